@@ -31,9 +31,13 @@ def admitted(claims: Mapping[str, Any], settings: OidcSettings) -> Person:
 
 
 def name_of(claims: Mapping[str, Any]) -> str:
-    """The person's name for the audit log: the claim `name`, else `email`, else `sub`."""
-    names = (" ".join(str(claims.get(each) or "").split()) for each in ("name", "email", "sub"))
-    return next((name for name in names if name), "")[:_NAME_BOUND]
+    """The person's name for the audit log, with what tells people of one name apart: `Ann (ann@example.com)`.
+
+    The claims `name` and `email`, else `sub`; one of them where there are no more.
+    """
+    name, email, sub = (" ".join(str(claims.get(each) or "").split()) for each in ("name", "email", "sub"))
+    own = (email or sub)[:_NAME_BOUND]
+    return f"{name[:_NAME_BOUND]} ({own})" if name and own and name != own else own or name[:_NAME_BOUND]
 
 
 def groups_of(claims: Mapping[str, Any]) -> Sequence[str]:

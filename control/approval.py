@@ -157,8 +157,11 @@ def _moment(state: State) -> tuple[int, str, float, float | None]:
 
 
 def _person(who: str) -> str:
-    """The name by which a person is known, however it is spelt."""
-    return " ".join(normalize("NFKC", who).casefold().split())
+    """The name by which a person is known, however it is spelt. Of a name that a sign-in gave,
+    `Ann (ann@example.com)`, the part in brackets: at many providers people choose the rest."""
+    name = " ".join(normalize("NFKC", who).casefold().split())
+    given, _, own = name.removesuffix(")").rpartition(" (")
+    return own if given and own and name.endswith(")") else name
 
 
 def _hours(seconds: float) -> str:

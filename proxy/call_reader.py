@@ -40,7 +40,7 @@ async def read(incoming: Incoming, routes: Routes, lanes: Lanes, callers: Caller
     messages: Route | None = None
     caller: Caller | None = None
     try:
-        if (caller := callers.find(named, incoming.query)) is not None:
+        if callers.named and (caller := callers.find(named, incoming.query)) is not None:
             callers.admit(caller, route.provider.name)
             tags = {**tags, TAG: caller.name}
         if upgrades:
@@ -49,7 +49,11 @@ async def read(incoming: Incoming, routes: Routes, lanes: Lanes, callers: Caller
                 headers = [header for header in headers if header[0] != b"sec-websocket-extensions"]
             if route.operation.model_in == "query":
                 facts = facts_of_session(incoming.query, named)
-        elif route.operation.canary and _is_readable(named):
+        elif (  # as `_is_readable` says, without the call
+            route.operation.canary
+            and b"content-encoding" not in named
+            and _is_json(named.get(b"content-type", _JSON))
+        ):
             body = whole = incoming.taken() or await _whole(incoming)
             facts = facts_of(route, whole)
         elif _has_body(named):

@@ -76,6 +76,8 @@ class Callers:
 
     def configure(self, callers: Sequence[Caller]) -> None:
         """Take the callers of a changed config. Who stays keeps what is left of its minute."""
+        self.named = bool(callers)
+        """True where the config names callers."""
         self._by_digest = {digest: each for each in callers for digest in each.key_sha256}
         self._by_key: dict[bytes, Caller] = {}  # as many as there are digests
         self._by_bearer: dict[bytes, Caller] = {}  # the same, as most SDKs send them

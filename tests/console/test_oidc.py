@@ -108,8 +108,8 @@ def changed(url: str, **parameters: str) -> str:
 @pytest.mark.parametrize(
     ("person", "shown", "order"),
     [
-        ("ann", "Ann Operator, operator.", "This form is not from your session."),
-        ("ben", "Ben Viewer, viewer.", "A viewer may only read."),
+        ("ann", "Ann Operator (ann@example.com), operator.", "This form is not from your session."),
+        ("ben", "Ben Viewer (ben), viewer.", "A viewer may only read."),
         (
             "dan",
             "dan@example.com, operator.",
@@ -139,7 +139,7 @@ def test_somebody_in_no_group_gets_a_page_that_says_which_would_do(settings: Oid
         refused = await browser.sign_in("cleo")
         assert refused.status_code == 403
         assert "operators: llm-operators; viewers: llm-viewers" in refused.text
-        assert "Cleo &lt;b&gt;Nobody&lt;/b&gt; is in none of the groups" in refused.text
+        assert "Cleo &lt;b&gt;Nobody&lt;/b&gt; (cleo) is in none of the groups" in refused.text
         assert "canary_session" not in browser.console.cookies
         assert (await browser.console.get("/nothing")).status_code == 401
 

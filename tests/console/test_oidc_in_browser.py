@@ -82,14 +82,18 @@ def test_an_operator_s_order_has_the_own_name_in_the_audit_log(page: Page, stage
     assert page.url == f"{stage.server.admin}/canaries/support-nov"
     page.get_by_role("button", name="Pause…").click()
     name = page.get_by_role("dialog").get_by_label("Your name")
-    expect(name).to_have_value("Ann Operator")
+    expect(name).to_have_value("Ann Operator (ann@example.com)")
     expect(name).not_to_be_editable()
     name.evaluate("field => { field.value = 'eve' }")  # as somebody would who wants another name there
     page.get_by_role("dialog").get_by_label("Reason").fill("a holiday")
     page.get_by_role("dialog").get_by_role("button", name="Pause", exact=True).click()
     expect(page.get_by_text("Paused, share 20")).to_be_visible()
     newest = stage.api("GET", "/api/audit").json()[0]
-    assert (newest["action"], newest["who"], newest["reason"]) == ("pause", "Ann Operator", "a holiday")
+    assert (newest["action"], newest["who"], newest["reason"]) == (
+        "pause",
+        "Ann Operator (ann@example.com)",
+        "a holiday",
+    )
     page.get_by_role("dialog").get_by_role("button", name="Close").click()
     page.get_by_role("button", name="Log out").click()
     expect(page.get_by_role("link", name="Sign in with SSO")).to_be_visible()
@@ -98,7 +102,7 @@ def test_an_operator_s_order_has_the_own_name_in_the_audit_log(page: Page, stage
 def test_labels_have_the_own_name_too(page: Page) -> None:
     sign_in(page, "ann")
     page.goto("/canaries/support-nov/label?who=eve")
-    expect(page.get_by_text("You are Ann Operator")).to_be_visible()
+    expect(page.get_by_text("You are Ann Operator (ann@example.com)")).to_be_visible()
 
 
 def test_a_viewer_sees_the_page_without_orders_and_no_texts(page: Page) -> None:

@@ -90,6 +90,15 @@ def test_nobody_is_the_second_of_their_own_request(store: Store, who: str) -> No
     assert desk.operator.rollouts.plan.states["trial"].state == "running"
 
 
+def test_a_new_name_at_the_provider_makes_no_second_person(store: Store) -> None:
+    desk = desk_over(store, WANTED)
+    desk.order("promote", who="Ann (ann@example.com)")
+    refused = refusal_of(desk_over(store, WANTED), "Bob (Ann@example.com)")
+    assert (refused.status, "has asked already" in refused.message) == (409, True)
+    desk.order("promote", who="Ann (bob@example.com)")
+    assert desk.operator.rollouts.plan.states["trial"].state == "promoted"
+
+
 def test_without_a_name_nobody_asks(store: Store) -> None:
     refused = refusal_of(desk_over(store, WANTED), " ")
     assert (refused.status, "who" in refused.message) == (400, True)
