@@ -361,8 +361,10 @@ class Operator:
         wanted, state = self.settings().canaries.get(canary), self.rollouts.state(canary)
         if wanted is not None and not self.rollouts.known and order != "rollback":
             raise BadOrder(503, "the store has not answered yet; only rollback needs none")
-        if wanted is None or state is None:
+        if wanted is None:
             raise BadOrder(404, f"no canary {canary!r} to {order}; there are: {self._names()}")
+        if state is None:
+            raise BadOrder(503, f"canary {canary!r} has just come into the config: try again in a moment")
         refused = refusal(order, wanted.canary, state)
         if order == "start" and refused is None:
             refused = unready(self.settings().canaries, self.rollouts.states).get(canary)

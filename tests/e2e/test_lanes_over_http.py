@@ -152,7 +152,10 @@ def test_three_candidates_beside_each_other(stage: Stage) -> None:
     why = "canary 'e' gets no lane: the canaries that started before it have all units of these requests"
     assert why in stage.status("e")["refused"]
     assert why in httpx2.get(f"{stage.server.admin}/readyz", trust_env=False).text
-    refused = stage.canary("start", "e")
+    # until the new canary has a state, the answer is to try again
+    refused = eventually(
+        lambda: said if "try again" not in (said := stage.canary("start", "e")).stderr else None
+    )
     assert refused.returncode == 1
     assert f"start is refused: {why}" in refused.stderr
     assert served(stage, SOME) == with_d
