@@ -51,7 +51,7 @@ def document(**changed: Any) -> dict[str, Any]:
     }  # fmt: skip
     own = {
         "actual_share": 0.05, "mirror": None, "open_incident": None, "captures": False, "rollback": None,
-        "base_path": "", "unpriced": [],
+        "base_path": "", "unpriced": [], "lane": None, "promoted_by": "one_person", "promote_asked": None,
         "where": WHERE.document, "where_sentence": WHERE.sentence, "guardrails": [rule],
         "provider_error": {
             "status": 400, "error_type": "candidate_rejects", "code": SAID.code, "type": SAID.type,
@@ -86,7 +86,7 @@ def why() -> RollbackEvidence:
 def html(template: str, **changed: Any) -> str:
     canary = document(**changed)
     values = shown(canary) | {"whole": False, "degraded": [], "audit": [], "canaries": [shown(canary)]}
-    values |= {"unmatched": "", "past": [], "person": Person(role="operator")}
+    values |= {"unmatched": "", "past": [], "person": Person(role="operator"), "callers": {"callers": []}}
     values |= {"why": why(), "said": document()["provider_error"], "course": None, "proof": "", "runs": []}
     return Templates().text(template, values)
 
