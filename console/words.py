@@ -74,6 +74,11 @@ def moment(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def text_moment(at: str) -> str:
+    """A moment as the API writes it (ISO 8601), as 2026-11-24 23:05:00."""
+    return moment(datetime.fromisoformat(at).timestamp())
+
+
 def day(at: float) -> str:
     """UTC seconds as 2026-11-24."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
@@ -149,6 +154,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
         points,
         span,
         moment,
+        text_moment,
         day,
         plain,
         error_details,

@@ -16,7 +16,7 @@ from prometheus_client.core import Metric as Family
 from prometheus_client.core import SummaryMetricFamily
 from prometheus_client.registry import Collector
 
-from records.caller_counts import CallerCount
+from records.caller_counts import CallerCount, CallerTally
 from records.outcome import ErrorType, Fault, Feedback, Finish, Heartbeat, Outcome, OutcomeName
 from records.store import RecordTotals
 from records.tally import Histogram, Labels, Level, Tally
@@ -106,9 +106,7 @@ class Meters(Collector):
         self._state = Level("canary_state", "1 for the current state, 0 for others", ("canary", "state"))
         self._guardrails = Level("canary_guardrail_state", "See docs/metrics.md", ("canary", "rule"))
         self._spooled = Level("canary_records_spooled", "Records waiting to be stored", ())
-        self._calls = Tally(
-            "canary_caller_requests_total", "Requests by caller and outcome", ("caller", "outcome")
-        )
+        self._calls = CallerTally()
         self.configure(canaries=canaries, feedback_metrics=feedback_metrics, callers=callers)
 
     def configure(
@@ -124,9 +122,7 @@ class Meters(Collector):
     def _begin_at_zero(self) -> None:
         """Create the series at 0: Prometheus does not see an increase in a series that starts at 1."""
         self._errors.add(("", "", "lost_outcome"), 0.0)
-        self._calls.values = {key: n for key, n in self._calls.values.items() if key[0] in self._callers}
-        for call in product(self._callers, get_args(OutcomeName)):
-            self._calls.add(call, 0.0)
+        self._calls.show(self._callers)
         for arm in product(self._canaries, get_args(ArmName)):
             self._unpriced.add(arm, 0.0)
             for outcome in get_args(OutcomeName):
@@ -179,11 +175,9 @@ class Meters(Collector):
             self._feedback_sum.add(labels, feedback.value)
 
     def count_callers(self, counts: Iterable[CallerCount]) -> None:
-        """Count the requests of the callers in the config."""
+        """Count the requests of the callers that are or were in the config."""
         with self._lock:
-            for each in counts:
-                if each.caller in self._callers:
-                    self._calls.add((each.caller, each.outcome), each.requests)
+            self._calls.count(counts)
 
     def beat(self, heartbeat: Heartbeat) -> None:
         """Take a worker's heartbeat, once each; a closing heartbeat removes the worker."""

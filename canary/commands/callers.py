@@ -63,7 +63,6 @@ def list_(
     if not document["callers"]:
         print_text("the config names no callers: whoever reaches the traffic listener may use it")
     for each in document["callers"]:
-        figures = f"{each['requests']} requests, {each['refused']} of them refused"
+        figures = f"{each['requests']} requests since {each['since']}, {each['refused']} of them refused"
         print_text(f"{each['name']}: {figures}, last seen {each['last_seen'] or 'never'}")
-    say(f"counted since {document['since']}")
     return None

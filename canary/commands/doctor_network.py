@@ -7,8 +7,10 @@ the tokens that provider entries need.
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
@@ -25,6 +27,7 @@ from proxy.provider import CLOUD_AUTH, Provider
 CONNECT_WITHIN_S = 3.0
 TOKEN_WITHIN_S = 5.0
 MOST = 0.5
+DAY_S = 86400.0
 _PORTS = {"https": 443, "http": 80}
 
 
@@ -143,16 +146,25 @@ def _matched(client: AdminClient, config: Config) -> list[Diagnosis]:
 
 
 def _callers(client: AdminClient, config: Config) -> list[Diagnosis]:
-    """The callers that the server has never seen."""
+    """The callers that have been in the config for a day, and that the server has not seen."""
     try:
         known = client.get("/api/callers") if config.callers else {"callers": []}
     except NotReached:  # an agent has no API
         return []
-    unseen = [each["name"] for each in known["callers"] if each["last_seen"] is None]
-    if not unseen:
-        return [fine("callers", "all callers have been seen")] if config.callers else []
-    says = f"never seen since {known['since']}: {', '.join(unseen)}"
+    unseen = [each for each in known["callers"] if each["last_seen"] is None]
+    late = unused(unseen, time.time())
+    if not late:
+        says = "not yet seen, and in the config for less than a day: " + ", ".join(
+            each["name"] for each in unseen
+        )
+        return [fine("callers", says if unseen else "all callers have been seen")] if config.callers else []
+    says = "; ".join(f"{each['name']}: not seen since {each['since']}" for each in late)
     return [warning("callers", says, "give them their keys (docs/callers.md), or remove their entries")]
+
+
+def unused(unseen: Sequence[Mapping[str, Any]], now: float) -> list[Mapping[str, Any]]:
+    """Those of the unseen callers (as `/api/callers` lists them) that could have called for a day."""
+    return [each for each in unseen if datetime.fromisoformat(each["since"]).timestamp() <= now - DAY_S]
 
 
 def _degraded(state: str) -> list[str]:

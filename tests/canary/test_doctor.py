@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ import pytest
 from canary.commands.doctor_checks import document, run
 from canary.commands.doctor_findings import Diagnosis, fine
 from canary.commands.doctor_machine import descriptors, folder, packages, secrets, skew, spool, store
-from canary.commands.doctor_network import connect, shared
+from canary.commands.doctor_network import connect, shared, unused
 from canary.commands.doctor_outcomes import outcomes
 from canary.config import parse
 from canary.interpreter import ROOT
@@ -303,6 +304,15 @@ def test_a_port_that_does_not_speak_tls_is_told_from_one_that_refuses(provider: 
     assert "does not speak TLS" in connect("p", provider.url.replace("http:", "https:")).says
     assert "cannot be resolved" in connect("p", "https://no-such-host.invalid").says
     assert connect("p", provider.url).state == "ok"
+
+
+def test_a_caller_is_missed_when_it_could_have_called_for_a_day() -> None:
+    unseen = [
+        {"name": "old", "since": "2026-11-26T08:00:00.000Z"},
+        {"name": "new", "since": "2026-11-26T08:00:02.000Z"},
+    ]
+    now = datetime(2026, 11, 27, 8, 0, 1, tzinfo=UTC).timestamp()
+    assert [each["name"] for each in unused(unseen, now)] == ["old"]
 
 
 def test_an_open_admin_listener_needs_its_token(tmp_path: Path) -> None:

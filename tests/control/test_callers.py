@@ -9,7 +9,7 @@ from control.callers import CallerTraffic
 from control.deduplicator import Deduplicator
 from control.events import WorkerEvents
 from control.stream_publisher import StreamPublisher
-from records.caller_counts import CallerCount, callers_in
+from records.caller_counts import MOST_LEFT, CallerCount, callers_in
 from records.outcome import AttemptRecord, Outcome, OutcomeName
 from records.shared.stream import Outgoing
 from routing.caller import Caller
@@ -42,8 +42,16 @@ def events(*outcomes: Outcome) -> WorkerEvents:
     return WorkerEvents(records=outcomes, callers=callers_in(outcomes))
 
 
-def following(*callers: Caller) -> CallerTraffic:
-    traffic = CallerTraffic()
+class HandClock:
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def following(*callers: Caller, clock: HandClock | None = None) -> CallerTraffic:
+    traffic = CallerTraffic(clock or HandClock())
     traffic.configure(callers)
     return traffic
 
@@ -71,11 +79,12 @@ def test_a_caller_has_its_requests_its_refusals_and_its_last_moment() -> None:
         "requests_per_minute": 60,
         "requests": 4,
         "refused": 1,
+        "since": "2027-01-15T08:00:00.000Z",
         "last_seen": "2027-01-15T08:00:10.000Z",
     }
     assert (batch["requests"], batch["refused"], batch["last_seen"]) == (0, 0, None)
     assert (batch["keys"], batch["providers"]) == (2, ["openai"])
-    assert set(traffic.snapshot()["figures"]) == {"web", "batch"}
+    assert set(traffic.snapshot()["by_name"]) == {"web", "batch"}
 
 
 def test_the_count_goes_on_after_a_restart_and_for_those_who_stay() -> None:
@@ -88,9 +97,46 @@ def test_the_count_goes_on_after_a_restart_and_for_those_who_stay() -> None:
     after.configure([replace(WEB, models=None), BATCH])
     after.take(events(outcome("batch")))
     assert [each["requests"] for each in after.document([WEB, BATCH])["callers"]] == [4, 1]
-    after.configure([BATCH])
-    after.configure([WEB, BATCH])
-    assert [each["requests"] for each in after.document([WEB, BATCH])["callers"]] == [0, 1]
+
+
+def test_a_caller_that_is_taken_out_and_put_back_goes_on_with_its_counts() -> None:
+    traffic = following(WEB, BATCH)
+    traffic.take(events(*SENT))
+    traffic.configure([BATCH])
+    traffic.take(events(outcome("web")))  # its last one, that was under way
+    assert [each["name"] for each in traffic.document([BATCH])["callers"]] == ["batch"]
+    again = following(BATCH)
+    again.restore(json.loads(msgspec.json.encode(traffic.snapshot())))
+    for each in (traffic, again):
+        each.configure([WEB, BATCH])
+        assert [one["requests"] for one in each.document([WEB, BATCH])["callers"]] == [5, 0]
+
+
+def test_each_caller_is_counted_since_it_came_into_the_config() -> None:
+    clock = HandClock()
+    traffic = following(WEB, clock=clock)
+    clock.now += 3600
+    traffic.configure([WEB, BATCH])
+    after = following(WEB, BATCH, clock=clock)
+    clock.now += 3600
+    after.restore(json.loads(msgspec.json.encode(traffic.snapshot())))
+    whens = ["2027-01-15T08:00:00.000Z", "2027-01-15T09:00:00.000Z"]
+    assert [each["since"] for each in after.document([WEB, BATCH])["callers"]] == whens
+    after.configure([WEB])
+    after.configure([WEB, BATCH])  # never seen, so nothing is known of it: it begins anew
+    assert after.document([BATCH])["callers"][0]["since"] == "2027-01-15T10:00:00.000Z"
+
+
+def test_names_that_left_take_no_memory_without_end() -> None:
+    traffic = following()
+    for number in range(MOST_LEFT + 2):
+        name = f"c{number}"
+        traffic.configure([replace(WEB, name=name)])
+        traffic.take(events(outcome(name)))
+    assert len(traffic.snapshot()["by_name"]) == MOST_LEFT + 1
+    first, newest = replace(WEB, name="c0"), replace(WEB, name=f"c{MOST_LEFT}")
+    traffic.configure([first, newest])
+    assert [each["requests"] for each in traffic.document([first, newest])["callers"]] == [0, 1]
 
 
 def test_an_older_memory_without_callers_is_no_problem() -> None:

@@ -5,6 +5,7 @@ The SDKs are real. Each provider takes the entry's own key only, so a caller's k
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -186,6 +187,18 @@ def test_an_entry_that_is_not_the_callers_is_refused(stage: Stage, api: str) -> 
     assert f"may not use the provider entry {api}" in str(said)
 
 
+def test_a_path_that_nothing_serves_is_told_to_callers_only(stage: Stage) -> None:
+    def tell(key: str) -> tuple[int, str, str]:
+        headers = {"authorization": f"Bearer {key}"}
+        got = httpx2.get(f"{stage.server.traffic}/admin", headers=headers, trust_env=False)
+        return got.status_code, got.json()["error"]["code"], got.text
+
+    status, code, text = tell("ck_wrong")
+    assert (status, code, "/v1beta/" in text) == (401, "caller_unauthorized", False)
+    status, code, text = tell(KEYS["web"])
+    assert (status, code, "/v1beta/" in text) == (404, "caller_not_found", True)
+
+
 def test_the_entry_that_is_the_callers_serves_it(stage: Stage) -> None:
     answer = ask(stage, KEYS["elsewhere"], path="/other/v1/chat/completions")
     assert answer.status_code == 200
@@ -284,10 +297,13 @@ def test_who_calls_is_listed_shown_and_counted(stage: Stage) -> None:
     listed = json.loads(stage.canary("callers", "list", "-o", "json").stdout)
     assert [each["name"] for each in listed["callers"]] == list(NAMES)
     text = stage.canary("callers", "list").stdout
-    assert "unseen: 0 requests, 0 of them refused, last seen never" in text
+    assert re.search(r"unseen: 0 requests since 20\S+Z, 0 of them refused, last seen never", text)
     page = stage.api("GET", "/").text
     assert 'aria-label="Callers"' in page
     assert "narrow" in page
+    table = page[page.index('aria-label="Callers"') :].partition("</table>")[0]
+    assert len(re.findall(r"<td>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d</td>", table)) > len(NAMES)
+    assert not re.search(r"\dT\d", table)
 
     def counted() -> bool:
         metrics = httpx2.get(f"{stage.server.admin}/metrics", trust_env=False).text
@@ -298,7 +314,7 @@ def test_who_calls_is_listed_shown_and_counted(stage: Stage) -> None:
     assert eventually(counted)
 
 
-def test_doctor_names_a_caller_that_was_never_seen(stage: Stage) -> None:
+def test_doctor_names_a_caller_that_was_not_seen_yet_and_gives_it_a_day(stage: Stage) -> None:
     command = [sys.executable, "-m", "canary", "doctor", "--config", str(stage.server.config)]
     done = subprocess.run(
         [*command, "--data", str(stage.server.data), "-o", "json"],
@@ -307,7 +323,8 @@ def test_doctor_names_a_caller_that_was_never_seen(stage: Stage) -> None:
         timeout=120,
     )
     found = [each for each in json.loads(done.stdout)["findings"] if each["check"] == "callers"]
-    assert [each["state"] for each in found] == ["warning"]
+    assert [each["state"] for each in found] == ["ok"]
+    assert found[0]["says"].startswith("not yet seen, and in the config for less than a day: ")
     assert "unseen" in found[0]["says"]
 
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from records.caller_counts import CallerCount
+from records.caller_counts import MOST_LEFT, CallerCount
 from records.meters import GUARDRAIL_VALUES, LLM_BOUNDS, REMEMBERED_FEEDBACK, Meters
 from records.outcome import Feedback, Heartbeat, Outcome, Usage
 from records.store import RecordTotals
@@ -349,6 +349,29 @@ def test_only_callers_of_the_config_become_a_label() -> None:
     meters.restore(snapshot)
     assert '"web"' not in shown(meters)
     assert ("canary_caller_requests_total", "app", "ok") in samples(meters)
+
+
+def test_the_counter_of_a_caller_that_is_put_back_does_not_fall() -> None:
+    meters = new_meters()
+    meters.count_callers([CallerCount("web", "ok", False, 3, 1.0)])
+    meters.configure(canaries=[], feedback_metrics=[], callers=["app"])
+    meters.count_callers([CallerCount("web", "error", False, 1, 2.0)])
+    assert '"web"' not in shown(meters)
+    after = new_meters()
+    after.restore(json.loads(json.dumps(meters.snapshot())))
+    meters.configure(canaries=[], feedback_metrics=[], callers=["web"])
+    for each in (meters, after):
+        counted = samples(each)
+        assert counted[("canary_caller_requests_total", "web", "ok")] == 3
+        assert counted[("canary_caller_requests_total", "web", "error")] == 1
+
+
+def test_counters_of_callers_that_left_take_no_memory_without_end() -> None:
+    meters = new_meters()
+    for number in range(MOST_LEFT + 5):
+        meters.configure(canaries=[], feedback_metrics=[], callers=[f"c{number}"])
+    rows = meters.snapshot()["families"]["canary_caller_requests_total"]
+    assert len({row[0] for row in rows}) == MOST_LEFT + 1
 
 
 def test_a_reloaded_config_brings_its_names() -> None:
