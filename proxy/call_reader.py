@@ -32,7 +32,12 @@ async def read(incoming: Incoming, routes: Routes, lanes: Lanes, callers: Caller
     """
     headers: Headers = incoming.headers
     named = dict(headers)
-    route = routes.route(incoming.method, incoming.path, incoming.query, named)
+    try:
+        route = routes.route(incoming.method, incoming.path, incoming.query, named)
+    except Refused as refusal:
+        if (known := callers.find(named, incoming.query)) is not None:
+            refusal.caller = known.name
+        raise
     tags = _tags(headers, routes) if b"x-canary-tags" in named else {}
     body: bytes | AsyncIterator[bytes] = b""
     facts: RequestFacts | None = None

@@ -97,6 +97,18 @@ def test_a_key_is_found_in_geminis_query() -> None:
     assert refusal(callers, JSON, path=path, query=b"monkey=a/b+c").status == 401
 
 
+@pytest.mark.parametrize(("path", "status"), [("/admin", 404), ("/v1/../admin", 400)])
+def test_the_key_is_asked_for_before_the_path_is_looked_at(path: str, status: int) -> None:
+    def told(callers: Callers, *headers: Header) -> tuple[int, str, bool]:
+        with pytest.raises(Refused) as refused:
+            ask(callers, JSON, *headers, path=path)
+        return refused.value.status, refused.value.caller, "/v1beta/" in refused.value.message
+
+    assert told(Callers([web()])) == (401, "", False)
+    assert told(Callers([web()]), BEARER) == (status, "web", status == 404)
+    assert told(Callers()) == (status, "", status == 404)
+
+
 def test_the_header_of_signing_sdks_decides_alone() -> None:
     both = [web(), Caller(name="batch", key_sha256=(digest(OTHER_KEY),))]
     signed = (b"authorization", b"AWS4-HMAC-SHA256 Credential=AKIA/20261127/x")
