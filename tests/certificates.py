@@ -13,12 +13,19 @@ NAME = "canary.example.com"
 
 
 def write_pair(
-    folder: Path, authority: trustme.CA, *names: str, starts_in_days: float = -1, ends_in_days: float = 90
+    folder: Path,
+    authority: trustme.CA,
+    *names: str,
+    common_name: str | None = None,
+    starts_in_days: float = -1,
+    ends_in_days: float = 90,
 ) -> trustme.LeafCert:
-    """A fresh certificate, whole files in their places at once, each by a rename."""
+    """A fresh certificate, whole files in their places at once, each by a rename. With a `common_name` and no
+    `names` it has that only, as certificates once did."""
     now = datetime.now(UTC)
     leaf = authority.issue_cert(
-        *(names or (NAME, "127.0.0.1")),
+        *(names if names or common_name else (NAME, "127.0.0.1")),
+        common_name=common_name,
         not_before=now + timedelta(days=starts_in_days),
         not_after=now + timedelta(days=ends_in_days),
     )

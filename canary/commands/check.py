@@ -51,8 +51,8 @@ def check(
     today = datetime.fromtimestamp(now, UTC).date()
     unpriced = read.unpriced()
     warnings = [*read.warnings, *read.retiring(today), *(each.sentence for each in unpriced)]
-    if certificate is not None and (trouble := certificate.trouble(now)):
-        warnings.append(f"{config}: {trouble}")
+    if certificate is not None:
+        warnings += [f"{config}: {each}" for each in certificate.warnings(now)]
     for warning in warnings:
         say(warning)
     prospects = _prospects(read, users, requests, unpriced)
@@ -69,8 +69,18 @@ def check(
             print_text(
                 f"Only `canary bench` judges {', '.join(rows)}: no part of the canary's verdict and score"
             )
+    if said := _open_to_all(read):
+        print_text(said)
     print_text(f"{config}: fine")
     return None
+
+
+def _open_to_all(read: Config) -> str:
+    """That nobody is asked for a key, though there are entries that callers need none for; "" otherwise."""
+    own = [each.name for each in read.providers.values() if each.own_auth is not None]
+    if read.callers or not own:
+        return ""
+    return f"No callers: whoever reaches the traffic listener uses the credentials of {', '.join(own)}"
 
 
 def _lane(canary: Mapping[str, Any]) -> str:

@@ -105,9 +105,9 @@ def _tls(path: Path, read: Config) -> list[Diagnosis]:
         return [broken("tls", str(problem), "fix the files; a running server keeps the certificate it has")]
     if certificate is None:
         return []
-    if trouble := certificate.trouble(time.time()):
-        return [warning("tls", trouble, "a running server takes new files as soon as they are there")]
-    return [fine("tls", f"the certificate is valid until {certificate.last_day}")]
+    do = "a running server takes new files as soon as they are there"
+    found = [warning("tls", each, do) for each in certificate.warnings(time.time())]
+    return found or [fine("tls", f"the certificate is valid until {certificate.last_day}")]
 
 
 def _config(path: Path, read: Config) -> list[Diagnosis]:

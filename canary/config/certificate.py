@@ -25,17 +25,21 @@ SOON_S = 14 * 86400.0
 _NO_CHECK_TIME = 0x200000
 """OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which `ssl` has no name for."""
 
+_OURS = "the certificate of the listeners"
+
 _LEAF = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
-    """A certificate chain and its key, both PEM, that fit each other. The times are Unix seconds."""
+    """A certificate chain and its key, both PEM, that fit each other. The times are Unix seconds. `named`: it
+    has a host's name or address as subjectAltName."""
 
     chain: bytes
     key: bytes = field(repr=False)
     not_before: float
     not_after: float
+    named: bool
 
     def useless(self, now: float) -> str:
         """Why callers refuse it at the time `now`; "" if they do not."""
@@ -46,16 +50,19 @@ class Certificate:
         return ""
 
     def trouble(self, now: float) -> str:
-        """A sentence about a certificate in use that has ended, or will within 14 days; "" otherwise."""
-        if wrong := self.useless(now):
-            return f"the certificate of the listeners {wrong}: callers refuse to connect"
+        """Why callers do not connect to listeners that use it, in a sentence; "" if they do."""
+        wrong = self.useless(now)
+        return f"{_OURS} {wrong}: callers refuse to connect" if wrong else ""
+
+    def warnings(self, now: float) -> list[str]:
+        """What is to be done about it, though it is of use: it ends within 14 days, or names no host."""
         left_s = self.not_after - now
-        if left_s > SOON_S:
-            return ""
-        return (
-            f"the certificate of the listeners expires on {_day(self.not_after)}, in {left_s / 86400:.0f} "
-            "days: renew it"
+        ends = f"{_OURS} expires on {self.last_day}, in {left_s / 86400:.0f} days: renew it"
+        nameless = (
+            f"{_OURS} has no subjectAltName with a host's name or address, and clients no longer look at the "
+            "common name: most refuse it; issue it anew with the names that callers use"
         )
+        return [ends] * (left_s <= SOON_S) + [nameless] * (not self.named)
 
     @property
     def last_day(self) -> str:
@@ -64,8 +71,7 @@ class Certificate:
 
     def leaf(self) -> str:
         """The certificate itself, without its chain, as PEM."""
-        found = _LEAF.search(self.chain)
-        return found[0].decode("ascii") if found else ""
+        return _leaf(self.chain)
 
 
 class _Unusable(Exception):
@@ -147,7 +153,7 @@ def _checked(chain: bytes, key: bytes) -> Certificate:
     except _HasPassphrase as problem:
         raise _Unusable("key_file", "is encrypted; write the key without a passphrase") from problem
     try:
-        seen = _presented(context, Certificate(chain=chain, key=key, not_before=0, not_after=0).leaf())
+        seen = _presented(context, _leaf(chain))
     except ssl.SSLError as problem:
         why = getattr(problem, "verify_message", None) or problem.reason
         raise _Unusable("cert_file", f"is of no use to callers: {why}") from problem
@@ -156,7 +162,13 @@ def _checked(chain: bytes, key: bytes) -> Certificate:
         key=key,
         not_before=ssl.cert_time_to_seconds(seen["notBefore"]),
         not_after=ssl.cert_time_to_seconds(seen["notAfter"]),
+        named=any(kind in ("DNS", "IP Address") for kind, _ in seen.get("subjectAltName", ())),
     )
+
+
+def _leaf(chain: bytes) -> str:
+    found = _LEAF.search(chain)
+    return found[0].decode("ascii") if found else ""
 
 
 def _presented(context: ssl.SSLContext, leaf: str) -> Mapping[str, Any]:

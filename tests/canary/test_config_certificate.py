@@ -111,14 +111,27 @@ def test_an_expired_certificate_and_one_of_the_future_are_refused(pair: Path) ->
 def test_one_that_expires_within_14_days_is_warned_of(pair: Path) -> None:
     certificate = read(pair)
     assert certificate is not None
-    assert certificate.trouble(certificate.not_after - SOON_S - 1) == ""
-    assert certificate.trouble(certificate.not_after - 9.2 * DAY_S) == (
+    assert certificate.warnings(certificate.not_after - SOON_S - 1) == []
+    soon = certificate.not_after - 9.2 * DAY_S
+    assert certificate.warnings(soon) == [
         f"the certificate of the listeners expires on {certificate.last_day}, in 9 days: renew it"
-    )
+    ]
+    assert certificate.trouble(soon) == ""  # it works
     assert certificate.trouble(certificate.not_after + 1) == (
         f"the certificate of the listeners expired on {certificate.last_day}; renew it: callers refuse to "
         "connect"
     )
+
+
+def test_one_without_a_hosts_name_is_warned_of(pair: Path, authority: trustme.CA) -> None:
+    write_pair(pair, authority, common_name="canary.example.com")
+    named = ["--config", str(pair.parent / "canary.yaml")]
+    done = CliRunner().invoke(app, ["check", *named])
+    says = "the certificate of the listeners has no subjectAltName with a host's name or address"
+    assert (done.exit_code, done.stderr.startswith(f"{named[1]}: {says}")) == (0, True)
+    found = json.loads(CliRunner().invoke(app, ["doctor", "-o", "json", *named]).stdout)["findings"]
+    ((state, told),) = [(each["state"], each["says"]) for each in found if each["check"] == "tls"]
+    assert (state, told.startswith(says)) == ("warning", True)
 
 
 def test_no_message_and_no_repr_shows_the_key(pair: Path, authority: trustme.CA) -> None:

@@ -134,8 +134,12 @@ def test_a_child_says_what_is_wrong_with_the_certificate_and_what_needs_a_restar
     assert troubles(plain, added) == ["tls was added to the config file: restart canary"]
     write_pair(tmp_path / "tls", authority, ends_in_days=3.5)
     assert [watched.check(), watched.check()] == [False, True]
-    (soon,) = troubles(good, watched.reading)
-    assert soon.endswith("in 3 days: renew it")
+    assert troubles(good, watched.reading) == []  # it works; `check` and `doctor` warn
+    assert good.certificate is not None
+    ended = replace(good, certificate=replace(good.certificate, not_after=0.0))
+    assert troubles(good, ended) == [
+        "the certificate of the listeners expired on 1970-01-01; renew it: callers refuse to connect"
+    ]
 
 
 def test_a_new_certificate_alone_does_not_apply_the_config_again(
