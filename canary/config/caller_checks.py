@@ -12,8 +12,11 @@ from routing.caller import TAG
 
 
 def check_callers(file: FileSection, found: Salvage) -> None:
-    """Record every problem of the callers; none where there are none."""
+    """Record every problem of the callers; without callers only that an empty list keeps nobody out."""
     if not file.callers:
+        if "callers" in file.model_fields_set and not found.cut_below(("callers",)):
+            message = "the list is empty, so the traffic listener asks nobody for a key; name who may call"
+            found.warn(("callers",), message)
         return
     _check_names(file, found)
     _check_keys(file, found)
@@ -35,8 +38,15 @@ def _check_names(file: FileSection, found: Salvage) -> None:
         if not CANARY_NAME.fullmatch(caller.name):
             found.complain(path, "a caller's name may contain letters, digits, . _ and -, at most 63")
         elif caller.name in seen:
-            found.complain(path, f'two callers are named "{caller.name}"; rename this one')
+            found.complain(path, _twice(caller.name))
         seen.add(caller.name)
+
+
+def _twice(name: str) -> str:
+    return (
+        f'two callers are named "{name}"; for a second key of the same caller, put both digests into one '
+        "`key_sha256: [old, new]`, and for another caller choose another name"
+    )
 
 
 def _check_keys(file: FileSection, found: Salvage) -> None:

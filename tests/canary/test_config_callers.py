@@ -1,9 +1,12 @@
 """`callers:`: names and keys are nobody else's, no entry sends a key on, apps cannot name themselves."""
 
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from canary.cli import app
 from canary.config.errors import ConfigError
 from canary.config.load import parse
 from canary.config.schema import json_schema
@@ -73,9 +76,35 @@ def test_what_is_no_digest_is_refused_and_not_quoted(key: str, message: str) -> 
     assert "9f3" not in said
 
 
+def test_an_empty_list_is_warned_of_since_it_keeps_nobody_out() -> None:
+    (said,) = parse(f"{PROVIDER}callers: []\n", "canary.yaml", {}).warnings
+    assert said == (
+        "canary.yaml:3: callers: the list is empty, so the traffic listener asks nobody for a key; name who "
+        "may call"
+    )
+    assert parse(PROVIDER, "canary.yaml", {}).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("more", "open_to_all"),
+    [("", True), ("callers: []\n", True), (f"callers: [{{name: web, key_sha256: {ONE}}}]\n", False)],
+)
+def test_check_says_that_the_credentials_are_everybodys(tmp_path: Path, more: str, open_to_all: bool) -> None:
+    (tmp_path / "canary.yaml").write_text(PROVIDER + more)
+    done = CliRunner().invoke(app, ["check", "--config", str(tmp_path / "canary.yaml")])
+    says = "No callers: whoever reaches the traffic listener uses the credentials of openai"
+    assert (done.exit_code, says in done.stdout) == (0, open_to_all)
+    (tmp_path / "canary.yaml").write_text(PROVIDER.replace(", api_key: sk-own", ""))
+    assert (
+        "No callers"
+        not in CliRunner().invoke(app, ["check", "--config", str(tmp_path / "canary.yaml")]).stdout
+    )
+
+
 def test_names_and_keys_are_nobody_elses() -> None:
     assert refusal(callers(f"name: web, key_sha256: {ONE}", f"name: web, key_sha256: {TWO}")) == [
-        'canary.yaml:5: callers[1].name: two callers are named "web"; rename this one'
+        'canary.yaml:5: callers[1].name: two callers are named "web"; for a second key of the same caller, '
+        "put both digests into one `key_sha256: [old, new]`, and for another caller choose another name"
     ]
     assert refusal(callers(f"name: web, key_sha256: {ONE}", f"name: app, key_sha256: {ONE.upper()}")) == [
         "canary.yaml:5: callers[1].key_sha256: is a key of web already; each caller needs a key of its own"
