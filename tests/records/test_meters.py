@@ -36,6 +36,7 @@ PROMISED = {
     "canary_assignments": {"canary", "arm", "reason"},
     "canary_fallbacks": {"canary", "reason"},
     "canary_share_ratio": {"canary"},
+    "canary_lane_ratio": {"canary"},
     "canary_state": {"canary", "state"},
     "canary_guardrail_state": {"canary", "rule"},
     "canary_rollbacks": {"canary", "rule"},
