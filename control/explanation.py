@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from control.redefinitions import redefinition
+from control.redefinitions import laneless, redefinition
 from control.rollouts import Rollouts
 from control.settings import CanarySettings
 from routing.assign import Assignment, assign
@@ -18,7 +18,12 @@ def explanation(
     canaries: Mapping[str, CanarySettings], rollouts: Rollouts, unit: str, key: bytes
 ) -> dict[str, Any]:
     """The document of `/api/explain`. `key`: the assignment key."""
-    return {"canaries": [_of(each, canaries, rollouts, unit, key) for each in canaries.values()]}
+    refused = laneless(canaries, rollouts.states)
+    return {
+        "canaries": [
+            _of(each, canaries, rollouts, unit, key, refused.get(name)) for name, each in canaries.items()
+        ]
+    }
 
 
 def _of(
@@ -27,15 +32,17 @@ def _of(
     rollouts: Rollouts,
     unit: str,
     key: bytes,
+    without_lane: str | None,
 ) -> dict[str, Any]:
-    """One canary's entry. A unit of another lane has the reason `no_lane`."""
+    """One canary's entry. A unit of another lane has the reason `no_lane`, and so has every unit for a canary
+    that gets no lane; `without_lane` says why."""
     canary, name = wanted.canary, wanted.canary.name
     held, place = rollouts.state(name), lane_place(key, unit)
-    mine = held is None or held.lane is None or held.lane.has(place)
+    mine = without_lane is None and (held is None or held.lane is None or held.lane.has(place))
     state = rollouts.plan.state_of(name, definition(canary))
     found = assign(canary, state, key=key, unit=unit)
     assignment = found if mine else Assignment(arm="baseline", reason="no_lane", share=found.share)
-    at, refused = bucket(key, name, unit) / SPACE, redefinition(canary, held)
+    at, refused = bucket(key, name, unit) / SPACE, redefinition(canary, held) or without_lane
     arms = (
         f"its hash falls at {at:.2%}, the candidate gets those below {assignment.share:.2%}; "
         f"reason: {assignment.reason}"
@@ -60,7 +67,7 @@ def _lane(state: State | None, place: int, mine: bool) -> dict[str, Any] | None:
     """The canary's lane, and whether it has the unit; None without one."""
     if state is None or state.lane is None:
         return None
-    return {"size": state.lane.size, "place": place / SPACE, "mine": mine}
+    return {"size": state.lane.part, "place": place / SPACE, "mine": mine}
 
 
 def _elsewhere(

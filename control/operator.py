@@ -183,7 +183,7 @@ class Operator:
             "canary": canary,
             "state": state.state,
             "share": state.effective_share,
-            "lane": state.lane.size if state.lane is not None else None,
+            "lane": state.lane.part if state.lane is not None else None,
             "version": version,
             "confirmed": confirmed,
             "workers": workers,

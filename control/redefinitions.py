@@ -49,9 +49,11 @@ def redefinition(canary: Canary, state: State | None) -> str | None:
         return f"canary {canary.name!r} has ended: give the next one a new name"
     if state.definition == definition(canary):
         return None
+    whom = "everybody" if state.lane is None else "all users of its lane"
     return (
         f"canary {canary.name!r} is not the one that started: its match, arms, request changes, unit rule or "
-        "lane differ in the file. Its baseline serves everybody. Revert the change, or use a new name"
+        "lane differ in the file (`lane:` added after the start counts too). Its baseline serves "
+        f"{whom}. Revert the change, or use a new name"
     )
 
 

@@ -48,7 +48,7 @@ def status_of(
         "hard": state is not None and state.hard,
         "reason": state.reason if state is not None else "",
         "refused": refused,
-        "lane": state.lane.size if state is not None and state.lane is not None else None,
+        "lane": state.lane.part if state is not None and state.lane is not None else None,
         "preflight": preflight,
         "started_at": state.started_at if state is not None else None,
         "rollback": brief_of(rolled_back),

@@ -91,7 +91,7 @@ def _standing(settings: ReportSettings, name: str, store: Store, *, now: float) 
         state=known.state.state if known is not None else "waiting",
         candidate=judged.candidate,
         baseline=judged.baseline,
-        lane=known.state.lane.size if known is not None and known.state.lane is not None else None,
+        lane=known.state.lane.part if known is not None and known.state.lane is not None else None,
         rolled_back=known is not None and was_rolled_back(store, name, known.state),
     )
 

@@ -97,7 +97,7 @@ def report_of(
         report,
         mirror=mirror,
         decision=_decided(decision),
-        lane=known.state.lane.size if known is not None and known.state.lane is not None else None,
+        lane=known.state.lane.part if known is not None and known.state.lane is not None else None,
         details=replace(
             report.details,
             benchmarks=benchmarks_of(offline),

@@ -23,6 +23,11 @@ class Lane:
         """The lane's part of all units, in [0, 1]."""
         return sum(end - start for start, end in self.spans) / SPACE
 
+    @property
+    def part(self) -> float:
+        """The size as people are shown it, with 9 digits."""
+        return round(self.size, 9)
+
     def has(self, place: int) -> bool:
         """True when the units at this place belong to the lane."""
         return any(start <= place < end for start, end in self.spans)

@@ -76,7 +76,7 @@ def part_of(state: State) -> float:
     """The part of the units of its requests that a canary takes, in [0, 1]; 0 once it has ended."""
     if state.state == "ended":
         return 0.0
-    return 1.0 if state.lane is None else state.lane.size
+    return 1.0 if state.lane is None else state.lane.part
 
 
 def _held(state: State) -> Sequence[Span]:
@@ -182,7 +182,7 @@ def _no_room(canary: Canary, wanted: int, free: int) -> str:
     if free <= _ROUNDING:
         return (
             f"canary {canary.name!r} gets no lane: the canaries that started before it have all units of "
-            "these requests. End one of them, or give this one a match of its own"
+            "these requests. Remove one of them from the file, or give this one a match of its own"
         )
     return (
         f"canary {canary.name!r} gets no lane: it wants {wanted / SPACE:.1%} of the units, and "

@@ -137,6 +137,13 @@ def _check_match(canary: CanarySection, path: Path, found: Salvage) -> None:
     for index, text in enumerate(canary.match.paths):
         if not text.startswith("/"):
             found.complain((*path, "match", "paths", index), f'a path starts with "/": write "/{text}"')
+    for key, texts in (("models", canary.match.models), ("paths", canary.match.paths)):
+        for index, text in enumerate(texts):
+            if "*" in text:
+                message = (
+                    f'"{text}" is taken literally, with its "*"; list each of the {key} by its full name'
+                )
+                found.warn((*path, "match", key, index), message)
     given = any(value for _, value in canary.match)
     if not given and not found.cut_below((*path, "match")):
         found.warn((*path, "match"), "is empty: this canary takes every request, for any model")

@@ -64,6 +64,15 @@ def _some_share(value: object) -> float:
     return share
 
 
+def _lane(value: object) -> float:
+    lane = _share(value)
+    if lane == 0:
+        raise ValueError(
+            "0% gives the canary no users; write a lane above 0%, for example 50%, or leave it out"
+        )
+    return lane
+
+
 def _risk(value: object) -> float:
     return parse_risk(_text(value), RISKS)
 
@@ -155,6 +164,7 @@ Duration = Annotated[
 ]
 AnyShare = Annotated[float, PlainValidator(_share), WithJsonSchema(_SHARE_SCHEMA)]
 Share = Annotated[float, PlainValidator(_some_share), WithJsonSchema(_SHARE_SCHEMA)]
+LaneSize = Annotated[float, PlainValidator(_lane), WithJsonSchema(_SHARE_SCHEMA)]
 Risk = Annotated[float, PlainValidator(_risk), WithJsonSchema(_RISK_SCHEMA)]
 Scale = Annotated[tuple[float, float], PlainValidator(parse_scale), WithJsonSchema(_SCALE_SCHEMA)]
 BoundText = Annotated[

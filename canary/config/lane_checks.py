@@ -42,12 +42,14 @@ def _check_group(members: list[tuple[int, CanarySection]], parts: dict[str, floa
         others = ", ".join(f'"{other.name}"' for _, other in members if other is not each)
         if each.lane is None and parts[each.name] < 1e-6:
             found.complain(
-                path, f"gets no lane: {others} take all units of the same requests; make a lane smaller"
+                path,
+                f"gets no lane: {others} take all units of the same requests; give it other requests, or "
+                "make the lane of a canary that has not started smaller",
             )
         elif declared == 0.0:
             message = (
-                f"takes the same requests as {others}: each has a lane of its own, {parts[each.name]:.3g} of "
-                "the units. Write `lane:` if this is meant; else separate them by models, paths, headers or "
-                "tags"
+                f"takes the same requests as {others}: each gets a lane of its own, {parts[each.name]:.3g} "
+                "of the units, if none of them has started. If this is meant, write `lane:` for those that "
+                "have not started; else separate them by models, paths, headers or tags"
             )
             found.warn((*path, "match"), message)

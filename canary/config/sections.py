@@ -14,6 +14,7 @@ from canary.config.fields import (
     DateText,
     Duration,
     KeyDigests,
+    LaneSize,
     LimitText,
     ListenAddress,
     MaybeText,
@@ -236,7 +237,7 @@ class CanarySection(Section):
     ramp: tuple[StepSection, ...] | None = Field(
         None, min_length=1, description="Shares that rise over time."
     )
-    lane: Share | None = Field(
+    lane: LaneSize | None = Field(
         None,
         description="The part of the units, where other canaries match the same requests; fixed at the "
         "start. Default: equal parts of what the others leave.",

@@ -193,8 +193,9 @@ def second(match: str, provider: str = "openai") -> str:
 
 
 LANES_NOT_DECLARED = (
-    'canary.yaml:16: canaries[1].match: takes the same requests as "trial": each has a lane of its own, '
-    "0.5 of the units. Write `lane:` if this is meant; else separate them by models, paths, headers or tags"
+    'canary.yaml:16: canaries[1].match: takes the same requests as "trial": each gets a lane of its own, 0.5 '
+    "of the units, if none of them has started. If this is meant, write `lane:` for those that have not "
+    "started; else separate them by models, paths, headers or tags"
 )
 
 
@@ -230,6 +231,22 @@ def test_lanes_that_do_not_fit_are_refused(lanes: tuple[str, str | None], messag
         PROVIDERS + with_lane(TRIAL, lanes[0]) + (other if lanes[1] is None else with_lane(other, lanes[1]))
     )
     assert message in refusal(text)[0]
+
+
+def test_a_lane_of_nothing_is_refused_as_a_lane() -> None:
+    (found,) = refusal(PROVIDERS + with_lane(TRIAL, "0%"))
+    assert "lane: 0% gives the canary no users; write a lane above 0%" in found
+
+
+@pytest.mark.parametrize(
+    ("match", "key"),
+    [("{models: [gpt-5, gpt-5.6-*]}", "models[1]"), ("{paths: [/v1/responses, /v1/chat/*]}", "paths[1]")],
+)
+def test_a_pattern_in_a_match_is_a_warning(match: str, key: str) -> None:
+    """Callers' models take patterns; a canary's do not."""
+    (found,) = [each for each in warnings(PROVIDERS + second(match)) if "literally" in each]
+    assert f"match.{key}: " in found
+    assert 'with its "*"' in found
 
 
 def test_canaries_that_share_lanes_know_a_unit_alike() -> None:

@@ -118,8 +118,8 @@ def test_a_canary_takes_the_places_of_one_that_leaves_with_the_same_file(store: 
 def test_who_comes_too_late_waits_and_everybody_is_told_why(store: Store) -> None:
     rollouts, problems = loaded(store, ["a", "b"], ["a", "b", "c"])
     why = (
-        "canary 'c' gets no lane: the canaries that started before it have all units of these requests. End "
-        "one of them, or give this one a match of its own"
+        "canary 'c' gets no lane: the canaries that started before it have all units of these requests. "
+        "Remove one of them from the file, or give this one a match of its own"
     )
     assert problems == [why]
     assert (state(rollouts, "c").state, state(rollouts, "c").reason) == ("waiting", why)
@@ -167,7 +167,32 @@ def test_a_rollback_and_a_resume_leave_the_lane_as_it_is(store: Store) -> None:
 def test_a_started_lane_cannot_change_in_the_file(store: Store) -> None:
     rollouts, (problem,) = loaded(store, ["a: lane: 40%", "b"], ["a: lane: 30%", "b"])
     assert "its match, arms, request changes, unit rule or lane differ in the file" in problem
+    assert "Its baseline serves all users of its lane" in problem
     assert sizes(rollouts) == {"a": 0.4, "b": 0.6}
+
+
+def test_a_started_canary_without_a_lane_that_gets_one_in_the_file_is_refused(store: Store) -> None:
+    _, problems = loaded(store, ["a"], ["a: lane: 50%", "b"])
+    assert any(
+        "(`lane:` added after the start counts too). Its baseline serves everybody" in each
+        for each in problems
+    )
+
+
+def test_sizes_are_shown_with_nine_digits(store: Store) -> None:
+    rollouts, _ = loaded(store, ["a: lane: 30%", "b"])
+    desk = operator(rollouts, store, "a: lane: 30%", "b")
+    assert desk.status()["canaries"][0]["lane"] == 0.3
+    assert desk.explain("user-1")["canaries"][0]["lane"]["size"] == 0.3
+    assert asyncio.run(desk.order("a", "pause", who="ann", reason="because", share=None))["lane"] == 0.3
+    assert part_of(state(rollouts, "a")) == 0.3  # the metric
+
+
+def test_explain_says_that_a_canary_gets_no_lane_and_why(store: Store) -> None:
+    rollouts, (why,) = loaded(store, ["a", "b"], ["a", "b", "c"])
+    *_, told = explanation(settings("a", "b", "c").canaries, rollouts, "user-1", KEY)["canaries"]
+    assert (told["canary"], told["arm"], told["lane"]) == ("c", "baseline", None)
+    assert (told["reason"], told["refused"], told["sentence"]) == ("no_lane", why, why)
 
 
 def test_explain_says_whose_lane_a_unit_is_in(store: Store) -> None:
