@@ -43,8 +43,10 @@ def _judge(document: Mapping[str, Any]) -> list[RenderableType]:
 
 
 def _unmatched(document: Mapping[str, Any]) -> list[RenderableType]:
-    sentence = words.unmatched(document["unmatched"]) if "unmatched" in document else ""
-    return [Text(sentence, "dim")] if sentence else []
+    if "unmatched" not in document:
+        return []
+    sentences = (words.unmatched(document["unmatched"]), words.laneless(document["unmatched"]))
+    return [Text(each, "dim") for each in sentences if each]
 
 
 def _canary(canary: Mapping[str, Any], now: float, *, bars: bool) -> list[RenderableType]:

@@ -127,6 +127,16 @@ def lane(canary: Mapping[str, Any]) -> str:
     return f"{of_all}, so the candidate has {percent(size * share)} of all" if share else of_all
 
 
+def laneless(traffic: Mapping[str, Any]) -> str:
+    """A sentence about the status's `unmatched`; "" if every request that matches a canary had a lane."""
+    if not traffic.get("no_lane"):
+        return ""
+    return (
+        f"{count(traffic['no_lane'])} of {count(traffic['of'])} LLM requests of the last hour were in no "
+        "lane; a baseline served them, outside every canary"
+    )
+
+
 def unmatched(traffic: Mapping[str, Any]) -> str:
     """A sentence about the status's `unmatched`; "" if every request matched a canary, or there was none."""
     if not traffic["requests"]:

@@ -1,4 +1,4 @@
-"""The LLM requests of the last hour that no canary took, by model, for people to read."""
+"""The LLM requests of the last hour that no canary took, by model, or in no lane. For people."""
 
 from collections import Counter
 from typing import Any
@@ -10,7 +10,8 @@ MINUTES = 60
 MOST_SHOWN = 10
 
 _Minute = tuple[Counter[str], Counter[str]]
-"""One minute's requests: those that a canary took, by canary, and the others, by model."""
+"""One minute's requests: those that match a canary, by the canary that took them, "" for no lane; and the
+others, by model."""
 
 
 class UnmatchedTraffic:
@@ -22,7 +23,10 @@ class UnmatchedTraffic:
     def take(self, events: WorkerEvents) -> None:
         """Count these events."""
         for each in events.unmatched:
-            models = self._minute(each.minute)[1]
+            matched, models = self._minute(each.minute)
+            if each.no_lane:
+                matched[""] += each.requests
+                continue
             known = each.model in models or len(models) < MOST_MODELS
             models[each.model if known else REST] += each.requests
         for group in events.alike:
@@ -32,7 +36,8 @@ class UnmatchedTraffic:
                     self._minute(minute)[0][one.canary] += requests
 
     def document(self, now: float) -> dict[str, Any]:
-        """The figures at UTC second `now`. `share` is None without requests."""
+        """The figures at UTC second `now`. `share` is None without requests; those of `no_lane` are not in
+        `requests`, since canaries match them."""
         newest = int(now // 60)
         recent = [each for minute, each in self._minutes.items() if newest - MINUTES < minute <= newest]
         models = sum((each[1] for each in recent), Counter[str]())
@@ -44,6 +49,7 @@ class UnmatchedTraffic:
             "requests": requests,
             "of": of,
             "share": requests / of if of else None,
+            "no_lane": sum(each[0][""] for each in recent),
             "models": [{"model": model, "requests": count} for model, count in shown],
             "rest": rest + models.total() - sum(count for _, count in shown),
         }

@@ -13,11 +13,15 @@ REST = "other models"
 
 
 class UnmatchedCount(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """`minute` is UTC seconds divided by 60. `model` is as requested, "" if the request named none."""
+    """`minute` is UTC seconds divided by 60. `model` is as requested, "" if the request named none.
+
+    With `no_lane`, canaries match these requests, and no lane has their units; the model is "".
+    """
 
     minute: int
     model: str
     requests: int
+    no_lane: bool = False
 
 
 def is_llm_request(outcome: Outcome) -> bool:
@@ -27,13 +31,11 @@ def is_llm_request(outcome: Outcome) -> bool:
 
 def unmatched_in(outcomes: Iterable[Outcome]) -> list[UnmatchedCount]:
     """The counts in one batch, with at most MOST_MODELS names a minute."""
+    taken_by_none = [each for each in outcomes if not each.canary and is_llm_request(each)]
     counts = Counter(
-        [
-            (int(each.at // 60), each.model_requested)
-            for each in outcomes
-            if not each.canary and each.reason != "no_lane" and is_llm_request(each)
-        ]
+        [(int(each.at // 60), each.model_requested) for each in taken_by_none if _unmatched(each)]
     )
+    rest = Counter([int(each.at // 60) for each in taken_by_none if not _unmatched(each)])
     minutes: dict[int, Counter[str]] = {}
     for (minute, model), requests in counts.items():
         minutes.setdefault(minute, Counter())[_shown(model)] += requests
@@ -41,7 +43,11 @@ def unmatched_in(outcomes: Iterable[Outcome]) -> list[UnmatchedCount]:
         UnmatchedCount(minute, model, requests)
         for minute, models in minutes.items()
         for model, requests in _most_frequent(models).items()
-    ]
+    ] + [UnmatchedCount(minute, "", requests, no_lane=True) for minute, requests in rest.items()]
+
+
+def _unmatched(outcome: Outcome) -> bool:
+    return outcome.reason != "no_lane"
 
 
 def _most_frequent(models: Counter[str]) -> Counter[str]:

@@ -86,7 +86,13 @@ def why() -> RollbackEvidence:
 def html(template: str, **changed: Any) -> str:
     canary = document(**changed)
     values = shown(canary) | {"whole": False, "degraded": [], "audit": [], "canaries": [shown(canary)]}
-    values |= {"unmatched": "", "past": [], "person": Person(role="operator"), "callers": {"callers": []}}
+    values |= {
+        "unmatched": "",
+        "laneless": "",
+        "callers": {"callers": []},
+        "past": [],
+        "person": Person(role="operator"),
+    }
     values |= {"why": why(), "said": document()["provider_error"], "course": None, "proof": "", "runs": []}
     return Templates().text(template, values)
 

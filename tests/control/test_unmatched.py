@@ -1,6 +1,8 @@
 """Requests that no canary took are counted by model, over an hour, in bounded memory, on one machine and in a
 fleet."""
 
+from dataclasses import replace
+
 from control.deduplicator import Deduplicator
 from control.events import WorkerEvents
 from control.stream_publisher import StreamPublisher
@@ -13,7 +15,13 @@ NOW = 1_800_000_000.0
 
 
 def outcome(
-    model: str, *, canary: str = "", at: float = NOW, operation: str = "chat", mirror: bool = False
+    model: str,
+    *,
+    canary: str = "",
+    at: float = NOW,
+    operation: str = "chat",
+    mirror: bool = False,
+    reason: str = "",
 ) -> Outcome:
     return Outcome(
         exchange_id=f"x-{model}-{at}",
@@ -24,6 +32,7 @@ def outcome(
         model_requested=model,
         operation=operation,
         mirror=mirror,
+        reason=reason,
     )
 
 
@@ -47,6 +56,7 @@ def test_llm_requests_count_by_model_and_nothing_else_does() -> None:
         "requests": 3,
         "of": 4,
         "share": 0.75,
+        "no_lane": 0,
         "models": [{"model": "gpt-5", "requests": 2}, {"model": "", "requests": 1}],
         "rest": 0,
     }
@@ -80,6 +90,28 @@ def test_callers_who_invent_models_do_not_fill_the_memory() -> None:
 def test_a_name_is_cut_and_cannot_write_to_a_terminal() -> None:
     (found,) = unmatched_in([outcome("\x1b[31m" + "x" * 1000)])
     assert (found.model[:5], len(found.model)) == ("�[31m", LONGEST_NAME)
+
+
+def test_requests_of_no_lane_count_beside_those_that_match_no_canary() -> None:
+    laneless = [outcome("gpt-4o", reason="no_lane") for _ in range(4)]
+    lanes = [outcome("gpt-4o", canary="here") for _ in range(5)]
+    traffic = UnmatchedTraffic()
+    traffic.take(events(*laneless, *lanes, outcome("gpt-5")))
+    again = UnmatchedTraffic()
+    again.restore(traffic.snapshot())
+    for each in (traffic, again):
+        found = each.document(NOW)
+        assert (found["no_lane"], found["requests"], found["of"]) == (4, 1, 10)
+
+
+def test_a_replica_tells_the_leader_of_requests_in_no_lane() -> None:
+    outgoing, traffic = Outgoing(), UnmatchedTraffic()
+    StreamPublisher(outgoing, replica="one").take(
+        replace(events(outcome("gpt-4o", reason="no_lane")), heard=1)
+    )
+    leader = Deduplicator({"position": {"searched_until": NOW - 60, "told": {}}})
+    traffic.take(leader.hear(list(outgoing.waiting), "1-0"))
+    assert (traffic.document(NOW)["no_lane"], traffic.document(NOW)["requests"]) == (1, 0)
 
 
 def test_counts_survive_a_restart() -> None:

@@ -199,4 +199,4 @@ def test_a_request_of_no_lane_is_served_and_recorded_outside_every_canary(
     assert (outcome.canary, outcome.reason, outcome.arm) == ("", "no_lane", "baseline")
     assert (outcome.model_requested, outcome.model, outcome.outcome) == ("gpt-4o", "old", "ok")
     assert outcome.unit != ""
-    assert sum(each.requests for each in unmatched_in([outcome])) == 0
+    assert [(each.requests, each.no_lane) for each in unmatched_in([outcome])] == [(1, True)]
