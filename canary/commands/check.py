@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.judge_settings import without_price
+from canary.commands.lanes_now import LanesNow, data_of, lanes_now
 from canary.commands.shell import CONFIG, ConfigFile, Form, fail, print_json, print_text, say
 from canary.config import Config, ConfigError, load
 from canary.config.certificate import certificate_of
+from routing.canary import Canary
 
 if TYPE_CHECKING:
     from records.unpriced import UnpricedArm
@@ -53,11 +55,13 @@ def check(
     warnings = [*read.warnings, *read.retiring(today), *(each.sentence for each in unpriced)]
     if certificate is not None:
         warnings += [f"{config}: {each}" for each in certificate.warnings(now)]
+    lanes = lanes_now(read, data_of(config))
+    warnings += lanes.refused.values()
     for warning in warnings:
         say(warning)
-    prospects = _prospects(read, users, requests, unpriced)
+    prospects = _prospects(read, lanes, users, requests, unpriced)
     given = USUAL_REQUESTS if requests is None else (requests,)
-    document = _document(read, prospects, given, warnings)
+    document = _document(read, lanes, prospects, given, warnings)
     if output == "json":
         return print_json(document)
     for each in document["canaries"]:
@@ -69,9 +73,14 @@ def check(
             print_text(
                 f"Only `canary bench` judges {', '.join(rows)}: no part of the canary's verdict and score"
             )
+    if lanes.sizes and not lanes.known:
+        print_text(
+            "These lanes are for canaries that have not started; one that has started keeps what it has"
+        )
     if said := _open_to_all(read):
         print_text(said)
-    print_text(f"{config}: fine")
+    refused = ", ".join(lanes.refused)
+    print_text(f"{config}: valid, but the server refuses {refused}" if refused else f"{config}: fine")
     return None
 
 
@@ -85,6 +94,8 @@ def _open_to_all(read: Config) -> str:
 
 def _lane(canary: Mapping[str, Any]) -> str:
     """The lane of a canary whose requests others match too, and the candidate's part of all their units."""
+    if canary["refused"] is not None:
+        return ", but the server refuses it"
     if canary["lane"] is None:
         return ""
     at_the_end = " at the last step" if len(canary["shares"]) > 1 else ""
@@ -101,18 +112,24 @@ def _budget_without_a_call(read: Config) -> str:
 
 
 def _prospects(
-    read: Config, users: int | None, requests: float | None, unpriced: "Sequence[UnpricedArm]"
+    read: Config,
+    lanes: LanesNow,
+    users: int | None,
+    requests: float | None,
+    unpriced: "Sequence[UnpricedArm]",
 ) -> "Mapping[str, Prospect | None]":
-    """Each canary's prospect, on assumptions only: a check needs no records."""
+    """Each canary's prospect, on assumptions only: a check needs no records. None for a refused one."""
     from report.planner.prospects import Wanted, prospect_of
 
-    wanted, lanes = Wanted(users=users, requests=requests), read.lanes
+    wanted = Wanted(users=users, requests=requests)
     return {
-        name: prospect_of(
+        name: None
+        if name in lanes.refused
+        else prospect_of(
             each.judged,
             each.canary.steps,
             wanted,
-            lane=lanes.get(name, 1.0),
+            lane=lanes.sizes.get(name, 1.0),
             unpriced=[arm.arm for arm in unpriced if arm.canary == name],
         )
         for name, each in read.canaries.items()
@@ -121,13 +138,13 @@ def _prospects(
 
 def _document(
     read: Config,
+    lanes: LanesNow,
     prospects: "Mapping[str, Prospect | None]",
     requests: Sequence[float],
     warnings: Sequence[str],
 ) -> dict[str, Any]:
     from report.planner.text import brief_document, power_document, unplanned
 
-    lanes = read.lanes
     return {
         "canaries": [
             {
@@ -135,8 +152,7 @@ def _document(
                 "baseline": f"{each.canary.baseline.provider}/{each.canary.baseline.model}",
                 "candidate": f"{each.canary.candidate.provider}/{each.canary.candidate.model}",
                 "shares": [step.share for step in each.canary.steps],
-                "lane": lanes.get(each.canary.name),
-                "part": lanes.get(each.canary.name, 1.0) * each.canary.steps[-1].share,
+                **_part(each.canary, lanes),
                 "rubric": [criterion.metric for criterion in each.judged.criteria],
                 "offline": [criterion.metric for criterion in each.judged.offline],
                 "power": power_document(found, requests) if (found := prospects[each.canary.name]) else None,
@@ -145,5 +161,13 @@ def _document(
             }
             for each in read.canaries.values()
         ],
+        "states_read": lanes.known,
         "warnings": list(warnings),
     }
+
+
+def _part(canary: Canary, lanes: LanesNow) -> dict[str, Any]:
+    """The canary's lane, its candidate's part of all units at the last step, and why it is refused."""
+    size, refused = lanes.sizes.get(canary.name), lanes.refused.get(canary.name)
+    part = 0.0 if refused is not None else (1.0 if size is None else size) * canary.steps[-1].share
+    return {"lane": None if size is None else round(size, 9), "part": round(part, 9), "refused": refused}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from canary.commands.lanes_now import lanes_now
 from canary.commands.shell import (
     CONFIG,
     DATA,
@@ -75,14 +76,14 @@ def plan(
     known = _canary(read, name) if read is not None and (rubric is None or name is not None) else None
     judged = _judged(read, known, rubric)
     wanted = _wanted(judged, users, days, share, requests, assume or ())
-    seen = _recorded(read, data, known, judged) if read is not None and known is not None else None
+    lane = _lane(read, data, known) if read is not None and known is not None else 1.0
+    seen = _recorded(read, data, known, judged, lane) if read is not None and known is not None else None
     steps = known.canary.steps if known is not None else USUAL_STEPS
     unpriced = (
         [each for each in read.unpriced() if each.canary == known.canary.name] if read and known else []
     )
     for each in unpriced:
         say(each.sentence)
-    lane = read.lanes.get(known.canary.name, 1.0) if read is not None and known is not None else 1.0
     found = prospect_of(judged, steps, wanted, seen, lane=lane, unpriced=[each.arm for each in unpriced])
     if found is None:
         if why := unplanned(judged):
@@ -153,7 +154,16 @@ def _wanted(
         fail(str(problem), code=2)
 
 
-def _recorded(read: Config, data: Path, known: "CanarySettings", judged: "JudgedCanary") -> "Recorded | None":
+def _lane(read: Config, data: Path, known: "CanarySettings") -> float:
+    """The part of its requests' users that the canary has, or would have; of one that is refused, by the
+    file alone."""
+    name, now = known.canary.name, lanes_now(read, data)
+    return (read.lanes if name in now.refused else now.sizes).get(name, 1.0)
+
+
+def _recorded(
+    read: Config, data: Path, known: "CanarySettings", judged: "JudgedCanary", lane: float
+) -> "Recorded | None":
     """What the store has of the canary's traffic; None, said on stderr, if it does not answer."""
     from canary.config.store import open_store
     from records.errors import StoreDown
@@ -163,7 +173,7 @@ def _recorded(read: Config, data: Path, known: "CanarySettings", judged: "Judged
         return None
     try:
         with closing(open_store(read, data)) as store:
-            return recorded_of(store, known.canary, judged, read.lanes.get(known.canary.name, 1.0))
+            return recorded_of(store, known.canary, judged, lane)
     except StoreDown as problem:
         say(f"{problem}; planning without recorded traffic")
         return None

@@ -178,7 +178,7 @@ class Store:
         nothing is logged. `why` is the reason of a rollback.
         """
         with self._begin(writes=True) as connection:
-            before = _states(connection).get(canary)
+            before = states_in(connection).get(canary)
             if not self._replace(connection, canary, expected_version, state.document):
                 return False
             if act is not None:
@@ -192,7 +192,7 @@ class Store:
     def states(self) -> dict[str, Versioned]:
         """Return the state of every canary."""
         with self._begin() as connection:
-            return _states(connection)
+            return states_in(connection)
 
     def audit(self, limit: int = 100, canary: str | None = None) -> list[Audited]:
         """Return the newest entries of the audit log, or of one canary's, newest first."""
@@ -334,7 +334,8 @@ def _totals(connection: Connection, spool: str | None) -> RecordTotals:
     return RecordTotals(**{row.name: int(row.value) for row in found})
 
 
-def _states(connection: Connection) -> dict[str, Versioned]:
+def states_in(connection: Connection) -> dict[str, Versioned]:
+    """Read the state of every canary."""
     found = connection.execute(select(tables.states)).all()
     return {row.canary: Versioned(row.version, msgspec.convert(row.document, State)) for row in found}
 

@@ -1,6 +1,8 @@
 """What `canary check`, `plan`, `status` and `explain` say of canaries that share their requests' users."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,12 @@ from typer.testing import CliRunner, Result
 
 from canary.cli import app
 from canary.commands.explain import _arm
+from canary.config import load
 from console.standing import standing
 from console.terminal import picture
-from console.words import lane
+from console.words import lane, laneless
+from control.rollouts import Rollouts
+from records.store import Store
 from tests.canary.test_watching import NOW, canary, document
 
 CONFIG = """
@@ -99,11 +104,107 @@ def test_a_promoted_candidate_in_a_lane_is_not_told_to_have_everybody() -> None:
 def test_explain_says_plainly_that_a_unit_is_in_another_lane() -> None:
     found = {
         "arm": "baseline",
+        "reason": "no_lane",
         "sentence": "not its lane: …",
         "refused": None,
         "lane": {"size": 0.5, "mine": False},
     }
     assert _arm(found) == "not its lane: …"
-    mine = found | {"lane": {"size": 0.5, "mine": True}, "sentence": "why"}
+    mine = found | {"lane": {"size": 0.5, "mine": True}, "sentence": "why", "reason": "cohort"}
     assert _arm(mine) == "baseline (in its lane, 50.0% of the units; why)"
     assert _arm(mine | {"lane": None}) == "baseline (why)"
+    laneless = {"lane": None, "reason": "no_lane", "refused": "canary 'c' gets no lane: …"}
+    assert _arm(found | laneless | {"sentence": laneless["refused"]}) == laneless["refused"]
+
+
+def test_status_and_page_say_how_many_requests_were_in_no_lane() -> None:
+    traffic = {"requests": 0, "of": 1000, "share": 0.0, "no_lane": 400, "models": [], "rest": 0}
+    console = Console(width=200)
+    with console.capture() as shown:
+        console.print(picture({**document(), "unmatched": traffic}, NOW, width=200))
+    said = "400 of 1,000 LLM requests of the last hour were in no lane"
+    assert said in " ".join(shown.get().replace("\N{NO-BREAK SPACE}", " ").split())
+    assert laneless(traffic).replace("\N{NO-BREAK SPACE}", " ").startswith(said)
+    assert laneless(traffic | {"no_lane": 0}) == ""
+
+
+LATER = "start: manual\n    share: 20%"
+
+
+def started(folder: Path, *names: str, **more: str) -> None:
+    """The data folder of a server that has these canaries of the file, started."""
+    read = load(config(folder, **{name: more.get(name, "share: 10%") for name in names}), {})
+    (folder / "canary-data").mkdir()
+    with closing(Store.open(read.store, folder / "canary-data")) as store:
+        Rollouts(store, lambda _: None).reconcile(read.control, NOW)
+
+
+def said_by_check(path: Path) -> tuple[dict[str, dict[str, Any]], str, str]:
+    """Each canary of the JSON; stdout; stderr."""
+    text = run("check", "--config", str(path))
+    return checked(path), text.stdout, text.stderr
+
+
+def test_check_says_what_canaries_have_beside_one_that_has_started(tmp_path: Path) -> None:
+    started(tmp_path, "a")
+    found, text, problems = said_by_check(config(tmp_path, a="share: 10%", b=LATER))
+    assert [(each["lane"], each["part"]) for each in found.values()] == [(1.0, 0.1), (0.0, 0.0)]
+    assert found["a"]["refused"] is None
+    assert found["b"]["refused"].startswith("canary 'b' gets no lane: the canaries that started before it")
+    assert found["b"]["refused"] in problems
+    assert "share 10% of its lane (100.000% of the units), so 10.000% of all\n" in text
+    assert "share 20%, but the server refuses it\n" in text
+    assert text.endswith("canary.yaml: valid, but the server refuses b\n")
+    assert "write `lane:` for those that have not started" in " ".join(problems.replace("\n", " ").split())
+
+
+def test_a_plan_counts_the_users_that_a_started_canary_really_has(tmp_path: Path) -> None:
+    started(tmp_path, "a")
+    path = config(tmp_path, a="share: 10%", b=LATER)
+    assert checked(path)["a"]["plan"]["sentence"].count("20,000 users") == 1
+    found = json.loads(run("plan", "a", "--config", str(path), "-o", "json").stdout)
+    assert found["ship"] == pytest.approx(checked(path)["a"]["plan"]["ship"])
+
+
+def test_check_says_that_a_lane_added_to_a_started_canary_is_another_definition(tmp_path: Path) -> None:
+    started(tmp_path, "a")
+    found, text, problems = said_by_check(config(tmp_path, a="lane: 50%\n    share: 10%", b=LATER))
+    assert "canary 'a' is not the one that started" in problems
+    assert "`lane:` added after the start counts too" in found["a"]["refused"]
+    assert (found["a"]["part"], found["a"]["plan"]) == (0.0, None)
+    assert "the server refuses a, b\n" in text.replace("b, a", "a, b")
+
+
+def test_check_gives_a_fourth_canary_what_three_have_left(tmp_path: Path) -> None:
+    lanes = dict.fromkeys("abc", "lane: 30%\n    share: 10%")
+    started(tmp_path, *lanes, **lanes)
+    found, text, _ = said_by_check(config(tmp_path, **lanes, d="lane: 10%\n    share: 50%"))
+    assert [(each["lane"], each["part"]) for each in found.values()] == [(0.3, 0.03)] * 3 + [(0.1, 0.05)]
+    assert text.endswith("canary.yaml: fine\n")
+    assert found["d"]["refused"] is None
+    more, _, problems = said_by_check(config(tmp_path, **lanes, d="share: 50%", e="lane: 5%\n    share: 50%"))
+    assert (more["d"]["refused"], more["e"]["refused"]) == (None, None), problems
+
+
+def test_check_without_states_says_that_its_lanes_are_for_those_that_have_not_started(tmp_path: Path) -> None:
+    path = config(tmp_path, a="share: 10%", b="share: 20%")
+    found, text, _ = said_by_check(path)
+    assert [each["lane"] for each in found.values()] == [0.5, 0.5]
+    assert "These lanes are for canaries that have not started" in text
+    assert list(tmp_path.iterdir()) == [path]  # nothing was created
+    (tmp_path / "canary-data").mkdir()
+    assert "These lanes are for canaries that have not started" in said_by_check(path)[1]
+    assert not list((tmp_path / "canary-data").iterdir())
+    (tmp_path / "canary-data" / "canary.db").write_text("no database at all, but a file of that name")
+    _, text, problems = said_by_check(path)
+    assert "going on without the canaries' states" in problems
+    assert "These lanes are for canaries that have not started" in text
+
+
+def test_check_upgrades_no_database(tmp_path: Path) -> None:
+    started(tmp_path, "a")
+    with closing(sqlite3.connect(tmp_path / "canary-data" / "canary.db")) as database:
+        database.execute("UPDATE alembic_version SET version_num = '0002'")
+        database.commit()
+        run("check", "--config", str(config(tmp_path, a="share: 10%", b=LATER)))
+        assert database.execute("SELECT version_num FROM alembic_version").fetchone() == ("0002",)

@@ -1,0 +1,76 @@
+"""The lanes that the canaries of a config have, by the states in its data folder; else those of the file."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from canary.commands.shell import say
+from canary.config import Config
+from canary.config.data_folder import MovedDataFolder, data_folder
+
+if TYPE_CHECKING:
+    from records.store import Versioned
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LanesNow:
+    """`sizes` has each canary's part of the units, in [0, 1], but for one alone that has no lane. `refused`
+    says why a canary's candidate serves nobody, by name. Without `known`, no state could be read: the sizes
+    are those of canaries that have not started."""
+
+    sizes: Mapping[str, float]
+    refused: Mapping[str, str]
+    known: bool
+
+
+def lanes_now(read: Config, data: Path | None) -> LanesNow:
+    """The lanes as the server with this data folder has them, or would cut them. Creates nothing."""
+    states = None if data is None or not data.is_dir() else _states(read, data)
+    return LanesNow(sizes=read.lanes, refused={}, known=False) if states is None else _by(states, read)
+
+
+def _by(states: "Mapping[str, Versioned]", read: Config) -> LanesNow:
+    from control.redefinitions import allotment, redefinition
+
+    held = {name: each if name in read.canaries else _left(each) for name, each in states.items()}
+    cut, sizes = allotment(read.canaries, held), dict.fromkeys(read.lanes, 1.0)
+    refused = dict(cut.refused)
+    for name, wanted in read.canaries.items():
+        state = held[name].state if name in held else None
+        lane = cut.lanes.get(name) if state is None or state.state == "waiting" else state.lane
+        if lane is not None:
+            sizes[name] = lane.part
+        if problem := redefinition(wanted.canary, state):
+            refused[name] = problem
+        if name in cut.refused or (state is not None and state.state == "ended"):
+            sizes[name] = 0.0
+    return LanesNow(sizes=sizes, refused=refused, known=True)
+
+
+def _left(stored: "Versioned") -> "Versioned":
+    """A canary that is no longer in the file, as the server takes it: ended."""
+    return replace(stored, state=replace(stored.state, state="ended"))
+
+
+def data_of(config: Path) -> Path | None:
+    """The data folder for a command without `--data`; None where an earlier version's stands elsewhere."""
+    if given := os.environ.get("CANARY_DATA"):
+        return Path(given)
+    try:
+        return data_folder(config, os.environ)
+    except MovedDataFolder:
+        return None
+
+
+def _states(read: Config, data: Path) -> "Mapping[str, Versioned] | None":
+    """The states in the store; None, said on stderr if it does not answer."""
+    from records.errors import StoreDown
+    from records.store.glance import states_at
+
+    try:
+        return states_at(read.store, data)
+    except StoreDown as problem:
+        say(f"{problem}; going on without the canaries' states")
+        return None
