@@ -88,7 +88,7 @@ def html(template: str, **changed: Any) -> str:
     values = shown(canary) | {"whole": False, "degraded": [], "audit": [], "canaries": [shown(canary)]}
     values |= {
         "unmatched": "",
-        "laneless": "",
+        "laneless": "4 of 9 in no lane",
         "callers": {"callers": []},
         "past": [],
         "person": Person(role="operator"),
@@ -193,3 +193,7 @@ def test_the_terminal_shows_both() -> None:
         "status 400, code unsupported_parameter, type invalid_request_error, param max_tokens, 2 min ago"
         in text
     )
+
+
+def test_the_overview_says_how_many_requests_were_in_no_lane() -> None:
+    assert "4 of 9 in no lane." in html("overview.html")

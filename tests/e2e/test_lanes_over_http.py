@@ -185,4 +185,6 @@ def _explain_and_records_say_the_same(stage: Stage) -> None:
 
     rows = eventually(outside)
     assert {(row["canary"], row["arm"], row["model"]) for row in rows} == {("", "baseline", "base-c")}
-    assert stage.api("GET", "/api/status").json()["unmatched"]["requests"] == 0
+    traffic = stage.api("GET", "/api/status").json()["unmatched"]
+    assert traffic["requests"] == 0
+    assert 0 < traffic["no_lane"] < traffic["of"]
