@@ -153,10 +153,12 @@ class Operator:
         now = time.time()
         steps = wanted.canary.steps
         transition = transition_for(order, steps, reason=reason, share=share, now=now, hard=hard)
-        act = Act(at=now, action=order, who=who or "unknown", reason=reason, minutes=minutes)
+        by_two = order == "promote" and wanted.promoted_by == "two_people"
+        named = who if by_two else who or "unknown"  # nobody is no second person
+        act = Act(at=now, action=order, who=named, reason=reason, minutes=minutes)
         try:
             with _store_asked():
-                if order == "promote" and wanted.promoted_by == "two_people":
+                if by_two:
                     transition(before)  # what is not legal is not asked for
                     approved = await asyncio.to_thread(self.approvals.approved, canary, act, before)
                     if approved is None:

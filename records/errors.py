@@ -7,7 +7,7 @@ RecordError
 ├── SpoolFull       the disk failed to store the appended record
 ├── StoreDown       the database does not answer; try again
 │   └── StoreTooNew     a newer version created the database; try again after upgrading this one
-└── Unstorable      the database refuses a value; set the record aside
+└── Unstorable      a value cannot be stored; set the record aside
 """
 
 from typing import Literal
@@ -53,4 +53,4 @@ class StoreTooNew(StoreDown):
 
 
 class Unstorable(RecordError):
-    """The database refuses a value of a record, so the record must be set aside."""
+    """A value of a record cannot be stored, so the record must be set aside."""

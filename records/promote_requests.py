@@ -21,7 +21,7 @@ class PromoteRequests:
 
     def add(self, canary: str, act: Act, state: State) -> None:
         """Store a request, made in this state. The state does not change."""
-        unchanged = asdict(state)
+        unchanged = state.document
         entry = {**asdict(act), "canary": canary, "action": ASKED, "before": unchanged, "after": unchanged}
         with self._store.writing() as connection:
             connection.execute(tables.audit.insert().values(**entry))

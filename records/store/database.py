@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, Select, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    SQLAlchemyError,
+    StatementError,
+)
 
 from records.errors import StoreDown, Unstorable
 from records.store.asked import canary_asked, canary_seen
@@ -162,7 +169,9 @@ def _answering() -> Iterator[None]:
         yield
     except _errors((DataError, IntegrityError, OverflowError), "DataError", "IntegrityError") as exc:
         raise Unstorable(f"the database refuses a value: {exc}") from exc
-    except DBAPIError as exc:
+    except StatementError as exc:
+        if isinstance(exc.orig, TypeError | ValueError):  # it was never sent to the database
+            raise Unstorable(f"a value cannot be stored: {exc.orig}") from exc
         raise StoreDown(f"the database does not answer: {exc.orig}") from exc
     except _errors((SQLAlchemyError,), "Error") as exc:
         raise StoreDown(f"the database does not answer: {exc}") from exc

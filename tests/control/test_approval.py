@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,9 +100,26 @@ def test_a_new_name_at_the_provider_makes_no_second_person(store: Store) -> None
     assert desk.operator.rollouts.plan.states["trial"].state == "promoted"
 
 
-def test_without_a_name_nobody_asks(store: Store) -> None:
-    refused = refusal_of(desk_over(store, WANTED), " ")
+@pytest.mark.parametrize("who", ["", " "])
+def test_without_a_name_nobody_asks_or_is_the_second(store: Store, who: str) -> None:
+    desk = desk_over(store, WANTED)
+    refused = refusal_of(desk, who)
     assert (refused.status, "who" in refused.message) == (400, True)
+    desk.order("promote", who="ann")
+    assert refusal_of(desk, who).status == 400
+    assert store.states()["trial"].state.state == "running"
+
+
+def test_two_people_promote_a_canary_in_a_lane(tmp_path: Path) -> None:
+    _, entry = TEXT.split("canaries:\n")
+    second = entry.replace("trial", "other").replace("model: b", "model: c")
+    wanted = parse(TEXT + second, "canary.yaml", {}).control
+    with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
+        Rollouts(store, lambda plan: None).reconcile(wanted, time.time())
+        one, other = desk_over(store, wanted), desk_over(store, wanted)
+        assert one.order("promote", who="ann")["promote_asked"]["who"] == "ann"
+        done = other.order("promote", who="bob")
+        assert (done["state"], done["lane"]) == ("promoted", 0.5)
 
 
 @pytest.mark.parametrize(

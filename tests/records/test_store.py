@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import IntegrityError
 
+from records import tables
 from records.errors import StoreDown, Unstorable
 from records.outcome import Usage
 from records.spool_reader import Death
@@ -103,6 +104,13 @@ def test_a_batch_that_fails_moves_nothing(store: Store) -> None:
     with pytest.raises(Unstorable):
         store.ship(a_batch(an_outcome(1), too_large, cursors={"a.spool": 10}))
     assert (recent(store, "support-nov"), store.cursors(), store.totals()) == ([], {}, RecordTotals())
+
+
+def test_a_value_that_is_no_json_is_not_blamed_on_the_database(store: Store) -> None:
+    entry = {"at": 1.0, "canary": "c", "action": "a", "who": "w", "reason": "r", "before": {}}
+    with pytest.raises(Unstorable) as refused, store.writing() as connection:
+        connection.execute(tables.audit.insert().values(**entry, after={"names": frozenset("a")}))
+    assert str(refused.value) == "a value cannot be stored: Object of type frozenset is not JSON serializable"
 
 
 def test_totals_outlive_the_process(store: Store, open_store: Callable[[], Store]) -> None:
