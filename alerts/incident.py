@@ -24,6 +24,7 @@ from typing import Any, Literal
 import msgspec
 
 from alerts.candidate_error import CandidateError
+from alerts.notice import EventName, Notice
 from alerts.order_links import Offer
 from alerts.rollback_evidence import RollbackEvidence
 from alerts.status import GuardrailStatus
@@ -34,7 +35,6 @@ RESOLVE_AFTER_S = 1800.0
 _WAITS, _ROLLING_BACK = "the canary has not started: it waits", "the candidate is being rolled back"
 
 IncidentState = Literal["open", "clearing", "resolved"]
-EventName = Literal["page", "update", "resolved"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class Incident:
     `rules` are in the order in which they joined. `details` holds each rule's last sentence. `where` are the
     parts of the traffic in which the candidate fails, as the first rule that names some counted them.
     `provider_error` is what the candidate's provider said. `requests` and `users` are the candidate's
-    outcomes and affected users, as the first rule counted them.
+    outcomes and affected users, as the first rule counted them, and after a rollback the rule of that.
     """
 
     id: str
@@ -71,8 +71,11 @@ class Incident:
 
     @property
     def page(self) -> str:
-        """The path of its page in the console; "" is the start page."""
-        return "" if self._is_service else f"canaries/{self.canary}/why?run={self.run}"
+        """The path of its page in the console: of why it was rolled back, of the canary, or "" of all."""
+        if self._is_service:
+            return ""
+        undone = self.rolled_back_at is not None or self.done == _ROLLING_BACK
+        return f"canaries/{self.canary}/why?run={self.run}" if undone else f"canaries/{self.canary}"
 
     @property
     def offers(self) -> tuple[Offer, ...]:
@@ -84,35 +87,6 @@ class Incident:
     @property
     def _is_service(self) -> bool:
         return "/" in self.canary
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
-    """One message for the receivers. (dedup_key, sequence) is unique. Times are UTC seconds. `page` is the
-    path of the incident's page in the console, `offers` what else a message links to there."""
-
-    event: EventName
-    dedup_key: str
-    sequence: int
-    at: float
-    canary: str
-    incident: str
-    opened_at: float
-    headline: str
-    rules: tuple[str, ...]
-    details: Mapping[str, str]
-    done: str
-    requests: int | None = None
-    users: int | None = None
-    where: tuple[FailingPart, ...] = ()
-    provider_error: CandidateError | None = None
-    page: str = ""
-    offers: tuple[Offer, ...] = ()
-
-    @property
-    def cause(self) -> str:
-        """The first rule with its sentence; "" without rules."""
-        return "; ".join(f"{rule}: {self.details.get(rule, '')}" for rule in self.rules[:1])
 
 
 def step(
@@ -201,7 +175,7 @@ def _advance(
     changed = any(status.key not in incident.rules for status in calling)
     incident = _join(incident, calling)
     if rolled_back and incident.rolled_back_at is None:
-        incident = replace(incident, rolled_back_at=now, done=_rollback_text(why))
+        incident = _undone(replace(incident, rolled_back_at=now, done=_rollback_text(why)), why)
         changed = True
     incident, notices = _update(incident, now) if changed else (incident, [])
     if calling and not rolled_back:
@@ -244,6 +218,22 @@ def _rollback_text(why: RollbackEvidence | None) -> str:
     return f"the candidate was rolled back: share {why.share_before:.1%} → {why.share_after:.1%}"
 
 
+def _undone(incident: Incident, why: RollbackEvidence | None) -> Incident:
+    """The incident of a rollback, with the figures of its moment."""
+    headline, rule = f"{incident.canary} was rolled back", why.convicting if why is not None else None
+    if why is None or rule is None:
+        return replace(incident, headline=headline)
+    then = {each.rule: each.sentence for each in why.rules if each.rule in incident.rules}
+    return replace(
+        incident,
+        headline=f"{headline}: {rule.rule}: {rule.sentence}",
+        details={**incident.details, **then},
+        where=why.where.parts or incident.where,
+        requests=_whole(rule.evidence.get("outcomes")),
+        users=_whole(rule.evidence.get("adverse_units")),
+    )
+
+
 def _update(incident: Incident, now: float) -> tuple[Incident, list[Notice]]:
     incident = replace(incident, sequence=incident.sequence + 1)
     return incident, [_notice(incident, "update", now)]
@@ -273,6 +263,7 @@ def _notice(incident: Incident, event: EventName, now: float) -> Notice:
         provider_error=incident.provider_error,
         page=incident.page,
         offers=incident.offers,
+        rolled_back=incident.rolled_back_at is not None,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from alerts.incident import Notice
+from alerts.notice import Notice
 from alerts.receiver import Receiver
 
 LONGEST_BACKOFF_S = 60.0

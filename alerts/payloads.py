@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from alerts.candidate_error import to_document
-from alerts.incident import Notice
+from alerts.notice import Notice
 from alerts.order_links import slack_links
 
 FIRING_FOR_S = 600.0
@@ -102,17 +102,29 @@ def pagerduty_payload(notice: Notice, routing_key: str, link: str | None = None)
 def slack_payload(notice: Notice, link: str | None = None, console: str | None = None) -> dict[str, Any]:
     """One message, which links to the orders that it calls for. `console` is the page's public URL, None if
     nobody said. Slack's control characters are escaped, because callers choose parts of the text."""
-    mark = {"page": ":rotating_light:", "update": ":information_source:", "resolved": ":white_check_mark:"}
-    text = f"*{notice.event}* {notice.headline}\n{describe(notice, link)}"
+    mark, first = _slack_opening(notice)
+    text = f"{first}\n{describe(notice, link, below=first)}"
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     links = slack_links(console, notice.canary, notice.offers, notice.cause)
-    return {"text": f"{mark[notice.event]} {escaped}{links}"}
+    return {"text": f"{mark} {escaped}{links}"}
 
 
-def describe(notice: Notice, link: str | None = None) -> str:
-    """The incident in a few lines: rule sentences, the provider's words, start, what is affected, action,
-    link."""
-    lines = [f"{rule}: {sentence}" for rule, sentence in notice.details.items()]
+def _slack_opening(notice: Notice) -> tuple[str, str]:
+    """The icon and the first line. The headline's figures are those of the page or of the rollback; at other
+    times the line names the rules."""
+    if notice.event == "page":
+        return ":rotating_light:", f"*page* {notice.headline}"
+    if notice.event == "update" and notice.rolled_back:
+        return ":rewind:", notice.headline
+    mark = {"update": ":information_source:", "resolved": ":white_check_mark:"}[notice.event]
+    return mark, f"*{notice.event}* {notice.canary}: {', '.join(notice.rules)}"
+
+
+def describe(notice: Notice, link: str | None = None, *, below: str = "") -> str:
+    """The incident in a few lines: rule sentences but for that at the end of the line `below` which these
+    stand, the provider's words, start, what is affected, action, link."""
+    told = [f"{rule}: {sentence}" for rule, sentence in notice.details.items()]
+    lines = [each for each in told if not below.endswith(each)]
     if notice.provider_error is not None:
         lines.append(f"the provider's error: {notice.provider_error.sentence}")
     lines.append(f"since {utc_text(notice.opened_at)}")

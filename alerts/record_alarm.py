@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from alerts import incident as incidents
-from alerts.incident import Incident, Notice
+from alerts.incident import Incident
+from alerts.notice import Notice
 from alerts.status import GuardrailStatus, ServiceRule
 
 LEAST_ROOM_BYTES = 64 << 10

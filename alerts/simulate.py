@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from alerts.guardrails import Watch
-from alerts.incident import Incident, Notice, step
+from alerts.incident import Incident, step
+from alerts.notice import Notice
 from alerts.rule import DEFAULT_RULES, Rule
 from alerts.scenario import Scenario
 from alerts.selection import MINUTE_S

@@ -10,7 +10,8 @@ from typing import Any
 from alerts import incident as incidents
 from alerts import pulse as pulses
 from alerts.guardrails import Watch
-from alerts.incident import Incident, Notice
+from alerts.incident import Incident
+from alerts.notice import Notice
 from alerts.outbox import Outbox
 from alerts.pulse import Pulse
 from alerts.record_alarm import RecordAlarm, RecordState

@@ -3,8 +3,9 @@
 import json
 
 from alerts.candidate_error import CandidateError
-from alerts.incident import Incident, Notice, from_document, step, to_document
-from alerts.rollback_evidence import ArmFigures, RollbackEvidence
+from alerts.incident import Incident, from_document, step, to_document
+from alerts.notice import Notice
+from alerts.rollback_evidence import ArmFigures, RollbackEvidence, RuleThen
 from alerts.rule import Action
 from alerts.status import GuardrailStatus, StatusName, StatusState
 
@@ -164,9 +165,42 @@ def test_what_was_done_says_from_which_share_it_was_rolled_back() -> None:
     assert from_document(to_document(None)) is None
 
 
-def test_a_notice_leads_to_the_evidence_of_its_run() -> None:
-    _, (page,) = look(None, PAGE, run=3)
-    assert page.page == "canaries/support-nov/why?run=3"
+def test_a_rollback_s_notice_has_the_figures_of_its_moment_alone() -> None:
+    def then(key: str, sentence: str) -> RuleThen:
+        figures = {"outcomes": 50.0, "adverse_units": 7.0}
+        return RuleThen(
+            rule=key, state="firing", sentence=sentence, value=0.1, threshold=0.05, evidence=figures, path=()
+        )
+
+    why = RollbackEvidence(
+        canary="support-nov",
+        run=1,
+        rule="error_rate",
+        who="guardrail error_rate",
+        reason="7 of 50 failed",
+        at=NOW,
+        rules=(then("error_rate", "7 of 50 failed"), then("latency_p95", "9 s"), then("csat", "quiet")),
+        arms={},
+        failures=(),
+        share_before=0.05,
+        share_after=0.0,
+    )
+    incident, (page,) = look(None, PAGE, CONVICTED)
+    _, (update,) = step(
+        incident, [CONVICTED], canary="support-nov", run=1, now=NOW + 1, rolled_back=True, why=why
+    )
+    assert (page.rolled_back, update.rolled_back) == (False, True)
+    assert update.headline == "support-nov was rolled back: error_rate: 7 of 50 failed"
+    assert update.details == {"error_rate": "7 of 50 failed", "latency_p95": "9 s"}
+    assert (update.requests, update.users) == (50, 7)
+
+
+def test_a_notice_leads_to_the_canary_and_once_it_is_rolled_back_to_why() -> None:
+    incident, (page,) = look(None, PAGE, run=3)
+    assert page.page == "canaries/support-nov"
+    incident, (convicted,) = look(incident, PAGE, CONVICTED, after_s=1, run=3)
+    _, (undone,) = look(incident, CONVICTED, after_s=2, run=3, undone=True)
+    assert convicted.page == undone.page == "canaries/support-nov/why?run=3"
     _, (service,) = step(None, [PAGE], canary="service/records", run=1, now=NOW, rolled_back=False)
     assert service.page == ""
 

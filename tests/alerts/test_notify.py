@@ -13,7 +13,7 @@ import httpx2
 import pytest
 from structlog.testing import capture_logs
 
-from alerts.incident import EventName, Notice
+from alerts.notice import EventName, Notice
 from alerts.notify import deliver, notifier_client, retry_after_s
 from alerts.outbox import Outbox
 from alerts.receiver import Receiver, ReceiverKind

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from alerts.incident import EventName, Notice
+from alerts.notice import EventName, Notice
 from alerts.outbox import ENTRIES, GIVE_UP_AFTER_S, Outbox
 from alerts.receiver import Receiver
 

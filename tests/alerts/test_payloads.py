@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 
 from alerts.candidate_error import CandidateError
-from alerts.incident import EventName, Notice
+from alerts.notice import EventName, Notice
 from alerts.order_links import REASON_BOUND, offer_url
 from alerts.payloads import alertmanager_payload, pagerduty_payload, slack_payload, utc_text, webhook_payload
 from records.concentration import FailingPart
@@ -99,6 +99,29 @@ def test_pagerduty_keeps_one_incident_by_the_dedup_key(event: EventName, action:
 def test_pagerduty_s_summary_is_cut_at_its_limit() -> None:
     body = pagerduty_payload(replace(NOTICE, headline="x" * 5000), "routing")
     assert len(body["payload"]["summary"]) == 1024
+
+
+def test_slack_s_rollback_says_so_first_and_no_sentence_twice() -> None:
+    said = "support-nov was rolled back: error_rate: 12 of 20 <failed>"
+    done = "the candidate was rolled back: share 5.0% → 0.0%"
+    undone = replace(of("update"), headline=said, rolled_back=True, done=done)
+    assert slack_payload(undone, "https://canary.example/why")["text"].splitlines() == [
+        ":rewind: support-nov was rolled back: error_rate: 12 of 20 &lt;failed&gt;",
+        "since 2026-09-21T14:13:20.000Z",
+        "20 requests, 11 affected users",
+        done,
+        "https://canary.example/why",
+    ]
+    page = replace(NOTICE, headline="support-nov: error_rate: 12 of 20 <failed>")
+    assert slack_payload(page)["text"].count("12 of 20") == 1
+
+
+@pytest.mark.parametrize("event", ["update", "resolved"])
+def test_slack_s_later_messages_have_no_figures_of_the_page(event: EventName) -> None:
+    later = replace(NOTICE, event=event, headline="support-nov: error_rate: 5 of 8")
+    first, second, *_ = slack_payload(later)["text"].splitlines()
+    assert first.endswith(f"*{event}* support-nov: error_rate")
+    assert second == "error_rate: 12 of 20 &lt;failed&gt;"
 
 
 def test_slack_s_control_characters_are_escaped() -> None:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerts.evidence import Evidence, absolute_steps, betting_steps, relative_steps
-from alerts.incident import Incident, Notice, from_document, step, to_document
+from alerts.incident import Incident, from_document, step, to_document
+from alerts.notice import Notice
 from alerts.relative import ErrorRateVsBaseline
 from alerts.reports import Escalated
 from alerts.rule import Action, Rule

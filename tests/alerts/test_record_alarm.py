@@ -1,6 +1,7 @@
 """An operator is told once when records are dropped or do not reach the store, and once when that is over."""
 
-from alerts.incident import RESOLVE_AFTER_S, Notice
+from alerts.incident import RESOLVE_AFTER_S
+from alerts.notice import Notice
 from alerts.record_alarm import LAGS_AFTER_S, LEAST_ROOM_BYTES, MANY_WAITING, RecordAlarm, RecordState
 
 FINE = RecordState(dropped=0, room_bytes=1 << 30, waiting=3, down="")

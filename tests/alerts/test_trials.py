@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.incident import Notice
+from alerts.notice import Notice
 from alerts.simulate import Detection, Scenario
 from alerts.trials import RunSpread, alarms, calm_week, detected, going_bad, spread
 
