@@ -12,10 +12,11 @@ from records.store import Store
 from records.store.rollbacks import was_rolled_back
 from report.details import Range
 from report.document import MetricLine, Report, Verdict
-from report.judged_canary import ReportSettings
+from report.judged_canary import JudgedCanary, ReportSettings
 from report.reports import judged_canary, report_of
 from report.wording import count, joined
 from routing.canary import Arm
+from routing.plan import State
 
 NOT_COMPARED = (
     "Each candidate was compared with its own baseline, over its own users. The candidates were not compared "
@@ -26,8 +27,8 @@ _ORDER: Sequence[Verdict] = ("ship_now", "ship", "ship_with_caveats", "extend", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateStanding:
-    """One candidate with its report. `lane` is its canary's part of the units, None: all. `rolled_back` is
-    that of this run."""
+    """One candidate with its report. `lane` is its canary's part of the units, None: all, 0: refused, since
+    other canaries have all. `rolled_back` is that of this run."""
 
     report: Report
     state: str
@@ -91,9 +92,27 @@ def _standing(settings: ReportSettings, name: str, store: Store, *, now: float) 
         state=known.state.state if known is not None else "waiting",
         candidate=judged.candidate,
         baseline=judged.baseline,
-        lane=known.state.lane.part if known is not None and known.state.lane is not None else None,
+        lane=_lane(settings, name, known.state if known is not None else None),
         rolled_back=known is not None and was_rolled_back(store, name, known.state),
     )
+
+
+def _lane(settings: ReportSettings, name: str, state: State | None) -> float | None:
+    """The canary's part of the units. One that waits without a lane has all only where none else shares its
+    requests."""
+    if state is not None and state.lane is not None:
+        return state.lane.part
+    if state is None or state.state != "waiting":
+        return None
+    others = [each for other, each in settings.canaries.items() if other != name]
+    return 0.0 if any(_meet(settings.canaries[name], each) for each in others) else None
+
+
+def _meet(one: JudgedCanary, other: JudgedCanary) -> bool:
+    """True when one request could be taken by both."""
+    if one.baseline is None or one.match is None or other.baseline is None or other.match is None:
+        return False
+    return one.baseline.provider == other.baseline.provider and one.match.overlaps(other.match)
 
 
 def side_by_side(found: Sequence[CandidateStanding]) -> SideBySide:
@@ -133,6 +152,16 @@ def _warnings(candidates: Sequence[CandidateStanding]) -> Iterator[str]:
         for each in candidates
         if each.rolled_back
     )
+    yield from (
+        f"{each.name} is promoted: everybody{'' if each.lane is None else ' in its lane'} gets it."
+        for each in candidates
+        if each.state == "promoted"
+    )
+    yield from (
+        f"{each.name} gets no lane: other canaries have all users of these requests."
+        for each in candidates
+        if each.lane == 0.0
+    )
     yield from (f"{each.name} has no traffic yet." for each in candidates if each.report.window.start is None)
     yield from _of_windows(candidates)
     yield from _of_rubrics(candidates)
@@ -144,14 +173,14 @@ def _warnings(candidates: Sequence[CandidateStanding]) -> Iterator[str]:
 
 def _of_windows(candidates: Sequence[CandidateStanding]) -> Iterator[str]:
     apart = [
-        f"{one.name} and {other.name}"
+        f"{one.name} with {other.name}"
         for one, other in combinations(candidates, 2)
         if not _at_the_same_time(one.report, other.report)
     ]
     if apart:
         yield (
-            f"The windows of {joined(apart)} overlap by less than half of the longer one: what happened in "
-            "those days is in one figure and not in the other."
+            f"Windows that overlap by less than half of the longer one: {'; '.join(apart)}. What happened "
+            "outside the overlap is in one figure and not in the other."
         )
 
 

@@ -114,13 +114,26 @@ def _verdict(standing: CandidateStanding) -> list[str]:
     return [
         standing.name,
         model_words(standing.candidate),
-        _WORDS[report.verdict] + (", rolled back" if standing.rolled_back else ""),
+        _WORDS[report.verdict] + _now(standing),
         _score(report),
         f"{report.units.candidate:,} of {report.units.candidate + report.units.baseline:,}",
         f"{report.window.days:.1f}",
-        "all" if standing.lane is None else f"{100 * standing.lane:.3g} %",
+        _lane(standing.lane),
         _saved(standing),
     ]
+
+
+def _now(standing: CandidateStanding) -> str:
+    """What its verdict does not say: `, promoted`."""
+    if standing.rolled_back:
+        return ", rolled back"
+    return ", promoted" if standing.state == "promoted" else ""
+
+
+def _lane(size: float | None) -> str:
+    if size is None:
+        return "all"
+    return f"{100 * size:.3g} %" if size else "none"
 
 
 def _score(report: Report) -> str:

@@ -81,6 +81,20 @@ def test_the_better_verdict_comes_first_each_against_its_own_baseline(folder: Pa
     assert worst["score"] == alone["score"]
 
 
+def test_a_canary_for_which_no_lane_is_left_has_none(tmp_path: Path) -> None:
+    both = TEXT.replace("    lane: 40%\n", "").replace("    lane: 60%\n", "")
+    alone = both[: both.index("  - name: large")]
+    with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
+        for text in (alone, both):
+            settings = parse(text, "canary.yaml", {}).control
+            Rollouts(store, lambda plan: None).reconcile(settings, START)
+        operator = desk_over(store, settings).operator
+        document = json.loads(asyncio.run(operator.compare(["cheap", "large"], "json")))
+    lanes = {each["canary"]: each["lane"] for each in document["candidates"]}
+    assert lanes == {"cheap": None, "large": 0.0}
+    assert "large gets no lane: other canaries have all users of these requests." in document["warnings"]
+
+
 def test_the_text_says_that_the_candidates_were_not_compared_with_each_other(folder: Path) -> None:
     text = run(folder, "--compare", "large", "cheap").stdout
     assert "The candidates were not compared with each other" in " ".join(text.split())

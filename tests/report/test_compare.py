@@ -31,7 +31,8 @@ def standing(
         **about.pop("report", {}),
     )
     arm = Arm(provider="openai", model=f"model-{name}")
-    return CandidateStanding(report=report, state="running", candidate=arm, **{"baseline": BASELINE, **about})
+    known = {"baseline": BASELINE, "state": "running", **about}
+    return CandidateStanding(report=report, candidate=arm, **known)
 
 
 def names(found: SideBySide) -> list[str]:
@@ -99,7 +100,10 @@ def test_windows_that_overlap_by_less_than_half_are_warned_of(
     start, end = (day * DAY_S for day in days)
     window = ReportWindow(start=start, end=end, days=days[1] - days[0])
     found = side_by_side([standing("a"), standing("b", report={"window": window})])
-    assert any("overlap by less than half" in each for each in found.warnings) is warned
+    assert (
+        any("overlap by less than half of the longer one: a with b." in each for each in found.warnings)
+        is warned
+    )
 
 
 def test_other_baselines_a_rollback_and_no_traffic_are_warned_of() -> None:
@@ -116,6 +120,19 @@ def test_other_baselines_a_rollback_and_no_traffic_are_warned_of() -> None:
     assert "The baselines differ" in told
     assert "b against openai/gpt-5" in told
     assert "c has no traffic yet" in told
+
+
+def test_a_promoted_candidate_and_one_without_a_lane_are_warned_of() -> None:
+    refused = standing("c", state="waiting", lane=0.0)
+    found = side_by_side(
+        [standing("a", state="promoted", lane=0.5), standing("b", state="promoted"), refused]
+    )
+    told = " ".join(found.warnings)
+    assert "a is promoted: everybody in its lane gets it. b is promoted: everybody gets it." in told
+    assert "c gets no lane: other canaries have all users of these requests." in told
+    text = rendered(found, "markdown")
+    assert "| ship, promoted |" in text
+    assert "| 9.0 | none |" in text
 
 
 def test_the_json_has_each_candidate_with_its_own_intervals() -> None:
