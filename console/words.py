@@ -89,6 +89,11 @@ def plain(name: str) -> str:
     return name.replace("_", " ")
 
 
+def act(name: str) -> str:
+    """An entry's action in the audit log: promotion asked, rollback."""
+    return "promotion asked" if name == "promote_asked" else plain(name)
+
+
 def error_details(error: Mapping[str, Any]) -> str:
     """The parts of a provider's error beside its message: `status 400, code invalid_value, param n`."""
     names = ("status", "code", "type", "param")
@@ -167,6 +172,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
         text_moment,
         day,
         plain,
+        act,
         error_details,
         asked,
         verbatim,

@@ -106,6 +106,9 @@ def rollback(
 def promote(
     name: Name,
     reason: Annotated[str, typer.Option("--reason", help="The reason, for the audit log (required).")],
+    by: Annotated[
+        str | None, typer.Option("--by", help="The person who promotes; by default the system's user name.")
+    ] = None,
     minutes: Minutes = None,
     admin: Admin = None,
     config: ConfigFile = CONFIG,
@@ -116,7 +119,9 @@ def promote(
 
     With `promote: two_people` the first person's order asks, and exits 4; another person's promotes.
     """
-    _order("promote", name, reason, admin, data, output, minutes=minutes)
+    if by is not None and not by.strip():
+        fail("--by must not be empty", code=2)
+    _order("promote", name, reason, admin, data, output, by=by, minutes=minutes)
 
 
 def _order(
@@ -127,11 +132,12 @@ def _order(
     data: Path,
     output: str,
     *,
+    by: str | None = None,
     share: float | None = None,
     hard: bool = False,
     minutes: float | None = None,
 ) -> None:
-    document: dict[str, Any] = {"who": user(), "reason": reason}
+    document: dict[str, Any] = {"who": by or user(), "reason": reason}
     if hard:
         document["hard"] = True
     if minutes is not None:
@@ -166,5 +172,5 @@ def _asked(name: str, request: Mapping[str, Any]) -> str:
     until = datetime.fromtimestamp(request["until"], UTC).strftime("%Y-%m-%d %H:%M")
     return (
         f"{name}: not promoted yet: {request['who']} has asked for it. Until {until} UTC somebody else may "
-        f"promote it, on the page or with: canary promote {name} --reason …"
+        f"promote it, on the page or with: canary promote {name} --by THEIR-NAME --reason …"
     )

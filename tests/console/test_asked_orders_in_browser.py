@@ -107,21 +107,24 @@ def test_without_scripts_the_dialog_of_a_link_is_open_too(browser: Browser, stag
 
 
 def test_one_person_asks_on_the_page_and_another_promotes(page: Page, stage: Stage) -> None:
-    def promote(who: str) -> None:
+    def promote(who: str, verb: str) -> None:
         page.get_by_role("button", name="Promote…").click()
         dialog.get_by_label(WHY).fill("it won")
         dialog.get_by_label("Your name").fill(who)
-        dialog.get_by_role("button", name="Promote").click()
+        dialog.get_by_role("button", name=verb, exact=True).click()
 
     page.goto("/canaries/support-nov")
-    dialog = page.get_by_role("dialog", name="Promote: support-nov?")
-    promote("anna")
+    dialog = page.get_by_role("dialog", name="Ask to promote: support-nov?")
+    promote("anna", "Ask to promote")
     expect(dialog).to_contain_text(re.compile("Not promoted yet: asked by anna .*somebody else may promote"))
     page.keyboard.press("Escape")
     card = page.get_by_role("region", name="support-nov")
     expect(card).to_contain_text(re.compile(r"Promotion asked by anna .* ago \(it won\)"))
+    page.goto("/audit")
+    expect(page.get_by_role("region", name="Audit log")).to_contain_text("promotion asked")
     page.goto("/canaries/support-nov")
-    promote(" Anna ")
+    dialog = page.get_by_role("dialog", name="Promote: support-nov?")
+    promote(" Anna ", "Promote")
     expect(dialog).to_contain_text("anna has asked already: somebody else must promote support-nov")
     page.goto(link(stage, "promote", "agreed with anna"))
     expect(dialog).to_contain_text("If that was not you, this promotes it.")

@@ -76,12 +76,18 @@ def test_the_command_line_says_asked_and_exits_4(stage: Stage) -> None:
     asked = stage.canary("promote", "by-both-ways", "--reason", "it won")
     assert asked.returncode == 4
     assert f"by-both-ways: not promoted yet: {user()} has asked for it" in asked.stderr
+    assert "canary promote by-both-ways --by THEIR-NAME --reason …" in asked.stderr
     alone = stage.canary("promote", "by-both-ways", "--reason", "it won")
     assert (alone.returncode, "somebody else must promote" in alone.stderr) == (1, True)
+    nobody = stage.canary("promote", "by-both-ways", "--by", " ", "--reason", "it won")
+    assert (nobody.returncode, "--by must not be empty" in nobody.stderr) == (2, True)
+    unnamed = stage.api("POST", "/api/canaries/by-both-ways/promote", {"reason": "it won"})
+    assert (unnamed.status_code, '"who"' in unnamed.json()["error"]) == (400, True)
     stage.api("POST", "/api/canaries/by-both-ways/pause", {"who": "carl", "reason": "a holiday"})
     assert stage.status("by-both-ways")["promote_asked"] is None
     other = stage.api("POST", "/api/canaries/by-both-ways/promote", {"who": "carl", "reason": "it won"})
     assert other.status_code == 202
-    done = stage.canary("promote", "by-both-ways", "--reason", "it won", "-o", "json")
+    done = stage.canary("promote", "by-both-ways", "--by", "dora", "--reason", "it won", "-o", "json")
     assert (done.returncode, json.loads(done.stdout)["state"]) == (0, "promoted")
+    assert stage.api("GET", "/api/audit?limit=1").json()[0]["who"] == "carl and dora"
     assert stage.canary("rollback", "by-both-ways", "--reason", "alone").returncode == 0
