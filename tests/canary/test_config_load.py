@@ -30,6 +30,7 @@ SECTIONS = {
     "`judge`": "JudgeSection",
     "`judge` of a canary": "CanaryJudgeSection",
     "`oidc`": "OidcSection",
+    "`tls`": "TlsSection",
     "`guardrails`": "GuardrailSection",
     "`rubric`": "CriterionSection",
     "`callers[]`": "CallerSection",
@@ -106,6 +107,7 @@ def test_the_files_documented_defaults_are_what_leaving_them_out_means() -> None
     defaults = dict(documented_defaults("The file"))
     assert len(defaults) == 19
     del defaults["canaries"]
+    assert defaults.pop("callers") == "[]"  # written out, it is a warning
     for key, value in defaults.items():
         assert read(f"{TRIAL}{key}: {value}\n") == read(TRIAL), key
 
