@@ -26,6 +26,7 @@ from routing.plan import Plan, State
 from tests.canary.handed import Hand
 
 WARM = 100
+_SECRET = "this gives the same users to the candidate in each run"
 CONFIG = """
 providers:
   openai: {api: openai, base_url: "http://127.0.0.1:9/v1"}
@@ -134,6 +135,7 @@ def lone_worker() -> Iterator[LoneWorker]:
 def _worker(folder: Path, config: FollowedConfig) -> Worker:
     data = folder / "data"
     data.mkdir(mode=0o700)
+    (data / "secret").write_text(_SECRET)
     canary = config.current.canaries["bench"].canary
     running = State(state="running", share=0.1, definition=definition(canary))
     write_plan(data / "plan.json", Plan(version=1, refreshed_at=time.time(), states={canary.name: running}))

@@ -65,8 +65,10 @@ _USAGE = {"prompt_tokens": 120, "completion_tokens": 40, "total_tokens": 160}
 _MANY = tuple(f"x-header-{number:02}: some value of a usual length" for number in range(_LONG_LIST))
 
 PLAIN = ExchangeShape(_request(), (_answer(_chat()),))
+"""By the baseline: the lone worker's secret keeps this user out of the cohort."""
 SHAPES = {
     "chat": PLAIN,
+    "chat of the candidate": ExchangeShape(_request(user="user-0027"), (_answer(_chat()),)),
     f"chat, {_LONG_LIST} more headers each way": ExchangeShape(
         _request(extra=_MANY), (_answer(_chat(), _MANY),)
     ),

@@ -69,7 +69,8 @@ def test_requests_of_a_file_go_to_the_candidate_in_their_own_form(
         ("converse", 400, "This model does not support this."),
         ("invoke", 400, "This model does not support this."),
     ]
-    assert [request.target for request in bedrock.taken] == [f"{PRO}/converse", f"{PRO}/invoke"]
+    assert {request.target for request in bedrock.taken} == {f"{PRO}/converse", f"{PRO}/invoke"}
+    assert len(bedrock.taken) == len(lines)
 
 
 def test_the_probe_asks_both_arms(tmp_path: Path, bedrock: LocalBedrock) -> None:

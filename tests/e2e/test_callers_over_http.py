@@ -302,7 +302,7 @@ def test_who_calls_is_listed_shown_and_counted(stage: Stage) -> None:
     assert 'aria-label="Callers"' in page
     assert "narrow" in page
     table = page[page.index('aria-label="Callers"') :].partition("</table>")[0]
-    assert len(re.findall(r"<td>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d</td>", table)) > len(NAMES)
+    assert len(re.findall(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d</td>", table)) > len(NAMES)
     assert not re.search(r"\dT\d", table)
 
     def counted() -> bool:
