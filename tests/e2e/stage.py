@@ -17,15 +17,21 @@ from routing.cohort import derive_key, in_cohort
 from tests.records.stored import stored_in
 from tests.serving import ProviderThread, Running, eventually
 
+SECRET = "the cohorts of every run of the tests"
+
 
 class Stage:
-    """`provider` is the truth about what arrived, `server` is `canary serve` before it."""
+    """`provider` is the truth about what arrived, `server` is `canary serve` before it.
+
+    Every run has the same secret, so that a test which passes once has every user in the same arm for ever.
+    """
 
     def __init__(self, folder: Path, provider: ProviderThread, config: str, **options: Any) -> None:
         self.provider = provider
         self.config_text = config
         self._folder = folder
         self._options = options
+        _keep_secret(folder / "data")
         self.server = self._start()
 
     def restart(self, config: str | None = None) -> None:
@@ -107,6 +113,12 @@ def on_stage(
         finally:
             if stage.server.process.poll() is None:
                 stage.server.stop()
+
+
+def _keep_secret(data: Path) -> None:
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not (data / "secret").exists():
+        (data / "secret").write_text(SECRET)
 
 
 def chat(model: str, user: str | None, *, stream: bool = False, text: str = "hello") -> dict[str, Any]:
