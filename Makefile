@@ -22,7 +22,7 @@ BENCH_PROGRAMS := nginx:nginx taskset:util-linux gcc:gcc gcc:libc6-dev
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo demo-replicas test check check-deploy fix bench bench-ingest bench-leader test-statistics test-reliability test-compiled lock
-.PHONY: dashboards docs examples clean bench-programs compile-programs test-programs
+.PHONY: cast dashboards docs docs-version examples clean bench-programs compile-programs test-programs
 
 demo: .venv/demo  ## Two candidates that go bad and are rolled back, then one that passes. No key, no network.
 	.venv/bin/canary demo
@@ -84,6 +84,14 @@ check-deploy: .venv/dev
 docs: .venv/locked-docs  ## The documentation as a site, in build/site, without a dead link.
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
 	@echo "build/site/index.html; to read it: .venv/bin/mkdocs serve"
+
+# Any web server can serve SITE. Versions stay until somebody removes their folders.
+docs-version: .venv/locked-docs  ## The same into SITE/VERSION, with a selector of all versions there: make docs-version SITE=/srv/docs.
+	$(if $(SITE),,$(error Say where: make docs-version SITE=/srv/docs))
+	DOCS_VERSIONS=$(abspath $(SITE)) NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+
+cast: .venv/dev  ## Record the demo and its verdict in a terminal, and draw them: docs/casts/*.svg. A minute.
+	.venv/bin/python -m tests.docs.casts
 
 fix: .venv/dev  ## Format, and mend what the linter can.
 	.venv/bin/ruff check --fix .

@@ -4,11 +4,13 @@ import re
 import subprocess
 import tomllib
 from pathlib import Path, PurePosixPath
-from posixpath import normpath
+from posixpath import normpath, relpath
 from typing import Any
 from urllib.parse import urlsplit
 
 ROOT = Path(__file__).parents[2]
+QUICKSTART = "README.md#five-minutes-with-your-own-app"
+"""What docs/site/quickstart.py makes a page of."""
 _LINK = re.compile(r"!?\[([^\]]*)\]\(([^)\s]+)\)")
 _CODE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 _SSH = re.compile(r"(?:ssh://)?git@([\w.-]+)[:/](.+)")
@@ -35,6 +37,8 @@ def outward(markdown: str, source: str, sources: str | None) -> str:
         place = normpath(str(PurePosixPath("docs", source).parent / target))
         if "://" in target or target.startswith("#"):
             return found[0]
+        if place == QUICKSTART:
+            return f"[{text}]({relpath('docs/quickstart.md', PurePosixPath('docs', source).parent)})"
         if not place.startswith("docs/"):
             return f"[{text}]({sources}/{place})" if sources else text
         first = min((ROOT / place).glob("*.md"), default=None) if target.endswith("/") else None
@@ -58,7 +62,7 @@ def first_sentence(markdown: str) -> str:
     """The first sentence of a page's first paragraph, its links as text."""
     paragraphs = re.split(r"\n\s*\n", _CODE.sub("", markdown))
     prose = next((each for each in paragraphs if re.match(r"[\w*`\[\"“]", each)), "")
-    line = _LINK.sub(r"\1", " ".join(prose.split())).replace("**", "")
+    line = re.sub(r"\*+(?=\w)|(?<=\w)\*+", "", _LINK.sub(r"\1", " ".join(prose.split())))
     return re.split(r"(?<=[.!?:]) ", line)[0]
 
 

@@ -9,7 +9,9 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-HOOKS = runpy.run_path(str(DOCS / "site/hooks.py"))
+HOOKS, OFFLINE, VERSIONS, QUICKSTART = (
+    runpy.run_path(str(DOCS / f"site/{name}.py")) for name in ("hooks", "offline", "versions", "quickstart")
+)
 
 
 class _Loader(yaml.SafeLoader):
@@ -23,7 +25,7 @@ def test_every_page_stands_once_in_the_navigation() -> None:
     nav = yaml.load((ROOT / "mkdocs.yml").read_text(), _Loader)["nav"]
     named = pages(nav)
     there = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
-    assert sorted(named) == sorted(there)
+    assert sorted(named) == sorted(there | {"quickstart.md"})
 
 
 def pages(part: object) -> list[str]:
@@ -39,6 +41,59 @@ def test_the_site_loads_nothing_from_elsewhere() -> None:
     assert "extra_javascript" not in config
     assert [name for name in config["extra_css"] if not (DOCS / name).exists()] == []
     assert "url(" not in (DOCS / "site/site.css").read_text()
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        '<script async src="https://cdn.example/mermaid.js">',
+        "<script src=//cdn.example/a.js>",
+        '<img alt="x" src="http://cdn.example/a.png">',
+        '<link rel="preconnect" href="https://fonts.example">',
+        '<link href="https://fonts.example/css" rel="stylesheet">',
+        '@import "https://fonts.example/css"',
+        "src: url(https://fonts.example/a.woff2)",
+        '<pre class="mermaid">',
+        '<image href="https://cdn.example/a.png"/>',
+    ],
+)
+def test_a_load_from_elsewhere_ends_a_strict_build(load: str) -> None:
+    assert OFFLINE["loads_elsewhere"](f"before {load} after") != []
+
+
+@pytest.mark.parametrize(
+    "fine",
+    [
+        '<a href="https://elsewhere.example">read on</a>',
+        '<link rel="canonical" href="https://docs.example/page/">',
+        '<link href="https://docs.example/2/" rel="next">',
+        '<script src="assets/javascripts/bundle.js"></script><a href="https://elsewhere.example">x</a>',
+        '<svg xmlns="http://www.w3.org/2000/svg">',
+        "clip-path: url(#window)",
+        "&lt;script src=&quot;https://cdn.example/a.js&quot;&gt;",
+    ],
+)
+def test_a_link_or_a_file_of_the_site_is_no_load_from_elsewhere(fine: str) -> None:
+    assert OFFLINE["loads_elsewhere"](fine) == []
+
+
+def test_no_page_has_a_diagram_that_the_theme_would_fetch_a_renderer_for() -> None:
+    assert [path for path in DOCS.rglob("*.md") if "```mermaid" in path.read_text()] == []
+
+
+def test_the_versions_are_listed_newest_first_for_the_selector() -> None:
+    assert VERSIONS["versions"](["0.9.0", "0.10.0", "assets", "next"]) == [
+        {"version": "0.10.0", "title": "0.10.0", "aliases": ["latest"]},
+        {"version": "0.9.0", "title": "0.9.0", "aliases": []},
+    ]
+
+
+def test_the_readmes_five_minutes_are_a_page_with_links_from_its_place() -> None:
+    readme = (
+        "# x\n\n## Five minutes with your own app\n\n[a](docs/b.md) ![c](docs/d.svg) [e](f) [g](#h)\n\n## Z\n"
+    )
+    page = QUICKSTART["quickstart"](readme)
+    assert page == "# Five minutes with your own app\n\n[a](b.md) ![c](d.svg) [e](../f) [g](#h)\n\n"
 
 
 def test_its_packages_are_locked_in_the_versions_that_canary_has() -> None:
@@ -74,6 +129,7 @@ def test_a_remote_becomes_an_address_without_a_secret(remote: str, address: str 
         ("[x](judge.md#privacy)", "[x](judge.md#privacy)", "[x](judge.md#privacy)"),
         ("[x](https://a.example)", "[x](https://a.example)", "[x](https://a.example)"),
         ("[x](#here)", "[x](#here)", "[x](#here)"),
+        ("[x](../README.md#five-minutes-with-your-own-app)", "[x](quickstart.md)", "[x](quickstart.md)"),
         ("[x](adr/)", "[x](adr/0001-flat-packages.md)", "[x](adr/0001-flat-packages.md)"),
         ("```\n[x](../a.py)\n```", "```\n[x](../a.py)\n```", "```\n[x](../a.py)\n```"),
     ],
