@@ -81,14 +81,15 @@ check-deploy: .venv/dev
 	.venv/bin/python -m tests.deploy
 	.venv/bin/python -m grafana.describe --check
 
+# Without --quiet, which silences the warnings that --strict counts.
 docs: .venv/locked-docs  ## The documentation as a site, in build/site, without a dead link.
-	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
-	@echo "build/site/index.html; to read it: .venv/bin/mkdocs serve"
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
+	@echo "build/site is the site; to read it here: .venv/bin/mkdocs serve"
 
 # Any web server can serve SITE. Versions stay until somebody removes their folders.
 docs-version: .venv/locked-docs  ## The same into SITE/VERSION, with a selector of all versions there: make docs-version SITE=/srv/docs.
 	$(if $(SITE),,$(error Say where: make docs-version SITE=/srv/docs))
-	DOCS_VERSIONS=$(abspath $(SITE)) NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+	DOCS_VERSIONS=$(abspath $(SITE)) NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
 cast: .venv/dev  ## Record the demo and its verdict in a terminal, and draw them: docs/casts/*.svg. A minute.
 	.venv/bin/python -m tests.docs.casts

@@ -43,6 +43,11 @@ def blocks(document: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL)
 
 
+def commands(block: str) -> list[str]:
+    """A shell block's lines, without what is said of them."""
+    return [line.partition("#")[0].strip() for line in block.splitlines()]
+
+
 def run(command: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
@@ -79,16 +84,18 @@ def test_the_readmes_five_minutes_go_as_told(
     running = serve(config, workers=1)
     (tmp_path / "canary.yaml").write_text(config)
     (tmp_path / "canary-data").symlink_to(running.data)
-    checking, asking, deciding = blocks("README.md", "sh")[2:5]
-    assert run(["canary", *checking.splitlines()[0].split()[1:]], tmp_path).returncode == 0
+    shell = blocks("README.md", "sh")
+    first = next(at for at, block in enumerate(shell) if block.startswith("canary check"))
+    checking, asking, looking, deciding = shell[first : first + 4]
+    assert run(["bash", "-c", commands(checking)[0]], tmp_path).returncode == 0
 
     asked = run(
         ["bash", "-c", asking.replace(TRAFFIC, running.traffic)], tmp_path, OPENAI_API_KEY="sk-caller"
     )
     assert json.loads(asked.stdout.splitlines()[-1]) == {"accepted": 1}, asked.stdout + asked.stderr
 
-    commands = [line.partition("#")[0].strip() for line in deciding.splitlines()]
-    status, explain, report, rollback, promote = (["bash", "-c", command] for command in commands)
+    told = commands(looking) + commands(deciding)
+    status, explain, report, rollback, promote = (["bash", "-c", command] for command in told)
     assert run(status, tmp_path).returncode == 0
     assert re.match(r"support-nov: (baseline|candidate) \(", run(explain, tmp_path).stdout)
     assert run(report, tmp_path).returncode == 4

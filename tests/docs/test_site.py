@@ -77,6 +77,11 @@ def test_a_link_or_a_file_of_the_site_is_no_load_from_elsewhere(fine: str) -> No
     assert OFFLINE["loads_elsewhere"](fine) == []
 
 
+def test_a_build_counts_its_warnings() -> None:
+    builds = re.findall(r"mkdocs build.*", (ROOT / "Makefile").read_text())
+    assert builds == ["mkdocs build --strict"] * 2  # with --quiet it would count none
+
+
 def test_no_page_has_a_diagram_that_the_theme_would_fetch_a_renderer_for() -> None:
     assert [path for path in DOCS.rglob("*.md") if "```mermaid" in path.read_text()] == []
 
