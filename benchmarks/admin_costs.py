@@ -131,7 +131,7 @@ class AdminBench:
 
     def _listen(self, controller: Controller, feed: SpoolFeed, events: Sequence[WorkerEvents]) -> None:
         """Pass the events to each listener, then judge and save as often as the controller does."""
-        listeners = [*feed.listeners, TracingListener({}, "")]
+        listeners = [*feed.listeners, TracingListener({}, "", dict)]
         for listener in [each for each in listeners if each is not controller.monitor]:
             for each in events:
                 with self.costs.part(type(listener).__name__):

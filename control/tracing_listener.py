@@ -1,6 +1,7 @@
-"""Sends traces where OTEL_EXPORTER_OTLP_ENDPOINT is set; else OpenTelemetry is not even imported."""
+"""Sends traces, metrics and events where OTEL_EXPORTER_OTLP_ENDPOINT is set; else OpenTelemetry is not even
+imported."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -9,19 +10,27 @@ import structlog
 from control.events import WorkerEvents
 
 if TYPE_CHECKING:
-    from records.tracing.sending import Sender
+    from records.tracing.sending import Sender, Signal
 
 log = structlog.get_logger()
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+_EXPORTERS: Mapping["Signal", str] = {
+    "traces": "OTEL_TRACES_EXPORTER",
+    "metrics": "OTEL_METRICS_EXPORTER",
+    "logs": "OTEL_LOGS_EXPORTER",
+}
+_OURS = ("otlp", "otlp_proto_http")
 
 
 class TracingListener:
-    """The listener behind traces. After a crash some spans are sent again, under the same ids."""
+    """The listener behind traces and metrics. After a crash some spans are sent again, under the same ids."""
 
-    def __init__(self, environment: Mapping[str, str], version: str) -> None:
-        """`version` is canary's, for the resource of the spans."""
-        self._sender = _sender(environment.get(ENDPOINT, ""), version)
+    def __init__(
+        self, environment: Mapping[str, str], version: str, base_urls: Callable[[], Mapping[str, str]]
+    ) -> None:
+        """`version`: canary's, for the resource. `base_urls()`: the newest config's, by provider entry."""
+        self._sender = _sender(environment, version, base_urls)
 
     def take(self, events: WorkerEvents) -> None:
         """Queue the records; those that find no room are dropped."""
@@ -34,9 +43,12 @@ class TracingListener:
             self._sender.close()
 
 
-def _sender(endpoint: str, version: str) -> "Sender | None":
-    """None where traces are off or cannot be sent: they must not keep a process from starting."""
-    if not endpoint:
+def _sender(
+    environment: Mapping[str, str], version: str, base_urls: Callable[[], Mapping[str, str]]
+) -> "Sender | None":
+    """None where nothing is to be sent, or cannot be: that must not keep a process from starting."""
+    endpoint, signals = environment.get(ENDPOINT, ""), _signals(environment)
+    if not endpoint or not signals:
         return None
     if urlsplit(endpoint).scheme not in ("http", "https"):
         log.error("traces.off", problem=f"{ENDPOINT} is no http:// or https:// URL: {endpoint}")
@@ -44,19 +56,25 @@ def _sender(endpoint: str, version: str) -> "Sender | None":
     try:
         from records.tracing.sending import Sender
 
-        sender = Sender(version)
-    except ModuleNotFoundError as missing:
+        sender = Sender(version, base_urls, signals)
+    except Exception as problem:
         log.error(
-            "traces.off",
-            problem=f"{ENDPOINT} is set, and {missing.name}, which sends traces, is not installed: "
-            "pip install 'canary-llm[otel]'",
+            "traces.off", problem=f"OpenTelemetry does not start with these OTEL_* variables: {problem}"
         )
         return None
-    except Exception as problem:
-        log.error("traces.off", problem=f"OpenTelemetry does not take its OTEL_* variables: {problem}")
-        return None
-    log.info("traces.on", endpoint=_bare(endpoint))
+    log.info("traces.on", endpoint=_bare(endpoint), signals=signals)
     return sender
+
+
+def _signals(environment: Mapping[str, str]) -> "list[Signal]":
+    """What is to be sent over OTLP: all, except what has another exporter or `none`."""
+    if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return []
+    return [signal for signal, name in _EXPORTERS.items() if _is_ours(environment.get(name, ""))]
+
+
+def _is_ours(exporters: str) -> bool:
+    return not exporters.strip() or any(each.strip() in _OURS for each in exporters.split(","))
 
 
 def _bare(endpoint: str) -> str:

@@ -51,6 +51,10 @@ class AnswerRecorder:
         return self._reader.usage
 
     @property
+    def model(self) -> str:
+        return self._reader.model
+
+    @property
     def answer(self) -> AnswerFacts | None:
         return self._reader.answer
 

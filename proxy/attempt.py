@@ -74,6 +74,7 @@ _UNREAD = Blind()
 class Attempt:
     """One upstream attempt. `failure` is None while the attempt is good; `ended` is True after a clean end.
 
+    `chunks`: how often bytes of the body were read.
     `recorder`: records the answer for capture, None without capture. `session`: the WebSocket session that
     replaces the response. `output`: what the model wrote, if that is to be judged by what the request lets it
     hold, `output_request`. `length`: length of the body, None when unknown or when bytes will be left out.
@@ -84,6 +85,7 @@ class Attempt:
 
     __slots__ = (
         "adapted",
+        "chunks",
         "ended",
         "failure",
         "first_byte_at",
@@ -113,6 +115,7 @@ class Attempt:
         self.problem = ""
         self.sent: Headers = ()
         self.first_byte_at: float | None = None
+        self.chunks = 0
         self.held = b""
         self.recorder: AnswerRecorder | None = None
         self.length: int | None = None
@@ -184,7 +187,7 @@ class Attempt:
         """Forget the response, before another request is sent in its place."""
         self.abort()
         self.response = self.status = self.first_byte_at = self.failure = None
-        self.held, self.ended, self.injected = b"", False, False
+        self.held, self.ended, self.injected, self.chunks = b"", False, False, 0
 
     async def relay(self, out: Outlet) -> bytes:
         """Relay the body as it arrives, except its last bytes, which are returned.
@@ -231,6 +234,7 @@ class Attempt:
         read_at = response.read_at
         if self.first_byte_at is None:
             self.first_byte_at = read_at
+        self.chunks += 1
         return self.reader.feed(data, read_at)
 
     def _finished(self, response: UpstreamResponse, data: bytes) -> bytes:

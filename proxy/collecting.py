@@ -35,6 +35,10 @@ class CollectingEvents:
         return self._events.finished
 
     @property
+    def model(self) -> str:
+        return self._events.model
+
+    @property
     def answer(self) -> AnswerFacts | None:
         return self._events.answer
 

@@ -32,6 +32,10 @@ class EventStreamReader:
         return self._events.usage
 
     @property
+    def model(self) -> str:
+        return self._events.model
+
+    @property
     def answer(self) -> AnswerFacts | None:
         return self._events.answer
 

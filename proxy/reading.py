@@ -32,6 +32,11 @@ class Reader(Protocol):
     @property
     def first_token_at(self) -> float | None: ...
     @property
+    def model(self) -> str:
+        """The model that the answer names; empty when it names none, or has not been read."""
+        ...
+
+    @property
     def answer(self) -> AnswerFacts | None:
         """What the answer looks like; None when it has not been read."""
         ...
@@ -68,11 +73,22 @@ class Reader(Protocol):
 class Blind:
     """Reads nothing: for pass-through answers and unknown encodings. `wrong`: error from the head."""
 
-    __slots__ = ("_wrong", "answer", "done", "error", "failed", "first_token_at", "has_event", "usage")
+    __slots__ = (
+        "_wrong",
+        "answer",
+        "done",
+        "error",
+        "failed",
+        "first_token_at",
+        "has_event",
+        "model",
+        "usage",
+    )
 
     def __init__(self, *, stream: bool = False, wrong: ErrorType | None = None) -> None:
         self.usage: Usage | None = None
         self.first_token_at: float | None = None
+        self.model = ""
         self.answer: AnswerFacts | None = None
         self.error = b""
         self.done = self.failed = False
@@ -89,11 +105,12 @@ class Blind:
 class ErrorReader:
     """Copies the first bytes of an error's body, and reads nothing else."""
 
-    __slots__ = ("answer", "done", "error", "failed", "first_token_at", "has_event", "usage")
+    __slots__ = ("answer", "done", "error", "failed", "first_token_at", "has_event", "model", "usage")
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
         self.first_token_at: float | None = None
+        self.model = ""
         self.answer: AnswerFacts | None = None
         self.error = b""
         self.done = self.failed = self.has_event = False
@@ -117,13 +134,14 @@ class JsonReader:
 
     __slots__ = (
         "_counted", "_operation", "_output", "_parts", "_size", "answer", "done", "error", "failed",
-        "first_token_at", "has_event", "usage",
+        "first_token_at", "has_event", "model", "usage",
     )  # fmt: skip
 
     def __init__(
         self, operation: Operation, output: CollectedOutput | None = None, counted: Usage | None = None
     ) -> None:
         self._counted = counted
+        self.model = ""
         self.answer: AnswerFacts | None = None
         self.error = b""
         self._output = output
@@ -151,7 +169,7 @@ class JsonReader:
             self.usage = usage_at_end(text, self._operation) or self._counted
             return b"", None
         reading = self._operation.read_json(text)
-        self.usage = reading.usage or self._counted
+        self.usage, self.model = reading.usage or self._counted, reading.model
         self.failed, self.answer = reading.failed, reading.answer
         if reading.failed:
             self.error = text[:ERROR_BOUND]
@@ -198,6 +216,10 @@ class Unpacked:
     @property
     def usage(self) -> Usage | None:
         return None if self._lost else self._reader.usage
+
+    @property
+    def model(self) -> str:
+        return self._reader.model
 
     @property
     def answer(self) -> AnswerFacts | None:

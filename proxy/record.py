@@ -306,6 +306,8 @@ class Record:
             attempts=attempt_records,
             retry_count=labels.retries,
             traceparent=labels.traceparent,
+            response_model=attempt.reader.model[:_MODEL_BOUND] if attempt is not None else "",
+            chunks=attempt.chunks if attempt is not None and call.facts.stream else 0,
         )
 
     def _attempt_record(self, call: Call, attempt: Attempt) -> AttemptRecord:

@@ -98,6 +98,7 @@ class ResponseTurn:
     def note(self, message: SocketMessage, data: bytes) -> None:
         """Read an event. An error that comes first is a refusal."""
         attempt, now = self.attempt, monotonic()
+        attempt.chunks += 1
         if not self.began:
             self.began = True
             attempt.first_byte_at = now

@@ -61,6 +61,10 @@ class StreamReader:
         return self._events.usage
 
     @property
+    def model(self) -> str:
+        return self._events.model
+
+    @property
     def answer(self) -> AnswerFacts | None:
         return self._events.answer
 

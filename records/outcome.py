@@ -142,6 +142,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     for exchanges without one: failures, fallbacks, and operations whose answers are not read.
     `provider_error`: what the provider of the assigned arm said when it refused or failed.
     `adapted`: the assigned arm's request was changed by its `request:`.
+    `response_model`: the model that the answer names; empty when it names none.
+    `chunks`: how often bytes of a stream's body were read, the last ones at `latency_s`; 0 for other answers.
     Missing values are None. The order of the fields is the spool's format: a new one goes to the end, with a
     default.
     """
@@ -186,6 +188,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     fingerprint: str = ""
     retry_count: int = 0
     traceparent: str = ""
+    response_model: str = ""
+    chunks: int = 0
 
     @property
     def failed(self) -> bool:

@@ -94,6 +94,11 @@ class Config:
         )
 
     @property
+    def base_urls(self) -> Mapping[str, str]:
+        """The `base_url` of each provider entry."""
+        return {name: provider.base_url for name, provider in self.providers.items()}
+
+    @property
     def lanes(self) -> Mapping[str, float]:
         """The part of the units, in [0, 1], of each canary whose requests others match too, as the file alone
         has it. What started has the lane of its start."""

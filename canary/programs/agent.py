@@ -65,7 +65,7 @@ class Agent:
         self.outgoing = Outgoing()
         self.following = PlanFollower(args.folder / "plan.json")
         self.workers = WorkerRegistry()
-        self.tracing = TracingListener(os.environ, __version__)
+        self.tracing = TracingListener(os.environ, __version__, lambda: self.config.current.base_urls)
         self.meters = Meters(
             canaries=current.canaries,
             feedback_metrics=current.metrics,

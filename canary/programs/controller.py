@@ -66,7 +66,7 @@ class Admin:
         if not self.args.fleet:
             from canary.programs.single_machine import SingleMachine
 
-            return SingleMachine(self.args.folder, self.store)
+            return SingleMachine(self.args.folder, self.store, lambda: self.config.current.base_urls)
         from canary.programs.fleet import Fleet
 
         return Fleet(self.args.folder, self.store, shared, lambda: list(self.config.current.canaries))

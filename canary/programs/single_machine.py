@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,8 @@ LOOK_EVERY_S = 1.0
 class SingleMachine:
     """The parts of a single machine."""
 
-    def __init__(self, data: Path, store: Store) -> None:
-        self.tracing = TracingListener(os.environ, __version__)
+    def __init__(self, data: Path, store: Store, base_urls: Callable[[], Mapping[str, str]]) -> None:
+        self.tracing = TracingListener(os.environ, __version__, base_urls)
         self.source = SpoolFeed(data / "spool", data / "live.json", boot=boot_id(), others=[self.tracing])
         self.leader = SoleLeader()
         self.publisher = FilePublisher(data / "plan.json")

@@ -16,6 +16,7 @@ from proxy.dialects.operation import (
     Texts,
     given,
     is_json_object,
+    named,
 )
 from proxy.event_template import text_members
 from records.outcome import Finish, Usage
@@ -89,6 +90,7 @@ def _plus(total: int | None, more: list[int]) -> int | None:
 
 class _Message(msgspec.Struct, gc=False):
     usage: msgspec.Raw = msgspec.Raw()
+    model: Any = None
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -118,11 +120,12 @@ class _Event(msgspec.Struct, gc=False):
 class MessageEvents:
     """Reads message_start, content_block_delta, message_delta, message_stop and `error`."""
 
-    __slots__ = ("_choice", "_usage", "answer", "done", "failed", "finished", "token", "usage")
+    __slots__ = ("_choice", "_usage", "answer", "done", "failed", "finished", "model", "token", "usage")
 
     def __init__(self) -> None:
         self.token = self.done = self.failed = self.finished = False
         self.usage: Usage | None = None
+        self.model = ""
         self.answer = AnswerFacts()
         self._choice = self.answer.choice(0)
         self._usage = _Usage()
@@ -165,9 +168,11 @@ class MessageEvents:
         return False
 
     def _note(self, event: _Event) -> None:
-        """Note a block that begins, or why the message ends."""
+        """Note the model of a message that begins, a block that does, or why the message ends."""
         if event.content_block is not None:
             _note_block(self._choice, event.content_block)
+        if event.message is not None:
+            self.model = named(event.message.model)
         if event.delta is not None and event.delta.stop_reason:
             self._choice.reason = finish_word(_REASONS, event.delta.stop_reason)
 
@@ -211,6 +216,7 @@ class _Counted(msgspec.Struct, gc=False):
 class _Answer(_Counted, gc=False):
     content: list[_Block] | None = None
     stop_reason: str | None = None
+    model: Any = None
 
 
 _decode_usage = msgspec.json.Decoder(_Usage).decode
@@ -236,6 +242,7 @@ def read_json(body: bytes) -> JsonReading:
         failed=message.type == "error" or bool(message.error),
         usage=counts.usage() if counts is not None else None,
         answer=answer,
+        model=named(message.model),
     )
 
 

@@ -97,6 +97,7 @@ class ConverseEvents:
     """Reads contentBlockStart, contentBlockDelta, messageStop and metadata, which has the usage."""
 
     texts: Texts = None
+    model = ""  # Converse names none
 
     __slots__ = ("_choice", "answer", "done", "failed", "finished", "token", "usage")
 

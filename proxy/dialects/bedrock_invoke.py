@@ -128,6 +128,7 @@ class _TextEvents:
     """Events of a form that is not read: only whether there was a token."""
 
     texts: Texts = None
+    model = ""
 
     __slots__ = ("answer", "done", "failed", "finished", "token", "usage")
 
@@ -196,6 +197,10 @@ class InvokedEvents:
     @property
     def finished(self) -> bool:
         return False
+
+    @property
+    def model(self) -> str:
+        return self._events.model if self._events is not None else ""
 
     @property
     def answer(self) -> AnswerFacts | None:

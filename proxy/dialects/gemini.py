@@ -18,6 +18,7 @@ from proxy.dialects.operation import (
     Texts,
     given,
     is_json_object,
+    named,
 )
 from records.outcome import Fault, Finish, Usage
 
@@ -83,6 +84,7 @@ class _Answer(msgspec.Struct, rename="camel", gc=False):
     candidates: list[_Candidate] | None = None
     usage_metadata: msgspec.Raw = msgspec.Raw()
     prompt_feedback: msgspec.Raw = msgspec.Raw()
+    model_version: Any = None
     error: Any = None
 
 
@@ -152,10 +154,11 @@ class GenerateEvents:
 
     texts: Texts = None  # each event has its own counts
 
-    __slots__ = ("_counts", "_usage", "answer", "done", "failed", "finished", "token")
+    __slots__ = ("_counts", "_usage", "answer", "done", "failed", "finished", "model", "token")
 
     def __init__(self) -> None:
         self.token = self.done = self.failed = self.finished = False
+        self.model = ""
         self.answer = AnswerFacts()
         self._usage: Usage | None = None
         self._counts: msgspec.Raw | None = None
@@ -176,6 +179,7 @@ class GenerateEvents:
             return False
         if answer.error:
             self.failed = True
+        self.model = self.model or named(answer.model_version)
         if given(answer.usage_metadata):
             self._counts = answer.usage_metadata
         if answer.candidates:
@@ -212,6 +216,7 @@ def read_json(body: bytes) -> JsonReading:
         failed=any(part.error for part in answers),
         usage=_usage(counts[-1]) if counts else None,
         answer=answer,
+        model=named(answers[0].model_version) if answers else "",
     )
 
 

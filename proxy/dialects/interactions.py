@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from proxy.answer import AnswerFacts
-from proxy.dialects.operation import UNREADABLE, Count, JsonReading, Texts, given, is_json_object
+from proxy.dialects.operation import UNREADABLE, Count, JsonReading, Texts, given, is_json_object, named
 from records.outcome import Finish, Usage
 
 
@@ -44,13 +44,15 @@ class _Interaction(msgspec.Struct, gc=False):
     errors: Any = None
     usage: msgspec.Raw = msgspec.Raw()
     error: Any = None
+    model: Any = None
 
 
 class _Counted(msgspec.Struct, gc=False):
-    """An interaction of which only the counts can be read."""
+    """An interaction of which only the counts can be read, and its model."""
 
     usage: msgspec.Raw = msgspec.Raw()
     error: Any = None
+    model: Any = None
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -88,11 +90,12 @@ class InteractionEvents:
 
     texts: Texts = None  # each event has its own place
 
-    __slots__ = ("answer", "done", "failed", "finished", "token", "usage")
+    __slots__ = ("answer", "done", "failed", "finished", "model", "token", "usage")
 
     def __init__(self) -> None:
         self.token = self.done = self.failed = self.finished = False
         self.usage: Usage | None = None
+        self.model = ""
         self.answer = AnswerFacts()
 
     def take(self, name: bytes, data: bytes) -> bool:
@@ -132,6 +135,7 @@ class InteractionEvents:
             self.failed = _note_end(self.answer, interaction) or self.failed
         if interaction is not None:
             self.usage = _usage(interaction.usage) or self.usage
+            self.model = named(interaction.model)
 
 
 _MEDIA = frozenset({"image", "audio", "video", "document"})
@@ -214,8 +218,16 @@ def read_json(body: bytes) -> JsonReading:
         return JsonReading(valid=is_json_object(body))
     usage = _usage(interaction.usage)
     if isinstance(interaction, _Counted):
-        return JsonReading(valid=True, failed=bool(interaction.error), usage=usage)
+        return JsonReading(
+            valid=True, failed=bool(interaction.error), usage=usage, model=named(interaction.model)
+        )
     answer = AnswerFacts()
     failed = _note_end(answer, interaction)
     in_background = interaction.status in _NOT_ENDED
-    return JsonReading(valid=True, failed=failed, usage=usage, answer=None if in_background else answer)
+    return JsonReading(
+        valid=True,
+        failed=failed,
+        usage=usage,
+        answer=None if in_background else answer,
+        model=named(interaction.model),
+    )

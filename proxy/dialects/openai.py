@@ -45,6 +45,7 @@ class _Chunk(msgspec.Struct, gc=False):
     usage: Any = None
     error: Any = None
     x_groq: Any = None
+    model: Any = None
 
 
 class _Rest(msgspec.Struct, gc=False):
@@ -78,6 +79,7 @@ class ChatEvents:
         "done",
         "failed",
         "finished",
+        "model",
         "token",
         "usage",
     )
@@ -85,6 +87,7 @@ class ChatEvents:
     def __init__(self) -> None:
         self.token = self.done = self.failed = self.finished = False
         self.usage: Usage | None = None
+        self.model = ""
         self.answer = AnswerFacts()
         self._begun: set[int] = set()
         self._ended: set[int] = set()
@@ -111,6 +114,8 @@ class ChatEvents:
         if chunk.error or chunk.usage is not None or chunk.x_groq is not None:
             self._note(chunk)
             only_text = False
+        if not self.model and isinstance(chunk.model, str):
+            self.model = chunk.model
         for choice in chunk.choices or ():
             index = choice.index or 0
             if self._look_at(index, choice):

@@ -39,6 +39,7 @@ class _Counted(_Uncounted, gc=False):
 
 class _Answer(_Counted, gc=False):
     choices: list[_Whole] | None = None
+    model: Any = None
 
 
 _decode_answer = msgspec.json.Decoder(_Answer).decode
@@ -58,6 +59,7 @@ def read_json(body: bytes) -> JsonReading:
         failed=bool(answer.error),
         usage=usage.usage() if usage else None,
         answer=_facts(answer.choices or ()),
+        model=answer.model if isinstance(answer.model, str) else "",
     )
 
 

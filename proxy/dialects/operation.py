@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 
@@ -58,6 +58,11 @@ class Events(Protocol):
         ...
 
     @property
+    def model(self) -> str:
+        """The model that the answer names; empty when it names none."""
+        ...
+
+    @property
     def usage(self) -> Usage | None:
         """The last usage reported; None when there was none of the expected shape."""
         ...
@@ -73,13 +78,15 @@ class Events(Protocol):
 class JsonReading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The facts of a whole JSON answer. `valid` is False when it is not JSON of this API.
 
-    `answer` is None when it is not a model's answer, or one of another shape.
+    `answer` is None when it is not a model's answer, or one of another shape. `model`: as the answer names
+    it, empty when it does not.
     """
 
     valid: bool
     failed: bool = False
     usage: Usage | None = None
     answer: AnswerFacts | None = None
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +134,11 @@ class Operation:
 
 
 PASS_THROUGH = Operation(name="other", canary=False)
+
+
+def named(model: Any) -> str:
+    """The model's name in decoded JSON; empty for anything but a string."""
+    return model if isinstance(model, str) else ""
 
 
 def given(value: msgspec.Raw) -> bool:

@@ -6,7 +6,7 @@ import msgspec
 
 from proxy.answer import AnswerFacts
 from proxy.dialects.openai_usage import usage_in
-from proxy.dialects.operation import UNREADABLE, JsonReading, Texts, is_json_object
+from proxy.dialects.operation import UNREADABLE, JsonReading, Texts, is_json_object, named
 from records.outcome import Finish, Usage
 
 
@@ -34,13 +34,15 @@ class _Response(msgspec.Struct, gc=False):
     output: list[_Item] | None = None
     usage: msgspec.Raw = msgspec.Raw()
     error: Any = None
+    model: Any = None
 
 
 class _Counted(msgspec.Struct, gc=False):
-    """A response of which only the counts can be read."""
+    """A response of which only the counts can be read, and its model."""
 
     usage: msgspec.Raw = msgspec.Raw()
     error: Any = None
+    model: Any = None
 
 
 class _Event(msgspec.Struct, gc=False):
@@ -71,11 +73,12 @@ class ResponsesEvents:
 
     texts: Texts = None  # each event has its own sequence number
 
-    __slots__ = ("answer", "done", "failed", "finished", "token", "usage")
+    __slots__ = ("answer", "done", "failed", "finished", "model", "token", "usage")
 
     def __init__(self) -> None:
         self.token = self.done = self.failed = self.finished = False
         self.usage: Usage | None = None
+        self.model = ""
         self.answer = AnswerFacts()
 
     def take(self, name: bytes, data: bytes) -> bool:
@@ -101,7 +104,9 @@ class ResponsesEvents:
             self.failed = True
         if event.response:
             counted = _counted(event.response)
-            self.usage = (usage_in(counted.usage) if counted is not None else None) or self.usage
+            if counted is not None:
+                self.usage = usage_in(counted.usage) or self.usage
+                self.model = named(counted.model) or self.model
         return False
 
     def _look_at_token(self, kind: str, delta: Any) -> None:
@@ -174,10 +179,16 @@ def read_json(body: bytes) -> JsonReading:
         response, answer = _counted(body), AnswerFacts()
         if response is None:
             return JsonReading(valid=is_json_object(body))
-        return JsonReading(valid=True, failed=bool(response.error), usage=usage_in(response.usage))
+        return JsonReading(
+            valid=True,
+            failed=bool(response.error),
+            usage=usage_in(response.usage),
+            model=named(response.model),
+        )
     return JsonReading(
         valid=True,
         failed=bool(response.error),
         usage=usage_in(response.usage),
         answer=None if response.status in _NOT_ENDED else answer,
+        model=named(response.model),
     )

@@ -1,8 +1,14 @@
-"""Attribute names of spans and events. `gen_ai.*` follow OpenTelemetry's conventions, which still change."""
+"""Names of attributes, events and metrics. `gen_ai.*` follow OpenTelemetry's conventions, which still change.
+
+They are those of the repository open-telemetry/semantic-conventions-genai, the only place where they are
+kept since they left the general conventions. No other file has one of these names.
+"""
 
 OPERATION = "gen_ai.operation.name"
 PROVIDER = "gen_ai.provider.name"
 REQUEST_MODEL = "gen_ai.request.model"
+RESPONSE_MODEL = "gen_ai.response.model"
+CONVERSATION = "gen_ai.conversation.id"
 STREAM = "gen_ai.request.stream"
 FIRST_CHUNK_S = "gen_ai.response.time_to_first_chunk"
 FINISH_REASONS = "gen_ai.response.finish_reasons"
@@ -16,6 +22,19 @@ EVALUATION = "gen_ai.evaluation.result"
 EVALUATION_NAME = "gen_ai.evaluation.name"
 EVALUATION_VALUE = "gen_ai.evaluation.score.value"
 
+TOKEN_USAGE = "gen_ai.client.token.usage"  # noqa: S105
+TOKEN_TYPE = "gen_ai.token.type"  # noqa: S105
+DURATION = "gen_ai.client.operation.duration"
+TO_FIRST_CHUNK = "gen_ai.client.operation.time_to_first_chunk"
+PER_OUTPUT_CHUNK = "gen_ai.client.operation.time_per_output_chunk"
+
+TOKEN_BOUNDS = tuple(4**power for power in range(14))
+"""The bounds that the conventions state for numbers of tokens: 1 to 67,108,864."""
+SECOND_BOUNDS = tuple(0.01 * 2**power for power in range(14))
+"""The same for seconds: 0.01 to 81.92."""
+
+SERVER = "server.address"
+PORT = "server.port"
 STATUS = "http.response.status_code"
 ERROR = "error.type"
 

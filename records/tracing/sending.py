@@ -1,4 +1,4 @@
-"""Sends spans and events over OTLP/HTTP from its own thread, fed by a bounded queue.
+"""Sends spans, events and metrics over OTLP/HTTP from its own thread, fed by a bounded queue.
 
 Callers never block. Records that do not fit or that the receiver refuses are dropped and logged.
 """
@@ -7,7 +7,8 @@ import logging
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Literal
 
 import structlog
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
@@ -20,9 +21,13 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.trace import SpanContext
 
 from records.outcome import Feedback, Outcome
+from records.tracing.metrics import ClientMetrics
+from records.tracing.operation import BaseUrls
 from records.tracing.spans import Spans
 
 log = structlog.get_logger()
+
+Signal = Literal["traces", "metrics", "logs"]
 
 ROOM = 10_000
 """Length of the queue."""
@@ -38,11 +43,17 @@ REMEMBERED = 20_000
 
 
 class Sender:
-    """The queue and the thread that empties it. The exporters read OTEL_EXPORTER_OTLP_* themselves."""
+    """The queue and the thread that empties it. The exporters read OTEL_EXPORTER_OTLP_* themselves.
 
-    def __init__(self, version: str) -> None:
+    Only `signals` are sent. `version` is canary's.
+    """
+
+    def __init__(self, version: str, base_urls: BaseUrls, signals: Collection[Signal]) -> None:
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # drops are logged below
-        self._spans = Spans(_resource(version), TracerProvider(shutdown_on_exit=False).sampler)
+        resource = _resource(version)
+        self._signals = signals
+        self._spans = Spans(resource, TracerProvider(shutdown_on_exit=False).sampler, base_urls)
+        self._metrics = ClientMetrics(resource, base_urls) if "metrics" in signals else None
         self._to_traces, self._to_logs = OTLPSpanExporter(), OTLPLogExporter()
         self._waiting: deque[Outcome | Feedback] = deque()
         self._traces: OrderedDict[str, SpanContext] = OrderedDict()
@@ -65,6 +76,8 @@ class Sender:
         self._thread.join(LINGER_S)
         self._to_traces.shutdown()  # type: ignore[no-untyped-call]  # also ends a pause between retries
         self._to_logs.shutdown()  # type: ignore[no-untyped-call]
+        if self._metrics is not None:
+            self._metrics.exporter.shutdown()
         self._thread.join(1.0)
         self._no_room += len(self._waiting)
         self._log_drops(float("inf"))
@@ -76,10 +89,18 @@ class Sender:
             while self._waiting:
                 self._send([self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))])
             self._log_drops(time.monotonic())
+        if self._metrics is not None:
+            self._metrics.close()
 
     def _send(self, records: Sequence[Outcome | Feedback]) -> None:
+        outcomes = [record for record in records if type(record) is Outcome]
+        # After all outcomes: feedback may come before its exchange, from another worker's file.
+        feedback = [record for record in records if type(record) is Feedback]
         try:
-            spans, events = self._converted(records)
+            if self._metrics is not None:
+                self._metrics.take(outcomes)
+            spans = self._spans_of(outcomes) if "traces" in self._signals else []
+            events = self._events_of(feedback) if "logs" in self._signals else []
             if spans and self._to_traces.export(spans) is not SpanExportResult.SUCCESS:
                 self._not_taken += len(spans)
             if events and self._to_logs.export(events) is not LogRecordExportResult.SUCCESS:
@@ -89,18 +110,17 @@ class Sender:
             self._not_taken += len(records)
         self._log_drops(time.monotonic())
 
-    def _converted(
-        self, records: Sequence[Outcome | Feedback]
-    ) -> tuple[list[ReadableSpan], list[ReadableLogRecord]]:
+    def _spans_of(self, outcomes: Sequence[Outcome]) -> list[ReadableSpan]:
         spans: list[ReadableSpan] = []
-        for outcome in (record for record in records if type(record) is Outcome):
+        for outcome in outcomes:
             span = self._spans.of(outcome)
             if span is not None:
                 spans.append(span)
                 self._remember(outcome, span)
-        # After all outcomes: feedback may come before its exchange, from another worker's file.
-        feedback = (record for record in records if type(record) is Feedback)
-        return spans, [self._spans.event(value, self._traces.get(value.exchange_id)) for value in feedback]
+        return spans
+
+    def _events_of(self, feedback: Sequence[Feedback]) -> list[ReadableLogRecord]:
+        return [self._spans.event(value, self._traces.get(value.exchange_id)) for value in feedback]
 
     def _remember(self, outcome: Outcome, span: ReadableSpan) -> None:
         context = span.get_span_context()

@@ -3,7 +3,7 @@
 A span's id derives from the exchange id, so a span that is sent again after a crash is the same span.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from hashlib import blake2b
 
 from opentelemetry._logs import LogRecord
@@ -27,20 +27,18 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from records.outcome import AttemptRecord, Feedback, Outcome, ProviderError
 from records.tracing import attributes as names
-
-Value = str | bool | int | float | Sequence[str]
+from records.tracing.operation import FAILED, BaseUrls, Value, known, operation_of
 
 _SCOPE = InstrumentationScope("canary")
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _PROPAGATOR = TraceContextTextMapPropagator()
-_FAILED = ("error", "caller_error", "shed")
 
 
 class Spans:
     """Makes spans of one resource for the exchanges that `sampler` accepts."""
 
-    def __init__(self, resource: Resource, sampler: Sampler) -> None:
-        self._resource, self._sampler = resource, sampler
+    def __init__(self, resource: Resource, sampler: Sampler, base_urls: BaseUrls) -> None:
+        self._resource, self._sampler, self._base_urls = resource, sampler, base_urls
 
     def of(self, outcome: Outcome) -> ReadableSpan | None:
         """Return the exchange's span, with the caller's `traceparent` as parent; None when not sampled."""
@@ -58,7 +56,7 @@ class Spans:
             context=SpanContext(trace_id, _number(outcome, 8), is_remote=False, trace_flags=_SAMPLED),
             parent=parent,
             resource=self._resource,
-            attributes=_known(_attributes(outcome)),
+            attributes=known(_attributes(outcome, self._base_urls())),
             events=_attempts(outcome, started, started + took),
             kind=SpanKind.CLIENT,
             status=_status(outcome),
@@ -75,19 +73,18 @@ class Spans:
                 timestamp=_ns(feedback.at),
                 observed_timestamp=_ns(feedback.at),
                 context=set_span_in_context(NonRecordingSpan(about), Context()) if about else Context(),
-                attributes=_known(_evaluation(feedback)),
+                attributes=known(_evaluation(feedback)),
             ),
             resource=self._resource,
             instrumentation_scope=_SCOPE,
         )
 
 
-def _attributes(outcome: Outcome) -> dict[str, Value | None]:
+def _attributes(outcome: Outcome, base_urls: Mapping[str, str]) -> dict[str, Value | None]:
     usage = outcome.usage
     return {
-        names.OPERATION: outcome.operation,
-        names.PROVIDER: names.WELL_KNOWN_PROVIDERS.get(outcome.api, outcome.api),
-        names.REQUEST_MODEL: outcome.model,
+        **operation_of(outcome, base_urls),
+        names.CONVERSATION: outcome.session,
         names.STREAM: outcome.stream,
         names.FIRST_CHUNK_S: outcome.ttfb_s if outcome.stream else None,
         **_of_answer(outcome),
@@ -97,7 +94,6 @@ def _attributes(outcome: Outcome) -> dict[str, Value | None]:
         names.CACHE_WRITE_TOKENS: usage.cache_write_tokens,
         names.REASONING_TOKENS: usage.reasoning_tokens,
         names.STATUS: outcome.status,
-        names.ERROR: outcome.error_type if outcome.outcome in _FAILED else None,
         **_of_canary(outcome),
         names.OUTCOME: outcome.outcome,
         names.ERROR_TYPE: outcome.error_type,
@@ -165,7 +161,7 @@ def _attempts(outcome: Outcome, started: int, ended: int) -> list[Event]:
     """One event at the end of each attempt. Attempts follow each other; the last ends with the answer."""
     events: list[Event] = []
     for attempt in reversed(outcome.attempts):
-        events.insert(0, Event(names.ATTEMPT, _known(_of_attempt(attempt)), max(started, ended)))
+        events.insert(0, Event(names.ATTEMPT, known(_of_attempt(attempt)), max(started, ended)))
         ended -= _ns(attempt.latency_s or 0.0)
     return events
 
@@ -184,12 +180,7 @@ def _of_attempt(attempt: AttemptRecord) -> dict[str, Value | None]:
 
 def _status(outcome: Outcome) -> Status:
     """The span's status. A fallback is a success for the caller, and an aborted exchange is not an error."""
-    return Status(StatusCode.ERROR, outcome.error_type) if outcome.outcome in _FAILED else Status()
-
-
-def _known(values: Mapping[str, Value | None]) -> dict[str, Value]:
-    """Leave out unknown values."""
-    return {key: value for key, value in values.items() if value is not None and value != ""}
+    return Status(StatusCode.ERROR, outcome.error_type) if outcome.outcome in FAILED else Status()
 
 
 def _number(outcome: Outcome, size: int) -> int:

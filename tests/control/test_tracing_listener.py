@@ -11,7 +11,7 @@ import sys
 import control.tracing_listener
 from canary.programs.process import log_to_stderr
 log_to_stderr()
-control.tracing_listener.TracingListener({environment!r}, "0.1.0").close()
+control.tracing_listener.TracingListener({environment!r}, "0.1.0", dict).close()
 print("\\n".join(sys.modules))
 """
 
@@ -42,10 +42,28 @@ def test_the_agent_imports_no_exporter_without_the_variable() -> None:
     assert log == ""
 
 
-def test_a_missing_package_is_named_with_what_to_install() -> None:
+def test_a_broken_package_is_named_and_the_process_goes_on() -> None:
     missing = 'sys.modules["opentelemetry.sdk"] = None'
-    _, log = attached({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}, first=missing)
-    assert "pip install 'canary-llm[otel]'" in log
+    imported, log = attached({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}, first=missing)
+    assert "traces.off" in log and "opentelemetry.sdk" in log
+    assert "control.tracing_listener" in imported
+
+
+@pytest.mark.parametrize(
+    "off",
+    [
+        {"OTEL_SDK_DISABLED": "true"},
+        {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "console"},
+    ],
+)
+def test_nothing_is_imported_where_the_standard_variables_turn_all_of_it_off(off: dict[str, str]) -> None:
+    imported, _ = attached({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", **off})
+    assert [name for name in imported if name.startswith(("opentelemetry", "records.tracing"))] == []
+
+
+def test_what_is_sent_is_said() -> None:
+    _, log = attached({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_TRACES_EXPORTER": "none"})
+    assert '"signals": ["metrics", "logs"]' in log
 
 
 @pytest.mark.parametrize("endpoint", ["localhost:4318", "grpc://collector:4317"])

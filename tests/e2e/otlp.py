@@ -8,19 +8,24 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.metrics.v1.metrics_pb2 import HistogramDataPoint, Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
 class Collector:
-    """`spans` and `events` are what arrived, `resources` who sent it; while `silent`, nothing is answered."""
+    """`spans` and `events` are what arrived, `metrics` the newest of each name, `resources` who sent it.
+
+    Nothing is answered unless `answering`."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.spans: list[Span] = []
         self.events: list[LogRecord] = []
+        self.metrics: dict[str, Metric] = {}
         self.resources: list[dict[str, Any]] = []
         self.asked = 0
         self.answering = threading.Event()
@@ -36,6 +41,18 @@ class Collector:
             for logs in ExportLogsServiceRequest.FromString(body).resource_logs:
                 self.resources.append(values(logs.resource.attributes))
                 self.events += [record for scope in logs.scope_logs for record in scope.log_records]
+
+        elif path == "/v1/metrics":
+            for measured in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+                self.resources.append(values(measured.resource.attributes))
+                found = [metric for scope in measured.scope_metrics for metric in scope.metrics]
+                self.metrics |= {metric.name: metric for metric in found}
+
+    def points(self, metric: str, **labels: Any) -> list[HistogramDataPoint]:
+        """The histograms of a metric with these labels, `__` for `.`; what was sent last is all that was."""
+        found = self.metrics.get(metric, Metric()).histogram.data_points
+        wanted = {name.replace("__", "."): value for name, value in labels.items()}
+        return [point for point in found if wanted.items() <= values(point.attributes).items()]
 
     def of(self, exchange_id: str) -> Span | None:
         """The span of an exchange."""

@@ -10,7 +10,8 @@ from records.outcome import Outcome, ProviderError
 from records.tracing.spans import Spans
 from tests.records.samples import an_outcome, some_feedback
 
-SPANS = Spans(Resource({}), DEFAULT_ON)
+BASE_URLS = {"openai": "https://eu.api.example:8443/v1", "local": "http://user:secret@[::1]/v1"}
+SPANS = Spans(Resource({}), DEFAULT_ON, lambda: BASE_URLS)
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
@@ -86,3 +87,13 @@ def test_what_the_provider_said_is_in_its_own_words() -> None:
         "canary.provider_error.param": "temperature",
         "canary.provider_error.message": "Unsupported value: 0.2",
     }
+
+
+def test_the_server_is_that_of_the_entry_without_its_credentials() -> None:
+    def server(provider: str) -> list[object]:
+        said = span(structs.replace(an_outcome(1), provider=provider)).attributes or {}
+        return [said.get("server.address"), said.get("server.port")]
+
+    assert server("openai") == ["eu.api.example", 8443]
+    assert server("local") == ["::1", 80]
+    assert server("removed-from-the-config") == [None, None]
