@@ -139,7 +139,8 @@ class ArmPulse:
 
 @dataclass(slots=True)
 class Pulse:
-    """One canary in one run. `mirrors_dropped` counts the mirror copies that were not sent."""
+    """One canary in one run. `mirrors_dropped` counts the mirror copies that were not sent, `unassigned` the
+    requests without a good arm from the flag system that assigns the units, by reason."""
 
     run: int
     arms: dict[ArmName, ArmPulse] = field(
@@ -147,6 +148,7 @@ class Pulse:
     )
     mirror: ArmPulse = field(default_factory=ArmPulse)
     mirrors_dropped: int = 0
+    unassigned: dict[str, int] = field(default_factory=dict)
 
     def observe(self, *alike: Outcome) -> None:
         """Add outcomes of this canary that are alike (`records.alike`). Other runs and pinned requests do not
@@ -162,6 +164,8 @@ class Pulse:
             return
         if one.reason == "cohort":
             arm.assigned += count
+        elif one.reason in ("no_assignment", "bad_assignment"):
+            self.unassigned[one.reason] = self.unassigned.get(one.reason, 0) + count
         if one.unreached:
             why = one.error_type or ""
             arm.unreached[why] = arm.unreached.get(why, 0) + count

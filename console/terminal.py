@@ -71,6 +71,8 @@ def _header(canary: Mapping[str, Any], stands: Standing, now: float) -> Table:
         head.add_row("", Text(canary["refused"], "bold red"))
     actual = _percent(canary["actual_share"])
     head.add_row("share", f"{_percent(canary['share'])} set, {actual} actual")
+    if assigned := words.assignment(canary):
+        head.add_row("assigned", assigned)
     if lane := words.lane(canary):
         head.add_row("lane", lane)
     if stands.ramp:

@@ -132,6 +132,19 @@ def lane(canary: Mapping[str, Any]) -> str:
     return f"{of_all}, so the candidate has {percent(size * share)} of all" if share else of_all
 
 
+def assignment(canary: Mapping[str, Any]) -> str:
+    """Who assigns the units, and how many requests had no good arm; "" where canary's hash does."""
+    counts: Mapping[str, int] | None = canary.get("assignment")
+    if counts is None:
+        return ""
+    wrong = [
+        *([f"{count(counts['no_assignment'])} requests had no arm"] if counts["no_assignment"] else []),
+        *([f"{count(counts['bad_assignment'])} a wrong signature"] if counts["bad_assignment"] else []),
+    ]
+    served = f"; {' and '.join(wrong)}: the baseline served them" if wrong else ""
+    return f"by a flag system, whose split is not checked{served}"
+
+
 def laneless(traffic: Mapping[str, Any]) -> str:
     """A sentence about the status's `unmatched`; "" if every request that matches a canary had a lane."""
     if not traffic.get("no_lane"):
@@ -176,6 +189,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
         error_details,
         asked,
         verbatim,
+        assignment,
         lane,
         mark,
         verdict,

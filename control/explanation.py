@@ -40,13 +40,15 @@ def _of(
     held, place = rollouts.state(name), lane_place(key, unit)
     mine = without_lane is None and (held is None or held.lane is None or held.lane.has(place))
     state = rollouts.plan.state_of(name, definition(canary))
-    found = assign(canary, state, key=key, unit=unit)
+    outside = canary.assigned_outside and (state is None or state.state != "promoted")
+    found = assign(canary, state, key=key, unit=unit, given="no_assignment" if outside else None)
     assignment = found if mine else Assignment(arm="baseline", reason="no_lane", share=found.share)
     at, refused = bucket(key, name, unit) / SPACE, redefinition(canary, held) or without_lane
-    arms = (
+    hashed = (
         f"its hash falls at {at:.2%}, the candidate gets those below {assignment.share:.2%}; "
         f"reason: {assignment.reason}"
     )
+    arms = _BY_FLAG.format(found.reason) if outside else hashed
     return {
         "canary": name,
         "arm": assignment.arm,
@@ -61,6 +63,12 @@ def _of(
             "candidate": canary.candidate.request.document() if refused is None else {},
         },
     }
+
+
+_BY_FLAG = (
+    "the flag system decides: its arm comes with each request, signed, in x-canary-assignment, and a request "
+    "without one gets the baseline; reason: {}"
+)
 
 
 def _lane(state: State | None, place: int, mine: bool) -> dict[str, Any] | None:

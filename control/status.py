@@ -44,6 +44,7 @@ def status_of(
         "state": state.state if state is not None else "waiting",
         "share": state.effective_share if state is not None else 0.0,
         "actual_share": watched.pulse.actual_share(),
+        "assignment": _assignment(wanted, watched),
         "run": state.run if state is not None else 0,
         "hard": state is not None and state.hard,
         "reason": state.reason if state is not None else "",
@@ -68,6 +69,14 @@ def status_of(
         "provider_error": to_document(watched.watch.state.provider_error),
         "guardrails": _guardrails(wanted, watched),
     }
+
+
+def _assignment(wanted: CanarySettings, watched: WatchedCanary) -> dict[str, Any] | None:
+    """The run's requests without a good arm from the flag system; None where the hash assigns."""
+    if not wanted.canary.assigned_outside:
+        return None
+    counts = watched.pulse.unassigned
+    return {name: counts.get(name, 0) for name in ("no_assignment", "bad_assignment")}
 
 
 def _guardrails(wanted: CanarySettings, watched: WatchedCanary) -> list[dict[str, Any]]:

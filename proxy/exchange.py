@@ -134,6 +134,9 @@ class Exchanges:
             stateful=stateful,
             pin=self.pins.asked_of(trial.canary.name, call.named) if PIN in call.named else None,
             draw=int.from_bytes(record.serial[:4], "big"),
+            given=self.pins.given(trial.canary.name, call.unit, call.named)
+            if trial.canary.assigned_outside
+            else None,
         )
 
     async def _ask(self, call: Call, assignment: Assignment, record: Record) -> Attempt:

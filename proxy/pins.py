@@ -1,9 +1,11 @@
-"""Pins: with the pin token, benchmarks and QA choose the arm."""
+"""The pin token's two uses: benchmarks and QA choose an arm, and a flag system's arms are signed."""
 
 import hmac
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 
 from proxy.errors import Refused
+from routing.assignment import Given
 from routing.canary import ArmName
 
 PIN = b"x-canary-pin"
@@ -12,11 +14,14 @@ PIN = b"x-canary-pin"
 NAME = b"x-canary-name"
 """The header by which a pinned request says which of several canaries it means."""
 
+ASSIGNMENT = b"x-canary-assignment"
+"""The header with a unit's arm from a flag system: `candidate; sig=HEX` or `baseline; sig=HEX`."""
+
 _ARMS: Mapping[bytes, ArmName] = {b"baseline": "baseline", b"candidate": "candidate"}
 
 
 class Pins:
-    """Reads pins. `token()` returns the current pin token; None or "" switches pins off."""
+    """Reads pins and given arms. `token()` returns the current pin token; None or "" switches both off."""
 
     def __init__(self, token: Callable[[], str | None]) -> None:
         self._token = token
@@ -43,3 +48,25 @@ class Pins:
                 400, "x-canary-name must name a canary that matches the pinned request", "caller_rejected"
             )
         return arm
+
+    def given(self, canary: str, unit: str | None, named: Mapping[bytes, bytes]) -> Given:
+        """Return the arm that a flag system gave this unit in this canary, or why there is none.
+
+        It is signed with the pin token (`signature`). Never raises: a flag system's mistake fails no request.
+        """
+        header, token = named.get(ASSIGNMENT), self._token()
+        if header is None or unit is None:
+            return "no_assignment"
+        arm, _, signed = header.partition(b";")
+        name, equals, signature_given = signed.strip().partition(b"=")
+        given = _ARMS.get(arm.strip())
+        if given is None or not token or name != b"sig" or not equals:
+            return "bad_assignment"
+        wanted = signature(token, canary=canary, unit=unit, arm=given)
+        good = hmac.compare_digest(wanted.encode(), signature_given.strip().lower())
+        return given if good else "bad_assignment"
+
+
+def signature(token: str, *, canary: str, unit: str, arm: ArmName) -> str:
+    """Sign a unit's arm: HMAC-SHA-256 of `canary NUL unit NUL arm` in UTF-8, in hex digits."""
+    return hmac.new(token.encode(), f"{canary}\0{unit}\0{arm}".encode(), sha256).hexdigest()

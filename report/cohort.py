@@ -24,7 +24,14 @@ from report.places import Places
 from report.prior import PriorTraffic, began, read_before
 from report.recent import Recent
 from report.run_window import RunWindow
-from report.sample import ArmTotal, MeasureTotals, Sample, TextColumn, refuse_units_in_both_arms
+from report.sample import (
+    ArmTotal,
+    MeasureTotals,
+    Sample,
+    TextColumn,
+    refuse_units_in_both_arms,
+    units_in_both_arms,
+)
 from report.statistics.types import Floats
 from routing.canary import Match
 
@@ -39,6 +46,7 @@ def from_store(
     cuts: Callable[[Floats], Sequence[float]] = lambda _candidate_at: (),
     prior: tuple[str, Match] | None = None,
     judged: Judging = NOT_JUDGED,
+    assigned_outside: bool = False,
 ) -> Sample:
     """The run's unit totals (None: the latest run) while both arms had a share, with the measures, tags and
     feedback that these metrics and segments need.
@@ -48,7 +56,8 @@ def from_store(
     exposure only. A cost from estimated usage counts as missing. `cuts` gives, from times of candidate
     traffic as in `Sample.candidate_at`, the midnights that split rows. `prior`: the entry of the baseline and
     the requests that the canary takes, to know its units from before. `judged` is what a judge said of the
-    run; with it, the sample counts its exchanges. Raises BadSample for a unit in both arms of a phase.
+    run; with it, the sample counts its exchanges. Raises BadSample for a unit in both arms of a phase, or
+    leaves it out where the arms were `assigned_outside`.
     """
     sources = {name: source(name) for name in metrics if name not in JUDGED}
     scope = TotalsScope(
@@ -84,6 +93,9 @@ def from_store(
         before=_before(connection, scope, cells, prior, metrics),
         judged=judged,
     )
+    if assigned_outside:
+        both = units_in_both_arms(sample)
+        return sample.without(both) if len(both) else sample
     refuse_units_in_both_arms(sample)
     return sample
 
@@ -129,6 +141,7 @@ def to_judge(
         cuts=cuts,
         prior=(canary.baseline.provider, canary.match) if canary.baseline and canary.match else None,
         judged=judged,
+        assigned_outside=canary.assigned_outside,
     )
     if len(sample.last_at) == 0:
         return sample

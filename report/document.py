@@ -48,10 +48,11 @@ class Units:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Srm:
-    """The sample-ratio check. p is None if it could not be made."""
+    """The sample-ratio check. p is None if it could not be made; `off` where a flag system assigns the units."""
 
     p_value: float | None
     blocked: bool
+    off: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

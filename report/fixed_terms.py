@@ -34,6 +34,7 @@ def terms_of(judged: JudgedCanary) -> dict[str, object]:
         "candidate": asdict(judged.candidate) if judged.candidate else None,
         "judge": judged.judge,
         "match": _matching(judged.match) if judged.match else None,
+        **({"assigned_outside": True} if judged.assigned_outside else {}),
     }
 
 
@@ -55,6 +56,7 @@ def judged_by(name: str, fixed: FixedRubric) -> JudgedCanary:
         baseline=_arm(terms.get("baseline")),
         candidate=_arm(terms.get("candidate")),
         match=msgspec.convert(terms["match"], Match) if terms.get("match") else None,
+        assigned_outside=terms.get("assigned_outside", False),
         judge=terms.get("judge", ""),
     )
 

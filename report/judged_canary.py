@@ -19,7 +19,8 @@ class JudgedCanary:
     rows that only a benchmark measures; they are no part of the verdict, the score and the hash. `steps` is
     the ramp as planned. `shares` is the candidate's share in each phase (a sample from the store has its
     own).
-    `baseline`, `candidate` and `match` are None if unknown. `rubric_sha256` is the hash taken at the start
+    `baseline`, `candidate` and `match` are None if unknown. `assigned_outside`: a flag system assigns the
+    units, so nothing is known of the split. `rubric_sha256` is the hash taken at the start
     (None: not fixed). `compensating_factor` is what a person recorded to outweigh a miss. `retro`: the
     criteria were chosen after the run. `share_changes` are those by hand. `over`: the run has ended, so no
     look comes after its traffic. `rollback` says in a sentence who rolled this run back, and why; "" if
@@ -42,6 +43,7 @@ class JudgedCanary:
     baseline: Arm | None = None
     candidate: Arm | None = None
     match: Match | None = None
+    assigned_outside: bool = False
     share_changes: Sequence[ShareChange] = ()
     over: bool = False
     rolled_back: bool = False

@@ -19,6 +19,9 @@ _Measure = TypeVar("_Measure")
 
 _AT_ONCE = 250_000
 
+MOST_FLIPPED = 0.01
+"""The part of the units that may have had both arms without a caveat, as in GrowthBook."""
+
 
 class BadSample(ValueError):
     """A log that cannot be judged; the message names the place and what is right."""
@@ -203,7 +206,8 @@ class Sample:
     metric before the canary, (units, values), NaN without one. `possible` has, by measure of failures, the
     exchanges that could have failed so, from the store. `unreached` counts, by error type, the exchanges of
     the candidate's `candidate_exchanges` that did not reach it though it is not to blame: no measure includes
-    them. `judged` is what a judge said of the run's answers.
+    them. `judged` is what a judge said of the run's answers. `flipped` is the number of units that a flag
+    system gave both arms in one phase, which are left out.
     """
 
     units: Sequence[str]
@@ -225,6 +229,7 @@ class Sample:
     unreached: Mapping[str, int] = field(default_factory=dict)
     candidate_exchanges: int = 0
     judged: Judging = NOT_JUDGED
+    flipped: int = 0
 
     def first_rows(self) -> Ints:
         """The row of each unit's first exposure, (units,), in the order of `units`."""
@@ -248,6 +253,23 @@ class Sample:
         known = all((each.at < moment).all() for each in self.feedback.values())
         if len(rows) == len(self.unit) and known and judged == self.judged:
             return self
+        return replace(self._part(rows, moment), judged=judged)
+
+    def without(self, units: Ints) -> "Sample":
+        """All rows but those of these units."""
+        rows = np.flatnonzero(~np.isin(self.unit, units))
+        return replace(
+            self._part(rows, np.inf),
+            judged=self.judged,
+            recent=self.recent,
+            possible=self.possible,
+            unreached=self.unreached,
+            candidate_exchanges=self.candidate_exchanges,
+            flipped=len(units),
+        )
+
+    def _part(self, rows: Ints, moment: float) -> "Sample":
+        """These rows, and the feedback before the moment about them."""
         seen = np.zeros(len(self.units), dtype=np.bool_)
         seen[self.unit[rows]] = True
         kept, number = np.flatnonzero(seen), np.cumsum(seen) - 1
@@ -268,7 +290,22 @@ class Sample:
             feedback={name: each.until(moment, place) for name, each in self.feedback.items()},
             shares=self.shares,
             before={name: each[kept] for name, each in self.before.items()},
-            judged=judged,
+        )
+
+    @property
+    def too_many_flipped(self) -> bool:
+        """True when more than 1 % of all units were given both arms."""
+        return self.flipped > MOST_FLIPPED * (len(self.units) + self.flipped)
+
+    @property
+    def flips(self) -> str | None:
+        """The units that were given both arms, in a sentence; None without one."""
+        if not self.flipped:
+            return None
+        whole = len(self.units) + self.flipped
+        return (
+            f"The flag system gave {self.flipped:,} of {whole:,} users both arms while the share stayed the "
+            "same: they are in no figure."
         )
 
     def exposed_at(self) -> Floats:
@@ -276,15 +313,23 @@ class Sample:
         return np.asarray(self.first_at[self.first_rows()], dtype=np.float64)
 
 
-def refuse_units_in_both_arms(sample: Sample) -> None:
-    """Raise BadSample for a unit in both arms within one phase, which a hash cannot do.
+def units_in_both_arms(sample: Sample) -> Ints:
+    """The units in both arms within one phase, by index, rising.
 
     Between phases, a unit may move to the candidate when the share rises.
     """
-    place = sample.unit * (int(sample.phase.max()) + 1) + sample.phase if len(sample.unit) else sample.unit
-    both = np.intersect1d(place[sample.candidate], place[~sample.candidate])
+    if not len(sample.unit):
+        return sample.unit
+    phases = int(sample.phase.max()) + 1
+    place = sample.unit * phases + sample.phase
+    return np.unique(np.intersect1d(place[sample.candidate], place[~sample.candidate]) // phases)
+
+
+def refuse_units_in_both_arms(sample: Sample) -> None:
+    """Raise BadSample for a unit in both arms within one phase, which a hash cannot do."""
+    both = units_in_both_arms(sample)
     if len(both):
-        unit = sample.units[int(both[0]) // (int(sample.phase.max()) + 1)]
+        unit = sample.units[int(both[0])]
         raise BadSample(
             f"unit {unit!r} is in both arms ({len(both)} such units): a unit must stay in its arm; "
             "if the share was changed meanwhile, add a `phase` column that counts the changes from 0"

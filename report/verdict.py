@@ -138,6 +138,7 @@ def find(
         notes.append(capped(observed, criterion))
         all_judged.append(judged.without_units())
     caveats += fading(days)
+    (caveats if sample.too_many_flipped else notes).append(sample.flips)
     return Findings(
         canary=canary,
         judged=tuple(all_judged),
@@ -253,7 +254,9 @@ def _units(sample: Sample) -> Units:
 
 
 def _split(sample: Sample, canary: JudgedCanary) -> Srm:
-    """Check the units' first arm, by phase, against the phase's share."""
+    """Check the units' first arm, by phase, against the phase's share; not where a flag system assigns."""
+    if canary.assigned_outside:
+        return Srm(p_value=None, blocked=False, off=True)
     shares = {**canary.shares, **sample.shares}
     first = sample.first_rows()
     phase, candidate = sample.phase[first], sample.candidate[first]

@@ -1,11 +1,11 @@
 """Assignment: (canary, state, unit) → (arm, reason). Pure."""
 
-from routing.assignment import Assignment, Reason
+from routing.assignment import Assignment, Given, Reason
 from routing.canary import ArmName, Canary
 from routing.cohort import SPACE, in_cohort
 from routing.plan import State
 
-__all__ = ["Assignment", "Reason", "assign", "may_have_begun"]
+__all__ = ["Assignment", "Given", "Reason", "assign", "may_have_begun"]
 
 
 def assign(
@@ -17,6 +17,7 @@ def assign(
     stateful: bool = False,
     pin: ArmName | None = None,
     draw: int = 0,
+    given: Given | None = None,
 ) -> Assignment:
     """Choose the arm for one request.
 
@@ -25,6 +26,8 @@ def assign(
     is promoted, that is the baseline.
     `pin`: an override that has already been authorised. It wins over everything but a missing state.
     `draw`: a random integer in [0, 2³²), used only by canaries with `no_unit: random`.
+    `given`: what a flag system says of the unit, for canaries with `assignment: header`; None: the hash
+    decides. The candidate has every unit once it is promoted.
     A canary that is not running assigns the baseline.
     """
     if state is None:
@@ -38,6 +41,11 @@ def assign(
         reason = "stopped"
     elif stateful and state.state != "promoted":
         reason = "stateful"
+    elif unit is not None and given is not None and state.state != "promoted":
+        if given == "baseline" or given == "candidate":
+            arm, reason = given, "cohort"
+        else:
+            reason = given
     elif unit is not None:
         arm, reason = "candidate" if in_cohort(key, canary.name, unit, share) else "baseline", "cohort"
     elif canary.random_without_unit:
@@ -50,11 +58,13 @@ def assign(
 def may_have_begun(canary: Canary, state: State | None, *, key: bytes, unit: str | None) -> bool:
     """True when the candidate may have begun this unit's conversations, and may be asked to go on with them.
 
-    A unit is known by the highest share that the candidate has had. Requests without a unit are known only
-    while the canary draws their arm.
+    A unit is known by the highest share that the candidate has had, and not at all where a flag system gave
+    its arm. Requests without a unit are known only while the canary draws their arm.
     """
     if state is None or not state.recallable:
         return False
     if unit is None:
         return canary.random_without_unit and state.effective_share > 0.0
+    if canary.assigned_outside:
+        return True
     return in_cohort(key, canary.name, unit, max(state.highest_share, state.effective_share))

@@ -7,10 +7,25 @@ import msgspec
 from routing.canary import ArmName
 
 Reason = Literal[
-    "cohort", "no_unit", "random", "stateful", "pinned", "no_plan", "stopped", "foreign_state", "no_lane"
+    "cohort",
+    "no_unit",
+    "random",
+    "stateful",
+    "pinned",
+    "no_plan",
+    "stopped",
+    "foreign_state",
+    "no_lane",
+    "no_assignment",
+    "bad_assignment",
 ]
 """`foreign_state`: the assigned arm refused state that only the other arm's account can read.
-`no_lane`: canaries match the request, but none has the unit's lane; a baseline serves it outside them."""
+`no_lane`: canaries match the request, but none has the unit's lane; a baseline serves it outside them.
+`no_assignment`, `bad_assignment`: the canary takes its arms from a flag system, and the request has none, or
+one whose signature is wrong; the baseline serves it."""
+
+Given = Literal["baseline", "candidate", "no_assignment", "bad_assignment"]
+"""The arm that a flag system gave a unit, or the reason why there is none."""
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -87,6 +87,8 @@ class Canary:
     random_without_unit: bool = False
     fall_back: bool = True
     start_by_hand: bool = False
+    assigned_outside: bool = False
+    """Each unit's arm comes with its requests, from a flag system, instead of from the hash."""
     lane: float | None = None
     """The part of the units, in (0, 1], among canaries that match the same requests; None: an equal one."""
 
@@ -103,7 +105,7 @@ def definition(canary: Canary) -> str:
     """Fingerprint the parts that must not change once a canary has started: match, arms, unit rule and lane.
 
     They determine a unit's assignment and what the arms' records mean. A canary without changes of its
-    requests, or without a declared lane, has the fingerprint that it had before they could be configured.
+    requests, a declared lane or a flag system, has the fingerprint that it had before they could be configured.
     """
     match = canary.match
     parts: tuple[object, ...] = (
@@ -120,4 +122,6 @@ def definition(canary: Canary) -> str:
         parts = (*parts, canary.baseline.request.parts, canary.candidate.request.parts)
     if canary.lane is not None:
         parts = (*parts, "lane", canary.lane)
+    if canary.assigned_outside:
+        parts = (*parts, "assigned outside")
     return sha256(repr(parts).encode()).hexdigest()[:16]

@@ -20,7 +20,7 @@ from canary.commands.doctor_findings import Check, Diagnosis, broken, fine, warn
 from canary.commands.doctor_machine import skew
 from canary.config import Config
 from canary.config.quantity import is_loopback
-from console.words import unmatched
+from console.words import assignment, unmatched
 from proxy.credentials import Credentials
 from proxy.provider import CLOUD_AUTH, Provider
 
@@ -124,7 +124,22 @@ def server(data: Path, environment: Mapping[str, str], admin: str | None, config
     except NotReached as problem:
         return [warning("server", str(problem), "start it with `canary serve`, if it should run")]
     found = [broken("server", each, "") for each in _degraded(state)] or [fine("server", f"says: {state}")]
-    return found + _traffic(data) + _matched(client, config) + _callers(client, config)
+    return found + _traffic(data) + _matched(client, config) + _callers(client, config) + _assigned(client)
+
+
+def _assigned(client: AdminClient) -> list[Diagnosis]:
+    """A warning for each canary whose requests lack a flag system's arm, or have a wrong signature."""
+    try:
+        canaries = client.get("/api/status")["canaries"]
+    except (NotReached, KeyError):  # an agent has no status
+        return []
+    do = "send x-canary-assignment with every request, signed with the CANARY_PIN_TOKEN that the server has"
+    found = [(each["name"], each["assignment"]) for each in canaries if each.get("assignment")]
+    return [
+        warning("assignment", f"{name}: assigned {assignment({'assignment': counts})}", do)
+        for name, counts in found
+        if any(counts.values())
+    ]
 
 
 def _matched(client: AdminClient, config: Config) -> list[Diagnosis]:

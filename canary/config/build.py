@@ -208,6 +208,7 @@ def canary(section: CanarySection) -> Canary:
         random_without_unit=section.no_unit == "random",
         fall_back=section.on_candidate_failure == "baseline",
         start_by_hand=section.start == "manual",
+        assigned_outside=section.assignment == "header",
         lane=section.lane,
     )
 
@@ -233,6 +234,7 @@ def _canary(section: CanarySection, metrics: Mapping[str, Metric], file: FileSec
             baseline=baseline,
             candidate=candidate,
             match=match(section.match),
+            assigned_outside=section.assignment == "header",
             judge=_judge_of(section, file),
         ),
         guardrails=guardrails.rules(

@@ -38,6 +38,7 @@ def check_canaries(file: FileSection, found: Salvage) -> None:
         _check_arms(file, canary, path, found)
         _check_patience(canary, path, found)
         _check_shares(canary, path, found)
+        _check_assignment(canary, path, found)
         _check_match(canary, path, found)
         _check_reach(file, canary, path, found)
         check_forms(file, canary, path, found)
@@ -131,6 +132,29 @@ def _check_shares(canary: CanarySection, path: Path, found: Salvage) -> None:
 def _warn_of_large(share: float, path: Path, found: Salvage) -> None:
     if share > LARGE_SHARE:
         found.warn(path, f"{share:.4g} is more than half of the users; a typical share is 5% to 10%")
+
+
+def _check_assignment(canary: CanarySection, path: Path, found: Salvage) -> None:
+    """Check what a flag system's arms exclude, and say what canary then does not check."""
+    if canary.assignment == "hash":
+        return
+    if canary.ramp is not None:
+        message = (
+            "cannot be combined with assignment: header; a flag system raises its percentage by itself, so "
+            "set `share` to what it gives now"
+        )
+        found.complain((*path, "ramp"), message)
+    for key, given in (("no_unit", canary.no_unit == "random"), ("lane", canary.lane is not None)):
+        if given:
+            message = (
+                "cannot be combined with assignment: header, where canary draws nothing itself; remove it"
+            )
+            found.complain((*path, key), message)
+    message = (
+        "a flag system assigns the units: canary does not check the split (no sample-ratio mismatch), and "
+        "guardrails need `share` to be what that system gives"
+    )
+    found.warn((*path, "assignment"), message)
 
 
 def _check_match(canary: CanarySection, path: Path, found: Salvage) -> None:

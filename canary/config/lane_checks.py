@@ -24,6 +24,13 @@ def check_lanes(file: FileSection, found: Salvage) -> None:
 def _check_group(members: list[tuple[int, CanarySection]], parts: dict[str, float], found: Salvage) -> None:
     _, first = members[0]
     declared = sum(each.lane or 0.0 for _, each in members)
+    for index, each in members:
+        if each.assignment == "header" and len(members) > 1:
+            message = (
+                "cannot be `header` where other canaries match the same requests: a request has one arm; "
+                "separate them by models, paths, headers or tags"
+            )
+            found.complain(("canaries", index, "assignment"), message)
     for index, each in members[1:]:
         for key in ("unit", "no_unit"):
             if getattr(each, key) != getattr(first, key):

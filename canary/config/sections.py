@@ -237,6 +237,11 @@ class CanarySection(Section):
     ramp: tuple[StepSection, ...] | None = Field(
         None, min_length=1, description="Shares that rise over time."
     )
+    assignment: Literal["hash", "header"] = Field(
+        "hash",
+        description="What decides a unit's arm: canary's hash, or a flag system, which signs the arm in "
+        "`x-canary-assignment`.",
+    )
     lane: LaneSize | None = Field(
         None,
         description="The part of the units, where other canaries match the same requests; fixed at the "

@@ -89,6 +89,8 @@ def users(report: Report) -> str:
 def split(report: Report) -> str:
     """The sample-ratio check in a sentence."""
     p = report.srm.p_value
+    if report.srm.off:
+        return "off: a flag system assigns the users, and canary does not know its split"
     if p is None:
         return "not checked: too few users yet, or the share is unknown"
     if report.srm.blocked:

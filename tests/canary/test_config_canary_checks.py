@@ -663,3 +663,33 @@ def test_a_metric_that_benchmarks_measure_cannot_be_declared() -> None:
     declared = 'metrics: {throughput: {kind: count, question: "How many?"}}\n'
     (line,) = refusal(changed() + declared)
     assert line.endswith('"throughput" is measured by benchmarks; choose another name')
+
+
+BY_FLAG = ("    share: 5%", "    share: 5%\n    assignment: header")
+
+
+def test_a_flag_systems_canary_is_told_what_is_not_checked() -> None:
+    (found,) = warnings(changed(BY_FLAG))
+    assert "canaries[0].assignment: " in found and "canary does not check the split" in found
+    assert parse(changed(BY_FLAG), "canary.yaml", {}).canaries["trial"].canary.assigned_outside
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "key"),
+    [
+        ("    share: 5%", "    ramp: [{share: 5%, for: 1d}, {share: 10%}]", "ramp"),
+        ("    guardrails", "    lane: 50%\n    guardrails", "lane"),
+        ("    guardrails", "    no_unit: random\n    guardrails", "no_unit"),
+    ],
+)
+def test_what_canary_would_draw_itself_is_refused_beside_a_flag_system(
+    before: str, after: str, key: str
+) -> None:
+    text = changed((before, after), ("    guardrails", "    assignment: header\n    guardrails"))
+    (found,) = refusal(text)
+    assert f"canaries[0].{key}: cannot be combined with assignment: header" in found
+
+
+def test_a_flag_systems_canary_shares_its_requests_with_no_other() -> None:
+    (found,) = refusal(changed(BY_FLAG) + second("{models: [gpt-4o]}"))
+    assert "canaries[0].assignment: cannot be `header` where other canaries match the same requests" in found

@@ -3,7 +3,7 @@
 import pytest
 
 from proxy.errors import Refused
-from proxy.pins import Pins
+from proxy.pins import Pins, signature
 
 PINS = Pins(lambda: "open sesame")
 
@@ -62,3 +62,56 @@ def test_a_pinned_request_names_the_canary_that_takes_it_or_none() -> None:
     with pytest.raises(Refused, match="must name a canary that matches the pinned request") as refused:
         PINS.asked_of("one", named | {b"x-canary-name": b"two"})
     assert (refused.value.status, refused.value.error_type) == (400, "caller_rejected")
+
+
+def test_a_signature_is_the_published_one() -> None:
+    signed = signature("open sesame", canary="support-nov", unit="user-1", arm="candidate")
+    assert signed == ("a0e28d871ef0caef80ce164d355cf0f5f0a1617d7fe5fb12e691fce1ba5b517d")
+
+
+def given(header: bytes | None, unit: str | None = "user-1", pins: Pins = PINS) -> str:
+    named = {} if header is None else {b"x-canary-assignment": header}
+    return pins.given("one", unit, named)
+
+
+GOOD = signature("open sesame", canary="one", unit="user-1", arm="candidate").encode()
+
+
+@pytest.mark.parametrize(
+    "form", [b"candidate; sig=%s", b"candidate;sig=%s", b" candidate ;  sig= %s ", b"candidate; sig=%s"]
+)
+def test_an_arm_that_is_signed_is_given(form: bytes) -> None:
+    assert given(form % GOOD) == given(form % GOOD.upper()) == "candidate"
+
+
+def test_a_request_without_an_arm_or_a_unit_is_given_none() -> None:
+    assert given(None) == given(b"candidate; sig=%s" % GOOD, unit=None) == "no_assignment"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"",
+        b"candidate",
+        b"candidate; sig=",
+        b"candidate; sig=" + b"0" * 64,
+        b"baseline; sig=%s" % GOOD,
+        b"candidate; token=%s" % GOOD,
+        b"candidate; sig=%s; more" % GOOD,
+        b"both; sig=%s" % GOOD,
+        b"\xff; sig=\xff",
+    ],
+)
+def test_another_signature_or_form_is_no_arm(header: bytes) -> None:
+    assert given(header) == "bad_assignment"
+
+
+def test_the_signature_of_another_unit_or_canary_is_no_arm() -> None:
+    named = {b"x-canary-assignment": b"candidate; sig=%s" % GOOD}
+    assert PINS.given("one", "user-2", named) == PINS.given("two", "user-1", named) == "bad_assignment"
+
+
+@pytest.mark.parametrize("off", [None, ""])
+def test_where_there_is_no_token_no_signature_is_right(off: str | None) -> None:
+    unsigned = signature("", canary="one", unit="user-1", arm="candidate").encode()
+    assert given(b"candidate; sig=%s" % unsigned, pins=Pins(lambda: off)) == "bad_assignment"

@@ -1,11 +1,13 @@
 """(canary, state, unit) → arm and reason."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routing.assign import Assignment, assign, may_have_begun
-from routing.canary import Arm, Canary, Match, Step
+from routing.assign import Assignment, Given, assign, may_have_begun
+from routing.canary import Arm, ArmName, Canary, Match, Step, definition
 from routing.cohort import in_cohort
 from routing.plan import State, StateName
 
@@ -115,3 +117,48 @@ def test_without_a_unit_the_candidate_has_begun_something_only_where_arms_are_dr
     assert not may_have_begun(a_canary(), running, key=KEY, unit=None)
     rolled_back = State(state="rolled_back", highest_share=1.0)
     assert not may_have_begun(a_canary(random=True), rolled_back, key=KEY, unit=None)
+
+
+def from_outside() -> Canary:
+    return replace(a_canary(), assigned_outside=True)
+
+
+@pytest.mark.parametrize("arm", ["baseline", "candidate"])
+def test_a_flag_systems_arm_is_the_units_cohort(arm: ArmName) -> None:
+    units = [f"user-{number}" for number in range(20)]
+    answers = [assign(from_outside(), at(0.01), key=KEY, unit=unit, given=arm) for unit in units]
+    assert {(answer.arm, answer.reason, answer.share) for answer in answers} == {(arm, "cohort", 0.01)}
+
+
+@pytest.mark.parametrize("reason", ["no_assignment", "bad_assignment"])
+def test_without_a_good_arm_the_baseline_serves_outside_the_cohort(reason: Given) -> None:
+    answer = assign(from_outside(), at(0.99), key=KEY, unit="user-1", given=reason)
+    assert (answer.arm, answer.reason) == ("baseline", reason)
+
+
+@pytest.mark.parametrize("state", ["waiting", "rolled_back", "ended"])
+def test_no_flag_system_brings_a_stopped_candidate_back(state: StateName) -> None:
+    answer = assign(from_outside(), at(0.5, state), key=KEY, unit="user-1", given="candidate")
+    assert (answer.arm, answer.reason) == ("baseline", "stopped")
+
+
+def test_a_promoted_candidate_has_every_unit_whatever_the_flag_says() -> None:
+    answer = assign(from_outside(), at(1.0, "promoted"), key=KEY, unit="user-1", given="baseline")
+    assert answer.arm == "candidate"
+
+
+def test_provider_side_state_a_pin_and_no_unit_come_before_the_flag() -> None:
+    canary, state = from_outside(), at(0.5)
+    assert assign(canary, state, key=KEY, unit="u", stateful=True, given="candidate").reason == "stateful"
+    assert assign(canary, state, key=KEY, unit="u", pin="baseline", given="candidate").reason == "pinned"
+    assert assign(canary, state, key=KEY, unit=None, given="no_assignment").reason == "no_unit"
+
+
+def test_any_unit_of_a_flag_system_may_have_conversations_with_the_candidate() -> None:
+    known = [f"user-{number}" for number in range(20)]
+    assert all(may_have_begun(from_outside(), at(0.01), key=KEY, unit=unit) for unit in known)
+    assert not may_have_begun(from_outside(), replace(at(0.01), hard=True), key=KEY, unit="user-1")
+
+
+def test_whether_a_flag_system_assigns_is_part_of_what_cannot_change() -> None:
+    assert definition(from_outside()) != definition(a_canary())

@@ -1,0 +1,53 @@
+"""The snippets of docs/flags.md sign as canary checks."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.pins import Pins, signature
+
+PAGE = (Path(__file__).parents[2] / "docs/flags.md").read_text()
+TOKEN = "pin-token-ü"
+USERS = ("user-1", "Zoë@example.com", "0 1 2")
+
+
+def block(language: str) -> str:
+    (text,) = re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    return str(text)
+
+
+def check(headers: dict[str, str], user: str) -> None:
+    named = {name.encode(): value.encode() for name, value in headers.items()}
+    assert Pins(lambda: TOKEN).given("support-nov", user, named) == "candidate"
+    assert headers["x-canary-unit"] == user
+    assert (
+        signature(TOKEN, canary="support-nov", unit=user, arm="candidate") in headers["x-canary-assignment"]
+    )
+
+
+def test_the_python_snippet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CANARY_PIN_TOKEN", TOKEN)
+    names: dict[str, Any] = {}
+    exec(block("python"), names)
+    for user in USERS:
+        check(names["assignment"]("support-nov", user, "candidate"), user)
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="there is no node")
+def test_the_node_snippet() -> None:
+    given = f"{json.dumps(USERS)}.map(user => assignment('support-nov', user, 'candidate'))"
+    done = subprocess.run(
+        ["node", "--input-type=module", "--eval", block("js") + f"console.log(JSON.stringify({given}))"],
+        env={"CANARY_PIN_TOKEN": TOKEN},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    for user, headers in zip(USERS, json.loads(done.stdout), strict=True):
+        check(headers, user)
