@@ -182,8 +182,8 @@ def _caveats(findings: Findings) -> list[str]:
         found.append(findings.unreached)
     if findings.srm.off:
         found.append(
-            "A flag system assigned the users, so their split was not checked: the figures are worth what that "
-            "system's own sample-ratio check says."
+            "A flag system assigned the users, so their split was not checked: the figures are worth what "
+            "that system's own sample-ratio check says."
         )
     elif findings.srm.p_value is None and findings.judged:
         found.append("The split of users could not be checked: too few users, or the share is unknown.")

@@ -48,7 +48,7 @@ class Units:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Srm:
-    """The sample-ratio check. p is None if it could not be made; `off` where a flag system assigns the units."""
+    """The sample-ratio check. p is None if it could not be made, `off` where a flag system assigns units."""
 
     p_value: float | None
     blocked: bool

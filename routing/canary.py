@@ -105,7 +105,8 @@ def definition(canary: Canary) -> str:
     """Fingerprint the parts that must not change once a canary has started: match, arms, unit rule and lane.
 
     They determine a unit's assignment and what the arms' records mean. A canary without changes of its
-    requests, a declared lane or a flag system, has the fingerprint that it had before they could be configured.
+    requests, a declared lane or a flag system has the fingerprint that it had before these could be
+    configured.
     """
     match = canary.match
     parts: tuple[object, ...] = (
