@@ -61,6 +61,12 @@ def test_a_service_has_no_rights_and_says_whether_it_is_well(name: str) -> None:
     assert "healthcheck" in service or service["image"].startswith("canary:"), "the image has its own"
 
 
+@pytest.mark.parametrize("name", ["traffic", "admin", "watch", "sample"])
+def test_canarys_containers_have_an_init_and_a_bound_on_processes(name: str) -> None:
+    assert SERVICES[name]["init"] is True
+    assert SERVICES[name]["pids_limit"] >= 1024, "threads count too, and numpy starts one a core"
+
+
 def test_only_the_traffic_listener_can_be_opened_to_the_outside() -> None:
     published = {name: service.get("ports", []) for name, service in SERVICES.items()}
     assert published.pop("traffic") == ["${CANARY_TRAFFIC_ADDRESS:-127.0.0.1}:8080:8080"]

@@ -1,4 +1,4 @@
-"""The image: linted, not root, hash-locked. No Docker is here to build it."""
+"""The image's Dockerfile: linted, not root, hash-locked. `make test-image` builds and runs it."""
 
 import re
 import subprocess
@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "Dockerfile").read_text()
+JOINED = re.sub(r"\\\n\s*", "", TEXT)
 LOCKS = {"requirements-server.lock", "requirements-compile.lock"}
 
 
@@ -21,15 +22,31 @@ def test_it_runs_as_nobody_in_particular_from_a_stage_without_build_tools() -> N
     final = TEXT.rpartition("\nFROM ")[2]
     assert re.search(r"^USER 10001:10001$", final, re.MULTILINE)
     assert "pip install" not in final
-    assert "COPY --from=build /opt/canary /opt/canary" in final
+    assert "COPY --from=packages /opt/canary /opt/canary" in final
+    assert "COPY --from=program /program /" in final
 
 
 def test_what_it_installs_is_locked_by_hash_and_nothing_is_built_from_source() -> None:
-    installs = [line for line in TEXT.splitlines() if "pip install" in line]
+    installs = re.findall(r"/opt/compile/bin/pip [^&]*?install (.*?)(?: &&|$)", JOINED, re.MULTILINE)
     assert len(installs) == 3
-    assert "--require-hashes --only-binary :all: -r requirements-compile.lock" in installs[0]
-    assert "--require-hashes --only-binary :all: -r requirements-server.lock" in installs[1]
-    assert "--no-deps /wheel/*.whl" in installs[2]
+    assert installs[0].endswith("--require-hashes --only-binary :all: -r requirements-compile.lock")
+    assert installs[1].endswith("--require-hashes --only-binary :all: -r requirements-server.lock")
+    assert installs[2].endswith("--no-deps --root /program /wheel/*.whl")
+
+
+def test_the_header_starts_it_as_strictly_as_the_documentation() -> None:
+    described = (ROOT / "docs" / "deploy.md").read_text().partition("\n## Image\n")[2].partition("\n## ")[0]
+    shown = [started(text) for text in (re.sub(r"^#", "", TEXT, flags=re.MULTILINE), described)]
+    assert shown[0] == shown[1]
+    assert {"--init", "--read-only", "--cap-drop ALL", "--security-opt no-new-privileges"} <= shown[0]
+
+
+def started(text: str) -> set[str]:
+    """The options of the first `docker run --name`, each with its value."""
+    command = text.replace("\\\n", " ").partition("docker run --name")[2].partition("\n")[0]
+    assert command.split()[-1] == "canary"
+    command = re.sub(r'="\$\(openssl.*?\)"', "", command)
+    return {each.strip() for each in re.findall(r"--\S+(?: (?!--)\S+)?", command)}
 
 
 def test_everything_that_a_server_can_do_is_in_it_at_the_versions_that_are_tested() -> None:
@@ -46,9 +63,20 @@ def pins(lock: Path) -> dict[str, str]:
     return dict(re.findall(r"^([\w.-]+)==([^ ;]+)", lock.read_text(), re.MULTILINE))
 
 
+def test_a_change_of_code_leaves_the_layer_of_packages_as_it_is() -> None:
+    tools, packages = (
+        TEXT.partition(f" AS {stage}\n")[2].partition("\nFROM ")[0] for stage in ("tools", "packages")
+    )
+    copied = re.findall(r"^COPY (.*)$", f"{tools}\n{packages}", re.MULTILINE)
+    assert copied == ["requirements-compile.lock ./", "requirements-server.lock ./"]
+
+
 def test_what_it_runs_is_compiled() -> None:
-    built = [line for line in TEXT.splitlines() if "pip wheel" in line]
-    assert len(built) == 1 and "CANARY_COMPILE=1" in built[0] and "--no-deps --no-build-isolation" in built[0]
+    (built,) = [line for line in TEXT.splitlines() if "build --target wheel" in line]
+    assert "CANARY_COMPILE=1" in built
+    assert "pip wheel" not in TEXT, (
+        "pip builds, and compiles, a wheel once for its metadata and once for its files"
+    )
 
 
 def test_the_build_gets_every_room_of_the_wheel_and_nothing_else() -> None:
