@@ -17,6 +17,7 @@ from canary.commands.demo import demo
 from canary.commands.doctor import doctor
 from canary.commands.explain import explain
 from canary.commands.judge import judge
+from canary.commands.mcp import mcp
 from canary.commands.orders import pause, promote, ramp, resume, rollback, start
 from canary.commands.plan import plan
 from canary.commands.preflight import preflight
@@ -47,6 +48,7 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (resume, 'resume support-nov --reason "campaign over"'),
     (rollback, 'rollback support-nov --reason "complaints from the German desk"'),
     (promote, 'promote support-nov --reason "report of 8 December"'),
+    (mcp, "mcp --admin https://canary.internal:8081"),
     (status, "status support-nov --watch --until promoted"),
     (wait, "wait support-nov --timeout 2h --poll 1m"),
     (decide, 'decide support-nov --decision ship --by jane --reason "good enough for billing"'),

@@ -2,7 +2,7 @@
 
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,12 +48,21 @@ class ServerAddress:
 class AdminClient:
     """One server's admin API."""
 
-    def __init__(self, *, admin: str | None, data: Path, environment: Mapping[str, str]) -> None:
-        """`admin` is HOST:PORT or a URL; without it, the address comes from the data folder."""
+    def __init__(
+        self,
+        *,
+        admin: str | None,
+        data: Path,
+        environment: Mapping[str, str],
+        tokens: Sequence[str] = ("CANARY_ADMIN_TOKEN",),
+    ) -> None:
+        """`admin` is HOST:PORT or a URL; without it, the address comes from the data folder. The token is the
+        first of these variables that is set, else the data folder's."""
         address = ServerAddress.of("admin", admin, data)
         self._url, self._trust = address.url, address.trust
-        token = _token(environment) or _read(data / "admin.token", or_else="set CANARY_ADMIN_TOKEN")
-        self._bearer = bearer("CANARY_ADMIN_TOKEN", token)
+        self._variable, given = _token(environment, tokens)
+        token = given or _read(data / "admin.token", or_else=f"set {self._variable}")
+        self._bearer = bearer(self._variable, token)
 
     def get(self, path: str, **query: str) -> Any:
         """GET a path of the API; returns the JSON document."""
@@ -90,7 +99,7 @@ class AdminClient:
         if answer.status_code == _UNAUTHORIZED:
             raise NotReached(
                 f"{self._url} refuses {'this token' if self._bearer else 'requests without a token'}; set "
-                "CANARY_ADMIN_TOKEN to the server's token, or name the server's data folder with --data"
+                f"{self._variable} to the server's token, or name the server's data folder with --data"
             )
         if answer.is_error:
             raise NotReached(refusal(answer))
@@ -133,9 +142,11 @@ def refusal(answer: httpx2.Response) -> str:
     return f"{answer.url} answered {answer.status_code}; is it a canary listener?"
 
 
-def _token(environment: Mapping[str, str]) -> str | None:
+def _token(environment: Mapping[str, str], names: Sequence[str]) -> tuple[str, str | None]:
+    """The first of these variables that is set, with its token; else the first one and None."""
     try:
-        return Secret("CANARY_ADMIN_TOKEN", environment).value()
+        found = ((name, Secret(name, environment).value()) for name in names)
+        return next(((name, token) for name, token in found if token), (names[0], None))
     except BadSecret as problem:
         raise NotReached(str(problem)) from problem
 
