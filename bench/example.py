@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -11,7 +12,9 @@ import msgspec
 
 from records.capture import CapturedMessage
 
-Task = Literal["choice", "extract", "classify", "similar", "rank", "exact", "judge"]
+AnswerTask = Literal["choice", "extract", "classify", "similar", "rank", "exact", "judge"]
+"""The tasks whose expected answer is an answer, so that a model can propose it."""
+Task = Literal[AnswerTask, "regex", "json"]
 TASKS: tuple[Task, ...] = get_args(Task)
 
 _OURS = ("model", "stream", "messages", "system", "contents", "systemInstruction")
@@ -155,9 +158,35 @@ def _wrong_with_expected(line: ExampleLine) -> Iterator[str]:
         case "similar" | "exact":
             if not _is_text(expected) and not _are_texts(expected, least=1):
                 yield "expected must be a text, or a list of accepted texts"
+        case "regex":
+            yield from _wrong_with_pattern(expected)
+        case "json":
+            yield from _wrong_with_schema(expected)
         case "judge":
             if not _is_text(expected):
                 yield "expected must be a text that says what a good answer contains"
+
+
+def _wrong_with_pattern(pattern: object) -> Iterator[str]:
+    if not isinstance(pattern, str) or not pattern:
+        yield "expected must be a regular expression that the answer has a match of"
+        return
+    try:
+        re.compile(pattern)
+    except re.error as problem:
+        yield f"expected is not a regular expression of Python's `re`: {problem}"
+
+
+def _wrong_with_schema(schema: object) -> Iterator[str]:
+    import jsonschema_rs  # only here: most processes that know examples never check one
+
+    if not isinstance(schema, dict):
+        yield "expected must be a JSON Schema, for example {} for any JSON"
+        return
+    try:
+        jsonschema_rs.validator_for(schema, offline=True)
+    except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as problem:
+        yield f"expected is not a JSON Schema that can be used: {str(problem).splitlines()[0]}"
 
 
 def place_of(text: str, choices: tuple[str, ...]) -> int | None:

@@ -37,11 +37,13 @@ _FORMS = {
     "classify": "the name of the right class",
     "exact": "the right answer, as short as possible",
     "extract": "a JSON object with the right fields",
+    "json": "a JSON Schema that every right answer fits",
     "judge": "what a good answer says, in one to three sentences",
+    "regex": "a regular expression that every right answer has a match of",
     "rank": "a JSON list of the texts, the best first",
     "similar": "the right answer",
 }
-_IN_JSON = ("extract", "rank")
+_IN_JSON = ("extract", "json", "rank")
 _EXPECTED = re.compile(r"EXPECTED:\s*(?:```\w*\s*)?(.*?)\s*(?:```\s*)?\Z", re.DOTALL)
 
 

@@ -6,6 +6,7 @@ from bench.example import Example, Task
 from bench.scorers.exact import exact
 from bench.scorers.extract import extract
 from bench.scorers.named import choice, classify
+from bench.scorers.pattern import fitting_json, regex
 from bench.scorers.rank import rank
 from bench.scorers.similar import similar
 
@@ -18,6 +19,8 @@ SCORERS: Mapping[Task, Scorer] = {
     "similar": similar,
     "rank": rank,
     "exact": exact,
+    "regex": regex,
+    "json": fitting_json,
 }
 """The scorers of all tasks except `judge`, which another model scores."""
 
@@ -28,6 +31,8 @@ THRESHOLDS: Mapping[Task, float] = {
     "similar": 0.8,
     "rank": 0.8,
     "exact": 1.0,
+    "regex": 1.0,
+    "json": 1.0,
     "judge": 0.75,
 }
 """The score from which an answer is right, unless its example sets one."""

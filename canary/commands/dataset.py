@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from canary.commands.dataset_import import import_
 from canary.commands.dataset_label import label
 from canary.commands.dataset_retire import retire
 from canary.commands.dataset_sample import sample
@@ -19,6 +20,7 @@ app = typer.Typer(help="Make, label and check datasets for benchmarks.", no_args
 
 
 app.command(epilog=example("dataset sample support-nov support.jsonl --size 200 --since 30d"))(sample)
+app.command("import", epilog=example("dataset import promptfooconfig.yaml datasets/support.jsonl"))(import_)
 app.command(epilog=example("dataset label support.jsonl"))(label)
 app.command(epilog=example("dataset retire support.jsonl --older 180d"))(retire)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.example import Task
+from bench.example import AnswerTask
 from canary.commands import text_file
 from canary.commands.records import moment
 from canary.commands.shell import (
@@ -46,7 +46,7 @@ def sample(
     file: Annotated[Path, typer.Argument(help="The dataset to create or extend.")],
     size: Annotated[int, typer.Option("--size", min=1, help="The most examples to add.")] = 200,
     task: Annotated[
-        Task, typer.Option("--task", help="The task, which says how to score answers.")
+        AnswerTask, typer.Option("--task", help="The task, which says how to score answers.")
     ] = "judge",
     since: Annotated[
         str | None, typer.Option("--since", help="Only from this time, date or age on, for example 30d.")
@@ -146,7 +146,7 @@ def _existing(file: Path) -> "Dataset | None":
         fail(f"{file}: {problem}")
 
 
-def _written(file: Path, added: str, task: Task) -> "Dataset":
+def _written(file: Path, added: str, task: AnswerTask) -> "Dataset":
     """Append lines to the dataset, and return it. Existing lines do not change."""
     from bench.dataset import parse
     from bench.errors import BadDataset

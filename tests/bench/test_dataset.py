@@ -17,6 +17,8 @@ RIGHT: dict[str, dict[str, Any]] = {
     "similar": {"expected": "It is on its way."},
     "rank": {"expected": ["a", "b", "c"]},
     "exact": {"expected": ["42", "forty-two"]},
+    "regex": {"expected": r"(?i)\b42\b"},
+    "json": {"expected": {"type": "object", "required": ["total"]}},
     "judge": {"expected": "names the refund's date"},
 }
 
@@ -72,6 +74,11 @@ def test_all_wrong_lines_are_named_at_once_by_their_number() -> None:
         ("exact", {"expected": 42}, "a list of accepted texts"),
         ("exact", {"expected": []}, "a list of accepted texts"),
         ("exact", {"threshold": 1.5}, "threshold"),
+        ("regex", {"expected": "(unclosed"}, "not a regular expression of Python's `re`: missing )"),
+        ("regex", {"expected": ["a"]}, "expected must be a regular expression"),
+        ("json", {"expected": []}, "expected must be a JSON Schema, for example {}"),
+        ("json", {"expected": {"type": "objekt"}}, "not a JSON Schema that can be used"),
+        ("json", {"expected": {"$ref": "http://127.0.0.1:9/x.json"}}, "not a JSON Schema that can be used"),
         (
             "exact",
             {"parameters": {"model": "x", "stream": True}},

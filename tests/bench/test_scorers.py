@@ -228,3 +228,35 @@ def test_the_judge_is_asked_in_the_same_words_and_not_told_whose_answer_it_is() 
 )
 def test_the_judges_last_mark_counts_and_none_is_not_nought(said: str, score: float | None) -> None:
     assert judge.score(said) == score
+
+
+@pytest.mark.parametrize(
+    ("pattern", "answer", "score"),
+    [
+        ("Paris", "It is Paris.", 1),
+        ("Paris", "It is paris.", 0),
+        ("(?i:paris)", "It is PARIS.", 1),
+        (r"\AParis", "It is Paris.", 0),
+        (r"\A(?=(?s:.*?)(?:blue))(?!(?s:.*?)(?:red))", "one\nblue", 1),
+        (r"\A(?=(?s:.*?)(?:blue))(?!(?s:.*?)(?:red))", "blue\nred", 0),
+    ],
+)
+def test_a_pattern_is_searched_in_the_answer_as_it_is(pattern: str, answer: str, score: float) -> None:
+    assert scored(answer, task="regex", expected=pattern) == score
+
+
+@pytest.mark.parametrize(
+    ("answer", "score"),
+    [
+        ('{"total": 3}', 1),
+        (' {"total": 3}\n', 1),
+        ('{"total": "3"}', 0),
+        ("{}", 0),
+        ("```json\n{}\n```", 0),
+        ("three", 0),
+    ],
+)
+def test_only_an_answer_that_is_json_and_fits_the_schema_is_right(answer: str, score: float) -> None:
+    schema = {"type": "object", "required": ["total"], "properties": {"total": {"type": "integer"}}}
+    assert scored(answer, task="json", expected=schema) == score
+    assert scored("[1]", task="json", expected={}) == 1

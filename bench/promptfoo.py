@@ -1,0 +1,254 @@
+"""Imports promptfoo's tests: each prompt with each test's variables, and the assertions that a task scores.
+
+Nothing is run: a prompt, a test or an assertion that needs code or a model is left out, and counted with why.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from jinja2 import TemplateError
+
+from bench.imported import BadImport, ImportedExamples, Place
+from bench.promptfoo_asserts import Assertion, expectations, left_out
+from bench.promptfoo_files import LinedMapping, beside, load, text_of
+from bench.promptfoo_prompts import (
+    PATH,
+    TEXT_FILES,
+    Prompt,
+    filled,
+    is_program,
+    messages_of,
+    prompt_of,
+    rendered,
+)
+
+_PASSED_ON = "{{prompt}}"
+"""What promptfoo asks where no prompt is given."""
+
+_RUNS = "its text comes from a program or another service; write it into the config"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _PromptfooTest:
+    """One test with its config's defaults."""
+
+    place: Place
+    variables: Mapping[str, Any]
+    assertions: Sequence[tuple[Place, Mapping[str, Any]]]
+    metadata: Mapping[str, Any]
+    options: Mapping[str, Any]
+    partial: bool
+
+
+def promptfoo(file: Path) -> ImportedExamples:
+    """The examples of a config, or of a file of tests. Raises BadImport with every bad test, and OSError."""
+    content, place = load(file), Place(file=str(file), line=None)
+    config = content if isinstance(content, dict) else {"tests": content}
+    if "tests" not in config and "scenarios" not in config:
+        raise place.problem(
+            "has no `tests`; name a promptfoo config, or a list of tests with `vars` and `assert`"
+        )
+    reader = _Reader(file.parent, place, ImportedExamples(), config)
+    return reader.read()
+
+
+@dataclass(slots=True)
+class _Reader:
+    folder: Path
+    place: Place
+    found: ImportedExamples
+    config: Mapping[str, Any]
+    problems: list[str] = field(default_factory=list)
+
+    def read(self) -> ImportedExamples:
+        """All examples, or BadImport."""
+        if self.config.get("scenarios"):
+            self.found.left_out["scenarios", "write them as tests"] += 1
+        prompts = list(self._prompts())
+        for number, (place, test) in enumerate(self._tests(), start=1):
+            try:
+                self._add(self._test(place, test), prompts, f"{Path(self.place.file).stem}-{number}")
+            except BadImport as problem:
+                self.problems += problem.problems
+        if self.problems:
+            raise BadImport(self.problems)
+        return self.found
+
+    def _prompts(self) -> Iterator[tuple[Place, Prompt]]:
+        given = self.config.get("prompts", _PASSED_ON)
+        place, usable = self.place.at("prompts"), 0
+        for number, each in enumerate(given if isinstance(given, list) else [given]):
+            at = place.at(f"[{number}]") if isinstance(given, list) else place
+            for prompt in self._of_prompt(at, each):
+                usable += 1
+                yield at, prompt
+        if not usable:
+            raise place.problem("has no prompt that can be imported; write its text into the config")
+
+    def _of_prompt(self, place: Place, given: Any) -> list[Prompt]:
+        text = given.get("raw", given.get("id")) if isinstance(given, dict) else given
+        if isinstance(text, list):
+            return [messages_of(place, text)]
+        if not isinstance(text, str) or not text.strip():
+            raise place.problem("must be a text, a file://… or messages")
+        if is_program(text):
+            self.found.left_out["prompt", _RUNS] += 1
+            return []
+        if not text.startswith("file://") and not PATH.fullmatch(text):
+            return [prompt_of(place, text)]
+        file = beside(place, self.folder, text)
+        if file.suffix.lower() not in TEXT_FILES:
+            return [messages_of(Place(file=str(file), line=None), load(file))]
+        parts = text_of(file).split("\n---\n")
+        return [prompt_of(place, part.strip()) for part in parts if part.strip()]
+
+    def _tests(self) -> Iterator[tuple[Place, Any]]:
+        given, place = self.config.get("tests", []), self.place.at("tests")
+        for number, each in enumerate(given if isinstance(given, list) else [given]):
+            at = place.at(f"[{number}]") if isinstance(given, list) else place
+            reference = each.get("path") if isinstance(each, dict) and "path" in each else each
+            if not isinstance(reference, str):
+                yield at, each
+            elif is_program(reference):
+                self.found.left_out["tests", _RUNS] += 1
+            else:
+                yield from self._of_file(at, reference)
+
+    def _of_file(self, place: Place, reference: str) -> Iterator[tuple[Place, Any]]:
+        file = beside(place, self.folder, reference)
+        content = load(file)
+        if not isinstance(content, list):
+            raise Place(file=str(file), line=None).problem("must be a list of tests")
+        for number, each in enumerate(content):
+            yield Place(file=str(file), line=None, key=f"[{number}]"), each
+
+    def _test(self, place: Place, given: Any) -> _PromptfooTest:
+        default = self.config.get("defaultTest") or {}
+        if isinstance(default, str):
+            default = load(beside(self.place.at("defaultTest"), self.folder, default))
+        default = _mapping(self.place.at("defaultTest"), default)
+        test = _mapping(place, given)
+        place = place.at("", test)
+        both = [(self.place.at("defaultTest", default), default), (place, test)]
+        return _PromptfooTest(
+            place=place,
+            variables=_merged(both, "vars"),
+            assertions=[pair for at, each in both for pair in _assertions(at, each)],
+            metadata=_merged(both, "metadata"),
+            options=_merged(both, "options"),
+            partial="threshold" in test or "threshold" in default,
+        )
+
+    def _add(self, test: _PromptfooTest, prompts: Sequence[tuple[Place, Prompt]], id_: str) -> None:
+        why = _unusable(test)
+        if why is not None:
+            self.found.left_out["test", why] += 1
+            return
+        scored = 0
+        for variables in _expanded(test.variables):
+            pairs = list(expectations(self._scorable(test, variables, count=not scored)))
+            scored += len(pairs)
+            for (at, prompt), (task, expected) in product(prompts, pairs):
+                asked = _asked(at, test, prompt, variables)
+                category, tags = _labels(test.metadata)
+                self.found.add(
+                    test.place,
+                    id=id_,
+                    task=task,
+                    input=asked,
+                    expected=expected,
+                    category=category,
+                    tags=tags,
+                )
+        if not scored:
+            self.found.left_out["test", "none of its assertions can be imported"] += 1
+
+    def _scorable(
+        self, test: _PromptfooTest, variables: Mapping[str, Any], *, count: bool
+    ) -> list[Assertion]:
+        usable = []
+        for place, given in test.assertions:
+            assertion = Assertion(
+                place, given["type"], filled(place.at(".value"), given.get("value"), variables)
+            )
+            out = left_out(assertion, transformed=bool(given.get("transform")))
+            if out is None:
+                usable.append(assertion)
+            elif count:
+                self.found.left_out[out.what, out.why] += 1
+        return usable
+
+
+def _mapping(place: Place, given: Any) -> Mapping[str, Any]:
+    if not isinstance(given, dict):
+        raise place.problem(
+            "must be a mapping such as {vars: {question: …}, assert: [{type: contains, value: …}]}"
+        )
+    return given
+
+
+def _merged(both: Sequence[tuple[Place, Mapping[str, Any]]], key: str) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for place, each in both:
+        part = each.get(key) or {}
+        if not isinstance(part, dict):
+            raise place.at(f".{key}").problem("must be a mapping of names to values")
+        merged |= part
+    return merged
+
+
+def _assertions(place: Place, test: Mapping[str, Any]) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+    given = test.get("assert") or []
+    if not isinstance(given, list):
+        raise place.at(".assert").problem("must be a list, such as [{type: contains, value: Paris}]")
+    for number, each in enumerate(given):
+        at = place.at(f".assert[{number}]", each)
+        if isinstance(each, dict) and "$ref" in each:
+            each = LinedMapping({"type": "$ref"})
+        if not isinstance(each, dict) or not isinstance(each.get("type"), str):
+            raise at.at(".type").problem("is missing; for example {type: contains, value: Paris}")
+        yield at, each
+
+
+def _unusable(test: _PromptfooTest) -> str | None:
+    """Why no example can be made of a test; None if some can."""
+    if not test.assertions:
+        return "it has no assertion, so no answer is known to be right"
+    if any(str(name).startswith("transform") for name, value in test.options.items() if value):
+        return "it transforms the answer first"
+    if test.partial:
+        return "it passes from a threshold over several assertions on"
+    if any(isinstance(value, str) and value.startswith("file://") for value in test.variables.values()):
+        return "a variable is the content of a file"
+    return None
+
+
+def _expanded(variables: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """One set of variables for each combination of those that are lists."""
+    lists = [value if isinstance(value, list) else [value] for value in variables.values()]
+    for values in product(*lists):
+        yield dict(zip(variables, values, strict=True))
+
+
+def _asked(at: Place, test: _PromptfooTest, prompt: Prompt, variables: Mapping[str, Any]) -> Prompt:
+    if isinstance(prompt, list) and any(test.options.get(name) for name in ("prefix", "suffix")):
+        raise test.place.at(".options").problem("cannot be put around messages; write it into the prompt")
+    prefix, suffix = (str(test.options.get(name) or "") for name in ("prefix", "suffix"))
+    try:
+        if isinstance(prompt, list):
+            return [{**each, "content": rendered(each["content"], variables)} for each in prompt]
+        return rendered(f"{prefix}{prompt}{suffix}", variables)
+    except TemplateError as problem:
+        raise test.place.at(".vars").problem(
+            f"do not fill {at.key} ({problem}); every {{{{name}}}} of a prompt is a variable of each test. "
+            "Without `prompts` the prompt is {{prompt}}"
+        ) from problem
+
+
+def _labels(metadata: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+    """The category, and the other texts of the metadata as tags."""
+    texts = {str(name): value for name, value in metadata.items() if isinstance(value, str) and value}
+    return texts.pop("category", ""), texts

@@ -1,0 +1,148 @@
+"""Reads promptfoo's files: configs and tests in YAML, JSON, JSON lines and CSV; mappings have their line."""
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.imported import Place
+from bench.promptfoo_asserts import TYPES
+
+ENDINGS = (".yaml", ".yml", ".json", ".jsonl", ".csv")
+_TYPED = re.compile(r"([a-z0-9-]+)(?:\(([\d.]+)\))?(?::(.*))?", re.DOTALL)
+_SHORT = {"fn": "javascript", "eval": "javascript", "grade": "llm-rubric"}
+_COLUMN = re.compile(r"__expected\d*")
+
+
+class LinedMapping(dict[str, Any]):
+    """A mapping with the line on which it begins (None: not known)."""
+
+    line: int | None = None
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, which gives each mapping its line."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> LinedMapping:
+    loader.flatten_mapping(node)
+    found = {str(name): value for name, value in loader.construct_mapping(node, deep=True).items()}
+    return _lined(found, node.start_mark.line + 1)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
+def load(file: Path) -> Any:
+    """A file's content; of a CSV file the tests. Raises BadImport, OSError."""
+    if file.suffix.lower() not in ENDINGS:
+        raise Place(file=str(file), line=None).problem(
+            f"cannot be imported; name a {', '.join(ENDINGS)} file"
+        )
+    text = text_of(file)
+    match file.suffix.lower():
+        case ".json":
+            return _json(text, Place(file=str(file), line=None))
+        case ".jsonl":
+            return list(_json_lines(text, str(file)))
+        case ".csv":
+            return list(_csv(text, str(file)))
+        case _:
+            return _yaml(text, str(file))
+
+
+def text_of(file: Path) -> str:
+    """A file's text. Raises BadImport if it is not UTF-8, OSError."""
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as problem:
+        raise Place(file=str(file), line=None).problem("is not UTF-8; save it so") from problem
+
+
+def beside(place: Place, folder: Path, reference: str) -> Path:
+    """The file that `file://…` names; it must be in the config's folder. Raises BadImport."""
+    name = reference.removeprefix("file://")
+    file = (folder / name).resolve()
+    if not file.is_relative_to(folder.resolve()):
+        raise place.problem(f"names {name}, which is outside the config's folder; copy it there")
+    if not file.is_file():
+        raise place.problem(f"names {name}, which is not a file in {folder}")
+    return file
+
+
+def _json(text: str, place: Place) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as problem:
+        raise place.problem(f"is not JSON: {problem}") from problem
+
+
+def _json_lines(text: str, name: str) -> Iterator[Any]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            found = _json(line, Place(file=name, line=number))
+            yield _lined(found, number) if isinstance(found, dict) else found
+
+
+def _yaml(text: str, name: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506  # a safe loader
+    except yaml.MarkedYAMLError as problem:
+        line = None if problem.problem_mark is None else problem.problem_mark.line + 1
+        why = ", ".join(part for part in (problem.context, problem.problem) if part)
+        raise Place(file=name, line=line).problem(
+            f"is not YAML: {why}; quote a text with ? or :"
+        ) from problem
+    except yaml.YAMLError as problem:
+        raise Place(file=name, line=None).problem(f"is not YAML: {problem}") from problem
+
+
+def _csv(text: str, name: str) -> Iterator[LinedMapping]:
+    rows = csv.DictReader(StringIO(text, newline=""), restval="", strict=True)
+    number = 1
+    try:
+        for row in rows:
+            if None in row:
+                raise Place(file=name, line=rows.line_num).problem("has more cells than the header has names")
+            yield _lined(_test(row), number + 1)
+            number = rows.line_num
+    except csv.Error as problem:
+        raise Place(file=name, line=rows.line_num).problem(f"is not CSV: {problem}") from problem
+
+
+def _test(row: dict[str, str]) -> dict[str, Any]:
+    """A row of a CSV file as a test."""
+    test: dict[str, Any] = {"vars": {}, "assert": [], "metadata": {}}
+    for name, cell in row.items():
+        if _COLUMN.fullmatch(name):
+            test["assert"] += [_assertion(cell)] if cell.strip() else []
+        elif name.startswith("__metadata:"):
+            test["metadata"][name.removeprefix("__metadata:")] = cell
+        elif name in ("__prefix", "__suffix"):
+            test.setdefault("options", {})[name.removeprefix("__")] = cell
+        elif name.startswith("__config:") or name == "__threshold":
+            test |= {"threshold": cell} if cell else {}
+        elif not name.startswith("__"):
+            test["vars"][name] = cell
+    return test
+
+
+def _assertion(cell: str) -> dict[str, Any]:
+    """An assertion in a cell: `TYPE: VALUE`, `TYPE(THRESHOLD): VALUE`, or the text that the answer equals."""
+    found = _TYPED.fullmatch(cell.strip())
+    kind = "" if found is None else _SHORT.get(found[1], found[1])
+    if found is None or kind.removeprefix("not-") not in TYPES:
+        return {"type": "equals", "value": cell.strip()}
+    value = {} if found[3] is None else {"value": found[3].strip()}
+    return {"type": kind, **value, **({"threshold": found[2]} if found[2] else {})}
+
+
+def _lined(found: dict[str, Any], line: int) -> LinedMapping:
+    lined = LinedMapping(found)
+    lined.line = line
+    return lined
