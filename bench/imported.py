@@ -17,17 +17,17 @@ class BadImport(BenchError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class SourcePlace:
     """Where something stands: the file, its line (None: not known), and the key as a path."""
 
     file: str
     line: int | None
     key: str = ""
 
-    def at(self, key: str, value: object = None) -> "Place":
+    def at(self, key: str, value: object = None) -> "SourcePlace":
         """A key below this one: `.vars`, `[0]`; on the line of the value there, if it has one."""
         line = getattr(value, "line", None) or self.line
-        return Place(file=self.file, line=line, key=f"{self.key}{key}")
+        return SourcePlace(file=self.file, line=line, key=f"{self.key}{key}")
 
     def problem(self, message: str) -> BadImport:
         """The error that names this place."""
@@ -41,11 +41,11 @@ class ImportedExamples:
     """The lines in the order of their tests, with the place of each; `left_out` counts by what and why."""
 
     lines: list[dict[str, Any]] = field(default_factory=list)
-    places: list[Place] = field(default_factory=list)
+    places: list[SourcePlace] = field(default_factory=list)
     left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def add(
-        self, place: Place, category: str = "", tags: Mapping[str, str] | None = None, **line: Any
+        self, place: SourcePlace, category: str = "", tags: Mapping[str, str] | None = None, **line: Any
     ) -> None:
         """One example."""
         labels = {"category": category, "tags": tags}

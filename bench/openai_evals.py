@@ -11,7 +11,7 @@ import json
 import re
 from typing import Any, Literal
 
-from bench.imported import BadImport, ImportedExamples, Place
+from bench.imported import BadImport, ImportedExamples, SourcePlace
 
 Ideal = Literal["starts", "contains", "equals"]
 
@@ -24,7 +24,7 @@ def openai_evals(text: str, name: str, stem: str, ideal: Ideal) -> ImportedExamp
     for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
         if line.strip():
             try:
-                _add(found, Place(file=name, line=number), line, f"{stem}-{number}", ideal)
+                _add(found, SourcePlace(file=name, line=number), line, f"{stem}-{number}", ideal)
             except BadImport as problem:
                 problems += problem.problems
     if problems:
@@ -32,14 +32,14 @@ def openai_evals(text: str, name: str, stem: str, ideal: Ideal) -> ImportedExamp
     return found
 
 
-def _add(found: ImportedExamples, place: Place, line: str, id_: str, ideal: Ideal) -> None:
+def _add(found: ImportedExamples, place: SourcePlace, line: str, id_: str, ideal: Ideal) -> None:
     sample, place = _sample(place, line)
     accepted = _accepted(place, sample)
     task, expected = _expectation(accepted, ideal)
     found.add(place, id=id_, task=task, input=_input(place, sample), expected=expected)
 
 
-def _sample(place: Place, line: str) -> tuple[dict[str, Any], Place]:
+def _sample(place: SourcePlace, line: str) -> tuple[dict[str, Any], SourcePlace]:
     try:
         sample = json.loads(line)
     except (ValueError, RecursionError) as problem:
@@ -51,7 +51,7 @@ def _sample(place: Place, line: str) -> tuple[dict[str, Any], Place]:
     return sample, place
 
 
-def _input(place: Place, sample: dict[str, Any]) -> Any:
+def _input(place: SourcePlace, sample: dict[str, Any]) -> Any:
     given, place = sample["input"], place.at(".input")
     if isinstance(given, str):
         return given
@@ -60,13 +60,13 @@ def _input(place: Place, sample: dict[str, Any]) -> Any:
     return [_message(place.at(f"[{number}]"), each) for number, each in enumerate(given)]
 
 
-def _message(place: Place, given: Any) -> dict[str, str]:
+def _message(place: SourcePlace, given: Any) -> dict[str, str]:
     if not isinstance(given, dict) or not all(isinstance(given.get(key), str) for key in ("role", "content")):
         raise place.problem('must be {"role": "…", "content": "a text"}; images and tools cannot be imported')
     return {"role": given["role"], "content": given["content"]}
 
 
-def _accepted(place: Place, sample: dict[str, Any]) -> list[str]:
+def _accepted(place: SourcePlace, sample: dict[str, Any]) -> list[str]:
     ideal = sample.get("ideal")
     given = ideal if isinstance(ideal, list) else [ideal]
     accepted = [each for each in given if isinstance(each, str) and each.strip()]

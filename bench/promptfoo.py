@@ -11,7 +11,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from bench.imported import BadImport, ImportedExamples, Place
+from bench.imported import BadImport, ImportedExamples, SourcePlace
 from bench.promptfoo_asserts import Assertion, expectations, left_out
 from bench.promptfoo_files import LinedMapping, beside, load, text_of
 from bench.promptfoo_prompts import (
@@ -35,9 +35,9 @@ _RUNS = "its text comes from a program or another service; write it into the con
 class _PromptfooTest:
     """One test with its config's defaults."""
 
-    place: Place
+    place: SourcePlace
     variables: Mapping[str, Any]
-    assertions: Sequence[tuple[Place, Mapping[str, Any]]]
+    assertions: Sequence[tuple[SourcePlace, Mapping[str, Any]]]
     metadata: Mapping[str, Any]
     options: Mapping[str, Any]
     partial: bool
@@ -45,7 +45,7 @@ class _PromptfooTest:
 
 def promptfoo(file: Path) -> ImportedExamples:
     """The examples of a config, or of a file of tests. Raises BadImport with every bad test, and OSError."""
-    content, place = load(file), Place(file=str(file), line=None)
+    content, place = load(file), SourcePlace(file=str(file), line=None)
     config = content if isinstance(content, dict) else {"tests": content}
     if "tests" not in config and "scenarios" not in config:
         raise place.problem(
@@ -58,7 +58,7 @@ def promptfoo(file: Path) -> ImportedExamples:
 @dataclass(slots=True)
 class _Reader:
     folder: Path
-    place: Place
+    place: SourcePlace
     found: ImportedExamples
     config: Mapping[str, Any]
     problems: list[str] = field(default_factory=list)
@@ -77,7 +77,7 @@ class _Reader:
             raise BadImport(self.problems)
         return self.found
 
-    def _prompts(self) -> Iterator[tuple[Place, Prompt]]:
+    def _prompts(self) -> Iterator[tuple[SourcePlace, Prompt]]:
         given = self.config.get("prompts", _PASSED_ON)
         place, usable = self.place.at("prompts"), 0
         for number, each in enumerate(given if isinstance(given, list) else [given]):
@@ -88,7 +88,7 @@ class _Reader:
         if not usable:
             raise place.problem("has no prompt that can be imported; write its text into the config")
 
-    def _of_prompt(self, place: Place, given: Any) -> list[Prompt]:
+    def _of_prompt(self, place: SourcePlace, given: Any) -> list[Prompt]:
         text = given.get("raw", given.get("id")) if isinstance(given, dict) else given
         if isinstance(text, list):
             return [messages_of(place, text)]
@@ -101,11 +101,11 @@ class _Reader:
             return [prompt_of(place, text)]
         file = beside(place, self.folder, text)
         if file.suffix.lower() not in TEXT_FILES:
-            return [messages_of(Place(file=str(file), line=None), load(file))]
+            return [messages_of(SourcePlace(file=str(file), line=None), load(file))]
         parts = text_of(file).split("\n---\n")
         return [prompt_of(place, part.strip()) for part in parts if part.strip()]
 
-    def _tests(self) -> Iterator[tuple[Place, Any]]:
+    def _tests(self) -> Iterator[tuple[SourcePlace, Any]]:
         given, place = self.config.get("tests", []), self.place.at("tests")
         for number, each in enumerate(given if isinstance(given, list) else [given]):
             at = place.at(f"[{number}]") if isinstance(given, list) else place
@@ -117,15 +117,15 @@ class _Reader:
             else:
                 yield from self._of_file(at, reference)
 
-    def _of_file(self, place: Place, reference: str) -> Iterator[tuple[Place, Any]]:
+    def _of_file(self, place: SourcePlace, reference: str) -> Iterator[tuple[SourcePlace, Any]]:
         file = beside(place, self.folder, reference)
         content = load(file)
         if not isinstance(content, list):
-            raise Place(file=str(file), line=None).problem("must be a list of tests")
+            raise SourcePlace(file=str(file), line=None).problem("must be a list of tests")
         for number, each in enumerate(content):
-            yield Place(file=str(file), line=None, key=f"[{number}]"), each
+            yield SourcePlace(file=str(file), line=None, key=f"[{number}]"), each
 
-    def _test(self, place: Place, given: Any) -> _PromptfooTest:
+    def _test(self, place: SourcePlace, given: Any) -> _PromptfooTest:
         default = self.config.get("defaultTest") or {}
         if isinstance(default, str):
             default = load(beside(self.place.at("defaultTest"), self.folder, default))
@@ -142,7 +142,7 @@ class _Reader:
             partial="threshold" in test or "threshold" in default,
         )
 
-    def _add(self, test: _PromptfooTest, prompts: Sequence[tuple[Place, Prompt]], id_: str) -> None:
+    def _add(self, test: _PromptfooTest, prompts: Sequence[tuple[SourcePlace, Prompt]], id_: str) -> None:
         why = _unusable(test)
         if why is not None:
             self.found.left_out["test", why] += 1
@@ -182,7 +182,7 @@ class _Reader:
         return usable
 
 
-def _mapping(place: Place, given: Any) -> Mapping[str, Any]:
+def _mapping(place: SourcePlace, given: Any) -> Mapping[str, Any]:
     if not isinstance(given, dict):
         raise place.problem(
             "must be a mapping such as {vars: {question: …}, assert: [{type: contains, value: …}]}"
@@ -190,7 +190,7 @@ def _mapping(place: Place, given: Any) -> Mapping[str, Any]:
     return given
 
 
-def _merged(both: Sequence[tuple[Place, Mapping[str, Any]]], key: str) -> dict[str, Any]:
+def _merged(both: Sequence[tuple[SourcePlace, Mapping[str, Any]]], key: str) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for place, each in both:
         part = each.get(key) or {}
@@ -200,7 +200,9 @@ def _merged(both: Sequence[tuple[Place, Mapping[str, Any]]], key: str) -> dict[s
     return merged
 
 
-def _assertions(place: Place, test: Mapping[str, Any]) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+def _assertions(
+    place: SourcePlace, test: Mapping[str, Any]
+) -> Iterator[tuple[SourcePlace, Mapping[str, Any]]]:
     given = test.get("assert") or []
     if not isinstance(given, list):
         raise place.at(".assert").problem("must be a list, such as [{type: contains, value: Paris}]")
@@ -233,7 +235,7 @@ def _expanded(variables: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield dict(zip(variables, values, strict=True))
 
 
-def _asked(at: Place, test: _PromptfooTest, prompt: Prompt, variables: Mapping[str, Any]) -> Prompt:
+def _asked(at: SourcePlace, test: _PromptfooTest, prompt: Prompt, variables: Mapping[str, Any]) -> Prompt:
     if isinstance(prompt, list) and any(test.options.get(name) for name in ("prefix", "suffix")):
         raise test.place.at(".options").problem("cannot be put around messages; write it into the prompt")
     prefix, suffix = (str(test.options.get(name) or "") for name in ("prefix", "suffix"))

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.imported import Place
+from bench.imported import SourcePlace
 
 _CODE = "it runs code, which an import never does"
 _MODEL = "a model judges it: write an example of the task `judge`, with what a good answer says"
@@ -48,7 +48,7 @@ TYPES = frozenset(("equals", "is-json", *_PATTERNS, *_WHY, *_WITHOUT_SCORER))
 class Assertion:
     """One assertion with its values filled in."""
 
-    place: Place
+    place: SourcePlace
     type: str
     value: Any
 
@@ -149,7 +149,7 @@ def _texts(assertion: Assertion, *, several: bool) -> list[str]:
     return [_text(assertion.place, each) for each in values]
 
 
-def _text(place: Place, value: Any) -> str:
+def _text(place: SourcePlace, value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from bench.imported import Place
+from bench.imported import SourcePlace
 from bench.promptfoo_asserts import TYPES
 
 ENDINGS = (".yaml", ".yml", ".json", ".jsonl", ".csv")
@@ -41,13 +41,13 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 def load(file: Path) -> Any:
     """A file's content; of a CSV file the tests. Raises BadImport, OSError."""
     if file.suffix.lower() not in ENDINGS:
-        raise Place(file=str(file), line=None).problem(
+        raise SourcePlace(file=str(file), line=None).problem(
             f"cannot be imported; name a {', '.join(ENDINGS)} file"
         )
     text = text_of(file)
     match file.suffix.lower():
         case ".json":
-            return _json(text, Place(file=str(file), line=None))
+            return _json(text, SourcePlace(file=str(file), line=None))
         case ".jsonl":
             return list(_json_lines(text, str(file)))
         case ".csv":
@@ -61,10 +61,10 @@ def text_of(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as problem:
-        raise Place(file=str(file), line=None).problem("is not UTF-8; save it so") from problem
+        raise SourcePlace(file=str(file), line=None).problem("is not UTF-8; save it so") from problem
 
 
-def beside(place: Place, folder: Path, reference: str) -> Path:
+def beside(place: SourcePlace, folder: Path, reference: str) -> Path:
     """The file that `file://…` names; it must be in the config's folder. Raises BadImport."""
     name = reference.removeprefix("file://")
     file = (folder / name).resolve()
@@ -75,7 +75,7 @@ def beside(place: Place, folder: Path, reference: str) -> Path:
     return file
 
 
-def _json(text: str, place: Place) -> Any:
+def _json(text: str, place: SourcePlace) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as problem:
@@ -85,7 +85,7 @@ def _json(text: str, place: Place) -> Any:
 def _json_lines(text: str, name: str) -> Iterator[Any]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            found = _json(line, Place(file=name, line=number))
+            found = _json(line, SourcePlace(file=name, line=number))
             yield _lined(found, number) if isinstance(found, dict) else found
 
 
@@ -95,11 +95,11 @@ def _yaml(text: str, name: str) -> Any:
     except yaml.MarkedYAMLError as problem:
         line = None if problem.problem_mark is None else problem.problem_mark.line + 1
         why = ", ".join(part for part in (problem.context, problem.problem) if part)
-        raise Place(file=name, line=line).problem(
+        raise SourcePlace(file=name, line=line).problem(
             f"is not YAML: {why}; quote a text with ? or :"
         ) from problem
     except yaml.YAMLError as problem:
-        raise Place(file=name, line=None).problem(f"is not YAML: {problem}") from problem
+        raise SourcePlace(file=name, line=None).problem(f"is not YAML: {problem}") from problem
 
 
 def _csv(text: str, name: str) -> Iterator[LinedMapping]:
@@ -108,11 +108,13 @@ def _csv(text: str, name: str) -> Iterator[LinedMapping]:
     try:
         for row in rows:
             if None in row:
-                raise Place(file=name, line=rows.line_num).problem("has more cells than the header has names")
+                raise SourcePlace(file=name, line=rows.line_num).problem(
+                    "has more cells than the header has names"
+                )
             yield _lined(_test(row), number + 1)
             number = rows.line_num
     except csv.Error as problem:
-        raise Place(file=name, line=rows.line_num).problem(f"is not CSV: {problem}") from problem
+        raise SourcePlace(file=name, line=rows.line_num).problem(f"is not CSV: {problem}") from problem
 
 
 def _test(row: dict[str, str]) -> dict[str, Any]:

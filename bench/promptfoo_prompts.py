@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import TemplateError, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from bench.imported import Place
+from bench.imported import SourcePlace
 
 Prompt = str | list[dict[str, str]]
 
@@ -36,7 +36,7 @@ def rendered(template: str, variables: Mapping[str, Any]) -> str:
     return _TEMPLATES.from_string(template).render(variables)
 
 
-def filled(place: Place, value: Any, variables: Mapping[str, Any]) -> Any:
+def filled(place: SourcePlace, value: Any, variables: Mapping[str, Any]) -> Any:
     """A value of an assertion with the test's variables."""
     match value:
         case str():
@@ -50,7 +50,7 @@ def filled(place: Place, value: Any, variables: Mapping[str, Any]) -> Any:
             return value
 
 
-def prompt_of(place: Place, text: str) -> Prompt:
+def prompt_of(place: SourcePlace, text: str) -> Prompt:
     """A prompt's text, or its messages if it is JSON of such."""
     if text.lstrip().startswith("["):
         try:
@@ -60,7 +60,7 @@ def prompt_of(place: Place, text: str) -> Prompt:
     return text
 
 
-def messages_of(place: Place, given: Any) -> list[dict[str, str]]:
+def messages_of(place: SourcePlace, given: Any) -> list[dict[str, str]]:
     if not isinstance(given, list) or not all(
         isinstance(each, dict) and isinstance(each.get("role"), str) and isinstance(each.get("content"), str)
         for each in given
