@@ -70,7 +70,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 def _send(stage: Stage, document: Mapping[str, Any]) -> None:
     headers = {"authorization": "Bearer sk-caller"}
     url = f"{stage.server.traffic}/v1/chat/completions"
-    assert httpx2.post(url, json=document, headers=headers, trust_env=False).status_code == 200
+    answer = httpx2.post(url, json=document, headers=headers, timeout=60.0, trust_env=False)
+    assert answer.status_code == 200
 
 
 def ask(*calls: Asked, options: tuple[str, ...], mode: str = "auto", **env: str) -> list[CallToolResult]:
