@@ -25,7 +25,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo demo-replicas test check check-deploy fix bench bench-ingest bench-leader test-statistics test-reliability test-compiled lock
 .PHONY: cast dashboards docs docs-version examples clean bench-programs compile-programs image-programs image-tested
-.PHONY: test-image test-programs
+.PHONY: test-image test-programs test-wheel
 
 demo: .venv/demo  ## Two candidates that go bad and are rolled back, then one that passes. No key, no network.
 	.venv/bin/canary demo
@@ -62,6 +62,9 @@ IMAGE_PASSED := tests/image/passed.sha256
 IMAGE_INPUTS = $(sort Dockerfile .dockerignore hatch_build.py requirements-compile.lock requirements-server.lock \
 	$(filter-out $(IMAGE_PASSED),$(shell git ls-files deploy tests/image)))
 
+test-wheel: .venv/dev  ## The wheel by pip, uv and pipx, each with an empty HOME: the demo, the page, the commands. Minutes.
+	.venv/bin/python -m tests.wheel
+
 # What is tested from outside: a compiled method takes no double of a class.
 test-compiled: build/compiled test-programs  ## The request path's tests over sockets, with the path compiled. Minutes.
 	rm -rf build/compiled/tests build/compiled/docs && cp -r tests docs pyproject.toml build/compiled
@@ -92,9 +95,12 @@ check-deploy: .venv/dev
 	.venv/bin/check-jsonschema --quiet --check-metaschema deploy/helm/canary/values.schema.json
 	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-issue-forms $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
 	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
-	.venv/bin/zizmor --offline --persona=pedantic --no-progress --quiet deploy/github-action/action.yml
+	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows $(WORKFLOWS)
+	.venv/bin/zizmor --offline --persona=pedantic --no-progress --quiet deploy/github-action/action.yml $(WORKFLOWS)
 	.venv/bin/python -m tests.deploy
 	.venv/bin/python -m grafana.describe --check
+
+WORKFLOWS := $(wildcard .github/workflows/*.yml)
 
 # Without --quiet, which silences the warnings that --strict counts.
 docs: .venv/locked-docs  ## The documentation as a site, in build/site, without a dead link.
@@ -133,9 +139,9 @@ bench-ingest: .venv/dev test-programs  ## Outcomes a second into SQLite and Post
 
 lock: .venv/dev  ## Resolve the newest versions that pyproject.toml allows.
 	.venv/bin/uv $(COMPILE) --upgrade --extra dev --output-file requirements.lock
-	.venv/bin/uv $(COMPILE) --extra demo --constraints requirements.lock --output-file requirements-demo.lock
+	.venv/bin/uv $(COMPILE) --constraints requirements.lock --output-file requirements-demo.lock
 	.venv/bin/uv $(COMPILE) --constraints requirements.lock --output-file requirements-server.lock \
-		$(addprefix --extra ,demo otel azure aws google)
+		$(addprefix --extra ,otel azure aws google)
 	.venv/bin/uv $(COMPILE) --extra compile --constraints requirements.lock --output-file requirements-compile.lock
 	.venv/bin/uv $(RESOLVE) --group docs --constraints requirements.lock --output-file requirements-docs.lock
 
