@@ -69,6 +69,11 @@ class Backdrop:
         """The admin token."""
         return self._environment["CANARY_ADMIN_TOKEN"]
 
+    @property
+    def secret(self) -> bytes:
+        """The servers' secret."""
+        return self._environment["CANARY_SECRET"].encode()
+
     async def serve(self, config: Path) -> None:
         """Start `canary serve` in each role, on free ports, and wait until all are ready."""
         with (self._folder / "serve.log").open("wb") as log:

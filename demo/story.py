@@ -7,10 +7,12 @@ page arrives over HTTP. The provider is local, and fails on command.
 import argparse
 import asyncio
 import json
+import os
 import shutil
 import signal
 import sys
 import time
+import webbrowser
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
@@ -20,11 +22,14 @@ from rich.console import Console
 from rich.rule import Rule
 
 from canary.commands.client import AdminClient
+from canary.commands.shell import without_log_lines
 from canary.config import load
 from canary.config.server import Role
 from canary.config.store import open_store
 from demo.backdrop import Backdrop, Pager
 from demo.bad_candidate import BREAKING_TOOLS, FAILING, BadCandidate
+from demo.history import add_to, made_up
+from demo.past_releases import PROVIDER, RELEASES, behaviours
 from demo.traffic import Users
 from report.reports import rendered, report_from_store
 
@@ -81,16 +86,19 @@ ALONE: tuple[Role, ...] = ("all",)
 REPLICAS: tuple[Role, ...] = ("admin", "traffic", "traffic")
 
 
-def run(*, keep: bool, store: str | None = None, shared: str | None = None) -> int:
+def run(*, keep: bool, store: str | None = None, shared: str | None = None, opening: bool = False) -> int:
     """Run the demo. Returns 0 if everything went as expected, or if it was ended by SIGINT or SIGTERM.
 
-    With `keep` the server runs until then. With `store` and `shared` the demo runs on two replicas.
+    With `keep` the server runs until then. With `store` and `shared` the demo runs on two replicas. `opening`
+    first makes up three releases, and at the end opens the page and stays.
     """
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir()
     try:
         more = f"\nstore: {store}\nshared: {shared}\n" if store and shared else ""
-        return asyncio.run(_Story(Console(), REPLICAS if more else ALONE, more).play(keep=keep))
+        return asyncio.run(
+            _Story(Console(), REPLICAS if more else ALONE, more).play(keep=keep, opening=opening)
+        )
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 0
 
@@ -105,7 +113,7 @@ class _Story:
         self._console, self._roles, self._more = console, roles, more
         self._began = time.monotonic()
 
-    async def play(self, *, keep: bool) -> int:
+    async def play(self, *, keep: bool, opening: bool) -> int:
         playing = asyncio.current_task()
         assert playing is not None  # noqa: S101
         # asyncio already cancels on SIGINT. The child processes end with the demo.
@@ -115,6 +123,8 @@ class _Story:
             pager = await stack.enter_async_context(Pager())
             config = FOLDER / "canary.yaml"
             config.write_text(CONFIG.format(provider=backdrop.provider, pager=pager.url) + self._more)
+            if opening:
+                await self._make_up(backdrop, config)
             await backdrop.serve(config)
             self._say(
                 f"a local provider at {backdrop.provider}, canary serve at {' and '.join(backdrop.urls)}"
@@ -130,9 +140,18 @@ class _Story:
                 self._console.print(f"[bold red]{problem}[/]; the server's log is in {FOLDER / 'serve.log'}")
                 return 1
             self._say(f"done in {time.monotonic() - self._began:.0f} s")
-            if keep:
-                await self._keep(backdrop)
+            if keep or opening:
+                await self._keep(backdrop, opening=opening)
         return 0
+
+    async def _make_up(self, backdrop: Backdrop, config: Path) -> None:
+        """Three past releases in the store, and the last of them in the config."""
+        self._say("making up three releases of the past month: users, answers and ratings are drawn …")
+        without_log_lines()
+        for model, behaviour in behaviours().items():
+            await backdrop.behave(model, behaviour)
+        added = await asyncio.to_thread(made_up, FOLDER, backdrop.data, backdrop.provider, backdrop.secret)
+        add_to(config, added)
 
     async def _one_that_goes_bad(self, backdrop: Backdrop, pager: Pager, bad: BadCandidate) -> None:
         async with Users(backdrop.urls, bad.members) as users:
@@ -188,11 +207,24 @@ class _Story:
         page.write_text(rendered(report, "html"))
         self._say(f"the same report as HTML: {page.resolve()}")
 
-    async def _keep(self, backdrop: Backdrop) -> None:
+    async def _keep(self, backdrop: Backdrop, *, opening: bool) -> None:
         admin = backdrop.admin_url
         self._say(f"still running: page {admin}/ (token {backdrop.token}), metrics {admin}/metrics")
+        if opening:
+            self._say(f"the three made-up releases: {admin}/releases")
         self._say("press Ctrl-C to end it")
+        if opening and has_screen():
+            webbrowser.open(f"{admin}/releases")
+        if opening:
+            await self._go_on(backdrop)
         await asyncio.Event().wait()
+
+    async def _go_on(self, backdrop: Backdrop) -> None:
+        """Two users every two seconds ask what the newest made-up canary tries, so that its page lives."""
+        async with Users([f"{url}/{PROVIDER}" for url in backdrop.urls]) as users:
+            while True:
+                await users.ask(RELEASES[-1].baseline, 2)
+                await asyncio.sleep(2.0)
 
     async def _until(self, look: Callable[[], Any], within_s: float) -> Any:
         """Call `look` in a thread until its result is true; None after `within_s`."""
@@ -213,14 +245,20 @@ def _rolled_back(client: AdminClient, name: str) -> Any:
     return next((each for each in canaries if each["name"] == name and each["state"] == "rolled_back"), None)
 
 
+def has_screen() -> bool:
+    """True where a browser could open a window; without one, text browsers would take the terminal."""
+    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+
+
 def main() -> None:
     """Entry point of `python -m demo.story`, which `canary demo` runs."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--open", action="store_true")
     parser.add_argument("--store")
     parser.add_argument("--shared")
     asked = parser.parse_args()
-    sys.exit(run(keep=asked.keep, store=asked.store, shared=asked.shared))
+    sys.exit(run(keep=asked.keep, store=asked.store, shared=asked.shared, opening=asked.open))
 
 
 if __name__ == "__main__":

@@ -17,13 +17,21 @@ from tests.serving import eventually
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """The demo, told to stay up at its end."""
+    """The demo, told to make up releases, and to open its page at its end. There is no screen."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "canary", "demo", "--keep"],
+        [sys.executable, "-m", "canary", "demo", "--open"],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "COLUMNS": "100", "PYTHONUNBUFFERED": "1"},
+        env={
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if name not in ("DISPLAY", "WAYLAND_DISPLAY")
+            },
+            "COLUMNS": "200",
+            "PYTHONUNBUFFERED": "1",
+        },
     )
     with process:
         try:
@@ -32,7 +40,7 @@ def demo(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
             process.terminate()  # killed, it could not end what it started
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_the_demo_tells_its_three_stories_and_ends_with_all_that_it_started(
     demo: subprocess.Popen[str], tmp_path: Path
 ) -> None:
@@ -51,12 +59,39 @@ def test_the_demo_tells_its_three_stories_and_ends_with_all_that_it_started(
     assert "Canary passes" in (folder / "report.html").read_text()
     admin = json.loads((folder / "data-0" / "server.json").read_text())["admin"]
     assert httpx2.get(f"{admin}/healthz", trust_env=False).status_code == 200
+    _shows_the_made_up(admin, re.findall(r"token (\w+)", text)[0])
     ours = _below(demo.pid)
     assert len(ours) >= 3  # provider, supervisor, and the supervisor's own
 
     demo.send_signal(signal.SIGTERM)
     assert demo.wait(60) == 0
     eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in ours))
+
+
+def _shows_the_made_up(admin: str, token: str) -> None:
+    """One release each that was rolled back, that ships, and that goes on, on pages that say where from."""
+    with httpx2.Client(
+        base_url=admin, headers={"authorization": f"Bearer {token}"}, trust_env=False, timeout=60.0
+    ) as http:
+        found = http.get("/api/releases").json()["releases"]
+        made_up = {each["state"]: each for each in found if each["candidate"]["provider"] == "made-up"}
+        assert made_up.keys() == {"rolled_back", "promoted", "running"}
+        for each in made_up.values():
+            assert "Made up by" in http.get(f"/releases/{each['id']}").text
+        for canary, says in (("made-up-fails", "rolled back"), ("made-up-ships", "promoted")):
+            assert says in http.get(f"/canaries/{canary}").text
+        assert "made-up/assistant-3" in http.get("/releases").text
+        assert http.get("/canaries/made-up-ships/report").status_code == 200
+        state = {each["name"]: each["state"] for each in http.get("/api/status").json()["canaries"]}
+        assert state["made-up-goes-on"] == "running"
+        eventually(lambda: _answered(http, "made-up-goes-on"))
+
+
+def _answered(http: httpx2.Client, canary: str) -> bool:
+    """True once the canary's users of today have had answers."""
+    canaries = http.get("/api/status").json()["canaries"]
+    arms = next(each["arms"] for each in canaries if each["name"] == canary)
+    return sum(arm["requests"] for arm in arms.values()) > 0
 
 
 def _below(pid: int) -> list[int]:
