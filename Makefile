@@ -25,7 +25,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo demo-replicas test check check-deploy fix bench bench-ingest bench-leader test-statistics test-reliability test-compiled lock
 .PHONY: cast dashboards docs docs-version examples clean bench-programs compile-programs image-programs image-tested
-.PHONY: test-image test-programs test-wheel
+.PHONY: test-image test-programs test-wheel wheels
 
 demo: .venv/demo  ## Two candidates that go bad and are rolled back, then one that passes. No key, no network.
 	.venv/bin/canary demo
@@ -64,6 +64,10 @@ IMAGE_INPUTS = $(sort Dockerfile .dockerignore hatch_build.py requirements-compi
 
 test-wheel: .venv/dev  ## The wheel by pip, uv and pipx, each with an empty HOME: the demo, the page, the commands. Minutes.
 	.venv/bin/python -m tests.wheel
+
+# WHEELS: the folder. PYTHONS: versions that must be there, for example "3.11 3.12 3.13 3.14".
+wheels: .venv/dev compile-programs  ## A compiled wheel for each Python from 3.11 to 3.14 on this machine. Minutes each.
+	.venv/bin/python -m tests.wheel.compiled $(or $(WHEELS),dist) $(PYTHONS)
 
 # What is tested from outside: a compiled method takes no double of a class.
 test-compiled: build/compiled test-programs  ## The request path's tests over sockets, with the path compiled. Minutes.

@@ -40,7 +40,7 @@ def main() -> int:
 
 
 def _built(folder: Path) -> Path:
-    _run([str(BIN / "python"), "-m", "pip", "--quiet", "wheel", "--no-build-isolation", "--no-deps",
+    run([str(BIN / "python"), "-m", "pip", "--quiet", "wheel", "--no-build-isolation", "--no-deps",
           "--wheel-dir", str(folder), str(ROOT)], ROOT, os.environ)  # fmt: skip
     (wheel,) = folder.glob("*.whl")
     return wheel
@@ -48,7 +48,7 @@ def _built(folder: Path) -> Path:
 
 def _by_pip(wheel: Path, home: Path) -> None:
     environment = empty(home)
-    _run([PYTHON, "-m", "venv", str(home / "venv")], home, environment)
+    run([PYTHON, "-m", "venv", str(home / "venv")], home, environment)
     _timed("pip install", [str(home / "venv/bin/pip"), "--quiet", "install", str(wheel)], home, environment)
     look_at_kept_demo(home / "venv/bin/canary", _work(home), environment)
 
@@ -77,11 +77,11 @@ def _work(home: Path) -> Path:
 
 def _timed(what: str, command: list[str], folder: Path, environment: Mapping[str, str]) -> None:
     began = time.monotonic()
-    _run(command, folder, environment)
+    run(command, folder, environment)
     print(f"  {what}: {time.monotonic() - began:.0f} s", flush=True)
 
 
-def _run(command: list[str], folder: Path, environment: Mapping[str, str]) -> None:
+def run(command: list[str], folder: Path, environment: Mapping[str, str]) -> None:
     """Raises SystemExit with what the command said, unless it ends with 0."""
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900, check=False
