@@ -53,14 +53,14 @@ SETTLED_S = 60.0
 MIDNIGHT = clock()
 
 
-def made_up(folder: Path, data: Path, provider: str, secret: bytes) -> Mapping[str, Any]:
+def made_up(folder: Path, data: Path, provider: str, secret: bytes, *, now: float) -> Mapping[str, Any]:
     """Fill the store in `data` with the three releases, and return what the server's config adds for them.
 
-    Runs benchmarks against `provider`, which must behave as `behaviours` says. The server must not run.
+    The last one goes on until UTC second `now`. Runs benchmarks against `provider`, which must behave as
+    `behaviours` says. The server must not run.
     """
     write_datasets(folder)
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    now = time.time()
     for release in RELEASES:
         file = folder / "made-up.yaml"
         file.write_text(release.config(provider))

@@ -15,6 +15,7 @@ import time
 import webbrowser
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,8 @@ class _Story:
         without_log_lines()
         for model, behaviour in behaviours().items():
             await backdrop.behave(model, behaviour)
-        added = await asyncio.to_thread(made_up, FOLDER, backdrop.data, backdrop.provider, backdrop.secret)
+        where = FOLDER, backdrop.data, backdrop.provider, backdrop.secret
+        added = await asyncio.to_thread(partial(made_up, *where, now=time.time()))
         add_to(config, added)
 
     async def _one_that_goes_bad(self, backdrop: Backdrop, pager: Pager, bad: BadCandidate) -> None:
