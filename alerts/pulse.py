@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from alerts.run_course import RunCourse, course_of
 from alerts.windows import SLICES, Window
 from records.alike import Alike
 from records.outcome import INVALID_OUTPUT, Fault, Feedback, Outcome
@@ -139,8 +140,9 @@ class ArmPulse:
 
 @dataclass(slots=True)
 class Pulse:
-    """One canary in one run. `mirrors_dropped` counts the mirror copies that were not sent, `unassigned` the
-    requests without a good arm from the flag system that assigns the units, by reason."""
+    """One canary in one run. `course` has both arms' times over the whole run. `mirrors_dropped` counts the
+    mirror copies that were not sent, `unassigned` the requests without a good arm from the flag system that
+    assigns the units, by reason."""
 
     run: int
     arms: dict[ArmName, ArmPulse] = field(
@@ -149,6 +151,7 @@ class Pulse:
     mirror: ArmPulse = field(default_factory=ArmPulse)
     mirrors_dropped: int = 0
     unassigned: dict[str, int] = field(default_factory=dict)
+    course: RunCourse = field(default_factory=RunCourse)
 
     def observe(self, *alike: Outcome) -> None:
         """Add outcomes of this canary that are alike (`records.alike`). Other runs and pinned requests do not
@@ -182,6 +185,8 @@ class Pulse:
         if one.measured:
             arm.counted += count
             arm.add_times(alike)
+            if not one.mirror:
+                self.course.add(one.arm, _ends(alike), over=one.failed)
 
     def observe_feedback(self, feedback: Feedback) -> None:
         """Add one feedback value about an exchange in this run."""
@@ -199,14 +204,18 @@ class Pulse:
         return {name: _document(arm, now) for name, arm in self.arms.items()}
 
     def recent(self, now: float) -> dict[str, Any]:
-        """The last ten minutes in slices of `slice_s`, oldest first: answers and errors that ended in each
-        slice, how many failed, and the p95 latency (None: no answer). The newest slice is `newest_s` old."""
+        """The last ten minutes in slices of `slice_s`, oldest first (`course_of`). The newest slice is
+        `newest_s` old. `start` is None.
+
+        The whole run instead, from `start` (UTC seconds) to its last answer, if the candidate answered
+        earlier in the run and not in these minutes, or if neither arm did.
+        """
         slice_s = RECENT_S / SLICES
-        return {
-            "slice_s": slice_s,
-            "newest_s": now % slice_s,
-            "arms": {name: _course(arm, now) for name, arm in self.arms.items()},
-        }
+        arms = {name: course_of(arm.latency.course(now)) for name, arm in self.arms.items()}
+        empty = {name for name, found in arms.items() if not any(found["requests"])}
+        silent = "candidate" in empty and (self.course.arms["candidate"] or "baseline" in empty)
+        whole = self.course.document() if silent else None
+        return whole or {"slice_s": slice_s, "newest_s": now % slice_s, "start": None, "arms": arms}
 
     def mirror_document(self, now: float) -> dict[str, Any]:
         """The mirror copies in the same form, and how many were dropped."""
@@ -232,6 +241,7 @@ def _document(arm: ArmPulse, now: float) -> dict[str, Any]:
         "tokens_per_s": _rate(per_token.quantile(0.5)),
         "cost_usd": arm.cost.total if arm.cost.count else None,
         "counted": arm.counted,
+        "last_ten_minutes": {"counted": latency.count, "errors": latency.over},
         "cost_per_request_usd": arm.cost.mean(),
         "feedback": {
             metric: {"mean": ratings.mean(), "count": ratings.count, "interval": ratings.interval()}
@@ -252,13 +262,9 @@ def _rate(per_token_s: float | None) -> float | None:
     return 1.0 / per_token_s if per_token_s is not None else None
 
 
-def _course(arm: ArmPulse, now: float) -> dict[str, list[Any]]:
-    slices = arm.latency.course(now)
-    return {
-        "requests": [part.count for part in slices],
-        "errors": [part.over for part in slices],
-        "p95_s": [part.quantile(0.95) for part in slices],
-    }
+def _ends(measured: Alike) -> list[tuple[float, float]]:
+    """(UTC seconds at the end, latency in seconds) of each whose latency is known."""
+    return [(each.ended_at, each.latency_s) for each in measured if each.latency_s is not None]
 
 
 def elsewhere(pulse: Pulse) -> Pulse:

@@ -38,6 +38,14 @@ class Slice:
                 place = ceil(log(value if value > _SMALLEST else _SMALLEST) / _LOG_GAMMA)
                 bins[place] = bins.get(place, 0) + 1
 
+    def merge(self, part: "Slice") -> None:
+        """Add another slice's sums."""
+        self.count += part.count
+        self.over += part.over
+        self.total += part.total
+        for place, count in part.bins.items():
+            self.bins[place] = self.bins.get(place, 0) + count
+
     def quantile(self, q: float) -> float | None:
         """`Window.quantile` for this slice alone."""
         return _quantile(self.bins, q)
@@ -122,11 +130,7 @@ class Window:
         """The sum of the live slices."""
         merged = Slice()
         for part in self._live(now):
-            merged.count += part.count
-            merged.over += part.over
-            merged.total += part.total
-            for place, count in part.bins.items():
-                merged.bins[place] = merged.bins.get(place, 0) + count
+            merged.merge(part)
         return merged
 
     def course(self, now: float) -> list[Slice]:

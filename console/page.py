@@ -190,6 +190,7 @@ class Page:
         name, run = request.path_params["name"], request.query_params.get("run", "")
         try:
             shown = self._canary_or_past(name)
+            models = (await self._past([name]))[0].models if shown["past"] else shown["standing"].models
             history = await self._operator.rollbacks(name, _ENTRIES)
         except BadOrder as problem:
             return self._problem(request, problem)
@@ -202,7 +203,14 @@ class Page:
         proof = proof_of(why.path[-1]._asdict(), *limits) if why is not None and why.path else ""
         runs = [each.why.run for each in history if found is None or each.why.run != found.why.run]
         said = to_document(why.provider_error) if why is not None else None
-        found_then = {"why": why, "said": said, "course": course, "proof": proof, "runs": runs}
+        found_then = {
+            "why": why,
+            "said": said,
+            "course": course,
+            "proof": proof,
+            "runs": runs,
+            "models": models,
+        }
         return self._answer(request, "why.html", **shown, **found_then)
 
     async def audit(self, request: Request) -> Response:

@@ -4,18 +4,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from console import words
-from console.standing import Tone
+from console.rule_view import Tone
 from records.past_canaries import Ending, PastCanary
 from records.releases import Release
+from report.wording import models
 
-_TONES: Mapping[Ending, Tone] = {"rolled_back": "bad", "promoted": "good", "ended": "calm"}
+# No past canary is "good": nobody gets its candidate through canary any more.
+_TONES: Mapping[Ending, Tone] = {"rolled_back": "bad", "promoted": "calm", "ended": "calm"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastView:
     """One past canary at a glance. `at` is when its ending was brought, UTC seconds; None if unknown.
 
-    `models` says which model was tried against which, `release` is the release's id; "" if unknown. `runs`
+    `models` are the baseline's and the candidate's, `release` is the release's id; "" if unknown. `runs`
     are the runs that were rolled back. `icon` is the ending.
     """
 
@@ -51,7 +53,7 @@ def past_view(past: PastCanary) -> PastView:
 
 
 def _models(release: Release) -> str:
-    return " instead of ".join(model for model in (release.candidate, release.baseline) if model)
+    return models(release.baseline, release.candidate)
 
 
 def _ending(past: PastCanary) -> str:

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
 from console import words
-from console.standing import rule_name, rule_tone, rule_word
+from console.rule_view import rule_name, rule_tone, rule_word
 from report import judge_lines
 
 _POLICY = (

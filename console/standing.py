@@ -1,90 +1,23 @@
-"""A canary's state as sentences and bar lengths, from its status document. Pure."""
+"""A canary's state as sentences, from its status document. Pure."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from console import words
-from console.proof import proof, proved
+from console.rule_view import RuleView, Tone, capitalized, rule_name, rule_view
 from records import unreached
 
-Tone = Literal["good", "warn", "bad", "calm"]
-
-NEAR_LIMIT, NEAR_EVIDENCE = 0.8, 0.5
-LIMIT_AT = 0.75
-"""The limit's position on a bar; the rest of the bar shows values beyond the limit."""
-
+FEW = 5
+"""Fewer failures of the last minutes are not worth a word."""
 _STATE_TONES: Mapping[str, Tone] = {
     "running": "good",
     "promoted": "good",
     "paused": "warn",
     "rolled_back": "bad",
 }
-_RULE_TONES: Mapping[str, Tone] = {"ok": "good", "warn": "warn", "firing": "bad", "latched": "bad"}
 LOUDEST: tuple[Tone, ...] = ("bad", "warn", "good", "calm")
 _WORSE = LOUDEST[:2]
-_RULE_WORDS = {
-    "ok": "ok",
-    "warn": "over its limit",
-    "firing": "firing",
-    "latched": "tripped",
-    "not_enough_data": "not enough data",
-    "not_applicable": "not applicable",
-}
-_NAMES = {
-    "error_rate": "Error rate",
-    "error_rate_vs_baseline": "Error rate vs. baseline",
-    "latency_p95": "p95 latency",
-    "latency_vs_baseline": "Latency vs. baseline",
-    "abandoned": "Callers who left",
-    "answer_faults": "Faulty answers",
-    "refused": "Refused answers",
-    "cut_off": "Answers cut off",
-    "empty": "Empty answers",
-    "invalid_output": "Invalid output",
-    "cost_per_request": "Cost per request",
-    "csat": "Satisfaction",
-    "thumbs": "Thumbs up",
-    "helped": "Helped",
-    "nps": "NPS",
-    "escalated": "Escalations",
-    "repeat_question": "Questions asked again",
-    "telemetry": "Telemetry",
-    "outage": "Baseline's own errors",
-}
-_UNITS: Mapping[str, Callable[[float | None], str]] = {
-    "error_rate": words.percent,
-    "outage": words.percent,
-    "latency_p95": words.seconds,
-    "telemetry": words.span,
-    "csat": words.points,
-    "thumbs": words.points,
-    "helped": words.points,
-    "nps": words.points,
-}
-_LOW_IS_BAD = ("csat", "thumbs", "helped", "nps")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuleView:
-    """One guardrail. `filled` and `proved` are bar lengths in [0, 1]; None draws no bar.
-
-    `filled` is the value, with the limit at LIMIT_AT. `proved` is the evidence as a part of the evidence that
-    the rule needs to act, on a logarithmic scale; `proof` is the same in words."""
-
-    key: str
-    name: str
-    scope: str
-    word: str
-    tone: Tone
-    value: str
-    limit: str
-    filled: float | None
-    proved: float | None
-    proof: str
-    sentence: str
-    near: bool
-    empty: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +28,7 @@ class Standing:
     state."""
 
     name: str
+    models: str
     state: str
     word: str
     tone: Tone
@@ -115,11 +49,12 @@ class Standing:
 
 def standing(canary: Mapping[str, Any]) -> Standing:
     """The view of one canary of the status document."""
-    rules = [_rule(each) for each in canary["guardrails"]]
+    rules = [rule_view(each) for each in canary["guardrails"]]
     watched = canary["state"] not in ("waiting", "ended")
     sentence = _sentence(canary, rules)
     return Standing(
         name=canary["name"],
+        models=words.models(canary),
         state=canary["state"],
         word="refused" if _hides(canary) else words.plain(canary["state"]),
         tone="bad" if _refused(canary) else _tone(canary, rules),
@@ -138,7 +73,7 @@ def _where(canary: Mapping[str, Any], sentence: str) -> str:
     """Where the failing exchanges lie; "" if nowhere in particular, or if `sentence` names each of them."""
     places = [f"{part['by']} {part['value']} (" for part in canary.get("where", ())]
     named = all(place in sentence for place in places)
-    return "" if named else _ended(_capitalized(canary["where_sentence"]))
+    return "" if named else _ended(capitalized(canary["where_sentence"]))
 
 
 def _unseen(rules: Sequence[RuleView]) -> list[str]:
@@ -153,15 +88,34 @@ def _unseen(rules: Sequence[RuleView]) -> list[str]:
 
 def _tone(canary: Mapping[str, Any], rules: Sequence[RuleView]) -> Tone:
     """The tone of the state, or of its worst rule while the candidate has users; at least `warn` while
-    exchanges do not reach the candidate though it is not to blame."""
+    exchanges do not reach the candidate. `good` only while it answers and a rule has seen so: a lack of
+    evidence is `calm`."""
     state: str = canary["state"]
-    if state in ("running", "paused", "promoted"):
-        for tone in _WORSE:
-            if any(rule.tone == tone and not rule.near for rule in rules):
-                return tone
-        if not_evidence(canary["arms"]):
-            return "warn"
-    return _STATE_TONES.get(state, "calm")
+    if state not in ("running", "paused", "promoted"):
+        return _STATE_TONES.get(state, "calm")
+    for tone in _WORSE:
+        if any(rule.tone == tone and not rule.near for rule in rules):
+            return tone
+    if _kept_away(canary) or not_evidence(canary["arms"]):
+        return "warn"
+    seen = _answers(canary) and any(rule.tone == "good" or rule.near for rule in rules)
+    return _STATE_TONES[state] if seen or state == "paused" else "calm"
+
+
+def _answers(canary: Mapping[str, Any]) -> bool:
+    """True if users get the candidate, and it answered in the last ten minutes."""
+    recent = canary["arms"]["candidate"]["last_ten_minutes"]
+    return bool(canary["share"]) and bool(recent["counted"] > recent["errors"])
+
+
+def _kept_away(canary: Mapping[str, Any]) -> str:
+    """Why others answer most of the candidate's users, in a sentence; "" if they do not."""
+    if canary["breakers_open"]:
+        return "The candidate failed too often in a row, so the baseline answers its users for now."
+    recent = canary["arms"]["candidate"]["last_ten_minutes"]
+    if recent["errors"] >= FEW and 2 * recent["errors"] > recent["counted"]:
+        return "The candidate failed most requests of the last ten minutes."
+    return ""
 
 
 def key_of(canary: Mapping[str, Any]) -> str:
@@ -183,27 +137,35 @@ def _hides(canary: Mapping[str, Any]) -> bool:
 
 
 def _sentence(canary: Mapping[str, Any], rules: Sequence[RuleView]) -> str:
-    share = words.percent(canary["share"])
     refused = _ended(f"Refused: {_refused(canary)}") if _refused(canary) else ""
     if _hides(canary):
         return refused
     match canary["state"]:
         case "waiting":
-            return _ended(f"Not started yet. Everybody gets the baseline. {_capitalized(canary['reason'])}")
+            return _ended(f"Not started yet. Everybody gets the baseline. {capitalized(canary['reason'])}")
         case "ended":
             return "Ended. Everybody gets the baseline."
         case "rolled_back":
-            why = _ended(f"Rolled back. Everybody gets the baseline. {_capitalized(canary['reason'])}")
+            why = _ended(f"Rolled back. Everybody gets the baseline. {capitalized(canary['reason'])}")
             return f"{why} {refused}".strip()
         case "promoted":
             whom = "everybody" if canary.get("lane") is None else "everybody in its lane"
             opening = f"Promoted: {whom} gets the candidate."
         case "paused":
-            opening = f"Paused at {share}: the ramp's clock is stopped."
+            opening = f"Paused: {_getting(canary)}, and the ramp waits."
         case _:
-            opening = f"Running at {share}."
-    said = (opening, _errors(canary["arms"]), not_evidence(canary["arms"]), _worst(rules))
+            opening = f"Running: {_getting(canary)}."
+    arms = canary["arms"]
+    said = (opening, _errors(canary), not_evidence(arms), _kept_away(canary), _worst(rules))
     return " ".join(part for part in said if part)
+
+
+def _getting(canary: Mapping[str, Any]) -> str:
+    """5 % of the users get the candidate."""
+    if not canary["share"]:
+        return "nobody gets the candidate, its share is 0"
+    whose = "the users in its lane" if canary.get("lane") is not None else "the users"
+    return f"{words.percent(canary['share'])} of {whose} get the candidate"
 
 
 def not_evidence(arms: Mapping[str, Mapping[str, Any]]) -> str:
@@ -212,12 +174,16 @@ def not_evidence(arms: Mapping[str, Mapping[str, Any]]) -> str:
     return unreached.sentence(candidate.get("unreached", {}), candidate["requests"])
 
 
-def _errors(arms: Mapping[str, Mapping[str, Any]]) -> str:
+def _errors(canary: Mapping[str, Any]) -> str:
+    """Both arms' error rates in this run, and that the candidate answers nobody at the moment."""
+    arms = canary["arms"]
     candidate, baseline = (error_rate(arms[arm]) for arm in ("candidate", "baseline"))
     if candidate is None:
         return "The candidate has not answered any request yet."
-    against = f" vs {words.percent(baseline)}" if baseline is not None else ""
-    return f"Candidate errors {words.percent(candidate)}{against}."
+    against = f", the baseline {words.percent(baseline)}" if baseline is not None else ""
+    silent = arms["candidate"]["last_ten_minutes"]["counted"] == 0
+    lately = " No request reached it in the last ten minutes." if silent else ""
+    return f"The candidate failed {words.percent(candidate)} of its requests{against}.{lately}"
 
 
 def error_rate(arm: Mapping[str, Any]) -> float | None:
@@ -244,34 +210,8 @@ def _worst(rules: Sequence[RuleView]) -> str:
     return "No guardrail is near its limit."
 
 
-def rule_name(key: str) -> str:
-    """A rule's key as a title: `error_rate[plan=pro]` is "Error rate (plan pro)"."""
-    name, scope = _parted(key)
-    title = _NAMES.get(name, _capitalized(words.plain(name)))
-    return f"{title} ({scope})" if scope else title
-
-
-def rule_word(state: str) -> str:
-    """A guardrail's state in words."""
-    return _RULE_WORDS[state]
-
-
-def rule_tone(state: str) -> Tone:
-    """The tone of a guardrail's state."""
-    return _RULE_TONES.get(state, "calm")
-
-
-def _parted(key: str) -> tuple[str, str]:
-    name, _, scope = key.partition("[")
-    return name, scope.removesuffix("]").replace("=", " ").replace(",", ", ")
-
-
 def _titled(rule: RuleView) -> str:
     return rule_name(rule.key)
-
-
-def _capitalized(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _ended(text: str) -> str:
@@ -296,39 +236,3 @@ def _ramp(canary: Mapping[str, Any]) -> str:
     if state == "paused":
         held = " The clock is stopped: paused."
     return f"Step {step + 1} of {len(steps)}{left}, then {words.percent(steps[step + 1]['share'])}.{held}"
-
-
-def _rule(found: Mapping[str, Any]) -> RuleView:
-    name, scope = _parted(found["rule"])
-    unit = _UNITS.get(name, words.times)
-    filled, reached = _filled(name, found), proved(found)
-    near = found["state"] == "ok" and (
-        (filled or 0.0) >= NEAR_LIMIT * LIMIT_AT or (reached or 0.0) >= NEAR_EVIDENCE
-    )
-    return RuleView(
-        key=found["rule"],
-        name=_NAMES.get(name, _capitalized(words.plain(name))),
-        scope=scope,
-        word="near its limit" if near else rule_word(found["state"]),
-        tone="warn" if near else rule_tone(found["state"]),
-        value=unit(found["value"]),
-        limit=f"{'at least' if name in _LOW_IS_BAD else 'limit'} {unit(found['threshold'])}",
-        filled=filled,
-        proved=reached,
-        proof=proof(found) if reached else "",
-        sentence=found["sentence"],
-        near=near,
-        empty=filled is None and not reached and found["state"] in ("not_enough_data", "not_applicable"),
-    )
-
-
-def _filled(name: str, found: Mapping[str, Any]) -> float | None:
-    """How much of the way to its limit the value has gone, as a bar's length; None if unknown.
-
-    A rating's way begins at the baseline's mean, any other value's at zero."""
-    value: float | None = found["value"]
-    limit: float | None = found["threshold"]
-    start: float | None = found["evidence"].get("baseline_mean") if name in _LOW_IS_BAD else 0.0
-    if value is None or limit is None or start is None or limit == start:
-        return None
-    return min(1.0, max(0.0, (value - start) / (limit - start) * LIMIT_AT))

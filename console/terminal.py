@@ -11,7 +11,8 @@ from rich.text import Text
 
 from console import words
 from console.figures import DENOMINATORS
-from console.standing import Standing, Tone, not_evidence, standing
+from console.rule_view import Tone
+from console.standing import Standing, not_evidence, standing
 
 _TONES: Mapping[Tone, str] = {"good": "green", "warn": "yellow", "bad": "bold red", "calm": "dim"}
 
@@ -67,10 +68,11 @@ def _header(canary: Mapping[str, Any], stands: Standing, now: float) -> Table:
     """Name and state, set and actual share, ramp step, and time since the start."""
     head = Table.grid(padding=(0, 1))
     head.add_row(Text(canary["name"], "bold"), Text(stands.word, _TONES[stands.tone]))
+    head.add_row("models", stands.models)
     if canary.get("refused") and stands.watched:
         head.add_row("", Text(canary["refused"], "bold red"))
     actual = _percent(canary["actual_share"])
-    head.add_row("share", f"{_percent(canary['share'])} set, {actual} actual")
+    head.add_row("share", f"{_percent(canary['share'])} of the users set, {actual} of the requests so far")
     if assigned := words.assignment(canary):
         head.add_row("assigned", assigned)
     if lane := words.lane(canary):

@@ -8,6 +8,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from report import wording
+
 UNKNOWN = "–"
 _NBSP = "\u00a0"
 """Keeps a figure and its unit on one line."""
@@ -122,6 +124,12 @@ def mark(state: str) -> str:
     return {"IDEAL": "✓✓", "PASS": "✓", "FAIL": "✗", "INCONCLUSIVE": "?"}.get(state, "–")
 
 
+def models(canary: Mapping[str, Any]) -> str:
+    """The models of a canary of the status document: gpt-4o → gpt-5."""
+    named = {arm: f"{each['provider']}/{each['model']}" for arm, each in canary["models"].items()}
+    return wording.models(named["baseline"], named["candidate"])
+
+
 def lane(canary: Mapping[str, Any]) -> str:
     """A canary's lane, and its candidate's part of all users of these requests; "" without a lane."""
     size: float | None = canary.get("lane")
@@ -191,6 +199,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
         verbatim,
         assignment,
         lane,
+        models,
         mark,
         verdict,
     )

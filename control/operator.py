@@ -96,6 +96,7 @@ class Operator:
                     unpriced=[each for each in self.unpriced if each.canary == name],
                     laneless=without_lane.get(name),
                     promote_asked=self.approvals.open(name, time.time()),
+                    breakers_open=self.workers.breakers_open(name, time.monotonic()),
                 )
                 for name, wanted in self.settings().canaries.items()
             ],
@@ -323,7 +324,7 @@ class Operator:
         return newest[0].about.at if newest else None
 
     def recent(self, canary: str) -> Mapping[str, Any]:
-        """The last ten minutes of both arms (`alerts.pulse`)."""
+        """The last ten minutes of both arms, or the whole run (`alerts.pulse`)."""
         return self._watched(canary).pulse.recent(time.monotonic())
 
     async def rollbacks(self, canary: str, limit: int) -> Sequence[RolledBack]:

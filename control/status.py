@@ -16,6 +16,7 @@ from control.rollback_document import brief_of
 from control.settings import CanarySettings
 from records.unpriced import UnpricedArm
 from routing import transitions
+from routing.canary import Arm
 from routing.plan import State
 
 
@@ -30,17 +31,20 @@ def status_of(
     unpriced: Sequence[UnpricedArm] = (),
     laneless: str | None = None,
     promote_asked: PromoteRequest | None = None,
+    breakers_open: int = 0,
 ) -> dict[str, Any]:
     """The canary's status at monotonic `now`. `state` is None while it is not known; `rolled_back` is the
     rollback in force; `preflight` is what the candidate took before the start; `unpriced` are its arms whose
     price no list and no config names; `laneless` says why it gets no lane; `promote_asked` is the open
-    request to promote it. `refused` in the status says that the config redefines the canary, or that it gets
-    no lane; `lane` is its lane's size, None without one."""
+    request to promote it; `breakers_open` is the number of workers whose breaker is open. `refused` in the
+    status says that the config redefines the canary, or that it gets no lane; `lane` is its lane's size, None
+    without one."""
     where = watched.watch.where(watched.statuses)
     arms = watched.pulse.document(now)
     refused = redefinition(wanted.canary, state) or laneless
     return {
         "name": wanted.canary.name,
+        "models": {arm: _model(wanted.canary.arm(arm)) for arm in ("baseline", "candidate")},
         "state": state.state if state is not None else "waiting",
         "share": state.effective_share if state is not None else 0.0,
         "actual_share": watched.pulse.actual_share(),
@@ -62,6 +66,7 @@ def status_of(
         "captures": wanted.capture is not None,
         "base_path": wanted.base_path,
         "arms": arms,
+        "breakers_open": breakers_open,
         "unpriced": [asdict(each) for each in unpriced if arms[each.arm]["cost_usd"] is None],
         "mirror": _mirror(wanted, watched, now),
         "where": where.document,
@@ -77,6 +82,10 @@ def _assignment(wanted: CanarySettings, watched: WatchedCanary) -> dict[str, Any
         return None
     counts = watched.pulse.unassigned
     return {name: counts.get(name, 0) for name in ("no_assignment", "bad_assignment")}
+
+
+def _model(arm: Arm) -> dict[str, str]:
+    return {"provider": arm.provider, "model": arm.model}
 
 
 def _guardrails(wanted: CanarySettings, watched: WatchedCanary) -> list[dict[str, Any]]:

@@ -50,6 +50,10 @@ class WorkerRegistry:
             return "all traffic workers have exited cleanly"
         return "no traffic worker is alive"
 
+    def breakers_open(self, canary: str, now_mono: float) -> int:
+        """How many workers' breakers keep requests from this canary's candidate."""
+        return sum(canary in beat.breakers_open for beat in self.alive(now_mono))
+
     def confirmed(self, version: int, now_mono: float) -> tuple[int, int]:
         """(workers that follow at least this version of the plan, workers alive)"""
         alive = self.alive(now_mono)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from report.arm_models import ArmModels
 from report.details import Details
 from report.judge import State
 from report.judge_figures import JudgeFigures
@@ -167,8 +168,9 @@ class Decided:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """The result of `canary report`. Its fields are those of the JSON, which omits `mirror` without copies,
-    `decision` without a decision, `judge` without a judgement, `lane` without one, and `plan` and the rows'
-    `look` without a plan. `lane`: the canary's part of its requests' users, in [0, 1]."""
+    `decision` without a decision, `judge` without a judgement, `lane` without one, `models` where they are
+    not known, and `plan` and the rows' `look` without a plan. `lane`: the canary's part of its requests'
+    users, in [0, 1]."""
 
     canary: str
     verdict: Verdict
@@ -186,6 +188,7 @@ class Report:
     plan: PlanLine | None = None
     judge: JudgeFigures | None = None
     lane: float | None = None
+    models: ArmModels | None = None
     details: Details = field(default_factory=Details)
 
 
@@ -209,8 +212,9 @@ def to_json(report: Report) -> dict[str, Any]:
         del document["mirror"]
     if report.judge is None:
         del document["judge"]
-    if report.lane is None:
-        del document["lane"]
+    for name in ("lane", "models"):
+        if document[name] is None:
+            del document[name]
     if report.plan is None:
         del document["plan"]
         for line in document["metrics"]:
@@ -242,6 +246,7 @@ def from_json(document: dict[str, Any]) -> Report:
         plan=_plan_line(document.get("plan")),
         judge=msgspec.convert(document["judge"], JudgeFigures) if "judge" in document else None,
         lane=document.get("lane"),
+        models=msgspec.convert(document["models"], ArmModels) if "models" in document else None,
         details=msgspec.convert(document.get("details", {}), Details),
     )
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from records.metric import JUDGED
 from records.unreached import sentence, too_many
+from report.arm_models import models_of
 from report.arm_sums import GATE, arm_sums
 from report.benchmarked import offline_rows
 from report.decision import Findings, decide
@@ -73,6 +74,7 @@ def build_with_looks(
         window=findings.window,
         units=_units(sample),
         srm=findings.srm,
+        models=models_of(canary.baseline, canary.candidate),
         metrics=findings.lines,
         segments=findings.parts.segments,
         categories=findings.parts.categories,

@@ -205,6 +205,14 @@ def too_long(more_days: float | None) -> bool:
     return more_days is not None and more_days > _WAITED_DAYS
 
 
+def models(*names: str) -> str:
+    """The models, each as `provider/model` ("": unknown), the baseline first: gpt-4o → gpt-5, with their
+    provider entries only where these differ."""
+    known = [name.partition("/") for name in names if name]
+    alike = len({provider for provider, _, _ in known}) == 1
+    return " → ".join(model if alike else f"{provider}/{model}" for provider, _, model in known)
+
+
 def count(number: int, noun: str) -> str:
     """1 unit, 2 units, 12,000 units."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

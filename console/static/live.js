@@ -17,13 +17,45 @@
   const alone = (drawn, series) => drawn.data[series].flatMap((value, i, all) =>
     value != null && all[i - 1] == null && all[i + 1] == null ? [i] : []);
 
+  // The charted time: { start, end, labels }. The last ten minutes in minutes before now, or the whole run in
+  // UTC seconds.
+  let span = { start: -10, end: 0 };
+
+  const clock = (seconds, days) => new Date(seconds * 1000).toISOString().slice(...(days ? [0, 10] : [11, 16]));
+
+  function spanOf({ start, slice_s, arms }) {
+    if (start === null) return { start: -10, end: 0, whole: false };
+    const end = start + slice_s * arms.baseline.requests.length;
+    return { start, end, whole: true, days: end - start > 2 * 86400 };
+  }
+
+  function label(at) {
+    if (span.whole) return clock(at, span.days);
+    return at ? `${-at} min ago` : "now";
+  }
+
+  function splits(narrow) {
+    if (!span.whole) return narrow ? [-10, -5, 0] : [-10, -8, -6, -4, -2, 0];
+    const parts = narrow || span.days ? 2 : 4;
+    return Array.from({ length: parts + 1 }, (_, i) => span.start + (span.end - span.start) * i / parts);
+  }
+
+  // Say which time is charted, if it is not the last ten minutes.
+  function tell() {
+    document.getElementById("charted").textContent = span.whole ? "The whole run" : "The last ten minutes";
+    const note = document.getElementById("span"), text = (at) => `${clock(at, true)} ${clock(at)}`;
+    note.hidden = !span.whole;
+    note.textContent = span.whole
+      ? `The candidate had no request in the last ten minutes. The charts show this run instead, from ${text(span.start)} to ${text(span.end)} UTC.` : "";
+  }
+
   function chart(place, size) {
     const axis = { stroke: () => colour("--soft"), grid: { stroke: () => colour("--line"), width: 1 }, ticks: { show: false } };
     return new uPlot({
       ...size, legend: { show: false }, cursor: { show: false },
-      scales: { x: { time: false, range: () => [-10, 0] }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
+      scales: { x: { time: false, range: () => [span.start, span.end] }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
       axes: [
-        { ...axis, size: 26, splits: (self) => self.width < 420 ? [-10, -5, 0] : [-10, -8, -6, -4, -2, 0], values: (_, at) => at.map((each) => each ? `${-each} min ago` : "now"), space: 80 },
+        { ...axis, size: 26, splits: (self) => splits(self.width < 420), values: (_, at) => at.map(label), space: 80 },
         { ...axis, size: 44, space: 30 },
       ],
       series: [{},
@@ -46,13 +78,16 @@
   function draw(recent) {
     if (!recent) return;
     const { arms, slice_s } = recent, slices = arms.baseline.requests.length;
-    const minutes = arms.baseline.requests.map((_, i) => (i + 1 - slices) * slice_s / 60);
+    span = spanOf(recent);
+    tell();
+    const times = arms.baseline.requests.map((_, i) =>
+      span.whole ? span.start + (i + 0.5) * slice_s : (i + 1 - slices) * slice_s / 60);
     for (const place of document.querySelectorAll("[data-chart]")) {
       const kind = place.dataset.chart, size = { width: place.clientWidth, height: place.clientHeight };
       if (!charts.has(kind)) charts.set(kind, chart(place, size));
       const drawn = charts.get(kind);
       if (drawn.width !== size.width) drawn.setSize(size);
-      drawn.setData([minutes, values(kind, arms.baseline, recent), values(kind, arms.candidate, recent)]);
+      drawn.setData([times, values(kind, arms.baseline, recent), values(kind, arms.candidate, recent)]);
     }
   }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.forEach((each) => each.redraw()));

@@ -75,7 +75,7 @@ def _run(run: RunStanding) -> dict[str, Any]:
     }
 
 
-_CHIPS = {word: state for state, (_, word) in prose.STATES.items()}
+_CHIPS = {**{word: state for state, (_, word) in prose.STATES.items()}, prose.TOO_FEW: "NODATA"}
 
 
 def html(found: Dossier) -> str:

@@ -28,12 +28,14 @@ _OF_VERDICT: dict[str | None, State] = {"ship": "PASS", "dont_ship": "FAIL", "ex
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerStanding:
     """One layer. `score` is from 0 to 100: the examples that the candidate got right, or the weighted score
-    of the rubric's rows; None without data. `current` and `candidate` are in words."""
+    of the rubric's rows; None without data. `current` and `candidate` are in words. `too_few`: there are
+    values, of too few users for a state."""
 
     state: State
     score: float | None
     current: str
     candidate: str
+    too_few: bool = False
 
 
 _NOTHING = LayerStanding(state="NODATA", score=None, current="–", candidate="not measured")
@@ -76,11 +78,14 @@ def _rows(lines: Sequence[MetricLine]) -> LayerStanding:
     if not lines:
         return _NOTHING
     states = {line.state for line in lines}
+    worst = next(state for state in _WORST_FIRST if state in states)
+    known = all(line.candidate is not None for line in lines if line.state == "NODATA")
     return LayerStanding(
-        state=next(state for state in _WORST_FIRST if state in states),
+        state=worst,
         score=_score(lines),
         current=", ".join(f"{label(line.metric)} {_value(line, line.baseline)}" for line in lines),
         candidate=", ".join(f"{label(line.metric)} {_value(line, line.candidate)}" for line in lines),
+        too_few=worst == "NODATA" and known,
     )
 
 

@@ -9,7 +9,7 @@ from records.releases import ReleaseNote
 from report import judge_lines
 from report.document import MetricLine, Report
 from report.release.dossier import Dossier, RunStanding, words
-from report.release.layers import LAYERS, TITLES
+from report.release.layers import LAYERS, TITLES, LayerStanding
 from report.render import prose, trade
 from report.wording import bound_words, count, label
 
@@ -75,7 +75,8 @@ def _noted(note: ReleaseNote) -> str:
 def _layers(found: Dossier) -> SectionTable:
     rows = [
         [
-            *prose.STATES[layer.state],
+            prose.STATES[layer.state][0],
+            _word(layer),
             TITLES[name],
             "–" if layer.score is None else f"{layer.score:.0f}",
             layer.current,
@@ -85,6 +86,11 @@ def _layers(found: Dossier) -> SectionTable:
         for layer in [found.layers[name]]
     ]
     return SectionTable(head=["", "", "layer", "of 100", "current model", "candidate"], rows=rows)
+
+
+def _word(layer: LayerStanding) -> str:
+    """The layer's state in words."""
+    return prose.TOO_FEW if layer.too_few else prose.STATES[layer.state][1]
 
 
 def _money(found: Dossier) -> list[str]:

@@ -21,6 +21,7 @@ def markdown(report: Report) -> str:
     headline, meaning = prose.HEADLINES[report.verdict]
     sections = [
         f"# {headline}: {safe(report.canary)}",
+        safe(prose.models(report)),
         f"{meaning} Score {prose.score_words(report)}.",
         f"**{safe(short)}**" if (short := trade.in_short(report)) else "",
         safe(known_of_answers(report)),

@@ -12,6 +12,7 @@ from report.plan_words import end_of
 from report.render import on_judge
 from report.rubric import parse_bound
 from report.wording import Unit, amount, between, count, days, distance, signed, unit_of, users_of
+from report.wording import models as model_names
 
 HEADLINES: dict[Verdict, tuple[str, str]] = {
     "ship_now": ("Ship now", "The candidate meets the ideal bound of every criterion."),
@@ -28,6 +29,9 @@ STATES: dict[State, tuple[str, str]] = {
     "INCONCLUSIVE": ("?", "Undecided"),
     "NODATA": ("–", "No data"),
 }
+
+TOO_FEW = "Too few users"
+"""The word of NODATA beside a value."""
 
 PART_STATES: dict[PartState, str] = {
     "WORSE": "worse",
@@ -78,6 +82,12 @@ def span_of_days(report: Report) -> str:
 def _date(seconds: float) -> str:
     moment = datetime.fromtimestamp(seconds, UTC)
     return f"{moment.day} {moment:%b %Y}"
+
+
+def models(report: Report) -> str:
+    """gpt-4o → gpt-5; "" if they are not known."""
+    found = report.models
+    return model_names(str(found.baseline), str(found.candidate)) if found is not None else ""
 
 
 def users(report: Report) -> str:
@@ -179,14 +189,16 @@ def _change(difference: float, baseline: float | None, unit: Unit) -> str:
 
 
 def mark(line: MetricLine, report: Report) -> tuple[str, str]:
-    """The line's mark and word: as in STATES, except if values cannot be complete, costs are missing, or a
-    judge's word holds it."""
+    """The line's mark and word: as in STATES, except if values cannot be complete, costs are missing, a
+    judge's word holds it, or too few users have a value."""
     if line.metric in report.details.unpriced:
         return STATES[line.state][0], "Costs missing"
     if line.metric in report.details.unlabelled:
         return STATES[line.state][0], on_judge.state(line, report)
     if unripe(line, report):
         return "–", "Not measurable in this window"
+    if line.state == "NODATA" and line.candidate is not None:
+        return STATES[line.state][0], TOO_FEW
     return STATES[line.state]
 
 

@@ -54,7 +54,7 @@ def _page(report: Report, *, wide: bool) -> RenderableType:
     headline, meaning = prose.HEADLINES[report.verdict]
     steps = next_steps(report)
     blocks: list[RenderableType] = [
-        Text.assemble((headline, _COLOURS[report.verdict]), f"  {report.canary}"),
+        Text.assemble((headline, _COLOURS[report.verdict]), f"  {report.canary}  {prose.models(report)}"),
         Text(meaning),
         Text(f"Score {prose.score_words(report)}"),
         *([Text(short, "bold")] if (short := trade.in_short(report)) else []),

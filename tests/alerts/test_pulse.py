@@ -140,6 +140,39 @@ def test_the_last_ten_minutes_are_told_in_slices_with_the_errors_of_each() -> No
     assert 1.9 < course["p95_s"][0] < 2.1
 
 
+def test_while_the_candidate_is_silent_the_whole_run_is_told_with_its_times() -> None:
+    begun = 1_790_000_000.0
+    soon, late = {"at": begun, "mono": 100.0}, {"at": begun + 900.0, "mono": 1000.0}
+    pulse = pulse_of(exchange(**soon), exchange(**soon, arm="baseline"), exchange(**late, arm="baseline"))
+    told = pulse.recent(1010.0)
+    slices = told["arms"]["baseline"]["requests"]
+    assert told["start"] <= begun + 2.0 < told["start"] + told["slice_s"]
+    assert told["start"] + told["slice_s"] * len(slices) > begun + 902.0
+    assert (slices[0], slices[-1], sum(told["arms"]["candidate"]["requests"])) == (1, 1, 1)
+    pulse.observe(exchange(**late))
+    assert pulse.recent(1010.0)["start"] is None
+
+
+def test_a_candidate_that_never_answered_leaves_the_last_ten_minutes_to_the_baseline() -> None:
+    assert pulse_of(exchange(arm="baseline")).recent(110.0)["start"] is None
+    assert pulse_of().recent(110.0)["start"] is None
+    assert pulse_of(exchange(mirror=True)).recent(9000.0)["start"] is None
+
+
+def test_the_run_is_told_after_a_restart_and_on_another_machine_too() -> None:
+    pulse = pulse_of(exchange(), exchange(arm="baseline"))
+    kept = pulses.elsewhere(pulses.from_document(msgspec.to_builtins(pulse, str_keys=True)))
+    assert kept.recent(9000.0) == pulse.recent(9000.0)
+    assert kept.recent(9000.0)["start"] == 100.0
+
+
+def test_what_was_answered_in_the_last_ten_minutes_is_counted() -> None:
+    failed = exchange(outcome="fallback", error_type="provider_5xx")
+    told = pulse_of(exchange(), failed)
+    assert told.document(105.0)["candidate"]["last_ten_minutes"] == {"counted": 2, "errors": 1}
+    assert told.document(9000.0)["candidate"]["last_ten_minutes"] == {"counted": 0, "errors": 0}
+
+
 def test_on_another_machine_the_counts_go_on_and_its_clocks_times_are_forgotten() -> None:
     told = pulses.elsewhere(pulse_of(exchange(), exchange())).document(105.0)["candidate"]
     assert (told["requests"], told["cost_usd"]) == (2, 0.5)

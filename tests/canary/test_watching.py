@@ -12,6 +12,7 @@ from canary.commands.client import NotReached
 from canary.commands.wait import Clock
 from canary.commands.watching import Glance, Lines, looks, watch
 from console.terminal import picture
+from tests.console.test_standing import MODELS
 
 NOW = 1_800_000_000.0
 
@@ -19,7 +20,7 @@ NOW = 1_800_000_000.0
 def arm(**changed: Any) -> dict[str, Any]:
     return {
         "requests": 1000, "counted": 1000, "errors": 11, "aborted": 0, "p50_s": 0.4, "p95_s": 1.2,
-        "ttft_p95_s": None, "cost_usd": 1.5, **changed,
+        "ttft_p95_s": None, "cost_usd": 1.5, "last_ten_minutes": {"counted": 100, "errors": 1}, **changed,
     }  # fmt: skip
 
 
@@ -34,7 +35,8 @@ def rule(state: str = "ok", **changed: Any) -> dict[str, Any]:
 def canary(**changed: Any) -> dict[str, Any]:
     steps = [{"share": 0.01, "for_s": 60.0}, {"share": 0.05, "for_s": 3600.0}, {"share": 0.2, "for_s": None}]
     return {
-        "name": "support-nov", "state": "running", "share": 0.05, "actual_share": 0.048, "run": 1,
+        "name": "support-nov", "models": MODELS, "breakers_open": 0,
+        "state": "running", "share": 0.05, "actual_share": 0.048, "run": 1,
         "reason": "", "started_at": NOW - 7200.0, "incident": None, "rollback": None, "mirror": None,
         "ramp": {"steps": steps, "step": 1, "left_s": 900.0, "held": False},
         "arms": {"baseline": arm(), "candidate": arm(requests=52, errors=2)}, "guardrails": [rule()],
@@ -123,7 +125,8 @@ def test_the_picture_has_state_step_both_shares_and_the_time_over_the_figures() 
     for said in (
         "support-nov",
         "running",
-        "5.00 % set, 4.80 % actual",
+        "gpt-4o → gpt-5",
+        "5.00 % of the users set, 4.80 % of the requests so far",
         "Step 2 of 3, 15 min left, then 20 %.",
     ):
         assert said in text

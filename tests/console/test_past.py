@@ -29,7 +29,7 @@ def test_it_says_who_rolled_back_when_and_why() -> None:
         "Its entry left the config on 2026-09-21 15:13:20 UTC."
     )
     assert (view.word, view.tone, view.release) == ("rolled back", "bad", "4f2a")
-    assert view.models == "o/new instead of o/old"
+    assert view.models == "old → new"
 
 
 def test_what_the_audit_log_does_not_know_is_left_out() -> None:
@@ -45,4 +45,4 @@ def test_a_canary_that_was_only_removed_says_what_it_was() -> None:
     )
     assert past_view(replace(removed, was="waiting")).sentence.startswith("It never started. ")
     noticed = Release(id="4f2a", candidate="o/new", baseline="", made_at=AT)
-    assert past_view(replace(BACK, release=noticed)).models == "o/new"
+    assert past_view(replace(BACK, release=noticed)).models == "new"

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from console.figures import rows
-from console.standing import LIMIT_AT, key_of, standing
+from console.rule_view import LIMIT_AT
+from console.standing import key_of, standing
 
 INTERVALS = {
     "p50_s": (0.3, 0.5), "p95_s": (1.1, None), "ttft_p50_s": (None, None), "ttft_p95_s": (None, None),
@@ -18,7 +19,7 @@ INTERVALS = {
 def arm(**changed: Any) -> dict[str, Any]:
     return {
         "requests": 1000, "counted": 1000, "errors": 11, "aborted": 0, "p50_s": 0.4, "p95_s": 1.2,
-        "foreign_state": 0,
+        "foreign_state": 0, "last_ten_minutes": {"counted": 100, "errors": 1},
         "ttft_p50_s": None, "ttft_p95_s": None, "tokens_per_s": None, "cost_usd": None,
         "cost_per_request_usd": None, "feedback": {}, "intervals": INTERVALS, **changed,
     }  # fmt: skip
@@ -31,6 +32,10 @@ def rule(**changed: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+MODELS = {
+    "baseline": {"provider": "openai", "model": "gpt-4o"},
+    "candidate": {"provider": "openai", "model": "gpt-5"},
+}
 P95 = rule(rule="latency_p95", state="warn")
 IN_PART = rule(rule="error_rate[category=billing,plan=pro]", state="firing")
 HALFWAY = {"observations": 9.0, "ln_mixture": 4.0, "ln_cusum": 0.0}
@@ -38,7 +43,8 @@ HALFWAY = {"observations": 9.0, "ln_mixture": 4.0, "ln_cusum": 0.0}
 
 def canary(**changed: Any) -> dict[str, Any]:
     return {
-        "name": "support-nov", "state": "running", "share": 0.05, "run": 1, "reason": "",
+        "name": "support-nov", "models": MODELS, "breakers_open": 0,
+        "state": "running", "share": 0.05, "run": 1, "reason": "",
         "ramp": {"steps": [{"share": 0.05, "for_s": None}], "step": 0, "left_s": None, "held": False},
         "arms": {"baseline": arm(), "candidate": arm(counted=500, errors=6)},
         "guardrails": [rule()], **changed,
@@ -66,7 +72,10 @@ def test_a_refused_canary_that_is_rolled_back_is_told_as_both() -> None:
 
 
 def test_a_healthy_canary_is_told_in_one_calm_sentence() -> None:
-    assert sentence() == "Running at 5 %. Candidate errors 1.2 % vs 1.1 %. No guardrail is near its limit."
+    assert sentence() == (
+        "Running: 5 % of the users get the candidate. The candidate failed 1.2 % of its requests, the "
+        "baseline 1.1 %. No guardrail is near its limit."
+    )
 
 
 def test_a_candidate_that_no_request_reached_is_not_told_as_healthy() -> None:
@@ -74,7 +83,8 @@ def test_a_candidate_that_no_request_reached_is_not_told_as_healthy() -> None:
     found = canary(arms={"baseline": arm(), "candidate": unreached})
     assert standing(found).tone == "warn"
     assert sentence(arms=found["arms"]).startswith(
-        "Running at 5 %. The candidate has not answered any request yet. 233 of 233 of the candidate's "
+        "Running: 5 % of the users get the candidate. The candidate has not answered any request yet. "
+        "233 of 233 of the candidate's "
         "exchanges were answered by the baseline or not at all: no credential for the provider entry."
     )
 
@@ -108,14 +118,14 @@ def test_nothing_is_said_of_errors_before_there_is_an_answer() -> None:
     arms = {"baseline": arm(), "candidate": arm(requests=2, counted=0, errors=0)}
     assert "The candidate has not answered any request yet." in sentence(arms=arms)
     arms = {"baseline": arm(counted=0), "candidate": arm(counted=500, errors=6)}
-    assert "Candidate errors 1.2 %. " in sentence(arms=arms)
+    assert "The candidate failed 1.2 % of its requests. " in sentence(arms=arms)
 
 
 @pytest.mark.parametrize(
     ("state", "share", "begins"),
     [
         ("waiting", 0.0, "Not started yet. Everybody gets the baseline."),
-        ("paused", 0.05, "Paused at 5 %: the ramp's clock is stopped."),
+        ("paused", 0.05, "Paused: 5 % of the users get the candidate, and the ramp waits."),
         ("rolled_back", 0.0, "Rolled back. Everybody gets the baseline. Complaints."),
         ("promoted", 1.0, "Promoted: everybody gets the candidate."),
         ("ended", 0.0, "Ended. Everybody gets the baseline."),
@@ -132,6 +142,44 @@ def test_a_running_canary_in_trouble_looks_like_trouble_and_a_near_rule_does_not
     loud = standing(canary(guardrails=[rule(state="warn"), rule(state="firing")]))
     assert (loud.tone, loud.icon) == ("bad", "bad")
     assert standing(canary(state="rolled_back", guardrails=[rule(state="latched")])).icon == "rolled_back"
+
+
+def lately(counted: int, errors: int) -> dict[str, Any]:
+    recent = {"counted": counted, "errors": errors}
+    return {"baseline": arm(), "candidate": arm(last_ten_minutes=recent)}
+
+
+SILENT = rule(state="not_enough_data", value=None)
+
+
+@pytest.mark.parametrize(
+    ("changed", "tone", "told"),
+    [
+        ({"state": "waiting", "share": 0.0}, "calm", "Not started yet."),
+        ({"share": 0.0}, "calm", "Running: nobody gets the candidate, its share is 0."),
+        ({"state": "rolled_back", "share": 0.0}, "bad", "Rolled back."),
+        ({"arms": lately(0, 0)}, "calm", "No request reached it in the last ten minutes."),
+        ({"arms": lately(3, 3)}, "calm", "Running"),
+        ({"arms": lately(8, 7)}, "warn", "The candidate failed most requests of the last ten minutes."),
+        ({"breakers_open": 1}, "warn", "so the baseline answers its users for now."),
+        ({"guardrails": []}, "calm", "No guardrail watches this canary."),
+        ({"guardrails": [SILENT]}, "calm", "Not enough traffic to judge yet."),
+        ({}, "good", "No guardrail is near its limit."),
+        ({"state": "promoted", "share": 1.0}, "good", "Promoted"),
+    ],
+)
+def test_only_a_candidate_that_answers_and_is_watched_looks_healthy(
+    changed: dict[str, Any], tone: str, told: str
+) -> None:
+    stands = standing(canary(**changed))
+    assert stands.tone == tone
+    assert told in stands.sentence
+
+
+def test_the_models_stand_beside_the_name_with_their_entries_where_these_differ() -> None:
+    assert standing(canary()).models == "gpt-4o → gpt-5"
+    other = {**MODELS, "candidate": {"provider": "azure", "model": "gpt-5"}}
+    assert standing(canary(models=other)).models == "openai/gpt-4o → azure/gpt-5"
 
 
 def test_the_ramp_says_how_long_its_step_lasts_and_what_stops_it() -> None:

@@ -41,7 +41,8 @@ SAID = CandidateError(
     at=NOW - 120.0,
 )
 WHERE = Concentration(parts=(FailingPart("category", "refund", 12, 12, 0.05),))
-ARM = {"counted": 240, "errors": 12, "intervals": INTERVALS}
+RECENT = {"counted": 240, "errors": 12}
+ARM = {**RECENT, "last_ten_minutes": RECENT, "intervals": INTERVALS}
 
 
 def document(**changed: Any) -> dict[str, Any]:
@@ -93,7 +94,14 @@ def html(template: str, **changed: Any) -> str:
         "past": [],
         "person": Person(role="operator"),
     }
-    values |= {"why": why(), "said": document()["provider_error"], "course": None, "proof": "", "runs": []}
+    values |= {
+        "models": "gpt-4o → gpt-5",
+        "why": why(),
+        "said": document()["provider_error"],
+        "course": None,
+        "proof": "",
+        "runs": [],
+    }
     return Templates().text(template, values)
 
 

@@ -1,0 +1,80 @@
+"""One canary's traffic over its whole run, in slices that widen as the run goes on. Not evidence."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from alerts.windows import Slice
+from routing.canary import ArmName
+
+MOST = 30
+"""The most slices from the first value to the last."""
+
+
+def _no_slices() -> dict[ArmName, dict[int, Slice]]:
+    return {"baseline": {}, "candidate": {}}
+
+
+@dataclass(slots=True)
+class RunCourse:
+    """Both arms' answers and errors by the time at which they ended. Slice n begins n × `slice_s` seconds
+    after the epoch, UTC, so values from before a restart or from another machine fit in."""
+
+    slice_s: float = 20.0
+    arms: dict[ArmName, dict[int, Slice]] = field(default_factory=_no_slices)
+
+    def add(self, arm: ArmName, observed: Iterable[tuple[float, float]], *, over: bool) -> None:
+        """Add values in any order: (UTC seconds at the end, latency in seconds). `over` marks failures."""
+        by_slice: dict[int, list[float]] = {}
+        for at, latency_s in observed:
+            by_slice.setdefault(int(at / self.slice_s), []).append(latency_s)
+        slices = self.arms[arm]
+        known = len(slices)
+        for number, values in by_slice.items():
+            slices.setdefault(number, Slice()).add(values, over=over, binned=True)
+        if len(slices) > known:
+            self._widen()
+
+    def document(self) -> dict[str, Any] | None:
+        """As `Pulse.recent`, from the slice of the first value, which begins at `start` (UTC seconds), to the
+        slice of the last value; None without values."""
+        ends = self._ends()
+        if ends is None:
+            return None
+        numbers = range(ends[0], ends[1] + 1)
+        return {
+            "slice_s": self.slice_s,
+            "newest_s": self.slice_s,
+            "start": ends[0] * self.slice_s,
+            "arms": {
+                name: course_of([slices.get(number, Slice()) for number in numbers])
+                for name, slices in self.arms.items()
+            },
+        }
+
+    def _ends(self) -> tuple[int, int] | None:
+        numbers = [number for slices in self.arms.values() for number in slices]
+        return (min(numbers), max(numbers)) if numbers else None
+
+    def _widen(self) -> None:
+        """Join slices in pairs until there are few enough."""
+        while (ends := self._ends()) is not None and ends[1] - ends[0] >= MOST:
+            self.slice_s *= 2
+            self.arms = {name: _in_pairs(slices) for name, slices in self.arms.items()}
+
+
+def _in_pairs(slices: Mapping[int, Slice]) -> dict[int, Slice]:
+    joined: dict[int, Slice] = {}
+    for number, part in slices.items():
+        joined.setdefault(number // 2, Slice()).merge(part)
+    return joined
+
+
+def course_of(slices: Sequence[Slice]) -> dict[str, list[Any]]:
+    """One arm's slices, oldest first: how many answers and errors ended in each, how many of them failed, and
+    the p95 latency in seconds (None: no answer)."""
+    return {
+        "requests": [part.count for part in slices],
+        "errors": [part.over for part in slices],
+        "p95_s": [part.quantile(0.95) for part in slices],
+    }
