@@ -86,7 +86,9 @@ def test_a_canary_is_told_in_one_sentence(open_page: Open) -> None:
     with open_page() as page:
         fine = page.get_by_role("region", name="support-nov")
         expect(fine.locator(".sentence")).to_contain_text(
-            re.compile(r"^Running at 20.%\. Candidate errors \d.*% vs \d")
+            re.compile(
+                r"^Running: 20.% of the users get the candidate\. The candidate failed \d.*% of its requests"
+            )
         )
         bad = page.get_by_role("region", name="billing-mini")
         expect(bad.locator(".sentence")).to_contain_text("Rolled back. Everybody gets the baseline.")
@@ -250,7 +252,7 @@ def test_an_order_given_to_a_state_that_is_past_is_told_plainly(open_page: Open,
         dialog.get_by_label("Reason, for the audit log").fill("it won")
         dialog.get_by_label("Your name").fill("anna")
         dialog.get_by_role("button", name="Promote").click()
-        expect(dialog).to_contain_text(re.compile("Not done: support-nov has changed since .* Paused at 20"))
+        expect(dialog).to_contain_text(re.compile("Not done: support-nov has changed since .* Paused: 20"))
         assert stage.status("support-nov")["state"] == "paused"
         stage.api("POST", "/api/canaries/support-nov/resume", {"who": "ben", "reason": "so that it runs"})
 

@@ -65,7 +65,7 @@ def document(**changed: Any) -> dict[str, Any]:
 def shown(canary: dict[str, Any]) -> dict[str, Any]:
     return {
         "canary": canary, "standing": standing(canary), "rows": figures.rows(canary["arms"]),
-        "report": None, "now": NOW, "form_token": "",
+        "report": None, "now": NOW, "form_token": "", "asked": None,
     }  # fmt: skip
 
 
@@ -85,6 +85,11 @@ def why() -> RollbackEvidence:
 
 
 def html(template: str, **changed: Any) -> str:
+    return Templates().text(template, values_of(**changed))
+
+
+def values_of(**changed: Any) -> dict[str, Any]:
+    """What any of the pages takes, of one canary."""
     canary = document(**changed)
     values = shown(canary) | {"whole": False, "degraded": [], "audit": [], "canaries": [shown(canary)]}
     values |= {
@@ -102,7 +107,7 @@ def html(template: str, **changed: Any) -> str:
         "proof": "",
         "runs": [],
     }
-    return Templates().text(template, values)
+    return values
 
 
 @pytest.fixture(scope="module")
