@@ -235,8 +235,8 @@ def _passing(findings: Findings) -> list[str]:
     required = findings.canary.minimum_days
     if required < HONEST_DAYS:
         found.append(
-            f"minimum_days is {required:g}; a real decision needs at least {HONEST_DAYS} days, "
-            "because weekdays differ."
+            f"The config asks for {required:g} days of traffic (`minimum_days`); a real decision needs "
+            f"at least {HONEST_DAYS}, because weekdays differ."
         )
     return found
 
@@ -253,7 +253,7 @@ def _undecided(judged: Judged, line: MetricLine) -> str:
             f"one user ({_standing(judged, line)})."
         )
     unit = unit_of(line.metric, line.acceptable)
-    mde = f"; a difference of {distance(line.mde, unit)} is detectable at this traffic" if line.mde else ""
+    mde = f"; this traffic can show a difference of {distance(line.mde, unit)} or more" if line.mde else ""
     return (
         f"{title(line.metric)} is undecided against “{line.acceptable}”: {_standing(judged, line)}{mde}; "
         f"{_still_needed(line)}."

@@ -7,10 +7,10 @@ from report.details import Range
 from report.judge_figures import JudgedMarks, JudgeFigures, LabelAgreement
 from report.wording import amount, count, signed
 
-TITLE = "Which answer is better"
+TITLE = "Whose answers a judge prefers"
 NOT_YET = (
-    "No answer has been judged yet. Those are judged, within half a minute, whose texts are captured; a pair "
-    "needs a mirrored request."
+    "No answer has been judged yet. An answer is judged within half a minute of its capture; a pair of "
+    "answers needs a mirrored request."
 )
 LOST = "Pairs that the candidate lost:"
 READ_AS = "The dashed line stands at 50 %: no preference."
@@ -18,7 +18,7 @@ LEGEND = "(A: current model, B: candidate)"
 PAIRS_INSTEAD = "use `mirror` and `judge: {pairs: …}`, with a row on judged_preference"
 """What to do instead of a row on marks."""
 _MOST_LOST = 5
-_UNKNOWN = "Whether people agree with the judge is not known"
+_UNKNOWN = "It is unknown whether people agree with the judge"
 _SHORT = 8
 """Of a hash its first characters, of an exchange's id its last: ids begin alike."""
 
@@ -85,7 +85,7 @@ def conclusion(found: JudgeFigures) -> str:
         return "The whole interval is above 50 %: the judge prefers the candidate’s answers."
     if known.high is not None and known.high < 0.5:
         return "The whole interval is below 50 %: the judge prefers the current model’s answers."
-    return "The interval includes 50 %: no preference can be told."
+    return "The interval includes 50 %: it is open whose answers the judge prefers."
 
 
 def marks(found: JudgedMarks) -> str:
@@ -145,8 +145,12 @@ def worth(found: JudgeFigures, canary: str) -> list[str]:
         *(_agreement(found, where_to_label(canary)) if _readable(found) else _no_pairs(found)),
         *_people(found.people),
         *_order(found.order_decided),
-        *_bias(found.prefers_longer, "the longer one", "half means that length did not matter"),
-        *_bias(found.prefers_own_vendor, "that of the judge’s own vendor", "half means no favour"),
+        *_bias(found.prefers_longer, "the longer one", "50 % would mean that length does not matter"),
+        *_bias(
+            found.prefers_own_vendor,
+            "that of the judge’s own vendor",
+            "50 % would mean that the vendor does not matter",
+        ),
         *_unread(found),
         *_left_out(found.left_out),
     ]
@@ -160,8 +164,8 @@ def where_to_label(canary: str) -> str:
 def identity(found: JudgeFigures) -> str:
     """Which judge, with which words, and what it cost."""
     cost = amount(found.cost_usd, "usd")
-    words = f", words {found.words_sha256[:_SHORT]}" if found.words_sha256 else ""
-    return f"Judge {found.provider}/{found.model}{words}. Its calls about this run cost {cost}."
+    words = f", asked in the words with the hash {found.words_sha256[:_SHORT]}" if found.words_sha256 else ""
+    return f"The judge is {found.provider}/{found.model}{words}. Judging this run cost {cost}."
 
 
 def lost(found: JudgeFigures) -> list[LostLine]:
@@ -203,7 +207,7 @@ def _no_pairs(found: JudgeFigures) -> list[str]:
 def _agreement(judge: JudgeFigures, where: str) -> list[str]:
     found, needed = judge.agreement, judge.labels_needed
     if not found.labels:
-        return [f"{_UNKNOWN}: nobody has labelled yet. Label {needed} pairs at {where}."]
+        return [f"{_UNKNOWN}: nobody has labelled a pair yet. Label {needed} pairs at {where}."]
     if found.share is None:
         labelled = f"{count(found.labels, 'pair')} labelled, of the {needed} that it takes"
         return [f"{_UNKNOWN} yet: {labelled}. Label more at {where}."]
@@ -237,7 +241,11 @@ def _order(share: float | None) -> list[str]:
 
 
 def _bias(share: float | None, whose: str, reads: str) -> list[str]:
-    return [] if share is None else [f"Where one answer won, it was {whose} in {percent(share)}; {reads}."]
+    return (
+        []
+        if share is None
+        else [f"The answer that won was {whose} in {percent(share)} of the pairs with a winner; {reads}."]
+    )
 
 
 def _unread(found: JudgeFigures) -> list[str]:

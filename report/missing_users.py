@@ -26,13 +26,13 @@ def without_data(judged: Judged, line: MetricLine) -> str:
     ours, theirs = judged.reading.carrying
     if ours >= GATE:
         have = _have(theirs, judged.reading.baseline_units, "baseline users have a value")
-        return f"{title(line.metric)} has too little baseline data: {have}."
+        return f"{title(line.metric)} has too few baseline users: {have}."
     more = f"; about {days(line.days_needed, more=True)}" if line.days_needed else ""
     pairs = line.metric == JUDGED_PREFERENCE
     have = _have(ours, line.units, "users have a judged pair" if pairs else "candidate users have a value")
-    return f"{title(line.metric)} has too little data: {have}{more}."
+    return f"{title(line.metric)} has too few users: {have}{more}."
 
 
 def _have(carrying: int, units: int, what: str) -> str:
     effective = "effectively " if carrying < units else ""
-    return f"{effective}{carrying} of {GATE} required {what}"
+    return f"{effective}{carrying} {what}, and {GATE} are required"

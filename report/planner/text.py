@@ -145,14 +145,14 @@ def _line(prospect: Prospect, power: Power, best: Lever | None) -> str:
     line = (
         f"{prospect.judged.name}: {_no_price(prospect)}{_passes(prospect, truth)} with a chance of "
         f"{_chance(power.ship)} in {count(prospect.days, 'day')} at a share of {percent(prospect.share)}, "
-        f"with {count(prospect.users, 'user')}{seen} of {expected.requests:.3g} requests each."
+        f"with {count(prospect.users, 'user')}{seen} who send {expected.requests:.3g} requests each."
     )
     weakest = power.weakest
     if weakest.power < 0.995:
-        line += f" The weakest row is {weakest.metric} ({_chance(weakest.power)})"
-        line += f"; {best.change}: {_chance(best.ship)}." if best is not None else "."
+        line += f" The row least likely to pass is {label(weakest.metric)} ({_chance(weakest.power)})."
+        line += f" With {best.change} the chance is {_chance(best.ship)}." if best is not None else ""
     if not prospect.judged.planned_days:
-        line += " Without `planned_days` the confidence sequence decides."
+        line += " The config has no `planned_days`, so any day may bring the verdict."
     if prospect.waiting:
         line += f" {_why_left_out(prospect.waiting)}, so this is no chance to ship."
     return line

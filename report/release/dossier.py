@@ -171,8 +171,14 @@ def _first(report: Report | None) -> Sequence[str]:
 
 
 def _missing(benchmark: Mapping[str, Any] | None, runs: Sequence[RunStanding]) -> tuple[str, ...]:
-    users = () if any(run.report for run in runs) else ("No user has tried it: only examples speak for it.",)
-    examples = () if benchmark is not None else ("No benchmark of this pair over all datasets was made.",)
+    users = (
+        ()
+        if any(run.report for run in runs)
+        else ("No user has tried it yet: the verdict rests on examples only.",)
+    )
+    examples = (
+        () if benchmark is not None else ("No benchmark has compared these two models on all datasets.",)
+    )
     return (*users, *examples)
 
 

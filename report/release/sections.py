@@ -18,7 +18,7 @@ _HEADLINES = {
     "ship": "Ship",
     "ship_with_caveats": "Ship with caveats",
     "dont_ship": "Don’t ship",
-    "extend": "Extend: not enough evidence yet",
+    "extend": "Extend the canary",
     None: "No verdict yet",
 }
 _MOST_FAILURES = 12
@@ -108,9 +108,17 @@ def _clock(found: Dossier) -> list[str]:
         "decided": clock.decided,
     }
     reached = [f"{name} {_moment(at)}" for name, at in stages.items() if at is not None]
-    days = f"From the first to the decision: {clock.days:.1f} days." if clock.days is not None else ""
+    days = (
+        f"From the first of these to the decision it took {clock.days:.1f} days."
+        if clock.days is not None
+        else ""
+    )
     minutes = clock.minutes
-    people = f"People spent {minutes:.0f} minutes on it." if minutes else "No minutes of people were noted."
+    people = (
+        f"People noted {minutes:.0f} minutes of work on it."
+        if minutes
+        else "Nobody noted how long people worked on it."
+    )
     return [f"{', '.join(reached).capitalize()} (UTC).", *([days] if days else []), people]
 
 

@@ -110,8 +110,11 @@ def _parts(report: Report) -> str:
     if not parts:
         return ""
     differing, alike = ([part for part in parts if prose.differs(part) is side] for side in (True, False))
-    found = _places(differing, report) or "The candidate is nowhere better or worse by more than chance."
-    folded = _folded(f"{len(alike)} without a difference, or with too few users", _places(alike, report))
+    found = (
+        _places(differing, report)
+        or "In no segment or category does the candidate differ from the current model by more than chance."
+    )
+    folded = _folded(f"{len(alike)} more: no difference seen, or too few users", _places(alike, report))
     return "\n\n".join(block for block in (found, folded) if block)
 
 

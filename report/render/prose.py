@@ -46,10 +46,11 @@ METHOD = (
     "A request counts for the model it was assigned to, even if the current model answered instead.",
     "A criterion passes only if its whole interval is within the bound. Missing data is never a pass.",
     "No interval is given before 100 candidate users have a value.",
-    "The score ranks candidates but does not decide. It cannot outvote a failed criterion.",
+    "The score ranks candidates. The criteria decide: no score outweighs a failed one.",
     "Segments and categories are tested together: at most about 1 in 20 of those marked is a chance finding. "
-    "Marked ones support each other, so the interval of one may still just include no difference.",
-    "Quantiles such as p95 are inverted-CDF quantiles, with Woodruff’s interval over users.",
+    "Several that are marked support each other, so the interval of one alone may just include zero.",
+    "p95 is the time within which 95 % of the requests were answered (inverted CDF); its interval is "
+    "Woodruff’s, over users.",
 )
 
 _METHOD_OF_INTERVALS = (METHOD[0], METHOD[3])
@@ -76,6 +77,8 @@ def span_of_days(report: Report) -> str:
     if report.window.start is None or report.window.end is None:
         return "no requests yet"
     start, end = (_date(moment) for moment in (report.window.start, report.window.end))
+    if start == end and report.window.days < 1:
+        return f"{start} (less than a day)"
     return f"{start} – {end} ({report.window.days:.1f} days)"
 
 
@@ -105,7 +108,7 @@ def split(report: Report) -> str:
         return "not checked: too few users yet, or the share is unknown"
     if report.srm.blocked:
         return f"does not match the configured share (p = {p:.2g}); no comparison can be trusted"
-    return f"as planned (p = {p:.2g})"
+    return f"matches the configured share (p = {p:.2g})"
 
 
 def mirror(report: Report) -> str | None:
@@ -134,14 +137,14 @@ def score_words(report: Report) -> str:
     """83 (71 to 94) of 100."""
     score = report.score
     if score.estimate is None:
-        return f"unknown yet, between {score.low:.0f} and {score.high:.0f} of 100"
+        return f"not known yet, from {score.low:.0f} to {score.high:.0f} of 100"
     return f"{score.estimate:.0f} of 100, {score_range(report)}"
 
 
 def score_range(report: Report) -> str:
-    """compatible with 71 to 94; or that both ends are equal."""
+    """could be 71 to 94; or that both ends are equal."""
     low, high = f"{report.score.low:.0f}", f"{report.score.high:.0f}"
-    return f"compatible with {low} to {high}" if low != high else "the same at both ends of the intervals"
+    return f"could be {low} to {high}" if low != high else "the same at both ends of the intervals"
 
 
 def against_baseline(line: MetricLine) -> str:
@@ -151,7 +154,7 @@ def against_baseline(line: MetricLine) -> str:
     unit = unit_of(line.metric, line.acceptable)
     found = line.difference
     if found.estimate is None or found.p_value is None:
-        return "cannot be compared yet"
+        return "not compared yet"
     ends = between(found.low, found.high, unit)
     if worse_by_looks(line):
         return f"{change(line)}, worse by the looks ({ends} at any time)"
@@ -228,7 +231,7 @@ def evidence(line: MetricLine, report: Report) -> str:
             return users
         end = f"by day {end_of(report.plan)}"
         return f"{users}; a candidate {mde} within the bound would most likely pass {end}"
-    return f"{users}; a difference of {mde} is detectable"
+    return f"{users}; a difference of {mde} or more would show"
 
 
 Part = SegmentLine | CategoryLine

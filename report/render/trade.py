@@ -68,9 +68,9 @@ def money_facts(report: Report) -> list[tuple[str, str]]:
 def no_money(report: Report) -> str:
     """Why there are no monthly figures."""
     if (unknown := report.details.unknown_costs) is not None:
-        return f"Not told while the cost of {_of(unknown)} is unknown."
+        return f"Monthly figures need known costs, and the cost of {_of(unknown)} is unknown."
     if report.window.days < 1:
-        return "Not measurable in this window: monthly figures need a day of traffic."
+        return "Monthly figures need at least one day of traffic."
     return "No data: each arm needs 100 users with a known cost."
 
 
@@ -139,7 +139,7 @@ def _layer(
     kind: Literal["user_experience", "business"], name: str, lines: Sequence[MetricLine], report: Report
 ) -> Layer:
     if not lines:
-        says = "Not measured: the rubric has no such metric."
+        says = "Not measured: the rubric has no row on it."
         return Layer(kind=kind, name=name, says=says, tone="NODATA")
     found = [f"{prose.mark(line, report)[0]} {label(line.metric)}" for line in lines]
     states = {line.state for line in lines}
@@ -164,7 +164,7 @@ def changes(report: Report) -> list[str]:
 
 
 _BETTER, _WORSE, _ALIKE = "Better", "Worse", "No difference seen"
-_MISSED = "Beyond the bound, though not shown to differ from the current model"
+_MISSED = "Misses its bound, but is not shown to differ from the current model"
 
 
 def _side(line: MetricLine) -> str:

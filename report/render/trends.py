@@ -19,9 +19,8 @@ def family(family: Family) -> str:
     releases = "1 release" if len(family.releases) == 1 else f"{len(family.releases)} releases"
     if len(family.releases) < family.needed:
         names = ", ".join(family.releases)
-        return (
-            f"{family.vendor}: {releases} ({names}), {family.shipped} shipped; a mean change needs {_NEEDED}."
-        )
+        known = f"{family.vendor}: {releases} ({names}), {family.shipped} shipped"
+        return f"{known}; averages are shown from {_NEEDED} on."
     parts = [
         f"{name} {words}"
         for name, words in (
@@ -62,9 +61,9 @@ def _in_unit(unit: Unit) -> Callable[[Change | None], str]:
 def validity(validity: Validity) -> str:
     """The correlation of synthetic and real scores."""
     evaluations = "1 evaluation" if validity.pairs == 1 else f"{validity.pairs} evaluations"
-    start = f"Synthetic against real scores: {evaluations} with both"
+    start = f"Do synthetic tasks predict real ones? {evaluations} with scores of both"
     if validity.pairs < validity.needed:
-        return f"{start}; a correlation needs {validity.needed}."
+        return f"{start}; their correlation is shown from {validity.needed} on."
     if validity.pearson is None or validity.spearman is None:
         return f"{start}; one of the scores is constant, so there is no correlation."
     values = (

@@ -63,7 +63,7 @@ def test_changes_are_told_by_vendor_family() -> None:
     assert (family.evaluations, family.releases, family.shipped) == (1, ("gpt-4o-2024-11-20",), 1)
     assert (family.accuracy, family.cost, family.latency) == (None, None, None)
     assert words.family(family) == (
-        "openai: 1 release (gpt-4o-2024-11-20), 1 shipped; a mean change needs five."
+        "openai: 1 release (gpt-4o-2024-11-20), 1 shipped; averages are shown from five on."
     )
 
 

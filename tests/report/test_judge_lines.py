@@ -20,7 +20,7 @@ def test_the_preference_is_a_sentence_with_its_interval() -> None:
 @pytest.mark.parametrize(
     ("low", "high", "meaning"),
     [
-        (0.49, 0.59, "no preference can be told"),
+        (0.49, 0.59, "it is open whose answers the judge prefers"),
         (0.51, 0.59, "prefers the candidate’s answers"),
         (0.3, 0.49, "prefers the current model’s answers"),
     ],
@@ -66,7 +66,7 @@ def test_without_labels_it_says_where_to_label() -> None:
 @pytest.mark.parametrize("figures", [NONE, replace(NONE, pairs=2, no_mark=2), MARKS])
 def test_without_a_readable_pair_nobody_is_asked_to_label(figures: JudgeFigures) -> None:
     first = judge_lines.worth(figures, "support")[0]
-    assert "is not known" in first
+    assert "It is unknown whether" in first
     assert "label" not in first.replace("people label pairs of answers, not single ones", "")
 
 
@@ -143,13 +143,14 @@ def test_the_categories_with_the_most_pairs_come_first() -> None:
 
 def test_who_judged_with_which_words_at_what_cost() -> None:
     assert judge_lines.identity(FULL) == (
-        "Judge anthropic/claude-opus-5, words 9f2c41d0. Its calls about this run cost $3.12."
+        "The judge is anthropic/claude-opus-5, asked in the words with the hash 9f2c41d0. "
+        "Judging this run cost $3.12."
     )
 
 
 def test_a_small_cost_does_not_read_as_nothing() -> None:
     cost = judge_lines.identity(replace(FULL, cost_usd=0.004))
-    assert cost.endswith("Its calls about this run cost $0.00400.")
+    assert cost.endswith("Judging this run cost $0.00400.")
 
 
 def test_a_bar_stays_on_its_line_with_open_ends() -> None:

@@ -45,7 +45,7 @@ def _words(text: str) -> str:
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_says_the_preference_and_what_it_is_worth(form: Callable[[Report], str]) -> None:
     text = _words(form(_report(FULL, "error_rate")))
-    assert "Which answer is better" in text
+    assert "Whose answers a judge prefers" in text
     assert judge_lines.preference(FULL) in text
     for sentence in judge_lines.worth(FULL, "c1"):
         assert sentence in text
@@ -77,7 +77,7 @@ def test_every_form_says_what_is_left_out(form: Callable[[Report], str], pairs: 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_without_a_judge_there_is_no_section(form: Callable[[Report], str]) -> None:
-    assert "Which answer is better" not in form(_report(None, "task_completed"))
+    assert "Whose answers a judge prefers" not in form(_report(None, "task_completed"))
 
 
 def test_a_reason_breaks_out_of_nothing() -> None:

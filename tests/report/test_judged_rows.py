@@ -146,7 +146,7 @@ def test_too_few_pairs_are_no_data(planned: int) -> None:
     (row,) = report.metrics
     assert (report.verdict, row.state) == ("extend", "NODATA")
     assert report.reasons[:2] == (
-        "Preferred by the judge has too little data: 60 of 100 required users have a judged pair.",
+        "Preferred by the judge has too few users: 60 users have a judged pair, and 100 are required.",
         "Preferred by the judge waits for people: 40 of 50 labels of the judge's pairs. Label pairs on the "
         "page.",
     )
@@ -219,7 +219,7 @@ def test_of_a_row_on_marks_no_labels_and_no_users_are_asked_for(
         "Mark by the judge: use `mirror` and `judge: {pairs: …}`, with a row on judged_preference."
     )
     text = " ".join(form(report).split())
-    for untrue in ("Label ", "abels missing", "labels are missing", "labels that bear", "too little data"):
+    for untrue in ("Label ", "abels missing", "labels are missing", "labels that bear", "too few users"):
         assert untrue not in text
     assert "people label pairs of answers, not single ones" in text
 

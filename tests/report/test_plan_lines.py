@@ -248,7 +248,7 @@ def test_a_miss_that_shows_no_difference_is_told_as_a_miss() -> None:
     ):
         (found,) = trade.changes(replace(_report(missed, day=9), verdict="dont_ship"))
         assert found == (
-            "Beyond the bound, though not shown to differ from the current model: task completed."
+            "Misses its bound, but is not shown to differ from the current model: task completed."
         )
 
 

@@ -82,10 +82,10 @@ def test_the_line_names_a_lever_that_keeps_the_rubric() -> None:
     line = prospect_line(_prospect())
     assert line == (
         "support-nov: a candidate halfway between acceptable and ideal ships with a chance of 51 % in "
-        "14 days at a share of 5 %, with 20,000 users of 3 requests each. The weakest row is csat (52 %); "
-        "a share of 10 % instead of 5 %: 76 %."
+        "14 days at a share of 5 %, with 20,000 users who send 3 requests each. The row least "
+        "likely to pass is satisfaction (52 %). With a share of 10 % instead of 5 % the chance is 76 %."
     )
-    assert "weakest" not in prospect_line(_prospect(wanted=Wanted(users=2_000_000)))
+    assert "least likely" not in prospect_line(_prospect(wanted=Wanted(users=2_000_000)))
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_without_a_plan_the_sequence_is_told() -> None:
     prospect = _prospect(replace(README, planned_days=0, minimum_days=0))
     assert look_boundaries(prospect) == []
     assert prospect.power().ship < _prospect().power().ship
-    assert "the confidence sequence decides" in prospect_line(prospect)
+    assert "no `planned_days`, so any day may bring the verdict" in prospect_line(prospect)
     assert not any("extension" in lever.change for lever in levers(prospect, prospect.power()))
 
 

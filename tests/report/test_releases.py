@@ -167,7 +167,7 @@ def test_the_worst_of_the_layers_decides_and_the_disagreement_is_told(store: Sto
 def test_a_benchmark_alone_says_that_no_user_has_tried_the_model(store: Store) -> None:
     found = of_benchmark(_benchmark("ship"), now=START)
     assert found.verdict == "ship"
-    assert found.reasons == ("No user has tried it: only examples speak for it.",)
+    assert found.reasons == ("No user has tried it yet: the verdict rests on examples only.",)
     assert headline(found) == "Ship, by examples only: openai/new against openai/old"
     assert found.state == "benchmarked"
     stored = measured(WITH.control.reports, store, _benchmark("dont_ship"), now=START)

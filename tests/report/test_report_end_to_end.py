@@ -183,4 +183,4 @@ def test_a_run_that_may_be_short_says_so(
 ) -> None:
     report = _report(write_log(world()), replace(canary, minimum_days=0), now)
     assert report.verdict == "ship_now"
-    assert "minimum_days is 0" in report.reasons[-1]
+    assert "asks for 0 days of traffic (`minimum_days`)" in report.reasons[-1]
