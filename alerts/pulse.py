@@ -1,13 +1,14 @@
 """Live figures of a canary's two arms, for display only: no rule reads them."""
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from alerts.run_course import RunCourse, course_of
-from alerts.windows import SLICES, Window
+from alerts.run_course import DatedSlice, RunCourse, course_of
+from alerts.windows import SLICES, Slice, Window
 from records.alike import Alike
 from records.outcome import INVALID_OUTPUT, Fault, Feedback, Outcome
 from records.wilson import Z
@@ -125,24 +126,27 @@ class ArmPulse:
     per_token: Window = field(default_factory=_recent)
     ratings: dict[str, Sum] = field(default_factory=dict)
 
-    def add_times(self, measured: Alike) -> None:
-        """Add the times of outcomes that are alike and `measured`."""
+    def add_times(self, measured: Alike) -> dict[int, Slice]:
+        """Add the times of outcomes that are alike and `measured`. Returns the forgotten slices of
+        `latency`."""
         ended = [
             (each.mono + each.latency_s, each.latency_s, each)
             for each in measured
             if each.latency_s is not None
         ]
-        self.latency.add_all([(at, latency_s) for at, latency_s, _ in ended], over=measured[0].failed)
+        latencies = [(at, latency_s) for at, latency_s, _ in ended]
+        forgotten = self.latency.add_all(latencies, over=measured[0].failed)
         streams = [(at, each.ttft_s, each.per_token_s) for at, _, each in ended if each.ttft_s is not None]
         self.first_token.add_all([(at, ttft_s) for at, ttft_s, _ in streams if ttft_s is not None])
         self.per_token.add_all([(at, each_s) for at, _, each_s in streams if each_s is not None])
+        return forgotten
 
 
 @dataclass(slots=True)
 class Pulse:
-    """One canary in one run. `course` has both arms' times over the whole run. `mirrors_dropped` counts the
-    mirror copies that were not sent, `unassigned` the requests without a good arm from the flag system that
-    assigns the units, by reason."""
+    """One canary in one run. `course` has what the arms' latency windows have forgotten. `clock_s` is UTC less
+    CLOCK_MONOTONIC. `mirrors_dropped` counts the mirror copies that were not sent, `unassigned` the requests
+    without a good arm from the flag system that assigns the units, by reason."""
 
     run: int
     arms: dict[ArmName, ArmPulse] = field(
@@ -152,6 +156,7 @@ class Pulse:
     mirrors_dropped: int = 0
     unassigned: dict[str, int] = field(default_factory=dict)
     course: RunCourse = field(default_factory=RunCourse)
+    clock_s: float = 0.0
 
     def observe(self, *alike: Outcome) -> None:
         """Add outcomes of this canary that are alike (`records.alike`). Other runs and pinned requests do not
@@ -184,9 +189,10 @@ class Pulse:
             arm.answers.add(*alike)
         if one.measured:
             arm.counted += count
-            arm.add_times(alike)
-            if not one.mirror:
-                self.course.add(one.arm, _ends(alike), over=one.failed)
+            self.clock_s = one.at - one.mono
+            forgotten = arm.add_times(alike)
+            if forgotten and not one.mirror:
+                self.course.add(one.arm, self.dated(forgotten))
 
     def observe_feedback(self, feedback: Feedback) -> None:
         """Add one feedback value about an exchange in this run."""
@@ -213,9 +219,21 @@ class Pulse:
         slice_s = RECENT_S / SLICES
         arms = {name: course_of(arm.latency.course(now)) for name, arm in self.arms.items()}
         empty = {name for name, found in arms.items() if not any(found["requests"])}
-        silent = "candidate" in empty and (self.course.arms["candidate"] or "baseline" in empty)
-        whole = self.course.document() if silent else None
+        earlier = self.course.arms["candidate"] or self.arms["candidate"].latency.slices
+        silent = "candidate" in empty and (earlier or "baseline" in empty)
+        whole = self._whole().document() if silent else None
         return whole or {"slice_s": slice_s, "newest_s": now % slice_s, "start": None, "arms": arms}
+
+    def dated(self, slices: Mapping[int, Slice]) -> Iterator[DatedSlice]:
+        """These slices of a latency window, in UTC."""
+        width_s = RECENT_S / SLICES
+        return (((number + 0.5) * width_s + self.clock_s, part) for number, part in slices.items())
+
+    def _whole(self) -> RunCourse:
+        """The whole run up to now."""
+        return self.course.with_more(
+            {name: self.dated(arm.latency.slices) for name, arm in self.arms.items()}
+        )
 
     def mirror_document(self, now: float) -> dict[str, Any]:
         """The mirror copies in the same form, and how many were dropped."""
@@ -262,13 +280,11 @@ def _rate(per_token_s: float | None) -> float | None:
     return 1.0 / per_token_s if per_token_s is not None else None
 
 
-def _ends(measured: Alike) -> list[tuple[float, float]]:
-    """(UTC seconds at the end, latency in seconds) of each whose latency is known."""
-    return [(each.ended_at, each.latency_s) for each in measured if each.latency_s is not None]
-
-
 def elsewhere(pulse: Pulse) -> Pulse:
-    """A pulse from another boot or machine. Counts continue; windows, on another clock, are dropped."""
+    """A pulse from another boot or machine. Counts and course continue; windows, on another clock, are
+    dropped."""
+    for name, arm in pulse.arms.items():
+        pulse.course.add(name, pulse.dated(arm.latency.slices))
     for arm in (*pulse.arms.values(), pulse.mirror):
         arm.latency, arm.first_token, arm.per_token = _recent(), _recent(), _recent()
     return pulse

@@ -11,6 +11,10 @@ MOST = 30
 """The most slices from the first value to the last."""
 
 
+DatedSlice = tuple[float, Slice]
+"""(UTC seconds of its middle, slice)."""
+
+
 def _no_slices() -> dict[ArmName, dict[int, Slice]]:
     return {"baseline": {}, "candidate": {}}
 
@@ -23,17 +27,21 @@ class RunCourse:
     slice_s: float = 20.0
     arms: dict[ArmName, dict[int, Slice]] = field(default_factory=_no_slices)
 
-    def add(self, arm: ArmName, observed: Iterable[tuple[float, float]], *, over: bool) -> None:
-        """Add values in any order: (UTC seconds at the end, latency in seconds). `over` marks failures."""
-        by_slice: dict[int, list[float]] = {}
-        for at, latency_s in observed:
-            by_slice.setdefault(int(at / self.slice_s), []).append(latency_s)
+    def add(self, arm: ArmName, parts: Iterable[DatedSlice]) -> None:
+        """Add slices, each narrow beside `slice_s`, in any order."""
         slices = self.arms[arm]
-        known = len(slices)
-        for number, values in by_slice.items():
-            slices.setdefault(number, Slice()).add(values, over=over, binned=True)
-        if len(slices) > known:
-            self._widen()
+        for at, part in parts:
+            slices.setdefault(int(at / self.slice_s), Slice()).merge(part)
+        self._widen()
+
+    def with_more(self, more: Mapping[ArmName, Iterable[DatedSlice]]) -> "RunCourse":
+        """A copy with more slices."""
+        whole = RunCourse(slice_s=self.slice_s)
+        for arm, slices in self.arms.items():
+            whole.add(arm, (((number + 0.5) * self.slice_s, part) for number, part in slices.items()))
+        for arm, parts in more.items():
+            whole.add(arm, parts)
+        return whole
 
     def document(self) -> dict[str, Any] | None:
         """As `Pulse.recent`, from the slice of the first value, which begins at `start` (UTC seconds), to the

@@ -74,8 +74,9 @@ class Window:
         """Add a value observed at `at`, in any order. `over` marks it as over the caller's bound."""
         self.add_all([(at, value)], over=over)
 
-    def add_all(self, observed: Iterable[tuple[float, float]], *, over: bool = False) -> None:
-        """Add values that were observed, in any order: (at, value). `over` marks all of them."""
+    def add_all(self, observed: Iterable[tuple[float, float]], *, over: bool = False) -> dict[int, Slice]:
+        """Add values that were observed, in any order: (at, value). `over` marks all of them. Returns the
+        slices, by number, that are forgotten from now on."""
         span_s = self.span_s
         by_slice: dict[int, list[float]] = {}
         for at, value in observed:
@@ -84,19 +85,18 @@ class Window:
             if values is None:
                 values = by_slice[index] = []
             values.append(value)
+        forgotten: dict[int, Slice] = {}
         for index, values in by_slice.items():
-            self._slice(index).add(values, over=over, binned=self.binned)
+            part = self.slices.get(index)
+            if part is None:
+                part = self.slices[index] = Slice()
+                forgotten |= self._forget(index)
+            part.add(values, over=over, binned=self.binned)
+        return forgotten
 
-    def _slice(self, index: int) -> Slice:
-        part = self.slices.get(index)
-        if part is None:
-            part = self.slices[index] = Slice()
-            self._forget(index)
-        return part
-
-    def _forget(self, newest: int) -> None:
-        for index in [index for index in self.slices if index < newest - 2 * SLICES]:
-            del self.slices[index]
+    def _forget(self, newest: int) -> dict[int, Slice]:
+        old = [index for index in self.slices if index < newest - 2 * SLICES]
+        return {index: self.slices.pop(index) for index in old}
 
     def _live(self, now: float) -> Iterator[Slice]:
         if self.span_s is None:

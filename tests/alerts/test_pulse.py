@@ -166,6 +166,14 @@ def test_the_run_is_told_after_a_restart_and_on_another_machine_too() -> None:
     assert kept.recent(9000.0)["start"] == 100.0
 
 
+def test_what_the_windows_have_forgotten_is_in_the_run() -> None:
+    hours = [exchange(at=hour * 3600.0, mono=hour * 3600.0) for hour in range(5)]
+    told = pulse_of(*hours).recent(9 * 3600.0)
+    assert sum(told["arms"]["candidate"]["requests"]) == 5
+    assert told["arms"]["candidate"]["requests"][0] == 1
+    assert told["start"] + told["slice_s"] * len(told["arms"]["candidate"]["requests"]) > 4 * 3600.0
+
+
 def test_what_was_answered_in_the_last_ten_minutes_is_counted() -> None:
     failed = exchange(outcome="fallback", error_type="provider_5xx")
     told = pulse_of(exchange(), failed)

@@ -4,16 +4,24 @@ from itertools import pairwise
 
 import pytest
 
-from alerts.run_course import MOST, RunCourse
+from alerts.run_course import MOST, DatedSlice, RunCourse
+from alerts.windows import Slice
 
 BEGUN = 1_790_000_000.0
+
+
+def part(at: float, latency_s: float = 1.0, *, failed: bool = False) -> DatedSlice:
+    """A slice of one value."""
+    found = Slice()
+    found.add([latency_s], over=failed, binned=True)
+    return at, found
 
 
 @pytest.mark.parametrize("lasts_s", [5.0, 600.0, 86_400.0, 90 * 86_400.0])
 def test_a_run_of_any_length_is_told_in_few_slices_that_hold_every_value(lasts_s: float) -> None:
     course = RunCourse()
     for number in range(200):
-        course.add("baseline", [(BEGUN + lasts_s * number / 199, 1.0)], over=number % 4 == 0)
+        course.add("baseline", [part(BEGUN + lasts_s * number / 199, failed=number % 4 == 0)])
     told = course.document()
     assert told is not None
     slices = told["arms"]["baseline"]
@@ -26,7 +34,7 @@ def test_a_run_of_any_length_is_told_in_few_slices_that_hold_every_value(lasts_s
 def test_slices_widen_by_doubling_and_keep_their_quantiles() -> None:
     course, widths = RunCourse(), [20.0]
     for at in range(0, 100_000, 10):
-        course.add("candidate", [(float(at), 2.0)], over=False)
+        course.add("candidate", [part(float(at), 2.0)])
         widths.append(course.slice_s)
     assert {after / before for before, after in pairwise(widths)} == {1.0, 2.0}
     told = course.document()
@@ -38,8 +46,8 @@ def test_slices_widen_by_doubling_and_keep_their_quantiles() -> None:
 
 def test_both_arms_have_the_same_slices_and_an_empty_one_has_no_latency() -> None:
     course = RunCourse()
-    course.add("baseline", [(40.0, 1.0)], over=False)
-    course.add("candidate", [(0.0, 1.0), (80.0, 3.0)], over=True)
+    course.add("baseline", [part(40.0)])
+    course.add("candidate", [part(0.0, failed=True), part(80.0, 3.0, failed=True)])
     told = course.document()
     assert told is not None
     assert told["arms"]["baseline"]["requests"] == [0, 0, 1, 0, 0]
