@@ -1,10 +1,12 @@
 """The report on the page of one canary: what the plan's looks leave possible, and how far the plan is."""
 
+import re
+from dataclasses import replace
 from typing import Any
 
 from console.rendering import Templates
 from console.session import Person
-from report.document import Report, to_json
+from report.document import CategoryLine, Difference, Report, SegmentLine, to_json
 from report.render import plan_lines, prose
 from report.render.answers import known_of_answers
 from report.wording import bound_words, title
@@ -35,6 +37,26 @@ def test_the_report_s_page_says_the_plan_and_what_each_row_may_be() -> None:
     assert "at most 5 would ship on it" in page
     assert "82.0 % – 89.0 %" in page
     assert "Chance to pass by day 14: 40 %" in page
+
+
+def test_where_the_head_of_the_table_is_hidden_each_figure_of_a_part_has_its_name() -> None:
+    (metric,) = {line.metric for line in PLANNED.metrics}
+    given: dict[str, Any] = {
+        "metric": metric,
+        "difference": Difference(),
+        "state": "TOO_FEW",
+        "blocks": False,
+    }
+    segment, category = (
+        SegmentLine(by="plan", value="pro", **given),
+        CategoryLine(value="billing", **given),
+    )
+    page = _page("verdict.html", replace(PLANNED, segments=(segment,), categories=(category,)))
+    named = re.findall(r'<span class="only-narrow soft">([^<]*) </span>', page)
+    for tag in ("Segment", "Category"):
+        at = named.index(tag)
+        assert named[at : at + 4] == [tag, "Metric", "Candidate", "Candidate minus baseline"]
+    assert named[:4] == ["Result", "Candidate", "Baseline", "Acceptable"]
 
 
 def test_the_verdict_so_far_is_as_of_its_look() -> None:

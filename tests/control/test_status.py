@@ -82,6 +82,13 @@ def test_the_status_names_the_segment_and_the_provider_s_words(desk: tuple[Monit
     }  # fmt: skip
 
 
+def test_the_status_names_both_models(desk: tuple[Monitor, Rollouts]) -> None:
+    assert status(*desk)["models"] == {
+        "baseline": {"provider": "openai", "model": "a"},
+        "candidate": {"provider": "openai", "model": "b"},
+    }
+
+
 def test_a_healthy_canary_names_nothing(desk: tuple[Monitor, Rollouts]) -> None:
     desk[0].take(WorkerEvents(records=[outcome(number) for number in range(90)], heard=90))
     shown = status(*desk)

@@ -37,6 +37,17 @@ def test_a_credential_that_workers_lack_is_told_once() -> None:
     assert workers.troubles(2.5) == []
 
 
+def test_the_workers_whose_breaker_is_open_are_counted_while_they_live() -> None:
+    workers = WorkerRegistry()
+    for worker in range(2):
+        (key, of), *_ = beat(worker, 1.0).beats
+        workers.take(WorkerEvents(beats=[(key, structs.replace(of, breakers_open=("trial",)))]))
+    assert (workers.breakers_open("trial", 1.5), workers.breakers_open("other", 1.5)) == (2, 0)
+    workers.take(beat(0, 2.0))
+    assert workers.breakers_open("trial", 2.5) == 1
+    assert workers.breakers_open("trial", 9.0) == 0
+
+
 def test_workers_that_all_drain_are_not_missed() -> None:
     workers = WorkerRegistry()
     for worker in range(2):

@@ -219,7 +219,7 @@ def test_of_a_row_on_marks_no_labels_and_no_users_are_asked_for(
         "Mark by the judge: use `mirror` and `judge: {pairs: …}`, with a row on judged_preference."
     )
     text = " ".join(form(report).split())
-    for untrue in ("Label ", "abels missing", "labels are missing", "labels that bear", "too few users"):
+    for untrue in ("Label ", "abels missing", "labels are missing", "labels that bear", "has too few users"):
         assert untrue not in text
     assert "people label pairs of answers, not single ones" in text
 

@@ -11,6 +11,7 @@ import pytest
 
 from records.metric import BUILT_IN
 from report import render
+from report.arm_models import ArmModel, ArmModels
 from report.details import Details, Range, UnknownCosts
 from report.document import Report, from_json, to_json
 from report.judged_canary import JudgedCanary
@@ -85,6 +86,36 @@ def test_a_difference_in_cost_that_may_be_none_is_said_to_be_so(cheaper: Report)
         "No difference in cost seen at equal quality: −$200 to +$400 a month at full rollout"
     )
     assert "20 % of requests have no known price" in said
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_names_both_models_and_their_entries_where_these_differ(
+    cheaper: Report, form: Callable[[Report], str]
+) -> None:
+    old, new = ArmModel(provider="openai", model="gpt-4o"), ArmModel(provider="openai", model="gpt-5")
+    alike = replace(cheaper, models=ArmModels(baseline=old, candidate=new))
+    assert "gpt-4o → gpt-5" in _plain(form(alike))
+    elsewhere = replace(alike, models=ArmModels(baseline=old, candidate=replace(new, provider="azure")))
+    assert "openai/gpt-4o → azure/gpt-5" in _plain(form(elsewhere))
+    assert "→ gpt" not in _plain(form(replace(cheaper, models=None)))
+    assert from_json(to_json(elsewhere)).models == elsewhere.models
+    assert "models" not in to_json(replace(cheaper, models=None))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_value_of_too_few_users_is_called_that(cheaper: Report, form: Callable[[Report], str]) -> None:
+    first, *others = cheaper.metrics
+
+    def of(candidate: float | None) -> Report:
+        line = replace(first, state="NODATA", candidate=candidate)
+        return replace(cheaper, metrics=(line, *others))
+
+    few, none = of(0.9), of(None)
+    assert prose.mark(few.metrics[0], few) == ("–", "Too few users")
+    assert "Too few users" in _plain(form(few))
+    assert prose.mark(none.metrics[0], none) == ("–", "No data")
+    assert "Too few users" not in _plain(form(none))
+    assert to_json(few)["metrics"][0]["state"] == "NODATA"
 
 
 def test_layers_that_were_not_run_or_not_asked_say_so(cheaper: Report) -> None:
