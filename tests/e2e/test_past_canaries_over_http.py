@@ -87,7 +87,7 @@ def row(page: str, name: str) -> str:
 def test_the_overview_lists_past_canaries_with_how_they_ended(stage: Stage) -> None:
     page = get(stage, "/").text
     assert [part in row(page, "bad") for part in ("rolled back", "anna", "it was not")] == [True] * 3
-    assert "openai/new instead of openai/old" in row(page, "bad")
+    assert "old → new" in row(page, "bad")
     assert [part in row(page, "good") for part in ("promoted", "anna", "it won")] == [True] * 3
     assert [part in row(page, "short") for part in ("ended", "config")] == [True] * 2
     assert "rolled back" not in row(page, "good") + row(page, "short")
