@@ -144,7 +144,7 @@ class ArmPulse:
 
 @dataclass(slots=True)
 class Pulse:
-    """One canary in one run. `course` has what the arms' latency windows have forgotten. `clock_s` is UTC less
+    """One canary in one run. `course` has what the latency windows have forgotten, `clock_s` is UTC less
     CLOCK_MONOTONIC. `mirrors_dropped` counts the mirror copies that were not sent, `unassigned` the requests
     without a good arm from the flag system that assigns the units, by reason."""
 
