@@ -21,6 +21,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.rule import Rule
+from sqlalchemy import func, select
 
 from canary.commands.client import AdminClient
 from canary.commands.shell import without_log_lines
@@ -32,12 +33,15 @@ from demo.bad_candidate import BREAKING_TOOLS, FAILING, BadCandidate
 from demo.history import add_to, made_up
 from demo.past_releases import PROVIDER, RELEASES, behaviours
 from demo.traffic import Users
+from records.store import Store
+from records.tables import feedback, unit_days
 from report.reports import rendered, report_from_store
 
 FOLDER = Path("canary-demo")
 SEED_REQUESTS = 300
 ROLLBACK_WITHIN_S = 30.0
 PAGE_WITHIN_S = 5.0
+STORED_WITHIN_S = 60.0
 PASSING_USERS = 2400
 
 CONFIG = """\
@@ -195,10 +199,10 @@ class _Story:
             self._say(f"{users.answered} requests from {PASSING_USERS} users")
             count = await users.give_feedback()
             self._say(f"{count} feedback values sent (task_completed, csat)")
-        if not await self._until(backdrop.all_stored, 10.0):
-            raise _Failed("records are still waiting in the spool")
         read, data = load(config, {}), backdrop.data
         with closing(open_store(read, data)) as store:
+            if not await self._until(lambda: _has_arrived(store, users.answered, count), STORED_WITHIN_S):
+                raise _Failed("some answers or feedback values are not stored yet")
             report = await asyncio.to_thread(
                 report_from_store, read.control.reports, "passes", store, now=time.time()
             )
@@ -245,6 +249,14 @@ class _Story:
 def _rolled_back(client: AdminClient, name: str) -> Any:
     canaries = client.get("/api/status")["canaries"]
     return next((each for each in canaries if each["name"] == name and each["state"] == "rolled_back"), None)
+
+
+def _has_arrived(store: Store, answers: int, values: int) -> bool:
+    """True once the store has all that the users of the good candidate left."""
+    exchanges = select(func.sum(unit_days.c.exchanges)).where(unit_days.c.canary == "passes")
+    told = select(func.count()).where(feedback.c.canary == "passes")
+    with store.reading() as connection:
+        return (connection.scalar(exchanges) or 0) >= answers and connection.scalar(told) == values
 
 
 def has_screen() -> bool:
