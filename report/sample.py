@@ -322,7 +322,8 @@ def units_in_both_arms(sample: Sample) -> Ints:
         return sample.unit
     phases = int(sample.phase.max()) + 1
     place = sample.unit * phases + sample.phase
-    return np.unique(np.intersect1d(place[sample.candidate], place[~sample.candidate]) // phases)
+    both = np.intersect1d(place[sample.candidate], place[~sample.candidate])
+    return np.unique(both // phases).astype(np.int64)
 
 
 def refuse_units_in_both_arms(sample: Sample) -> None:

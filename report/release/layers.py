@@ -78,7 +78,7 @@ def _rows(lines: Sequence[MetricLine]) -> LayerStanding:
     if not lines:
         return _NOTHING
     states = {line.state for line in lines}
-    worst = next(state for state in _WORST_FIRST if state in states)
+    worst: State = next(state for state in _WORST_FIRST if state in states)
     known = all(line.candidate is not None for line in lines if line.state == "NODATA")
     return LayerStanding(
         state=worst,
