@@ -160,7 +160,8 @@ def test_the_command_line_the_page_and_the_report_show_copies_apart(stage: Stage
     shown = " ".join(stage.canary("status").stdout.split())
     assert f"mirror 100.00 % {REQUESTS} copies, 0 errors, 0 aborted, p50" in shown
     page = " ".join(stage.api("GET", "/").text.split())
-    assert f"<dt>Mirror</dt><dd>100 %: {REQUESTS} copies, 0 failed" in page
+    copied = "100 % of the baseline's requests, copied to the candidate"
+    assert f"<dt>Mirror</dt><dd>{copied}: {REQUESTS} so far, 0 failed" in page
 
     def reported() -> dict[str, Any] | None:
         found: dict[str, Any] = stage.api("GET", "/api/canaries/calm/report?form=json").json()
