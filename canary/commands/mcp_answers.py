@@ -1,15 +1,20 @@
 """What the MCP server passes on of the admin API's documents. Pure.
 
-A provider may quote a request in the message of an error, and a judge quotes the texts that it compared, so
-neither is passed on, whoever's token it is: an assistant sends what it reads to its own provider.
+A provider may quote a request in the message of an error, and a judge quotes the texts that it compared.
+Neither is passed on, with a viewer's token or the admin's: an assistant sends what it reads to its own
+provider.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+_SERVER = ("workers", "degraded")
+_JUDGE = ("provider", "model", "state", "reason", "until", "spent_usd", "daily_budget_usd")
+
 _STATUS = (
-    "name", "state", "share", "actual_share", "run", "lane", "hard", "refused", "started_at", "promote_asked",
-    "arms", "unpriced", "mirror", "ramp", "guardrails", "where_sentence",
+    "name", "models", "state", "share", "actual_share", "assignment", "run", "lane", "hard", "refused",
+    "started_at", "promote_asked", "arms", "breakers_open", "unpriced", "mirror", "ramp", "guardrails",
+    "where_sentence",
 )  # fmt: skip
 _BRIEF = ("rule", "who", "sentence", "at", "share_before", "where_sentence", "arms", "stored")
 _WHY = (
@@ -21,24 +26,30 @@ _FAILURE = ("exchange_id", "at", "error_type", "status")
 _INCIDENT = ("state", "opened_at", "rules", "done")
 _ERROR = ("at", "status", "error_type", "code", "type", "param")
 _PREFLIGHT = ("asked", "taken", "refused")
+_JUDGE_QUOTE = "; the first time: "
+"""Follows, in a benchmark's sentence, the number of pairs without a mark."""
 
 
 def brief_status(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The status document without providers' words."""
-    return {**document, "canaries": [_canary(each) for each in document["canaries"]]}
+    """The status document without the words of providers and callers."""
+    judge = document["judge"]
+    return _members(document, _SERVER) | {
+        "judge": judge and _members(judge, _JUDGE),
+        "canaries": [_canary(each) for each in document["canaries"]],
+    }
 
 
 def _canary(document: Mapping[str, Any]) -> dict[str, Any]:
     preflight, rollback = document["preflight"], document["rollback"]
-    return _of(document, _STATUS) | {
+    return _members(document, _STATUS) | {
         # The reason of a canary that waits is its preflight's, in the provider's words.
         "reason": None if document["state"] == "waiting" else document["reason"],
         "preflight": preflight
-        and {"state": preflight["state"], **_of(preflight["result"] or {}, _PREFLIGHT)},
-        "open_incident": document["open_incident"] and _of(document["open_incident"], _INCIDENT),
+        and {"state": preflight["state"], **_members(preflight["result"] or {}, _PREFLIGHT)},
+        "open_incident": document["open_incident"] and _members(document["open_incident"], _INCIDENT),
         "provider_error": _error(document["provider_error"]),
         "rollback": rollback
-        and _of(rollback, _BRIEF) | {"provider_error": _error(rollback["provider_error"])},
+        and _members(rollback, _BRIEF) | {"provider_error": _error(rollback["provider_error"])},
     }
 
 
@@ -50,31 +61,50 @@ def explained(canary: str, state: str, rollbacks: Sequence[Mapping[str, Any]]) -
 
 def explained_rollback(document: Mapping[str, Any]) -> dict[str, Any]:
     """One rollback without the course of its evidence and without providers' words."""
-    return _of(document, _WHY) | {
+    return _members(document, _WHY) | {
         "provider_error": _error(document["provider_error"]),
-        "failures": [_of(each, _FAILURE) for each in document["failures"]],
-        "rules": [_of(each, _RULE) for each in document["rules"]],
+        "failures": [_members(each, _FAILURE) for each in document["failures"]],
+        "rules": [_members(each, _RULE) for each in document["rules"]],
     }
 
 
-def without_reasons(document: Any) -> Any:
-    """A report or a release without a judge's reasons and without what providers said to a benchmark."""
+def without_quotes(document: Any) -> Any:
+    """A report or a release without a judge's words and without those of the benchmark's providers."""
+    return _without(document, frozenset(_provider_words(document)))
+
+
+def _provider_words(document: Any) -> Iterator[str]:
+    """What providers answered to a benchmark's failed questions, which its findings repeat."""
     match document:
         case dict():
-            left = {name: value for name, value in document.items() if name != "said"}
-            if "exchange_id" in left:
-                left.pop("reason", None)
-            return {name: without_reasons(value) for name, value in left.items()}
+            if isinstance(words := document.get("said"), str) and words:
+                yield words
+            for each in document.values():
+                yield from _provider_words(each)
         case list():
-            return [without_reasons(each) for each in document]
+            for each in document:
+                yield from _provider_words(each)
+
+
+def _without(document: Any, quotes: Collection[str]) -> Any:
+    match document:
+        case dict():
+            hidden = ("said", "reason") if "exchange_id" in document else ("said",)
+            return {name: _without(each, quotes) for name, each in document.items() if name not in hidden}
+        case list():
+            return [_without(each, quotes) for each in document]
+        case str():
+            for quote in quotes:
+                document = document.replace(f": {quote}", "")
+            return document.partition(_JUDGE_QUOTE)[0]
         case _:
             return document
 
 
 def _error(document: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """The newest error of a provider without its message."""
-    return None if document is None else _of(document, _ERROR)
+    return None if document is None else _members(document, _ERROR)
 
 
-def _of(document: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+def _members(document: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return {name: document[name] for name in names if name in document}

@@ -18,10 +18,13 @@ from urllib.parse import quote
 import msgspec
 
 from canary.commands.client import AdminClient, NotReached
-from canary.commands.mcp_answers import brief_status, explained, explained_rollback, without_reasons
+from canary.commands.mcp_answers import brief_status, explained, explained_rollback, without_quotes
 from canary.config.names import CANARY_NAME
 
 _MOST_ROLLBACKS = "5"
+
+_PATH = r"^(?!([\s\S]*/)?\.{0,2}(/|$))"
+"""No segment is empty, `.` or `..`: those would lead to other documents of the server."""
 
 _Canary = Annotated[str, msgspec.Meta(pattern=f"^{CANARY_NAME.pattern}$", description="A canary's name.")]
 _Release = Annotated[
@@ -29,6 +32,7 @@ _Release = Annotated[
     msgspec.Meta(
         min_length=1,
         max_length=400,
+        pattern=_PATH,
         description="A release's id, or its candidate as MODEL or PROVIDER/MODEL.",
     ),
 ]
@@ -93,17 +97,17 @@ class McpTool:
     def _takes(self) -> str:
         schema = self.input_schema
         needed = schema.get("required", [])
-        said = [
+        described = [
             f"{name} ({each['description'].rstrip('.')}{'' if name in needed else '; optional'})"
             for name, each in schema["properties"].items()
         ]
-        return ", ".join(said) or "no arguments"
+        return ", ".join(described) or "no arguments"
 
 
 def _releases(client: AdminClient, arguments: ReleaseArguments) -> Mapping[str, Any]:
     if arguments.release is msgspec.UNSET:
         return dict(client.get("/api/releases"))
-    return dict(without_reasons(client.get(f"/api/releases/{quote(str(arguments.release))}")))
+    return dict(without_quotes(client.get(f"/api/releases/{quote(str(arguments.release))}")))
 
 
 def _status(client: AdminClient, arguments: NoArguments) -> Mapping[str, Any]:
@@ -111,7 +115,7 @@ def _status(client: AdminClient, arguments: NoArguments) -> Mapping[str, Any]:
 
 
 def _report(client: AdminClient, arguments: CanaryArguments) -> Mapping[str, Any]:
-    return dict(without_reasons(client.get(f"/api/canaries/{_path(arguments.canary)}/report")))
+    return dict(without_quotes(client.get(f"/api/canaries/{_path(arguments.canary)}/report")))
 
 
 def _why(client: AdminClient, arguments: WhyArguments) -> Mapping[str, Any]:

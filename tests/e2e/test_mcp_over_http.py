@@ -175,6 +175,12 @@ WRONG: Mapping[str, tuple[Asked, str]] = {
         "the config has no canary 'sales'; it has: ",
     ),
     "a path for a name": (("report", {"canary": "../status"}), "report: Expected `str` matching regex"),
+    "a path to another document": (
+        ("releases", {"release": "../status"}),
+        "releases: Expected `str` matching regex",
+    ),
+    "a path within a release": (("releases", {"release": "openai/../../../metrics"}), "matching regex"),
+    "a path without names": (("releases", {"release": "openai//new"}), "It takes release (A release's id"),
     "an unknown release": (("releases", {"release": "gpt-9"}), "there are: "),
     "an unknown tool": (("promote", {"canary": "support"}), "there are: releases, status, report, why"),
 }
