@@ -71,8 +71,8 @@ def _accepted(place: SourcePlace, sample: dict[str, Any]) -> list[str]:
     given = ideal if isinstance(ideal, list) else [ideal]
     accepted = [each for each in given if isinstance(each, str) and each.strip()]
     if not accepted or len(accepted) < len(given):
-        said = "is missing" if "ideal" not in sample else f"is {json.dumps(ideal)[:60]}"
-        raise place.at(".ideal").problem(f"{said}; it must be a text, or a list of accepted texts")
+        fault = "is missing" if "ideal" not in sample else f"is {json.dumps(ideal)[:60]}"
+        raise place.at(".ideal").problem(f"{fault}; it must be a text, or a list of accepted texts")
     return accepted
 
 

@@ -4,25 +4,26 @@ Nothing is run: a prompt, a test or an assertion that needs code or a model is l
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
-
 from bench.imported import BadImport, ImportedExamples, SourcePlace
-from bench.promptfoo_asserts import Assertion, expectations, left_out
-from bench.promptfoo_files import LinedMapping, beside, load, text_of
+from bench.promptfoo_asserts import SCORED, Assertion, LeftOut, expectations, left_out
+from bench.promptfoo_files import TOO_DEEP, LinedMapping, beside, load, text_of, yaml_of
 from bench.promptfoo_prompts import (
     PATH,
     TEXT_FILES,
+    BadTemplate,
     Prompt,
     filled,
     is_program,
     messages_of,
     prompt_of,
     rendered,
+    texts_in,
 )
 
 _PASSED_ON = "{{prompt}}"
@@ -41,6 +42,7 @@ class _PromptfooTest:
     metadata: Mapping[str, Any]
     options: Mapping[str, Any]
     partial: bool
+    limited: bool
 
 
 def promptfoo(file: Path) -> ImportedExamples:
@@ -67,26 +69,40 @@ class _Reader:
         """All examples, or BadImport."""
         if self.config.get("scenarios"):
             self.found.left_out["scenarios", "write them as tests"] += 1
-        prompts = list(self._prompts())
+        prompts = self._prompts()
         for number, (place, test) in enumerate(self._tests(), start=1):
-            try:
+            with self._listing(place):
                 self._add(self._test(place, test), prompts, f"{Path(self.place.file).stem}-{number}")
-            except BadImport as problem:
-                self.problems += problem.problems
         if self.problems:
-            raise BadImport(self.problems)
+            raise BadImport(list(dict.fromkeys(self.problems)))
         return self.found
 
-    def _prompts(self) -> Iterator[tuple[SourcePlace, Prompt]]:
-        given = self.config.get("prompts", _PASSED_ON)
-        place, usable = self.place.at("prompts"), 0
-        for number, each in enumerate(given if isinstance(given, list) else [given]):
-            at = place.at(f"[{number}]") if isinstance(given, list) else place
-            for prompt in self._of_prompt(at, each):
-                usable += 1
-                yield at, prompt
-        if not usable:
-            raise place.problem("has no prompt that can be imported; write its text into the config")
+    @contextmanager
+    def _listing(self, place: SourcePlace) -> Iterator[None]:
+        """Lists a problem with what is read at this place, so that the rest is read as well."""
+        try:
+            yield
+        except BadImport as problem:
+            self.problems += problem.problems
+        except RecursionError:
+            self.problems += place.problem(TOO_DEEP).problems
+
+    def _prompts(self) -> list[tuple[SourcePlace, Prompt]]:
+        found: list[tuple[SourcePlace, Prompt]] = []
+        for at, each in self._listed("prompts", _PASSED_ON):
+            with self._listing(at):
+                found += [(at, prompt) for prompt in self._of_prompt(at, each)]
+        if not found and not self.problems:
+            problem = "has no prompt that can be imported; write its text into the config"
+            self.problems += self.place.at("prompts").problem(problem).problems
+        return found
+
+    def _listed(self, key: str, default: Any) -> Iterator[tuple[SourcePlace, Any]]:
+        """The elements of a member of the config; one that is no list is its only element."""
+        given, place = self.config.get(key, default), self.place.at(key)
+        if not isinstance(given, list):
+            return iter([(place, given)])
+        return ((place.at(f"[{number}]"), each) for number, each in enumerate(given))
 
     def _of_prompt(self, place: SourcePlace, given: Any) -> list[Prompt]:
         text = given.get("raw", given.get("id")) if isinstance(given, dict) else given
@@ -106,24 +122,22 @@ class _Reader:
         return [prompt_of(place, part.strip()) for part in parts if part.strip()]
 
     def _tests(self) -> Iterator[tuple[SourcePlace, Any]]:
-        given, place = self.config.get("tests", []), self.place.at("tests")
-        for number, each in enumerate(given if isinstance(given, list) else [given]):
-            at = place.at(f"[{number}]") if isinstance(given, list) else place
+        for at, each in self._listed("tests", []):
             reference = each.get("path") if isinstance(each, dict) and "path" in each else each
             if not isinstance(reference, str):
                 yield at, each
             elif is_program(reference):
                 self.found.left_out["tests", _RUNS] += 1
             else:
-                yield from self._of_file(at, reference)
+                with self._listing(at):
+                    yield from self._of_file(at, reference)
 
-    def _of_file(self, place: SourcePlace, reference: str) -> Iterator[tuple[SourcePlace, Any]]:
+    def _of_file(self, place: SourcePlace, reference: str) -> list[tuple[SourcePlace, Any]]:
         file = beside(place, self.folder, reference)
-        content = load(file)
+        content, at = load(file), SourcePlace(file=str(file), line=None)
         if not isinstance(content, list):
-            raise SourcePlace(file=str(file), line=None).problem("must be a list of tests")
-        for number, each in enumerate(content):
-            yield SourcePlace(file=str(file), line=None, key=f"[{number}]"), each
+            raise at.problem("must be a list of tests")
+        return [(at.at(f"[{number}]"), each) for number, each in enumerate(content)]
 
     def _test(self, place: SourcePlace, given: Any) -> _PromptfooTest:
         default = self.config.get("defaultTest") or {}
@@ -140,6 +154,7 @@ class _Reader:
             metadata=_merged(both, "metadata"),
             options=_merged(both, "options"),
             partial="threshold" in test or "threshold" in default,
+            limited=any(each.get(name) for each in (default, test) for name in ("prompts", "providers")),
         )
 
     def _add(self, test: _PromptfooTest, prompts: Sequence[tuple[SourcePlace, Prompt]], id_: str) -> None:
@@ -147,9 +162,9 @@ class _Reader:
         if why is not None:
             self.found.left_out["test", why] += 1
             return
-        scored = 0
-        for variables in _expanded(test.variables):
-            pairs = list(expectations(self._scorable(test, variables, count=not scored)))
+        scored, out = 0, set[tuple[SourcePlace, LeftOut]]()
+        for variables in _expanded(test):
+            pairs = list(expectations(_scorable(test, variables, out)))
             scored += len(pairs)
             for (at, prompt), (task, expected) in product(prompts, pairs):
                 asked = _asked(at, test, prompt, variables)
@@ -163,23 +178,36 @@ class _Reader:
                     category=category,
                     tags=tags,
                 )
+        self.found.left_out.update((each.what, each.why) for _, each in out)
         if not scored:
             self.found.left_out["test", "none of its assertions can be imported"] += 1
 
-    def _scorable(
-        self, test: _PromptfooTest, variables: Mapping[str, Any], *, count: bool
-    ) -> list[Assertion]:
-        usable = []
-        for place, given in test.assertions:
-            assertion = Assertion(
-                place, given["type"], filled(place.at(".value"), given.get("value"), variables)
-            )
-            out = left_out(assertion, transformed=bool(given.get("transform")))
-            if out is None:
-                usable.append(assertion)
-            elif count:
-                self.found.left_out[out.what, out.why] += 1
-        return usable
+
+def _scorable(
+    test: _PromptfooTest, variables: Mapping[str, Any], out: set[tuple[SourcePlace, LeftOut]]
+) -> list[Assertion]:
+    """The assertions that a task can score; the others are added to `out`."""
+    usable = []
+    for place, given in test.assertions:
+        assertion = _assertion(place, given, variables)
+        why = left_out(assertion, transformed=bool(given.get("transform")))
+        if why is None:
+            usable.append(assertion)
+        else:
+            out.add((place, why))
+    return usable
+
+
+def _assertion(place: SourcePlace, given: Mapping[str, Any], variables: Mapping[str, Any]) -> Assertion:
+    """The assertion with the test's variables; a schema that is a text is YAML, as in promptfoo."""
+    at, kind = place.at(".value"), given["type"]
+    value = given.get("value")
+    if kind.removeprefix("not-") not in SCORED:
+        return Assertion(place, kind, value)
+    value = filled(at, value, variables)
+    if kind == "is-json" and isinstance(value, str) and not value.startswith("file://"):
+        value = yaml_of(value, at)
+    return Assertion(place, kind, value)
 
 
 def _mapping(place: SourcePlace, given: Any) -> Mapping[str, Any]:
@@ -223,16 +251,22 @@ def _unusable(test: _PromptfooTest) -> str | None:
         return "it transforms the answer first"
     if test.partial:
         return "it passes from a threshold over several assertions on"
-    if any(isinstance(value, str) and value.startswith("file://") for value in test.variables.values()):
+    if test.limited:
+        return "it is for some of the prompts or providers only"
+    texts = list(texts_in(test.variables))
+    if any(each.startswith("file://") for each in texts):
         return "a variable is the content of a file"
+    if any("{{" in each or "{%" in each for each in texts):
+        return "a variable is a template itself"
     return None
 
 
-def _expanded(variables: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _expanded(test: _PromptfooTest) -> Iterator[dict[str, Any]]:
     """One set of variables for each combination of those that are lists."""
-    lists = [value if isinstance(value, list) else [value] for value in variables.values()]
+    whole = test.options.get("disableVarExpansion")
+    lists = [value if isinstance(value, list) and not whole else [value] for value in test.variables.values()]
     for values in product(*lists):
-        yield dict(zip(variables, values, strict=True))
+        yield dict(zip(test.variables, values, strict=True))
 
 
 def _asked(at: SourcePlace, test: _PromptfooTest, prompt: Prompt, variables: Mapping[str, Any]) -> Prompt:
@@ -243,7 +277,7 @@ def _asked(at: SourcePlace, test: _PromptfooTest, prompt: Prompt, variables: Map
         if isinstance(prompt, list):
             return [{**each, "content": rendered(each["content"], variables)} for each in prompt]
         return rendered(f"{prefix}{prompt}{suffix}", variables)
-    except TemplateError as problem:
+    except BadTemplate as problem:
         raise test.place.at(".vars").problem(
             f"do not fill {at.key} ({problem}); every {{{{name}}}} of a prompt is a variable of each test. "
             "Without `prompts` the prompt is {{prompt}}"

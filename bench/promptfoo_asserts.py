@@ -3,7 +3,8 @@
 equals a text                          exact (which ignores case, spacing, punctuation at the ends)
 equals an object                       extract
 contains, icontains, -any, -all,       regex; those of one test together, each of which must hold,
-starts-with, regex, and not-… of them  as promptfoo has them: case counts but in icontains
+starts-with, regex, and not-… of them  as promptfoo has them: case counts but in icontains. A `regex`
+                                       with groups or flags is an example of its own
 is-json, with or without a schema      json
 """
 
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.imported import SourcePlace
+from bench.promptfoo_prompts import texts_in
 
 _CODE = "it runs code, which an import never does"
 _MODEL = "a model judges it: write an example of the task `judge`, with what a good answer says"
@@ -40,8 +42,22 @@ _WITHOUT_SCORER = (
     *("is-valid-function-call", "is-valid-openai-function-call", "is-valid-openai-tools-call"),
     *("tool-call-f1", "classifier", "word-count", "finish-reason", "is-refusal"),
 )
-TYPES = frozenset(("equals", "is-json", *_PATTERNS, *_WHY, *_WITHOUT_SCORER))
+SCORED = frozenset(("equals", "is-json", *_PATTERNS))
+TYPES = SCORED | {*_WHY, *_WITHOUT_SCORER}
 """The types that a cell of a CSV file may begin with. Any other text is what the answer equals."""
+
+
+_FLAGS = re.compile(r"\(\?([aiLmsux]+)\)")
+
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    """A pattern for `re`. One that is `alone` would mean something else within another: it has groups with
+    numbers and perhaps names, or flags for the whole of it."""
+
+    text: str
+    negated: bool
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +83,12 @@ def left_out(assertion: Assertion, *, transformed: bool) -> LeftOut | None:
     what = f"assertion `{assertion.type}`"
     if transformed:
         return LeftOut(what, "it transforms the answer first")
-    if isinstance(assertion.value, str) and assertion.value.startswith("file://"):
+    if any(each.startswith("file://") for each in texts_in(assertion.value)):
         return LeftOut(what, "its value is in another file")
-    if kind in _PATTERNS or (assertion.type == "is-json" and _is_schema(assertion.value)):
+    if kind in _PATTERNS:
         return None
+    if assertion.type == "is-json":
+        return None if _is_schema(assertion.value) else LeftOut(what, "its schema is not a mapping")
     if assertion.type == "equals":
         return LeftOut(what, "its value is a list") if isinstance(assertion.value, list) else None
     return LeftOut(what, _WHY.get(kind, _NO_SCORER))
@@ -81,10 +99,13 @@ def _is_schema(value: Any) -> bool:
 
 
 def expectations(assertions: Sequence[Assertion]) -> Iterator[tuple[str, Any]]:
-    """Each task with what it expects: one for all patterns together. Raises BadImport."""
-    patterns = [each for each in assertions if each.type.removeprefix("not-") in _PATTERNS]
-    if patterns:
-        yield "regex", _together(patterns)
+    """Each task with what it expects: one for all patterns that can be joined. Raises BadImport."""
+    patterns = [pattern for each in assertions for pattern in _patterns_of(each)]
+    alone = [each for each in patterns if each.alone]
+    for one in alone:
+        yield "regex", _together([one])
+    if together := [each for each in patterns if not each.alone]:
+        yield "regex", _together(together)
     for each in assertions:
         if each.type == "equals":
             yield _equal(each)
@@ -99,19 +120,24 @@ def _equal(assertion: Assertion) -> tuple[str, Any]:
     return "exact", _text(assertion.place, value)
 
 
-def _together(assertions: Sequence[Assertion]) -> str:
-    """One pattern that matches where every assertion holds."""
-    parts = [(each.type.startswith("not-"), pattern) for each in assertions for pattern in _patterns_of(each)]
-    if len(parts) == 1 and not parts[0][0]:
-        return parts[0][1]
-    looks = (f"(?{'!' if negated else '='}(?s:.*?)(?:{pattern}))" for negated, pattern in parts)
+def _together(patterns: Sequence[_Pattern]) -> str:
+    """One pattern that matches where each of these does, or does not if it is negated."""
+    if len(patterns) == 1 and not patterns[0].negated:
+        return patterns[0].text
+    looks = (f"(?{'!' if each.negated else '='}(?s:.*?)(?:{each.text}))" for each in patterns)
     return rf"\A{''.join(looks)}"
 
 
-def _patterns_of(assertion: Assertion) -> list[str]:
-    kind = assertion.type.removeprefix("not-")
+def _patterns_of(assertion: Assertion) -> list[_Pattern]:
+    negated, kind = assertion.type.startswith("not-"), assertion.type.removeprefix("not-")
+    if kind not in _PATTERNS:
+        return []
     if kind == "regex":
-        return [_regex(assertion)]
+        return [_regex(assertion, negated=negated)]
+    return [_Pattern(text, negated) for text in _pattern_texts(assertion, kind, negated=negated)]
+
+
+def _pattern_texts(assertion: Assertion, kind: str, *, negated: bool) -> list[str]:
     texts = [
         _cased(kind, re.escape(each)) for each in _texts(assertion, several=kind.endswith(("-any", "-all")))
     ]
@@ -119,7 +145,7 @@ def _patterns_of(assertion: Assertion) -> list[str]:
         return [rf"\A{texts[0]}"]
     if not kind.endswith("-all"):
         return [texts[0] if len(texts) == 1 else f"(?:{'|'.join(texts)})"]
-    if assertion.type.startswith("not-"):  # not all of them
+    if negated:  # not all of them
         return [rf"\A{''.join(f'(?=(?s:.*?){each})' for each in texts)}"]
     return texts
 
@@ -128,15 +154,18 @@ def _cased(kind: str, pattern: str) -> str:
     return f"(?i:{pattern})" if kind.startswith("icontains") else pattern
 
 
-def _regex(assertion: Assertion) -> str:
-    pattern = _text(assertion.place, assertion.value)
+def _regex(assertion: Assertion, *, negated: bool) -> _Pattern:
+    text, at = _text(assertion.place, assertion.value), assertion.place.at(".value")
     try:
-        re.compile(pattern)
-    except re.error as problem:
-        raise assertion.place.at(".value").problem(
+        groups = re.compile(text).groups
+    except (re.error, RecursionError, OverflowError) as problem:
+        raise at.problem(
             f"is not a regular expression that Python can read ({problem}); write it as Python's `re` does"
         ) from problem
-    return pattern
+    flags = _FLAGS.match(text)
+    if flags and negated:
+        raise at.problem(f"begins with {flags[0]}; write (?{flags[1]}:…) around what follows it")
+    return _Pattern(text, negated, alone=bool(groups or flags))
 
 
 def _texts(assertion: Assertion, *, several: bool) -> list[str]:

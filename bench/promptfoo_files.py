@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from bench.imported import SourcePlace
 from bench.promptfoo_asserts import TYPES
 
 ENDINGS = (".yaml", ".yml", ".json", ".jsonl", ".csv")
+TOO_DEEP = "is nested too deeply; write it with fewer levels"
 _TYPED = re.compile(r"([a-z0-9-]+)(?:\(([\d.]+)\))?(?::(.*))?", re.DOTALL)
 _SHORT = {"fn": "javascript", "eval": "javascript", "grade": "llm-rubric"}
 _COLUMN = re.compile(r"__expected\d*")
@@ -26,7 +28,7 @@ class LinedMapping(dict[str, Any]):
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which gives each mapping its line."""
+    """PyYAML's safe loader with each mapping's line. `yes`, `on`, `12:30` and dates are texts, as in YAML 1.2."""
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> LinedMapping:
@@ -35,7 +37,25 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> LinedMapping:
     return _lined(found, node.start_mark.line + 1)
 
 
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+def _not_in_json(loader: _Loader, node: yaml.Node) -> Any:
+    raise yaml.constructor.ConstructorError(
+        None, None, f"{node.tag} is not of JSON; write a text, a number, a list or a mapping", node.start_mark
+    )
+
+
+_TAG = "tag:yaml.org,2002:"
+_OF_1_1 = {f"{_TAG}{name}" for name in ("bool", "int", "timestamp")}
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _OF_1_1]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(f"{_TAG}bool", re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z"), [*"tTfF"])
+_Loader.add_implicit_resolver(
+    f"{_TAG}int", re.compile(r"[-+]?(?:0|[1-9][0-9_]*|0x[0-9a-fA-F]+)\Z"), [*"-+0123456789"]
+)
+_Loader.add_constructor(f"{_TAG}map", _mapping)
+for _not_json in ("binary", "set", "timestamp"):
+    _Loader.add_constructor(f"{_TAG}{_not_json}", _not_in_json)
 
 
 def load(file: Path) -> Any:
@@ -53,7 +73,7 @@ def load(file: Path) -> Any:
         case ".csv":
             return list(_csv(text, str(file)))
         case _:
-            return _yaml(text, str(file))
+            return yaml_of(text, SourcePlace(file=str(file), line=None))
 
 
 def text_of(file: Path) -> str:
@@ -89,17 +109,19 @@ def _json_lines(text: str, name: str) -> Iterator[Any]:
             yield _lined(found, number) if isinstance(found, dict) else found
 
 
-def _yaml(text: str, name: str) -> Any:
+def yaml_of(text: str, place: SourcePlace) -> Any:
+    """A text's content in JSON types; a date is the text that stands there. Raises BadImport."""
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506  # a safe loader
     except yaml.MarkedYAMLError as problem:
-        line = None if problem.problem_mark is None else problem.problem_mark.line + 1
+        mark = problem.problem_mark
+        at = place if mark is None or place.key else replace(place, line=mark.line + 1)
         why = ", ".join(part for part in (problem.context, problem.problem) if part)
-        raise SourcePlace(file=name, line=line).problem(
-            f"is not YAML: {why}; quote a text with ? or :"
-        ) from problem
-    except yaml.YAMLError as problem:
-        raise SourcePlace(file=name, line=None).problem(f"is not YAML: {problem}") from problem
+        raise at.problem(f"is not YAML: {why}; quote a text with ? or :") from problem
+    except (yaml.YAMLError, ValueError) as problem:
+        raise place.problem(f"is not YAML: {problem}") from problem
+    except RecursionError as problem:
+        raise place.problem(TOO_DEEP) from problem
 
 
 def _csv(text: str, name: str) -> Iterator[LinedMapping]:

@@ -2,10 +2,10 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jinja2 import TemplateError, Undefined
+from jinja2 import Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from bench.imported import SourcePlace
@@ -28,12 +28,34 @@ class _MissingVariable(Undefined):
         self._fail_with_undefined_error()
 
 
-_TEMPLATES = ImmutableSandboxedEnvironment(undefined=_MissingVariable, keep_trailing_newline=True)
+def _as_promptfoo(value: Any) -> Any:
+    """A value's text in a template: nothing for null, else JSON of all but texts."""
+    match value:
+        case None:
+            return ""
+        case bool() | dict() | list():
+            return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        case float() if value.is_integer():
+            return int(value)
+        case _:
+            return value
+
+
+_TEMPLATES = ImmutableSandboxedEnvironment(
+    undefined=_MissingVariable, keep_trailing_newline=True, finalize=_as_promptfoo
+)
+
+
+class BadTemplate(Exception):
+    """A template that cannot be filled with its variables. The message says why."""
 
 
 def rendered(template: str, variables: Mapping[str, Any]) -> str:
-    """The template with these variables. Raises TemplateError."""
-    return _TEMPLATES.from_string(template).render(variables)
+    """The template with these variables. Raises BadTemplate."""
+    try:
+        return _TEMPLATES.from_string(template).render(variables)
+    except Exception as problem:  # an expression in a template can raise any
+        raise BadTemplate(str(problem) or type(problem).__name__) from problem
 
 
 def filled(place: SourcePlace, value: Any, variables: Mapping[str, Any]) -> Any:
@@ -42,12 +64,26 @@ def filled(place: SourcePlace, value: Any, variables: Mapping[str, Any]) -> Any:
         case str():
             try:
                 return rendered(value, variables) if "{{" in value else value
-            except TemplateError as problem:
-                raise place.problem(f"cannot be filled: {problem}") from problem
+            except BadTemplate as problem:
+                raise place.problem(
+                    f"cannot be filled ({problem}); use variables of the test, such as {{{{name}}}}"
+                ) from problem
         case list():
-            return [filled(place, each, variables) for each in value]
+            return [filled(place.at(f"[{number}]"), each, variables) for number, each in enumerate(value)]
+        case dict():
+            return {name: filled(place.at(f".{name}"), each, variables) for name, each in value.items()}
         case _:
             return value
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """Every text in a value of lists and mappings."""
+    match value:
+        case str():
+            yield value
+        case list() | dict():
+            for each in value.values() if isinstance(value, dict) else value:
+                yield from texts_in(each)
 
 
 def prompt_of(place: SourcePlace, text: str) -> Prompt:

@@ -2,7 +2,6 @@
 
 import json
 import re
-from typing import Any
 
 from bench.example import Example
 
@@ -16,8 +15,8 @@ def fitting_json(example: Example, answer: str) -> float:
     """1 if the whole answer is JSON that fits the expected JSON Schema, else 0. Nothing is fetched for it."""
     import jsonschema_rs
 
+    schema = jsonschema_rs.validator_for(example.expected, offline=True)
     try:
-        said: Any = json.loads(answer)
-    except (ValueError, RecursionError):
+        return float(schema.is_valid(json.loads(answer)))
+    except (ValueError, RecursionError):  # no JSON, or with half of a surrogate pair
         return 0.0
-    return float(jsonschema_rs.validator_for(example.expected, offline=True).is_valid(said))

@@ -253,6 +253,7 @@ def test_a_pattern_is_searched_in_the_answer_as_it_is(pattern: str, answer: str,
         ('{"total": "3"}', 0),
         ("{}", 0),
         ("```json\n{}\n```", 0),
+        (r'{"total": 3, "\ud800": 1}', 0),
         ("three", 0),
     ],
 )
