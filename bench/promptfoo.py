@@ -26,7 +26,7 @@ from bench.promptfoo_prompts import (
     texts_in,
 )
 
-_PASSED_ON = "{{prompt}}"
+_DEFAULT_PROMPT = "{{prompt}}"
 """What promptfoo asks where no prompt is given."""
 
 _RUNS = "its text comes from a program or another service; write it into the config"
@@ -89,7 +89,7 @@ class _Reader:
 
     def _prompts(self) -> list[tuple[SourcePlace, Prompt]]:
         found: list[tuple[SourcePlace, Prompt]] = []
-        for at, each in self._listed("prompts", _PASSED_ON):
+        for at, each in self._listed("prompts", _DEFAULT_PROMPT):
             with self._listing(at):
                 found += [(at, prompt) for prompt in self._of_prompt(at, each)]
         if not found and not self.problems:
@@ -162,7 +162,7 @@ class _Reader:
         if why is not None:
             self.found.left_out["test", why] += 1
             return
-        scored, out = 0, set[tuple[SourcePlace, LeftOut]]()
+        scored, out = 0, dict[SourcePlace, LeftOut]()
         for variables in _expanded(test):
             pairs = list(expectations(_scorable(test, variables, out)))
             scored += len(pairs)
@@ -178,13 +178,13 @@ class _Reader:
                     category=category,
                     tags=tags,
                 )
-        self.found.left_out.update((each.what, each.why) for _, each in out)
+        self.found.left_out.update((each.what, each.why) for each in out.values())
         if not scored:
             self.found.left_out["test", "none of its assertions can be imported"] += 1
 
 
 def _scorable(
-    test: _PromptfooTest, variables: Mapping[str, Any], out: set[tuple[SourcePlace, LeftOut]]
+    test: _PromptfooTest, variables: Mapping[str, Any], out: dict[SourcePlace, LeftOut]
 ) -> list[Assertion]:
     """The assertions that a task can score; the others are added to `out`."""
     usable = []
@@ -194,7 +194,7 @@ def _scorable(
         if why is None:
             usable.append(assertion)
         else:
-            out.add((place, why))
+            out[place] = why
     return usable
 
 

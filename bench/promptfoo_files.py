@@ -28,7 +28,7 @@ class LinedMapping(dict[str, Any]):
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with each mapping's line. `yes`, `on`, `12:30` and dates are texts, as in YAML 1.2."""
+    """PyYAML's safe loader, with each mapping's line. As in YAML 1.2, `yes`, `12:30` and dates are texts."""
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> LinedMapping:
