@@ -144,8 +144,8 @@ class ArmPulse:
 
 @dataclass(slots=True)
 class Pulse:
-    """One canary in one run. `course` has what the latency windows have forgotten, `clock_s` is UTC less
-    CLOCK_MONOTONIC. `mirrors_dropped` counts the mirror copies that were not sent, `unassigned` the requests
+    """One canary in one run. `course` has what the latency windows have forgotten. `clock_s` is UTC less
+    CLOCK_MONOTONIC, None until an outcome tells it. `mirrors_dropped` counts the mirror copies that were not sent, `unassigned` the requests
     without a good arm from the flag system that assigns the units, by reason."""
 
     run: int
@@ -156,7 +156,7 @@ class Pulse:
     mirrors_dropped: int = 0
     unassigned: dict[str, int] = field(default_factory=dict)
     course: RunCourse = field(default_factory=RunCourse)
-    clock_s: float = 0.0
+    clock_s: float | None = None
 
     def observe(self, *alike: Outcome) -> None:
         """Add outcomes of this canary that are alike (`records.alike`). Other runs and pinned requests do not
@@ -225,9 +225,11 @@ class Pulse:
         return whole or {"slice_s": slice_s, "newest_s": now % slice_s, "start": None, "arms": arms}
 
     def dated(self, slices: Mapping[int, Slice]) -> Iterator[DatedSlice]:
-        """These slices of a latency window, in UTC."""
-        width_s = RECENT_S / SLICES
-        return (((number + 0.5) * width_s + self.clock_s, part) for number, part in slices.items())
+        """These slices of a latency window, in UTC; none while the clock is not known."""
+        width_s, clock_s = RECENT_S / SLICES, self.clock_s
+        if clock_s is None:
+            return iter(())
+        return (((number + 0.5) * width_s + clock_s, part) for number, part in slices.items())
 
     def _whole(self) -> RunCourse:
         """The whole run up to now."""

@@ -24,14 +24,7 @@ from report.places import Places
 from report.prior import PriorTraffic, began, read_before
 from report.recent import Recent
 from report.run_window import RunWindow
-from report.sample import (
-    ArmTotal,
-    MeasureTotals,
-    Sample,
-    TextColumn,
-    refuse_units_in_both_arms,
-    units_in_both_arms,
-)
+from report.sample import ArmTotal, MeasureTotals, Sample, TextColumn, in_one_arm
 from report.statistics.types import Floats
 from routing.canary import Match
 
@@ -93,11 +86,7 @@ def from_store(
         before=_before(connection, scope, cells, prior, metrics),
         judged=judged,
     )
-    if assigned_outside:
-        both = units_in_both_arms(sample)
-        return sample.without(both) if len(both) else sample
-    refuse_units_in_both_arms(sample)
-    return sample
+    return in_one_arm(sample, assigned_outside=assigned_outside)
 
 
 def _before(

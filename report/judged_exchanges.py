@@ -1,6 +1,6 @@
 """What a judge said of a run's answers, with what people say of the same pairs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from records.judgements import JudgedExchange, Kind
@@ -20,6 +20,15 @@ class Judging:
         return Judging(
             exchanges=tuple(each for each in self.exchanges if each.asked_at < moment),
             labels=tuple(each for each in self.labels if each.at < moment),
+        )
+
+    def without(self, units: Iterable[str]) -> "Judging":
+        """What was said of answers to other units than these, and what people said of those."""
+        out = frozenset(units)
+        exchanges = tuple(each for each in self.exchanges if each.unit not in out)
+        kept = {each.exchange_id for each in exchanges}
+        return Judging(
+            exchanges=exchanges, labels=tuple(each for each in self.labels if each.exchange_id in kept)
         )
 
     def of(self, kind: Kind) -> list[JudgedExchange]:

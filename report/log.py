@@ -15,7 +15,7 @@ from records.metric import BUILT_IN, LARGEST, Metric
 from records.outcome import UNREACHED, ErrorType, Fault, Finish, OutputCheck, blames_arm
 from report.exchanges import AnswerTable, ExchangeTable
 from report.log_failures import LogLines, recent_of
-from report.sample import BadSample, Ratings, Sample, TextColumn, refuse_units_in_both_arms
+from report.sample import BadSample, Ratings, Sample, TextColumn, in_one_arm
 from report.statistics.types import Bools, Floats
 
 Name = TypeVar("Name", bound=str)
@@ -39,14 +39,21 @@ _FINISHES: dict[str, str] = {name: name for name in get_args(Finish)}
 _CHECKS: dict[str, str] = {name: name for name in get_args(OutputCheck) if name}
 
 
-def from_csv(path: Path, metrics: Mapping[str, Metric] = BUILT_IN, *, now: float = math.inf) -> Sample:
+def from_csv(
+    path: Path,
+    metrics: Mapping[str, Metric] = BUILT_IN,
+    *,
+    now: float = math.inf,
+    assigned_outside: bool = False,
+) -> Sample:
     """Read a log with one exchange per line and a header of `COLUMNS`. An empty cell is a missing value.
 
     `at` is RFC 3339 or UTC seconds, at most a day after `now`, UTC seconds. `arm` is baseline or candidate.
     `error_type` is one of the documented types, empty for a good exchange; a time of 0 beside one is missing.
     `finish`, `faults` and `output_check` are as in an export; without the first two nothing is known of
     answers. `phase` counts changes of the share. `pre_NAME` is the unit's value of a metric before the
-    canary, the mean of its cells. `metrics` bound the values of `metric_*` cells. Raises BadSample, OSError.
+    canary, the mean of its cells. `metrics` bound the values of `metric_*` cells. `assigned_outside` is as in
+    `in_one_arm`. Raises BadSample, OSError.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -58,7 +65,8 @@ def from_csv(path: Path, metrics: Mapping[str, Metric] = BUILT_IN, *, now: float
         raise BadSample(f"{path.name} is not a CSV file in UTF-8: {exc}") from exc
     if not any(body):
         raise BadSample(f"{path.name} holds no exchange: there is no line below the header")
-    return _build(_Table(path.name, header, body), metrics, now)
+    sample = _build(_Table(path.name, header, body), metrics, now)
+    return in_one_arm(sample, assigned_outside=assigned_outside)
 
 
 def _check_header(file: str, header: Sequence[str]) -> None:
@@ -177,9 +185,7 @@ def _build(table: _Table, metrics: Mapping[str, Metric], now: float) -> Sample:
     log = LogLines(
         lines=np.array(table.lines)[order].tolist(), errors=[errors[row] for row in order.tolist()]
     )
-    sample = replace(exchanges, recent=recent_of(log, exchanges, metrics)).sample()
-    refuse_units_in_both_arms(sample)
-    return sample
+    return replace(exchanges, recent=recent_of(log, exchanges, metrics)).sample()
 
 
 def _required(table: _Table, column: str, parse: Callable[[str], float], right: str) -> Floats:

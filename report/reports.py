@@ -138,6 +138,7 @@ def take_looks(settings: ReportSettings, name: str, store: Store, *, now: float)
             metrics=[row.metric for row in judged.criteria],
             cuts=cuts(judged, kept, now=until),
             judged=said,
+            assigned_outside=judged.assigned_outside,
         )
     course = PlanCourse(sample=sample, canary=judged, plan=judged.plan, kept=kept, now=until)
     taken = [look for row in judged.criteria for look in course.looks(row)]
@@ -158,7 +159,7 @@ def report_from_csv(
     judged = settings.canaries.get(name or _only(settings))
     if judged is None:
         raise _unknown(settings.canaries, name)
-    sample = from_csv(path, settings.metrics, now=now)
+    sample = from_csv(path, settings.metrics, now=now, assigned_outside=judged.assigned_outside)
     judged = judged if retro is None else _under(judged, retro, settings)
     if judged.plan is None:
         return build(sample, judged, now=now)

@@ -260,7 +260,7 @@ class Sample:
         rows = np.flatnonzero(~np.isin(self.unit, units))
         return replace(
             self._part(rows, np.inf),
-            judged=self.judged,
+            judged=self.judged.without(self.units[unit] for unit in units.tolist()),
             recent=self.recent,
             possible=self.possible,
             unreached=self.unreached,
@@ -293,19 +293,26 @@ class Sample:
         )
 
     @property
+    def _had_candidate(self) -> int:
+        """The number of units that had the candidate, those that are left out among them."""
+        return len(np.unique(self.unit[self.candidate])) + self.flipped
+
+    @property
     def too_many_flipped(self) -> bool:
-        """True when more than 1 % of all units were given both arms."""
-        return self.flipped > MOST_FLIPPED * (len(self.units) + self.flipped)
+        """True when more than 1 % of the units that had the candidate were given both arms.
+
+        Of all units, a small share would hide that users are taken away from a bad candidate.
+        """
+        return self.flipped > MOST_FLIPPED * self._had_candidate
 
     @property
     def flips(self) -> str | None:
         """The units that were given both arms, in a sentence; None without one."""
         if not self.flipped:
             return None
-        whole = len(self.units) + self.flipped
         return (
-            f"The flag system gave {self.flipped:,} of {whole:,} users both arms while the share stayed the "
-            "same: they are in no figure."
+            f"The flag system gave both arms to {self.flipped:,} of {self._had_candidate:,} users who had "
+            "the candidate, while the share stayed the same: they are in no criterion."
         )
 
     def exposed_at(self) -> Floats:
@@ -326,12 +333,18 @@ def units_in_both_arms(sample: Sample) -> Ints:
     return np.unique(both // phases).astype(np.int64)
 
 
-def refuse_units_in_both_arms(sample: Sample) -> None:
-    """Raise BadSample for a unit in both arms within one phase, which a hash cannot do."""
+def in_one_arm(sample: Sample, *, assigned_outside: bool) -> Sample:
+    """The sample of units that were in one arm within every phase.
+
+    A flag system (`assigned_outside`) can give a unit both: it is left out. A hash cannot: BadSample.
+    """
     both = units_in_both_arms(sample)
-    if len(both):
-        unit = sample.units[int(both[0])]
-        raise BadSample(
-            f"unit {unit!r} is in both arms ({len(both)} such units): a unit must stay in its arm; "
-            "if the share was changed meanwhile, add a `phase` column that counts the changes from 0"
-        )
+    if not len(both):
+        return sample
+    if assigned_outside:
+        return sample.without(both)
+    unit = sample.units[int(both[0])]
+    raise BadSample(
+        f"unit {unit!r} is in both arms ({len(both)} such units): a unit must stay in its arm; "
+        "if the share was changed meanwhile, add a `phase` column that counts the changes from 0"
+    )
