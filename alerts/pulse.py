@@ -191,8 +191,15 @@ class Pulse:
             arm.counted += count
             self.clock_s = one.at - one.mono
             forgotten = arm.add_times(alike)
-            if forgotten and not one.mirror:
-                self.course.add(one.arm, self.dated(forgotten))
+            if not one.mirror:
+                self._extend(alike, forgotten)
+
+    def _extend(self, measured: Alike, forgotten: Mapping[int, Slice]) -> None:
+        """Take the run's course on to these outcomes, and to what the window has forgotten."""
+        ends = [each.at + (each.latency_s or 0.0) for each in measured]
+        self.course.reach(min(ends), max(ends))
+        if forgotten:
+            self.course.add(measured[0].arm, self.dated(forgotten))
 
     def observe_feedback(self, feedback: Feedback) -> None:
         """Add one feedback value about an exchange in this run."""
@@ -213,7 +220,7 @@ class Pulse:
         """The last ten minutes in slices of `slice_s`, oldest first (`course_of`). The newest slice is
         `newest_s` old. `start` is None.
 
-        The whole run instead, from `start` (UTC seconds) to its last answer, if the candidate answered
+        The whole run instead (`RunCourse.document`), in slices from `start` (UTC seconds) on, if the candidate answered
         earlier in the run and not in these minutes, or if neither arm did.
         """
         slice_s = RECENT_S / SLICES

@@ -22,10 +22,18 @@ def _no_slices() -> dict[ArmName, dict[int, Slice]]:
 @dataclass(slots=True)
 class RunCourse:
     """Both arms' answers and errors by the time at which they ended. Slice n begins n × `slice_s` seconds
-    after the epoch, UTC, so values from before a restart or from another machine fit in."""
+    after the epoch, UTC, so values from before a restart or from another machine fit in. `first_at` and
+    `last_at` are the times of the first and the last value, UTC seconds, None while unknown."""
 
     slice_s: float = 20.0
     arms: dict[ArmName, dict[int, Slice]] = field(default_factory=_no_slices)
+    first_at: float | None = None
+    last_at: float | None = None
+
+    def reach(self, first_at: float, last_at: float) -> None:
+        """Note the times of a first and a last value, UTC seconds."""
+        self.first_at = first_at if self.first_at is None else min(self.first_at, first_at)
+        self.last_at = last_at if self.last_at is None else max(self.last_at, last_at)
 
     def add(self, arm: ArmName, parts: Iterable[DatedSlice]) -> None:
         """Add slices, each narrow beside `slice_s`, in any order."""
@@ -36,7 +44,7 @@ class RunCourse:
 
     def with_more(self, more: Mapping[ArmName, Iterable[DatedSlice]]) -> "RunCourse":
         """A copy with more slices."""
-        whole = RunCourse(slice_s=self.slice_s)
+        whole = RunCourse(slice_s=self.slice_s, first_at=self.first_at, last_at=self.last_at)
         for arm, slices in self.arms.items():
             whole.add(arm, (((number + 0.5) * self.slice_s, part) for number, part in slices.items()))
         for arm, parts in more.items():
@@ -45,15 +53,18 @@ class RunCourse:
 
     def document(self) -> dict[str, Any] | None:
         """As `Pulse.recent`, from the slice of the first value, which begins at `start` (UTC seconds), to the
-        slice of the last value; None without values."""
+        slice of the last value; None without values. `first_at` and `last_at` lie in these two slices."""
         ends = self._ends()
         if ends is None:
             return None
+        start, last = ends[0] * self.slice_s, ends[1] * self.slice_s
         numbers = range(ends[0], ends[1] + 1)
         return {
             "slice_s": self.slice_s,
             "newest_s": self.slice_s,
-            "start": ends[0] * self.slice_s,
+            "start": start,
+            "first_at": _within(self.first_at, start, start + self.slice_s) or start,
+            "last_at": _within(self.last_at, last, last + self.slice_s) or last + self.slice_s,
             "arms": {
                 name: course_of([slices.get(number, Slice()) for number in numbers])
                 for name, slices in self.arms.items()
@@ -69,6 +80,11 @@ class RunCourse:
         while (ends := self._ends()) is not None and ends[1] - ends[0] >= MOST:
             self.slice_s *= 2
             self.arms = {name: _in_pairs(slices) for name, slices in self.arms.items()}
+
+
+def _within(at: float | None, begin: float, end: float) -> float | None:
+    """The time if it lies in the slice. Those of a run that began before they were noted may not."""
+    return at if at is not None and begin <= at <= end else None
 
 
 def _in_pairs(slices: Mapping[int, Slice]) -> dict[int, Slice]:

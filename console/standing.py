@@ -182,7 +182,7 @@ def _errors(canary: Mapping[str, Any]) -> str:
         return "The candidate has not answered any request yet."
     against = f", the baseline {words.percent(baseline)}" if baseline is not None else ""
     silent = arms["candidate"]["last_ten_minutes"]["counted"] == 0
-    lately = " No request reached it in the last ten minutes." if silent else ""
+    lately = " It answered no request in the last ten minutes." if silent else ""
     return f"The candidate failed {words.percent(candidate)} of its requests{against}.{lately}"
 
 

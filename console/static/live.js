@@ -23,10 +23,18 @@
 
   const clock = (seconds, days) => new Date(seconds * 1000).toISOString().slice(...(days ? [0, 10] : [11, 16]));
 
-  function spanOf({ start, slice_s, arms }) {
+  function spanOf({ start, slice_s, first_at, last_at }) {
     if (start === null) return { start: -10, end: 0, whole: false };
-    const end = start + slice_s * arms.baseline.requests.length;
-    return { start, end, whole: true, days: end - start > 2 * 86400 };
+    const begin = Math.min(first_at, last_at - slice_s);
+    return { start: begin, end: last_at, whole: true, days: last_at - begin > 2 * 86400 };
+  }
+
+  // When each slice begins and ends, in seconds. The newest one has not ended; a run begins and ends within one.
+  function edges({ start, slice_s, newest_s, first_at, last_at, arms }) {
+    const slices = arms.baseline.requests, newest = slices.length - 1;
+    return slices.map((_, i) => start === null
+      ? [(i - newest) * slice_s - newest_s, i < newest ? (i + 1 - newest) * slice_s - newest_s : 0]
+      : [Math.max(first_at, start + i * slice_s), Math.min(last_at, start + (i + 1) * slice_s)]);
   }
 
   function label(at) {
@@ -46,7 +54,7 @@
     const note = document.getElementById("span"), text = (at) => `${clock(at, true)} ${clock(at)}`;
     note.hidden = !span.whole;
     note.textContent = span.whole
-      ? `The candidate had no request in the last ten minutes. The charts show this run instead, from ${text(span.start)} to ${text(span.end)} UTC.` : "";
+      ? `The candidate answered no request in the last ten minutes. The charts show this run instead, from ${text(span.start)} to ${text(span.end)} UTC.` : "";
   }
 
   function chart(place, size) {
@@ -65,11 +73,10 @@
     }, [[], [], []], place);
   }
 
-  // The newest slice is incomplete: scale by its elapsed time, once that is a few seconds.
-  function values(kind, arm, { slice_s, newest_s }) {
+  // Requests per minute of the time that a slice covers, once that is a few seconds.
+  function values(kind, arm, ends) {
     if (kind === "requests") {
-      const newest = arm.requests.length - 1;
-      return arm.requests.map((count, i) => i < newest ? count * 60 / slice_s : newest_s < 5 ? null : count * 60 / newest_s);
+      return arm.requests.map((count, i) => ends[i][1] - ends[i][0] < 5 ? null : count * 60 / (ends[i][1] - ends[i][0]));
     }
     if (kind === "errors") return arm.requests.map((count, i) => count ? 100 * arm.errors[i] / count : null);
     return arm[kind];
@@ -77,17 +84,16 @@
 
   function draw(recent) {
     if (!recent) return;
-    const { arms, slice_s } = recent, slices = arms.baseline.requests.length;
+    const { arms, slice_s } = recent, ends = edges(recent), slices = ends.length;
     span = spanOf(recent);
     tell();
-    const times = arms.baseline.requests.map((_, i) =>
-      span.whole ? span.start + (i + 0.5) * slice_s : (i + 1 - slices) * slice_s / 60);
+    const times = ends.map(([begin, end], i) => span.whole ? (begin + end) / 2 : (i + 1 - slices) * slice_s / 60);
     for (const place of document.querySelectorAll("[data-chart]")) {
       const kind = place.dataset.chart, size = { width: place.clientWidth, height: place.clientHeight };
       if (!charts.has(kind)) charts.set(kind, chart(place, size));
       const drawn = charts.get(kind);
       if (drawn.width !== size.width) drawn.setSize(size);
-      drawn.setData([times, values(kind, arms.baseline, recent), values(kind, arms.candidate, recent)]);
+      drawn.setData([times, values(kind, arms.baseline, ends), values(kind, arms.candidate, ends)]);
     }
   }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.forEach((each) => each.redraw()));

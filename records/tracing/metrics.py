@@ -1,6 +1,7 @@
 """OpenTelemetry's metrics of a client of generative AI, counted from outcomes and sent by the SDK's reader.
 
-A value is recorded for each exchange, sampled or not. Which names callers choose is bounded (`_models`).
+A value is recorded for each exchange, sampled or not. Models that a config does not name are bounded, those
+of canaries apart from the others, so that callers' models cannot take the place of a canary's.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ log = structlog.get_logger()
 
 MOST_MODELS = 100
 OTHER = "_OTHER"
-"""Stands for every model after the first MOST_MODELS."""
+"""Stands for every model after the first MOST_MODELS of canaries, or of other exchanges."""
 
 _PASSED_THROUGH = ("", "other")
 _ENDED = ("ok", "fallback", *FAILED)
@@ -45,7 +46,8 @@ class ClientMetrics:
         self._to_first = _seconds(meter, names.TO_FIRST_CHUNK, "Time to the first chunk of a stream.")
         self._per_chunk = _seconds(meter, names.PER_OUTPUT_CHUNK, "Mean time per chunk after the first one.")
         self._base_urls = base_urls
-        self._seen: set[Value] = set()
+        self._of_canaries: set[Value] = set()
+        self._others: set[Value] = set()
 
     def take(self, outcomes: Sequence[Outcome]) -> None:
         """Record exchanges, except those that are no operation on a model or asked no provider."""
@@ -79,18 +81,22 @@ class ClientMetrics:
         labels = operation_of(outcome, self._base_urls())
         if not outcome.canary and outcome.outcome != "ok":
             labels[names.REQUEST_MODEL] = None  # callers may ask for any model
-        for name in (names.REQUEST_MODEL, names.RESPONSE_MODEL):
-            labels[name] = self._bounded(labels[name])
-        if outcome.canary:
+        seen = self._of_canaries if outcome.canary else self._others
+        labels[names.RESPONSE_MODEL] = _bounded(labels[names.RESPONSE_MODEL], seen)
+        if outcome.canary:  # the config names the model that its arm asks for
             labels |= {names.CANARY: outcome.canary, names.ARM: outcome.arm}
+        else:
+            labels[names.REQUEST_MODEL] = _bounded(labels[names.REQUEST_MODEL], seen)
         return known(labels | {names.MIRROR: outcome.mirror or None})
 
-    def _bounded(self, model: Value | None) -> Value | None:
-        if model and model not in self._seen:
-            if len(self._seen) >= MOST_MODELS:
-                return OTHER
-            self._seen.add(model)
-        return model
+
+def _bounded(model: Value | None, seen: set[Value]) -> Value | None:
+    """The model; OTHER for a new one where MOST_MODELS were `seen`. Adds it to them."""
+    if model and model not in seen:
+        if len(seen) >= MOST_MODELS:
+            return OTHER
+        seen.add(model)
+    return model
 
 
 class _LoggingExporter(OTLPMetricExporter):

@@ -148,6 +148,7 @@ def test_while_the_candidate_is_silent_the_whole_run_is_told_with_its_times() ->
     slices = told["arms"]["baseline"]["requests"]
     assert told["start"] <= begun + 2.0 < told["start"] + told["slice_s"]
     assert told["start"] + told["slice_s"] * len(slices) > begun + 902.0
+    assert (told["first_at"], told["last_at"]) == (begun + 2.0, begun + 902.0)
     assert (slices[0], slices[-1], sum(told["arms"]["candidate"]["requests"])) == (1, 1, 1)
     pulse.observe(exchange(**late))
     assert pulse.recent(1010.0)["start"] is None
@@ -164,6 +165,19 @@ def test_the_run_is_told_after_a_restart_and_on_another_machine_too() -> None:
     kept = pulses.elsewhere(pulses.from_document(msgspec.to_builtins(pulse, str_keys=True)))
     assert kept.recent(9000.0) == pulse.recent(9000.0)
     assert kept.recent(9000.0)["start"] == 100.0
+
+
+def test_a_checkpoint_from_before_courses_dates_nothing_until_the_clock_is_known() -> None:
+    begun = 1_790_000_000.0
+    document = msgspec.to_builtins(pulse_of(exchange(at=begun, mono=100.0)), str_keys=True)
+    del document["course"], document["clock_s"]
+    pulse = pulses.from_document(document)
+    assert pulse.recent(9000.0)["start"] is None
+    assert pulses.elsewhere(pulses.from_document(document)).recent(9000.0)["start"] is None
+    pulse.observe(exchange(at=begun + 8000.0, mono=8100.0))
+    told = pulse.recent(9000.0)
+    assert begun - 600.0 < told["start"] <= begun + 2.0
+    assert sum(told["arms"]["candidate"]["requests"]) == 2
 
 
 def test_what_the_windows_have_forgotten_is_in_the_run() -> None:

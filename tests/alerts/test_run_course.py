@@ -57,3 +57,25 @@ def test_both_arms_have_the_same_slices_and_an_empty_one_has_no_latency() -> Non
 
 def test_a_run_without_values_has_no_course() -> None:
     assert RunCourse().document() is None
+
+
+def test_a_course_begins_and_ends_with_the_run_and_not_with_its_slices() -> None:
+    course = RunCourse()
+    for at in (1_000.0, 10_000.0):
+        course.add("baseline", [part(at)])
+        course.reach(at + 3.0, at + 7.0)
+    told = course.document()
+    assert told is not None and told["slice_s"] > 20.0
+    assert (told["first_at"], told["last_at"]) == (1_003.0, 10_007.0)
+    assert course.with_more({}).document() == told
+
+
+def test_a_course_from_before_its_ends_were_noted_ends_with_its_slices() -> None:
+    course = RunCourse()
+    course.add("baseline", [part(1_000.0), part(2_000.0)])
+    told = course.document()
+    assert told is not None
+    end = told["start"] + told["slice_s"] * len(told["arms"]["baseline"]["requests"])
+    assert (told["first_at"], told["last_at"]) == (told["start"], end)
+    course.reach(2_000.0, 2_001.0)
+    assert course.document() == {**told, "last_at": 2_001.0}

@@ -109,10 +109,22 @@ def test_an_update_closes_nothing_that_a_person_opened_and_opens_what_is_in_trou
     expect(card(page, "translate").locator(".rules")).to_be_visible()
 
 
+KEEP_CHARTS = """
+  let made;
+  window.charts = [];
+  Object.defineProperty(window, "uPlot", {
+    set: (found) => { made = found; },
+    get: () => function (...given) { const chart = new made(...given); charts.push(chart); return chart; },
+  });
+"""
+
+
 def test_without_recent_requests_the_charts_show_the_run_and_say_so(page: Page) -> None:
     slices = {"requests": [3, 0, 9], "errors": [0, 0, 9], "p95_s": [0.4, None, 0.2]}
-    recent = {"slice_s": 600.0, "newest_s": 600.0, "start": 1_790_000_000.0}
-    recent |= {"arms": {"baseline": slices, "candidate": slices}}
+    start = 1_790_000_000.0
+    recent = {"slice_s": 600.0, "newest_s": 600.0, "start": start, "first_at": start + 300.0}
+    recent |= {"last_at": start + 1500.0, "arms": {"baseline": slices, "candidate": slices}}
+    page.add_init_script(KEEP_CHARTS)
     site = Site(page)
     values = values_of() | shown(document(orders=[], preflight=None, **CALM))
     site.paths["/canaries/support-nov"] = Templates().text("canary.html", values | {"whole": True})
@@ -124,9 +136,12 @@ def test_without_recent_requests_the_charts_show_the_run_and_say_so(page: Page) 
     charts = page.get_by_role("region", name="The whole run")
     expect(charts.get_by_role("heading")).to_have_text("The whole run")
     expect(charts).to_contain_text(
-        "The charts show this run instead, from 2026-09-21 14:13 to 2026-09-21 14:43 UTC."
+        "The charts show this run instead, from 2026-09-21 14:18 to 2026-09-21 14:38 UTC."
     )
     expect(charts.locator("canvas")).to_have_count(3)
+    drawn = page.evaluate("charts.map((each) => each.data)")
+    assert [start + 450.0, start + 900.0, start + 1350.0] == drawn[0][0]
+    assert [0.6, 0.0, 1.8] in [data[1] for data in drawn], "a minute of what its first and last slice cover"
 
 
 @pytest.mark.parametrize("template", ["overview.html", "figures.html", "why.html"])

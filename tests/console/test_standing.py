@@ -158,7 +158,7 @@ SILENT = rule(state="not_enough_data", value=None)
         ({"state": "waiting", "share": 0.0}, "calm", "Not started yet."),
         ({"share": 0.0}, "calm", "Running: nobody gets the candidate, its share is 0."),
         ({"state": "rolled_back", "share": 0.0}, "bad", "Rolled back."),
-        ({"arms": lately(0, 0)}, "calm", "No request reached it in the last ten minutes."),
+        ({"arms": lately(0, 0)}, "calm", "It answered no request in the last ten minutes."),
         ({"arms": lately(3, 3)}, "calm", "Running"),
         ({"arms": lately(8, 7)}, "warn", "The candidate failed most requests of the last ten minutes."),
         ({"breakers_open": 1}, "warn", "so the baseline answers its users for now."),

@@ -58,3 +58,12 @@ def test_more_models_than_anybody_has_are_one(collector: Collector) -> None:
     sent(*other)
     told = [values(point.attributes)["gen_ai.request.model"] for point in collector.points(DURATION)]
     assert len(told) == MOST_MODELS + 1 and "_OTHER" in told
+
+
+def test_models_of_callers_do_not_take_the_place_of_a_canary_s(collector: Collector) -> None:
+    other = [structs.replace(ANSWERED, canary="", model=f"model-{number}") for number in range(MOST_MODELS)]
+    own = structs.replace(ANSWERED, canary="c", model="new", response_model="new-2026")
+    sent(*other, own)
+    told = [values(point.attributes) for point in collector.points(DURATION)]
+    (found,) = [each for each in told if "canary.name" in each]
+    assert (found["gen_ai.request.model"], found["gen_ai.response.model"]) == ("new", "new-2026")
