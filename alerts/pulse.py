@@ -12,6 +12,7 @@ from alerts.windows import SLICES, Slice, Window
 from records.alike import Alike
 from records.outcome import INVALID_OUTPUT, Fault, Feedback, Outcome
 from records.wilson import Z
+from routing.assignment import UNASSIGNED
 from routing.canary import ArmName
 
 RECENT_S = 600.0
@@ -142,11 +143,43 @@ class ArmPulse:
         return forgotten
 
 
+MOST_OFF = 1.5
+_SURELY = 3.0
+"""Standard deviations, as if requests were independent."""
+
+
+@dataclass(slots=True)
+class PhaseSplit:
+    """The requests of assigned units in the newest phase of a run, and the candidate's share of the users
+    that was set for it."""
+
+    phase: int = -1
+    share: float = 0.0
+    requests: int = 0
+    candidate: int = 0
+
+    def add(self, one: Outcome, count: int) -> None:
+        """Add outcomes of one phase and arm."""
+        if one.phase > self.phase:
+            self.phase, self.share, self.requests, self.candidate = one.phase, one.share, 0, 0
+        if one.phase == self.phase:
+            self.requests += count
+            self.candidate += count if one.arm == "candidate" else 0
+
+    def actual(self) -> float | None:
+        """The candidate's share of these requests if it is surely off by more than MOST_OFF, else None."""
+        actual = self.candidate / self.requests if self.requests else self.share
+        near = self.share / MOST_OFF <= actual <= self.share * MOST_OFF and 0.0 < actual < 1.0
+        noise = math.sqrt(self.share * (1.0 - self.share) / max(1, self.requests))
+        return None if near or abs(actual - self.share) <= _SURELY * noise else actual
+
+
 @dataclass(slots=True)
 class Pulse:
     """One canary in one run. `course` has what the latency windows have forgotten. `clock_s` is UTC less
-    CLOCK_MONOTONIC, None until an outcome tells it. `mirrors_dropped` counts the mirror copies that were not sent, `unassigned` the requests
-    without a good arm from the flag system that assigns the units, by reason."""
+    CLOCK_MONOTONIC, None until an outcome tells it. `mirrors_dropped` counts the mirror copies that were not
+    sent, `unassigned` the requests without a good arm from the flag system that assigns the units, by reason,
+    and `split` the newest phase's others."""
 
     run: int
     arms: dict[ArmName, ArmPulse] = field(
@@ -155,6 +188,7 @@ class Pulse:
     mirror: ArmPulse = field(default_factory=ArmPulse)
     mirrors_dropped: int = 0
     unassigned: dict[str, int] = field(default_factory=dict)
+    split: PhaseSplit = field(default_factory=PhaseSplit)
     course: RunCourse = field(default_factory=RunCourse)
     clock_s: float | None = None
 
@@ -172,7 +206,9 @@ class Pulse:
             return
         if one.reason == "cohort":
             arm.assigned += count
-        elif one.reason in ("no_assignment", "bad_assignment"):
+            if not one.mirror:
+                self.split.add(one, count)
+        elif one.reason in UNASSIGNED:
             self.unassigned[one.reason] = self.unassigned.get(one.reason, 0) + count
         if one.unreached:
             why = one.error_type or ""
@@ -208,7 +244,7 @@ class Pulse:
         self.arms[feedback.arm].ratings.setdefault(feedback.metric, Sum()).add(feedback.value)
 
     def actual_share(self) -> float | None:
-        """The candidate's share of the exchanges that the hash assigned; None without any."""
+        """The candidate's share of the exchanges of assigned units; None without any."""
         assigned = sum(arm.assigned for arm in self.arms.values())
         return self.arms["candidate"].assigned / assigned if assigned else None
 
@@ -220,8 +256,8 @@ class Pulse:
         """The last ten minutes in slices of `slice_s`, oldest first (`course_of`). The newest slice is
         `newest_s` old. `start` is None.
 
-        The whole run instead (`RunCourse.document`), in slices from `start` (UTC seconds) on, if the candidate answered
-        earlier in the run and not in these minutes, or if neither arm did.
+        The whole run instead (`RunCourse.document`), in slices from `start` (UTC seconds) on, if the
+        candidate answered earlier in the run and not in these minutes, or if neither arm did.
         """
         slice_s = RECENT_S / SLICES
         arms = {name: course_of(arm.latency.course(now)) for name, arm in self.arms.items()}

@@ -83,7 +83,7 @@ class WatchState:
 
 
 def left_by_cohort(outcome: Outcome) -> bool:
-    """True when the caller left an exchange that the hash assigned: rules may use it, too."""
+    """True when the caller left an exchange of an assigned unit: rules may use it, too."""
     return outcome.outcome == "aborted" and outcome.reason == "cohort"
 
 

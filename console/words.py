@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from report import wording
+from routing.assignment import Reason
 
 UNKNOWN = "–"
 _NBSP = "\u00a0"
@@ -39,6 +40,11 @@ def dollars(value: float | None) -> str:
 def count(value: float | None) -> str:
     """1,234."""
     return UNKNOWN if value is None else f"{value:,.0f}"
+
+
+def requests(value: int) -> str:
+    """1 request, 1,234 requests."""
+    return f"{count(value)} request{'s' if value != 1 else ''}"
 
 
 def times(value: float | None) -> str:
@@ -142,15 +148,32 @@ def lane(canary: Mapping[str, Any]) -> str:
 
 def assignment(canary: Mapping[str, Any]) -> str:
     """Who assigns the units, and how many requests had no good arm; "" where canary's hash does."""
-    counts: Mapping[str, int] | None = canary.get("assignment")
+    counts: Mapping[str, Any] | None = canary.get("assignment")
     if counts is None:
         return ""
-    wrong = [
-        *([f"{count(counts['no_assignment'])} requests had no arm"] if counts["no_assignment"] else []),
-        *([f"{count(counts['bad_assignment'])} a wrong signature"] if counts["bad_assignment"] else []),
-    ]
-    served = f"; {' and '.join(wrong)}: the baseline served them" if wrong else ""
-    return f"by a flag system, whose split is not checked{served}"
+    served = f"; {unsigned}" if (unsigned := unassigned(counts)) else ""
+    off = f"; {split}" if (split := split_off(counts)) else ""
+    return f"by a flag system, whose split is not checked{served}{off}"
+
+
+def unassigned(assigned: Mapping[str, Any]) -> str:
+    """How many requests of a status's `assignment` had no good arm; "" if all had one."""
+    wrong = [f"{requests(assigned[name])} had {what}" for name, what in _LACKS.items() if assigned[name]]
+    return f"{' and '.join(wrong)}: the baseline served them" if wrong else ""
+
+
+_LACKS: Mapping[Reason, str] = {"no_assignment": "no arm", "bad_assignment": "a wrong signature"}
+
+
+def split_off(assigned: Mapping[str, Any]) -> str:
+    """How far a flag system's split is from `share`; "" if not far."""
+    off: Mapping[str, float] | None = assigned.get("split_off")
+    if off is None:
+        return ""
+    return (
+        f"the candidate has {percent(off['actual'])} of the signed requests, and `share` is "
+        f"{percent(off['share'])}: relative guardrails are wrong until they agree"
+    )
 
 
 def laneless(traffic: Mapping[str, Any]) -> str:

@@ -34,24 +34,27 @@ def _of(
     key: bytes,
     without_lane: str | None,
 ) -> dict[str, Any]:
-    """One canary's entry. A unit of another lane has the reason `no_lane`, and so has every unit for a canary
-    that gets no lane; `without_lane` says why."""
+    """One canary's entry. `arm` is None where a flag system decides. A unit of another lane has the reason
+    `no_lane`, and so has every unit for a canary that gets no lane; `without_lane` says why."""
     canary, name = wanted.canary, wanted.canary.name
     held, place = rollouts.state(name), lane_place(key, unit)
     mine = without_lane is None and (held is None or held.lane is None or held.lane.has(place))
     state = rollouts.plan.state_of(name, definition(canary))
-    outside = canary.assigned_outside and (state is None or state.state != "promoted")
-    found = assign(canary, state, key=key, unit=unit, given="no_assignment" if outside else None)
+    # Given the candidate, a unit gets it exactly where the flag system decides: the state wins over it.
+    found = assign(canary, state, key=key, unit=unit, given="candidate" if canary.assigned_outside else None)
+    promoted = state is not None and state.state == "promoted"
+    by_flag = canary.assigned_outside and found.reason == "cohort" and not promoted
     assignment = found if mine else Assignment(arm="baseline", reason="no_lane", share=found.share)
     at, refused = bucket(key, name, unit) / SPACE, redefinition(canary, held) or without_lane
     hashed = (
         f"its hash falls at {at:.2%}, the candidate gets those below {assignment.share:.2%}; "
         f"reason: {assignment.reason}"
     )
-    arms = _BY_FLAG.format(found.reason) if outside else hashed
+    whatever = _in_spite_of_flag(state, found) if canary.assigned_outside else hashed
+    arms = _BY_FLAG if by_flag else whatever
     return {
         "canary": name,
-        "arm": assignment.arm,
+        "arm": None if by_flag and mine else assignment.arm,
         "reason": assignment.reason,
         "share": assignment.share,
         "bucket": at,
@@ -67,8 +70,17 @@ def _of(
 
 _BY_FLAG = (
     "the flag system decides: its arm comes with each request, signed, in x-canary-assignment, and a request "
-    "without one gets the baseline; reason: {}"
+    "without one gets the baseline"
 )
+
+
+def _in_spite_of_flag(state: State | None, found: Assignment) -> str:
+    """Why the state of a canary decides, and not the flag system."""
+    name = state.state.replace("_", " ") if state is not None else "not known yet"
+    return (
+        f"the canary is {name} and its share is {found.share:.2%}: everybody gets the {found.arm}, whatever "
+        f"the flag system says; reason: {found.reason}"
+    )
 
 
 def _lane(state: State | None, place: int, mine: bool) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from control.rollback_document import brief_of
 from control.settings import CanarySettings
 from records.unpriced import UnpricedArm
 from routing import transitions
+from routing.assignment import UNASSIGNED
 from routing.canary import Arm
 from routing.plan import State
 
@@ -77,11 +78,16 @@ def status_of(
 
 
 def _assignment(wanted: CanarySettings, watched: WatchedCanary) -> dict[str, Any] | None:
-    """The run's requests without a good arm from the flag system; None where the hash assigns."""
+    """The run's requests without a good arm from the flag system, and the set and the actual share of the
+    phase if they differ much (`split_off`); None where the hash assigns."""
     if not wanted.canary.assigned_outside:
         return None
-    counts = watched.pulse.unassigned
-    return {name: counts.get(name, 0) for name in ("no_assignment", "bad_assignment")}
+    counts, split = watched.pulse.unassigned, watched.pulse.split
+    actual = split.actual()
+    return {
+        **{name: counts.get(name, 0) for name in UNASSIGNED},
+        "split_off": None if actual is None else {"share": split.share, "actual": actual},
+    }
 
 
 def _model(arm: Arm) -> dict[str, str]:

@@ -32,7 +32,7 @@ class Pins:
         if pin is None:
             return None
         token, given = self._token(), named.get(b"x-canary-pin-token", b"")
-        if not token or not hmac.compare_digest(token.encode(), given):
+        if not token or not hmac.compare_digest(token.encode(errors="surrogateescape"), given):
             raise Refused(
                 403, "x-canary-pin needs the pin token in x-canary-pin-token", "caller_unauthorized"
             )
@@ -68,5 +68,10 @@ class Pins:
 
 
 def signature(token: str, *, canary: str, unit: str, arm: ArmName) -> str:
-    """Sign a unit's arm: HMAC-SHA-256 of `canary NUL unit NUL arm` in UTF-8, in hex digits."""
-    return hmac.new(token.encode(), f"{canary}\0{unit}\0{arm}".encode(), sha256).hexdigest()
+    """Sign a unit's arm: HMAC-SHA-256 of `canary NUL unit NUL arm` in UTF-8, in hex digits.
+
+    The token is taken as the bytes that the environment has, also if they are not UTF-8.
+    """
+    return hmac.new(
+        token.encode(errors="surrogateescape"), f"{canary}\0{unit}\0{arm}".encode(), sha256
+    ).hexdigest()

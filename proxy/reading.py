@@ -219,7 +219,7 @@ class Unpacked:
 
     @property
     def model(self) -> str:
-        return self._reader.model
+        return "" if self._lost else self._reader.model
 
     @property
     def answer(self) -> AnswerFacts | None:

@@ -226,7 +226,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
 
     @property
     def evidence(self) -> bool:
-        """True when guardrails may use the outcome: assigned by the hash, and the arm answered or failed."""
+        """True when guardrails may use the outcome: of an assigned unit, and the arm answered or failed."""
         return (
             bool(self.canary)
             and self.reason == "cohort"

@@ -58,8 +58,9 @@ def assign(
 def may_have_begun(canary: Canary, state: State | None, *, key: bytes, unit: str | None) -> bool:
     """True when the candidate may have begun this unit's conversations, and may be asked to go on with them.
 
-    A unit is known by the highest share that the candidate has had, and not at all where a flag system gave
-    its arm. Requests without a unit are known only while the canary draws their arm.
+    A unit's arms are known from the highest share that the candidate has had; where a flag system gave them,
+    they are not, and any unit may have had the candidate. Requests without a unit may have only while the
+    canary draws their arm.
     """
     if state is None or not state.recallable:
         return False

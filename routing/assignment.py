@@ -24,6 +24,9 @@ Reason = Literal[
 `no_assignment`, `bad_assignment`: the canary takes its arms from a flag system, and the request has none, or
 one whose signature is wrong; the baseline serves it."""
 
+UNASSIGNED: tuple[Reason, ...] = ("no_assignment", "bad_assignment")
+"""The reasons of requests that a flag system gave no good arm."""
+
 Given = Literal["baseline", "candidate", "no_assignment", "bad_assignment"]
 """The arm that a flag system gave a unit, or the reason why there is none."""
 

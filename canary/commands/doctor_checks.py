@@ -40,6 +40,7 @@ def examine(
         "data folder": lambda: machine.folder(folder),
         "spool": lambda: machine.spool(folder, read.store),
         "secrets": lambda: machine.secrets(environment, folder, orders),
+        "assignment": lambda: machine.signing(environment, read.assigned_outside),
         "store": lambda: machine.store(read.store, folder),
         "outcomes": lambda: outcomes(read, folder),
         "clock": machine.clock,

@@ -36,7 +36,7 @@ WORKERS_MOST = 4096
 
 _OPTIONAL = {
     "CANARY_FEEDBACK_TOKEN": "feedback about sessions and units is refused",
-    "CANARY_PIN_TOKEN": "requests cannot be pinned to an arm",
+    "CANARY_PIN_TOKEN": "requests cannot be pinned to an arm, and no arm of a flag system is taken",
 }
 
 
@@ -215,6 +215,17 @@ def secrets(environment: Mapping[str, str], data: Path, admin_host: str) -> list
         known = bool(_value(name, environment))
         found.append(fine("secrets", f"{name} is set" if known else f"{name} is not set; {without}"))
     return found
+
+
+def signing(environment: Mapping[str, str], by_flag: Sequence[str]) -> list[Diagnosis]:
+    """Whether there is the token that signs the arms of these canaries, those with `assignment: header`."""
+    if not by_flag or _value("CANARY_PIN_TOKEN", environment):
+        return []
+    says = (
+        f"{', '.join(by_flag)}: `assignment: header` without CANARY_PIN_TOKEN: the baseline serves everybody"
+    )
+    do = "give `canary serve` and the app that signs the same one, or CANARY_PIN_TOKEN_FILE"
+    return [warning("assignment", says, do)]
 
 
 def _main_secret(environment: Mapping[str, str], data: Path) -> Diagnosis:

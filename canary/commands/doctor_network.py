@@ -20,7 +20,7 @@ from canary.commands.doctor_findings import Check, Diagnosis, broken, fine, warn
 from canary.commands.doctor_machine import skew
 from canary.config import Config
 from canary.config.quantity import is_loopback
-from console.words import assignment, unmatched
+from console.words import split_off, unassigned, unmatched
 from proxy.credentials import Credentials
 from proxy.provider import CLOUD_AUTH, Provider
 
@@ -128,18 +128,20 @@ def server(data: Path, environment: Mapping[str, str], admin: str | None, config
 
 
 def _assigned(client: AdminClient) -> list[Diagnosis]:
-    """A warning for each canary whose requests lack a flag system's arm, or have a wrong signature."""
+    """Warnings for each canary whose requests have no good arm from a flag system, or whose split is off."""
     try:
         canaries = client.get("/api/status")["canaries"]
     except (NotReached, KeyError):  # an agent has no status
         return []
-    do = "send x-canary-assignment with every request, signed with the CANARY_PIN_TOKEN that the server has"
-    found = [(each["name"], each["assignment"]) for each in canaries if each.get("assignment")]
-    return [
-        warning("assignment", f"{name}: assigned {assignment({'assignment': counts})}", do)
-        for name, counts in found
-        if any(counts.values())
+    sign = "send x-canary-assignment with every request, signed with the CANARY_PIN_TOKEN that the server has"
+    agree = "sign for the baseline's users too, and set `share` to what the flag system gives the candidate"
+    said = [
+        (each["name"], words(each["assignment"]), do)
+        for each in canaries
+        if each.get("assignment")
+        for words, do in ((unassigned, sign), (split_off, agree))
     ]
+    return [warning("assignment", f"{name}: {says}", do) for name, says, do in said if says]
 
 
 def _matched(client: AdminClient, config: Config) -> list[Diagnosis]:

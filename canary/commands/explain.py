@@ -44,6 +44,8 @@ def _arm(found: Mapping[str, Any]) -> str:
     lane = found["lane"]
     if found["reason"] == "no_lane" and (lane is None or not found["refused"]):
         return str(found["sentence"])
+    if found["arm"] is None:
+        return str(found["sentence"])
     if lane is None or found["refused"]:
         return f"{found['arm']} ({found['sentence']})"
     return f"{found['arm']} (in its lane, {lane['size']:.1%} of the units; {found['sentence']})"

@@ -1,6 +1,6 @@
 """The loaded config: frozen records of the rooms, independent of the file's form."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -97,6 +97,11 @@ class Config:
     def base_urls(self) -> Mapping[str, str]:
         """The `base_url` of each provider entry."""
         return {name: provider.base_url for name, provider in self.providers.items()}
+
+    @property
+    def assigned_outside(self) -> Sequence[str]:
+        """The canaries whose arms come from a flag system."""
+        return [name for name, each in self.canaries.items() if each.canary.assigned_outside]
 
     @property
     def lanes(self) -> Mapping[str, float]:

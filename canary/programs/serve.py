@@ -231,6 +231,9 @@ def serve(config: Path, settings: ServerSettings, *, take_over: bool = False) ->
             Secret(name, os.environ).value()  # a file that is named must be there
         admin_token(os.environ, data, loopback=is_loopback(settings.admin.host))
         watched = WatchedConfig(config)
+        by_flag = watched.reading.config.assigned_outside
+        if by_flag and Secret("CANARY_PIN_TOKEN", os.environ).value() is None:
+            log.warning("serve.no_pin_token", canaries=by_flag, effect="no arm of a flag system is taken")
         workers_here = settings.workers if settings.role != "admin" else 0
         wanted = [(astuple(settings.traffic), workers_here), (astuple(settings.admin), 1)]
         traffic, admin = listeners(wanted, take_over=take_over)

@@ -135,7 +135,7 @@ class InteractionEvents:
             self.failed = _note_end(self.answer, interaction) or self.failed
         if interaction is not None:
             self.usage = _usage(interaction.usage) or self.usage
-            self.model = named(interaction.model)
+            self.model = named(interaction.model) or self.model
 
 
 _MEDIA = frozenset({"image", "audio", "video", "document"})

@@ -229,3 +229,25 @@ def test_a_checkpoint_from_before_answers_were_read_knows_nothing_of_them() -> N
         del arm["answers"]
     told = pulses.from_document(document).document(105.0)["candidate"]
     assert (told["requests"], told["finished"], told["answer_faults"]) == (1, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "candidate", "off"),
+    [(0, 0, None), (0, 4, 1.0), (90, 10, None), (86, 14, None), (60, 40, 0.4), (20, 0, None), (900, 0, 0.0)],
+)
+def test_a_split_is_off_when_it_is_surely_far_from_the_share(
+    baseline: int, candidate: int, off: float | None
+) -> None:
+    arms = [*["baseline"] * baseline, *["candidate"] * candidate]
+    pulse = pulse_of(*(exchange(arm=arm, share=0.1, phase=0) for arm in arms))
+    pulse.observe(exchange(mirror=True, share=0.1))
+    assert pulse.split.actual() == off
+    assert pulses.from_document(msgspec.to_builtins(pulse, str_keys=True)).split == pulse.split
+
+
+def test_a_split_is_that_of_the_newest_phase() -> None:
+    pulse = pulse_of(*[exchange(arm="baseline", share=0.1, phase=0)] * 900)
+    assert pulse.split.actual() == 0.0
+    pulse.observe(exchange(share=1.0, phase=1))
+    pulse.observe(exchange(arm="baseline", share=0.1, phase=0))
+    assert pulse.split.actual() is None

@@ -16,7 +16,7 @@ import pytest
 
 from canary.commands.doctor_checks import document, run
 from canary.commands.doctor_findings import Diagnosis, fine
-from canary.commands.doctor_machine import descriptors, folder, packages, secrets, skew, spool, store
+from canary.commands.doctor_machine import descriptors, folder, packages, secrets, signing, skew, spool, store
 from canary.commands.doctor_network import connect, shared, unused
 from canary.commands.doctor_outcomes import outcomes
 from canary.config import parse
@@ -321,3 +321,9 @@ def test_an_open_admin_listener_needs_its_token(tmp_path: Path) -> None:
     given = {"CANARY_SECRET": "x" * 32, "CANARY_ADMIN_TOKEN": "y" * 32}
     assert [each.state for each in secrets(given, tmp_path, "0.0.0.0")] == ["ok"] * 4
     assert "x" * 32 not in str(secrets(given, tmp_path, "0.0.0.0"))
+
+
+def test_arms_of_a_flag_system_need_the_token_that_signs_them() -> None:
+    (missed,) = signing({}, ["support-nov"])
+    assert missed.state == "warning" and "support-nov" in missed.says and "CANARY_PIN_TOKEN" in missed.says
+    assert signing({"CANARY_PIN_TOKEN": "t"}, ["support-nov"]) == signing({}, []) == []

@@ -1,5 +1,7 @@
 """Figures in words."""
 
+from typing import Any
+
 import pytest
 
 from console import words
@@ -34,3 +36,28 @@ from console import words
 )
 def test_a_figure_reads_as_a_person_says_it(told: str, text: str) -> None:
     assert told.replace("\u00a0", " ") == text
+
+
+NOTHING_WRONG = {"no_assignment": 0, "bad_assignment": 0, "split_off": None}
+
+
+@pytest.mark.parametrize(
+    ("assigned", "said"),
+    [
+        ({}, ""),
+        ({"bad_assignment": 2}, "; 2 requests had a wrong signature: the baseline served them"),
+        (
+            {"no_assignment": 1, "bad_assignment": 1},
+            "; 1 request had no arm and 1 request had a wrong signature: the baseline served them",
+        ),
+        (
+            {"split_off": {"share": 0.1, "actual": 1.0}},
+            "; the candidate has 100 % of the signed requests, and `share` is 10 %: relative guardrails are "
+            "wrong until they agree",
+        ),
+    ],
+)
+def test_who_assigns_and_what_is_wrong_with_it(assigned: dict[str, Any], said: str) -> None:
+    told = words.assignment({"assignment": NOTHING_WRONG | assigned}).replace("\u00a0", " ")
+    assert told == f"by a flag system, whose split is not checked{said}"
+    assert words.assignment({"assignment": None}) == ""

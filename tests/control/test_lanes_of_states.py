@@ -18,7 +18,8 @@ from control.rollouts import Rollouts
 from control.settings import ControlSettings
 from control.workers import WorkerRegistry
 from records.meters import Meters
-from records.store import Store
+from records.store import Act, Store
+from routing import transitions
 from routing.cohort import SPACE
 from routing.lane import lane_place
 from routing.lanes import part_of
@@ -223,3 +224,20 @@ def test_explain_names_the_other_canary(store: Store) -> None:
     assert other["sentence"] == f"not its lane: the unit is in the lane of canary {mine['canary']!r}"
     alone = explanation(settings("a").canaries, loaded(store)[0], "user-1", KEY)
     assert [each["lane"] is not None for each in alone["canaries"]] == [True]
+
+
+def test_explain_of_a_flag_system_s_canary_names_no_arm_while_the_flag_decides(store: Store) -> None:
+    by_flag = "a: assignment: header"
+    rollouts, _ = loaded(store, [by_flag])
+
+    def told() -> tuple[str | None, str, str]:
+        (found,) = explanation(settings(by_flag).canaries, rollouts, "user-1", KEY)["canaries"]
+        return found["arm"], found["reason"], found["sentence"]
+
+    arm, reason, sentence = told()
+    assert (arm, reason) == (None, "cohort") and sentence.startswith("the flag system decides")
+    act = Act(at=1100.0, action="rollback", who="ann", reason="r")
+    rollouts.change("a", act, lambda state: transitions.rollback(state, reason="r", now=act.at))
+    arm, reason, sentence = told()
+    assert (arm, reason) == ("baseline", "stopped")
+    assert sentence.startswith("the canary is rolled back") and "whatever the flag system says" in sentence

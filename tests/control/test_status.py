@@ -124,3 +124,13 @@ def test_the_status_names_an_arm_without_a_price_until_a_cost_of_it_is_known(
     monitor.take(WorkerEvents(records=[outcome(1, cost_usd=0.01)], heard=1))
     monitor.look(2000.0)
     assert shown() == ["baseline"]
+
+
+def test_a_flag_system_s_split_is_told_where_it_is_off(desk: tuple[Monitor, Rollouts]) -> None:
+    desk[0].take(WorkerEvents(records=[outcome(number) for number in range(20)], heard=20))
+    desk[0].look(2000.0)
+    state, watched = desk[1].state("trial"), desk[0].canaries["trial"]
+    by_flag = settings("assignment: header").canaries["trial"]
+    told = status_of(by_flag, state, watched, None, 2000.0)["assignment"]
+    assert told == {"no_assignment": 0, "bad_assignment": 0, "split_off": {"share": 0.2, "actual": 1.0}}
+    assert status(*desk)["assignment"] is None

@@ -1,6 +1,7 @@
 """OpenTelemetry's metrics and attributes of real exchanges, as a collector receives them."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -31,16 +32,17 @@ PER_CHUNK = "gen_ai.client.operation.time_per_output_chunk"
 TOOL = {"type": "function", "function": {"name": "find", "parameters": {"type": "object"}}}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def collector() -> Iterator[Collector]:
     with collecting() as up:
         yield up
 
 
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Stage]:
+@pytest.fixture
+def stage(tmp_path: Path, collector: Collector) -> Iterator[Stage]:
+    """A server of each test's own, because its metrics are those of all that it has served."""
     env = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_METRIC_EXPORT_INTERVAL": "100"}
-    with on_stage(tmp_path_factory.mktemp("metrics"), CONFIG, env=env) as up:
+    with on_stage(tmp_path, CONFIG, env=env) as up:
         up.provider.behave(NEW, Behaviour(snapshot="gpt-4o-snapshot", pace_s=0.002))
         yield up
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -84,24 +85,55 @@ def test_every_unit_gets_the_arm_that_the_flag_gave_it(answers: list[tuple[str, 
     assert [given for given, _ in answers] == [got for _, got in answers]
 
 
-def test_without_a_good_signature_the_baseline_serves_and_that_is_counted(stage: Stage, asker: Asker) -> None:
-    assert asker.arm(header("nobody", "candidate", token="another")) == "baseline"
-    assert asker.arm({**header("somebody", "candidate"), "x-canary-unit": "nobody"}) == "baseline"
-    answer = asker.ask({"x-canary-unit": "nobody"})
-    assert stage.outcome(answer.headers["x-canary-exchange"])["reason"] == "no_assignment"
-    expected = {"no_assignment": 1, "bad_assignment": 2}
-    eventually(lambda: stage.status("flagged")["assignment"] == expected)
-    assert "2 a wrong signature" in stage.canary("status").stdout
+@pytest.fixture(scope="module")
+def unsigned(asker: Asker) -> list[httpx2.Response]:
+    """Two answers to requests with a wrong signature, and one to a request without any."""
+    return [
+        asker.ask(header("nobody", "candidate", token="another")),
+        asker.ask({**header("somebody", "candidate"), "x-canary-unit": "nobody"}),
+        asker.ask({"x-canary-unit": "nobody"}),
+    ]
+
+
+def test_without_a_good_signature_the_baseline_serves_and_that_is_counted(
+    stage: Stage, unsigned: list[httpx2.Response]
+) -> None:
+    assert {answer.headers["x-canary-arm"] for answer in unsigned} == {"baseline"}
+    assert stage.outcome(unsigned[-1].headers["x-canary-exchange"])["reason"] == "no_assignment"
+
+    def counted() -> bool:
+        told = stage.status("flagged")["assignment"]
+        return (told["no_assignment"], told["bad_assignment"]) == (1, 2)
+
+    eventually(counted)
+    said = " ".join(stage.canary("status").stdout.split())
+    assert "1 request had no arm and 2 requests had a wrong signature" in said
     metrics = httpx2.get(f"{stage.server.admin}/metrics", trust_env=False).text
     found = re.search(r'^canary_assignments_total\{[^}]*reason="bad_assignment"[^}]*\} (\S+)', metrics, re.M)
     assert found is not None and float(found[1]) == 2.0
 
 
+@pytest.mark.usefixtures("unsigned")
 def test_doctor_says_what_the_app_must_send(stage: Stage) -> None:
     arguments = ("doctor", "--config", str(stage.server.config), "-o", "json")
-    findings = json.loads(stage.canary(*arguments).stdout)["findings"]
-    (found,) = [each for each in findings if each["check"] == "assignment"]
-    assert found["state"] == "warning" and "x-canary-assignment" in found["do"]
+
+    def warned() -> bool:
+        findings = json.loads(stage.canary(*arguments).stdout)["findings"]
+        found = [each for each in findings if each["check"] == "assignment" and "no arm" in each["says"]]
+        return any(each["state"] == "warning" and "x-canary-assignment" in each["do"] for each in found)
+
+    eventually(warned)
+
+
+@pytest.mark.usefixtures("answers")
+def test_doctor_and_status_say_when_the_flag_s_share_is_another(stage: Stage) -> None:
+    said = "of the signed requests, and `share` is 10 %: relative guardrails are wrong until they agree"
+
+    def told(*arguments: str) -> bool:
+        return said in " ".join(stage.canary(*arguments).stdout.split())
+
+    eventually(lambda: told("doctor", "--config", str(stage.server.config)))
+    assert told("status")
 
 
 def test_no_provider_sees_the_header(stage: Stage, asker: Asker) -> None:
@@ -138,7 +170,20 @@ def whole(found: Any) -> Any:
     return found if found is not None and found["units"]["candidate"] == OF_CANDIDATE - FLIPPED else None
 
 
-def test_a_rollback_wins_over_the_flag(stage: Stage, asker: Asker) -> None:
-    done = stage.canary("rollback", "flagged", "--reason", "a test")
-    assert done.returncode == 0, done.stderr
-    eventually(lambda: asker.arm(header("unit-0", "candidate")) == "baseline")
+def test_a_rollback_wins_over_the_flag(tmp_path: Path) -> None:
+    with (
+        on_stage(tmp_path, CONFIG, env={"CANARY_PIN_TOKEN": TOKEN}) as stage,
+        httpx2.Client(timeout=60.0, trust_env=False) as client,
+    ):
+        asker = Asker(stage, client)
+        assert asker.arm(header("unit-0", "candidate")) == "candidate"
+        done = stage.canary("rollback", "flagged", "--reason", "a test")
+        assert done.returncode == 0, done.stderr
+        eventually(lambda: asker.arm(header("unit-0", "candidate")) == "baseline")
+        said = stage.canary("explain", "unit-0").stdout
+        assert "baseline (the canary is rolled back" in said
+
+
+def test_without_a_pin_token_the_server_says_that_no_arm_is_taken(tmp_path: Path) -> None:
+    with on_stage(tmp_path, CONFIG) as stage:
+        assert "serve.no_pin_token" in stage.server.log_file.read_text()

@@ -402,3 +402,8 @@ def test_a_conversation_has_its_system_instruction_its_turns_and_results() -> No
     ]
     asked_last = json.dumps({"model": "m", "input": given[:-1]}).encode()
     assert question(asked_last) == ""
+
+
+def test_an_end_without_a_model_leaves_the_model_that_was_named() -> None:
+    named = completed("requires_action", model="gemini-2.5-flash")
+    assert told(named, completed()).model == "gemini-2.5-flash"

@@ -1,5 +1,8 @@
 """A pin needs its token, and names an arm."""
 
+import hmac
+import os
+
 import pytest
 
 from proxy.errors import Refused
@@ -78,7 +81,7 @@ GOOD = signature("open sesame", canary="one", unit="user-1", arm="candidate").en
 
 
 @pytest.mark.parametrize(
-    "form", [b"candidate; sig=%s", b"candidate;sig=%s", b" candidate ;  sig= %s ", b"candidate; sig=%s"]
+    "form", [b"candidate; sig=%s", b"candidate;sig=%s", b" candidate ;  sig= %s ", b"candidate;\tsig=%s"]
 )
 def test_an_arm_that_is_signed_is_given(form: bytes) -> None:
     assert given(form % GOOD) == given(form % GOOD.upper()) == "candidate"
@@ -115,3 +118,11 @@ def test_the_signature_of_another_unit_or_canary_is_no_arm() -> None:
 def test_where_there_is_no_token_no_signature_is_right(off: str | None) -> None:
     unsigned = signature("", canary="one", unit="user-1", arm="candidate").encode()
     assert given(b"candidate; sig=%s" % unsigned, pins=Pins(lambda: off)) == "bad_assignment"
+
+
+def test_a_token_that_is_not_utf_8_signs_as_the_bytes_that_it_is() -> None:
+    token = os.fsdecode(b"caf\xe9")
+    signed = hmac.new(b"caf\xe9", b"one\0user-1\0candidate", "sha256").hexdigest().encode()
+    pins = Pins(lambda: token)
+    assert given(b"candidate; sig=%s" % signed, pins=pins) == "candidate"
+    assert pins.asked({b"x-canary-pin": b"candidate", b"x-canary-pin-token": b"caf\xe9"}) == "candidate"

@@ -456,3 +456,13 @@ def test_a_stream_that_cannot_be_read_is_not_waited_for() -> None:
     assert reader(kind=b"text/event-stream", encoding=b"dcb").has_event
     assert not reader(kind=b"application/json", encoding=b"dcb").has_event
     assert not reader(kind=b"application/json", status=502).has_event
+
+
+def test_of_a_stream_that_cannot_be_unpacked_to_its_end_nothing_is_known() -> None:
+    first = b'data: {"model":"gpt-4o-2024","choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n'
+    begun, *_ = flushed(b"gzip", [first])
+    read = reader(kind=b"text/event-stream", encoding=b"gzip")
+    read.feed(begun, 0.0)
+    assert read.model == "gpt-4o-2024"
+    assert relay(read, [b"\xff" * 64]) is None
+    assert (read.model, read.usage, read.answer) == ("", None, None)
