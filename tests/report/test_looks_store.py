@@ -23,6 +23,7 @@ from report.plan import ARRIVAL_S, DAY_S
 from report.plan_course import PlanCourse
 from report.reports import judged_canary, report_from_csv, report_of, take_looks
 from report.rubric import Criterion, parse_bound
+from report.sample import BadSample
 from routing.plan import State
 from tests.report.conftest import START, World, exchanges
 from tests.report.shipping import Shipper
@@ -416,3 +417,14 @@ def test_looks_outlive_the_records_of_their_days(sqlite: Store) -> None:
     assert _kept(sqlite) == kept
     assert report.plan is not None
     assert report.plan.looks == (1, 2, 3)
+
+
+def test_looks_leave_out_whom_a_flag_system_gave_both_arms(sqlite: Store) -> None:
+    first, *rest = exchanges(WORLD)
+    other = "baseline" if first["arm"] == "candidate" else "candidate"
+    Shipper(sqlite).lines([first, {**first, "arm": other}, *rest])
+    _runs(sqlite)
+    now = START + 3 * DAY_S + ARRIVAL_S
+    with pytest.raises(BadSample, match="is in both arms"):
+        take_looks(_settings(), "c", sqlite, now=now)
+    assert take_looks(_settings(replace(TERMS, assigned_outside=True)), "c", sqlite, now=now) == 10
