@@ -258,9 +258,10 @@ class Sample:
     def without(self, units: Ints) -> "Sample":
         """All rows but those of these units."""
         rows = np.flatnonzero(~np.isin(self.unit, units))
+        numbers: list[int] = units.tolist()
         return replace(
             self._part(rows, np.inf),
-            judged=self.judged.without(self.units[unit] for unit in units.tolist()),
+            judged=self.judged.without(self.units[number] for number in numbers),
             recent=self.recent,
             possible=self.possible,
             unreached=self.unreached,
