@@ -130,7 +130,7 @@ class _Past:
         if day == self._release.goes_bad:
             self._users.models["candidate"] = BAD
         start = self._began + day * DAY_S
-        records = list(self._users.day(self._state, start))
+        records = self._users.day(self._state, start)
         at_once = AT_ONCE if day == self._release.goes_bad else len(records)
         for first in range(0, len(records), at_once):
             if not self._take(records[first : first + at_once]):

@@ -3,7 +3,7 @@
 Nothing was asked of a model. Who gets which arm is decided as for live requests, by the same keys.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -20,6 +20,7 @@ USERS = 2_500
 ASKED_A_DAY = 700
 RATED = 0.4
 """How many of the answers are rated."""
+RATED_AFTER_S = 300.0
 CATEGORIES = ("delivery", "billing", "account", "refund")
 OVERLOADED = ProviderError(type="server_error", message="Made up: the model is overloaded.")
 PLANS = ("free", "pro")
@@ -46,10 +47,14 @@ class PastUsers:
         self._assignment, self._ids = (derive_key(secret, purpose) for purpose in ("assignment", "ids"))
         self._random = Random(canary.name)  # noqa: S311 - made-up users
 
-    def day(self, state: State, start: float) -> Iterator[Outcome | Feedback]:
+    def day(self, state: State, start: float) -> Sequence[Outcome | Feedback]:
         """The outcomes and ratings of the 24 hours from UTC second `start`, in order of time."""
+        return sorted(self._records(state, start), key=lambda record: record.at)
+
+    def _records(self, state: State, start: float) -> Iterator[Outcome | Feedback]:
+        """Each outcome, followed by its ratings."""
         draws = self._random
-        for at in sorted(start + DAY_S * draws.random() for _ in range(ASKED_A_DAY)):
+        for at in sorted(start + (DAY_S - RATED_AFTER_S) * draws.random() for _ in range(ASKED_A_DAY)):
             outcome = self._outcome(state, f"past-user-{draws.randrange(USERS)}", at)
             yield outcome
             if draws.random() < RATED:
@@ -114,8 +119,7 @@ class PastUsers:
 
 
 def _feedback(outcome: Outcome, metric: str, value: float) -> Feedback:
-    """A rating of this answer, five minutes later."""
-    at = outcome.at + 300.0
+    at = outcome.at + RATED_AFTER_S
     return Feedback(
         key=f"{outcome.exchange_id}/{metric}", metric=metric, value=value, at=at, mono=at,
         exchange_id=outcome.exchange_id, canary=outcome.canary, run=outcome.run, phase=outcome.phase,
