@@ -3,13 +3,10 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-
-import pytest
 
 from tests.serving import ProviderThread, Running
 
@@ -76,7 +73,6 @@ def test_every_sdk_example_runs_as_it_stands(
     assert requests == [3, 2, 3]
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="the README's example needs curl")
 def test_the_readmes_five_minutes_go_as_told(
     tmp_path: Path, provider: ProviderThread, serve: Callable[..., Running]
 ) -> None:
