@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.wheel.kept_demo import look_at_kept_demo
+from tests.wheel.kept_demo import check_kept_demo
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -50,7 +50,7 @@ def _by_pip(wheel: Path, home: Path) -> None:
     environment = empty(home)
     run([PYTHON, "-m", "venv", str(home / "venv")], home, environment)
     _timed("pip install", [str(home / "venv/bin/pip"), "--quiet", "install", str(wheel)], home, environment)
-    look_at_kept_demo(home / "venv/bin/canary", _work(home), environment)
+    check_kept_demo(home / "venv/bin/canary", _work(home), environment)
 
 
 def _by_uv(wheel: Path, home: Path) -> None:

@@ -58,28 +58,11 @@ def _build(python: str, folder: Path) -> Path:
     with tempfile.TemporaryDirectory(prefix="canary-build-") as name:
         venv, raw, out = (Path(name, part) for part in ("venv", "raw", "out"))
         run([UV, "venv", "--quiet", "--seed", "--python", python, str(venv)], ROOT, os.environ)
-        lock = [
-            UV,
-            "pip",
-            "install",
-            "--quiet",
-            "--python",
-            str(venv),
-            "--require-hashes",
-            "--only-binary",
-            ":all:",
-        ]
-        run([*lock, "-r", "requirements-compile.lock"], ROOT, _trusting())
-        wheel = [
-            str(venv / "bin/python"),
-            "-m",
-            "pip",
-            "wheel",
-            "--quiet",
-            "--no-build-isolation",
-            "--no-deps",
-        ]
-        run([*wheel, "--wheel-dir", str(raw), "."], ROOT, {**os.environ, "CANARY_COMPILE": "1"})
+        run([UV, "pip", "install", "--quiet", "--python", str(venv), "--require-hashes",
+             "--only-binary", ":all:", "-r", "requirements-compile.lock"], ROOT, _trusting())  # fmt: skip
+        run([str(venv / "bin/python"), "-m", "pip", "wheel", "--quiet", "--no-build-isolation",
+             "--no-deps", "--wheel-dir", str(raw), "."],
+            ROOT, {**os.environ, "CANARY_COMPILE": "1"})  # fmt: skip
         (made,) = raw.glob("*.whl")
         run([UV, "tool", "run", *AUDITWHEEL, "repair", "--wheel-dir", str(out), str(made)], ROOT, _trusting())
         (tagged,) = out.glob("*.whl")

@@ -19,28 +19,28 @@ PAGES = (
 )
 
 
-def look_at_kept_demo(canary: Path, folder: Path, environment: Mapping[str, str]) -> None:
-    """Play the demo in `folder`, look at its page, ask it by commands, and end it. Raises AssertionError."""
+def check_kept_demo(canary: Path, folder: Path, environment: Mapping[str, str]) -> None:
+    """Play the demo in `folder`, ask its page and its commands, and end it. Raises AssertionError."""
     process = subprocess.Popen(
         [canary, "demo", "--keep"], cwd=folder, stdout=subprocess.PIPE, text=True,
         env={**environment, "PYTHONUNBUFFERED": "1", "COLUMNS": "200"},
     )  # fmt: skip
     with process:
         try:
-            _look(_told(process), canary, folder, environment)
+            _check(_output(process), canary, folder, environment)
         finally:
             process.terminate()
     assert process.returncode == 0, process.returncode
 
 
-def _got(http: httpx2.Client, path: str) -> str:
+def _get(http: httpx2.Client, path: str) -> str:
     answer = http.get(path)
     assert answer.status_code == 200, (path, answer.status_code, answer.text[:500])
     return answer.text
 
 
-def _told(process: subprocess.Popen[str]) -> str:
-    """What the demo said until it stays up."""
+def _output(process: subprocess.Popen[str]) -> str:
+    """What the demo prints until it stays up."""
     assert process.stdout is not None
     told = ""
     for line in process.stdout:
@@ -50,18 +50,18 @@ def _told(process: subprocess.Popen[str]) -> str:
     raise AssertionError(f"the demo ended:\n{told}")
 
 
-def _look(told: str, canary: Path, folder: Path, environment: Mapping[str, str]) -> None:
+def _check(told: str, canary: Path, folder: Path, environment: Mapping[str, str]) -> None:
     found = re.search(r"page (http://\S+)/ \(token (\w+)\)", told)
     assert found is not None, told
     admin, token = found.groups()
     headers = {"authorization": f"Bearer {token}"}
     with httpx2.Client(base_url=admin, headers=headers, trust_env=False, timeout=60.0) as http:
-        pages = [_got(http, f"/{path}") for path in PAGES]
+        pages = [_get(http, f"/{path}") for path in PAGES]
         files = {file for page in pages for file in re.findall(r'(?:src|href)="(/static/[^"]+)"', page)}
         assert any(file.endswith(".css") for file in files), pages[0]
         assert any("htmx" in file for file in files), pages[0]
         for path in (*files, "/metrics", "/api/status"):
-            assert _got(http, path)
+            assert _get(http, path)
     server = ("--data", "canary-demo/data-0", "--admin", admin)
     file = ("--config", "canary-demo/canary.yaml")
     asks = {**environment, "CANARY_ADMIN_TOKEN": token}
