@@ -23,9 +23,9 @@ BENCH_PROGRAMS := nginx:nginx taskset:util-linux gcc:gcc gcc:libc6-dev
 # The tests start hundreds of processes; without bytecode files each would compile canary anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-replicas test check check-deploy check-image fix bench bench-ingest bench-leader test-statistics test-reliability test-compiled lock
-.PHONY: cast dashboards docs docs-version examples clean bench-programs compile-programs image-tested
-.PHONY: test-image test-programs test-wheel wheels
+.PHONY: demo demo-replicas test check check-deploy fix bench bench-ingest bench-leader test-statistics test-reliability test-compiled lock
+.PHONY: cast dashboards docs docs-version examples clean bench-programs compile-programs
+.PHONY: check-image image-tested test-image test-programs test-wheel wheels
 
 demo: .venv/demo  ## Two candidates that go bad and are rolled back, then one that passes. No key, no network.
 	.venv/bin/canary demo

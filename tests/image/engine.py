@@ -57,7 +57,7 @@ def engine(folder: Path, *flags: str) -> Iterator[Engine]:
     command += [f"--config-file={folder / 'daemon.json'}", f"--pidfile={folder / 'docker.pid'}"]
     docker = Engine(folder)
     log = folder / "dockerd.log"
-    with log.open("wb") as file:
+    with log.open("ab") as file:
         process = subprocess.Popen([*command, f"--host={docker.host}"], stdout=file, stderr=file)
     try:
         eventually(lambda: _answers(docker, process, log))
