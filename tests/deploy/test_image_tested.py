@@ -31,11 +31,18 @@ def write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def image_tested(checkout: Path, locale: str = "C.UTF-8") -> tuple[int, str]:
-    """Exit code and stderr of `make image-tested`."""
+def program(path: Path, script: str) -> None:
+    """A shell script that can be run."""
+    write(path, f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def make(checkout: Path, target: str, locale: str = "C.UTF-8") -> tuple[int, str]:
+    """Exit code and stderr."""
     done = subprocess.run(
-        ["make", "--silent", "image-tested"], cwd=checkout, capture_output=True, text=True, timeout=120,
-        env={"PATH": os.environ["PATH"], "LC_ALL": locale},
+        ["make", "--silent", "-o", ".venv/dev", target], cwd=checkout,
+        env={"PATH": os.environ["PATH"], "LC_ALL": locale}, capture_output=True, text=True,
+        timeout=120,
     )  # fmt: skip
     return done.returncode, done.stderr
 
@@ -49,7 +56,7 @@ def note(checkout: Path) -> None:
 
 
 def test_without_a_note_the_image_is_not_tested(checkout: Path) -> None:
-    code, said = image_tested(checkout)
+    code, said = make(checkout, "image-tested")
     assert code != 0
     assert "make test-image has not passed with the files as they are\n" in said
 
@@ -58,22 +65,29 @@ def test_the_note_holds_in_every_locale_and_beside_generated_files(checkout: Pat
     note(checkout)
     for name in ("deploy/compose/.env", "deploy/compose/secrets/token", "tests/image/__pycache__/base.pyc"):
         write(checkout / name, "of this checkout only")
-    assert [image_tested(checkout, locale)[0] for locale in ("C.UTF-8", "en_US.UTF-8")] == [0, 0]
+    assert [make(checkout, "image-tested", locale)[0] for locale in ("C.UTF-8", "en_US.UTF-8")] == [0, 0]
 
 
 @pytest.mark.parametrize("name", [*INPUTS, "deploy/new"])
 def test_a_changed_or_a_new_input_ends_the_note(checkout: Path, name: str) -> None:
     note(checkout)
     write(checkout / name, "changed")
-    assert image_tested(checkout)[0] != 0
+    assert make(checkout, "image-tested")[0] != 0
+
+
+def test_where_the_test_cannot_run_a_line_says_that_it_was_not(checkout: Path) -> None:
+    program(checkout / ".venv" / "bin" / "python", "echo it needs root >&2; exit 2")
+    code, said = make(checkout, "check-image")
+    assert (code, "it needs root\nmake test-image was NOT run" in said) == (0, True)
+    note(checkout)
+    assert "NOT run" not in make(checkout, "check-image")[1]
 
 
 def test_an_engine_that_ends_at_once_is_told_with_its_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, script in (("dockerd", "echo no room for containers >&2; exit 3"), ("docker", "exit 1")):
-        write(tmp_path / "bin" / name, f"#!/bin/sh\n{script}\n")
-        (tmp_path / "bin" / name).chmod(0o755)
+    program(tmp_path / "bin" / "dockerd", "echo no room for containers >&2; exit 3")
+    program(tmp_path / "bin" / "docker", "exit 1")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     with (
         pytest.raises(AssertionError, match=r"dockerd ended with 3:\nno room for containers"),
