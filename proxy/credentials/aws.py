@@ -31,7 +31,9 @@ def aws_keys() -> Token[AwsKeys]:
         from botocore.exceptions import BotoCoreError
         from botocore.session import Session
     except ImportError as problem:
-        raise NoCredential("auth: aws needs a library: pip install 'canary-llm[aws]'") from problem
+        raise NoCredential(
+            "auth: aws needs a library: pip install 'WHEEL[aws]', or '.[aws]' in a checkout"
+        ) from problem
     logging.getLogger("botocore").setLevel(logging.CRITICAL)
     try:
         credentials: Any = Session().get_credentials()  # the library has no types

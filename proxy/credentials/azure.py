@@ -29,7 +29,9 @@ def azure_token() -> Token[list[tuple[bytes, bytes]]]:
         from azure.core.exceptions import AzureError
         from azure.identity import DefaultAzureCredential
     except ImportError as problem:
-        raise NoCredential("auth: azure needs a library: pip install 'canary-llm[azure]'") from problem
+        raise NoCredential(
+            "auth: azure needs a library: pip install 'WHEEL[azure]', or '.[azure]' in a checkout"
+        ) from problem
     _silence()
     try:
         with DefaultAzureCredential(

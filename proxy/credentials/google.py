@@ -27,7 +27,9 @@ def google_token() -> Token[list[tuple[bytes, bytes]]]:
         from google.auth.exceptions import GoogleAuthError
         from google.auth.transport.requests import Request
     except ImportError as problem:
-        raise NoCredential("auth: google needs a library: pip install 'canary-llm[google]'") from problem
+        raise NoCredential(
+            "auth: google needs a library: pip install 'WHEEL[google]', or '.[google]' in a checkout"
+        ) from problem
     logging.getLogger("google.auth").setLevel(logging.CRITICAL)
     credentials: Any  # the library has no types
     try:
