@@ -76,7 +76,7 @@ RELEASES = (
     ),
     PastRelease(
         canary="made-up-ships", baseline="assistant-1", candidate="assistant-3", ago=22, days=14,
-        current=FIRST, new=BETTER, reason="the report of day 14: no worse, at less cost",
+        current=FIRST, new=BETTER, reason="the report of day 13: no worse, at less cost",
     ),
     PastRelease(
         canary="made-up-goes-on", baseline="assistant-3", candidate="assistant-4", ago=5, days=5,

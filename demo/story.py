@@ -31,7 +31,7 @@ from canary.config.store import open_store
 from demo.backdrop import Backdrop, Pager
 from demo.bad_candidate import BREAKING_TOOLS, FAILING, BadCandidate
 from demo.history import add_to, made_up
-from demo.past_releases import PROVIDER, RELEASES, behaviours
+from demo.past_releases import behaviours
 from demo.traffic import Users
 from records.store import Store
 from records.tables import feedback, unit_days
@@ -221,16 +221,7 @@ class _Story:
         self._say("press Ctrl-C to end it")
         if opening and has_screen():
             webbrowser.open(f"{admin}/releases")
-        if opening:
-            await self._go_on(backdrop)
         await asyncio.Event().wait()
-
-    async def _go_on(self, backdrop: Backdrop) -> None:
-        """Two users every two seconds ask what the newest made-up canary tries, so that its page lives."""
-        async with Users([f"{url}/{PROVIDER}" for url in backdrop.urls]) as users:
-            while True:
-                await users.ask(RELEASES[-1].baseline, 2)
-                await asyncio.sleep(2.0)
 
     async def _until(self, look: Callable[[], Any], within_s: float) -> Any:
         """Call `look` in a thread until its result is true; None after `within_s`."""
