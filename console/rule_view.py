@@ -53,6 +53,8 @@ _UNITS: Mapping[str, Callable[[float | None], str]] = {
     "helped": words.points,
     "nps": words.points,
 }
+_OF_VALUES = ("cost_per_request", "latency_vs_baseline")
+"""Multiples of the baseline's cost or latency; other multiples are of how often its users have an event."""
 _LOW_IS_BAD = ("csat", "thumbs", "helped", "nps")
 
 
@@ -92,7 +94,7 @@ def rule_view(found: Mapping[str, Any]) -> RuleView:
         scope=scope,
         word="near its limit" if near else rule_word(found["state"]),
         tone="warn" if near else rule_tone(found["state"]),
-        value=unit(found["value"]),
+        value="baseline has none" if _is_without_ratio(name, found) else unit(found["value"]),
         limit=f"{'at least' if name in _LOW_IS_BAD else 'limit'} {unit(found['threshold'])}",
         filled=filled,
         proved=reached,
@@ -101,6 +103,12 @@ def rule_view(found: Mapping[str, Any]) -> RuleView:
         near=near,
         empty=filled is None and not reached and found["state"] in ("not_enough_data", "not_applicable"),
     )
+
+
+def _is_without_ratio(name: str, found: Mapping[str, Any]) -> bool:
+    """True when the candidate's users have the event and none of the baseline's: there is no multiple."""
+    multiple = name not in _UNITS and name not in _OF_VALUES
+    return multiple and found["value"] is None and bool(found["evidence"].get("adverse_units"))
 
 
 def _filled(name: str, found: Mapping[str, Any]) -> float | None:

@@ -212,6 +212,20 @@ def test_a_bar_has_its_limit_at_three_quarters_whichever_way_is_bad() -> None:
     assert far.filled == 1.0
 
 
+def test_a_rule_that_compares_with_nothing_of_the_baseline_says_so_and_no_data_is_a_dash() -> None:
+    against_none = {"rule": "error_rate_vs_baseline", "value": None, "threshold": 1.5, "state": "latched"}
+    seen = {**HALFWAY, "adverse_units": 5.0}
+    values = [
+        standing(canary(guardrails=[rule(**against_none, evidence=seen)])).rules[0].value,
+        standing(canary(guardrails=[rule(**against_none)])).rules[0].value,
+        standing(canary(guardrails=[rule(**{**against_none, "value": 2.0}, evidence=seen)])).rules[0].value,
+        standing(canary(guardrails=[rule(**{**against_none, "rule": "cost_per_request"}, evidence=seen)]))
+        .rules[0]
+        .value,
+    ]
+    assert [value.replace("\u00a0", " ") for value in values] == ["baseline has none", "–", "2×", "–"]
+
+
 def test_evidence_is_told_against_what_the_rule_acts_on() -> None:
     evidence = {"observations": 9.0, "ln_mixture": math.log(100.0), "ln_cusum": 0.0}
     (view,) = standing(canary(guardrails=[rule(evidence=evidence)])).rules
