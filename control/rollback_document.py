@@ -18,7 +18,7 @@ def document_of(rolled_back: RolledBack) -> dict[str, Any]:
         "rule": why.rule or None,
         "who": why.who,
         "reason": why.reason,
-        "sentence": why.sentence,
+        "sentence": why.sentence or f"rolled back by {why.who}, no reason given",
         "value": why.value,
         "threshold": why.threshold,
         "evidence": dict(why.evidence),

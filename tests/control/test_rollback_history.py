@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -247,6 +248,8 @@ def test_what_the_api_says_can_be_read_without_our_types() -> None:
     assert (by_rule["before"]["share"], by_rule["after"]["state"]) == (0.2, "rolled_back")
     assert (by_person["rule"], by_person["sentence"], by_person["path"]) == (None, "complaints", [])
     assert by_person["rules"][0]["path"][0]["at"] == 990.0
+    without = document_of(_rolled_back(replace(why("ann"), reason=""), state))
+    assert without["sentence"] == "rolled back by ann, no reason given"
     assert brief_of(None) is None
 
 
