@@ -218,6 +218,10 @@ class _Story:
         self._say(f"still running: page {admin}/ (token {backdrop.token}), metrics {admin}/metrics")
         if opening:
             self._say(f"the three made-up releases: {admin}/releases")
+        self._say("for canary status, report and the other commands in a second terminal, in this folder:")
+        self._console.print(_variables(backdrop), highlight=False, soft_wrap=True)
+        if opening:
+            self._say("then for example: canary report made-up-ships")
         self._say("press Ctrl-C to end it")
         if opening and has_screen():
             webbrowser.open(f"{admin}/releases")
@@ -235,6 +239,12 @@ class _Story:
 
     def _say(self, text: str) -> None:
         self._console.print(f"[dim]{time.monotonic() - self._began:5.1f} s[/]  {text}", highlight=False)
+
+
+def _variables(backdrop: Backdrop) -> str:
+    """A shell's line after which the commands find the demo's server."""
+    config = FOLDER / "canary.yaml"
+    return f"export CANARY_ADMIN_TOKEN={backdrop.token} CANARY_CONFIG={config} CANARY_DATA={backdrop.data}"
 
 
 def _rolled_back(client: AdminClient, name: str) -> Any:

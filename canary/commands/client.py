@@ -63,6 +63,7 @@ class AdminClient:
         self._variable, given = _token(environment, tokens)
         token = given or _read(data / "admin.token", or_else=f"set {self._variable}")
         self._bearer = bearer(self._variable, token)
+        self._where = _where(data, self._url)
 
     def get(self, path: str, **query: str) -> Any:
         """GET a path of the API; returns the JSON document."""
@@ -99,7 +100,7 @@ class AdminClient:
         if answer.status_code == _UNAUTHORIZED:
             raise NotReached(
                 f"{self._url} refuses {'this token' if self._bearer else 'requests without a token'}; set "
-                f"{self._variable} to the server's token, or name the server's data folder with --data"
+                f"{self._variable} to the server's token{self._where}"
             )
         if answer.is_error:
             raise NotReached(refusal(answer))
@@ -156,6 +157,15 @@ def _is_in_folder(data: Path, listener: str, url: str) -> bool:
         return _from_folder(data, listener) == url
     except NotReached:
         return False
+
+
+def _where(data: Path, url: str) -> str:
+    """Where the token of the server at `url` is found, as the end of a sentence."""
+    if not _is_in_folder(data, "admin", url):
+        return ", or name the server's data folder with --data"
+    return (
+        "" if (data / "admin.token").exists() else f", which it got from its environment: {data} holds none"
+    )
 
 
 def _pinned(data: Path) -> ssl.SSLContext:

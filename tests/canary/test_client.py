@@ -55,13 +55,19 @@ def test_the_token_comes_from_the_variable_or_from_the_file_that_it_names(
     running = stage.server
     file = tmp_path / "token"
     file.write_text(running.token + "\n")
-    elsewhere = tmp_path / "elsewhere"
+    elsewhere, without_token = tmp_path / "elsewhere", tmp_path / "data"
+    without_token.mkdir()
+    (without_token / "server.json").write_text((running.data / "server.json").read_text())
     assert canaries(running, elsewhere, {"CANARY_ADMIN_TOKEN": running.token}) == ["trial"]
     assert canaries(running, elsewhere, {"CANARY_ADMIN_TOKEN_FILE": str(file)}) == ["trial"]
     with pytest.raises(NotReached, match="refuses requests without a token; set CANARY_ADMIN_TOKEN"):
         canaries(running, elsewhere, {})
     with pytest.raises(NotReached, match="refuses this token; set CANARY_ADMIN_TOKEN"):
         canaries(running, elsewhere, {"CANARY_ADMIN_TOKEN": "another"})
+    with pytest.raises(NotReached, match="or name the server's data folder with --data"):
+        canaries(running, elsewhere, {"CANARY_ADMIN_TOKEN": "another"})
+    with pytest.raises(NotReached, match=r"token, which it got from its environment: \S+ holds none$"):
+        canaries(running, without_token, {"CANARY_ADMIN_TOKEN": "another"})
     with pytest.raises(NotReached, match=r"/api/status answered 404; is it a canary listener\?"):
         AdminClient(admin=stage.provider.url, data=running.data, environment={}).get("/api/status")
     with pytest.raises(NotReached, match="is not a canary admin listener"):

@@ -60,12 +60,28 @@ def test_the_demo_tells_its_three_stories_and_ends_with_all_that_it_started(
     admin = json.loads((folder / "data-0" / "server.json").read_text())["admin"]
     assert httpx2.get(f"{admin}/healthz", trust_env=False).status_code == 200
     _shows_the_made_up(admin, re.findall(r"token (\w+)", text)[0])
+    _is_copied(text, tmp_path)
     ours = _below(demo.pid)
     assert len(ours) >= 3  # provider, supervisor, and the supervisor's own
 
     demo.send_signal(signal.SIGTERM)
     assert demo.wait(60) == 0
     eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in ours))
+
+
+def _is_copied(text: str, folder: Path) -> None:
+    """The demo's line for a shell, pasted, is what the commands need."""
+    line = re.findall(r"^export .*", text, re.MULTILINE)[0]
+    canary = f"{sys.executable} -m canary"
+    lines = [
+        line,
+        f"{canary} status -o json > status",
+        f"{canary} report made-up-ships -o json > report || true",
+    ]
+    subprocess.run(["sh", "-ec", "\n".join(lines)], cwd=folder, check=True, timeout=120)
+    states = {each["name"]: each["state"] for each in json.loads((folder / "status").read_text())["canaries"]}
+    assert states["made-up-goes-on"] == "running"
+    assert json.loads((folder / "report").read_text())["canary"] == "made-up-ships"
 
 
 def _shows_the_made_up(admin: str, token: str) -> None:
