@@ -82,7 +82,7 @@ def test_the_readmes_five_minutes_go_as_told(
     (tmp_path / "canary-data").symlink_to(running.data)
     shell = blocks("README.md", "sh")
     first = next(at for at, block in enumerate(shell) if block.startswith("canary check"))
-    checking, asking, looking, deciding = shell[first : first + 4]
+    checking, asking, looking, promoting, ending = shell[first : first + 5]
     assert run(["bash", "-c", commands(checking)[0]], tmp_path).returncode == 0
 
     asked = run(
@@ -90,7 +90,7 @@ def test_the_readmes_five_minutes_go_as_told(
     )
     assert json.loads(asked.stdout.splitlines()[-1]) == {"accepted": 1}, asked.stdout + asked.stderr
 
-    told = commands(looking) + commands(deciding)
+    told = commands(looking) + commands(ending) + commands(promoting)
     status, explain, report, rollback, promote = (["bash", "-c", command] for command in told)
     assert run(status, tmp_path).returncode == 0
     assert re.match(r"support-nov: (baseline|candidate) \(", run(explain, tmp_path).stdout)
