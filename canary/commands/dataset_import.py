@@ -35,12 +35,16 @@ def import_(
     try:
         found = _found(source, ideal)
         text = _checked(source, found)
-        write_whole(file.resolve(), text.encode())
     except BenchError as problem:
         fail(str(problem))
     except OSError as problem:
         failed = source if problem.filename is None else Path(problem.filename)
         fail(unreadable(failed, problem))
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file.resolve(), text.encode())
+    except OSError as problem:
+        fail(f"{file} cannot be written: {problem.strerror}")
     _tell(file, found, output)
 
 

@@ -118,3 +118,12 @@ def test_bad_input_leaves_no_file(folder: Path) -> None:
         done = run(folder, "dataset", "import", str(folder / source), str(made))
         assert (done.exit_code, made.exists()) == (1, False), source
         assert message in done.stderr, source
+
+
+def test_the_datasets_folder_is_made(folder: Path) -> None:
+    made = folder / "datasets" / "made.jsonl"
+    assert run(folder, "dataset", "import", str(folder / "pf.yaml"), str(made)).exit_code == 0
+    assert made.exists()
+    below_a_file = made / "more.jsonl"
+    done = run(folder, "dataset", "import", str(folder / "pf.yaml"), str(below_a_file))
+    assert (done.exit_code, done.stderr) == (1, f"{below_a_file} cannot be written: File exists\n")
