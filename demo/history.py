@@ -163,7 +163,7 @@ class _Past:
     def _refuse(self, at: float) -> None:
         said = Decision(
             at=at, canary=self._release.canary, run=self._state.run, decision="dont_ship", who=PERSON,
-            reason="a quarter of its answers failed",
+            reason="too many of its answers failed",
         )  # fmt: skip
         Decisions(self._store).record(said, self._state, minutes=20.0)
 

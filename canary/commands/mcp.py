@@ -17,6 +17,6 @@ def mcp(admin: Admin = None, config: ConfigFile = CONFIG, data: DataFolder = DAT
     except ModuleNotFoundError as problem:
         if (problem.name or "").partition(".")[0] != "mcp":
             raise
-        fail("the MCP SDK is not installed: pip install 'canary-llm[mcp]'")
+        fail("the MCP SDK is not installed: pip install 'WHEEL[mcp]', or '.[mcp]' in a checkout")
     without_log_lines()
     asyncio.run(serve(lambda: AdminClient(admin=admin, data=data, environment=os.environ, tokens=_TOKENS)))

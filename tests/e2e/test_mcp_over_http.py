@@ -230,4 +230,6 @@ def test_without_the_extra_the_command_says_how_to_install_it(tmp_path: Path) ->
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "the MCP SDK is not installed: pip install 'canary-llm[mcp]'\n"
+    assert (
+        done.stderr == "the MCP SDK is not installed: pip install 'WHEEL[mcp]', or '.[mcp]' in a checkout\n"
+    )
