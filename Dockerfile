@@ -29,8 +29,9 @@ RUN find . -type d -name tests -prune -exec rm -r {} + \
     && /opt/canary/bin/python -c "import \
         aiohappyeyeballs, alembic.command, authlib.integrations.httpx_client, authlib.oidc.core, \
         azure.identity, backports.zstd, botocore.session, genai_prices.data_snapshot, \
-        google.auth.transport.requests, httpx2, jinja2, joserfc.jws, jsonschema_rs, msgspec, openai, \
+        google.auth.transport.requests, httpx2, jinja2.sandbox, joserfc.jws, jsonschema_rs, msgspec, openai, \
         opentelemetry.exporter.otlp.proto.http._log_exporter, \
+        opentelemetry.exporter.otlp.proto.http.metric_exporter, \
         opentelemetry.exporter.otlp.proto.http.trace_exporter, opentelemetry.trace.propagation.tracecontext, \
         prometheus_client.core, psycopg, pyarrow.compute, pyarrow.fs, pyarrow.parquet, pydantic, \
         redis.asyncio, rich.live, rich.progress_bar, rich.rule, rich.table, scipy.stats, \
