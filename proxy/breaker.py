@@ -6,6 +6,8 @@
 | open      | a request after `RETRY_AFTER_S`               | half-open: that request probes  |
 | half-open | the probe succeeds / fails                    | closed / open                   |
 | half-open | no result of the probe for `RETRY_AFTER_S`    | half-open: the next one probes  |
+
+A refusal (400, 401, 403, 404, 422) is a failure once the baseline has taken the same request (`compared`).
 """
 
 from collections import deque
@@ -46,15 +48,28 @@ class Breaker:
     def ended(self, failure: ErrorType | None, now: float) -> None:
         """Record how an attempt ended. Only the provider's failures open the breaker.
 
-        A refused request tells nothing about the provider's health. A stale connection, a lack of descriptors
-        here, and a rollback or an open breaker that ended the wait are not its fault.
+        A refusal tells nothing until the baseline has answered the same request: `compared` follows. A stale
+        connection, a lack of descriptors here, and a rollback or an open breaker that ended the wait are not
+        the provider's fault.
         """
-        if failure is None or failure == "candidate_rejects":
+        if failure == "candidate_rejects":
+            return
+        if failure is None:
             self.succeeded()
         elif failure in ("provider_stale", "proxy_no_descriptors", "proxy_no_credential", "breaker_open"):
             self.abandoned()
         else:
             self.failed(now)
+
+    def compared(self, baseline: ErrorType | None, now: float) -> None:
+        """Record how the baseline answered a request that the candidate refused. A request that both refuse
+        is the caller's mistake, and the candidate is well."""
+        if baseline is None:
+            self.failed(now)
+        elif baseline.startswith("caller_"):
+            self.succeeded()
+        else:
+            self.abandoned()
 
     def succeeded(self) -> None:
         """Record that the candidate answered."""

@@ -159,11 +159,24 @@ class Exchanges:
             if attempt.failure is None:
                 return attempt
             if await refused_for_state(call, assignment, attempt):
+                trial.breaker.succeeded()
                 return await self._ask_other(call, trial, attempt, record)
             failure = attempt.failure
             attempt.abort()
         record.fell_back = failure
+        if failure == "candidate_rejects":
+            return await self._compare(call, trial, record)
         return await self._attempt(call, trial.baseline, record)
+
+    async def _compare(self, call: Call, trial: Trial, record: Record) -> Attempt:
+        """Ask the baseline for a request that the candidate refused: its answer tells who was at fault."""
+        try:
+            attempt = await self._attempt(call, trial.baseline, record)
+        except asyncio.CancelledError:
+            trial.breaker.abandoned()
+            raise
+        trial.breaker.compared(attempt.wrong, time.monotonic())
+        return attempt
 
     async def _ask_other(self, call: Call, trial: Trial, refused: Attempt, record: Record) -> Attempt:
         """Ask the other arm for a request whose state the assigned arm cannot read. The caller gets its
@@ -175,6 +188,8 @@ class Exchanges:
         record.asks_other_arm(True)
         if other.arm == "candidate":
             attempt = await self._covered_attempt(call, trial, record.assignment, record)
+            if attempt.failure == "candidate_rejects":  # as the baseline did
+                trial.breaker.succeeded()
         else:
             attempt = await self._attempt(call, other, record)
         if attempt.wrong is None:

@@ -63,11 +63,14 @@ def message_in(piece: Piece) -> SocketMessage:
 class ResponseTurn:
     """One response under way.
 
-    `piece` is the caller's message. `covered`: the baseline answers if the candidate refuses. `began`: an
-    event has come.
+    `piece` is the caller's message. `covered`: the baseline answers if the candidate refuses. `compared`: the
+    candidate has refused, and the baseline's first event tells whose fault that was. `began`: an event has
+    come.
     """
 
-    __slots__ = ("assignment", "attempt", "began", "call", "covered", "lane", "line", "piece", "record")
+    __slots__ = (
+        "assignment", "attempt", "began", "call", "compared", "covered", "lane", "line", "piece", "record",
+    )  # fmt: skip
 
     def __init__(self, call: Call, record: Record, assignment: Assignment, piece: Piece, lane: str) -> None:
         self.call = call
@@ -75,7 +78,7 @@ class ResponseTurn:
         self.assignment = assignment
         self.piece = piece
         self.lane = lane
-        self.covered = self.began = False
+        self.covered = self.compared = self.began = False
         self.line: ProviderLine | None = None
         self.attempt: Attempt
 

@@ -232,7 +232,7 @@ class ResponsesSocket:
     async def _ask_other(self, turn: ResponseTurn, trial: Trial) -> None:
         """Ask the baseline for a response that goes on from state which the candidate cannot read."""
         self._turns.remove(turn)
-        trial.breaker.ended(turn.attempt.failure, monotonic())
+        trial.breaker.succeeded()
         turn.covered = False
         turn.record.asks_other_arm(True)
         await self._send(turn, trial.baseline)
@@ -240,6 +240,7 @@ class ResponsesSocket:
     async def _fall_back(self, turn: ResponseTurn, trial: Trial, failure: ErrorType) -> None:
         turn.record.fell_back = failure
         turn.covered = False
+        turn.compared = failure == "candidate_rejects"
         await self._send(turn, trial.baseline)
 
     def _refuse(self, record: Record, refusal: Refused, lane: str) -> None:
@@ -330,7 +331,9 @@ class ResponsesSocket:
             return True
         if turn.covered and trial is not None:
             trial.breaker.ended(turn.attempt.failure, monotonic())
-            turn.covered = False
+        elif turn.compared and trial is not None:
+            trial.breaker.compared(turn.attempt.failure, monotonic())
+        turn.covered = turn.compared = False
         if message.type in ENDS:
             self._remember(turn, message)
             await turn.end()

@@ -271,6 +271,21 @@ def test_the_baseline_answers_where_the_candidate_does_not(stage: Stage, canary:
     assert (row["outcome"], row["error_type"], row["served_by"]) == ("fallback", error, "baseline")
 
 
+def test_a_candidate_that_refuses_what_the_baseline_takes_is_soon_left_alone(stage: Stage) -> None:
+    users = [new_user(stage, "candidate", "refused", f"refused-{number}") for number in range(7)]
+
+    async def scene(user: str) -> None:
+        async with sdk(stage, user).responses.connect() as connection:
+            await heard(connection, model="refused", safety_identifier=user, store=False)
+
+    why = []
+    for user in users:
+        run(scene(user))
+        why.append(recorded(stage, user, number=2)[1]["error_type"])
+    assert why[-1] == "breaker_open"
+    assert set(why) == {"candidate_rejects", "breaker_open"}
+
+
 def test_state_that_the_candidate_cannot_read_is_no_failure_of_the_candidate(stage: Stage) -> None:
     user = new_user(stage, "candidate", "sealed", "foreign")
     given = [{"type": "reasoning", "encrypted_content": "gAAAA"}, {"role": "user", "content": "Go on"}]

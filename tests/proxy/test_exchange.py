@@ -91,7 +91,7 @@ def test_where_the_baseline_is_full_both_arms_are_refused(run: Run, second: floa
         ("provider_5xx", True),
         ("provider_stale", False),
         ("proxy_no_descriptors", False),
-        (REJECTS, False),
+        (REJECTS, False),  # until the baseline has taken the request
     ],
 )
 def test_only_what_is_the_candidates_fault_opens_its_breaker(failure: ErrorType, opens: bool) -> None:
@@ -99,3 +99,48 @@ def test_only_what_is_the_candidates_fault_opens_its_breaker(failure: ErrorType,
     for _ in range(IN_A_ROW):
         breaker.ended(failure, 0.0)
     assert breaker.open is opens
+
+
+@pytest.mark.parametrize(
+    ("status", "by_baseline", "opens"),
+    [
+        *((status, 200, True) for status in (400, 401, 403, 404, 422)),
+        (400, 400, False),  # the request is wrong: the caller's fault
+        (400, 503, False),  # the baseline cannot tell
+    ],
+)
+def test_refusals_that_the_baseline_does_not_give_open_the_breaker(
+    run: Run, status: int, by_baseline: int, opens: bool
+) -> None:
+    """35 requests, one after the other, which the candidate refuses."""
+    asked: list[bytes] = []
+
+    async def play(wire: Wire) -> None:
+        while True:
+            request = await wire.request()
+            of_candidate = b'"new"' in request.body
+            asked.append(b"candidate" if of_candidate else b"baseline")
+            await wire.send(_saying(status if of_candidate else by_baseline))
+
+    async def scene() -> tuple[list[Outcome], Breaker]:
+        async with RawProvider(play) as provider, pool() as upstreams:
+            traffic = Traffic(provider.entry(), upstreams)
+            async with traffic.served() as http:
+                for number in range(35):
+                    await http.post("/v1/chat/completions", json=chat(str(number)))
+            return traffic.outcomes, traffic.trial.breaker
+
+    outcomes, breaker = run(scene())
+    assert breaker.open is opens
+    assert asked.count(b"candidate") == (IN_A_ROW if opens else 35)
+    assert asked.count(b"baseline") == len(outcomes) == 35
+    if opens:
+        assert [each.error_type for each in outcomes] == [REJECTS] * 5 + ["breaker_open"] * 30
+        assert {each.outcome for each in outcomes} == {"fallback"}
+
+
+def _saying(status: int) -> bytes:
+    """A whole response with this status."""
+    body = ANSWER if status == 200 else b'{"error":{"message":"no"}}'
+    head = b"HTTP/1.1 %d X\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    return head % (status, len(body)) + body
