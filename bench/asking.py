@@ -3,15 +3,14 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import httpx2
 import msgspec
 
 from bench.answer import Answer, Failure
 from bench.confidence import refuses_logprobs
-from bench.wires import ChatWire
+from bench.wires import NO_EXTRAS, ChatWire, Extras
 from proxy.adaptation import adapted
 from proxy.provider_error import said
 from records.capture import CapturedMessage
@@ -68,11 +67,9 @@ class Target:
     request: RequestChanges = NO_CHANGES
     address: Callable[[str, bytes], tuple[str, bytes]] = as_it_is
 
-    def asks(
-        self, messages: Sequence[CapturedMessage], parameters: Mapping[str, Any] = {}
-    ) -> tuple[str, bytes]:
+    def asks(self, messages: Sequence[CapturedMessage], extras: Extras = NO_EXTRAS) -> tuple[str, bytes]:
         """Path and body of one question."""
-        path, request = self.wire.asks(self.model, messages, parameters)
+        path, request = self.wire.at(extras.path).asks(self.model, messages, extras.parameters)
         body = msgspec.json.encode(request)
         return self.address(path, adapted(body, self.request) or body)
 
@@ -113,40 +110,37 @@ class Asker:
     async def ask(
         self,
         messages: Sequence[CapturedMessage],
-        parameters: Mapping[str, Any] = {},
+        extras: Extras = NO_EXTRAS,
         *,
         logprobs: bool = False,
     ) -> Answer:
         """One answer, with the model's confidence if `logprobs` is set and the model gives them: one that
         refuses them is asked without, now and later."""
-        with_logprobs = self.target.wire.with_logprobs
+        with_logprobs = self.target.wire.at(extras.path).with_logprobs
         if logprobs and with_logprobs is not None and not self._refuses_logprobs:
-            answer = await self._until_taken(messages, with_logprobs(parameters))
+            more = replace(extras, parameters=with_logprobs(extras.parameters))
+            answer = await self._until_taken(messages, more)
             if not refuses_logprobs(answer):
                 return answer
             self._refuses_logprobs = True
-        return await self._until_taken(messages, parameters)
+        return await self._until_taken(messages, extras)
 
-    async def _until_taken(
-        self, messages: Sequence[CapturedMessage], parameters: Mapping[str, Any]
-    ) -> Answer:
+    async def _until_taken(self, messages: Sequence[CapturedMessage], extras: Extras) -> Answer:
         """One answer. After a 429 it waits and retries, at most three times: our rate is not the model's
         fault. Nothing else is retried."""
         turn = 0
         while True:
-            answer, wait_s = await self._ask(messages, parameters)
+            answer, wait_s = await self._ask(messages, extras)
             if answer.failure != "provider_429" or turn == MOST_WAITS:
                 return answer
             await self._sleep(min(2.0**turn if wait_s is None else wait_s, LONGEST_WAIT_S))
             turn += 1
 
-    async def _ask(
-        self, messages: Sequence[CapturedMessage], parameters: Mapping[str, Any]
-    ) -> tuple[Answer, float | None]:
+    async def _ask(self, messages: Sequence[CapturedMessage], extras: Extras) -> tuple[Answer, float | None]:
         """(the answer, the seconds to wait from Retry-After)."""
         target = self.target
-        path, body = target.asks(messages, parameters)
-        headers = {**target.headers, "content-type": "application/json"}
+        path, body = target.asks(messages, extras)
+        headers = {**target.headers, **extras.headers, "content-type": "application/json"}
         began = time.perf_counter()
         try:
             async with asyncio.timeout(target.timeout_s):

@@ -111,16 +111,21 @@ class _ModelBatch:
         return {name: found.get(name, _NO_RESULT) for name in questions}
 
     async def _asked(self, questions: Sequence[BatchQuestion]) -> dict[str, Answer]:
-        return await self._results(await self._send(questions), len(questions)) if questions else {}
+        """What came of these questions, by one batch for each path."""
+        found: dict[str, Answer] = {}
+        for path in dict.fromkeys(each.path for each in questions):
+            some = [each for each in questions if each.path == path]
+            found |= await self._results(await self._send(some), len(some))
+        return found
 
     def _questions(self, examples: Sequence[Example], logprobs: frozenset[str]) -> Iterator[BatchQuestion]:
-        with_logprobs = self.target.wire.with_logprobs
         for example in examples:
+            with_logprobs = self.target.wire.at(example.extras.path).with_logprobs
             if self.run.saved.get(self.target.name, example.hash) is None:
-                parameters = example.parameters
+                extras = example.extras
                 if with_logprobs is not None and example.hash in logprobs:
-                    parameters = with_logprobs(parameters)
-                path, body = self.target.asks(prompt(example), parameters)
+                    extras = replace(extras, parameters=with_logprobs(extras.parameters))
+                path, body = self.target.asks(prompt(example), extras)
                 yield BatchQuestion(id=example.hash, path=path, body=body)
 
     async def _send(self, questions: Sequence[BatchQuestion]) -> str:

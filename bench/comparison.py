@@ -20,6 +20,7 @@ from bench.scorers.per_class import ClassAnswer, ClassLine, per_class
 from bench.source import DatasetSource, Layer
 from bench.terms import NO_TERMS, BenchTerms
 from bench.weighted import WeightedTotals, totals
+from bench.wires import NO_EXTRAS
 
 LAYERS: tuple[Layer, ...] = ("synthetic", "real")
 
@@ -261,7 +262,7 @@ def _classes(results: Sequence[Result]) -> tuple[ClassLine, ...]:
 
 def _refuses_parameters(results: Sequence[Result]) -> bool:
     refused = all(each.answer.status in _REFUSED for each in results)
-    return refused and any(each.example.parameters for each in results)
+    return refused and any(each.example.extras != NO_EXTRAS for each in results)
 
 
 def _must_answer(results: Sequence[Result]) -> None:

@@ -4,12 +4,13 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal, get_args
 
 import msgspec
 
+from bench.wires import NO_EXTRAS, RESPONSES, Extras
 from records.capture import CapturedMessage
 
 AnswerTask = Literal["choice", "extract", "classify", "similar", "rank", "exact", "judge"]
@@ -19,6 +20,10 @@ TASKS: tuple[Task, ...] = get_args(Task)
 
 _OURS = ("model", "stream", "messages", "system", "contents", "systemInstruction")
 """Members of a request that the benchmark writes itself."""
+PATHS = (RESPONSES,)
+"""Where an example may be asked instead of the API's own chat."""
+TELLING = ("anthropic-version", "anthropic-beta", "openai-beta")
+"""The headers that a request may have: those that change how a provider reads its body."""
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -47,6 +52,8 @@ class ExampleLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     threshold: float | None = None
     tolerance: float | None = None
     parameters: dict[str, Any] = {}
+    headers: dict[str, str] = {}
+    path: str = ""
     labels: tuple[LabelEntry, ...] = ()
     sampled: str = ""
 
@@ -58,8 +65,8 @@ class Example:
     An answer is right from the score `threshold` in (0, 1] on (None: the task's). `tolerance` is the allowed
     relative error of a number. Examples of one `cluster` (a document, else an id) are not independent
     evidence. `hash` covers the id, the question, and what counts as right. `classes` are the classes of a
-    `classify` example: its choices, else all that its dataset expects. `parameters` are further members of
-    the request.
+    `classify` example: its choices, else all that its dataset expects. `extras` are what the
+    request has beside its messages.
     """
 
     id: str
@@ -75,7 +82,7 @@ class Example:
     tolerance: float | None
     hash: str
     classes: tuple[str, ...] = ()
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    extras: Extras = NO_EXTRAS
 
 
 def example(line: ExampleLine) -> Example:
@@ -89,7 +96,7 @@ def example(line: ExampleLine) -> Example:
         "choices": line.choices,
         "threshold": line.threshold,
         "tolerance": line.tolerance,
-        **({"parameters": line.parameters} if line.parameters else {}),
+        **_given(line),
     }
     return Example(
         id=line.id,
@@ -104,8 +111,14 @@ def example(line: ExampleLine) -> Example:
         threshold=line.threshold,
         tolerance=line.tolerance,
         hash=fingerprint(asked),
-        parameters=line.parameters,
+        extras=Extras(**_given(line)),
     )
+
+
+def _given(line: ExampleLine) -> dict[str, Any]:
+    """What the line says of the request beside its messages."""
+    extras = {"parameters": line.parameters, "headers": line.headers, "path": line.path}
+    return {name: value for name, value in extras.items() if value}
 
 
 def fingerprint(value: object) -> str:
@@ -128,6 +141,10 @@ def problems(line: ExampleLine) -> Iterator[str]:
         yield f"tolerance must not be negative, and is {line.tolerance:g}"
     if ours := [name for name in line.parameters if name in _OURS]:
         yield f"parameters must not have {', '.join(ours)}: the benchmark writes that itself"
+    if line.path and line.path not in PATHS:
+        yield f"path must be {' or '.join(PATHS)}, or left out for the API's own chat, not {line.path!r}"
+    if strange := [name for name in line.headers if name not in TELLING]:
+        yield f"headers may have {', '.join(TELLING)}, not {', '.join(strange)}"
     if len(set(line.choices)) < len(line.choices):
         yield "choices has a duplicate"
     if line.expected is not None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import httpx2
 
@@ -15,6 +14,7 @@ from bench.judge_settings import JudgeSource, without_price
 from bench.saved_answers import AnswerStore, NoSavedAnswers, ask_once
 from bench.settings import BenchSettings
 from bench.targets import EntryAuth, direct
+from bench.wires import Extras
 from proxy.provider import Api
 from records.capture import CapturedMessage
 from records.judgements import FIRST, SECOND
@@ -75,14 +75,14 @@ class JudgeAsker:
         return await ask_once(self._asker, key, question, saved, self._bound)
 
 
-def _bound(api: Api, tokens: int) -> Mapping[str, Any]:
+def _bound(api: Api, tokens: int) -> Extras:
     match api:
         case "openai":
-            return {"max_completion_tokens": tokens}
+            return Extras(parameters={"max_completion_tokens": tokens})
         case "anthropic":
-            return {"max_tokens": tokens}
+            return Extras(parameters={"max_tokens": tokens})
         case "gemini":
-            return {"generationConfig": {"maxOutputTokens": tokens}}
+            return Extras(parameters={"generationConfig": {"maxOutputTokens": tokens}})
 
 
 def pair_questions(

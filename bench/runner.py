@@ -95,7 +95,7 @@ def _turns(models: int, examples: Sequence[Example]) -> Iterator[tuple[int, int,
 async def _result(ask: Ask, example: Example, saved: AnswerStore, workers: int, logprobs: bool) -> Result:
     began = time.perf_counter()
     answer = await ask_once(
-        ask.asker, example.hash, prompt(example), saved, example.parameters, logprobs=logprobs
+        ask.asker, example.hash, prompt(example), saved, example.extras, logprobs=logprobs
     )
     took_s = (time.perf_counter() - began) / workers if answer.latency_s is not None else None
     return replace(await _scored(ask, example, answer, saved), took_s=took_s)

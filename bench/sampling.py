@@ -6,12 +6,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import msgspec
+
 from bench.dataset import Dataset
-from bench.example import Example, Task
+from bench.example import PATHS, Example, Task
 from bench.kinds import KIND, Kind
 from bench.labelling import accepted, ambiguous, edited, proposed
-from records.capture import Capture, CapturedMessage
+from records.capture import Capture, CapturedMessage, WireRequest
 from records.labels import Label
+
+_WRITTEN = frozenset(
+    {"model", "messages", "system", "input", "instructions", "contents", "systemInstruction"}
+) | {"system_instruction"}
+"""The benchmark writes these itself: the model that it asks, and the example's own messages."""
+_STREAMED = frozenset({"stream", "stream_options"})
+"""The benchmark reads whole answers."""
+_STORED = frozenset({"previous_response_id", "conversation", "container", "cachedContent", "cached_content"})
+"""State that only the account which made it can read, and only for a while."""
+_CHATS = ("/chat/completions", "/messages", ":generateContent", ":streamGenerateContent")
+"""How the paths of the APIs' own chats end."""
 
 
 def sample(captures: Iterable[Capture], size: int, existing: Iterable[Example] = ()) -> list[Capture]:
@@ -66,7 +79,8 @@ def line(
     """A dataset's line, with the exchange's own answer as the proposed label.
 
     If a person has compared it with the candidate's answer (`other`), their label (`found`) is used. The
-    exchanges of a session form one cluster. The app's own tag `kind` is kept.
+    exchanges of a session form one cluster. The app's own tag `kind` is kept. What else the request had, the
+    benchmark asks with.
     """
     about = capture.about
     tags = {**({KIND: kind} if kind else {}), **about.tags}
@@ -77,12 +91,30 @@ def line(
         "input": [{"role": message.role, "content": message.content} for message in capture.messages],
         "expected": capture.answer,
         "tags": tags,
+        **_request(capture.request),
     }
     if about.category:
         bare["category"] = about.category
     if about.session:
         bare["document"] = about.session
     return _reviewed(proposed(bare, capture.answer, by=by, at=about.at), found, other)
+
+
+def _request(request: WireRequest | None) -> dict[str, Any]:
+    """The line's `parameters`, `headers` and `path`, so that the benchmark asks as the app did. Nothing of a
+    request to an operation that benchmarks do not ask, nor of an earlier version's capture."""
+    path = request.path.partition("?")[0] if request is not None else ""
+    if request is None or not (path in PATHS or path.endswith(_CHATS)):
+        return {}
+    body: dict[str, Any] = msgspec.json.decode(request.body)
+    left = _WRITTEN | _STREAMED | _STORED
+    members = {name: value for name, value in body.items() if name not in left}
+    found = {
+        "parameters": members,
+        "headers": dict(request.headers),
+        "path": path if path in PATHS else "",
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def _reviewed(line: dict[str, Any], found: Label | None, other: str | None) -> dict[str, Any]:

@@ -1,14 +1,15 @@
 """Saves a run's answers on disk, so that after an interruption none is paid for twice. Removed at the end."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from bench.answer import Answer
 from bench.asking import Asker
+from bench.wires import NO_EXTRAS, Extras
 from records.capture import CapturedMessage
 
 Row = TypeVar("Row")
@@ -49,7 +50,7 @@ async def ask_once(
     question: str,
     messages: Sequence[CapturedMessage],
     saved: AnswerStore,
-    parameters: Mapping[str, Any] = {},
+    extras: Extras = NO_EXTRAS,
     *,
     logprobs: bool = False,
 ) -> Answer:
@@ -57,7 +58,7 @@ async def ask_once(
     known = saved.get(asker.target.name, question)
     if known is not None:
         return known
-    answer = await asker.ask(messages, parameters, logprobs=logprobs)
+    answer = await asker.ask(messages, extras, logprobs=logprobs)
     saved.put(asker.target.name, question, answer)
     return answer
 

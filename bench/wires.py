@@ -1,7 +1,7 @@
 """The request for one answer in each wire API: path, headers and body, with no parameter of its own."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from records.capture import CapturedMessage
@@ -9,24 +9,51 @@ from records.capture import CapturedMessage
 MOST_TOKENS = 4096
 """Anthropic requires a bound; no benchmark answer should reach it. An example's `max_tokens` replaces it."""
 
+RESPONSES = "/v1/responses"
+
 Asked = tuple[str, dict[str, Any]]
 """The path below the base URL, and the JSON body."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extras:
+    """What a request has beside its model and its messages: further members of its body, headers, and the
+    path as callers write it, "" for the API's own chat."""
+
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    path: str = ""
+
+
+NO_EXTRAS = Extras()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatWire:
     """One API. `asks` takes the model, the messages and an example's parameters, which are further members of
     the body; `credential` gives the headers with a key. `with_logprobs` adds to the parameters what asks for
-    log probabilities; None where the API has none."""
+    log probabilities; None where the API has none. `others` are the API's other ways to ask, by the path that
+    callers write."""
 
     asks: Callable[[str, Sequence[CapturedMessage], Mapping[str, Any]], Asked]
     credential: Callable[[str], Mapping[str, str]]
     with_logprobs: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+    others: Mapping[str, "ChatWire"] = field(default_factory=dict)
+
+    def at(self, path: str) -> "ChatWire":
+        """The way to ask at this path; "" is the API's own chat."""
+        return self.others[path] if path else self
 
 
 def _openai(model: str, messages: Sequence[CapturedMessage], parameters: Mapping[str, Any]) -> Asked:
     sent = [{"role": _plain_role(message.role), "content": message.content} for message in messages]
     return "/chat/completions", {**parameters, "model": model, "messages": sent}
+
+
+def _responses(model: str, messages: Sequence[CapturedMessage], parameters: Mapping[str, Any]) -> Asked:
+    """Providers keep what `store` does not forbid, so it is forbidden where an example says nothing."""
+    sent = [{"role": _plain_role(message.role), "content": message.content} for message in messages]
+    return RESPONSES.removeprefix("/v1"), {"store": False, **parameters, "model": model, "input": sent}
 
 
 def _anthropic(model: str, messages: Sequence[CapturedMessage], parameters: Mapping[str, Any]) -> Asked:
@@ -70,11 +97,16 @@ def _others(messages: Sequence[CapturedMessage]) -> list[CapturedMessage]:
     return [message for message in messages if message.role != "system"]
 
 
+def _bearer(key: str) -> Mapping[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
 WIRES: Mapping[str, ChatWire] = {
     "openai": ChatWire(
         asks=_openai,
-        credential=lambda key: {"authorization": f"Bearer {key}"},
+        credential=_bearer,
         with_logprobs=_openai_logprobs,
+        others={RESPONSES: ChatWire(asks=_responses, credential=_bearer)},
     ),
     "anthropic": ChatWire(
         asks=_anthropic, credential=lambda key: {"x-api-key": key, "anthropic-version": "2026-10-21"}

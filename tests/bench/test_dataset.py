@@ -85,6 +85,8 @@ def test_all_wrong_lines_are_named_at_once_by_their_number() -> None:
             "must not have model, stream: the benchmark",
         ),
         ("exact", {"parameters": []}, "`$.parameters`"),
+        ("exact", {"path": "/v1/embeddings"}, "path must be /v1/responses, or left out for the API's own"),
+        ("exact", {"headers": {"cookie": "a"}}, "headers may have anthropic-version, anthropic-beta,"),
         ("extract", {"tolerance": -1}, "tolerance"),
         ("choice", {"choices": ["red"]}, "2 to 26"),
         ("choice", {"choices": ["red", "red"]}, "choices has a duplicate"),
@@ -123,7 +125,7 @@ def test_the_version_does_not_know_spacing_or_the_order_of_keys_but_every_word()
 
 def test_parameters_belong_to_the_version_and_a_line_without_any_keeps_its_own() -> None:
     plain, asked = of(line()), of(line(parameters={"temperature": 0}))
-    assert asked.examples[0].parameters == {"temperature": 0}
+    assert asked.examples[0].extras.parameters == {"temperature": 0}
     assert plain.sha256 == of(line(parameters={})).sha256 != asked.sha256
     assert plain.sha256 == "fc0e07383b9819f69dd015b6110cba727202092f5f1ece6d7bfe6715aa4717a2"
 

@@ -12,7 +12,7 @@ from bench.answer import Answer, total_cost
 from bench.asking import Asker
 from bench.dataset import Dataset
 from bench.errors import NoJudge
-from bench.runner import Ask, run
+from bench.runner import Ask, Result, run
 from bench.saved_answers import NoSavedAnswers, SavedAnswers
 from bench.targets import NoKey, direct, key_of, read
 from demo.behaviour import Behaviour
@@ -183,14 +183,38 @@ def test_an_examples_parameters_are_members_of_its_request(
     assert sent == {**plain, **parameters}
 
 
-def asked(provider: ProviderThread, api: Api, dataset: Dataset, request: RequestChanges = NO_CHANGES) -> None:
-    async def story() -> None:
+def test_an_example_is_asked_at_its_path_and_with_its_headers(provider: ProviderThread) -> None:
+    provider.behave("new", Behaviour(says={"2 + 2": "4"}))
+    example = {"task": "exact", "input": [*map(vars_of, ASK)], "expected": "4", "path": "/v1/responses"}
+    extras = {"parameters": {"reasoning": {"effort": "low"}}, "headers": {"openai-beta": "b=1"}}
+    (result,) = asked(provider, "openai", dataset_of(example | extras))
+    (entry,) = provider.log.entries
+    assert (entry.target, dict(entry.headers)["openai-beta"]) == ("/v1/responses", "b=1")
+    assert entry.json == {
+        "model": "new",
+        "input": BODIES["openai"]["messages"],
+        "reasoning": {"effort": "low"},
+        "store": False,
+    }
+    assert (result.right, result.answer.text) == (True, "4")
+    assert result.answer.input_tokens is not None
+
+
+def vars_of(message: CapturedMessage) -> dict[str, str]:
+    return {"role": message.role, "content": message.content}
+
+
+def asked(
+    provider: ProviderThread, api: Api, dataset: Dataset, request: RequestChanges = NO_CHANGES
+) -> list[Result]:
+    async def story() -> list[Result]:
         async with httpx2.AsyncClient(trust_env=False) as client:
             target = direct(entry(provider.url, api), "new", PRICES, {}, request)
             asks = [Ask(asker=Asker(client, target), judge=None)]
-            await run(asks, dataset.scored, saved=NoSavedAnswers(), at_once=1)
+            (found,) = await run(asks, dataset.scored, saved=NoSavedAnswers(), at_once=1)
+            return found
 
-    waited(story())
+    return waited(story())
 
 
 def test_an_arms_model_is_asked_with_the_arms_request(provider: ProviderThread) -> None:

@@ -4,11 +4,12 @@ import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from bench.dataset import described, parse, warnings
 from bench.labelling import accepted, ambiguous, edited, is_open, standing, tier
 from bench.sampling import even_sizes, line, sample
-from records.capture import Capture, CapturedMessage, CaptureInfo
+from records.capture import Capture, CapturedMessage, CaptureInfo, WireRequest
 from records.labels import Label, Right
 
 
@@ -77,6 +78,42 @@ def test_a_line_is_an_example_whose_label_is_proposed() -> None:
     assert (example.expected, example.tags["region"]) == ("x1 is on its way.", "eu")
     assert described(dataset)["proposed"] == 1
     assert any("unreviewed proposals" in each for each in warnings(dataset))
+
+
+ASKED: dict[str, Any] = {
+    "temperature": 0.2,
+    "max_tokens": 64,
+    "tools": [{"type": "function", "function": {"name": "find", "parameters": {}}}],
+    "stop": ["END"],
+    "user": "[unit]",
+}
+"""What an app sends beside its messages, in any API."""
+
+
+@pytest.mark.parametrize(
+    ("path", "own", "where"),
+    [
+        ("/v1/chat/completions?api-version=1", {"messages": [], "stream_options": {}}, {}),
+        ("/v1/messages", {"messages": [], "system": "Be brief."}, {}),
+        ("/v1beta/models/m:streamGenerateContent?alt=sse", {"contents": [], "systemInstruction": {}}, {}),
+        ("/v1/responses", {"input": "Hi", "instructions": "Be brief."}, {"path": "/v1/responses"}),
+    ],
+)
+def test_a_sampled_example_keeps_what_the_app_asked_with(
+    path: str, own: dict[str, Any], where: dict[str, str]
+) -> None:
+    body = json.dumps({"model": "m", "stream": True, **own, **ASKED})
+    request = WireRequest(path=path, body=body, headers={"anthropic-beta": "tools-2026"})
+    told = line(replace(a_capture("x1"), request=request), "judge")
+    (example,) = parse(json.dumps(told)).examples
+    assert told["parameters"] == ASKED
+    assert (told["headers"], example.extras.path) == ({"anthropic-beta": "tools-2026"}, where.get("path", ""))
+
+
+@pytest.mark.parametrize("request_", [None, WireRequest(path="/v1/completions", body='{"best_of": 2}')])
+def test_a_request_that_no_benchmark_asks_leaves_its_members_out(request_: WireRequest | None) -> None:
+    told = line(replace(a_capture("x1"), request=request_), "judge")
+    assert not told.keys() & {"parameters", "headers", "path"}
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ datasets:
 """
 QUESTIONS = [f"Where is parcel {number:03d}?" for number in range(70)]
 KNOWS = {each: f"in {each[-4:-1]}" for each in QUESTIONS}
+ASKED_WITH = {"temperature": 0.2, "max_tokens": 64, "stream": False}
 
 
 def test_traffic_becomes_a_benchmark(
@@ -40,7 +41,7 @@ def test_traffic_becomes_a_benchmark(
     with httpx2.Client(headers={"authorization": "Bearer k"}, timeout=10) as http:
         for number, each in enumerate(QUESTIONS):
             headers = {"x-canary-unit": f"u{number}", "x-canary-category": "rare" if number < 6 else "common"}
-            body = {"model": "gpt-4o", "messages": [{"role": "user", "content": each}]}
+            body = {"model": "gpt-4o", "messages": [{"role": "user", "content": each}], **ASKED_WITH}
             answer = http.post(f"{server.traffic}/v1/chat/completions", json=body, headers=headers)
             assert answer.status_code == 200
 
@@ -63,7 +64,14 @@ def test_traffic_becomes_a_benchmark(
     labelled = CliRunner().invoke(app, ["dataset", "label", str(file), "-o", "json"], input="a\n" * 60)
     told = labelled.stdout[labelled.stdout.index("{") :]  # what was typed is echoed before
     assert json.loads(told) == {"file": str(file), "labels": {"accepted": 60}, "tier": "partial"}
+    provider.log.clear()
     assert CliRunner().invoke(app, ["bench", "new", *where]).exit_code == 0
+    asked = {(each.model, each.json["temperature"], each.json["max_tokens"]) for each in provider.log.entries}
+    assert asked == {("old", 0.2, 64), ("new", 0.2, 64)}
+    provider.behave("strict", Behaviour(says=KNOWS, rejects=("temperature",)))
+    refused = CliRunner().invoke(app, ["bench", "strict", *where])
+    assert refused.exit_code == 3, "what production sends, the benchmark sends"
+    assert "refuses every request; 60 times caller_rejected: unsupported" in refused.stdout
     worse = CliRunner().invoke(app, ["bench", "newer", *where])
     assert worse.exit_code == 3
     assert json.loads(worse.stdout)["layers"][0]["baseline"]["correct"] == 60
