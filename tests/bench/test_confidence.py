@@ -12,6 +12,7 @@ from bench.confidence_levels import levels
 from bench.figures import Pair
 from bench.runner import Result
 from bench.targets import direct
+from bench.wires import Extras
 from demo.behaviour import Behaviour
 from proxy.provider import Api
 from records.capture import CapturedMessage
@@ -24,11 +25,12 @@ ASK = (CapturedMessage("user", "What is 2 + 2?"),)
 
 def asked(provider: ProviderThread, api: Api, parameters: dict[str, Any] | None = None) -> list[Answer]:
     """Two answers with the model's confidence, one after the other."""
+    extras = Extras(parameters=parameters or {})
 
     async def story() -> list[Answer]:
         async with httpx2.AsyncClient(trust_env=False) as client:
             asker = Asker(client, direct(entry(provider.url, api), "new", PRICES, {}))
-            return [await asker.ask(ASK, parameters or {}, logprobs=True) for _ in range(2)]
+            return [await asker.ask(ASK, extras, logprobs=True) for _ in range(2)]
 
     return waited(story())
 
