@@ -1,5 +1,6 @@
 """The proxy's own errors, in the form of the API that was called."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -30,15 +31,39 @@ class Refused(Exception):
         self.retry_after_s = retry_after_s
 
 
+_CALLERS_FAULTS: frozenset[str] = frozenset({"caller_unauthorized", "caller_limited"})
+_OWN_WORDS: Mapping[tuple[ErrorForm, int], str] = {
+    ("openai", 401): "invalid_api_key",
+    ("openai", 403): "insufficient_permissions",
+    ("openai", 429): "rate_limit_exceeded",
+    ("anthropic", 401): "authentication_error",
+    ("anthropic", 403): "permission_error",
+    ("anthropic", 429): "rate_limit_error",
+    ("gemini", 401): "UNAUTHENTICATED",
+    ("gemini", 403): "PERMISSION_DENIED",
+    ("gemini", 429): "RESOURCE_EXHAUSTED",
+    ("amazon", 401): "UnrecognizedClientException",
+    ("amazon", 403): "AccessDeniedException",
+    ("amazon", 429): "ThrottlingException",
+}
+"""What each API calls a caller's missing key, its missing right and its spent rate. Apps tell them apart by
+these words."""
+_OPENAI_TYPES = {401: "invalid_request_error", 403: "invalid_request_error", 429: "requests"}
+"""OpenAI's `type` beside those codes."""
+
+
 def error_body(form: ErrorForm | None, status: int, message: str, code: str) -> bytes:
-    """Build an error document that the API's SDK understands."""
+    """Build an error document that the API's SDK understands. `code`: one of canary's error types."""
+    form = form or "openai"
+    own = _OWN_WORDS.get((form, status)) if code in _CALLERS_FAULTS else None
     document: dict[str, object]
     if form == "amazon":
-        document = {"__type": code, "message": message}
+        document = {"__type": own or code, "message": message}
     elif form == "anthropic":
-        document = {"type": "error", "error": {"type": code, "message": message}}
+        document = {"type": "error", "error": {"type": own or code, "message": message}}
     elif form == "gemini":
-        document = {"error": {"code": status, "message": message, "status": code.upper()}}
+        document = {"error": {"code": status, "message": message, "status": own or code.upper()}}
     else:
-        document = {"error": {"message": message, "type": "canary_proxy", "param": None, "code": code}}
+        kind = _OPENAI_TYPES[status] if own else "canary_proxy"
+        document = {"error": {"message": message, "type": kind, "param": None, "code": own or code}}
     return msgspec.json.encode(document)

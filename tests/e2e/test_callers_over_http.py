@@ -146,12 +146,29 @@ REFUSALS: dict[str, dict[int, type[Exception]]] = {
 }
 
 
+WORDS: dict[str, dict[int, str]] = {
+    "openai": {401: "invalid_api_key", 403: "insufficient_permissions", 429: "rate_limit_exceeded"},
+    "anthropic": {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"},
+    "gemini": {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 429: "RESOURCE_EXHAUSTED"},
+}
+
+
+def word(problem: Exception) -> str:
+    """What the SDK says that was wrong: OpenAI's `code`, Anthropic's `type`, Gemini's `status`."""
+    if isinstance(problem, openai.APIError):
+        return str(problem.code)
+    if isinstance(problem, anthropic.APIStatusError) and isinstance(problem.body, dict):
+        return str(problem.body["error"]["type"])
+    return str(getattr(problem, "status", None))
+
+
 def refused(api: str, status: int, call: Callable[[], Any]) -> Exception:
-    """The SDK's own exception for this status."""
+    """The SDK's own exception for this status, which has the API's own word for it."""
     with pytest.raises(REFUSALS[api][status]) as problem:
         call()
     found = problem.value
     assert gemini_status(found) == status or getattr(found, "status_code", None) == status
+    assert word(found) == WORDS[api][status]
     assert "ck_planted" not in str(found)
     return found
 
@@ -194,7 +211,7 @@ def test_a_path_that_nothing_serves_is_told_to_callers_only(stage: Stage) -> Non
         return got.status_code, got.json()["error"]["code"], got.text
 
     status, code, text = tell("ck_wrong")
-    assert (status, code, "/v1beta/" in text) == (401, "caller_unauthorized", False)
+    assert (status, code, "/v1beta/" in text) == (401, "invalid_api_key", False)
     status, code, text = tell(KEYS["web"])
     assert (status, code, "/v1beta/" in text) == (404, "caller_not_found", True)
 
@@ -241,9 +258,9 @@ def ask(
 @pytest.mark.parametrize(
     ("path", "error"),
     [
-        ("/v1/chat/completions", ("type", "canary_proxy")),
-        ("/v1/messages", ("type", "caller_unauthorized")),
-        ("/v1beta/models/gemini-2.5-flash:generateContent", ("status", "CALLER_UNAUTHORIZED")),
+        ("/v1/chat/completions", ("type", "invalid_request_error")),
+        ("/v1/messages", ("type", "authentication_error")),
+        ("/v1beta/models/gemini-2.5-flash:generateContent", ("status", "UNAUTHENTICATED")),
     ],
 )
 def test_a_refusal_has_the_form_of_the_api_before_a_body_is_read(
@@ -380,7 +397,8 @@ def test_a_websocket_that_is_not_the_callers_is_refused(
     with pytest.raises(InvalidStatus) as answer:
         run(scene())
     assert answer.value.response.status_code == status
-    assert json.loads(answer.value.response.body or b"")["error"]["code"] == "caller_unauthorized"
+    code = json.loads(answer.value.response.body or b"")["error"]["code"]
+    assert code == WORDS["openai"][status]
 
 
 def test_each_response_over_a_websocket_is_the_callers(stage: Stage, socket: ResponsesProvider) -> None:
@@ -404,7 +422,11 @@ def test_each_response_over_a_websocket_is_the_callers(stage: Stage, socket: Res
 
     said = run(scene())
     first, *hidden = said[:3]
-    assert (first["type"], first["status"], first["error"]["code"]) == ("error", 403, "caller_unauthorized")
+    assert (first["type"], first["status"], first["error"]["code"]) == (
+        "error",
+        403,
+        "insufficient_permissions",
+    )
     assert "'o4'" in first["error"]["message"]
     assert [(each["type"], each["status"]) for each in hidden] == [("error", 403)] * 2
     assert said[-1]["type"] == "response.completed"

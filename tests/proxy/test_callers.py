@@ -12,7 +12,7 @@ import pytest
 from proxy.call import Call
 from proxy.call_reader import admit_message, message_call, read
 from proxy.callers import Callers, session_model
-from proxy.errors import Refused
+from proxy.errors import Refused, error_body
 from proxy.provider import Provider
 from proxy.server import Incoming
 from routing.caller import Caller
@@ -177,6 +177,14 @@ def test_only_known_keys_are_remembered() -> None:
         refusal(callers, JSON, (b"x-api-key", b"ck_%d" % number))
     ask(callers, JSON, BEARER)
     assert set(callers._by_key) == {KEY}
+
+
+def test_an_amazon_sdk_finds_amazons_words() -> None:
+    words = {401: "UnrecognizedClientException", 403: "AccessDeniedException", 429: "ThrottlingException"}
+    for status, word in words.items():
+        kind = "caller_limited" if status == 429 else "caller_unauthorized"
+        assert json.loads(error_body("amazon", status, "no", kind)) == {"__type": word, "message": "no"}
+    assert json.loads(error_body("amazon", 404, "no", "caller_not_found"))["__type"] == "caller_not_found"
 
 
 # Entries and models
