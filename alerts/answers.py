@@ -3,11 +3,11 @@
 They hear every outcome, because a unit counts once however many it has.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from alerts.relative import RelativeRule
-from alerts.rule import Rule, RuleName
-from records.outcome import INVALID_OUTPUT, Outcome
+from alerts.rule import FAULT_OF, Rule
+from records.outcome import Outcome
 
 LEAST_SHARE = 0.01
 ALL_LEAVE = 0.95
@@ -61,35 +61,11 @@ class Abandoned(OutcomeRule):
 class AnswerFault(OutcomeRule):
     """The candidate's answers have a fault more than `limit` times as often.
 
-    Exchanges whose answer was not read (`Outcome.finish` None) do not count.
+    Exchanges whose answer was not read (`Outcome.finish` None) do not count, unless a fault ended them.
     """
 
     def __init__(self, rule: Rule) -> None:
-        event, words = _FAULTS[rule.rule], _WORDS[rule.rule]
+        kind = FAULT_OF[rule.rule]
         super().__init__(
-            rule,
-            lambda outcome: None if outcome.finish is None else event(outcome),
-            of_units=f"{words} answers",
-            of_outcomes=f"answers are {words}",
+            rule, kind.event, of_units=f"{kind.words} answers", of_outcomes=f"answers are {kind.words}"
         )
-
-
-def _invalid_output(outcome: Outcome) -> bool | None:
-    """None for answers whose tool calls and JSON nobody checked."""
-    return not INVALID_OUTPUT.isdisjoint(outcome.faults) if outcome.output_check == "judged" else None
-
-
-_FAULTS: Mapping[RuleName, Callable[[Outcome], bool | None]] = {
-    "answer_faults": lambda outcome: bool(outcome.faults),
-    "refused": lambda outcome: "refused" in outcome.faults,
-    "cut_off": lambda outcome: "cut_off" in outcome.faults,
-    "empty": lambda outcome: "empty" in outcome.faults,
-    "invalid_output": _invalid_output,
-}
-_WORDS: Mapping[RuleName, str] = {
-    "answer_faults": "faulty",
-    "refused": "refused",
-    "cut_off": "cut off",
-    "empty": "empty",
-    "invalid_output": "invalid",
-}

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
+
+from records.outcome import INVALID_OUTPUT, Fault, Outcome
 
 Action = Literal["warn", "page", "rollback", "hold"]
 RuleName = Literal[
@@ -25,7 +27,61 @@ RuleName = Literal[
     "repeat_question",
     "telemetry",
 ]
-FAULT_RULES: tuple[RuleName, ...] = ("answer_faults", "refused", "cut_off", "empty", "invalid_output")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultRule:
+    """A rule about answer faults, and its default limit and action.
+
+    `faults` are those that it counts, `words` says what such an answer is. `absolute`: beside `limit` times
+    the baseline, more than this share of the outcomes is too much. `checked`: only answers whose tool calls
+    and JSON were checked count.
+    """
+
+    rule: RuleName
+    faults: frozenset[Fault]
+    words: str
+    limit: float
+    action: Action
+    absolute: float | None = None
+    checked: bool = False
+
+    def event(self, outcome: Outcome) -> bool | None:
+        """Whether the outcome has such a fault; None for one that does not count."""
+        unread = outcome.finish is None and not outcome.faults
+        if unread or (self.checked and outcome.output_check != "judged"):
+            return None
+        return not self.faults.isdisjoint(outcome.faults)
+
+
+FAULTS: tuple[FaultRule, ...] = (
+    FaultRule(
+        rule="answer_faults", faults=frozenset(get_args(Fault)), words="faulty", limit=1.5, action="page"
+    ),
+    FaultRule(rule="refused", faults=frozenset({"refused"}), words="refused", limit=1.5, action="page"),
+    FaultRule(rule="cut_off", faults=frozenset({"cut_off"}), words="cut off", limit=1.5, action="page"),
+    FaultRule(
+        rule="empty",
+        faults=frozenset({"empty"}),
+        words="empty",
+        limit=3.0,
+        action="rollback",
+        absolute=0.2,
+    ),
+    FaultRule(
+        rule="invalid_output",
+        faults=INVALID_OUTPUT,
+        words="invalid",
+        limit=3.0,
+        action="rollback",
+        absolute=0.2,
+        checked=True,
+    ),
+)
+"""Every rule about answer faults. A new one is a row here, a name in `RuleName`, and an alert's name and
+meaning in `alerts.prometheus`."""
+FAULT_OF: Mapping[RuleName, FaultRule] = {each.rule: each for each in FAULTS}
+FAULT_RULES: tuple[RuleName, ...] = tuple(FAULT_OF)
 CANNOT_SERVE: frozenset[RuleName] = frozenset(
     {"error_rate", "error_rate_vs_baseline", "abandoned", *FAULT_RULES}
 )
@@ -61,11 +117,10 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     Rule(rule="latency_p95", limit=3.0, window_s=600.0, minimum=50, action="rollback"),
     Rule(rule="latency_vs_baseline", limit=1.5, window_s=None, minimum=3, action="rollback"),
     Rule(rule="abandoned", limit=1.5, window_s=None, minimum=3, action="rollback"),
-    Rule(rule="answer_faults", limit=1.5, window_s=None, minimum=3, action="page"),
-    Rule(rule="refused", limit=1.5, window_s=None, minimum=3, action="page"),
-    Rule(rule="cut_off", limit=1.5, window_s=None, minimum=3, action="page"),
-    Rule(rule="empty", limit=3.0, window_s=None, minimum=3, action="rollback"),
-    Rule(rule="invalid_output", limit=3.0, window_s=None, minimum=3, action="rollback"),
+    *(
+        Rule(rule=each.rule, limit=each.limit, window_s=None, minimum=3, action=each.action)
+        for each in FAULTS
+    ),
     Rule(rule="cost_per_request", limit=2.0, window_s=1800.0, minimum=30, action="rollback"),
     Rule(rule="csat", limit=0.95, window_s=86400.0, minimum=30, action="page"),
     Rule(rule="thumbs", limit=0.95, window_s=86400.0, minimum=30, action="page"),

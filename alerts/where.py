@@ -7,8 +7,9 @@ memory. `records.concentration` says which parts are named; naming a part decide
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from alerts.rule import FAULT_RULES, FAULTS
 from records.concentration import CATEGORY, Breakdown, Concentration, FailingPart, failing_parts
-from records.outcome import INVALID_OUTPUT, Outcome
+from records.outcome import Outcome
 
 VALUES = 200
 """The values of a category or tag that are counted by name. Exchanges of any further value count only in the
@@ -17,6 +18,8 @@ HALF_HOUR_S = 1800.0
 ANY = "any"
 """The kind of an exchange that failed in any way."""
 _SLOW = "slower than "
+_SEVERAL = tuple(each for each in FAULTS if len(each.faults) > 1)
+"""Rules that count several faults. One that counts a single fault has its name."""
 
 
 @dataclass(slots=True)
@@ -81,11 +84,7 @@ _KINDS: Mapping[str, str] = {
     "error_rate": "failed",
     "error_rate_vs_baseline": "failed",
     "abandoned": "abandoned",
-    "answer_faults": "answer_faults",
-    "refused": "refused",
-    "cut_off": "cut_off",
-    "empty": "empty",
-    "invalid_output": "invalid_output",
+    **{rule: rule for rule in FAULT_RULES},
 }
 
 
@@ -103,11 +102,10 @@ def slower_than(limit_s: float) -> str:
 
 def kinds_of(outcome: Outcome, limits_s: Iterable[float] = ()) -> list[str]:
     """The ways in which an exchange fails. `limits_s` are the limits of the latency rules."""
-    ways = {
+    ways: dict[str, bool] = {
         "failed": outcome.failed,
         "abandoned": outcome.abandoned,
-        "answer_faults": bool(outcome.faults),
-        "invalid_output": not INVALID_OUTPUT.isdisjoint(outcome.faults),
+        **{each.rule: not each.faults.isdisjoint(outcome.faults) for each in _SEVERAL},
         ANY: outcome.failed or outcome.abandoned or bool(outcome.faults),
     }
     latency_s = outcome.latency_s

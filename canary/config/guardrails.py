@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from alerts.rule import DEFAULT_RULES, RATINGS, Rule, RuleName
+from alerts.rule import DEFAULT_RULES, FAULTS, RATINGS, Rule, RuleName
 from alerts.status import rule_key
 from canary.config.quantity import parse_duration, parse_share
 from canary.config.sections import GuardrailSection
@@ -16,8 +16,7 @@ OF_PARTS: tuple[RuleName, ...] = (
     "error_rate",
     "error_rate_vs_baseline",
     "abandoned",
-    "empty",
-    "invalid_output",
+    *(each.rule for each in FAULTS if each.action == "rollback"),
 )
 """Rules that each critical category and segment has of its own."""
 MOST_PARTS = 20
