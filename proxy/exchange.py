@@ -316,6 +316,10 @@ async def _relay(incoming: Incoming, record: Record, attempt: Attempt) -> None:
         incoming.cut()
         return
     await record.examine(attempt)
+    if incoming.left:
+        record.leave(attempt)
+        incoming.abort()
+        return
     record.finish(attempt)
     incoming.end(last)
 

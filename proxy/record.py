@@ -174,7 +174,11 @@ class Record:
         if attempt is not None and attempt.reader.done:
             self.finish(attempt)
         else:
-            self._close("aborted", "aborted", attempt)
+            self.leave(attempt)
+
+    def leave(self, attempt: Attempt | None) -> None:
+        """Close: the caller had left before the end of the answer."""
+        self._close("aborted", "aborted", attempt)
 
     @property
     def progress(self) -> Progress:

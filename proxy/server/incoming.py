@@ -38,6 +38,10 @@ class RequestConnection(Protocol):
     def cancel(self) -> None:
         """Cancel the handler."""
 
+    def has_left(self) -> bool:
+        """True if the caller had shut down its sending side and is gone."""
+        ...
+
     def switched(self) -> bytes:
         """Switch to another protocol; return its bytes that have already arrived."""
         ...
@@ -199,6 +203,11 @@ class Incoming:
             sock = transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
+
+    @property
+    def left(self) -> bool:
+        """True when the caller has left without anybody noticing. Asked before the response is complete."""
+        return not self.keep_alive and self._line.has_left()
 
     # For the handler: another protocol on this connection
 

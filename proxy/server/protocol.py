@@ -115,16 +115,17 @@ class TrafficProtocol:
 
     def eof_received(self) -> bool:
         """Return True to keep our side open for the answer to a half-closed caller (half_closed.py)."""
-        if self.running is None:
+        running = self.running
+        if running is None:
             return False
-        if self.running.switched:
-            self.half_closed = HalfClosed(self.loop, self.transport)
-            self.running.leave()
+        if running.switched:
+            self.half_closed = HalfClosed(self.loop, self.transport, running)
+            running.leave()
             return True
         if self.stage == WAIT and self.shared.turns.since(self.ended_in) <= 1:
-            self.half_closed = HalfClosed(self.loop, self.transport)
+            running.keep_alive = False
+            self.half_closed = HalfClosed(self.loop, self.transport, running)
             self.check_at = 0.0
-            self.running.keep_alive = False
             return True
         self.transport.abort()
         return False
@@ -221,6 +222,10 @@ class TrafficProtocol:
         self.resume_reading()
         return early or b""
 
+    def has_left(self) -> bool:
+        """True if the caller had shut down its sending side and is gone."""
+        return self.half_closed is not None and self.half_closed.has_left()
+
     def hang_up(self) -> None:
         """Close after the other protocol has ended."""
         self.running = None
@@ -271,7 +276,7 @@ class TrafficProtocol:
         """Act on the deadlines of the module's table."""
         half_closed, running = self.half_closed, self.running
         if half_closed is not None and running is not None:
-            half_closed.probe(running, now)
+            half_closed.has_left()
         stuck_s = self.flow.stuck_s(now)
         due = self._due(now)
         if stuck_s >= READER_S:

@@ -1,6 +1,9 @@
 """Where there is no room: who is refused, who is answered by the baseline, and what is recorded of it."""
 
 import asyncio
+import json
+import socket
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -144,3 +147,50 @@ def _saying(status: int) -> bytes:
     body = ANSWER if status == 200 else b'{"error":{"message":"no"}}'
     head = b"HTTP/1.1 %d X\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
     return head % (status, len(body)) + body
+
+
+@pytest.mark.parametrize("beginning", [30, 0], ids=["after-its-beginning", "before-its-head"])
+def test_a_caller_that_leaves_before_the_json_is_whole_has_abandoned_it_in_both_arms(
+    run: Run, beginning: int
+) -> None:
+    """Callers who close as soon as they have asked; the provider ends its answer once they have."""
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(ANSWER)
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def play(wire: Wire) -> None:
+        while True:
+            await wire.request()
+            asked.set()
+            if beginning:
+                await wire.send(head + ANSWER[:beginning])
+            await go_on.wait()
+            await wire.send((b"" if beginning else head) + ANSWER[beginning:])
+
+    async def scene() -> list[Outcome]:
+        async with RawProvider(play) as provider, pool() as upstreams:
+            traffic = Traffic(provider.entry(), upstreams)
+            async with traffic.served() as http:
+                for number in range(20):
+                    traffic.share = float(number % 2)
+                    asked.clear(), go_on.clear()
+                    _ask_and_close(http)
+                    await asked.wait()
+                    for _ in range(20):  # turns in which the proxy hears of it
+                        await asyncio.sleep(0)
+                    go_on.set()
+                    while len(traffic.outcomes) <= number:  # noqa: ASYNC110
+                        await asyncio.sleep(0)
+            return traffic.outcomes
+
+    assert Counter((each.arm, each.outcome, each.abandoned) for each in run(scene())) == {
+        ("baseline", "aborted", True): 10,
+        ("candidate", "aborted", True): 10,
+    }
+
+
+def _ask_and_close(http: httpx2.AsyncClient) -> None:
+    """Send a request over a socket and close it: the FIN comes with the request's last byte."""
+    body = json.dumps(chat("hello")).encode()
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    with socket.create_connection((http.base_url.host, http.base_url.port or 0)) as caller:
+        caller.sendall(head + b"content-length: %d\r\n\r\n%b" % (len(body), body))
