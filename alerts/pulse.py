@@ -22,7 +22,7 @@ _FEW = 10
 
 @dataclass(slots=True)
 class Sum:
-    """The sum of values whose mean is shown. A corrected rating counts in addition to the original."""
+    """The sum of values whose mean is shown."""
 
     count: int = 0
     total: float = 0.0
@@ -33,6 +33,11 @@ class Sum:
         self.count += len(values)
         self.total += sum(values)
         self.squares += sum([value * value for value in values])
+
+    def replace(self, before: float, value: float) -> None:
+        """Count a value in the place of another."""
+        self.total += value - before
+        self.squares += value * value - before * before
 
     def mean(self) -> float | None:
         """None without values."""
@@ -237,11 +242,15 @@ class Pulse:
         if forgotten:
             self.course.add(measured[0].arm, self.dated(forgotten))
 
-    def observe_feedback(self, feedback: Feedback) -> None:
-        """Add one feedback value about an exchange in this run."""
+    def observe_feedback(self, feedback: Feedback, *, before: float | None = None) -> None:
+        """Add one feedback value about an exchange in this run, or replace the value `before` it."""
         if feedback.run != self.run or feedback.arm is None:
             return
-        self.arms[feedback.arm].ratings.setdefault(feedback.metric, Sum()).add(feedback.value)
+        ratings = self.arms[feedback.arm].ratings.setdefault(feedback.metric, Sum())
+        if before is None or not ratings.count:
+            ratings.add(feedback.value)
+        else:
+            ratings.replace(before, feedback.value)
 
     def actual_share(self) -> float | None:
         """The candidate's share of the exchanges of assigned units; None without any."""

@@ -24,7 +24,7 @@ from control.patience import CandidatePatience
 from control.rollouts import Rollouts
 from control.settings import CanarySettings, ControlSettings
 from control.unmatched import UnmatchedTraffic
-from records.meters import Meters
+from records.meters import HeardFeedback, Meters
 from records.outcome import Heartbeat, Outcome
 from records.store import Act
 from routing import transitions
@@ -74,6 +74,7 @@ class Monitor:
         self.callers = CallerTraffic()
         self.failed_preflights: Mapping[str, str] = {}
         """What the candidate refused of each canary that waits for that, in a sentence. Replaced whole."""
+        self._heard = HeardFeedback()
         self._meters = meters
         self._rollouts = rollouts
         self._settings = settings
@@ -122,7 +123,7 @@ class Monitor:
             watched = self.canaries.get(feedback.canary)
             if watched is not None:
                 watched.watch.observe_feedback(feedback)
-                watched.pulse.observe_feedback(feedback)
+                watched.pulse.observe_feedback(feedback, before=self._heard.hear(feedback))
         for key, _ in events.deaths:
             self._forget(key)
 
@@ -197,6 +198,7 @@ class Monitor:
             "patience": self.patience.snapshot(),
             "unmatched": self.unmatched.snapshot(),
             "callers": self.callers.snapshot(),
+            "feedback": self._heard.snapshot(),
         }
 
     def restore(self, document: Mapping[str, Any], *, new_boot: float | None) -> None:
@@ -208,6 +210,7 @@ class Monitor:
         self.patience.restore(document.get("patience", {}))
         self.unmatched.restore(document.get("unmatched", []))
         self.callers.restore(document.get("callers", {}))
+        self._heard.restore(document.get("feedback", {}))
         self._left.clear()
         for name, kept in document["canaries"].items():
             wanted = self._settings.canaries.get(name)

@@ -5,7 +5,7 @@ import hmac
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from starlette.applications import Starlette
@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from records.errors import BadFeedback, SpoolFull
-from records.feedback import Terms, complaints, parse
+from records.feedback import Terms, Voices, complaints, parse
 from records.metric import Metric
 from records.outcome import Feedback
 
@@ -50,6 +50,7 @@ class Endpoints:
     ids_keys: Callable[[], Sequence[bytes]]
     troubles: Callable[[], Sequence[str]]
     started: float
+    voices: Voices = field(default_factory=Voices)
 
     def app(self) -> Starlette:
         """Return the Starlette app of these paths."""
@@ -112,6 +113,7 @@ class Endpoints:
             now=time.time(),
             mono=time.monotonic(),
             ids_key=keys[0],
+            voices=self.voices,
         )
 
     def _authorised(self, request: Request) -> bool:

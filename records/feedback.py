@@ -1,7 +1,7 @@
 """Parses feedback documents: all values in a document are valid, or the document is refused. No I/O."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from difflib import get_close_matches
 
@@ -16,6 +16,12 @@ from routing.cohort import unit_hash
 
 MOST_VALUES = 1000
 MOST_AHEAD_S = 300.0
+MOST_VOICES = 20
+"""Feedback ids for one subject and metric."""
+VOICES_REMEMBERED = 5000
+"""Subjects and metrics whose feedback ids a process remembers."""
+BY_ID = "/id/"
+"""Between subject and feedback id in a key."""
 _LONGEST = {
     "metric": 64,
     "exchange_id": 512,
@@ -52,12 +58,33 @@ class _Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 _DECODER = msgspec.json.Decoder(_Value | list[_Value])
 
 
+class Voices:
+    """The feedback ids that each of the newest subjects has for a metric, as hashes.
+
+    A process sees only the feedback that it takes itself; the store holds the bound over all of them.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, set[int]] = {}
+
+    def of(self, about: int) -> Collection[int]:
+        """The known ids of a subject and metric."""
+        return self._known.get(about, ())
+
+    def note(self, found: Mapping[int, Collection[int]]) -> None:
+        """Remember the ids of a document that was accepted."""
+        for about, ids in found.items():
+            self._known[about] = {*self._known.pop(about, ()), *ids}
+        while len(self._known) > VOICES_REMEMBERED:
+            del self._known[next(iter(self._known))]
+
+
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """What is needed to validate feedback.
 
     `keys` verify exchange ids; `ids_key` hashes sessions and units; `token_ok` says whether the caller sent
-    the feedback token, which feedback by session or unit requires. `now` is UTC, `mono` CLOCK_MONOTONIC, both
-    in seconds.
+    the feedback token, which feedback by session or unit requires, and without which a `feedback_id` means
+    nothing. `now` is UTC, `mono` CLOCK_MONOTONIC, both in seconds. `voices` are noted by `parse`.
     """
 
     metrics: Mapping[str, Metric]
@@ -66,6 +93,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     now: float
     mono: float
     ids_key: bytes
+    voices: Voices
 
 
 def parse(document: bytes, terms: Terms) -> Iterator[Feedback]:
@@ -79,6 +107,7 @@ def parse(document: bytes, terms: Terms) -> Iterator[Feedback]:
     reader = _FeedbackReader(terms)
     for index, value in enumerate(values):
         yield reader.read(value, f"[{index}]: " if is_array else "")
+    terms.voices.note(reader.voices)
 
 
 def complaints(document: bytes, terms: Terms) -> Iterator[str | None]:
@@ -120,6 +149,7 @@ class _FeedbackReader:
         self._terms = terms
         self._blank = Feedback(key="", metric="", value=math.nan, at=terms.now, mono=terms.mono)
         self._hints: dict[str, str] = {}
+        self.voices: dict[int, set[int]] = {}
 
     def read(self, value: _Value, where: str) -> Feedback:
         """Return the feedback. `where` is the prefix of every error message."""
@@ -132,17 +162,34 @@ class _FeedbackReader:
         _check_sizes(value)
         number = _on_scale(self._metric(value.metric), value.value)
         about = self._about(value)
-        subject = about.exchange_id or about.session or about.unit
-        # The key includes the subject: knowing another caller's feedback_id must not allow overwriting it.
-        own = f"id/{value.feedback_id}" if value.feedback_id else f"metric/{value.metric}"
         return replace(
             about,
-            key=f"{subject}/{own}",
+            key=self._key(about.exchange_id or about.session or about.unit, value),
             metric=value.metric,
             value=number,
             at=self._at(value.at),
             comment=value.comment or "",
         )
+
+    def _key(self, subject: str, value: _Value) -> str:
+        """What the value replaces.
+
+        A signed exchange id may be in anybody's hands, so it has one voice for each metric; only the token
+        makes several by `feedback_id`. The key includes the subject: knowing another caller's `feedback_id`
+        must not allow overwriting it.
+        """
+        if not (value.feedback_id and self._terms.token_ok):
+            return f"{subject}/metric/{value.metric}"
+        about, voice = hash((subject, value.metric)), hash(value.feedback_id)
+        mine = self.voices.setdefault(about, set(self._terms.voices.of(about)))
+        if voice not in mine and len(mine) >= MOST_VOICES:
+            raise BadFeedback(
+                422,
+                f"more than {MOST_VOICES} feedback ids for {value.metric} of one exchange, session or user: "
+                "send a correction under an id that you sent before, or one value for several events",
+            )
+        mine.add(voice)
+        return f"{subject}{BY_ID}{value.feedback_id}"
 
     def _metric(self, name: str) -> Metric:
         metric = self._terms.metrics.get(name)

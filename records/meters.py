@@ -45,6 +45,36 @@ GUARDRAIL_VALUES: Mapping[str, float] = {
 SILENT_AFTER_S = 5.0
 REMEMBERED_FEEDBACK = 20_000
 
+
+class HeardFeedback:
+    """The newest values of the last 20,000 feedback keys, to tell a correction from a further value."""
+
+    def __init__(self) -> None:
+        self._values: dict[int, float] = {}
+
+    def hear(self, feedback: Feedback) -> float | None:
+        """Remember a value. Returns the one that it replaces, None for the key's first."""
+        named = f"{feedback.key}\0{feedback.metric}".encode()
+        key = int.from_bytes(blake2b(named, digest_size=8).digest(), "big")
+        before = self._values.pop(key, None)
+        self._values[key] = feedback.value
+        if len(self._values) > REMEMBERED_FEEDBACK:
+            del self._values[next(iter(self._values))]
+        return before
+
+    def snapshot(self) -> dict[str, str]:
+        """The keys and values as JSON values."""
+        keys, values = array("Q", self._values).tobytes(), array("d", self._values.values()).tobytes()
+        return {"keys": b64encode(keys).decode(), "values": b64encode(values).decode()}
+
+    def restore(self, snapshot: Mapping[str, str]) -> None:
+        """Replace the memory by a snapshot's."""
+        keys, values = array("Q"), array("d")
+        keys.frombytes(b64decode(snapshot.get("keys", "")))
+        values.frombytes(b64decode(snapshot.get("values", "")))
+        self._values = dict(zip(keys, values, strict=True))
+
+
 _REASONS = frozenset(get_args(Reason))
 _STATES: tuple[str, ...] = get_args(StateName)
 _ONE, _ARM = ("canary",), ("canary", "arm")
@@ -68,7 +98,7 @@ class Meters(Collector):
         self._lock = threading.Lock()
         self._mono = mono
         self._workers: dict[tuple[int, int], Heartbeat] = {}
-        self._seen: dict[int, None] = {}
+        self._heard = HeardFeedback()
         self._requests = Tally("canary_requests_total", "Exchanges by outcome", (*_ARM, "outcome"))
         self._errors = Tally("canary_errors_total", "Failed exchanges by error type", (*_ARM, "error_type"))
         self._answers = Tally("canary_answers_total", "Answers by how they ended", (*_ARM, "finish"))
@@ -161,18 +191,13 @@ class Meters(Collector):
 
     def observe_feedback(self, feedback: Feedback) -> None:
         """Count one value. A correction, that is a key among the last 20,000, is not counted again."""
-        key = int.from_bytes(blake2b(feedback.key.encode(), digest_size=8).digest(), "big")
         canary = feedback.canary if feedback.canary in self._canaries else ""
         metric = feedback.metric if feedback.metric in self._feedback_metrics else ""
         labels = (canary, feedback.arm or "", metric)
         with self._lock:
-            if key in self._seen:
-                return
-            self._seen[key] = None
-            if len(self._seen) > REMEMBERED_FEEDBACK:
-                del self._seen[next(iter(self._seen))]
-            self._feedback.add(labels)
-            self._feedback_sum.add(labels, feedback.value)
+            if self._heard.hear(feedback) is None:
+                self._feedback.add(labels)
+                self._feedback_sum.add(labels, feedback.value)
 
     def count_callers(self, counts: Iterable[CallerCount]) -> None:
         """Count the requests of the callers that are or were in the config."""
@@ -244,7 +269,7 @@ class Meters(Collector):
         """Return the totals as JSON values, to be saved with the cursors of the reader that fed them."""
         with self._lock:
             totals = {name: meter.snapshot() for name, meter in self._counters().items()}
-            return {"families": totals, "feedback_seen": b64encode(array("Q", self._seen).tobytes()).decode()}
+            return {"families": totals, "feedback_heard": self._heard.snapshot()}
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
         """Restore a snapshot's totals. Families whose labels or buckets have changed start at 0."""
@@ -252,9 +277,7 @@ class Meters(Collector):
             for name, meter in self._counters().items():
                 meter.restore(snapshot["families"].get(name, ()))
             self._begin_at_zero()
-            seen = array("Q")
-            seen.frombytes(b64decode(snapshot["feedback_seen"]))
-            self._seen = dict.fromkeys(seen)
+            self._heard.restore(snapshot.get("feedback_heard", {}))
 
     def _counters(self) -> dict[str, Tally | Histogram]:
         """The meters that survive restarts, by name."""

@@ -251,3 +251,11 @@ def test_a_split_is_that_of_the_newest_phase() -> None:
     pulse.observe(exchange(share=1.0, phase=1))
     pulse.observe(exchange(arm="baseline", share=0.1, phase=0))
     assert pulse.split.actual() is None
+
+
+def test_a_replaced_rating_corrects_the_mean_and_counts_once() -> None:
+    pulse = Pulse(run=1)
+    for each in (rating(value=1.0), rating(value=4.0)):
+        pulse.observe_feedback(each)
+    pulse.observe_feedback(rating(value=5.0), before=1.0)
+    assert pulse.document(2.0)["candidate"]["feedback"]["csat"] == {"mean": 4.5, "count": 2, "interval": None}

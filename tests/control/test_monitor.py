@@ -14,7 +14,7 @@ from control.monitor import FORGOTTEN_AFTER_S, Monitor
 from control.patience import FEWEST, LEAST_S
 from control.rollouts import Rollouts
 from records.meters import Meters
-from records.outcome import Heartbeat, InFlight, Outcome
+from records.outcome import Feedback, Heartbeat, InFlight, Outcome
 from records.store import Store
 from routing.canary import ArmName
 
@@ -241,3 +241,34 @@ def test_an_exchange_in_flight_is_watched_until_its_outcome_or_the_end_of_its_wo
         desk.mono += FORGOTTEN_AFTER_S
         desk.monitor.judge(NOW + desk.mono, desk.mono)
     assert watch.state.running.exchanges == {}
+
+
+def test_ten_thousand_values_for_one_answer_are_one_value_also_after_a_restart(desk: Desk) -> None:
+    def says(value: float, key: str = "x1/metric/csat") -> None:
+        feedback = Feedback(
+            key=key,
+            metric="csat",
+            value=value,
+            at=NOW,
+            mono=desk.mono,
+            exchange_id=key,
+            canary="trial",
+            run=1,
+            phase=1,
+            arm="candidate",
+        )
+        desk.monitor.take(WorkerEvents(records=[feedback]))
+
+    def shown() -> tuple[float, int]:
+        csat = desk.monitor.canaries["trial"].pulse.document(desk.mono)["candidate"]["feedback"]["csat"]
+        return csat["mean"], csat["count"]
+
+    says(5.0, "x2/metric/csat")
+    for _ in range(10_000):
+        says(1.0)
+    assert shown() == (3.0, 2)
+    kept = msgspec.json.decode(msgspec.json.encode(desk.monitor.snapshot()))
+    desk.monitor = desk.guard()
+    desk.monitor.restore(kept, new_boot=None)
+    says(4.0)
+    assert shown() == (4.5, 2)

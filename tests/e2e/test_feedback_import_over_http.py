@@ -141,3 +141,33 @@ def test_the_feedback_token_is_a_bearer_token(stage: Stage, given: str, status: 
     headers = {"authorization": given} if given else {}
     answer = httpx2.post(f"{stage.server.traffic}/canary/feedback", json=value, headers=headers, timeout=20.0)
     assert answer.status_code == status
+
+
+def test_ten_thousand_values_for_one_exchange_id_are_one_voice(stage: Stage) -> None:
+    exchange, url = an_exchange(stage, "user-4"), f"{stage.server.traffic}/canary/feedback"
+    with httpx2.Client(timeout=30.0) as http:
+
+        def sent(values: list[dict[str, Any]], token: str = "") -> int:
+            about = [{"exchange_id": exchange, "metric": "csat", **each} for each in values]
+            headers = {"authorization": f"Bearer {token}"} if token else {}
+            return http.post(url, json=about, headers=headers).status_code
+
+        before = _csat(stage)
+        for batch in range(10):
+            assert sent([{"value": 1, "feedback_id": f"f-{batch}-{n}"} for n in range(1000)]) == 202
+        assert sent([{"value": 5}]) == 202
+        assert eventually(lambda: [row["value"] for row in stored(stage, exchange=exchange)] == [5.0])
+        eventually(lambda: _csat(stage) == before + 1)
+        several = [{"value": 2, "feedback_id": f"rater-{n}"} for n in range(21)]
+        assert (sent(several, "tok"), sent(several[:20], "tok"), sent(several[20:], "tok")) == (422, 202, 422)
+        assert eventually(lambda: len(stored(stage, exchange=exchange)) == 21)
+    print(
+        f"R34: 10,001 values for one exchange id: 1 stored, counted {_csat(stage) - before - 20}; 20 by token"
+    )
+
+
+def _csat(stage: Stage) -> int:
+    """The values of csat that Prometheus counts, of both arms."""
+    lines = httpx2.get(f"{stage.server.admin}/metrics", timeout=20.0).text.splitlines()
+    counted = [line for line in lines if line.startswith("canary_feedback_total") and 'metric="csat"' in line]
+    return sum(int(float(line.rpartition(" ")[2])) for line in counted)

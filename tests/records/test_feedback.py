@@ -7,7 +7,7 @@ import pytest
 
 from records.errors import BadFeedback
 from records.exchange_id import VALID_FOR_S, mint
-from records.feedback import Terms, complaints, parse
+from records.feedback import VOICES_REMEMBERED, Terms, Voices, complaints, parse
 from records.metric import BUILT_IN, JUDGED, Metric
 from records.outcome import Feedback
 from routing.cohort import derive_key, unit_hash
@@ -33,18 +33,30 @@ def a_value(**changes: Any) -> dict[str, Any]:
     return {name: each for name, each in value.items() if each is not None}
 
 
-def terms(*, token_ok: bool = False, now: float = NOW) -> Terms:
-    return Terms(metrics=METRICS, keys=[KEY, OLD_KEY], token_ok=token_ok, now=now, mono=7.0, ids_key=KEY)
+def terms(*, token_ok: bool = False, now: float = NOW, voices: Voices | None = None) -> Terms:
+    return Terms(
+        metrics=METRICS,
+        keys=[KEY, OLD_KEY],
+        token_ok=token_ok,
+        now=now,
+        mono=7.0,
+        ids_key=KEY,
+        voices=voices or Voices(),
+    )
 
 
-def read(document: Any, *, token_ok: bool = False, now: float = NOW) -> list[Feedback]:
+def read(
+    document: Any, *, token_ok: bool = False, now: float = NOW, voices: Voices | None = None
+) -> list[Feedback]:
     text = document if isinstance(document, bytes) else json.dumps(document).encode()
-    return list(parse(text, terms(token_ok=token_ok, now=now)))
+    return list(parse(text, terms(token_ok=token_ok, now=now, voices=voices)))
 
 
-def refusal(document: Any, *, token_ok: bool = False, now: float = NOW) -> tuple[int, str]:
+def refusal(
+    document: Any, *, token_ok: bool = False, now: float = NOW, voices: Voices | None = None
+) -> tuple[int, str]:
     with pytest.raises(BadFeedback) as caught:
-        read(document, token_ok=token_ok, now=now)
+        read(document, token_ok=token_ok, now=now, voices=voices)
     assert 400 <= caught.value.status < 500
     return caught.value.status, caught.value.message
 
@@ -138,19 +150,58 @@ def test_a_repeat_about_the_same_exchange_and_metric_has_the_same_key() -> None:
     assert read(a_value())[0].key != read(a_value(metric="helped", value=True))[0].key
 
 
-def test_a_feedback_id_is_the_key_whatever_the_metric() -> None:
-    one = read(a_value(feedback_id="f-1"))[0].key
-    assert one == read(a_value(feedback_id="f-1", metric="nps"))[0].key
-    assert one not in (read(a_value())[0].key, read(a_value(feedback_id="f-2"))[0].key)
+def test_an_exchange_id_in_anybodys_hands_has_one_voice_for_each_metric() -> None:
+    ids = [f"f-{number}" for number in range(10_000)]
+    keys = {
+        each.key
+        for at in range(0, 10_000, 1000)
+        for each in read([a_value(feedback_id=x) for x in ids[at : at + 1000]])
+    }
+    assert keys == {read(a_value())[0].key}
+
+
+def test_with_the_token_a_feedback_id_is_the_key_whatever_the_metric() -> None:
+    one = read(a_value(feedback_id="f-1"), token_ok=True)[0].key
+    assert one == read(a_value(feedback_id="f-1", metric="nps"), token_ok=True)[0].key
+    assert one not in (read(a_value())[0].key, read(a_value(feedback_id="f-2"), token_ok=True)[0].key)
 
 
 def test_a_feedback_id_cannot_reach_another_exchanges_feedback() -> None:
     mine, other = a_value(feedback_id="f-1"), a_value(feedback_id="f-1", exchange_id=an_id(at=NOW - 61))
-    assert read(mine)[0].key != read(other)[0].key
+    assert read(mine, token_ok=True)[0].key != read(other, token_ok=True)[0].key
 
 
 def test_a_feedback_id_named_like_a_metric_is_no_metrics_key() -> None:
-    assert read(a_value(feedback_id="metric/csat"))[0].key != read(a_value())[0].key
+    assert read(a_value(feedback_id="metric/csat"), token_ok=True)[0].key != read(a_value())[0].key
+
+
+@pytest.mark.parametrize("subject", [{}, {"exchange_id": None, "unit": "user-1"}])
+def test_the_21st_feedback_id_of_a_subject_and_metric_is_refused(subject: dict[str, Any]) -> None:
+    values = [a_value(feedback_id=f"f-{number}", **subject) for number in range(21)]
+    status, message = refusal(values, token_ok=True)
+    assert status == 422
+    assert message.startswith("[20]: more than 20 feedback ids for csat of one exchange, session or user")
+    voices = Voices()
+    assert len(read(values[:20], token_ok=True, voices=voices)) == 20
+    assert refusal(values[20], token_ok=True, voices=voices)[0] == 422
+    read(values[:20], token_ok=True, voices=voices)  # corrections
+    read(a_value(feedback_id="f-20", metric="nps", **subject), token_ok=True, voices=voices)
+    read(a_value(feedback_id="f-20", exchange_id=an_id(at=NOW - 61)), token_ok=True, voices=voices)
+
+
+def test_a_document_that_is_refused_or_only_checked_uses_up_no_feedback_ids() -> None:
+    voices = Voices()
+    values = [a_value(feedback_id=f"f-{number}") for number in range(20)]
+    refusal([*values, a_value(value=6)], token_ok=True, voices=voices)
+    assert not any(complaints(json.dumps(values).encode(), terms(token_ok=True, voices=voices)))
+    read([a_value(feedback_id=f"g-{number}") for number in range(20)], token_ok=True, voices=voices)
+
+
+def test_what_is_remembered_of_feedback_ids_is_bounded() -> None:
+    voices = Voices()
+    for number in range(VOICES_REMEMBERED + 10):
+        voices.note({number: {1}})
+    assert [len(voices.of(number)) for number in (0, 9, 10)] == [0, 0, 1]
 
 
 # Whom it is about

@@ -91,6 +91,17 @@ def test_a_correction_of_the_same_second_wins_and_a_replay_is_a_duplicate(store:
     assert store.ship(a_batch(some_feedback(4))).duplicates == 1
 
 
+def test_of_a_subject_and_metric_the_first_twenty_feedback_ids_stay(store: Store) -> None:
+    many = [some_feedback(1, at=100.0 + number, key=f"e/id/f-{number}") for number in range(30)]
+    shipped = store.ship(a_batch(*many[:15], some_feedback(5, key="e/metric/csat")))
+    assert shipped.inserted == 16
+    later = store.ship(a_batch(*many[15:], some_feedback(3, at=900.0, key="e/id/f-2")))
+    assert (later.inserted, values(store).count(1.0), values(store).count(3.0)) == (6, 19, 1)
+    other = replace(some_feedback(2, key="e2/id/f-1"), exchange_id="e2")
+    assert store.ship(a_batch(other)).inserted == 1
+    assert len(values(store)) == 22
+
+
 def test_the_cursors_move_with_the_records(store: Store) -> None:
     store.ship(a_batch(an_outcome(1), cursors={"a.spool": 10, "b.spool": 5}))
     store.ship(a_batch(an_outcome(2), cursors={"a.spool": -1}))
