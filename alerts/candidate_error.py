@@ -27,9 +27,13 @@ class CandidateError:
     def sentence(self) -> str:
         """`candidate rejects: Unsupported parameter: 'max_tokens'`."""
         what = (self.error_type or "error").replace("_", " ")
+        return f"{what}: {self.words}" if self.words else what
+
+    @property
+    def words(self) -> str:
+        """What the provider said, alone: its message, else its code, type and parameter."""
         named = (f"{name} {value}" for name, value in self._named if value)
-        said = self.message or ", ".join(named)
-        return f"{what}: {said}" if said else what
+        return self.message or ", ".join(named)
 
     @property
     def _named(self) -> tuple[tuple[str, str], ...]:

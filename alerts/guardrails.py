@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from alerts.paths import add_growth, add_statuses
-from alerts.rollback_evidence import Path, RollbackEvidence, limits_of, rule_then
+from alerts.rollback_evidence import Path, RollbackEvidence, limits_of, rule_then, seen_in
 from alerts.rule import DEFAULT_RULES, Rule
 from alerts.running import EndedExchange, RunningExchanges, WorkerId, timed_outcome
 from alerts.scope import Growth, Guardrail, Scope, build_scopes, share_budgets, state_key
@@ -23,6 +23,7 @@ from alerts.status import GuardrailStatus, StatusState, located
 from alerts.telemetry import Telemetry
 from alerts.watch_state import WatchState, left_by_cohort
 from alerts.where import ANY, kind_of
+from alerts.wording import SAYS, UNNAMED, ArmNames, Trouble
 from records.concentration import CATEGORY, NOWHERE, Concentration
 from records.metric import BUILT_IN, Metric
 from records.outcome import Feedback, InFlight, Outcome
@@ -245,11 +246,13 @@ class Watch:
         reason: str,
         at: float,
         share: float,
+        arms: ArmNames = UNNAMED,
     ) -> RollbackEvidence:
         """The evidence at UTC second `at`, when the candidate is rolled back from `share`. `rule` is the key
         of the rule that did it, "" for a person."""
         now = at - self.state.utc_minus_mono
         paths = self.state.paths
+        convicting = next((each for each in statuses if each.key == rule), None)
         return RollbackEvidence(
             canary=self.canary,
             run=self.run,
@@ -264,7 +267,27 @@ class Watch:
             provider_error=self.state.provider_error,
             share_before=share,
             share_after=0.0,
-            limits=limits_of(next((each for each in statuses if each.key == rule), None)),
+            limits=limits_of(convicting),
+            trouble=self.trouble(convicting, arms) if convicting is not None else None,
+        )
+
+    def trouble(self, status: GuardrailStatus, arms: ArmNames = UNNAMED) -> Trouble:
+        """What people on call are told of this status."""
+        path, error = self.state.paths.get(status.key), self.state.provider_error
+        return Trouble(
+            rule=status.rule,
+            own=status.sentence,
+            baseline=arms.baseline,
+            candidate=arms.candidate,
+            category=status.category,
+            segment=status.segment,
+            value=status.value,
+            threshold=status.threshold,
+            numbers=status.evidence,
+            where="" if status.category or status.segment else status.where.brief,
+            since=path.rising_since if path is not None else None,
+            seen=seen_in(self.state.failures, fall_back=arms.fall_back),
+            said=error.words if error is not None and status.rule in SAYS else "",
         )
 
     def live_document(self) -> dict[str, Any]:

@@ -16,25 +16,30 @@ Each incident pages exactly once. The owner stores a resolved incident too, so t
 twice.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
 
+from alerts import wording
 from alerts.candidate_error import CandidateError
 from alerts.notice import EventName, Notice
 from alerts.order_links import Offer
 from alerts.rollback_evidence import RollbackEvidence
 from alerts.status import GuardrailStatus
+from alerts.wording import Trouble
 from records.concentration import FailingPart
 
 RESOLVE_AFTER_S = 1800.0
 
 _WAITS, _ROLLING_BACK = "the canary has not started: it waits", "the candidate is being rolled back"
+_KEEPS = "the candidate keeps its share until a guardrail or a person rolls it back"
+_SERVES = "requests are served as before"
 
 IncidentState = Literal["open", "clearing", "resolved"]
+TroubleOf = Callable[[GuardrailStatus], Trouble]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +48,10 @@ class Incident:
 
     `rules` are in the order in which they joined. `details` holds each rule's last sentence. `where` are the
     parts of the traffic in which the candidate fails, as the first rule that names some counted them.
-    `provider_error` is what the candidate's provider said. `requests` and `users` are the candidate's
-    outcomes and affected users, as the first rule counted them, and after a rollback the rule of that.
+    `provider_error` is what the candidate's provider said. `trouble` is what the leading rule sees now: the
+    first one that calls, or the one that rolls back; `requests` and `users` are the candidate's outcomes and
+    affected users, as that rule counts them. After a rollback all are as it was then. `end` says what is
+    true once it is resolved.
     """
 
     id: str
@@ -54,7 +61,7 @@ class Incident:
     state: IncidentState = "open"
     sequence: int = 0
     rules: tuple[str, ...] = ()
-    headline: str = ""
+    trouble: Trouble | None = None
     details: Mapping[str, str] = field(default_factory=dict)
     where: tuple[FailingPart, ...] = ()
     provider_error: CandidateError | None = None
@@ -63,6 +70,28 @@ class Incident:
     done: str = ""
     since: float | None = None
     rolled_back_at: float | None = None
+    end: str = ""
+
+    def headline(self, now: float, *, quoting: bool = True) -> str:
+        """The sentence on call at UTC second `now`; without `quoting` it has no words of a provider."""
+        if self.state == "resolved" or self.trouble is None:
+            return f"{self.end} {wording.was(self.trouble)}" if self.trouble is not None else self.end
+        return wording.on_call(self._dated(self.trouble), self._did(now), now, quoting=quoting)
+
+    def title(self, now: float) -> str:
+        """The same in at most 120 characters, without a provider's words."""
+        if self.state == "resolved" or self.trouble is None:
+            return wording.cut(self.end)
+        return wording.title(self._dated(self.trouble), self._did(now), now)
+
+    def _dated(self, trouble: Trouble) -> Trouble:
+        return trouble if trouble.since is not None else replace(trouble, since=self.opened_at)
+
+    def _did(self, now: float) -> str:
+        """What canary did, as the last part of the sentence."""
+        if self.rolled_back_at is None:
+            return self.done
+        return f"Rolled back at {wording.clock(self.rolled_back_at, now)}"
 
     @property
     def dedup_key(self) -> str:
@@ -89,6 +118,19 @@ class Incident:
         return "/" in self.canary
 
 
+def trouble_of(status: GuardrailStatus) -> Trouble:
+    """What a status alone says of a trouble."""
+    return Trouble(
+        rule=status.rule,
+        own=status.sentence,
+        category=status.category,
+        segment=status.segment,
+        value=status.value,
+        threshold=status.threshold,
+        numbers=status.evidence,
+    )
+
+
 def step(
     incident: Incident | None,
     statuses: Sequence[GuardrailStatus],
@@ -99,25 +141,30 @@ def step(
     rolled_back: bool,
     why: RollbackEvidence | None = None,
     provider_error: CandidateError | None = None,
+    trouble: TroubleOf = trouble_of,
+    share: float | None = None,
 ) -> tuple[Incident | None, list[Notice]]:
     """The next incident and its notices, from the guardrails' statuses at UTC second `now`.
 
     `rolled_back` is True while the canary's state is `rolled_back`, by a rule or a person. `why` is the
     evidence of a rule's rollback, given once, in the step after it. `provider_error` is what the candidate's
     provider said last; an incident carries what it said when it opened, or later if it was silent then.
+    `trouble` makes the sentence's values of a status. `share`: the candidate's now, None if unknown.
     """
     notices: list[Notice] = []
     if incident is not None and incident.state != "resolved" and incident.run != run:
-        incident, notices = _resolve(incident, now)
+        incident, notices = _resolve(incident, now, f"{canary} was resumed, and a new run began")
     calling = _calling(incident, statuses, run, rolled_back)
     if incident is None or incident.state == "resolved":
         if not calling:
             return incident, notices
-        incident, page = _open(calling, canary, run, now, provider_error)
+        incident, page = _open(calling, canary, run, now, provider_error, trouble)
         notices = [*notices, page]
     elif incident.provider_error is None:
         incident = replace(incident, provider_error=provider_error)
-    incident, more = _advance(incident, calling, now, rolled_back, why)
+    changed = any(status.key not in incident.rules for status in calling)
+    incident = _join(incident, calling, trouble)
+    incident, more = _advance(incident, calling, now, rolled_back, why, changed=changed, share=share)
     return incident, notices + more
 
 
@@ -125,7 +172,7 @@ def over(incident: Incident | None, now: float) -> list[Notice]:
     """The notices when a canary is no longer watched, at UTC second `now`; none if already resolved."""
     if incident is None or incident.state == "resolved":
         return []
-    return _resolve(incident, now)[1]
+    return _resolve(incident, now, f"{incident.canary} has left the config")[1]
 
 
 def _calling(
@@ -146,21 +193,16 @@ def _open(
     run: int,
     now: float,
     provider_error: CandidateError | None,
+    trouble: TroubleOf,
 ) -> tuple[Incident, Notice]:
-    first = max(calling, key=lambda status: status.action == "rollback")
-    incident = _join(
-        Incident(
-            id=datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ"),
-            canary=canary,
-            run=run,
-            opened_at=now,
-            headline=f"{canary}: {first.key}: {first.sentence}",
-            requests=_whole(first.evidence.get("outcomes")),
-            users=_whole(first.evidence.get("adverse_units")),
-            provider_error=provider_error,
-        ),
-        calling,
+    opened = Incident(
+        id=datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ"),
+        canary=canary,
+        run=run,
+        opened_at=now,
+        provider_error=provider_error,
     )
+    incident = _join(opened, calling, trouble)
     return incident, _notice(incident, "page", now)
 
 
@@ -170,10 +212,11 @@ def _advance(
     now: float,
     rolled_back: bool,
     why: RollbackEvidence | None,
+    *,
+    changed: bool,
+    share: float | None,
 ) -> tuple[Incident, list[Notice]]:
-    """The next state of an open or clearing incident, and its notices."""
-    changed = any(status.key not in incident.rules for status in calling)
-    incident = _join(incident, calling)
+    """The next state of an open or clearing incident, and its notices. `changed`: a rule has joined."""
     if rolled_back and incident.rolled_back_at is None:
         incident = _undone(replace(incident, rolled_back_at=now, done=_rollback_text(why)), why)
         changed = True
@@ -183,25 +226,43 @@ def _advance(
     if incident.state == "open" or incident.since is None:
         return replace(incident, state="clearing", since=now), notices
     if now - incident.since >= RESOLVE_AFTER_S:
-        incident, resolved = _resolve(incident, now)
+        incident, resolved = _resolve(incident, now, _true_now(incident, now, share))
         return incident, notices + resolved
     return incident, notices
 
 
-def _join(incident: Incident, calling: Sequence[GuardrailStatus]) -> Incident:
+def _join(incident: Incident, calling: Sequence[GuardrailStatus], trouble: TroubleOf) -> Incident:
+    """The incident with what the rules that call see now."""
     if not calling:
         return incident
+    leading = _leading(incident, calling)
     new = tuple(status.key for status in calling if status.key not in incident.rules)
     return replace(
         incident,
         rules=incident.rules + new,
         details={**incident.details, **{status.key: status.sentence for status in calling}},
         where=next((each.where.parts for each in calling if each.where.parts), incident.where),
-        done=incident.done if incident.rolled_back_at is not None else _done_text(calling, incident.done),
+        trouble=trouble(leading),
+        requests=_whole(leading.evidence.get("outcomes")),
+        users=_whole(leading.evidence.get("adverse_units")),
+        done=incident.done if incident.rolled_back_at is not None else _done_text(calling, incident),
     )
 
 
-def _done_text(calling: Sequence[GuardrailStatus], before: str) -> str:
+def _leading(incident: Incident, calling: Sequence[GuardrailStatus]) -> GuardrailStatus:
+    """The rule that the sentence is about: one that rolls back, else the one that has called longest."""
+    return min(
+        calling,
+        key=lambda each: (
+            each.action != "rollback",
+            incident.rules.index(each.key) if each.key in incident.rules else len(incident.rules),
+        ),
+    )
+
+
+def _done_text(calling: Sequence[GuardrailStatus], incident: Incident) -> str:
+    if "/" in incident.canary:
+        return _SERVES
     if any(status.rule == "preflight_failed" for status in calling):
         return _WAITS
     actions = {status.action for status in calling}
@@ -209,7 +270,7 @@ def _done_text(calling: Sequence[GuardrailStatus], before: str) -> str:
         return _ROLLING_BACK
     if "hold" in actions:
         return "the ramp holds"
-    return before or "nothing yet: the candidate keeps its share until a guardrail or a person rolls it back"
+    return incident.done or _KEEPS
 
 
 def _rollback_text(why: RollbackEvidence | None) -> str:
@@ -220,17 +281,30 @@ def _rollback_text(why: RollbackEvidence | None) -> str:
 
 def _undone(incident: Incident, why: RollbackEvidence | None) -> Incident:
     """The incident of a rollback, with the figures of its moment."""
-    headline, rule = f"{incident.canary} was rolled back", why.convicting if why is not None else None
+    rule = why.convicting if why is not None else None
     if why is None or rule is None:
-        return replace(incident, headline=headline)
+        return incident
     then = {each.rule: each.sentence for each in why.rules if each.rule in incident.rules}
     return replace(
         incident,
-        headline=f"{headline}: {rule.rule}: {rule.sentence}",
+        trouble=why.trouble or incident.trouble,
         details={**incident.details, **then},
         where=why.where.parts or incident.where,
         requests=_whole(rule.evidence.get("outcomes")),
         users=_whole(rule.evidence.get("adverse_units")),
+    )
+
+
+def _true_now(incident: Incident, now: float, share: float | None) -> str:
+    """What is true once nothing has called for half an hour."""
+    trouble = incident.trouble or Trouble(rule="", own="")
+    if incident.rolled_back_at is not None:
+        at = wording.clock(incident.rolled_back_at, now)
+        return f"{trouble.candidate} was rolled back at {at}, and everybody gets {trouble.baseline}"
+    since = wording.clock(now if incident.since is None else incident.since, now)
+    called = f"nothing has called since {since}"
+    return (
+        called if share is None else f"{called}; the share of {trouble.candidate} is {wording.percent(share)}"
     )
 
 
@@ -239,8 +313,12 @@ def _update(incident: Incident, now: float) -> tuple[Incident, list[Notice]]:
     return incident, [_notice(incident, "update", now)]
 
 
-def _resolve(incident: Incident, now: float) -> tuple[Incident, list[Notice]]:
-    incident = replace(incident, state="resolved", sequence=incident.sequence + 1, since=now)
+def _resolve(incident: Incident, now: float, end: str) -> tuple[Incident, list[Notice]]:
+    """The incident over; `end` says what is true now."""
+    end = f"Over: {end}."
+    incident = replace(
+        incident, state="resolved", sequence=incident.sequence + 1, since=now, end=end, done=end
+    )
     return incident, [_notice(incident, "resolved", now)]
 
 
@@ -253,7 +331,8 @@ def _notice(incident: Incident, event: EventName, now: float) -> Notice:
         canary=incident.canary,
         incident=incident.id,
         opened_at=incident.opened_at,
-        headline=incident.headline,
+        headline=incident.headline(now),
+        title=incident.title(now),
         rules=incident.rules,
         details=incident.details,
         done=incident.done,

@@ -15,7 +15,8 @@ EventName = Literal["page", "update", "resolved"]
 class Notice:
     """One message for the receivers. (dedup_key, sequence) is unique. Times are UTC seconds. `page` is the
     path of the incident's page in the console, `offers` what else a message links to there. `rolled_back` is
-    True once the candidate was rolled back."""
+    True once the candidate was rolled back. `headline` is the sentence on call, `title` the same in at most
+    120 characters."""
 
     event: EventName
     dedup_key: str
@@ -25,6 +26,7 @@ class Notice:
     incident: str
     opened_at: float
     headline: str
+    title: str = ""
     rules: tuple[str, ...]
     details: Mapping[str, str]
     done: str

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from alerts.candidate_error import to_document
-from alerts.notice import Notice
+from alerts.notice import EventName, Notice
 from alerts.order_links import slack_links
 
 FIRING_FOR_S = 600.0
@@ -32,6 +32,7 @@ def webhook_payload(notice: Notice, link: str | None = None) -> dict[str, Any]:
 
     `event`: page, update or resolved. `dedup_key`: the same for all events of an incident. `sequence`: 0, 1,
     2 … `at`, `opened_at`: RFC 3339. `rules`: in the order in which they joined. `details`: {rule: sentence}.
+    `headline`: the sentence on call, `title`: the same in at most 120 characters, without a provider's words.
     `where`: the parts of the traffic in which the candidate fails, `[{by, value, failing, of, share}]`.
     `provider_error`: what the candidate's provider said, null for nothing.
     `requests`, `users`: affected, null if unknown. `done`: what canary did. `link`: the page with the
@@ -46,6 +47,7 @@ def webhook_payload(notice: Notice, link: str | None = None) -> dict[str, Any]:
         "at": utc_text(notice.at),
         "opened_at": utc_text(notice.opened_at),
         "headline": notice.headline,
+        "title": notice.title,
         "rules": list(notice.rules),
         "details": dict(notice.details),
         "where": [part._asdict() for part in notice.where],
@@ -86,7 +88,7 @@ def pagerduty_payload(notice: Notice, routing_key: str, link: str | None = None)
     }
     if notice.event != "resolved":
         event["payload"] = {
-            "summary": notice.headline[:PAGERDUTY_SUMMARY],
+            "summary": notice.title or notice.headline[:PAGERDUTY_SUMMARY],
             "source": f"canary/{notice.canary}",
             "severity": "critical",
             "timestamp": utc_text(notice.at),
@@ -102,34 +104,29 @@ def pagerduty_payload(notice: Notice, routing_key: str, link: str | None = None)
 def slack_payload(notice: Notice, link: str | None = None, console: str | None = None) -> dict[str, Any]:
     """One message, which links to the orders that it calls for. `console` is the page's public URL, None if
     nobody said. Slack's control characters are escaped, because callers choose parts of the text."""
-    mark, first = _slack_opening(notice)
-    text = f"{first}\n{describe(notice, link, below=first)}"
+    undone = notice.event == "update" and notice.rolled_back
+    text = f"{'' if undone else f'*{notice.event}* '}{notice.headline}\n{describe(notice, link)}"
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     links = slack_links(console, notice.canary, notice.offers, notice.cause)
+    mark = ":rewind:" if undone else _MARKS[notice.event]
     return {"text": f"{mark} {escaped}{links}"}
 
 
-def _slack_opening(notice: Notice) -> tuple[str, str]:
-    """The icon and the first line. The headline's figures are those of the page or of the rollback; at other
-    times the line names the rules."""
-    if notice.event == "page":
-        return ":rotating_light:", f"*page* {notice.headline}"
-    if notice.event == "update" and notice.rolled_back:
-        return ":rewind:", notice.headline
-    mark = {"update": ":information_source:", "resolved": ":white_check_mark:"}[notice.event]
-    return mark, f"*{notice.event}* {notice.canary}: {', '.join(notice.rules)}"
+_MARKS: Mapping[EventName, str] = {
+    "page": ":rotating_light:",
+    "update": ":information_source:",
+    "resolved": ":white_check_mark:",
+}
 
 
-def describe(notice: Notice, link: str | None = None, *, below: str = "") -> str:
-    """The incident in a few lines: rule sentences but for that at the end of the line `below` which these
-    stand, the provider's words, start, what is affected, action, link."""
-    told = [f"{rule}: {sentence}" for rule, sentence in notice.details.items()]
-    lines = [each for each in told if not below.endswith(each)]
-    if notice.provider_error is not None:
-        lines.append(f"the provider's error: {notice.provider_error.sentence}")
-    lines.append(f"since {utc_text(notice.opened_at)}")
+def describe(notice: Notice, link: str | None = None) -> str:
+    """What stands below the headline: the canary, each rule's sentence, start, what is affected, link."""
+    rules = [f"{rule}: {sentence}" for rule, sentence in notice.details.items()]
+    if notice.provider_error is not None and notice.provider_error.words not in notice.headline:
+        rules.append(f"the provider's newest error: {notice.provider_error.sentence}")
+    opened = f"{notice.canary}: incident since {utc_text(notice.opened_at)}"
     affected = _affected({"requests": notice.requests, "affected users": notice.users})
-    return "\n".join([*lines, *affected, notice.done, *([link] if link else [])])
+    return "\n".join([opened, *rules, *affected, *([link] if link else [])])
 
 
 def _affected(counts: Mapping[str, int | None]) -> list[str]:

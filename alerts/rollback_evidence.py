@@ -1,9 +1,10 @@
 """Why a candidate was rolled back: the evidence at that moment, for people to read. Holds no prompts."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -12,6 +13,7 @@ from alerts.evidence import ROLLBACK_CUSUM, ROLLBACK_MIXTURE
 from alerts.selection import GuardrailSample
 from alerts.status import GuardrailStatus
 from alerts.windows import Window
+from alerts.wording import FailuresSeen, Trouble, clock, on_call
 from records.concentration import NOWHERE, Concentration
 from records.outcome import Outcome
 from routing.plan import State
@@ -19,6 +21,9 @@ from routing.plan import State
 POINTS = 60
 FAILURES = 20
 RECENT_S = 600.0
+
+Saw = Literal["", "baseline", "error", "broken"]
+"""What a user saw of a failure: the baseline's answer, an error, an answer that broke off; "": the answer."""
 
 
 class Point(NamedTuple):
@@ -58,16 +63,44 @@ class Path:
         last_from = self.last[0].at if self.last else 0.0
         return tuple(point for point in self.whole if point.at < last_from) + tuple(self.last)
 
+    @property
+    def rising_since(self) -> float | None:
+        """UTC seconds since when there has been evidence without a break; None if there is none now."""
+        since = None
+        for point in reversed(self.points()):
+            if point.ln_cusum <= 0.0:
+                break
+            since = point.at
+        return since
+
 
 class FailureSample(NamedTuple):
     """A failed or faulty exchange of the candidate: its id, UTC seconds, the error type or the answer faults,
-    and what the provider said."""
+    what the provider said, what its user saw, and after how many seconds."""
 
     exchange_id: str
     at: float
     error_type: str
     status: int | None
     message: str = ""
+    saw: Saw = ""
+    waited_s: float = 0.0
+
+
+def seen_in(failures: Sequence[FailureSample], *, fall_back: bool) -> FailuresSeen:
+    """What users saw of these failures. `fall_back`: the baseline answers where the candidate fails."""
+    saw = Counter(each.saw for each in failures)
+    waits = [each.waited_s for each in failures if each.saw == "baseline"]
+    silent = [each.waited_s for each in failures if each.error_type == "provider_timeout"]
+    return FailuresSeen(
+        fall_back=fall_back,
+        covered=saw["baseline"],
+        errors=saw["error"],
+        broken=saw["broken"],
+        silent=len(silent),
+        waited_s=sum(waits) / len(waits) if waits else 0.0,
+        silent_s=min(silent, default=0.0),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +186,7 @@ class RollbackEvidence:
     `rule` is the guardrail that rolled back, "" for a person. `who` and `reason` are as in the audit log.
     `rules` are all guardrails. `failures` are the candidate's last failed exchanges, `where` they lie, and
     `provider_error` what the candidate's provider said last. `limits` are the values
-    of `ln_mixture` and `ln_cusum` that cause a rollback.
+    of `ln_mixture` and `ln_cusum` that cause a rollback. `trouble` is what the rule saw, None for a person.
     """
 
     canary: str
@@ -170,6 +203,14 @@ class RollbackEvidence:
     where: Concentration = NOWHERE
     provider_error: CandidateError | None = None
     limits: Mapping[str, float] = field(default_factory=lambda: dict(LIMITS))
+    trouble: Trouble | None = None
+
+    def on_call(self, *, quoting: bool = True) -> str:
+        """The sentence on call (`alerts.wording`); for a person's rollback, who did it and why."""
+        done = f"Rolled back at {clock(self.at, self.at)}"
+        if self.trouble is None:
+            return f"{done} by {self.who}: {self.sentence or 'no reason given'}"
+        return on_call(self.trouble, done, self.at, quoting=quoting)
 
     @property
     def convicting(self) -> RuleThen | None:
@@ -249,4 +290,15 @@ def sample_of(outcome: Outcome) -> FailureSample:
         outcome.error_type or ", ".join(outcome.faults) or outcome.outcome,
         outcome.status,
         said.message if said is not None else "",
+        _saw(outcome),
+        (outcome.attempts[0].latency_s if outcome.attempts else outcome.latency_s) or 0.0,
     )
+
+
+def _saw(outcome: Outcome) -> Saw:
+    """What the user saw of an exchange; "" for the candidate's answer."""
+    if outcome.outcome == "fallback":
+        return "baseline"
+    if outcome.outcome != "error":
+        return ""
+    return "broken" if outcome.status == 200 else "error"

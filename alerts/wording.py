@@ -1,5 +1,16 @@
-"""Numbers as text in a guardrail's sentence. None reads as "unknown"."""
+"""The words of guardrails: numbers in a rule's sentence, and the one sentence that people on call get.
 
+Every receiver, the terminal, the page, MCP and `why` say the same sentence, made here of a `Trouble`:
+
+    Refund answers of assistant-2 fail: 4 of 17 requests, 4 users, since 16:58 UTC. Users got assistant-1's
+    answers instead. Rolled back at 17:30 UTC. The provider says: "tool schema mismatch".
+
+None reads as "unknown".
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from decimal import Decimal
 
 _UNKNOWN = "unknown"
@@ -34,3 +45,324 @@ def as_often(ratio: float | None, limit: float) -> str:
 def points(value: float | None) -> str:
     """A rating with two decimals."""
     return _UNKNOWN if value is None else f"{value:.2f}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailuresSeen:
+    """What users saw of the candidate's newest failures, and whether the baseline answers for it.
+
+    `covered`: the baseline answered instead, after `waited_s` on average. `errors`: the user got an error.
+    `broken`: an answer broke off. `silent`: those of all that ended because no answer came, the first of them
+    after `silent_s`.
+    """
+
+    fall_back: bool = True
+    covered: int = 0
+    errors: int = 0
+    broken: int = 0
+    silent: int = 0
+    waited_s: float = 0.0
+    silent_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmNames:
+    """What both arms are called, and whether the baseline answers where the candidate fails."""
+
+    baseline: str = "the baseline"
+    candidate: str = "the candidate"
+    fall_back: bool = True
+
+
+UNNAMED = ArmNames()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """What an incident or a rollback is about, as values. `on_call` and `title` make the sentence of it.
+
+    `rule`, `category`, `segment`, `value`, `threshold`: of the guardrail's status, and `numbers` its
+    evidence; `own` is its sentence, for rules without words here. `where`: the one place in which the failing
+    exchanges lie. `since`: UTC seconds. `said`: what the candidate's provider said, "" for nothing.
+
+    Of `numbers` are read: `bad` of `outcomes` requests, of `adverse_units` users; `cut`: the value is a lower
+    bound; `no_answer` requests had none within `no_answer_s`; `stalled` ones were silent for `stalled_s` in
+    mid-stream.
+    """
+
+    rule: str
+    own: str
+    baseline: str = "the baseline"
+    candidate: str = "the candidate"
+    category: str | None = None
+    segment: Mapping[str, str] | None = None
+    value: float | None = None
+    threshold: float | None = None
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    where: str = ""
+    since: float | None = None
+    seen: FailuresSeen = FailuresSeen()
+    said: str = ""
+
+
+SAYS = ("error_rate", "error_rate_vs_baseline", "outage")
+"""The rules about failures: a provider's last error explains no other."""
+TITLE = 120
+"""The most characters of a title."""
+_SILENT_SHARE = 0.5
+"""From this share of the failures on, a candidate that gives no answer in time hangs rather than fails."""
+_WORTH_SAYING_S = 2.0
+_LONGEST_NAME = 40
+
+
+def on_call(trouble: Trouble, done: str, now: float, *, quoting: bool = True) -> str:
+    """The whole sentence at UTC second `now`: what fails, where, since when, what users saw, what canary did
+    (`done`), and, if `quoting`, the provider's words."""
+    said = f'The provider says: "{trouble.said}".' if quoting and trouble.said else ""
+    what = f"{_fails(trouble, quoting=quoting)}{_since(trouble, now)}"
+    parts = [_stopped(what), _saw(trouble), _stopped(capitalized(done)), said]
+    return " ".join(each for each in parts if each)
+
+
+def title(trouble: Trouble, done: str, now: float) -> str:
+    """The same in at most 120 characters: what fails, then as much of the rest as fits, and no quotation."""
+    short = replace(
+        trouble,
+        candidate=_short(trouble.candidate),
+        baseline=_short(trouble.baseline),
+        category=trouble.category and _short(trouble.category),
+        where="",
+    )
+    shown = cut(_stopped(f"{_fails(short, quoting=False)}{_since(short, now)}"), TITLE)
+    for each in (_stopped(capitalized(done)), _saw(short)):
+        if each and len(shown) + 1 + len(each) <= TITLE:
+            shown = f"{shown} {each}"
+    return shown
+
+
+def was(trouble: Trouble) -> str:
+    """What a trouble that is over was about, without a provider's words."""
+    return f"It was: {_stopped(_fails(trouble, quoting=False))}"
+
+
+def clock(at: float, now: float) -> str:
+    """UTC seconds as `16:58 UTC`; on another day than `now` as `28 November 16:58 UTC`."""
+    then = datetime.fromtimestamp(at, UTC)
+    same = then.date() == datetime.fromtimestamp(now, UTC).date()
+    return f"{then:%H:%M} UTC" if same else f"{then.day} {then:%B %H:%M} UTC"
+
+
+def capitalized(text: str) -> str:
+    """The text with its first letter in upper case."""
+    return text[:1].upper() + text[1:]
+
+
+def _fails(trouble: Trouble, *, quoting: bool) -> str:
+    """What fails, where, and how often."""
+    own = trouble.own if quoting or trouble.rule != "preflight_failed" else ""
+    if trouble.rule == "preflight_failed":
+        asked = f"{trouble.candidate} refuses what canary asked of it before the start"
+        return _begun(trouble, f"{asked}: {own}" if own else asked)
+    words = _WORDS.get(trouble.rule)
+    if words is None:
+        return capitalized(own)
+    where = f", {trouble.where}" if trouble.where else ""
+    return f"{_begun(trouble, _hang(trouble) or words(trouble))}{where}"
+
+
+def _begun(trouble: Trouble, text: str) -> str:
+    """The text as a sentence's beginning. A model's name keeps its letters."""
+    named = text.startswith((trouble.candidate, trouble.baseline)) and not text.startswith("the ")
+    return text if named else capitalized(text)
+
+
+def _hang(trouble: Trouble) -> str:
+    """That the candidate gives no answer, or stops in the middle of one; "" if that is not what fails."""
+    numbers, seen = trouble.numbers, trouble.seen
+    failures = seen.covered + seen.errors + seen.broken
+    if numbers.get("stalled"):
+        silent = f"silent for {_whole_s(numbers.get('stalled_s'))} in mid-stream"
+        return f"{_answers(trouble)} stall: {silent} ({_count(numbers['stalled'])}{_of(trouble)})"
+    if numbers.get("no_answer"):
+        within = f"no answer within {_whole_s(numbers.get('no_answer_s'))}"
+        return f"{_who(trouble)} does not answer: {within} ({_count(numbers['no_answer'])}{_of(trouble)})"
+    if trouble.rule in _ERRORS and failures and seen.silent > _SILENT_SHARE * failures:
+        within = f"no answer within {_whole_s(seen.silent_s)}"
+        return f"{_who(trouble)} does not answer: {within}, {_how_many(trouble)}"
+    return ""
+
+
+def _answers(trouble: Trouble) -> str:
+    """`refund answers of assistant-2`, `answers of assistant-2 for plan pro`."""
+    kind = f"{trouble.category} answers" if trouble.category else "answers"
+    return f"{kind} of {trouble.candidate}{_segment(trouble)}"
+
+
+def _who(trouble: Trouble) -> str:
+    """`assistant-2, asked about refund,`: the candidate, where it is asked."""
+    place = " in category " + trouble.category if trouble.category else ""
+    return f"{trouble.candidate}{place}{_segment(trouble)}"
+
+
+def _segment(trouble: Trouble) -> str:
+    parts = [f"{name} {value}" for name, value in sorted((trouble.segment or {}).items())]
+    return f" for {' and '.join(parts)}" if parts else ""
+
+
+def _how_many(trouble: Trouble) -> str:
+    """`4 of 17 requests, 4 users`, as far as that is known."""
+    numbers = trouble.numbers
+    bad, users = numbers.get("bad"), numbers.get("adverse_units")
+    if bad is None:
+        return _people(users) if users else "an unknown number of requests"
+    known = f"{_count(bad)}{_of(trouble)} {'request' if numbers.get('outcomes') == 1 else 'requests'}"
+    return f"{known}, {_people(min(users, bad))}" if users else known
+
+
+def _of(trouble: Trouble) -> str:
+    outcomes = trouble.numbers.get("outcomes")
+    return "" if outcomes is None else f" of {_count(outcomes)}"
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _people(users: float) -> str:
+    return f"{_count(users)} user{'' if users == 1 else 's'}"
+
+
+def _whole_s(value: float | None) -> str:
+    """`12 s`, `2.5 s`."""
+    return _UNKNOWN if value is None else f"{value:.2g} s" if value < 10 else f"{value:.0f} s"
+
+
+def _failing(verb: str) -> Callable[[Trouble], str]:
+    return lambda trouble: f"{_answers(trouble)} {verb}: {_how_many(trouble)}"
+
+
+def _slow(trouble: Trouble) -> str:
+    over = "over " if trouble.numbers.get("cut") else ""
+    p95 = f", p95 {over}{_precise_s(trouble.value)}" if trouble.value is not None else ""
+    than = f" took longer than {_whole_s(trouble.threshold)}"
+    return f"{_answers(trouble)} are slow: {_how_many(trouble)}{than}{p95}"
+
+
+def _precise_s(value: float) -> str:
+    return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
+
+
+def _slower(trouble: Trouble) -> str:
+    than = f" took longer than {times(trouble.threshold)} the p95 of {trouble.baseline}"
+    return f"{_answers(trouble)} are slow: {_how_many(trouble)}{than}"
+
+
+def _dear(trouble: Trouble) -> str:
+    requests = trouble.numbers.get("outcomes")
+    over = f", over {_count(requests)} requests" if requests else ""
+    return f"{_answers(trouble)} cost {times(trouble.value)} those of {trouble.baseline}{over}"
+
+
+def _rated(trouble: Trouble) -> str:
+    raters = trouble.numbers.get("outcomes")
+    by = f" from {_people(raters)}" if raters else ""
+    least = f", at least {points(trouble.threshold)} wanted" if trouble.threshold is not None else ""
+    return f"users rate {_answers(trouble)} lower: {trouble.rule} {points(trouble.value)}{by}{least}"
+
+
+def _users_who(words: str) -> Callable[[Trouble], str]:
+    return lambda trouble: (
+        f"users of {trouble.candidate}{_segment(trouble)} {words} more often:"
+        f" {_people(trouble.numbers.get('adverse_units', 0.0))} so far"
+    )
+
+
+_ERRORS = ("error_rate", "error_rate_vs_baseline")
+_WORDS: Mapping[str, Callable[[Trouble], str]] = {
+    **dict.fromkeys(_ERRORS, _failing("fail")),
+    "latency_p95": _slow,
+    "latency_vs_baseline": _slower,
+    "abandoned": lambda each: f"users leave before {_who(each)} answers: {_how_many(each)}",
+    "answer_faults": _failing("are faulty"),
+    "refused": _failing("are refusals"),
+    "cut_off": _failing("are cut off"),
+    "empty": _failing("are empty"),
+    "invalid_output": _failing("have tool calls or JSON that an app cannot use"),
+    "stalled": _failing("stop in the middle"),
+    "cost_per_request": _dear,
+    **dict.fromkeys(("csat", "thumbs", "helped", "nps"), _rated),
+    "escalated": _users_who("ask for a human"),
+    "repeat_question": _users_who("have to ask again"),
+    "telemetry": lambda each: (
+        f"no record of a request has arrived for {_whole_s(each.value)}, though requests are served"
+    ),
+    "outage": lambda each: (
+        f"{each.baseline}, the baseline, fails itself: {percent(each.value)} of its recent requests"
+    ),
+}
+
+
+def _saw(trouble: Trouble) -> str:
+    """What users saw."""
+    rule, seen = trouble.rule, trouble.seen
+    if rule in _ERRORS:
+        return _saw_of_errors(trouble)
+    if rule in ("latency_p95", "latency_vs_baseline"):
+        if trouble.numbers.get("no_answer") and seen.fall_back:
+            return _covered(trouble)
+        return "Users waited that long."
+    return _SAW.get(rule, "")
+
+
+_SAW: Mapping[str, str] = {
+    "abandoned": "They saw no answer.",
+    **dict.fromkeys(
+        ("answer_faults", "refused", "cut_off", "empty", "invalid_output"), "Users got these answers."
+    ),
+    "stalled": "Users saw answers stop.",
+    "cost_per_request": "Users notice nothing of that.",
+    **dict.fromkeys(
+        ("csat", "thumbs", "helped", "nps", "escalated", "repeat_question"), "Users got its answers."
+    ),
+    "telemetry": "What users saw is not recorded.",
+    "outage": "Users got its errors.",
+    "preflight_failed": "No user has met it.",
+    **dict.fromkeys(("records_dropped", "shipping_lags"), "Users notice nothing."),
+}
+
+
+def _saw_of_errors(trouble: Trouble) -> str:
+    seen = trouble.seen
+    if not (seen.errors or seen.broken):
+        return _covered(trouble) if seen.fall_back else "Users got an error."
+    if not seen.covered:
+        both = "an error, or saw an answer break off" if seen.broken else "an error"
+        return f"Users got {both}." if seen.errors else "Users saw answers break off."
+    kinds = ((seen.errors, "ended in an error"), (seen.broken, "broke off in mid-answer"))
+    bad = " and ".join(f"{count} {how}" for count, how in kinds if count)
+    newest = seen.covered + seen.errors + seen.broken
+    return f"Of the last {newest}, {trouble.baseline} answered {seen.covered} instead; {bad}."
+
+
+def _covered(trouble: Trouble) -> str:
+    waited_s = trouble.seen.waited_s
+    after = f", after {_whole_s(waited_s)}" if waited_s >= _WORTH_SAYING_S else ""
+    return f"Users got {trouble.baseline}'s answers instead{after}."
+
+
+def _since(trouble: Trouble, now: float) -> str:
+    return "" if trouble.since is None else f", since {clock(trouble.since, now)}"
+
+
+def _stopped(text: str) -> str:
+    return text if not text or text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _short(name: str) -> str:
+    """A model's name without the path before it, and at most 40 characters."""
+    return cut(name.rpartition("/")[2] or name, _LONGEST_NAME)
+
+
+def cut(text: str, most: int = TITLE) -> str:
+    """The text in at most so many characters."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -108,8 +108,8 @@ def _says_preflight(canary: Mapping[str, Any]) -> bool:
 
 
 def _incident(incident: Mapping[str, Any], now: float) -> str:
-    """An open incident: how long, and what has been done."""
-    return f"open for {words.span(max(0.0, now - incident['opened_at']))}; {incident['done']}"
+    """An open incident: how long, and the sentence on call."""
+    return f"open for {words.span(max(0.0, now - incident['opened_at']))}. {incident['sentence']}"
 
 
 def _step_bar(ramp: Mapping[str, Any]) -> Table | None:
@@ -130,7 +130,9 @@ def _rollback(why: Mapping[str, Any]) -> Text:
     at = datetime.fromtimestamp(why["at"], UTC).strftime("%Y-%m-%d %H:%M:%S")
     then = "; ".join(f"{name} {_figures(arm)}" for name, arm in why["arms"].items())
     unstored = "" if why["stored"] else ", not in the database yet"
+    told = [f"{why['summary']}\n"] if why["rule"] else []
     return Text.assemble(
+        *told,
         (
             f"rolled back by {why['who']}, {at} UTC, from {_percent(why['share_before'])}{unstored}\n",
             "bold red",

@@ -18,6 +18,7 @@ from alerts.record_alarm import RecordAlarm, RecordState
 from alerts.rollback_evidence import RollbackEvidence
 from alerts.rule import CANNOT_SERVE
 from alerts.status import GuardrailStatus
+from alerts.wording import UNNAMED, ArmNames
 from control.callers import CallerTraffic
 from control.events import WorkerEvents, WorkerKey
 from control.patience import CandidatePatience
@@ -28,6 +29,7 @@ from records.meters import HeardFeedback, Meters
 from records.outcome import Heartbeat, Outcome
 from records.store import Act
 from routing import transitions
+from routing.canary import Canary
 from routing.plan import State
 
 JUDGE_EVERY_S = 0.2
@@ -55,10 +57,10 @@ class WatchedCanary:
             self.watch.rearm(run)
             self.pulse, self.statuses = Pulse(run=run), ()
 
-    def why(self, act: Act, *, rule: str = "", share: float) -> RollbackEvidence:
+    def why(self, act: Act, *, rule: str = "", share: float, arms: ArmNames = UNNAMED) -> RollbackEvidence:
         """The evidence at the moment of this rollback from `share`; `rule` is "" for a person's rollback."""
         return self.watch.why(
-            self.statuses, rule=rule, who=act.who, reason=act.reason, at=act.at, share=share
+            self.statuses, rule=rule, who=act.who, reason=act.reason, at=act.at, share=share, arms=arms
         )
 
 
@@ -258,7 +260,9 @@ class Monitor:
             return []
         watched.follow(state.run)
         watched.statuses = tuple(watched.watch.judge(now_mono, routed=routed, outcome_arrived=heard))
-        why = self._roll_back(name, watched, now_utc)
+        arms = arm_names(self._settings.canaries[name].canary)
+        why = self._roll_back(name, watched, now_utc, arms)
+        after = self._rollouts.state(name)
         watched.incident, notices = incidents.step(
             watched.incident,
             [*watched.statuses, *self._preflight(name, state)],
@@ -268,6 +272,8 @@ class Monitor:
             rolled_back=self._is_rolled_back(name),
             why=why,
             provider_error=watched.watch.state.provider_error,
+            trouble=lambda status: watched.watch.trouble(status, arms),
+            share=after.effective_share if after is not None else None,
         )
         return notices
 
@@ -278,7 +284,9 @@ class Monitor:
             return []
         return [GuardrailStatus(rule="preflight_failed", state="firing", action="page", sentence=sentence)]
 
-    def _roll_back(self, name: str, watched: WatchedCanary, now: float) -> RollbackEvidence | None:
+    def _roll_back(
+        self, name: str, watched: WatchedCanary, now: float, arms: ArmNames
+    ) -> RollbackEvidence | None:
         """Roll back if a rule convicted the candidate. Returns the evidence, or None."""
         convictions = [status for status in watched.statuses if status.action == "rollback"]
         state = self._rollouts.state(name)
@@ -287,7 +295,7 @@ class Monitor:
         convicting = convictions[0]
         hard = any(status.rule in CANNOT_SERVE for status in convictions)
         act = Act(at=now, action="rollback", who=f"guardrail {convicting.key}", reason=convicting.sentence)
-        why = watched.why(act, rule=convicting.key, share=state.effective_share)
+        why = watched.why(act, rule=convicting.key, share=state.effective_share, arms=arms)
         self._rollouts.change(
             name,
             act,
@@ -323,6 +331,16 @@ class Monitor:
             metrics=self._settings.metrics,
             segments=wanted.judged.segments,
         )
+
+
+def arm_names(canary: Canary) -> ArmNames:
+    """What people call both arms: their models, with their providers if the models are the same."""
+    both = [canary.baseline.model, canary.candidate.model]
+    if both[0] == both[1]:
+        both = [f"{each.provider}/{each.model}" for each in (canary.baseline, canary.candidate)]
+    if both[0] == both[1]:
+        return ArmNames(fall_back=canary.fall_back)
+    return ArmNames(baseline=both[0], candidate=both[1], fall_back=canary.fall_back)
 
 
 def _document(watched: WatchedCanary) -> dict[str, Any]:

@@ -18,6 +18,8 @@ def document_of(rolled_back: RolledBack) -> dict[str, Any]:
         "rule": why.rule or None,
         "who": why.who,
         "reason": why.reason,
+        "headline": why.on_call(),
+        "summary": why.on_call(quoting=False),
         "sentence": why.sentence or f"rolled back by {why.who}, no reason given",
         "value": why.value,
         "threshold": why.threshold,
@@ -44,6 +46,8 @@ def brief_of(rolled_back: RolledBack | None) -> dict[str, Any] | None:
     return {
         "rule": why.rule or None,
         "who": why.who,
+        "headline": why.on_call(),
+        "summary": why.on_call(quoting=False),
         "sentence": why.sentence,
         "where": why.where.document,
         "where_sentence": why.where.sentence,

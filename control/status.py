@@ -1,5 +1,6 @@
 """The status of one canary as JSON, for the command line, the API and the page."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -59,7 +60,7 @@ def status_of(
         "started_at": state.started_at if state is not None else None,
         "rollback": brief_of(rolled_back),
         "incident": watched.incident.dedup_key if watched.incident is not None else None,
-        "open_incident": _open_incident(watched.incident),
+        "open_incident": _open_incident(watched.incident, time.time()),
         "ramp": _ramp(wanted, state, watched),
         "orders": _orders(wanted, state, laneless),
         "promoted_by": wanted.promoted_by,
@@ -149,13 +150,15 @@ def _mirror(wanted: CanarySettings, watched: WatchedCanary, now: float) -> dict[
     return {"share": wanted.mirror, **pulse.mirror_document(now)}
 
 
-def _open_incident(incident: Incident | None) -> dict[str, Any] | None:
+def _open_incident(incident: Incident | None, now: float) -> dict[str, Any] | None:
+    """The incident that is not resolved. `sentence` is its headline without words of a provider."""
     if incident is None or incident.state == "resolved":
         return None
     return {
         "state": incident.state,
         "opened_at": incident.opened_at,
-        "headline": incident.headline,
+        "headline": incident.headline(now),
+        "sentence": incident.headline(now, quoting=False),
         "rules": list(incident.rules),
         "done": incident.done,
     }

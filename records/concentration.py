@@ -58,6 +58,15 @@ class Concentration:
         return ", ".join([opening, *more])
 
     @property
+    def brief(self) -> str:
+        """The first part alone: `all in category refund (5 % of the traffic)`; "" for none."""
+        if not self.parts:
+            return ""
+        first = self.parts[0]
+        many = "all" if first.failing == first.of else f"{first.failing} of {first.of}"
+        return f"{many} in {first.place} ({_percent(first.share)} of the traffic)"
+
+    @property
     def document(self) -> list[dict[str, Any]]:
         """The parts, JSON-able: `[{by, value, failing, of, share}]`."""
         return [part._asdict() for part in self.parts]

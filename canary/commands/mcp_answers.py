@@ -16,14 +16,14 @@ _STATUS = (
     "started_at", "promote_asked", "arms", "breakers_open", "unpriced", "mirror", "ramp", "guardrails",
     "where_sentence",
 )  # fmt: skip
-_BRIEF = ("rule", "who", "sentence", "at", "share_before", "where_sentence", "arms", "stored")
+_BRIEF = ("rule", "who", "summary", "sentence", "at", "share_before", "where_sentence", "arms", "stored")
 _WHY = (
-    "run", "at", "rule", "who", "reason", "sentence", "value", "threshold", "evidence", "limits",
+    "run", "at", "rule", "who", "reason", "summary", "sentence", "value", "threshold", "evidence", "limits",
     "where_sentence", "arms", "stored",
 )  # fmt: skip
 _RULE = ("rule", "state", "sentence", "value", "threshold", "evidence")
 _FAILURE = ("exchange_id", "at", "error_type", "status")
-_INCIDENT = ("state", "opened_at", "rules", "done")
+_INCIDENT = ("state", "opened_at", "sentence", "rules", "done")
 _ERROR = ("at", "status", "error_type", "code", "type", "param")
 _PREFLIGHT = ("asked", "taken", "refused")
 _JUDGE_QUOTE = "; the first time: "

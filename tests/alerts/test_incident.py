@@ -8,6 +8,7 @@ from alerts.notice import Notice
 from alerts.rollback_evidence import ArmFigures, RollbackEvidence, RuleThen
 from alerts.rule import Action
 from alerts.status import GuardrailStatus, StatusName, StatusState
+from alerts.wording import Trouble
 
 NOW = 1_790_000_000.0
 MINUTE_S = 60.0
@@ -50,13 +51,14 @@ def test_the_first_rule_pages_and_names_the_incident() -> None:
     assert incident is not None
     assert events(notices) == ["page"]
     assert incident.dedup_key == f"canary:support-nov:{incident.id}" == notices[0].dedup_key
-    assert notices[0].headline == "support-nov: latency_p95: latency_p95 speaks"
+    assert notices[0].headline.startswith("Answers of the candidate are slow")
+    assert notices[0].details == {"latency_p95": "latency_p95 speaks"}
     assert notices[0].requests == 12
 
 
 def test_the_rule_that_rolls_back_makes_the_headline() -> None:
     _, notices = look(None, PAGE, CONVICTED)
-    assert "error_rate speaks" in notices[0].headline
+    assert notices[0].headline.startswith("Answers of the candidate fail")
     assert notices[0].rules == ("latency_p95", "error_rate")
     assert notices[0].done == "the candidate is being rolled back"
 
@@ -167,7 +169,7 @@ def test_what_was_done_says_from_which_share_it_was_rolled_back() -> None:
 
 def test_a_rollback_s_notice_has_the_figures_of_its_moment_alone() -> None:
     def then(key: str, sentence: str) -> RuleThen:
-        figures = {"outcomes": 50.0, "adverse_units": 7.0}
+        figures = {"outcomes": 50.0, "adverse_units": 7.0, "bad": 7.0}
         return RuleThen(
             rule=key, state="firing", sentence=sentence, value=0.1, threshold=0.05, evidence=figures, path=()
         )
@@ -184,13 +186,19 @@ def test_a_rollback_s_notice_has_the_figures_of_its_moment_alone() -> None:
         failures=(),
         share_before=0.05,
         share_after=0.0,
+        trouble=Trouble(
+            rule="error_rate",
+            own="7 of 50 failed",
+            candidate="assistant-2",
+            numbers={"outcomes": 50.0, "adverse_units": 7.0, "bad": 7.0},
+        ),
     )
     incident, (page,) = look(None, PAGE, CONVICTED)
     _, (update,) = step(
         incident, [CONVICTED], canary="support-nov", run=1, now=NOW + 1, rolled_back=True, why=why
     )
     assert (page.rolled_back, update.rolled_back) == (False, True)
-    assert update.headline == "support-nov was rolled back: error_rate: 7 of 50 failed"
+    assert update.headline.startswith("Answers of assistant-2 fail: 7 of 50 requests, 7 users, since ")
     assert update.details == {"error_rate": "7 of 50 failed", "latency_p95": "9 s"}
     assert (update.requests, update.users) == (50, 7)
 
@@ -241,3 +249,54 @@ def test_a_canary_that_waits_and_the_service_itself_offer_no_order() -> None:
     _, (waiting,) = look(None, says("preflight_failed", "page"))
     _, (service,) = step(None, [PAGE], canary="service/records", run=1, now=NOW, rolled_back=False)
     assert (waiting.offers, service.offers) == ((), ())
+
+
+def failing(bad: int, of: int, action: Action = "page") -> GuardrailStatus:
+    return GuardrailStatus(
+        rule="error_rate",
+        state="firing",
+        action=action,
+        sentence=f"{bad} of {of} failed",
+        category="refund",
+        evidence={"outcomes": float(of), "bad": float(bad), "adverse_units": float(bad)},
+    )
+
+
+def test_each_update_carries_the_figures_of_its_own_moment() -> None:
+    incident, (page,) = look(None, failing(3, 8))
+    incident, nothing = look(incident, failing(5, 12), after_s=60)
+    incident, (update,) = look(incident, failing(9, 20), HOLD, after_s=120)
+    assert nothing == []
+    assert page.headline.startswith("Refund answers of the candidate fail: 3 of 8 requests, 3 users, since ")
+    assert update.headline.startswith("Refund answers of the candidate fail: 9 of 20 requests, 9 users, ")
+    assert (page.requests, update.requests, update.users) == (8, 20, 9)
+    assert "The ramp holds." in update.headline
+
+
+def test_resolved_says_what_is_true_now_and_what_it_was() -> None:
+    incident, _ = look(None, failing(3, 8))
+    incident, _ = look(incident, FINE, after_s=60)
+    _, (quiet,) = step(
+        incident, [FINE], canary="support-nov", run=1, now=NOW + 31 * MINUTE_S, rolled_back=False, share=0.05
+    )
+    assert quiet.headline == (
+        "Over: nothing has called since 14:14 UTC; the share of the candidate is 5.0 %."
+        " It was: Refund answers of the candidate fail: 3 of 8 requests, 3 users."
+    )
+    assert quiet.done == "Over: nothing has called since 14:14 UTC; the share of the candidate is 5.0 %."
+    incident, _ = look(None, failing(4, 17, "rollback"))
+    incident, _ = look(incident, after_s=1, undone=True)
+    _, (undone,) = look(incident, after_s=31 * MINUTE_S, undone=True)
+    assert undone.headline.startswith(
+        "Over: the candidate was rolled back at 14:13 UTC, and everybody gets the baseline. It was: "
+    )
+    incident, _ = look(None, failing(4, 17))
+    incident, (resumed,) = look(incident, after_s=60, run=2)
+    assert resumed.headline.startswith("Over: support-nov was resumed, and a new run began. It was: ")
+
+
+def test_no_message_says_that_nothing_was_done_yet() -> None:
+    _, (page,) = look(None, failing(3, 8))
+    assert "The candidate keeps its share until a guardrail or a person rolls it back." in page.headline
+    _, (service,) = step(None, [PAGE], canary="service/records", run=1, now=NOW, rolled_back=False)
+    assert service.done == "requests are served as before"

@@ -20,6 +20,7 @@ NOTICE = Notice(
     incident="20260921T142640Z",
     opened_at=1_790_000_000.0,
     headline="support-nov: error_rate: candidate fails",
+    title="candidate fails",
     rules=("error_rate",),
     details={"error_rate": "12 of 20 <failed>"},
     done="the candidate is being rolled back",
@@ -47,6 +48,7 @@ def test_the_webhook_gets_everything() -> None:
         "at": "2026-09-21T14:13:30.500Z",
         "opened_at": "2026-09-21T14:13:20.000Z",
         "headline": "support-nov: error_rate: candidate fails",
+        "title": "candidate fails",
         "rules": ["error_rate"],
         "details": {"error_rate": "12 of 20 <failed>"},
         "where": [{"by": "category", "value": "refund", "failing": 12, "of": 12, "share": 0.05}],
@@ -64,7 +66,7 @@ def test_every_receiver_gets_the_provider_s_own_words() -> None:
         message="Unsupported parameter: 'max_tokens'", at=NOTICE.at,
     )  # fmt: skip
     notice = replace(NOTICE, provider_error=said)
-    words = "the provider's error: candidate rejects: Unsupported parameter: 'max_tokens'"
+    words = "the provider's newest error: candidate rejects: Unsupported parameter: 'max_tokens'"
     assert words in slack_payload(notice)["text"]
     assert words in alertmanager_payload(notice, 1.0)[0]["annotations"]["description"]
     document = webhook_payload(notice)["provider_error"]
@@ -96,32 +98,32 @@ def test_pagerduty_keeps_one_incident_by_the_dedup_key(event: EventName, action:
     assert ("payload" in body) is (event != "resolved")
 
 
-def test_pagerduty_s_summary_is_cut_at_its_limit() -> None:
+def test_pagerduty_s_summary_is_the_title() -> None:
     body = pagerduty_payload(replace(NOTICE, headline="x" * 5000), "routing")
-    assert len(body["payload"]["summary"]) == 1024
+    assert body["payload"]["summary"] == NOTICE.title
+    assert body["payload"]["custom_details"]["headline"] == "x" * 5000
 
 
-def test_slack_s_rollback_says_so_first_and_no_sentence_twice() -> None:
-    said = "support-nov was rolled back: error_rate: 12 of 20 <failed>"
-    done = "the candidate was rolled back: share 5.0% → 0.0%"
-    undone = replace(of("update"), headline=said, rolled_back=True, done=done)
+def test_slack_says_the_sentence_first_and_rules_and_links_after_it() -> None:
+    said = 'Answers of b fail: 12 of 20 requests. Rolled back at 14:14 UTC. The provider says: "no <tool>".'
+    error = CandidateError(
+        status=400, error_type="candidate_rejects", code="", type="", param="", message="no <tool>", at=1.0
+    )
+    undone = replace(of("update"), headline=said, rolled_back=True, provider_error=error)
     assert slack_payload(undone, "https://canary.example/why")["text"].splitlines() == [
-        ":rewind: support-nov was rolled back: error_rate: 12 of 20 &lt;failed&gt;",
-        "since 2026-09-21T14:13:20.000Z",
+        ":rewind: Answers of b fail: 12 of 20 requests. Rolled back at 14:14 UTC."
+        ' The provider says: "no &lt;tool&gt;".',
+        "support-nov: incident since 2026-09-21T14:13:20.000Z",
+        "error_rate: 12 of 20 &lt;failed&gt;",
         "20 requests, 11 affected users",
-        done,
         "https://canary.example/why",
     ]
-    page = replace(NOTICE, headline="support-nov: error_rate: 12 of 20 <failed>")
-    assert slack_payload(page)["text"].count("12 of 20") == 1
 
 
-@pytest.mark.parametrize("event", ["update", "resolved"])
-def test_slack_s_later_messages_have_no_figures_of_the_page(event: EventName) -> None:
-    later = replace(NOTICE, event=event, headline="support-nov: error_rate: 5 of 8")
-    first, second, *_ = slack_payload(later)["text"].splitlines()
-    assert first.endswith(f"*{event}* support-nov: error_rate")
-    assert second == "error_rate: 12 of 20 &lt;failed&gt;"
+@pytest.mark.parametrize("event", ["page", "update", "resolved"])
+def test_slack_s_messages_name_their_event(event: EventName) -> None:
+    first, *_ = slack_payload(of(event))["text"].splitlines()
+    assert first.endswith(f"*{event}* {NOTICE.headline}")
 
 
 def test_slack_s_control_characters_are_escaped() -> None:

@@ -202,7 +202,7 @@ def test_why_and_the_page_carry_the_place(traffic_of: Any) -> None:
     assert (why.where.sentence, why.rules[0].where) == (place, why.where)
     assert why.sentence.endswith(place)
     _, notices = step(None, statuses, canary="support-nov", run=1, now=at, rolled_back=False)
-    assert place in notices[0].headline
+    assert place in notices[0].details["error_rate"]
     assert webhook_payload(notices[0])["where"] == why.where.document
     assert place in slack_payload(notices[0])["text"]
 

@@ -1,8 +1,31 @@
-"""How numbers read in a guardrail's sentence."""
+"""How numbers read in a guardrail's sentence, and the one sentence that people on call get."""
+
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from alerts.wording import dollars
+from alerts.wording import TITLE, FailuresSeen, Trouble, dollars, on_call, title
+
+NOW = 1_790_000_000.0
+"""14:13 UTC on 21 September."""
+REFUND = Trouble(
+    rule="error_rate",
+    own="candidate: 4 of 17 outcomes failed",
+    baseline="assistant-1",
+    candidate="assistant-2",
+    category="refund",
+    value=4 / 17,
+    threshold=0.05,
+    numbers={"bad": 4.0, "outcomes": 17.0, "adverse_units": 4.0},
+    since=NOW - 1800.0,
+    seen=FailuresSeen(covered=4),
+    said="tool schema mismatch",
+)
+
+
+def about(rule: str, **changed: Any) -> Trouble:
+    return replace(REFUND, rule=rule, category=None, said="", **changed)
 
 
 @pytest.mark.parametrize(
@@ -11,3 +34,110 @@ from alerts.wording import dollars
 )
 def test_dollars_are_written_without_an_exponent(value: float | None, words: str) -> None:
     assert dollars(value) == words
+
+
+def test_the_sentence_says_what_fails_since_when_what_users_saw_what_was_done_and_the_provider_s_words() -> (
+    None
+):
+    assert on_call(REFUND, "Rolled back at 14:13 UTC", NOW) == (
+        "Refund answers of assistant-2 fail: 4 of 17 requests, 4 users, since 13:43 UTC. Users got "
+        "assistant-1's answers instead. "
+        'Rolled back at 14:13 UTC. The provider says: "tool schema mismatch".'
+    )
+    assert "tool schema" not in on_call(REFUND, "", NOW, quoting=False)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "says"),
+    [
+        (
+            about("error_rate", seen=FailuresSeen(fall_back=False)),
+            "Answers of assistant-2 fail: 4 of 17 requests, 4 users, since 13:43 UTC. Users got an error.",
+        ),
+        (about("error_rate", seen=FailuresSeen(broken=3)), "Users saw answers break off."),
+        (
+            about("error_rate", seen=FailuresSeen(covered=13, errors=4, broken=2)),
+            "Of the last 19, assistant-1 answered 13 instead; 4 ended in an error and 2 broke off in"
+            " mid-answer.",
+        ),
+        (
+            about("error_rate", seen=FailuresSeen(covered=6, silent=6, silent_s=12.0, waited_s=12.0)),
+            "assistant-2 does not answer: no answer within 12 s, 4 of 17 requests, 4 users, since 13:43 UTC."
+            " Users got assistant-1's answers instead, after 12 s.",
+        ),
+        (
+            about("latency_p95", value=3.18, threshold=3.0, numbers={**REFUND.numbers, "cut": 1.0}),
+            "Answers of assistant-2 are slow: 4 of 17 requests, 4 users took longer than 3 s, p95 over 3.2 s,"
+            " since 13:43 UTC. Users waited that long.",
+        ),
+        (
+            about("latency_p95", numbers={"outcomes": 6.0, "no_answer": 6.0, "no_answer_s": 12.0}),
+            "assistant-2 does not answer: no answer within 12 s (6 of 6), since 13:43 UTC."
+            " Users got assistant-1's answers instead.",
+        ),
+        (
+            about("answer_faults", numbers={"outcomes": 9.0, "bad": 4.0, "stalled": 4.0, "stalled_s": 8.0}),
+            "Answers of assistant-2 stall: silent for 8 s in mid-stream (4 of 9), since 13:43 UTC.",
+        ),
+        (
+            about("latency_vs_baseline", threshold=1.5, segment={"plan": "pro"}),
+            "Answers of assistant-2 for plan pro are slow: 4 of 17 requests, 4 users took longer than 1.5×"
+            " the p95 of assistant-1",
+        ),
+        (
+            about("empty", where="all in category refund (5 % of the traffic)"),
+            "Answers of assistant-2 are empty: 4 of 17 requests, 4 users, all in category refund (5 % of the"
+            " traffic), since 13:43 UTC. Users got these answers.",
+        ),
+        (about("refused"), "Answers of assistant-2 are refusals: 4 of 17 requests"),
+        (about("abandoned"), "Users leave before assistant-2 answers: 4 of 17 requests, 4 users, since"),
+        (
+            about("cost_per_request", value=2.31, threshold=2.0, numbers={"outcomes": 140.0}),
+            "Answers of assistant-2 cost 2.3× those of assistant-1, over 140 requests, since 13:43 UTC."
+            " Users notice nothing of that.",
+        ),
+        (
+            about("csat", value=2.13, threshold=4.05, numbers={"outcomes": 31.0}),
+            "Users rate answers of assistant-2 lower: csat 2.13 from 31 users, at least 4.05 wanted, since",
+        ),
+        (about("escalated"), "Users of assistant-2 ask for a human more often: 4 users so far, since"),
+        (about("telemetry", value=900.0), "No record of a request has arrived for 900 s, though requests"),
+        (about("outage", value=0.4), "assistant-1, the baseline, fails itself: 40.0 % of its recent"),
+        (
+            about("preflight_failed", own="chat: 400 no tools"),
+            "assistant-2 refuses what canary asked of it before the start: chat: 400 no tools, since"
+            " 13:43 UTC. No user has met it.",
+        ),
+        (about("records_dropped", own="9 records were dropped"), "9 records were dropped, since 13:43 UTC."),
+    ],
+)  # fmt: skip
+def test_each_rule_says_what_fails_in_users_words_and_what_they_saw(trouble: Trouble, says: str) -> None:
+    assert says in on_call(trouble, "", NOW)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [REFUND, about("latency_vs_baseline"), about("csat"), about("records_dropped", own="r " * 200)],
+)
+@pytest.mark.parametrize("name", ["assistant-2", "vendor/" + "m" * 80])
+def test_a_title_is_whole_sentences_in_120_characters_without_a_quotation(
+    trouble: Trouble, name: str
+) -> None:
+    named = replace(trouble, candidate=name, baseline=name, category=trouble.category and "c" * 80)
+    shown = title(named, "Rolled back at 14:13 UTC", NOW)
+    assert len(shown) <= TITLE
+    assert shown.endswith((".", "…"))
+    assert "vendor/" not in shown
+    assert REFUND.said not in shown
+
+
+def test_a_title_keeps_what_was_done_where_it_fits() -> None:
+    shown = title(REFUND, "Rolled back at 14:13 UTC", NOW)
+    assert shown == (
+        "Refund answers of assistant-2 fail: 4 of 17 requests, 4 users, since 13:43 UTC."
+        " Rolled back at 14:13 UTC."
+    )
+
+
+def test_a_trouble_of_another_day_names_the_day() -> None:
+    assert "since 20 September 14:13 UTC" in on_call(replace(REFUND, since=NOW - 86400.0), "", NOW)

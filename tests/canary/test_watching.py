@@ -137,9 +137,9 @@ def test_the_picture_has_state_step_both_shares_and_the_time_over_the_figures() 
 
 
 def test_an_open_incident_and_a_base_url_of_its_own_stand_in_the_header() -> None:
-    incident = {"opened_at": NOW - 90.0, "done": "nothing yet: it keeps its share"}
+    incident = {"opened_at": NOW - 90.0, "sentence": "Answers of b fail: 4 of 17 requests."}
     text = drawn(open_incident=incident, base_path="/azure/v1")
-    assert "open for 1 min 30 s; nothing yet" in text
+    assert "open for 1 min 30 s. Answers of b fail: 4 of 17 requests." in text
     assert "the base URL http(s)://HOST:PORT/azure/v1" in text
 
 

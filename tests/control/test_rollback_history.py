@@ -11,6 +11,7 @@ import pytest
 
 from alerts.candidate_error import CandidateError
 from alerts.rollback_evidence import ArmFigures, FailureSample, Point, RollbackEvidence, RolledBack, RuleThen
+from alerts.wording import Trouble
 from canary.config import Config, parse
 from control.pending_rollbacks import PendingRollbacks
 from control.rollback_document import brief_of, document_of
@@ -48,6 +49,18 @@ SAID = CandidateError(
 )
 
 
+TROUBLE = Trouble(
+    rule="error_rate",
+    own="5 of 9 failed",
+    baseline="assistant-1",
+    candidate="assistant-2",
+    category="refund",
+    numbers={"bad": 5.0, "outcomes": 9.0},
+    since=990.0,
+    said=SAID.message,
+)
+
+
 def why(who: str = "guardrail error_rate", *, run: int = 1, at: float = 1000.0) -> RollbackEvidence:
     """By the rule `error_rate`, or by a person."""
     rule = "error_rate" if who.startswith("guardrail") else ""
@@ -69,11 +82,12 @@ def why(who: str = "guardrail error_rate", *, run: int = 1, at: float = 1000.0) 
         at=at,
         rules=(then,),
         arms={"baseline": ARM, "candidate": ARM},
-        failures=(FailureSample("x-1", 998.0, "provider_5xx", 500, "The server's had an error"),),
+        failures=(FailureSample("x-1", 998.0, "provider_5xx", 500, SAID.message, "baseline", 12.0),),
         where=REFUND,
         provider_error=SAID,
         share_before=0.2,
         share_after=0.0,
+        trouble=TROUBLE if rule else None,
     )
 
 
@@ -221,8 +235,16 @@ def test_what_the_api_says_can_be_read_without_our_types() -> None:
             "error_type": "provider_5xx",
             "status": 500,
             "message": "The server's had an error",
+            "saw": "baseline",
+            "waited_s": 12.0,
         }
     ]
+    assert by_rule["headline"] == (
+        "Refund answers of assistant-2 fail: 5 of 9 requests, since 00:16 UTC. Users got assistant-1's"
+        ' answers instead. Rolled back at 00:16 UTC. The provider says: "The server\'s had an error".'
+    )
+    assert by_rule["summary"] == by_rule["headline"].partition(" The provider says")[0]
+    assert by_person["headline"] == "Rolled back at 00:16 UTC by ann: complaints"
     assert by_rule["where"] == [{"by": "category", "value": "refund", "failing": 5, "of": 5, "share": 0.05}]
     assert by_rule["where_sentence"] == (
         "5 of 5 failing exchanges are in category refund (5 % of the traffic)"

@@ -5,6 +5,7 @@ of the traffic; the rest works with both. The secret is fixed, so that every run
 """
 
 import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -109,7 +110,10 @@ def test_why_names_the_category(told: tuple[Stage, Hook, Support]) -> None:
 def test_the_page_s_notice_names_the_category(told: tuple[Stage, Hook, Support]) -> None:
     (page,) = eventually(lambda: told[1].events("support-nov", "page"))
     assert is_refund(page["where"])
-    assert "failing exchanges are in category refund (" in page["headline"]
+    assert re.search(
+        r"requests, \d+ users?, all in category refund \([\d.]+ % of the traffic\), since", page["headline"]
+    )
+    assert "Users got gpt" in page["headline"] and "'s answers instead" in page["headline"]
 
 
 SAID = (
