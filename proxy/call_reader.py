@@ -8,7 +8,7 @@ import msgspec
 
 from proxy.call import Call, streamed
 from proxy.caller_labels import LABEL_BOUND, labels_of
-from proxy.callers import Callers, asked_model, needs_model, session_model
+from proxy.callers import Callers, asked_model, message_model, needs_model, session_model
 from proxy.errors import Refused
 from proxy.facts import NO_FACTS, RequestFacts, facts_of, facts_of_session
 from proxy.headers import Headers
@@ -112,7 +112,7 @@ def _asked(
         return session_model(route, incoming.query)
     if facts is None and isinstance(body, bytes) and _is_readable(named):
         facts = facts_of(route, body)
-    return asked_model(route, incoming.method, facts, body)
+    return asked_model(route, incoming.method, incoming.query, facts, body)
 
 
 def admit_message(callers: Callers, call: Call) -> None:
@@ -120,7 +120,7 @@ def admit_message(callers: Callers, call: Call) -> None:
     if (caller := callers.find(call.named, call.query)) is not None:
         callers.admit(caller, call.route.provider.name)
         if caller.models is not None:
-            callers.check_model(caller, asked_model(call.route, call.method, call.facts, call.body))
+            callers.check_model(caller, message_model(call.facts, call.body))
 
 
 def message_call(handshake: Call, routes: Routes, lanes: Lanes, body: bytes) -> Call:

@@ -14,14 +14,14 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
+from itertools import dropwhile
 from urllib.parse import unquote, unquote_to_bytes
 
-from proxy.dialects.gemini import MODEL_PATH
 from proxy.dialects.realtime import key_among
 from proxy.errors import Refused
 from proxy.facts import RequestFacts
 from proxy.headers import PROTOCOLS
-from proxy.routes import Route
+from proxy.routes import ONE_APIS_OWN, Route
 from proxy.splice import TooIntricate, member_spans
 from routing.caller import Caller
 
@@ -38,11 +38,36 @@ _MOST_KNOWN, _LONGEST_KNOWN = 4096, 256
 """Answers remembered, of models by name: callers choose those."""
 
 _NO_CHANGE = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
-_RESOURCE = re.compile(r"^/(?:(?:openai|anthropic|upload|v\d+\w*)/)*(?P<name>[^/:]*)")
 _WITHOUT_MODEL = frozenset(
     {"files", "uploads", "conversations", "containers", "vector_stores", "fileSearchStores", "guardrail"}
 )
 """The resources that are written to without a model's name. What is not listed needs one."""
+
+_ELSEWHERE = frozenset(
+    {
+        "models",
+        "model",
+        "tunedmodels",
+        "deployments",
+        "engines",
+        "endpoints",
+        "publishers",
+        "async-invoke",
+        "batches",
+    }
+)
+"""Segments, in lower case, of paths that name a model in a way that is not read here, or whose requests name
+theirs in a list or a file: what such a body calls `model` need not be what answers."""
+
+_PASSED = re.compile(
+    r"(?:/v\d\w*+)?/(?:projects/[^/]+/locations/[^/]+/)?(?:publishers/[^/]+/)?models/(?P<model>[^/:]+):[A-Za-z]+"
+)
+"""A method of Google's that is no operation of canary's."""
+
+_BEFORE_RESOURCE = frozenset({"openai", "anthropic", "upload"})
+_MODEL_PARAMETERS = frozenset(
+    {b"model", b"deployment", b"deployment_id", b"deploymentid", b"engine", b"modelid"}
+)
 
 
 class _Bucket:
@@ -159,49 +184,101 @@ class Callers:
 
 
 def asked_model(
-    route: Route, method: str, facts: RequestFacts | None, body: bytes | AsyncIterator[bytes]
+    route: Route, method: str, query: bytes, facts: RequestFacts | None, body: bytes | AsyncIterator[bytes]
 ) -> str | None:
     """The model that a request asks for: "" if it cannot be read, or stands twice; None if its path has no
     model."""
-    if route.model:
-        return route.model
-    if not route.operation.canary:
-        if (named := _in_path(route)) is not None:
-            return unquote(named["model"])
-        if _needs_no_model(method, route.path):
-            return None
-    if facts is None or not facts.model or not isinstance(body, bytes):
+    if _needs_no_model(route, method):
+        return None
+    if query and any(name in _MODEL_PARAMETERS for name, _ in _parameters(query)):
         return ""
-    return facts.model if _stands_once(body) else ""
+    if route.model or (passed := _passed_model(route)):
+        return route.model or passed
+    if not (route.operation.canary or _is_named_in_body(route)):
+        return ""
+    if facts is None or not facts.model or not isinstance(body, bytes) or not _stands_once(body):
+        return ""
+    return _without_place(facts.model) if route.provider.api == "gemini" else facts.model
 
 
 def session_model(route: Route, query: bytes) -> str:
     """The model in the query of a WebSocket's handshake; "" if there is none, or more than one."""
     if route.operation.model_in != "query":
         return ""
-    parts = [part.partition(b"=") for part in query.split(b"&")]
-    names = [name for name, _, _ in parts if unquote_to_bytes(name) in (b"model", b"deployment")]
-    if names != [b"model"]:
+    given = [(name, value) for name, value in _parameters(query) if name in _MODEL_PARAMETERS]
+    if [name for name, _ in given] != [b"model"] or b"model=" not in query:
         return ""
-    (value,) = (value for name, _, value in parts if name == b"model")
-    return unquote(value.replace(b"+", b" ").decode("latin-1"))
+    return unquote(given[0][1].replace(b"+", b" ").decode("latin-1"))
+
+
+def message_model(facts: RequestFacts, body: bytes | AsyncIterator[bytes]) -> str:
+    """The model that a message on a WebSocket asks for; "" if it cannot be read, or any member stands twice:
+    which of them its reader takes is not known."""
+    return facts.model if isinstance(body, bytes) and has_each_member_once(body) else ""
+
+
+def has_each_member_once(body: bytes) -> bool:
+    """True for a JSON object in which no top-level member stands twice, however its name is spelt."""
+    names = _member_names(body)
+    return names is not None and len(set(names)) == len(names)
 
 
 def needs_model(route: Route, method: str) -> bool:
-    """True when a request that only passes through has to name its model."""
-    return not (route.model or _in_path(route) or _needs_no_model(method, route.path))
+    """True when the body of a request that only passes through has to be read for its model."""
+    return not (_needs_no_model(route, method) or route.model or _passed_model(route)) and _is_named_in_body(
+        route
+    )
 
 
-def _in_path(route: Route) -> re.Match[str] | None:
-    """The model of a Gemini method that is no operation of canary's."""
-    return MODEL_PATH.match(route.path) if route.provider.api == "gemini" else None
-
-
-def _needs_no_model(method: str, path: str) -> bool:
-    if method in _NO_CHANGE or path.endswith(("/cancel", ":cancel")):
+def _needs_no_model(route: Route, method: str) -> bool:
+    if route.operation.canary:
+        return False
+    if method in _NO_CHANGE or route.path.endswith(("/cancel", ":cancel")):
         return True
-    found = _RESOURCE.match(path)
-    return found is not None and found["name"] in _WITHOUT_MODEL
+    return _resource(route.path) in _WITHOUT_MODEL
+
+
+def _passed_model(route: Route) -> str:
+    """The model in the path of a request that only passes through; "" if none is read there."""
+    if route.provider.api != "gemini" and route.provider.kind != "vertex":
+        return ""
+    found = _PASSED.fullmatch(route.path)
+    return unquote(found["model"]) if found is not None else ""
+
+
+def _is_named_in_body(route: Route) -> bool:
+    """True when the body of a request that only passes through names its model. Where an entry's paths name
+    models, only known resources do."""
+    if any(each.partition(":")[0] in _ELSEWHERE for each in route.path.lower().split("/")):
+        return False
+    names_in_path = route.provider.api == "gemini" or route.provider.kind != "plain"
+    return not names_in_path or _resource(route.path) in ONE_APIS_OWN
+
+
+def _resource(path: str) -> str:
+    """The resource of a path in any of its forms: `files` of `/upload/v1beta/files`."""
+    parts = list(dropwhile(_is_before_resource, path.split("/")[1:]))
+    if parts[:1] == ["projects"] and parts[2:3] == ["locations"]:
+        parts = parts[4:]
+    return parts[0].partition(":")[0] if parts else ""
+
+
+def _is_before_resource(segment: str) -> bool:
+    return segment in _BEFORE_RESOURCE or (segment[:1] == "v" and segment[1:2].isdigit())
+
+
+def _without_place(model: str) -> str:
+    """Google's name of a model without where it stands: `models/M`, `projects/…/models/M`."""
+    if model.startswith("projects/"):
+        return model.rpartition("/models/")[2]
+    return model.removeprefix("models/")
+
+
+def _parameters(query: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The parameters of a query, their names decoded and in lower case."""
+    for part in query.split(b"&"):
+        name, _, value = part.partition(b"=")
+        yield (unquote_to_bytes(name) if b"%" in name else name).lower(), value
 
 
 def _stands_once(body: bytes) -> bool:
@@ -209,10 +286,16 @@ def _stands_once(body: bytes) -> bool:
     at = body.find(_MODEL)
     if at >= 0 and body.find(_MODEL, at + 1) < 0 and (b"\\" not in body or b"\\u00" not in body):
         return True
+    names = _member_names(body)
+    return names is not None and names.count("model") == 1
+
+
+def _member_names(body: bytes) -> list[str] | None:
+    """The names of all top-level members, repeated or not; None where they cannot be told."""
     try:
-        return len([span for span in member_spans(body) if span.name == "model"]) == 1
+        return [span.name for span in member_spans(body)]
     except (TooIntricate, ValueError):
-        return False
+        return None
 
 
 def _keys(named: Mapping[bytes, bytes], query: bytes) -> Iterator[bytes]:

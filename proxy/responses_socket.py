@@ -25,7 +25,7 @@ import msgspec
 
 from proxy.call import Call
 from proxy.call_reader import admit_message, message_call
-from proxy.callers import Callers
+from proxy.callers import Callers, has_each_member_once
 from proxy.credentials import Credentials, NoCredential
 from proxy.errors import Refused, error_body
 from proxy.foreign_state import names_state
@@ -140,11 +140,13 @@ class ResponsesSocket:
         await line.stream.drain()
 
     def _is_hidden(self, message: SocketMessage, piece: Piece) -> bool:
-        """True for a message that cannot be read, of a caller who may ask for some models only: it is checked
-        as a request, which it may be."""
-        if message.type or piece.opcode >= CLOSE:
+        """True for a message that cannot be read, or has a member twice, of a caller who may ask for some
+        models only: it is checked as a request, which it may be."""
+        if piece.opcode >= CLOSE:
             return False
-        return self._callers.limits_models(self._handshake.named, self._handshake.query)
+        if not self._callers.limits_models(self._handshake.named, self._handshake.query):
+            return False
+        return not (message.type and has_each_member_once(piece.data))
 
     def _left(self) -> None:
         """The caller has gone, or says farewell: what is under way is aborted."""

@@ -1,14 +1,14 @@
 """Routing of requests to provider, operation and canary. One immutable value per config."""
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from proxy.addressing import Owner, Place, Written, owner, read, write
 from proxy.breaker import Breaker
 from proxy.dialects import Operation
 from proxy.dialects.gemini import MODEL_PATH
 from proxy.errors import ErrorForm, Refused
+from proxy.paths import behind_first, normal, spelt
 from proxy.provider import Api, Kind, Provider, Timeout
 from records.capture import CaptureRule
 from routing.canary import Arm, ArmName, Canary, Match
@@ -18,9 +18,6 @@ from routing.request_changes import NO_CHANGES, RequestChanges
 MOST_KNOWN, LONGEST_KNOWN = 4096, 256
 Spoken = tuple[bool, bool]
 """Whether a request's headers or query mark it as Anthropic's API, and as Gemini's."""
-
-_TRAVERSAL = re.compile(r"(?:[/\\]|%2f|%5c)(?:\.|%2e){2}(?:[/\\;]|%2f|%5c|$)", re.IGNORECASE)
-"""A `..` segment in any encoding. A provider that resolves it would serve another path than routed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,14 +69,16 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Route:
-    """The route of one request. `path` is the path as its caller writes it behind the entry's name; `model`
-    the model in that path, "" where body or query name it."""
+    """The route of one request. `path` is the path behind the entry's name, in its normal spelling; `model`
+    the model in that path, "" where body or query name it; `target` the path below the entry's base URL, as
+    its caller spells it."""
 
     provider: Provider
     operation: Operation
     path: str
     model: str
     place: Place
+    target: bytes
     written: dict[tuple[str, bool], Written | None] = field(default_factory=dict)
     """The operation as the entry of each arm takes it, by the arm's key and whether it streams. Filled on
     demand, and as small as the number of arms."""
@@ -92,7 +91,7 @@ class Route:
     def at(self, target: ArmTarget, stream: bool) -> Written:
         """The operation as the entry of this arm takes it; as it came, where the entry cannot take it."""
         written = self.written.get((target.key, stream)) or self._write(target, stream)
-        return written or Written(target=self.place.target.encode())
+        return written or Written(target=self.target)
 
     def taken_by(self, target: ArmTarget) -> bool:
         """True when the other entry of this arm takes this operation, in one form or another."""
@@ -103,6 +102,8 @@ class Route:
     def _write(self, target: ArmTarget, stream: bool) -> Written | None:
         home = target.provider is self.provider
         written = write(target.provider, self.place, model=target.model, stream=stream, home=home)
+        if written is not None and written.target == self.place.target.encode():
+            written = replace(written, target=self.target)
         self.written[target.key, stream] = written
         return written
 
@@ -162,11 +163,19 @@ class Routes:
         return known
 
     def _find(self, method: str, path: str, spoken: Spoken) -> Route:
-        if (".." in path or "%" in path) and _TRAVERSAL.search(path):
-            raise Refused(400, "paths with '..' are not forwarded", "caller_rejected")
-        provider, path = self._provider(method, path, spoken)
-        place = read(provider.kind, provider.api, method, path)
-        return Route(provider=provider, operation=place.operation, path=path, model=place.model, place=place)
+        raw, path = path, normal(path)
+        provider, rest = self._provider(method, path, spoken)
+        if rest != path:
+            raw = behind_first(raw)
+        place = read(provider.kind, provider.api, method, rest)
+        return Route(
+            provider=provider,
+            operation=place.operation,
+            path=rest,
+            model=place.model,
+            place=place,
+            target=(place.target if raw == rest else spelt(place.target, rest, raw)).encode(),
+        )
 
     def matching(
         self, route: Route, model: str, headers: Mapping[bytes, bytes], tags: Mapping[str, str]
@@ -255,7 +264,7 @@ def _has_key(query: bytes) -> bool:
     return query.startswith(b"key=") or b"&key=" in query
 
 
-_ONLY: Mapping[str, Api] = {
+ONE_APIS_OWN: Mapping[str, Api] = {
     **dict.fromkeys(("messages", "complete", "organizations"), "anthropic"),
     **dict.fromkeys(("interactions", "cachedContents", "tunedModels", "fileSearchStores"), "gemini"),
     **dict.fromkeys(
@@ -275,7 +284,7 @@ def _api(method: str, path: str, spoken: Spoken) -> Api:
     anthropic, gemini = spoken
     if path.startswith("/v1beta/") or (method == "POST" and ":" in path and MODEL_PATH.match(path)):
         return "gemini"
-    if path.startswith("/v1/") and (only := _ONLY.get(path[4:].partition("/")[0])):
+    if path.startswith("/v1/") and (only := ONE_APIS_OWN.get(path[4:].partition("/")[0])):
         return only
     if anthropic:
         return "anthropic"

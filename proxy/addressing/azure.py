@@ -53,9 +53,8 @@ def _below(prefix: str, api: Api, method: str, path: str) -> Place:
 
 def write(provider: Provider, place: Place, *, model: str, stream: bool, home: bool) -> Written | None:
     """The caller's form if it is one of Azure's, else the one without `api-version`."""
-    if place.form == "deployment":
-        path = f"/openai/deployments/{quoted(model or place.model)}{place.plain}"
-        return Written(target=path.encode())
-    if place.form == "dated":
+    if place.form == "deployment" and model:
+        return Written(target=f"/openai/deployments/{quoted(model)}{place.plain}".encode())
+    if place.form in ("deployment", "dated"):
         return Written(target=place.target.encode())
     return below(_PREFIX[provider.api], place, model) if provider.api in _PREFIX else None

@@ -10,8 +10,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from hashlib import sha256
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,9 @@ providers:
   other: {{api: openai, base_url: "{url}/v1", api_key: own-openai}}
   socket: {{api: openai, base_url: "SOCKET", api_key: own-openai}}
   voice: {{api: openai, base_url: "VOICE", api_key: own-openai}}
+  azure: {{api: openai, kind: azure, base_url: "{url}", api_key: own-openai}}
+  bedrock: {{api: anthropic, kind: bedrock, region: eu-west-1, base_url: "{url}", api_key: own-anthropic}}
+  vertex: {{api: gemini, kind: vertex, project: p, region: r, base_url: "{url}", api_key: own-gemini}}
 canaries:
   - name: support
     match: {{models: [gpt-4o]}}
@@ -219,6 +223,160 @@ def test_a_path_that_nothing_serves_is_told_to_callers_only(stage: Stage) -> Non
 def test_the_entry_that_is_the_callers_serves_it(stage: Stage) -> None:
     answer = ask(stage, KEYS["elsewhere"], path="/other/v1/chat/completions")
     assert answer.status_code == 200
+
+
+ALLOWED = b'{"model": "gpt-4o", "contents": [], "messages": [], "input": "x"}'
+"""A body whose `model` is the narrow caller's, wherever it is sent."""
+
+ON_VERTEX = "/v1/projects/p/locations/r"
+
+
+def raw(
+    stage: Stage,
+    key: str,
+    target: str,
+    body: bytes = ALLOWED,
+    kind: str = "application/json",
+    method: str = "POST",
+) -> int:
+    """The status of a request whose target goes out as it stands here."""
+    host, _, port = stage.server.traffic.removeprefix("http://").rpartition(":")
+    with closing(HTTPConnection(host, int(port), timeout=30)) as line:
+        line.putrequest(method, target)
+        for name, value in (("authorization", f"Bearer {key}"), ("content-type", kind)):
+            line.putheader(name, value)
+        line.putheader("content-length", str(len(body)))
+        line.endheaders(body)
+        return line.getresponse().status
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        # another model's spellings
+        "/v1beta/models/gemini-3-pro:generateContent",
+        "/v1beta/models/g%65mini-3-pro:generateContent",
+        "/v1beta/%6Dodels/gemini-3-pro:generateContent",
+        "/v1beta/models/gemini-3-pro:gener%61teContent",
+        "/v1beta//models///gemini-3-pro:generateContent",
+        "//v1beta/models/gemini-3-pro:generateContent",
+        "/v1bet%61/models/gemini-3-pro:predict",
+        "/gemini/v1beta/models/gemini-3-pro:predictLongRunning",
+        "/v1/models/gemini-3-pro:batchGenerateContent",
+        "/v1beta/Models/gemini-3-pro:generateContent",
+        "/v1beta/models/gemini-3-pro%3AgenerateContent",
+        "/v1beta/models%2Fgemini-3-pro:generateContent",
+        "/v1beta/models;x/gemini-3-pro:generateContent",
+        "/v1beta/models/gemini-3-pro",
+        # forms whose model is not read
+        "/v1beta/tunedModels/gemini-2.5-mine:generateContent",
+        "/v1beta/tunedModels",
+        "/v1beta/dynamic/gemini-2.5-x:generateContent",
+        "/gemini/v1alpha/authTokens",
+        "/v1beta/openai/batches",
+        "/v1/batches",
+        "/v1/messages/batches",
+        "/v1/engines/o4/completions",
+        "/azure/openai/deployments/o4/chat/completions?api-version=1",
+        "/azure/openai/Deployments/o4/chat/completions?api-version=1",
+        "/azure/OpenAI/deployments/o4/chat/completions?api-version=1",
+        "/azure/openai/%64eployments/o4/chat/completions?api-version=1",
+        "/azure/openai//deployments/o4/chat/completions?api-version=1",
+        "/openai/deployments/%6f4/chat/completions?api-version=1",
+        "/azure/openai/images/generations:submit?api-version=1&deployment=o4",
+        "/azure/anything",
+        "/model/anthropic.claude-opus/converse",
+        "/model/anthropic.claude%2Dopus/invoke",
+        "/m%6fdel/anthropic.claude-opus/converse",
+        "/bedrock//model/anthropic.claude-opus/invoke-with-response-stream",
+        "/bedrock/model/gpt-4o/some-new-method",
+        "/bedrock/Model/anthropic.claude-opus/converse",
+        "/async-invoke",
+        "/bedrock/async%2dinvoke",
+        "/bedrock/anything",
+        ON_VERTEX + "/publishers/google/models/gemini-3-pro:generateContent",
+        ON_VERTEX + "/publishers/google/models/gemini-3-pro:predict",
+        ON_VERTEX + "/publishers/google/m%6Fdels/gemini-3-pro:streamGenerateContent",
+        "/vertex" + ON_VERTEX + "/publishers/anthropic/models/claude-opus:rawPredict",
+        "/vertex" + ON_VERTEX + "/publishers/meta/models/llama:predict",
+        "/vertex" + ON_VERTEX + "/endpoints/123:predict",
+        "/vertex" + ON_VERTEX + "/endpoints/openapi/chat/completions",
+        "/vertex" + ON_VERTEX + "/endpoints/123:rawPredict",
+        # a second model beside the one in the body
+        "/v1/chat/completions?model=o4",
+        "/v1/images/generations?%6Dodel=o4",
+        "/v1/responses?Model=o4",
+        # another entry's spellings
+        "/v1/%63hat/completions?deployment=o4",
+    ],
+)
+def test_no_spelling_of_a_path_leads_to_a_model_that_is_not_the_callers(stage: Stage, target: str) -> None:
+    stage.provider.log.clear()
+    assert raw(stage, KEYS["narrow"], target) == 403
+    assert not stage.provider.log.entries
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["/openai/v1/chat/completions", "/%6Fpenai/v1/chat/completions", "//openai//v1/chat/completions",
+     "/v1/%63hat/completions", "/%761/chat/completions", "/v1beta/models/gemini-2.5-flash:generateContent",
+     "/m%6Fdel/x/converse", "/openai/d%65ployments/x/chat/completions"],
+)  # fmt: skip
+def test_no_spelling_of_a_path_leads_to_an_entry_that_is_not_the_callers(stage: Stage, target: str) -> None:
+    stage.provider.log.clear()
+    assert raw(stage, KEYS["elsewhere"], target) == 403
+    assert not stage.provider.log.entries
+
+
+@pytest.mark.parametrize("target", ["/v1beta/./models/gemini-3-pro:generateContent", "/v1/..%3b/admin",
+                                    "/v1/%252e%252e/models/gemini-3-pro:generateContent"])  # fmt: skip
+def test_a_path_with_dot_segments_reaches_nobody(stage: Stage, target: str) -> None:
+    stage.provider.log.clear()
+    assert raw(stage, KEYS["web"], target) == 400
+    assert not stage.provider.log.entries
+
+
+@pytest.mark.parametrize(
+    ("target", "body", "kind"),
+    [
+        ("/v1/chat/completions", ALLOWED, "application/json"),
+        ("/v1/ch%61t//completions", ALLOWED, "application/json"),
+        ("/v1beta/models/g%65mini-2.5-flash:generateContent", b"{}", "application/json"),
+        ("/v1beta/models/gemini-2.5-flash:countTokens", b"{}", "application/json"),
+        ("/v1beta/models/gemini-2.5-embed:embedContent", b"{}", "application/json"),
+        ("/v1beta/cachedContents", b'{"model": "models/gemini-2.5-flash"}', "application/json"),
+        ("/v1beta/openai/chat/completions", b'{"model": "gemini-2.5-flash"}', "application/json"),
+        ("/v1beta/fileSearchStores", b"{}", "application/json"),
+        ("/v1beta/batches/b1:cancel", b"{}", "application/json"),
+        ("/gemini/upload/v1beta/files", b"bytes", "image/png"),
+        ("/v1/files", b"--x--", "multipart/form-data; boundary=x"),
+        ("/azure/openai/deployments/gpt-4o/chat/completions?api-version=1", b"{}", "application/json"),
+        ("/azure/openai/v1/responses", ALLOWED, "application/json"),
+        ("/azure/openai/files?api-version=1", b"--x--", "multipart/form-data; boundary=x"),
+        ("/azure/openai/images/generations?api-version=1", ALLOWED, "application/json"),
+        ("/model/gpt-4o-of-ours/converse", b"{}", "application/json"),
+        ("/guardrail/g/version/1/apply", b"{}", "application/json"),
+        (ON_VERTEX + "/publishers/google/models/gemini-2.5-flash:predict", b"{}", "application/json"),
+        ("/vertex" + ON_VERTEX + "/cachedContents",
+         b'{"model": "projects/p/locations/r/publishers/google/models/gemini-2.5"}', "application/json"),
+    ],
+)  # fmt: skip
+def test_known_forms_of_a_callers_own_models_go_as_they_were_written(
+    stage: Stage, target: str, body: bytes, kind: str
+) -> None:
+    stage.provider.log.clear()
+    assert raw(stage, KEYS["narrow"], target, body, kind) != 403
+    sent = {each.target.partition("?")[0] for each in stage.provider.log.entries}
+    assert any(target.partition("?")[0].endswith(each.removeprefix("/v1")) for each in sent), sent
+
+
+def test_a_multipart_model_is_no_callers(stage: Stage) -> None:
+    stage.provider.log.clear()
+    part = b'--x\r\ncontent-disposition: form-data; name="model"\r\n\r\n%s\r\n--x--\r\n'
+    for model in (b"o4", b"gpt-4o"):
+        kind = "multipart/form-data; boundary=x"
+        assert raw(stage, KEYS["narrow"], "/v1/audio/transcriptions", part % model, kind) == 403
+    assert not stage.provider.log.entries
 
 
 @pytest.mark.parametrize("api", SDKS)
@@ -411,6 +569,11 @@ def test_each_response_over_a_websocket_is_the_callers(stage: Stage, socket: Res
                 json.dumps({"type": "response.create", "model": "o4", "input": "hi"}),
                 json.dumps({"type": "response.create", "model": "o4", "input": "hi"}).encode(),
                 "{" + json.dumps({"type": "response.create", "model": "gpt-4o-mini"}),
+                '{"type": "response.create", "model": "o4", "input": "hi", "model": "gpt-4o-mini"}',
+                '{"type": "response.create", "m\\u006fdel": "o4", "input": "hi", "model": "gpt-4o-mini"}',
+                '{"type": "response.create", "type": "ping", "model": "o4", "input": "hi"}',
+                '{"type": "ping", "t\\u0079pe": "response.create", "model": "gpt-4o-mini", "input": "hi"}',
+                '{"type": "response.create", "model": "gpt-4o-mini", "input": "hi", "input": "ho"}',
                 json.dumps({"type": "response.create", "model": "gpt-4o-mini", "input": "hi"}),
             ):
                 await session.send(message)
@@ -421,14 +584,14 @@ def test_each_response_over_a_websocket_is_the_callers(stage: Stage, socket: Res
         return said
 
     said = run(scene())
-    first, *hidden = said[:3]
+    first, *hidden = said[:8]
     assert (first["type"], first["status"], first["error"]["code"]) == (
         "error",
         403,
         "insufficient_permissions",
     )
     assert "'o4'" in first["error"]["message"]
-    assert [(each["type"], each["status"]) for each in hidden] == [("error", 403)] * 2
+    assert [(each["type"], each["status"]) for each in hidden] == [("error", 403)] * 7
     assert said[-1]["type"] == "response.completed"
     (arrived,) = socket.lines
     assert [asked["model"] for asked in arrived.asked] == ["gpt-4o-mini"]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pytest
 
 from proxy.errors import Refused
-from proxy.provider import Provider
-from proxy.routes import Route, Routes
+from proxy.provider import Provider, Timeout
+from proxy.routes import ArmTarget, Route, Routes
 from routing.canary import Match
 from tests.proxy.calls import ANTHROPIC, AZURE, GEMINI, OPENAI, PROVIDERS, routes, trial
 
@@ -140,7 +140,7 @@ def test_only_v1_itself_stands_for_the_base_urls_root() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "", "/v1", "/v2/chat", "/nobody/v1/chat/completions", "//v1/models", "/x"]
+    "path", ["/", "", "/v1", "/v2/chat", "/nobody/v1/chat/completions", "/V1/models", "/x"]
 )
 def test_an_unknown_path_is_a_404_that_names_the_right_ones(path: str) -> None:
     with pytest.raises(Refused) as refused:
@@ -161,6 +161,13 @@ def test_an_api_that_no_entry_has_is_a_404_that_says_what_to_add(path: str, api:
     assert refused.value.status == 404
 
 
+def encoded(text: str, *, times: int) -> str:
+    """Every sign of a text percent-encoded, over and over."""
+    for _ in range(times):
+        text = "".join(f"%{ord(sign):02x}" for sign in text)
+    return text
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -172,19 +179,73 @@ def test_an_api_that_no_entry_has_is_a_404_that_says_what_to_add(path: str, api:
         "/v1/files%2F..%2fadmin",
         "/v1/x\\..\\admin",
         "/v1/..;/admin",
+        "/v1/..%3b/admin",
+        "/v1/..%3Ba=b/admin",
+        "/v1/%252e%252e/admin",
+        "/v1/%25252E./admin",
+        "/v1/%%32%65%%32%65/admin",
+        "/v1/..%5cadmin",
+        "/v1/..%20/admin",
+        "/v1/./chat/completions",
+        "/v1/files/%2E",
+        "/v1/%" + "25" * 20_000 + "2e%2e",
+        "/v1/" + encoded("..", times=3),
+        "/v1/" + encoded("a", times=4),
     ],
 )
-def test_a_path_that_climbs_is_refused(path: str) -> None:
+def test_a_path_with_dot_segments_in_any_encoding_is_refused(path: str) -> None:
     with pytest.raises(Refused) as refused:
         route(path)
     assert (refused.value.status, refused.value.error_type) == (400, "caller_rejected")
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/files/..hidden", "/v1/files/a..b", "/v1/models/a%2Fb", "/v1/files/..."]
+    "path",
+    ["/v1/files/100%2525", "/v1/files/..hidden", "/v1/files/a..b", "/v1/models/a%2Fb", "/v1/files/..."],
 )
 def test_dots_in_a_name_climb_nowhere(path: str) -> None:
     assert route(path).place.target == path.removeprefix("/v1")
+
+
+@pytest.mark.parametrize(
+    ("path", "provider", "matched", "sent", "operation"),
+    [
+        ("/v1/ch%61t/completi%6Fns", "openai", "/v1/chat/completions", "/ch%61t/completi%6Fns", "chat"),
+        ("/%761/chat//completions", "openai", "/v1/chat/completions", "/chat//completions", "chat"),
+        ("//v1//chat/completions", "openai", "/v1/chat/completions", "//chat/completions", "chat"),
+        ("//%61zure///v1/responses", "azure", "/v1/responses", "/responses", "chat"),
+        ("/claude//v1/messages", "claude", "/v1/messages", "//v1/messages", "chat"),
+        ("/v1/%6dessages", "anthropic", "/v1/messages", "/v1/%6dessages", "chat"),
+        (
+            "/v1beta/%6Dodels/g%2d3:gener%61teContent",
+            "gemini",
+            "/v1beta/models/g-3:generateContent",
+            "/v1beta/%6Dodels/g%2d3:gener%61teContent",
+            "generate_content",
+        ),
+        ("/v1/files/a%2fb%3a", "openai", "/v1/files/a%2Fb%3A", "/files/a%2fb%3a", "other"),
+        ("/v1/files/a%2", "openai", "/v1/files/a%2", "/files/a%2", "other"),
+    ],
+)
+def test_a_path_is_matched_in_one_spelling_and_sent_in_its_callers(
+    path: str, provider: str, matched: str, sent: str, operation: str
+) -> None:
+    found = route(path)
+    assert (found.provider.name, found.path, found.operation.name) == (provider, matched, operation)
+    assert found.at(routes().plain(found.provider), False).target == sent.encode()
+
+
+@pytest.mark.parametrize(
+    ("path", "model", "sent"),
+    [
+        ("/v1beta/models/g%2d3:gener%61teContent", "new", "/v1beta/models/new:generateContent"),
+        ("/v1//chat/completions", "new", "//chat/completions"),
+    ],
+)
+def test_an_arms_model_is_written_into_a_path_in_whatever_spelling(path: str, model: str, sent: str) -> None:
+    found = route(path)
+    target = ArmTarget(arm="candidate", provider=found.provider, model=model, timeout=Timeout(), key="k")
+    assert found.at(target, False).target == sent.encode()
 
 
 # Canaries.
