@@ -69,6 +69,8 @@ def _header(canary: Mapping[str, Any], stands: Standing, now: float) -> Table:
     head = Table.grid(padding=(0, 1))
     head.add_row(Text(canary["name"], "bold"), Text(stands.word, _TONES[stands.tone]))
     head.add_row("models", stands.models)
+    if canary.get("owner"):
+        head.add_row("owner", Text(canary["owner"]))
     if canary.get("refused") and stands.watched:
         head.add_row("", Text(canary["refused"], "bold red"))
     actual = _percent(canary["actual_share"])

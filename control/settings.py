@@ -23,7 +23,8 @@ class CanarySettings:
     """One canary: who gets which arm, how it is watched, how it is judged.
 
     `mirror` is a share in [0, 1]. Without `capture` no text is kept, without `judge` no
-    answer judged. `promoted_by`: how many people a promotion wants. `base_path` is the path of the only base
+    answer judged. `promoted_by`: how many people a promotion wants. `owner`: who decides about it, "" if
+    nobody said. `base_path` is the path of the only base
     URL whose requests reach the canary, None where plain paths do.
     """
 
@@ -34,6 +35,7 @@ class CanarySettings:
     capture: CaptureRule | None = None
     judge: JudgeTerms | None = None
     promoted_by: PromotedBy = "one_person"
+    owner: str = ""
     base_path: str | None = None
 
 

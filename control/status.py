@@ -46,6 +46,7 @@ def status_of(
     refused = redefinition(wanted.canary, state) or laneless
     return {
         "name": wanted.canary.name,
+        "owner": wanted.owner,
         "models": {arm: _model(wanted.canary.arm(arm)) for arm in ("baseline", "candidate")},
         "state": state.state if state is not None else "waiting",
         "share": state.effective_share if state is not None else 0.0,

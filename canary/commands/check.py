@@ -4,20 +4,21 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bench.judge_settings import without_price
-from canary.commands.lanes_now import LanesNow, data_of, lanes_now
+from canary.commands.lanes_now import LanesNow, data_of, lanes_now, recorded_traffic
 from canary.commands.shell import CONFIG, ConfigFile, Form, fail, print_json, print_text, say
 from canary.config import Config, ConfigError, load
 from canary.config.certificate import certificate_of
 from routing.canary import Canary
 
 if TYPE_CHECKING:
-    from records.unpriced import UnpricedArm
     from report.planner.prospect import Prospect
+    from report.planner.prospects import Wanted
 
 USUAL_REQUESTS = (1.0, 3.0, 8.0)
 """Requests per user, for the JSON, if not given."""
@@ -40,6 +41,8 @@ def check(
     output: Form = "text",
 ) -> None:
     """Check the configuration, and estimate how likely a good candidate is to ship."""
+    from report.planner.prospects import Wanted
+
     now = time.time()
     try:
         read = load(config, os.environ)
@@ -51,15 +54,15 @@ def check(
     if wrong := _budget_without_a_call(read):
         fail(f"{config}: {wrong}", code=2)
     today = datetime.fromtimestamp(now, UTC).date()
-    unpriced = read.unpriced()
-    warnings = [*read.warnings, *read.retiring(today), *(each.sentence for each in unpriced)]
+    warnings = [*read.warnings, *read.retiring(today), *(each.sentence for each in read.unpriced())]
     if certificate is not None:
         warnings += [f"{config}: {each}" for each in certificate.warnings(now)]
-    lanes = lanes_now(read, data_of(config))
+    data = data_of(config)
+    lanes = lanes_now(read, data)
     warnings += lanes.refused.values()
     for warning in warnings:
         say(warning)
-    prospects = _prospects(read, lanes, users, requests, unpriced)
+    prospects = _prospects(read, lanes, data, Wanted(users=users, requests=requests))
     given = USUAL_REQUESTS if requests is None else (requests,)
     document = _document(read, lanes, prospects, given, warnings)
     if output == "json":
@@ -112,16 +115,12 @@ def _budget_without_a_call(read: Config) -> str:
 
 
 def _prospects(
-    read: Config,
-    lanes: LanesNow,
-    users: int | None,
-    requests: float | None,
-    unpriced: "Sequence[UnpricedArm]",
+    read: Config, lanes: LanesNow, data: Path | None, wanted: "Wanted"
 ) -> "Mapping[str, Prospect | None]":
-    """Each canary's prospect, on assumptions only: a check needs no records. None for a refused one."""
-    from report.planner.prospects import Wanted, prospect_of
+    """Each canary's prospect, as `canary plan` has it; None for a refused one. A check needs no records."""
+    from report.planner.prospects import prospect_of
 
-    wanted = Wanted(users=users, requests=requests)
+    unpriced = read.unpriced()
     return {
         name: None
         if name in lanes.refused
@@ -129,7 +128,8 @@ def _prospects(
             each.judged,
             each.canary.steps,
             wanted,
-            lane=lanes.sizes.get(name, 1.0),
+            recorded_traffic(read, data, lanes, each, each.judged),
+            lane=lanes.of(read, name),
             unpriced=[arm.arm for arm in unpriced if arm.canary == name],
         )
         for name, each in read.canaries.items()

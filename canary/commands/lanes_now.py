@@ -1,7 +1,8 @@
-"""The lanes that the canaries of a config have, by the states in its data folder; else those of the file."""
+"""What a config's store knows of its canaries: their lanes, else those of the file, and their traffic."""
 
 import os
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,10 @@ from canary.config import Config
 from canary.config.data_folder import MovedDataFolder, data_folder
 
 if TYPE_CHECKING:
+    from control.settings import CanarySettings
     from records.store import Versioned
+    from report.judged_canary import JudgedCanary
+    from report.planner.recorded import Recorded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,11 +28,36 @@ class LanesNow:
     refused: Mapping[str, str]
     known: bool
 
+    def of(self, read: Config, name: str) -> float:
+        """The part of its requests' users that a canary has, or would have; of one that is refused, by the
+        file alone."""
+        return (read.lanes if name in self.refused else self.sizes).get(name, 1.0)
+
 
 def lanes_now(read: Config, data: Path | None) -> LanesNow:
     """The lanes as the server with this data folder has them, or would cut them. Creates nothing."""
     states = None if data is None or not data.is_dir() else _states(read, data)
     return LanesNow(sizes=read.lanes, refused={}, known=False) if states is None else _by(states, read)
+
+
+def recorded_traffic(
+    read: Config, data: Path | None, lanes: LanesNow, known: "CanarySettings", judged: "JudgedCanary"
+) -> "Recorded | None":
+    """What the store has of the canary's traffic; None, said on stderr, if it does not answer. Creates no
+    file."""
+    from canary.config.store import open_store
+    from records.errors import StoreDown
+    from report.planner.prospects import recorded_of
+
+    if data is None or (read.store.startswith("sqlite:") and not lanes.known):
+        return None
+    lane = lanes.of(read, known.canary.name)
+    try:
+        with closing(open_store(read, data)) as store:
+            return recorded_of(store, known.canary, judged, lane)
+    except StoreDown as problem:
+        say(f"{problem}; planning without recorded traffic")
+        return None
 
 
 def _by(states: "Mapping[str, Versioned]", read: Config) -> LanesNow:

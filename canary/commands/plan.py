@@ -2,13 +2,12 @@
 
 import os
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from canary.commands.lanes_now import lanes_now
+from canary.commands.lanes_now import lanes_now, recorded_traffic
 from canary.commands.shell import (
     CONFIG,
     DATA,
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from control.settings import CanarySettings
     from report.judged_canary import JudgedCanary
     from report.planner.prospects import Wanted
-    from report.planner.recorded import Recorded
 
 
 def plan(
@@ -76,8 +74,10 @@ def plan(
     known = _canary(read, name) if read is not None and (rubric is None or name is not None) else None
     judged = _judged(read, known, rubric)
     wanted = _wanted(judged, users, days, share, requests, assume or ())
-    lane = _lane(read, data, known) if read is not None and known is not None else 1.0
-    seen = _recorded(read, data, known, judged, lane) if read is not None and known is not None else None
+    lane, seen = 1.0, None
+    if read is not None and known is not None:
+        lanes = lanes_now(read, data)
+        lane, seen = lanes.of(read, known.canary.name), recorded_traffic(read, data, lanes, known, judged)
     steps = known.canary.steps if known is not None else USUAL_STEPS
     unpriced = (
         [each for each in read.unpriced() if each.canary == known.canary.name] if read and known else []
@@ -152,28 +152,3 @@ def _wanted(
         )
     except ValueError as problem:
         fail(str(problem), code=2)
-
-
-def _lane(read: Config, data: Path, known: "CanarySettings") -> float:
-    """The part of its requests' users that the canary has, or would have; of one that is refused, by the
-    file alone."""
-    name, now = known.canary.name, lanes_now(read, data)
-    return (read.lanes if name in now.refused else now.sizes).get(name, 1.0)
-
-
-def _recorded(
-    read: Config, data: Path, known: "CanarySettings", judged: "JudgedCanary", lane: float
-) -> "Recorded | None":
-    """What the store has of the canary's traffic; None, said on stderr, if it does not answer."""
-    from canary.config.store import open_store
-    from records.errors import StoreDown
-    from report.planner.prospects import recorded_of
-
-    if read.store.startswith("sqlite:") and not data.is_dir():
-        return None
-    try:
-        with closing(open_store(read, data)) as store:
-            return recorded_of(store, known.canary, judged, lane)
-    except StoreDown as problem:
-        say(f"{problem}; planning without recorded traffic")
-        return None

@@ -247,6 +247,7 @@ def _canary(section: CanarySection, metrics: Mapping[str, Metric], file: FileSec
         capture=_capture_rule(section.capture, file) if section.capture is not None else None,
         judge=_judge_terms(section.judge) if section.judge is not None else None,
         promoted_by=section.promoted_by,
+        owner=section.owner or "",
     )
 
 

@@ -73,6 +73,11 @@ def _lane(value: object) -> float:
     return lane
 
 
+def _weight(value: object) -> object:
+    """The number of a weight that may be written as a percentage: weights often add up to 100 %."""
+    return value.strip().removesuffix("%").rstrip() if isinstance(value, str) else value
+
+
 def _risk(value: object) -> float:
     return parse_risk(_text(value), RISKS)
 
@@ -211,4 +216,17 @@ KeyDigests = Annotated[
     ),
 ]
 Positive = Annotated[float, Field(gt=0)]
+Weight = Annotated[
+    float,
+    BeforeValidator(_weight),
+    Field(gt=0),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0},
+                {"type": "string", "pattern": r"^\d+(\.\d+)?\s*%$", "examples": ["40%"]},
+            ]
+        }
+    ),
+]
 NotNegative = Annotated[float, Field(ge=0)]

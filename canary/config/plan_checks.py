@@ -24,8 +24,17 @@ def check_retention(file: FileSection, found: Salvage) -> None:
         )
 
 
+WEEK_DAYS = 7
+
+
 def check_plan(canary: CanarySection, metrics: Mapping[str, Metric], path: Path, found: Salvage) -> None:
-    """Record planned days that end before the verdict may be to ship."""
+    """Record planned days that end before the verdict may be to ship; warn of less than a week before it."""
+    if canary.rubric and 0 < canary.minimum_days < WEEK_DAYS:
+        found.warn(
+            (*path, "minimum_days"),
+            f"{canary.minimum_days:g} is less than a week, so a verdict to ship may rest on working days "
+            f"alone, or on a weekend; write at least {WEEK_DAYS}",
+        )
     planned, least = canary.planned_days, canary.minimum_days + build.days_to_mature(canary, metrics)
     if planned is None or planned >= least:
         return

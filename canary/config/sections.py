@@ -27,6 +27,7 @@ from canary.config.fields import (
     Text,
     TimeText,
     TimeZone,
+    Weight,
     WindowText,
 )
 from canary.config.quantity import DEFAULT_ADMIN, DEFAULT_TRAFFIC
@@ -161,7 +162,9 @@ class CriterionSection(Section):
     metric: Text = Field(description="A feedback metric or a computed metric.")
     acceptable: BoundText = Field(description="The gate: a worse value fails the criterion.")
     ideal: BoundText = Field(description="The value that counts as very good.")
-    weight: Positive = Field(description="The row's part of the score. It cannot outweigh a failed gate.")
+    weight: Weight = Field(
+        description="The row's part of the score, 40 or 40%. It cannot outweigh a failed gate."
+    )
     question: Text = Field(description="The business question it answers.")
     risk: Risk | None = Field(
         None,
@@ -228,6 +231,7 @@ class CanarySection(Section):
     """One rollout under test."""
 
     name: Text = Field(description="The canary's name; use a new name for each rollout.")
+    owner: MaybeText = Field(None, description="Who decides about the canary: a name or an address.")
     match: MatchSection = Field(description="Which requests the canary takes.")
     baseline: ArmSection = Field(description="The arm that serves users today.")
     candidate: ArmSection = Field(description="The arm under test.")

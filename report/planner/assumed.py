@@ -11,17 +11,18 @@ from report.arm_sums import GATE
 from report.bounds import scale_of
 from report.metrics import known, quantile_level
 from report.planner.assumptions import Assumptions, asked_for, believed, is_share
-from report.planner.critical import critical_need
+from report.planner.critical import PartChance, part_chances
 from report.planner.prospect import Prospect, one_in, percent
 from report.rubric import Criterion
 from report.wording import Unit, amount, count, label, unit_of
 
 _FORM = (
-    "write METRIC=BASELINE, METRIC.sd=NUMBER, METRIC.rated=SHARE or METRIC.candidate=VALUE, "
-    "for example csat.sd=1.1,escalated=4%"
+    "write METRIC=BASELINE, METRIC.sd=NUMBER, METRIC.rated=SHARE, METRIC.candidate=VALUE, "
+    "category:NAME=SHARE or segment:TAG=VALUE=SHARE, for example csat.sd=1.1,escalated=4%,category:refund=5%"
 )
-_GIVEN = re.compile(r"([a-z][a-z0-9_]*)(?:\.(sd|rated|candidate))?\s*=\s*\$?(-?\d+(?:\.\d+)?)\s*(%|ms|s)?")
+_NUMBER = re.compile(r"\$?(-?(?:\d+(?:\.\d*)?|\.\d+))\s*(%|ms|s)?")
 _SCALE = {"": 1.0, "%": 0.01, "ms": 0.001, "s": 1.0}
+_PARTS = ("sd", "rated", "candidate")
 
 Part = Literal["", "sd", "rated", "candidate"]
 
@@ -34,14 +35,36 @@ def parse_assumptions(text: str, metrics: Mapping[str, Metric]) -> Assumptions:
     """Read assumptions such as `csat.sd=1.1,escalated=4%,csat.rated=25%`. Raises BadAssumption."""
     found = Assumptions()
     for piece in filter(None, (piece.strip() for piece in text.split(","))):
-        match = _GIVEN.fullmatch(piece)
-        if match is None:
-            raise BadAssumption(f"{piece!r} is not an assumption; {_FORM}")
-        metric, part, number, unit = match.groups()
-        if not known(metric, metrics):
-            raise BadAssumption(f"{piece!r}: there is no metric {metric!r}; {_FORM}")
-        found = _given(metric, part or "", float(number) * _SCALE[unit or ""], piece, metrics).over(found)
+        found = _read(piece, metrics).over(found)
     return found
+
+
+def _read(piece: str, metrics: Mapping[str, Metric]) -> Assumptions:
+    name, equals, number = (each.strip() for each in piece.rpartition("="))
+    if not equals or not name:
+        raise BadAssumption(f"{piece!r} is not an assumption; {_FORM}")
+    match = _NUMBER.fullmatch(number)
+    if match is None:
+        raise BadAssumption(f"{piece!r}: {number!r} is not a number, such as 4, .4%, 250ms or $0.02; {_FORM}")
+    value = float(match[1]) * _SCALE[match[2] or ""]
+    if name.startswith(("category:", "segment:")):
+        return _part(name, value, piece)
+    metric, dot, part = name.partition(".")
+    if not known(metric, metrics):
+        raise BadAssumption(f"{piece!r}: there is no metric {metric!r}; {_FORM}")
+    if dot and part not in _PARTS:
+        raise BadAssumption(
+            f"{piece!r}: {metric} has no {part!r} to assume, but sd, rated and candidate; {_FORM}"
+        )
+    return _given(metric, part, value, piece, metrics)
+
+
+def _part(name: str, share: float, piece: str) -> Assumptions:
+    if name.startswith("segment:") and "=" not in name:
+        raise BadAssumption(f"{piece!r} names no tag's value; {_FORM}")
+    if not 0 < share <= 1:
+        raise BadAssumption(f"{piece!r} is a part of the users and must lie above 0 % and up to 100 %")
+    return Assumptions(parts={name: share}, sources={name: "given"})
 
 
 def _given(metric: str, part: str, value: float, piece: str, metrics: Mapping[str, Metric]) -> Assumptions:
@@ -130,20 +153,21 @@ def _of_traffic(prospect: Prospect) -> Iterator[Assumption]:
 
 
 def _of_critical_parts(prospect: Prospect) -> Iterator[Assumption]:
-    need = critical_need(prospect)
-    if need is None:
-        return
-    needed = (
-        f"that is {percent(need.share)} of all users"
-        if need.share is not None
-        else "not even all users are enough"
-    )
-    yield Assumption(
-        name="critical",
-        value=need.share,
-        source="from the config",
-        words=f"{need.parts}: each needs {GATE} users of each arm with a value of every row, or the verdict "
-        f"is extend; at this traffic, for {label(need.metric)}, {needed}",
+    given, day = prospect.assumptions, prospect.days
+    for part in part_chances(prospect.judged, prospect.course, given, day):
+        yield Assumption(
+            name=part.name,
+            value=part.share,
+            source=given.sources.get(part.name, "assumed"),
+            words=f"{part.words}: {percent(part.share)} of the users are in it; {needed(part)} by day {day}",
+        )
+
+
+def needed(part: PartChance) -> str:
+    """What a critical part has of the users that it needs, in words."""
+    return (
+        f"it needs {GATE} users of each arm with a value of {label(part.metric)}, or the verdict is extend, "
+        f"and gets about {part.units:.0f}"
     )
 
 

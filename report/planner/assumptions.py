@@ -47,8 +47,10 @@ class Assumptions:
     users must be asked for (ratings, NPS, thumbs, "did this help?"), and 1 for values that the app knows.
     `sds` is the standard deviation of one value. `alike` is the intraclass correlation: the share of the
     variance between users. `cost_cv` is the coefficient of variation of a request's cost (for `cost_total`, a
-    user's). `log_latency_sd` is the standard deviation of the log latency. `sources` says where a value comes
-    from, by its name (`csat`, `csat.sd`, `csat.rated`, `csat.candidate`); without an entry it is assumed.
+    user's). `log_latency_sd` is the standard deviation of the log latency. `parts` are the shares of users
+    that critical parts have, by `category:VALUE` or `segment:TAG=VALUE`. `sources` says where a value comes
+    from, by its name (`csat`, `csat.sd`, `csat.rated`, `csat.candidate`, a part's); without an entry it is
+    assumed.
     """
 
     values: Mapping[str, float] = field(default_factory=dict)
@@ -59,6 +61,7 @@ class Assumptions:
     asked: float = 0.125
     cost_cv: float = 1.0
     log_latency_sd: float = 0.6
+    parts: Mapping[str, float] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
 
     def over(self, other: "Assumptions") -> "Assumptions":
@@ -72,6 +75,7 @@ class Assumptions:
             asked=self.asked,
             cost_cv=self.cost_cv,
             log_latency_sd=self.log_latency_sd,
+            parts={**other.parts, **self.parts},
             sources={**other.sources, **self.sources},
         )
 

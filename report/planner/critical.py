@@ -1,51 +1,72 @@
-"""What a canary's critical parts need: enough users of their own, or the verdict is to extend."""
+"""A canary's critical parts in a plan: each must get enough users of its own, or the verdict is to extend."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from scipy import special
+
 from report.arm_sums import GATE
-from report.planner.assumptions import believed
-from report.planner.exposure import Sizes
-from report.planner.prospect import Prospect
+from report.judged_canary import JudgedCanary
+from report.planner.assumptions import Assumptions, believed
+from report.planner.exposure import Course, Sizes
 from report.rubric import Criterion
-from report.wording import joined
+
+USUAL_PART = 0.1
+"""The share of users that a critical part is taken to have, where nobody said and nothing was recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CriticalNeed:
-    """The canary's critical `parts` in words, and the rubric's `metric` with the fewest users with a value.
+class PartChance:
+    """The chance that a critical part has enough users of each arm with a value of every row.
 
-    `share` is the least share of all users, in [0, 1], that gives a part the users that it needs by the last
-    planned day; None if not even all users would.
+    `name` is `category:refund` or `segment:plan=enterprise`. `share` is its part of all users. `metric` is
+    the row with the fewest values, and `units` the expected users with one in the smaller arm.
     """
 
-    parts: str
+    name: str
+    share: float
     metric: str
-    share: float | None
+    units: float
+    chance: float
+
+    @property
+    def words(self) -> str:
+        """The part in words: category refund."""
+        return self.name.replace(":", " ", 1)
 
 
-def critical_need(prospect: Prospect) -> CriticalNeed | None:
-    """What each critical category or segment needs; None for a canary without any."""
-    parts = _parts(prospect)
-    if not parts:
-        return None
-    units = {row.metric: _units(prospect, row) for row in prospect.judged.criteria}
-    rarest = min(units, key=lambda metric: units[metric])
-    share = GATE / units[rarest] if units[rarest] >= GATE else None
-    return CriticalNeed(parts=parts, metric=rarest, share=share)
+def part_names(judged: JudgedCanary) -> tuple[str, ...]:
+    """The names of the critical parts: categories first, each kind in order."""
+    return (
+        *(f"category:{value}" for value in sorted(judged.critical_categories)),
+        *(f"segment:{tag}={value}" for tag, value in sorted(judged.critical_segments)),
+    )
 
 
-def _parts(prospect: Prospect) -> str:
-    judged = prospect.judged
-    categories, segments = len(judged.critical_categories), len(judged.critical_segments)
-    named = [
-        *([f"{categories} critical {'category' if categories == 1 else 'categories'}"] if categories else []),
-        *([f"{segments} critical {'segment' if segments == 1 else 'segments'}"] if segments else []),
+def part_chances(
+    judged: JudgedCanary, course: Course, assumptions: Assumptions, day: float
+) -> Sequence[PartChance]:
+    """Each critical part's chance by this day. Users come as a Poisson process."""
+    rarest, units = min(
+        ((row.metric, _units(judged, row, course, assumptions, day)) for row in judged.criteria),
+        key=lambda found: found[1],
+    )
+    return [
+        PartChance(
+            name=name,
+            share=(share := assumptions.parts.get(name, USUAL_PART)),
+            metric=rarest,
+            units=units * share,
+            chance=float(special.gammainc(GATE, units * share)),
+        )
+        for name in part_names(judged)
     ]
-    return joined(named) if named else ""
 
 
-def _units(prospect: Prospect, row: Criterion) -> float:
-    """The users with a value of the row in the smaller arm by the last planned day."""
-    response = believed(row, prospect.assumptions, prospect.judged.metrics).response
-    met = prospect.course.until(prospect.days - prospect.judged.days_to_mature(row))
-    return min(met.candidate, met.baseline) * Sizes.of(prospect.expected.requests, response).answers
+def _units(
+    judged: JudgedCanary, row: Criterion, course: Course, assumptions: Assumptions, day: float
+) -> float:
+    """The users with a value of the row in the smaller arm by the day."""
+    response = believed(row, assumptions, judged.metrics).response
+    met = course.until(day - judged.days_to_mature(row))
+    return min(met.candidate, met.baseline) * Sizes.of(course.requests, response).answers

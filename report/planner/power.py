@@ -5,7 +5,7 @@ It rests on stated assumptions about users, which only the run can check.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scipy import special
 
@@ -14,12 +14,16 @@ from report.arm_sums import FEW, GATE
 from report.comparison import ALPHA
 from report.plan import DAY_S, VerdictPlan
 from report.planner.assumptions import Assumptions, Believed, believed, is_share
+from report.planner.critical import PartChance
 from report.planner.exposure import Course, Exposure, Sizes
 from report.rubric import DEFAULT_PLANNED_UNITS, Criterion
 from report.statistics import sequence
 from report.statistics.boundaries import boundaries, crossings
 from report.statistics.few_counts import CountLook, chance_of_fewer, chance_of_more
 from report.statistics.skewness import Shape
+
+SURE = 0.995
+"""From this chance on, 100 in 100 as it is told, nothing needs to be said."""
 
 _SAME = 0.999
 """From this ratio of information on, a look tells nothing new and is no look of its own."""
@@ -36,15 +40,28 @@ class Chance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Power:
-    """The chance that all criteria pass, as if they were independent, and each criterion's chance."""
+    """The chance that all criteria pass and all critical `parts` have enough users, as if these were
+    independent, and the chance of each."""
 
     ship: float
     criteria: tuple[Chance, ...]
+    parts: tuple[PartChance, ...] = ()
 
     @property
     def weakest(self) -> Chance:
         """The criterion with the lowest chance."""
         return min(self.criteria, key=lambda chance: chance.power)
+
+    @property
+    def scarcest(self) -> PartChance | None:
+        """The critical part that least likely has enough users; None where that is certain enough."""
+        return min(
+            (part for part in self.parts if part.chance < SURE), key=lambda part: part.chance, default=None
+        )
+
+    def among(self, parts: Sequence[PartChance]) -> "Power":
+        """The same with critical parts."""
+        return replace(self, ship=self.ship * math.prod(part.chance for part in parts), parts=tuple(parts))
 
 
 def power_of_plan(

@@ -8,6 +8,7 @@ from report.judged_canary import JudgedCanary
 from report.metrics import source
 from report.plan import PLANNED_DAYS, VerdictPlan, first_day
 from report.planner.assumptions import Assumptions, asked_for, believed
+from report.planner.critical import part_chances
 from report.planner.exposure import Course
 from report.planner.power import Power, power_of_plan, power_of_sequence
 from report.rubric import Bound, Criterion
@@ -16,6 +17,9 @@ from routing.canary import Step
 
 DAYS = (7, 14, 28)
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.5)
+MOST_DAYS = 366
+"""No advice plans for longer than a year."""
+
 USERS, REQUESTS, SHARE = 20_000, 3.0, 0.05
 """The expected users in 14 days, their requests, and a rubric's share, where nobody said. More planned days
 have more users."""
@@ -99,7 +103,12 @@ class Prospect:
         return replace(self, days=days, steps=(Step(share=share),))
 
     def power(self, until: int | None = None) -> Power:
-        """The chance to ship in the planned days (`until`: by this day), and each row's to pass."""
+        """The chance to ship in the planned days (`until`: by this day), with each row's chance to pass, and
+        each critical part's to have enough users."""
+        day = self.days if until is None else until
+        return self._of_rows(until).among(part_chances(self.judged, self.course, self.assumptions, day))
+
+    def _of_rows(self, until: int | None) -> Power:
         judged = self.judged
         if judged.planned_days:
             return power_of_plan(
@@ -157,10 +166,14 @@ def levers(prospect: Prospect, power: Power) -> list[Lever]:
     """What would raise the chance to ship, the best first; nothing that would not."""
     judged = prospect.judged
     weakest = next(row for row in judged.criteria if row.metric == power.weakest.metric)
-    found = [*_of_traffic(prospect), *_of_rating(prospect, weakest), *_of_bound(prospect, weakest)]
-    return sorted(
-        (lever for lever in found if lever.ship > power.ship + 0.005), key=lambda lever: -lever.ship
-    )
+    found = [
+        *_of_traffic(prospect),
+        *_of_part(prospect, power),
+        *_of_rating(prospect, weakest),
+        *_of_bound(prospect, weakest),
+    ]
+    helping = {lever.change: lever for lever in found if lever.ship > power.ship + 0.005}
+    return sorted(helping.values(), key=lambda lever: -lever.ship)
 
 
 def _of_traffic(prospect: Prospect) -> list[Lever]:
@@ -174,6 +187,39 @@ def _of_traffic(prospect: Prospect) -> list[Lever]:
         change = f"a share of {percent(more)} instead of {percent(share)}"
         found.append(_lever(prospect.raised(more), change))
     return found
+
+
+ENOUGH = 0.9
+"""The chance from which a critical part is said to have enough users."""
+
+
+def _of_part(prospect: Prospect, power: Power) -> list[Lever]:
+    """The least share, and the least days, with which every critical part likely has enough users."""
+    if power.scarcest is None:
+        return []
+    days, share = prospect.days, prospect.share
+    shares = (each / 100 for each in range(math.floor(share * 100) + 1, 51))
+    wider = next((each for each in shares if _enough(prospect.raised(each))), None)
+    longer = next(
+        (each for each in range(days + 1, MOST_DAYS) if _enough(replace(prospect, days=each))), None
+    )
+    return [
+        *(
+            [_lever(prospect.raised(wider), f"a share of {percent(wider)} instead of {percent(share)}")]
+            if wider is not None
+            else []
+        ),
+        *(
+            [_lever(replace(prospect, days=longer), f"{longer} planned days instead of {days}")]
+            if longer is not None
+            else []
+        ),
+    ]
+
+
+def _enough(prospect: Prospect) -> bool:
+    found = part_chances(prospect.judged, prospect.course, prospect.assumptions, prospect.days)
+    return all(part.chance >= ENOUGH for part in found)
 
 
 def _of_rating(prospect: Prospect, weakest: Criterion) -> list[Lever]:

@@ -102,17 +102,18 @@ def line_of(
 
 def _expected(wanted: Wanted, seen: Recorded | None, days: int, lane: float) -> Expectation:
     """Given users come in these days; recorded and assumed users have a daily rate, whatever the days."""
+    too_short = seen.too_short if seen is not None else ""
     users, users_from = wanted.users, "given"
     per_day = users / days if users is not None else None
     if per_day is None and seen is not None:
         per_day, users_from = seen.users_per_day, seen.over
     if per_day is None:
-        per_day, users_from = lane * USERS / PLANNED_DAYS, in_lane("assumed", lane)
+        per_day, users_from = lane * USERS / PLANNED_DAYS, in_lane(f"assumed{too_short}", lane)
     requests, requests_from = wanted.requests, "given"
     if requests is None and seen is not None:
         requests, requests_from = seen.requests, seen.over
     if requests is None:
-        requests, requests_from = REQUESTS, "assumed"
+        requests, requests_from = REQUESTS, f"assumed{too_short}"
     return Expectation(
         users_per_day=per_day, requests=requests, users_from=users_from, requests_from=requests_from
     )

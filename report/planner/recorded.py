@@ -10,12 +10,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from records.tables import feedback
+from records.tables import feedback, releases, runs
 from report.arm_sums import GATE
 from report.judged_canary import JudgedCanary
 from report.metrics import source
 from report.plan import DAY_S
 from report.planner.assumptions import Assumptions, is_share
+from report.planner.critical import part_names
 from report.planner.exposure import Sizes
 from report.planner.traffic import (
     MOST,
@@ -33,32 +34,85 @@ _PER_USER = frozenset({"cost_total", "session_length_s", "session_exchanges", "s
 """Metrics whose values are not those of single exchanges."""
 
 
+LEAST_DAYS = 3
+"""Traffic of fewer whole days says nothing of how many users the planned days bring."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
     """What was recorded of a canary's traffic. `users_per_day` and `requests` are None where requests named
-    no user, or less than a day is recorded. `over` says over how much: 812 users in 9 days."""
+    no user, or fewer than 3 days are recorded, which `too_short` says. `over` says over how much: measured
+    over 812 users in 9 days."""
 
     over: str
     users_per_day: float | None = None
     requests: float | None = None
+    too_short: str = ""
     assumptions: Assumptions = field(default_factory=Assumptions)
+
+    def beside(self, other: "Recorded | None") -> "Recorded":
+        """This where it says something, else what `other` says."""
+        if other is None:
+            return self
+        both = replace(self, assumptions=self.assumptions.over(other.assumptions))
+        if self.users_per_day is not None or other.users_per_day is None:
+            return both
+        return replace(
+            both, over=other.over, users_per_day=other.users_per_day, requests=other.requests, too_short=""
+        )
 
 
 def recorded(
     connection: sa.Connection, canary: Canary, judged: JudgedCanary, *, now: float, lane: float = 1.0
 ) -> Recorded | None:
-    """The last 14 days of the canary's own runs, or else the exchanges of its match that no run took.
+    """The last 14 days of the canary's own runs, or else the exchanges of its match that no run took; besides
+    these, what an earlier canary of the same model measured.
 
     None below 100 users or exchanges. `lane`: the part of the users of its requests that the canary takes.
     """
     since_day = int(now // DAY_S) - WINDOW_DAYS
-    measures = {of for row in judged.criteria if (of := source(row.metric)) is not None}
+    earlier = _earlier(connection, canary, judged)
     for traffic in (RunTraffic(canary.name, since_day), UntakenTraffic(canary, since_day, lane)):
-        seen, measured = traffic.read(connection, measures)
-        if seen is not None and seen.groups >= GATE:
-            found = _read(connection, traffic, seen, measured, judged)
-            return found if isinstance(traffic, RunTraffic) else _part(found, traffic.reaching)
-    return None
+        found = _of(connection, traffic, judged)
+        if found is not None:
+            mine = found if isinstance(traffic, RunTraffic) else _part(found, traffic.reaching)
+            return mine.beside(earlier)
+    return earlier
+
+
+def _earlier(connection: sa.Connection, canary: Canary, judged: JudgedCanary) -> Recorded | None:
+    """What the newest other canary measured that tried, or had, this one's baseline: how users behave, not
+    what its model was worth."""
+    model = f"{canary.baseline.provider}/{canary.baseline.model}"
+    tried = (releases.c.candidate == model) | (releases.c.baseline == model)
+    newest = connection.execute(
+        sa.select(runs.c.canary, runs.c.at)
+        .join(releases, releases.c.id == runs.c.release)
+        .where(tried, runs.c.canary != canary.name)
+        .order_by(runs.c.at.desc())
+        .limit(1)
+    ).one_or_none()
+    if newest is None:
+        return None
+    found = _of(connection, RunTraffic(newest.canary, int(newest.at // DAY_S)), judged)
+    if found is None:
+        return None
+    over, told = f"{found.over} of {newest.canary}", found.assumptions
+    return replace(
+        found,
+        over=over,
+        assumptions=replace(told, baselines={}, sources=dict.fromkeys(told.sources, over)),
+    )
+
+
+def _of(
+    connection: sa.Connection, traffic: RunTraffic | UntakenTraffic, judged: JudgedCanary
+) -> Recorded | None:
+    measures = {of for row in judged.criteria if (of := source(row.metric)) is not None}
+    seen, measured = traffic.read(connection, measures)
+    if seen is None or seen.groups < GATE:
+        return None
+    return _read(connection, traffic, seen, measured, judged)
 
 
 def in_lane(source: str, lane: float) -> str:
@@ -86,10 +140,17 @@ def _read(
             moments = moments_of(connection, _ratings(traffic, name, judged))
         if moments is not None and moments.groups >= GATE:
             found = _of_metric(name, moments, seen, judged).over(found)
+    if seen.users and part_names(judged):
+        parts = traffic.parts(connection, part_names(judged))
+        found = Assumptions(parts=parts, sources=dict.fromkeys(parts, seen.over)).over(found)
+    enough = bool(seen.users) and seen.days >= LEAST_DAYS
     return Recorded(
         over=seen.over,
-        users_per_day=seen.users / seen.days if seen.users and seen.days >= 1 else None,
-        requests=seen.requests if seen.users else None,
+        users_per_day=seen.users / seen.days if enough else None,
+        requests=seen.requests if enough else None,
+        too_short=f"; {seen.days:.1f} days are recorded, {LEAST_DAYS} are needed"
+        if seen.users and not enough
+        else "",
         assumptions=found,
     )
 

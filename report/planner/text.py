@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from records.agreement import NEEDED_LABELS
 from records.metric import JUDGED, JUDGED_PREFERENCE
 from report.judged_canary import JudgedCanary
-from report.planner.assumed import Assumption, assumed
-from report.planner.power import Power
+from report.planner.assumed import Assumption, assumed, needed
+from report.planner.power import SURE, Power
 from report.planner.prospect import (
     Lever,
     LookBoundary,
@@ -56,6 +56,7 @@ def outlook_document(found: Outlook) -> dict[str, object]:
         "ship": _ship(found.prospect, found.power),
         "unpriced": list(found.prospect.without_price),
         "rows": _row_documents(found.prospect, found.power),
+        "parts": _part_documents(found.power),
         "table": [
             {"days": cell.days, "share": cell.share, "ship": round(cell.ship, 4)} for cell in found.table
         ],
@@ -76,6 +77,7 @@ def brief_document(prospect: Prospect) -> dict[str, object]:
         "ship": _ship(prospect, power),
         "unpriced": list(prospect.without_price),
         "rows": _row_documents(prospect, power),
+        "parts": _part_documents(power),
         "days": prospect.days,
         "sentence": _line(prospect, power, best),
     }
@@ -115,6 +117,14 @@ def _row_documents(prospect: Prospect, power: Power) -> list[dict[str, object]]:
     ]
 
 
+def _part_documents(power: Power) -> list[dict[str, object]]:
+    """Each critical part with its share of the users, and its chance to have enough of them."""
+    return [
+        {"part": part.name, "share": part.share, "users": int(part.units), "ship": round(part.chance, 4)}
+        for part in power.parts
+    ]
+
+
 def _headline(found: Sequence[Lever]) -> Lever | None:
     """The best lever that keeps the rubric as it is."""
     return next((lever for lever in found if not lever.loosens), None)
@@ -132,6 +142,7 @@ def outlook_text(found: Outlook) -> str:
         _line(found.prospect, found.power, _headline(found.levers)),
         _table(found.table, found.prospect),
         _rows(found.prospect, found.power),
+        _parts(found.power),
         _levers(found.levers),
         "\n".join(["What this rests on:", *(f"  {each.sentence}" for each in found.assumptions)]),
     ]
@@ -141,21 +152,34 @@ def outlook_text(found: Outlook) -> str:
 def _line(prospect: Prospect, power: Power, best: Lever | None) -> str:
     expected = prospect.expected
     truth = "with the given values" if prospect.assumptions.values else "halfway between acceptable and ideal"
-    seen = "" if expected.users_from == "assumed" else f" ({expected.users_from})"
     line = (
         f"{prospect.judged.name}: {_no_price(prospect)}{_passes(prospect, truth)} with a chance of "
         f"{_chance(power.ship)} in {count(prospect.days, 'day')} at a share of {percent(prospect.share)}, "
-        f"with {count(prospect.users, 'user')}{seen} who send {expected.requests:.3g} requests each."
+        f"with {count(prospect.users, 'user')} ({expected.users_from}) who send {expected.requests:.3g} "
+        "requests each."
     )
-    weakest = power.weakest
-    if weakest.power < 0.995:
-        line += f" The row least likely to pass is {label(weakest.metric)} ({_chance(weakest.power)})."
+    if weakest := _weakest(prospect, power):
+        line += weakest
         line += f" With {best.change} the chance is {_chance(best.ship)}." if best is not None else ""
     if not prospect.judged.planned_days:
         line += " The config has no `planned_days`, so any day may bring the verdict."
     if prospect.waiting:
         line += f" {_why_left_out(prospect.waiting)}, so this is no chance to ship."
     return line
+
+
+def _weakest(prospect: Prospect, power: Power) -> str:
+    """What least likely works out, a critical part's users or a row; "" where all is sure enough."""
+    part, row = power.scarcest, power.weakest
+    if part is not None and part.chance < row.power:
+        source = prospect.assumptions.sources.get(part.name, "assumed")
+        return (
+            f" Least likely is that critical {part.words} has enough users ({_chance(part.chance)}): "
+            f"{needed(part)}, if {percent(part.share)} of the users are in it ({source})."
+        )
+    if row.power >= SURE:
+        return ""
+    return f" The row least likely to pass is {label(row.metric)} ({_chance(row.power)})."
 
 
 def unplanned(judged: JudgedCanary) -> str:
@@ -216,13 +240,20 @@ def _rows(prospect: Prospect, power: Power) -> str:
     weakest = power.weakest
     lines = ["Each row's chance to pass:"]
     for row in power.criteria:
-        mark = f"  weakest: {label(row.metric)}" if row is weakest and row.power < 0.995 else ""
+        mark = f"  weakest: {label(row.metric)}" if row is weakest and row.power < SURE else ""
         users = count(row.units, "candidate user")
         if row.metric in prospect.without_price:
             lines.append(f"  {row.metric:{width}}      –  no price: set `prices:` or `price_as:`")
         else:
             lines.append(f"  {row.metric:{width}}  {_chance(row.power):>5}  {users} with a value{mark}")
     return "\n".join(lines)
+
+
+def _parts(power: Power) -> str:
+    if not power.parts:
+        return ""
+    lines = (f"  {part.words}  {_chance(part.chance):>5}  {needed(part)}" for part in power.parts)
+    return "\n".join(["Each critical part's chance to have enough users:", *lines])
 
 
 def _levers(found: Sequence[Lever]) -> str:

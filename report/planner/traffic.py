@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import msgspec
 import numpy as np
 import sqlalchemy as sa
 
@@ -133,6 +134,29 @@ class RunTraffic:
         return seen, {
             name: Moments.of(tuple(ours)[5 + 6 * place : 11 + 6 * place]) for place, name in enumerate(known)
         }
+
+    def parts(self, connection: sa.Connection, names: Sequence[str]) -> Mapping[str, float]:
+        """The share of the users who used each critical part, for those that somebody used. A user with
+        several sets of tags counts in each."""
+        columns = unit_days.c
+        ours = (columns.canary == self.canary) & (columns.day >= self.since_day) & columns.mirror.is_(False)
+        users = sa.func.count(sa.distinct(columns.unit))
+        every = connection.execute(sa.select(users).where(ours)).scalar_one()
+        found = dict.fromkeys(names, 0.0)
+        by = (columns.category, columns.tags)
+        for category, tags, some in connection.execute(sa.select(*by, users).where(ours).group_by(*by)):
+            for name in names:
+                found[name] += some / every if has(name, category, tags) else 0.0
+        return {name: min(1.0, share) for name, share in found.items() if share > 0}
+
+
+def has(name: str, category: str, tags: str) -> bool:
+    """True for an exchange of the critical part of this name. `tags`: as stored, JSON."""
+    kind, _, value = name.partition(":")
+    if kind == "category":
+        return category == value
+    tag, _, wanted = value.partition("=")
+    return bool(msgspec.json.decode(tags or b"{}").get(tag) == wanted)
 
 
 def moments_of(connection: sa.Connection, groups: Any) -> Moments:

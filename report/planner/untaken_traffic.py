@@ -1,7 +1,7 @@
 """The exchanges of a canary's match that no run took: before its start, or with no canary at all."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,14 +9,14 @@ import sqlalchemy as sa
 
 from report.arm_sums import GATE
 from report.plan import DAY_S
-from report.planner.traffic import MOST, Found, Moments, SeenTraffic
+from report.planner.traffic import MOST, Found, Moments, SeenTraffic, has
 from report.run_window import MEASURED, measured
 from report.statistics.types import Bools, Floats, Ints
 from report.stored_exchanges import newest
 from routing.canary import Canary
 
 _OF_MATCH = ("at", "canary", "model_requested", "mirror", "arm", "reason", *MEASURED)
-_VALUES = ("unit", "usage_estimated", "cost_usd", "input_tokens", "output_tokens")
+_VALUES = ("unit", "usage_estimated", "cost_usd", "input_tokens", "output_tokens", "category", "tags")
 
 
 class UntakenTraffic:
@@ -27,6 +27,7 @@ class UntakenTraffic:
         self.canary, self.since_day, self.reaching = canary.name, since_day, 1.0
         self._lane = lane
         self._models = sorted(canary.match.models)
+        self._table: Any = None
 
     def read(self, connection: sa.Connection, measures: Collection[str]) -> Found:
         table = newest(
@@ -39,11 +40,25 @@ class UntakenTraffic:
         )
         if table.num_rows == 0:
             return None, {}
+        self._table = table
         self.reaching = reaching(table, self.canary, self._lane)
         nobodys = table["unit"].to_numpy() == ""
         group = _groups(table, nobodys)
         found = {name: _value(table, name) for name in ("errors", "cost", "tokens") if name in measures}
         return _seen(table, group, nobodys), {name: _moments(value, group) for name, value in found.items()}
+
+    def parts(self, _connection: sa.Connection, names: Sequence[str]) -> Mapping[str, float]:
+        """As RunTraffic's, of what was read."""
+        kinds = self._table.group_by(["unit", "category", "tags"]).aggregate([]).to_pylist()
+        users = {name: set[str]() for name in ("", *names)}
+        for kind in kinds:
+            users[""].add(kind["unit"])
+            for name in names:
+                if has(name, kind["category"] or "", kind["tags"] or ""):
+                    users[name].add(kind["unit"])
+        every = len(users[""] - {""})
+        found = {name: len(users[name] - {""}) / every for name in names}
+        return {name: share for name, share in found.items() if share > 0}
 
     def _condition(self) -> Any:
         from pyarrow.compute import field

@@ -108,6 +108,23 @@ def test_a_canary_may_say_everything_else() -> None:
     assert trial.guardrails == ()
 
 
+@pytest.mark.parametrize("weight", ["15%", '"15 %"', "15.0"])
+def test_a_weight_may_be_a_percentage(weight: str) -> None:
+    read = built(SMALL.replace("weight: 15", f"weight: {weight}")).canaries["trial"].judged
+    assert [row.weight for row in read.criteria] == [15.0]
+    assert read.sha256 == built().canaries["trial"].judged.sha256
+
+
+def test_a_canary_may_name_its_owner() -> None:
+    assert (
+        built(SMALL.replace("    share: 5%\n", "    share: 5%\n    owner: anna@example.com\n"))
+        .canaries["trial"]
+        .owner
+        == "anna@example.com"
+    )
+    assert built().canaries["trial"].owner == ""
+
+
 def test_an_arms_own_times_stand_over_its_providers() -> None:
     config = built(SMALL.replace("2024-08-06}", "new, timeout: {total: 10s}}"))
     assert config.arm_timeouts == {("trial", "candidate"): Timeout(connect_s=2.0, total_s=10.0)}

@@ -616,6 +616,16 @@ def test_no_plan_is_zero_days_of_both() -> None:
     assert warnings(changed(("share: 5%", "share: 5%\n    planned_days: 0\n    minimum_days: 0"))) == ()
 
 
+@pytest.mark.parametrize("days", ["2", "0.5"])
+def test_less_than_a_week_before_a_verdict_is_a_warning(days: str) -> None:
+    (said,) = warnings(changed(("share: 5%", f"share: 5%\n    minimum_days: {days}")))
+    assert said == (
+        f"canary.yaml:12: canaries[0].minimum_days: {days} is less than a week, so a verdict to ship may "
+        "rest on working days alone, or on a weekend; write at least 7"
+    )
+    assert warnings(changed(("share: 5%", "share: 5%\n    minimum_days: 7"))) == ()
+
+
 def test_records_that_go_before_the_plan_ends_are_a_warning() -> None:
     (said,) = warnings("retention: 20d\n" + changed())
     assert "retention: 20d is shorter than the plan of trial with its extension" in said

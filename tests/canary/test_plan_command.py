@@ -63,7 +63,9 @@ def _json(command: str, config: Path, *arguments: str) -> Any:
 
 def test_the_readmes_rubric_has_a_plan(readme: Path) -> None:
     plan = _json("plan", readme)
-    assert set(plan) == {"ship", "unpriced", "rows", "table", "levers", "boundaries", "assumptions"}
+    assert set(plan) == {
+        *("ship", "unpriced", "rows", "parts", "table", "levers", "boundaries", "assumptions")
+    }
     assert 0.45 < plan["ship"] < 0.55
     assert [row["metric"] for row in plan["rows"]] == ["error_rate", "csat"]
     assert {(cell["days"], cell["share"]) for cell in plan["table"]} == {
@@ -115,7 +117,7 @@ def test_options_replace_what_is_assumed(readme: Path) -> None:
 
 def test_the_days_of_the_config_and_of_the_option_mean_the_same(readme: Path) -> None:
     by_option = _run("plan", readme, "--days", "28").stdout
-    assert "in 28 days at a share of 5 %, with 40,000 users who send" in by_option.splitlines()[0]
+    assert "in 28 days at a share of 5 %, with 40,000 users (assumed) who send" in by_option.splitlines()[0]
     assert "  40,000 users in 28 days, evenly: 1,429 users a day (assumed)\n" in by_option
     readme.write_text(readme.read_text().replace("    share: 5%\n", "    share: 5%\n    planned_days: 28\n"))
     assert _run("plan", readme).stdout == by_option
@@ -196,6 +198,17 @@ def test_recorded_traffic_replaces_assumptions(readme: Path) -> None:
     assert told["users"]["value"] == pytest.approx(700)
     assert told["requests"]["value"] == pytest.approx(3)
     assert told["csat"]["source"] == "assumed"
+
+
+@pytest.mark.parametrize("critical", ["", "    critical_categories: [refund]\n"])
+def test_check_and_plan_say_one_figure_for_one_file(readme: Path, critical: str) -> None:
+    readme.write_text(readme.read_text().replace("    share: 5%\n", f"    share: 5%\n{critical}"))
+    _recorded(readme.parent / "canary-data", users=200)
+    (canary,) = _json("check", readme)["canaries"]
+    line = _run("plan", readme).stdout.splitlines()[0]
+    assert "with 700 users (measured over 200 users in 4 days)" in line
+    assert canary["plan"]["sentence"] == line
+    assert canary["plan"]["ship"] == _json("plan", readme)["ship"]
 
 
 def test_a_store_that_does_not_answer_leaves_assumptions(readme: Path) -> None:

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -82,7 +83,7 @@ def test_the_line_names_a_lever_that_keeps_the_rubric() -> None:
     line = prospect_line(_prospect())
     assert line == (
         "support-nov: a candidate halfway between acceptable and ideal ships with a chance of 51 % in "
-        "14 days at a share of 5 %, with 20,000 users who send 3 requests each. The row least "
+        "14 days at a share of 5 %, with 20,000 users (assumed) who send 3 requests each. The row least "
         "likely to pass is satisfaction (52 %). With a share of 10 % instead of 5 % the chance is 76 %."
     )
     assert "least likely" not in prospect_line(_prospect(wanted=Wanted(users=2_000_000)))
@@ -161,32 +162,73 @@ def test_what_is_recorded_replaces_what_is_assumed_and_what_is_given_replaces_bo
     assert found["csat.candidate"] == (4.3, "given")
 
 
-def test_a_critical_part_needs_users_of_its_own() -> None:
-    critical = replace(README, critical_categories=frozenset({"refund", "legal"}))
-    found = {each.name: each for each in assumed(_prospect(critical))}
-    # 318 candidate users rate by day 14, so a part with 31.4 % of them has 100.
-    assert found["critical"].value == pytest.approx(100 / 318.2, abs=1e-3)
-    assert found["critical"].sentence == (
-        "2 critical categories: each needs 100 users of each arm with a value of every row, or the verdict "
-        "is extend; at this traffic, for satisfaction, that is 31.4 % of all users (from the config)"
-    )
-    assert "critical" not in _of(_prospect())
-    # The baseline's users count as well: at a share of 90 % they are the fewer ones.
-    few, many = (_of(_prospect(critical, Wanted(share=share)))["critical"][0] for share in (0.1, 0.9))
+REFUND = replace(README, critical_categories=frozenset({"refund"}))
+
+
+def test_the_chance_counts_critical_parts_with_what_the_row_with_the_fewest_raters_needs() -> None:
+    power = _prospect(REFUND).power()
+    assert [(part.name, part.metric, round(part.units)) for part in power.parts] == [
+        ("category:refund", "csat", 32)
+    ]
+    assert power.ship < 0.0005
+    line = prospect_line(_prospect(REFUND))
+    assert "ships with a chance of 0 % in 14 days" in line
+    assert (
+        "Least likely is that critical category refund has enough users (0 %): it needs 100 users of each "
+        "arm with a value of satisfaction, or the verdict is extend, and gets about 32, if 10 % of the users "
+        "are in it (assumed). With 50 planned days instead of 14 the chance is 86 %."
+    ) in line
+    changes = [lever.change for lever in levers(_prospect(REFUND), power)]
+    assert changes == ["50 planned days instead of 14", "a share of 18 % instead of 5 %"]
+
+
+def test_a_critical_part_that_half_of_the_users_are_in_costs_nothing() -> None:
+    given = Wanted(assumptions=parse_assumptions("category:refund=50%", BUILT_IN))
+    whole, part = _prospect().power(), _prospect(REFUND, given).power()
+    assert part.ship == pytest.approx(whole.ship, abs=1e-6)
+    assert prospect_line(_prospect(REFUND, given)) == prospect_line(_prospect())
+
+
+def test_the_baselines_users_of_a_critical_part_count_as_well() -> None:
+    few, many = (_prospect(REFUND, Wanted(share=share)).power().parts[0].units for share in (0.1, 0.9))
     assert few == pytest.approx(many)
 
 
-def test_critical_parts_that_no_traffic_fills_are_told() -> None:
-    critical = replace(
-        README,
-        critical_categories=frozenset({"refund"}),
-        critical_segments=frozenset({("plan", "enterprise")}),
+def test_a_critical_parts_chance_is_that_of_a_hundred_users_by_chance() -> None:
+    rng = np.random.default_rng(3)
+    units, given = 318.15, Wanted(assumptions=parse_assumptions("category:refund=30%", BUILT_IN))
+    (part,) = _prospect(REFUND, given).power().parts
+    drawn = float(np.mean(rng.poisson(0.3 * units, size=20_000) >= 100))
+    assert part.chance == pytest.approx(drawn, abs=0.015)
+
+
+def test_every_critical_part_is_an_assumption_of_its_own() -> None:
+    critical = replace(REFUND, critical_segments=frozenset({("plan", "enterprise")}))
+    given = Wanted(assumptions=parse_assumptions("segment:plan=enterprise=4%", BUILT_IN))
+    found = {each.name: each for each in assumed(_prospect(critical, given))}
+    told = {name: (each.value, each.source) for name, each in found.items()}
+    assert told["category:refund"] == (0.1, "assumed")
+    assert told["segment:plan=enterprise"] == (0.04, "given")
+    assert "it needs 100 users of each arm" in found["category:refund"].sentence
+    document: dict[str, Any] = json.loads(
+        json.dumps(outlook_document(outlook(_prospect(critical, given))), allow_nan=False)
     )
-    found = {each.name: each for each in assumed(_prospect(critical, Wanted(users=5000)))}
-    assert found["critical"].value is None
-    assert found["critical"].words.startswith("1 critical category and 1 critical segment: each needs")
-    assert "not even all users are enough" in found["critical"].sentence
-    json.dumps(outlook_document(outlook(_prospect(critical, Wanted(users=5000)))), allow_nan=False)
+    assert [each["part"] for each in document["parts"]] == ["category:refund", "segment:plan=enterprise"]
+    assert "category refund" in outlook_text(outlook(_prospect(critical, given)))
+
+
+def test_a_number_may_begin_with_its_point() -> None:
+    given = parse_assumptions("error_rate.candidate=.4%, latency_p95=.8s", BUILT_IN)
+    assert given.values == {"error_rate": pytest.approx(0.004)}
+    assert given.baselines == {"latency_p95": 0.8}
+
+
+def test_traffic_of_less_than_three_days_is_said_to_be_assumed() -> None:
+    short = Recorded(
+        over="measured over 900 users in 1 day", too_short="; 0.9 days are recorded, 3 are needed"
+    )
+    line = prospect_line(_prospect(seen=short))
+    assert "with 20,000 users (assumed; 0.9 days are recorded, 3 are needed) who send 3 requests" in line
 
 
 @pytest.mark.parametrize(
@@ -205,7 +247,10 @@ def test_each_metric_has_a_baseline_of_its_own(metric: str, baseline: float) -> 
     ("text", "said"),
     [
         ("csat", "is not an assumption"),
-        ("csat=high", "is not an assumption"),
+        ("csat=high", "'high' is not a number, such as 4, .4%, 250ms"),
+        ("error_rate.rate=4%", "error_rate has no 'rate' to assume, but sd, rated and candidate"),
+        ("category:refund=0%", "above 0 % and up to 100 %"),
+        ("segment:enterprise=5%", "names no tag's value"),
         ("happy=4", "no metric 'happy'"),
         ("escalated=4", "between 0 % and 100 %"),
         ("csat.rated=0%", "between 0 % and 100 %"),
@@ -288,7 +333,9 @@ def test_a_rubric_on_a_judge_only_says_why_it_has_no_chance() -> None:
 def test_the_document_and_the_text_hold_the_same() -> None:
     found = outlook(_prospect())
     document = json.loads(json.dumps(outlook_document(found)))
-    assert set(document) == {*("ship", "unpriced", "rows", "table", "levers", "boundaries", "assumptions")}
+    assert set(document) == {
+        *("ship", "unpriced", "rows", "parts", "table", "levers", "boundaries", "assumptions")
+    }
     assert [row["metric"] for row in document["rows"]] == ["error_rate", "csat"]
     text = outlook_text(found)
     for each in document["assumptions"]:

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from records.metric import BUILT_IN
+from records.tables import releases, runs
 from report.judged_canary import JudgedCanary
 from report.plan import DAY_S
 from report.planner.assumptions import Assumptions
@@ -40,6 +42,8 @@ JUDGED = JudgedCanary(
         _row("latency_p95", "< 2s", "< 1s"),
     ),
     planned_days=14,
+    critical_categories=frozenset({"refund", "unheard of"}),
+    critical_segments=frozenset({("plan", "pro")}),
     metrics=BUILT_IN,
 )
 
@@ -56,6 +60,8 @@ def test_a_run_tells_users_requests_baselines_and_spreads(unit_totals: UnitTotal
             arm="baseline", unit=f"u{user}", first_at=20 * DAY_S + user * DAY_S / 20,
             exchanges=int(counts[user]), counted=int(counts[user]), failed=int(user < 12),
             cost_n=int(counts[user]), cost_sum=float(costs[user]),
+            category="refund" if user < 11 else "",
+            tags='{"plan":"pro","region":"eu"}' if user < 22 else "{}",
         )  # fmt: skip
     unit_totals.cell(unit="v", first_at=21 * DAY_S, exchanges=50, counted=50, failed=50)
     unit_totals.cell(arm="baseline", unit="long ago", first_at=5 * DAY_S, exchanges=500, counted=500)
@@ -70,7 +76,13 @@ def test_a_run_tells_users_requests_baselines_and_spreads(unit_totals: UnitTotal
     assert found.assumptions.baselines["cost_per_request"] == pytest.approx(exact.value)
     spread = Sizes.of(counts.sum() / 120, 1.0).variance(Assumptions().alike)
     assert found.assumptions.sds["cost_per_request"] ** 2 * spread == pytest.approx(120 * exact.variance)
-    assert set(found.assumptions.sources) == {"error_rate", "cost_per_request", "cost_per_request.sd"}
+    assert found.assumptions.parts == {
+        "category:refund": pytest.approx(11 / 121),
+        "segment:plan=pro": pytest.approx(22 / 121),
+    }
+    assert set(found.assumptions.sources) == {
+        *("error_rate", "cost_per_request", "cost_per_request.sd", "category:refund", "segment:plan=pro")
+    }
 
 
 def test_ratings_tell_their_mean_their_spread_and_how_many_rate(unit_totals: UnitTotals) -> None:
@@ -85,7 +97,8 @@ def test_ratings_tell_their_mean_their_spread_and_how_many_rate(unit_totals: Uni
             unit_totals.says(1, exchange_id=name, arm="candidate", day=20, at=at + 60)
     found = _read(unit_totals)
     assert found is not None
-    assert found.users_per_day is None  # less than a day
+    assert (found.users_per_day, found.requests) == (None, None)
+    assert found.too_short == "; 0.0 days are recorded, 3 are needed"
     assert found.assumptions.responses == {"csat": 0.25}
     exact = ratio(values.sum(axis=1), np.full(110, 2.0))
     assert found.assumptions.baselines["csat"] == pytest.approx(exact.value)
@@ -115,13 +128,16 @@ def test_a_waiting_canarys_exchanges_tell_of_its_users(unit_totals: UnitTotals) 
     for user in range(100):
         for place in range(3):
             unit_totals.exchange(
-                unit=f"u{user}", reason="stopped", arm="baseline", at=NOW - 4 * DAY_S + place * DAY_S
-            )
+                unit=f"u{user}", reason="stopped", arm="baseline", at=NOW - 4 * DAY_S + place * 1.5 * DAY_S,
+                category="refund" if user < 20 and place == 0 else "",
+                tags={"plan": "pro" if user < 5 else "free"},
+            )  # fmt: skip
     unit_totals.exchange(unit="qa", reason="pinned", arm="baseline", at=NOW - 13 * DAY_S)
     found = _read(unit_totals)
     assert found is not None
-    assert found.over == "measured over 100 users in 2 days"
-    assert (found.users_per_day, found.requests) == (50, 3)
+    assert found.over == "measured over 100 users in 3 days"
+    assert (found.users_per_day, found.requests) == (pytest.approx(100 / 3), 3)
+    assert found.assumptions.parts == {"category:refund": 0.2, "segment:plan=pro": 0.05}
 
 
 def test_a_handful_of_users_tells_nothing(unit_totals: UnitTotals) -> None:
@@ -129,3 +145,43 @@ def test_a_handful_of_users_tells_nothing(unit_totals: UnitTotals) -> None:
     for user in range(99):
         unit_totals.cell(arm="baseline", unit=f"u{user}", first_at=20 * DAY_S)
     assert _read(unit_totals) is None
+
+
+def test_one_days_traffic_does_not_stand_for_the_planned_days(unit_totals: UnitTotals) -> None:
+    for user in range(200):
+        at = 20 * DAY_S + user * 2.9 * DAY_S / 199
+        unit_totals.cell(arm="baseline", unit=f"u{user}", first_at=at, exchanges=4, counted=4)
+    found = _read(unit_totals)
+    assert found is not None
+    assert (found.users_per_day, found.requests) == (None, None)
+    assert found.too_short == "; 2.9 days are recorded, 3 are needed"
+
+
+def test_an_earlier_canary_tells_how_many_rate_and_how_their_values_differ(unit_totals: UnitTotals) -> None:
+    for user in range(120):
+        at = 8 * DAY_S + user * 4 * DAY_S / 119
+        unit_totals.cell(canary="before", arm="baseline", unit=f"u{user}", first_at=at, exchanges=4)
+        name = unit_totals.exchange(canary="before", arm="baseline", unit=f"u{user}", at=at)
+        unit_totals.says(
+            float(1 + user % 5), exchange_id=name, canary="before", arm="baseline", day=8, at=at + 60
+        )
+    assert _read(unit_totals) is None
+    connection = unit_totals.connection
+    connection.execute(sa.insert(releases).values(id="r", candidate="p/m", baseline="p/k", made_at=0.0))
+    connection.execute(sa.insert(runs).values(canary="before", run=1, release="r", at=8 * DAY_S))
+    found = _read(unit_totals)
+    assert found is not None
+    assert found.over == "measured over 120 users in 4 days of before"
+    assert found.users_per_day == pytest.approx(30)
+    assert found.assumptions.responses == {"csat": 0.25}
+    assert found.assumptions.baselines == {}
+    assert found.assumptions.sources["csat.rated"] == found.over
+    # What the canary's own traffic tells comes first.
+    for user in range(100):
+        unit_totals.cell(
+            arm="baseline", unit=f"u{user}", first_at=20 * DAY_S + user * 5 * DAY_S / 99, exchanges=2
+        )
+    found = _read(unit_totals)
+    assert found is not None
+    assert (found.over, found.users_per_day) == ("measured over 100 users in 5 days", pytest.approx(20))
+    assert found.assumptions.responses == {"csat": 0.25}
