@@ -9,6 +9,7 @@ from bench.comparison import Comparison, DatasetResult
 from bench.judged_pairs import JudgedPair
 from bench.runner import Result
 from records.bench_failures import FailureRow
+from records.foreign_text import cell
 
 COLUMNS: tuple[str, ...] = (
     "layer",
@@ -60,13 +61,11 @@ def to_csv(rows: Sequence[FailureRow]) -> str:
     text = StringIO()
     writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    writer.writerows(
+        {name: cell(value) if isinstance(value, str) else value for name, value in row.items()}
+        for row in rows
+    )
     return text.getvalue()
-
-
-def _cell(value: object) -> object:
-    """Prefix text that a spreadsheet would run as a formula with an apostrophe."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
 def _row(layer: str, dataset: DatasetResult, baseline: Result, candidate: Result | None) -> FailureRow:

@@ -16,6 +16,7 @@ from control.operator import Operator
 from control.orders import ORDERS, BadOrder
 from control.rollback_document import document_of
 from records.decisions import CHOICES
+from records.foreign_text import visible
 
 _FORMS = {"json": "application/json", "markdown": "text/markdown", "html": "text/html"}
 _WHO_BOUND, _REASON_BOUND, _BODY_BOUND = 200, 2000, 64 << 10
@@ -163,7 +164,7 @@ async def _formed(request: Request, make: Callable[[str], Awaitable[str]]) -> Re
         text = await make(form)
     except BadOrder as problem:
         return _problem(problem.status, problem.message)
-    return HTMLResponse(text) if form == "html" else PlainTextResponse(text, media_type=_FORMS[form])
+    return HTMLResponse(text) if form == "html" else PlainTextResponse(visible(text), media_type=_FORMS[form])
 
 
 def refused(request: Request, problem: Exception) -> Response:

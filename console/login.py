@@ -1,5 +1,6 @@
 """Login and logout: a form takes a token, a cookie carries the session."""
 
+import re
 import secrets
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -151,9 +152,14 @@ async def _read(request: Request, bound: int) -> dict[str, str]:
     return {name: values[0] for name, values in fields.items()}
 
 
+_ONWARDS = re.compile(r"/(?!/)[!-\[\]-~]*")
+"""A path of this host with its query: visible ASCII without a backslash. A browser drops tabs and line ends
+anywhere in a URL, and reads a backslash as a slash, so that `/<tab>/host` is `//host`."""
+
+
 def onwards_of(path: str) -> str:
     """The path to go on to; "/" if the path could lead to another host."""
-    return path if path.startswith("/") and not path.startswith(("//", "/\\")) and path.isascii() else "/"
+    return path if len(path) <= _ONWARDS_BOUND and _ONWARDS.fullmatch(path) else "/"
 
 
 def set_cookie(

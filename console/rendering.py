@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, Response
 
 from console import words
 from console.rule_view import rule_name, rule_tone, rule_word
+from records.foreign_text import visible_page
 from report import judge_lines
 
 _POLICY = (
@@ -39,7 +40,7 @@ class Templates:
 
     def text(self, template: str, values: Mapping[str, Any]) -> str:
         """The rendered template."""
-        return self._environment.get_template(template).render(values)
+        return visible_page(self._environment.get_template(template).render(values))
 
     def answer(self, template: str, *, status_code: int = 200, **values: Any) -> Response:
         """The rendered template as a response: a page, or a part of a page."""

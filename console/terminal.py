@@ -13,6 +13,7 @@ from console import words
 from console.figures import DENOMINATORS
 from console.rule_view import Tone
 from console.standing import Standing, not_evidence, standing
+from records.foreign_text import visible_document
 
 _TONES: Mapping[Tone, str] = {"good": "green", "warn": "yellow", "bad": "bold red", "calm": "dim"}
 
@@ -29,6 +30,7 @@ def show_status(document: Mapping[str, Any], now: float) -> None:
 
 def picture(document: Mapping[str, Any], now: float, *, width: int) -> RenderableType:
     """Render every canary of the document in `width` columns: header, arms, guardrails."""
+    document = visible_document(document)
     canaries = document["canaries"]
     if not canaries:
         return Text("no canary in the config; requests pass through and are recorded")

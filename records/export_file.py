@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
+from records.foreign_text import cell
 from records.segments.columns import Kind
 
 Format = Literal["csv", "parquet"]
@@ -66,13 +67,15 @@ def _cell(value: Any, kind: Kind) -> Any:
         return datetime.fromtimestamp(value, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     if kind == "truth":
         return "true" if value else "false"
-    return value
+    return cell(value) if isinstance(value, str) else value
 
 
 def _plain(value: Any, kind: Kind) -> Any:
     if value is None:
         return None
-    return bool(value) if kind == "truth" else _cell(value, kind)
+    if kind == "truth":
+        return bool(value)
+    return value if isinstance(value, str) else _cell(value, kind)
 
 
 def write_arrow(path: Path, tables: Iterable[Any]) -> int:

@@ -8,6 +8,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from records.foreign_text import from_cell
+
 SUBJECTS = ("exchange_id", "session", "unit")
 COLUMNS = (*SUBJECTS, "metric", "value", "comment", "feedback_id", "at")
 _LONGEST_CELL = 128 << 10
@@ -68,7 +70,7 @@ def _check(header: list[str]) -> None:
 def _line(number: int, header: list[str], row: list[str], default_at: datetime) -> FeedbackLine:
     if len(row) != len(header):
         return FeedbackLine(number, problem=f"{len(row)} cells, but {len(header)} columns")
-    cells = {name: cell.strip() for name, cell in zip(header, row, strict=True) if cell.strip()}
+    cells = {name: from_cell(cell.strip()) for name, cell in zip(header, row, strict=True) if cell.strip()}
     value: dict[str, Any] = {"at": default_at.isoformat(), **cells}
     for name in ("metric", "value"):
         if name not in cells:

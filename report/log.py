@@ -11,6 +11,7 @@ from typing import TypeVar, get_args
 
 import numpy as np
 
+from records.foreign_text import from_cell
 from records.metric import BUILT_IN, LARGEST, Metric
 from records.outcome import UNREACHED, ErrorType, Fault, Finish, OutputCheck, blames_arm
 from report.exchanges import AnswerTable, ExchangeTable
@@ -100,7 +101,9 @@ class _Table:
         self.header = tuple(header)
         rows = [(line, row) for line, row in enumerate(body, start=2) if row]
         self.lines = [line for line, _ in rows]
-        self._columns = {column: [row[i].strip() for _, row in rows] for i, column in enumerate(header)}
+        self._columns = {
+            column: [from_cell(row[i].strip()) for _, row in rows] for i, column in enumerate(header)
+        }
 
     def text(self, column: str) -> list[str]:
         return self._columns.get(column, [""] * len(self.lines))

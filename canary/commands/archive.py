@@ -22,6 +22,7 @@ from canary.commands.shell import (
     say,
     writing,
 )
+from records.foreign_text import visible
 
 if TYPE_CHECKING:
     from records.evaluations import Evaluations
@@ -102,7 +103,7 @@ def export(
     text = "".join(f"{to_line(each)}\n" for each in found)
     with writing(output):
         if str(output) == "-":
-            typer.echo(text, nl=False)
+            typer.echo(visible(text), nl=False)
         else:
             output.write_text(text, encoding="utf-8")
     return say(f"{len(found)} evaluation(s)")

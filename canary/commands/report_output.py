@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from canary.commands.shell import print_text, writing
+from records.foreign_text import visible
 from records.whole_file import write_whole
 
 WIDTH = 110
@@ -60,5 +61,6 @@ class Output:
         """Print the text, or replace the file atomically. Exits 1 if the file cannot be written."""
         if self.file is None:
             return print_text(text)
+        shown = text if self.form == "html" else visible(text)
         with writing(self.file):
-            return write_whole(self.file, (text.rstrip("\n") + "\n").encode())
+            return write_whole(self.file, (shown.rstrip("\n") + "\n").encode())

@@ -15,6 +15,7 @@ from canary.config import Config, ConfigError, load
 from canary.config.data_folder import CONFIG as CONFIG
 from canary.config.data_folder import DATA as DATA
 from canary.config.data_folder import MovedDataFolder, data_folder
+from records.foreign_text import visible
 
 
 def _beside_config(context: typer.Context, data: Path) -> Path:
@@ -127,8 +128,8 @@ def writing(file: Path) -> Iterator[None]:
 
 
 def print_text(text: str) -> None:
-    """Print a result as text."""
-    typer.echo(text)
+    """Print a result as text. What stands in it of others may contain anything, but commands no terminal."""
+    typer.echo(visible(text))
 
 
 def print_json(document: Any) -> None:
@@ -138,7 +139,7 @@ def print_json(document: Any) -> None:
 
 def say(text: str) -> None:
     """Print a message or progress to stderr."""
-    typer.echo(text, err=True)
+    typer.echo(visible(text), err=True)
 
 
 def fail(message: str, *, code: int = 1) -> NoReturn:

@@ -16,6 +16,7 @@ from canary.commands.wait import Clock
 from console import words
 from console.standing import standing
 from console.terminal import picture
+from records.foreign_text import visible
 
 EVERY_S = 1.0
 
@@ -92,7 +93,7 @@ class OnScreen:
 
     def show(self, look: Glance) -> None:
         """Redraw."""
-        silence = [Text(f"no answer: {look.silence}", "bold red")] if look.silence else []
+        silence = [Text(f"no answer: {visible(look.silence)}", "bold red")] if look.silence else []
         self._last = Group(*silence, picture(look.document, self._now(), width=self._console.width))
         self._live.update(self._last, refresh=True)
 

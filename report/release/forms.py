@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
+from records.foreign_text import visible_page
 from report.archive import moment
 from report.document import to_json as report_json
 from report.release.dossier import Dossier, RunStanding
@@ -95,8 +96,9 @@ def as_html(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return pages.get_template("release.html").render(
-        title=title, about=about, verdict=verdict, says=says, sections=parts, chips=_CHIPS
+    page = pages.get_template("release.html")
+    return visible_page(
+        page.render(title=title, about=about, verdict=verdict, says=says, sections=parts, chips=_CHIPS)
     )
 
 

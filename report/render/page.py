@@ -2,6 +2,7 @@
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from records.foreign_text import visible_page
 from report import judge_lines
 from report.document import Report
 from report.render import failing, plan_lines, prose, trade
@@ -27,7 +28,7 @@ def html(report: Report) -> str:
     )
     headline, meaning = prose.HEADLINES[report.verdict]
     parts = prose.worst_first([*report.categories, *report.segments])
-    return pages.get_template(_TEMPLATE).render(
+    page = pages.get_template(_TEMPLATE).render(
         report=report,
         headline=headline,
         meaning=meaning,
@@ -48,3 +49,4 @@ def html(report: Report) -> str:
         differing=[part for part in parts if prose.differs(part)],
         alike=[part for part in parts if not prose.differs(part)],
     )
+    return visible_page(page)

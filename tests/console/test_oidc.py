@@ -301,7 +301,31 @@ def test_without_oidc_there_is_neither_link_nor_page() -> None:
     in_browser(console(None), act)
 
 
-@pytest.mark.parametrize("onwards", ["//evil.example", "https://evil.example", "/\\evil.example"])
+ELSEWHERE = (
+    "//evil.example",
+    "///evil.example",
+    "https://evil.example",
+    "/\\evil.example",
+    "\\\\evil.example",
+    "/\t/evil.example",
+    "/\n/evil.example",
+    "/\r\n/evil.example",
+    "/\x0b/evil.example",
+    "/\x00/evil.example",
+    "/\x85/evil.example",
+    "/ /evil.example",
+    "/\u200b/evil.example",
+    "/\u2215evil.example",
+    " //evil.example",
+    "\t//evil.example",
+    "javascript:alert(1)",
+    "/" + "a" * 3000,
+    "",
+)
+"""What a browser may take for another host, as `onwards` arrives once its %xx are decoded."""
+
+
+@pytest.mark.parametrize("onwards", ELSEWHERE)
 def test_a_sign_in_leads_to_no_other_host(settings: OidcSettings, onwards: str) -> None:
     async def act(browser: Browser) -> None:
         assert 'content="0;url=/"' in (await browser.sign_in("ann", onwards)).text

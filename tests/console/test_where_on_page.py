@@ -1,6 +1,7 @@
 """Where it hurts and what the provider said, as a person reads it on the page and in the terminal."""
 
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -210,3 +211,23 @@ def test_the_terminal_shows_both() -> None:
 
 def test_the_overview_says_how_many_requests_were_in_no_lane() -> None:
     assert "4 of 9 in no lane." in html("overview.html")
+
+
+def test_what_a_provider_says_commands_no_terminal_and_turns_no_page_around() -> None:
+    error = {
+        **document()["provider_error"],
+        "sentence": "gone\x1b[2K\x1b[1A\x9b2J",
+        "message": "\u202egpj.exe",
+    }
+    foreign = document(provider_error=error, where_sentence="in category \u202e\x1b]0;owned\x07")
+    screen = io.StringIO()
+    console = Console(file=screen, width=120, force_terminal=True, color_system="truecolor")
+    console.print(picture({"canaries": [foreign], "judge": None}, NOW, width=120))
+    text = screen.getvalue()
+    assert "gone\\u001b[2K\\u001b[1A\\u009b2J" in text
+    assert not {"\x9b", "\x07", "\u202e"} & set(text)
+    assert not re.search(r"\x1b(?!\[[0-9;]*m)", text), "only the colours that canary itself sets"
+    page = Templates().text(
+        "figures.html", shown(foreign) | {"whole": False, "person": Person(role="operator")}
+    )
+    assert not {"\x1b", "\x9b", "\x07", "\u202e"} & set(page)

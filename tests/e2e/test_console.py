@@ -235,7 +235,9 @@ def test_a_login_that_comes_from_no_page_of_ours_is_refused(stage: Stage) -> Non
         assert (answer.status_code, "canary_session" in answer.headers["set-cookie"]) == (403, False)
 
 
-@pytest.mark.parametrize("onwards", ["//evil.example", "https://evil.example", "/\\evil.example", "evil"])
+@pytest.mark.parametrize(
+    "onwards", ["//evil.example", "https://evil.example", "/\\evil.example", "/\t/evil.example", "evil"]
+)
 def test_a_login_leads_to_no_other_host(stage: Stage, onwards: str) -> None:
     with httpx2.Client(base_url=stage.server.admin, trust_env=False) as browser:
         form = {**hidden(browser.get("/login").text), "token": stage.server.token, "onwards": onwards}

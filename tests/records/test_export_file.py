@@ -10,6 +10,7 @@ import pytest
 
 from records.export import Kind
 from records.export_file import Rows, write_table
+from report.log import from_csv
 
 COLUMNS: dict[str, Kind] = {"name": "text", "at": "time", "n": "count", "x": "number", "ok": "truth"}
 PAGES: list[Rows] = [
@@ -32,6 +33,24 @@ def test_csv_says_times_in_words_and_leaves_out_what_is_unknown(path: Path) -> N
             ["ü", "1970-01-01T00:00:00.000000Z", "", "", "false"],
             ["z", "1970-01-01T00:00:01.000000Z", "1099511627776", "1e-09", "true"],
         ]
+
+
+def test_a_spreadsheet_runs_no_cell_of_an_export_and_a_log_reads_it_back(path: Path) -> None:
+    columns: dict[str, Kind] = {
+        "unit": "text",
+        "arm": "text",
+        "at": "number",
+        "category": "text",
+        "latency_s": "number",
+    }
+    rows: Rows = [("u1", "baseline", 1.0, "=1+1", 0.5), ("-2", "candidate", 2.0, "\u202e\x9bx", 0.25)]
+    assert write_table(path, "csv", columns, [rows]) == 2
+    assert path.read_text().splitlines()[1:] == [
+        "u1,baseline,1.0,'=1+1,0.5",
+        "'-2,candidate,2.0,\\u202e\\u009bx,0.25",
+    ]
+    sample = from_csv(path)
+    assert (sample.units, sample.category.texts()) == (("-2", "u1"), ["=1+1", "\\u202e\\u009bx"])
 
 
 def test_parquet_has_types_and_a_row_group_a_page(path: Path) -> None:

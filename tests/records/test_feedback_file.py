@@ -87,3 +87,9 @@ def test_a_bad_row_says_what_is_wrong_and_the_others_are_read(file: Path, row: s
 def test_a_file_that_is_no_feedback_says_why(file: Path, text: str | bytes, words: str) -> None:
     with pytest.raises(BadFile, match=words.replace("?", r"\?")):
         read(file, text)
+
+
+def test_what_a_spreadsheet_would_run_is_read_without_its_apostrophe(file: Path) -> None:
+    (line,) = read(file, "unit,metric,value,comment\n'=u-1,csat,4,'=1+1\n")
+    assert line.value is not None
+    assert (line.value["unit"], line.value["comment"]) == ("=u-1", "=1+1")
