@@ -5,8 +5,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from bench.cure import located
 from bench.minimal import operation_of
+from bench.preflight_result import NOTHING_SAID
 from bench.targets import key_of
 from bench.wires import WIRES
 from proxy.attempt import Attempt
@@ -23,6 +26,7 @@ from proxy.routes import ArmTarget, Route, Routes, Trial
 from proxy.stream_usage import StreamUsage
 from proxy.upstream import UpstreamError, Upstreams
 from records.capture import WireRequest
+from records.outcome import ProviderError
 
 _NOT_NOW = frozenset({408, 409, 425, 429})
 """Statuses that say nothing about the request."""
@@ -35,8 +39,9 @@ class ArmReply:
     """What came to one request. `operation` is its path, for Gemini the method.
 
     `unsent`: there was no credential for it. `status` is None without an answer. `message` holds the
-    provider's words, or what broke; "" when the request was `taken`. `said` is the refusal's body, `sent` the
-    request's body as the provider got it.
+    provider's words, or what broke; "" when the request was `taken`. `error` holds the
+    provider's code, type and param beside it. `said` is the refusal's body, `sent` the request's body as the
+    provider got it.
     """
 
     operation: str
@@ -44,6 +49,7 @@ class ArmReply:
     message: str
     took_s: float
     taken: bool = False
+    error: ProviderError = NOTHING_SAID
     said: bytes = b""
     sent: bytes = b""
     unsent: bool = False
@@ -93,11 +99,12 @@ class ArmClient:
         route, call = self._call(request, target.provider)
         sent: UpstreamRequest | None = None
         attempt = Attempt(target)
-        unsent = False
+        unsent, error = False, NOTHING_SAID
         try:
             async with asyncio.timeout(within_s):
                 sent = await self._send(call, attempt)
-            message = self._words(attempt, call)
+            error = self._said(attempt, call)
+            message = error.message
         except NoCredential as problem:
             message, unsent = f"not sent: {problem}", True
         except (UpstreamError, Refused) as problem:
@@ -112,6 +119,7 @@ class ArmClient:
             message=message,
             took_s=time.perf_counter() - began,
             taken=not message,
+            error=error,
             said=attempt.reader.error,
             unsent=unsent,
             sent=sent.body if sent is not None and isinstance(sent.body, bytes) else b"",
@@ -146,12 +154,13 @@ class ArmClient:
         attempt.opened(response, call, request, covered=False)
         return request
 
-    def _words(self, attempt: Attempt, call: Call) -> str:
-        """What is wrong with the answer; "" when nothing is."""
+    def _said(self, attempt: Attempt, call: Call) -> ProviderError:
+        """What is wrong with the answer; without a message when nothing is."""
         if attempt.wrong is None and attempt.status is not None and attempt.status < 300:
-            return ""
+            return NOTHING_SAID
         keys = [*credentials_in(call.headers, b""), *credentials_in(attempt.sent, b"")]
-        return words(attempt.reader.error, keys) or "without a readable answer"
+        told = refusal(attempt.reader.error, keys)
+        return told if told.message else replace(told, message="without a readable answer")
 
     def _call(self, request: WireRequest, provider: Provider) -> tuple[Route, Call]:
         """The request as the proxy reads it from a caller."""
@@ -198,15 +207,16 @@ class ArmClient:
         return {name.encode(): value.encode() for name, value in headers.items() if key or "version" in name}
 
 
-def words(body: bytes, keys: list[str]) -> str:
-    """The provider's words in a refusal, without credentials and personal data; "" without any."""
-    told = said(body, keys)
-    text = told.message if told is not None else ""
-    if text:
+def refusal(body: bytes, keys: list[str]) -> ProviderError:
+    """The provider's words in a refusal, without credentials and personal data. One in no known form is its
+    own message."""
+    told = said(body, keys) or NOTHING_SAID
+    if told.message:
         place = located(body)
-        return f"{place}: {text}" if place and place not in text else text
+        named = f"{place}: {told.message}" if place and place not in told.message else told.message
+        return replace(told, message=named)
     raw = without_keys(" ".join(body.decode("utf-8", "replace").split()), keys)
-    return raw or (told.code or told.type if told is not None else "")
+    return replace(told, message=raw or told.code or told.type)
 
 
 class _Discarded:

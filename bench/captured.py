@@ -1,6 +1,8 @@
 """Captured exchanges of the current model, as material for datasets."""
 
-from collections.abc import Collection, Iterable, Iterator
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +22,12 @@ from records.capture_store import CaptureStore
 from records.labels import Label, Labels
 from records.store import Store
 from routing.canary import Canary
+
+MOST_LOOKED_AT = 200
+"""Captures of other canaries and models that are looked at for requests which a canary would take."""
+
+_IN_PATH = re.compile(r"/models?/([^/:]+)")
+"""Where Gemini and Bedrock have the model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,13 +76,51 @@ def lines_of(
     return [exchanges[each.about.exchange_id].line(task, kinds.of(each)) | sampled for each in chosen]
 
 
-def newest_requests(store: Store, canary: Canary, api: Api, *, limit: int) -> list[tuple[WireRequest, bool]]:
-    """A canary's newest captured requests, and whether each is whole. Those of earlier versions only have
-    their messages. Raises StoreDown."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapturedRequest:
+    """A captured request that can be sent again. `source`: of which canary, or model without one, it was.
+    `whole`: False for a capture of an earlier version, which only has its messages."""
+
+    request: WireRequest
+    source: str
+    whole: bool = True
+
+
+def newest_requests(store: Store, canary: Canary, api: Api, *, limit: int) -> list[CapturedRequest]:
+    """The newest captured requests of a canary; if they are fewer than `limit`, also others that it would
+    take: those of earlier canaries, and of models without one. Raises StoreDown."""
+    captures = CaptureStore(store)
+    found = captures.newest([canary.name], limit)
+    if len(found) < limit:
+        others = captures.newest([each for each in captures.sources() if each != canary.name], MOST_LOOKED_AT)
+        found += [each for each in others if _takes(canary, each)][: limit - len(found)]
     return [
-        (each.request or _of_messages(each, api, canary.baseline.model), each.request is not None)
-        for each in CaptureStore(store).newest(canary.name, limit)
+        CapturedRequest(
+            request=each.request or _of_messages(each, api, canary.baseline.model),
+            source=each.about.canary or f"{each.about.model} without a canary",
+            whole=each.request is not None,
+        )
+        for each in found
     ]
+
+
+def described(asked: Sequence[CapturedRequest]) -> str:
+    """Which requests these are: `the 3 newest captured requests were asked, redacted: 2 of trial, 1 of …`."""
+    counts = Counter(each.source for each in asked)
+    whose = ", ".join(f"{count} of {name}" for name, count in counts.items())
+    return f"the {len(asked)} newest captured requests were asked, redacted: {whose}"
+
+
+def _takes(canary: Canary, capture: Capture) -> bool:
+    """True for a request of another canary, or of none, that this canary would take. What its headers were is
+    not known, so a canary that matches by headers takes none."""
+    request, about = capture.request, capture.about
+    if request is None or about.provider != canary.baseline.provider:
+        return False
+    path = request.path.partition("?")[0]
+    named = _IN_PATH.search(path)
+    model = named[1] if named is not None else msgspec.json.decode(request.body).get("model")
+    return canary.match.accepts(model=str(model), path=path, headers={}, tags=about.tags)
 
 
 def _of_messages(capture: Capture, api: Api, model: str) -> WireRequest:

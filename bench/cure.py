@@ -22,12 +22,15 @@ _ESSENTIAL = frozenset(
 
 _MEMBER = r"['\"`]([A-Za-z_][\w.]*)['\"`]"
 _RENAMED = re.compile(rf"{_MEMBER}[^'\"`]*?\buse {_MEMBER}", re.IGNORECASE)
+_USE = re.compile(rf"\buse {_MEMBER} instead", re.IGNORECASE)
 _REFUSES = re.compile(
     r"unsupported|not (?:\w+ )?support|n't support|deprecated|not permitted|not allowed|not accept|"
     r"unknown|unrecogni[sz]ed|unexpected|cannot find field|extra_forbidden|may only be set|"
     r"cannot both|no longer|not available",
     re.IGNORECASE,
 )
+_VALUE = re.compile(r"value|\btoo \w|at (?:most|least)|maximum|minimum|range|required", re.IGNORECASE)
+"""The member is taken, and its value is not."""
 _EITHER = re.compile(rf"{_MEMBER} and {_MEMBER} cannot both", re.IGNORECASE)
 _GEMINI = re.compile(r"""Unknown name "(\w+)"(?: at '([\w.]+)')?""")
 _QUOTED = re.compile(_MEMBER)
@@ -45,13 +48,11 @@ def cure(said: bytes, sent: bytes, arm: RequestChanges) -> RequestChanges:
     text = " ".join(_texts(said))
     body = _object(sent)
     own = {name for name, _ in (*arm.set, *arm.default)}
-    if found := _RENAMED.search(text):
-        place = _place(body, found[1])
+    for old, new in _renames(said, text):
+        place = _place(body, old)
         if place is not None and place not in own:
-            return RequestChanges(rename=((_as_called(place, arm), found[2]),))
-    if not _REFUSES.search(text):
-        return NO_CHANGES
-    for name in _named(said, text):
+            return RequestChanges(rename=((_as_called(place, arm), new),))
+    for name in _named(said, text) if _REFUSES.search(text) else _only_in_param(said, text):
         place = _place(body, name)
         if place is not None and place not in own and place.partition(".")[0] not in _ESSENTIAL:
             return RequestChanges(remove=(place,))
@@ -90,6 +91,20 @@ def _named(said: bytes, text: str) -> Iterator[str]:
         yield from (found[found.lastindex or 0] for found in pattern.finditer(text))
     for pattern in (_QUOTED, _SUPPLIED):
         yield from (found[1] for found in pattern.finditer(text))
+
+
+def _renames(said: bytes, text: str) -> Iterator[tuple[str, str]]:
+    """The member that is to have another name, and that name."""
+    if found := _RENAMED.search(text):
+        yield found[1], found[2]
+    elif found := _USE.search(text):
+        yield from ((name, found[1]) for name in _params(_decoded(said)))
+
+
+def _only_in_param(said: bytes, text: str) -> Iterator[str]:
+    """The members that `param` names and the words do not: nothing is said of their values."""
+    if not _VALUE.search(text):
+        yield from (name for name in _params(_decoded(said)) if name not in text)
 
 
 def _locs(said: bytes) -> Iterator[str]:

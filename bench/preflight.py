@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bench.arm_client import ArmClient, ArmReply
+from bench.captured import CapturedRequest, described
 from bench.cure import cure, merged, shape
 from bench.minimal import COUNTING, minimal_requests, operation_of
 from bench.preflight_result import NothingToAsk, Preflight, RefusalKind, Unanswered
@@ -28,6 +29,8 @@ MOST_ROUNDS = 8
 MOST_SHAPES = 4
 """Requests of different form that are asked again, of each kind of refusal."""
 
+MINIMAL = "no captured request to ask, so one minimal request of each operation was asked"
+
 NOT_OFFERED = (400, 404, 405, 422)
 """What providers answer to an operation that a model does not have."""
 
@@ -40,12 +43,13 @@ async def preflight(
     requests: Sequence[WireRequest],
     *,
     within_s: float = WITHIN_S,
+    source: str = "",
     notes: Sequence[str] = (),
 ) -> Preflight:
     """Ask the candidate each request once. Raises NothingToAsk."""
     _need(client, requests)
     found, more = _readable(client, await _asked(client, requests, within_s))
-    return await _result(client, found, within_s, [*notes, *more])
+    return await _result(client, found, within_s, source, [*notes, *more])
 
 
 async def preflight_of_operations(client: ArmClient, *, within_s: float = WITHIN_S) -> Preflight:
@@ -62,25 +66,28 @@ async def preflight_of_operations(client: ArmClient, *, within_s: float = WITHIN
     requests = [request for request in asked if client.concerns(request)]
     _need(client, requests)
     found = await _asked(client, requests, within_s)
-    notes = ["one minimal request of each operation was asked"]
+    notes: list[str] = []
     if not wanted:
-        found, more = await _offered(client, found, within_s)
-        notes += more
-    return await _result(client, found, within_s, notes)
+        found, notes = await _offered(client, found, within_s)
+    return await _result(client, found, within_s, MINIMAL, notes)
 
 
 async def preflight_of_captured(
-    client: ArmClient, captured: Sequence[tuple[WireRequest, bool]], *, within_s: float = WITHIN_S
+    client: ArmClient, captured: Sequence[CapturedRequest], *, within_s: float = WITHIN_S
 ) -> Preflight:
-    """Ask the candidate captured requests (`bench.captured`), or without any one of each operation. Raises
-    NothingToAsk."""
-    if not captured:
+    """Ask the candidate captured requests, or without any one of each operation. Raises NothingToAsk."""
+    asked = [each for each in captured if client.concerns(each.request)]
+    if not asked:
         return await preflight_of_operations(client, within_s=within_s)
-    bare = sum(not whole for _, whole in captured)
-    notes = [f"the {len(captured)} newest captured requests were asked, redacted"]
-    if bare:
-        notes.append(f"{bare} of them were captured by an earlier version: only their messages were sent")
-    return await preflight(client, [each for each, _ in captured], within_s=within_s, notes=notes)
+    bare = sum(not each.whole for each in asked)
+    notes = [f"{bare} of them were captured by an earlier version: only their messages were sent"]
+    return await preflight(
+        client,
+        [each.request for each in asked],
+        within_s=within_s,
+        source=described(asked),
+        notes=notes if bare else (),
+    )
 
 
 _Found = Sequence[tuple[WireRequest, ArmReply]]
@@ -149,25 +156,30 @@ async def _without_baseline(
     return f"the baseline refuses it too ({baseline.message})" if refused else ""
 
 
-async def _result(client: ArmClient, found: _Found, within_s: float, notes: Sequence[str]) -> Preflight:
-    refused: dict[tuple[str, int, str], list[tuple[WireRequest, ArmReply]]] = {}
+async def _result(
+    client: ArmClient, found: _Found, within_s: float, source: str, notes: Sequence[str]
+) -> Preflight:
+    refused: dict[tuple[object, ...], list[tuple[WireRequest, ArmReply]]] = {}
     broken: dict[tuple[str, str], list[ArmReply]] = {}
     for request, reply in found:
         kind = _VARIES.sub("…", reply.message)
         if reply.refused:
-            refused.setdefault((reply.operation, reply.status or 0, kind), []).append((request, reply))
+            alike = (reply.operation, reply.status, kind, reply.error.code, reply.error.param)
+            refused.setdefault(alike, []).append((request, reply))
         elif not reply.taken:
             broken.setdefault((reply.operation, kind), []).append(reply)
     return Preflight(
         canary=client.trial.canary.name,
         asked=len(found),
         taken=sum(reply.taken for _, reply in found),
+        source=source,
         refusals=tuple([await _explained(client, kind, within_s) for kind in refused.values()]),
         unanswered=tuple(
             Unanswered(
                 operation=replies[0].operation,
                 message=replies[0].message,
                 count=len(replies),
+                error=replies[0].error,
                 unsent=replies[0].unsent,
             )
             for replies in broken.values()
@@ -191,6 +203,7 @@ async def _explained(client: ArmClient, kind: _Found, within_s: float) -> Refusa
         status=first.status or 0,
         message=first.message,
         count=len(kind),
+        error=first.error,
         request=changes,
         then=tuple(dict.fromkeys(then)),
         cured=cured,

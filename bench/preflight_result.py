@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from records.outcome import ProviderError
 from routing.request_changes import NO_CHANGES, RequestChanges
+
+NOTHING_SAID = ProviderError()
 
 
 class NothingToAsk(Exception):
@@ -13,7 +16,8 @@ class NothingToAsk(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusalKind:
-    """One kind of refusal: `count` requests with the provider's own words, those of the first.
+    """One kind of refusal: `count` requests with the provider's own words, those of the first; `error` has
+    its code, type and param.
 
     `request`: the lines that would cure it, none where no member is named. `then`: what the provider said to
     the requests that were asked again with the lines before. `cured`: whether it took them with all lines,
@@ -24,9 +28,15 @@ class RefusalKind:
     status: int
     message: str
     count: int
+    error: ProviderError = NOTHING_SAID
     request: RequestChanges = NO_CHANGES
     then: tuple[str, ...] = ()
     cured: bool | None = None
+
+    @property
+    def sentence(self) -> str:
+        """`/chat/completions: 400 Unsupported parameter: 'seed' (code unsupported_parameter, param seed)`."""
+        return f"{self.operation}: {self.status} {self.message}{_details(self.error)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,16 +47,24 @@ class Unanswered:
     operation: str
     message: str
     count: int
+    error: ProviderError = NOTHING_SAID
     unsent: bool = False
+
+    @property
+    def words(self) -> str:
+        """The message, with the provider's code, type and param."""
+        return f"{self.message}{_details(self.error)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preflight:
-    """What came to `asked` requests, and what else a reader should know (`notes`)."""
+    """What came to `asked` requests, which ones these were in words (`source`, "" for a person's own file),
+    and what else a reader should know (`notes`)."""
 
     canary: str
     asked: int
     taken: int
+    source: str = ""
     refusals: tuple[RefusalKind, ...] = ()
     unanswered: tuple[Unanswered, ...] = ()
     notes: tuple[str, ...] = ()
@@ -63,7 +81,8 @@ class Preflight:
         return self.refused / answered if answered else None
 
     def document(self) -> dict[str, Any]:
-        """The contract's JSON. `failed` and `notes` only stand there when there is something to say."""
+        """The contract's JSON. `source`, `failed` and `notes` only stand there when there is something to
+        say."""
         document: dict[str, Any] = {
             "canary": self.canary,
             "asked": self.asked,
@@ -73,9 +92,16 @@ class Preflight:
         }
         if self.unanswered:
             document["failed"] = [
-                {"operation": each.operation, "message": each.message, "count": each.count}
+                {
+                    "operation": each.operation,
+                    **_named(each.error),
+                    "message": each.message,
+                    "count": each.count,
+                }
                 for each in self.unanswered
             ]
+        if self.source:
+            document["source"] = self.source
         return document | ({"notes": list(self.notes)} if self.notes else {})
 
 
@@ -83,6 +109,7 @@ def _refusal(refusal: RefusalKind) -> dict[str, Any]:
     document = {
         "operation": refusal.operation,
         "status": refusal.status,
+        **_named(refusal.error),
         "message": refusal.message,
         "count": refusal.count,
         "request": lines(refusal.request),
@@ -90,6 +117,16 @@ def _refusal(refusal: RefusalKind) -> dict[str, Any]:
     if refusal.cured is not None:
         document["asked_again"] = {"taken": refusal.cured, "refused": list(refusal.then)}
     return document
+
+
+def _named(error: ProviderError) -> Mapping[str, str]:
+    return {"code": error.code, "type": error.type, "param": error.param}
+
+
+def _details(error: ProviderError) -> str:
+    """` (code unsupported_value, type invalid_request_error, param seed)`; "" where nothing is said."""
+    named = ", ".join(f"{name} {value}" for name, value in _named(error).items() if value)
+    return f" ({named})" if named else ""
 
 
 def lines(changes: RequestChanges) -> Mapping[str, Any]:

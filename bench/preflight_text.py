@@ -12,25 +12,26 @@ def text(result: Preflight) -> str:
 
 
 def headline(result: Preflight) -> str:
-    """The result in one line."""
+    """The result in one line, with what was asked."""
     counts = f"{result.taken} of {result.asked} requests taken, {result.refused} refused"
     failed = result.asked - result.taken - result.refused
-    return f"{result.canary}: {counts}" + (f", {failed} not answered" if failed else "")
+    says = f"{result.canary}: {counts}" + (f", {failed} not answered" if failed else "")
+    return f"{says}; {result.source}" if result.source else says
 
 
 def _details(result: Preflight) -> Iterator[str]:
     for refusal in result.refusals:
-        yield f"✗ {refusal.count} × {refusal.operation}: {refusal.status} {refusal.message}"
+        yield f"✗ {refusal.count} × {refusal.sentence}"
         yield from (f"    {line}" for line in _cure(refusal))
     for each in result.unanswered:
-        yield f"! {each.count} × {each.operation}: {each.message}"
+        yield f"! {each.count} × {each.operation}: {each.words}"
     yield from (f"  {note}" for note in result.notes)
 
 
 def _cure(refusal: RefusalKind) -> Iterator[str]:
     """The lines that would cure a refusal, and what came when it was asked again with them."""
     if not refusal.request:
-        yield "the message names no member of the request that `request:` could rename or remove"
+        yield "the refusal names no member of the request that `request:` could rename or remove"
         return
     yield "the candidate needs:"
     yield "request:"

@@ -79,13 +79,13 @@ class PreflightStanding:
         if self._unsent:
             return f"{_FAILED}: {self._unsent}"
         if self.result.refused_share is None:
-            said = self.result.unanswered[0].message if self.result.unanswered else "nothing was asked"
+            said = self.result.unanswered[0].words if self.result.unanswered else "nothing was asked"
             return f"not preflighted: {said}"
         if not self.failed:
             return f"preflight: {headline(self.result)}"
-        first = self.result.refusals[0]
-        said = f"{first.operation}: {first.status} {first.message}"
-        return f"{_FAILED}: {self.result.refused} of {self.result.asked} requests refused: {said}"
+        said = self.result.refusals[0].sentence
+        counts = f"{_FAILED}: {self.result.refused} of {self.result.asked} requests refused: {said}"
+        return f"{counts}; {self.result.source}" if self.result.source else counts
 
 
 class Preflights:

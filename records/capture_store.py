@@ -71,10 +71,16 @@ class CaptureStore:
         for rows in self._pages(source, since, until, category):
             yield from map(_capture, rows)
 
-    def newest(self, canary: str, limit: int) -> list[Capture]:
-        """A canary's newest captures, without mirror copies, the newest first."""
+    def sources(self) -> list[str]:
+        """What exchanges were captured for."""
+        query = select(tables.captures.c.canary).distinct().order_by(tables.captures.c.canary)
+        with self._store.reading() as connection:
+            return list(connection.execute(query).scalars())
+
+    def newest(self, sources: Collection[str], limit: int) -> list[Capture]:
+        """The newest captures of these sources, without mirror copies, the newest first."""
         table = tables.captures
-        wanted = (table.c.canary == canary) & (table.c.copy_of == "")
+        wanted = table.c.canary.in_(list(sources)) & (table.c.copy_of == "")
         query = select(table).where(wanted).order_by(table.c.at.desc(), table.c.exchange_id).limit(limit)
         with self._store.reading() as connection:
             return [_capture(row) for row in connection.execute(query)]

@@ -26,6 +26,7 @@ from canary.commands.shell import (
 from canary.config import Config
 
 if TYPE_CHECKING:
+    from bench.captured import CapturedRequest
     from bench.preflight_result import Preflight
     from records.capture import WireRequest
 
@@ -90,12 +91,12 @@ def _requests(file: Path, config: Config, name: str) -> "list[WireRequest]":
         fail(f"{file}: {problem}", code=2)
 
 
-def _captured(config: Config, data: Path, name: str, limit: int) -> "list[tuple[WireRequest, bool]]":
+def _captured(config: Config, data: Path, name: str, limit: int) -> "list[CapturedRequest]":
     """The newest captured requests; none without a database. Exits 1 if it does not answer."""
     from bench.captured import newest_requests
     from canary.config.store import open_store
 
-    if config.canaries[name].capture is None or (config.store.startswith("sqlite:") and not data.is_dir()):
+    if config.store.startswith("sqlite:") and not data.is_dir():
         return []
     canary = config.canaries[name].canary
     with needs_store(config, data), closing(open_store(config, data)) as store:
@@ -106,7 +107,7 @@ async def _asked(
     config: Config,
     name: str,
     requests: "list[WireRequest] | None",
-    captured: "list[tuple[WireRequest, bool]]",
+    captured: "list[CapturedRequest]",
 ) -> "Preflight":
     from bench.arm_client import ArmClient
     from bench.preflight import preflight as asked

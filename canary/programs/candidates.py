@@ -3,11 +3,14 @@
 import asyncio
 from collections.abc import Callable
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from bench.preflight_result import Preflight
 from canary.config import Config
-from records.capture import WireRequest
 from records.store import Store
+
+if TYPE_CHECKING:
+    from bench.captured import CapturedRequest
 
 SAMPLE = 20
 WITHIN_S = 15.0
@@ -58,13 +61,11 @@ class ConfiguredCandidates:
         finally:
             credentials.close()
 
-    def _captured(self, name: str) -> list[tuple[WireRequest, bool]]:
+    def _captured(self, name: str) -> "list[CapturedRequest]":
         """The newest captured requests. May raise StoreDown."""
         from bench.captured import newest_requests
 
         config = self._config()
         canary = config.canaries[name].canary
-        if config.canaries[name].capture is None:
-            return []
         api = config.providers[canary.baseline.provider].api
         return newest_requests(self._store, canary, api, limit=SAMPLE)

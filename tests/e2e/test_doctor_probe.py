@@ -8,7 +8,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from bench.arm_client import words
+from bench.arm_client import refusal
 from canary.cli import app
 from demo.behaviour import Behaviour
 from tests.serving import ProviderThread
@@ -167,4 +167,4 @@ def test_an_entry_without_a_key_cannot_be_probed_and_says_so(
     ],
 )
 def test_the_words_are_the_providers_message(text: str, told: str) -> None:
-    assert words(text.encode(), ["sk-it-secret"]) == told
+    assert refusal(text.encode(), ["sk-it-secret"]).message == told

@@ -181,7 +181,7 @@ def test_what_no_line_cures_is_said(tmp_path: Path, provider: ProviderThread) ->
     provider.behave("new", Behaviour(rejects=("messages",)))
     done = preflight(tmp_path, provider, lines=chat())
     assert done.exit_code == 3
-    assert "the message names no member of the request" in done.stdout
+    assert "the refusal names no member of the request" in done.stdout
     assert len(provider.log.entries) == 1
 
 

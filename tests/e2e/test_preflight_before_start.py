@@ -48,7 +48,10 @@ def test_a_candidate_that_takes_all_starts(serve: Serve, provider: ProviderThrea
     server = serve(config(provider), workers=1)
     found = status(server)
     assert (found["state"], found["preflight"]["state"]) == ("running", "taken")
-    assert found["preflight"]["sentence"] == "preflight: trial: 3 of 3 requests taken, 0 refused"
+    assert found["preflight"]["sentence"] == (
+        "preflight: trial: 3 of 3 requests taken, 0 refused; "
+        "no captured request to ask, so one minimal request of each operation was asked"
+    )
     asked = [each.model for each in provider.log.entries]
     assert asked.count("new") == 4  # one of them is no operation of the demo provider
     newest = api(server, "GET", "audit").json()[0]
