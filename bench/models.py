@@ -41,14 +41,15 @@ class Pair:
 def pair(settings: BenchSettings, model: str | None, against: str | None) -> Pair:
     """The models of `canary bench MODEL --against CURRENT`; without MODEL only the current model.
 
-    CURRENT defaults to the baseline of the canary that tries MODEL, else to the baseline that all canaries
-    share. Raises UnknownModel.
+    CURRENT defaults to the baseline of the canary that tries MODEL, else to the model that the users of all
+    canaries have now: the baseline, or what was promoted. Raises UnknownModel.
     """
     trying = _trying(settings, model)
     if against is not None:
         baseline = named(settings, against)
     else:
-        baseline = _current(settings, trying or settings.canaries)
+        arms = [canary.baseline for canary in trying] or [_now(settings, each) for each in settings.canaries]
+        baseline = _current(settings, arms)
     if model is None:
         return Pair(baseline=baseline, candidate=None)
     if not trying:
@@ -64,7 +65,8 @@ def pair(settings: BenchSettings, model: str | None, against: str | None) -> Pai
 
 
 def terms_of(settings: BenchSettings, pair: Pair) -> BenchTerms:
-    """The terms of the candidate's own canary; without one, of all canaries with that baseline."""
+    """The terms of the candidate's own canary; without one, of all canaries whose users have that baseline,
+    or had it; without any in the file, of those that promoted it and have left the file."""
     if pair.candidate is None:
         return joined(())
     trying = [
@@ -72,6 +74,12 @@ def terms_of(settings: BenchSettings, pair: Pair) -> BenchTerms:
     ]
     same = [each for each in trying or settings.canaries if _is_baseline(settings, each, pair)]
     chosen = (same or trying)[-1:] if trying else same
+    if not chosen:
+        named_so = (pair.baseline.provider.name, pair.baseline.model)
+        left = (
+            each for each in settings.promoted.values() if (each.arm.provider, each.arm.model) == named_so
+        )
+        return joined(each.terms for each in left)
     return joined(settings.terms[each.name] for each in chosen if each.name in settings.terms)
 
 
@@ -84,7 +92,13 @@ def without_terms(settings: BenchSettings, pair: Pair) -> str:
 
 
 def _is_baseline(settings: BenchSettings, canary: Canary, pair: Pair) -> bool:
-    return _arm(settings, canary.baseline).name == pair.baseline.name
+    arms = (canary.baseline, _now(settings, canary))
+    return pair.baseline.name in (_arm(settings, arm).name for arm in arms)
+
+
+def _now(settings: BenchSettings, canary: Canary) -> Arm:
+    """What the canary's users have once no candidate is tried."""
+    return canary.candidate if canary.name in settings.promoted else canary.baseline
 
 
 def named(settings: BenchSettings, text: str, at: Provider | None = None) -> NamedModel:
@@ -120,9 +134,9 @@ def _trying(settings: BenchSettings, model: str | None) -> list[Canary]:
     ]
 
 
-def _current(settings: BenchSettings, canaries: Sequence[Canary]) -> NamedModel:
-    """The baseline that these canaries share."""
-    baselines = {_arm(settings, canary.baseline).name for canary in canaries}
+def _current(settings: BenchSettings, arms: Sequence[Arm]) -> NamedModel:
+    """The model that all these arms have."""
+    baselines = {_arm(settings, arm).name for arm in arms}
     if len(baselines) != 1:
         names = ", ".join(sorted(baselines)) or "the config has no canary"
         raise UnknownModel(f"name the current model with --against ({names})")

@@ -8,7 +8,15 @@ from bench.source import DatasetSource, EmbeddingSource
 from bench.terms import BenchTerms
 from proxy.provider import Provider
 from records.prices import Rates
-from routing.canary import Canary
+from routing.canary import Arm, Canary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promoted:
+    """A promoted canary: the arm that users have since, and the terms by which it was judged."""
+
+    arm: Arm
+    terms: BenchTerms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +25,7 @@ class BenchSettings:
     cost what another does, and datasets.
 
     `embeddings` is the model that scores `similar` (None: shared words do), `judge` the one that judges real
-    answers.
+    answers. `promoted` are the promoted canaries by name, also those that have left the file.
     """
 
     providers: Mapping[str, Provider]
@@ -28,3 +36,4 @@ class BenchSettings:
     datasets: Sequence[DatasetSource] = ()
     embeddings: EmbeddingSource | None = None
     judge: JudgeSource | None = None
+    promoted: Mapping[str, Promoted] = field(default_factory=dict)

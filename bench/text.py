@@ -12,10 +12,11 @@ from rich.text import Text
 from bench import judge_text, recheck, rubric_text
 
 _HEADLINES = {
-    "ship": "Ship: no worse on these examples",
+    "ship_now": "Ship now",
+    "ship": "Ship",
+    "ship_with_caveats": "Ship with caveats",
     "dont_ship": "Don’t ship",
     "extend": "Not enough data to decide",
-    None: "The current model only",
 }
 _LAYERS = {"synthetic": "Synthetic tasks", "real": "Real-world tasks"}
 _SPENT = {
@@ -121,9 +122,13 @@ def _confidences(document: Node) -> Iterator[str]:
 
 
 def _headline(document: Node) -> str:
-    if document["verdict"] == "ship" and document.get("caveats"):
+    if document["candidate"] is None:
+        return "The current model only"
+    if document["verdict"] != "ship" or document["canary"] is not None:
+        return _HEADLINES.get(document["verdict"], "No verdict yet")
+    if document.get("caveats"):
         return "Ship: no worse answers on these examples, but see what else changes"
-    return _HEADLINES[document["verdict"]]
+    return "Ship: no worse on these examples"
 
 
 def _canary(found: Node | None) -> Table:

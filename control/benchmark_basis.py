@@ -6,50 +6,43 @@ from pathlib import Path
 from bench.benchmark import path_of, read, unpriced
 from bench.errors import BadDataset
 from bench.example import fingerprint
-from bench.models import Pair, UnknownModel, pair
+from bench.models import Pair, UnknownModel, pair, terms_of
 from bench.recheck import file_of
 from bench.settings import BenchSettings
 from bench.source import DatasetSource
-from report.judged_canary import JudgedCanary
+from bench.terms import BenchTerms
 
 
 def basis_of(
     settings: BenchSettings,
-    judged: Sequence[JudgedCanary],
     config: Path,
     model: str,
     against: str | None,
 ) -> Mapping[str, str]:
-    """The current model, and hashes of the datasets, the rubrics of its canaries, the models without a price,
+    """The current model, and hashes of the datasets, the terms of its canaries, the models without a price,
     and the known issues. `config` is the config file."""
     try:
         models = pair(settings, model, against)
     except UnknownModel as problem:
         return {"current model": str(problem)}
     baseline = models.baseline
-    rubrics = [_rubric(each) for each in judged if _names(each) == baseline.name]
     return {
         "current model": baseline.name,
         "requests": _hash(_requests(models)),
         "datasets": _hash([_dataset(each, config.parent) for each in settings.datasets]),
-        "rubric": _hash(rubrics),
+        "rubric": _hash(_terms(terms_of(settings, models))),
         "unpriced": ", ".join(f"{each.provider}/{each.model}" for each in unpriced(settings, models)),
         "known issues": _hash([_text(file_of(config))]),
     }
-
-
-def _names(judged: JudgedCanary) -> str | None:
-    arm = judged.baseline
-    return f"{arm.provider}/{arm.model}" if arm is not None else None
 
 
 def _requests(models: Pair) -> list[object]:
     return [each.request.document() for each in (models.baseline, models.candidate) if each is not None]
 
 
-def _rubric(judged: JudgedCanary) -> list[object]:
-    rows = [[row.metric, row.acceptable.text, row.ideal.text, row.weight] for row in judged.criteria]
-    return [rows, sorted(judged.critical_categories)]
+def _terms(terms: BenchTerms) -> list[object]:
+    rows = [[row.metric, row.acceptable.text, row.ideal.text] for row in terms.rows]
+    return [rows, sorted(terms.critical), terms.criteria]
 
 
 def _dataset(source: DatasetSource, folder: Path) -> list[object]:

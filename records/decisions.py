@@ -53,12 +53,15 @@ class Decisions:
             connection.execute(tables.decisions.insert().values(**asdict(decision)))
             connection.execute(tables.audit.insert().values(**entry))
 
-    def latest(self, canary: str, run: int | None) -> Decision | None:
-        """Return the newest decision on a run, or on any run when `run` is None."""
+    def latest(self, canary: str, run: int | None, *, until: float | None = None) -> Decision | None:
+        """Return the newest decision on a run, or on any run when `run` is None; `until` this UTC second, if
+        given."""
         table = tables.decisions
         query = select(table).where(table.c.canary == canary).order_by(table.c.id.desc()).limit(1)
         if run is not None:
             query = query.where(table.c.run == run)
+        if until is not None:
+            query = query.where(table.c.at <= until)
         with self._store.asking() as connection:
             row = connection.execute(query).first()
         if row is None:

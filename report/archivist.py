@@ -73,6 +73,7 @@ class Archivist:
 
 
 def _tells_nothing_new(entry: Audited) -> bool:
-    """A run that was rolled back has had its evaluation; its end, which comes with the next canary, must not
-    replace that one."""
-    return entry.act.action == "end" and entry.before is not None and entry.before.state == "rolled_back"
+    """A canary that never ran has nothing to evaluate. A run that was rolled back has had its evaluation; its
+    end, which comes with the next canary, must not replace that one."""
+    rolled_back = entry.before is not None and entry.before.state == "rolled_back"
+    return entry.after.started_at is None or (entry.act.action == "end" and rolled_back)

@@ -13,6 +13,7 @@ from report.judge import State
 from report.judge_figures import JudgeFigures
 
 Verdict = Literal["ship_now", "ship", "ship_with_caveats", "dont_ship", "extend"]
+SHIPS: tuple[Verdict, ...] = ("ship_now", "ship", "ship_with_caveats")
 PartState = Literal["WORSE", "BETTER", "NO_DIFFERENCE", "TOO_FEW"]
 
 

@@ -23,10 +23,11 @@ def key_of(entry: Audited) -> str:
 
 
 def evaluation_of(settings: ReportSettings, entry: Audited, store: Store, *, now: float) -> StoredEvaluation:
-    """This entry's evaluation. Raises NoSuchCanary (a LookupError), ValueError and StoreDown."""
+    """This entry's evaluation: the canary as it stood after the act, whatever came since. Raises
+    NoSuchCanary (a LookupError), ValueError and StoreDown."""
     act, run = entry.act, entry.after.run
     judged = judged_canary(settings, entry.canary, store)
-    report = report_of(settings, entry.canary, store, now=now, run=run)
+    report = report_of(settings, entry.canary, store, now=now, run=run, after=entry)
     return to_stored(
         Evaluation(
             canary=entry.canary,

@@ -13,7 +13,7 @@ from records.errors import StoreDown
 from records.judgements import Judgements
 from records.labels import Labels
 from records.looks import Looks, LookScope
-from records.store import Store
+from records.store import Audited, Store
 from records.store.facts import StoredRollback
 from records.store.rollbacks import newest, was_rolled_back
 from report import render
@@ -65,19 +65,22 @@ def report_of(
     now: float,
     run: int | None = None,
     retro: Sequence[Criterion] | None = None,
+    after: Audited | None = None,
 ) -> Report:
-    """Judge one run of a canary (None: the current run) by an open store."""
+    """Judge one run of a canary (None: the current run) by an open store: as it stands, or as it stood
+    `after` this act."""
     judged = judged_canary(settings, name, store)
     known = store.states().get(name)
-    current = known.state.run if known is not None else None
+    state = after.after if after is not None else known.state if known is not None else None
+    current = state.run if state is not None else None
     asked = current if run is None else run
-    decision = Decisions(store).latest(name, asked)
+    decision = Decisions(store).latest(name, asked, until=after.act.at if after is not None else None)
     fixed = store.rubric(name)
-    rolled_back = known is not None and (asked != current or was_rolled_back(store, name, known.state))
+    rolled_back = state is not None and (asked != current or was_rolled_back(store, name, state))
     judged = replace(
         judged if retro is None else _under(judged, retro, settings),
         share_changes=share_changes(store, name, asked or 0),
-        over=known is not None and (asked != current or known.state.state not in GATHERING),
+        over=state is not None and (asked != current or state.state not in GATHERING),
         rolled_back=rolled_back,
         rollback=_rollback(newest(store, name, run=asked, limit=1)) if rolled_back else "",
         rubric_sha256=fixed.sha256 if fixed is not None else None,
@@ -97,7 +100,7 @@ def report_of(
         report,
         mirror=mirror,
         decision=_decided(decision),
-        lane=known.state.lane.part if known is not None and known.state.lane is not None else None,
+        lane=state.lane.part if state is not None and state.lane is not None else None,
         details=replace(
             report.details,
             benchmarks=benchmarks_of(offline),

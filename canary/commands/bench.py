@@ -32,13 +32,14 @@ if TYPE_CHECKING:
     from bench.comparison import Comparison
     from bench.dataset import Dataset
     from bench.models import Pair
+    from bench.settings import BenchSettings
     from bench.source import DatasetSource
     from canary.commands.report_output import Output
     from records.bench_failures import FailureRow
 
 QUICK = 20
 
-EXITS = {"ship_now": 0, "ship": 0, "ship_with_caveats": 0, "dont_ship": 3, "extend": 4, None: 0}
+EXITS = {"ship_now": 0, "ship": 0, "ship_with_caveats": 0, "dont_ship": 3, "extend": 4}
 
 
 def bench(
@@ -76,7 +77,7 @@ def bench(
         str | None,
         typer.Option(
             "--report",
-            help="A file (.html, .md, .json) for the one report of all four layers. Exits by its verdict.",
+            help="A file (.html, .md, .json) for the one report of all four layers.",
         ),
     ] = None,
     config: ConfigFile = CONFIG,
@@ -85,11 +86,13 @@ def bench(
 ) -> None:
     """Compare a new model with the current one on the same examples.
 
-    Exits 0 for ship, 3 for don't ship, 4 if the data is not enough to decide.
+    Exits 0 for ship, 3 for don't ship, 4 if the data is not enough to decide: by the verdict of the release,
+    which counts the model's canaries too.
     """
     from bench.sampling import part_of
     from bench.sanity import sanity
     from bench.spreadsheet import failures as failures_of
+    from canary.commands.bench_archive import release_of, settings_now, with_verdict, write_report
     from canary.commands.failures_file import write_failures
 
     if model is None and not dry:
@@ -99,14 +102,15 @@ def bench(
     without_log_lines()
     written = _report_file(report, dry=dry, partial=bool(dataset or quick))
     read = read_config(config)
-    pair = _pair(read, model, against)
+    settings = settings_now(read, data)
+    pair = _pair(settings, model, against)
     if dry:
         pair = replace(pair, candidate=None)
-    datasets = _datasets(read, config, dataset or [])
+    datasets = _datasets(settings, config, dataset or [])
     if quick:
         datasets = [(source, part_of(each, QUICK)) for source, each in datasets]
     document, found = measure(
-        read, pair, datasets, data=data, at_once=at_once, progress=progress(), batch=batch, judge=judge
+        settings, pair, datasets, data=data, at_once=at_once, progress=progress(), batch=batch, judge=judge
     )
     wrong = failures_of(found)
     began = time.perf_counter()
@@ -117,21 +121,24 @@ def bench(
     document |= _saved(read, pair, document, wrong, data, whole=not (dataset or quick))
     if failures is not None:
         write_failures(failures, wrong)
-    if output == "json":
-        print_json(document)
-    else:
-        from bench.text import rendered
+    if dry or dataset or quick:  # no verdict on the model, or only on a part of the examples
+        _print(document, output)
+        raise typer.Exit(0 if found.verdict is None else EXITS[found.verdict])
+    release = release_of(read, document, data)
+    _print(with_verdict(document, release), output)
+    if written is not None:
+        write_report(release, written)
+    raise typer.Exit(EXITS[release.verdict or "extend"])
 
-        print_text(rendered(document).rstrip("\n"))
-    if written is None:
-        raise typer.Exit(EXITS[found.verdict])
-    from canary.commands.bench_archive import write_report
 
-    raise typer.Exit(EXITS[write_report(read, document, data, written)])
+def _print(document: dict[str, Any], output: str) -> None:
+    from bench.text import rendered
+
+    print_json(document) if output == "json" else print_text(rendered(document).rstrip("\n"))
 
 
 def measure(
-    config: Config,
+    settings: "BenchSettings",
     pair: "Pair",
     datasets: "list[tuple[DatasetSource, Dataset]]",
     *,
@@ -152,7 +159,7 @@ def measure(
 
     now = time.time()
     try:
-        without_price = unpriced(config.bench, pair, [source for source, _ in datasets])
+        without_price = unpriced(settings, pair, [source for source, _ in datasets])
         for each in without_price:
             say(each.sentence)
         proxy = None if batch else proxy_route(pair, data, os.environ)
@@ -160,7 +167,7 @@ def measure(
         if saved.found:
             say(f"{saved.found} answers were saved by an interrupted run; their latency does not count")
         bench = Bench(
-            settings=config.bench,
+            settings=settings,
             pair=pair,
             proxy=proxy,
             environment=os.environ,
@@ -184,7 +191,7 @@ def measure(
         unpriced=without_price,
     )
     document = to_document(found, about)
-    if missing := without_terms(config.bench, pair):
+    if missing := without_terms(settings, pair):
         say(missing)
         document["caveats"].append(missing)
     return document, found
@@ -234,20 +241,22 @@ def _saved(
         return {"canary": None, "forecast": None, "family": None}
 
 
-def _pair(config: Config, model: str | None, against: str | None) -> "Pair":
+def _pair(settings: "BenchSettings", model: str | None, against: str | None) -> "Pair":
     from bench.models import UnknownModel, pair
 
     try:
-        return pair(config.bench, model, against)
+        return pair(settings, model, against)
     except UnknownModel as problem:
         fail(str(problem), code=2)
 
 
-def _datasets(config: Config, file: Path, wanted: list[str]) -> "list[tuple[DatasetSource, Dataset]]":
+def _datasets(
+    settings: "BenchSettings", file: Path, wanted: list[str]
+) -> "list[tuple[DatasetSource, Dataset]]":
     from bench.benchmark import read, sources
     from bench.errors import BadDataset, BadWeights
 
-    found = sources(config.bench, wanted)
+    found = sources(settings, wanted)
     if not found:
         fail("there is no dataset; list some under datasets in the config, or give --dataset FILE", code=2)
     try:

@@ -2,26 +2,30 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from bench.models import Pair
+from bench.settings import BenchSettings, Promoted
 from canary.commands.report_output import Output
 from canary.commands.shell import say
 from canary.config import Config
+from canary.config.config import bench_terms
 from canary.config.store import open_store
 from records.bench_failures import BenchFailures, FailureRow
 from records.benchmarks import Benchmarks
 from records.capture_store import CaptureStore
 from records.errors import StoreDown
 from records.evaluations import Evaluations
+from records.past_canaries import past_canaries
 from records.releases import Releases
 from records.store import Store
 from report.archive import from_document
 from report.archive_trends import trends
+from report.fixed_terms import judged_by
 from report.forecast import forecast, read_spending
 from report.release.dossier import Dossier
 from report.release.forms import FORMS, to_json
@@ -33,6 +37,31 @@ from report.vendor import vendor
 from routing.canary import Canary
 
 LAYERS = ("user_experience", "business")
+
+
+def settings_now(config: Config, data: Path) -> BenchSettings:
+    """The config's part for benchmarks, with the canaries that were promoted: their candidates are what users
+    have now, whoever asks. Without a store, as the file alone has it."""
+    try:
+        with closing(open_store(config, data)) as store:
+            return replace(config.bench, promoted=dict(_promoted(config, store)))
+    except StoreDown as problem:
+        if data.exists() or not config.store.startswith("sqlite"):  # else there was never a server
+            say(f"what was promoted is not known: {problem}")
+        return config.bench
+
+
+def _promoted(config: Config, store: Store) -> Iterator[tuple[str, Promoted]]:
+    states = {name: each.state for name, each in store.states().items()}
+    over = {name: state for name, state in states.items() if state.state in ("promoted", "ended")}
+    for past in past_canaries(store, over):
+        wanted, fixed = config.canaries.get(past.name), store.rubric(past.name)
+        if past.ending != "promoted":
+            continue
+        if wanted is not None:
+            yield past.name, Promoted(arm=wanted.canary.candidate, terms=config.bench.terms[past.name])
+        elif fixed is not None and (judged := judged_by(past.name, fixed)).candidate is not None:
+            yield past.name, Promoted(arm=judged.candidate, terms=bench_terms(judged, None))
 
 
 def save(
@@ -136,20 +165,29 @@ def _family(pair: Pair, store: Store) -> dict[str, Any] | None:
     return next((asdict(each) for each in trends(past).families if each.vendor == whose), None)
 
 
-def write_report(config: Config, document: Mapping[str, Any], data: Path, output: Output) -> str:
-    """Write the one report of the release, and return its verdict.
-
-    Without a store, only the benchmark speaks. A verdict that waits for a canary under way is extend.
-    """
+def release_of(config: Config, document: Mapping[str, Any], data: Path) -> Dossier:
+    """The release that was just measured. Without a store, only the benchmark speaks."""
     try:
-        store = open_store(config, data)
+        with closing(open_store(config, data)) as store:
+            return measured(config.control.reports, store, document, now=time.time())
     except StoreDown as problem:
-        say(f"the canaries of this model are not in the report: {problem}")
-        found = of_benchmark(document, now=time.time())
-    else:
-        with closing(store):
-            found = measured(config.control.reports, store, document, now=time.time())
+        say(f"the canaries of this model are not in the verdict: {problem}")
+        return of_benchmark(document, now=time.time())
+
+
+def with_verdict(document: Mapping[str, Any], release: Dossier) -> dict[str, Any]:
+    """The document with the release's verdict and reasons, and the benchmark's own under `examples`."""
+    own = {name: document[name] for name in ("verdict", "reasons")}
+    return {
+        **document,
+        "verdict": release.verdict,
+        "reasons": list(release.reasons),
+        "examples": own,
+    }
+
+
+def write_report(found: Dossier, output: Output) -> None:
+    """Write the one report of the release."""
     forms: dict[str, Callable[[Dossier], str]] = {**FORMS, "json": lambda each: json.dumps(to_json(each))}
     output.write(forms[output.form](found))
     say(f"{headline(found)}\nwrote {output.file}")
-    return found.verdict or "extend"

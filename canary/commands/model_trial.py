@@ -34,8 +34,9 @@ class CommandTrial:
 
     def basis(self, model: str) -> Mapping[str, str]:
         """What the benchmark depends on, by part."""
-        judged = [each.judged for each in self.config.canaries.values()]
-        return basis_of(self.config.bench, judged, self.file, model, self._current())
+        from canary.commands.bench_archive import settings_now
+
+        return basis_of(settings_now(self.config, self.data), self.file, model, self._current())
 
     def benchmark(self, model: str) -> BenchmarkResult:
         """Run `canary bench` in its own process, so that a crash does not end the watch."""
@@ -90,7 +91,10 @@ def _not_run(says: str) -> BenchmarkResult:
 def _result(document: Mapping[str, Any], says: str, *, follows: bool) -> BenchmarkResult:
     """The result in words. `follows`: a model that passes is to be the next canary."""
     issues = document["issues"]["still_there"] if document["issues"] is not None else 0
-    because = [*document["reasons"], *([f"{issues} known issue(s) still there"] if issues else [])]
+    own = document.get("examples", document)
+    decides = own if own["verdict"] == document["verdict"] else document
+    because = [each.rstrip(".") for each in decides["reasons"]]
+    because += [f"{issues} known issue(s) still there"] if issues else []
     reasons = f" ({'; '.join(because)})" if because else ""
     kind = "benchmark" if document["sanity"] is None else "sanity check"
     text = f"its {kind} against {document['baseline']} says {says}{reasons}"

@@ -144,7 +144,7 @@ class Config:
         return BenchSettings(
             providers=self.providers,
             canaries=[each.canary for each in self.canaries.values()],
-            terms={name: _bench_terms(each.judged, each.judge) for name, each in self.canaries.items()},
+            terms={name: bench_terms(each.judged, each.judge) for name, each in self.canaries.items()},
             prices=self.prices,
             price_as=self.price_as,
             datasets=self.datasets,
@@ -153,7 +153,7 @@ class Config:
         )
 
 
-def _bench_terms(judged: JudgedCanary, judge: JudgeTerms | None) -> BenchTerms:
+def bench_terms(judged: JudgedCanary, judge: JudgeTerms | None) -> BenchTerms:
     """The canary's rows that a benchmark measures, its critical categories, and what its judge looks at."""
     rows = (row for row in (*judged.criteria, *judged.offline) if measurable(row.metric))
     return BenchTerms(

@@ -89,8 +89,10 @@ def dossier(history: ReleaseHistory, live: Mapping[tuple[str, int], Report] | No
         reasons=(
             *_superseded(history),
             *map(_pulled_back, rolled_back),
+            *map(_begun, (run for run in newest if run.verdict is None)),
             *reasons,
             *_open_points(history.benchmark, newest),
+            *_missing(history.benchmark, newest),
         ),
         decision=max(decisions, key=lambda each: each.at).decision if decisions else None,
         layers=layers_of(history.benchmark, [run.report for run in newest if run.report is not None]),
@@ -109,6 +111,10 @@ def _superseded(history: ReleaseHistory) -> tuple[str, ...]:
 
 def _pulled_back(run: RunStanding) -> str:
     return f"Canary {run.canary} was rolled back by {run.who}{f': {run.reason}' if run.reason else ''}."
+
+
+def _begun(run: RunStanding) -> str:
+    return f"Canary {run.canary} has begun, and has no report yet."
 
 
 def _newest(history: ReleaseHistory) -> set[tuple[str, int]]:
@@ -142,7 +148,7 @@ def _verdict(
     known = [verdict for _, verdict in found if verdict is not None]
     worst: Verdict | None = next((verdict for verdict in _WORST_FIRST if verdict in known), None)
     open_ = len(known) < len(found) and worst != "dont_ship"
-    return None if open_ else worst, (*_agreement(found, worst), *_missing(benchmark, runs))
+    return None if open_ else worst, _agreement(found, worst)
 
 
 def _agreement(found: Sequence[tuple[str, Verdict | None]], worst: Verdict | None) -> tuple[str, ...]:
@@ -155,10 +161,11 @@ def _agreement(found: Sequence[tuple[str, Verdict | None]], worst: Verdict | Non
 
 
 def _open_points(benchmark: Mapping[str, Any] | None, runs: Sequence[RunStanding]) -> list[str]:
-    """What keeps each part from a ship, two reasons each; and what a benchmark says beside its verdict."""
+    """What keeps each part from a ship, of a canary its first two reasons; and what a benchmark says beside
+    its verdict."""
     document = benchmark or {}
     kept = [f"{run.canary}: {text}" for run in runs if _keeps(run) for text in _first(run.report)]
-    examples = document.get("reasons", ())[:_POINTS] if document.get("verdict") != "ship" else ()
+    examples = document.get("reasons", ()) if document.get("verdict") != "ship" else ()
     return [*kept, *(f"Examples: {text}." for text in (*examples, *document.get("caveats", ())))]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from records.releases import ReleaseNote
 from report import judge_lines
-from report.document import MetricLine, Report
+from report.document import SHIPS, MetricLine, Report
 from report.release.dossier import Dossier, RunStanding, words
 from report.release.layers import LAYERS, TITLES, LayerStanding
 from report.render import prose, trade
@@ -21,6 +21,8 @@ _HEADLINES = {
     "extend": "Extend the canary",
     None: "No verdict yet",
 }
+_BY_EXAMPLES = {"ship": "Ship, by examples only", "extend": "Not enough examples to decide"}
+"""While no user has tried the model."""
 _MOST_FAILURES = 12
 
 
@@ -44,8 +46,10 @@ class ReleaseSection:
 def headline(found: Dossier) -> str:
     """Ship, by examples only: openai/gpt-6 against openai/gpt-5."""
     against = f" against {found.release.baseline}" if found.release.baseline else ""
-    basis = ", by examples only" if found.verdict == "ship" and found.report is None else ""
-    return f"{_HEADLINES[found.verdict]}{basis}: {found.release.candidate}{against}"
+    said = _HEADLINES[found.verdict]
+    if found.report is None:
+        said = _BY_EXAMPLES.get(found.verdict or "", said)
+    return f"{said}: {found.release.candidate}{against}"
 
 
 def sections(found: Dossier) -> list[ReleaseSection]:
@@ -94,7 +98,9 @@ def _word(layer: LayerStanding) -> str:
 
 
 def _money(found: Dossier) -> list[str]:
-    told = trade.in_short(found.report) if found.report is not None else ""
+    told = ""
+    if found.report is not None:
+        told = (trade.in_short if found.verdict in SHIPS else trade.saved)(found.report)
     expected = ((found.benchmark or {}).get("forecast") or {}).get("says", "")
     return [each for each in (told, "" if told else expected) if each]
 

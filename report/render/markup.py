@@ -26,7 +26,7 @@ def markdown(report: Report) -> str:
         f"**{safe(short)}**" if (short := trade.in_short(report)) else "",
         safe(known_of_answers(report)),
         f"{plan_lines.plan_line(report)} {plan_lines.rests_on(report)}" if report.plan else "",
-        _bullets(report.reasons),
+        _bullets(trade.further_reasons(report)),
         _section("What would change the verdict", _bullets(next_steps(report))),
         _section("Criteria and results", _rubric(report)),
         _bullets(

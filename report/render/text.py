@@ -61,7 +61,7 @@ def _page(report: Report, *, wide: bool) -> RenderableType:
         *([Text(known)] if (known := known_of_answers(report)) else []),
         *([Text(plan_lines.plan_line(report)), Text(plan_lines.rests_on(report))] if report.plan else []),
         Text(),
-        *_bullets(report.reasons),
+        *_bullets(trade.further_reasons(report)),
         *([Text("\nWhat would change the verdict", "bold"), *_bullets(steps)] if steps else []),
         Text(),
         *_rubric(report, wide=wide),

@@ -7,7 +7,7 @@ from typing import Literal
 from records.metric import JUDGED
 from report import judge_lines
 from report.details import Money, OfflineRow, Range, UnknownCosts
-from report.document import MetricLine, Report
+from report.document import SHIPS, MetricLine, Report
 from report.judge import State
 from report.metrics import source
 from report.render import prose
@@ -31,11 +31,26 @@ class Layer:
 
 
 def in_short(report: Report) -> str:
-    """41 % cheaper at equal quality: $4,900 less a month ($4,600 to $5,200 less) at full rollout.
+    """Over a verdict that ships, what is saved at what quality; over any other, its first reason.
+
+    41 % cheaper at equal quality: $4,900 less a month ($4,600 to $5,200 less) at full rollout.
+    """
+    if report.verdict not in SHIPS:
+        return next(iter(report.reasons), "")
+    return saved(report, _quality(report))
+
+
+def further_reasons(report: Report) -> Sequence[str]:
+    """The reasons that `in_short` has not said."""
+    return report.reasons if report.verdict in SHIPS else report.reasons[1:]
+
+
+def saved(report: Report, quality: str = "") -> str:
+    """41 % cheaper: $4,900 less a month ($4,600 to $5,200 less) at full rollout; `quality` is added in words.
 
     No saving is told while too many costs are unknown.
     """
-    money, unknown, quality = report.details.money, report.details.unknown_costs, _quality(report)
+    money, unknown = report.details.money, report.details.unknown_costs
     if unknown is not None:
         cost = f"Cost{f' {quality}' if quality else ''} cannot be compared"
         return f"{cost}: it is unknown for {_of(unknown)}."

@@ -17,7 +17,7 @@ canaries:
     baseline: {provider: openai, model: old}
     candidate: {provider: openai, model: older}
     share: 5%
-    rubric: [{metric: error_rate, acceptable: "< 5%", ideal: "< 1%", weight: 1, question: "Enough?"}]
+    rubric: [{metric: task_completed, acceptable: "> 5%", ideal: "> 9%", weight: 1, question: "Enough?"}]
 datasets:
   sums: {file: sums.jsonl, layer: synthetic}
 """
@@ -26,8 +26,7 @@ LINE = {"id": "1", "task": "exact", "input": "1 + 1 = ?", "expected": "2", "tags
 
 def basis(folder: Path, text: str = TEXT, against: str | None = None) -> dict[str, str]:
     config = parse(text, "canary.yaml", {})
-    judged = [each.judged for each in config.canaries.values()]
-    return dict(basis_of(config.bench, judged, folder / "canary.yaml", "openai/new", against))
+    return dict(basis_of(config.bench, folder / "canary.yaml", "openai/new", against))
 
 
 def written(folder: Path, **changes: object) -> None:
@@ -59,7 +58,7 @@ def test_a_changed_file_changes_its_part(tmp_path: Path, part: str, change: Call
 @pytest.mark.parametrize(
     ("part", "old", "new"),
     [
-        ("rubric", '"< 5%"', '"< 4%"'),
+        ("rubric", '"> 5%"', '"> 4%"'),
         ("datasets", "layer: synthetic", "layer: synthetic, floor: 80%"),
         ("unpriced", "datasets:", "prices: {new: {input: 1, output: 2}}\ndatasets:"),
     ],

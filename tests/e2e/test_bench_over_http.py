@@ -309,7 +309,10 @@ def test_a_benchmark_stands_in_the_report_and_in_the_archive_and_the_canary_in_t
         server.config.with_name(f"{name}.jsonl").write_text((folder / f"{name}.jsonl").read_text())
     where = ["--config", str(server.config), "--data", str(server.data)]
     done = CliRunner().invoke(app, ["bench", "new", *where, "-o", "json"])
-    assert (done.exit_code, document(done)["canary"]) == (0, None), done.stderr
+    begun = document(done)
+    assert (done.exit_code, begun["canary"], begun["verdict"]) == (4, None, None), done.stderr
+    assert begun["examples"]["verdict"] == "ship"
+    assert "Canary trial has begun, and has no report yet." in begun["reasons"]
     with httpx2.Client(headers={"authorization": "Bearer k"}, timeout=10) as http:
         for number in range(40):
             body = {"model": "gpt-4o", "user": f"u{number}", "messages": [{"role": "user", "content": "Hi"}]}
@@ -340,6 +343,17 @@ def test_a_benchmark_stands_in_the_report_and_in_the_archive_and_the_canary_in_t
     assert found["canary"]["name"] == "trial"
     assert [each["layer"] for each in found["canary"]["layers"]] == ["user_experience", "business"]
     assert (found["family"]["vendor"], found["family"]["evaluations"]) == ("openai", 1)
+
+    rolled_back = ["rollback", "trial", "--reason", "refunds", "--data", str(server.data)]
+    assert CliRunner().invoke(app, rolled_back).exit_code == 0
+    file = folder / "release.json"
+    ended = CliRunner().invoke(app, ["bench", "new", *where, "-o", "json", "--report", str(file)])
+    shown = CliRunner().invoke(app, ["release", "show", "new", *where, "-o", "json"])
+    told = [document(ended), json.loads(file.read_text()), json.loads(shown.stdout)]
+    assert (ended.exit_code, [each["verdict"] for each in told]) == (3, ["dont_ship"] * 3)
+    assert told[0]["reasons"] == told[1]["reasons"] == told[2]["reasons"]
+    assert (told[0]["examples"]["verdict"], told[1]["benchmark"]["verdict"]) == ("ship", "ship")
+    assert any("was rolled back by" in each for each in told[0]["reasons"])
 
 
 def test_a_model_without_users_has_a_forecast_from_its_benchmark_and_the_traffic_of_now(
@@ -537,7 +551,7 @@ def test_a_candidate_that_refuses_the_datasets_parameters_does_not_ship_until_it
     refused = bench(folder, "new", "-o", "json")
     assert refused.exit_code == 3
     assert document(refused)["reasons"][0].startswith(
-        "capitals: refuses every request; 60 times caller_rejected: unsupported_parameter: Unsupported"
+        "Examples: capitals: refuses every request; 60 times caller_rejected: unsupported_parameter: "
     )
     config = folder / "canary.yaml"
     config.write_text(config.read_text().replace("model: new}", CURED))

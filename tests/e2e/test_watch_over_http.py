@@ -41,6 +41,7 @@ prices:
   older: {{input: 1, output: 2}}
   gpt-new: {{input: 1, output: 2}}
   gpt-good: {{input: 1, output: 2}}
+  gpt-dear: {{input: 30, output: 60}}
 """
 
 
@@ -235,6 +236,13 @@ datasets:
 """
 
 
+COSTLY = LINE.replace(
+    "rubric: [",
+    'rubric: [{metric: cost_per_request, acceptable: "<= 1.2x baseline", ideal: "<= 1x baseline", weight: 1, '
+    'question: "Dearer?"}, ',
+)
+
+
 ANSWERS = {f"{n} + 1 = ?": str(n + 1) for n in reversed(range(60))}
 KNOWS, KNOWS_ALL = Behaviour(says=ANSWERS), Behaviour(says={**ANSWERS, "Capital?": "Paris"})
 
@@ -242,10 +250,12 @@ KNOWS, KNOWS_ALL = Behaviour(says=ANSWERS), Behaviour(says={**ANSWERS, "Capital?
 class Line:
     """A running canary `trial`, and looks for the model that follows it."""
 
-    def __init__(self, provider: ProviderThread, serve: Callable[..., Running], hook: Hook) -> None:
+    def __init__(
+        self, provider: ProviderThread, serve: Callable[..., Running], hook: Hook, line: str = LINE
+    ) -> None:
         for model in ("old", "older"):
             provider.behave(model, KNOWS)
-        text = CONFIG.format(url=provider.url, hook=hook.url).replace("datasets:\n", LINE)
+        text = CONFIG.format(url=provider.url, hook=hook.url).replace("datasets:\n", line)
         lines = text.splitlines(keepends=True)
         self.text = "".join(each for each in lines if "claude" not in each and "google" not in each)
         server = serve(self.text, workers=1)
@@ -259,6 +269,11 @@ class Line:
         assert done.exit_code == 0, done.stderr
         said = [each for each in self.hook.bodies if each["event"] == "benchmark_finished"]
         return f"{said[-1]['verdict']}: {said[-1]['headline']}" if said else ""
+
+    def benched(self, model: str, *words: str) -> Result:
+        """What a person is told who benchmarks the model by hand."""
+        command = ["bench", model, "-o", "json", *words, *self._where, "--config", str(self.config)]
+        return CliRunner().invoke(app, command)
 
     def order(self, word: str) -> None:
         assert CliRunner().invoke(app, [word, "trial", "--reason", "r", *self._where]).exit_code == 0
@@ -308,6 +323,25 @@ def test_a_model_that_passes_follows_a_promoted_canary_and_one_that_does_not_nev
         f"trial-gpt-good is in {line.config} and starts automatically"
     )
     eventually(lambda: line.states() == [("trial-gpt-good", "running", 0.05)])
+
+
+def test_the_watcher_and_a_person_judge_by_the_terms_of_what_was_promoted(
+    provider: ProviderThread, serve: Callable[..., Running], hook: Hook
+) -> None:
+    line = Line(provider, serve, hook, COSTLY)
+    line.looked()
+    line.order("promote")
+    provider.behave("gpt-dear", KNOWS)
+    watched = line.looked()
+    dear = "dont_ship: openai/gpt-dear: its benchmark against openai/older says don't ship (rubric: cost"
+    assert watched.startswith(dear)
+    by_hand = line.benched("gpt-dear")
+    assert (by_hand.exit_code, json.loads(by_hand.stdout)["baseline"]) == (3, "openai/older")
+    assert line.benched("gpt-dear", "--against", "openai/old").exit_code == 3  # what it was before, too
+    line.config.write_text(re.sub("^canaries:\n(  .*\n)+", "", line.text, flags=re.MULTILINE))
+    eventually(lambda: line.states() == [])
+    left = line.benched("gpt-dear", "--against", "older")  # its entry stands in the store only
+    assert (left.exit_code, json.loads(left.stdout)["verdict"]) == (3, "dont_ship")
 
 
 def test_a_sanity_check_prepares_a_canary_only_after_five_releases_that_shipped(

@@ -73,6 +73,35 @@ def test_a_rollback_is_archived_once_when_its_records_had_time_to_come(store: St
     assert kept.report.verdict == "dont_ship"
 
 
+def test_a_promotion_that_is_rolled_back_within_seconds_is_archived_as_what_it_was(store: Store) -> None:
+    rollouts = Rollouts(store, lambda plan: None)
+    act = Act(at=NOW - 1, action="promote", who="ann", reason="good")
+    rollouts.change("trial", act, lambda state: transitions.promote(state, reason="good", now=NOW - 1))
+    before = Decision(at=NOW - 2, canary="trial", run=1, decision="ship", who="ann", reason="r")
+    Decisions(store).record(before, store.states()["trial"].state)
+    _pull_back(store)
+    after = Decision(at=NOW + 1, canary="trial", run=1, decision="dont_ship", who="bob", reason="r")
+    Decisions(store).record(after, store.states()["trial"].state)
+    assert _archivist(store).turn(LATER + 1) == 4
+    kept = {each.event: each.report for each in map(from_document, Evaluations(store).all("trial"))}
+    assert [(event, report.verdict) for event, report in kept.items() if event != "decided"] == [
+        ("promoted", "extend"),
+        ("rolled_back", "dont_ship"),
+    ]
+    decided = kept["promoted"].decision
+    assert (decided.by if decided is not None else None) == "ann"
+
+
+def test_what_never_ran_is_in_no_history(store: Store) -> None:
+    by_hand = parse(CONFIG + TRIAL.replace("trial", "later") + "    start: manual", "canary.yaml", {})
+    Rollouts(store, lambda plan: None).reconcile(by_hand.control, NOW)
+    Rollouts(store, lambda plan: None).reconcile(WITHOUT.control, NOW)
+    assert store.states()["later"].state.state == "ended"
+    assert _archivist(store, WITHOUT).turn(LATER) == 1
+    (kept,) = map(from_document, Evaluations(store).all())
+    assert kept.canary == "trial"
+
+
 def test_a_canary_that_left_the_config_is_archived_by_the_terms_it_started_with(store: Store) -> None:
     Rollouts(store, lambda plan: None).reconcile(WITHOUT, NOW)
     assert _archivist(store, WITHOUT).turn(LATER) == 1

@@ -16,7 +16,7 @@ from report.missing_exchanges import abandoned, unpriced
 from report.reading import read
 from report.render.prose import evidence, mark
 from report.render.steps import next_steps
-from report.render.trade import changes, in_short, money_facts
+from report.render.trade import changes, money_facts, saved
 from report.response_rate import trimmings
 from report.rubric import Criterion, parse_bound
 from report.sample import MeasureTotals, Sample
@@ -245,7 +245,7 @@ def test_a_cost_row_is_open_while_costs_are_missing(
     assert report.details.unpriced == (row.metric,)
     assert report.details.unknown_costs is not None
     assert report.details.unknown_costs.candidate == pytest.approx(share[1], abs=5e-4)
-    assert "cannot be compared: it is unknown for" in in_short(report)
+    assert "cannot be compared: it is unknown for" in saved(report)
     assert (report.score.low, report.score.estimate, report.score.high) == (0.0, None, 100.0)
     assert (row.units_needed, row.days_needed, row.mde) == (None, None, None)
     assert "set the missing prices" in said[0]
@@ -266,7 +266,7 @@ def test_without_a_cost_row_no_saving_is_told_from_some_of_the_costs(
     report = _report(_priced(tmp_path / "log.csv", share), canary, now, [QUICK])
     assert report.details.unpriced == ()
     assert (report.details.unknown_costs is not None) == spoiled
-    assert ("cannot be compared: it is unknown for" in in_short(report)) == spoiled
+    assert ("cannot be compared: it is unknown for" in saved(report)) == spoiled
     assert bool(money_facts(report)) == (share == (0.0, 0.0))
 
 

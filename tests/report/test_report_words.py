@@ -13,7 +13,7 @@ from records.metric import BUILT_IN
 from report import render
 from report.arm_models import ArmModel, ArmModels
 from report.details import Details, Range, UnknownCosts
-from report.document import Report, from_json, to_json
+from report.document import Report, Verdict, from_json, to_json
 from report.judged_canary import JudgedCanary
 from report.log import from_csv
 from report.render import curve, prose, trade
@@ -53,11 +53,25 @@ def test_every_form_says_what_is_saved_and_at_what_quality(
 def test_worse_quality_is_named_and_an_undecided_one_is_not_called_equal(
     cheaper: Report, slower: Report
 ) -> None:
-    assert "at lower quality (task completed)" in trade.in_short(slower)
+    assert "at lower quality (task completed)" in trade.in_short(replace(slower, verdict="ship_with_caveats"))
     open_ = tuple(
         replace(line, state="INCONCLUSIVE") if line.metric == "csat" else line for line in cheaper.metrics
     )
     assert "with quality undecided" in trade.in_short(replace(cheaper, metrics=open_))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("verdict", ["dont_ship", "extend"])
+def test_over_a_verdict_that_does_not_ship_the_headline_is_its_reason_and_told_once(
+    cheaper: Report, form: Callable[[Report], str], verdict: Verdict
+) -> None:
+    why = "This run was rolled back by ann: refunds."
+    held = replace(cheaper, verdict=verdict, reasons=(why, "Ideal: error rate."))
+    text = _plain(form(held))
+    assert trade.in_short(held) == why
+    assert "equal quality" not in text
+    assert "cheaper" not in text
+    assert text.count(why) == 1
 
 
 @pytest.mark.parametrize("form", FORMS)
