@@ -145,7 +145,7 @@ def measured(
         tags=_parts(source, frozenset(), pairs, _tags),
         classes=tuple(lines for of_model in results if (lines := _classes(of_model))),
         findings=(
-            *of_dataset(source, whole, proposed=dataset.proposed, terms=terms, weighted=by_traffic),
+            *of_dataset(source, whole, dataset, terms=terms, weighted=by_traffic),
             *(finding for part in categories for finding in part.findings),
         ),
         pairs=tuple(pairs),

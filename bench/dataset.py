@@ -23,11 +23,13 @@ _decode = msgspec.json.Decoder(ExampleLine).decode
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
     """The examples in the file's order. `sha256` is the version; it changes with the questions and with what
-    counts as right. `weights` are the traffic's, if they are known."""
+    counts as right. `weights` are the traffic's, if they are known. `whole` is the number of scored examples
+    in the file where these are only a part of them."""
 
     examples: tuple[Example, ...]
     sha256: str
     weights: TrafficWeights | None = None
+    whole: int | None = None
 
     @property
     def scored(self) -> tuple[Example, ...]:

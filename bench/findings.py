@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.dataset import FEW, FEW_CRITICAL
+from bench.dataset import FEW, FEW_CRITICAL, Dataset
 from bench.figures import Figures, Side
 from bench.rubric_rows import RowResult
 from bench.source import DatasetSource
@@ -54,12 +54,12 @@ def verdict(findings: Sequence[BenchFinding]) -> Verdict:
 def of_dataset(
     source: DatasetSource,
     found: Figures,
+    dataset: Dataset,
     *,
-    proposed: int = 0,
     terms: BenchTerms = NO_TERMS,
     weighted: WeightedTotals | None = None,
 ) -> Iterator[BenchFinding]:
-    """The findings of a whole dataset, with `proposed` unreviewed labels."""
+    """The findings of a whole dataset."""
     if found.candidate is None:
         return
     if found.candidate.failures.get("caller_rejected") == found.examples:
@@ -69,7 +69,7 @@ def of_dataset(
     if failing := _failing(source.name, source, found, weighted):
         yield failing
         return
-    for says in (*_few(found, proposed), *_not_sure(source, found, terms, weighted)):
+    for says in (*_few(source, found, dataset), *_not_sure(source, found, terms, weighted)):
         yield BenchFinding(severity="open", says=f"{source.name}: {says}")
 
 
@@ -86,6 +86,7 @@ def of_critical(source: DatasetSource, category: str, found: Figures) -> Iterato
         yield BenchFinding(severity="open", says=f"{where}: {says}")
     if found.examples < FEW_CRITICAL:
         says = f"{found.examples} examples: below {FEW_CRITICAL} a loss may go undetected"
+        says += f"; {source.file} needs {FEW_CRITICAL} of it"
         yield BenchFinding(severity="open", says=f"{where}: {says}")
 
 
@@ -145,15 +146,31 @@ def _said(side: Side | None) -> str:
     return f"; {count} times {failure}: {side.said}" if side.said else f"; {count} times {failure}"
 
 
-def _few(found: Figures, proposed: int) -> Iterator[str]:
-    if proposed:
-        yield f"{proposed} labels are unreviewed proposals"
-    if found.examples < FEW:
-        yield f"{found.examples} examples are a sanity check; a benchmark needs {FEW}"
+def _few(source: DatasetSource, found: Figures, dataset: Dataset) -> Iterator[str]:
+    if dataset.proposed:
+        yield (
+            f"{dataset.proposed} labels are unreviewed proposals; "
+            f"review them with `canary dataset label {source.file}`"
+        )
+    if dataset.whole is not None and found.examples < min(FEW, dataset.whole):
+        yield f"{found.examples} of {dataset.whole} examples are a sanity check; a benchmark asks all"
+    elif found.examples < FEW:
+        says = f"{found.examples} examples are a sanity check; a benchmark needs {FEW}"
+        yield f"{says}: {_remedy(source, found)}"
     if found.candidate is not None and not found.baseline.correct and not found.candidate.correct:
         yield "neither model got an example right: check the expected answers"
     if found.unjudged:
         yield f"{found.unjudged} examples got no mark from the judge"
+
+
+def _remedy(source: DatasetSource, found: Figures) -> str:
+    """What to do about a file with too few examples, which is a file of the config or of the command line."""
+    without = (
+        f"leave out `--dataset {source.file}`"
+        if source.name == source.file
+        else f"take the dataset {source.name} out of the config's `datasets`"
+    )
+    return f"add {FEW - found.examples} to {source.file}, or {without} to benchmark without it"
 
 
 def _not_sure(

@@ -66,7 +66,8 @@ def part_of(dataset: Dataset, size: int) -> Dataset:
         groups.setdefault(example.category, []).append(example)
     sizes = even_sizes({name: len(group) for name, group in groups.items()}, size)
     chosen = {example.hash for name, group in groups.items() for example in group[: sizes[name]]}
-    return replace(dataset, examples=tuple(each for each in dataset.examples if each.hash in chosen))
+    part = tuple(each for each in dataset.examples if each.hash in chosen)
+    return replace(dataset, examples=part, whole=len(dataset.scored))
 
 
 def line(

@@ -31,7 +31,8 @@ def verdicts(world: World) -> dict[str, float]:
     """The share of runs that end with each verdict."""
     random = np.random.default_rng(11)
     lines = [{"task": "exact", "expected": "x", "input": str(n)} for n in range(world.n)]
-    examples = dataset_of(*lines).examples
+    dataset = dataset_of(*lines)
+    examples = dataset.examples
     source = DatasetSource(name="d", file="d", layer="synthetic", floor=world.floor)
     found = {"ship": 0, "extend": 0, "dont_ship": 0}
     for _ in range(RUNS):
@@ -42,7 +43,7 @@ def verdicts(world: World) -> dict[str, float]:
             (_result(example, a), _result(example, b))
             for example, a, b in zip(examples, theirs < world.old, ours < world.new, strict=True)
         ]
-        found[verdict(tuple(of_dataset(source, figures(pairs, ratios=False))))] += 1
+        found[verdict(tuple(of_dataset(source, figures(pairs, ratios=False), dataset)))] += 1
     return {name: count / RUNS for name, count in found.items()}
 
 

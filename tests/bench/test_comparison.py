@@ -12,6 +12,7 @@ from bench.document import Circumstances, to_document
 from bench.errors import NoAnswers
 from bench.figures import figures, side
 from bench.runner import Result
+from bench.sampling import part_of
 from bench.source import DatasetSource, Layer
 from bench.spreadsheet import COLUMNS, failures
 from tests.bench.examples import dataset_of
@@ -136,7 +137,7 @@ def test_another_category_is_only_shown() -> None:
 def test_a_critical_category_of_too_few_says_so() -> None:
     found = told(of([True] * 100, [True] * 100, critical=39))
     assert found.verdict == "extend"
-    assert "39 examples: below 40 a loss may go undetected" in found.reasons[0]
+    assert "39 examples: below 40 a loss may go undetected; d.jsonl needs 40 of it" in found.reasons[0]
     assert told(of([True] * 100, [True] * 100, critical=40)).verdict == "ship"
 
 
@@ -282,7 +283,27 @@ def test_classes_are_told_for_both_models() -> None:
 def test_labels_that_nobody_has_looked_at_never_ship() -> None:
     found = told(of(mix(95, 100), mix(95, 100), tags={"label": "proposed"}))
     assert found.verdict == "extend"
-    assert found.reasons == ("d: 100 labels are unreviewed proposals",)
+    review = "review them with `canary dataset label d.jsonl`"
+    assert found.reasons == (f"d: 100 labels are unreviewed proposals; {review}",)
+
+
+def test_a_file_of_few_examples_says_how_many_it_needs_and_how_to_benchmark_without_it() -> None:
+    found = told(of([True] * 8, [True] * 8))
+    assert (found.verdict, found.reasons[0]) == (
+        "extend",
+        "d: 8 examples are a sanity check; a benchmark needs 50: add 42 to d.jsonl, "
+        "or take the dataset d out of the config's `datasets` to benchmark without it",
+    )
+    given = told(of([True] * 8, [True] * 8, name="d.jsonl"))
+    assert "leave out `--dataset d.jsonl` to benchmark without it" in given.reasons[0]
+
+
+def test_a_part_of_a_file_asks_for_no_more_examples() -> None:
+    lines = [{"task": "exact", "expected": "x"} for _ in range(60)]
+    source = DatasetSource(name="d", file="d.jsonl", layer="synthetic")
+    some = part_of(dataset_of(*lines), 20)
+    found = told(measured(source, some, [results(lines[:20], [True] * 20)] * 2))
+    assert found.reasons[0] == "d: 20 of 60 examples are a sanity check; a benchmark asks all"
 
 
 def test_a_throughput_counts_a_failure_as_time_and_not_as_an_answer() -> None:

@@ -60,7 +60,8 @@ def test_traffic_becomes_a_benchmark(
     assert sum(categories.values()) == 60
     proposed = CliRunner().invoke(app, ["bench", "new", *where])
     assert proposed.exit_code == 4
-    assert json.loads(proposed.stdout)["reasons"] == ["users: 60 labels are unreviewed proposals"]
+    review = "review them with `canary dataset label users.jsonl`"
+    assert json.loads(proposed.stdout)["reasons"] == [f"users: 60 labels are unreviewed proposals; {review}"]
     labelled = CliRunner().invoke(app, ["dataset", "label", str(file), "-o", "json"], input="a\n" * 60)
     told = labelled.stdout[labelled.stdout.index("{") :]  # what was typed is echoed before
     assert json.loads(told) == {"file": str(file), "labels": {"accepted": 60}, "tier": "partial"}
