@@ -48,7 +48,7 @@ class Provider:
     Without a credential of its own (`has_credential`) the caller's is sent, with one never. `auth`: as the
     config has it, None for what the API and kind take; `own_auth` is what that comes to. `project`, `region`:
     of a cloud's entry, "" where the kind needs none. `asks_stream_usage`: False where the provider refuses
-    `stream_options`.
+    `stream_options`. `forward_headers`: the callers' headers for other gateways that it gets (`x-portkey-*`).
     """
 
     name: str
@@ -62,6 +62,7 @@ class Provider:
     project: str = ""
     region: str = ""
     asks_stream_usage: bool = True
+    forward_headers: tuple[str, ...] = ()
     own_auth: Auth | None = field(init=False)
     has_credential: bool = field(init=False)
 

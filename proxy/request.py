@@ -58,10 +58,11 @@ def upstream_request(
     elif written.change is not None and written.change.wants_model:
         raise _no_model()
     provider = arm_target.provider
-    headers = to_provider(call.headers, provider, identity=hides_usage)
+    own_key = provider.has_credential or provider is not route.provider
+    headers = to_provider(call.headers, provider, identity=hides_usage, own_key=own_key)
     if written.change is not None or call.upgrades:
         headers += _headers_of_form(call, provider, written)
-    if query and provider.has_credential:
+    if query and own_key:
         query = without_key(query)
     whole = (target + b"?" + query) if query else target
     if provider.has_credential and (credential := credentials.of(provider)) is not None:

@@ -165,6 +165,7 @@ def provider(name: str, section: ProviderSection) -> Provider:
         project=section.project or "",
         region=section.region or "",
         asks_stream_usage=section.stream_usage == "ask",
+        forward_headers=tuple(name.lower() for name in section.forward_headers),
     )
 
 

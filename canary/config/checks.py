@@ -17,6 +17,7 @@ from canary.config.nearest import nearest, suggestion
 from canary.config.oidc_checks import check_oidc
 from canary.config.salvage import Salvage
 from canary.config.sections import FileSection, NotifySection, ProviderSection
+from proxy.headers import STEERING, STEERING_FAMILIES, steers
 from proxy.provider import CLOUD_AUTH, Api, Auth, Kind
 from records.metric import JUDGED
 from records.offline_metric import is_offline
@@ -77,6 +78,9 @@ def _check_providers(file: FileSection, found: Salvage) -> None:
         check_kind(name, provider, found)
         for message in _wrong_with_base_url(provider.base_url, provider.api, provider.kind):
             found.complain(("providers", name, "base_url"), message)
+        for place, header in enumerate(provider.forward_headers):
+            if wrong := _wrong_with_forwarded(header.lower()):
+                found.complain(("providers", name, "forward_headers", place), wrong)
         if wrong := _wrong_with_auth(provider):
             found.complain(("providers", name, "auth"), wrong)
         elif provider.kind == "bedrock" and own_auth_of(provider) is None:
@@ -101,6 +105,17 @@ def _wrong_with_auth(provider: ProviderSection) -> str | None:
             f"`{auth}` is not a credential for `kind: {provider.kind}`; set `{_MACHINES_AUTH[provider.kind]}`"
         )
     return None
+
+
+def _wrong_with_forwarded(header: str) -> str | None:
+    """Why this header need not or cannot be listed: only those that steer other gateways can be."""
+    families = [f"{each}*" for each in STEERING_FAMILIES]
+    if header in families or ("*" not in header and steers(header)):
+        return None
+    return (
+        f'"{header}" steers no other gateway, and headers that do not need no listing; list '
+        f"{', '.join(families)}, one header of these families, or {', '.join(sorted(STEERING))}"
+    )
 
 
 def _wrong_with_base_url(url: str, api: Api, kind: Kind) -> Iterator[str]:

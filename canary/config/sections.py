@@ -87,6 +87,11 @@ class ProviderSection(Section):
         description="Whether streams are asked for usage. `leave` for a provider that refuses "
         "stream_options.",
     )
+    forward_headers: tuple[Text, ...] = Field(
+        (),
+        description="Headers of callers that steer other gateways and go on to this provider: a name, or a "
+        "family such as `x-portkey-*`.",
+    )
     timeout: TimeoutSection | None = Field(None, description="Time limits of requests to this provider.")
     ca_file: MaybeText = Field(
         None, description="A PEM file of certificate authorities, used instead of the system's."

@@ -34,6 +34,7 @@ def canary(providers: dict[str, str], baseline: str, candidate: str, match: str 
     [
         AZURE,
         VERTEX,
+        OPENAI.replace("{api", "{forward_headers: [x-portkey-*, Helicone-Cache-Enabled], api"),
         AZURE.replace("azure.com", "azure.com/"),
         AZURE.replace("openai, kind", "anthropic, kind"),
         VERTEX.replace("api: gemini", "api: anthropic"),
@@ -43,6 +44,14 @@ def canary(providers: dict[str, str], baseline: str, candidate: str, match: str 
 )
 def test_an_entry_with_what_its_kind_needs_is_sound(entry: str) -> None:
     assert parse(f"providers:\n  it: {entry}\n", "canary.yaml", {}).warnings == ()
+
+
+@pytest.mark.parametrize("listed", ["X-Custom", "x-portkey-con*", "authorization", "x-canary-unit", "*"])
+def test_only_headers_that_steer_other_gateways_are_listed(listed: str) -> None:
+    entry = OPENAI.replace("{api", f"{{forward_headers: [x-portkey-*, '{listed}'], api")
+    (told,) = refusal(entry)
+    assert f'.forward_headers[1]: "{listed.lower()}" steers no other gateway' in told
+    assert "list x-portkey-*, helicone-*" in told
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,14 @@ SENT = {
     "cookie": f"session={CALLERS}",
     "openai-organization": "org-planted",
 }
+KEPT = "api-version=2026-01-01&flag"
+QUERY = "&".join(
+    f"{name}={CALLERS}"
+    for name in (
+        "api-key", "Api-Key", "subscription-key", "Subscription%2DKey", "access_token", "key", "%6bey",
+        "sig", "SIG", "x-amz-signature",
+    )
+) + f"&{KEPT}"  # fmt: skip
 FAULTS: tuple[Fault | None, ...] = (
     None,
     "status",
@@ -112,7 +120,7 @@ def _through_one_fault(gone: Gone, fault: Fault | None) -> None:
 
 
 def _ask(gone: Gone, path: str, body: dict[str, object]) -> None:
-    url = f"{gone.stage.server.traffic}{path}/chat/completions"
+    url = f"{gone.stage.server.traffic}{path}/chat/completions?{QUERY}"
     with (
         suppress(httpx2.TransportError),
         httpx2.stream("POST", url, json=body, headers=SENT, trust_env=False, timeout=10.0) as answer,
@@ -148,6 +156,7 @@ def test_the_other_provider_sees_its_own_key_and_nothing_of_the_callers(gone: Go
         assert entry.credentials == {"authorization": f"Bearer {OTHER}"}
         carried = " ".join(f"{name}: {value}" for name, value in entry.headers).replace(OTHER, "")
         assert "planted" not in carried
+        assert entry.target.endswith(f"/chat/completions?{KEPT}")
 
 
 def test_the_baseline_sees_the_callers_key_or_its_own_as_the_config_says(gone: Gone) -> None:
@@ -158,6 +167,9 @@ def test_the_baseline_sees_the_callers_key_or_its_own_as_the_config_says(gone: G
     assert min(len(callers), len(own)) >= 2 * len(FAULTS)
     assert all(entry.credentials["authorization"] == f"Bearer {CALLERS}" for entry in callers)
     assert all(entry.credentials == {"authorization": f"Bearer {OWN}"} for entry in own)
+    asked = {entry.target.partition("?")[2] for entry in own}
+    assert asked - {""} == {KEPT}  # the preflight asks without
+    assert {entry.target.partition("?")[2] for entry in callers} - {""} == {QUERY}
     assert not any(CALLERS in str(entry.headers) or OTHER in str(entry.headers) for entry in own)
     assert not any(OTHER in str(entry.headers) or OWN in str(entry.headers) for entry in callers)
 

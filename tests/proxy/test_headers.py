@@ -1,5 +1,7 @@
 """Which headers travel, which way, and whose credential goes along."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,12 +46,27 @@ CREDENTIALS = [
     (b"x-amz-date", b"20261126T000000Z"),
     (b"x-amz-content-sha256", b"e3b0"),
     (b"openai-project", b"proj-caller"),
-    (b"x-portkey-api-key", b"sk-caller"),
-    (b"helicone-auth", b"Bearer sk-caller"),
-    (b"cf-aig-authorization", b"Bearer sk-caller"),
+    (b"my-gateway-authorization", b"Bearer sk-caller"),
     (b"cf-access-client-secret", b"sk-caller"),
     (b"x-amz-security-token", b"sk-caller"),
     (b"ocp-apim-subscription-key", b"sk-caller"),
+]
+STEERING = [
+    (b"x-portkey-config", b'{"provider": "openai"}'),
+    (b"x-portkey-custom-host", b"https://elsewhere.example"),
+    (b"x-portkey-api-key", b"pk-caller"),
+    (b"helicone-target-url", b"https://elsewhere.example"),
+    (b"helicone-auth", b"Bearer hk-caller"),
+    (b"cf-aig-cache-key", b"k"),
+    (b"x-litellm-tags", b"t"),
+    (b"x-bf-vk", b"v"),
+    (b"x-envoy-original-path", b"/admin"),
+    (b"x-http-method-override", b"DELETE"),
+    (b"x-http-method", b"DELETE"),
+    (b"x-method-override", b"DELETE"),
+    (b"x-original-url", b"/admin"),
+    (b"x-rewrite-url", b"/admin"),
+    (b"azureml-model-deployment", b"other"),
 ]
 PLAIN = [
     (b"accept", b"application/json"),
@@ -81,7 +98,7 @@ def sent_to(
     headers: list[tuple[bytes, bytes]], provider: Provider, *, identity: bool
 ) -> list[tuple[bytes, bytes]]:
     """The headers for this provider, with its own credential if it has one."""
-    sent = to_provider(headers, provider, identity=identity)
+    sent = to_provider(headers, provider, identity=identity, own_key=provider.has_credential)
     credential = Credentials().of(provider)
     if credential is None:
         return sent
@@ -134,6 +151,19 @@ def test_an_entrys_own_key_replaces_every_credential_of_the_caller(
 ) -> None:
     sent = sent_to([*CREDENTIALS, *PLAIN, *CREDENTIALS], provider, identity=False)
     assert sent == [*PLAIN, credential]
+
+
+@pytest.mark.parametrize("provider", [OPENAI, AZURE], ids=["callers-key", "own-key"])
+def test_headers_that_steer_other_gateways_go_only_where_the_entry_lists_them(provider: Provider) -> None:
+    plain = sent_to(PLAIN, provider, identity=False)
+    assert sent_to([*STEERING, *PLAIN], provider, identity=False) == plain
+    portkey = replace(provider, forward_headers=("x-portkey-*", "x-http-method-override", "helicone-auth"))
+    sent = sent_to([*STEERING, *PLAIN], portkey, identity=False)
+    names = [name for name, _ in sent if name in dict(STEERING)]
+    keys = [] if provider.has_credential else [b"x-portkey-api-key"]
+    assert names == [
+        b"x-portkey-config", b"x-portkey-custom-host", *keys, b"helicone-auth", b"x-http-method-override",
+    ]  # fmt: skip
 
 
 def test_one_providers_key_never_reaches_another() -> None:
@@ -194,6 +224,10 @@ def test_what_travels_keeps_its_order_and_its_repeats(headers: list[tuple[bytes,
         (b"access_token=ya29&alt=sse", b"alt=sse"),
         (b"%6bey=gk&%61ccess_token=ya29&ke%79s=2&alt=%6bey", b"ke%79s=2&alt=%6bey"),
         (b"%6b%65%79=gk&%6B%65y&key%=1&%key=2&ke%7=3&%61=4", b"key%=1&%key=2&ke%7=3&%61=4"),
+        (b"api-key=k&API-KEY=k&api%2Dkey=k&api_key=k&apikey=k&x-api-key=k&keep=1", b"keep=1"),
+        (b"subscription-key=k&Subscription-Key=k&sig=k&Sig=k&%73ig=k&se=2026&sp=r", b"se=2026&sp=r"),
+        (b"X-Amz-Signature=k&X-Amz-Credential=k&X-Amz-Security-Token=k&X-Amz-Date=1", b"X-Amz-Date=1"),
+        (b"Key=k&ACCESS_TOKEN=k&authorization=k&client_secret=k&signature=k&design=1", b"design=1"),
         (b"monkey=1&alt=sse&flag", b"monkey=1&alt=sse&flag"),
         (b"", b""),
     ],
