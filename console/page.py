@@ -24,7 +24,7 @@ from console.rendering import Templates, headers, headers_of_whole
 from console.reports import Reports
 from console.standing import LOUDEST, standing
 from console.stream import FigureStream
-from console.words import laneless, percent, unmatched
+from console.words import astray, laneless, percent, unmatched
 from control.operator import Operator
 from control.orders import BadOrder
 
@@ -90,6 +90,7 @@ class Page:
             past=past,
             unmatched=unmatched(status["unmatched"]),
             laneless=laneless(status["unmatched"]),
+            traffic=[astray(each) for each in status["traffic"]],
             callers=self._operator.callers(),
         )
 

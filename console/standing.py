@@ -23,7 +23,8 @@ _WORSE = LOUDEST[:2]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """One canary at a glance. `sentence` sums up its state. `where` says where the failing exchanges lie, ""
-    if the sentence does. `said` is what the candidate's provider said last, None for nothing. `unseen` are
+    if the sentence does. `said` is what the candidate's provider said last, None for nothing. `traffic` says
+    what is wrong with most of its requests, `not_seen` what nobody reads ("" if somebody does). `unseen` are
     the rules without data. `watched` is False before the start and after the end. `key` changes with the
     state."""
 
@@ -35,6 +36,8 @@ class Standing:
     sentence: str
     where: str
     said: Mapping[str, Any] | None
+    traffic: Sequence[str]
+    not_seen: str
     ramp: str
     rules: Sequence[RuleView]
     unseen: Sequence[str]
@@ -61,6 +64,8 @@ def standing(canary: Mapping[str, Any]) -> Standing:
         sentence=sentence,
         where=_where(canary, sentence) if watched else "",
         said=canary.get("provider_error") if watched else None,
+        traffic=[words.astray(each) for each in canary.get("traffic", ())],
+        not_seen=_not_seen(canary) if watched else "",
         ramp=_ramp(canary),
         rules=[rule for rule in rules if watched and not rule.empty],
         unseen=_unseen(rules) if watched else [],
@@ -96,7 +101,7 @@ def _tone(canary: Mapping[str, Any], rules: Sequence[RuleView]) -> Tone:
     for tone in _WORSE:
         if any(rule.tone == tone and not rule.near for rule in rules):
             return tone
-    if _kept_away(canary) or not_evidence(canary["arms"]):
+    if _kept_away(canary) or not_evidence(canary["arms"]) or canary.get("traffic"):
         return "warn"
     seen = _answers(canary) and any(rule.tone == "good" or rule.near for rule in rules)
     return _STATE_TONES[state] if seen or state == "paused" else "calm"
@@ -156,7 +161,13 @@ def _sentence(canary: Mapping[str, Any], rules: Sequence[RuleView]) -> str:
         case _:
             opening = f"Running: {_getting(canary)}."
     arms = canary["arms"]
-    said = (opening, _errors(canary), not_evidence(arms), _kept_away(canary), _worst(rules))
+    said = (
+        opening,
+        _errors(canary),
+        not_evidence(arms),
+        _kept_away(canary),
+        _worst(rules, _not_seen(canary)),
+    )
     return " ".join(part for part in said if part)
 
 
@@ -193,7 +204,14 @@ def error_rate(arm: Mapping[str, Any]) -> float | None:
     return errors / counted if counted and errors <= counted else None
 
 
-def _worst(rules: Sequence[RuleView]) -> str:
+def _not_seen(canary: Mapping[str, Any]) -> str:
+    """What no guardrail sees of the answers while users get them, and what would show it."""
+    given = canary["state"] in ("running", "paused", "promoted")
+    return canary.get("not_seen") or "" if given else ""
+
+
+def _worst(rules: Sequence[RuleView], not_seen: str) -> str:
+    """The worst guardrail in a sentence. Where nobody reads the answers, none says that all is well."""
     if not rules:
         return "No guardrail watches this canary."
     for tone in _WORSE:
@@ -207,7 +225,7 @@ def _worst(rules: Sequence[RuleView]) -> str:
         return f"Near its limit: {', '.join(_titled(rule) for rule in near)}."
     if all(rule.tone == "calm" for rule in rules):
         return "Not enough traffic to judge yet."
-    return "No guardrail is near its limit."
+    return "" if not_seen else "No guardrail is near its limit."
 
 
 def _titled(rule: RuleView) -> str:

@@ -33,7 +33,8 @@ def picture(document: Mapping[str, Any], now: float, *, width: int) -> Renderabl
     document = visible_document(document)
     canaries = document["canaries"]
     if not canaries:
-        return Text("no canary in the config; requests pass through and are recorded")
+        none = Text("no canary in the config; requests pass through and are recorded")
+        return Group(none, *_astray(document))
     parts = [part for canary in canaries for part in _canary(canary, now, bars=width >= NARROW)]
     return Group(*parts, *_unmatched(document), *_judge(document))
 
@@ -49,7 +50,12 @@ def _unmatched(document: Mapping[str, Any]) -> list[RenderableType]:
     if "unmatched" not in document:
         return []
     sentences = (words.unmatched(document["unmatched"]), words.laneless(document["unmatched"]))
-    return [Text(each, "dim") for each in sentences if each]
+    return [*_astray(document), *(Text(each, "dim") for each in sentences if each)]
+
+
+def _astray(document: Mapping[str, Any]) -> list[Text]:
+    """What is wrong with most requests that match no canary."""
+    return [Text(words.astray(each), "bold yellow") for each in document.get("traffic", ())]
 
 
 def _canary(canary: Mapping[str, Any], now: float, *, bars: bool) -> list[RenderableType]:
@@ -98,6 +104,10 @@ def _header(canary: Mapping[str, Any], stands: Standing, now: float) -> Table:
         head.add_row("incident", Text(_incident(canary["open_incident"], now), "bold red"))
     if canary.get("base_path"):
         head.add_row("reached by", f"the base URL http(s)://HOST:PORT{canary['base_path']}")
+    if stands.not_seen:
+        head.add_row("not seen", Text(f"{stands.not_seen}.", "dim"))
+    for sentence in stands.traffic:
+        head.add_row("traffic", Text(sentence, "bold yellow"))
     if stands.watched and (told := not_evidence(canary["arms"])):
         head.add_row("no evidence", Text(told, "yellow"))
     for each in canary.get("unpriced", ()):

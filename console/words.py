@@ -198,6 +198,15 @@ def unmatched(traffic: Mapping[str, Any]) -> str:
     )
 
 
+def astray(found: Mapping[str, Any]) -> str:
+    """A sentence about an entry of the status's `traffic`, with the words of others."""
+    sentence, said = f"{found['sentence'][:1].upper()}{found['sentence'][1:]}.", found["said"]
+    if not said:
+        return sentence
+    asked = found["kind"] == "unmatched"
+    return f"{sentence} They asked for {said}." if asked else f'{sentence} It says: "{said}".'
+
+
 def _digits(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0") if abs(value) >= 10 else f"{Decimal(f'{value:.2g}'):f}"
 

@@ -147,6 +147,7 @@ class Controller:
             canaries=settings.canaries, feedback_metrics=settings.metrics, mono=time.monotonic
         )
         self.rollouts = Rollouts(store, publisher.put, last=last, pending=pending)
+        self._astray: set[tuple[str, str]] = set()
         self.monitor = Monitor(meters=self.meters, rollouts=self.rollouts, settings=settings)
         self.preflights = Preflights(candidates, self.rollouts)
         self._announcer = Announcer(lambda: self.settings)
@@ -314,7 +315,25 @@ class Controller:
                 self.rollouts.publish()
             if self.watches:
                 self.meters.set_plan(plan)
+                self._log_astray(time.time())
             await asyncio.sleep(TURN_EVERY_S)
+
+    def _log_astray(self, now: float) -> None:
+        """Log once what is wrong with most requests, and once that it is over."""
+        found = {(each.canary, each.kind): each for each in self.monitor.astray(now)}
+        for canary, kind in self._astray - found.keys():
+            log.info("traffic.well", canary=canary, kind=kind)
+        for key in found.keys() - self._astray:
+            each = found[key]
+            log.warning(
+                "traffic.astray",
+                canary=each.canary,
+                kind=each.kind,
+                requests=each.requests,
+                of=each.of,
+                problem=each.sentence,
+            )
+        self._astray = set(found)
 
     async def _follow_store(self) -> None:
         while True:

@@ -24,7 +24,7 @@ from control.events import WorkerEvents, WorkerKey
 from control.patience import CandidatePatience
 from control.rollouts import Rollouts
 from control.settings import CanarySettings, ControlSettings
-from control.unmatched import UnmatchedTraffic
+from control.unmatched import Astray, UnmatchedTraffic
 from records.meters import HeardFeedback, Meters
 from records.outcome import Heartbeat, Outcome
 from records.store import Act
@@ -172,6 +172,13 @@ class Monitor:
         self.outbox.put(told, now_utc)
         return bool(told)
 
+    def astray(self, now_utc: float) -> list[Astray]:
+        """What is wrong with most requests, though no guardrail sees it."""
+        canaries = self._settings.canaries
+        return self.unmatched.astray(
+            now_utc, canaries, {name: self._rollouts.state(name) for name in canaries}
+        )
+
     def look(self, now_mono: float) -> None:
         """Update the rules' statuses without acting on them: an admin in standby only shows them."""
         for watched in self.canaries.values():
@@ -198,7 +205,7 @@ class Monitor:
             "canaries": canaries,
             "service": self.record_alarm.snapshot(),
             "patience": self.patience.snapshot(),
-            "unmatched": self.unmatched.snapshot(),
+            "requests": self.unmatched.snapshot(),
             "callers": self.callers.snapshot(),
             "feedback": self._heard.snapshot(),
         }
@@ -210,7 +217,7 @@ class Monitor:
         self.outbox.restore(document["outbox"])
         self.record_alarm.restore(document.get("service", {}))
         self.patience.restore(document.get("patience", {}))
-        self.unmatched.restore(document.get("unmatched", []))
+        self.unmatched.restore(document.get("requests", []))
         self.callers.restore(document.get("callers", {}))
         self._heard.restore(document.get("feedback", {}))
         self._left.clear()

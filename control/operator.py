@@ -84,6 +84,7 @@ class Operator:
         """The contract's status document."""
         confirmed, alive = self.workers.confirmed(self.rollouts.plan.version, time.monotonic())
         without_lane = laneless(self.settings().canaries, self.rollouts.states)
+        astray = self.monitor.astray(time.time())
         return {
             "canaries": [
                 status_of(
@@ -97,12 +98,14 @@ class Operator:
                     laneless=without_lane.get(name),
                     promote_asked=self.approvals.open(name, time.time()),
                     breakers_open=self.workers.breakers_open(name, time.monotonic()),
+                    astray=[each for each in astray if each.canary == name],
                 )
                 for name, wanted in self.settings().canaries.items()
             ],
             "workers": {"alive": alive, "confirmed": confirmed},
             "degraded": list(self.degraded()),
             "unmatched": self.monitor.unmatched.document(time.time()),
+            "traffic": [each.document for each in astray if not each.canary],
             "judge": self.judge(),
         }
 

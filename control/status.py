@@ -15,11 +15,15 @@ from control.orders import ORDER_OF
 from control.redefinitions import redefinition, refusal
 from control.rollback_document import brief_of
 from control.settings import CanarySettings
+from control.unmatched import Astray
 from records.unpriced import UnpricedArm
 from routing import transitions
 from routing.assignment import UNASSIGNED
 from routing.canary import Arm
 from routing.plan import State
+
+NOT_SEEN = "Text that refuses, wrong language, invention: not seen without feedback or a judge"
+"""What no guardrail reads, and what would show it."""
 
 
 def status_of(
@@ -34,13 +38,14 @@ def status_of(
     laneless: str | None = None,
     promote_asked: PromoteRequest | None = None,
     breakers_open: int = 0,
+    astray: Sequence[Astray] = (),
 ) -> dict[str, Any]:
     """The canary's status at monotonic `now`. `state` is None while it is not known; `rolled_back` is the
     rollback in force; `preflight` is what the candidate took before the start; `unpriced` are its arms whose
     price no list and no config names; `laneless` says why it gets no lane; `promote_asked` is the open
-    request to promote it; `breakers_open` is the number of workers whose breaker is open. `refused` in the
-    status says that the config redefines the canary, or that it gets no lane; `lane` is its lane's size, None
-    without one."""
+    request to promote it; `breakers_open` is the number of workers whose breaker is open; `astray` is what is
+    wrong with most of its requests. `refused` in the status says that the config redefines the canary, or
+    that it gets no lane; `lane` is its lane's size, None without one; `not_seen` what nobody reads."""
     where = watched.watch.where(watched.statuses)
     arms = watched.pulse.document(now)
     refused = redefinition(wanted.canary, state) or laneless
@@ -70,13 +75,20 @@ def status_of(
         "base_path": wanted.base_path,
         "arms": arms,
         "breakers_open": breakers_open,
+        "traffic": [each.document for each in astray],
         "unpriced": [asdict(each) for each in unpriced if arms[each.arm]["cost_usd"] is None],
         "mirror": _mirror(wanted, watched, now),
+        "not_seen": None if _is_read(wanted, arms) else NOT_SEEN,
         "where": where.document,
         "where_sentence": where.sentence,
         "provider_error": to_document(watched.watch.state.provider_error),
         "guardrails": _guardrails(wanted, watched),
     }
+
+
+def _is_read(wanted: CanarySettings, arms: Mapping[str, Mapping[str, Any]]) -> bool:
+    """True if somebody reads the candidate's answers: a judge, or users who have rated them in this run."""
+    return wanted.judge is not None or any(each["count"] for each in arms["candidate"]["feedback"].values())
 
 
 def _assignment(wanted: CanarySettings, watched: WatchedCanary) -> dict[str, Any] | None:

@@ -1,27 +1,41 @@
 """Counts of the LLM requests that no canary took, by minute and model. Callers choose the model names."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from records.outcome import Outcome
+from records.outcome import ErrorType, Outcome
 
 MOST_MODELS, LONGEST_NAME = 50, 128
 REST = "other models"
 """Stands for the models beyond the most frequent ones."""
 
 
+NO_UNIT = "no_unit"
+REFUSALS: tuple[ErrorType, ...] = ("caller_not_found", "caller_unauthorized", "caller_rejected")
+"""A provider's refusals of what a caller sent: no arm is to blame, so no guardrail sees them."""
+
+
 class UnmatchedCount(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """`minute` is UTC seconds divided by 60. `model` is as requested, "" if the request named none.
 
-    With `no_lane`, canaries match these requests, and no lane has their units; the model is "".
+    With `no_lane`, canaries match these requests, and no lane has their units; the model is "". `refused`:
+    how many requests of the minute the provider refused, by error type; the first count of a minute has it.
     """
 
     minute: int
     model: str
     requests: int
     no_lane: bool = False
+    refused: Mapping[str, int] = {}
+
+
+def trouble_in(outcome: Outcome) -> str:
+    """Why the request does its canary no good: `no_unit`, or the error type of a provider's refusal; ""."""
+    if outcome.error_type in REFUSALS and outcome.status is not None:  # the provider's own status
+        return outcome.error_type or ""
+    return NO_UNIT if outcome.reason == NO_UNIT else ""
 
 
 def is_llm_request(outcome: Outcome) -> bool:
@@ -39,11 +53,21 @@ def unmatched_in(outcomes: Iterable[Outcome]) -> list[UnmatchedCount]:
     minutes: dict[int, Counter[str]] = {}
     for (minute, model), requests in counts.items():
         minutes.setdefault(minute, Counter())[_shown(model)] += requests
+    refused = _refused(taken_by_none)
     return [
-        UnmatchedCount(minute, model, requests)
+        UnmatchedCount(minute, model, requests, refused=refused.pop(minute, {}))
         for minute, models in minutes.items()
         for model, requests in _most_frequent(models).items()
     ] + [UnmatchedCount(minute, "", requests, no_lane=True) for minute, requests in rest.items()]
+
+
+def _refused(outcomes: Iterable[Outcome]) -> dict[int, Counter[str]]:
+    """By minute, how many requests that matched no canary the provider refused, by error type."""
+    found: dict[int, Counter[str]] = {}
+    for each in outcomes:
+        if each.error_type in REFUSALS and each.status is not None and _unmatched(each):
+            found.setdefault(int(each.at // 60), Counter())[str(each.error_type)] += 1
+    return found
 
 
 def _unmatched(outcome: Outcome) -> bool:

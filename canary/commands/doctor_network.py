@@ -4,6 +4,7 @@ For providers and receivers it only connects: it sends no request and uses no ke
 the tokens that provider entries need.
 """
 
+import re
 import socket
 import ssl
 import time
@@ -20,9 +21,10 @@ from canary.commands.doctor_findings import Check, Diagnosis, broken, fine, warn
 from canary.commands.doctor_machine import skew
 from canary.config import Config
 from canary.config.quantity import is_loopback
-from console.words import split_off, unassigned, unmatched
+from console.words import astray, split_off, unassigned, unmatched
 from proxy.credentials import Credentials
 from proxy.provider import CLOUD_AUTH, Provider
+from records.unmatched import REFUSALS
 
 CONNECT_WITHIN_S = 3.0
 TOKEN_WITHIN_S = 5.0
@@ -124,7 +126,8 @@ def server(data: Path, environment: Mapping[str, str], admin: str | None, config
     except NotReached as problem:
         return [warning("server", str(problem), "start it with `canary serve`, if it should run")]
     found = [broken("server", each, "") for each in _degraded(state)] or [fine("server", f"says: {state}")]
-    return found + _traffic(data) + _matched(client, config) + _callers(client, config) + _assigned(client)
+    found += _traffic(data) + _matched(client, config) + _astray(client, config)
+    return found + _callers(client, config) + _assigned(client)
 
 
 def _assigned(client: AdminClient) -> list[Diagnosis]:
@@ -160,6 +163,53 @@ def _matched(client: AdminClient, config: Config) -> list[Diagnosis]:
         for name, match in zip(config.canaries, matches, strict=True)
     )
     return [warning("traffic", unmatched(traffic), f"{taken}; change `match` if it should take more")]
+
+
+def _astray(client: AdminClient, config: Config) -> list[Diagnosis]:
+    """What is wrong with most requests of the last minutes, and what to change in the file or the app."""
+    try:
+        status = client.get("/api/status")
+        found = [*status["traffic"], *(each for canary in status["canaries"] for each in canary["traffic"])]
+    except (NotReached, KeyError):  # an agent has no status
+        return []
+    return [
+        (broken if each["kind"] in REFUSALS else warning)(
+            "traffic",
+            f"{each['canary'] and each['canary'] + ': '}{astray(each)}",
+            _mended(each["kind"], each["entry"], config),
+        )
+        for each in found
+    ]
+
+
+def _mended(kind: str, entry: str, config: Config) -> str:
+    """What would help against requests that go astray."""
+    entries = [each for name, each in config.providers.items() if not entry or name == entry]
+    match kind:
+        case "caller_not_found":
+            right = [f'{each.name}: base_url: "{url}"' for each in entries if (url := with_version(each))]
+            see = "`canary doctor --probe` asks each arm's model once"
+            return f"{right_words}; {see}" if (right_words := ", ".join(right)) else see
+        case "caller_unauthorized":
+            return "send the provider's own key with each request, or set the entry's `api_key`"
+        case "caller_rejected":
+            return "see what the provider says; `canary doctor --probe` asks each arm's model once"
+        case "no_unit":
+            return "docs/sdks.md says where each SDK puts the user's id"
+        case _:
+            return "change the canary's `match`, or the model that the app asks for"
+
+
+def with_version(provider: Provider) -> str:
+    """The entry's base URL with the version that servers of OpenAI's API want, or without the one that
+    canary adds for other APIs; "" where nothing is to be changed."""
+    if provider.kind != "plain":
+        return ""
+    if provider.api == "openai":
+        has = re.search(r"/v\d+\w*(/|$)", urlsplit(provider.base_url).path)
+        return "" if has else f"{provider.base_url}/v1"
+    bare = re.sub(r"/v\d+\w*$", "", provider.base_url)
+    return bare if bare != provider.base_url else ""
 
 
 def _callers(client: AdminClient, config: Config) -> list[Diagnosis]:

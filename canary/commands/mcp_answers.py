@@ -14,7 +14,7 @@ _JUDGE = ("provider", "model", "state", "reason", "until", "spent_usd", "daily_b
 _STATUS = (
     "name", "models", "state", "share", "actual_share", "assignment", "run", "lane", "hard", "refused",
     "started_at", "promote_asked", "arms", "breakers_open", "unpriced", "mirror", "ramp", "guardrails",
-    "where_sentence",
+    "where_sentence", "not_seen",
 )  # fmt: skip
 _BRIEF = ("rule", "who", "summary", "sentence", "at", "share_before", "where_sentence", "arms", "stored")
 _WHY = (
@@ -23,6 +23,7 @@ _WHY = (
 )  # fmt: skip
 _RULE = ("rule", "state", "sentence", "value", "threshold", "evidence")
 _FAILURE = ("exchange_id", "at", "error_type", "status")
+_TRAFFIC = ("kind", "canary", "requests", "of", "entry", "sentence")
 _INCIDENT = ("state", "opened_at", "sentence", "rules", "done")
 _ERROR = ("at", "status", "error_type", "code", "type", "param")
 _PREFLIGHT = ("asked", "taken", "refused")
@@ -35,6 +36,7 @@ def brief_status(document: Mapping[str, Any]) -> dict[str, Any]:
     judge = document["judge"]
     return _members(document, _SERVER) | {
         "judge": judge and _members(judge, _JUDGE),
+        "traffic": [_members(each, _TRAFFIC) for each in document["traffic"]],
         "canaries": [_canary(each) for each in document["canaries"]],
     }
 
@@ -47,6 +49,7 @@ def _canary(document: Mapping[str, Any]) -> dict[str, Any]:
         "preflight": preflight
         and {"state": preflight["state"], **_members(preflight["result"] or {}, _PREFLIGHT)},
         "open_incident": document["open_incident"] and _members(document["open_incident"], _INCIDENT),
+        "traffic": [_members(each, _TRAFFIC) for each in document["traffic"]],
         "provider_error": _error(document["provider_error"]),
         "rollback": rollback
         and _members(rollback, _BRIEF) | {"provider_error": _error(rollback["provider_error"])},

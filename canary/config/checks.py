@@ -34,6 +34,26 @@ _OPERATION = re.compile(
 )
 """The path of an API's operation. `version` belongs to the base URL of OpenAI's API only."""
 
+_PATHS: Mapping[tuple[Api, str], str] = {
+    ("openai", "api.openai.com"): "/v1",
+    ("openai", "eu.api.openai.com"): "/v1",
+    ("openai", "us.api.openai.com"): "/v1",
+    ("openai", "api.anthropic.com"): "/v1",
+    ("openai", "generativelanguage.googleapis.com"): "/v1beta/openai",
+    ("openai", "openrouter.ai"): "/api/v1",
+    ("openai", "api.groq.com"): "/openai/v1",
+    ("openai", "api.mistral.ai"): "/v1",
+    ("openai", "api.x.ai"): "/v1",
+    ("openai", "api.together.xyz"): "/v1",
+    ("openai", "api.together.ai"): "/v1",
+    ("openai", "api.fireworks.ai"): "/inference/v1",
+    ("openai", "api.cerebras.ai"): "/v1",
+    ("anthropic", "api.anthropic.com"): "",
+    ("gemini", "generativelanguage.googleapis.com"): "",
+}
+"""The path of a base URL at hosts that answer every other with 404. Others, such as api.deepseek.com, take
+more than one, and nobody knows what a server of one's own takes."""
+
 _MACHINES_AUTH: Mapping[Kind, Auth] = {"azure": "azure", "bedrock": "aws", "vertex": "google"}
 
 _STORES = ("sqlite", "postgresql", "postgresql+psycopg", "postgresql+asyncpg")
@@ -135,8 +155,12 @@ def _wrong_with_base_url(url: str, api: Api, kind: Kind) -> Iterator[str]:
             yield f'is below the root of its host, and canary adds the paths of {kind}; write "{root}"'
     elif below := _OPERATION.fullmatch(parts.path.rstrip("/")):
         path = parts.path[: below.end("version" if api == "openai" and below["version"] else "before")]
+        path = _PATHS.get((api, parts.hostname or ""), path)
         right = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}"
         yield f'is the URL of one operation, and canary adds its path itself; write "{right}"'
+    elif _PATHS.get((api, parts.hostname or ""), parts.path.rstrip("/")) != parts.path.rstrip("/"):
+        right = f"{parts.scheme}://{parts.netloc}{_PATHS[api, parts.hostname or '']}"
+        yield f'is not where this host has its API, so each request would get 404; write "{right}"'
 
 
 def _wrong_with_url(url: str) -> str | None:

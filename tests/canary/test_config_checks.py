@@ -104,6 +104,7 @@ def test_a_base_url_must_not_hold_a_credential(url: str) -> None:
         ("openai", "https://a.example/v1beta/openai/chat/completions", "https://a.example/v1beta/openai"),
         ("anthropic", "https://api.anthropic.com/v1/messages", "https://api.anthropic.com"),
         ("gemini", "https://a.example/v1beta/models/gemini-2.5-pro:generateContent", "https://a.example"),
+        ("openai", "https://openrouter.ai/chat/completions", "https://openrouter.ai/api/v1"),
     ],
 )
 def test_a_base_url_of_one_operation_is_refused_with_what_is_right(api: str, url: str, right: str) -> None:
@@ -113,6 +114,43 @@ def test_a_base_url_of_one_operation_is_refused_with_what_is_right(api: str, url
         f'write "{right}"'
     ]
     parse(config.format(api=api, url=right), "canary.yaml", {})
+
+
+@pytest.mark.parametrize(
+    ("api", "url", "right"),
+    [
+        ("openai", "https://api.openai.com", "https://api.openai.com/v1"),
+        ("openai", "https://api.openai.com/", "https://api.openai.com/v1"),
+        ("openai", "https://openrouter.ai/v1", "https://openrouter.ai/api/v1"),
+        ("openai", "https://api.groq.com/v1", "https://api.groq.com/openai/v1"),
+        ("openai", "https://api.mistral.ai", "https://api.mistral.ai/v1"),
+        ("openai", "https://api.x.ai", "https://api.x.ai/v1"),
+        ("openai", "https://api.together.xyz", "https://api.together.xyz/v1"),
+        ("openai", "https://api.anthropic.com", "https://api.anthropic.com/v1"),
+        ("anthropic", "https://api.anthropic.com/v1", "https://api.anthropic.com"),
+        (
+            "gemini",
+            "https://generativelanguage.googleapis.com/v1beta",
+            "https://generativelanguage.googleapis.com",
+        ),
+    ],
+)
+def test_a_base_url_at_which_a_known_host_answers_404_is_refused_with_what_is_right(
+    api: str, url: str, right: str
+) -> None:
+    config = 'providers:\n  it:\n    api: {api}\n    base_url: "{url}"\n'
+    assert refusal(config.format(api=api, url=url)) == [
+        "canary.yaml:4: providers.it.base_url: is not where this host has its API, so each request would get "
+        f'404; write "{right}"'
+    ]
+    parse(config.format(api=api, url=right), "canary.yaml", {})
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:11434", "https://api.deepseek.com", "https://api.cohere.ai", "http://vllm/x"]
+)
+def test_a_base_url_at_a_host_that_may_take_it_is_taken(url: str) -> None:
+    parse(f'providers:\n  it: {{api: openai, base_url: "{url}"}}\n', "canary.yaml", {})
 
 
 @pytest.mark.parametrize("url", ["https://host/v1?key=x", "https://host/v1#x", "https://host/v1?"])

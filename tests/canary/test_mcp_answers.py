@@ -18,6 +18,17 @@ JUDGE = {
 }
 
 
+ASTRAY = {
+    "kind": "caller_not_found",
+    "canary": "support",
+    "requests": 9,
+    "of": 9,
+    "sentence": "9 of 9 requests got 404",
+    "entry": "openai",
+    "said": QUESTION,
+}
+
+
 def waiting() -> dict[str, Any]:
     """A canary whose candidate refused its preflight with the question's text."""
     return {
@@ -32,6 +43,8 @@ def waiting() -> dict[str, Any]:
             "result": {"asked": 3, "taken": 0, "refused": 3, "refusals": [{"message": QUESTION}]},
         },
         "open_incident": None,
+        "traffic": [ASTRAY],
+        "not_seen": "wrong language: not seen",
         "provider_error": {"status": 400, "message": QUESTION},
         "rollback": None,
     }
@@ -44,6 +57,7 @@ def status(*canaries: dict[str, Any]) -> dict[str, Any]:
         "workers": {"alive": 1},
         "degraded": ["judge: paused (provider)"],
         "unmatched": unmatched,
+        "traffic": [ASTRAY],
         "judge": JUDGE,
     }
 
@@ -51,7 +65,10 @@ def status(*canaries: dict[str, Any]) -> dict[str, Any]:
 def test_the_status_leaves_out_what_a_preflight_a_judge_and_callers_said() -> None:
     shown = brief_status(status(waiting()))
     assert QUESTION not in str(shown)
-    assert set(shown) == {"workers", "degraded", "judge", "canaries"}
+    assert set(shown) == {"workers", "degraded", "judge", "traffic", "canaries"}
+    told = {name: value for name, value in ASTRAY.items() if name != "said"}
+    assert shown["traffic"] == shown["canaries"][0]["traffic"] == [told]
+    assert shown["canaries"][0]["not_seen"] == "wrong language: not seen"
     assert (shown["judge"]["reason"], shown["judge"]["spent_usd"]) == ("provider", 0.1)
     (canary,) = shown["canaries"]
     assert canary["preflight"] == {"state": "failed", "asked": 3, "taken": 0, "refused": 3}

@@ -78,6 +78,27 @@ def test_a_healthy_canary_is_told_in_one_calm_sentence() -> None:
     )
 
 
+NOBODY_READS = "Text that refuses, wrong language, invention: not seen without feedback or a judge"
+
+
+def test_where_nobody_reads_the_answers_that_stands_in_place_of_all_is_well() -> None:
+    stands = standing(canary(not_seen=NOBODY_READS))
+    assert stands.not_seen == NOBODY_READS
+    assert "No guardrail is near its limit" not in stands.sentence
+    assert sentence(not_seen=NOBODY_READS, guardrails=[P95]).endswith("not enough evidence to page.")
+    assert standing(canary(not_seen=NOBODY_READS, state="waiting")).not_seen == ""
+
+
+def test_what_is_wrong_with_most_requests_is_told_and_the_canary_is_not_green() -> None:
+    found = {"kind": "caller_not_found", "sentence": "9 of 9 requests got 404", "said": "Not Found"}
+    stands = standing(canary(traffic=[found]))
+    assert (stands.traffic, stands.tone) == (['9 of 9 requests got 404. It says: "Not Found".'], "warn")
+    other = {"kind": "unmatched", "sentence": "no request has reached the canary", "said": "b (9)"}
+    assert standing(canary(traffic=[other])).traffic == [
+        "No request has reached the canary. They asked for b (9)."
+    ]
+
+
 def test_a_candidate_that_no_request_reached_is_not_told_as_healthy() -> None:
     unreached = arm(requests=233, counted=0, errors=0, unreached={"proxy_no_credential": 233})
     found = canary(arms={"baseline": arm(), "candidate": unreached})

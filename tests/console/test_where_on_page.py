@@ -95,6 +95,7 @@ def values_of(**changed: Any) -> dict[str, Any]:
     values = shown(canary) | {"whole": False, "degraded": [], "audit": [], "canaries": [shown(canary)]}
     values |= {
         "unmatched": "",
+        "traffic": [],
         "laneless": "4 of 9 in no lane",
         "callers": {"callers": []},
         "past": [],

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench.judge_settings import JudgeTerms
 from canary.config import parse
 from control.events import WorkerEvents
 from control.monitor import Monitor
@@ -14,7 +16,7 @@ from control.rollouts import Rollouts
 from control.settings import ControlSettings
 from control.status import status_of
 from records.meters import Meters
-from records.outcome import Outcome, ProviderError
+from records.outcome import Feedback, Outcome, ProviderError
 from records.store import Store
 
 CONFIG = """\
@@ -93,6 +95,23 @@ def test_a_healthy_canary_names_nothing(desk: tuple[Monitor, Rollouts]) -> None:
     desk[0].take(WorkerEvents(records=[outcome(number) for number in range(90)], heard=90))
     shown = status(*desk)
     assert (shown["where"], shown["where_sentence"], shown["provider_error"]) == ([], "", None)
+
+
+def test_what_nobody_reads_is_said_until_a_user_has_rated_the_candidate_or_a_judge_reads_it(
+    desk: tuple[Monitor, Rollouts],
+) -> None:
+    desk[0].take(WorkerEvents(records=[outcome(number) for number in range(90)], heard=90))
+    assert status(*desk)["not_seen"] == (
+        "Text that refuses, wrong language, invention: not seen without feedback or a judge"
+    )
+    wanted = replace(settings().canaries["trial"], judge=JudgeTerms(pairs=9))
+    judged = status_of(wanted, desk[1].state("trial"), desk[0].canaries["trial"], None, 2000.0)
+    assert judged["not_seen"] is None
+    rated = Feedback(
+        key="k", metric="csat", value=1, at=NOW, mono=1000.0, canary="trial", run=1, arm="candidate"
+    )
+    desk[0].take(WorkerEvents(records=[rated], heard=0))
+    assert status(*desk)["not_seen"] is None
 
 
 def test_a_segment_that_joins_the_config_is_counted_from_then_on(desk: tuple[Monitor, Rollouts]) -> None:

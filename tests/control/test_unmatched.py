@@ -1,15 +1,23 @@
 """Requests that no canary took are counted by model, over an hour, in bounded memory, on one machine and in a
 fleet."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
+import pytest
+from msgspec import structs
+
+from canary.config import parse
 from control.deduplicator import Deduplicator
 from control.events import WorkerEvents
 from control.stream_publisher import StreamPublisher
 from control.unmatched import MINUTES, MOST_SHOWN, UnmatchedTraffic
-from records.outcome import Outcome
+from records.outcome import ErrorType, Outcome, ProviderError
 from records.shared.stream import Outgoing
 from records.unmatched import LONGEST_NAME, MOST_MODELS, REST, unmatched_in
+from routing.plan import State
 
 NOW = 1_800_000_000.0
 
@@ -22,18 +30,60 @@ def outcome(
     operation: str = "chat",
     mirror: bool = False,
     reason: str = "",
+    error: ErrorType | None = None,
+    status: int | None = 404,
+    said: str = "",
 ) -> Outcome:
     return Outcome(
         exchange_id=f"x-{model}-{at}",
         at=at,
         mono=0.0,
-        outcome="ok",
+        outcome="ok" if error is None else "caller_error",
+        error_type=error,
+        status=200 if error is None else status,
+        provider_error=ProviderError(message=said) if said else None,
         canary=canary,
         model_requested=model,
         operation=operation,
         mirror=mirror,
         reason=reason,
     )
+
+
+CONFIG = """
+providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}
+canaries:
+  - name: here
+    match: {models: [gpt-4o]}
+    baseline: {provider: openai, model: a}
+    candidate: {provider: openai, model: b}
+    share: 5%
+"""
+WANTED = parse(CONFIG, "canary.yaml", {}).control.canaries
+RUNNING = {"here": State(state="running", share=0.05, started_at=NOW - 300.0)}
+
+
+def astray(
+    *outcomes: Outcome, now: float = NOW, states: Mapping[str, State | None] = RUNNING
+) -> dict[tuple[str, str], str]:
+    """What is said of these requests by canary and kind; the same on one machine, and by a fleet's leader."""
+    alone, outgoing, led = UnmatchedTraffic(), Outgoing(), UnmatchedTraffic()
+    alone.take(events(*outcomes))
+    StreamPublisher(outgoing, replica="one").take(replace(events(*outcomes), heard=len(outcomes)))
+    leader = Deduplicator({"position": {"searched_until": NOW - 7200, "told": {}}})
+    led.take(leader.hear(list(outgoing.waiting), "1-0"))
+    again = UnmatchedTraffic()
+    again.restore(json.loads(json.dumps(led.snapshot())))
+    found = [each.astray(now, WANTED, states) for each in (alone, led, again)]
+    assert found[0] == found[1]
+    assert [each.sentence for each in found[0]] == [each.sentence for each in found[2]]
+    return {(each.canary, each.kind): each.sentence for each in found[0]}
+
+
+def many(count: int, **about: Any) -> list[Outcome]:
+    """So many requests to the canary, each with an id of its own."""
+    plain = [outcome("gpt-4o", **{"canary": "here", "reason": "cohort", **about}) for _ in range(count)]
+    return [structs.replace(each, exchange_id=f"{about}-{n}") for n, each in enumerate(plain)]
 
 
 def events(*outcomes: Outcome) -> WorkerEvents:
@@ -82,7 +132,7 @@ def test_callers_who_invent_models_do_not_fill_the_memory() -> None:
     found = traffic.document(NOW)
     assert (found["requests"], len(found["models"])) == (2_200, MOST_SHOWN)
     assert found["rest"] + sum(each["requests"] for each in found["models"]) == 2_200
-    ((_, _, models),) = traffic.snapshot()
+    ((_, _, models, _),) = traffic.snapshot()
     assert len(models) <= MOST_MODELS + 1
     assert REST in models
 
@@ -133,3 +183,68 @@ def test_a_replica_sends_the_counts_to_the_leader() -> None:
     traffic.take(leader.hear(list(outgoing.waiting), "1-0"))
     found = traffic.document(NOW)
     assert (found["requests"], found["of"]) == (1, 501)
+
+
+def test_requests_that_name_no_user_are_said_with_where_the_user_belongs() -> None:
+    assert astray(*many(40, reason="no_unit")) == {
+        ("here", "no_unit"): "40 of 40 requests of the last ten minutes name no user, so the baseline serves "
+        "them, outside the canary: send the header x-canary-unit, or `user` in the body (docs/sdks.md)"
+    }
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "says"),
+    [
+        ("caller_not_found", 404, "got 404 from provider entry openai: its `base_url` lacks a part such as"),
+        ("caller_unauthorized", 401, "got 401 or 403 from provider entry openai: the key that the app sends"),
+        ("caller_rejected", 400, "were refused as invalid by provider entry openai"),
+    ],
+)
+def test_what_the_provider_refuses_from_everybody_is_said(error: ErrorType, status: int, says: str) -> None:
+    (said,) = astray(*many(40, error=error, status=status, said="Not Found")).values()
+    assert said.startswith(f"40 of 40 requests of the last ten minutes {says}")
+
+
+def test_the_provider_s_words_are_beside_the_sentence_and_not_in_it() -> None:
+    traffic = UnmatchedTraffic()
+    traffic.take(events(*many(3, error="caller_not_found", said="no model x")))
+    (found,) = traffic.astray(NOW, WANTED, RUNNING)
+    assert (found.said, found.entry) == ("no model x", "openai")
+    assert "no model x" not in found.sentence
+
+
+def test_refused_requests_that_match_no_canary_are_said_too() -> None:
+    lost = [structs.replace(each, canary="") for each in many(40, error="caller_not_found", reason="")]
+    assert astray(*lost)["", "caller_not_found"].startswith(
+        "40 of 40 requests of the last ten minutes that match no canary got 404 from their provider"
+    )
+
+
+def test_a_canary_that_gets_nothing_while_other_models_are_asked_for_is_said() -> None:
+    other = [outcome("gpt-4o-mini", at=NOW - 60 * n) for n in range(5)]
+    assert astray(*other) == {
+        ("here", "unmatched"): "no request has reached the canary for 5 minutes, while 5 matched no canary; "
+        "it takes gpt-4o"
+    }
+    traffic = UnmatchedTraffic()
+    traffic.take(events(*other))
+    (found,) = traffic.astray(NOW, WANTED, RUNNING)
+    assert found.said == "gpt-4o-mini (5)"
+    assert astray(*other, *many(1)) == {}
+    assert astray(*other, states={"here": State(state="waiting")}) == {}
+
+
+@pytest.mark.parametrize(
+    "requests",
+    [
+        many(2, reason="no_unit"),
+        [*many(20, reason="no_unit"), *many(21)],
+        many(40, error="caller_not_found", status=None),
+        many(40, error="caller_not_found", at=NOW - 660.0),
+        many(40),
+    ],
+)
+def test_few_requests_a_minority_canary_s_own_refusals_and_old_ones_are_not_worth_a_word(
+    requests: list[Outcome],
+) -> None:
+    assert astray(*requests) == {}

@@ -13,11 +13,17 @@ CONFIG = """
 providers:
   openai: {{api: openai, base_url: "{url}/v1"}}
   other: {{api: openai, base_url: "{elsewhere}/v1"}}
+  rootless: {{api: openai, base_url: "{url}"}}
 canaries:
   - name: at-other
     match: {{models: [gpt-4o]}}
     baseline: {{provider: other, model: gpt-4o-2024-08-06}}
     candidate: {{provider: other, model: gpt-4o-2024-11-20}}
+    share: 50%
+  - name: at-root
+    match: {{models: [gpt-4o]}}
+    baseline: {{provider: rootless, model: gpt-4o-2024-08-06}}
+    candidate: {{provider: rootless, model: gpt-4o-2024-11-20}}
     share: 50%
 """
 
@@ -75,4 +81,46 @@ def test_traffic_that_matches_no_canary_is_shown_by_model_wherever_an_operator_l
     (line,) = [each for each in doctor.splitlines() if said in each]
     assert line.startswith("! traffic: ")
     assert "models seen: gpt-4o-mini (8)" in line
-    assert "→ at-other matches gpt-4o; change `match` if it should take more" in doctor
+    assert (
+        "→ at-other matches gpt-4o; at-root matches gpt-4o; change `match` if it should take more" in doctor
+    )
+
+
+def told(stage: Stage, sentence: str) -> dict[str, str]:
+    """Where an operator is told this: every place that says it, with its text."""
+    config = str(stage.server.config)
+    places = {
+        "status": " ".join(stage.canary("status").stdout.split()),
+        "json": stage.canary("status", "-o", "json").stdout,
+        "overview": page(stage, "/"),
+        "page": page(stage, "/canaries/at-root") + page(stage, "/canaries/at-other"),
+        "doctor": stage.canary("doctor", "--config", config).stdout,
+        "log": stage.server.log_file.read_text(),
+    }
+    return {name: text for name, text in places.items() if sentence in text}
+
+
+EVERYWHERE = {"status", "json", "overview", "page", "doctor", "log"}
+
+
+def test_a_provider_that_answers_404_to_everybody_is_said_wherever_an_operator_looks(stage: Stage) -> None:
+    for _ in range(5):
+        assert ask(stage, "/rootless/v1").status_code == 404
+    eventually(lambda: stage.status("at-root")["traffic"])
+    places = told(stage, "5 of 5 requests of the last ten minutes got 404 from provider entry rootless")
+    assert places.keys() == EVERYWHERE
+    doctor = places["doctor"]
+    assert "✗ traffic: at-root: " in doctor
+    assert f'rootless: base_url: "{stage.provider.url}/v1"' in doctor
+
+
+def test_requests_that_name_no_user_are_said_wherever_an_operator_looks(stage: Stage) -> None:
+    body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}
+    before = sum(each["requests"] for each in stage.status("at-other")["arms"].values())
+    for _ in range(9 + 2 * before):
+        url = f"{stage.server.traffic}/other/v1/chat/completions"
+        httpx2.post(url, json=body, headers={"authorization": "Bearer sk"})
+    eventually(lambda: stage.status("at-other")["traffic"])
+    places = told(stage, "requests of the last ten minutes name no user, so the baseline serves them")
+    assert places.keys() == EVERYWHERE
+    assert "! traffic: at-other: " in places["doctor"]
