@@ -7,7 +7,15 @@ from typing import Protocol
 
 import httptools
 
-from proxy.server.head import FIELD_LIMIT, FRAMING, HEAD_LIMIT, find_fault, is_too_large, split
+from proxy.server.head import (
+    FIELD_LIMIT,
+    FRAMING,
+    HEAD_LIMIT,
+    find_fault,
+    is_other_protocol,
+    is_too_large,
+    split,
+)
 from proxy.server.incoming import Incoming, RequestConnection
 
 
@@ -42,6 +50,8 @@ class Requests:
         self.on_message_begin = line.began
         self._parser = httptools.HttpRequestParser(self)
         self._fed = 0  # bytes since the last request's end or body byte
+        self._data = b""  # these bytes, while a head is under way in them
+        self._heads = 0  # that ended in these bytes
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
 
@@ -52,14 +62,19 @@ class Requests:
 
     def feed(self, data: bytes) -> bytes | None:
         """Parse bytes. Returns the bytes after a request to upgrade; None without one."""
+        self._data = self._data + data
+        self._heads = 0
         self._fed += len(data)
+        beyond: bytes | None = None
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            return data[upgrade.args[0] :]
+            beyond = data[upgrade.args[0] :]
         except httptools.HttpParserError:
             self._line.refuse(400, "Invalid HTTP request received.")
-        return None
+        if not self._fed:
+            self._data = b""
+        return beyond
 
     def close(self) -> None:
         """Release the parser after the last bytes."""
@@ -77,12 +92,17 @@ class Requests:
         line, parser = self._line, self._parser
         if line.refused:
             return
-        version = parser.get_http_version()
+        version, method = parser.get_http_version(), parser.get_method()
         # Later calls of `on_header` are trailers, which must not be taken for fields of the head.
         url, headers, self._headers = self._url, self._headers, []
-        framing = [field for field in headers if field[0] in FRAMING]
+        framing = [field for field in headers if field[0] in FRAMING or b"_" in field[0]]
         upgrade = parser.should_upgrade()
-        fault = find_fault(version, framing, upgrade=upgrade)
+        fault = find_fault(method, version, framing, upgrade=upgrade)
+        self._heads += 1
+        end = self._data.find(b"\r\n")
+        plain = self._heads == 1 and self._data[end - 9 : end - 3] == b" HTTP/"
+        if not plain and is_other_protocol(self._data):
+            fault = (400, "Only HTTP is spoken here.")
         if (self._fed > HEAD_LIMIT or len(headers) > FIELD_LIMIT) and is_too_large(url, headers):
             fault = (431, "The request head is too large.")
         if fault is not None:
@@ -93,7 +113,7 @@ class Requests:
         line.headed(
             Incoming(
                 line,
-                parser.get_method().decode("ascii"),
+                method.decode("ascii"),
                 path.decode("ascii"),
                 query,
                 headers,

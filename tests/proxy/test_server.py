@@ -18,6 +18,7 @@ import uvloop
 
 from canary.config.certificate import server_context
 from proxy.server import Incoming, TrafficProtocol, protocol, sendable, serve_asgi
+from proxy.server.requests import Requests
 from proxy.server.tls import TlsProtocol
 from proxy.ticker import Ticker
 from tests.serving import eventually
@@ -320,7 +321,19 @@ def test_a_host_that_is_one_is_served(server, host):
         (b"nonsense\r\n\r\n", 400),
         (b"get / HTTP/1.1\r\nhost: a\r\n\r\n", 400),
         (b"GET /\xc3\xa9 HTTP/1.1\r\nhost: a\r\n\r\n", 400),
-        (b"CONNECT a:80 HTTP/1.1\r\nhost: a\r\n\r\n", 400),
+        (b"CONNECT a:80 HTTP/1.1\r\nhost: a\r\n\r\n", 405),
+        (b"TRACE / HTTP/1.1\r\nhost: a\r\n\r\n", 405),
+        (b"PURGE / HTTP/1.1\r\nhost: a\r\n\r\n", 405),
+        (b"SOURCE / ICE/1.0\r\nhost: a\r\n\r\n", 405),
+        (b"GET / RTSP/1.0\r\nhost: a\r\n\r\n", 400),
+        (b"POST / RTSP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\n1", 400),
+        (b"\r\n\r\nGET  / RTSP/1.1\r\nhost: a\r\n\r\n", 400),
+        (b"\r\nGET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", 200),
+        (b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx-said: GET / RTSP/1.0\r\n\r\n", 200),
+        (b"GET / HTTP/1.1\r\nhost: a\r\nx_canary_unit: 1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nhost: a\r\ncontent_length: 1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nhost: a\r\ncontent-type: a/b\r\nContent-Type: a/b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-type: a/b\r\n\r\n", 200),
         (b"GET * HTTP/1.1\r\nhost: a\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nhost: a\r\nx y: 1\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nhost: a\r\nx: 1\r\n 2\r\n\r\n", 400),
@@ -337,6 +350,31 @@ def test_a_host_that_is_one_is_served(server, host):
 )  # fmt: skip
 def test_requests_that_are_none_are_refused_and_the_connection_closed(server, request_, expected):
     assert status(server.say(request_)) == expected
+
+
+def test_a_refused_method_is_told_which_are_served(server):
+    assert b"\r\nallow: DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT\r\n" in server.say(
+        b"TRACE / HTTP/1.1\r\nhost: a\r\n\r\n"
+    )
+
+
+def test_another_protocol_is_refused_in_pieces_and_behind_another_request_too(server):
+    line = b"GET / RTSP/1.1\r\nhost: a\r\n\r\n"
+    with server.connect() as caller:
+        for place in range(len(line)):
+            caller.sendall(line[place : place + 1])
+        assert status(caller.recv(1 << 16)) == 400
+    answers = server.say(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n" + line)
+    assert (answers.count(b"HTTP/1.1 200"), b"RTSP" in answers) == (1, False)
+
+
+def test_a_connection_keeps_nothing_of_the_heads_that_it_has_read(server):
+    with server.connect() as caller:
+        caller.sendall(b"GET / HTTP/1.1\r\nhost: a\r\nx: " + b"a" * 60_000 + b"\r\n\r\n")
+        one(caller, b"\r\n\r\n")
+        kept = [each._data for each in gc.get_objects() if type(each) is Requests]
+    assert kept
+    assert set(kept) == {b""}
 
 
 @pytest.mark.parametrize(
