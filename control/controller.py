@@ -397,7 +397,8 @@ class Controller:
 
     def _troubles(self) -> Sequence[str]:
         """What does not work at the moment, in plain words."""
-        found = [*self._other_troubles(), *self.monitor.record_alarm.troubles]
+        found = [*self._other_troubles(), *self.monitor.record_alarm.troubles, *self._report_job.troubles]
+        found += self._nightly_looks.troubles
         if self._judge_job and self._judge_job.trouble:
             found.append(self._judge_job.trouble)
         if self.rolling.trouble:

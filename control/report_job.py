@@ -1,4 +1,5 @@
-"""Makes every running canary's report once a day, stores it, and tells when its verdict is reached.
+"""Makes every running canary's report once a day, stores it, and tells when its verdict is reached. One that
+cannot be made is a trouble until it is made, and told once.
 
 before          now             told
 none, extend    not extend      yes
@@ -8,7 +9,9 @@ any             any             yes, with the first report after the planned day
 
 import asyncio
 import time
+import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -54,6 +57,12 @@ class ReportJob:
         self._made: dict[tuple[str, int], str] = {}
         """The day of each run's newest report."""
         self._again_at: dict[str, float] = {}
+        self._failing: dict[tuple[str, int], _Failing] = {}
+
+    @property
+    def troubles(self) -> list[str]:
+        """The reports that cannot be made at the moment, in words. From any thread."""
+        return [each.words for each in [*self._failing.values()]]
 
     async def run(self) -> None:
         """Make what is due once a minute, forever: one canary after another, off the event loop."""
@@ -68,11 +77,17 @@ class ReportJob:
         A day on which no process ran until midnight stays without a report.
         """
         job = self._settings().report_job
-        day, due_at = job.today(now) if job is not None else ("", float("inf"))
-        if now < due_at:
+        if job is None:
+            self._failing = {}
+            return False
+        day, due_at = job.today(now)
+        if now < due_at and not self._failing:
             return False
         try:
             runs = [(name, each.state.run) for name, each in self._store.states().items() if _runs(each)]
+            self._failing = {run: each for run, each in self._failing.items() if run in runs}
+            if now < due_at:
+                return False
             due = [(name, run) for name, run in runs if self._made.get((name, run)) != day]
             waiting = [(name, run) for name, run in due if self._again_at.get(name, now) <= now]
             if waiting:
@@ -93,9 +108,9 @@ class ReportJob:
             try:
                 report = report_of(self._settings().reports, name, self._store, now=now, run=run)
                 document = to_json(without_reasons(report))
-            except (StoreDown, ValueError, LookupError) as problem:
+            except Exception as problem:  # the other canaries' reports are made
                 self._again_at[name] = now + RETRY_S
-                log.error("report.not_made", canary=name, problem=str(problem))
+                self._failed(name, run, problem, before, now)
                 return
             made = DailyReport(
                 canary=name, run=run, day=day, at=now, verdict=document["verdict"], document=document
@@ -104,6 +119,51 @@ class ReportJob:
                 self._announce(_news(made))
             log.info("report.made", canary=name, verdict=made.verdict)
         self._made[name, run] = day
+        self._failing.pop((name, run), None)
+
+    def _failed(
+        self, name: str, run: int, problem: Exception, before: DailyReport | None, now: float
+    ) -> None:
+        """Keep the failure until a report is made, and tell of the first one. A store that does not answer is
+        a trouble of its own, and fails every report alike."""
+        if isinstance(problem, StoreDown):
+            log.error("report.not_made", canary=name, problem=str(problem))
+            return
+        log.error("report.not_made", canary=name, problem=str(problem), trace=traceback.format_exc())
+        known = self._failing.get((name, run))
+        found = _Failing(
+            canary=name,
+            problem=f"{type(problem).__name__}: {problem}",
+            since=now if known is None else known.since,
+            newest=None if before is None else before.day,
+        )
+        self._failing[name, run] = found
+        if known is None:
+            about = {"canary": name}
+            self._announce(
+                Announcement(
+                    kind="report_failed", about=about, headline=found.words, at=now, offers=("report",)
+                )
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Failing:
+    """A run whose report cannot be made since a UTC second; `newest` is the day of the last one that was."""
+
+    canary: str
+    problem: str
+    since: float
+    newest: str | None
+
+    @property
+    def words(self) -> str:
+        newest = "none was made yet" if self.newest is None else f"the newest is of {self.newest}"
+        since = datetime.fromtimestamp(self.since, UTC).strftime("%d %B %H:%M UTC")
+        return (
+            f"the nightly report of {self.canary} has failed since {since} ({self.problem}); {newest}, it is "
+            f"tried again every {RETRY_S / 60:.0f} minutes"
+        )
 
 
 def is_news(before: DailyReport | None, now: DailyReport) -> bool:

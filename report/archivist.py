@@ -5,6 +5,7 @@ It follows the audit log, so no event is missed, whoever caused it and even acro
 
 import asyncio
 import time
+import traceback
 from collections.abc import Callable
 
 import structlog
@@ -66,8 +67,15 @@ class Archivist:
             return 0
         try:
             found = evaluation_of(self._settings(), entry, self._store, now=now)
-        except (ValueError, LookupError) as problem:  # tried again at the next start
-            log.error("evaluation.not_archived", canary=entry.canary, problem=str(problem))
+        except StoreDown:
+            raise
+        except Exception as problem:  # tried again at the next start; the other canaries' are made
+            log.error(
+                "evaluation.not_archived",
+                canary=entry.canary,
+                problem=str(problem),
+                trace=traceback.format_exc(),
+            )
             return 0
         return evaluations.add([found])
 

@@ -8,7 +8,7 @@ from report.details import SinceFirst
 from report.document import CategoryLine, MetricLine, PlanLine, ReportWindow, SegmentLine, Srm, Verdict
 from report.judge import Judged
 from report.judged_canary import JudgedCanary
-from report.missing_users import waiting, without_data
+from report.missing_users import uncomputed, waiting, without_data
 from report.parts import Part, Parts
 from report.plan_words import bound_and_value, outlook, standing_words, still_open, taken_risk
 from report.unpriced import not_judged
@@ -127,7 +127,9 @@ def _missing(findings: Findings) -> list[str]:
     if findings.too_many_unreached:
         found.append(findings.unreached)
     for judged, line in zip(findings.judged, findings.lines, strict=True):
-        if judged.unpriced is not None:
+        if judged.uncomputed:
+            found.append(uncomputed(line.metric, judged.uncomputed))
+        elif judged.unpriced is not None:
             found.append(not_judged(line.metric, judged.unpriced))
         elif judged.waits is not None:
             found += waiting(judged, line, judged.waits)
@@ -154,6 +156,14 @@ def _too_few(parts: Parts) -> list[str]:
     for (by, value), metrics in waiting.items():
         if not any(part.seen for part in metrics):
             found.append(f"No exchange of critical {_place(by, value)} was seen, so it cannot be judged.")
+            continue
+        found += [
+            uncomputed(f"{label(part.metric)} in critical {_place(by, value)}", part.uncomputed)
+            for part in metrics
+            if part.uncomputed
+        ]
+        metrics = [part for part in metrics if not part.uncomputed]
+        if not metrics:
             continue
         have = joined([_users_of(part) for part in metrics])
         found.append(

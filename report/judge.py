@@ -27,7 +27,8 @@ class Judged:
 
     `heavy`: the criterion would pass if one unit had less weight. With a plan, the margins are what its
     `looks` have not ruled out, and `standing` is what they say. `unpriced`: too many costs are not known.
-    `waits`: people's labels do not bear out the judge on whose word the row is.
+    `waits`: people's labels do not bear out the judge on whose word the row is. `uncomputed`: why nothing can
+    be computed of the row, in words.
     """
 
     criterion: Criterion
@@ -41,6 +42,7 @@ class Judged:
     standing: RowStanding | None = None
     unpriced: MissingShare | None = None
     waits: LabelAgreement | None = None
+    uncomputed: str = ""
 
     def without_units(self) -> "Judged":
         """A copy without the units' influences, which are not needed after judging."""
@@ -57,7 +59,12 @@ class Judged:
     @property
     def held(self) -> bool:
         """True if the row stays open whatever its values say, and more users will not change it."""
-        return self.unpriced is not None or self.waits is not None
+        return self.unpriced is not None or self.waits is not None or self.uncomputed != ""
+
+
+def not_computed(criterion: Criterion, reading: MetricReading, why: str) -> Judged:
+    """A row of which nothing can be computed, which is no evidence for or against the candidate."""
+    return Judged(criterion=criterion, reading=reading, state="INCONCLUSIVE", uncomputed=why)
 
 
 def judge(criterion: Criterion, reading: MetricReading) -> Judged:
@@ -113,7 +120,7 @@ def margin(reading: MetricReading, bound: Bound) -> Interval:
     """The distance to the bound, negative on the wrong side."""
     if reading.comparison is None:
         raise ValueError("a margin needs data of both arms")
-    contrast = reading.comparison.contrast(*_terms(bound))
+    contrast = reading.comparison.contrast(*_terms(bound)).known()
     return contrast if bound.higher_is_better else contrast.scaled(-1)
 
 

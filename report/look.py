@@ -1,5 +1,6 @@
 """Looks at one row of the rubric: what each saw, at the boundaries of its day."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -9,6 +10,7 @@ from report.margins import Margin, z_to_refuse, z_to_ship
 from report.plan import Side, VerdictPlan
 from report.rubric import Criterion
 from report.statistics.boundaries import boundaries
+from report.statistics.types import Interval, NotComputed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +121,8 @@ def _seen(row: RowPlan, contrast: Contrast, before: Sequence[Look], day: int) ->
     criterion = row.criterion
     acceptable, ideal = contrast.margin(criterion.acceptable), contrast.margin(criterion.ideal)
     information, shape = contrast.information(criterion.acceptable), contrast.shape(criterion.acceptable)
+    if not 0 < information < math.inf:
+        raise NotComputed("how much they tell is not a number")
     boundary = row.boundary("ship", before, day, information)
     refusal = row.boundary("refuse", before, day, information)
     return SeenRow(
@@ -134,10 +138,15 @@ def _seen(row: RowPlan, contrast: Contrast, before: Sequence[Look], day: int) ->
 
 
 def _seen_margin(margin: Margin, boundary: float | None, refusal: float | None) -> SeenMargin:
-    return SeenMargin(
-        estimate=margin.estimate,
+    ends = Interval(
         low=float("-inf") if boundary is None else margin.low(boundary),
+        estimate=margin.estimate,
         high=float("inf") if refusal is None else margin.high(refusal),
+    ).known()
+    return SeenMargin(
+        estimate=ends.estimate,
+        low=ends.low,
+        high=ends.high,
         to_ship=z_to_ship(margin),
         to_refuse=z_to_refuse(margin),
     )

@@ -123,6 +123,15 @@ def known(name: str, metrics: Mapping[str, Metric]) -> bool:
     return source(name) is not None or name in metrics
 
 
+def must_be_known(name: str, metrics: Mapping[str, Metric]) -> None:
+    """Raises UnknownMetric for one that is neither measured nor declared in `metrics`."""
+    if not known(name, metrics):
+        raise UnknownMetric(
+            f"{name!r} is not a metric: use {', '.join(_MEASURED)}, latency_p95 (or p50, p90, p99), "
+            f"ttft_p95, or one declared under `metrics:` ({', '.join(sorted(metrics))})"
+        )
+
+
 def observe(sample: Sample, name: str, metrics: Mapping[str, Metric], *, now: float) -> Observations:
     """The metric's values in the sample as of `now`, UTC seconds. Raises UnknownMetric."""
     category = sample.category.code[sample.first_rows()]
@@ -134,11 +143,7 @@ def _values(sample: Sample, name: str, metrics: Mapping[str, Metric], now: float
         return _feedback(sample, metrics[name], now)
     if name in _MEASURED:
         return _totals(sample, _MEASURED[name])
-    if quantile_level(name) is None:
-        raise UnknownMetric(
-            f"{name!r} is not a metric: use {', '.join(_MEASURED)}, latency_p95 (or p50, p90, p99), "
-            f"ttft_p95, or one declared under `metrics:` ({', '.join(sorted(metrics))})"
-        )
+    must_be_known(name, metrics)
     return _quantile(sample, name)
 
 

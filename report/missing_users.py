@@ -1,4 +1,4 @@
-"""What a row of the rubric says of the users that it still needs, in words."""
+"""Why a row of the rubric has no state yet, in words: users are missing, or nothing can be computed."""
 
 from records.metric import JUDGED_MARK, JUDGED_PREFERENCE
 from report.arm_sums import GATE
@@ -15,6 +15,14 @@ def waiting(judged: Judged, line: MetricLine, people: LabelAgreement) -> list[st
     short = judged.state == "NODATA"
     users = [without_data(judged, line)] if short and line.metric != JUDGED_MARK else []
     return [*users, not_borne_out(line.metric, people, enough=not short)]
+
+
+def uncomputed(metric: str, why: str) -> str:
+    """Of a row of which nothing can be computed: that it is open, why, and what to do."""
+    return (
+        f"{title(metric)} cannot be computed from its values, so it stays open: {why}. More users "
+        "alone may not change this: look at the values that were sent."
+    )
 
 
 def without_data(judged: Judged, line: MetricLine) -> str:

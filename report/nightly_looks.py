@@ -4,6 +4,7 @@ open."""
 import asyncio
 import math
 import time
+import traceback
 from collections.abc import Callable
 
 import structlog
@@ -32,6 +33,17 @@ class NightlyLooks:
         self._taken: dict[str, float] = {}
         """The midnight of each canary's newest looks."""
         self._again_at: dict[str, float] = {}
+        self._failing: dict[str, str] = {}
+        """Why the looks of a canary cannot be taken at the moment."""
+
+    @property
+    def troubles(self) -> list[str]:
+        """The looks that cannot be taken at the moment, in words. From any thread."""
+        return [
+            f"the nightly looks at {name} cannot be taken ({problem}), so its verdict waits; they are tried "
+            f"again every {RETRY_S / 60:.0f} minutes"
+            for name, problem in [*self._failing.items()]
+        ]
 
     async def run(self) -> None:
         """Take what is due once a minute, forever: one canary after another, off the event loop."""
@@ -48,6 +60,7 @@ class NightlyLooks:
         except StoreDown as problem:
             log.error("looks.not_taken", problem=str(problem))
             return False
+        self._failing = {name: problem for name, problem in self._failing.items() if name in due}
         waiting = [name for name in due if self._again_at.get(name, now) <= now]
         if waiting:
             self._take(waiting[0], midnight, now)
@@ -68,9 +81,12 @@ class NightlyLooks:
 
         try:
             count = take_looks(self._settings(), name, self._store, now=now)
-        except (StoreDown, ValueError, LookupError) as problem:
+        except Exception as problem:  # the other canaries' looks are taken
             self._again_at[name] = now + RETRY_S
-            log.error("looks.not_taken", canary=name, problem=str(problem))
+            if not isinstance(problem, StoreDown):  # which is a trouble of its own
+                self._failing[name] = f"{type(problem).__name__}: {problem}"
+            log.error("looks.not_taken", canary=name, problem=str(problem), trace=traceback.format_exc())
             return
         self._taken[name] = midnight
+        self._failing.pop(name, None)
         log.info("looks.taken", canary=name, count=count)

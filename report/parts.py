@@ -11,6 +11,7 @@ from typing import TypeAlias
 import numpy as np
 
 from report.arm_sums import GATE
+from report.attempts import attempt
 from report.comparison import ALPHA
 from report.details import UsersToCome
 from report.document import CategoryLine, Difference, PartState, SegmentLine, finite
@@ -43,7 +44,8 @@ class Part:
     It does not hold the reading with every unit, because there may be hundreds of parts. `worse` and `better`
     are the evidence E₁ for either, 0 before the gate. `chance` is the exact test's p-value before the gate;
     None: no test is possible. `below_floor`: it misses an absolute bound. `carrying` is the effective number
-    of the candidate's and the baseline's units; `seen`: any exchange is of this part.
+    of the candidate's and the baseline's units; `seen`: any exchange is of this part. `uncomputed`: why
+    nothing can be computed of it.
     """
 
     by: str | None
@@ -57,6 +59,7 @@ class Part:
     below_floor: bool
     carrying: tuple[int, int]
     seen: bool = True
+    uncomputed: str = ""
 
     @classmethod
     def of(
@@ -76,8 +79,10 @@ class Part:
         )
 
     @classmethod
-    def unseen(cls, by: str | None, value: str, criterion: Criterion) -> "Part":
-        """A part of the config without any exchange."""
+    def unseen(
+        cls, by: str | None, value: str, criterion: Criterion, *, seen: bool = False, uncomputed: str = ""
+    ) -> "Part":
+        """A part of the config without any exchange, or one of which nothing can be computed."""
         return cls(
             by=by,
             value=value,
@@ -89,7 +94,8 @@ class Part:
             chance=None,
             below_floor=False,
             carrying=(0, 0),
-            seen=False,
+            seen=seen,
+            uncomputed=uncomputed,
         )
 
     @property
@@ -111,7 +117,7 @@ class Parts:
 
     def to_come(self) -> tuple[UsersToCome, ...]:
         """The users that the parts in `too_few` still need."""
-        return tuple(_to_come(part) for part in self.too_few)
+        return tuple(_to_come(part) for part in self.too_few if not part.uncomputed)
 
 
 def _to_come(part: Part) -> UsersToCome:
@@ -130,11 +136,25 @@ def parts_of(
     for by in (*canary.segments, None):
         labels = sample.category if by is None else sample.tags.get(by)
         for value, inside in _pieces(labels, observed):
-            reading = _reading(sample, inside, planned)
-            found.append(Part.of(by, value, criterion, reading, _chance(sample, inside, criterion, reading)))
+            found.append(_part(sample, inside, planned, by, value, criterion))
         unseen = _critical(canary, by).difference(labels.names if labels is not None else ())
         found += [Part.unseen(by, value, criterion) for value in sorted(unseen)]
     return found
+
+
+def _part(
+    sample: Sample, inside: Observations, planned: float, by: str | None, value: str, criterion: Criterion
+) -> Part:
+    """One part; one of which nothing can be computed stays open, and does not take the others along."""
+
+    def part() -> Part:
+        reading = _reading(sample, inside, planned)
+        return Part.of(by, value, criterion, reading, _chance(sample, inside, criterion, reading))
+
+    def unknown(why: str) -> Part:
+        return Part.unseen(by, value, criterion, seen=True, uncomputed=why)
+
+    return attempt(f"{criterion.metric} in {by or 'category'} {value}", part, unknown)
 
 
 def _critical(canary: JudgedCanary, by: str | None) -> frozenset[str]:

@@ -1,7 +1,7 @@
 """A canary's plan as of now: the looks that are due, and the data that each may see."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 
@@ -18,6 +18,7 @@ from report.metrics import Observations, observe, source
 from report.novelty import since_first
 from report.parts import Part, parts_of
 from report.plan import ShareChange, VerdictPlan, log_end, midnights
+from report.row_standing import unknown
 from report.rubric import Criterion
 from report.sample import Sample
 from report.statistics.types import Floats
@@ -101,6 +102,10 @@ class PlanCourse:
         )
         now = self._estimates(sequence, sums)
         return judge_by_plan(sequence, self._row(criterion), self.looks(criterion), now)
+
+    def open(self, row: Judged) -> Judged:
+        """A row of which nothing can be computed, under the plan: no look of it is taken."""
+        return replace(row, standing=unknown(self._row(row.criterion), ()))
 
     def looks(self, criterion: Criterion) -> tuple[Look, ...]:
         """The criterion's looks that are due: those that are kept, the others taken now."""

@@ -41,6 +41,19 @@ class MetricReading:
         return min(self.carrying) >= GATE
 
 
+def unread(candidate_units: int = 0, baseline_units: int = 0) -> MetricReading:
+    """A metric of which nothing but the units with a value is known."""
+    return MetricReading(
+        candidate_units=candidate_units,
+        baseline_units=baseline_units,
+        carrying=(candidate_units, baseline_units),
+        candidate=None,
+        baseline=None,
+        comparison=None,
+        tau=0.0,
+    )
+
+
 def read(
     sample: Sample, observed: Observations, *, planned: float, sums: ArmSums | None = None
 ) -> MetricReading:

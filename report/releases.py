@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from records.releases import Release, Releases
+from records.releases import Release, Releases, Run
 from records.store import Store
+from report.attempts import attempt
+from report.document import Report
 from report.judged_canary import ReportSettings
 from report.release.dossier import Dossier, dossier
 from report.release.history import ReleaseHistory, histories
@@ -65,12 +67,22 @@ def of_benchmark(document: Mapping[str, Any], *, now: float) -> Dossier:
 
 
 def judged(settings: ReportSettings, store: Store, history: ReleaseHistory, *, now: float) -> Dossier:
-    """The release, with the reports of its open runs as of `now`."""
-    live = {
-        (each.run.canary, each.run.run): report_of(
-            settings, each.run.canary, store, now=now, run=each.run.run
-        )
-        for each in history.newest_runs
-        if each.state in GATHERING
-    }
-    return dossier(history, {key: report for key, report in live.items() if report.units.candidate})
+    """The release, with the reports of its open runs as of `now`. Where a report cannot be made, the newest
+    that was kept stands for the run, and a sentence says so."""
+    live, notes = dict[tuple[str, int], Report](), list[str]()
+    for each in history.newest_runs:
+        if each.state not in GATHERING:
+            continue
+        run = each.run
+
+        def made(run: Run = run) -> Report | None:
+            return report_of(settings, run.canary, store, now=now, run=run.run)
+
+        def missing(why: str, run: Run = run, kept: Report | None = each.report) -> None:
+            instead = "no earlier one was kept" if kept is None else "the newest kept one is shown"
+            notes.append(f"The present report of canary {run.canary} could not be made, {instead}: {why}.")
+
+        report = attempt(f"the report of {run.canary}", made, missing)
+        if report is not None and report.units.candidate:
+            live[run.canary, run.run] = report
+    return dossier(history, live, notes)

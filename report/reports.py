@@ -17,6 +17,7 @@ from records.store import Audited, Store
 from records.store.facts import StoredRollback
 from records.store.rollbacks import newest, was_rolled_back
 from report import render
+from report.attempts import left_out
 from report.benchmarked import benchmarks_of, newest_benchmark, offline_rows
 from report.cohort import from_store as of_run
 from report.cohort import mirrored, to_judge
@@ -95,17 +96,21 @@ def report_of(
     report, taken = build_with_looks(sample, judged, kept, now=now)
     if retro is None and asked is not None:
         _keep(Looks(store), scope, taken, now=now)
-    offline = newest_benchmark(Benchmarks(store), judged.candidate, judged.baseline)
+    notes: list[str] = []
+    document = newest_benchmark(Benchmarks(store), judged.candidate, judged.baseline)
+    benchmarks, offline = left_out(
+        "The benchmark",
+        lambda: (benchmarks_of(document), offline_rows(judged.offline, document)),
+        ((), report.details.offline),
+        notes,
+    )
     return replace(
         report,
+        reasons=(*report.reasons, *notes),
         mirror=mirror,
         decision=_decided(decision),
         lane=state.lane.part if state is not None and state.lane is not None else None,
-        details=replace(
-            report.details,
-            benchmarks=benchmarks_of(offline),
-            offline=offline_rows(judged.offline, offline),
-        ),
+        details=replace(report.details, benchmarks=benchmarks, offline=offline),
     )
 
 

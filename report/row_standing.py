@@ -94,6 +94,8 @@ _OPEN = Interval(low=-math.inf, estimate=math.nan, high=math.inf)
 
 
 def _still_possible(estimate: float, ends: Sequence[tuple[float, float]]) -> Interval:
+    for low, high in ends:
+        Interval(low=low, estimate=estimate, high=high).known()
     return Interval(
         low=min(estimate, max((low for low, _ in ends), default=-math.inf)),
         estimate=estimate,

@@ -32,7 +32,7 @@ def _spread(name: Literal["latency", "ttft"], sample: Sample, values: Values) ->
     baseline, candidate = (tuple(np.round(count / count.sum(), 5).tolist()) for count in counts)
     return TimeSpread(
         of=name,
-        edges_s=tuple(float(f"{edge:.4g}") for edge in edges.tolist()),
+        edges_s=tuple(edges.tolist()),
         baseline=baseline,
         candidate=candidate,
         baseline_requests=int(heights[0].sum()),
@@ -41,7 +41,8 @@ def _spread(name: Literal["latency", "ttft"], sample: Sample, values: Values) ->
 
 
 def _edges(scale: Floats, heights: Ints) -> Floats | None:
-    """(BINS + 1,) log-spaced edges in seconds; None without differing values in both arms."""
+    """(BINS + 1,) log-spaced edges in seconds, of four digits; None without values in both arms that differ
+    in these."""
     if not heights.any(axis=1).all():
         return None
     parts = np.cumsum(heights, axis=1) / heights.sum(axis=1, keepdims=True)
@@ -51,4 +52,7 @@ def _edges(scale: Floats, heights: Ints) -> Floats | None:
         for level in (_OUTER, 1 - _OUTER)
     ]
     low, high = max(min(ends), 1e-4), max(ends)
-    return np.asarray(np.geomspace(low, high, BINS + 1)) if high > low else None
+    if not low < high < np.inf:
+        return None
+    edges = np.asarray([float(f"{edge:.4g}") for edge in np.geomspace(low, high, BINS + 1).tolist()])
+    return edges if edges[-1] > edges[0] else None

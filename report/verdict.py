@@ -1,6 +1,8 @@
 """Judges a sample by a canary's terms and builds the report. Pure."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
@@ -8,12 +10,14 @@ from records.metric import JUDGED
 from records.unreached import sentence, too_many
 from report.arm_models import models_of
 from report.arm_sums import GATE, arm_sums
+from report.attempts import attempt, left_out
 from report.benchmarked import offline_rows
 from report.decision import Findings, decide
 from report.details import Details, MetricCourse, SinceFirst
 from report.document import MetricLine, Report, ReportWindow, Srm, Units, finite
 from report.failures import failures
-from report.judge import Judged, detectable, further_units, judge
+from report.judge import Judged, detectable, further_units, judge, not_computed
+from report.judge_figures import JudgeFigures
 from report.judged_agreement import with_people
 from report.judged_canary import JudgedCanary
 from report.judged_figures import judge_figures
@@ -21,7 +25,7 @@ from report.judged_sample import holding
 from report.kept_looks import NO_LOOKS, KeptLooks
 from report.located import located
 from report.look import Look
-from report.metrics import Observations, observe
+from report.metrics import Observations, must_be_known, observe
 from report.missing_values import capped, unequal_abandonment, unequal_response
 from report.money import money
 from report.novelty import fading, since_first
@@ -30,7 +34,7 @@ from report.parts import Part, break_down, difference, parts_of
 from report.plan import DAY_S
 from report.plan_course import PlanCourse, look_line, new_looks, row_courses
 from report.plan_words import late_change
-from report.reading import read
+from report.reading import read, unread
 from report.rubric import Criterion
 from report.sample import Sample
 from report.score import score
@@ -41,8 +45,14 @@ from report.statistics.srm import Split
 from report.statistics.types import Floats
 from report.unlabelled import labels_needed, unless_labelled
 from report.unpriced import unknown_costs, unless_priced
+from report.wording import title
 
 _MISMATCH = 0.001
+
+_Detail = TypeVar("_Detail")
+_Else = TypeVar("_Else")
+
+OnJudged: TypeAlias = Callable[[Sample, Judged, Observations], None]
 
 
 def build(sample: Sample, canary: JudgedCanary, *, now: float) -> Report:
@@ -58,17 +68,39 @@ def build_with_looks(
 ) -> tuple[Report, list[Look]]:
     """Judge as `build` does, with the kept looks as they were; return the report and the looks to keep."""
     courses: list[MetricCourse] = []
+    unmade: list[str] = []
+
+    def detail(what: str, make: Callable[[], _Detail], otherwise: _Else) -> _Detail | _Else:
+        return left_out(what, make, otherwise, unmade)
 
     def add_course(seen: Sample, judged: Judged, observed: Observations) -> None:
-        found = course(seen, judged, observed, planned=canary.planned_units)
+        def made() -> MetricCourse | None:
+            return course(seen, judged, observed, planned=canary.planned_units)
+
+        found = detail(f"{title(judged.criterion.metric)} over time", made, None)
         courses.extend([found] if found is not None else [])
 
     findings = find(sample, canary, kept=kept, now=now, on_judged=add_course)
     verdict, reasons = decide(findings)
+    said = detail("What the judge says", lambda: _judge_figures(sample, canary), None)
+    details = Details(
+        over_time=tuple(courses),
+        looks=detail("The course of the looks", lambda: row_courses(findings.judged), ()),
+        spreads=detail("The spread of the times", lambda: spreads(sample), ()),
+        failures=detail("The list of failures", lambda: failures(sample.recent), None),
+        money=detail("The saving", lambda: money(sample, planned=canary.planned_units), None),
+        where=detail("Where failures lie", lambda: located(sample), ()),
+        unpriced=tuple(row.criterion.metric for row in findings.judged if row.unpriced is not None),
+        unlabelled=tuple(row.criterion.metric for row in findings.judged if row.waits is not None),
+        unknown_costs=unknown_costs(findings.judged, sample),
+        since_first=findings.since_first,
+        too_few=findings.parts.to_come(),
+        offline=offline_rows(canary.offline, None),
+    )
     report = Report(
         canary=canary.name,
         verdict=verdict,
-        reasons=(*reasons, *findings.notes),
+        reasons=(*reasons, *findings.notes, *unmade),
         score=score(findings.judged),
         rubric_sha256=findings.rubric_sha256,
         window=findings.window,
@@ -79,25 +111,14 @@ def build_with_looks(
         segments=findings.parts.segments,
         categories=findings.parts.categories,
         plan=findings.plan,
-        judge=judge_figures(
-            sample, planned=canary.planned_units, labels_needed=labels_needed(canary.criteria)
-        ),
-        details=Details(
-            over_time=tuple(courses),
-            looks=row_courses(findings.judged),
-            spreads=spreads(sample),
-            failures=failures(sample.recent),
-            money=money(sample, planned=canary.planned_units),
-            where=located(sample),
-            unpriced=tuple(row.criterion.metric for row in findings.judged if row.unpriced is not None),
-            unlabelled=tuple(row.criterion.metric for row in findings.judged if row.waits is not None),
-            unknown_costs=unknown_costs(findings.judged, sample),
-            since_first=findings.since_first,
-            too_few=findings.parts.to_come(),
-            offline=offline_rows(canary.offline, None),
-        ),
+        judge=said,
+        details=details,
     )
     return report, new_looks(findings.judged, kept)
+
+
+def _judge_figures(sample: Sample, canary: JudgedCanary) -> JudgeFigures | None:
+    return judge_figures(sample, planned=canary.planned_units, labels_needed=labels_needed(canary.criteria))
 
 
 def find(
@@ -106,46 +127,33 @@ def find(
     *,
     now: float,
     kept: KeptLooks = NO_LOOKS,
-    on_judged: Callable[[Sample, Judged, Observations], None] = lambda _sample, _judged, _observed: None,
+    on_judged: OnJudged = lambda _sample, _judged, _observed: None,
 ) -> Findings:
     """The basis of the verdict. `on_judged` gets each criterion with its observations and their sample.
 
-    Works criterion by criterion, so that only one metric's values are in memory.
+    Works criterion by criterion, so that only one metric's values are in memory. A row of which nothing can
+    be computed is open, and does not take the others along.
     """
+    for criterion in canary.criteria:
+        must_be_known(criterion.metric, canary.metrics)
     window = _window(sample, canary, now)
     planned = _course(sample, canary, kept, now)
-    all_judged: list[Judged] = []
-    lines: list[MetricLine] = []
-    parts: list[Part] = []
-    caveats, notes = [unequal_abandonment(sample, canary.criteria)], list[str | None]()
-    days: list[tuple[Criterion, SinceFirst]] = []
+    caveats = [unequal_abandonment(sample, canary.criteria)]
     if planned is not None:
         caveats += map(late_change, planned.late_changes())
-    people = with_people(sample.judged)
-    for criterion in canary.criteria:
-        seen = holding(sample, criterion.metric)
-        observed = observe(seen, criterion.metric, canary.metrics, now=now)
-        sums = arm_sums(seen, observed)
-        judged = judge(criterion, read(seen, observed, planned=canary.planned_units, sums=sums))
-        if planned is not None:
-            judged = planned.judge(judged, observed, sums)
-        judged = unless_labelled(unless_priced(judged, sample), people)
-        if planned is None:
-            on_judged(seen, judged, observed)
-        if criterion.metric not in JUDGED:  # the judge's own figures have its categories
-            parts += _parts(planned, sample, canary, judged, observed)
-            days += _since_first(planned, sample, criterion, observed)
-        lines.append(_line(judged, canary, window))
-        caveats.append(unequal_response(seen, observed, judged))
-        notes.append(capped(observed, criterion))
-        all_judged.append(judged.without_units())
-    caveats += fading(days)
+    rows = [
+        _row(sample, canary, criterion, planned, window, now=now, on_judged=on_judged)
+        for criterion in canary.criteria
+    ]
+    days = [each for row in rows for each in row.days]
+    caveats += [*(row.caveat for row in rows), *fading(days)]
+    notes = [note for row in rows for note in row.notes]
     (caveats if sample.too_many_flipped else notes).append(sample.flips)
     return Findings(
         canary=canary,
-        judged=tuple(all_judged),
-        lines=tuple(lines),
-        parts=break_down(parts, canary),
+        judged=tuple(row.judged for row in rows),
+        lines=tuple(row.line for row in rows),
+        parts=break_down([part for row in rows for part in row.parts], canary),
         srm=_split(sample, canary),
         window=window,
         days_elapsed=_elapsed(sample, now),
@@ -157,6 +165,81 @@ def find(
         notes=tuple(note for note in notes if note is not None),
         since_first=tuple(since for _, since in days),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _RowFindings:
+    """One criterion, judged, with what else is said of it."""
+
+    judged: Judged
+    line: MetricLine
+    parts: Sequence[Part] = ()
+    days: Sequence[tuple[Criterion, SinceFirst]] = ()
+    caveat: str | None = None
+    notes: Sequence[str | None] = ()
+
+
+def _row(
+    sample: Sample,
+    canary: JudgedCanary,
+    criterion: Criterion,
+    planned: PlanCourse | None,
+    window: ReportWindow,
+    *,
+    now: float,
+    on_judged: OnJudged,
+) -> _RowFindings:
+    """The criterion, or that nothing can be computed of it and why."""
+
+    def made() -> _RowFindings:
+        seen = holding(sample, criterion.metric)
+        observed = observe(seen, criterion.metric, canary.metrics, now=now)
+        judged = _judged(sample, seen, canary, criterion, planned, observed)
+        if planned is None:
+            on_judged(seen, judged, observed)
+        notes = [capped(observed, criterion)]
+        told = criterion.metric not in JUDGED  # the judge's own figures have its categories
+        return _RowFindings(
+            line=_line(judged, canary, window),
+            parts=_parts(planned, sample, canary, judged, observed) if told else (),
+            days=_since_first(planned, sample, criterion, observed, notes) if told else (),
+            caveat=unequal_response(seen, observed, judged),
+            notes=notes,
+            judged=judged.without_units(),
+        )
+
+    def unknown(why: str) -> _RowFindings:
+        judged = not_computed(criterion, unread(*_responding(sample, criterion)), why)
+        judged = judged if planned is None else planned.open(judged)
+        return _RowFindings(judged=judged, line=_line(judged, canary, window))
+
+    return attempt(f"the row on {criterion.metric}", made, unknown)
+
+
+def _judged(
+    sample: Sample,
+    seen: Sample,
+    canary: JudgedCanary,
+    criterion: Criterion,
+    planned: PlanCourse | None,
+    observed: Observations,
+) -> Judged:
+    sums = arm_sums(seen, observed)
+    judged = judge(criterion, read(seen, observed, planned=canary.planned_units, sums=sums))
+    if planned is not None:
+        judged = planned.judge(judged, observed, sums)
+    judged = unless_priced(judged, sample)
+    if criterion.metric not in JUDGED:
+        return judged
+    return unless_labelled(judged, with_people(sample.judged))
+
+
+def _responding(sample: Sample, criterion: Criterion) -> tuple[int, int]:
+    """The candidate's and the baseline's units with a value of this metric, whatever the value."""
+    of = sample.feedback.get(criterion.metric)
+    rows = np.arange(len(sample.unit)) if of is None else of.row
+    mine = sample.candidate[rows]
+    return distinct(sample.unit[rows[mine]]), distinct(sample.unit[rows[~mine]])
 
 
 def _parts(
@@ -175,13 +258,20 @@ def _parts(
 
 
 def _since_first(
-    planned: PlanCourse | None, sample: Sample, criterion: Criterion, observed: Observations
+    planned: PlanCourse | None,
+    sample: Sample,
+    criterion: Criterion,
+    observed: Observations,
+    notes: list[str | None],
 ) -> Sequence[tuple[Criterion, SinceFirst]]:
     """The row by day since a user's first exposure, if that is known."""
-    if planned is not None:
-        since = planned.since_first(criterion)
-    else:
-        since = since_first(sample, observed, criterion)
+
+    def by_day() -> SinceFirst | None:
+        if planned is not None:
+            return planned.since_first(criterion)
+        return since_first(sample, observed, criterion)
+
+    since = left_out(f"{title(criterion.metric)} by day", by_day, None, notes)
     return [(criterion, since)] if since is not None else []
 
 

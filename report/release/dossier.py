@@ -75,12 +75,19 @@ class Dossier:
         return next((run.report for run in reversed(self.runs) if run.report is not None), None)
 
 
-def dossier(history: ReleaseHistory, live: Mapping[tuple[str, int], Report] | None = None) -> Dossier:
-    """The release. `live` holds the reports of runs that are under way, by canary and run."""
+def dossier(
+    history: ReleaseHistory,
+    live: Mapping[tuple[str, int], Report] | None = None,
+    notes: Sequence[str] = (),
+) -> Dossier:
+    """The release. `live` holds the reports of runs that are under way, by canary and run; `notes` say which
+    of them are missing."""
     runs = tuple(_run(each, live or {}) for each in history.runs)
     newest = [run for run in runs if (run.canary, run.run) in _newest(history)]
     verdict, reasons = _verdict(history.benchmark, newest)
-    rolled_back = [run for run in newest if run.state == "rolled_back"]
+    rolled_back, promoted = (
+        [run for run in newest if run.state == state] for state in ("rolled_back", "promoted")
+    )
     decisions = [each.decision for each in history.runs if each.decision is not None]
     return Dossier(
         release=history.release,
@@ -89,7 +96,9 @@ def dossier(history: ReleaseHistory, live: Mapping[tuple[str, int], Report] | No
         reasons=(
             *_superseded(history),
             *map(_pulled_back, rolled_back),
-            *map(_begun, (run for run in newest if run.verdict is None)),
+            *map(_promoted, promoted),
+            *notes,
+            *map(_begun, (run for run in newest if run.verdict is None and run not in promoted)),
             *reasons,
             *_open_points(history.benchmark, newest),
             *_missing(history.benchmark, newest),
@@ -115,6 +124,13 @@ def _pulled_back(run: RunStanding) -> str:
 
 def _begun(run: RunStanding) -> str:
     return f"Canary {run.canary} has begun, and has no report yet."
+
+
+def _promoted(run: RunStanding) -> str:
+    """Who decided, and what the report said of it then."""
+    against = "without a report" if run.verdict is None else f"when the verdict was {words(run.verdict)}"
+    reason = f": {run.reason.rstrip('.')}" if run.reason else ""
+    return f"Canary {run.canary} was promoted by {run.who} {against}{reason}."
 
 
 def _newest(history: ReleaseHistory) -> set[tuple[str, int]]:

@@ -44,8 +44,10 @@ class ReleaseSection:
 
 
 def headline(found: Dossier) -> str:
-    """Ship, by examples only: openai/gpt-6 against openai/gpt-5."""
+    """Ship, by examples only: openai/gpt-6 against openai/gpt-5; Promoted: … once somebody has decided."""
     against = f" against {found.release.baseline}" if found.release.baseline else ""
+    if found.state == "promoted":  # what a person decided stands over what the report advised
+        return f"Promoted: {found.release.candidate}{against}"
     said = _HEADLINES[found.verdict]
     if found.report is None:
         said = _BY_EXAMPLES.get(found.verdict or "", said)

@@ -22,12 +22,15 @@ LEAST = 100
 WORTH = 0.99
 """An adjustment is used if it lowers the standard error of the difference to this part, or further."""
 
+_ROUNDING = 1e-9
+"""What varies by less than this part of its size is taken for constant: the rest is rounding."""
+
 
 def narrower(sums: UnitSums, before: Floats | None, category: Ints | None = None) -> Arms:
     """`adjusted` where that narrows the arms' difference, else the plain `arms`."""
     plain = arms(sums)
     found = _adjusted(sums, plain, before, category)
-    return found if found.se(1) <= WORTH * plain.se(1) else plain
+    return found if found.se(1) <= WORTH * plain.se(1) and plain.se(1) > 0 else plain
 
 
 def adjusted(sums: UnitSums, before: Floats | None, category: Ints | None = None) -> Arms:
@@ -79,14 +82,20 @@ class _Groups:
 
 
 def _known(x: Floats, phase: Ints) -> Floats | None:
-    """The earlier values with their phase's mean where there is none; None without any."""
-    missing = np.isnan(x)
+    """The earlier values from −1 to 1, with their phase's mean where there is none; None where all known ones
+    are the same, which explains nothing."""
+    missing = ~np.isfinite(x)
     if missing.all():
         return None
+    low, high = float(x[~missing].min()), float(x[~missing].max())
+    half = high / 2 - low / 2
+    if half <= _ROUNDING * max(abs(low), abs(high)):
+        return None
+    x = np.where(missing, 0.0, (x - (low / 2 + high / 2)) / half)
     if not missing.any():
         return x
     there = np.bincount(phase, weights=~missing)
-    mean = np.bincount(phase, weights=np.where(missing, 0.0, x)) / np.maximum(there, 1)
+    mean = np.bincount(phase, weights=x) / np.maximum(there, 1)
     return np.where(missing, mean[phase], x)
 
 
@@ -134,14 +143,19 @@ def _of_strata(weight: Floats, groups: _Groups, stratum: Ints, strata: int) -> F
     every = len(groups.size)
     members = np.bincount(groups.of * strata + stratum, minlength=every * strata).reshape(every, strata)
     heavy = np.bincount(groups.of, weights=weight, minlength=every) / groups.size
-    return np.asarray(np.diag(heavy @ members) - (heavy / groups.size * members.T) @ members, np.float64)
+    found = -(heavy / groups.size * members.T) @ members
+    # A sum of terms of 0 or more: as a difference, rounding could take the diagonal below 0.
+    np.fill_diagonal(found, heavy @ (members * (1 - members / groups.size[:, None])))
+    return np.asarray(found, dtype=np.float64)
 
 
 def _solved(normal: Floats, right: Floats) -> Floats:
-    """The smallest solution: the strata add up to everyone, so one of them is free. Scaled, because an
-    earlier value may be in millionths or in millions."""
-    scale = np.sqrt(np.diag(normal))
-    scale[scale == 0] = 1.0
+    """The smallest solution: the strata add up to everyone, so one of them is free. Scaled, so that each
+    column counts alike; one that does not vary within the groups is left out."""
+    diagonal = np.diag(normal)
+    varies = diagonal > _ROUNDING**2 * diagonal.max(initial=0.0)
+    normal, right = np.where(np.outer(varies, varies), normal, 0.0), np.where(varies, right, 0.0)
+    scale = np.sqrt(np.where(varies, diagonal, 1.0))
     found = np.linalg.lstsq(normal / np.outer(scale, scale), right / scale, rcond=1e-9)[0] / scale
     return np.asarray(found, dtype=np.float64)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from report.statistics.ratio import Ratio
+from report.statistics.ratio import Ratio, residuals
 from report.statistics.types import Bools, Floats, Ints
 
 
@@ -87,6 +87,10 @@ class Arms:
     candidate: Ratio
     baseline: Ratio
 
+    def __post_init__(self) -> None:
+        self.candidate.computed()
+        self.baseline.computed()
+
     def value(self, factor: float) -> float:
         return self.candidate.value - factor * self.baseline.value
 
@@ -140,7 +144,7 @@ def _arm(sums: UnitSums, omega: Floats, *, candidate: bool, strata: bool) -> Rat
     size = np.bincount(part.phase, weights=part.count, minlength=phases)[part.phase]
     total = np.bincount(part.phase, weights=part.total, minlength=phases)[part.phase]
     value = float(np.sum(weight * part.total / size))
-    psi = weight * (part.total - total / size * part.count) / size
+    psi = weight * residuals(part.total, total / size * part.count) / size
     if (sums.single_phase or strata) and len(psi) > 1:
         units = np.bincount(part.phase, minlength=phases)[part.phase]
         psi = psi * np.sqrt(units / np.maximum(units - 1, 1))

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from report.statistics.types import Floats
+from report.statistics.types import Floats, NotComputed
+
+_LEAST = 1e-280
+"""A smaller variance has lost digits, or all of them, to the smallest number that there is."""
+
+_ROUNDING = 1e-12
+"""The rounding error of a unit's distance from the mean, relative to its size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +30,14 @@ class Ratio:
     influence: Floats
     moved: float = 0.0
     shared: Floats | float = 0.0
+
+    def computed(self) -> None:
+        """Raises NotComputed where the value or the variance is no number, or too small to be told from 0."""
+        variance = self.variance
+        if not (math.isfinite(self.value) and math.isfinite(variance)):
+            raise NotComputed("they are too large, or not numbers")
+        if variance < _LEAST and self.influence.any():
+            raise NotComputed("they are too small to be squared")
 
     @property
     def own(self) -> Floats:
@@ -49,7 +63,14 @@ def ratio(totals: Floats, counts: Floats) -> Ratio:
         raise ValueError(f"the variance of a ratio needs two units, got {units}")
     size = float(np.sum(counts))
     value = float(np.sum(totals)) / size
-    return Ratio(value=value, influence=(totals - value * counts) / size * math.sqrt(units / (units - 1)))
+    influence = residuals(totals, value * counts) / size * math.sqrt(units / (units - 1))
+    return Ratio(value=value, influence=influence)
+
+
+def residuals(totals: Floats, expected: Floats) -> Floats:
+    """`totals` − `expected`, (K,) each; 0 where only rounding is left: equal values have no spread."""
+    found = totals - expected
+    return np.where(np.abs(found) <= _ROUNDING * (np.abs(totals) + np.abs(expected)), 0.0, found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

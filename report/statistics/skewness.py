@@ -4,12 +4,13 @@ Hall, "On the removal of skewness by transformation", JRSS B 1992, with Student'
 of units. A reach is in standard errors; its sign is that of the boundary.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import special
 
-from report.statistics.types import Floats
+from report.statistics.types import Floats, NotComputed
 
 _NONE = 1e-6
 """Below this skewness, the limit of the formulas for 0."""
@@ -24,6 +25,11 @@ class Shape:
 
     skewness: float
     units: float
+
+    def __post_init__(self) -> None:
+        """Raises NotComputed: a reach that is no number would be cut to the longest one, at either end."""
+        if not (math.isfinite(self.skewness) and math.isfinite(self.units)):
+            raise NotComputed("their skewness is not a number")
 
     def reach(self, bound: float) -> float:
         """T(c): the distance of the lower end below the estimate at the boundary c; of the upper end,

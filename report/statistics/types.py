@@ -1,5 +1,6 @@
 """The array types and the interval type of the statistics."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -11,6 +12,10 @@ Ints: TypeAlias = npt.NDArray[np.int64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
 Texts: TypeAlias = npt.NDArray[Any]
 """Arrays of numpy's fixed-width str."""
+
+
+class NotComputed(ArithmeticError):
+    """Values of which no statistic can be made; the message says what is wrong with them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,3 +33,10 @@ class Interval:
         """The interval of `by` times the quantity; a negative factor swaps the ends."""
         ends = sorted((self.low * by, self.high * by))
         return Interval(low=ends[0], estimate=self.estimate * by, high=ends[1])
+
+    def known(self) -> "Interval":
+        """This interval. Raises NotComputed where an end is no number, which every comparison would take for
+        the wrong side or the right one."""
+        if any(map(math.isnan, (self.low, self.estimate, self.high))):
+            raise NotComputed("their interval is not a number")
+        return self

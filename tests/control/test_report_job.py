@@ -21,7 +21,8 @@ from control.settings import ControlSettings
 from records.daily_reports import DailyReport, DailyReports
 from records.errors import StoreDown
 from records.store import Act, Store
-from report.document import to_json
+from report.document import Report, to_json
+from report.judged_canary import ReportSettings
 from report.plan import DAY_S
 from report.reports import report_of
 from routing import transitions
@@ -128,6 +129,77 @@ def test_what_fails_is_logged_and_tried_again_later(store: Store, monkeypatch: p
         assert not job.turn(nine(3) + RETRY_S - 1)
         assert job.turn(nine(3) + RETRY_S)
     assert [each["event"] for each in logs] == ["report.not_made", "report.made"]
+
+
+def two_canaries(opened: Store) -> ControlSettings:
+    """`c` and `d` run since START, with three days of traffic of `c`."""
+    first, second = TEXT.split("canaries:\n")[1], TEXT.split("canaries:\n")[1].replace("name: c", "name: d")
+    second = second.replace("[gpt-4o]", "[gpt-4o-mini]")
+    settings = parse(TEXT.split("canaries:\n")[0] + "canaries:\n" + first + second, "canary.yaml", {}).control
+    Rollouts(opened, lambda plan: None).reconcile(settings, START)
+    return settings
+
+
+def test_a_report_that_cannot_be_made_is_a_trouble_told_once_and_the_other_canaries_have_theirs(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = {"c"}
+
+    def made(reports: ReportSettings, name: str, store: Store, *, now: float, run: int) -> Report:
+        if name in broken:
+            raise ZeroDivisionError("division by zero")
+        return report_of(reports, name, store, now=now, run=run)
+
+    monkeypatch.setattr("report.reports.report_of", made)
+    settings = two_canaries(store)
+    with listening_hook() as hook, capture_logs() as logs:
+        told = replace(settings, notify=(Receiver(kind="webhook", url=hook.url),))
+        announcer = Announcer(lambda: told)
+        job = ReportJob(store, lambda: told, announcer.put)
+        for later in (0.0, 0.0, 1.0, RETRY_S, DAY_S, DAY_S, DAY_S + RETRY_S):
+            job.turn(nine(3) + later)
+            asyncio.run(announcer.tell(nine(3) + later))
+        assert [each.canary for each in DailyReports(store).entries("d", 100)] == ["d", "d"]
+        assert days(store) == []
+        (trouble,) = job.troubles
+        since = datetime.fromtimestamp(nine(3), UTC).strftime("%d %B %H:%M UTC")
+        assert trouble == (
+            f"the nightly report of c has failed since {since} "
+            "(ZeroDivisionError: division by zero); none was made yet, it is tried again every 10 minutes"
+        )
+        broken.clear()
+        assert job.turn(nine(4) + 2 * RETRY_S)
+        asyncio.run(announcer.tell(nine(4) + 2 * RETRY_S))
+        assert days(store) == [day_of(nine(4))]
+        assert job.troubles == []
+    (failed,) = [each for each in hook.bodies if each["event"] == "report_failed"]
+    assert (failed["canary"], failed["headline"]) == ("c", trouble)
+    assert any("ZeroDivisionError" in each.get("trace", "") for each in logs)
+
+
+def test_a_failed_report_is_no_trouble_once_its_run_is_over_or_no_report_is_wanted(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_args: object, **_named: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr("report.reports.report_of", fails)
+    wanted = [SETTINGS]
+    job = ReportJob(store, lambda: wanted[0], lambda news: None)
+    job.turn(nine(3))
+    assert len(job.troubles) == 1
+    wanted[0] = replace(SETTINGS, report_job=None)
+    job.turn(nine(3) + 1)
+    assert job.troubles == []
+    wanted[0] = SETTINGS
+    job.turn(nine(3) + RETRY_S)
+    assert len(job.troubles) == 1
+    act = Act(at=nine(3) + 700, action="rollback", who="jane", reason="r")
+    rollouts = Rollouts(store, lambda plan: None)
+    rollouts.change("c", act, lambda state: transitions.rollback(state, reason="r", now=act.at))
+    rollouts.settle()
+    job.turn(nine(4) - 3600)
+    assert job.troubles == []
 
 
 def test_the_verdict_is_told_when_it_is_reached_and_not_every_day(store: Store) -> None:

@@ -16,6 +16,7 @@ from records.daily_reports import DailyReport, DailyReports
 from records.decisions import Decision, Decisions
 from records.releases import ReleaseNote, Releases
 from records.store import Act, Store
+from report import releases
 from report.archivist import SETTLE_S, Archivist
 from report.document import to_json as report_json
 from report.release.forms import FORMS, line, to_json
@@ -225,3 +226,43 @@ def test_every_form_tells_the_same_and_escapes_what_others_wrote(store: Store) -
     assert "<b>" not in told["html"]
     assert "\\<b\\>basics\\</b\\> &#124; has" in told["markdown"]
     assert json.loads(json.dumps(to_json(found)))["runs"][0]["state"] == "rolled_back"
+
+
+def test_a_promoted_release_reads_that_it_was_promoted_by_whom_and_what_the_report_said(store: Store) -> None:
+    rollouts = _started(store)
+    act = Act(at=START + DAY_S, action="promote", who="ann", reason="good enough.")
+    rollouts.change("trial", act, lambda state: transitions.promote(state, reason=act.reason, now=act.at))
+    rollouts.settle()
+    for archived, said in ((False, "without a report"), (True, "when the verdict was extend")):
+        if archived:
+            _archived(store, WITH, START + DAY_S)
+        found = release_of(WITH.control.reports, store, "new", now=START + 30 * DAY_S)
+        assert headline(found) == "Promoted: openai/new against openai/old"
+        assert found.reasons[0] == f"Canary trial was promoted by ann {said}: good enough."
+
+
+def test_a_release_is_shown_with_its_kept_report_while_the_present_one_cannot_be_made(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_args: object, **_named: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    _started(store)
+    kept = replace(report_of(WITH.control.reports, "trial", store, now=START), verdict="ship")
+    monkeypatch.setattr(releases, "report_of", fails)
+    whys = []
+    for document in (None, report_json(kept)):
+        if document is not None:
+            daily = DailyReport(canary="trial", run=1, day="d", at=START, verdict="ship", document=document)
+            DailyReports(store).add(daily)
+        found = release_of(WITH.control.reports, store, "new", now=START + DAY_S)
+        assert all(made(found) for made in FORMS.values())
+        whys.append(found.reasons[0])
+    assert found.verdict == "ship"
+    error = (
+        "an error of canary's own (ZeroDivisionError: division by zero), which is in the log with its trace."
+    )
+    assert whys == [
+        f"The present report of canary trial could not be made, no earlier one was kept: {error}",
+        f"The present report of canary trial could not be made, the newest kept one is shown: {error}",
+    ]
