@@ -15,8 +15,9 @@ from tests.report.planned import look_line, metric_line, planned_report
 PLANNED = planned_report(metric_line(look_line(9, -0.03, 0.04)), day=9)
 
 
-def _page(template: str, report: Report, document: dict[str, Any] | None = None) -> str:
-    values = {
+def page_values(report: Report, document: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What the report's pages take, of one canary."""
+    return {
         "canary": {"name": "support-nov"},
         "form_token": "",
         "person": Person(role="operator"),
@@ -28,7 +29,10 @@ def _page(template: str, report: Report, document: dict[str, Any] | None = None)
         "title": title,
         "bound_words": bound_words,
     }
-    return " ".join(Templates().text(template, values).split())
+
+
+def _page(template: str, report: Report, document: dict[str, Any] | None = None) -> str:
+    return " ".join(Templates().text(template, page_values(report, document)).split())
 
 
 def test_the_report_s_page_says_the_plan_and_what_each_row_may_be() -> None:

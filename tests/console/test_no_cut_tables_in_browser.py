@@ -1,0 +1,168 @@
+"""No table is cut: long names, models and reasons wrap on a laptop, a wide screen and a phone."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser
+
+import console
+from console.past import PastView
+from console.rendering import Templates
+from report.document import CategoryLine, Difference, SegmentLine
+from report.release.forms import as_html
+from report.release.sections import ReleaseSection, SectionTable
+from report.wording import title
+from tests.console.chromium import chromium
+from tests.console.test_report_on_page import page_values
+from tests.console.test_where_on_page import NOW, values_of
+from tests.report.planned import look_line, metric_line, planned_report
+
+SHOTS = os.environ.get("CANARY_TEST_SHOTS", "")
+"""A folder for pictures of what was looked at; "" for none."""
+CSS = (Path(console.__file__).parent / "static" / "page.css").read_text()
+NAME = "support-answers-in-the-evening-of-2026-11-with-gpt-6-1-terra-01"
+"""As long as a canary's name may be."""
+MODEL = "accounts/fireworks/models/qwen3-235b-a22b-instruct-2507-fp8-throughput-eu-west-provisioned"
+REASON = f"guardrail error_rate[category=refund]: {'12 of 40 outcomes failed; ' * 12}{'x' * 120}"
+ID = "019ac0f3-7d2e-7c11-9f3a-" + "4f" * 28
+
+
+def _audit() -> list[dict[str, Any]]:
+    entry = {
+        "time": "2026-11-24 23:05:00",
+        "canary": NAME,
+        "who": f"guardrail error_rate[category={'r' * 40}]",
+    }
+    acts = ("rollback", "promote_asked", "set_share")
+    return [
+        {**entry, "action": act, "reason": REASON, "share_before": 0.2, "share_after": 0.0125} for act in acts
+    ]
+
+
+def _verdict() -> str:
+    lines = [
+        metric_line(look_line(9, -0.03, 0.04), metric=each) for each in ("task_completed", "latency_p95")
+    ]
+    report = planned_report(*lines, day=9)
+    part: dict[str, Any] = {"metric": "task_completed", "state": "TOO_FEW", "blocks": True}
+    difference = Difference(low=-0.05, estimate=0.01, high=0.05, p_value=1.0)
+    segments = (SegmentLine(by="plan", value="enterprise" * 6, difference=difference, **part),)
+    categories = (CategoryLine(value="refund-" * 9, difference=difference, **part),)
+    long = replace(report, canary=NAME, segments=segments, categories=categories)
+    return Templates().text("verdict.html", page_values(long))
+
+
+def _release() -> str:
+    runs = SectionTable(
+        head=["canary", "started", "state", "by", "verdict", "a person decided"],
+        rows=[[NAME, "2026-11-24 23:05", f"rolled back: {REASON}", f"{ID}@example.com", "dont_ship", REASON]],
+    )
+    benchmark = SectionTable(
+        head=["", "examples", "current right", "candidate right", "p", "new failures", "p95", "cost"],
+        rows=[
+            [
+                f"dataset-{ID}",
+                "400",
+                "81.0 %",
+                "79.5 %",
+                "0.04",
+                "12 of 400",
+                "1.2 s → 1.4 s",
+                "$1.20 → $0.70",
+            ]
+        ],
+    )
+    criteria = SectionTable(
+        head=["", "", "criterion", "acceptable", ""],
+        rows=[["?", "acceptable", "regression_failures_" * 3, ">= baseline - 5 %", REASON]],
+    )
+    rubric = SectionTable(
+        head=["", "", "criterion", "current model", "candidate", "acceptable", "ideal", "users"],
+        rows=[
+            ["?", "undecided", "task completed", "86.0 %", "86.0 %", ">= baseline - 5 %", ">= 90 %", "12,400"]
+        ],
+    )
+    layers = SectionTable(
+        head=["", "", "layer", "of 100", "current model", "candidate"],
+        rows=[["✓", "acceptable", "Synthetic tasks", "81", f"openai/{MODEL}", f"azure/{MODEL}"]],
+    )
+    parts = [
+        ReleaseSection(title="Runs", says=[f"Of {ID}."], table=runs),
+        *(ReleaseSection(title=each.head[2], says=[], table=each) for each in (benchmark, criteria, rubric)),
+        ReleaseSection(title="Layers", says=[], table=layers),
+    ]
+    return as_html(f"Extend: openai/{MODEL}", f"Release {ID}, under way", "extend", [REASON], parts)
+
+
+def _releases() -> str:
+    layer = SimpleNamespace(state="PASS", score=81.0)
+    each = {
+        "id": ID,
+        "candidate": {"provider": "openai", "model": MODEL},
+        "baseline": {"provider": "azure", "model": MODEL},
+        "state": "under_way",
+        "verdict": "ship_with_caveats",
+        "decision": "dont_ship",
+        "layers": dict.fromkeys(("synthetic", "real", "users", "business"), layer),
+        "days": 12.4,
+        "minutes": 190,
+    }
+    return Templates().text("releases.html", values_of() | {"releases": [each]})
+
+
+def _overview() -> str:
+    past = PastView(
+        name=NAME, at=NOW, word="rolled back", tone="bad", icon="bad", sentence="…", who=ID, reason=REASON,
+        models=f"openai/{MODEL} → azure/{MODEL}", release=ID, runs=(1,),
+    )  # fmt: skip
+    values = values_of(name=NAME) | {"audit": _audit(), "past": [past]}
+    return Templates().text("overview.html", values)
+
+
+PAGES = {
+    "rubric": _verdict,
+    "audit": lambda: Templates().text("audit.html", values_of() | {"audit": _audit()}),
+    "release": _release,
+    "releases": _releases,
+    "overview": _overview,
+    "why": lambda: Templates().text("why.html", values_of(name=NAME)),
+}
+CUT = """() => {
+  const wide = document.documentElement;
+  const cut = [...document.querySelectorAll('.scroll, th, td')].filter(each =>
+    each.checkVisibility() && (each.scrollWidth > each.clientWidth + 1
+      || each.getBoundingClientRect().right > wide.clientWidth + 1));
+  const named = cut.map(each => each.className + ': ' + each.innerText.slice(0, 60));
+  return [wide.scrollWidth > wide.clientWidth, named];
+}"""
+"""Whether the page scrolls sideways, and what of its tables is cut."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 1440, 390])
+@pytest.mark.parametrize("name", PAGES)
+def test_no_cell_is_cut_and_nothing_scrolls_sideways(
+    browser: Browser, name: str, width: int, scheme: Any
+) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    text = PAGES[name]()
+    page.set_content(text if name == "release" else f"<style>{CSS}</style>{text}")
+    if SHOTS:
+        page.screenshot(path=f"{SHOTS}/{name}-{width}-{scheme}.png", full_page=True)
+    assert page.evaluate(CUT) == [False, []]
+    page.close()
+
+
+def test_the_rubric_s_table_has_all_its_columns() -> None:
+    assert all(each in _verdict() for each in (title("latency_p95"), "May be, by the looks", "Outlook"))
