@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 
 import httpx2
 import msgspec
@@ -72,6 +73,11 @@ class Target:
         path, request = self.wire.at(extras.path).asks(self.model, messages, extras.parameters)
         body = msgspec.json.encode(request)
         return self.address(path, adapted(body, self.request) or body)
+
+    def key(self, messages: Sequence[CapturedMessage], extras: Extras = NO_EXTRAS) -> str:
+        """What names a question by all that is asked, and where."""
+        path, body = self.asks(messages, extras)
+        return sha256(b"\0".join((self.url.encode(), path.encode(), body))).hexdigest()
 
     def answer(self, status: int, body: bytes, latency_s: float | None = None) -> Answer:
         """What came to one question: the text, or a failure with the provider's words."""

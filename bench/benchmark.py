@@ -135,18 +135,18 @@ class Bench:
         terms: BenchTerms,
     ) -> DatasetResult:
         began = time.perf_counter()
-        results = await run(
-            asks,
-            dataset.scored,
-            saved=saved,
-            at_once=self.at_once,
-            logprobs=source.confidence is not None,
-            progress=partial(self.progress, source.name),
-        )
-        if similar is not None:
-            results = await scored(results, similar)
-        self.stages[source.name] = time.perf_counter() - began
         try:
+            results = await run(
+                asks,
+                dataset.scored,
+                saved=saved,
+                at_once=self.at_once,
+                logprobs=source.confidence is not None,
+                progress=partial(self.progress, source.name),
+            )
+            if similar is not None:
+                results = await scored(results, similar)
+            self.stages[source.name] = time.perf_counter() - began
             return measured(source, dataset, results, terms=terms)
         except NoAnswers as problem:
             raise NoAnswers(f"{source.name}: {problem}") from problem
@@ -230,5 +230,8 @@ def saved_in(data: Path, pair: Pair, proxy: ProxyRoute | None, *, now: float) ->
     for path in (data, folder):
         path.mkdir(mode=0o700, exist_ok=True)
     models = [model for model in (pair.baseline, pair.candidate) if model is not None]
-    asked = [proxy is not None, *((model.name, model.request.document()) for model in models)]
+    asked = [
+        proxy is not None,
+        *((model.name, model.provider.base_url, model.request.document()) for model in models),
+    ]
     return SavedAnswers(folder / f"{fingerprint(asked)[:16]}.jsonl", now=now)

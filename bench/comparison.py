@@ -117,6 +117,20 @@ class Comparison:
     caveats: tuple[str, ...] = ()
     judge: JudgedBench | None = None
 
+    @property
+    def judge_failures(self) -> list[str]:
+        """Why the judge gave no answer, once for each time."""
+        results = (
+            each
+            for layer in self.layers
+            for dataset in layer.datasets
+            for pair in dataset.pairs
+            for each in pair
+        )
+        marks = [each.no_mark for each in results if each is not None and each.judge_failed]
+        pairs = [each.reason for each in (self.judge.pairs if self.judge is not None else ()) if each.failed]
+        return [*marks, *pairs]
+
 
 def measured(
     source: DatasetSource,

@@ -9,7 +9,6 @@ from bench import judge_words
 from bench.answer import Answer
 from bench.asking import Asker
 from bench.errors import Unpriced
-from bench.example import fingerprint
 from bench.judge_settings import JudgeSource, without_price
 from bench.saved_answers import AnswerStore, NoSavedAnswers, ask_once
 from bench.settings import BenchSettings
@@ -70,9 +69,13 @@ class JudgeAsker:
         return cost
 
     async def ask(self, question: Question, saved: AnswerStore = _NOTHING_SAVED) -> Answer:
-        """The judge's answer, or the one that is saved."""
-        key = fingerprint([[message.role, message.content] for message in question])
-        return await ask_once(self._asker, key, question, saved, self._bound)
+        """The judge's answer which of two is better, or the one that is saved."""
+        key = self._target.key(question, self._bound)
+        return await ask_once(self._asker, key, question, saved, self._bound, keeps=_has_choice)
+
+
+def _has_choice(text: str) -> bool:
+    return judge_words.better(text) is not None
 
 
 def _bound(api: Api, tokens: int) -> Extras:

@@ -33,11 +33,13 @@ class AnswerPair:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedPair:
     """The judge's words about a pair by turn, none where both answers are the same text: that is a tie, and
-    nobody is asked. `reason` is that of the first turn, or why there is no mark."""
+    nobody is asked. `reason` is that of the first turn, or why there is no mark; `failed`: the judge gave no
+    answer."""
 
     pair: AnswerPair
     said: Mapping[int, str] = field(default_factory=dict)
     reason: str = ""
+    failed: bool = False
     cost_usd: float | None = None
 
     @property
@@ -122,6 +124,7 @@ async def _judged(asker: JudgeAsker, pair: AnswerPair, criteria: str, saved: Ans
         pair=pair,
         said=words,
         reason=_reason(answers[FIRST] if words[SECOND] else answers[SECOND]),
+        failed=any(answer.text is None for answer in answers.values()),
         cost_usd=total_cost([answer.cost_usd for answer in answers.values()]),
     )
 

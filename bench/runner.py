@@ -9,19 +9,22 @@ from typing import Any
 from bench import judge_words
 from bench.answer import Answer
 from bench.asking import Asker
-from bench.errors import NoJudge
-from bench.example import Example, fingerprint
+from bench.errors import NoAnswers, NoJudge
+from bench.example import Example
 from bench.prompt import prompt
 from bench.saved_answers import AnswerStore, ask_once
 from bench.scorers import SCORERS, is_right
 
 AT_ONCE = 4
+MOST_UNMARKED = 8
+"""A judge that answers none of its first questions will not answer the rest either."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """One model's answer to one example. `score` is None if the judge gave no mark, so it is unknown whether
-    the answer is right; `no_mark` says why. A failure is never right. `reason` is the judge's, for its mark.
+    the answer is right; `no_mark` says why, `judge_failed` that the judge gave no answer at all. A failure is
+    never right. `reason` is the judge's, for its mark.
 
     `took_s` is its share of the run's time: the time from question to answer, waits after a 429 included,
     over the concurrency. None for a saved answer.
@@ -33,6 +36,7 @@ class Result:
     right: bool
     judge_cost_usd: float | None = None
     no_mark: str = ""
+    judge_failed: bool = False
     reason: str = ""
     took_s: float | None = None
 
@@ -57,23 +61,33 @@ async def run(
     """Each model's results, in the examples' order. The models take turns, so they run in the same hour.
     With `logprobs` they are asked how sure they are.
 
-    Raises NoJudge before the first question.
+    Raises NoJudge before the first question, NoAnswers where the judge answers none of the first.
     """
     for example in examples:
         if example.task == "judge" and any(model.judge is None for model in models):
             raise NoJudge(f"example {example.id} needs a judge: set `judge` for its dataset")
     found: list[dict[int, Result]] = [{} for _ in models]
+    judged: list[Result] = []
     total = len(models) * len(examples)
     workers = min(at_once, total)
     waiting = _turns(len(models), examples)
 
     async def work() -> None:
         for place, number, example in waiting:
-            found[place][number] = await _result(models[place], example, saved, workers, logprobs)
+            result = await _result(models[place], example, saved, workers, logprobs)
+            found[place][number] = result
+            if example.task == "judge" and result.answer.text is not None and len(judged) < MOST_UNMARKED:
+                judged.append(result)
+                _must_judge(judged)
             progress(sum(map(len, found)), total)
 
     await at_work(work, workers)
     return [[answered[number] for number in range(len(examples))] for answered in found]
+
+
+def _must_judge(judged: Sequence[Result]) -> None:
+    if len(judged) == MOST_UNMARKED and all(each.judge_failed for each in judged):
+        raise NoAnswers(f"the judge gave no mark; the first time: {judged[0].no_mark}")
 
 
 async def at_work(work: Callable[[], Coroutine[Any, Any, None]], workers: int) -> None:
@@ -111,9 +125,8 @@ async def _scored(ask: Ask, example: Example, answer: Answer, saved: AnswerStore
 
 
 async def _judged(by: Asker, example: Example, answer: Answer, text: str, saved: AnswerStore) -> Result:
-    mark = await ask_once(
-        by, fingerprint([example.hash, text]), judge_words.example_question(example, text), saved
-    )
+    question = judge_words.example_question(example, text)
+    mark = await ask_once(by, by.target.key(question), question, saved, keeps=_has_mark)
     score = None if mark.text is None else judge_words.score(mark.text)
     return Result(
         example=example,
@@ -121,6 +134,11 @@ async def _judged(by: Asker, example: Example, answer: Answer, text: str, saved:
         score=score,
         right=score is not None and is_right(example, score),
         judge_cost_usd=mark.cost_usd,
+        judge_failed=mark.text is None,
         no_mark="" if score is not None else f"{mark.failure or 'no line with MARK'} {mark.said}".rstrip(),
         reason="" if mark.text is None else judge_words.reason(mark.text),
     )
+
+
+def _has_mark(text: str) -> bool:
+    return judge_words.score(text) is not None

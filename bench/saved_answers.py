@@ -1,7 +1,7 @@
 """Saves a run's answers on disk, so that after an interruption none is paid for twice. Removed at the end."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -53,13 +53,15 @@ async def ask_once(
     extras: Extras = NO_EXTRAS,
     *,
     logprobs: bool = False,
+    keeps: Callable[[str], bool] = lambda text: True,
 ) -> Answer:
-    """The saved answer to a question, or a new one."""
+    """The saved answer to a question, or a new one, which is saved if it `keeps` its text."""
     known = saved.get(asker.target.name, question)
     if known is not None:
         return known
     answer = await asker.ask(messages, extras, logprobs=logprobs)
-    saved.put(asker.target.name, question, answer)
+    if answer.text is not None and keeps(answer.text):
+        saved.put(asker.target.name, question, answer)
     return answer
 
 
@@ -76,17 +78,19 @@ class NoSavedAnswers:
 class SavedAnswers:
     """The answers in one file, by model and question, and the batches that were sent.
 
-    Failures are not saved, so they are tried again.
+    Failures are not saved, so they are tried again; nor is what a judge said without a mark. `found` answers
+    are of an earlier run, `count` of this one too.
     """
 
     def __init__(self, path: Path, *, now: float) -> None:
-        self._path = path
+        self.path = path
         self._known: dict[tuple[str, str], Answer] = {}
         for row in _rows(path, SavedAnswer):
             if now - row.at < FRESH_S:
                 self._known[row.model, row.question] = row.answer
         self._batches = [row for row in _rows(path, SavedBatch) if now - row.at < BATCH_FRESH_S]
         self.found = len(self._known)
+        self.count = self.found
 
     def get(self, model: str, question: str) -> Answer | None:
         """A saved answer, without its latency, which is not of this run."""
@@ -98,6 +102,7 @@ class SavedAnswers:
         if answer.text is None:
             return
         self._append(SavedAnswer(model=model, question=question, answer=answer, at=time.time()))
+        self.count += 1
 
     def batches(self, model: str) -> list[str]:
         """The ids of the batches that an interrupted run sent to this model, in order."""
@@ -108,12 +113,12 @@ class SavedAnswers:
         self._append(SavedBatch(model=model, batch=batch, at=time.time()))
 
     def _append(self, row: SavedAnswer | SavedBatch) -> None:
-        with self._path.open("ab") as file:
+        with self.path.open("ab") as file:
             file.write(msgspec.json.encode(row) + b"\n")
 
     def delete(self) -> None:
         """Delete the file, after a complete run."""
-        self._path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
 
 
 def _rows(path: Path, form: type[Row]) -> list[Row]:

@@ -29,15 +29,18 @@ from canary.commands.shell import (
 from canary.config import Config
 
 if TYPE_CHECKING:
+    from bench.benchmark import Bench
     from bench.comparison import Comparison
     from bench.dataset import Dataset
     from bench.models import Pair
+    from bench.saved_answers import SavedAnswers
     from bench.settings import BenchSettings
     from bench.source import DatasetSource
     from canary.commands.report_output import Output
     from records.bench_failures import FailureRow
 
 QUICK = 20
+INTERRUPTED = 130
 
 EXITS = {"ship_now": 0, "ship": 0, "ship_with_caveats": 0, "dont_ship": 3, "extend": 4}
 
@@ -165,7 +168,10 @@ def measure(
         proxy = None if batch else proxy_route(pair, data, os.environ)
         saved = saved_in(data, pair, proxy, now=now)
         if saved.found:
-            say(f"{saved.found} answers were saved by an interrupted run; their latency does not count")
+            say(
+                f"{saved.found} answers were saved by a run that did not end well; they are not asked again, "
+                f"and their latency does not count (delete {saved.path} to ask all again)"
+            )
         bench = Bench(
             settings=settings,
             pair=pair,
@@ -177,10 +183,9 @@ def measure(
             judging=judge,
             tell=say,
         )
-        found = asyncio.run(bench.run(datasets, saved))
     except (BenchError, NoKey, BadSecret, OSError) as problem:
         fail(str(problem))
-    saved.delete()
+    found = _run(bench, datasets, saved)
     about = Circumstances(
         baseline=pair.baseline.name,
         candidate=pair.candidate.name if pair.candidate is not None else None,
@@ -195,6 +200,33 @@ def measure(
         say(missing)
         document["caveats"].append(missing)
     return document, found
+
+
+def _run(
+    bench: "Bench", datasets: "list[tuple[DatasetSource, Dataset]]", saved: "SavedAnswers"
+) -> "Comparison":
+    """Run it. The answers are deleted only when nothing is missing, so that none is paid for twice."""
+    from bench.errors import BenchError
+    from bench.targets import NoKey
+
+    try:
+        found = asyncio.run(bench.run(datasets, saved))
+    except KeyboardInterrupt:
+        fail(f"interrupted{_kept(saved)}", code=INTERRUPTED)
+    except (BenchError, NoKey, OSError) as problem:
+        fail(f"{problem}{_kept(saved)}")
+    if failed := found.judge_failures:
+        say(f"the judge failed {len(failed)} times; the first time: {failed[0]}{_kept(saved)}")
+    else:
+        saved.delete()
+    return found
+
+
+def _kept(saved: "SavedAnswers") -> str:
+    """What becomes of the answers of a run that did not end well; "" where there are none."""
+    if not saved.count:
+        return ""
+    return f"; {saved.count} of the answers are kept: the same command asks only what is missing"
 
 
 def _report_file(asked: str | None, *, dry: bool, partial: bool) -> "Output | None":

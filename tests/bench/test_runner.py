@@ -339,6 +339,32 @@ def test_an_example_that_needs_a_judge_is_refused_without_one(
         results_of(entry(provider.url), lines, tmp_path / "kept", models=("old",))
 
 
+def test_another_judge_is_asked_about_saved_answers_and_the_same_one_is_not(
+    provider: ProviderThread, tmp_path: Path
+) -> None:
+    provider.behave("judge", Behaviour(says={"grade": "MARK: 5"}))
+    elsewhere = entry(provider.url.replace("127.0.0.1", "localhost"))
+    dataset = dataset_of({"task": "judge", "expected": "sorry"})
+
+    def asked(where: Provider, judge: str = "judge", request: RequestChanges = NO_CHANGES) -> list[str]:
+        async def story() -> None:
+            async with httpx2.AsyncClient(trust_env=False) as client:
+                model = Asker(client, direct(entry(provider.url), "new", PRICES, {}))
+                by = Asker(client, direct(where, judge, PRICES, {}, request))
+                saved = SavedAnswers(tmp_path / "kept", now=0.0)
+                await run([Ask(asker=model, judge=by)], dataset.scored, saved=saved)
+
+        provider.log.clear()
+        waited(story())
+        return [each.model for each in provider.log.entries]
+
+    assert asked(entry(provider.url)) == ["new", "judge"]
+    assert asked(entry(provider.url)) == []
+    assert asked(elsewhere) == ["judge"]
+    assert asked(entry(provider.url), request=RequestChanges(set=[("seed", "1")])) == ["judge"]
+    assert asked(entry(provider.url), judge="other") == ["other"]
+
+
 def test_progress_is_told_and_no_more_is_asked_at_once_than_allowed(
     provider: ProviderThread, tmp_path: Path
 ) -> None:

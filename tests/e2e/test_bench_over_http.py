@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import signal
 import sqlite3
 import subprocess
 import time
@@ -477,6 +478,41 @@ def test_a_judge_that_gives_no_mark_ends_with_one_and_says_why(
         done = bench(folder, *words, "--dataset", "open")
         assert (done.exit_code, done.stdout) == (1, "")
         assert f"open: the judge gave no mark; the first time: {why}" in done.stderr
+        if behaviour.faults:  # it was not asked about the rest
+            assert len(provider.log.of("judge")) < 8 + 4
+            provider.log.clear()
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        Behaviour(says={"grade": "I would rather not say."}),
+        Behaviour(faults={"status": 1}, status=401),
+        Behaviour(says={"grade": "MARK: 5"}, faults={"status": 0.5}, status=503),
+    ],
+)
+def test_a_judge_that_was_mended_is_asked_again_about_the_saved_answers(
+    folder: Path, provider: ProviderThread, broken: Behaviour
+) -> None:
+    judged(folder, "openai/judge")
+    provider.behave("judge", broken)
+    words = ["new", "--dataset", "open", "-o", "json"]
+    first = bench(folder, *words)
+    assert first.exit_code in (1, 4), first.stderr
+    assert "the answers are kept: the same command asks only what is missing" in first.stderr
+    marked = sum(each.status == 200 for each in provider.log.of("judge")) if broken.faults else 0
+    before = Counter(each.model for each in provider.log.entries)
+    provider.behave("judge", Behaviour(says={"grade": "Good.\nMARK: 5"}))
+    second = bench(folder, *words)
+    assert second.exit_code == 4, second.stderr
+    found = document(second)["layers"][0]["datasets"][0]
+    assert (found["unjudged"], found["candidate"]["correct"]) == (0, 10)
+    asked = Counter(each.model for each in provider.log.entries)
+    assert 20 <= asked["old"] + asked["new"] <= 20 + 4, "only what was being asked when it gave up is lost"
+    again = asked["judge"] - before["judge"]
+    assert 0 < again <= 20 - marked, "marks that were given are not paid for twice"
+    assert "answers were saved by a run that did not end well; they are not asked again" in second.stderr
+    assert not list((folder / "data" / "bench").iterdir())
 
 
 def test_one_mark_in_ten_is_too_little_to_tell_but_no_error(folder: Path, provider: ProviderThread) -> None:
@@ -507,25 +543,33 @@ def test_an_ambiguous_name_is_refused_with_what_to_write(folder: Path, provider:
     assert done.stderr == "unknown is ambiguous; write openai/unknown or azure/unknown\n"
 
 
-def test_a_benchmark_that_was_killed_asks_only_what_is_left(folder: Path, provider: ProviderThread) -> None:
+@pytest.mark.parametrize("ends", [signal.SIGKILL, signal.SIGINT])
+def test_a_benchmark_that_was_killed_asks_only_what_is_left(
+    folder: Path, provider: ProviderThread, ends: signal.Signals
+) -> None:
     provider.behave("old", Behaviour(says=knows(), ttfb_s=0.05))
     provider.behave("new", Behaviour(says=knows(), ttfb_s=0.05))
     script = Path(__file__).parents[2] / "benchmark.sh"
     where = ["--config", str(folder / "canary.yaml"), "--data", str(folder / "data"), "-o", "json"]
     first = subprocess.Popen(
-        [script, "new", *where], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [script, "new", *where], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     eventually(lambda: len(provider.log.entries) >= 40)
-    first.kill()
-    first.wait()
+    first.send_signal(ends)
+    _, said = first.communicate()
     asked = len(provider.log.entries)
     kept = sum(len(file.read_bytes().splitlines()) for file in (folder / "data" / "bench").iterdir())
     assert asked - 4 <= kept <= asked < 240
+    if ends == signal.SIGINT:
+        assert first.returncode == 130
+        assert said.endswith(
+            f"interrupted; {kept} of the answers are kept: the same command asks only what is missing\n"
+        )
     second = subprocess.run(
         [script, "new", *where], cwd=folder, capture_output=True, text=True, timeout=60, check=False
     )
     assert second.returncode == 0, second.stderr
-    assert f"{kept} answers were saved by an interrupted run" in second.stderr
+    assert f"{kept} answers were saved by a run that did not end well" in second.stderr
     assert len(provider.log.entries) == asked + 240 - kept
     layers = json.loads(second.stdout)["layers"]
     assert sum(each[side]["timed"] for each in layers for side in ("baseline", "candidate")) == 240 - kept
