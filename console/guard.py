@@ -33,6 +33,11 @@ _OPEN = frozenset({LOGIN, OIDC_LOGIN, OIDC_CALLBACK})
 _MEASURED = frozenset({"/healthz", "/readyz", "/metrics"})
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _BEARER_WANTED = "send `Authorization: Bearer …` with the admin token (DATA/admin.token)"
+_LLM = ("/v1/", "/v1beta/")
+_WRONG_LISTENER = (
+    "this is canary's admin listener: send LLM requests and feedback to the traffic listener, "
+    "http://127.0.0.1:8080 unless --traffic says otherwise"
+)
 _READ_ONLY = "A viewer may only read. This needs the operator's token, or a sign-in as operator."
 _NO_TEXTS = "A viewer may not read captured texts. They need the operator's token, or a sign-in as operator."
 
@@ -109,6 +114,8 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and origin.partition("://")[2] != host:
             return _refuse(403, "requests from other origins are refused")
+        if path.startswith(_LLM):
+            return _refuse(404, {"message": _WRONG_LISTENER, "type": "canary_admin"})
         given = _bearer(headers)
         if path in _MEASURED:
             measured = self._access.admits_to_metrics(given)
@@ -160,5 +167,5 @@ def _bearer(headers: Mapping[str, str]) -> str | None:
     return token if scheme.lower() == "bearer" else None
 
 
-def _refuse(status: int, message: str) -> Response:
+def _refuse(status: int, message: str | Mapping[str, str]) -> Response:
     return JSONResponse({"error": message}, status_code=status)

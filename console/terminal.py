@@ -1,6 +1,6 @@
 """Renders a status document in the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from rich.text import Text
 
 from console import words
 from console.figures import DENOMINATORS
-from console.rule_view import Tone
+from console.rule_view import Tone, capitalized
 from console.standing import Standing, not_evidence, standing
 from records.foreign_text import visible_document
 
@@ -36,7 +36,13 @@ def picture(document: Mapping[str, Any], now: float, *, width: int) -> Renderabl
         none = Text("no canary in the config; requests pass through and are recorded")
         return Group(none, *_astray(document))
     parts = [part for canary in canaries for part in _canary(canary, now, bars=width >= NARROW)]
-    return Group(*parts, *_unmatched(document), *_judge(document))
+    return Group(*parts, *_unpriced(canaries), *_unmatched(document), *_judge(document))
+
+
+def _unpriced(canaries: Sequence[Mapping[str, Any]]) -> list[Text]:
+    """Which arms have no price, once for all canaries."""
+    found = [each for canary in canaries for each in canary.get("unpriced", ())]
+    return [Text(capitalized(each), "yellow") for each in words.unpriced(found)]
 
 
 def _judge(document: Mapping[str, Any]) -> list[RenderableType]:
@@ -110,8 +116,6 @@ def _header(canary: Mapping[str, Any], stands: Standing, now: float) -> Table:
         head.add_row("traffic", Text(sentence, "bold yellow"))
     if stands.watched and (told := not_evidence(canary["arms"])):
         head.add_row("no evidence", Text(told, "yellow"))
-    for each in canary.get("unpriced", ()):
-        head.add_row("no price", Text(f"{each['says']}; {each['do']}", "yellow"))
     return head
 
 

@@ -1,13 +1,14 @@
 """Formats figures for people. An unknown figure is a dash, never a zero."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from markupsafe import Markup
 
+from records.unpriced import UnpricedArm, said_once
 from report import wording
 from routing.assignment import Reason
 
@@ -207,6 +208,11 @@ def astray(found: Mapping[str, Any]) -> str:
     return f"{sentence} They asked for {said}." if asked else f'{sentence} It says: "{said}".'
 
 
+def unpriced(arms: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What would give the arms of the status's `unpriced` their prices, once for all of them."""
+    return [each.sentence for each in said_once(UnpricedArm(**each) for each in arms)]
+
+
 def _digits(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0") if abs(value) >= 10 else f"{Decimal(f'{value:.2g}'):f}"
 
@@ -233,6 +239,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
         lane,
         models,
         mark,
+        unpriced,
         verdict,
     )
 }

@@ -10,7 +10,7 @@ from typing import Any
 from control.events import WorkerEvents
 from control.settings import CanarySettings
 from records.alike import Alike
-from records.unmatched import MOST_MODELS, NO_UNIT, REFUSALS, REST, is_llm_request, trouble_in
+from records.unmatched import MOST_MODELS, NO_UNIT, REFUSALS, REST, is_llm_request, troubles_in
 from routing.plan import State
 
 MINUTES = 60
@@ -191,7 +191,7 @@ class UnmatchedTraffic:
 
     def _note(self, group: Alike) -> None:
         for outcome in group:
-            if trouble := trouble_in(outcome):
+            for trouble in troubles_in(outcome):
                 self._minute(int(outcome.at // 60)).note(outcome.canary, trouble, 1)
                 if trouble in REFUSALS and outcome.provider_error is not None:
                     self._said[outcome.canary] = outcome.provider_error.message

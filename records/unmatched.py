@@ -1,7 +1,7 @@
 """Counts of the LLM requests that no canary took, by minute and model. Callers choose the model names."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -31,11 +31,12 @@ class UnmatchedCount(msgspec.Struct, frozen=True, array_like=True, gc=False):
     refused: Mapping[str, int] = {}
 
 
-def trouble_in(outcome: Outcome) -> str:
-    """Why the request does its canary no good: `no_unit`, or the error type of a provider's refusal; ""."""
+def troubles_in(outcome: Outcome) -> Iterator[str]:
+    """Why the request does its canary no good: `no_unit`, and the error type of its provider's refusal."""
+    if outcome.reason == NO_UNIT:
+        yield NO_UNIT
     if outcome.error_type in REFUSALS and outcome.status is not None:  # the provider's own status
-        return outcome.error_type or ""
-    return NO_UNIT if outcome.reason == NO_UNIT else ""
+        yield str(outcome.error_type)
 
 
 def is_llm_request(outcome: Outcome) -> bool:

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from records.prices import Prices, Seller
 from routing.canary import Arm, Canary
@@ -26,6 +26,27 @@ class UnpricedArm:
     def sentence(self) -> str:
         """What is missing and what would help, in one line."""
         return f"{self.says}; {self.do}"
+
+
+def said_once(arms: Iterable[UnpricedArm]) -> list[UnpricedArm]:
+    """The same arms for people: those that lack no more than a price are one."""
+    found = list(arms)
+    plain = [each for each in found if "`price_as` names" not in each.says]
+    if len(plain) < 2:
+        return found
+    whose: dict[str, list[str]] = {}
+    for each in plain:
+        whose.setdefault(f"{each.provider}/{each.model}", []).append(f"{each.arm} of {each.canary}")
+    named = "; ".join(f"{model} ({', '.join(uses)})" for model, uses in whose.items())
+    models = {each.model: None for each in plain}
+    together = replace(
+        plain[0],
+        canary="",
+        arm="",
+        says=f"no known price, so costs are unknown: {named}",
+        do=_help(*models),
+    )
+    return [together, *(each for each in found if each not in plain)]
 
 
 def unpriced_arms(
@@ -52,9 +73,11 @@ def unpriced_model(
     yield UnpricedArm(canary=canary, arm=arm, provider=seller.name, model=model, says=says, do=_help(model))
 
 
-def _help(model: str) -> str:
-    key = model if _PLAIN_YAML.fullmatch(model) else json.dumps(model, ensure_ascii=False)
+def _help(*models: str) -> str:
+    keys = [each if _PLAIN_YAML.fullmatch(each) else json.dumps(each, ensure_ascii=False) for each in models]
+    prices = ", ".join(f"{key}: {{input: X, output: Y}}" for key in keys)
+    others = ", ".join(f"{key}: MODEL" for key in keys)
     return (
-        f"add `prices: {{{key}: {{input: X, output: Y}}}}` in dollars per million tokens, or "
-        f"`price_as: {{{key}: MODEL}}` with a model whose price is known"
+        f"add `prices: {{{prices}}}` in dollars per million tokens, or "
+        f"`price_as: {{{others}}}` with a model whose price is known"
     )

@@ -14,6 +14,7 @@ from canary.commands.lanes_now import LanesNow, data_of, lanes_now, recorded_tra
 from canary.commands.shell import CONFIG, ConfigFile, Form, fail, print_json, print_text, say
 from canary.config import Config, ConfigError, load
 from canary.config.certificate import certificate_of
+from records.unpriced import said_once
 from routing.canary import Canary
 
 if TYPE_CHECKING:
@@ -54,7 +55,11 @@ def check(
     if wrong := _budget_without_a_call(read):
         fail(f"{config}: {wrong}", code=2)
     today = datetime.fromtimestamp(now, UTC).date()
-    warnings = [*read.warnings, *read.retiring(today), *(each.sentence for each in read.unpriced())]
+    warnings = [
+        *read.warnings,
+        *read.retiring(today),
+        *(each.sentence for each in said_once(read.unpriced())),
+    ]
     if certificate is not None:
         warnings += [f"{config}: {each}" for each in certificate.warnings(now)]
     data = data_of(config)

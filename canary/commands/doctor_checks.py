@@ -19,6 +19,7 @@ from canary.commands.doctor_outcomes import outcomes
 from canary.commands.doctor_probe import WITHIN_S, probes
 from canary.config import Config, ConfigError, load
 from canary.config.certificate import certificate_of
+from records.unpriced import said_once
 
 CHECK_WITHIN_S = 6.0
 
@@ -95,7 +96,7 @@ def lines(findings: Iterable[Diagnosis]) -> list[str]:
 
 
 def _prices(read: Config) -> list[Diagnosis]:
-    missing = [warning("prices", each.says, each.do) for each in read.unpriced()]
+    missing = [warning("prices", each.says, each.do) for each in said_once(read.unpriced())]
     return missing or [fine("prices", "every arm has a known price")]
 
 

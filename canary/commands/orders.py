@@ -23,6 +23,7 @@ from canary.commands.shell import (
     say,
     user,
 )
+from records.unpriced import UnpricedArm, said_once
 
 Name = Annotated[str, typer.Argument(help="The canary's name.")]
 Reason = Annotated[str, typer.Option("--reason", help="The reason, for the audit log.")]
@@ -159,8 +160,8 @@ def _tell(order: str, name: str, done: Mapping[str, Any], asked: Mapping[str, An
     if asked:
         return say(_asked(name, asked))
     if order in ("start", "resume", "ramp"):
-        for each in done.get("unpriced", ()):
-            say(f"warning: {each['says']}; {each['do']}")
+        for arm in said_once(UnpricedArm(**each) for each in done.get("unpriced", ())):
+            say(f"warning: {arm.sentence}")
     lane = "" if done["lane"] is None else f" of its lane ({done['lane']:.3%} of the users)"
     return say(
         f"{name}: {done['state'].replace('_', ' ')}, share {done['share'] * 100:.3g}%{lane}, "

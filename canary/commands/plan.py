@@ -21,6 +21,7 @@ from canary.commands.shell import (
     say,
 )
 from canary.config import Config, ConfigError
+from records.unpriced import said_once
 
 if TYPE_CHECKING:
     from control.settings import CanarySettings
@@ -82,7 +83,7 @@ def plan(
     unpriced = (
         [each for each in read.unpriced() if each.canary == known.canary.name] if read and known else []
     )
-    for each in unpriced:
+    for each in said_once(unpriced):
         say(each.sentence)
     found = prospect_of(judged, steps, wanted, seen, lane=lane, unpriced=[each.arm for each in unpriced])
     if found is None:

@@ -24,6 +24,7 @@ from canary.commands.shell import (
     without_log_lines,
 )
 from canary.config import Config
+from records.unpriced import said_once
 
 if TYPE_CHECKING:
     from bench.captured import CapturedRequest
@@ -68,9 +69,8 @@ def preflight(
         result = uvloop.run(_asked(read, name, requests, captured))
     except NothingToAsk as problem:
         fail(str(problem))
-    for each in read.unpriced():
-        if each.canary == name:
-            say(f"warning: {each.sentence}")
+    for each in said_once(each for each in read.unpriced() if each.canary == name):
+        say(f"warning: {each.sentence}")
     if output == "json":
         print_json(result.document())
     else:

@@ -185,5 +185,10 @@ def test_the_status_tells_faults_and_abandoned_requests_where_there_are_any() ->
 
 
 def test_an_arm_without_a_price_stands_in_the_header() -> None:
-    found = {"says": "support-nov: the candidate azure/x has no known price", "do": "add `prices`"}
-    assert "azure/x has no known price; add `prices`" in drawn(unpriced=[found])
+    found = {"canary": "support-nov", "arm": "candidate", "provider": "azure", "model": "x"}
+    told = {"says": "support-nov: the candidate azure/x has no known price", "do": "add `prices`"}
+    assert "azure/x has no known price; add `prices`" in drawn(unpriced=[found | told])
+    other = found | {"arm": "baseline", "model": "y"}
+    text = " ".join(drawn(unpriced=[other | told, found | told]).split())
+    assert text.lower().count("no known price") == 1
+    assert "No known price, so costs are unknown: azure/y (baseline of support-nov); azure/x (" in text

@@ -140,6 +140,10 @@ def test_an_arm_without_a_price_is_named_with_what_would_help(browser: Browser, 
     found = {
         "says": f"the candidate azure/{'m' * 90} has no known price",
         "do": "add `prices: {m: {input: X}}`",
+        "canary": "trial",
+        "arm": "candidate",
+        "provider": "azure",
+        "model": "m",
     }
     page = seen(browser, html("figures.html", unpriced=[found]), width)
     text = page.inner_text("body")

@@ -205,6 +205,11 @@ def test_what_the_provider_refuses_from_everybody_is_said(error: ErrorType, stat
     assert said.startswith(f"40 of 40 requests of the last ten minutes {says}")
 
 
+def test_requests_without_a_user_that_the_provider_refuses_are_said_as_both() -> None:
+    kinds = [kind for _, kind in astray(*many(40, reason="no_unit", error="caller_not_found"))]
+    assert kinds == ["no_unit", "caller_not_found"]
+
+
 def test_the_provider_s_words_are_beside_the_sentence_and_not_in_it() -> None:
     traffic = UnmatchedTraffic()
     traffic.take(events(*many(3, error="caller_not_found", said="no model x")))

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from canary.cli import app
 from canary.config import parse
+from records.unpriced import said_once
 
 CONFIG = """\
 providers:
@@ -45,6 +46,20 @@ def test_an_arm_with_a_price_or_at_a_provider_that_states_it_is_not_listed(
     where: str, model: str, more: str
 ) -> None:
     assert parse(config(where, model, more), "canary.yaml", {}).unpriced() == ()
+
+
+def test_several_arms_without_a_price_are_one_warning() -> None:
+    text = config("azure", "prod-chat").replace("openai, model: gpt-4o}", "azure, model: other-chat}")
+    twice = text + text.partition("canaries:\n")[2].replace("move", "second")
+    (found,) = said_once(parse(twice, "canary.yaml", {}).unpriced())
+    assert found.says == (
+        "no known price, so costs are unknown: azure/other-chat (baseline of move, baseline of second);"
+        " azure/prod-chat (candidate of move, candidate of second)"
+    )
+    assert found.do.startswith(
+        "add `prices: {other-chat: {input: X, output: Y}, prod-chat: {input: X, output: Y}}` in dollars"
+    )
+    assert said_once(parse(config("openai", "gpt-4o-mini"), "canary.yaml", {}).unpriced()) == []
 
 
 def test_an_arm_without_a_price_is_named_with_what_would_help() -> None:
