@@ -6,10 +6,11 @@ ten minutes they are scored at the plain limit. Without the wait, a baseline tha
 a rollback.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from alerts.baseline import REACH_S, RecentShare
+from alerts.baseline import FEWEST, REACH_S, RecentShare
 from alerts.evidence import PAGE_CUSUM, Evidence, absolute_steps
 from alerts.rule import Rule
 from alerts.selection import GuardrailSample
@@ -19,6 +20,57 @@ from alerts.wording import percent
 
 TOO_HIGH = 0.5
 WAITING = 5_000
+CLOSE_SHARE = 0.1
+"""Above this share of the candidate, an outage of both arms could convict it before the baseline shows it."""
+LATER, LATER_EARLY = 3, 2
+"""Of the baseline's outcomes, so many are awaited after one of the candidate."""
+EARLY, FEWEST_EARLY = 8.0, 4
+"""The baseline's outcomes that usually come with so many of the candidate are enough, if they are four."""
+
+
+@dataclass(slots=True)
+class Awaited:
+    """The baseline's recent outcomes, and the candidate's that wait for them, JSON-able."""
+
+    recent: RecentShare = field(default_factory=RecentShare)
+    waiting: list[GuardrailSample] = field(default_factory=list)
+
+    def add(self, sample: GuardrailSample) -> None:
+        """Add one counted exchange. Call in order of completion."""
+        if sample.candidate:
+            self.waiting.append(sample)
+        else:
+            self.recent.add(sample.completed, sample.failed)
+
+    def settled(
+        self, now: float, limit: float, adapted: Callable[[float], float], *, early: bool = False
+    ) -> list[tuple[GuardrailSample, float]]:
+        """Remove the candidate's outcomes whose wait is over, oldest first, each with the limit for it:
+        `limit`, or what `adapted` makes of the baseline's share. `early`: where the candidate has a large
+        share, fewer than 20 of the baseline's outcomes are enough."""
+        found: list[tuple[GuardrailSample, float]] = []
+        for sample in self.waiting:
+            share = self._baseline_share(sample, now, early=early)
+            alone = sample.share >= 1.0  # all users are on the candidate: there is no baseline
+            crowded = len(self.waiting) - len(found) > WAITING
+            if share is None and not (alone or crowded or now - sample.completed >= REACH_S):
+                break
+            found.append((sample, limit if share is None else adapted(share)))
+        del self.waiting[: len(found)]
+        return found
+
+    def _baseline_share(self, sample: GuardrailSample, now: float, *, early: bool) -> float | None:
+        """The baseline's bad share to judge this outcome by; None while it is unknown.
+
+        Where the candidate has a large share, an outage of both arms reaches it before the baseline's last
+        50 outcomes show it, so an outcome waits for some of the baseline's after it."""
+        if sample.share <= CLOSE_SHARE:
+            return self.recent.share(now)
+        usual = math.ceil(EARLY * (1.0 - sample.share) / sample.share)
+        fewest = min(FEWEST, max(FEWEST_EARLY, usual)) if early else FEWEST
+        if not self.recent.later_than(sample.completed, LATER_EARLY if early else LATER):
+            return None
+        return self.recent.cautious_share(now, fewest=fewest)
 
 
 @dataclass(slots=True)
@@ -28,8 +80,7 @@ class AbsoluteState:
     candidate: Window
     baseline: Window
     evidence: Evidence = field(default_factory=Evidence)
-    recent: RecentShare = field(default_factory=RecentShare)
-    waiting: list[GuardrailSample] = field(default_factory=list)
+    awaited: Awaited = field(default_factory=Awaited)
     units: list[str] = field(default_factory=list)
     convicted: bool = False
 
@@ -69,31 +120,14 @@ class AbsoluteRule:
 
     def add_counted(self, sample: GuardrailSample) -> None:
         """Add one counted exchange to the evidence. Call in order of completion."""
-        if sample.candidate:
-            self.state.waiting.append(sample)
-        else:
-            self.state.recent.add(sample.completed, sample.failed)
-        if self.state.waiting:
-            self.settle(sample.completed)
+        self.state.awaited.add(sample)
+        self.settle(sample.completed)
 
     def settle(self, now: float) -> None:
         """Score the candidate outcomes whose wait is over, oldest first."""
-        waiting = self.state.waiting
-        scored = 0
-        for sample in waiting:
-            limit = self._limit_for(sample, now, crowded=len(waiting) - scored > WAITING)
-            if limit is None:
-                break
-            scored += 1
-            self._observe(sample, limit)
-        del waiting[:scored]
-
-    def _limit_for(self, sample: GuardrailSample, now: float, *, crowded: bool) -> float | None:
-        share = self.state.recent.share(now)
-        if share is not None:
-            return self.adapted(share)
-        alone = sample.share >= 1.0  # all users are on the candidate: there is no baseline
-        return self.limit if alone or crowded or now - sample.completed >= REACH_S else None
+        if self.state.awaited.waiting:
+            for sample, limit in self.state.awaited.settled(now, self.limit, self.adapted):
+                self._observe(sample, limit)
 
     def adapted(self, baseline_share: float) -> float:
         """The limit, given the baseline's own bad share."""
@@ -119,9 +153,9 @@ class AbsoluteRule:
             "bad": float(state.candidate.over(now)),
             "baseline_outcomes": float(state.baseline.count(now)),
             "baseline_bad": float(state.baseline.over(now)),
-            "waiting": float(len(state.waiting)),
+            "waiting": float(len(state.awaited.waiting)),
         }
-        share = state.recent.share(now)
+        share = state.awaited.recent.share(now)
         if share is not None:
             shown["baseline_recent_share"] = share
             shown["limit_now"] = self.adapted(share)

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 LAST = 50
 FEWEST = 20
 REACH_S = 600.0
+NEWEST = 10
+SUDDEN = ((5, 2), (NEWEST, 3))
+"""Of so many newest outcomes so many bad ones are a failure that has just begun."""
 VALUES = 2_000
 FEWEST_VALUES = 200
 
@@ -25,9 +28,29 @@ class RecentShare:
 
     def share(self, now: float) -> float | None:
         """In [0, 1]; None with fewer than 20 outcomes."""
+        self._forget(now)
+        return self.bad / len(self.last) if len(self.last) >= FEWEST else None
+
+    def cautious_share(self, now: float, *, fewest: int) -> float | None:
+        """The highest share that is likely: 1 while it has just begun to fail, and more than the plain share
+        of fewer than 20 outcomes. None with less than `fewest`."""
+        self._forget(now)
+        count = len(self.last)
+        if count < fewest:
+            return None
+        bad = [bad for _, bad in self.last[-NEWEST:]]
+        if any(sum(bad[-newest:]) >= most for newest, most in SUDDEN):
+            return 1.0
+        plain = self.bad / count if count >= FEWEST else (self.bad + 1) / (count + 2)
+        return max(plain, sum(bad) / NEWEST) if sum(bad) > 1 else plain
+
+    def later_than(self, at: float, count: int) -> bool:
+        """True when `count` outcomes ended after `at`."""
+        return len(self.last) >= count and self.last[-count][0] > at
+
+    def _forget(self, now: float) -> None:
         while self.last and self.last[0][0] < now - REACH_S:
             self._drop()
-        return self.bad / len(self.last) if len(self.last) >= FEWEST else None
 
     def _drop(self) -> None:
         _, bad = self.last.pop(0)

@@ -31,12 +31,14 @@ Steps = tuple[float, float, float]
 
 
 @lru_cache(maxsize=4096)
-def absolute_steps(limit: float) -> tuple[Steps, Steps]:
+def absolute_steps(limit: float, highest: float = 0.0) -> tuple[Steps, Steps]:
     """(steps of a failure, steps of a success) against the null "fails with at most `limit`".
 
-    `limit` is a share in (0, .5). The alternatives are p₁ = min(m·limit, (1 + limit)/2) for m = 2, 4, 8.
+    `limit` is a share in (0, .5). The alternatives are p₁ = min(m·limit, (1 + limit)/2) for m = 2, 4, 8; the
+    last is at least `highest`, for a candidate that hardly does anything else.
     """
     guesses = [min(m * limit, (1.0 + limit) / 2.0) for m in (2.0, 4.0, 8.0)]
+    guesses[2] = max(guesses[2], highest)
     failure = [math.log(p / limit) for p in guesses]
     success = [math.log((1.0 - p) / (1.0 - limit)) for p in guesses]
     return (failure[0], failure[1], failure[2]), (success[0], success[1], success[2])
@@ -61,6 +63,49 @@ def relative_steps(share: float, factor: float = 1.5) -> tuple[Steps, Steps]:
     return (candidate[0], candidate[1], candidate[2]), (baseline[0], baseline[1], baseline[2])
 
 
+def unit_steps(
+    known: float, weight: float, factor: float
+) -> tuple[tuple[Steps, Steps], tuple[Steps, Steps]] | None:
+    """((steps of a candidate unit with the event, without), the same of a baseline unit), against "units of
+    the candidate have the event with at most `factor` × the probability of the baseline's".
+
+    For a block in which a part `weight` in (0, 1) of the units is the candidate's. The product of all steps
+    of a block is an e-variable for any probabilities within the null, whatever they are, and whatever they
+    were in other blocks: each alternative is divided by the point of the null that is nearest to it, and the
+    null is convex (Turner, Ly, Grünwald, arXiv 2106.02693; a block's product is bounded by its mean). `known`
+    in (0, 1) is a guess at the baseline's probability, from earlier blocks; a bad one costs time alone. The
+    alternatives for the candidate's probability are a half, a quarter and a 64th of the way from
+    `factor` × `known` to 1 on a logarithmic scale. None where the limit is no limit.
+    """
+    allowed = factor * known
+    if allowed >= 1.0:
+        return None
+    guesses = [allowed**power for power in (1 / 2, 1 / 4, 1 / 64)]
+    nearest = [_nearest(guess, known, weight, factor) for guess in guesses]
+    pairs = list(zip(guesses, nearest, strict=True))
+    return (
+        (
+            _three([math.log(guess / (factor * null)) for guess, null in pairs]),
+            _three([math.log((1.0 - guess) / (1.0 - factor * null)) for guess, null in pairs]),
+        ),
+        (
+            _three([math.log(known / null) for null in nearest]),
+            _three([math.log((1.0 - known) / (1.0 - null)) for null in nearest]),
+        ),
+    )
+
+
+def _nearest(guess: float, known: float, weight: float, factor: float) -> float:
+    """The baseline's probability p at which (`factor`·p, p) has the least divergence from (guess, known)."""
+    events = weight * guess + (1.0 - weight) * known
+    middle = factor * (weight + (1.0 - weight) * known) + weight * guess + 1.0 - weight
+    return 2.0 * events / (middle + math.sqrt(middle**2 - 4.0 * factor * events))
+
+
+def _three(values: Sequence[float]) -> Steps:
+    return values[0], values[1], values[2]
+
+
 def betting_steps(badness: float, mean: float) -> Steps:
     """Steps of one value against the null "the mean is at most `mean`", by bets of .1, .3, .6 of the stake.
 
@@ -77,22 +122,28 @@ def log_mean(logs: Sequence[float]) -> float:
     return peak + math.log(sum(math.exp(value - peak) for value in logs) / len(logs))
 
 
-def _zeros() -> list[float]:
-    return [0.0, 0.0, 0.0]
+Counted = tuple[str, bool, Steps]
+"""A unit, whether its observation is against the candidate, and the observation's steps."""
 
 
-def _spans() -> list[dict[str, float]]:
-    return [{}, {}, {}]
+def _zeros(tests: int = 1) -> list[float]:
+    return [0.0] * (3 * tests)
+
+
+def _spans(tests: int = 1) -> list[dict[str, float]]:
+    return [{} for _ in range(3 * tests)]
 
 
 @dataclass(slots=True)
 class Evidence:
     """The two statistics of one rule, and each adverse unit's contribution. All values are logarithms.
 
-    A unit is adverse after its first observation against the candidate. Its earlier observations are not in
-    its contribution, so it looks heavier than it is, which is the cautious side. `since` holds, for each M_k,
-    the units of the stretch since M_k was last 1. `parts` rules share the error budget of one: each needs
-    `parts` times the evidence, so that all together convict a healthy candidate as rarely as one rule.
+    A rule may test the candidate in several ways, each with its three alternatives. Their means are over the
+    alternatives of all tests, so the tests share one error budget. A unit is adverse after its first
+    observation against the candidate. Its earlier observations are not in its contribution, so it looks
+    heavier than it is, which is the cautious side. `since` holds, for each M_k, the units of the stretch
+    since M_k was last 1. `parts` rules share the error budget of one: each needs `parts` times the evidence,
+    so that all together convict a healthy candidate as rarely as one rule.
     """
 
     products: list[float] = field(default_factory=_zeros)
@@ -102,46 +153,59 @@ class Evidence:
     observations: int = 0
     parts: int = 1
 
-    def add(self, unit: str, steps: Steps, *, mixture: bool = True, cusum: bool = True) -> None:
-        """Add one observation of `unit`."""
-        adverse = steps[0] > 0.0
+    @classmethod
+    def of_tests(cls, tests: int) -> "Evidence":
+        """Evidence from so many tests, numbered from 0."""
+        return cls(products=_zeros(tests), running=_zeros(tests), since=_spans(tests))
+
+    def add(
+        self, unit: str, steps: Steps, *, test: int = 0, mixture: bool = True, cusum: bool = True
+    ) -> None:
+        """Add one observation of `unit` to a test."""
+        group = ((unit, steps[0] > 0.0, steps),)
         self.observations += 1
         if mixture:
-            self._multiply(unit, steps, adverse)
+            self._multiply(group, steps, 3 * test)
         if cusum:
-            self._run_on(unit, steps, adverse)
+            self._run_on(group, steps, 3 * test)
 
-    def _multiply(self, unit: str, steps: Steps, adverse: bool) -> None:
-        products = self.products
-        products[0] += steps[0]
-        products[1] += steps[1]
-        products[2] += steps[2]
-        weights = self.units.get(unit)
-        if weights is not None:
-            weights[0] += steps[0]
-            weights[1] += steps[1]
-            weights[2] += steps[2]
-        elif adverse:
-            self.units[unit] = list(steps)
-            if len(self.units) > UNITS_KEPT * 1.5:
-                heaviest = nlargest(UNITS_KEPT, self.units.items(), key=lambda item: max(item[1]))
-                self.units = dict(heaviest)
+    def add_block(self, group: Sequence[Counted], steps: Steps, *, test: int) -> None:
+        """Add a block of observations, which count only together, to a test. `steps` are those of the whole
+        block, `group` has the units that may be adverse."""
+        self.observations += 1
+        self._multiply(group, steps, 3 * test)
+        self._run_on(group, steps, 3 * test)
 
-    def _run_on(self, unit: str, steps: Steps, adverse: bool) -> None:
+    def _multiply(self, group: Sequence[Counted], steps: Steps, first: int) -> None:
+        for k in (0, 1, 2):
+            self.products[first + k] += steps[k]
+        for unit, adverse, own in group:
+            weights = self.units.get(unit)
+            if weights is None:
+                if not adverse:
+                    continue
+                weights = self.units[unit] = [0.0] * len(self.products)
+            for k in (0, 1, 2):
+                weights[first + k] += own[k]
+        if len(self.units) > UNITS_KEPT * 1.5:
+            self.units = dict(nlargest(UNITS_KEPT, self.units.items(), key=lambda item: max(item[1])))
+
+    def _run_on(self, group: Sequence[Counted], steps: Steps, first: int) -> None:
         running = self.running
         for k in (0, 1, 2):
-            step = steps[k]
-            span = self.since[k]
-            if running[k] <= 0.0:
-                running[k] = step
+            place = first + k
+            span = self.since[place]
+            if running[place] <= 0.0:
+                running[place] = steps[k]
                 if span:
                     span.clear()
             else:
-                running[k] += step
-            if adverse or unit in span:
-                span[unit] = span.get(unit, 0.0) + step
-                if len(span) > UNITS_KEPT * 1.5:
-                    self.since[k] = dict(nlargest(UNITS_KEPT, span.items(), key=lambda item: item[1]))
+                running[place] += steps[k]
+            for unit, adverse, own in group:
+                if adverse or unit in span:
+                    span[unit] = span.get(unit, 0.0) + own[k]
+            if len(span) > UNITS_KEPT * 1.5:
+                self.since[place] = dict(nlargest(UNITS_KEPT, span.items(), key=lambda item: item[1]))
 
     @property
     def mixture(self) -> float:

@@ -154,6 +154,10 @@ class Watch:
             outcome.failed,
             latency_s,
             None if outcome.usage.estimated else outcome.cost_usd,
+            outcome.phase,
+            outcome.faults,
+            outcome.finish is not None,
+            outcome.output_check == "judged",
         )
 
     @property

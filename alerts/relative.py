@@ -5,10 +5,10 @@
 
 from dataclasses import dataclass, field
 
-from alerts.events import EventsState, note_event, over_ratio, risk_ratio
+from alerts.events import EventsState, UnitsCompared, note_event, over_ratio, risk_ratio
 from alerts.evidence import PAGE_CUSUM, Evidence
 from alerts.rule import Rule
-from alerts.selection import GuardrailSample
+from alerts.selection import GuardrailSample, UnitsMet, unit_slot
 from alerts.status import GuardrailStatus, RuleFinding, weigh
 from alerts.windows import Window
 from alerts.wording import as_often, percent
@@ -20,7 +20,8 @@ RECENT = 200
 class RelativeState:
     """The events and the candidate's outcomes, JSON-able.
 
-    `failed` counts the outcomes with the event. `recent` holds the last 200 outcomes.
+    `failed` counts the outcomes with the event. `recent` holds the last 200 outcomes. `met` are the units
+    whose first exchange is in `compared` or was.
     """
 
     events: EventsState
@@ -28,6 +29,8 @@ class RelativeState:
     failed: int = 0
     recent: list[bool] = field(default_factory=list)
     units: list[str] = field(default_factory=list)
+    met: UnitsMet = field(default_factory=UnitsMet)
+    compared: UnitsCompared = field(default_factory=UnitsCompared)
 
 
 class RelativeRule:
@@ -35,15 +38,20 @@ class RelativeRule:
 
     It convicts only while the candidate's share of outcomes with the event is at least `least_share`: a large
     multiple of next to nothing is still next to nothing. `of_units` and `of_outcomes` are the event in words,
-    as in "units with failures" and "of the candidate's outcomes failed".
+    as in "units with failures" and "of the candidate's outcomes failed". `tests` is the number of tests that
+    share the rule's error budget: those of `alerts.events`, and one more where a rule has its own.
     """
 
-    def __init__(self, rule: Rule, *, least_share: float, of_units: str, of_outcomes: str) -> None:
+    def __init__(
+        self, rule: Rule, *, least_share: float, of_units: str, of_outcomes: str, tests: int = 2
+    ) -> None:
         self.rule = rule
         self.least_share = least_share
         self.of_units = of_units
         self.of_outcomes = of_outcomes
-        self.state = RelativeState(events=EventsState(events=Window(rule.window_s)))
+        self.state = RelativeState(
+            events=EventsState(events=Window(rule.window_s), evidence=Evidence.of_tests(tests))
+        )
 
     @property
     def evidence(self) -> Evidence:
@@ -61,19 +69,28 @@ class RelativeRule:
         recent = self.state.recent
         return sum(recent) / len(recent) if recent else None
 
-    def add(self, *, unit: str, candidate: bool, share: float, at: float, event: bool) -> bool:
-        """Add one outcome of `unit` at monotonic `at`. True when it added to the evidence."""
-        state = self.state
+    def add(
+        self, *, unit: str, slot: int, candidate: bool, share: float, phase: int, at: float, event: bool
+    ) -> bool:
+        """Add one outcome of `unit`, whose slot this is, at monotonic `at`. True when it added to the
+        evidence."""
+        state, factor = self.state, self.rule.limit
         if candidate:
             self._count(unit, event)
-        if not event:
-            return False
-        counted = note_event(
-            state.events, unit=unit, candidate=candidate, share=share, at=at, factor=self.rule.limit
+        counted = event and note_event(
+            state.events, unit=unit, candidate=candidate, share=share, at=at, factor=factor
         )
-        if counted and candidate and not state.events.convicted:
-            state.events.convicted = self._convicts()
-        return counted
+        first = state.met.meet(slot, phase=phase, at=at)
+        compared = first and state.compared.add(
+            self.evidence, unit=unit, candidate=candidate, share=share, event=event, factor=factor
+        )
+        if compared or (counted and candidate):
+            self.convict()
+        return counted or compared
+
+    def convict(self) -> None:
+        """Convict the candidate if the evidence is enough."""
+        self.state.events.convicted = self.state.events.convicted or self._convicts()
 
     def _count(self, unit: str, event: bool) -> None:
         state = self.state
@@ -87,7 +104,7 @@ class RelativeRule:
 
     def _convicts(self) -> bool:
         state, evidence = self.state, self.state.events.evidence
-        run_share, recent_share = state.failed / state.outcomes, self.recent_share or 0.0
+        run_share, recent_share = state.failed / max(1, state.outcomes), self.recent_share or 0.0
         return (run_share >= self.least_share and evidence.convicts_run(self.rule.minimum)) or (
             recent_share >= self.least_share and evidence.convicts_since(self.rule.minimum)
         )
@@ -114,12 +131,13 @@ class RelativeRule:
             value=risk_ratio(state.events.events, now),
             threshold=self.rule.limit,
             evidence=evidence.numbers() | {"outcomes": float(state.outcomes), "bad": float(state.failed)},
-            sentence=self._sentence(now),
+            sentence=self.sentence(now),
             category=self.rule.category,
             segment=self.rule.segment,
         )
 
-    def _sentence(self, now: float) -> str:
+    def sentence(self, now: float) -> str:
+        """The candidate's and the baseline's figures."""
         state, events = self.state, self.state.events.events
         share = state.failed / state.outcomes if state.outcomes else None
         return (
@@ -143,8 +161,10 @@ class ErrorRateVsBaseline(RelativeRule):
         """Add one counted exchange to the evidence. Call in order of completion."""
         self.add(
             unit=sample.unit,
+            slot=unit_slot(sample.unit),
             candidate=sample.candidate,
             share=sample.share,
+            phase=sample.phase,
             at=sample.completed,
             event=sample.failed,
         )

@@ -1,10 +1,10 @@
 """A guardrail's rule: what it compares, over which window, and what it may do; the default rules."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from records.outcome import INVALID_OUTPUT, Fault, Outcome
+from records.outcome import INVALID_OUTPUT, Fault
 
 Action = Literal["warn", "page", "rollback", "hold"]
 RuleName = Literal[
@@ -46,12 +46,12 @@ class FaultRule:
     absolute: float | None = None
     checked: bool = False
 
-    def event(self, outcome: Outcome) -> bool | None:
-        """Whether the outcome has such a fault; None for one that does not count."""
-        unread = outcome.finish is None and not outcome.faults
-        if unread or (self.checked and outcome.output_check != "judged"):
+    def event(self, faults: Collection[Fault], *, read: bool, checked: bool) -> bool | None:
+        """Whether an answer has such a fault; None for one that does not count. `read`: it was looked at for
+        faults. `checked`: its tool calls and JSON, too."""
+        if not (read or faults) or (self.checked and not checked):
             return None
-        return not self.faults.isdisjoint(outcome.faults)
+        return not self.faults.isdisjoint(faults)
 
 
 FAULTS: tuple[FaultRule, ...] = (

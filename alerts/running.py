@@ -169,4 +169,6 @@ class RunningExchanges:
 def _failure(record: InFlight, started: float, completed: float) -> GuardrailSample:
     """An exchange in flight as a failure. Its outcome, which started with it, is not scored again."""
     candidate = record.arm == "candidate"
-    return GuardrailSample(completed, 0, started, record.unit, candidate, record.share, True, None, None)
+    return GuardrailSample(
+        completed, 0, started, record.unit, candidate, record.share, True, None, None, record.phase
+    )

@@ -4,22 +4,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from alerts.absolute import ErrorRate
-from alerts.answers import Abandoned, AnswerFault, may_count
+from alerts.answers import Abandoned, AnswerFault, UnusableAnswer
 from alerts.evidence import Evidence
 from alerts.latency import LatencyP95, LatencyRule, LatencyVsBaseline
 from alerts.means import CostPerRequest, Rating
 from alerts.outage import Outage
 from alerts.relative import ErrorRateVsBaseline
 from alerts.reports import Escalated, RepeatQuestion
-from alerts.rule import FAULT_RULES, RATINGS, Rule, RuleName
+from alerts.rule import FAULT_OF, FAULT_RULES, RATINGS, Rule, RuleName
 from alerts.running import EndedExchange, RunningExchange, Timed
-from alerts.selection import FirstStarted, GuardrailSample
+from alerts.selection import FirstStarted, GuardrailSample, unit_slot
 from alerts.status import GuardrailStatus, rule_key
 from alerts.telemetry import Telemetry
 from records.metric import Metric
 from records.outcome import Feedback, InFlight, Outcome
 
 DEFAULT_ERROR_LIMIT = 0.05
+SHAPE = 2
+"""Part of a state's key: a higher number drops evidence whose shape is an earlier one."""
 
 
 class Guardrail(Protocol):
@@ -47,9 +49,11 @@ class Scores(Protocol):
 
 @runtime_checkable
 class Hears(Protocol):
-    """A rule that learns from every outcome itself, also from those that callers left."""
+    """A rule that learns from outcomes themselves, also from those that callers left."""
 
-    def hear(self, outcome: Outcome, at: float) -> bool: ...
+    def wants(self, outcome: Outcome, slot: int) -> bool: ...
+
+    def hear(self, outcome: Outcome, at: float, slot: int) -> bool: ...
 
 
 @runtime_checkable
@@ -128,11 +132,11 @@ class Scope:
 
     def _hear(self, ended: Sequence[EndedExchange]) -> Iterator[Growth]:
         """Pass outcomes to the rules about outcomes. Most of the baseline's tell them nothing."""
-        notable = [each for each in ended if may_count(each.outcome)]
-        asked = [each for each in ended if each.outcome.fingerprint]
+        slots = [unit_slot(each.outcome.unit) for each in ended] if self._hears else []
         for guardrail in self._hears:
-            for each in asked if isinstance(guardrail, RepeatQuestion) else notable:
-                if guardrail.hear(each.outcome, each.at) and isinstance(guardrail, Proves):
+            for each, slot in zip(ended, slots, strict=False):
+                grown = guardrail.wants(each.outcome, slot) and guardrail.hear(each.outcome, each.at, slot)
+                if grown and isinstance(guardrail, Proves):
                     yield guardrail, each.at
 
     def time_running(self, running: Sequence[RunningExchange], now: float) -> None:
@@ -217,10 +221,15 @@ def _guardrail(rule: Rule, metrics: Mapping[str, Metric], least_share: float, co
         "escalated": Escalated,
         "repeat_question": RepeatQuestion,
         "telemetry": Telemetry,
-        **dict.fromkeys(FAULT_RULES, AnswerFault),
+        **dict.fromkeys(FAULT_RULES, _answer_fault),
         **dict.fromkeys(RATINGS, lambda rule: _rating(rule, metrics)),
     }
     return build[rule.rule](rule)
+
+
+def _answer_fault(rule: Rule) -> AnswerFault:
+    most = FAULT_OF[rule.rule].absolute
+    return AnswerFault(rule) if most is None else UnusableAnswer(rule, most=most)
 
 
 def _rating(rule: Rule, metrics: Mapping[str, Metric]) -> Rating:
@@ -241,7 +250,7 @@ def share_budgets(guardrails: Iterable[Guardrail]) -> None:
 def state_key(guardrail: Guardrail) -> str:
     """The key of a guardrail's state in a snapshot. Another limit or window gives another key."""
     rule = guardrail.rule
-    kind = type(guardrail).__name__
+    kind = f"{type(guardrail).__name__}/{SHAPE}"
     return f"{kind} {rule_key(rule.rule, rule.category, rule.segment)} {rule.limit:g} {rule.window_s}"
 
 

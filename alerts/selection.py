@@ -8,9 +8,12 @@ order.
 """
 
 import heapq
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from records.outcome import Fault
 
 MINUTE_S = 60.0
 MINUTES = 12
@@ -22,7 +25,8 @@ PENDING = 20_000
 class GuardrailSample(NamedTuple):
     """The part of one exchange that guardrails read. Seconds and dollars; times are CLOCK_MONOTONIC.
 
-    Samples sort by `completed`; `serial` breaks ties. None is unknown.
+    Samples sort by `completed`; `serial` breaks ties. None is unknown. `read`, `checked`: the answer was
+    read for faults, and its tool calls and JSON were checked.
     """
 
     completed: float
@@ -34,6 +38,10 @@ class GuardrailSample(NamedTuple):
     failed: bool
     latency_s: float | None
     cost_usd: float | None
+    phase: int = 0
+    faults: tuple[Fault, ...] = ()
+    read: bool = False
+    checked: bool = False
 
 
 @dataclass(slots=True)
@@ -97,3 +105,41 @@ class FirstStarted:
         """Drop the units without a counted minute in the last twelve."""
         oldest = int(now // MINUTE_S) - MINUTES << MINUTES
         self.minutes = {unit: packed for unit, packed in self.minutes.items() if packed >= oldest}
+
+
+SLOTS = 1 << 14
+WARM_S = 60.0
+
+
+def unit_slot(unit: str) -> int:
+    """The unit's place among the SLOTS of `UnitsMet`, the same in every process."""
+    return zlib.crc32(unit.encode()) % SLOTS
+
+
+@dataclass(slots=True)
+class UnitsMet:
+    """Which units have been met in the run, in two kilobytes: one bit for all units of a slot.
+
+    A unit that shares its slot with one met before is not met at all, whatever its exchange was. Nor are
+    units in the first minute of a ramp's phase: exchanges that end early come first then, and the slower
+    arm's others are missing. `phase` is the newest one, which began at monotonic `since`.
+    """
+
+    bits: bytearray = field(default_factory=bytearray)
+    phase: int = -1
+    since: float = 0.0
+
+    def has(self, slot: int) -> bool:
+        """True when no unit of this slot will be met any more."""
+        return bool(self.bits) and bool(self.bits[slot >> 3] >> (slot & 7) & 1)
+
+    def meet(self, slot: int, *, phase: int, at: float) -> bool:
+        """True if this is a unit's first exchange, at monotonic `at`."""
+        if phase > self.phase:
+            self.phase, self.since = phase, at
+        if phase < self.phase or at - self.since < WARM_S or self.has(slot):
+            return False
+        if not self.bits:
+            self.bits = bytearray(SLOTS >> 3)
+        self.bits[slot >> 3] |= 1 << (slot & 7)
+        return True

@@ -1,6 +1,7 @@
 """`error_rate` and `latency_p95`, through a whole watch."""
 
 import math
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -239,3 +240,27 @@ def test_a_limit_that_no_evidence_can_judge_does_not_apply(traffic_of: Any) -> N
     traffic.send(20)
     traffic.send(20, arm="candidate", failed=True)
     assert traffic.judge()["error_rate"].state == "not_applicable"
+
+
+@pytest.mark.parametrize("failing", [0.3, 1.0])
+@pytest.mark.parametrize("share", [0.2, 0.5])
+def test_an_outage_of_both_arms_blames_no_candidate_with_a_large_share(
+    traffic_of: Any, share: float, failing: float
+) -> None:
+    convicted = 0
+    for seed in range(10):
+        draw, traffic = random.Random(seed), traffic_of(Watch("support-nov", [ERROR_RATE]), share=share)
+        for number in range(500):
+            arm = "candidate" if draw.random() < share else "baseline"
+            traffic.send(1, arm=arm, failed=number >= 250 and draw.random() < failing)
+        convicted += traffic.judge()["error_rate"].action == "rollback"
+    assert convicted == 0
+
+
+def test_a_candidate_with_a_large_share_waits_for_what_the_baseline_does_next(traffic_of: Any) -> None:
+    traffic = traffic_of(Watch("support-nov", [ERROR_RATE]), share=0.5)
+    traffic.send(30)
+    traffic.send(6, arm="candidate", failed=True)
+    assert traffic.judge()["error_rate"].evidence["waiting"] == 6
+    traffic.send(3)
+    assert traffic.judge()["error_rate"].action == "rollback"

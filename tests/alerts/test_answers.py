@@ -1,6 +1,8 @@
 """`abandoned` and the rules about answer faults, through a whole watch."""
 
+import json
 import random
+from statistics import median
 from typing import Any
 
 import pytest
@@ -133,3 +135,69 @@ def test_a_rule_for_a_category_hears_only_that_category(traffic_of: Any) -> None
     assert traffic.judge()["empty[category=refund]"].state == "not_enough_data"
     traffic.both(10, baseline=GOOD, candidate={**GOOD, "faults": ("empty",), "category": "refund"})
     assert traffic.judge()["empty[category=refund]"].action == "rollback"
+
+
+def outcomes_to_a_rollback(
+    traffic_of: Any, rule: RuleName, share: float, faulty: float, seed: int, *, base: float = 0.002
+) -> int:
+    """The candidate's outcomes until it is rolled back, from the start of a run; 400 if it is not."""
+    draw, fault = random.Random(seed), "empty" if rule == "empty" else "tool_args_invalid"
+    traffic, outcomes = watching(traffic_of, rule, share=share), 0
+    while traffic.judge()[rule].action != "rollback" and outcomes < 400:
+        candidate = draw.random() < share
+        outcomes += candidate
+        bad = draw.random() < (faulty if candidate else base)
+        arm = "candidate" if candidate else "baseline"
+        traffic.send(1, arm=arm, **GOOD, output_check="judged", faults=(fault,) if bad else ())
+    return outcomes
+
+
+@pytest.mark.parametrize("rule", ["empty", "invalid_output"])
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
+def test_a_candidate_whose_answers_are_useless_is_rolled_back_soon_at_any_share(
+    traffic_of: Any, rule: RuleName, share: float
+) -> None:
+    all_of_them = [outcomes_to_a_rollback(traffic_of, rule, share, 1.0, seed) for seed in range(11)]
+    half = [outcomes_to_a_rollback(traffic_of, rule, share, 0.5, seed) for seed in range(11)]
+    assert median(all_of_them) <= 12
+    assert median(half) <= 45
+
+
+def test_answers_that_are_empty_in_both_arms_raise_the_limit(traffic_of: Any) -> None:
+    traffic = watching(traffic_of, "empty", share=0.5)
+    draw = random.Random(1)
+    for _ in range(600):  # three in ten, of either arm
+        arm = "candidate" if draw.random() < 0.5 else "baseline"
+        traffic.send(1, arm=arm, **GOOD, faults=("empty",) if draw.random() < 0.3 else ())
+        assert traffic.judge()["empty"].action is None
+
+
+def test_a_quarter_of_empty_answers_is_over_the_limit_whatever_the_ratio(traffic_of: Any) -> None:
+    traffic = watching(traffic_of, "empty", share=0.5)
+    for number in range(120):
+        traffic.send(1, **GOOD, faults=("empty",) if number % 8 == 0 else ())
+        traffic.send(1, arm="candidate", **GOOD, faults=("empty",) if number % 4 == 0 else ())
+    status = traffic.judge()["empty"]
+    assert status.state != "ok"
+    assert "25.0 % of the candidate's answers are empty (limit 20.0 %)" in status.sentence
+
+
+def test_one_user_with_empty_answers_rolls_nothing_back(traffic_of: Any) -> None:
+    traffic = watching(traffic_of, "empty", share=0.5)
+    for _ in range(40):
+        traffic.send(4, gap_s=20.0, **GOOD)
+        traffic.send(1, arm="candidate", **GOOD, faults=("empty",), unit="one")
+    assert traffic.judge()["empty"].action is None
+
+
+def test_evidence_about_useless_answers_survives_a_restart(traffic_of: Any) -> None:
+    whole, broken = (watching(traffic_of, "empty", share=0.5) for _ in range(2))
+    for number in range(80):
+        for traffic in (whole, broken):
+            traffic.send(1, **GOOD)
+            traffic.send(1, arm="candidate", **GOOD, faults=("empty",) if number % 9 == 0 else ())
+        document = broken.watch.snapshot()
+        broken.watch = Watch("support-nov", [RULES["empty"]])
+        broken.watch.restore(document)
+    assert broken.judge()["empty"] == whole.judge()["empty"]
+    assert len(json.dumps(broken.watch.snapshot()["guardrails"])) < 20_000

@@ -16,6 +16,7 @@ from alerts.evidence import (
     betting_steps,
     log_mean,
     relative_steps,
+    unit_steps,
 )
 
 
@@ -184,3 +185,62 @@ def test_a_healthy_candidate_far_below_the_limit_gathers_no_evidence() -> None:
     draw = random.Random(7)
     evidence = after([int(draw.random() < 0.01) for _ in range(5000)], [0.05] * 5000)
     assert not evidence.pages(3)
+
+
+SHARES = st.floats(0.001, 0.999)
+
+
+@given(
+    known=SHARES,
+    weight=SHARES,
+    factor=st.floats(1.0, 10.0),
+    baseline=st.floats(0.0, 1.0),
+    part=st.floats(0.0, 1.0),
+)
+def test_units_are_an_e_variable_wherever_the_candidate_is_within_its_limit(
+    known: float, weight: float, factor: float, baseline: float, part: float
+) -> None:
+    """The mean over both arms is at most 1, so a block's product is, too (its geometric mean is less)."""
+    steps = unit_steps(known, weight, factor)
+    if steps is None:
+        assert factor * known >= 1.0
+        return
+    candidate = part * min(1.0, factor * baseline)
+    (having, without), (having_b, without_b) = steps
+    for k in range(3):
+        mean = weight * (candidate * math.exp(having[k]) + (1 - candidate) * math.exp(without[k])) + (
+            1 - weight
+        ) * (baseline * math.exp(having_b[k]) + (1 - baseline) * math.exp(without_b[k]))
+        assert mean <= 1.0 + 1e-6
+
+
+def test_units_of_equal_arms_reach_a_thousand_in_less_than_one_run_in_a_thousand() -> None:
+    """Blocks of one and one, at the limit itself and with a guess that learns; the mean stays at most 1."""
+    draw = np.random.default_rng(3)
+    logs, reached = np.zeros(4000), np.zeros(4000, dtype=bool)
+    for _ in range(60):
+        steps = unit_steps(0.2, 0.5, 1.5)
+        assert steps is not None
+        of_candidate, of_baseline = steps
+        candidate, baseline = draw.random(4000) < 0.3, draw.random(4000) < 0.2
+        logs += np.where(candidate, of_candidate[0][1], of_candidate[1][1])
+        logs += np.where(baseline, of_baseline[0][1], of_baseline[1][1])
+        reached |= logs >= ROLLBACK_MIXTURE
+    assert reached.mean() <= 0.001 + 3 * math.sqrt(0.001 / 4000)
+
+
+def test_tests_of_one_rule_share_its_error_budget() -> None:
+    alone, one_of_three = Evidence(), Evidence.of_tests(3)
+    failure, _ = absolute_steps(0.05)
+    for number in range(6):
+        alone.add(f"u{number}", failure)
+        one_of_three.add(f"u{number}", failure, test=2)
+    assert one_of_three.mixture == pytest.approx(alone.mixture - math.log(3), abs=1e-2)
+    assert one_of_three.adverse_units == alone.adverse_units == 6
+    assert one_of_three.mixture_without_heaviest() < one_of_three.mixture
+
+
+def test_the_last_alternative_may_be_that_nearly_all_fail() -> None:
+    failure, success = absolute_steps(0.2, highest=0.95)
+    assert [0.2 * math.exp(step) for step in failure] == pytest.approx([0.4, 0.6, 0.95])
+    assert [0.8 * math.exp(step) for step in success] == pytest.approx([0.6, 0.4, 0.05])

@@ -1,11 +1,13 @@
 """`error_rate_vs_baseline` and `escalated`, through a whole watch."""
 
+import math
 import random
 from typing import Any
 
 import pytest
 
-from alerts.events import EventsState, note_event
+from alerts.events import EventsState, UnitsCompared, note_event
+from alerts.evidence import Evidence, log_mean
 from alerts.guardrails import Watch
 from alerts.rule import Rule
 from alerts.windows import Window
@@ -28,8 +30,11 @@ def escalated(traffic_of: Any) -> Any:
 def test_failing_units_of_the_candidate_give_the_known_answer(versus: Any) -> None:
     for candidate in [1, 0, 1, 1, 0, 1]:
         versus.send(1, arm="candidate" if candidate else "baseline", failed=True)
-    evidence = versus.judge()["error_rate_vs_baseline"].evidence
-    assert evidence["ln_mixture"] == pytest.approx(5.917914, abs=5e-7)
+    assert versus.judge()["error_rate_vs_baseline"].action == "page"
+    evidence = versus.watch.guardrails[0].evidence
+    of_events = log_mean(evidence.products[:3])
+    assert of_events == pytest.approx(5.917914, abs=5e-7)
+    assert evidence.mixture == pytest.approx(of_events - math.log(2), abs=1e-2)  # two tests, one budget
 
 
 def test_a_candidate_that_fails_far_more_often_is_rolled_back(versus: Any) -> None:
@@ -121,3 +126,47 @@ def test_the_share_of_the_feedback_s_own_phase_is_used(traffic_of: Any) -> None:
     traffic.rate("escalated", 1, candidate=True, phase=2)
     late = traffic.judge()["escalated"].evidence["ln_mixture"] - early
     assert early > 1.5 > late > 0
+
+
+def test_at_half_of_the_users_those_without_the_event_tell_as_much(traffic_of: Any) -> None:
+    traffic = traffic_of(Watch("support-nov", [VERSUS]), share=0.5)
+    for _ in range(30):  # the first minute of a run is not compared
+        traffic.send(1, gap_s=1.0)
+        traffic.send(1, gap_s=1.0, arm="candidate")
+    failing = 0
+    while traffic.judge()["error_rate_vs_baseline"].action != "rollback":
+        failing += 1
+        traffic.send(1)
+        traffic.send(1, arm="candidate", failed=True)
+        assert failing < 20
+    assert failing == 10  # the events alone need 15
+
+
+def test_units_wait_until_both_arms_have_some_and_then_count_as_a_block() -> None:
+    evidence, compared = Evidence.of_tests(2), UnitsCompared()
+    unit = {"share": 0.5, "factor": 1.5}
+    assert not compared.add(evidence, unit="a", candidate=True, event=True, **unit)  # type: ignore[arg-type]
+    assert evidence.observations == 0
+    assert compared.add(evidence, unit="b", candidate=False, event=False, **unit)  # type: ignore[arg-type]
+    assert (evidence.observations, list(evidence.units)) == (1, ["a"])
+    assert (compared.candidate, compared.baseline, compared.known) == ([], [0, 0], [1, 0])
+
+
+def test_the_baseline_s_units_are_forgotten_where_none_of_the_candidate_s_come() -> None:
+    evidence, compared = Evidence.of_tests(2), UnitsCompared()
+    for number in range(500):
+        compared.add(evidence, unit=f"u{number}", candidate=False, share=0.5, event=False, factor=1.5)
+    assert sum(compared.baseline) <= 8
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_ramp_amid_worse_times_for_both_arms_convicts_nobody(traffic_of: Any, seed: int) -> None:
+    """Most of the candidate's users come in the bad times, most of the baseline's came before."""
+    draw = random.Random(seed)
+    traffic = traffic_of(Watch("support-nov", [VERSUS]))
+    for phase, share, failing in ((1, 0.05, 0.01), (2, 0.5, 0.3)):
+        for _ in range(3000):
+            arm = "candidate" if draw.random() < share else "baseline"
+            failed = draw.random() < failing
+            traffic.send(1, arm=arm, share=share, phase=phase, failed=failed)
+        assert traffic.judge()["error_rate_vs_baseline"].action is None
