@@ -37,7 +37,8 @@ class LatencyState(AbsoluteState):
     """The state of a latency rule, JSON-able.
 
     `typical` holds the baseline's times of the last hour by operation and kind, `p95s` when their p95 was
-    taken and what it was, `held` the exchanges that wait for a bound.
+    taken and what it was, `held` the exchanges that wait for a bound. `cut` holds how long those of the
+    candidate's slow exchanges had taken that had not ended; `over` are those of which nothing had come.
     """
 
     first: FirstStarted = field(default_factory=FirstStarted)
@@ -45,6 +46,7 @@ class LatencyState(AbsoluteState):
     typical: dict[str, Window] = field(default_factory=dict)
     p95s: dict[str, tuple[float, float | None]] = field(default_factory=dict)
     held: list[Timed] = field(default_factory=list)
+    cut: Window = field(default_factory=lambda: Window(None, binned=True))
 
 
 class LatencyRule(AbsoluteRule):
@@ -54,7 +56,9 @@ class LatencyRule(AbsoluteRule):
 
     def __init__(self, rule: Rule) -> None:
         state = LatencyState(
-            candidate=Window(rule.window_s, binned=True), baseline=Window(rule.window_s, binned=True)
+            candidate=Window(rule.window_s, binned=True),
+            baseline=Window(rule.window_s, binned=True),
+            cut=Window(rule.window_s, binned=True),
         )
         super().__init__(rule, state, limit=SLOW_SHARE, least_units=MINIMUM_UNITS)
 
@@ -87,6 +91,9 @@ class LatencyRule(AbsoluteRule):
             return None
         slow = measured_s is None or measured_s > bound_s
         state = self.state
+        if exchange.candidate and measured_s is None:
+            at = exchange.started + bound_s
+            state.cut.add(at, exchange.waited_s, over=exchange.ttft_s is None)
         state.serial += 1
         return GuardrailSample(
             exchange.started + max(bound_s, IN_FLIGHT_AFTER_S),
@@ -103,6 +110,16 @@ class LatencyRule(AbsoluteRule):
     def shown(self, took_s: float, bound_s: float) -> float:
         """The value to show for an exchange that took so long, at least."""
         return took_s
+
+    def numbers(self, now: float) -> dict[str, float]:
+        """The figures behind the status. `cut`: the p95 is only a lower bound, because exchanges were judged
+        before their end; `no_answer` of them had sent nothing within `no_answer_s`."""
+        cut, whole = self.state.cut, self.state.candidate.count(now)
+        silent, shown = cut.over(now), super().numbers(now)
+        if cut.count(now) > SLOW_SHARE * whole:
+            shown["cut"] = 1.0
+        least_s = cut.quantile(0.0, now)
+        return shown | ({"no_answer": float(silent), "no_answer_s": least_s} if silent and least_s else {})
 
     def finish(self, ended: Iterable[tuple[Timed, float]]) -> None:
         """Take in exchanges that have ended, and when they did."""
@@ -148,23 +165,23 @@ class LatencyP95(LatencyRule):
             convicted=state.convicted,
         )
         verdict, action = weigh(self.rule, found)
-        p95_s = state.candidate.quantile(0.95, now)
+        p95_s, numbers = state.candidate.quantile(0.95, now), self.numbers(now)
         return GuardrailStatus(
             rule=self.rule.rule,
             state=verdict,
             action=action,
             value=p95_s,
             threshold=self.rule.limit,
-            evidence=self.numbers(now),
-            sentence=self._sentence(p95_s, now, applicable=verdict != "not_applicable"),
+            evidence=numbers,
+            sentence=self._sentence(p95_s, now, applicable=verdict != "not_applicable", cut="cut" in numbers),
             category=self.rule.category,
             segment=self.rule.segment,
         )
 
-    def _sentence(self, p95_s: float | None, now: float, *, applicable: bool) -> str:
+    def _sentence(self, p95_s: float | None, now: float, *, applicable: bool, cut: bool) -> str:
         candidate, baseline = self.state.candidate, self.state.baseline
         figures = (
-            f"candidate: p95 latency {seconds(p95_s)} over {candidate.count(now)}"
+            f"candidate: p95 latency {'over ' if cut else ''}{seconds(p95_s)} in {candidate.count(now)}"
             f" exchanges (limit {seconds(self.rule.limit)});"
             f" baseline: {seconds(baseline.quantile(0.95, now))}"
         )

@@ -183,13 +183,18 @@ def _hang(trouble: Trouble) -> str:
     if numbers.get("stalled"):
         silent = f"silent for {_whole_s(numbers.get('stalled_s'))} in mid-stream"
         return f"{_answers(trouble)} stall: {silent} ({_count(numbers['stalled'])}{_of(trouble)})"
-    if numbers.get("no_answer"):
+    if _is_silent(trouble):
         within = f"no answer within {_whole_s(numbers.get('no_answer_s'))}"
         return f"{_who(trouble)} does not answer: {within} ({_count(numbers['no_answer'])}{_of(trouble)})"
     if trouble.rule in _ERRORS and failures and seen.silent > _SILENT_SHARE * failures:
         within = f"no answer within {_whole_s(seen.silent_s)}"
         return f"{_who(trouble)} does not answer: {within}, {_how_many(trouble)}"
     return ""
+
+
+def _is_silent(trouble: Trouble) -> bool:
+    """True if nothing came of most slow requests."""
+    return trouble.numbers.get("no_answer", 0.0) > _SILENT_SHARE * trouble.numbers.get("bad", 0.0)
 
 
 def _answers(trouble: Trouble) -> str:
@@ -237,6 +242,12 @@ def _whole_s(value: float | None) -> str:
     return _UNKNOWN if value is None else f"{value:.2g} s" if value < 10 else f"{value:.0f} s"
 
 
+def _took_longer(trouble: Trouble, than: str) -> str:
+    """`4 of 17 requests took longer than 3 s, 4 users`."""
+    found, _, users = _how_many(trouble).partition(", ")
+    return f"{_answers(trouble)} are slow: {found} took longer than {than}{users and f', {users}'}"
+
+
 def _failing(verb: str) -> Callable[[Trouble], str]:
     return lambda trouble: f"{_answers(trouble)} {verb}: {_how_many(trouble)}"
 
@@ -244,8 +255,7 @@ def _failing(verb: str) -> Callable[[Trouble], str]:
 def _slow(trouble: Trouble) -> str:
     over = "over " if trouble.numbers.get("cut") else ""
     p95 = f", p95 {over}{_precise_s(trouble.value)}" if trouble.value is not None else ""
-    than = f" took longer than {_whole_s(trouble.threshold)}"
-    return f"{_answers(trouble)} are slow: {_how_many(trouble)}{than}{p95}"
+    return f"{_took_longer(trouble, _whole_s(trouble.threshold))}{p95}"
 
 
 def _precise_s(value: float) -> str:
@@ -253,8 +263,7 @@ def _precise_s(value: float) -> str:
 
 
 def _slower(trouble: Trouble) -> str:
-    than = f" took longer than {times(trouble.threshold)} the p95 of {trouble.baseline}"
-    return f"{_answers(trouble)} are slow: {_how_many(trouble)}{than}"
+    return _took_longer(trouble, f"{times(trouble.threshold)} the p95 of {trouble.baseline}")
 
 
 def _dear(trouble: Trouble) -> str:
@@ -308,9 +317,7 @@ def _saw(trouble: Trouble) -> str:
     if rule in _ERRORS:
         return _saw_of_errors(trouble)
     if rule in ("latency_p95", "latency_vs_baseline"):
-        if trouble.numbers.get("no_answer") and seen.fall_back:
-            return _covered(trouble)
-        return "Users waited that long."
+        return _covered(trouble) if _is_silent(trouble) and seen.fall_back else "Users waited that long."
     return _SAW.get(rule, "")
 
 

@@ -94,7 +94,7 @@ def rule_view(found: Mapping[str, Any]) -> RuleView:
         scope=scope,
         word="near its limit" if near else rule_word(found["state"]),
         tone="warn" if near else rule_tone(found["state"]),
-        value="baseline has none" if _is_without_ratio(name, found) else unit(found["value"]),
+        value="baseline has none" if _is_without_ratio(name, found) else _value(found, unit),
         limit=f"{'at least' if name in _LOW_IS_BAD else 'limit'} {unit(found['threshold'])}",
         filled=filled,
         proved=reached,
@@ -103,6 +103,12 @@ def rule_view(found: Mapping[str, Any]) -> RuleView:
         near=near,
         empty=filled is None and not reached and found["state"] in ("not_enough_data", "not_applicable"),
     )
+
+
+def _value(found: Mapping[str, Any], unit: Callable[[float | None], str]) -> str:
+    """The value; of a time that was cut where the measure stops, that it was longer."""
+    over = "over " if found["evidence"].get("cut") and found["value"] is not None else ""
+    return f"{over}{unit(found['value'])}"
 
 
 def _is_without_ratio(name: str, found: Mapping[str, Any]) -> bool:

@@ -8,6 +8,7 @@ import pytest
 
 from alerts.guardrails import Watch
 from alerts.rule import DEFAULT_RULES, Rule
+from alerts.wording import on_call
 from records.outcome import InFlight
 
 P95 = Rule(rule="latency_p95", limit=3.0, window_s=600.0, minimum=50, action="rollback")
@@ -78,6 +79,35 @@ def test_in_flight_counts_for_the_plain_limit_too(absolute: Flying) -> None:
     absolute.start(8)
     assert absolute.after(2.9)["latency_p95"].evidence["bad"] == 0
     assert absolute.after(1.0)["latency_p95"].action == "rollback"
+
+
+def test_a_hang_is_told_as_no_answer_and_a_time_that_was_cut_as_over(absolute: Flying) -> None:
+    absolute.warm()
+    absolute.start(6)
+    status = absolute.after(3.6)["latency_p95"]
+    assert status.sentence.startswith("candidate: p95 latency over 3.")
+    assert (status.evidence["cut"], status.evidence["no_answer"]) == (1.0, 6.0)
+    trouble = absolute.traffic.watch.trouble(status)
+    said = on_call(trouble, "", absolute.traffic.now)
+    assert said.startswith("The candidate does not answer: no answer within 3.6 s (6 of 6), since ")
+    assert "Users got the baseline's answers instead." in said
+
+
+def test_a_slow_stream_that_has_begun_is_no_silent_one(absolute: Flying) -> None:
+    absolute.warm()
+    absolute.start(6, ttft_s=0.5, **STREAM)
+    status = absolute.after(3.6)["latency_p95"]
+    assert ("cut" in status.evidence, "no_answer" in status.evidence) == (True, False)
+    said = on_call(absolute.traffic.watch.trouble(status), "", absolute.traffic.now)
+    assert "6 of 6 requests took longer than 3 s, 6 users, p95 over 3.6 s, since " in said
+
+
+def test_a_time_that_was_measured_whole_is_not_cut(absolute: Flying) -> None:
+    absolute.warm()
+    absolute.traffic.send(60, arm="candidate", **{**JSON, "latency_s": 4.0})
+    status = absolute.after(10.0)["latency_p95"]
+    assert "cut" not in status.evidence
+    assert "p95 latency 4." in status.sentence or "p95 latency 3.9" in status.sentence
 
 
 @pytest.mark.parametrize("ending", [{"latency_s": 30.0}, {**LEFT, "latency_s": 0.0}])

@@ -67,7 +67,7 @@ def test_the_sentence_says_what_fails_since_when_what_users_saw_what_was_done_an
         ),
         (
             about("latency_p95", value=3.18, threshold=3.0, numbers={**REFUND.numbers, "cut": 1.0}),
-            "Answers of assistant-2 are slow: 4 of 17 requests, 4 users took longer than 3 s, p95 over 3.2 s,"
+            "Answers of assistant-2 are slow: 4 of 17 requests took longer than 3 s, 4 users, p95 over 3.2 s,"
             " since 13:43 UTC. Users waited that long.",
         ),
         (
@@ -81,8 +81,8 @@ def test_the_sentence_says_what_fails_since_when_what_users_saw_what_was_done_an
         ),
         (
             about("latency_vs_baseline", threshold=1.5, segment={"plan": "pro"}),
-            "Answers of assistant-2 for plan pro are slow: 4 of 17 requests, 4 users took longer than 1.5×"
-            " the p95 of assistant-1",
+            "Answers of assistant-2 for plan pro are slow: 4 of 17 requests took longer than 1.5× the p95 of"
+            " assistant-1, 4 users",
         ),
         (
             about("empty", where="all in category refund (5 % of the traffic)"),
