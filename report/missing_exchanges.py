@@ -9,13 +9,13 @@ import numpy as np
 from scipy import special
 
 from report.sample import MeasureTotals, Sample
-from report.statistics.exact import fisher
+from report.statistics.exact import Table, fisher
 from report.statistics.phases import UnitSums, arms, unit_sums
-from report.statistics.types import Bools
+from report.statistics.types import Bools, Ints
 
 DIFFERENT = 0.001
 
-_EXPECTED = 5
+EXPECTED = 5
 """With fewer units than this expected to miss a value in an arm, the test is Fisher's exact one."""
 
 
@@ -91,9 +91,25 @@ def _sums(sample: Sample, missing: MeasureTotals) -> UnitSums:
 
 
 def _exact(sums: UnitSums) -> float | None:
-    """Fisher's p-value for equal shares of units that miss any value; None with enough of them."""
-    units = [int(np.sum(sums.candidate == arm)) for arm in (True, False)]
-    some = [int(np.sum((sums.candidate == arm) & (sums.total > 0))) for arm in (True, False)]
-    if min(units) * sum(some) / sum(units) >= _EXPECTED:
-        return None
-    return fisher(some[0], units[0], some[1], units[1])
+    """Fisher's p-value for equal shares, within each phase, of units that miss any value; None with enough of
+    them."""
+    found = tables(sums.phase, sums.candidate, sums.total > 0)
+    some = sum(each.events + each.others for each in found)
+    arms_ = sum(each.of for each in found), sum(each.of_others for each in found)
+    return None if min(arms_) * some / sum(arms_) >= EXPECTED else fisher(found)
+
+
+def tables(phase: Ints, candidate: Bools, event: Bools) -> list[Table]:
+    """The candidate's and the baseline's units, and those of them with the event, by phase; (n,) each."""
+    kinds = 2 * phase + candidate
+    size = 2 * (int(phase.max()) + 1)
+    units, events = (np.bincount(kinds[rows], minlength=size) for rows in (event | True, event))
+    return [
+        Table(
+            events=int(events[2 * k + 1]),
+            of=int(units[2 * k + 1]),
+            others=int(events[2 * k]),
+            of_others=int(units[2 * k]),
+        )
+        for k in np.unique(phase).tolist()
+    ]

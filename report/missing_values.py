@@ -24,8 +24,9 @@ def unequal_response(sample: Sample, observed: Observations, judged: Judged) -> 
         return None
     metric = judged.criterion.metric
     ours, theirs = (amount(rate, "share") for rate in found.rates)
+    when = " in the same phases of the ramp" if found.phases > 1 else ""
     return (
-        f"{title(metric)}: {ours} of the candidate's users gave a value, {theirs} of the baseline's "
+        f"{title(metric)}: {ours} of the candidate's users gave a value, {theirs} of the baseline's{when} "
         f"(p = {found.p_value:.2g}). {_bounds(judged)}"
     )
 

@@ -109,14 +109,38 @@ def _binomial(size: int, rate: float, most: int) -> Floats:
     return np.asarray(np.where(possible, np.exp(logs), 0.0), dtype=np.float64)
 
 
-def fisher(events: int, of: int, others: int, of_others: int) -> float:
-    """The two-sided p-value of Fisher's exact test for equal shares in two groups: the probability of all
-    tables that are no likelier than this one."""
-    total, drawn = of + of_others, events + others
-    first = np.arange(max(0, drawn - of_others), min(drawn, of) + 1)
-    log_chances = _log_choose(of, first) + _log_choose(of_others, drawn - first) - _log_choose(total, drawn)
-    chances = np.exp(log_chances)
-    return min(1.0, float(np.sum(chances[chances <= chances[first == events] * (1 + _SAME)])))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Events `of` so many units in one group, and `others` of `of_others` in the other."""
+
+    events: int
+    of: int
+    others: int
+    of_others: int
+
+
+def fisher(tables: Sequence[Table]) -> float:
+    """The two-sided p-value of Fisher's exact test for equal shares in two groups, within each of the tables:
+    the probability of all sums of events in the first group that are no likelier than the one seen.
+
+    With the events rare, the sums are few. Mantel, Haenszel, JNCI 1959; Gart, Biometrika 1970.
+    """
+    chances, least = np.ones(1), 0
+    for table in tables:
+        first, found = _chances_of_first(table)
+        chances, least = np.convolve(chances, found), least + first
+    seen = chances[sum(table.events for table in tables) - least]
+    return min(1.0, float(np.sum(chances[chances <= seen * (1 + _SAME)])))
+
+
+def _chances_of_first(table: Table) -> tuple[int, Floats]:
+    """The fewest events that the first group may have, and the chances of each number from there on."""
+    total, drawn = table.of + table.of_others, table.events + table.others
+    first = np.arange(max(0, drawn - table.of_others), min(drawn, table.of) + 1)
+    found = (
+        _log_choose(table.of, first) + _log_choose(table.of_others, drawn - first) - _log_choose(total, drawn)
+    )
+    return int(first[0]), np.exp(found)
 
 
 def _log_choose(of: int, number: Ints | int) -> Floats:

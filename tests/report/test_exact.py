@@ -2,14 +2,14 @@
 
 import subprocess
 import sys
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from report.statistics.exact import MOST, Stratum, fisher, groups, p_value
+from report.statistics.exact import MOST, Stratum, Table, fisher, groups, p_value
 from report.statistics.types import Bools, Floats
 
 
@@ -71,7 +71,20 @@ def test_without_both_arms_or_with_many_units_there_is_no_test() -> None:
 )
 def test_fishers_test_is_the_librarys(events: int, of: int, others: int, of_others: int) -> None:
     table = [[events, of - events], [others, of_others - others]]
-    assert fisher(events, of, others, of_others) == pytest.approx(stats.fisher_exact(table)[1], rel=1e-9)
+    table_ = Table(events=events, of=of, others=others, of_others=of_others)
+    assert fisher([table_]) == pytest.approx(stats.fisher_exact(table)[1], rel=1e-9)
+
+
+def test_fishers_test_within_several_tables_counts_every_sum_of_events() -> None:
+    tables = [Table(events=3, of=20, others=1, of_others=40), Table(events=2, of=10, others=0, of_others=60)]
+    chances: dict[int, float] = {}
+    firsts = [
+        stats.hypergeom(table.of + table.of_others, table.events + table.others, table.of) for table in tables
+    ]
+    for one, other in product(range(5), range(3)):
+        chances[one + other] = chances.get(one + other, 0.0) + firsts[0].pmf(one) * firsts[1].pmf(other)
+    expected = sum(each for each in chances.values() if each <= chances[5] * (1 + 1e-9))
+    assert fisher(tables) == pytest.approx(expected)
 
 
 def test_a_report_needs_nothing_of_the_large_library_of_distributions() -> None:

@@ -17,6 +17,7 @@ from report.reading import read
 from report.response_rate import response, trimmings
 from report.sample import Sample
 from report.verdict import build
+from tests.report.simulated import World, rating, usual, visits
 
 Log = Callable[[Any], Path]
 
@@ -107,3 +108,49 @@ def test_the_bounds_act_from_one_in_a_hundred_on(write_log: Log, world: type[Any
     assert 0.001 < found.p_value < 0.01
     assert found.different
     assert trimmings(sample, _observed(sample, now)) is not None
+
+
+def _ramped(rng: np.random.Generator, *, fewer: float = 0.0) -> Sample:
+    """Two weeks at 1, 5 and 20 %; who comes late has had less time to answer. The candidate's users leave out
+    the part `fewer` of the answers that they would give to the baseline."""
+    of = visits(rng, usual(rng, 4000, 6.0), steps={0: 0.01, 3: 0.05, 7: 0.2}, returning=10, days=14)
+    said = rating(rng, of, (4.0, 4.0), alike=0.4, spread=1 / 9, answers=0.125)
+    kept = ~of.candidate[said.row] | (rng.random(len(said.row)) >= fewer)
+    given = replace(said, row=said.row[kept], value=said.value[kept], at=said.at[kept])
+    return World(visits=of, said={"csat": given}).until(14)
+
+
+def _told(worlds: int, *, fewer: float) -> list[bool]:
+    rng = np.random.default_rng(8)
+    samples = [_ramped(rng, fewer=fewer) for _ in range(worlds)]
+    return [response(sample, _observed(sample, np.inf)).different for sample in samples]
+
+
+def test_a_ramp_alone_makes_no_arm_answer_less_and_a_difference_within_its_phases_is_found() -> None:
+    assert sum(_told(100, fewer=0.0)) <= 4
+    assert sum(_told(20, fewer=0.3)) >= 18
+
+
+def test_the_excess_is_taken_from_each_phase_of_a_ramp() -> None:
+    sample = _ramped(np.random.default_rng(9), fewer=0.5)
+    observed = _observed(sample, np.inf)
+    ours, theirs = response(sample, observed).rates
+    excess, cut = 1 - ours / theirs, trimmings(sample, observed)
+    assert cut is not None
+
+    def units(kept: Any, phase: int, *, candidate: bool) -> int:
+        rows = (sample.phase[kept.row] == phase) & (sample.candidate[kept.row] == candidate)
+        return len(np.unique(sample.unit[kept.row[rows]]))
+
+    for kept in cut:
+        for phase in range(3):
+            whole = units(observed, phase, candidate=False)
+            assert units(kept, phase, candidate=False) == pytest.approx(whole * (1 - excess), abs=1)
+            assert units(kept, phase, candidate=True) == units(observed, phase, candidate=True)
+
+
+def test_the_caveat_of_a_ramp_says_that_the_phases_are_compared(canary: JudgedCanary) -> None:
+    sample = _ramped(np.random.default_rng(9), fewer=0.5)
+    report = build(replace(sample, shares={}), replace(canary, segments=()), now=1e6)
+    (said,) = [reason for reason in report.reasons if "gave a value" in reason]
+    assert "% of the baseline's in the same phases of the ramp (p = " in said
