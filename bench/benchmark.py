@@ -197,7 +197,12 @@ def _judge(settings: BenchSettings, source: DatasetSource, dataset: Dataset) -> 
     if not needing:
         return None
     if source.judge is None:
-        raise NoJudge(f"{source.name}: example {needing[0]} needs a judge: set `judge` for its dataset")
+        where = "set it for this dataset in the config"
+        if source.name == source.file:
+            where = f"list {source.file} under `datasets` in the config with it"
+        raise NoJudge(
+            f"{source.name}: example {needing[0]} needs a judge, as `judge: PROVIDER/MODEL`: {where}"
+        )
     return named(settings, source.judge)
 
 

@@ -14,7 +14,7 @@ from bench.layer_rows import WeighedPairs, judged_rows
 from bench.measurement import USUAL, RunConditions
 from bench.models import NamedModel
 from bench.rubric_rows import RowResult
-from bench.runner import Result
+from bench.runner import Result, unmarked
 from bench.scorers.named import label
 from bench.scorers.per_class import ClassAnswer, ClassLine, per_class
 from bench.source import DatasetSource, Layer
@@ -146,7 +146,7 @@ def measured(
     """
     for place, of_model in enumerate(results):
         if place == 0 or not _refuses_parameters(of_model):
-            _must_answer(of_model)
+            _must_answer(source, "candidate" if place else "current model", of_model)
     pairs: list[Pair] = [(row[0], row[1] if len(row) > 1 else None) for row in zip(*results, strict=True)]
     whole = figures(pairs)
     categories = _parts(source, dataset.critical | terms.critical, pairs, _category)
@@ -279,11 +279,11 @@ def _refuses_parameters(results: Sequence[Result]) -> bool:
     return refused and any(each.example.extras != NO_EXTRAS for each in results)
 
 
-def _must_answer(results: Sequence[Result]) -> None:
+def _must_answer(source: DatasetSource, which: str, results: Sequence[Result]) -> None:
     if all(result.answer.failure is not None for result in results):
         first = results[0].answer
         said = f": {first.said}" if first.said else ""
-        raise NoAnswers(f"the model answered no example; the first failure is {first.failure}{said}")
+        raise NoAnswers(f"the {which} answered no example; the first failure is {first.failure}{said}")
     judged = [each for each in results if each.example.task == "judge" and each.answer.failure is None]
     if judged and all(each.score is None for each in judged):
-        raise NoAnswers(f"the judge gave no mark; the first time: {judged[0].no_mark}")
+        raise NoAnswers(unmarked(source.judge or "", judged))

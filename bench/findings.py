@@ -64,6 +64,7 @@ def of_dataset(
         return
     if found.candidate.failures.get("caller_rejected") == found.examples:
         says = f"{source.name}: refuses every request{_said(found.candidate)}"
+        says += "; to ask it otherwise, give its arm a `request:`"
         yield BenchFinding(severity="fails", says=says)
         return
     if failing := _failing(source.name, source, found, weighted):

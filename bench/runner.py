@@ -68,6 +68,7 @@ async def run(
             raise NoJudge(f"example {example.id} needs a judge: set `judge` for its dataset")
     found: list[dict[int, Result]] = [{} for _ in models]
     judged: list[Result] = []
+    judge = next((each.judge.target.name for each in models if each.judge is not None), "")
     total = len(models) * len(examples)
     workers = min(at_once, total)
     waiting = _turns(len(models), examples)
@@ -78,16 +79,21 @@ async def run(
             found[place][number] = result
             if example.task == "judge" and result.answer.text is not None and len(judged) < MOST_UNMARKED:
                 judged.append(result)
-                _must_judge(judged)
+                _must_judge(judge, judged)
             progress(sum(map(len, found)), total)
 
     await at_work(work, workers)
     return [[answered[number] for number in range(len(examples))] for answered in found]
 
 
-def _must_judge(judged: Sequence[Result]) -> None:
+def _must_judge(judge: str, judged: Sequence[Result]) -> None:
     if len(judged) == MOST_UNMARKED and all(each.judge_failed for each in judged):
-        raise NoAnswers(f"the judge gave no mark; the first time: {judged[0].no_mark}")
+        raise NoAnswers(unmarked(judge, judged))
+
+
+def unmarked(judge: str, results: Sequence[Result]) -> str:
+    """What is wrong where this judge marked none of these results."""
+    return f"the judge {judge} gave no mark; the first time: {results[0].no_mark}"
 
 
 async def at_work(work: Callable[[], Coroutine[Any, Any, None]], workers: int) -> None:

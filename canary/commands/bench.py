@@ -214,9 +214,9 @@ def _run(
     except KeyboardInterrupt:
         fail(f"interrupted{_kept(saved)}", code=INTERRUPTED)
     except (BenchError, NoKey, OSError) as problem:
-        fail(f"{problem}{_kept(saved)}")
+        fail(f"{str(problem).rstrip('.')}{_kept(saved)}")
     if failed := found.judge_failures:
-        say(f"the judge failed {len(failed)} times; the first time: {failed[0]}{_kept(saved)}")
+        say(f"the judge failed {len(failed)} times; the first time: {failed[0].rstrip('.')}{_kept(saved)}")
     else:
         saved.delete()
     return found
@@ -290,7 +290,11 @@ def _datasets(
 
     found = sources(settings, wanted)
     if not found:
-        fail("there is no dataset; list some under datasets in the config, or give --dataset FILE", code=2)
+        fail(
+            "there is no dataset; list one in the config, as `datasets: {users: {file: users.jsonl, layer: "
+            "real}}`, or give --dataset FILE (`canary dataset sample` makes one of captured traffic)",
+            code=2,
+        )
     try:
         return [(each, read(each, file.parent)) for each in found]
     except (BadDataset, BadWeights, UnicodeDecodeError) as problem:

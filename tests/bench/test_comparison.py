@@ -196,17 +196,22 @@ def test_a_candidate_that_refuses_the_datasets_parameters_fails_in_its_providers
     lines = [{"task": "exact", "expected": "x", "parameters": {"temperature": 0}}] * 60
     source, dataset = DatasetSource(name="d", file="d", layer="real"), dataset_of(*lines)
     some = [*results(lines[:12], [False] * 12, **REFUSED), *results(lines, mix(60, 60))[12:]]
-    for new, says in (
-        (results(lines, [False] * 60, **REFUSED), "d: refuses every request; 60 times caller_rejected: "),
+    for new, says, do in (
+        (
+            results(lines, [False] * 60, **REFUSED),
+            "d: refuses every request; 60 times caller_rejected: ",
+            "; to ask it otherwise, give its arm a `request:`",
+        ),
         (
             some,
             "d: −20.0 points against the current model (p = 0.00049), 12 new failures; "
             "12 times caller_rejected: ",
+            "",
         ),
     ):
         found = told(measured(source, dataset, [results(lines, mix(60, 60)), new]))
         assert found.verdict == "dont_ship"
-        assert found.reasons == (f"{says}Unsupported: temperature",)
+        assert found.reasons == (f"{says}Unsupported: temperature{do}",)
 
 
 def test_a_current_model_that_refuses_every_request_is_an_error() -> None:

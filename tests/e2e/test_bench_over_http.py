@@ -255,7 +255,7 @@ def test_a_model_that_nobody_serves_is_an_error_and_no_verdict(
     provider.behave("new", Behaviour(faults={"status": 1}, status=404))
     done = bench(folder, "new")
     assert done.exit_code == 1
-    assert "capitals: the model answered no example; the first failure is caller_not_found" in done.stderr
+    assert "capitals: the candidate answered no example; the first failure is caller_not_found" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -437,7 +437,8 @@ def test_a_missing_judge_is_found_before_the_first_request(
     judged(folder, None)  # the last of three datasets
     done = bench(folder, *words)
     assert (done.exit_code, provider.log.entries) == (1, [])
-    assert done.stderr == "open: example o-City000 needs a judge: set `judge` for its dataset\n"
+    says = "open: example o-City000 needs a judge, as `judge: PROVIDER/MODEL`: "
+    assert done.stderr == f"{says}set it for this dataset in the config\n"
 
 
 def test_a_judge_without_a_key_is_found_before_the_first_request(
@@ -477,7 +478,7 @@ def test_a_judge_that_gives_no_mark_ends_with_one_and_says_why(
     for words in (["new"], ["--dry"]):
         done = bench(folder, *words, "--dataset", "open")
         assert (done.exit_code, done.stdout) == (1, "")
-        assert f"open: the judge gave no mark; the first time: {why}" in done.stderr
+        assert f"open: the judge openai/judge gave no mark; the first time: {why}" in done.stderr
         if behaviour.faults:  # it was not asked about the rest
             assert len(provider.log.of("judge")) < 8 + 4
             provider.log.clear()
@@ -531,7 +532,10 @@ def test_a_model_that_answers_nothing_ends_with_one(folder: Path, provider: Prov
     for words in (["new"], ["--dry"]):
         done = bench(folder, *words, "--dataset", "capitals")
         assert done.exit_code == 1
-        assert "capitals: the model answered no example; the first failure is caller_not_found" in done.stderr
+        assert (
+            "capitals: the current model answered no example; the first failure is caller_not_found"
+            in done.stderr
+        )
 
 
 def test_an_ambiguous_name_is_refused_with_what_to_write(folder: Path, provider: ProviderThread) -> None:
