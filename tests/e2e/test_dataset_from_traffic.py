@@ -61,12 +61,14 @@ def test_traffic_becomes_a_benchmark(
     proposed = CliRunner().invoke(app, ["bench", "new", *where])
     assert proposed.exit_code == 4
     review = "review them with `canary dataset label users.jsonl`"
-    assert json.loads(proposed.stdout)["reasons"] == [f"users: 60 labels are unreviewed proposals; {review}"]
+    own = json.loads(proposed.stdout)["examples"]["reasons"]
+    assert own == [f"users: 60 labels are unreviewed proposals; {review}"]
     labelled = CliRunner().invoke(app, ["dataset", "label", str(file), "-o", "json"], input="a\n" * 60)
     told = labelled.stdout[labelled.stdout.index("{") :]  # what was typed is echoed before
     assert json.loads(told) == {"file": str(file), "labels": {"accepted": 60}, "tier": "partial"}
     provider.log.clear()
-    assert CliRunner().invoke(app, ["bench", "new", *where]).exit_code == 0
+    shipping = CliRunner().invoke(app, ["bench", "new", *where])  # as far as examples say; its canary is open
+    assert (shipping.exit_code, json.loads(shipping.stdout)["examples"]["verdict"]) == (4, "ship")
     asked = {(each.model, each.json["temperature"], each.json["max_tokens"]) for each in provider.log.entries}
     assert asked == {("old", 0.2, 64), ("new", 0.2, 64)}
     provider.behave("strict", Behaviour(says=KNOWS, rejects=("temperature",)))

@@ -78,8 +78,8 @@ def states(found: dict[str, Any]) -> dict[str, str]:
 
 
 def failing(found: dict[str, Any]) -> list[str]:
-    """The reasons of the verdict that are not about time."""
-    return [reason for reason in found["reasons"] if not any(name in reason for name in TIMED)]
+    """The reasons of the examples' verdict that are not about time."""
+    return [reason for reason in found["examples"]["reasons"] if not any(name in reason for name in TIMED)]
 
 
 def test_support_routes_as_well_and_the_rest_is_for_users(tmp_path: Path, provider: ProviderThread) -> None:
