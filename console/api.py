@@ -115,7 +115,7 @@ class Api:
         return JSONResponse([{**asdict(each), "at": utc_text(each.at)} for each in found])
 
     async def decide(self, request: Request) -> Response:
-        """POST {"decision", "who", "reason", "compensating"?, "minutes"?}: record a person's decision."""
+        """POST {"decision", "who", "reason", "despite"?, "minutes"?}: record a person's decision."""
         try:
             decision = _decision_document(await _body(request))
             done = await self._operator.decide(request.path_params["name"], **decision)
@@ -123,7 +123,7 @@ class Api:
             return _problem(
                 400,
                 f'send JSON: {{"decision": "{" | ".join(CHOICES)}", "who": "…", "reason": "…"}}, '
-                'and, only with the decision ship, "compensating" if a factor outweighs a missed bound',
+                'and, only with the decision ship, "despite": the names of all misses that it outweighs',
             )
         except BadOrder as problem:
             return _problem(problem.status, problem.message)
@@ -233,15 +233,18 @@ def _order_document(document: Any) -> dict[str, Any]:
 def _decision_document(document: Any) -> dict[str, Any]:
     """Raises ValueError if the document is not a decision, BadOrder if the name is invalid.
 
-    A decision needs `who` and `reason`; `compensating` is only for ship.
+    A decision needs `who` and `reason`; `despite` is only for ship.
     """
     if not isinstance(document, dict) or document.get("decision") not in CHOICES:
         raise ValueError
-    who, reason, factor = (document.get(name) or "" for name in ("who", "reason", "compensating"))
-    if not all(isinstance(each, str) for each in (who, reason, factor)):
+    if document.get("compensating"):
+        raise BadOrder(400, '"compensating" outweighs nothing any more: name each miss in "despite"')
+    who, reason, despite = (document.get(name) or "" for name in ("who", "reason", "despite"))
+    names = despite.split(",") if isinstance(despite, str) else despite
+    if not isinstance(names, list) or not all(isinstance(each, str) for each in (who, reason, *names)):
         raise ValueError
-    who, reason, factor = who.strip(), reason.strip(), factor.strip()
-    if not who or not reason or (factor and document["decision"] != "ship"):
+    who, reason, names = who.strip(), reason.strip(), [each.strip() for each in names if each.strip()]
+    if not who or not reason or (names and document["decision"] != "ship"):
         raise ValueError
     _must_be_short(who)
     bound = slice(_REASON_BOUND)
@@ -249,7 +252,7 @@ def _decision_document(document: Any) -> dict[str, Any]:
         "choice": document["decision"],
         "who": who,
         "reason": reason[bound],
-        "compensating": factor[bound] or None,
+        "despite": names,
         "minutes": _minutes(document),
     }
 

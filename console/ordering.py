@@ -14,6 +14,7 @@ from console.rendering import Templates
 from console.standing import key_of, standing
 from control.operator import Operator
 from control.orders import ORDERS, BadOrder, Order
+from records.decisions import CHOICES, Choice
 
 _WHO_BOUND, _REASON_BOUND = 200, 2000
 
@@ -23,6 +24,13 @@ class _OrderFields(TypedDict):
     reason: str
     share: float | None
     hard: bool
+
+
+class _DecisionFields(TypedDict):
+    choice: Choice
+    who: str
+    reason: str
+    despite: list[str]
 
 
 class Ordering:
@@ -37,6 +45,7 @@ class Ordering:
         """The route."""
         return [
             Route("/canaries/{name}/preflight", self.preflight, methods=["POST"]),
+            Route("/canaries/{name}/decide", self.decide, methods=["POST"]),
             Route("/canaries/{name}/{order}", self.order, methods=["POST"]),
         ]
 
@@ -52,6 +61,22 @@ class Ordering:
             return self._result(request, name, problem.status, problem.message)
         said = f"{done['taken']} of {done['asked']} requests taken, {done['refused']} refused."
         return self._result(request, name, 200, said)
+
+    async def decide(self, request: Request) -> Response:
+        """Record a decision, and say what it does not outweigh."""
+        name = request.path_params["name"]
+        try:
+            form = await self._login.form(request)
+            who = self._login.who(request, form.get("who", ""))
+            done = await self._operator.decide(name, **_decision(form, who))
+        except Forged as problem:
+            return self._result(request, name, 403, str(problem))
+        except BadOrder as problem:
+            return self._result(
+                request, name, problem.status, f"{problem.message[0].upper()}{problem.message[1:]}"
+            )
+        decided = words.plain(done["decision"]).replace("dont", "don’t")
+        return self._result(request, name, 200, f"Recorded: {decided}. {done['note']}".strip())
 
     async def order(self, request: Request) -> Response:
         """Carry out the order, and say how many workers have confirmed it, or why it was refused."""
@@ -108,6 +133,18 @@ def _fields(form: Mapping[str, str], order: str, who: str) -> _OrderFields:
         "share": _share(form, order),
         "hard": "hard" in form,
     }
+
+
+def _decision(form: Mapping[str, str], who: str) -> _DecisionFields:
+    """Raises BadOrder (400) if the decision, the name or the reason is missing."""
+    choice = next((each for each in CHOICES if each == form.get("decision")), None)
+    reason, names = form.get("reason", "").strip(), form.get("despite", "").split(",")
+    despite = [each.strip() for each in names if each.strip()]
+    if choice is None or not who or not reason:
+        raise BadOrder(400, "Not done: choose a decision, and enter your name and a reason.")
+    if despite and choice != "ship":
+        raise BadOrder(400, "Not done: only a decision to ship outweighs misses.")
+    return {"choice": choice, "who": who[:_WHO_BOUND], "reason": reason[:_REASON_BOUND], "despite": despite}
 
 
 def _share(form: Mapping[str, str], order: str) -> float | None:

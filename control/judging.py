@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from control.orders import BadOrder
@@ -18,6 +19,20 @@ def report(settings: ControlSettings, canary: str, store: Store, form: str, *, q
 
     found = report_of(settings.reports, canary, store, now=time.time())
     return rendered(found if quoting else without_reasons(found), form)
+
+
+def misses(settings: ControlSettings, canary: str, store: Store) -> tuple[list[Mapping[str, Any]], str]:
+    """The misses that a decision to ship must name, as they stand (`report.misses`); and what it cannot
+    outweigh, "" for nothing. Raises BadOrder (409)."""
+    from report.misses import misses
+    from report.reports import report_of
+
+    try:
+        found = report_of(settings.reports, canary, store, now=time.time())
+    except (LookupError, ValueError) as problem:
+        raise BadOrder(409, f"{canary} cannot be judged, so nothing is decided: {problem}") from problem
+    split = "the split of the users does not match the share" if found.srm.blocked else ""
+    return [asdict(miss) for miss, _ in misses(found.metrics, [*found.categories, *found.segments])], split
 
 
 def compare(settings: ControlSettings, canaries: Sequence[str], store: Store, form: str) -> str:

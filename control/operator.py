@@ -18,7 +18,7 @@ from control.explanation import explanation
 from control.judge_day import JudgeDay, judge_day
 from control.labelling import PairToLabel, PairWanted
 from control.monitor import Monitor, WatchedCanary
-from control.orders import BadOrder, Order, transition_for
+from control.orders import BadOrder, Order, cannot_outweigh, outweighed, transition_for
 from control.preflights import Preflights
 from control.redefinitions import laneless, redefinitions, refusal, unready
 from control.rollback_history import RollbackHistory
@@ -213,14 +213,22 @@ class Operator:
         *,
         who: str,
         reason: str,
-        compensating: str | None,
+        despite: Sequence[str] = (),
         minutes: float | None = None,
     ) -> Mapping[str, Any]:
-        """Store what a person decided about the canary's run."""
+        """Store what a person decided about the canary's run: to ship, `despite` each miss by its name.
+
+        `note` in the answer says what it does not outweigh, "" for nothing.
+        """
         state = self.rollouts.state(canary)
-        _must_be_storable(who, reason, compensating or "")
+        _must_be_storable(who, reason)
         if state is None:
             raise BadOrder(404, f"no canary {canary!r} to decide of; there are: {self._names()}")
+        misses, note = [], ""
+        if choice == "ship":
+            with _store_asked():
+                found, split = await asyncio.to_thread(judging.misses, self.settings(), canary, self.store)
+            misses, note = outweighed(found, despite), cannot_outweigh(state, split)
         decision = Decision(
             at=time.time(),
             canary=canary,
@@ -228,11 +236,11 @@ class Operator:
             decision=choice,
             who=who,
             reason=reason,
-            compensating=compensating,
+            despite=misses,
         )
         with _store_asked():
             await asyncio.to_thread(Decisions(self.store).record, decision, state, minutes=minutes)
-        return asdict(decision)
+        return {**asdict(decision), "note": note}
 
     async def pair_to_label(self, canary: str, wanted: PairWanted) -> PairToLabel:
         """The pair that a person labels next."""

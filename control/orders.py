@@ -1,7 +1,7 @@
 """Turns an operator's order into a transition. `routing.transitions` says which are legal."""
 
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 from routing import transitions
 from routing.canary import Step
@@ -52,3 +52,26 @@ def transition_for(
         "promote": lambda state: transitions.promote(state, reason=reason, now=now),
     }
     return changes[order]
+
+
+def outweighed(found: Sequence[Mapping[str, Any]], despite: Sequence[str]) -> list[Mapping[str, Any]]:
+    """The misses, each with its `name`, that a decision to ship outweighs. Raises BadOrder (409, 400) unless
+    it names exactly these."""
+    names = list(dict.fromkeys(str(miss["name"]) for miss in found))
+    if unnamed := [name for name in names if name not in despite]:
+        raise BadOrder(
+            409,
+            f"not decided: this run misses {', '.join(names)}. To ship all the same, name each miss: "
+            f"--despite {','.join(names)} (not named: {', '.join(unnamed)})",
+        )
+    if unknown := [name for name in despite if name not in names]:
+        missed = f"the misses are {', '.join(names)}" if names else "this run misses nothing"
+        raise BadOrder(400, f"not decided: {', '.join(unknown)} is no miss of this run; {missed}")
+    return list(found)
+
+
+def cannot_outweigh(state: State, split: str) -> str:
+    """What keeps the verdict at don't ship whatever a person decides, in a sentence; "" for nothing. `split`
+    says what is wrong with the users' split, if anything."""
+    why = "the run was rolled back" if state.state == "rolled_back" else split
+    return f"The verdict stays don't ship: {why}, and no decision outweighs that." if why else ""

@@ -1,7 +1,8 @@
 """People's decisions about canaries in the store: written once with an audit entry, never changed."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from sqlalchemy import select
 
@@ -15,7 +16,9 @@ CHOICES: tuple[Choice, ...] = get_args(Choice)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """One decision on a canary's run. `at` is UTC seconds; `compensating`: what outweighs a missed bound."""
+    """One decision on a canary's run. `at` is UTC seconds; `despite`: the misses that it outweighs, as they
+    stood (`report.misses`), each with its `name`. `compensating` is what an earlier version recorded instead;
+    it named no miss, and outweighs nothing."""
 
     at: float
     canary: str
@@ -24,6 +27,12 @@ class Decision:
     who: str
     reason: str
     compensating: str | None = None
+    despite: Sequence[Mapping[str, Any]] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the misses that it outweighs."""
+        return tuple(dict.fromkeys(str(miss["name"]) for miss in self.despite or ()))
 
 
 class Decisions:
@@ -39,12 +48,13 @@ class Decisions:
         """
         unchanged = state.document
         words = f"{decision.decision}: {decision.reason}"
+        words += f" (despite {', '.join(decision.names)})" if decision.names else ""
         entry = {
             "at": decision.at,
             "canary": decision.canary,
             "action": "decide",
             "who": decision.who,
-            "reason": f"{words} (compensating: {decision.compensating})" if decision.compensating else words,
+            "reason": words,
             "before": unchanged,
             "after": unchanged,
             "minutes": minutes,

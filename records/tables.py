@@ -303,6 +303,7 @@ decisions = Table(
     Column("who", String, nullable=False),
     Column("reason", Text, nullable=False),
     Column("compensating", Text),
+    Column("despite", JSON),
 )
 
 evaluations = Table(

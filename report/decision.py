@@ -8,9 +8,12 @@ from report.details import SinceFirst
 from report.document import CategoryLine, MetricLine, PlanLine, ReportWindow, SegmentLine, Srm, Verdict
 from report.judge import Judged
 from report.judged_canary import JudgedCanary
+from report.misses import Part, better_higher, miss_of, misses, words
 from report.missing_users import uncomputed, waiting, without_data
-from report.parts import Part, Parts
+from report.parts import Part as MeasuredPart
+from report.parts import Parts
 from report.plan_words import bound_and_value, outlook, standing_words, still_open, taken_risk
+from report.rubric import parse_bound
 from report.unpriced import not_judged
 from report.wording import (
     amount,
@@ -55,19 +58,18 @@ class Findings:
 def decide(findings: Findings) -> tuple[Verdict, tuple[str, ...]]:
     """The verdict and its reasons, the deciding reasons first.
 
-    A miss, a mismatched split, a blocked category or a rolled-back run: don't ship. A compensating factor
-    that a person recorded outweighs all of these except the split, because without it no figure can be
-    trusted. Otherwise, anything still open: extend. Otherwise ship, with caveats if there are any.
+    A mismatched split, a rolled-back run, a miss or a blocked category: don't ship. A person may outweigh
+    misses and categories, each by name and as it stood then; nothing outweighs a split or a rollback.
+    Otherwise, anything still open: extend. Otherwise ship, with caveats if there are any.
     """
     blockers, missing, caveats = _blockers(findings), _missing(findings), _caveats(findings)
-    factor = findings.canary.compensating_factor
-    if findings.srm.blocked or (blockers and factor is None):
-        return "dont_ship", (*blockers, *missing, *caveats)
-    if blockers:
-        recorded = f"A compensating factor was recorded: {factor}"
-        return "ship_with_caveats", (recorded, *blockers, *missing, *caveats)
+    found, outweighed = _misses(findings)
+    if blockers or found:
+        return "dont_ship", (*blockers, *found, *outweighed, *missing, *caveats)
     if missing:
-        return "extend", (*missing, *_passing(findings), *caveats)
+        return "extend", (*missing, *outweighed, *_passing(findings), *caveats)
+    if outweighed:
+        return "ship_with_caveats", (*outweighed, *caveats, *_passing(findings))
     if caveats:
         return "ship_with_caveats", (*caveats, *_passing(findings))
     now = all(judged.state == "IDEAL" for judged in findings.judged)
@@ -83,23 +85,49 @@ def _blockers(findings: Findings) -> list[str]:
         )
     if findings.canary.rolled_back:
         found.append(findings.canary.rollback or "This run was rolled back by a guardrail or a person.")
-    found += [
-        _miss(judged, line)
-        for judged, line in zip(findings.judged, findings.lines, strict=True)
-        if judged.state == "FAIL"
-    ]
-    below = findings.parts.below_floor
-    acceptable = {line.metric: line.acceptable for line in findings.lines}
-    places: list[CategoryLine | SegmentLine] = [*findings.parts.categories, *findings.parts.segments]
-    for part in places:
-        if part.blocks:
-            by = part.by if isinstance(part, SegmentLine) else None
-            missed = "misses the acceptable bound" if (by, part.value, part.metric) in below else "is worse"
-            against = f"{_extent(part, acceptable[part.metric])} against the baseline"
-            how = f" ({against}{_by_exact_test(part, findings.parts)})"
-            shown = how if part.difference.estimate is not None else ""
-            found.append(f"Critical {_place(by, part.value)}: {label(part.metric)} {missed}{shown}.")
     return found
+
+
+def _misses(findings: Findings) -> tuple[list[str], list[str]]:
+    """The misses that nobody outweighed, or that are worse than then; and those that a person outweighed."""
+    open_: list[str] = []
+    covered: dict[str, list[str]] = {}
+    decided, higher = findings.canary.outweighed, better_higher(findings.lines)
+    parts: list[Part] = [*findings.parts.categories, *findings.parts.segments]
+    for miss, place in misses(findings.lines, parts):
+        said = _miss(place) if isinstance(place, MetricLine) else _blocks(place, findings)
+        if decided.covers(miss, higher_is_better=higher[miss.metric]):
+            covered.setdefault(miss.name, []).append(said)
+        elif decided.had(miss):
+            open_.append(f"{said} It is worse than all that was likely when {decided.who} outweighed it.")
+        else:
+            open_.append(said)
+    for line in findings.lines:
+        if _is_excused(line, findings):
+            covered.setdefault(line.metric, [])
+    if not covered:
+        return open_, []
+    names = joined([words(name) for name in covered])
+    head = f"{decided.who} outweighed {names} ({decided.reason.rstrip('.')})."
+    return open_, [head, *(said for each in covered.values() for said in each)]
+
+
+def _is_excused(line: MetricLine, findings: Findings) -> bool:
+    """True for an undecided row that a person outweighed when it was a miss, while it is no worse."""
+    higher = better_higher([line])[line.metric]
+    outweighed = findings.canary.outweighed.covers(miss_of(line), higher_is_better=higher)
+    return line.state == "INCONCLUSIVE" and outweighed
+
+
+def _blocks(part: Part, findings: Findings) -> str:
+    by = part.by if isinstance(part, SegmentLine) else None
+    below = (by, part.value, part.metric) in findings.parts.below_floor
+    missed = "misses the acceptable bound" if below else "is worse"
+    bounds = {line.metric: line.acceptable for line in findings.lines}
+    against = f"{_extent(part, bounds[part.metric])} against the baseline"
+    how = f" ({against}{_by_exact_test(part, findings.parts)})"
+    shown = how if part.difference.estimate is not None else ""
+    return f"Critical {_place(by, part.value)}: {label(part.metric)} {missed}{shown}."
 
 
 def _place(by: str | None, value: str) -> str:
@@ -133,7 +161,7 @@ def _missing(findings: Findings) -> list[str]:
             found.append(not_judged(line.metric, judged.unpriced))
         elif judged.waits is not None:
             found += waiting(judged, line, judged.waits)
-        elif judged.state == "INCONCLUSIVE":
+        elif judged.state == "INCONCLUSIVE" and not _is_excused(line, findings):
             found.append(_open(judged, line, findings.plan))
         elif judged.state == "NODATA":
             found.append(without_data(judged, line))
@@ -150,7 +178,7 @@ def _missing(findings: Findings) -> list[str]:
 def _too_few(parts: Parts) -> list[str]:
     """One reason for each critical part that cannot be judged, with the users that every metric has."""
     found: list[str] = []
-    waiting: dict[tuple[str | None, str], list[Part]] = {}
+    waiting: dict[tuple[str | None, str], list[MeasuredPart]] = {}
     for part in parts.too_few:
         waiting.setdefault((part.by, part.value), []).append(part)
     for (by, value), metrics in waiting.items():
@@ -173,7 +201,7 @@ def _too_few(parts: Parts) -> list[str]:
     return found
 
 
-def _users_of(part: Part) -> str:
+def _users_of(part: MeasuredPart) -> str:
     """task completed 45 candidate users; of the arm that has fewer users."""
     ours, theirs = part.carrying
     users = count(ours, "candidate user") if ours <= theirs else count(theirs, "baseline user")
@@ -251,21 +279,21 @@ def _passing(findings: Findings) -> list[str]:
     return found
 
 
-def _miss(judged: Judged, line: MetricLine) -> str:
+def _miss(line: MetricLine) -> str:
     bound = f"“{line.acceptable}”" if line.look is None else bound_and_value(line)
-    return f"{title(line.metric)} misses {bound}: {_standing(judged, line)}, entirely on the wrong side."
+    return f"{title(line.metric)} misses {bound}: {_standing(line)}, entirely on the wrong side."
 
 
 def _undecided(judged: Judged, line: MetricLine) -> str:
     if judged.heavy:
         return (
             f"{title(line.metric)} depends on too few users: more than a fifth of its variance comes from "
-            f"one user ({_standing(judged, line)})."
+            f"one user ({_standing(line)})."
         )
     unit = unit_of(line.metric, line.acceptable)
     mde = f"; this traffic can show a difference of {distance(line.mde, unit)} or more" if line.mde else ""
     return (
-        f"{title(line.metric)} is undecided against “{line.acceptable}”: {_standing(judged, line)}{mde}; "
+        f"{title(line.metric)} is undecided against “{line.acceptable}”: {_standing(line)}{mde}; "
         f"{_still_needed(line)}."
     )
 
@@ -274,12 +302,12 @@ def _open(judged: Judged, line: MetricLine, plan: PlanLine | None) -> str:
     return _undecided(judged, line) if plan is None else still_open(line, plan)
 
 
-def _standing(judged: Judged, line: MetricLine) -> str:
+def _standing(line: MetricLine) -> str:
     """The value and the interval on which the bound is judged."""
     unit = unit_of(line.metric, line.acceptable)
     if line.look is not None:
         return standing_words(line)
-    if judged.criterion.acceptable.relative:
+    if parse_bound(line.acceptable).relative:
         low, high = line.difference.low, line.difference.high
         return (
             f"{amount(line.candidate, unit)} against the baseline's {amount(line.baseline, unit)}, "

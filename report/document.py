@@ -156,14 +156,15 @@ class Mirror:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decided:
-    """A person's last decision about this run. `at` is in UTC seconds. `compensating` is the factor recorded
-    to outweigh a miss."""
+    """A person's last decision about this run. `at` is in UTC seconds. `despite` names the misses that it
+    outweighs (`report.misses`). `compensating` is what an earlier version recorded; it outweighs nothing."""
 
     decision: Literal["ship", "dont_ship", "extend"]
     by: str
     reason: str
     at: float
     compensating: str | None
+    despite: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,7 +254,8 @@ def from_json(document: dict[str, Any]) -> Report:
 
 
 def _decided(line: dict[str, Any]) -> Decided:
-    return Decided(**{**line, "at": datetime.fromisoformat(line["at"]).timestamp()})
+    at = datetime.fromisoformat(line["at"]).timestamp()
+    return Decided(**{**line, "at": at, "despite": tuple(line.get("despite", ()))})
 
 
 def _metric_line(line: dict[str, Any]) -> MetricLine:

@@ -10,6 +10,53 @@ from routing.canary import Arm, Match, Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Miss:
+    """What keeps a canary from shipping: a row, or a critical category or segment (`report.misses`).
+
+    The value that is judged, with its 95 % interval (None: open): the candidate's, or its difference from the
+    baseline where the bound is relative, and in a category or segment.
+    """
+
+    name: str
+    metric: str
+    low: float | None
+    estimate: float | None
+    high: float | None
+
+    def still_covers(self, now: "Miss", *, higher_is_better: bool) -> bool:
+        """False once the value is worse than all of the interval of then; than its value, if it was open."""
+        worst = self.low if higher_is_better else self.high
+        end = self.estimate if worst is None else worst
+        if now.estimate is None or end is None:
+            return False
+        return now.estimate >= end if higher_is_better else now.estimate <= end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outweighed:
+    """The misses that a person decided to ship despite, as they stood then."""
+
+    who: str
+    reason: str
+    misses: tuple[Miss, ...] = ()
+
+    def covers(self, now: Miss, *, higher_is_better: bool) -> bool:
+        """True if this miss is one of them, and no worse than then."""
+        return any(
+            (then.name, then.metric) == (now.name, now.metric)
+            and then.still_covers(now, higher_is_better=higher_is_better)
+            for then in self.misses
+        )
+
+    def had(self, now: Miss) -> bool:
+        """True if this miss is one of them, however it stands now."""
+        return any((then.name, then.metric) == (now.name, now.metric) for then in self.misses)
+
+
+NOTHING = Outweighed(who="", reason="")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedCanary:
     """One canary and its terms.
 
@@ -21,7 +68,7 @@ class JudgedCanary:
     own).
     `baseline`, `candidate` and `match` are None if unknown. `assigned_outside`: a flag system assigns the
     units, so nothing is known of the split. `rubric_sha256` is the hash taken at the start
-    (None: not fixed). `compensating_factor` is what a person recorded to outweigh a miss. `retro`: the
+    (None: not fixed). `outweighed` are the misses that a person decided to ship despite. `retro`: the
     criteria were chosen after the run. `share_changes` are those by hand. `over`: the run has ended, so no
     look comes after its traffic. `rollback` says in a sentence who rolled this run back, and why; "" if
     unknown. `judge` is the judge with its criteria, for rows on its word: another measures another thing.
@@ -49,7 +96,7 @@ class JudgedCanary:
     rolled_back: bool = False
     rollback: str = ""
     rubric_sha256: str | None = None
-    compensating_factor: str | None = None
+    outweighed: Outweighed = NOTHING
     retro: bool = False
     judge: str = ""
 

@@ -7,6 +7,8 @@ from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from records.benchmarks import Benchmarks
 from records.decisions import Decision, Decisions
 from records.errors import StoreDown
@@ -23,7 +25,7 @@ from report.cohort import from_store as of_run
 from report.cohort import mirrored, to_judge
 from report.document import Decided, Report
 from report.fixed_terms import is_planned, judged_by
-from report.judged_canary import JudgedCanary, ReportSettings
+from report.judged_canary import NOTHING, JudgedCanary, Miss, Outweighed, ReportSettings
 from report.judged_exchanges import NOT_JUDGED, Judging
 from report.kept_looks import NO_LOOKS, from_store, to_store
 from report.log import from_csv
@@ -85,7 +87,7 @@ def report_of(
         rolled_back=rolled_back,
         rollback=_rollback(newest(store, name, run=asked, limit=1)) if rolled_back else "",
         rubric_sha256=fixed.sha256 if fixed is not None else None,
-        compensating_factor=_compensating(decision),
+        outweighed=_outweighed(decision) if retro is None else NOTHING,
     )
     scope = LookScope(canary=name, run=asked or 0, rubric_sha256=judged.sha256)
     kept = NO_LOOKS if retro is not None or asked is None else from_store(Looks(store).of(scope))
@@ -225,9 +227,12 @@ def _under(judged: JudgedCanary, retro: Sequence[Criterion], settings: ReportSet
     return replace(judged, criteria=retro, retro=True, metrics={**judged.metrics, **settings.metrics})
 
 
-def _compensating(decision: Decision | None) -> str | None:
-    """The compensating factor, if the newest decision is to ship."""
-    return decision.compensating if decision is not None and decision.decision == "ship" else None
+def _outweighed(decision: Decision | None) -> Outweighed:
+    """What the newest decision outweighs, if it is to ship."""
+    if decision is None or decision.decision != "ship":
+        return NOTHING
+    misses = msgspec.convert(decision.despite or (), tuple[Miss, ...])
+    return Outweighed(who=decision.who, reason=decision.reason, misses=misses)
 
 
 def _rollback(stored: Sequence[StoredRollback]) -> str:
@@ -246,4 +251,5 @@ def _decided(decision: Decision | None) -> Decided | None:
         reason=decision.reason,
         at=decision.at,
         compensating=decision.compensating,
+        despite=decision.names,
     )

@@ -4,5 +4,5 @@ A step never imports `records.tables`, which has the current schema. To add a st
 `NNNN_what_it_does.py`, raise HEAD and change `records/tables.py`; tests compare the two on both databases.
 """
 
-HEAD = "0020"
+HEAD = "0021"
 """The newest step of this version. Steps are numbered, so that a newer database can be recognised."""

@@ -8,10 +8,11 @@ from report.arm_sums import GATE
 from report.document import CategoryLine, MetricLine, PartState, Report, SegmentLine, Verdict
 from report.judge import State
 from report.look_values import look_ends
+from report.misses import words
 from report.plan_words import end_of
 from report.render import on_judge
 from report.rubric import parse_bound
-from report.wording import Unit, amount, between, count, days, distance, signed, unit_of, users_of
+from report.wording import Unit, amount, between, count, days, distance, joined, signed, unit_of, users_of
 from report.wording import models as model_names
 
 HEADLINES: dict[Verdict, tuple[str, str]] = {
@@ -129,8 +130,9 @@ def decision(report: Report) -> str | None:
     found = report.decision
     if found is None:
         return None
-    factor = f" Compensating factor: {found.compensating}." if found.compensating else ""
-    return f"{_DECIDED[found.decision]}, by {found.by} on {_date(found.at)}: {found.reason}{factor}"
+    despite = f" despite {joined([words(name) for name in found.despite])}" if found.despite else ""
+    factor = f" (compensating: {found.compensating})" if found.compensating else ""
+    return f"{_DECIDED[found.decision]}{despite}, by {found.by} on {_date(found.at)}: {found.reason}{factor}"
 
 
 def score_words(report: Report) -> str:

@@ -2,6 +2,7 @@
 
 from report.details import UsersToCome
 from report.document import MetricLine, PlanLine, Report, SegmentLine
+from report.misses import misses
 from report.plan_words import HOPELESS, end_of
 from report.render import on_judge, prose
 from report.wording import bound_words, chance, count, days, joined, label, sooner, title, to_come, too_long
@@ -55,11 +56,19 @@ def _users_of(by: str | None, value: str, parts: list[UsersToCome]) -> str:
 
 
 def _by_a_person(report: Report, found: list[str]) -> list[str]:
-    """What a person can do when more traffic would not help. Nothing outweighs a broken split."""
+    """What a person can do when more traffic would not help. Nothing outweighs a broken split or a
+    rollback."""
     if report.verdict != "dont_ship" or report.srm.blocked:
         return []
-    again = [] if found else ["The run was rolled back: resume it, or try another candidate."]
-    return [*again, "Or a person decides to ship anyway and records the compensating factor."]
+    missed = dict.fromkeys(
+        miss.name for miss, _ in misses(report.metrics, [*report.categories, *report.segments])
+    )
+    if not missed:
+        return [] if found else ["The run was rolled back: resume it, or try another candidate."]
+    return [
+        "Or, unless the run was rolled back, a person outweighs each miss by its name: "
+        f"`canary decide {report.canary} ship --despite {','.join(missed)} --reason …`."
+    ]
 
 
 def _next_step(line: MetricLine, report: Report) -> str | None:

@@ -47,10 +47,10 @@ class Taking:
         *,
         who: str,
         reason: str,
-        compensating: str | None,
+        despite: Sequence[str] = (),
         minutes: float | None = None,
     ) -> Mapping[str, Any]:
-        given = {"who": who, "reason": reason, "compensating": compensating}
+        given = {"who": who, "reason": reason, "despite": list(despite)}
         self.taken.append({"canary": canary, "choice": choice, **given})
         return {}
 

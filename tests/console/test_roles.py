@@ -50,6 +50,7 @@ TABLE: Mapping[tuple[str, str], Kind] = {
     ("GET", "/canaries/{name}/label"): "texts",
     ("GET", "/datasets/{name}/label"): "texts",
     ("POST", "/canaries/{name}/label"): "form",
+    ("POST", "/canaries/{name}/decide"): "form",
     ("POST", "/canaries/{name}/preflight"): "form",
     ("POST", "/canaries/{name}/{order}"): "form",
     ("POST", "/datasets/{name}/label"): "form",

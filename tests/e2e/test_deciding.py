@@ -1,11 +1,18 @@
-"""A person decides, a pipeline waits: over the command line and the API of a running server."""
+"""A person decides, a pipeline waits: over the command line, the API and the page of a running server."""
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
+import httpx2
 import pytest
 
+from demo.behaviour import Behaviour
 from tests.e2e.stage import Stage, on_stage
+from tests.e2e.test_console import hidden
+from tests.serving import WAIT_S, eventually
+
+KEY = {"authorization": "Bearer k"}
 
 CANARY = """
   - name: NAME
@@ -15,12 +22,25 @@ CANARY = """
     share: 50%
     rubric: [{{metric: error_rate, acceptable: "< 3%", ideal: "< 1%", weight: 1, question: "Any?"}}]
 """
+MISSES = """
+  - name: misses
+    match: {{models: [for-misses]}}
+    baseline: {{provider: openai, model: gpt-4o-2024-08-06}}
+    candidate: {{provider: openai, model: bad}}
+    share: 50%
+    on_candidate_failure: error
+    guardrails: []
+    minimum_days: 0
+    planned_days: 0
+    rubric: [{{metric: error_rate, acceptable: "< 3%", ideal: "< 1%", weight: 1, question: "Any?"}}]
+"""
 CONFIG = f"""
 providers:
   openai: {{{{api: openai, base_url: "{{url}}/v1"}}}}
 canaries:
 {CANARY.replace("NAME", "trial")}
 {CANARY.replace("NAME", "open")}
+{MISSES}
 """
 
 
@@ -32,37 +52,67 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         yield up
 
 
-def test_a_decision_with_a_compensating_factor_outweighs_until_another_replaces_it(stage: Stage) -> None:
-    def report() -> dict[str, object]:
-        return dict(stage.api("GET", "/api/canaries/trial/report").json())
+def _report(stage: Stage, canary: str) -> dict[str, Any]:
+    return dict(stage.api("GET", f"/api/canaries/{canary}/report").json())
 
-    def decide(choice: str, *more: str) -> None:
-        words = (
-            "decide",
-            "trial",
-            "--decision",
-            choice,
-            "--by",
-            "jane",
-            "--reason",
-            "the board agrees",
-            *more,
-        )
-        told = stage.canary(*words, "-o", "json")
-        assert (told.returncode, json.loads(told.stdout)["who"]) == (0, "jane"), told.stderr
 
-    assert report()["verdict"] == "dont_ship"
-    decide("ship", "--compensating", "it halves the cost")
-    after = report()
-    assert after["verdict"] == "ship_with_caveats"
-    assert "it halves the cost" in str(after["reasons"])
-    assert dict(after["decision"])["by"] == "jane"  # type: ignore[call-overload]
+BY_JANE = ("--by", "jane", "--reason", "the board agrees")
+
+
+def test_no_decision_outweighs_a_rollback_and_it_says_so(stage: Stage) -> None:
+    assert _report(stage, "trial")["verdict"] == "dont_ship"
+    told = stage.canary("decide", "trial", "ship", *BY_JANE)
+    assert told.returncode == 0, told.stderr
+    assert (
+        "The verdict stays don't ship: the run was rolled back, and no decision outweighs that" in told.stderr
+    )
+    after = _report(stage, "trial")
+    assert (after["verdict"], after["decision"]["by"]) == ("dont_ship", "jane")
     for form in ("html", "markdown"):
         assert "the board agrees" in stage.api("GET", f"/api/canaries/trial/report?form={form}").text
-    decide("dont_ship")
-    assert report()["verdict"] == "dont_ship"
     actions = [(entry["action"], entry["who"]) for entry in stage.api("GET", "/api/audit").json()]
-    assert actions[:3] == [("decide", "jane"), ("decide", "jane"), ("rollback", "bob")]
+    assert actions[:2] == [("decide", "jane"), ("rollback", "bob")]
+
+
+def test_a_decision_to_ship_names_each_miss_and_counts_for_it(stage: Stage) -> None:
+    stage.provider.behave("bad", Behaviour(faults={"status": 1.0}))
+    for number in range(300):
+        body = {"model": "for-misses", "user": f"u{number}", "messages": [{"role": "user", "content": "hi"}]}
+        httpx2.post(f"{stage.server.traffic}/v1/chat/completions", json=body, headers=KEY, timeout=WAIT_S)
+    eventually(lambda: [line["state"] for line in _report(stage, "misses")["metrics"]] == ["FAIL"])
+
+    refused = stage.canary("decide", "misses", "ship", *BY_JANE)
+    assert refused.returncode == 1
+    assert "this run misses error_rate" in refused.stderr
+    assert "--despite error_rate" in refused.stderr
+    unknown = stage.canary("decide", "misses", "ship", "--despite", "error_rate,csat", *BY_JANE)
+    assert (unknown.returncode, "csat is no miss of this run" in unknown.stderr) == (1, True)
+    assert "decision" not in _report(stage, "misses")
+
+    told = stage.canary("decide", "misses", "ship", "--despite", "error_rate", *BY_JANE, "-o", "json")
+    assert (told.returncode, json.loads(told.stdout)["who"]) == (0, "jane"), told.stderr
+    after = _report(stage, "misses")
+    assert after["verdict"] == "ship_with_caveats"
+    assert after["reasons"][0] == "jane outweighed error rate (the board agrees)."
+    assert after["decision"]["despite"] == ["error_rate"]
+    assert stage.canary("report", "misses", "--config", str(stage.server.config)).returncode == 0
+    newest = stage.api("GET", "/api/audit").json()[0]
+    assert newest["reason"] == "ship: the board agrees (despite error_rate)"
+    with httpx2.Client(base_url=stage.server.admin, follow_redirects=True, trust_env=False) as page:
+        page.post("/login", data={**hidden(page.get("/login").text), "token": stage.server.token})
+        shown = page.get("/canaries/misses").text
+        assert 'name="despite"' in shown
+        form = {"decision": "dont_ship", "who": "bob", "reason": "too many"}
+        done = page.post("/canaries/misses/decide", data={**form, "form_token": hidden(shown)["form_token"]})
+        assert "Recorded: don’t ship." in done.text
+    assert _report(stage, "misses")["verdict"] == "dont_ship"
+    stage.api("POST", "/api/canaries/misses/rollback", {"who": "bob", "reason": "enough"})
+    again = {"decision": "ship", "who": "ann", "reason": "cheap", "despite": ["error_rate"]}
+    decided = stage.api("POST", "/api/canaries/misses/decide", again).json()
+    assert (decided["note"][:30], _report(stage, "misses")["verdict"]) == (
+        "The verdict stays don't ship: ",
+        "dont_ship",
+    )
 
 
 def test_what_is_no_decision_is_refused_with_what_would_be(stage: Stage) -> None:
@@ -71,17 +121,18 @@ def test_what_is_no_decision_is_refused_with_what_would_be(stage: Stage) -> None
         {**whole, "decision": "maybe"},
         {**whole, "who": " "},
         {**whole, "reason": ""},
-        {**whole, "decision": "dont_ship", "compensating": "cheap"},
+        {**whole, "decision": "dont_ship", "despite": "csat"},
         {**whole, "reason": 4},
     ):
         refused = stage.api("POST", "/api/canaries/trial/decide", bad)
         assert refused.status_code == 400
         assert "ship | dont_ship | extend" in refused.json()["error"]
     assert stage.api("POST", "/api/canaries/other/decide", whole).status_code == 404
-    told = stage.canary(
-        "decide", "trial", "--decision", "extend", "--by", "j", "--reason", "r", "--compensating", "c"
-    )
-    assert told.returncode == 2
+    old = stage.api("POST", "/api/canaries/trial/decide", {**whole, "compensating": "cheap"})
+    assert (old.status_code, 'name each miss in "despite"' in old.json()["error"]) == (400, True)
+    words = ("decide", "trial", "--by", "j", "--reason", "r")
+    assert stage.canary(*words, "--decision", "extend", "--despite", "csat").returncode == 2
+    assert stage.canary(*words).returncode == 2
 
 
 def test_waiting_ends_at_once_with_5_for_what_was_rolled_back(stage: Stage) -> None:

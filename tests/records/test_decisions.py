@@ -20,7 +20,7 @@ def _decided(store: Store, at: float, **changes: object) -> Decision:
 
 def test_the_newest_decision_of_a_run_is_found(store: Store) -> None:
     _decided(store, 1.0, decision="extend")
-    newest = _decided(store, 2.0, compensating="it halves the bill")
+    newest = _decided(store, 2.0, despite=[{"name": "csat", "low": 3.8, "estimate": 3.9, "high": None}])
     assert Decisions(store).latest("trial", 2) == newest
     assert Decisions(store).latest("trial", None) == newest
     assert Decisions(store).latest("trial", 1) is None
@@ -28,10 +28,10 @@ def test_the_newest_decision_of_a_run_is_found(store: Store) -> None:
 
 
 def test_a_decision_stands_in_the_audit_log_and_moves_no_state(store: Store) -> None:
-    _decided(store, 2.0, compensating="it halves the bill")
+    _decided(store, 2.0, despite=[{"name": "csat"}, {"name": "category:refund"}])
     (entry,) = store.audit()
     assert (entry.act.action, entry.act.who) == ("decide", "ann")
-    assert entry.act.reason == "ship: cheaper (compensating: it halves the bill)"
+    assert entry.act.reason == "ship: cheaper (despite csat, category:refund)"
     assert entry.before == entry.after == STATE
     assert store.states() == {}
 

@@ -122,12 +122,12 @@ def test_a_decision_is_archived_with_the_report_that_it_makes(store: Store) -> N
         decision="ship",
         who="jane",
         reason="r",
-        compensating="half the cost",
+        compensating="half the cost",  # as an earlier version recorded it
     )
     Decisions(store).record(decision, state)
     assert _archivist(store).turn(LATER + 1) == 2
     last = from_document(Evaluations(store).all()[-1])
-    assert last.report.verdict == "ship_with_caveats"
+    assert last.report.verdict == "dont_ship"
     assert last.report.decision is not None
     assert last.report.decision.compensating == "half the cost"
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from report.document import Report, from_json, to_json
-from report.judged_canary import JudgedCanary
+from report.judged_canary import JudgedCanary, Outweighed
 from report.log import from_csv
+from report.misses import misses
 from report.verdict import build
 
 Log = Callable[[Any], Path]
@@ -103,18 +104,57 @@ def test_lost_users_block_the_verdict(
     report = _report(write_log(world()), replace(canary, shares={0: 0.13}), now)
     assert report.srm.blocked
     assert report.verdict == "dont_ship"
-    outweighed = replace(canary, shares={0: 0.13}, compensating_factor="we are in a hurry")
+    outweighed = replace(canary, shares={0: 0.13}, outweighed=_despite(report))
     assert _report(write_log(world()), outweighed, now).verdict == "dont_ship"
 
 
-def test_a_compensating_factor_outweighs_a_miss_and_is_named(
+def _despite(report: Report) -> Outweighed:
+    """What a person outweighs who names every miss of this report."""
+    found = misses(report.metrics, [*report.categories, *report.segments])
+    return Outweighed(who="Ada", reason="40 % cheaper", misses=tuple(miss for miss, _ in found))
+
+
+def test_a_miss_that_a_person_outweighed_by_its_name_ships_with_caveats(
     write_log: Log, world: type[Any], canary: JudgedCanary, now: float
 ) -> None:
-    outweighed = replace(canary, compensating_factor="40 % cheaper; support agreed to wait (Ada, 9 Nov)")
-    report = _report(write_log(world(latency_s=(0.4, 1.6))), outweighed, now)
+    log = write_log(world(latency_s=(0.4, 1.6)))
+    before = _report(log, canary, now)
+    report = _report(log, replace(canary, outweighed=_despite(before)), now)
+    assert (before.verdict, report.verdict) == ("dont_ship", "ship_with_caveats")
+    assert report.reasons[0] == "Ada outweighed latency p95 (40 % cheaper)."
+    assert report.reasons[1] == before.reasons[0]
+    pulled = replace(canary, outweighed=_despite(before), rolled_back=True)
+    assert _report(log, pulled, now).verdict == "dont_ship"
+
+
+def test_a_decision_counts_for_no_other_miss_and_for_none_that_is_worse_than_all_that_was_likely(
+    write_log: Log, world: type[Any], canary: JudgedCanary, now: float
+) -> None:
+    early = _despite(_report(write_log(world(latency_s=(0.4, 1.6))), canary, now))
+    slower = _report(write_log(world(latency_s=(0.4, 2.4))), replace(canary, outweighed=early), now)
+    assert slower.verdict == "dont_ship"
+    assert slower.reasons[0].endswith("It is worse than all that was likely when Ada outweighed it.")
+    failing = write_log(world(latency_s=(0.4, 1.6), csat=(4.6, 3.4)))
+    also = _report(failing, replace(canary, outweighed=early), now)
+    assert also.verdict == "dont_ship"
+    assert also.reasons[0].startswith("Satisfaction misses")
+    assert "Ada outweighed latency p95 (40 % cheaper)." in also.reasons
+
+
+def test_a_critical_category_is_outweighed_by_its_name(
+    write_log: Log, world: type[Any], canary: JudgedCanary, now: float
+) -> None:
+    terms = replace(canary, critical_categories=frozenset({"billing"}))
+    log = write_log(world(worse_in={"billing": 0.2}))
+    decided = _despite(_report(log, terms, now))
+    assert {miss.name for miss in decided.misses} >= {"category:billing"}
+    report = _report(log, replace(terms, outweighed=decided), now)
     assert report.verdict == "ship_with_caveats"
-    assert "40 % cheaper" in report.reasons[0]
-    assert any("misses" in reason for reason in report.reasons)
+    assert report.reasons[0].startswith("Ada outweighed ")
+    assert "category billing" in report.reasons[0]
+    rows = tuple(miss for miss in decided.misses if miss.name != "category:billing")
+    partly = replace(terms, outweighed=replace(decided, misses=rows))
+    assert _report(log, partly, now).verdict == "dont_ship"
 
 
 def test_a_run_that_was_rolled_back_does_not_ship(
