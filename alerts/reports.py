@@ -13,6 +13,8 @@ from records.outcome import Outcome
 
 State = TypeVar("State", bound=EventsState)
 
+FACTOR = 1.5
+"""The candidate's units may have the trouble so many times as often. Not configurable."""
 SESSIONS = 20_000
 ASKED = 16
 """Questions of a session that are remembered, as in the session's row in the store."""
@@ -21,7 +23,6 @@ ASKED = 16
 class TroubleRule(Generic[State]):
     """The common part of both rules. `minimum` counts units that had the trouble, in both arms."""
 
-    factor = 1.5
     words = ""
 
     def __init__(self, rule: Rule, state: State) -> None:
@@ -36,7 +37,7 @@ class TroubleRule(Generic[State]):
     def note(self, *, unit: str, candidate: bool, share: float, at: float) -> bool:
         """Add one unit's trouble. True when it added to the evidence."""
         state = self.state
-        counted = note_event(state, unit=unit, candidate=candidate, share=share, at=at, factor=self.factor)
+        counted = note_event(state, unit=unit, candidate=candidate, share=share, at=at, factor=FACTOR)
         if counted and candidate and not state.convicted:
             state.convicted = state.evidence.convicts(self.rule.minimum)
         return counted
@@ -47,7 +48,7 @@ class TroubleRule(Generic[State]):
         ratio = risk_ratio(events, now)
         found = RuleFinding(
             enough=events.count(now) >= self.rule.minimum,
-            over=over_ratio(events, now, self.factor) or evidence.cusum >= PAGE_CUSUM,
+            over=over_ratio(events, now, FACTOR) or evidence.cusum >= PAGE_CUSUM,
             convincing=evidence.pages(self.rule.minimum),
             convicted=self.state.convicted,
         )
@@ -57,10 +58,10 @@ class TroubleRule(Generic[State]):
             state=verdict,
             action=action,
             value=ratio,
-            threshold=self.factor,
+            threshold=FACTOR,
             evidence=evidence.numbers(),
             sentence=f"units that {self.words}: {events.over(now)} of the candidate,"
-            f" {events.count(now) - events.over(now)} of the baseline{as_often(ratio, self.factor)}",
+            f" {events.count(now) - events.over(now)} of the baseline{as_often(ratio, FACTOR)}",
             category=self.rule.category,
             segment=self.rule.segment,
         )

@@ -95,7 +95,7 @@ class Rule:
 
     `limit` is in the rule's unit: a share for `error_rate` (.05), seconds for `latency_p95`, a factor of the
     baseline's mean rating for the ratings (.95), seconds without an outcome for `telemetry`, and a factor of
-    the baseline for the others (1.5 for `latency_vs_baseline`); `escalated` and `repeat_question` ignore it.
+    the baseline for the others (1.5 for `latency_vs_baseline`), fixed for `escalated` and `repeat_question`.
     `window_s` None is the whole run. `minimum` counts exchanges, raters or distinct units, depending on the
     rule. Action `page` pages, `rollback` also rolls the candidate back, `hold` also stops the ramp's clock.
     `parts` is the number of parts of the traffic whose rules of this name share the error budget of one.
@@ -126,8 +126,8 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     Rule(rule="thumbs", limit=0.95, window_s=86400.0, minimum=30, action="page"),
     Rule(rule="helped", limit=0.95, window_s=86400.0, minimum=30, action="page"),
     Rule(rule="nps", limit=0.95, window_s=86400.0, minimum=30, action="page"),
-    Rule(rule="escalated", limit=1.0, window_s=None, minimum=3, action="page"),
-    Rule(rule="repeat_question", limit=1.0, window_s=None, minimum=3, action="page"),
+    Rule(rule="escalated", limit=1.5, window_s=None, minimum=3, action="page"),
+    Rule(rule="repeat_question", limit=1.5, window_s=None, minimum=3, action="page"),
     Rule(rule="telemetry", limit=900.0, window_s=900.0, minimum=1, action="hold"),
 )
 """Those that may roll back number eight. Each convicts a healthy candidate with probability .001."""

@@ -17,7 +17,7 @@ from canary.config.request_checks import check_request
 from canary.config.salvage import Salvage
 from canary.config.sections import CanarySection, FileSection, GuardrailSection
 from proxy.addressing import takes_canaries
-from proxy.provider import Api, Kind
+from proxy.provider import Api, Kind, Timeout
 from records.metric import BUILT_IN, JUDGED, Metric
 from records.offline_metric import CLASS_MEASURES, THROUGHPUT, is_offline
 from report.bounds import wrong_with
@@ -44,7 +44,7 @@ def check_canaries(file: FileSection, found: Salvage) -> None:
         check_forms(file, canary, path, found)
         _check_tags(file, canary, path, found)
         _check_critical(canary, path, found)
-        _check_guardrails(canary, path, found)
+        _check_guardrails(file, canary, path, found)
         _check_rubric(canary, metrics, path, found)
         check_plan(canary, metrics, path, found)
         check_judging(file, canary, path, found)
@@ -232,11 +232,20 @@ def _check_critical(canary: CanarySection, path: Path, found: Salvage) -> None:
             found.complain(place, f'"{tag}" is not listed under this canary\'s segments{near}')
 
 
-def _check_guardrails(canary: CanarySection, path: Path, found: Salvage) -> None:
+def _check_guardrails(file: FileSection, canary: CanarySection, path: Path, found: Salvage) -> None:
     seen: dict[str, int] = {}
+    longest_s = _longest_s(file, canary)
     for index, rule in enumerate(canary.guardrails or ()):
         place = (*path, "guardrails", index)
-        _try(guardrails.limit, rule, (*place, "limit"), found)
+        limit = _try(guardrails.limit, rule, (*place, "limit"), found)
+        if rule.rule == "latency_p95" and limit is not None and limit >= longest_s:
+            message = (
+                f"{rule.limit} is never reached: no answer of the candidate takes longer than its total of"
+                f" {longest_s:g}s; write less"
+            )
+            found.complain((*place, "limit"), message)
+        for ignored, message in guardrails.ignored(rule):
+            found.complain((*place, ignored), message)
         _try(guardrails.window_s, rule, (*place, "window"), found)
         _check_scope(rule, place, found)
         key = rule_key(rule.rule, rule.category, rule.segment)
@@ -247,6 +256,14 @@ def _check_guardrails(canary: CanarySection, path: Path, found: Salvage) -> None
             )
             found.complain(place, message)
         seen.setdefault(key, index)
+
+
+def _longest_s(file: FileSection, canary: CanarySection) -> float:
+    """The longest time that an answer of the candidate may take, in seconds."""
+    provider = file.providers.get(canary.candidate.provider)
+    given = [each.timeout for each in (canary.candidate, provider) if each is not None]
+    totals = [each.total_s for each in given if each is not None and each.total_s is not None]
+    return totals[0] if totals else Timeout().total_s
 
 
 def _check_scope(rule: GuardrailSection, place: Path, found: Salvage) -> None:
@@ -262,12 +279,13 @@ def _check_scope(rule: GuardrailSection, place: Path, found: Salvage) -> None:
 
 
 def _try(
-    read: Callable[[GuardrailSection], object], rule: GuardrailSection, path: Path, found: Salvage
-) -> None:
+    read: Callable[[GuardrailSection], float | None], rule: GuardrailSection, path: Path, found: Salvage
+) -> float | None:
     try:
-        read(rule)
+        return read(rule)
     except ValueError as error:
         found.complain(path, str(error))
+        return None
 
 
 def _check_rubric(canary: CanarySection, metrics: Mapping[str, Metric], path: Path, found: Salvage) -> None:

@@ -151,7 +151,7 @@ class GuardrailSection(Section):
     rule: RuleName = Field(description="The rule's name.")
     limit: LimitText | None = Field(None, description="The limit, in the rule's own unit.")
     window: WindowText | None = Field(None, description="The time window, or `run` for the whole run.")
-    minimum: Annotated[int, Field(ge=1)] | None = Field(
+    minimum: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
         None, description="The minimum number of exchanges, raters or units."
     )
     action: Action | None = Field(None, description="What the rule does when the limit is crossed.")

@@ -407,6 +407,16 @@ def test_a_name_that_stands_twice_in_a_list_is_refused(key: str, name: str) -> N
         ),
         ("{rule: csat, limit: 95%}", "limit", "95% means 95% below the baseline; for a factor of it write"),
         ("{rule: error_rate, window: ever}", "window", '"ever" is not a duration'),
+        ("{rule: error_rate, limit: 50%}", "limit", "50% is never judged"),
+        ("{rule: escalated, limit: 1.1x}", "limit", '"1.1x" would decide nothing: the rule always compares'),
+        ("{rule: empty, limit: 0.5x}", "limit", "0.5x blames a candidate that is as good as the baseline"),
+        (
+            "{rule: latency_p95, limit: 20m}",
+            "limit",
+            "20m is never reached: no answer of the candidate takes",
+        ),
+        ("{rule: telemetry, action: rollback}", "action", "telemetry says nothing about the candidate"),
+        ("{rule: telemetry, minimum: 3}", "minimum", "telemetry counts no exchanges"),
     ],
 )
 def test_a_limit_or_window_that_the_rule_cannot_have_is_refused(rule: str, key: str, message: str) -> None:

@@ -1,10 +1,15 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from alerts.rule import DEFAULT_RULES, Rule, RuleName
+from alerts.guardrails import Watch
+from alerts.rule import DEFAULT_RULES, RATINGS, Action, Rule, RuleName
+from alerts.status import GuardrailStatus
 from canary.config import guardrails
 from canary.config.sections import GuardrailSection
+from records.metric import BUILT_IN
+from tests.alerts.conftest import Traffic
 
 
 def test_default_is_the_contracts_set() -> None:
@@ -58,7 +63,6 @@ def test_what_is_given_stands_over_the_default() -> None:
         ("thumbs", "0.9x", 0.9),
         ("helped", "5%", 0.95),
         ("nps", "10%", 0.9),
-        ("escalated", "1x", 1.0),
         ("telemetry", "15m", 900.0),
     ],
 )
@@ -79,11 +83,84 @@ def test_a_limit_is_read_in_the_rules_own_unit(rule: RuleName, text: str, limit:
         ("latency_p95", "3x"),
         ("csat", "95%"),
         ("csat", "much"),
+        ("csat", "5"),
+        ("csat", "0.05"),
+        ("nps", "1.2x"),
+        ("error_rate", "50%"),
+        ("error_rate", "1.5x"),
+        ("error_rate", "3s"),
+        ("empty", "0.5x"),
+        ("empty", "20%"),
+        ("latency_vs_baseline", "0.9x"),
+        ("latency_vs_baseline", "2s"),
+        ("abandoned", "1000x"),
+        ("escalated", "1.1x"),
+        ("repeat_question", "5%"),
+        ("telemetry", "3"),
     ],
 )
 def test_a_limit_that_the_rule_cannot_have_is_refused(rule: RuleName, text: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         guardrails.limit(GuardrailSection(rule=rule, limit=text))
+
+
+FORMS = ("5%", "20%", "60%", "0.05", "0.9", "1", "1.1x", "2x", "500x", "3", "90s", "3s", "20m", "2h")
+
+
+def watched(rule: Rule) -> GuardrailStatus:
+    """The rule's status after traffic in which everything about the candidate is bad."""
+    traffic = Traffic(Watch("support-nov", [rule]), share=0.5)
+    scale = BUILT_IN[rule.rule] if rule.rule in RATINGS else None
+    worst, best = (scale.low or 0.0, scale.high or 0.0) if scale is not None else (1.0, 0.0)
+    bad: dict[str, Any] = {"latency_s": 9.0, "cost_usd": 1.0, "finish": "stop", "output_check": "judged"}
+    for number in range(320):
+        traffic.send(1, gap_s=0.5, latency_s=1.0, cost_usd=0.1, finish="stop", output_check="judged")
+        traffic.rate(rule.rule, best, candidate=False)
+        failed = number % 2 == 0
+        faults = () if failed else ("empty", "cut_off", "refused", "json_invalid")
+        traffic.send(1, gap_s=0.5, arm="candidate", **bad, failed=failed, faults=faults)
+        traffic.rate(rule.rule, worst, candidate=True)
+        if number % 4 == 0:
+            traffic.send(1, gap_s=0.5, arm="candidate", outcome="aborted", error_type="aborted")
+    traffic.now += 30.0
+    return next(status for status in traffic.judge().values() if status.rule == rule.rule)
+
+
+@pytest.mark.parametrize("rule", [rule.rule for rule in DEFAULT_RULES])
+def test_every_limit_acts_or_is_refused_with_what_would_be_right(rule: RuleName) -> None:
+    accepted = []
+    for form in FORMS:
+        try:
+            accepted += guardrails.rules([GuardrailSection(rule=rule, limit=form)])
+        except ValueError as problem:
+            assert any(word in str(problem) for word in ("write", "remove", "did you mean")), problem
+    for rules in accepted:
+        status = watched(rules)
+        assert status.state != "not_applicable"
+        assert status.threshold is not None
+        mean = status.evidence.get("baseline_mean", 1.0)
+        assert status.threshold == pytest.approx(rules.limit * mean)
+    assert (rule in ("escalated", "repeat_question")) is not bool(accepted)
+
+
+@pytest.mark.parametrize("rule", [rule.rule for rule in DEFAULT_RULES])
+@pytest.mark.parametrize("action", ["warn", "page", "rollback", "hold"])
+def test_every_action_is_taken_or_refused(rule: RuleName, action: Action) -> None:
+    section = GuardrailSection(rule=rule, action=action, window="run")
+    if list(guardrails.ignored(section)):
+        assert (rule, action) == ("telemetry", "rollback")
+        return
+    (built,) = guardrails.rules([section])
+    if rule == "telemetry":
+        assert built.action == action
+    else:
+        assert watched(built).action == action
+
+
+def test_telemetry_has_no_minimum() -> None:
+    (refused,) = guardrails.ignored(GuardrailSection(rule="telemetry", minimum=5))
+    assert refused[0] == "minimum"
+    assert not list(guardrails.ignored(GuardrailSection(rule="telemetry", minimum=1)))
 
 
 def test_a_window_may_be_the_whole_run() -> None:
@@ -93,6 +170,11 @@ def test_a_window_may_be_the_whole_run() -> None:
 def test_an_empty_window_is_refused() -> None:
     with pytest.raises(ValueError, match="above 0"):
         guardrails.window_s(GuardrailSection(rule="latency_p95", window="0s"))
+
+
+def test_a_window_too_short_to_hold_anything_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 10s, or run"):
+        guardrails.window_s(GuardrailSection(rule="latency_p95", window="1s"))
 
 
 def test_each_critical_part_has_rules_of_its_own_that_share_one_error_budget() -> None:
