@@ -169,7 +169,9 @@ def release_of(config: Config, document: Mapping[str, Any], data: Path) -> Dossi
     """The release that was just measured. Without a store, only the benchmark speaks."""
     try:
         with closing(open_store(config, data)) as store:
-            return measured(config.control.reports, store, document, now=time.time())
+            now, failures = time.time(), BenchFailures(store)
+            wrong = failures.latest(document["candidate"], document["baseline"], now=now) or ()
+            return replace(measured(config.control.reports, store, document, now=now), wrong=tuple(wrong))
     except StoreDown as problem:
         say(f"the canaries of this model are not in the verdict: {problem}")
         return of_benchmark(document, now=time.time())

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from records.bench_failures import FailureRow
 from records.releases import Release, ReleaseNote
 from report.document import Report, Verdict
 from report.release.history import ReleaseHistory, RunHistory
@@ -56,7 +57,8 @@ class RunStanding:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dossier:
     """A release. `verdict` is the worst of its benchmark's and its newest runs' (None: there is none yet, or
-    a run is under way without a report); `reasons` are sentences, the deciding ones first."""
+    a run is under way without a report); `reasons` are sentences, the deciding ones first. `wrong` are the
+    benchmark's wrong answers as stored, redacted; only the report that `canary bench` writes has them."""
 
     release: Release
     state: ReleaseState
@@ -68,6 +70,7 @@ class Dossier:
     runs: tuple[RunStanding, ...]
     benchmark: Mapping[str, Any] | None
     notes: tuple[ReleaseNote, ...]
+    wrong: tuple[FailureRow, ...] = ()
 
     @property
     def report(self) -> Report | None:

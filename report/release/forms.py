@@ -49,7 +49,7 @@ def _model(name: str) -> dict[str, str]:
 
 def to_json(found: Dossier) -> dict[str, Any]:
     """The whole release: `line`, reasons, each layer in words, the runs with their reports, the benchmark,
-    the notes."""
+    the notes, and the wrong answers where they are known."""
     return {
         **line(found),
         "reasons": list(found.reasons),
@@ -58,6 +58,7 @@ def to_json(found: Dossier) -> dict[str, Any]:
         "runs": [_run(run) for run in found.runs],
         "benchmark": found.benchmark,
         "notes": [{**asdict(note), "at": moment(note.at)} for note in found.notes],
+        **({"wrong_answers": [dict(each) for each in found.wrong]} if found.wrong else {}),
     }
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from records.bench_failures import FailureRow
 from records.releases import ReleaseNote
 from report import judge_lines
 from report.document import SHIPS, MetricLine, Report
@@ -24,6 +25,8 @@ _HEADLINES = {
 _BY_EXAMPLES = {"ship": "Ship, by examples only", "extend": "Not enough examples to decide"}
 """While no user has tried the model."""
 _MOST_FAILURES = 12
+_MOST_WRONG, _LONGEST = 50, 300
+"""Wrong answers that are shown, and the characters of a text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +70,7 @@ def sections(found: Dossier) -> list[ReleaseSection]:
             if run.report is not None and (run.report.metrics or run.report.judge)
         ),
         *_benchmark(found.benchmark or {}),
+        ReleaseSection(title="The wrong answers", says=_counted(found.wrong), table=_wrong(found.wrong)),
         ReleaseSection(title="Known issues", says=_issues((found.benchmark or {}).get("issues"))),
         ReleaseSection(title="Notes", says=[_noted(note) for note in found.notes]),
     ]
@@ -189,10 +193,67 @@ def _benchmark(document: Mapping[str, Any]) -> Iterator[ReleaseSection]:
             rows=[_dataset(name, node) for layer in document["layers"] for name, node in _datasets(layer)],
         ),
     )
+    yield ReleaseSection(title="Time and cost of the examples", table=_spent(document))
     if judge := document.get("judge"):
         yield _judged(judge)
     if rows := document.get("rubric"):
         yield ReleaseSection(title="The rubric on examples", table=_rubric(rows))
+
+
+def _spent(document: Mapping[str, Any]) -> SectionTable:
+    """Both models' measured times and costs, by dataset."""
+    return SectionTable(
+        head=["", "", "timed", "p50", "p95", "p99", "total cost", "per request"],
+        rows=[
+            [
+                dataset["dataset"],
+                name,
+                f"{side['timed']:,}",
+                *(_measured(side[key], "{:.3g} s") for key in ("p50_s", "p95_s", "p99_s")),
+                *(_measured(side[key], "${:.4g}") for key in ("cost_usd", "cost_per_request_usd")),
+            ]
+            for layer in document["layers"]
+            for dataset in layer["datasets"]
+            for name, side in (("current model", dataset["baseline"]), ("candidate", dataset["candidate"]))
+            if side is not None
+        ],
+    )
+
+
+def _measured(value: float | None, form: str) -> str:
+    return "–" if value is None else form.format(value)
+
+
+def _counted(rows: Sequence[FailureRow]) -> list[str]:
+    some = f"; the first {_MOST_WRONG} are shown" if len(rows) > _MOST_WRONG else ""
+    told = (
+        f"{count(len(rows), 'example')} that the candidate got wrong, redacted, the new failures first{some}."
+    )
+    return [told] if rows else []
+
+
+def _wrong(rows: Sequence[FailureRow]) -> SectionTable:
+    """What was asked, and both answers or why there is none."""
+    return SectionTable(
+        head=["example", "asked", "expected", "current model", "candidate"],
+        rows=[
+            [
+                f"{row['dataset']}: {row['id']}" + (" (new)" if row["new"] == "yes" else ""),
+                _cut(row["asked"]),
+                _cut(row["expected"]),
+                *(
+                    _cut(row[f"{side}_answer"] or row[f"{side}_failure"])
+                    for side in ("baseline", "candidate")
+                ),
+            ]
+            for row in rows[:_MOST_WRONG]
+        ],
+    )
+
+
+def _cut(text: str | float | None) -> str:
+    line = " ".join(str(text or "").split())
+    return f"{line[:_LONGEST]} …" if len(line) > _LONGEST else line or "–"
 
 
 def _judged(judge: Mapping[str, Any]) -> ReleaseSection:

@@ -139,9 +139,15 @@ def test_the_one_report_of_all_layers_is_written_and_decides(
         found = json.loads(text)
         assert (found["verdict"], found["state"]) == ("dont_ship", "benchmarked")
         assert found["layers"]["users"]["state"] == "NODATA"
+        assert [each["id"] for each in found["wrong_answers"]] == CITIES[:9]
     else:
         assert "Don’t ship: openai/new against openai/old" in text
         assert "No user has tried it" in text
+        assert "Time and cost of the examples" in text
+        assert "p99" in text
+        assert "$0.0" in text
+        assert "9 examples that the candidate got wrong, redacted, the new failures first." in text
+        assert "HYPERLINK" in text
 
 
 def test_a_report_that_cannot_be_written_is_refused_before_the_first_question(
@@ -171,8 +177,11 @@ def test_the_wrong_answers_stay_in_the_store_with_the_judges_reasons(
     provider.behave("judge", Behaviour(says={**says, "grade": "Fine.\nMARK: 5"}))
     provider.behave("old", Behaviour(says={**knows(), CITIES[1]: "Ask the desk"}))
     file = folder / "wrong.csv"
-    done = bench(folder, "new", "--failures", str(file))
+    report = folder / "release.html"
+    done = bench(folder, "new", "--failures", str(file), "--report", str(report))
     assert done.exit_code == 4, done.stderr
+    shown = report.read_text(encoding="utf-8")
+    assert ("Where is [redacted]?" in shown, "bo@example.org" in shown) == (True, False)
     by_id = {row["id"]: row for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines())}
     assert "the judge openai/judge has no known price" in done.stderr
     assert by_id["o-City001"]["candidate_reason"] == "Sends people to bo@example.org."
