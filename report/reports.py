@@ -26,7 +26,7 @@ from report.cohort import mirrored, to_judge
 from report.document import Decided, Report
 from report.fixed_terms import is_planned, judged_by
 from report.judged_canary import NOTHING, JudgedCanary, Miss, Outweighed, ReportSettings
-from report.judged_exchanges import NOT_JUDGED, Judging
+from report.judged_exchanges import Judging
 from report.kept_looks import NO_LOOKS, from_store, to_store
 from report.log import from_csv
 from report.look import Look
@@ -117,9 +117,9 @@ def report_of(
 
 
 def judging_of(store: Store, name: str, run: int | None) -> Judging:
-    """What a judge said of one run, with people's labels; nothing of an unknown run."""
+    """What a judge said of one run, nothing of an unknown one, with people's labels of the canary's pairs."""
     found = tuple(Judgements(store).of(name, run)) if run is not None else ()
-    return Judging(exchanges=found, labels=tuple(Labels(store).given(name))) if found else NOT_JUDGED
+    return Judging(exchanges=found, labels=tuple(Labels(store).given(name)))
 
 
 def _keep(looks: Looks, scope: LookScope, taken: Sequence[Look], *, now: float) -> None:

@@ -147,7 +147,7 @@ def find(
     ]
     days = [each for row in rows for each in row.days]
     caveats += [*(row.caveat for row in rows), *fading(days)]
-    notes = [note for row in rows for note in row.notes]
+    notes = [_unread(sample), *(note for row in rows for note in row.notes)]
     (caveats if sample.too_many_flipped else notes).append(sample.flips)
     return Findings(
         canary=canary,
@@ -214,6 +214,25 @@ def _row(
         return _RowFindings(judged=judged, line=_line(judged, canary, window))
 
     return attempt(f"the row on {criterion.metric}", made, unknown)
+
+
+def _unread(sample: Sample) -> str | None:
+    """That nobody has read what the candidate answered: no user, no judge and no labeller; None if anybody
+    has, or nothing was answered."""
+    rated = [each.row for each in sample.feedback.values()]
+    since = float(sample.first_at.min(initial=np.inf))
+    read = (
+        any(sample.candidate[row].any() for row in rated)
+        or (sample.recent is not None and any(each.candidate for each in sample.recent.ratings))
+        or any(each.result for each in sample.judged.exchanges)
+        or any(label.at >= since for label in sample.judged.labels)
+    )
+    if read or not sample.candidate.any():
+        return None
+    return (
+        "Nobody has read the candidate's answers: text that refuses, wrong language, invention are not seen "
+        "without feedback or a judge."
+    )
 
 
 def _judged(

@@ -15,12 +15,14 @@ from report.arm_models import ArmModel, ArmModels
 from report.details import Details, Range, UnknownCosts
 from report.document import Report, Verdict, from_json, to_json
 from report.judged_canary import JudgedCanary
+from report.judged_exchanges import Judging
 from report.log import from_csv
 from report.render import curve, prose, trade
 from report.render.density_plot import density_plot
 from report.render.steps import next_steps
 from report.rubric import Criterion, parse_bound
 from report.verdict import build
+from tests.report.judged import label, pair
 
 Log = Callable[[Any], Path]
 FORMS = (render.html, render.markdown, partial(render.terminal, width=200))
@@ -263,3 +265,39 @@ def test_a_report_of_an_earlier_version_can_be_shown(slower: Report) -> None:
     assert old.details == Details()
     for form in FORMS:
         assert "Latency p95 misses" in _plain(form(old)) or "Latency p95 misses" in form(old)
+
+
+@pytest.mark.parametrize(("responds", "said"), [((0.8, 0.0), True), ((0.0, 0.0), True), ((0.0, 0.8), False)])
+def test_every_form_says_where_nobody_has_read_the_candidate_s_answers(
+    write_log: Log,
+    world: type[Any],
+    canary: JudgedCanary,
+    now: float,
+    responds: tuple[float, float],
+    said: bool,
+) -> None:
+    report = build(from_csv(write_log(world(users=1200, responds=responds))), canary, now=now)
+    sentence = (
+        "Nobody has read the candidate's answers: text that refuses, wrong language, invention are not seen "
+        "without feedback or a judge."
+    )
+    assert [reason == sentence for reason in report.reasons].count(True) == said
+    for form in FORMS:
+        assert (sentence in _plain(form(report)).replace("&#39;", "'").replace("&#x27;", "'")) == said
+
+
+def test_a_judge_or_a_person_who_labels_has_read_the_candidate_s_answers(
+    write_log: Log, world: type[Any], canary: JudgedCanary, now: float
+) -> None:
+    sample = from_csv(write_log(world(users=1200, responds=(0.0, 0.0))))
+    start = float(sample.first_at.min())
+    read = pair(1, 1.0, at=start)
+    for judging, said in (
+        (Judging(), True),
+        (Judging(exchanges=(replace(read, result=""),)), True),
+        (Judging(exchanges=(read,)), False),
+        (Judging(labels=(label(1, "b", at=start + 60),)), False),
+        (Judging(labels=(label(1, "b", at=start - 60),)), True),  # of an earlier run
+    ):
+        report = build(replace(sample, judged=judging), canary, now=now)
+        assert any(reason.startswith("Nobody has read") for reason in report.reasons) == said
