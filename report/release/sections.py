@@ -208,9 +208,9 @@ def _spent(document: Mapping[str, Any]) -> SectionTable:
             [
                 dataset["dataset"],
                 name,
-                f"{side['timed']:,}",
-                *(_measured(side[key], "{:.3g} s") for key in ("p50_s", "p95_s", "p99_s")),
-                *(_measured(side[key], "${:.4g}") for key in ("cost_usd", "cost_per_request_usd")),
+                _measured(side.get("timed"), "{:,}"),
+                *(_measured(side.get(key), "{:.3g} s") for key in ("p50_s", "p95_s", "p99_s")),
+                *(_measured(side.get(key), "${:.4g}") for key in ("cost_usd", "cost_per_request_usd")),
             ]
             for layer in document["layers"]
             for dataset in layer["datasets"]
