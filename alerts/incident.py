@@ -164,6 +164,8 @@ def step(
         incident = replace(incident, provider_error=provider_error)
     changed = any(status.key not in incident.rules for status in calling)
     incident = _join(incident, calling, trouble)
+    if incident.rolled_back_at is None:
+        incident = _with_figures_of(incident, statuses)
     incident, more = _advance(incident, calling, now, rolled_back, why, changed=changed, share=share)
     return incident, notices + more
 
@@ -247,6 +249,12 @@ def _join(incident: Incident, calling: Sequence[GuardrailStatus], trouble: Troub
         users=_whole(leading.evidence.get("adverse_units")),
         done=incident.done if incident.rolled_back_at is not None else _done_text(calling, incident),
     )
+
+
+def _with_figures_of(incident: Incident, statuses: Sequence[GuardrailStatus]) -> Incident:
+    """The incident with the present sentences of its rules, also of those that do not call any more."""
+    now = {status.key: status.sentence for status in statuses if status.key in incident.details}
+    return replace(incident, details={**incident.details, **now})
 
 
 def _leading(incident: Incident, calling: Sequence[GuardrailStatus]) -> GuardrailStatus:

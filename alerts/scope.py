@@ -1,6 +1,7 @@
 """The guardrails over one part of the traffic: all of it, one category, or one segment."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
 from alerts.absolute import ErrorRate
@@ -9,17 +10,25 @@ from alerts.evidence import Evidence
 from alerts.latency import LatencyP95, LatencyRule, LatencyVsBaseline
 from alerts.means import CostPerRequest, Rating
 from alerts.outage import Outage
-from alerts.relative import ErrorRateVsBaseline
-from alerts.reports import Escalated, RepeatQuestion
-from alerts.rule import FAULT_OF, FAULT_RULES, RATINGS, Rule, RuleName
+from alerts.relative import ErrorRateVsBaseline, RelativeRule
+from alerts.reports import Escalated, RepeatQuestion, TroubleRule
+from alerts.rule import FAULT_OF, FAULT_RULES, RATINGS, Action, Rule, RuleName
 from alerts.running import EndedExchange, RunningExchange, Timed
-from alerts.selection import FirstStarted, GuardrailSample, unit_slot
+from alerts.selection import SLOTS, FirstStarted, GuardrailSample, unit_slot
 from alerts.status import GuardrailStatus, rule_key
 from alerts.telemetry import Telemetry
 from records.metric import Metric
 from records.outcome import Feedback, InFlight, Outcome
 
 DEFAULT_ERROR_LIMIT = 0.05
+COUNT_USERS: tuple[RuleName, ...] = (
+    *("error_rate", "error_rate_vs_baseline", "abandoned", "escalated", "repeat_question"),
+    *FAULT_RULES,
+)
+KNOWN, MOST_USERS = 60, 1_000
+"""Users of the baseline that are met before the first of the candidate, to tell how many a rule needs."""
+LEAST_SHOWN = 0.01
+"""With a smaller share, a rule needs no other number of users."""
 SHAPE = 2
 """Part of a state's key: a higher number drops evidence whose shape is an earlier one."""
 
@@ -238,6 +247,79 @@ def _rating(rule: Rule, metrics: Mapping[str, Metric]) -> Rating:
         raise ValueError(f"the guardrail {rule.rule} needs a metric {rule.rule} with `low` and `high`")
     worst, best = (metric.low, metric.high) if metric.higher_is_better else (metric.high, metric.low)
     return Rating(rule, worst=worst, best=best)
+
+
+def users_needed(rule: Rule, share: float) -> int | None:
+    """About how many of the candidate's users a rule needs to act at this share, from a run's start, if each
+    of them has the event and none of the baseline's; 1,000 for more. None for rules that do not count users,
+    and where one arm has them all."""
+    if not 0.0 < share < 1.0 or rule.rule not in COUNT_USERS:
+        return None
+    shown = max(round(share, 3), LEAST_SHOWN)
+    return _users_needed(rule.rule, rule.limit, rule.minimum, rule.action, rule.parts, shown)
+
+
+def users_needed_of(rules: Iterable[Rule], share: float) -> dict[RuleName, int]:
+    """The users that the rules over all traffic need which roll back, by rule."""
+    whole = [rule for rule in rules if rule.action == "rollback" and not rule.category and not rule.segment]
+    needs = {rule.rule: users_needed(rule, share) for rule in whole}
+    return {rule: users for rule, users in needs.items() if users is not None}
+
+
+@lru_cache(maxsize=1024)
+def _users_needed(
+    name: RuleName, limit: float, minimum: int, action: Action, parts: int, share: float
+) -> int:
+    rule = Rule(rule=name, limit=limit, window_s=None, minimum=minimum, action=action, parts=parts)
+    guardrail = _guardrail(rule, {}, 0.0, False)
+    share_budgets([guardrail])
+    usual = (1.0 - share) / share
+    for number in range(KNOWN):
+        _meet(guardrail, number, share, candidate=False)
+    number, due = KNOWN, 0.0
+    for users in range(1, MOST_USERS):
+        _meet(guardrail, number, share, candidate=True)
+        number, due = number + 1, due + usual
+        while due >= 1.0:
+            _meet(guardrail, number, share, candidate=False)
+            number, due = number + 1, due - 1.0
+        if _acts(guardrail):
+            return users
+    return MOST_USERS
+
+
+def _meet(guardrail: Guardrail, number: int, share: float, *, candidate: bool) -> None:
+    """Pass the first exchange of one more user to a rule. The candidate's has the event."""
+    unit, at, faults = f"u{number}", float(number), FAULT_OF.get(guardrail.rule.rule)
+    if isinstance(guardrail, RelativeRule):
+        guardrail.add(
+            unit=unit,
+            slot=number % SLOTS,
+            candidate=candidate,
+            share=share,
+            phase=1,
+            at=at,
+            event=candidate,
+        )
+    if isinstance(guardrail, TroubleRule) and candidate:
+        guardrail.note(unit=unit, candidate=candidate, share=share, at=at)
+    if isinstance(guardrail, ErrorRate | UnusableAnswer):
+        had = tuple(faults.faults) if faults is not None and candidate else ()
+        sample = GuardrailSample(
+            at, number, at, unit, candidate, share, candidate, 0.0, None, 1, had, True, True
+        )
+        guardrail.score(sample)
+
+
+def _acts(guardrail: Guardrail) -> bool:
+    rule = guardrail.rule
+    if isinstance(guardrail, TroubleRule):
+        evidence, convicted = guardrail.state.evidence, guardrail.state.convicted
+    elif isinstance(guardrail, Proves):
+        evidence, convicted = guardrail.evidence, guardrail.convicted
+    else:
+        return False
+    return convicted if rule.action == "rollback" else bool(evidence.pages(rule.minimum))
 
 
 def share_budgets(guardrails: Iterable[Guardrail]) -> None:

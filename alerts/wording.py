@@ -47,6 +47,24 @@ def points(value: float | None) -> str:
     return _UNKNOWN if value is None else f"{value:.2f}"
 
 
+MANY_USERS = 10
+
+
+def users_needed(needs: Mapping[str, int], share: float, *, many: bool = False) -> str:
+    """After how many users of the candidate each rule acts at this share, in one sentence; "" without rules.
+    `needs` has each rule's number. `many`: "" also where no rule needs ten."""
+    if not needs or (many and max(needs.values()) < MANY_USERS):
+        return ""
+    rules: dict[int, list[str]] = {}
+    for rule, users in sorted(needs.items(), key=lambda item: item[1]):
+        rules.setdefault(users, []).append(rule)
+    each = [f"{users:,} ({', '.join(names)})" for users, names in rules.items()]
+    return (
+        f"At a share of {100.0 * share:.3g} %, a candidate that gets everything wrong is rolled back after"
+        f" about so many of its users: {'; '.join(each)}"
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailuresSeen:
     """What users saw of the candidate's newest failures, and whether the baseline answers for it.

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from alerts import wording
 from console import words
 from console.rule_view import RuleView, Tone, capitalized, rule_name, rule_view
 from records import unreached
@@ -25,8 +26,9 @@ class Standing:
     """One canary at a glance. `sentence` sums up its state. `where` says where the failing exchanges lie, ""
     if the sentence does. `said` is what the candidate's provider said last, None for nothing. `traffic` says
     what is wrong with most of its requests, `not_seen` what nobody reads ("" if somebody does). `unseen` are
-    the rules without data. `watched` is False before the start and after the end. `key` changes with the
-    state."""
+    the rules without data. `needs` says how many users the rules need, where that is many. `watched` is False
+    before the start and after the end. `key` changes with the state.
+    """
 
     name: str
     models: str
@@ -41,6 +43,7 @@ class Standing:
     ramp: str
     rules: Sequence[RuleView]
     unseen: Sequence[str]
+    needs: str
     watched: bool
     key: str
 
@@ -69,6 +72,7 @@ def standing(canary: Mapping[str, Any]) -> Standing:
         ramp=_ramp(canary),
         rules=[rule for rule in rules if watched and not rule.empty],
         unseen=_unseen(rules) if watched else [],
+        needs=_needs(canary) if watched else "",
         watched=watched,
         key=key_of(canary),
     )
@@ -89,6 +93,16 @@ def _unseen(rules: Sequence[RuleView]) -> list[str]:
             scopes.setdefault(rule.name, []).append(rule.scope)
     whole = [name for name, parts in scopes.items() if "" in parts]
     return whole + [f"{name} ({'; '.join(parts)})" for name, parts in scopes.items() if name not in whole]
+
+
+def _needs(canary: Mapping[str, Any]) -> str:
+    """How many users the rules over all traffic need to roll back, where one needs many."""
+    needs = {
+        each["rule"]: each["users_needed"]
+        for each in canary["guardrails"]
+        if each.get("users_needed") and each.get("action") == "rollback" and "[" not in each["rule"]
+    }
+    return wording.users_needed(needs, canary["share"], many=True)
 
 
 def _tone(canary: Mapping[str, Any], rules: Sequence[RuleView]) -> Tone:

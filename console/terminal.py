@@ -250,7 +250,8 @@ def _guardrails(stands: Standing, *, bars: bool) -> list[RenderableType]:
         table.add_row(name, Text(rule.word, style), rule.value, limit, *drawn, rule.proof)
     sentences = [Text(rule.sentence, "dim") for rule in stands.rules if rule.tone in ("warn", "bad")]
     unseen = [Text(f"no data yet: {', '.join(stands.unseen)}", "dim")] if stands.unseen else []
-    return [*([table] if stands.rules else []), *sentences, *unseen]
+    needs = [Text(stands.needs, "dim")] if stands.needs else []
+    return [*([table] if stands.rules else []), *sentences, *unseen, *needs]
 
 
 def _bar(part: float | None, style: str) -> RenderableType:

@@ -8,6 +8,7 @@ from typing import Any
 from alerts.candidate_error import to_document
 from alerts.incident import Incident
 from alerts.rollback_evidence import RolledBack
+from alerts.scope import users_needed
 from alerts.status import rule_key
 from control.approval import PromoteRequest
 from control.monitor import WatchedCanary
@@ -82,7 +83,7 @@ def status_of(
         "where": where.document,
         "where_sentence": where.sentence,
         "provider_error": to_document(watched.watch.state.provider_error),
-        "guardrails": _guardrails(wanted, watched),
+        "guardrails": _guardrails(wanted, watched, state.effective_share if state is not None else 0.0),
     }
 
 
@@ -108,14 +109,16 @@ def _model(arm: Arm) -> dict[str, str]:
     return {"provider": arm.provider, "model": arm.model}
 
 
-def _guardrails(wanted: CanarySettings, watched: WatchedCanary) -> list[dict[str, Any]]:
-    """Each rule with its status. `action` is what the config lets the rule do, None for a built-in rule."""
-    actions = {rule_key(each.rule, each.category, each.segment): each.action for each in wanted.guardrails}
+def _guardrails(wanted: CanarySettings, watched: WatchedCanary, share: float) -> list[dict[str, Any]]:
+    """Each rule with its status. `action` is what the config lets the rule do, None for a built-in rule;
+    `users_needed`: so many of the candidate's users, if all of them meet the event, are enough for that."""
+    rules = {rule_key(each.rule, each.category, each.segment): each for each in wanted.guardrails}
     return [
         {
             "rule": status.key,
             "state": status.state,
-            "action": actions.get(status.key),
+            "action": rule.action if (rule := rules.get(status.key)) is not None else None,
+            "users_needed": users_needed(rule, share) if rule is not None else None,
             "value": status.value,
             "threshold": status.threshold,
             "evidence": dict(status.evidence),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from alerts import wording
 from bench.judge_settings import without_price
 from canary.commands.lanes_now import LanesNow, data_of, lanes_now, recorded_traffic
 from canary.commands.shell import CONFIG, ConfigFile, Form, fail, print_json, print_text, say
@@ -75,6 +76,8 @@ def check(
     for each in document["canaries"]:
         shares = " → ".join(f"{share * 100:.3g}%" for share in each["shares"])
         print_text(f"{each['name']}: {each['baseline']} → {each['candidate']}, share {shares}{_lane(each)}")
+        if needs := wording.users_needed(each["users_needed"], each["shares"][-1]):
+            print_text(needs)
         if said := each["plan"]["sentence"] if each["plan"] is not None else each["unplanned"]:
             print_text(said)
         if rows := each["offline"]:
@@ -148,6 +151,7 @@ def _document(
     requests: Sequence[float],
     warnings: Sequence[str],
 ) -> dict[str, Any]:
+    from alerts.scope import users_needed_of
     from report.planner.text import brief_document, power_document, unplanned
 
     return {
@@ -158,6 +162,7 @@ def _document(
                 "candidate": f"{each.canary.candidate.provider}/{each.canary.candidate.model}",
                 "shares": [step.share for step in each.canary.steps],
                 **_part(each.canary, lanes),
+                "users_needed": users_needed_of(each.guardrails, each.canary.steps[-1].share),
                 "rubric": [criterion.metric for criterion in each.judged.criteria],
                 "offline": [criterion.metric for criterion in each.judged.offline],
                 "power": power_document(found, requests) if (found := prospects[each.canary.name]) else None,

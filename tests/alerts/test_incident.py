@@ -1,6 +1,7 @@
 """Incidents: one page each, updates, and an end."""
 
 import json
+from dataclasses import replace
 
 from alerts.candidate_error import CandidateError
 from alerts.incident import Incident, from_document, step, to_document
@@ -300,3 +301,10 @@ def test_no_message_says_that_nothing_was_done_yet() -> None:
     assert "The candidate keeps its share until a guardrail or a person rolls it back." in page.headline
     _, (service,) = step(None, [PAGE], canary="service/records", run=1, now=NOW, rolled_back=False)
     assert service.done == "requests are served as before"
+
+
+def test_an_update_has_the_present_sentence_of_a_rule_that_no_longer_calls() -> None:
+    incident, _ = look(None, replace(PAGE, sentence="p95 of 9 s"))
+    quiet = replace(PAGE, action=None, state="warn", sentence="p95 of 4 s")
+    _, notices = look(incident, quiet, HOLD, after_s=60)
+    assert notices[0].details == {"latency_p95": "p95 of 4 s", "outage": "outage speaks"}

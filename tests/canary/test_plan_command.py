@@ -81,7 +81,9 @@ def test_the_plan_as_text_begins_with_the_line_that_check_prints(readme: Path) -
     line = told.stdout.splitlines()[0]
     assert "ships with a chance of 51 % in 14 days at a share of 5 %" in line
     assert line in _run("check", readme).stdout
-    assert _json("check", readme)["canaries"][0]["plan"]["sentence"] == line
+    (canary,) = _json("check", readme)["canaries"]
+    assert canary["plan"]["sentence"] == line
+    assert canary["users_needed"]["empty"] == 4
 
 
 def test_the_doc_shows_what_the_command_says(readme: Path) -> None:
