@@ -2,12 +2,23 @@
 
 import msgspec
 
-from records.outcome import ErrorType, Fault, Finish, Outcome, OutcomeName, OutputCheck, ProviderError, Usage
+from records.outcome import (
+    AttemptRecord,
+    ErrorType,
+    Fault,
+    Finish,
+    Outcome,
+    OutcomeName,
+    OutputCheck,
+    ProviderError,
+    Usage,
+)
 from routing.canary import ArmName
 
 
 class Brief(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A shortened outcome. `mono` is left out because it is valid on one machine only."""
+    """A shortened outcome. `mono` is left out because it is valid on one machine only. `tried`: the status
+    and the seconds of the assigned arm's own attempt, where the other arm answered for it."""
 
     exchange_id: str
     at: float
@@ -36,6 +47,7 @@ class Brief(msgspec.Struct, frozen=True, array_like=True, gc=False):
     output_check: OutputCheck = ""
     provider_error: ProviderError | None = None
     adapted: bool = False
+    tried: tuple[int | None, float | None] | None = None
 
 
 _UNKNOWN, _ESTIMATED = Usage(), Usage(estimated=True)
@@ -72,7 +84,22 @@ def brief(outcome: Outcome) -> Brief:
         outcome.output_check,
         outcome.provider_error,
         outcome.adapted,
+        _tried(outcome),
     )
+
+
+def _tried(outcome: Outcome) -> tuple[int | None, float | None] | None:
+    if outcome.outcome != "fallback" or not outcome.attempts:
+        return None
+    first = outcome.attempts[0]
+    return first.status, first.latency_s
+
+
+def _attempts(part: Brief) -> tuple[AttemptRecord, ...]:
+    if part.tried is None:
+        return ()
+    status, latency_s = part.tried
+    return (AttemptRecord(arm=part.arm, provider="", model="", status=status, latency_s=latency_s),)
 
 
 def restored(part: Brief, mono: float) -> Outcome:
@@ -106,4 +133,5 @@ def restored(part: Brief, mono: float) -> Outcome:
         output_check=part.output_check,
         provider_error=part.provider_error,
         adapted=part.adapted,
+        attempts=_attempts(part),
     )

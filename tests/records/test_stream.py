@@ -5,9 +5,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from records.errors import SharedDown
-from records.outcome import Feedback, Heartbeat, Outcome, Usage
+from records.outcome import AttemptRecord, Feedback, Heartbeat, Outcome, Usage
 from records.shared import link, stream
 from records.shared.brief import brief, restored
 from records.shared.stream import Dispatch, Outgoing, StreamCursor
@@ -86,6 +87,19 @@ def test_what_guardrails_need_of_an_outcome_survives_the_way() -> None:
         assert getattr(again, name) == getattr(OUTCOME, name)
     assert (again.mono, again.usage.estimated) == (9.0, True)
     assert (again.failed, again.evidence) == (OUTCOME.failed, OUTCOME.evidence)
+
+
+def test_what_the_candidate_itself_said_and_how_long_it_took_survives_the_way_of_a_fallback() -> None:
+    own = AttemptRecord(
+        arm="candidate", provider="p", model="m", status=None, error_type="provider_timeout", latency_s=10.0
+    )
+    other = AttemptRecord(arm="baseline", provider="p", model="o", status=200, latency_s=2.0)
+    fell_back = structs.replace(
+        OUTCOME, outcome="fallback", arm="candidate", status=200, latency_s=12.0, attempts=(own, other)
+    )
+    (again,) = restored(brief(fell_back), 9.0).attempts
+    assert (again.arm, again.status, again.latency_s) == ("candidate", None, 10.0)
+    assert restored(brief(OUTCOME), 9.0).attempts == ()
 
 
 def test_dispatches_arrive_whole_and_in_order(redis_server: RedisServer) -> None:
