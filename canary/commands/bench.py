@@ -167,9 +167,11 @@ def measure(
             say(each.sentence)
         proxy = None if batch else proxy_route(pair, data, os.environ)
         saved = saved_in(data, pair, proxy, now=now)
-        if saved.found:
+        models = [each.name for each in (pair.baseline, pair.candidate) if each is not None]
+        asked = [example.hash for _, dataset in datasets for example in dataset.scored]
+        if known := sum(saved.get(model, each) is not None for model in models for each in asked):
             say(
-                f"{saved.found} answers were saved by a run that did not end well; they are not asked again, "
+                f"{known} answers were saved by a run that did not end well; they are not asked again, "
                 f"and their latency does not count (delete {saved.path} to ask all again)"
             )
         bench = Bench(
@@ -300,7 +302,9 @@ def _datasets(
     except (BadDataset, BadWeights, UnicodeDecodeError) as problem:
         fail(str(problem))
     except OSError as problem:
-        fail(f"{problem.filename} cannot be read: {problem.strerror}")
+        known = ", ".join(each.name for each in settings.datasets)
+        other = f"; the config has these datasets: {known}" if wanted and known else ""
+        fail(f"{problem.filename} cannot be read: {problem.strerror}{other}")
 
 
 def progress() -> Callable[[str, int, int], None]:

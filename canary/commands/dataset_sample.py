@@ -61,6 +61,7 @@ def sample(
     """Sample captured exchanges, rare categories first. Their answers become proposed labels."""
     from bench.captured import canaries_of, captured, lines_of
     from canary.config.store import open_store
+    from records.capture_store import CaptureStore
 
     begin = moment(since, 0.0, time.time())
     before = _existing(file)
@@ -69,8 +70,9 @@ def sample(
         found = list(captured(store, name, since=begin))
         if name in _models(read) and canaries_of(name, store.states()):
             say(f"{name} is a canary and a model: sampled from the canary")
+        others = [each.removeprefix("model:") for each in CaptureStore(store).sources()]
     if not found:
-        fail(f"no exchange of {name} was captured; set `capture` in the config")
+        fail(_nothing(name, since, others))
     examples = before.examples if before is not None else ()
     lines = lines_of(found, size, task, examples, at=time.time())
     if propose:
@@ -85,6 +87,14 @@ def sample(
         return print_json({**document, "categories": categories})
     kinds, version = f"{count} examples in {len(categories)} categories", f"version {dataset.sha256[:12]}"
     return say(f"{kinds}, {added} of them new, {version}")
+
+
+def _nothing(name: str, since: str | None, others: list[str]) -> str:
+    """What is wrong where no exchange can be sampled."""
+    said = f"no exchange of {name} was captured" + (f" since {since}" if since is not None else "")
+    if others:
+        return f"{said}; there are captures of {', '.join(others)}"
+    return f"{said}, nor of anything else; set `capture` in the config, and let requests come"
 
 
 def _proposed(read: "Config", config: Path, file: Path, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:

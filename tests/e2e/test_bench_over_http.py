@@ -271,7 +271,11 @@ def test_a_model_that_nobody_serves_is_an_error_and_no_verdict(
     ("words", "code", "said"),
     [
         ([], 2, "name the new model"),
-        (["new", "--dataset", "nowhere.jsonl"], 1, "nowhere.jsonl cannot be read"),
+        (
+            ["new", "--dataset", "nowhere"],
+            1,
+            "nowhere cannot be read: No such file or directory; the config has these datasets: capitals, ",
+        ),
         (["new", "--against", "other/old", "--config", "none.yaml"], 2, "none.yaml"),
     ],
 )
