@@ -5,6 +5,7 @@ last save are read again and lead to the same memory: nothing is forgotten or co
 """
 
 import asyncio
+import errno
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from records.whole_file import write_whole
 log = structlog.get_logger()
 
 POLL_S = 0.05
+SHORT_S = 0.2
 BATCH = 1000
 
 
@@ -53,9 +55,16 @@ class SpoolFeed:
         return [self.follow()]
 
     async def follow(self) -> None:
-        """Tell what is new, twenty times a second."""
+        """Tell what is new, twenty times a second. Without a descriptor to read it, it waits in the spool."""
         while True:
-            more = self.turn()
+            try:
+                more = self.turn()
+            except OSError as error:
+                if error.errno not in (errno.EMFILE, errno.ENFILE):
+                    raise
+                log.warning("spool.not_read", problem=str(error))
+                more = False
+                await asyncio.sleep(SHORT_S)
             await asyncio.sleep(0 if more else POLL_S)
 
     def turn(self) -> bool:

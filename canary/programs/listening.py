@@ -5,19 +5,24 @@ import os
 import socket
 from collections.abc import Coroutine, Sequence
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from starlette.applications import Starlette
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from canary.config.quantity import is_loopback
 from canary.programs.config_pipe import FollowedConfig
 from canary.programs.process import ShutdownSignal, WorkerArgs
 from canary.programs.tls_listener import spoken
+from canary.programs.traffic_server import TrafficServer
 from canary.secrets import Secret, admin_token
 from console.guard import Access
+from proxy.descriptors import Descriptors
+from proxy.server import AsgiHandler, TrafficProtocol
 from proxy.server.listeners import url_of
+
+GRACE_S = 5
 
 
 def access_to(args: WorkerArgs) -> Access:
@@ -48,7 +53,11 @@ async def listen(
     loops: Sequence[Coroutine[Any, Any, None]],
 ) -> None:
     """Serve `app` and run the loops until the process is to end; then cancel them. Raises what broke one."""
-    server = uvicorn.Server(_uvicorn(app, spoken(config, AutoHTTPProtocol)))
+    behind_proxies: Any = ProxyHeadersMiddleware(app, os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1"))  # type: ignore[arg-type]
+    handler = AsgiHandler(behind_proxies, lambda: "http" if config.certificate is None else "https")
+    server = TrafficServer(
+        _uvicorn(handler, spoken(config, TrafficProtocol)), Descriptors.of_this_process(), sheds=True
+    )
     listener = socket.socket(fileno=args.fd)
     tasks = [asyncio.create_task(each) for each in loops]
     serving = asyncio.create_task(server._serve([listener]))
@@ -57,6 +66,7 @@ async def listen(
         await asyncio.wait({ended, serving, *tasks}, return_when=asyncio.FIRST_COMPLETED)
         server.should_exit = True
         await serving
+        await handler.finish(GRACE_S)
     finally:
         for task in (*tasks, ended):
             task.cancel()
@@ -66,15 +76,14 @@ async def listen(
             raise result
 
 
-def _uvicorn(app: Starlette, protocol: type[asyncio.Protocol]) -> uvicorn.Config:
+def _uvicorn(handler: AsgiHandler, protocol: type[asyncio.Protocol]) -> uvicorn.Config:
     return uvicorn.Config(
-        app,
+        cast(Any, handler),
         http=protocol,
         loop="none",
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=GRACE_S,
     )

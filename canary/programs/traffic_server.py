@@ -1,21 +1,26 @@
-"""uvicorn's Server for the traffic listener: one that resets nobody who has connected, when it ends or when
-it has no descriptors.
+"""uvicorn's Server for both listeners: one that resets nobody who has connected, when it ends or when it has
+no descriptors.
 
 A connection that waits in the queue of a listening socket is reset with the socket's last close. uvloop
 closes at the end of a turn, and who comes in that turn is lost. So the sockets are held here, and let go when
 their queues have been emptied; uvloop listens on copies. Those are closed while descriptors are short:
 callers wait then in the queue, where libuv would accept all and close them at once.
+
+At the admin listener (`sheds`) whoever has owed a request for longest makes room: an order must not wait for
+those who never send one.
 """
 
 import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
+from heapq import nsmallest
+from operator import itemgetter
 from typing import Any, cast
 
 import uvicorn
 
-from proxy.descriptors import Descriptors
+from proxy.descriptors import MOST_RESERVED, Descriptors
 from proxy.server.protocol import Shared
 
 HELD_S = 0.05
@@ -24,13 +29,16 @@ HELD_S = 0.05
 PAUSE_S = 0.02
 """How often free descriptors are looked for while no caller is accepted."""
 
+SHED_AT_ONCE = MOST_RESERVED // 2
+
 
 class TrafficServer(uvicorn.Server):
     """uvicorn's Server, except in how it accepts without descriptors and how it shuts down."""
 
-    def __init__(self, config: uvicorn.Config, descriptors: Descriptors) -> None:
+    def __init__(self, config: uvicorn.Config, descriptors: Descriptors, *, sheds: bool = False) -> None:
         super().__init__(config)
         self._descriptors = descriptors
+        self._sheds = sheds
         self._held: list[socket.socket] = []
         self._pause: asyncio.Task[None] | None = None
 
@@ -56,14 +64,31 @@ class TrafficServer(uvicorn.Server):
             for server in self.servers:
                 server.close()
             self._pause = asyncio.get_running_loop().create_task(self._wait_for_room())
-        return not self._descriptors.in_reserve(number)
+        if not self._descriptors.in_reserve(number):
+            return True
+        if self._sheds:
+            self._shed()
+        return self._sheds
+
+    def _shed(self) -> None:
+        """Close the connections that have owed a request for longest. Several, because the next ones get the
+        numbers that they leave, which do not look short."""
+        waiting = [
+            (since, each)
+            for each in cast(set[Any], self.server_state.connections)
+            if (since := each.waits_since) is not None
+        ]
+        for _, each in nsmallest(SHED_AT_ONCE, waiting, key=itemgetter(0)):
+            each.shed()
 
     async def _wait_for_room(self) -> None:
         """Listen again once connections have ended."""
         while not (copies := self._copies()):  # noqa: ASYNC110 - nobody tells when a descriptor gets free
             await asyncio.sleep(PAUSE_S)
-        self._pause = None
         await super().startup(copies)
+        self._pause = (
+            None  # not before: a second pause would forget these servers, which then listen for ever
+        )
 
     def _copies(self) -> list[socket.socket]:
         """Copies of the sockets, to listen on; none where no descriptor would be left for a caller then."""

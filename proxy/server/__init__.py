@@ -4,11 +4,11 @@ import asyncio
 from typing import cast
 
 from proxy.server import protocol
-from proxy.server.asgi import serve_asgi
+from proxy.server.asgi import AsgiHandler, serve_asgi
 from proxy.server.head import sendable
 from proxy.server.incoming import Handler, Incoming
 
 TrafficProtocol = cast(type[asyncio.Protocol], protocol.TrafficProtocol)
 """An asyncio.Protocol by its methods: a class compiled by mypyc cannot inherit from an uncompiled one."""
 
-__all__ = ["Handler", "Incoming", "TrafficProtocol", "sendable", "serve_asgi"]
+__all__ = ["AsgiHandler", "Handler", "Incoming", "TrafficProtocol", "sendable", "serve_asgi"]

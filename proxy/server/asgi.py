@@ -1,4 +1,4 @@
-"""Serves a request with an ASGI app. Only canary's own endpoints, which use Starlette, need it."""
+"""Serves a request with an ASGI app: canary's own endpoints and the admin listener use Starlette."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -14,15 +14,42 @@ App = Callable[
 ]
 
 
-async def serve_asgi(app: App, incoming: Incoming) -> None:
-    """Run the app for this request. The app is cancelled when the caller leaves."""
+class AsgiHandler:
+    """The handler of a listener whose app finishes what it has begun: an order is carried out although its
+    caller leaves. The app is told that the caller has left, as by any ASGI server."""
+
+    def __init__(self, app: App, scheme: Callable[[], str]) -> None:
+        self._app = app
+        self._scheme = scheme
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, incoming: Incoming) -> None:
+        left = asyncio.Event()
+        task = asyncio.create_task(serve_asgi(self._app, incoming, scheme=self._scheme(), left=left))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        try:
+            await asyncio.shield(task)
+        finally:
+            left.set()
+
+    async def finish(self, within_s: float) -> None:
+        """Wait for what callers have left."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=within_s)
+
+
+async def serve_asgi(
+    app: App, incoming: Incoming, *, scheme: str = "http", left: asyncio.Event | None = None
+) -> None:
+    """Run the app for this request. The app is told by `left` when the caller leaves, or else cancelled."""
     scope: Message = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": "1.0" if incoming.old else "1.1",
         "server": None,
         "client": incoming.client,
-        "scheme": "http",
+        "scheme": scheme,
         "method": incoming.method,
         "root_path": "",
         "path": unquote(incoming.path),
@@ -35,7 +62,8 @@ async def serve_asgi(app: App, incoming: Incoming) -> None:
     async def receive() -> Message:
         nonlocal told_end
         if told_end:  # a further receive() waits until the caller leaves
-            await asyncio.get_running_loop().create_future()
+            await (left.wait() if left is not None else asyncio.get_running_loop().create_future())
+            return {"type": "http.disconnect"}
         body = await incoming.read()
         told_end = not incoming.more
         return {"type": "http.request", "body": body, "more_body": incoming.more}

@@ -185,7 +185,17 @@ class TrafficProtocol:
             self.ended_in = self.shared.turns.mark()
             self.latest.received()
 
-    # Called by uvicorn's Server
+    # Called by the listener's server
+
+    @property
+    def waits_since(self) -> float | None:
+        """Since when the caller owes a request; None while one is served, or the connection ends."""
+        owes = self.running is None and self.stage in (IDLE, HEAD) and not self.transport.is_closing()
+        return self.since if owes else None
+
+    def shed(self) -> None:
+        """Close at once: the descriptor is needed."""
+        self.transport.abort()
 
     def shutdown(self) -> None:
         """Serve the running request and one that is on its way, then close."""

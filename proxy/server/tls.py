@@ -142,6 +142,17 @@ class TlsConnection(asyncio.Transport):
         """The handshake took too long."""
         self._socket.abort()
 
+    # Called by the listener's server, as of TrafficProtocol
+
+    @property
+    def waits_since(self) -> float | None:
+        """Since when the caller owes its handshake; None once it is complete, or the connection ends."""
+        return None if self._above is not None or self._socket.is_closing() else self.check_at - HANDSHAKE_S
+
+    def shed(self) -> None:
+        """Close at once: the descriptor is needed."""
+        self._socket.abort()
+
     # asyncio.Transport, for the protocol above
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:

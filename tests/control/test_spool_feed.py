@@ -1,0 +1,48 @@
+"""The evidence of one machine, as its spool brings it."""
+
+import asyncio
+import os
+import resource
+from contextlib import closing, suppress
+from pathlib import Path
+
+from control.events import WorkerEvents
+from control.spool_feed import SpoolFeed
+from records.spool import SpoolWriter
+from tests.records.samples import an_outcome
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.outcomes = asyncio.Event()
+
+    def take(self, events: WorkerEvents) -> None:
+        if events.outcomes:
+            self.outcomes.set()
+
+
+def test_without_a_descriptor_the_records_wait_in_the_spool_and_the_controller_lives(tmp_path: Path) -> None:
+    async def act() -> None:
+        heard = Heard()
+        feed = SpoolFeed(tmp_path / "spool", tmp_path / "live.json", boot="boot", others=[heard])
+        following = asyncio.create_task(feed.follow())
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free(), before[1]))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(following), 0.1)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        assert not heard.outcomes.is_set()
+        await asyncio.wait_for(heard.outcomes.wait(), 20.0)
+        following.cancel()
+
+    with closing(SpoolWriter(tmp_path / "spool", worker=0)) as spool:
+        spool.append(an_outcome(1))
+        asyncio.run(act())
+
+
+def lowest_free() -> int:
+    number = os.open("/", os.O_PATH)
+    os.close(number)
+    return number
