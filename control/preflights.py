@@ -23,7 +23,7 @@ from control.settings import CanarySettings, ControlSettings
 from records.errors import StoreDown
 from records.store import Act
 from routing import transitions
-from routing.plan import State
+from routing.plan import PREFLIGHT_RUNS, State
 
 log = structlog.get_logger()
 
@@ -34,7 +34,6 @@ AGAIN_AFTER_S = 300.0
 SOON_S = 10.0
 """When the store did not answer."""
 
-_ASKING = "preflight: the candidate is being asked"
 _FAILED = "preflight_failed"
 
 
@@ -101,7 +100,7 @@ class Preflights:
 
     def awaits(self, wanted: CanarySettings) -> str:
         """The reason for which a canary that is new in the config waits; "" when it starts at once."""
-        return "" if self._candidates is None or self._unaskable(wanted.canary.name) else _ASKING
+        return "" if self._candidates is None or self._unaskable(wanted.canary.name) else PREFLIGHT_RUNS
 
     def changed(self) -> None:
         """The config has changed: whoever waits is asked again."""
@@ -147,7 +146,7 @@ class Preflights:
         name = wanted.canary.name
         known, running = self._known.get(name), self._tasks.get(name)
         if running is not None and not running.done():
-            return {"state": "asking", "at": None, "sentence": _ASKING, "text": "", "result": None}
+            return {"state": "asking", "at": None, "sentence": PREFLIGHT_RUNS, "text": "", "result": None}
         if known is None:
             why = "" if wanted.canary.start_by_hand else self._unaskable(name)
             if self._candidates is None or not why:

@@ -54,7 +54,11 @@ class PlanWatch:
             self._take(plan, now_utc, mono)
         if self._refreshed_mono is None:
             return NO_PLAN
-        return self._without_shares if mono - self._refreshed_mono >= STALE_AFTER_S else self._plan
+        return self._plan if self.is_fresh(mono) else self._without_shares
+
+    def is_fresh(self, mono: float) -> bool:
+        """True while the plan has been refreshed in the last 15 min."""
+        return self._refreshed_mono is not None and mono - self._refreshed_mono < STALE_AFTER_S
 
     def _replacement(self) -> Plan | None:
         try:

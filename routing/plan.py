@@ -1,6 +1,6 @@
 """The plan: the state of every canary, as one immutable, versioned value that all workers read."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
@@ -16,6 +16,9 @@ STALE_AFTER_S = 15 * 60
 
 UNKNOWN_PATIENCE_S = 30.0
 """The patience with a candidate whose baseline is not known well enough yet."""
+
+PREFLIGHT_RUNS = "preflight: the candidate is being asked"
+"""The reason of a waiting canary that is about to start by itself."""
 
 NO_PATIENCE: Mapping[str, Mapping[str, float]] = MappingProxyType({})
 
@@ -83,6 +86,11 @@ class Plan:
         """Return the canary's state, or None when it is unknown or belongs to another definition."""
         state = self.states.get(name)
         return state if state is not None and state.definition == definition else None
+
+    def is_settled(self, canaries: Iterable[str]) -> bool:
+        """True once each of these canaries has a state, and none is about to start."""
+        states = map(self.states.get, canaries)
+        return all(state is not None and state.reason != PREFLIGHT_RUNS for state in states)
 
 
 def request_kind(operation: str, *, stream: bool) -> str:

@@ -23,7 +23,7 @@ from proxy.capture import Captures
 from proxy.checker import Checker
 from proxy.credentials import Credentials
 from proxy.descriptors import Descriptors
-from proxy.endpoints import Endpoints
+from proxy.endpoints import READY_WITHIN_S, Endpoints
 from proxy.exchange import Exchanges
 from proxy.mirror import Mirrors
 from proxy.pins import Pins
@@ -45,6 +45,8 @@ BEAT_S = 0.1
 BEATS_A_SECOND = 10
 IN_FLIGHT_BEATS = 2
 """Beats from one look at the exchanges in flight to the next."""
+FIRST_PLAN_EVERY_S = 0.02
+"""How often the plan is looked for before the first caller is accepted."""
 GC_THRESHOLDS = (20_000, 20, 20)
 FIRST_TOKENS_WITHIN_S = 2.0
 """How long a start or a reload waits for the tokens of clouds. Without them requests begin to fail."""
@@ -119,7 +121,7 @@ class Worker:
         settling = asyncio.create_task(self._settle())
         beat = asyncio.create_task(self._beat(shutdown))
         following = asyncio.create_task(self.config.follow())
-        serving = asyncio.create_task(server._serve([listener]))
+        serving = asyncio.create_task(self._serve(server, listener))
         ended = asyncio.create_task(shutdown.wait())
         try:
             await asyncio.wait({serving, ended, beat, following}, return_when=asyncio.FIRST_COMPLETED)
@@ -142,6 +144,22 @@ class Worker:
         for result in results:
             if isinstance(result, Exception):
                 raise result
+
+    async def _serve(self, server: TrafficServer, listener: socket.socket) -> None:
+        """Accept callers once the states of all canaries are known, so that the first request counts, or
+        after 10 s without. Until then callers wait in the listener's queue."""
+        while not (server.should_exit or self._has_states() or self._waited_enough()):
+            await asyncio.sleep(FIRST_PLAN_EVERY_S)
+            self.plan = self.plans.poll(time.time(), time.monotonic())
+        await server._serve([listener])
+
+    def _has_states(self) -> bool:
+        """True when a fresh plan has the states of all canaries of the config, and none is about to start."""
+        canaries = self.config.current.canaries
+        return not canaries or (self.plans.is_fresh(time.monotonic()) and self.plan.is_settled(canaries))
+
+    def _waited_enough(self) -> bool:
+        return time.monotonic() - self.endpoints.started > READY_WITHIN_S
 
     async def _fetch_tokens(self, config: Config) -> None:
         """Begin to fetch the tokens of new entries, and give the first ones time to come."""

@@ -100,8 +100,9 @@ def story(tmp_path_factory: pytest.TempPathFactory, postgres: Postgres) -> Itera
         members = stack.enter_context(fleet(folder, config, store=postgres.fresh(), shared=redis.url))
         for role in ("admin", "traffic", "traffic", "admin"):
             members.add(role)
-        members.ready(2)
         crowd = Crowd(members)
+        crowd.ask(threading.Event(), 2)  # at once: they are accepted when they can be counted
+        members.ready(2)
         crowd.ask(threading.Event(), 200)
         provider.behave(CANDIDATE, Behaviour(faults={"status": 0.5}))
         stop = threading.Event()
@@ -157,6 +158,7 @@ def test_everything_is_stored_once(story: Story) -> None:
     rows = eventually(lambda: rows if len(rows := story.members.outcomes()) >= asked else None)
     assert len(rows) == len({row["exchange_id"] for row in rows}) == asked
     assert {row["outcome"] for row in rows} == {"ok", "fallback"}
+    assert {row["reason"] for row in rows} == {"cohort", "stopped"}  # no `no_plan`, from the first one on
 
 
 def test_one_evaluation_of_it_is_in_the_archive(story: Story, tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ def killed_so_often(stage: Stage, kills: int) -> None:
     )
     assert len(got_whole) == len(askers.whole)
     assert {*rows.values()} == {1}
+    assert {row["reason"] for row in stage.outcomes()} == {"cohort"}  # a new worker's first requests count
     assert askers.refused == 0
     assert len(rows) <= len(askers.whole) + len(askers.broken)
     counted = Counter({"accepted": len(rows), "stored": len(rows), "dropped": 0, "quarantined": 0})
