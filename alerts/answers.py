@@ -4,7 +4,7 @@ They hear every outcome, because a unit counts once however many it has.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from alerts.absolute import TOO_HIGH, Awaited
 from alerts.evidence import absolute_steps
@@ -12,6 +12,7 @@ from alerts.relative import RelativeRule, RelativeState
 from alerts.rule import FAULT_OF, Rule
 from alerts.selection import GuardrailSample
 from alerts.status import GuardrailStatus
+from alerts.windows import Window
 from alerts.wording import percent
 from records.outcome import Outcome
 
@@ -159,3 +160,37 @@ class UnusableAnswer(AnswerFault):
     def sentence(self, now: float) -> str:
         """The candidate's and the baseline's figures, with both limits."""
         return f"{super().sentence(now)} (limit {percent(self.most)})"
+
+
+@dataclass(slots=True)
+class StalledState(UnusableState):
+    """With the silences of the candidate's stalled streams in seconds, JSON-able."""
+
+    silences: Window = field(default_factory=lambda: Window(None, binned=True))
+
+
+class Stalled(UnusableAnswer):
+    """Streams that fall silent in their middle. Its figures say how many did (`stalled`), and for how long
+    half of them did at least (`stalled_s`)."""
+
+    state: StalledState
+
+    def __init__(self, rule: Rule, *, most: float) -> None:
+        super().__init__(rule, most=most)
+        self.state = StalledState(events=self.state.events)
+
+    def hear(self, outcome: Outcome, at: float, slot: int) -> bool:
+        """Add one outcome, as `OutcomeRule.hear`."""
+        silent_s = outcome.longest_gap_s
+        if outcome.arm == "candidate" and silent_s is not None and self.event(outcome):
+            self.state.silences.add(at, silent_s)
+        return super().hear(outcome, at, slot)
+
+    def status(self, now: float) -> GuardrailStatus:
+        """The rule's status at monotonic `now`."""
+        status, silences = super().status(now), self.state.silences
+        silent_s = silences.quantile(0.5, now)
+        if silent_s is None:
+            return status
+        figures = {"stalled": float(silences.count(now)), "stalled_s": silent_s}
+        return replace(status, evidence={**status.evidence, **figures})

@@ -55,8 +55,9 @@ class Sum:
 
 @dataclass(slots=True)
 class AnswerPulse:
-    """Counts of the whole run: answers that were read (`finished`), their output checked (`judged`), requests
-    that `ended` in an answer, an error or because the caller left; and by metric those that are bad."""
+    """Counts of the whole run: answers that were read or stalled (`finished`), their output checked
+    (`judged`), requests that `ended` in an answer, an error or because the caller left; and by metric those
+    that are bad."""
 
     finished: int = 0
     judged: int = 0
@@ -68,7 +69,7 @@ class AnswerPulse:
         one, count = alike[0], len(alike)
         self.ended += count
         self._count("abandoned", sum([each.abandoned for each in alike]) if one.outcome == "aborted" else 0)
-        if one.finish is None or one.outcome == "aborted":
+        if one.finish is None and not one.faults:
             return
         judged, faults = one.output_check == "judged", one.faults
         self.finished += count
@@ -100,7 +101,7 @@ class AnswerPulse:
             self.found[name] = self.found.get(name, 0) + bad
 
 
-_OF_ANSWERS: tuple[Fault, ...] = ("refused", "cut_off", "empty")
+_OF_ANSWERS: tuple[Fault, ...] = ("refused", "cut_off", "empty", "stalled")
 
 
 def _recent() -> Window:

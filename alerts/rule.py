@@ -18,6 +18,7 @@ RuleName = Literal[
     "cut_off",
     "empty",
     "invalid_output",
+    "stalled",
     "cost_per_request",
     "csat",
     "thumbs",
@@ -77,6 +78,14 @@ FAULTS: tuple[FaultRule, ...] = (
         absolute=0.2,
         checked=True,
     ),
+    FaultRule(
+        rule="stalled",
+        faults=frozenset({"stalled"}),
+        words="stalled",
+        limit=3.0,
+        action="rollback",
+        absolute=0.2,
+    ),
 )
 """Every rule about answer faults. A new one is a row here, a name in `RuleName`, and an alert's name and
 meaning in `alerts.prometheus`."""
@@ -130,4 +139,4 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     Rule(rule="repeat_question", limit=1.5, window_s=None, minimum=3, action="page"),
     Rule(rule="telemetry", limit=900.0, window_s=900.0, minimum=1, action="hold"),
 )
-"""Those that may roll back number eight. Each convicts a healthy candidate with probability .001."""
+"""Those that may roll back number nine. Each convicts a healthy candidate with probability .001."""

@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
 from alerts.absolute import ErrorRate
-from alerts.answers import Abandoned, AnswerFault, UnusableAnswer
+from alerts.answers import Abandoned, AnswerFault, Stalled, UnusableAnswer
 from alerts.evidence import Evidence
 from alerts.latency import LatencyP95, LatencyRule, LatencyVsBaseline
 from alerts.means import CostPerRequest, Rating
@@ -238,7 +238,9 @@ def _guardrail(rule: Rule, metrics: Mapping[str, Metric], least_share: float, co
 
 def _answer_fault(rule: Rule) -> AnswerFault:
     most = FAULT_OF[rule.rule].absolute
-    return AnswerFault(rule) if most is None else UnusableAnswer(rule, most=most)
+    if most is None:
+        return AnswerFault(rule)
+    return (Stalled if rule.rule == "stalled" else UnusableAnswer)(rule, most=most)
 
 
 def _rating(rule: Rule, metrics: Mapping[str, Metric]) -> Rating:

@@ -21,11 +21,11 @@ _WHERE_KNOWN: Sequence[tuple[str, str, Callable[[float | None], str]]] = (
 )
 
 
-_WHERE_SEEN = ("refused", "cut_off", "empty", "invalid_output")
+_WHERE_SEEN = ("refused", "cut_off", "empty", "stalled", "invalid_output")
 """The parts of `answer_faults` that have a row only where there are any."""
 
 DENOMINATORS: Mapping[str, str] = {
-    **dict.fromkeys(("refused", "cut_off", "empty", "answer_faults"), "finished"),
+    **dict.fromkeys(("refused", "cut_off", "empty", "stalled", "answer_faults"), "finished"),
     "invalid_output": "output_judged",
     "abandoned": "ended",
 }

@@ -33,6 +33,7 @@ _NAMES = {
     "cut_off": "Answers cut off",
     "empty": "Empty answers",
     "invalid_output": "Invalid output",
+    "stalled": "Stalled streams",
     "cost_per_request": "Cost per request",
     "csat": "Satisfaction",
     "thumbs": "Thumbs up",

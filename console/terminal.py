@@ -219,6 +219,7 @@ _BAD = {
     "cut_off": "answers cut off",
     "empty": "answers empty",
     "invalid_output": "outputs invalid",
+    "stalled": "streams stalled",
     "abandoned": "requests abandoned",
 }
 

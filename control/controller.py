@@ -311,7 +311,8 @@ class Controller:
                     self.leader.heard_other()
             elif self.watches and aged:
                 refreshed, version = now, plan.version
-                self.rollouts.patience = self.monitor.patience.by_canary(now)
+                patience = self.monitor.patience
+                self.rollouts.patience, self.rollouts.silence = patience.by_canary(now), patience.silence(now)
                 self.rollouts.publish()
             if self.watches:
                 self.meters.set_plan(plan)

@@ -66,7 +66,7 @@ class Rollouts:
         self._last = last
         self._pending = PendingRollbacks() if pending is None else pending
         self._publishing, self._adopting = threading.Lock(), threading.Lock()
-        self.patience: Mapping[str, Mapping[str, float]] = last.patience
+        self.patience, self.silence = last.patience, last.silence
         """For the plan, by canary and kind of request. Replaced whole."""
         self.states: Mapping[str, Versioned] = {}
         self.known = False
@@ -85,7 +85,7 @@ class Rollouts:
         for name, each in self.states.items():
             state = self._pending.over(name, each.state)
             states[name] = (each.version + (state != each.state), state)
-        return plan_of(states, now, self.patience)
+        return plan_of(states, now, self.patience, self.silence)
 
     def state(self, name: str) -> State | None:
         """A canary's state; None if there is none, or none is known."""
@@ -235,6 +235,7 @@ class Rollouts:
             states=states,
             refreshed_at=now,
             patience=self.patience,
+            silence=self.silence,
         )
 
     def reconcile(

@@ -74,7 +74,7 @@ _UNREAD = Blind()
 class Attempt:
     """One upstream attempt. `failure` is None while the attempt is good; `ended` is True after a clean end.
 
-    `chunks`: how often bytes of the body were read.
+    `chunks`: how often bytes of the body were read. `gap_s`: the longest gap between a socket's events.
     `recorder`: records the answer for capture, None without capture. `session`: the WebSocket session that
     replaces the response. `output`: what the model wrote, if that is to be judged by what the request lets it
     hold, `output_request`. `length`: length of the body, None when unknown or when bytes will be left out.
@@ -89,6 +89,7 @@ class Attempt:
         "ended",
         "failure",
         "first_byte_at",
+        "gap_s",
         "held",
         "injected",
         "length",
@@ -116,6 +117,7 @@ class Attempt:
         self.sent: Headers = ()
         self.first_byte_at: float | None = None
         self.chunks = 0
+        self.gap_s = 0.0
         self.held = b""
         self.recorder: AnswerRecorder | None = None
         self.length: int | None = None
@@ -253,6 +255,11 @@ class Attempt:
     def take_session(self, session: Session) -> None:
         """Take the session that replaces the response."""
         self.session, self.status = session, SWITCHING
+
+    def silence_s(self, now: float) -> float:
+        """The longest time between two reads of a stream's body that the caller did not cause; up to `now`,
+        if the stream is silent still."""
+        return self.gap_s if self.response is None else self.response.silence_s(now)
 
     def latency_s(self, since: float) -> float | None:
         """Seconds from `since` to the last body byte read from the provider, or to now when there was none;

@@ -29,6 +29,7 @@ from records.outcome import NO_ROOM, AttemptRecord, ErrorType, InFlight, Outcome
 from routing.assign import Assignment
 from routing.caller import TAG
 from routing.cohort import unit_hash
+from routing.plan import LEAST_SILENCE_S, NO_PLAN, Plan, request_kind
 
 Price = Callable[[Provider, str, Usage], float | None]
 _UNCOUNTED = Usage()
@@ -65,12 +66,15 @@ class Recorder:
         ids_key: bytes,
         captures: Captures | None = None,
         checker: Checker | None = None,
+        plan: Callable[[], Plan] = lambda: NO_PLAN,
     ) -> None:
+        """`plan()` returns the newest plan."""
         self.append = append
         self.price = price
         self.ids_key = ids_key
         self.captures = captures
         self.checker = checker
+        self.plan = plan
         self.in_flight = OpenExchanges()
         self.started = 0
         self.finished = 0
@@ -259,6 +263,9 @@ class Record:
             if outcome == "ok" and attempt is not None and assignment.reason != "foreign_state"
             else NO_ANSWER
         )
+        gap_s = attempt.silence_s(time.monotonic()) if call.facts.stream and attempt is not None else None
+        if gap_s is not None and gap_s > LEAST_SILENCE_S and self._has_stalled(outcome, gap_s):
+            faults = (*faults, "stalled")
         words = (
             words_of(call, assignment.arm, self.attempts) if outcome != "ok" and attempt is not None else None
         )
@@ -312,7 +319,17 @@ class Record:
             traceparent=labels.traceparent,
             response_model=attempt.reader.model[:_MODEL_BOUND] if attempt is not None else "",
             chunks=attempt.chunks if attempt is not None and call.facts.stream else 0,
+            longest_gap_s=gap_s,
         )
+
+    def _has_stalled(self, outcome: OutcomeName, gap_s: float) -> bool:
+        """True when the assigned arm's stream, whole or left by its caller, was silent for too long."""
+        call = self.call
+        if call is None or call.trial is None or self.foreign_state or outcome not in ("ok", "aborted"):
+            return False
+        kind = request_kind(call.route.operation.name, stream=True)
+        by_arm = self.fell_back is None and call.route.operation.output is not None
+        return by_arm and gap_s > self._recorder.plan().stall_s(call.trial.canary.name, kind)
 
     def _attempt_record(self, call: Call, attempt: Attempt) -> AttemptRecord:
         target, usage = attempt.target, attempt.usage

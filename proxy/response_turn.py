@@ -65,11 +65,12 @@ class ResponseTurn:
 
     `piece` is the caller's message. `covered`: the baseline answers if the candidate refuses. `compared`: the
     candidate has refused, and the baseline's first event tells whose fault that was. `began`: an event has
-    come.
+    come, the newest at `heard_at`.
     """
 
     __slots__ = (
-        "assignment", "attempt", "began", "call", "compared", "covered", "lane", "line", "piece", "record",
+        "assignment", "attempt", "began", "call", "compared", "covered", "heard_at", "lane", "line", "piece",
+        "record",
     )  # fmt: skip
 
     def __init__(self, call: Call, record: Record, assignment: Assignment, piece: Piece, lane: str) -> None:
@@ -79,6 +80,7 @@ class ResponseTurn:
         self.piece = piece
         self.lane = lane
         self.covered = self.compared = self.began = False
+        self.heard_at = 0.0
         self.line: ProviderLine | None = None
         self.attempt: Attempt
 
@@ -107,6 +109,9 @@ class ResponseTurn:
             attempt.first_byte_at = now
             if message.type in _REFUSALS:
                 attempt.failure = _refusal(message.status, candidate=self.covered)
+        else:
+            attempt.gap_s = max(attempt.gap_s, now - self.heard_at)
+        self.heard_at = now
         attempt.reader.feed(b"data: " + data.replace(b"\n", b" ") + b"\n\n", now)
 
     async def end(self) -> None:

@@ -184,8 +184,8 @@ class Meters(Collector):
             self._fallbacks.add((canary, one.error_type or ""), count)
         if one.finish is not None:
             self._answers.add((*arm, one.finish), count)
-            for fault in one.faults:
-                self._faults.add((*arm, fault), count)
+        for fault in one.faults:
+            self._faults.add((*arm, fault), count)
         self._observe_times(one, group, arm)
         self._observe_usage(one, group, arm)
 

@@ -52,6 +52,7 @@ Fault = Literal[
     "tool_unknown",
     "json_invalid",
     "json_off_schema",
+    "stalled",
 ]
 """Something wrong with an answer that its status does not show. A closed set."""
 
@@ -139,11 +140,13 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     `overhead_s`: time that the proxy added before it sent the upstream request.
     `fingerprint`: keyed hash of the question, without spaces, to detect repeated questions in a session.
     `finish`, `faults`, `output_check`: what the assigned arm's complete answer looked like. `finish` is None
-    for exchanges without one: failures, fallbacks, and operations whose answers are not read.
+    for exchanges without one: failures, fallbacks, and operations whose answers are not read. A stream that
+    its caller left while it was `stalled` has that fault, and no `finish`.
     `provider_error`: what the provider of the assigned arm said when it refused or failed.
     `adapted`: the assigned arm's request was changed by its `request:`.
     `response_model`: the model that the answer names; empty when it names none.
     `chunks`: how often bytes of a stream's body were read, the last ones at `latency_s`; 0 for other answers.
+    `longest_gap_s`: the longest time between two of these reads that the caller did not cause.
     Missing values are None. The order of the fields is the spool's format: a new one goes to the end, with a
     default.
     """
@@ -190,6 +193,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     traceparent: str = ""
     response_model: str = ""
     chunks: int = 0
+    longest_gap_s: float | None = None
 
     @property
     def failed(self) -> bool:

@@ -17,6 +17,7 @@ NAMES = {
     "refused": "refused answers",
     "cut_off": "answers cut off",
     "empty": "empty answers",
+    "stalled": "stalled streams",
     "abandoned": "abandoned requests",
     "cost_per_request": "cost per request",
     "cost_total": "cost per user",

@@ -20,6 +20,9 @@ UNKNOWN_PATIENCE_S = 30.0
 PREFLIGHT_RUNS = "preflight: the candidate is being asked"
 """The reason of a waiting canary that is about to start by itself."""
 
+LEAST_SILENCE_S = 5.0
+"""No shorter silence of a stream is a stall."""
+
 NO_PATIENCE: Mapping[str, Mapping[str, float]] = MappingProxyType({})
 
 
@@ -74,18 +77,24 @@ class Plan:
     """The state of every canary at one version. Each change raises `version`; readers ignore a lower one.
 
     `patience`: by canary, then by kind (`request_kind`), the seconds that a request may wait for the
-    candidate; a missing entry means that the baseline is not known well enough yet.
+    candidate, and `silence`, after how many seconds of silence a stream of either arm is stalled; a missing
+    entry means that the baseline is not known well enough yet.
     """
 
     version: int = 0
     states: Mapping[str, State] = field(default_factory=dict)
     refreshed_at: float = 0.0
     patience: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    silence: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def state_of(self, name: str, definition: str) -> State | None:
         """Return the canary's state, or None when it is unknown or belongs to another definition."""
         state = self.states.get(name)
         return state if state is not None and state.definition == definition else None
+
+    def stall_s(self, canary: str, kind: str) -> float:
+        """The seconds of silence after which a stream of this kind is stalled."""
+        return self.silence.get(canary, {}).get(kind, UNKNOWN_PATIENCE_S)
 
     def is_settled(self, canaries: Iterable[str]) -> bool:
         """True once each of these canaries has a state, and none is about to start."""
@@ -102,6 +111,7 @@ def plan_of(
     states: Mapping[str, tuple[int, State]],
     refreshed_at: float,
     patience: Mapping[str, Mapping[str, float]] = NO_PATIENCE,
+    silence: Mapping[str, Mapping[str, float]] = NO_PATIENCE,
 ) -> Plan:
     """Build the plan from (version, state) by canary. Its version is 1 + the sum of theirs (ADR 3)."""
     version = 1 + sum(canary_version for canary_version, _ in states.values())
@@ -110,6 +120,7 @@ def plan_of(
         states={name: state for name, (_, state) in states.items()},
         refreshed_at=refreshed_at,
         patience=patience,
+        silence=silence,
     )
 
 

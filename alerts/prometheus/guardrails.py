@@ -23,6 +23,7 @@ _MEANING: Mapping[StatusName, str] = {
     "cut_off": "The candidate's answers end at their length limit more often than the baseline's.",
     "empty": "The candidate's answers are empty more often than the baseline's.",
     "invalid_output": "The candidate's tool calls or JSON are invalid more often than the baseline's.",
+    "stalled": "The candidate's streams fall silent in their middle more often than the baseline's.",
     "cost_per_request": "A request to the candidate costs too many times a request to the baseline.",
     "csat": "Users rate the candidate lower than the baseline.",
     "thumbs": "Users give the candidate fewer thumbs up than the baseline.",

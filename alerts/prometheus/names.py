@@ -18,6 +18,7 @@ GUARDRAILS: Mapping[StatusName, str] = {
     "cut_off": "CanaryCutOff",
     "empty": "CanaryEmpty",
     "invalid_output": "CanaryInvalidOutput",
+    "stalled": "CanaryStalled",
     "cost_per_request": "CanaryCostPerRequest",
     "csat": "CanaryCsat",
     "thumbs": "CanaryThumbs",

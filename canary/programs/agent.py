@@ -148,8 +148,9 @@ class Agent:
             if self.shared.down or self.following.silent_s(time.monotonic()) > SILENT_AFTER_S:
                 try:
                     plan = await asyncio.to_thread(plan_in, self.store, self.leases)
-                    known = self.following.plan.patience  # which only Redis has
-                    self.following.hear(replace(plan, patience=known), time.monotonic())
+                    known = self.following.plan  # only Redis has how long to wait
+                    plan = replace(plan, patience=known.patience, silence=known.silence)
+                    self.following.hear(plan, time.monotonic())
                 except StoreDown:
                     log.debug("plan.unheard")  # the shipper says that the store is down
             await asyncio.sleep(ASK_EVERY_S)

@@ -76,6 +76,7 @@ class Worker:
             ids_key=self.keys.ids,
             captures=Captures(self.capture_pipe.send),
             checker=self.checker,
+            plan=lambda: self.plan,
         )
         self.credentials = Credentials()
         stream_usage = StreamUsage()

@@ -165,7 +165,7 @@ class Connection:
         if parser.fault:
             self._fail("provider_malformed", parser.fault)
         elif parser.stage == DONE:
-            response.read_at = monotonic()
+            response.heard(monotonic())
             self._finish(response)
         elif has_body:
             self._fed(response)
@@ -180,7 +180,7 @@ class Connection:
         parser = self._parser
         if parser.stage == BODY and ends_with_input(parser.headers):
             parser.stage = DONE
-            response.read_at = monotonic()
+            response.heard(monotonic())
             self._finish(response)
         else:
             self._break("the provider closed the connection")
@@ -229,7 +229,8 @@ class Connection:
     # Endings
 
     def _fed(self, response: UpstreamResponse) -> None:
-        response.read_at = now = monotonic()
+        now = monotonic()
+        response.heard(now)
         if response.passed_on():
             if not response.wanted:
                 self._pause(response, now)

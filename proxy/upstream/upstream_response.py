@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from math import inf
 from time import monotonic
 from typing import Protocol
 
@@ -28,23 +29,25 @@ class UpstreamResponse:
     """A response. It holds a connection and a slot until it is read to its end or aborted.
 
     `status`, `reason` and `headers` (lower-cased, in order, without trailers) are the final head's. `read_at`
-    is the monotonic second of the last socket read that brought body bytes or the end. `whole`: the last byte
-    has arrived, whether it has been read or not. `source`: the connection that an unfinished response is read
+    is the monotonic second of the last socket read that brought body bytes or the end. `longest_gap_s`: the
+    longest time between two of them, without those in which the caller was behind. `whole`: the last byte has
+    arrived, whether it has been read or not. `source`: the connection that an unfinished response is read
     from, set by the connection.
     """
 
     __slots__ = (
         "_chunks",
         "_error",
-        "_idle_from",
         "_limit",
         "_loop",
         "_paused_at",
+        "_silent_from",
         "_take",
         "_waiter",
         "buffered",
         "headed",
         "headers",
+        "longest_gap_s",
         "read_at",
         "reason",
         "sent_at",
@@ -66,7 +69,7 @@ class UpstreamResponse:
         self.status = 0
         self.reason = b""
         self.headers: list[tuple[bytes, bytes]] = []
-        self.read_at = 0.0
+        self.read_at = self.longest_gap_s = 0.0
         self.buffered = 0
         self.headed = False
         self.sent_at: float | None = None
@@ -77,7 +80,7 @@ class UpstreamResponse:
         self._take: Take | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._paused_at: float | None = None
-        self._idle_from = 0.0
+        self._silent_from = inf
 
     # For the user
 
@@ -127,6 +130,12 @@ class UpstreamResponse:
                 self._take = None
         return self._taken()
 
+    def silence_s(self, now: float) -> float:
+        """The longest gap, or how long the provider has been silent now, if that is longer."""
+        if self.whole or self._paused_at is not None:
+            return self.longest_gap_s
+        return max(self.longest_gap_s, now - self._silent_from)
+
     def abort(self) -> None:
         """Close the connection at once. Idempotent; does nothing once the response is complete."""
         source = self.source
@@ -146,6 +155,13 @@ class UpstreamResponse:
                 await self._waiter
             finally:
                 self._waiter = None
+
+    def heard(self, now: float) -> None:
+        """Note a socket read that brought body bytes or the end."""
+        gap_s = now - self._silent_from
+        if gap_s > self.longest_gap_s:
+            self.longest_gap_s = gap_s
+        self.read_at = self._silent_from = now
 
     def feed(self, pieces: Sequence[bytes]) -> None:
         """Append body bytes; `wake` notifies the reader."""
@@ -202,8 +218,7 @@ class UpstreamResponse:
         timeout = self.timeout
         total = (self.sent_at + timeout.total_s, f"no complete response within {timeout.total_s} s")
         if self.read_at:
-            since = max(self.read_at, self._idle_from)
-            return min(total, (since + timeout.idle_s, f"no body byte for {timeout.idle_s} s"))
+            return min(total, (self._silent_from + timeout.idle_s, f"no body byte for {timeout.idle_s} s"))
         if self.streaming:
             return min(
                 total, (self.sent_at + timeout.first_byte_s, f"no body byte within {timeout.first_byte_s} s")
@@ -231,8 +246,8 @@ class UpstreamResponse:
     def _resume(self) -> None:
         if self._paused_at is None or self.source is None:
             return
-        self._idle_from = monotonic()
+        self._silent_from = monotonic()
         if self.sent_at is not None:
-            self.sent_at += self._idle_from - self._paused_at
+            self.sent_at += self._silent_from - self._paused_at
         self._paused_at = None
         self.source.resume()

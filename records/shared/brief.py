@@ -48,6 +48,7 @@ class Brief(msgspec.Struct, frozen=True, array_like=True, gc=False):
     provider_error: ProviderError | None = None
     adapted: bool = False
     tried: tuple[int | None, float | None] | None = None
+    longest_gap_s: float | None = None
 
 
 _UNKNOWN, _ESTIMATED = Usage(), Usage(estimated=True)
@@ -85,6 +86,7 @@ def brief(outcome: Outcome) -> Brief:
         outcome.provider_error,
         outcome.adapted,
         _tried(outcome),
+        outcome.longest_gap_s,
     )
 
 
@@ -134,4 +136,5 @@ def restored(part: Brief, mono: float) -> Outcome:
         provider_error=part.provider_error,
         adapted=part.adapted,
         attempts=_attempts(part),
+        longest_gap_s=part.longest_gap_s,
     )

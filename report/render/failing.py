@@ -27,6 +27,7 @@ _FAULTS = {
     "tool_unknown": "a call of a tool that the request does not have",
     "json_invalid": "the answer should be JSON and is not",
     "json_off_schema": "the answer’s JSON does not fit the request’s schema",
+    "stalled": "the stream stalled in its middle",
 }
 
 

@@ -201,3 +201,27 @@ def test_evidence_about_useless_answers_survives_a_restart(traffic_of: Any) -> N
         broken.watch.restore(document)
     assert broken.judge()["empty"] == whole.judge()["empty"]
     assert len(json.dumps(broken.watch.snapshot()["guardrails"])) < 20_000
+
+
+STALLED = {"stream": True, "finish": "stop", "faults": ("stalled",), "longest_gap_s": 8.0}
+
+
+@pytest.mark.parametrize(
+    "candidate", [STALLED, {**LEFT, **STALLED, "finish": None, "ttfb_s": 0.2}], ids=["whole", "left"]
+)
+def test_streams_that_stall_roll_back_with_the_silence_said(
+    traffic_of: Any, candidate: dict[str, Any]
+) -> None:
+    traffic = watching(traffic_of, "stalled", "error_rate", "latency_vs_baseline")
+    traffic.both(8, baseline={"stream": True, "finish": "stop"}, candidate=candidate)
+    status = traffic.judge()["stalled"]
+    assert (status.state, status.action) == ("latched", "rollback")
+    assert (status.evidence["bad"], status.evidence["stalled"]) == (8.0, 8.0)
+    assert status.evidence["stalled_s"] == pytest.approx(8.0, rel=0.01)
+
+
+def test_where_the_baseline_stalls_alike_nobody_is_convicted(traffic_of: Any) -> None:
+    traffic = watching(traffic_of, "stalled")
+    traffic.both(60, baseline=STALLED, candidate=STALLED)
+    status = traffic.judge()["stalled"]
+    assert status.state != "latched"

@@ -96,6 +96,19 @@ def test_what_was_known_holds_for_an_hour_after_a_restart_or_until_the_baseline_
     assert idle.by_canary(3605.0) == {}
 
 
+def test_the_silence_of_a_stream_is_five_times_the_baselines_longest_and_at_least_five_seconds() -> None:
+    patience = after(FEWEST - 1, 9.0, stream=True, ttfb_s=1.0, longest_gap_s=0.1)
+    assert patience.silence(1100.0) == {}
+    after(1, 9.0, patience, stream=True, ttfb_s=1.0, longest_gap_s=0.1)
+    after(FEWEST, 9.0, patience)  # JSON has no silence
+    assert patience.silence(1105.0) == {"trial": {"chat/stream": 5.0}}
+    after(2, 9.0, patience, stream=True, ttfb_s=1.0, longest_gap_s=4.0)
+    assert patience.silence(1110.0) == {"trial": {"chat/stream": 21.0}}  # 5 × 4 s, within 1 %, rounded up
+    later = CandidatePatience()
+    later.restore(json.loads(json.dumps(patience.snapshot())))
+    assert later.silence(5.0) == {"trial": {"chat/stream": 21.0}}
+
+
 def test_a_canary_that_left_the_config_is_forgotten() -> None:
     patience = after(FEWEST, 3.0)
     patience.keep_only(["other"])

@@ -150,6 +150,9 @@ class Script:
 
     framed = True
 
+    def silence_s(self, now: float) -> float:
+        return 0.0
+
     @property
     def whole(self) -> bool:
         return len(self._parts) < 2 and not (self._error or self._more)

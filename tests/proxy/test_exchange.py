@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from proxy import record
 from proxy.breaker import IN_A_ROW, Breaker
 from records.outcome import ErrorType, Outcome
 from tests.proxy.raw_provider import RawProvider, Wire, pool
@@ -194,3 +195,101 @@ def _ask_and_close(http: httpx2.AsyncClient) -> None:
     head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
     with socket.create_connection((http.base_url.host, http.base_url.port or 0)) as caller:
         caller.sendall(head + b"content-length: %d\r\n\r\n%b" % (len(body), body))
+
+
+EVENT = b'data: {"choices":[{"index":0,"delta":{"content":"word"},"finish_reason":null}]}\n\n'
+LAST = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+STALL_S = 0.2
+
+
+@dataclass
+class Streaming:
+    """A provider of streams that are silent for a while after their beginning, or at once full."""
+
+    silent_s: float = 0.0
+    events: int = 1
+
+    async def play(self, wire: Wire) -> None:
+        await wire.request()
+        await wire.send(STREAM_HEAD + EVENT)
+        await asyncio.sleep(self.silent_s)
+        wire.writer.write(EVENT * self.events + LAST)
+        await wire.writer.drain()
+
+
+def streamed(
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    streaming: Streaming,
+    *,
+    share: float,
+    read_after_s: float = 0.0,
+    stall_s: float = STALL_S,
+) -> Outcome:
+    """The outcome of one stream, where a silence of `stall_s` is a stall."""
+    monkeypatch.setattr(record, "LEAST_SILENCE_S", stall_s)
+
+    async def scene() -> Outcome:
+        async with RawProvider(streaming.play) as provider, pool() as upstreams:
+            traffic = Traffic(provider.entry(), upstreams)
+            traffic.share, traffic.silence = share, {"support": {"chat/stream": stall_s}}
+            asked = chat("hello") | {"stream": True}
+            async with (
+                traffic.served() as http,
+                http.stream("POST", "/v1/chat/completions", json=asked) as answer,
+            ):
+                await asyncio.sleep(read_after_s)
+                async for _ in answer.aiter_raw():
+                    pass
+            (outcome,) = traffic.outcomes
+            return outcome
+
+    found: Outcome = run(scene())
+    return found
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0], ids=["baseline", "candidate"])
+def test_a_stream_that_is_silent_for_too_long_in_its_middle_is_stalled_in_both_arms(
+    run: Run, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    outcome = streamed(run, monkeypatch, Streaming(silent_s=2 * STALL_S), share=share)
+    assert (outcome.outcome, outcome.finish, outcome.faults) == ("ok", "stop", ("stalled",))
+    assert outcome.longest_gap_s is not None and outcome.longest_gap_s > STALL_S
+
+
+def test_a_stream_without_a_silence_has_its_longest_gap_recorded(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = streamed(run, monkeypatch, Streaming(silent_s=0.05), share=1.0)
+    assert outcome.longest_gap_s is not None and outcome.longest_gap_s >= 0.04
+    assert streamed(run, monkeypatch, Streaming(), share=1.0).faults == ()
+
+
+def test_a_caller_that_reads_slowly_is_no_stall(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = Streaming(events=(16 << 20) // len(EVENT))
+    outcome = streamed(run, monkeypatch, full, share=1.0, read_after_s=3.0, stall_s=1.5)
+    assert outcome.latency_s is not None and outcome.latency_s > 3.0
+    assert outcome.faults == ()
+
+
+def test_a_stream_that_its_caller_leaves_while_it_is_silent_is_stalled(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record, "LEAST_SILENCE_S", STALL_S)
+
+    async def scene() -> list[Outcome]:
+        async with RawProvider(Streaming(silent_s=60.0).play) as provider, pool() as upstreams:
+            traffic = Traffic(provider.entry(), upstreams)
+            traffic.silence = {"support": {"chat/stream": STALL_S}}
+            async with traffic.served() as http:
+                with pytest.raises(httpx2.ReadTimeout):
+                    await http.post(
+                        "/v1/chat/completions", json=chat("hello") | {"stream": True}, timeout=2 * STALL_S
+                    )
+                while not traffic.outcomes:  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+            return traffic.outcomes
+
+    (outcome,) = run(scene())
+    assert (outcome.outcome, outcome.finish, outcome.faults) == ("aborted", None, ("stalled",))

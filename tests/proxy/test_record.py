@@ -253,6 +253,7 @@ def test_an_answered_exchange_is_written_down_whole() -> None:
         retry_count=2,
         traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
         chunks=3,
+        longest_gap_s=0.0,
     )
     assert len(outcome.attempts) == 1
     assert (recorded.arm, recorded.provider, recorded.model) == ("candidate", "openai", "gpt-4o-2024-11-20")

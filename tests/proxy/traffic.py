@@ -51,7 +51,10 @@ class Traffic:
         self.outcomes: list[Outcome] = []
         self.state = State(state="running", definition=self.trial.definition)
         self.patience: dict[str, dict[str, float]] = {}
-        self.recorder = Recorder(append=self._append, price=lambda api, model, usage: None, ids_key=KEY)
+        self.silence: dict[str, dict[str, float]] = {}
+        self.recorder = Recorder(
+            append=self._append, price=lambda api, model, usage: None, ids_key=KEY, plan=self.plan
+        )
         self.ticker = Ticker(asyncio.get_running_loop())
         credentials = Credentials()
         self.exchanges = Exchanges(
@@ -70,7 +73,7 @@ class Traffic:
 
     def plan(self) -> Plan:
         state = replace(self.state, share=self.share)
-        return Plan(version=1, states={"support": state}, patience=self.patience)
+        return Plan(version=1, states={"support": state}, patience=self.patience, silence=self.silence)
 
     def _append(self, outcome: Outcome) -> bool:
         self.outcomes.append(outcome)
