@@ -59,7 +59,8 @@ class Ordering:
             return self._result(request, name, 403, str(problem))
         except BadOrder as problem:
             return self._result(request, name, problem.status, problem.message)
-        said = f"{done['taken']} of {done['asked']} requests taken, {done['refused']} refused."
+        said = f"{done['taken']} of {done['asked']} requests taken, {done['refused']} refused"
+        said += f"; {done['source']}."
         return self._result(request, name, 200, said)
 
     async def decide(self, request: Request) -> Response:
