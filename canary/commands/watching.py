@@ -127,18 +127,21 @@ class Lines:
 
 
 def line(canary: Document) -> str:
-    """One canary in one line: state, step, set and actual share, and the rules that warn or fire."""
+    """One canary in one line: state, step, set and actual share, the rules that warn or fire, and what is
+    wrong with most of its requests."""
     stands, ramp = standing(canary), canary["ramp"]
     step = f", step {ramp['step'] + 1}/{len(ramp['steps'])}" if ramp["step"] is not None else ""
     actual = words.percent(canary["actual_share"])
     share = f"share {words.percent(canary['share'])} set, {actual} actual"
     rules = "".join(f"; {rule.key} {rule.word}" for rule in stands.rules if rule.tone in ("warn", "bad"))
     why = f": {canary['reason']}" if canary["reason"] else ""
-    return f"{canary['name']} {stands.word}{why}{step}, {share}{rules}".replace("\u00a0", " ")
+    traffic = "".join(f"; {each}" for each in stands.traffic)
+    return f"{canary['name']} {stands.word}{why}{step}, {share}{rules}{traffic}".replace("\u00a0", " ")
 
 
 def _what_counts(canary: Document) -> object:
     """The values whose change prints a line. Excludes figures that change with every request."""
     rules = [(rule["rule"], rule["state"]) for rule in canary["guardrails"]]
     named = [canary[name] for name in ("state", "share", "run", "reason", "incident")]
-    return [*named, canary["ramp"]["step"], canary["ramp"]["held"], rules]
+    astray = [each["kind"] for each in canary.get("traffic", ())]
+    return [*named, canary["ramp"]["step"], canary["ramp"]["held"], rules, astray]

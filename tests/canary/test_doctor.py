@@ -17,7 +17,7 @@ import pytest
 from canary.commands.doctor_checks import document, run
 from canary.commands.doctor_findings import Diagnosis, fine
 from canary.commands.doctor_machine import descriptors, folder, packages, secrets, signing, skew, spool, store
-from canary.commands.doctor_network import connect, shared, unused
+from canary.commands.doctor_network import connect, shared, unused, with_version
 from canary.commands.doctor_outcomes import outcomes
 from canary.config import parse
 from canary.interpreter import ROOT
@@ -36,6 +36,7 @@ providers:
   openai: {{api: openai, base_url: "{url}/v1"}}
 notify: [{{webhook: "{url}/a-secret-path"}}]
 """
+LOCAL = "http://127.0.0.1:11434"
 SQLITE = "sqlite:///canary.db"
 NOBODY = "http://127.0.0.1:9"
 
@@ -327,3 +328,23 @@ def test_arms_of_a_flag_system_need_the_token_that_signs_them() -> None:
     (missed,) = signing({}, ["support-nov"])
     assert missed.state == "warning" and "support-nov" in missed.says and "CANARY_PIN_TOKEN" in missed.says
     assert signing({"CANARY_PIN_TOKEN": "t"}, ["support-nov"]) == signing({}, []) == []
+
+
+@pytest.mark.parametrize(
+    ("entry", "right"),
+    [
+        (f'{{api: openai, base_url: "{LOCAL}"}}', f"{LOCAL}/v1"),
+        (f'{{api: openai, base_url: "{LOCAL}/gateway"}}', f"{LOCAL}/gateway/v1"),
+        (f'{{api: openai, base_url: "{LOCAL}/v1"}}', ""),
+        (f'{{api: openai, base_url: "{LOCAL}/v1beta/openai"}}', ""),
+        (f'{{api: anthropic, base_url: "{LOCAL}/v1"}}', LOCAL),
+        (f'{{api: gemini, base_url: "{LOCAL}/v1beta"}}', LOCAL),
+        (f'{{api: anthropic, base_url: "{LOCAL}"}}', ""),
+        ('{api: openai, kind: azure, base_url: "https://r.openai.azure.com", api_key: k}', ""),
+    ],
+)
+def test_a_base_url_that_gets_404_is_written_with_the_version_that_its_api_wants(
+    entry: str, right: str
+) -> None:
+    provider = parse(f"providers: {{it: {entry}}}\n", "canary.yaml", {}).providers["it"]
+    assert with_version(provider) == right

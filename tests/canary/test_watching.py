@@ -149,6 +149,13 @@ def test_a_guardrail_has_a_bar_for_its_value_and_one_for_its_evidence() -> None:
     assert "20 of 1,000" in row
 
 
+def test_traffic_that_goes_astray_is_a_line_as_soon_as_it_does() -> None:
+    astray = {"kind": "no_unit", "sentence": "9 of 9 requests name no user", "said": ""}
+    told = (document(), document(traffic=[astray]), document(traffic=[astray]), document(state="paused"))
+    lines = written(*told, until="paused")
+    assert [each.partition("; ")[2] for each in lines] == ["", "9 of 9 requests name no user.", ""]
+
+
 def test_in_eighty_columns_a_guardrail_has_one_line_of_figures() -> None:
     loud = {"observations": 90.0, "ln_mixture": 20.0, "ln_cusum": 0.0}
     rules = [
