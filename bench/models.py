@@ -7,7 +7,7 @@ from bench.errors import BenchError
 from bench.settings import BenchSettings
 from bench.terms import BenchTerms, joined
 from proxy.provider import Provider
-from routing.canary import Arm, Canary
+from routing.canary import Arm, Canary, arm_names
 from routing.request_changes import NO_CHANGES, RequestChanges
 
 
@@ -27,6 +27,10 @@ class NamedModel:
     def name(self) -> str:
         return f"{self.provider.name}/{self.model}"
 
+    @property
+    def arm(self) -> Arm:
+        return Arm(provider=self.provider.name, model=self.model, request=self.request)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
@@ -36,6 +40,13 @@ class Pair:
     baseline: NamedModel
     candidate: NamedModel | None
     canary: Canary | None = None
+
+    @property
+    def names(self) -> tuple[str, str | None]:
+        """The baseline's and the candidate's, as releases have them."""
+        if self.candidate is None:
+            return self.baseline.name, None
+        return arm_names(*(each.arm for each in (self.baseline, self.candidate)))
 
 
 def pair(settings: BenchSettings, model: str | None, against: str | None) -> Pair:

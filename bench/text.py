@@ -146,9 +146,10 @@ def _canary(found: Node | None) -> Table:
 def _family(found: Node) -> str:
     """5 releases, 4 of them shipped; on average task_completed +1.2 points (-0.4 to +2.8)."""
     releases, needed = found["releases"], found["needed"]
-    head = f"{len(releases)} release{'' if len(releases) == 1 else 's'}, {found['shipped']} of them shipped"
+    head = f"{len(releases)} release{'' if len(releases) == 1 else 's'}"
     if len(releases) < needed:
-        return f"{head} ({', '.join(releases)}); a mean change needs {needed}"
+        return f"{head}; more is said from {needed} on"
+    head += f", {found['shipped']} of them shipped"
     share = found["accuracy_unit"] == "share"
     changes = [
         f"{name} {_mean(found[key], scale)} {unit}".rstrip()

@@ -33,9 +33,10 @@ class Archive:
         """The latest evaluation of every run, the newest first, and their summary."""
         try:
             documents = await self._operator.evaluations()
+            refused = await self._operator.refused()
         except BadOrder as problem:
             return self._problem(request, problem)
-        summary = await asyncio.to_thread(_summed_up, documents)
+        summary = await asyncio.to_thread(_summed_up, documents, refused)
         names = {*(each["name"] for each in self._operator.status()["canaries"]), *self._operator.past()}
         return self._answer(request, "archive.html", **summary, names=names)
 
@@ -59,11 +60,11 @@ class Archive:
 # Importing statistics takes two seconds, and most admin processes never show the archive.
 
 
-def _summed_up(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _summed_up(documents: Sequence[Mapping[str, Any]], refused: Mapping[str, float]) -> dict[str, Any]:
     from report.archive_trends import trends
     from report.render import trends as trend_words
 
-    return {"found": trends(_evaluations(documents)), "trend_words": trend_words}
+    return {"found": trends(_evaluations(documents), refused), "trend_words": trend_words}
 
 
 def _whole(key: str, documents: Sequence[Mapping[str, Any]]) -> str:

@@ -133,7 +133,10 @@ def mark(state: str) -> str:
 
 def models(canary: Mapping[str, Any]) -> str:
     """The models of a canary of the status document: gpt-4o → gpt-5."""
-    named = {arm: f"{each['provider']}/{each['model']}" for arm, each in canary["models"].items()}
+    named = {
+        arm: f"{each['provider']}/{each['model']}{' · ' + each['request'] if 'request' in each else ''}"
+        for arm, each in canary["models"].items()
+    }
     return wording.models(named["baseline"], named["candidate"])
 
 

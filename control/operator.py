@@ -26,6 +26,7 @@ from control.rollouts import Outrun, Rollouts, Transition
 from control.settings import CanarySettings, ControlSettings
 from control.status import status_of
 from control.workers import WorkerRegistry
+from records.benchmarks import Benchmarks
 from records.capture import Capture
 from records.capture_store import CaptureStore
 from records.daily_reports import DailyReport, DailyReports, ReportEntry
@@ -291,6 +292,11 @@ class Operator:
         """Every archived evaluation, or those of one canary, oldest first."""
         with _store_asked():
             return await asyncio.to_thread(Evaluations(self.store).all, canary)
+
+    async def refused(self) -> Mapping[str, float]:
+        """The models that a benchmark refused and no user tried, with the UTC second."""
+        with _store_asked():
+            return await asyncio.to_thread(Benchmarks(self.store).refused)
 
     async def releases(self) -> Sequence[Mapping[str, Any]]:
         """Every release in short, newest first (`report.release.forms.line`)."""

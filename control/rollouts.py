@@ -23,7 +23,7 @@ from records.releases import Releases
 from records.store import Act, FixedRubric, Store, Versioned
 from report.fixed_terms import terms_of
 from routing import transitions
-from routing.canary import definition
+from routing.canary import arm_names, definition
 from routing.lane import Lane
 from routing.plan import NO_PLAN, Plan, State, plan_of
 
@@ -344,8 +344,8 @@ class Rollouts:
         if state is None or state.started_at is None or redefinition(canary, state) is not None:
             return
         if (canary.name, state.run) not in self._entered:
-            models = (f"{arm.provider}/{arm.model}" for arm in (canary.candidate, canary.baseline))
-            Releases(self._store).enter_run(canary.name, state.run, *models, at=state.started_at)
+            baseline, candidate = arm_names(canary.baseline, canary.candidate)
+            Releases(self._store).enter_run(canary.name, state.run, candidate, baseline, at=state.started_at)
             self._entered.add((canary.name, state.run))
         if wanted.judged.criteria:
             digest = wanted.judged.sha256

@@ -20,7 +20,7 @@ from control.unmatched import Astray
 from records.unpriced import UnpricedArm
 from routing import transitions
 from routing.assignment import UNASSIGNED
-from routing.canary import Arm
+from routing.canary import Canary, arm_names
 from routing.plan import State
 
 NOT_SEEN = "Text that refuses, wrong language, invention: not seen without feedback or a judge"
@@ -53,7 +53,7 @@ def status_of(
     return {
         "name": wanted.canary.name,
         "owner": wanted.owner,
-        "models": {arm: _model(wanted.canary.arm(arm)) for arm in ("baseline", "candidate")},
+        "models": _models(wanted.canary),
         "state": state.state if state is not None else "waiting",
         "share": state.effective_share if state is not None else 0.0,
         "actual_share": watched.pulse.actual_share(),
@@ -105,8 +105,19 @@ def _assignment(wanted: CanarySettings, watched: WatchedCanary) -> dict[str, Any
     }
 
 
-def _model(arm: Arm) -> dict[str, str]:
-    return {"provider": arm.provider, "model": arm.model}
+def _models(canary: Canary) -> dict[str, dict[str, str]]:
+    """Both arms' models, with their requests in words where these alone differ."""
+    arms = {"baseline": canary.baseline, "candidate": canary.candidate}
+    named = dict(zip(arms, arm_names(**arms), strict=True))
+    requests = {name: label.partition(" · ")[2] for name, label in named.items()}
+    return {
+        name: {
+            "provider": arm.provider,
+            "model": arm.model,
+            **({"request": requests[name]} if requests[name] else {}),
+        }
+        for name, arm in arms.items()
+    }
 
 
 def _guardrails(wanted: CanarySettings, watched: WatchedCanary, share: float) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import func, insert, select
 
 from records import tables
-from records.releases import entered
+from records.releases import entered, is_variant
 from records.store import Store
 
 
@@ -39,6 +39,25 @@ class Benchmarks:
         with self._store.asking() as connection:
             found: float | None = connection.execute(query).scalar()
         return found
+
+    def refused(self) -> dict[str, float]:
+        """The candidates that their newest benchmark refused and no user tried, with its UTC second."""
+        table, tried = tables.benchmarks, set()
+        verdict = table.c.document["verdict"].as_string().label("verdict")
+        query = select(table.c.candidate, table.c.baseline, table.c.at, verdict).order_by(
+            table.c.at, table.c.id
+        )
+        with self._store.asking() as connection:
+            newest = {row.candidate: row for row in connection.execute(query)}
+            of_runs = select(tables.releases.c.candidate).join(
+                tables.runs, tables.runs.c.release == tables.releases.c.id
+            )
+            tried = {str(row.candidate) for row in connection.execute(of_runs)}
+        return {
+            name: row.at
+            for name, row in newest.items()
+            if row.verdict == "dont_ship" and name not in tried and not is_variant(name, row.baseline)
+        }
 
     def latest(self, candidate: str, baseline: str) -> dict[str, Any] | None:
         """Return the newest document of a candidate against this baseline, or None without one."""

@@ -1,6 +1,8 @@
 """Releases in the store: a candidate against a baseline, and the runs and notes that hang on it.
 
-Models are `provider/model`. A release never changes what it held; only an unknown baseline becomes known.
+Models are `provider/model`; a variant of the model that users have is a release of its own, with its request
+in words (`openai/assistant-3 · low effort`). A release never changes what it held; only an unknown baseline
+becomes known.
 """
 
 import secrets
@@ -106,6 +108,11 @@ class Releases:
 def model_of(name: str) -> str:
     """The model of `provider/model`."""
     return name.partition("/")[2]
+
+
+def is_variant(candidate: str, baseline: str) -> bool:
+    """True if both are one model (`routing.canary.arm_names`), and their requests alone differ."""
+    return candidate.partition(" · ")[0] == baseline.partition(" · ")[0]
 
 
 def entered(connection: Connection, candidate: str, baseline: str, *, at: float) -> Release:

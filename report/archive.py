@@ -20,15 +20,22 @@ class BadEvaluation(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """One arm: the provider entry's name, the model, and the vendor family."""
+    """One arm: the provider entry's name, the model, and the vendor family; `request` is its request in words
+    where the other arm has the same model."""
 
     provider: str
     model: str
     vendor: str
+    request: str = ""
 
     @classmethod
-    def of(cls, provider: str, model: str) -> "Model":
-        return cls(provider=provider, model=model, vendor=vendor(model, provider))
+    def of(cls, provider: str, model: str, request: str = "") -> "Model":
+        return cls(provider=provider, model=model, vendor=vendor(model, provider), request=request)
+
+    @property
+    def label(self) -> str:
+        """assistant-3 · low effort."""
+        return f"{self.model} · {self.request}" if self.request else self.model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +63,12 @@ class Evaluation:
         return key(self.canary, self.run, self.event, self.who, self.at)
 
     @property
+    def is_variant(self) -> bool:
+        """True if both arms have one model, which differs only in its requests."""
+        arms = [(arm.provider, arm.model) for arm in (self.baseline, self.candidate) if arm is not None]
+        return len(arms) == 2 and arms[0] == arms[1]
+
+    @property
     def family(self) -> str:
         """The candidate's vendor family."""
         return self.candidate.vendor if self.candidate is not None else "unknown"
@@ -77,11 +90,16 @@ def to_document(evaluation: Evaluation) -> dict[str, Any]:
         "event": evaluation.event,
         "who": evaluation.who,
         "reason": evaluation.reason,
-        "baseline": asdict(evaluation.baseline) if evaluation.baseline else None,
-        "candidate": asdict(evaluation.candidate) if evaluation.candidate else None,
+        "baseline": _arm(evaluation.baseline),
+        "candidate": _arm(evaluation.candidate),
         "synthetic": evaluation.synthetic,
         "report": to_json(without_reasons(evaluation.report)),
     }
+
+
+def _arm(model: Model | None) -> dict[str, str] | None:
+    """The arm; `request` only where it has one."""
+    return None if model is None else {key: value for key, value in asdict(model).items() if value}
 
 
 def to_line(evaluation: Evaluation) -> str:

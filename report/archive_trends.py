@@ -1,6 +1,6 @@
-"""Trends over many evaluations: changes by run and vendor family, validity of synthetic scores."""
+"""Trends over many evaluations: changes by run and vendor family, validity of synthetic tasks."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,12 +9,15 @@ from report.families import Family, family_of
 from report.statistics.correlation import LEAST, pearson, spearman
 from report.statistics.types import Interval
 from report.trend_step import TrendStep, step_of
+from report.vendor import vendor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validity:
-    """The correlation of synthetic and real scores. The coefficients are None below `needed` pairs."""
+    """The correlation of the candidates' accuracy on synthetic examples and with users, by the newest
+    release's `metric`. The coefficients are None below `needed` pairs."""
 
+    metric: str | None
     pairs: int
     needed: int
     pearson: Interval | None
@@ -30,13 +33,27 @@ class Trends:
     validity: Validity
 
 
-def trends(evaluations: Iterable[Evaluation]) -> Trends:
-    """Sum up the archive. Each run counts once, by its last evaluation."""
+def trends(evaluations: Iterable[Evaluation], rejected: Mapping[str, float] | None = None) -> Trends:
+    """Sum up the archive. Each run counts once, by its last evaluation.
+
+    `rejected` are the candidates (`provider/model`) that a benchmark refused, with its UTC second. Variants
+    of a model that users have say nothing of its vendor.
+    """
     steps = tuple(step_of(run) for run in runs_of(evaluations))
-    names = sorted({step.vendor for step in steps})
+    by_vendor: dict[str, list[TrendStep]] = {}
+    for step in steps:
+        if not step.variant:
+            by_vendor.setdefault(step.vendor, []).append(step)
+    refused: dict[str, dict[str, float]] = {}
+    for name, at in (rejected or {}).items():
+        provider, _, model = name.partition("/")
+        refused.setdefault(vendor(model, provider), {})[model] = at
     return Trends(
         steps=steps,
-        families=tuple(family_of(name, [step for step in steps if step.vendor == name]) for name in names),
+        families=tuple(
+            family_of(name, by_vendor.get(name, ()), refused.get(name, {}))
+            for name in sorted(by_vendor.keys() | refused.keys())
+        ),
         validity=_validity(steps),
     )
 
@@ -58,9 +75,16 @@ def runs_of(evaluations: Iterable[Evaluation]) -> list[list[Evaluation]]:
 
 
 def _validity(steps: Sequence[TrendStep]) -> Validity:
-    pairs = [(s.synthetic, s.score) for s in steps if s.synthetic is not None and s.score is not None]
+    both = [step for step in steps if step.synthetic is not None and step.accuracy_of_users is not None]
+    metric = both[-1].accuracy_metric if both else None
+    pairs = [
+        (step.synthetic or 0.0, step.accuracy_of_users or 0.0)
+        for step in both
+        if step.accuracy_metric == metric
+    ]
     synthetic, real = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     return Validity(
+        metric=metric,
         pairs=len(pairs),
         needed=LEAST,
         pearson=pearson(synthetic, real),

@@ -7,7 +7,7 @@ from typing import Any
 from records.benchmarks import Benchmarks
 from report.details import Benchmarked, OfflineRow
 from report.rubric import Criterion
-from routing.canary import Arm
+from routing.canary import Arm, arm_names
 
 
 def benchmarks_of(document: Mapping[str, Any] | None) -> tuple[Benchmarked, ...]:
@@ -37,7 +37,8 @@ def newest_benchmark(
     """The newest document of these arms; None without one, or without an arm. May raise StoreDown."""
     if candidate is None or baseline is None:
         return None
-    return benchmarks.latest(*(f"{arm.provider}/{arm.model}" for arm in (candidate, baseline)))
+    theirs, ours = arm_names(baseline, candidate)
+    return benchmarks.latest(ours, theirs)
 
 
 def offline_rows(rows: Sequence[Criterion], document: Mapping[str, Any] | None) -> tuple[OfflineRow, ...]:

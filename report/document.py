@@ -217,6 +217,9 @@ def to_json(report: Report) -> dict[str, Any]:
     for name in ("lane", "models"):
         if document[name] is None:
             del document[name]
+    for arm in document.get("models", {}).values():
+        if not arm["request"]:
+            del arm["request"]
     if report.plan is None:
         del document["plan"]
         for line in document["metrics"]:

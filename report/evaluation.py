@@ -6,7 +6,7 @@ from report.archive import Evaluation, Event, Model, key, to_document
 from report.benchmarked import synthetic_score
 from report.judged_canary import ReportSettings
 from report.reports import judged_canary, report_of
-from routing.canary import Arm
+from routing.canary import Arm, arm_names
 
 _EVENTS: dict[str, Event] = {
     "decide": "decided",
@@ -36,8 +36,8 @@ def evaluation_of(settings: ReportSettings, entry: Audited, store: Store, *, now
             event=_EVENTS[act.action],
             who=act.who,
             reason=act.reason,
-            baseline=_model(judged.baseline),
-            candidate=_model(judged.candidate),
+            baseline=_model(judged.baseline, judged.candidate),
+            candidate=_model(judged.candidate, judged.baseline),
             report=report,
             synthetic=synthetic_score(report.details.benchmarks),
         )
@@ -51,5 +51,7 @@ def to_stored(evaluation: Evaluation) -> StoredEvaluation:
     )
 
 
-def _model(arm: Arm | None) -> Model | None:
-    return Model.of(arm.provider, arm.model) if arm is not None else None
+def _model(arm: Arm | None, other: Arm | None) -> Model | None:
+    if arm is None:
+        return None
+    return Model.of(arm.provider, arm.model, arm_names(arm, other or arm)[0].partition(" · ")[2])

@@ -1,10 +1,11 @@
 """What the releases of one vendor family have in common: mean changes with intervals, and how many shipped.
 
-A release is a candidate model, however many runs tried it: its newest run with a value counts.
+A release is a candidate model, however many runs tried it: its newest run with a value counts. A model that a
+benchmark refused is one too, even if no user tried it.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,8 +22,8 @@ NEEDED = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """One vendor family. `releases` are its candidates, oldest first, tried in `evaluations` runs; `shipped`
-    of them were promoted or decided to ship; `last_shipped`: the last five all were.
+    """One vendor family. `releases` are its candidates, oldest first, tried in `evaluations` runs or refused
+    by a benchmark; `shipped` of them were promoted or decided to ship; `last_shipped`: the last five were.
 
     Mean changes have Student's interval over releases, and are None below `needed` releases with a value.
     `accuracy` is over those of `accuracy_metric`, the newest release's.
@@ -41,9 +42,10 @@ class Family:
     latency: Interval | None
 
 
-def family_of(vendor: str, steps: Sequence[TrendStep]) -> Family:
-    """The family's pattern, from its runs in order of time."""
-    releases = _releases(steps)
+def family_of(vendor: str, steps: Sequence[TrendStep], refused: Mapping[str, float]) -> Family:
+    """The family's pattern, from its runs in order of time, and the models that a benchmark refused, with the
+    UTC second."""
+    releases = _releases(steps, refused)
     shipped = [_shipped(runs) for runs in releases.values()]
     told = next((step for step in reversed(steps) if step.accuracy is not None), None)
     metric = told.accuracy_metric if told is not None else None
@@ -62,13 +64,15 @@ def family_of(vendor: str, steps: Sequence[TrendStep]) -> Family:
     )
 
 
-def _releases(steps: Sequence[TrendStep]) -> dict[str, list[TrendStep]]:
-    """The runs by candidate, the release that was tried last at the end."""
+def _releases(steps: Sequence[TrendStep], refused: Mapping[str, float]) -> dict[str, list[TrendStep]]:
+    """The runs by candidate, the release that was tried, or refused, last at the end."""
     found: dict[str, list[TrendStep]] = {}
     for step in steps:
         name = step.candidate or f"the candidate of {step.canary}"
         found[name] = [*found.pop(name, []), step]
-    return found
+    found |= {name: [] for name in refused if name not in found}
+    last = {name: runs[-1].at if runs else refused[name] for name, runs in found.items()}
+    return dict(sorted(found.items(), key=lambda each: last[each[0]]))
 
 
 def _shipped(runs: Sequence[TrendStep]) -> bool:

@@ -7,6 +7,7 @@ from report.archive import Evaluation
 from report.details import Range
 from report.document import MetricLine, Report
 from report.metrics import source
+from report.rubric import parse_bound
 from report.wording import Unit, unit_of
 
 COST, LATENCY = "cost_per_request", "latency_p95"
@@ -39,6 +40,8 @@ class TrendStep:
     `saving_usd_month` is the report's forecast for all users. `key` is the newest evaluation's. `unpriced`:
     too many costs were unknown, so there is neither a change of the cost nor a saving. `judged` is the share
     of pairs of which a judge preferred the candidate's answer, ties as half; None without a judge.
+    `variant`: both arms have one model, and their requests alone differ. `accuracy_of_users` is the
+    candidate's value of `accuracy_metric`, of a share in which users or canary see what goes well, 0 to 1.
     """
 
     key: str
@@ -61,6 +64,8 @@ class TrendStep:
     shipped: bool | None
     unpriced: bool = False
     judged: Range | None = None
+    variant: bool = False
+    accuracy_of_users: float | None = None
 
 
 def step_of(run: Sequence[Evaluation]) -> TrendStep:
@@ -76,8 +81,10 @@ def step_of(run: Sequence[Evaluation]) -> TrendStep:
         canary=evaluation.canary,
         run=evaluation.run,
         vendor=evaluation.family,
-        baseline=evaluation.baseline.model if evaluation.baseline else None,
-        candidate=evaluation.candidate.model if evaluation.candidate else None,
+        baseline=evaluation.baseline.label if evaluation.baseline else None,
+        candidate=evaluation.candidate.label if evaluation.candidate else None,
+        variant=evaluation.is_variant,
+        accuracy_of_users=_accuracy(quality),
         verdict=report.verdict,
         decision=report.decision.decision if report.decision else None,
         score=report.score.estimate,
@@ -102,6 +109,13 @@ def quality_line(lines: Sequence[MetricLine]) -> MetricLine | None:
     faults = [line for name in FAULTS for line in lines if line.metric == name]
     found = exact or feedback or faults
     return max(found, key=lambda line: line.weight) if found else None
+
+
+def _accuracy(line: MetricLine | None) -> float | None:
+    """The candidate's share of what went well; None for another metric than a share, or without data."""
+    if line is None or line.candidate is None or unit_of(line.metric, line.acceptable) != "share":
+        return None
+    return line.candidate if parse_bound(line.acceptable).higher_is_better else 1.0 - line.candidate
 
 
 def _of_users(metric: str) -> bool:

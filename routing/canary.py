@@ -19,6 +19,18 @@ class Arm:
     request: RequestChanges = NO_CHANGES
 
 
+def arm_names(baseline: Arm, candidate: Arm) -> tuple[str, str]:
+    """Both arms as `provider/model`. Arms of one model have their requests too, by which alone they differ:
+    `openai/assistant-3 · low effort`."""
+    arms = (baseline, candidate)
+    variant = len({(arm.provider, arm.model) for arm in arms}) == 1
+    first, second = (
+        f"{arm.provider}/{arm.model}{f' · {arm.request.words}' if variant and arm.request else ''}"
+        for arm in arms
+    )
+    return first, second
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
     """Which requests a canary takes: all non-empty fields must match; an empty field matches anything."""

@@ -26,6 +26,7 @@ from records.foreign_text import visible
 
 if TYPE_CHECKING:
     from records.evaluations import Evaluations
+    from records.store import Store
     from report.archive import Evaluation
 
 app = typer.Typer(help="Show, summarize and export past evaluations.", no_args_is_help=True)
@@ -76,12 +77,15 @@ def show(
 
 @app.command(epilog=example("archive trends -o json"))
 def trends(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "text") -> None:
-    """Summarize the evaluations: changes by vendor, how well synthetic scores predict, and savings."""
+    """Summarize the evaluations: changes by vendor, how well synthetic tasks predict, and savings."""
+    from records.benchmarks import Benchmarks
+    from report.archive import from_document
     from report.archive_trends import to_json
     from report.archive_trends import trends as sum_up
     from report.render.archive_text import summarized
 
-    found = sum_up(_read(config, data, None))
+    with _opened(config, data) as (evaluations, store):
+        found = sum_up(map(from_document, evaluations.all()), Benchmarks(store).refused())
     return print_json(to_json(found)) if output == "json" else _print(summarized(found))
 
 
@@ -125,7 +129,7 @@ def import_(
         found = parse(read(file))
     except BadEvaluation as problem:
         fail(f"{file}: {problem}")
-    with _opened(config, data) as evaluations:
+    with _opened(config, data) as (evaluations, _):
         added = evaluations.add([to_stored(each) for each in found])
     counts: dict[str, Any] = {"read": len(found), "added": added}
     if output == "json":
@@ -137,19 +141,19 @@ def import_(
 def _read(config: Path, data: Path, canary: str | None) -> "list[Evaluation]":
     from report.archive import from_document
 
-    with _opened(config, data) as evaluations:
+    with _opened(config, data) as (evaluations, _):
         return [from_document(each) for each in evaluations.all(canary)]
 
 
 @contextmanager
-def _opened(config: Path, data: Path) -> "Iterator[Evaluations]":
-    """The store's evaluations. Exits 1 if there is no store."""
+def _opened(config: Path, data: Path) -> "Iterator[tuple[Evaluations, Store]]":
+    """The store's evaluations, and the store. Exits 1 if there is no store."""
     from canary.config.store import open_store
     from records.evaluations import Evaluations
 
     read = read_config(config)
     with needs_store(read, data), closing(open_store(read, data)) as store:
-        yield Evaluations(store)
+        yield Evaluations(store), store
 
 
 def _print(text: str) -> None:

@@ -189,8 +189,8 @@ def measure(
         fail(str(problem))
     found = _run(bench, datasets, saved)
     about = Circumstances(
-        baseline=pair.baseline.name,
-        candidate=pair.candidate.name if pair.candidate is not None else None,
+        baseline=pair.names[0],
+        candidate=pair.names[1],
         at=datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         owner=user(),
         via="batch" if batch else "direct" if proxy is None else "proxy",

@@ -99,8 +99,8 @@ def _store(
     store: Store,
     now: float,
 ) -> None:
-    candidate = pair.candidate.name if pair.candidate is not None else None
-    benchmark = Benchmarks(store).add(document, baseline=pair.baseline.name, candidate=candidate, at=now)
+    baseline, candidate = pair.names
+    benchmark = Benchmarks(store).add(document, baseline=baseline, candidate=candidate, at=now)
     of_canaries = [each.capture for each in config.canaries.values() if each.capture is not None]
     rules = [*of_canaries, *config.captures.values()]
     BenchFailures(store).add(benchmark, wrong, rules, now=now, redact=config.redact)
@@ -111,7 +111,7 @@ def _canary(config: Config, pair: Pair, store: Store, now: float) -> dict[str, A
     started = store.states()
     for name, each in reversed(list(config.canaries.items())):
         arm = each.canary.candidate
-        if pair.candidate is None or f"{arm.provider}/{arm.model}" != pair.candidate.name:
+        if pair.candidate is None or arm != pair.candidate.arm:
             continue
         if name in started:
             report = report_of(config.control.reports, name, store, now=now)
@@ -136,7 +136,8 @@ def _forecast(
         return None
     arms = {(name, 0): _arms(each.canary) for name, each in config.canaries.items()}
     models = {
-        each.id: {"baseline": each.baseline, "candidate": each.candidate} for each in Releases(store).all()
+        each.id: {"baseline": each.baseline.partition(" · ")[0], "candidate": each.candidate}
+        for each in Releases(store).all()
     }
     arms |= {(run.canary, run.run): models[run.release] for run in Releases(store).runs()}
     current = pair.baseline
@@ -162,7 +163,8 @@ def _family(pair: Pair, store: Store) -> dict[str, Any] | None:
         return None
     past = [from_document(each) for each in Evaluations(store).all()]
     whose = vendor(pair.candidate.model, pair.candidate.provider.name)
-    return next((asdict(each) for each in trends(past).families if each.vendor == whose), None)
+    refused = {name: at for name, at in Benchmarks(store).refused().items() if name != pair.candidate.name}
+    return next((asdict(each) for each in trends(past, refused).families if each.vendor == whose), None)
 
 
 def release_of(config: Config, document: Mapping[str, Any], data: Path) -> Dossier:

@@ -43,8 +43,9 @@ def line(found: Dossier) -> dict[str, Any]:
 
 
 def _model(name: str) -> dict[str, str]:
-    provider, _, model = name.partition("/")
-    return {"provider": provider, "model": model}
+    provider, _, named = name.partition("/")
+    model, _, request = named.partition(" · ")
+    return {"provider": provider, "model": model, **({"request": request} if request else {})}
 
 
 def to_json(found: Dossier) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def listed(evaluations: Sequence[Evaluation]) -> str:
 
 def summarized(trends: Trends) -> str:
     """Every run, the vendors' averages, the validity of synthetic scores, the savings."""
-    if not trends.steps:
+    if not trends.steps and not trends.families:
         return "no evaluation yet"
     judged = any(step.judged is not None for step in trends.steps)
     head = ("date", "canary", "candidate", "verdict", "accuracy", "cost", "latency p95", "saves per month")
@@ -59,7 +59,7 @@ def _row(evaluation: Evaluation) -> tuple[str, ...]:
         evaluation.canary,
         str(evaluation.run),
         evaluation.event,
-        candidate.model if candidate else "–",
+        candidate.label if candidate else "–",
         report.verdict,
         report.decision.decision if report.decision else "–",
         "–" if report.score.estimate is None else f"{report.score.estimate:.0f}",

@@ -15,12 +15,10 @@ SAVINGS = "Savings are for all users, and assume that traffic stays as measured.
 
 
 def family(family: Family) -> str:
-    """A vendor family's mean changes; below five releases, what is known of it."""
+    """A vendor family's mean changes; below five releases, only their number."""
     releases = "1 release" if len(family.releases) == 1 else f"{len(family.releases)} releases"
     if len(family.releases) < family.needed:
-        names = ", ".join(family.releases)
-        known = f"{family.vendor}: {releases} ({names}), {family.shipped} shipped"
-        return f"{known}; averages are shown from {_NEEDED} on."
+        return f"{family.vendor}: {releases}; more is said from {_NEEDED} on."
     parts = [
         f"{name} {words}"
         for name, words in (
@@ -59,13 +57,14 @@ def _in_unit(unit: Unit) -> Callable[[Change | None], str]:
 
 
 def validity(validity: Validity) -> str:
-    """The correlation of synthetic and real scores."""
+    """The correlation of the accuracy on synthetic examples and with users."""
     evaluations = "1 evaluation" if validity.pairs == 1 else f"{validity.pairs} evaluations"
-    start = f"Do synthetic tasks predict real ones? {evaluations} with scores of both"
+    users = f" (users: {label(validity.metric)})" if validity.metric is not None else ""
+    start = f"Do synthetic tasks predict real ones? {evaluations} with the accuracy of both{users}"
     if validity.pairs < validity.needed:
         return f"{start}; their correlation is shown from {validity.needed} on."
     if validity.pearson is None or validity.spearman is None:
-        return f"{start}; one of the scores is constant, so there is no correlation."
+        return f"{start}; one of them is constant, so there is no correlation."
     values = (
         f"{name} {found.estimate:.2f} ({found.low:.2f} to {found.high:.2f})"
         for name, found in (("Pearson", validity.pearson), ("Spearman", validity.spearman))

@@ -66,7 +66,7 @@ def test_evaluations_are_written_survive_the_config_and_travel(tmp_path: Path) -
         assert stage.canary("archive", "show", "nothing", *where).returncode == 1
         told = stage.canary("archive", "trends", *where).stdout
         assert re.search(
-            r"openai: \d releases? \(.*gpt-4o-2024-11-20.*\), 0 shipped; averages are shown from five on",
+            r"openai: \d releases?; more is said from five on",
             told,
         )
         assert "their correlation is shown from 8 on" in told

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from report.archive import BadEvaluation, Model, from_document, parse, to_document, to_line
+from report.archive import BadEvaluation, Evaluation, Model, from_document, parse, to_document, to_line
 from report.archive_trends import runs_of, to_json, trends
 from report.details import UnknownCosts
 from report.document import Difference
@@ -62,9 +62,7 @@ def test_changes_are_told_by_vendor_family() -> None:
     family = found.families[1]
     assert (family.evaluations, family.releases, family.shipped) == (1, ("gpt-4o-2024-11-20",), 1)
     assert (family.accuracy, family.cost, family.latency) == (None, None, None)
-    assert words.family(family) == (
-        "openai: 1 release (gpt-4o-2024-11-20), 1 shipped; averages are shown from five on."
-    )
+    assert words.family(family) == ("openai: 1 release; more is said from five on.")
 
 
 def test_from_five_releases_on_the_mean_has_students_interval() -> None:
@@ -152,14 +150,53 @@ def test_a_change_is_told_with_its_interval_and_an_unknown_end_is_not_told() -> 
     assert words.dollars(None) == "–"
 
 
-def test_synthetic_scores_are_compared_from_eight_evaluations_on() -> None:
-    many = [an_evaluation(n, score=60 + 4 * n, synthetic=50 + 5 * n + (-1) ** n) for n in range(8)]
+def test_a_model_that_a_benchmark_refused_is_a_release_of_its_vendor() -> None:
+    many = [a_release(number) for number in range(5)]
+    refused = {"openai/gpt-worse": 90 * DAY_S, "openai/gpt-2": 0.0, "azure/claude-9": 0.0}
+    anthropic, openai = trends(many, refused).families
+    assert openai.releases == ("gpt-0", "gpt-1", "gpt-2", "gpt-3", "gpt-4", "gpt-worse")
+    assert (openai.evaluations, openai.shipped, openai.last_shipped) == (5, 5, False)
+    assert (anthropic.releases, anthropic.shipped) == (("claude-9",), 0)
+    assert words.family(anthropic) == "anthropic: 1 release; more is said from five on."
+
+
+def test_a_variant_of_a_model_changes_nothing_in_what_is_said_of_the_model() -> None:
+    shipped = replace(a_release(3), canary="first")
+    model = Model.of("openai", "gpt-3")
+    variant = replace(
+        a_release(9, event="rolled_back"),
+        baseline=model,
+        candidate=Model.of("openai", "gpt-3", "low effort"),
+    )
+    found = trends([shipped, variant])
+    assert [step.candidate for step in found.steps] == ["gpt-3", "gpt-3 · low effort"]
+    (family,) = found.families
+    assert (family.releases, family.shipped, family.evaluations) == (("gpt-3",), 1, 1)
+    assert from_document(to_document(variant)).is_variant
+
+
+def _accurate(number: int, *, users: float, synthetic: float) -> Evaluation:
+    one = an_evaluation(number, score=50.0, synthetic=synthetic)
+    line = replace(one.report.metrics[0], candidate=users, acceptable=">= 50%", ideal=">= 90%")
+    return replace(one, report=replace(one.report, metrics=(line, *one.report.metrics[1:])))
+
+
+def test_what_synthetic_tasks_predict_is_the_accuracy_with_users_not_the_score() -> None:
+    many = [_accurate(n, users=0.6 + 0.04 * n, synthetic=50 + 5 * n + (-1) ** n) for n in range(8)]
     few = trends(many[:7]).validity
-    assert (few.pairs, few.pearson, few.spearman) == (7, None, None)
+    assert (few.pairs, few.pearson, few.spearman, few.metric) == (7, None, None, "task_completed")
     enough = trends(many).validity
     assert enough.pearson is not None
     assert enough.pearson.low < enough.pearson.estimate < enough.pearson.high <= 1
+    assert "8 evaluations with the accuracy of both (users: task completed): Pearson" in words.validity(
+        enough
+    )
     assert json.dumps(to_json(trends(many)))
+
+
+def test_a_constant_accuracy_is_told_as_no_correlation() -> None:
+    many = [an_evaluation(n, score=60 + 4 * n, synthetic=50 + 5 * n + (-1) ** n) for n in range(8)]
+    assert trends(many).validity.pearson is None
 
 
 def test_fishers_interval_is_scipys() -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,20 @@ from control.rollouts import Rollouts
 from records.benchmarks import Benchmarks
 from records.daily_reports import DailyReport, DailyReports
 from records.decisions import Decision, Decisions
+from records.evaluations import Evaluations
 from records.releases import ReleaseNote, Releases
 from records.store import Act, Store
 from report import releases
+from report.archive import from_document
+from report.archive_trends import trends
 from report.archivist import SETTLE_S, Archivist
+from report.document import from_json
 from report.document import to_json as report_json
 from report.release.forms import FORMS, line, to_json
 from report.release.layers import LAYERS
 from report.release.sections import headline
 from report.releases import NoSuchRelease, all_releases, measured, of_benchmark, release_of
+from report.render import prose
 from report.reports import report_of
 from routing import transitions
 
@@ -173,6 +179,59 @@ def test_a_benchmark_alone_says_that_no_user_has_tried_the_model(store: Store) -
     assert found.state == "benchmarked"
     stored = measured(WITH.control.reports, store, _benchmark("dont_ship"), now=START)
     assert (stored.verdict, stored.release.id) == ("dont_ship", "(not stored)")
+
+
+VARIANT = (
+    TRIAL.replace("name: trial", "name: frugal")
+    .replace("[gpt-4o]", "[gpt-x]")
+    .replace("{provider: openai, model: old}", "{provider: openai, model: new}")
+)
+FRUGAL = VARIANT.replace(
+    "    candidate: {provider: openai, model: new}",
+    "    candidate: {provider: openai, model: new, request: {set: {reasoning_effort: low}, remove: [n]}}",
+)
+
+
+def test_a_variant_of_a_model_is_a_release_of_its_own_and_named_by_its_difference(store: Store) -> None:
+    rollouts = _started(store)
+    promoted = Act(at=START + 60, action="promote", who="ann", reason="good")
+    rollouts.change(
+        "trial", promoted, lambda state: transitions.promote(state, reason="good", now=START + 60)
+    )
+    both = parse(CONFIG + TRIAL + FRUGAL, "canary.yaml", {})
+    rollouts.reconcile(both.control, START + DAY_S)
+    act = Act(at=START + 2 * DAY_S, action="rollback", who="ann", reason="shallow")
+    back = partial(transitions.rollback, reason="shallow", now=START + 2 * DAY_S)
+    rollouts.change("frugal", act, back)
+    rollouts.settle()
+    _archived(store, both, START + 3 * DAY_S)
+    found = {each.release.candidate: each for each in all_releases(store)}
+    assert {name: (each.release.baseline, each.state) for name, each in found.items()} == {
+        "openai/new": ("openai/old", "promoted"),
+        "openai/new · low effort, without n": ("openai/new", "rolled_back"),
+    }
+    assert release_of(both.control.reports, store, "new", now=START + 4 * DAY_S).state == "promoted"
+    variant = found["openai/new · low effort, without n"]
+    assert headline(variant) == "Don’t ship: openai/new · low effort, without n against openai/new"
+    model = {"provider": "openai", "model": "new"}
+    assert line(variant)["candidate"] == {**model, "request": "low effort, without n"}
+    assert line(variant)["baseline"] == model
+    report = report_of(both.control.reports, "frugal", store, now=START + 4 * DAY_S)
+    assert prose.models(report) == "new → new · low effort, without n"
+    assert from_json(report_json(report)).models == report.models
+    told = trends(map(from_document, Evaluations(store).all()))
+    assert [step.candidate for step in told.steps] == ["new", "new · low effort, without n"]
+    (family,) = told.families
+    assert (family.releases, family.shipped) == (("new",), 1)
+
+
+def test_a_model_that_its_newest_benchmark_refused_counts_while_no_user_has_tried_it(store: Store) -> None:
+    _add(store, _benchmark("ship"), START)
+    assert Benchmarks(store).refused() == {}
+    _add(store, _benchmark("dont_ship"), START + 60)
+    assert Benchmarks(store).refused() == {"openai/new": START + 60}
+    _started(store)
+    assert Benchmarks(store).refused() == {}
 
 
 def test_a_run_under_way_without_users_is_no_verdict(store: Store) -> None:
