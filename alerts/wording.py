@@ -256,8 +256,13 @@ def _people(users: float) -> str:
 
 
 def _whole_s(value: float | None) -> str:
-    """`12 s`, `2.5 s`."""
-    return _UNKNOWN if value is None else f"{value:.2g} s" if value < 10 else f"{value:.0f} s"
+    """A time as measured: `12 s`, `3.6 s`."""
+    return _UNKNOWN if value is None else f"{value:.1f} s" if value < 5 else f"{value:.0f} s"
+
+
+def _limit_s(value: float | None) -> str:
+    """A limit as written: `3 s`, `7.5 s`."""
+    return _UNKNOWN if value is None else f"{value:g} s"
 
 
 def _took_longer(trouble: Trouble, than: str) -> str:
@@ -272,12 +277,8 @@ def _failing(verb: str) -> Callable[[Trouble], str]:
 
 def _slow(trouble: Trouble) -> str:
     over = "over " if trouble.numbers.get("cut") else ""
-    p95 = f", p95 {over}{_precise_s(trouble.value)}" if trouble.value is not None else ""
-    return f"{_took_longer(trouble, _whole_s(trouble.threshold))}{p95}"
-
-
-def _precise_s(value: float) -> str:
-    return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
+    p95 = f", p95 {over}{_whole_s(trouble.value)}" if trouble.value is not None else ""
+    return f"{_took_longer(trouble, _limit_s(trouble.threshold))}{p95}"
 
 
 def _slower(trouble: Trouble) -> str:
@@ -315,7 +316,7 @@ _WORDS: Mapping[str, Callable[[Trouble], str]] = {
     "cut_off": _failing("are cut off"),
     "empty": _failing("are empty"),
     "invalid_output": _failing("have tool calls or JSON that an app cannot use"),
-    "stalled": _failing("stop in the middle"),
+    "stalled": _failing("stall in mid-stream"),
     "cost_per_request": _dear,
     **dict.fromkeys(("csat", "thumbs", "helped", "nps"), _rated),
     "escalated": _users_who("ask for a human"),
@@ -344,7 +345,7 @@ _SAW: Mapping[str, str] = {
     **dict.fromkeys(
         ("answer_faults", "refused", "cut_off", "empty", "invalid_output"), "Users got these answers."
     ),
-    "stalled": "Users saw answers stop.",
+    "stalled": "Users saw answers stop for so long.",
     "cost_per_request": "Users notice nothing of that.",
     **dict.fromkeys(
         ("csat", "thumbs", "helped", "nps", "escalated", "repeat_question"), "Users got its answers."

@@ -9,6 +9,7 @@ import pytest
 
 from alerts.guardrails import Watch
 from alerts.rule import DEFAULT_RULES, RuleName
+from alerts.wording import on_call
 
 RULES = {rule.rule: rule for rule in DEFAULT_RULES}
 LEFT = {"outcome": "aborted", "error_type": "aborted", "latency_s": None}
@@ -218,6 +219,8 @@ def test_streams_that_stall_roll_back_with_the_silence_said(
     assert (status.state, status.action) == ("latched", "rollback")
     assert (status.evidence["bad"], status.evidence["stalled"]) == (8.0, 8.0)
     assert status.evidence["stalled_s"] == pytest.approx(8.0, rel=0.01)
+    said = on_call(traffic.watch.trouble(status), "", traffic.now)
+    assert said.startswith("Answers of the candidate stall: silent for 8 s in mid-stream (8 of 8), since ")
 
 
 def test_where_the_baseline_stalls_alike_nobody_is_convicted(traffic_of: Any) -> None:

@@ -76,8 +76,9 @@ def test_the_sentence_says_what_fails_since_when_what_users_saw_what_was_done_an
             " Users got assistant-1's answers instead.",
         ),
         (
-            about("answer_faults", numbers={"outcomes": 9.0, "bad": 4.0, "stalled": 4.0, "stalled_s": 8.0}),
-            "Answers of assistant-2 stall: silent for 8 s in mid-stream (4 of 9), since 13:43 UTC.",
+            about("stalled", numbers={"outcomes": 9.0, "bad": 4.0, "stalled": 4.0, "stalled_s": 8.0}),
+            "Answers of assistant-2 stall: silent for 8 s in mid-stream (4 of 9), since 13:43 UTC. Users saw"
+            " answers stop for so long.",
         ),
         (
             about("latency_vs_baseline", threshold=1.5, segment={"plan": "pro"}),
