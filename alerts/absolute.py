@@ -24,16 +24,23 @@ CLOSE_SHARE = 0.1
 """Above this share of the candidate, an outage of both arms could convict it before the baseline shows it."""
 LATER, LATER_EARLY = 3, 2
 """Of the baseline's outcomes, so many are awaited after one of the candidate."""
+QUIET_S = 3.0
 EARLY, FEWEST_EARLY = 8.0, 4
 """The baseline's outcomes that usually come with so many of the candidate are enough, if they are four."""
 
 
 @dataclass(slots=True)
 class Awaited:
-    """The baseline's recent outcomes, and the candidate's that wait for them, JSON-able."""
+    """The baseline's recent outcomes, and the candidate's that wait for them, JSON-able.
+
+    `heard_at` is the monotonic time of the first look, with outcomes waiting, after the baseline's newest
+    one; `fresh`: that look is still to come.
+    """
 
     recent: RecentShare = field(default_factory=RecentShare)
     waiting: list[GuardrailSample] = field(default_factory=list)
+    heard_at: float = 0.0
+    fresh: bool = True
 
     def add(self, sample: GuardrailSample) -> None:
         """Add one counted exchange. Call in order of completion."""
@@ -41,6 +48,12 @@ class Awaited:
             self.waiting.append(sample)
         else:
             self.recent.add(sample.completed, sample.failed)
+            self.fresh = True
+
+    def look(self, now: float) -> None:
+        """Note that monotonic `now` is the present, while outcomes may be added late."""
+        if self.fresh and self.waiting:
+            self.heard_at, self.fresh = now, False
 
     def settled(
         self, now: float, limit: float, adapted: Callable[[float], float], *, early: bool = False
@@ -63,14 +76,21 @@ class Awaited:
         """The baseline's bad share to judge this outcome by; None while it is unknown.
 
         Where the candidate has a large share, an outage of both arms reaches it before the baseline's last
-        50 outcomes show it, so an outcome waits for some of the baseline's after it."""
+        50 outcomes show it, so an outcome waits for some of the baseline's after it, while any come."""
         if sample.share <= CLOSE_SHARE:
             return self.recent.share(now)
+        later = LATER_EARLY if early else LATER
+        if not self.recent.later_than(sample.completed, later) and not self._quiet(now, later):
+            return None
         usual = math.ceil(EARLY * (1.0 - sample.share) / sample.share)
         fewest = min(FEWEST, max(FEWEST_EARLY, usual)) if early else FEWEST
-        if not self.recent.later_than(sample.completed, LATER_EARLY if early else LATER):
-            return None
         return self.recent.cautious_share(now, fewest=fewest)
+
+    def _quiet(self, now: float, later: int) -> bool:
+        """True when the baseline has had no outcome for much longer than so many usually take."""
+        last = self.recent.last
+        gap_s = (last[-1][0] - last[0][0]) / (len(last) - 1) if len(last) > 1 else REACH_S
+        return not self.fresh and now - self.heard_at >= max(QUIET_S, 4.0 * later * gap_s)
 
 
 @dataclass(slots=True)
@@ -122,6 +142,11 @@ class AbsoluteRule:
         """Add one counted exchange to the evidence. Call in order of completion."""
         self.state.awaited.add(sample)
         self.settle(sample.completed)
+
+    def look(self, now: float) -> None:
+        """Score the candidate outcomes whose wait is over at the present, monotonic `now`."""
+        self.state.awaited.look(now)
+        self.settle(now)
 
     def settle(self, now: float) -> None:
         """Score the candidate outcomes whose wait is over, oldest first."""
@@ -186,7 +211,7 @@ class ErrorRate(AbsoluteRule):
 
     def status(self, now: float) -> GuardrailStatus:
         """The rule's status at monotonic `now`."""
-        self.settle(now)
+        self.look(now)
         state = self.state
         value = state.candidate.share_over(now)
         found = RuleFinding(

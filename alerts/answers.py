@@ -154,6 +154,7 @@ class UnusableAnswer(AnswerFault):
 
     def status(self, now: float) -> GuardrailStatus:
         """The rule's status at monotonic `now`."""
+        self.state.awaited.look(now)
         self.settle(now)
         return super().status(now)
 

@@ -154,7 +154,7 @@ class LatencyP95(LatencyRule):
 
     def status(self, now: float) -> GuardrailStatus:
         """The rule's status at monotonic `now`."""
-        self.settle(now)
+        self.look(now)
         state = self.state
         baseline_slow = state.baseline.share_over(now)
         found = RuleFinding(
@@ -252,7 +252,7 @@ class LatencyVsBaseline(LatencyRule):
 
     def status(self, now: float) -> GuardrailStatus:
         """The rule's status at monotonic `now`."""
-        self.settle(now)
+        self.look(now)
         state = self.state
         share = state.candidate.share_over(now)
         found = RuleFinding(

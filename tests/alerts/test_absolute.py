@@ -264,3 +264,12 @@ def test_a_candidate_with_a_large_share_waits_for_what_the_baseline_does_next(tr
     assert traffic.judge()["error_rate"].evidence["waiting"] == 6
     traffic.send(3)
     assert traffic.judge()["error_rate"].action == "rollback"
+
+
+def test_it_does_not_wait_for_a_baseline_that_has_gone_quiet(traffic_of: Any) -> None:
+    traffic = traffic_of(Watch("support-nov", [ERROR_RATE]), share=0.5)
+    traffic.send(30, gap_s=0.1)
+    traffic.send(6, gap_s=0.1, arm="candidate", failed=True)
+    assert traffic.judge()["error_rate"].action != "rollback"
+    traffic.now += 3.5
+    assert traffic.judge()["error_rate"].action == "rollback"
