@@ -36,7 +36,7 @@ _GEMINI = re.compile(r"""Unknown name "(\w+)"(?: at '([\w.]+)')?""")
 _QUOTED = re.compile(_MEMBER)
 _SUPPLIED = re.compile(r"(?:supplied|parameter|argument)s?: ?'?([A-Za-z_][\w.]*)")
 _PREFIX = re.compile(r"(?:\A|\s)([A-Za-z_][\w.]*)(?:: |=)")
-_LOC = re.compile(r"""["']loc["']\s*:\s*[\[(]([^\])]*)[\])]""")
+_LOC = re.compile(r"""["']loc["']\s*:\s*[\[(]([^\])]{0,400})[\])]""")
 _IN_LOC = re.compile(r"""["']([^"']+)["']|(\d+)""")
 
 

@@ -34,7 +34,7 @@ MINIMAL = "no captured request to ask, so one minimal request of each operation 
 NOT_OFFERED = (400, 404, 405, 422)
 """What providers answer to an operation that a model does not have."""
 
-_VARIES = re.compile(r"\d[\w.-]*|\b\w*[a-f\d]{12,}\b")
+_VARIES = re.compile(r"\d[\w.-]*|\b\w*(?<=[a-f\d]{12})\b")
 """Numbers and identifiers, which do not make another kind of refusal."""
 
 

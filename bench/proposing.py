@@ -43,7 +43,7 @@ _FORMS: Mapping[AnswerTask, str] = {
     "similar": "the right answer",
 }
 _IN_JSON = ("extract", "rank")
-_EXPECTED = re.compile(r"EXPECTED:\s*(?:```\w*\s*)?(.*?)\s*(?:```\s*)?\Z", re.DOTALL)
+_OPENING = re.compile(r"```\w*\s*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,11 +101,14 @@ def question(line: Line) -> tuple[CapturedMessage, ...]:
 
 def relabelled(line: Line, said: str, *, by: str, at: float) -> dict[str, Any] | None:
     """The line with the expected answer that a judge's text ends with; None if that is no valid label."""
-    found = _EXPECTED.search(said)
-    if found is None or not found[1]:
+    text = said.partition("EXPECTED:")[2].strip()
+    if (fence := _OPENING.match(text)) is not None:
+        text = text[fence.end() :]
+    text = text.removesuffix("```").strip()
+    if not text:
         return None
     try:
-        expected = json.loads(found[1]) if line["task"] in _IN_JSON else found[1]
+        expected = json.loads(text) if line["task"] in _IN_JSON else text
         new = proposed(line, expected, by=by, at=at)
         parse(json.dumps(new))
     except (ValueError, BadDataset):

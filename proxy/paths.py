@@ -1,11 +1,14 @@
 """Brings a caller's path into the one spelling that everything matches. What is sent is the caller's own.
 
-the caller writes                  matched as
-%63 for c, any unreserved          c (RFC 3986 §6.2.2.2)
-%3a                                %3A
-//                                 /
-a segment . or .., in whatever     nothing: refused with 400
-encoding, also before a `;`
+    the caller writes                  matched as
+    %63 for c, any unreserved          c (RFC 3986 §6.2.2.2)
+    %3a                                %3A
+    //                                 /
+    a segment . or .., in whatever     nothing: refused with 400
+    encoding, also before a `;`
+    over 8 KiB                         nothing: refused with 414
+
+Capitals are left as they are: they count in all of the APIs' own documents.
 """
 
 import re
@@ -22,11 +25,15 @@ _SLASHES = re.compile(r"//+")
 _BETWEEN = re.compile(r"[/\\]")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _MOST_DECODINGS = 3
+LONGEST = 8192
+"""Bytes of a path. No provider's are longer, and many servers take no more (RFC 9110 §15.5.15)."""
 _DOTS = (".", "..")
 
 
 def normal(path: str) -> str:
-    """The spelling of a raw path that is matched. Raises Refused (400)."""
+    """The spelling of a raw path that is matched. Raises Refused (400, 414)."""
+    if len(path) > LONGEST:
+        raise Refused(414, f"the path is over {LONGEST} bytes", "caller_rejected")
     if not _ODD.search(path):
         return path
     if any(each.partition(";")[0].strip() in _DOTS for each in _BETWEEN.split(_decoded(path))):

@@ -18,7 +18,7 @@ _SHORTEST_KEY = 6
 _QUOTED_KEY = re.compile(
     r"""
       \b(?:sk|pk|rk|gsk|hf|xai|pplx|nvapi|key|AIza)[-_.][\w*.…-]+     # also where the provider masks it
-    | \S*\*{3,}\S*
+    | (?<!\S)\S*\*{3,}\S*
     | (?<=[Kk]ey[ ]provided:[ ])\S+
     """,
     re.VERBOSE,

@@ -15,7 +15,7 @@ import msgspec
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 """Possessive, because an image is a string of megabytes: backtracking would cost seconds, and 144 bytes of
 memory per byte."""
-_TOKEN = re.compile(_STRING + rb"|[{}\[\]]", re.DOTALL)
+_TOKEN = re.compile(_STRING[:-1] + rb'(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
 _LABEL = re.compile(rb"\s*+,?\s*+(" + _STRING + rb")\s*+:\s*+", re.DOTALL)
 _END = re.compile(rb"\s*+}\s*+\Z")
 _SCALAR = re.compile(_STRING + rb'|[^\s,}\]\[{"]+', re.DOTALL)

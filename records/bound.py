@@ -8,8 +8,8 @@ Comparison = Literal["<", "<=", ">", ">="]
 
 _NUMBER = r"(\d+(?:\.\d+)?|\.\d+)"
 _UNIT = r"\s*(%|pp|ms|s)?"
-_ABSOLUTE = re.compile(rf"(<=|>=|<|>)\s*\$?\s*(-?){_NUMBER}{_UNIT}")
-_RANGE = re.compile(rf"(<=|>=|<|>)?\s*\$?\s*{_NUMBER}\s*%?\s*[-–]\s*{_NUMBER}{_UNIT}")
+_ABSOLUTE = re.compile(rf"(<=|>=|<|>)\s*(?:\$\s*)?(-?){_NUMBER}{_UNIT}")
+_RANGE = re.compile(rf"(<=|>=|<|>)?\s*(?:\$\s*)?{_NUMBER}\s*(?:%\s*)?[-–]\s*{_NUMBER}{_UNIT}")
 _OFFSET = re.compile(rf"(<=|>=|<|>)\s*baseline(?:\s*([+-])\s*{_NUMBER}{_UNIT})?")
 _FACTOR = re.compile(rf"(<=|>=|<|>)\s*{_NUMBER}\s*(?:x|×|\*)\s*baseline")
 

@@ -40,7 +40,7 @@ _PHONE = re.compile(
     re.VERBOSE,
 )
 _DECIMAL = re.compile(r"\d{1,2}\.\d{6,}")
-_VERSION = re.compile(r"[1-9]\d{0,3}(?:\.\d{1,5})*\.\d(?:\.\d{1,5})*")
+_VERSION = re.compile(r"(?=.*\.\d(?:\.|\Z))[1-9]\d{0,3}(?:\.\d{1,5})+")
 """Telephone numbers have no group of one digit behind a dot."""
 _NATIONAL = re.compile(r"\d{3}[ .-]\d{3}[ .-]\d{4}|\d{3}-\d{4}")
 

@@ -12,7 +12,7 @@ from typing import Any
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]|\r(?!\n)"
 )
-_MARKUP = re.compile(r"(<textarea\b.*?</textarea>|<[^>]*>)", re.DOTALL | re.IGNORECASE)
+_MARKUP = re.compile(r"(<textarea\b[^<]*</textarea>|<[^<>]*>)", re.IGNORECASE)
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 """The beginning of a cell that a spreadsheet may run (OWASP, CSV injection), behind apostrophes or not."""
 

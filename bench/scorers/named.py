@@ -6,8 +6,8 @@ from bench.example import LETTERS, Example, place_of
 from bench.scorers.words import bare, plain
 
 _SAID = re.compile(
-    r"\b(?:answer|choice|option|choose|pick|select(?:ed)?)\b[^\w\n]*(?:is|was|would be|should be)?[^\w\n]*"
-    r"(?:option|choice|letter)?[^\w\n]*\(?\b([A-Z])\b(?!['’])"
+    r"\b(?:answer|choice|option|choose|pick|select(?:ed)?)\b[^\w\n]*+(?:is|was|would be|should be)?[^\w\n]*+"
+    r"(?:option|choice|letter)?[^\w\n]*+\b([A-Z])\b(?!['’])"
 )
 _OPENS = re.compile(r"^[\s*_`(\[]*([A-Z])(?:[\s*_`]*[).:,\]–-]|[*_`]+|\s*$|\s*\n)")
 _ALONE = re.compile(r"(?<![\w'’])\(?\b([A-Z])\)(?!\w)|\*\*([A-Z])\*\*")

@@ -206,9 +206,9 @@ def with_version(provider: Provider) -> str:
     if provider.kind != "plain":
         return ""
     if provider.api == "openai":
-        has = re.search(r"/v\d+\w*(/|$)", urlsplit(provider.base_url).path)
+        has = re.search(r"/v\d\w*(/|$)", urlsplit(provider.base_url).path)
         return "" if has else f"{provider.base_url}/v1"
-    bare = re.sub(r"/v\d+\w*$", "", provider.base_url)
+    bare = re.sub(r"/v\d\w*$", "", provider.base_url)
     return bare if bare != provider.base_url else ""
 
 

@@ -27,7 +27,7 @@ _NO_CHECK_TIME = 0x200000
 
 _OURS = "the certificate of the listeners"
 
-_LEAF = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+_LEAF = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

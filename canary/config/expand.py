@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 _REFERENCE = re.compile(
-    r"(?P<escaped>\$\$\{)|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<fallback>:-[^}]*)?\}|(?P<broken>\$\{)"
+    r"(?P<escaped>\$\$\{)|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<fallback>:-(?:[^}$]|\$(?!\{))*)?\}|(?P<broken>\$\{)"
 )
 
 

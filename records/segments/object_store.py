@@ -31,7 +31,7 @@ _CREDENTIALS = {
 }
 _ANONYMOUS = "anonymous"
 _QUERY = re.compile(r"\?[^\s'\"]*")
-_NO_BUCKET = re.compile(r"NO_SUCH_BUCKET|ContainerNotFound|404.*CreateResumableUpload", re.DOTALL)
+_NO_BUCKET = re.compile(r"NO_SUCH_BUCKET|ContainerNotFound|404.{0,400}CreateResumableUpload", re.DOTALL)
 _REFUSED = re.compile(
     r"ACCESS_DENIED|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|INVALID_CLIENT_TOKEN_ID|EXPIRED_TOKEN"
     r"|UNRECOGNIZED_CLIENT|PERMISSION_DENIED|UNAUTHENTICATED|\b40[13]\b|Credential|credentials"
