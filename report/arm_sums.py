@@ -20,6 +20,24 @@ FEW = 20
 it), or away from the value that most have, the normal approximation is not used."""
 
 
+A_FIFTH = 0.2
+"""One unit with more than this part of an arm's values, or of the variance, decides no row alone."""
+
+_MOST_HEAVY = 3
+"""So many units are left out, one after the other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeavyUnit:
+    """One unit of an arm with its shares of the arm's values and of the row's variance, the larger over
+    A_FIFTH. `unit` is its number in the sample."""
+
+    candidate: bool
+    values: float
+    variance: float
+    unit: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class ArmSums:
     """A metric's values, and their sums by unit and phase."""
@@ -56,6 +74,39 @@ class ArmSums:
             return None
         found, slower = self._slower
         return found, _arms(slower, self.observed, by_category=by_category)
+
+    def heaviest(self) -> HeavyUnit | None:
+        """The unit with the largest share of an arm's values, or of the variance; None up to a fifth."""
+        sums = self.sums if self._slower is None else self._slower[1]
+        both, units = arms(sums, strata=self.observed.strata), np.unique(sums.unit)
+        place = 2 * np.searchsorted(units, sums.unit) + sums.candidate
+        counts = np.bincount(place, weights=sums.count, minlength=2 * len(units)).reshape(-1, 2)
+        values = counts / np.maximum(counts.sum(axis=0), 1e-300)
+        squares = [both.influence(factor) ** 2 for factor in (0, 1)]
+        variance = np.max([square / max(float(square.sum()), 1e-300) for square in squares], axis=0)
+        worst = int(np.argmax(np.maximum(values.max(axis=1), variance)))
+        theirs, ours = values[worst].tolist()
+        found = HeavyUnit(
+            candidate=ours >= theirs,
+            values=max(ours, theirs),
+            variance=float(variance[worst]),
+            unit=int(units[worst]),
+        )
+        return found if max(found.values, found.variance) > A_FIFTH else None
+
+    def without_heavy(self) -> tuple[HeavyUnit | None, list["ArmSums"]]:
+        """The heaviest unit, and the sums without it, without the next one too, and so on; None up to a
+        fifth."""
+        first = heavy = self.heaviest()
+        found: list[ArmSums] = []
+        while heavy is not None and len(found) < _MOST_HEAVY:
+            last = found[-1] if found else self
+            rest = arm_sums(self.sample, last.observed.only(self.sample.unit != heavy.unit))
+            if rest.sums.units(candidate=True) < 2:
+                break
+            found.append(rest)
+            heavy = rest.heaviest()
+        return first, found
 
     @cached_property
     def _slower(self) -> tuple[Quantiles, UnitSums] | None:

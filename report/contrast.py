@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from report.arm_sums import GATE, ArmSums, arm_sums, unit_totals
+from report.arm_sums import GATE, ArmSums, HeavyUnit, arm_sums, unit_totals
 from report.comparison import ArmComparison
 from report.exact_shares import exact_share, shares_by_phase
 from report.margins import (
@@ -50,20 +50,31 @@ class Case(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contrast:
     """A metric's data at a look. The first of the cases is the data as they are; the others bracket a
-    response rate that differs between the arms."""
+    response rate that differs between the arms. `without` are the data without the `heavy` unit, and without
+    the next ones."""
 
     units: int
     carrying: tuple[int, int]
     cases: Sequence[Case]
+    heavy: HeavyUnit | None = None
+    without: Sequence[Case] = ()
 
     def enough(self, bound: Bound) -> bool:
         """True if the candidate, and for a relative bound the baseline, has enough units with a value."""
         return (min(self.carrying) if bound.relative else self.carrying[0]) >= GATE
 
     def margin(self, bound: Bound) -> Margin:
-        """The distance to this bound. Needs enough units."""
-        margins = [case.margin(bound) for case in self.cases]
-        return margins[0] if len(margins) == 1 else OutermostMargin(cases=margins)
+        """The distance to this bound, as all the data say, with the heavy unit and without. Needs enough
+        units."""
+        return _outermost([*self.cases, *self.without], bound)
+
+    def with_heavy(self, bound: Bound) -> Margin:
+        """The distance as the data say that hold the heavy unit."""
+        return _outermost(self.cases, bound)
+
+    def without_heavy(self, bound: Bound) -> Margin:
+        """The distance as the data say without the heavy unit, which there is."""
+        return _outermost(self.without, bound)
 
     def shape(self, bound: Bound) -> Shape:
         """The margin's shape, as in `Case.shape`."""
@@ -74,6 +85,11 @@ class Contrast:
         return self.cases[0].information(bound)
 
 
+def _outermost(cases: Sequence[Case], bound: Bound) -> Margin:
+    margins = [case.margin(bound) for case in cases]
+    return margins[0] if len(margins) == 1 else OutermostMargin(cases=margins)
+
+
 def contrast(sample: Sample, observed: Observations, sums: ArmSums | None = None) -> Contrast | None:
     """The metric's data with its cases; None without a value of the candidate. `sums` are those of the
     observations, if they are known."""
@@ -82,10 +98,13 @@ def contrast(sample: Sample, observed: Observations, sums: ArmSums | None = None
         return None
     trimmed = trimmings(sample, observed)
     others = [arm_sums(sample, case) for case in trimmed or ()]
+    heavy, without = found.without_heavy()
     return Contrast(
         units=found.sums.units(candidate=True),
         carrying=found.carrying,
         cases=[_case(each) for each in (found, *others)],
+        heavy=heavy if without else None,
+        without=[_case(each) for each in without],
     )
 
 

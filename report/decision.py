@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from records.metric import JUDGED
-from report.arm_sums import GATE
+from report.arm_sums import A_FIFTH, GATE
 from report.details import SinceFirst
 from report.document import CategoryLine, MetricLine, PlanLine, ReportWindow, SegmentLine, Srm, Verdict
 from report.judge import Judged
 from report.judged_canary import JudgedCanary
+from report.look import OneUnit
 from report.misses import Part, better_higher, miss_of, misses, words
 from report.missing_users import uncomputed, waiting, without_data
 from report.parts import Part as MeasuredPart
@@ -161,6 +162,8 @@ def _missing(findings: Findings) -> list[str]:
             found.append(not_judged(line.metric, judged.unpriced))
         elif judged.waits is not None:
             found += waiting(judged, line, judged.waits)
+        elif judged.state == "INCONCLUSIVE" and judged.one_unit and not _is_excused(line, findings):
+            found.append(_by_one_user(judged.one_unit, line))
         elif judged.state == "INCONCLUSIVE" and not _is_excused(line, findings):
             found.append(_open(judged, line, findings.plan))
         elif judged.state == "NODATA":
@@ -295,6 +298,23 @@ def _undecided(judged: Judged, line: MetricLine) -> str:
     return (
         f"{title(line.metric)} is undecided against “{line.acceptable}”: {_standing(line)}{mde}; "
         f"{_still_needed(line)}."
+    )
+
+
+_WITHOUT = {"pass": "it would pass", "fail": "it would miss it", "open": "it would be undecided"}
+
+
+def _by_one_user(found: OneUnit, line: MetricLine) -> str:
+    """A row that one user alone would decide, or keeps from being decided: no user may."""
+    arm = "candidate" if found.candidate else "baseline"
+    if found.values > A_FIFTH:
+        part = f"{100 * found.values:.0f} % of the {arm}'s values"
+    else:
+        part = f"{100 * found.variance:.0f} % of its variance"
+    verb = {"pass": "would keep", "fail": "would miss", "open": "is undecided against"}[found.would]
+    return (
+        f"{title(line.metric)} {verb} {bound_and_value(line)} only because of one user of the {arm}, who has "
+        f"{part}: without this user {_WITHOUT[found.without]}. One user decides no row, so it stays open."
     )
 
 

@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from report.comparison import ALPHA
+from report.comparison import ALPHA, ArmComparison
 from report.judge_figures import LabelAgreement
-from report.look import Look, RowPlan
+from report.look import Look, OneUnit, Outcome, RowPlan, only_by
 from report.missing_exchanges import MissingShare
 from report.reading import MetricReading
 from report.row_standing import RowStanding, standing, unknown
@@ -25,7 +25,8 @@ class Judged:
     """One criterion's state. Margins are in the metric's unit; ≥ 0 is within the bound. `by_sequence` is that
     of the acceptable bound by the confidence sequence, with a plan too.
 
-    `heavy`: the criterion would pass if one unit had less weight. With a plan, the margins are what its
+    `heavy`: the criterion would pass, or fail, if one unit had less weight; `one_unit`: that one, if without
+    it the criterion would be something else. With a plan, the margins are what its
     `looks` have not ruled out, and `standing` is what they say. `unpriced`: too many costs are not known.
     `waits`: people's labels do not bear out the judge on whose word the row is. `uncomputed`: why nothing can
     be computed of the row, in words.
@@ -38,6 +39,7 @@ class Judged:
     ideal: Interval | None = None
     by_sequence: Interval | None = None
     heavy: bool = False
+    one_unit: OneUnit | None = None
     looks: tuple[Look, ...] = ()
     standing: RowStanding | None = None
     unpriced: MissingShare | None = None
@@ -46,7 +48,7 @@ class Judged:
 
     def without_units(self) -> "Judged":
         """A copy without the units' influences, which are not needed after judging."""
-        return replace(self, reading=replace(self.reading, comparison=None))
+        return replace(self, reading=replace(self.reading, comparison=None, without=()))
 
     @property
     def may_be_ideal(self) -> bool:
@@ -80,7 +82,9 @@ def judge(criterion: Criterion, reading: MetricReading) -> Judged:
         state = "PASS"
     elif acceptable.high < 0:
         state = "FAIL"
+    one_unit = _one_unit(reading, criterion.acceptable, acceptable)
     heavy = state in ("IDEAL", "PASS") and _heaviest(reading, criterion.acceptable) > HEAVY
+    heavy = heavy or one_unit is not None
     return Judged(
         criterion=criterion,
         reading=reading,
@@ -89,7 +93,21 @@ def judge(criterion: Criterion, reading: MetricReading) -> Judged:
         ideal=ideal,
         by_sequence=acceptable,
         heavy=heavy,
+        one_unit=one_unit,
     )
+
+
+def _one_unit(reading: MetricReading, bound: Bound, acceptable: Interval) -> OneUnit | None:
+    """The heavy unit, if the row would be something else without it."""
+    if reading.heavy is None or not reading.without:
+        return None
+    rest = [_oriented(each, bound) for each in reading.without]
+    low, high = min(each.low for each in rest), max(each.high for each in rest)
+    return only_by(reading.heavy, _outcome(acceptable.low, acceptable.high), _outcome(low, high))
+
+
+def _outcome(low: float, high: float) -> Outcome:
+    return "pass" if low >= 0 else "fail" if high < 0 else "open"
 
 
 def judge_by_plan(
@@ -105,12 +123,15 @@ def judge_by_plan(
         state = "IDEAL" if found.ideal.low >= 0 else "PASS"
     elif found.acceptable.high < 0:
         state = "FAIL"
+    last = next((look.seen for look in reversed(looks) if look.seen is not None), None)
+    one_unit = last.one_unit if last is not None and state == "INCONCLUSIVE" else None
     return replace(
         sequence,
         state=state,
         acceptable=found.acceptable,
         ideal=found.ideal,
-        heavy=False,
+        heavy=one_unit is not None,
+        one_unit=one_unit,
         looks=looks,
         standing=found,
     )
@@ -120,7 +141,11 @@ def margin(reading: MetricReading, bound: Bound) -> Interval:
     """The distance to the bound, negative on the wrong side."""
     if reading.comparison is None:
         raise ValueError("a margin needs data of both arms")
-    contrast = reading.comparison.contrast(*_terms(bound)).known()
+    return _oriented(reading.comparison, bound)
+
+
+def _oriented(comparison: ArmComparison, bound: Bound) -> Interval:
+    contrast = comparison.contrast(*_terms(bound)).known()
     return contrast if bound.higher_is_better else contrast.scaled(-1)
 
 

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
+from report.arm_sums import HeavyUnit
 from report.contrast import Contrast
 from report.margins import Margin, z_to_refuse, z_to_ship
 from report.plan import Side, VerdictPlan
-from report.rubric import Criterion
+from report.rubric import Bound, Criterion
 from report.statistics.boundaries import boundaries
 from report.statistics.types import Interval, NotComputed
 
@@ -28,11 +29,27 @@ class SeenMargin:
     to_refuse: float
 
 
+Outcome: TypeAlias = Literal["pass", "fail", "open"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneUnit:
+    """One unit on which a row depends: what the row `would` be by its acceptable bound, what it would be
+    `without` the unit, the unit's arm, and its shares of that arm's values and of the row's variance."""
+
+    would: Outcome
+    without: Outcome
+    candidate: bool
+    values: float
+    variance: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenRow:
     """What a look saw of a row. `information` has a unit of the metric's own. `se`, `skewness` and `busy`
     (ν) are those of the acceptable margin. `boundary` is that of a look that may ship, `refusal` that of one
-    that may refuse; None on a day without."""
+    that may refuse; None on a day without. `one_unit`: without this unit, the look would say something else
+    of the acceptable bound."""
 
     information: float
     se: float
@@ -42,6 +59,7 @@ class SeenRow:
     refusal: float | None
     acceptable: SeenMargin
     ideal: SeenMargin
+    one_unit: OneUnit | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +152,34 @@ def _seen(row: RowPlan, contrast: Contrast, before: Sequence[Look], day: int) ->
         refusal=refusal,
         acceptable=_seen_margin(acceptable, boundary, refusal),
         ideal=_seen_margin(ideal, boundary, refusal),
+        one_unit=_one_unit(contrast, criterion.acceptable, boundary, refusal),
+    )
+
+
+def _one_unit(
+    contrast: Contrast, bound: Bound, boundary: float | None, refusal: float | None
+) -> OneUnit | None:
+    if contrast.heavy is None:
+        return None
+
+    def at(margin: Margin) -> Outcome:
+        if boundary is not None and margin.low(boundary) >= 0:
+            return "pass"
+        return "fail" if refusal is not None and margin.high(refusal) < 0 else "open"
+
+    return only_by(contrast.heavy, at(contrast.with_heavy(bound)), at(contrast.without_heavy(bound)))
+
+
+def only_by(heavy: HeavyUnit, would: Outcome, without: Outcome) -> OneUnit | None:
+    """The unit, where a row would have one outcome with it and another without it; None elsewhere."""
+    if would == without:
+        return None
+    return OneUnit(
+        would=would,
+        without=without,
+        candidate=heavy.candidate,
+        values=heavy.values,
+        variance=heavy.variance,
     )
 
 

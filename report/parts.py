@@ -252,7 +252,9 @@ def _evidence(criterion: Criterion, reading: MetricReading, *, worse: bool) -> f
         return 0.0
     up_is_worse = not criterion.acceptable.higher_is_better
     sign = 1.0 if up_is_worse == worse else -1.0
-    return sequence.one_sided_evidence(sign * reading.comparison.z(), reading.tau)
+    # One user makes no part worse or better: without that user, it must be so too.
+    z = min(sign * each.z() for each in (reading.comparison, *reading.without))
+    return sequence.one_sided_evidence(z, reading.tau)
 
 
 def _chance(

@@ -1,10 +1,11 @@
 """Reads one metric: chooses the method of comparison and counts the units behind it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from report.arm_sums import GATE, ArmSums, arm_sums, unit_means
+from report.arm_sums import GATE, ArmSums, HeavyUnit, arm_sums, unit_means
 from report.comparison import ALPHA, ArmComparison, Bracketed, LogMeans, Means, Recovered
 from report.metrics import Observations
 from report.quantiles import Quantiles
@@ -20,6 +21,7 @@ class MetricReading:
     """One metric so far. Units are those with a value; an arm without any has the value None.
 
     `carrying` is the effective number of units behind the candidate's and the baseline's value (`_carrying`).
+    `without` compares the arms without the `heavy` unit, and without the next ones.
     """
 
     candidate_units: int
@@ -29,6 +31,8 @@ class MetricReading:
     baseline: float | None
     comparison: ArmComparison | None
     tau: float
+    heavy: HeavyUnit | None = None
+    without: Sequence[ArmComparison] = ()
 
     @property
     def measured(self) -> bool:
@@ -75,6 +79,7 @@ def read(
     tau = candidate_units * sequence.tuning(alpha=ALPHA, planned=planned)
     c = sequence.multiplier(tau, ALPHA)
     comparison = _with_response(sample, observed, _compare(found, c), c)
+    heavy, without = found.without_heavy()
     candidate = comparison.contrast(0, 0).estimate
     baseline = candidate - comparison.contrast(1, 0).estimate if baseline_units else None
     return MetricReading(
@@ -85,6 +90,8 @@ def read(
         baseline=baseline,
         comparison=comparison,
         tau=tau,
+        heavy=heavy,
+        without=[_compare(each, c) for each in without],
     )
 
 
