@@ -24,6 +24,12 @@ ALL_LEAVE = 0.95
 """Above this share of the candidate's exchanges `abandoned` warns, whatever the baseline's callers do."""
 
 
+def may_count(outcome: Outcome) -> bool:
+    """False where an `OutcomeRule` learns nothing unless it meets the unit for the first time: for the
+    baseline's good answers."""
+    return outcome.arm == "candidate" or bool(outcome.faults) or outcome.outcome == "aborted"
+
+
 class OutcomeRule(RelativeRule):
     """A relative rule on an event of the outcome itself. `event` is None for outcomes that do not count."""
 
@@ -40,15 +46,6 @@ class OutcomeRule(RelativeRule):
             rule, least_share=LEAST_SHARE, of_units=of_units, of_outcomes=of_outcomes, tests=tests
         )
         self.event = event
-
-    def wants(self, outcome: Outcome, slot: int) -> bool:
-        """False where `hear` would learn nothing: a good answer of the baseline to a unit met before."""
-        return (
-            outcome.arm == "candidate"
-            or bool(outcome.faults)
-            or outcome.outcome == "aborted"
-            or not self.state.met.has(slot)
-        )
 
     def hear(self, outcome: Outcome, at: float, slot: int) -> bool:
         """Add one outcome that arrived at monotonic `at`, of a unit of this slot. True when it added to the

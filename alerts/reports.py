@@ -94,12 +94,10 @@ class RepeatQuestion(TroubleRule[RepeatState]):
     def __init__(self, rule: Rule) -> None:
         super().__init__(rule, RepeatState(events=Window(rule.window_s)))
 
-    def wants(self, outcome: Outcome, slot: int) -> bool:
-        """False where `hear` would learn nothing: without a session and a question."""
-        return bool(outcome.fingerprint and outcome.session)
-
-    def hear(self, outcome: Outcome, at: float, slot: int) -> bool:
+    def hear(self, outcome: Outcome, at: float) -> bool:
         """Add one outcome that arrived at monotonic `at`. True when it added to the evidence."""
+        if not (outcome.session and outcome.fingerprint):
+            return False
         again = self._asked_before(outcome.session, outcome.fingerprint)
         return again and self.note(
             unit=outcome.unit, candidate=outcome.arm == "candidate", share=outcome.share, at=at

@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
 from alerts.absolute import ErrorRate
-from alerts.answers import Abandoned, AnswerFault, Stalled, UnusableAnswer
+from alerts.answers import Abandoned, AnswerFault, OutcomeRule, Stalled, UnusableAnswer, may_count
 from alerts.evidence import Evidence
 from alerts.latency import LatencyP95, LatencyRule, LatencyVsBaseline
 from alerts.means import CostPerRequest, Rating
@@ -57,15 +57,6 @@ class Scores(Protocol):
 
 
 @runtime_checkable
-class Hears(Protocol):
-    """A rule that learns from outcomes themselves, also from those that callers left."""
-
-    def wants(self, outcome: Outcome, slot: int) -> bool: ...
-
-    def hear(self, outcome: Outcome, at: float, slot: int) -> bool: ...
-
-
-@runtime_checkable
 class LearnsFromFeedback(Protocol):
     """A rule that learns from feedback."""
 
@@ -105,7 +96,8 @@ class Scope:
         self.first = FirstStarted()
         self._shows = [g for g in guardrails if isinstance(g, Shows)]
         self._scores = [g for g in guardrails if isinstance(g, Scores)]
-        self._hears = [g for g in guardrails if isinstance(g, Hears)]
+        self._of_outcomes = [g for g in guardrails if isinstance(g, OutcomeRule)]
+        self._of_questions = [g for g in guardrails if isinstance(g, RepeatQuestion)]
         self.latencies = [g for g in guardrails if isinstance(g, LatencyRule)]
         self._learning = [g for g in guardrails if isinstance(g, LearnsFromFeedback)]
         self._proving = [g for g in self._scores if isinstance(g, Proves)]
@@ -141,12 +133,16 @@ class Scope:
 
     def _hear(self, ended: Sequence[EndedExchange]) -> Iterator[Growth]:
         """Pass outcomes to the rules about outcomes. Most of the baseline's tell them nothing."""
-        slots = [unit_slot(each.outcome.unit) for each in ended] if self._hears else []
-        for guardrail in self._hears:
-            for each, slot in zip(ended, slots, strict=False):
-                grown = guardrail.wants(each.outcome, slot) and guardrail.hear(each.outcome, each.at, slot)
-                if grown and isinstance(guardrail, Proves):
+        heard = [(each, unit_slot(each.outcome.unit), may_count(each.outcome)) for each in ended]
+        for guardrail in self._of_outcomes:
+            met = guardrail.state.met
+            for each, slot, may in heard:
+                if (may or met.lacks(slot, each.at)) and guardrail.hear(each.outcome, each.at, slot):
                     yield guardrail, each.at
+        for repeated in self._of_questions:
+            for each in ended:
+                if each.outcome.fingerprint:
+                    repeated.hear(each.outcome, each.at)
 
     def time_running(self, running: Sequence[RunningExchange], now: float) -> None:
         """Pass the exchanges in flight to the latency rules, each until it has counted."""

@@ -129,15 +129,17 @@ class UnitsMet:
     phase: int = -1
     since: float = 0.0
 
-    def has(self, slot: int) -> bool:
-        """True when no unit of this slot will be met any more."""
-        return bool(self.bits) and bool(self.bits[slot >> 3] >> (slot & 7) & 1)
+    def lacks(self, slot: int, at: float) -> bool:
+        """False when no unit of this slot will be met at monotonic `at`."""
+        if at - self.since < WARM_S:
+            return False
+        return not self.bits or not self.bits[slot >> 3] >> (slot & 7) & 1
 
     def meet(self, slot: int, *, phase: int, at: float) -> bool:
         """True if this is a unit's first exchange, at monotonic `at`."""
         if phase > self.phase:
             self.phase, self.since = phase, at
-        if phase < self.phase or at - self.since < WARM_S or self.has(slot):
+        if phase < self.phase or not self.lacks(slot, at):
             return False
         if not self.bits:
             self.bits = bytearray(SLOTS >> 3)

@@ -15,7 +15,7 @@ RULES = {rule.rule: rule for rule in DEFAULT_RULES}
 def test_useless_answers_need_no_more_users_at_half_than_a_dozen() -> None:
     for share in (0.05, 0.2, 0.5):
         needs = users_needed_of(DEFAULT_RULES, share)
-        assert set(needs) == {"error_rate", "error_rate_vs_baseline", "abandoned", "empty", "invalid_output"}
+        assert {"error_rate", "error_rate_vs_baseline", "abandoned", "empty", "invalid_output"} <= set(needs)
         assert max(needs.values()) <= 12, share
 
 
