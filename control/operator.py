@@ -314,7 +314,8 @@ class Operator:
             return [_audit_entry(each) for each in await asyncio.to_thread(self.store.audit, limit, canary)]
 
     def past(self) -> Mapping[str, State]:
-        """The canaries that have left the config, with their states; the one that left last comes first.
+        """The canaries that have run and left the config, with their states; the one that left last comes
+        first.
 
         A canary that has ended stays one of them if its entry comes back: its name has been used.
         """
@@ -323,7 +324,9 @@ class Operator:
         gone = [
             (name, state)
             for name, state in states.items()
-            if state is not None and (name not in wanted or state.state == "ended")
+            if state is not None
+            and (name not in wanted or state.state == "ended")
+            and (state.started_at is not None or name in wanted)
         ]
         return dict(sorted(gone, key=lambda each: each[1].changed_at or 0.0, reverse=True))
 

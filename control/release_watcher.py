@@ -4,11 +4,12 @@ the new ones, if wanted."""
 import asyncio
 import fcntl
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -21,7 +22,14 @@ from bench.listing import ListedModel, Unlisted
 from bench.provider_models import models_of
 from control.pending_models import BenchmarkResult, ModelTrial, look_at
 from control.retirements import after_dates, dates_of, in_words, to_tell
-from control.watch_memory import WatchMemory, after_announcing, after_listing, to_benchmark_again
+from control.watch_memory import (
+    WatchMemory,
+    after_announcing,
+    after_benchmark,
+    after_listing,
+    to_benchmark_again,
+    to_look_at,
+)
 from proxy.provider import Provider
 from records.errors import StoreDown
 from records.whole_file import write_whole
@@ -67,13 +75,15 @@ class WatchResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchSettings:
-    """What the config says: the providers, the receivers, the days on which models retire, and the models of
-    its canaries (`provider/model`) with their part in words."""
+    """What the config says: the providers, the receivers, the days on which models retire, the models of its
+    canaries (`provider/model`) with their part in words, and the models that canary asks for itself, such as
+    judges: they are no candidates."""
 
     providers: Sequence[Provider]
     notify: Sequence[Receiver] = ()
     retires: Mapping[str, date] = field(default_factory=dict)
     arms: Mapping[str, str] = field(default_factory=dict)
+    own: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -82,7 +92,8 @@ class ReleaseWatcher:
 
     `trial` tries a model; None: models are not measured. `match` is a pattern of the names of models that are
     announced and measured. `again` is a model to benchmark at the next look, whatever it waits for. `notice`
-    makes the releases of new models, given with the UTC second; it may raise StoreDown.
+    makes the releases of new models, given with the UTC second; `rolled_back` tells the models whose last
+    canary was rolled back, which are done with. Both may raise StoreDown.
     """
 
     settings: WatchSettings
@@ -92,6 +103,7 @@ class ReleaseWatcher:
     trial: ModelTrial | None = None
     again: str | None = None
     notice: Callable[[Mapping[str, float]], None] = lambda models: None
+    rolled_back: Callable[[], Collection[str]] = tuple
     utc: Callable[[], float] = time.time
     troubles: list[str] = field(default_factory=list)
 
@@ -123,7 +135,7 @@ class ReleaseWatcher:
                     at=now,
                     receivers=list(self._receivers()),
                     measure=self.trial is not None,
-                    wanted=self._matches,
+                    wanted=partial(self._is_candidate, provider),
                 )
                 new += found
         memory = self._with_retirements(memory, lists, now)
@@ -210,9 +222,15 @@ class ReleaseWatcher:
         if forced is not None:
             memory = to_benchmark_again(memory, forced)
 
+        for name in self._done_with(memory, forced):
+            memory = after_benchmark(memory, name)
+            self._remember(memory)
+
         def wanted(name: str) -> bool:
             provider, _, model = name.partition("/")
-            return name == forced or (counts.get(provider) is not None and self._matches(model))
+            return name == forced or (
+                counts.get(provider) is not None and self._is_candidate(provider, model)
+            )
 
         for each in look_at(memory, self.trial, wanted=wanted, now=self.utc):
             memory = each.memory
@@ -222,6 +240,18 @@ class ReleaseWatcher:
                 self._tell_result(each.model, each.told)
         self.again = None
         return memory, done
+
+    def _done_with(self, memory: WatchMemory, forced: str | None) -> list[str]:
+        """The models that wait and were rolled back meanwhile: nobody can use what is told of them."""
+        try:
+            tried = self.rolled_back()
+        except StoreDown as problem:
+            self.troubles.append(f"what was rolled back is not known: {problem}")
+            return []
+        return [name for name in to_look_at(memory) if name in tried and name != forced]
+
+    def _is_candidate(self, provider: str, model: str) -> bool:
+        return self._matches(model) and f"{provider}/{model}" not in self.settings.own
 
     def _matches(self, model: str) -> bool:
         return fnmatchcase(model, self.match)

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -88,6 +88,7 @@ def watch(
         trial=trial if bench or again else None,
         again=again,
         notice=lambda models: _notice(trial.config, data, models),
+        rolled_back=lambda: _rolled_back(trial.config, data),
     )
     while True:
         try:
@@ -110,6 +111,19 @@ def _notice(config: Config, data: Path, models: Mapping[str, float]) -> None:
     with closing(open_store(config, data)) as store:
         for model, at in models.items():
             Releases(store).notice(model, at=at)
+
+
+def _rolled_back(config: Config, data: Path) -> Collection[str]:
+    """The models (`provider/model`) whose last canary was rolled back. Raises StoreDown."""
+    from canary.config.store import open_store
+    from records.past_canaries import past_canaries
+
+    with closing(open_store(config, data)) as store:
+        states = {name: each.state for name, each in store.states().items() if each.state.started_at}
+        in_order = sorted(states, key=lambda name: states[name].changed_at or 0.0)
+        past = past_canaries(store, {name: states[name] for name in in_order})
+    last = {each.release.candidate: each.ending for each in past if each.release is not None}
+    return [model for model, ending in last.items() if ending == "rolled_back"]
 
 
 def _newest(file: Path, old: Config) -> Config:

@@ -1,6 +1,6 @@
 """The loaded config: frozen records of the rooms, independent of the file's form."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -120,7 +120,15 @@ class Config:
             notify=self.notify,
             retires=self.retires,
             arms=arms_of(each.canary for each in self.canaries.values()),
+            own=frozenset(self._own_models()),
         )
+
+    def _own_models(self) -> Iterator[str]:
+        """The models that canary asks for itself, as `provider/model`: judges, and the one for embeddings."""
+        yield from (
+            f"{each.provider}/{each.model}" for each in (self.judge, self.embeddings) if each is not None
+        )
+        yield from (each.judge for each in self.datasets if each.judge is not None)
 
     def retiring(self, today: date) -> tuple[str, ...]:
         """A sentence for each arm whose model has retired by the config, or will soon."""

@@ -3,6 +3,7 @@
 canary's state        users' model     the next model
 rolled_back, ended    its baseline     becomes the candidate, under a new name
 promoted              its candidate    becomes the candidate; the promoted model becomes the baseline
+waiting, named NAME   its baseline     becomes the candidate, under a new name: the entry is the template
 any other             its baseline     is refused: the canary has users, or nobody has started it yet
 """
 
@@ -62,7 +63,8 @@ class Succession:
         """The canary that would try this model next; `by_hand`: a person must start it. Raises NotNext."""
         before = self.present.canary
         name = f"{self.name}-{re.sub('[^A-Za-z0-9._-]', '-', model)}"[:_NAME]
-        if self._state not in _OVER:
+        template = self._state == "waiting" and before.start_by_hand and before.name == self.name
+        if self._state not in _OVER and not template:
             raise NotNext(f"{before.name} is {self._state.replace('_', ' ')}, so no other canary follows it")
         if provider != before.candidate.provider or not _PLAIN.fullmatch(model):
             raise NotNext(f"{model} is not a plain model name at {before.candidate.provider}")

@@ -100,6 +100,22 @@ def test_a_canary_that_is_not_over_is_followed_by_none(state: StateName | None, 
         a_line(state).followed("openai", "gpt-3")
 
 
+def test_a_template_that_waits_under_the_lines_own_name_is_followed_by_the_first_model() -> None:
+    text = TEXT.replace("name: support-nov", "name: support\n    start: manual")
+    config = parse(text, "canary.yaml", {})
+    line = Succession(
+        name="support",
+        file=Path("canary.yaml"),
+        config=config,
+        present=config.canaries["support"],
+        states={"support": State(state="waiting")},
+    )
+    following = line.followed("openai", "gpt-3")
+    assert (following.canary.name, following.canary.baseline.model) == ("support-gpt-3", "gpt-1")
+    with pytest.raises(NotNext, match="support is running"):
+        replace(line, states={"support": State(state="running")}).followed("openai", "gpt-3")
+
+
 @pytest.mark.parametrize("left_out", ["    rubric: [", "notify: ["])
 def test_nothing_starts_by_itself_that_nobody_would_be_paged_for(left_out: str) -> None:
     text = "".join(each for each in TEXT.splitlines(keepends=True) if not each.startswith(left_out))

@@ -275,8 +275,8 @@ class Line:
         command = ["bench", model, "-o", "json", *words, *self._where, "--config", str(self.config)]
         return CliRunner().invoke(app, command)
 
-    def order(self, word: str) -> None:
-        assert CliRunner().invoke(app, [word, "trial", "--reason", "r", *self._where]).exit_code == 0
+    def order(self, word: str, canary: str = "trial") -> None:
+        assert CliRunner().invoke(app, [word, canary, "--reason", "r", *self._where]).exit_code == 0
 
     def states(self) -> list[tuple[str, str, float]]:
         told = CliRunner().invoke(app, ["status", *self._where, "-o", "json"])
@@ -295,12 +295,34 @@ def test_a_model_that_passed_follows_a_rolled_back_canary_by_the_benchmark_it_ha
     told = len(hook.bodies)
     line.looked()
     assert (line.config.read_text(), len(hook.bodies)) == (line.text, told)
+    waiting = (line.data / "watch.json").read_bytes()
     line.order("rollback")
     assert line.looked() == (
         "ship: openai/gpt-good: its benchmark said ship; "
         f"trial-gpt-good is in {line.config} and starts automatically"
     )
     eventually(lambda: line.states() == [("trial-gpt-good", "running", 0.05)])
+
+    line.order("rollback", "trial-gpt-good")
+    told = len(hook.bodies)
+    (line.data / "watch.json").write_bytes(waiting)  # as if a person had started the canary meanwhile
+    line.looked()
+    assert (len(hook.bodies), json.loads((line.data / "watch.json").read_text())["pending"]) == (told, {})
+
+
+def test_our_own_judges_model_is_neither_told_nor_benchmarked(
+    tmp_path: Path, provider: ProviderThread, hook: Hook
+) -> None:
+    set_up(tmp_path, provider.url, hook.url)
+    config = tmp_path / "canary.yaml"
+    config.write_text(config.read_text() + "judge: {provider: openai, model: gpt-judge, daily_budget: 1}\n")
+    provider.behave("old", KNOWS)
+    watch(tmp_path, "--bench", "--match", "gpt-*")
+    provider.behave("gpt-judge", KNOWS)
+    done = json.loads(watch(tmp_path, "--bench", "--match", "gpt-*", "-o", "json").stdout)
+    elsewhere = ["claude/gpt-judge", "google/gpt-judge"]
+    assert (done["new"], list(done["measured"])) == (elsewhere, elsewhere)
+    assert {each["model"] for each in hook.bodies} == set(elsewhere)
 
 
 def test_a_model_that_passes_follows_a_promoted_canary_and_one_that_does_not_never(
