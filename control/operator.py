@@ -340,7 +340,7 @@ class Operator:
     async def captured_at(self, canary: str) -> float | None:
         """When the canary's newest captured exchange was, UTC seconds; None if there is none."""
         with _store_asked():
-            newest = await asyncio.to_thread(CaptureStore(self.store).newest, canary, 1)
+            newest = await asyncio.to_thread(CaptureStore(self.store).newest, [canary], 1)
         return newest[0].about.at if newest else None
 
     def recent(self, canary: str) -> Mapping[str, Any]:
