@@ -9,7 +9,7 @@ from report.metrics import Observations
 from report.quantiles import Quantiles
 from report.sample import Sample
 from report.statistics.before import narrower
-from report.statistics.phases import Arms, UnitSums, arms, unit_sums
+from report.statistics.phases import Arms, UnitSums, arms, renumbered, unit_sums
 from report.statistics.types import Floats
 
 GATE = 100
@@ -65,7 +65,7 @@ class ArmSums:
     def arms(self, *, by_category: bool) -> Arms:
         """Both arms, without what the units' past explains of their difference, and with `by_category` their
         first category."""
-        return _arms(self.sums, self.observed, by_category=by_category)
+        return self._adjusted(self.sums, by_category=by_category)
 
     def quantiles(self, *, by_category: bool) -> tuple[Quantiles, Arms] | None:
         """Both arms' quantile with their shares of slower values; None for another kind of metric. The shares
@@ -73,26 +73,29 @@ class ArmSums:
         if self._slower is None:
             return None
         found, slower = self._slower
-        return found, _arms(slower, self.observed, by_category=by_category)
+        return found, self._adjusted(slower, by_category=by_category)
 
     def heaviest(self) -> HeavyUnit | None:
         """The unit with the largest share of an arm's values, or of the variance; None up to a fifth."""
         sums = self.sums if self._slower is None else self._slower[1]
-        both, units = arms(sums, strata=self.observed.strata), np.unique(sums.unit)
-        place = 2 * np.searchsorted(units, sums.unit) + sums.candidate
+        both, units = self._plain, np.flatnonzero(np.bincount(sums.unit))
+        place = 2 * renumbered(sums.unit) + sums.candidate
         counts = np.bincount(place, weights=sums.count, minlength=2 * len(units)).reshape(-1, 2)
-        values = counts / np.maximum(counts.sum(axis=0), 1e-300)
         squares = [both.influence(factor) ** 2 for factor in (0, 1)]
-        variance = np.max([square / max(float(square.sum()), 1e-300) for square in squares], axis=0)
+        wholes = [max(float(square.sum()), 1e-300) for square in squares]
+        parts = [square.max() / whole for square, whole in zip(squares, wholes, strict=True)]
+        if max(*parts, *(counts.max(axis=0) / np.maximum(counts.sum(axis=0), 1e-300))) <= A_FIFTH:
+            return None
+        values = counts / np.maximum(counts.sum(axis=0), 1e-300)
+        variance = np.max([square / whole for square, whole in zip(squares, wholes, strict=True)], axis=0)
         worst = int(np.argmax(np.maximum(values.max(axis=1), variance)))
         theirs, ours = values[worst].tolist()
-        found = HeavyUnit(
+        return HeavyUnit(
             candidate=ours >= theirs,
             values=max(ours, theirs),
             variance=float(variance[worst]),
             unit=int(units[worst]),
         )
-        return found if max(found.values, found.variance) > A_FIFTH else None
 
     def without_heavy(self) -> tuple[HeavyUnit | None, list["ArmSums"]]:
         """The heaviest unit, and the sums without it, without the next one too, and so on; None up to a
@@ -107,6 +110,19 @@ class ArmSums:
             found.append(rest)
             heavy = rest.heaviest()
         return first, found
+
+    def _adjusted(self, sums: UnitSums, *, by_category: bool) -> Arms:
+        enough = min(sums.units(candidate=True), sums.units(candidate=False)) >= GATE
+        if self.observed.strata or not enough:
+            return self._plain
+        category = self.observed.category if by_category else None
+        return narrower(sums, self.observed.before, category, self._plain)
+
+    @cached_property
+    def _plain(self) -> Arms:
+        """Both arms of the sums, or of the slower values, as they are."""
+        sums = self.sums if self._slower is None else self._slower[1]
+        return arms(sums, strata=self.observed.strata)
 
     @cached_property
     def _slower(self) -> tuple[Quantiles, UnitSums] | None:
@@ -134,14 +150,6 @@ def arm_sums(sample: Sample, observed: Observations) -> ArmSums:
     if rows.all():
         return ArmSums(sample=sample, observed=observed, sums=sums)
     return ArmSums(sample=sample, observed=observed.only(common[sample.phase]), sums=sums.only(rows))
-
-
-def _arms(sums: UnitSums, observed: Observations, *, by_category: bool) -> Arms:
-    if observed.strata:
-        return arms(sums, strata=True)
-    enough = min(sums.units(candidate=True), sums.units(candidate=False)) >= GATE
-    category = observed.category if by_category else None
-    return narrower(sums, observed.before, category) if enough else arms(sums)
 
 
 def unit_means(sums: UnitSums, *, candidate: bool) -> Floats:

@@ -26,9 +26,12 @@ _ROUNDING = 1e-9
 """What varies by less than this part of its size is taken for constant: the rest is rounding."""
 
 
-def narrower(sums: UnitSums, before: Floats | None, category: Ints | None = None) -> Arms:
-    """`adjusted` where that narrows the arms' difference, else the plain `arms`."""
-    plain = arms(sums)
+def narrower(
+    sums: UnitSums, before: Floats | None, category: Ints | None = None, plain: Arms | None = None
+) -> Arms:
+    """`adjusted` where that narrows the arms' difference, else the `plain` ones, which are `arms` of the
+    sums."""
+    plain = arms(sums) if plain is None else plain
     found = _adjusted(sums, plain, before, category)
     return found if found.se(1) <= WORTH * plain.se(1) and plain.se(1) > 0 else plain
 

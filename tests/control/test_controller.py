@@ -11,23 +11,29 @@ from pathlib import Path
 
 import pytest
 import uvicorn
+from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.testclient import TestClient
 
 from canary.config import parse
 from canary.interpreter import environment, program
+from console.app import health_app
+from console.guard import Access
 from control.controller import Controller
 from control.file_publisher import FilePublisher
 from control.leadership import SoleLeader
 from control.pending_rollbacks import PendingRollbacks
+from control.report_job import RETRY_S
 from control.rolling import Roller
 from control.spool_feed import SpoolFeed
 from records import plans
 from records.outcome import Outcome
 from records.spool import SpoolWriter
 from records.store import Store
+from report import reports
 from routing.canary import ArmName
 
 CONFIG = """\
@@ -160,4 +166,34 @@ def test_notices_of_a_controller_that_does_not_lead_leave_the_loop_to_others(tmp
 
     with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
         SpoolWriter(tmp_path / "spool", worker=0).close()
+        asyncio.run(story(store))
+
+
+def test_a_nightly_report_that_cannot_be_made_is_said_by_readyz_and_status_until_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report_of = reports.report_of
+
+    def fails(*_args: object, **_named: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    async def story(store: Store) -> None:
+        (tmp_path / "spool").mkdir()
+        controller = deciding(tmp_path, store, 'report_job: {at: "00:00", timezone: UTC}\n')
+        await controller.turn()
+        access = Access(admin_token=lambda: "t", metrics_token=lambda: None, loopback=False)
+        ready = TestClient(health_app(controller.operator.degraded, CollectorRegistry(), access))
+        job, now = controller._report_job, time.time()
+        nobody = "no traffic worker is alive"
+        for failing in (True, False):
+            monkeypatch.setattr(reports, "report_of", fails if failing else report_of)
+            job.turn(now + (0 if failing else RETRY_S))
+            said = [each for each in controller.operator.status()["degraded"] if each != nobody]
+            assert [each.split(" since ")[0] for each in said] == (
+                ["the nightly report of trial has failed"] if failing else []
+            )
+            assert ready.get("/readyz").text == f"degraded: {'; '.join([*said, nobody])}\n"
+        await controller.close()
+
+    with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
         asyncio.run(story(store))
