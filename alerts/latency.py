@@ -39,6 +39,7 @@ class LatencyState(AbsoluteState):
     `typical` holds the baseline's times of the last hour by operation and kind, `p95s` when their p95 was
     taken and what it was, `held` the exchanges that wait for a bound. `cut` holds how long those of the
     candidate's slow exchanges had taken that had not ended; `over` are those of which nothing had come.
+    `answered` holds those of them that have been answered since: they were slow, not silent.
     """
 
     first: FirstStarted = field(default_factory=FirstStarted)
@@ -47,6 +48,7 @@ class LatencyState(AbsoluteState):
     p95s: dict[str, tuple[float, float | None]] = field(default_factory=dict)
     held: list[Timed] = field(default_factory=list)
     cut: Window = field(default_factory=lambda: Window(None, binned=True))
+    answered: Window = field(default_factory=lambda: Window(None))
 
 
 class LatencyRule(AbsoluteRule):
@@ -59,6 +61,7 @@ class LatencyRule(AbsoluteRule):
             candidate=Window(rule.window_s, binned=True),
             baseline=Window(rule.window_s, binned=True),
             cut=Window(rule.window_s, binned=True),
+            answered=Window(rule.window_s),
         )
         super().__init__(rule, state, limit=SLOW_SHARE, least_units=MINIMUM_UNITS)
 
@@ -113,13 +116,21 @@ class LatencyRule(AbsoluteRule):
 
     def numbers(self, now: float) -> dict[str, float]:
         """The figures behind the status. `cut`: the p95 is only a lower bound, because exchanges were judged
-        before their end; `no_answer` of them had sent nothing within `no_answer_s`."""
+        before their end; `no_answer` of them had sent nothing within `no_answer_s`, and nothing since."""
         cut, whole = self.state.cut, self.state.candidate.count(now)
-        silent, shown = cut.over(now), super().numbers(now)
+        silent = max(0, cut.over(now) - self.state.answered.count(now))
+        shown = super().numbers(now)
         if cut.count(now) > SLOW_SHARE * whole:
             shown["cut"] = 1.0
         least_s = cut.quantile(0.0, now)
         return shown | ({"no_answer": float(silent), "no_answer_s": least_s} if silent and least_s else {})
+
+    def answer(self, ended: Iterable[Timed]) -> None:
+        """Note the exchanges that counted while in flight, and that the candidate has answered since."""
+        for each in ended:
+            measured_s, bound_s = self.measured_s(each), self.bound_s(each, each.started)
+            if each.candidate and not each.failed and measured_s is not None and bound_s is not None:
+                self.state.answered.add(each.started + bound_s, measured_s)
 
     def finish(self, ended: Iterable[tuple[Timed, float]]) -> None:
         """Take in exchanges that have ended, and when they did."""

@@ -123,7 +123,9 @@ class Scope:
         mine = [each for each in ended if self.takes(each.outcome)] if self.is_part else ended
         yield from self._hear(mine)
         for latency in self.latencies:
-            latency.finish(_uncounted(state_key(latency), mine))
+            key = state_key(latency)
+            latency.finish(_uncounted(key, mine))
+            latency.answer([each.timed for each in mine if key in each.counted])
         samples = [each.sample for each in mine if each.sample is not None]
         for guardrail in self._shows:
             guardrail.show(samples)

@@ -316,7 +316,7 @@ async def _relay(incoming: Incoming, record: Record, attempt: Attempt) -> None:
         incoming.cut()
         return
     await record.examine(attempt)
-    if incoming.left:
+    if not incoming.keep_alive and incoming.has_left():
         record.leave(attempt)
         incoming.abort()
         return

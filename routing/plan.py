@@ -94,7 +94,7 @@ class Plan:
 
     def stall_s(self, canary: str, kind: str) -> float:
         """The seconds of silence after which a stream of this kind is stalled."""
-        return self.silence.get(canary, {}).get(kind, UNKNOWN_PATIENCE_S)
+        return self.silence.get(canary, {}).get(kind, LEAST_SILENCE_S)
 
     def is_settled(self, canaries: Iterable[str]) -> bool:
         """True once each of these canaries has a state, and none is about to start."""

@@ -204,10 +204,10 @@ class Incoming:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
 
-    @property
-    def left(self) -> bool:
-        """True when the caller has left without anybody noticing. Asked before the response is complete."""
-        return not self.keep_alive and self._line.has_left()
+    def has_left(self) -> bool:
+        """True when the caller has left without anybody noticing. It can have only if `keep_alive` is False,
+        since a caller that shuts down its sending side asks no more."""
+        return self._line.has_left()
 
     # For the handler: another protocol on this connection
 

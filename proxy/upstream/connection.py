@@ -230,7 +230,9 @@ class Connection:
 
     def _fed(self, response: UpstreamResponse) -> None:
         now = monotonic()
-        response.heard(now)
+        if now - response.silent_from > response.longest_gap_s:  # `heard`, without a call for each chunk
+            response.longest_gap_s = now - response.silent_from
+        response.read_at = response.silent_from = now
         if response.passed_on():
             if not response.wanted:
                 self._pause(response, now)

@@ -30,9 +30,9 @@ class UpstreamResponse:
 
     `status`, `reason` and `headers` (lower-cased, in order, without trailers) are the final head's. `read_at`
     is the monotonic second of the last socket read that brought body bytes or the end. `longest_gap_s`: the
-    longest time between two of them, without those in which the caller was behind. `whole`: the last byte has
-    arrived, whether it has been read or not. `source`: the connection that an unfinished response is read
-    from, set by the connection.
+    longest time between two of them, without those in which the caller was behind; one begins at
+    `silent_from`. `whole`: the last byte has arrived, whether it has been read or not. `source`: the
+    connection that an unfinished response is read from, set by the connection.
     """
 
     __slots__ = (
@@ -41,7 +41,6 @@ class UpstreamResponse:
         "_limit",
         "_loop",
         "_paused_at",
-        "_silent_from",
         "_take",
         "_waiter",
         "buffered",
@@ -51,6 +50,7 @@ class UpstreamResponse:
         "read_at",
         "reason",
         "sent_at",
+        "silent_from",
         "source",
         "status",
         "streaming",
@@ -80,7 +80,7 @@ class UpstreamResponse:
         self._take: Take | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._paused_at: float | None = None
-        self._silent_from = inf
+        self.silent_from = inf
 
     # For the user
 
@@ -134,7 +134,7 @@ class UpstreamResponse:
         """The longest gap, or how long the provider has been silent now, if that is longer."""
         if self.whole or self._paused_at is not None:
             return self.longest_gap_s
-        return max(self.longest_gap_s, now - self._silent_from)
+        return max(self.longest_gap_s, now - self.silent_from)
 
     def abort(self) -> None:
         """Close the connection at once. Idempotent; does nothing once the response is complete."""
@@ -158,10 +158,10 @@ class UpstreamResponse:
 
     def heard(self, now: float) -> None:
         """Note a socket read that brought body bytes or the end."""
-        gap_s = now - self._silent_from
+        gap_s = now - self.silent_from
         if gap_s > self.longest_gap_s:
             self.longest_gap_s = gap_s
-        self.read_at = self._silent_from = now
+        self.read_at = self.silent_from = now
 
     def feed(self, pieces: Sequence[bytes]) -> None:
         """Append body bytes; `wake` notifies the reader."""
@@ -218,7 +218,7 @@ class UpstreamResponse:
         timeout = self.timeout
         total = (self.sent_at + timeout.total_s, f"no complete response within {timeout.total_s} s")
         if self.read_at:
-            return min(total, (self._silent_from + timeout.idle_s, f"no body byte for {timeout.idle_s} s"))
+            return min(total, (self.silent_from + timeout.idle_s, f"no body byte for {timeout.idle_s} s"))
         if self.streaming:
             return min(
                 total, (self.sent_at + timeout.first_byte_s, f"no body byte within {timeout.first_byte_s} s")
@@ -246,8 +246,8 @@ class UpstreamResponse:
     def _resume(self) -> None:
         if self._paused_at is None or self.source is None:
             return
-        self._silent_from = monotonic()
+        self.silent_from = monotonic()
         if self.sent_at is not None:
-            self.sent_at += self._silent_from - self._paused_at
+            self.sent_at += self.silent_from - self._paused_at
         self._paused_at = None
         self.source.resume()

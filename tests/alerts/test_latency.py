@@ -93,6 +93,19 @@ def test_a_hang_is_told_as_no_answer_and_a_time_that_was_cut_as_over(absolute: F
     assert "Users got the baseline's answers instead." in said
 
 
+def test_what_was_slow_and_then_answered_is_no_hang(absolute: Flying) -> None:
+    absolute.warm()
+    started, at = absolute.start(6), absolute.traffic.now
+    assert absolute.after(3.6)["latency_p95"].evidence["no_answer"] == 6.0
+    for number, each in enumerate(started, 121):
+        late = {"exchange_id": each, "unit": f"unit-{number}", "mono": at, "latency_s": 5.0}
+        absolute.traffic.watch.observe(absolute.traffic.outcome(arm="candidate", **{**JSON, **late}))
+    status = absolute.after(2.0)["latency_p95"]
+    assert ("cut" in status.evidence, "no_answer" in status.evidence) == (True, False)
+    said = on_call(absolute.traffic.watch.trouble(status), "", absolute.traffic.now)
+    assert "6 of 6 requests took longer than 3 s" in said
+
+
 def test_a_slow_stream_that_has_begun_is_no_silent_one(absolute: Flying) -> None:
     absolute.warm()
     absolute.start(6, ttft_s=0.5, **STREAM)
