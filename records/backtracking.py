@@ -352,9 +352,8 @@ class _Analysis:
         return None
 
     def _pump(self, p: int, q: int, before: str) -> str | None:
-        start = (p, p, q, before, False)
-        seen = {start: ""}
-        left = deque([start])
+        seen: dict[tuple[int, int, int, str, bool], str] = {(p, p, q, before, False): ""}
+        left = deque(seen)
         while left:
             at = left.popleft()
             a, m, b, last, apart = at
@@ -398,7 +397,7 @@ def _classes(tree: Any, flags: int) -> list[str]:
     found: dict[tuple[bool, ...], str] = {}
     for sign in (*named, *_OTHERS):
         if ord(sign) < bound:
-            key = tuple(bool(_members(*leaf, [sign], flags)) for leaf in leaves)
+            key = tuple(_fits(operation, value, sign, flags) for operation, value in leaves)
             found.setdefault(key, sign)
     return list(found.values())
 
