@@ -18,13 +18,42 @@ from proxy.server import Incoming
 from routing.caller import TAG, Caller
 
 BODY_BOUND = 64 << 20
+BODY_WITHIN_S = 600.0
+"""How long a body that is read as a whole may take to arrive. One that passes through is bound by `total`."""
+SMALL_BODY = 64 << 10
+"""Bodies that arrive in one piece up to this size are not counted: most requests."""
 _JSON = b"application/json"
 """What a body without a content-type is taken for."""
+_TYPE_BOUND = 128
+"""Bytes of a content-type that are looked at: what it says of the type stands before its parameters."""
 _MOST_TAGS = 256
 """Tags of one request that are read."""
 
 
-async def read(incoming: Incoming, routes: Routes, lanes: Lanes, callers: Callers) -> Call:
+class Bodies:
+    """The bytes of request bodies that a worker holds, at most `most`."""
+
+    def __init__(self, most: int = 512 << 20) -> None:
+        self.most = most
+        self.size = 0
+        self.held: dict[Incoming, int] = {}
+
+    def hold(self, incoming: Incoming, size: int) -> None:
+        """Count bytes of this request until its `release`. Raises Refused (503)."""
+        if self.size + size > self.most:
+            message = f"the request bodies that canary holds are over {self.most >> 20} MiB; try again"
+            raise Refused(503, message, "shed", retry_after_s=5)
+        self.size += size
+        self.held[incoming] = self.held.get(incoming, 0) + size
+
+    def release(self, incoming: Incoming) -> None:
+        """The request has ended."""
+        self.size -= self.held.pop(incoming, 0)
+
+
+async def read(
+    incoming: Incoming, routes: Routes, lanes: Lanes, callers: Callers, bodies: Bodies | None = None
+) -> Call:
     """Read one request.
 
     Raises Refused for a request that must not be forwarded, CancelledError when the caller leaves before the
@@ -57,13 +86,15 @@ async def read(incoming: Incoming, routes: Routes, lanes: Lanes, callers: Caller
         elif (  # as `_is_readable` says, without the call
             route.operation.canary
             and b"content-encoding" not in named
-            and _is_json(named.get(b"content-type", _JSON))
+            and _is_json(named.get(b"content-type", _JSON)[:_TYPE_BOUND])
         ):
-            body = whole = incoming.taken() or await _whole(incoming)
+            body = whole = incoming.taken() or await _whole(incoming, bodies)
+            if len(whole) > SMALL_BODY:
+                _count_taken(incoming, bodies, len(whole))
             facts = facts_of(route, whole)
         elif _has_body(named):
             needs_whole = route.provider.own_auth == "aws" or _hides_model(incoming, route, named, caller)
-            body = await _whole(incoming) if needs_whole else streamed(incoming)
+            body = await _whole(incoming, bodies) if needs_whole else streamed(incoming)
         if caller is not None and caller.models is not None and messages is None:
             callers.check_model(caller, _asked(incoming, route, named, facts, None if upgrades else body))
     except Refused as refusal:
@@ -146,7 +177,7 @@ def message_call(handshake: Call, routes: Routes, lanes: Lanes, body: bytes) -> 
 
 def _is_readable(named: Mapping[bytes, bytes]) -> bool:
     """True for a body that is JSON by its headers."""
-    return b"content-encoding" not in named and _is_json(named.get(b"content-type", _JSON))
+    return b"content-encoding" not in named and _is_json(named.get(b"content-type", _JSON)[:_TYPE_BOUND])
 
 
 def _hides_model(
@@ -167,10 +198,21 @@ def _has_body(named: Mapping[bytes, bytes]) -> bool:
     return named.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in named
 
 
-async def _whole(incoming: Incoming) -> bytes:
-    parts, size = [], 0
+def _count_taken(incoming: Incoming, bodies: Bodies | None, size: int) -> None:
+    """Count a body that came in one piece, and so was not counted as it came."""
+    if bodies is not None and incoming not in bodies.held:
+        bodies.hold(incoming, size)
+
+
+async def _whole(incoming: Incoming, bodies: Bodies | None) -> bytes:
+    parts, size, began = [], 0, time.monotonic()
     while part := await incoming.read():
         size += len(part)
+        if bodies is not None:
+            bodies.hold(incoming, len(part))
+        if time.monotonic() - began > BODY_WITHIN_S:
+            message = f"the request body took over {BODY_WITHIN_S:g} s to arrive"
+            raise Refused(408, message, "caller_rejected")
         if size > BODY_BOUND:
             raise Refused(413, f"the request body is over {BODY_BOUND >> 20} MiB", "caller_too_large")
         parts.append(part)

@@ -1,4 +1,8 @@
-"""The worker's side of its checker process: sends jobs, in order, and waits for each within a bound."""
+"""The worker's side of its checker process: sends jobs, in order, and waits for each within a bound.
+
+A process that ends took too long for the first job that waits. What that job holds (its schemas, or its
+text) is not sent again for FORGIVEN_AFTER_S; the jobs behind it are sent to the next process.
+"""
 
 import asyncio
 import os
@@ -6,7 +10,9 @@ import socket
 import subprocess
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -22,6 +28,17 @@ START_WITHIN_S = 1.0
 RESTART_AFTER_S = 1.0
 MOST_WAITING = 16
 END_WITHIN_S = 1.0
+FORGIVEN_AFTER_S = 600.0
+MOST_REMEMBERED = 256
+"""Hashes of what has ended a process."""
+
+
+class _Waiting(NamedTuple):
+    """A job that was sent. `parts` are the hashes of what may be to blame if it ends its process."""
+
+    job: bytes
+    parts: Sequence[bytes]
+    result: "asyncio.Future[CheckResult | None]"
 
 
 class Checker:
@@ -38,46 +55,93 @@ class Checker:
         self._socket: socket.socket | None = None
         self._unsent = bytearray()
         self._received = bytearray()
-        self._waiting: deque[asyncio.Future[CheckResult | None]] = deque()
+        self._waiting: deque[_Waiting] = deque()
+        self._fatal: dict[bytes, float] = {}
+        self._again: asyncio.TimerHandle | None = None
         self._started_at = float("-inf")
         self._has_answered = False
 
     async def run(self, job: CheckJob) -> CheckResult | None:
         """Run one job. None when it went beyond the bounds."""
-        waiting = self._send(msgspec.msgpack.encode(job))
+        waiting = self._send(job)
         result = await self._within(waiting) if waiting is not None else None
         self.not_done += result is None
         return result
 
     def close(self) -> None:
         """End the process."""
+        if self._again is not None:
+            self._again.cancel()
         self._end()
+        while self._waiting:
+            self._resolve(None)
 
     async def _within(self, waiting: "asyncio.Future[CheckResult | None]") -> CheckResult | None:
         patience = self._within_s if self._has_answered else START_WITHIN_S
         await asyncio.wait([waiting], timeout=patience)
         if not waiting.done():
             await asyncio.sleep(0)  # a busy loop sees the clock before it sees what has arrived
+        if not waiting.done() and not self._has_answered:  # its process ended for another's job
+            await asyncio.wait([waiting], timeout=RESTART_AFTER_S + START_WITHIN_S)
         return waiting.result() if waiting.done() else None
 
-    def _send(self, job: bytes) -> "asyncio.Future[CheckResult | None] | None":
-        """Queue a job; None when it is too long or no process takes it."""
-        if len(job) > LONGEST_JOB or len(self._waiting) >= MOST_WAITING or not self._is_running():
+    def _send(self, asked: CheckJob) -> "asyncio.Future[CheckResult | None] | None":
+        """Queue a job; None when it is too long, has ended a process before, or no process takes it."""
+        job = msgspec.msgpack.encode(asked)
+        if len(job) > LONGEST_JOB or len(self._waiting) >= MOST_WAITING:
             return None
-        self._unsent += len(job).to_bytes(HEAD_BYTES, "big") + job
-        waiting: asyncio.Future[CheckResult | None] = asyncio.get_running_loop().create_future()
+        parts = tuple(_parts(asked))
+        if any(self._is_fatal(part) for part in parts) or not (self._again or self._is_running()):
+            return None
+        waiting = _Waiting(job, parts, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
+        if self._again is None:
+            self._unsent += len(job).to_bytes(HEAD_BYTES, "big") + job
+            self._write()
+        return waiting.result
+
+    def _is_fatal(self, part: bytes) -> bool:
+        at = self._fatal.get(part)
+        return at is not None and time.monotonic() - at < FORGIVEN_AFTER_S
+
+    def _died(self) -> None:
+        """Give up the job that ended the process, and have the others done by the next one."""
+        log.warning("checker.ended", jobs=len(self._waiting))
+        self._end()
+        if not self._waiting:
+            return
+        for part in self._waiting[0].parts:
+            self._fatal.pop(part, None)
+            self._fatal[part] = time.monotonic()
+        while len(self._fatal) > MOST_REMEMBERED:
+            del self._fatal[next(iter(self._fatal))]
+        self._resolve(None)
+        if self._waiting and self._again is None:
+            wait_s = max(0.0, self._started_at + RESTART_AFTER_S - time.monotonic())
+            self._again = asyncio.get_running_loop().call_later(wait_s, self._send_again)
+
+    def _send_again(self) -> None:
+        """Send to a new process what the last one has not done and somebody waits for."""
+        self._again = None
+        fatal = [each for each in self._waiting if any(map(self._is_fatal, each.parts))]
+        left = [each for each in self._waiting if each not in fatal and not each.result.done()]
+        running = bool(left) and self._start()
+        for each in [*fatal, *([] if running else left)]:
+            if not each.result.done():
+                each.result.set_result(None)
+        self._waiting = deque(left if running else ())
+        for each in self._waiting:
+            self._unsent += len(each.job).to_bytes(HEAD_BYTES, "big") + each.job
         self._write()
-        return waiting
 
     def _is_running(self) -> bool:
         """True with a process, which is started if necessary, at most once a second."""
         if self._socket is not None:
             return True
-        now = time.monotonic()
-        if now - self._started_at < RESTART_AFTER_S:
-            return False
-        self._started_at = now
+        return time.monotonic() - self._started_at >= RESTART_AFTER_S and self._start()
+
+    def _start(self) -> bool:
+        self._started_at = time.monotonic()
         ours, theirs = socket.socketpair()
         try:
             self._process = subprocess.Popen(
@@ -108,7 +172,7 @@ class Checker:
         except BlockingIOError:
             pass
         except OSError:
-            self._end()
+            self._died()
             return
         if self._unsent:
             loop.add_writer(ours, self._write)
@@ -124,8 +188,7 @@ class Checker:
         except OSError:
             data = b""
         if not data:
-            log.warning("checker.ended", jobs=len(self._waiting))
-            self._end()
+            self._died()
             return
         self._has_answered = True
         self._received += data
@@ -142,12 +205,12 @@ class Checker:
         return message
 
     def _resolve(self, result: CheckResult | None) -> None:
-        waiting = self._waiting.popleft()
+        waiting = self._waiting.popleft().result
         if not waiting.done():
             waiting.set_result(result)
 
     def _end(self) -> None:
-        """Close the socket and reap the process. Jobs under way have no result."""
+        """Close the socket and reap the process."""
         ours, self._socket = self._socket, None
         process, self._process = self._process, None
         if ours is not None:
@@ -157,10 +220,17 @@ class Checker:
             ours.close()
         self._unsent.clear()
         self._received.clear()
-        while self._waiting:
-            self._resolve(None)
+        self._has_answered = False
         if process is not None:
             _reap(process)
+
+
+def _parts(job: CheckJob) -> Iterator[bytes]:
+    """The hashes of a job's schemas and of its text with the patterns."""
+    for _, schema, _ in job.checks:
+        yield blake2b(schema, digest_size=16).digest()
+    if job.text:
+        yield blake2b("\0".join([job.text, *job.patterns]).encode(), digest_size=16).digest()
 
 
 def _reap(process: subprocess.Popen[bytes]) -> None:

@@ -3,14 +3,13 @@
     python -P -m proxy.checker_process
 
 Both may run for hours, and a pattern holds the GIL, so neither runs in the worker. A job that takes longer
-than JOB_WITHIN_S ends this process by SIGALRM, and the worker starts another. Jobs come on stdin and results
-go to stdout, each preceded by its length (u32, big-endian). It ends with its stdin.
+than JOB_WITHIN_S of CPU ends this process by SIGPROF, and the worker starts another. Jobs come on stdin and
+results go to stdout, each preceded by its length (u32, big-endian). It ends with its stdin.
 """
 
 import signal
 import sys
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, BinaryIO
 
 import jsonschema_rs
@@ -52,8 +51,23 @@ _UNUSABLE = (
 )
 
 
-@lru_cache(256)
+CACHED_BYTES = 1 << 20
+"""Text of the schemas whose validators are kept. A validator takes some fifty times its schema's text."""
+
+_kept: dict[tuple[bool, bytes], Any] = {}
+
+
 def _validator(openapi: bool, schema: bytes) -> Any:
+    """A schema's validator, made once as long as the newest schemas are within CACHED_BYTES."""
+    key = (openapi, schema)
+    found = _kept.pop(key, None)
+    _kept[key] = found if found is not None else _made(openapi, schema)
+    while sum(len(text) for _, text in _kept) > CACHED_BYTES and len(_kept) > 1:
+        del _kept[next(iter(_kept))]
+    return _kept[key]
+
+
+def _made(openapi: bool, schema: bytes) -> Any:
     """A schema's validator, by its own draft or 2020-12. Nothing outside the schema is ever fetched."""
     document = msgspec.json.decode(schema)
     return jsonschema_rs.validator_for(
@@ -88,13 +102,13 @@ def serve(jobs: BinaryIO, results: BinaryIO) -> None:
     """Do jobs until the input ends."""
     while len(head := jobs.read(HEAD_BYTES)) == HEAD_BYTES:
         job = msgspec.msgpack.decode(jobs.read(int.from_bytes(head, "big")), type=CheckJob)
-        signal.setitimer(signal.ITIMER_REAL, JOB_WITHIN_S)
+        signal.setitimer(signal.ITIMER_PROF, JOB_WITHIN_S)
         answer = msgspec.msgpack.encode(result(job))
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
         results.write(len(answer).to_bytes(HEAD_BYTES, "big") + answer)
         results.flush()
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
     serve(sys.stdin.buffer, sys.stdout.buffer)

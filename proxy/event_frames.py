@@ -94,16 +94,26 @@ def _frame(data: bytes) -> EventFrame | None:
     if crc32(data[:end]) != _CRC.unpack_from(data, end)[0]:
         return None
     payload_at = 12 + _PRELUDE.unpack_from(data)[1]
-    head = _head(data[12:payload_at])
+    raw = data[12:payload_at]
+    head = _head(raw) if len(raw) <= _KEPT_BYTES else _read_head(raw)
     if head is None:
         return None
     payload = data[payload_at:end] if head.message is None else head.message
     return EventFrame(head.is_event, head.name, payload)
 
 
+_KEPT_BYTES = 1024
+"""A frame's headers over this size are read each time, so that the cache is bounded in bytes."""
+
+
 @lru_cache(maxsize=64)
 def _head(raw: bytes) -> _Head | None:
-    """Read a frame's headers; None when they are broken. Nearly all frames of a stream have the same ones."""
+    """Read a frame's headers as `_read_head`. Nearly all frames of a stream have the same ones."""
+    return _read_head(raw)
+
+
+def _read_head(raw: bytes) -> _Head | None:
+    """Read a frame's headers; None when they are broken."""
     try:
         return _head_of(_headers(raw))
     except (struct.error, IndexError, KeyError):

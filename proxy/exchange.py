@@ -13,7 +13,7 @@ import structlog
 
 from proxy.attempt import Attempt
 from proxy.call import Call
-from proxy.call_reader import read
+from proxy.call_reader import Bodies, read
 from proxy.callers import Callers
 from proxy.credentials import Credentials, NoCredential
 from proxy.errors import Refused
@@ -44,7 +44,8 @@ log = structlog.get_logger()
 @dataclass(slots=True, kw_only=True)
 class Exchanges:
     """The handler of the LLM paths. `routes` is replaced on reload; `plan()` returns the newest plan;
-    `ticker` watches the requests that wait for a candidate; `callers` says who may call.
+    `ticker` watches the requests that wait for a candidate; `callers` says who may call;
+    `bodies` counts what of their requests is held.
 
     Each connection limit of `upstreams`, including its waiters, is three quarters of `most_in_flight`, so a
     hanging provider leaves room for the others.
@@ -61,6 +62,7 @@ class Exchanges:
     credentials: Credentials
     stream_usage: StreamUsage = field(default_factory=StreamUsage)
     callers: Callers = field(default_factory=Callers)
+    bodies: Bodies = field(default_factory=Bodies)
     most_in_flight: int = 4096
     lanes: Lanes = field(init=False)
 
@@ -83,11 +85,14 @@ class Exchanges:
             record.break_down()
             _abort_attempts(record)
             incoming.abort()
+        finally:
+            if self.bodies.held:
+                self.bodies.release(incoming)
 
     async def _exchange(self, incoming: Incoming, record: Record) -> None:
         if self.recorder.started - self.recorder.finished > self.most_in_flight:
             raise overload()
-        call = await read(incoming, self.routes, self.lanes, self.callers)
+        call = await read(incoming, self.routes, self.lanes, self.callers, self.bodies)
         if not self._has_room(call):
             raise overload()
         record.begin(call)

@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Literal, Protocol
 
 from proxy.answer import AnswerFacts
@@ -267,7 +266,6 @@ Around = Callable[[Reader, StreamForm | None], Reader]
 """Wraps a reader; the second argument is the form of the stream that it reads, None for a whole answer."""
 
 
-@lru_cache(256)
 def stream_form(content_type: bytes) -> StreamForm | None:
     """The form of a stream with this content type; None for a whole answer."""
     if content_type.startswith(b"text/event-stream"):

@@ -145,7 +145,13 @@ def _settles_usage(changes: RequestChanges) -> bool:
     return "stream_options" in names or "stream_options.include_usage" in names
 
 
+_LARGEST_OPTIONS = 4096
+"""Bytes of `stream_options` that are read. The API's own have two members."""
+
+
 def _asks_for_usage(facts: RequestFacts) -> bool:
+    if len(facts.stream_options) > _LARGEST_OPTIONS:
+        return False
     try:
         options = _decode_options(facts.stream_options or b"null")
     except UNREADABLE:
@@ -164,6 +170,8 @@ def _asking_for_usage(call: Call, facts: RequestFacts, body: bytes, changes: Req
     given = facts.stream_options
     if not given:
         return insert_first(body, "stream_options", _INCLUDE_USAGE)
+    if len(given) > _LARGEST_OPTIONS:
+        return None
     try:
         options = _decode_options(given)
     except UNREADABLE:

@@ -8,7 +8,8 @@ times as long, and is only done for short texts that the parser cannot resolve.
 
 import json
 import re
-from typing import NamedTuple
+from types import GenericAlias
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -25,11 +26,37 @@ MOST_WALKED = 64 * 1024
 MOST_MEMBERS = 1000
 _BACKSLASH = ord("\\")
 
-_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-
 
 class TooIntricate(ValueError):
     """Finding the key in this text would take too long."""
+
+
+_Name = type("_Name", (str,), {"__slots__": ()})  # a statement would make a class that mypyc cannot compile
+_COUNTED: Any = GenericAlias(dict, (_Name, msgspec.Raw))
+"""An object whose members' names are shown to `dec_hook`, each as it is read."""
+
+
+def members_of(body: bytes) -> dict[str, msgspec.Raw]:
+    """The top-level members; of a repeated one the last. Stops at the first beyond MOST_MEMBERS.
+
+    Raises TooIntricate, msgspec.DecodeError, UnicodeDecodeError.
+    """
+    count = 0
+
+    def counted(kind: type[str], name: str) -> str:
+        nonlocal count
+        count += 1
+        if count > MOST_MEMBERS:
+            raise TooIntricate(f"it has more than {MOST_MEMBERS} members")
+        return kind(name)
+
+    try:
+        found: dict[str, msgspec.Raw] = msgspec.json.decode(body, type=_COUNTED, dec_hook=counted)
+    except msgspec.ValidationError as problem:
+        if isinstance(problem.__cause__, TooIntricate):
+            raise problem.__cause__ from problem
+        raise
+    return found
 
 
 class MemberSpan(NamedTuple):
@@ -81,11 +108,9 @@ def member_spans(body: bytes) -> list[MemberSpan]:
 def _parsed_spans(body: bytes) -> list[MemberSpan] | None:
     """Return the span of every top-level member; None when a name is repeated, which a parser hides."""
     try:
-        members = _decode_members(body)
+        members = members_of(body)
     except (msgspec.DecodeError, UnicodeDecodeError):  # a name that is not UTF-8
         return None
-    if len(members) > MOST_MEMBERS:
-        raise TooIntricate(f"it has {len(members)} members")
     spans: list[MemberSpan] = []
     at = body.index(b"{") + 1
     for name, value in members.items():

@@ -344,4 +344,5 @@ def _server(file: FileSection) -> ServerSettings:
         data=file.data,
         grace_s=file.grace_s,
         role=file.role,
+        body_budget_mib=file.body_budget_mib,
     )

@@ -535,4 +535,9 @@ class FileSection(Section):
         description="How long streams may drain after SIGTERM.",
         json_schema_extra={"default": "600s"},
     )
+    body_budget_mib: int = Field(
+        512,
+        ge=64,
+        description="MiB of request bodies that a worker holds at most; further ones are told 503.",
+    )
     role: Role = Field("all", description="Which processes run here.")

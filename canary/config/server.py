@@ -17,7 +17,8 @@ _T = TypeVar("_T")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
     """Where to listen and how. `data` is as written; `data_folder` finds it. `grace_s` is the time that
-    streams have to drain after SIGTERM. `role` says which processes run here."""
+    streams have to drain after SIGTERM. `role` says which processes run here. `body_budget_mib` bounds the
+    request bodies that a worker holds."""
 
     traffic: HostPort = DEFAULT_TRAFFIC
     admin: HostPort = DEFAULT_ADMIN
@@ -25,6 +26,7 @@ class ServerSettings:
     data: str = "canary-data"
     grace_s: float = 600.0
     role: Role = "all"
+    body_budget_mib: int = 512
 
     def overridden(self, environment: Mapping[str, str], flags: Mapping[str, str | None]) -> "ServerSettings":
         """These settings, overridden by `CANARY_TRAFFIC` and the other variables, and then by the flags.
@@ -40,6 +42,7 @@ class ServerSettings:
             data=given.get("data", _parse_folder, self.data),
             grace_s=given.get("grace", parse_duration, self.grace_s),
             role=given.get("role", _parse_role, self.role),
+            body_budget_mib=self.body_budget_mib,
         )
         if settings.traffic == settings.admin and settings.admin.port and settings.role != "admin":
             message = (

@@ -18,6 +18,7 @@ from canary.programs.traffic_server import TrafficServer
 from canary.programs.wiring import routes
 from canary.secrets import Secret, SecretKeys
 from proxy.app import TrafficApp
+from proxy.call_reader import Bodies
 from proxy.callers import Callers
 from proxy.capture import Captures
 from proxy.checker import Checker
@@ -100,6 +101,7 @@ class Worker:
             credentials=self.credentials,
             stream_usage=stream_usage,
             callers=Callers(self.config.current.callers),
+            bodies=Bodies(self.config.current.server.body_budget_mib << 20),
         )
         feedback_token = Secret("CANARY_FEEDBACK_TOKEN", os.environ)
         self.endpoints = Endpoints(

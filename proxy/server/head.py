@@ -10,6 +10,8 @@ import httptools
 
 HEAD_LIMIT = 64 * 1024
 FIELD_LIMIT = 200
+HOST_LIMIT = 300
+"""A name of 253 characters (RFC 1035) and a port; also what the cache of valid hosts holds of one."""
 FRAMING = frozenset([b"host", b"transfer-encoding", b"content-length", b"expect", b"content-type"])
 """The fields that determine where a request ends, which host it is for, and how its body is read."""
 METHODS = frozenset([b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"])
@@ -60,7 +62,7 @@ def find_fault(method: bytes, version: str, framing: Headers, *, upgrade: bool) 
     for name, value in framing:
         if name == b"host":
             hosts += 1
-            if not _is_host(value):
+            if len(value) > HOST_LIMIT or not _is_host(value):
                 return 400, "The Host header is not a valid host."
         elif name == b"transfer-encoding":
             codings.append(value.lower())

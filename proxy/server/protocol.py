@@ -3,7 +3,8 @@
     stage     waits for                 timeout                              then
     IDLE      a request                 75 s, 1 s during shutdown            close
     HEAD      the end of the head       10 s in total                        408
-    BODY      body bytes                10 s without a byte                  408
+    BODY      body bytes                10 s without a byte, or a body       408
+                                        slower than 500 B/s after 10 s
     WAIT      our response              none (the provider's deadlines)
     LINGER    the caller to close       2 s                                  abort
     (any)     the caller to read        60 s without progress, if we wait    abort
@@ -37,6 +38,8 @@ IDLE_S = 75.0
 LAST_IDLE_S = 1.0
 HEAD_S = 10.0
 BODY_S = 10.0
+BODY_BYTES_A_S = 500.0
+"""As Apache's `RequestReadTimeout body=…,MinRate=500`."""
 READER_S = 60.0
 LINGER_S = 2.0
 
@@ -60,6 +63,8 @@ class TrafficProtocol:
     check_at = 0.0
     stage: int
     since = 0.0
+    body_since = 0.0  # 0 until body bytes arrive behind the head's; begins anew after a pause
+    body_bytes = 0  # since then
     ended_in = -2  # the turn in which the last request ended
     refused = False  # nothing more is read
     ending = False  # the server shuts down or needs the descriptor: no request after the next one
@@ -142,6 +147,9 @@ class TrafficProtocol:
         if self.stage in (HEAD, BODY):
             if self.stage == BODY:
                 self.since = monotonic()
+                self.body_bytes += len(data)
+                if not self.body_since:
+                    self.body_since, self.body_bytes = self.since, len(data)
             if self.requests.overfed:
                 self.refuse(431, "Too many bytes outside the request body.")
         self.check_at = 0.0
@@ -167,6 +175,7 @@ class TrafficProtocol:
             incoming.keep_alive = False
         self.latest = incoming
         self.stage = BODY
+        self.body_since = 0.0
         if self.running is None:
             self._start(incoming)
         else:
@@ -246,6 +255,7 @@ class TrafficProtocol:
         """Resume reading; the time of the pause does not count against the caller."""
         if self.flow.read_paused:
             self.since = monotonic()
+            self.body_since = 0.0
             self.check_at = 0.0
             self.flow.resume_reading()
 
@@ -304,6 +314,9 @@ class TrafficProtocol:
     def _due(self, now: float) -> float:
         if self.transport.is_closing() or (self.stage == BODY and self.flow.read_paused):
             return inf
+        if self.stage == BODY and self.body_since:
+            slow_at = self.body_since + BODY_S + self.body_bytes / BODY_BYTES_A_S
+            return min(self.since + BODY_S, slow_at)
         if self.stage == LINGER and self.flow.left:
             self.since = now
         ending = self.ending and self.stage == IDLE

@@ -105,7 +105,7 @@ def test_the_page_says_which_keys_are_required(heading: str, section: str) -> No
 
 def test_the_files_documented_defaults_are_what_leaving_them_out_means() -> None:
     defaults = dict(documented_defaults("The file"))
-    assert len(defaults) == 19
+    assert len(defaults) == 20
     del defaults["canaries"]
     assert defaults.pop("callers") == "[]"  # written out, it is a warning
     for key, value in defaults.items():

@@ -86,7 +86,7 @@ class Body:
         self.left = left
 
 
-@dataclass
+@dataclass(eq=False)
 class Request:
     """A request as the server hands it over. It stands in for `proxy.server.Incoming`."""
 

@@ -7,10 +7,11 @@ from typing import Any, cast
 
 import pytest
 
-from proxy.call_reader import BODY_BOUND, read
+from proxy import call_reader
+from proxy.call_reader import BODY_BOUND, Bodies, read
 from proxy.callers import Callers
 from proxy.errors import Refused
-from proxy.server import Incoming
+from proxy.server import Incoming, head
 from routing.canary import UnitSource
 from tests.proxy.calls import LANES, Body, Header, Request, call, routes, trial
 
@@ -198,3 +199,41 @@ def test_only_a_get_asks_for_a_websocket(method: str, upgrades: bool) -> None:
     asking = [(b"connection", b"upgrade"), (b"upgrade", b"WebSocket")]
     request = Request(method, "/v1/models/m", b"", asking, Body(), upgrades=True)
     assert asyncio.run(read(cast(Incoming, request), routes(), LANES, Callers())).upgrades is upgrades
+
+
+def test_what_is_kept_of_foreign_text_is_bounded_in_bytes() -> None:
+    for kept in (call_reader._is_json, head._is_host):
+        kept.cache_clear()
+    for number in range(9):
+        kind = b"application/json; " + b"a" * 60_000 + b"%d" % number
+        assert call(CHAT, (b"content-type", kind)).trial is not None
+        assert (
+            head.find_fault("GET", "1.1", [(b"host", b"a" * 60_000 + b"%d" % number)], upgrade=False)
+            is not None
+        )
+    assert [kept.cache_info().currsize for kept in (call_reader._is_json, head._is_host)] == [1, 0]
+
+
+def test_bodies_beyond_the_workers_budget_are_refused_and_room_comes_back() -> None:
+    bodies = Bodies(most=100)
+    first, second = (
+        cast(Incoming, Request("POST", "/", b"", [], Body(b"%d" % number))) for number in range(2)
+    )
+    bodies.hold(first, 60)
+    bodies.hold(first, 40)
+    with pytest.raises(Refused) as caught:
+        bodies.hold(second, 1)
+    assert (caught.value.status, caught.value.error_type, caught.value.retry_after_s) == (503, "shed", 5)
+    bodies.release(first)
+    bodies.hold(second, 100)
+    bodies.release(second)
+    bodies.release(second)
+    assert (bodies.size, bodies.held) == (0, {})
+
+
+def test_a_large_body_of_too_many_members_passes_outside_any_canary() -> None:
+    many = b'{"model":"gpt-4o",' + b",".join([b'"m%d":"%b"' % (n, b"x" * 300) for n in range(1001)]) + b"}"
+    passed = call(body=many)
+    assert (passed.trial, passed.facts.model, passed.body) == (None, "", many)
+    few = b'{"model":"gpt-4o",' + b",".join([b'"m%d":"%b"' % (n, b"x" * 300) for n in range(999)]) + b"}"
+    assert call(body=few).facts.model == "gpt-4o"

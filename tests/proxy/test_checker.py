@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from proxy import checker_process
 from proxy.check_job import CheckJob, CheckResult
-from proxy.checker import LONGEST_JOB, MOST_WAITING, Checker
+from proxy.checker import LONGEST_JOB, MOST_REMEMBERED, MOST_WAITING, Checker, _Waiting
 from proxy.checker_process import as_json_schema
 from proxy.checker_process import result as done
 from tests.servers.ports import free_port
@@ -151,7 +152,7 @@ def test_a_job_that_runs_away_is_ended_and_the_next_process_works(run: Run) -> N
         return away, [beside], await first_answer(checker)
 
     away, beside, after = scene(run, story)
-    assert (away, beside, after.verdicts) == (None, [None], [True])
+    assert (away, [each and each.verdicts for each in beside], after.verdicts) == (None, [[True]], [True])
 
 
 def test_a_late_result_is_not_waited_for_and_not_taken_for_another(run: Run) -> None:
@@ -194,3 +195,60 @@ def test_texts_are_redacted_by_the_canarys_own_patterns(run: Run) -> None:
         return await checker.run(CheckJob(text="customer C-1234, mail a@b.example", patterns=(r"C-\d+",)))
 
     assert scene(run, story).text == "customer [redacted], mail [email]"
+
+
+def large(number: int) -> CheckJob:
+    """A schema of 9,000 properties, which takes longer to make than a job may."""
+    pattern = f"^(a|b{number})+c{{1,9}}$"
+    properties = {f"p{each}": {"type": "string", "pattern": pattern} for each in range(9000)}
+    return check({"type": "object", "properties": properties}, {})
+
+
+def test_a_schema_that_ends_the_process_is_remembered_and_others_jobs_are_done_again(run: Run) -> None:
+    async def story(checker: Checker) -> tuple[list[CheckResult | None], CheckResult | None, int]:
+        await first_answer(checker)
+        both = [checker.run(NEVER), *[checker.run(check({"const": n}, n)) for n in range(8)]]
+        results = list(await asyncio.gather(*both))
+        process = checker._process
+        again = await checker.run(NEVER)
+        await first_answer(checker)
+        assert checker._process is process, "it ended nobody again"
+        return results, again, checker.not_done
+
+    results, again, not_done = scene(run, story)
+    assert (results[0], again, not_done) == (None, None, 2)
+    assert [each and each.verdicts for each in results[1:]] == [[True]] * 8
+
+
+def test_sixteen_large_schemas_end_no_more_processes_than_there_are_schemas(run: Run) -> None:
+    jobs = [large(number) for number in range(16)]
+    assert all(len(job.checks[0][1]) < LONGEST_JOB for job in jobs)
+
+    async def story(checker: Checker) -> tuple[int, CheckResult]:
+        await first_answer(checker)
+        for _ in range(3):
+            for job in jobs:
+                await checker.run(job)
+        return len(checker._fatal), await first_answer(checker)
+
+    fatal, after = scene(run, story)
+    assert fatal <= 16
+    assert after.verdicts == [True]
+
+
+def test_what_is_kept_of_schemas_is_bounded_in_bytes() -> None:
+    for number in range(40):
+        verdict({"type": "string", "title": f"{number}" + "x" * 100_000}, "a")
+    assert sum(len(text) for _, text in checker_process._kept) <= checker_process.CACHED_BYTES
+    assert len(checker_process._kept) > 1
+
+
+def test_what_is_remembered_of_fatal_schemas_is_bounded(run: Run) -> None:
+    async def story(checker: Checker) -> int:
+        for number in range(MOST_REMEMBERED + 10):
+            waiting = asyncio.get_running_loop().create_future()
+            checker._waiting.append(_Waiting(b"", (b"%d" % number,), waiting))
+            checker._died()
+        return len(checker._fatal)
+
+    assert scene(run, story) == MOST_REMEMBERED

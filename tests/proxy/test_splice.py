@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.splice import MOST_MEMBERS, MOST_WALKED, TooIntricate, insert_first, replace_value
+from proxy.splice import MOST_MEMBERS, MOST_WALKED, TooIntricate, insert_first, members_of, replace_value
 
 NEW = b'"candidate"'
 
@@ -102,3 +102,13 @@ def test_any_document_keeps_all_else(before, value, after, ascii_only, indent) -
     body = json.dumps(document, ensure_ascii=ascii_only, indent=indent).encode()
     expected = json.dumps({**document, "model": "candidate"}, ensure_ascii=ascii_only, indent=indent).encode()
     assert replace_value(body, "model", NEW) == expected
+
+
+def test_an_object_of_many_members_is_read_up_to_the_first_beyond_the_bound() -> None:
+    most = b'{"model":"a",' + b",".join([b'"m%d":1' % number for number in range(MOST_MEMBERS)])
+    with pytest.raises(TooIntricate, match="it has more than 1000 members"):
+        members_of(most + b",what stands behind it is not read")
+    with pytest.raises(TooIntricate, match="it has more than 1000 members"):
+        replace_value(most + b',"x":{"model":1}}', "model", b'"b"')
+    few = b'{"model":"a",' + b",".join([b'"m%d":1' % number for number in range(MOST_MEMBERS - 1)]) + b"}"
+    assert len(members_of(few)) == MOST_MEMBERS
