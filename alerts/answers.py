@@ -175,7 +175,8 @@ class Stalled(UnusableAnswer):
 
     def __init__(self, rule: Rule, *, most: float) -> None:
         super().__init__(rule, most=most)
-        self.state = StalledState(events=self.state.events)
+        own = StalledState(events=self.state.events)
+        self.state = own  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def hear(self, outcome: Outcome, at: float, slot: int) -> bool:
         """Add one outcome, as `OutcomeRule.hear`."""

@@ -262,8 +262,12 @@ def users_needed(rule: Rule, share: float) -> int | None:
 def users_needed_of(rules: Iterable[Rule], share: float) -> dict[RuleName, int]:
     """The users that the rules over all traffic need which roll back, by rule."""
     whole = [rule for rule in rules if rule.action == "rollback" and not rule.category and not rule.segment]
-    needs = {rule.rule: users_needed(rule, share) for rule in whole}
-    return {rule: users for rule, users in needs.items() if users is not None}
+    needs: dict[RuleName, int] = {}
+    for rule in whole:
+        users = users_needed(rule, share)
+        if users is not None:
+            needs[rule.rule] = users
+    return needs
 
 
 @lru_cache(maxsize=1024)
