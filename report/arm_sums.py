@@ -139,7 +139,7 @@ def arm_sums(sample: Sample, observed: Observations) -> ArmSums:
     sums = _sums(sample, observed, observed.total)
     if not sums.candidate.any() or sums.candidate.all():
         return ArmSums(sample=sample, observed=observed, sums=sums)
-    phases = int(sums.phase.max()) + 1
+    phases = int(sample.phase.max()) + 1  # the sample's: the newest may have no value yet
     theirs, ours = (np.bincount(sums.phase[sums.candidate == arm], minlength=phases) for arm in (False, True))
     common = (theirs > 0) & (ours > 0)
     if not common.any():

@@ -457,3 +457,16 @@ def test_a_section_that_fails_is_left_out_with_a_sentence(
         for reason in found.reasons
     )
     shown(found)
+
+
+def test_a_newest_phase_without_a_value_yet_leaves_the_row_that_of_the_phases_before() -> None:
+    """The first phase has values of one arm alone, the last none at all."""
+    of = users(((3, 150), (150, 150), (110, 110)))
+    sample = sample_of(of, PLAIN["usual"], "none", None)
+    given = np.flatnonzero((of.phase == 1) | ((of.phase == 0) & ~of.candidate))
+    csat = sample.feedback["csat"]
+    some = Ratings(row=csat.row[given], value=csat.value[given], at=csat.at[given])
+    canary = replace(judged_by(0), criteria=rubric((("csat", "> 1.5", "> 2"),)))
+    found = build(replace(sample, feedback={"csat": some}), canary, now=START + 10 * DAY_S)
+    assert found.metrics[0].units == 150
+    assert not [reason for reason in found.reasons if "computed" in reason]
