@@ -174,8 +174,9 @@ def written_patterns() -> Iterator[Found]:
         function, first = call.func, call.args[0]
         assert isinstance(function, ast.Attribute)
         if isinstance(first, ast.Constant) and function.attr != "compile":
+            written: Any = first.value
             name = f"{module_of(file)}:{call.lineno}"
-            yield Found(name, re.compile(first.value), use_of({function.attr}))
+            yield Found(name, re.compile(written), use_of({function.attr}))
 
 
 def patterns() -> list[Found]:
