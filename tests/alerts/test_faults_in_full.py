@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(4 * 3600)]
 RUNS = int(os.environ.get("CANARY_SIMULATED_RUNS", "500"))
 WEEKS, OUTAGES = 2 * RUNS, 4 * RUNS // 5
 REFUND = "refund"
-SHARES = {0.05: 1.0, 0.2: 2.0, 0.5: 4.0}
+SHARES = {0.05: 1.0, 0.2: 2.0, 0.5: 5.0}
 """The candidate's share, and how many times as many outcomes it may take: more come while one is judged."""
 USUAL = Scenario(
     base_left=0.03,
