@@ -145,7 +145,9 @@ def _decision(form: Mapping[str, str], who: str) -> _DecisionFields:
         raise BadOrder(400, "Not done: choose a decision, and enter your name and a reason.")
     if despite and choice != "ship":
         raise BadOrder(400, "Not done: only a decision to ship outweighs misses.")
-    return {"choice": choice, "who": who[:_WHO_BOUND], "reason": reason[:_REASON_BOUND], "despite": despite}
+    return _DecisionFields(
+        choice=choice, who=who[:_WHO_BOUND], reason=reason[:_REASON_BOUND], despite=despite
+    )
 
 
 def _share(form: Mapping[str, str], order: str) -> float | None:
