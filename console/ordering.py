@@ -138,7 +138,7 @@ def _fields(form: Mapping[str, str], order: str, who: str) -> _OrderFields:
 
 def _decision(form: Mapping[str, str], who: str) -> _DecisionFields:
     """Raises BadOrder (400) if the decision, the name or the reason is missing."""
-    choice = next((each for each in CHOICES if each == form.get("decision")), None)
+    choice: Choice | None = next((each for each in CHOICES if each == form.get("decision")), None)
     reason, names = form.get("reason", "").strip(), form.get("despite", "").split(",")
     despite = [each.strip() for each in names if each.strip()]
     if choice is None or not who or not reason:
