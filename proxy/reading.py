@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Literal, Protocol
 
 from proxy.answer import AnswerFacts
@@ -266,6 +267,11 @@ Around = Callable[[Reader, StreamForm | None], Reader]
 """Wraps a reader; the second argument is the form of the stream that it reads, None for a whole answer."""
 
 
+_TYPE_BOUND = 64
+"""Bytes of a content-type that tell a stream; no longer one is kept."""
+
+
+@lru_cache(256)
 def stream_form(content_type: bytes) -> StreamForm | None:
     """The form of a stream with this content type; None for a whole answer."""
     if content_type.startswith(b"text/event-stream"):
@@ -293,7 +299,7 @@ def reader_for(
     """
     if not operation.canary or 300 <= status < 400:
         return Blind(wrong="provider_malformed" if operation.canary else None)
-    form = stream_form(content_type) if operation.events is not None and status < 300 else None
+    form = stream_form(content_type[:_TYPE_BOUND]) if operation.events is not None and status < 300 else None
     reader: Reader
     if status >= 300:
         reader = ErrorReader()
