@@ -192,8 +192,8 @@ def asked_model(
         return None
     if query and any(name in _MODEL_PARAMETERS for name, _ in _parameters(query)):
         return ""
-    if route.model or (passed := _passed_model(route)):
-        return route.model or passed
+    if named := route.model or _passed_model(route):
+        return named
     if not (route.operation.canary or _is_named_in_body(route)):
         return ""
     if facts is None or not facts.model or not isinstance(body, bytes) or not _stands_once(body):

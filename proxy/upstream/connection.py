@@ -165,7 +165,10 @@ class Connection:
         if parser.fault:
             self._fail("provider_malformed", parser.fault)
         elif parser.stage == DONE:
-            response.heard(monotonic())
+            if response.streaming:
+                response.heard(monotonic())
+            else:
+                response.read_at = monotonic()
             self._finish(response)
         elif has_body:
             self._fed(response)
