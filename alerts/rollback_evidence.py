@@ -4,23 +4,26 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
 from alerts.candidate_error import CandidateError
 from alerts.evidence import ROLLBACK_CUSUM, ROLLBACK_MIXTURE
+from alerts.rule import FAULTS
 from alerts.selection import GuardrailSample
 from alerts.status import GuardrailStatus
 from alerts.windows import Window
 from alerts.wording import FailuresSeen, Trouble, clock, on_call
 from records.concentration import NOWHERE, Concentration
-from records.outcome import Outcome
+from records.outcome import Fault, Outcome
 from routing.plan import State
 
 POINTS = 60
 FAILURES = 20
 RECENT_S = 600.0
+
+_EVERY_FAULT = frozenset[str](get_args(Fault))
 
 Saw = Literal["", "baseline", "error", "broken"]
 """What a user saw of a failure: the baseline's answer, an error, an answer that broke off; "": the answer."""
@@ -94,6 +97,7 @@ def seen_in(failures: Sequence[FailureSample], *, fall_back: bool) -> FailuresSe
     silent = [each.waited_s for each in failures if each.error_type == "provider_timeout"]
     return FailuresSeen(
         fall_back=fall_back,
+        fault=_shared_fault(failures),
         covered=saw["baseline"],
         errors=saw["error"],
         broken=saw["broken"],
@@ -101,6 +105,13 @@ def seen_in(failures: Sequence[FailureSample], *, fall_back: bool) -> FailuresSe
         waited_s=sum(waits) / len(waits) if waits else 0.0,
         silent_s=min(silent, default=0.0),
     )
+
+
+def _shared_fault(failures: Sequence[FailureSample]) -> str:
+    """The one rule about faults that counts every faulty answer among these; "" without one."""
+    faulty = [found for each in failures if (found := {*each.error_type.split(", ")} & _EVERY_FAULT)]
+    kinds = (each for each in FAULTS if each.faults != _EVERY_FAULT)
+    return next((each.rule for each in kinds if faulty and all(each.faults & found for found in faulty)), "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

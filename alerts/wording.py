@@ -69,12 +69,14 @@ def users_needed(needs: Mapping[str, int], share: float, *, many: bool = False) 
 class FailuresSeen:
     """What users saw of the candidate's newest failures, and whether the baseline answers for it.
 
-    `covered`: the baseline answered instead, after `waited_s` on average. `errors`: the user got an error.
+    `fault`: the rule about faults that counts all their faulty answers, "" without one. `covered`: the
+    baseline answered instead, after `waited_s` on average. `errors`: the user got an error.
     `broken`: an answer broke off. `silent`: those of all that ended because no answer came, the first of them
     after `silent_s`.
     """
 
     fall_back: bool = True
+    fault: str = ""
     covered: int = 0
     errors: int = 0
     broken: int = 0
@@ -181,7 +183,8 @@ def _fails(trouble: Trouble, *, quoting: bool) -> str:
     if trouble.rule == "preflight_failed":
         asked = f"{trouble.candidate} refuses what canary asked of it before the start"
         return _begun(trouble, f"{asked}: {own}" if own else asked)
-    words = _WORDS.get(trouble.rule)
+    kind = trouble.seen.fault if trouble.rule == "answer_faults" else ""
+    words = _WORDS.get(kind or trouble.rule)
     if words is None:
         return capitalized(own)
     where = f", {trouble.where}" if trouble.where else ""
@@ -202,8 +205,9 @@ def _hang(trouble: Trouble) -> str:
         silent = f"silent for {_whole_s(numbers.get('stalled_s'))} in mid-stream"
         return f"{_answers(trouble)} stall: {silent} ({_count(numbers['stalled'])}{_of(trouble)})"
     if _is_silent(trouble):
+        verb = "is slow to answer" if _answers_some(trouble) else "does not answer"
         within = f"no answer within {_whole_s(numbers.get('no_answer_s'))}"
-        return f"{_who(trouble)} does not answer: {within} ({_count(numbers['no_answer'])}{_of(trouble)})"
+        return f"{_who(trouble)} {verb}: {within} ({_count(numbers['no_answer'])}{_of(trouble)})"
     if trouble.rule in _ERRORS and failures and seen.silent > _SILENT_SHARE * failures:
         within = f"no answer within {_whole_s(seen.silent_s)}"
         return f"{_who(trouble)} does not answer: {within}, {_how_many(trouble)}"
@@ -213,6 +217,11 @@ def _hang(trouble: Trouble) -> str:
 def _is_silent(trouble: Trouble) -> bool:
     """True if nothing came of most slow requests."""
     return trouble.numbers.get("no_answer", 0.0) > _SILENT_SHARE * trouble.numbers.get("bad", 0.0)
+
+
+def _answers_some(trouble: Trouble) -> bool:
+    """True if it answered half of all requests in time."""
+    return trouble.numbers.get("no_answer", 0.0) <= _SILENT_SHARE * trouble.numbers.get("outcomes", 0.0)
 
 
 def _answers(trouble: Trouble) -> str:
@@ -336,8 +345,9 @@ def _saw(trouble: Trouble) -> str:
     if rule in _ERRORS:
         return _saw_of_errors(trouble)
     if rule in ("latency_p95", "latency_vs_baseline"):
-        return _covered(trouble) if _is_silent(trouble) and seen.fall_back else "Users waited that long."
-    return _SAW.get(rule, "")
+        covered = _is_silent(trouble) and not _answers_some(trouble) and seen.fall_back
+        return _covered(trouble) if covered else "Users waited that long."
+    return _SAW.get(seen.fault if rule == "answer_faults" and seen.fault else rule, "")
 
 
 _SAW: Mapping[str, str] = {

@@ -3,10 +3,12 @@
 import json
 from dataclasses import replace
 
+import pytest
+
 from alerts.candidate_error import CandidateError
 from alerts.incident import Incident, from_document, step, to_document
 from alerts.notice import Notice
-from alerts.rollback_evidence import ArmFigures, RollbackEvidence, RuleThen
+from alerts.rollback_evidence import ArmFigures, FailureSample, RollbackEvidence, RuleThen, seen_in
 from alerts.rule import Action
 from alerts.status import GuardrailStatus, StatusName, StatusState
 from alerts.wording import Trouble
@@ -308,3 +310,22 @@ def test_an_update_has_the_present_sentence_of_a_rule_that_no_longer_calls() -> 
     quiet = replace(PAGE, action=None, state="warn", sentence="p95 of 4 s")
     _, notices = look(incident, quiet, HOLD, after_s=60)
     assert notices[0].details == {"latency_p95": "p95 of 4 s", "outage": "outage speaks"}
+
+
+def sampled(error_type: str) -> FailureSample:
+    return FailureSample(exchange_id="x", at=0.0, error_type=error_type, status=200)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "fault"),
+    [
+        (["empty", "empty"], "empty"),
+        (["json_invalid", "tool_unknown, cut_off", "provider_5xx"], "invalid_output"),
+        (["stalled, cut_off", "stalled"], "stalled"),
+        (["empty", "stalled"], ""),
+        (["provider_5xx"], ""),
+        ([], ""),
+    ],
+)
+def test_what_all_faulty_answers_share_is_what_is_said_of_them(kinds: list[str], fault: str) -> None:
+    assert seen_in([sampled(each) for each in kinds], fall_back=True).fault == fault

@@ -76,6 +76,15 @@ def test_the_sentence_says_what_fails_since_when_what_users_saw_what_was_done_an
             " Users got assistant-1's answers instead.",
         ),
         (
+            about("latency_p95", numbers={**REFUND.numbers, "no_answer": 4.0, "no_answer_s": 3.0}),
+            "assistant-2 is slow to answer: no answer within 3.0 s (4 of 17), since 13:43 UTC.",
+        ),
+        (
+            about("answer_faults", seen=FailuresSeen(fault="empty")),
+            "Answers of assistant-2 are empty: 4 of 17 requests, 4 users, since 13:43 UTC.",
+        ),
+        (about("answer_faults"), "Answers of assistant-2 are faulty: 4 of 17 requests"),
+        (
             about("stalled", numbers={"outcomes": 9.0, "bad": 4.0, "stalled": 4.0, "stalled_s": 8.0}),
             "Answers of assistant-2 stall: silent for 8 s in mid-stream (4 of 9), since 13:43 UTC. Users saw"
             " answers stop for so long.",
