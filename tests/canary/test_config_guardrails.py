@@ -117,7 +117,7 @@ def watched(rule: Rule) -> GuardrailStatus:
         traffic.send(1, gap_s=0.5, latency_s=1.0, cost_usd=0.1, finish="stop", output_check="judged")
         traffic.rate(rule.rule, best, candidate=False)
         failed = number % 2 == 0
-        faults = () if failed else ("empty", "cut_off", "refused", "json_invalid")
+        faults = () if failed else ("empty", "cut_off", "refused", "json_invalid", "stalled")
         traffic.send(1, gap_s=0.5, arm="candidate", **bad, failed=failed, faults=faults)
         traffic.rate(rule.rule, worst, candidate=True)
         if number % 4 == 0:

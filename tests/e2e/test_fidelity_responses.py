@@ -216,6 +216,17 @@ def test_the_answer_that_covers_a_candidates_failure_is_the_baselines_to_the_byt
         declare(stage, caller, request.node.name, way, shape, outcome="fallback", error_type=error_type)
         assert caller.body == due.whole
         still_serves(caller)
+    keep_the_breaker_closed(stage, request.node.name)
+
+
+def keep_the_breaker_closed(stage: Stage, name: str) -> None:
+    """Two good answers of the candidate to each failure."""
+    shape = BY_NAME["json-length"]
+    for number in range(2):
+        with stage.caller() as caller:
+            caller.send(asking(shape.ask, CANDIDATE))
+            play(stage.provider.request().wire, caller, shape, Due(shape, held=True, stripped=False))
+            declare(stage, caller, f"{name}, good {number}", CANDIDATE, shape)
 
 
 @pytest.mark.parametrize("way", [BASELINE, NAMED], ids=lambda way: way.name)

@@ -211,6 +211,7 @@ def asked(of: Operation, **members: Any) -> OutputRequest:
         path="/model/m/converse",
         model="m",
         place=other("/model/m/converse"),
+        target=b"/model/m/converse",
     )
     facts = facts_of(route, json.dumps({"messages": [], **members}).encode())
     assert facts is not None
