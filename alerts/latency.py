@@ -38,7 +38,8 @@ class LatencyState(AbsoluteState):
 
     `typical` holds the baseline's times of the last hour by operation and kind, `p95s` when their p95 was
     taken and what it was, `held` the exchanges that wait for a bound. `cut` holds how long those of the
-    candidate's slow exchanges had taken that had not ended; `over` are those of which nothing had come.
+    candidate's slow exchanges had taken that had not ended, or were given up; `over` are those of which
+    nothing had come.
     `answered` holds those of them that have been answered since: they were slow, not silent.
     """
 
@@ -94,9 +95,9 @@ class LatencyRule(AbsoluteRule):
             return None
         slow = measured_s is None or measured_s > bound_s
         state = self.state
-        if exchange.candidate and measured_s is None:
-            at = exchange.started + bound_s
-            state.cut.add(at, exchange.waited_s, over=exchange.ttft_s is None)
+        if exchange.candidate and slow and (measured_s is None or exchange.silent_s):
+            at, silent = exchange.started + bound_s, exchange.ttft_s is None or exchange.silent_s > 0
+            state.cut.add(at, exchange.silent_s or exchange.waited_s, over=silent)
         state.serial += 1
         return GuardrailSample(
             exchange.started + max(bound_s, IN_FLIGHT_AFTER_S),

@@ -28,7 +28,8 @@ class Timed(NamedTuple):
     """One exchange's time in seconds, by CLOCK_MONOTONIC.
 
     `latency_s` is None unless the exchange ended by itself, `ttft_s` is None while no first token has come.
-    `waited_s` is how long it took at least. `failed`: the arm failed.
+    `waited_s` is how long it took at least. `failed`: the arm failed. `silent_s`: after how long the arm was
+    given up because nothing came; 0.0 if it was not.
     """
 
     started: float
@@ -41,6 +42,7 @@ class Timed(NamedTuple):
     ttft_s: float | None
     waited_s: float
     failed: bool = False
+    silent_s: float = 0.0
 
     @property
     def kind(self) -> str:
@@ -62,7 +64,15 @@ def timed_outcome(outcome: Outcome, started: float) -> Timed:
         outcome.ttft_s,
         outcome.latency_s or 0.0,
         outcome.failed,
+        _silent_s(outcome),
     )
+
+
+def _silent_s(outcome: Outcome) -> float:
+    nothing = outcome.outcome == "fallback" or outcome.ttft_s is None
+    if outcome.error_type != "provider_timeout" or not nothing:
+        return 0.0
+    return (outcome.attempts[0].latency_s if outcome.attempts else outcome.latency_s) or 0.0
 
 
 class EndedExchange(NamedTuple):

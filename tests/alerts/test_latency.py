@@ -93,6 +93,16 @@ def test_a_hang_is_told_as_no_answer_and_a_time_that_was_cut_as_over(absolute: F
     assert "Users got the baseline's answers instead." in said
 
 
+def test_what_was_given_up_before_it_was_judged_is_told_as_no_answer(absolute: Flying) -> None:
+    absolute.warm()
+    given_up = {"outcome": "fallback", "error_type": "provider_timeout", "latency_s": 12.4, "ttft_s": 12.1}
+    absolute.traffic.send(6, arm="candidate", **{**STREAM, **given_up})
+    status = absolute.after(1.0)["latency_p95"]
+    assert (status.evidence["no_answer"], status.evidence["bad"]) == (6.0, 6.0)
+    said = on_call(absolute.traffic.watch.trouble(status), "", absolute.traffic.now)
+    assert said.startswith("The candidate does not answer: no answer within 12 s (6 of 6), since ")
+
+
 def test_what_was_slow_and_then_answered_is_no_hang(absolute: Flying) -> None:
     absolute.warm()
     started, at = absolute.start(6), absolute.traffic.now
