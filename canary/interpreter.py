@@ -14,7 +14,8 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 ROOMS = (
-    "canary", "console", "control", "proxy", "alerts", "report", "bench", "records", "routing", "demo",
+    "canary", "console", "pages", "control", "judge", "proxy", "alerts", "report", "bench", "records",
+    "routing", "demo",
 )  # fmt: skip
 ROOT = str(Path(__file__).parents[1])
 """The folder that holds them."""

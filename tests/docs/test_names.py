@@ -4,8 +4,9 @@ import ast
 from collections import defaultdict
 from pathlib import Path
 
+from canary.interpreter import ROOMS
+
 ROOT = Path(__file__).parents[2]
-ROOMS = ("alerts", "bench", "canary", "console", "control", "demo", "proxy", "records", "report", "routing")
 FOLDERS = (*ROOMS, "benchmarks", "deploy", "grafana")
 
 ALLOWED: dict[str, str] = {}

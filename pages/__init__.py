@@ -1,0 +1,1 @@
+"""Every report and page for people: the words, the document model, a writer for each format."""
