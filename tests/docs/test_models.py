@@ -57,7 +57,7 @@ WRITTEN = (
     "deploy/**/*.yaml",
     "demo/*.py",
 )
-NOT_EXAMPLES = ("docs/adr/", "docs/performance.md", "docs/comparison.md")
+NOT_EXAMPLES = ("docs/adr/", "docs/performance", "docs/comparison.md")
 """What was decided, measured or read at its time."""
 
 
