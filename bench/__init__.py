@@ -1,1 +1,10 @@
-"""Offline benchmarks: datasets, runner, scorers, comparison, known issues, new releases. No user traffic."""
+"""Offline benchmarks: models on examples with a known answer. No user traffic.
+
+errors      what can go wrong, as a tree.
+settings    the part of the config that a benchmark needs.
+models      the models of a benchmark, and how one question reaches one of them.
+dataset     examples in a file: read, sampled, labelled, imported.
+answers     every example asked of every model, and each answer scored.
+preflight   the requests that a candidate takes, before any user asks it.
+issues      known issues, which every later model is asked.
+"""

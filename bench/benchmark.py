@@ -7,26 +7,24 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from bench.asking import Asker, Target
-from bench.batch_wires import BatchWire, batch_wire
-from bench.batches import PRICE_FACTOR, Batches
+from bench.answers.batch_wires import BatchWire, batch_wire
+from bench.answers.batches import PRICE_FACTOR, Batches
+from bench.answers.embeddings import Embedder, embedder_for, scored
+from bench.answers.results import Ask, run
+from bench.answers.saved import AnswerStore, SavedAnswers
 from bench.comparison import Comparison, DatasetResult, Similarity, compared, measured
-from bench.dataset import Dataset, parse
-from bench.embeddings import Embedder, embedder_for, scored
+from bench.dataset.example import Example, fingerprint
+from bench.dataset.file import Dataset, parse
+from bench.dataset.weights import weights_of
 from bench.errors import BadDataset, NoAnswers, NoJudge
-from bench.example import Example, fingerprint
 from bench.judge_asker import JudgeAsker
 from bench.judge_settings import JudgeSource
 from bench.judged_bench import JudgedBench, judge_for, judged_bench
 from bench.measurement import RunConditions
-from bench.models import NamedModel, Pair, named, terms_of
-from bench.runner import Ask, run
-from bench.saved_answers import AnswerStore, SavedAnswers
-from bench.settings import BenchSettings
-from bench.source import DatasetSource
-from bench.targets import ProxyRoute, client_for, direct, pinned
-from bench.terms import BenchTerms
-from bench.traffic_weights import weights_of
+from bench.models.asker import Asker, Target
+from bench.models.pair import NamedModel, Pair, named, terms_of
+from bench.models.targets import ProxyRoute, client_for, direct, pinned
+from bench.settings import BenchSettings, BenchTerms, DatasetSource
 from records.prices import Prices
 from records.unpriced import UnpricedArm, unpriced_model
 from routing.canary import ArmName

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 
 from bench.figures import Figures
-from bench.source import Layer
+from bench.settings import Layer
 from bench.statistics import ShareInterval
 
 MUCH = 1.5

@@ -3,24 +3,23 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from bench.answers.results import Result, unmarked
+from bench.answers.scorers import label
 from bench.caveats import caveats
+from bench.classes import ClassAnswer, ClassLine, per_class
 from bench.confidence_levels import levels
-from bench.dataset import Dataset
+from bench.dataset.file import Dataset
 from bench.errors import NoAnswers
 from bench.figures import Figures, Pair, figures
 from bench.findings import BenchFinding, Verdict, below_floor, of_critical, of_dataset, of_rows, verdict
 from bench.judged_bench import JudgedBench
 from bench.layer_rows import WeighedPairs, judged_rows
 from bench.measurement import USUAL, RunConditions
-from bench.models import NamedModel
+from bench.models.pair import NamedModel
+from bench.models.wires import NO_EXTRAS
 from bench.rubric_rows import RowResult
-from bench.runner import Result, unmarked
-from bench.scorers.named import label
-from bench.scorers.per_class import ClassAnswer, ClassLine, per_class
-from bench.source import DatasetSource, Layer
-from bench.terms import NO_TERMS, BenchTerms
+from bench.settings import NO_TERMS, BenchTerms, DatasetSource, Layer
 from bench.weighted import WeightedTotals, totals
-from bench.wires import NO_EXTRAS
 
 LAYERS: tuple[Layer, ...] = ("synthetic", "real")
 

@@ -1,15 +1,15 @@
 """The errors of benchmarks.
 
 BenchError
-├── BadDataset    a dataset has bad lines (`problems`)
-├── NoBatch       a provider takes no batch, or refused this one (`status`, `passing`)
-├── NoEmbeddings  the embedding model gave none
-├── BadWeights    the file of a dataset's weights cannot be read
-├── NoJudge       an example needs a judge, and none is configured
-├── LineGone      a line was changed or removed since it was read (`bench.label_file`)
-├── NothingLeft   a dataset would have no example any more (`bench.label_file`)
-├── NoAnswers     a model answered no example, or the judge marked none
-└── UnknownModel  a model's name is ambiguous (`bench.models`)
+├── BadDataset      a dataset has bad lines (`problems`)
+├── NoBatch         a provider takes no batch, or refused this one (`status`, `passing`)
+├── NoEmbeddings    the embedding model gave none
+├── BadWeights      the file of a dataset's weights cannot be read
+├── NoJudge         an example needs a judge, and none is configured
+├── LineGone        a line was changed or removed since it was read (`bench.dataset.file`)
+├── NothingLeft     a dataset would have no example any more (`bench.dataset.file`)
+├── NoAnswers       a model answered no example, or the judge marked none
+└── AmbiguousModel  a model's name is ambiguous (`bench.models.pair`)
 """
 
 from collections.abc import Sequence

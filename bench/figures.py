@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.answer import Answer, Failure, total_cost
-from bench.runner import Result
+from bench.answers.results import Result
+from bench.models.asker import Answer, Failure, total_cost
 from bench.statistics import (
     ShareInterval,
     Statistic,

@@ -24,12 +24,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.dataset import FEW, FEW_CRITICAL, Dataset
+from bench.dataset.file import FEW, FEW_CRITICAL, Dataset
 from bench.figures import Figures, Side
 from bench.rubric_rows import RowResult
-from bench.source import DatasetSource
+from bench.settings import NO_TERMS, BenchTerms, DatasetSource
 from bench.statistics import ShareInterval
-from bench.terms import NO_TERMS, BenchTerms
 from bench.weighted import WeightedTotals
 
 Verdict = Literal["ship", "dont_ship", "extend"]

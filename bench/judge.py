@@ -12,8 +12,8 @@ from bench import judge_words
 from bench.errors import NoJudge
 from bench.judge_asker import JudgeAsker, pair_questions, said
 from bench.judge_settings import JudgeSource
+from bench.models.targets import client_for
 from bench.settings import BenchSettings
-from bench.targets import client_for
 from records.capture import Capture, CapturedMessage
 from records.capture_redact import redacted
 from records.judgements import FIRST, BudgetSpent, JudgedExchange, Judgements

@@ -6,14 +6,13 @@ from dataclasses import replace
 import httpx2
 
 from bench import judge_words
-from bench.answer import Answer
-from bench.asking import Asker
+from bench.answers.saved import AnswerStore, NoSavedAnswers, ask_once
 from bench.errors import Unpriced
 from bench.judge_settings import JudgeSource, without_price
-from bench.saved_answers import AnswerStore, NoSavedAnswers, ask_once
+from bench.models.asker import Answer, Asker
+from bench.models.targets import EntryAuth, direct
+from bench.models.wires import Extras
 from bench.settings import BenchSettings
-from bench.targets import EntryAuth, direct
-from bench.wires import Extras
 from proxy.provider import Api
 from records.capture import CapturedMessage
 from records.judgements import FIRST, SECOND

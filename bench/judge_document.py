@@ -7,7 +7,7 @@ from typing import Any
 from bench.judge_words import words_sha256
 from bench.judged_bench import JudgedBench, JudgedDataset
 from bench.judged_pairs import JudgedFigures, KnownAgreement, judged_figures
-from bench.models import NamedModel
+from bench.models.pair import NamedModel
 from bench.statistics import ShareInterval
 from records.agreement import FEWEST_LABELS, WORTH
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-from bench.example import Example, fingerprint
+from bench.dataset.example import Example, fingerprint
 from records.capture import CapturedMessage
 
 MARKS = 5

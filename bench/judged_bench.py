@@ -4,16 +4,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from bench.answers.results import Result
+from bench.answers.saved import AnswerStore
+from bench.dataset.example import prompt
+from bench.dataset.labels import LABEL, PROPOSED
 from bench.errors import NoJudge
 from bench.figures import Pair
 from bench.judge_asker import JudgeAsker
 from bench.judge_settings import JudgeSource, same_model
 from bench.judged_pairs import AnswerPair, JudgedFigures, JudgedPair, Vote, judged, judged_figures
-from bench.labelling import LABEL, PROPOSED
-from bench.models import Pair as ModelPair
-from bench.prompt import prompt
-from bench.runner import Result
-from bench.saved_answers import AnswerStore
+from bench.models.pair import Pair as ModelPair
 from bench.settings import BenchSettings
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bench import judge_words
-from bench.answer import Answer, total_cost
+from bench.answers.results import at_work
+from bench.answers.saved import AnswerStore
 from bench.judge_asker import JudgeAsker, pair_questions, said
-from bench.runner import at_work
-from bench.saved_answers import AnswerStore
+from bench.models.asker import Answer, total_cost
 from bench.statistics import ShareInterval, paired_difference, share
 from records.agreement import FEWEST_LABELS, kappa
 from records.judgements import FIRST, SECOND, Result, order_decided, result_of

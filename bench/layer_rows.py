@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
+from bench.dataset.weights import TrafficWeights
 from bench.figures import Pair
 from bench.measurement import Measurement, RunConditions
 from bench.measures import measurement
 from bench.rubric_rows import RowResult, judged
+from bench.settings import COMPLETION, Layer, RubricRow
 from bench.share_measures import of_strata
-from bench.source import Layer
-from bench.terms import COMPLETION, RubricRow
-from bench.traffic_weights import TrafficWeights
 from bench.weighted import Stratum, strata
 from bench.weighted import judged as judged_pairs
 

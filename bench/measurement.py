@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.runner import AT_ONCE, Result
+from bench.answers.results import AT_ONCE, Result
 from bench.statistics import ShareInterval
 
 Both = Sequence[tuple[Result, Result]]

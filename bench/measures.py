@@ -6,11 +6,11 @@ from functools import partial
 
 import numpy as np
 
+from bench.answers.results import Result
 from bench.measurement import Both, Measurement, RunConditions, Unit, cluster, nothing
-from bench.runner import Result
+from bench.settings import COMPLETION, latency_level
 from bench.share_measures import completed, of_class
 from bench.statistics import Floats, ShareInterval, least_for, mean, quantile_interval, resampled
-from bench.terms import COMPLETION, latency_level
 from records.offline_metric import THROUGHPUT, class_measure
 
 MOST_UNPRICED = 0.01

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from bench.preflight_result import Preflight, RefusalKind
+from bench.preflight.result import Preflight, RefusalKind
 from routing.request_changes import RequestChanges
 
 

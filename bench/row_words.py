@@ -4,8 +4,8 @@ import math
 from typing import Literal
 
 from bench.measurement import Measurement, Unit
+from bench.settings import RubricRow
 from bench.statistics import ShareInterval
-from bench.terms import RubricRow
 
 RowState = Literal["IDEAL", "PASS", "FAIL", "INCONCLUSIVE", "NODATA"]
 

@@ -15,9 +15,8 @@ from typing import Literal
 
 from bench.measurement import Measurement
 from bench.row_words import RowState, sentence
-from bench.source import Layer
+from bench.settings import Layer, RubricRow
 from bench.statistics import ShareInterval
-from bench.terms import RubricRow
 from records.bound import Bound
 
 

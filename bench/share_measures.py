@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from bench.answers.results import Result
+from bench.answers.scorers import label
 from bench.measurement import Both, Measurement, cluster, clusters, nothing
-from bench.runner import Result
-from bench.scorers.named import label
 from bench.statistics import ShareInterval, contrast, paired_contrast, share
 from bench.weighted import Stratum, candidates_completion, completion, difference
 from records.offline_metric import ClassMeasure

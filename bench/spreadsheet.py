@@ -5,9 +5,9 @@ import json
 from collections.abc import Mapping, Sequence
 from io import StringIO
 
+from bench.answers.results import Result
 from bench.comparison import Comparison, DatasetResult
 from bench.judged_pairs import JudgedPair
-from bench.runner import Result
 from records.bench_failures import FailureRow
 from records.foreign_text import cell
 

@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bench import judge_text, recheck, rubric_text
+from bench import issues, judge_text, rubric_text
 
 _HEADLINES = {
     "ship_now": "Ship now",
@@ -78,7 +78,7 @@ def _blocks(document: Node) -> Iterator[RenderableType]:
         for failure, count in _failures(document, side).items():
             yield Text(f"{side}: {count} times {failure}")
     if document["issues"] is not None:
-        yield Text("\n" + "\n".join(recheck.lines(document["issues"])))
+        yield Text("\n" + "\n".join(issues.lines(document["issues"])))
     if (check := document.get("sanity")) is not None:
         found = "passed" if check["passes"] else f"not passed: {'; '.join(check['against'])}"
         yield Text(f"\nSanity check: {found}")

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from bench.answers.results import Result
+from bench.dataset.weights import TrafficWeights
 from bench.figures import Pair
-from bench.runner import Result
 from bench.statistics import ShareInterval, paired_contrast, share, weighted
-from bench.traffic_weights import TrafficWeights
 
 Stratum = tuple[float, Sequence[Pair]]
 """A weight, and the judged examples that it is for. The weights add up to 1."""

@@ -41,14 +41,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.answers.saved import NoSavedAnswers
 from bench.judge_asker import MOST_TOKENS, JudgeAsker
 from bench.judge_settings import CRITERIA, JudgeSource
 from bench.judge_words import words_sha256
 from bench.judged_pairs import AnswerPair, JudgedPair, KnownAgreement, Vote, judged, judged_figures
-from bench.saved_answers import NoSavedAnswers
+from bench.models.targets import client_for
 from bench.settings import BenchSettings
 from bench.statistics import ShareInterval
-from bench.targets import client_for
 from demo.behaviour import Behaviour
 from demo.provider import LocalProvider
 from proxy.provider import Provider

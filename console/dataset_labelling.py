@@ -16,11 +16,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from bench.agreement import words
+from bench.dataset.file import LineGone, change, stamp
+from bench.dataset.labels import PROPOSED, Line, accepted, ambiguous, edited, history, is_open, waiting, words
 from bench.errors import BadDataset
-from bench.label_file import LineGone, change, stamp
-from bench.labelling import PROPOSED, Line, accepted, ambiguous, edited, history, is_open, waiting
-from bench.source import DatasetSource
+from bench.settings import DatasetSource
 from console.datasets import read, unwritable
 from console.login import Forged, Login
 from console.rendering import Templates

@@ -11,11 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from bench.agreement import words
+from bench.dataset.file import read_lines
+from bench.dataset.labels import Tier, is_open, tier, words
 from bench.errors import BadDataset
-from bench.label_file import read_lines
-from bench.labelling import Tier, is_open, tier
-from bench.source import DatasetSource
+from bench.settings import DatasetSource
 from console.login import Login
 from console.rendering import Templates
 from control.operator import Operator

@@ -4,13 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.benchmark import path_of, read, unpriced
+from bench.dataset.example import fingerprint
 from bench.errors import BadDataset
-from bench.example import fingerprint
-from bench.models import Pair, UnknownModel, pair, terms_of
-from bench.recheck import file_of
-from bench.settings import BenchSettings
-from bench.source import DatasetSource
-from bench.terms import BenchTerms
+from bench.issues import file_of
+from bench.models.pair import AmbiguousModel, Pair, pair, terms_of
+from bench.settings import BenchSettings, BenchTerms, DatasetSource
 
 
 def basis_of(
@@ -23,7 +21,7 @@ def basis_of(
     and the known issues. `config` is the config file."""
     try:
         models = pair(settings, model, against)
-    except UnknownModel as problem:
+    except AmbiguousModel as problem:
         return {"current model": str(problem)}
     baseline = models.baseline
     return {

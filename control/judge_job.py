@@ -192,7 +192,7 @@ class JudgeJob:
     def _built(self, settings: BenchSettings, now: float) -> "Judge | None":
         from bench.errors import Unpriced
         from bench.judge import Judge
-        from bench.targets import NoKey
+        from bench.models.targets import NoKey
 
         try:
             return Judge.of(settings, self._judgements, self._environment)

@@ -11,7 +11,7 @@ from typing import Any
 
 from alerts.announcement import Announcement
 from alerts.rollback_evidence import RolledBack
-from bench.preflight_result import NothingToAsk
+from bench.preflight.result import NothingToAsk
 from control import judging, labelling
 from control.approval import Approvals, only_from, request_of
 from control.explanation import explanation

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from bench.preflight_result import NothingToAsk, Preflight
+from bench.preflight.result import NothingToAsk, Preflight
 from bench.preflight_text import headline, text
 from control.redefinitions import unready
 from control.rollouts import CONFIG, Rollouts

@@ -18,8 +18,7 @@ from alerts.announcement import Announcement, announce
 from alerts.notify import notifier_client
 from alerts.outbox import Outbox
 from alerts.receiver import Receiver
-from bench.listing import ListedModel, Unlisted
-from bench.provider_models import models_of
+from bench.models.catalogue import ListedModel, Unlisted, models_of
 from control.pending_models import BenchmarkResult, ModelTrial, look_at
 from control.retirements import after_dates, dates_of, in_words, to_tell
 from control.watch_memory import (

@@ -7,7 +7,7 @@ from typing import Literal
 from alerts.receiver import Receiver
 from alerts.rule import Rule
 from bench.judge_settings import JudgeTerms
-from bench.source import DatasetSource
+from bench.settings import DatasetSource
 from control.daily_time import DailyTime
 from records.capture import CaptureRule
 from records.metric import Metric

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from bench.benchmark import read, sources
-from bench.models import pair
+from bench.models.pair import pair
 from canary.commands.bench import measure
 from canary.config import Config, load
 from canary.config.store import open_store

@@ -29,13 +29,12 @@ from canary.commands.shell import (
 from canary.config import Config
 
 if TYPE_CHECKING:
+    from bench.answers.saved import SavedAnswers
     from bench.benchmark import Bench
     from bench.comparison import Comparison
-    from bench.dataset import Dataset
-    from bench.models import Pair
-    from bench.saved_answers import SavedAnswers
-    from bench.settings import BenchSettings
-    from bench.source import DatasetSource
+    from bench.dataset.file import Dataset
+    from bench.models.pair import Pair
+    from bench.settings import BenchSettings, DatasetSource
     from canary.commands.report_output import Output
     from records.bench_failures import FailureRow
 
@@ -92,7 +91,7 @@ def bench(
     Exits 0 for ship, 3 for don't ship, 4 if the data is not enough to decide: by the verdict of the release,
     which counts the model's canaries too.
     """
-    from bench.sampling import part_of
+    from bench.dataset.sample import part_of
     from bench.sanity import sanity
     from bench.spreadsheet import failures as failures_of
     from canary.commands.bench_archive import release_of, settings_now, with_verdict, write_report
@@ -155,8 +154,8 @@ def measure(
     from bench.benchmark import Bench, saved_in, unpriced
     from bench.document import Circumstances, to_document
     from bench.errors import BenchError
-    from bench.models import without_terms
-    from bench.targets import NoKey
+    from bench.models.pair import without_terms
+    from bench.models.targets import NoKey
     from canary.commands.bench_route import proxy_route
     from canary.secrets import BadSecret
 
@@ -209,7 +208,7 @@ def _run(
 ) -> "Comparison":
     """Run it. The answers are deleted only when nothing is missing, so that none is paid for twice."""
     from bench.errors import BenchError
-    from bench.targets import NoKey
+    from bench.models.targets import NoKey
 
     try:
         found = asyncio.run(bench.run(datasets, saved))
@@ -276,11 +275,11 @@ def _saved(
 
 
 def _pair(settings: "BenchSettings", model: str | None, against: str | None) -> "Pair":
-    from bench.models import UnknownModel, pair
+    from bench.models.pair import AmbiguousModel, pair
 
     try:
         return pair(settings, model, against)
-    except UnknownModel as problem:
+    except AmbiguousModel as problem:
         fail(str(problem), code=2)
 
 

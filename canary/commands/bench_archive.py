@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from bench.models import Pair
+from bench.models.pair import Pair
 from bench.settings import BenchSettings, Promoted
 from canary.commands.report_output import Output
 from canary.commands.shell import say

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import httpx2
 
-from bench.models import Pair
-from bench.targets import ProxyRoute
+from bench.models.pair import Pair
+from bench.models.targets import ProxyRoute
 from canary.commands.client import NotReached, ServerAddress
 from canary.secrets import Secret
 from proxy.provider import Api

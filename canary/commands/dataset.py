@@ -14,7 +14,7 @@ from canary.commands.shell import Form, example, print_json, print_text, say
 from canary.commands.text_file import read
 
 if TYPE_CHECKING:
-    from bench.dataset import Dataset
+    from bench.dataset.file import Dataset
 
 app = typer.Typer(help="Make, label and check datasets for benchmarks.", no_args_is_help=True)
 
@@ -36,8 +36,8 @@ def check(
     output: Form = "text",
 ) -> None:
     """Check a dataset: summarize it, or list every invalid line."""
-    from bench.agreement import document
-    from bench.dataset import described, parse
+    from bench.dataset.file import described, parse
+    from bench.dataset.labels import document
     from bench.errors import BadDataset
 
     text = read(file)
@@ -62,8 +62,8 @@ def _lines(problem: Any) -> list[dict[str, object]]:
 
 
 def _tell(file: Path, found: "Dataset", lines: list[dict[str, Any]]) -> None:
-    from bench.agreement import words
-    from bench.dataset import described
+    from bench.dataset.file import described
+    from bench.dataset.labels import words
 
     about: Any = described(found)
     ambiguous = f", {about['ambiguous']} ambiguous" if about["ambiguous"] else ""

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.openai_evals import Ideal
+from bench.dataset.imports.openai_evals import Ideal
 from canary.commands.shell import Form, fail, print_json, say
 from canary.commands.text_file import read, unreadable
 
 if TYPE_CHECKING:
-    from bench.imported import ImportedExamples
+    from bench.dataset.imports.found import ImportedExamples
 
 
 def import_(
@@ -50,8 +50,8 @@ def import_(
 
 def _found(source: Path, ideal: Ideal) -> "ImportedExamples":
     """The examples of either tool's file. Raises BadImport, OSError."""
-    from bench.openai_evals import openai_evals
-    from bench.promptfoo import promptfoo
+    from bench.dataset.imports.openai_evals import openai_evals
+    from bench.dataset.imports.promptfoo import promptfoo
 
     if source.suffix.lower() == ".jsonl":
         text = read(source)
@@ -72,9 +72,9 @@ def _is_evals(text: str) -> bool:
 
 def _checked(source: Path, found: "ImportedExamples") -> str:
     """The dataset's text. Raises BadImport where a line is not an example, with its place in the source."""
-    from bench.dataset import parse
+    from bench.dataset.file import parse
+    from bench.dataset.imports.found import BadImport
     from bench.errors import BadDataset
-    from bench.imported import BadImport
 
     if not found.lines:
         raise BadImport([f"{source}: nothing can be imported{_because(found.left_out)}"])
@@ -92,7 +92,7 @@ def _because(left_out: Counter[tuple[str, str]]) -> str:
 
 
 def _tell(file: Path, found: "ImportedExamples", output: str) -> None:
-    from bench.dataset import parse
+    from bench.dataset.file import parse
 
     dataset = parse(file.read_text(encoding="utf-8"))
     tasks = dict(sorted(Counter(each.task for each in dataset.examples).items()))

@@ -17,8 +17,7 @@ def label(
     output: Form = "text",
 ) -> None:
     """Review the proposed labels: accept, edit, or mark as ambiguous. Saves after each one."""
-    from bench.agreement import words
-    from bench.labelling import is_open, standing, tier
+    from bench.dataset.labels import is_open, standing, tier, words
 
     waiting = [line for line in _read(file) if is_open(line)]
     for number, line in enumerate(waiting, start=1):
@@ -39,8 +38,8 @@ def label(
 
 
 def _read(file: Path) -> list[dict[str, Any]]:
+    from bench.dataset.file import read_lines
     from bench.errors import BadDataset
-    from bench.label_file import read_lines
 
     try:
         return read_lines(file)
@@ -52,8 +51,8 @@ def _read(file: Path) -> list[dict[str, Any]]:
 
 def _put(file: Path, before: dict[str, Any], after: dict[str, Any]) -> None:
     """Write one label. Exits 1 if the file cannot be written; a line that was labelled meanwhile stays."""
+    from bench.dataset.file import LineGone, change, stamp
     from bench.errors import BenchError
-    from bench.label_file import LineGone, change, stamp
 
     try:
         change(file, stamp(before), lambda _: after)
@@ -65,7 +64,7 @@ def _put(file: Path, before: dict[str, Any], after: dict[str, Any]) -> None:
 
 def _look(line: dict[str, Any], where: str) -> dict[str, Any] | None:
     """Show a line and ask what to do. Returns the changed line, the same object if skipped, None to quit."""
-    from bench.labelling import accepted, ambiguous, history
+    from bench.dataset.labels import accepted, ambiguous, history
 
     text = line["input"]
     messages = text if isinstance(text, list) else [{"role": "user", "content": text}]
@@ -92,9 +91,9 @@ def _look(line: dict[str, Any], where: str) -> dict[str, Any] | None:
 
 def _edit(line: dict[str, Any]) -> dict[str, Any] | None:
     """The line with the label that the person types; None if it is not a valid label for the task."""
-    from bench.dataset import parse
+    from bench.dataset.file import parse
+    from bench.dataset.labels import edited
     from bench.errors import BadDataset
-    from bench.labelling import edited
 
     text = typer.prompt("expected", err=True)
     try:

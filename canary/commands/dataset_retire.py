@@ -21,8 +21,8 @@ def retire(
     output: Form = "text",
 ) -> None:
     """Move old examples to FILE.retired.jsonl. Examples without a day of sampling stay."""
+    from bench.dataset.file import read_lines, split
     from bench.errors import BenchError
-    from bench.label_file import read_lines, split
 
     now = time.time()
     before = moment(older, now, now)

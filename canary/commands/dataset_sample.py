@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.example import AnswerTask
+from bench.dataset.example import AnswerTask
 from canary.commands import text_file
 from canary.commands.records import moment
 from canary.commands.shell import (
@@ -30,7 +30,7 @@ from canary.commands.shell import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.dataset import Dataset
+    from bench.dataset.file import Dataset
     from canary.config import Config
     from records.capture import Capture
 
@@ -59,7 +59,7 @@ def sample(
     output: Form = "text",
 ) -> None:
     """Sample captured exchanges, rare categories first. Their answers become proposed labels."""
-    from bench.captured import canaries_of, captured, lines_of
+    from bench.dataset.sample import canaries_of, captured, lines_of
     from canary.config.store import open_store
     from records.capture_store import CaptureStore
 
@@ -99,11 +99,11 @@ def _nothing(name: str, since: str | None, others: list[str]) -> str:
 
 def _proposed(read: "Config", config: Path, file: Path, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The new lines with the judge's proposals. Exits 1 without a judge or its key."""
+    from bench.dataset.labels import is_open
+    from bench.dataset.proposals import judge_of, propose
     from bench.errors import BenchError
-    from bench.labelling import is_open
-    from bench.models import named
-    from bench.proposing import judge_of, propose
-    from bench.targets import NoKey
+    from bench.models.pair import named
+    from bench.models.targets import NoKey
 
     waiting = [line for line in lines if is_open(line)]
     judge = judge_of(read.bench, config.parent, file)
@@ -121,7 +121,7 @@ def _proposed(read: "Config", config: Path, file: Path, lines: list[dict[str, An
 
 def _write_weights(file: Path, captures: "Sequence[Capture]") -> None:
     """Write each category's share of the captured exchanges beside the dataset."""
-    from bench.weights import are_capped, document, shares, weights_file
+    from bench.dataset.weights import are_capped, document, shares, weights_file
     from records.whole_file import write_whole
 
     beside = weights_file(file.resolve())
@@ -147,7 +147,7 @@ def _models(config: "Config") -> set[str]:
 
 def _existing(file: Path) -> "Dataset | None":
     """The dataset in the file; None if there is no file. Exits 1 if it is invalid."""
-    from bench.dataset import parse
+    from bench.dataset.file import parse
     from bench.errors import BadDataset
 
     try:
@@ -158,7 +158,7 @@ def _existing(file: Path) -> "Dataset | None":
 
 def _written(file: Path, added: str, task: AnswerTask) -> "Dataset":
     """Append lines to the dataset, and return it. Existing lines do not change."""
-    from bench.dataset import parse
+    from bench.dataset.file import parse
     from bench.errors import BadDataset
     from canary.config.rewriting import put
 

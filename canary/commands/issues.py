@@ -82,8 +82,7 @@ def add(
 ) -> None:
     """Add a known issue: an example, what went wrong, and the first model with the issue."""
     from bench.errors import BadDataset
-    from bench.issues import parse_issues
-    from bench.recheck import file_of
+    from bench.issues import file_of, parse_issues
 
     line = _line_of(config, dataset, id_)
     issue = {
@@ -125,7 +124,7 @@ def recheck(
     if output == "json":
         print_json(found)
     else:
-        from bench.recheck import lines
+        from bench.issues import lines
 
         print_text("\n".join(lines(found)))
     raise typer.Exit(3 if found["still_there"] else 4 if found["unknown"] else 0)
@@ -137,10 +136,10 @@ def rechecked(
     """Test a model for the known issues, and store what became of each; None if there are none. Exits 1 if it
     cannot run."""
     from bench.errors import BenchError
-    from bench.models import UnknownModel, named
-    from bench.recheck import document
-    from bench.recheck import recheck as ask_again
-    from bench.targets import NoKey
+    from bench.issues import document
+    from bench.issues import recheck as ask_again
+    from bench.models.pair import AmbiguousModel, named
+    from bench.models.targets import NoKey
     from canary.commands.issue_history import keep
 
     listed = known(file)
@@ -151,7 +150,7 @@ def rechecked(
         by = named(config.bench, judge) if judge is not None else None
         found = asyncio.run(ask_again(config.bench, asked, listed, os.environ, judge=by))
     except (BenchError, NoKey, OSError) as problem:
-        fail(str(problem), code=2 if isinstance(problem, UnknownModel) else 1)
+        fail(str(problem), code=2 if isinstance(problem, AmbiguousModel) else 1)
     told = document(asked.name, found)
     keep(config, data, told)
     return told
@@ -160,8 +159,7 @@ def rechecked(
 def known(config: Path) -> "list[Issue]":
     """The known issues in the file beside this config. Exits 1 if a line is invalid."""
     from bench.errors import BadDataset
-    from bench.issues import parse_issues
-    from bench.recheck import file_of
+    from bench.issues import file_of, parse_issues
 
     file = file_of(config)
     if not file.exists():

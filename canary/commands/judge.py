@@ -108,7 +108,7 @@ async def _judged(
     from bench import judge_by_hand
     from bench.errors import BenchError
     from bench.judge import Judge
-    from bench.targets import NoKey
+    from bench.models.targets import NoKey
     from records.judgements import Judgements
 
     judgements = Judgements(store)

@@ -27,8 +27,8 @@ from canary.config import Config
 from records.unpriced import said_once
 
 if TYPE_CHECKING:
-    from bench.captured import CapturedRequest
-    from bench.preflight_result import Preflight
+    from bench.preflight.requests import CapturedRequest
+    from bench.preflight.result import Preflight
     from records.capture import WireRequest
 
 REFUSED = 3
@@ -56,7 +56,7 @@ def preflight(
     """
     import uvloop
 
-    from bench.preflight_result import NothingToAsk
+    from bench.preflight.result import NothingToAsk
     from bench.preflight_text import text
 
     without_log_lines()
@@ -80,7 +80,7 @@ def preflight(
 
 def _requests(file: Path, config: Config, name: str) -> "list[WireRequest]":
     """The requests of a file. Exits 2 for a line that is not a request."""
-    from bench.request_file import BadRequestFile, parse_requests
+    from bench.preflight.requests import BadRequestFile, parse_requests
 
     baseline = config.canaries[name].canary.baseline
     try:
@@ -93,7 +93,7 @@ def _requests(file: Path, config: Config, name: str) -> "list[WireRequest]":
 
 def _captured(config: Config, data: Path, name: str, limit: int) -> "list[CapturedRequest]":
     """The newest captured requests; none without a database. Exits 1 if it does not answer."""
-    from bench.captured import newest_requests
+    from bench.preflight.requests import newest_requests
     from canary.config.store import open_store
 
     if config.store.startswith("sqlite:") and not data.is_dir():
@@ -109,9 +109,9 @@ async def _asked(
     requests: "list[WireRequest] | None",
     captured: "list[CapturedRequest]",
 ) -> "Preflight":
-    from bench.arm_client import ArmClient
-    from bench.preflight import preflight as asked
-    from bench.preflight import preflight_of_captured
+    from bench.preflight.client import ArmClient
+    from bench.preflight.run import preflight as asked
+    from bench.preflight.run import preflight_of_captured
     from canary.programs.wiring import routes
     from proxy.credentials import Credentials
 

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from alerts.receiver import PAGERDUTY_URL, Receiver
 from bench.judge_settings import JudgeSource, JudgeTerms
-from bench.source import DatasetSource, EmbeddingSource
+from bench.settings import DatasetSource, EmbeddingSource
 from canary.config import guardrails
 from canary.config.config import Config, TlsFiles
 from canary.config.sections import (

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 
 from alerts.receiver import Receiver
 from bench.judge_settings import CRITERIA, JudgeSource, JudgeTerms
-from bench.settings import BenchSettings
-from bench.source import DatasetSource, EmbeddingSource
-from bench.terms import BenchTerms, RubricRow, measurable
+from bench.settings import BenchSettings, BenchTerms, DatasetSource, EmbeddingSource, RubricRow, measurable
 from canary.config.server import ServerSettings
 from console.oidc_settings import OidcSettings
 from control.daily_time import DailyTime

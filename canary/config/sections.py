@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Field, JsonValue
 
 from alerts.rule import Action, RuleName
 from bench.judge_settings import CRITERIA
-from bench.source import Layer
+from bench.settings import Layer
 from canary.config.fields import (
     AnyDuration,
     AnyShare,

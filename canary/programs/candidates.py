@@ -5,12 +5,12 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from bench.preflight_result import Preflight
+from bench.preflight.result import Preflight
 from canary.config import Config
 from records.store import Store
 
 if TYPE_CHECKING:
-    from bench.captured import CapturedRequest
+    from bench.preflight.requests import CapturedRequest
 
 SAMPLE = 20
 WITHIN_S = 15.0
@@ -41,11 +41,11 @@ class ConfiguredCandidates:
     async def ask(self, name: str) -> Preflight:
         """Ask it the newest captured requests, or one of each operation. Raises NothingToAsk, StoreDown."""
         # The proxy's code takes a while to import, and most admin processes never ask: not on the event loop.
-        await asyncio.to_thread(import_module, "bench.preflight")
+        await asyncio.to_thread(import_module, "bench.preflight.run")
         await asyncio.to_thread(import_module, "canary.programs.wiring")
-        from bench.arm_client import ArmClient
-        from bench.preflight import preflight_of_captured
-        from bench.preflight_result import NothingToAsk
+        from bench.preflight.client import ArmClient
+        from bench.preflight.result import NothingToAsk
+        from bench.preflight.run import preflight_of_captured
         from canary.programs.wiring import routes
         from proxy.credentials import Credentials
 
@@ -63,7 +63,7 @@ class ConfiguredCandidates:
 
     def _captured(self, name: str) -> "list[CapturedRequest]":
         """The newest captured requests. May raise StoreDown."""
-        from bench.captured import newest_requests
+        from bench.preflight.requests import newest_requests
 
         config = self._config()
         canary = config.canaries[name].canary

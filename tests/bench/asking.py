@@ -6,11 +6,11 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bench.asking import Asker
-from bench.dataset import Dataset
-from bench.runner import Ask, Result, run
-from bench.saved_answers import SavedAnswers
-from bench.targets import client_for, direct
+from bench.answers.results import Ask, Result, run
+from bench.answers.saved import SavedAnswers
+from bench.dataset.file import Dataset
+from bench.models.asker import Asker
+from bench.models.targets import client_for, direct
 from proxy.provider import Api, Provider, Timeout
 from records.prices import Prices, Rates
 

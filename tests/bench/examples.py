@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from bench.dataset import Dataset, parse
-from bench.example import Example
+from bench.dataset.example import Example
+from bench.dataset.file import Dataset, parse
 
 
 def dataset_of(*lines: dict[str, Any]) -> Dataset:

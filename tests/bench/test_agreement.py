@@ -2,8 +2,17 @@
 
 from typing import Any
 
-from bench.agreement import differing, document, kept, words
-from bench.labelling import accepted, ambiguous, edited, history, proposed
+from bench.dataset.labels import (
+    accepted,
+    ambiguous,
+    differing,
+    document,
+    edited,
+    history,
+    kept,
+    proposed,
+    words,
+)
 
 LINE = {"id": "1", "task": "exact", "input": "Is it?", "tags": {}}
 

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.answer import Answer
-from bench.asking import Asker
-from bench.batch_wires import batch_wire
-from bench.batches import Batches
+from bench.answers.batch_wires import batch_wire
+from bench.answers.batches import Batches
+from bench.answers.saved import SavedAnswers
 from bench.errors import NoBatch
-from bench.saved_answers import SavedAnswers
-from bench.targets import client_for, direct
+from bench.models.asker import Answer, Asker
+from bench.models.targets import client_for, direct
 from demo.behaviour import Behaviour
 from proxy.provider import Api, Kind, Provider
 from records.prices import Prices, Rates
@@ -92,7 +91,7 @@ def test_answers_come_with_tokens_and_half_the_price_and_without_a_latency(
 
 
 def test_a_cost_that_the_provider_states_is_not_halved(provider: ProviderThread) -> None:
-    from bench.batches import at_batch_price
+    from bench.answers.batches import at_batch_price
     from records.outcome import Usage
 
     target = at_batch_price(direct(entry(provider.url), "unknown", Prices({}), {}))

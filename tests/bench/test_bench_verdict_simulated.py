@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from bench.answer import Answer
-from bench.example import Example
+from bench.answers.results import Result
+from bench.dataset.example import Example
 from bench.figures import Pair, figures
 from bench.findings import of_dataset, verdict
-from bench.runner import Result
-from bench.source import DatasetSource
+from bench.models.asker import Answer
+from bench.settings import DatasetSource
 from tests.bench.examples import dataset_of
 
 RUNS = 400

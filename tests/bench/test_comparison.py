@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from bench.answer import Answer
+from bench.answers.results import Result
 from bench.comparison import Comparison, DatasetResult, compared, measured
+from bench.dataset.sample import part_of
 from bench.document import Circumstances, to_document
 from bench.errors import NoAnswers
 from bench.figures import figures, side
-from bench.runner import Result
-from bench.sampling import part_of
-from bench.source import DatasetSource, Layer
+from bench.models.asker import Answer
+from bench.settings import DatasetSource, Layer
 from bench.spreadsheet import COLUMNS, failures
 from tests.bench.examples import dataset_of
 

@@ -5,14 +5,12 @@ from typing import Any
 import httpx2
 import pytest
 
-from bench.answer import Answer
-from bench.asking import Asker
-from bench.confidence import confidence_in
+from bench.answers.results import Result
 from bench.confidence_levels import levels
 from bench.figures import Pair
-from bench.runner import Result
-from bench.targets import direct
-from bench.wires import Extras
+from bench.models.asker import Answer, Asker
+from bench.models.targets import direct
+from bench.models.wires import Extras, confidence_in
 from demo.behaviour import Behaviour
 from proxy.provider import Api
 from records.capture import CapturedMessage

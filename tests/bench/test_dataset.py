@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from bench.dataset import Dataset, described, parse, warnings
+from bench.dataset.example import TASKS
+from bench.dataset.file import Dataset, described, parse, warnings
 from bench.errors import BadDataset
-from bench.example import TASKS
 
 RIGHT: dict[str, dict[str, Any]] = {
     "choice": {"choices": ["red", "blue"], "expected": "B"},

@@ -4,13 +4,12 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from bench.answer import Answer
-from bench.embeddings import Embedder, embedder_for, scored
+from bench.answers.embeddings import Embedder, embedder_for, scored
+from bench.answers.results import Result
+from bench.dataset.example import Example
 from bench.errors import NoEmbeddings
-from bench.example import Example
-from bench.runner import Result
-from bench.settings import BenchSettings
-from bench.source import EmbeddingSource
+from bench.models.asker import Answer
+from bench.settings import BenchSettings, EmbeddingSource
 from demo.behaviour import Behaviour
 from proxy.provider import Api
 from records.prices import Prices, Rates

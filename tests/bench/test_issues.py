@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from bench.answer import Answer
+from bench.answers.results import Result
 from bench.errors import BadDataset
 from bench.issues import checked, parse_issues
-from bench.runner import Result
+from bench.models.asker import Answer
 
 
 def issue(id_: str = "1", **fields: Any) -> str:

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from bench.answers.saved import SavedAnswers
 from bench.errors import Unpriced
 from bench.judge_asker import JudgeAsker
 from bench.judge_document import judge_document
 from bench.judge_settings import JudgeSource, same_model
 from bench.judged_bench import JudgedBench, JudgedDataset
 from bench.judged_pairs import AnswerPair, JudgedPair, Vote, agreement, judged, judged_figures, preference
-from bench.saved_answers import SavedAnswers
+from bench.models.targets import client_for
 from bench.settings import BenchSettings
-from bench.targets import client_for
 from demo.behaviour import Behaviour
 from records.capture import CapturedMessage
 from records.prices import Rates

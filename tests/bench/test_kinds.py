@@ -2,10 +2,9 @@
 
 import pytest
 
-from bench.kinds import Kinds
-from bench.languages import language, script
-from bench.sampling import line
-from bench.weights import shares
+from bench.dataset.kinds import Kinds, language, script
+from bench.dataset.sample import line
+from bench.dataset.weights import shares
 from records.capture import Capture
 from tests.bench.test_sampling import a_capture
 

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx2
 import pytest
 
-from bench.listing import Catalogue, ListedModel, Unlisted, listed, retirement
+from bench.models.catalogue import Catalogue, ListedModel, Unlisted, listed, retirement
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.models import UnknownModel, named, pair, terms_of, without_terms
+from bench.models.pair import AmbiguousModel, named, pair, terms_of, without_terms
 from bench.settings import BenchSettings
 from canary.config import parse
 from routing.request_changes import NO_CHANGES, RequestChanges
@@ -58,9 +58,9 @@ def test_against_replaces_the_baseline_and_then_they_are_no_canarys_arms() -> No
 
 def test_the_current_model_must_be_told_where_there_is_none_or_several() -> None:
     several = config(("one", "a", "old", "x"), ("two", "b", "older", "y"))
-    with pytest.raises(UnknownModel, match=r"--against \(openai/old, openai/older\)"):
+    with pytest.raises(AmbiguousModel, match=r"--against \(openai/old, openai/older\)"):
         pair(several, "z", None)
-    with pytest.raises(UnknownModel, match="the config has no canary"):
+    with pytest.raises(AmbiguousModel, match="the config has no canary"):
         pair(config(), "z", None)
     assert pair(several, "y", None).baseline.name == "openai/older"
     assert pair(several, "z", "old").baseline.name == "openai/old"
@@ -72,7 +72,7 @@ def test_the_current_model_alone_has_no_candidate() -> None:
 
 
 def refusal(settings: BenchSettings, model: str, against: str | None = None) -> str:
-    with pytest.raises(UnknownModel) as refused:
+    with pytest.raises(AmbiguousModel) as refused:
         pair(settings, model, against)
     return str(refused.value)
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from bench.dataset import parse
-from bench.imported import BadImport
-from bench.openai_evals import Ideal, openai_evals
-from bench.scorers import SCORERS
+from bench.answers.scorers import SCORERS
+from bench.dataset.file import parse
+from bench.dataset.imports.found import BadImport
+from bench.dataset.imports.openai_evals import Ideal, openai_evals
 
 CHAT = [{"role": "system", "content": "Answer in a word."}, {"role": "user", "content": "Capital of France?"}]
 SAMPLES = [

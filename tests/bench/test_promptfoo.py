@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from bench.dataset import parse
-from bench.example import Example
-from bench.imported import BadImport, ImportedExamples
-from bench.promptfoo import promptfoo
-from bench.scorers import SCORERS
+from bench.answers.scorers import SCORERS
+from bench.dataset.example import Example
+from bench.dataset.file import parse
+from bench.dataset.imports.found import BadImport, ImportedExamples
+from bench.dataset.imports.promptfoo import promptfoo
 
 CONFIG = """
 prompts: ["In a word: {{question}}"]

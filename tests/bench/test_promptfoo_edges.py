@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from bench.imported import BadImport
-from bench.promptfoo import promptfoo
+from bench.dataset.imports.found import BadImport
+from bench.dataset.imports.promptfoo import promptfoo
 from tests.bench.test_promptfoo import CONFIG, imported, scores
 
 

@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 
-from bench.labelling import proposed
-from bench.proposing import judge_of, question, relabelled
-from bench.settings import BenchSettings
-from bench.source import DatasetSource
+from bench.dataset.labels import proposed
+from bench.dataset.proposals import judge_of, question, relabelled
+from bench.settings import BenchSettings, DatasetSource
 
 
 def a_line(task: str = "judge", expected: Any = "It is on its way.", **more: Any) -> dict[str, Any]:

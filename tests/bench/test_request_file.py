@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.request_file import BadRequestFile, parse_requests
+from bench.preflight.requests import BadRequestFile, parse_requests
 from records.capture import WireRequest
 
 

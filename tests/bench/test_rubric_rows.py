@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 
-from bench.answer import Answer
+from bench.answers.results import Result
 from bench.comparison import Comparison, DatasetResult, compared, measured
 from bench.document import Circumstances, to_document
 from bench.measurement import RunConditions
-from bench.runner import Result
-from bench.source import DatasetSource, Layer
-from bench.terms import NO_TERMS, BenchTerms, RubricRow
+from bench.models.asker import Answer
+from bench.settings import NO_TERMS, BenchTerms, DatasetSource, Layer, RubricRow
 from bench.text import rendered
 from records.bound import parse_bound
 from tests.bench.examples import dataset_of

@@ -8,13 +8,12 @@ from typing import Any
 import httpx2
 import pytest
 
-from bench.answer import Answer, total_cost
-from bench.asking import Asker
-from bench.dataset import Dataset
+from bench.answers.results import Ask, Result, run
+from bench.answers.saved import NoSavedAnswers, SavedAnswers
+from bench.dataset.file import Dataset
 from bench.errors import NoJudge
-from bench.runner import Ask, Result, run
-from bench.saved_answers import NoSavedAnswers, SavedAnswers
-from bench.targets import NoKey, direct, key_of, read
+from bench.models.asker import Answer, Asker, total_cost
+from bench.models.targets import NoKey, direct, key_of, read
 from demo.behaviour import Behaviour
 from proxy.provider import Api, Kind, Provider
 from records.capture import CapturedMessage

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from bench.dataset import described, parse, warnings
-from bench.labelling import accepted, ambiguous, edited, is_open, standing, tier
-from bench.sampling import even_sizes, line, sample
+from bench.dataset.file import described, parse, warnings
+from bench.dataset.labels import accepted, ambiguous, edited, is_open, standing, tier
+from bench.dataset.sample import even_sizes, line, sample
 from records.capture import Capture, CapturedMessage, CaptureInfo, WireRequest
 from records.labels import Label, Right
 

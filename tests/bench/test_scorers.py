@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from bench import judge_words as judge
-from bench.example import TASKS
-from bench.scorers import SCORERS, THRESHOLDS, is_right
-from bench.scorers.per_class import ClassAnswer, per_class
+from bench.answers.scorers import SCORERS, THRESHOLDS, is_right
+from bench.classes import ClassAnswer, per_class
+from bench.dataset.example import TASKS
 from tests.bench.examples import dataset_of, example_of
 
 CITIES = ["Paris", "Berlin", "New York", "York"]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.asking import Asker
-from bench.targets import NoKey, client_for, direct
+from bench.models.asker import Asker
+from bench.models.targets import NoKey, client_for, direct
 from control.release_watcher import ReleaseWatcher, WatchSettings
 from proxy.provider import Provider
 from records.capture import CapturedMessage

@@ -8,13 +8,12 @@ import pytest
 
 from bench.benchmark import read
 from bench.comparison import Comparison, compared, measured
-from bench.dataset import Dataset, parse
+from bench.dataset.file import Dataset, parse
+from bench.dataset.weights import document, weights_file
 from bench.document import Circumstances, to_document
 from bench.errors import BadWeights
 from bench.rubric_text import by_traffic
-from bench.source import DatasetSource
-from bench.terms import BenchTerms, RubricRow
-from bench.weights import document, weights_file
+from bench.settings import BenchTerms, DatasetSource, RubricRow
 from records.bound import parse_bound
 from tests.bench.test_comparison import results
 

@@ -3,9 +3,9 @@
 import msgspec
 import pytest
 
-from bench.asking import Asker
-from bench.targets import EntryAuth, client_for, direct
-from bench.wires import WIRES
+from bench.models.asker import Asker
+from bench.models.targets import EntryAuth, client_for, direct
+from bench.models.wires import WIRES
 from proxy.addressing import addressed
 from proxy.provider import Api, Kind, Provider
 from records.capture import CapturedMessage

@@ -12,7 +12,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from bench.labelling import accepted
+from bench.dataset.labels import accepted
 from canary.cli import app
 from demo.behaviour import Behaviour
 from records.capture import Capture

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from bench.label_file import LineGone, change, read_lines, stamp
-from bench.labelling import proposed, waiting
-from bench.source import DatasetSource
+from bench.dataset.file import LineGone, change, read_lines, stamp
+from bench.dataset.labels import proposed, waiting
+from bench.settings import DatasetSource
 from console.dataset_labelling import answered, as_text, chosen, last_answer
 from console.datasets import read, unwritable
 from control.orders import BadOrder

@@ -11,7 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from bench.labelling import proposed
+from bench.dataset.labels import proposed
 from tests.console.chromium import chromium, opened
 from tests.e2e.stage import Stage, on_stage
 

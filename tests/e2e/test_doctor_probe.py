@@ -8,7 +8,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from bench.arm_client import refusal
+from bench.preflight.client import refusal
 from canary.cli import app
 from demo.behaviour import Behaviour
 from tests.serving import ProviderThread

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from bench.dataset import parse
+from bench.dataset.file import parse
 from canary.cli import app
 from demo.behaviour import Behaviour
 from tests.example_invoices import FILE, text

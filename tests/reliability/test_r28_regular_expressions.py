@@ -48,10 +48,9 @@ WITHOUT_NAME: dict[str, Use] = {"records.bound": "fullmatch"}
 """How the patterns of a module are used that are in a table only."""
 
 MADE_ELSEWHERE = {
-    "bench/example.py": "checks a dataset's own pattern, which its maker runs on his own machine",
-    "bench/promptfoo_asserts.py": "the same",
-    "bench/scorers/pattern.py": "the same",
-    "bench/scorers/named.py": "the escaped words of a choice",
+    "bench/dataset/example.py": "checks a dataset's own pattern, which its maker runs on his own machine",
+    "bench/dataset/imports/promptfoo_asserts.py": "the same",
+    "bench/answers/scorers.py": "a dataset's own pattern, and the escaped words of a choice",
     "proxy/event_template.py": "names of members; its callers' patterns are found by their names",
     "records/capture_pattern.py": "checks the config's redaction patterns",
     "records/capture_redact.py": "the config's redaction patterns, checked when it was read",
@@ -193,7 +192,7 @@ def test_every_pattern_is_found(every: list[Found]) -> None:
     """A pattern that is made of something else than its file's own text is listed with its reason."""
     names = {each.name for each in every}
     assert len(every) >= 130
-    assert {"proxy.paths._CHAIN", "records.capture_redact._SECRETS", "bench.cure._LOC"} <= names
+    assert {"proxy.paths._CHAIN", "records.capture_redact._SECRETS", "bench.preflight.cure._LOC"} <= names
     made = set()
     for file, call in calls_of_re():
         inline = isinstance(call.args[0], ast.Constant)
@@ -248,7 +247,7 @@ SLOW: Sequence[tuple[str, Use]] = (
     ),  # as it was in proxy/callers.py
     (r"\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?", "search"),  # in records/capture_redact.py
     (r"\S*\*{3,}\S*", "search"),  # in proxy/provider_error.py
-    (r"\b\w*[a-f\d]{12,}\b", "search"),  # in bench/preflight.py
+    (r"\b\w*[a-f\d]{12,}\b", "search"),  # in bench/preflight/run.py
     (r"key: .*$", "search"),
     (r"key:(?-i:.)*$", "search"),
     (r"\d+-\d+", "search"),

@@ -1,0 +1,227 @@
+"""A dataset's file: JSON lines, one example a line.
+
+A file with errors is refused, with all of them listed. Labelling changes one line, and replaces the file.
+"""
+
+import fcntl
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bench.dataset.example import TASKS, Example, ExampleLine, example, fingerprint, problems
+from bench.dataset.labels import LABEL, PROPOSED, Line, tier
+from bench.dataset.weights import TrafficWeights
+from bench.errors import BadDataset, BenchError, DatasetProblem
+from records.whole_file import write_whole
+
+FEW = 50
+"""With fewer examples the interval is wide: a sanity check, not a benchmark."""
+
+FEW_CRITICAL = 40
+"""With fewer examples of a critical category, a loss in it may go undetected."""
+
+_decode = msgspec.json.Decoder(ExampleLine).decode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """The examples in the file's order. `sha256` is the version; it changes with the questions and with what
+    counts as right. `weights` are the traffic's, if they are known. `whole` is the number of scored examples
+    in the file where these are only a part of them."""
+
+    examples: tuple[Example, ...]
+    sha256: str
+    weights: TrafficWeights | None = None
+    whole: int | None = None
+
+    @property
+    def scored(self) -> tuple[Example, ...]:
+        """The examples with an expected answer."""
+        return tuple(example for example in self.examples if example.expected is not None)
+
+    @property
+    def proposed(self) -> int:
+        """The number of proposed labels that no person has reviewed."""
+        return sum(example.tags.get(LABEL) == PROPOSED for example in self.scored)
+
+    @property
+    def critical(self) -> frozenset[str]:
+        """The categories with an example marked critical."""
+        return frozenset(example.category for example in self.examples if example.critical)
+
+
+def parse(text: str) -> Dataset:
+    """Parse a file; blank lines are ignored. Raises BadDataset with every bad line."""
+    found: list[tuple[int, ExampleLine]] = []
+    wrong: list[DatasetProblem] = []
+    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
+        if line.strip():
+            try:
+                found.append((number, _decode(line)))
+            except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as problem:
+                wrong.append(DatasetProblem(number, _in_words(problem)))
+    wrong += [DatasetProblem(number, text) for number, line in found for text in problems(line)]
+    wrong += _repeats(found)
+    if not found and not wrong:
+        wrong.append(DatasetProblem(1, "the file has no example"))
+    if wrong:
+        raise BadDataset(sorted(wrong, key=lambda problem: problem.line))
+    return _dataset(_with_classes(tuple(example(line) for _, line in found)))
+
+
+def _with_classes(examples: tuple[Example, ...]) -> tuple[Example, ...]:
+    expected = (item.expected for item in examples if item.task == "classify" and not item.choices)
+    classes = tuple(sorted({name for name in expected if name is not None}))
+    return tuple(
+        replace(item, classes=item.choices or classes) if item.task == "classify" else item
+        for item in examples
+    )
+
+
+def _dataset(examples: tuple[Example, ...]) -> Dataset:
+    lines = [[item.hash, item.category, item.critical, item.cluster] for item in examples]
+    return Dataset(examples=examples, sha256=fingerprint(lines))
+
+
+def _in_words(problem: Exception) -> str:
+    text = str(problem)
+    if text.endswith("`$.task`"):
+        return f"{text}; a task is one of {', '.join(TASKS)}"
+    return text if isinstance(problem, msgspec.ValidationError) else f"not a JSON object: {text}"
+
+
+def _repeats(found: list[tuple[int, ExampleLine]]) -> Iterator[DatasetProblem]:
+    """Lines that repeat an earlier one with the same id and question: they would count twice."""
+    seen: dict[str, int] = {}
+    for number, line in found:
+        first = seen.setdefault(example(line).hash, number)
+        if first != number:
+            yield DatasetProblem(number, f"repeats line {first}")
+
+
+def warnings(dataset: Dataset) -> Iterator[str]:
+    """Weaknesses of a valid dataset, in words."""
+    scored = dataset.scored
+    if dataset.proposed:
+        yield (
+            f"{dataset.proposed} labels are unreviewed proposals: they favour the model that made them "
+            "(review them with `canary dataset label`)"
+        )
+    if len(scored) < FEW:
+        yield f"{len(scored)} examples are too few for a narrow interval; use at least {FEW}"
+    for category, count in sorted(Counter(item.category for item in scored).items()):
+        if category in dataset.critical and count < FEW_CRITICAL:
+            yield (
+                f"the critical category {category or '(none)'} has {count} examples: "
+                f"below {FEW_CRITICAL} a loss may go undetected"
+            )
+    repeated = sum(count > 1 for count in Counter(item.cluster for item in scored).values())
+    if repeated:
+        yield f"{repeated} ids or documents have several lines: each counts as one piece of evidence"
+
+
+def described(dataset: Dataset) -> Mapping[str, object]:
+    """A summary of the dataset as JSON types."""
+    scored = dataset.scored
+    return {
+        "sha256": dataset.sha256,
+        "examples": len(scored),
+        "ambiguous": len(dataset.examples) - len(scored),
+        "proposed": dataset.proposed,
+        "tier": tier(len(scored) - dataset.proposed),
+        "tasks": dict(sorted(Counter(item.task for item in scored).items())),
+        "categories": dict(sorted(Counter(item.category for item in scored).items())),
+        "critical": sorted(dataset.critical),
+        "warnings": list(warnings(dataset)),
+    }
+
+
+class LineGone(BenchError):
+    """The line was changed or has left the file since it was read."""
+
+
+class NothingLeft(BenchError):
+    """A dataset would have no example any more."""
+
+
+def read_lines(file: Path) -> list[dict[str, Any]]:
+    """The lines of a valid dataset. Raises BadDataset, OSError."""
+    return [json.loads(text) for text in _texts(file)]
+
+
+def stamp(line: Line) -> str:
+    """What names a line as it is: any change makes another stamp."""
+    return fingerprint(line)
+
+
+def change(file: Path, wanted: str, new: Callable[[Line], Line]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Replace the line with the stamp `wanted` by `new` of it; all other bytes stay. Returns the line before
+    and after. Raises LineGone, BadDataset (also if the new line is not valid), OSError."""
+    with _locked(file):
+        texts = _texts(file)
+        for place, text in enumerate(texts):
+            before = json.loads(text)
+            if stamp(before) == wanted:
+                after = dict(new(before))
+                texts[place] = json.dumps(after, ensure_ascii=False)
+                _write(file, texts)
+                return before, after
+    raise LineGone("this example was changed or removed meanwhile")
+
+
+def split(file: Path, leaves: Callable[[Line], bool], to: Path) -> int:
+    """Move the lines that leave to the end of another file, and return how many. They are written there
+    before they leave here, so a crash loses none. Raises NothingLeft, BadDataset, OSError."""
+    with _locked(file):
+        texts = _texts(file)
+        gone = [text for text in texts if leaves(json.loads(text))]
+        if not gone:
+            return 0
+        if len(gone) == len(texts):
+            raise NothingLeft("every example would leave; sample new ones first")
+        known = to.read_text(encoding="utf-8").splitlines() if to.exists() else []
+        _replace(to, [*known, *(text for text in gone if text not in known)])
+        _replace(file, [text for text in texts if text not in gone])
+    return len(gone)
+
+
+def _texts(file: Path) -> list[str]:
+    """The file's lines that are not blank, if all are valid."""
+    text = file.read_text(encoding="utf-8").removeprefix("\ufeff")
+    texts = [each for each in text.split("\n") if each.strip()]
+    if texts:
+        parse(text)
+    return texts
+
+
+def _write(file: Path, texts: Sequence[str]) -> None:
+    if texts:
+        parse("\n".join(texts))
+    _replace(file, texts)
+
+
+def _replace(file: Path, texts: Sequence[str]) -> None:
+    """Replace the file, which keeps its mode."""
+    target = file.resolve()
+    mode = target.stat().st_mode & 0o777 if target.exists() else 0o600
+    write_whole(target, "".join(f"{text}\n" for text in texts).encode())
+    target.chmod(mode)
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    """Only one process changes the datasets of a folder at a time. The folder is locked, because the file
+    itself is replaced."""
+    folder = os.open(file.resolve().parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)

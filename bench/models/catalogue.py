@@ -1,0 +1,139 @@
+"""The models that a provider lists, asked with the provider entry's own credential."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+
+import httpx2
+
+from bench.models.asker import NO_AUTH
+from bench.models.targets import EntryAuth, NoKey, client_for, entry_auth, headers_for, key_of, root_of
+from proxy.provider import Provider
+
+MOST_PAGES = 20
+
+
+class Unlisted(Exception):
+    """A provider's list could not be read; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalogue:
+    """A provider's API, base URL, and the headers with its key. `auth` adds a credential to each request,
+    unless `headers` has it."""
+
+    name: str
+    api: str
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    auth: httpx2.Auth = field(default_factory=httpx2.Auth, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ListedModel:
+    """A model's name, and the day on which the provider retires it (UTC), None if it names none."""
+
+    name: str
+    retires: date | None = None
+
+
+_RETIRES = ("shutdown_date", "deprecation", "expiration_date")
+"""The members with a model's last day: OpenAI's, Mistral's and OpenRouter's. A date, a time, or null."""
+
+_PATHS = {"openai": "/models", "anthropic": "/v1/models", "gemini": "/v1beta/models"}
+
+
+async def listed(client: httpx2.AsyncClient, where: Catalogue) -> list[ListedModel]:
+    """All models, read page by page. Raises Unlisted."""
+    found: list[ListedModel] = []
+    query: dict[str, str] = {}
+    for _ in range(MOST_PAGES):
+        page = await _page(client, where, query)
+        try:
+            entries = page["models" if where.api == "gemini" else "data"]
+            found += [ListedModel(_name(where.api, entry), retirement(entry)) for entry in entries]
+        except (KeyError, TypeError) as problem:
+            raise Unlisted(f"{where.name}: the response is not a list of models") from problem
+        following = _following(where.api, page)
+        if not following:
+            break
+        query = following
+    return found
+
+
+async def _page(client: httpx2.AsyncClient, where: Catalogue, query: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        answer = await client.get(
+            where.url + _PATHS[where.api],
+            params=dict(query),
+            headers=dict(where.headers),
+            auth=where.auth,
+        )
+        if not answer.is_success:
+            raise Unlisted(f"{where.name}: listing its models failed with HTTP {answer.status_code}")
+        page = answer.json()
+    except httpx2.HTTPError as problem:
+        raise Unlisted(f"{where.name}: {type(problem).__name__}: {problem}") from problem
+    except ValueError as problem:
+        raise Unlisted(f"{where.name}: the response is not JSON") from problem
+    if not isinstance(page, dict):
+        raise Unlisted(f"{where.name}: the response is not a list of models")
+    return page
+
+
+def _name(api: str, entry: Mapping[str, Any]) -> str:
+    return str(entry["name"]).removeprefix("models/") if api == "gemini" else str(entry["id"])
+
+
+def retirement(entry: Mapping[str, Any]) -> date | None:
+    """The day on which a listed model retires; None if the entry names none that can be read."""
+    for member in _RETIRES:
+        value = entry.get(member)
+        try:
+            if isinstance(value, str):
+                return date.fromisoformat(value[: len("2027-02-01")])
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                return datetime.fromtimestamp(value, UTC).date()
+        except (ValueError, OverflowError, OSError):
+            continue
+    return None
+
+
+def _following(api: str, page: Mapping[str, Any]) -> dict[str, str]:
+    """The query of the next page; empty after the last page."""
+    if api == "gemini":
+        token = page.get("nextPageToken")
+        return {"pageToken": str(token)} if token else {}
+    return {"after_id": str(page["last_id"])} if page.get("has_more") and page.get("last_id") else {}
+
+
+async def models_of(provider: Provider, environment: Mapping[str, str]) -> Sequence[ListedModel]:
+    """The provider's models. Raises Unlisted, whose message names the provider and the cause."""
+    if provider.kind != "plain":
+        raise Unlisted(f"{provider.name}: the models of a `kind: {provider.kind}` cannot be listed")
+    auth = None
+    try:
+        auth = await asyncio.to_thread(entry_auth, provider)
+        where = _catalogue(provider, auth, environment)
+        async with client_for(provider, at_once=1) as client, asyncio.timeout(provider.timeout.total_s):
+            return await listed(client, where)
+    except NoKey as problem:
+        raise Unlisted(str(problem)) from problem
+    except TimeoutError as problem:
+        raise Unlisted(f"{provider.name}: no answer in time") from problem
+    finally:
+        if auth is not None:
+            auth.close()
+
+
+def _catalogue(provider: Provider, auth: EntryAuth | None, environment: Mapping[str, str]) -> Catalogue:
+    """Where the models are listed. Raises NoKey."""
+    return Catalogue(
+        name=provider.name,
+        api=provider.api,
+        url=root_of(provider),
+        headers=headers_for(provider, "" if auth is not None else key_of(provider, environment)),
+        auth=auth or NO_AUTH,
+    )

@@ -1,0 +1,183 @@
+"""What a preflight asks: captured requests, those of a file, or the smallest of each operation of an API."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from bench.errors import BenchError
+from bench.models.wires import WIRES
+from proxy.dialects import target_of
+from proxy.dialects.operation import UNREADABLE
+from proxy.headers import quoted
+from proxy.provider import Api, Kind
+from records.capture import Capture, WireRequest
+from records.capture_store import CaptureStore
+from records.store import Store
+from routing.canary import Canary
+
+FEW = 16
+"""The least output tokens that every provider accepts as a limit."""
+
+COUNTING = frozenset({"/v1/messages/count_tokens", "countTokens"})
+"""Operations that need no model, and often work when the model does not."""
+
+CHAT_PATHS: Mapping[Api, str] = {
+    "openai": "/v1/chat/completions",
+    "anthropic": "/v1/messages",
+    "gemini": "/v1beta/models/{}:generateContent",
+}
+
+
+def operation_of(api: Api, path: str) -> str:
+    """An operation's short name, for a path as callers write it."""
+    path = path.partition("?")[0]
+    if path.startswith("/model/"):
+        return path.rpartition("/")[2]  # Bedrock's method
+    return path.rpartition(":")[2] if api == "gemini" else target_of(api, path)
+
+
+def chat_path(api: Api, model: str) -> str:
+    """The path of the API's own chat."""
+    return CHAT_PATHS[api].format(model)
+
+
+def minimal_requests(api: Api, model: str, kind: Kind = "plain") -> Mapping[str, WireRequest]:
+    """The requests by operation. OpenAI's chat has no limit of tokens: its name differs by model."""
+    bodies = {**_bodies(model)[api], **(_on_bedrock(model) if kind == "bedrock" else {})}
+    return {
+        operation_of(api, path): WireRequest(path=path, body=msgspec.json.encode(body).decode())
+        for path, body in bodies.items()
+    }
+
+
+def _bodies(model: str) -> Mapping[Api, Mapping[str, Mapping[str, Any]]]:
+    """By API, then by path."""
+    messages = [{"role": "user", "content": "ping"}]
+    content = {"role": "user", "parts": [{"text": "ping"}]}
+    few = {"contents": [content], "generationConfig": {"maxOutputTokens": FEW}}
+    gemini = f"/v1beta/models/{model}"
+    return {
+        "openai": {
+            "/v1/chat/completions": {"model": model, "messages": messages},
+            "/v1/responses": {"model": model, "input": "ping", "max_output_tokens": FEW, "store": False},
+            "/v1/completions": {"model": model, "prompt": "ping", "max_tokens": FEW},
+            "/v1/embeddings": {"model": model, "input": "ping"},
+        },
+        "anthropic": {
+            "/v1/messages": {"model": model, "messages": messages, "max_tokens": FEW},
+            "/v1/messages/count_tokens": {"model": model, "messages": messages},
+        },
+        "gemini": {
+            f"{gemini}:generateContent": few,
+            f"{gemini}:streamGenerateContent?alt=sse": few,
+            f"{gemini}:countTokens": {"contents": [content]},
+            f"{gemini}:embedContent": {"content": content},
+        },
+    }
+
+
+def _on_bedrock(model: str) -> Mapping[str, Mapping[str, Any]]:
+    """Bedrock's own chat, which all of its models have. The bodies of InvokeModel are each model's own."""
+    messages = [{"role": "user", "content": [{"text": "ping"}]}]
+    body = {"messages": messages, "inferenceConfig": {"maxTokens": FEW}}
+    return {f"/model/{quoted(model)}/{method}": body for method in ("converse", "converse-stream")}
+
+
+class BadRequestFile(BenchError):
+    """A line is not a request; the message says which and why."""
+
+
+class _Line(msgspec.Struct, forbid_unknown_fields=True):
+    """A request to another path than the API's own chat."""
+
+    path: str
+    body: dict[str, Any]
+    headers: dict[str, str] = {}
+
+
+def parse_requests(text: str, *, api: Api, model: str) -> list[WireRequest]:
+    """Parse the lines: a body for the API's own chat, or `{"path", "body"}`. Raises BadRequestFile."""
+    found = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            try:
+                found.append(_request(line, chat_path(api, model)))
+            except UNREADABLE as problem:
+                raise BadRequestFile(f"line {number} is not a request: {problem}") from problem
+    if not found:
+        raise BadRequestFile("there is no request in it")
+    return found
+
+
+def _request(line: str, chat: str) -> WireRequest:
+    """The line's request. The body stays as it is written."""
+    members = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+    if not {"path", "body"} <= members.keys():
+        return WireRequest(path=chat, body=line.strip())
+    read = msgspec.json.decode(line, type=_Line)
+    if not read.path.startswith("/"):
+        raise msgspec.ValidationError('"path" begins with a slash, for example /v1/responses')
+    return WireRequest(path=read.path, body=bytes(members["body"]).decode(), headers=read.headers)
+
+
+MOST_LOOKED_AT = 200
+"""Captures of other canaries and models that are looked at for requests which a canary would take."""
+
+_IN_PATH = re.compile(r"/models?/([^/:]+)")
+"""Where Gemini and Bedrock have the model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapturedRequest:
+    """A captured request that can be sent again. `source`: of which canary, or model without one, it was.
+    `whole`: False for a capture of an earlier version, which only has its messages."""
+
+    request: WireRequest
+    source: str
+    whole: bool = True
+
+
+def newest_requests(store: Store, canary: Canary, api: Api, *, limit: int) -> list[CapturedRequest]:
+    """The newest captured requests of a canary; if they are fewer than `limit`, also others that it would
+    take: those of earlier canaries, and of models without one. Raises StoreDown."""
+    captures = CaptureStore(store)
+    found = captures.newest([canary.name], limit)
+    if len(found) < limit:
+        others = captures.newest([each for each in captures.sources() if each != canary.name], MOST_LOOKED_AT)
+        found += [each for each in others if _takes(canary, each)][: limit - len(found)]
+    return [
+        CapturedRequest(
+            request=each.request or _of_messages(each, api, canary.baseline.model),
+            source=each.about.canary or f"{each.about.model} without a canary",
+            whole=each.request is not None,
+        )
+        for each in found
+    ]
+
+
+def described(asked: Sequence[CapturedRequest]) -> str:
+    """Which requests these are: `the 3 newest captured requests were asked, redacted: 2 of trial, 1 of …`."""
+    counts = Counter(each.source for each in asked)
+    whose = ", ".join(f"{count} of {name}" for name, count in counts.items())
+    return f"the {len(asked)} newest captured requests were asked, redacted: {whose}"
+
+
+def _takes(canary: Canary, capture: Capture) -> bool:
+    """True for a request of another canary, or of none, that this canary would take. What its headers were is
+    not known, so a canary that matches by headers takes none."""
+    request, about = capture.request, capture.about
+    if request is None or about.provider != canary.baseline.provider:
+        return False
+    path = request.path.partition("?")[0]
+    named = _IN_PATH.search(path)
+    model = named[1] if named is not None else msgspec.json.decode(request.body).get("model")
+    return canary.match.accepts(model=str(model), path=path, headers={}, tags=about.tags)
+
+
+def _of_messages(capture: Capture, api: Api, model: str) -> WireRequest:
+    _, body = WIRES[api].asks(model, capture.messages, {})
+    return WireRequest(path=chat_path(api, model), body=msgspec.json.encode(body).decode())

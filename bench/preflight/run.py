@@ -1,0 +1,235 @@
+"""Asks the candidate before any user does: which requests it takes, and which `request:` lines cure the rest.
+
+Each request goes to it once. Of each kind of refusal, requests of different form (their members) are then
+asked again with the lines that the refusal suggests, since a provider names one member at a time.
+"""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bench.models.targets import NoKey
+from bench.preflight.client import ArmClient, ArmReply
+from bench.preflight.cure import cure, merged, shape
+from bench.preflight.requests import COUNTING, CapturedRequest, described, minimal_requests, operation_of
+from bench.preflight.result import NothingToAsk, Preflight, RefusalKind, Unanswered
+from proxy.foreign_state import names_state
+from records.capture import WireRequest
+from routing.request_changes import NO_CHANGES, RequestChanges
+
+MOST_AT_ONCE = 4
+WITHIN_S = 120.0
+"""How long one request may take; the arm's own timeouts apply too."""
+
+MOST_ROUNDS = 8
+"""How often a refused request is asked again, each time with one more line."""
+
+MOST_SHAPES = 4
+"""Requests of different form that are asked again, of each kind of refusal."""
+
+MINIMAL = "no captured request to ask, so one minimal request of each operation was asked"
+
+NOT_OFFERED = (400, 404, 405, 422)
+"""What providers answer to an operation that a model does not have."""
+
+_VARIES = re.compile(r"\d[\w.-]*|\b\w*(?<=[a-f\d]{12})\b")
+"""Numbers and identifiers, which do not make another kind of refusal."""
+
+
+async def preflight(
+    client: ArmClient,
+    requests: Sequence[WireRequest],
+    *,
+    within_s: float = WITHIN_S,
+    source: str = "",
+    notes: Sequence[str] = (),
+) -> Preflight:
+    """Ask the candidate each request once. Raises NothingToAsk."""
+    _need(client, requests)
+    found, more = _readable(client, await _asked(client, requests, within_s))
+    return await _result(client, found, within_s, source, [*notes, *more])
+
+
+async def preflight_of_operations(client: ArmClient, *, within_s: float = WITHIN_S) -> Preflight:
+    """Ask the candidate one minimal request of each operation that the canary can take.
+
+    Without paths in `match`, a refused operation counts if the baseline takes it: a chat model has no
+    embeddings. Raises NothingToAsk.
+    """
+    canary, entry = client.trial.canary, client.trial.baseline.provider
+    model = next(iter(sorted(canary.match.models)), canary.baseline.model)
+    known = minimal_requests(entry.api, model, entry.kind)
+    wanted = {operation_of(entry.api, path) for path in canary.match.paths}
+    asked = [request for name, request in known.items() if not wanted or name in wanted]
+    requests = [request for request in asked if client.concerns(request)]
+    _need(client, requests)
+    found = await _asked(client, requests, within_s)
+    notes: list[str] = []
+    if not wanted:
+        found, notes = await _offered(client, found, within_s)
+    return await _result(client, found, within_s, MINIMAL, notes)
+
+
+async def preflight_of_captured(
+    client: ArmClient, captured: Sequence[CapturedRequest], *, within_s: float = WITHIN_S
+) -> Preflight:
+    """Ask the candidate captured requests, or without any one of each operation. Raises NothingToAsk."""
+    asked = [each for each in captured if client.concerns(each.request)]
+    if not asked:
+        return await preflight_of_operations(client, within_s=within_s)
+    bare = sum(not each.whole for each in asked)
+    notes = [f"{bare} of them were captured by an earlier version: only their messages were sent"]
+    return await preflight(
+        client,
+        [each.request for each in asked],
+        within_s=within_s,
+        source=described(asked),
+        notes=notes if bare else (),
+    )
+
+
+_Found = Sequence[tuple[WireRequest, ArmReply]]
+
+
+def _need(client: ArmClient, requests: Sequence[WireRequest]) -> None:
+    if not requests:
+        raise NothingToAsk("there is no request to ask; give a file of them with --from")
+    try:
+        client.need_credential(client.trial.candidate.provider)
+    except NoKey as problem:
+        raise NothingToAsk(str(problem)) from problem
+
+
+async def _asked(client: ArmClient, requests: Sequence[WireRequest], within_s: float) -> _Found:
+    """Each request with the candidate's reply, a few at once."""
+    room = asyncio.Semaphore(MOST_AT_ONCE)
+
+    async def one(request: WireRequest) -> ArmReply:
+        async with room:
+            return await client.ask(request, client.trial.candidate, within_s=within_s)
+
+    return list(zip(requests, await asyncio.gather(*map(one, requests)), strict=True))
+
+
+def _readable(client: ArmClient, found: _Found) -> tuple[_Found, list[str]]:
+    """The replies without refusals of state that only the baseline's account can read, and a sentence for
+    those: in traffic the baseline is asked then."""
+    if client.trial.shares_state:
+        return found, []
+    kept = [
+        (request, reply)
+        for request, reply in found
+        if not (reply.refused and names_state(reply.message.encode(), request.body.encode()))
+    ]
+    left = len(found) - len(kept)
+    return kept, [f"{left} that carry state of the baseline's account do not count"] if left else []
+
+
+async def _offered(client: ArmClient, found: _Found, within_s: float) -> tuple[_Found, list[str]]:
+    """The replies without those to operations that the baseline refuses too, and a sentence for each. If none
+    were left, all are: then it is not the operation that is refused."""
+    works = any(reply.taken and reply.operation not in COUNTING for _, reply in found)
+    counted, notes = [], []
+    for request, reply in found:
+        says = ""
+        if reply.status in NOT_OFFERED:
+            says = await _without_baseline(client, request, reply, within_s, works=works)
+        if says:
+            notes.append(f"{reply.operation} does not count: {says}")
+        else:
+            counted.append((request, reply))
+    return (counted, notes) if counted else (found, [])
+
+
+async def _without_baseline(
+    client: ArmClient, request: WireRequest, reply: ArmReply, within_s: float, *, works: bool
+) -> str:
+    """Why a refused operation is none that callers use; "" when the baseline takes it, or when it cannot be
+    asked and no other operation works."""
+    try:
+        baseline = await client.ask(request, client.trial.baseline, within_s=within_s)
+    except NoKey:
+        return f"refused ({reply.message}), and others work" if works else ""
+    refused = baseline.status in NOT_OFFERED
+    return f"the baseline refuses it too ({baseline.message})" if refused else ""
+
+
+async def _result(
+    client: ArmClient, found: _Found, within_s: float, source: str, notes: Sequence[str]
+) -> Preflight:
+    refused: dict[tuple[object, ...], list[tuple[WireRequest, ArmReply]]] = {}
+    broken: dict[tuple[str, str], list[ArmReply]] = {}
+    for request, reply in found:
+        kind = _VARIES.sub("…", reply.message)
+        if reply.refused:
+            alike = (reply.operation, reply.status, kind, reply.error.code, reply.error.param)
+            refused.setdefault(alike, []).append((request, reply))
+        elif not reply.taken:
+            broken.setdefault((reply.operation, kind), []).append(reply)
+    return Preflight(
+        canary=client.trial.canary.name,
+        asked=len(found),
+        taken=sum(reply.taken for _, reply in found),
+        source=source,
+        refusals=tuple([await _explained(client, kind, within_s) for kind in refused.values()]),
+        unanswered=tuple(
+            Unanswered(
+                operation=replies[0].operation,
+                message=replies[0].message,
+                count=len(replies),
+                error=replies[0].error,
+                unsent=replies[0].unsent,
+            )
+            for replies in broken.values()
+        ),
+        notes=tuple(notes),
+    )
+
+
+async def _explained(client: ArmClient, kind: _Found, within_s: float) -> RefusalKind:
+    """One kind of refusal, after asking again with the lines that its words suggest."""
+    first = kind[0][1]
+    changes, then = NO_CHANGES, list[str]()
+    cured: bool | None = None
+    for request, reply in _of_each_shape(kind):
+        changes, last, more = await _again(client, request, reply, changes, within_s)
+        then += more
+        if last is not None:
+            cured = last.taken and cured is not False
+    return RefusalKind(
+        operation=first.operation,
+        status=first.status or 0,
+        message=first.message,
+        count=len(kind),
+        error=first.error,
+        request=changes,
+        then=tuple(dict.fromkeys(then)),
+        cured=cured,
+    )
+
+
+def _of_each_shape(kind: _Found) -> _Found:
+    by_shape = {shape(request.body): (request, reply) for request, reply in kind}
+    return list(by_shape.values())[:MOST_SHAPES]
+
+
+async def _again(
+    client: ArmClient, request: WireRequest, reply: ArmReply, changes: RequestChanges, within_s: float
+) -> tuple[RequestChanges, ArmReply | None, list[str]]:
+    """Ask a refused request again, with one more line each time. Returns all lines, the last reply (None: it
+    was not asked again) and the refusals on the way."""
+    candidate = client.trial.candidate
+    last: ArmReply | None = None
+    said: list[str] = []
+    for _ in range(MOST_ROUNDS):
+        more = merged(changes, cure(reply.said, reply.sent, merged(candidate.request, changes)))
+        if more == changes and (last is not None or not changes):
+            break
+        changes = more
+        target = replace(candidate, request=merged(candidate.request, changes))
+        last = reply = await client.ask(request, target, within_s=within_s)
+        if not reply.refused:
+            break
+        said.append(reply.message)
+    return changes, last, said
