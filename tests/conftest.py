@@ -30,14 +30,14 @@ def provider() -> Iterator[ProviderThread]:
 def serve(tmp_path: Path) -> Iterator[Callable[..., Running]]:
     """Starts `canary serve` with a config's text and waits until it is ready; stopped at the test's end.
 
-    `serve(config_text, workers=2, grace_s=5.0, **environment)`.
+    `serve(config_text, workers=1, grace_s=5.0, **environment)`.
     """
     with ExitStack() as started:
 
-        def start(config_text: str, workers: int = 2, grace_s: float = 5.0, **environment: str) -> Running:
+        def start(config_text: str, workers: int = 1, grace_s: float = 5.0, **environment: str) -> Running:
             folder = tmp_path / f"server-{len(list(tmp_path.glob('server-*')))}"
             running = Running(folder, config_text, workers=workers, grace_s=grace_s, env=environment)
-            started.callback(lambda: running.stop() if running.process.poll() is None else None)
+            started.callback(running.kill)
             return running
 
         yield start

@@ -29,7 +29,7 @@ def chat(user: str) -> dict[str, object]:
 def test_users_split_between_the_arms_and_stay_there(
     provider: ProviderThread, serve: Callable[..., Running]
 ) -> None:
-    running = serve(CONFIG.format(url=provider.url))
+    running = serve(CONFIG.format(url=provider.url), workers=2)
     with openai.OpenAI(base_url=f"{running.traffic}/v1", api_key="sk-caller", max_retries=0) as sdk:
 
         def model_for(user: str) -> str:

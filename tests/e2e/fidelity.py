@@ -150,5 +150,4 @@ def raised(folder: Path) -> Iterator[Stage]:
         try:
             yield Stage(provider, server)
         finally:
-            if server.process.poll() is None:
-                server.stop()
+            server.kill()

@@ -90,6 +90,8 @@ class Member:
 
     def kill(self) -> None:
         """kill -9: the supervisor and all its children, as when the machine goes."""
+        if self.process.poll() is not None:
+            return
         pids = [self.process.pid, *(pid for pids in self.children().values() for pid in pids)]
         for pid in pids:
             with suppress(ProcessLookupError):
@@ -179,17 +181,17 @@ class Fleet:
         names = (f"{prefix}-{number}" for number in count())
         return (name for name in names if in_cohort(key, canary, name, share) == (arm == "candidate"))
 
-    def stop(self) -> None:
-        """End all, the admins last."""
+    def kill(self) -> None:
+        """kill -9 to all."""
         for member in (*self.replicas, *self.admins):
-            member.stop()
+            member.kill()
 
 
 @contextmanager
 def fleet(folder: Path, config: str, *, store: str, shared: str) -> Iterator[Fleet]:
-    """A fleet without members yet; whatever it has at the end is stopped."""
+    """A fleet without members yet; whatever it has at the end is killed."""
     members = Fleet(folder, config, store=store, shared=shared)
     try:
         yield members
     finally:
-        members.stop()
+        members.kill()

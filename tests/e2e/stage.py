@@ -111,8 +111,7 @@ def on_stage(
         try:
             yield stage
         finally:
-            if stage.server.process.poll() is None:
-                stage.server.stop()
+            stage.server.kill()
 
 
 def _keep_secret(data: Path) -> None:

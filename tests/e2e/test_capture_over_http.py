@@ -80,8 +80,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         try:
             yield running
         finally:
-            if running.process.poll() is None:
-                running.stop()
+            running.kill()
 
 
 def ask(

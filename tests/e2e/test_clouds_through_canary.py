@@ -382,7 +382,7 @@ def clouds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clouds]:
         threads = {name: up.enter_context(ProviderThread(each)) for name, each in behind.items()}
         text = config({name: thread.url for name, thread in threads.items()})
         stage = Stage(tmp_path_factory.mktemp("clouds"), threads["plain"], text)
-        up.callback(lambda: stage.server.stop() if stage.server.process.poll() is None else None)
+        up.callback(lambda: stage.server.kill())
         yield Clouds(stage, behind)
 
 

@@ -65,7 +65,7 @@ def server(judge: EchoProvider, tmp_path_factory: pytest.TempPathFactory) -> Ite
         try:
             yield running
         finally:
-            running.stop()
+            running.kill()
 
 
 def ask(server: Running, number: int) -> None:

@@ -107,7 +107,7 @@ def environment(**urls: str) -> dict[str, str]:
 def started(folder: Path, guide: Guide, provider: ProviderThread, env: dict[str, str]) -> Iterator[Stage]:
     with ExitStack() as up:
         stage = Stage(folder, provider, guide.config, env=env)
-        up.callback(lambda: stage.server.stop() if stage.server.process.poll() is None else None)
+        up.callback(lambda: stage.server.kill())
         yield stage
 
 

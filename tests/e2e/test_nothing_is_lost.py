@@ -60,8 +60,7 @@ def stage(gate: Gate, tmp_path: Path) -> Iterator[Stage]:
         try:
             yield up
         finally:
-            if up.server.process.poll() is None:
-                up.server.stop()
+            up.server.kill()
 
 
 def test_the_other_workers_connections_do_not_notice(stage: Stage, gate: Gate) -> None:

@@ -27,7 +27,7 @@ def serving(folder: Path, config: str) -> Iterator[Running]:
     try:
         yield running
     finally:
-        running.stop()
+        running.kill()
 
 
 def segments(http: httpx2.Client, running: Running) -> float | None:

@@ -31,8 +31,7 @@ def rigged(
             yield stage
             alive = stage.server.process.poll() is None
         finally:
-            if stage.server.process.poll() is None:
-                stage.server.stop()
+            stage.server.kill()
         assert alive, "the server ended by itself"
         found = crashes(stage) if crash_free else []
         assert not found, "\n".join(found[:5])

@@ -94,8 +94,7 @@ def up(folder: Path, play: Play = slow_stream, **options: float) -> Iterator[Sta
         try:
             yield stage
         finally:
-            if stage.server.process.poll() is None:
-                stage.server.stop()
+            stage.server.kill()
 
 
 def test_fifty_open_streams_end_whole_after_sigterm_and_are_recorded(tmp_path: Path) -> None:

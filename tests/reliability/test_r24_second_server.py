@@ -24,8 +24,7 @@ CALLERS = 64
 def first(tmp_path: Path) -> Iterator[Running]:
     running = Running(tmp_path / "first", CONFIG, workers=2, grace_s=5.0, env={})
     yield running
-    if running.process.poll() is None:
-        running.stop()
+    running.kill()
 
 
 def second(first: Running, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
