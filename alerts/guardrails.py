@@ -9,24 +9,155 @@ Times are CLOCK_MONOTONIC seconds of one boot; `restore` converts them after a r
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from alerts.paths import add_growth, add_statuses
-from alerts.rollback_evidence import Path, RollbackEvidence, limits_of, rule_then, seen_in
-from alerts.rule import DEFAULT_RULES, Rule
-from alerts.running import EndedExchange, RunningExchanges, WorkerId, timed_outcome
+from alerts.evidence.exchanges import (
+    EndedExchange,
+    FirstStarted,
+    GuardrailSample,
+    RunningExchanges,
+    WorkerId,
+    timed_outcome,
+)
+from alerts.figures.places import (
+    ANY,
+    CandidateError,
+    FailingTally,
+    candidate_error,
+    kind_of,
+    kinds_of,
+    parts_of,
+)
+from alerts.figures.rollback import (
+    FAILURES,
+    ArmTally,
+    FailureSample,
+    Path,
+    Point,
+    RollbackEvidence,
+    limits_of,
+    rule_then,
+    sample_of,
+    seen_in,
+)
+from alerts.rules.failures import Telemetry
+from alerts.rules.rule import DEFAULT_RULES, Rule
+from alerts.rules.status import GuardrailStatus, StatusState, located, rule_key
 from alerts.scope import Growth, Guardrail, Scope, build_scopes, share_budgets, state_key
-from alerts.selection import FirstStarted, GuardrailSample
-from alerts.status import GuardrailStatus, StatusState, located
-from alerts.telemetry import Telemetry
-from alerts.watch_state import WatchState, left_by_cohort
-from alerts.where import ANY, kind_of
 from alerts.wording import SAYS, UNNAMED, ArmNames, Trouble
 from records.concentration import CATEGORY, NOWHERE, Concentration
 from records.metric import BUILT_IN, Metric
 from records.outcome import Feedback, InFlight, Outcome
+from routing.canary import ArmName
+
+PHASES = 64
+
+
+@dataclass(slots=True)
+class WatchState:
+    """The watch's own state, JSON-able.
+
+    `shift` is added to every incoming time, and `utc_minus_mono` converts to UTC. `shares` holds each ramp
+    phase's share, `tallies` both arms' figures, `failures` the candidate's last failures and faulty answers,
+    `failing` where they lie, `provider_error` its provider's newest error, and `paths` each rule's evidence
+    over time. `step_units` are candidate users in the newest phase, at most as many as a step needs.
+    `running` are the exchanges in flight.
+    """
+
+    run: int
+    serial: int = 0
+    shift: float = 0.0
+    utc_minus_mono: float = 0.0
+    shares: dict[int, float] = field(default_factory=dict)
+    tallies: dict[ArmName, ArmTally] = field(
+        default_factory=lambda: {"baseline": ArmTally(), "candidate": ArmTally()}
+    )
+    failures: list[FailureSample] = field(default_factory=list)
+    failing: FailingTally = field(default_factory=FailingTally)
+    provider_error: CandidateError | None = None
+    paths: dict[str, Path] = field(default_factory=dict)
+    step_phase: int = -1
+    step_units: list[str] = field(default_factory=list)
+    running: RunningExchanges = field(default_factory=RunningExchanges)
+
+    def add(self, ended: Sequence[EndedExchange]) -> None:
+        """Add exchanges of this run, those that are evidence."""
+        evidence = [(each.outcome, each.sample) for each in ended if each.sample is not None]
+        for arm, tally in self.tallies.items():
+            tally.add([pair for pair in evidence if pair[0].arm == arm])
+        for outcome, sample in evidence:
+            if outcome.phase not in self.shares:
+                self._add_phase(outcome)
+            if sample.candidate and (sample.failed or outcome.faults):
+                self._add_failure(outcome, sample)
+        if evidence:
+            outcome, sample = evidence[-1]
+            self.utc_minus_mono = outcome.at - sample.started
+
+    def _add_phase(self, outcome: Outcome) -> None:
+        self.shares[outcome.phase] = outcome.share
+        if len(self.shares) > PHASES:
+            del self.shares[next(iter(self.shares))]
+
+    def _add_failure(self, outcome: Outcome, sample: GuardrailSample) -> None:
+        self.failures.append(sample_of(outcome))
+        del self.failures[:-FAILURES]
+        if sample.failed:
+            self.provider_error = candidate_error(outcome) or self.provider_error
+
+    def locate(self, outcome: Outcome, *, tags: Iterable[str], limits_s: Iterable[float]) -> None:
+        """Count an exchange that its caller left, and any of the candidate by its parts."""
+        self.tallies[outcome.arm].left += _left(outcome)
+        if outcome.arm == "candidate" and (outcome.evidence or _left(outcome)):
+            kinds = kinds_of(outcome, limits_s)
+            self.failing.add(outcome.mono + self.shift, parts_of(outcome, tags), kinds)
+
+    def count_step_unit(self, phase: int, unit: str, *, least: int) -> None:
+        """Count a candidate user of this ramp phase, up to `least` of the newest phase."""
+        if phase > self.step_phase:
+            self.step_phase, self.step_units = phase, []
+        few = phase == self.step_phase and len(self.step_units) < least
+        if few and unit not in self.step_units:
+            self.step_units.append(unit)
+
+
+def left_by_cohort(outcome: Outcome) -> bool:
+    """True when the caller left an exchange of an assigned unit: rules may use it, too."""
+    return outcome.outcome == "aborted" and outcome.reason == "cohort"
+
+
+def _left(outcome: Outcome) -> bool:
+    return outcome.abandoned and outcome.reason == "cohort"
+
+
+Paths = dict[str, Path]
+
+
+def add_growth(paths: Paths, grown: Iterable[Growth], utc_minus_mono: float) -> None:
+    """Add evidence while it grows, because a judgement may come many outcomes later.
+
+    A path ends when its rule convicts.
+    """
+    for guardrail, at in grown:
+        evidence, rule = guardrail.evidence, guardrail.rule
+        if max(evidence.running) > 0.0:
+            path = paths.setdefault(rule_key(rule.rule, rule.category, rule.segment), Path())
+            observations = float(evidence.observations)
+            path.add(Point(at + utc_minus_mono, evidence.mixture, evidence.cusum, observations))
+            path.ended = guardrail.convicted and rule.action == "rollback"
+
+
+def add_statuses(paths: Paths, statuses: Iterable[GuardrailStatus], at: float) -> None:
+    """Add the evidence of a judgement at UTC second `at`."""
+    for status in statuses:
+        numbers = status.evidence
+        if "ln_mixture" in numbers and numbers["observations"]:
+            path = paths.setdefault(status.key, Path())
+            path.add(Point(at, numbers["ln_mixture"], numbers["ln_cusum"], numbers["observations"]))
+
 
 LONGEST_SETTLE_S = 10.0
 _WORST: Sequence[StatusState] = ("latched", "firing", "warn", "ok", "not_enough_data", "not_applicable")

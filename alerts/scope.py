@@ -4,19 +4,23 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
-from alerts.absolute import ErrorRate
-from alerts.answers import Abandoned, AnswerFault, OutcomeRule, Stalled, UnusableAnswer, may_count
-from alerts.evidence import Evidence
-from alerts.latency import LatencyP95, LatencyRule, LatencyVsBaseline
-from alerts.means import CostPerRequest, Rating
-from alerts.outage import Outage
-from alerts.relative import ErrorRateVsBaseline, RelativeRule
-from alerts.reports import Escalated, RepeatQuestion, TroubleRule
-from alerts.rule import FAULT_OF, FAULT_RULES, RATINGS, Action, Rule, RuleName
-from alerts.running import EndedExchange, RunningExchange, Timed
-from alerts.selection import SLOTS, FirstStarted, GuardrailSample, unit_slot
-from alerts.status import GuardrailStatus, rule_key
-from alerts.telemetry import Telemetry
+from alerts.evidence.bets import Evidence
+from alerts.evidence.exchanges import (
+    SLOTS,
+    EndedExchange,
+    FirstStarted,
+    GuardrailSample,
+    RunningExchange,
+    Timed,
+    unit_slot,
+)
+from alerts.rules.answers import Abandoned, AnswerFault, OutcomeRule, Stalled, UnusableAnswer, may_count
+from alerts.rules.failures import ErrorRate, Outage, Telemetry
+from alerts.rules.latency import LatencyP95, LatencyRule, LatencyVsBaseline
+from alerts.rules.means import CostPerRequest, Rating
+from alerts.rules.relative import ErrorRateVsBaseline, Escalated, RelativeRule, RepeatQuestion, TroubleRule
+from alerts.rules.rule import FAULT_OF, FAULT_RULES, RATINGS, Action, Rule, RuleName
+from alerts.rules.status import GuardrailStatus, rule_key
 from records.metric import Metric
 from records.outcome import Feedback, InFlight, Outcome
 

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from alerts.payloads import utc_text
+from alerts.incidents.notice import utc_text
 from console.guard import person_of
 from control.operator import Operator
 from control.orders import ORDERS, BadOrder

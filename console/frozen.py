@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from alerts.rollback_evidence import LIMITS, Point
+from alerts.figures.rollback import LIMITS, Point
 
 WIDTH, HEIGHT = 600.0, 180.0
 _ROOM = 1.1

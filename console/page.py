@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from alerts.candidate_error import to_document
+from alerts.figures.places import to_document
 from console import figures
 from console.frozen import reach
 from console.judged import figures_in

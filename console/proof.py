@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from alerts.evidence import PAGE_CUSUM, PAGE_MIXTURE, ROLLBACK_CUSUM, ROLLBACK_MIXTURE
+from alerts.evidence.bets import PAGE_CUSUM, PAGE_MIXTURE, ROLLBACK_CUSUM, ROLLBACK_MIXTURE
 
 
 def needed(found: Mapping[str, Any]) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Tells the receivers what pages nobody: a verdict, a request to promote. `alerts.notify` sends pages."""
+"""Tells the receivers what pages nobody: a verdict, a request to promote."""
 
 import asyncio
 import time
@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from alerts.announcement import Announcement, announce
-from alerts.notify import notifier_client
-from alerts.outbox import receiver_id
+from alerts.incidents.notifier import Announcement, announce, notifier_client
+from alerts.incidents.outbox import receiver_id
 from control.settings import ControlSettings
 
 log = structlog.get_logger()

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from unicodedata import normalize
 
-from alerts.announcement import Announcement
+from alerts.incidents.notifier import Announcement
 from control.orders import BadOrder
 from records.errors import StoreDown
 from records.promote_requests import ASKED, PromoteRequests

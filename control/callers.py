@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from alerts.payloads import utc_text
+from alerts.incidents.notice import utc_text
 from control.events import WorkerEvents
 from records.caller_counts import MOST_LEFT
 from routing.caller import Caller

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from alerts.notify import deliver, notifier_client
+from alerts.incidents.notifier import deliver, notifier_client
 from bench.settings import BenchSettings
 from control.announcer import Announcer
 from control.availability import Availability

@@ -7,17 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from alerts import incident as incidents
-from alerts import pulse as pulses
+from alerts.figures import pulse as pulses
+from alerts.figures.pulse import Pulse
+from alerts.figures.rollback import RollbackEvidence
 from alerts.guardrails import Watch
-from alerts.incident import Incident
-from alerts.notice import Notice
-from alerts.outbox import Outbox
-from alerts.pulse import Pulse
-from alerts.record_alarm import RecordAlarm, RecordState
-from alerts.rollback_evidence import RollbackEvidence
-from alerts.rule import CANNOT_SERVE
-from alerts.status import GuardrailStatus
+from alerts.incidents import incident as incidents
+from alerts.incidents.incident import Incident, RecordAlarm, RecordState
+from alerts.incidents.notice import Notice
+from alerts.incidents.outbox import Outbox
+from alerts.rules.rule import CANNOT_SERVE
+from alerts.rules.status import GuardrailStatus
 from alerts.wording import UNNAMED, ArmNames
 from control.callers import CallerTraffic
 from control.events import WorkerEvents, WorkerKey

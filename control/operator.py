@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from alerts.announcement import Announcement
-from alerts.rollback_evidence import RolledBack
+from alerts.figures.rollback import RolledBack
+from alerts.incidents.notifier import Announcement
 from bench.preflight.result import NothingToAsk
 from control import judging, labelling
 from control.approval import Approvals, only_from, request_of
@@ -344,7 +344,7 @@ class Operator:
         return newest[0].about.at if newest else None
 
     def recent(self, canary: str) -> Mapping[str, Any]:
-        """The last ten minutes of both arms, or the whole run (`alerts.pulse`)."""
+        """The last ten minutes of both arms, or the whole run (`alerts.figures.pulse`)."""
         return self._watched(canary).pulse.recent(time.monotonic())
 
     async def rollbacks(self, canary: str, limit: int) -> Sequence[RolledBack]:

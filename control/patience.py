@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from alerts.windows import Window
+from alerts.evidence.windows import Window
 from records.outcome import Outcome
 from routing.plan import LEAST_SILENCE_S, request_kind
 

@@ -14,10 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from alerts.announcement import Announcement, announce
-from alerts.notify import notifier_client
-from alerts.outbox import Outbox
-from alerts.receiver import Receiver
+from alerts.incidents.notifier import Announcement, announce, notifier_client
+from alerts.incidents.outbox import Outbox, Receiver
 from bench.models.catalogue import ListedModel, Unlisted, models_of
 from control.pending_models import BenchmarkResult, ModelTrial, look_at
 from control.retirements import after_dates, dates_of, in_words, to_tell

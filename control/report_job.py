@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from alerts.announcement import Announcement
+from alerts.incidents.notifier import Announcement
 from control.settings import ControlSettings
 from records.daily_reports import DailyReport, DailyReports
 from records.errors import StoreDown

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from alerts.candidate_error import to_document
-from alerts.rollback_evidence import Point, RolledBack, RuleThen
+from alerts.figures.places import to_document
+from alerts.figures.rollback import Point, RolledBack, RuleThen
 
 
 def document_of(rolled_back: RolledBack) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from alerts.rollback_evidence import RolledBack, rolled_back
+from alerts.figures.rollback import RolledBack, rolled_back
 from control.rollouts import Rollouts
 from records.errors import StoreDown
 from records.store import Store, rollbacks

@@ -14,7 +14,7 @@ from functools import partial
 
 import structlog
 
-from alerts.rollback_evidence import RollbackEvidence, RolledBack, rolled_back, to_document
+from alerts.figures.rollback import RollbackEvidence, RolledBack, rolled_back, to_document
 from control.pending_rollbacks import PendingRollback, PendingRollbacks
 from control.redefinitions import allotment, redefinition, redefinitions
 from control.settings import CanarySettings, ControlSettings

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from alerts.receiver import Receiver
-from alerts.rule import Rule
+from alerts.incidents.outbox import Receiver
+from alerts.rules.rule import Rule
 from bench.judge_settings import JudgeTerms
 from bench.settings import DatasetSource
 from control.daily_time import DailyTime

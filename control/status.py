@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from alerts.candidate_error import to_document
-from alerts.incident import Incident
-from alerts.rollback_evidence import RolledBack
+from alerts.figures.places import to_document
+from alerts.figures.rollback import RolledBack
+from alerts.incidents.incident import Incident
+from alerts.rules.status import rule_key
 from alerts.scope import users_needed
-from alerts.status import rule_key
 from control.approval import PromoteRequest
 from control.monitor import WatchedCanary
 from control.orders import ORDER_OF

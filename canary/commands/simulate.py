@@ -70,9 +70,9 @@ def simulate(
     output: Form = "text",
 ) -> None:
     """Simulate a canary's guardrails: count false alarms, and time how fast they catch a bad candidate."""
-    from alerts.simulation import Killed, Question, answer
-    from alerts.simulation_table import show
+    from alerts.simulation.question import Killed, Question, answer
     from console.progress import Progress
+    from pages.simulation import show
 
     named = error or cost or latency or hang or fault
     try:

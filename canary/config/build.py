@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from pydantic import JsonValue
 
-from alerts.receiver import PAGERDUTY_URL, Receiver
+from alerts.incidents.outbox import PAGERDUTY_URL, Receiver
 from bench.judge_settings import JudgeSource, JudgeTerms
 from bench.settings import DatasetSource, EmbeddingSource
 from canary.config import guardrails

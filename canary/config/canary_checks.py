@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from typing import get_args
 
-from alerts.status import rule_key
+from alerts.rules.status import rule_key
 from canary.config import build, guardrails
 from canary.config.capture_checks import check_capture
 from canary.config.errors import Path

@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alerts.receiver import Receiver
+from alerts.incidents.outbox import Receiver
 from bench.judge_settings import CRITERIA, JudgeSource, JudgeTerms
 from bench.settings import BenchSettings, BenchTerms, DatasetSource, EmbeddingSource, RubricRow, measurable
 from canary.config.server import ServerSettings

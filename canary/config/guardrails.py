@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from alerts.absolute import TOO_HIGH
-from alerts.reports import FACTOR
-from alerts.rule import DEFAULT_RULES, FAULT_RULES, FAULTS, RATINGS, Rule, RuleName
-from alerts.status import rule_key
+from alerts.rules.failures import TOO_HIGH
+from alerts.rules.relative import FACTOR
+from alerts.rules.rule import DEFAULT_RULES, FAULT_RULES, FAULTS, RATINGS, Rule, RuleName
+from alerts.rules.status import rule_key
 from canary.config.quantity import parse_duration, parse_share
 from canary.config.sections import GuardrailSection
 

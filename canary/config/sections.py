@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, JsonValue
 
-from alerts.rule import Action, RuleName
+from alerts.rules.rule import Action, RuleName
 from bench.judge_settings import CRITERIA
 from bench.settings import Layer
 from canary.config.fields import (

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from alerts.rule import DEFAULT_RULES
+from alerts.rules.rule import DEFAULT_RULES
 from canary.config import Config
 from control.settings import CanarySettings
 from proxy.breaker import Breaker

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from alerts.guardrails import Watch
-from alerts.rule import DEFAULT_RULES, Rule
+from alerts.rules.rule import DEFAULT_RULES, Rule
 
 ERROR_RATE = Rule(rule="error_rate", limit=0.05, window_s=None, minimum=3, action="rollback")
 LATENCY = Rule(rule="latency_p95", limit=3.0, window_s=600.0, minimum=50, action="rollback")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.evidence import (
+from alerts.evidence.bets import (
     ROLLBACK_MIXTURE,
     UNITS_KEPT,
     Evidence,

@@ -10,10 +10,9 @@ from dataclasses import replace
 
 import pytest
 
-from alerts.rule import DEFAULT_RULES, Rule
-from alerts.scenario import ArmBehaviour, Scenario
-from alerts.simulate import Detection
-from alerts.trials import Task, alarms, calm_week, detected, going_bad, play
+from alerts.rules.rule import DEFAULT_RULES, Rule
+from alerts.simulation.traffic import ArmBehaviour, Scenario
+from alerts.simulation.trials import Detection, Task, alarms, calm_week, detected, going_bad, play
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(4 * 3600)]
 

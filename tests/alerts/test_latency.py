@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from alerts.guardrails import Watch
-from alerts.rule import DEFAULT_RULES, Rule
+from alerts.rules.rule import DEFAULT_RULES, Rule
 from alerts.wording import on_call
 from records.outcome import InFlight
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from alerts.evidence import PAGE_MIXTURE, ROLLBACK_MIXTURE, Evidence, betting_steps
+from alerts.evidence.bets import PAGE_MIXTURE, ROLLBACK_MIXTURE, Evidence, betting_steps
 from alerts.guardrails import Watch
-from alerts.rule import Rule
+from alerts.rules.rule import Rule
 from records.metric import Metric
 from records.outcome import Usage
 

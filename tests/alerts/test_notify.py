@@ -13,10 +13,9 @@ import httpx2
 import pytest
 from structlog.testing import capture_logs
 
-from alerts.notice import EventName, Notice
-from alerts.notify import deliver, notifier_client, retry_after_s
-from alerts.outbox import Outbox
-from alerts.receiver import Receiver, ReceiverKind
+from alerts.incidents.notice import EventName, Notice
+from alerts.incidents.notifier import deliver, notifier_client, retry_after_s
+from alerts.incidents.outbox import Outbox, Receiver, ReceiverKind
 from tests.e2e.receivers import alertmanager, needs_alertmanager
 from tests.servers.ports import free_port
 

@@ -5,9 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from alerts.notice import EventName, Notice
-from alerts.outbox import ENTRIES, GIVE_UP_AFTER_S, Outbox
-from alerts.receiver import Receiver
+from alerts.incidents.notice import EventName, Notice
+from alerts.incidents.outbox import ENTRIES, GIVE_UP_AFTER_S, Outbox, Receiver
 
 HOOK = Receiver(kind="webhook", url="http://hook.example/secret-path")
 MANAGER = Receiver(kind="alertmanager", url="http://am.example")

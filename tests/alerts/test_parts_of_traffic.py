@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from alerts.evidence import PAGE_MIXTURE, ROLLBACK_CUSUM, ROLLBACK_MIXTURE, Evidence
+from alerts.evidence.bets import PAGE_MIXTURE, ROLLBACK_CUSUM, ROLLBACK_MIXTURE, Evidence
 from alerts.guardrails import Watch
-from alerts.rule import DEFAULT_RULES, Rule
-from alerts.status import GuardrailStatus
+from alerts.rules.rule import DEFAULT_RULES, Rule
+from alerts.rules.status import GuardrailStatus
 from canary.config import guardrails
 
 ERROR_RULES = DEFAULT_RULES[:2]

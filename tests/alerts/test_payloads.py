@@ -5,10 +5,18 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
-from alerts.candidate_error import CandidateError
-from alerts.notice import EventName, Notice
-from alerts.order_links import REASON_BOUND, offer_url
-from alerts.payloads import alertmanager_payload, pagerduty_payload, slack_payload, utc_text, webhook_payload
+from alerts.figures.places import CandidateError
+from alerts.incidents.notice import (
+    REASON_BOUND,
+    EventName,
+    Notice,
+    alertmanager_payload,
+    offer_url,
+    pagerduty_payload,
+    slack_payload,
+    utc_text,
+    webhook_payload,
+)
 from records.concentration import FailingPart
 
 NOTICE = Notice(

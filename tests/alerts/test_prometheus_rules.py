@@ -9,9 +9,8 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from alerts.prometheus import ALERTS, rules_text
-from alerts.prometheus.names import GUARDRAILS
-from alerts.rule import DEFAULT_RULES, Rule, RuleName
+from alerts.prometheus import ALERTS, GUARDRAILS, rules_text
+from alerts.rules.rule import DEFAULT_RULES, Rule, RuleName
 from canary.config import parse
 from tests.alerts.promtool import Case, Fired, check, fire, needs_promtool
 

@@ -8,14 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.evidence import Evidence, absolute_steps, betting_steps, relative_steps
-from alerts.incident import Incident, from_document, step, to_document
-from alerts.notice import Notice
-from alerts.relative import ErrorRateVsBaseline
-from alerts.reports import Escalated
-from alerts.rule import Action, Rule
-from alerts.selection import GuardrailSample
-from alerts.status import GuardrailStatus, StatusName
+from alerts.evidence.bets import Evidence, absolute_steps, betting_steps, relative_steps
+from alerts.evidence.exchanges import GuardrailSample
+from alerts.incidents.incident import Incident, from_document, step, to_document
+from alerts.incidents.notice import Notice
+from alerts.rules.relative import ErrorRateVsBaseline, Escalated
+from alerts.rules.rule import Action, Rule
+from alerts.rules.status import GuardrailStatus, StatusName
 
 shares = st.floats(0.001, 0.999)
 

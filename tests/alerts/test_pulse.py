@@ -5,8 +5,8 @@ import statistics
 import msgspec
 import pytest
 
-from alerts import pulse as pulses
-from alerts.pulse import Pulse
+from alerts.figures import pulse as pulses
+from alerts.figures.pulse import Pulse
 from records.outcome import Feedback, Outcome, Usage
 from records.wilson import Z
 

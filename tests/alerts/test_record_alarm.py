@@ -1,8 +1,14 @@
 """An operator is told once when records are dropped or do not reach the store, and once when that is over."""
 
-from alerts.incident import RESOLVE_AFTER_S
-from alerts.notice import Notice
-from alerts.record_alarm import LAGS_AFTER_S, LEAST_ROOM_BYTES, MANY_WAITING, RecordAlarm, RecordState
+from alerts.incidents.incident import (
+    LAGS_AFTER_S,
+    LEAST_ROOM_BYTES,
+    MANY_WAITING,
+    RESOLVE_AFTER_S,
+    RecordAlarm,
+    RecordState,
+)
+from alerts.incidents.notice import Notice
 
 FINE = RecordState(dropped=0, room_bytes=1 << 30, waiting=3, down="")
 UTC = 1_764_000_000.0

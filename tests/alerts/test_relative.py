@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from alerts.events import EventsState, UnitsCompared, note_event
-from alerts.evidence import Evidence, log_mean
+from alerts.evidence.bets import Evidence, log_mean
+from alerts.evidence.windows import Window
 from alerts.guardrails import Watch
-from alerts.rule import Rule
-from alerts.windows import Window
+from alerts.rules.relative import EventsState, UnitsCompared, note_event
+from alerts.rules.rule import Rule
 
 VERSUS = Rule(rule="error_rate_vs_baseline", limit=1.5, window_s=None, minimum=3, action="rollback")
 ESCALATED = Rule(rule="escalated", limit=1.0, window_s=None, minimum=3, action="page")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from alerts.guardrails import Watch
-from alerts.rule import DEFAULT_RULES, RuleName
+from alerts.rules.rule import DEFAULT_RULES, RuleName
 
 RULES = {rule.rule: rule for rule in DEFAULT_RULES}
 

@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from alerts.run_course import MOST, DatedSlice, RunCourse
-from alerts.windows import Slice
+from alerts.evidence.windows import Slice
+from alerts.figures.pulse import MOST, DatedSlice, RunCourse
 
 BEGUN = 1_790_000_000.0
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from alerts.guardrails import Watch
-from alerts.rule import DEFAULT_RULES
+from alerts.rules.rule import DEFAULT_RULES
 from alerts.scope import users_needed, users_needed_of
 
 RULES = {rule.rule: rule for rule in DEFAULT_RULES}

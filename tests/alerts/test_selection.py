@@ -4,7 +4,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.selection import MINUTE_S, PENDING, FirstStarted, GuardrailSample
+from alerts.evidence.exchanges import MINUTE_S, PENDING, FirstStarted, GuardrailSample
 
 
 def sample(serial: int, *, started: float, took: float, unit: str = "u") -> GuardrailSample:

@@ -5,10 +5,9 @@ from statistics import fmean, median, stdev
 
 import pytest
 
-from alerts.rule import DEFAULT_RULES
-from alerts.scenario import ArmBehaviour, Scenario
-from alerts.simulate import Detection, detect
-from alerts.simulated_traffic import records
+from alerts.rules.rule import DEFAULT_RULES
+from alerts.simulation.traffic import ArmBehaviour, Scenario, records
+from alerts.simulation.trials import Detection, detect
 from records.outcome import Outcome
 
 WEEK_S = 7 * 86_400.0

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from alerts.guardrails import Watch
-from alerts.rule import Rule
+from alerts.rules.rule import Rule
 
 TELEMETRY = Rule(rule="telemetry", limit=900.0, window_s=900.0, minimum=1, action="hold")
 

@@ -6,9 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.notice import Notice
-from alerts.simulate import Detection, Scenario
-from alerts.trials import RunSpread, alarms, calm_week, detected, going_bad, spread
+from alerts.incidents.notice import Notice
+from alerts.simulation.trials import (
+    Detection,
+    RunSpread,
+    Scenario,
+    alarms,
+    calm_week,
+    detected,
+    going_bad,
+    spread,
+)
 
 
 def run(

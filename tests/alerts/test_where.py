@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from alerts.figures.places import VALUES, FailingTally, kinds_of, parts_of
 from alerts.guardrails import Watch
-from alerts.incident import step
-from alerts.payloads import slack_payload, webhook_payload
-from alerts.rule import DEFAULT_RULES, Rule
-from alerts.where import VALUES, FailingTally, kinds_of, parts_of
+from alerts.incidents.incident import step
+from alerts.incidents.notice import slack_payload, webhook_payload
+from alerts.rules.rule import DEFAULT_RULES, Rule
 from records.concentration import FailingPart
 from records.outcome import ProviderError
 

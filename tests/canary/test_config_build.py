@@ -2,8 +2,8 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from alerts.receiver import PAGERDUTY_URL, Receiver
-from alerts.rule import DEFAULT_RULES
+from alerts.incidents.outbox import PAGERDUTY_URL, Receiver
+from alerts.rules.rule import DEFAULT_RULES
 from canary.config import Config, ServerSettings, parse
 from canary.config.quantity import HostPort
 from proxy.provider import Provider, Timeout

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from alerts.rule import DEFAULT_RULES
+from alerts.rules.rule import DEFAULT_RULES
 from canary.config import Config, ConfigError, load, parse
 from canary.config.names import COMPUTED
 from canary.config.schema import json_schema

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from alerts.order_links import offer_url
+from alerts.incidents.notice import offer_url
 from tests.console.chromium import WITHIN_MS, chromium, opened
 from tests.e2e.stage import Stage, on_stage
 from tests.serving import eventually

@@ -2,7 +2,7 @@
 
 import math
 
-from alerts.rollback_evidence import Point
+from alerts.figures.rollback import Point
 from console.frozen import HEIGHT, WIDTH, reach
 
 

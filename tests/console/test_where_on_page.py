@@ -11,8 +11,8 @@ from playwright.sync_api import Browser, Page
 from rich.console import Console
 
 import console
-from alerts.candidate_error import CandidateError
-from alerts.rollback_evidence import ArmFigures, FailureSample, RollbackEvidence, RuleThen
+from alerts.figures.places import CandidateError
+from alerts.figures.rollback import ArmFigures, FailureSample, RollbackEvidence, RuleThen
 from console import figures
 from console.rendering import Templates
 from console.session import Person

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from alerts.announcement import Announcement
+from alerts.incidents.notifier import Announcement
 from control.monitor import Monitor
 from control.operator import Operator
 from control.orders import Order

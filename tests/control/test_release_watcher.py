@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from alerts.receiver import Receiver
+from alerts.incidents.outbox import Receiver
 from control.pending_models import BenchmarkResult
 from control.release_watcher import FILE, ReleaseWatcher, WatchesTwice, WatchSettings, _alone
 from control.watch_memory import WatchMemory

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Connection
 from structlog.testing import capture_logs
 
-from alerts.receiver import Receiver, ReceiverKind
+from alerts.incidents.outbox import Receiver, ReceiverKind
 from canary.config import parse
 from control.announcer import TELL_FOR_S, Announcer
 from control.report_job import RETRY_S, ReportJob, is_news

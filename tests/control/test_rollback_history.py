@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from alerts.candidate_error import CandidateError
-from alerts.rollback_evidence import ArmFigures, FailureSample, Point, RollbackEvidence, RolledBack, RuleThen
+from alerts.figures.places import CandidateError
+from alerts.figures.rollback import ArmFigures, FailureSample, Point, RollbackEvidence, RolledBack, RuleThen
 from alerts.wording import Trouble
 from canary.config import Config, parse
 from control.pending_rollbacks import PendingRollbacks

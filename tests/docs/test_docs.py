@@ -9,7 +9,7 @@ import pytest
 import typer
 from prometheus_client import CollectorRegistry
 
-from alerts.status import StatusState
+from alerts.rules.status import StatusState
 from canary.cli import app
 from canary.config import parse
 from console.app import admin_app

@@ -1,0 +1,1 @@
+"""What rules count and prove: `bets` is the evidence, `windows` recent figures, `exchanges` who counts."""

@@ -1,0 +1,446 @@
+"""Live figures of both arms, of the last minutes and of the whole run. For display: no rule reads them."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from alerts.evidence.windows import SLICES, Slice, Window
+from records.alike import Alike
+from records.outcome import INVALID_OUTPUT, Fault, Feedback, Outcome
+from records.wilson import Z
+from routing.assignment import UNASSIGNED
+from routing.canary import ArmName
+
+MOST = 30
+"""The most slices from the first value to the last."""
+
+
+DatedSlice = tuple[float, Slice]
+"""(UTC seconds of its middle, slice)."""
+
+
+def _no_slices() -> dict[ArmName, dict[int, Slice]]:
+    return {"baseline": {}, "candidate": {}}
+
+
+@dataclass(slots=True)
+class RunCourse:
+    """Both arms' answers and errors by the time at which they ended. Slice n begins n × `slice_s` seconds
+    after the epoch, UTC, so values from before a restart or from another machine fit in. `first_at` and
+    `last_at` are the times of the first and the last value, UTC seconds, None while unknown."""
+
+    slice_s: float = 20.0
+    arms: dict[ArmName, dict[int, Slice]] = field(default_factory=_no_slices)
+    first_at: float | None = None
+    last_at: float | None = None
+
+    def reach(self, first_at: float, last_at: float) -> None:
+        """Note the times of a first and a last value, UTC seconds."""
+        self.first_at = first_at if self.first_at is None else min(self.first_at, first_at)
+        self.last_at = last_at if self.last_at is None else max(self.last_at, last_at)
+
+    def add(self, arm: ArmName, parts: Iterable[DatedSlice]) -> None:
+        """Add slices, each narrow beside `slice_s`, in any order."""
+        slices = self.arms[arm]
+        for at, part in parts:
+            slices.setdefault(int(at / self.slice_s), Slice()).merge(part)
+        self._widen()
+
+    def with_more(self, more: Mapping[ArmName, Iterable[DatedSlice]]) -> "RunCourse":
+        """A copy with more slices."""
+        whole = RunCourse(slice_s=self.slice_s, first_at=self.first_at, last_at=self.last_at)
+        for arm, slices in self.arms.items():
+            whole.add(arm, (((number + 0.5) * self.slice_s, part) for number, part in slices.items()))
+        for arm, parts in more.items():
+            whole.add(arm, parts)
+        return whole
+
+    def document(self) -> dict[str, Any] | None:
+        """As `Pulse.recent`, from the slice of the first value, which begins at `start` (UTC seconds), to the
+        slice of the last value; None without values. `first_at` and `last_at` lie in these two slices."""
+        ends = self._ends()
+        if ends is None:
+            return None
+        start, last = ends[0] * self.slice_s, ends[1] * self.slice_s
+        numbers = range(ends[0], ends[1] + 1)
+        return {
+            "slice_s": self.slice_s,
+            "newest_s": self.slice_s,
+            "start": start,
+            "first_at": _within(self.first_at, start, start + self.slice_s) or start,
+            "last_at": _within(self.last_at, last, last + self.slice_s) or last + self.slice_s,
+            "arms": {
+                name: course_of([slices.get(number, Slice()) for number in numbers])
+                for name, slices in self.arms.items()
+            },
+        }
+
+    def _ends(self) -> tuple[int, int] | None:
+        numbers = [number for slices in self.arms.values() for number in slices]
+        return (min(numbers), max(numbers)) if numbers else None
+
+    def _widen(self) -> None:
+        """Join slices in pairs until there are few enough."""
+        while (ends := self._ends()) is not None and ends[1] - ends[0] >= MOST:
+            self.slice_s *= 2
+            self.arms = {name: _in_pairs(slices) for name, slices in self.arms.items()}
+
+
+def _within(at: float | None, begin: float, end: float) -> float | None:
+    """The time if it lies in the slice. Those of a run that began before they were noted may not."""
+    return at if at is not None and begin <= at <= end else None
+
+
+def _in_pairs(slices: Mapping[int, Slice]) -> dict[int, Slice]:
+    joined: dict[int, Slice] = {}
+    for number, part in slices.items():
+        joined.setdefault(number // 2, Slice()).merge(part)
+    return joined
+
+
+def course_of(slices: Sequence[Slice]) -> dict[str, list[Any]]:
+    """One arm's slices, oldest first: how many answers and errors ended in each, how many of them failed, and
+    the p95 latency in seconds (None: no answer)."""
+    return {
+        "requests": [part.count for part in slices],
+        "errors": [part.over for part in slices],
+        "p95_s": [part.quantile(0.95) for part in slices],
+    }
+
+
+RECENT_S = 600.0
+_FEW = 10
+"""The fewest values for which a mean has an interval."""
+
+
+@dataclass(slots=True)
+class Sum:
+    """The sum of values whose mean is shown."""
+
+    count: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+
+    def add(self, *values: float) -> None:
+        """Add values."""
+        self.count += len(values)
+        self.total += sum(values)
+        self.squares += sum([value * value for value in values])
+
+    def replace(self, before: float, value: float) -> None:
+        """Count a value in the place of another."""
+        self.total += value - before
+        self.squares += value * value - before * before
+
+    def mean(self) -> float | None:
+        """None without values."""
+        return self.total / self.count if self.count else None
+
+    def interval(self) -> tuple[float, float] | None:
+        """The mean's 95 % interval, as if values were independent; None for fewer than ten."""
+        if self.count < _FEW:
+            return None
+        mean = self.total / self.count
+        variance = max(0.0, self.squares - self.count * mean * mean) / (self.count - 1)
+        reach = Z * math.sqrt(variance / self.count)
+        return mean - reach, mean + reach
+
+
+@dataclass(slots=True)
+class AnswerPulse:
+    """Counts of the whole run: answers that were read or stalled (`finished`), their output checked
+    (`judged`), requests that `ended` in an answer, an error or because the caller left; and by metric those
+    that are bad."""
+
+    finished: int = 0
+    judged: int = 0
+    ended: int = 0
+    found: dict[str, int] = field(default_factory=dict)
+
+    def add(self, *alike: Outcome) -> None:
+        """Add outcomes that are alike: `ok`, `fallback`, `error` or `aborted`."""
+        one, count = alike[0], len(alike)
+        self.ended += count
+        self._count("abandoned", sum([each.abandoned for each in alike]) if one.outcome == "aborted" else 0)
+        if one.finish is None and not one.faults:
+            return
+        judged, faults = one.output_check == "judged", one.faults
+        self.finished += count
+        if judged:
+            self.judged += count
+        if not faults:
+            return
+        for name in _OF_ANSWERS:
+            self._count(name, count if name in faults else 0)
+        self._count("answer_faults", count)
+        self._count("invalid_output", count if judged and not INVALID_OUTPUT.isdisjoint(faults) else 0)
+
+    def document(self) -> dict[str, Any]:
+        """The counts and `shares` by metric; None where nothing was read."""
+        among = dict.fromkeys((*_OF_ANSWERS, "answer_faults"), self.finished)
+        among |= {"invalid_output": self.judged, "abandoned": self.ended}
+        counts = {name: self.found.get(name, 0) if of else None for name, of in among.items()}
+        shares = {name: self.found.get(name, 0) / of if of else None for name, of in among.items()}
+        return {
+            **counts,
+            "shares": shares,
+            "finished": self.finished,
+            "output_judged": self.judged,
+            "ended": self.ended,
+        }
+
+    def _count(self, name: str, bad: int) -> None:
+        if bad:
+            self.found[name] = self.found.get(name, 0) + bad
+
+
+_OF_ANSWERS: tuple[Fault, ...] = ("refused", "cut_off", "empty", "stalled")
+
+
+def _recent() -> Window:
+    return Window(RECENT_S, binned=True)
+
+
+@dataclass(slots=True)
+class ArmPulse:
+    """One arm in this run: counts of the whole run, times of the last ten minutes, known costs.
+
+    `counted` are the requests that ended in an answer or an error. `cost` sums the known costs. `over` in the
+    latency window counts failures. `per_token` holds each stream's seconds per token. `error_types` counts
+    the failures by type. `foreign_state` counts exchanges that the other arm answered, since it had made
+    the state in the request; `unreached` those that did not reach the arm though it is not to blame, by type.
+    """
+
+    requests: int = 0
+    counted: int = 0
+    assigned: int = 0
+    errors: int = 0
+    aborted: int = 0
+    foreign_state: int = 0
+    unreached: dict[str, int] = field(default_factory=dict)
+    error_types: dict[str, int] = field(default_factory=dict)
+    answers: AnswerPulse = field(default_factory=AnswerPulse)
+    cost: Sum = field(default_factory=Sum)
+    latency: Window = field(default_factory=_recent)
+    first_token: Window = field(default_factory=_recent)
+    per_token: Window = field(default_factory=_recent)
+    ratings: dict[str, Sum] = field(default_factory=dict)
+
+    def add_times(self, measured: Alike) -> dict[int, Slice]:
+        """Add the times of outcomes that are alike and `measured`. Returns the forgotten slices of
+        `latency`."""
+        ended = [
+            (each.mono + each.latency_s, each.latency_s, each)
+            for each in measured
+            if each.latency_s is not None
+        ]
+        latencies = [(at, latency_s) for at, latency_s, _ in ended]
+        forgotten = self.latency.add_all(latencies, over=measured[0].failed)
+        streams = [(at, each.ttft_s, each.per_token_s) for at, _, each in ended if each.ttft_s is not None]
+        self.first_token.add_all([(at, ttft_s) for at, ttft_s, _ in streams if ttft_s is not None])
+        self.per_token.add_all([(at, each_s) for at, _, each_s in streams if each_s is not None])
+        return forgotten
+
+
+MOST_OFF = 1.5
+_SURELY = 3.0
+"""Standard deviations, as if requests were independent."""
+
+
+@dataclass(slots=True)
+class PhaseSplit:
+    """The requests of assigned units in the newest phase of a run, and the candidate's share of the users
+    that was set for it."""
+
+    phase: int = -1
+    share: float = 0.0
+    requests: int = 0
+    candidate: int = 0
+
+    def add(self, one: Outcome, count: int) -> None:
+        """Add outcomes of one phase and arm."""
+        if one.phase > self.phase:
+            self.phase, self.share, self.requests, self.candidate = one.phase, one.share, 0, 0
+        if one.phase == self.phase:
+            self.requests += count
+            self.candidate += count if one.arm == "candidate" else 0
+
+    def actual(self) -> float | None:
+        """The candidate's share of these requests if it is surely off by more than MOST_OFF, else None."""
+        actual = self.candidate / self.requests if self.requests else self.share
+        near = self.share / MOST_OFF <= actual <= self.share * MOST_OFF and 0.0 < actual < 1.0
+        noise = math.sqrt(self.share * (1.0 - self.share) / max(1, self.requests))
+        return None if near or abs(actual - self.share) <= _SURELY * noise else actual
+
+
+@dataclass(slots=True)
+class Pulse:
+    """One canary in one run. `course` has what the latency windows have forgotten. `clock_s` is UTC less
+    CLOCK_MONOTONIC, None until an outcome tells it. `mirrors_dropped` counts the mirror copies that were not
+    sent, `unassigned` the requests without a good arm from the flag system that assigns the units, by reason,
+    and `split` the newest phase's others."""
+
+    run: int
+    arms: dict[ArmName, ArmPulse] = field(
+        default_factory=lambda: {"baseline": ArmPulse(), "candidate": ArmPulse()}
+    )
+    mirror: ArmPulse = field(default_factory=ArmPulse)
+    mirrors_dropped: int = 0
+    unassigned: dict[str, int] = field(default_factory=dict)
+    split: PhaseSplit = field(default_factory=PhaseSplit)
+    course: RunCourse = field(default_factory=RunCourse)
+    clock_s: float | None = None
+
+    def observe(self, *alike: Outcome) -> None:
+        """Add outcomes of this canary that are alike (`records.alike`). Other runs and pinned requests do not
+        count. Mirror copies count separately, in neither arm. Of exchanges that the arm, without a failure,
+        did not get or could not read, only the number counts."""
+        one, count = alike[0], len(alike)
+        if one.run != self.run or one.reason == "pinned":
+            return
+        arm = self.mirror if one.mirror else self.arms[one.arm]
+        arm.requests += count
+        if one.reason == "foreign_state":
+            arm.foreign_state += count
+            return
+        if one.reason == "cohort":
+            arm.assigned += count
+            if not one.mirror:
+                self.split.add(one, count)
+        elif one.reason in UNASSIGNED:
+            self.unassigned[one.reason] = self.unassigned.get(one.reason, 0) + count
+        if one.unreached:
+            why = one.error_type or ""
+            arm.unreached[why] = arm.unreached.get(why, 0) + count
+            return
+        if one.failed:
+            arm.errors += count
+            if one.error_type is not None:
+                arm.error_types[one.error_type] = arm.error_types.get(one.error_type, 0) + count
+        if one.outcome == "aborted":
+            arm.aborted += count
+        arm.cost.add(*[each.cost_usd for each in alike if each.cost_usd is not None])
+        if one.measured or one.outcome == "aborted":
+            arm.answers.add(*alike)
+        if one.measured:
+            arm.counted += count
+            self.clock_s = one.at - one.mono
+            forgotten = arm.add_times(alike)
+            if not one.mirror:
+                self._extend(alike, forgotten)
+
+    def _extend(self, measured: Alike, forgotten: Mapping[int, Slice]) -> None:
+        """Take the run's course on to these outcomes, and to what the window has forgotten."""
+        ends = [each.at + (each.latency_s or 0.0) for each in measured]
+        self.course.reach(min(ends), max(ends))
+        if forgotten:
+            self.course.add(measured[0].arm, self.dated(forgotten))
+
+    def observe_feedback(self, feedback: Feedback, *, before: float | None = None) -> None:
+        """Add one feedback value about an exchange in this run, or replace the value `before` it."""
+        if feedback.run != self.run or feedback.arm is None:
+            return
+        ratings = self.arms[feedback.arm].ratings.setdefault(feedback.metric, Sum())
+        if before is None or not ratings.count:
+            ratings.add(feedback.value)
+        else:
+            ratings.replace(before, feedback.value)
+
+    def actual_share(self) -> float | None:
+        """The candidate's share of the exchanges of assigned units; None without any."""
+        assigned = sum(arm.assigned for arm in self.arms.values())
+        return self.arms["candidate"].assigned / assigned if assigned else None
+
+    def document(self, now: float) -> dict[str, dict[str, Any]]:
+        """The arms as `canary status -o json` shows them, at monotonic `now`."""
+        return {name: _document(arm, now) for name, arm in self.arms.items()}
+
+    def recent(self, now: float) -> dict[str, Any]:
+        """The last ten minutes in slices of `slice_s`, oldest first (`course_of`). The newest slice is
+        `newest_s` old. `start` is None.
+
+        The whole run instead (`RunCourse.document`), in slices from `start` (UTC seconds) on, if the
+        candidate answered earlier in the run and not in these minutes, or if neither arm did.
+        """
+        slice_s = RECENT_S / SLICES
+        arms = {name: course_of(arm.latency.course(now)) for name, arm in self.arms.items()}
+        empty = {name for name, found in arms.items() if not any(found["requests"])}
+        earlier = self.course.arms["candidate"] or self.arms["candidate"].latency.slices
+        silent = "candidate" in empty and (earlier or "baseline" in empty)
+        whole = self._whole().document() if silent else None
+        return whole or {"slice_s": slice_s, "newest_s": now % slice_s, "start": None, "arms": arms}
+
+    def dated(self, slices: Mapping[int, Slice]) -> Iterator[DatedSlice]:
+        """These slices of a latency window, in UTC; none while the clock is not known."""
+        width_s, clock_s = RECENT_S / SLICES, self.clock_s
+        if clock_s is None:
+            return iter(())
+        return (((number + 0.5) * width_s + clock_s, part) for number, part in slices.items())
+
+    def _whole(self) -> RunCourse:
+        """The whole run up to now."""
+        return self.course.with_more(
+            {name: self.dated(arm.latency.slices) for name, arm in self.arms.items()}
+        )
+
+    def mirror_document(self, now: float) -> dict[str, Any]:
+        """The mirror copies in the same form, and how many were dropped."""
+        return {**_document(self.mirror, now), "dropped": self.mirrors_dropped}
+
+
+def _document(arm: ArmPulse, now: float) -> dict[str, Any]:
+    latency, first_token = arm.latency.whole(now), arm.first_token.whole(now)
+    per_token = arm.per_token.whole(now)
+    slowest, fastest = reversed(per_token.bounds(0.5))
+    return {
+        "requests": arm.requests,
+        "errors": arm.errors,
+        "aborted": arm.aborted,
+        "foreign_state": arm.foreign_state,
+        "unreached": dict(arm.unreached),
+        "error_types": dict(arm.error_types),
+        **arm.answers.document(),
+        "p50_s": latency.quantile(0.5),
+        "p95_s": latency.quantile(0.95),
+        "ttft_p50_s": first_token.quantile(0.5),
+        "ttft_p95_s": first_token.quantile(0.95),
+        "tokens_per_s": _rate(per_token.quantile(0.5)),
+        "cost_usd": arm.cost.total if arm.cost.count else None,
+        "counted": arm.counted,
+        "last_ten_minutes": {"counted": latency.count, "errors": latency.over},
+        "cost_per_request_usd": arm.cost.mean(),
+        "feedback": {
+            metric: {"mean": ratings.mean(), "count": ratings.count, "interval": ratings.interval()}
+            for metric, ratings in arm.ratings.items()
+        },
+        "intervals": {
+            "p50_s": latency.bounds(0.5),
+            "p95_s": latency.bounds(0.95),
+            "ttft_p50_s": first_token.bounds(0.5),
+            "ttft_p95_s": first_token.bounds(0.95),
+            "tokens_per_s": (_rate(slowest), _rate(fastest)),
+            "cost_per_request_usd": arm.cost.interval(),
+        },
+    }
+
+
+def _rate(per_token_s: float | None) -> float | None:
+    return 1.0 / per_token_s if per_token_s is not None else None
+
+
+def elsewhere(pulse: Pulse) -> Pulse:
+    """A pulse from another boot or machine. Counts and course continue; windows, on another clock, are
+    dropped."""
+    for name, arm in pulse.arms.items():
+        pulse.course.add(name, pulse.dated(arm.latency.slices))
+    for arm in (*pulse.arms.values(), pulse.mirror):
+        arm.latency, arm.first_token, arm.per_token = _recent(), _recent(), _recent()
+    return pulse
+
+
+def from_document(document: Any) -> Pulse:
+    """The pulse from a checkpoint. Raises msgspec.ValidationError for a document of another shape."""
+    return msgspec.convert(document, Pulse, str_keys=True)
