@@ -8,7 +8,7 @@ from typing import Literal
 
 from records.metric import BUILT_IN, JUDGED, Metric
 from records.offline_metric import THROUGHPUT, class_measure
-from report.metrics import quantile_level, share, source
+from report.measures import quantile_level, share, source
 from report.rubric import BadBound, Bound, Criterion, check
 
 Better = Literal["lower", "higher", "either"]

@@ -18,7 +18,7 @@ from report.judged_canary import JudgedCanary
 from report.judged_exchanges import NOT_JUDGED, Judging
 from report.judged_sample import TRAFFIC
 from report.keys import TotalsScope
-from report.metrics import source
+from report.measures import source
 from report.newest import read_exchanges, read_ratings
 from report.places import Places
 from report.prior import PriorTraffic, began, read_before

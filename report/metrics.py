@@ -1,53 +1,18 @@
-"""Metrics by name, and their values in a sample."""
+"""A metric's values in a sample."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from records.metric import JUDGED_MARK, JUDGED_PREFERENCE, Metric
+from records.metric import Metric
+from report.measures import MEASURED, Measure, must_be_known, quantile_level
 from report.missing_exchanges import MissingShare, abandoned
 from report.sample import Codes, MeasureTotals, Ratings, Sample, Values
 from report.statistics.quantile import quantile
 from report.statistics.types import Bools, Floats, Ints
 
 _CAPPED_FROM, _FROZEN_BY = 1_000, 10_000
-_LEVELS = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Measure:
-    """A measured metric's place in `Sample.totals`. `per_unit`: each unit's total is one value. `ended`: only
-    exchanges that ended have a value. `strata`: as in `Observations`."""
-
-    of: str
-    logarithmic: bool = False
-    bounds: tuple[float, float] | None = None
-    per_unit: bool = False
-    ended: bool = False
-    strata: bool = False
-
-
-_SHARE = (0.0, 1.0)
-_MEASURED = {
-    "error_rate": _Measure(of="errors", bounds=_SHARE),
-    **{
-        name: _Measure(of=name, bounds=_SHARE)
-        for name in ("refused", "cut_off", "empty", "invalid_output", "answer_faults", "abandoned")
-    },
-    "cost_per_request": _Measure(of="cost", logarithmic=True, ended=True),
-    "cost_total": _Measure(of="cost", logarithmic=True, per_unit=True, ended=True),
-    "tokens": _Measure(of="tokens", logarithmic=True, ended=True),
-    "session_length_s": _Measure(of="session_length_s", logarithmic=True),
-    "session_exchanges": _Measure(of="session_exchanges", logarithmic=True),
-    "session_repeats": _Measure(of="session_repeats", bounds=_SHARE),
-    JUDGED_PREFERENCE: _Measure(of=JUDGED_PREFERENCE, bounds=_SHARE, strata=True),
-    JUDGED_MARK: _Measure(of=JUDGED_MARK, bounds=(1.0, 5.0), strata=True),
-}
-
-
-class UnknownMetric(ValueError):
-    """A rubric's metric that is neither measured nor declared; the message lists the known metrics."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,43 +60,6 @@ class Observations:
         )
 
 
-def quantile_level(name: str) -> float | None:
-    """.95 for latency_p95 and ttft_p95; None if the metric is not a quantile."""
-    stem, _, level = name.rpartition("_")
-    return _LEVELS.get(level) if stem in ("latency", "ttft") else None
-
-
-def share(name: str) -> bool:
-    """True for a measured metric that is a share of exchanges, such as `error_rate`."""
-    return name in _MEASURED and _MEASURED[name].bounds == _SHARE
-
-
-def per_unit(name: str) -> bool:
-    """True for a measured metric of which each unit has one value, its total."""
-    return name in _MEASURED and _MEASURED[name].per_unit
-
-
-def source(name: str) -> str | None:
-    """The name in `Sample.totals` or `Sample.values` of a metric's measure; None for feedback."""
-    if name in _MEASURED:
-        return _MEASURED[name].of
-    return None if quantile_level(name) is None else name.rpartition("_")[0]
-
-
-def known(name: str, metrics: Mapping[str, Metric]) -> bool:
-    """True for a measured metric and for one declared in `metrics`."""
-    return source(name) is not None or name in metrics
-
-
-def must_be_known(name: str, metrics: Mapping[str, Metric]) -> None:
-    """Raises UnknownMetric for one that is neither measured nor declared in `metrics`."""
-    if not known(name, metrics):
-        raise UnknownMetric(
-            f"{name!r} is not a metric: use {', '.join(_MEASURED)}, latency_p95 (or p50, p90, p99), "
-            f"ttft_p95, or one declared under `metrics:` ({', '.join(sorted(metrics))})"
-        )
-
-
 def observe(sample: Sample, name: str, metrics: Mapping[str, Metric], *, now: float) -> Observations:
     """The metric's values in the sample as of `now`, UTC seconds. Raises UnknownMetric."""
     category = sample.category.code[sample.first_rows()]
@@ -141,13 +69,13 @@ def observe(sample: Sample, name: str, metrics: Mapping[str, Metric], *, now: fl
 def _values(sample: Sample, name: str, metrics: Mapping[str, Metric], now: float) -> Observations:
     if name in metrics:
         return _feedback(sample, metrics[name], now)
-    if name in _MEASURED:
-        return _totals(sample, _MEASURED[name])
+    if name in MEASURED:
+        return _totals(sample, MEASURED[name])
     must_be_known(name, metrics)
     return _quantile(sample, name)
 
 
-def _totals(sample: Sample, measure: _Measure) -> Observations:
+def _totals(sample: Sample, measure: Measure) -> Observations:
     nothing = MeasureTotals(count=np.zeros(0), total=np.zeros(0))
     totals = sample.totals.get(measure.of, nothing)
     row = np.flatnonzero(totals.count)

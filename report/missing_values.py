@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from report.comparison import Bracketed
 from report.judge import Judged
-from report.metrics import Observations, source
+from report.measures import source
+from report.metrics import Observations
 from report.missing_exchanges import abandoned
 from report.response_rate import response
 from report.rubric import Criterion

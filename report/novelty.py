@@ -12,7 +12,8 @@ from scipy import special
 from report.arm_sums import GATE
 from report.details import DaySince, SinceFirst
 from report.document import finite
-from report.metrics import Observations, quantile_level
+from report.measures import quantile_level
+from report.metrics import Observations
 from report.rubric import Criterion
 from report.sample import Sample
 from report.statistics.phases import distinct

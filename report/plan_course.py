@@ -14,7 +14,8 @@ from report.judged_canary import JudgedCanary
 from report.judged_sample import holding
 from report.kept_looks import KeptLooks
 from report.look import Look, RowPlan, looks_at
-from report.metrics import Observations, observe, source
+from report.measures import source
+from report.metrics import Observations, observe
 from report.novelty import since_first
 from report.parts import Part, parts_of
 from report.plan import ShareChange, VerdictPlan, log_end, midnights

@@ -15,7 +15,7 @@ from records.store.prior import WEEK_S
 from records.tables import feedback, prior_weeks, unit_days
 from report.cells import stream
 from report.keys import Numbered
-from report.metrics import per_unit, source
+from report.measures import per_unit, source
 from report.statistics.types import Floats
 from routing.canary import Match
 

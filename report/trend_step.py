@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from report.archive import Evaluation
 from report.details import Range
 from report.document import MetricLine, Report
-from report.metrics import source
+from report.measures import source
 from report.rubric import parse_bound
 from report.wording import Unit, unit_of
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from report.details import UnknownCosts
 from report.judge import Judged
-from report.metrics import source
+from report.measures import source
 from report.missing_exchanges import MissingShare, unpriced
 from report.sample import Sample
 from report.wording import amount, title

@@ -25,7 +25,8 @@ from report.judged_sample import holding
 from report.kept_looks import NO_LOOKS, KeptLooks
 from report.located import located
 from report.look import Look
-from report.metrics import Observations, must_be_known, observe
+from report.measures import must_be_known
+from report.metrics import Observations, observe
 from report.missing_values import capped, unequal_abandonment, unequal_response
 from report.money import money
 from report.novelty import fading, since_first

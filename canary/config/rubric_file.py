@@ -16,7 +16,7 @@ from canary.config.sections import CriterionSection
 from records.metric import Metric
 from records.offline_metric import is_offline
 from report.bounds import wrong_with
-from report.metrics import known
+from report.measures import known
 from report.rubric import Criterion
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 from records.metric import Metric
 from report.arm_sums import GATE
 from report.bounds import scale_of
-from report.metrics import known, quantile_level
+from report.measures import known, quantile_level
 from report.planner.assumptions import Assumptions, asked_for, believed, is_share
 from report.planner.critical import PartChance, part_chances
 from report.planner.prospect import Prospect, one_in, percent

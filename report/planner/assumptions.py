@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from scipy import special
 
 from records.metric import BUILT_IN, Metric
-from report.metrics import quantile_level, share
+from report.measures import quantile_level, share
 from report.rubric import Bound, Criterion
 
 _BASELINES: Mapping[str, float] = {

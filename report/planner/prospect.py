@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from report.judged_canary import JudgedCanary
-from report.metrics import source
+from report.measures import source
 from report.plan import PLANNED_DAYS, VerdictPlan, first_day
 from report.planner.assumptions import Assumptions, asked_for, believed
 from report.planner.critical import part_chances

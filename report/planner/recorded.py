@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from records.tables import feedback, releases, runs
 from report.arm_sums import GATE
 from report.judged_canary import JudgedCanary
-from report.metrics import source
+from report.measures import source
 from report.plan import DAY_S
 from report.planner.assumptions import Assumptions, is_share
 from report.planner.critical import part_names

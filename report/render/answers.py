@@ -3,7 +3,7 @@
 from records.metric import JUDGED
 from report.document import Report
 from report.judge_lines import in_short
-from report.metrics import source
+from report.measures import source
 from report.render import trade
 
 _NO_ROW = "This does not decide: no criterion is about it."

@@ -7,7 +7,7 @@ from report import judge_lines
 from report.details import CoursePoint, LookPoint
 from report.document import MetricLine, Report
 from report.look_values import ends_in_words, possible
-from report.metrics import quantile_level
+from report.measures import quantile_level
 from report.render import failing, plan_lines, prose, trade
 from report.render.answers import known_of_answers
 from report.render.steps import next_steps

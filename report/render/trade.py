@@ -9,7 +9,7 @@ from report import judge_lines
 from report.details import Money, OfflineRow, Range, UnknownCosts
 from report.document import SHIPS, MetricLine, Report
 from report.judge import State
-from report.metrics import source
+from report.measures import source
 from report.render import prose
 from report.rubric import parse_bound
 from report.wording import amount, joined, label

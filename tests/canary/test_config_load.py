@@ -1,4 +1,6 @@
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -226,3 +228,26 @@ def test_a_file_that_is_not_text_is_a_config_error(tmp_path: Path) -> None:
     (tmp_path / "canary.yaml").write_bytes(b"a: \xff\n")
     with pytest.raises(ConfigError, match=r"canary\.yaml: cannot be read: it is not UTF-8"):
         load(tmp_path / "canary.yaml", {})
+
+
+def test_reading_a_config_needs_no_numbers_and_no_database(tmp_path: Path) -> None:
+    """The supervisor and each command read one; numpy, scipy and SQLAlchemy take half a second and 60 MB."""
+    file = tmp_path / "canary.yaml"
+    file.write_text("""
+providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}
+canaries:
+  - name: trial
+    match: {models: [gpt-4o]}
+    baseline: {provider: openai, model: gpt-4o-2024-08-06}
+    candidate: {provider: openai, model: gpt-4o-2024-11-20}
+    share: 10%
+    rubric: [{metric: latency_p95, acceptable: < 2s, ideal: < 1s, weight: 100, question: Do users wait too long?}]
+""")
+    program = (
+        "import pathlib, sys; from canary.config import load; load(pathlib.Path(sys.argv[1]), {}); "
+        "print(*{'numpy', 'scipy', 'sqlalchemy'} & {*sys.modules})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(file)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "\n"), done.stderr

@@ -13,7 +13,8 @@ from report.arm_sums import GATE
 from report.comparison import Means, symmetric
 from report.exchanges import ExchangeTable
 from report.judge import detectable, further_units, judge
-from report.metrics import UnknownMetric, observe
+from report.measures import UnknownMetric
+from report.metrics import observe
 from report.missing_values import capped
 from report.reading import MetricReading, read
 from report.rubric import Criterion, parse_bound
