@@ -230,24 +230,12 @@ def test_a_file_that_is_not_text_is_a_config_error(tmp_path: Path) -> None:
         load(tmp_path / "canary.yaml", {})
 
 
-def test_reading_a_config_needs_no_numbers_and_no_database(tmp_path: Path) -> None:
+def test_reading_a_config_needs_no_numbers_and_no_database() -> None:
     """The supervisor and each command read one; numpy, scipy and SQLAlchemy take half a second and 60 MB."""
-    file = tmp_path / "canary.yaml"
-    file.write_text("""
-providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}
-canaries:
-  - name: trial
-    match: {models: [gpt-4o]}
-    baseline: {provider: openai, model: gpt-4o-2024-08-06}
-    candidate: {provider: openai, model: gpt-4o-2024-11-20}
-    share: 10%
-    rubric: [{metric: latency_p95, acceptable: < 2s, ideal: < 1s, weight: 100, question: Do users wait too long?}]
-""")
     program = (
-        "import pathlib, sys; from canary.config import load; load(pathlib.Path(sys.argv[1]), {}); "
-        "print(*{'numpy', 'scipy', 'sqlalchemy'} & {*sys.modules})"
+        "import sys; from pathlib import Path; from canary.config import load; "
+        "load(Path(sys.argv[1]), {'PD_KEY': 'k'}); print(*{'numpy', 'scipy', 'sqlalchemy'} & {*sys.modules})"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(file)], capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-c", program, str(ROOT / "canary.example.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "\n"), done.stderr
