@@ -23,7 +23,7 @@ BENCH_PROGRAMS := nginx:nginx taskset:util-linux gcc:gcc gcc:libc6-dev
 # The tests start hundreds of processes; without bytecode files each would compile canary anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-replicas test check check-deploy fix bench bench-ingest bench-leader test-statistics test-reliability test-compiled lock
+.PHONY: demo demo-replicas test test-more test-all check check-deploy fix bench bench-ingest bench-leader test-statistics test-reliability test-compiled lock
 .PHONY: cast dashboards docs docs-version examples clean bench-programs compile-programs
 .PHONY: check-image image-tested test-image test-programs test-wheel wheels
 
@@ -33,9 +33,15 @@ demo: .venv/demo  ## Two candidates that go bad and are rolled back, then one th
 demo-replicas: .venv/dev test-programs  ## The same on two replicas, over Debian's PostgreSQL and Redis.
 	.venv/bin/python -m tests.servers.demo
 
-test: .venv/dev .venv/openid/node_modules test-programs  ## All tests but the long simulations.
-	.venv/bin/pytest -q $(ALONE)
-	.venv/bin/pytest -q $(BESIDE)
+test: .venv/dev .venv/openid/node_modules test-programs  ## Every room, and each promise once. Minutes.
+	.venv/bin/pytest -q -m "alone and not more and not slow" $(filter-out $(MORE_FILES),$(ALONE))
+	.venv/bin/pytest -q $(BESIDE) -m "not alone and not more and not slow" $(addprefix --ignore=,$(MORE_FILES))
+
+test-more: .venv/dev .venv/openid/node_modules test-programs  ## The same promises over more dialects, replicas, faults and seeds. Minutes.
+	.venv/bin/pytest -q -m "alone and more and not slow" $(filter $(MORE),$(ALONE))
+	.venv/bin/pytest -q $(BESIDE) -m "more and not alone and not slow" $(MORE)
+
+test-all: test test-more  ## All tests but the long simulations.
 
 test-statistics: .venv/dev  ## The simulations that hold the statistics to their promises. Minutes.
 	.venv/bin/pytest -q -s -m slow --ignore=tests/reliability
@@ -81,15 +87,18 @@ wheels: .venv/dev compile-programs  ## A compiled wheel for each Python from 3.1
 # What is tested from outside: a compiled method takes no double of a class.
 test-compiled: build/compiled test-programs  ## The request path's tests over sockets, with the path compiled. Minutes.
 	rm -rf build/compiled/tests build/compiled/docs && cp -r tests docs pyproject.toml build/compiled
-	cd build/compiled && ../../.venv/bin/pytest -q $(ALONE) $(MYPYC_WARNS)
-	cd build/compiled && ../../.venv/bin/pytest -q $(BESIDE) $(MYPYC_WARNS) tests/e2e tests/reliability \
+	cd build/compiled && ../../.venv/bin/pytest -q -m "alone and not slow" $(MYPYC_WARNS) $(ALONE)
+	cd build/compiled && ../../.venv/bin/pytest -q $(BESIDE) -m "not alone and not slow" $(MYPYC_WARNS) tests/e2e tests/reliability \
 		--ignore=tests/e2e/test_bench_over_http.py \
 		$(addprefix tests/proxy/,test_server.py test_connection_limit.py $(notdir $(wildcard tests/proxy/test_upstream_*.py)))
 
 # The tests that hold to a bound on the clock have the machine to themselves. Of the others many wait for servers, so two
-# cores carry four files at a time; what a file's tests share is set up once.
-ALONE = -m "alone and not slow" $(shell grep -rl --include='test_*.py' mark.alone tests)
-BESIDE = --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow and not alone"
+# cores carry four files at a time; what a file's tests share is set up once. A file that is marked as a whole is not
+# even imported by `make test`.
+ALONE = $(shell grep -rl --include='test_*.py' 'mark\.alone' tests)
+MORE = $(shell grep -rl --include='test_*.py' 'mark\.more' tests)
+MORE_FILES = $(shell grep -rl --include='test_*.py' '^pytestmark = .*mark\.more' tests)
+BESIDE = --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 JOBS ?= 4
 
 MYPYC_WARNS := -W "ignore:the (type, exc, tb) signature of throw() is deprecated:DeprecationWarning"

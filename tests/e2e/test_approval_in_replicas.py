@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
+import pytest
+
 from demo.provider import LocalProvider
 from tests.e2e.replicas import Member, fleet
 from tests.servers.postgres import Postgres
 from tests.servers.redis import RedisServer
 from tests.serving import ProviderThread, eventually
+
+pytestmark = pytest.mark.more  # in several replicas
 
 CONFIG = """
 providers:

@@ -17,6 +17,8 @@ from tests.servers.aws_issuers import NOWHERE
 from tests.servers.bedrock import ACCESS_KEY, BEARER_KEY, SECRET_KEY, LocalBedrock
 from tests.serving import WAIT_S, eventually
 
+pytestmark = pytest.mark.more  # for one provider
+
 CONFIG = """
 providers:
   aws: {{api: anthropic, kind: bedrock, base_url: "{url}", region: eu-west-1}}

@@ -11,6 +11,8 @@ from tests.servers.bedrock import LocalBedrock
 from tests.servers.bedrock_answers import says
 from tests.serving import Running, eventually
 
+pytestmark = pytest.mark.more  # for one provider
+
 CONFIG = """
 providers:
   aws: {{api: anthropic, kind: bedrock, base_url: "{url}", region: eu-west-1}}

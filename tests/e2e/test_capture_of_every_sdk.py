@@ -18,6 +18,8 @@ from records.store import Store
 from tests.e2e.stage import Stage, on_stage
 from tests.serving import eventually
 
+pytestmark = pytest.mark.more  # for more SDKs
+
 CANARY = """
   - name: NAME
     match: {{models: [NAME]}}

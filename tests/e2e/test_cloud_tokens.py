@@ -23,6 +23,8 @@ from tests.servers.token_issuers import TokenIssuer, entra, service_account
 from tests.servers.token_provider import TokenProvider
 from tests.serving import ProviderThread, Running, eventually
 
+pytestmark = pytest.mark.more  # for two providers
+
 CALLERS = "planted-callers-key"
 CLOUD = """
 providers:

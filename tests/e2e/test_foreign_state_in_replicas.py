@@ -14,6 +14,8 @@ from tests.servers.postgres import Postgres
 from tests.servers.redis import RedisServer
 from tests.serving import WAIT_S, ProviderThread
 
+pytestmark = pytest.mark.more  # in several replicas
+
 CONFIG = """
 providers:
   openai: {{api: openai, base_url: "{url}/v1", api_key: sk-baseline}}

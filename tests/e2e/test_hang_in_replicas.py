@@ -20,6 +20,8 @@ from tests.servers.postgres import Postgres
 from tests.servers.redis import RedisServer
 from tests.serving import WAIT_S, eventually
 
+pytestmark = pytest.mark.more  # in several replicas
+
 CONFIG = """
 providers:
   openai: {{api: openai, base_url: "{baseline}/v1"}}

@@ -25,6 +25,8 @@ from routing.canary import ArmName
 from tests.e2e.stage import Stage, on_stage
 from tests.serving import eventually
 
+pytestmark = pytest.mark.more  # for more SDKs
+
 CONFIG = """
 providers:
   mistral: {{{{api: openai, base_url: "{{url}}/v1"}}}}

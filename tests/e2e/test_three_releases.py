@@ -20,6 +20,8 @@ from tests.e2e.receivers import Hook, listening_hook
 from tests.e2e.stage import Stage, on_stage
 from tests.serving import WAIT_S, eventually
 
+pytestmark = pytest.mark.more  # a year of what the other tests hold
+
 CONFIG = """
 providers:
   openai: {{api: openai, base_url: "{url}/v1", api_key: k}}

@@ -12,6 +12,8 @@ from tests.servers.postgres import Postgres
 from tests.servers.redis import RedisServer
 from tests.serving import ProviderThread, eventually
 
+pytestmark = pytest.mark.more  # in several replicas
+
 CONFIG = """
 providers:
   openai: {{api: openai, base_url: "{url}/v1"}}

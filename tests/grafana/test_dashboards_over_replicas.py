@@ -17,6 +17,8 @@ from tests.servers.prometheus import needs_prometheus, scraping
 from tests.servers.redis import RedisServer
 from tests.serving import ProviderThread, eventually
 
+pytestmark = pytest.mark.more  # in several replicas
+
 COMPOSED = Path(__file__).parents[2] / "deploy" / "compose" / "config" / "canary.yaml"
 REQUESTS = 40
 NOT_HERE = "http://127.0.0.1:9"

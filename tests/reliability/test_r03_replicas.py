@@ -13,6 +13,8 @@ from tests.servers.postgres import Postgres
 from tests.servers.redis import RedisServer
 from tests.serving import eventually
 
+pytestmark = pytest.mark.more  # in several replicas
+
 CONFIG = """
 providers:
   openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}
