@@ -1,5 +1,6 @@
 """The JSON API under `/api/`, for the command line and pipelines."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
@@ -12,6 +13,7 @@ from starlette.routing import Route
 
 from alerts.incidents.notice import utc_text
 from console.guard import person_of
+from console.rendering import comparison_in, release_in, releases_in_short, report_in
 from control.operator import Operator
 from control.orders import ORDERS, BadOrder
 from control.rollback_document import document_of
@@ -81,14 +83,17 @@ class Api:
     async def releases(self, request: Request) -> Response:
         """GET: every release in short, newest first; as `canary release list -o json`."""
         try:
-            return JSONResponse({"releases": await self._operator.releases()})
+            return JSONResponse(
+                {"releases": await asyncio.to_thread(releases_in_short, await self._operator.releases())}
+            )
         except BadOrder as problem:
             return _problem(problem.status, problem.message)
 
     async def release(self, request: Request) -> Response:
         """GET: one release by its id or its candidate; as `canary release show -o json`."""
         try:
-            text = await self._operator.release(request.path_params["which"], "json")
+            found = await self._operator.release(request.path_params["which"])
+            text = await asyncio.to_thread(release_in, "json", found)
         except BadOrder as problem:
             return _problem(problem.status, problem.message)
         return PlainTextResponse(text, media_type=_FORMS["json"])
@@ -96,12 +101,22 @@ class Api:
     async def report(self, request: Request) -> Response:
         """GET ?form=json|markdown|html: the canary's report; for a viewer without the judge's reasons."""
         name, quoting = request.path_params["name"], person_of(request).reads_texts
-        return await _formed(request, lambda form: self._operator.report(name, form, quoting=quoting))
+
+        async def made(form: str) -> str:
+            return await asyncio.to_thread(
+                report_in, form, await self._operator.report(name, quoting=quoting)
+            )
+
+        return await _formed(request, made)
 
     async def compare(self, request: Request) -> Response:
         """GET ?canary=A&canary=B&form=json|markdown|html: the candidates beside each other."""
         names = request.query_params.getlist("canary")
-        return await _formed(request, lambda form: self._operator.compare(names, form))
+
+        async def made(form: str) -> str:
+            return await asyncio.to_thread(comparison_in, form, await self._operator.compare(names))
+
+        return await _formed(request, made)
 
     async def reports(self, request: Request) -> Response:
         """GET ?limit=100: the reports of the report job, newest first; ?day=2026-11-27: one whole report."""

@@ -61,14 +61,14 @@ class Archive:
 
 
 def _summed_up(documents: Sequence[Mapping[str, Any]], refused: Mapping[str, float]) -> dict[str, Any]:
+    from pages.words import trends as trend_words
     from report.archive_trends import trends
-    from report.render import trends as trend_words
 
     return {"found": trends(_evaluations(documents), refused), "trend_words": trend_words}
 
 
 def _whole(key: str, documents: Sequence[Mapping[str, Any]]) -> str:
-    from report.render import html
+    from pages.html import html
 
     found = next((each for each in documents if each["key"] == key), None)
     if found is None:

@@ -1,5 +1,6 @@
 """The operator's read-only pages: overview, canary, report, rollback, audit log."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -20,7 +21,7 @@ from console.past import PastView, past_view
 from console.prefill import asked_order
 from console.proof import proof_of
 from console.prospects import ProspectLines
-from console.rendering import Templates, headers, headers_of_whole
+from console.rendering import Templates, headers, headers_of_whole, report_in
 from console.reports import Reports
 from console.standing import LOUDEST, standing
 from console.stream import FigureStream
@@ -179,9 +180,9 @@ class Page:
     async def report(self, request: Request) -> Response:
         """The full report, as a file to share."""
         try:
-            text = await self._operator.report(
-                request.path_params["name"], "html", quoting=self._login.person(request).reads_texts
-            )
+            quoting = self._login.person(request).reads_texts
+            found = await self._operator.report(request.path_params["name"], quoting=quoting)
+            text = await asyncio.to_thread(report_in, "html", found)
         except BadOrder as problem:
             return self._problem(request, problem)
         return HTMLResponse(text, headers=headers_of_whole(text))
@@ -247,17 +248,17 @@ class Page:
         except BadOrder as problem:
             return self._problem(request, problem)
         # Importing statistics takes two seconds; making the report has done that already.
+        from pages.words import gains, plan, verdict
         from report.document import from_json, without_reasons
-        from report.render import answers, plan_lines, prose
         from report.wording import bound_words, title
 
         report = from_json(dict(made.document))
         if not self._login.person(request).reads_texts:
             report = without_reasons(report)
         names = {
-            "prose": prose,
-            "plan_lines": plan_lines,
-            "known_of_answers": answers.known_of_answers,
+            "prose": verdict,
+            "plan_lines": plan,
+            "known_of_answers": gains.known_of_answers,
             "title": title,
             "bound_words": bound_words,
         }

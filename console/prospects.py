@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+from console.rendering import prospect_line
 from control.operator import Operator
 
 FRESH_S = 600.0
@@ -23,7 +24,8 @@ class ProspectLines:
             until, line = self._made.get((canary, run), (0.0, ""))
             if self._mono() < until:
                 return line
-            line = await self._operator.prospect(canary)
+            judged, found = await self._operator.prospect(canary)
+            line = await asyncio.to_thread(prospect_line, judged, found)
             self._made = {key: each for key, each in self._made.items() if key[0] != canary}
             self._made[canary, run] = (self._mono() + FRESH_S, line)
             return line

@@ -1,25 +1,69 @@
 """Renders templates into responses, with the security headers of every page."""
 
 import hashlib
+import json
 import re
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
 from console import words
 from console.rule_view import rule_name, rule_tone, rule_word
+from pages.words import judge
 from records.foreign_text import visible_page
-from report import judge_lines
+
+if TYPE_CHECKING:
+    from report.compare import SideBySide
+    from report.document import Report
+    from report.judged_canary import JudgedCanary
+    from report.planner.prospect import Prospect
+    from report.release.dossier import Dossier
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src {styles}; connect-src 'self'; img-src 'self'; "
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
 _STYLE = re.compile(r"<style>([^<]*)</style>")
+
+
+def report_in(form: str, found: "Report") -> str:
+    """The report as "json", "markdown" or "html". For a thread: the statistics take two seconds to import."""
+    from pages.reports.report import rendered
+
+    return rendered(found, form)
+
+
+def comparison_in(form: str, found: "SideBySide") -> str:
+    """Candidates beside each other as "json", "markdown" or "html". For a thread, like `report_in`."""
+    from pages.reports.compare import rendered
+
+    return rendered(found, form)
+
+
+def release_in(form: str, found: "Dossier") -> str:
+    """The release as "json" or "html". For a thread, like `report_in`."""
+    from pages.reports.release import html, to_json
+
+    return html(found) if form == "html" else json.dumps(to_json(found))
+
+
+def releases_in_short(found: "Sequence[Dossier]") -> list[dict[str, Any]]:
+    """Every release in short. For a thread, like `report_in`."""
+    from pages.reports.release import line
+
+    return [line(each) for each in found]
+
+
+def prospect_line(judged: "JudgedCanary", found: "Prospect | None") -> str:
+    """The chance to ship in one line; "" without a rubric, and why there is none for one on a judge only. For
+    a thread, like `report_in`."""
+    from pages.reports import plan
+
+    return plan.prospect_line(found) if found is not None else plan.unplanned(judged)
 
 
 class Templates:
@@ -36,7 +80,7 @@ class Templates:
         self._environment.filters.update(
             words.FILTERS, rule_name=rule_name, rule_word=rule_word, rule_tone=rule_tone
         )
-        self._environment.globals["judge_lines"] = judge_lines
+        self._environment.globals["judge_lines"] = judge
 
     def text(self, template: str, values: Mapping[str, Any]) -> str:
         """The rendered template."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from console.rendering import report_in
 from control.operator import Operator
 
 FRESH_S = 60.0
@@ -42,7 +43,8 @@ class Reports:
             began = self._mono()
             if known is not None and began < known.until:
                 return known
-            document = json.loads(await self._operator.report(canary, "json"))
+            found = await self._operator.report(canary)
+            document = json.loads(await asyncio.to_thread(report_in, "json", found))
             now = self._mono()
             made = CachedReport(document, now, now + max(FRESH_S, FRESH_PER_COST * (now - began)))
             self._made = {key: each for key, each in self._made.items() if key[0] != canary}

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alerts.figures.rollback import RolledBack
 from alerts.incidents.notifier import Announcement
@@ -41,6 +41,13 @@ from records.unpriced import UnpricedArm
 from routing import transitions
 from routing.lanes import part_of
 from routing.plan import State
+
+if TYPE_CHECKING:  # the statistics take two seconds to import
+    from report.compare import SideBySide
+    from report.document import Report
+    from report.judged_canary import JudgedCanary
+    from report.planner.prospect import Prospect
+    from report.release.dossier import Dossier
 
 CONFIRM_WITHIN_S = 1.5
 LOOK_EVERY_S = 0.05
@@ -118,27 +125,27 @@ class Operator:
         """Which arm this unit gets in every canary, and why."""
         return explanation(self.settings().canaries, self.rollouts, unit, self.assignment_key())
 
-    async def report(self, canary: str, form: str, *, quoting: bool = True) -> str:
-        """One canary's report as "json", "markdown" or "html", made in a thread. Without `quoting` it has no
-        reasons of the judge, which quote captured texts."""
+    async def report(self, canary: str, *, quoting: bool = True) -> "Report":
+        """One canary's report, made in a thread. Without `quoting` it has no reasons of the judge, which
+        quote captured texts."""
         settings = self.settings()
         self._must_be_known(canary)
         with _store_asked():
-            return await asyncio.to_thread(
-                judging.report, settings, canary, self.store, form, quoting=quoting
-            )
+            return await asyncio.to_thread(judging.report, settings, canary, self.store, quoting=quoting)
 
-    async def compare(self, canaries: Sequence[str], form: str) -> str:
-        """These canaries' candidates beside each other as "json", "markdown" or "html", made in a thread."""
+    async def compare(self, canaries: Sequence[str]) -> "SideBySide":
+        """These canaries' candidates beside each other, made in a thread."""
         with _store_asked():
-            return await asyncio.to_thread(judging.compare, self.settings(), canaries, self.store, form)
+            return await asyncio.to_thread(judging.compare, self.settings(), canaries, self.store)
 
-    async def prospect(self, canary: str) -> str:
-        """The chance to ship in one line, from recorded traffic if there is any; "" without a rubric."""
+    async def prospect(self, canary: str) -> "tuple[JudgedCanary, Prospect | None]":
+        """The canary's terms, and its prospect from recorded traffic if there is any; None where there is
+        nothing to plan."""
         self._watched(canary)
         settings, state = self.settings().canaries[canary], self.rollouts.state(canary)
         lane = 1.0 if state is None else part_of(state)
-        return await asyncio.to_thread(judging.prospect, settings, self.store, self.unpriced, lane)
+        found = await asyncio.to_thread(judging.prospect, settings, self.store, self.unpriced, lane)
+        return settings.judged, found
 
     async def order(
         self,
@@ -298,15 +305,15 @@ class Operator:
         with _store_asked():
             return await asyncio.to_thread(Benchmarks(self.store).refused)
 
-    async def releases(self) -> Sequence[Mapping[str, Any]]:
-        """Every release in short, newest first (`report.release.forms.line`)."""
+    async def releases(self) -> "Sequence[Dossier]":
+        """Every release, newest first, each by the last kept report of its runs."""
         with _store_asked():
             return await asyncio.to_thread(judging.releases, self.store)
 
-    async def release(self, which: str, form: str) -> str:
-        """One release as "json" or "html", by its id or its candidate."""
+    async def release(self, which: str) -> "Dossier":
+        """One release, by its id or its candidate."""
         with _store_asked():
-            return await asyncio.to_thread(judging.release, self.settings(), self.store, which, form)
+            return await asyncio.to_thread(judging.release, self.settings(), self.store, which)
 
     async def audit(self, limit: int, canary: str | None = None) -> Sequence[Mapping[str, Any]]:
         """The newest audit entries, or those of one canary, newest first."""

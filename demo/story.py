@@ -33,9 +33,10 @@ from demo.bad_candidate import BREAKING_TOOLS, FAILING, BadCandidate
 from demo.history import add_to, made_up
 from demo.past_releases import behaviours
 from demo.traffic import Users
+from pages.reports.report import rendered
 from records.store import Store
 from records.tables import feedback, unit_days
-from report.reports import rendered, report_from_store
+from report.reports import report_from_store
 
 FOLDER = Path("canary-demo")
 SEED_REQUESTS = 300

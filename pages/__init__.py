@@ -1,1 +1,1 @@
-"""Every report and page for people: the words, the document model, a writer for each format."""
+"""Every report and page for people: words, charts, one module a report, and a writer a format."""

@@ -21,6 +21,17 @@ class Measure:
     strata: bool = False
 
 
+BUSINESS = (
+    "revenue",
+    "conversion",
+    "churn",
+    "compliance_violation",
+    "cost_per_request",
+    "cost_total",
+    "tokens",
+)
+"""What a company counts, beside what its users see."""
+
 _SHARE = (0.0, 1.0)
 MEASURED = {
     "error_rate": Measure(of="errors", bounds=_SHARE),

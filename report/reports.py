@@ -1,10 +1,9 @@
 """One canary's report, from the server's records or from an external log."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from difflib import get_close_matches
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -18,7 +17,6 @@ from records.looks import Looks, LookScope
 from records.store import Audited, Store
 from records.store.facts import StoredRollback
 from records.store.rollbacks import newest, was_rolled_back
-from report import render
 from report.attempts import left_out
 from report.benchmarked import benchmarks_of, newest_benchmark, offline_rows
 from report.cohort import from_store as of_run
@@ -194,20 +192,6 @@ def judged_canary(settings: ReportSettings, name: str, store: Store) -> JudgedCa
     if name in states:
         return JudgedCanary(name=name, criteria=(), metrics=settings.metrics)
     raise _unknown({**settings.canaries, **states}, name)
-
-
-def rendered(report: Report, form: str, *, width: int = 110) -> str:
-    """The report as "text" of at most `width` columns, "json", "markdown" or "html". Raises ValueError for
-    another form."""
-    forms: dict[str, Callable[[Report], str]] = {
-        "text": partial(render.terminal, width=width),
-        "json": render.json_text,
-        "markdown": render.markdown,
-        "html": render.html,
-    }
-    if form not in forms:
-        raise ValueError(f"unknown form {form!r}: choose {', '.join(forms)}")
-    return forms[form](report)
 
 
 def _only(settings: ReportSettings) -> str:

@@ -7,9 +7,11 @@ from records.agreement import FEWEST_LABELS, NEEDED_LABELS, WORTH
 from records.metric import JUDGED, JUDGED_PREFERENCE
 from report.judge import Judged
 from report.judge_figures import LabelAgreement
-from report.judge_lines import PAIRS_INSTEAD
 from report.rubric import Criterion
 from report.wording import title
+
+PAIRS_INSTEAD = "use `mirror` and `judge: {pairs: …}`, with a row on judged_preference"
+"""What to do instead of a row on marks."""
 
 
 def unless_labelled(judged: Judged, agreement: LabelAgreement) -> Judged:

@@ -44,7 +44,7 @@ def list_(
     canary: OfCanary = None, config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "text"
 ) -> None:
     """List the evaluations, oldest first."""
-    from report.render.archive_text import listed, summary
+    from pages.reports.archive import listed, summary
 
     found = _read(config, data, canary)
     if output == "json":
@@ -64,8 +64,8 @@ def show(
     ] = "text",
 ) -> None:
     """Show one evaluation's report as it was then. With -o json, show the whole evaluation."""
+    from pages.reports.report import rendered
     from report.archive import to_document
-    from report.reports import rendered
 
     found = [each for each in _read(config, data, None) if which in (each.key, each.canary)]
     if not found:
@@ -78,11 +78,11 @@ def show(
 @app.command(epilog=example("archive trends -o json"))
 def trends(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "text") -> None:
     """Summarize the evaluations: changes by vendor, how well synthetic tasks predict, and savings."""
+    from pages.reports.archive import summarized
     from records.benchmarks import Benchmarks
     from report.archive import from_document
     from report.archive_trends import to_json
     from report.archive_trends import trends as sum_up
-    from report.render.archive_text import summarized
 
     with _opened(config, data) as (evaluations, store):
         found = sum_up(map(from_document, evaluations.all()), Benchmarks(store).refused())

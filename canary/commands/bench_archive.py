@@ -15,6 +15,8 @@ from canary.commands.shell import say
 from canary.config import Config
 from canary.config.config import bench_terms
 from canary.config.store import open_store
+from pages.reports.release import FORMS, headline, to_json
+from pages.words.gains import layers
 from records.bench_failures import BenchFailures, FailureRow
 from records.benchmarks import Benchmarks
 from records.capture_store import CaptureStore
@@ -28,10 +30,7 @@ from report.archive_trends import trends
 from report.fixed_terms import judged_by
 from report.forecast import forecast, read_spending
 from report.release.dossier import Dossier
-from report.release.forms import FORMS, to_json
-from report.release.sections import headline
 from report.releases import measured, of_benchmark
-from report.render.trade import layers
 from report.reports import report_of
 from report.vendor import vendor
 from routing.canary import Canary

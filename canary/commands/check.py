@@ -152,7 +152,7 @@ def _document(
     warnings: Sequence[str],
 ) -> dict[str, Any]:
     from alerts.scope import users_needed_of
-    from report.planner.text import brief_document, power_document, unplanned
+    from pages.reports.plan import brief_document, power_document, unplanned
 
     return {
         "canaries": [

@@ -68,8 +68,8 @@ def plan(
     Traffic that is recorded gives the users, baselines and rated shares; all else is assumed and said.
     Needs no server and, for a rubric alone, no config.
     """
+    from pages.reports.plan import outlook, outlook_document, outlook_text, unplanned
     from report.planner.prospects import USUAL_STEPS, prospect_of
-    from report.planner.text import outlook, outlook_document, outlook_text, unplanned
 
     read = read_config(config) if rubric is None or name is not None or config.exists() else None
     known = _canary(read, name) if read is not None and (rubric is None or name is not None) else None

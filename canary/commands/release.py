@@ -45,7 +45,7 @@ def release() -> None:
 @app.command("list", epilog=example("release list -o json"))
 def list_(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "text") -> None:
     """List the releases, newest first, each with its verdict, its days and people's minutes."""
-    from report.release.forms import line, listed
+    from pages.reports.release import line, listed
     from report.releases import all_releases
 
     with _opened(config, data) as (store, _):
@@ -69,7 +69,7 @@ def show(
     ] = "text",
 ) -> None:
     """Show one release: its four layers against the current model, one verdict, the clock, its canaries."""
-    from report.release.forms import FORMS, to_json
+    from pages.reports.release import FORMS, to_json
     from report.releases import NoSuchRelease, release_of
 
     with _opened(config, data) as (store, settings):

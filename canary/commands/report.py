@@ -52,7 +52,8 @@ def report(
     from canary.commands.text_file import unreadable
     from canary.config.rubric_file import read_rubric
     from canary.config.store import open_store
-    from report.reports import NoSuchCanary, rendered, report_from_csv, report_from_store
+    from pages.reports.report import rendered
+    from report.reports import NoSuchCanary, report_from_csv, report_from_store
 
     read = read_config(config)
     try:
@@ -77,8 +78,8 @@ def _compare(names: list[str], config: Path, data: Path, form: str | None, outpu
     """Set the candidates of these canaries side by side."""
     from canary.commands.report_output import BadOutput, Output
     from canary.config.store import open_store
+    from pages.reports.compare import rendered
     from report.compare import compare_from_store
-    from report.compare_forms import rendered
     from report.reports import NoSuchCanary
 
     if len(set(names)) < 2:

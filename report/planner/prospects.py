@@ -12,7 +12,6 @@ from report.plan import PLANNED_DAYS, default_days
 from report.planner.assumptions import Assumptions
 from report.planner.prospect import REQUESTS, SHARE, USERS, Expectation, Prospect, usual_days
 from report.planner.recorded import Recorded, in_lane, recorded
-from report.planner.text import prospect_line, unplanned
 from report.rubric import Criterion
 from routing.canary import Canary, Step
 
@@ -87,17 +86,16 @@ def recorded_of(store: Store, canary: Canary, judged: JudgedCanary, lane: float 
         return recorded(connection, canary, _without(judged, JUDGED), now=time.time(), lane=lane)
 
 
-def line_of(
+def prospect_from_store(
     store: Store, canary: Canary, judged: JudgedCanary, unpriced: Iterable[str] = (), lane: float = 1.0
-) -> str:
-    """The chance to ship in one line; "" without a rubric, and why there is none for one on a judge only.
-    Without an answer of the store, all is assumed."""
+) -> Prospect | None:
+    """The prospect as `prospect_of` makes it, from recorded traffic; all is assumed where the store does not
+    answer."""
     try:
         seen = recorded_of(store, canary, judged, lane)
     except StoreDown:
         seen = None
-    found = prospect_of(judged, canary.steps, Wanted(), seen, lane=lane, unpriced=unpriced)
-    return prospect_line(found) if found is not None else unplanned(judged)
+    return prospect_of(judged, canary.steps, Wanted(), seen, lane=lane, unpriced=unpriced)
 
 
 def _expected(wanted: Wanted, seen: Recorded | None, days: int, lane: float) -> Expectation:

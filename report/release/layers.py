@@ -6,20 +6,13 @@ from typing import Any, Literal, get_args
 
 from report.document import MetricLine, Report
 from report.judge import State
-from report.judge_lines import in_short
-from report.render import trade
+from report.judge_figures import JudgeFigures
+from report.measures import BUSINESS
 from report.rubric import Bound, parse_bound
 from report.score import points
-from report.wording import amount, label, unit_of
 
 LayerName = Literal["synthetic", "real", "users", "business"]
 LAYERS: tuple[LayerName, ...] = get_args(LayerName)
-TITLES: dict[LayerName, str] = {
-    "synthetic": "Synthetic tasks",
-    "real": "Real-world tasks",
-    "users": "User experience",
-    "business": "Business",
-}
 
 _WORST_FIRST: tuple[State, ...] = ("FAIL", "INCONCLUSIVE", "NODATA", "PASS", "IDEAL")
 _OF_VERDICT: dict[str | None, State] = {"ship": "PASS", "dont_ship": "FAIL", "extend": "INCONCLUSIVE"}
@@ -28,17 +21,22 @@ _OF_VERDICT: dict[str | None, State] = {"ship": "PASS", "dont_ship": "FAIL", "ex
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerStanding:
     """One layer. `score` is from 0 to 100: the examples that the candidate got right, or the weighted score
-    of the rubric's rows; None without data. `current` and `candidate` are in words. `too_few`: there are
-    values, of too few users for a state."""
+    of the rubric's rows; None without data.
+
+    `examples` is a benchmark's part on this layer, `rows` are those of the reports, and `judged` what judges
+    say of the users' answers, which moves neither state nor score. `too_few`: there are values, of too few
+    users for a state.
+    """
 
     state: State
     score: float | None
-    current: str
-    candidate: str
+    examples: Mapping[str, Any] | None = None
+    rows: Sequence[MetricLine] = ()
+    judged: Sequence[JudgeFigures] = ()
     too_few: bool = False
 
 
-_NOTHING = LayerStanding(state="NODATA", score=None, current="–", candidate="not measured")
+_NOTHING = LayerStanding(state="NODATA", score=None)
 
 
 def layers_of(
@@ -50,8 +48,11 @@ def layers_of(
     return {
         "synthetic": measured.get("synthetic", _NOTHING),
         "real": measured.get("real", _NOTHING),
-        "users": _with_judge(_rows([line for line in lines if line.metric not in trade.BUSINESS]), reports),
-        "business": _rows([line for line in lines if line.metric in trade.BUSINESS]),
+        "users": replace(
+            _rows([line for line in lines if line.metric not in BUSINESS]),
+            judged=[report.judge for report in reports if report.judge is not None],
+        ),
+        "business": _rows([line for line in lines if line.metric in BUSINESS]),
     }
 
 
@@ -60,18 +61,8 @@ def _benchmarked(layer: Mapping[str, Any]) -> LayerStanding:
     if side is None or side["completion"] is None:
         return _NOTHING
     return LayerStanding(
-        state=_OF_VERDICT.get(layer["verdict"], "NODATA"),
-        score=100 * side["completion"],
-        current=_right(layer["baseline"]),
-        candidate=f"{_right(side)} of {layer['examples']:,} examples",
+        state=_OF_VERDICT.get(layer["verdict"], "NODATA"), score=100 * side["completion"], examples=layer
     )
-
-
-def _right(side: Mapping[str, Any]) -> str:
-    if side["completion"] is None:
-        return "–"
-    low, high = side["interval"]
-    return f"{100 * side['completion']:.1f} % right ({100 * low:.0f} to {100 * high:.0f})"
 
 
 def _rows(lines: Sequence[MetricLine]) -> LayerStanding:
@@ -83,20 +74,9 @@ def _rows(lines: Sequence[MetricLine]) -> LayerStanding:
     return LayerStanding(
         state=worst,
         score=_score(lines),
-        current=", ".join(f"{label(line.metric)} {_value(line, line.baseline)}" for line in lines),
-        candidate=", ".join(f"{label(line.metric)} {_value(line, line.candidate)}" for line in lines),
+        rows=lines,
         too_few=worst == "NODATA" and known,
     )
-
-
-def _with_judge(found: LayerStanding, reports: Sequence[Report]) -> LayerStanding:
-    """The users' layer with what a judge says of the answers, which moves neither state nor score."""
-    said = [in_short(report.judge) for report in reports if report.judge is not None]
-    return replace(found, candidate="; ".join([found.candidate, *said])) if said else found
-
-
-def _value(line: MetricLine, value: float | None) -> str:
-    return "unknown" if value is None else amount(value, unit_of(line.metric, line.acceptable))
 
 
 def _score(lines: Sequence[MetricLine]) -> float | None:

@@ -14,6 +14,7 @@ from canary.cli import app
 from canary.config import parse
 from control.orders import BadOrder
 from control.rollouts import Rollouts
+from pages.reports.compare import to_json
 from records.store import Store
 from tests.console.test_api import asked
 from tests.control.desks import desk_over
@@ -89,7 +90,7 @@ def test_a_canary_for_which_no_lane_is_left_has_none(tmp_path: Path) -> None:
             settings = parse(text, "canary.yaml", {}).control
             Rollouts(store, lambda plan: None).reconcile(settings, START)
         operator = desk_over(store, settings).operator
-        document = json.loads(asyncio.run(operator.compare(["cheap", "large"], "json")))
+        document = to_json(asyncio.run(operator.compare(["cheap", "large"])))
     lanes = {each["canary"]: each["lane"] for each in document["candidates"]}
     assert lanes == {"cheap": None, "large": 0.0}
     assert "large gets no lane: other canaries have all users of these requests." in document["warnings"]
@@ -122,11 +123,11 @@ def test_the_admin_api_gives_the_same(folder: Path) -> None:
     settings = parse(TEXT, "canary.yaml", {}).control
     with closing(Store.open("sqlite:///canary.db", folder / "canary-data")) as store:
         operator = desk_over(store, settings).operator
-        document = json.loads(asyncio.run(operator.compare(["cheap", "large"], "json")))
+        document = to_json(asyncio.run(operator.compare(["cheap", "large"])))
         assert [each["canary"] for each in document["candidates"]] == ["large", "cheap"]
         for names, status in ((["cheap"], 400), (["cheap", "nobody"], 404)):
             with pytest.raises(BadOrder) as refused:
-                asyncio.run(operator.compare(names, "json"))
+                asyncio.run(operator.compare(names))
             assert refused.value.status == status
         path = "/api/compare?canary=cheap&canary=large"
         assert asked("GET", path, control=operator).json()["metrics"] == document["metrics"]

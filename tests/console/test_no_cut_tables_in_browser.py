@@ -13,9 +13,8 @@ from playwright.sync_api import Browser
 import console
 from console.past import PastView
 from console.rendering import Templates
+from pages.reports.release import ReleaseSection, SectionTable, as_html
 from report.document import CategoryLine, Difference, SegmentLine
-from report.release.forms import as_html
-from report.release.sections import ReleaseSection, SectionTable
 from report.wording import title
 from tests.console.chromium import chromium
 from tests.console.test_report_on_page import page_values

@@ -6,9 +6,9 @@ from typing import Any
 
 from console.rendering import Templates
 from console.session import Person
+from pages.words import plan, verdict
+from pages.words.gains import known_of_answers
 from report.document import CategoryLine, Difference, Report, SegmentLine, to_json
-from report.render import plan_lines, prose
-from report.render.answers import known_of_answers
 from report.wording import bound_words, title
 from tests.report.planned import look_line, metric_line, planned_report
 
@@ -23,8 +23,8 @@ def page_values(report: Report, document: dict[str, Any] | None = None) -> dict[
         "person": Person(role="operator"),
         "report": to_json(report) if document is None else document,
         "whole": report,
-        "prose": prose,
-        "plan_lines": plan_lines,
+        "prose": verdict,
+        "plan_lines": plan,
         "known_of_answers": known_of_answers,
         "title": title,
         "bound_words": bound_words,

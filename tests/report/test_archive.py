@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from pages.words import trends as words
 from report.archive import BadEvaluation, Evaluation, Model, from_document, parse, to_document, to_line
 from report.archive_trends import runs_of, to_json, trends
 from report.details import UnknownCosts
 from report.document import Difference
-from report.render import trends as words
 from report.statistics.correlation import pearson, spearman
 from report.trend_step import Change, quality_line
 from report.vendor import vendor

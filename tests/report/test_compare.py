@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from pages.reports.compare import rendered, to_json
 from report.compare import CandidateStanding, SideBySide, side_by_side
-from report.compare_forms import rendered, to_json
 from report.details import Details
 from report.document import Report, ReportWindow, Score, Verdict
 from routing.canary import Arm

@@ -11,20 +11,21 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from pages.reports import compare
+from pages.reports import release as release_forms
+from pages.reports.report import rendered
 from records.metric import BUILT_IN, Metric
 from records.outcome import Fault
 from records.releases import Release, Run
-from report import archive_trends, compare_forms, verdict
+from report import archive_trends, verdict
 from report.archive import Evaluation
 from report.compare import CandidateStanding, side_by_side
 from report.document import Report, from_json, to_json
 from report.exchanges import AnswerTable, ExchangeTable
 from report.judged_canary import JudgedCanary
 from report.judged_exchanges import Judging
-from report.release import forms as release_forms
 from report.release.dossier import dossier
 from report.release.history import ReleaseHistory, RunHistory
-from report.reports import rendered
 from report.rubric import Criterion, parse_bound
 from report.sample import MeasureTotals, Ratings, Sample, TextColumn
 from report.statistics.before import adjusted, narrower
@@ -250,7 +251,7 @@ def shown(report: Report) -> None:
     for made in release_forms.FORMS.values():
         assert made(dossier(history))
     one = CandidateStanding(report=report, state="running", candidate=None, baseline=None)
-    assert compare_forms.rendered(side_by_side([one, one]), "json")
+    assert compare.rendered(side_by_side([one, one]), "json")
     ended = Evaluation(
         canary="c",
         run=1,

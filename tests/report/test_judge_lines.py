@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from report import judge_lines
+from pages.words import judge
 from report.details import Range
 from report.judge_figures import JudgedMarks, JudgeFigures, LabelAgreement
 from tests.report.judgement_figures import FEW, FULL, MARKS, NO_LABELS, NONE
 
 
 def test_the_preference_is_a_sentence_with_its_interval() -> None:
-    assert judge_lines.preference(FULL) == (
+    assert judge.preference(FULL) == (
         "Of 412 pairs of answers to the same request, the judge preferred the candidate’s in 54 % "
         "(49 % to 59 %), counting a tie as half."
     )
@@ -28,14 +28,14 @@ def test_the_preference_is_a_sentence_with_its_interval() -> None:
 )
 def test_an_interval_over_the_half_is_no_preference(low: float, high: float, meaning: str) -> None:
     preferred = Range(low=low, estimate=(low + high) / 2, high=high)
-    assert meaning in judge_lines.conclusion(replace(FULL, judged_preference=preferred))
+    assert meaning in judge.conclusion(replace(FULL, judged_preference=preferred))
 
 
 @pytest.mark.parametrize(
     ("figures", "says"),
     [
         (FEW, "The judge has compared 12 pairs of answers: too few to say whose are better."),
-        (NONE, judge_lines.NOT_YET),
+        (NONE, judge.NOT_YET),
         (
             MARKS,
             "Of 380 single answers, marked by the judge from 1 to 5, the candidate’s have 4.12 (4.01 to "
@@ -52,40 +52,40 @@ def test_an_interval_over_the_half_is_no_preference(low: float, high: float, mea
     ],
 )
 def test_what_is_not_known_is_said_and_never_reads_as_equal(figures: JudgeFigures, says: str) -> None:
-    assert judge_lines.summary(figures) == says
-    assert judge_lines.bar(figures.judged_preference) is None
+    assert judge.summary(figures) == says
+    assert judge.bar(figures.judged_preference) is None
 
 
 def test_without_labels_it_says_where_to_label() -> None:
     unlabelled = replace(FEW, agreement=NO_LABELS)
     assert (
         "nobody has labelled a pair yet. Label 30 pairs at /canaries/support/label"
-        in judge_lines.worth(unlabelled, "support")[0]
+        in judge.worth(unlabelled, "support")[0]
     )
 
 
 @pytest.mark.parametrize("figures", [NONE, replace(NONE, pairs=2, no_mark=2), MARKS])
 def test_without_a_readable_pair_nobody_is_asked_to_label(figures: JudgeFigures) -> None:
-    first = judge_lines.worth(figures, "support")[0]
+    first = judge.worth(figures, "support")[0]
     assert re.match("It is unknown whether|.* is not known", first)
     assert "label" not in first.replace("people label pairs of answers, not single ones", "")
 
 
 def test_with_a_row_on_the_judge_more_labels_are_asked_for() -> None:
     with_row = replace(FEW, labels_needed=50)
-    assert "9 pairs labelled, of the 50 that it takes" in judge_lines.worth(with_row, "support")[0]
+    assert "9 pairs labelled, of the 50 that it takes" in judge.worth(with_row, "support")[0]
     nobody = replace(with_row, agreement=NO_LABELS)
-    assert "Label 50 pairs at" in judge_lines.worth(nobody, "support")[0]
+    assert "Label 50 pairs at" in judge.worth(nobody, "support")[0]
 
 
 def test_below_thirty_labels_no_rate_is_told() -> None:
-    sentence = judge_lines.worth(FEW, "support")[0]
+    sentence = judge.worth(FEW, "support")[0]
     assert "9 pairs labelled, of the 30 that it takes" in sentence
     assert "%" not in sentence
 
 
 def test_the_agreement_of_people_stands_beside_that_of_two_people() -> None:
-    people, each_other, order, longer, vendor, unread = judge_lines.worth(FULL, "support")
+    people, each_other, order, longer, vendor, unread = judge.worth(FULL, "support")
     assert people.startswith("People agree with the judge on 81 % (74 % to 87 %) of 140 labelled pairs")
     assert people.endswith("is 0.62 (0.50 to 0.74).")
     assert each_other.startswith("Two people agree with each other on 85 %")
@@ -105,7 +105,7 @@ def test_what_labels_do_not_bear_out_decides_no_criterion(labels: int, kappa: fl
         share=Range(low=0.6, estimate=0.7, high=0.8),
         kappa=Range(low=0.1, estimate=kappa, high=0.8),
     )
-    told = " ".join(judge_lines.worth(replace(FULL, agreement=given), "support"))
+    told = " ".join(judge.worth(replace(FULL, agreement=given), "support"))
     until = "No criterion on the judge is decided until 50 labelled pairs agree with a κ of at least 0.4: "
     assert f"{until}{cure}" in told
 
@@ -119,11 +119,11 @@ def test_what_cannot_be_counted_is_left_out() -> None:
         prefers_own_vendor=None,
         no_mark=0,
     )
-    assert len(judge_lines.worth(bare, "support")) == 1
+    assert len(judge.worth(bare, "support")) == 1
 
 
 def test_at_most_five_lost_pairs_are_shown_with_what_the_letters_stand_for() -> None:
-    lost = judge_lines.lost(FULL)
+    lost = judge.lost(FULL)
     assert len(lost) == 5
     assert lost[1].said == (
         "judge: “B asks for the order number that the customer gave already.” "
@@ -135,7 +135,7 @@ def test_at_most_five_lost_pairs_are_shown_with_what_the_letters_stand_for() -> 
 
 
 def test_the_categories_with_the_most_pairs_come_first() -> None:
-    assert [(each.value, each.says) for each in judge_lines.categories(FULL)] == [
+    assert [(each.value, each.says) for each in judge.categories(FULL)] == [
         ("billing", "61 % (55 % to 67 %)"),
         ("refund", "33 % (22 % to 45 %)"),
         ("login", "too few"),
@@ -143,18 +143,18 @@ def test_the_categories_with_the_most_pairs_come_first() -> None:
 
 
 def test_who_judged_with_which_words_at_what_cost() -> None:
-    assert judge_lines.identity(FULL) == (
+    assert judge.identity(FULL) == (
         "The judge is anthropic/claude-opus-5, asked in the words with the hash 9f2c41d0. "
         "Judging this run cost $3.12."
     )
 
 
 def test_a_small_cost_does_not_read_as_nothing() -> None:
-    cost = judge_lines.identity(replace(FULL, cost_usd=0.004))
+    cost = judge.identity(replace(FULL, cost_usd=0.004))
     assert cost.endswith("Judging this run cost $0.00400.")
 
 
 def test_a_bar_stays_on_its_line_with_open_ends() -> None:
-    bar = judge_lines.bar(Range(low=None, estimate=0.5, high=None))
+    bar = judge.bar(Range(low=None, estimate=0.5, high=None))
     assert bar is not None
     assert (bar.low, bar.estimate, bar.high) == (0.0, 50.0, 100.0)

@@ -6,19 +6,21 @@ from dataclasses import replace
 
 import pytest
 
+from pages.reports import archive
+from pages.reports import report as render
+from pages.reports.release import FORMS as FORMS_OF_RELEASE
+from pages.reports.release import layer_words
+from pages.words import gains, judge, verdict
+from pages.words.gains import known_of_answers
 from records.releases import Release, Run
-from report import judge_lines, render
 from report.archive import Evaluation
 from report.archive_trends import to_json as trends_json
 from report.archive_trends import trends
 from report.document import Difference, MetricLine, Report, from_json, to_json
 from report.judge_figures import JudgeFigures
 from report.release.dossier import dossier
-from report.release.forms import FORMS as FORMS_OF_RELEASE
 from report.release.history import ReleaseHistory, RunHistory
 from report.release.layers import layers_of
-from report.render import archive_text, prose, trade
-from report.render.answers import known_of_answers
 from report.wording import title, unit_of
 from tests.report.archived import a_line, an_evaluation
 from tests.report.judgement_figures import FEW, FULL, MARKS, NONE
@@ -46,10 +48,10 @@ def _words(text: str) -> str:
 def test_every_form_says_the_preference_and_what_it_is_worth(form: Callable[[Report], str]) -> None:
     text = _words(form(_report(FULL, "error_rate")))
     assert "Whose answers a judge prefers" in text
-    assert judge_lines.preference(FULL) in text
-    for sentence in judge_lines.worth(FULL, "c1"):
+    assert judge.preference(FULL) in text
+    for sentence in judge.worth(FULL, "c1"):
         assert sentence in text
-    assert judge_lines.identity(FULL) in text
+    assert judge.identity(FULL) in text
     assert "B asks for the order number" in text
     assert "(A: current model, B: candidate)" in text
 
@@ -57,7 +59,7 @@ def test_every_form_says_the_preference_and_what_it_is_worth(form: Callable[[Rep
 @pytest.mark.parametrize("figures", [FEW, NONE, MARKS])
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_says_what_is_not_known(form: Callable[[Report], str], figures: JudgeFigures) -> None:
-    assert judge_lines.summary(figures) in _words(form(_report(figures, "error_rate")))
+    assert judge.summary(figures) in _words(form(_report(figures, "error_rate")))
 
 
 @pytest.mark.parametrize(
@@ -116,8 +118,8 @@ def test_a_team_without_feedback_reads_what_a_judge_says_and_that_it_does_not_de
 def test_without_feedback_and_judge_nothing_is_said_to_be_known() -> None:
     report = _report(None, "error_rate")
     assert known_of_answers(report).startswith("Nothing here says whether the answers are better")
-    assert "equal quality" not in trade.in_short(report)
-    assert "without more faults" in trade.in_short(report)
+    assert "equal quality" not in gains.in_short(report)
+    assert "without more faults" in gains.in_short(report)
 
 
 @pytest.mark.parametrize("metric", ["task_completed", "csat", "judged_preference"])
@@ -130,12 +132,12 @@ def test_business_says_nothing_of_answers() -> None:
 
 
 def test_the_judge_is_a_layer_of_its_own_and_no_user() -> None:
-    layers = {each.kind: each for each in trade.layers(_report(FULL, "error_rate", "judged_preference"))}
+    layers = {each.kind: each for each in gains.layers(_report(FULL, "error_rate", "judged_preference"))}
     assert layers["judge"].says == "✓ preferred by a judge in 54 % (49 % to 59 %) of 412 pairs"
     assert "judge" not in layers["user_experience"].says
-    beside = {each.kind: each for each in trade.layers(_report(FULL, "error_rate"))}
+    beside = {each.kind: each for each in gains.layers(_report(FULL, "error_rate"))}
     assert beside["judge"].says.endswith("; does not decide")
-    assert "judge" not in {each.kind for each in trade.layers(_report(None, "error_rate"))}
+    assert "judge" not in {each.kind for each in gains.layers(_report(None, "error_rate"))}
 
 
 def test_the_rows_on_a_judge_have_words_and_units() -> None:
@@ -146,26 +148,27 @@ def test_the_rows_on_a_judge_have_words_and_units() -> None:
     assert unit_of("judged_preference", ">= 45%") == "share"
     assert unit_of("judged_mark", ">= 4") == "number"
     line: MetricLine = a_line("judged_preference", 0.5, Difference())
-    assert "50 %" in prose.against_baseline(line)
+    assert "50 %" in verdict.against_baseline(line)
 
 
 def test_the_archive_tells_the_preference_beside_the_changes() -> None:
     found = trends([_evaluation(FULL, 1), _evaluation(None, 2)])
-    text = archive_text.summarized(found)
+    text = archive.summarized(found)
     assert "preferred by a judge" in text
     assert "54 % (49 % to 59 %)" in text
     assert trends_json(found)["steps"][0]["judged"] == {"low": 0.49, "estimate": 0.54, "high": 0.59}
-    assert archive_text.summary(_evaluation(FULL))["judged_preference"]["estimate"] == 0.54
-    assert archive_text.summary(_evaluation(None))["judged_preference"] is None
+    assert archive.summary(_evaluation(FULL))["judged_preference"]["estimate"] == 0.54
+    assert archive.summary(_evaluation(None))["judged_preference"] is None
 
 
 def test_an_archive_without_a_judge_has_no_such_column() -> None:
-    assert "judge" not in archive_text.summarized(trends([_evaluation(None)]))
+    assert "judge" not in archive.summarized(trends([_evaluation(None)]))
 
 
 def test_a_release_has_the_preference_among_its_users_layer() -> None:
     with_judge, without = (layers_of(None, [_report(judge, "error_rate")])["users"] for judge in (FULL, None))
-    assert with_judge.candidate.endswith("; preferred by a judge in 54 % (49 % to 59 %) of 412 pairs")
+    _, candidate = layer_words(with_judge)
+    assert candidate.endswith("; preferred by a judge in 54 % (49 % to 59 %) of 412 pairs")
     assert (with_judge.state, with_judge.score) == (without.state, without.score)
 
 
@@ -178,4 +181,4 @@ def test_a_release_says_it_under_each_canary(metrics: tuple[str, ...]) -> None:
         ReleaseHistory(release=release, runs=[history], notes=(), benchmark=None, benchmarked_at=None)
     )
     for render_as in ("text", "markdown", "html"):
-        assert judge_lines.summary(FULL) in _words(FORMS_OF_RELEASE[render_as](found))
+        assert judge.summary(FULL) in _words(FORMS_OF_RELEASE[render_as](found))

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from pages.html import html
+from pages.markdown import markdown
 from records.concentration import FailingPart
 from report.judged_canary import JudgedCanary
 from report.located import located
 from report.log import from_csv
-from report.render import html, markdown
 from report.rubric import Criterion, parse_bound
 from report.sample import Sample
 from report.verdict import build

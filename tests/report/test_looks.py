@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pages.reports.report import rendered
 from records.metric import BUILT_IN
 from report.contrast import contrast
 from report.document import MetricLine, PlanLine, Report, from_json, to_json
@@ -20,7 +21,6 @@ from report.margins import ExactShare, QuantileEnds, SlowerShare, z_to_ship
 from report.metrics import observe
 from report.plan import DAY_S, VerdictPlan, log_end
 from report.plan_words import often_missed
-from report.reports import rendered
 from report.row_standing import chance, smallest_risk, standing
 from report.rubric import Criterion, parse_bound
 from report.sample import MeasureTotals, Ratings, Sample, TextColumn

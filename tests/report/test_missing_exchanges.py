@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pages.words.gains import changes, money_facts, saved
+from pages.words.steps import next_steps
+from pages.words.verdict import evidence, mark
 from report.document import Report
 from report.judged_canary import JudgedCanary
 from report.log import from_csv
 from report.metrics import observe
 from report.missing_exchanges import abandoned, unpriced
 from report.reading import read
-from report.render.prose import evidence, mark
-from report.render.steps import next_steps
-from report.render.trade import changes, money_facts, saved
 from report.response_rate import trimmings
 from report.rubric import Criterion, parse_bound
 from report.sample import MeasureTotals, Sample

@@ -5,12 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pages.words import gains
 from records.metric import BUILT_IN
 from report.benchmarked import offline_rows
 from report.document import Report
 from report.judged_canary import JudgedCanary
 from report.log import from_csv
-from report.render import trade
 from report.rubric import Criterion, parse_bound
 from report.verdict import build
 
@@ -35,7 +35,7 @@ DOCUMENT: dict[str, Any] = {
 
 
 def _offline(report: Report) -> str:
-    return next(layer.says for layer in trade.layers(report) if layer.kind == "offline")
+    return next(layer.says for layer in gains.layers(report) if layer.kind == "offline")
 
 
 def test_such_a_row_changes_neither_verdict_nor_score(
@@ -44,7 +44,7 @@ def test_such_a_row_changes_neither_verdict_nor_score(
     sample = from_csv(write_log(world()), BUILT_IN, now=now)
     without, beside = (build(sample, each, now=now) for each in (canary, replace(canary, offline=(CAUGHT,))))
     assert (beside.verdict, beside.score, beside.metrics) == (without.verdict, without.score, without.metrics)
-    assert not any(layer.kind == "offline" for layer in trade.layers(without))
+    assert not any(layer.kind == "offline" for layer in gains.layers(without))
     assert _offline(beside) == '– recall:harm ">= 98%": no benchmark has judged it'
     judged = replace(beside, details=replace(beside.details, offline=offline_rows([CAUGHT], DOCUMENT)))
     assert _offline(judged) == f"? {DOCUMENT['rubric'][0]['says']}"

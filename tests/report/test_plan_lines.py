@@ -7,17 +7,17 @@ from datetime import timedelta
 
 import pytest
 
-from report import render
+from pages.charts.bar import WIDTH, bar
+from pages.charts.curve import HEIGHT
+from pages.charts.looks import look_charts
+from pages.reports import report as render
+from pages.words import gains, plan
+from pages.words.steps import next_steps
 from report.details import Details
 from report.document import Difference, LookLine, Report, from_json, to_json
 from report.judge import State
 from report.judged_canary import JudgedCanary
 from report.plan_words import outlook, still_open, taken_risk
-from report.render import plan_lines, trade
-from report.render.bar import WIDTH, bar
-from report.render.curve import HEIGHT
-from report.render.look_chart import look_charts
-from report.render.steps import next_steps
 from report.rubric import Criterion, parse_bound
 from tests.report.planned import look_line as _look
 from tests.report.planned import metric_line as _line
@@ -60,20 +60,20 @@ def test_the_risk_is_told_before_the_criteria_on_the_first_card() -> None:
     ],
 )
 def test_the_plan_says_where_it_stands(day: int, words: str) -> None:
-    assert plan_lines.plan_line(_report(OPEN, day=day)).startswith(words)
+    assert plan.plan_line(_report(OPEN, day=day)).startswith(words)
 
 
 def test_a_run_that_is_over_has_no_further_look_though_its_plan_has() -> None:
     report = _report(OPEN, day=9)
     assert report.plan is not None
     over = replace(report, plan=replace(report.plan, next_look=None))
-    assert plan_lines.plan_line(over) == "Day 9 of 14; the run is over, so there is no further look."
-    assert "Chance" not in plan_lines.row_outlook(OPEN, over)
+    assert plan.plan_line(over) == "Day 9 of 14; the run is over, so there is no further look."
+    assert "Chance" not in plan.row_outlook(OPEN, over)
 
 
 def test_a_look_is_only_tonight_while_there_is_traffic() -> None:
     silent = _report(OPEN, day=9, ended=timedelta(hours=-1))
-    assert plan_lines.heading(silent).endswith("next look: day 10, 12 Nov 2026 at the earliest.")
+    assert plan.heading(silent).endswith("next look: day 10, 12 Nov 2026 at the earliest.")
 
 
 @pytest.mark.parametrize(
@@ -86,18 +86,14 @@ def test_a_look_is_only_tonight_while_there_is_traffic() -> None:
 def test_a_risk_is_told_in_whole_candidates(risk: float, words: str) -> None:
     report = _report(replace(OPEN, look=replace(_look(8, -0.03, 0.04), risk=risk)), day=9)
     assert report.plan is not None
-    assert plan_lines.rests_on(replace(report, plan=replace(report.plan, risk=risk))).startswith(words)
+    assert plan.rests_on(replace(report, plan=replace(report.plan, risk=risk))).startswith(words)
 
 
 def test_a_row_with_a_risk_of_its_own_is_named_and_a_miss_rests_on_the_risk_to_refuse() -> None:
     light = _line(replace(_look(8, -0.1, 0.2), risk=0.2), metric="latency_p95")
-    assert "at most 5 would ship on it (20 on latency p95)" in plan_lines.rests_on(
-        _report(OPEN, light, day=9)
-    )
+    assert "at most 5 would ship on it (20 on latency p95)" in plan.rests_on(_report(OPEN, light, day=9))
     missed = _report(_line(_look(8, -0.1, -0.02, p=1.0, chance=0.0), "FAIL"), day=9)
-    assert (
-        plan_lines.rests_on(missed) == "Of 100 candidates exactly at all bounds, at most 5 would be refused."
-    )
+    assert plan.rests_on(missed) == "Of 100 candidates exactly at all bounds, at most 5 would be refused."
 
 
 @pytest.mark.parametrize(
@@ -126,21 +122,21 @@ def test_a_row_with_a_risk_of_its_own_is_named_and_a_miss_rests_on_the_risk_to_r
 def test_a_row_s_outlook_never_contradicts_its_state(state: State, p: float, day: int, words: str) -> None:
     line = _line(_look(day, -0.03, 0.04, p=p), state)
     report = _report(line, day=day)
-    assert plan_lines.row_outlook(line, report).startswith(words)
-    cell = plan_lines.chance_cell(line, report)
+    assert plan.row_outlook(line, report).startswith(words)
+    cell = plan.chance_cell(line, report)
     assert (cell == "passed") == (state in ("PASS", "IDEAL"))
 
 
 def test_a_row_that_waits_for_costs_promises_no_chance() -> None:
     report = _report(OPEN, day=9)
     waiting = replace(report, details=replace(report.details, unpriced=("task_completed",)))
-    assert plan_lines.row_outlook(OPEN, waiting).startswith("Open until its missing costs are known")
-    assert plan_lines.chance_cell(OPEN, waiting) == "costs missing"
+    assert plan.row_outlook(OPEN, waiting).startswith("Open until its missing costs are known")
+    assert plan.chance_cell(OPEN, waiting) == "costs missing"
 
 
 def test_after_the_planned_days_chances_are_those_of_the_extension() -> None:
-    assert plan_lines.chance_by(_report(OPEN, day=13)) == "chance by day 14"
-    assert plan_lines.chance_by(_report(OPEN, day=14)) == "chance by day 28"
+    assert plan.chance_by(_report(OPEN, day=13)) == "chance by day 14"
+    assert plan.chance_by(_report(OPEN, day=14)) == "chance by day 28"
 
 
 def test_the_thick_bar_is_what_the_looks_leave_possible_and_the_thin_line_the_live_interval() -> None:
@@ -237,7 +233,7 @@ MISSED = replace(
 
 def test_a_missed_bound_against_the_baseline_is_worse_and_not_without_a_difference() -> None:
     report = replace(_report(MISSED, day=9), verdict="dont_ship")
-    assert trade.changes(report) == ["Worse: task completed (1.0 points lower)."]
+    assert gains.changes(report) == ["Worse: task completed (1.0 points lower)."]
     assert "1.0 points lower, worse by the looks (−3.0 to +1.0 points at any time)" in render.html(report)
 
 
@@ -246,7 +242,7 @@ def test_a_miss_that_shows_no_difference_is_told_as_a_miss() -> None:
         replace(MISSED, acceptable=">= 86%"),
         replace(MISSED, acceptable=">= baseline + 2pp"),
     ):
-        (found,) = trade.changes(replace(_report(missed, day=9), verdict="dont_ship"))
+        (found,) = gains.changes(replace(_report(missed, day=9), verdict="dont_ship"))
         assert found == (
             "Misses its bound, but is not shown to differ from the current model: task completed."
         )
@@ -305,7 +301,7 @@ def test_a_report_without_a_plan_has_none_of_it() -> None:
     for line in document["metrics"]:
         del line["look"]
     old = from_json(document)
-    assert (plan_lines.plan_line(old), plan_lines.heading(old), plan_lines.rests_on(old)) == ("", "", "")
+    assert (plan.plan_line(old), plan.heading(old), plan.rests_on(old)) == ("", "", "")
     for form in FORMS:
         text = _plain(form(old))
         assert "look" not in text.replace("even if you look at", "")

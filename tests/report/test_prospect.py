@@ -8,14 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from records.metric import BUILT_IN
-from report.judged_canary import JudgedCanary
-from report.planner.assumed import BadAssumption, assumed, parse_assumptions
-from report.planner.assumptions import Assumptions, believed
-from report.planner.prospect import Prospect, levers, look_boundaries, one_in, table
-from report.planner.prospects import USUAL_STEPS, Wanted, prospect_of
-from report.planner.recorded import Recorded
-from report.planner.text import (
+from pages.reports.plan import (
     brief_document,
     outlook,
     outlook_document,
@@ -24,6 +17,13 @@ from report.planner.text import (
     prospect_line,
     unplanned,
 )
+from records.metric import BUILT_IN
+from report.judged_canary import JudgedCanary
+from report.planner.assumed import BadAssumption, assumed, parse_assumptions
+from report.planner.assumptions import Assumptions, believed
+from report.planner.prospect import Prospect, levers, look_boundaries, one_in, table
+from report.planner.prospects import USUAL_STEPS, Wanted, prospect_of
+from report.planner.recorded import Recorded
 from report.planner.untaken_traffic import reaching
 from report.rubric import Criterion, parse_bound
 from routing.canary import Step

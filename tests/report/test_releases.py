@@ -12,6 +12,8 @@ import pytest
 
 from canary.config import Config, parse
 from control.rollouts import Rollouts
+from pages.reports.release import FORMS, headline, line, to_json
+from pages.words import verdict
 from records.benchmarks import Benchmarks
 from records.daily_reports import DailyReport, DailyReports
 from records.decisions import Decision, Decisions
@@ -24,11 +26,8 @@ from report.archive_trends import trends
 from report.archivist import SETTLE_S, Archivist
 from report.document import from_json
 from report.document import to_json as report_json
-from report.release.forms import FORMS, line, to_json
 from report.release.layers import LAYERS
-from report.release.sections import headline
 from report.releases import NoSuchRelease, all_releases, measured, of_benchmark, release_of
-from report.render import prose
 from report.reports import report_of
 from routing import transitions
 
@@ -217,7 +216,7 @@ def test_a_variant_of_a_model_is_a_release_of_its_own_and_named_by_its_differenc
     assert line(variant)["candidate"] == {**model, "request": "low effort, without n"}
     assert line(variant)["baseline"] == model
     report = report_of(both.control.reports, "frugal", store, now=START + 4 * DAY_S)
-    assert prose.models(report) == "new → new · low effort, without n"
+    assert verdict.models(report) == "new → new · low effort, without n"
     assert from_json(report_json(report)).models == report.models
     told = trends(map(from_document, Evaluations(store).all()))
     assert [step.candidate for step in told.steps] == ["new", "new · low effort, without n"]

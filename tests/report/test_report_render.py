@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from report import render
+from pages.charts.bar import WIDTH, bar
+from pages.reports import report as render
+from pages.words import verdict
 from report.document import Mirror, Report, from_json
 from report.judged_canary import JudgedCanary
 from report.log import from_csv
-from report.render import prose
-from report.render.bar import WIDTH, bar
 from report.verdict import build
 from report.wording import label
 
@@ -121,9 +121,8 @@ def test_the_terminal_keeps_its_width_and_its_colours_to_itself(refused: Report)
 def test_in_eighty_columns_no_figure_of_a_metric_is_folded(refused: Report) -> None:
     lines = [" ".join(line.split()) for line in render.terminal(refused, width=80).splitlines()]
     for line in refused.metrics:
-        figures = (
-            f"{prose.value(line, line.baseline)} {prose.value(line, line.candidate)} {prose.interval(line)}"
-        )
+        arms = f"{verdict.value(line, line.baseline)} {verdict.value(line, line.candidate)}"
+        figures = f"{arms} {verdict.interval(line)}"
         assert any(label(line.metric) in row and figures in row for row in lines)
         assert f"{label(line.metric)} {line.acceptable} {line.ideal} {line.units:,}" in lines
 

@@ -9,17 +9,18 @@ from typing import Any
 
 import pytest
 
+from pages.charts import curve
+from pages.charts.density import density_plot
+from pages.reports import report as render
+from pages.words import gains, verdict
+from pages.words.steps import next_steps
 from records.metric import BUILT_IN
-from report import render
 from report.arm_models import ArmModel, ArmModels
 from report.details import Details, Range, UnknownCosts
 from report.document import Report, Verdict, from_json, to_json
 from report.judged_canary import JudgedCanary
 from report.judged_exchanges import Judging
 from report.log import from_csv
-from report.render import curve, prose, trade
-from report.render.density_plot import density_plot
-from report.render.steps import next_steps
 from report.rubric import Criterion, parse_bound
 from report.verdict import build
 from tests.report.judged import label, pair
@@ -47,7 +48,7 @@ def _plain(text: str) -> str:
 def test_every_form_says_what_is_saved_and_at_what_quality(
     cheaper: Report, form: Callable[[Report], str]
 ) -> None:
-    assert trade.in_short(cheaper).startswith("39 % cheaper at equal quality: $")
+    assert gains.in_short(cheaper).startswith("39 % cheaper at equal quality: $")
     assert "39 % cheaper at equal quality" in _plain(form(cheaper))
     assert "less a month" in _plain(form(cheaper))
 
@@ -55,11 +56,11 @@ def test_every_form_says_what_is_saved_and_at_what_quality(
 def test_worse_quality_is_named_and_an_undecided_one_is_not_called_equal(
     cheaper: Report, slower: Report
 ) -> None:
-    assert "at lower quality (task completed)" in trade.in_short(replace(slower, verdict="ship_with_caveats"))
+    assert "at lower quality (task completed)" in gains.in_short(replace(slower, verdict="ship_with_caveats"))
     open_ = tuple(
         replace(line, state="INCONCLUSIVE") if line.metric == "csat" else line for line in cheaper.metrics
     )
-    assert "with quality undecided" in trade.in_short(replace(cheaper, metrics=open_))
+    assert "with quality undecided" in gains.in_short(replace(cheaper, metrics=open_))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -70,7 +71,7 @@ def test_over_a_verdict_that_does_not_ship_the_headline_is_its_reason_and_told_o
     why = "This run was rolled back by ann: refunds."
     held = replace(cheaper, verdict=verdict, reasons=(why, "Ideal: error rate."))
     text = _plain(form(held))
-    assert trade.in_short(held) == why
+    assert gains.in_short(held) == why
     assert "equal quality" not in text
     assert "cheaper" not in text
     assert text.count(why) == 1
@@ -97,7 +98,7 @@ def test_a_difference_in_cost_that_may_be_none_is_said_to_be_so(cheaper: Report)
         difference_usd=Range(low=-200.0, estimate=100.0, high=400.0),
         priced=0.8,
     )
-    said = trade.in_short(replace(cheaper, details=replace(cheaper.details, money=unsure)))
+    said = gains.in_short(replace(cheaper, details=replace(cheaper.details, money=unsure)))
     assert said.startswith(
         "No difference in cost seen at equal quality: −$200 to +$400 a month at full rollout"
     )
@@ -127,20 +128,20 @@ def test_a_value_of_too_few_users_is_called_that(cheaper: Report, form: Callable
         return replace(cheaper, metrics=(line, *others))
 
     few, none = of(0.9), of(None)
-    assert prose.mark(few.metrics[0], few) == ("–", "Too few users")
+    assert verdict.mark(few.metrics[0], few) == ("–", "Too few users")
     assert "Too few users" in _plain(form(few))
-    assert prose.mark(none.metrics[0], none) == ("–", "No data")
+    assert verdict.mark(none.metrics[0], none) == ("–", "No data")
     assert "Too few users" not in _plain(form(none))
     assert to_json(few)["metrics"][0]["state"] == "NODATA"
 
 
 def test_layers_that_were_not_run_or_not_asked_say_so(cheaper: Report) -> None:
-    says = {layer.name: layer.says for layer in trade.layers(cheaper)}
+    says = {layer.name: layer.says for layer in gains.layers(cheaper)}
     assert says["Synthetic benchmarks"] == says["Benchmarks on real-world tasks"] == "Not run."
     assert "✓✓ satisfaction" in says["User experience"]
     assert says["Business"] == "✓✓ cost per request"
     none = replace(cheaper, metrics=cheaper.metrics[:2])
-    assert {layer.name: layer.says for layer in trade.layers(none)}["Business"].startswith(
+    assert {layer.name: layer.says for layer in gains.layers(none)}["Business"].startswith(
         "Not measured: the rubric"
     )
 
@@ -159,7 +160,7 @@ def test_a_metric_that_cannot_have_matured_is_not_measurable_in_this_window(
         now=now,
     )
     assert report.metrics[-1].state == "NODATA"
-    assert prose.mark(report.metrics[-1], report) == ("–", "Not measurable in this window")
+    assert verdict.mark(report.metrics[-1], report) == ("–", "Not measurable in this window")
     assert "Not measurable in this window" in _plain(form(report))
     assert "Churn: values are complete 30 days after a user’s first request." in next_steps(report)
     assert any(step.startswith("Time: ") for step in next_steps(report))

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
+from pages.words.steps import next_steps
 from records.metric import BUILT_IN
 from report.document import CategoryLine, Report, from_json, to_json
 from report.judged_canary import JudgedCanary
 from report.metrics import observe
 from report.parts import break_down, parts_of
-from report.render.steps import next_steps
 from report.rubric import Criterion, parse_bound
 from report.sample import MeasureTotals, Sample, TextColumn
 from report.statistics.types import Bools, Floats, Ints

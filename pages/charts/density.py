@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pages.charts.curve import Tick
 from report.details import TimeSpread
-from report.render.curve import Tick
 from report.wording import amount
 
 WIDTH, HEIGHT = 400.0, 180.0

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pages.charts.curve import Tick
 from report.details import LookPoint, RowCourse
 from report.document import MetricLine, PlanLine, Report
 from report.look_values import ends_in_words, look_ends
-from report.render.curve import Tick
 from report.rubric import parse_bound
 from report.wording import amount, bound_words, title, unit_of
 

@@ -4,20 +4,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pages.words import judge, verdict
 from records.metric import JUDGED
-from report import judge_lines
 from report.details import Money, OfflineRow, Range, UnknownCosts
 from report.document import SHIPS, MetricLine, Report
 from report.judge import State
-from report.measures import source
-from report.render import prose
+from report.measures import BUSINESS, source
 from report.rubric import parse_bound
 from report.wording import amount, joined, label
 
 _COSTS = ("cost_per_request", "cost_total", "tokens")
 _TIMES = ("latency_", "ttft_", "session_length_s", "session_exchanges")
 _WORST_FIRST: tuple[State, ...] = ("FAIL", "INCONCLUSIVE", "NODATA", "PASS", "IDEAL")
-BUSINESS = ("revenue", "conversion", "churn", "compliance_violation", *_COSTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +112,7 @@ def _benchmark(layer: Literal["synthetic", "real"], name: str, report: Report) -
             return Layer(
                 kind=layer,
                 name=name,
-                says=f"{prose.STATES[_TONES[found.verdict]][0]} {100 * found.candidate:.1f} % right "
+                says=f"{verdict.STATES[_TONES[found.verdict]][0]} {100 * found.candidate:.1f} % right "
                 f"({100 * found.low:.0f} to {100 * found.high:.0f}), the current model "
                 f"{100 * found.baseline:.1f} %; {new} in {found.examples:,} examples, {found.at[:10]}",
                 tone=_TONES[found.verdict],
@@ -129,9 +127,9 @@ def _judged(report: Report) -> Iterator[Layer]:
     lines = [line for line in report.metrics if line.metric in JUDGED]
     states = {line.state for line in lines} or {"NODATA"}
     worst: State = next(state for state in _WORST_FIRST if state in states)
-    start = f"{prose.STATES[worst][0]} " if lines else ""
+    start = f"{verdict.STATES[worst][0]} " if lines else ""
     end = "" if lines else "; does not decide"
-    says = f"{start}{judge_lines.in_short(report.judge)}{end}"
+    says = f"{start}{judge.in_short(report.judge)}{end}"
     yield Layer(kind="judge", name="A judge on real requests", says=says, tone=worst)
 
 
@@ -139,7 +137,7 @@ def _offline(report: Report) -> Iterator[Layer]:
     """The rows that only a benchmark measures, which do not decide this report."""
     rows = report.details.offline
     if rows:
-        found = [f"{prose.STATES[row.state][0]} {row.says or _not_measured(row)}" for row in rows]
+        found = [f"{verdict.STATES[row.state][0]} {row.says or _not_measured(row)}" for row in rows]
         states = {row.state for row in rows}
         worst: State = next(state for state in _WORST_FIRST if state in states)
         name = "Rows for a benchmark only"
@@ -156,7 +154,7 @@ def _layer(
     if not lines:
         says = "Not measured: the rubric has no row on it."
         return Layer(kind=kind, name=name, says=says, tone="NODATA")
-    found = [f"{prose.mark(line, report)[0]} {label(line.metric)}" for line in lines]
+    found = [f"{verdict.mark(line, report)[0]} {label(line.metric)}" for line in lines]
     states = {line.state for line in lines}
     worst: State = next(state for state in _WORST_FIRST if state in states)
     return Layer(kind=kind, name=name, says=", ".join(found), tone=worst)
@@ -173,7 +171,7 @@ def changes(report: Report) -> list[str]:
         if unpriced and source(line.metric) == "cost":
             continue
         words = _side(line)
-        change = f" ({prose.change(line)})" if words in (_BETTER, _WORSE) else ""
+        change = f" ({verdict.change(line)})" if words in (_BETTER, _WORSE) else ""
         found[words].append(f"{label(line.metric)}{change}")
     return [f"{words}: {joined(names)}." for words, names in found.items() if names]
 
@@ -192,7 +190,7 @@ def _side(line: MetricLine) -> str:
 
 def _worse(line: MetricLine) -> bool:
     """True if the difference is significant, or the looks show it."""
-    return prose.worse_by_looks(line) or (_significant(line) and not _better(line))
+    return verdict.worse_by_looks(line) or (_significant(line) and not _better(line))
 
 
 def _better(line: MetricLine) -> bool:
@@ -259,3 +257,26 @@ def _ends(found: Range) -> str:
 
 def _signed(usd: float) -> str:
     return f"{'−' if usd < 0 else '+'}{amount(abs(usd), 'usd')}"
+
+
+# What a report knows of the answers themselves where no user's feedback is in its rubric.
+
+
+_NO_ROW = "This does not decide: no criterion is about it."
+
+
+def known_of_answers(report: Report) -> str:
+    """What is known of the answers, and that it does not decide; "" where a row of the rubric decides it."""
+    if any(_of_answers(line.metric) for line in report.metrics):
+        return ""
+    if report.judge is None:
+        return (
+            "Nothing here says whether the answers are better: the rubric has no feedback of users, and no "
+            "judge has compared any. Give the rubric a row on feedback, or the canary a judge."
+        )
+    known = judge.in_short(report.judge)
+    return f"The rubric has no feedback of users. Of the answers is known: {known}. {_NO_ROW}"
+
+
+def _of_answers(metric: str) -> bool:
+    return metric in JUDGED or (source(metric) is None and metric not in BUSINESS)

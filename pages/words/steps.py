@@ -1,17 +1,17 @@
 """The steps that would change the verdict, in words."""
 
+from pages.words import verdict
 from report.details import UsersToCome
 from report.document import MetricLine, PlanLine, Report, SegmentLine
 from report.misses import misses
 from report.plan_words import HOPELESS, end_of
-from report.render import on_judge, prose
 from report.wording import bound_words, chance, count, days, joined, label, sooner, title, to_come, too_long
 
 
 def next_steps(report: Report) -> list[str]:
     """One sentence per obstacle to a better verdict."""
     blocked: dict[str, list[str]] = {}
-    places: list[prose.Part] = [*report.categories, *report.segments]
+    places: list[verdict.Part] = [*report.categories, *report.segments]
     for part in places:
         if part.blocks:
             where = f"{part.by} {part.value}" if isinstance(part, SegmentLine) else f"category {part.value}"
@@ -76,12 +76,12 @@ def _next_step(line: MetricLine, report: Report) -> str | None:
     if report.verdict == "dont_ship" and line.state != "FAIL":
         # More evidence about it would not change the verdict.
         return None
-    if prose.unripe(line, report):
+    if verdict.unripe(line, report):
         return f"{name}: values are complete {days(line.matures_days)} after a user’s first request."
     if line.metric in report.details.unpriced:
         return f"{name}: the missing prices (`prices:` or `price_as:`); more traffic will not change this."
     if line.metric in report.details.unlabelled:
-        return f"{name}: {on_judge.needed(line, report)}."
+        return f"{name}: {verdict.held_needed(line, report)}."
     if line.state in ("INCONCLUSIVE", "NODATA"):
         return f"{name}: {_needed(line, report.plan)}."
     if line.state == "FAIL":
@@ -149,10 +149,10 @@ def _places(report: Report) -> list[str]:
     """What would remove the caveats."""
     if report.verdict != "ship_with_caveats":
         return []
-    parts: list[prose.Part] = [*report.segments, *report.categories]
+    parts: list[verdict.Part] = [*report.segments, *report.categories]
     where = list(dict.fromkeys(_place(part) for part in parts if part.state == "WORSE"))
     return [f"Without caveats: a candidate that is not worse in {joined(where)}."] if where else []
 
 
-def _place(part: prose.Part) -> str:
-    return prose.part_name(part).replace(": ", " ")
+def _place(part: verdict.Part) -> str:
+    return verdict.part_name(part).replace(": ", " ")

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
+from pages.words.judge import with_ends
 from report.archive_trends import Validity
 from report.families import Family
-from report.judge_lines import with_ends
 from report.statistics.types import Interval
 from report.trend_step import Change, TrendStep
 from report.wording import Unit, label

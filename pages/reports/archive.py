@@ -5,9 +5,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from pages.words import trends as words
 from report.archive import Evaluation, to_document
 from report.archive_trends import Trends
-from report.render import trends as words
 from report.trend_step import TrendStep
 
 _SUMMARY = ("key", "at", "canary", "run", "event", "who", "baseline", "candidate", "synthetic")

@@ -15,8 +15,6 @@ NOT_YET = (
 LOST = "Pairs that the candidate lost:"
 READ_AS = "The dashed line stands at 50 %: no preference."
 LEGEND = "(A: current model, B: candidate)"
-PAIRS_INSTEAD = "use `mirror` and `judge: {pairs: …}`, with a row on judged_preference"
-"""What to do instead of a row on marks."""
 _MOST_LOST = 5
 _UNKNOWN = "It is unknown whether people agree with the judge"
 _SHORT = 8

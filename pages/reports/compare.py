@@ -5,13 +5,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from pages.reports.release import ReleaseSection, SectionTable, as_html, as_markdown, as_text
+from pages.words import verdict
 from records.metric import JUDGED_PREFERENCE
 from report.compare import NOT_COMPARED, CandidateStanding, SideBySide, line_of, model_words
 from report.document import MetricLine, Report, Verdict
 from report.document import to_json as report_json
-from report.release.forms import as_html, as_markdown, as_text
-from report.release.sections import ReleaseSection, SectionTable
-from report.render import prose
 from report.wording import between, label, signed, unit_of
 from routing.canary import Arm
 
@@ -154,10 +153,10 @@ def _differences(standing: CandidateStanding, found: SideBySide) -> list[str]:
 
 def _difference(line: MetricLine, report: Report) -> str:
     """The row's mark, and the candidate minus its own baseline with the interval."""
-    glyph, _ = prose.mark(line, report)
+    glyph, _ = verdict.mark(line, report)
     unit, found = unit_of(line.metric, line.acceptable), line.difference
     if line.metric == JUDGED_PREFERENCE:
-        return f"{glyph} {prose.value(line, line.candidate)} ({prose.interval(line)})"
+        return f"{glyph} {verdict.value(line, line.candidate)} ({verdict.interval(line)})"
     if found.estimate is None:
         return f"{glyph} not compared yet"
     return f"{glyph} {signed(found.estimate, unit)} ({between(found.low, found.high, unit)})"

@@ -3,14 +3,13 @@
 import re
 from collections.abc import Sequence
 
-from report import judge_lines
+from pages.words import failures, gains, judge, plan, verdict
+from pages.words.gains import known_of_answers
+from pages.words.steps import next_steps
 from report.details import CoursePoint, LookPoint
 from report.document import MetricLine, Report
 from report.look_values import ends_in_words, possible
 from report.measures import quantile_level
-from report.render import failing, plan_lines, prose, trade
-from report.render.answers import known_of_answers
-from report.render.steps import next_steps
 from report.wording import Unit, between, label, signed, unit_of
 
 _MARKS = re.compile(r"[\\`*_\[\]<>]")
@@ -18,35 +17,35 @@ _MARKS = re.compile(r"[\\`*_\[\]<>]")
 
 def markdown(report: Report) -> str:
     """GitHub-flavoured Markdown. External texts are escaped."""
-    headline, meaning = prose.HEADLINES[report.verdict]
+    headline, meaning = verdict.HEADLINES[report.verdict]
     sections = [
         f"# {headline}: {safe(report.canary)}",
-        safe(prose.models(report)),
-        f"{meaning} Score {prose.score_words(report)}.",
-        f"**{safe(short)}**" if (short := trade.in_short(report)) else "",
+        safe(verdict.models(report)),
+        f"{meaning} Score {verdict.score_words(report)}.",
+        f"**{safe(short)}**" if (short := gains.in_short(report)) else "",
         safe(known_of_answers(report)),
-        f"{plan_lines.plan_line(report)} {plan_lines.rests_on(report)}" if report.plan else "",
-        _bullets(trade.further_reasons(report)),
+        f"{plan.plan_line(report)} {plan.rests_on(report)}" if report.plan else "",
+        _bullets(gains.further_reasons(report)),
         _section("What would change the verdict", _bullets(next_steps(report))),
         _section("Criteria and results", _rubric(report)),
         _bullets(
             [
-                f"**Users**: {prose.users(report)}",
-                f"**Window**: {prose.span_of_days(report)}",
-                f"**Split**: {prose.split(report)}",
-                *([f"**Mirror**: {mirror}"] if (mirror := prose.mirror(report)) else []),
-                *([f"**Decided**: {safe(decided)}"] if (decided := prose.decision(report)) else []),
+                f"**Users**: {verdict.users(report)}",
+                f"**Window**: {verdict.span_of_days(report)}",
+                f"**Split**: {verdict.split(report)}",
+                *([f"**Mirror**: {mirror}"] if (mirror := verdict.mirror(report)) else []),
+                *([f"**Decided**: {safe(decided)}"] if (decided := verdict.decision(report)) else []),
             ],
             escape=False,
         ),
         _section("Gains and losses", _trade(report)),
         _section("Layers of evidence", _layers(report)),
-        _section(judge_lines.TITLE, _judge(report)),
+        _section(judge.TITLE, _judge(report)),
         _section("Over time", _looks(report) if report.plan else _courses(report)),
         _folded("By day since a user's first request", _since_first(report)),
         _section("Segments and categories", _parts(report)),
         _section("Failure modes", _failures(report)),
-        _folded("How to read this", _bullets(prose.method(report))),
+        _folded("How to read this", _bullets(verdict.method(report))),
         f"Rubric `{report.rubric_sha256}`",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -65,11 +64,11 @@ def _rubric(report: Report) -> str:
         return _planned_rubric(report)
     rows = [
         [
-            " ".join(prose.mark(line, report)),
+            " ".join(verdict.mark(line, report)),
             f"{safe(label(line.metric))}<br>{safe(line.question)}",
-            prose.value(line, line.baseline),
-            prose.value(line, line.candidate),
-            prose.interval(line),
+            verdict.value(line, line.baseline),
+            verdict.value(line, line.candidate),
+            verdict.interval(line),
             safe(line.acceptable),
             safe(line.ideal),
             f"{line.weight:g}",
@@ -85,15 +84,15 @@ def _planned_rubric(report: Report) -> str:
     """The rows with what the looks leave possible, the interval to read any time, and what is to come."""
     rows = [
         [
-            " ".join(prose.mark(line, report)),
+            " ".join(verdict.mark(line, report)),
             f"{safe(label(line.metric))}<br>{safe(line.question)}",
-            prose.value(line, line.baseline),
-            prose.value(line, line.candidate),
-            plan_lines.possible_cell(line),
+            verdict.value(line, line.baseline),
+            verdict.value(line, line.candidate),
+            plan.possible_cell(line),
             safe(line.acceptable),
             safe(line.ideal),
-            safe(plan_lines.row_outlook(line, report)) or "–",
-            prose.interval(line),
+            safe(plan.row_outlook(line, report)) or "–",
+            verdict.interval(line),
             f"{line.weight:g}",
             f"{line.units:,}",
         ]
@@ -101,15 +100,15 @@ def _planned_rubric(report: Report) -> str:
     ]
     head = ["", "metric", "baseline", "candidate", "may be, by the looks", "acceptable", "ideal", "outlook"]
     table = _table([*head, "any time, 95 %", "weight", "users"], rows)
-    return f"{plan_lines.heading(report)} {plan_lines.COLUMNS}\n\n{table}"
+    return f"{plan.heading(report)} {plan.COLUMNS}\n\n{table}"
 
 
 def _parts(report: Report) -> str:
     """The parts that differ, worst first; the others in a folded block."""
-    parts = prose.worst_first([*report.categories, *report.segments])
+    parts = verdict.worst_first([*report.categories, *report.segments])
     if not parts:
         return ""
-    differing, alike = ([part for part in parts if prose.differs(part) is side] for side in (True, False))
+    differing, alike = ([part for part in parts if verdict.differs(part) is side] for side in (True, False))
     found = (
         _places(differing, report)
         or "In no segment or category does the candidate differ from the current model by more than chance."
@@ -118,13 +117,13 @@ def _parts(report: Report) -> str:
     return "\n\n".join(block for block in (found, folded) if block)
 
 
-def _places(parts: Sequence[prose.Part], report: Report) -> str:
+def _places(parts: Sequence[verdict.Part], report: Report) -> str:
     rows = [
         [
-            prose.PART_STATES[part.state] + (" (blocks)" if part.blocks else ""),
-            safe(prose.part_name(part)),
+            verdict.PART_STATES[part.state] + (" (blocks)" if part.blocks else ""),
+            safe(verdict.part_name(part)),
             safe(label(part.metric)),
-            prose.part_difference(part, report),
+            verdict.part_difference(part, report),
         ]
         for part in parts
     ]
@@ -136,13 +135,13 @@ def _folded(title: str, body: str) -> str:
 
 
 def _trade(report: Report) -> str:
-    facts = trade.money_facts(report) or [("Money", trade.no_money(report))]
-    lines = [*trade.changes(report), *(f"{name}: {value}" for name, value in facts)]
+    facts = gains.money_facts(report) or [("Money", gains.no_money(report))]
+    lines = [*gains.changes(report), *(f"{name}: {value}" for name, value in facts)]
     return _bullets(lines)
 
 
 def _layers(report: Report) -> str:
-    rows = [[safe(layer.name), safe(layer.says)] for layer in trade.layers(report)]
+    rows = [[safe(layer.name), safe(layer.says)] for layer in gains.layers(report)]
     return _table(["layer", "result"], rows)
 
 
@@ -150,16 +149,16 @@ def _judge(report: Report) -> str:
     found = report.judge
     if found is None:
         return ""
-    rows = [[safe(each.value), f"{each.pairs:,}", each.says] for each in judge_lines.categories(found)]
+    rows = [[safe(each.value), f"{each.pairs:,}", each.says] for each in judge.categories(found)]
     losses = [
         f"`{each.exchange_id}` {safe(each.category)}".strip() + f": {safe(each.said)}" * bool(each.said)
-        for each in judge_lines.lost(found)
+        for each in judge.lost(found)
     ]
     parts = [
-        judge_lines.summary(found),
+        judge.summary(found),
         _table(["category", "pairs", "candidate preferred"], rows),
-        _bullets([*judge_lines.worth(found, report.canary), judge_lines.identity(found)]),
-        f"{judge_lines.LOST}\n\n{_bullets(losses, escape=False)}" if losses else "",
+        _bullets([*judge.worth(found, report.canary), judge.identity(found)]),
+        f"{judge.LOST}\n\n{_bullets(losses, escape=False)}" if losses else "",
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -229,15 +228,16 @@ def _failures(report: Report) -> str:
         return ""
     rows = [
         [
-            safe(failing.name(mode, found)) + (f"<br>`{failing.code(mode)}`" if failing.code(mode) else ""),
-            failing.rate(mode.candidate, mode.candidate_of),
-            failing.rate(mode.baseline, mode.baseline_of),
-            safe(failing.examples(mode)),
+            safe(failures.name(mode, found))
+            + (f"<br>`{failures.code(mode)}`" if failures.code(mode) else ""),
+            failures.rate(mode.candidate, mode.candidate_of),
+            failures.rate(mode.baseline, mode.baseline_of),
+            safe(failures.examples(mode)),
         ]
         for mode in found.modes
     ]
-    place = f"{safe(failing.place(report.details))}\n\n" if report.details.where else ""
-    return f"{place}{failing.basis(found)}\n\n{_table(['', 'candidate', 'baseline', 'examples'], rows)}"
+    place = f"{safe(failures.place(report.details))}\n\n" if report.details.where else ""
+    return f"{place}{failures.basis(found)}\n\n{_table(['', 'candidate', 'baseline', 'examples'], rows)}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

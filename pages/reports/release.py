@@ -1,17 +1,28 @@
 """A release as sections of sentences and tables, which every form of the report shows."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from io import StringIO
+from operator import attrgetter
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table as Grid
+from rich.text import Text
+
+from pages.markdown import safe
+from pages.words import gains, judge, verdict
 from records.bench_failures import FailureRow
+from records.foreign_text import visible_page
 from records.releases import ReleaseNote
-from report import judge_lines
+from report.archive import moment
 from report.document import SHIPS, MetricLine, Report
+from report.document import to_json as report_json
 from report.release.dossier import Dossier, RunStanding, words
-from report.release.layers import LAYERS, TITLES, LayerStanding
-from report.render import prose, trade
+from report.release.layers import LAYERS, LayerName, LayerStanding
 from report.wording import bound_words, count, label
 
 _HEADLINES = {
@@ -21,6 +32,12 @@ _HEADLINES = {
     "dont_ship": "Don’t ship",
     "extend": "Extend the canary",
     None: "No verdict yet",
+}
+_LAYERS: dict[LayerName, str] = {
+    "synthetic": "Synthetic tasks",
+    "real": "Real-world tasks",
+    "users": "User experience",
+    "business": "Business",
 }
 _BY_EXAMPLES = {"ship": "Ship, by examples only", "extend": "Not enough examples to decide"}
 """While no user has tried the model."""
@@ -85,12 +102,11 @@ def _noted(note: ReleaseNote) -> str:
 def _layers(found: Dossier) -> SectionTable:
     rows = [
         [
-            prose.STATES[layer.state][0],
+            verdict.STATES[layer.state][0],
             _word(layer),
-            TITLES[name],
+            _LAYERS[name],
             "–" if layer.score is None else f"{layer.score:.0f}",
-            layer.current,
-            layer.candidate,
+            *layer_words(layer),
         ]
         for name in LAYERS
         for layer in [found.layers[name]]
@@ -100,13 +116,39 @@ def _layers(found: Dossier) -> SectionTable:
 
 def _word(layer: LayerStanding) -> str:
     """The layer's state in words."""
-    return prose.TOO_FEW if layer.too_few else prose.STATES[layer.state][1]
+    return verdict.TOO_FEW if layer.too_few else verdict.STATES[layer.state][1]
+
+
+def layer_words(layer: LayerStanding) -> tuple[str, str]:
+    """What was measured of the current model and of the candidate."""
+    current, candidate = "–", "not measured"
+    if layer.examples is not None:
+        current, candidate = _right(layer.examples["baseline"]), _right(layer.examples["candidate"])
+        candidate = f"{candidate} of {layer.examples['examples']:,} examples"
+    elif layer.rows:
+        current, candidate = (
+            ", ".join(f"{label(line.metric)} {_value(line, value(line))}" for line in layer.rows)
+            for value in (attrgetter("baseline"), attrgetter("candidate"))
+        )
+    said = [judge.in_short(each) for each in layer.judged]
+    return current, "; ".join([candidate, *said])
+
+
+def _right(side: Mapping[str, Any]) -> str:
+    if side["completion"] is None:
+        return "–"
+    low, high = side["interval"]
+    return f"{100 * side['completion']:.1f} % right ({100 * low:.0f} to {100 * high:.0f})"
+
+
+def _value(line: MetricLine, value: float | None) -> str:
+    return "unknown" if value is None else verdict.value(line, value)
 
 
 def _money(found: Dossier) -> list[str]:
     told = ""
     if found.report is not None:
-        told = (trade.in_short if found.verdict in SHIPS else trade.saved)(found.report)
+        told = (gains.in_short if found.verdict in SHIPS else gains.saved)(found.report)
     expected = ((found.benchmark or {}).get("forecast") or {}).get("says", "")
     return [each for each in (told, "" if told else expected) if each]
 
@@ -162,15 +204,15 @@ def _criteria(run: RunStanding, report: Report) -> ReleaseSection:
 
 def _of_judge(report: Report) -> list[str]:
     """What a judge says of the run's answers, in one sentence."""
-    return [] if report.judge is None else [judge_lines.summary(report.judge)]
+    return [] if report.judge is None else [judge.summary(report.judge)]
 
 
 def _criterion(line: MetricLine, report: Report) -> list[str]:
     return [
-        *prose.mark(line, report),
+        *verdict.mark(line, report),
         f"{label(line.metric)}: {line.question}",
-        prose.value(line, line.baseline),
-        prose.value(line, line.candidate),
+        verdict.value(line, line.baseline),
+        verdict.value(line, line.candidate),
         bound_words(line.acceptable),
         bound_words(line.ideal),
         f"{line.units:,}",
@@ -295,7 +337,7 @@ def _weighted(layer: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _rubric(rows: Sequence[Mapping[str, Any]]) -> SectionTable:
-    states: dict[str, tuple[str, str]] = {str(state): names for state, names in prose.STATES.items()}
+    states: dict[str, tuple[str, str]] = {str(state): names for state, names in verdict.STATES.items()}
     return SectionTable(
         head=["", "", "criterion", "acceptable", ""],
         rows=[
@@ -353,3 +395,195 @@ def day(seconds: float) -> str:
 
 def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+# A release as text for a terminal, Markdown, one HTML file, or JSON.
+
+
+def line(found: Dossier) -> dict[str, Any]:
+    """The release in a list: JSON types, times in RFC 3339."""
+    clock, release = found.clock, found.release
+    stages = {
+        "noticed": clock.noticed,
+        "benchmarked": clock.benchmarked,
+        "started": clock.started,
+        "decided": clock.decided,
+    }
+    return {
+        "id": release.id,
+        "candidate": _model(release.candidate),
+        "baseline": _model(release.baseline) if release.baseline else None,
+        "state": found.state,
+        "verdict": found.verdict,
+        "decision": found.decision,
+        "days": None if clock.days is None else round(clock.days, 2),
+        "minutes": clock.minutes,
+        "layers": {name: {"state": each.state, "score": each.score} for name, each in found.layers.items()},
+        "stages": {name: None if at is None else moment(at) for name, at in stages.items()},
+    }
+
+
+def _model(name: str) -> dict[str, str]:
+    provider, _, named = name.partition("/")
+    model, _, request = named.partition(" · ")
+    return {"provider": provider, "model": model, **({"request": request} if request else {})}
+
+
+def to_json(found: Dossier) -> dict[str, Any]:
+    """The whole release: `line`, reasons, each layer in words, the runs with their reports, the benchmark,
+    the notes, and the wrong answers where they are known."""
+    return {
+        **line(found),
+        "reasons": list(found.reasons),
+        "layers": {name: _layer(each) for name, each in found.layers.items()},
+        "rubric": [row for run in found.runs if run.report for row in report_json(run.report)["metrics"]],
+        "runs": [_run(run) for run in found.runs],
+        "benchmark": found.benchmark,
+        "notes": [{**asdict(note), "at": moment(note.at)} for note in found.notes],
+        **({"wrong_answers": [dict(each) for each in found.wrong]} if found.wrong else {}),
+    }
+
+
+def _layer(layer: LayerStanding) -> dict[str, Any]:
+    current, candidate = layer_words(layer)
+    return {
+        "state": layer.state,
+        "score": layer.score,
+        "current": current,
+        "candidate": candidate,
+        "too_few": layer.too_few,
+    }
+
+
+def _run(run: RunStanding) -> dict[str, Any]:
+    return {
+        "canary": run.canary,
+        "run": run.run,
+        "state": run.state,
+        "started": moment(run.started_at),
+        "ended": None if run.ended_at is None else moment(run.ended_at),
+        "who": run.who,
+        "reason": run.reason,
+        "verdict": run.verdict,
+        "decision": run.decision,
+        "report": None if run.report is None else report_json(run.report),
+    }
+
+
+_CHIPS = {**{word: state for state, (_, word) in verdict.STATES.items()}, verdict.TOO_FEW: "NODATA"}
+
+
+def html(found: Dossier) -> str:
+    """One file without scripts or external resources, for light, dark and print."""
+    about = f"Release {found.release.id}, {found.state.replace('_', ' ')}"
+    return as_html(headline(found), about, found.verdict or "extend", found.reasons, sections(found))
+
+
+def as_html(
+    title: str, about: str, verdict: str, says: Sequence[str], parts: Sequence[ReleaseSection]
+) -> str:
+    """The sections under a card of the verdict's colour, as one file."""
+    pages = Environment(
+        loader=PackageLoader("pages", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = pages.get_template("release.html")
+    return visible_page(
+        page.render(title=title, about=about, verdict=verdict, says=says, sections=parts, chips=_CHIPS)
+    )
+
+
+def markdown(found: Dossier) -> str:
+    """GitHub-flavoured Markdown. External texts are escaped."""
+    return as_markdown(headline(found), found.reasons, sections(found))
+
+
+def as_markdown(title: str, says: Sequence[str], parts: Sequence[ReleaseSection]) -> str:
+    """The sections under a title and its sentences."""
+    blocks = [f"# {safe(title)}", _bullets(says)]
+    for section in parts:
+        blocks += [f"## {safe(section.title)}", _bullets(section.says), _pipes(section.table)]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _bullets(sentences: Sequence[str]) -> str:
+    return "\n".join(f"- {safe(sentence)}" for sentence in sentences)
+
+
+def _pipes(table: SectionTable | None) -> str:
+    if table is None or not table.rows:
+        return ""
+    rows = [
+        table.head,
+        ["---"] * len(table.head),
+        *([safe(cell) for cell in row] for row in table.rows),
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def text(found: Dossier, *, width: int = 120) -> str:
+    """Text of at most `width` columns."""
+    return as_text(headline(found), found.reasons, sections(found), width=width)
+
+
+def as_text(title: str, says: Sequence[str], parts: Sequence[ReleaseSection], *, width: int) -> str:
+    """The sections under a title and its sentences, in at most `width` columns."""
+    out = StringIO()
+    console = Console(file=out, width=width, color_system=None, highlight=False, legacy_windows=False)
+    console.print(Text(title))
+    for block in (*_points(says), *(b for each in parts for b in _blocks(each))):
+        console.print(block)
+    return out.getvalue()
+
+
+def _blocks(section: ReleaseSection) -> list[RenderableType]:
+    grid = [_grid(section.table)] if section.table is not None and section.table.rows else []
+    return [Text(f"\n{section.title}"), *_points(section.says), *grid]
+
+
+def _points(sentences: Sequence[str]) -> list[RenderableType]:
+    return [Padding(Text(f"• {sentence}"), (0, 0, 0, 2)) for sentence in sentences]
+
+
+def _grid(table: SectionTable) -> Grid:
+    grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+    for name in table.head:
+        grid.add_column(name, overflow="fold")
+    for row in table.rows:
+        grid.add_row(*row)
+    return grid
+
+
+def listed(found: Sequence[Dossier]) -> str:
+    """A table with one release per line."""
+    head = ["made", "candidate", "against", "state", "verdict", "decision", "days", "minutes", "id"]
+    return text_of(SectionTable(head=head, rows=[_row(each) for each in found]))
+
+
+def text_of(table: SectionTable, *, width: int = 160) -> str:
+    """The table as text."""
+    out = StringIO()
+    Console(file=out, width=width, color_system=None, highlight=False).print(_grid(table))
+    return out.getvalue()
+
+
+def _row(found: Dossier) -> list[str]:
+    told = line(found)
+    return [
+        moment(found.release.made_at)[:10],
+        found.release.candidate,
+        found.release.baseline or "–",
+        found.state.replace("_", " "),
+        *(
+            "–" if told[name] is None else str(told[name]).replace("_", " ")
+            for name in ("verdict", "decision")
+        ),
+        *("–" if told[name] is None else f"{told[name]:.1f}" for name in ("days", "minutes")),
+        found.release.id,
+    ]
+
+
+FORMS: dict[str, Callable[[Dossier], str]] = {"text": text, "markdown": markdown, "html": html}

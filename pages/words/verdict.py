@@ -1,19 +1,75 @@
-"""The texts that all renderings share: headlines, the split, changes."""
+"""The words for a row of the rubric that a judge's word holds open. Pure."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from records.metric import JUDGED_PREFERENCE
+from records.agreement import NEEDED_LABELS
+from records.metric import JUDGED_MARK, JUDGED_PREFERENCE
 from report.arm_sums import GATE
 from report.document import CategoryLine, MetricLine, PartState, Report, SegmentLine, Verdict
 from report.judge import State
 from report.look_values import look_ends
 from report.misses import words
 from report.plan_words import end_of
-from report.render import on_judge
 from report.rubric import parse_bound
+from report.unlabelled import PAIRS_INSTEAD
 from report.wording import Unit, amount, between, count, days, distance, joined, signed, unit_of, users_of
 from report.wording import models as model_names
+
+
+def held_state(line: MetricLine, report: Report) -> str:
+    """What holds the row, in two or three words."""
+    if line.metric == JUDGED_MARK:
+        return "Decides nothing"
+    return "Labels missing" if _labels(report) < NEEDED_LABELS else "Judge not borne out"
+
+
+def held_evidence(users: str, line: MetricLine, report: Report) -> str:
+    """The row's users with what holds it: 38 users with a judged pair, of 100 required; ..."""
+    if line.metric == JUDGED_MARK:
+        return f"{users}; marks decide nothing"
+    required = f", of {GATE} required" if line.units < GATE else ""
+    return f"{users}{required}; {_missing(report)}"
+
+
+def held_outlook(line: MetricLine) -> str:
+    """What its looks can do."""
+    if line.metric == JUDGED_MARK:
+        return "Open whatever the looks see: marks decide nothing."
+    return "Open until people’s labels bear out the judge; no look passes it before."
+
+
+def held_needed(line: MetricLine, report: Report) -> str:
+    """What would decide the row. Traffic alone would not do, once its users are there."""
+    if line.metric == JUDGED_MARK:
+        return PAIRS_INSTEAD
+    labels = _labels(report)
+    people = (
+        f"people’s labels that bear out the judge ({labels} of {NEEDED_LABELS} so far)"
+        if labels < NEEDED_LABELS
+        else "a judge, or criteria, that people’s labels bear out"
+    )
+    if line.state != "NODATA":
+        return f"{people}; traffic alone will not do"
+    if line.units < GATE:
+        return f"users with a judged pair ({line.units} of {GATE} so far), and {people}"
+    return f"more users with a judged pair, above all in the categories with the most traffic, and {people}"
+
+
+def _missing(report: Report) -> str:
+    return (
+        "people’s labels are missing"
+        if _labels(report) < NEEDED_LABELS
+        else "people’s labels do not bear out the judge"
+    )
+
+
+def _labels(report: Report) -> int:
+    return report.judge.agreement.labels if report.judge is not None else 0
+
+
+# The texts that all renderings share: headlines, the split, changes.
+
 
 HEADLINES: dict[Verdict, tuple[str, str]] = {
     "ship_now": ("Ship now", "The candidate meets the ideal bound of every criterion."),
@@ -199,7 +255,7 @@ def mark(line: MetricLine, report: Report) -> tuple[str, str]:
     if line.metric in report.details.unpriced:
         return STATES[line.state][0], "Costs missing"
     if line.metric in report.details.unlabelled:
-        return STATES[line.state][0], on_judge.state(line, report)
+        return STATES[line.state][0], held_state(line, report)
     if unripe(line, report):
         return "–", "Not measurable in this window"
     if line.state == "NODATA" and line.candidate is not None:
@@ -222,7 +278,7 @@ def evidence(line: MetricLine, report: Report) -> str:
     if line.metric in report.details.unpriced:
         return f"{users}; prices are missing"
     if line.metric in report.details.unlabelled:
-        return on_judge.evidence(users, line, report)
+        return held_evidence(users, line, report)
     if line.units < GATE:
         return f"{users}, of {GATE} needed for an interval"
     if line.mde is None:

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from datetime import date, timedelta
 
+from pages.words import verdict
 from report.document import LookLine, MetricLine, PlanLine, Report
 from report.judge import State
 from report.look_values import Ends, look_ends
 from report.plan import DAY_S, REFUSAL_RISK
 from report.plan_words import end_of, may_ship
-from report.render import on_judge
 from report.wording import amount, chance, days, joined, label, risk, unit_of
 
 MIDNIGHT = "00:00 UTC"
@@ -109,7 +109,7 @@ def row_outlook(line: MetricLine, report: Report) -> str:
     if line.metric in report.details.unpriced:
         return "Open until its missing costs are known; no look passes it before."
     if line.metric in report.details.unlabelled:
-        return on_judge.outlook(line)
+        return verdict.held_outlook(line)
     if line.state == "FAIL":
         return "Ruled out: every value that is still possible misses the bound."
     if line.state in ("PASS", "IDEAL"):
@@ -136,7 +136,7 @@ def chance_cell(line: MetricLine, report: Report) -> str:
     if line.metric in report.details.unpriced:
         return "costs missing"
     if line.metric in report.details.unlabelled:
-        return on_judge.state(line, report).lower()
+        return verdict.held_state(line, report).lower()
     if line.state != "INCONCLUSIVE" or look is None or look.chance is None:
         return _DECIDED.get(line.state, "–")
     soon = f", {days(line.days_needed)}" if line.days_needed else ""
