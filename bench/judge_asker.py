@@ -13,7 +13,7 @@ from bench.models.asker import Answer, Asker
 from bench.models.targets import EntryAuth, direct
 from bench.models.wires import Extras
 from bench.settings import BenchSettings
-from proxy.provider import Api
+from proxy.dialects.operation import Api
 from records.capture import CapturedMessage
 from records.judgements import FIRST, SECOND
 from records.outcome import Usage

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bench.judge_settings import CRITERIA, JudgeSource
-from proxy.provider import Provider
+from proxy.providers.provider import Provider
 from records.bound import Bound
 from records.offline_metric import is_offline
 from records.prices import Rates

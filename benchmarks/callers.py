@@ -7,11 +7,11 @@ import timeit
 from collections.abc import Callable
 from hashlib import sha256
 
-from proxy.callers import Callers, asked_model
+from proxy.calls.call import RequestFacts
+from proxy.calls.callers import Callers, asked_model
+from proxy.calls.routes import Route, Routes
 from proxy.dialects.operation import PASS_THROUGH
-from proxy.facts import RequestFacts
-from proxy.provider import Provider
-from proxy.routes import Route, Routes
+from proxy.providers.provider import Provider
 from routing.caller import TAG, Caller
 
 KEY = "ck_" + "k" * 43
@@ -28,7 +28,7 @@ def others(number: int) -> list[Caller]:
 
 
 def reading(callers: Callers, route: Route) -> Callable[[], object]:
-    """What `read` in proxy/call_reader.py does for callers, for one chat request of 1 kB."""
+    """What `read` in proxy/calls/reader.py does for callers, for one chat request of 1 kB."""
     named = {b"authorization": b"Bearer " + KEY.encode(), b"content-type": b"application/json"}
 
     def read() -> object:

@@ -61,8 +61,8 @@ Open = Callable[[ProviderUrl], AbstractAsyncContextManager[SendRequest]]
 @asynccontextmanager
 async def ours(target: ProviderUrl) -> AsyncIterator[SendRequest]:
     """proxy.upstream, with streams by `pass_on` like `proxy/exchange.py`."""
-    from proxy.provider import Provider
-    from proxy.upstream import Upstreams
+    from proxy.network.upstream import Upstreams
+    from proxy.providers.provider import Provider
 
     upstreams = Upstreams()
     provider = Provider(name="bench", api="openai", base_url=target.url, ca_file=target.ca_file)

@@ -18,13 +18,14 @@ import uvloop
 
 from benchmarks.lone_worker import LoneWorker, lone_worker
 from benchmarks.shapes import PLAIN
-from proxy import call_reader, exchange
-from proxy.attempt import Attempt
-from proxy.record import Record
-from proxy.routes import Routes
-from proxy.server import Incoming, TrafficProtocol
-from proxy.upstream.connection import Connection
-from proxy.upstream.request import Address
+from proxy import exchange
+from proxy.attempts.attempt import Attempt
+from proxy.attempts.record import Record
+from proxy.calls import reader
+from proxy.calls.routes import Routes
+from proxy.network.server import Incoming, TrafficProtocol
+from proxy.network.upstream.connection import Connection
+from proxy.providers.address import Address
 
 EXCHANGES, ROUNDS = 400, 15
 
@@ -73,7 +74,7 @@ class CostParts:
 def _wrap(parts: CostParts) -> None:
     parts.wrap(TrafficProtocol, "data_received", "parse the request (llhttp, checks, Incoming)")
     parts.wrap(Routes, "route", "find the route")
-    parts.wrap(call_reader, "facts_of", "read its JSON")
+    parts.wrap(reader, "facts_of", "read its JSON")
     parts.wrap(Routes, "trial", "find the canary")
     parts.wrap(exchange, "assign", "assign (HMAC)")
     parts.wrap(Record, "assign", "unit hash and signed id")

@@ -51,7 +51,7 @@ from bench.settings import BenchSettings
 from bench.statistics import ShareInterval
 from demo.behaviour import Behaviour
 from demo.provider import LocalProvider
-from proxy.provider import Provider
+from proxy.providers.provider import Provider
 from records.agreement import kappa
 from records.capture import CapturedMessage
 from records.judgements import FIRST, SECOND, Result

@@ -17,9 +17,9 @@ from benchmarks.shapes import ExchangeShape
 from canary.programs.config_pipe import FollowedConfig
 from canary.programs.process import WorkerArgs
 from canary.programs.worker import GC_THRESHOLDS, Worker
-from proxy.app import TrafficApp
-from proxy.server import TrafficProtocol
-from proxy.upstream.connection import READ, Connection
+from proxy.exchange import TrafficApp
+from proxy.network.server import TrafficProtocol
+from proxy.network.upstream.connection import READ, Connection
 from records.plans import write as write_plan
 from routing.canary import definition
 from routing.plan import Plan, State

@@ -27,7 +27,7 @@ from control.watch_memory import (
     to_benchmark_again,
     to_look_at,
 )
-from proxy.provider import Provider
+from proxy.providers.provider import Provider
 from records.errors import StoreDown
 from records.whole_file import write_whole
 

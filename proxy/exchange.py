@@ -6,37 +6,95 @@ complete the response are sent: on disk, or in memory while the disk hangs (ADR 
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import structlog
 
-from proxy.attempt import Attempt
-from proxy.call import Call
-from proxy.call_reader import Bodies, read
-from proxy.callers import Callers
-from proxy.credentials import Credentials, NoCredential
-from proxy.errors import Refused
-from proxy.foreign_state import refused_for_state
-from proxy.headers import to_caller
-from proxy.lanes import Lanes
-from proxy.mirror import Mirrors
-from proxy.own_answer import answer, no_descriptors, our_headers, overload, refuse
-from proxy.pins import PIN, Pins
-from proxy.realtime.session import Session
-from proxy.record import Record, Recorder
-from proxy.request import upstream_request
+from proxy.attempts.attempt import Attempt, open_session
+from proxy.attempts.dispatch import CandidateWait, StreamUsage
+from proxy.attempts.foreign_state import refused_for_state
+from proxy.attempts.mirror import Mirrors
+from proxy.attempts.record import Record, Recorder
+from proxy.attempts.request import upstream_request
+from proxy.attempts.session import Session
+from proxy.calls.call import Call
+from proxy.calls.callers import Callers
+from proxy.calls.lanes import PIN, Lanes, Pins
+from proxy.calls.reader import Bodies, read
+from proxy.calls.refusal import ErrorForm, Refused, error_body
+from proxy.calls.routes import ArmTarget, Routes, Trial
+from proxy.network.server import Incoming, serve_asgi
+from proxy.network.server.endpoints import Endpoints
+from proxy.network.ticker import Ticker
+from proxy.network.upstream import UpstreamError, Upstreams
+from proxy.providers.credentials import Credentials, NoCredential
+from proxy.providers.headers import Headers, to_caller
 from proxy.responses_socket import ResponsesSocket
-from proxy.routes import ArmTarget, Routes, Trial
-from proxy.server import Incoming
-from proxy.session_attempt import open_session
-from proxy.stream_usage import StreamUsage
-from proxy.ticker import Ticker
-from proxy.upstream import UpstreamError, Upstreams
-from proxy.waiting import CandidateWait
 from records.outcome import NO_ROOM, ErrorType
 from routing.assign import Assignment, assign, may_have_begun
 from routing.plan import Plan, request_kind
+
+# The answers that the proxy writes itself, and the headers that it adds to every answer.
+
+
+UNAUTHORIZED = 401
+
+
+def overload() -> Refused:
+    """Too many requests are in flight."""
+    return Refused(503, "too many requests in flight; try again", "shed", retry_after_s=1)
+
+
+def no_descriptors() -> Refused:
+    """This process can open no further connection."""
+    message = "canary has no file descriptor left for a connection to the provider; try again"
+    return Refused(503, message, "proxy_no_descriptors", retry_after_s=1)
+
+
+def refuse(incoming: Incoming, record: Record, refusal: Refused) -> None:
+    """Answer with the refusal. Its headers name no arm, since none was chosen."""
+    headers = [(b"x-canary-exchange", record.exchange_id.encode())]
+    if refusal.retry_after_s is not None:
+        headers.append((b"retry-after", str(refusal.retry_after_s).encode()))
+    if incoming.more or refusal.error_type == "proxy_no_descriptors":
+        incoming.keep_alive = (
+            False  # the rest of the request body is not read, or the caller's descriptor is needed
+        )
+    if refusal.status == UNAUTHORIZED:
+        headers.append((b"www-authenticate", b"Bearer"))  # RFC 9110 §11.6.1
+    answer(incoming, record, refusal.status, refusal.message, refusal.error_type, headers, refusal.form)
+
+
+def answer(
+    incoming: Incoming,
+    record: Record,
+    status: int,
+    message: str,
+    code: str,
+    headers: Headers,
+    form: ErrorForm | None = None,
+) -> None:
+    """Send the proxy's own answer, in the form of the API that was called. `form` says which that was, where
+    the request was not read."""
+    if record.call is not None:
+        form = record.call.route.error_form
+    body = error_body(form, status, message, code)
+    incoming.start(status, [(b"content-type", b"application/json"), *headers], length=len(body))
+    incoming.end(body)
+
+
+def our_headers(record: Record, attempt: Attempt) -> list[tuple[bytes, bytes]]:
+    """The exchange's id; in a canary also its name, the assigned arm, and the other arm if that answered."""
+    headers = [(b"x-canary-exchange", record.exchange_id.encode())]
+    trial = record.call.trial if record.call is not None else None
+    if trial is not None:
+        headers.append((b"x-canary-arm", record.assignment.arm.encode()))
+        headers.append((b"x-canary-name", trial.canary.name.encode()))
+        if attempt.target.arm != record.assignment.arm and attempt.status is not None:
+            headers.append((b"x-canary-served-by", attempt.target.arm.encode()))
+    return headers
+
 
 log = structlog.get_logger()
 
@@ -366,3 +424,22 @@ def _no_answer(incoming: Incoming, record: Record, attempt: Attempt) -> None:
 def _abort_attempts(record: Record) -> None:
     for attempt in record.attempts:
         attempt.abort()
+
+
+# The traffic listener's app: canary's own paths are served by Starlette, all others are exchanges.
+
+
+_OWN = ("/canary/", "/healthz", "/readyz")
+
+
+class TrafficApp:
+    """The listener's handler, which dispatches by path."""
+
+    def __init__(self, exchanges: Exchanges, endpoints: Endpoints) -> None:
+        self._exchanges = exchanges
+        self._own = endpoints.app()
+
+    def __call__(self, incoming: Incoming) -> Awaitable[None]:
+        if incoming.path.startswith(_OWN):
+            return serve_asgi(self._own, incoming)
+        return self._exchanges(incoming)

@@ -23,23 +23,27 @@ from time import monotonic
 
 import msgspec
 
-from proxy.call import Call
-from proxy.call_reader import admit_message, message_call
-from proxy.callers import Callers, has_each_member_once
-from proxy.credentials import Credentials, NoCredential
-from proxy.errors import Refused, error_body
-from proxy.foreign_state import names_state
-from proxy.lanes import Lanes
-from proxy.outgoing import UpstreamRequest
-from proxy.provider_lines import ProviderLine, ProviderLines
-from proxy.realtime.frames import CLOSE, PING, PONG
-from proxy.realtime.messages import MessageCutter, Piece, frame
-from proxy.realtime.session import SessionStream
-from proxy.record import Record, Recorder
-from proxy.request import upstream_request
-from proxy.response_turn import ENDS, ResponseTurn, SocketMessage, message_in
-from proxy.routes import ArmTarget, Routes, Trial
-from proxy.upstream import UpstreamError, Upstreams
+from proxy.attempts.foreign_state import names_state
+from proxy.attempts.record import Record, Recorder
+from proxy.attempts.request import upstream_request
+from proxy.attempts.response_turn import (
+    ENDS,
+    ProviderLine,
+    ProviderLines,
+    ResponseTurn,
+    SocketMessage,
+    message_in,
+)
+from proxy.attempts.session import SessionStream
+from proxy.calls.call import Call, UpstreamRequest
+from proxy.calls.callers import Callers, has_each_member_once
+from proxy.calls.lanes import Lanes
+from proxy.calls.reader import admit_message, message_call
+from proxy.calls.refusal import Refused, error_body
+from proxy.calls.routes import ArmTarget, Routes, Trial
+from proxy.network.upstream import UpstreamError, Upstreams
+from proxy.network.websocket import CLOSE, PING, PONG, MessageCutter, Piece, frame
+from proxy.providers.credentials import Credentials, NoCredential
 from records.outcome import ErrorType
 from routing.assign import Assignment
 

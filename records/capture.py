@@ -1,6 +1,6 @@
 """Captured exchanges: redacted requests and answers for datasets. Off unless the config has `capture`.
 
-A worker records the answer while relaying it (`proxy.answer_recorder`) and pipes it with the request to its
+A worker records the answer while relaying it (`proxy.answers.recorder`) and pipes it with the request to its
 capture process (`capture_pipe`). That process redacts both (`capture_redact`) and writes them to a file
 (`capture_files`), so no text reaches a disk before redaction. The admin process moves the files into the
 database (`capture_store`) and deletes expired captures.

@@ -9,7 +9,8 @@ import msgspec
 
 from bench.errors import NoBatch
 from bench.models.asker import Failure, Target, quoted
-from proxy.provider import Api, Provider
+from proxy.dialects.operation import Api
+from proxy.providers.provider import Provider
 
 _PASSING = (408, 429)
 """Statuses below 500 after which the same request may succeed."""

@@ -19,7 +19,7 @@ from bench.models.asker import Asker, Read, Target, as_it_is, total_cost
 from bench.models.targets import client_for, direct
 from bench.models.wires import Asked
 from bench.settings import BenchSettings
-from proxy.provider import Api
+from proxy.dialects.operation import Api
 from records.capture import CapturedMessage
 from records.outcome import Usage
 from records.prices import Prices

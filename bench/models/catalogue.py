@@ -10,7 +10,7 @@ import httpx2
 
 from bench.models.asker import NO_AUTH
 from bench.models.targets import EntryAuth, NoKey, client_for, entry_auth, headers_for, key_of, root_of
-from proxy.provider import Provider
+from proxy.providers.provider import Provider
 
 MOST_PAGES = 20
 

@@ -9,11 +9,12 @@ import httpx2
 
 from bench.models.asker import NO_AUTH, Failure, Read, Target
 from bench.models.wires import WIRES, confidence_in
-from proxy.addressing import addressed, below_entry
-from proxy.answer_recorder import text_in
-from proxy.credentials import Credential, Credentials, NoCredential, UnsignedRequest
+from proxy.answers.recorder import text_in
 from proxy.dialects import operation
-from proxy.provider import Api, Provider
+from proxy.dialects.operation import Api
+from proxy.providers.credentials import Credential, Credentials, NoCredential, UnsignedRequest
+from proxy.providers.provider import Provider
+from proxy.providers.urls import addressed, below_entry
 from records.prices import Prices
 from routing.canary import ArmName
 from routing.request_changes import NO_CHANGES, RequestChanges

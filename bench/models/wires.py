@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from proxy.provider import Api
+from proxy.dialects.operation import Api
 from records.capture import CapturedMessage
 
 MOST_TOKENS = 4096

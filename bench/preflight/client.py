@@ -12,19 +12,17 @@ from bench.models.wires import WIRES
 from bench.preflight.cure import located
 from bench.preflight.requests import operation_of
 from bench.preflight.result import NOTHING_SAID
-from proxy.attempt import Attempt
-from proxy.call import Call
-from proxy.credentials import Credentials, NoCredential
-from proxy.errors import Refused
-from proxy.facts import NO_FACTS, facts_of
-from proxy.headers import credentials as credentials_in
-from proxy.outgoing import UpstreamRequest
-from proxy.provider import Provider
-from proxy.provider_error import said, without_keys
-from proxy.request import upstream_request
-from proxy.routes import ArmTarget, Route, Routes, Trial
-from proxy.stream_usage import StreamUsage
-from proxy.upstream import UpstreamError, Upstreams
+from proxy.answers.provider_error import said, without_keys
+from proxy.attempts.attempt import Attempt
+from proxy.attempts.dispatch import StreamUsage
+from proxy.attempts.request import upstream_request
+from proxy.calls.call import NO_FACTS, Call, UpstreamRequest, facts_of
+from proxy.calls.refusal import Refused
+from proxy.calls.routes import ArmTarget, Route, Routes, Trial
+from proxy.network.upstream import UpstreamError, Upstreams
+from proxy.providers.credentials import Credentials, NoCredential
+from proxy.providers.headers import credentials as credentials_in
+from proxy.providers.provider import Provider
 from records.capture import WireRequest
 from records.outcome import ProviderError
 

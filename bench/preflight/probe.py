@@ -8,8 +8,8 @@ from bench.models.targets import NoKey
 from bench.preflight.client import ArmClient, ArmReply
 from bench.preflight.requests import COUNTING, minimal_requests, operation_of
 from bench.preflight.run import NOT_OFFERED
-from proxy.credentials import Credentials
-from proxy.routes import ArmTarget, Routes, Trial
+from proxy.calls.routes import ArmTarget, Routes, Trial
+from proxy.providers.credentials import Credentials
 from records.capture import WireRequest
 from routing.canary import ArmName
 

@@ -11,9 +11,9 @@ import msgspec
 from bench.errors import BenchError
 from bench.models.wires import WIRES
 from proxy.dialects import target_of
-from proxy.dialects.operation import UNREADABLE
-from proxy.headers import quoted
-from proxy.provider import Api, Kind
+from proxy.dialects.operation import UNREADABLE, Api
+from proxy.providers.headers import quoted
+from proxy.providers.provider import Kind
 from records.capture import Capture, WireRequest
 from records.capture_store import CaptureStore
 from records.store import Store

@@ -14,7 +14,7 @@ from bench.preflight.client import ArmClient, ArmReply
 from bench.preflight.cure import cure, merged, shape
 from bench.preflight.requests import COUNTING, CapturedRequest, described, minimal_requests, operation_of
 from bench.preflight.result import NothingToAsk, Preflight, RefusalKind, Unanswered
-from proxy.foreign_state import names_state
+from proxy.attempts.foreign_state import names_state
 from records.capture import WireRequest
 from routing.request_changes import NO_CHANGES, RequestChanges
 

@@ -9,7 +9,7 @@ from bench.models.pair import Pair
 from bench.models.targets import ProxyRoute
 from canary.commands.client import NotReached, ServerAddress
 from canary.secrets import Secret
-from proxy.provider import Api
+from proxy.dialects.operation import Api
 
 _PATHS: Mapping[Api, str] = {
     "openai": "/v1/chat/completions",

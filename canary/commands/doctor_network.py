@@ -22,8 +22,8 @@ from canary.commands.doctor_machine import skew
 from canary.config import Config
 from canary.config.quantity import is_loopback
 from console.words import astray, split_off, unassigned, unmatched
-from proxy.credentials import Credentials
-from proxy.provider import CLOUD_AUTH, Provider
+from proxy.providers.credentials import Credentials
+from proxy.providers.provider import CLOUD_AUTH, Provider
 from records.unmatched import REFUSALS
 
 CONNECT_WITHIN_S = 3.0

@@ -34,8 +34,8 @@ from canary.config.server import ServerSettings
 from console.oidc_settings import OidcSettings
 from control.daily_time import DailyTime
 from control.settings import CanarySettings
-from proxy.addressing import below_entry, nameless_paths
-from proxy.provider import Auth, Provider, Timeout, own_auth
+from proxy.providers.provider import Auth, Provider, Timeout, own_auth
+from proxy.providers.urls import below_entry, nameless_paths
 from records.capture import CaptureRule
 from records.metric import BUILT_IN, Metric
 from records.offline_metric import is_offline

@@ -16,8 +16,9 @@ from canary.config.plan_checks import check_plan, check_retention
 from canary.config.request_checks import check_request
 from canary.config.salvage import Salvage
 from canary.config.sections import CanarySection, FileSection, GuardrailSection
-from proxy.addressing import takes_canaries
-from proxy.provider import Api, Kind, Timeout
+from proxy.dialects.operation import Api
+from proxy.providers.provider import Kind, Timeout
+from proxy.providers.urls import takes_canaries
 from records.metric import BUILT_IN, JUDGED, Metric
 from records.offline_metric import CLASS_MEASURES, THROUGHPUT, is_offline
 from report.bounds import wrong_with

@@ -17,8 +17,9 @@ from canary.config.nearest import nearest, suggestion
 from canary.config.oidc_checks import check_oidc
 from canary.config.salvage import Salvage
 from canary.config.sections import FileSection, NotifySection, ProviderSection
-from proxy.headers import STEERING, STEERING_FAMILIES, steers
-from proxy.provider import CLOUD_AUTH, Api, Auth, Kind
+from proxy.dialects.operation import Api
+from proxy.providers.headers import STEERING, STEERING_FAMILIES, steers
+from proxy.providers.provider import CLOUD_AUTH, Auth, Kind
 from records.metric import JUDGED
 from records.offline_metric import is_offline
 from records.segments.folder import IN_STORE, OBJECT_STORES

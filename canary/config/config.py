@@ -14,7 +14,7 @@ from console.oidc_settings import OidcSettings
 from control.daily_time import DailyTime
 from control.retirements import arms_of, retiring
 from control.settings import CanarySettings, ControlSettings
-from proxy.provider import Provider, Timeout
+from proxy.providers.provider import Provider, Timeout
 from records.capture import CaptureRule
 from records.metric import Metric
 from records.prices import Prices, Rates

@@ -8,8 +8,9 @@ from canary.config import build
 from canary.config.errors import Path
 from canary.config.salvage import Salvage
 from canary.config.sections import CanarySection, FileSection, ProviderSection
-from proxy.addressing import takes_from
-from proxy.provider import Api, Kind
+from proxy.dialects.operation import Api
+from proxy.providers.provider import Kind
+from proxy.providers.urls import takes_from
 
 _APIS: Mapping[Kind, tuple[Api, ...]] = {
     "azure": ("openai", "anthropic"),

@@ -16,8 +16,8 @@ import msgspec
 import structlog
 
 from canary.programs.process import log_to_stderr
-from proxy.answer_recorder import text_in
-from proxy.prompt_text import conversation
+from proxy.answers.recorder import text_in
+from proxy.calls.prompt import conversation
 from records.capture import Capture, CapturedMessage, RawCapture, WireRequest
 from records.capture_files import write
 from records.capture_pipe import HEAD_BYTES

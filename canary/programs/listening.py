@@ -18,9 +18,9 @@ from canary.programs.tls_listener import spoken
 from canary.programs.traffic_server import TrafficServer
 from canary.secrets import Secret, admin_token
 from console.guard import Access
-from proxy.descriptors import Descriptors
-from proxy.server import AsgiHandler, TrafficProtocol
-from proxy.server.listeners import url_of
+from proxy.network.descriptors import Descriptors
+from proxy.network.server import AsgiHandler, TrafficProtocol
+from proxy.network.server.listeners import url_of
 
 GRACE_S = 5
 

@@ -28,9 +28,8 @@ from canary.interpreter import environment, program
 from canary.programs.config_pipe import WatchedConfig
 from canary.programs.process import SIGINT_GRACE_S, WorkerArgs, log_to_stderr
 from canary.secrets import OPTIONAL, BadSecret, Secret, SecretKeys, admin_token
-from proxy.descriptors import raise_limit
-from proxy.server.listeners import listeners, url
-from proxy.server.port_holder import LOCK
+from proxy.network.descriptors import raise_limit
+from proxy.network.server.listeners import LOCK, listeners, url
 from records.whole_file import write_whole
 
 log = structlog.get_logger()

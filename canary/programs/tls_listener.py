@@ -7,8 +7,8 @@ from typing import cast
 
 from canary.config.certificate import Certificate, server_context
 from canary.programs.config_pipe import FollowedConfig
-from proxy.server.tls import TlsProtocol
-from proxy.ticker import Ticker
+from proxy.network.server.tls import TlsProtocol
+from proxy.network.ticker import Ticker
 
 
 def spoken(config: FollowedConfig, protocol: type[asyncio.Protocol]) -> type[asyncio.Protocol]:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from alerts.rules.rule import DEFAULT_RULES
 from canary.config import Config
 from control.settings import CanarySettings
-from proxy.breaker import Breaker
-from proxy.routes import ArmTarget, Routes, Trial
+from proxy.calls.routes import ArmTarget, Routes, Trial
+from proxy.network.upstream.breaker import Breaker
 from routing.canary import ArmName, definition
 from routing.request_changes import NO_CHANGES
 

@@ -17,23 +17,22 @@ from canary.programs.tls_listener import spoken
 from canary.programs.traffic_server import TrafficServer
 from canary.programs.wiring import routes
 from canary.secrets import Secret, SecretKeys
-from proxy.app import TrafficApp
-from proxy.call_reader import Bodies
-from proxy.callers import Callers
-from proxy.capture import Captures
-from proxy.checker import Checker
-from proxy.credentials import Credentials
-from proxy.descriptors import Descriptors
-from proxy.endpoints import READY_WITHIN_S, Endpoints
-from proxy.exchange import Exchanges
-from proxy.mirror import Mirrors
-from proxy.pins import Pins
-from proxy.provider import Provider
-from proxy.record import Recorder
-from proxy.server import TrafficProtocol
-from proxy.stream_usage import StreamUsage
-from proxy.ticker import Ticker
-from proxy.upstream import Upstreams
+from proxy.attempts.capture import Captures
+from proxy.attempts.checker import Checker
+from proxy.attempts.dispatch import StreamUsage
+from proxy.attempts.mirror import Mirrors
+from proxy.attempts.record import Recorder
+from proxy.calls.callers import Callers
+from proxy.calls.lanes import Pins
+from proxy.calls.reader import Bodies
+from proxy.exchange import Exchanges, TrafficApp
+from proxy.network.descriptors import Descriptors
+from proxy.network.server import TrafficProtocol
+from proxy.network.server.endpoints import READY_WITHIN_S, Endpoints
+from proxy.network.ticker import Ticker
+from proxy.network.upstream import Upstreams
+from proxy.providers.credentials import Credentials
+from proxy.providers.provider import Provider
 from records.capture_pipe import CapturePipe
 from records.outcome import Heartbeat
 from records.plans import PlanWatch
@@ -70,7 +69,7 @@ class Worker:
         self.copies_upstreams = Upstreams(descriptors=self.descriptors)
         self.prices = Prices(self.config.current.prices, self.config.current.price_as)
         self.capture_pipe = CapturePipe(program("canary.programs.capturer", str(args.folder / "captures")))
-        self.checker = Checker(program("proxy.checker_process"))
+        self.checker = Checker(program("proxy.attempts.checker_process"))
         self.recorder = Recorder(
             append=self.spool.append,
             price=lambda provider, model, usage: self.prices.cost(provider, model, usage),

@@ -1,8 +1,7 @@
 """The providers' wire APIs, one file each: which paths are LLM operations and how to read their answers."""
 
 from proxy.dialects import anthropic, gemini, openai, realtime
-from proxy.dialects.operation import PASS_THROUGH, Operation
-from proxy.provider import Api
+from proxy.dialects.operation import PASS_THROUGH, Api, Operation
 
 _BY_API = {"openai": openai.operation, "anthropic": anthropic.operation, "gemini": gemini.operation}
 

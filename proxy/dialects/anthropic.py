@@ -4,8 +4,17 @@ from typing import Any
 
 import msgspec
 
-from proxy.answer import AnswerChoice, AnswerFacts, finish_word
-from proxy.dialects import anthropic_output
+from proxy.dialects.answer import (
+    AnswerChoice,
+    AnswerFacts,
+    CollectedOutput,
+    ExpectedOutput,
+    OutputRequest,
+    finish_word,
+    is_given,
+    schema_of,
+)
+from proxy.dialects.event_template import text_members
 from proxy.dialects.operation import (
     PASS_THROUGH,
     UNREADABLE,
@@ -15,10 +24,11 @@ from proxy.dialects.operation import (
     OutputForm,
     Texts,
     given,
-    is_json_object,
     named,
+    read_counted,
+    readable,
+    total,
 )
-from proxy.event_template import text_members
 from records.outcome import Finish, Usage
 
 
@@ -62,8 +72,8 @@ class _Usage(msgspec.Struct, gc=False):
     def usage(self) -> Usage:
         compactions = [iteration for iteration in self.iterations or () if iteration.type == "compaction"]
         parts: list[_Usage | _Iteration] = [self, *compactions]
-        read = _sum([part.cache_read_input_tokens for part in parts])
-        written = _sum([part.cache_creation_input_tokens for part in parts])
+        read = total(*[part.cache_read_input_tokens for part in parts])
+        written = total(*[part.cache_creation_input_tokens for part in parts])
         hour = [part.cache_creation.ephemeral_1h_input_tokens for part in parts if part.cache_creation]
         plain = _plus(self.input_tokens, [part.input_tokens for part in compactions])
         details = self.output_tokens_details
@@ -71,16 +81,10 @@ class _Usage(msgspec.Struct, gc=False):
             input_tokens=None if plain is None else plain + (read or 0) + (written or 0),
             cached_input_tokens=read,
             cache_write_tokens=written,
-            cache_write_1h_tokens=_sum(hour),
+            cache_write_1h_tokens=total(*hour),
             output_tokens=_plus(self.output_tokens, [part.output_tokens for part in compactions]),
             reasoning_tokens=details.thinking_tokens if details else None,
         )
-
-
-def _sum(counts: list[int | None]) -> int | None:
-    """The sum of the known counts; None when all are unknown."""
-    known = [count for count in counts if count is not None]
-    return sum(known) if known else None
 
 
 def _plus(total: int | None, more: list[int]) -> int | None:
@@ -201,19 +205,18 @@ def _note_block(choice: AnswerChoice, block: _Block) -> None:
 
 def _counts(raw: msgspec.Raw) -> _Usage | None:
     """The counts; None when missing or of another shape, which is not an error of the answer."""
-    try:
-        return _decode_usage(raw) if given(raw) else None
-    except UNREADABLE:
-        return None
+    return readable(_decode_usage, raw) if given(raw) else None
 
 
-class _Counted(msgspec.Struct, gc=False):
+def _usage(raw: msgspec.Raw) -> Usage | None:
+    counts = _counts(raw)
+    return counts.usage() if counts is not None else None
+
+
+class _Answer(msgspec.Struct, gc=False):
     type: str = ""
     usage: msgspec.Raw = msgspec.Raw()
     error: Any = None
-
-
-class _Answer(_Counted, gc=False):
     content: list[_Block] | None = None
     stop_reason: str | None = None
     model: Any = None
@@ -222,47 +225,121 @@ class _Answer(_Counted, gc=False):
 _decode_usage = msgspec.json.Decoder(_Usage).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
-_decode_counted = msgspec.json.Decoder(_Counted).decode
 
 
 def read_json(body: bytes) -> JsonReading:
     """Read a whole answer: valid if a JSON object, failed if an error despite its status."""
-    try:
-        message = _decode_answer(body)
-    except UNREADABLE:
-        return _read_counted(body)
+    message = readable(_decode_answer, body)
+    if message is None:
+        return read_counted(body, _usage)
     answer = AnswerFacts()
     choice = answer.choice(0)
     choice.reason = finish_word(_REASONS, message.stop_reason)
     for block in message.content or ():
         _note_block(choice, block)
-    counts = _counts(message.usage)
     return JsonReading(
         valid=True,
         failed=message.type == "error" or bool(message.error),
-        usage=counts.usage() if counts is not None else None,
+        usage=_usage(message.usage),
         answer=answer,
         model=named(message.model),
     )
 
 
-def _read_counted(body: bytes) -> JsonReading:
-    """Read an answer of another shape: its error and its counts."""
-    try:
-        answer = _decode_counted(body)
-    except UNREADABLE:
-        return JsonReading(valid=is_json_object(body))
-    counts = _counts(answer.usage)
-    return JsonReading(
-        valid=True,
-        failed=answer.type == "error" or bool(answer.error),
-        usage=counts.usage() if counts is not None else None,
+class _OutputBlock(msgspec.Struct, gc=False):
+    """A content block. Calls that Anthropic runs (`server_tool_use`, `mcp_tool_use`) are other types."""
+
+    type: str = ""
+    id: str = ""
+    name: str = ""
+    text: str | None = None
+    input: msgspec.Raw = msgspec.Raw()
+
+
+class _OutputDelta(msgspec.Struct, gc=False):
+    type: str = ""
+    text: str | None = None
+    partial_json: str | None = None
+
+
+class _OutputEvent(msgspec.Struct, gc=False):
+    type: str = ""
+    index: int = 0
+    content_block: _OutputBlock | None = None
+    delta: _OutputDelta | None = None
+
+
+class _OutputMessage(msgspec.Struct, gc=False):
+    content: list[_OutputBlock] | None = None
+
+
+_decode_output_event = msgspec.json.Decoder(_OutputEvent).decode
+
+
+_decode_output = msgspec.json.Decoder(_OutputMessage).decode
+
+
+def take_output(output: CollectedOutput, data: bytes) -> None:
+    """Collect what one event adds to a block."""
+    event = _decode_output_event(data)
+    block, delta = event.content_block, event.delta
+    if block is not None:
+        output.add_text(0, block.text or "" if block.type == "text" else "")
+        if block.type == "tool_use":
+            output.add_call(0, event.index, id=block.id, name=block.name)
+    elif delta is not None and delta.type == "text_delta":
+        output.add_text(0, delta.text or "")
+    elif delta is not None and delta.partial_json and output.is_open(event.index):
+        output.add_call(0, event.index, arguments=delta.partial_json)
+
+
+def read_output(output: CollectedOutput, body: bytes) -> None:
+    """Collect the blocks of a whole message."""
+    message = _decode_output(body)
+    for place, block in enumerate(message.content or ()):
+        if block.type == "text":
+            output.add_text(0, block.text or "")
+        elif block.type == "tool_use":
+            arguments = bytes(block.input).decode()
+            output.add_whole_call(0, place, id=block.id, name=block.name, arguments=arguments)
+
+
+class _Tool(msgspec.Struct, gc=False):
+    """A tool. Those that Anthropic defines (`bash_20250124`) have a name and no schema."""
+
+    name: str = ""
+    type: str = ""
+    input_schema: msgspec.Raw = msgspec.Raw()
+
+
+class _Format(msgspec.Struct, gc=False):
+    """`output_config`, or the older `output_format`, which is the format itself."""
+
+    type: str = ""
+    schema: msgspec.Raw = msgspec.Raw()
+    format: "_Format | None" = None
+
+
+_decode_tools = msgspec.json.Decoder(list[_Tool]).decode
+
+
+_decode_format = msgspec.json.Decoder(_Format).decode
+
+
+def expected_output(request: OutputRequest) -> ExpectedOutput:
+    """What the request lets its answer hold. Raises one of UNREADABLE."""
+    tools = _decode_tools(request.tools) if is_given(request.tools) else []
+    form = _decode_format(request.form) if is_given(request.form) else _Format()
+    wanted = form.format or form
+    is_schema = wanted.type == "json_schema"
+    return ExpectedOutput(
+        tools={tool.name: schema_of(tool.input_schema) for tool in tools if tool.name},
+        wants_json=is_schema,
+        schema=schema_of(wanted.schema) if is_schema else None,
     )
 
 
-_OUTPUT = OutputForm(
-    take=anthropic_output.take, read=anthropic_output.read, expected=anthropic_output.expected
-)
+_OUTPUT = OutputForm(take=take_output, read=read_output, expected=expected_output)
 _OPERATIONS = {
     "/v1/messages": Operation(name="chat", events=MessageEvents, read_json=read_json, output=_OUTPUT),
     "/v1/messages/count_tokens": Operation(name="count_tokens", streams=False, read_json=read_json),
@@ -272,3 +349,33 @@ _OPERATIONS = {
 def operation(path: str) -> Operation:
     """Return the operation at a path below the base URL (`/v1/messages`, …)."""
     return _OPERATIONS.get(path, PASS_THROUGH)
+
+
+VERSION_HEADER = b"anthropic-version"
+_FIRST_HEADER = b"2023-06-01"
+_FIRST_MEMBER = "vertex-2023-10-16"
+"""The first version under its two names; every later one has one name. Vertex has the version in the body."""
+
+
+class _Named(msgspec.Struct):
+    anthropic_version: Any = None
+
+
+_decode_named = msgspec.json.Decoder(_Named).decode
+
+
+def version_member(header: bytes | None) -> str:
+    """The member's value as JSON text, for the header of a caller."""
+    version = _FIRST_MEMBER if header in (None, _FIRST_HEADER) else header.decode("latin-1")
+    return msgspec.json.encode(version).decode()
+
+
+def version_header(body: bytes) -> bytes:
+    """The header's value, for the member of a caller's body."""
+    try:
+        version = _decode_named(body).anthropic_version
+    except UNREADABLE:
+        version = None
+    if not isinstance(version, str) or not version[:4].isdigit() or not version.isascii():
+        return _FIRST_HEADER
+    return version.encode()

@@ -1,21 +1,307 @@
 """Bedrock's own wire API, with model and method in the path (`/model/MODEL/METHOD`)."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 
 import msgspec
 
-from proxy.dialects import bedrock_converse, bedrock_invoke, bedrock_output
+from proxy.dialects import anthropic, converse, openai
+from proxy.dialects.answer import (
+    AnswerFacts,
+    CollectedOutput,
+    ExpectedOutput,
+    OutputRequest,
+    is_given,
+)
+from proxy.dialects.converse import ConverseEvents, usage_with_cache
+from proxy.dialects.openai import ChatEvents
 from proxy.dialects.operation import (
     PASS_THROUGH,
     UNREADABLE,
     Count,
+    Events,
     JsonReading,
     Operation,
     OutputForm,
+    Texts,
+    given,
     is_json_object,
+    readable,
 )
 from records.outcome import Usage
+
+
+class _Metrics(msgspec.Struct, rename="camel", gc=False):
+    """Bedrock's own counts. `input_token_count` excludes what was read from and written to the cache."""
+
+    input_token_count: Count | None = None
+    output_token_count: Count | None = None
+    cache_read_input_token_count: Count | None = None
+    cache_write_input_token_count: Count | None = None
+
+    def usage(self) -> Usage:
+        return usage_with_cache(
+            self.input_token_count,
+            self.output_token_count,
+            read=self.cache_read_input_token_count,
+            written=self.cache_write_input_token_count,
+        )
+
+
+_HEADERS = tuple(
+    b"x-amzn-bedrock-%s-token-count" % name
+    for name in (b"input", b"output", b"cache-read-input", b"cache-write-input")
+)
+
+
+def usage_in_head(named: Mapping[bytes, bytes]) -> Usage | None:
+    """The counts in an answer's headers; None without them."""
+    counts = [_number(named.get(name, b"")) for name in _HEADERS]
+    if counts[0] is None and counts[1] is None:
+        return None
+    return _Metrics(*counts).usage()
+
+
+def _number(text: bytes) -> int | None:
+    return int(text) if text.isdigit() and len(text) < 10 else None
+
+
+class _Chunk(msgspec.Struct, gc=False):
+    """A frame's payload, whose `bytes` are the model's own JSON in base64."""
+
+    body: bytes = msgspec.field(name="bytes", default=b"")
+
+
+class _Shape(msgspec.Struct, rename="camel", gc=False):
+    """The members that tell whose form a body has."""
+
+    type: str = ""
+    choices: msgspec.Raw = msgspec.Raw()
+    output: msgspec.Raw = msgspec.Raw()
+    message_start: msgspec.Raw = msgspec.Raw()
+    content_block_start: msgspec.Raw = msgspec.Raw()
+    content_block_delta: msgspec.Raw = msgspec.Raw()
+    content_block_stop: msgspec.Raw = msgspec.Raw()
+    message_stop: msgspec.Raw = msgspec.Raw()
+    metadata: msgspec.Raw = msgspec.Raw()
+
+
+class _Ending(msgspec.Struct, gc=False):
+    metrics: _Metrics | None = msgspec.field(name="amazon-bedrock-invocationMetrics", default=None)
+
+
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+_decode_shape = msgspec.json.Decoder(_Shape).decode
+_decode_ending = msgspec.json.Decoder(_Ending).decode
+_METRICS = b'"amazon-bedrock-invocationMetrics"'
+
+
+def payload_of(data: bytes) -> bytes:
+    """The model's own JSON in a frame's payload. Raises one of UNREADABLE."""
+    return _decode_chunk(data).body
+
+
+def shape_of(body: bytes) -> _Shape:
+    """The members that tell whose form a body has; none when it is not a JSON object."""
+    return readable(_decode_shape, body) or _Shape()
+
+
+def converse_event(shape: _Shape) -> tuple[bytes, msgspec.Raw] | None:
+    """The Converse event that a chunk of Amazon Nova's holds, and its name."""
+    for name, raw in (
+        (b"contentBlockDelta", shape.content_block_delta),
+        (b"contentBlockStart", shape.content_block_start),
+        (b"contentBlockStop", shape.content_block_stop),
+        (b"messageStart", shape.message_start),
+        (b"messageStop", shape.message_stop),
+        (b"metadata", shape.metadata),
+    ):
+        if given(raw):
+            return name, raw
+    return None
+
+
+def is_anthropic(shape: _Shape) -> bool:
+    """True for a message of Anthropic's or an event of its streams."""
+    return shape.type != ""
+
+
+class _NovaEvents(ConverseEvents):
+    """Converse's events, each inside a member that names it."""
+
+    __slots__ = ()
+
+    def take(self, name: bytes, data: bytes) -> bool:
+        event = converse_event(shape_of(data))
+        return super().take(event[0], bytes(event[1])) if event is not None else False
+
+
+class _TextEvents:
+    """Events of a form that is not read: only whether there was a token."""
+
+    texts: Texts = None
+    model = ""
+
+    __slots__ = ("answer", "done", "failed", "finished", "token", "usage")
+
+    def __init__(self) -> None:
+        self.token = self.done = self.failed = self.finished = False
+        self.usage: Usage | None = None
+        self.answer: AnswerFacts | None = None
+
+    def take(self, name: bytes, data: bytes) -> bool:
+        if not self.token:
+            texts = readable(_decode_texts, data)
+            self.token = texts is not None and texts.has_text
+        return False
+
+
+class _Text(msgspec.Struct, gc=False):
+    text: str | None = None
+
+
+class _Texts(msgspec.Struct, gc=False):
+    """Llama's `generation`, Mistral's `outputs`, Titan's `outputText`, older Claude's `completion`."""
+
+    generation: str | None = None
+    outputs: list[_Text] | None = None
+    outputText: str | None = None  # noqa: N815 - Amazon's name
+    completion: str | None = None
+
+    @property
+    def has_text(self) -> bool:
+        own = self.generation or self.outputText or self.completion
+        return bool(own) or any(output.text for output in self.outputs or ())
+
+
+_decode_texts = msgspec.json.Decoder(_Texts).decode
+
+
+class InvokedEvents:
+    """Reads the chunks of InvokeModelWithResponseStream; the first one tells whose form they have.
+
+    The chunk with Bedrock's metrics is the last.
+    """
+
+    texts: Texts = None
+
+    __slots__ = ("_begun", "_counted", "_ended", "_events")
+
+    def __init__(self) -> None:
+        self._events: Events = _TextEvents()
+        self._counted: Usage | None = None
+        self._begun = self._ended = False
+
+    @property
+    def token(self) -> bool:
+        return self._events.token
+
+    @property
+    def done(self) -> bool:
+        return self._ended or self._events.done
+
+    @property
+    def failed(self) -> bool:
+        return self._events.failed
+
+    @property
+    def finished(self) -> bool:
+        return False
+
+    @property
+    def model(self) -> str:
+        return self._events.model
+
+    @property
+    def answer(self) -> AnswerFacts | None:
+        return self._events.answer
+
+    @property
+    def usage(self) -> Usage | None:
+        """The model's own counts, or else Bedrock's, which know less."""
+        return self._events.usage or self._counted
+
+    def take(self, name: bytes, data: bytes) -> bool:
+        try:
+            payload = payload_of(data)
+        except UNREADABLE:
+            return False
+        if not self._begun:
+            self._begun, self._events = True, _events_of(payload)
+        self._events.take(b"", payload)
+        if _METRICS in payload:
+            self._end(payload)
+        return False
+
+    def _end(self, payload: bytes) -> None:
+        self._ended = True
+        ending = readable(_decode_ending, payload)
+        if ending is not None:
+            self._counted = ending.metrics.usage() if ending.metrics is not None else None
+
+
+def _events_of(payload: bytes) -> Events:
+    """The reader for the form that a stream's first chunk has."""
+    shape = shape_of(payload)
+    if is_anthropic(shape):
+        return anthropic.MessageEvents()
+    if given(shape.choices):
+        return ChatEvents()
+    return _NovaEvents() if converse_event(shape) is not None else _TextEvents()
+
+
+def read_json(body: bytes) -> JsonReading:
+    """Read a whole answer in the form it has; of an unknown form nothing is known."""
+    shape = shape_of(body)
+    if is_anthropic(shape):
+        return anthropic.read_json(body)
+    if given(shape.choices):
+        return openai.read_json(body)
+    if given(shape.output):
+        return converse.read_json(body)
+    return JsonReading(valid=is_json_object(body))
+
+
+_decode_list = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
+
+
+def take_invoked(output: CollectedOutput, data: bytes) -> None:
+    """Collect what one chunk of InvokeModelWithResponseStream adds."""
+    payload = payload_of(data)
+    shape = shape_of(payload)
+    if is_anthropic(shape):
+        anthropic.take_output(output, payload)
+    elif given(shape.choices):
+        openai.take_output(output, payload)
+    elif (event := converse_event(shape)) is not None:
+        converse.take_output(output, bytes(event[1]))
+    else:
+        output.lose()
+
+
+def read_invoked(output: CollectedOutput, body: bytes) -> None:
+    """Collect a whole answer of InvokeModel."""
+    shape = shape_of(body)
+    if is_anthropic(shape):
+        anthropic.read_output(output, body)
+    elif given(shape.choices):
+        openai.take_output(output, body)
+    elif given(shape.output):
+        converse.read_output(output, body)
+    else:
+        output.lose()
+
+
+def expected_invoked(request: OutputRequest) -> ExpectedOutput:
+    """What a request to InvokeModel lets its answer hold. Raises one of UNREADABLE."""
+    if bytes(request.tools).startswith(b"{") or b'"textFormat"' in bytes(request.form):
+        return converse.expected_output(request)
+    tools = _decode_list(request.tools) if is_given(request.tools) else []
+    if any("function" in tool for tool in tools) or b'"json_object"' in bytes(request.form):
+        return openai.expected_output(request)
+    return anthropic.expected_output(request)
+
 
 MODEL_PATH = re.compile(r"^(?P<before>/model/)(?P<model>.+)/(?P<method>[a-z-]+)$")
 """The model is quoted, but an ARN's slashes need not be."""
@@ -24,21 +310,23 @@ _CONVERSE = Operation(
     name="chat",
     model_in="path",
     streams=False,
-    read_json=bedrock_converse.read_json,
+    read_json=converse.read_json,
     amazon_errors=True,
-    output=OutputForm(take=bedrock_output.take, read=bedrock_output.read, expected=bedrock_output.expected),
+    output=OutputForm(
+        take=converse.take_output, read=converse.read_output, expected=converse.expected_output
+    ),
 )
 _INVOKE = Operation(
     name="invoke_model",
     model_in="path",
     streams=False,
-    read_json=bedrock_invoke.read_json,
+    read_json=read_json,
     amazon_errors=True,
-    usage_in_head=bedrock_invoke.usage_in_head,
+    usage_in_head=usage_in_head,
     output=OutputForm(
-        take=bedrock_output.take_invoked,
-        read=bedrock_output.read_invoked,
-        expected=bedrock_output.expected_invoked,
+        take=take_invoked,
+        read=read_invoked,
+        expected=expected_invoked,
     ),
 )
 
@@ -52,17 +340,17 @@ _decode_tokens = msgspec.json.Decoder(_Tokens).decode
 
 def _read_tokens(body: bytes) -> JsonReading:
     """Read a count of tokens."""
-    try:
-        return JsonReading(valid=True, usage=Usage(input_tokens=_decode_tokens(body).input_tokens))
-    except UNREADABLE:
+    counts = readable(_decode_tokens, body)
+    if counts is None:
         return JsonReading(valid=is_json_object(body))
+    return JsonReading(valid=True, usage=Usage(input_tokens=counts.input_tokens))
 
 
 _METHODS = {
     "converse": _CONVERSE,
-    "converse-stream": replace(_CONVERSE, streams=True, events=bedrock_converse.ConverseEvents),
+    "converse-stream": replace(_CONVERSE, streams=True, events=converse.ConverseEvents),
     "invoke": _INVOKE,
-    "invoke-with-response-stream": replace(_INVOKE, streams=True, events=bedrock_invoke.InvokedEvents),
+    "invoke-with-response-stream": replace(_INVOKE, streams=True, events=InvokedEvents),
     "count-tokens": Operation(
         name="count_tokens", model_in="path", streams=False, read_json=_read_tokens, amazon_errors=True
     ),

@@ -6,8 +6,18 @@ from typing import Any
 
 import msgspec
 
-from proxy.answer import AnswerChoice, AnswerFacts, finish_word
-from proxy.dialects import gemini_output, interactions, interactions_output
+from proxy.dialects import interactions
+from proxy.dialects.answer import (
+    AnswerChoice,
+    AnswerFacts,
+    CollectedOutput,
+    ExpectedOutput,
+    OutputRequest,
+    Schema,
+    finish_word,
+    is_given,
+    schema_of,
+)
 from proxy.dialects.operation import (
     PASS_THROUGH,
     UNREADABLE,
@@ -19,6 +29,8 @@ from proxy.dialects.operation import (
     given,
     is_json_object,
     named,
+    readable,
+    total,
 )
 from records.outcome import Fault, Finish, Usage
 
@@ -37,22 +49,15 @@ class _Usage(msgspec.Struct, rename="camel", gc=False):
 
 def _usage(raw: msgspec.Raw) -> Usage | None:
     """The usage; None when missing or of another shape, which is not an error of the answer."""
-    try:
-        counts = _decode_usage(raw) if given(raw) else None
-    except UNREADABLE:
-        return None
+    counts = readable(_decode_usage, raw) if given(raw) else None
     if counts is None:
         return None
     return Usage(
-        input_tokens=_sum(counts.prompt_token_count, counts.tool_use_prompt_token_count),
+        input_tokens=total(counts.prompt_token_count, counts.tool_use_prompt_token_count),
         cached_input_tokens=counts.cached_content_token_count,
-        output_tokens=_sum(counts.candidates_token_count, counts.thoughts_token_count),
+        output_tokens=total(counts.candidates_token_count, counts.thoughts_token_count),
         reasoning_tokens=counts.thoughts_token_count,
     )
-
-
-def _sum(first: int | None, second: int | None) -> int | None:
-    return None if first is None and second is None else (first or 0) + (second or 0)
 
 
 class _Part(msgspec.Struct, rename="camel", gc=False):
@@ -141,11 +146,8 @@ def _is_there(feedback: msgspec.Raw) -> bool:
 
 def _note_blocked(answer: AnswerFacts, feedback: msgspec.Raw) -> None:
     """Note a prompt that was blocked, which has no candidates."""
-    try:
-        blocked = _decode_feedback(feedback).block_reason
-    except UNREADABLE:
-        return
-    if blocked and not answer.choices:
+    blocked = readable(_decode_feedback, feedback)
+    if blocked is not None and blocked.block_reason and not answer.choices:
         answer.choice(0).reason = "content_filter"
 
 
@@ -220,8 +222,131 @@ def read_json(body: bytes) -> JsonReading:
     )
 
 
+class _Call(msgspec.Struct, rename="camel", gc=False):
+    """A call. Pieces of arguments (`partialArgs`) come where a request asks for them."""
+
+    name: str = ""
+    args: msgspec.Raw = msgspec.Raw()
+    partial_args: Any = None
+    will_continue: bool | None = None
+
+
+class _OutputPart(msgspec.Struct, rename="camel", gc=False):
+    text: str | None = None
+    thought: bool | None = None
+    function_call: _Call | None = None
+
+
+class _OutputContent(msgspec.Struct, gc=False):
+    parts: list[_OutputPart] | None = None
+
+
+class _OutputCandidate(msgspec.Struct, gc=False):
+    index: int | None = None
+    content: _OutputContent | None = None
+
+
+class _OutputAnswer(msgspec.Struct, gc=False):
+    candidates: list[_OutputCandidate] | None = None
+
+
+_decode_output = msgspec.json.Decoder(_OutputAnswer).decode
+
+
+_decode_output_list = msgspec.json.Decoder(list[_OutputAnswer]).decode
+
+
+def take_output(output: CollectedOutput, data: bytes) -> None:
+    """Collect the parts of one event, of a whole answer, or of an array of answers."""
+    answers = _decode_output_list(data) if data.lstrip()[:1] == b"[" else [_decode_output(data)]
+    for answer in answers:
+        for candidate in answer.candidates or ():
+            parts = candidate.content.parts if candidate.content is not None else None
+            for part in parts or ():
+                _take_part(output, candidate.index or 0, part)
+
+
+def _take_part(output: CollectedOutput, index: int, part: _OutputPart) -> None:
+    call = part.function_call
+    if call is None:
+        output.add_text(index, part.text or "" if not part.thought else "")
+    elif call.partial_args is not None or call.will_continue:
+        output.lose()
+    else:
+        choice = output.choices.get(index)
+        arguments = bytes(call.args).decode() or "{}"
+        output.add_whole_call(
+            index, len(choice.calls) if choice is not None else 0, name=call.name, arguments=arguments
+        )
+
+
+class _Declared(msgspec.Struct, gc=False):
+    """A declared function. Protobuf's JSON mapping accepts both spellings."""
+
+    name: str = ""
+    parameters: msgspec.Raw = msgspec.Raw()
+    parametersJsonSchema: msgspec.Raw = msgspec.Raw()  # noqa: N815
+    parameters_json_schema: msgspec.Raw = msgspec.Raw()
+
+
+class _Config(msgspec.Struct, gc=False):
+    responseMimeType: str = ""  # noqa: N815
+    response_mime_type: str = ""
+    responseSchema: msgspec.Raw = msgspec.Raw()  # noqa: N815
+    response_schema: msgspec.Raw = msgspec.Raw()
+    responseJsonSchema: msgspec.Raw = msgspec.Raw()  # noqa: N815
+    response_json_schema: msgspec.Raw = msgspec.Raw()
+
+
+_decode_tools = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
+
+
+_decode_functions = msgspec.json.Decoder(list[_Declared]).decode
+
+
+_decode_config = msgspec.json.Decoder(_Config).decode
+
+
+_FUNCTIONS = ("functionDeclarations", "function_declarations")
+
+
+_OWN_PARTS = frozenset(
+    {
+        "googleSearch", "google_search", "googleSearchRetrieval", "google_search_retrieval", "codeExecution",
+        "code_execution", "urlContext", "url_context", "fileSearch", "file_search", "googleMaps",
+        "google_maps", "retrieval", "enterpriseWebSearch", "enterprise_web_search",
+    }
+)  # fmt: skip
+"""Tools that Google runs and that are never a function call. Others may bring functions of their own."""
+
+
+def expected_output(request: OutputRequest) -> ExpectedOutput:
+    """What the request lets its answer hold. Raises one of UNREADABLE."""
+    groups = _decode_tools(request.tools) if is_given(request.tools) else []
+    declared = [
+        function
+        for group in groups
+        for name in _FUNCTIONS
+        for function in _decode_functions(group.get(name) or b"[]")
+    ]
+    config = _decode_config(request.form) if is_given(request.form) else _Config()
+    schema = config.responseSchema or config.response_schema
+    json_schema = config.responseJsonSchema or config.response_json_schema
+    return ExpectedOutput(
+        tools={each.name: _arguments(each) for each in declared},
+        others=any(name not in _OWN_PARTS and name not in _FUNCTIONS for group in groups for name in group),
+        wants_json="application/json" in (config.responseMimeType, config.response_mime_type),
+        schema=schema_of(json_schema) or schema_of(schema, openapi=True),
+    )
+
+
+def _arguments(declared: _Declared) -> Schema | None:
+    json_schema = declared.parametersJsonSchema or declared.parameters_json_schema
+    return schema_of(json_schema) or schema_of(declared.parameters, openapi=True)
+
+
 _USAGE_KEY = b'"usageMetadata"'
-_OUTPUT = OutputForm(take=gemini_output.take, read=gemini_output.take, expected=gemini_output.expected)
+_OUTPUT = OutputForm(take=take_output, read=take_output, expected=expected_output)
 _GENERATE = Operation(
     name="generate_content",
     model_in="path",
@@ -251,7 +376,7 @@ _INTERACTIONS = Operation(
     events=interactions.InteractionEvents,
     read_json=interactions.read_json,
     output=OutputForm(
-        take=interactions_output.take, read=interactions_output.read, expected=interactions_output.expected
+        take=interactions.take_output, read=interactions.read_output, expected=interactions.expected_output
     ),
     creates_state=True,
 )

@@ -8,8 +8,28 @@ from typing import Any
 
 import msgspec
 
-from proxy.answer import AnswerFacts
-from proxy.dialects.operation import UNREADABLE, Count, JsonReading, Texts, given, is_json_object, named
+from proxy.dialects.answer import (
+    AnswerFacts,
+    CollectedOutput,
+    ExpectedOutput,
+    OutputRequest,
+    is_given,
+    schema_of,
+)
+from proxy.dialects.operation import (
+    UNREADABLE,
+    Count,
+    Counted,
+    JsonReading,
+    Texts,
+    decode_counted,
+    given,
+    is_json_object,
+    named,
+    read_counted,
+    readable,
+    total,
+)
 from records.outcome import Finish, Usage
 
 
@@ -42,14 +62,6 @@ class _Interaction(msgspec.Struct, gc=False):
     status: str | None = None
     steps: list[_Step] | None = None
     errors: Any = None
-    usage: msgspec.Raw = msgspec.Raw()
-    error: Any = None
-    model: Any = None
-
-
-class _Counted(msgspec.Struct, gc=False):
-    """An interaction of which only the counts can be read, and its model."""
-
     usage: msgspec.Raw = msgspec.Raw()
     error: Any = None
     model: Any = None
@@ -177,38 +189,25 @@ def _is_block(error: Any) -> bool:
 
 def _usage(raw: msgspec.Raw) -> Usage | None:
     """The usage; None when missing or of another shape, which is not an error of the answer."""
-    try:
-        counts = _decode_usage(raw) if given(raw) else None
-    except UNREADABLE:
-        return None
+    counts = readable(_decode_usage, raw) if given(raw) else None
     if counts is None:
         return None
     return Usage(
-        input_tokens=_sum(counts.total_input_tokens, counts.total_tool_use_tokens),
+        input_tokens=total(counts.total_input_tokens, counts.total_tool_use_tokens),
         cached_input_tokens=counts.total_cached_tokens,
-        output_tokens=_sum(counts.total_output_tokens, counts.total_thought_tokens),
+        output_tokens=total(counts.total_output_tokens, counts.total_thought_tokens),
         reasoning_tokens=counts.total_thought_tokens,
     )
 
 
-def _sum(first: int | None, second: int | None) -> int | None:
-    return None if first is None and second is None else (first or 0) + (second or 0)
-
-
-def _interaction(raw: bytes) -> _Interaction | _Counted | None:
+def _interaction(raw: bytes) -> _Interaction | Counted | None:
     """The interaction, or its counts where it has another shape; None when it is no JSON object."""
-    for decode in (_decode, _decode_counted):
-        try:
-            return decode(raw)
-        except UNREADABLE:
-            continue
-    return None
+    return readable(_decode, raw) or readable(decode_counted, raw)
 
 
 _decode_usage = msgspec.json.Decoder(_Usage).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
 _decode = msgspec.json.Decoder(_Interaction).decode
-_decode_counted = msgspec.json.Decoder(_Counted).decode
 
 
 def read_json(body: bytes) -> JsonReading:
@@ -216,18 +215,126 @@ def read_json(body: bytes) -> JsonReading:
     interaction = _interaction(body)
     if interaction is None:
         return JsonReading(valid=is_json_object(body))
-    usage = _usage(interaction.usage)
-    if isinstance(interaction, _Counted):
-        return JsonReading(
-            valid=True, failed=bool(interaction.error), usage=usage, model=named(interaction.model)
-        )
+    if isinstance(interaction, Counted):
+        return read_counted(body, _usage)
     answer = AnswerFacts()
     failed = _note_end(answer, interaction)
     in_background = interaction.status in _NOT_ENDED
     return JsonReading(
         valid=True,
         failed=failed,
-        usage=usage,
+        usage=_usage(interaction.usage),
         answer=None if in_background else answer,
         model=named(interaction.model),
     )
+
+
+class _OutputStep(msgspec.Struct, gc=False):
+    type: str = ""
+    id: str = ""
+    name: str = ""
+    arguments: msgspec.Raw = msgspec.Raw()
+    content: list[_Part] | None = None
+
+
+class _OutputDelta(msgspec.Struct, gc=False):
+    type: str = ""
+    text: str | None = None
+    arguments: str | None = None
+
+
+class _OutputInteraction(msgspec.Struct, gc=False):
+    steps: list[_OutputStep] | None = None
+
+
+class _OutputEvent(msgspec.Struct, gc=False):
+    index: int = 0
+    delta: _OutputDelta | None = None
+    step: _OutputStep | None = None
+    interaction: _OutputInteraction | None = None
+
+
+_decode_output_event = msgspec.json.Decoder(_OutputEvent).decode
+_decode_output = msgspec.json.Decoder(_OutputInteraction).decode
+
+
+def take_output(output: CollectedOutput, data: bytes) -> None:
+    """Collect what one event adds to a step, or all steps at the end, which are mostly left out there."""
+    if data.startswith(b"[DONE]"):
+        return
+    event = _decode_output_event(data)
+    delta = event.delta
+    if event.step is not None:
+        _take_step(output, event.index, event.step)
+    elif delta is not None and delta.type == "text":
+        output.add_text(0, delta.text or "")
+    elif delta is not None and delta.type == "arguments_delta" and output.is_open(event.index):
+        output.add_call(0, event.index, arguments=delta.arguments or "")
+    elif event.interaction is not None and event.interaction.steps:
+        output.restart()
+        _take_steps(output, event.interaction.steps)
+
+
+def read_output(output: CollectedOutput, body: bytes) -> None:
+    """Collect the steps of a whole interaction."""
+    interaction = _decode_output(body)
+    _take_steps(output, interaction.steps or [])
+
+
+def _take_steps(output: CollectedOutput, steps: list[_OutputStep]) -> None:
+    for place, step in enumerate(steps):
+        _take_step(output, place, step)
+
+
+def _take_step(output: CollectedOutput, place: int, step: _OutputStep) -> None:
+    """Collect a step's texts, or a call. A stream begins a call without arguments, or with `{}`."""
+    if step.type == "model_output":
+        for part in step.content or ():
+            output.add_text(0, part.text or "" if part.type == "text" else "")
+    elif step.type == "function_call":
+        arguments = bytes(step.arguments).decode()
+        whole = "" if arguments in ("", "null", "{}") else arguments
+        call = output.add_call(0, place, id=step.id, name=step.name, arguments=whole)
+        call.broken = bool(whole) and not whole.startswith("{")
+
+
+class _Tool(msgspec.Struct, gc=False):
+    type: str = ""
+    name: str = ""
+    parameters: msgspec.Raw = msgspec.Raw()
+
+
+class _Format(msgspec.Struct, gc=False):
+    """One wanted kind of output; a request may have several, of which one is text."""
+
+    type: str = ""
+    mime_type: str = ""
+    schema: msgspec.Raw = msgspec.Raw()
+
+
+_decode_tools = msgspec.json.Decoder(list[_Tool]).decode
+_decode_formats = msgspec.json.Decoder(_Format | list[_Format]).decode
+_OWN_STEPS = frozenset(
+    {
+        "code_execution", "file_search", "google_maps", "google_search", "mcp_server", "retrieval",
+        "url_context",
+    }
+)  # fmt: skip
+"""Tools that Google runs, whose calls are steps of other types. Others may bring functions of their own."""
+
+
+def expected_output(request: OutputRequest) -> ExpectedOutput:
+    """What the request lets its answer hold. Raises one of UNREADABLE."""
+    tools = _decode_tools(request.tools) if is_given(request.tools) else []
+    formats = _decode_formats(request.form) if is_given(request.form) else []
+    wanted = [each for each in (formats if isinstance(formats, list) else [formats]) if _wants_json(each)]
+    return ExpectedOutput(
+        tools={tool.name: schema_of(tool.parameters) for tool in tools if tool.type == "function"},
+        others=any(tool.type != "function" and tool.type not in _OWN_STEPS for tool in tools),
+        wants_json=bool(wanted),
+        schema=schema_of(wanted[0].schema) if wanted else None,
+    )
+
+
+def _wants_json(wanted: _Format) -> bool:
+    return wanted.type == "text" and wanted.mime_type == "application/json"

@@ -1,18 +1,148 @@
 """OpenAI's wire API (chat, completions, embeddings, responses), with additions of compatible providers."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from proxy.answer import AnswerFacts
-from proxy.dialects import openai_output, responses, responses_output
-from proxy.dialects.openai_choice import fills, note_reason
-from proxy.dialects.openai_json import read_json
-from proxy.dialects.openai_usage import usage_of
-from proxy.dialects.operation import PASS_THROUGH, UNREADABLE, Operation, OutputForm, Texts
-from proxy.dialects.responses import ResponsesEvents
-from proxy.event_template import text_members
-from records.outcome import Usage
+from proxy.dialects import responses
+from proxy.dialects.answer import (
+    GOOD_ANSWER,
+    AnswerChoice,
+    AnswerFacts,
+    CollectedOutput,
+    ExpectedOutput,
+    OutputRequest,
+    finish_word,
+    is_given,
+    schema_of,
+)
+from proxy.dialects.event_template import text_members
+from proxy.dialects.operation import (
+    PASS_THROUGH,
+    UNREADABLE,
+    JsonReading,
+    Operation,
+    OutputForm,
+    Texts,
+    given,
+    read_counted,
+)
+from proxy.dialects.responses import OpenAIUsage, ResponsesEvents, usage_in, usage_of
+from records.outcome import Fault, Finish, Usage
+
+_REASONS: dict[str, Finish] = {
+    "stop": "stop",
+    "eos": "stop",
+    "length": "length",
+    "model_length": "length",
+    "max_tokens": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+    "safety": "content_filter",
+    "refusal": "refusal",
+}
+"""OpenAI's reasons, and those of Mistral (`model_length`), Together (`eos`) and Anthropic (`refusal`)."""
+_NAMED: tuple[tuple[str, Fault], ...] = (
+    ("MALFORMED_FUNCTION_CALL", "tool_args_invalid"),
+    ("UNEXPECTED_TOOL_CALL", "tool_unknown"),
+)
+
+
+def fills(value: Any) -> bool:
+    """True when a decoded member holds text, audio or an image. A list's parts that think hold none."""
+    if isinstance(value, str):
+        return bool(value) and not value.isspace()
+    if isinstance(value, list):
+        return any(not isinstance(part, dict) or _fills_part(part) for part in value)
+    return bool(value)
+
+
+def _fills_part(part: dict[str, Any]) -> bool:
+    kind = part.get("type")
+    return fills(part.get("text")) if kind == "text" else kind not in ("thinking", "reasoning")
+
+
+def note_reason(choice: AnswerChoice, reason: str) -> None:
+    """Note why a choice ended. Google's compatible endpoint writes `function_call_filter: MALFORMED_…`."""
+    choice.reason = _REASONS.get(reason)
+    if choice.reason is not None:
+        return
+    choice.reason = finish_word(_REASONS, reason.partition(":")[0].lower())
+    choice.named = tuple([fault for word, fault in _NAMED if word in reason])
+
+
+class _Message(msgspec.Struct, gc=False):
+    """A whole message. Of its raw members all that matters is whether they are given."""
+
+    content: Any = None
+    refusal: Any = None
+    tool_calls: msgspec.Raw = msgspec.Raw()
+    function_call: msgspec.Raw = msgspec.Raw()
+    audio: msgspec.Raw = msgspec.Raw()
+    images: msgspec.Raw = msgspec.Raw()
+
+
+class _Whole(msgspec.Struct, gc=False):
+    index: int | None = None
+    finish_reason: str | None = None
+    message: _Message | None = None
+    text: Any = None
+
+
+class _Answer(msgspec.Struct, gc=False):
+    choices: list[_Whole] | None = None
+    usage: OpenAIUsage | None = None
+    error: Any = None
+    model: Any = None
+
+
+_decode_answer = msgspec.json.Decoder(_Answer).decode
+
+
+def read_json(body: bytes) -> JsonReading:
+    """Read a whole answer: valid if a JSON object, failed if it carries an error despite its status."""
+    try:
+        answer = _decode_answer(body)
+    except UNREADABLE:
+        return read_counted(body, usage_in)
+    usage = answer.usage
+    return JsonReading(
+        valid=True,
+        failed=bool(answer.error),
+        usage=usage.usage() if usage else None,
+        answer=_facts(answer.choices or ()),
+        model=answer.model if isinstance(answer.model, str) else "",
+    )
+
+
+def _facts(choices: Sequence[_Whole]) -> AnswerFacts:
+    if len(choices) == 1 and _is_good_text(choices[0]):
+        return GOOD_ANSWER
+    facts = AnswerFacts()
+    for whole in choices:
+        choice = facts.choice(whole.index or 0)
+        message = whole.message
+        if message is not None:
+            choice.called = given(message.tool_calls) or given(message.function_call)
+            choice.refused = bool(message.refusal)
+            choice.content = fills(message.content) or given(message.audio) or given(message.images)
+        else:
+            choice.content = fills(whole.text)
+        if whole.finish_reason:
+            note_reason(choice, whole.finish_reason)
+    return facts
+
+
+def _is_good_text(whole: _Whole) -> bool:
+    """True for a first choice that is nothing but text and stopped by itself, as most do."""
+    message = whole.message
+    if message is None or whole.finish_reason != "stop" or whole.index or message.refusal:
+        return False
+    content = message.content
+    text = isinstance(content, str) and content and not content.isspace()
+    return bool(text) and not (message.tool_calls or message.function_call)
 
 
 class _Ending(msgspec.Struct, gc=False):
@@ -185,9 +315,131 @@ _CONTENT = ("content", "audio", "images")
 
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 _decode_rest = msgspec.json.Decoder(_Rest).decode
-_OUTPUT = OutputForm(take=openai_output.take, read=openai_output.take, expected=openai_output.expected)
+
+
+class _Function(msgspec.Struct, gc=False):
+    name: str | None = None
+    arguments: str | None = None
+    input: str | None = None
+
+
+class _Call(msgspec.Struct, gc=False):
+    """A call, or a piece of it. `custom` tools take text."""
+
+    index: int | None = None
+    id: str | None = None
+    function: _Function | None = None
+    custom: _Function | None = None
+
+
+class _OutputMessage(msgspec.Struct, gc=False):
+    content: Any = None
+    tool_calls: list[_Call] | None = None
+    function_call: _Function | None = None
+
+
+class _OutputChoice(msgspec.Struct, gc=False):
+    index: int | None = None
+    delta: _OutputMessage | None = None
+    message: _OutputMessage | None = None
+    text: str | None = None
+
+
+class _OutputAnswer(msgspec.Struct, gc=False):
+    choices: list[_OutputChoice] | None = None
+
+
+_decode_output = msgspec.json.Decoder(_OutputAnswer).decode
+
+
+def take_output(output: CollectedOutput, data: bytes) -> None:
+    """Collect the pieces of one chunk, or of a whole answer."""
+    if data.startswith(b"[DONE]"):
+        return
+    answer = _decode_output(data)
+    for choice in answer.choices or ():
+        index = choice.index or 0
+        if choice.text:
+            output.add_text(index, choice.text)
+        message = choice.delta or choice.message
+        if message is not None:
+            _take_message(output, index, message)
+
+
+def _take_message(output: CollectedOutput, index: int, message: _OutputMessage) -> None:
+    output.add_text(index, _text(message.content))
+    for place, call in enumerate(message.tool_calls or ()):
+        function = call.function or call.custom or _Function()
+        added = output.add_call(
+            index,
+            place if call.index is None else call.index,
+            id=call.id or "",
+            name=function.name or "",
+            arguments=function.arguments or function.input or "",
+        )
+        added.free = added.free or call.custom is not None
+    function_call = message.function_call
+    if function_call is not None:
+        output.add_call(index, 0, name=function_call.name or "", arguments=function_call.arguments or "")
+
+
+def _text(content: Any) -> str:
+    """A content's text; a list of parts is joined, without the thoughts that some providers put there."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else ()
+    return "".join([_text(part.get("text")) for part in parts if isinstance(part, dict)])
+
+
+class _Declared(msgspec.Struct, gc=False):
+    """A declared function: `parameters` is its schema."""
+
+    name: str = ""
+    parameters: msgspec.Raw = msgspec.Raw()
+
+
+class _Tool(msgspec.Struct, gc=False):
+    type: str = ""
+    function: _Declared | None = None
+    custom: _Declared | None = None
+
+
+class _Schema(msgspec.Struct, gc=False):
+    schema: msgspec.Raw = msgspec.Raw()
+
+
+class _Format(msgspec.Struct, gc=False):
+    type: str = ""
+    json_schema: _Schema | None = None
+
+
+_decode_tools = msgspec.json.Decoder(list[_Tool]).decode
+
+
+_decode_functions = msgspec.json.Decoder(list[_Declared]).decode
+
+
+_decode_format = msgspec.json.Decoder(_Format).decode
+
+
+def expected_output(request: OutputRequest) -> ExpectedOutput:
+    """What the request lets its answer hold. Raises one of UNREADABLE."""
+    tools = _decode_tools(request.tools) if is_given(request.tools) else []
+    functions = _decode_functions(request.functions) if is_given(request.functions) else []
+    declared = [*functions, *[tool.function or tool.custom for tool in tools]]
+    wanted = _decode_format(request.form) if is_given(request.form) else _Format()
+    schema = wanted.json_schema.schema if wanted.json_schema is not None else msgspec.Raw()
+    return ExpectedOutput(
+        tools={each.name: schema_of(each.parameters) for each in declared if each is not None},
+        others=None in declared,  # a tool of the provider's own
+        wants_json=wanted.type in ("json_object", "json_schema"),
+        schema=schema_of(schema) if wanted.type == "json_schema" else None,
+    )
+
+
+_OUTPUT = OutputForm(take=take_output, read=take_output, expected=expected_output)
 _RESPONSES = OutputForm(
-    take=responses_output.take, read=responses_output.read, expected=responses_output.expected
+    take=responses.take_output, read=responses.read_output, expected=responses.expected_output
 )
 _OPERATIONS = {
     "/chat/completions": Operation(

@@ -3,14 +3,14 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 import msgspec
 
-from proxy.answer import AnswerFacts
-from proxy.output import CollectedOutput, ExpectedOutput, OutputRequest
+from proxy.dialects.answer import AnswerFacts, CollectedOutput, ExpectedOutput, OutputRequest
 from records.outcome import Usage
 
+Api = Literal["openai", "anthropic", "gemini"]
 ModelPlace = Literal["body", "path", "query"]
 
 Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
@@ -21,7 +21,7 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 Texts = re.Pattern[bytes] | None
-"""Matches strings in an event that matter only for the first token (`proxy.event_template`)."""
+"""Matches strings in an event that matter only for the first token (`proxy.dialects.event_template`)."""
 
 
 class Events(Protocol):
@@ -93,8 +93,8 @@ class JsonReading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class OutputForm:
     """How a model's output, and what its request wants of it, are written in one operation.
 
-    `take` collects from one event of a stream, `read` from a whole answer; both lose an output that they
-    cannot read. `expected` raises one of UNREADABLE.
+    `take` collects from one event of a stream, `read` from a whole answer; `collect` calls
+    them. All three raise one of UNREADABLE where they cannot read it.
     """
 
     take: Callable[[CollectedOutput, bytes], None]
@@ -149,13 +149,50 @@ def given(value: msgspec.Raw) -> bool:
 _NULL = len(b"null")
 
 
-def is_json_object(body: bytes) -> bool:
-    """True for a JSON object of any shape."""
+T = TypeVar("T")
+
+
+def readable(decode: Callable[[bytes], T], data: bytes) -> T | None:
+    """What a decoder makes of these bytes; None where they are of another shape."""
     try:
-        _decode_any_object(body)
+        return decode(data)
     except UNREADABLE:
-        return False
-    return True
+        return None
+
+
+def total(*counts: int | None) -> int | None:
+    """The sum of the known counts; None when all are unknown."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
+
+
+def collect(take: Callable[[CollectedOutput, bytes], None], output: CollectedOutput, data: bytes) -> None:
+    """Have a dialect add these bytes to the output, which is lost where they are of another shape."""
+    try:
+        take(output, data)
+    except UNREADABLE:
+        output.lose()
+
+
+class Counted(msgspec.Struct, gc=False):
+    """An answer of another shape, of which the error, the counts and the model may still be read."""
+
+    type: Any = None
+    usage: msgspec.Raw = msgspec.Raw()
+    error: Any = None
+    model: Any = None
+
+
+decode_counted = msgspec.json.Decoder(Counted).decode
+
+
+def read_counted(body: bytes, usage: Callable[[msgspec.Raw], Usage | None]) -> JsonReading:
+    """Read a whole answer of another shape: its error, its counts and its model."""
+    answer = readable(decode_counted, body)
+    if answer is None:
+        return JsonReading(valid=is_json_object(body))
+    failed = bool(answer.error) or answer.type == "error"
+    return JsonReading(valid=True, failed=failed, usage=usage(answer.usage), model=named(answer.model))
 
 
 class _AnyObject(msgspec.Struct):
@@ -163,3 +200,8 @@ class _AnyObject(msgspec.Struct):
 
 
 _decode_any_object = msgspec.json.Decoder(_AnyObject).decode
+
+
+def is_json_object(body: bytes) -> bool:
+    """True for a JSON object of any shape."""
+    return readable(_decode_any_object, body) is not None

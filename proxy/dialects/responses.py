@@ -4,10 +4,108 @@ from typing import Any
 
 import msgspec
 
-from proxy.answer import AnswerFacts
-from proxy.dialects.openai_usage import usage_in
-from proxy.dialects.operation import UNREADABLE, JsonReading, Texts, is_json_object, named
+from proxy.dialects.answer import (
+    AnswerFacts,
+    CollectedOutput,
+    ExpectedOutput,
+    OutputRequest,
+    is_given,
+    schema_of,
+)
+from proxy.dialects.operation import (
+    UNREADABLE,
+    Count,
+    JsonReading,
+    Texts,
+    decode_counted,
+    given,
+    named,
+    read_counted,
+    readable,
+)
 from records.outcome import Finish, Usage
+
+
+class _Details(msgspec.Struct, gc=False):
+    cached_tokens: Count | None = None
+    cache_write_tokens: Count | None = None
+    reasoning_tokens: Count | None = None
+
+
+class OpenAIUsage(msgspec.Struct, gc=False):
+    """The counts under the names of chat completions and of responses.
+
+    Prompt tokens include tokens read from and written to the cache. Moonshot and Together add
+    `cached_tokens`, DeepSeek `prompt_cache_hit_tokens`. OpenRouter states what it charged as `cost` in
+    dollars, xAI as `cost_in_usd_ticks`.
+    """
+
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
+    total_tokens: Count | None = None
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+    input_tokens_details: _Details | None = None
+    output_tokens_details: _Details | None = None
+    cached_tokens: Count | None = None
+    prompt_cache_hit_tokens: Count | None = None
+    cost: Any = None
+    cost_in_usd_ticks: Any = None
+
+    def usage(self) -> Usage | None:
+        read, written = self.prompt_tokens, self.completion_tokens
+        read = self.input_tokens if read is None else read
+        written = self.output_tokens if written is None else written
+        if read is None and written is None:
+            return None
+        if written is not None and read and self.total_tokens is not None:
+            # xAI and Google's compatible endpoint count reasoning only in the total and bill it as output.
+            written = max(written, self.total_tokens - read)
+        into = self.prompt_tokens_details or self.input_tokens_details or _NO_DETAILS
+        out = self.completion_tokens_details or self.output_tokens_details or _NO_DETAILS
+        cached = self.prompt_cache_hit_tokens if self.cached_tokens is None else self.cached_tokens
+        states_cost = self.cost is not None or self.cost_in_usd_ticks is not None
+        return Usage(
+            input_tokens=read,
+            cached_input_tokens=cached if into.cached_tokens is None else into.cached_tokens,
+            cache_write_tokens=into.cache_write_tokens,
+            output_tokens=written,
+            reasoning_tokens=out.reasoning_tokens,
+            stated_usd=self._stated() if states_cost else None,
+        )
+
+    def _stated(self) -> float | None:
+        """The dollars that the provider says it charged; None when it says no finite number of at least 0."""
+        for value, dollars in ((self.cost, 1.0), (self.cost_in_usd_ticks, _TICK)):
+            if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _BEYOND:
+                return value * dollars
+        return None
+
+
+_TICK = 1e-10
+"""Dollars; docs.x.ai/developers/cost-tracking."""
+
+
+_BEYOND = 1e15
+
+
+_NO_DETAILS = _Details()
+
+
+def usage_of(counts: Any) -> Usage | None:
+    """The usage in decoded JSON; None when missing or of another shape, which is not an answer's error."""
+    try:
+        return msgspec.convert(counts, OpenAIUsage).usage() if counts else None
+    except msgspec.ValidationError:
+        return None
+
+
+def usage_in(raw: msgspec.Raw) -> Usage | None:
+    """The usage in raw JSON; None when missing or of another shape."""
+    counts = readable(_decode_usage, raw) if given(raw) else None
+    return counts.usage() if counts is not None else None
 
 
 class _Reason(msgspec.Struct, gc=False):
@@ -32,14 +130,6 @@ class _Response(msgspec.Struct, gc=False):
     status: str | None = None
     incomplete_details: _Reason | None = None
     output: list[_Item] | None = None
-    usage: msgspec.Raw = msgspec.Raw()
-    error: Any = None
-    model: Any = None
-
-
-class _Counted(msgspec.Struct, gc=False):
-    """A response of which only the counts can be read, and its model."""
-
     usage: msgspec.Raw = msgspec.Raw()
     error: Any = None
     model: Any = None
@@ -92,21 +182,19 @@ class ResponsesEvents:
         if kind in _TOKENS:
             self._look_at_token(kind, event.delta)
         elif kind == "response.output_item.done":
-            _note_raw_item(self.answer, event.item)
+            if (item := readable(_decode_item, event.item)) is not None:
+                _note_item(self.answer, item)
         elif kind in _ENDS:
             self.done = True
-            response = _response(event.response)
-            if response is not None:
+            if (response := readable(_decode, event.response)) is not None:
                 _note_end(self.answer, response)
         elif kind in ("response.failed", "error"):
             self.failed = True
         if event.error:
             self.failed = True
-        if event.response:
-            counted = _counted(event.response)
-            if counted is not None:
-                self.usage = usage_in(counted.usage) or self.usage
-                self.model = named(counted.model) or self.model
+        if event.response and (counted := readable(decode_counted, event.response)) is not None:
+            self.usage = usage_in(counted.usage) or self.usage
+            self.model = named(counted.model) or self.model
         return False
 
     def _look_at_token(self, kind: str, delta: Any) -> None:
@@ -141,50 +229,19 @@ def _note_item(answer: AnswerFacts, item: _Item) -> None:
         choice.called = choice.called or item.type in _CALLS
 
 
-def _note_raw_item(answer: AnswerFacts, raw: msgspec.Raw) -> None:
-    try:
-        _note_item(answer, _decode_item(raw))
-    except UNREADABLE:
-        return
-
-
-def _response(raw: msgspec.Raw) -> _Response | None:
-    try:
-        return _decode(raw)
-    except UNREADABLE:
-        return None
-
-
-def _counted(raw: bytes) -> _Counted | None:
-    try:
-        return _decode_counted(raw)
-    except UNREADABLE:
-        return None
-
-
 _decode_event = msgspec.json.Decoder(_Event).decode
+_decode_usage = msgspec.json.Decoder(OpenAIUsage).decode
 _decode_item = msgspec.json.Decoder(_Item).decode
 _decode = msgspec.json.Decoder(_Response).decode
-_decode_counted = msgspec.json.Decoder(_Counted).decode
 
 
 def read_json(body: bytes) -> JsonReading:
     """Read a whole response: valid if a JSON object, failed if it carries an error despite its status."""
+    response = readable(_decode, body)
+    if response is None:
+        return read_counted(body, usage_in)
     answer = AnswerFacts()
-    response: _Response | _Counted | None
-    try:
-        response = _decode(body)
-        _note_end(answer, response)
-    except UNREADABLE:
-        response, answer = _counted(body), AnswerFacts()
-        if response is None:
-            return JsonReading(valid=is_json_object(body))
-        return JsonReading(
-            valid=True,
-            failed=bool(response.error),
-            usage=usage_in(response.usage),
-            model=named(response.model),
-        )
+    _note_end(answer, response)
     return JsonReading(
         valid=True,
         failed=bool(response.error),
@@ -192,3 +249,104 @@ def read_json(body: bytes) -> JsonReading:
         answer=None if response.status in _NOT_ENDED else answer,
         model=named(response.model),
     )
+
+
+class _OutputItem(msgspec.Struct, gc=False):
+    type: str = ""
+    name: str | None = None
+    arguments: str | None = None
+    input: str | None = None
+    content: list[_Part] | None = None
+
+
+class _OutputResponse(msgspec.Struct, gc=False):
+    output: list[_OutputItem] | None = None
+
+
+class _OutputEvent(msgspec.Struct, gc=False):
+    type: str = ""
+    item: _OutputItem | None = None
+    response: _OutputResponse | None = None
+
+
+_decode_output_event = msgspec.json.Decoder(_OutputEvent).decode
+_decode_output = msgspec.json.Decoder(_OutputResponse).decode
+_MATTERS = (b"response.output_item.done", b"response.completed", b"response.incomplete")
+
+
+def take_output(output: CollectedOutput, data: bytes) -> None:
+    """Collect a finished item, or all items at the end, which some providers leave out there."""
+    if not any(kind in data for kind in _MATTERS):
+        return
+    event = _decode_output_event(data)
+    if event.type == "response.output_item.done" and event.item is not None:
+        _take_item(output, event.item)
+    elif event.response is not None and event.response.output:
+        output.restart()
+        for item in event.response.output:
+            _take_item(output, item)
+
+
+def read_output(output: CollectedOutput, body: bytes) -> None:
+    """Collect the items of a whole response."""
+    response = _decode_output(body)
+    for item in response.output or ():
+        _take_item(output, item)
+
+
+def _take_item(output: CollectedOutput, item: _OutputItem) -> None:
+    """Collect a message's texts, or a call. Tools that the provider runs have items of other types."""
+    if item.type == "message":
+        for part in item.content or ():
+            if part.type == "output_text":
+                output.add_text(0, part.text or "")
+    elif item.type in ("function_call", "custom_tool_call"):
+        place = len(output.choices[0].calls) if output.choices else 0
+        call = output.add_call(0, place, name=item.name or "", arguments=item.arguments or item.input or "")
+        call.free = item.type == "custom_tool_call"
+
+
+class _Tool(msgspec.Struct, gc=False):
+    """A tool. A `namespace` has tools of its own."""
+
+    type: str = ""
+    name: str = ""
+    parameters: msgspec.Raw = msgspec.Raw()
+    tools: list["_Tool"] | None = None
+
+
+class _Format(msgspec.Struct, gc=False):
+    type: str = ""
+    schema: msgspec.Raw = msgspec.Raw()
+
+
+class _Text(msgspec.Struct, gc=False):
+    format: _Format | None = None
+
+
+_decode_tools = msgspec.json.Decoder(list[_Tool]).decode
+_decode_text = msgspec.json.Decoder(_Text).decode
+_OWN_ITEMS = (
+    "web_search", "file_search", "code_interpreter", "image_generation", "computer", "local_shell", "shell",
+    "apply_patch", "mcp",
+)  # fmt: skip
+"""How the types of tools begin whose calls are items of their own types, never function calls."""
+
+
+def expected_output(request: OutputRequest) -> ExpectedOutput:
+    """What the request lets its answer hold. Raises one of UNREADABLE."""
+    given = _decode_tools(request.tools) if is_given(request.tools) else []
+    tools = [*given, *[nested for tool in given for nested in tool.tools or ()]]
+    named = [tool for tool in tools if tool.type in ("function", "custom")]
+    wanted = (_decode_text(request.form).format if is_given(request.form) else None) or _Format()
+    return ExpectedOutput(
+        tools={tool.name: schema_of(tool.parameters) for tool in named},
+        others=any(not _is_closed(tool) for tool in tools),
+        wants_json=wanted.type in ("json_object", "json_schema"),
+        schema=schema_of(wanted.schema) if wanted.type == "json_schema" else None,
+    )
+
+
+def _is_closed(tool: _Tool) -> bool:
+    """True for a tool that brings no functions of other names."""
+    return tool.type in ("function", "custom", "namespace") or tool.type.startswith(_OWN_ITEMS)

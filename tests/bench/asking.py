@@ -11,7 +11,8 @@ from bench.answers.saved import SavedAnswers
 from bench.dataset.file import Dataset
 from bench.models.asker import Asker
 from bench.models.targets import client_for, direct
-from proxy.provider import Api, Provider, Timeout
+from proxy.dialects.operation import Api
+from proxy.providers.provider import Provider, Timeout
 from records.prices import Prices, Rates
 
 T = TypeVar("T")

@@ -14,7 +14,8 @@ from bench.errors import NoBatch
 from bench.models.asker import Answer, Asker
 from bench.models.targets import client_for, direct
 from demo.behaviour import Behaviour
-from proxy.provider import Api, Kind, Provider
+from proxy.dialects.operation import Api
+from proxy.providers.provider import Kind, Provider
 from records.prices import Prices, Rates
 from routing.request_changes import RequestChanges
 from tests.bench.asking import PRICES, entry, waited

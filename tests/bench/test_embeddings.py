@@ -11,7 +11,7 @@ from bench.errors import NoEmbeddings
 from bench.models.asker import Answer
 from bench.settings import BenchSettings, EmbeddingSource
 from demo.behaviour import Behaviour
-from proxy.provider import Api
+from proxy.dialects.operation import Api
 from records.prices import Prices, Rates
 from tests.bench.asking import entry, waited
 from tests.bench.examples import dataset_of

@@ -15,7 +15,8 @@ from bench.errors import NoJudge
 from bench.models.asker import Answer, Asker, total_cost
 from bench.models.targets import NoKey, direct, key_of, read
 from demo.behaviour import Behaviour
-from proxy.provider import Api, Kind, Provider
+from proxy.dialects.operation import Api
+from proxy.providers.provider import Kind, Provider
 from records.capture import CapturedMessage
 from routing.request_changes import NO_CHANGES, RequestChanges
 from tests.bench.asking import PRICES, entry, results_of, waited

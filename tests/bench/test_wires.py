@@ -6,8 +6,9 @@ import pytest
 from bench.models.asker import Asker
 from bench.models.targets import EntryAuth, client_for, direct
 from bench.models.wires import WIRES
-from proxy.addressing import addressed
-from proxy.provider import Api, Kind, Provider
+from proxy.dialects.operation import Api
+from proxy.providers.provider import Kind, Provider
+from proxy.providers.urls import addressed
 from records.capture import CapturedMessage
 from records.prices import Prices
 from tests.bench.asking import waited

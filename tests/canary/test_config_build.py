@@ -6,7 +6,7 @@ from alerts.incidents.outbox import PAGERDUTY_URL, Receiver
 from alerts.rules.rule import DEFAULT_RULES
 from canary.config import Config, ServerSettings, parse
 from canary.config.quantity import HostPort
-from proxy.provider import Provider, Timeout
+from proxy.providers.provider import Provider, Timeout
 from records.metric import BUILT_IN, Metric
 from records.prices import Rates
 from report.rubric import Criterion, parse_bound

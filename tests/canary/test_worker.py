@@ -14,7 +14,7 @@ import pytest
 
 from canary.programs.process import WorkerArgs
 from canary.programs.worker import Worker
-from proxy.endpoints import READY_WITHIN_S
+from proxy.network.server.endpoints import READY_WITHIN_S
 from records import plans
 from records.plans import PlanWatch
 from routing.canary import definition

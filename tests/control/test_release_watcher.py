@@ -16,7 +16,7 @@ from alerts.incidents.outbox import Receiver
 from control.pending_models import BenchmarkResult
 from control.release_watcher import FILE, ReleaseWatcher, WatchesTwice, WatchSettings, _alone
 from control.watch_memory import WatchMemory
-from proxy.provider import Provider
+from proxy.providers.provider import Provider
 from records.errors import StoreDown
 from records.releases import Releases
 from records.store import Store

@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from proxy.call import Call
-from proxy.call_reader import read
-from proxy.callers import Callers
-from proxy.lanes import Lanes
-from proxy.provider import Provider
-from proxy.routes import ArmTarget, Routes, Trial
-from proxy.server import Incoming
-from proxy.upstream import UpstreamError
+from proxy.calls.call import Call
+from proxy.calls.callers import Callers
+from proxy.calls.lanes import Lanes
+from proxy.calls.reader import read
+from proxy.calls.routes import ArmTarget, Routes, Trial
+from proxy.network.server import Incoming
+from proxy.network.upstream import UpstreamError
+from proxy.providers.provider import Provider
 from records.outcome import ErrorType
 from routing.canary import Arm, Canary, Match, Step, UnitSource, definition
 from routing.plan import NO_PLAN
@@ -88,7 +88,7 @@ class Body:
 
 @dataclass(eq=False)
 class Request:
-    """A request as the server hands it over. It stands in for `proxy.server.Incoming`."""
+    """A request as the server hands it over. It stands in for `proxy.network.server.Incoming`."""
 
     method: str
     path: str
@@ -126,7 +126,7 @@ class Outlet:
 
 class Script:
     """An upstream answer that says these parts, each at a second of its own, and then ends: cleanly, with an
-    error, or (`more`) not at all. It stands in for `proxy.upstream.UpstreamResponse`."""
+    error, or (`more`) not at all. It stands in for `proxy.network.upstream.UpstreamResponse`."""
 
     def __init__(
         self,

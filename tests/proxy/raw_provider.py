@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-from proxy.provider import Provider, Timeout
-from proxy.upstream import UpstreamResponse, Upstreams
+from proxy.network.upstream import UpstreamResponse, Upstreams
+from proxy.providers.provider import Provider, Timeout
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.adaptation import adapted
-from proxy.splice import MOST_WALKED
+from proxy.providers.body import MOST_WALKED, adapted
 from routing.request_changes import RequestChanges
 
 REASONING = RequestChanges(

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from demo.behaviour import Behaviour
-from proxy.provider import Api, Provider
-from proxy.routes import Routes
+from proxy.calls.routes import Routes
+from proxy.dialects.operation import Api
+from proxy.providers.provider import Provider
 from records.outcome import Outcome
 from routing.canary import ArmName
 from routing.request_changes import NO_CHANGES, RequestChanges

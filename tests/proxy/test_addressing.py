@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.addressing import takes_canaries
-from proxy.credentials import Credentials
-from proxy.errors import Refused
-from proxy.outgoing import UpstreamRequest
-from proxy.provider import Api, Kind, Provider
-from proxy.request import upstream_request
-from proxy.routes import Routes
+from proxy.attempts.request import upstream_request
+from proxy.calls.call import UpstreamRequest
+from proxy.calls.refusal import Refused
+from proxy.calls.routes import Routes
+from proxy.dialects.operation import Api
+from proxy.providers.credentials import Credentials
+from proxy.providers.provider import Kind, Provider
+from proxy.providers.urls import takes_canaries
 from tests.proxy.calls import call, trial
 
 OPENAI = Provider(name="openai", api="openai", base_url="https://api.openai.com/v1", api_key="k")

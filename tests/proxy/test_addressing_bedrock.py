@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.provider import Provider
-from proxy.routes import Routes
+from proxy.calls.routes import Routes
+from proxy.providers.provider import Provider
 from tests.proxy.test_addressing import CLAUDE, ENTRIES, VERTEX_CLAUDE, asked, told
 
 AWS = Provider(

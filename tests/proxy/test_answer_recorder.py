@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.answer_recorder import MOST_BYTES, AnswerRecorder, text_in
+from proxy.answers.reader import Reader, reader_for
+from proxy.answers.recorder import MOST_BYTES, AnswerRecorder, text_in
 from proxy.dialects import operation
-from proxy.provider import Api
-from proxy.reading import Reader, reader_for
+from proxy.dialects.operation import Api
 
 JSON = [
     pytest.param({"choices": [{"index": 0, "message": {"content": "Blue."}}, {"index": 1}]}, id="chat"),

@@ -10,12 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.answer import AnswerFacts
+from proxy.answers.reader import reader_for
+from proxy.attempts.examination import judge
 from proxy.dialects import anthropic, gemini, openai, responses
+from proxy.dialects.answer import OUTPUT_BOUND, AnswerFacts, CollectedOutput, OutputRequest
 from proxy.dialects.operation import Operation
-from proxy.output import OUTPUT_BOUND, CollectedOutput, OutputRequest
-from proxy.output_check import judge
-from proxy.reading import reader_for
 from records.outcome import Fault, Finish
 
 OPERATIONS: dict[str, Operation] = {

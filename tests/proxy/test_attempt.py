@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from proxy.attempt import JSON_HELD, STREAM_HELD, Attempt, status_failure
-from proxy.credentials import Credentials
-from proxy.reading import ErrorReader
-from proxy.request import upstream_request
-from proxy.upstream import UpstreamError
+from proxy.answers.reader import ErrorReader
+from proxy.attempts.attempt import JSON_HELD, STREAM_HELD, Attempt, status_failure
+from proxy.attempts.request import upstream_request
+from proxy.network.upstream import UpstreamError
+from proxy.providers.credentials import Credentials
 from records.outcome import ErrorType, Usage
 from tests.proxy.calls import Outlet, Script, call, trial
 

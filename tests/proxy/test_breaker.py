@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.breaker import IN_A_ROW, RETRY_AFTER_S, WINDOW, Breaker
+from proxy.network.upstream.breaker import IN_A_ROW, RETRY_AFTER_S, WINDOW, Breaker
 
 
 def after(answers: str, breaker: Breaker | None = None) -> Breaker:

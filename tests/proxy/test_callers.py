@@ -9,12 +9,12 @@ from typing import Any, cast
 
 import pytest
 
-from proxy.call import Call
-from proxy.call_reader import admit_message, message_call, read
-from proxy.callers import Callers, session_model
-from proxy.errors import Refused, error_body
-from proxy.provider import Provider
-from proxy.server import Incoming
+from proxy.calls.call import Call
+from proxy.calls.callers import Callers, session_model
+from proxy.calls.reader import admit_message, message_call, read
+from proxy.calls.refusal import Refused, error_body
+from proxy.network.server import Incoming
+from proxy.providers.provider import Provider
 from routing.caller import Caller
 from tests.proxy.calls import LANES, PROVIDERS, Body, Header, Request, routes, trial
 

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from proxy.answer_recorder import AnswerRecorder
-from proxy.call import Call
-from proxy.capture import LONGEST_REQUEST, MOST_CATEGORIES, MOST_OPEN, Captures
-from proxy.routes import Routes
+from proxy.answers.recorder import AnswerRecorder
+from proxy.attempts.capture import LONGEST_REQUEST, MOST_CATEGORIES, MOST_OPEN, Captures
+from proxy.calls.call import Call
+from proxy.calls.routes import Routes
 from records.capture import CaptureRule, CaptureSample, RawCapture
 from records.outcome import Outcome
 from tests.proxy.calls import PROVIDERS, call, routes, trial

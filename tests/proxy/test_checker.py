@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from proxy import checker_process
-from proxy.check_job import CheckJob, CheckResult
-from proxy.checker import LONGEST_JOB, MOST_REMEMBERED, MOST_WAITING, Checker, _Waiting
-from proxy.checker_process import as_json_schema
-from proxy.checker_process import result as done
+from proxy.attempts import checker_process
+from proxy.attempts.check_job import CheckJob, CheckResult
+from proxy.attempts.checker import LONGEST_JOB, MOST_REMEMBERED, MOST_WAITING, Checker, _Waiting
+from proxy.attempts.checker_process import as_json_schema
+from proxy.attempts.checker_process import result as done
 from tests.servers.ports import free_port
 
 Run = Callable[[Any], Any]
 PATIENT_S = 20.0
-PROCESS = (sys.executable, "-P", "-m", "proxy.checker_process")
+PROCESS = (sys.executable, "-P", "-m", "proxy.attempts.checker_process")
 RUNAWAY = "(?:(?:a+)+)+$"
 """A pattern of Python's that takes longer than anybody waits."""
 NEVER = CheckJob(text="a" * 64 + "!", patterns=(RUNAWAY,))

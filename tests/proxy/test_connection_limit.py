@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from proxy.upstream.connection_limit import ConnectionLimit
+from proxy.network.upstream.response import ConnectionLimit
 
 
 def test_a_waiter_that_leaves_as_a_slot_is_released_leaves_the_slot_to_the_next() -> None:

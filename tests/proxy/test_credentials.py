@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from proxy.credentials import Credentials, NoCredential, UnsignedRequest
-from proxy.credentials.azure import azure_token
-from proxy.credentials.google import google_token
-from proxy.credentials.tokens import (
+from proxy.dialects.operation import Api
+from proxy.providers.credentials import Credentials, NoCredential, UnsignedRequest
+from proxy.providers.credentials.entries import azure_token, google_token
+from proxy.providers.credentials.tokens import (
     LONGEST_PAUSE_S,
     LONGEST_PAUSE_WITHOUT_S,
     Token,
@@ -20,7 +20,7 @@ from proxy.credentials.tokens import (
     reason_of,
     renewal,
 )
-from proxy.provider import Api, Auth, Kind, Provider
+from proxy.providers.provider import Auth, Kind, Provider
 from tests.servers.token_issuers import KubernetesIdentity, entra, service_account
 
 KEY = "planted-own-key"

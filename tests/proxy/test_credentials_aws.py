@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.credentials import Credentials, NoCredential, UnsignedRequest
-from proxy.credentials.aws import aws_keys
-from proxy.provider import Provider
-from proxy.sigv4 import AwsKeys
+from proxy.providers.credentials import Credentials, NoCredential, UnsignedRequest
+from proxy.providers.credentials.aws import AwsKeys, aws_keys
+from proxy.providers.provider import Provider
 from tests.servers.aws_issuers import NOWHERE, AwsIssuer, aws_issuer
 
 REQUEST = UnsignedRequest(method=b"POST", target=b"/model/m%3A0/converse", headers=[], body=b"{}")

@@ -5,18 +5,18 @@ from typing import Any
 
 import pytest
 
-from proxy.addressing.form import other
-from proxy.answer_recorder import AnswerRecorder, text_in
+from proxy.answers.reader import Reader, reader_for
+from proxy.answers.recorder import AnswerRecorder, text_in
+from proxy.attempts.examination import judge
+from proxy.calls.call import facts_of
+from proxy.calls.prompt import Turn, conversation, question
+from proxy.calls.routes import Route
 from proxy.dialects import PASS_THROUGH
+from proxy.dialects.answer import CollectedOutput, OutputRequest
 from proxy.dialects.bedrock import operation
 from proxy.dialects.operation import Operation
-from proxy.facts import facts_of
-from proxy.output import CollectedOutput, OutputRequest
-from proxy.output_check import judge
-from proxy.prompt_text import Turn, conversation, question
-from proxy.provider import Provider
-from proxy.reading import Reader, reader_for
-from proxy.routes import Route
+from proxy.providers.provider import Provider
+from proxy.providers.urls.form import other
 from records.outcome import Fault, Finish, Usage
 from tests.servers.event_frames import chunk, event
 

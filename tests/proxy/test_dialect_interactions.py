@@ -5,17 +5,19 @@ from typing import Any
 
 import pytest
 
-from proxy.answer_recorder import text_in
+from proxy.answers.provider_error import said
+from proxy.answers.recorder import text_in
+from proxy.attempts.examination import judge
+from proxy.calls.call import facts_of
+from proxy.calls.prompt import Turn, conversation, question
 from proxy.dialects import PASS_THROUGH
+from proxy.dialects.answer import CollectedOutput, OutputRequest
 from proxy.dialects.gemini import operation
 from proxy.dialects.interactions import InteractionEvents, read_json
-from proxy.dialects.interactions_output import expected, read, take
+from proxy.dialects.interactions import expected_output as expected
+from proxy.dialects.interactions import read_output as read
+from proxy.dialects.interactions import take_output as take
 from proxy.dialects.operation import OutputForm
-from proxy.facts import facts_of
-from proxy.output import CollectedOutput, OutputRequest
-from proxy.output_check import judge
-from proxy.prompt_text import Turn, conversation, question
-from proxy.provider_error import said
 from records.outcome import Usage
 from tests.proxy.calls import routes
 

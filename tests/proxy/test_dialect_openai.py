@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from proxy.dialects import PASS_THROUGH
-from proxy.dialects.openai import ChatEvents, operation
-from proxy.dialects.openai_json import read_json
+from proxy.dialects.openai import ChatEvents, operation, read_json
 from proxy.dialects.responses import ResponsesEvents
 from records.outcome import Usage
 

@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.call import Call
-from proxy.call_reader import read
-from proxy.callers import Callers
-from proxy.credentials import Credentials
+from proxy.attempts.request import upstream_request
+from proxy.calls.call import Call
+from proxy.calls.callers import Callers
+from proxy.calls.reader import read
+from proxy.calls.routes import Routes
 from proxy.dialects import operation
 from proxy.dialects.realtime import parameter, with_model, without_credentials
-from proxy.headers import PROTOCOLS
-from proxy.request import upstream_request
-from proxy.routes import Routes
-from proxy.server import Incoming
+from proxy.network.server import Incoming
+from proxy.providers.credentials import Credentials
+from proxy.providers.headers import PROTOCOLS
 from routing.request_changes import RequestChanges
 from tests.proxy.calls import LANES, Body, Header, Request, routes, trial
 

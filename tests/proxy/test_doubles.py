@@ -9,8 +9,8 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from proxy.server import Incoming, TrafficProtocol
-from proxy.upstream import UpstreamError, UpstreamResponse
+from proxy.network.server import Incoming, TrafficProtocol
+from proxy.network.upstream import UpstreamError, UpstreamResponse
 from records.outcome import ErrorType
 from tests.proxy.calls import Body, Outlet, Request, Script
 from tests.proxy.raw_provider import RawProvider, Wire, pool, post, turns

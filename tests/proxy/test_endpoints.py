@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
-from proxy.endpoints import SLICE, Endpoints
+from proxy.network.server.endpoints import SLICE, Endpoints
 from records.exchange_id import mint
 from records.metric import BUILT_IN
 from records.outcome import Feedback

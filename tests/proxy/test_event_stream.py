@@ -2,10 +2,10 @@
 
 import pytest
 
+from proxy.answers.event_frames import EventStreamReader
+from proxy.answers.provider_error import said
+from proxy.answers.reader import reader_for
 from proxy.dialects import bedrock
-from proxy.event_stream import EventStreamReader
-from proxy.provider_error import said
-from proxy.reading import reader_for
 from records.outcome import ErrorType, ProviderError, Usage
 from tests.servers.event_frames import chunk, error, event, exception
 

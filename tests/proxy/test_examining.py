@@ -14,16 +14,16 @@ from uvicorn.server import ServerState
 
 from demo.behaviour import AnswerFault, Behaviour
 from demo.provider import LocalProvider
-from proxy.checker import Checker
-from proxy.credentials import Credentials
+from proxy.attempts.checker import Checker
+from proxy.attempts.mirror import Mirrors
+from proxy.attempts.record import Recorder
+from proxy.calls.lanes import Pins
+from proxy.calls.routes import Routes
 from proxy.exchange import Exchanges
-from proxy.mirror import Mirrors
-from proxy.pins import Pins
-from proxy.provider import Provider
-from proxy.record import Recorder
-from proxy.routes import Routes
-from proxy.server import TrafficProtocol
-from proxy.ticker import Ticker
+from proxy.network.server import TrafficProtocol
+from proxy.network.ticker import Ticker
+from proxy.providers.credentials import Credentials
+from proxy.providers.provider import Provider
 from records.outcome import Fault, Finish, Outcome, OutputCheck, ProviderError
 from routing.canary import Match
 from routing.plan import Plan, State
@@ -32,7 +32,7 @@ from tests.proxy.raw_provider import pool
 
 Run = Callable[[Any], Any]
 KEY = b"k" * 32
-CHECKER = (sys.executable, "-P", "-m", "proxy.checker_process")
+CHECKER = (sys.executable, "-P", "-m", "proxy.attempts.checker_process")
 PATIENT_S = 20.0
 """The bound on a check in these tests: it must not decide them."""
 

@@ -11,8 +11,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from proxy import record
-from proxy.breaker import IN_A_ROW, Breaker
+from proxy.attempts import record
+from proxy.network.upstream.breaker import IN_A_ROW, Breaker
 from records.outcome import ErrorType, Outcome
 from tests.proxy.raw_provider import RawProvider, Wire, pool
 from tests.proxy.traffic import ANSWER, Traffic, chat

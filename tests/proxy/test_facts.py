@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.call import Call
+from proxy.calls.call import Call
 from routing.canary import Match
 from routing.request_changes import NO_CHANGES, RequestChanges
 from tests.proxy.calls import call, routes, trial

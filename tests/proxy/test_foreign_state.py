@@ -10,8 +10,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from proxy.breaker import IN_A_ROW
-from proxy.foreign_state import carries_sealed_state, may_carry_state, names_state
+from proxy.attempts.foreign_state import carries_sealed_state, may_carry_state, names_state
+from proxy.network.upstream.breaker import IN_A_ROW
 from records.outcome import InFlight, Outcome
 from routing.plan import State
 from tests.proxy.calls import call
@@ -110,7 +110,7 @@ def test_any_other_refusal_is_not_about_the_state(body: dict[str, Any], refusal:
         (REDACTED, True),
         (THOUGHT, True),
         (BY_OPENAI, True),
-        (PREVIOUS, False),  # stored, not sealed: `proxy.facts` knows of it
+        (PREVIOUS, False),  # stored, not sealed: `proxy.calls.call` knows of it
         ({"tools": [{"parameters": {"properties": {"signature": {"type": "string"}}}}]}, False),
         ({"messages": [{"content": 'he wrote "signature": "x"'}]}, False),
     ],

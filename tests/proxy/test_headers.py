@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.credentials import Credentials, UnsignedRequest
-from proxy.headers import quoted, to_caller, to_provider, without_key
-from proxy.provider import Provider
+from proxy.providers.credentials import Credentials, UnsignedRequest
+from proxy.providers.headers import quoted, to_caller, to_provider, without_key
+from proxy.providers.provider import Provider
 from tests.proxy.calls import ANTHROPIC, AZURE, CLAUDE, GEMINI, OPENAI, VERTEX
 
 HOP_BY_HOP = [

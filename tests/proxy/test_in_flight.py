@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proxy.in_flight import OpenExchanges, Progress
+from proxy.attempts.record import OpenExchanges, Progress
 from records.outcome import IN_FLIGHT_AFTER_S, InFlight
 from tests.proxy.raw_provider import RawProvider, Wire, pool, turns
 from tests.proxy.traffic import Traffic, chat

@@ -9,9 +9,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from proxy.call_reader import message_call
-from proxy.lanes import Lanes
-from proxy.routes import Routes, Trial
+from proxy.calls.lanes import Lanes
+from proxy.calls.reader import message_call
+from proxy.calls.routes import Routes, Trial
 from records.outcome import Outcome
 from records.unmatched import unmatched_in
 from routing.canary import Arm, Match

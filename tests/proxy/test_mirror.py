@@ -9,15 +9,15 @@ from typing import Any, cast
 
 import pytest
 
-from proxy.attempt import Attempt
-from proxy.call import Call
-from proxy.credentials import Credentials
-from proxy.mirror import Mirrors, Room
-from proxy.provider import Provider, Timeout
-from proxy.record import Recorder
-from proxy.request import upstream_request
-from proxy.splice import MOST_WALKED
-from proxy.upstream import UpstreamResponse, Upstreams
+from proxy.attempts.attempt import Attempt
+from proxy.attempts.mirror import Mirrors, Room
+from proxy.attempts.record import Recorder
+from proxy.attempts.request import upstream_request
+from proxy.calls.call import Call
+from proxy.network.upstream import UpstreamResponse, Upstreams
+from proxy.providers.body import MOST_WALKED
+from proxy.providers.credentials import Credentials
+from proxy.providers.provider import Provider, Timeout
 from records.exchange_id import verify
 from records.outcome import ErrorType, Outcome, Usage
 from routing.assign import Assignment, Reason

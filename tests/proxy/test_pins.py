@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from proxy.errors import Refused
-from proxy.pins import Pins, signature
+from proxy.calls.lanes import Pins, signature
+from proxy.calls.refusal import Refused
 
 PINS = Pins(lambda: "open sesame")
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.prompt_text import LONGEST_BODY, LONGEST_QUESTION, Turn, conversation, fingerprint, question
+from proxy.calls.prompt import LONGEST_BODY, LONGEST_QUESTION, Turn, conversation, fingerprint, question
 
 KEY = b"k" * 32
 

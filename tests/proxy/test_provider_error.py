@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from proxy.provider_error import said
+from proxy.answers.provider_error import said
 from records.outcome import ProviderError
 
 OPENAI = {

@@ -14,9 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.dialects import PASS_THROUGH, anthropic, gemini, openai
-from proxy.dialects.operation import Operation
-from proxy.reading import (
+from proxy.answers.reader import (
     ERROR_BOUND,
     JSON_BOUND,
     JSON_TAIL,
@@ -28,7 +26,9 @@ from proxy.reading import (
     reader_for,
     usage_at_end,
 )
-from proxy.sse import StreamReader
+from proxy.answers.sse import StreamReader
+from proxy.dialects import PASS_THROUGH, anthropic, gemini, openai
+from proxy.dialects.operation import Operation
 from records.outcome import ErrorType, Usage
 
 if sys.version_info >= (3, 14):

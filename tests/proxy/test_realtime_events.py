@@ -5,9 +5,9 @@ from typing import Any, get_args
 
 import pytest
 
-from proxy.realtime.ending import End, Side, failure
-from proxy.realtime.events import SessionEvents
-from proxy.realtime.frames import NO_CODE
+from proxy.attempts.session import End, Side, failure
+from proxy.dialects.realtime import SessionEvents
+from proxy.network.websocket import NO_CODE
 from records.outcome import ErrorType, Usage
 
 

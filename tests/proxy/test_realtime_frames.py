@@ -11,8 +11,18 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
-from proxy.realtime.frames import BINARY, CLOSE, MESSAGE_BOUND, NO_CODE, PING, TEXT, Frames, Message
-from proxy.realtime.inflate import Deflate, agreed
+from proxy.network.websocket import (
+    BINARY,
+    CLOSE,
+    MESSAGE_BOUND,
+    NO_CODE,
+    PING,
+    TEXT,
+    Deflate,
+    Frames,
+    Message,
+    agreed,
+)
 
 TEXTS = st.binary(max_size=300) | st.integers(60_000, 70_000).map(lambda size: b"x" * size)
 

@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
-from proxy.realtime.frames import CLOSE, PING, TEXT
-from proxy.realtime.messages import PIECE_BOUND, MessageCutter, Piece, frame, masked
+from proxy.network.websocket import CLOSE, PIECE_BOUND, PING, TEXT, MessageCutter, Piece, frame, masked
 from tests.proxy.test_realtime_frames import conversations, whole, wire
 
 

@@ -9,8 +9,8 @@ import pytest
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Close, Frame, Opcode
 
-from proxy.realtime.session import GREETING_BOUND, Session
-from proxy.upstream.errors import UpstreamError
+from proxy.attempts.session import GREETING_BOUND, Session
+from proxy.network.upstream.response import UpstreamError
 from records.outcome import ErrorType, Usage
 from tests.proxy.raw_provider import turns
 
@@ -300,7 +300,7 @@ def test_a_greeting_is_held_within_bounds(run: Run, monkeypatch: pytest.MonkeyPa
         await both.run()
         assert len(both.caller.told) == 10 + 100_000
         assert GREETING_BOUND == 65_536
-        monkeypatch.setattr("proxy.realtime.session.GREETING_S", 0.05)
+        monkeypatch.setattr("proxy.attempts.session.GREETING_S", 0.05)
         silent = Both()
         silent.provider.say(b"\x81\x05he")
         assert await silent.session.greeted() is None

@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from proxy.attempt import Attempt
-from proxy.call import Call
-from proxy.credentials import Credentials
-from proxy.provider import Provider
-from proxy.record import Record, Recorder, ending
-from proxy.request import upstream_request
+from proxy.attempts.attempt import Attempt
+from proxy.attempts.record import Record, Recorder, ending
+from proxy.attempts.request import upstream_request
+from proxy.calls.call import Call
+from proxy.providers.credentials import Credentials
+from proxy.providers.provider import Provider
 from records.exchange_id import verify
 from records.frame import encode
 from records.outcome import ErrorType, Outcome, OutcomeName, Usage

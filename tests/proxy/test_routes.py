@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from proxy.errors import Refused
-from proxy.provider import Provider, Timeout
-from proxy.routes import ArmTarget, Route, Routes
+from proxy.calls.refusal import Refused
+from proxy.calls.routes import ArmTarget, Route, Routes
+from proxy.providers.provider import Provider, Timeout
 from routing.canary import Match
 from tests.proxy.calls import ANTHROPIC, AZURE, GEMINI, OPENAI, PROVIDERS, routes, trial
 

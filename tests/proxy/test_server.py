@@ -17,10 +17,10 @@ import uvicorn
 import uvloop
 
 from canary.config.certificate import server_context
-from proxy.server import Incoming, TrafficProtocol, protocol, sendable, serve_asgi
-from proxy.server.requests import Requests
-from proxy.server.tls import TlsProtocol
-from proxy.ticker import Ticker
+from proxy.network.server import Incoming, TrafficProtocol, protocol, sendable, serve_asgi
+from proxy.network.server.requests import Requests
+from proxy.network.server.tls import TlsProtocol
+from proxy.network.ticker import Ticker
 from tests.serving import eventually
 
 

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.splice import MOST_MEMBERS, MOST_WALKED, TooIntricate, insert_first, members_of, replace_value
+from proxy.providers.body import (
+    MOST_MEMBERS,
+    MOST_WALKED,
+    TooIntricate,
+    insert_first,
+    members_of,
+    replace_value,
+)
 
 NEW = b'"candidate"'
 

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from proxy.answers.sse import EVENT_BOUND, StreamReader
 from proxy.dialects.anthropic import MessageEvents
 from proxy.dialects.gemini import GenerateEvents
 from proxy.dialects.openai import ChatEvents
 from proxy.dialects.operation import Events
 from proxy.dialects.responses import ResponsesEvents
-from proxy.sse import EVENT_BOUND, StreamReader
 from records.outcome import ErrorType, Usage
 
 

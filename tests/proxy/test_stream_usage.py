@@ -10,9 +10,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from proxy.attempt import Attempt
-from proxy.provider import Provider
-from proxy.stream_usage import StreamUsage
+from proxy.attempts.attempt import Attempt
+from proxy.attempts.dispatch import StreamUsage
+from proxy.providers.provider import Provider
 from records.outcome import Outcome, Usage
 from tests.proxy.calls import call, trial
 from tests.proxy.raw_provider import RawProvider, Request, Wire, pool

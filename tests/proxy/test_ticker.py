@@ -4,7 +4,7 @@ import asyncio
 
 from structlog.testing import capture_logs
 
-from proxy.ticker import AGAIN_S, Ticker
+from proxy.network.ticker import AGAIN_S, Ticker
 
 
 class Due:

@@ -12,7 +12,7 @@ import trustme
 from structlog.testing import capture_logs
 
 from canary.config.certificate import server_context
-from proxy.server.tls import HANDSHAKE_S, TlsConnection
+from proxy.network.server.tls import HANDSHAKE_S, TlsConnection
 from tests.proxy.test_server import LAST, Server, get, one, rest, say_all, status
 from tests.serving import eventually
 

@@ -7,10 +7,10 @@ from time import monotonic
 
 import pytest
 
-from proxy.provider import Provider, Timeout
-from proxy.ticker import Ticker
-from proxy.upstream import UpstreamError
-from proxy.upstream.connection import READ, Connection
+from proxy.network.ticker import Ticker
+from proxy.network.upstream import UpstreamError
+from proxy.network.upstream.connection import READ, Connection
+from proxy.providers.provider import Provider, Timeout
 from tests.proxy.raw_provider import OK, playing, pool, post, read_all, turns
 
 
@@ -345,7 +345,7 @@ def test_a_kept_connection_in_use_a_moment_ago_that_closes_is_its_providers_fail
 
 
 def test_a_kept_connection_that_had_rested_and_closes_after_the_request_is_stale(run, raw, monkeypatch):
-    monkeypatch.setattr("proxy.upstream.connection.RESTED_S", 0.0)
+    monkeypatch.setattr("proxy.network.upstream.connection.RESTED_S", 0.0)
 
     async def scene():
         async def play(wire):

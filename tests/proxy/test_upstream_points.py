@@ -11,9 +11,9 @@ from time import monotonic
 import pytest
 import trustme
 
-from proxy.provider import Timeout
-from proxy.ticker import Ticker
-from proxy.upstream import dial
+from proxy.network.ticker import Ticker
+from proxy.network.upstream import dial
+from proxy.providers.provider import Timeout
 from tests.proxy.raw_provider import OK, playing, pool, post, read_all, turns
 
 ROOT = Path(__file__).parents[2]
@@ -89,7 +89,7 @@ def test_a_head_that_must_not_be_relayed_is_never_seen_even_when_its_body_came_a
 
 
 def test_a_connection_older_than_its_age_is_not_used_again_however_busy_it_was(run, raw, monkeypatch):
-    monkeypatch.setattr("proxy.upstream.connection.KEEP_AGE_S", 0.0)
+    monkeypatch.setattr("proxy.network.upstream.connection.KEEP_AGE_S", 0.0)
 
     async def scene():
         async with raw(playing(OK)) as provider, pool() as upstreams:
@@ -102,7 +102,7 @@ def test_a_connection_older_than_its_age_is_not_used_again_however_busy_it_was(r
 
 @pytest.mark.parametrize(("later_s", "connections"), [(9.0, 1), (11.0, 2)])
 def test_an_idle_connection_is_retired_at_its_age(run, raw, monkeypatch, later_s, connections):
-    monkeypatch.setattr("proxy.upstream.connection.KEEP_AGE_S", 10.0)
+    monkeypatch.setattr("proxy.network.upstream.connection.KEEP_AGE_S", 10.0)
 
     async def scene():
         ticker = Ticker(asyncio.get_running_loop())
@@ -176,7 +176,7 @@ def naming(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
         kind = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
         return [(*kind, (address, port)) for address in addresses]
 
-    monkeypatch.setattr("proxy.upstream.dial.socket.getaddrinfo", getaddrinfo)
+    monkeypatch.setattr("proxy.network.upstream.dial.socket.getaddrinfo", getaddrinfo)
     return asked
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from proxy.descriptors import Descriptors
-from proxy.provider import Provider, Timeout
-from proxy.ticker import Ticker
-from proxy.upstream import UpstreamError
-from proxy.upstream.pool import Origin
+from proxy.network.descriptors import Descriptors
+from proxy.network.ticker import Ticker
+from proxy.network.upstream import UpstreamError
+from proxy.network.upstream.pool import Origin
+from proxy.providers.provider import Provider, Timeout
 from tests.proxy.raw_provider import OK, playing, pool, post, read_all, turns
 from tests.serving import eventually
 

@@ -10,7 +10,7 @@ from time import monotonic
 import pytest
 import trustme
 
-from proxy.provider import Timeout
+from proxy.providers.provider import Timeout
 from tests.proxy.raw_provider import OK, playing, pool, post, read_all, turns
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from proxy.provider import Timeout
-from proxy.upstream import UpstreamError, UpstreamResponse
-from proxy.upstream.tunnel import REFUSAL_BOUND, Tunnel
+from proxy.network.upstream import UpstreamError, UpstreamResponse
+from proxy.network.upstream.tunnel import REFUSAL_BOUND, Tunnel
+from proxy.providers.provider import Timeout
 from tests.proxy.raw_provider import Play, RawProvider, Wire, pool, read_all, turns
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from proxy.dialects.openai import ChatEvents
-from proxy.dialects.openai_json import read_json
+from proxy.dialects.openai import ChatEvents, read_json
 from proxy.dialects.responses import ResponsesEvents
 from records.outcome import Usage
 

@@ -11,8 +11,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from proxy.breaker import IN_A_ROW, RETRY_AFTER_S
-from proxy.waiting import patience_s
+from proxy.attempts.dispatch import patience_s
+from proxy.network.upstream.breaker import IN_A_ROW, RETRY_AFTER_S
 from records.outcome import Outcome
 from routing.plan import UNKNOWN_PATIENCE_S, Plan
 from tests.proxy.calls import trial

@@ -10,16 +10,16 @@ import httpx2
 import uvicorn
 from uvicorn.server import ServerState
 
-from proxy.credentials import Credentials
+from proxy.attempts.mirror import Mirrors
+from proxy.attempts.record import Recorder
+from proxy.calls.lanes import Pins
+from proxy.calls.routes import Routes
 from proxy.exchange import Exchanges
-from proxy.mirror import Mirrors
-from proxy.pins import Pins
-from proxy.provider import Provider
-from proxy.record import Recorder
-from proxy.routes import Routes
-from proxy.server import TrafficProtocol
-from proxy.ticker import Ticker
-from proxy.upstream import Upstreams
+from proxy.network.server import TrafficProtocol
+from proxy.network.ticker import Ticker
+from proxy.network.upstream import Upstreams
+from proxy.providers.credentials import Credentials
+from proxy.providers.provider import Provider
 from records.outcome import Outcome
 from routing.plan import Plan, State
 from tests.proxy.calls import trial

@@ -7,7 +7,8 @@ import genai_prices
 import pytest
 from genai_prices.data_snapshot import get_snapshot
 
-from proxy.provider import Api, Kind, Provider
+from proxy.dialects.operation import Api
+from proxy.providers.provider import Kind, Provider
 from records.outcome import Usage
 from records.prices import Prices, Rates
 
@@ -151,7 +152,7 @@ def test_a_worker_with_its_own_prices_never_imports_the_price_list() -> None:
     script = (
         "import sys; from records.prices import Prices, Rates; from records.outcome import Usage;"
         "p = Prices({'m': Rates(input=1, output=1)});"
-        "from proxy.provider import Provider; e = Provider(name='e', api='openai', base_url='https://e');"
+        "from proxy.providers.provider import Provider; e = Provider(name='e', api='openai', base_url='https://e');"
         "assert p.cost(e, 'm', Usage(input_tokens=1, output_tokens=1)) == 2e-6;"
         "sys.exit('genai_prices' in sys.modules)"
     )
@@ -172,7 +173,7 @@ def test_looking_up_ahead_leaves_no_import_to_the_first_request() -> None:
     script = (
         "import sys; from records.prices import Prices; Prices({}).load([]);"
         "before = set(sys.modules); from records.outcome import Usage;"
-        "from proxy.provider import Provider; e = Provider(name='e', api='openai', base_url='https://e');"
+        "from proxy.providers.provider import Provider; e = Provider(name='e', api='openai', base_url='https://e');"
         "assert Prices({}).cost(e, 'gpt-4o', Usage(input_tokens=1, output_tokens=1)) is not None;"
         "assert not [name for name in set(sys.modules) - before if name.startswith('genai_prices')]"
     )

@@ -28,11 +28,11 @@ from canary.config.errors import ConfigError
 from canary.config.load import parse
 from canary.interpreter import ROOMS
 from proxy import paths
-from proxy.callers import Callers
-from proxy.errors import Refused
-from proxy.headers import without_key
-from proxy.provider_error import said
-from proxy.server.head import find_fault, is_other_protocol, split
+from proxy.answers.provider_error import said
+from proxy.calls.callers import Callers
+from proxy.calls.refusal import Refused
+from proxy.network.server.head import find_fault, is_other_protocol, split
+from proxy.providers.headers import without_key
 from records.backtracking import Use, pumped, slow_text
 from records.capture_redact import redacted
 from routing.caller import Caller
@@ -51,7 +51,7 @@ MADE_ELSEWHERE = {
     "bench/dataset/example.py": "checks a dataset's own pattern, which its maker runs on his own machine",
     "bench/dataset/imports/promptfoo_asserts.py": "the same",
     "bench/answers/scorers.py": "a dataset's own pattern, and the escaped words of a choice",
-    "proxy/event_template.py": "names of members; its callers' patterns are found by their names",
+    "proxy/dialects/event_template.py": "names of members; its callers' patterns are found by their names",
     "records/capture_pattern.py": "checks the config's redaction patterns",
     "records/capture_redact.py": "the config's redaction patterns, checked when it was read",
     "records/prices.py": "a pattern of the price list, on the config's own URLs",
@@ -244,9 +244,9 @@ SLOW: Sequence[tuple[str, Use]] = (
     (
         r"^/(?:(?:openai|anthropic|upload|v\d+\w*)/)*(?P<name>[^/:]*)",
         "match",
-    ),  # as it was in proxy/callers.py
+    ),  # as it was in proxy/calls/callers.py
     (r"\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?", "search"),  # in records/capture_redact.py
-    (r"\S*\*{3,}\S*", "search"),  # in proxy/provider_error.py
+    (r"\S*\*{3,}\S*", "search"),  # in proxy/answers/provider_error.py
     (r"\b\w*[a-f\d]{12,}\b", "search"),  # in bench/preflight/run.py
     (r"key: .*$", "search"),
     (r"key:(?-i:.)*$", "search"),

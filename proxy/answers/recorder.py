@@ -1,0 +1,215 @@
+"""Records the text of an answer for capture, within bounds, while a reader follows it.
+
+Only answers selected for capture are recorded. The recorder never changes an answer, even when it fails.
+"""
+
+from typing import Any, cast
+
+import msgspec
+
+from proxy.answers.event_frames import EventFrames
+from proxy.answers.reader import Reader, StreamForm
+from proxy.dialects.answer import AnswerFacts
+from proxy.dialects.bedrock import payload_of
+from proxy.dialects.operation import UNREADABLE
+from records.outcome import ErrorType, Usage
+
+MOST_BYTES = 256 << 10
+"""Bound on the recorded text, or on the recorded body of an answer that is not streamed."""
+
+
+class AnswerRecorder:
+    """A reader that wraps another reader. At the end, `recorded` is the answer's text as UTF-8 when
+    `streamed`, else the whole body. `truncated`: the answer was longer than the bound."""
+
+    __slots__ = ("_frames", "_inner", "_line", "_parts", "_size", "lost", "streamed", "truncated")
+
+    def __init__(self) -> None:
+        self.streamed = self.truncated = self.lost = False
+        self._inner: Reader | None = None
+        self._line = b""
+        self._frames: EventFrames | None = None
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def around(self, reader: Reader, form: StreamForm | None) -> Reader:
+        """Wrap `reader` and return the recorder."""
+        self._inner, self.streamed = reader, form is not None
+        if form == "frames":
+            self._frames = EventFrames()
+        return self
+
+    @property
+    def recorded(self) -> bytes:
+        """The recorded text or body; empty when recording failed or a JSON body was too long."""
+        if self.lost or (self.truncated and not self.streamed):
+            return b""
+        return b"".join(self._parts)
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._reader.usage
+
+    @property
+    def model(self) -> str:
+        return self._reader.model
+
+    @property
+    def answer(self) -> AnswerFacts | None:
+        return self._reader.answer
+
+    @property
+    def error(self) -> bytes:
+        return self._reader.error
+
+    @property
+    def first_token_at(self) -> float | None:
+        return self._reader.first_token_at
+
+    @property
+    def done(self) -> bool:
+        return self._reader.done
+
+    @property
+    def has_event(self) -> bool:
+        return self._reader.has_event
+
+    @property
+    def failed(self) -> bool:
+        return self._reader.failed
+
+    def feed(self, data: bytes, now: float) -> bytes:
+        if not (self.truncated or self.lost):
+            try:
+                self._record(data)
+            except Exception:
+                self.lost = True
+                self._parts.clear()
+        return self._reader.feed(data, now)
+
+    def finish(self) -> tuple[bytes, ErrorType | None]:
+        return self._reader.finish()
+
+    @property
+    def _reader(self) -> Reader:
+        return cast(Reader, self._inner)
+
+    def _record(self, data: bytes) -> None:
+        if not self.streamed:
+            return self._append(data)
+        if self._frames is not None:
+            for frame in self._frames.take(data):
+                self._append(text_in(_unwrapped(frame.payload)).encode("utf-8", "replace"))
+            return None
+        *lines, self._line = (self._line + data).split(b"\n")
+        for line in lines:
+            if line.startswith(b"data:"):
+                self._append(text_in(line[5:].strip()).encode("utf-8", "replace"))
+        self.truncated = self.truncated or len(self._line) > MOST_BYTES
+        return None
+
+    def _append(self, text: bytes) -> None:
+        room = MOST_BYTES - self._size
+        self._parts.append(text[:room])
+        self._size += len(text)
+        self.truncated = self._size > MOST_BYTES
+
+
+def _unwrapped(payload: bytes) -> bytes:
+    """The model's own JSON in a frame of InvokeModel's; a frame of Converse's as it is."""
+    try:
+        return payload_of(payload) or payload
+    except UNREADABLE:
+        return payload
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: Any = None
+    text: Any = None
+    parts: Any = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    """Chat completions have `message` or `delta`, completions `text`, Gemini `content`."""
+
+    index: int | None = None
+    message: _Message | None = None
+    delta: _Message | None = None
+    content: _Message | None = None
+    text: Any = None
+
+
+class _Answer(msgspec.Struct, gc=False):
+    """An answer, or one event of a stream, of any API; absent members stay None.
+
+    Gemini's interactions have `event_type`, `step` and `steps`.
+    """
+
+    event_type: str | None = None
+    step: Any = None
+    steps: Any = None
+    type: str | None = None
+    choices: list[_Choice] | None = None
+    candidates: list[_Choice] | None = None
+    content: Any = None
+    output: Any = None
+    delta: Any = None
+    contentBlockDelta: "_Answer | None" = None  # noqa: N815 - Amazon Nova's name
+
+
+_decode = msgspec.json.Decoder(_Answer).decode
+_decode_list = msgspec.json.Decoder(list[_Answer]).decode
+
+
+def text_in(payload: bytes) -> str:
+    """Extract the model's text for the user from a JSON answer or an event's data.
+
+    Reasoning, tool calls and all choices but the first are left out. Empty without text or JSON.
+    """
+    try:
+        answers = _decode_list(payload) if payload.lstrip()[:1] == b"[" else [_decode(payload)]
+    except UNREADABLE:
+        return ""
+    return "".join(map(_text, answers))
+
+
+def _text(answer: _Answer) -> str:
+    for choice in (*(answer.choices or ()), *(answer.candidates or ())):
+        if not choice.index:
+            message = choice.message or choice.delta or choice.content
+            if message is None:
+                return _plain(choice.text)
+            return _plain(message.parts if message.parts else message.content)
+    if answer.contentBlockDelta is not None:
+        return _text(answer.contentBlockDelta)
+    if answer.type in ("response.output_text.delta", "content_block_delta", None) and answer.delta:
+        return _plain(answer.delta)
+    if answer.event_type == "step.delta":
+        return _plain(answer.delta)
+    if answer.step is not None or isinstance(answer.steps, list):
+        return "".join(map(_step_text, answer.steps or [answer.step]))
+    if isinstance(answer.output, list):
+        items = (item.get("content") for item in answer.output if isinstance(item, dict))
+        return "".join(map(_plain, items))
+    if isinstance(answer.output, dict):
+        message = answer.output.get("message")
+        return _plain(message.get("content")) if isinstance(message, dict) else ""
+    return _plain(answer.content)
+
+
+def _step_text(step: Any) -> str:
+    """The text of an interaction's step; that of the model's output alone."""
+    is_output = isinstance(step, dict) and step.get("type") == "model_output"
+    return _plain(step.get("content")) if is_output else ""
+
+
+def _plain(content: Any) -> str:
+    """The text of a string, a part or a list of parts."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "".join(map(_plain, content))
+    if not isinstance(content, dict) or content.get("thought"):
+        return ""
+    text = content.get("text")
+    return text if isinstance(text, str) else ""

@@ -1,0 +1,205 @@
+"""Follows a streamed answer while it is relayed: first token, usage, in-stream errors, end.
+
+Bytes go out unchanged. If the proxy asked for usage itself (`strip`), bytes after the finishing event go out
+in whole events, so that the extra usage chunk can be dropped.
+"""
+
+import re
+from collections.abc import Iterator
+
+from proxy.dialects.answer import AnswerFacts
+from proxy.dialects.event_template import EventTemplate, template_of
+from proxy.dialects.operation import Events
+from records.outcome import ErrorType, Usage
+
+EVENT_BOUND = 4 << 20
+ERROR_BOUND = 16 << 10
+"""Bytes of an error that are kept for the provider's words."""
+_MOST_TEMPLATES = 8
+"""After so many templates, a stream's events are too varied to learn more."""
+_EVENT_END = re.compile(rb"\n\r?\n")
+"""Lines end in LF or CRLF. A bare CR, which the standard allows and no provider sends, would make the search
+30 times slower, so it counts as part of its line."""
+_BEFORE_END = 2
+"""Bytes of an event's end that may have arrived before its last byte."""
+_CR = ord("\r")
+_EMPTY_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
+
+
+class StreamReader:
+    """Splits a copy of an SSE stream into events and feeds them to the dialect."""
+
+    __slots__ = (
+        "_begun",
+        "_events",
+        "_holding",
+        "_lost",
+        "_only_text",
+        "_strip",
+        "_template",
+        "_templates",
+        "error",
+        "first_token_at",
+        "has_event",
+    )
+
+    def __init__(self, events: Events, *, strip: bool = False) -> None:
+        self.first_token_at: float | None = None
+        self.has_event = False
+        self.error = b""
+        self._events = events
+        self._strip = strip
+        self._holding = False
+        self._lost = False
+        self._only_text = False  # the last event had only text
+        self._begun = bytearray()
+        self._template: EventTemplate | None = None
+        self._templates = 0
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._events.usage
+
+    @property
+    def model(self) -> str:
+        return self._events.model
+
+    @property
+    def answer(self) -> AnswerFacts | None:
+        return self._events.answer
+
+    @property
+    def done(self) -> bool:
+        return self._events.done
+
+    @property
+    def failed(self) -> bool:
+        return self._events.failed
+
+    def feed(self, data: bytes, now: float) -> bytes:
+        """Take bytes read at `now` and return the bytes that may go out now. Usually they are one event."""
+        if not self._begun and not self._holding:
+            if self._template is not None and self._template.fits(data):
+                return data
+            line, _, rest = data.partition(b"\n")
+            name = b""
+            if line[:6] == b"event:":
+                name = line[6:].strip()
+                line, _, rest = rest.partition(b"\n")
+            if line[:6] == b"data: " and (rest == b"\n" or rest == b"\r\n"):
+                payload = line[6:] if line[-1] != _CR else line[6:-1]
+                if payload:
+                    self._show(name, payload, now)
+                    self._learn(data)
+                    return data
+        return self._follow(data, now)
+
+    def finish(self) -> tuple[bytes, ErrorType | None]:
+        """End the stream cleanly; return the held bytes and the stream's error, if any.
+
+        A last event without its blank line counts like any other.
+        """
+        rest = bytes(self._begun)
+        held = rest if self._holding else b""
+        self._begun.clear()
+        for name, payload, _ in _events(rest + b"\n\n"):
+            if payload and not self._take(name, payload, None):
+                held = b""
+        if self.failed:
+            return held, "provider_stream_error"
+        if self._lost:
+            return held, None
+        if not self.has_event:
+            return held, "provider_malformed"
+        return held, None if self.done else "provider_truncated"
+
+    def _follow(self, data: bytes, now: float) -> bytes:
+        """Take any bytes. They continue the event that has begun, if there is one."""
+        before = len(self._begun)
+        search_from = max(before - _BEFORE_END, 0)
+        if before:
+            self._begun += data
+            if _EVENT_END.search(self._begun, search_from) is None:
+                return self._go_on(data)
+            text = bytes(self._begun)
+        else:
+            text = data
+        if self._template is not None and not self._holding:
+            end = text.rfind(b"\n\n") + 2
+            if self._template.fits(text[:end]) and _CR not in text[end:]:  # it may end an event
+                self._begun = bytearray(text[end:])
+                return data
+        last, start, gone, out = 0, 0, 0 if self._holding else before, []
+        for name, payload, end in _events(text):
+            if payload and not self._take(name, payload, now):
+                out.append(text[gone:start])
+                gone = end
+            last, start = start, end
+        if start:
+            self._learn(text[last:start])
+        self._begun = bytearray(text[start:])
+        if not self._strip:
+            return data
+        out.append(text[gone : start if self._holding else len(text)])
+        return b"".join(out)
+
+    def _go_on(self, data: bytes) -> bytes:
+        """Continue an event that does not end in `data`; beyond EVENT_BOUND it is neither read nor held."""
+        if len(self._begun) <= EVENT_BOUND:
+            return b"" if self._holding else data
+        out = bytes(self._begun) if self._holding else data
+        self._begun.clear()
+        self._lost, self._holding, self._strip = True, False, False
+        return out
+
+    def _take(self, name: bytes, data: bytes, now: float | None) -> bool:
+        """Read one event. False when it is the usage chunk that the caller did not ask for."""
+        if not self._holding:
+            self._show(name, data, now)
+            return True
+        before = self._events.usage
+        self._show(name, data, now)
+        return self._events.usage is before or _EMPTY_CHOICES.search(data) is None
+
+    def _show(self, name: bytes, data: bytes, now: float | None) -> None:
+        self.has_event = True
+        events = self._events
+        self._only_text = events.take(name, data)
+        if events.failed and not self.error:
+            self.error = data[:ERROR_BOUND]
+        if self.first_token_at is None and events.token:
+            self.first_token_at = now
+        if self._strip:
+            self._holding = events.finished
+
+    def _learn(self, event: bytes) -> None:
+        """Learn the template of the last event if that event changed nothing but text."""
+        texts = self._events.texts
+        if texts is None or not self._only_text or self._templates >= _MOST_TEMPLATES:
+            return
+        template = template_of(event, texts)
+        if template is not None:
+            self._template = template
+            self._templates += 1
+
+
+def _events(text: bytes) -> Iterator[tuple[bytes, bytes, int]]:
+    """Yield the complete events in a text: name, joined data, end offset (WHATWG HTML, section 9.2.6).
+
+    An empty line without an event before it yields an event without data.
+    """
+    lines = text.split(b"\n")
+    lines.pop()  # the rest is an incomplete line
+    end, name = 0, b""
+    data: list[bytes] = []
+    for line in lines:
+        end += len(line) + 1
+        if not line or line == b"\r":
+            yield name, data[0] if len(data) == 1 else b"\n".join(data), end
+            name, data = b"", []
+        elif line[:6] == b"data: ":
+            data.append(line[6:] if line[-1] != _CR else line[6:-1])
+        elif line[:5] == b"data:":
+            data.append(line[5:].removesuffix(b"\r"))
+        elif line[:6] == b"event:":
+            name = line[6:].strip()

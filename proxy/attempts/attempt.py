@@ -1,0 +1,346 @@
+"""One upstream attempt: its response from head to end, and its failure if it had one."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from proxy.answers.reader import Blind, Reader, reader_for
+from proxy.answers.recorder import AnswerRecorder
+from proxy.answers.sse import ERROR_BOUND
+from proxy.attempts.session import Session
+from proxy.calls.call import Call, UpstreamRequest
+from proxy.calls.routes import ArmTarget
+from proxy.dialects.answer import CollectedOutput, OutputRequest
+from proxy.network.server import sendable
+from proxy.network.upstream import UpstreamError, UpstreamResponse, Upstreams
+from proxy.network.upstream.response_parser import SWITCHING
+from proxy.network.upstream.tunnel import Tunnel
+from proxy.providers.headers import Headers
+from records.outcome import ErrorType, Usage
+
+STREAM_HELD = 64 << 10
+JSON_HELD = 1 << 20
+HEARD_WITHIN_S = 0.05
+"""How long a fallback waits for the rest of a refusal. Most come whole with their head."""
+
+_PROVIDER_ERRORS: Mapping[int, ErrorType] = {
+    408: "provider_timeout",
+    424: "provider_5xx",  # Bedrock's ModelErrorException and ModelStreamErrorException
+    429: "provider_429",
+}
+_REFUSALS = frozenset({400, 401, 403, 404, 422})
+_CALLER_ERRORS: Mapping[int, ErrorType] = {
+    401: "caller_unauthorized",
+    403: "caller_unauthorized",
+    404: "caller_not_found",
+    413: "caller_too_large",
+}
+
+
+def status_failure(status: int, *, candidate: bool) -> ErrorType | None:
+    """Map a status to an error type; None when the status is no failure.
+
+    With `candidate`, a fallback covers the candidate and its refusal counts as `candidate_rejects`.
+    """
+    if status < 400:
+        return None
+    if status >= 500:
+        return "provider_5xx"
+    if status in _PROVIDER_ERRORS:
+        return _PROVIDER_ERRORS[status]
+    if candidate:
+        return "candidate_rejects" if status in _REFUSALS else None
+    return _CALLER_ERRORS.get(status, "caller_rejected")
+
+
+class Outlet(Protocol):
+    """The destination of an answer's bytes. `write(b"")` sends the head alone."""
+
+    @property
+    def paused(self) -> bool: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    async def drain(self) -> None: ...
+
+
+_UNREAD = Blind()
+
+
+class Attempt:
+    """One upstream attempt. `failure` is None while the attempt is good; `ended` is True after a clean end.
+
+    `chunks`: how often bytes of the body were read. `gap_s`: the longest gap between a socket's events.
+    `recorder`: records the answer for capture, None without capture. `session`: the WebSocket session that
+    replaces the response. `output`: what the model wrote, if that is to be judged by what the request lets it
+    hold, `output_request`. `length`: length of the body, None when unknown or when bytes will be left out.
+    `injected`: the proxy asked for the usage. `adapted`: the arm's `request:` changed the request. `sent`:
+    the request's headers, with their credential. `problem`: why it failed, in words. `status`: the
+    provider's; None without a response head.
+    """
+
+    __slots__ = (
+        "adapted",
+        "chunks",
+        "ended",
+        "failure",
+        "first_byte_at",
+        "gap_s",
+        "held",
+        "injected",
+        "length",
+        "output",
+        "output_request",
+        "problem",
+        "reader",
+        "recorder",
+        "response",
+        "sent",
+        "session",
+        "started",
+        "status",
+        "target",
+    )
+
+    def __init__(self, target: ArmTarget) -> None:
+        self.target = target
+        self.started = time.monotonic()
+        self.response: UpstreamResponse | None = None
+        self.status: int | None = None
+        self.reader: Reader = _UNREAD
+        self.failure: ErrorType | None = None
+        self.problem = ""
+        self.sent: Headers = ()
+        self.first_byte_at: float | None = None
+        self.chunks = 0
+        self.gap_s = 0.0
+        self.held = b""
+        self.recorder: AnswerRecorder | None = None
+        self.length: int | None = None
+        self.injected = False
+        self.ended = False
+        self.output: CollectedOutput | None = None
+        self.output_request: OutputRequest | None = None
+        self.adapted = False
+        self.session: Session | None = None
+
+    def opened(
+        self, response: UpstreamResponse, call: Call, request: UpstreamRequest, *, covered: bool
+    ) -> None:
+        """Take the response once its head is in, and choose the reader of its body.
+
+        A head that cannot be relayed counts as `provider_malformed`.
+        """
+        status = response.status
+        if status > 599 or not sendable([*response.headers, (b"reason", response.reason)]):
+            self.failure = "provider_malformed"
+            response.abort()
+            return
+        self.response, self.status = response, status
+        self.injected = request.injected
+        self.sent = request.headers
+        named = dict(response.headers)
+        length = named.get(b"content-length")
+        stripped = request.hides_usage and status < 300  # errors have no usage chunk to leave out
+        self.length = None if length is None or stripped else int(length)
+        self.failure = status_failure(status, candidate=covered) if status >= 400 else None
+        self.recorder = AnswerRecorder() if call.sample is not None else None
+        self.output_request = request.output
+        if request.output is not None and status < 300:
+            self.output = CollectedOutput()
+        operation = call.route.operation
+        self.reader = reader_for(
+            operation,
+            status=status,
+            content_type=named.get(b"content-type", b"").lower(),
+            encoding=named.get(b"content-encoding", b"").lower(),
+            strip=request.hides_usage,
+            around=self.recorder.around if self.recorder is not None else None,
+            output=self.output,
+            counted=operation.usage_in_head(named) if operation.usage_in_head is not None else None,
+        )
+
+    async def hold(self, *, stream: bool) -> None:
+        """Hold back a candidate's first SSE event, or its whole JSON (both bounded), to detect a failure."""
+        bound = STREAM_HELD if stream else JSON_HELD
+        while not self.ended and not self.reader.has_event and len(self.held) < bound:
+            self.held += await self._read()
+        if self.reader.failed:
+            self.failure = "provider_stream_error"
+
+    async def hear(self) -> None:
+        """Read what the provider says about its refusal, as far as it arrives at once."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(HEARD_WITHIN_S):
+                await self.refusal()
+
+    async def refusal(self) -> bytes:
+        """Read what the provider says about its refusal, within a bound, and hold it back for the caller."""
+        with suppress(UpstreamError):  # whoever reads on meets it again
+            while not self.ended and len(self.held) < STREAM_HELD and len(self.reader.error) < ERROR_BOUND:
+                self.held += await self._read()
+        return self.reader.error
+
+    def start_again(self) -> None:
+        """Forget the response, before another request is sent in its place."""
+        self.abort()
+        self.response = self.status = self.first_byte_at = self.failure = None
+        self.held, self.ended, self.injected, self.chunks = b"", False, False, 0
+
+    async def relay(self, out: Outlet) -> bytes:
+        """Relay the body as it arrives, except its last bytes, which are returned.
+
+        Raises UpstreamError when the body breaks off. A body framed only by the end of the connection also
+        counts as broken when its closing event is missing, since nothing else marks a clean end.
+        """
+        held, self.held = self.held, b""
+        if self.ended:
+            return held
+        response = self.response
+        assert response is not None  # noqa: S101 - only attempts with a response are relayed
+        if response.whole:
+            last = held + self._finished(response, await response.read())
+        else:
+            out.write(held)
+            last = self._finished(response, await self._passed_on(response, out))
+        if self.failure == "provider_truncated" and not response.framed:
+            out.write(last)
+            raise UpstreamError(self.failure, "the connection ended before the answer was complete")
+        return last
+
+    async def _passed_on(self, response: UpstreamResponse, out: Outlet) -> bytes:
+        """Pass the body on as it is read from the socket; return its last bytes."""
+
+        def take(data: bytes) -> bool:
+            if data := self._fed(response, data):
+                out.write(data)
+            return not out.paused
+
+        while (last := await response.pass_on(take)) is None:
+            await out.drain()
+        return last
+
+    async def _read(self) -> bytes:
+        response = self._open_response
+        data = await response.read()
+        return self._finished(response, data) if response.complete else self._fed(response, data)
+
+    def _fed(self, response: UpstreamResponse, data: bytes) -> bytes:
+        """Feed the reader and return the bytes that may go out now."""
+        if not data:
+            return data
+        read_at = response.read_at
+        if self.first_byte_at is None:
+            self.first_byte_at = read_at
+        self.chunks += 1
+        return self.reader.feed(data, read_at)
+
+    def _finished(self, response: UpstreamResponse, data: bytes) -> bytes:
+        """Feed the reader the last bytes and return the bytes that may go out."""
+        data = self._fed(response, data)
+        rest, wrong = self.reader.finish()
+        self.failure = self.failure or wrong
+        self.ended = True
+        return data + rest if rest else data
+
+    @property
+    def _open_response(self) -> UpstreamResponse:
+        assert self.response is not None  # noqa: S101 - only attempts with a response are read
+        return self.response
+
+    def take_session(self, session: Session) -> None:
+        """Take the session that replaces the response."""
+        self.session, self.status = session, SWITCHING
+
+    def silence_s(self, now: float) -> float:
+        """The longest time between two reads of a stream's body that the caller did not cause; up to `now`,
+        if the stream is silent still."""
+        return self.gap_s if self.response is None else self.response.silence_s(now)
+
+    def latency_s(self, since: float) -> float | None:
+        """Seconds from `since` to the last body byte read from the provider, or to now when there was none;
+        None for a session, whose caller ends it."""
+        if self.session is not None:
+            return None
+        read_at = self.response.read_at if self.response is not None else 0.0
+        return (read_at or time.monotonic()) - since
+
+    def ttft_s(self, since: float) -> float | None:
+        """Seconds from `since` to the first token; a session measures from its own start."""
+        if self.session is not None:
+            return self.session.events.ttft_s
+        at = self.reader.first_token_at
+        return at - since if at is not None else None
+
+    @property
+    def usage(self) -> Usage | None:
+        """The reported usage; `estimated` for an answer that broke off."""
+        if self.session is not None:
+            return self.session.usage
+        usage = self.reader.usage
+        return usage if usage is None or self.reader.done else replace(usage, estimated=True)
+
+    @property
+    def all_text(self) -> bool:
+        """True when no tokens were audio or images, which have their own prices."""
+        return self.session is None or not self.session.events.spoke
+
+    @property
+    def wrong(self) -> ErrorType | None:
+        """The final error type: `failure`, or that of a status that causes no fallback, for example 413."""
+        response = self.response
+        if self.failure is not None or response is None or response.status < 400:
+            return self.failure
+        return status_failure(response.status, candidate=False)
+
+    def abort(self) -> None:
+        """Abort the connection unless the response is complete."""
+        if self.session is not None:
+            self.session.abort()
+        if self.response is not None:
+            self.response.abort()
+
+
+# One attempt at a realtime session: asks an arm for the upgrade and takes the session or the refusal.
+
+
+_NO_REFUSAL = 400
+
+
+async def open_session(
+    upstreams: Upstreams, call: Call, request: UpstreamRequest, attempt: Attempt, *, covered: bool
+) -> None:
+    """Give the attempt a session, or the response that refused it. Raises UpstreamError.
+
+    `covered`: hold the candidate's first event, since a provider may refuse only then.
+    """
+    target = attempt.target
+    response = await upstreams.upgrade(
+        target.provider,
+        limit_key=target.key,
+        target=request.target,
+        headers=request.headers,
+        timeout=target.timeout,
+    )
+    if isinstance(response, Tunnel):
+        await _begin(
+            Session(response, response.headers, idle_s=target.timeout.idle_s), attempt, covered=covered
+        )
+    else:
+        attempt.opened(response, call, request, covered=covered)
+        if attempt.failure is None and response.status < _NO_REFUSAL:
+            attempt.failure = "provider_malformed"  # neither a session nor a refusal
+
+
+async def _begin(session: Session, attempt: Attempt, *, covered: bool) -> None:
+    attempt.take_session(session)
+    if not sendable(session.handshake):
+        attempt.failure = "provider_malformed"
+    elif covered:
+        wrong = await session.greeted()
+        refused = wrong is not None and wrong.startswith("caller_")
+        attempt.failure = "candidate_rejects" if refused else wrong

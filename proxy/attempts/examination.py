@@ -1,0 +1,211 @@
+"""Compares a model's output with what its request lets it hold: tool calls, JSON, schemas."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from proxy.answers.provider_error import said
+from proxy.attempts.attempt import Attempt
+from proxy.attempts.check_job import CheckJob
+from proxy.attempts.checker import Checker
+from proxy.calls.call import Call
+from proxy.dialects.answer import (
+    GOOD_ANSWER,
+    AnswerFacts,
+    ChoiceOutput,
+    CollectedOutput,
+    ExpectedOutput,
+    OutputRequest,
+    Schema,
+    ToolCall,
+    in_order,
+)
+from proxy.dialects.operation import UNREADABLE, OutputForm
+from proxy.providers.headers import credentials
+from records.outcome import Fault, Finish, OutputCheck, ProviderError
+from routing.canary import ArmName
+
+_WITH_JSON: tuple[Finish, ...] = ("stop", "length", "unknown")
+"""How an answer ends whose text must be the JSON that was wanted. A refusal is none, a call has none."""
+
+
+class Finding(NamedTuple):
+    """One look at an output: a fault, or a schema that the value must fit, else it is the fault."""
+
+    fault: Fault
+    schema: Schema | None = None
+    value: str = ""
+
+
+class Judgement(NamedTuple):
+    """What has been found. `faults` are certain; `open` are schemas to be checked."""
+
+    check: OutputCheck
+    faults: frozenset[Fault] = frozenset()
+    open: tuple[Finding, ...] = ()
+
+    @property
+    def job(self) -> CheckJob:
+        """The work that is left for the checker."""
+        return CheckJob(
+            [(one.schema.openapi, one.schema.text, one.value.encode()) for one in self.open if one.schema]
+        )
+
+    def settled(self, verdicts: list[bool | None] | None) -> "Judgement":
+        """The judgement with the checker's verdicts, None without. A fault found is a judgement."""
+        if not self.open:
+            return self
+        told = (
+            verdicts if verdicts is not None and len(verdicts) == len(self.open) else [None] * len(self.open)
+        )
+        missed: set[Fault] = {one.fault for one, fits in zip(self.open, told, strict=True) if fits is False}
+        faults: frozenset[Fault] = self.faults | missed
+        return Judgement("not_judged" if None in told and not faults else "judged", faults)
+
+
+NOT_JUDGED = Judgement("not_judged")
+
+
+def judge(
+    form: OutputForm, request: OutputRequest, output: CollectedOutput | None, answer: AnswerFacts | None
+) -> Judgement:
+    """Judge an output as far as that needs no schema."""
+    try:
+        expected = form.expected(request)
+    except UNREADABLE:
+        return NOT_JUDGED
+    if not (expected.tools or expected.others or expected.wants_json):
+        return Judgement("")
+    if output is None or answer is None:
+        return NOT_JUDGED
+    named: frozenset[Fault] = frozenset(
+        [fault for choice in answer.choices.values() for fault in choice.named]
+    )
+    if named:
+        return Judgement("judged", named)
+    if output.lost:
+        return NOT_JUDGED
+    found = list(_findings(expected, output, answer))
+    faults: frozenset[Fault] = frozenset([one.fault for one in found if one.schema is None])
+    still_open = tuple([one for one in found if one.schema is not None])
+    return Judgement("judged", faults, still_open)
+
+
+def _findings(expected: ExpectedOutput, output: CollectedOutput, answer: AnswerFacts) -> Iterator[Finding]:
+    for index, choice in answer.choices.items():
+        written = output.choices.get(index) or ChoiceOutput()
+        for call in written.calls:
+            yield from _of_call(expected, call)
+        if expected.wants_json and choice.finish in _WITH_JSON and not written.calls:
+            yield from _of_text(expected, written.text)
+
+
+def _of_call(expected: ExpectedOutput, call: ToolCall) -> Iterator[Finding]:
+    if call.name not in expected.tools and not expected.others:
+        yield Finding("tool_unknown")
+    if call.free:
+        return
+    arguments = call.arguments or "{}"  # Claude's streams and vLLM write nothing for a call without arguments
+    if call.broken or not is_json(arguments):
+        yield Finding("tool_args_invalid")
+    elif (schema := expected.tools.get(call.name)) is not None:
+        yield Finding("tool_args_off_schema", schema, arguments)
+
+
+def _of_text(expected: ExpectedOutput, text: str) -> Iterator[Finding]:
+    if not is_json(text):
+        yield Finding("json_invalid")
+    elif expected.schema is not None:
+        yield Finding("json_off_schema", expected.schema, text)
+
+
+def is_json(text: str) -> bool:
+    """True when the whole text is one JSON value, with white space around it at most."""
+    try:
+        _skim(text.encode())
+    except (*UNREADABLE, UnicodeEncodeError):
+        return False
+    return True
+
+
+_skim = msgspec.json.Decoder(msgspec.Raw).decode  # checks the syntax, and builds nothing
+
+
+# Looks at an exchange's answer before its record is closed: its finish, its faults, its provider's words.
+
+
+Answer = tuple[Finish | None, tuple[Fault, ...], OutputCheck]
+UNASKED = Judgement("")
+NO_ANSWER: Answer = (None, (), "")
+_GOOD: Answer = ("stop", (), "")
+
+
+class Examination:
+    """What needs time: schemas, and the config's patterns. `message` is None until it has been redacted."""
+
+    __slots__ = ("judgement", "message")
+
+    def __init__(self, judgement: Judgement) -> None:
+        self.judgement = judgement
+        self.message: str | None = None
+
+    async def run(self, checker: Checker, words: ProviderError | None, patterns: tuple[str, ...]) -> None:
+        """Have the checker do what is open. Cancelled or late, the answer stays not judged."""
+        still_open, self.judgement = self.judgement, self.judgement.settled(None)
+        job = still_open.job
+        if words is not None and patterns:
+            job = msgspec.structs.replace(job, text=words.message, patterns=patterns)
+        if not job.checks and not job.text:
+            return
+        result = await checker.run(job)
+        if result is not None:
+            self.judgement, self.message = still_open.settled(result.verdicts), result.text
+
+
+def judgement_of(call: Call, attempt: Attempt) -> Judgement:
+    """Judge a complete answer as far as that takes no time."""
+    form, request = call.route.operation.output, attempt.output_request
+    if attempt.output is None or form is None or request is None:
+        return UNASKED
+    judged = judge(form, request, attempt.output, attempt.reader.answer)
+    attempt.output.restart()  # nothing of the text outlives the look at it
+    return judged
+
+
+def answer_of(call: Call, attempt: Attempt, examination: Examination | None) -> Answer:
+    """Finish, faults and check of a complete answer; NO_ANSWER where a model writes no answer."""
+    if call.route.operation.output is None:
+        return NO_ANSWER
+    judgement = UNASKED
+    if attempt.output is not None:
+        judgement = examination.judgement if examination is not None else NOT_JUDGED
+    facts = attempt.reader.answer
+    if facts is GOOD_ANSWER and judgement is UNASKED:
+        return _GOOD
+    if facts is None:
+        return "unknown", in_order(judgement.faults), judgement.check
+    return facts.finish, in_order(facts.faults() | judgement.faults), judgement.check
+
+
+def words_of(call: Call, arm: ArmName, attempts: Sequence[Attempt]) -> ProviderError | None:
+    """What the provider of the assigned arm said when it refused or failed."""
+    attempt = next((each for each in attempts if each.target.arm == arm), None)
+    if call.trial is None or attempt is None or attempt.wrong is None or not attempt.reader.error:
+        return None
+    keys = [*credentials(call.headers, call.query), *credentials(attempt.sent, b"")]
+    named = dict(attempt.response.headers) if attempt.response is not None else {}
+    return said(attempt.reader.error, keys, type_in_head=named.get(b"x-amzn-errortype", b""))
+
+
+def redacted_words(call: Call, words: ProviderError, examination: Examination | None) -> ProviderError:
+    """The words without what the config's own patterns match; without the message if that is not known."""
+    if not patterns_of(call):
+        return words
+    message = examination.message if examination is not None else None
+    return msgspec.structs.replace(words, message=message or "")
+
+
+def patterns_of(call: Call) -> tuple[str, ...]:
+    """The config's patterns for redaction, and the canary's own."""
+    return call.trial.redact if call.trial is not None else ()

@@ -1,0 +1,233 @@
+"""Mirror traffic: copies of requests that the baseline answers, sent to the candidate. Answers are discarded.
+
+A copy has its own task, connection, record and outcome and never affects the real exchange. It starts when
+the head of the real answer is in. Busy workers drop copies first. Copies affect neither the candidate's
+breaker nor the number of requests in flight.
+"""
+
+import asyncio
+import random
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+from msgspec import structs
+
+from proxy.attempts.attempt import Attempt
+from proxy.attempts.dispatch import StreamUsage
+from proxy.attempts.foreign_state import is_foreign_to_candidate
+from proxy.attempts.record import Record, Recorder
+from proxy.attempts.request import upstream_request
+from proxy.calls.call import Call
+from proxy.calls.refusal import Refused
+from proxy.calls.routes import ArmTarget, Trial
+from proxy.network.upstream import UpstreamError, Upstreams
+from proxy.providers.credentials import Credentials, NoCredential
+from routing.assign import Assignment
+from routing.plan import Plan
+
+log = structlog.get_logger()
+
+_ACTS = re.compile(rb'"mcp_servers"|"type"\s*:\s*"mcp"')
+"""Tools of other servers that the provider calls itself, so that a copy would act twice."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """The limits of copies in one worker.
+
+    `copies`: copies at once. `body_bytes`: sum of their request bodies. `exchanges`: real exchanges in flight
+    above which no copy starts, half of the worker's maximum.
+    """
+
+    copies: int = 64
+    body_bytes: int = 32 << 20
+    exchanges: int = 2048
+
+
+class Mirrors:
+    """The copies of one worker. `dropped` counts copies over the limits, by canary; its reader clears it.
+
+    `upstreams` is a separate pool, so that copies take no connection or slot from real exchanges. `draw`
+    returns a number in [0, 1).
+    """
+
+    def __init__(
+        self,
+        *,
+        upstreams: Upstreams,
+        recorder: Recorder,
+        plan: Callable[[], Plan],
+        credentials: Credentials,
+        stream_usage: StreamUsage | None = None,
+        room: Room = Room(),
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self.dropped: dict[str, int] = {}
+        self._upstreams = upstreams
+        self._real = recorder
+        self._copies = Recorder(
+            append=lambda outcome: recorder.append(structs.replace(outcome, mirror=True, fingerprint="")),
+            price=recorder.price,
+            ids_key=recorder.ids_key,
+            captures=recorder.captures,
+            checker=recorder.checker,
+        )
+        self._plan = plan
+        self._credentials = credentials
+        self._stream_usage = stream_usage or StreamUsage()
+        self._room = room
+        self._draw = draw
+        self._held: dict[asyncio.Task[None], int] = {}
+
+    @property
+    def in_flight(self) -> int:
+        """The number of copies that have not ended."""
+        return len(self._held)
+
+    def offer(self, call: Call, assignment: Assignment, attempt: Attempt) -> None:
+        """Start a copy of this exchange if its canary mirrors, the draw selects it and the limits allow it.
+
+        `attempt` is the real attempt, after its head. Does not block; the copy runs in its own task.
+        """
+        trial, body = call.trial, call.body
+        if trial is None or not trial.mirror or not isinstance(body, bytes) or self._draw() >= trial.mirror:
+            return
+        if not (_answered_by_baseline(assignment, attempt) and self._wanted(trial)):
+            return
+        if self._has_room(len(body)):
+            task = asyncio.get_running_loop().create_task(self._copy(call, trial, assignment))
+            self._held[task] = len(body)
+            task.add_done_callback(self._held.pop)
+        else:
+            name = trial.canary.name
+            self.dropped[name] = self.dropped.get(name, 0) + 1
+
+    async def close(self) -> None:
+        """Cancel the copies in flight, which are recorded as aborted, and close their connections."""
+        for task in self._held:
+            task.cancel()
+        await asyncio.gather(*self._held, return_exceptions=True)
+        await self._upstreams.close()
+
+    def _wanted(self, trial: Trial) -> bool:
+        """True while the canary has a share under a fresh plan and the candidate's breaker is closed."""
+        state = self._plan().state_of(trial.canary.name, trial.definition)
+        runs = state is not None and state.state in ("running", "paused") and state.share > 0.0
+        return runs and not trial.breaker.open
+
+    def _has_room(self, size: int) -> bool:
+        room, real = self._room, self._real
+        return (
+            real.started - real.finished <= room.exchanges
+            and len(self._held) < room.copies
+            and sum(self._held.values()) + size <= room.body_bytes
+        )
+
+    async def _copy(self, call: Call, trial: Trial, assignment: Assignment) -> None:
+        """Send one copy and handle every ending."""
+        if not _may_repeat(call, trial.candidate):
+            return
+        if is_foreign_to_candidate(call, trial):
+            return  # refused there whatever the candidate is worth
+        record = self._copies.open()
+        attempt = Attempt(trial.candidate)
+        record.attempts.append(attempt)
+        try:
+            _begin(record, call, assignment)
+            await self._ask(call, record, attempt)
+            await record.examine(attempt)
+            record.finish(attempt)
+        except UpstreamError as failure:
+            attempt.failure = failure.error_type
+            record.finish(attempt)
+        except Refused as refusal:  # the model cannot be changed in this body
+            record.refuse(refusal.error_type)
+        except asyncio.CancelledError:
+            record.abort()
+            raise
+        except Exception:
+            log.exception("mirror.crashed", exchange=record.exchange_id)
+            record.break_down()
+        finally:
+            attempt.abort()
+
+    async def _ask(self, call: Call, record: Record, attempt: Attempt) -> None:
+        """Send the copy and read its response to the end. Raises UpstreamError."""
+        asks = self._stream_usage.asks(attempt.target.provider)
+        await self._open(call, record, attempt, ask_usage=asks)
+        if attempt.injected and await self._stream_usage.refused(attempt):
+            await self._open(call, record, attempt, ask_usage=False)
+            self._stream_usage.sent_without(attempt)
+        if attempt.response is not None:
+            await attempt.relay(_NOWHERE)
+
+    async def _open(self, call: Call, record: Record, attempt: Attempt, *, ask_usage: bool) -> None:
+        """Send the copy and wait for the head. Raises UpstreamError."""
+        target = attempt.target
+        try:
+            request = upstream_request(call, target, self._credentials, ask_usage=ask_usage)
+        except NoCredential as problem:
+            raise UpstreamError("proxy_no_credential", str(problem)) from problem
+        attempt.adapted = request.adapted
+        record.sent_at = record.sent_at or time.monotonic()
+        response = await self._upstreams.send(
+            target.provider,
+            limit_key=target.key,
+            method=call.method.encode(),
+            target=request.target,
+            # With the real request's key the provider would refuse one of the two.
+            headers=[header for header in request.headers if not header[0].endswith(b"idempotency-key")],
+            body=request.body,
+            streaming=call.facts.stream,
+            timeout=target.timeout,
+        )
+        attempt.opened(response, call, request, covered=True)
+
+
+class _Nowhere:
+    """An outlet that discards all bytes."""
+
+    paused = False
+
+    def write(self, data: bytes) -> None:
+        pass
+
+    async def drain(self) -> None:
+        pass
+
+
+_NOWHERE = _Nowhere()
+
+
+def _answered_by_baseline(assignment: Assignment, attempt: Attempt) -> bool:
+    """True for exchanges assigned to the baseline that it answers well.
+
+    A refused request tells nothing about the candidate, and a failing provider gets no extra load.
+    """
+    served = assignment.arm == "baseline" and assignment.reason in ("cohort", "no_unit")
+    return served and attempt.response is not None and attempt.wrong is None
+
+
+def _may_repeat(call: Call, target: ArmTarget) -> bool:
+    """False when a second request would have side effects: create or change provider-side state, or act
+    through a tool."""
+    body = call.adapted_body(target) or call.body
+    return not (call.touches_state(target) or (isinstance(body, bytes) and _ACTS.search(body)))
+
+
+def _begin(record: Record, call: Call, assignment: Assignment) -> None:
+    """Start the copy's record: the real exchange's facts, the candidate as its arm, its own start time."""
+    record.begin(call)
+    record.at, record.mono = time.time(), time.monotonic()
+    record.assign(
+        Assignment(
+            arm="candidate",
+            reason=assignment.reason,
+            run=assignment.run,
+            phase=assignment.phase,
+            share=assignment.share,
+        )
+    )

@@ -1,0 +1,238 @@
+"""The providers' sides of one socket: the first line, those of candidates at other entries, who made what."""
+
+import time
+from time import monotonic
+
+import msgspec
+
+from proxy.answers.reader import Reader, reader_for
+from proxy.answers.recorder import AnswerRecorder
+from proxy.attempts.attempt import Attempt, status_failure
+from proxy.attempts.record import Record, Recorder
+from proxy.attempts.session import SessionStream
+from proxy.calls.call import Call, UpstreamRequest
+from proxy.calls.routes import ArmTarget
+from proxy.dialects.answer import CollectedOutput
+from proxy.dialects.operation import UNREADABLE
+from proxy.network.upstream import UpstreamError, Upstreams
+from proxy.network.upstream.tunnel import Tunnel
+from proxy.network.websocket import TEXT, MessageCutter, Piece, frame
+from records.outcome import ErrorType
+from routing.assign import Assignment
+
+_MOST_MADE = 1024
+"""Responses of one socket whose maker is remembered."""
+
+
+class ProviderLine:
+    """One provider's side of a socket. `name` is that of the provider entry."""
+
+    __slots__ = ("cutter", "name", "stream")
+
+    def __init__(self, name: str, stream: SessionStream) -> None:
+        self.name = name
+        self.stream = stream
+        self.cutter = MessageCutter()
+
+    async def ask(self, piece: Piece, request: UpstreamRequest) -> None:
+        """Send a request: the caller's own bytes where nothing has changed."""
+        body = request.body
+        assert isinstance(body, bytes)  # noqa: S101 - a message is whole
+        self.stream.write(piece.raw if body == piece.data else frame(body, to_provider=True))
+        await self.stream.drain()
+
+
+class ProviderLines:
+    """The lines of one socket, by provider entry. A line is opened when it is first needed."""
+
+    def __init__(self, upstreams: Upstreams, first: ProviderLine) -> None:
+        self.first = first
+        self._upstreams = upstreams
+        self._open = {first.name: first}
+        self._made: dict[str, ProviderLine] = {}  # by the response's id
+
+    def known(self, target: ArmTarget) -> ProviderLine | None:
+        """The open line to an arm's entry."""
+        return self._open.get(target.provider.name)
+
+    async def open(self, target: ArmTarget, request: UpstreamRequest) -> ProviderLine:
+        """Open a line to an arm's entry. Raises UpstreamError, also for a refusal."""
+        answer = await self._upstreams.upgrade(
+            target.provider,
+            limit_key=target.key,
+            target=request.target,
+            headers=request.headers,
+            timeout=target.timeout,
+        )
+        if not isinstance(answer, Tunnel):
+            failure = status_failure(answer.status, candidate=True) or "provider_malformed"
+            raise UpstreamError(failure, f"the provider answered the upgrade with {answer.status}")
+        line = self._open[target.provider.name] = ProviderLine(target.provider.name, answer)
+        return line
+
+    def drop(self, line: ProviderLine) -> None:
+        """Close a line whose provider has ended it."""
+        if self._open.get(line.name) is line:
+            del self._open[line.name]
+        line.stream.close()
+
+    def maker_of(self, response_id: str | None) -> ProviderLine:
+        """The line that made a response, so that what follows it goes there; else the first."""
+        return self._made.get(response_id or "", self.first)
+
+    def remember(self, response_id: str, line: ProviderLine) -> None:
+        """Remember which line made a response."""
+        if len(self._made) >= _MOST_MADE:
+            del self._made[next(iter(self._made))]
+        self._made[response_id] = line
+
+    def close(self) -> None:
+        """Close all lines after what was written has been sent."""
+        for line in self._open.values():
+            line.stream.close()
+
+    def abort(self) -> None:
+        """Close all lines at once."""
+        for line in self._open.values():
+            line.stream.abort()
+
+
+# One response of a WebSocket: its exchange, its attempt, and the line that makes it. Sends nothing.
+
+
+ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "error"})
+_REFUSALS = frozenset({"error", "response.failed"})
+
+
+class _Response(msgspec.Struct):
+    id: str | None = None
+
+
+class SocketMessage(msgspec.Struct):
+    """A message of either side, as far as its relay must know it.
+
+    `stream_id` names a lane, in which responses follow one another. `status` is that of an error.
+    """
+
+    type: str = ""
+    stream_id: str | None = None
+    status: int | None = None
+    previous_response_id: str | None = None
+    response: _Response | None = None
+
+    @property
+    def lane(self) -> str:
+        return self.stream_id or ""
+
+    @property
+    def response_id(self) -> str:
+        return (self.response.id if self.response is not None else None) or ""
+
+
+_decode = msgspec.json.Decoder(SocketMessage).decode
+
+
+def message_in(piece: Piece) -> SocketMessage:
+    """A message's members; none of them where it is no event."""
+    try:
+        return _decode(piece.data) if piece.opcode == TEXT else SocketMessage()
+    except UNREADABLE:
+        return SocketMessage()
+
+
+class ResponseTurn:
+    """One response under way.
+
+    `piece` is the caller's message. `covered`: the baseline answers if the candidate refuses. `compared`: the
+    candidate has refused, and the baseline's first event tells whose fault that was. `began`: an event has
+    come, the newest at `heard_at`.
+    """
+
+    __slots__ = (
+        "assignment", "attempt", "began", "call", "compared", "covered", "heard_at", "lane", "line", "piece",
+        "record",
+    )  # fmt: skip
+
+    def __init__(self, call: Call, record: Record, assignment: Assignment, piece: Piece, lane: str) -> None:
+        self.call = call
+        self.record = record
+        self.assignment = assignment
+        self.piece = piece
+        self.lane = lane
+        self.covered = self.compared = self.began = False
+        self.heard_at = 0.0
+        self.line: ProviderLine | None = None
+        self.attempt: Attempt
+
+    def start(self, target: ArmTarget) -> Attempt:
+        """Begin an attempt at one arm."""
+        attempt = self.attempt = Attempt(target)
+        self.began = False
+        self.record.attempts.append(attempt)
+        return attempt
+
+    def prepare(self, request: UpstreamRequest) -> None:
+        """Make the attempt ready for the events of its response."""
+        attempt = self.attempt
+        attempt.adapted = request.adapted
+        attempt.output_request = request.output
+        attempt.output = CollectedOutput() if request.output is not None else None
+        attempt.recorder = AnswerRecorder() if self.call.sample is not None else None
+        attempt.reader = self._reader()
+
+    def note(self, message: SocketMessage, data: bytes) -> None:
+        """Read an event. An error that comes first is a refusal."""
+        attempt, now = self.attempt, monotonic()
+        attempt.chunks += 1
+        if not self.began:
+            self.began = True
+            attempt.first_byte_at = now
+            if message.type in _REFUSALS:
+                attempt.failure = _refusal(message.status, candidate=self.covered)
+        else:
+            attempt.gap_s = max(attempt.gap_s, now - self.heard_at)
+        self.heard_at = now
+        attempt.reader.feed(b"data: " + data.replace(b"\n", b" ") + b"\n\n", now)
+
+    async def end(self) -> None:
+        """Record a response whose last event is in."""
+        attempt = self.attempt
+        _, wrong = attempt.reader.finish()
+        attempt.failure = attempt.failure or wrong
+        attempt.ended = True
+        try:
+            await self.record.examine(attempt)
+        finally:  # the caller may leave meanwhile; the answer is whole
+            self.record.finish(attempt)
+
+    def successor(self, recorder: Recorder) -> "ResponseTurn":
+        """A response that follows one that was steered, with its settings and at its arm."""
+        call = msgspec.structs.replace(self.call, at=time.time(), mono=monotonic(), sample=None)
+        record = recorder.open()
+        record.begin(call)
+        record.assign(self.assignment)
+        turn = ResponseTurn(call, record, self.assignment, self.piece, self.lane)
+        turn.line = self.line
+        turn.start(self.attempt.target)
+        turn.attempt.reader = turn._reader()
+        if call.trial is not None:
+            recorder.in_flight.opened(record)
+        return turn
+
+    def _reader(self) -> Reader:
+        """The reader of a stream, as which a response's messages are read."""
+        recorder = self.attempt.recorder
+        return reader_for(
+            self.call.route.operation,
+            status=200,
+            content_type=b"text/event-stream",
+            encoding=b"",
+            strip=False,
+            around=recorder.around if recorder is not None else None,
+            output=self.attempt.output,
+        )
+
+
+def _refusal(status: int | None, *, candidate: bool) -> ErrorType:
+    failure = status_failure(status, candidate=candidate) if status is not None else None
+    return failure or "provider_stream_error"

@@ -1,0 +1,324 @@
+"""What a caller's headers say about a request beside it: its session, its labels and its retries."""
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+
+import msgspec
+
+from proxy.calls.routes import ArmTarget, Route, Trial
+from proxy.dialects.answer import OutputRequest, filled
+from proxy.dialects.operation import UNREADABLE
+from proxy.dialects.realtime import parameter
+from proxy.network.server import Incoming
+from proxy.providers.body import TooIntricate, adapted, members_of
+from proxy.providers.headers import Headers
+from records.capture import CaptureSample
+
+LABEL_BOUND = 64
+"""Characters of a label."""
+
+DISTINCT = ("utf-8", "backslashreplace")
+"""Keeps different identities different even when they are not valid UTF-8."""
+
+_SESSION, _CATEGORY, _REQUEST_ID = b"x-canary-session", b"x-canary-category", b"x-canary-request-id"
+_TRACEPARENT, _RETRIES = b"traceparent", b"x-stainless-retry-count"
+_NAMES = frozenset({_SESSION, _CATEGORY, _REQUEST_ID, _TRACEPARENT, _RETRIES})
+
+
+class CallerLabels(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The labels; "" and 0 where the caller gave none. `session` is not hashed and not cut, the other texts
+    are cut to the length of a label."""
+
+    session: str = ""
+    category: str = ""
+    request_id: str = ""
+    traceparent: str = ""
+    retries: int = 0
+
+
+NO_LABELS = CallerLabels()
+
+
+def labels_of(named: Mapping[bytes, bytes]) -> CallerLabels:
+    """Read the labels from a request's headers."""
+    if named.keys().isdisjoint(_NAMES):
+        return NO_LABELS
+    session, retries = named.get(_SESSION), named.get(_RETRIES, b"")
+    return CallerLabels(
+        session=session.decode(*DISTINCT).strip() if session else "",
+        category=_cut(text) if (text := named.get(_CATEGORY)) else "",
+        request_id=_cut(text) if (text := named.get(_REQUEST_ID)) else "",
+        traceparent=_cut(text) if (text := named.get(_TRACEPARENT)) else "",
+        retries=int(retries) if retries.isdigit() and len(retries) < 4 else 0,
+    )
+
+
+def _cut(text: bytes) -> str:
+    return text.decode("utf-8", "replace")[:LABEL_BOUND]
+
+
+# The facts that routing and recording need from a request, mostly from its JSON. Pure.
+
+
+class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The facts of a request, from its body, from its path or from a session's handshake.
+
+    `unit`: the unit in the body, "" without one. `stream_options`: the raw member, empty without one.
+    `names_state`: the request names provider-side state. `declines_store`: `store` is false. `output`: the
+    members about tools and formats, None for a request without them. `own_data`: Azure is to search the
+    caller's `data_sources`.
+    """
+
+    model: str = ""
+    stream: bool = False
+    stream_options: bytes = b""
+    unit: str = ""
+    names_state: bool = False
+    declines_store: bool = False
+    output: OutputRequest | None = None
+    own_data: bool = False
+
+
+NO_FACTS = RequestFacts()
+
+_STORED = re.compile(
+    rb'"(?:file_ids?|vector_store_ids|cached_?[cC]ontent)"\s*:\s*["\[]|"item_reference"'
+    rb'|"container"\s*:\s*"|"file_?[uU]ri"\s*:\s*"[^"]*/files/'
+)
+"""Members that name a file, a vector store, a stored item or cache, or a running container. A tool parameter
+of that name has an object as its value and does not match."""
+
+
+def names_stored(body: bytes) -> bool:
+    """True when a member anywhere in the body names stored provider-side state."""
+    return _STORED.search(body) is not None
+
+
+_Unit = str | int | None
+
+
+class _Metadata(msgspec.Struct):
+    user_id: _Unit = None
+
+
+class _Body(msgspec.Struct):
+    model: str | None = None
+    stream: bool | None = None
+    user: _Unit = None
+    safety_identifier: _Unit = None
+    metadata: _Metadata | None = None
+    stream_options: msgspec.Raw = msgspec.Raw()
+    previous_response_id: msgspec.Raw = msgspec.Raw()
+    previous_interaction_id: msgspec.Raw = msgspec.Raw()
+    continuation_token: msgspec.Raw = msgspec.Raw()
+    environment: msgspec.Raw = msgspec.Raw()
+    conversation: msgspec.Raw = msgspec.Raw()
+    prompt: msgspec.Raw = msgspec.Raw()
+    container: msgspec.Raw = msgspec.Raw()
+    store: bool | None = None
+    tools: msgspec.Raw = msgspec.Raw()
+    toolConfig: msgspec.Raw = msgspec.Raw()  # noqa: N815 - Bedrock's name
+    functions: msgspec.Raw = msgspec.Raw()
+    response_format: msgspec.Raw = msgspec.Raw()
+    text: msgspec.Raw = msgspec.Raw()
+    output_config: msgspec.Raw = msgspec.Raw()
+    outputConfig: msgspec.Raw = msgspec.Raw()  # noqa: N815 - Bedrock's name
+    output_format: msgspec.Raw = msgspec.Raw()
+    generationConfig: msgspec.Raw = msgspec.Raw()  # noqa: N815
+    generation_config: msgspec.Raw = msgspec.Raw()
+    data_sources: msgspec.Raw = msgspec.Raw()
+
+
+MANY_MEMBERS_BYTES = 256 << 10
+"""A body over this size is read member by member, and not beyond MOST_MEMBERS of them: skipping five million
+members takes a quarter of a second. In a smaller one even the most members take a millisecond or two."""
+
+_FIELDS = msgspec.structs.fields(_Body)
+_decode = msgspec.json.Decoder(_Body).decode
+_NOTHING = (b"", b"null", b'""')
+
+
+def facts_of(route: Route, body: bytes) -> RequestFacts | None:
+    """Read the facts of a body; None when it is not a JSON object, is a large one of more than MOST_MEMBERS
+    members, or names no model where it needs one."""
+    parsed = _body(body)
+    if parsed is None or (route.operation.needs_model and not parsed.model):
+        return None
+    streams = route.operation.streams
+    return RequestFacts(
+        model=route.model or parsed.model or "",
+        stream=bool(parsed.stream) if streams is None else streams,
+        stream_options=bytes(parsed.stream_options),
+        unit=_text(parsed.user)
+        or (_text(parsed.metadata.user_id) if parsed.metadata is not None else "")
+        or _text(parsed.safety_identifier),
+        names_state=not (
+            bytes(parsed.previous_response_id) in _NOTHING
+            and bytes(parsed.conversation) in _NOTHING
+            and bytes(parsed.container) in _NOTHING
+            and not (route.operation.creates_state and _names_stored_answer(parsed))
+        ),
+        declines_store=parsed.store is False,
+        output=_output_request(parsed),
+        own_data=len(parsed.data_sources) > 0 and filled(parsed.data_sources),
+    )
+
+
+def _names_stored_answer(parsed: _Body) -> bool:
+    """True when a member names state, as the APIs that store answers have them: elsewhere the same members
+    mean other things. An `environment` that is no text is a new one."""
+    names = (parsed.prompt, parsed.previous_interaction_id, parsed.continuation_token)
+    return bytes(parsed.environment)[:1] == b'"' or any(bytes(name) not in _NOTHING for name in names)
+
+
+def _output_request(parsed: _Body) -> OutputRequest | None:
+    """The members that say what the answer may hold; None without tools and without a word of JSON."""
+    form = (
+        parsed.response_format
+        or parsed.text
+        or parsed.output_config
+        or parsed.outputConfig
+        or parsed.generationConfig
+        or parsed.output_format
+        or parsed.generation_config
+    )
+    tools = parsed.tools or parsed.toolConfig
+    if not (form or tools or parsed.functions):
+        return None  # most requests
+    if form and not _WANTS_JSON.search(form):
+        form = parsed.output_format  # Anthropic's older member, beside an output_config about something else
+    if form or filled(tools) or filled(parsed.functions):
+        return OutputRequest(tools=tools, functions=parsed.functions, form=form)
+    return None
+
+
+_WANTS_JSON = re.compile(b"json")
+
+
+def facts_of_session(query: bytes, named: Mapping[bytes, bytes]) -> RequestFacts | None:
+    """Read the facts of a realtime session's handshake; None when it names no model, as for a session that
+    its caller created before or that only transcribes."""
+    model = parameter(query, "model")
+    if not model:
+        return None
+    return RequestFacts(
+        model=model,
+        stream=True,
+        unit=named.get(b"openai-safety-identifier", b"").decode("utf-8", "backslashreplace").strip(),
+        names_state=bool(parameter(query, "call_id")),
+    )
+
+
+def _body(body: bytes) -> _Body | None:
+    if len(body) > MANY_MEMBERS_BYTES:
+        return _tolerant(body)  # which stops where there are too many members
+    try:
+        return _decode(body)
+    except msgspec.ValidationError:
+        return _tolerant(body)
+    except UNREADABLE:
+        return None
+
+
+def _tolerant(body: bytes) -> _Body | None:
+    """Parse a body with members of unexpected types; only those of the right type are taken."""
+    try:
+        members = members_of(body)
+    except (*UNREADABLE, TooIntricate):
+        return None
+    parsed = _Body()
+    for field in _FIELDS:
+        if (member := members.get(field.name)) is not None:
+            with suppress(*UNREADABLE):
+                setattr(parsed, field.name, msgspec.json.decode(member, type=field.type))
+    return parsed
+
+
+def _text(unit: _Unit) -> str:
+    """Format a unit as a header would carry it: numbers as digits, without surrounding space."""
+    return str(unit).strip() if unit is not None else ""
+
+
+# One request, as routing, arms and recording see it. `proxy.calls.reader` reads it.
+
+
+class Call(msgspec.Struct, kw_only=True):
+    """One request. `at` and `mono` are the moment of its last byte, or of its head for pass-through requests.
+
+    `upgrades`: the request asks for a WebSocket. `messages`: the route of its messages, where each is a
+    request that a canary may take. `sample`: set when the exchange is captured. `unit`: the sticky identity,
+    from the first source in the canary's order that has one. `rest`: the baseline of a request that canaries
+    match and no lane has.
+    """
+
+    method: str
+    route: Route
+    query: bytes
+    headers: Headers
+    named: Mapping[bytes, bytes]
+    body: bytes | AsyncIterator[bytes]
+    facts: RequestFacts
+    trial: Trial | None
+    unit: str | None
+    tags: Mapping[str, str]
+    at: float
+    mono: float
+    labels: CallerLabels = NO_LABELS
+    rest: ArmTarget | None = None
+    upgrades: bool = False
+    messages: Route | None = None
+    sample: CaptureSample | None = None
+
+    def adapted_body(self, target: ArmTarget) -> bytes | None:
+        """The body with the changes of the arm's `request:`; None where it stays as it came."""
+        if not target.request or not self.body or not isinstance(self.body, bytes):
+            return None
+        return adapted(self.body, target.request)
+
+    @property
+    def stateful(self) -> bool:
+        """True when the request depends on state that only one arm's provider entry has or would have."""
+        trial = self.trial
+        if trial is None or trial.shares_state:
+            return False
+        return self._creates_state(trial.baseline) or self.touches_state(trial.candidate)
+
+    def touches_state(self, target: ArmTarget) -> bool:
+        """True when the request names provider-side state, or creates some when it goes to this arm."""
+        names = self.facts.names_state or (isinstance(self.body, bytes) and names_stored(self.body))
+        return names or self._creates_state(target)
+
+    def _creates_state(self, target: ArmTarget) -> bool:
+        if not self.route.operation.creates_state:
+            return False
+        facts = self.facts
+        if target.request.concerns("store") and (body := self.adapted_body(target)) is not None:
+            facts = facts_of(self.route, body) or facts
+        return not facts.declines_store
+
+
+async def streamed(incoming: Incoming) -> AsyncIterator[bytes]:
+    """The request's body as it arrives. (mypyc compiles no asynchronous generator.)"""
+    while part := await incoming.read():
+        yield part
+
+
+# The request that an arm gets, as `proxy.attempts.request` has built it.
+
+
+class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The upstream request.
+
+    `injected`: the proxy added a request for usage. `hides_usage`: the stream has usage for which the caller
+    did not ask. `adapted`: the arm's `request:` changed the body. `output`: the members about tools and
+    formats, if the answer is to be judged by them.
+    """
+
+    target: bytes
+    headers: list[tuple[bytes, bytes]]
+    body: bytes | AsyncIterator[bytes]
+    injected: bool
+    hides_usage: bool = False
+    adapted: bool = False
+    output: OutputRequest | None = None

@@ -1,0 +1,175 @@
+"""The pin token's two uses: benchmarks and QA choose an arm, and a flag system's arms are signed."""
+
+import hmac
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from random import getrandbits
+
+from proxy.calls.call import DISTINCT, RequestFacts
+from proxy.calls.refusal import Refused
+from proxy.calls.routes import ArmTarget, Route, Routes, Trial
+from routing.assignment import Given
+from routing.canary import UNIT_FROM, ArmName, UnitSource
+from routing.lane import Lane, lane_place
+from routing.lanes import holds
+from routing.plan import Plan
+
+PIN = b"x-canary-pin"
+"""The header that asks for an arm."""
+
+NAME = b"x-canary-name"
+"""The header by which a pinned request says which of several canaries it means."""
+
+ASSIGNMENT = b"x-canary-assignment"
+"""The header with a unit's arm from a flag system: `candidate; sig=HEX` or `baseline; sig=HEX`."""
+
+_ARMS: Mapping[bytes, ArmName] = {b"baseline": "baseline", b"candidate": "candidate"}
+
+
+class Pins:
+    """Reads pins and given arms. `token()` returns the current pin token; None or "" switches both off."""
+
+    def __init__(self, token: Callable[[], str | None]) -> None:
+        self._token = token
+
+    def asked(self, named: Mapping[bytes, bytes]) -> ArmName | None:
+        """Return the arm in `x-canary-pin`, or None. Raises Refused for a wrong token or an unknown arm."""
+        pin = named.get(PIN)
+        if pin is None:
+            return None
+        token, given = self._token(), named.get(b"x-canary-pin-token", b"")
+        if not token or not hmac.compare_digest(token.encode(errors="surrogateescape"), given):
+            raise Refused(
+                403, "x-canary-pin needs the pin token in x-canary-pin-token", "caller_unauthorized"
+            )
+        if pin not in _ARMS:
+            raise Refused(400, "x-canary-pin must be 'candidate' or 'baseline'", "caller_rejected")
+        return _ARMS[pin]
+
+    def asked_of(self, canary: str, named: Mapping[bytes, bytes]) -> ArmName | None:
+        """As `asked`, of the canary that takes the request. Raises Refused when another one is named."""
+        arm, name = self.asked(named), named.get(NAME)
+        if arm is not None and name is not None and name != canary.encode():
+            raise Refused(
+                400, "x-canary-name must name a canary that matches the pinned request", "caller_rejected"
+            )
+        return arm
+
+    def given(self, canary: str, unit: str | None, named: Mapping[bytes, bytes]) -> Given:
+        """Return the arm that a flag system gave this unit in this canary, or why there is none.
+
+        It is signed with the pin token (`signature`). Never raises: a flag system's mistake fails no request.
+        """
+        header, token = named.get(ASSIGNMENT), self._token()
+        if header is None or unit is None:
+            return "no_assignment"
+        arm, _, signed = header.partition(b";")
+        name, equals, signature_given = signed.strip().partition(b"=")
+        given = _ARMS.get(arm.strip())
+        if given is None or not token or name != b"sig" or not equals:
+            return "bad_assignment"
+        wanted = signature(token, canary=canary, unit=unit, arm=given)
+        good = hmac.compare_digest(wanted.encode(), signature_given.strip().lower())
+        return given if good else "bad_assignment"
+
+
+def signature(token: str, *, canary: str, unit: str, arm: ArmName) -> str:
+    """Sign a unit's arm: HMAC-SHA-256 of `canary NUL unit NUL arm` in UTF-8, in hex digits.
+
+    The token is taken as the bytes that the environment has, also if they are not UTF-8.
+    """
+    return hmac.new(
+        token.encode(errors="surrogateescape"), f"{canary}\0{unit}\0{arm}".encode(), sha256
+    ).hexdigest()
+
+
+# Which of the canaries that match a request takes it: the one whose lane has the unit.
+
+
+Choice = tuple[Trial | None, ArmTarget | None, str | None]
+"""The canary that takes a request; the baseline of one that no lane has; the unit."""
+
+NOBODYS: Choice = (None, None, None)
+
+
+class Lanes:
+    """Follows the plan. `key` returns the assignment key."""
+
+    def __init__(self, plan: Callable[[], Plan], key: Callable[[], bytes]) -> None:
+        self._plan = plan
+        self._key = key
+        self._seen: tuple[Plan, Routes] | None = None
+        self._left: Sequence[Lane] = ()
+
+    def choose(
+        self,
+        routes: Routes,
+        route: Route,
+        facts: RequestFacts,
+        named: Mapping[bytes, bytes],
+        tags: Mapping[str, str],
+    ) -> Choice:
+        """The canary that takes the request: of several that match the one whose lane has the unit, the first
+        one where lanes do not matter, none where no lane has it."""
+        trials = routes.matching(route, facts.model, named, tags)
+        if not trials:
+            return None, None, _unit(UNIT_FROM, named, facts)
+        first, states = trials[0], self._plan().states
+        unit = _unit(first.canary.unit_from, named, facts)
+        if len(trials) == 1 and ((state := states.get(first.canary.name)) is None or state.lane is None):
+            return first, None, unit
+        if PIN in named:
+            return self._pinned(trials, unit, named), None, unit
+        if unit is None and not first.canary.random_without_unit:
+            return first, None, None
+        place = getrandbits(32) if unit is None else lane_place(self._key(), unit)
+        known = [(trial, states.get(trial.canary.name)) for trial in trials]
+        trial = next((each for each, state in known if holds(state, place)), None)
+        if trial is None and not any(state is not None and state.lane is not None for _, state in known):
+            trial = first
+        rest = self._rest(routes, first, place, route, facts.model, named, tags) if trial is None else None
+        return trial, rest, unit
+
+    def _pinned(self, trials: Sequence[Trial], unit: str | None, named: Mapping[bytes, bytes]) -> Trial:
+        """The canary that the request names, else the one whose lane has the unit, else the first."""
+        called = (each for each in trials if each.canary.name.encode() == named.get(NAME))
+        if (trial := next(called, None)) is not None:
+            return trial
+        states, place = self._plan().states, None if unit is None else lane_place(self._key(), unit)
+        mine = (each for each in trials if place is not None and holds(states.get(each.canary.name), place))
+        return next(mine, trials[0])
+
+    def _rest(
+        self, routes: Routes, first: Trial, place: int, route: Route, model: str,
+        named: Mapping[bytes, bytes], tags: Mapping[str, str],
+    ) -> ArmTarget:  # fmt: skip
+        """The baseline of a request whose unit's place no lane has: the last one of the newest canary that
+        took such a request before it ended, else that of the first canary that matches."""
+        left = (each for each in self._lanes_that_left(routes) if each.has(place))
+        last = (routes.last_baseline(each, route, model, named, tags) for each in left)
+        return next((each for each in last if each is not None), first.baseline)
+
+    def _lanes_that_left(self, routes: Routes) -> Sequence[Lane]:
+        """The lanes of canaries that have ended, or have left the config and will: the newest first."""
+        seen = self._plan(), routes
+        if seen != self._seen:
+            states = seen[0].states.items()
+            left = [each for name, each in states if each.state == "ended" or name not in routes.trials]
+            left.sort(key=lambda state: (state.state != "ended", state.changed_at or 0.0), reverse=True)
+            self._seen, self._left = seen, [state.lane for state in left if state.lane is not None]
+        return self._left
+
+
+def _unit(sources: Sequence[UnitSource], named: Mapping[bytes, bytes], facts: RequestFacts) -> str | None:
+    """Return the unit from the first source that has one. An empty unit would be one bucket for everyone."""
+    for source in sources:
+        if source == "body":
+            unit = facts.unit
+        else:
+            unit = named.get(_UNIT_HEADERS[source], b"").decode(*DISTINCT).strip()
+        if unit:
+            return unit
+    return None
+
+
+_UNIT_HEADERS: Mapping[UnitSource, bytes] = {"header": b"x-canary-unit", "session": b"x-canary-session"}

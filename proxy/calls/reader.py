@@ -1,0 +1,236 @@
+"""Reads one request: its body, within a bound, and the facts that routing and recording need."""
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from functools import lru_cache
+
+import msgspec
+
+from proxy.calls.call import (
+    LABEL_BOUND,
+    NO_FACTS,
+    Call,
+    RequestFacts,
+    facts_of,
+    facts_of_session,
+    labels_of,
+    streamed,
+)
+from proxy.calls.callers import Callers, asked_model, message_model, needs_model, session_model
+from proxy.calls.lanes import NOBODYS, Lanes
+from proxy.calls.refusal import Refused
+from proxy.calls.routes import Route, Routes
+from proxy.network.server import Incoming
+from proxy.providers.headers import Headers
+from routing.caller import TAG, Caller
+
+BODY_BOUND = 64 << 20
+BODY_WITHIN_S = 600.0
+"""How long a body that is read as a whole may take to arrive. One that passes through is bound by `total`."""
+SMALL_BODY = 64 << 10
+"""Bodies that arrive in one piece up to this size are not counted: most requests."""
+_JSON = b"application/json"
+"""What a body without a content-type is taken for."""
+_TYPE_BOUND = 128
+"""Bytes of a content-type that are looked at: what it says of the type stands before its parameters."""
+_MOST_TAGS = 256
+"""Tags of one request that are read."""
+
+
+class Bodies:
+    """The bytes of request bodies that a worker holds, at most `most`."""
+
+    def __init__(self, most: int = 512 << 20) -> None:
+        self.most = most
+        self.size = 0
+        self.held: dict[Incoming, int] = {}
+
+    def hold(self, incoming: Incoming, size: int) -> None:
+        """Count bytes of this request until its `release`. Raises Refused (503)."""
+        if self.size + size > self.most:
+            message = f"the request bodies that canary holds are over {self.most >> 20} MiB; try again"
+            raise Refused(503, message, "shed", retry_after_s=5)
+        self.size += size
+        self.held[incoming] = self.held.get(incoming, 0) + size
+
+    def release(self, incoming: Incoming) -> None:
+        """The request has ended."""
+        self.size -= self.held.pop(incoming, 0)
+
+
+async def read(
+    incoming: Incoming, routes: Routes, lanes: Lanes, callers: Callers, bodies: Bodies | None = None
+) -> Call:
+    """Read one request.
+
+    Raises Refused for a request that must not be forwarded, CancelledError when the caller leaves before the
+    request is complete.
+    """
+    headers: Headers = incoming.headers
+    named = dict(headers)
+    try:
+        route = routes.route(incoming.method, incoming.path, incoming.query, named)
+    except Refused as refusal:
+        if (known := callers.find(named, incoming.query)) is not None:
+            refusal.caller = known.name
+        raise
+    tags = _tags(headers, routes) if b"x-canary-tags" in named else {}
+    body: bytes | AsyncIterator[bytes] = b""
+    facts: RequestFacts | None = None
+    upgrades = incoming.upgrades and incoming.method == "GET" and named[b"upgrade"].lower() == b"websocket"
+    messages: Route | None = None
+    caller: Caller | None = None
+    try:
+        if callers.named and (caller := callers.find(named, incoming.query)) is not None:
+            callers.admit(caller, route.provider.name)
+            tags = {**tags, TAG: caller.name}
+        if upgrades:
+            messages = _messages(incoming, routes, named, must_read=caller is not None)
+            if messages is not None:
+                headers = [header for header in headers if header[0] != b"sec-websocket-extensions"]
+            if route.operation.model_in == "query":
+                facts = facts_of_session(incoming.query, named)
+        elif (  # as `_is_readable` says, without the call
+            route.operation.canary
+            and b"content-encoding" not in named
+            and _is_json(named.get(b"content-type", _JSON)[:_TYPE_BOUND])
+        ):
+            body = whole = incoming.taken() or await _whole(incoming, bodies)
+            if len(whole) > SMALL_BODY:
+                _count_taken(incoming, bodies, len(whole))
+            facts = facts_of(route, whole)
+        elif _has_body(named):
+            needs_whole = route.provider.own_auth == "aws" or _hides_model(incoming, route, named, caller)
+            body = await _whole(incoming, bodies) if needs_whole else streamed(incoming)
+        if caller is not None and caller.models is not None and messages is None:
+            callers.check_model(caller, _asked(incoming, route, named, facts, None if upgrades else body))
+    except Refused as refusal:
+        refusal.form, refusal.caller = route.error_form, "" if caller is None else caller.name
+        raise
+    # A body that is not JSON passes through unchanged, outside any canary.
+    trial, rest, unit = NOBODYS if facts is None else lanes.choose(routes, route, facts, named, tags)
+    return Call(
+        method=incoming.method,
+        route=route,
+        query=incoming.query,
+        headers=headers,
+        named=named,
+        body=body,
+        facts=facts or NO_FACTS,
+        trial=trial,
+        rest=rest,
+        unit=unit,
+        tags=tags,
+        labels=labels_of(named),
+        at=time.time(),
+        mono=time.monotonic(),
+        upgrades=upgrades,
+        messages=messages,
+    )
+
+
+def _messages(
+    incoming: Incoming, routes: Routes, named: Mapping[bytes, bytes], *, must_read: bool
+) -> Route | None:
+    """The route of a WebSocket's messages; None where they are no requests that a canary may take, or
+    (`must_read`) that are counted and checked for their caller."""
+    route = routes.route("POST", incoming.path, incoming.query, named)
+    return route if route.operation.over_socket and (must_read or routes.may_take(route)) else None
+
+
+def _asked(
+    incoming: Incoming,
+    route: Route,
+    named: Mapping[bytes, bytes],
+    facts: RequestFacts | None,
+    body: bytes | AsyncIterator[bytes] | None,
+) -> str | None:
+    """The model that a request asks for, as `check_model` takes it. Without a body it is a handshake."""
+    if body is None:
+        return session_model(route, incoming.query)
+    if facts is None and isinstance(body, bytes) and _is_readable(named):
+        facts = facts_of(route, body)
+    return asked_model(route, incoming.method, incoming.query, facts, body)
+
+
+def admit_message(callers: Callers, call: Call) -> None:
+    """Let one message on a WebSocket through, by the handshake's key. Raises Refused (401, 403, 429)."""
+    if (caller := callers.find(call.named, call.query)) is not None:
+        callers.admit(caller, call.route.provider.name)
+        if caller.models is not None:
+            callers.check_model(caller, message_model(call.facts, call.body))
+
+
+def message_call(handshake: Call, routes: Routes, lanes: Lanes, body: bytes) -> Call:
+    """The call of one message on a WebSocket. Its headers are those of the handshake."""
+    route, named = handshake.messages or handshake.route, handshake.named
+    facts = facts_of(route, body) or NO_FACTS
+    trial, rest, unit = lanes.choose(routes, route, facts, named, handshake.tags)
+    return msgspec.structs.replace(
+        handshake,
+        method="POST",
+        route=route,
+        body=body,
+        facts=msgspec.structs.replace(facts, stream=True),
+        trial=trial,
+        rest=rest,
+        unit=unit,
+        at=time.time(),
+        mono=time.monotonic(),
+        upgrades=False,
+        messages=None,
+    )
+
+
+def _is_readable(named: Mapping[bytes, bytes]) -> bool:
+    """True for a body that is JSON by its headers."""
+    return b"content-encoding" not in named and _is_json(named.get(b"content-type", _JSON)[:_TYPE_BOUND])
+
+
+def _hides_model(
+    incoming: Incoming, route: Route, named: Mapping[bytes, bytes], caller: Caller | None
+) -> bool:
+    """True when a body that only passes through must be read for its model."""
+    if caller is None or caller.models is None:
+        return False
+    return needs_model(route, incoming.method) and _is_readable(named)
+
+
+@lru_cache(256)
+def _is_json(content_type: bytes) -> bool:
+    return b"json" in content_type.partition(b";")[0].lower()
+
+
+def _has_body(named: Mapping[bytes, bytes]) -> bool:
+    return named.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in named
+
+
+def _count_taken(incoming: Incoming, bodies: Bodies | None, size: int) -> None:
+    """Count a body that came in one piece, and so was not counted as it came."""
+    if bodies is not None and incoming not in bodies.held:
+        bodies.hold(incoming, size)
+
+
+async def _whole(incoming: Incoming, bodies: Bodies | None) -> bytes:
+    parts, size, began = [], 0, time.monotonic()
+    while part := await incoming.read():
+        size += len(part)
+        if bodies is not None:
+            bodies.hold(incoming, len(part))
+        if time.monotonic() - began > BODY_WITHIN_S:
+            message = f"the request body took over {BODY_WITHIN_S:g} s to arrive"
+            raise Refused(408, message, "caller_rejected")
+        if size > BODY_BOUND:
+            raise Refused(413, f"the request body is over {BODY_BOUND >> 20} MiB", "caller_too_large")
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _tags(headers: Headers, routes: Routes) -> Mapping[str, str]:
+    """Parse `x-canary-tags: region=eu, plan=pro`, in one header or several. Only tags in the config count."""
+    given = b",".join([value for name, value in headers if name == b"x-canary-tags"])
+    parts = given.decode("utf-8", "replace").split(",", _MOST_TAGS)[:_MOST_TAGS]
+    pairs = (part.partition("=") for part in parts)
+    return {
+        name.strip(): value.strip()[:LABEL_BOUND] for name, _, value in pairs if name.strip() in routes.tags
+    }

@@ -1,0 +1,373 @@
+"""One request and the response to it, as the handler sees them."""
+
+import asyncio
+import logging
+import socket
+import struct
+import sys
+from collections.abc import Awaitable, Callable
+from fcntl import ioctl
+from termios import TIOCOUTQ
+from typing import Protocol
+
+from proxy.network.server.head import STATUS_LINE, Headers
+
+# Back-pressure on one connection: pauses reading and makes writers wait.
+
+
+class Flow:
+    """Both directions of a transport. `write_paused`: the other side reads too slowly. `left`: bytes that it
+    had not read at the last check. `progress_at`: when it last read some."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> None:
+        self.read_paused = False
+        self.write_paused = False
+        self.left = 0
+        self.progress_at = 0.0
+        self._loop = loop
+        self._transport = transport
+        self._drained: asyncio.Future[None] | None = None
+
+    def pause_reading(self) -> None:
+        """Stop reading from the socket."""
+        if not self.read_paused:
+            self.read_paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Resume reading from the socket."""
+        if self.read_paused:
+            self.read_paused = False
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        """Called by the transport when its write buffer is too full."""
+        self.write_paused = True
+
+    def resume_writing(self) -> None:
+        """Called when the write buffer has drained, or the connection is lost."""
+        self.write_paused = False
+        if self._drained is not None:
+            self._drained.set_result(None)
+            self._drained = None
+
+    def stuck_s(self, now: float) -> float:
+        """Return for how long the other side has read nothing of the backlog; 0 without a backlog."""
+        left = self.backlog()
+        if left < self.left or not self.left:
+            self.progress_at = now
+        self.left = left
+        return now - self.progress_at if left else 0.0
+
+    async def drain(self) -> None:
+        """Wait until most of the written bytes have been read, or the connection is lost."""
+        if self.write_paused:
+            if self._drained is None:
+                self._drained = self._loop.create_future()
+            await asyncio.shield(self._drained)
+
+    def backlog(self) -> int:
+        """Return the bytes that the other side has not read; 0 when the transport's buffer is empty.
+
+        Includes the kernel's buffer, which holds megabytes and becomes writable only when a third is free.
+        With a slow reader that takes minutes.
+        """
+        held = self._transport.get_write_buffer_size()
+        if not held:
+            return 0
+        sock = self._transport.get_extra_info("socket")
+        return held + int.from_bytes(ioctl(sock.fileno(), TIOCOUTQ, bytes(4)), sys.byteorder)
+
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+UNREAD_LIMIT = 64 * 1024
+"""Body bytes that may wait for the handler before reading pauses."""
+
+log = logging.getLogger("uvicorn.error")
+
+Handler = Callable[["Incoming"], Awaitable[None]]
+
+
+class RequestConnection(Protocol):
+    """The connection, as its requests see it."""
+
+    loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
+    flow: Flow
+
+    def resume_reading(self) -> None:
+        """Resume reading; the time of the pause does not count against the caller."""
+
+    def responded(self, incoming: "Incoming") -> None:
+        """Called when a response is complete."""
+
+    def reject(self, status: int, message: str) -> None:
+        """Answer instead of the running request's handler, and close."""
+
+    def cancel(self) -> None:
+        """Cancel the handler."""
+
+    def has_left(self) -> bool:
+        """True if the caller had shut down its sending side and is gone."""
+        ...
+
+    def switched(self) -> bytes:
+        """Switch to another protocol; return its bytes that have already arrived."""
+        ...
+
+    def hang_up(self) -> None:
+        """Called when the other protocol has ended."""
+
+
+class Incoming:
+    """One request. The handler is cancelled when the caller leaves before the end of the response.
+
+    `path`: raw, ASCII. `query`: raw. `headers`: names in lower case, in order, without trailers. `more`: body
+    bytes may still arrive. `paused`: the caller reads too slowly; call `drain`.
+    """
+
+    __slots__ = (
+        "_began", "_bodiless", "_chunked", "_head", "_left", "_line", "_parts", "_size", "_waiter",
+        "complete", "continues", "gone", "headers", "keep_alive", "method", "more", "old", "path", "query",
+        "started", "switched", "upgrades",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        line: RequestConnection,
+        method: str,
+        path: str,
+        query: bytes,
+        headers: list[tuple[bytes, bytes]],
+        *,
+        old: bool,
+        keep_alive: bool,
+        continues: bool,
+        upgrades: bool,
+    ) -> None:
+        """`old`: HTTP/1.0. `continues`: the caller waits for a 100 before it sends its body. `upgrades`: the
+        caller asks for another protocol on this connection."""
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.old = old
+        self.keep_alive = keep_alive
+        self.continues = continues
+        self.upgrades = upgrades
+        self.more = True
+        self.gone = self.started = self.switched = self.complete = False
+        self._line = line
+        self._began = False
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._head: bytes | None = None
+        self._bodiless = method == "HEAD"
+        self._chunked = False
+        self._left: int | None = None
+
+    # For the handler: the request's body
+
+    @property
+    def client(self) -> tuple[str, int] | None:
+        """The caller's address and port. (asyncio's name of an IPv6 peer has two more parts.)"""
+        peer = self._line.transport.get_extra_info("peername")
+        return (peer[0], peer[1]) if peer else None
+
+    def taken(self) -> bytes | None:
+        """Take the body if all of it has arrived in one piece, usually with the head; None otherwise."""
+        if self.more or len(self._parts) != 1:
+            return None
+        self._size = 0
+        return self._parts.pop()
+
+    async def read(self) -> bytes:
+        """Return the next body bytes; b"" at the end.
+
+        Raises CancelledError when the caller left before the end, so that a partial body is never taken for a
+        complete one.
+        """
+        if self.continues and not self.gone:
+            self._line.transport.write(CONTINUE)
+            self.continues = False
+        while not self._parts:
+            if self.gone and not self.switched:
+                raise asyncio.CancelledError
+            if not self.more:
+                return b""
+            self._line.resume_reading()
+            self._waiter = self._line.loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        parts, self._parts = self._parts, []
+        self._size = 0
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    # For the handler: the response
+
+    def start(
+        self, status: int, headers: Headers, *, length: int | None, reason: bytes | None = None
+    ) -> None:
+        """Set the response's head, which is sent with the next `write` or `end` in one write.
+
+        `headers` must be `sendable` and have no framing fields. The body is framed by `length`, or chunked
+        when `length` is None. Without `reason` the status has its standard phrase.
+        """
+        if self.started:
+            raise RuntimeError("the response has started already")
+        self.started = True
+        self.continues = False
+        first = STATUS_LINE[status] if reason is None else b"HTTP/1.1 %d %b" % (status, reason)
+        lines = [first, *map(b": ".join, headers)]
+        if status in (204, 304):
+            self._bodiless = True
+        if length is not None:
+            self._left = length
+            lines.append(b"content-length: %d" % length)
+        elif not self.old and not self._bodiless:
+            self._chunked = True
+            lines.append(b"transfer-encoding: chunked")
+        if not self.keep_alive:
+            lines.append(b"connection: close")
+        lines.append(b"\r\n")
+        self._head = b"\r\n".join(lines)
+
+    def write(self, data: bytes) -> None:
+        """Send body bytes; b"" sends the head alone, when the body may take long."""
+        self._send(data, last=False)
+
+    def end(self, data: bytes = b"") -> None:
+        """Send the last body bytes."""
+        self._send(data, last=True)
+        self.complete = True
+        if not self.gone:
+            self._line.responded(self)
+
+    @property
+    def paused(self) -> bool:
+        """True while the caller reads too slowly."""
+        return self._line.flow.write_paused
+
+    async def drain(self) -> None:
+        """Wait until the caller has read most of the written bytes."""
+        await self._line.flow.drain()
+
+    def cut(self) -> None:
+        """Close the connection after the written bytes, so that the caller sees a broken response."""
+        if self.old:
+            self.abort()
+        else:
+            self.gone = True
+            self._line.transport.close()
+
+    def abort(self) -> None:
+        """Close at once, so that the caller sees a broken response. HTTP/1.0 callers need a RST for that."""
+        self.gone = True
+        self._head = None
+        transport = self._line.transport
+        if self.old and not transport.is_closing():
+            sock = transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+
+    def has_left(self) -> bool:
+        """True when the caller has left without anybody noticing. It can have only if `keep_alive` is False,
+        since a caller that shuts down its sending side asks no more."""
+        return self._line.has_left()
+
+    # For the handler: another protocol on this connection
+
+    def switch(self, headers: Headers) -> None:
+        """Accept the requested WebSocket: `read` and `write` then take raw bytes until `close` or `abort`.
+
+        A caller that leaves ends what `read` returns and cancels nothing.
+        """
+        self.started = self.switched = self.more = True
+        lines = [STATUS_LINE[101], *map(b": ".join, headers)]
+        lines += [b"connection: Upgrade", b"upgrade: websocket", b"\r\n"]
+        self._send(b"\r\n".join(lines), last=False)
+        if early := self._line.switched():
+            self.feed(early)
+
+    def close(self) -> None:
+        """Close a switched connection after the written bytes have been sent."""
+        self.complete = True
+        self._line.hang_up()
+
+    # For the protocol
+
+    async def run(self, handle: Handler) -> None:
+        """Run the handler. An unfinished response becomes a 500, or a cut connection once bytes are out."""
+        self._began = True
+        if self.gone:  # left while queued: still an exchange, which ends like any other that is left
+            self._line.cancel()
+        try:
+            await handle(self)
+        except BaseException as problem:
+            if not self.gone:
+                log.error("the handler of a request crashed", exc_info=problem)
+        if not self.complete and not self.gone:
+            if self.started and self._head is None:
+                self.abort()
+            else:
+                self._head = None
+                self._line.reject(500, "Internal Server Error")
+
+    @property
+    def answering(self) -> bool:
+        """True once bytes of the response have been sent."""
+        return self.started and self._head is None
+
+    def feed(self, body: bytes) -> None:
+        """Take request body bytes."""
+        self._parts.append(body)
+        self._size += len(body)
+        if self._size > UNREAD_LIMIT:
+            self._line.flow.pause_reading()
+        if self._waiter is not None:
+            self._wake(self._waiter)
+
+    def received(self) -> None:
+        """Called when the request is complete."""
+        self.more = False
+        if self._waiter is not None:
+            self._wake(self._waiter)
+
+    def leave(self) -> None:
+        """Called when the caller has left."""
+        self.gone = True
+        if self.switched:
+            self.received()
+        elif self._began:
+            self._line.cancel()
+
+    # Inside
+
+    def _wake(self, waiter: asyncio.Future[None]) -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    def _send(self, data: bytes, *, last: bool) -> None:
+        """Frame body bytes and send them, behind the head unless that is out."""
+        if self._bodiless:
+            data = b""
+        elif self._chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+            if last:
+                data += b"0\r\n\r\n"
+        elif self._left is not None:
+            self._left -= len(data)
+            if self._left < 0:
+                raise RuntimeError("the response body is longer than its Content-Length")
+            if last and self._left:
+                raise RuntimeError("the response body is shorter than its Content-Length")
+        if self.gone:
+            return
+        if self._head is not None:
+            data, self._head = self._head + data, None
+        if data:
+            self._line.transport.write(data)

@@ -1,0 +1,290 @@
+"""The connection pool: assigns connections to exchanges and limits the exchanges in flight of each arm."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+
+from proxy.network.descriptors import Descriptors
+from proxy.network.ticker import Ticker
+from proxy.network.upstream.connection import READ, Connection
+from proxy.network.upstream.dial import Dialer
+from proxy.network.upstream.response import ConnectionLimit, UpstreamError, UpstreamResponse
+from proxy.network.upstream.tunnel import Refusal, Tunnel, open_tunnel, upgrade_head
+from proxy.providers.address import Address, declared_length
+from proxy.providers.provider import Provider, Timeout
+
+_Key = tuple[str, str, int, str | None]
+"""The key of an origin: scheme, host, port and CA file."""
+
+
+class PoolContext:
+    """State shared by all origins of one pool. `room` is the read buffer of all their connections."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, ticker: Ticker) -> None:
+        self.loop = loop
+        self.ticker = ticker
+        self.room = memoryview(bytearray(READ))
+        self.open: set[Connection] = set()
+        self.closed = False
+
+
+class Origin:
+    """The connections to one scheme, host, port and CA file. The most recently used is picked first, so that
+    surplus connections become idle and retire."""
+
+    def __init__(self, context: PoolContext, dialer: Dialer) -> None:
+        self._context = context
+        self._retired = False
+        self.dialer = dialer
+        self.idle: dict[Connection, None] = {}
+
+    def pick(self) -> Connection | None:
+        """Take an idle connection that is still open, or None."""
+        while self.idle:
+            connection, _ = self.idle.popitem()
+            if connection.is_usable():
+                return connection
+        return None
+
+    async def dial(self, limit_s: float) -> Connection:
+        """Open a connection. Raises UpstreamError: the dialer's, provider_reset or aborted."""
+        context = self._context
+        connection = Connection(context.loop, context.ticker, self, context.room)
+        try:
+            await self.dialer.dial(lambda: connection, limit_s)
+        except BaseException:
+            context.ticker.forget(connection)  # uvloop calls no connection_lost for a cancelled dial
+            raise
+        if not connection.is_usable():
+            raise UpstreamError("provider_reset", "the provider closed the connection right after it opened")
+        if context.closed:
+            connection.shut()
+            raise UpstreamError("aborted", "the proxy is stopping")
+        context.open.add(connection)
+        return connection
+
+    def retire(self) -> None:
+        """Close idle connections after the last provider here was removed; running exchanges still end."""
+        self._retired = True
+        self.dialer.close()
+        for connection in [*self.idle]:
+            connection.shut()
+
+    def put_back(self, connection: Connection) -> None:
+        """ConnectionOwner: take back an idle connection."""
+        if self._retired:
+            connection.shut()
+        else:
+            self.idle[connection] = None
+
+    def drop(self, connection: Connection) -> None:
+        """ConnectionOwner: forget a connection that is gone."""
+        self.idle.pop(connection, None)
+        self._context.open.discard(connection)
+
+
+class Upstreams:
+    """All upstream connections of one worker process."""
+
+    def __init__(
+        self,
+        *,
+        limit: int = 2048,
+        most_waiting: int = 1024,
+        loop: asyncio.AbstractEventLoop | None = None,
+        ticker: Ticker | None = None,
+        descriptors: Descriptors | None = None,
+    ) -> None:
+        """`limit`: exchanges in flight per `limit_key`. `most_waiting`: exchanges that may wait for a slot.
+
+        `loop`, `ticker` and `descriptors` default to the running loop, a clock of its own and the process's.
+        """
+        self._loop = loop or asyncio.get_running_loop()
+        self._ticker = ticker or Ticker(self._loop)
+        self._descriptors = descriptors or Descriptors.of_this_process()
+        self._limit = limit
+        self._most_waiting = most_waiting
+        self._limits: dict[str, ConnectionLimit] = {}
+        self._tunnels: set[Tunnel] = set()
+        self._context = PoolContext(self._loop, self._ticker)
+        self._routes: dict[str, tuple[Provider, Address, Origin]] = {}
+        self._origins: dict[_Key, Origin] = {}
+        self._wanted: set[_Key] | None = None  # None: whatever is asked for
+
+    async def send(
+        self,
+        provider: Provider,
+        *,
+        limit_key: str,
+        method: bytes,
+        target: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        body: bytes | AsyncIterator[bytes],
+        streaming: bool,
+        timeout: Timeout | None = None,  # noqa: ASYNC109 (five deadlines, not one)
+    ) -> UpstreamResponse:
+        """Send one request and return when the response head has arrived.
+
+        `target`: raw path and query, appended to the base URL's path. `headers`: the caller's, lower-cased,
+        without hop-by-hop fields; Host and framing are set here, and a Content-Length counts only for a
+        streamed body. `limit_key`: names the connection limit, one per arm. `streaming`: the first_byte
+        deadline applies to the first body byte.
+
+        Raises UpstreamError when there is no response head to relay, ValueError when the request cannot be
+        sent, and whatever a streamed `body` raises. After an error nothing is left open.
+        """
+        address, origin = self._way(provider)
+        timeout = timeout or provider.timeout
+        whole = body if isinstance(body, bytes) else None
+        length = declared_length(headers) if whole is None else len(whole)
+        head = address.head(method, target, headers, length)
+        slots = self._limits.get(limit_key) or self._add_limit(limit_key)
+        if not slots.take():
+            await self._wait_for_slot(slots, limit_key, timeout.connect_s)
+        response = UpstreamResponse(self._loop, slots, timeout, streaming=streaming)
+        try:
+            connection = origin.pick() or await origin.dial(timeout.connect_s)
+            connection.start(response, head, whole, bodiless=method == b"HEAD")
+            if isinstance(body, bytes):
+                await response.head()
+            else:
+                await _pump(connection, response, body, length)
+        except BaseException:
+            response.abort()
+            raise
+        return response
+
+    async def upgrade(
+        self,
+        provider: Provider,
+        *,
+        limit_key: str,
+        target: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        timeout: Timeout | None = None,  # noqa: ASYNC109 (four deadlines, not one)
+    ) -> Tunnel | UpstreamResponse:
+        """Request a WebSocket on a new connection; return the tunnel, or the complete refusal.
+
+        `target`, `headers` and `limit_key` are as in `send`. A tunnel holds its slot until it is gone. Raises
+        UpstreamError when there is neither, ValueError when the request cannot be sent. After an error
+        nothing is left open.
+        """
+        address, origin = self._way(provider)
+        timeout = timeout or provider.timeout
+        head = upgrade_head(address, target, headers)
+        slots = self._limits.get(limit_key) or self._add_limit(limit_key)
+        if not slots.take():
+            await self._wait_for_slot(slots, limit_key, timeout.connect_s)
+
+        def released(tunnel: Tunnel) -> None:
+            self._tunnels.discard(tunnel)
+            slots.release()
+
+        tunnel = Tunnel(self._loop, self._ticker, timeout, released)
+        self._tunnels.add(tunnel)
+        refusal = await open_tunnel(tunnel, origin.dialer, head, timeout.connect_s)
+        return tunnel if refusal is None else self._refused(refusal, timeout)
+
+    def free_slots(self, limit_key: str) -> int:
+        """Return how many more exchanges this limit allows."""
+        return self._limits[limit_key].free if limit_key in self._limits else self._limit
+
+    def keep_only(self, providers: Iterable[Provider]) -> None:
+        """Drop connections to other providers, idle ones at once and others after their exchange, and unused
+        limits, which are created again on demand."""
+        self._wanted = {_key(provider, Address(provider.base_url)) for provider in providers}
+        for key in self._origins.keys() - self._wanted:
+            self._origins.pop(key).retire()
+        self._routes.clear()
+        self._limits = {name: slots for name, slots in self._limits.items() if slots.free < self._limit}
+
+    async def close(self) -> None:
+        """Abort every connection and wait until the sockets are closed."""
+        connections, tunnels = list(self._context.open), list(self._tunnels)
+        self._context.closed = True
+        for origin in self._origins.values():
+            origin.dialer.close()
+        for connection in connections:
+            connection.shut()
+        for tunnel in tunnels:
+            tunnel.abort()
+        gone = [each.gone for each in connections] + [each.gone for each in tunnels]
+        await asyncio.gather(*gone)
+
+    def _way(self, provider: Provider) -> tuple[Address, Origin]:
+        known, address, origin = self._routes.get(provider.name) or self._learn(provider)
+        if known is not provider:
+            _, address, origin = self._learn(provider)
+        return address, origin
+
+    def _refused(self, refusal: Refusal, timeout: Timeout) -> UpstreamResponse:
+        """Convert a refusal to a complete response that holds no slot."""
+        response = UpstreamResponse(self._loop, ConnectionLimit(self._loop, 0), timeout, streaming=False)
+        response.status = refusal.status
+        response.reason = refusal.reason
+        response.headers = list(refusal.headers)
+        response.headed = True
+        if refusal.body:
+            response.feed([refusal.body])
+        response.read_at = refusal.read_at
+        response.end()
+        return response
+
+    def _learn(self, provider: Provider) -> tuple[Provider, Address, Origin]:
+        """Register a new provider, or one changed by a reload. Connections to the same address stay open.
+
+        An exchange that began before its provider was removed gets a separate, retired origin.
+        """
+        address = Address(provider.base_url)
+        key = _key(provider, address)
+        if self._wanted is not None and key not in self._wanted:
+            origin = self._open_origin(provider, address)
+            origin.retire()
+            return provider, address, origin
+        if key not in self._origins:
+            self._origins[key] = self._open_origin(provider, address)
+        route = (provider, address, self._origins[key])
+        self._routes[provider.name] = route
+        return route
+
+    def _open_origin(self, provider: Provider, address: Address) -> Origin:
+        dialer = Dialer(
+            self._loop,
+            self._ticker,
+            scheme=address.scheme,
+            host=address.host,
+            port=address.port,
+            ca_file=provider.ca_file,
+            descriptors=self._descriptors,
+        )
+        return Origin(self._context, dialer)
+
+    def _add_limit(self, key: str) -> ConnectionLimit:
+        limit = self._limits[key] = ConnectionLimit(self._loop, self._limit)
+        return limit
+
+    async def _wait_for_slot(self, slots: ConnectionLimit, limit_key: str, limit_s: float) -> None:
+        reached = f"the connection limit of {limit_key} is reached"
+        if slots.waiting >= self._most_waiting:
+            raise UpstreamError("shed", f"{reached}, and {slots.waiting} exchanges already wait")
+        try:
+            async with asyncio.timeout(limit_s):
+                await slots.wait()
+        except TimeoutError as exc:
+            raise UpstreamError("shed", f"{reached}, and no exchange ended within {limit_s} s") from exc
+
+
+def _key(provider: Provider, address: Address) -> _Key:
+    return address.scheme, address.host, address.port, provider.ca_file
+
+
+async def _pump(
+    connection: Connection, response: UpstreamResponse, body: AsyncIterator[bytes], length: int | None
+) -> None:
+    """Send a streamed body while waiting for the head; an early final response stops the sending."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            pump = group.create_task(connection.pump(response, body, length))
+            await response.head()
+            pump.cancel()
+    except BaseExceptionGroup as broken:
+        raise broken.exceptions[0] from None

@@ -1,0 +1,323 @@
+"""Inflates a copy of compressed WebSocket messages (permessage-deflate, RFC 7692), bounded."""
+
+import os
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+_MESSAGE_END = b"\x00\x00\xff\xff"
+"""The bytes that a sender omits at the end of each message (RFC 7692 §7.2.1)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deflate:
+    """The compression of one direction. `fresh`: each message is compressed without earlier context."""
+
+    fresh: bool
+
+
+def agreed(headers: Sequence[tuple[bytes, bytes]]) -> tuple[Deflate | None, Deflate | None]:
+    """Return the compression negotiated in a 101: (caller's direction, provider's direction)."""
+    for name, value in headers:
+        if name != b"sec-websocket-extensions":
+            continue
+        for extension in value.lower().split(b","):
+            kind, *parameters = (part.strip() for part in extension.split(b";"))
+            if kind == b"permessage-deflate":
+                return (
+                    Deflate(fresh=b"client_no_context_takeover" in parameters),
+                    Deflate(fresh=b"server_no_context_takeover" in parameters),
+                )
+    return None, None
+
+
+class Inflater:
+    """Inflates one direction. After a skipped message, messages that may refer to it are skipped too."""
+
+    __slots__ = ("_bound", "_fresh", "_inflate", "_lost")
+
+    def __init__(self, deflate: Deflate, bound: int) -> None:
+        self._bound = bound
+        self._fresh = deflate.fresh
+        self._lost = False
+        self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+
+    def message(self, data: bytes | None) -> bytes | None:
+        """Inflate a message; None when it is over the bound, does not inflate, or `data` is None."""
+        plain = None if data is None or self._lost else self._inflated(data)
+        if self._fresh:
+            self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+        elif plain is None or self._inflate.eof:
+            self._lost = True
+        return plain
+
+    def _inflated(self, data: bytes) -> bytes | None:
+        try:
+            plain = self._inflate.decompress(data + _MESSAGE_END, self._bound + 1)
+        except zlib.error:
+            return None
+        return plain if len(plain) <= self._bound and not self._inflate.unconsumed_tail else None
+
+
+# Reads WebSocket frames (RFC 6455) from a copy of one direction's bytes, without changing or holding them.
+
+
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
+
+MESSAGE_BOUND = 1 << 20
+"""Bytes of one message after inflation. Larger messages are not read."""
+
+_OPCODES = frozenset([CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG])
+_FIN, _COMPRESSED, _RESERVED, _OPCODE = 0x80, 0x40, 0x30, 0x0F
+_MASKED, _LENGTH = 0x80, 0x7F
+_CONTROL_BOUND = 125
+NO_CODE = 1005
+"""The code for a close frame without a code (RFC 6455 §7.1.5)."""
+
+
+class Message(NamedTuple):
+    """A complete message or control frame. `data` is None when the payload was over the bound."""
+
+    opcode: int
+    data: bytes | None
+
+
+class Frames:
+    """The frames of one direction. `close_code`: code of the close frame, None before it. `lost`: the bytes
+    are not WebSocket frames and are no longer read. `unread`: a message was skipped."""
+
+    __slots__ = (
+        "_at", "_bound", "_control", "_fin", "_head", "_inflater", "_key", "_left", "_opcode", "_parts",
+        "_size", "_started", "_zipped", "close_code", "lost", "unread",
+    )  # fmt: skip
+
+    def __init__(self, deflate: Deflate | None = None, *, bound: int = MESSAGE_BOUND) -> None:
+        """`deflate`: the negotiated compression of this direction; None without compression."""
+        self.close_code: int | None = None
+        self.lost = self.unread = False
+        self._bound = bound
+        self._inflater = Inflater(deflate, bound) if deflate is not None else None
+        self._head = bytearray()
+        self._opcode = self._left = self._at = 0
+        self._fin = True
+        self._key = b""
+        self._control = b""
+        self._started: int | None = None  # the opcode of the current message
+        self._zipped = False
+        self._parts: list[bytes] | None = []  # None: over the bound
+        self._size = 0
+
+    def feed(self, data: bytes) -> list[Message]:
+        """Take bytes and return the messages and control frames that they complete."""
+        found: list[Message] = []
+        at = 0
+        while at < len(data) and not self.lost:
+            if self._left:
+                piece = data[at : at + self._left]
+                at += len(piece)
+                self._take(piece)
+            else:
+                at += self._read_head(data, at)
+                if self.lost or self._head:
+                    continue
+            if not self._left and not self.lost:
+                self._frame_ended(found)
+        return found
+
+    def _read_head(self, data: bytes, at: int) -> int:
+        """Read the missing bytes of the frame's head and return how many. A complete head empties `_head`."""
+        head, before = self._head, len(self._head)
+        while (lacks := _head_length(head) - len(head)) > 0 and at < len(data):
+            head += data[at : at + lacks]
+            at += lacks
+        taken = len(head) - before
+        if len(head) == _head_length(head):
+            self._begin(bytes(head))
+            head.clear()
+        return taken
+
+    def _begin(self, head: bytes) -> None:
+        first, masked_from = head[0], 2 + _extended_by(head[1])
+        self._left = int.from_bytes(head[2:masked_from], "big") if masked_from > 2 else head[1] & _LENGTH
+        self._key = head[masked_from:]
+        self._at = 0
+        self._opcode = first & _OPCODE
+        self._fin = bool(first & _FIN)
+        if not self._is_lawful():
+            self.lost = True
+        elif self._opcode >= CLOSE:
+            self._control = b""
+        elif self._opcode != CONTINUATION:
+            self._started = self._opcode
+            self._zipped = bool(first & _COMPRESSED)
+            understood = not first & _RESERVED and (not self._zipped or self._inflater is not None)
+            self._parts, self._size = [] if understood else None, 0
+        if self._opcode < CLOSE:
+            self._size += self._left
+            if self._size > self._bound:
+                self._parts = None
+
+    def _is_lawful(self) -> bool:
+        """RFC 6455 §5.2, §5.4, §5.5. Reserved bits belong to extensions and do not change frame lengths."""
+        if self._opcode >= CLOSE:
+            return self._opcode in _OPCODES and self._fin and self._left <= _CONTROL_BOUND
+        return self._opcode in _OPCODES and (self._opcode == CONTINUATION) == (self._started is not None)
+
+    def _take(self, piece: bytes) -> None:
+        """Take payload bytes of the current frame."""
+        if self._opcode >= CLOSE:
+            self._control += self._unmasked(piece)
+        elif self._parts is not None:
+            self._parts.append(self._unmasked(piece))
+        self._left -= len(piece)
+        self._at += len(piece)
+
+    def _unmasked(self, piece: bytes) -> bytes:
+        if not self._key:
+            return piece
+        turn, size = self._at % 4, len(piece)
+        key = (self._key[turn:] + self._key[:turn]) * (size // 4 + 1)
+        return (int.from_bytes(piece, "little") ^ int.from_bytes(key[:size], "little")).to_bytes(
+            size, "little"
+        )
+
+    def _frame_ended(self, found: list[Message]) -> None:
+        if self._opcode >= CLOSE:
+            if self._opcode == CLOSE:
+                self._close(self._control)
+            found.append(Message(self._opcode, self._control))
+        elif self._fin and self._started is not None:
+            opcode, self._started = self._started, None
+            data = None if self._parts is None else b"".join(self._parts)
+            self._parts = []
+            if self._zipped and self._inflater is not None:
+                data = self._inflater.message(data)
+            self.unread = self.unread or data is None
+            found.append(Message(opcode, data))
+
+    def _close(self, payload: bytes) -> None:
+        if self.close_code is None:
+            self.close_code = int.from_bytes(payload[:2], "big") if len(payload) >= 2 else NO_CODE
+
+
+def _head_length(head: bytearray) -> int:
+    """The length of the frame's head, as far as its first bytes determine it."""
+    if len(head) < 2:
+        return 2
+    return 2 + _extended_by(head[1]) + (4 if head[1] & _MASKED else 0)
+
+
+def _extended_by(second: int) -> int:
+    """The number of bytes of an extended length."""
+    return {126: 2, 127: 8}.get(second & _LENGTH, 0)
+
+
+# Cuts one direction's bytes into whole WebSocket messages and control frames (RFC 6455), and writes frames.
+
+
+PIECE_BOUND = 64 << 20
+"""Bytes of one message, as of a request's body."""
+
+_SHORT, _LONG = 126, 127
+
+
+class Piece(NamedTuple):
+    """A whole message or control frame: its bytes, its opcode, and its payload without the mask."""
+
+    raw: bytes
+    opcode: int
+    data: bytes
+
+
+class MessageCutter:
+    """Cuts one direction's bytes. `lost`: they are no WebSocket frames, or a message is over the bound."""
+
+    __slots__ = ("_buffer", "_message", "_opcode", "_raw", "_size", "lost")
+
+    def __init__(self) -> None:
+        self.lost = False
+        self._buffer = bytearray()
+        self._opcode = CONTINUATION  # of the message under way
+        self._raw: list[bytes] = []
+        self._message: list[bytes] = []
+        self._size = 0
+
+    def feed(self, data: bytes) -> list[Piece]:
+        """Take bytes and return the pieces that they complete."""
+        self._buffer += data
+        found: list[Piece] = []
+        while not self.lost and (frame := self._next()) is not None:
+            if (piece := self._piece(*frame)) is not None:
+                found.append(piece)
+        return found
+
+    def _next(self) -> tuple[bytes, bool, int, bytes] | None:
+        """Take the next whole frame: its bytes, whether it is final, its opcode, and its payload."""
+        buffer = self._buffer
+        if len(buffer) < 2:
+            return None
+        start, length = _extent(buffer)
+        if length is None:
+            return None
+        self.lost = self._size + length > PIECE_BOUND
+        if self.lost or len(buffer) < start + length:
+            return None
+        raw = bytes(buffer[: start + length])
+        del buffer[: start + length]
+        payload = raw[start:]
+        if raw[1] & _MASKED:
+            payload = masked(payload, raw[start - 4 : start])
+        return raw, bool(raw[0] & _FIN), raw[0] & _OPCODE, payload
+
+    def _piece(self, raw: bytes, is_final: bool, opcode: int, payload: bytes) -> Piece | None:
+        if opcode >= CLOSE:
+            return Piece(raw, opcode, payload)
+        if (opcode == CONTINUATION) == (self._opcode == CONTINUATION):
+            self.lost = True  # a message begins within another, or goes on without a beginning
+            return None
+        self._opcode = opcode or self._opcode
+        self._raw.append(raw)
+        self._message.append(payload)
+        self._size += len(raw)
+        if not is_final:
+            return None
+        piece = Piece(b"".join(self._raw), self._opcode, b"".join(self._message))
+        self._opcode, self._size = CONTINUATION, 0
+        self._raw.clear()
+        self._message.clear()
+        return piece
+
+
+def _extent(head: bytearray) -> tuple[int, int | None]:
+    """Where a frame's payload starts, and its length; None while the head is not complete."""
+    short = head[1] & _LENGTH
+    extended = {_SHORT: 2, _LONG: 8}.get(short, 0)
+    start = 2 + extended + (4 if head[1] & _MASKED else 0)
+    if len(head) < start:
+        return start, None
+    return start, int.from_bytes(head[2 : 2 + extended], "big") if extended else short
+
+
+def masked(payload: bytes, key: bytes) -> bytes:
+    """Apply a key of four bytes to a payload, which masks it or takes the mask away."""
+    size = len(payload)
+    keys = key * (size // 4 + 1)
+    return (int.from_bytes(payload, "little") ^ int.from_bytes(keys[:size], "little")).to_bytes(
+        size, "little"
+    )
+
+
+def frame(payload: bytes, *, opcode: int = TEXT, to_provider: bool) -> bytes:
+    """Write a message as one frame. Frames to the provider are masked, with a key that nobody can guess."""
+    size, mask = len(payload), _MASKED if to_provider else 0
+    if size < _SHORT:
+        head = bytes([_FIN | opcode, mask | size])
+    elif size < 1 << 16:
+        head = bytes([_FIN | opcode, mask | _SHORT]) + size.to_bytes(2, "big")
+    else:
+        head = bytes([_FIN | opcode, mask | _LONG]) + size.to_bytes(8, "big")
+    if not to_provider:
+        return head + payload
+    key = os.urandom(4)
+    return head + key + masked(payload, key)

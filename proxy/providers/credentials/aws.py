@@ -1,0 +1,186 @@
+"""Signatures of AWS, with the machine's credentials from AWS's own library."""
+
+import hmac
+import logging
+import time
+from collections.abc import Iterable
+from functools import lru_cache
+from hashlib import sha256
+from typing import Any, NamedTuple
+from urllib.parse import quote_from_bytes, urlsplit
+
+from proxy.providers.address import Address
+from proxy.providers.credentials.tokens import NoCredential, Token, TokenSource, UnsignedRequest, until
+from proxy.providers.provider import Provider
+
+# AWS's signature version 4 of one request. Pure: keys, place and time are arguments.
+
+
+Header = tuple[bytes, bytes]
+
+
+class AwsKeys(NamedTuple):
+    """An access key. `token`: the session's, "" for a user's own key."""
+
+    access_key: str
+    secret_key: str
+    token: str = ""
+
+    def __repr__(self) -> str:
+        return f"AwsKeys({self.access_key})"
+
+
+class AwsScope(NamedTuple):
+    """Where a signature is valid. `host`: the Host header as it is sent."""
+
+    host: bytes
+    region: str
+    service: str
+
+
+def signature(
+    keys: AwsKeys,
+    scope: AwsScope,
+    *,
+    method: bytes,
+    target: bytes,
+    headers: Iterable[Header],
+    body: bytes,
+    at: float,
+) -> list[Header]:
+    """The headers that sign a request. `target`: path and query as sent. `at`: Unix seconds.
+
+    Signed are host, content type and what begins with `x-amz-`: a proxy on the way may change all others.
+    """
+    moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(at))
+    added = [(b"x-amz-date", moment.encode())]
+    if keys.token:
+        added.append((b"x-amz-security-token", keys.token.encode()))
+    signed = _signed(scope.host, [*headers, *added])
+    names = b";".join(name for name, _ in signed)
+    path, _, query = target.partition(b"?")
+    request = b"\n".join(
+        [
+            method.upper(),
+            _path(path),
+            b"&".join(sorted(_parameters(query))),
+            *[name + b":" + value for name, value in signed],
+            b"",
+            names,
+            sha256(body).hexdigest().encode(),
+        ]
+    )
+    place = f"{moment[:8]}/{scope.region}/{scope.service}/aws4_request"
+    text = f"AWS4-HMAC-SHA256\n{moment}\n{place}\n{sha256(request).hexdigest()}"
+    key = _key(keys.secret_key, moment[:8], scope.region, scope.service)
+    proof = hmac.digest(key, text.encode(), "sha256").hex()
+    authorization = (
+        f"AWS4-HMAC-SHA256 Credential={keys.access_key}/{place}, "
+        f"SignedHeaders={names.decode()}, Signature={proof}"
+    )
+    return [*added, (b"authorization", authorization.encode())]
+
+
+def _signed(host: bytes, headers: Iterable[Header]) -> list[Header]:
+    """The headers that are signed, by name, each once and without superfluous space."""
+    found = {b"host": host}
+    for name, value in headers:
+        if name == b"content-type" or name.startswith(b"x-amz-"):
+            text = b" ".join(value.split())
+            found[name] = found[name] + b"," + text if name in found else text
+    return sorted(found.items())
+
+
+def _path(path: bytes) -> bytes:
+    """The path without empty and `.` segments, encoded once more than it is sent."""
+    segments = [segment for segment in path.split(b"/") if segment not in (b"", b".")]
+    end = b"/" if segments and path.endswith(b"/") else b""
+    return quote_from_bytes(b"/" + b"/".join(segments) + end, safe="/~").encode()
+
+
+def _parameters(query: bytes) -> list[bytes]:
+    """The parameters, each with its `=`."""
+    return [part if b"=" in part else part + b"=" for part in query.split(b"&")] if query else []
+
+
+@lru_cache(maxsize=16)
+def _key(secret: str, day: str, region: str, service: str) -> bytes:
+    """The key of one day, region and service."""
+    key = b"AWS4" + secret.encode()
+    for part in (day, region, service, "aws4_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
+
+
+HELP = (
+    "give this machine a role (of its instance, task or pod), set AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY or AWS_PROFILE, or set api_key to a key for Bedrock"
+)
+_REREAD_S = 600.0
+"""Keys without an end are read again after this time: another program may write new ones into a file."""
+
+_MANTLE = "bedrock-mantle"
+
+
+def aws_keys() -> Token[AwsKeys]:
+    """Fetch the machine's keys: from variables, a profile, SSO, a container or an instance. Blocks. Raises
+    NoCredential.
+
+    Every call begins anew, so changed files are read.
+    """
+    try:
+        from botocore.exceptions import BotoCoreError
+        from botocore.session import Session
+    except ImportError as problem:
+        raise NoCredential(
+            "auth: aws needs a library: pip install 'WHEEL[aws]', or '.[aws]' in a checkout"
+        ) from problem
+    logging.getLogger("botocore").setLevel(logging.CRITICAL)
+    try:
+        credentials: Any = Session().get_credentials()  # the library has no types
+        keys = credentials.get_frozen_credentials() if credentials is not None else None
+    except BotoCoreError as problem:
+        raise NoCredential(str(problem)) from problem
+    if keys is None or not keys.access_key or not keys.secret_key:
+        raise NoCredential("no AWS credentials were found on this machine")
+    return Token(AwsKeys(keys.access_key, keys.secret_key, keys.token or ""), _end(credentials))
+
+
+def _end(credentials: Any) -> float:
+    """When the keys end, in CLOCK_MONOTONIC seconds. botocore shows no end of keys that it renews itself
+    except by this attribute."""
+    expires = getattr(credentials, "_expiry_time", None)
+    return until(expires.timestamp()) if expires is not None else time.monotonic() + _REREAD_S
+
+
+class AwsSignature:
+    """Signs the requests to one entry."""
+
+    def __init__(self, provider: Provider, source: TokenSource[AwsKeys]) -> None:
+        self._source = source
+        self._prefix = urlsplit(provider.base_url).path.rstrip("/").encode()
+        self._scope = _scope(provider)
+
+    def headers(self, request: UnsignedRequest) -> list[tuple[bytes, bytes]]:
+        """The signature, for this moment. Raises NoCredential."""
+        keys = self._source.value()
+        if request.body is None:
+            raise NoCredential("a body that is streamed cannot be signed")
+        return signature(
+            keys,
+            self._scope,
+            method=request.method,
+            target=self._prefix + request.target,
+            headers=request.headers,
+            body=request.body,
+            at=time.time(),
+        )
+
+
+def _scope(provider: Provider) -> AwsScope:
+    address = Address(provider.base_url)
+    return AwsScope(
+        host=address.authority,
+        region=provider.region,
+        service=_MANTLE if address.host.startswith(f"{_MANTLE}.") else "bedrock",
+    )
