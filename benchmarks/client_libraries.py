@@ -60,7 +60,7 @@ Open = Callable[[ProviderUrl], AbstractAsyncContextManager[SendRequest]]
 
 @asynccontextmanager
 async def ours(target: ProviderUrl) -> AsyncIterator[SendRequest]:
-    """proxy.upstream, with streams by `pass_on` like `proxy/exchange.py`."""
+    """proxy.network.upstream, with streams by `pass_on` like `proxy/exchange.py`."""
     from proxy.network.upstream import Upstreams
     from proxy.providers.provider import Provider
 

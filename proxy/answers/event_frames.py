@@ -1,8 +1,8 @@
-"""Splits Amazon's event stream (`application/vnd.amazon.eventstream`) into its frames.
+"""Follows a streamed answer in Amazon's event stream (`application/vnd.amazon.eventstream`) as it is relayed.
 
 A frame is its length, its headers' length and a CRC of both; headers; payload; a CRC of everything before.
 Bedrock streams so. botocore's reader takes four times as long for a frame, and an entry with a bearer key
-needs no botocore.
+needs no botocore. Bytes go out unchanged.
 """
 
 import struct
@@ -151,9 +151,6 @@ def _headers(raw: bytes) -> dict[bytes, bytes]:
     if at != len(raw):
         raise IndexError
     return found
-
-
-# Follows a streamed answer in Amazon's event stream frames while it is relayed. Bytes go out unchanged.
 
 
 class EventStreamReader:

@@ -1,4 +1,7 @@
-"""Shows each event of a stream to the dialect's reader and to one that collects the model's output."""
+"""Readers that follow a copy of an answer while it is relayed, and their choice.
+
+`sse` reads streams of server-sent events, `event_frames` those in Amazon's frames.
+"""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -11,57 +14,6 @@ from proxy.answers.sse import ERROR_BOUND, StreamReader
 from proxy.dialects.answer import AnswerFacts, CollectedOutput
 from proxy.dialects.operation import Events, Operation, OutputForm, Texts, collect
 from records.outcome import ErrorType, Usage
-
-
-class CollectingEvents:
-    """Wraps `events`. It has no texts that may be skipped, since all of them are wanted."""
-
-    texts: Texts = None
-
-    __slots__ = ("_events", "_form", "_output")
-
-    def __init__(self, events: Events, output: CollectedOutput, form: OutputForm) -> None:
-        self._events = events
-        self._output = output
-        self._form = form
-
-    @property
-    def token(self) -> bool:
-        return self._events.token
-
-    @property
-    def done(self) -> bool:
-        return self._events.done
-
-    @property
-    def failed(self) -> bool:
-        return self._events.failed
-
-    @property
-    def finished(self) -> bool:
-        return self._events.finished
-
-    @property
-    def model(self) -> str:
-        return self._events.model
-
-    @property
-    def answer(self) -> AnswerFacts | None:
-        return self._events.answer
-
-    @property
-    def usage(self) -> Usage | None:
-        return self._events.usage
-
-    def take(self, name: bytes, data: bytes) -> bool:
-        self._events.take(name, data)
-        if not self._output.lost:
-            collect(self._form.take, self._output, data)
-        return False
-
-
-# Readers that follow a copy of an answer while it is relayed, and their choice.
-
 
 JSON_BOUND = 4 << 20
 JSON_TAIL = 64 << 10
@@ -371,3 +323,50 @@ def _collecting(operation: Operation, events: Events, output: CollectedOutput | 
     if output is None or operation.output is None:
         return events
     return CollectingEvents(events, output, operation.output)
+
+
+class CollectingEvents:
+    """Wraps `events`. It has no texts that may be skipped, since all of them are wanted."""
+
+    texts: Texts = None
+
+    __slots__ = ("_events", "_form", "_output")
+
+    def __init__(self, events: Events, output: CollectedOutput, form: OutputForm) -> None:
+        self._events = events
+        self._output = output
+        self._form = form
+
+    @property
+    def token(self) -> bool:
+        return self._events.token
+
+    @property
+    def done(self) -> bool:
+        return self._events.done
+
+    @property
+    def failed(self) -> bool:
+        return self._events.failed
+
+    @property
+    def finished(self) -> bool:
+        return self._events.finished
+
+    @property
+    def model(self) -> str:
+        return self._events.model
+
+    @property
+    def answer(self) -> AnswerFacts | None:
+        return self._events.answer
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._events.usage
+
+    def take(self, name: bytes, data: bytes) -> bool:
+        self._events.take(name, data)
+        if not self._output.lost:
+            collect(self._form.take, self._output, data)
+        return False

@@ -1,4 +1,4 @@
-"""One upstream attempt: its response from head to end, and its failure if it had one."""
+"""One upstream attempt: its response or its session from head to end, and its failure if it had one."""
 
 import asyncio
 import time
@@ -303,9 +303,6 @@ class Attempt:
             self.session.abort()
         if self.response is not None:
             self.response.abort()
-
-
-# One attempt at a realtime session: asks an arm for the upgrade and takes the session or the refusal.
 
 
 _NO_REFUSAL = 400

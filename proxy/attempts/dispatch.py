@@ -1,7 +1,20 @@
-"""Which provider entries are asked for the usage of their streams. An entry that refuses is not asked again.
+"""Whether an attempt asks for a stream's usage, and when the wait for a candidate ends.
 
 OpenAI's API takes `stream_options` and says the usage of a stream only on request. Some compatible providers
-refuse the member with 400 or 422. The request is then sent once more without it.
+refuse the member with 400 or 422. The request is then sent once more without it, and the entry not asked
+again.
+
+The baseline answers in a candidate's place:
+
+| during the wait                                           | failure            |
+|-----------------------------------------------------------|--------------------|
+| the candidate loses its share: a rollback, an old plan    | `breaker_open`     |
+| for a conversation it began: a hard rollback, an old plan | `breaker_open`     |
+| the candidate's breaker opens                             | `breaker_open`     |
+| the candidate's patience is over                          | `provider_timeout` |
+
+A promoted candidate has no patience, because no baseline answers beside it any more: its `timeout` holds.
+A wait lasts from the choice of the candidate until its first event or its whole JSON is there to be relayed.
 """
 
 import asyncio
@@ -54,9 +67,6 @@ class StreamUsage:
             provider=provider.name,
             effect="its streams are no longer asked for usage; `stream_usage: leave` spares the refusal",
         )
-
-
-# Ends the wait for a candidate when the baseline should answer in its place.
 
 
 class CandidateWait:

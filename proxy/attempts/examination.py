@@ -1,4 +1,7 @@
-"""Compares a model's output with what its request lets it hold: tool calls, JSON, schemas."""
+"""Looks at an exchange's answer before its record is closed: its finish, its faults, its provider's words.
+
+A model's output is compared with what its request lets it hold: tool calls, JSON, schemas.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -130,9 +133,6 @@ def is_json(text: str) -> bool:
 
 
 _skim = msgspec.json.Decoder(msgspec.Raw).decode  # checks the syntax, and builds nothing
-
-
-# Looks at an exchange's answer before its record is closed: its finish, its faults, its provider's words.
 
 
 Answer = tuple[Finish | None, tuple[Fault, ...], OutputCheck]

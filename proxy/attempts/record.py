@@ -1,4 +1,7 @@
-"""Which canary exchanges have not ended after two seconds, for the guardrails. No I/O."""
+"""Collects the facts of one exchange and closes it with exactly one Outcome, in every ending.
+
+`OpenExchanges` says which canary exchanges have not ended after two seconds, for the guardrails.
+"""
 
 import time
 from collections.abc import Callable, Sequence
@@ -96,9 +99,6 @@ class OpenExchanges:
                 break
             slow.append(exchange)
         return slow
-
-
-# Collects the facts of one exchange and closes it with exactly one Outcome, in every ending.
 
 
 Price = Callable[[Provider, str, Usage], float | None]

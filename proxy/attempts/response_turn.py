@@ -1,4 +1,4 @@
-"""The providers' sides of one socket: the first line, those of candidates at other entries, who made what."""
+"""One response of a WebSocket: its exchange, its attempt, and the providers' sockets that make responses."""
 
 import time
 from time import monotonic
@@ -95,9 +95,6 @@ class ProviderLines:
         """Close all lines at once."""
         for line in self._open.values():
             line.stream.abort()
-
-
-# One response of a WebSocket: its exchange, its attempt, and the line that makes it. Sends nothing.
 
 
 ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "error"})

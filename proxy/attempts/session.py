@@ -1,4 +1,7 @@
-"""How a session ended, from the side that ended it and its events. Pure.
+"""Relays one realtime session in both directions until either end is done, and reports its result once.
+
+Both sides are streams of raw bytes; dialling and upgrading happen elsewhere. How a session ended, from the
+side that ended it and its events:
 
 | ended by                              | with                                    | the session             |
 |---------------------------------------|-----------------------------------------|-------------------------|
@@ -86,9 +89,6 @@ def _by_caller(end: End, events: SessionEvents) -> ErrorType | None:
     if events.completed or (end.code is not None and not events.under_way):
         return None
     return "aborted"
-
-
-# Relays one session in both directions until either end is done, and reports its result once.
 
 
 GREETING_BOUND = 64 * 1024

@@ -1,4 +1,4 @@
-"""What a caller's headers say about a request beside it: its session, its labels and its retries."""
+"""One request: its facts and labels, as routing, arms and recording see it. `reader` reads it."""
 
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -56,9 +56,6 @@ def labels_of(named: Mapping[bytes, bytes]) -> CallerLabels:
 
 def _cut(text: bytes) -> str:
     return text.decode("utf-8", "replace")[:LABEL_BOUND]
-
-
-# The facts that routing and recording need from a request, mostly from its JSON. Pure.
 
 
 class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -240,9 +237,6 @@ def _text(unit: _Unit) -> str:
     return str(unit).strip() if unit is not None else ""
 
 
-# One request, as routing, arms and recording see it. `proxy.calls.reader` reads it.
-
-
 class Call(msgspec.Struct, kw_only=True):
     """One request. `at` and `mono` are the moment of its last byte, or of its head for pass-through requests.
 
@@ -302,9 +296,6 @@ async def streamed(incoming: Incoming) -> AsyncIterator[bytes]:
     """The request's body as it arrives. (mypyc compiles no asynchronous generator.)"""
     while part := await incoming.read():
         yield part
-
-
-# The request that an arm gets, as `proxy.attempts.request` has built it.
 
 
 class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,8 @@
-"""What an answer looks like: why each of its choices ended, and whether there is anything in it. No texts."""
+"""What a model answered: why each of its choices ended, whether there is anything in it, and its output.
+
+The output is put together from a stream's pieces: texts and tool calls, within a bound. Only answers to
+requests with tools or a wanted format are collected, and nothing of them outlives the check.
+"""
 
 import re
 from collections.abc import Mapping
@@ -113,9 +117,6 @@ def finish_word(words: Mapping[str, Finish], reason: str | None) -> Finish | Non
 def in_order(faults: AbstractSet[Fault]) -> tuple[Fault, ...]:
     """The faults in the order of their declaration, so that equal answers have equal records."""
     return tuple([fault for fault in _ORDER if fault in faults]) if faults else ()
-
-
-# The model's own output, put together from a stream's pieces: texts and tool calls, within a bound.
 
 
 OUTPUT_BOUND = 1 << 20

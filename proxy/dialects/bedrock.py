@@ -1,4 +1,9 @@
-"""Bedrock's own wire API, with model and method in the path (`/model/MODEL/METHOD`)."""
+"""Bedrock's own wire API, with model and method in the path (`/model/MODEL/METHOD`).
+
+`converse` has Converse's. The bodies of InvokeModel are each model's own: those in the form of Anthropic,
+OpenAI or Converse are read as there. Of all others only the first token and Bedrock's own counts are known:
+in the answer's headers, or in a stream's last chunk.
+"""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Answers of Bedrock's Converse and ConverseStream, which Amazon Nova's own answers resemble."""
+"""Bedrock's Converse and ConverseStream, which Amazon Nova's own answers resemble."""
 
 import msgspec
 

@@ -1,4 +1,7 @@
-"""OpenAI's wire API (chat, completions, embeddings, responses), with additions of compatible providers."""
+"""OpenAI's wire API (chat, completions, embeddings), with additions of compatible providers.
+
+`responses` has the responses API, and the token counts of all.
+"""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,7 @@
-"""OpenAI's responses API: named events, and a document with a list of output items."""
+"""OpenAI's responses API: named events, and a document with a list of output items.
+
+The token counts of chat completions are here too: both have the same, under two sets of names.
+"""
 
 from typing import Any
 

@@ -1,4 +1,12 @@
-"""Inflates a copy of compressed WebSocket messages (permessage-deflate, RFC 7692), bounded."""
+"""WebSocket frames (RFC 6455): read from a copy, or cut into whole messages, and written. No socket.
+
+`Frames` reads a copy of one direction's bytes, without changing or holding them, also compressed ones
+(permessage-deflate, RFC 7692). A protocol violation ends the reading, not the session; the two ends deal with
+it. Library parsers act as one of the ends, so this reader is our own; tests compare it with `websockets`.
+
+`MessageCutter` is for connections without extensions. Each piece keeps its bytes as they came, so that it can
+be forwarded as it is; a caller's message that changes is written anew, masked with a fresh key.
+"""
 
 import os
 import zlib
@@ -58,9 +66,6 @@ class Inflater:
         except zlib.error:
             return None
         return plain if len(plain) <= self._bound and not self._inflate.unconsumed_tail else None
-
-
-# Reads WebSocket frames (RFC 6455) from a copy of one direction's bytes, without changing or holding them.
 
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
@@ -211,9 +216,6 @@ def _head_length(head: bytearray) -> int:
 def _extended_by(second: int) -> int:
     """The number of bytes of an extended length."""
     return {126: 2, 127: 8}.get(second & _LENGTH, 0)
-
-
-# Cuts one direction's bytes into whole WebSocket messages and control frames (RFC 6455), and writes frames.
 
 
 PIECE_BOUND = 64 << 20

@@ -1,9 +1,12 @@
-"""Replaces a top-level value in a JSON text and leaves every other byte unchanged. Not a JSON parser.
+"""Changes a request's JSON and leaves every other byte as it came: nothing is serialised anew.
 
-The caller has already decoded the body, so it is valid JSON and has the key at its top level. If `"key":`
-occurs once, its value is replaced directly. Otherwise, for example when a tool's schema has the key too, a
-parser gives the length of each top-level value. Scanning the text by its strings and brackets takes twenty
-times as long, and is only done for short texts that the parser cannot resolve.
+The caller has already decoded the body, so it is valid JSON. For one top-level value: if `"key":` occurs
+once, its value is replaced directly. Otherwise, for example when a tool's schema has the key too, a parser
+gives the length of each top-level value. Scanning the text by its strings and brackets takes twenty times as
+long, and is only done for short texts that the parser cannot resolve.
+
+For the changes of an arm's `request:` (`adapted`): only the objects with changes are cut into their members.
+Of a member that stands twice there, the last stays, which is the one that counts.
 """
 
 import json
@@ -151,9 +154,6 @@ def _value_end(body: bytes, start: int) -> int:
             if depth == 0:
                 return token.end()
     raise ValueError("the value does not end: the body is not valid JSON")
-
-
-# Changes a request's JSON as an arm's `request:` says. All other bytes stay: nothing is serialised anew.
 
 
 _Text = bytes | memoryview

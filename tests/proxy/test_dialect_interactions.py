@@ -17,7 +17,7 @@ from proxy.dialects.interactions import InteractionEvents, read_json
 from proxy.dialects.interactions import expected_output as expected
 from proxy.dialects.interactions import read_output as read
 from proxy.dialects.interactions import take_output as take
-from proxy.dialects.operation import OutputForm
+from proxy.dialects.operation import OutputForm, collect
 from records.outcome import Usage
 from tests.proxy.calls import routes
 
@@ -304,7 +304,7 @@ def test_a_whole_interaction_gives_texts_and_calls() -> None:
     output = CollectedOutput()
     read(output, whole("requires_action", THOUGHT, OUTPUT, CALL))
     assert (output.choices[0].text, output.choices[0].calls[0].name) == ("Hello", "weather")
-    read(output, b"nonsense")
+    collect(read, output, b"nonsense")
     assert output.lost
 
 

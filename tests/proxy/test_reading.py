@@ -420,7 +420,7 @@ def test_an_unknown_encoding_is_not_read(encoding: bytes) -> None:
 
 def test_the_libraries_of_rare_codings_are_imported_when_they_are_met() -> None:
     script = (
-        "import sys; from proxy.dialects import openai; from proxy.reading import reader_for;"
+        "import sys; from proxy.dialects import openai; from proxy.answers.reader import reader_for;"
         "rare = lambda: {'brotli', 'backports.zstd', 'compression.zstd'} & set(sys.modules);"
         "chat = openai.operation('/chat/completions');"
         "meet = lambda coding: reader_for("

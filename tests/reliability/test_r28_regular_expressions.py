@@ -27,8 +27,8 @@ import pytest
 from canary.config.errors import ConfigError
 from canary.config.load import parse
 from canary.interpreter import ROOMS
-from proxy import paths
 from proxy.answers.provider_error import said
+from proxy.calls import routes
 from proxy.calls.callers import Callers
 from proxy.calls.refusal import Refused
 from proxy.network.server.head import find_fault, is_other_protocol, split
@@ -192,7 +192,11 @@ def test_every_pattern_is_found(every: list[Found]) -> None:
     """A pattern that is made of something else than its file's own text is listed with its reason."""
     names = {each.name for each in every}
     assert len(every) >= 130
-    assert {"proxy.paths._CHAIN", "records.capture_redact._SECRETS", "bench.preflight.cure._LOC"} <= names
+    assert {
+        "proxy.calls.routes._CHAIN",
+        "records.capture_redact._SECRETS",
+        "bench.preflight.cure._LOC",
+    } <= names
     made = set()
     for file, call in calls_of_re():
         inline = isinstance(call.args[0], ast.Constant)
@@ -319,7 +323,7 @@ HOSTILE = {
 
 def routed(text: str) -> None:
     for start in ("/openai/", "/v1beta/", "/gemini/v1beta/models/", "/model/", "/", "/v1/projects/"):
-        path = (start + text.replace(" ", "+"))[: paths.LONGEST]
+        path = (start + text.replace(" ", "+"))[: routes.LONGEST_PATH]
         with suppress(Refused):
             ask(Callers([web(models=("gpt-4o",))]), JSON, BEARER, path=path, body=b"{}")
 
@@ -333,8 +337,8 @@ def headed(text: str) -> None:
 
 def spelling(text: str) -> None:
     """A path of any length: the bound is not what makes it linear."""
-    paths._SLASHES.sub("/", paths._ENCODED.sub(paths._plain, text))
-    paths._BETWEEN.split(paths._CHAIN.sub("%", text))
+    routes._SLASHES.sub("/", routes._ENCODED.sub(routes._plain, text))
+    routes._BETWEEN.split(routes._CHAIN.sub("%", text))
 
 
 CALLS: dict[str, Callable[[str], object]] = {
@@ -373,7 +377,7 @@ callers:
   - {{{{name: web, key_sha256: ["{sha256(KEY.encode()).hexdigest()}"], models: [gpt-4o]}}}}
 """
 ANSWERED_S, ROUNDS = 0.050, 5
-SIZES = (paths.LONGEST, 60_000)
+SIZES = (routes.LONGEST_PATH, 60_000)
 ATTACKS = ("/openai/", "/openai/v1/files/", "/gemini/v1beta/models/", "/")
 
 

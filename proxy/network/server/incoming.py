@@ -12,8 +12,6 @@ from typing import Protocol
 
 from proxy.network.server.head import STATUS_LINE, Headers
 
-# Back-pressure on one connection: pauses reading and makes writers wait.
-
 
 class Flow:
     """Both directions of a transport. `write_paused`: the other side reads too slowly. `left`: bytes that it

@@ -13,9 +13,6 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
-# Finds the process that listens on an address, in Linux's /proc.
-
-
 Address = tuple[str, int]
 """Host and port."""
 

@@ -32,9 +32,6 @@ from proxy.network.server.incoming import CONTINUE, UNREAD_LIMIT, Flow, Handler,
 from proxy.network.server.requests import Requests
 from proxy.network.ticker import Ticker
 
-# Detects whether a caller that has shut down its sending side is still there.
-
-
 LOOK_S = 0.03
 
 
@@ -63,9 +60,6 @@ class HalfClosed:
         if left:
             transport.abort()
         return left
-
-
-# Counts turns of the event loop, to detect events that arrive together.
 
 
 class Turns:

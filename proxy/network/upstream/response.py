@@ -1,9 +1,9 @@
-"""The only error of the upstream side.
+"""A provider's response, as the request path sees it: the head, then the body. No socket and no parsing.
 
     Exception
     └── UpstreamError   the attempt has no complete response; `error_type` is the cause
 
-Foreign errors (OSError, ssl, llhttp) are mapped where they arise.
+It is the only error of the upstream side. Foreign errors (OSError, ssl, llhttp) are mapped where they arise.
 """
 
 import asyncio
@@ -31,9 +31,6 @@ class UpstreamError(Exception):
         super().__init__(message)
         self.error_type: ErrorType = error_type
         self.message = message
-
-
-# A limit on the exchanges in flight of one arm, so that a hanging candidate cannot starve the baseline.
 
 
 class ConnectionLimit:
@@ -80,9 +77,6 @@ class ConnectionLimit:
                 turn.set_result(None)
                 return
         self.free += 1
-
-
-# A provider's response, as the request path sees it: the head, then the body. No socket and no parsing.
 
 
 Take = Callable[[bytes], bool]

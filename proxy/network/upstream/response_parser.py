@@ -15,9 +15,6 @@ from collections.abc import Sequence
 
 import httptools
 
-# Checks of a response head beyond llhttp's, and the framing of its body. Pure.
-
-
 HEAD_LIMIT = 64 * 1024
 """Bytes of one head, including interim responses, or of trailers."""
 

@@ -1,4 +1,7 @@
-"""The credentials of one process's provider entries."""
+"""The credentials of one process's provider entries: keys from the config, and the tokens of a cloud.
+
+Tokens of Entra ID and Google's application default credentials come from these clouds' own libraries.
+"""
 
 import logging
 from calendar import timegm
@@ -18,9 +21,6 @@ from proxy.providers.credentials.tokens import (
     until,
 )
 from proxy.providers.provider import CLOUD_AUTH, Auth, Provider
-
-# Keys from the config, and the header that each provider reads them from.
-
 
 _NAMES: Mapping[Auth, bytes] = {
     "bearer": b"authorization",
@@ -50,9 +50,6 @@ def _schemes(provider: Provider) -> list[Auth]:
     if provider.auth is None and provider.kind == "azure" and provider.api == "anthropic":
         return ["api-key", "x-api-key"]
     return [provider.own_auth] if provider.own_auth is not None else []
-
-
-# Tokens of Entra ID, from Azure's own library.
 
 
 AZURE_SCOPE = "https://cognitiveservices.azure.com/.default"
@@ -110,9 +107,6 @@ def _silence() -> None:
     """The library logs each identity that it tries; `TokenSource` logs what came of it."""
     for name in ("azure", "msal"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-# Google's application default credentials, from Google's own library.
 
 
 GOOGLE_SCOPE = "https://www.googleapis.com/auth/cloud-platform"

@@ -21,8 +21,6 @@ import structlog
 
 from records.capture_redact import redacted
 
-# What a credential is: the headers that it adds to one request.
-
 
 class UnsignedRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A request that needs a credential, as it will be sent. `target`: raw path and query below the host.
