@@ -8,13 +8,13 @@ are scored at the plain limit. Without the wait, a baseline that recovers first 
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from alerts.evidence.bets import MINIMUM_UNITS, PAGE_CUSUM, Evidence, absolute_steps
 from alerts.evidence.exchanges import FEWEST, REACH_S, GuardrailSample, RecentShare
 from alerts.evidence.windows import Window
 from alerts.rules.rule import Rule
-from alerts.rules.status import GuardrailStatus, RuleFinding, weigh
+from alerts.rules.status import GuardrailStatus, RuleFinding, decided
 from alerts.wording import percent
 
 TOO_HIGH = 0.5
@@ -220,17 +220,13 @@ class ErrorRate(AbsoluteRule):
             convincing=state.evidence.pages(self.least_units),
             convicted=state.convicted,
         )
-        verdict, action = weigh(self.rule, found)
-        return GuardrailStatus(
-            rule=self.rule.rule,
-            state=verdict,
-            action=action,
+        return decided(
+            self.rule,
+            found,
             value=value,
             threshold=self.limit,
             evidence=self.numbers(now),
             sentence=self._sentence(now),
-            category=self.rule.category,
-            segment=self.rule.segment,
         )
 
     def _sentence(self, now: float) -> str:
@@ -287,11 +283,9 @@ class Outage:
             over=share is not None and share > self.rule.limit,
             convincing=self._convinces(evidence),
         )
-        verdict, action = weigh(self.rule, found)
-        return GuardrailStatus(
-            rule="outage",
-            state=verdict,
-            action="hold" if action == "page" else action,
+        status = decided(
+            self.rule,
+            found,
             value=share,
             threshold=self.rule.limit,
             evidence={
@@ -300,11 +294,12 @@ class Outage:
                 "adverse_units": float(evidence.adverse_units_since),
             },
             sentence=f"baseline: {percent(share)} of recent outcomes failed"
-            f" (limit {percent(self.rule.limit)})"
-            + ("; the candidate is not the cause, and the ramp holds" if verdict == "firing" else ""),
-            category=self.rule.category,
-            segment=self.rule.segment,
+            f" (limit {percent(self.rule.limit)})",
         )
+        if status.state == "firing":
+            said = f"{status.sentence}; the candidate is not the cause, and the ramp holds"
+            status = replace(status, sentence=said)
+        return replace(status, rule="outage", action="hold" if status.action == "page" else status.action)
 
 
 @dataclass(slots=True)
@@ -348,14 +343,10 @@ class Telemetry:
             silent_s = state.routed_at - state.silent_since if recent else 0.0
         over = silent_s >= self.rule.limit
         found = RuleFinding(enough=state.heard or over, over=over, convincing=over)
-        verdict, action = weigh(self.rule, found)
-        return GuardrailStatus(
-            rule=self.rule.rule,
-            state=verdict,
-            action=action,
+        return decided(
+            self.rule,
+            found,
             value=silent_s,
             threshold=self.rule.limit,
             sentence=f"{silent_s:.0f} s of routed traffic without an outcome (limit {self.rule.limit:.0f} s)",
-            category=self.rule.category,
-            segment=self.rule.segment,
         )

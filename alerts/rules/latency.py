@@ -6,14 +6,14 @@ fast exchange does not count sooner than a slow one that started with it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from alerts.evidence.bets import MINIMUM_UNITS, PAGE_CUSUM
 from alerts.evidence.exchanges import FirstStarted, GuardrailSample, Timed
 from alerts.evidence.windows import Window
 from alerts.rules.failures import AbsoluteRule, AbsoluteState
 from alerts.rules.rule import Rule
-from alerts.rules.status import GuardrailStatus, RuleFinding, weigh
+from alerts.rules.status import GuardrailStatus, RuleFinding, decided
 from alerts.wording import percent, seconds, times
 from records.outcome import IN_FLIGHT_AFTER_S
 
@@ -175,31 +175,28 @@ class LatencyP95(LatencyRule):
             convincing=state.evidence.pages(self.least_units),
             convicted=state.convicted,
         )
-        verdict, action = weigh(self.rule, found)
         p95_s, numbers = state.candidate.quantile(0.95, now), self.numbers(now)
-        return GuardrailStatus(
-            rule=self.rule.rule,
-            state=verdict,
-            action=action,
+        status = decided(
+            self.rule,
+            found,
             value=p95_s,
             threshold=self.rule.limit,
             evidence=numbers,
-            sentence=self._sentence(p95_s, now, applicable=verdict != "not_applicable", cut="cut" in numbers),
-            category=self.rule.category,
-            segment=self.rule.segment,
+            sentence=self._sentence(p95_s, now, cut="cut" in numbers),
         )
+        if status.state == "not_applicable":
+            other = "latency_vs_baseline watches instead" if self.compared else "add latency_vs_baseline"
+            unfit = f"the limit does not suit the baseline, which is over it itself: {other}"
+            return replace(status, sentence=f"{status.sentence}; {unfit}")
+        return status
 
-    def _sentence(self, p95_s: float | None, now: float, *, applicable: bool, cut: bool) -> str:
+    def _sentence(self, p95_s: float | None, now: float, *, cut: bool) -> str:
         candidate, baseline = self.state.candidate, self.state.baseline
-        figures = (
+        return (
             f"candidate: p95 latency {'over ' if cut else ''}{seconds(p95_s)} in {candidate.count(now)}"
             f" exchanges (limit {seconds(self.rule.limit)});"
             f" baseline: {seconds(baseline.quantile(0.95, now))}"
         )
-        if applicable:
-            return figures
-        other = "latency_vs_baseline watches instead" if self.compared else "add latency_vs_baseline"
-        return f"{figures}; the limit does not suit the baseline, which is over it itself: {other}"
 
 
 class LatencyVsBaseline(LatencyRule):
@@ -272,17 +269,13 @@ class LatencyVsBaseline(LatencyRule):
             convincing=state.evidence.pages(self.least_units),
             convicted=state.convicted,
         )
-        verdict, action = weigh(self.rule, found)
-        return GuardrailStatus(
-            rule=self.rule.rule,
-            state=verdict,
-            action=action,
+        return decided(
+            self.rule,
+            found,
             value=state.candidate.quantile(0.95, now),
             threshold=self.rule.limit,
             evidence=self.numbers(now),
             sentence=self._sentence(now),
-            category=self.rule.category,
-            segment=self.rule.segment,
         )
 
     def _sentence(self, now: float) -> str:

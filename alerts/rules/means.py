@@ -11,7 +11,7 @@ from alerts.evidence.bets import MINIMUM_UNITS, Evidence, betting_steps
 from alerts.evidence.exchanges import GuardrailSample, RecentMean
 from alerts.evidence.windows import Window
 from alerts.rules.rule import Rule
-from alerts.rules.status import GuardrailStatus, RuleFinding, weigh
+from alerts.rules.status import GuardrailStatus, RuleFinding, decided
 from alerts.wording import dollars, points
 
 RATERS = 50_000
@@ -92,21 +92,15 @@ class CostPerRequest:
         state = self.state
         mean_usd, baseline_usd = state.candidate.mean(now), state.baseline.mean(now)
         factor = mean_usd / baseline_usd if mean_usd is not None and baseline_usd else None
-        verdict, action = weigh(
-            self.rule, _finding(self.rule, state, now, over=factor is not None and factor > self.rule.limit)
-        )
-        return GuardrailStatus(
-            rule=self.rule.rule,
-            state=verdict,
-            action=action,
+        return decided(
+            self.rule,
+            _finding(self.rule, state, now, over=factor is not None and factor > self.rule.limit),
             value=factor,
             threshold=self.rule.limit,
             evidence=_numbers(state, now),
             sentence=f"candidate: {dollars(mean_usd)} per request"
             f" ({state.candidate.count(now)} with a known price);"
             f" baseline: {dollars(baseline_usd)} (limit {self.rule.limit:g}× the baseline)",
-            category=self.rule.category,
-            segment=self.rule.segment,
         )
 
 
@@ -146,14 +140,9 @@ class Rating:
         state = self.state
         mean, baseline_mean = state.candidate.mean(now), state.baseline.mean(now)
         bound = self.rule.limit * baseline_mean if baseline_mean is not None else None
-        verdict, action = weigh(
+        return decided(
             self.rule,
             _finding(self.rule, state, now, over=mean is not None and bound is not None and mean < bound),
-        )
-        return GuardrailStatus(
-            rule=self.rule.rule,
-            state=verdict,
-            action=action,
             value=mean,
             threshold=bound,
             evidence=_numbers(state, now)
@@ -161,8 +150,6 @@ class Rating:
             sentence=f"candidate: {self.rule.rule} {points(mean)} from {state.candidate.count(now)} raters;"
             f" baseline: {points(baseline_mean)} from {state.baseline.count(now)}"
             f" (limit {100 * self.rule.limit:g} % of the baseline)",
-            category=self.rule.category,
-            segment=self.rule.segment,
         )
 
 

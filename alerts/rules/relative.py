@@ -16,7 +16,7 @@ from alerts.evidence.bets import MINIMUM_UNITS, PAGE_CUSUM, Counted, Evidence, r
 from alerts.evidence.exchanges import GuardrailSample, UnitsMet, unit_slot
 from alerts.evidence.windows import Window
 from alerts.rules.rule import Rule
-from alerts.rules.status import GuardrailStatus, RuleFinding, weigh
+from alerts.rules.status import GuardrailStatus, RuleFinding, decided
 from alerts.wording import as_often, percent
 from records.outcome import Outcome
 
@@ -235,17 +235,13 @@ class RelativeRule:
             convincing=evidence.pages(self.rule.minimum),
             convicted=state.events.convicted,
         )
-        verdict, action = weigh(self.rule, found)
-        return GuardrailStatus(
-            rule=self.rule.rule,
-            state=verdict,
-            action=action,
+        return decided(
+            self.rule,
+            found,
             value=risk_ratio(state.events.events, now),
             threshold=self.rule.limit,
             evidence=evidence.numbers() | {"outcomes": float(state.outcomes), "bad": float(state.failed)},
             sentence=self.sentence(now),
-            category=self.rule.category,
-            segment=self.rule.segment,
         )
 
     def sentence(self, now: float) -> str:
@@ -323,18 +319,14 @@ class TroubleRule(Generic[State]):
             convincing=evidence.pages(self.rule.minimum),
             convicted=self.state.convicted,
         )
-        verdict, action = weigh(self.rule, found)
-        return GuardrailStatus(
-            rule=self.rule.rule,
-            state=verdict,
-            action=action,
+        return decided(
+            self.rule,
+            found,
             value=ratio,
             threshold=FACTOR,
             evidence=evidence.numbers(),
             sentence=f"units that {self.words}: {events.over(now)} of the candidate,"
             f" {events.count(now) - events.over(now)} of the baseline{as_often(ratio, FACTOR)}",
-            category=self.rule.category,
-            segment=self.rule.segment,
         )
 
 

@@ -65,7 +65,7 @@ def rule_key(rule: StatusName, category: str | None, segment: Mapping[str, str] 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleFinding:
-    """A rule's findings, the input of `weigh`.
+    """A rule's findings, by which `decided` makes its status.
 
     `applicable`: the comparison makes sense now. `enough`: the window has its minimum. `over`: the window's
     value is over its threshold. `convincing`: the evidence is enough to page. `convicted`: at some moment of
@@ -79,7 +79,31 @@ class RuleFinding:
     convicted: bool = False
 
 
-def weigh(rule: Rule, found: RuleFinding) -> tuple[StatusState, Action | None]:
+def decided(
+    rule: Rule,
+    found: RuleFinding,
+    *,
+    value: float | None,
+    threshold: float | None,
+    sentence: str,
+    evidence: Mapping[str, float] | None = None,
+) -> GuardrailStatus:
+    """The rule's status by what it found."""
+    state, action = _weighed(rule, found)
+    return GuardrailStatus(
+        rule=rule.rule,
+        state=state,
+        action=action,
+        value=value,
+        threshold=threshold,
+        sentence=sentence,
+        evidence=evidence or {},
+        category=rule.category,
+        segment=rule.segment,
+    )
+
+
+def _weighed(rule: Rule, found: RuleFinding) -> tuple[StatusState, Action | None]:
     """(state, requested action). Missing data is never `ok`, and only a conviction requests a rollback."""
     if found.convicted and rule.action == "rollback":
         return "latched", "rollback"

@@ -60,8 +60,9 @@ def _key(rule: Rule) -> str:
 
 
 def limit(section: GuardrailSection) -> float:
-    """The limit in the rule's own unit (`alerts.rule.Rule`). Raises ValueError, also for a limit that would
-    decide nothing."""
+    """The limit in the rule's own unit (`alerts.rules.rule.Rule`).
+
+    Raises ValueError, also for a limit that would decide nothing."""
     if section.limit is None:
         return _DEFAULTS[section.rule].limit
     return _LIMITS[section.rule](section.limit)
