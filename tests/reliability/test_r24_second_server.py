@@ -20,9 +20,17 @@ CONFIG = 'providers: {openai: {api: openai, base_url: "http://127.0.0.1:9/v1"}}'
 CALLERS = 64
 
 
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    running = Running(tmp_path_factory.mktemp("first"), CONFIG, workers=2, grace_s=5.0, env={})
+    yield running
+    running.kill()
+
+
 @pytest.fixture
-def first(tmp_path: Path) -> Iterator[Running]:
-    running = Running(tmp_path / "first", CONFIG, workers=2, grace_s=5.0, env={})
+def ending(tmp_path: Path) -> Iterator[Running]:
+    """A server that its test ends."""
+    running = Running(tmp_path / "ending", CONFIG, workers=1, grace_s=5.0, env={})
     yield running
     running.kill()
 
@@ -69,22 +77,22 @@ def test_another_program_on_the_port_is_named(first: Running, tmp_path: Path) ->
 
 
 def test_a_server_takes_over_a_port_on_purpose_and_the_next_one_is_refused(
-    first: Running, tmp_path: Path
+    ending: Running, tmp_path: Path
 ) -> None:
-    address = first.traffic.removeprefix("http://")
+    address = ending.traffic.removeprefix("http://")
     taker = Running(
-        tmp_path / "taker", CONFIG, workers=2, grace_s=5.0, env={}, traffic=address, options=["--take-over"]
+        tmp_path / "taker", CONFIG, workers=1, grace_s=5.0, env={}, traffic=address, options=["--take-over"]
     )
     try:
-        assert first.stop() == 0
+        assert ending.stop() == 0
         assert httpx2.get(f"{taker.traffic}/healthz").status_code == 200
-        done = second(first, tmp_path / "third", "--traffic", address)
+        done = second(ending, tmp_path / "third", "--traffic", address)
         assert (done.returncode, f"data folder {taker.data} (pid {taker.process.pid})" in done.stderr) == (
             1,
             True,
         )
     finally:
-        taker.stop()
+        taker.kill()
 
 
 def test_all_workers_of_a_server_get_connections(first: Running) -> None:
@@ -105,11 +113,11 @@ def parts_of(running: Running, callers: set[int]) -> list[int] | None:
     return parts if sum(parts) == len(callers) else None
 
 
-def test_a_server_starts_again_at_once_after_its_supervisor_was_killed(first: Running) -> None:
-    address = first.traffic.removeprefix("http://")
-    first.process.kill()  # its children notice within a second, and hold the port until then
-    first.process.wait()
-    (first.data / "server.json").unlink()
-    again = Running(first.config.parent, CONFIG, workers=2, grace_s=5.0, env={}, traffic=address)
+def test_a_server_starts_again_at_once_after_its_supervisor_was_killed(ending: Running) -> None:
+    address = ending.traffic.removeprefix("http://")
+    ending.process.kill()  # its children notice within a second, and hold the port until then
+    ending.process.wait()
+    (ending.data / "server.json").unlink()
+    again = Running(ending.config.parent, CONFIG, workers=1, grace_s=5.0, env={}, traffic=address)
     assert eventually(lambda: httpx2.get(f"{again.traffic}/healthz").status_code == 200)
     assert again.stop() == 0

@@ -37,8 +37,15 @@ def foreign_folder(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("path", ["", "."], ids=["", "PYTHONPATH"])
-@pytest.mark.parametrize("program", [SCRIPT, MODULE], ids=["canary", "python -m canary"])
+@pytest.mark.parametrize(
+    ("program", "path"),
+    [
+        pytest.param(SCRIPT, "", id="canary"),
+        pytest.param(MODULE, ".", id="python -m canary, PYTHONPATH"),
+        pytest.param(SCRIPT, ".", id="canary, PYTHONPATH", marks=pytest.mark.more),
+        pytest.param(MODULE, "", id="python -m canary", marks=pytest.mark.more),
+    ],
+)
 def test_r24_modules_of_the_working_folder_are_left_alone(
     provider: ProviderThread, tmp_path: Path, program: Sequence[str], path: str
 ) -> None:
