@@ -39,7 +39,7 @@ test: .venv/dev .venv/openid/node_modules test-programs  ## Every room, and each
 
 test-more: .venv/dev .venv/openid/node_modules test-programs  ## The same promises over more dialects, replicas, faults and seeds. Minutes.
 	.venv/bin/pytest -q -m "alone and more and not slow" $(filter $(MORE),$(ALONE))
-	.venv/bin/pytest -q $(BESIDE) -m "more and not alone and not slow" $(MORE)
+	.venv/bin/pytest -q $(BESIDE) -m "more and not alone and not slow"
 
 test-all: test test-more  ## All tests but the long simulations.
 

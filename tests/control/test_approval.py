@@ -31,7 +31,7 @@ canaries:
 WANTED = parse(TEXT, "canary.yaml", {}).control
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.more)])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """A store in which `trial` runs."""
     url = "sqlite:///canary.db"

@@ -148,7 +148,7 @@ async def _of(rollbacks: RollbackHistory) -> Sequence[RolledBack]:
     return await rollbacks.history("trial", 10)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.more)])
 def admin(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Admin]:
     url = "sqlite:///canary.db"
     if request.param == "postgresql":

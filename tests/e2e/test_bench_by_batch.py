@@ -64,7 +64,7 @@ def sent(provider: ProviderThread) -> list[str]:
     return sorted(each.target for each in provider.log.entries if each.method == "POST")
 
 
-@pytest.mark.parametrize("api", ["openai", "anthropic"])
+@pytest.mark.parametrize("api", ["openai", pytest.param("anthropic", marks=pytest.mark.more)])
 def test_both_models_are_asked_by_one_batch_each_at_half_the_price_and_untimed(
     tmp_path: Path, provider: ProviderThread, api: str
 ) -> None:
@@ -111,7 +111,7 @@ def test_a_judge_is_asked_one_by_one_about_the_answers_of_a_batch(
     assert (found["judge"]["lost_examples"], found["judge"]["alike"]) == ([CITIES[0]], 119)
 
 
-@pytest.mark.parametrize("api", ["openai", "anthropic"])
+@pytest.mark.parametrize("api", ["openai", pytest.param("anthropic", marks=pytest.mark.more)])
 def test_a_run_that_is_killed_goes_on_with_its_batches(
     tmp_path: Path, provider: ProviderThread, api: str
 ) -> None:

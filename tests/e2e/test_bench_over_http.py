@@ -560,7 +560,7 @@ def test_an_ambiguous_name_is_refused_with_what_to_write(folder: Path, provider:
     assert done.stderr == "unknown is ambiguous; write openai/unknown or azure/unknown\n"
 
 
-@pytest.mark.parametrize("ends", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("ends", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.more)])
 def test_a_benchmark_that_was_killed_asks_only_what_is_left(
     folder: Path, provider: ProviderThread, ends: signal.Signals
 ) -> None:

@@ -15,6 +15,8 @@ from tests.e2e.conversations import CANARY_OF, CONFIG, FORMS, Conversation
 from tests.e2e.stage import Stage, on_stage
 from tests.serving import WAIT_S, eventually
 
+pytestmark = pytest.mark.more  # ten changes of what other tests hold
+
 CANARIES = tuple(sorted({*CANARY_OF.values()}))
 CHANGES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("ramp", {"share": 0.3}),

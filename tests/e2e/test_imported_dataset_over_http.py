@@ -15,6 +15,8 @@ from canary.cli import app
 from demo.behaviour import Behaviour
 from tests.serving import ProviderThread
 
+pytestmark = pytest.mark.more  # another way to what other tests hold
+
 CONFIG = """\
 providers:
   openai: {{api: openai, base_url: "{url}/v1", api_key: k}}

@@ -18,6 +18,8 @@ from routing.canary import ArmName
 from tests.e2e.stage import Stage, on_stage
 from tests.serving import eventually
 
+pytestmark = pytest.mark.more  # one more API
+
 OLD, NEW = "gemini-2.5-flash", "gemini-2.5-pro"
 CONFIG = """
 providers:

@@ -189,6 +189,7 @@ def test_a_provider_that_fails_pauses_the_judge_and_nothing_else_until_it_answer
         assert eventually(lambda: ready(stage) == "ready")
 
 
+@pytest.mark.more
 def test_a_pair_that_the_provider_refuses_keeps_no_other_waiting(tmp_path: Path) -> None:
     with JudgeServer(likes("Warm")) as judge, judged(tmp_path, judge) as stage:
         judge.rejects = {5}
@@ -233,6 +234,7 @@ def kill(stage: Stage, *, all_of_it: bool) -> None:
         stage.restart()
 
 
+@pytest.mark.more
 def test_ten_kills_cost_nothing_twice_and_a_raised_budget_goes_on(tmp_path: Path) -> None:
     """Every answer costs nearly what was reserved for it, so the budget is what ends the judging."""
     with (
@@ -263,6 +265,7 @@ def test_ten_kills_cost_nothing_twice_and_a_raised_budget_goes_on(tmp_path: Path
         assert len({asked.text for asked in judge.book}) == len(judge.book)
 
 
+@pytest.mark.more
 def test_a_budget_without_room_for_one_call_says_so_and_promises_no_midnight(tmp_path: Path) -> None:
     with JudgeServer(likes("Warm")) as judge, judged(tmp_path, judge, budget="0.0005") as stage:
         ask(stage, range(1, 4))
@@ -310,6 +313,7 @@ def test_by_hand_needs_no_server(tmp_path: Path) -> None:
         assert (unknown.returncode, "it has: trial" in unknown.stderr) == (2, True)
 
 
+@pytest.mark.more
 def test_by_hand_what_cannot_be_read_or_is_refused_is_told_with_the_reason(tmp_path: Path) -> None:
     with JudgeServer(lambda _: "Both are fine.") as judge, judged(tmp_path, judge, own="pairs: 1") as stage:
         ask(stage, range(1, 6))
@@ -333,6 +337,7 @@ def test_by_hand_what_cannot_be_read_or_is_refused_is_told_with_the_reason(tmp_p
         assert "2 were refused by the provider: caller_rejected too_long: shorten it" in refused.stderr
 
 
+@pytest.mark.more
 def test_by_hand_a_failing_provider_is_an_error_and_its_words_are_told(tmp_path: Path) -> None:
     with JudgeServer(likes("Warm")) as judge, judged(tmp_path, judge, own="pairs: 1") as stage:
         ask(stage, range(1, 6))
@@ -368,6 +373,7 @@ def judge_of(member: Member) -> str:
     return str(member.get("/api/status").json()["judge"]["state"])
 
 
+@pytest.mark.more
 def test_of_two_admins_only_the_leader_asks_and_the_next_one_goes_on(
     replicas: tuple[Fleet, JudgeServer],
 ) -> None:

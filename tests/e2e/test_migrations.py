@@ -29,6 +29,8 @@ from tests.servers.azure import LocalAzure
 from tests.servers.bedrock import ACCESS_KEY, SECRET_KEY, LocalBedrock
 from tests.serving import ProviderThread, eventually
 
+pytestmark = pytest.mark.more  # each guide's config
+
 PAGE = (Path(__file__).parents[2] / "docs/migrations.md").read_text()
 CALLERS_KEY, OWN_KEY = "sk-of-the-app", "sk-of-the-candidates-entry"
 ASK: list[Any] = [{"role": "user", "content": "Where is my parcel?"}]

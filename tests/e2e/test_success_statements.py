@@ -18,6 +18,8 @@ from demo.behaviour import Behaviour
 from tests.example_invoices import FILE, text
 from tests.serving import ProviderThread
 
+pytestmark = pytest.mark.more  # examples of what other tests hold
+
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 TIMED = ("latency_p95", "throughput")
 Wrong = Callable[[dict[str, Any]], str | None]

@@ -21,7 +21,7 @@ def migrated(postgres: Postgres) -> str:
     return url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.more)])
 def store_url(request: pytest.FixtureRequest) -> str:
     """A database of either kind, with nothing in it."""
     if request.param == "sqlite":

@@ -210,7 +210,7 @@ def outage(tmp_path: Path, database: Postgres, how: str, lasts_s: float) -> None
     )
 
 
-@pytest.mark.parametrize("how", ["killed", "frozen"])
+@pytest.mark.parametrize("how", ["killed", pytest.param("frozen", marks=pytest.mark.more)])
 def test_without_the_database_traffic_and_rollback_go_on_and_nothing_is_lost(
     tmp_path: Path, database: Postgres, how: str
 ) -> None:

@@ -135,6 +135,7 @@ def test_a_server_that_drains_says_so_and_does_not_miss_its_workers(tmp_path: Pa
     assert status.endswith(draining)
 
 
+@pytest.mark.more
 def test_an_interrupted_server_cuts_its_streams_after_five_seconds_and_records_them(tmp_path: Path) -> None:
     new_loop = uvloop.new_event_loop
     with up(tmp_path, workers=1, grace_s=600.0) as stage, asyncio.Runner(loop_factory=new_loop) as runner:

@@ -23,6 +23,8 @@ from tests.reliability.load import Caller, resident_kib
 from tests.reliability.rig import rigged
 from tests.serving import eventually
 
+pytestmark = pytest.mark.more  # long
+
 CONFIG = """
 providers:
   openai: {api: openai, base_url: "<only>/v1"}

@@ -131,7 +131,7 @@ def now() -> float:
     return START + 9.5 * DAY_S
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.more)])
 def unit_totals(request: pytest.FixtureRequest) -> Iterator[UnitTotals]:
     """An empty store of either kind, to be filled row by row."""
     url = "sqlite://"
