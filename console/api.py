@@ -252,8 +252,6 @@ def _decision_document(document: Any) -> dict[str, Any]:
     """
     if not isinstance(document, dict) or document.get("decision") not in CHOICES:
         raise ValueError
-    if document.get("compensating"):
-        raise BadOrder(400, '"compensating" outweighs nothing any more: name each miss in "despite"')
     who, reason, despite = (document.get(name) or "" for name in ("who", "reason", "despite"))
     names = despite.split(",") if isinstance(despite, str) else despite
     if not isinstance(names, list) or not all(isinstance(each, str) for each in (who, reason, *names)):

@@ -53,7 +53,7 @@ class CaptureInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A captured exchange without its texts.
 
     `at` and `expires_at` are UTC seconds; `unit` and `session` are hashes; `kept` says why the exchange was
-    captured; `rate` is the rule's, 0 in captures of earlier versions; `copy_of` is the exchange that a mirror
+    captured; `rate` is the rule's; `copy_of` is the exchange that a mirror
     copy repeats, "" for a real exchange. `canary` is "" for a model that no canary takes.
     """
 

@@ -17,8 +17,7 @@ CHOICES: tuple[Choice, ...] = get_args(Choice)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """One decision on a canary's run. `at` is UTC seconds; `despite`: the misses that it outweighs, as they
-    stood (`report.misses`), each with its `name`. `compensating` is what an earlier version recorded instead;
-    it named no miss, and outweighs nothing."""
+    stood (`report.misses`), each with its `name`."""
 
     at: float
     canary: str
@@ -26,7 +25,6 @@ class Decision:
     decision: Choice
     who: str
     reason: str
-    compensating: str | None = None
     despite: Sequence[Mapping[str, Any]] | None = None
 
     @property

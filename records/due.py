@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
-from records.segments import HOUR_S, old_rows
+from records.segments import HOUR_S
 from records.store.store import Store
 from records.tables import fresh_outcomes, segments
 
@@ -36,9 +36,8 @@ def standing(store: Store, now: float, before: float) -> RollingStanding:
         number = connection.execute(select(func.count()).where(whole)).scalar_one()
         expires = connection.execute(select(table.id).where(whole, table.last_at < before).limit(1)).first()
         left = connection.execute(select(table.id).where(unfinished(store)).limit(1)).first()
-        has_old = old_rows.old_table(connection) is not None
     rolls = first is not None and (rows >= ROWS or first < _over(now))
-    is_due = rolls or has_old or expires is not None or left is not None
+    is_due = rolls or expires is not None or left is not None
     return RollingStanding(fresh=int(rows or 0), segments=number, is_due=is_due)
 
 

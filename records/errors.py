@@ -6,7 +6,8 @@ RecordError
 ├── SharedDown      Redis does not answer; the store is slower but authoritative
 ├── SpoolFull       the disk failed to store the appended record
 ├── StoreDown       the database does not answer; try again
-│   └── StoreTooNew     a newer version created the database; try again after upgrading this one
+│   ├── StoreTooNew     a newer version created the database; try again after upgrading this one
+│   └── StoreTooOld     a canary from before the first release created the database; name another one
 └── Unstorable      a value cannot be stored; set the record aside
 """
 
@@ -50,6 +51,10 @@ class StoreDown(RecordError):
 
 class StoreTooNew(StoreDown):
     """A newer version created the database. Records stay in the spool until that version runs here."""
+
+
+class StoreTooOld(StoreDown):
+    """A canary from before the first release created the database. Records stay in the spool."""
 
 
 class Unstorable(RecordError):

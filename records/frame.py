@@ -1,8 +1,7 @@
 """The spool's frame format: `length u32 LE | crc32 u32 LE | payload`. Bytes to records and back, no I/O.
 
 A payload begins with three bytes, a mark and the record's kind; then follows the record in MessagePack, of an
-outcome its values without their names. Version 0.1 wrote JSON, an object with one key: {"outcome": …}; its
-frames are still read.
+outcome its values without their names.
 """
 
 import re
@@ -13,7 +12,6 @@ from zlib import crc32
 
 import msgspec
 
-from records.old_frame import decode_old
 from records.outcome import Feedback, Heartbeat, InFlight, Outcome, Record
 
 MAX_PAYLOAD = 1 << 20
@@ -31,7 +29,7 @@ _KINDS: dict[type[Record], bytes] = {
     InFlight: MARK + b"i",
 }
 _BEGIN = len(MARK) + 1
-_START_OF_PAYLOAD = re.compile(rb'\xc12[ohfi]|\{"(?:outcome|heartbeat|feedback|in_flight)":')
+_START_OF_PAYLOAD = re.compile(rb"\xc12[ohfi]")
 _ENCODER = msgspec.msgpack.Encoder()
 _Decode = Callable[[memoryview], Record]
 _DECODERS: dict[bytes, _Decode] = {
@@ -99,11 +97,11 @@ def _read_on(data: bytes, view: memoryview, at: int, records: list[Record], limi
         if len(payload) != length or not 0 < length <= MAX_PAYLOAD or crc32(payload) != checksum:
             break
         decode = decoders.get(data[start : start + _BEGIN])
-        try:
-            record = decode_old(bytes(payload)) if decode is None else decode(payload[_BEGIN:])
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        if decode is None:  # of a kind that this version does not know
             break
-        if record is None:  # of a kind that this version does not know
+        try:
+            record = decode(payload[_BEGIN:])
+        except msgspec.DecodeError:
             break
         records.append(record)
         at = end

@@ -17,9 +17,7 @@ from sqlalchemy import Connection, select
 
 from records import tables
 from records.errors import StoreDown
-from records.segments import old_rows
 from records.segments.arrow import AT_ONCE, moment, tables_of
-from records.segments.fresh import pack
 from records.segments.reading import folder_of
 from records.store import Store
 
@@ -58,10 +56,7 @@ def _segments(connection: Connection, since: float, until: float) -> Sequence[An
 
 
 def _loose(connection: Connection, since: float, until: float) -> Iterator[bytes]:
-    """What no segment has: the rows of an older version, and the shipped batches; packed."""
-    if (old := old_rows.old_table(connection)) is not None:
-        for day in old_rows.days(connection, old):
-            yield from map(pack, old_rows.of_day(connection, old, day))
+    """What no segment has: the shipped batches, packed."""
     within = (_FRESH.last_at >= since) & (_FRESH.first_at <= until)
     query = select(_FRESH.outcomes).where(within).order_by(_FRESH.first_at, _FRESH.id)
     yield from connection.execution_options(yield_per=16).execute(query).scalars()

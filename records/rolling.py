@@ -15,22 +15,17 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from records import tables
 from records.due import newest, oldest_due, oldest_until, unfinished
 from records.errors import StoreDown
-from records.outcome import Outcome
-from records.segments import HOUR_S, old_rows
-from records.segments.arrow import table_of, tables_of
+from records.segments import HOUR_S
+from records.segments.arrow import tables_of
 from records.segments.building import BuiltSegment, build
 from records.store.database import Patience
 from records.store.store import Store
-
-OLD_ROWS = 50_000
-"""Rows of an older version that are rolled at once."""
 
 PATIENCE = Patience(answer_s=60.0)
 """What a store has that rolls: a segment in the database has some 20 MB."""
@@ -61,8 +56,7 @@ class RolledElsewhere(StoreDown):
 
 
 def roll(store: Store, now: float, *, all_of_it: bool = False) -> Rolled:
-    """Roll what is due as of UTC second `now`, or all that is fresh when it begins, and what earlier
-    versions stored.
+    """Roll what is due as of UTC second `now`, or all that is fresh when it begins.
 
     Raises StoreDown; what was rolled until then stays so.
     """
@@ -71,7 +65,7 @@ def roll(store: Store, now: float, *, all_of_it: bool = False) -> Rolled:
         until, rolled = newest(store) if all_of_it else None, Rolled()
         while ids := oldest_until(store, until) if until is not None else oldest_due(store, now):
             rolled += _roll(store, ids)
-        return rolled + _roll_old(store)
+        return rolled
 
 
 def expire(store: Store, before: float) -> int:
@@ -115,41 +109,6 @@ def _roll(store: Store, ids: Sequence[int]) -> Rolled:
             raise RolledElsewhere("another process rolls the same outcomes: this one has given up")
 
     return write(store, build(tables_of(_packed(store, ids))), forget)
-
-
-def _roll_old(store: Store) -> Rolled:
-    """Roll the outcomes that earlier versions stored, and drop their table."""
-    rolled = Rolled()
-    while (part := _oldest(store)) is not None:
-        day, pages = part
-        if pages:
-            rolled += write(store, build(map(table_of, pages)), partial(_forget_old, store, day, pages))
-    return rolled
-
-
-def _oldest(store: Store) -> tuple[int, list[list[Outcome]]] | None:
-    """The first outcomes of the oldest day; None when there is no table any more."""
-    with store.asking() as connection:
-        table = old_rows.old_table(connection)
-        if table is None:
-            return None
-        days = old_rows.days(connection, table)
-        if days:
-            return days[0], list(old_rows.of_day(connection, table, days[0], most=OLD_ROWS))
-    with store.writing() as connection:
-        table.drop(connection, checkfirst=True)
-    return None
-
-
-def _forget_old(store: Store, day: int, pages: Sequence[Sequence[Outcome]], connection: Connection) -> None:
-    """Delete the rows, whose totals by day are not counted yet."""
-    table = old_rows.old_table(connection)
-    if table is None:
-        raise RolledElsewhere("another process rolls the same outcomes: this one has given up")
-    part = (table.c.day == day) & (table.c.exchange_id <= pages[-1][-1].exchange_id)
-    if connection.execute(delete(table).where(part)).rowcount != sum(map(len, pages)):
-        raise RolledElsewhere("another process rolls the same outcomes: this one has given up")
-    store.ingest.add_up_days(connection, [outcome for page in pages for outcome in page])
 
 
 def _packed(store: Store, ids: Sequence[int]) -> Iterator[bytes]:

@@ -127,7 +127,6 @@ class Shipper:
             self.counts = Counts(self._totals, self.spooled)
 
     def _begin(self) -> SpoolReader:
-        self._store.adopt(self._name)
         cursors = self._store.cursors(self._name)
         gone = [name for name in cursors if not (self._folder / name).exists()]
         if gone:

@@ -46,15 +46,6 @@ def _bytes(name: str, *, nullable: bool = False) -> Column[bytes]:
     return Column(name, LargeBinary().with_variant(BYTEA(), "postgresql"), nullable=nullable)
 
 
-def _later(name: str) -> Column[int]:
-    """A count that older rows do not have: they count 0 of 0.
-
-    Never NULL, thanks to its default, but nullable: an agent of the earlier version, which runs during an
-    upgrade, copies rows without the column through a table like this one.
-    """
-    return Column(name, BigInteger, server_default="0")
-
-
 fresh_outcomes = Table(
     "fresh_outcomes",
     metadata,
@@ -132,8 +123,8 @@ unit_days = Table(
     _count("tokens_n"),
     _number("tokens_sum"),
     *(_bytes(name) for name in ("latency", "ttft")),
-    *(_later(name) for name in ("finished", "refused", "cut_off", "empty", "answer_faults")),
-    *(_later(name) for name in ("output_judged", "invalid_output", "ended", "abandoned")),
+    *(_count(name) for name in ("finished", "refused", "cut_off", "empty", "answer_faults")),
+    *(_count(name) for name in ("output_judged", "invalid_output", "ended", "abandoned")),
     PrimaryKeyConstraint("canary", "run", "phase", "arm", "mirror", "unit", "day", "category", "tags"),
     postgresql_partition_by=_BY_DAY,
 )
@@ -209,7 +200,7 @@ cursors = Table(
     _key("spool"),
     _key("file"),
     Column("offset", BigInteger, nullable=False),
-    Column("moved_at", Number),
+    _number("moved_at"),
     PrimaryKeyConstraint("spool", "file"),
 )
 
@@ -302,7 +293,6 @@ decisions = Table(
     _key("decision"),
     Column("who", String, nullable=False),
     Column("reason", Text, nullable=False),
-    Column("compensating", Text),
     Column("despite", JSON),
 )
 
@@ -425,7 +415,7 @@ labels = Table(
     _key("exchange_id"),
     _key("right"),
     Column("who", String, nullable=False),
-    Column("chosen", Key, nullable=False, server_default=""),
+    _key("chosen"),
     Index("labels_by_canary", "canary", "id"),
 )
 

@@ -170,7 +170,7 @@ def _missing(findings: Findings) -> list[str]:
             found.append(without_data(judged, line))
     found += _too_few(findings.parts)
     found += outlook(findings.plan, findings.lines)
-    done, required = findings.window.whole_days or 0, findings.window.days_required or 0
+    done, required = findings.window.whole_days, findings.window.days_required
     if done < required:
         left = max(0.0, required - findings.days_elapsed)
         more = f"; about {days(left, more=True)}" if left > 0 else ""

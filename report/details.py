@@ -128,8 +128,7 @@ class Failures:
     """Failure modes of requests from `since` to `until` (RFC 3339), the candidate's worst first: first those
     counted among all requests, then slow answers among the `newest`, and bad ratings.
 
-    Ratings are each metric's and arm's newest. `slow_s` is the baseline's 99th percentile. `newest` is None
-    in a report of an earlier version, which counted everything among the newest requests.
+    Ratings are each metric's and arm's newest. `slow_s` is the baseline's 99th percentile.
     """
 
     since: str
@@ -138,7 +137,7 @@ class Failures:
     candidate: int
     slow_s: float | None
     modes: tuple[FailureMode, ...]
-    newest: int | None = None
+    newest: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,14 +30,14 @@ class Score:
 class ReportWindow:
     """From the first exposure to the last, UTC seconds (None: no exchange yet), and the length in days.
 
-    `whole_days` of candidate traffic, out of `days_required`; None in a report of an earlier version.
+    `whole_days` of candidate traffic, out of `days_required`.
     """
 
     start: float | None
     end: float | None
     days: float
-    whole_days: int | None = None
-    days_required: float | None = None
+    whole_days: int
+    days_required: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,13 +157,12 @@ class Mirror:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decided:
     """A person's last decision about this run. `at` is in UTC seconds. `despite` names the misses that it
-    outweighs (`report.misses`). `compensating` is what an earlier version recorded; it outweighs nothing."""
+    outweighs (`report.misses`)."""
 
     decision: Literal["ship", "dont_ship", "extend"]
     by: str
     reason: str
     at: float
-    compensating: str | None
     despite: tuple[str, ...] = ()
 
 
@@ -252,7 +251,7 @@ def from_json(document: dict[str, Any]) -> Report:
         judge=msgspec.convert(document["judge"], JudgeFigures) if "judge" in document else None,
         lane=document.get("lane"),
         models=msgspec.convert(document["models"], ArmModels) if "models" in document else None,
-        details=msgspec.convert(document.get("details", {}), Details),
+        details=msgspec.convert(document["details"], Details),
     )
 
 

@@ -12,8 +12,7 @@ import msgspec
 from records.metric import BUILT_IN, Metric
 from records.store import FixedRubric
 from report.judged_canary import JudgedCanary
-from report.plan import STANDARD_RISK
-from report.rubric import DEFAULT_PLANNED_UNITS, Criterion, parse_bound
+from report.rubric import Criterion, parse_bound
 from routing.canary import Arm, Match
 
 
@@ -39,31 +38,25 @@ def terms_of(judged: JudgedCanary) -> dict[str, object]:
 
 
 def judged_by(name: str, fixed: FixedRubric) -> JudgedCanary:
-    """The canary with its stored terms. Version 0.1 stored only the rubric; terms without planned days have
-    no plan."""
+    """The canary with its stored terms."""
     terms = fixed.document
     return JudgedCanary(
         name=name,
         criteria=tuple(_criterion(row) for row in terms["criteria"]),
-        minimum_days=terms.get("minimum_days", 7.0),
-        planned_days=terms.get("planned_days", 0),
-        risk=terms.get("risk", STANDARD_RISK),
-        planned_units=terms.get("planned_units", DEFAULT_PLANNED_UNITS),
-        segments=tuple(terms.get("segments", ())),
-        critical_categories=frozenset(terms.get("critical_categories", ())),
-        critical_segments=frozenset((tag, value) for tag, value in terms.get("critical_segments", ())),
-        metrics={**BUILT_IN, **{metric["name"]: Metric(**metric) for metric in terms.get("metrics", ())}},
-        baseline=_arm(terms.get("baseline")),
-        candidate=_arm(terms.get("candidate")),
-        match=msgspec.convert(terms["match"], Match) if terms.get("match") else None,
+        minimum_days=terms["minimum_days"],
+        planned_days=terms["planned_days"],
+        risk=terms["risk"],
+        planned_units=terms["planned_units"],
+        segments=tuple(terms["segments"]),
+        critical_categories=frozenset(terms["critical_categories"]),
+        critical_segments=frozenset((tag, value) for tag, value in terms["critical_segments"]),
+        metrics={**BUILT_IN, **{metric["name"]: Metric(**metric) for metric in terms["metrics"]}},
+        baseline=_arm(terms["baseline"]),
+        candidate=_arm(terms["candidate"]),
+        match=msgspec.convert(terms["match"], Match) if terms["match"] else None,
         assigned_outside=terms.get("assigned_outside", False),
-        judge=terms.get("judge", ""),
+        judge=terms["judge"],
     )
-
-
-def is_planned(fixed: FixedRubric) -> bool:
-    """True if the terms are of a version that plans looks, even if they plan none."""
-    return "planned_days" in fixed.document
 
 
 def _arm(document: object) -> Arm | None:
@@ -92,5 +85,5 @@ def _criterion(row: Mapping[str, Any]) -> Criterion:
         ideal=parse_bound(row["ideal"]),
         weight=row["weight"],
         question=row["question"],
-        risk=row.get("risk"),
+        risk=row["risk"],
     )

@@ -61,11 +61,11 @@ def outlook(plan: PlanLine | None, lines: Sequence[MetricLine]) -> list[str]:
     ]
 
 
-def look_left_out(plan: PlanLine | None, whole_days: int | None, last_at: float) -> list[str]:
+def look_left_out(plan: PlanLine | None, whole_days: int, last_at: float) -> list[str]:
     """Of a log: that a day is over, but not the UTC day of its look, because the log ends before; nothing
     otherwise. `last_at` is the log's last exchange, UTC seconds."""
     due = None if plan is None else plan.next_look
-    if due is None or (whole_days or 0) < due or log_end(last_at) > last_at:
+    if due is None or whole_days < due or log_end(last_at) > last_at:
         return []
     ends = datetime.fromtimestamp(last_at, UTC)
     return [

@@ -22,7 +22,7 @@ from report.benchmarked import benchmarks_of, newest_benchmark, offline_rows
 from report.cohort import from_store as of_run
 from report.cohort import mirrored, to_judge
 from report.document import Decided, Report
-from report.fixed_terms import is_planned, judged_by
+from report.fixed_terms import judged_by
 from report.judged_canary import NOTHING, JudgedCanary, Miss, Outweighed, ReportSettings
 from report.judged_exchanges import Judging
 from report.kept_looks import NO_LOOKS, from_store, to_store
@@ -178,14 +178,10 @@ def report_from_csv(
 
 
 def judged_canary(settings: ReportSettings, name: str, store: Store) -> JudgedCanary:
-    """A canary with its terms from the config, else with the stored ones. Raises NoSuchCanary.
-
-    A canary that started before there were plans has none until it ends.
-    """
-    fixed = store.rubric(name)
+    """A canary with its terms from the config, else with the stored ones. Raises NoSuchCanary."""
     if name in settings.canaries:
-        judged = replace(settings.canaries[name], shares={})
-        return judged if fixed is None or is_planned(fixed) else replace(judged, planned_days=0)
+        return replace(settings.canaries[name], shares={})
+    fixed = store.rubric(name)
     if fixed is not None:
         return judged_by(name, fixed)
     states = store.states()
@@ -234,6 +230,5 @@ def _decided(decision: Decision | None) -> Decided | None:
         by=decision.who,
         reason=decision.reason,
         at=decision.at,
-        compensating=decision.compensating,
         despite=decision.names,
     )

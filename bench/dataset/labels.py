@@ -73,13 +73,8 @@ def standing(lines: Sequence[Line]) -> Counter[str]:
 
 
 def history(line: Line) -> list[dict[str, Any]]:
-    """Every label that the line had, oldest first: {"by", "at", "label", "expected"}. A line of an earlier
-    version has one, of nobody known."""
-    given = line.get("labels")
-    if given:
-        return list(given)
-    label = line.get("tags", {}).get(LABEL)
-    return [{"by": "", "at": "", "label": label, "expected": line.get("expected")}] if label else []
+    """Every label that the line had, oldest first: {"by", "at", "label", "expected"}."""
+    return list(line.get("labels") or ())
 
 
 def _labelled(line: Line, label: str, expected: Any, by: str, at: float) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def line(
 
 def _request(request: WireRequest | None) -> dict[str, Any]:
     """The line's `parameters`, `headers` and `path`, so that the benchmark asks as the app did. Nothing of a
-    request to an operation that benchmarks do not ask, nor of an earlier version's capture."""
+    request to an operation that benchmarks do not ask."""
     path = request.path.partition("?")[0] if request is not None else ""
     if request is None or not (path in PATHS or path.endswith(_CHATS)):
         return {}

@@ -133,15 +133,13 @@ _IN_PATH = re.compile(r"/models?/([^/:]+)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CapturedRequest:
-    """A captured request that can be sent again. `source`: of which canary, or model without one, it was.
-    `whole`: False for a capture of an earlier version, which only has its messages."""
+    """A captured request that can be sent again. `source`: of which canary, or model without one, it was."""
 
     request: WireRequest
     source: str
-    whole: bool = True
 
 
-def newest_requests(store: Store, canary: Canary, api: Api, *, limit: int) -> list[CapturedRequest]:
+def newest_requests(store: Store, canary: Canary, *, limit: int) -> list[CapturedRequest]:
     """The newest captured requests of a canary; if they are fewer than `limit`, also others that it would
     take: those of earlier canaries, and of models without one. Raises StoreDown."""
     captures = CaptureStore(store)
@@ -151,11 +149,10 @@ def newest_requests(store: Store, canary: Canary, api: Api, *, limit: int) -> li
         found += [each for each in others if _takes(canary, each)][: limit - len(found)]
     return [
         CapturedRequest(
-            request=each.request or _of_messages(each, api, canary.baseline.model),
-            source=each.about.canary or f"{each.about.model} without a canary",
-            whole=each.request is not None,
+            request=each.request, source=each.about.canary or f"{each.about.model} without a canary"
         )
         for each in found
+        if each.request is not None
     ]
 
 
@@ -176,8 +173,3 @@ def _takes(canary: Canary, capture: Capture) -> bool:
     named = _IN_PATH.search(path)
     model = named[1] if named is not None else msgspec.json.decode(request.body).get("model")
     return canary.match.accepts(model=str(model), path=path, headers={}, tags=about.tags)
-
-
-def _of_messages(capture: Capture, api: Api, model: str) -> WireRequest:
-    _, body = WIRES[api].asks(model, capture.messages, {})
-    return WireRequest(path=chat_path(api, model), body=msgspec.json.encode(body).decode())

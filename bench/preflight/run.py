@@ -78,15 +78,8 @@ async def preflight_of_captured(
     asked = [each for each in captured if client.concerns(each.request)]
     if not asked:
         return await preflight_of_operations(client, within_s=within_s)
-    bare = sum(not each.whole for each in asked)
-    notes = [f"{bare} of them were captured by an earlier version: only their messages were sent"]
-    return await preflight(
-        client,
-        [each.request for each in asked],
-        within_s=within_s,
-        source=described(asked),
-        notes=notes if bare else (),
-    )
+    requests = [each.request for each in asked]
+    return await preflight(client, requests, within_s=within_s, source=described(asked))
 
 
 _Found = Sequence[tuple[WireRequest, ArmReply]]

@@ -123,7 +123,7 @@ def _budget_without_a_call(read: Config) -> str:
 
 
 def _prospects(
-    read: Config, lanes: LanesNow, data: Path | None, wanted: "Wanted"
+    read: Config, lanes: LanesNow, data: Path, wanted: "Wanted"
 ) -> "Mapping[str, Prospect | None]":
     """Each canary's prospect, as `canary plan` has it; None for a refused one. A check needs no records."""
     from report.planner.prospects import prospect_of

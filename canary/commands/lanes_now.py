@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from canary.commands.shell import say
 from canary.config import Config
-from canary.config.data_folder import MovedDataFolder, data_folder
+from canary.config.data_folder import data_folder
 
 if TYPE_CHECKING:
     from control.settings import CanarySettings
@@ -34,14 +34,14 @@ class LanesNow:
         return (read.lanes if name in self.refused else self.sizes).get(name, 1.0)
 
 
-def lanes_now(read: Config, data: Path | None) -> LanesNow:
+def lanes_now(read: Config, data: Path) -> LanesNow:
     """The lanes as the server with this data folder has them, or would cut them. Creates nothing."""
-    states = None if data is None or not data.is_dir() else _states(read, data)
+    states = None if not data.is_dir() else _states(read, data)
     return LanesNow(sizes=read.lanes, refused={}, known=False) if states is None else _by(states, read)
 
 
 def recorded_traffic(
-    read: Config, data: Path | None, lanes: LanesNow, known: "CanarySettings", judged: "JudgedCanary"
+    read: Config, data: Path, lanes: LanesNow, known: "CanarySettings", judged: "JudgedCanary"
 ) -> "Recorded | None":
     """What the store has of the canary's traffic; None, said on stderr, if it does not answer. Creates no
     file."""
@@ -49,7 +49,7 @@ def recorded_traffic(
     from records.errors import StoreDown
     from report.planner.prospects import recorded_of
 
-    if data is None or (read.store.startswith("sqlite:") and not lanes.known):
+    if read.store.startswith("sqlite:") and not lanes.known:
         return None
     lane = lanes.of(read, known.canary.name)
     try:
@@ -83,14 +83,10 @@ def _left(stored: "Versioned") -> "Versioned":
     return replace(stored, state=replace(stored.state, state="ended"))
 
 
-def data_of(config: Path) -> Path | None:
-    """The data folder for a command without `--data`; None where an earlier version's stands elsewhere."""
-    if given := os.environ.get("CANARY_DATA"):
-        return Path(given)
-    try:
-        return data_folder(config, os.environ)
-    except MovedDataFolder:
-        return None
+def data_of(config: Path) -> Path:
+    """The data folder for a command without `--data`."""
+    given = os.environ.get("CANARY_DATA")
+    return Path(given) if given else data_folder(config, os.environ)
 
 
 def _states(read: Config, data: Path) -> "Mapping[str, Versioned] | None":

@@ -100,7 +100,7 @@ def _captured(config: Config, data: Path, name: str, limit: int) -> "list[Captur
         return []
     canary = config.canaries[name].canary
     with needs_store(config, data), closing(open_store(config, data)) as store:
-        return newest_requests(store, canary, config.providers[canary.baseline.provider].api, limit=limit)
+        return newest_requests(store, canary, limit=limit)
 
 
 async def _asked(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from canary.commands.shell import CONFIG, ConfigFile, data_beside, fail, say
+from canary.commands.shell import CONFIG, ConfigFile, fail, say
 from canary.config import ConfigError, load
 
 
@@ -26,6 +26,7 @@ def serve(
     ] = False,
 ) -> None:
     """Start the server: the traffic workers and the admin process."""
+    from canary.config.data_folder import data_folder
     from canary.config.roles import check_role
     from canary.programs.serve import InUse, serve
     from canary.secrets import BadSecret
@@ -34,7 +35,9 @@ def serve(
         "traffic": traffic,
         "admin": admin,
         "workers": workers,
-        "data": data if data is not None else os.environ.get("CANARY_DATA") or str(data_beside(config)),
+        "data": data
+        if data is not None
+        else os.environ.get("CANARY_DATA") or str(data_folder(config, os.environ)),
         "grace": grace,
         "role": role,
     }

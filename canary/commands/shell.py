@@ -14,7 +14,7 @@ from canary.commands.client import AdminClient, NotReached
 from canary.config import Config, ConfigError, load
 from canary.config.data_folder import CONFIG as CONFIG
 from canary.config.data_folder import DATA as DATA
-from canary.config.data_folder import MovedDataFolder, data_folder
+from canary.config.data_folder import data_folder
 from records.foreign_text import visible
 
 
@@ -23,7 +23,7 @@ def _beside_config(context: typer.Context, data: Path) -> Path:
     source = context.get_parameter_source("data")
     if context.resilient_parsing or source is None or source.name != "DEFAULT":
         return data
-    return data_beside(context.params["config"])
+    return data_folder(context.params["config"], os.environ)
 
 
 ConfigFile = Annotated[
@@ -77,14 +77,6 @@ def read_config(path: Path) -> Config:
         return load(path, os.environ)
     except ConfigError as problem:
         fail(str(problem), code=2)
-
-
-def data_beside(config: Path) -> Path:
-    """The data folder of a config file. Exits 1 if an earlier version's data stands elsewhere."""
-    try:
-        return data_folder(config, os.environ)
-    except MovedDataFolder as problem:
-        fail(str(problem))
 
 
 @contextmanager

@@ -9,23 +9,9 @@ from canary.config.errors import ConfigError
 DATA, CONFIG = Path("canary-data"), Path("canary.yaml")
 
 
-class MovedDataFolder(Exception):
-    """The data is in the working folder, where earlier versions put it. Says what to do."""
-
-
 def data_folder(config: Path, environment: Mapping[str, str]) -> Path:
-    """The folder that `data` in the file names, `canary-data` by default, relative to the file's folder.
-
-    Raises MovedDataFolder if only the working folder has one of that name, and no config file to own it.
-    """
-    name = _named(config, environment)
-    folder = config.parent / name
-    if not folder.exists() and name.is_dir() and not (name.parent / CONFIG).exists():
-        raise MovedDataFolder(
-            f"there is no data folder {folder.resolve()}, beside the config file; earlier versions used "
-            f"{name.resolve()}, in the working folder. Move that one there, or name it with --data"
-        )
-    return folder
+    """The folder that `data` in the file names, `canary-data` by default, relative to the file's folder."""
+    return config.parent / _named(config, environment)
 
 
 def _named(config: Path, environment: Mapping[str, str]) -> Path:

@@ -65,7 +65,4 @@ class ConfiguredCandidates:
         """The newest captured requests. May raise StoreDown."""
         from bench.preflight.requests import newest_requests
 
-        config = self._config()
-        canary = config.canaries[name].canary
-        api = config.providers[canary.baseline.provider].api
-        return newest_requests(self._store, canary, api, limit=SAMPLE)
+        return newest_requests(self._store, self._config().canaries[name].canary, limit=SAMPLE)

@@ -80,8 +80,6 @@ def _counted(failures: Failures) -> str:
         f"{count(failures.candidate, 'request')} on the candidate and {failures.baseline:,} on the current "
         f"model, {_short(failures.since)} to {_short(failures.until)} UTC. "
     )
-    if failures.newest is None:
-        return f"Errors and slow answers among the newest {requests}"
     return (
         f"Errors among all {requests}Answer faults: of the answers that could be read and checked. "
         f"Slow answers: of the newest {count(failures.newest, 'request')}. "

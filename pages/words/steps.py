@@ -140,7 +140,7 @@ def _evidence_needed(line: MetricLine) -> str:
 def _time(report: Report) -> list[str]:
     """The days still required, if waiting helps at all: it does not help against a miss."""
     done, required = report.window.whole_days, report.window.days_required
-    if report.verdict != "extend" or done is None or required is None or done >= required:
+    if report.verdict != "extend" or done >= required:
         return []
     return [f"Time: {days(required - done, more=True)} of candidate traffic ({done} of {required:g} so far)."]
 

@@ -187,8 +187,7 @@ def decision(report: Report) -> str | None:
     if found is None:
         return None
     despite = f" despite {joined([words(name) for name in found.despite])}" if found.despite else ""
-    factor = f" (compensating: {found.compensating})" if found.compensating else ""
-    return f"{_DECIDED[found.decision]}{despite}, by {found.by} on {_date(found.at)}: {found.reason}{factor}"
+    return f"{_DECIDED[found.decision]}{despite}, by {found.by} on {_date(found.at)}: {found.reason}"
 
 
 def score_words(report: Report) -> str:

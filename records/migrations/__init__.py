@@ -1,8 +1,12 @@
 """Migrations of the store's schema: one step per file in `versions/`, run by Alembic, forwards only.
 
-A step never imports `records.tables`, which has the current schema. To add a step, write
-`NNNN_what_it_does.py`, raise HEAD and change `records/tables.py`; tests compare the two on both databases.
+The baseline is the schema of the first release. Each later change is a step, `NNNN_what_it_does.py`: write
+it, raise HEAD and change `records/tables.py`; tests compare the two on both databases. A step never imports
+`records.tables`, which has the current schema, and never changes once it is released.
 """
 
-HEAD = "0021"
+BASELINE = "v0001"
+"""The first step. What was made before the first release has a number without a letter, or none."""
+
+HEAD = "v0001"
 """The newest step of this version. Steps are numbered, so that a newer database can be recognised."""

@@ -2,7 +2,7 @@
 
 `Store.ship`            stores a batch as one fresh row, with its totals
 records.rolling         writes the fresh rows of an hour, or the oldest 200,000, as segments
-`reading`               reads both, and what an older version stored row by row
+`reading`               reads both
 """
 
 HOUR_S = 3600.0

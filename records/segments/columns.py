@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from operator import attrgetter
 from typing import Any, Literal
 
@@ -17,7 +16,6 @@ Kind = Literal["text", "number", "count", "truth", "time"]
 
 _JSON = msgspec.json.Encoder().encode
 _FROM_JSON = msgspec.json.Decoder(tuple[AttemptRecord, ...]).decode
-_FROM_VALUES = partial(msgspec.convert, type=tuple[AttemptRecord, ...])
 _TOKENS = ("input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
 
 
@@ -95,25 +93,22 @@ def _columns() -> Mapping[str, OutcomeColumn]:
 COLUMNS = _columns()
 
 _DERIVED = frozenset(
-    {*_TOKENS, "at", "usage_estimated", "tags", "attempts", "faults", "output_check", "adapted"}
+    {*_TOKENS, "at", "usage_estimated", "tags", "attempts", "faults"}
     | {name for name in COLUMNS if name.startswith("provider_error_")}
 )
 
 
 def outcome_of(row: Mapping[str, Any]) -> Outcome:
-    """The outcome that a row was made from, without what no column has. Tags and attempts may be JSON text, a
-    time seconds or a `datetime`."""
-    at, tags, attempts = row["at"], row["tags"], row["attempts"]
+    """The outcome that a segment's row was made from, without what no column has."""
+    at: datetime = row["at"]
     said = (row[f"provider_error_{member}"] for member in ("code", "type", "param", "message"))
     return Outcome(
-        at=at.timestamp() if isinstance(at, datetime) else at,
+        at=at.timestamp(),
         mono=0.0,
         **{name: row[name] for name in COLUMNS if name not in _DERIVED},
-        tags=msgspec.json.decode(tags) if isinstance(tags, str) else tags,
+        tags=msgspec.json.decode(row["tags"]),
         usage=Usage(**{name: row[name] for name in _TOKENS}, estimated=row["usage_estimated"]),
-        attempts=(_FROM_JSON if isinstance(attempts, str) else _FROM_VALUES)(attempts),
-        faults=faults_of(row["faults"] or ""),
-        output_check=row["output_check"] or "",
+        attempts=_FROM_JSON(row["attempts"]),
+        faults=faults_of(row["faults"]),
         provider_error=provider_error_of(*said),
-        adapted=bool(row["adapted"]),
     )

@@ -1,6 +1,5 @@
 """Reads stored outcomes as Arrow tables, wherever they lie.
 
-    old rows        stored by earlier versions, a source for each day
     segments        Parquet, a source each
     fresh rows      a source for up to 50 shipped batches
 
@@ -18,13 +17,11 @@ from sqlalchemy import ColumnElement, Connection, Table, select
 
 from records.errors import StoreDown
 from records.outcome import Outcome
-from records.segments import old_rows
 from records.segments.columns import COLUMNS, outcome_of
 from records.segments.folder import FOLDER, SegmentFolder, one_line, sound
 from records.segments.fresh import unpack
 from records.tables import fresh_outcomes, segments
 
-DAY_S = 86400.0
 ALL = tuple(COLUMNS)
 FRESH_ROWS = 50
 """Read at once: each has up to 5,000 outcomes, and often only one."""
@@ -64,7 +61,7 @@ class OutcomeSource(Protocol):
 
 def just_ended(connection: Connection, moment: float) -> Iterator[Outcome]:
     """The outcomes of exchanges that ended after UTC second `moment`, which is seconds ago, without their
-    monotonic times. None is a row of an earlier version: that ended before this one began.
+    monotonic times.
 
     May raise StoreDown.
     """
@@ -82,7 +79,6 @@ def sources(
 ) -> list[OutcomeSource]:
     """The sources of all outcomes with `since` ≤ at ≤ `until`, oldest first; they may have others, too."""
     found = [
-        *_old(connection),
         *_segments(connection, _within(segments, since, until)),
         *_fresh(connection, _within(fresh_outcomes, since, until)),
     ]
@@ -183,36 +179,6 @@ class Segment:
             raise StoreDown(f"the segment {self.path} cannot be read: {one_line(problem)}") from problem
 
 
-@dataclass(frozen=True, slots=True)
-class OldDay:
-    """One day's rows of an older version."""
-
-    connection: Connection
-    table: Table
-    day: int
-
-    @property
-    def first_at(self) -> float:
-        return self.day * DAY_S
-
-    @property
-    def last_at(self) -> float:
-        return (self.day + 1) * DAY_S
-
-    def outcomes(self, *, ended_after: float = -math.inf) -> list[Outcome]:
-        """As OutcomeSource."""
-        pages = old_rows.of_day(self.connection, self.table, self.day)
-        return [each for page in pages for each in page if each.ended_at > ended_after]
-
-    def read(self, columns: Sequence[str] = ALL, where: Any = None) -> Any:
-        """As OutcomeSource."""
-        return _table(old_rows.of_day(self.connection, self.table, self.day), columns, where)
-
-    def read_coded(self, columns: Sequence[str]) -> Any:
-        """As OutcomeSource."""
-        return self.read(columns)
-
-
 def folder_of(connection: Connection, path: str) -> SegmentFolder:
     """The folder of this store's segments."""
     folder: SegmentFolder | None = connection.get_execution_options().get(FOLDER)
@@ -232,13 +198,6 @@ def _table(pages: Iterable[Sequence[Outcome]], columns: Sequence[str], where: An
         table = table_of(page, needed)
         tables.append(table if where is None else table.filter(where).select(list(columns)))
     return concat_tables(tables)
-
-
-def _old(connection: Connection) -> Sequence[OutcomeSource]:
-    table = old_rows.old_table(connection)
-    return (
-        [] if table is None else [OldDay(connection, table, day) for day in old_rows.days(connection, table)]
-    )
 
 
 def _within(table: Table, since: float, until: float) -> ColumnElement[bool]:

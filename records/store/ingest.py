@@ -73,17 +73,9 @@ class Ingest:
             "outcomes": pack(outcomes),
         }
         connection.execute(tables.fresh_outcomes.insert().values(**row))
-        self.add_up(connection, outcomes)
-        self.add_up_days(connection, outcomes)
-
-    def add_up(self, connection: Connection, outcomes: Sequence[Outcome]) -> None:
-        """Add outcomes to the totals of their units and sessions."""
         self._unit_days.upsert(connection, sums.unit_days(outcomes))
         self._sessions.upsert(connection, sums.sessions(outcomes))
         self._prior_weeks.upsert(connection, prior_weeks(outcomes))
-
-    def add_up_days(self, connection: Connection, outcomes: Sequence[Outcome]) -> None:
-        """Add outcomes to the totals of failures and models, which earlier versions did not have."""
         self._failure_days.upsert(connection, outcome_sums.failure_days(outcomes))
         self._model_days.upsert(connection, outcome_sums.model_days(outcomes))
 

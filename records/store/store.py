@@ -140,12 +140,6 @@ class Store:
             totals = _totals(connection, spool)
         return Shipped(inserted, len(outcomes) + len(feedback) - inserted, totals)
 
-    def adopt(self, spool: str) -> None:
-        """Assign the rows of version 0.1, which had one spool without a name, to this spool."""
-        with self._begin(writes=True) as connection:
-            for table in (tables.cursors, tables.totals):
-                connection.execute(update(table).where(table.c.spool == "").values(spool=spool))
-
     def cursors(self, spool: str = "") -> dict[str, int]:
         """Return the spool's cursors by file."""
         table = tables.cursors

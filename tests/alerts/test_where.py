@@ -177,15 +177,6 @@ def test_where_outlives_a_checkpoint(refunds: Any) -> None:
     assert refunds.judge()["error_rate"] == before
 
 
-def test_a_checkpoint_of_an_older_version_has_no_places_and_is_read(refunds: Any) -> None:
-    document = refunds.watch.snapshot()
-    del document["watch"]["failing"], document["watch"]["provider_error"]
-    document["watch"]["failures"] = [each[:4] for each in document["watch"]["failures"]]
-    refunds.watch.restore(document)
-    assert refunds.judge()["error_rate"].where.parts == ()
-    assert refunds.watch.state.failures[0].message == ""
-
-
 def test_why_and_the_page_carry_the_place(traffic_of: Any) -> None:
     traffic = traffic_of(Watch("support-nov", [ERROR_RATE]))
     traffic.send(40)

@@ -30,13 +30,6 @@ def test_the_line_keeps_every_label_with_who_gave_it_and_when() -> None:
     assert (line["expected"], line["tags"]) == ("no", {"label": "edited"})
 
 
-def test_a_proposal_of_an_earlier_version_is_kept_and_nobodys() -> None:
-    old = {**LINE, "expected": "yes", "tags": {"label": "proposed"}}
-    line = accepted(old, by="ann", at=0.0)
-    assert [(each["by"], each["label"]) for each in history(line)] == [("", "proposed"), ("ann", "accepted")]
-    assert kept([line]) == {}
-
-
 def test_people_keep_a_models_proposals_or_not_and_ambiguous_ones_are_left_out() -> None:
     ann: Any = {"by": "ann", "at": 1.0}
     lines = [accepted(a_proposal(), **ann)] * 3 + [edited(a_proposal(), "no", **ann)]

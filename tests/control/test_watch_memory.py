@@ -1,7 +1,5 @@
 """What is new in a provider's list, and what is still to be done about it."""
 
-import msgspec
-
 from control.watch_memory import (
     LONGEST_RETRY_S,
     PendingModel,
@@ -83,9 +81,3 @@ def test_a_benchmark_that_cannot_run_is_tried_ever_more_seldom_but_once_a_day() 
         waits.append((again_at - now) / 3600)
         now = again_at
     assert waits == [1, 2, 4, 8, 16, LONGEST_RETRY_S / 3600, 24]
-
-
-def test_the_file_of_an_earlier_version_is_read() -> None:
-    old = b'{"known": {"p": {"old": "2026-11-25T12:00:00Z"}}, "untold": {}, "unmeasured": ["p/new"]}'
-    memory = msgspec.json.decode(old, type=WatchMemory)
-    assert (memory.unmeasured, memory.pending) == (("p/new",), {})

@@ -128,8 +128,6 @@ def test_what_is_no_decision_is_refused_with_what_would_be(stage: Stage) -> None
         assert refused.status_code == 400
         assert "ship | dont_ship | extend" in refused.json()["error"]
     assert stage.api("POST", "/api/canaries/other/decide", whole).status_code == 404
-    old = stage.api("POST", "/api/canaries/trial/decide", {**whole, "compensating": "cheap"})
-    assert (old.status_code, 'name each miss in "despite"' in old.json()["error"]) == (400, True)
     words = ("decide", "trial", "--by", "j", "--reason", "r")
     assert stage.canary(*words, "--decision", "extend", "--despite", "csat").returncode == 2
     assert stage.canary(*words).returncode == 2

@@ -72,37 +72,6 @@ def test_a_frame_is_length_crc_and_a_payload_without_names() -> None:
     assert payload.startswith(b"\xc12o") and b"exchange-1" in payload and b"exchange_id" not in payload
 
 
-def test_frames_of_version_0_1_are_still_read() -> None:
-    written = [
-        b'{"outcome":{"exchange_id":"exchange-1","at":1.5,"mono":2.5,"outcome":"ok","canary":"trial",'
-        b'"tags":{"region":"eu"},"usage":{"input_tokens":3,"estimated":true},"faults":["empty"],'
-        b'"attempts":[{"arm":"baseline","provider":"openai","model":"a","status":200}],"retry_count":2}}',
-        b'{"heartbeat":{"worker":1,"pid":2,"at":3.0,"mono":4.0,"started":5,"finished":4,"dropped":0,'
-        b'"lag_s":0.001,"plan_version":7}}',
-        b'{"feedback":{"key":"k","metric":"csat","value":4.0,"at":1.0,"mono":2.0}}',
-    ]
-    frames = [HEADER.pack(len(payload), crc32(payload)) + payload for payload in written]
-    found = scan(b"?".join([*frames, frame_of(an_outcome())]), limit=EVERYTHING, final=True)
-    assert found.records == [
-        Outcome(
-            exchange_id="exchange-1",
-            at=1.5,
-            mono=2.5,
-            outcome="ok",
-            canary="trial",
-            tags={"region": "eu"},
-            usage=Usage(input_tokens=3, estimated=True),
-            faults=("empty",),
-            attempts=(AttemptRecord(arm="baseline", provider="openai", model="a", status=200),),
-            retry_count=2,
-        ),
-        a_heartbeat(),
-        Feedback(key="k", metric="csat", value=4.0, at=1.0, mono=2.0),
-        an_outcome(),
-    ]
-    assert {type(record) for record in found.records} == {Outcome, Heartbeat, Feedback}
-
-
 def test_every_kind_of_record_comes_back_equal() -> None:
     records = [
         an_outcome(),

@@ -28,7 +28,10 @@ NOON = 20_000 * DAY + 12 * HOUR
 Place = Callable[[], Store]
 
 
-@pytest.fixture(params=["sqlite, a folder", "postgresql, a folder", "postgresql, itself"])
+IN_A_FOLDER = ("sqlite, a folder", "postgresql, a folder")
+
+
+@pytest.fixture(params=[*IN_A_FOLDER, "postgresql, itself"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """Opens one store, as often as wanted, with its segments in a folder or in the database."""
     database, _, where = request.param.partition(", ")
@@ -249,10 +252,10 @@ def test_who_waits_for_another_roller_is_told_so(place: Place, monkeypatch: pyte
     assert roll(place(), NOON) == Rolled()
 
 
+@pytest.mark.parametrize("place", IN_A_FOLDER, indirect=True)
 def test_a_missing_file_is_an_error_and_never_fewer_outcomes(place: Place, tmp_path: Path) -> None:
     store = place()
-    if store.folder is None:
-        pytest.skip("the database has the segments")
+    assert store.folder is not None
     fill(store, *hours(2))
     roll(store, NOON + 200)
     path = sorted(files(store))[0]
@@ -263,10 +266,10 @@ def test_a_missing_file_is_an_error_and_never_fewer_outcomes(place: Place, tmp_p
     assert len(stored(store)) == 6
 
 
+@pytest.mark.parametrize("place", IN_A_FOLDER, indirect=True)
 def test_a_damaged_file_is_an_error(place: Place) -> None:
     store = place()
-    if store.folder is None:
-        pytest.skip("the database has the segments")
+    assert store.folder is not None
     fill(store, *hours(1))
     roll(store, NOON + 200)
     (path,) = files(store)

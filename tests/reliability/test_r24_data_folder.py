@@ -1,5 +1,4 @@
-"""R24: the data folder stands beside the config file, wherever a command is started; data that an earlier
-version left in the working folder is neither lost nor forgotten."""
+"""R24: the data folder stands beside the config file, wherever a command is started."""
 
 import os
 import subprocess
@@ -93,39 +92,8 @@ def test_a_folder_that_is_named_is_relative_to_the_working_folder(tmp_path: Path
     )
 
 
-@pytest.mark.parametrize("command", [["serve"], ["doctor"], *COMMANDS], ids=lambda command: command[0])
-def test_data_of_an_earlier_version_in_the_working_folder_is_named_and_left_alone(
-    tmp_path: Path, command: list[str]
-) -> None:
-    config, elsewhere = write(tmp_path / "config"), tmp_path / "elsewhere"
-    old = elsewhere / "canary-data"
-    old.mkdir(parents=True)
-    (old / "secret").write_text("of the cohort")
-    done = canary(config, elsewhere, *command)
-    assert done.returncode == 1
-    new = config.parent / "canary-data"
-    assert done.stderr == (
-        f"there is no data folder {new}, beside the config file; earlier versions used "
-        f"{old}, in the working folder. Move that one there, or name it with --data\n"
-    )
-    assert [each.name for each in config.parent.iterdir()] == ["canary.yaml"]
-    assert [each.name for each in old.iterdir()] == ["secret"]
-
-
-def test_the_data_folder_of_another_config_file_is_not_taken_for_an_earlier_versions(tmp_path: Path) -> None:
+def test_the_data_folder_of_another_config_file_is_left_alone(tmp_path: Path) -> None:
     write(tmp_path)
     (tmp_path / "canary-data").mkdir()
     told = canary(write(tmp_path / "second"), tmp_path, "status")
-    assert "earlier versions" not in told.stderr
     assert "no server has run in second/canary-data" in told.stderr
-
-
-def test_both_ways_out_work(provider: ProviderThread, tmp_path: Path) -> None:
-    config, elsewhere = write(tmp_path / "config", provider.url), tmp_path / "elsewhere"
-    old = elsewhere / "canary-data"
-    elsewhere.mkdir()
-    old.mkdir(mode=0o700)
-    assert f"only you can read {old}" in canary(config, elsewhere, "doctor", "--data", "canary-data").stdout
-    old.rename(config.parent / "canary-data")
-    for _ in serving(config, elsewhere, config.parent / "canary-data"):
-        eventually(lambda: canary(config, elsewhere, "status").returncode == 0)

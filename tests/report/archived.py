@@ -59,7 +59,7 @@ def an_evaluation(number: int = 1, *, score: float = 80.0, synthetic: float | No
         ),
         segments=(),
         categories=(),
-        decision=Decided(decision="ship", by="jane", reason="r", at=10 * DAY_S, compensating=None),
+        decision=Decided(decision="ship", by="jane", reason="r", at=10 * DAY_S),
         details=Details(money=_money()),
     )
     return Evaluation(

@@ -122,20 +122,28 @@ def test_a_decision_is_archived_with_the_report_that_it_makes(store: Store) -> N
         decision="ship",
         who="jane",
         reason="r",
-        compensating="half the cost",  # as an earlier version recorded it
     )
     Decisions(store).record(decision, state)
     assert _archivist(store).turn(LATER + 1) == 2
     last = from_document(Evaluations(store).all()[-1])
     assert last.report.verdict == "dont_ship"
     assert last.report.decision is not None
-    assert last.report.decision.compensating == "half the cost"
+    assert last.report.decision.by == "jane"
 
 
 def test_what_no_report_can_be_made_of_is_tried_and_told_once(store: Store) -> None:
-    row = {"metric": "error_rate", "acceptable": "?", "ideal": "?", "weight": 1, "question": "?"}
+    row = {
+        "metric": "error_rate",
+        "acceptable": "?",
+        "ideal": "?",
+        "weight": 1,
+        "question": "?",
+        "risk": None,
+    }
+    fixed = store.rubric("trial")
+    assert fixed is not None
     with store.writing() as connection:
-        connection.execute(update(tables.rubrics).values(document={"criteria": [row]}))
+        connection.execute(update(tables.rubrics).values(document={**fixed.document, "criteria": [row]}))
     Rollouts(store, lambda plan: None).reconcile(WITHOUT, NOW)
     archivist = _archivist(store, WITHOUT)
     with capture_logs() as logs:

@@ -101,12 +101,6 @@ def test_the_figures_come_back_from_the_document() -> None:
     assert "judge" not in to_json(_report(None, "error_rate"))
 
 
-def test_a_document_of_before_left_nothing_out_that_it_told() -> None:
-    document = json.loads(json.dumps(to_json(_report(replace(FULL, left_out=7), "error_rate"))))
-    assert document["judge"].pop("left_out") == 7
-    assert from_json(document).judge == FULL
-
-
 @pytest.mark.parametrize("form", FORMS)
 def test_a_team_without_feedback_reads_what_a_judge_says_and_that_it_does_not_decide(
     form: Callable[[Report], str],

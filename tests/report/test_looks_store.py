@@ -342,32 +342,6 @@ def test_another_rubric_afterwards_takes_all_looks_anew_and_stores_none(sqlite: 
         assert connection.execute(select(func.count()).select_from(tables.looks)).scalar_one() == len(kept)
 
 
-def _of_version_one(terms: JudgedCanary) -> dict[str, object]:
-    """The terms as they were stored before there were plans."""
-    document = {key: value for key, value in terms_of(terms).items() if key not in ("planned_days", "risk")}
-    rows = document["criteria"]
-    assert isinstance(rows, list)
-    return {**document, "criteria": [{k: v for k, v in row.items() if k != "risk"} for row in rows]}
-
-
-def test_a_canary_that_started_before_there_were_plans_keeps_its_verdict(sqlite: Store) -> None:
-    Shipper(sqlite).lines(exchanges(WORLD))
-    _runs(sqlite)
-    old = replace(TERMS, planned_days=0)
-    sqlite.fix_rubric("c", FixedRubric(sha256=old.sha256, document=_of_version_one(old), fixed_at=START))
-    now = START + WORLD.days * DAY_S
-    report = report_of(_settings(), "c", sqlite, now=now)
-    assert report.plan is None
-    assert report.rubric_sha256 == old.sha256
-    assert not any("rubric has changed" in reason for reason in report.reasons)
-    assert {line.look for line in report.metrics} == {None}
-    assert take_looks(_settings(), "c", sqlite, now=now) == 0
-    assert _kept(sqlite) == []
-    gone = report_of(ReportSettings(canaries={}, metrics=BUILT_IN), "c", sqlite, now=now)
-    assert (gone.plan, gone.rubric_sha256) == (None, old.sha256)
-    assert judged_canary(_settings(), "c", sqlite).plan is None
-
-
 def test_terms_with_a_plan_are_read_as_they_were_stored(sqlite: Store) -> None:
     terms = replace(TERMS, risk=0.2, criteria=(replace(TERMS.criteria[0], risk=0.025), *TERMS.criteria[1:]))
     sqlite.fix_rubric("c", FixedRubric(sha256=terms.sha256, document=terms_of(terms), fixed_at=START))

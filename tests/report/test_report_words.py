@@ -16,7 +16,7 @@ from pages.words import gains, verdict
 from pages.words.steps import next_steps
 from records.metric import BUILT_IN
 from report.arm_models import ArmModel, ArmModels
-from report.details import Details, Range, UnknownCosts
+from report.details import Range, UnknownCosts
 from report.document import Report, Verdict, from_json, to_json
 from report.judged_canary import JudgedCanary
 from report.judged_exchanges import Judging
@@ -255,17 +255,6 @@ def test_the_slower_arms_median_stands_further_right(slower: Report) -> None:
     assert baseline.at < candidate.at
     assert [tick.at for tick in drawn.seconds] == sorted(tick.at for tick in drawn.seconds)
     assert {"0.5 s", "1 s", "2 s"} <= {tick.text for tick in drawn.seconds}
-
-
-def test_a_report_of_an_earlier_version_can_be_shown(slower: Report) -> None:
-    document = to_json(slower)
-    del document["details"], document["window"]["whole_days"], document["window"]["days_required"]
-    for line in document["metrics"]:
-        del line["matures_days"]
-    old = from_json(document)
-    assert old.details == Details()
-    for form in FORMS:
-        assert "Latency p95 misses" in _plain(form(old)) or "Latency p95 misses" in form(old)
 
 
 @pytest.mark.parametrize(("responds", "said"), [((0.8, 0.0), True), ((0.0, 0.0), True), ((0.0, 0.8), False)])

@@ -160,11 +160,6 @@ def test_the_highest_share_is_that_of_every_run() -> None:
     assert t.set_share(raised, RAMP, 0.01, now=3.0).highest_share == 0.05
 
 
-def test_a_state_of_an_older_version_gets_its_highest_share_with_the_next_change() -> None:
-    older = replace(running(), share=0.05, highest_share=0.0)
-    assert t.rollback(older, reason="cost", now=2.0).highest_share == 0.05
-
-
 def test_resuming_after_a_rollback_needs_a_reason() -> None:
     with pytest.raises(t.IllegalTransition, match="needs a reason"):
         t.resume(rolled_back(), RAMP, reason=" ", now=1.0)
