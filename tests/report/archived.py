@@ -50,7 +50,7 @@ def an_evaluation(number: int = 1, *, score: float = 80.0, synthetic: float | No
         reasons=("all well",),
         score=Score(low=70, estimate=score, high=90),
         rubric_sha256="ab" * 32,
-        window=ReportWindow(start=0.0, end=9 * DAY_S, days=9.0),
+        window=ReportWindow(start=0.0, end=9 * DAY_S, days=9.0, whole_days=9, days_required=7.0),
         units=Units(baseline=5400, candidate=600),
         srm=Srm(p_value=0.4, blocked=False),
         metrics=(

@@ -98,7 +98,9 @@ def test_windows_that_overlap_by_less_than_half_are_warned_of(
     days: tuple[float, float], warned: bool
 ) -> None:
     start, end = (day * DAY_S for day in days)
-    window = ReportWindow(start=start, end=end, days=days[1] - days[0])
+    window = ReportWindow(
+        start=start, end=end, days=days[1] - days[0], whole_days=int(days[1] - days[0]), days_required=7.0
+    )
     found = side_by_side([standing("a"), standing("b", report={"window": window})])
     assert (
         any("overlap by less than half of the longer one: a with b." in each for each in found.warnings)
@@ -107,7 +109,7 @@ def test_windows_that_overlap_by_less_than_half_are_warned_of(
 
 
 def test_other_baselines_a_rollback_and_no_traffic_are_warned_of() -> None:
-    silent = ReportWindow(start=None, end=None, days=0.0)
+    silent = ReportWindow(start=None, end=None, days=0.0, whole_days=0, days_required=7.0)
     found = side_by_side(
         [
             standing("a", rolled_back=True),
