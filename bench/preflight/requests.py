@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 
 from bench.errors import BenchError
-from bench.models.wires import WIRES
 from proxy.dialects import target_of
 from proxy.dialects.operation import UNREADABLE, Api
 from proxy.providers.headers import quoted
