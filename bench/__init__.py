@@ -1,4 +1,4 @@
-"""Offline benchmarks: models on examples with a known answer. No user traffic.
+"""Offline benchmarks: models on examples with a known answer. No user traffic. `pages` has the words.
 
 errors      what can go wrong, as a tree.
 settings    the part of the config that a benchmark needs.

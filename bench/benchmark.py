@@ -20,7 +20,7 @@ from bench.errors import BadDataset, NoAnswers, NoJudge
 from bench.judge_asker import JudgeAsker
 from bench.judge_settings import JudgeSource
 from bench.judged_bench import JudgedBench, judge_for, judged_bench
-from bench.measurement import RunConditions
+from bench.metrics import RunConditions
 from bench.models.asker import Asker, Target
 from bench.models.pair import NamedModel, Pair, named, terms_of
 from bench.models.targets import ProxyRoute, client_for, direct, pinned

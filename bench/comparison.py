@@ -1,25 +1,30 @@
-"""Compares both models by layer, dataset, category and tag. `findings` gives the reasons of the verdict."""
+"""Compares both models by layer, dataset, category and tag. `reasons` gives those of the verdict."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.answers.results import Result, unmarked
-from bench.answers.scorers import label
-from bench.caveats import caveats
-from bench.classes import ClassAnswer, ClassLine, per_class
 from bench.confidence_levels import levels
 from bench.dataset.file import Dataset
 from bench.errors import NoAnswers
-from bench.figures import Figures, Pair, figures
-from bench.findings import BenchFinding, Verdict, below_floor, of_critical, of_dataset, of_rows, verdict
+from bench.figures import ClassLine, Figures, Pair, WeightedTotals, figures, per_class, totals
 from bench.judged_bench import JudgedBench
-from bench.layer_rows import WeighedPairs, judged_rows
-from bench.measurement import USUAL, RunConditions
+from bench.metrics import USUAL, RunConditions
 from bench.models.pair import NamedModel
 from bench.models.wires import NO_EXTRAS
-from bench.rubric_rows import RowResult
+from bench.reasons import (
+    BenchCaveat,
+    BenchReason,
+    Verdict,
+    below_floor,
+    caveats,
+    of_critical,
+    of_dataset,
+    of_rows,
+    verdict,
+)
+from bench.rows import RowResult, WeighedPairs, decided
 from bench.settings import NO_TERMS, BenchTerms, DatasetSource, Layer
-from bench.weighted import WeightedTotals, totals
 
 LAYERS: tuple[Layer, ...] = ("synthetic", "real")
 
@@ -30,23 +35,23 @@ _REFUSED = (400, 422)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetPart:
     """One category, or one tag (`region: eu`), of a dataset. `flagged`: below the floor, or worse. Only a
-    critical category has findings; it `blocks` if one of them fails."""
+    critical category has reasons; it `blocks` if one of them fails."""
 
     name: str
     critical: bool
     figures: Figures
     flagged: bool
-    findings: tuple[BenchFinding, ...]
+    reasons: tuple[BenchReason, ...]
 
     @property
     def blocks(self) -> bool:
-        return any(finding.severity == "fails" for finding in self.findings)
+        return any(each.severity == "fails" for each in self.reasons)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetResult:
     """Both models' results on one dataset. `classes` holds the current model's, then the candidate's lines,
-    for classification examples. `findings` includes those of the categories. `weighted` are the totals by
+    for classification examples. `reasons` includes those of the categories. `weighted` are the totals by
     the traffic's weights, where they are known. `marked_by` is the judge of the task `judge`, if any."""
 
     source: DatasetSource
@@ -55,7 +60,7 @@ class DatasetResult:
     categories: tuple[DatasetPart, ...]
     tags: tuple[DatasetPart, ...]
     classes: tuple[tuple[ClassLine, ...], ...]
-    findings: tuple[BenchFinding, ...]
+    reasons: tuple[BenchReason, ...]
     pairs: tuple[Pair, ...]
     confidence: "ConfidenceSplit | None" = None
     weighted: WeightedTotals | None = None
@@ -63,7 +68,7 @@ class DatasetResult:
 
     @property
     def blocks(self) -> bool:
-        return any(finding.severity == "fails" for finding in self.findings)
+        return any(each.severity == "fails" for each in self.reasons)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +93,8 @@ class LayerLine:
     rows: tuple[RowResult, ...] = ()
 
     @property
-    def findings(self) -> tuple[BenchFinding, ...]:
-        found = [finding for dataset in self.datasets for finding in dataset.findings]
+    def reasons(self) -> tuple[BenchReason, ...]:
+        found = [reason for dataset in self.datasets for reason in dataset.reasons]
         return (*found, *of_rows(self.rows))
 
 
@@ -110,10 +115,10 @@ class Comparison:
 
     layers: tuple[LayerLine, ...]
     verdict: Verdict | None
-    reasons: tuple[str, ...]
+    reasons: tuple[BenchReason, ...]
     similarity: Similarity | None = None
     rubric: tuple[RowResult, ...] = ()
-    caveats: tuple[str, ...] = ()
+    caveats: tuple[BenchCaveat, ...] = ()
     judge: JudgedBench | None = None
 
     @property
@@ -157,9 +162,9 @@ def measured(
         categories=categories,
         tags=_parts(source, frozenset(), pairs, _tags),
         classes=tuple(lines for of_model in results if (lines := _classes(of_model))),
-        findings=(
+        reasons=(
             *of_dataset(source, whole, dataset, terms=terms, weighted=by_traffic),
-            *(finding for part in categories for finding in part.findings),
+            *(reason for part in categories for reason in part.reasons),
         ),
         pairs=tuple(pairs),
         confidence=_confidence(source, pairs),
@@ -184,7 +189,7 @@ def compared(
         for layer, listed in inside.items()
         if listed
     }
-    rows = () if alone else judged_rows(terms.rows, weighed, conditions)
+    rows = () if alone else decided(terms.rows, weighed, conditions)
     layers = tuple(
         LayerLine(
             layer=layer,
@@ -194,11 +199,11 @@ def compared(
         )
         for layer in weighed
     )
-    findings = [finding for layer in layers for finding in layer.findings]
+    reasons = [reason for layer in layers for reason in layer.reasons]
     return Comparison(
         layers=layers,
-        verdict=None if alone else verdict(findings),
-        reasons=tuple(finding.says for finding in sorted(findings, key=lambda finding: finding.severity)),
+        verdict=None if alone else verdict(reasons),
+        reasons=tuple(sorted(reasons, key=lambda reason: reason.severity)),
         similarity=similarity,
         rubric=rows,
         caveats=tuple(caveats({each.layer: each.figures for each in layers}, _without(terms, datasets))),
@@ -230,7 +235,7 @@ def _part(source: DatasetSource, name: str, critical: bool, pairs: Sequence[Pair
         critical=critical,
         figures=found,
         flagged=found.worse or (found.candidate is not None and below_floor(source, found.candidate)),
-        findings=tuple(of_critical(source, name, found)) if critical else (),
+        reasons=tuple(of_critical(source, name, found)) if critical else (),
     )
 
 
@@ -261,16 +266,7 @@ def _tags(result: Result) -> Iterable[str]:
 
 
 def _classes(results: Sequence[Result]) -> tuple[ClassLine, ...]:
-    named = [
-        ClassAnswer(
-            expected=result.example.expected,
-            named=label(result.answer.text or "", result.example.classes),
-            cluster=result.example.cluster,
-        )
-        for result in results
-        if result.example.task == "classify"
-    ]
-    return tuple(per_class(named))
+    return tuple(per_class([each for each in results if each.example.task == "classify"]))
 
 
 def _refuses_parameters(results: Sequence[Result]) -> bool:

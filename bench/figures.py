@@ -1,21 +1,24 @@
-"""The figures of two models over the same examples: completion, latency, cost."""
+"""The figures of two models over the same examples: completion, latency, cost; by class, and by traffic."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.answers.results import Result
+from bench.dataset.weights import TrafficWeights
 from bench.models.asker import Answer, Failure, total_cost
 from bench.statistics import (
     ShareInterval,
     Statistic,
     mean,
     p95,
+    paired_contrast,
     paired_difference,
     paired_p,
     paired_ratio,
     quantile,
     share,
+    weighted,
 )
 
 Pair = tuple[Result, Result | None]
@@ -79,23 +82,22 @@ class Figures:
 
 def figures(pairs: Sequence[Pair], *, ratios: bool = True) -> Figures:
     """The figures of these pairs. The bootstrapped ratios take a tenth of a second, so they are optional."""
-    judged = [pair for pair in pairs if all(result is None or result.score is not None for result in pair)]
-    baseline = [result for result, _ in judged]
-    candidate = [result for _, result in judged if result is not None]
+    known = marked(pairs)
+    baseline = [result for result, _ in known]
+    both = [(a, b) for a, b in known if b is not None]
+    candidate = [result for _, result in both]
     compared = bool(candidate)
-    clusters = [result.example.cluster for result in baseline]
     right = [result.right for result in baseline], [result.right for result in candidate]
-    both = _both(judged)
-    answered = [(a, b) for a, b in both if ratios and None not in (a.answer.text, b.answer.text)]
+    answered = [(a, b) for a, b in both if ratios and a.answered and b.answered]
     timed = [(a.answer.latency_s, b.answer.latency_s, a) for a, b in answered]
     paid = [(a.answer.cost_usd, b.answer.cost_usd, a) for a, b in answered]
     return Figures(
-        examples=len(judged),
-        unjudged=len(pairs) - len(judged),
+        examples=len(known),
+        unjudged=len(pairs) - len(known),
         baseline=side(baseline),
         candidate=side(candidate) if compared else None,
-        difference=paired_difference(*right, clusters) if compared else None,
-        mcnemar_p=paired_p(*right, clusters) if compared else None,
+        difference=paired_difference(*right, clusters(known)) if compared else None,
+        mcnemar_p=paired_p(*right, clusters(known)) if compared else None,
         latency_ratio=_ratio(timed, p95),
         cost_ratio=_ratio(paid, mean),
         new_failures=_ids([a for a, b in both if a.right and not b.right]),
@@ -116,9 +118,7 @@ def side(results: Sequence[Result]) -> Side:
     return Side(
         examples=len(results),
         correct=sum(result.right for result in results),
-        completion=share(
-            [result.right for result in results], [result.example.cluster for result in results]
-        ),
+        completion=_share(results, lambda each: each.right),
         score=sum(scores) / len(scores) if scores else None,
         failures=dict(failed.most_common()),
         said=_said(answers, failed),
@@ -143,26 +143,135 @@ def _said(answers: Sequence[Answer], failed: Counter[Failure]) -> str:
 
 
 def _per_hour(results: Sequence[Result]) -> float | None:
-    took = [
-        (result.took_s, result.answer.text is not None) for result in results if result.took_s is not None
-    ]
+    took = [(result.took_s, result.answered) for result in results if result.took_s is not None]
     seconds = sum(took_s for took_s, _ in took)
     return 3600 * sum(answered for _, answered in took) / seconds if seconds else None
-
-
-def _both(pairs: Sequence[Pair]) -> list[tuple[Result, Result]]:
-    return [(baseline, candidate) for baseline, candidate in pairs if candidate is not None]
 
 
 def _ratio(
     values: Sequence[tuple[float | None, float | None, Result]], of: Statistic
 ) -> ShareInterval | None:
-    known = [(a, b, result.example.cluster) for a, b, result in values if a and b]
+    known = [(a, b, result.cluster) for a, b, result in values if a and b]
     if not known:
         return None
-    baseline, candidate, clusters = zip(*known, strict=True)
-    return paired_ratio(baseline, candidate, clusters, of=of)
+    baseline, candidate, of_clusters = zip(*known, strict=True)
+    return paired_ratio(baseline, candidate, of_clusters, of=of)
 
 
 def _ids(results: Sequence[Result]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(result.example.id for result in results))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassLine:
+    """One class. `recall`: the share of its examples that were named so. `precision`: the share of examples
+    named so that are of the class. `false_positive_rate`: the share of other examples that were named so.
+    None without such examples.
+    """
+
+    name: str
+    examples: int
+    recall: ShareInterval | None
+    precision: ShareInterval | None
+    false_positive_rate: ShareInterval | None
+
+
+def per_class(results: Sequence[Result]) -> list[ClassLine]:
+    """Every expected class of one model's results, by name."""
+    return [_line(name, results) for name in sorted({each.example.expected for each in results})]
+
+
+def _line(name: str, results: Sequence[Result]) -> ClassLine:
+    positive = [each for each in results if each.example.expected == name]
+    negative = [each for each in results if each.example.expected != name]
+    named = [each for each in results if each.named == name]
+    return ClassLine(
+        name=name,
+        examples=len(positive),
+        recall=_share(positive, lambda each: each.named == name),
+        precision=_share(named, lambda each: bool(each.example.expected == name)),
+        false_positive_rate=_share(negative, lambda each: each.named == name),
+    )
+
+
+def _share(results: Sequence[Result], of: Callable[[Result], bool]) -> ShareInterval | None:
+    return share([of(each) for each in results], [each.cluster for each in results])
+
+
+Stratum = tuple[float, Sequence[Pair]]
+"""A weight, and the judged examples that it is for. The weights add up to 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightedTotals:
+    """Both models' completion by the traffic's weights, and the difference; None without a candidate.
+
+    `at` is when the weights were taken. `covered` is the share of the traffic whose categories have examples.
+    """
+
+    at: str
+    covered: float
+    baseline: ShareInterval
+    candidate: ShareInterval | None
+    difference: ShareInterval | None
+
+    @property
+    def worse(self) -> bool:
+        """True if the whole interval of the difference is below 0."""
+        return self.difference is not None and self.difference.high < 0
+
+
+def strata(weights: TrafficWeights, pairs: Sequence[Pair]) -> list[Stratum]:
+    """The categories that the traffic has, by their weights; empty if it has none of them."""
+    groups: dict[str, list[Pair]] = {}
+    for pair in marked(pairs):
+        groups.setdefault(pair[0].example.category, []).append(pair)
+    known = {name: share for name in groups if (share := weights.categories.get(name, 0.0))}
+    whole = sum(known.values())
+    return [(share / whole, groups[name]) for name, share in known.items()]
+
+
+def totals(weights: TrafficWeights, pairs: Sequence[Pair]) -> WeightedTotals | None:
+    """The totals of a dataset; None if the traffic has none of its categories."""
+    parts = strata(weights, pairs)
+    if not parts:
+        return None
+    compared = all(candidate is not None for _, group in parts for _, candidate in group)
+    named = {group[0][0].example.category for _, group in parts}
+    return WeightedTotals(
+        at=weights.at,
+        covered=min(1.0, sum(weights.categories[name] for name in named)),
+        baseline=completion(parts, 0),
+        candidate=completion(parts, 1) if compared else None,
+        difference=difference(parts, factor=1.0) if compared else None,
+    )
+
+
+def completion(parts: Sequence[Stratum], arm: int) -> ShareInterval:
+    """The weighted share of right answers: of the current model (0) or of the candidate (1)."""
+    return weighted([(weight, share(_right(group, arm), clusters(group))) for weight, group in parts])
+
+
+def difference(parts: Sequence[Stratum], *, factor: float) -> ShareInterval:
+    """The candidate's weighted share minus `factor` times the current model's, paired in each stratum."""
+    return weighted(
+        [
+            (weight, paired_contrast(_right(group, 0), _right(group, 1), clusters(group), factor=factor))
+            for weight, group in parts
+        ]
+    )
+
+
+def marked(pairs: Sequence[Pair]) -> list[Pair]:
+    """The examples on which no mark of a judge is missing."""
+    return [pair for pair in pairs if all(result is None or result.score is not None for result in pair)]
+
+
+def clusters(pairs: Sequence[Pair]) -> list[str]:
+    """The clusters of these examples."""
+    return [baseline.cluster for baseline, _ in pairs]
+
+
+def _right(pairs: Sequence[Pair], arm: int) -> list[bool]:
+    results = [pair[arm] for pair in pairs]
+    return [result is not None and result.right for result in results]

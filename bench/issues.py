@@ -154,13 +154,3 @@ def document(model: str, found: Sequence[Checked]) -> dict[str, Any]:
             for check in sorted(found, key=lambda check: order[check.state])
         ],
     }
-
-
-def lines(found: dict[str, Any]) -> list[str]:
-    """The results as lines for a terminal."""
-    words = {"still_there": "still there", "unknown": "unknown", "gone": "gone"}
-    head = f"{found['model']}: {found['still_there']} of {len(found['issues'])} known issues still there"
-    return [
-        head,
-        *(f"  {words[each['state']]:<11}  {each['id']}  {each['what']}" for each in found["issues"]),
-    ]

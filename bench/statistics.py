@@ -173,11 +173,13 @@ def contrast(candidate: ShareInterval, baseline: ShareInterval, *, factor: float
     return ShareInterval(middle - below, middle, middle + above)
 
 
-def weighted(parts: Sequence[tuple[float, ShareInterval]]) -> ShareInterval:
-    """The sum of independent parts' values by their weights, with MOVER's interval: for one part its own."""
-    middle = sum(weight * part.estimate for weight, part in parts)
-    below = math.hypot(*(weight * (part.estimate - part.low) for weight, part in parts))
-    above = math.hypot(*(weight * (part.high - part.estimate) for weight, part in parts))
+def weighted(parts: Sequence[tuple[float, ShareInterval | None]]) -> ShareInterval:
+    """The sum of independent parts' values by their weights, with MOVER's interval: for one part its own. A
+    part without a value is left out."""
+    known = [(weight, part) for weight, part in parts if part is not None]
+    middle = sum(weight * part.estimate for weight, part in known)
+    below = math.hypot(*(weight * (part.estimate - part.low) for weight, part in known))
+    above = math.hypot(*(weight * (part.high - part.estimate) for weight, part in known))
     return ShareInterval(middle - below, middle, middle + above)
 
 

@@ -17,7 +17,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from bench.dataset.file import LineGone, change, stamp
-from bench.dataset.labels import PROPOSED, Line, accepted, ambiguous, edited, history, is_open, waiting, words
+from bench.dataset.labels import PROPOSED, Line, accepted, ambiguous, edited, history, is_open, waiting
 from bench.errors import BadDataset
 from bench.settings import DatasetSource
 from console.datasets import read, unwritable
@@ -25,6 +25,7 @@ from console.login import Forged, Login
 from console.rendering import Templates
 from control.operator import Operator
 from control.orders import BadOrder
+from pages.words.labels import worth
 
 EDGE = "edge"
 """The tag of an example that a person marked as an edge case; its value is "yes"."""
@@ -76,7 +77,7 @@ class DatasetLabelling:
             left=sum(map(is_open, lines)),
             seconds=sum(not is_open(each) for each in queue),
             can_undo=bool(self._done.get((source.name, who))),
-            agreement=words(lines),
+            agreement=worth(lines),
             unwritable=unwritable(source),
         )
 

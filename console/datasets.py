@@ -12,13 +12,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from bench.dataset.file import read_lines
-from bench.dataset.labels import Tier, is_open, tier, words
+from bench.dataset.labels import Tier, is_open, tier
 from bench.errors import BadDataset
 from bench.settings import DatasetSource
 from console.login import Login
 from console.rendering import Templates
 from control.operator import Operator
 from control.orders import BadOrder
+from pages.words.labels import worth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,5 +91,5 @@ def _shown(source: DatasetSource) -> ShownDataset:
         labels=labels,
         left=left,
         tier=tier(labels),
-        agreement=words(lines),
+        agreement=worth(lines),
     )

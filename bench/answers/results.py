@@ -8,7 +8,7 @@ from typing import Any
 
 from bench import judge_words
 from bench.answers.saved import AnswerStore, ask_once
-from bench.answers.scorers import SCORERS, is_right
+from bench.answers.scorers import SCORERS, is_right, label
 from bench.dataset.example import Example, prompt
 from bench.errors import NoAnswers, NoJudge
 from bench.models.asker import Answer, Asker
@@ -37,6 +37,20 @@ class Result:
     judge_failed: bool = False
     reason: str = ""
     took_s: float | None = None
+
+    @property
+    def answered(self) -> bool:
+        return self.answer.text is not None
+
+    @property
+    def cluster(self) -> str:
+        """Results of one cluster are not independent evidence."""
+        return self.example.cluster
+
+    @property
+    def named(self) -> str | None:
+        """The class that the answer names; None for none or several."""
+        return label(self.answer.text or "", self.example.classes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

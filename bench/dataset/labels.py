@@ -96,14 +96,13 @@ class LabelShare:
     of: int
 
     @property
-    def words(self) -> str:
-        """The share with its interval, for example "41 of 50 (69% to 90%)"."""
-        low, high = wilson(self.hits, self.of)
-        return f"{self.hits} of {self.of} ({low:.0%} to {high:.0%})"
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of the share."""
+        return wilson(self.hits, self.of)
 
     def document(self) -> dict[str, Any]:
-        """The share as JSON types, with Wilson's 95 % interval."""
-        low, high = wilson(self.hits, self.of)
+        """The share as JSON types."""
+        low, high = self.interval
         share = {"low": low, "estimate": self.hits / self.of, "high": high}
         return {"hits": self.hits, "of": self.of, "share": share}
 
@@ -137,16 +136,8 @@ def _of_people(line: Line) -> Iterator[Any]:
     yield from newest.values()
 
 
-def words(lines: Iterable[Line]) -> list[str]:
-    """Both as lines for a terminal."""
-    known = list(lines)
-    found = [f"{by}: people kept its proposals in {share.words}" for by, share in kept(known).items()]
-    apart = differing(known)
-    return [*found, f"two people differ in {apart.words}"] if apart is not None else found
-
-
 def document(lines: Iterable[Line]) -> dict[str, Any]:
-    """Both as JSON types."""
+    """Kept proposals and differing labels as JSON types."""
     known = list(lines)
     apart = differing(known)
     return {

@@ -92,10 +92,10 @@ def bench(
     which counts the model's canaries too.
     """
     from bench.dataset.sample import part_of
-    from bench.sanity import sanity
     from bench.spreadsheet import failures as failures_of
     from canary.commands.bench_archive import release_of, settings_now, with_verdict, write_report
     from canary.commands.failures_file import write_failures
+    from pages.reports.bench import sanity
 
     if model is None and not dry:
         fail("name the new model, or use --dry to measure only the current model", code=2)
@@ -134,7 +134,7 @@ def bench(
 
 
 def _print(document: dict[str, Any], output: str) -> None:
-    from bench.text import rendered
+    from pages.reports.bench_text import rendered
 
     print_json(document) if output == "json" else print_text(rendered(document).rstrip("\n"))
 
@@ -152,12 +152,12 @@ def measure(
 ) -> "tuple[dict[str, Any], Comparison]":
     """Run the benchmark; returns its document and comparison. Exits 1 if it cannot run."""
     from bench.benchmark import Bench, saved_in, unpriced
-    from bench.document import Circumstances, to_document
     from bench.errors import BenchError
     from bench.models.pair import without_terms
     from bench.models.targets import NoKey
     from canary.commands.bench_route import proxy_route
     from canary.secrets import BadSecret
+    from pages.reports.bench import Circumstances, to_document
 
     now = time.time()
     try:

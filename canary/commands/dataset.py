@@ -63,7 +63,7 @@ def _lines(problem: Any) -> list[dict[str, object]]:
 
 def _tell(file: Path, found: "Dataset", lines: list[dict[str, Any]]) -> None:
     from bench.dataset.file import described
-    from bench.dataset.labels import words
+    from pages.words.labels import worth
 
     about: Any = described(found)
     ambiguous = f", {about['ambiguous']} ambiguous" if about["ambiguous"] else ""
@@ -76,7 +76,7 @@ def _tell(file: Path, found: "Dataset", lines: list[dict[str, Any]]) -> None:
             for name, count in about["categories"].items()
         )
     )
-    for each in words(lines):
+    for each in worth(lines):
         print_text(f"labels      {each}")
     for each in about["warnings"]:
         say(each)

@@ -17,7 +17,8 @@ def label(
     output: Form = "text",
 ) -> None:
     """Review the proposed labels: accept, edit, or mark as ambiguous. Saves after each one."""
-    from bench.dataset.labels import is_open, standing, tier, words
+    from bench.dataset.labels import is_open, standing, tier
+    from pages.words.labels import worth
 
     waiting = [line for line in _read(file) if is_open(line)]
     for number, line in enumerate(waiting, start=1):
@@ -31,7 +32,7 @@ def label(
     labelled = counts["accepted"] + counts["edited"]
     if output == "json":
         return print_json({"file": str(file), "labels": counts, "tier": tier(labelled)})
-    for each in words(lines):
+    for each in worth(lines):
         say(each)
     say(", ".join(f"{count} {name}" for name, count in sorted(counts.items())))
     return say(f"{labelled} labels: {tier(labelled)}")

@@ -124,9 +124,9 @@ def recheck(
     if output == "json":
         print_json(found)
     else:
-        from bench.issues import lines
+        from pages.reports.bench_text import issue_lines
 
-        print_text("\n".join(lines(found)))
+        print_text("\n".join(issue_lines(found)))
     raise typer.Exit(3 if found["still_there"] else 4 if found["unknown"] else 0)
 
 

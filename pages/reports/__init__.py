@@ -1,1 +1,1 @@
-"""One module a report: the verdict, a release, candidates beside each other, a plan, the archive."""
+"""One module a report: verdict, release, candidates beside each other, plan, archive, benchmark."""

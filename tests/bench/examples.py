@@ -3,8 +3,10 @@
 import json
 from typing import Any
 
+from bench.comparison import Comparison
 from bench.dataset.example import Example
 from bench.dataset.file import Dataset, parse
+from pages.words.bench import reason
 
 
 def dataset_of(*lines: dict[str, Any]) -> Dataset:
@@ -16,3 +18,8 @@ def dataset_of(*lines: dict[str, Any]) -> Dataset:
 def example_of(**fields: Any) -> Example:
     """One example."""
     return dataset_of(fields).examples[0]
+
+
+def reasons(found: Comparison) -> tuple[str, ...]:
+    """The reasons of a verdict in words."""
+    return tuple(map(reason, found.reasons))

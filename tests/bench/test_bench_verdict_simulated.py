@@ -8,8 +8,8 @@ import pytest
 from bench.answers.results import Result
 from bench.dataset.example import Example
 from bench.figures import Pair, figures
-from bench.findings import of_dataset, verdict
 from bench.models.asker import Answer
+from bench.reasons import of_dataset, verdict
 from bench.settings import DatasetSource
 from tests.bench.examples import dataset_of
 

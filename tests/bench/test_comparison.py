@@ -9,13 +9,13 @@ import pytest
 from bench.answers.results import Result
 from bench.comparison import Comparison, DatasetResult, compared, measured
 from bench.dataset.sample import part_of
-from bench.document import Circumstances, to_document
 from bench.errors import NoAnswers
 from bench.figures import figures, side
 from bench.models.asker import Answer
 from bench.settings import DatasetSource, Layer
 from bench.spreadsheet import COLUMNS, failures
-from tests.bench.examples import dataset_of
+from pages.reports.bench import Circumstances, to_document
+from tests.bench.examples import dataset_of, reasons
 
 FIGURES = {"examples", "correct", "completion", "interval", "p50_s", "p95_s", "p99_s", "cost_usd"}
 ABOUT = Circumstances(
@@ -72,25 +72,25 @@ def mix(right: int, n: int) -> list[bool]:
 
 def test_a_model_that_is_as_good_on_enough_examples_ships() -> None:
     found = told(of(mix(95, 100), mix(95, 100)))
-    assert (found.verdict, found.reasons) == ("ship", ())
+    assert (found.verdict, reasons(found)) == ("ship", ())
 
 
 def test_a_model_that_is_worse_pair_by_pair_does_not() -> None:
     found = told(of(mix(95, 100), mix(85, 100)))
     assert found.verdict == "dont_ship"
-    assert found.reasons == ("d: −10.0 points against the current model (p = 0.002), 10 new failures",)
+    assert reasons(found) == ("d: −10.0 points against the current model (p = 0.002), 10 new failures",)
 
 
 def test_a_model_that_may_be_five_points_worse_is_open() -> None:
     found = told(of(mix(95, 100), mix(92, 100)))
     assert found.verdict == "extend"
-    assert "not ruled out" in found.reasons[0]
+    assert "not ruled out" in reasons(found)[0]
 
 
 def test_equally_wrong_is_not_equally_good() -> None:
     found = compared([of([False] * 200, [False] * 200)])
     assert found.verdict == "extend"
-    assert found.reasons == ("d: neither model got an example right: check the expected answers",)
+    assert reasons(found) == ("d: neither model got an example right: check the expected answers",)
 
 
 def test_few_examples_never_ship_and_never_hide_a_loss() -> None:
@@ -115,7 +115,7 @@ def test_a_critical_category_blocks_though_all_together_are_well() -> None:
     assert fraud.figures.candidate is not None
     assert fraud.figures.candidate.correct == 30
     assert told(found).verdict == "dont_ship"
-    assert any(each.startswith("d, critical category fraud: ") for each in told(found).reasons)
+    assert any(each.startswith("d, critical category fraud: ") for each in reasons(told(found)))
 
 
 def test_a_critical_category_below_its_floor_by_chance_is_flagged_and_open() -> None:
@@ -137,7 +137,7 @@ def test_another_category_is_only_shown() -> None:
 def test_a_critical_category_of_too_few_says_so() -> None:
     found = told(of([True] * 100, [True] * 100, critical=39))
     assert found.verdict == "extend"
-    assert "39 examples: below 40 a loss may go undetected; d.jsonl needs 40 of it" in found.reasons[0]
+    assert "39 examples: below 40 a loss may go undetected; d.jsonl needs 40 of it" in reasons(found)[0]
     assert told(of([True] * 100, [True] * 100, critical=40)).verdict == "ship"
 
 
@@ -152,7 +152,7 @@ def test_layers_hold_their_datasets_and_the_worst_of_all_decides() -> None:
     gap = to_document(found, ABOUT)["gap"]
     assert gap == pytest.approx({"baseline": 0.95 - 145 / 160, "candidate": 0.8 - 145 / 160})
     assert found.verdict == "dont_ship"
-    assert found.reasons[0].startswith("users: ")
+    assert reasons(found)[0].startswith("users: ")
 
 
 def test_tags_are_told_apart_like_categories() -> None:
@@ -186,7 +186,7 @@ def test_what_the_judge_gave_no_mark_is_in_no_figure_and_keeps_the_verdict_open(
     found = measured(DatasetSource(name="d", file="d", layer="real"), dataset_of(*lines), [old, new])
     assert (found.figures.examples, found.figures.unjudged) == (59, 1)
     assert found.figures.new_failures == ()
-    assert "1 examples got no mark from the judge" in told(found).reasons[-1]
+    assert "1 examples got no mark from the judge" in reasons(told(found))[-1]
 
 
 REFUSED = {"text": None, "failure": "caller_rejected", "status": 400, "said": "Unsupported: temperature"}
@@ -211,7 +211,7 @@ def test_a_candidate_that_refuses_the_datasets_parameters_fails_in_its_providers
     ):
         found = told(measured(source, dataset, [results(lines, mix(60, 60)), new]))
         assert found.verdict == "dont_ship"
-        assert found.reasons == (f"{says}Unsupported: temperature{do}",)
+        assert reasons(found) == (f"{says}Unsupported: temperature{do}",)
 
 
 def test_a_current_model_that_refuses_every_request_is_an_error() -> None:
@@ -236,7 +236,7 @@ def test_the_current_model_alone_has_figures_and_no_verdict() -> None:
     lines = [{"task": "exact", "expected": "x"}] * 60
     source = DatasetSource(name="d", file="d", layer="real", floor=0.9)
     found = told(measured(source, dataset_of(*lines), [results(lines, mix(30, 60))]))
-    assert (found.verdict, found.reasons) == (None, ())
+    assert (found.verdict, reasons(found)) == (None, ())
     document = to_document(found, ABOUT)
     assert document["layers"][0]["baseline"]["correct"] == 30
     assert document["layers"][0]["candidate"] is None
@@ -289,18 +289,18 @@ def test_labels_that_nobody_has_looked_at_never_ship() -> None:
     found = told(of(mix(95, 100), mix(95, 100), tags={"label": "proposed"}))
     assert found.verdict == "extend"
     review = "review them with `canary dataset label d.jsonl`"
-    assert found.reasons == (f"d: 100 labels are unreviewed proposals; {review}",)
+    assert reasons(found) == (f"d: 100 labels are unreviewed proposals; {review}",)
 
 
 def test_a_file_of_few_examples_says_how_many_it_needs_and_how_to_benchmark_without_it() -> None:
     found = told(of([True] * 8, [True] * 8))
-    assert (found.verdict, found.reasons[0]) == (
+    assert (found.verdict, reasons(found)[0]) == (
         "extend",
         "d: 8 examples are a sanity check; a benchmark needs 50: add 42 to d.jsonl, "
         "or take the dataset d out of the config's `datasets` to benchmark without it",
     )
     given = told(of([True] * 8, [True] * 8, name="d.jsonl"))
-    assert "leave out `--dataset d.jsonl` to benchmark without it" in given.reasons[0]
+    assert "leave out `--dataset d.jsonl` to benchmark without it" in reasons(given)[0]
 
 
 def test_a_part_of_a_file_asks_for_no_more_examples() -> None:
@@ -308,7 +308,7 @@ def test_a_part_of_a_file_asks_for_no_more_examples() -> None:
     source = DatasetSource(name="d", file="d.jsonl", layer="synthetic")
     some = part_of(dataset_of(*lines), 20)
     found = told(measured(source, some, [results(lines[:20], [True] * 20)] * 2))
-    assert found.reasons[0] == "d: 20 of 60 examples are a sanity check; a benchmark asks all"
+    assert reasons(found)[0] == "d: 20 of 60 examples are a sanity check; a benchmark asks all"
 
 
 def test_a_throughput_counts_a_failure_as_time_and_not_as_an_answer() -> None:

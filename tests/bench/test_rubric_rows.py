@@ -8,13 +8,14 @@ import pytest
 
 from bench.answers.results import Result
 from bench.comparison import Comparison, DatasetResult, compared, measured
-from bench.document import Circumstances, to_document
-from bench.measurement import RunConditions
+from bench.metrics import RunConditions
 from bench.models.asker import Answer
 from bench.settings import NO_TERMS, BenchTerms, DatasetSource, Layer, RubricRow
-from bench.text import rendered
+from pages.reports.bench import Circumstances, to_document
+from pages.reports.bench_text import rendered
+from pages.words.bench import caveat
 from records.bound import parse_bound
-from tests.bench.examples import dataset_of
+from tests.bench.examples import dataset_of, reasons
 
 ABOUT = Circumstances(
     baseline="o/old", candidate="o/new", at="2026-11-25T12:00:00Z", owner="ann", via="direct", stages={}
@@ -88,7 +89,7 @@ def test_98_of_100_caught_may_be_93_so_it_does_not_pass_98_percent() -> None:
     assert (
         told["says"]
         == 'recall:harm 98.0 % (93.0 to 99.4) is not clearly within ">= 98%"'
-        == found.reasons[-1][8:]
+        == reasons(found)[-1][8:]
     )
 
 
@@ -120,7 +121,7 @@ def test_precision_and_false_positives_of_a_class_by_hand() -> None:
 def test_a_class_without_an_example_is_not_a_pass() -> None:
     found = judged([row("recall:spam", ">= 98%", ">= 99%")], given(100))
     assert (found.verdict, only(found)["state"]) == ("extend", "NODATA")
-    assert 'recall:spam ">= 98%" cannot be judged: no example has the class spam' in found.reasons[0]
+    assert 'recall:spam ">= 98%" cannot be judged: no example has the class spam' in reasons(found)[0]
 
 
 def test_ten_times_the_cost_and_twice_the_latency_do_not_ship() -> None:
@@ -250,7 +251,7 @@ def test_the_margin_is_the_rubrics_where_it_names_one() -> None:
     assert compared([within]).verdict == "ship"
     found = compared([given(200, expected=["harm"], old=old, new=new, terms=terms)], terms=terms)
     assert found.verdict == "extend"
-    assert found.reasons[0] == (
+    assert reasons(found)[0] == (
         "d: +0.0 points against the current model; −2.4 is not ruled out (limit −2.0)"
     )
 
@@ -258,8 +259,8 @@ def test_the_margin_is_the_rubrics_where_it_names_one() -> None:
 def test_a_critical_category_of_the_config_is_critical() -> None:
     terms = BenchTerms(critical=frozenset({"refund", "fraud"}))
     found = compared([given(39, category="refund", terms=terms)], terms=terms)
-    assert any("critical category refund: 39 examples: below 40" in each for each in found.reasons)
-    assert found.caveats == ("no example is of the critical category fraud",)
+    assert any("critical category refund: 39 examples: below 40" in each for each in reasons(found))
+    assert tuple(map(caveat, found.caveats)) == ("no example is of the critical category fraud",)
 
 
 def test_the_costs_of_a_batch_are_judged_at_list_price() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bench.sanity import sanity
+from pages.reports.bench import sanity
 
 
 def told(**changes: Any) -> dict[str, Any]:

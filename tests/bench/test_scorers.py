@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 
 from bench import judge_words as judge
+from bench.answers.results import Result
 from bench.answers.scorers import SCORERS, THRESHOLDS, is_right
-from bench.classes import ClassAnswer, per_class
 from bench.dataset.example import TASKS
+from bench.figures import per_class
+from bench.models.asker import Answer
 from tests.bench.examples import dataset_of, example_of
 
 CITIES = ["Paris", "Berlin", "New York", "York"]
@@ -95,8 +97,14 @@ def test_each_class_has_its_recall_precision_and_false_alarms() -> None:
         + [("good", "good")] * 196
         + [("good", "bad")] * 4
     )
-    answers = [ClassAnswer(expected=a, named=b, cluster=str(n)) for n, (a, b) in enumerate(told)]
-    bad, good = per_class(answers)
+    lines = [{"task": "classify", "choices": ["bad", "good"], "expected": right} for right, _ in told]
+    examples = dataset_of(*lines).examples
+    bad, good = per_class(
+        [
+            Result(example=example, answer=Answer(text=named), score=0.0, right=False)
+            for example, (_, named) in zip(examples, told, strict=True)
+        ]
+    )
     assert (bad.name, bad.examples, good.examples) == ("bad", 100, 200)
     assert bad.recall is not None
     assert bad.precision is not None

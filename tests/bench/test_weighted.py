@@ -10,11 +10,13 @@ from bench.benchmark import read
 from bench.comparison import Comparison, compared, measured
 from bench.dataset.file import Dataset, parse
 from bench.dataset.weights import document, weights_file
-from bench.document import Circumstances, to_document
 from bench.errors import BadWeights
-from bench.rubric_text import by_traffic
 from bench.settings import BenchTerms, DatasetSource, RubricRow
+from pages.reports.bench import Circumstances, to_document
+from pages.reports.bench_text import by_traffic
+from pages.words.bench import row as row_said
 from records.bound import parse_bound
+from tests.bench.examples import reasons
 from tests.bench.test_comparison import results
 
 ABOUT = Circumstances(
@@ -94,14 +96,14 @@ def test_the_difference_adds_the_variances_of_the_categories(tmp_path: Path) -> 
 
 def test_a_loss_in_a_rare_category_alone_is_small_by_traffic_and_a_common_one_is_not(tmp_path: Path) -> None:
     rare = dataset(tmp_path, {"refund": 0.04, "order": 0.96})
-    assert comparison(rare, rights(50, 50), rights(40, 50)).reasons == (
+    assert reasons(comparison(rare, rights(50, 50), rights(40, 50))) == (
         "d: −0.8 points weighted by traffic against the current model; −5.9 is not ruled out (limit −5.0)",
     )
     common = dataset(tmp_path, {"refund": 0.96, "order": 0.04})
     found = comparison(common, rights(50, 50), rights(40, 50))
     assert found.verdict == "dont_ship"
-    assert "points (−" in found.reasons[0]
-    assert "weighted by traffic against the current model" in found.reasons[0]
+    assert "points (−" in reasons(found)[0]
+    assert "weighted by traffic against the current model" in reasons(found)[0]
 
 
 def test_a_row_on_completion_is_judged_by_traffic(tmp_path: Path) -> None:
@@ -112,8 +114,8 @@ def test_a_row_on_completion_is_judged_by_traffic(tmp_path: Path) -> None:
         dataset(tmp_path, {"refund": 0.04, "order": 0.96}), rights(25, 50), rights(25, 50), terms=terms
     )
     assert found.rubric[0].state == "PASS"
-    assert "task_completed 98.0 %" in found.rubric[0].says
-    assert "weighted by traffic" in found.rubric[0].says
+    assert "task_completed 98.0 %" in row_said(found.rubric[0])
+    assert "weighted by traffic" in row_said(found.rubric[0])
 
 
 def test_categories_without_examples_are_told_as_not_covered(tmp_path: Path) -> None:

@@ -1,18 +1,17 @@
 """A benchmark as JSON."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from bench.answers.batches import PRICE_FACTOR
 from bench.comparison import Comparison, ConfidenceSplit, DatasetPart, DatasetResult
-from bench.figures import Figures, Side
-from bench.findings import verdict
+from bench.figures import Figures, Side, WeightedTotals
 from bench.judge_document import judge_document, marks_document
-from bench.row_words import against
-from bench.rubric_rows import RowResult
+from bench.reasons import verdict
+from bench.rows import RowResult
 from bench.statistics import ShareInterval
-from bench.weighted import WeightedTotals
+from pages.words import bench as words
 from records.unpriced import UnpricedArm
 
 
@@ -37,8 +36,8 @@ def to_document(found: Comparison, about: Circumstances) -> dict[str, Any]:
         "price_factor": PRICE_FACTOR if about.via == "batch" else 1.0,
         "stages": {name: round(seconds, 3) for name, seconds in about.stages.items()},
         "verdict": found.verdict,
-        "reasons": list(found.reasons),
-        "caveats": list(found.caveats),
+        "reasons": list(map(words.reason, found.reasons)),
+        "caveats": list(map(words.caveat, found.caveats)),
         "rubric": [_row_result(row) for row in found.rubric],
         "quantiles": "inverted_cdf",
         "gap": _gap(found),
@@ -49,7 +48,7 @@ def to_document(found: Comparison, about: Circumstances) -> dict[str, Any]:
             {
                 "layer": layer.layer,
                 **_figures(layer.figures),
-                "verdict": None if found.verdict is None else verdict(layer.findings),
+                "verdict": None if found.verdict is None else verdict(layer.reasons),
                 "blocks": any(dataset.blocks for dataset in layer.datasets),
                 "datasets": [_dataset(dataset) for dataset in layer.datasets],
             }
@@ -110,7 +109,7 @@ def _confidence(found: ConfidenceSplit | None) -> dict[str, Any] | None:
 
 def _row_result(row: RowResult) -> dict[str, Any]:
     found = row.measurement
-    kind, interval = against(found)
+    kind, interval = found.against
     return {
         "metric": row.row.metric,
         "acceptable": row.row.acceptable.text,
@@ -124,7 +123,7 @@ def _row_result(row: RowResult) -> dict[str, Any]:
         "against": None if interval is None else {"kind": kind, **asdict(interval)},
         "state": row.state,
         "decides": row.decides,
-        "says": row.says,
+        "says": words.row(row),
     }
 
 
@@ -169,3 +168,36 @@ def _side(side: Side) -> dict[str, Any]:
 
 def _interval(found: ShareInterval | None) -> dict[str, float] | None:
     return None if found is None else asdict(found)
+
+
+Node = Mapping[str, Any]
+
+
+def sanity(document: Node) -> dict[str, Any]:
+    """`passes`, and what speaks `against` it. Whatever is not known speaks against it."""
+    against = list(_against(document))
+    return {"passes": not against, "against": against}
+
+
+def _against(document: Node) -> Iterator[str]:
+    if document["verdict"] == "dont_ship":
+        yield "the benchmark says don't ship"
+    for layer in document["layers"]:
+        for dataset in layer["datasets"]:
+            yield from (f"{dataset['dataset']}: {says}" for says in _of_dataset(dataset))
+    issues = document["issues"]
+    if issues is not None and issues["still_there"] + issues["unknown"]:
+        yield f"{issues['still_there']} known issue(s) still there, {issues['unknown']} unknown"
+
+
+def _of_dataset(dataset: Node) -> Iterator[str]:
+    candidate, floor = dataset["candidate"], dataset["floor"]
+    if candidate is None or candidate["completion"] is None:
+        yield "the candidate has no answer"
+        return
+    if failed := sum(candidate["failures"].values()):
+        yield f"{failed} questions failed"
+    if dataset["unjudged"]:
+        yield f"{dataset['unjudged']} examples without a mark"
+    if floor is not None and candidate["completion"] < floor:
+        yield f"{100 * candidate['completion']:.0f} % right, below the floor of {floor:.0%}"

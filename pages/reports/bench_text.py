@@ -1,15 +1,17 @@
-"""Renders a benchmark's document for a terminal."""
+"""A benchmark's document as text and tables for a terminal."""
 
 from collections.abc import Iterator, Mapping
 from io import StringIO
-from typing import Any
+from typing import Any, get_args
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bench import issues, judge_text, rubric_text
+from bench import judge_text
+from bench.metrics import Unit
+from pages.words.bench import number
 
 _HEADLINES = {
     "ship_now": "Ship now",
@@ -24,6 +26,8 @@ _SPENT = {
 }
 _SIDES = ("baseline", "candidate")
 _MOST_IDS = 12
+_UNITS: dict[str, Unit] = {name: name for name in get_args(Unit)}
+_STATES = {"INCONCLUSIVE": "open", "NODATA": "no data"}
 
 Node = Mapping[str, Any]
 
@@ -53,9 +57,9 @@ def _blocks(document: Node) -> Iterator[RenderableType]:
     if (gap := document["gap"]) is not None:
         both = ", ".join(f"{side} {100 * gap[side]:+.1f}" for side in _SIDES if gap[side] is not None)
         yield Text(f"Real-world minus synthetic, in points: {both}")
-    for line in rubric_text.by_traffic(document):
+    for line in by_traffic(document):
         yield Text(line)
-    if (rubric := rubric_text.rows(document)) is not None:
+    if (rubric := _rows(document)) is not None:
         yield Text("\nThe rubric’s rows that a benchmark measures")
         yield rubric
     yield Text(f"\n{_SPENT.get(document['via'], 'Latency (quantiles: inverted CDF) and cost')}")
@@ -78,7 +82,7 @@ def _blocks(document: Node) -> Iterator[RenderableType]:
         for failure, count in _failures(document, side).items():
             yield Text(f"{side}: {count} times {failure}")
     if document["issues"] is not None:
-        yield Text("\n" + "\n".join(issues.lines(document["issues"])))
+        yield Text("\n" + "\n".join(issue_lines(document["issues"])))
     if (check := document.get("sanity")) is not None:
         found = "passed" if check["passes"] else f"not passed: {'; '.join(check['against'])}"
         yield Text(f"\nSanity check: {found}")
@@ -240,6 +244,46 @@ def _classes(document: Node) -> Table | None:
     return table if table.row_count else None
 
 
+def _rows(document: Node) -> Table | None:
+    """The rubric's rows, None without any."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("", "acceptable", "current", "candidate", "", ""):
+        table.add_column(name)
+    for row in document.get("rubric", ()):
+        unit, interval = _UNITS[row["unit"]], row["interval"]
+        table.add_row(
+            row["metric"],
+            row["acceptable"],
+            _row_number(row["baseline"], unit),
+            _row_number(row["candidate"], unit),
+            "" if interval is None else " to ".join(number(end, unit) for end in interval),
+            _STATES.get(row["state"], row["state"].lower()),
+        )
+    return table if table.row_count else None
+
+
+def by_traffic(document: Node) -> Iterator[str]:
+    """A line for each dataset with weights."""
+    for layer in document["layers"]:
+        for dataset in layer["datasets"]:
+            if (found := dataset.get("weighted")) is not None:
+                yield f"{dataset['dataset']} {_totals(found)}"
+
+
+def _totals(found: Node) -> str:
+    sides = (("current", found["baseline"]), ("candidate", found["candidate"]))
+    parts = [f"{name} {_percent(side)}" for name, side in sides if side is not None]
+    if (lost := found["difference"]) is not None:
+        low, middle, high = (f"{100 * lost[name]:+.1f}" for name in ("low", "estimate", "high"))
+        parts.append(f"{middle} points ({low} to {high})")
+    covered = f", {100 * found['covered']:.0f} % of it" if found["covered"] < 0.995 else ""
+    return f"weighted by the traffic of {found['at'][:10]}{covered}: {', '.join(parts)}"
+
+
+def _row_number(value: float | None, unit: Unit) -> str:
+    return "–" if value is None else number(value, unit)
+
+
 def _failures(document: Node, side: str) -> dict[str, int]:
     found: dict[str, int] = {}
     for layer in document["layers"]:
@@ -293,3 +337,13 @@ def _total(side: Node) -> str:
 
 def _usd(value: float | None) -> str:
     return "–" if value is None else f"${value:.4g}"
+
+
+def issue_lines(found: Node) -> list[str]:
+    """What came of the known issues."""
+    words = {"still_there": "still there", "unknown": "unknown", "gone": "gone"}
+    head = f"{found['model']}: {found['still_there']} of {len(found['issues'])} known issues still there"
+    return [
+        head,
+        *(f"  {words[each['state']]:<11}  {each['id']}  {each['what']}" for each in found["issues"]),
+    ]
