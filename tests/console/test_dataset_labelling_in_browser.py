@@ -15,6 +15,8 @@ from bench.dataset.labels import proposed
 from tests.console.chromium import chromium, opened
 from tests.e2e.stage import Stage, on_stage
 
+pytestmark = pytest.mark.more  # another page of the labelling that a browser test holds
+
 CONFIG = """
 providers:
   openai: {{api: openai, base_url: "{url}/v1"}}

@@ -148,8 +148,8 @@ def browser() -> Iterator[Browser]:
         yield started
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 1440, 390])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.more)])
+@pytest.mark.parametrize("width", [1280, pytest.param(1440, marks=pytest.mark.more), 390])
 @pytest.mark.parametrize("name", PAGES)
 def test_no_cell_is_cut_and_nothing_scrolls_sideways(
     browser: Browser, name: str, width: int, scheme: Any

@@ -11,6 +11,8 @@ from tests.e2e.stage import Stage, on_stage
 from tests.servers.openid_provider import CLIENT_ID, CLIENT_SECRET, OpenIdServer
 from tests.serving import eventually
 
+pytestmark = pytest.mark.more  # in a browser what is held over HTTP
+
 CONFIG = """
 providers:
   openai: {{api: openai, base_url: "{url}/v1"}}
