@@ -16,7 +16,6 @@ from typing import Any, Protocol
 import structlog
 
 from bench.preflight.result import NothingToAsk, Preflight
-from bench.preflight_text import headline, text
 from control.redefinitions import unready
 from control.rollouts import CONFIG, Rollouts
 from control.settings import CanarySettings, ControlSettings
@@ -37,8 +36,23 @@ SOON_S = 10.0
 _FAILED = "preflight_failed"
 
 
+class PreflightWords(Protocol):
+    """What people read of a result."""
+
+    def sentence(self, result: Preflight, *, failed: bool) -> str:
+        """One line; `failed`: the canary must not start by itself."""
+        ...
+
+    def text(self, result: Preflight) -> str:
+        """All of it, as `canary preflight` prints it."""
+        ...
+
+
 class Candidates(Protocol):
     """The candidates of the config, as a preflight asks them."""
+
+    @property
+    def words(self) -> PreflightWords: ...
 
     def unaskable(self, name: str) -> str:
         """Why no request can be sent to this canary's candidate; "" when one can."""
@@ -51,40 +65,28 @@ class Candidates(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreflightStanding:
-    """What is known of a candidate at UTC second `at`: a result, or why there is none (`problem`)."""
+    """What is known of a candidate at UTC second `at`: a result, or why there is none, in a `sentence`, and
+    the whole result as `text`."""
 
     at: float
+    sentence: str
     result: Preflight | None = None
-    problem: str = ""
+    text: str = ""
 
     @property
     def failed(self) -> bool:
-        """True when so many requests were refused, or none could be sent, that the canary must not start by
-        itself."""
-        share = self.result.refused_share if self.result is not None else None
-        return bool(self._unsent) or (share is not None and share > REFUSED_SHARE)
+        """Whether the canary must not start by itself."""
+        return self.result is not None and _failed(self.result)
 
-    @property
-    def _unsent(self) -> str:
-        """Why requests could not even be sent; "" if they could."""
-        every = self.result.unanswered if self.result is not None else ()
-        return next((each.message for each in every if each.unsent), "")
 
-    @property
-    def sentence(self) -> str:
-        """The standing in one line."""
-        if self.result is None:
-            return f"not preflighted: {self.problem}"
-        if self._unsent:
-            return f"{_FAILED}: {self._unsent}"
-        if self.result.refused_share is None:
-            said = self.result.unanswered[0].words if self.result.unanswered else "nothing was asked"
-            return f"not preflighted: {said}"
-        if not self.failed:
-            return f"preflight: {headline(self.result)}"
-        said = self.result.refusals[0].sentence
-        counts = f"{_FAILED}: {self.result.refused} of {self.result.asked} requests refused: {said}"
-        return f"{counts}; {self.result.source}" if self.result.source else counts
+def _failed(result: Preflight) -> bool:
+    """True when too many requests were refused, or none could be sent."""
+    share = result.refused_share
+    return bool(result.unsent) or (share is not None and share > REFUSED_SHARE)
+
+
+def _not_asked(problem: str) -> PreflightStanding:
+    return PreflightStanding(at=time.time(), sentence=f"not preflighted: {problem}")
 
 
 class Preflights:
@@ -130,7 +132,13 @@ class Preflights:
         if self._candidates is None:
             raise NothingToAsk("this process asks no candidates")
         result = await self._candidates.ask(name)
-        self._known[name] = PreflightStanding(at=time.time(), result=result)
+        words = self._candidates.words
+        self._known[name] = PreflightStanding(
+            at=time.time(),
+            sentence=words.sentence(result, failed=_failed(result)),
+            result=result,
+            text=words.text(result),
+        )
         return result
 
     @property
@@ -151,13 +159,13 @@ class Preflights:
             why = "" if wanted.canary.start_by_hand else self._unaskable(name)
             if self._candidates is None or not why:
                 return None
-            known = PreflightStanding(at=time.time(), problem=why)
+            known = _not_asked(why)
         answered = known.result is not None and known.result.refused_share is not None
         return {
             "state": "failed" if known.failed else "taken" if answered else "not_preflighted",
             "at": known.at if known.result is not None else None,
             "sentence": known.sentence,
-            "text": text(known.result) if known.result is not None else "",
+            "text": known.text,
             "result": known.result.document() if known.result is not None else None,
         }
 
@@ -170,14 +178,14 @@ class Preflights:
         try:
             await self.ask(name)
         except NothingToAsk as problem:
-            self._known[name] = PreflightStanding(at=time.time(), problem=str(problem))
+            self._known[name] = _not_asked(str(problem))
         except StoreDown as problem:
             log.warning("preflight.not_asked", canary=name, problem=str(problem))
             self._due[name] = time.monotonic() + SOON_S
             return
         except Exception as problem:
             log.exception("preflight.crashed", canary=name)
-            self._known[name] = PreflightStanding(at=time.time(), problem=f"internal error: {problem!r}")
+            self._known[name] = _not_asked(f"internal error: {problem!r}")
         try:
             await asyncio.to_thread(self._settle, wanted, self._known[name])
         except StoreDown as problem:

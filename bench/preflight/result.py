@@ -33,11 +33,6 @@ class RefusalKind:
     then: tuple[str, ...] = ()
     cured: bool | None = None
 
-    @property
-    def sentence(self) -> str:
-        """`/chat/completions: 400 Unsupported parameter: 'seed' (code unsupported_parameter, param seed)`."""
-        return f"{self.operation}: {self.status} {self.message}{_details(self.error)}"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unanswered:
@@ -49,11 +44,6 @@ class Unanswered:
     count: int
     error: ProviderError = NOTHING_SAID
     unsent: bool = False
-
-    @property
-    def words(self) -> str:
-        """The message, with the provider's code, type and param."""
-        return f"{self.message}{_details(self.error)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +70,11 @@ class Preflight:
         answered = self.taken + self.refused
         return self.refused / answered if answered else None
 
+    @property
+    def unsent(self) -> str:
+        """Why requests could not even be sent; "" if they could."""
+        return next((each.message for each in self.unanswered if each.unsent), "")
+
     def document(self) -> dict[str, Any]:
         """The contract's JSON. `source`, `failed` and `notes` only stand there when there is something to
         say."""
@@ -94,7 +89,7 @@ class Preflight:
             document["failed"] = [
                 {
                     "operation": each.operation,
-                    **_named(each.error),
+                    **named(each.error),
                     "message": each.message,
                     "count": each.count,
                 }
@@ -109,26 +104,21 @@ def _refusal(refusal: RefusalKind) -> dict[str, Any]:
     document = {
         "operation": refusal.operation,
         "status": refusal.status,
-        **_named(refusal.error),
+        **named(refusal.error),
         "message": refusal.message,
         "count": refusal.count,
-        "request": lines(refusal.request),
+        "request": _request(refusal.request),
     }
     if refusal.cured is not None:
         document["asked_again"] = {"taken": refusal.cured, "refused": list(refusal.then)}
     return document
 
 
-def _named(error: ProviderError) -> Mapping[str, str]:
+def named(error: ProviderError) -> Mapping[str, str]:
+    """What a provider says beside its message."""
     return {"code": error.code, "type": error.type, "param": error.param}
 
 
-def _details(error: ProviderError) -> str:
-    """` (code unsupported_value, type invalid_request_error, param seed)`; "" where nothing is said."""
-    named = ", ".join(f"{name} {value}" for name, value in _named(error).items() if value)
-    return f" ({named})" if named else ""
-
-
-def lines(changes: RequestChanges) -> Mapping[str, Any]:
+def _request(changes: RequestChanges) -> Mapping[str, Any]:
     """The lines as an arm's `request:` takes them."""
     return {"rename": dict(changes.rename), "remove": list(changes.remove)}

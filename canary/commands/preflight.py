@@ -57,7 +57,7 @@ def preflight(
     import uvloop
 
     from bench.preflight.result import NothingToAsk
-    from bench.preflight_text import text
+    from pages.words.preflight import text
 
     without_log_lines()
     read = read_config(config)

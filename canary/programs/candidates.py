@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from bench.preflight.result import Preflight
 from canary.config import Config
+from control.preflights import PreflightWords
+from pages.words import preflight
 from records.store import Store
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ class ConfiguredCandidates:
     def __init__(self, config: Callable[[], Config], store: Store) -> None:
         self._config = config
         self._store = store
+        self.words: PreflightWords = preflight
 
     def unaskable(self, name: str) -> str:
         """Why no request can be sent to this canary's candidate; "" when one can."""
