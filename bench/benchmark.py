@@ -17,9 +17,6 @@ from bench.dataset.example import Example, fingerprint
 from bench.dataset.file import Dataset, parse
 from bench.dataset.weights import weights_of
 from bench.errors import BadDataset, NoAnswers, NoJudge
-from bench.judge_asker import JudgeAsker
-from bench.judge_settings import JudgeSource
-from bench.judged_bench import JudgedBench, judge_for, judged_bench
 from bench.metrics import RunConditions
 from bench.models.asker import Asker, Target
 from bench.models.pair import NamedModel, Pair, named, terms_of
@@ -34,8 +31,8 @@ from routing.canary import ArmName
 class Bench:
     """The parts of a benchmark run. `stages` gets the seconds that each dataset took, and the batches.
 
-    `by_batch`: the models are asked by batch, and only the judge one by one. `tell` gets lines for the person
-    who waits for a batch. `judging`: the config's judge compares both models' answers.
+    `by_batch`: the models are asked by batch, and only judges one by one. `tell` gets lines for the person
+    who waits for a batch.
     """
 
     settings: BenchSettings
@@ -46,7 +43,6 @@ class Bench:
     progress: Callable[[str, int, int], None]
     by_batch: bool = False
     tell: Callable[[str], None] = print
-    judging: bool = False
     stages: dict[str, float] = field(default_factory=dict)
 
     async def run(self, datasets: Sequence[tuple[DatasetSource, Dataset]], saved: SavedAnswers) -> Comparison:
@@ -55,7 +51,6 @@ class Bench:
         prices = Prices(self.settings.prices, self.settings.price_as)
         wires = [batch_wire(each.provider, each.model) for each, _ in self._models()] if self.by_batch else []
         judges = [_judge(self.settings, source, dataset) for source, dataset in datasets]
-        comparing = judge_for(self.settings, self.pair) if self.judging else None
         examples = [example for _, dataset in datasets for example in dataset.scored]
         terms = terms_of(self.settings, self.pair)
         async with AsyncExitStack() as clients:
@@ -70,7 +65,6 @@ class Bench:
             marking = [
                 None if judge is None else await asker(judge, self._direct(judge, prices)) for judge in judges
             ]
-            comparer = None if comparing is None else await self._comparer(comparing, clients)
             similar = await embedder_for(self.settings, examples, prices, self.environment, clients)
             answers = await self._by_batch(askers, wires, datasets, saved) if wires else saved
             measurements = [
@@ -78,30 +72,9 @@ class Bench:
                 for (source, dataset), judge, marks in zip(datasets, marking, judges, strict=True)
                 for asks in [[Ask(asker=each, judge=judge) for each in askers]]
             ]
-            words = None if comparer is None else await self._judged(comparer, measurements, terms, saved)
-        found = compared(
+        return compared(
             measurements, _similarity(examples, similar), terms=terms, conditions=self._conditions()
         )
-        return replace(found, judge=words)
-
-    async def _comparer(self, source: JudgeSource, clients: AsyncExitStack) -> JudgeAsker:
-        client = client_for(self.settings.providers[source.provider], at_once=self.at_once)
-        return JudgeAsker(await clients.enter_async_context(client), source, self.settings, self.environment)
-
-    async def _judged(
-        self, asker: JudgeAsker, measurements: Sequence[DatasetResult], terms: BenchTerms, saved: AnswerStore
-    ) -> JudgedBench:
-        began = time.perf_counter()
-        found = await judged_bench(
-            asker,
-            [(each.source.name, each.pairs) for each in measurements],
-            terms.criteria,
-            saved=saved,
-            at_once=self.at_once,
-            progress=self.progress,
-        )
-        self.stages["judge"] = time.perf_counter() - began
-        return found
 
     def _conditions(self) -> RunConditions:
         return RunConditions(at_once=self.at_once, price_factor=PRICE_FACTOR if self.by_batch else 1.0)

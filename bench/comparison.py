@@ -8,7 +8,6 @@ from bench.confidence_levels import levels
 from bench.dataset.file import Dataset
 from bench.errors import NoAnswers
 from bench.figures import ClassLine, Figures, Pair, WeightedTotals, figures, per_class, totals
-from bench.judged_bench import JudgedBench
 from bench.metrics import USUAL, RunConditions
 from bench.models.pair import NamedModel
 from bench.models.wires import NO_EXTRAS
@@ -111,7 +110,7 @@ class Similarity:
 class Comparison:
     """All layers with the verdict, None if only the current model was measured. `similarity` is None without
     examples of the task `similar`. `rubric` has the rows as judged. `caveats` do not decide; they belong
-    beside the verdict. Nor does the word of a `judge` who compared both models' answers."""
+    beside the verdict."""
 
     layers: tuple[LayerLine, ...]
     verdict: Verdict | None
@@ -119,11 +118,10 @@ class Comparison:
     similarity: Similarity | None = None
     rubric: tuple[RowResult, ...] = ()
     caveats: tuple[BenchCaveat, ...] = ()
-    judge: JudgedBench | None = None
 
     @property
     def judge_failures(self) -> list[str]:
-        """Why the judge gave no answer, once for each time."""
+        """Why the judge of a dataset gave no mark, once for each time."""
         results = (
             each
             for layer in self.layers
@@ -131,9 +129,7 @@ class Comparison:
             for pair in dataset.pairs
             for each in pair
         )
-        marks = [each.no_mark for each in results if each is not None and each.judge_failed]
-        pairs = [each.reason for each in (self.judge.pairs if self.judge is not None else ()) if each.failed]
-        return [*marks, *pairs]
+        return [each.no_mark for each in results if each is not None and each.judge_failed]
 
 
 def measured(

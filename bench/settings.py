@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bench.judge_settings import CRITERIA, JudgeSource
 from proxy.providers.provider import Provider
 from records.bound import Bound
 from records.offline_metric import is_offline
@@ -38,6 +37,9 @@ class DatasetSource:
     judge: str | None = None
     confidence: Literal["logprobs"] | None = None
 
+
+CRITERIA = "Correct, complete and helpful."
+"""What counts for a judge where a canary says nothing of it."""
 
 MARGIN = 0.05
 """Without a row that says more, the share by which a candidate may fall behind the current model."""
@@ -99,6 +101,21 @@ def joined(terms: Iterable[BenchTerms]) -> BenchTerms:
     critical = frozenset(name for each in listed for name in each.critical)
     criteria = [each.criteria for each in listed if each.criteria != CRITERIA] or [CRITERIA]
     return BenchTerms(rows=tuple(rows.values()), critical=critical, criteria=criteria[-1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeSource:
+    """The judging model at a provider entry, the dollars that it may cost in a UTC day, and how many pairs or
+    answers it has before it at once."""
+
+    provider: str
+    model: str
+    daily_budget_usd: float
+    at_once: int = 4
+
+    @property
+    def name(self) -> str:
+        return f"{self.provider}/{self.model}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

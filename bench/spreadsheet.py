@@ -7,7 +7,6 @@ from io import StringIO
 
 from bench.answers.results import Result
 from bench.comparison import Comparison, DatasetResult
-from bench.judged_pairs import JudgedPair
 from records.bench_failures import FailureRow
 from records.foreign_text import cell
 
@@ -35,18 +34,20 @@ COLUMNS: tuple[str, ...] = (
 mark, or why not. `judged` is the result of the judge who compared both answers (`candidate`, `baseline`,
 `tie`, `no_mark`), `judge_reason` why, with the letters' models."""
 
+JudgedAnswers = Mapping[str, tuple[str, str]]
+"""A judge's result and its reason, by the example's hash."""
+
 LETTERS = "A: current model, B: candidate"
 """Whose answers the letters of a comparison's reason are: it is that of the first order."""
 
 
-def failures(found: Comparison) -> list[FailureRow]:
+def failures(found: Comparison, judged: Mapping[str, JudgedAnswers] = {}) -> list[FailureRow]:
     """A row by `COLUMNS` for every example that the candidate got wrong (without a candidate: the current
-    model), the new failures first."""
-    words = {} if found.judge is None else {each.name: each.pairs for each in found.judge.datasets}
+    model), the new failures first. `judged`: what a judge said of both answers, by dataset."""
     rows = [
         {
             **_row(layer.layer, dataset, baseline, candidate),
-            **_judged(words.get(dataset.source.name), baseline),
+            **_judged(judged.get(dataset.source.name, {}), baseline),
         }
         for layer in found.layers
         for dataset in layer.datasets
@@ -84,9 +85,8 @@ def _row(layer: str, dataset: DatasetResult, baseline: Result, candidate: Result
     }
 
 
-def _judged(words: Mapping[str, JudgedPair] | None, baseline: Result) -> FailureRow:
-    found = (words or {}).get(baseline.example.hash)
-    judged, why = (None, None) if found is None else (found.result, found.reason)
+def _judged(words: JudgedAnswers, baseline: Result) -> FailureRow:
+    judged, why = words.get(baseline.example.hash, (None, None))
     if why and judged != "no_mark":
         why = f"{why} ({LETTERS})"
     return {"judged": judged, "judge_reason": why}

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from records.wilson import Z, wilson
+from records.interval import Z, wilson
 
 Floats = NDArray[np.float64]
 

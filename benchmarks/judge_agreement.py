@@ -42,21 +42,20 @@ from pathlib import Path
 from typing import Any
 
 from bench.answers.saved import NoSavedAnswers
-from bench.judge_asker import MOST_TOKENS, JudgeAsker
-from bench.judge_settings import CRITERIA, JudgeSource
-from bench.judge_words import words_sha256
-from bench.judged_pairs import AnswerPair, JudgedPair, KnownAgreement, Vote, judged, judged_figures
 from bench.models.targets import client_for
-from bench.settings import BenchSettings
+from bench.settings import CRITERIA, BenchSettings, JudgeSource
 from bench.statistics import ShareInterval
 from demo.behaviour import Behaviour
 from demo.provider import LocalProvider
+from judge.agreement import kappa
+from judge.benchmark import AnswerPair, JudgedPair, KnownAgreement, Vote, judged, judged_figures
+from judge.judgements import FIRST, SECOND, Result
+from judge.model.asker import MOST_TOKENS, JudgeAsker
+from judge.model.questions import words_sha256
 from proxy.providers.provider import Provider
-from records.agreement import kappa
 from records.capture import CapturedMessage
-from records.judgements import FIRST, SECOND, Result
+from records.interval import wilson
 from records.prices import Rates
-from records.wilson import wilson
 
 VOTES: dict[str, Vote] = {"first": "baseline", "second": "candidate", "tie": "tie"}
 

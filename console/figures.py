@@ -6,7 +6,7 @@ from typing import Any
 
 from console import words
 from console.standing import error_rate
-from records.wilson import wilson
+from records.interval import wilson
 from report.wording import title
 
 _ALWAYS: Sequence[tuple[str, str, Callable[[float | None], str]]] = (

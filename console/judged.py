@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from records.judgements import FIRST, JudgedExchange
-from report.judge_figures import JudgeFigures
+from judge.figures import JudgeFigures
+from judge.judgements import FIRST, JudgedExchange
 
 _SAYS: Mapping[str, str] = {
     "candidate": "the candidate’s answer is better",

@@ -18,10 +18,10 @@ from console.rendering import Templates
 from control.labelling import LabelProgress, PairWanted, is_system
 from control.operator import Operator
 from control.orders import BadOrder
-from records.agreement import FEWEST_LABELS, NEEDED_LABELS
+from judge.agreement import FEWEST_LABELS, NEEDED_LABELS
 from records.capture import Capture, CapturedMessage
+from records.interval import wilson
 from records.labels import Label, Right
-from records.wilson import wilson
 
 SPOT, FULL = 50, 200
 """Below SPOT labels the page shows counts only, no rates. From FULL labels on it is a full evaluation."""

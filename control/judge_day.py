@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from bench.judge_settings import JudgeTerms
-from records.judgements import Judgements
+from judge.judgements import Judgements
+from judge.terms import JudgeTerms
 from records.store import Store
 
 _DAY_S = 86400

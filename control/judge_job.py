@@ -15,19 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from bench.judge_settings import JudgeSource, JudgeTerms, dollars
-from bench.settings import BenchSettings
+from bench.settings import BenchSettings, JudgeSource
 from control.judge_pause import JudgePause
 from control.settings import CanarySettings, ControlSettings
+from judge.judgements import BudgetSpent, Judgements
+from judge.terms import JudgeTerms, dollars
 from records.errors import StoreDown
-from records.judgements import BudgetSpent, Judgements
 from records.store import Store
 from routing.plan import State
 
 if TYPE_CHECKING:
-    from bench.judge import Calls, Ended, Judge, Subject
-    from bench.judge_work import JudgedRun
-    from records.unjudged import Unjudged
+    from judge.model.judge import Calls, Ended, Judge, Subject
+    from judge.runs.due import JudgedRun, Unjudged
 
 log = structlog.get_logger()
 
@@ -191,8 +190,8 @@ class JudgeJob:
 
     def _built(self, settings: BenchSettings, now: float) -> "Judge | None":
         from bench.errors import Unpriced
-        from bench.judge import Judge
         from bench.models.targets import NoKey
+        from judge.model.judge import Judge
 
         try:
             return Judge.of(settings, self._judgements, self._environment)
@@ -273,7 +272,7 @@ class JudgeJob:
 
 def judged_run(wanted: CanarySettings, terms: JudgeTerms, run: int) -> "JudgedRun":
     """How the config wants this run judged, on these terms."""
-    from bench.judge_work import JudgedRun
+    from judge.runs.due import JudgedRun
 
     capture = wanted.capture
     return JudgedRun(

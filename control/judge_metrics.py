@@ -14,9 +14,9 @@ from sqlalchemy import Row, func, select, tuple_
 
 from control.judge_pause import Reason
 from control.scraping import after_scrapes
+from judge.judgements import Judgements
+from judge.results import counted
 from records import tables
-from records.counted_judgements import counted
-from records.judgements import Judgements
 from records.store import Store
 
 PAIRS = ("candidate", "baseline", "tie", "no_mark")

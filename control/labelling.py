@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from control.orders import BadOrder
+from judge.results import JudgedPairs, judged_pairs
 from records.capture import Capture, CapturedMessage
 from records.capture_store import CaptureStore
-from records.judged_pairs import JudgedPairs, judged_pairs
 from records.labels import Label, Labels, comparable
 from records.store import Store
 

@@ -26,6 +26,7 @@ from control.rollouts import Outrun, Rollouts, Transition
 from control.settings import CanarySettings, ControlSettings
 from control.status import status_of
 from control.workers import WorkerRegistry
+from judge.judgements import JudgedExchange, Judgements
 from records.benchmarks import Benchmarks
 from records.capture import Capture
 from records.capture_store import CaptureStore
@@ -33,7 +34,6 @@ from records.daily_reports import DailyReport, DailyReports, ReportEntry
 from records.decisions import Choice, Decision, Decisions
 from records.errors import StoreDown
 from records.evaluations import Evaluations
-from records.judgements import JudgedExchange, Judgements
 from records.labels import Label, Labels, Right
 from records.past_canaries import PastCanary, past_canaries
 from records.store import Act, Audited, Store

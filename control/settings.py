@@ -6,9 +6,9 @@ from typing import Literal
 
 from alerts.incidents.outbox import Receiver
 from alerts.rules.rule import Rule
-from bench.judge_settings import JudgeTerms
 from bench.settings import DatasetSource
 from control.daily_time import DailyTime
+from judge.terms import JudgeTerms
 from records.capture import CaptureRule
 from records.metric import Metric
 from report.judged_canary import JudgedCanary, ReportSettings

@@ -120,7 +120,7 @@ class _Past:
         config, release = self._config, self._release
         models = pair(config.bench, release.candidate, release.baseline)
         found = [(each, read(each, config.folder)) for each in sources(config.bench, [])]
-        document, _ = measure(config.bench, models, found, data=data, at_once=8, progress=lambda *_: None)
+        document, *_ = measure(config.bench, models, found, data=data, at_once=8, progress=lambda *_: None)
         document |= {"at": _moment(at), "issues": None, "sanity": None, "forecast": None}
         names = {"baseline": f"{PROVIDER}/{release.baseline}", "candidate": f"{PROVIDER}/{release.candidate}"}
         Benchmarks(self._store).add(document, at=at, **names)

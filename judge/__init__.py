@@ -1,1 +1,11 @@
-"""The model that judges answers: what it is asked, what that costs, and what its word is worth."""
+"""The model that judges answers, and what its word is worth.
+
+terms       what the config says of it
+model       what it is asked, at which highest price, and how its answers are read
+judgements  what it said, in the store
+results     which of a run's judgements count
+agreement   how far people agree with it, and with each other
+figures     what a report says of it
+runs        what it does of the canaries' runs, in the background or for a person who waits
+benchmark   its word about both models' answers to a benchmark's examples; that decides nothing
+"""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
+from judge.results import NOT_JUDGED, RunJudgements
 from records.metric import JUDGED
 from records.outcome import UNREACHED
 from records.tables import failure_days, unit_days
@@ -15,7 +16,6 @@ from report.document import Mirror
 from report.faulty import read_modes
 from report.joining import read_feedback, read_sessions
 from report.judged_canary import JudgedCanary
-from report.judged_exchanges import NOT_JUDGED, Judging
 from report.judged_sample import TRAFFIC
 from report.keys import TotalsScope
 from report.measures import source
@@ -38,7 +38,7 @@ def from_store(
     segments: Sequence[str] = (),
     cuts: Callable[[Floats], Sequence[float]] = lambda _candidate_at: (),
     prior: tuple[str, Match] | None = None,
-    judged: Judging = NOT_JUDGED,
+    judged: RunJudgements = NOT_JUDGED,
     assigned_outside: bool = False,
 ) -> Sample:
     """The run's unit totals (None: the latest run) while both arms had a share, with the measures, tags and
@@ -110,7 +110,7 @@ def to_judge(
     run: int | None = None,
     *,
     cuts: Callable[[Floats], Sequence[float]] = lambda _candidate_at: (),
-    judged: Judging = NOT_JUDGED,
+    judged: RunJudgements = NOT_JUDGED,
 ) -> Sample:
     """The sample for a report of the run (None: the latest run): the rubric's metrics, cost, and failures.
     `cuts` and `judged` as in `from_store`."""

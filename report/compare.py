@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from records.interval import Range
 from records.store import Store
 from records.store.rollbacks import was_rolled_back
-from report.details import Range
 from report.document import MetricLine, Report, Verdict
 from report.judged_canary import JudgedCanary, ReportSettings
 from report.reports import judged_canary, report_of

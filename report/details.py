@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from records.concentration import FailingPart
+from records.interval import Range
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,15 +139,6 @@ class Failures:
     slow_s: float | None
     modes: tuple[FailureMode, ...]
     newest: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Range:
-    """low ≤ estimate ≤ high; an end is None if unbounded or not shown."""
-
-    low: float | None
-    estimate: float
-    high: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 import msgspec
 
+from judge.figures import JudgeFigures
 from report.arm_models import ArmModels
 from report.details import Details
 from report.judge import State
-from report.judge_figures import JudgeFigures
 
 Verdict = Literal["ship_now", "ship", "ship_with_caveats", "dont_ship", "extend"]
 SHIPS: tuple[Verdict, ...] = ("ship_now", "ship", "ship_with_caveats")

@@ -7,8 +7,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from records.interval import Range
 from records.tables import model_days
-from report.details import Range
 from report.money import MONTH_DAYS
 from report.unpriced import MOST
 from report.wording import amount

@@ -4,13 +4,14 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from judge.agreement import LabelAgreement
+from records.bound import Bound
 from report.comparison import ALPHA, ArmComparison
-from report.judge_figures import LabelAgreement
 from report.look import Look, OneUnit, Outcome, RowPlan, only_by
 from report.missing_exchanges import MissingShare
 from report.reading import MetricReading
 from report.row_standing import RowStanding, standing, unknown
-from report.rubric import Bound, Criterion
+from report.rubric import Criterion
 from report.statistics import sequence
 from report.statistics.types import Interval
 

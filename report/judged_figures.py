@@ -5,14 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from records.agreement import FEWEST_LABELS
-from records.judgements import JudgedExchange
+from judge.agreement import FEWEST_LABELS, between_people, with_people
+from judge.figures import JudgedCategory, JudgedMarks, JudgeFigures, LostExample
+from judge.judgements import JudgedExchange
+from records.interval import Range
 from records.metric import JUDGED_MARK, JUDGED_PREFERENCE
 from report.arm_sums import GATE, arm_sums
-from report.details import Range
 from report.document import finite
-from report.judge_figures import JudgedCategory, JudgedMarks, JudgeFigures, LostExample
-from report.judged_agreement import between_people, with_people
 from report.judged_sample import judged_sample
 from report.metrics import Observations, observe
 from report.reading import read, stratified

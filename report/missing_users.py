@@ -1,10 +1,10 @@
 """Why a row of the rubric has no state yet, in words: users are missing, or nothing can be computed."""
 
+from judge.agreement import LabelAgreement
 from records.metric import JUDGED_MARK, JUDGED_PREFERENCE
 from report.arm_sums import GATE
 from report.document import MetricLine
 from report.judge import Judged
-from report.judge_figures import LabelAgreement
 from report.unlabelled import not_borne_out
 from report.wording import days, title
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from report.details import Money, Range
+from records.interval import Range
+from report.details import Money
 from report.document import finite
 from report.metrics import observe
 from report.reading import MetricReading, read

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import msgspec
 
+from judge.judgements import Judgements
+from judge.results import RunJudgements
 from records.benchmarks import Benchmarks
 from records.decisions import Decision, Decisions
 from records.errors import StoreDown
-from records.judgements import Judgements
 from records.labels import Labels
 from records.looks import Looks, LookScope
 from records.store import Audited, Store
@@ -24,7 +25,6 @@ from report.cohort import mirrored, to_judge
 from report.document import Decided, Report
 from report.fixed_terms import judged_by
 from report.judged_canary import NOTHING, JudgedCanary, Miss, Outweighed, ReportSettings
-from report.judged_exchanges import Judging
 from report.kept_looks import NO_LOOKS, from_store, to_store
 from report.log import from_csv
 from report.look import Look
@@ -114,10 +114,10 @@ def report_of(
     )
 
 
-def judging_of(store: Store, name: str, run: int | None) -> Judging:
+def judging_of(store: Store, name: str, run: int | None) -> RunJudgements:
     """What a judge said of one run, nothing of an unknown one, with people's labels of the canary's pairs."""
     found = tuple(Judgements(store).of(name, run)) if run is not None else ()
-    return Judging(exchanges=found, labels=tuple(Labels(store).given(name)))
+    return RunJudgements(exchanges=found, labels=tuple(Labels(store).given(name)))
 
 
 def _keep(looks: Looks, scope: LookScope, taken: Sequence[Look], *, now: float) -> None:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from report.judged_exchanges import NOT_JUDGED, Judging
+from judge.results import NOT_JUDGED, RunJudgements
 from report.recent import Recent
 from report.statistics.types import Bools, Floats, Ints
 
@@ -228,7 +228,7 @@ class Sample:
     possible: Mapping[str, ArmTotal] = field(default_factory=dict)
     unreached: Mapping[str, int] = field(default_factory=dict)
     candidate_exchanges: int = 0
-    judged: Judging = NOT_JUDGED
+    judged: RunJudgements = NOT_JUDGED
     flipped: int = 0
 
     def first_rows(self) -> Ints:

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from records.bound import parse_bound
+from records.interval import Range
 from report.archive import Evaluation
-from report.details import Range
 from report.document import MetricLine, Report
 from report.measures import source
-from report.rubric import parse_bound
 from report.wording import Unit, unit_of
 
 COST, LATENCY = "cost_per_request", "latency_p95"

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from records.agreement import FEWEST_LABELS, NEEDED_LABELS, WORTH
+from judge.agreement import FEWEST_LABELS, NEEDED_LABELS, WORTH, LabelAgreement, borne_out
 from records.metric import JUDGED, JUDGED_PREFERENCE
 from report.judge import Judged
-from report.judge_figures import LabelAgreement
 from report.rubric import Criterion
 from report.wording import title
 
@@ -23,12 +22,6 @@ def unless_labelled(judged: Judged, agreement: LabelAgreement) -> Judged:
     if metric not in JUDGED or (metric == JUDGED_PREFERENCE and borne_out(agreement)):
         return judged
     return replace(judged, state="NODATA" if judged.state == "NODATA" else "INCONCLUSIVE", waits=agreement)
-
-
-def borne_out(agreement: LabelAgreement) -> bool:
-    """True if enough pairs are labelled, and people and the judge agree on them."""
-    kappa = agreement.kappa
-    return agreement.labels >= NEEDED_LABELS and kappa is not None and kappa.estimate >= WORTH
 
 
 def labels_needed(criteria: Sequence[Criterion]) -> int:

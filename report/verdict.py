@@ -6,6 +6,8 @@ from typing import TypeAlias, TypeVar
 
 import numpy as np
 
+from judge.agreement import with_people
+from judge.figures import JudgeFigures
 from records.metric import JUDGED
 from records.unreached import sentence, too_many
 from report.arm_models import models_of
@@ -17,8 +19,6 @@ from report.details import Details, MetricCourse, SinceFirst
 from report.document import MetricLine, Report, ReportWindow, Srm, Units, finite
 from report.failures import failures
 from report.judge import Judged, detectable, further_units, judge, not_computed
-from report.judge_figures import JudgeFigures
-from report.judged_agreement import with_people
 from report.judged_canary import JudgedCanary
 from report.judged_figures import judge_figures
 from report.judged_sample import holding

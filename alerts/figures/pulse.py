@@ -9,8 +9,8 @@ import msgspec
 
 from alerts.evidence.windows import SLICES, Slice, Window
 from records.alike import Alike
+from records.interval import Z
 from records.outcome import INVALID_OUTPUT, Fault, Feedback, Outcome
-from records.wilson import Z
 from routing.assignment import UNASSIGNED
 from routing.canary import ArmName
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench import judge_words
+from bench import marks
 from bench.answers.saved import AnswerStore, ask_once
 from bench.answers.scorers import SCORERS, is_right, label
 from bench.dataset.example import Example, prompt
@@ -143,9 +143,9 @@ async def _scored(ask: Ask, example: Example, answer: Answer, saved: AnswerStore
 
 
 async def _judged(by: Asker, example: Example, answer: Answer, text: str, saved: AnswerStore) -> Result:
-    question = judge_words.example_question(example, text)
+    question = marks.example_question(example, text)
     mark = await ask_once(by, by.target.key(question), question, saved, keeps=_has_mark)
-    score = None if mark.text is None else judge_words.score(mark.text)
+    score = None if mark.text is None else marks.score(mark.text)
     return Result(
         example=example,
         answer=answer,
@@ -154,9 +154,9 @@ async def _judged(by: Asker, example: Example, answer: Answer, text: str, saved:
         judge_cost_usd=mark.cost_usd,
         judge_failed=mark.text is None,
         no_mark="" if score is not None else f"{mark.failure or 'no line with MARK'} {mark.said}".rstrip(),
-        reason="" if mark.text is None else judge_words.reason(mark.text),
+        reason="" if mark.text is None else marks.reason(mark.text),
     )
 
 
 def _has_mark(text: str) -> bool:
-    return judge_words.score(text) is not None
+    return marks.score(text) is not None

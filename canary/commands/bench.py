@@ -13,8 +13,6 @@ import typer
 
 from canary.commands.issues import rechecked
 from canary.commands.shell import (
-    CONFIG,
-    DATA,
     ConfigFile,
     DataFolder,
     Form,
@@ -27,6 +25,7 @@ from canary.commands.shell import (
     without_log_lines,
 )
 from canary.config import Config
+from canary.config.data_folder import CONFIG, DATA
 
 if TYPE_CHECKING:
     from bench.answers.saved import SavedAnswers
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from bench.models.pair import Pair
     from bench.settings import BenchSettings, DatasetSource
     from canary.commands.report_output import Output
+    from judge.benchmark import JudgedBench
     from records.bench_failures import FailureRow
 
 QUICK = 20
@@ -111,10 +111,10 @@ def bench(
     datasets = _datasets(settings, config, dataset or [])
     if quick:
         datasets = [(source, part_of(each, QUICK)) for source, each in datasets]
-    document, found = measure(
+    document, found, judged = measure(
         settings, pair, datasets, data=data, at_once=at_once, progress=progress(), batch=batch, judge=judge
     )
-    wrong = failures_of(found)
+    wrong = failures_of(found, {} if judged is None else judged.answers)
     began = time.perf_counter()
     document["issues"] = _issues(read, config, pair, data)
     if document["issues"] is not None:
@@ -149,8 +149,8 @@ def measure(
     progress: Callable[[str, int, int], None],
     batch: bool = False,
     judge: bool = False,
-) -> "tuple[dict[str, Any], Comparison]":
-    """Run the benchmark; returns its document and comparison. Exits 1 if it cannot run."""
+) -> "tuple[dict[str, Any], Comparison, JudgedBench | None]":
+    """Run the benchmark; returns its document, the comparison, the judge's word. Exits 1 if it cannot run."""
     from bench.benchmark import Bench, saved_in, unpriced
     from bench.errors import BenchError
     from bench.models.pair import without_terms
@@ -158,6 +158,7 @@ def measure(
     from canary.commands.bench_route import proxy_route
     from canary.secrets import BadSecret
     from pages.reports.bench import Circumstances, to_document
+    from pages.words.judge_benchmark import judge_document
 
     now = time.time()
     try:
@@ -181,12 +182,11 @@ def measure(
             at_once=at_once,
             progress=progress,
             by_batch=batch,
-            judging=judge,
             tell=say,
         )
     except (BenchError, NoKey, BadSecret, OSError) as problem:
         fail(str(problem))
-    found = _run(bench, datasets, saved)
+    found, judged = _run(bench, datasets, saved, judge=judge)
     about = Circumstances(
         baseline=pair.names[0],
         candidate=pair.names[1],
@@ -196,31 +196,59 @@ def measure(
         stages=bench.stages,
         unpriced=without_price,
     )
-    document = to_document(found, about)
+    document = to_document(found, about, None if judged is None else judge_document(judged))
     if missing := without_terms(settings, pair):
         say(missing)
         document["caveats"].append(missing)
-    return document, found
+    return document, found, judged
 
 
 def _run(
-    bench: "Bench", datasets: "list[tuple[DatasetSource, Dataset]]", saved: "SavedAnswers"
-) -> "Comparison":
+    bench: "Bench", datasets: "list[tuple[DatasetSource, Dataset]]", saved: "SavedAnswers", *, judge: bool
+) -> "tuple[Comparison, JudgedBench | None]":
     """Run it. The answers are deleted only when nothing is missing, so that none is paid for twice."""
     from bench.errors import BenchError
     from bench.models.targets import NoKey
 
     try:
-        found = asyncio.run(bench.run(datasets, saved))
+        found, judged = asyncio.run(_asked(bench, datasets, saved, judge=judge))
     except KeyboardInterrupt:
         fail(f"interrupted{_kept(saved)}", code=INTERRUPTED)
     except (BenchError, NoKey, OSError) as problem:
         fail(f"{str(problem).rstrip('.')}{_kept(saved)}")
-    if failed := found.judge_failures:
+    if failed := [*found.judge_failures, *(judged.failures if judged is not None else ())]:
         say(f"the judge failed {len(failed)} times; the first time: {failed[0].rstrip('.')}{_kept(saved)}")
     else:
         saved.delete()
-    return found
+    return found, judged
+
+
+async def _asked(
+    bench: "Bench", datasets: "list[tuple[DatasetSource, Dataset]]", saved: "SavedAnswers", *, judge: bool
+) -> "tuple[Comparison, JudgedBench | None]":
+    """The comparison, and then the judge's word about both models' answers, if it is wanted."""
+    from bench.models.pair import terms_of
+    from judge.benchmark import asker_for, judged_bench
+
+    if not judge:
+        return await bench.run(datasets, saved), None
+    asker = asker_for(bench.settings, bench.pair, bench.environment, at_once=bench.at_once)
+    try:
+        found = await bench.run(datasets, saved)
+        began = time.perf_counter()
+        pairs = {each.source.name: each.pairs for layer in found.layers for each in layer.datasets}
+        judged = await judged_bench(
+            asker,
+            [(source.name, pairs[source.name]) for source, _ in datasets],
+            terms_of(bench.settings, bench.pair).criteria,
+            saved=saved,
+            at_once=bench.at_once,
+            progress=bench.progress,
+        )
+        bench.stages["judge"] = time.perf_counter() - began
+    finally:
+        await asker.close()
+    return found, judged
 
 
 def _kept(saved: "SavedAnswers") -> str:

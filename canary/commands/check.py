@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from alerts import wording
-from bench.judge_settings import without_price
 from canary.commands.lanes_now import LanesNow, data_of, lanes_now, recorded_traffic
-from canary.commands.shell import CONFIG, ConfigFile, Form, fail, print_json, print_text, say
+from canary.commands.shell import ConfigFile, Form, fail, print_json, print_text, say
 from canary.config import Config, ConfigError, load
 from canary.config.certificate import certificate_of
+from canary.config.data_folder import CONFIG
+from judge.terms import without_price
 from records.unpriced import said_once
 from routing.canary import Canary
 
@@ -115,7 +116,7 @@ def _lane(canary: Mapping[str, Any]) -> str:
 
 def _budget_without_a_call(read: Config) -> str:
     """What is wrong with a daily budget in which a canary's judge could never make a call; "" if it could."""
-    from bench.judge_budget import too_small
+    from judge.model.asker import too_small
 
     terms = [each.judge for each in read.canaries.values() if each.judge is not None]
     pairs = any(each.pairs for each in terms)

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from canary.commands.shell import (
-    CONFIG,
-    DATA,
     ConfigFile,
     DataFolder,
     Form,
@@ -23,18 +21,18 @@ from canary.commands.shell import (
     say,
     without_log_lines,
 )
+from canary.config.data_folder import CONFIG, DATA
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from bench.judge_settings import JudgeTerms
-    from bench.judge_work import JudgedRun
     from bench.settings import BenchSettings
     from canary.config import Config
     from control.settings import CanarySettings
+    from judge.runs.due import JudgedRun, Unjudged
+    from judge.terms import JudgeTerms
     from records.store import Store
-    from records.unjudged import Unjudged
 
 
 def judge(
@@ -90,7 +88,7 @@ def _run(
 
 def _nothing(config: "Config", run: "JudgedRun", store: "Store") -> "Sequence[Unjudged]":
     """Exit 1, and say what would bring something to judge."""
-    from records.judgements import Judgements
+    from judge.judgements import Judgements
 
     done = sum(each.kind == run.kind for each in Judgements(store).of(run.canary, run.run))
     told = f"no {run.kind} of {run.canary}'s run {run.run} waits for the judge, {done} have been judged"
@@ -105,11 +103,12 @@ async def _judged(
     settings: "BenchSettings", run: "JudgedRun", due: "Sequence[Unjudged]", store: "Store"
 ) -> "dict[str, Any]":
     """Exits 1 without a price or a key."""
-    from bench import judge_by_hand
     from bench.errors import BenchError
-    from bench.judge import Judge
     from bench.models.targets import NoKey
-    from records.judgements import Judgements
+    from judge.judgements import Judgements
+    from judge.model.judge import Judge
+    from judge.runs.due import judge_now
+    from pages.words.judge_by_hand import document
 
     judgements = Judgements(store)
     try:
@@ -117,8 +116,8 @@ async def _judged(
     except (BenchError, NoKey) as problem:
         fail(str(problem))
     try:
-        now = await judge_by_hand.judge_now(asked, run, due, store, progress=_progress)
-        return judge_by_hand.document(run, asked, now, judgements, at=time.time())
+        now = await judge_now(asked, run, due, store, progress=_progress)
+        return document(run, asked, now, judgements, at=time.time())
     finally:
         await asked.close()
 
@@ -128,7 +127,7 @@ def _progress(done: int, of: int) -> None:
 
 
 def _text(told: "dict[str, Any]") -> str:
-    from bench.judge_by_hand import text
+    from pages.words.judge_by_hand import text
 
     return text(told)
 

@@ -12,8 +12,7 @@ from dataclasses import replace
 from pydantic import JsonValue
 
 from alerts.incidents.outbox import PAGERDUTY_URL, Receiver
-from bench.judge_settings import JudgeSource, JudgeTerms
-from bench.settings import DatasetSource, EmbeddingSource
+from bench.settings import DatasetSource, EmbeddingSource, JudgeSource
 from canary.config import guardrails
 from canary.config.config import Config, TlsFiles
 from canary.config.sections import (
@@ -34,6 +33,7 @@ from canary.config.server import ServerSettings
 from console.oidc_settings import OidcSettings
 from control.daily_time import DailyTime
 from control.settings import CanarySettings
+from judge.terms import JudgeTerms
 from proxy.providers.provider import Auth, Provider, Timeout, own_auth
 from proxy.providers.urls import below_entry, nameless_paths
 from records.capture import CaptureRule

@@ -7,13 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alerts.incidents.outbox import Receiver
-from bench.judge_settings import CRITERIA, JudgeSource, JudgeTerms
-from bench.settings import BenchSettings, BenchTerms, DatasetSource, EmbeddingSource, RubricRow, measurable
+from bench.settings import (
+    CRITERIA,
+    BenchSettings,
+    BenchTerms,
+    DatasetSource,
+    EmbeddingSource,
+    JudgeSource,
+    RubricRow,
+    measurable,
+)
 from canary.config.server import ServerSettings
 from console.oidc_settings import OidcSettings
 from control.daily_time import DailyTime
 from control.retirements import arms_of, retiring
 from control.settings import CanarySettings, ControlSettings
+from judge.terms import JudgeTerms
 from proxy.providers.provider import Provider, Timeout
 from records.capture import CaptureRule
 from records.metric import Metric

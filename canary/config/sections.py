@@ -5,8 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, JsonValue
 
 from alerts.rules.rule import Action, RuleName
-from bench.judge_settings import CRITERIA
-from bench.settings import Layer
+from bench.settings import CRITERIA, Layer
 from canary.config.fields import (
     AnyDuration,
     AnyShare,

@@ -7,7 +7,8 @@ from typing import Any
 from bench.answers.batches import PRICE_FACTOR
 from bench.comparison import Comparison, ConfidenceSplit, DatasetPart, DatasetResult
 from bench.figures import Figures, Side, WeightedTotals
-from bench.judge_document import judge_document, marks_document
+from bench.marks import WORDS_SHA256
+from bench.models.pair import NamedModel
 from bench.reasons import verdict
 from bench.rows import RowResult
 from bench.statistics import ShareInterval
@@ -29,8 +30,10 @@ class Circumstances:
     unpriced: tuple[UnpricedArm, ...] = ()
 
 
-def to_document(found: Comparison, about: Circumstances) -> dict[str, Any]:
-    """The benchmark as JSON types; unknown values are null."""
+def to_document(
+    found: Comparison, about: Circumstances, judge: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The benchmark as JSON types; unknown values are null. `judge`: what a judge says of both answers."""
     return {
         **asdict(about),
         "price_factor": PRICE_FACTOR if about.via == "batch" else 1.0,
@@ -43,7 +46,7 @@ def to_document(found: Comparison, about: Circumstances) -> dict[str, Any]:
         "gap": _gap(found),
         "similar_by": None if found.similarity is None else found.similarity.by,
         "embedding_cost_usd": None if found.similarity is None else found.similarity.cost_usd,
-        "judge": judge_document(found.judge),
+        "judge": judge,
         "layers": [
             {
                 "layer": layer.layer,
@@ -80,7 +83,7 @@ def _dataset(result: DatasetResult) -> dict[str, Any]:
         "sha256": result.dataset.sha256,
         "ambiguous": len(result.dataset.examples) - len(result.dataset.scored),
         "floor": result.source.floor,
-        "judge": marks_document(result.marked_by),
+        "judge": _marked_by(result.marked_by),
         **_figures(result.figures),
         "weighted": _weighted(result.weighted),
         "blocks": result.blocks,
@@ -201,3 +204,10 @@ def _of_dataset(dataset: Node) -> Iterator[str]:
         yield f"{dataset['unjudged']} examples without a mark"
     if floor is not None and candidate["completion"] < floor:
         yield f"{100 * candidate['completion']:.0f} % right, below the floor of {floor:.0%}"
+
+
+def _marked_by(judge: NamedModel | None) -> dict[str, str] | None:
+    """Which judge marked the examples of a dataset, in which words; None if none did."""
+    if judge is None:
+        return None
+    return {"provider": judge.provider.name, "model": judge.model, "words_sha256": WORDS_SHA256}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from records.agreement import NEEDED_LABELS
+from judge.agreement import NEEDED_LABELS
 from records.metric import JUDGED, JUDGED_PREFERENCE
 from report.judged_canary import JudgedCanary
 from report.planner.assumed import Assumption, assumed, needed

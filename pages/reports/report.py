@@ -10,13 +10,13 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from judge.figures import JudgeFigures
 from pages.html import html
 from pages.markdown import markdown
 from pages.words import failures, gains, judge, plan, verdict
 from pages.words.gains import known_of_answers
 from pages.words.steps import next_steps
 from report.document import MetricLine, Report, to_json
-from report.judge_figures import JudgeFigures
 from report.wording import count, label
 
 __all__ = ["html", "json_text", "markdown", "rendered", "terminal"]

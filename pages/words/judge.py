@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from records.agreement import NEEDED_LABELS, WORTH
-from report.details import Range
-from report.judge_figures import JudgedMarks, JudgeFigures, LabelAgreement
+from judge.agreement import NEEDED_LABELS, WORTH, LabelAgreement
+from judge.figures import JudgedMarks, JudgeFigures
+from records.interval import Range
 from report.wording import amount, count, signed
 
 TITLE = "Whose answers a judge prefers"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from records.agreement import NEEDED_LABELS
+from judge.agreement import NEEDED_LABELS
 from records.metric import JUDGED_MARK, JUDGED_PREFERENCE
 from report.arm_sums import GATE
 from report.document import CategoryLine, MetricLine, PartState, Report, SegmentLine, Verdict

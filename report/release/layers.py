@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
+from judge.figures import JudgeFigures
 from report.document import MetricLine, Report
 from report.judge import State
-from report.judge_figures import JudgeFigures
 from report.measures import BUSINESS
 from report.rubric import Bound, parse_bound
 from report.score import points

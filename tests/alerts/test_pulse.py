@@ -7,8 +7,8 @@ import pytest
 
 from alerts.figures import pulse as pulses
 from alerts.figures.pulse import Pulse
+from records.interval import Z
 from records.outcome import Feedback, Outcome, Usage
-from records.wilson import Z
 
 
 def exchange(**changed: object) -> Outcome:

@@ -20,7 +20,7 @@ from bench.statistics import (
     share,
     weighted,
 )
-from records.wilson import wilson
+from records.interval import wilson
 
 
 def alone(n: int) -> list[str]:

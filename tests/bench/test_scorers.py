@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bench import judge_words as judge
+from bench import marks as judge
 from bench.answers.results import Result
 from bench.answers.scorers import SCORERS, THRESHOLDS, is_right
 from bench.dataset.example import TASKS

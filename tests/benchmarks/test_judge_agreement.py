@@ -5,8 +5,8 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from bench.judged_pairs import JudgedPair, judged_figures
 from benchmarks.judge_agreement import PLANTED, lines, planted, planted_pairs, public_pairs
+from judge.benchmark import JudgedPair, judged_figures
 
 
 def test_a_judge_of_known_taste_says_what_was_planted() -> None:

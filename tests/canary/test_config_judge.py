@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from bench.judge_budget import least_price
-from bench.judge_settings import CRITERIA, JudgeSource, JudgeTerms, dollars
+from bench.settings import CRITERIA, JudgeSource
 from canary.cli import app
 from canary.config import ConfigError, parse
+from judge.model.asker import least_price
+from judge.terms import JudgeTerms, dollars
 from records.store import FixedRubric
 from report.fixed_terms import judged_by, terms_of
 

@@ -10,14 +10,14 @@ from console.past import past_view
 from console.rendering import Templates
 from console.session import Person
 from control.judge_day import JudgeDay
+from judge.figures import JudgeFigures
+from judge.judgements import JudgeCall, JudgedExchange
 from pages.words import plan, verdict
 from pages.words import trends as trend_words
 from pages.words.gains import known_of_answers
-from records.judgements import JudgeCall, JudgedExchange
 from records.past_canaries import PastCanary
 from report.archive_trends import trends
 from report.document import to_json
-from report.judge_figures import JudgeFigures
 from report.wording import bound_words, title
 from tests.report.archived import an_evaluation
 from tests.report.judgement_figures import FEW, FULL, MARKS, NO_LABELS

@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from playwright.sync_api import Browser, Page, expect
 
 from console.labelling import candidate_is_a
+from judge.judgements import JudgedExchange, Judgements
 from records.capture import CapturedMessage
 from records.capture_store import CaptureStore
-from records.judgements import JudgedExchange, Judgements
 from records.labels import Label, Labels
 from records.store import Store
 from tests.console.chromium import chromium, opened

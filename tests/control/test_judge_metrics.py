@@ -12,10 +12,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from control.judge_metrics import JudgeMetrics, JudgeStanding, read
-from records.judgements import Judgements, Kind
+from judge.judgements import Judgements, Kind
+from judge.results import RunJudgements
 from records.store import Store
-from report.judged_exchanges import Judging
-from tests.records.test_judgements import ANSWER, PAIR
+from tests.judge.test_judgements import ANSWER, PAIR
 
 Samples = dict[tuple[str, ...], float]
 WORKS = JudgeStanding(budget_usd=5.0, paused="")
@@ -123,7 +123,7 @@ def test_only_what_the_newest_judge_said_with_its_newest_words_counts_as_in_the_
         (found,) = read(store)
         assert found.pairs == {"baseline": 1}
         assert (found.answers, found.marks) == ({("candidate", "mark"): 1}, {"candidate": 4.0})
-        judging = Judging(exchanges=Judgements(store).of("trial"))
+        judging = RunJudgements(exchanges=Judgements(store).of("trial"))
         assert [each.exchange_id for each in judging.of("pair") + judging.of("answer")] == ["e4", "e5"]
 
 

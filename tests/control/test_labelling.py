@@ -12,12 +12,12 @@ from msgspec.structs import replace
 from control import labelling
 from control.labelling import SITTING_S, PairToLabel, PairWanted
 from control.orders import BadOrder
+from judge.agreement import with_people
+from judge.judgements import JudgedExchange, Judgements
 from records.capture import CapturedMessage
 from records.capture_store import CaptureStore
-from records.judgements import JudgedExchange, Judgements
 from records.labels import Label, Labels, Right
 from records.store import Store
-from report.judged_agreement import with_people
 from report.reports import judging_of
 from tests.records.conftest import SQLITE
 from tests.records.test_capture_store import NOW, a_capture

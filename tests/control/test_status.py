@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from bench.judge_settings import JudgeTerms
 from canary.config import parse
 from control.events import WorkerEvents
 from control.monitor import Monitor
 from control.rollouts import Rollouts
 from control.settings import ControlSettings
 from control.status import status_of
+from judge.terms import JudgeTerms
 from records.meters import Meters
 from records.outcome import Feedback, Outcome, ProviderError
 from records.store import Store

@@ -20,10 +20,11 @@ from click.testing import Result
 from msgspec.structs import replace
 from typer.testing import CliRunner
 
-from bench.judge_settings import CRITERIA
-from bench.judge_words import words_sha256
+from bench.marks import WORDS_SHA256
+from bench.settings import CRITERIA
 from canary.cli import app
 from demo.behaviour import Behaviour
+from judge.model.questions import words_sha256
 from records.bench_failures import BenchFailures
 from records.benchmarks import Benchmarks
 from records.store import Store
@@ -536,8 +537,7 @@ def test_one_mark_in_ten_is_too_little_to_tell_but_no_error(folder: Path, provid
     assert done.exit_code == 4, done.stderr
     dataset = document(done)["layers"][0]["datasets"][0]
     assert dataset["unjudged"] == 9
-    words = words_sha256("example")
-    assert dataset["judge"] == {"provider": "openai", "model": "judge", "words_sha256": words}
+    assert dataset["judge"] == {"provider": "openai", "model": "judge", "words_sha256": WORDS_SHA256}
 
 
 def test_a_model_that_answers_nothing_ends_with_one(folder: Path, provider: ProviderThread) -> None:

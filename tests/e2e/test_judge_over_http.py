@@ -16,8 +16,8 @@ import pytest
 
 from demo.behaviour import Behaviour
 from demo.provider import LocalProvider
+from judge.judgements import JudgedExchange, Judgements
 from records.capture_store import CaptureStore
-from records.judgements import JudgedExchange, Judgements
 from records.store import Store
 from tests.e2e.judge_server import PRICES, Asked, JudgeServer, likes
 from tests.e2e.replicas import Fleet, Member, fleet

@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from judge.judgements import JudgedExchange, Judgements
 from records.capture_store import CaptureStore
-from records.judgements import JudgedExchange, Judgements
 from records.store import Store
 from tests.e2e.echo_provider import EchoProvider
 from tests.e2e.planted import holding

@@ -4,8 +4,8 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 
+from judge.judgements import JudgedExchange, Judgements
 from records.capture_store import CaptureStore
-from records.judgements import JudgedExchange, Judgements
 from records.store import Store
 from tests.e2e.stage import Stage
 

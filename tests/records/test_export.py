@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from judge.judgements import Judgements
 from records import export
 from records.export import What, columns, pages
-from records.judgements import Judgements
 from records.outcome import ProviderError
 from records.store import Store
+from tests.judge.test_judgements import NOON, PAIR
 from tests.records.samples import DAY, a_batch, an_outcome, some_feedback
-from tests.records.test_judgements import NOON, PAIR
 
 ALWAYS = {"since": 0.0, "until": float("inf")}
 

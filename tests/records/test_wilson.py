@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
-from records.wilson import wilson
+from records.interval import wilson
 
 
 @pytest.mark.parametrize(

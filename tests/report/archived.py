@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
+from records.interval import Range
 from report.archive import Evaluation, Event, Model
-from report.details import Details, Money, Range
+from report.details import Details, Money
 from report.document import Decided, Difference, MetricLine, Report, ReportWindow, Score, Srm, Units
 
 DAY_S = 86400.0

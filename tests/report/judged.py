@@ -6,9 +6,9 @@ from typing import Literal
 
 import numpy as np
 
-from records.judgements import JudgeCall, JudgedExchange, Result
+from judge.judgements import JudgeCall, JudgedExchange, Result
+from judge.results import RunJudgements
 from records.labels import Label, Right
-from report.judged_exchanges import Judging
 from report.judged_sample import TRAFFIC
 from report.sample import MeasureTotals, Sample, TextColumn
 
@@ -82,5 +82,5 @@ def sample_of(
         candidate_at=np.zeros(1),
         category=TextColumn(names=names, code=np.repeat(np.arange(len(names)), 2)),
         totals={TRAFFIC: MeasureTotals(count=counts, total=counts)},
-        judged=Judging(exchanges=tuple(exchanges), labels=tuple(labels)),
+        judged=RunJudgements(exchanges=tuple(exchanges), labels=tuple(labels)),
     )

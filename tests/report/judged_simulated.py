@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 from scipy import stats
 
-from records.judgements import JudgedExchange, Result
+from judge.judgements import JudgedExchange, Result
+from records.bound import parse_bound
 from report.arm_sums import arm_sums
 from report.judged_canary import JudgedCanary
 from report.judged_figures import preference
@@ -15,7 +16,7 @@ from report.look import Look
 from report.metrics import observe
 from report.plan import DAY_S
 from report.plan_course import PlanCourse
-from report.rubric import Criterion, parse_bound
+from report.rubric import Criterion
 from report.sample import Sample
 from report.statistics.types import Bools, Floats, Interval
 from tests.report.judged import pair, sample_of

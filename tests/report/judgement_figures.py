@@ -2,14 +2,9 @@
 
 from dataclasses import replace
 
-from report.details import Range
-from report.judge_figures import (
-    JudgedCategory,
-    JudgedMarks,
-    JudgeFigures,
-    LabelAgreement,
-    LostExample,
-)
+from judge.agreement import LabelAgreement
+from judge.figures import JudgedCategory, JudgedMarks, JudgeFigures, LostExample
+from records.interval import Range
 
 NO_LABELS = LabelAgreement(labels=0, share=None, kappa=None)
 

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from judge.results import RunJudgements
 from pages.reports import compare
 from pages.reports import release as release_forms
 from pages.reports.report import rendered
+from records.bound import parse_bound
 from records.metric import BUILT_IN, Metric
 from records.outcome import Fault
 from records.releases import Release, Run
@@ -23,10 +25,9 @@ from report.compare import CandidateStanding, side_by_side
 from report.document import Report, from_json, to_json
 from report.exchanges import AnswerTable, ExchangeTable
 from report.judged_canary import JudgedCanary
-from report.judged_exchanges import Judging
 from report.release.dossier import dossier
 from report.release.history import ReleaseHistory, RunHistory
-from report.rubric import Criterion, parse_bound
+from report.rubric import Criterion
 from report.sample import MeasureTotals, Ratings, Sample, TextColumn
 from report.statistics.before import adjusted, narrower
 from report.statistics.phases import Arms, UnitSums, arms
@@ -216,7 +217,9 @@ def sample_of(of: Users, value: Shape, category: str, before: Shape | None) -> S
         replace(answer(1000 + each, 3.0, arm=("baseline", "candidate")[each % 2], unit=f"u{each}"), at=START)
         for each in range(240)
     ]
-    return replace(found, totals={**found.totals, **sessions}, judged=Judging(exchanges=(*said, *marks)))
+    return replace(
+        found, totals={**found.totals, **sessions}, judged=RunJudgements(exchanges=(*said, *marks))
+    )
 
 
 _BEFORE = ("cost_per_request", "cost_total", "csat", "revenue", "latency_p95", "task_completed", "error_rate")

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from judge.agreement import LabelAgreement
+from judge.figures import JudgedMarks, JudgeFigures
 from pages.words import judge
-from report.details import Range
-from report.judge_figures import JudgedMarks, JudgeFigures, LabelAgreement
+from records.interval import Range
 from tests.report.judgement_figures import FEW, FULL, MARKS, NO_LABELS, NONE
 
 

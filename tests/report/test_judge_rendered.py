@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from judge.figures import JudgeFigures
 from pages.reports import archive
 from pages.reports import report as render
 from pages.reports.release import FORMS as FORMS_OF_RELEASE
@@ -17,7 +18,6 @@ from report.archive import Evaluation
 from report.archive_trends import to_json as trends_json
 from report.archive_trends import trends
 from report.document import Difference, MetricLine, Report, from_json, to_json
-from report.judge_figures import JudgeFigures
 from report.release.dossier import dossier
 from report.release.history import ReleaseHistory, RunHistory
 from report.release.layers import layers_of

@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 
 from canary.config import parse
+from judge.judgements import JudgedExchange
 from pages.reports import report as render
 from pages.words.plan import chance_cell, row_outlook
 from pages.words.steps import next_steps
 from pages.words.verdict import evidence, mark
-from records.judgements import JudgedExchange
+from records.bound import parse_bound
 from records.labels import Label
 from report.archive import Evaluation, to_document
 from report.document import Report, from_json, to_json, without_reasons
 from report.judged_canary import JudgedCanary
 from report.plan import DAY_S
-from report.rubric import Criterion, parse_bound
+from report.rubric import Criterion
 from report.verdict import build
 from tests.report.judged import answer, label, pair, sample_of
 

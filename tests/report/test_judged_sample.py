@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from records.judgements import JudgedExchange
+from judge.judgements import JudgedExchange
 from records.metric import JUDGED_MARK, JUDGED_PREFERENCE
 from report.arm_sums import ArmSums, arm_sums
 from report.judged_figures import judge_figures, preference

@@ -10,9 +10,10 @@ import pytest
 
 from canary.config import parse
 from control.report_job import ReportJob
+from judge.judgements import JudgedExchange, Judgements
 from records import tables
+from records.bound import parse_bound
 from records.daily_reports import DailyReports
-from records.judgements import JudgedExchange, Judgements
 from records.labels import Label, Labels
 from records.looks import Looks, LookScope
 from records.metric import BUILT_IN
@@ -21,7 +22,7 @@ from report.judged_canary import JudgedCanary, ReportSettings
 from report.kept_looks import from_store
 from report.plan import ARRIVAL_S, DAY_S
 from report.reports import report_of, take_looks
-from report.rubric import Criterion, parse_bound
+from report.rubric import Criterion
 from routing.plan import State
 from tests.report.conftest import START, World, exchanges
 from tests.report.judged import pair

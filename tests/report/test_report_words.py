@@ -9,19 +9,21 @@ from typing import Any
 
 import pytest
 
+from judge.results import RunJudgements
 from pages.charts import curve
 from pages.charts.density import density_plot
 from pages.reports import report as render
 from pages.words import gains, verdict
 from pages.words.steps import next_steps
+from records.bound import parse_bound
+from records.interval import Range
 from records.metric import BUILT_IN
 from report.arm_models import ArmModel, ArmModels
-from report.details import Range, UnknownCosts
+from report.details import UnknownCosts
 from report.document import Report, Verdict, from_json, to_json
 from report.judged_canary import JudgedCanary
-from report.judged_exchanges import Judging
 from report.log import from_csv
-from report.rubric import Criterion, parse_bound
+from report.rubric import Criterion
 from report.verdict import build
 from tests.report.judged import label, pair
 
@@ -283,11 +285,11 @@ def test_a_judge_or_a_person_who_labels_has_read_the_candidate_s_answers(
     start = float(sample.first_at.min())
     read = pair(1, 1.0, at=start)
     for judging, said in (
-        (Judging(), True),
-        (Judging(exchanges=(replace(read, result=""),)), True),
-        (Judging(exchanges=(read,)), False),
-        (Judging(labels=(label(1, "b", at=start + 60),)), False),
-        (Judging(labels=(label(1, "b", at=start - 60),)), True),  # of an earlier run
+        (RunJudgements(), True),
+        (RunJudgements(exchanges=(replace(read, result=""),)), True),
+        (RunJudgements(exchanges=(read,)), False),
+        (RunJudgements(labels=(label(1, "b", at=start + 60),)), False),
+        (RunJudgements(labels=(label(1, "b", at=start - 60),)), True),  # of an earlier run
     ):
         report = build(replace(sample, judged=judging), canary, now=now)
         assert any(reason.startswith("Nobody has read") for reason in report.reasons) == said

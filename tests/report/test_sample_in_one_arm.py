@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from judge.results import RunJudgements
 from records.metric import BUILT_IN
 from report.judged_canary import JudgedCanary, ReportSettings
-from report.judged_exchanges import Judging
 from report.log import from_csv
 from report.reports import report_from_csv
 from report.sample import BadSample, Ratings, Sample, TextColumn, in_one_arm, units_in_both_arms
@@ -57,7 +57,7 @@ def test_what_a_unit_with_both_arms_did_and_said_goes_with_it() -> None:
     sample = sample_of((0, False, 0), (1, False, 0), (1, True, 0), (2, True, 0), (0, False, 0))
     sample = replace(
         sample,
-        judged=Judging(
+        judged=RunJudgements(
             exchanges=(pair(1, 1.0, unit="u1"), pair(2, 0.0, unit="u2")), labels=(label(1, "both"),)
         ),
     )

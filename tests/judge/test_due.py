@@ -7,8 +7,7 @@ from typing import Literal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.judge_sampling import Stratum, choose, stratum
-from records.unjudged import Unjudged
+from judge.runs.due import Stratum, Unjudged, choose
 
 _SERIAL = count()
 Arm = Literal["", "baseline", "candidate"]
@@ -22,7 +21,7 @@ def waiting(category: str, number: int, *, arm: Arm = "", at: float = 0.0) -> li
 
 
 def counts(chosen: list[Unjudged]) -> dict[Stratum, int]:
-    return dict(Counter(map(stratum, chosen)))
+    return dict(Counter((each.category, each.arm) for each in chosen))
 
 
 def test_in_the_morning_each_category_has_its_own_part_only() -> None:
@@ -80,7 +79,7 @@ def test_never_more_than_the_days_number_and_no_category_is_starved(
         is_first = not any(each.category == category for each in queue) and not begun[category, ""]
         queue += waiting(category, many, at=at)
         for each in choose(queue, begun, number=number, of_day=at, most=10_000):
-            begun[stratum(each)] += 1
+            begun[each.category, each.arm] += 1
             queue.remove(each)
         assert sum(begun.values()) <= number
         if is_first:

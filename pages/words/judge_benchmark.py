@@ -4,18 +4,14 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from bench.judge_words import words_sha256
-from bench.judged_bench import JudgedBench, JudgedDataset
-from bench.judged_pairs import JudgedFigures, KnownAgreement, judged_figures
-from bench.models.pair import NamedModel
 from bench.statistics import ShareInterval
-from records.agreement import FEWEST_LABELS, WORTH
+from judge.agreement import FEWEST_LABELS, WORTH
+from judge.benchmark import JudgedBench, JudgedDataset, JudgedFigures, KnownAgreement, judged_figures
+from judge.model.questions import words_sha256
 
 
-def judge_document(found: JudgedBench | None) -> dict[str, Any] | None:
-    """All pairs together, then by dataset and category; None without a judge."""
-    if found is None:
-        return None
+def judge_document(found: JudgedBench) -> dict[str, Any]:
+    """All pairs together, then by dataset and category."""
     whole = judged_figures(found.pairs)
     return {
         "provider": found.source.provider,
@@ -26,14 +22,6 @@ def judge_document(found: JudgedBench | None) -> dict[str, Any] | None:
         "says": list(_says(found, whole)),
         "datasets": [_dataset(each) for each in found.datasets],
     }
-
-
-def marks_document(judge: NamedModel | None) -> dict[str, str] | None:
-    """Which judge marked the examples of a dataset, in which words; None if none did."""
-    if judge is None:
-        return None
-    words = words_sha256("example")
-    return {"provider": judge.provider.name, "model": judge.model, "words_sha256": words}
 
 
 def _dataset(found: JudgedDataset) -> dict[str, Any]:

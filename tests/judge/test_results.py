@@ -5,12 +5,11 @@ from typing import Any
 
 import pytest
 
-from records.judged_pairs import JudgedPairs, judged_pairs
-from records.judgements import Judgements
+from judge.judgements import Judgements
+from judge.results import JudgedPairs, RunJudgements, judged_pairs
 from records.labels import Label, Right
 from records.store import Store
-from report.judged_exchanges import Judging
-from tests.records.test_judgements import ANSWER, BOTH, NOON, PAIR
+from tests.judge.test_judgements import ANSWER, BOTH, NOON, PAIR
 
 
 def _judged(store: Store, pair: str, *said: str, run: int = 1, **of: Any) -> None:
@@ -52,7 +51,7 @@ def test_after_a_change_of_judge_or_words_only_the_newest_that_ended_counts(
     found = judged_pairs(store, "trial", 1)
     assert found.better == {"new": "baseline", "earlier new": "tie"}
     assert found.by_order == {"earlier new"}
-    report = Judging(exchanges=Judgements(store).of("trial", 1)).of("pair")
+    report = RunJudgements(exchanges=Judgements(store).of("trial", 1)).of("pair")
     assert {each.exchange_id for each in report} == set(found.better)
 
 

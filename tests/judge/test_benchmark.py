@@ -7,14 +7,23 @@ import pytest
 
 from bench.answers.saved import SavedAnswers
 from bench.errors import Unpriced
-from bench.judge_asker import JudgeAsker
-from bench.judge_document import judge_document
-from bench.judge_settings import JudgeSource, same_model
-from bench.judged_bench import JudgedBench, JudgedDataset
-from bench.judged_pairs import AnswerPair, JudgedPair, Vote, agreement, judged, judged_figures, preference
 from bench.models.targets import client_for
-from bench.settings import BenchSettings
+from bench.settings import BenchSettings, JudgeSource
 from demo.behaviour import Behaviour
+from judge.benchmark import (
+    AnswerPair,
+    JudgedBench,
+    JudgedDataset,
+    JudgedPair,
+    Vote,
+    agreement,
+    judged,
+    judged_figures,
+    preference,
+)
+from judge.model.asker import JudgeAsker
+from judge.terms import same_model
+from pages.words.judge_benchmark import judge_document
 from records.capture import CapturedMessage
 from records.prices import Rates
 from tests.bench.asking import entry, waited

@@ -9,8 +9,8 @@ from threading import Barrier
 
 import pytest
 
+from judge.judgements import LOST_AFTER_S, BudgetSpent, JudgedExchange, Judgements, result_of
 from records.capture_store import CaptureStore
-from records.judgements import LOST_AFTER_S, BudgetSpent, JudgedExchange, Judgements, result_of
 from records.store import Store
 from tests.records.test_capture_store import a_capture
 

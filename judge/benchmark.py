@@ -1,17 +1,27 @@
 """What a judge says of pairs of answers, in both orders, and what that comes to."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
-from bench import judge_words
-from bench.answers.results import at_work
+from bench.answers import results
 from bench.answers.saved import AnswerStore
-from bench.judge_asker import JudgeAsker, pair_questions, said
+from bench.dataset.example import prompt
+from bench.dataset.labels import LABEL, PROPOSED
+from bench.errors import NoJudge
+from bench.figures import Pair
+from bench.marks import Messages, reason
 from bench.models.asker import Answer, total_cost
+from bench.models.pair import Pair as ModelPair
+from bench.models.targets import client_for
+from bench.settings import BenchSettings, JudgeSource
 from bench.statistics import ShareInterval, paired_difference, share
-from records.agreement import FEWEST_LABELS, kappa
-from records.judgements import FIRST, SECOND, Result, order_decided, result_of
+from judge.agreement import FEWEST_LABELS, kappa
+from judge.judgements import FIRST, SECOND, Result, order_decided, result_of
+from judge.model.asker import JudgeAsker
+from judge.model.questions import pair_questions, said
+from judge.terms import same_model
 
 Vote = Literal["candidate", "baseline", "tie"]
 
@@ -22,7 +32,7 @@ class AnswerPair:
     are not independent evidence."""
 
     id: str
-    asked: judge_words.Messages
+    asked: Messages
     baseline: str
     candidate: str
     known: Vote | None = None
@@ -110,7 +120,7 @@ async def judged(
             found[number] = await _judged(asker, pair, criteria, saved)
             progress(len(found), len(pairs))
 
-    await at_work(work, min(at_once, len(pairs)))
+    await results.at_work(work, min(at_once, len(pairs)))
     return [found[number] for number in range(len(pairs))]
 
 
@@ -132,7 +142,7 @@ async def _judged(asker: JudgeAsker, pair: AnswerPair, criteria: str, saved: Ans
 def _reason(answer: Answer) -> str:
     if answer.text is None:
         return f"{answer.failure} {answer.said}".strip()
-    return judge_words.reason(answer.text)
+    return reason(answer.text)
 
 
 def judged_figures(found: Sequence[JudgedPair]) -> JudgedFigures:
@@ -186,3 +196,131 @@ def _votes(found: Sequence[JudgedPair]) -> Iterator[tuple[str, str, str]]:
     for each in found:
         if each.said and each.pair.known is not None and each.result != "no_mark":
             yield each.pair.known, each.result, each.pair.cluster
+
+
+# A benchmark's judge: both models' answers to each example compared, and what that comes to by category.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedDataset:
+    """The judge's word about one dataset. `pairs` are by the example's hash; an example without both
+    answers has none."""
+
+    name: str
+    pairs: Mapping[str, JudgedPair]
+
+    @property
+    def categories(self) -> list[tuple[str, JudgedFigures]]:
+        groups: dict[str, list[JudgedPair]] = {}
+        for each in self.pairs.values():
+            groups.setdefault(each.pair.category, []).append(each)
+        return [(name, judged_figures(groups[name])) for name in sorted(groups)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedBench:
+    """The judge's word about a benchmark, which decides nothing."""
+
+    source: JudgeSource
+    criteria: str
+    datasets: tuple[JudgedDataset, ...]
+
+    @property
+    def pairs(self) -> list[JudgedPair]:
+        return [each for dataset in self.datasets for each in dataset.pairs.values()]
+
+    @property
+    def failures(self) -> list[str]:
+        """Why the judge gave no answer, once for each pair."""
+        return [each.reason for each in self.pairs if each.failed]
+
+    @property
+    def answers(self) -> Mapping[str, Mapping[str, tuple[str, str]]]:
+        """The result and the reason of each pair, by dataset and the example's hash."""
+        return {
+            dataset.name: {key: (each.result, each.reason) for key, each in dataset.pairs.items()}
+            for dataset in self.datasets
+        }
+
+
+def asker_for(
+    settings: BenchSettings, pair: ModelPair, environment: Mapping[str, str], *, at_once: int
+) -> JudgeAsker:
+    """Asks the config's judge about both models' answers; close() it.
+
+    Raises NoKey, Unpriced, and NoJudge where there is no judge, or it is one of the two models.
+    """
+    source = _judge_for(settings, pair)
+    client = client_for(settings.providers[source.provider], at_once=at_once)
+    return JudgeAsker(client, source, settings, environment)
+
+
+def _judge_for(settings: BenchSettings, pair: ModelPair) -> JudgeSource:
+    source = settings.judge
+    if source is None:
+        raise NoJudge(
+            "--judge needs a judge: name one at the top of the config, as "
+            "`judge: {provider: …, model: …, daily_budget: 5.00}`"
+        )
+    for arm, model in (("current model", pair.baseline), ("new model", pair.candidate)):
+        if model is not None and same_model(model.model, source.model):
+            raise NoJudge(
+                f"the judge {source.name} is the {arm} of this benchmark; no model judges its own answers: "
+                "name another under `judge`"
+            )
+    return source
+
+
+async def judged_bench(
+    asker: JudgeAsker,
+    datasets: Iterable[tuple[str, Sequence[Pair]]],
+    criteria: str,
+    *,
+    saved: AnswerStore,
+    at_once: int,
+    progress: Callable[[str, int, int], None],
+) -> JudgedBench:
+    """Ask the judge about every example of these datasets, by name, that both models answered."""
+    found = []
+    for name, pairs in datasets:
+        answered = dict(_answered(pairs))
+        words = await judged(
+            asker,
+            list(answered.values()),
+            criteria,
+            saved=saved,
+            at_once=at_once,
+            progress=partial(progress, f"the judge on {name}"),
+        )
+        found.append(JudgedDataset(name=name, pairs=dict(zip(answered, words, strict=True))))
+    return JudgedBench(source=asker.source, criteria=criteria, datasets=tuple(found))
+
+
+def _answered(pairs: Sequence[Pair]) -> Iterator[tuple[str, AnswerPair]]:
+    for baseline, candidate in pairs:
+        if candidate is None or baseline.answer.text is None or candidate.answer.text is None:
+            continue
+        example = baseline.example
+        yield (
+            example.hash,
+            AnswerPair(
+                id=example.id,
+                asked=prompt(example),
+                baseline=baseline.answer.text,
+                candidate=candidate.answer.text,
+                known=known(baseline, candidate),
+                category=example.category,
+                cluster=example.cluster,
+            ),
+        )
+
+
+def known(baseline: results.Result, candidate: results.Result) -> Vote | None:
+    """Whose answer the dataset knows to be right; both or neither is a tie. None where a judge marked them,
+    or the label is a model's proposal, because then nobody knows."""
+    example = baseline.example
+    if example.task == "judge" or example.tags.get(LABEL) == PROPOSED:
+        return None
+    if baseline.right == candidate.right:
+        return "tie"
+    return "candidate" if candidate.right else "baseline"

@@ -8,15 +8,15 @@ from typing import Literal, Self
 
 import httpx2
 
-from bench import judge_words
 from bench.errors import NoJudge
-from bench.judge_asker import JudgeAsker, pair_questions, said
-from bench.judge_settings import JudgeSource
+from bench.marks import reason
 from bench.models.targets import client_for
-from bench.settings import BenchSettings
-from records.capture import Capture, CapturedMessage
+from bench.settings import BenchSettings, JudgeSource
+from judge.judgements import FIRST, BudgetSpent, JudgedExchange, Judgements
+from judge.model.asker import JudgeAsker
+from judge.model.questions import Question, answer_question, pair_questions, said, words_sha256
+from records.capture import Capture
 from records.capture_redact import redacted
-from records.judgements import FIRST, BudgetSpent, JudgedExchange, Judgements
 
 Ended = Literal["judged", "known", "budget", "refused", "provider"]
 """What became of a request to judge: done (also without a mark), done before, no budget left, refused by the
@@ -36,7 +36,7 @@ class Subject:
     """One judgement to be made: its questions by turn, and when its texts expire (UTC seconds)."""
 
     judgement: JudgedExchange
-    questions: Mapping[int, tuple[CapturedMessage, ...]]
+    questions: Mapping[int, Question]
     expires_at: float
     redact: tuple[str, ...] = ()
 
@@ -116,7 +116,7 @@ class Judge:
             self._judgements.answered,
             call,
             said=said(subject.judgement.kind, answer.text),
-            reason=redacted(judge_words.reason(answer.text).replace("\0", ""), subject.redact),
+            reason=redacted(reason(answer.text).replace("\0", ""), subject.redact),
             cost_usd=answer.cost_usd,
         )
         return "judged"
@@ -128,7 +128,7 @@ def pair_subject(
     """A mirrored pair: the baseline's answer first, then the candidate's."""
     return Subject(
         judgement=replace(
-            _judgement(real, judge=judge, words_sha256=judge_words.words_sha256("pair", criteria)),
+            _judgement(real, judge=judge, words_sha256=words_sha256("pair", criteria)),
             candidate=_model(copy),
             candidate_length=len(copy.answer),
         ),
@@ -140,7 +140,7 @@ def pair_subject(
 
 def answer_subject(capture: Capture, *, judge: str, criteria: str, redact: tuple[str, ...] = ()) -> Subject:
     """One arm's answer."""
-    made = _judgement(capture, judge=judge, words_sha256=judge_words.words_sha256("answer", criteria))
+    made = _judgement(capture, judge=judge, words_sha256=words_sha256("answer", criteria))
     made = replace(made, kind="answer", arm=capture.about.arm)
     if capture.about.arm == "candidate":
         made = replace(
@@ -152,7 +152,7 @@ def answer_subject(capture: Capture, *, judge: str, criteria: str, redact: tuple
         )
     return Subject(
         judgement=made,
-        questions={FIRST: judge_words.answer_question(capture.messages, capture.answer, criteria)},
+        questions={FIRST: answer_question(capture.messages, capture.answer, criteria)},
         expires_at=capture.about.expires_at,
         redact=redact,
     )

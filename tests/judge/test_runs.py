@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.judge_work import JudgedRun
+from judge.runs.due import JudgedRun
 from records.store import Store
+from tests.judge.test_unjudged import add, begin
 from tests.records.test_capture_store import NOW
-from tests.records.test_unjudged import add, begin
 
 MORNING = NOW // 86400 * 86400 + 60.0
 

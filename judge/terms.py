@@ -1,29 +1,13 @@
-"""The part of the config that a judge of real answers needs."""
+"""What the config says of the judge: the terms of a canary's judgements, its name, its dollars."""
 
 import math
 import re
 from dataclasses import dataclass
 
+from bench.settings import CRITERIA
+
 _DATED = re.compile(r"[-@](?:20\d{2}-?\d{2}-?\d{2}|latest)$")
 """The end of a model's name that says which version it is."""
-
-CRITERIA = "Correct, complete and helpful."
-"""What counts where a canary says nothing of it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeSource:
-    """The judging model at a provider entry, the dollars that it may cost in a UTC day, and how many pairs or
-    answers it has before it at once."""
-
-    provider: str
-    model: str
-    daily_budget_usd: float
-    at_once: int = 4
-
-    @property
-    def name(self) -> str:
-        return f"{self.provider}/{self.model}"
 
 
 def dollars(value: float) -> str:

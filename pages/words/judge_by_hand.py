@@ -1,74 +1,12 @@
-"""Judges a number of captures now, for a person who waits for it."""
+"""What `canary judge` says of the answers that it had judged: as JSON, and in a line."""
 
-import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
-from bench.judge import Judge, Subject
-from bench.judge_settings import dollars
-from bench.judge_work import JudgedRun
-from records.judgements import BudgetSpent, JudgedExchange, Judgements
-from records.store import Store
-from records.unjudged import Unjudged
-
-Progress = Callable[[int, int], None]
-
-
-@dataclass(slots=True)
-class JudgedNow:
-    """What came of it. `ids` were judged, `refused` counts those that the provider refused for what they say,
-    in its `words`. `stopped` says why the rest was not asked about: "budget", "small budget" (no day has room
-    for the call), or the provider's words; "" if all were."""
-
-    ids: list[str] = field(default_factory=list)
-    refused: int = 0
-    words: str = ""
-    stopped: str = ""
-
-
-async def judge_now(
-    judge: Judge, run: JudgedRun, due: Sequence[Unjudged], store: Store, *, progress: Progress
-) -> JudgedNow:
-    """Judge these, `at_once` at a time; a failure of the provider ends it. May raise StoreDown."""
-    now, waiting, working = JudgedNow(), list(reversed(due)), 0
-
-    async def work() -> None:
-        nonlocal working
-        working += 1
-        while waiting and not now.stopped:
-            each = waiting.pop()
-            subject = await asyncio.to_thread(run.subject, store, each.exchange_id, judge.source.name)
-            try:
-                calls = await judge.begin(subject) if subject is not None else {}
-            except BudgetSpent as problem:
-                # What others have in flight is reserved at its highest price: only the last one knows.
-                waiting.append(each)
-                small = problem.needed_usd > judge.source.daily_budget_usd
-                now.stopped = ("small budget" if small else "budget") if working == 1 else now.stopped
-                break
-            if subject is not None and calls:
-                await _ask(judge, subject, calls, now)
-                progress(len(now.ids), len(due))
-        working -= 1
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(judge.source.at_once, len(due))):
-                group.create_task(work())
-    except ExceptionGroup as problems:  # the store is down for all of them
-        raise problems.exceptions[0] from None
-    return now
-
-
-async def _ask(judge: Judge, subject: Subject, calls: Any, now: JudgedNow) -> None:
-    ended = await judge.ask(subject, calls)
-    if ended == "judged":
-        now.ids.append(subject.judgement.exchange_id)
-    elif ended == "refused":
-        now.refused, now.words = now.refused + 1, judge.problem
-    else:
-        now.stopped = now.stopped or judge.problem
+from judge.judgements import JudgedExchange, Judgements
+from judge.model.judge import Judge
+from judge.runs.due import JudgedNow, JudgedRun
+from judge.terms import dollars
 
 
 def document(

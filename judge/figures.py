@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from records.agreement import FEWEST_LABELS
-from report.details import Range
+from judge.agreement import FEWEST_LABELS, LabelAgreement
+from records.interval import Range
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,16 +24,6 @@ class JudgedMarks:
     baseline: Range | None
     candidate: Range | None
     difference: Range | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelAgreement:
-    """How often two labellers of the same pairs agree on candidate, baseline or tie: the share, and Cohen's
-    kappa. None below 30 labels."""
-
-    labels: int
-    share: Range | None
-    kappa: Range | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

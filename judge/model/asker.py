@@ -1,21 +1,21 @@
 """The judging model: what it is asked, at which bound and highest price, and how its answer is read."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import httpx2
 
-from bench import judge_words
 from bench.answers.saved import AnswerStore, NoSavedAnswers, ask_once
 from bench.errors import Unpriced
-from bench.judge_settings import JudgeSource, without_price
 from bench.models.asker import Answer, Asker
 from bench.models.targets import EntryAuth, direct
 from bench.models.wires import Extras
-from bench.settings import BenchSettings
-from proxy.dialects.operation import Api
-from records.capture import CapturedMessage
-from records.judgements import FIRST, SECOND
+from bench.settings import BenchSettings, JudgeSource
+from judge.judgements import Kind
+from judge.model.questions import Question, answer_question, better, pair_questions
+from judge.terms import dollars, without_price
 from records.outcome import Usage
 from records.prices import Prices
 
@@ -24,9 +24,14 @@ MOST_TOKENS = 2048
 
 ANSWER_WITHIN_S = 120.0
 
-_NOTHING_SAVED = NoSavedAnswers()
+_MOST: Mapping[str, Callable[[int], dict[str, Any]]] = {
+    "openai": lambda tokens: {"max_completion_tokens": tokens},
+    "anthropic": lambda tokens: {"max_tokens": tokens},
+    "gemini": lambda tokens: {"generationConfig": {"maxOutputTokens": tokens}},
+}
+"""How each dialect bounds an answer."""
 
-Question = tuple[CapturedMessage, ...]
+_NOTHING_SAVED = NoSavedAnswers()
 
 
 class JudgeAsker:
@@ -48,7 +53,7 @@ class JudgeAsker:
             raise Unpriced(without_price(source.name))
         self.source = source
         self._most_tokens = most_tokens
-        self._bound = _bound(provider.api, most_tokens)
+        self._bound = Extras(parameters=_MOST[provider.api](most_tokens))
         target = direct(provider, source.model, prices, environment)
         self._target = replace(target, timeout_s=min(target.timeout_s, ANSWER_WITHIN_S))
         self._asker = Asker(client, self._target)
@@ -74,32 +79,39 @@ class JudgeAsker:
 
 
 def _has_choice(text: str) -> bool:
-    return judge_words.better(text) is not None
+    return better(text) is not None
 
 
-def _bound(api: Api, tokens: int) -> Extras:
-    match api:
-        case "openai":
-            return Extras(parameters={"max_completion_tokens": tokens})
-        case "anthropic":
-            return Extras(parameters={"max_tokens": tokens})
-        case "gemini":
-            return Extras(parameters={"generationConfig": {"maxOutputTokens": tokens}})
+def least_price(settings: BenchSettings, kind: Kind) -> float | None:
+    """The dollars that the shortest judgement sets aside: no text but the judge's fixed words. None without a
+    judge, or a known price of it."""
+    source = settings.judge
+    if source is None:
+        return None
+    provider, prices = settings.providers[source.provider], Prices(settings.prices, settings.price_as)
+    asked = (len(question[0].content.encode()) for question in _shortest(kind))
+    costs = [
+        prices.cost(provider, source.model, Usage(input_tokens=tokens, output_tokens=MOST_TOKENS))
+        for tokens in asked
+    ]
+    return sum(cost for cost in costs if cost is not None) or None
 
 
-def pair_questions(
-    asked: judge_words.Messages, baseline: str, candidate: str, criteria: str
-) -> Mapping[int, Question]:
-    """Which of both answers is better, asked in both orders, by turn: the baseline's stands first, then the
-    candidate's."""
-    orders = {FIRST: (baseline, candidate), SECOND: (candidate, baseline)}
-    return {
-        turn: judge_words.pair_question(asked, first, second, criteria)
-        for turn, (first, second) in orders.items()
-    }
+def too_small(settings: BenchSettings, kind: Kind) -> str:
+    """That no call of this kind ever fits into the day's budget, and which budget would do; "" if one may."""
+    source, least = settings.judge, least_price(settings, kind)
+    if source is None or least is None or least <= source.daily_budget_usd:
+        return ""
+    answers = "two answers of the judge" if kind == "pair" else "one answer of the judge"
+    cost = "cost" if kind == "pair" else "costs"
+    return (
+        f"judge: daily_budget: {dollars(source.daily_budget_usd)} is too small for one call: {answers}, of "
+        f"at most {MOST_TOKENS:,} tokens, {cost} up to {dollars(least)} with the shortest question; write a "
+        f"daily_budget of at least {math.ceil(100 * least) / 100:.2f}, and more for long conversations"
+    )
 
 
-def said(kind: judge_words.Kind, text: str) -> str:
-    """What an answer says, as it is stored: A, B, SAME, a mark, or "" if that is unreadable."""
-    found = judge_words.better(text) if kind == "pair" else judge_words.mark(text)
-    return "" if found is None else str(found)
+def _shortest(kind: Kind) -> Sequence[Question]:
+    if kind == "pair":
+        return list(pair_questions((), "", "", "").values())
+    return (answer_question((), "", ""),)

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 from statsmodels.stats.inter_rater import cohens_kappa
 
-from records.agreement import FEWEST_LABELS
+from judge.agreement import FEWEST_LABELS, agreement, between_people, with_people
+from judge.benchmark import Vote
+from judge.results import RunJudgements
+from records.interval import wilson
 from records.labels import Better
-from records.wilson import wilson
-from report.judged_agreement import between_people, with_people
-from report.judged_exchanges import Judging
-from report.label_agreement import Vote, agreement
 from tests.report.judged import label, pair
 
 VOTES: tuple[Vote, ...] = get_args(Better)
@@ -78,19 +77,19 @@ def test_a_pairs_first_label_that_says_something_counts() -> None:
     first = [label(number, "unclear", who="ann") for number in range(30)]
     second = [label(number, "candidate" if number % 2 else "baseline", who="bob") for number in range(30)]
     third = [label(number, "both", who="eve") for number in range(30)]
-    found = with_people(Judging(exchanges=pairs, labels=[*first, *second, *third]))
+    found = with_people(RunJudgements(exchanges=pairs, labels=[*first, *second, *third]))
     assert found.share is not None
     assert (found.labels, found.share.estimate) == (30, 1.0)
 
 
 def test_labels_that_were_asked_for_where_judgements_differ_are_left_out() -> None:
     chosen = [replace(label(number, "both"), chosen="disagreement") for number in range(40)]
-    judging = Judging(exchanges=[pair(number, 1.0) for number in range(40)], labels=chosen)
+    judging = RunJudgements(exchanges=[pair(number, 1.0) for number in range(40)], labels=chosen)
     assert with_people(judging).labels == 0
 
 
 def test_pairs_without_a_readable_result_and_labels_of_other_runs_are_left_out() -> None:
-    judging = Judging(
+    judging = RunJudgements(
         exchanges=[pair(1, None), pair(2, 1.0)], labels=[label(1, "both"), label(2, "both"), label(9, "both")]
     )
     assert with_people(judging).labels == 1
@@ -102,7 +101,7 @@ def test_the_first_two_people_of_a_pair_are_compared() -> None:
     bob = [label(number, "candidate" if number % 2 else "baseline", who="bob") for number in range(40)]
     third = [label(number, "both", who="eve") for number in range(20)]
     alone = [label(99, "both", who="ann"), label(99, "both", who="bob")]
-    found = between_people(Judging(exchanges=pairs, labels=[*ann, *bob, *third, *alone]))
+    found = between_people(RunJudgements(exchanges=pairs, labels=[*ann, *bob, *third, *alone]))
     assert found.labels == 40
     assert found.share is not None
     assert found.share.estimate == pytest.approx(20 / 40)

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from judge.judgements import JudgedExchange, Judgements, Kind
+from judge.runs.due import unjudged
 from records.capture_store import CaptureStore
-from records.judgements import JudgedExchange, Judgements, Kind
 from records.store import Store
-from records.unjudged import unjudged
 from tests.records.test_capture_store import NOW, a_capture
 
 JUDGED = JudgedExchange(

@@ -1,10 +1,20 @@
-"""Wilson's confidence interval of a proportion, for a single look. `report` has the sequential intervals."""
+"""An interval, and Wilson's of a proportion for a single look. `report` has the sequential intervals."""
 
 import math
+from dataclasses import dataclass
 from statistics import NormalDist
 
 Z = NormalDist().inv_cdf(0.975)
 """The normal quantile of a two-sided 95 %."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """low ≤ estimate ≤ high; an end is None if unbounded or not shown."""
+
+    low: float | None
+    estimate: float
+    high: float | None
 
 
 def wilson(hits: float, of: float) -> tuple[float, float]:

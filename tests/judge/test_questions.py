@@ -2,7 +2,8 @@
 
 import pytest
 
-from bench.judge_words import better, pair_question, reason, score, words_sha256
+from bench.marks import reason, score
+from judge.model.questions import better, pair_question, words_sha256
 from records.capture import CapturedMessage
 
 

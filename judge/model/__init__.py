@@ -1,0 +1,1 @@
+"""The judging model: its questions, its highest price, and one judgement from question to result."""

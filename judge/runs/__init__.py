@@ -1,0 +1,1 @@
+"""What a judge does of each canary's run."""

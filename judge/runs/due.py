@@ -1,0 +1,255 @@
+"""What a judge does of one run: which captures wait for it, which are next, and what it is asked about each.
+
+They are chosen so that a day's number lasts for the rare categories too. A stratum is a category, or one
+arm's answers in it. Each has an equal part of the day's number. At a fraction of the day it has accrued that
+fraction of its part; what it has accrued and not used is free for the others. What it has not accrued yet is
+its own, so a rare stratum finds room when it comes, and by midnight the whole number may be used.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sqlalchemy import Select, false, func, or_, select
+
+from judge.judgements import BudgetSpent, Judgements, Kind
+from judge.model.judge import Calls, Judge, Subject, answer_subject, pair_subject
+from records import tables
+from records.capture_store import CaptureStore
+from records.store import Store
+
+_DAY_S = 86400
+Stratum = tuple[str, str]
+"""(category, arm); the arm is "" for pairs."""
+
+Progress = Callable[[int, int], None]
+
+NEWEST = 5000
+"""What a look every few seconds reads of the newest captures: it takes as long after a month as on a day."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unjudged:
+    """A captured exchange that waits for the judge. `at` is UTC seconds; `arm` is "" for a pair."""
+
+    exchange_id: str
+    category: str
+    arm: Literal["", "baseline", "candidate"]
+    at: float
+
+
+def unjudged(
+    store: Store, canary: str, run: int, kind: Kind, *, each: int, newest: int | None = None
+) -> list[Unjudged]:
+    """The newest captures of the run without a judgement, at most `each` of a category and arm, newest first;
+    of the canary's `newest` captures, or of all. May raise StoreDown.
+
+    A truncated answer is left out, and one that another arm gave in a fallback.
+    """
+    selected = _pairs if kind == "pair" else _answers
+    found = selected(canary, run, newest).subquery()
+    place = func.row_number().over(partition_by=(found.c.category, found.c.arm), order_by=found.c.at.desc())
+    ranked = select(found, place.label("place")).subquery()
+    query = select(ranked).where(ranked.c.place <= each).order_by(ranked.c.at.desc(), ranked.c.exchange_id)
+    with store.reading() as connection:
+        rows = connection.execute(query).all()
+    return [
+        Unjudged(
+            exchange_id=row.exchange_id,
+            category=row.category,
+            arm="" if kind == "pair" else row.arm,
+            at=row.at,
+        )
+        for row in rows
+    ]
+
+
+def _answers(canary: str, run: int, most: int | None) -> Select[*tuple[Any, ...]]:
+    """The newest whole answers of real exchanges that are not judged and not being judged."""
+    table, done, calls = tables.captures, tables.judgements.c, tables.judge_calls.c
+    newest = (
+        select(table.c.exchange_id, table.c.category, table.c.at, table.c.truncated, table.c.about)
+        .where(table.c.canary == canary, table.c.copy_of == "")
+        .order_by(table.c.day.desc(), table.c.at.desc())
+        .limit(most)
+        .subquery()
+    )
+    real, about = newest.c, newest.c.about
+    arm, served_by = about["arm"].as_string(), about["served_by"].as_string()
+    judged = select(done.exchange_id).where(done.exchange_id == real.exchange_id, done.result != "")
+    asked = select(calls.exchange_id).where(calls.exchange_id == real.exchange_id, calls.state == "asked")
+    return select(real.exchange_id, real.category, real.at, arm.label("arm")).where(
+        real.truncated == false(),
+        about["run"].as_integer() == run,
+        or_(served_by.is_(None), served_by == arm),
+        ~judged.exists(),
+        ~asked.exists(),
+    )
+
+
+def _pairs(canary: str, run: int, most: int | None) -> Select[*tuple[Any, ...]]:
+    """The same of the baseline's answers whose request a copy repeats."""
+    real, copies = _answers(canary, run, most).subquery(), tables.captures.alias("copies")
+    copied = select(copies.c.copy_of).where(
+        copies.c.copy_of == real.c.exchange_id, copies.c.truncated == false()
+    )
+    return select(real).where(real.c.arm == "baseline", copied.exists())
+
+
+def choose(
+    waiting: Sequence[Unjudged],
+    begun: Mapping[Stratum, int],
+    *,
+    number: int,
+    of_day: float,
+    most: int,
+) -> list[Unjudged]:
+    """What is judged next, at most `most`, in this order: the strata with the fewest first, and in each the
+    newest first.
+
+    `begun` counts the day's judgements so far, by all strata that the run has had (0 for those without one
+    today). `number` is the day's, `of_day` the part of the day that is over, in [0, 1]. Strata without room
+    now are left out. One that is first seen after the whole number was used waits for the next day.
+    """
+    queues: dict[Stratum, list[Unjudged]] = {}
+    for each in sorted(waiting, key=lambda each: each.at):
+        queues.setdefault((each.category, each.arm), []).append(each)
+    used = {place: begun.get(place, 0) for place in {*begun, *queues}}
+    chosen: list[Unjudged] = []
+    while len(chosen) < most:
+        order = sorted((place for place, queue in queues.items() if queue), key=_fewest_first(used, queues))
+        place = next((each for each in order if _has_room(each, used, number, of_day)), None)
+        if place is None:
+            break
+        chosen.append(queues[place].pop())
+        used[place] += 1
+    return chosen
+
+
+def _fewest_first(
+    used: Mapping[Stratum, int], queues: Mapping[Stratum, Sequence[Unjudged]]
+) -> Callable[[Stratum], tuple[int, float]]:
+    return lambda place: (used[place], -queues[place][-1].at)
+
+
+def _has_room(place: Stratum, used: Mapping[Stratum, int], number: int, of_day: float) -> bool:
+    """True if every other stratum could still have as many as this one has, as far as its own room goes."""
+    left, part = number - sum(used.values()), number / len(used)
+    others = (
+        min(_own_room(count, part, of_day), max(0, used[place] - count))
+        for other, count in used.items()
+        if other != place
+    )
+    return left >= 1 + sum(others)
+
+
+def _own_room(count: int, part: float, of_day: float) -> int:
+    """What a stratum with this count has not used of its part, and not left to the others."""
+    return max(0, int(min(part - count, part * (1.0 - of_day))))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """What is judged `now`, and why more has to wait for another day or hour ("" if nothing has)."""
+
+    now: list[Unjudged]
+    held: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedRun:
+    """One run of a canary and how it is judged. `number` is how many pairs or answers of it a UTC day has;
+    `redact` are the canary's own patterns."""
+
+    canary: str
+    run: int
+    kind: Kind
+    number: int
+    criteria: str
+    redact: tuple[str, ...] = ()
+
+    def due(self, store: Store, now: float, *, most: int) -> Due:
+        """What is judged next at `now`, UTC seconds. May raise StoreDown."""
+        begun = Judgements(store).begun(self.canary, self.run, self.kind, now=now)
+        if sum(begun.values()) >= self.number:
+            return Due(now=[], held=f"the day's `{self.kind}s: {self.number}` is used up")
+        waiting = unjudged(store, self.canary, self.run, self.kind, each=most, newest=NEWEST)
+        chosen = choose(waiting, begun, number=self.number, of_day=now % _DAY_S / _DAY_S, most=most)
+        held = len(chosen) < min(len(waiting), most)
+        words = f"{self.kind}s wait, because their categories' part of today is used"
+        return Due(now=chosen, held=words if held else "")
+
+    def more(self, store: Store) -> list[Unjudged]:
+        """`number` more, whatever the day has had: evenly, and the rest from those that have more."""
+        waiting = unjudged(store, self.canary, self.run, self.kind, each=self.number)
+        return choose(waiting, {}, number=self.number, of_day=1.0, most=self.number)
+
+    def subject(self, store: Store, exchange_id: str, judge: str) -> Subject | None:
+        """The questions about it; None once its texts have expired. May raise StoreDown."""
+        captures = CaptureStore(store)
+        if self.kind == "answer":
+            real = captures.one(exchange_id)
+            if real is None:
+                return None
+            return answer_subject(real, judge=judge, criteria=self.criteria, redact=self.redact)
+        pair = captures.pair(self.canary, exchange_id)
+        if pair is None:
+            return None
+        return pair_subject(*pair, judge=judge, criteria=self.criteria, redact=self.redact)
+
+
+@dataclass(slots=True)
+class JudgedNow:
+    """What came of it. `ids` were judged, `refused` counts those that the provider refused for what they say,
+    in its `words`. `stopped` says why the rest was not asked about: "budget", "small budget" (no day has room
+    for the call), or the provider's words; "" if all were."""
+
+    ids: list[str] = field(default_factory=list)
+    refused: int = 0
+    words: str = ""
+    stopped: str = ""
+
+
+async def judge_now(
+    judge: Judge, run: JudgedRun, due: Sequence[Unjudged], store: Store, *, progress: Progress
+) -> JudgedNow:
+    """Judge these, `at_once` at a time; a failure of the provider ends it. May raise StoreDown."""
+    now, waiting, working = JudgedNow(), list(reversed(due)), 0
+
+    async def work() -> None:
+        nonlocal working
+        working += 1
+        while waiting and not now.stopped:
+            each = waiting.pop()
+            subject = await asyncio.to_thread(run.subject, store, each.exchange_id, judge.source.name)
+            try:
+                calls = await judge.begin(subject) if subject is not None else {}
+            except BudgetSpent as problem:
+                # What others have in flight is reserved at its highest price: only the last one knows.
+                waiting.append(each)
+                small = problem.needed_usd > judge.source.daily_budget_usd
+                now.stopped = ("small budget" if small else "budget") if working == 1 else now.stopped
+                break
+            if subject is not None and calls:
+                await _ask(judge, subject, calls, now)
+                progress(len(now.ids), len(due))
+        working -= 1
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(judge.source.at_once, len(due))):
+                group.create_task(work())
+    except ExceptionGroup as problems:  # the store is down for all of them
+        raise problems.exceptions[0] from None
+    return now
+
+
+async def _ask(judge: Judge, subject: Subject, calls: Calls, now: JudgedNow) -> None:
+    ended = await judge.ask(subject, calls)
+    if ended == "judged":
+        now.ids.append(subject.judgement.exchange_id)
+    elif ended == "refused":
+        now.refused, now.words = now.refused + 1, judge.problem
+    else:
+        now.stopped = now.stopped or judge.problem
