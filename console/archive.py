@@ -68,7 +68,7 @@ def _summed_up(documents: Sequence[Mapping[str, Any]], refused: Mapping[str, flo
 
 
 def _whole(key: str, documents: Sequence[Mapping[str, Any]]) -> str:
-    from pages.html import html
+    from pages.reports.report import html
 
     found = next((each for each in documents if each["key"] == key), None)
     if found is None:

@@ -22,6 +22,7 @@ class DensityPlot:
     candidate: str
     medians: tuple[Tick, Tick]
     seconds: tuple[Tick, ...]
+    says: str
     alternative: str
 
 
@@ -54,6 +55,7 @@ def density_plot(spread: TimeSpread) -> DensityPlot:
             Tick(at=x(halves[1]), anchor="middle", text=words[1]),
         ),
         seconds=tuple(Tick(at=x(time), anchor="middle", text=_plain(time)) for time in _round_times(spread)),
+        says=f"Median: {words[1]} on the candidate, {words[0]} on the current model.",
         alternative=f"{name}: median {words[0]} on the current model, {words[1]} on the candidate",
     )
 

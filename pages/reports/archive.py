@@ -5,6 +5,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from pages.text import listing
 from pages.words import trends as words
 from report.archive import Evaluation, to_document
 from report.archive_trends import Trends
@@ -30,7 +31,7 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
 def listed(evaluations: Sequence[Evaluation]) -> str:
     """A table with one evaluation per line."""
     head = ("key", "date", "canary", "run", "event", "candidate", "verdict", "decision", "score")
-    return _table(head, [_row(each) for each in evaluations])
+    return listing(head, [_row(each) for each in evaluations])
 
 
 def summarized(trends: Trends) -> str:
@@ -42,7 +43,7 @@ def summarized(trends: Trends) -> str:
     shown = (*head, "preferred by a judge") if judged else head
     return "\n".join(
         [
-            _table(shown, [_step(each)[: len(shown)] for each in trends.steps]),
+            listing(shown, [_step(each)[: len(shown)] for each in trends.steps]),
             "",
             *(words.family(each) for each in trends.families),
             words.validity(trends.validity),
@@ -82,11 +83,3 @@ def _step(step: TrendStep) -> tuple[str, ...]:
 
 def _date(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[place]) for row in (head, *rows)) for place in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in (head, *rows)
-    )

@@ -2,37 +2,54 @@
 
 import json
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-from pages.reports.release import ReleaseSection, SectionTable, as_html, as_markdown, as_text
+from pages import html as page
+from pages import markdown as pipes
+from pages import text as terminal
+from pages.document import Document, Points, Section, Table, columns
 from pages.words import verdict
 from records.metric import JUDGED_PREFERENCE
 from report.compare import NOT_COMPARED, CandidateStanding, SideBySide, line_of, model_words
-from report.document import MetricLine, Report, Verdict
+from report.document import MetricLine, Report
 from report.document import to_json as report_json
+from report.release.dossier import words
 from report.wording import between, label, signed, unit_of
 from routing.canary import Arm
-
-_TITLE = "Candidates beside each other"
-_WORDS: dict[Verdict, str] = {
-    "ship_now": "ship now",
-    "ship": "ship",
-    "ship_with_caveats": "ship with caveats",
-    "extend": "extend",
-    "dont_ship": "don’t ship",
-}
 
 
 def rendered(found: SideBySide, form: str, *, width: int = 110) -> str:
     """As "text" of at most `width` columns, "json", "markdown" or "html". KeyError for another form."""
     forms: dict[str, Callable[[SideBySide], str]] = {
-        "text": partial(_text, width=width),
+        "text": lambda found: terminal.text(document(found), width=width),
         "json": lambda found: json.dumps(to_json(found), indent=2, ensure_ascii=False, allow_nan=False),
-        "markdown": lambda found: as_markdown(_TITLE, _says(found), _sections(found)),
-        "html": lambda found: as_html(_TITLE, _about(found), "", _says(found), _sections(found)),
+        "markdown": lambda found: pipes.markdown(document(found)),
+        "html": lambda found: page.html(document(found)),
     }
     return forms[form](found)
+
+
+def document(found: SideBySide) -> Document:
+    """The verdicts, then each candidate's rows against its own baseline."""
+    verdicts = columns("candidate", "model", "verdict", "score", "users", "days", "lane", "saves a month")
+    metrics = columns("candidate", *(label(metric) for metric in found.metrics))
+    rows = [[each.name, *_differences(each, found)] for each in found.candidates] if found.metrics else []
+    return Document(
+        title="Candidates beside each other",
+        about=f"{len(found.candidates)} canaries",
+        tone="",
+        head=[Points(sentences=_says(found))],
+        sections=[
+            Section(
+                title="Verdicts, the best first",
+                blocks=[Table(columns=verdicts, rows=[_verdict(each) for each in found.candidates])],
+            ),
+            Section(
+                title="Each against its own baseline, with 95 % intervals",
+                blocks=[Table(columns=metrics, rows=rows)],
+            ),
+        ],
+    )
 
 
 def to_json(found: SideBySide) -> dict[str, Any]:
@@ -70,14 +87,6 @@ def _arm(arm: Arm | None) -> dict[str, str] | None:
     return None if arm is None else {"provider": arm.provider, "model": arm.model}
 
 
-def _text(found: SideBySide, *, width: int) -> str:
-    return as_text(_TITLE, _says(found), _sections(found), width=width)
-
-
-def _about(found: SideBySide) -> str:
-    return f"{len(found.candidates)} canaries"
-
-
 def _says(found: SideBySide) -> list[str]:
     """What the tables do not say, the warnings first."""
     alike = [
@@ -88,32 +97,12 @@ def _says(found: SideBySide) -> list[str]:
     return [*found.warnings, *alike, NOT_COMPARED]
 
 
-def _sections(found: SideBySide) -> list[ReleaseSection]:
-    verdicts = ["candidate", "model", "verdict", "score", "users", "days", "lane", "saves a month"]
-    metrics = ["candidate", *(label(metric) for metric in found.metrics)]
-    sections = [
-        ReleaseSection(
-            title="Verdicts, the best first",
-            table=SectionTable(head=verdicts, rows=[_verdict(each) for each in found.candidates]),
-        )
-    ]
-    if found.metrics:
-        rows = [[each.name, *_differences(each, found)] for each in found.candidates]
-        sections.append(
-            ReleaseSection(
-                title="Each against its own baseline, with 95 % intervals",
-                table=SectionTable(head=metrics, rows=rows),
-            )
-        )
-    return sections
-
-
 def _verdict(standing: CandidateStanding) -> list[str]:
     report = standing.report
     return [
         standing.name,
         model_words(standing.candidate),
-        _WORDS[report.verdict] + _now(standing),
+        words(report.verdict) + _now(standing),
         _score(report),
         f"{report.units.candidate:,} of {report.units.candidate + report.units.baseline:,}",
         f"{report.window.days:.1f}",

@@ -1,22 +1,17 @@
-"""A release as sections of sentences and tables, which every form of the report shows."""
+"""A release as a document, which every form of the report shows, and as JSON."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
-from io import StringIO
 from operator import attrgetter
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from rich.console import Console, RenderableType
-from rich.padding import Padding
-from rich.table import Table as Grid
-from rich.text import Text
-
-from pages.markdown import safe
+from pages import html as page
+from pages import markdown as pipes
+from pages import text as terminal
+from pages.document import Cell, Document, Points, Row, Section, Table, columns
 from pages.words import gains, judge, verdict
 from records.bench_failures import FailureRow
-from records.foreign_text import visible_page
 from records.releases import ReleaseNote
 from report.archive import moment
 from report.document import SHIPS, MetricLine, Report
@@ -25,14 +20,6 @@ from report.release.dossier import Dossier, RunStanding, words
 from report.release.layers import LAYERS, LayerName, LayerStanding
 from report.wording import bound_words, count, label
 
-_HEADLINES = {
-    "ship_now": "Ship now",
-    "ship": "Ship",
-    "ship_with_caveats": "Ship with caveats",
-    "dont_ship": "Don’t ship",
-    "extend": "Extend the canary",
-    None: "No verdict yet",
-}
 _LAYERS: dict[LayerName, str] = {
     "synthetic": "Synthetic tasks",
     "real": "Real-world tasks",
@@ -46,52 +33,48 @@ _MOST_WRONG, _LONGEST = 50, 300
 """Wrong answers that are shown, and the characters of a text."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SectionTable:
-    """Rows of cells under a head; the first cell of a row may be a state's mark."""
-
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReleaseSection:
-    """One part of the report: sentences, then a table."""
-
-    title: str
-    says: Sequence[str] = ()
-    table: SectionTable | None = None
-
-
 def headline(found: Dossier) -> str:
     """Ship, by examples only: openai/gpt-6 against openai/gpt-5; Promoted: … once somebody has decided."""
     against = f" against {found.release.baseline}" if found.release.baseline else ""
     if found.state == "promoted":  # what a person decided stands over what the report advised
         return f"Promoted: {found.release.candidate}{against}"
-    said = _HEADLINES[found.verdict]
+    said = "No verdict yet" if found.verdict is None else verdict.HEADLINES[found.verdict][0]
     if found.report is None:
         said = _BY_EXAMPLES.get(found.verdict or "", said)
     return f"{said}: {found.release.candidate}{against}"
 
 
-def sections(found: Dossier) -> list[ReleaseSection]:
-    """Every section that has something to say, the deciding ones first."""
-    parts = [
-        ReleaseSection(title="The four layers against the current model", table=_layers(found)),
-        ReleaseSection(title="Money", says=_money(found)),
-        ReleaseSection(title="Time", says=_clock(found)),
-        ReleaseSection(title="Canaries", table=_runs(found.runs)),
+def document(found: Dossier) -> Document:
+    """The whole release, the deciding sections first."""
+    return Document(
+        title=headline(found),
+        about=f"Release {found.release.id}, {found.state.replace('_', ' ')}",
+        tone=found.verdict or "extend",
+        head=[Points(sentences=found.reasons)],
+        sections=_sections(found),
+    )
+
+
+def _sections(found: Dossier) -> list[Section]:
+    return [
+        _section(title="The four layers against the current model", table=_layers(found)),
+        _section(title="Money", says=_money(found)),
+        _section(title="Time", says=_clock(found)),
+        _section(title="Canaries", table=_runs(found.runs)),
         *(
             _criteria(run, run.report)
             for run in found.runs
             if run.report is not None and (run.report.metrics or run.report.judge)
         ),
         *_benchmark(found.benchmark or {}),
-        ReleaseSection(title="The wrong answers", says=_counted(found.wrong), table=_wrong(found.wrong)),
-        ReleaseSection(title="Known issues", says=_issues((found.benchmark or {}).get("issues"))),
-        ReleaseSection(title="Notes", says=[_noted(note) for note in found.notes]),
+        _section(title="The wrong answers", says=_counted(found.wrong), table=_wrong(found.wrong)),
+        _section(title="Known issues", says=_issues((found.benchmark or {}).get("issues"))),
+        _section(title="Notes", says=[_noted(note) for note in found.notes]),
     ]
-    return [part for part in parts if part.says or (part.table is not None and part.table.rows)]
+
+
+def _section(*, title: str, says: Sequence[str] = (), table: Table | None = None) -> Section:
+    return Section(title=title, blocks=[Points(sentences=says), *([table] if table is not None else [])])
 
 
 def _noted(note: ReleaseNote) -> str:
@@ -99,11 +82,10 @@ def _noted(note: ReleaseNote) -> str:
     return f"{day(note.at)}, {note.who}: {note.text}{minutes}"
 
 
-def _layers(found: Dossier) -> SectionTable:
-    rows = [
+def _layers(found: Dossier) -> Table:
+    rows: list[Row] = [
         [
-            verdict.STATES[layer.state][0],
-            _word(layer),
+            _mark(verdict.STATES[layer.state][0], _word(layer), layer.state),
             _LAYERS[name],
             "–" if layer.score is None else f"{layer.score:.0f}",
             *layer_words(layer),
@@ -111,7 +93,7 @@ def _layers(found: Dossier) -> SectionTable:
         for name in LAYERS
         for layer in [found.layers[name]]
     ]
-    return SectionTable(head=["", "", "layer", "of 100", "current model", "candidate"], rows=rows)
+    return Table(columns=columns("", "layer", "of 100", "current model", "candidate"), rows=rows)
 
 
 def _word(layer: LayerStanding) -> str:
@@ -176,7 +158,7 @@ def _clock(found: Dossier) -> list[str]:
     return [f"{', '.join(reached).capitalize()} (UTC).", *([days] if days else []), people]
 
 
-def _runs(runs: Sequence[RunStanding]) -> SectionTable:
+def _runs(runs: Sequence[RunStanding]) -> Table:
     rows = [
         [
             f"{run.canary}, run {run.run}",
@@ -188,15 +170,17 @@ def _runs(runs: Sequence[RunStanding]) -> SectionTable:
         ]
         for run in runs
     ]
-    return SectionTable(head=["canary", "started", "state", "by", "verdict", "a person decided"], rows=rows)
+    return Table(
+        columns=columns("canary", "started", "state", "by", "verdict", "a person decided"), rows=rows
+    )
 
 
-def _criteria(run: RunStanding, report: Report) -> ReleaseSection:
-    return ReleaseSection(
+def _criteria(run: RunStanding, report: Report) -> Section:
+    return _section(
         title=f"What users say: {run.canary}, run {run.run}",
         says=[*report.reasons, *_of_judge(report)],
-        table=SectionTable(
-            head=["", "", "criterion", "current model", "candidate", "acceptable", "ideal", "users"],
+        table=Table(
+            columns=columns("", "criterion", "current model", "candidate", "acceptable", "ideal", "users"),
             rows=[_criterion(line, report) for line in report.metrics],
         ),
     )
@@ -207,9 +191,13 @@ def _of_judge(report: Report) -> list[str]:
     return [] if report.judge is None else [judge.summary(report.judge)]
 
 
-def _criterion(line: MetricLine, report: Report) -> list[str]:
+def _mark(glyph: str, word: str, state: str) -> Cell:
+    return Cell(text=f"{glyph} {word}", tone=state, mark=True)
+
+
+def _criterion(line: MetricLine, report: Report) -> list[str | Cell]:
     return [
-        *verdict.mark(line, report),
+        _mark(*verdict.mark(line, report), line.state),
         f"{label(line.metric)}: {line.question}",
         verdict.value(line, line.baseline),
         verdict.value(line, line.candidate),
@@ -219,33 +207,35 @@ def _criterion(line: MetricLine, report: Report) -> list[str]:
     ]
 
 
-def _benchmark(document: Mapping[str, Any]) -> Iterator[ReleaseSection]:
+def _benchmark(document: Mapping[str, Any]) -> Iterator[Section]:
     if not document.get("layers"):
         return
     at, seconds = document["at"], sum(document["stages"].values())
-    yield ReleaseSection(
+    yield _section(
         title="The benchmark",
         says=[
             *document["reasons"],
             *(says for layer in document["layers"] for says in _weighted(layer)),
             f"Made {at[:10]} by {document['owner']} in {seconds / 60:.0f} minutes, {document['via']}.",
         ],
-        table=SectionTable(
-            head=["", "examples", "current right", "candidate right", "p", "new failures", "p95", "cost"],
+        table=Table(
+            columns=columns(
+                "", "examples", "current right", "candidate right", "p", "new failures", "p95", "cost"
+            ),
             rows=[_dataset(name, node) for layer in document["layers"] for name, node in _datasets(layer)],
         ),
     )
-    yield ReleaseSection(title="Time and cost of the examples", table=_spent(document))
+    yield _section(title="Time and cost of the examples", table=_spent(document))
     if judge := document.get("judge"):
         yield _judged(judge)
     if rows := document.get("rubric"):
-        yield ReleaseSection(title="The rubric on examples", table=_rubric(rows))
+        yield _section(title="The rubric on examples", table=_rubric(rows))
 
 
-def _spent(document: Mapping[str, Any]) -> SectionTable:
+def _spent(document: Mapping[str, Any]) -> Table:
     """Both models' measured times and costs, by dataset."""
-    return SectionTable(
-        head=["", "", "timed", "p50", "p95", "p99", "total cost", "per request"],
+    return Table(
+        columns=columns("", "", "timed", "p50", "p95", "p99", "total cost", "per request"),
         rows=[
             [
                 dataset["dataset"],
@@ -274,10 +264,10 @@ def _counted(rows: Sequence[FailureRow]) -> list[str]:
     return [told] if rows else []
 
 
-def _wrong(rows: Sequence[FailureRow]) -> SectionTable:
+def _wrong(rows: Sequence[FailureRow]) -> Table:
     """What was asked, and both answers or why there is none."""
-    return SectionTable(
-        head=["example", "asked", "expected", "current model", "candidate"],
+    return Table(
+        columns=columns("example", "asked", "expected", "current model", "candidate"),
         rows=[
             [
                 f"{row['dataset']}: {row['id']}" + (" (new)" if row["new"] == "yes" else ""),
@@ -298,13 +288,13 @@ def _cut(text: str | float | None) -> str:
     return f"{line[:_LONGEST]} …" if len(line) > _LONGEST else line or "–"
 
 
-def _judged(judge: Mapping[str, Any]) -> ReleaseSection:
+def _judged(judge: Mapping[str, Any]) -> Section:
     """What a judge said of both models' answers to the examples."""
-    return ReleaseSection(
+    return _section(
         title=f"What the judge {judge['provider']}/{judge['model']} says of both answers",
         says=[*judge["says"], f"asked in the words {judge['words_sha256'][:8]}: {judge['criteria']}"],
-        table=SectionTable(
-            head=["", "pairs", "won", "tie", "lost", "no mark", "candidate preferred"],
+        table=Table(
+            columns=columns("", "pairs", "won", "tie", "lost", "no mark", "candidate preferred"),
             rows=[
                 _judged_row(name, node) for each in judge["datasets"] for name, node in _judged_parts(each)
             ],
@@ -336,12 +326,17 @@ def _weighted(layer: Mapping[str, Any]) -> Iterator[str]:
             yield f"{dataset['dataset']}, by traffic: {ours:.1f} % against {theirs:.1f} %, which decide."
 
 
-def _rubric(rows: Sequence[Mapping[str, Any]]) -> SectionTable:
+def _rubric(rows: Sequence[Mapping[str, Any]]) -> Table:
     states: dict[str, tuple[str, str]] = {str(state): names for state, names in verdict.STATES.items()}
-    return SectionTable(
-        head=["", "", "criterion", "acceptable", ""],
+    return Table(
+        columns=columns("", "criterion", "acceptable", ""),
         rows=[
-            [*states[row["state"]], label(row["metric"]), bound_words(row["acceptable"]), row["says"]]
+            [
+                _mark(*states[row["state"]], row["state"]),
+                label(row["metric"]),
+                bound_words(row["acceptable"]),
+                row["says"],
+            ]
             for row in rows
         ],
     )
@@ -395,9 +390,6 @@ def day(seconds: float) -> str:
 
 def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
-
-
-# A release as text for a terminal, Markdown, one HTML file, or JSON.
 
 
 def line(found: Dossier) -> dict[str, Any]:
@@ -470,104 +462,25 @@ def _run(run: RunStanding) -> dict[str, Any]:
     }
 
 
-_CHIPS = {**{word: state for state, (_, word) in verdict.STATES.items()}, verdict.TOO_FEW: "NODATA"}
-
-
 def html(found: Dossier) -> str:
     """One file without scripts or external resources, for light, dark and print."""
-    about = f"Release {found.release.id}, {found.state.replace('_', ' ')}"
-    return as_html(headline(found), about, found.verdict or "extend", found.reasons, sections(found))
-
-
-def as_html(
-    title: str, about: str, verdict: str, says: Sequence[str], parts: Sequence[ReleaseSection]
-) -> str:
-    """The sections under a card of the verdict's colour, as one file."""
-    pages = Environment(
-        loader=PackageLoader("pages", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = pages.get_template("release.html")
-    return visible_page(
-        page.render(title=title, about=about, verdict=verdict, says=says, sections=parts, chips=_CHIPS)
-    )
+    return page.html(document(found))
 
 
 def markdown(found: Dossier) -> str:
     """GitHub-flavoured Markdown. External texts are escaped."""
-    return as_markdown(headline(found), found.reasons, sections(found))
-
-
-def as_markdown(title: str, says: Sequence[str], parts: Sequence[ReleaseSection]) -> str:
-    """The sections under a title and its sentences."""
-    blocks = [f"# {safe(title)}", _bullets(says)]
-    for section in parts:
-        blocks += [f"## {safe(section.title)}", _bullets(section.says), _pipes(section.table)]
-    return "\n\n".join(block for block in blocks if block) + "\n"
-
-
-def _bullets(sentences: Sequence[str]) -> str:
-    return "\n".join(f"- {safe(sentence)}" for sentence in sentences)
-
-
-def _pipes(table: SectionTable | None) -> str:
-    if table is None or not table.rows:
-        return ""
-    rows = [
-        table.head,
-        ["---"] * len(table.head),
-        *([safe(cell) for cell in row] for row in table.rows),
-    ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return pipes.markdown(document(found))
 
 
 def text(found: Dossier, *, width: int = 120) -> str:
     """Text of at most `width` columns."""
-    return as_text(headline(found), found.reasons, sections(found), width=width)
-
-
-def as_text(title: str, says: Sequence[str], parts: Sequence[ReleaseSection], *, width: int) -> str:
-    """The sections under a title and its sentences, in at most `width` columns."""
-    out = StringIO()
-    console = Console(file=out, width=width, color_system=None, highlight=False, legacy_windows=False)
-    console.print(Text(title))
-    for block in (*_points(says), *(b for each in parts for b in _blocks(each))):
-        console.print(block)
-    return out.getvalue()
-
-
-def _blocks(section: ReleaseSection) -> list[RenderableType]:
-    grid = [_grid(section.table)] if section.table is not None and section.table.rows else []
-    return [Text(f"\n{section.title}"), *_points(section.says), *grid]
-
-
-def _points(sentences: Sequence[str]) -> list[RenderableType]:
-    return [Padding(Text(f"• {sentence}"), (0, 0, 0, 2)) for sentence in sentences]
-
-
-def _grid(table: SectionTable) -> Grid:
-    grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
-    for name in table.head:
-        grid.add_column(name, overflow="fold")
-    for row in table.rows:
-        grid.add_row(*row)
-    return grid
+    return terminal.text(document(found), width=width)
 
 
 def listed(found: Sequence[Dossier]) -> str:
     """A table with one release per line."""
     head = ["made", "candidate", "against", "state", "verdict", "decision", "days", "minutes", "id"]
-    return text_of(SectionTable(head=head, rows=[_row(each) for each in found]))
-
-
-def text_of(table: SectionTable, *, width: int = 160) -> str:
-    """The table as text."""
-    out = StringIO()
-    Console(file=out, width=width, color_system=None, highlight=False).print(_grid(table))
-    return out.getvalue()
+    return terminal.listing(head, [_row(each) for each in found])
 
 
 def _row(found: Dossier) -> list[str]:

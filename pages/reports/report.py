@@ -1,44 +1,57 @@
-"""The report for a terminal, and as JSON."""
+"""The report of `canary report` as a document, and in every form. Computes nothing."""
 
 import json
 from collections.abc import Callable, Sequence
 from functools import partial
-from io import StringIO
-from typing import Literal
+from typing import TypeVar
 
-from rich.console import Console, Group, RenderableType
-from rich.table import Table
-from rich.text import Text
-
-from judge.figures import JudgeFigures
-from pages.html import html
-from pages.markdown import markdown
+from pages import html as page
+from pages import markdown as pipes
+from pages import text as terminal
+from pages.charts.bar import bar
+from pages.charts.curve import curves
+from pages.charts.density import density_plot
+from pages.charts.looks import look_charts
+from pages.document import (
+    Block,
+    Cell,
+    Coded,
+    Column,
+    Criteria,
+    CriterionCard,
+    Document,
+    Drawings,
+    Facts,
+    Folded,
+    Gauge,
+    Points,
+    Row,
+    Says,
+    Section,
+    Table,
+    columns,
+)
 from pages.words import failures, gains, judge, plan, verdict
-from pages.words.gains import known_of_answers
 from pages.words.steps import next_steps
+from report.details import CoursePoint, LookPoint
 from report.document import MetricLine, Report, to_json
-from report.wording import count, label
+from report.look_values import ends_in_words, possible
+from report.measures import quantile_level
+from report.wording import Unit, between, bound_words, label, signed, title, unit_of
 
-__all__ = ["html", "json_text", "markdown", "rendered", "terminal"]
+_FIRST, _PARTS, _MODES = 5, 15, 6
+_STEPS = 4
+_RESULTS = ("", "metric", "baseline", "candidate")
+_BOUNDS = ("acceptable", "ideal")
 
-_COLOURS = {
-    "ship_now": "bold green",
-    "ship": "bold green",
-    "ship_with_caveats": "bold yellow",
-    "dont_ship": "bold red",
-    "extend": "bold yellow",
-}
-_MODES, _PARTS = 6, 15
-_WIDE = 100
-"""From so many columns on, results and bounds are in one table."""
-_STATE_COLOURS = {"IDEAL": "green", "PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "NODATA": "dim"}
+_Point = TypeVar("_Point", CoursePoint, LookPoint)
 
 
 def rendered(report: Report, form: str, *, width: int = 110) -> str:
     """The report as "text" of at most `width` columns, "json", "markdown" or "html". Raises ValueError for
     another form."""
     forms: dict[str, Callable[[Report], str]] = {
-        "text": partial(terminal, width=width),
+        "text": partial(text, width=width),
         "json": json_text,
         "markdown": markdown,
         "html": html,
@@ -53,179 +66,391 @@ def json_text(report: Report) -> str:
     return json.dumps(to_json(report), indent=2, ensure_ascii=False, allow_nan=False)
 
 
-def terminal(report: Report, *, width: int = 110, colour: bool = False) -> str:
+def text(report: Report, *, width: int = 110, colour: bool = False) -> str:
     """The report as text of at most `width` columns, with ANSI colours if `colour`."""
-    out = StringIO()
-    console = Console(
-        file=out,
-        width=width,
-        force_terminal=colour,
-        color_system="standard" if colour else None,
-        highlight=False,
-        legacy_windows=False,
-    )
-    console.print(_page(report, wide=width >= _WIDE))
-    return out.getvalue()
+    return terminal.text(document(report), width=width, colour=colour)
 
 
-def _page(report: Report, *, wide: bool) -> RenderableType:
+def markdown(report: Report) -> str:
+    """GitHub-flavoured Markdown. External texts are escaped."""
+    return pipes.markdown(document(report))
+
+
+def html(report: Report) -> str:
+    """One file without scripts or external resources, for light, dark and print."""
+    return page.html(document(report))
+
+
+def document(report: Report) -> Document:
+    """The whole report, the verdict first."""
     headline, meaning = verdict.HEADLINES[report.verdict]
-    steps = next_steps(report)
-    blocks: list[RenderableType] = [
-        Text.assemble((headline, _COLOURS[report.verdict]), f"  {report.canary}  {verdict.models(report)}"),
-        Text(meaning),
-        Text(f"Score {verdict.score_words(report)}"),
-        *([Text(short, "bold")] if (short := gains.in_short(report)) else []),
-        *([Text(known)] if (known := known_of_answers(report)) else []),
-        *([Text(plan.plan_line(report)), Text(plan.rests_on(report))] if report.plan else []),
-        Text(),
-        *_bullets(gains.further_reasons(report)),
-        *([Text("\nWhat would change the verdict", "bold"), *_bullets(steps)] if steps else []),
-        Text(),
-        *_rubric(report, wide=wide),
-        Text(f"users   {verdict.users(report)}"),
-        Text(f"window  {verdict.span_of_days(report)}"),
-        Text(f"split   {verdict.split(report)}"),
-    ]
-    if mirror := verdict.mirror(report):
-        blocks.append(Text(f"mirror  {mirror}"))
-    if decision := verdict.decision(report):
-        blocks.append(Text(f"decided {decision}"))
-    if trades := gains.changes(report):
-        blocks += [Text("\nGains and losses", "bold"), *_bullets(trades)]
-    blocks += [Text("\nLayers of evidence", "bold"), _layers(report)]
-    if report.judge is not None:
-        blocks += [Text(f"\n{judge.TITLE}", "bold"), *_judge(report.judge, report.canary)]
-    if parts := _parts(report):
-        blocks += [Text("\nWhere it differs", "bold"), parts]
-    if table := _failures(report):
-        where = [Text(place)] if (place := failures.place(report.details)) else []
-        blocks += [Text("\nFailure modes", "bold"), *where, table]
-    blocks.append(Text(f"\nrubric  {report.rubric_sha256}", "dim"))
-    return Group(*blocks)
+    models = verdict.models(report)
+    return Document(
+        title=headline,
+        topic=report.canary,
+        about=models,
+        tone=report.verdict,
+        head=[
+            Says(text=meaning),
+            _score(report),
+            Says(text=gains.in_short(report), weight="strong"),
+            Says(text=gains.known_of_answers(report), weight="small"),
+            Says(text=plan.plan_line(report), weight="small"),
+            Says(text=plan.rests_on(report), weight="small"),
+            Points(sentences=gains.further_reasons(report), few=_FIRST),
+            Section(
+                title="What would change the verdict",
+                blocks=[Points(sentences=next_steps(report), few=_STEPS)],
+            ),
+            _facts(report),
+        ],
+        sections=[
+            Section(title="Criteria and results", blocks=_criteria(report)),
+            Section(title="Gains and losses", blocks=_gains(report)),
+            Section(title="Layers of evidence", blocks=[_layers(report)]),
+            Section(title=judge.TITLE, blocks=_judge(report)),
+            *_courses(report),
+            Section(title="How long answers take", blocks=[_spreads(report)]),
+            Section(title="Segments and categories, worst first", blocks=_parts(report)),
+            Section(title="Failure modes", blocks=_failures(report)),
+            Section(title="By day since a user's first request", blocks=[_since_first(report)], aside=True),
+            Section(title="How to read this", blocks=[Points(sentences=verdict.method(report))], aside=True),
+        ],
+        foot=("Rubric", report.rubric_sha256),
+    )
 
 
-_RESULTS = ("", "metric", "baseline", "candidate", "95 % interval")
-_BOUNDS = ("acceptable", "ideal", "users")
-_FIGURES = ("baseline", "candidate", "users")
+def _score(report: Report) -> Gauge:
+    score = report.score
+    return Gauge(
+        low=score.low,
+        estimate=score.estimate,
+        high=score.high,
+        says=f"Score {verdict.score_words(report)}.",
+        range=verdict.score_range(report),
+    )
 
 
-def _rubric(report: Report, *, wide: bool) -> list[RenderableType]:
-    """Every metric's results and bounds."""
-    if report.plan is not None:
-        return _planned_rubric(report, wide=wide)
-    if wide:
-        return [_metrics(report, (*_RESULTS, *_BOUNDS), gap=2)]
-    bounds = _metrics(report, ("metric", *_BOUNDS), gap=2)
-    return [_metrics(report, _RESULTS, gap=1), Text(), bounds, Text()]
-
-
-def _planned_rubric(report: Report, *, wide: bool) -> list[RenderableType]:
-    """The rows' results, bounds, and what is to come, in two tables or three."""
-    results = ("", "metric", "baseline", "candidate", "may be, by looks")
-    outlook = ("metric", "any time, 95 %", "risk (allowed)", plan.chance_by(report))
-    tables = [results, ("metric", *_BOUNDS), outlook]
-    if wide:
-        tables = [(*results, *_BOUNDS[:2]), (*outlook, "users")]
-    found: list[RenderableType] = [Text(plan.heading(report)), Text(plan.COLUMNS, "dim"), Text()]
-    for columns in tables:
-        found += [_metrics(report, columns, gap=1 if columns is results else 2), Text()]
-    return found
-
-
-def _metrics(report: Report, columns: Sequence[str], *, gap: int) -> Table:
-    table = Table(box=None, padding=(0, gap, 0, 0), header_style="bold")
-    for name in columns:
-        justify: Literal["left", "right"] = "right" if name in _FIGURES else "left"
-        table.add_column(name, justify=justify, no_wrap=name not in ("", "metric"))
-    for line in report.metrics:
-        glyph, word = verdict.mark(line, report)
-        cells: dict[str, RenderableType] = {
-            "": Text(f"{glyph} {word}", _STATE_COLOURS[line.state]),
-            "metric": label(line.metric),
-            "baseline": verdict.value(line, line.baseline),
-            "candidate": verdict.value(line, line.candidate),
-            "95 % interval": verdict.interval(line),
-            **(_planned_cells(line, report) if report.plan is not None else {}),
-            "acceptable": line.acceptable,
-            "ideal": line.ideal,
-            "users": f"{line.units:,}",
-        }
-        table.add_row(*(cells[name] for name in columns))
-    return table
-
-
-def _planned_cells(line: MetricLine, report: Report) -> dict[str, RenderableType]:
-    return {
-        "any time, 95 %": verdict.interval(line),
-        "may be, by looks": plan.possible_cell(line),
-        "risk (allowed)": plan.risk_cell(line),
-        plan.chance_by(report): plan.chance_cell(line, report),
+def _facts(report: Report) -> Facts:
+    pairs = {
+        "Users": verdict.users(report),
+        "Window": verdict.span_of_days(report),
+        "Split": verdict.split(report),
+        "Mirror": verdict.mirror(report),
+        "Decided": verdict.decision(report),
     }
+    return Facts(pairs=[(name, value) for name, value in pairs.items() if value])
 
 
-def _parts(report: Report) -> Table | None:
-    """Only the parts that differ, to keep the terminal's table short."""
-    differing = [
-        part for part in verdict.worst_first([*report.categories, *report.segments]) if verdict.differs(part)
+def _criteria(report: Report) -> list[Block]:
+    if not report.metrics:
+        return [Says(text="There is no rubric.")]
+    planned = report.plan is not None
+    criteria = Criteria(
+        cards=[_card(line, report) for line in report.metrics],
+        key=_KEY_OF_LOOKS if planned else _KEY,
+        reads=plan.COLUMNS if planned else "",
+        table=_planned_rubric(report) if planned else _rubric(report),
+    )
+    return [Says(text=plan.heading(report), weight="bold"), criteria]
+
+
+_SIDES = (("diamond", "current model"), ("zone", "acceptable"), ("ideal", "ideal"))
+_KEY = (("interval", "candidate with its 95 % interval"), *_SIDES)
+_KEY_OF_LOOKS = (
+    ("looks", "candidate, and what the looks leave possible: this decides"),
+    ("open", "still open on this side"),
+    ("live", "live 95 % interval: may be read any time, does not decide"),
+    *_SIDES,
+)
+
+
+def _card(line: MetricLine, report: Report) -> CriterionCard:
+    bounds = f"Acceptable: {bound_words(line.acceptable)}; ideal: {bound_words(line.ideal)}"
+    return CriterionCard(
+        name=title(line.metric),
+        mark=" ".join(verdict.mark(line, report)),
+        tone=line.state,
+        says=[line.question, f"{bounds}; weight {line.weight:g}"],
+        candidate=verdict.value(line, line.candidate),
+        baseline=verdict.value(line, line.baseline),
+        found=[
+            Says(text=verdict.against_baseline(line)),
+            Says(text=verdict.evidence(line, report), weight="soft"),
+            Says(text=plan.row_outlook(line, report)),
+        ],
+        bar=bar(line),
+    )
+
+
+def _rubric(report: Report) -> Table:
+    """Every row's results and bounds."""
+    head = [
+        *_results(),
+        Column(name="95 % interval"),
+        *columns(*_BOUNDS),
+        Column(name="weight", place="full"),
+        Column(name="users", figure=True),
     ]
-    if not differing:
-        return None
-    table = Table(box=None, padding=(0, 2, 0, 2), show_header=False)
-    for part in differing[:_PARTS]:
-        word = verdict.PART_STATES[part.state] + (", blocks" if part.blocks else "")
-        table.add_row(
-            word, verdict.part_name(part), label(part.metric), verdict.part_difference(part, report)
-        )
-    if len(differing) > _PARTS:
-        table.add_row(f"and {len(differing) - _PARTS} more", "", "", "")
-    return table
+    rows: list[Row] = [
+        [
+            *_result(line, report),
+            verdict.interval(line),
+            line.acceptable,
+            line.ideal,
+            f"{line.weight:g}",
+            f"{line.units:,}",
+        ]
+        for line in report.metrics
+    ]
+    narrow = [(*_RESULTS, "95 % interval"), ("metric", *_BOUNDS, "users")]
+    return Table(columns=head, rows=rows, narrow=narrow)
 
 
-def _bullets(sentences: Sequence[str]) -> list[RenderableType]:
-    grid = Table.grid(padding=(0, 1))
-    for sentence in sentences:
-        grid.add_row("  •", Text(sentence))
-    return [grid]
+def _planned_rubric(report: Report) -> Table:
+    """The rows with what the looks leave possible, the interval to read any time, and what is to come."""
+    by = plan.chance_by(report)
+    head = [
+        *_results(),
+        Column(name="may be, by the looks"),
+        *columns(*_BOUNDS),
+        Column(name="outlook", place="full"),
+        Column(name="any time, 95 %"),
+        Column(name="risk (allowed)", place="brief"),
+        Column(name=by, place="brief"),
+        Column(name="weight", place="full"),
+        Column(name="users", figure=True),
+    ]
+    rows: list[Row] = [
+        [
+            *_result(line, report),
+            plan.possible_cell(line),
+            line.acceptable,
+            line.ideal,
+            plan.row_outlook(line, report) or "–",
+            verdict.interval(line),
+            plan.risk_cell(line),
+            plan.chance_cell(line, report),
+            f"{line.weight:g}",
+            f"{line.units:,}",
+        ]
+        for line in report.metrics
+    ]
+    results, outlook = (*_RESULTS, "may be, by the looks"), ("metric", "any time, 95 %", "risk (allowed)", by)
+    return Table(
+        columns=head,
+        rows=rows,
+        wide=[(*results, *_BOUNDS), (*outlook, "users")],
+        narrow=[results, ("metric", *_BOUNDS, "users"), outlook],
+    )
+
+
+def _results() -> list[Column]:
+    return [*columns("", "metric"), *(Column(name=name, figure=True) for name in ("baseline", "candidate"))]
+
+
+def _result(line: MetricLine, report: Report) -> list[str | Cell]:
+    return [
+        Cell(text=" ".join(verdict.mark(line, report)), tone=line.state),
+        Cell(text=label(line.metric), note=line.question),
+        verdict.value(line, line.baseline),
+        verdict.value(line, line.candidate),
+    ]
+
+
+def _gains(report: Report) -> list[Block]:
+    facts = gains.money_facts(report)
+    return [
+        Points(sentences=gains.changes(report)),
+        Facts(pairs=facts, wide=True, place="full"),
+        Says(text="" if facts else gains.no_money(report), place="full"),
+    ]
 
 
 def _layers(report: Report) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 2), show_header=False)
-    for layer in gains.layers(report):
-        table.add_row(layer.name, Text(layer.says, _STATE_COLOURS[layer.tone]))
-    return table
+    rows: list[Row] = [[layer.name, Cell(text=layer.says, tone=layer.tone)] for layer in gains.layers(report)]
+    return Table(columns=columns("layer", "result"), rows=rows)
 
 
-def _judge(found: JudgeFigures, canary: str) -> list[RenderableType]:
-    """The preference, what it is worth, by category, and pairs that the candidate lost."""
-    table = Table(box=None, padding=(0, 2, 0, 2), show_header=False)
-    for each in judge.categories(found):
-        table.add_row(Text(each.value), count(each.pairs, "pair"), each.says)
+def _judge(report: Report) -> list[Block]:
+    found = report.judge
+    if found is None:
+        return []
+    whole = judge.bar(found.judged_preference)
+    categories = Table(
+        columns=columns("category", "pairs", "candidate preferred"),
+        rows=[_category(each) for each in judge.categories(found)],
+    )
     losses = [
-        " ".join(part for part in (each.short_id, each.category, each.said) if part)
+        Coded(
+            code=each.exchange_id,
+            short=each.short_id,
+            text=" – ".join(part for part in (each.category, each.said) if part),
+        )
         for each in judge.lost(found)
     ]
     return [
-        Text(judge.summary(found)),
-        *([table] if found.categories else []),
-        *_bullets([*judge.worth(found, canary), judge.identity(found)]),
-        *([Text(judge.LOST), *_bullets(losses)] if losses else []),
+        Says(text=judge.preference(found), weight="bold"),
+        Drawings(drawn=[whole] if whole is not None else [], kind="preference"),
+        Says(text=judge.conclusion(found)),
+        Says(text=judge.marks(found.marks) if found.marks is not None and found.pairs else ""),
+        categories,
+        Points(sentences=[*judge.worth(found, report.canary), judge.identity(found)]),
+        Says(text=judge.LOST if losses else ""),
+        Points(sentences=losses),
     ]
 
 
-def _failures(report: Report) -> Table | None:
-    """All errors and answer faults, or the first few. The other forms have all modes, with examples."""
+def _category(found: judge.CategoryPreference) -> Row:
+    return [found.value, f"{found.pairs:,}", Cell(text=found.says, bar=found.bar)]
+
+
+_COURSES = (
+    "Candidate minus current model, over all users who had come by that day. The band is valid at every "
+    "point, however often you look. Where it does not touch the dashed line, the arms differ."
+)
+_READS_LOOKS = (
+    "One bar per night’s look: the values that the data up to that night left possible. A bar without an end "
+    "on one side has not ruled anything out there. From day {first} on (dotted line) a look may ship: it "
+    "does so where its whole bar is on the better side of the dashed bound."
+)
+
+
+def _courses(report: Report) -> list[Section]:
+    """Each row's course: day by day without a plan, look by look with one."""
+    if report.plan is None:
+        drawings = Drawings(
+            drawn=curves(report),
+            kind="curve",
+            reads=_COURSES,
+            table=_course_table(report),
+        )
+        return [Section(title="Over time", blocks=[drawings])]
+    drawings = Drawings(
+        drawn=look_charts(report),
+        kind="looks",
+        reads=_READS_LOOKS.format(first=report.plan.first_look),
+        table=_look_table(report),
+    )
+    return [Section(title="Over time, look by look", blocks=[drawings])]
+
+
+def _course_table(report: Report) -> Table:
+    """Each metric's first, middle and last point."""
+
+    def cell(point: CoursePoint, line: MetricLine) -> Cell:
+        unit = unit_of(line.metric, line.acceptable)
+        ends = between(point.low, point.high, unit)
+        return Cell(
+            text=f"{signed(point.estimate, unit)} ({ends})", note=f"{point.day}, {point.units:,} users"
+        )
+
+    lines = {line.metric: line for line in report.metrics}
+    rows: list[Row] = [
+        [label(each.metric), *(cell(point, lines[each.metric]) for point in _three(each.points))]
+        for each in report.details.over_time
+    ]
+    return Table(columns=columns("candidate minus baseline", "first", "middle", "now"), rows=rows)
+
+
+def _look_table(report: Report) -> Table:
+    """Each row's first, middle and latest look."""
+
+    def cell(point: LookPoint, line: MetricLine) -> Cell:
+        ends = ends_in_words(possible(point, line), unit_of(line.metric, line.acceptable))
+        return Cell(text=ends, note=f"day {point.day}, {point.units:,} users")
+
+    lines = {line.metric: line for line in report.metrics}
+    rows: list[Row] = [
+        [label(each.metric), *(cell(point, lines[each.metric]) for point in _three(each.points))]
+        for each in report.details.looks
+    ]
+    return Table(columns=columns("left possible by", "first look", "middle", "latest look"), rows=rows)
+
+
+def _three(points: Sequence[_Point]) -> tuple[_Point, _Point, _Point]:
+    return points[0], points[len(points) // 2], points[-1]
+
+
+def _spreads(report: Report) -> Drawings:
+    return Drawings(
+        drawn=[density_plot(spread) for spread in report.details.spreads],
+        kind="density",
+        key=(
+            ("area", "candidate"),
+            ("line", "current model"),
+            ("", "Each arm’s requests by time, on a logarithmic scale; dashed lines mark the medians."),
+        ),
+    )
+
+
+def _parts(report: Report) -> list[Block]:
+    """The parts that differ, worst first; the others folded."""
+    parts = verdict.worst_first([*report.categories, *report.segments])
+    differing, alike = ([part for part in parts if verdict.differs(part) is side] for side in (True, False))
+    none = "In no segment or category does the candidate differ from the current model by more than chance."
+    return [
+        _places(differing, report, few=_PARTS),
+        Says(text=none if parts and not differing else "", place="full"),
+        Folded(
+            title=f"{len(alike)} more: no difference seen, or too few users", blocks=[_places(alike, report)]
+        ),
+    ]
+
+
+def _places(parts: Sequence[verdict.Part], report: Report, few: int | None = None) -> Table:
+    rows: list[Row] = [
+        [
+            Cell(
+                text=verdict.PART_STATES[part.state] + (", blocks" if part.blocks else ""),
+                tone=part.state,
+                mark=True,
+            ),
+            verdict.part_name(part),
+            label(part.metric),
+            verdict.part_difference(part, report),
+        ]
+        for part in parts
+    ]
+    names = ("against the current model", "where", "metric", "candidate minus current model")
+    return Table(columns=columns(*names), rows=rows, few=few, folds=True)
+
+
+def _failures(report: Report) -> list[Block]:
+    """All failure modes; in a terminal the errors and answer faults, or the first few."""
     found = report.details.failures
     if found is None or not found.modes:
-        return None
-    table = Table(box=None, padding=(0, 2, 0, 2), header_style="bold")
-    for name in ("", "candidate", "baseline"):
-        table.add_column(name)
-    counted = sum(mode.kind not in ("slow", "rating") for mode in found.modes)
-    for mode in found.modes[: max(_MODES, counted)]:
-        table.add_row(
-            failures.name(mode, found),
+        return []
+    rows: list[Row] = [
+        [
+            Cell(text=failures.name(mode, found), code=failures.code(mode)),
             failures.rate(mode.candidate, mode.candidate_of),
             failures.rate(mode.baseline, mode.baseline_of),
-        )
-    return table
+            failures.examples(mode),
+        ]
+        for mode in found.modes
+    ]
+    head = [*columns("failure mode", "candidate", "current model"), Column(name="examples", place="full")]
+    counted = sum(mode.kind not in ("slow", "rating") for mode in found.modes)
+    return [
+        Says(text=failures.place(report.details)),
+        Table(columns=head, rows=rows, few=max(_MODES, counted)),
+        Says(text=failures.basis(found), weight="small", place="full"),
+    ]
+
+
+def _since_first(report: Report) -> Table:
+    """Each metric's difference by day since a user's first request, percentiles as shares beyond them."""
+    units: dict[str, Unit] = {line.metric: unit_of(line.metric, line.acceptable) for line in report.metrics}
+    rows: list[Row] = [
+        [
+            label(found.metric),
+            f"{point.day + 1}",
+            between(point.low, point.high, "share" if quantile_level(found.metric) else units[found.metric]),
+            f"{point.units:,}",
+        ]
+        for found in report.details.since_first
+        for point in found.days
+    ]
+    names = ("candidate minus baseline", "day since a user's first request", "95 %", "users")
+    return Table(columns=columns(*names), rows=rows)

@@ -13,7 +13,8 @@ from playwright.sync_api import Browser
 import console
 from console.past import PastView
 from console.rendering import Templates
-from pages.reports.release import ReleaseSection, SectionTable, as_html
+from pages.document import Cell, Document, Points, Says, Section, Table, columns
+from pages.html import html
 from report.document import CategoryLine, Difference, SegmentLine
 from report.wording import title
 from tests.console.chromium import chromium
@@ -57,45 +58,43 @@ def _verdict() -> str:
 
 
 def _release() -> str:
-    runs = SectionTable(
-        head=["canary", "started", "state", "by", "verdict", "a person decided"],
+    decided = Cell(text="✓ Acceptable", tone="PASS", mark=True)
+    runs = Table(
+        columns=columns("canary", "started", "state", "by", "verdict", "a person decided"),
         rows=[[NAME, "2026-11-24 23:05", f"rolled back: {REASON}", f"{ID}@example.com", "dont_ship", REASON]],
     )
-    benchmark = SectionTable(
-        head=["", "examples", "current right", "candidate right", "p", "new failures", "p95", "cost"],
-        rows=[
-            [
-                f"dataset-{ID}",
-                "400",
-                "81.0 %",
-                "79.5 %",
-                "0.04",
-                "12 of 400",
-                "1.2 s → 1.4 s",
-                "$1.20 → $0.70",
-            ]
-        ],
+    figures = ["400", "81.0 %", "79.5 %", "0.04", "12 of 400", "1.2 s → 1.4 s", "$1.20 → $0.70"]
+    benchmark = Table(
+        columns=columns(
+            "", "examples", "current right", "candidate right", "p", "new failures", "p95", "cost"
+        ),
+        rows=[[f"dataset-{ID}", *figures]],
     )
-    criteria = SectionTable(
-        head=["", "", "criterion", "acceptable", ""],
-        rows=[["?", "acceptable", "regression_failures_" * 3, ">= baseline - 5 %", REASON]],
+    criteria = Table(
+        columns=columns("", "criterion", "acceptable", ""),
+        rows=[[decided, "regression_failures_" * 3, ">= baseline - 5 %", REASON]],
     )
-    rubric = SectionTable(
-        head=["", "", "criterion", "current model", "candidate", "acceptable", "ideal", "users"],
-        rows=[
-            ["?", "undecided", "task completed", "86.0 %", "86.0 %", ">= baseline - 5 %", ">= 90 %", "12,400"]
-        ],
+    rubric = Table(
+        columns=columns("", "criterion", "current model", "candidate", "acceptable", "ideal", "users"),
+        rows=[[decided, "task completed", "86.0 %", "86.0 %", ">= baseline - 5 %", ">= 90 %", "12,400"]],
     )
-    layers = SectionTable(
-        head=["", "", "layer", "of 100", "current model", "candidate"],
-        rows=[["✓", "acceptable", "Synthetic tasks", "81", f"openai/{MODEL}", f"azure/{MODEL}"]],
+    layers = Table(
+        columns=columns("", "layer", "of 100", "current model", "candidate"),
+        rows=[[decided, "Synthetic tasks", "81", f"openai/{MODEL}", f"azure/{MODEL}"]],
     )
-    parts = [
-        ReleaseSection(title="Runs", says=[f"Of {ID}."], table=runs),
-        *(ReleaseSection(title=each.head[2], says=[], table=each) for each in (benchmark, criteria, rubric)),
-        ReleaseSection(title="Layers", says=[], table=layers),
-    ]
-    return as_html(f"Extend: openai/{MODEL}", f"Release {ID}, under way", "extend", [REASON], parts)
+    tables = {"Runs": runs, "Benchmark": benchmark, "Criteria": criteria, "Rubric": rubric, "Layers": layers}
+    return html(
+        Document(
+            title=f"Extend: openai/{MODEL}",
+            about=f"Release {ID}, under way",
+            tone="extend",
+            head=[Points(sentences=[REASON])],
+            sections=[
+                Section(title=title, blocks=[Says(text=f"Of {ID}."), table])
+                for title, table in tables.items()
+            ],
+        )
+    )
 
 
 def _releases() -> str:

@@ -26,7 +26,7 @@ from tests.report.archived import a_line, an_evaluation
 from tests.report.judgement_figures import FEW, FULL, MARKS, NONE
 
 HOSTILE = 'x"><script>alert(1)</script>|*a*'
-FORMS = [render.html, render.markdown, render.terminal]
+FORMS = [render.html, render.markdown, render.text]
 SAME = Difference(low=-0.01, estimate=0.0, high=0.01, p_value=0.9)
 
 

@@ -161,7 +161,7 @@ def test_too_few_pairs_are_no_data(planned: int) -> None:
     )
 
 
-@pytest.mark.parametrize("form", [render.html, render.markdown, render.terminal])
+@pytest.mark.parametrize("form", [render.html, render.markdown, render.text])
 @pytest.mark.parametrize("planned", PLANS)
 @pytest.mark.parametrize(("count", "labels"), [(60, 0), (60, 55), (400, 60)])
 def test_a_row_on_pairs_is_never_told_in_candidate_users_or_shares(
@@ -174,7 +174,7 @@ def test_a_row_on_pairs_is_never_told_in_candidate_users_or_shares(
     assert "larger share" not in told
 
 
-@pytest.mark.parametrize("form", [render.html, render.markdown, render.terminal])
+@pytest.mark.parametrize("form", [render.html, render.markdown, render.text])
 def test_the_labels_asked_for_are_those_that_the_row_needs(form: Callable[[Report], str]) -> None:
     with_row, without = (" ".join(form(_report(_pairs(WON), [], row=row)).split()) for row in (ROW, ERRORS))
     assert "Label 50 pairs at" in with_row
@@ -203,7 +203,7 @@ def test_marks_are_shown_and_decide_nothing(planned: int) -> None:
     assert report.judge.marks.difference is not None
 
 
-@pytest.mark.parametrize("form", [render.html, render.markdown, render.terminal])
+@pytest.mark.parametrize("form", [render.html, render.markdown, render.text])
 @pytest.mark.parametrize("planned", PLANS)
 @pytest.mark.parametrize("count", [60, 600])
 def test_of_a_row_on_marks_no_labels_and_no_users_are_asked_for(

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pages.html import html
-from pages.markdown import markdown
+from pages.reports.report import html, markdown
 from records.concentration import FailingPart
 from report.judged_canary import JudgedCanary
 from report.located import located

@@ -23,7 +23,7 @@ from tests.report.planned import look_line as _look
 from tests.report.planned import metric_line as _line
 from tests.report.planned import planned_report as _report
 
-FORMS = (render.html, render.markdown, render.terminal)
+FORMS = (render.html, render.markdown, render.text)
 
 OPEN = _line(_look(8, -0.03, 0.04))
 

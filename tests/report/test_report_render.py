@@ -86,7 +86,7 @@ def test_every_metric_has_its_bar_with_words_for_those_who_cannot_see_it(refused
     )
 
 
-@pytest.mark.parametrize("form", [render.html, render.markdown, render.terminal])
+@pytest.mark.parametrize("form", [render.html, render.markdown, render.text])
 def test_every_form_says_what_is_missing(extended: Report, form: Callable[[Report], str]) -> None:
     text = " ".join(form(extended).split())
     assert "Extend the canary" in text
@@ -112,14 +112,14 @@ def test_the_json_is_strict(extended: Report) -> None:
 
 
 def test_the_terminal_keeps_its_width_and_its_colours_to_itself(refused: Report) -> None:
-    text = render.terminal(refused, width=90)
+    text = render.text(refused, width=90)
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 90
     assert "\x1b" not in text
-    assert "\x1b" in render.terminal(refused, colour=True)
+    assert "\x1b" in render.text(refused, colour=True)
 
 
 def test_in_eighty_columns_no_figure_of_a_metric_is_folded(refused: Report) -> None:
-    lines = [" ".join(line.split()) for line in render.terminal(refused, width=80).splitlines()]
+    lines = [" ".join(line.split()) for line in render.text(refused, width=80).splitlines()]
     for line in refused.metrics:
         arms = f"{verdict.value(line, line.baseline)} {verdict.value(line, line.candidate)}"
         figures = f"{arms} {verdict.interval(line)}"
@@ -132,7 +132,7 @@ def test_an_empty_canary_can_be_shown(canary: JudgedCanary, tmp_path: Path) -> N
     path.write_text("unit,arm,at\na,baseline,1\n")
     report = build(from_csv(path).until(0.0), canary, now=0.0)
     assert report.verdict == "extend"
-    for form in (render.html, render.markdown, render.terminal, render.json_text):
+    for form in (render.html, render.markdown, render.text, render.json_text):
         assert "extend" in form(report).lower()
 
 
@@ -171,7 +171,7 @@ def test_a_bound_on_the_baseline_needs_a_baseline_to_be_drawn(refused: Report) -
 def test_every_form_tells_of_the_mirror_copies_and_only_where_there_were_any(
     extended: Report, cost_usd: float | None, words: str
 ) -> None:
-    forms = (render.terminal, render.markdown, render.html)
+    forms = (render.text, render.markdown, render.html)
     for form in forms:
         assert "copied request" not in form(extended)
     assert "mirror" not in json.loads(render.json_text(extended))

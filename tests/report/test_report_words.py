@@ -28,7 +28,7 @@ from report.verdict import build
 from tests.report.judged import label, pair
 
 Log = Callable[[Any], Path]
-FORMS = (render.html, render.markdown, partial(render.terminal, width=200))
+FORMS = (render.html, render.markdown, partial(render.text, width=200))
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,9 @@ from typing import Literal
 import numpy as np
 
 from bench.answers.results import AT_ONCE, Result
-from bench.benchmark.figures import Stratum, clusters, completion, difference
-from bench.benchmark.statistics import (
+from bench.figures import Stratum, clusters, completion, difference
+from bench.settings import COMPLETION, latency_level
+from bench.statistics import (
     Floats,
     ShareInterval,
     contrast,
@@ -20,7 +21,6 @@ from bench.benchmark.statistics import (
     resampled,
     share,
 )
-from bench.settings import COMPLETION, latency_level
 from records.offline_metric import THROUGHPUT, ClassMeasure, class_measure
 from routing.canary import ArmName
 
