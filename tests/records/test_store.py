@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from records import tables
 from records.errors import StoreDown, Unstorable
+from records.metric import BUILT_IN
 from records.outcome import Usage
 from records.spool_reader import Death
 from records.store import FixedRubric, RecordTotals, Store
@@ -76,6 +77,14 @@ def test_what_is_shipped_twice_is_stored_and_counted_once(store: Store) -> None:
 def test_the_same_id_on_another_day_is_another_outcome(store: Store) -> None:
     shipped = store.ship(a_batch(an_outcome(1), an_outcome(1, at=20_001 * DAY)))
     assert shipped.inserted == 2
+
+
+def test_a_value_of_every_built_in_metric_is_stored(store: Store) -> None:
+    names = sorted(BUILT_IN)
+    shipped = store.ship(
+        a_batch(*(replace(some_feedback(number, key=name), metric=name) for number, name in enumerate(names)))
+    )
+    assert (values(store), shipped.duplicates) == ([*map(float, range(len(names)))], 0)
 
 
 def test_the_newest_value_of_a_feedback_key_wins_whatever_the_order(store: Store) -> None:
