@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from alerts.incidents.notice import utc_text
-from console.guard import person_of
+from console.access.guard import person_of
 from console.rendering import comparison_in, release_in, releases_in_short, report_in
 from control.operator import Operator
 from control.orders import ORDERS, BadOrder

@@ -12,20 +12,16 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from console.access.guard import Access, Guard, bearer_challenge, plainly_forbidden
+from console.access.login import Login, OidcPages
+from console.access.session import Sessions
 from console.api import Api, broken, refused
-from console.archive import Archive
-from console.dataset_labelling import DatasetLabelling
-from console.datasets import Datasets
-from console.guard import Access, Guard, bearer_challenge, plainly_forbidden
-from console.labelling import Labelling
-from console.login import Login
-from console.oidc import OidcPages
-from console.ordering import Ordering
+from console.captures import Labelling, Pairs
+from console.datasets import DatasetLabelling, Datasets
+from console.history import Archive, ReleasePages
+from console.orders import Ordering
 from console.page import Page
-from console.pairs import Pairs
-from console.releases import ReleasePages
 from console.rendering import Templates
-from console.session import Sessions
 from control.operator import Operator
 
 Degraded = Callable[[], Sequence[str]]

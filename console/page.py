@@ -1,33 +1,91 @@
-"""The operator's read-only pages: overview, canary, report, rollback, audit log."""
+"""The operator's read-only pages: overview, canary with its live figures, report, rollback, audit log."""
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from alerts.figures.places import to_document
-from console import figures
-from console.frozen import reach
+from console.access.login import Login
 from console.judged import figures_in
-from console.login import Login
-from console.past import PastView, past_view
-from console.prefill import asked_order
-from console.proof import proof_of
-from console.prospects import ProspectLines
-from console.rendering import Templates, headers, headers_of_whole, report_in
-from console.reports import Reports
-from console.standing import LOUDEST, standing
-from console.stream import FigureStream
-from console.words import astray, laneless, percent, unmatched
+from console.rendering import ProspectLines, Reports, Templates, headers, headers_of_whole, report_in
 from control.operator import Operator
-from control.orders import BadOrder
+from control.orders import ORDERS, BadOrder, Order
+from pages.status import arms
+from pages.status.rules import proof_of, reach
+from pages.status.standing import LOUDEST, PastView, past_view, standing
+from pages.words.status import astray, laneless, percent, unmatched
+
+LOOK_EVERY_S = 1.0
+HEARTBEAT_S = 15.0
+WATCHERS = 32
+"""The most open streams. Further pages get 503, poll instead, and try again."""
+
+Look = Callable[[], Mapping[str, Any]]
+
+
+class FigureStream:
+    """The open streams of one admin process, at most WATCHERS."""
+
+    def __init__(self, closing: Callable[[], bool]) -> None:
+        """Every stream ends once `closing` is True."""
+        self._closing = closing
+        self.watchers = 0
+
+    def answer(self, look: Look, still_in: Callable[[], bool], headers: Mapping[str, str]) -> Response:
+        """Stream the values of `look` while `still_in` is True; 503 if there are too many streams."""
+        if self.watchers >= WATCHERS:
+            return PlainTextResponse("too many open streams", 503, {"retry-after": "5"})
+        looks = self._looks(look, still_in)
+        return StreamingResponse(looks, media_type="text/event-stream", headers=dict(headers))
+
+    async def _looks(self, look: Look, still_in: Callable[[], bool]) -> AsyncIterator[bytes]:
+        self.watchers += 1
+        sent, silent_s = b"", 0.0
+        try:
+            while still_in() and not self._closing():
+                seen = msgspec.json.encode(look())
+                if seen != sent:
+                    sent, silent_s = seen, 0.0
+                    yield b"event: look\ndata: " + seen + b"\n\n"
+                elif silent_s >= HEARTBEAT_S:
+                    silent_s = 0.0
+                    yield b": still here\n\n"
+                await asyncio.sleep(LOOK_EVERY_S)
+                silent_s += LOOK_EVERY_S
+        finally:
+            self.watchers -= 1
+
+
+_REASON_BOUND = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedOrder:
+    """One of ORDERS; `possible` is False if the canary's state does not allow it now."""
+
+    order: Order
+    reason: str
+    possible: bool
+
+
+def asked_order(query: Mapping[str, str], canary: Mapping[str, Any]) -> AskedOrder | None:
+    """The order of `?order=rollback&reason=…`; None without one of ORDERS."""
+    for order in ORDERS:
+        if order == query.get("order"):
+            reason = query.get("reason", "")[:_REASON_BOUND]
+            return AskedOrder(order=order, reason=reason, possible=order in canary["orders"])
+    return None
+
 
 _STATIC = Path(__file__).parent / "static"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -233,7 +291,7 @@ class Page:
 
     def _of_one(self, request: Request, template: str, *, whole: bool) -> Response:
         """One canary. Without `whole`, leaves out the parts that live updates do not replace. A link may ask
-        for an order's dialog (`console.prefill`)."""
+        for an order's dialog (`console.page`)."""
         try:
             shown = self._canary(request.path_params["name"])
         except BadOrder as problem:
@@ -287,7 +345,7 @@ class Page:
         return {
             "canary": canary,
             "standing": standing(canary),
-            "rows": figures.rows(canary["arms"]),
+            "rows": arms.rows(canary["arms"]),
             "report": made.document if made is not None else None,
             "now": time.time(),
             "asked": None,

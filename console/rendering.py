@@ -1,19 +1,21 @@
-"""Renders templates into responses, with the security headers of every page."""
+"""Renders templates and reports into responses, and keeps what is dear to make for a minute or more."""
 
+import asyncio
 import hashlib
 import json
 import re
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
-from console import words
-from console.rule_view import rule_name, rule_tone, rule_word
-from pages.words import judge
+from control.operator import Operator
+from pages.status.rules import rule_name, rule_tone, rule_word
+from pages.words import judge, status
 from records.foreign_text import visible_page
 
 if TYPE_CHECKING:
@@ -78,7 +80,7 @@ class Templates:
             lstrip_blocks=True,
         )
         self._environment.filters.update(
-            words.FILTERS, rule_name=rule_name, rule_word=rule_word, rule_tone=rule_tone
+            status.FILTERS, rule_name=rule_name, rule_word=rule_word, rule_tone=rule_tone
         )
         self._environment.globals["judge_lines"] = judge
 
@@ -109,3 +111,71 @@ def _headers(styles: str) -> dict[str, str]:
         "referrer-policy": "same-origin",  # with no-referrer a form would come with `Origin: null`
         "cache-control": "no-store",
     }
+
+
+FRESH_S = 60.0
+FRESH_PER_COST = 20.0
+"""A report also stays fresh for this many times its own duration, so reports use at most 1/20 of a core."""
+
+
+@dataclass(frozen=True, slots=True)
+class CachedReport:
+    """A report's document, when it was made, and until when it is fresh (monotonic seconds)."""
+
+    document: Mapping[str, Any]
+    at: float
+    until: float
+
+
+class Reports:
+    """Reports by canary and run. Makes one report at a time."""
+
+    def __init__(self, operator: Operator, mono: Callable[[], float]) -> None:
+        self._operator = operator
+        self._mono = mono
+        self._made: dict[tuple[str, int], CachedReport] = {}
+        self._making = asyncio.Lock()
+
+    def newest(self, canary: str, run: int) -> CachedReport | None:
+        """The newest report, fresh or not; None if none was made."""
+        return self._made.get((canary, run))
+
+    async def of(self, canary: str, run: int) -> CachedReport:
+        """A fresh report, from the cache or made now. Raises BadOrder like `Operator.report`."""
+        async with self._making:
+            known = self.newest(canary, run)
+            began = self._mono()
+            if known is not None and began < known.until:
+                return known
+            found = await self._operator.report(canary)
+            document = json.loads(await asyncio.to_thread(report_in, "json", found))
+            now = self._mono()
+            made = CachedReport(document, now, now + max(FRESH_S, FRESH_PER_COST * (now - began)))
+            self._made = {key: each for key, each in self._made.items() if key[0] != canary}
+            self._made[canary, run] = made
+            return made
+
+
+PROSPECT_FRESH_S = 600.0
+
+
+class ProspectLines:
+    """Lines by canary and run. Works out one at a time."""
+
+    def __init__(self, operator: Operator, mono: Callable[[], float]) -> None:
+        self._operator = operator
+        self._mono = mono
+        self._made: dict[tuple[str, int], tuple[float, str]] = {}
+        self._making = asyncio.Lock()
+
+    async def of(self, canary: str, run: int) -> str:
+        """The line, at most ten minutes old; "" without a rubric. Raises BadOrder."""
+        async with self._making:
+            until, line = self._made.get((canary, run), (0.0, ""))
+            if self._mono() < until:
+                return line
+            judged, found = await self._operator.prospect(canary)
+            line = await asyncio.to_thread(prospect_line, judged, found)
+            self._made = {key: each for key, each in self._made.items() if key[0] != canary}
+            self._made[canary, run] = (self._mono() + PROSPECT_FRESH_S, line)
+            return line

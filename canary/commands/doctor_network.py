@@ -21,7 +21,7 @@ from canary.commands.doctor_findings import Check, Diagnosis, broken, fine, warn
 from canary.commands.doctor_machine import skew
 from canary.config import Config
 from canary.config.quantity import is_loopback
-from console.words import astray, split_off, unassigned, unmatched
+from pages.words.status import astray, split_off, unassigned, unmatched
 from proxy.providers.credentials import Credentials
 from proxy.providers.provider import CLOUD_AUTH, Provider
 from records.unmatched import REFUSALS

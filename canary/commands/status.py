@@ -48,7 +48,7 @@ def status(
     elif output == "json":
         print_json(document)
     else:
-        from console.terminal import show_status
+        from pages.status.terminal import show_status
 
         show_status(document, time.time())
     for each in document["degraded"]:

@@ -13,9 +13,9 @@ from rich.text import Text
 
 from canary.commands.client import NotReached
 from canary.commands.wait import Clock
-from console import words
-from console.standing import standing
-from console.terminal import picture
+from pages.status.standing import standing
+from pages.status.terminal import picture
+from pages.words import status
 from records.foreign_text import visible
 
 EVERY_S = 1.0
@@ -131,8 +131,8 @@ def line(canary: Document) -> str:
     wrong with most of its requests."""
     stands, ramp = standing(canary), canary["ramp"]
     step = f", step {ramp['step'] + 1}/{len(ramp['steps'])}" if ramp["step"] is not None else ""
-    actual = words.percent(canary["actual_share"])
-    share = f"share {words.percent(canary['share'])} set, {actual} actual"
+    actual = status.percent(canary["actual_share"])
+    share = f"share {status.percent(canary['share'])} set, {actual} actual"
     rules = "".join(f"; {rule.key} {rule.word}" for rule in stands.rules if rule.tone in ("warn", "bad"))
     why = f": {canary['reason']}" if canary["reason"] else ""
     traffic = "".join(f"; {each}" for each in stands.traffic)

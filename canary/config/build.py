@@ -30,7 +30,7 @@ from canary.config.sections import (
     TimeoutSection,
 )
 from canary.config.server import ServerSettings
-from console.oidc_settings import OidcSettings
+from console.access.openid_settings import OidcSettings
 from control.daily_time import DailyTime
 from control.settings import CanarySettings
 from judge.terms import JudgeTerms

@@ -18,7 +18,7 @@ from bench.settings import (
     measurable,
 )
 from canary.config.server import ServerSettings
-from console.oidc_settings import OidcSettings
+from console.access.openid_settings import OidcSettings
 from control.daily_time import DailyTime
 from control.retirements import arms_of, retiring
 from control.settings import CanarySettings, ControlSettings

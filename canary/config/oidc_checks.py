@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 from canary.config.salvage import Salvage
 from canary.config.sections import FileSection
-from console.oidc_settings import is_private
+from console.access.openid_settings import is_private
 
 _TLS = "must begin with https://; http:// only works on this machine"
 

@@ -17,7 +17,7 @@ from canary.programs.process import ShutdownSignal, WorkerArgs
 from canary.programs.tls_listener import spoken
 from canary.programs.traffic_server import TrafficServer
 from canary.secrets import Secret, admin_token
-from console.guard import Access
+from console.access.guard import Access
 from proxy.network.descriptors import Descriptors
 from proxy.network.server import AsgiHandler, TrafficProtocol
 from proxy.network.server.listeners import url_of

@@ -3,7 +3,7 @@
 import pytest
 
 from canary.config import ConfigError, parse
-from console.oidc_settings import OidcSettings
+from console.access.openid_settings import OidcSettings
 
 TEXT = """\
 providers:

@@ -13,10 +13,10 @@ from typer.testing import CliRunner, Result
 from canary.cli import app
 from canary.commands.explain import _arm
 from canary.config import load
-from console.standing import standing
-from console.terminal import picture
-from console.words import lane, laneless
 from control.rollouts import Rollouts
+from pages.status.standing import standing
+from pages.status.terminal import picture
+from pages.words.status import lane, laneless
 from records.store import Store
 from tests.canary.test_watching import NOW, canary, document
 

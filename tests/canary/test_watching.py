@@ -11,7 +11,7 @@ from rich.console import Console
 from canary.commands.client import NotReached
 from canary.commands.wait import Clock
 from canary.commands.watching import Glance, Lines, looks, watch
-from console.terminal import picture
+from pages.status.terminal import picture
 from tests.console.test_standing import MODELS
 
 NOW = 1_800_000_000.0

@@ -10,8 +10,8 @@ import httpx2
 import pytest
 from prometheus_client import CollectorRegistry
 
+from console.access.guard import Access
 from console.app import admin_app, health_app
-from console.guard import Access
 from control.operator import Operator
 from records.daily_reports import DailyReport, ReportEntry
 

@@ -5,7 +5,7 @@ from base64 import urlsafe_b64encode
 
 import pytest
 
-from console.session import LASTS_S, Ground, Person, Sessions
+from console.access.session import LASTS_S, Ground, Person, Sessions
 
 OPERATOR, VIEWER = Person(role="operator"), Person(role="viewer")
 ANN = Person(role="operator", name="Ann Ünal.b")

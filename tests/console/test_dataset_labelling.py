@@ -9,8 +9,7 @@ import pytest
 from bench.dataset.file import LineGone, change, read_lines, stamp
 from bench.dataset.labels import proposed, waiting
 from bench.settings import DatasetSource
-from console.dataset_labelling import answered, as_text, chosen, last_answer
-from console.datasets import read, unwritable
+from console.datasets import answered, as_text, chosen, last_answer, read, unwritable
 from control.orders import BadOrder
 
 

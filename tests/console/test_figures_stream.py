@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from starlette.responses import StreamingResponse
 
-from console import stream
-from console.stream import FigureStream
+from console import page
+from console.page import FigureStream
 
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "LOOK_EVERY_S", 0.001)
+    monkeypatch.setattr(page, "LOOK_EVERY_S", 0.001)
 
 
 async def chunks_of(streams: FigureStream, look: Any, still_in: Any) -> list[bytes]:
@@ -41,7 +41,7 @@ def test_a_stream_ends_with_its_process_and_with_its_session(ends: str) -> None:
 
 
 def test_a_stream_in_which_nothing_changes_shows_that_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "HEARTBEAT_S", 0.002)
+    monkeypatch.setattr(page, "HEARTBEAT_S", 0.002)
     turns = iter([True] * 8 + [False])
     found = asyncio.run(chunks_of(FigureStream(lambda: False), dict, lambda: next(turns)))
     assert found[1:].count(b": still here\n\n") >= 2

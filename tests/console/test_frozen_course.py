@@ -3,7 +3,7 @@
 import math
 
 from alerts.figures.rollback import Point
-from console.frozen import HEIGHT, WIDTH, reach
+from pages.status.rules import HEIGHT, WIDTH, reach
 
 
 def places(points: str) -> list[tuple[float, float]]:

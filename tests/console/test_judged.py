@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
+from console.access.session import Person
 from console.judged import figures_in, view
-from console.past import past_view
 from console.rendering import Templates
-from console.session import Person
 from control.judge_day import JudgeDay
 from judge.figures import JudgeFigures
 from judge.judgements import JudgeCall, JudgedExchange
+from pages.status.standing import past_view
 from pages.words import plan, verdict
 from pages.words import trends as trend_words
 from pages.words.gains import known_of_answers

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 import pytest
 from msgspec import structs
 
-from console.labelling import (
+from console.captures import (
     candidate_is_a,
     in_blind_order,
     messages_of,

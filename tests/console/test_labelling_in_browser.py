@@ -12,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from msgspec.structs import replace
 from playwright.sync_api import Browser, Page, expect
 
-from console.labelling import candidate_is_a
+from console.captures import candidate_is_a
 from judge.judgements import JudgedExchange, Judgements
 from records.capture import CapturedMessage
 from records.capture_store import CaptureStore

@@ -8,8 +8,8 @@ import httpx2
 import pytest
 from prometheus_client import CollectorRegistry
 
+from console.access.guard import Access
 from console.app import admin_app
-from console.guard import Access
 
 
 async def logged_in(base_url: str) -> list[str]:

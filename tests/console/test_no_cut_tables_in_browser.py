@@ -11,10 +11,10 @@ import pytest
 from playwright.sync_api import Browser
 
 import console
-from console.past import PastView
 from console.rendering import Templates
 from pages.document import Cell, Document, Points, Says, Section, Table, columns
 from pages.html import html
+from pages.status.standing import PastView
 from report.document import CategoryLine, Difference, SegmentLine
 from report.wording import title
 from tests.console.chromium import chromium

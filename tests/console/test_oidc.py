@@ -12,9 +12,9 @@ import httpx2
 import pytest
 from prometheus_client import CollectorRegistry
 
+from console.access.guard import Access
+from console.access.openid_settings import OidcSettings
 from console.app import admin_app
-from console.guard import Access
-from console.oidc_settings import OidcSettings
 from tests.servers.openid_provider import CLIENT_ID, CLIENT_SECRET, OpenIdServer
 
 HERE = "http://127.0.0.1:8081"

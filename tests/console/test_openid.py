@@ -8,10 +8,9 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import OctKey, RSAKey
 
-from console.claims import SignInFailed, admitted, groups_of, name_of
-from console.oidc_settings import OidcSettings, is_private
-from console.openid import ProviderMetadata, verified
-from console.session import Person
+from console.access.openid import ProviderMetadata, SignInFailed, admitted, groups_of, name_of, verified
+from console.access.openid_settings import OidcSettings, is_private
+from console.access.session import Person
 
 ISSUER = "https://idp.example.com"
 SETTINGS = OidcSettings(

@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from console.pairs import day_asked
+from console.captures import day_asked
 from control.orders import BadOrder
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from console.past import past_view
+from pages.status.standing import past_view
 from records.past_canaries import PastCanary
 from records.releases import Release
 from records.store import Act

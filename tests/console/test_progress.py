@@ -2,7 +2,7 @@
 
 import io
 
-from console.progress import Progress
+from pages.status.terminal import Progress
 
 
 class Clock:

@@ -2,7 +2,8 @@
 
 import asyncio
 
-from console.prospects import FRESH_S, ProspectLines
+from console.rendering import PROSPECT_FRESH_S as FRESH_S
+from console.rendering import ProspectLines
 
 
 class Desk:

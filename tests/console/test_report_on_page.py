@@ -4,8 +4,8 @@ import re
 from dataclasses import replace
 from typing import Any
 
+from console.access.session import Person
 from console.rendering import Templates
-from console.session import Person
 from pages.words import plan, verdict
 from pages.words.gains import known_of_answers
 from report.document import CategoryLine, Difference, Report, SegmentLine, to_json

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from console.reports import FRESH_PER_COST, FRESH_S, Reports
+from console.rendering import FRESH_PER_COST, FRESH_S, Reports
 
 
 class Desk:

@@ -11,8 +11,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 from starlette.routing import Route
 
+from console.access.guard import TEXTS, Access
 from console.app import admin_app, health_app
-from console.guard import TEXTS, Access
 from tests.e2e.stage import Stage, on_stage
 
 Kind = Literal["open", "page", "texts", "form", "logout", "api", "api order"]

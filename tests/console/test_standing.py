@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from console.figures import rows
-from console.rule_view import LIMIT_AT
-from console.standing import key_of, standing
+from pages.status.arms import rows
+from pages.status.rules import LIMIT_AT
+from pages.status.standing import key_of, standing
 
 INTERVALS = {
     "p50_s": (0.3, 0.5), "p95_s": (1.1, None), "ttft_p50_s": (None, None), "ttft_p95_s": (None, None),

@@ -13,11 +13,11 @@ from rich.console import Console
 import console
 from alerts.figures.places import CandidateError
 from alerts.figures.rollback import ArmFigures, FailureSample, RollbackEvidence, RuleThen
-from console import figures
+from console.access.session import Person
 from console.rendering import Templates
-from console.session import Person
-from console.standing import standing
-from console.terminal import picture
+from pages.status import arms
+from pages.status.standing import standing
+from pages.status.terminal import picture
 from records.concentration import Concentration, FailingPart
 from tests.console.chromium import chromium
 from tests.console.test_standing import INTERVALS
@@ -65,7 +65,7 @@ def document(**changed: Any) -> dict[str, Any]:
 
 def shown(canary: dict[str, Any]) -> dict[str, Any]:
     return {
-        "canary": canary, "standing": standing(canary), "rows": figures.rows(canary["arms"]),
+        "canary": canary, "standing": standing(canary), "rows": arms.rows(canary["arms"]),
         "report": None, "now": NOW, "form_token": "", "asked": None,
     }  # fmt: skip
 

@@ -4,34 +4,34 @@ from typing import Any
 
 import pytest
 
-from console import words
+from pages.words import status
 
 
 @pytest.mark.parametrize(
     ("told", "text"),
     [
-        (words.percent(None), "–"),
-        (words.percent(0.05), "5 %"),
-        (words.percent(0.0125), "1.2 %"),
-        (words.percent(0.0004), "0.04 %"),
-        (words.percent(0.0000004), "0.00004 %"),
-        (words.percent(0.714), "71.4 %"),
-        (words.percent(1.0), "100 %"),
-        (words.seconds(0.08), "80 ms"),
-        (words.seconds(1.24), "1.24 s"),
-        (words.dollars(12.3), "$12.30"),
-        (words.dollars(0.00012345), "$0.000123"),
-        (words.dollars(0.0), "$0.00"),
-        (words.times(1.24), "1.2×"),
-        (words.times(1240), "1,240×"),
-        (words.span(None), "–"),
-        (words.span(0), "0 s"),
-        (words.span(200), "3 min 20 s"),
-        (words.span(3600), "1 h"),
-        (words.span(187_300), "2 d 4 h"),
-        (words.moment(1_764_025_500), "2025-11-24 23:05:00"),
-        (words.verdict("dont_ship"), "Don't ship"),
-        (words.verdict("ship_with_caveats"), "Ship with caveats"),
+        (status.percent(None), "–"),
+        (status.percent(0.05), "5 %"),
+        (status.percent(0.0125), "1.2 %"),
+        (status.percent(0.0004), "0.04 %"),
+        (status.percent(0.0000004), "0.00004 %"),
+        (status.percent(0.714), "71.4 %"),
+        (status.percent(1.0), "100 %"),
+        (status.seconds(0.08), "80 ms"),
+        (status.seconds(1.24), "1.24 s"),
+        (status.dollars(12.3), "$12.30"),
+        (status.dollars(0.00012345), "$0.000123"),
+        (status.dollars(0.0), "$0.00"),
+        (status.times(1.24), "1.2×"),
+        (status.times(1240), "1,240×"),
+        (status.span(None), "–"),
+        (status.span(0), "0 s"),
+        (status.span(200), "3 min 20 s"),
+        (status.span(3600), "1 h"),
+        (status.span(187_300), "2 d 4 h"),
+        (status.moment(1_764_025_500), "2025-11-24 23:05:00"),
+        (status.verdict("dont_ship"), "Don't ship"),
+        (status.verdict("ship_with_caveats"), "Ship with caveats"),
     ],
 )
 def test_a_figure_reads_as_a_person_says_it(told: str, text: str) -> None:
@@ -58,6 +58,6 @@ NOTHING_WRONG = {"no_assignment": 0, "bad_assignment": 0, "split_off": None}
     ],
 )
 def test_who_assigns_and_what_is_wrong_with_it(assigned: dict[str, Any], said: str) -> None:
-    told = words.assignment({"assignment": NOTHING_WRONG | assigned}).replace("\u00a0", " ")
+    told = status.assignment({"assignment": NOTHING_WRONG | assigned}).replace("\u00a0", " ")
     assert told == f"by a flag system, whose split is not checked{said}"
-    assert words.assignment({"assignment": None}) == ""
+    assert status.assignment({"assignment": None}) == ""

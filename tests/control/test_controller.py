@@ -20,8 +20,8 @@ from starlette.testclient import TestClient
 
 from canary.config import parse
 from canary.interpreter import environment, program
+from console.access.guard import Access
 from console.app import health_app
-from console.guard import Access
 from control.controller import Controller
 from control.file_publisher import FilePublisher
 from control.leadership import SoleLeader

@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 from alerts.rules.status import StatusState
 from canary.cli import app
 from canary.config import parse
+from console.access.guard import Access
 from console.app import admin_app
-from console.guard import Access
 from records.metric import BUILT_IN
 from records.outcome import ErrorType, OutcomeName
 from report.document import Verdict

@@ -14,9 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.routing import Route
 
 from alerts.figures.rollback import RolledBack
+from console.access.guard import Access
 from console.app import admin_app
-from console.guard import Access
-from console.stream import WATCHERS
+from console.page import WATCHERS
 from control.labelling import PairToLabel, PairWanted
 from control.orders import Order
 from demo.behaviour import Behaviour

@@ -1,18 +1,21 @@
-"""Renders a status document in the terminal."""
+"""A status document in the terminal, and a progress line."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from types import TracebackType
+from typing import Any, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from console import words
-from console.figures import DENOMINATORS
-from console.rule_view import Tone, capitalized
-from console.standing import Standing, not_evidence, standing
+from pages.status.arms import DENOMINATORS
+from pages.status.rules import Tone, capitalized
+from pages.status.standing import Standing, not_evidence, standing
+from pages.words import status
+from pages.words.status import span
 from records.foreign_text import visible_document
 
 _TONES: Mapping[Tone, str] = {"good": "green", "warn": "yellow", "bad": "bold red", "calm": "dim"}
@@ -42,7 +45,7 @@ def picture(document: Mapping[str, Any], now: float, *, width: int) -> Renderabl
 def _unpriced(canaries: Sequence[Mapping[str, Any]]) -> list[Text]:
     """Which arms have no price, once for all canaries."""
     found = [each for canary in canaries for each in canary.get("unpriced", ())]
-    return [Text(capitalized(each), "yellow") for each in words.unpriced(found)]
+    return [Text(capitalized(each), "yellow") for each in status.unpriced(found)]
 
 
 def _judge(document: Mapping[str, Any]) -> list[RenderableType]:
@@ -55,13 +58,13 @@ def _judge(document: Mapping[str, Any]) -> list[RenderableType]:
 def _unmatched(document: Mapping[str, Any]) -> list[RenderableType]:
     if "unmatched" not in document:
         return []
-    sentences = (words.unmatched(document["unmatched"]), words.laneless(document["unmatched"]))
+    sentences = (status.unmatched(document["unmatched"]), status.laneless(document["unmatched"]))
     return [*_astray(document), *(Text(each, "dim") for each in sentences if each)]
 
 
 def _astray(document: Mapping[str, Any]) -> list[Text]:
     """What is wrong with most requests that match no canary."""
-    return [Text(words.astray(each), "bold yellow") for each in document.get("traffic", ())]
+    return [Text(status.astray(each), "bold yellow") for each in document.get("traffic", ())]
 
 
 def _canary(canary: Mapping[str, Any], now: float, *, bars: bool) -> list[RenderableType]:
@@ -89,9 +92,9 @@ def _header(canary: Mapping[str, Any], stands: Standing, now: float) -> Table:
         head.add_row("", Text(canary["refused"], "bold red"))
     actual = _percent(canary["actual_share"])
     head.add_row("share", f"{_percent(canary['share'])} of the users set, {actual} of the requests so far")
-    if assigned := words.assignment(canary):
+    if assigned := status.assignment(canary):
         head.add_row("assigned", assigned)
-    if lane := words.lane(canary):
+    if lane := status.lane(canary):
         head.add_row("lane", lane)
     if stands.ramp:
         head.add_row("ramp", stands.ramp)
@@ -100,12 +103,12 @@ def _header(canary: Mapping[str, Any], stands: Standing, now: float) -> Table:
         head.add_row("", step)
     if canary.get("started_at") is not None and canary["state"] in ("running", "paused", "promoted"):
         head.add_row(
-            "run", f"{canary['run']}, started {words.span(max(0.0, now - canary['started_at']))} ago"
+            "run", f"{canary['run']}, started {status.span(max(0.0, now - canary['started_at']))} ago"
         )
     if _says_preflight(canary):
         head.add_row("preflight", Text(canary["preflight"]["sentence"]))
     if canary.get("promote_asked"):
-        head.add_row("promotion", Text(words.asked(canary["promote_asked"], now), "yellow"))
+        head.add_row("promotion", Text(status.asked(canary["promote_asked"], now), "yellow"))
     if canary.get("open_incident"):
         head.add_row("incident", Text(_incident(canary["open_incident"], now), "bold red"))
     if canary.get("base_path"):
@@ -127,7 +130,7 @@ def _says_preflight(canary: Mapping[str, Any]) -> bool:
 
 def _incident(incident: Mapping[str, Any], now: float) -> str:
     """An open incident: how long, and the sentence on call."""
-    return f"open for {words.span(max(0.0, now - incident['opened_at']))}. {incident['sentence']}"
+    return f"open for {status.span(max(0.0, now - incident['opened_at']))}. {incident['sentence']}"
 
 
 def _step_bar(ramp: Mapping[str, Any]) -> Table | None:
@@ -138,7 +141,7 @@ def _step_bar(ramp: Mapping[str, Any]) -> Table | None:
     elapsed = max(0.0, whole - ramp["left_s"])
     row = Table.grid(padding=(0, 1))
     row.add_row(
-        _bar(elapsed / whole if whole else 1.0, "cyan"), f"{words.span(elapsed)} of {words.span(whole)}"
+        _bar(elapsed / whole if whole else 1.0, "cyan"), f"{status.span(elapsed)} of {status.span(whole)}"
     )
     return row
 
@@ -164,8 +167,8 @@ def _where_it_fails(stands: Standing, now: float) -> list[RenderableType]:
     """Where the failing exchanges lie, and what the candidate's provider said last."""
     lines = [Text(stands.where)] if stands.where else []
     if stands.said is not None:
-        details = words.error_details(stands.said)
-        ago = words.span(max(0.0, now - stands.said["at"]))
+        details = status.error_details(stands.said)
+        ago = status.span(max(0.0, now - stands.said["at"]))
         notes = f"\n{details}, {ago} ago" if details else f"\n{ago} ago"
         lines.append(Text.assemble("provider's error: ", (stands.said["sentence"], "bold"), (notes, "dim")))
     return [*lines]
@@ -204,10 +207,10 @@ def _answers(arms: Mapping[str, Any]) -> list[Text]:
 def _bad(arm: Mapping[str, Any]) -> str:
     """6 provider timeout, 12 of 240 answers cut off (5 %), 3 of 250 requests abandoned (1.2 %)."""
     types: Mapping[str, int] = arm.get("error_types", {})
-    found = [f"{words.count(count)} {words.plain(name)}" for name, count in types.items()]
+    found = [f"{status.count(count)} {status.plain(name)}" for name, count in types.items()]
     found += [
-        f"{words.count(arm[name])} of {words.count(arm[DENOMINATORS[name]])} {told} "
-        f"({words.percent(arm['shares'][name])})"
+        f"{status.count(arm[name])} of {status.count(arm[DENOMINATORS[name]])} {told} "
+        f"({status.percent(arm['shares'][name])})"
         for name, told in _BAD.items()
         if arm.get(name)
     ]
@@ -273,3 +276,40 @@ def _seconds(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s"
+
+
+_REDRAW_EVERY_S, _PRINT_EVERY_S = 0.25, 5.0
+
+
+class Progress:
+    """Progress of work of a known size, with an estimate of the time left. Clears its line on a terminal at
+    the end."""
+
+    def __init__(self, stream: TextIO, now: Callable[[], float] = time.monotonic) -> None:
+        """`now` gives seconds."""
+        self._stream, self._now = stream, now
+        self._terminal = stream.isatty()
+        self._began = self._shown = now()
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._terminal:
+            self._write("\r\x1b[K")
+
+    def show(self, done: float, of: float) -> None:
+        """Show that `done` of `of` is done. Calls in quick succession are dropped."""
+        now = self._now()
+        if now - self._shown < (_REDRAW_EVERY_S if self._terminal else _PRINT_EVERY_S):
+            return
+        self._shown, elapsed_s = now, now - self._began
+        left = f", at most about {span(elapsed_s * (of - done) / done)} left" if done else ""
+        text = f"{100 * done / of:.0f} % after {span(elapsed_s)}{left}".replace("\u00a0", " ")
+        self._write(f"\r{text}\x1b[K" if self._terminal else f"{text}\n")
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from urllib.parse import urlsplit
 
-from console.session import Role
+from console.access.session import Role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

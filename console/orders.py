@@ -8,12 +8,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from console import words
-from console.login import Forged, Login
+from console.access.login import Forged, Login
 from console.rendering import Templates
-from console.standing import key_of, standing
 from control.operator import Operator
 from control.orders import ORDERS, BadOrder, Order
+from pages.status.standing import key_of, standing
+from pages.words import status
 from records.decisions import CHOICES, Choice
 
 _WHO_BOUND, _REASON_BOUND = 200, 2000
@@ -76,7 +76,7 @@ class Ordering:
             return self._result(
                 request, name, problem.status, f"{problem.message[0].upper()}{problem.message[1:]}"
             )
-        decided = words.plain(done["decision"]).replace("dont", "don’t")
+        decided = status.plain(done["decision"]).replace("dont", "don’t")
         return self._result(request, name, 200, f"Recorded: {decided}. {done['note']}".strip())
 
     async def order(self, request: Request) -> Response:
@@ -92,9 +92,9 @@ class Ordering:
         except BadOrder as problem:
             return self._result(request, name, problem.status, problem.message)
         if done["promote_asked"]:
-            asked = words.asked(done["promote_asked"], time.time())
+            asked = status.asked(done["promote_asked"], time.time())
             return self._result(request, name, 202, f"Not promoted yet: {asked}.")
-        state = f"{words.plain(done['state']).capitalize()}, share {words.percent(done['share'])}."
+        state = f"{status.plain(done['state']).capitalize()}, share {status.percent(done['share'])}."
         confirmed = f"Confirmed by {done['confirmed']} of {done['workers']} workers."
         return self._result(request, name, 200, f"{state} {confirmed}")
 

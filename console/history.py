@@ -1,4 +1,4 @@
-"""The archive's pages: a list of all evaluations, and each evaluation's report as it was then."""
+"""The pages of what is over: all evaluations, each evaluation's report as it was then, and the releases."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from console.login import Login
-from console.rendering import Templates, headers_of_whole
+from console.access.login import Login
+from console.rendering import Templates, headers_of_whole, release_in, releases_in_short
 from control.operator import Operator
 from control.orders import BadOrder
 
@@ -57,9 +57,6 @@ class Archive:
         return self._templates.answer(template, status_code=status_code, **shown, **values)
 
 
-# Importing statistics takes two seconds, and most admin processes never show the archive.
-
-
 def _summed_up(documents: Sequence[Mapping[str, Any]], refused: Mapping[str, float]) -> dict[str, Any]:
     from pages.words import trends as trend_words
     from report.archive_trends import trends
@@ -80,3 +77,39 @@ def _evaluations(documents: Sequence[Mapping[str, Any]]) -> "list[Evaluation]":
     from report.archive import from_document
 
     return [from_document(each) for each in documents]
+
+
+class ReleasePages:
+    """The two pages."""
+
+    def __init__(self, operator: Operator, login: Login, templates: Templates) -> None:
+        self._operator = operator
+        self._login = login
+        self._templates = templates
+
+    def routes(self) -> list[Route]:
+        """Both pages."""
+        return [Route("/releases", self.all), Route("/releases/{id}", self.one)]
+
+    async def all(self, request: Request) -> Response:
+        """The releases, newest first."""
+        try:
+            found = await asyncio.to_thread(releases_in_short, await self._operator.releases())
+        except BadOrder as problem:
+            return self._problem(request, problem)
+        return self._templates.answer("releases.html", **self._login.shown(request), releases=found)
+
+    async def one(self, request: Request) -> Response:
+        """One release, with the present report of what is under way."""
+        try:
+            found = await self._operator.release(request.path_params["id"])
+            text = await asyncio.to_thread(release_in, "html", found)
+        except BadOrder as problem:
+            return self._problem(request, problem)
+        return HTMLResponse(text, headers=headers_of_whole(text))
+
+    def _problem(self, request: Request, problem: BadOrder) -> Response:
+        shown = self._login.shown(request)
+        return self._templates.answer(
+            "problem.html", status_code=problem.status, **shown, message=problem.message
+        )

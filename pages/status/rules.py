@@ -1,11 +1,55 @@
-"""A guardrail as words and bar lengths, from its status document. Pure."""
+"""A guardrail from its status document: words, bar lengths, how much evidence there is, its chart. Pure."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from console import words
-from console.proof import proof, proved
+from alerts.evidence.bets import PAGE_CUSUM, PAGE_MIXTURE, ROLLBACK_CUSUM, ROLLBACK_MIXTURE
+from alerts.figures.rollback import LIMITS, Point
+from pages.words import status
+
+
+def needed(found: Mapping[str, Any]) -> tuple[float, float]:
+    """The evidence that the rule needs to act, as logarithms: (whole run, since it last looked healthy).
+
+    A rule that shares its error budget with those of other parts of the traffic needs more."""
+    more = math.log(found["evidence"].get("parts", 1.0))
+    rolls_back = found.get("action", "rollback") == "rollback"
+    whole, since = (ROLLBACK_MIXTURE, ROLLBACK_CUSUM) if rolls_back else (PAGE_MIXTURE, PAGE_CUSUM)
+    return whole + more, since + more
+
+
+def proved(found: Mapping[str, Any]) -> float | None:
+    """The evidence as a part of what the rule needs, in [0, 1]; None before the first observation."""
+    evidence = found["evidence"]
+    if not evidence.get("observations"):
+        return None
+    whole, since = needed(found)
+    part: float = max(evidence["ln_mixture"] / whole, evidence["ln_cusum"] / since)
+    return min(1.0, max(0.0, part))
+
+
+def proof(found: Mapping[str, Any]) -> str:
+    """The evidence of one rule of a status document in numbers."""
+    return proof_of(found["evidence"], *needed(found))
+
+
+def proof_of(
+    evidence: Mapping[str, float], whole: float = ROLLBACK_MIXTURE, since: float = ROLLBACK_CUSUM
+) -> str:
+    """The evidence in numbers, for the statistic nearer to its limit: `12 of 1,000`. "" for none."""
+    mixture, cusum = evidence.get("ln_mixture", 0.0), evidence.get("ln_cusum", 0.0)
+    reached, limit = (mixture, whole) if mixture / whole >= cusum / since else (cusum, since)
+    return f"{_odds(reached)} of {_odds(limit)}" if reached > 0 else ""
+
+
+def _odds(logarithm: float) -> str:
+    if logarithm > math.log(1e6):
+        return "over 1,000,000"
+    odds = math.exp(logarithm)
+    return f"{odds:.2g}" if odds < 10 else f"{odds:,.0f}"
+
 
 Tone = Literal["good", "warn", "bad", "calm"]
 
@@ -45,14 +89,14 @@ _NAMES = {
     "outage": "Baseline's own errors",
 }
 _UNITS: Mapping[str, Callable[[float | None], str]] = {
-    "error_rate": words.percent,
-    "outage": words.percent,
-    "latency_p95": words.seconds,
-    "telemetry": words.span,
-    "csat": words.points,
-    "thumbs": words.points,
-    "helped": words.points,
-    "nps": words.points,
+    "error_rate": status.percent,
+    "outage": status.percent,
+    "latency_p95": status.seconds,
+    "telemetry": status.span,
+    "csat": status.points,
+    "thumbs": status.points,
+    "helped": status.points,
+    "nps": status.points,
 }
 _OF_VALUES = ("cost_per_request", "latency_vs_baseline")
 """Multiples of the baseline's cost or latency; other multiples are of how often its users have an event."""
@@ -84,14 +128,14 @@ class RuleView:
 def rule_view(found: Mapping[str, Any]) -> RuleView:
     """The view of one guardrail of the status document."""
     name, scope = _parted(found["rule"])
-    unit = _UNITS.get(name, words.times)
+    unit = _UNITS.get(name, status.times)
     filled, reached = _filled(name, found), proved(found)
     near = found["state"] == "ok" and (
         (filled or 0.0) >= NEAR_LIMIT * LIMIT_AT or (reached or 0.0) >= NEAR_EVIDENCE
     )
     return RuleView(
         key=found["rule"],
-        name=_NAMES.get(name, capitalized(words.plain(name))),
+        name=_NAMES.get(name, capitalized(status.plain(name))),
         scope=scope,
         word="near its limit" if near else rule_word(found["state"]),
         tone="warn" if near else rule_tone(found["state"]),
@@ -133,7 +177,7 @@ def _filled(name: str, found: Mapping[str, Any]) -> float | None:
 def rule_name(key: str) -> str:
     """A rule's key as a title: `error_rate[plan=pro]` is "Error rate (plan pro)"."""
     name, scope = _parted(key)
-    title = _NAMES.get(name, capitalized(words.plain(name)))
+    title = _NAMES.get(name, capitalized(status.plain(name)))
     return f"{title} ({scope})" if scope else title
 
 
@@ -155,3 +199,49 @@ def _parted(key: str) -> tuple[str, str]:
 def capitalized(text: str) -> str:
     """The text with its first letter in upper case."""
     return text[:1].upper() + text[1:]
+
+
+WIDTH, HEIGHT = 600.0, 180.0
+_ROOM = 1.1
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceLine:
+    """One statistic: a polyline's points, and the position and label of its limit."""
+
+    points: str
+    limit_y: float
+    limit: str
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceCourse:
+    """Both statistics in an area of WIDTH × HEIGHT, from `start` to `end` in UTC seconds."""
+
+    whole: EvidenceLine
+    since: EvidenceLine
+    start: float
+    end: float
+
+
+def reach(path: Sequence[Point], limits: Mapping[str, float] = LIMITS) -> EvidenceCourse | None:
+    """The chart, on a logarithmic scale; None for fewer than two points. `limits` as in RollbackEvidence."""
+    if len(path) < 2:
+        return None
+    start, end = path[0].at, path[-1].at
+    top = _ROOM * max(limits["ln_cusum"], *(max(each.ln_mixture, each.ln_cusum) for each in path))
+
+    def y(value: float) -> float:
+        return round(HEIGHT * (1 - max(0.0, value) / top), 1)
+
+    def line(values: Sequence[float], limit: float) -> EvidenceLine:
+        across = [WIDTH * (each.at - start) / ((end - start) or 1.0) for each in path]
+        points = " ".join(f"{x:.1f},{y(value)}" for x, value in zip(across, values, strict=True))
+        return EvidenceLine(points, y(limit), f"{math.exp(limit):,.0f}")
+
+    return EvidenceCourse(
+        whole=line([each.ln_mixture for each in path], limits["ln_mixture"]),
+        since=line([each.ln_cusum for each in path], limits["ln_cusum"]),
+        start=start,
+        end=end,
+    )

@@ -17,8 +17,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from console.oidc_settings import OidcSettings
-from console.session import Ground, Person, Sessions, same
+from console.access.openid_settings import OidcSettings
+from console.access.session import Ground, Person, Sessions, same
 
 COOKIE = "canary_session"
 LOGIN, LOGOUT = "/login", "/logout"

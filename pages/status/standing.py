@@ -1,13 +1,16 @@
-"""A canary's state as sentences, from its status document. Pure."""
+"""A canary's state in sentences, from its status document; also of one that left the config. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from alerts import wording
-from console import words
-from console.rule_view import RuleView, Tone, capitalized, rule_name, rule_view
+from pages.status.rules import RuleView, Tone, capitalized, rule_name, rule_view
+from pages.words import status
 from records import unreached
+from records.past_canaries import Ending, PastCanary
+from records.releases import Release
+from report.wording import models
 
 FEW = 5
 """Fewer failures of the last minutes are not worth a word."""
@@ -60,14 +63,14 @@ def standing(canary: Mapping[str, Any]) -> Standing:
     sentence = _sentence(canary, rules)
     return Standing(
         name=canary["name"],
-        models=words.models(canary),
+        models=status.models(canary),
         state=canary["state"],
-        word="refused" if _hides(canary) else words.plain(canary["state"]),
+        word="refused" if _hides(canary) else status.plain(canary["state"]),
         tone="bad" if _refused(canary) else _tone(canary, rules),
         sentence=sentence,
         where=_where(canary, sentence) if watched else "",
         said=canary.get("provider_error") if watched else None,
-        traffic=[words.astray(each) for each in canary.get("traffic", ())],
+        traffic=[status.astray(each) for each in canary.get("traffic", ())],
         not_seen=_not_seen(canary) if watched else "",
         ramp=_ramp(canary),
         rules=[rule for rule in rules if watched and not rule.empty],
@@ -190,7 +193,7 @@ def _getting(canary: Mapping[str, Any]) -> str:
     if not canary["share"]:
         return "nobody gets the candidate, its share is 0"
     whose = "the users in its lane" if canary.get("lane") is not None else "the users"
-    return f"{words.percent(canary['share'])} of {whose} get the candidate"
+    return f"{status.percent(canary['share'])} of {whose} get the candidate"
 
 
 def not_evidence(arms: Mapping[str, Mapping[str, Any]]) -> str:
@@ -205,10 +208,10 @@ def _errors(canary: Mapping[str, Any]) -> str:
     candidate, baseline = (error_rate(arms[arm]) for arm in ("candidate", "baseline"))
     if candidate is None:
         return "The candidate has not answered any request yet."
-    against = f", the baseline {words.percent(baseline)}" if baseline is not None else ""
+    against = f", the baseline {status.percent(baseline)}" if baseline is not None else ""
     silent = arms["candidate"]["last_ten_minutes"]["counted"] == 0
     lately = " It answered no request in the last ten minutes." if silent else ""
-    return f"The candidate failed {words.percent(candidate)} of its requests{against}.{lately}"
+    return f"The candidate failed {status.percent(candidate)} of its requests{against}.{lately}"
 
 
 def error_rate(arm: Mapping[str, Any]) -> float | None:
@@ -260,11 +263,86 @@ def _ramp(canary: Mapping[str, Any]) -> str:
     if step is None:
         return "Off the ramp: the share was set by hand and stays."
     if step + 1 == len(steps):
-        return f"Last step of {len(steps)}: {words.percent(steps[step]['share'])} until a person decides."
-    left = f", {words.span(ramp['left_s'])} left" if ramp["left_s"] is not None else ""
+        return f"Last step of {len(steps)}: {status.percent(steps[step]['share'])} until a person decides."
+    left = f", {status.span(ramp['left_s'])} left" if ramp["left_s"] is not None else ""
     held = " The clock is stopped: a guardrail is over its limit." if ramp["held"] else ""
     if ramp.get("too_few_users") and ramp["left_s"] == 0 and not held:
         held = " The step continues until the candidate has had enough users."
     if state == "paused":
         held = " The clock is stopped: paused."
-    return f"Step {step + 1} of {len(steps)}{left}, then {words.percent(steps[step + 1]['share'])}.{held}"
+    return f"Step {step + 1} of {len(steps)}{left}, then {status.percent(steps[step + 1]['share'])}.{held}"
+
+
+# A canary that has left the config, in sentences. Pure.
+
+
+# No past canary is "good": nobody gets its candidate through canary any more.
+_TONES: Mapping[Ending, Tone] = {"rolled_back": "bad", "promoted": "calm", "ended": "calm"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastView:
+    """One past canary at a glance. `at` is when its ending was brought, UTC seconds; None if unknown.
+
+    `models` are the baseline's and the candidate's, `release` is the release's id; "" if unknown. `runs`
+    are the runs that were rolled back. `icon` is the ending.
+    """
+
+    name: str
+    icon: Ending
+    word: str
+    tone: Tone
+    sentence: str
+    at: float | None
+    who: str
+    reason: str
+    models: str
+    release: str
+    runs: Sequence[int]
+
+
+def past_view(past: PastCanary) -> PastView:
+    """The view of one past canary."""
+    by, release = past.by, past.release
+    return PastView(
+        name=past.name,
+        icon=past.ending,
+        word=status.plain(past.ending),
+        tone=_TONES[past.ending],
+        sentence=f"{_ending(past)} {_leaving(past)}",
+        at=by.at if by is not None else past.left_at,
+        who=by.who if by is not None else "",
+        reason=by.reason if by is not None else "",
+        models=_models(release) if release is not None else "",
+        release=release.id if release is not None else "",
+        runs=past.rolled_back,
+    )
+
+
+def _models(release: Release) -> str:
+    return models(release.baseline, release.candidate)
+
+
+def _ending(past: PastCanary) -> str:
+    """What happened to its last run."""
+    if past.ending == "ended":
+        return _was(past)
+    word = status.plain(past.ending).capitalize()
+    if past.by is None:
+        return f"{word}."
+    by = f"{word} by {past.by.who} on {status.moment(past.by.at)} UTC"
+    return f"{by}: {past.by.reason.rstrip('.')}." if past.by.reason else f"{by}."
+
+
+def _was(past: PastCanary) -> str:
+    if past.was == "waiting":
+        return "It never started."
+    if past.was == "ended":
+        return "Ended."
+    return f"Ended without a decision on its run: it was {past.was} at {status.percent(past.share)}."
+
+
+def _leaving(past: PastCanary) -> str:
+    if past.left_at is None:
+        return "Its entry is no longer in the config."
+    return f"Its entry left the config on {status.moment(past.left_at)} UTC."

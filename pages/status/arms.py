@@ -4,20 +4,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from console import words
-from console.standing import error_rate
+from pages.status.standing import error_rate
+from pages.words import status
 from records.interval import wilson
 from report.wording import title
 
 _ALWAYS: Sequence[tuple[str, str, Callable[[float | None], str]]] = (
-    ("p50 latency", "p50_s", words.seconds),
-    ("p95 latency", "p95_s", words.seconds),
+    ("p50 latency", "p50_s", status.seconds),
+    ("p95 latency", "p95_s", status.seconds),
 )
 _WHERE_KNOWN: Sequence[tuple[str, str, Callable[[float | None], str]]] = (
-    ("First token p50", "ttft_p50_s", words.seconds),
-    ("First token p95", "ttft_p95_s", words.seconds),
-    ("Tokens a second", "tokens_per_s", words.rate),
-    ("Cost per request", "cost_per_request_usd", words.dollars),
+    ("First token p50", "ttft_p50_s", status.seconds),
+    ("First token p95", "ttft_p95_s", status.seconds),
+    ("Tokens a second", "tokens_per_s", status.rate),
+    ("Cost per request", "cost_per_request_usd", status.dollars),
 )
 
 
@@ -90,16 +90,16 @@ def _range(ends: Sequence[float | None] | None, unit: Callable[[float | None], s
 def _requests(arm: Mapping[str, Any]) -> Cell:
     other = arm["foreign_state"] + sum(arm.get("unreached", {}).values())
     beside = {"aborted": arm["aborted"], "answered by the other arm": other}
-    told = ", ".join(f"{words.count(count)} {what}" for what, count in beside.items() if count)
-    return Cell(words.count(arm["requests"]), told)
+    told = ", ".join(f"{status.count(count)} {what}" for what, count in beside.items() if count)
+    return Cell(status.count(arm["requests"]), told)
 
 
 def _errors(arm: Mapping[str, Any]) -> Cell:
     share = error_rate(arm)
     if share is None:
-        return Cell(words.UNKNOWN)
+        return Cell(status.UNKNOWN)
     low, high = wilson(arm["errors"], arm["counted"])
-    return Cell(words.percent(share), f"{words.percent(low)} to {words.percent(high)}")
+    return Cell(status.percent(share), f"{status.percent(low)} to {status.percent(high)}")
 
 
 def _answers(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[FigureRow]:
@@ -112,15 +112,15 @@ def _answers(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[
 def _share(arm: Mapping[str, Any], name: str) -> Cell:
     found, of = arm.get(name), arm.get(DENOMINATORS[name])
     if found is None or not of:
-        return Cell(words.UNKNOWN)
+        return Cell(status.UNKNOWN)
     low, high = wilson(found, of)
-    return Cell(words.percent(found / of), f"{words.percent(low)} to {words.percent(high)}")
+    return Cell(status.percent(found / of), f"{status.percent(low)} to {status.percent(high)}")
 
 
 def _rating(arm: Mapping[str, Any], metric: str) -> Cell:
     found = arm["feedback"].get(metric)
     if not found:
-        return Cell(words.UNKNOWN)
-    known = _range(found["interval"], words.points)
-    count = f"of {words.count(found['count'])}"
-    return Cell(words.points(found["mean"]), f"{known}, {count}" if known else count)
+        return Cell(status.UNKNOWN)
+    known = _range(found["interval"], status.points)
+    count = f"of {status.count(found['count'])}"
+    return Cell(status.points(found["mean"]), f"{known}, {count}" if known else count)

@@ -1,24 +1,24 @@
-"""The page on which a person labels captured pairs, and the labels' summary.
+"""The pages of captured pairs: a list of both answers, and one on which a person labels them."""
 
-Labelling is blind: the answers are called "A" and "B"; the exchange's id decides which is the candidate's.
-"""
-
+import time
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
 from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from console import words
-from console.login import Forged, Login
+from console.access.login import Forged, Login
+from console.judged import view
 from console.rendering import Templates
 from control.labelling import LabelProgress, PairWanted, is_system
 from control.operator import Operator
 from control.orders import BadOrder
 from judge.agreement import FEWEST_LABELS, NEEDED_LABELS
+from pages.words import status
 from records.capture import Capture, CapturedMessage
 from records.interval import wilson
 from records.labels import Label, Right
@@ -168,10 +168,10 @@ def messages_of(real: Capture) -> ShownMessages:
 
 def progress_words(progress: LabelProgress) -> Sequence[str]:
     """How far the labels have come, in sentences."""
-    found = [f"{words.count(progress.labelled)} labelled so far."]
+    found = [f"{status.count(progress.labelled)} labelled so far."]
     if progress.judged:
         found.append(
-            f"Labels on pairs that the judge marked: {words.count(progress.on_judged)}. "
+            f"Labels on pairs that the judge marked: {status.count(progress.on_judged)}. "
             f"A rubric row on the judge needs {NEEDED_LABELS}."
         )
     if progress.twice:
@@ -180,16 +180,16 @@ def progress_words(progress: LabelProgress) -> Sequence[str]:
 
 
 def _pairs(count: int) -> str:
-    return f"{words.count(count)} pair{'' if count == 1 else 's'}"
+    return f"{status.count(count)} pair{'' if count == 1 else 's'}"
 
 
 def _agreement(progress: LabelProgress) -> str:
-    counts = f"They agree on {words.count(progress.agree)}"
+    counts = f"They agree on {status.count(progress.agree)}"
     if progress.twice < FEWEST_LABELS:
         return f"{counts}; below {FEWEST_LABELS} pairs this is no rate."
     low, high = wilson(progress.agree, progress.twice)
-    share = words.percent(progress.agree / progress.twice)
-    return f"{counts}: {share} ({words.percent(low)} to {words.percent(high)})."
+    share = status.percent(progress.agree / progress.twice)
+    return f"{counts}: {share} ({status.percent(low)} to {status.percent(high)})."
 
 
 def candidate_is_a(exchange_id: str) -> bool:
@@ -232,7 +232,7 @@ def summarized(labels: Collection[Label]) -> LabelSummary | None:
     right = {arm: sum(each in (arm, "both") for each in clear) for arm in ("baseline", "candidate")}
     only = {arm: sum(each == arm for each in clear) for arm in right}
     return LabelSummary(
-        extent=f"{words.count(len(clear))} labelled, {words.count(unclear)} unclear: {_extent(len(clear))}",
+        extent=f"{status.count(len(clear))} labelled, {status.count(unclear)} unclear: {_extent(len(clear))}",
         arms=tuple((arm, _share(found, len(clear))) for arm, found in right.items()) if clear else (),
         apart=f"Only the candidate is right in {only['candidate']}, only the baseline in {only['baseline']}.",
     )
@@ -248,4 +248,92 @@ def _share(right: int, of: int) -> str:
     if of < SPOT:
         return f"{right} of {of}"
     low, high = wilson(right, of)
-    return f"{words.percent(right / of)} ({words.percent(low)} to {words.percent(high)}), {right} of {of}"
+    return f"{status.percent(right / of)} ({status.percent(low)} to {status.percent(high)}), {right} of {of}"
+
+
+SHOWN = 20
+_DAY = timedelta(days=1)
+
+
+class Pairs:
+    """The page with a day's pairs, oldest first."""
+
+    def __init__(self, operator: Operator, login: Login, templates: Templates) -> None:
+        self._operator = operator
+        self._login = login
+        self._templates = templates
+
+    def routes(self) -> list[Route]:
+        """The page."""
+        return [Route("/canaries/{name}/pairs", self.pairs)]
+
+    async def pairs(self, request: Request) -> Response:
+        """GET ?day=2026-11-24&category=…&after=…: the pairs of a UTC day, by default today."""
+        name, query = request.path_params["name"], request.query_params
+        try:
+            self._must_capture(name)
+            day = day_asked(query.get("day"))
+            category = query.get("category") or None
+            labels = await self._operator.labels(name)
+            found = await self._operator.pairs(
+                name,
+                since=max(_starts(day), _after(query.get("after"))),
+                until=_starts(day + _DAY),
+                category=category,
+                limit=SHOWN + 1,
+            )
+            shown = [real.about.exchange_id for real, _ in found[:SHOWN]]
+            judgements = await self._operator.judgements(shown)
+        except BadOrder as problem:
+            return self._answer(request, "problem.html", problem.status, message=problem.message)
+        return self._answer(
+            request,
+            "pairs.html",
+            name=name,
+            day=day,
+            before=day - _DAY,
+            later=day + _DAY,
+            is_today=day >= day_asked(None),
+            category=category or "",
+            pairs=found[:SHOWN],
+            labels=labels,
+            judgements={exchange: view(each) for exchange, each in judgements.items()},
+            past=name in self._operator.past(),
+            summary=summarized(labels.values()),
+            after=found[SHOWN][0].about.at if len(found) > SHOWN else None,
+        )
+
+    def _must_capture(self, name: str) -> None:
+        """Raises BadOrder (404) for a canary that has no pairs by its config. A past one may have some."""
+        if name in self._operator.past():
+            return
+        canaries = {each["name"]: each for each in self._operator.status()["canaries"]}
+        if name not in canaries:
+            raise BadOrder(404, f"There is no canary {name!r}.")
+        if not canaries[name]["captures"]:
+            raise BadOrder(404, f"{name} captures no texts: its config has no `capture`.")
+
+    def _answer(self, request: Request, template: str, status_code: int = 200, **values: object) -> Response:
+        shown = self._login.shown(request)
+        return self._templates.answer(template, status_code=status_code, **shown, **values)
+
+
+def day_asked(text: str | None) -> date:
+    """Parse a UTC day; today for None. Raises BadOrder (400)."""
+    try:
+        day = date.fromisoformat(text) if text else datetime.fromtimestamp(time.time(), UTC).date()
+        _ = day - _DAY, day + _DAY  # the page links to both
+    except (ValueError, OverflowError):
+        raise BadOrder(400, f"{text!r} is not a day; write it as 2026-11-24.") from None
+    return day
+
+
+def _starts(day: date) -> float:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
+
+
+def _after(text: str | None) -> float:
+    try:
+        return float(text or 0.0)
+    except ValueError:
+        raise BadOrder(400, f"{text!r} is not a time; write it in UTC seconds.") from None
