@@ -62,10 +62,7 @@ class Api:
 
     async def audit(self, request: Request) -> Response:
         """GET ?limit=100: the newest audit entries."""
-        try:
-            return JSONResponse(await self._operator.audit(_limit(request)))
-        except BadOrder as problem:
-            return _problem(problem.status, problem.message)
+        return JSONResponse(await self._operator.audit(_limit(request)))
 
     async def callers(self, request: Request) -> Response:
         """GET: every caller with its requests, refusals and when it was last seen; as `canary callers list -o
@@ -74,28 +71,19 @@ class Api:
 
     async def rollbacks(self, request: Request) -> Response:
         """GET ?limit=100: the canary's rollbacks and their evidence, the newest first."""
-        try:
-            found = await self._operator.rollbacks(request.path_params["name"], _limit(request))
-        except BadOrder as problem:
-            return _problem(problem.status, problem.message)
+        found = await self._operator.rollbacks(request.path_params["name"], _limit(request))
         return JSONResponse([document_of(each) for each in found])
 
     async def releases(self, request: Request) -> Response:
         """GET: every release in short, newest first; as `canary release list -o json`."""
-        try:
-            return JSONResponse(
-                {"releases": await asyncio.to_thread(releases_in_short, await self._operator.releases())}
-            )
-        except BadOrder as problem:
-            return _problem(problem.status, problem.message)
+        return JSONResponse(
+            {"releases": await asyncio.to_thread(releases_in_short, await self._operator.releases())}
+        )
 
     async def release(self, request: Request) -> Response:
         """GET: one release by its id or its candidate; as `canary release show -o json`."""
-        try:
-            found = await self._operator.release(request.path_params["which"])
-            text = await asyncio.to_thread(release_in, "json", found)
-        except BadOrder as problem:
-            return _problem(problem.status, problem.message)
+        found = await self._operator.release(request.path_params["which"])
+        text = await asyncio.to_thread(release_in, "json", found)
         return PlainTextResponse(text, media_type=_FORMS["json"])
 
     async def report(self, request: Request) -> Response:
@@ -121,12 +109,9 @@ class Api:
     async def reports(self, request: Request) -> Response:
         """GET ?limit=100: the reports of the report job, newest first; ?day=2026-11-27: one whole report."""
         name, day = request.path_params["name"], request.query_params.get("day")
-        try:
-            if day is not None:
-                return JSONResponse((await self._operator.daily_report(name, day)).document)
-            found = await self._operator.daily_reports(name, _limit(request))
-        except BadOrder as problem:
-            return _problem(problem.status, problem.message)
+        if day is not None:
+            return JSONResponse((await self._operator.daily_report(name, day)).document)
+        found = await self._operator.daily_reports(name, _limit(request))
         return JSONResponse([{**asdict(each), "at": utc_text(each.at)} for each in found])
 
     async def decide(self, request: Request) -> Response:
@@ -140,16 +125,11 @@ class Api:
                 f'send JSON: {{"decision": "{" | ".join(CHOICES)}", "who": "…", "reason": "…"}}, '
                 'and, only with the decision ship, "despite": the names of all misses that it outweighs',
             )
-        except BadOrder as problem:
-            return _problem(problem.status, problem.message)
         return JSONResponse(done)
 
     async def preflight(self, request: Request) -> Response:
         """POST: ask the candidate now; the answer is that of `canary preflight -o json`."""
-        try:
-            return JSONResponse(await self._operator.preflight(request.path_params["name"]))
-        except BadOrder as problem:
-            return _problem(problem.status, problem.message)
+        return JSONResponse(await self._operator.preflight(request.path_params["name"]))
 
     async def order(self, request: Request) -> Response:
         """POST {"who", "reason", "share"?, "hard"?, "minutes"?}: one order to one canary (`ORDERS`). 202: a
@@ -165,8 +145,6 @@ class Api:
             return _problem(
                 400, 'send JSON: {"who": "…", "reason": "…"}, and "share" for ramp, "hard" for rollback'
             )
-        except BadOrder as problem:
-            return _problem(problem.status, problem.message)
         return JSONResponse(done, status_code=status)
 
 
@@ -175,10 +153,7 @@ async def _formed(request: Request, make: Callable[[str], Awaitable[str]]) -> Re
     form = request.query_params.get("form", "json")
     if form not in _FORMS:
         return _problem(400, "form must be json, markdown or html")
-    try:
-        text = await make(form)
-    except BadOrder as problem:
-        return _problem(problem.status, problem.message)
+    text = await make(form)
     return HTMLResponse(text) if form == "html" else PlainTextResponse(visible(text), media_type=_FORMS[form])
 
 
@@ -186,7 +161,7 @@ def refused(request: Request, problem: Exception) -> Response:
     """The response to 404 and 405: JSON under `/api/`, like every other error of the API."""
     if not isinstance(problem, HTTPException):
         raise problem
-    if not _is_api(request):
+    if not is_api(request):
         return PlainTextResponse(problem.detail, problem.status_code, problem.headers)
     path, takes = request.url.path, ", ".join(sorted((problem.headers or {}).get("Allow", "").split(", ")))
     message = f"{path} only allows {takes}" if takes else f"there is no {path}"
@@ -196,10 +171,17 @@ def refused(request: Request, problem: Exception) -> Response:
 def broken(request: Request, problem: Exception) -> Response:
     """The response to an unexpected exception (500). Starlette raises the exception again, for the log."""
     message = "internal error in canary; see the admin process's log"
-    return _problem(500, message) if _is_api(request) else PlainTextResponse(message, 500)
+    return _problem(500, message) if is_api(request) else PlainTextResponse(message, 500)
 
 
-def _is_api(request: Request) -> bool:
+async def order_refused(request: Request, problem: Exception) -> Response:
+    """The response to what cannot be done, with what is legal."""
+    assert isinstance(problem, BadOrder)  # noqa: S101
+    return _problem(problem.status, problem.message)
+
+
+def is_api(request: Request) -> bool:
+    """Whether the request is for the JSON API."""
     return f"{request.url.path}/".startswith("/api/")
 
 

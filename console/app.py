@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -15,14 +16,15 @@ from starlette.routing import Route
 from console.access.guard import Access, Guard, bearer_challenge, plainly_forbidden
 from console.access.login import Login, OidcPages
 from console.access.session import Sessions
-from console.api import Api, broken, refused
+from console.api import Api, broken, is_api, order_refused, refused
 from console.captures import Labelling, Pairs
 from console.datasets import DatasetLabelling, Datasets
 from console.history import Archive, ReleasePages
-from console.orders import Ordering
+from console.orders import Orders
 from console.page import Page
 from console.rendering import Templates
 from control.operator import Operator
+from control.orders import BadOrder
 
 Degraded = Callable[[], Sequence[str]]
 
@@ -52,12 +54,17 @@ def admin_app(
         *Labelling(operator, login, templates).routes(),
         *Datasets(operator, login, templates).routes(),
         *DatasetLabelling(operator, login, templates).routes(),
-        *Ordering(operator, login, templates).routes(),
+        *Orders(operator, login, templates).routes(),
     ]
     guard = Middleware(
         Guard, access=access, sessions=sessions, challenge=login.challenge, forbid=login.forbid
     )
-    return Starlette(routes=routes, middleware=[guard], exception_handlers=_ERRORS)
+
+    async def cannot(request: Request, problem: Exception) -> Response:
+        return await (order_refused if is_api(request) else login.refused)(request, problem)
+
+    errors: dict[Any, Any] = {**_ERRORS, BadOrder: cannot}
+    return Starlette(routes=routes, middleware=[guard], exception_handlers=errors)
 
 
 def health_app(degraded: Degraded, registry: CollectorRegistry, access: Access) -> Starlette:

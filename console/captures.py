@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from console.access.login import Forged, Login
+from console.access.login import Login
 from console.judged import view
 from console.rendering import Templates
 from control.labelling import LabelProgress, PairWanted, is_system
@@ -60,10 +60,7 @@ class Labelling:
     async def label(self, request: Request) -> Response:
         """POST: store a label, or take back the person's last one, or take their name; and go on."""
         name = request.path_params["name"]
-        try:
-            form = await self._login.form(request)
-        except Forged as problem:
-            return self._answer(request, "problem.html", 403, message=str(problem))
+        form = await self._login.form(request)
         wanted = self._wanted(request, form)
         try:
             if not wanted.who:
@@ -83,10 +80,7 @@ class Labelling:
     async def _page(self, request: Request, wanted: PairWanted, trouble: BadOrder | None = None) -> Response:
         """The page with the next pair, below what went wrong with the last one."""
         name = request.path_params["name"]
-        try:
-            found = await self._operator.pair_to_label(name, wanted)
-        except BadOrder as problem:
-            return self._answer(request, "problem.html", problem.status, message=problem.message)
+        found = await self._operator.pair_to_label(name, wanted)
         wanted = replace(wanted, who=self._login.who(request, found.who), again="")
         return self._answer(
             request,
@@ -270,22 +264,19 @@ class Pairs:
     async def pairs(self, request: Request) -> Response:
         """GET ?day=2026-11-24&category=…&after=…: the pairs of a UTC day, by default today."""
         name, query = request.path_params["name"], request.query_params
-        try:
-            self._must_capture(name)
-            day = day_asked(query.get("day"))
-            category = query.get("category") or None
-            labels = await self._operator.labels(name)
-            found = await self._operator.pairs(
-                name,
-                since=max(_starts(day), _after(query.get("after"))),
-                until=_starts(day + _DAY),
-                category=category,
-                limit=SHOWN + 1,
-            )
-            shown = [real.about.exchange_id for real, _ in found[:SHOWN]]
-            judgements = await self._operator.judgements(shown)
-        except BadOrder as problem:
-            return self._answer(request, "problem.html", problem.status, message=problem.message)
+        self._must_capture(name)
+        day = day_asked(query.get("day"))
+        category = query.get("category") or None
+        labels = await self._operator.labels(name)
+        found = await self._operator.pairs(
+            name,
+            since=max(_starts(day), _after(query.get("after"))),
+            until=_starts(day + _DAY),
+            category=category,
+            limit=SHOWN + 1,
+        )
+        shown = [real.about.exchange_id for real, _ in found[:SHOWN]]
+        judgements = await self._operator.judgements(shown)
         return self._answer(
             request,
             "pairs.html",

@@ -29,7 +29,7 @@ from bench.dataset.labels import (
 )
 from bench.errors import BadDataset
 from bench.settings import DatasetSource
-from console.access.login import Forged, Login
+from console.access.login import Login
 from console.rendering import Templates
 from control.operator import Operator
 from control.orders import BadOrder
@@ -138,11 +138,8 @@ class DatasetLabelling:
         example that was skipped, and of one to show again."""
         query = request.query_params
         who = self._login.who(request, query.get("who", ""))[:_WHO_BOUND]
-        try:
-            source = self._source(request)
-            lines = await asyncio.to_thread(read, source)
-        except BadOrder as problem:
-            return self._answer(request, "problem.html", problem.status, message=problem.message)
+        source = self._source(request)
+        lines = await asyncio.to_thread(read, source)
         queue = waiting(lines, who)
         line = chosen(lines, queue, after=query.get("after", ""), show=query.get("show", ""))
         return self._answer(
@@ -166,22 +163,17 @@ class DatasetLabelling:
     async def label(self, request: Request) -> Response:
         """POST: save a label, or undo this person's last one, and go on."""
         show = ""
-        try:
-            form = await self._login.form(request, bound=LONGEST_FORM)
-            source = self._source(request)
-            who = self._login.who(request, form.get("who", ""))[:_WHO_BOUND]
-            if not who:
-                raise BadOrder(400, "Not saved: enter your name. It is stored with the label.")
-            if "whole" not in form:
-                raise BadOrder(413, "Not saved: the text is too long for this page.")
-            if form.get("choice") == "undo":
-                show = await self._undo(source, who)
-            else:
-                await self._save(source, who, form)
-        except Forged as problem:
-            return self._answer(request, "problem.html", 403, message=str(problem))
-        except BadOrder as problem:
-            return self._answer(request, "problem.html", problem.status, message=problem.message)
+        form = await self._login.form(request, bound=LONGEST_FORM)
+        source = self._source(request)
+        who = self._login.who(request, form.get("who", ""))[:_WHO_BOUND]
+        if not who:
+            raise BadOrder(400, "Not saved: enter your name. It is stored with the label.")
+        if "whole" not in form:
+            raise BadOrder(413, "Not saved: the text is too long for this page.")
+        if form.get("choice") == "undo":
+            show = await self._undo(source, who)
+        else:
+            await self._save(source, who, form)
         again = urlencode({"who": who, **({"show": show} if show else {})})
         return RedirectResponse(f"/datasets/{quote(source.name)}/label?{again}", status_code=303)
 

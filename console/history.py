@@ -31,11 +31,8 @@ class Archive:
 
     async def trends(self, request: Request) -> Response:
         """The latest evaluation of every run, the newest first, and their summary."""
-        try:
-            documents = await self._operator.evaluations()
-            refused = await self._operator.refused()
-        except BadOrder as problem:
-            return self._problem(request, problem)
+        documents = await self._operator.evaluations()
+        refused = await self._operator.refused()
         summary = await asyncio.to_thread(_summed_up, documents, refused)
         names = {*(each["name"] for each in self._operator.status()["canaries"]), *self._operator.past()}
         return self._answer(request, "archive.html", **summary, names=names)
@@ -43,14 +40,8 @@ class Archive:
     async def one(self, request: Request) -> Response:
         """One evaluation's report, as it was then."""
         key = request.path_params["key"]
-        try:
-            text = await asyncio.to_thread(_whole, key, await self._operator.evaluations())
-        except BadOrder as problem:
-            return self._problem(request, problem)
+        text = await asyncio.to_thread(_whole, key, await self._operator.evaluations())
         return HTMLResponse(text, headers=headers_of_whole(text))
-
-    def _problem(self, request: Request, problem: BadOrder) -> Response:
-        return self._answer(request, "problem.html", status_code=problem.status, message=problem.message)
 
     def _answer(self, request: Request, template: str, *, status_code: int = 200, **values: Any) -> Response:
         shown = self._login.shown(request)
@@ -93,23 +84,11 @@ class ReleasePages:
 
     async def all(self, request: Request) -> Response:
         """The releases, newest first."""
-        try:
-            found = await asyncio.to_thread(releases_in_short, await self._operator.releases())
-        except BadOrder as problem:
-            return self._problem(request, problem)
+        found = await asyncio.to_thread(releases_in_short, await self._operator.releases())
         return self._templates.answer("releases.html", **self._login.shown(request), releases=found)
 
     async def one(self, request: Request) -> Response:
         """One release, with the present report of what is under way."""
-        try:
-            found = await self._operator.release(request.path_params["id"])
-            text = await asyncio.to_thread(release_in, "html", found)
-        except BadOrder as problem:
-            return self._problem(request, problem)
+        found = await self._operator.release(request.path_params["id"])
+        text = await asyncio.to_thread(release_in, "html", found)
         return HTMLResponse(text, headers=headers_of_whole(text))
-
-    def _problem(self, request: Request, problem: BadOrder) -> Response:
-        shown = self._login.shown(request)
-        return self._templates.answer(
-            "problem.html", status_code=problem.status, **shown, message=problem.message
-        )

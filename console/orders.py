@@ -1,14 +1,14 @@
 """The route that takes orders from the page's forms."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypedDict
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from console.access.login import Forged, Login
+from console.access.login import Login
 from console.rendering import Templates
 from control.operator import Operator
 from control.orders import ORDERS, BadOrder, Order
@@ -33,7 +33,11 @@ class _DecisionFields(TypedDict):
     despite: list[str]
 
 
-class Ordering:
+Act = Callable[[str, Mapping[str, str]], Awaitable[tuple[int, str]]]
+"""Acts on the canary of that name by the form's fields; the HTTP status, and what came of it."""
+
+
+class Orders:
     """The route that takes orders."""
 
     def __init__(self, operator: Operator, login: Login, templates: Templates) -> None:
@@ -51,52 +55,48 @@ class Ordering:
 
     async def preflight(self, request: Request) -> Response:
         """Ask the candidate now, and say what it took."""
-        name = request.path_params["name"]
-        try:
-            await self._login.form(request)
+
+        async def act(name: str, form: Mapping[str, str]) -> tuple[int, str]:
             done = await self._operator.preflight(name)
-        except Forged as problem:
-            return self._result(request, name, 403, str(problem))
-        except BadOrder as problem:
-            return self._result(request, name, problem.status, problem.message)
-        said = f"{done['taken']} of {done['asked']} requests taken, {done['refused']} refused"
-        said += f"; {done['source']}."
-        return self._result(request, name, 200, said)
+            said = f"{done['taken']} of {done['asked']} requests taken, {done['refused']} refused"
+            return 200, f"{said}; {done['source']}."
+
+        return await self._done(request, act)
 
     async def decide(self, request: Request) -> Response:
         """Record a decision, and say what it does not outweigh."""
-        name = request.path_params["name"]
-        try:
-            form = await self._login.form(request)
+
+        async def act(name: str, form: Mapping[str, str]) -> tuple[int, str]:
             who = self._login.who(request, form.get("who", ""))
             done = await self._operator.decide(name, **_decision(form, who))
-        except Forged as problem:
-            return self._result(request, name, 403, str(problem))
-        except BadOrder as problem:
-            return self._result(
-                request, name, problem.status, f"{problem.message[0].upper()}{problem.message[1:]}"
-            )
-        decided = status.plain(done["decision"]).replace("dont", "don’t")
-        return self._result(request, name, 200, f"Recorded: {decided}. {done['note']}".strip())
+            decided = status.plain(done["decision"]).replace("dont", "don’t")
+            return 200, f"Recorded: {decided}. {done['note']}".strip()
+
+        return await self._done(request, act)
 
     async def order(self, request: Request) -> Response:
         """Carry out the order, and say how many workers have confirmed it, or why it was refused."""
-        name, order = request.path_params["name"], request.path_params["order"]
-        try:
-            form = await self._login.form(request)
+        order = request.path_params["order"]
+
+        async def act(name: str, form: Mapping[str, str]) -> tuple[int, str]:
             who = self._login.who(request, form.get("who", ""))
             self._must_be_as_seen(name, order, form)
             done = await self._operator.order(name, _known(order), **_fields(form, order, who))
-        except Forged as problem:
-            return self._result(request, name, 403, str(problem))
+            if done["promote_asked"]:
+                return 202, f"Not promoted yet: {status.asked(done['promote_asked'], time.time())}."
+            state = f"{status.plain(done['state']).capitalize()}, share {status.percent(done['share'])}."
+            return 200, f"{state} Confirmed by {done['confirmed']} of {done['workers']} workers."
+
+        return await self._done(request, act)
+
+    async def _done(self, request: Request, act: Act) -> Response:
+        """Act on the canary by the form's fields, and say in place what came of it."""
+        name = request.path_params["name"]
+        try:
+            code, message = await act(name, await self._login.form(request))
         except BadOrder as problem:
-            return self._result(request, name, problem.status, problem.message)
-        if done["promote_asked"]:
-            asked = status.asked(done["promote_asked"], time.time())
-            return self._result(request, name, 202, f"Not promoted yet: {asked}.")
-        state = f"{status.plain(done['state']).capitalize()}, share {status.percent(done['share'])}."
-        confirmed = f"Confirmed by {done['confirmed']} of {done['workers']} workers."
-        return self._result(request, name, 200, f"{state} {confirmed}")
+            code, message = problem.status, f"{problem.message[:1].upper()}{problem.message[1:]}"
+        return self._result(request, name, code, message)
 
     def _must_be_as_seen(self, name: str, order: str, form: Mapping[str, str]) -> None:
         """Raises BadOrder (409) if the state has changed since the page loaded. A rollback always passes."""

@@ -158,13 +158,10 @@ class Page:
         name = request.path_params["name"]
         if name not in self._operator.past():
             return self._of_one(request, "canary.html", whole=True)
-        try:
-            (past,) = await self._past([name])
-            audit = await self._operator.audit(_ENTRIES, name)
-            captured_at = await self._operator.captured_at(name)
-            stored = await self._operator.evaluations(name)
-        except BadOrder as problem:
-            return self._problem(request, problem)
+        (past,) = await self._past([name])
+        audit = await self._operator.audit(_ENTRIES, name)
+        captured_at = await self._operator.captured_at(name)
+        stored = await self._operator.evaluations(name)
         judge = figures_in(stored[-1]["report"]) if stored else None
         shown = {"past": past, "audit": audit, "captured_at": captured_at, "judge": judge}
         return self._answer(request, "past.html", **shown)
@@ -180,10 +177,7 @@ class Page:
     async def events(self, request: Request) -> Response:
         """The changing part of the page and the last ten minutes, as server-sent events."""
         name = request.path_params["name"]
-        try:
-            self._operator.recent(name)
-        except BadOrder as problem:
-            return self._problem(request, problem)
+        self._operator.recent(name)
 
         person = self._login.person(request)
 
@@ -213,21 +207,15 @@ class Page:
 
     async def plan(self, request: Request) -> Response:
         """The chance to ship in one line, for a canary that waits or has just started."""
-        try:
-            canary = self._canary(request.path_params["name"])["canary"]
-            line = await self._prospects.of(canary["name"], canary["run"])
-        except BadOrder as problem:
-            return self._problem(request, problem)
+        canary = self._canary(request.path_params["name"])["canary"]
+        line = await self._prospects.of(canary["name"], canary["run"])
         return self._answer(request, "plan.html", line=line)
 
     async def judge(self, request: Request) -> Response:
         """What a judge says of the canary's answers, and what it did today; empty without a judge."""
-        try:
-            canary = self._canary(request.path_params["name"])["canary"]
-            day = await self._operator.judge_day(canary["name"])
-            made = await self._reports.of(canary["name"], canary["run"])
-        except BadOrder as problem:
-            return self._problem(request, problem)
+        canary = self._canary(request.path_params["name"])["canary"]
+        day = await self._operator.judge_day(canary["name"])
+        made = await self._reports.of(canary["name"], canary["run"])
         judge, status = figures_in(made.document), self._operator.status().get("judge")
         return self._answer(request, "judge.html", canary=canary, day=day, judge=judge, status=status)
 
@@ -237,23 +225,17 @@ class Page:
 
     async def report(self, request: Request) -> Response:
         """The full report, as a file to share."""
-        try:
-            quoting = self._login.person(request).reads_texts
-            found = await self._operator.report(request.path_params["name"], quoting=quoting)
-            text = await asyncio.to_thread(report_in, "html", found)
-        except BadOrder as problem:
-            return self._problem(request, problem)
+        quoting = self._login.person(request).reads_texts
+        found = await self._operator.report(request.path_params["name"], quoting=quoting)
+        text = await asyncio.to_thread(report_in, "html", found)
         return HTMLResponse(text, headers=headers_of_whole(text))
 
     async def why(self, request: Request) -> Response:
         """Why the canary was rolled back: the evidence of the given run, or of the latest rollback."""
         name, run = request.path_params["name"], request.query_params.get("run", "")
-        try:
-            shown = self._canary_or_past(name)
-            models = (await self._past([name]))[0].models if shown["past"] else shown["standing"].models
-            history = await self._operator.rollbacks(name, _ENTRIES)
-        except BadOrder as problem:
-            return self._problem(request, problem)
+        shown = self._canary_or_past(name)
+        models = (await self._past([name]))[0].models if shown["past"] else shown["standing"].models
+        history = await self._operator.rollbacks(name, _ENTRIES)
         found = next((each for each in history if run in ("", str(each.why.run))), None)
         if run and found is None:  # an incident links here, but that run was not rolled back
             return RedirectResponse(f"/canaries/{name}", status_code=303)
@@ -275,10 +257,7 @@ class Page:
 
     async def audit(self, request: Request) -> Response:
         """The audit log."""
-        try:
-            audit = await self._operator.audit(_ENTRIES)
-        except BadOrder as problem:
-            return self._problem(request, problem)
+        audit = await self._operator.audit(_ENTRIES)
         return self._answer(request, "audit.html", audit=audit)
 
     async def static(self, request: Request) -> Response:
@@ -292,19 +271,13 @@ class Page:
     def _of_one(self, request: Request, template: str, *, whole: bool) -> Response:
         """One canary. Without `whole`, leaves out the parts that live updates do not replace. A link may ask
         for an order's dialog (`console.page`)."""
-        try:
-            shown = self._canary(request.path_params["name"])
-        except BadOrder as problem:
-            return self._problem(request, problem)
+        shown = self._canary(request.path_params["name"])
         shown["asked"] = asked_order(request.query_params, shown["canary"])
         return self._answer(request, template, **shown, whole=whole)
 
     async def _of_report(self, request: Request, template: str) -> Response:
-        try:
-            shown = self._canary_or_past(request.path_params["name"])
-            made = await self._reports.of(shown["canary"]["name"], shown["canary"]["run"])
-        except BadOrder as problem:
-            return self._problem(request, problem)
+        shown = self._canary_or_past(request.path_params["name"])
+        made = await self._reports.of(shown["canary"]["name"], shown["canary"]["run"])
         # Importing statistics takes two seconds; making the report has done that already.
         from pages.words import gains, plan, verdict
         from report.document import from_json, without_reasons
@@ -353,6 +326,3 @@ class Page:
 
     def _answer(self, request: Request, template: str, **values: Any) -> Response:
         return self._templates.answer(template, **self._login.shown(request), **values)
-
-    def _problem(self, request: Request, problem: BadOrder) -> Response:
-        return self._answer(request, "problem.html", status_code=problem.status, message=problem.message)

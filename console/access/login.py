@@ -30,15 +30,12 @@ from console.access.openid import SignInFailed, admitted
 from console.access.openid_settings import OidcSettings
 from console.access.session import LASTS_S, Ground, Person, Sessions, same
 from console.rendering import Templates
+from control.orders import BadOrder
 
 _CHECK = "canary_login"
 _LOGIN_BOUND, _FORM_BOUND = 8192, 24576
 _ONWARDS_BOUND = 2400
 """Bytes of a path with its query. A link to an order has 200 characters of reason, at most 9 bytes each."""
-
-
-class Forged(Exception):
-    """A form that does not come from a page of this session."""
 
 
 class Login:
@@ -71,6 +68,14 @@ class Login:
             return plainly_forbidden(request, message)
         return self._templates.answer("problem.html", status_code=403, message=message, **self.shown(request))
 
+    async def refused(self, request: Request, problem: Exception) -> Response:
+        """The page that says why something cannot be done."""
+        assert isinstance(problem, BadOrder)  # noqa: S101
+        shown = self.shown(request)
+        return self._templates.answer(
+            "problem.html", status_code=problem.status, message=problem.message, **shown
+        )
+
     async def login(self, request: Request) -> Response:
         """Show the login form, or check the token and begin a session. A cookie with the same value as the
         form's `check` field proves that the form is ours."""
@@ -97,12 +102,7 @@ class Login:
 
     async def logout(self, request: Request) -> Response:
         """End the session, and delete its cookie."""
-        try:
-            await self.form(request)
-        except Forged as problem:
-            return self._templates.answer(
-                "problem.html", status_code=403, message=str(problem), form_token=""
-            )
+        await self.form(request)
         self._sessions.end(request.cookies[COOKIE])
         answer = RedirectResponse(LOGIN, status_code=303)
         answer.delete_cookie(COOKIE)
@@ -130,11 +130,11 @@ class Login:
         return COOKIE not in request.cookies or self._sessions.person(request.cookies[COOKIE]) is not None
 
     async def form(self, request: Request, *, bound: int = _FORM_BOUND) -> Mapping[str, str]:
-        """The fields of a form from a page of this session, of at most `bound` bytes. Raises Forged."""
+        """The fields of a form from a page of this session, of at most `bound` bytes. Raises BadOrder."""
         form = await _read(request, bound)
         wanted = self.form_token(request)
         if not wanted or not same(form.get("form_token"), wanted):
-            raise Forged("This form is not from your session. Reload the page and try again.")
+            raise BadOrder(403, "This form is not from your session. Reload the page and try again.")
         return form
 
     def page(self, request: HTTPConnection, *, onwards: str, status_code: int, wrong: str = "") -> Response:
