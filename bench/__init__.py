@@ -5,6 +5,7 @@ settings    the part of the config that a benchmark needs.
 models      the models of a benchmark, and how one question reaches one of them.
 dataset     examples in a file: read, sampled, labelled, imported.
 answers     every example asked of every model, and each answer scored.
+benchmark   two models compared on examples, by the rubric.
 preflight   the requests that a candidate takes, before any user asks it.
 issues      known issues, which every later model is asked.
 """

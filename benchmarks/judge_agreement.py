@@ -42,9 +42,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.answers.saved import NoSavedAnswers
+from bench.benchmark.statistics import ShareInterval
 from bench.models.targets import client_for
 from bench.settings import CRITERIA, BenchSettings, JudgeSource
-from bench.statistics import ShareInterval
 from demo.behaviour import Behaviour
 from demo.provider import LocalProvider
 from judge.agreement import kappa

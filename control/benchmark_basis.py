@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench.benchmark import path_of, read, unpriced
+from bench.benchmark.run import path_of, read, unpriced
 from bench.dataset.example import fingerprint
 from bench.errors import BadDataset
 from bench.issues import file_of

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from bench.benchmark import read, sources
+from bench.benchmark.run import read, sources
 from bench.models.pair import pair
 from canary.commands.bench import measure
 from canary.config import Config, load

@@ -6,17 +6,17 @@ from functools import partial
 from typing import Literal
 
 from bench.answers import results
+from bench.answers.marks import Messages, reason
 from bench.answers.saved import AnswerStore
+from bench.benchmark.figures import ResultPair
+from bench.benchmark.statistics import ShareInterval, paired_difference, share
 from bench.dataset.example import prompt
 from bench.dataset.labels import LABEL, PROPOSED
 from bench.errors import NoJudge
-from bench.figures import Pair
-from bench.marks import Messages, reason
 from bench.models.asker import Answer, total_cost
-from bench.models.pair import Pair as ModelPair
+from bench.models.pair import Pair
 from bench.models.targets import client_for
 from bench.settings import BenchSettings, JudgeSource
-from bench.statistics import ShareInterval, paired_difference, share
 from judge.agreement import FEWEST_LABELS, kappa
 from judge.judgements import FIRST, SECOND, Result, order_decided, result_of
 from judge.model.asker import JudgeAsker
@@ -244,7 +244,7 @@ class JudgedBench:
 
 
 def asker_for(
-    settings: BenchSettings, pair: ModelPair, environment: Mapping[str, str], *, at_once: int
+    settings: BenchSettings, pair: Pair, environment: Mapping[str, str], *, at_once: int
 ) -> JudgeAsker:
     """Asks the config's judge about both models' answers; close() it.
 
@@ -255,7 +255,7 @@ def asker_for(
     return JudgeAsker(client, source, settings, environment)
 
 
-def _judge_for(settings: BenchSettings, pair: ModelPair) -> JudgeSource:
+def _judge_for(settings: BenchSettings, pair: Pair) -> JudgeSource:
     source = settings.judge
     if source is None:
         raise NoJudge(
@@ -273,7 +273,7 @@ def _judge_for(settings: BenchSettings, pair: ModelPair) -> JudgeSource:
 
 async def judged_bench(
     asker: JudgeAsker,
-    datasets: Iterable[tuple[str, Sequence[Pair]]],
+    datasets: Iterable[tuple[str, Sequence[ResultPair]]],
     criteria: str,
     *,
     saved: AnswerStore,
@@ -296,7 +296,7 @@ async def judged_bench(
     return JudgedBench(source=asker.source, criteria=criteria, datasets=tuple(found))
 
 
-def _answered(pairs: Sequence[Pair]) -> Iterator[tuple[str, AnswerPair]]:
+def _answered(pairs: Sequence[ResultPair]) -> Iterator[tuple[str, AnswerPair]]:
     for baseline, candidate in pairs:
         if candidate is None or baseline.answer.text is None or candidate.answer.text is None:
             continue

@@ -10,7 +10,7 @@ from records.capture_redact import redacted, storable
 from records.store import Store
 
 FailureRow = Mapping[str, str | float | None]
-"""One wrong answer, by the columns of `bench.spreadsheet`."""
+"""One wrong answer, by the columns of `bench.benchmark.failures`."""
 
 NAMES = frozenset({"layer", "dataset", "category", "id", "new", "task"})
 """Columns that name an example. All other texts are redacted."""

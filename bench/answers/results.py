@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench import marks
+from bench.answers import marks
 from bench.answers.saved import AnswerStore, ask_once
 from bench.answers.scorers import SCORERS, is_right, label
 from bench.dataset.example import Example, prompt

@@ -29,8 +29,8 @@ from canary.config.data_folder import CONFIG, DATA
 
 if TYPE_CHECKING:
     from bench.answers.saved import SavedAnswers
-    from bench.benchmark import Bench
-    from bench.comparison import Comparison
+    from bench.benchmark.comparison import Comparison
+    from bench.benchmark.run import Bench
     from bench.dataset.file import Dataset
     from bench.models.pair import Pair
     from bench.settings import BenchSettings, DatasetSource
@@ -91,8 +91,8 @@ def bench(
     Exits 0 for ship, 3 for don't ship, 4 if the data is not enough to decide: by the verdict of the release,
     which counts the model's canaries too.
     """
+    from bench.benchmark.failures import failures as failures_of
     from bench.dataset.sample import part_of
-    from bench.spreadsheet import failures as failures_of
     from canary.commands.bench_archive import release_of, settings_now, with_verdict, write_report
     from canary.commands.failures_file import write_failures
     from pages.reports.bench import sanity
@@ -151,7 +151,7 @@ def measure(
     judge: bool = False,
 ) -> "tuple[dict[str, Any], Comparison, JudgedBench | None]":
     """Run the benchmark; returns its document, the comparison, the judge's word. Exits 1 if it cannot run."""
-    from bench.benchmark import Bench, saved_in, unpriced
+    from bench.benchmark.run import Bench, saved_in, unpriced
     from bench.errors import BenchError
     from bench.models.pair import without_terms
     from bench.models.targets import NoKey
@@ -314,7 +314,7 @@ def _pair(settings: "BenchSettings", model: str | None, against: str | None) -> 
 def _datasets(
     settings: "BenchSettings", file: Path, wanted: list[str]
 ) -> "list[tuple[DatasetSource, Dataset]]":
-    from bench.benchmark import read, sources
+    from bench.benchmark.run import read, sources
     from bench.errors import BadDataset, BadWeights
 
     found = sources(settings, wanted)

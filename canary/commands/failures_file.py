@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.spreadsheet import to_csv
+from bench.benchmark.failures import to_csv
 from canary.commands.shell import fail, say
 from records.bench_failures import FailureRow
 

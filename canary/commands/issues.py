@@ -171,8 +171,8 @@ def known(config: Path) -> "list[Issue]":
 
 
 def _line_of(config: Path, dataset: str, id_: str) -> dict[str, Any]:
-    from bench.benchmark import path_of, sources
-    from bench.benchmark import read as check
+    from bench.benchmark.run import path_of, sources
+    from bench.benchmark.run import read as check
     from bench.errors import BadDataset
 
     (source,) = sources(read_config(config).bench, [dataset])

@@ -8,8 +8,8 @@ from typing import Literal, Self
 
 import httpx2
 
+from bench.answers.marks import reason
 from bench.errors import NoJudge
-from bench.marks import reason
 from bench.models.targets import client_for
 from bench.settings import BenchSettings, JudgeSource
 from judge.judgements import FIRST, BudgetSpent, JudgedExchange, Judgements

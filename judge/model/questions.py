@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Literal
 
+from bench.answers.marks import BETTER, MATERIAL, Messages, conversation, mark
 from bench.dataset.example import fingerprint
-from bench.marks import BETTER, MATERIAL, Messages, conversation, mark
 from judge.judgements import FIRST, SECOND, Kind
 from records.capture import CapturedMessage
 

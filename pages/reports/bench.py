@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bench.answers.batches import PRICE_FACTOR
-from bench.comparison import Comparison, ConfidenceSplit, DatasetPart, DatasetResult
-from bench.figures import Figures, Side, WeightedTotals
-from bench.marks import WORDS_SHA256
+from bench.answers.marks import WORDS_SHA256
+from bench.benchmark.comparison import Comparison, ConfidenceSplit, DatasetPart, DatasetResult
+from bench.benchmark.figures import Figures, Side, WeightedTotals
+from bench.benchmark.reasons import verdict
+from bench.benchmark.rows import RowResult
+from bench.benchmark.statistics import ShareInterval
 from bench.models.pair import NamedModel
-from bench.reasons import verdict
-from bench.rows import RowResult
-from bench.statistics import ShareInterval
 from pages.words import bench as words
 from records.unpriced import UnpricedArm
 

@@ -9,8 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bench import judge_text
-from bench.metrics import Unit
+from bench.benchmark.metrics import Unit
 from pages.words.bench import number
 
 _HEADLINES = {
@@ -70,10 +69,10 @@ def _blocks(document: Node) -> Iterator[RenderableType]:
         yield Text("\nBy class")
         yield classes
     if (judge := document.get("judge")) is not None:
-        yield Text(f"\n{judge_text.head(judge)}")
+        yield Text(f"\n{_judge_head(judge)}")
         for says in judge["says"]:
             yield Padding(Text(f"• {says}"), (0, 0, 0, 2))
-        yield judge_text.table(judge)
+        yield _judge_table(judge)
     failed = sorted({each for layer in document["layers"] for each in layer["new_failures"]})
     if failed:
         more = f" and {len(failed) - _MOST_IDS} more" if len(failed) > _MOST_IDS else ""
@@ -282,6 +281,53 @@ def _totals(found: Node) -> str:
 
 def _row_number(value: float | None, unit: Unit) -> str:
     return "–" if value is None else number(value, unit)
+
+
+def _judge_head(found: Node) -> str:
+    """Which judge, in which words, at which cost."""
+    cost = "an unknown cost" if found["cost_usd"] is None else f"${found['cost_usd']:.4g}"
+    words = f"words {found['words_sha256'][:8]}"
+    return (
+        f"What {found['provider']}/{found['model']} says of both answers ({words}, {cost}; decides nothing)"
+    )
+
+
+def _judge_table(found: Node) -> Table:
+    """A line for each dataset, and for each of its categories."""
+    lines = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("", "pairs", "won", "tie", "lost", "no mark", "preference", "by order", "agrees", "kappa"):
+        lines.add_column(name)
+    for name, node in _judged_nodes(found):
+        lines.add_row(
+            name,
+            *(str(node[each]) for each in ("pairs", "won", "tie", "lost", "no_mark")),
+            _share(node["judged_preference"]),
+            "–" if node["order_decided"] is None else f"{100 * node['order_decided']:.0f} %",
+            _share(node["agreement"]["share"]),
+            _kappa(node["agreement"]["kappa"]),
+        )
+    return lines
+
+
+def _judged_nodes(found: Node) -> Iterator[tuple[str, Node]]:
+    for dataset in found["datasets"]:
+        yield dataset["dataset"], dataset
+        if len(dataset["categories"]) > 1:
+            for part in dataset["categories"]:
+                yield f"  {part['value'] or '(no category)'}", part
+
+
+def _share(found: Node | None) -> str:
+    return "–" if found is None else _interval(found, 100, 0, " %")
+
+
+def _kappa(found: Node | None) -> str:
+    return "–" if found is None else _interval(found, 1, 2, "")
+
+
+def _interval(found: Node, scale: float, places: int, unit: str) -> str:
+    low, estimate, high = (f"{scale * found[name]:.{places}f}" for name in ("low", "estimate", "high"))
+    return f"{estimate}{unit} ({low} to {high})"
 
 
 def _failures(document: Node, side: str) -> dict[str, int]:

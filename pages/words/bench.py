@@ -3,13 +3,13 @@
 import math
 from typing import assert_never
 
+from bench.benchmark.figures import Figures, Side
+from bench.benchmark.metrics import Lack, Measurement, Unit
+from bench.benchmark.reasons import BenchCaveat, BenchReason
+from bench.benchmark.rows import RowResult
+from bench.benchmark.statistics import ShareInterval
 from bench.dataset.file import FEW, FEW_CRITICAL
-from bench.figures import Figures, Side
-from bench.metrics import Lack, Measurement, Unit
-from bench.reasons import BenchCaveat, BenchReason
-from bench.rows import RowResult
 from bench.settings import DatasetSource
-from bench.statistics import ShareInterval
 
 _BY_TRAFFIC = " weighted by traffic"
 _ON = {"synthetic": " on synthetic tasks", "real": " on real-world tasks"}

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from bench.statistics import ShareInterval
+from bench.benchmark.statistics import ShareInterval
 from judge.agreement import FEWEST_LABELS, WORTH
 from judge.benchmark import JudgedBench, JudgedDataset, JudgedFigures, KnownAgreement, judged_figures
 from judge.model.questions import words_sha256

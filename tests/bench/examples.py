@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from bench.comparison import Comparison
+from bench.benchmark.comparison import Comparison
 from bench.dataset.example import Example
 from bench.dataset.file import Dataset, parse
 from pages.words.bench import reason

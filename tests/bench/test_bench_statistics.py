@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.contingency_tables import mcnemar
 
-from bench.statistics import (
+from bench.benchmark.statistics import (
     ShareInterval,
     contrast,
     least_for,

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from bench.answers.results import Result
+from bench.benchmark.figures import ResultPair, figures
+from bench.benchmark.reasons import of_dataset, verdict
 from bench.dataset.example import Example
-from bench.figures import Pair, figures
 from bench.models.asker import Answer
-from bench.reasons import of_dataset, verdict
 from bench.settings import DatasetSource
 from tests.bench.examples import dataset_of
 
@@ -39,7 +39,7 @@ def verdicts(world: World) -> dict[str, float]:
         # An example that is as hard for either has one draw for both, else each has its own.
         theirs = random.random(world.n)
         ours = np.where(random.random(world.n) < world.shared, theirs, random.random(world.n))
-        pairs: list[Pair] = [
+        pairs: list[ResultPair] = [
             (_result(example, a), _result(example, b))
             for example, a, b in zip(examples, theirs < world.old, ours < world.new, strict=True)
         ]

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from bench.answers.results import Result
-from bench.comparison import Comparison, DatasetResult, compared, measured
+from bench.benchmark.comparison import Comparison, DatasetResult, compared, measured
+from bench.benchmark.failures import COLUMNS, failures
+from bench.benchmark.figures import figures, side
 from bench.dataset.sample import part_of
 from bench.errors import NoAnswers
-from bench.figures import figures, side
 from bench.models.asker import Answer
 from bench.settings import DatasetSource, Layer
-from bench.spreadsheet import COLUMNS, failures
 from pages.reports.bench import Circumstances, to_document
 from tests.bench.examples import dataset_of, reasons
 

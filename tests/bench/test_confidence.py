@@ -6,8 +6,8 @@ import httpx2
 import pytest
 
 from bench.answers.results import Result
-from bench.confidence_levels import levels
-from bench.figures import Pair
+from bench.benchmark.comparison import levels
+from bench.benchmark.figures import ResultPair
 from bench.models.asker import Answer, Asker
 from bench.models.targets import direct
 from bench.models.wires import Extras, confidence_in
@@ -96,7 +96,7 @@ def test_an_answer_without_them_has_no_confidence(api: Api, body: bytes) -> None
     assert confidence_in(api, body) is None
 
 
-def pair(current: float | None, new: float | None = None, tag: str | None = None) -> Pair:
+def pair(current: float | None, new: float | None = None, tag: str | None = None) -> ResultPair:
     tags = {} if tag is None else {"confidence": tag}
     example = example_of(task="exact", expected="a", tags=tags)
     one, other = (

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from bench import marks as judge
+from bench.answers import marks as judge
 from bench.answers.results import Result
 from bench.answers.scorers import SCORERS, THRESHOLDS, is_right
+from bench.benchmark.figures import per_class
 from bench.dataset.example import TASKS
-from bench.figures import per_class
 from bench.models.asker import Answer
 from tests.bench.examples import dataset_of, example_of
 

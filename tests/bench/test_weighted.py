@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from bench.benchmark import read
-from bench.comparison import Comparison, compared, measured
+from bench.benchmark.comparison import Comparison, compared, measured
+from bench.benchmark.run import read
 from bench.dataset.file import Dataset, parse
 from bench.dataset.weights import document, weights_file
 from bench.errors import BadWeights

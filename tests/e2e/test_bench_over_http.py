@@ -20,7 +20,7 @@ from click.testing import Result
 from msgspec.structs import replace
 from typer.testing import CliRunner
 
-from bench.marks import WORDS_SHA256
+from bench.answers.marks import WORDS_SHA256
 from bench.settings import CRITERIA
 from canary.cli import app
 from demo.behaviour import Behaviour

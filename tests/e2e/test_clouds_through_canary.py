@@ -27,6 +27,8 @@ from tests.servers.cloud import LocalCloud
 from tests.servers.vertex import LocalVertex
 from tests.serving import ProviderThread
 
+pytestmark = pytest.mark.more  # for more providers
+
 CONFIG = """
 providers:
   openai: {{api: openai, base_url: "{plain}/v1", api_key: own-key}}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.marks import reason, score
+from bench.answers.marks import reason, score
 from judge.model.questions import better, pair_question, words_sha256
 from records.capture import CapturedMessage
 

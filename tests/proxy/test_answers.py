@@ -82,6 +82,7 @@ CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{
         (chat("content_filter", content=""), ("content_filter", {"refused"})),
         (chat("length", content="Hi"), ("length", {"cut_off"})),
         (chat("length", content=""), ("length", {"cut_off", "empty"})),
+        (chat("length", content=None, tool_calls=[CALL]), ("length", {"cut_off"})),
         (chat("model_length", content="Hi"), ("length", {"cut_off"})),
         (chat("tool_calls", content=None, tool_calls=[CALL]), ("tool_calls", set())),
         (chat("function_call", content=None, function_call={"name": "f"}), ("tool_calls", set())),

@@ -157,6 +157,7 @@ def test_redis_frozen_under_load(rig: Rig) -> None:
     broken_for(rig, 2.0, rig.redis.freeze, rig.redis.thaw)
 
 
+@pytest.mark.more
 def test_a_replica_that_starts_without_redis_goes_on_with_the_last_plan(rig: Rig) -> None:
     (replica,) = rig.members.replicas
     rig.reached()

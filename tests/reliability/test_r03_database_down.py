@@ -224,6 +224,7 @@ def test_a_minute_without_the_database(tmp_path: Path, database: Postgres, how: 
     outage(tmp_path, database, how, LONG_S)
 
 
+@pytest.mark.more
 def test_a_server_that_starts_without_the_database_serves_and_heals(
     tmp_path: Path, database: Postgres
 ) -> None:

@@ -2,7 +2,7 @@
 its own, no crash, no answer that is not HTTP, and no request at the provider that canary does not know of.
 
 The provider's log says what each ambiguous request came to, behind canary and behind others;
-docs/reliability.md gives the reason of each difference.
+differences.md gives the reason of each difference.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ canaries:
 SEED = 20261124
 MARK = b"x-served: fault-provider\r\n"
 QUIET_S = 2.0
-DOCUMENT = Path(__file__).parents[2] / "docs/reliability.md"
+DOCUMENT = Path(__file__).with_name("differences.md")
 FRONTS = {"nginx": (NGINX, nginx), "envoy": (ENVOY, envoy)}
 
 
@@ -177,7 +177,7 @@ def test_each_difference_from_another_proxy_has_its_reason(
     if program is None:
         pytest.skip(f"{front} is not installed")
     if (told := documented(front)).version not in version(program):
-        pytest.skip(f"{front} is not the {told.version} that docs/reliability.md tells of")
+        pytest.skip(f"{front} is not the {told.version} that differences.md tells of")
     with start(tmp_path, stage.provider.url(front)) as address:
         theirs = {case.name: meet(stage, front, address, case) for case in CORPUS}
     found = {name for name, verdict in theirs.items() if verdict.reached != verdicts[name].reached}
@@ -189,14 +189,14 @@ def test_each_difference_from_another_proxy_has_its_reason(
 
 @dataclass(frozen=True)
 class Documented:
-    """What docs/reliability.md says of a front: its version, and the cases that it decides differently."""
+    """What differences.md says of a front: its version, and the cases that it decides differently."""
 
     version: str
     cases: set[str]
 
 
 def documented(front: str) -> Documented:
-    part = DOCUMENT.read_text().partition(f"### Differences from {front}")[2].partition("\n#")[0]
+    part = DOCUMENT.read_text().partition(f"## Differences from {front}")[2].partition("\n#")[0]
     (number,) = re.findall(r"^\w+ ([0-9.]+[0-9])\.$", part, re.MULTILINE)
     rows = re.findall(r"^\| (.+?) \|", part, re.MULTILINE)
     return Documented(number, {name for row in rows for name in re.findall(r"`(.+?)`", row)})

@@ -178,6 +178,7 @@ def _id(entry: dict[str, Any]) -> tuple[str, str, int]:
     return entry["receiver"], entry["notice"]["dedup_key"], entry["notice"]["sequence"]
 
 
+@pytest.mark.more
 @pytest.mark.skipif(not ALERTMANAGER.exists(), reason="Debian's prometheus-alertmanager is not installed")
 def test_a_real_alertmanager_that_was_down_has_one_alert_afterwards(tmp_path: Path) -> None:
     with ExitStack() as stack:

@@ -104,6 +104,7 @@ def test_r22_the_soft_limit_is_raised_and_all_are_answered(tmp_path: Path) -> No
     print(f"\nR22: soft 1,024, hard 4,096, {CALLERS} callers at once: {dict(statuses)}")
 
 
+@pytest.mark.more
 def test_r22_without_descriptors_callers_are_told_and_no_arm_is_blamed(tmp_path: Path) -> None:
     with rigged(tmp_path, CONFIG, {"model": slow}, wrapper=limit(LITTLE, LITTLE)) as stage:
         answers = crowded(stage)

@@ -63,7 +63,10 @@ def serving(config: Path, folder: Path, data: Path) -> Iterator[subprocess.Popen
             server.terminate()
 
 
-@pytest.mark.parametrize(("more", "name"), [("", "canary-data"), ("data: state/here", "state/here")])
+@pytest.mark.parametrize(
+    ("more", "name"),
+    [("", "canary-data"), pytest.param("data: state/here", "state/here", marks=pytest.mark.more)],
+)
 def test_every_command_finds_the_folder_beside_the_config_from_any_folder(
     provider: ProviderThread, tmp_path: Path, more: str, name: str
 ) -> None:

@@ -60,6 +60,7 @@ def test_rolling_killed_at_every_step_stores_each_outcome_once(tmp_path: Path) -
     roll(SQLITE, tmp_path, "outcomes", kills=16, seed=20261127)
 
 
+@pytest.mark.more
 def test_the_same_with_postgresql_and_segments_in_it(tmp_path: Path, postgres: Postgres) -> None:
     roll(postgres.fresh(), tmp_path, "store", kills=6, seed=20261127)
 

@@ -8,9 +8,8 @@ from typing import Literal
 import numpy as np
 
 from bench.answers.results import AT_ONCE, Result
-from bench.figures import Stratum, clusters, completion, difference
-from bench.settings import COMPLETION, latency_level
-from bench.statistics import (
+from bench.benchmark.figures import Stratum, clusters, completion, difference
+from bench.benchmark.statistics import (
     Floats,
     ShareInterval,
     contrast,
@@ -21,6 +20,7 @@ from bench.statistics import (
     resampled,
     share,
 )
+from bench.settings import COMPLETION, latency_level
 from records.offline_metric import THROUGHPUT, ClassMeasure, class_measure
 from routing.canary import ArmName
 

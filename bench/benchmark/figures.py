@@ -5,9 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.answers.results import Result
-from bench.dataset.weights import TrafficWeights
-from bench.models.asker import Answer, Failure, total_cost
-from bench.statistics import (
+from bench.benchmark.statistics import (
     ShareInterval,
     Statistic,
     mean,
@@ -20,8 +18,10 @@ from bench.statistics import (
     share,
     weighted,
 )
+from bench.dataset.weights import TrafficWeights
+from bench.models.asker import Answer, Failure, total_cost
 
-Pair = tuple[Result, Result | None]
+ResultPair = tuple[Result, Result | None]
 """The current model's result and the candidate's, None if only the current model is measured."""
 
 
@@ -80,7 +80,7 @@ class Figures:
         return self.difference.estimate if self.difference is not None else 0.0
 
 
-def figures(pairs: Sequence[Pair], *, ratios: bool = True) -> Figures:
+def figures(pairs: Sequence[ResultPair], *, ratios: bool = True) -> Figures:
     """The figures of these pairs. The bootstrapped ratios take a tenth of a second, so they are optional."""
     known = marked(pairs)
     baseline = [result for result, _ in known]
@@ -198,7 +198,7 @@ def _share(results: Sequence[Result], of: Callable[[Result], bool]) -> ShareInte
     return share([of(each) for each in results], [each.cluster for each in results])
 
 
-Stratum = tuple[float, Sequence[Pair]]
+Stratum = tuple[float, Sequence[ResultPair]]
 """A weight, and the judged examples that it is for. The weights add up to 1."""
 
 
@@ -221,9 +221,9 @@ class WeightedTotals:
         return self.difference is not None and self.difference.high < 0
 
 
-def strata(weights: TrafficWeights, pairs: Sequence[Pair]) -> list[Stratum]:
+def strata(weights: TrafficWeights, pairs: Sequence[ResultPair]) -> list[Stratum]:
     """The categories that the traffic has, by their weights; empty if it has none of them."""
-    groups: dict[str, list[Pair]] = {}
+    groups: dict[str, list[ResultPair]] = {}
     for pair in marked(pairs):
         groups.setdefault(pair[0].example.category, []).append(pair)
     known = {name: share for name in groups if (share := weights.categories.get(name, 0.0))}
@@ -231,7 +231,7 @@ def strata(weights: TrafficWeights, pairs: Sequence[Pair]) -> list[Stratum]:
     return [(share / whole, groups[name]) for name, share in known.items()]
 
 
-def totals(weights: TrafficWeights, pairs: Sequence[Pair]) -> WeightedTotals | None:
+def totals(weights: TrafficWeights, pairs: Sequence[ResultPair]) -> WeightedTotals | None:
     """The totals of a dataset; None if the traffic has none of its categories."""
     parts = strata(weights, pairs)
     if not parts:
@@ -262,16 +262,16 @@ def difference(parts: Sequence[Stratum], *, factor: float) -> ShareInterval:
     )
 
 
-def marked(pairs: Sequence[Pair]) -> list[Pair]:
+def marked(pairs: Sequence[ResultPair]) -> list[ResultPair]:
     """The examples on which no mark of a judge is missing."""
     return [pair for pair in pairs if all(result is None or result.score is not None for result in pair)]
 
 
-def clusters(pairs: Sequence[Pair]) -> list[str]:
+def clusters(pairs: Sequence[ResultPair]) -> list[str]:
     """The clusters of these examples."""
     return [baseline.cluster for baseline, _ in pairs]
 
 
-def _right(pairs: Sequence[Pair], arm: int) -> list[bool]:
+def _right(pairs: Sequence[ResultPair], arm: int) -> list[bool]:
     results = [pair[arm] for pair in pairs]
     return [result is not None and result.right for result in results]

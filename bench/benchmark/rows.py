@@ -14,17 +14,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from bench.benchmark.figures import ResultPair, Stratum, marked, strata
+from bench.benchmark.metrics import Lack, Measurement, RunConditions, completion_by_traffic, measurement
+from bench.benchmark.statistics import ShareInterval
 from bench.dataset.weights import TrafficWeights
-from bench.figures import Pair, Stratum, marked, strata
-from bench.metrics import Lack, Measurement, RunConditions, completion_by_traffic, measurement
 from bench.settings import COMPLETION, Layer, RubricRow
-from bench.statistics import ShareInterval
 from records.bound import Bound
 
 RowState = Literal["IDEAL", "PASS", "FAIL", "INCONCLUSIVE", "NODATA"]
 Severity = Literal["fails", "open"]
 
-WeighedPairs = tuple[TrafficWeights | None, Sequence[Pair]]
+WeighedPairs = tuple[TrafficWeights | None, Sequence[ResultPair]]
 """A dataset's weights, if it has any, and its examples."""
 
 _NEAREST: tuple[Layer, ...] = ("real", "synthetic")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from io import StringIO
 
 from bench.answers.results import Result
-from bench.comparison import Comparison, DatasetResult
+from bench.benchmark.comparison import Comparison, DatasetResult
 from records.bench_failures import FailureRow
 from records.foreign_text import cell
 

@@ -25,11 +25,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from bench.benchmark.figures import Figures, Side, WeightedTotals
+from bench.benchmark.rows import RowResult, Severity
+from bench.benchmark.statistics import ShareInterval
 from bench.dataset.file import FEW, FEW_CRITICAL, Dataset
-from bench.figures import Figures, Side, WeightedTotals
-from bench.rows import RowResult, Severity
 from bench.settings import NO_TERMS, BenchTerms, DatasetSource, Layer
-from bench.statistics import ShareInterval
 
 Verdict = Literal["ship", "dont_ship", "extend"]
 ReasonKind = Literal[

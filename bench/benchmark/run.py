@@ -12,12 +12,12 @@ from bench.answers.batches import PRICE_FACTOR, Batches
 from bench.answers.embeddings import Embedder, embedder_for, scored
 from bench.answers.results import Ask, run
 from bench.answers.saved import AnswerStore, SavedAnswers
-from bench.comparison import Comparison, DatasetResult, Similarity, compared, measured
+from bench.benchmark.comparison import Comparison, DatasetResult, Similarity, compared, measured
+from bench.benchmark.metrics import RunConditions
 from bench.dataset.example import Example, fingerprint
 from bench.dataset.file import Dataset, parse
 from bench.dataset.weights import weights_of
 from bench.errors import BadDataset, NoAnswers, NoJudge
-from bench.metrics import RunConditions
 from bench.models.asker import Asker, Target
 from bench.models.pair import NamedModel, Pair, named, terms_of
 from bench.models.targets import ProxyRoute, client_for, direct, pinned

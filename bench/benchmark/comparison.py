@@ -1,17 +1,14 @@
 """Compares both models by layer, dataset, category and tag. `reasons` gives those of the verdict."""
 
-from collections.abc import Callable, Iterable, Sequence
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from bench.answers.results import Result, unmarked
-from bench.confidence_levels import levels
-from bench.dataset.file import Dataset
-from bench.errors import NoAnswers
-from bench.figures import ClassLine, Figures, Pair, WeightedTotals, figures, per_class, totals
-from bench.metrics import USUAL, RunConditions
-from bench.models.pair import NamedModel
-from bench.models.wires import NO_EXTRAS
-from bench.reasons import (
+from bench.benchmark.figures import ClassLine, Figures, ResultPair, WeightedTotals, figures, per_class, totals
+from bench.benchmark.metrics import USUAL, RunConditions
+from bench.benchmark.reasons import (
     BenchCaveat,
     BenchReason,
     Verdict,
@@ -22,10 +19,20 @@ from bench.reasons import (
     of_rows,
     verdict,
 )
-from bench.rows import RowResult, WeighedPairs, decided
+from bench.benchmark.rows import RowResult, WeighedPairs, decided
+from bench.dataset.file import Dataset
+from bench.errors import NoAnswers
+from bench.models.pair import NamedModel
+from bench.models.wires import NO_EXTRAS
 from bench.settings import NO_TERMS, BenchTerms, DatasetSource, Layer
 
 LAYERS: tuple[Layer, ...] = ("synthetic", "real")
+
+TAG = "confidence"
+"""The tag by which the app says how sure it was: `high` or `low`."""
+
+Level = Literal["high", "low"]
+_LEVELS: Mapping[str, Level] = {"high": "high", "low": "low"}
 
 _REFUSED = (400, 422)
 """How providers answer to a parameter that a model does not take."""
@@ -60,7 +67,7 @@ class DatasetResult:
     tags: tuple[DatasetPart, ...]
     classes: tuple[tuple[ClassLine, ...], ...]
     reasons: tuple[BenchReason, ...]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[ResultPair, ...]
     confidence: "ConfidenceSplit | None" = None
     weighted: WeightedTotals | None = None
     marked_by: NamedModel | None = None
@@ -147,7 +154,9 @@ def measured(
     for place, of_model in enumerate(results):
         if place == 0 or not _refuses_parameters(of_model):
             _must_answer(source, "candidate" if place else "current model", of_model)
-    pairs: list[Pair] = [(row[0], row[1] if len(row) > 1 else None) for row in zip(*results, strict=True)]
+    pairs: list[ResultPair] = [
+        (row[0], row[1] if len(row) > 1 else None) for row in zip(*results, strict=True)
+    ]
     whole = figures(pairs)
     categories = _parts(source, dataset.critical | terms.critical, pairs, _category)
     by_traffic = totals(dataset.weights, pairs) if dataset.weights is not None else None
@@ -214,17 +223,17 @@ def _without(terms: BenchTerms, datasets: Sequence[DatasetResult]) -> list[str]:
 def _parts(
     source: DatasetSource,
     critical: frozenset[str],
-    pairs: Sequence[Pair],
+    pairs: Sequence[ResultPair],
     names: Callable[[Result], Iterable[str]],
 ) -> tuple[DatasetPart, ...]:
-    groups: dict[str, list[Pair]] = {}
+    groups: dict[str, list[ResultPair]] = {}
     for pair in pairs:
         for name in names(pair[0]):
             groups.setdefault(name, []).append(pair)
     return tuple(_part(source, name, name in critical, groups[name]) for name in sorted(groups))
 
 
-def _part(source: DatasetSource, name: str, critical: bool, pairs: Sequence[Pair]) -> DatasetPart:
+def _part(source: DatasetSource, name: str, critical: bool, pairs: Sequence[ResultPair]) -> DatasetPart:
     found = figures(pairs, ratios=False)
     return DatasetPart(
         name=name,
@@ -235,7 +244,7 @@ def _part(source: DatasetSource, name: str, critical: bool, pairs: Sequence[Pair
     )
 
 
-def _confidence(source: DatasetSource, pairs: Sequence[Pair]) -> ConfidenceSplit | None:
+def _confidence(source: DatasetSource, pairs: Sequence[ResultPair]) -> ConfidenceSplit | None:
     """None where the dataset does not ask for it and no example has the tag."""
     found = levels(pairs)
     if source.confidence is None and "tags" not in found.by:
@@ -251,6 +260,52 @@ def _confidence(source: DatasetSource, pairs: Sequence[Pair]) -> ConfidenceSplit
             if (inside := [pair for level, pair in named if level == name])
         ),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfidenceLevels:
+    """The level of each pair, None if unknown; whose confidence it is, and where that was split."""
+
+    levels: tuple[Level | None, ...]
+    by: tuple[str, ...]
+    threshold: float | None
+
+
+def levels(pairs: Sequence[ResultPair]) -> ConfidenceLevels:
+    """Each example's level: the app's word in its tag, else by the current model's confidence, or by the
+    candidate's where the current model has none at all.
+
+    Measured confidence is split at its median. The probabilities of different models are not on one scale,
+    and training a model to chat costs it calibration (GPT-4 Technical Report, figure 8), so no fixed number
+    means the same for two of them. What equals the median is high.
+    """
+    tagged: list[Level | None] = [_tagged(pair) for pair in pairs]
+    whose, measured = _measured(pairs)
+    rest = [value for tag, value in zip(tagged, measured, strict=True) if tag is None and value is not None]
+    threshold = statistics.median(rest) if rest else None
+    return ConfidenceLevels(
+        levels=tuple(tag or _level(value, threshold) for tag, value in zip(tagged, measured, strict=True)),
+        by=(*(["tags"] if any(tagged) else []), *([whose] if rest else [])),
+        threshold=threshold,
+    )
+
+
+def _tagged(pair: ResultPair) -> Level | None:
+    said = pair[0].example.tags.get(TAG)
+    return _LEVELS.get(said) if said is not None else None
+
+
+def _measured(pairs: Sequence[ResultPair]) -> tuple[str, list[float | None]]:
+    current = [baseline.answer.confidence for baseline, _ in pairs]
+    if any(value is not None for value in current):
+        return "baseline", current
+    return "candidate", [None if new is None else new.answer.confidence for _, new in pairs]
+
+
+def _level(value: float | None, threshold: float | None) -> Level | None:
+    if value is None or threshold is None:
+        return None
+    return "high" if value >= threshold else "low"
 
 
 def _category(result: Result) -> Iterable[str]:
