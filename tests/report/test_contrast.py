@@ -10,6 +10,7 @@ from records.metric import BUILT_IN
 from report.contrast import contrast
 from report.document import Report
 from report.judged_canary import JudgedCanary
+from report.margins import Margin
 from report.metrics import observe
 from report.rubric import parse_bound
 from report.sample import Ratings, Sample, TextColumn
@@ -146,3 +147,31 @@ def test_one_user_makes_no_category_worse() -> None:
     )
     (part,) = build(sample, canary, now=10 * DAY_S).categories
     assert (part.state, part.blocks) == ("NO_DIFFERENCE", False)
+
+
+def _margin(sample: Sample, metric: str, bound: str) -> Margin:
+    seen = contrast(sample, observe(sample, metric, BUILT_IN, now=14 * DAY_S))
+    assert seen is not None
+    return seen.margin(parse_bound(bound))
+
+
+def test_a_mean_s_ends_lie_as_many_standard_errors_away_as_the_boundary_says() -> None:
+    rng = np.random.default_rng(5)
+    of = visits(rng, usual(rng, 6000), share=0.5, days=14)
+    said = rating(rng, of, (4.2, 4.2))
+    margin = _margin(World(visits=of, said={"csat": said}).until(14), "csat", "> 4.1")
+    mine = of.candidate[said.row]
+    unit, value = of.user[said.row][mine], said.value[mine]
+    se = float(np.linalg.norm(np.bincount(unit, weights=value - value.mean()))) / len(value)
+    assert margin.low(1.96) == pytest.approx(value.mean() - 4.1 - 1.96 * se, abs=0.1 * se)
+    assert margin.high(1.96) == pytest.approx(value.mean() - 4.1 + 1.96 * se, abs=0.1 * se)
+
+
+@pytest.mark.parametrize(("slower", "kept"), [("baseline", True), ("candidate", False)])
+def test_a_percentile_keeps_its_bound_where_the_candidate_is_the_quicker(slower: str, kept: bool) -> None:
+    rng = np.random.default_rng(6)
+    of = visits(rng, usual(rng, 3000), share=0.5, days=14)
+    slow = of.candidate[of.whose] == (slower == "candidate")
+    sample = World(visits=of, duration=rng.integers(20, 40, len(slow)) + 20 * slow).until(14)
+    margin = _margin(sample, "latency_p95", "<= baseline")
+    assert (margin.low(1.96) > 0, margin.high(1.96) < 0) == (kept, not kept)
