@@ -11,19 +11,17 @@ import typer
 from canary import __version__
 from canary.commands import archive, callers, dataset, feedback, issues, records, release
 from canary.commands.bench import bench
-from canary.commands.check import check
-from canary.commands.decide import decide
+from canary.commands.check import check, schema
 from canary.commands.demo import demo
 from canary.commands.doctor import doctor
 from canary.commands.explain import explain
 from canary.commands.judge import judge
 from canary.commands.mcp import mcp
-from canary.commands.orders import pause, promote, ramp, resume, rollback, start
+from canary.commands.orders import decide, pause, promote, ramp, resume, rollback, start
 from canary.commands.plan import plan
 from canary.commands.preflight import preflight
 from canary.commands.report import report
 from canary.commands.rules import rules
-from canary.commands.schema import schema
 from canary.commands.serve import serve
 from canary.commands.shell import example, print_text
 from canary.commands.simulate import simulate

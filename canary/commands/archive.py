@@ -19,6 +19,7 @@ from canary.commands.shell import (
     print_json,
     print_text,
     read_config,
+    read_file,
     say,
     writing,
 )
@@ -121,12 +122,11 @@ def import_(
     output: Form = "text",
 ) -> None:
     """Add evaluations from a file, all or none. Existing evaluations do not change."""
-    from canary.commands.text_file import read
     from report.archive import BadEvaluation, parse
     from report.evaluation import to_stored
 
     try:
-        found = parse(read(file))
+        found = parse(read_file(file))
     except BadEvaluation as problem:
         fail(f"{file}: {problem}")
     with _opened(config, data) as (evaluations, _):

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from bench.dataset.file import Dataset
     from bench.models.pair import Pair
     from bench.settings import BenchSettings, DatasetSource
-    from canary.commands.report_output import Output
+    from canary.commands.report import Output
     from judge.benchmark import JudgedBench
     from records.bench_failures import FailureRow
 
@@ -93,8 +93,13 @@ def bench(
     """
     from bench.benchmark.failures import failures as failures_of
     from bench.dataset.sample import part_of
-    from canary.commands.bench_archive import release_of, settings_now, with_verdict, write_report
-    from canary.commands.failures_file import write_failures
+    from canary.commands.bench_archive import (
+        release_of,
+        settings_now,
+        with_verdict,
+        write_failures,
+        write_report,
+    )
     from pages.reports.bench import sanity
 
     if model is None and not dry:
@@ -260,7 +265,7 @@ def _kept(saved: "SavedAnswers") -> str:
 
 def _report_file(asked: str | None, *, dry: bool, partial: bool) -> "Output | None":
     """Exits 2 for a file without a known ending, without a candidate, or for a part of the datasets."""
-    from canary.commands.report_output import FORMS, BadOutput, Output
+    from canary.commands.report import FORMS, BadOutput, Output
 
     if asked is None:
         return None

@@ -8,10 +8,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from bench.benchmark.failures import to_csv
 from bench.models.pair import Pair
 from bench.settings import BenchSettings, Promoted
-from canary.commands.report_output import Output
-from canary.commands.shell import say
+from canary.commands.report import Output
+from canary.commands.shell import fail, say
 from canary.config import Config
 from canary.config.config import bench_terms
 from canary.config.store import open_store
@@ -194,3 +195,12 @@ def write_report(found: Dossier, output: Output) -> None:
     forms: dict[str, Callable[[Dossier], str]] = {**FORMS, "json": lambda each: json.dumps(to_json(each))}
     output.write(forms[output.form](found))
     say(f"{headline(found)}\nwrote {output.file}")
+
+
+def write_failures(file: Path, wrong: Sequence[FailureRow]) -> None:
+    """Write the rows as CSV. Exits 1 if the file cannot be written."""
+    try:
+        file.write_text(to_csv(wrong), encoding="utf-8", newline="")
+    except OSError as problem:
+        fail(f"{file} cannot be written: {problem.strerror}")
+    say(f"wrote {len(wrong)} wrong answers to {file}")

@@ -1,11 +1,11 @@
-"""`canary check`: checks a config and summarizes its canaries."""
+"""`canary check`: checks a config and summarizes its canaries. `canary schema`: its JSON Schema."""
 
 import os
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -182,3 +182,12 @@ def _part(canary: Canary, lanes: LanesNow) -> dict[str, Any]:
     size, refused = lanes.sizes.get(canary.name), lanes.refused.get(canary.name)
     part = 0.0 if refused is not None else (1.0 if size is None else size) * canary.steps[-1].share
     return {"lane": None if size is None else round(size, 9), "part": round(part, 9), "refused": refused}
+
+
+def schema(
+    output: Annotated[Literal["json"], typer.Option("-o", "--output", help="Always json.")] = "json",
+) -> None:
+    """Print the JSON Schema of canary.yaml, for editors."""
+    from canary.config.schema import json_schema
+
+    print_json(json_schema())

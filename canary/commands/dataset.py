@@ -1,33 +1,276 @@
 """`canary dataset …`: makes, checks and renews datasets for benchmarks."""
 
 import json
+import time
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from canary.commands.dataset_import import import_
-from canary.commands.dataset_label import label
-from canary.commands.dataset_retire import retire
+from bench.dataset.imports.openai_evals import Ideal
 from canary.commands.dataset_sample import sample
-from canary.commands.shell import Form, example, print_json, print_text, say
-from canary.commands.text_file import read
+from canary.commands.records import moment
+from canary.commands.shell import (
+    Form,
+    example,
+    fail,
+    print_json,
+    print_text,
+    read_file,
+    say,
+    unreadable,
+    user,
+)
 
 if TYPE_CHECKING:
     from bench.dataset.file import Dataset
+    from bench.dataset.imports.found import ImportedExamples
+
+ENDING = ".retired.jsonl"
+_CHOICES = "[a]ccept, [e]dit, am[b]iguous, [s]kip, [q]uit"
 
 app = typer.Typer(help="Make, label and check datasets for benchmarks.", no_args_is_help=True)
-
-
-app.command(epilog=example("dataset sample support-nov support.jsonl --size 200 --since 30d"))(sample)
-app.command("import", epilog=example("dataset import promptfooconfig.yaml datasets/support.jsonl"))(import_)
-app.command(epilog=example("dataset label support.jsonl"))(label)
-app.command(epilog=example("dataset retire support.jsonl --older 180d"))(retire)
 
 
 @app.callback()
 def dataset() -> None:
     """Make, label and check datasets for benchmarks."""
+
+
+app.command(epilog=example("dataset sample support-nov support.jsonl --size 200 --since 30d"))(sample)
+
+
+@app.command("import", epilog=example("dataset import promptfooconfig.yaml datasets/support.jsonl"))
+def import_(
+    source: Annotated[
+        Path,
+        typer.Argument(help="promptfoo's config or tests (YAML, JSON, JSONL, CSV), or OpenAI Evals' JSONL."),
+    ],
+    file: Annotated[Path, typer.Argument(help="The dataset to create.")],
+    ideal: Annotated[
+        Ideal, typer.Option("--ideal", help="How right answers relate to `ideal` of OpenAI Evals.")
+    ] = "starts",
+    output: Form = "text",
+) -> None:
+    """Make a dataset of another tool's tests. Runs nothing; says what it left out, and why."""
+    from bench.errors import BenchError
+    from records.whole_file import write_whole
+
+    if file.exists():
+        fail(f"{file} exists; name a new file, or delete it first", code=2)
+    try:
+        found = _found(source, ideal)
+        text = _checked(source, found)
+    except BenchError as problem:
+        fail(str(problem))
+    except OSError as problem:
+        failed = source if problem.filename is None else Path(problem.filename)
+        fail(unreadable(failed, problem))
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file.resolve(), text.encode())
+    except OSError as problem:
+        fail(f"{file} cannot be written: {problem.strerror}")
+    _tell_import(file, found, output)
+
+
+def _found(source: Path, ideal: Ideal) -> "ImportedExamples":
+    """The examples of either tool's file. Raises BadImport, OSError."""
+    from bench.dataset.imports.openai_evals import openai_evals
+    from bench.dataset.imports.promptfoo import promptfoo
+
+    if source.suffix.lower() == ".jsonl":
+        text = read_file(source)
+        if _is_evals(text):
+            return openai_evals(text, str(source), source.stem, ideal)
+    return promptfoo(source)
+
+
+def _is_evals(text: str) -> bool:
+    """True unless the first line is one of promptfoo's tests."""
+    first = next((line for line in text.removeprefix("\ufeff").split("\n") if line.strip()), "")
+    try:
+        sample = json.loads(first)
+    except ValueError:
+        return True
+    return not (isinstance(sample, dict) and ("vars" in sample or "assert" in sample))
+
+
+def _checked(source: Path, found: "ImportedExamples") -> str:
+    """The dataset's text. Raises BadImport where a line is not an example, with its place in the source."""
+    from bench.dataset.file import parse
+    from bench.dataset.imports.found import BadImport
+    from bench.errors import BadDataset
+
+    if not found.lines:
+        raise BadImport([f"{source}: nothing can be imported{_because(found.left_out)}"])
+    text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in found.lines)
+    try:
+        parse(text)
+    except BadDataset as problem:
+        bad = [found.places[each.line - 1].problem(each.message) for each in problem.problems]
+        raise BadImport([str(each) for each in bad]) from problem
+    return text
+
+
+def _because(left_out: Counter[tuple[str, str]]) -> str:
+    return "".join(f"; left out: {count} × {what} ({why})" for (what, why), count in left_out.items())
+
+
+def _tell_import(file: Path, found: "ImportedExamples", output: str) -> None:
+    from bench.dataset.file import parse
+
+    dataset = parse(file.read_text(encoding="utf-8"))
+    tasks = dict(sorted(Counter(each.task for each in dataset.examples).items()))
+    left_out = sorted(found.left_out.items())
+    if output == "json":
+        shown = [{"what": what, "why": why, "count": count} for (what, why), count in left_out]
+        about = {"file": str(file), "sha256": dataset.sha256, "examples": len(dataset.examples)}
+        return print_json({**about, "tasks": tasks, "left_out": shown})
+    words = ", ".join(f"{name} {count}" for name, count in tasks.items())
+    say(f"{file}: {len(dataset.examples)} examples ({words}), version {dataset.sha256[:12]}")
+    for (what, why), count in left_out:
+        say(f"left out: {count} × {what}: {why}")
+    return None
+
+
+@app.command(epilog=example("dataset label support.jsonl"))
+def label(
+    file: Annotated[Path, typer.Argument(help="A dataset from `canary dataset sample`.")],
+    output: Form = "text",
+) -> None:
+    """Review the proposed labels: accept, edit, or mark as ambiguous. Saves after each one."""
+    from bench.dataset.labels import is_open, standing, tier
+    from pages.words.labels import worth
+
+    waiting = [line for line in _lines_of(file) if is_open(line)]
+    for number, line in enumerate(waiting, start=1):
+        done = _look(line, f"{number} of {len(waiting)}")
+        if done is None:
+            break
+        if done is not line:
+            _put_label(file, line, done)
+    lines = _lines_of(file)
+    counts = standing(lines)
+    labelled = counts["accepted"] + counts["edited"]
+    if output == "json":
+        return print_json({"file": str(file), "labels": counts, "tier": tier(labelled)})
+    for each in worth(lines):
+        say(each)
+    say(", ".join(f"{count} {name}" for name, count in sorted(counts.items())))
+    return say(f"{labelled} labels: {tier(labelled)}")
+
+
+def _lines_of(file: Path) -> list[dict[str, Any]]:
+    from bench.dataset.file import read_lines
+    from bench.errors import BadDataset
+
+    try:
+        return read_lines(file)
+    except BadDataset as problem:
+        fail(f"{file}: {problem}")
+    except (OSError, UnicodeDecodeError) as problem:
+        fail(f"{file} cannot be read: {problem}")
+
+
+def _put_label(file: Path, before: dict[str, Any], after: dict[str, Any]) -> None:
+    """Write one label. Exits 1 if the file cannot be written; a line that was labelled meanwhile stays."""
+    from bench.dataset.file import LineGone, change, stamp
+    from bench.errors import BenchError
+
+    try:
+        change(file, stamp(before), lambda _: after)
+    except LineGone as problem:
+        say(f"not saved: {problem}")
+    except (BenchError, OSError) as problem:
+        fail(f"{file} cannot be written: {problem}")
+
+
+def _look(line: dict[str, Any], where: str) -> dict[str, Any] | None:
+    """Show a line and ask what to do. Returns the changed line, the same object if skipped, None to quit."""
+    from bench.dataset.labels import accepted, ambiguous, history
+
+    text = line["input"]
+    messages = text if isinstance(text, list) else [{"role": "user", "content": text}]
+    say(f"\n── {where} · {line['id']} · {line.get('category') or 'no category'}")
+    for message in messages:
+        say(f"{message['role']}: {message['content']}")
+    by = next((each["by"] for each in reversed(history(line))), "")  # a file may have the tag alone
+    say(f"proposed{f' by {by}' if by else ''}: {_shown(line['expected'])}")
+    while True:
+        match typer.prompt(_CHOICES, default="a", err=True).strip().lower()[:1]:
+            case "a":
+                return accepted(line, by=user(), at=time.time())
+            case "b":
+                return ambiguous(line, by=user(), at=time.time())
+            case "s":
+                return line
+            case "q":
+                return None
+            case "e":
+                changed = _edit(line)
+                if changed is not None:
+                    return changed
+
+
+def _edit(line: dict[str, Any]) -> dict[str, Any] | None:
+    """The line with the label that the person types; None if it is not a valid label for the task."""
+    from bench.dataset.file import parse
+    from bench.dataset.labels import edited
+    from bench.errors import BadDataset
+
+    text = typer.prompt("expected", err=True)
+    try:
+        wanted = text if isinstance(line["expected"], str) else json.loads(text)
+        changed = edited(line, wanted, by=user(), at=time.time())
+        parse(json.dumps(changed))
+    except ValueError:
+        say("this label must be JSON")
+        return None
+    except BadDataset as problem:
+        say(str(problem))
+        return None
+    return changed
+
+
+def _shown(expected: Any) -> str:
+    return expected if isinstance(expected, str) else json.dumps(expected, ensure_ascii=False)
+
+
+@app.command(epilog=example("dataset retire support.jsonl --older 180d"))
+def retire(
+    file: Annotated[Path, typer.Argument(help="A dataset from `canary dataset sample`.")],
+    older: Annotated[
+        str, typer.Option("--older", help="Retire what was sampled longer ago, or before this date.")
+    ] = "180d",
+    output: Form = "text",
+) -> None:
+    """Move old examples to FILE.retired.jsonl. Examples without a day of sampling stay."""
+    from bench.dataset.file import read_lines, split
+    from bench.errors import BenchError
+
+    now = time.time()
+    before = moment(older, now, now)
+    beside = file.with_name(file.name + ENDING)
+    try:
+        count = split(file, lambda line: _is_older(line, before), beside)
+        left = read_lines(file)
+    except BenchError as problem:
+        fail(f"{file}: {problem}")
+    except (OSError, UnicodeDecodeError) as problem:
+        fail(f"{file} cannot be read or written: {problem}")
+    undated = sum(not line.get("sampled") for line in left)
+    if output == "json":
+        found = {"file": str(file), "retired": count, "examples": len(left), "undated": undated}
+        return print_json({**found, "retired_file": str(beside)})
+    undated_words = f", {undated} of them without a day of sampling" if undated else ""
+    return say(f"{count} retired to {beside}; {len(left)} examples stay{undated_words}")
+
+
+def _is_older(line: Mapping[str, Any], before: float) -> bool:
+    return bool(line.get("sampled")) and moment(line["sampled"], before, before) < before
 
 
 @app.command(epilog=example("dataset check support.jsonl"))
@@ -40,7 +283,7 @@ def check(
     from bench.dataset.labels import document
     from bench.errors import BadDataset
 
-    text = read(file)
+    text = read_file(file)
     try:
         found = parse(text)
     except BadDataset as problem:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.dataset.example import AnswerTask
-from canary.commands import text_file
 from canary.commands.records import moment
 from canary.commands.shell import (
     CONFIG,
@@ -24,6 +23,7 @@ from canary.commands.shell import (
     needs_store,
     print_json,
     read_config,
+    read_file,
     say,
 )
 
@@ -151,7 +151,7 @@ def _existing(file: Path) -> "Dataset | None":
     from bench.errors import BadDataset
 
     try:
-        return parse(text_file.read(file)) if file.exists() else None
+        return parse(read_file(file)) if file.exists() else None
     except BadDataset as problem:
         fail(f"{file}: {problem}")
 
@@ -162,7 +162,7 @@ def _written(file: Path, added: str, task: AnswerTask) -> "Dataset":
     from bench.errors import BadDataset
     from canary.config.rewriting import put
 
-    before = text_file.read(file) if file.exists() else ""
+    before = read_file(file) if file.exists() else ""
     text = f"{before.rstrip()}\n{added}".lstrip()
     try:
         dataset = parse(text)

@@ -1,13 +1,174 @@
-"""`canary feedback …`: imports feedback from a file."""
+"""`canary feedback …`: imports feedback from a file. Checks every row before it sends the first one."""
 
 import os
+import ssl
 import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import httpx2
+import msgspec
 import typer
 
-from canary.commands.shell import CONFIG, DATA, ConfigFile, DataFolder, Form, example, fail, print_json, say
+from canary.commands.client import bearer, no_answer, refusal
+from canary.commands.shell import (
+    CONFIG,
+    DATA,
+    ConfigFile,
+    DataFolder,
+    Form,
+    example,
+    fail,
+    print_json,
+    say,
+    unreadable,
+)
+from records.feedback_file import FeedbackLine, lines
+
+MOST_VALUES, MOST_BYTES = 1000, 3 << 20
+MOST_SHOWN = 100
+"""The most invalid rows to list."""
+
+TRIES = 5
+_TIMEOUT_S = 60.0
+
+
+class NotTaken(Exception):
+    """The server does not answer, refuses, or has no room. The message says what to do."""
+
+
+@dataclass(slots=True)
+class Imported:
+    """The result of an import. `accepted` rows are on the server's disk. If any row is `bad`, `accepted` is
+    0 and `problems` lists the first bad rows by line."""
+
+    rows: int = 0
+    accepted: int = 0
+    bad: int = 0
+    problems: list[dict[str, Any]] = field(default_factory=list)
+
+    def document(self) -> dict[str, Any]:
+        """For `-o json`."""
+        return asdict(self)
+
+
+class FeedbackClient:
+    """A client of the feedback endpoint. `trust` verifies its certificate, where it has one. `pause` sleeps,
+    in seconds, before a retry."""
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None,
+        *,
+        trust: ssl.SSLContext | None = None,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._url, self._trust, self._pause = f"{url}/canary/feedback", trust, pause
+        self._headers = {"content-type": "application/json", **bearer("CANARY_FEEDBACK_TOKEN", token)}
+
+    def check(self, values: bytes) -> list[dict[str, Any]]:
+        """The values that the server would refuse, as [{"place", "error"}]."""
+        problems: list[dict[str, Any]] = self._post(values, "problems", check="")
+        return problems
+
+    def send(self, values: bytes) -> int:
+        """Send the values; returns their number. Raises NotTaken if none, or perhaps some, was accepted."""
+        return int(self._post(values, "accepted"))
+
+    def _post(self, values: bytes, wanted: str, **query: str) -> Any:
+        """The member `wanted` of the answer. Retries while the server has no room or is unreachable."""
+        problem = ""
+        for attempt in range(TRIES):
+            if attempt:
+                self._pause(2.0 ** (attempt - 1))
+            try:
+                answer = httpx2.post(
+                    self._url,
+                    params=query,
+                    content=values,
+                    headers=self._headers,
+                    timeout=_TIMEOUT_S,
+                    verify=self._trust or True,
+                    trust_env=False,
+                )
+            except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
+                raise NotTaken(no_answer(self._url, error)) from error
+            except httpx2.TransportError as error:
+                problem = no_answer(self._url, error)
+                continue
+            if answer.is_success:
+                return _member(answer, wanted)
+            problem = refusal(answer)
+            if answer.status_code != 503:
+                break
+        raise NotTaken(problem)
+
+
+def _member(answer: httpx2.Response, name: str) -> Any:
+    try:
+        return answer.json()[name]
+    except (ValueError, KeyError, TypeError) as error:
+        raise NotTaken(f"{answer.url} is not a canary traffic listener") from error
+
+
+def import_file(path: Path, client: FeedbackClient, *, now: float) -> Imported:
+    """Check every row, then send all of them if none is invalid.
+
+    A row without `at` gets the file's modification time, so a second import repeats exactly the same values.
+    Raises BadFile, OSError, and NotTaken, whose message says how many rows were accepted.
+    """
+    default_at = datetime.fromtimestamp(min(path.stat().st_mtime, now), UTC)
+    done = Imported()
+    for batch in batches(lines(path, default_at=default_at)):
+        done.rows += len(batch)
+        _look(batch, client, done)
+    if done.bad:
+        return done
+    for batch in batches(lines(path, default_at=default_at)):
+        try:
+            done.accepted += client.send(_encoded(batch))
+        except NotTaken as problem:
+            raise NotTaken(
+                f"{problem}\n{done.accepted} of {done.rows} rows were accepted, up to line "
+                f"{batch[0].number - 1}. Import the file again; rows already accepted do not change"
+            ) from problem
+    return done
+
+
+def batches(found: Iterable[FeedbackLine]) -> Iterator[list[FeedbackLine]]:
+    """Group the rows by the limits of one request."""
+    batch: list[FeedbackLine] = []
+    size = 0
+    for line in found:
+        cost = len(msgspec.json.encode(line.value)) + 1
+        if batch and (len(batch) == MOST_VALUES or size + cost > MOST_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(line)
+        size += cost
+    if batch:
+        yield batch
+
+
+def _look(batch: list[FeedbackLine], client: FeedbackClient, done: Imported) -> None:
+    """Record the problems of a batch's rows."""
+    readable = [line for line in batch if line.value is not None]
+    wrong = {line.number: line.problem for line in batch if line.value is None}
+    if readable:
+        refused = client.check(_encoded(readable))
+        wrong |= {readable[each["place"]].number: each["error"] for each in refused}
+    done.bad += len(wrong)
+    room = MOST_SHOWN - len(done.problems)
+    done.problems += [{"line": number, "error": wrong[number]} for number in sorted(wrong)[:room]]
+
+
+def _encoded(batch: list[FeedbackLine]) -> bytes:
+    return msgspec.json.encode([line.value for line in batch])
+
 
 app = typer.Typer(help="Import feedback from other systems.", no_args_is_help=True)
 
@@ -32,8 +193,6 @@ def import_(
 ) -> None:
     """Send every row of a CSV file to the server, or none if one is invalid. Repeating it changes nothing."""
     from canary.commands.client import NotReached, ServerAddress
-    from canary.commands.feedback_import import FeedbackClient, NotTaken, import_file
-    from canary.commands.text_file import unreadable
     from canary.secrets import BadSecret, Secret
     from records.feedback_file import COLUMNS, BadFile
 

@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import time
+from collections.abc import Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,11 +23,11 @@ from canary.commands.shell import (
     print_json,
     print_text,
     read_config,
+    read_file,
     say,
     user,
     without_log_lines,
 )
-from canary.commands.text_file import read
 
 if TYPE_CHECKING:
     from bench.issues import Issue
@@ -47,9 +49,7 @@ def issues() -> None:
 @app.command("list", epilog=example("issues list"))
 def list_(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "text") -> None:
     """List the known issues, oldest first, each with the models that were asked, the newest last."""
-    from canary.commands.issue_history import history
-
-    found, checks = known(config), history(read_config(config), data)
+    found, checks = known(config), _history(read_config(config), data)
     models = {
         each.example.hash: None
         if checks is None
@@ -93,7 +93,7 @@ def add(
         "by": user(),
     }
     file = file_of(config)
-    before = read(file) if file.exists() else ""
+    before = read_file(file) if file.exists() else ""
     text = f"{before.rstrip()}\n{json.dumps(issue, ensure_ascii=False)}\n".lstrip()
     try:
         count = len(parse_issues(text))
@@ -140,7 +140,6 @@ def rechecked(
     from bench.issues import recheck as ask_again
     from bench.models.pair import AmbiguousModel, named
     from bench.models.targets import NoKey
-    from canary.commands.issue_history import keep
 
     listed = known(file)
     if not listed:
@@ -152,7 +151,7 @@ def rechecked(
     except (BenchError, NoKey, OSError) as problem:
         fail(str(problem), code=2 if isinstance(problem, AmbiguousModel) else 1)
     told = document(asked.name, found)
-    keep(config, data, told)
+    _keep(config, data, told)
     return told
 
 
@@ -165,7 +164,7 @@ def known(config: Path) -> "list[Issue]":
     if not file.exists():
         return []
     try:
-        return parse_issues(read(file))
+        return parse_issues(read_file(file))
     except BadDataset as problem:
         fail(f"{file}: {problem}")
 
@@ -177,7 +176,7 @@ def _line_of(config: Path, dataset: str, id_: str) -> dict[str, Any]:
 
     (source,) = sources(read_config(config).bench, [dataset])
     path = path_of(source, config.parent)
-    text = read(path)
+    text = read_file(path)
     try:
         check(source, config.parent)
     except BadDataset as problem:
@@ -203,3 +202,39 @@ def _shown(issue: "Issue") -> dict[str, Any]:
         "at": issue.at,
         "by": issue.by,
     }
+
+
+def _keep(config: "Config", data: Path, found: Mapping[str, Any]) -> None:
+    """Store the document of a recheck. Where that fails, a line on stderr says so."""
+    from canary.config.store import open_store
+    from records.errors import StoreDown
+    from records.issue_checks import IssueCheck, IssueChecks
+
+    at = time.time()
+    checks = [
+        IssueCheck(at=at, model=found["model"], issue=each["issue"], state=each["state"])
+        for each in found["issues"]
+    ]
+    try:
+        data.mkdir(mode=0o700, exist_ok=True)
+        with closing(open_store(config, data)) as store:
+            IssueChecks(store).add(checks)
+    except (StoreDown, OSError) as problem:
+        say(f"the recheck was not stored: {problem}")
+
+
+def _history(config: "Config", data: Path) -> "Mapping[str, list[IssueCheck]] | None":
+    """Each issue's models by its hash, the newest last. None if the store does not answer, which a line on
+    stderr says."""
+    from canary.config.store import open_store
+    from records.errors import StoreDown
+    from records.issue_checks import IssueChecks, newest_of_each_model
+
+    if config.store.startswith("sqlite:") and not data.is_dir():
+        return {}
+    try:
+        with closing(open_store(config, data)) as store:
+            return newest_of_each_model(IssueChecks(store).all())
+    except StoreDown as problem:
+        say(f"the history of the issues could not be read: {problem}")
+        return None

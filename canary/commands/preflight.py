@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from canary.commands import text_file
 from canary.commands.shell import (
     CONFIG,
     DATA,
@@ -20,6 +19,7 @@ from canary.commands.shell import (
     print_json,
     print_text,
     read_config,
+    read_file,
     say,
     without_log_lines,
 )
@@ -85,7 +85,7 @@ def _requests(file: Path, config: Config, name: str) -> "list[WireRequest]":
     baseline = config.canaries[name].canary.baseline
     try:
         return parse_requests(
-            text_file.read(file), api=config.providers[baseline.provider].api, model=baseline.model
+            read_file(file), api=config.providers[baseline.provider].api, model=baseline.model
         )
     except BadRequestFile as problem:
         fail(f"{file}: {problem}", code=2)

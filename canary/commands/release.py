@@ -113,7 +113,7 @@ def note(
 
 def _write_failures(file: Path, store: "Store", about: "Release") -> None:
     """Write the wrong answers of the release's newest benchmark. Exits 1 if they are not there any more."""
-    from canary.commands.failures_file import write_failures
+    from canary.commands.bench_archive import write_failures
     from records.bench_failures import BenchFailures
 
     wrong = BenchFailures(store).latest(about.candidate, about.baseline, now=time.time())

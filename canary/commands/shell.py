@@ -138,3 +138,17 @@ def fail(message: str, *, code: int = 1) -> NoReturn:
     """End the command with a message. Code 1 is an error, 2 wrong usage."""
     say(message)
     raise typer.Exit(code)
+
+
+def read_file(file: Path) -> str:
+    """The file's text. Exits 1 if it cannot be read."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        fail(unreadable(file, problem))
+
+
+def unreadable(file: Path, problem: OSError | UnicodeDecodeError) -> str:
+    """The message for a file that cannot be read."""
+    why = problem.strerror if isinstance(problem, OSError) else "it is not UTF-8"
+    return f"{file} cannot be read: {why}"

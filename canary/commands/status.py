@@ -72,7 +72,7 @@ def _read(client: AdminClient, name: str | None) -> Mapping[str, Any]:
 def _watched(client: AdminClient, name: str | None, until: str | None, form: str) -> Mapping[str, Any]:
     from rich.console import Console
 
-    from canary.commands.watching import Lines, OnScreen, looks, watch
+    from canary.commands.live_status import Lines, OnScreen, looks, watch
 
     updates = looks(lambda: _read(client, name), Clock())
     console = Console()

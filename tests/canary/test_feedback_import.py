@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
-from canary.commands.feedback_import import (
+from canary.commands.feedback import (
     MOST_BYTES,
     MOST_VALUES,
     TRIES,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from canary.commands.mcp_answers import brief_status, without_quotes
+from canary.commands.mcp_server import brief_status, without_quotes
 
 QUESTION = "where is the parcel of Jane Doe"
 JUDGE = {

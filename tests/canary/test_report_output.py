@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from canary.cli import app
-from canary.commands.report_output import BadOutput, Output
+from canary.commands.report import BadOutput, Output
 from tests.examples import FOLDER, WORLDS, write_log
 
 

@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from canary.commands.client import NotReached
+from canary.commands.live_status import Glance, Lines, looks, watch
 from canary.commands.wait import Clock
-from canary.commands.watching import Glance, Lines, looks, watch
 from pages.status.terminal import picture
 from tests.console.test_standing import MODELS
 
