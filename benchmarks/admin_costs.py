@@ -28,15 +28,15 @@ from canary.config import parse
 from canary.interpreter import environment, program
 from canary.programs.process import boot_id
 from control.controller import Controller
-from control.deduplicator import Deduplicator
-from control.events import WorkerEvents, of_batch
-from control.file_publisher import FilePublisher
-from control.leadership import SoleLeader
-from control.pending_rollbacks import PendingRollbacks
-from control.rolling import Roller
-from control.spool_feed import BATCH, SpoolFeed
-from control.stream_publisher import StreamPublisher
-from control.tracing_listener import TracingListener
+from control.feed.deduplicator import Deduplicator
+from control.feed.events import WorkerEvents, of_batch
+from control.feed.listeners import TracingListener
+from control.feed.spool import BATCH, SpoolFeed
+from control.feed.stream import StreamPublisher
+from control.fleet.leadership import SoleLeader
+from control.fleet.publisher import FilePublisher
+from control.jobs.rolling import Roller
+from control.states.pending import PendingRollbacks
 from records.backlog import Backlog
 from records.outcome import Heartbeat, Outcome
 from records.shared.stream import Outgoing, decoded, encoded

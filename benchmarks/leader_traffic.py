@@ -17,8 +17,8 @@ import uvloop
 from msgspec import structs
 
 from benchmarks.ingest import outcomes
-from control.events import WorkerEvents, WorkerKey
-from control.stream_publisher import StreamPublisher
+from control.feed.events import WorkerEvents, WorkerKey
+from control.feed.stream import StreamPublisher
 from records.outcome import IN_FLIGHT_AFTER_S, Heartbeat, InFlight, Outcome
 from records.shared import link
 from records.shared.stream import Outgoing

@@ -14,9 +14,9 @@ from starlette.routing import Route
 from alerts.incidents.notice import utc_text
 from console.access.guard import person_of
 from console.rendering import comparison_in, release_in, releases_in_short, report_in
-from control.operator import Operator
-from control.orders import ORDERS, BadOrder
-from control.rollback_document import document_of
+from control.operator.operator import Operator
+from control.operator.orders import ORDERS, BadOrder
+from control.operator.status import document_of
 from records.decisions import CHOICES
 from records.foreign_text import visible
 

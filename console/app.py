@@ -23,8 +23,8 @@ from console.history import Archive, ReleasePages
 from console.orders import Orders
 from console.page import Page
 from console.rendering import Templates
-from control.operator import Operator
-from control.orders import BadOrder
+from control.operator.operator import Operator
+from control.operator.orders import BadOrder
 
 Degraded = Callable[[], Sequence[str]]
 

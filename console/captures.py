@@ -14,9 +14,9 @@ from starlette.routing import Route
 from console.access.login import Login
 from console.judged import view
 from console.rendering import Templates
-from control.labelling import LabelProgress, PairWanted, is_system
-from control.operator import Operator
-from control.orders import BadOrder
+from control.operator.labels import LabelProgress, PairWanted, is_system
+from control.operator.operator import Operator
+from control.operator.orders import BadOrder
 from judge.agreement import FEWEST_LABELS, NEEDED_LABELS
 from pages.words import status
 from records.capture import Capture, CapturedMessage

@@ -31,8 +31,8 @@ from bench.errors import BadDataset
 from bench.settings import DatasetSource
 from console.access.login import Login
 from console.rendering import Templates
-from control.operator import Operator
-from control.orders import BadOrder
+from control.operator.operator import Operator
+from control.operator.orders import BadOrder
 from pages.words.labels import worth
 
 

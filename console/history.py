@@ -10,8 +10,8 @@ from starlette.routing import Route
 
 from console.access.login import Login
 from console.rendering import Templates, headers_of_whole, release_in, releases_in_short
-from control.operator import Operator
-from control.orders import BadOrder
+from control.operator.operator import Operator
+from control.operator.orders import BadOrder
 
 if TYPE_CHECKING:
     from report.archive import Evaluation

@@ -10,8 +10,8 @@ from starlette.routing import Route
 
 from console.access.login import Login
 from console.rendering import Templates
-from control.operator import Operator
-from control.orders import ORDERS, BadOrder, Order
+from control.operator.operator import Operator
+from control.operator.orders import ORDERS, BadOrder, Order
 from pages.status.standing import key_of, standing
 from pages.words import status
 from records.decisions import CHOICES, Choice

@@ -18,8 +18,8 @@ from alerts.figures.places import to_document
 from console.access.login import Login
 from console.judged import figures_in
 from console.rendering import ProspectLines, Reports, Templates, headers, headers_of_whole, report_in
-from control.operator import Operator
-from control.orders import ORDERS, BadOrder, Order
+from control.operator.operator import Operator
+from control.operator.orders import ORDERS, BadOrder, Order
 from pages.status import arms
 from pages.status.rules import proof_of, reach
 from pages.status.standing import LOUDEST, PastView, past_view, standing

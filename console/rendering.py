@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
-from control.operator import Operator
+from control.operator.operator import Operator
 from pages.status.rules import rule_name, rule_tone, rule_word
 from pages.words import judge, status
 from records.foreign_text import visible_page

@@ -15,24 +15,22 @@ import structlog
 
 from alerts.incidents.notifier import deliver, notifier_client
 from bench.settings import BenchSettings
-from control.announcer import Announcer
-from control.availability import Availability
-from control.events import StatefulListener
-from control.expiry import expiring
-from control.judge_job import JudgeJob
-from control.judge_metrics import JudgeMetrics, JudgeStanding
-from control.leadership import Standing
-from control.metrics_listener import MetricsListener
-from control.monitor import JUDGE_EVERY_S, Monitor
-from control.operator import Operator
-from control.pending_rollbacks import PendingRollbacks
-from control.preflights import Candidates, Preflights
-from control.release_metrics import ReleaseMetrics
-from control.report_job import ReportJob
-from control.rolling import Roller, Rolling
-from control.rollouts import Rollouts
+from control.feed.events import StatefulListener, WorkerRegistry
+from control.feed.listeners import MetricsListener
+from control.fleet.leadership import Standing
+from control.fleet.publisher import Availability
+from control.jobs.release_metrics import ReleaseMetrics
+from control.jobs.reports import Announcer, ReportJob
+from control.jobs.rolling import Roller, Rolling, expiring
+from control.monitor.monitor import JUDGE_EVERY_S, Monitor
+from control.operator.operator import Operator
 from control.settings import ControlSettings
-from control.workers import WorkerRegistry
+from control.states.pending import PendingRollbacks
+from control.states.preflights import Candidates, Preflights
+from control.states.rollouts import Rollouts
+from judge.runs.job import JudgeJob
+from judge.runs.metrics import JudgeMetrics, JudgeStanding
+from judge.terms import JudgedRun
 from records.errors import StoreDown
 from records.meters import Meters
 from records.store import Store
@@ -153,9 +151,9 @@ class Controller:
         self._announcer = Announcer(lambda: self.settings)
         self._judge_job = judge and JudgeJob(
             store,
-            settings=lambda: self.settings,
             bench=judge,
-            state=self.rollouts.state,
+            wanted=lambda: any(each.judge is not None for each in self.settings.canaries.values()),
+            runs=self._judged_runs,
             works=lambda: self._leads,
             environment=environment,
         )
@@ -388,6 +386,15 @@ class Controller:
         self._reconciled = settings
         for problem in problems:
             log.error("config.refused", problem=problem)
+
+    def _judged_runs(self) -> list[JudgedRun]:
+        """The runs that have begun, of the canaries that the model judges."""
+        found = []
+        for name, wanted in self.settings.canaries.items():
+            state = self.rollouts.state(name)
+            if state is not None and state.started_at is not None:
+                found.append(wanted.judged_run(state.run))
+        return [each for each in found if each is not None]
 
     def _judge_standing(self) -> JudgeStanding | None:
         told = self._judge_job.document() if self._judge_job else None

@@ -2,18 +2,38 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, time
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 from alerts.incidents.outbox import Receiver
 from alerts.rules.rule import Rule
 from bench.settings import DatasetSource
-from control.daily_time import DailyTime
-from judge.terms import JudgeTerms
+from judge.terms import JudgedRun, JudgeTerms
 from records.capture import CaptureRule
 from records.metric import Metric
 from report.judged_canary import JudgedCanary, ReportSettings
 from routing.caller import Caller
 from routing.canary import Canary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DailyTime:
+    """A wall clock's time: once each day of its calendar, whatever its clocks do. `timezone` is a name of the
+    IANA database."""
+
+    at: time
+    timezone: str = "UTC"
+
+    def today(self, now: float) -> tuple[str, float]:
+        """The day of UTC second `now` in the zone (ISO), and the UTC second of the time on it.
+
+        A time that the clocks skip counts as if they had not; of one that comes twice, the first counts.
+        """
+        zone = ZoneInfo(self.timezone)
+        day = datetime.fromtimestamp(now, zone).date()
+        return day.isoformat(), datetime.combine(day, self.at, zone).astimezone(UTC).timestamp()
+
 
 PromotedBy = Literal["one_person", "two_people"]
 
@@ -37,6 +57,13 @@ class CanarySettings:
     promoted_by: PromotedBy = "one_person"
     owner: str = ""
     base_path: str | None = None
+
+    def judged_run(self, run: int) -> JudgedRun | None:
+        """How a run of it is judged by the model; None if no answer is."""
+        if self.judge is None:
+            return None
+        redact = self.capture.redact if self.capture is not None else ()
+        return JudgedRun.of(self.canary.name, run, self.judge, redact)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,12 +21,11 @@ from bench.models.pair import pair
 from canary.commands.bench import measure
 from canary.config import Config, load
 from canary.config.store import open_store
-from control.daily_time import DailyTime
-from control.events import WorkerEvents
-from control.monitor import Monitor
-from control.report_job import ReportJob
-from control.rollouts import Rollouts
-from control.settings import ControlSettings
+from control.feed.events import WorkerEvents
+from control.jobs.reports import ReportJob
+from control.monitor.monitor import Monitor
+from control.settings import ControlSettings, DailyTime
+from control.states.rollouts import Rollouts
 from demo.past_releases import BAD, PROVIDER, RELEASES, PastRelease, write_datasets
 from demo.past_users import DAY_S, PastUsers
 from records.benchmarks import Benchmarks

@@ -198,9 +198,6 @@ def _votes(found: Sequence[JudgedPair]) -> Iterator[tuple[str, str, str]]:
             yield each.pair.known, each.result, each.pair.cluster
 
 
-# A benchmark's judge: both models' answers to each example compared, and what that comes to by category.
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedDataset:
     """The judge's word about one dataset. `pairs` are by the example's hash; an example without both

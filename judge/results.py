@@ -35,9 +35,6 @@ def counted(*runs: ColumnElement[bool]) -> Subquery:
     return select(ended).where(same).subquery()
 
 
-# What a judge said of a run's pairs, in short: without its calls and their reasons.
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedPairs:
     """The pairs that have a winner or are ties, by exchange id; `by_order` are the ties of which the judge
@@ -71,9 +68,6 @@ def judged_pairs(store: Store, canary: str, run: int) -> JudgedPairs:
             better={row.exchange_id: row.result for row in connection.execute(marked)},
             by_order=frozenset(connection.execute(same).scalars()),
         )
-
-
-# What a judge said of a run's answers, with what people say of the same pairs.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

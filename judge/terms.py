@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import dataclass
+from typing import Literal, Self
 
 from bench.settings import CRITERIA
 
@@ -32,6 +33,31 @@ class JudgeTerms:
     pairs: int = 0
     answers: int = 0
     criteria: str = CRITERIA
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedRun:
+    """One run of a canary and how it is judged. `number` is how many pairs or answers of it a UTC day has;
+    `redact` are the canary's own patterns."""
+
+    canary: str
+    run: int
+    kind: Literal["pair", "answer"]
+    number: int
+    criteria: str
+    redact: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, canary: str, run: int, terms: JudgeTerms, redact: tuple[str, ...]) -> Self:
+        """A run on these terms."""
+        return cls(
+            canary=canary,
+            run=run,
+            kind="pair" if terms.pairs else "answer",
+            number=terms.pairs or terms.answers,
+            criteria=terms.criteria,
+            redact=redact,
+        )
 
 
 def same_model(one: str, other: str) -> bool:

@@ -156,7 +156,7 @@ MOST = 20_000
 _SILENT = "silent"
 
 WorkerId = tuple[str, int, int]
-"""(replica, slot, pid), as in `control.events`."""
+"""(replica, slot, pid), as in `control.feed.events`."""
 
 
 @lru_cache(maxsize=256)

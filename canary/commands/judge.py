@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from bench.settings import BenchSettings
     from canary.config import Config
     from control.settings import CanarySettings
-    from judge.runs.due import JudgedRun, Unjudged
-    from judge.terms import JudgeTerms
+    from judge.runs.due import Unjudged
+    from judge.terms import JudgedRun
     from records.store import Store
 
 
@@ -50,6 +50,7 @@ def judge(
     Needs no server. Exits 1 if nothing was judged, or the provider failed.
     """
     from canary.config.store import open_store
+    from judge.runs.due import more
 
     if (pairs is None) == (answers is None):
         fail("give either --pairs N (of mirrored requests) or --answers N (of both arms)", code=2)
@@ -57,11 +58,11 @@ def judge(
     read = read_config(config)
     if name not in read.canaries:
         fail(f"the config has no canary {name!r}; it has: {', '.join(read.canaries) or 'none'}", code=2)
-    if (terms := read.canaries[name].judge) is None:
+    if read.canaries[name].judge is None:
         fail(f"{name} has no judge in {config}; give it one: `judge: {{pairs: 200}}`")
     with needs_store(read, data), closing(open_store(read, data)) as store:
-        run = _run(store, read.canaries[name], terms, pairs, answers)
-        due = run.more(store) or _nothing(read, run, store)
+        run = _run(store, read.canaries[name], pairs, answers)
+        due = more(store, run) or _nothing(read, run, store)
         told = asyncio.run(_judged(read.bench, run, due, store))
     if output == "json":
         print_json(told)
@@ -70,17 +71,15 @@ def judge(
     _end(told, run)
 
 
-def _run(
-    store: "Store", wanted: "CanarySettings", terms: "JudgeTerms", pairs: int | None, answers: int | None
-) -> "JudgedRun":
+def _run(store: "Store", wanted: "CanarySettings", pairs: int | None, answers: int | None) -> "JudgedRun":
     """The canary's current run. Exits 1 if it has none."""
-    from control.judge_job import judged_run
-
     name = wanted.canary.name
     known = store.states().get(name)
     if known is None or known.state.started_at is None:
         fail(f"{name} has not started, so nothing is there to judge; `canary status {name}` says why")
-    run = judged_run(wanted, terms, known.state.run)
+    run = wanted.judged_run(known.state.run)
+    if run is None:
+        fail(f"{name} has no judge")
     if pairs is not None:
         return replace(run, kind="pair", number=pairs)
     return replace(run, kind="answer", number=answers or 0)

@@ -61,7 +61,7 @@ def recorded_traffic(
 
 
 def _by(states: "Mapping[str, Versioned]", read: Config) -> LanesNow:
-    from control.redefinitions import allotment, redefinition
+    from control.states.rollouts import allotment, redefinition
 
     held = {name: each if name in read.canaries else _left(each) for name, each in states.items()}
     cut, sizes = allotment(read.canaries, held), dict.fromkeys(read.lanes, 1.0)

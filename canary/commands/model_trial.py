@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.basis import basis_of
 from canary.commands.shell import say
 from canary.config import Config
 from canary.config.succession import NeverNext, NotNext, follow, line_of
 from canary.interpreter import environment, program
-from control.benchmark_basis import basis_of
-from control.pending_models import BenchmarkResult, Uptake
+from control.jobs.new_models import BenchmarkResult, Uptake
 from records.prices import Prices
 from records.unpriced import unpriced_model
 

@@ -26,7 +26,7 @@ from canary.commands.shell import (
 from canary.config import Config, ConfigError, load
 
 if TYPE_CHECKING:
-    from control.release_watcher import WatchResult
+    from control.jobs.watcher import WatchResult
 
 
 def watch(
@@ -67,7 +67,7 @@ def watch(
     """Watch the providers' lists of models, and notify the receivers in `notify` of each new model."""
     from canary.commands.model_trial import CommandTrial
     from canary.config.quantity import parse_duration
-    from control.release_watcher import ReleaseWatcher, WatchError
+    from control.jobs.watcher import ReleaseWatcher, WatchError
 
     try:
         every_s = parse_duration(every)

@@ -31,8 +31,7 @@ from canary.config.sections import (
 )
 from canary.config.server import ServerSettings
 from console.access.openid_settings import OidcSettings
-from control.daily_time import DailyTime
-from control.settings import CanarySettings
+from control.settings import CanarySettings, DailyTime
 from judge.terms import JudgeTerms
 from proxy.providers.provider import Auth, Provider, Timeout, own_auth
 from proxy.providers.urls import below_entry, nameless_paths

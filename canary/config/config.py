@@ -19,9 +19,8 @@ from bench.settings import (
 )
 from canary.config.server import ServerSettings
 from console.access.openid_settings import OidcSettings
-from control.daily_time import DailyTime
-from control.retirements import arms_of, retiring
-from control.settings import CanarySettings, ControlSettings
+from control.jobs.retirements import arms_of, retiring
+from control.settings import CanarySettings, ControlSettings, DailyTime
 from judge.terms import JudgeTerms
 from proxy.providers.provider import Provider, Timeout
 from records.capture import CaptureRule
@@ -34,7 +33,7 @@ from routing.canary import ArmName
 from routing.lanes import groups, sizes
 
 if TYPE_CHECKING:
-    from control.release_watcher import WatchSettings
+    from control.jobs.watcher import WatchSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +119,7 @@ class Config:
     @property
     def watch(self) -> "WatchSettings":
         """The part that the release watcher needs."""
-        from control.release_watcher import WatchSettings  # a worker needs neither it nor its HTTP client
+        from control.jobs.watcher import WatchSettings  # a worker needs neither it nor its HTTP client
 
         return WatchSettings(
             providers=list(self.providers.values()),

@@ -20,15 +20,13 @@ from canary.programs.config_pipe import FollowedConfig
 from canary.programs.listening import access_to, listen
 from canary.programs.process import ShutdownSignal, WorkerArgs, boot_id, run
 from console.app import health_app
-from control.availability import Availability
-from control.fleet_metrics import AgentMetrics
-from control.metrics_listener import MetricsListener
-from control.plan_follower import PlanFollower
-from control.shipping import Shipping
-from control.spool_feed import SpoolFeed
-from control.stream_publisher import StreamPublisher
-from control.tracing_listener import TracingListener
-from control.workers import WorkerRegistry
+from control.feed.events import WorkerRegistry
+from control.feed.listeners import MetricsListener, TracingListener
+from control.feed.spool import Shipping, SpoolFeed
+from control.feed.stream import StreamPublisher
+from control.fleet.metrics import AgentMetrics
+from control.fleet.publisher import Availability
+from control.fleet.redis_plans import PlanFollower
 from records import spool_name
 from records.errors import SharedDown, StoreDown
 from records.meters import Meters

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.preflight.result import Preflight
 from canary.config import Config
-from control.preflights import PreflightWords
+from control.states.preflights import PreflightWords
 from pages.words import preflight
 from records.store import Store
 

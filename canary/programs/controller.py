@@ -23,8 +23,8 @@ from canary.programs.process import ShutdownSignal, WorkerArgs, run
 from canary.secrets import SecretKeys
 from console.app import admin_app
 from control.controller import Controller
-from control.pending_rollbacks import PendingRollbacks
-from control.rolling import Roller
+from control.jobs.rolling import Roller
+from control.states.pending import PendingRollbacks
 
 if TYPE_CHECKING:
     from canary.programs.fleet import Fleet

@@ -8,13 +8,12 @@ from typing import Any
 from prometheus_client.registry import Collector
 
 from canary.programs.process import boot_id
-from control.availability import Availability
-from control.checkpoint import SharedCheckpoint
 from control.controller import Controller
-from control.evidence_source import EvidenceSource
-from control.fleet_metrics import ControllerMetrics
-from control.leadership import Leadership
-from control.redis_publisher import RedisPublisher
+from control.feed.stream import EvidenceSource, SharedCheckpoint
+from control.fleet.leadership import Leadership
+from control.fleet.metrics import ControllerMetrics
+from control.fleet.publisher import Availability
+from control.fleet.redis_plans import RedisPublisher
 from records import spool_name
 from records.shared import link
 from records.shared.plan_channel import PlanChannel

@@ -11,11 +11,10 @@ from prometheus_client.registry import Collector
 from canary import __version__
 from canary.programs.process import boot_id
 from control.controller import Controller
-from control.file_publisher import FilePublisher
-from control.leadership import SoleLeader
-from control.shipping import Shipping
-from control.spool_feed import SpoolFeed
-from control.tracing_listener import TracingListener
+from control.feed.listeners import TracingListener
+from control.feed.spool import Shipping, SpoolFeed
+from control.fleet.leadership import SoleLeader
+from control.fleet.publisher import FilePublisher
 from records import plans
 from records.store import Store
 from routing.plan import NO_PLAN

@@ -30,7 +30,7 @@ from console.access.openid import SignInFailed, admitted
 from console.access.openid_settings import OidcSettings
 from console.access.session import LASTS_S, Ground, Person, Sessions, same
 from console.rendering import Templates
-from control.orders import BadOrder
+from control.operator.orders import BadOrder
 
 _CHECK = "canary_login"
 _LOGIN_BOUND, _FORM_BOUND = 8192, 24576

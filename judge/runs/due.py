@@ -15,6 +15,7 @@ from sqlalchemy import Select, false, func, or_, select
 
 from judge.judgements import BudgetSpent, Judgements, Kind
 from judge.model.judge import Calls, Judge, Subject, answer_subject, pair_subject
+from judge.terms import JudgedRun
 from records import tables
 from records.capture_store import CaptureStore
 from records.store import Store
@@ -157,46 +158,36 @@ class Due:
     held: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JudgedRun:
-    """One run of a canary and how it is judged. `number` is how many pairs or answers of it a UTC day has;
-    `redact` are the canary's own patterns."""
+def due_now(store: Store, run: JudgedRun, now: float, *, most: int) -> Due:
+    """What is judged next at `now`, UTC seconds. May raise StoreDown."""
+    begun = Judgements(store).begun(run.canary, run.run, run.kind, now=now)
+    if sum(begun.values()) >= run.number:
+        return Due(now=[], held=f"the day's `{run.kind}s: {run.number}` is used up")
+    waiting = unjudged(store, run.canary, run.run, run.kind, each=most, newest=NEWEST)
+    chosen = choose(waiting, begun, number=run.number, of_day=now % _DAY_S / _DAY_S, most=most)
+    held = len(chosen) < min(len(waiting), most)
+    words = f"{run.kind}s wait, because their categories' part of today is used"
+    return Due(now=chosen, held=words if held else "")
 
-    canary: str
-    run: int
-    kind: Kind
-    number: int
-    criteria: str
-    redact: tuple[str, ...] = ()
 
-    def due(self, store: Store, now: float, *, most: int) -> Due:
-        """What is judged next at `now`, UTC seconds. May raise StoreDown."""
-        begun = Judgements(store).begun(self.canary, self.run, self.kind, now=now)
-        if sum(begun.values()) >= self.number:
-            return Due(now=[], held=f"the day's `{self.kind}s: {self.number}` is used up")
-        waiting = unjudged(store, self.canary, self.run, self.kind, each=most, newest=NEWEST)
-        chosen = choose(waiting, begun, number=self.number, of_day=now % _DAY_S / _DAY_S, most=most)
-        held = len(chosen) < min(len(waiting), most)
-        words = f"{self.kind}s wait, because their categories' part of today is used"
-        return Due(now=chosen, held=words if held else "")
+def more(store: Store, run: JudgedRun) -> list[Unjudged]:
+    """`number` more, whatever the day has had: evenly, and the rest from those that have more."""
+    waiting = unjudged(store, run.canary, run.run, run.kind, each=run.number)
+    return choose(waiting, {}, number=run.number, of_day=1.0, most=run.number)
 
-    def more(self, store: Store) -> list[Unjudged]:
-        """`number` more, whatever the day has had: evenly, and the rest from those that have more."""
-        waiting = unjudged(store, self.canary, self.run, self.kind, each=self.number)
-        return choose(waiting, {}, number=self.number, of_day=1.0, most=self.number)
 
-    def subject(self, store: Store, exchange_id: str, judge: str) -> Subject | None:
-        """The questions about it; None once its texts have expired. May raise StoreDown."""
-        captures = CaptureStore(store)
-        if self.kind == "answer":
-            real = captures.one(exchange_id)
-            if real is None:
-                return None
-            return answer_subject(real, judge=judge, criteria=self.criteria, redact=self.redact)
-        pair = captures.pair(self.canary, exchange_id)
-        if pair is None:
+def subject_of(store: Store, run: JudgedRun, exchange_id: str, judge: str) -> Subject | None:
+    """The questions about it; None once its texts have expired. May raise StoreDown."""
+    captures = CaptureStore(store)
+    if run.kind == "answer":
+        real = captures.one(exchange_id)
+        if real is None:
             return None
-        return pair_subject(*pair, judge=judge, criteria=self.criteria, redact=self.redact)
+        return answer_subject(real, judge=judge, criteria=run.criteria, redact=run.redact)
+    pair = captures.pair(run.canary, exchange_id)
+    if pair is None:
+        return None
+    return pair_subject(*pair, judge=judge, criteria=run.criteria, redact=run.redact)
 
 
 @dataclass(slots=True)
@@ -222,7 +213,7 @@ async def judge_now(
         working += 1
         while waiting and not now.stopped:
             each = waiting.pop()
-            subject = await asyncio.to_thread(run.subject, store, each.exchange_id, judge.source.name)
+            subject = await asyncio.to_thread(subject_of, store, run, each.exchange_id, judge.source.name)
             try:
                 calls = await judge.begin(subject) if subject is not None else {}
             except BudgetSpent as problem:

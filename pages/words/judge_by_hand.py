@@ -5,8 +5,8 @@ from typing import Any
 
 from judge.judgements import JudgedExchange, Judgements
 from judge.model.judge import Judge
-from judge.runs.due import JudgedNow, JudgedRun
-from judge.terms import dollars
+from judge.runs.due import JudgedNow
+from judge.terms import JudgedRun, dollars
 
 
 def document(

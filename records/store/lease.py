@@ -1,6 +1,6 @@
 """The lease in the store: one row that names the leader, changed only by compare-and-set.
 
-`control/leadership.py` decides when a lease has expired and who takes it; this module has no clock.
+`control/fleet/leadership.py` decides when a lease has expired and who takes it; this module has no clock.
 """
 
 from dataclasses import dataclass, replace

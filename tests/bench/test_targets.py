@@ -8,7 +8,7 @@ import pytest
 
 from bench.models.asker import Asker
 from bench.models.targets import NoKey, client_for, direct
-from control.release_watcher import ReleaseWatcher, WatchSettings
+from control.jobs.watcher import ReleaseWatcher, WatchSettings
 from proxy.providers.provider import Provider
 from records.capture import CapturedMessage
 from records.prices import Prices

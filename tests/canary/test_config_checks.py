@@ -5,7 +5,7 @@ import pytest
 from canary.config.checks import RESERVED
 from canary.config.errors import ConfigError
 from canary.config.load import parse
-from control.daily_time import DailyTime
+from control.settings import DailyTime
 
 PROVIDER = '{api: openai, base_url: "https://api.openai.com/v1"}'
 SOUND = f"providers:\n  openai: {PROVIDER}\n"

@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from tests.canary.test_watching import NOW, canary, document
 from typer.testing import CliRunner, Result
 
 from canary.cli import app
 from canary.commands.explain import _arm
 from canary.config import load
-from control.rollouts import Rollouts
+from control.states.rollouts import Rollouts
 from pages.status.standing import standing
 from pages.status.terminal import picture
 from pages.words.status import lane, laneless
 from records.store import Store
-from tests.canary.test_watching import NOW, canary, document
 
 CONFIG = """
 providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}

@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 
 from canary.programs.listening import listen
 from canary.programs.process import ShutdownSignal, WorkerArgs
-from control.shipping import Shipping
+from control.feed.spool import Shipping
 from records.spool_reader import SpoolReader
 from records.store import Store
 from tests.canary.handed import handed

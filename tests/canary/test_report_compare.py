@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from canary.cli import app
 from canary.config import parse
-from control.orders import BadOrder
-from control.rollouts import Rollouts
+from control.operator.orders import BadOrder
+from control.states.rollouts import Rollouts
 from pages.reports.compare import to_json
 from records.store import Store
 from tests.console.test_api import asked

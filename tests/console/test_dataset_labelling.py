@@ -10,7 +10,7 @@ from bench.dataset.file import LineGone, change, read_lines, stamp
 from bench.dataset.labels import proposed, waiting
 from bench.settings import DatasetSource
 from console.datasets import answered, as_text, chosen, last_answer, read, unwritable
-from control.orders import BadOrder
+from control.operator.orders import BadOrder
 
 
 def a_line(name: str, expected: Any = "yes", task: str = "exact", **more: Any) -> dict[str, Any]:

@@ -8,9 +8,9 @@ import pytest
 from console.access.session import Person
 from console.judged import figures_in, view
 from console.rendering import Templates
-from control.judge_day import JudgeDay
 from judge.figures import JudgeFigures
 from judge.judgements import JudgeCall, JudgedExchange
+from judge.runs.job import JudgeDay
 from pages.status.standing import past_view
 from pages.words import plan, verdict
 from pages.words import trends as trend_words

@@ -17,8 +17,8 @@ from console.captures import (
     switches,
     wanted_of,
 )
-from control.labelling import LabelProgress, PairWanted
-from control.orders import BadOrder
+from control.operator.labels import LabelProgress, PairWanted
+from control.operator.orders import BadOrder
 from records.capture import CapturedMessage
 from records.labels import Label, Right
 from tests.records.test_capture_store import a_capture

@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from console.captures import day_asked
-from control.orders import BadOrder
+from control.operator.orders import BadOrder
 
 
 def test_a_day_is_read_as_it_is_written() -> None:

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from alerts.incidents.notifier import Announcement
-from control.monitor import Monitor
-from control.operator import Operator
-from control.orders import Order
-from control.preflights import Preflights
-from control.rollouts import Rollouts
+from control.feed.events import WorkerRegistry
+from control.monitor.monitor import Monitor
+from control.operator.operator import Operator
+from control.operator.orders import Order
 from control.settings import ControlSettings
-from control.workers import WorkerRegistry
+from control.states.preflights import Preflights
+from control.states.rollouts import Rollouts
 from records.meters import Meters
 from records.store import Store
 

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from canary.config import parse
-from control.approval import LASTS_S, only_from
-from control.orders import BadOrder, Order
-from control.rollouts import Rollouts
+from control.operator.orders import LASTS_S, BadOrder, Order, only_from
+from control.states.rollouts import Rollouts
 from records.promote_requests import PromoteRequests
 from records.store import Act, Store
 from routing import transitions

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.basis import basis_of
 from canary.config import parse
-from control.benchmark_basis import basis_of
 
 TEXT = """\
 providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import msgspec
 
-from control.callers import CallerTraffic
-from control.deduplicator import Deduplicator
-from control.events import WorkerEvents
-from control.stream_publisher import StreamPublisher
+from control.feed.deduplicator import Deduplicator
+from control.feed.events import WorkerEvents
+from control.feed.stream import StreamPublisher
+from control.monitor.traffic import CallerTraffic
 from records.caller_counts import MOST_LEFT, CallerCount, callers_in
 from records.outcome import AttemptRecord, Outcome, OutcomeName
 from records.shared.stream import Outgoing

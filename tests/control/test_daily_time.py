@@ -4,7 +4,7 @@ from datetime import UTC, datetime, time
 
 import pytest
 
-from control.daily_time import DailyTime
+from control.settings import DailyTime
 
 
 def at(text: str) -> float:

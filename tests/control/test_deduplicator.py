@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control import deduplicator
-from control.deduplicator import OVERLAP_S, Deduplicator
-from control.events import WorkerEvents
+from control.feed import deduplicator
+from control.feed.deduplicator import OVERLAP_S, Deduplicator
+from control.feed.events import WorkerEvents
 from records.outcome import Feedback, Heartbeat, InFlight, Outcome
 from records.shared.brief import brief
 from records.shared.stream import Dispatch

@@ -11,9 +11,9 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from control.judge_metrics import JudgeMetrics, JudgeStanding, read
 from judge.judgements import Judgements, Kind
 from judge.results import RunJudgements
+from judge.runs.metrics import JudgeMetrics, JudgeStanding, read
 from records.store import Store
 from tests.judge.test_judgements import ANSWER, PAIR
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 import pytest
 
-from control.judge_pause import LONGEST_S, JudgePause
+from judge.runs.job import LONGEST_S, JudgePause
 
 DAY = 86400.0
 

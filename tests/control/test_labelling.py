@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from control import labelling
-from control.labelling import SITTING_S, PairToLabel, PairWanted
-from control.orders import BadOrder
+from control.operator import labels
+from control.operator.labels import SITTING_S, PairToLabel, PairWanted
+from control.operator.orders import BadOrder
 from judge.agreement import with_people
 from judge.judgements import JudgedExchange, Judgements
 from records.capture import CapturedMessage
@@ -69,11 +69,11 @@ def label(
     store: Store, pair: str, who: str, right: Right = "both", *, at: float = NOW, disagreements: bool = False
 ) -> None:
     given = Label(at=at, canary="support", exchange_id=pair, right=right, who=who)
-    labelling.keep(store, given, run=RUN, disagreements=disagreements)
+    labels.keep(store, given, run=RUN, disagreements=disagreements)
 
 
 def found(store: Store, who: str = "", *, now: float = NOW, **wanted: Any) -> PairToLabel:
-    return labelling.next_pair(store, "support", RUN, PairWanted(who=who, **wanted), now=now)
+    return labels.next_pair(store, "support", RUN, PairWanted(who=who, **wanted), now=now)
 
 
 def shown(store: Store, who: str = "", **wanted: Any) -> str:
@@ -188,7 +188,7 @@ def test_the_last_label_is_taken_back_again_and_again_and_its_pair_is_asked_agai
     label(store, "e3", "ann")
     for last in ("e3", "e0"):
         assert found(store, "ann").last == last
-        labelling.withdraw(store, "support", last, "ann", now=NOW)
+        labels.withdraw(store, "support", last, "ann", now=NOW)
         assert shown(store, "ann", again=last) == last
         assert shown(store, "ann", again=last, category="none such") == last
     assert found(store, "ann").last == ""
@@ -200,11 +200,11 @@ def test_the_last_label_is_taken_back_again_and_again_and_its_pair_is_asked_agai
 def test_nobody_takes_back_another_s_label_or_an_old_one(store: Store, pairs: Sequence[str]) -> None:
     label(store, "e0", "ann")
     with pytest.raises(BadOrder, match="this pair has no label of ben"):
-        labelling.withdraw(store, "support", "e0", "ben", now=NOW)
+        labels.withdraw(store, "support", "e0", "ben", now=NOW)
     late = NOW + SITTING_S
     assert found(store, "ann", now=late).last == ""
     with pytest.raises(BadOrder, match="for 12 hours"):
-        labelling.withdraw(store, "support", "e0", "ann", now=late)
+        labels.withdraw(store, "support", "e0", "ann", now=late)
 
 
 def test_capitals_and_spaces_make_nobody_a_second_person(store: Store, pairs: Sequence[str]) -> None:
@@ -220,7 +220,7 @@ def test_a_pair_that_expired_meanwhile_is_not_labelled(store: Store, pairs: Sequ
         label(store, "gone", "ann")
     label(store, "e0", "ann")
     CaptureStore(store).expire(NOW + 2 * 86400)
-    labelling.withdraw(store, "support", "e0", "ann", now=NOW)
+    labels.withdraw(store, "support", "e0", "ann", now=NOW)
     assert shown(store, "ann", again="e0") == ""
 
 

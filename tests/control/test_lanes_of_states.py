@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from canary.config import parse
-from control.explanation import explanation
-from control.monitor import Monitor
-from control.operator import Operator
-from control.orders import BadOrder
-from control.preflights import Preflights
-from control.rollouts import Rollouts
+from control.feed.events import WorkerRegistry
+from control.monitor.monitor import Monitor
+from control.operator.explanation import explanation
+from control.operator.operator import Operator
+from control.operator.orders import BadOrder
 from control.settings import ControlSettings
-from control.workers import WorkerRegistry
+from control.states.preflights import Preflights
+from control.states.rollouts import Rollouts
 from records.meters import Meters
 from records.store import Act, Store
 from routing import transitions

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from control.leadership import Leadership
+from control.fleet.leadership import Leadership
 from records.errors import StoreDown
 from records.store import Store
 from records.store.lease import Lease, Leases

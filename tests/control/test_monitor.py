@@ -9,10 +9,10 @@ import pytest
 from msgspec.structs import replace
 
 from canary.config import parse
-from control.events import WorkerEvents
-from control.monitor import FORGOTTEN_AFTER_S, Monitor
-from control.patience import FEWEST, LEAST_S
-from control.rollouts import Rollouts
+from control.feed.events import WorkerEvents
+from control.monitor.monitor import FORGOTTEN_AFTER_S, Monitor
+from control.monitor.patience import FEWEST, LEAST_S
+from control.states.rollouts import Rollouts
 from records.meters import Meters
 from records.outcome import Feedback, Heartbeat, InFlight, Outcome
 from records.store import Store

@@ -13,9 +13,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from canary.config import parse
-from control.operator import Operator
-from control.orders import BadOrder, Order
-from control.rollouts import Rollouts
+from control.operator.operator import Operator
+from control.operator.orders import BadOrder, Order
+from control.states.rollouts import Rollouts
 from records.daily_reports import DailyReport, DailyReports
 from records.store import Store
 from tests.control.desks import Desk, desk_over

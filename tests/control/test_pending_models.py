@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 
-from control.pending_models import BenchmarkResult, Uptake, look_at
-from control.watch_memory import WatchMemory
+from control.jobs.new_models import BenchmarkResult, Uptake, WatchMemory, look_at
 
 NEW = WatchMemory(unmeasured=("p/new",))
 SHIPS = BenchmarkResult(says="says ship", verdict="ship")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from control.pending_rollbacks import PendingRollback, PendingRollbacks
+from control.states.pending import PendingRollback, PendingRollbacks
 from records.store import Act
 from routing.plan import State, StateName
 

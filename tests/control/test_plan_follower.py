@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from control.plan_follower import WRITE_EVERY_S, PlanFollower
+from control.fleet.redis_plans import WRITE_EVERY_S, PlanFollower
 from records import plans
 from records.plans import PlanWatch
 from routing.plan import NO_PLAN, Plan, State

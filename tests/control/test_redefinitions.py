@@ -3,7 +3,7 @@
 import pytest
 
 from canary.config.load import parse
-from control.redefinitions import redefinitions
+from control.states.rollouts import redefinitions
 from records.store import Versioned
 from routing.canary import definition
 from routing.plan import State

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
-from control.release_metrics import MOST, ReleaseFigures, ReleaseMetrics, read, stored_state
+from control.jobs.release_metrics import MOST, ReleaseFigures, ReleaseMetrics, read, stored_state
 from records.benchmarks import Benchmarks
 from records.daily_reports import DailyReport, DailyReports
 from records.evaluations import Evaluations, StoredEvaluation

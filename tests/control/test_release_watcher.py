@@ -13,9 +13,8 @@ import msgspec
 import pytest
 
 from alerts.incidents.outbox import Receiver
-from control.pending_models import BenchmarkResult
-from control.release_watcher import FILE, ReleaseWatcher, WatchesTwice, WatchSettings, _alone
-from control.watch_memory import WatchMemory
+from control.jobs.new_models import BenchmarkResult, WatchMemory
+from control.jobs.watcher import FILE, ReleaseWatcher, WatchesTwice, WatchSettings, _alone
 from proxy.providers.provider import Provider
 from records.errors import StoreDown
 from records.releases import Releases

@@ -14,10 +14,9 @@ from structlog.testing import capture_logs
 
 from alerts.incidents.outbox import Receiver, ReceiverKind
 from canary.config import parse
-from control.announcer import TELL_FOR_S, Announcer
-from control.report_job import RETRY_S, ReportJob, is_news
-from control.rollouts import Rollouts
+from control.jobs.reports import RETRY_S, TELL_FOR_S, Announcer, ReportJob, is_news
 from control.settings import ControlSettings
+from control.states.rollouts import Rollouts
 from records.daily_reports import DailyReport, DailyReports
 from records.errors import StoreDown
 from records.store import Act, Store

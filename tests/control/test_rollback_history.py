@@ -13,10 +13,9 @@ from alerts.figures.places import CandidateError
 from alerts.figures.rollback import ArmFigures, FailureSample, Point, RollbackEvidence, RolledBack, RuleThen
 from alerts.wording import Trouble
 from canary.config import Config, parse
-from control.pending_rollbacks import PendingRollbacks
-from control.rollback_document import brief_of, document_of
-from control.rollback_history import RollbackHistory
-from control.rollouts import Rollouts
+from control.operator.status import RollbackHistory, brief_of, document_of
+from control.states.pending import PendingRollbacks
+from control.states.rollouts import Rollouts
 from records import plans
 from records.concentration import Concentration, FailingPart
 from records.errors import StoreDown

@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from canary.interpreter import environment, program
-from control import rolling
-from control.rolling import Roller, Rolling, passed
+from control.jobs import rolling
+from control.jobs.rolling import Roller, Rolling, passed
 from records.store import Store
 from tests.records.samples import DAY, a_batch, an_outcome
 from tests.records.stored import stored

@@ -11,8 +11,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from canary.config import Config, parse
-from control.pending_rollbacks import PendingRollbacks
-from control.rollouts import Outrun, Rollouts, Transition
+from control.states.pending import PendingRollbacks
+from control.states.rollouts import Outrun, Rollouts, Transition
 from records import plans
 from records.errors import StoreDown
 from records.store import Act, Store, Versioned

@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from canary.config import parse
-from control.file_publisher import FilePublisher
-from control.pending_rollbacks import PendingRollbacks
-from control.rollouts import Rollouts
+from control.fleet.publisher import FilePublisher
+from control.states.pending import PendingRollbacks
+from control.states.rollouts import Rollouts
 from records import plans
 from records.store import Act, Store
 from routing import transitions

@@ -6,8 +6,8 @@ import resource
 from contextlib import closing, suppress
 from pathlib import Path
 
-from control.events import WorkerEvents
-from control.spool_feed import SpoolFeed
+from control.feed.events import WorkerEvents
+from control.feed.spool import SpoolFeed
 from records.spool import SpoolWriter
 from tests.records.samples import an_outcome
 

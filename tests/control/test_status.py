@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from canary.config import parse
-from control.events import WorkerEvents
-from control.monitor import Monitor
-from control.rollouts import Rollouts
+from control.feed.events import WorkerEvents
+from control.monitor.monitor import Monitor
+from control.operator.status import status_of
 from control.settings import ControlSettings
-from control.status import status_of
+from control.states.rollouts import Rollouts
 from judge.terms import JudgeTerms
 from records.meters import Meters
 from records.outcome import Feedback, Outcome, ProviderError

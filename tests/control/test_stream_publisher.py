@@ -3,8 +3,8 @@ many outcomes there were in all."""
 
 from typing import Any
 
-from control.events import WorkerEvents
-from control.stream_publisher import StreamPublisher
+from control.feed.events import WorkerEvents
+from control.feed.stream import StreamPublisher
 from records.outcome import Feedback, Heartbeat, InFlight, Outcome
 from records.shared.stream import RECORDS_A_DISPATCH, Dispatch, Outgoing
 

@@ -46,7 +46,7 @@ def test_a_broken_package_is_named_and_the_process_goes_on() -> None:
     missing = 'sys.modules["opentelemetry.sdk"] = None'
     imported, log = attached({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}, first=missing)
     assert "traces.off" in log and "opentelemetry.sdk" in log
-    assert "control.tracing_listener" in imported
+    assert "control.feed.listeners" in imported
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ import pytest
 from msgspec import structs
 
 from canary.config import parse
-from control.deduplicator import Deduplicator
-from control.events import WorkerEvents
-from control.stream_publisher import StreamPublisher
-from control.unmatched import MINUTES, MOST_SHOWN, UnmatchedTraffic
+from control.feed.deduplicator import Deduplicator
+from control.feed.events import WorkerEvents
+from control.feed.stream import StreamPublisher
+from control.monitor.traffic import MINUTES, MOST_SHOWN, UnmatchedTraffic
 from records.outcome import ErrorType, Outcome, ProviderError
 from records.shared.stream import Outgoing
 from records.unmatched import LONGEST_NAME, MOST_MODELS, REST, unmatched_in

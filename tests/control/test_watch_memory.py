@@ -1,6 +1,6 @@
 """What is new in a provider's list, and what is still to be done about it."""
 
-from control.watch_memory import (
+from control.jobs.new_models import (
     LONGEST_RETRY_S,
     PendingModel,
     WatchMemory,

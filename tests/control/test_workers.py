@@ -2,8 +2,7 @@
 
 from msgspec import structs
 
-from control.events import WorkerEvents
-from control.workers import WorkerRegistry
+from control.feed.events import WorkerEvents, WorkerRegistry
 from records.outcome import Heartbeat
 
 SILENT = "no traffic worker is alive"

@@ -9,11 +9,11 @@ from pathlib import Path
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from control.fleet_metrics import AgentMetrics, ControllerMetrics
-from control.judge_metrics import families as judged_families
-from control.judge_metrics import judge_families
-from control.release_metrics import families as release_families
-from control.rolling import families as rolling_families
+from control.fleet.metrics import AgentMetrics, ControllerMetrics
+from control.jobs.release_metrics import families as release_families
+from control.jobs.rolling import families as rolling_families
+from judge.runs.metrics import families as judged_families
+from judge.runs.metrics import judge_families
 from records.meters import Meters
 
 PAGE = (Path(__file__).parents[2] / "docs/metrics.md").read_text()

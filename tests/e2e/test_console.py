@@ -17,8 +17,8 @@ from alerts.figures.rollback import RolledBack
 from console.access.guard import Access
 from console.app import admin_app
 from console.page import WATCHERS
-from control.labelling import PairToLabel, PairWanted
-from control.orders import Order
+from control.operator.labels import PairToLabel, PairWanted
+from control.operator.orders import Order
 from demo.behaviour import Behaviour
 from records.capture import Capture
 from records.labels import Label, Right

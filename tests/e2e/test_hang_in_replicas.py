@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from control.patience import FEWEST, LEAST_S
+from control.monitor.patience import FEWEST, LEAST_S
 from records import plans
 from tests.e2e.replicas import Fleet, fleet
 from tests.e2e.stage import chat

@@ -51,18 +51,18 @@ PROMISED = {
     "canary_mirror_dropped": {"canary"},
     "canary_caller_requests": {"caller", "outcome"},
 }
-OF_REPLICAS: dict[str, set[str]] = {  # shown by control/fleet_metrics.py
+OF_REPLICAS: dict[str, set[str]] = {  # shown by control/fleet/metrics.py
     "canary_leader": set(),
     "canary_evidence_lag_seconds": set(),
     "canary_shared_up": set(),
     "canary_stream_dropped": set(),
 }
-OF_ROLLING: dict[str, set[str]] = {  # shown by control/rolling.py
+OF_ROLLING: dict[str, set[str]] = {  # shown by control/jobs/rolling.py
     "canary_outcomes_fresh": set(),
     "canary_segments": set(),
     "canary_rolling_failures": set(),
 }
-OF_THE_JUDGE: dict[str, set[str]] = {  # shown by control/judge_metrics.py
+OF_THE_JUDGE: dict[str, set[str]] = {  # shown by judge/runs/metrics.py
     "canary_judged_pairs": {"canary", "result"},
     "canary_judged_answers": {"canary", "arm", "result"},
     "canary_judged_mark": {"canary", "arm"},
@@ -70,7 +70,7 @@ OF_THE_JUDGE: dict[str, set[str]] = {  # shown by control/judge_metrics.py
     "canary_judge_budget_usd": set(),
     "canary_judge_paused": {"reason"},
 }
-OF_RELEASES = {  # shown by control/release_metrics.py
+OF_RELEASES = {  # shown by control/jobs/release_metrics.py
     "canary_release_info": {"release", "model"},
     "canary_release_score": {"release", "layer"},
     "canary_release_verdict": {"release", "verdict"},

@@ -13,7 +13,7 @@ from itertools import islice
 
 import pytest
 
-from control.patience import FEWEST, LEAST_S
+from control.monitor.patience import FEWEST, LEAST_S
 from records import plans
 from records.outcome import InFlight, Outcome, Record
 from records.spool_reader import SpoolReader

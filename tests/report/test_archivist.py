@@ -11,7 +11,7 @@ from sqlalchemy import update
 from structlog.testing import capture_logs
 
 from canary.config import Config, parse
-from control.rollouts import Rollouts
+from control.states.rollouts import Rollouts
 from records import tables
 from records.decisions import Decision, Decisions
 from records.evaluations import Evaluations

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from canary.config import parse
-from control.report_job import ReportJob
+from control.jobs.reports import ReportJob
 from judge.judgements import JudgedExchange, Judgements
 from records import tables
 from records.bound import parse_bound

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from canary.config import Config, parse
-from control.rollouts import Rollouts
+from control.states.rollouts import Rollouts
 from records import tables
 from records.errors import StoreDown
 from records.store import Act, Store, Versioned

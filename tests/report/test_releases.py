@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from canary.config import Config, parse
-from control.rollouts import Rollouts
+from control.states.rollouts import Rollouts
 from pages.reports.release import FORMS, headline, line, to_json
 from pages.words import verdict
 from records.benchmarks import Benchmarks

@@ -1,0 +1,187 @@
+"""What happened in the workers, as a source passes it to its listeners: outcomes, heartbeats, worker exits.
+
+Monotonic times are those of this machine, even for records that were written on another.
+"""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol, TypeVar
+
+from msgspec import structs
+
+from records.alike import Alike, alike
+from records.caller_counts import CallerCount, callers_in
+from records.outcome import Feedback, Heartbeat, InFlight, Outcome
+from records.spool_reader import Batch, Writer
+from records.unmatched import UnmatchedCount, unmatched_in
+
+_Dated = TypeVar("_Dated", bound=Outcome | Feedback | InFlight)
+
+WorkerKey = tuple[str, int, int]
+"""(replica, slot, pid); the replica is empty for workers of this machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerEvents:
+    """One batch of events.
+
+    `deaths` has, for each worker that exited, how many exchanges it left unfinished. `heard` counts all
+    outcomes that arrived, also those of no canary (whose records a source may omit), without mirror copies.
+    `dropped` counts records that workers could not write. `in_flight` are exchanges that have not ended; they
+    began before `records`, so listeners read them first. `unmatched` counts the LLM requests that no canary
+    took, `callers` the requests of each caller.
+    """
+
+    records: Sequence[Outcome | Feedback] = ()
+    in_flight: Sequence[tuple[WorkerKey, InFlight]] = ()
+    beats: Sequence[tuple[WorkerKey, Heartbeat]] = ()
+    deaths: Sequence[tuple[WorkerKey, int]] = ()
+    heard: int = 0
+    dropped: int = 0
+    unmatched: Sequence[UnmatchedCount] = ()
+    callers: Sequence[CallerCount] = ()
+
+    @cached_property
+    def outcomes(self) -> Sequence[Outcome]:
+        """The outcomes among the records."""
+        return [each for each in self.records if type(each) is Outcome]
+
+    @cached_property
+    def feedback(self) -> Sequence[Feedback]:
+        """The feedback among the records."""
+        return [each for each in self.records if type(each) is Feedback]
+
+    @cached_property
+    def alike(self) -> Sequence[Alike]:
+        """The outcomes, grouped once for all listeners that count."""
+        return alike(self.outcomes)
+
+
+class Listener(Protocol):
+    """Receives every event once."""
+
+    def take(self, events: WorkerEvents) -> None:
+        """Process these events."""
+        ...
+
+
+class StatefulListener(Listener, Protocol):
+    """A listener whose memory is saved together with the source's position."""
+
+    def snapshot(self) -> Mapping[str, Any]:
+        """The memory under keys that no other listener uses, for msgspec to encode to JSON at once: it may
+        change with the next event."""
+        ...
+
+    def restore(self, document: Mapping[str, Any], *, new_boot: float | None) -> None:
+        """Continue from a snapshot, which may lack this listener's keys.
+
+        `new_boot` is UTC minus CLOCK_MONOTONIC, in seconds, if the snapshot comes from another boot or
+        machine; else None.
+        """
+        ...
+
+
+def of_batch(batch: Batch, boot: str) -> WorkerEvents:
+    """The events in a batch of this machine's spool. `boot` is the id of this boot."""
+    records: list[Outcome | Feedback] = []
+    beats: list[tuple[WorkerKey, Heartbeat]] = []
+    in_flight: list[tuple[WorkerKey, InFlight]] = []
+    for chunk in batch.chunks:
+        foreign = not boot.startswith(chunk.writer.boot)
+        for record in chunk.records:
+            if type(record) is Outcome or type(record) is Feedback:
+                records.append(carried_over(record) if foreign else record)
+            elif type(record) is Heartbeat:
+                beats.append((_key(chunk.writer), record))
+            elif type(record) is InFlight:
+                in_flight.append((_key(chunk.writer), carried_over(record) if foreign else record))
+    deaths = [(_key(death.writer), death.lost) for death in batch.deaths]
+    return WorkerEvents(
+        records=records,
+        in_flight=in_flight,
+        beats=beats,
+        deaths=deaths,
+        heard=heard_in(records),
+        dropped=batch.dropped,
+        callers=callers_in([each for each in records if type(each) is Outcome]),
+        unmatched=unmatched_in([each for each in records if type(each) is Outcome and not each.canary]),
+    )
+
+
+def heard_in(records: Iterable[Outcome | Feedback]) -> int:
+    """How many outcomes there are. Mirror copies do not count: a worker's `finished` leaves them out."""
+    return len([record for record in records if type(record) is Outcome and not record.mirror])
+
+
+def carried_over(record: _Dated) -> _Dated:
+    """A record of another boot or machine, with its time moved to this machine's monotonic clock."""
+    return structs.replace(record, mono=here(record.at))
+
+
+def here(at: float) -> float:
+    """A UTC second on this machine's monotonic clock, at most now: another machine's clock may be ahead."""
+    return time.monotonic() + min(0.0, at - time.time())
+
+
+def _key(writer: Writer) -> WorkerKey:
+    return "", writer.worker, writer.pid
+
+
+ALIVE_WITHIN_S = 2.0
+
+
+class WorkerRegistry:
+    """The workers' last heartbeats."""
+
+    def __init__(self) -> None:
+        self._beats: dict[WorkerKey, Heartbeat] = {}
+        self._exited_cleanly = False
+        """True when the worker that was heard last exited cleanly."""
+
+    def take(self, events: WorkerEvents) -> None:
+        """Note heartbeats and exits."""
+        for key, beat in events.beats:
+            self._exited_cleanly = beat.closing
+            if beat.closing:
+                self._beats.pop(key, None)
+            else:
+                self._beats[key] = beat
+        for key, _ in events.deaths:
+            self._beats.pop(key, None)
+            self._exited_cleanly = False
+
+    def alive(self, now_mono: float) -> list[Heartbeat]:
+        """The last heartbeats of the workers that are alive."""
+        oldest = now_mono - ALIVE_WITHIN_S
+        self._beats = {key: beat for key, beat in self._beats.items() if beat.mono > oldest}
+        return list(self._beats.values())
+
+    def troubles(self, now_mono: float) -> list[str]:
+        """What does not work at the moment: the workers themselves, and the credentials that they lack."""
+        missing = {each for beat in self.alive(now_mono) for each in beat.credentials_missing}
+        trouble = self.trouble(now_mono)
+        return [*sorted(missing), *([trouble] if trouble else [])]
+
+    def trouble(self, now_mono: float) -> str | None:
+        """Why no worker accepts new requests; None while one does."""
+        alive = self.alive(now_mono)
+        if any(not beat.draining for beat in alive):
+            return None
+        if alive:
+            left = sum(beat.started - beat.finished for beat in alive)
+            return f"draining: no new requests are accepted, in flight: {left}"
+        if self._exited_cleanly:
+            return "all traffic workers have exited cleanly"
+        return "no traffic worker is alive"
+
+    def breakers_open(self, canary: str, now_mono: float) -> int:
+        """How many workers' breakers keep requests from this canary's candidate."""
+        return sum(canary in beat.breakers_open for beat in self.alive(now_mono))
+
+    def confirmed(self, version: int, now_mono: float) -> tuple[int, int]:
+        """(workers that follow at least this version of the plan, workers alive)"""
+        alive = self.alive(now_mono)
+        return sum(beat.plan_version >= version for beat in alive), len(alive)

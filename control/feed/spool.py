@@ -1,0 +1,181 @@
+"""The evidence of one machine: passes the spool's outcomes, heartbeats and worker exits to its listeners.
+
+The listeners' memory and the position in the spool are saved in one file. After a crash, the frames since the
+last save are read again and lead to the same memory: nothing is forgotten or counted twice (ADR 2).
+"""
+
+import asyncio
+import errno
+import threading
+import time
+from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from control.feed.events import Listener, StatefulListener, WorkerEvents, of_batch
+from records.capture_store import CaptureShipper, CaptureStore
+from records.meters import Meters
+from records.shipper import Shipper
+from records.spool import room_bytes
+from records.spool_reader import SpoolReader
+from records.store import Store
+from records.whole_file import write_whole
+
+log = structlog.get_logger()
+
+POLL_S = 0.05
+SHORT_S = 0.2
+BATCH = 1000
+
+
+class SpoolFeed:
+    """A controller's `Source` on one machine. Belongs to the event loop's thread."""
+
+    save_every_s = 1.0
+
+    def __init__(self, folder: Path, checkpoint: Path, *, boot: str, others: Sequence[Listener] = ()) -> None:
+        """Follow one spool folder. `others` listen beside those that are attached."""
+        self._folder, self._checkpoint, self._boot = folder, checkpoint, boot
+        self._document = _read(checkpoint)
+        self.listeners: list[Listener] = list(others)
+        self._stateful: Sequence[StatefulListener] = ()
+        self.reader = SpoolReader(folder, self._document.get("cursors", {}), quarantine=False)
+        self._pending: dict[str, int] = {}
+        self._writer = ThreadPoolExecutor(1)  # its own: the others may all wait for a store
+
+    def attach(self, workers: Listener, *stateful: StatefulListener) -> None:
+        """Pass events to these, too, from where the last checkpoint ends, and restore the stateful ones."""
+        self.listeners = [workers, *stateful, *self.listeners]
+        self._stateful = stateful
+        if self._document:
+            new_boot = None if self._document["boot"] == self._boot else time.time() - time.monotonic()
+            for listener in stateful:
+                listener.restore(self._document, new_boot=new_boot)
+
+    def loops(self) -> list[Coroutine[Any, Any, None]]:
+        """What has to run, without end."""
+        return [self.follow()]
+
+    async def follow(self) -> None:
+        """Tell what is new, twenty times a second. Without a descriptor to read it, it waits in the spool."""
+        while True:
+            try:
+                more = self.turn()
+            except OSError as error:
+                if error.errno not in (errno.EMFILE, errno.ENFILE):
+                    raise
+                log.warning("spool.not_read", problem=str(error))
+                more = False
+                await asyncio.sleep(SHORT_S)
+            await asyncio.sleep(0 if more else POLL_S)
+
+    def turn(self) -> bool:
+        """Tell what is new; True when there may be more to tell at once."""
+        batch = self.reader.read(BATCH)
+        self._pending.update(batch.cursors)
+        self._tell(of_batch(batch, self._boot))
+        return not batch.is_empty
+
+    def drain(self) -> None:
+        """Tell everything that the workers left."""
+        while self.turn():
+            pass
+
+    async def begin(self) -> None:
+        """Nothing: what was known is there since `attach`."""
+
+    async def stand_by(self) -> None:
+        """Never asked: on one machine nobody else leads."""
+
+    async def save(self) -> None:
+        """Write the checkpoint in a thread; only then do the cursors count.
+
+        A disk that takes nothing is logged; it may take the next one.
+        """
+        pending = dict(self._pending)
+        cursors = {**self.reader.committed, **pending}
+        cursors = {name: place for name, place in cursors.items() if (self._folder / name).exists()}
+        document: dict[str, Any] = {"boot": self._boot, "cursors": cursors}
+        for listener in self._stateful:
+            document.update(listener.snapshot())
+        encoded = msgspec.json.encode(document)
+        if await asyncio.get_running_loop().run_in_executor(self._writer, self._write, encoded):
+            self.reader.committed.update(pending)
+            self._pending = dict(self._pending.items() - pending.items())
+
+    def _write(self, document: bytes) -> bool:
+        try:
+            write_whole(self._checkpoint, document)
+        except OSError as error:
+            log.error("checkpoint.not_saved", file=str(self._checkpoint), problem=str(error))
+            return False
+        return True
+
+    def _tell(self, events: WorkerEvents) -> None:
+        for listener in self.listeners:
+            listener.take(events)
+
+
+def _read(checkpoint: Path) -> Mapping[str, Any]:
+    """The last checkpoint. One that cannot be read is put aside: counting begins anew, and says so."""
+    try:
+        document: dict[str, Any] = msgspec.json.decode(checkpoint.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except msgspec.DecodeError:
+        log.error("checkpoint.unreadable", file=str(checkpoint))
+        checkpoint.rename(checkpoint.with_suffix(".unreadable"))
+        return {}
+    return document
+
+
+class Shipping:
+    """Made inside the event loop that runs it; the thread starts with `loops`."""
+
+    def __init__(self, data: Path, store: Store, *, other: SpoolReader) -> None:
+        """`other` reads the same spool: a file is deleted when both are done with it."""
+        self._spool = data / "spool"
+        self._shipper = Shipper(self._spool, store, others=[other])
+        self._captures = CaptureShipper(data / "captures", CaptureStore(store))
+        self._stop = threading.Event()
+        self._thread: asyncio.Future[None] | None = None
+
+    @property
+    def down(self) -> str | None:
+        """Why the store does not answer; None while it does."""
+        return self._shipper.down
+
+    @property
+    def waiting(self) -> int:
+        """How many records wait in the spool."""
+        return self._shipper.spooled
+
+    def room_bytes(self) -> int | None:
+        """How much the spool may still take; None where that is unknown."""
+        return room_bytes(self._spool)
+
+    def show(self, meters: Meters) -> None:
+        """Bring the gauges of records up to date."""
+        counts = self._shipper.counts
+        if counts is not None:
+            meters.set_records(counts.totals, counts.spooled)
+
+    def loops(self) -> list[Coroutine[Any, Any, None]]:
+        """What has to run, without end."""
+        return [self._ship(), self._captures.run()]
+
+    async def close(self) -> None:
+        """Ship what is left, as long as the store takes it."""
+        self._stop.set()
+        if self._thread is not None:
+            await asyncio.wait([self._thread])
+        await asyncio.to_thread(self._captures.turn, time.time())
+
+    async def _ship(self) -> None:
+        """Last as long as the thread, and raise what broke it. A cancellation leaves the thread alone."""
+        self._thread = asyncio.get_running_loop().run_in_executor(None, self._shipper.run, self._stop)
+        await asyncio.shield(self._thread)

@@ -1,0 +1,1 @@
+"""Several admins: who leads, and how the states reach the workers."""

@@ -1,0 +1,170 @@
+"""The releases for Prometheus: read from the store after a scrape, at most once a minute."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import structlog
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import Metric as Family
+from prometheus_client.registry import Collector
+from sqlalchemy import func, select
+
+from records import tables
+from records.clock import after_scrapes
+from records.releases import Release, Releases
+from records.store import Store
+
+log = structlog.get_logger()
+
+if TYPE_CHECKING:
+    from report.release.dossier import Dossier
+
+MOST = 50
+VERDICTS = ("ship_now", "ship", "ship_with_caveats", "dont_ship", "extend")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseFigures:
+    """One release. `model` is `provider/model`. `scores` are by layer, from 0 to 100.
+
+    `ratios` are candidate over current model in the newest benchmark, by dataset, then `completion`, `cost`
+    and `latency`. Unknown figures are left out.
+    """
+
+    release: str
+    model: str
+    verdict: str | None
+    scores: Mapping[str, float]
+    ratios: Mapping[str, Mapping[str, float]]
+
+
+class StoredState(NamedTuple):
+    """How many releases, evaluations and daily reports are stored, and the newest benchmark and entry of the
+    audit log."""
+
+    releases: int
+    evaluations: int
+    reports: int
+    benchmark: int
+    audit: int
+
+
+class ReleaseMetrics(Collector):
+    """The newest releases. Nothing is read until somebody scrapes; only the leader reads and shows them.
+
+    Belongs to the event loop's thread; the store is read in another.
+    """
+
+    def __init__(self, store: Store, leads: Callable[[], bool]) -> None:
+        self._store, self._leads = store, leads
+        self._scraped = asyncio.Event()
+        self._figures: Sequence[ReleaseFigures] = ()
+        self._known: StoredState | None = None
+
+    def collect(self) -> Iterator[Family]:
+        """Every family, for prometheus-client, as of the last reading."""
+        self._scraped.set()
+        if self._leads():
+            yield from families(self._figures)
+
+    async def run(self) -> None:
+        """Read after a scrape, at most once a minute, without end."""
+        await after_scrapes(self._scraped, self._leads, self._read, "releases.not_read")
+
+    async def _read(self) -> None:
+        state = await asyncio.to_thread(stored_state, self._store)
+        if state != self._known:
+            self._figures, self._known = await asyncio.to_thread(read, self._store, state), state
+
+
+def stored_state(store: Store) -> StoredState:
+    """What changes whenever a release's figures may. May raise StoreDown."""
+    audit, benchmarks = tables.audit.c.id, tables.benchmarks.c.id
+    counts = (
+        select(func.count()).select_from(tables.releases).scalar_subquery(),
+        select(func.count()).select_from(tables.evaluations).scalar_subquery(),
+        select(func.count()).select_from(tables.reports).scalar_subquery(),
+        select(func.coalesce(func.max(benchmarks), 0)).scalar_subquery(),
+        select(func.coalesce(func.max(audit), 0)).scalar_subquery(),
+    )
+    with store.asking() as connection:
+        return StoredState(*connection.execute(select(*counts)).one())
+
+
+def read(store: Store, state: StoredState) -> list[ReleaseFigures]:
+    """The newest releases. May raise StoreDown."""
+    if not (state.benchmark or state.evaluations or state.reports):
+        return [_unmeasured(release) for release in Releases(store).all()[:MOST]]
+    from report.releases import all_releases  # statistics take two seconds to import
+
+    return [figures_of(each) for each in all_releases(store, most=MOST)]
+
+
+def figures_of(found: "Dossier") -> ReleaseFigures:
+    """A release's figures; the ratios are those of its newest benchmark."""
+    layers = found.benchmark["layers"] if found.benchmark is not None else ()
+    datasets = [dataset for layer in layers for dataset in layer["datasets"]]
+    scores = {name: layer.score for name, layer in found.layers.items()}
+    return ReleaseFigures(
+        release=found.release.id,
+        model=found.release.candidate,
+        verdict=found.verdict,
+        scores={name: score for name, score in scores.items() if score is not None},
+        ratios={each["dataset"]: _ratios(each) for each in datasets},
+    )
+
+
+def _unmeasured(release: Release) -> ReleaseFigures:
+    return ReleaseFigures(release=release.id, model=release.candidate, verdict=None, scores={}, ratios={})
+
+
+def _ratios(dataset: Mapping[str, Any]) -> dict[str, float]:
+    found = {
+        "completion": _completion(dataset["candidate"], dataset["baseline"]),
+        "cost": _estimate(dataset.get("cost_ratio")),
+        "latency": _estimate(dataset.get("latency_ratio")),
+    }
+    return {what: value for what, value in found.items() if value is not None}
+
+
+def _completion(candidate: Mapping[str, Any] | None, baseline: Mapping[str, Any]) -> float | None:
+    """None without a share of right answers for both, or when the baseline has none right."""
+    got = candidate["completion"] if candidate is not None else None
+    of = baseline["completion"]
+    return got / of if got is not None and of else None
+
+
+def _estimate(interval: Mapping[str, float] | None) -> float | None:
+    return None if interval is None else interval["estimate"]
+
+
+def families(figures: Sequence[ReleaseFigures]) -> Iterator[Family]:
+    """The families of these releases. An unknown figure has no sample."""
+    info = GaugeMetricFamily("canary_release_info", "1; the release's candidate", labels=("release", "model"))
+    score = GaugeMetricFamily(
+        "canary_release_score", "A layer's score, 0 to 100", labels=("release", "layer")
+    )
+    verdict = GaugeMetricFamily(
+        "canary_release_verdict", "1 for the present verdict", labels=("release", "verdict")
+    )
+    for each in figures:
+        info.add_metric((each.release, each.model), 1.0)
+        for layer, value in each.scores.items():
+            score.add_metric((each.release, layer), value)
+        for name in VERDICTS if each.verdict is not None else ():
+            verdict.add_metric((each.release, name), float(name == each.verdict))
+    yield from (info, score, verdict)
+    yield _ratio(figures, "completion", "The candidate's share of right answers over the current model's")
+    yield _ratio(figures, "cost", "The candidate's mean cost per request over the current model's")
+    yield _ratio(figures, "latency", "The candidate's p95 latency over the current model's")
+
+
+def _ratio(figures: Sequence[ReleaseFigures], what: str, says: str) -> Family:
+    family = GaugeMetricFamily(f"canary_bench_{what}_ratio", says, labels=("release", "dataset"))
+    for each in figures:
+        for dataset, ratios in each.ratios.items():
+            if what in ratios:
+                family.add_metric((each.release, dataset), ratios[what])
+    return family

@@ -1,0 +1,356 @@
+"""The monitor: takes in outcomes and feedback, judges the guardrails, rolls back, opens incidents.
+
+The monitor reads no file and no database. Its controller's source brings the events and keeps its memory.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from alerts.figures import pulse as pulses
+from alerts.figures.pulse import Pulse
+from alerts.figures.rollback import RollbackEvidence
+from alerts.guardrails import Watch
+from alerts.incidents import incident as incidents
+from alerts.incidents.incident import Incident, RecordAlarm, RecordState
+from alerts.incidents.notice import Notice
+from alerts.incidents.outbox import Outbox
+from alerts.rules.rule import CANNOT_SERVE
+from alerts.rules.status import GuardrailStatus
+from alerts.wording import UNNAMED, ArmNames
+from control.feed.events import WorkerEvents, WorkerKey
+from control.monitor.patience import CandidatePatience
+from control.monitor.traffic import Astray, CallerTraffic, UnmatchedTraffic
+from control.settings import CanarySettings, ControlSettings
+from control.states.rollouts import Rollouts
+from records.meters import HeardFeedback, Meters
+from records.outcome import Heartbeat, Outcome
+from records.store import Act
+from routing import transitions
+from routing.canary import Canary
+from routing.plan import State
+
+JUDGE_EVERY_S = 0.2
+FORGOTTEN_AFTER_S = 60.0
+"""A worker without a heartbeat for this long counts anew when it comes back."""
+
+
+@dataclass(slots=True)
+class WatchedCanary:
+    """One canary under watch: its guardrails, figures and incident, and the last status of every rule."""
+
+    watch: Watch
+    pulse: Pulse
+    incident: Incident | None = None
+    statuses: tuple[GuardrailStatus, ...] = ()
+
+    @property
+    def holds_ramp(self) -> bool:
+        """True while any rule warns or fires: the ramp does not advance then."""
+        return any(status.state in ("warn", "firing", "latched") for status in self.statuses)
+
+    def follow(self, run: int) -> None:
+        """Begin this run with fresh evidence, unless it is the one under watch."""
+        if run != self.watch.run:
+            self.watch.rearm(run)
+            self.pulse, self.statuses = Pulse(run=run), ()
+
+    def why(self, act: Act, *, rule: str = "", share: float, arms: ArmNames = UNNAMED) -> RollbackEvidence:
+        """The evidence at the moment of this rollback from `share`; `rule` is "" for a person's rollback."""
+        return self.watch.why(
+            self.statuses, rule=rule, who=act.who, reason=act.reason, at=act.at, share=share, arms=arms
+        )
+
+
+class Monitor:
+    """Watches every canary. A listener; belongs to the event loop's thread."""
+
+    def __init__(self, *, meters: Meters, rollouts: Rollouts, settings: ControlSettings) -> None:
+        self.outbox = Outbox(settings.notify)
+        self.canaries: dict[str, WatchedCanary] = {}
+        self.record_alarm = RecordAlarm()
+        self.patience = CandidatePatience()
+        self.unmatched = UnmatchedTraffic()
+        self.callers = CallerTraffic()
+        self.failed_preflights: Mapping[str, str] = {}
+        """What the candidate refused of each canary that waits for that, in a sentence. Replaced whole."""
+        self._heard = HeardFeedback()
+        self._meters = meters
+        self._rollouts = rollouts
+        self._settings = settings
+        self._finished: dict[WorkerKey, tuple[int, float]] = {}
+        self._left: list[Incident | None] = []
+        self._judged_at = float("-inf")
+        self._outcomes_heard = self._finished_heard = self._dropped_heard = 0
+        self.configure(settings)
+
+    def configure(self, settings: ControlSettings) -> None:
+        """Watch the canaries of a changed config, and keep what was learnt of those that stay.
+
+        The incidents of canaries that left the config end with the next judgement.
+        """
+        self._settings = settings
+        self._meters.configure(
+            canaries=settings.canaries,
+            feedback_metrics=settings.metrics,
+            callers=[each.name for each in settings.callers],
+        )
+        self.callers.configure(settings.callers)
+        self.outbox.set_receivers(settings.notify)
+        self._left += [each.incident for name, each in self.canaries.items() if name not in settings.canaries]
+        self.canaries = {name: self._watched(wanted) for name, wanted in settings.canaries.items()}
+        self.patience.keep_only(settings.canaries)
+
+    def take(self, events: WorkerEvents) -> None:
+        """Process outcomes, feedback, heartbeats and worker exits."""
+        for key, beat in events.beats:
+            self._beat(key, beat)
+        for worker, running in events.in_flight:
+            if running.canary in self.canaries:
+                self.canaries[running.canary].watch.observe_in_flight(worker, running)
+        self.unmatched.take(events)
+        self.callers.take(events)
+        self._outcomes_heard += events.heard
+        self._dropped_heard += events.dropped
+        for group in events.alike:
+            watched = self.canaries.get(group[0].canary)
+            if watched is not None:
+                watched.pulse.observe(*group)
+                self.patience.observe(*group)
+        for name, outcomes in self._by_canary(events.outcomes).items():
+            self.canaries[name].watch.observe(*outcomes)
+        for feedback in events.feedback:
+            watched = self.canaries.get(feedback.canary)
+            if watched is not None:
+                watched.watch.observe_feedback(feedback)
+                watched.pulse.observe_feedback(feedback, before=self._heard.hear(feedback))
+        for key, _ in events.deaths:
+            self._forget(key)
+
+    def judge(self, now_utc: float, now_mono: float) -> bool:
+        """Judge if it is time. True when there are new notices: save the memory, then send them."""
+        if now_mono - self._judged_at < JUDGE_EVERY_S:
+            return False
+        self._judged_at = now_mono
+        # Exchanges finish and none of their outcomes arrives: the telemetry is broken, not the traffic quiet.
+        heard = self._outcomes_heard > 0
+        silent = self._finished_heard > 0 and not heard
+        self._finished_heard = self._outcomes_heard = 0
+        # The exit of another machine's worker is not reported.
+        oldest = now_mono - FORGOTTEN_AFTER_S
+        for key in [key for key, (_, at) in self._finished.items() if at <= oldest]:
+            self._forget(key)
+        told = [notice for incident in self._left for notice in incidents.over(incident, now_utc)]
+        self._left.clear()
+        for name, watched in self.canaries.items():
+            told += self._judge_one(name, watched, now_utc, now_mono, routed=silent, heard=heard)
+        self._meters.set_guardrails(
+            {
+                (name, status.key): status.state
+                for name, watched in self.canaries.items()
+                for status in watched.statuses
+            }
+        )
+        self.outbox.put(told, now_utc)
+        return bool(told)
+
+    def count_manual_rollback(self, name: str) -> None:
+        """Count a rollback that a person ordered."""
+        self._meters.count_rollback(name, "manual")
+
+    def watch_records(
+        self, now_utc: float, now_mono: float, *, room_bytes: int | None, waiting: int, down: str | None
+    ) -> bool:
+        """Check whether records are lost or late. True when there are new notices, as for `judge`."""
+        facts = RecordState(
+            dropped=self._dropped_heard, room_bytes=room_bytes, waiting=waiting, down=down or ""
+        )
+        self._dropped_heard = 0
+        told = self.record_alarm.judge(facts, now_utc=now_utc, now_mono=now_mono)
+        self.outbox.put(told, now_utc)
+        return bool(told)
+
+    def astray(self, now_utc: float) -> list[Astray]:
+        """What is wrong with most requests, though no guardrail sees it."""
+        canaries = self._settings.canaries
+        return self.unmatched.astray(
+            now_utc, canaries, {name: self._rollouts.state(name) for name in canaries}
+        )
+
+    def look(self, now_mono: float) -> None:
+        """Update the rules' statuses without acting on them: an admin in standby only shows them."""
+        for watched in self.canaries.values():
+            watched.statuses = tuple(watched.watch.judge(now_mono, routed=False))
+
+    def holding(self) -> list[str]:
+        """The canaries whose ramp must not advance now."""
+        return [name for name, watched in self.canaries.items() if watched.holds_ramp]
+
+    def thin(self) -> list[str]:
+        """The canaries whose current step has been seen by too few users to be judged."""
+        states = {name: self._rollouts.state(name) for name in self.canaries}
+        return [
+            name
+            for name, state in states.items()
+            if state is not None and not self.canaries[name].watch.enough_in(state.phase)
+        ]
+
+    def snapshot(self) -> Mapping[str, Any]:
+        """Evidence, incidents, unsent notices, and the patience with candidates, to be encoded at once."""
+        canaries = {name: _document(watched) for name, watched in self.canaries.items()}
+        return {
+            "outbox": self.outbox.snapshot(),
+            "canaries": canaries,
+            "service": self.record_alarm.snapshot(),
+            "patience": self.patience.snapshot(),
+            "requests": self.unmatched.snapshot(),
+            "callers": self.callers.snapshot(),
+            "feedback": self._heard.snapshot(),
+        }
+
+    def restore(self, document: Mapping[str, Any], *, new_boot: float | None) -> None:
+        """Replace the memory by a snapshot."""
+        if "canaries" not in document:
+            return
+        self.outbox.restore(document["outbox"])
+        self.record_alarm.restore(document.get("service", {}))
+        self.patience.restore(document.get("patience", {}))
+        self.unmatched.restore(document.get("requests", []))
+        self.callers.restore(document.get("callers", {}))
+        self._heard.restore(document.get("feedback", {}))
+        self._left.clear()
+        for name, kept in document["canaries"].items():
+            wanted = self._settings.canaries.get(name)
+            if wanted is None:
+                self._left.append(incidents.from_document(kept["incident"]))
+                continue
+            watch = self._watch(wanted)
+            watch.restore(kept["watch"], new_boot=new_boot)
+            pulse = pulses.from_document(kept["pulse"])
+            self.canaries[name] = WatchedCanary(
+                watch=watch,
+                pulse=pulse if new_boot is None else pulses.elsewhere(pulse),
+                incident=incidents.from_document(kept["incident"]),
+            )
+
+    def _by_canary(self, outcomes: Sequence[Outcome]) -> Mapping[str, Sequence[Outcome]]:
+        """The outcomes of each canary under watch, in the order in which they arrived."""
+        found: dict[str, list[Outcome]] = {name: [] for name in self.canaries}
+        for each in outcomes:
+            if each.canary in found:
+                found[each.canary].append(each)
+        return found
+
+    def _forget(self, worker: WorkerKey) -> None:
+        self._finished.pop(worker, None)
+        for watched in self.canaries.values():
+            watched.watch.forget_worker(worker)
+
+    def _beat(self, key: WorkerKey, beat: Heartbeat) -> None:
+        before, _ = self._finished.get(key, (beat.finished, beat.mono))
+        self._finished_heard += beat.finished - before
+        if beat.closing:
+            self._finished.pop(key, None)
+        else:
+            self._finished[key] = (beat.finished, beat.mono)
+        for name, count in beat.mirrors_dropped.items():
+            if name in self.canaries:
+                self.canaries[name].pulse.mirrors_dropped += count
+
+    def _judge_one(
+        self, name: str, watched: WatchedCanary, now_utc: float, now_mono: float, *, routed: bool, heard: bool
+    ) -> list[Notice]:
+        state = self._rollouts.state(name)
+        if state is None:
+            return []
+        watched.follow(state.run)
+        watched.statuses = tuple(watched.watch.judge(now_mono, routed=routed, outcome_arrived=heard))
+        arms = arm_names(self._settings.canaries[name].canary)
+        why = self._roll_back(name, watched, now_utc, arms)
+        after = self._rollouts.state(name)
+        watched.incident, notices = incidents.step(
+            watched.incident,
+            [*watched.statuses, *self._preflight(name, state)],
+            canary=name,
+            run=watched.watch.run,
+            now=now_utc,
+            rolled_back=self._is_rolled_back(name),
+            why=why,
+            provider_error=watched.watch.state.provider_error,
+            trouble=lambda status: watched.watch.trouble(status, arms),
+            share=after.effective_share if after is not None else None,
+        )
+        return notices
+
+    def _preflight(self, name: str, state: State) -> list[GuardrailStatus]:
+        """The status that calls a person while the canary waits because of its preflight."""
+        sentence = self.failed_preflights.get(name, "") if state.state == "waiting" else ""
+        if not sentence:
+            return []
+        return [GuardrailStatus(rule="preflight_failed", state="firing", action="page", sentence=sentence)]
+
+    def _roll_back(
+        self, name: str, watched: WatchedCanary, now: float, arms: ArmNames
+    ) -> RollbackEvidence | None:
+        """Roll back if a rule convicted the candidate. Returns the evidence, or None."""
+        convictions = [status for status in watched.statuses if status.action == "rollback"]
+        state = self._rollouts.state(name)
+        if not convictions or state is None or not state.effective_share:
+            return None
+        convicting = convictions[0]
+        hard = any(status.rule in CANNOT_SERVE for status in convictions)
+        act = Act(at=now, action="rollback", who=f"guardrail {convicting.key}", reason=convicting.sentence)
+        why = watched.why(act, rule=convicting.key, share=state.effective_share, arms=arms)
+        self._rollouts.change(
+            name,
+            act,
+            lambda before: transitions.rollback(before, reason=act.reason, now=now, hard=hard),
+            why=why,
+        )
+        self._meters.count_rollback(name, convicting.rule)
+        return why
+
+    def _is_rolled_back(self, name: str) -> bool:
+        state = self._rollouts.state(name)
+        return state is not None and state.state == "rolled_back"
+
+    def _watched(self, wanted: CanarySettings) -> WatchedCanary:
+        """The canary under these rules, with what was learnt before."""
+        name = wanted.canary.name
+        known = self.canaries.get(name)
+        if known is not None and known.watch.watches(wanted.guardrails, wanted.judged.segments):
+            return known
+        state = self._rollouts.state(name)
+        run = state.run if state is not None else 1
+        watch = self._watch(wanted, run)
+        if known is None:
+            return WatchedCanary(watch=watch, pulse=Pulse(run=run))
+        watch.restore(known.watch.snapshot())
+        return replace(known, watch=watch)
+
+    def _watch(self, wanted: CanarySettings, run: int = 1) -> Watch:
+        return Watch(
+            wanted.canary.name,
+            wanted.guardrails,
+            run=run,
+            metrics=self._settings.metrics,
+            segments=wanted.judged.segments,
+        )
+
+
+def arm_names(canary: Canary) -> ArmNames:
+    """What people call both arms: their models, with their providers if the models are the same."""
+    both = [canary.baseline.model, canary.candidate.model]
+    if both[0] == both[1]:
+        both = [f"{each.provider}/{each.model}" for each in (canary.baseline, canary.candidate)]
+    if both[0] == both[1]:
+        return ArmNames(fall_back=canary.fall_back)
+    return ArmNames(baseline=both[0], candidate=both[1], fall_back=canary.fall_back)
+
+
+def _document(watched: WatchedCanary) -> dict[str, Any]:
+    return {
+        "watch": watched.watch.live_document(),
+        "pulse": watched.pulse,
+        "incident": incidents.to_document(watched.incident),
+    }

@@ -1,0 +1,496 @@
+"""What the console may ask and order. Facts come from the monitor and the store; every order is audited."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from alerts.figures.rollback import RolledBack
+from alerts.incidents.notifier import Announcement
+from bench.preflight.result import NothingToAsk
+from control.feed.events import WorkerRegistry
+from control.monitor.monitor import Monitor, WatchedCanary
+from control.operator import labels, reports
+from control.operator.explanation import explanation
+from control.operator.labels import PairToLabel, PairWanted
+from control.operator.orders import (
+    Approvals,
+    BadOrder,
+    Order,
+    cannot_outweigh,
+    only_from,
+    outweighed,
+    request_of,
+    transition_for,
+)
+from control.operator.status import RollbackHistory, status_of
+from control.settings import CanarySettings, ControlSettings
+from control.states.preflights import Preflights
+from control.states.rollouts import Outrun, Rollouts, Transition, laneless, redefinitions, refusal, unready
+from judge.judgements import JudgedExchange, Judgements
+from judge.runs.job import JudgeDay, judge_day
+from records.benchmarks import Benchmarks
+from records.capture import Capture
+from records.capture_store import CaptureStore
+from records.daily_reports import DailyReport, DailyReports, ReportEntry
+from records.decisions import Choice, Decision, Decisions
+from records.errors import StoreDown
+from records.evaluations import Evaluations
+from records.labels import Label, Labels, Right
+from records.past_canaries import PastCanary, past_canaries
+from records.store import Act, Audited, Store
+from records.unpriced import UnpricedArm
+from routing import transitions
+from routing.lanes import part_of
+from routing.plan import State
+
+if TYPE_CHECKING:  # the statistics take two seconds to import
+    from report.compare import SideBySide
+    from report.document import Report
+    from report.judged_canary import JudgedCanary
+    from report.planner.prospect import Prospect
+    from report.release.dossier import Dossier
+
+CONFIRM_WITHIN_S = 1.5
+LOOK_EVERY_S = 0.05
+
+
+@dataclass(slots=True, kw_only=True)
+class Operator:
+    """`troubles` says what does not work at the moment, besides the config's changes to started canaries;
+    `unpriced` are the arms without a known price; `judge` is the judge's part of the status; `announce` tells
+    the receivers something that pages nobody.
+
+    Every method may raise BadOrder: 404 for an unknown canary, 409 for an order that is not legal now, 503
+    while the store does not answer.
+    """
+
+    settings: Callable[[], ControlSettings]
+    store: Store
+    rollouts: Rollouts
+    monitor: Monitor
+    preflights: Preflights
+    workers: WorkerRegistry
+    troubles: Callable[[], Sequence[str]]
+    assignment_key: Callable[[], bytes]
+    unpriced: Sequence[UnpricedArm] = ()
+    judge: Callable[[], Mapping[str, Any] | None] = lambda: None
+    announce: Callable[[Announcement], None] = lambda news: None
+    rollbacks_known: RollbackHistory = field(init=False)
+    approvals: Approvals = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rollbacks_known = RollbackHistory(self.store, self.rollouts)
+        self.approvals = Approvals(self.store, self.rollouts.state, self._promoted_by_two)
+
+    def degraded(self) -> Sequence[str]:
+        """What does not work at the moment, in plain words; empty when everything works."""
+        canaries, states = self.settings().canaries, self.rollouts.states
+        refused = [*redefinitions(canaries, states), *laneless(canaries, states).values()]
+        found = [*refused, *self.troubles(), *self.monitor.outbox.troubles()]
+        return [*found, *self.workers.troubles(time.monotonic())]
+
+    def status(self) -> Mapping[str, Any]:
+        """The contract's status document."""
+        confirmed, alive = self.workers.confirmed(self.rollouts.plan.version, time.monotonic())
+        without_lane = laneless(self.settings().canaries, self.rollouts.states)
+        astray = self.monitor.astray(time.time())
+        return {
+            "canaries": [
+                status_of(
+                    wanted,
+                    self.rollouts.state(name),
+                    self.monitor.canaries[name],
+                    self.rollbacks_known.current(name),
+                    time.monotonic(),
+                    self.preflights.document(wanted, self.rollouts.state(name)),
+                    unpriced=[each for each in self.unpriced if each.canary == name],
+                    laneless=without_lane.get(name),
+                    promote_asked=self.approvals.open(name, time.time()),
+                    breakers_open=self.workers.breakers_open(name, time.monotonic()),
+                    astray=[each for each in astray if each.canary == name],
+                )
+                for name, wanted in self.settings().canaries.items()
+            ],
+            "workers": {"alive": alive, "confirmed": confirmed},
+            "degraded": list(self.degraded()),
+            "unmatched": self.monitor.unmatched.document(time.time()),
+            "traffic": [each.document for each in astray if not each.canary],
+            "judge": self.judge(),
+        }
+
+    def callers(self) -> Mapping[str, Any]:
+        """Each caller of the config: what it may do, what it has sent, and when it was last seen."""
+        return self.monitor.callers.document(self.settings().callers)
+
+    def explain(self, unit: str) -> Mapping[str, Any]:
+        """Which arm this unit gets in every canary, and why."""
+        return explanation(self.settings().canaries, self.rollouts, unit, self.assignment_key())
+
+    async def report(self, canary: str, *, quoting: bool = True) -> "Report":
+        """One canary's report, made in a thread. Without `quoting` it has no reasons of the judge, which
+        quote captured texts."""
+        settings = self.settings()
+        self._must_be_known(canary)
+        with _store_asked():
+            return await asyncio.to_thread(reports.report, settings, canary, self.store, quoting=quoting)
+
+    async def compare(self, canaries: Sequence[str]) -> "SideBySide":
+        """These canaries' candidates beside each other, made in a thread."""
+        with _store_asked():
+            return await asyncio.to_thread(reports.compare, self.settings(), canaries, self.store)
+
+    async def prospect(self, canary: str) -> "tuple[JudgedCanary, Prospect | None]":
+        """The canary's terms, and its prospect from recorded traffic if there is any; None where there is
+        nothing to plan."""
+        self._watched(canary)
+        settings, state = self.settings().canaries[canary], self.rollouts.state(canary)
+        lane = 1.0 if state is None else part_of(state)
+        found = await asyncio.to_thread(reports.prospect, settings, self.store, self.unpriced, lane)
+        return settings.judged, found
+
+    async def order(
+        self,
+        canary: str,
+        order: Order,
+        *,
+        who: str,
+        reason: str,
+        share: float | None,
+        hard: bool = False,
+        minutes: float | None = None,
+    ) -> Mapping[str, Any]:
+        """Carry out one order, and wait up to 1.5 s for the workers to confirm it. A promotion that wants two
+        people is only asked for by the first of them: `promote_asked` in the answer is the request then."""
+        _must_be_storable(who, reason)
+        wanted, before = self._orderable(canary, order)
+        now = time.time()
+        steps = wanted.canary.steps
+        transition = transition_for(order, steps, reason=reason, share=share, now=now, hard=hard)
+        by_two = order == "promote" and wanted.promoted_by == "two_people"
+        named = who if by_two else who or "unknown"  # nobody is no second person
+        act = Act(at=now, action=order, who=named, reason=reason, minutes=minutes)
+        try:
+            with _store_asked():
+                if by_two:
+                    transition(before)  # what is not legal is not asked for
+                    approved = await asyncio.to_thread(self.approvals.approved, canary, act, before)
+                    if approved is None:
+                        return await self._asked(canary, before, act)
+                    act, transition = approved, only_from(canary, before, transition)
+                state = await self._changed(canary, act, transition, before)
+        except (transitions.IllegalTransition, Outrun) as refusal:
+            raise BadOrder(409, str(refusal)) from refusal
+        with suppress(StoreDown):  # it is in force, and stored when the store answers
+            await asyncio.to_thread(self.rollouts.settle)
+            await asyncio.to_thread(self.rollouts.enter, wanted, now)
+        return await self._answer(canary, state)
+
+    async def _asked(self, canary: str, state: State, act: Act) -> Mapping[str, Any]:
+        """The answer to whoever asked for a promotion, of which the receivers are told."""
+        request = request_of(act, state)
+        self.announce(request.announcement(canary))
+        return {**await self._answer(canary, state), "promote_asked": request.document()}
+
+    async def _answer(self, canary: str, state: State) -> Mapping[str, Any]:
+        version = self.rollouts.plan.version
+        confirmed, workers = await self._confirmations(version)
+        return {
+            "canary": canary,
+            "state": state.state,
+            "share": state.effective_share,
+            "lane": state.lane.part if state.lane is not None else None,
+            "version": version,
+            "confirmed": confirmed,
+            "workers": workers,
+            "unpriced": [asdict(each) for each in self.unpriced if each.canary == canary],
+            "promote_asked": None,
+        }
+
+    async def preflight(self, canary: str) -> Mapping[str, Any]:
+        """Ask the candidate now, and say what it took (`canary preflight -o json`)."""
+        self._watched(canary)
+        try:
+            with _store_asked():
+                return (await self.preflights.ask(canary)).document()
+        except NothingToAsk as problem:
+            raise BadOrder(409, f"not preflighted: {problem}") from problem
+
+    async def decide(
+        self,
+        canary: str,
+        choice: Choice,
+        *,
+        who: str,
+        reason: str,
+        despite: Sequence[str] = (),
+        minutes: float | None = None,
+    ) -> Mapping[str, Any]:
+        """Store what a person decided about the canary's run: to ship, `despite` each miss by its name.
+
+        `note` in the answer says what it does not outweigh, "" for nothing.
+        """
+        state = self.rollouts.state(canary)
+        _must_be_storable(who, reason)
+        if state is None:
+            raise BadOrder(404, f"no canary {canary!r} to decide of; there are: {self._names()}")
+        misses, note = [], ""
+        if choice == "ship":
+            with _store_asked():
+                found, split = await asyncio.to_thread(reports.misses, self.settings(), canary, self.store)
+            misses, note = outweighed(found, despite), cannot_outweigh(state, split)
+        decision = Decision(
+            at=time.time(),
+            canary=canary,
+            run=state.run,
+            decision=choice,
+            who=who,
+            reason=reason,
+            despite=misses,
+        )
+        with _store_asked():
+            await asyncio.to_thread(Decisions(self.store).record, decision, state, minutes=minutes)
+        return {**asdict(decision), "note": note}
+
+    async def pair_to_label(self, canary: str, wanted: PairWanted) -> PairToLabel:
+        """The pair that a person labels next."""
+        run = self._labelled_run(canary)
+        with _store_asked():
+            return await asyncio.to_thread(labels.next_pair, self.store, canary, run, wanted, now=time.time())
+
+    async def labels(self, canary: str) -> Mapping[str, Label]:
+        """The labels of the canary's pairs, by exchange id."""
+        with _store_asked():
+            return await asyncio.to_thread(Labels(self.store).of, canary)
+
+    async def label(
+        self, canary: str, exchange_id: str, right: Right, *, who: str, disagreements: bool = False
+    ) -> None:
+        """Store a person's label of a pair; `disagreements` says that they asked for these first."""
+        run = self._labelled_run(canary)
+        _must_be_storable(exchange_id, who)
+        label = Label(at=time.time(), canary=canary, exchange_id=exchange_id, right=right, who=who)
+        with _store_asked():
+            await asyncio.to_thread(labels.keep, self.store, label, run=run, disagreements=disagreements)
+
+    async def take_back_label(self, canary: str, exchange_id: str, *, who: str) -> None:
+        """Take back a person's label of a pair."""
+        self._capturing(canary)
+        _must_be_storable(exchange_id, who)
+        with _store_asked():
+            await asyncio.to_thread(labels.withdraw, self.store, canary, exchange_id, who, now=time.time())
+
+    async def judge_day(self, canary: str) -> JudgeDay | None:
+        """What a judge did of the canary today; None where the config has no judge for it."""
+        self._watched(canary)
+        terms, state = self.settings().canaries[canary].judge, self.rollouts.state(canary)
+        if terms is None:
+            return None
+        run = state.run if state is not None else 0
+        with _store_asked():
+            return await asyncio.to_thread(judge_day, self.store, canary, run, terms, now=time.time())
+
+    async def judgements(self, exchange_ids: Sequence[str]) -> Mapping[str, JudgedExchange]:
+        """What a judge said of these exchanges, by exchange id."""
+        with _store_asked():
+            return await asyncio.to_thread(Judgements(self.store).about, exchange_ids)
+
+    async def evaluations(self, canary: str | None = None) -> Sequence[Mapping[str, Any]]:
+        """Every archived evaluation, or those of one canary, oldest first."""
+        with _store_asked():
+            return await asyncio.to_thread(Evaluations(self.store).all, canary)
+
+    async def refused(self) -> Mapping[str, float]:
+        """The models that a benchmark refused and no user tried, with the UTC second."""
+        with _store_asked():
+            return await asyncio.to_thread(Benchmarks(self.store).refused)
+
+    async def releases(self) -> "Sequence[Dossier]":
+        """Every release, newest first, each by the last kept report of its runs."""
+        with _store_asked():
+            return await asyncio.to_thread(reports.releases, self.store)
+
+    async def release(self, which: str) -> "Dossier":
+        """One release, by its id or its candidate."""
+        with _store_asked():
+            return await asyncio.to_thread(reports.release, self.settings(), self.store, which)
+
+    async def audit(self, limit: int, canary: str | None = None) -> Sequence[Mapping[str, Any]]:
+        """The newest audit entries, or those of one canary, newest first."""
+        with _store_asked():
+            return [_audit_entry(each) for each in await asyncio.to_thread(self.store.audit, limit, canary)]
+
+    def past(self) -> Mapping[str, State]:
+        """The canaries that have run and left the config, with their states; the one that left last comes
+        first.
+
+        A canary that has ended stays one of them if its entry comes back: its name has been used.
+        """
+        states = {name: self.rollouts.state(name) for name in self.rollouts.states}
+        wanted = self.settings().canaries
+        gone = [
+            (name, state)
+            for name, state in states.items()
+            if state is not None
+            and (name not in wanted or state.state == "ended")
+            and (state.started_at is not None or name in wanted)
+        ]
+        return dict(sorted(gone, key=lambda each: each[1].changed_at or 0.0, reverse=True))
+
+    async def endings(self, names: Iterable[str]) -> Sequence[PastCanary]:
+        """How these past canaries ended, in the same order."""
+        past = self.past()
+        states = {name: past[name] for name in names if name in past}
+        with _store_asked():
+            return await asyncio.to_thread(past_canaries, self.store, states)
+
+    async def captured_at(self, canary: str) -> float | None:
+        """When the canary's newest captured exchange was, UTC seconds; None if there is none."""
+        with _store_asked():
+            newest = await asyncio.to_thread(CaptureStore(self.store).newest, [canary], 1)
+        return newest[0].about.at if newest else None
+
+    def recent(self, canary: str) -> Mapping[str, Any]:
+        """The last ten minutes of both arms, or the whole run (`alerts.figures.pulse`)."""
+        return self._watched(canary).pulse.recent(time.monotonic())
+
+    async def rollbacks(self, canary: str, limit: int) -> Sequence[RolledBack]:
+        """Every rollback, by rules and by persons, newest first: why, and the state before and after."""
+        self._must_be_known(canary)
+        with _store_asked():
+            return await self.rollbacks_known.history(canary, limit)
+
+    async def daily_reports(self, canary: str, limit: int) -> Sequence[ReportEntry]:
+        """The reports that the report job stored, newest first, without their documents."""
+        with _store_asked():
+            found = await asyncio.to_thread(DailyReports(self.store).entries, canary, limit)
+        if not found:
+            self._watched(canary)
+        return found
+
+    async def daily_report(self, canary: str, day: str) -> DailyReport:
+        """The newest report of one day (ISO) in the job's time zone."""
+        with _store_asked():
+            found = await asyncio.to_thread(DailyReports(self.store).newest, canary, day=day)
+        if found is None:
+            raise BadOrder(404, f"no report of {canary!r} was stored on {day!r}")
+        return found
+
+    async def pairs(
+        self, canary: str, *, since: float, until: float, category: str | None, limit: int
+    ) -> Sequence[tuple[Capture, Capture]]:
+        """(captured exchange, the candidate's answer to its copy) by time, the first `limit` of those with
+        `since` ≤ at < `until`, UTC seconds."""
+        self._must_be_known(canary)
+        found = CaptureStore(self.store).pairs(canary, since=since, until=until, category=category)
+        with _store_asked():
+            return await asyncio.to_thread(lambda: list(islice(found, limit)))
+
+    def _orderable(self, canary: str, order: Order) -> tuple[CanarySettings, State]:
+        """The canary that is ordered about, and its state. Raises BadOrder (404, 409, 503)."""
+        wanted, state = self.settings().canaries.get(canary), self.rollouts.state(canary)
+        if wanted is not None and not self.rollouts.known and order != "rollback":
+            raise BadOrder(503, "the store has not answered yet; only rollback needs none")
+        if wanted is None:
+            raise BadOrder(404, f"no canary {canary!r} to {order}; there are: {self._names()}")
+        if state is None:
+            raise BadOrder(503, f"canary {canary!r} has just come into the config: try again in a moment")
+        refused = refusal(order, wanted.canary, state)
+        if order == "start" and refused is None:
+            refused = unready(self.settings().canaries, self.rollouts.states).get(canary)
+            refused = f"start is refused: {refused}" if refused else None
+        if refused is not None:
+            raise BadOrder(409, refused)
+        return wanted, state
+
+    async def _changed(self, canary: str, act: Act, transition: Transition, before: State) -> State:
+        """The state after the order.
+
+        A rollback is right whatever another operator ordered at the same moment. It asks no store and takes
+        no thread: all threads may be waiting for the store.
+        """
+        if act.action != "rollback":
+            return await asyncio.to_thread(self.rollouts.change, canary, act, transition, yields=True)
+        if before.state == "rolled_back":
+            return self.rollouts.change(canary, act, transition)
+        watched, why = self.monitor.canaries.get(canary), None
+        if watched is not None:
+            watched.follow(before.run)  # a resume a moment ago may not have been judged yet
+            why = watched.why(act, share=before.effective_share)
+        state = self.rollouts.change(canary, act, transition, why=why)
+        self.monitor.count_manual_rollback(canary)
+        return state
+
+    def _labelled_run(self, canary: str) -> int:
+        """The run whose judgements matter to labels; 0 before the first."""
+        self._capturing(canary)
+        state = self.rollouts.state(canary)
+        return state.run if state is not None else 0
+
+    def _capturing(self, canary: str) -> None:
+        self._watched(canary)
+        if self.settings().canaries[canary].capture is None:
+            raise BadOrder(404, f"{canary} captures nothing: its config has no `capture`.")
+
+    def _watched(self, canary: str) -> WatchedCanary:
+        if canary not in self.monitor.canaries:
+            raise BadOrder(404, f"no canary {canary!r}; there are: {self._names()}")
+        return self.monitor.canaries[canary]
+
+    def _must_be_known(self, canary: str) -> None:
+        """Raises BadOrder unless the canary is in the config, or was (404; 503: the store knows)."""
+        if canary in self.past():
+            return
+        if canary not in self.monitor.canaries and not self.rollouts.known:
+            raise BadOrder(503, f"{canary!r} is not in the config, and the store has not answered yet")
+        self._watched(canary)
+
+    def _promoted_by_two(self) -> list[str]:
+        canaries = self.settings().canaries.items()
+        return [name for name, each in canaries if each.promoted_by == "two_people"]
+
+    def _names(self) -> str:
+        return ", ".join(self.settings().canaries) or "none"
+
+    async def _confirmations(self, version: int) -> tuple[int, int]:
+        """(workers that follow this plan, workers alive), after at most 1.5 s."""
+        deadline = time.monotonic() + CONFIRM_WITHIN_S
+        while True:
+            confirmed, alive = self.workers.confirmed(version, time.monotonic())
+            if confirmed == alive or time.monotonic() > deadline:
+                return confirmed, alive
+            await asyncio.sleep(LOOK_EVERY_S)
+
+
+@contextmanager
+def _store_asked() -> Iterator[None]:
+    """Turn StoreDown into BadOrder (503)."""
+    try:
+        yield
+    except StoreDown as problem:
+        raise BadOrder(503, str(problem)) from problem
+
+
+def _must_be_storable(*texts: str) -> None:
+    """Raise BadOrder (400) for text that the store would refuse: a lone surrogate, or a NUL in PostgreSQL.
+
+    A rollback with such a reason would be in force and never stored.
+    """
+    if any("\0" in text or text != text.encode("utf-8", "replace").decode() for text in texts):
+        raise BadOrder(400, "who and why must be text that can be stored: valid UTF-8, without a NUL")
+
+
+def _audit_entry(entry: Audited) -> dict[str, Any]:
+    return {
+        "time": datetime.fromtimestamp(entry.act.at, UTC).strftime("%Y-%m-%d %H:%M:%S"),
+        "canary": entry.canary,
+        "action": entry.act.action,
+        "who": entry.act.who,
+        "reason": entry.act.reason,
+        "share_before": entry.before.effective_share if entry.before is not None else None,
+        "share_after": entry.after.effective_share,
+    }

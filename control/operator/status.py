@@ -1,0 +1,318 @@
+"""The status of one canary as JSON, and why canaries were rolled back: for commands, the API and the page."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from alerts.figures.places import to_document
+from alerts.figures.rollback import Point, RolledBack, RuleThen, rolled_back
+from alerts.incidents.incident import Incident
+from alerts.rules.status import rule_key
+from alerts.scope import users_needed
+from control.monitor.monitor import WatchedCanary
+from control.monitor.traffic import Astray
+from control.operator.orders import ORDER_OF, PromoteRequest
+from control.settings import CanarySettings
+from control.states.rollouts import Rollouts, redefinition, refusal
+from records.errors import StoreDown
+from records.store import Store, rollbacks
+from records.unpriced import UnpricedArm
+from routing import transitions
+from routing.assignment import UNASSIGNED
+from routing.canary import Canary, arm_names
+from routing.plan import State
+
+
+def document_of(rolled_back: RolledBack) -> dict[str, Any]:
+    """The whole rollback. Times are UTC seconds; numbers named `ln_…` are natural logarithms."""
+    why = rolled_back.why
+    return {
+        "canary": why.canary,
+        "run": why.run,
+        "at": why.at,
+        "rule": why.rule or None,
+        "who": why.who,
+        "reason": why.reason,
+        "headline": why.on_call(),
+        "summary": why.on_call(quoting=False),
+        "sentence": why.sentence or f"rolled back by {why.who}, no reason given",
+        "value": why.value,
+        "threshold": why.threshold,
+        "evidence": dict(why.evidence),
+        "limits": dict(why.limits),
+        "path": _points(why.path),
+        "where": why.where.document,
+        "where_sentence": why.where.sentence,
+        "provider_error": to_document(why.provider_error),
+        "arms": {arm: asdict(figures) for arm, figures in why.arms.items()},
+        "failures": [failure._asdict() for failure in why.failures],
+        "rules": [_rule(each) for each in why.rules],
+        "before": rolled_back.before.document,
+        "after": rolled_back.after.document,
+        "stored": rolled_back.stored,
+    }
+
+
+def brief_of(rolled_back: RolledBack | None) -> dict[str, Any] | None:
+    """The rollback in brief; None for none."""
+    if rolled_back is None:
+        return None
+    why = rolled_back.why
+    return {
+        "rule": why.rule or None,
+        "who": why.who,
+        "headline": why.on_call(),
+        "summary": why.on_call(quoting=False),
+        "sentence": why.sentence,
+        "where": why.where.document,
+        "where_sentence": why.where.sentence,
+        "provider_error": to_document(why.provider_error),
+        "at": why.at,
+        "share_before": why.share_before,
+        "arms": {arm: asdict(figures) for arm, figures in why.arms.items()},
+        "page": f"/canaries/{why.canary}/why?run={why.run}",
+        "stored": rolled_back.stored,
+    }
+
+
+def _rule(then: RuleThen) -> dict[str, Any]:
+    return asdict(then) | {"path": _points(then.path), "where": then.where.document}
+
+
+def _points(path: Sequence[Point]) -> list[dict[str, float]]:
+    return [point._asdict() for point in path]
+
+
+NOT_SEEN = "Text that refuses, wrong language, invention: not seen without feedback or a judge"
+"""What no guardrail reads, and what would show it."""
+
+
+def status_of(
+    wanted: CanarySettings,
+    state: State | None,
+    watched: WatchedCanary,
+    rolled_back: RolledBack | None,
+    now: float,
+    preflight: Mapping[str, Any] | None = None,
+    *,
+    unpriced: Sequence[UnpricedArm] = (),
+    laneless: str | None = None,
+    promote_asked: PromoteRequest | None = None,
+    breakers_open: int = 0,
+    astray: Sequence[Astray] = (),
+) -> dict[str, Any]:
+    """The canary's status at monotonic `now`. `state` is None while it is not known; `rolled_back` is the
+    rollback in force; `preflight` is what the candidate took before the start; `unpriced` are its arms whose
+    price no list and no config names; `laneless` says why it gets no lane; `promote_asked` is the open
+    request to promote it; `breakers_open` is the number of workers whose breaker is open; `astray` is what is
+    wrong with most of its requests. `refused` in the status says that the config redefines the canary, or
+    that it gets no lane; `lane` is its lane's size, None without one; `not_seen` what nobody reads."""
+    where = watched.watch.where(watched.statuses)
+    arms = watched.pulse.document(now)
+    refused = redefinition(wanted.canary, state) or laneless
+    return {
+        "name": wanted.canary.name,
+        "owner": wanted.owner,
+        "models": _models(wanted.canary),
+        "state": state.state if state is not None else "waiting",
+        "share": state.effective_share if state is not None else 0.0,
+        "actual_share": watched.pulse.actual_share(),
+        "assignment": _assignment(wanted, watched),
+        "run": state.run if state is not None else 0,
+        "hard": state is not None and state.hard,
+        "reason": state.reason if state is not None else "",
+        "refused": refused,
+        "lane": state.lane.part if state is not None and state.lane is not None else None,
+        "preflight": preflight,
+        "started_at": state.started_at if state is not None else None,
+        "rollback": brief_of(rolled_back),
+        "incident": watched.incident.dedup_key if watched.incident is not None else None,
+        "open_incident": _open_incident(watched.incident, time.time()),
+        "ramp": _ramp(wanted, state, watched),
+        "orders": _orders(wanted, state, laneless),
+        "promoted_by": wanted.promoted_by,
+        "promote_asked": promote_asked.document() if promote_asked is not None else None,
+        "captures": wanted.capture is not None,
+        "base_path": wanted.base_path,
+        "arms": arms,
+        "breakers_open": breakers_open,
+        "traffic": [each.document for each in astray],
+        "unpriced": [asdict(each) for each in unpriced if arms[each.arm]["cost_usd"] is None],
+        "mirror": _mirror(wanted, watched, now),
+        "not_seen": None if _is_read(wanted, arms) else NOT_SEEN,
+        "where": where.document,
+        "where_sentence": where.sentence,
+        "provider_error": to_document(watched.watch.state.provider_error),
+        "guardrails": _guardrails(wanted, watched, state.effective_share if state is not None else 0.0),
+    }
+
+
+def _is_read(wanted: CanarySettings, arms: Mapping[str, Mapping[str, Any]]) -> bool:
+    """True if somebody reads the candidate's answers: a judge, or users who have rated them in this run."""
+    return wanted.judge is not None or any(each["count"] for each in arms["candidate"]["feedback"].values())
+
+
+def _assignment(wanted: CanarySettings, watched: WatchedCanary) -> dict[str, Any] | None:
+    """The run's requests without a good arm from the flag system, and the set and the actual share of the
+    phase if they differ much (`split_off`); None where the hash assigns."""
+    if not wanted.canary.assigned_outside:
+        return None
+    counts, split = watched.pulse.unassigned, watched.pulse.split
+    actual = split.actual()
+    return {
+        **{name: counts.get(name, 0) for name in UNASSIGNED},
+        "split_off": None if actual is None else {"share": split.share, "actual": actual},
+    }
+
+
+def _models(canary: Canary) -> dict[str, dict[str, str]]:
+    """Both arms' models, with their requests in words where these alone differ."""
+    arms = {"baseline": canary.baseline, "candidate": canary.candidate}
+    named = dict(zip(arms, arm_names(**arms), strict=True))
+    requests = {name: label.partition(" · ")[2] for name, label in named.items()}
+    return {
+        name: {
+            "provider": arm.provider,
+            "model": arm.model,
+            **({"request": requests[name]} if requests[name] else {}),
+        }
+        for name, arm in arms.items()
+    }
+
+
+def _guardrails(wanted: CanarySettings, watched: WatchedCanary, share: float) -> list[dict[str, Any]]:
+    """Each rule with its status. `action` is what the config lets the rule do, None for a built-in rule;
+    `users_needed`: so many of the candidate's users, if all of them meet the event, are enough for that."""
+    rules = {rule_key(each.rule, each.category, each.segment): each for each in wanted.guardrails}
+    return [
+        {
+            "rule": status.key,
+            "state": status.state,
+            "action": rule.action if (rule := rules.get(status.key)) is not None else None,
+            "users_needed": users_needed(rule, share) if rule is not None else None,
+            "value": status.value,
+            "threshold": status.threshold,
+            "evidence": dict(status.evidence),
+            "sentence": status.sentence,
+            "where": status.where.document,
+        }
+        for status in watched.statuses
+    ]
+
+
+def _ramp(wanted: CanarySettings, state: State | None, watched: WatchedCanary) -> dict[str, Any]:
+    """The canary's place in its ramp.
+
+    `step` counts from 0, None if the share is not of a step; `left_s` is what is left of the step, None if it
+    has no end; `held` is True while a guardrail stops the clock, `too_few_users` while too few users have
+    seen the step.
+    """
+    steps = wanted.canary.steps
+    step = state.step if state is not None and state.step < len(steps) else None
+    lasts = steps[step].for_s if step is not None and step + 1 < len(steps) else None
+    return {
+        "steps": [{"share": each.share, "for_s": each.for_s} for each in steps],
+        "step": step,
+        "left_s": max(0.0, lasts - state.step_elapsed_s) if state is not None and lasts is not None else None,
+        "held": watched.holds_ramp,
+        "too_few_users": state is not None and not watched.watch.enough_in(state.phase),
+    }
+
+
+def _orders(wanted: CanarySettings, state: State | None, laneless: str | None) -> list[str]:
+    """The orders that are legal now and change something."""
+    if state is None:
+        return []
+    legal = [ORDER_OF[each] for each in transitions.legal(state) if each in ORDER_OF]
+    useful = [each for each in legal if (each, state.state) != ("rollback", "rolled_back")]
+    given = [each for each in useful if laneless is None or each != "start"]
+    return [each for each in given if refusal(each, wanted.canary, state) is None]
+
+
+def _mirror(wanted: CanarySettings, watched: WatchedCanary, now: float) -> dict[str, Any] | None:
+    """The figures of mirror copies; None if there are none and none are configured."""
+    pulse = watched.pulse
+    if not (wanted.mirror or pulse.mirror.requests or pulse.mirrors_dropped):
+        return None
+    return {"share": wanted.mirror, **pulse.mirror_document(now)}
+
+
+def _open_incident(incident: Incident | None, now: float) -> dict[str, Any] | None:
+    """The incident that is not resolved. `sentence` is its headline without words of a provider."""
+    if incident is None or incident.state == "resolved":
+        return None
+    return {
+        "state": incident.state,
+        "opened_at": incident.opened_at,
+        "headline": incident.headline(now),
+        "sentence": incident.headline(now, quoting=False),
+        "rules": list(incident.rules),
+        "done": incident.done,
+    }
+
+
+LOOK_EVERY_S = 0.5
+
+
+class RollbackHistory:
+    """Rollbacks by canary. The newest of each is in memory."""
+
+    def __init__(self, store: Store, rollouts: Rollouts) -> None:
+        self._store, self._rollouts = store, rollouts
+        self._known: dict[str, RolledBack] = {}
+        self._missing: dict[str, int] = {}
+
+    def current(self, name: str) -> RolledBack | None:
+        """The rollback that is in force; None for none, or while it is not read yet."""
+        waiting = self._rollouts.pending_rollback(name)
+        if waiting is not None:
+            self._known[name] = waiting
+        state, known = self._rollouts.state(name), self._known.get(name)
+        if state is None or state.state != "rolled_back" or known is None or known.why.run != state.run:
+            return None
+        return known
+
+    async def history(self, name: str, limit: int) -> Sequence[RolledBack]:
+        """The canary's rollbacks, newest first. While the store is down, only the one in force, else
+        StoreDown."""
+        waiting = self._rollouts.pending_rollback(name)
+        try:
+            stored = await asyncio.to_thread(self._read, name, limit)
+        except StoreDown:
+            current = self.current(name)
+            if current is None:
+                raise
+            return [current]
+        return [*([waiting] if waiting is not None else []), *stored][:limit]
+
+    async def following(self) -> None:
+        """Read rollbacks that another admin or an earlier process ordered, without end."""
+        while True:
+            for name, run in self._unknown():
+                try:
+                    found = await asyncio.to_thread(self._read, name, 1, run)
+                except StoreDown:
+                    break
+                if found:
+                    self._known[name] = found[0]
+                else:
+                    self._missing[name] = run
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    def _unknown(self) -> list[tuple[str, int]]:
+        """(canary, run) of the stored rollbacks that are not read yet."""
+        held = self._rollouts.states.items()
+        back = [(name, each.state.run) for name, each in held if each.state.state == "rolled_back"]
+        return [(name, run) for name, run in back if not self._is_known(name, run)]
+
+    def _is_known(self, name: str, run: int) -> bool:
+        known = self._known.get(name)
+        read = known is not None and known.stored and known.why.run == run
+        return read or self._missing.get(name) == run
+
+    def _read(self, name: str, limit: int, run: int | None = None) -> list[RolledBack]:
+        kept = rollbacks.newest(self._store, name, limit=limit, run=run)
+        found = [rolled_back(each.why, each.before, each.after, stored=True) for each in kept]
+        return [each for each in found if each is not None]

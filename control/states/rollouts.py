@@ -1,0 +1,427 @@
+"""Every canary's state and its changes. The store is the truth, the plan its copy for the workers.
+
+Two things do not wait for the store. A rollback is in force at once and stored when the store answers
+(`settle`). Until the store has answered for the first time, the last plan stays in force.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+
+import structlog
+
+from alerts.figures.rollback import RollbackEvidence, RolledBack, rolled_back, to_document
+from control.settings import CanarySettings, ControlSettings
+from control.states.pending import PendingRollback, PendingRollbacks
+from records.errors import StoreDown
+from records.releases import Releases
+from records.store import Act, FixedRubric, Store, Versioned
+from report.fixed_terms import terms_of
+from routing import transitions
+from routing.canary import Canary, arm_names, definition
+from routing.lane import Lane
+from routing.lanes import Allotment, allot
+from routing.plan import NO_PLAN, Plan, State, plan_of
+
+
+def redefinitions(canaries: Mapping[str, CanarySettings], states: Mapping[str, Versioned]) -> list[str]:
+    """A sentence for each. Such a canary serves its baseline."""
+    known = [(each.canary, states[name].state) for name, each in canaries.items() if name in states]
+    found = [redefinition(canary, state) for canary, state in known]
+    return [each for each in found if each is not None]
+
+
+def laneless(canaries: Mapping[str, CanarySettings], states: Mapping[str, Versioned]) -> Mapping[str, str]:
+    """A sentence for each canary that must not start, because no lane is left for it, by name."""
+    return allotment(canaries, states).refused
+
+
+def unready(canaries: Mapping[str, CanarySettings], states: Mapping[str, Versioned]) -> Mapping[str, str]:
+    """As `laneless`, with the waiting canaries that have not been given their lane yet."""
+    cut = allotment(canaries, states)
+    waiting = {name: lane for name, lane in cut.lanes.items() if name in states}
+    late = [name for name, lane in waiting.items() if states[name].state.lane != lane]
+    return {
+        name: f"canary {name!r} is given its lane at this moment: try again" for name in late
+    } | cut.refused
+
+
+def allotment(canaries: Mapping[str, CanarySettings], states: Mapping[str, Versioned]) -> Allotment:
+    """The lanes of the canaries that wait or are new in the config."""
+    return allot(
+        [each.canary for each in canaries.values()], {name: each.state for name, each in states.items()}
+    )
+
+
+def redefinition(canary: Canary, state: State | None) -> str | None:
+    """The sentence for this canary of the config; None if it has not started, or is what started.
+
+    Without "; ", which separates problems in `/readyz`.
+    """
+    if state is None or state.state == "waiting":
+        return None
+    if state.state == "ended":
+        return f"canary {canary.name!r} has ended: give the next one a new name"
+    if state.definition == definition(canary):
+        return None
+    whom = "everybody" if state.lane is None else "all users of its lane"
+    return (
+        f"canary {canary.name!r} is not the one that started: its match, arms, request changes, unit rule or "
+        "lane differ in the file (`lane:` added after the start counts too). Its baseline serves "
+        f"{whom}. Revert the change, or use a new name"
+    )
+
+
+def refusal(order: str, canary: Canary, state: State) -> str | None:
+    """Why the order is refused; None if it is not. No order may give users a candidate that no worker serves.
+
+    `rollback` and `pause` are never refused: neither raises the exposure, now or when the file is as it was.
+    """
+    if order in ("rollback", "pause"):
+        return None
+    if state.state == "waiting" and state.definition != definition(canary):
+        return f"{order} is refused: canary {canary.name!r} changed in the file a moment ago: order it again"
+    problem = redefinition(canary, state)
+    return f"{order} is refused: {problem}" if problem is not None and state.state != "ended" else None
+
+
+log = structlog.get_logger()
+
+Transition = Callable[[State], State]
+_TRIES = 5
+_BEHIND = (
+    "{} keeps changing under our hands, or the store was set back to an older state: "
+    "try again; after restoring a backup, restart the admin process"
+)
+SETTLE_EVERY_S, SETTLE_AGAIN_S = 0.05, 1.0
+CONFIG = "config"
+REMOVED = "removed from the config"
+
+
+def _nothing(_wanted: CanarySettings) -> str:
+    return ""
+
+
+class Outrun(Exception):
+    """Another operator changed the canary meanwhile. The message says what its state is now."""
+
+
+class Rollouts:
+    """Reads and changes states by compare-and-set, logs each change, publishes the plan."""
+
+    def __init__(
+        self,
+        store: Store,
+        publish: Callable[[Plan], None],
+        *,
+        last: Plan = NO_PLAN,
+        pending: PendingRollbacks | None = None,
+    ) -> None:
+        """`publish` takes a plan to the workers without blocking; `last` is the plan in force until the store
+        answers; `pending` are rollbacks that an earlier process could not store."""
+        self._store = store
+        self._publish = publish
+        self._last = last
+        self._pending = PendingRollbacks() if pending is None else pending
+        self._publishing, self._adopting = threading.Lock(), threading.Lock()
+        self.patience, self.silence = last.patience, last.silence
+        """For the plan, by canary and kind of request. Replaced whole."""
+        self.states: Mapping[str, Versioned] = {}
+        self.known = False
+        """True once the store has answered."""
+        self._entered: set[tuple[str, int]] = set()
+        with suppress(StoreDown):
+            self._look()
+
+    @property
+    def plan(self) -> Plan:
+        """The states as one plan, with the pending rollbacks. Each raises the version, as storing it will."""
+        now = time.time()
+        if not self.known:
+            return self._last_plan(now)
+        states = {}
+        for name, each in self.states.items():
+            state = self._pending.over(name, each.state)
+            states[name] = (each.version + (state != each.state), state)
+        return plan_of(states, now, self.patience, self.silence)
+
+    def state(self, name: str) -> State | None:
+        """A canary's state; None if there is none, or none is known."""
+        found = self.states.get(name)
+        state = found.state if found is not None else self._last.states.get(name)
+        return None if state is None else self._pending.over(name, state)
+
+    def pending_rollback(self, name: str) -> RolledBack | None:
+        """The canary's pending rollback; None for none."""
+        waiting, state = self._pending.of(name), self.state(name)
+        if waiting is None or state is None or (state.state, state.run) != ("rolled_back", waiting.run):
+            return None
+        before = waiting.before or state
+        return rolled_back(waiting.why, before, waiting.over(before), stored=False)
+
+    def publish(self) -> None:
+        """Publish the plan, after a change or to keep it fresh. Without a plan, nothing.
+
+        From any thread; an older plan never follows a newer one. What a full disk refuses is written the next
+        time.
+        """
+        with self._publishing:
+            plan = self.plan
+            if plan.version == NO_PLAN.version:
+                return
+            try:
+                self._publish(plan)
+            except OSError as error:
+                log.error("plan.not_published", problem=str(error))
+
+    def adopt(self, found: Mapping[str, Versioned]) -> None:
+        """Take over stored states that are newer than ours, whoever changed them."""
+        with self._adopting:
+            states = dict(self.states)  # replaced whole: other threads may be reading it
+            for name, each in found.items():
+                held = states.get(name)
+                if held is None or each.version > held.version:
+                    states[name] = each
+            self.states = states
+            self.known = True
+
+    def change(
+        self,
+        name: str,
+        act: Act,
+        transition: Transition,
+        *,
+        yields: bool = False,
+        why: RollbackEvidence | None = None,
+    ) -> State:
+        """Apply one transition, store and publish it. Raises IllegalTransition, KeyError and StoreDown.
+
+        A rollback is published at once and stored, with `why`, by the next `settle`. It never raises
+        StoreDown.
+
+        With `yields` it gives way, by Outrun, to somebody who changed the canary meanwhile: whoever ordered
+        this did not know. Without, it is applied to what they made of it.
+        """
+        seen = self.state(name)
+        if seen is not None:
+            after = transition(seen)
+            if after == seen:
+                return after
+            if after.state == "rolled_back":
+                return self._roll_back(name, seen, after, act, why)
+        self.settle()
+        for _ in range(_TRIES):
+            held = self.states[name]
+            after = transition(held.state)
+            if after == held.state:
+                return after
+            if self._store.swap(name, held.version, after, act):
+                self.adopt({name: Versioned(held.version + 1, after)})
+                self.publish()
+                log.info("canary.changed", canary=name, action=act.action, who=act.who, state=after.state)
+                return after
+            self._look()  # somebody else was faster: look at what they made of it
+            if yields and not _alike(held.state, self.states[name].state):
+                raise Outrun(_outrun(name, self.states[name].state))
+        raise StoreDown(_BEHIND.format(name))
+
+    @property
+    def unsettled(self) -> bool:
+        """True while a rollback waits to be stored."""
+        return bool(self._pending)
+
+    def settle(self) -> None:
+        """Store the pending rollbacks. May raise StoreDown; they stay in force."""
+        self._pending.sync()
+        if not self.known:
+            self._look()
+        for name, rollback in self._pending:
+            self._settle(name, rollback)
+
+    async def settling(self) -> None:
+        """Settle pending rollbacks as soon as the store answers, without end."""
+        while True:
+            await asyncio.sleep(SETTLE_EVERY_S)
+            if self.unsettled:
+                try:
+                    await asyncio.to_thread(self.settle)
+                except StoreDown:
+                    await asyncio.sleep(SETTLE_AGAIN_S)
+
+    def _settle(self, name: str, rollback: PendingRollback) -> None:
+        if name in self.states and not self._is_stored(name, rollback):
+            raise StoreDown(_BEHIND.format(name))
+        self._pending.settled(name, rollback)
+
+    def _is_stored(self, name: str, rollback: PendingRollback) -> bool:
+        """Store the rollback unless a newer order overtook it. False if the store refused it."""
+        for _ in range(_TRIES):
+            held = self.states[name]
+            after = rollback.over(held.state)
+            if after == held.state:
+                log.info("rollback.overtaken", canary=name, state=held.state.state, run=held.state.run)
+                return True
+            if self._store.swap(name, held.version, after, rollback.act, rollback.why):
+                self.adopt({name: Versioned(held.version + 1, after)})
+                return True
+            self._look()
+        return False
+
+    def _roll_back(
+        self, name: str, seen: State, after: State, act: Act, why: RollbackEvidence | None
+    ) -> State:
+        waiting = self._pending.of(name)
+        if waiting is not None and seen.state == "rolled_back":
+            rollback = replace(waiting, hard=after.hard)  # its evidence is not stored yet
+        else:
+            document = None if why is None else to_document(why)
+            rollback = PendingRollback(seen.run, act, document, seen, after.hard)
+        self._pending.put(name, rollback)
+        self.publish()
+        log.info("canary.changed", canary=name, action=act.action, who=act.who, state="rolled_back")
+        return rollback.over(seen)
+
+    def _look(self) -> None:
+        self.adopt(self._store.states())
+
+    def _last_plan(self, now: float) -> Plan:
+        states = {name: self._pending.over(name, state) for name, state in self._last.states.items()}
+        changed = sum(states[name] != state for name, state in self._last.states.items())
+        return replace(
+            self._last,
+            version=self._last.version + changed,
+            states=states,
+            refreshed_at=now,
+            patience=self.patience,
+            silence=self.silence,
+        )
+
+    def reconcile(
+        self, settings: ControlSettings, now: float, *, awaits: Callable[[CanarySettings], str] = _nothing
+    ) -> list[str]:
+        """Bring the states to what the config wants. Returns a sentence for each change that is refused.
+
+        `awaits` says what a new canary that starts by itself waits for, "" for nothing.
+        """
+        self.settle()
+        self._end_gone(settings, now)
+        self._give_lanes(settings, now)
+        cut = allotment(settings.canaries, self.states)  # who has just been started keeps what it has
+        problems = [*redefinitions(settings.canaries, self.states), *cut.refused.values()]
+        for name, wanted in settings.canaries.items():
+            if name not in self.states:
+                awaited = cut.refused.get(name) or awaits(wanted)
+                self._begin(wanted, now, awaited, cut.lanes.get(name))
+            elif redefinition(wanted.canary, self.state(name)) is None:
+                self._redefine(wanted, now)
+                steps = wanted.canary.steps
+                self.change(
+                    name,
+                    Act(at=now, action="configure", who=CONFIG, reason="the share in the config changed"),
+                    lambda state, steps=steps: transitions.configure(state, steps, now=now),  # type: ignore[misc]
+                )
+            self.enter(wanted, now)
+        self.publish()
+        return problems
+
+    def tick(
+        self,
+        settings: ControlSettings,
+        *,
+        passed_s: float,
+        held: Iterable[str],
+        now: float,
+        thin: Iterable[str] = (),
+    ) -> None:
+        """Advance every ramp's clock by `passed_s`, except for the canaries in `held` and those that the
+        config redefines. Those in `thin` stay at their step."""
+        holding, staying = frozenset(held), frozenset(thin)
+        for name, wanted in settings.canaries.items():
+            current = self.states.get(name)
+            if current is None or len(wanted.canary.steps) < 2:
+                continue
+            if self.state(name) != current.state:  # rolled back, and not stored yet
+                continue
+            after = transitions.tick(
+                current.state,
+                wanted.canary.steps,
+                passed_s=passed_s,
+                held=name in holding or redefinition(wanted.canary, current.state) is not None,
+                now=now,
+                enough=name not in staying,
+            )
+            if after == current.state:
+                continue
+            moved = after.step != current.state.step
+            act = Act(
+                at=now, action="ramp", who="ramp", reason=f"step {after.step + 1}: share {after.share:g}"
+            )
+            if self._store.swap(name, current.version, after, act if moved else None):
+                self.adopt({name: Versioned(current.version + 1, after)})
+            else:
+                self._look()
+
+    def _end_gone(self, settings: ControlSettings, now: float) -> None:
+        """End the canaries that have left the config. The lanes are cut afterwards."""
+        act = Act(at=now, action="end", who=CONFIG, reason=REMOVED)
+        for name, each in self.states.items():
+            if name not in settings.canaries and each.state.state != "ended":
+                self.change(name, act, lambda state: transitions.end(state, reason=REMOVED, now=now))
+
+    def _give_lanes(self, settings: ControlSettings, now: float) -> None:
+        """Give the waiting canaries the lanes that the config cuts."""
+        for name, lane in allotment(settings.canaries, self.states).lanes.items():
+            if name in self.states:
+                size = "all units" if lane is None else f"{lane.size:.2%} of the units"
+                act = Act(at=now, action="configure", who=CONFIG, reason=f"lane: {size}")
+                self.change(name, act, partial(transitions.give_lane, lane=lane))
+
+    def _begin(self, wanted: CanarySettings, now: float, awaited: str, lane: Lane | None) -> None:
+        canary = wanted.canary
+        waits = canary.start_by_hand or bool(awaited)
+        first = transitions.first_seen(canary.steps, by_hand=waits, now=now)
+        first = replace(first, definition=definition(canary), lane=lane)
+        if not canary.start_by_hand:
+            first = transitions.awaiting(first, reason=awaited)
+        act = Act(at=now, action="first seen", who=CONFIG, reason=f"{first.state} at share {first.share:g}")
+        self._store.swap(canary.name, 0, first, act)
+        self._look()
+
+    def _redefine(self, wanted: CanarySettings, now: float) -> None:
+        """Take a changed definition of a canary that has not started."""
+        act = Act(at=now, action="configure", who=CONFIG, reason="the definition changed before the start")
+        fresh = definition(wanted.canary)
+        self.change(wanted.canary.name, act, lambda state: transitions.redefine(state, fresh))
+
+    def enter(self, wanted: CanarySettings, now: float) -> None:
+        """Store the release of the canary's run once it runs, and fix the rubric when the canary first runs.
+
+        Later changes are shown as such. May raise StoreDown.
+        """
+        canary, state = wanted.canary, self.state(wanted.canary.name)
+        if state is None or state.started_at is None or redefinition(canary, state) is not None:
+            return
+        if (canary.name, state.run) not in self._entered:
+            baseline, candidate = arm_names(canary.baseline, canary.candidate)
+            Releases(self._store).enter_run(canary.name, state.run, candidate, baseline, at=state.started_at)
+            self._entered.add((canary.name, state.run))
+        if wanted.judged.criteria:
+            digest = wanted.judged.sha256
+            fixed = FixedRubric(sha256=digest, document=terms_of(wanted.judged), fixed_at=now)
+            self._store.fix_rubric(canary.name, fixed)
+
+
+def _alike(one: State, other: State) -> bool:
+    """True if the states differ only by the ramp's clock."""
+    return replace(one, step_elapsed_s=0.0) == replace(other, step_elapsed_s=0.0)
+
+
+def _outrun(name: str, state: State) -> str:
+    return (
+        f"somebody else changed {name} a moment ago: it is {state.state.replace('_', ' ')} at share "
+        f"{state.effective_share:.3g} now; look at it, and give the order again if it still holds"
+    )
