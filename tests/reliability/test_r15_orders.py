@@ -1,9 +1,9 @@
 """R15: ramp, rollback, stop, again and again, with two workers in each of two replicas. All of them follow
 within a second, no candidate is asked a second after a rollback was confirmed, FLUSHALL changes nothing.
 
-Ten rounds in the quick form, a hundred in the long one (`-m slow`). That no plan outlives its admins by more
-than 15 minutes, a replica that is cut off included: `tests/records/test_plans.py`,
-`tests/control/test_plan_follower.py`.
+Four rounds in the quick form, ten in `make test-more`, a hundred in the long one (`-m slow`). That no plan
+outlives its admins by more than 15 minutes, a replica that is cut off included:
+`tests/records/test_plans.py`, `tests/control/test_plan_follower.py`.
 """
 
 import json
@@ -130,8 +130,9 @@ def play(rounds: Rounds, count: int, *, waiting: int) -> None:
     assert len(rounds.provider.log.of(CANDIDATE)) > 0
 
 
-def test_every_order_reaches_every_worker(rounds: Rounds, redis_server: RedisServer) -> None:
-    play(rounds, 10, waiting=5)
+@pytest.mark.parametrize("count", [4, pytest.param(10, marks=pytest.mark.more)])
+def test_every_order_reaches_every_worker(rounds: Rounds, redis_server: RedisServer, count: int) -> None:
+    play(rounds, count, waiting=2)
     flushed(rounds, redis_server)
 
 
