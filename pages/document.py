@@ -5,7 +5,7 @@ format has a writer that shows it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Literal, TypeAlias
 
 from pages.charts.bar import Bar
@@ -17,11 +17,12 @@ from pages.words.judge import PreferenceBar
 Place = Literal["", "brief", "full"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Says:
     """A paragraph. `weight` is how it stands out; `strong` is the sentence to read first."""
 
     text: str
+    _: KW_ONLY
     weight: Literal["", "strong", "bold", "small", "soft"] = ""
     place: Place = ""
 
@@ -35,44 +36,48 @@ class Coded:
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Points:
     """A list of sentences. A page folds what comes after the first `few`."""
 
     sentences: Sequence[str | Coded]
+    _: KW_ONLY
     few: int | None = None
     place: Place = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Names with their values. `wide`: the values are long."""
 
     pairs: Sequence[tuple[str, str]]
+    _: KW_ONLY
     wide: bool = False
     place: Place = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Column:
     """A column's name. A `figure` stands at the right and is never broken."""
 
     name: str
+    _: KW_ONLY
     figure: bool = False
     place: Place = ""
 
 
 def columns(*names: str) -> list[Column]:
     """Columns of texts."""
-    return [Column(name=name) for name in names]
+    return [Column(name) for name in names]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Cell:
     """A text with what stands below it; `code` is a name as the records have it. `tone` is a state, for the
     colour; a `mark` is a state's own word. `bar` is drawn on a page only."""
 
     text: str
+    _: KW_ONLY
     note: str = ""
     code: str = ""
     tone: str = ""
@@ -83,7 +88,7 @@ class Cell:
 Row: TypeAlias = Sequence[str | Cell]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Table:
     """Rows of cells under the columns' names. A terminal shows only the first `few` rows; a page folds the
     others if it `folds`.
@@ -94,6 +99,7 @@ class Table:
 
     columns: Sequence[Column]
     rows: Sequence[Row]
+    _: KW_ONLY
     few: int | None = None
     folds: bool = False
     wide: Sequence[Sequence[str]] = ()
@@ -107,12 +113,13 @@ class Table:
         return replace(self, columns=[self.columns[number] for number in kept], rows=rows)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Folded:
     """Blocks to open by their title. Not in a terminal."""
 
     title: str
     blocks: "Sequence[Block]"
+    _: KW_ONLY
     place: Place = "full"
 
 
@@ -155,12 +162,13 @@ class Drawings:
     place: Place = "full"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Section:
-    """A part under its title. An `aside` is left out of a terminal and folded in Markdown."""
+    """A part, under its title if it has one. An `aside` is left out of a terminal and folded in Markdown."""
 
     title: str
     blocks: "Sequence[Block]"
+    _: KW_ONLY
     aside: bool = False
     place: Place = ""
 

@@ -65,7 +65,7 @@ def _section(section: Section) -> str:
     if section.aside:
         return _folded(section.title, section.blocks)
     body = _body(section.blocks)
-    return f"## {safe(section.title)}\n\n{body}" if body else ""
+    return f"## {safe(section.title)}\n\n{body}" if body and section.title else body
 
 
 def _folded(title: str, blocks: Sequence[Block]) -> str:

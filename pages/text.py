@@ -44,8 +44,9 @@ def text(document: Document, *, width: int = 110, colour: bool = False) -> str:
     """The document in at most `width` columns, with ANSI colours if `colour`."""
     title = (document.title, _COLOURS.get(document.tone, ""))
     beside = "  ".join(part for part in (document.topic, document.about) if part)
+    between = "  " if document.topic else "\n"
     blocks = [
-        Text.assemble(title, f"  {beside}") if document.topic else Text.assemble(title, f"\n{beside}"),
+        Text.assemble(title, f"{between}{beside}" if beside else ""),
         *_blocks([*document.head, *document.sections], wide=width >= _WIDE),
     ]
     if document.foot is not None:
@@ -107,7 +108,7 @@ def _block(block: Block, *, wide: bool) -> Iterator[RenderableType]:
             yield Text(block.reads, "dim")
             yield from _block(block.table, wide=wide)
         case Section():
-            yield Text(f"\n{block.title}", "bold")
+            yield Text(f"\n{block.title}" if block.title else "", "bold")
             yield from _blocks(block.blocks, wide=wide)
         case Gauge():
             yield Text(block.says)

@@ -11,7 +11,6 @@ from records.interval import Range
 from records.tables import model_days
 from report.money import MONTH_DAYS
 from report.unpriced import MOST
-from report.wording import amount
 
 DAYS = 7
 """The whole days of traffic that are read before today: a week, since weekdays differ."""
@@ -45,8 +44,6 @@ class Forecast:
     baseline_usd: float
     candidate_usd: float
     saving_usd: Range
-    says: str
-    source: str = "benchmark"
 
 
 def forecast(spending: Spending | None, layers: Sequence[Mapping[str, Any]]) -> Forecast | None:
@@ -72,19 +69,7 @@ def forecast(spending: Spending | None, layers: Sequence[Mapping[str, Any]]) -> 
         baseline_usd=monthly,
         candidate_usd=monthly * ratio["estimate"],
         saving_usd=saving,
-        says=f"{_saving(saving)}, from its benchmark, not from users",
     )
-
-
-def _saving(found: Range) -> str:
-    """would save about $1,200 a month ($900 to $1,500)."""
-    low, high = found.low or 0.0, found.high or 0.0
-    if low <= 0 <= high:
-        ends = f"{amount(-low, 'usd')} more and {amount(high, 'usd')} less"
-        return f"no saving seen: would cost between {ends} a month"
-    about = amount(abs(found.estimate), "usd")
-    ends = " to ".join(amount(end, "usd") for end in sorted((abs(low), abs(high))))
-    return f"would {'save' if low > 0 else 'cost'} about {about}{'' if low > 0 else ' more'} a month ({ends})"
 
 
 def read_spending(

@@ -17,6 +17,7 @@ from canary.config import Config
 from canary.config.config import bench_terms
 from canary.config.store import open_store
 from pages.reports.release import FORMS, headline, to_json
+from pages.words.forecast import forecast_document
 from pages.words.gains import layers
 from records.bench_failures import BenchFailures, FailureRow
 from records.benchmarks import Benchmarks
@@ -150,7 +151,7 @@ def _forecast(
         asked_for = {current.model}.union(*matching)
         spending = read_spending(connection, current.name, asked_for, arms, now=now)
     found = forecast(spending, document["layers"])
-    return None if found is None else asdict(found)
+    return None if found is None else forecast_document(found)
 
 
 def _arms(canary: Canary) -> dict[str, str]:

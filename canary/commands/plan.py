@@ -137,7 +137,7 @@ def _wanted(
     """The options. Exits 2 for one that cannot be read, or too few days."""
     from canary.config.quantity import parse_share
     from report.plan import first_day
-    from report.planner.assumed import parse_assumptions
+    from report.planner.assumptions import parse_assumptions
     from report.planner.prospects import Wanted
 
     least = first_day(judged.minimum_days, judged.matures_days)

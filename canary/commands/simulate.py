@@ -71,7 +71,7 @@ def simulate(
 ) -> None:
     """Simulate a canary's guardrails: count false alarms, and time how fast they catch a bad candidate."""
     from alerts.simulation.question import Killed, Question, answer
-    from pages.simulation import show
+    from pages.reports.simulation import show
     from pages.status.terminal import Progress
 
     named = error or cost or latency or hang or fault

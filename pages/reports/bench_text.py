@@ -1,15 +1,11 @@
 """A benchmark's document as text and tables for a terminal."""
 
 from collections.abc import Iterator, Mapping
-from io import StringIO
 from typing import Any, get_args
 
-from rich.console import Console, RenderableType
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
-
 from bench.benchmark.metrics import Unit
+from pages import text as terminal
+from pages.document import Document, Points, Row, Says, Section, Table, columns
 from pages.words.bench import number
 
 _HEADLINES = {
@@ -33,75 +29,139 @@ Node = Mapping[str, Any]
 
 def rendered(document: Node, *, width: int = 120) -> str:
     """The whole document as text and tables."""
-    out = StringIO()
-    console = Console(file=out, width=width, color_system=None, highlight=False, legacy_windows=False)
-    for block in _blocks(document):
-        console.print(block)
-    return out.getvalue()
+    return terminal.text(_page(document), width=width)
 
 
-def _blocks(document: Node) -> Iterator[RenderableType]:
+def _page(document: Node) -> Document:
     models = f"{document['candidate']} against {document['baseline']}" if document["candidate"] else ""
-    yield Text(f"{_headline(document)}: {models or document['baseline']}")
-    for caveat in document.get("caveats", ()):
-        yield Padding(Text(f"• but: {caveat}"), (0, 0, 0, 2))
-    for reason in document["reasons"]:
-        yield Padding(Text(f"• {reason}"), (0, 0, 0, 2))
-    yield Text("\nCorrect answers")
-    yield _right(document)
-    for line in _confidences(document):
-        yield Text(line)
-    if (similar := _similar(document)) is not None:
-        yield Text(similar)
+    return Document(
+        title=f"{_headline(document)}: {models or document['baseline']}",
+        about="",
+        tone="",
+        head=[Points([*(f"but: {each}" for each in document.get("caveats", ())), *document["reasons"]])],
+        sections=[
+            Section("Correct answers", [_right(document), *map(_says, _of_answers(document))]),
+            Section("The rubric’s rows that a benchmark measures", [_rows(document)]),
+            Section(
+                _SPENT.get(document["via"], "Latency (quantiles: inverted CDF) and cost"),
+                [
+                    _spent(document),
+                    *(_says(f"{each['says']}; {each['do']}") for each in document.get("unpriced", ())),
+                ],
+            ),
+            Section("By class", [_classes(document)]),
+            *_judged(document.get("judge")),
+            _alone(*_failed(document)),
+            *_checks(document),
+            *_beside(document),
+        ],
+    )
+
+
+def _says(text: str) -> Says:
+    return Says(text)
+
+
+def _alone(*sentences: str) -> Section:
+    return Section("", list(map(_says, sentences)))
+
+
+def _of_answers(document: Node) -> Iterator[str]:
+    """How the answers were scored and what they are worth, beside the table."""
+    yield from _confidences(document)
+    yield _similar(document)
     if (gap := document["gap"]) is not None:
         both = ", ".join(f"{side} {100 * gap[side]:+.1f}" for side in _SIDES if gap[side] is not None)
-        yield Text(f"Real-world minus synthetic, in points: {both}")
-    for line in by_traffic(document):
-        yield Text(line)
-    if (rubric := _rows(document)) is not None:
-        yield Text("\nThe rubric’s rows that a benchmark measures")
-        yield rubric
-    yield Text(f"\n{_SPENT.get(document['via'], 'Latency (quantiles: inverted CDF) and cost')}")
-    yield _spent(document)
-    for each in document.get("unpriced", ()):
-        yield Text(f"{each['says']}; {each['do']}")
-    if (classes := _classes(document)) is not None:
-        yield Text("\nBy class")
-        yield classes
-    if (judge := document.get("judge")) is not None:
-        yield Text(f"\n{_judge_head(judge)}")
-        for says in judge["says"]:
-            yield Padding(Text(f"• {says}"), (0, 0, 0, 2))
-        yield _judge_table(judge)
+        yield f"Real-world minus synthetic, in points: {both}"
+    yield from by_traffic(document)
+
+
+def _judged(found: Node | None) -> list[Section]:
+    """What a judge says of both answers, by dataset and category."""
+    if found is None:
+        return []
+    names = ("", "pairs", "won", "tie", "lost", "no mark", "preference", "by order", "agrees", "kappa")
+    rows: list[Row] = [
+        [
+            name,
+            *(str(node[each]) for each in ("pairs", "won", "tie", "lost", "no_mark")),
+            _share(node["judged_preference"]),
+            "–" if node["order_decided"] is None else f"{100 * node['order_decided']:.0f} %",
+            _share(node["agreement"]["share"]),
+            _kappa(node["agreement"]["kappa"]),
+        ]
+        for name, node in _judged_nodes(found)
+    ]
+    cost = "an unknown cost" if found["cost_usd"] is None else f"${found['cost_usd']:.4g}"
+    words = f"words {found['words_sha256'][:8]}"
+    whose = f"{found['provider']}/{found['model']}"
+    return [
+        Section(
+            f"What {whose} says of both answers ({words}, {cost}; decides nothing)",
+            [Points(found["says"]), Table(columns(*names), rows)],
+        )
+    ]
+
+
+def _judged_nodes(found: Node) -> Iterator[tuple[str, Node]]:
+    for dataset in found["datasets"]:
+        yield dataset["dataset"], dataset
+        if len(dataset["categories"]) > 1:
+            for part in dataset["categories"]:
+                yield f"  {part['value'] or '(no category)'}", part
+
+
+def _share(found: Node | None) -> str:
+    return "–" if found is None else _interval(found, 100, 0, " %")
+
+
+def _kappa(found: Node | None) -> str:
+    return "–" if found is None else _interval(found, 1, 2, "")
+
+
+def _interval(found: Node, scale: float, places: int, unit: str) -> str:
+    low, estimate, high = (f"{scale * found[name]:.{places}f}" for name in ("low", "estimate", "high"))
+    return f"{estimate}{unit} ({low} to {high})"
+
+
+def _failed(document: Node) -> Iterator[str]:
+    """The examples that only the candidate fails, and why answers are missing."""
     failed = sorted({each for layer in document["layers"] for each in layer["new_failures"]})
     if failed:
         more = f" and {len(failed) - _MOST_IDS} more" if len(failed) > _MOST_IDS else ""
-        yield Text(f"\nNew failures: {', '.join(failed[:_MOST_IDS])}{more}")
+        yield f"New failures: {', '.join(failed[:_MOST_IDS])}{more}"
     for side in _SIDES:
         for failure, count in _failures(document, side).items():
-            yield Text(f"{side}: {count} times {failure}")
+            yield f"{side}: {count} times {failure}"
+
+
+def _checks(document: Node) -> Iterator[Section]:
+    """The known issues, asked again, and the check of an empty answer."""
     if document["issues"] is not None:
-        yield Text("\n" + "\n".join(issue_lines(document["issues"])))
+        yield _alone(*issue_lines(document["issues"]))
     if (check := document.get("sanity")) is not None:
         found = "passed" if check["passes"] else f"not passed: {'; '.join(check['against'])}"
-        yield Text(f"\nSanity check: {found}")
+        yield _alone(f"Sanity check: {found}")
+
+
+def _beside(document: Node) -> Iterator[Section]:
+    """What is known besides the examples: the forecast, the canary, the vendor's past releases."""
     if (saves := document["forecast"]) is not None:
         month = f"{saves['requests_a_month']:,} requests and ${saves['baseline_usd']:,.2f} a month now"
-        yield Text(f"\nForecast: {saves['says']} (ratio of the {saves['layer']} tasks; {month})")
+        yield _alone(f"Forecast: {saves['says']} (ratio of the {saves['layer']} tasks; {month})")
     if document["candidate"]:
-        yield Text("\nFrom the canary")
-        yield _canary(document["canary"])
+        yield Section("From the canary", [_canary(document["canary"])])
     if (family := document["family"]) is not None:
-        yield Text(f"\nPast releases of {family['vendor']}: {_family(family)}")
+        yield _alone(f"Past releases of {family['vendor']}: {_family(family)}")
     took = ", ".join(f"{stage} {seconds:,.0f} s" for stage, seconds in document["stages"].items())
-    yield Text(f"\n{document['at']}, {document['owner']}, {document['via']}; {took}")
+    yield _alone(f"{document['at']}, {document['owner']}, {document['via']}; {took}")
 
 
-def _similar(document: Node) -> str | None:
-    """What scored the examples of the task `similar`; None without any."""
+def _similar(document: Node) -> str:
+    """What scored the examples of the task `similar`; "" without any."""
     by, cost = document.get("similar_by"), document.get("embedding_cost_usd")
     if by is None or by == "words":
-        return by and "Similar answers are those with similar words; no embeddings are configured"
+        return "Similar answers are those with similar words; no embeddings are configured" if by else ""
     price = "at an unknown cost" if cost is None else f"for {_usd(cost)}"
     return f"Similar answers are those with similar embeddings, by {by} {price}"
 
@@ -113,10 +173,8 @@ def _confidences(document: Node) -> Iterator[str]:
         "baseline": "the current model's token probabilities",
         "candidate": "the candidate's token probabilities",
     }
-    for layer in document["layers"]:
-        for dataset in layer["datasets"]:
-            if (found := dataset.get("confidence")) is None:
-                continue
+    for dataset in _datasets(document):
+        if (found := dataset.get("confidence")) is not None:
             by = " and ".join(whose[each] for each in found["by"])
             at = "" if found["threshold"] is None else f", split at their median {found['threshold']:.3g}"
             unknown = f"; {found['unknown']} examples unknown" if found["unknown"] else ""
@@ -135,15 +193,12 @@ def _headline(document: Node) -> str:
 
 
 def _canary(found: Node | None) -> Table:
-    table = _table("", "")
-    if found is None:
-        table.add_row("User experience, business", "no canary has run")
-        return table
     names = {"user_experience": "User experience", "business": "Business"}
-    for layer in found["layers"]:
-        table.add_row(names[layer["layer"]], layer["says"])
-    table.add_row(f"Verdict of {found['name']}", found["verdict"].replace("_", " "))
-    return table
+    rows = [["User experience, business", "no canary has run"]]
+    if found is not None:
+        rows = [[names[layer["layer"]], layer["says"]] for layer in found["layers"]]
+        rows.append([f"Verdict of {found['name']}", found["verdict"].replace("_", " ")])
+    return Table(columns("", ""), rows)
 
 
 def _family(found: Node) -> str:
@@ -188,9 +243,9 @@ def _nodes(document: Node) -> Iterator[tuple[str, Node]]:
 
 
 def _right(document: Node) -> Table:
-    table = _table("", "examples", "current", "candidate", "points", "p", "new failures", "")
-    for name, node in _nodes(document):
-        table.add_row(
+    names = ("", "examples", "current", "candidate", "points", "p", "new failures", "")
+    rows = [
+        [
             name,
             str(node["examples"]),
             _completion(node["baseline"]),
@@ -199,74 +254,76 @@ def _right(document: Node) -> Table:
             "–" if node["mcnemar_p"] is None else f"{node['mcnemar_p']:.2g}",
             str(len(node["new_failures"])) if node["candidate"] else "–",
             "blocks" if node["blocks"] else "look" if node.get("flagged") else "",
-        )
-    return table
+        ]
+        for name, node in _nodes(document)
+    ]
+    return Table(columns(*names), rows)
 
 
 def _spent(document: Node) -> Table:
-    table = _table(
-        "", "", "p50", "p95", "p99", "p95 ratio", "per hour", "per request", "total", "cost ratio", "judge"
-    )
-    for layer in document["layers"]:
-        for dataset in layer["datasets"]:
-            for name in _SIDES:
-                side = dataset[name]
-                if side is not None:
-                    candidate = name == "candidate"
-                    table.add_row(
-                        dataset["dataset"],
-                        "candidate" if candidate else "current",
-                        *(_seconds(side[quantile]) for quantile in ("p50_s", "p95_s", "p99_s")),
-                        _ratio(dataset["latency_ratio"]) if candidate else "",
-                        "–" if (pace := side["answers_per_hour"]) is None else f"{pace:,.0f}",
-                        _usd(side["cost_per_request_usd"]),
-                        _total(side),
-                        _ratio(dataset["cost_ratio"]) if candidate else "",
-                        _usd(side["judge_cost_usd"]),
-                    )
-    return table
+    quantiles = ("p50", "p95", "p99")
+    names = ("", "", *quantiles, "p95 ratio", "per hour", "per request", "total", "cost ratio", "judge")
+    rows = [
+        [
+            dataset["dataset"],
+            whose,
+            *(_seconds(side[f"{quantile}_s"]) for quantile in quantiles),
+            _ratio(dataset["latency_ratio"]) if whose == "candidate" else "",
+            "–" if (pace := side["answers_per_hour"]) is None else f"{pace:,.0f}",
+            _usd(side["cost_per_request_usd"]),
+            _total(side),
+            _ratio(dataset["cost_ratio"]) if whose == "candidate" else "",
+            _usd(side["judge_cost_usd"]),
+        ]
+        for dataset in _datasets(document)
+        for whose, side in (("current", dataset["baseline"]), ("candidate", dataset["candidate"]))
+        if side is not None
+    ]
+    return Table(columns(*names), rows)
 
 
-def _classes(document: Node) -> Table | None:
-    table = _table("", "class", "", "examples", "recall", "precision", "false positives")
-    for layer in document["layers"]:
-        for dataset in layer["datasets"]:
-            for side, lines in dataset["classes"].items():
-                for line in lines:
-                    table.add_row(
-                        dataset["dataset"],
-                        line["name"],
-                        "candidate" if side == "candidate" else "current",
-                        str(line["examples"]),
-                        *(_percent(line[name]) for name in ("recall", "precision", "false_positive_rate")),
-                    )
-    return table if table.row_count else None
+def _classes(document: Node) -> Table:
+    names = ("", "class", "", "examples", "recall", "precision", "false positives")
+    rows = [
+        [
+            dataset["dataset"],
+            line["name"],
+            "candidate" if side == "candidate" else "current",
+            str(line["examples"]),
+            *(_percent(line[name]) for name in ("recall", "precision", "false_positive_rate")),
+        ]
+        for dataset in _datasets(document)
+        for side, lines in dataset["classes"].items()
+        for line in lines
+    ]
+    return Table(columns(*names), rows)
 
 
-def _rows(document: Node) -> Table | None:
-    """The rubric's rows, None without any."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("", "acceptable", "current", "candidate", "", ""):
-        table.add_column(name)
-    for row in document.get("rubric", ()):
-        unit, interval = _UNITS[row["unit"]], row["interval"]
-        table.add_row(
+def _rows(document: Node) -> Table:
+    """The rubric's rows."""
+    rows = [
+        [
             row["metric"],
             row["acceptable"],
-            _row_number(row["baseline"], unit),
-            _row_number(row["candidate"], unit),
-            "" if interval is None else " to ".join(number(end, unit) for end in interval),
+            *(_row_number(row[side], _UNITS[row["unit"]]) for side in _SIDES),
+            " to ".join(number(end, _UNITS[row["unit"]]) for end in row["interval"] or ()),
             _STATES.get(row["state"], row["state"].lower()),
-        )
-    return table if table.row_count else None
+        ]
+        for row in document.get("rubric", ())
+    ]
+    return Table(columns("", "acceptable", "current", "candidate", "", ""), rows)
+
+
+def _datasets(document: Node) -> Iterator[Node]:
+    for layer in document["layers"]:
+        yield from layer["datasets"]
 
 
 def by_traffic(document: Node) -> Iterator[str]:
     """A line for each dataset with weights."""
-    for layer in document["layers"]:
-        for dataset in layer["datasets"]:
-            if (found := dataset.get("weighted")) is not None:
-                yield f"{dataset['dataset']} {_totals(found)}"
+    for dataset in _datasets(document):
+        if (found := dataset.get("weighted")) is not None:
+            yield f"{dataset['dataset']} {_totals(found)}"
 
 
 def _totals(found: Node) -> str:
@@ -283,66 +340,12 @@ def _row_number(value: float | None, unit: Unit) -> str:
     return "–" if value is None else number(value, unit)
 
 
-def _judge_head(found: Node) -> str:
-    """Which judge, in which words, at which cost."""
-    cost = "an unknown cost" if found["cost_usd"] is None else f"${found['cost_usd']:.4g}"
-    words = f"words {found['words_sha256'][:8]}"
-    return (
-        f"What {found['provider']}/{found['model']} says of both answers ({words}, {cost}; decides nothing)"
-    )
-
-
-def _judge_table(found: Node) -> Table:
-    """A line for each dataset, and for each of its categories."""
-    lines = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("", "pairs", "won", "tie", "lost", "no mark", "preference", "by order", "agrees", "kappa"):
-        lines.add_column(name)
-    for name, node in _judged_nodes(found):
-        lines.add_row(
-            name,
-            *(str(node[each]) for each in ("pairs", "won", "tie", "lost", "no_mark")),
-            _share(node["judged_preference"]),
-            "–" if node["order_decided"] is None else f"{100 * node['order_decided']:.0f} %",
-            _share(node["agreement"]["share"]),
-            _kappa(node["agreement"]["kappa"]),
-        )
-    return lines
-
-
-def _judged_nodes(found: Node) -> Iterator[tuple[str, Node]]:
-    for dataset in found["datasets"]:
-        yield dataset["dataset"], dataset
-        if len(dataset["categories"]) > 1:
-            for part in dataset["categories"]:
-                yield f"  {part['value'] or '(no category)'}", part
-
-
-def _share(found: Node | None) -> str:
-    return "–" if found is None else _interval(found, 100, 0, " %")
-
-
-def _kappa(found: Node | None) -> str:
-    return "–" if found is None else _interval(found, 1, 2, "")
-
-
-def _interval(found: Node, scale: float, places: int, unit: str) -> str:
-    low, estimate, high = (f"{scale * found[name]:.{places}f}" for name in ("low", "estimate", "high"))
-    return f"{estimate}{unit} ({low} to {high})"
-
-
 def _failures(document: Node, side: str) -> dict[str, int]:
     found: dict[str, int] = {}
     for layer in document["layers"]:
         for failure, count in (layer[side] or {"failures": {}})["failures"].items():
             found[failure] = found.get(failure, 0) + count
     return found
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in columns:
-        table.add_column(name)
-    return table
 
 
 def _completion(side: Node | None) -> str:

@@ -1,7 +1,8 @@
 """Candidates beside each other as text for a terminal, Markdown, one HTML file, or JSON."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
 from typing import Any
 
 from pages import html as page
@@ -10,12 +11,17 @@ from pages import text as terminal
 from pages.document import Document, Points, Section, Table, columns
 from pages.words import verdict
 from records.metric import JUDGED_PREFERENCE
-from report.compare import NOT_COMPARED, CandidateStanding, SideBySide, line_of, model_words
+from report.compare import CandidateStanding, SideBySide, at_the_same_time
 from report.document import MetricLine, Report
 from report.document import to_json as report_json
 from report.release.dossier import words
-from report.wording import between, label, signed, unit_of
+from report.wording import between, count, joined, label, signed, unit_of
 from routing.canary import Arm
+
+_NOT_COMPARED = (
+    "Each candidate was compared with its own baseline, over its own users. The candidates were not compared "
+    "with each other: that one stands before another does not say that it is better."
+)
 
 
 def rendered(found: SideBySide, form: str, *, width: int = 110) -> str:
@@ -38,16 +44,12 @@ def document(found: SideBySide) -> Document:
         title="Candidates beside each other",
         about=f"{len(found.candidates)} canaries",
         tone="",
-        head=[Points(sentences=_says(found))],
+        head=[Points(_says(found))],
         sections=[
             Section(
-                title="Verdicts, the best first",
-                blocks=[Table(columns=verdicts, rows=[_verdict(each) for each in found.candidates])],
+                "Verdicts, the best first", [Table(verdicts, [_verdict(each) for each in found.candidates])]
             ),
-            Section(
-                title="Each against its own baseline, with 95 % intervals",
-                blocks=[Table(columns=metrics, rows=rows)],
-            ),
+            Section("Each against its own baseline, with 95 % intervals", [Table(metrics, rows)]),
         ],
     )
 
@@ -58,8 +60,8 @@ def to_json(found: SideBySide) -> dict[str, Any]:
         "candidates": [_candidate(each, found) for each in found.candidates],
         "metrics": list(found.metrics),
         "not_told_apart": [list(pair) for pair in found.alike],
-        "warnings": list(found.warnings),
-        "note": NOT_COMPARED,
+        "warnings": list(_warnings(found)),
+        "note": _NOT_COMPARED,
     }
 
 
@@ -94,14 +96,14 @@ def _says(found: SideBySide) -> list[str]:
         f"overlap{'' if found.one_rubric else ' or answer different rubrics'}."
         for one, other in found.alike
     ]
-    return [*found.warnings, *alike, NOT_COMPARED]
+    return [*_warnings(found), *alike, _NOT_COMPARED]
 
 
 def _verdict(standing: CandidateStanding) -> list[str]:
     report = standing.report
     return [
         standing.name,
-        model_words(standing.candidate),
+        _model(standing.candidate),
         words(report.verdict) + _now(standing),
         _score(report),
         f"{report.units.candidate:,} of {report.units.candidate + report.units.baseline:,}",
@@ -137,7 +139,7 @@ def _saved(standing: CandidateStanding) -> str:
 
 
 def _differences(standing: CandidateStanding, found: SideBySide) -> list[str]:
-    return [_difference(line_of(standing, metric), standing.report) for metric in found.metrics]
+    return [_difference(_line(standing, metric), standing.report) for metric in found.metrics]
 
 
 def _difference(line: MetricLine, report: Report) -> str:
@@ -149,3 +151,75 @@ def _difference(line: MetricLine, report: Report) -> str:
     if found.estimate is None:
         return f"{glyph} not compared yet"
     return f"{glyph} {signed(found.estimate, unit)} ({between(found.low, found.high, unit)})"
+
+
+def _warnings(found: SideBySide) -> Iterator[str]:
+    """What makes the rows hard to set beside each other."""
+    candidates = found.candidates
+    yield from (
+        f"{each.name} was rolled back: users no longer get it, and its window ended then."
+        for each in candidates
+        if each.rolled_back
+    )
+    yield from (
+        f"{each.name} is promoted: everybody{'' if each.lane is None else ' in its lane'} gets it."
+        for each in candidates
+        if each.state == "promoted"
+    )
+    yield from (
+        f"{each.name} gets no lane: other canaries have all users of these requests."
+        for each in candidates
+        if each.lane == 0.0
+    )
+    yield from (f"{each.name} has no traffic yet." for each in candidates if each.report.window.start is None)
+    yield from _of_windows(candidates)
+    yield from _of_rubrics(found)
+    baselines = {each.name: each.baseline for each in candidates}
+    if len({_changed_model(arm) for arm in baselines.values()}) > 1:
+        listed = joined([f"{name} against {_changed_model(arm)}" for name, arm in baselines.items()])
+        yield f"The baselines differ: {listed}. The differences are not from the same model."
+
+
+def _of_windows(candidates: Sequence[CandidateStanding]) -> Iterator[str]:
+    apart = [
+        f"{one.name} with {other.name}"
+        for one, other in combinations(candidates, 2)
+        if not at_the_same_time(one.report, other.report)
+    ]
+    if apart:
+        yield (
+            f"Windows that overlap by less than half of the longer one: {'; '.join(apart)}. What happened "
+            "outside the overlap is in one figure and not in the other."
+        )
+
+
+def _of_rubrics(found: SideBySide) -> Iterator[str]:
+    candidates = found.candidates
+    if len({each.report.rubric_sha256 for each in candidates}) == 1:
+        return
+    if found.one_rubric:
+        yield "The rubrics have the same rows, but different plans: days, minimum days, units or risk."
+        return
+    kept = set(found.metrics)
+    gone = {line.metric for each in candidates for line in each.report.metrics if line.metric not in kept}
+    left = f" {count(len(gone), 'metric')} left out: {', '.join(sorted(gone))}." if gone else ""
+    yield (
+        "The rubrics differ: only metrics that all of them have are shown, each by its own bounds, and no "
+        f"scores are told apart.{left}"
+    )
+
+
+def _line(standing: CandidateStanding, metric: str) -> MetricLine:
+    """The candidate's row on a metric that its rubric has."""
+    return next(line for line in standing.report.metrics if line.metric == metric)
+
+
+def _model(arm: Arm | None) -> str:
+    """openai/gpt-5.2, or that it is unknown."""
+    return "an unknown model" if arm is None else f"{arm.provider}/{arm.model}"
+
+
+def _changed_model(arm: Arm | None) -> str:
+    """The model, and whether its requests are changed."""
+    changed = " with its requests changed" if arm is not None and arm.request else ""
+    return f"{_model(arm)}{changed}"

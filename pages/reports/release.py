@@ -50,31 +50,31 @@ def document(found: Dossier) -> Document:
         title=headline(found),
         about=f"Release {found.release.id}, {found.state.replace('_', ' ')}",
         tone=found.verdict or "extend",
-        head=[Points(sentences=found.reasons)],
+        head=[Points(found.reasons)],
         sections=_sections(found),
     )
 
 
 def _sections(found: Dossier) -> list[Section]:
     return [
-        _section(title="The four layers against the current model", table=_layers(found)),
-        _section(title="Money", says=_money(found)),
-        _section(title="Time", says=_clock(found)),
-        _section(title="Canaries", table=_runs(found.runs)),
+        _section("The four layers against the current model", table=_layers(found)),
+        _section("Money", says=_money(found)),
+        _section("Time", says=_clock(found)),
+        _section("Canaries", table=_runs(found.runs)),
         *(
             _criteria(run, run.report)
             for run in found.runs
             if run.report is not None and (run.report.metrics or run.report.judge)
         ),
         *_benchmark(found.benchmark or {}),
-        _section(title="The wrong answers", says=_counted(found.wrong), table=_wrong(found.wrong)),
-        _section(title="Known issues", says=_issues((found.benchmark or {}).get("issues"))),
-        _section(title="Notes", says=[_noted(note) for note in found.notes]),
+        _section("The wrong answers", says=_counted(found.wrong), table=_wrong(found.wrong)),
+        _section("Known issues", says=_issues((found.benchmark or {}).get("issues"))),
+        _section("Notes", says=[_noted(note) for note in found.notes]),
     ]
 
 
-def _section(*, title: str, says: Sequence[str] = (), table: Table | None = None) -> Section:
-    return Section(title=title, blocks=[Points(sentences=says), *([table] if table is not None else [])])
+def _section(title: str, says: Sequence[str] = (), table: Table | None = None) -> Section:
+    return Section(title, [Points(says), *([table] if table is not None else [])])
 
 
 def _noted(note: ReleaseNote) -> str:
@@ -93,7 +93,7 @@ def _layers(found: Dossier) -> Table:
         for name in LAYERS
         for layer in [found.layers[name]]
     ]
-    return Table(columns=columns("", "layer", "of 100", "current model", "candidate"), rows=rows)
+    return Table(columns("", "layer", "of 100", "current model", "candidate"), rows)
 
 
 def _word(layer: LayerStanding) -> str:
@@ -170,18 +170,16 @@ def _runs(runs: Sequence[RunStanding]) -> Table:
         ]
         for run in runs
     ]
-    return Table(
-        columns=columns("canary", "started", "state", "by", "verdict", "a person decided"), rows=rows
-    )
+    return Table(columns("canary", "started", "state", "by", "verdict", "a person decided"), rows)
 
 
 def _criteria(run: RunStanding, report: Report) -> Section:
     return _section(
-        title=f"What users say: {run.canary}, run {run.run}",
+        f"What users say: {run.canary}, run {run.run}",
         says=[*report.reasons, *_of_judge(report)],
         table=Table(
-            columns=columns("", "criterion", "current model", "candidate", "acceptable", "ideal", "users"),
-            rows=[_criterion(line, report) for line in report.metrics],
+            columns("", "criterion", "current model", "candidate", "acceptable", "ideal", "users"),
+            [_criterion(line, report) for line in report.metrics],
         ),
     )
 
@@ -192,7 +190,7 @@ def _of_judge(report: Report) -> list[str]:
 
 
 def _mark(glyph: str, word: str, state: str) -> Cell:
-    return Cell(text=f"{glyph} {word}", tone=state, mark=True)
+    return Cell(f"{glyph} {word}", tone=state, mark=True)
 
 
 def _criterion(line: MetricLine, report: Report) -> list[str | Cell]:
@@ -212,31 +210,29 @@ def _benchmark(document: Mapping[str, Any]) -> Iterator[Section]:
         return
     at, seconds = document["at"], sum(document["stages"].values())
     yield _section(
-        title="The benchmark",
+        "The benchmark",
         says=[
             *document["reasons"],
             *(says for layer in document["layers"] for says in _weighted(layer)),
             f"Made {at[:10]} by {document['owner']} in {seconds / 60:.0f} minutes, {document['via']}.",
         ],
         table=Table(
-            columns=columns(
-                "", "examples", "current right", "candidate right", "p", "new failures", "p95", "cost"
-            ),
-            rows=[_dataset(name, node) for layer in document["layers"] for name, node in _datasets(layer)],
+            columns("", "examples", "current right", "candidate right", "p", "new failures", "p95", "cost"),
+            [_dataset(name, node) for layer in document["layers"] for name, node in _datasets(layer)],
         ),
     )
-    yield _section(title="Time and cost of the examples", table=_spent(document))
+    yield _section("Time and cost of the examples", table=_spent(document))
     if judge := document.get("judge"):
         yield _judged(judge)
     if rows := document.get("rubric"):
-        yield _section(title="The rubric on examples", table=_rubric(rows))
+        yield _section("The rubric on examples", table=_rubric(rows))
 
 
 def _spent(document: Mapping[str, Any]) -> Table:
     """Both models' measured times and costs, by dataset."""
     return Table(
-        columns=columns("", "", "timed", "p50", "p95", "p99", "total cost", "per request"),
-        rows=[
+        columns("", "", "timed", "p50", "p95", "p99", "total cost", "per request"),
+        [
             [
                 dataset["dataset"],
                 name,
@@ -267,8 +263,8 @@ def _counted(rows: Sequence[FailureRow]) -> list[str]:
 def _wrong(rows: Sequence[FailureRow]) -> Table:
     """What was asked, and both answers or why there is none."""
     return Table(
-        columns=columns("example", "asked", "expected", "current model", "candidate"),
-        rows=[
+        columns("example", "asked", "expected", "current model", "candidate"),
+        [
             [
                 f"{row['dataset']}: {row['id']}" + (" (new)" if row["new"] == "yes" else ""),
                 _cut(row["asked"]),
@@ -291,13 +287,11 @@ def _cut(text: str | float | None) -> str:
 def _judged(judge: Mapping[str, Any]) -> Section:
     """What a judge said of both models' answers to the examples."""
     return _section(
-        title=f"What the judge {judge['provider']}/{judge['model']} says of both answers",
+        f"What the judge {judge['provider']}/{judge['model']} says of both answers",
         says=[*judge["says"], f"asked in the words {judge['words_sha256'][:8]}: {judge['criteria']}"],
         table=Table(
-            columns=columns("", "pairs", "won", "tie", "lost", "no mark", "candidate preferred"),
-            rows=[
-                _judged_row(name, node) for each in judge["datasets"] for name, node in _judged_parts(each)
-            ],
+            columns("", "pairs", "won", "tie", "lost", "no mark", "candidate preferred"),
+            [_judged_row(name, node) for each in judge["datasets"] for name, node in _judged_parts(each)],
         ),
     )
 
@@ -329,8 +323,8 @@ def _weighted(layer: Mapping[str, Any]) -> Iterator[str]:
 def _rubric(rows: Sequence[Mapping[str, Any]]) -> Table:
     states: dict[str, tuple[str, str]] = {str(state): names for state, names in verdict.STATES.items()}
     return Table(
-        columns=columns("", "criterion", "acceptable", ""),
-        rows=[
+        columns("", "criterion", "acceptable", ""),
+        [
             [
                 _mark(*states[row["state"]], row["state"]),
                 label(row["metric"]),

@@ -91,30 +91,27 @@ def document(report: Report) -> Document:
         about=models,
         tone=report.verdict,
         head=[
-            Says(text=meaning),
+            Says(meaning),
             _score(report),
-            Says(text=gains.in_short(report), weight="strong"),
-            Says(text=gains.known_of_answers(report), weight="small"),
-            Says(text=plan.plan_line(report), weight="small"),
-            Says(text=plan.rests_on(report), weight="small"),
-            Points(sentences=gains.further_reasons(report), few=_FIRST),
-            Section(
-                title="What would change the verdict",
-                blocks=[Points(sentences=next_steps(report), few=_STEPS)],
-            ),
+            Says(gains.in_short(report), weight="strong"),
+            Says(gains.known_of_answers(report), weight="small"),
+            Says(plan.plan_line(report), weight="small"),
+            Says(plan.rests_on(report), weight="small"),
+            Points(gains.further_reasons(report), few=_FIRST),
+            Section("What would change the verdict", [Points(next_steps(report), few=_STEPS)]),
             _facts(report),
         ],
         sections=[
-            Section(title="Criteria and results", blocks=_criteria(report)),
-            Section(title="Gains and losses", blocks=_gains(report)),
-            Section(title="Layers of evidence", blocks=[_layers(report)]),
-            Section(title=judge.TITLE, blocks=_judge(report)),
+            Section("Criteria and results", _criteria(report)),
+            Section("Gains and losses", _gains(report)),
+            Section("Layers of evidence", [_layers(report)]),
+            Section(judge.TITLE, _judge(report)),
             *_courses(report),
-            Section(title="How long answers take", blocks=[_spreads(report)]),
-            Section(title="Segments and categories, worst first", blocks=_parts(report)),
-            Section(title="Failure modes", blocks=_failures(report)),
-            Section(title="By day since a user's first request", blocks=[_since_first(report)], aside=True),
-            Section(title="How to read this", blocks=[Points(sentences=verdict.method(report))], aside=True),
+            Section("How long answers take", [_spreads(report)]),
+            Section("Segments and categories, worst first", _parts(report)),
+            Section("Failure modes", _failures(report)),
+            Section("By day since a user's first request", [_since_first(report)], aside=True),
+            Section("How to read this", [Points(verdict.method(report))], aside=True),
         ],
         foot=("Rubric", report.rubric_sha256),
     )
@@ -139,12 +136,12 @@ def _facts(report: Report) -> Facts:
         "Mirror": verdict.mirror(report),
         "Decided": verdict.decision(report),
     }
-    return Facts(pairs=[(name, value) for name, value in pairs.items() if value])
+    return Facts([(name, value) for name, value in pairs.items() if value])
 
 
 def _criteria(report: Report) -> list[Block]:
     if not report.metrics:
-        return [Says(text="There is no rubric.")]
+        return [Says("There is no rubric.")]
     planned = report.plan is not None
     criteria = Criteria(
         cards=[_card(line, report) for line in report.metrics],
@@ -152,7 +149,7 @@ def _criteria(report: Report) -> list[Block]:
         reads=plan.COLUMNS if planned else "",
         table=_planned_rubric(report) if planned else _rubric(report),
     )
-    return [Says(text=plan.heading(report), weight="bold"), criteria]
+    return [Says(plan.heading(report), weight="bold"), criteria]
 
 
 _SIDES = (("diamond", "current model"), ("zone", "acceptable"), ("ideal", "ideal"))
@@ -175,9 +172,9 @@ def _card(line: MetricLine, report: Report) -> CriterionCard:
         candidate=verdict.value(line, line.candidate),
         baseline=verdict.value(line, line.baseline),
         found=[
-            Says(text=verdict.against_baseline(line)),
-            Says(text=verdict.evidence(line, report), weight="soft"),
-            Says(text=plan.row_outlook(line, report)),
+            Says(verdict.against_baseline(line)),
+            Says(verdict.evidence(line, report), weight="soft"),
+            Says(plan.row_outlook(line, report)),
         ],
         bar=bar(line),
     )
@@ -187,10 +184,10 @@ def _rubric(report: Report) -> Table:
     """Every row's results and bounds."""
     head = [
         *_results(),
-        Column(name="95 % interval"),
+        Column("95 % interval"),
         *columns(*_BOUNDS),
-        Column(name="weight", place="full"),
-        Column(name="users", figure=True),
+        Column("weight", place="full"),
+        Column("users", figure=True),
     ]
     rows: list[Row] = [
         [
@@ -204,7 +201,7 @@ def _rubric(report: Report) -> Table:
         for line in report.metrics
     ]
     narrow = [(*_RESULTS, "95 % interval"), ("metric", *_BOUNDS, "users")]
-    return Table(columns=head, rows=rows, narrow=narrow)
+    return Table(head, rows, narrow=narrow)
 
 
 def _planned_rubric(report: Report) -> Table:
@@ -212,14 +209,14 @@ def _planned_rubric(report: Report) -> Table:
     by = plan.chance_by(report)
     head = [
         *_results(),
-        Column(name="may be, by the looks"),
+        Column("may be, by the looks"),
         *columns(*_BOUNDS),
-        Column(name="outlook", place="full"),
-        Column(name="any time, 95 %"),
-        Column(name="risk (allowed)", place="brief"),
-        Column(name=by, place="brief"),
-        Column(name="weight", place="full"),
-        Column(name="users", figure=True),
+        Column("outlook", place="full"),
+        Column("any time, 95 %"),
+        Column("risk (allowed)", place="brief"),
+        Column(by, place="brief"),
+        Column("weight", place="full"),
+        Column("users", figure=True),
     ]
     rows: list[Row] = [
         [
@@ -238,21 +235,21 @@ def _planned_rubric(report: Report) -> Table:
     ]
     results, outlook = (*_RESULTS, "may be, by the looks"), ("metric", "any time, 95 %", "risk (allowed)", by)
     return Table(
-        columns=head,
-        rows=rows,
+        head,
+        rows,
         wide=[(*results, *_BOUNDS), (*outlook, "users")],
         narrow=[results, ("metric", *_BOUNDS, "users"), outlook],
     )
 
 
 def _results() -> list[Column]:
-    return [*columns("", "metric"), *(Column(name=name, figure=True) for name in ("baseline", "candidate"))]
+    return [*columns("", "metric"), *(Column(name, figure=True) for name in ("baseline", "candidate"))]
 
 
 def _result(line: MetricLine, report: Report) -> list[str | Cell]:
     return [
-        Cell(text=" ".join(verdict.mark(line, report)), tone=line.state),
-        Cell(text=label(line.metric), note=line.question),
+        Cell(" ".join(verdict.mark(line, report)), tone=line.state),
+        Cell(label(line.metric), note=line.question),
         verdict.value(line, line.baseline),
         verdict.value(line, line.candidate),
     ]
@@ -261,15 +258,15 @@ def _result(line: MetricLine, report: Report) -> list[str | Cell]:
 def _gains(report: Report) -> list[Block]:
     facts = gains.money_facts(report)
     return [
-        Points(sentences=gains.changes(report)),
-        Facts(pairs=facts, wide=True, place="full"),
-        Says(text="" if facts else gains.no_money(report), place="full"),
+        Points(gains.changes(report)),
+        Facts(facts, wide=True, place="full"),
+        Says("" if facts else gains.no_money(report), place="full"),
     ]
 
 
 def _layers(report: Report) -> Table:
-    rows: list[Row] = [[layer.name, Cell(text=layer.says, tone=layer.tone)] for layer in gains.layers(report)]
-    return Table(columns=columns("layer", "result"), rows=rows)
+    rows: list[Row] = [[layer.name, Cell(layer.says, tone=layer.tone)] for layer in gains.layers(report)]
+    return Table(columns("layer", "result"), rows)
 
 
 def _judge(report: Report) -> list[Block]:
@@ -278,8 +275,8 @@ def _judge(report: Report) -> list[Block]:
         return []
     whole = judge.bar(found.judged_preference)
     categories = Table(
-        columns=columns("category", "pairs", "candidate preferred"),
-        rows=[_category(each) for each in judge.categories(found)],
+        columns("category", "pairs", "candidate preferred"),
+        [_category(each) for each in judge.categories(found)],
     )
     losses = [
         Coded(
@@ -290,19 +287,19 @@ def _judge(report: Report) -> list[Block]:
         for each in judge.lost(found)
     ]
     return [
-        Says(text=judge.preference(found), weight="bold"),
+        Says(judge.preference(found), weight="bold"),
         Drawings(drawn=[whole] if whole is not None else [], kind="preference"),
-        Says(text=judge.conclusion(found)),
-        Says(text=judge.marks(found.marks) if found.marks is not None and found.pairs else ""),
+        Says(judge.conclusion(found)),
+        Says(judge.marks(found.marks) if found.marks is not None and found.pairs else ""),
         categories,
-        Points(sentences=[*judge.worth(found, report.canary), judge.identity(found)]),
-        Says(text=judge.LOST if losses else ""),
-        Points(sentences=losses),
+        Points([*judge.worth(found, report.canary), judge.identity(found)]),
+        Says(judge.LOST if losses else ""),
+        Points(losses),
     ]
 
 
 def _category(found: judge.CategoryPreference) -> Row:
-    return [found.value, f"{found.pairs:,}", Cell(text=found.says, bar=found.bar)]
+    return [found.value, f"{found.pairs:,}", Cell(found.says, bar=found.bar)]
 
 
 _COURSES = (
@@ -319,20 +316,15 @@ _READS_LOOKS = (
 def _courses(report: Report) -> list[Section]:
     """Each row's course: day by day without a plan, look by look with one."""
     if report.plan is None:
-        drawings = Drawings(
-            drawn=curves(report),
-            kind="curve",
-            reads=_COURSES,
-            table=_course_table(report),
-        )
-        return [Section(title="Over time", blocks=[drawings])]
+        drawings = Drawings(drawn=curves(report), kind="curve", reads=_COURSES, table=_course_table(report))
+        return [Section("Over time", [drawings])]
     drawings = Drawings(
         drawn=look_charts(report),
         kind="looks",
         reads=_READS_LOOKS.format(first=report.plan.first_look),
         table=_look_table(report),
     )
-    return [Section(title="Over time, look by look", blocks=[drawings])]
+    return [Section("Over time, look by look", [drawings])]
 
 
 def _course_table(report: Report) -> Table:
@@ -341,16 +333,14 @@ def _course_table(report: Report) -> Table:
     def cell(point: CoursePoint, line: MetricLine) -> Cell:
         unit = unit_of(line.metric, line.acceptable)
         ends = between(point.low, point.high, unit)
-        return Cell(
-            text=f"{signed(point.estimate, unit)} ({ends})", note=f"{point.day}, {point.units:,} users"
-        )
+        return Cell(f"{signed(point.estimate, unit)} ({ends})", note=f"{point.day}, {point.units:,} users")
 
     lines = {line.metric: line for line in report.metrics}
     rows: list[Row] = [
         [label(each.metric), *(cell(point, lines[each.metric]) for point in _three(each.points))]
         for each in report.details.over_time
     ]
-    return Table(columns=columns("candidate minus baseline", "first", "middle", "now"), rows=rows)
+    return Table(columns("candidate minus baseline", "first", "middle", "now"), rows)
 
 
 def _look_table(report: Report) -> Table:
@@ -358,14 +348,14 @@ def _look_table(report: Report) -> Table:
 
     def cell(point: LookPoint, line: MetricLine) -> Cell:
         ends = ends_in_words(possible(point, line), unit_of(line.metric, line.acceptable))
-        return Cell(text=ends, note=f"day {point.day}, {point.units:,} users")
+        return Cell(ends, note=f"day {point.day}, {point.units:,} users")
 
     lines = {line.metric: line for line in report.metrics}
     rows: list[Row] = [
         [label(each.metric), *(cell(point, lines[each.metric]) for point in _three(each.points))]
         for each in report.details.looks
     ]
-    return Table(columns=columns("left possible by", "first look", "middle", "latest look"), rows=rows)
+    return Table(columns("left possible by", "first look", "middle", "latest look"), rows)
 
 
 def _three(points: Sequence[_Point]) -> tuple[_Point, _Point, _Point]:
@@ -391,10 +381,8 @@ def _parts(report: Report) -> list[Block]:
     none = "In no segment or category does the candidate differ from the current model by more than chance."
     return [
         _places(differing, report, few=_PARTS),
-        Says(text=none if parts and not differing else "", place="full"),
-        Folded(
-            title=f"{len(alike)} more: no difference seen, or too few users", blocks=[_places(alike, report)]
-        ),
+        Says(none if parts and not differing else "", place="full"),
+        Folded(f"{len(alike)} more: no difference seen, or too few users", [_places(alike, report)]),
     ]
 
 
@@ -402,7 +390,7 @@ def _places(parts: Sequence[verdict.Part], report: Report, few: int | None = Non
     rows: list[Row] = [
         [
             Cell(
-                text=verdict.PART_STATES[part.state] + (", blocks" if part.blocks else ""),
+                verdict.PART_STATES[part.state] + (", blocks" if part.blocks else ""),
                 tone=part.state,
                 mark=True,
             ),
@@ -413,7 +401,7 @@ def _places(parts: Sequence[verdict.Part], report: Report, few: int | None = Non
         for part in parts
     ]
     names = ("against the current model", "where", "metric", "candidate minus current model")
-    return Table(columns=columns(*names), rows=rows, few=few, folds=True)
+    return Table(columns(*names), rows, few=few, folds=True)
 
 
 def _failures(report: Report) -> list[Block]:
@@ -423,19 +411,19 @@ def _failures(report: Report) -> list[Block]:
         return []
     rows: list[Row] = [
         [
-            Cell(text=failures.name(mode, found), code=failures.code(mode)),
+            Cell(failures.name(mode, found), code=failures.code(mode)),
             failures.rate(mode.candidate, mode.candidate_of),
             failures.rate(mode.baseline, mode.baseline_of),
             failures.examples(mode),
         ]
         for mode in found.modes
     ]
-    head = [*columns("failure mode", "candidate", "current model"), Column(name="examples", place="full")]
+    head = [*columns("failure mode", "candidate", "current model"), Column("examples", place="full")]
     counted = sum(mode.kind not in ("slow", "rating") for mode in found.modes)
     return [
-        Says(text=failures.place(report.details)),
-        Table(columns=head, rows=rows, few=max(_MODES, counted)),
-        Says(text=failures.basis(found), weight="small", place="full"),
+        Says(failures.place(report.details)),
+        Table(head, rows, few=max(_MODES, counted)),
+        Says(failures.basis(found), weight="small", place="full"),
     ]
 
 
@@ -453,4 +441,4 @@ def _since_first(report: Report) -> Table:
         for point in found.days
     ]
     names = ("candidate minus baseline", "day since a user's first request", "95 %", "users")
-    return Table(columns=columns(*names), rows=rows)
+    return Table(columns(*names), rows)

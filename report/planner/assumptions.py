@@ -1,13 +1,16 @@
 """What a plan takes to be true of users and models before a run has measured it, and from where."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from scipy import special
 
 from records.metric import BUILT_IN, Metric
-from report.measures import quantile_level, share
+from report.bounds import scale_of
+from report.measures import known, quantile_level, share
 from report.rubric import Bound, Criterion
 
 _BASELINES: Mapping[str, float] = {
@@ -156,3 +159,91 @@ def _sd(name: str, value: float, assumptions: Assumptions, metrics: Mapping[str,
     if metric.kind == "nps" or metric.low is None or metric.high is None:
         return _NPS_SD
     return (metric.high - metric.low) / 4
+
+
+# The assumptions behind a prospect, one by one, each with its value and where it comes from; and those that
+
+
+_FORM = (
+    "write METRIC=BASELINE, METRIC.sd=NUMBER, METRIC.rated=SHARE, METRIC.candidate=VALUE, "
+    "category:NAME=SHARE or segment:TAG=VALUE=SHARE, for example csat.sd=1.1,escalated=4%,category:refund=5%"
+)
+_NUMBER = re.compile(r"\$?(-?(?:\d+(?:\.\d*)?|\.\d+))\s*(%|ms|s)?")
+_SCALE = {"": 1.0, "%": 0.01, "ms": 0.001, "s": 1.0}
+_PARTS = ("sd", "rated", "candidate")
+
+Part = Literal["", "sd", "rated", "candidate"]
+
+
+class BadAssumption(ValueError):
+    """An assumption that cannot be read; the message says what would be right."""
+
+
+def parse_assumptions(text: str, metrics: Mapping[str, Metric]) -> Assumptions:
+    """Read assumptions such as `csat.sd=1.1,escalated=4%,csat.rated=25%`. Raises BadAssumption."""
+    found = Assumptions()
+    for piece in filter(None, (piece.strip() for piece in text.split(","))):
+        found = _read(piece, metrics).over(found)
+    return found
+
+
+def _read(piece: str, metrics: Mapping[str, Metric]) -> Assumptions:
+    name, equals, number = (each.strip() for each in piece.rpartition("="))
+    if not equals or not name:
+        raise BadAssumption(f"{piece!r} is not an assumption; {_FORM}")
+    match = _NUMBER.fullmatch(number)
+    if match is None:
+        raise BadAssumption(f"{piece!r}: {number!r} is not a number, such as 4, .4%, 250ms or $0.02; {_FORM}")
+    value = float(match[1]) * _SCALE[match[2] or ""]
+    if name.startswith(("category:", "segment:")):
+        return _part(name, value, piece)
+    metric, dot, part = name.partition(".")
+    if not known(metric, metrics):
+        raise BadAssumption(f"{piece!r}: there is no metric {metric!r}; {_FORM}")
+    if dot and part not in _PARTS:
+        raise BadAssumption(
+            f"{piece!r}: {metric} has no {part!r} to assume, but sd, rated and candidate; {_FORM}"
+        )
+    return _given(metric, part, value, piece, metrics)
+
+
+def _part(name: str, share: float, piece: str) -> Assumptions:
+    if name.startswith("segment:") and "=" not in name:
+        raise BadAssumption(f"{piece!r} names no tag's value; {_FORM}")
+    if not 0 < share <= 1:
+        raise BadAssumption(f"{piece!r} is a part of the users and must lie above 0 % and up to 100 %")
+    return Assumptions(parts={name: share}, sources={name: "given"})
+
+
+def _given(metric: str, part: str, value: float, piece: str, metrics: Mapping[str, Metric]) -> Assumptions:
+    wrong = _impossible(metric, part, value, metrics)
+    if wrong:
+        raise BadAssumption(f"{piece!r}{wrong}")
+    values = {metric: value}
+    sources = {f"{metric}.{part}" if part else metric: "given"}
+    match part:
+        case "sd":
+            return Assumptions(sds=values, sources=sources)
+        case "rated":
+            return Assumptions(responses=values, sources=sources)
+        case "candidate":
+            return Assumptions(values=values, sources=sources)
+    return Assumptions(baselines=values, sources=sources)
+
+
+def _impossible(metric: str, part: str, value: float, metrics: Mapping[str, Metric]) -> str:
+    """Why the metric cannot have this value, as the rest of a sentence; "" if it can."""
+    scale = scale_of(metric, metrics)
+    if part == "rated" or (part != "sd" and is_share(metric, metrics)):
+        possible = 0 <= value <= 1 and (part != "rated" or value > 0)
+        return "" if possible else " is a share and must lie between 0 % and 100 %"
+    if scale is None:
+        return ""
+    if part != "sd":
+        return "" if scale.low <= value <= scale.high else f" is outside {metric}'s values, {scale.words}"
+    if value < 0:
+        return ": a standard deviation is not below 0"
+    most = (scale.high - scale.low) / 2
+    if value <= most:
+        return ""
+    return f": values of {scale.words} have a standard deviation of {most:g} at most"

@@ -58,29 +58,27 @@ def _verdict() -> str:
 
 
 def _release() -> str:
-    decided = Cell(text="✓ Acceptable", tone="PASS", mark=True)
+    decided = Cell("✓ Acceptable", tone="PASS", mark=True)
     runs = Table(
-        columns=columns("canary", "started", "state", "by", "verdict", "a person decided"),
-        rows=[[NAME, "2026-11-24 23:05", f"rolled back: {REASON}", f"{ID}@example.com", "dont_ship", REASON]],
+        columns("canary", "started", "state", "by", "verdict", "a person decided"),
+        [[NAME, "2026-11-24 23:05", f"rolled back: {REASON}", f"{ID}@example.com", "dont_ship", REASON]],
     )
     figures = ["400", "81.0 %", "79.5 %", "0.04", "12 of 400", "1.2 s → 1.4 s", "$1.20 → $0.70"]
     benchmark = Table(
-        columns=columns(
-            "", "examples", "current right", "candidate right", "p", "new failures", "p95", "cost"
-        ),
-        rows=[[f"dataset-{ID}", *figures]],
+        columns("", "examples", "current right", "candidate right", "p", "new failures", "p95", "cost"),
+        [[f"dataset-{ID}", *figures]],
     )
     criteria = Table(
-        columns=columns("", "criterion", "acceptable", ""),
-        rows=[[decided, "regression_failures_" * 3, ">= baseline - 5 %", REASON]],
+        columns("", "criterion", "acceptable", ""),
+        [[decided, "regression_failures_" * 3, ">= baseline - 5 %", REASON]],
     )
     rubric = Table(
-        columns=columns("", "criterion", "current model", "candidate", "acceptable", "ideal", "users"),
-        rows=[[decided, "task completed", "86.0 %", "86.0 %", ">= baseline - 5 %", ">= 90 %", "12,400"]],
+        columns("", "criterion", "current model", "candidate", "acceptable", "ideal", "users"),
+        [[decided, "task completed", "86.0 %", "86.0 %", ">= baseline - 5 %", ">= 90 %", "12,400"]],
     )
     layers = Table(
-        columns=columns("", "layer", "of 100", "current model", "candidate"),
-        rows=[[decided, "Synthetic tasks", "81", f"openai/{MODEL}", f"azure/{MODEL}"]],
+        columns("", "layer", "of 100", "current model", "candidate"),
+        [[decided, "Synthetic tasks", "81", f"openai/{MODEL}", f"azure/{MODEL}"]],
     )
     tables = {"Runs": runs, "Benchmark": benchmark, "Criteria": criteria, "Rubric": rubric, "Layers": layers}
     return html(
@@ -88,11 +86,8 @@ def _release() -> str:
             title=f"Extend: openai/{MODEL}",
             about=f"Release {ID}, under way",
             tone="extend",
-            head=[Points(sentences=[REASON])],
-            sections=[
-                Section(title=title, blocks=[Says(text=f"Of {ID}."), table])
-                for title, table in tables.items()
-            ],
+            head=[Points([REASON])],
+            sections=[Section(title, [Says(f"Of {ID}."), table]) for title, table in tables.items()],
         )
     )
 

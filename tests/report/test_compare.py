@@ -65,7 +65,7 @@ def test_scores_whose_intervals_overlap_are_not_told_apart() -> None:
     )
     assert found.alike == [("a", "b")]
     assert (found.alike_to("b"), found.alike_to("c")) == (["a"], [])
-    assert found.warnings == []
+    assert to_json(found)["warnings"] == []
     for form in ("text", "markdown", "html"):
         text = " ".join(rendered(found, form, width=400).split())
         assert "a and b are not told apart" in text
@@ -79,7 +79,7 @@ def test_different_rubrics_leave_the_common_metrics_and_tell_no_scores_apart() -
     found = side_by_side([one, replace(other, report=changed)])
     assert found.metrics == ["task_completed"]
     assert found.alike == [("a", "b")]
-    (warned,) = found.warnings
+    (warned,) = to_json(found)["warnings"]
     assert "The rubrics differ" in warned
     assert "1 metric left out: cost_per_request" in warned
 
@@ -88,7 +88,7 @@ def test_the_same_rows_under_another_plan_are_compared_with_a_warning() -> None:
     one, other = standing("a"), standing("b", score=(10, 20, 30), report={"rubric_sha256": "cd" * 32})
     found = side_by_side([one, other])
     assert (len(found.metrics), found.alike) == (2, [])
-    assert found.warnings[0].startswith("The rubrics have the same rows, but different plans")
+    assert to_json(found)["warnings"][0].startswith("The rubrics have the same rows, but different plans")
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,10 @@ def test_windows_that_overlap_by_less_than_half_are_warned_of(
     )
     found = side_by_side([standing("a"), standing("b", report={"window": window})])
     assert (
-        any("overlap by less than half of the longer one: a with b." in each for each in found.warnings)
+        any(
+            "overlap by less than half of the longer one: a with b." in each
+            for each in to_json(found)["warnings"]
+        )
         is warned
     )
 
@@ -117,7 +120,7 @@ def test_other_baselines_a_rollback_and_no_traffic_are_warned_of() -> None:
             standing("c", report={"window": silent}),
         ]
     )
-    told = " ".join(found.warnings)
+    told = " ".join(to_json(found)["warnings"])
     assert "a was rolled back" in told
     assert "The baselines differ" in told
     assert "b against openai/gpt-5" in told
@@ -129,7 +132,7 @@ def test_a_promoted_candidate_and_one_without_a_lane_are_warned_of() -> None:
     found = side_by_side(
         [standing("a", state="promoted", lane=0.5), standing("b", state="promoted"), refused]
     )
-    told = " ".join(found.warnings)
+    told = " ".join(to_json(found)["warnings"])
     assert "a is promoted: everybody in its lane gets it. b is promoted: everybody gets it." in told
     assert "c gets no lane: other canaries have all users of these requests." in told
     text = rendered(found, "markdown")

@@ -17,10 +17,10 @@ from pages.reports.plan import (
     prospect_line,
     unplanned,
 )
+from pages.words.assumptions import assumed
 from records.metric import BUILT_IN
 from report.judged_canary import JudgedCanary
-from report.planner.assumed import BadAssumption, assumed, parse_assumptions
-from report.planner.assumptions import Assumptions, believed
+from report.planner.assumptions import Assumptions, BadAssumption, believed, parse_assumptions
 from report.planner.prospect import Prospect, levers, look_boundaries, one_in, table
 from report.planner.prospects import USUAL_STEPS, Wanted, prospect_of
 from report.planner.recorded import Recorded
