@@ -34,6 +34,7 @@ from judge.terms import JudgedRun
 from records.errors import StoreDown
 from records.meters import Meters
 from records.store import Store
+from records.unpriced import UnpricedArm
 from report.archivist import Archivist
 from report.nightly_looks import NightlyLooks
 from routing.plan import NO_PLAN, Plan
@@ -126,6 +127,7 @@ class Controller:
         assignment_key: Callable[[], bytes],
         own_url: str,
         troubles: Callable[[], Sequence[str]],
+        unpriced: Callable[[], Sequence[UnpricedArm]] = tuple,
         candidates: Candidates | None = None,
         judge: Callable[[], BenchSettings] | None = None,
         environment: Mapping[str, str] = {},
@@ -134,7 +136,7 @@ class Controller:
         """`candidates` are asked before canaries start by themselves. `judge` is the config's part that says
         who judges real answers; its key may stand in the `environment`. `last` is the plan in force until the
         store answers; `own_url` is the page's address where the config names none; `roller` rolls outcomes;
-        `troubles` says what else does not work in this process.
+        `troubles` says what else does not work in this process; `unpriced` are the arms without a price.
         """
         self.source, self.leader, self.publisher = source, leader, publisher
         self.settings = settings
@@ -169,6 +171,7 @@ class Controller:
             assignment_key=assignment_key,
             judge=self._judge_job.document if self._judge_job else lambda: None,
             announce=self._announcer.put,
+            unpriced=unpriced,
         )
         self._store = store
         self.release_metrics = ReleaseMetrics(store, lambda: self._leads)
@@ -310,7 +313,7 @@ class Controller:
             elif self.watches and aged:
                 refreshed, version = now, plan.version
                 patience = self.monitor.patience
-                self.rollouts.patience, self.rollouts.silence = patience.by_canary(now), patience.silence(now)
+                self.rollouts.wait_for_candidates(patience.by_canary(now), patience.silence(now))
                 self.rollouts.publish()
             if self.watches:
                 self.meters.set_plan(plan)
@@ -372,7 +375,7 @@ class Controller:
         if self._reconciled != settings:
             await asyncio.to_thread(self._reconcile, settings)
         self.preflights.turn(settings)
-        self.monitor.failed_preflights = self.preflights.failed
+        self.monitor.page_of_preflights(self.preflights.failed)
         tick = partial(self.rollouts.tick, settings, passed_s=passed_s, now=time.time())
         held, thin, before = self.monitor.holding(), self.monitor.thin(), self.rollouts.plan.version
         await asyncio.to_thread(tick, held=held, thin=thin)

@@ -66,6 +66,14 @@ class Exchanges:
     def __post_init__(self) -> None:
         self.lanes = Lanes(self.plan, lambda: self.assignment_key)
 
+    def reroute(self, routes: Routes) -> None:
+        """Use these routes for each exchange that begins from now on."""
+        self.routes = routes
+
+    def rekey(self, assignment_key: bytes) -> None:
+        """Assign users by another key."""
+        self.assignment_key = assignment_key
+
     async def __call__(self, incoming: Incoming) -> None:
         """Serve one exchange and handle every ending. Cancelled when the caller leaves."""
         record = self.recorder.open()

@@ -349,6 +349,10 @@ class Pulse:
         else:
             ratings.replace(before, feedback.value)
 
+    def drop_mirrors(self, count: int) -> None:
+        """Count mirror copies that were not made."""
+        self.mirrors_dropped += count
+
     def actual_share(self) -> float | None:
         """The candidate's share of the exchanges of assigned units; None without any."""
         assigned = sum(arm.assigned for arm in self.arms.values())

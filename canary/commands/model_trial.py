@@ -32,6 +32,10 @@ class CommandTrial:
     line: str | None
     quick: bool = False
 
+    def configure(self, config: Config) -> None:
+        """Use a changed config."""
+        self.config = config
+
     def basis(self, model: str) -> Mapping[str, str]:
         """What the benchmark depends on, by part."""
         from canary.commands.bench_archive import settings_now

@@ -99,8 +99,9 @@ def watch(
         if once or again:
             raise typer.Exit(1 if all(count is None for count in found.listed.values()) else 0)
         time.sleep(max(every_s, 1.0))
-        read = trial.config = _newest(config, read)
-        watcher.settings = read.watch
+        read = _newest(config, read)
+        trial.configure(read)
+        watcher.configure(read.watch)
 
 
 def _notice(config: Config, data: Path, models: Mapping[str, float]) -> None:

@@ -54,7 +54,7 @@ class Agent:
         self.args = args
         spool = args.folder / "spool"
         self.config = config
-        config.on_change = self._reloaded
+        config.on_change(self._reloaded)
         current = self.config.current
         self.store = store_at(current, args.folder)
         self.leases = Leases(self.store)

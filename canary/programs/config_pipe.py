@@ -96,9 +96,7 @@ class WatchedConfig:
 
 
 class FollowedConfig:
-    """The config as the supervisor sends it through a pipe. `on_change` applies a new one."""
-
-    on_change: Callable[[Config], Awaitable[None]] | None = None
+    """The config as the supervisor sends it through a pipe. `on_change(apply)` has a new one applied."""
 
     def __init__(self, source: FileIO) -> None:
         """Wait for the first message. Raises EOFError without one."""
@@ -108,6 +106,11 @@ class FollowedConfig:
         self.certificate, self._certificate_problem = reading.certificate, reading.certificate_problem
         self._loads = reading.loads
         self._first = reading.config
+        self._apply: Callable[[Config], Awaitable[None]] | None = None
+
+    def on_change(self, apply: Callable[[Config], Awaitable[None]]) -> None:
+        """Await `apply` with each new config from now on."""
+        self._apply = apply
 
     def troubles(self) -> list[str]:
         """What is wrong with the file, and which of its changes need a restart."""
@@ -148,8 +151,8 @@ class FollowedConfig:
         self.problem, self._loads = reading.problem, reading.loads
         if not reading.problem:
             self.current = reading.config
-            if self.on_change is not None:
-                await self.on_change(reading.config)
+            if self._apply is not None:
+                await self._apply(reading.config)
             log.info("config.reloaded")
 
     def _exactly(self, size: int) -> bytes:

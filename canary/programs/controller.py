@@ -6,6 +6,7 @@ replicas' agents: all of them answer operators, one leads.
 
 import asyncio
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ from console.app import admin_app
 from control.controller import Controller
 from control.jobs.rolling import Roller
 from control.states.pending import PendingRollbacks
+from records.unpriced import UnpricedArm
 
 if TYPE_CHECKING:
     from canary.programs.fleet import Fleet
@@ -39,9 +41,10 @@ class Admin:
     def __init__(self, args: WorkerArgs, config: FollowedConfig) -> None:
         self.args = args
         self.config = config
-        config.on_change = self._reloaded
+        config.on_change(self._reloaded)
         current, data = self.config.current, args.folder
         self.store = store_at(current, data)
+        self._unpriced: Sequence[UnpricedArm] = ()
         self.keys = SecretKeys(os.environ, data)
         self.parts = self._parts(current.shared)
         self.controller = Controller(
@@ -55,6 +58,7 @@ class Admin:
             assignment_key=self._assignment_key,
             own_url=own_url(args, tls=config.certificate is not None),
             troubles=self._troubles,
+            unpriced=lambda: self._unpriced,
             candidates=ConfiguredCandidates(lambda: self.config.current, self.store),
             judge=lambda: self.config.current.bench,
             environment=os.environ,
@@ -89,7 +93,7 @@ class Admin:
         while True:
             if priced is not self.config.current:
                 priced = self.config.current
-                self.controller.operator.unpriced = await asyncio.to_thread(priced.unpriced)
+                self._unpriced = await asyncio.to_thread(priced.unpriced)
             await asyncio.sleep(LOOK_EVERY_S)
             shutdown.check_parent()
 

@@ -58,7 +58,7 @@ class Worker:
     def __init__(self, args: WorkerArgs, config: FollowedConfig) -> None:
         self.args = args
         self.config = config
-        config.on_change = self._reloaded
+        config.on_change(self._reloaded)
         self.keys = SecretKeys(os.environ, args.folder)
         self.spool = SpoolWriter(args.folder / "spool", worker=args.slot)
         self.plans = PlanWatch(args.folder / "plan.json")
@@ -196,7 +196,8 @@ class Worker:
             now = time.monotonic()
             self.plan = self.plans.poll(time.time(), now)
             if self.keys.look():
-                self.exchanges.assignment_key, self.recorder.ids_key = self.keys.assignment, self.keys.ids
+                self.exchanges.rekey(self.keys.assignment)
+                self.recorder.rekey(self.keys.ids)
                 log.warning("secret.changed", effect="users are assigned anew")
             self._tell(lag_s=max(0.0, now - before - BEAT_S), draining=shutdown.asked)
             if beats % IN_FLIGHT_BEATS == 0:
@@ -236,7 +237,7 @@ class Worker:
         self.prices = prices
         await self._fetch_tokens(config)
         before = self.exchanges.routes.trials
-        self.exchanges.routes = routes(config, {name: trial.breaker for name, trial in before.items()})
+        self.exchanges.reroute(routes(config, {name: trial.breaker for name, trial in before.items()}))
         self.exchanges.callers.configure(config.callers)
         for pool in (self.upstreams, self.copies_upstreams):
             pool.keep_only(config.providers.values())

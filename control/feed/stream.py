@@ -34,7 +34,11 @@ class SharedCheckpoint:
     def __init__(self, checkpoints: Checkpoints, *, boot: str) -> None:
         self._checkpoints, self._boot = checkpoints, boot
         self._recalled: StoredCheckpoint | None = None
-        self.listeners: Sequence[StatefulListener] = ()
+        self._listeners: Sequence[StatefulListener] = ()
+
+    def attach(self, listeners: Sequence[StatefulListener]) -> None:
+        """Restore and save the memory of these."""
+        self._listeners = listeners
 
     async def recall(self, *, again: bool) -> Mapping[str, Any]:
         """Restore the listeners from the stored checkpoint, and return it whole.
@@ -55,7 +59,7 @@ class SharedCheckpoint:
     async def save(self, term: int, position: Position) -> None:
         """Store what the listeners know now. A store that is down, or a later leader, leaves it unstored."""
         document: dict[str, Any] = {"boot": self._boot, "position": position}
-        for listener in self.listeners:
+        for listener in self._listeners:
             document.update(listener.snapshot())
         stored = StoredCheckpoint(term, msgspec.json.encode(document))
         try:
@@ -68,7 +72,7 @@ class SharedCheckpoint:
         document: Mapping[str, Any] = msgspec.json.decode(data) if data else {}
         if document:
             new_boot = None if document["boot"] == self._boot else time.time() - time.monotonic()
-            for listener in self.listeners:
+            for listener in self._listeners:
                 listener.restore(document, new_boot=new_boot)
         return document
 
@@ -108,7 +112,7 @@ class EvidenceSource:
         The agents count requests; here `metrics` only keeps the count of rollbacks over a change of leader.
         """
         self._workers, self._listeners = workers, [monitor]
-        self._checkpoint.listeners = [metrics, monitor]
+        self._checkpoint.attach([metrics, monitor])
 
     @property
     def position(self) -> Position | None:

@@ -106,6 +106,10 @@ class ReleaseWatcher:
     utc: Callable[[], float] = time.time
     troubles: list[str] = field(default_factory=list)
 
+    def configure(self, settings: WatchSettings) -> None:
+        """Use a changed config."""
+        self.settings = settings
+
     def look(self) -> WatchResult:
         """Look once. Failed announcements and benchmarks are tried again at the next look. Raises WatchError,
         OSError."""

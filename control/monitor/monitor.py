@@ -55,6 +55,10 @@ class WatchedCanary:
             self.watch.rearm(run)
             self.pulse, self.statuses = Pulse(run=run), ()
 
+    def look(self, now_mono: float, *, routed: bool, heard: bool = False) -> None:
+        """Have the guardrails decide again."""
+        self.statuses = tuple(self.watch.judge(now_mono, routed=routed, outcome_arrived=heard))
+
     def why(self, act: Act, *, rule: str = "", share: float, arms: ArmNames = UNNAMED) -> RollbackEvidence:
         """The evidence at the moment of this rollback from `share`; `rule` is "" for a person's rollback."""
         return self.watch.why(
@@ -72,7 +76,7 @@ class Monitor:
         self.patience = CandidatePatience()
         self.unmatched = UnmatchedTraffic()
         self.callers = CallerTraffic()
-        self.failed_preflights: Mapping[str, str] = {}
+        self._failed_preflights: Mapping[str, str] = {}
         """What the candidate refused of each canary that waits for that, in a sentence. Replaced whole."""
         self._heard = HeardFeedback()
         self._meters = meters
@@ -83,6 +87,10 @@ class Monitor:
         self._judged_at = float("-inf")
         self._outcomes_heard = self._finished_heard = self._dropped_heard = 0
         self.configure(settings)
+
+    def page_of_preflights(self, failed: Mapping[str, str]) -> None:
+        """Page of the candidates that refuse what they are asked before their start: why, by canary."""
+        self._failed_preflights = failed
 
     def configure(self, settings: ControlSettings) -> None:
         """Watch the canaries of a changed config, and keep what was learnt of those that stay.
@@ -180,7 +188,7 @@ class Monitor:
     def look(self, now_mono: float) -> None:
         """Update the rules' statuses without acting on them: an admin in standby only shows them."""
         for watched in self.canaries.values():
-            watched.statuses = tuple(watched.watch.judge(now_mono, routed=False))
+            watched.look(now_mono, routed=False)
 
     def holding(self) -> list[str]:
         """The canaries whose ramp must not advance now."""
@@ -255,7 +263,7 @@ class Monitor:
             self._finished[key] = (beat.finished, beat.mono)
         for name, count in beat.mirrors_dropped.items():
             if name in self.canaries:
-                self.canaries[name].pulse.mirrors_dropped += count
+                self.canaries[name].pulse.drop_mirrors(count)
 
     def _judge_one(
         self, name: str, watched: WatchedCanary, now_utc: float, now_mono: float, *, routed: bool, heard: bool
@@ -264,7 +272,7 @@ class Monitor:
         if state is None:
             return []
         watched.follow(state.run)
-        watched.statuses = tuple(watched.watch.judge(now_mono, routed=routed, outcome_arrived=heard))
+        watched.look(now_mono, routed=routed, heard=heard)
         arms = arm_names(self._settings.canaries[name].canary)
         why = self._roll_back(name, watched, now_utc, arms)
         after = self._rollouts.state(name)
@@ -284,7 +292,7 @@ class Monitor:
 
     def _preflight(self, name: str, state: State) -> list[GuardrailStatus]:
         """The status that calls a person while the canary waits because of its preflight."""
-        sentence = self.failed_preflights.get(name, "") if state.state == "waiting" else ""
+        sentence = self._failed_preflights.get(name, "") if state.state == "waiting" else ""
         if not sentence:
             return []
         return [GuardrailStatus(rule="preflight_failed", state="firing", action="page", sentence=sentence)]

@@ -77,7 +77,7 @@ class Operator:
     workers: WorkerRegistry
     troubles: Callable[[], Sequence[str]]
     assignment_key: Callable[[], bytes]
-    unpriced: Sequence[UnpricedArm] = ()
+    unpriced: Callable[[], Sequence[UnpricedArm]] = tuple
     judge: Callable[[], Mapping[str, Any] | None] = lambda: None
     announce: Callable[[Announcement], None] = lambda news: None
     rollbacks_known: RollbackHistory = field(init=False)
@@ -108,7 +108,7 @@ class Operator:
                     self.rollbacks_known.current(name),
                     time.monotonic(),
                     self.preflights.document(wanted, self.rollouts.state(name)),
-                    unpriced=[each for each in self.unpriced if each.canary == name],
+                    unpriced=[each for each in self.unpriced() if each.canary == name],
                     laneless=without_lane.get(name),
                     promote_asked=self.approvals.open(name, time.time()),
                     breakers_open=self.workers.breakers_open(name, time.monotonic()),
@@ -150,7 +150,7 @@ class Operator:
         self._watched(canary)
         settings, state = self.settings().canaries[canary], self.rollouts.state(canary)
         lane = 1.0 if state is None else part_of(state)
-        found = await asyncio.to_thread(reports.prospect, settings, self.store, self.unpriced, lane)
+        found = await asyncio.to_thread(reports.prospect, settings, self.store, self.unpriced(), lane)
         return settings.judged, found
 
     async def order(
@@ -207,7 +207,7 @@ class Operator:
             "version": version,
             "confirmed": confirmed,
             "workers": workers,
-            "unpriced": [asdict(each) for each in self.unpriced if each.canary == canary],
+            "unpriced": [asdict(each) for each in self.unpriced() if each.canary == canary],
             "promote_asked": None,
         }
 

@@ -92,6 +92,9 @@ def refusal(order: str, canary: Canary, state: State) -> str | None:
 log = structlog.get_logger()
 
 Transition = Callable[[State], State]
+Waits = Mapping[str, Mapping[str, float]]
+"""Seconds by canary and kind of request."""
+
 _TRIES = 5
 _BEHIND = (
     "{} keeps changing under our hands, or the store was set back to an older state: "
@@ -128,8 +131,7 @@ class Rollouts:
         self._last = last
         self._pending = PendingRollbacks() if pending is None else pending
         self._publishing, self._adopting = threading.Lock(), threading.Lock()
-        self.patience, self.silence = last.patience, last.silence
-        """For the plan, by canary and kind of request. Replaced whole."""
+        self._patience, self._silence = last.patience, last.silence
         self.states: Mapping[str, Versioned] = {}
         self.known = False
         """True once the store has answered."""
@@ -147,7 +149,7 @@ class Rollouts:
         for name, each in self.states.items():
             state = self._pending.over(name, each.state)
             states[name] = (each.version + (state != each.state), state)
-        return plan_of(states, now, self.patience, self.silence)
+        return plan_of(states, now, self._patience, self._silence)
 
     def state(self, name: str) -> State | None:
         """A canary's state; None if there is none, or none is known."""
@@ -162,6 +164,11 @@ class Rollouts:
             return None
         before = waiting.before or state
         return rolled_back(waiting.why, before, waiting.over(before), stored=False)
+
+    def wait_for_candidates(self, patience: Waits, silence: Waits) -> None:
+        """How long requests wait for a candidate, and how long a stream may be silent, in each plan from now
+        on."""
+        self._patience, self._silence = patience, silence
 
     def publish(self) -> None:
         """Publish the plan, after a change or to keep it fresh. Without a plan, nothing.
@@ -296,8 +303,8 @@ class Rollouts:
             version=self._last.version + changed,
             states=states,
             refreshed_at=now,
-            patience=self.patience,
-            silence=self.silence,
+            patience=self._patience,
+            silence=self._silence,
         )
 
     def reconcile(

@@ -307,16 +307,16 @@ class JudgeJob:
     async def _ask(self, judge: "Judge", subject: "Subject", calls: "Calls") -> None:
         exchange_id = subject.judgement.exchange_id
         try:
-            ended = await judge.ask(subject, calls)
-        except StoreDown as problem:
-            log.error("judge.not_stored", exchange=exchange_id, problem=str(problem))
+            ended, problem = await judge.ask(subject, calls), judge.problem
+        except StoreDown as down:
+            log.error("judge.not_stored", exchange=exchange_id, problem=str(down))
             return
-        except Exception as problem:  # for example a key that is no header's text
-            ended, judge.problem = "provider", f"{type(problem).__name__}: {problem}"
+        except Exception as failure:  # for example a key that is no header's text
+            ended, problem = "provider", f"{type(failure).__name__}: {failure}"
         finally:
             self._busy.discard(exchange_id)
             self._has_room.set()
-        self._ended(exchange_id, ended, judge.problem)
+        self._ended(exchange_id, ended, problem)
 
     def _ended(self, exchange_id: str, ended: "Ended", problem: str) -> None:
         if ended == "judged":

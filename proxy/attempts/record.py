@@ -149,6 +149,10 @@ class Recorder:
         self.started = 0
         self.finished = 0
 
+    def rekey(self, ids_key: bytes) -> None:
+        """Sign exchange ids by another key."""
+        self.ids_key = ids_key
+
     def open(self) -> "Record":
         """Start the record of a new exchange."""
         self.started += 1

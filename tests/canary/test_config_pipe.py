@@ -91,7 +91,7 @@ def test_a_child_takes_each_config_that_it_is_handed(hand: Hand) -> None:
 
     hand.give(CONFIG + SECOND)  # both at once: a read may bring more than one message
     hand.give(CONFIG)
-    hand.config.on_change = on_change
+    hand.config.on_change(on_change)
     assert names(hand.config.current) == ["first"]
     asyncio.run(followed(hand))
     assert taken == [["first", "second"], ["first"]]
@@ -101,7 +101,7 @@ def test_a_child_is_told_of_a_bad_file_and_keeps_its_config(hand: Hand) -> None:
     async def on_change(config: Config) -> None:
         raise AssertionError("nothing has changed")
 
-    hand.config.on_change = on_change
+    hand.config.on_change(on_change)
     hand.give(CONFIG, "it is no YAML")
     asyncio.run(followed(hand))
     assert (names(hand.config.current), hand.config.problem) == (["first"], "it is no YAML")

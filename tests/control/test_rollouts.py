@@ -139,10 +139,10 @@ def test_each_change_publishes_a_plan_of_a_higher_version(two: Two) -> None:
 
 def test_the_plan_carries_the_patience_and_a_restart_keeps_what_was_published(two: Two) -> None:
     one, _ = two.admins
-    one.patience = {"trial": {"chat/json": 12.0}}
+    one.wait_for_candidates({"trial": {"chat/json": 12.0}}, {})
     one.publish()
     assert two.plans[-1].patience == {"trial": {"chat/json": 12.0}}
-    assert Rollouts(two.store, two.plans.append, last=two.plans[-1]).plan.patience == one.patience
+    assert Rollouts(two.store, two.plans.append, last=two.plans[-1]).plan.patience == one.plan.patience
 
 
 @pytest.fixture
