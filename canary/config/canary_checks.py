@@ -1,19 +1,21 @@
-"""Checks of each canary: its arms exist, its ramp rises, its rubric can be judged."""
+"""Checks of each canary, and of those that match the same requests.
 
+Its arms exist, its ramp rises, its rubric can be judged, its days can hold the plan. Lanes fit, and canaries
+that match alike know a unit alike.
+"""
+
+import math
 from collections.abc import Callable, Collection, Mapping
+from itertools import combinations
 from typing import get_args
 
 from alerts.rules.status import rule_key
 from canary.config import build, guardrails
+from canary.config.arm_checks import check_forms, check_request
 from canary.config.capture_checks import check_capture
 from canary.config.errors import Path
 from canary.config.judge_checks import check_judging
-from canary.config.kind_checks import check_forms
-from canary.config.lane_checks import check_lanes
-from canary.config.names import CANARY_NAME, COMPUTED, TAG_NAME
-from canary.config.nearest import suggestion
-from canary.config.plan_checks import check_plan, check_retention
-from canary.config.request_checks import check_request
+from canary.config.names import CANARY_NAME, COMPUTED, TAG_NAME, suggestion
 from canary.config.salvage import Salvage
 from canary.config.sections import CanarySection, FileSection, GuardrailSection
 from proxy.dialects.operation import Api
@@ -22,7 +24,9 @@ from proxy.providers.urls import takes_canaries
 from records.metric import BUILT_IN, JUDGED, Metric
 from records.offline_metric import CLASS_MEASURES, THROUGHPUT, is_offline
 from report.bounds import wrong_with
+from report.plan import DAY_S
 from routing.caller import TAG
+from routing.lanes import groups, sizes
 
 MOST_ROWS = 5
 """Above this number of rubric rows, hardly any candidate passes: each row can fail by chance."""
@@ -316,3 +320,95 @@ def _unknown_metric(name: str, known: Collection[str]) -> str:
     if name.rstrip(": ") in CLASS_MEASURES:
         return f'"{name}" needs a class; write, for example, "{name.rstrip(": ")}:fraud"'
     return f'"{name}" is not a built-in, computed or declared metric{suggestion(name, known)}'
+
+
+def check_retention(file: FileSection, found: Salvage) -> None:
+    """Warn of records that are deleted while a plan and its extension still count their days."""
+    metrics, days = build.declared_metrics(file), file.retention_s / DAY_S
+    plans = [(2 * build.planned_days(canary, metrics), canary.name) for canary in file.canaries]
+    longest, name = max(plans, default=(0, ""))
+    if longest > days:
+        found.warn(
+            ("retention",),
+            f"{days:g}d is shorter than the plan of {name} with its extension, and looks count days from the "
+            f"records that are left; write at least {longest}d",
+        )
+
+
+WEEK_DAYS = 7
+
+
+def check_plan(canary: CanarySection, metrics: Mapping[str, Metric], path: Path, found: Salvage) -> None:
+    """Record planned days that end before the verdict may be to ship; warn of less than a week before it."""
+    if canary.rubric and 0 < canary.minimum_days < WEEK_DAYS:
+        found.warn(
+            (*path, "minimum_days"),
+            f"{canary.minimum_days:g} is less than a week, so a verdict to ship may rest on working days "
+            f"alone, or on a weekend; write at least {WEEK_DAYS}",
+        )
+    planned, least = canary.planned_days, canary.minimum_days + build.days_to_mature(canary, metrics)
+    if planned is None or planned >= least:
+        return
+    if planned == 0 and canary.minimum_days == 0:
+        return
+    enough = math.ceil(least)
+    if planned == 0:
+        said = f"0 is no plan, which needs `minimum_days: 0`; write that too, or at least {enough} here"
+    else:
+        matures = "" if least == canary.minimum_days else " and its slowest metric's `matures_after`"
+        said = f"{planned} is less than `minimum_days`{matures}, {least:g} in all; write at least {enough}"
+    found.complain((*path, "planned_days"), said)
+
+
+def check_lanes(file: FileSection, found: Salvage) -> None:
+    """Record two canaries of one name, and every problem and warning of lanes."""
+    for (_, one), (index, other) in combinations(enumerate(file.canaries), 2):
+        if one.name == other.name:
+            message = f'two canaries are named "{one.name}"; rename this one'
+            found.complain(("canaries", index, "name"), message)
+    known = {each.name: (index, each) for index, each in enumerate(file.canaries)}
+    canaries = [build.canary(section) for _, section in known.values()]
+    for group in groups(canaries):
+        members = [known[each.name] for each in group]
+        _check_group(members, sizes(group), found)
+
+
+def _check_group(members: list[tuple[int, CanarySection]], parts: dict[str, float], found: Salvage) -> None:
+    _, first = members[0]
+    declared = sum(each.lane or 0.0 for _, each in members)
+    for index, each in members:
+        if each.assignment == "header" and len(members) > 1:
+            message = (
+                "cannot be `header` where other canaries match the same requests: a request has one arm; "
+                "separate them by models, paths, headers or tags"
+            )
+            found.complain(("canaries", index, "assignment"), message)
+    for index, each in members[1:]:
+        for key in ("unit", "no_unit"):
+            if getattr(each, key) != getattr(first, key):
+                message = f'differs from "{first.name}", which takes the same requests; both need the same'
+                found.complain(("canaries", index, key), message)
+    if declared > 1.0 + 1e-9:
+        index = max(index for index, each in members if each.lane is not None)
+        names = ", ".join(f'"{each.name}"' for _, each in members if each.lane is not None)
+        found.complain(
+            ("canaries", index, "lane"),
+            f"the lanes of {names} add up to {declared:.4g}; they may have 1 in all",
+        )
+        return
+    for index, each in members:
+        path = ("canaries", index)
+        others = ", ".join(f'"{other.name}"' for _, other in members if other is not each)
+        if each.lane is None and parts[each.name] < 1e-6:
+            found.complain(
+                path,
+                f"gets no lane: {others} take all units of the same requests; give it other requests, or "
+                "make the lane of a canary that has not started smaller",
+            )
+        elif declared == 0.0:
+            message = (
+                f"takes the same requests as {others}: each gets a lane of its own, {parts[each.name]:.3g} "
+                "of the units, if none of them has started. If this is meant, write `lane:` for those that "
+                "have not started; else separate them by models, paths, headers or tags"
+            )
+            found.warn((*path, "match"), message)

@@ -1,22 +1,23 @@
-"""Checks of the parsed file outside its canaries: names, URLs, scales, receivers."""
+"""Checks of the parsed file outside its canaries: names, URLs, scales, receivers, callers, sign-in.
+
+No entry may send a caller's key to its provider; nobody on the way may read a sign-in.
+"""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from urllib.parse import urlsplit
 
+from canary.config.arm_checks import check_kind, wrong_with_name
 from canary.config.build import own_auth_of
-from canary.config.caller_checks import check_callers
 from canary.config.canary_checks import check_canaries
 from canary.config.capture_checks import check_captures
 from canary.config.errors import Path
 from canary.config.judge_checks import check_judge
-from canary.config.kind_checks import check_kind, wrong_with_name
-from canary.config.names import COMPUTED, METRIC_NAME, TAG_NAME
-from canary.config.nearest import nearest, suggestion
-from canary.config.oidc_checks import check_oidc
+from canary.config.names import CANARY_NAME, COMPUTED, METRIC_NAME, TAG_NAME, nearest, suggestion
 from canary.config.salvage import Salvage
-from canary.config.sections import FileSection, NotifySection, ProviderSection
+from canary.config.sections import CanarySection, FileSection, NotifySection, ProviderSection
+from console.access.openid_settings import is_private
 from proxy.dialects.operation import Api
 from proxy.providers.headers import STEERING, STEERING_FAMILIES, steers
 from proxy.providers.provider import CLOUD_AUTH, Auth, Kind
@@ -24,6 +25,7 @@ from records.metric import JUDGED
 from records.offline_metric import is_offline
 from records.segments.folder import IN_STORE, OBJECT_STORES
 from records.segments.object_store import ObjectStore
+from routing.caller import TAG
 
 RESERVED = ("v1", "v1beta", "v1beta1", "canary", "healthz", "readyz")
 """First path segments of the traffic listener that cannot be a provider's name."""
@@ -317,3 +319,105 @@ def _check_places(file: FileSection, found: Salvage) -> None:
         found.complain(("outcomes",), message)
     if file.traffic == file.admin and file.traffic.port != 0:
         found.complain(("admin",), "is also the traffic listener's address; set a different one")
+
+
+def check_callers(file: FileSection, found: Salvage) -> None:
+    """Record every problem of the callers; without callers only that an empty list keeps nobody out."""
+    if not file.callers:
+        if "callers" in file.model_fields_set and not found.cut_below(("callers",)):
+            message = "the list is empty, so the traffic listener asks nobody for a key; name who may call"
+            found.warn(("callers",), message)
+        return
+    _check_names(file, found)
+    _check_keys(file, found)
+    _check_entries(file, found)
+    for index, name in enumerate(file.tags or ()):
+        if name == TAG:
+            message = f"`{TAG}` is set by canary from `callers`, and apps cannot send it; remove it here"
+            found.complain(("tags", index), message)
+    names = [caller.name for caller in file.callers]
+    for place, name in _named(file.canaries):
+        if name not in names:
+            found.warn(place, f'there is no caller "{name}"{suggestion(name, names)}')
+
+
+def _check_names(file: FileSection, found: Salvage) -> None:
+    seen: set[str] = set()
+    for index, caller in enumerate(file.callers):
+        path = ("callers", index, "name")
+        if not CANARY_NAME.fullmatch(caller.name):
+            found.complain(path, "a caller's name may contain letters, digits, . _ and -, at most 63")
+        elif caller.name in seen:
+            found.complain(path, _twice(caller.name))
+        seen.add(caller.name)
+
+
+def _twice(name: str) -> str:
+    return (
+        f'two callers are named "{name}"; for a second key of the same caller, put both digests into one '
+        "`key_sha256: [old, new]`, and for another caller choose another name"
+    )
+
+
+def _check_keys(file: FileSection, found: Salvage) -> None:
+    owners: dict[str, str] = {}
+    for index, caller in enumerate(file.callers):
+        for digest in caller.key_sha256:
+            if digest in owners:
+                message = f"is a key of {owners[digest]} already; each caller needs a key of its own"
+                found.complain(("callers", index, "key_sha256"), message)
+            owners[digest] = caller.name
+
+
+def _check_entries(file: FileSection, found: Salvage) -> None:
+    """Each entry of a caller exists, and every entry has a credential of its own: the caller's is no key
+    there."""
+    known = found.names("providers")
+    for index, caller in enumerate(file.callers):
+        for place, name in enumerate(caller.providers or ()):
+            if name not in known:
+                message = f'there is no provider "{name}"{suggestion(name, known)}'
+                found.complain(("callers", index, "providers", place), message)
+    for name, provider in file.providers.items():
+        path: Path = ("providers", name)
+        if own_auth_of(provider) is None and not found.cut_below(path):
+            message = (
+                "has no credential of its own, and a caller's key is good for this proxy only; set "
+                f"providers.{name}.api_key, or `auth: azure`, `aws` or `google` where it is that cloud's"
+            )
+            found.complain(path, message)
+
+
+def _named(canaries: tuple[CanarySection, ...]) -> Iterator[tuple[Path, str]]:
+    """The callers that canaries name, each with its place."""
+    for index, canary in enumerate(canaries):
+        path: Path = ("canaries", index)
+        if TAG in canary.match.tags:
+            yield (*path, "match", "tags", TAG), canary.match.tags[TAG]
+        for place, text in enumerate(canary.critical_segments):
+            tag, _, value = (part.strip() for part in text.partition("="))
+            if tag == TAG:
+                yield (*path, "critical_segments", place), value
+        for place, rule in enumerate(canary.guardrails or ()):
+            if TAG in (rule.segment or {}):
+                yield (*path, "guardrails", place, "segment", TAG), (rule.segment or {})[TAG]
+
+
+_TLS = "must begin with https://; http:// only works on this machine"
+
+
+def check_oidc(file: FileSection, found: Salvage) -> None:
+    """Record every problem of `oidc`, and of `admin_url` for it."""
+    if file.oidc is None:
+        return
+    path = ("oidc",)
+    if not file.oidc.viewers and not file.oidc.operators:
+        found.complain(path, "lets nobody in; name groups in `viewers` or `operators`")
+    if file.admin_url is None:
+        found.complain(path, "needs `admin_url`, to which the provider sends people back")
+    elif not is_private(file.admin_url):
+        found.complain(("admin_url",), f"{_TLS}, and with `oidc` a session begins there")
+    if not is_private(file.oidc.issuer):
+        found.complain((*path, "issuer"), _TLS)
+    elif urlsplit(file.oidc.issuer).query or urlsplit(file.oidc.issuer).fragment:
+        found.complain((*path, "issuer"), "must end with its path; remove ? or # and what follows")

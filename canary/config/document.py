@@ -2,7 +2,7 @@
 
 Every scalar except null stays text, so a model named 2024-08-06 is not a date and a tag `on` is not a
 boolean. Only what an arm's `request:` sends has the types of YAML 1.2, since no schema knows it. YAML tags
-cannot construct objects.
+cannot construct objects. `${NAME}` and `${NAME:-default}` are expanded in values; `$${` is a literal `${`.
 """
 
 import re
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import yaml
 
 from canary.config.errors import ConfigError, Path, Problem, dotted
-from canary.config.expand import BadReference, expand
 
 _NULL = "tag:yaml.org,2002:null"
 _IMPLICIT = frozenset(
@@ -187,3 +186,34 @@ class _Reader:
             self.complain(path, line, str(error))
             self.spoilt.add(path)
             return None
+
+
+_REFERENCE = re.compile(
+    r"(?P<escaped>\$\$\{)|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<fallback>:-(?:[^}$]|\$(?!\{))*)?\}|(?P<broken>\$\{)"
+)
+
+
+class BadReference(ValueError):
+    """A malformed reference, or one to an unset variable without a default."""
+
+
+def expand(text: str, environment: Mapping[str, str]) -> str:
+    """Replace the references in a text. As in a shell, `:-` applies to unset and empty variables.
+
+    Raises BadReference; its message never contains a variable's value.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        if match["escaped"]:
+            return "${"
+        if match["broken"]:
+            raise BadReference("cannot read this ${…}; write ${NAME} or ${NAME:-default}")
+        name, fallback = match["name"], match["fallback"]
+        found = environment.get(name)
+        if fallback is not None:
+            return found or fallback.removeprefix(":-")
+        if found is None:
+            raise BadReference(f"the variable {name} is not set; set it, or write ${{{name}:-default}}")
+        return found
+
+    return _REFERENCE.sub(value, text)

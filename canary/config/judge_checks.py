@@ -1,7 +1,7 @@
 """Checks of the judge: it is named, it judges no answer of its own, and there is something to judge."""
 
 from canary.config.errors import Path
-from canary.config.nearest import suggestion
+from canary.config.names import suggestion
 from canary.config.salvage import Salvage
 from canary.config.sections import CanarySection, FileSection
 from judge.terms import same_model

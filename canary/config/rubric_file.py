@@ -11,7 +11,7 @@ from canary.config.build import criterion
 from canary.config.document import Document, read
 from canary.config.errors import Problem
 from canary.config.fields import Section
-from canary.config.nearest import suggestion
+from canary.config.names import suggestion
 from canary.config.sections import CriterionSection
 from records.metric import Metric
 from records.offline_metric import is_offline

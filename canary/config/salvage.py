@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from canary.config.document import Document
 from canary.config.errors import Path, Problem
-from canary.config.nearest import nearest, suggestion
+from canary.config.names import nearest, suggestion
 from canary.config.schema import known_keys
 from canary.config.sections import FileSection
 

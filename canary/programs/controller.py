@@ -17,9 +17,9 @@ from starlette.applications import Starlette
 from canary.config import Config
 from canary.config.store import store_at
 from canary.interpreter import environment, program
+from canary.programs.admin_listener import access_to, listen, own_url
 from canary.programs.candidates import ConfiguredCandidates
 from canary.programs.config_pipe import FollowedConfig
-from canary.programs.listening import access_to, listen, own_url
 from canary.programs.process import ShutdownSignal, WorkerArgs, run
 from canary.secrets import SecretKeys
 from console.app import admin_app

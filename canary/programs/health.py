@@ -20,9 +20,9 @@ def healthy(data: Path) -> bool:
     """True if the server that has `data` as its folder answers within 2 s."""
     try:
         addresses = json.loads((data / "server.json").read_text())
-        line = _connection(addresses.get("traffic") or addresses["admin"])
-        line.request("GET", "/healthz")
-        return line.getresponse().status in (200, 401)
+        server = _connection(addresses.get("traffic") or addresses["admin"])
+        server.request("GET", "/healthz")
+        return server.getresponse().status in (200, 401)
     except (OSError, HTTPException, ValueError, KeyError):
         return False
 

@@ -1,6 +1,6 @@
 import pytest
 
-from canary.config.expand import BadReference, expand
+from canary.config.document import BadReference, expand
 
 
 @pytest.mark.parametrize(
