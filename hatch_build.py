@@ -40,9 +40,9 @@ COMPILED = [
     "proxy/providers/address.py",
     "proxy/providers/body.py",
     "proxy/providers/headers.py",
-    "records/exchange_id.py",
-    "records/frame.py",
-    "records/spool.py",
+    "records/facts/exchange_id.py",
+    "records/spool/frame.py",
+    "records/spool/writer.py",
     "routing/assign.py",
     "routing/cohort.py",
 ]

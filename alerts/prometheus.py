@@ -15,7 +15,7 @@ import yaml
 from alerts.incidents.incident import MANY_WAITING, RESOLVE_AFTER_S
 from alerts.rules.rule import Action, Rule
 from alerts.rules.status import StatusName, rule_key
-from records.meters import GUARDRAIL_VALUES
+from records.exports.prometheus import GUARDRAIL_VALUES
 
 Severity = Literal["critical", "warning", "info"]
 

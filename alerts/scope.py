@@ -21,7 +21,7 @@ from alerts.rules.means import CostPerRequest, Rating
 from alerts.rules.relative import ErrorRateVsBaseline, Escalated, RelativeRule, RepeatQuestion, TroubleRule
 from alerts.rules.rule import FAULT_OF, FAULT_RULES, RATINGS, Action, Rule, RuleName
 from alerts.rules.status import GuardrailStatus, rule_key
-from records.metric import Metric
+from records.facts.metric import Metric
 from records.outcome import Feedback, InFlight, Outcome
 
 DEFAULT_ERROR_LIMIT = 0.05

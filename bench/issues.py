@@ -18,8 +18,8 @@ from bench.models.asker import Asker
 from bench.models.pair import NamedModel
 from bench.models.targets import client_for, direct
 from bench.settings import BenchSettings
-from records.issue_checks import IssueState
-from records.prices import Prices
+from records.facts.prices import Prices
+from records.store.benchmarks import IssueState
 
 
 class IssueLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from proxy.providers.provider import Provider
-from records.bound import Bound
-from records.offline_metric import is_offline
-from records.prices import Rates
+from records.facts.metric import Bound, is_offline
+from records.facts.prices import Rates
 from routing.canary import Arm, Canary
 
 Layer = Literal["synthetic", "real"]

@@ -37,14 +37,13 @@ from control.fleet.leadership import SoleLeader
 from control.fleet.publisher import FilePublisher
 from control.jobs.rolling import Roller
 from control.states.pending import PendingRollbacks
-from records.backlog import Backlog
 from records.outcome import Heartbeat, Outcome
 from records.shared.stream import Outgoing, decoded, encoded
-from records.shipper import Shipper
-from records.spool import SpoolWriter
-from records.spool_reader import Batch, SpoolReader
+from records.spool.reader import Batch, SpoolReader
+from records.spool.writer import SpoolWriter
 from records.store import Store, sums
-from records.store.prior import prior_weeks
+from records.store.shipper import Backlog, Shipper
+from records.store.sums import prior_weeks
 
 STEP = 500
 """Exchanges in 50 ms."""

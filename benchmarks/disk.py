@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from records.frame import encode
 from records.outcome import Outcome, Usage
-from records.spool import SpoolWriter
+from records.spool.frame import encode
+from records.spool.writer import SpoolWriter
 
 A_SECOND = 1000
 PHASE_S = 6.0

@@ -18,11 +18,11 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from records.exchange_id import mint
+from records.facts.exchange_id import mint
 from records.outcome import AttemptRecord, Outcome, ProviderError, Usage
-from records.shipper import Shipper
-from records.spool import SpoolWriter
+from records.spool.writer import SpoolWriter
 from records.store import Store
+from records.store.shipper import Shipper
 from routing.canary import ArmName
 from tests.servers.postgres import Postgres
 

@@ -53,9 +53,9 @@ from judge.judgements import FIRST, SECOND, Result
 from judge.model.asker import MOST_TOKENS, JudgeAsker
 from judge.model.questions import words_sha256
 from proxy.providers.provider import Provider
-from records.capture import CapturedMessage
+from records.captures.capture import CapturedMessage
+from records.facts.prices import Rates
 from records.interval import wilson
-from records.prices import Rates
 
 VOTES: dict[str, Vote] = {"first": "baseline", "second": "candidate", "tie": "tie"}
 

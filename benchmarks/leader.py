@@ -25,9 +25,10 @@ from benchmarks.processes import command_line, cpu_s, family, rss_bytes, work
 from canary.programs.process import THREADS, log_to_stderr
 from control.feed.deduplicator import Deduplicator
 from records.shared.stream import KEY
-from records.shipper import Shipper
-from records.spool import SpoolWriter
-from records.store import Store, tail
+from records.spool.writer import SpoolWriter
+from records.store import Store
+from records.store.leader import records_since
+from records.store.shipper import Shipper
 from tests.servers.postgres import Postgres
 from tests.servers.redis import RedisServer
 
@@ -113,7 +114,7 @@ def search(store: Store, folder: Path) -> None:
     deduplicator, now = Deduplicator(), time.time()
     for what in ("new", "known"):
         began_s = time.process_time()
-        found = tail.since(store, ["support-nov"], now - 60.0)
+        found = records_since(store, ["support-nov"], now - 60.0)
         deduplicator.found(found, now)
         each_us = 1e6 * (time.process_time() - began_s) / len(found.outcomes)
         print(f"an outcome found by a search of the store, {what}: {each_us:.1f} µs")

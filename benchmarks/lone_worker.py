@@ -20,7 +20,7 @@ from canary.programs.worker import GC_THRESHOLDS, Worker
 from proxy.exchange import TrafficApp
 from proxy.network.server import TrafficProtocol
 from proxy.network.upstream.connection import READ, Connection
-from records.plans import write as write_plan
+from records.shared.plan_file import write as write_plan
 from routing.canary import definition
 from routing.plan import Plan, State
 from tests.canary.handed import Hand

@@ -12,12 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from records.due import ROWS
-from records.rolling import write
-from records.segments import HOUR_S
-from records.segments.arrow import SCHEMA, TYPES
-from records.segments.building import build
 from records.store import Store
+from records.store.due import ROWS
+from records.store.segment_writer import write
+from records.store.segments.arrow import SCHEMA, TYPES, build
+from records.store.segments.columns import HOUR_S
 
 _ID_BYTES, _ID_CHARACTERS = 69, 92
 """Of an id with a unit and a canary's name of eleven letters."""
@@ -131,7 +130,7 @@ def _attempts(arm: Any, latency: Any, cost: Any) -> Any:
 def _ids(
     cells: DayCells, at: np.ndarray, cell: np.ndarray, place: np.ndarray, rng: np.random.Generator
 ) -> pa.Array:
-    """Ids as `records.exchange_id.mint` makes them, with random signatures. Those with feedback are real."""
+    """Ids as `records.facts.exchange_id` makes them, with random signatures. Those with feedback are real."""
     raw = _random(len(at), _ID_BYTES, rng)
     raw[:, 0], raw[:, 1] = 1, 2 + cells.candidate[cell]
     raw[:, 2:10] = (at * 1e6).astype(">u8").view(np.uint8).reshape(-1, 8)

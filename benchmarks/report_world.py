@@ -11,13 +11,12 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from benchmarks.report_segments import DayCells, write_segments
-from records.durations import LONGEST_S, SHORTEST_S
-from records.exchange_id import mint
+from records.facts.exchange_id import mint
 from records.store import Store
 from records.store.database import driver_of
-from records.store.days import Days
-from records.store.prior import WEEK_S
-from records.tables import failure_days, feedback, unit_days
+from records.store.retention import Days
+from records.store.sums import LONGEST_S, SHORTEST_S, WEEK_S
+from records.store.tables import failure_days, feedback, unit_days
 
 FIRST_DAY = 20_700
 DAY_S = 86400.0

@@ -17,8 +17,8 @@ from console.rendering import comparison_in, release_in, releases_in_short, repo
 from control.operator.operator import Operator
 from control.operator.orders import ORDERS, BadOrder
 from control.operator.status import document_of
-from records.decisions import CHOICES
-from records.foreign_text import visible
+from records.facts.text import visible
+from records.store.decisions import CHOICES
 
 _FORMS = {"json": "application/json", "markdown": "text/markdown", "html": "text/html"}
 _WHO_BOUND, _REASON_BOUND, _BODY_BOUND = 200, 2000, 64 << 10

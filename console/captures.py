@@ -19,7 +19,7 @@ from control.operator.operator import Operator
 from control.operator.orders import BadOrder
 from judge.agreement import FEWEST_LABELS, NEEDED_LABELS
 from pages.words import status
-from records.capture import Capture, CapturedMessage
+from records.captures.capture import Capture, CapturedMessage
 from records.interval import wilson
 from records.labels import Label, Right
 

@@ -14,7 +14,7 @@ from control.operator.operator import Operator
 from control.operator.orders import ORDERS, BadOrder, Order
 from pages.status.standing import key_of, standing
 from pages.words import status
-from records.decisions import CHOICES, Choice
+from records.store.decisions import CHOICES, Choice
 
 _WHO_BOUND, _REASON_BOUND = 200, 2000
 

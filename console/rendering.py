@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, Response
 from control.operator.operator import Operator
 from pages.status.rules import rule_name, rule_tone, rule_word
 from pages.words import judge, status
-from records.foreign_text import visible_page
+from records.facts.text import visible_page
 
 if TYPE_CHECKING:
     from report.compare import SideBySide

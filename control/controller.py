@@ -32,9 +32,9 @@ from judge.runs.job import JudgeJob
 from judge.runs.metrics import JudgeMetrics, JudgeStanding
 from judge.terms import JudgedRun
 from records.errors import StoreDown
-from records.meters import Meters
+from records.exports.prometheus import Meters
+from records.facts.prices import UnpricedArm
 from records.store import Store
-from records.unpriced import UnpricedArm
 from report.archivist import Archivist
 from report.nightly_looks import NightlyLooks
 from routing.plan import NO_PLAN, Plan

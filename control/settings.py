@@ -10,8 +10,8 @@ from alerts.incidents.outbox import Receiver
 from alerts.rules.rule import Rule
 from bench.settings import DatasetSource
 from judge.terms import JudgedRun, JudgeTerms
-from records.capture import CaptureRule
-from records.metric import Metric
+from records.captures.capture import CaptureRule
+from records.facts.metric import Metric
 from report.judged_canary import JudgedCanary, ReportSettings
 from routing.caller import Caller
 from routing.canary import Canary

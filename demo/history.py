@@ -28,13 +28,13 @@ from control.settings import ControlSettings, DailyTime
 from control.states.rollouts import Rollouts
 from demo.past_releases import BAD, PROVIDER, RELEASES, PastRelease, write_datasets
 from demo.past_users import DAY_S, PastUsers
-from records.benchmarks import Benchmarks
-from records.decisions import Decision, Decisions
-from records.meters import Meters
+from records.exports.prometheus import Meters
 from records.outcome import Feedback, Outcome
-from records.releases import ReleaseNote, Releases
-from records.spool_reader import Batch, Chunk, Writer
+from records.spool.reader import Batch, Chunk, Writer
 from records.store import Act, Store
+from records.store.benchmarks import Benchmarks
+from records.store.decisions import Decision, Decisions
+from records.store.releases import ReleaseNote, Releases
 from report.archivist import Archivist
 from routing import transitions
 from routing.plan import Plan, State

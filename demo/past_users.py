@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from records.exchange_id import mint
+from records.facts.exchange_id import mint
 from records.outcome import Feedback, Outcome, ProviderError, Usage
 from routing.assign import assign
 from routing.canary import Arm, ArmName, Canary

@@ -35,7 +35,7 @@ from demo.past_releases import behaviours
 from demo.traffic import Users
 from pages.reports.report import rendered
 from records.store import Store
-from records.tables import feedback, unit_days
+from records.store.tables import feedback, unit_days
 from report.reports import report_from_store
 
 FOLDER = Path("canary-demo")

@@ -11,8 +11,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, case, func, insert, select, text, update
 
-from records import tables
-from records.store import Store
+from records.store import Store, tables
 
 Kind = Literal["pair", "answer"]
 """Both arms' answers to one request, or one arm's answer."""

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Subquery, func, select
 
 from judge.judgements import FIRST, SECOND, JudgedExchange, Kind
-from records import tables
 from records.labels import Better, Label
-from records.store import Store
+from records.store import Store, tables
 
 
 def counted(*runs: ColumnElement[bool]) -> Subquery:

@@ -6,7 +6,7 @@ from itertools import takewhile
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pages.document import Block, Document, Gauge, Says, shown
-from records.foreign_text import visible_page
+from records.facts.text import visible_page
 
 _CLASSES = {"": "", "strong": "short", "bold": "as-of", "small": "small", "soft": "small soft"}
 

@@ -9,8 +9,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Row, select
 
-from records import tables
-from records.store import Store
+from records.store import Store, tables
 
 Right = Literal["baseline", "candidate", "both", "neither", "unclear"]
 """Which arm's answer is right; `unclear`: the labeller could not decide."""

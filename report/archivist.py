@@ -11,8 +11,8 @@ from collections.abc import Callable
 import structlog
 
 from records.errors import StoreDown
-from records.evaluations import LATE, Evaluations
 from records.store import Audited, Store
+from records.store.reports import LATE, Evaluations
 from report.judged_canary import ReportSettings
 
 log = structlog.get_logger()

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from records.benchmarks import Benchmarks
+from records.store.benchmarks import Benchmarks
 from report.details import Benchmarked, OfflineRow
 from report.rubric import Criterion
 from routing.canary import Arm, arm_names

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from records.metric import BUILT_IN, JUDGED, Metric
-from records.offline_metric import THROUGHPUT, class_measure
+from records.facts.metric import BUILT_IN, JUDGED, THROUGHPUT, Metric, class_measure
 from report.measures import quantile_level, share, source
 from report.rubric import BadBound, Bound, Criterion, check
 

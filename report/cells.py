@@ -12,9 +12,9 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import BYTEA
 
-from records.durations import unpack
 from records.store.database import rows_of
-from records.tables import unit_days
+from records.store.sums import unpack
+from records.store.tables import unit_days
 from report.keys import Names, RowKeys, TotalsScope
 from report.sample import MeasureTotals, Values
 from report.statistics.types import Floats, Ints

@@ -8,9 +8,9 @@ import numpy as np
 import sqlalchemy as sa
 
 from judge.results import NOT_JUDGED, RunJudgements
-from records.metric import JUDGED
+from records.facts.metric import JUDGED
 from records.outcome import UNREACHED
-from records.tables import failure_days, unit_days
+from records.store.tables import failure_days, unit_days
 from report.cells import Cells, concurrent, of_run, read_cells
 from report.document import Mirror
 from report.faulty import read_modes

@@ -10,7 +10,7 @@ from itertools import combinations
 
 from records.interval import Range
 from records.store import Store
-from records.store.rollbacks import was_rolled_back
+from records.store.values import was_rolled_back
 from report.document import Report, Verdict
 from report.judged_canary import JudgedCanary, ReportSettings
 from report.reports import judged_canary, report_of

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from records.metric import JUDGED
+from records.facts.metric import JUDGED
 from report.arm_sums import A_FIFTH, GATE
 from report.details import SinceFirst
 from report.document import CategoryLine, MetricLine, PlanLine, ReportWindow, SegmentLine, Srm, Verdict

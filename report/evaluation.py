@@ -1,7 +1,7 @@
 """Makes an evaluation from an audit log entry: the canary's present report and its models."""
 
-from records.evaluations import StoredEvaluation
 from records.store import Audited, Store
+from records.store.reports import StoredEvaluation
 from report.archive import Evaluation, Event, Model, key, to_document
 from report.benchmarked import synthetic_score
 from report.judged_canary import ReportSettings

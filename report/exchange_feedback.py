@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from records.tables import feedback
+from records.store.tables import feedback
 from report.cells import Growing, stream
 from report.keys import Names, Numbered, RowKeys, TotalsScope
 from report.places import Places

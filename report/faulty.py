@@ -6,10 +6,10 @@ from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
-from records.exchange_id import time_and_serial
+from records.facts.exchange_id import time_and_serial
 from records.outcome import INVALID_OUTPUT, blames_arm
-from records.rows import faults_of
-from records.tables import failure_days
+from records.store.segments.columns import faults_of
+from records.store.tables import failure_days
 from report.details import EXAMPLES, CountedKind, FailureMode
 from report.run_window import RunWindow
 from report.sample import ArmTotal

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from records.metric import BUILT_IN, Metric
+from records.facts.metric import BUILT_IN, Metric
 from records.store import FixedRubric
 from report.judged_canary import JudgedCanary
 from report.rubric import Criterion, parse_bound

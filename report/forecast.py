@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from records.interval import Range
-from records.tables import model_days
+from records.store.tables import model_days
 from report.money import MONTH_DAYS
 from report.unpriced import MOST
 

@@ -9,7 +9,7 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from records.tables import feedback, sessions
+from records.store.tables import feedback, sessions
 from report.cells import stream
 from report.exchange_feedback import read_exchange_feedback
 from report.keys import RowKeys, TotalsScope

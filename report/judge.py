@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from judge.agreement import LabelAgreement
-from records.bound import Bound
+from records.facts.metric import Bound
 from report.comparison import ALPHA, ArmComparison
 from report.look import Look, OneUnit, Outcome, RowPlan, only_by
 from report.missing_exchanges import MissingShare

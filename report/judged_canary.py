@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from records.metric import BUILT_IN, JUDGED, Metric
+from records.facts.metric import BUILT_IN, JUDGED, Metric
 from report.plan import DAY_S, STANDARD_RISK, ShareChange, VerdictPlan, first_day
 from report.rubric import DEFAULT_PLANNED_UNITS, Criterion, sha256
 from routing.canary import Arm, Match, Step

@@ -8,8 +8,8 @@ import numpy as np
 from judge.agreement import FEWEST_LABELS, between_people, with_people
 from judge.figures import JudgedCategory, JudgedMarks, JudgeFigures, LostExample
 from judge.judgements import JudgedExchange
+from records.facts.metric import JUDGED_MARK, JUDGED_PREFERENCE
 from records.interval import Range
-from records.metric import JUDGED_MARK, JUDGED_PREFERENCE
 from report.arm_sums import GATE, arm_sums
 from report.document import finite
 from report.judged_sample import judged_sample

@@ -9,7 +9,7 @@ every value counts alike.
 import numpy as np
 
 from judge.judgements import JudgedExchange, Kind
-from records.metric import JUDGED, JUDGED_PREFERENCE
+from records.facts.metric import JUDGED, JUDGED_PREFERENCE
 from report.sample import MeasureTotals, Sample, TextColumn
 from report.statistics.types import Bools, Floats
 

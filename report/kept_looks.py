@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from records.looks import StoredLook
+from records.store.reports import StoredLook
 from report.look import Look, SeenRow
 
 KeptLooks: TypeAlias = Mapping[tuple[str, int], Look]

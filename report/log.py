@@ -11,8 +11,8 @@ from typing import TypeVar, get_args
 
 import numpy as np
 
-from records.foreign_text import from_cell
-from records.metric import BUILT_IN, LARGEST, Metric
+from records.facts.metric import BUILT_IN, LARGEST, Metric
+from records.facts.text import from_cell
 from records.outcome import UNREACHED, ErrorType, Fault, Finish, OutputCheck, blames_arm
 from report.exchanges import AnswerTable, ExchangeTable
 from report.log_failures import LogLines, recent_of

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from records.metric import Metric
+from records.facts.metric import Metric
 from records.outcome import ErrorType
 from report.details import EXAMPLES, CountedKind, FailureMode
 from report.exchanges import ExchangeTable

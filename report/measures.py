@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from records.metric import JUDGED_MARK, JUDGED_PREFERENCE, Metric
+from records.facts.metric import JUDGED_MARK, JUDGED_PREFERENCE, Metric
 
 _LEVELS = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from records.metric import Metric
+from records.facts.metric import Metric
 from report.measures import MEASURED, Measure, must_be_known, quantile_level
 from report.missing_exchanges import MissingShare, abandoned
 from report.sample import Codes, MeasureTotals, Ratings, Sample, Values

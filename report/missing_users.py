@@ -1,7 +1,7 @@
 """Why a row of the rubric has no state yet, in words: users are missing, or nothing can be computed."""
 
 from judge.agreement import LabelAgreement
-from records.metric import JUDGED_MARK, JUDGED_PREFERENCE
+from records.facts.metric import JUDGED_MARK, JUDGED_PREFERENCE
 from report.arm_sums import GATE
 from report.document import MetricLine
 from report.judge import Judged

@@ -6,8 +6,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from records.metric import Metric
-from records.tables import feedback
+from records.facts.metric import Metric
+from records.store.tables import feedback
 from report.recent import NEWEST, RATINGS, RecentRating, Seen, displeased
 from report.run_window import COHORT, MEASURED, WINDOW, RunWindow, concurrent_cohort, measured
 from report.stored_exchanges import ExchangeKeys, find, newest

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from records.store.prior import WEEK_S
-from records.tables import feedback, prior_weeks, unit_days
+from records.store.sums import WEEK_S
+from records.store.tables import feedback, prior_weeks, unit_days
 from report.cells import stream
 from report.keys import Numbered
 from report.measures import per_unit, source

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from records.metric import Metric
+from records.facts.metric import Metric
 from report.details import FailureMode
 
 NEWEST = 20_000

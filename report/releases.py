@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from records.releases import Release, Releases, Run
 from records.store import Store
+from records.store.releases import Release, Releases, Run
 from report.attempts import attempt
 from report.document import Report
 from report.judged_canary import ReportSettings

@@ -10,14 +10,13 @@ import msgspec
 
 from judge.judgements import Judgements
 from judge.results import RunJudgements
-from records.benchmarks import Benchmarks
-from records.decisions import Decision, Decisions
 from records.errors import StoreDown
 from records.labels import Labels
-from records.looks import Looks, LookScope
 from records.store import Audited, Store
-from records.store.facts import StoredRollback
-from records.store.rollbacks import newest, was_rolled_back
+from records.store.benchmarks import Benchmarks
+from records.store.decisions import Decision, Decisions
+from records.store.reports import Looks, LookScope
+from records.store.values import StoredRollback, newest_rollbacks, was_rolled_back
 from report.attempts import left_out
 from report.benchmarked import benchmarks_of, newest_benchmark, offline_rows
 from report.cohort import from_store as of_run
@@ -83,7 +82,7 @@ def report_of(
         share_changes=share_changes(store, name, asked or 0),
         over=state is not None and (asked != current or state.state not in GATHERING),
         rolled_back=rolled_back,
-        rollback=_rollback(newest(store, name, run=asked, limit=1)) if rolled_back else "",
+        rollback=_rollback(newest_rollbacks(store, name, run=asked, limit=1)) if rolled_back else "",
         rubric_sha256=fixed.sha256 if fixed is not None else None,
         outweighed=_outweighed(decision) if retro is None else NOTHING,
     )

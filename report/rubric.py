@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from records.bound import BadBound, Bound, parse_bound
+from records.facts.metric import BadBound, Bound, parse_bound
 
 __all__ = ["DEFAULT_PLANNED_UNITS", "BadBound", "Bound", "Criterion", "check", "parse_bound", "sha256"]
 

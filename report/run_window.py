@@ -36,7 +36,7 @@ class RunWindow:
         """Of this run, assigned by the hash, without mirror copies; of any outcome. Columns: WINDOW."""
         from pyarrow.compute import field
 
-        from records.segments.arrow import moment
+        from records.store.segments.arrow import moment
 
         own = (field("canary") == self.canary) & (field("run") == self.run)
         begun = (field("at") >= moment(self.since)) & (field("at") <= moment(self.until))

@@ -2,8 +2,7 @@
 
 from sqlalchemy import select
 
-from records import tables
-from records.store import Audited, Store
+from records.store import Audited, Store, tables
 from records.store.store import audited
 from report.plan import ShareChange
 

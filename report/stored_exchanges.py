@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import sqlalchemy as sa
 
-from records.exchange_id import time_and_serial
-from records.segments.reading import OutcomeSource, sources
+from records.facts.exchange_id import time_and_serial
+from records.store.segments.sources import OutcomeSource, sources
 from report.statistics.types import Ints
 
 _NOT_AN_ID = (-1, 0)
@@ -64,7 +64,7 @@ def _found(
     connection: sa.Connection, keys: ExchangeKeys, columns: Sequence[str]
 ) -> Iterator[tuple[Ints, Any]]:
     """The exchanges of each source."""
-    from records.segments.arrow import schema_of
+    from records.store.segments.arrow import schema_of
 
     schema = schema_of(columns)
     order = np.argsort(keys.micros, kind="stable")
@@ -94,7 +94,7 @@ def newest(
     of the columns has to be `at`."""
     from pyarrow import concat_tables
 
-    from records.segments.arrow import moment, schema_of
+    from records.store.segments.arrow import moment, schema_of
 
     found = schema_of(columns).empty_table()
     last_first = sorted(sources(connection, since=since, until=until), key=lambda each: -each.last_at)
@@ -129,7 +129,7 @@ def _bounds(source: OutcomeSource) -> tuple[int, int]:
 
 def _rows(source: OutcomeSource, table: Any, keys: ExchangeKeys) -> Ints:
     """Each exchange's row in the source's table, (m,); −1 for one that is not there."""
-    from records.segments.arrow import micros
+    from records.store.segments.arrow import micros
 
     at = micros(table["at"])
     by_time = np.argsort(at, kind="stable")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from records.bound import parse_bound
+from records.facts.metric import parse_bound
 from records.interval import Range
 from report.archive import Evaluation
 from report.document import MetricLine, Report

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from judge.agreement import FEWEST_LABELS, NEEDED_LABELS, WORTH, LabelAgreement, borne_out
-from records.metric import JUDGED, JUDGED_PREFERENCE
+from records.facts.metric import JUDGED, JUDGED_PREFERENCE
 from report.judge import Judged
 from report.rubric import Criterion
 from report.wording import title

@@ -8,7 +8,7 @@ import numpy as np
 
 from judge.agreement import with_people
 from judge.figures import JudgeFigures
-from records.metric import JUDGED
+from records.facts.metric import JUDGED
 from records.unreached import sentence, too_many
 from report.arm_models import models_of
 from report.arm_sums import GATE, arm_sums

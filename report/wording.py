@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection
 from typing import Literal
 
-from records.metric import BUILT_IN, JUDGED, JUDGED_PREFERENCE
+from records.facts.metric import BUILT_IN, JUDGED, JUDGED_PREFERENCE
 from report.rubric import parse_bound
 
 Unit = Literal["share", "s", "usd", "number"]

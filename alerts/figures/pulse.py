@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from alerts.evidence.windows import SLICES, Slice, Window
-from records.alike import Alike
+from records.facts.counts import Alike
 from records.interval import Z
 from records.outcome import INVALID_OUTPUT, Fault, Feedback, Outcome
 from routing.assignment import UNASSIGNED
@@ -295,9 +295,9 @@ class Pulse:
     clock_s: float | None = None
 
     def observe(self, *alike: Outcome) -> None:
-        """Add outcomes of this canary that are alike (`records.alike`). Other runs and pinned requests do not
-        count. Mirror copies count separately, in neither arm. Of exchanges that the arm, without a failure,
-        did not get or could not read, only the number counts."""
+        """Add outcomes of this canary that are alike (`records.facts.counts`). Other runs and pinned requests
+        do not count. Mirror copies count separately, in neither arm. Of exchanges that the arm, without a
+        failure, did not get or could not read, only the number counts."""
         one, count = alike[0], len(alike)
         if one.run != self.run or one.reason == "pinned":
             return

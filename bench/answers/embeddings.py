@@ -20,9 +20,9 @@ from bench.models.targets import client_for, direct
 from bench.models.wires import Asked
 from bench.settings import BenchSettings
 from proxy.dialects.operation import Api
-from records.capture import CapturedMessage
+from records.captures.capture import CapturedMessage
+from records.facts.prices import Prices
 from records.outcome import Usage
-from records.prices import Prices
 
 THRESHOLD = 0.75
 """The cosine from which an answer is right, unless its example sets one: promptfoo's default for the same

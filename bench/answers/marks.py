@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from bench.dataset.example import Example, fingerprint
-from records.capture import CapturedMessage
+from records.captures.capture import CapturedMessage
 
 MARKS = 5
 

@@ -9,7 +9,7 @@ import msgspec
 
 from bench.models.asker import Answer, Asker
 from bench.models.wires import NO_EXTRAS, Extras
-from records.capture import CapturedMessage
+from records.captures.capture import CapturedMessage
 
 Row = TypeVar("Row")
 

@@ -7,8 +7,8 @@ from io import StringIO
 
 from bench.answers.results import Result
 from bench.benchmark.comparison import Comparison, DatasetResult
-from records.bench_failures import FailureRow
-from records.foreign_text import cell
+from records.facts.text import cell
+from records.store.benchmarks import FailureRow
 
 COLUMNS: tuple[str, ...] = (
     "layer",

@@ -21,7 +21,7 @@ from bench.benchmark.statistics import (
     share,
 )
 from bench.settings import COMPLETION, latency_level
-from records.offline_metric import THROUGHPUT, ClassMeasure, class_measure
+from records.facts.metric import THROUGHPUT, ClassMeasure, class_measure
 from routing.canary import ArmName
 
 MOST_UNPRICED = 0.01

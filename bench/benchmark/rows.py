@@ -19,7 +19,7 @@ from bench.benchmark.metrics import Lack, Measurement, RunConditions, completion
 from bench.benchmark.statistics import ShareInterval
 from bench.dataset.weights import TrafficWeights
 from bench.settings import COMPLETION, Layer, RubricRow
-from records.bound import Bound
+from records.facts.metric import Bound
 
 RowState = Literal["IDEAL", "PASS", "FAIL", "INCONCLUSIVE", "NODATA"]
 Severity = Literal["fails", "open"]

@@ -22,8 +22,7 @@ from bench.models.asker import Asker, Target
 from bench.models.pair import NamedModel, Pair, named, terms_of
 from bench.models.targets import ProxyRoute, client_for, direct, pinned
 from bench.settings import BenchSettings, BenchTerms, DatasetSource
-from records.prices import Prices
-from records.unpriced import UnpricedArm, unpriced_model
+from records.facts.prices import Prices, UnpricedArm, unpriced_model
 from routing.canary import ArmName
 
 

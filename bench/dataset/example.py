@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from bench.models.wires import NO_EXTRAS, RESPONSES, Extras
-from records.capture import CapturedMessage
+from records.captures.capture import CapturedMessage
 
 AnswerTask = Literal["choice", "extract", "classify", "similar", "rank", "exact", "judge"]
 """The tasks whose expected answer is an answer, so that a model can propose it."""

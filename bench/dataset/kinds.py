@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
-from records.capture import Capture
+from records.captures.capture import Capture
 
 LEAST_STOP_WORDS = 2
 """With fewer stop words of a language, the language of a text is unknown."""

@@ -16,8 +16,8 @@ from bench.models.asker import Asker
 from bench.models.pair import NamedModel
 from bench.models.targets import client_for, direct
 from bench.settings import BenchSettings
-from records.capture import CapturedMessage
-from records.prices import Prices
+from records.captures.capture import CapturedMessage
+from records.facts.prices import Prices
 
 AT_ONCE = 4
 

@@ -17,11 +17,10 @@ from bench.dataset.file import Dataset
 from bench.dataset.kinds import KIND, Kind, Kinds
 from bench.dataset.labels import accepted, ambiguous, edited, proposed
 from bench.dataset.weights import shares
-from records.capture import Capture, CapturedMessage, WireRequest
-from records.capture import source as capture_source
-from records.capture_store import CaptureStore
+from records.captures.capture import Capture, CapturedMessage, WireRequest, source_of
 from records.labels import Label, Labels
 from records.store import Store
+from records.store.captures import CaptureStore
 
 _WRITTEN = frozenset(
     {"model", "messages", "system", "input", "instructions", "contents", "systemInstruction"}
@@ -172,7 +171,7 @@ def captured(store: Store, name: str, *, since: float) -> Iterator[Captured]:
         for each in _of(store, canary, since):
             if (each.capture.about.served_by or each.capture.about.arm) == current:
                 yield each
-    for source in () if canaries else (capture_source("", name), *states):
+    for source in () if canaries else (source_of("", name), *states):
         yield from (each for each in _of(store, source, since) if each.capture.about.model == name)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from bench.errors import BadWeights
-from records.capture import Capture, CaptureInfo
+from records.captures.capture import Capture, CaptureInfo
 
 ENDING = ".weights.json"
 

@@ -13,7 +13,7 @@ import msgspec
 from bench.models.wires import NO_EXTRAS, ChatWire, Extras
 from proxy.answers.provider_error import said
 from proxy.providers.body import adapted
-from records.capture import CapturedMessage
+from records.captures.capture import CapturedMessage
 from records.outcome import ErrorType, Usage
 from routing.request_changes import NO_CHANGES, RequestChanges
 

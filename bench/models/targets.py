@@ -15,7 +15,7 @@ from proxy.dialects.operation import Api
 from proxy.providers.credentials import Credential, Credentials, NoCredential, UnsignedRequest
 from proxy.providers.provider import Provider
 from proxy.providers.urls import addressed, below_entry
-from records.prices import Prices
+from records.facts.prices import Prices
 from routing.canary import ArmName
 from routing.request_changes import NO_CHANGES, RequestChanges
 

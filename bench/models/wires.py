@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from proxy.dialects.operation import Api
-from records.capture import CapturedMessage
+from records.captures.capture import CapturedMessage
 
 MOST_TOKENS = 4096
 """Anthropic requires a bound; no benchmark answer should reach it. An example's `max_tokens` replaces it."""

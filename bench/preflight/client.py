@@ -23,7 +23,7 @@ from proxy.network.upstream import UpstreamError, Upstreams
 from proxy.providers.credentials import Credentials, NoCredential
 from proxy.providers.headers import credentials as credentials_in
 from proxy.providers.provider import Provider
-from records.capture import WireRequest
+from records.captures.capture import WireRequest
 from records.outcome import ProviderError
 
 _NOT_NOW = frozenset({408, 409, 425, 429})

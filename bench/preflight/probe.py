@@ -10,7 +10,7 @@ from bench.preflight.requests import COUNTING, minimal_requests, operation_of
 from bench.preflight.run import NOT_OFFERED
 from proxy.calls.routes import ArmTarget, Routes, Trial
 from proxy.providers.credentials import Credentials
-from records.capture import WireRequest
+from records.captures.capture import WireRequest
 from routing.canary import ArmName
 
 WITHIN_S = 30.0

@@ -13,9 +13,9 @@ from proxy.dialects import target_of
 from proxy.dialects.operation import UNREADABLE, Api
 from proxy.providers.headers import quoted
 from proxy.providers.provider import Kind
-from records.capture import Capture, WireRequest
-from records.capture_store import CaptureStore
+from records.captures.capture import Capture, WireRequest
 from records.store import Store
+from records.store.captures import CaptureStore
 from routing.canary import Canary
 
 FEW = 16

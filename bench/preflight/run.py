@@ -15,7 +15,7 @@ from bench.preflight.cure import cure, merged, shape
 from bench.preflight.requests import COUNTING, CapturedRequest, described, minimal_requests, operation_of
 from bench.preflight.result import NothingToAsk, Preflight, RefusalKind, Unanswered
 from proxy.attempts.foreign_state import names_state
-from records.capture import WireRequest
+from records.captures.capture import WireRequest
 from routing.request_changes import NO_CHANGES, RequestChanges
 
 MOST_AT_ONCE = 4

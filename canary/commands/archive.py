@@ -23,11 +23,11 @@ from canary.commands.shell import (
     say,
     writing,
 )
-from records.foreign_text import visible
+from records.facts.text import visible
 
 if TYPE_CHECKING:
-    from records.evaluations import Evaluations
     from records.store import Store
+    from records.store.reports import Evaluations
     from report.archive import Evaluation
 
 app = typer.Typer(help="Show, summarize and export past evaluations.", no_args_is_help=True)
@@ -80,7 +80,7 @@ def show(
 def trends(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "text") -> None:
     """Summarize the evaluations: changes by vendor, how well synthetic tasks predict, and savings."""
     from pages.reports.archive import summarized
-    from records.benchmarks import Benchmarks
+    from records.store.benchmarks import Benchmarks
     from report.archive import from_document
     from report.archive_trends import to_json
     from report.archive_trends import trends as sum_up
@@ -149,7 +149,7 @@ def _read(config: Path, data: Path, canary: str | None) -> "list[Evaluation]":
 def _opened(config: Path, data: Path) -> "Iterator[tuple[Evaluations, Store]]":
     """The store's evaluations, and the store. Exits 1 if there is no store."""
     from canary.config.store import open_store
-    from records.evaluations import Evaluations
+    from records.store.reports import Evaluations
 
     read = read_config(config)
     with needs_store(read, data), closing(open_store(read, data)) as store:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from bench.settings import BenchSettings, DatasetSource
     from canary.commands.report import Output
     from judge.benchmark import JudgedBench
-    from records.bench_failures import FailureRow
+    from records.store.benchmarks import FailureRow
 
 QUICK = 20
 INTERRUPTED = 130

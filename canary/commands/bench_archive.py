@@ -19,14 +19,12 @@ from canary.config.store import open_store
 from pages.reports.release import FORMS, headline, to_json
 from pages.words.forecast import forecast_document
 from pages.words.gains import layers
-from records.bench_failures import BenchFailures, FailureRow
-from records.benchmarks import Benchmarks
-from records.capture_store import CaptureStore
 from records.errors import StoreDown
-from records.evaluations import Evaluations
-from records.past_canaries import past_canaries
-from records.releases import Releases
 from records.store import Store
+from records.store.benchmarks import BenchFailures, Benchmarks, FailureRow
+from records.store.captures import CaptureStore
+from records.store.releases import Releases, past_canaries
+from records.store.reports import Evaluations
 from report.archive import from_document
 from report.archive_trends import trends
 from report.fixed_terms import judged_by

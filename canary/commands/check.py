@@ -16,7 +16,7 @@ from canary.config import Config, ConfigError, load
 from canary.config.certificate import certificate_of
 from canary.config.data_folder import CONFIG
 from judge.terms import without_price
-from records.unpriced import said_once
+from records.facts.prices import said_once
 from routing.canary import Canary
 
 if TYPE_CHECKING:

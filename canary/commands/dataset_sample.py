@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from bench.dataset.file import Dataset
     from canary.config import Config
-    from records.capture import Capture
+    from records.captures.capture import Capture
 
 
 def sample(
@@ -61,7 +61,7 @@ def sample(
     """Sample captured exchanges, rare categories first. Their answers become proposed labels."""
     from bench.dataset.sample import canaries_of, captured, lines_of
     from canary.config.store import open_store
-    from records.capture_store import CaptureStore
+    from records.store.captures import CaptureStore
 
     begin = moment(since, 0.0, time.time())
     before = _existing(file)
@@ -122,7 +122,7 @@ def _proposed(read: "Config", config: Path, file: Path, lines: list[dict[str, An
 def _write_weights(file: Path, captures: "Sequence[Capture]") -> None:
     """Write each category's share of the captured exchanges beside the dataset."""
     from bench.dataset.weights import are_capped, document, shares, weights_file
-    from records.whole_file import write_whole
+    from records.shared.whole_file import write_whole
 
     beside = weights_file(file.resolve())
     try:

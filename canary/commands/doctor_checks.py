@@ -19,7 +19,7 @@ from canary.commands.doctor_outcomes import outcomes
 from canary.commands.doctor_probe import WITHIN_S, probes
 from canary.config import Config, ConfigError, load
 from canary.config.certificate import certificate_of
-from records.unpriced import said_once
+from records.facts.prices import said_once
 
 CHECK_WITHIN_S = 6.0
 

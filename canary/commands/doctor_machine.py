@@ -14,12 +14,12 @@ from canary.commands.doctor_findings import Diagnosis, broken, fine, size, warni
 from canary.config.quantity import is_loopback
 from canary.interpreter import ROOT, shadows
 from canary.secrets import BadSecret, Secret
-from records import migrations, tables
-from records.backlog import Backlog
 from records.errors import RecordError
-from records.spool import CAP_BYTES, used_bytes
+from records.spool.writer import CAP_BYTES, used_bytes
+from records.store import migrations, tables
 from records.store.database import engine_of, transaction
 from records.store.migrate import version_of
+from records.store.shipper import Backlog
 
 LEAST_SPACE = 64 << 20
 LITTLE_SPACE = 1 << 30

@@ -24,7 +24,7 @@ from canary.config.quantity import is_loopback
 from pages.words.status import astray, split_off, unassigned, unmatched
 from proxy.providers.credentials import Credentials
 from proxy.providers.provider import CLOUD_AUTH, Provider
-from records.unmatched import REFUSALS
+from records.facts.counts import REFUSALS
 
 CONNECT_WITHIN_S = 3.0
 TOKEN_WITHIN_S = 5.0

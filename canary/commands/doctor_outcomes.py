@@ -11,10 +11,10 @@ from sqlalchemy import select
 from canary.commands.doctor_findings import Diagnosis, broken, fine, warning
 from canary.commands.doctor_machine import is_there, looking_into
 from canary.config import Config
-from records import migrations, tables
 from records.errors import RecordError
-from records.segments.folder import SegmentFolder
+from records.store import migrations, tables
 from records.store.migrate import version_of
+from records.store.segments.folder import SegmentFolder
 
 _RESTORE = "restore {} from a backup, or name the place that has {} as `outcomes`"
 

@@ -26,7 +26,7 @@ from canary.commands.shell import (
     say,
     unreadable,
 )
-from records.feedback_file import FeedbackLine, lines
+from records.facts.feedback import FeedbackLine, feedback_lines
 
 MOST_VALUES, MOST_BYTES = 1000, 3 << 20
 MOST_SHOWN = 100
@@ -123,12 +123,12 @@ def import_file(path: Path, client: FeedbackClient, *, now: float) -> Imported:
     """
     default_at = datetime.fromtimestamp(min(path.stat().st_mtime, now), UTC)
     done = Imported()
-    for batch in batches(lines(path, default_at=default_at)):
+    for batch in batches(feedback_lines(path, default_at=default_at)):
         done.rows += len(batch)
         _look(batch, client, done)
     if done.bad:
         return done
-    for batch in batches(lines(path, default_at=default_at)):
+    for batch in batches(feedback_lines(path, default_at=default_at)):
         try:
             done.accepted += client.send(_encoded(batch))
         except NotTaken as problem:
@@ -194,14 +194,14 @@ def import_(
     """Send every row of a CSV file to the server, or none if one is invalid. Repeating it changes nothing."""
     from canary.commands.client import NotReached, ServerAddress
     from canary.secrets import BadSecret, Secret
-    from records.feedback_file import COLUMNS, BadFile
+    from records.facts.feedback import COLUMNS, BadFeedbackFile
 
     try:
         token = Secret("CANARY_FEEDBACK_TOKEN", os.environ).value()
         address = ServerAddress.of("traffic", traffic, data)
         client = FeedbackClient(address.url, token, trust=address.trust)
         done = import_file(file, client, now=time.time())
-    except BadFile as problem:
+    except BadFeedbackFile as problem:
         fail(f"{file}: {problem}")
     except OSError as problem:
         fail(f"{unreadable(file, problem)}; name a CSV file with the columns {', '.join(COLUMNS)}")

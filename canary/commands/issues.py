@@ -32,7 +32,7 @@ from canary.commands.shell import (
 if TYPE_CHECKING:
     from bench.issues import Issue
     from canary.config import Config
-    from records.issue_checks import IssueCheck
+    from records.store.benchmarks import IssueCheck
 
 app = typer.Typer(help="List, add and recheck known issues of models.", no_args_is_help=True)
 
@@ -208,7 +208,7 @@ def _keep(config: "Config", data: Path, found: Mapping[str, Any]) -> None:
     """Store the document of a recheck. Where that fails, a line on stderr says so."""
     from canary.config.store import open_store
     from records.errors import StoreDown
-    from records.issue_checks import IssueCheck, IssueChecks
+    from records.store.benchmarks import IssueCheck, IssueChecks
 
     at = time.time()
     checks = [
@@ -228,7 +228,7 @@ def _history(config: "Config", data: Path) -> "Mapping[str, list[IssueCheck]] | 
     stderr says."""
     from canary.config.store import open_store
     from records.errors import StoreDown
-    from records.issue_checks import IssueChecks, newest_of_each_model
+    from records.store.benchmarks import IssueChecks, newest_of_each_model
 
     if config.store.startswith("sqlite:") and not data.is_dir():
         return {}

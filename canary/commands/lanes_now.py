@@ -92,7 +92,7 @@ def data_of(config: Path) -> Path:
 def _states(read: Config, data: Path) -> "Mapping[str, Versioned] | None":
     """The states in the store; None, said on stderr if it does not answer."""
     from records.errors import StoreDown
-    from records.store.glance import states_at
+    from records.store.store import states_at
 
     try:
         return states_at(read.store, data)

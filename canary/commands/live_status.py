@@ -16,7 +16,7 @@ from canary.commands.wait import Clock
 from pages.status.standing import standing
 from pages.status.terminal import picture
 from pages.words import status
-from records.foreign_text import visible
+from records.facts.text import visible
 
 EVERY_S = 1.0
 

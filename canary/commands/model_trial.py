@@ -14,8 +14,7 @@ from canary.config import Config
 from canary.config.succession import NeverNext, NotNext, follow, line_of
 from canary.interpreter import environment, program
 from control.jobs.new_models import BenchmarkResult, Uptake
-from records.prices import Prices
-from records.unpriced import unpriced_model
+from records.facts.prices import Prices, unpriced_model
 
 LONGEST_S = 6 * 3600.0
 _SAYS = {0: "ship", 3: "don't ship", 4: "not enough data to decide"}

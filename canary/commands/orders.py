@@ -23,7 +23,7 @@ from canary.commands.shell import (
     say,
     user,
 )
-from records.unpriced import UnpricedArm, said_once
+from records.facts.prices import UnpricedArm, said_once
 
 Name = Annotated[str, typer.Argument(help="The canary's name.")]
 Reason = Annotated[str, typer.Option("--reason", help="The reason, for the audit log.")]

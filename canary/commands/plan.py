@@ -21,7 +21,7 @@ from canary.commands.shell import (
     say,
 )
 from canary.config import Config, ConfigError
-from records.unpriced import said_once
+from records.facts.prices import said_once
 
 if TYPE_CHECKING:
     from control.settings import CanarySettings
@@ -111,7 +111,7 @@ def _canary(read: Config, name: str | None) -> "CanarySettings":
 def _judged(read: Config | None, known: "CanarySettings | None", rubric: Path | None) -> "JudgedCanary":
     """The terms: the canary's, with the rubric of the file if one is given. Exits 2 if that is invalid."""
     from canary.config.rubric_file import read_rubric
-    from records.metric import BUILT_IN
+    from records.facts.metric import BUILT_IN
     from report.planner.prospects import of_rubric
 
     if rubric is None and known is not None:

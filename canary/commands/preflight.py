@@ -24,12 +24,12 @@ from canary.commands.shell import (
     without_log_lines,
 )
 from canary.config import Config
-from records.unpriced import said_once
+from records.facts.prices import said_once
 
 if TYPE_CHECKING:
     from bench.preflight.requests import CapturedRequest
     from bench.preflight.result import Preflight
-    from records.capture import WireRequest
+    from records.captures.capture import WireRequest
 
 REFUSED = 3
 SAMPLE = 20

@@ -41,8 +41,8 @@ def roll(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "t
     Works with and without a running server. A file each hour for itself, so many calls make many small files.
     """
     from canary.config.store import store_at
-    from records.rolling import PATIENCE
-    from records.rolling import roll as roll_outcomes
+    from records.store.segment_writer import PATIENCE
+    from records.store.segment_writer import roll as roll_outcomes
 
     read = read_config(config)
     with needs_store(read, data), closing(store_at(read, data, PATIENCE)) as store:
@@ -81,8 +81,14 @@ def export(
 ) -> None:
     """Export outcomes, feedback, labels or judgements, without prompts or answers. Needs no server."""
     from canary.config.store import open_store
-    from records.export import columns, pages
-    from records.export_file import write_arrow, write_csv, write_json, write_table
+    from records.exports.files import (
+        export_columns,
+        export_pages,
+        write_arrow,
+        write_csv,
+        write_json,
+        write_table,
+    )
 
     now = time.time()
     form = _form(form, output)
@@ -90,14 +96,14 @@ def export(
     read = read_config(config)
     with needs_store(read, data), closing(open_store(read, data)) as store, writing(output):
         spooled = _spooled(data, read.store) if what in ("outcomes", "feedback") else 0
-        shown = columns(what)
-        found = pages(store, what, canary=canary, since=begin, until=end)
+        shown = export_columns(what)
+        found = export_pages(store, what, canary=canary, since=begin, until=end)
         if str(output) == "json":
             count = write_json(sys.stdout, shown, found)
         elif str(output) == "-":
             count = write_csv(sys.stdout, shown, found)
         elif what == "outcomes" and form == "parquet":
-            from records.outcome_export import outcome_tables
+            from records.exports.files import outcome_tables
 
             count = write_arrow(output, outcome_tables(store, canary=canary, since=begin, until=end))
         else:

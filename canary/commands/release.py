@@ -26,8 +26,8 @@ from canary.commands.shell import (
 )
 
 if TYPE_CHECKING:
-    from records.releases import Release
     from records.store import Store
+    from records.store.releases import Release
     from report.judged_canary import ReportSettings
 
 app = typer.Typer(
@@ -92,7 +92,7 @@ def note(
     output: Form = "text",
 ) -> None:
     """Note something about a release, and the minutes that it took."""
-    from records.releases import ReleaseNote, Releases
+    from records.store.releases import ReleaseNote, Releases
     from report.releases import NoSuchRelease, history_of
 
     if not text.strip():
@@ -114,7 +114,7 @@ def note(
 def _write_failures(file: Path, store: "Store", about: "Release") -> None:
     """Write the wrong answers of the release's newest benchmark. Exits 1 if they are not there any more."""
     from canary.commands.bench_archive import write_failures
-    from records.bench_failures import BenchFailures
+    from records.store.benchmarks import BenchFailures
 
     wrong = BenchFailures(store).latest(about.candidate, about.baseline, now=time.time())
     if wrong is None:

@@ -107,7 +107,7 @@ def watch(
 def _notice(config: Config, data: Path, models: Mapping[str, float]) -> None:
     """Make a release of each model, found at a UTC second. Raises StoreDown."""
     from canary.config.store import open_store
-    from records.releases import Releases
+    from records.store.releases import Releases
 
     with closing(open_store(config, data)) as store:
         for model, at in models.items():
@@ -117,7 +117,7 @@ def _notice(config: Config, data: Path, models: Mapping[str, float]) -> None:
 def _rolled_back(config: Config, data: Path) -> Collection[str]:
     """The models (`provider/model`) whose last canary was rolled back. Raises StoreDown."""
     from canary.config.store import open_store
-    from records.past_canaries import past_canaries
+    from records.store.releases import past_canaries
 
     with closing(open_store(config, data)) as store:
         states = {name: each.state for name, each in store.states().items() if each.state.started_at}

@@ -35,11 +35,10 @@ from control.settings import CanarySettings, DailyTime
 from judge.terms import JudgeTerms
 from proxy.providers.provider import Auth, Provider, Timeout, own_auth
 from proxy.providers.urls import below_entry, nameless_paths
-from records.capture import CaptureRule
-from records.metric import BUILT_IN, Metric
-from records.offline_metric import is_offline
-from records.prices import Rates
-from records.segments.folder import IN_STORE, OUTCOMES
+from records.captures.capture import CaptureRule
+from records.facts.metric import BUILT_IN, Metric, is_offline
+from records.facts.prices import Rates
+from records.store.segments.folder import IN_STORE, OUTCOMES
 from report.judged_canary import JudgedCanary
 from report.plan import DAY_S, default_days
 from report.rubric import Criterion

@@ -21,8 +21,7 @@ from canary.config.sections import CanarySection, FileSection, GuardrailSection
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Kind, Timeout
 from proxy.providers.urls import takes_canaries
-from records.metric import BUILT_IN, JUDGED, Metric
-from records.offline_metric import CLASS_MEASURES, THROUGHPUT, is_offline
+from records.facts.metric import BUILT_IN, CLASS_MEASURES, JUDGED, THROUGHPUT, Metric, is_offline
 from report.bounds import wrong_with
 from report.plan import DAY_S
 from routing.caller import TAG

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from canary.config.errors import Path
 from canary.config.salvage import Salvage
 from canary.config.sections import CaptureSection, FileSection
-from records.capture_pattern import BadPattern, pattern
+from records.captures.patterns import BadPattern, pattern
 
 
 def check_captures(file: FileSection, found: Salvage) -> None:

@@ -21,10 +21,8 @@ from console.access.openid_settings import is_private
 from proxy.dialects.operation import Api
 from proxy.providers.headers import STEERING, STEERING_FAMILIES, steers
 from proxy.providers.provider import CLOUD_AUTH, Auth, Kind
-from records.metric import JUDGED
-from records.offline_metric import is_offline
-from records.segments.folder import IN_STORE, OBJECT_STORES
-from records.segments.object_store import ObjectStore
+from records.facts.metric import JUDGED, is_offline
+from records.store.segments.folder import IN_STORE, OBJECT_STORES, ObjectStore
 from routing.caller import TAG
 
 RESERVED = ("v1", "v1beta", "v1beta1", "canary", "healthz", "readyz")

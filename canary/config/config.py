@@ -23,10 +23,9 @@ from control.jobs.retirements import arms_of, retiring
 from control.settings import CanarySettings, ControlSettings, DailyTime
 from judge.terms import JudgeTerms
 from proxy.providers.provider import Provider, Timeout
-from records.capture import CaptureRule
-from records.metric import Metric
-from records.prices import Prices, Rates
-from records.unpriced import UnpricedArm, unpriced_arms
+from records.captures.capture import CaptureRule
+from records.facts.metric import Metric
+from records.facts.prices import Prices, Rates, UnpricedArm, unpriced_arms
 from report.judged_canary import JudgedCanary
 from routing.caller import Caller
 from routing.canary import ArmName

@@ -5,7 +5,7 @@ from canary.config.names import suggestion
 from canary.config.salvage import Salvage
 from canary.config.sections import CanarySection, FileSection
 from judge.terms import same_model
-from records.metric import JUDGED, JUDGED_MARK, JUDGED_PREFERENCE
+from records.facts.metric import JUDGED, JUDGED_MARK, JUDGED_PREFERENCE
 
 
 def check_judge(file: FileSection, found: Salvage) -> None:

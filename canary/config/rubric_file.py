@@ -13,8 +13,7 @@ from canary.config.errors import Problem
 from canary.config.fields import Section
 from canary.config.names import suggestion
 from canary.config.sections import CriterionSection
-from records.metric import Metric
-from records.offline_metric import is_offline
+from records.facts.metric import Metric, is_offline
 from report.bounds import wrong_with
 from report.measures import known
 from report.rubric import Criterion

@@ -33,7 +33,7 @@ from canary.config.quantity import DEFAULT_ADMIN, DEFAULT_TRAFFIC
 from canary.config.server import MOST_WORKERS, Role
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Auth, Kind
-from records.metric import MetricKind
+from records.facts.metric import MetricKind
 from report.plan import STANDARD_RISK
 from report.rubric import DEFAULT_PLANNED_UNITS
 from routing.canary import UnitSource

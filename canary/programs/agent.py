@@ -27,14 +27,13 @@ from control.feed.stream import StreamPublisher
 from control.fleet.metrics import AgentMetrics
 from control.fleet.publisher import Availability
 from control.fleet.redis_plans import PlanFollower
-from records import spool_name
 from records.errors import SharedDown, StoreDown
-from records.meters import Meters
-from records.shared import link
+from records.exports.prometheus import Meters
+from records.shared import plan_channel
 from records.shared.plan_channel import PlanChannel
 from records.shared.stream import Outgoing
-from records.store.lease import Leases
-from records.store.plan import plan_in
+from records.store.leader import Leases, plan_in
+from records.store.shipper import name_of_spool
 
 log = structlog.get_logger()
 
@@ -58,7 +57,7 @@ class Agent:
         current = self.config.current
         self.store = store_at(current, args.folder)
         self.leases = Leases(self.store)
-        self.redis = link.connect(current.shared)
+        self.redis = plan_channel.connect(current.shared)
         self.channel = PlanChannel(self.redis)
         self.outgoing = Outgoing()
         self.following = PlanFollower(args.folder / "plan.json")
@@ -70,7 +69,7 @@ class Agent:
             callers=[each.name for each in current.callers],
             mono=time.monotonic,
         )
-        publisher = StreamPublisher(self.outgoing, replica=spool_name.of(spool))
+        publisher = StreamPublisher(self.outgoing, replica=name_of_spool(spool))
         self.feed = SpoolFeed(
             spool, args.folder / "live.json", boot=boot_id(), others=[publisher, self.tracing]
         )

@@ -18,11 +18,9 @@ import structlog
 from canary.programs.process import log_to_stderr
 from proxy.answers.recorder import text_in
 from proxy.calls.prompt import conversation
-from records.capture import Capture, CapturedMessage, RawCapture, WireRequest
-from records.capture_files import write
 from records.capture_pipe import HEAD_BYTES
-from records.capture_redact import redacted, storable
-from records.capture_request import redacted_request
+from records.captures.capture import Capture, CapturedMessage, RawCapture, WireRequest, write_captures
+from records.captures.redaction import redacted, redacted_request, storable
 
 log = structlog.get_logger()
 
@@ -119,7 +117,7 @@ class Capturer:
                 self._held.append(capture)
 
     def _flush(self) -> None:
-        if self._held and not write(self._folder, self._held):
+        if self._held and not write_captures(self._folder, self._held):
             log.error("capture.no_room", count=len(self._held))
         self._held.clear()
 

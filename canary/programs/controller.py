@@ -26,7 +26,7 @@ from console.app import admin_app
 from control.controller import Controller
 from control.jobs.rolling import Roller
 from control.states.pending import PendingRollbacks
-from records.unpriced import UnpricedArm
+from records.facts.prices import UnpricedArm
 
 if TYPE_CHECKING:
     from canary.programs.fleet import Fleet

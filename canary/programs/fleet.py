@@ -14,12 +14,11 @@ from control.fleet.leadership import Leadership
 from control.fleet.metrics import ControllerMetrics
 from control.fleet.publisher import Availability
 from control.fleet.redis_plans import RedisPublisher
-from records import spool_name
-from records.shared import link
+from records.shared import plan_channel
 from records.shared.plan_channel import PlanChannel
 from records.store import Store
-from records.store.checkpoints import Checkpoints
-from records.store.lease import Leases
+from records.store.leader import Checkpoints, Leases
+from records.store.shipper import name_of_spool
 from routing.plan import NO_PLAN
 
 
@@ -29,9 +28,9 @@ class Fleet:
     def __init__(
         self, data: Path, store: Store, shared: str, canaries: Callable[[], Collection[str]]
     ) -> None:
-        self._redis = link.connect(shared)
+        self._redis = plan_channel.connect(shared)
         self._availability = Availability("redis")
-        name = spool_name.of(data / "spool")
+        name = name_of_spool(data / "spool")
         self.leader = Leadership(Leases(store), name, utc=time.time, mono=time.monotonic)
         self.publisher = RedisPublisher(PlanChannel(self._redis), self._availability)
         self.source = EvidenceSource(

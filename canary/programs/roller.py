@@ -16,9 +16,9 @@ import structlog
 
 from canary.programs.process import log_to_stderr
 from records.errors import RecordError
-from records.rolling import PATIENCE, Rolled, expire, roll
-from records.rolling_turn import RollingResult, RollingTurn
 from records.store import Store
+from records.store.due import RollingResult, RollingTurn
+from records.store.segment_writer import PATIENCE, Rolled, expire, roll
 
 log = structlog.get_logger()
 

@@ -15,7 +15,7 @@ from control.feed.listeners import TracingListener
 from control.feed.spool import Shipping, SpoolFeed
 from control.fleet.leadership import SoleLeader
 from control.fleet.publisher import FilePublisher
-from records import plans
+from records.shared import plan_file
 from records.store import Store
 from routing.plan import NO_PLAN
 
@@ -30,7 +30,7 @@ class SingleMachine:
         self.source = SpoolFeed(data / "spool", data / "live.json", boot=boot_id(), others=[self.tracing])
         self.leader = SoleLeader()
         self.publisher = FilePublisher(data / "plan.json")
-        self.last = plans.read(data / "plan.json") or NO_PLAN
+        self.last = plan_file.read(data / "plan.json") or NO_PLAN
         self._shipping = Shipping(data, store, other=self.source.reader)
 
     def metrics(self, controller: Controller) -> Collector:

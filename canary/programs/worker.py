@@ -34,10 +34,10 @@ from proxy.network.upstream import Upstreams
 from proxy.providers.credentials import Credentials
 from proxy.providers.provider import Provider
 from records.capture_pipe import CapturePipe
+from records.facts.prices import Prices
 from records.outcome import Heartbeat
-from records.plans import PlanWatch
-from records.prices import Prices
-from records.spool import SpoolWriter
+from records.shared.plan_file import PlanWatch
+from records.spool.writer import SpoolWriter
 
 log = structlog.get_logger()
 

@@ -14,9 +14,8 @@ from msgspec import structs
 
 from control.feed.events import WorkerEvents, here
 from records.outcome import Feedback, InFlight, Outcome
-from records.shared.brief import Brief, restored
-from records.shared.stream import START, Dispatch
-from records.store.tail import Tail
+from records.shared.stream import START, Brief, Dispatch, restored
+from records.store.leader import Tail
 
 OVERLAP_S = 30.0
 """How long after its end an exchange may still appear in the store: clocks differ, shipping takes time."""

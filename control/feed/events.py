@@ -11,11 +11,9 @@ from typing import Any, Protocol, TypeVar
 
 from msgspec import structs
 
-from records.alike import Alike, alike
-from records.caller_counts import CallerCount, callers_in
+from records.facts.counts import Alike, CallerCount, UnmatchedCount, alike, callers_in, unmatched_in
 from records.outcome import Feedback, Heartbeat, InFlight, Outcome
-from records.spool_reader import Batch, Writer
-from records.unmatched import UnmatchedCount, unmatched_in
+from records.spool.reader import Batch, Writer
 
 _Dated = TypeVar("_Dated", bound=Outcome | Feedback | InFlight)
 

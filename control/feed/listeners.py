@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from control.feed.events import WorkerEvents
-from records.meters import Meters
+from records.exports.prometheus import Meters
 
 
 class MetricsListener:
@@ -42,7 +42,7 @@ class MetricsListener:
 
 
 if TYPE_CHECKING:
-    from records.tracing.sending import Sender, Signal
+    from records.exports.otlp import Sender, Signal
 
 log = structlog.get_logger()
 
@@ -86,7 +86,7 @@ def _sender(
         log.error("traces.off", problem=f"{ENDPOINT} is no http:// or https:// URL: {endpoint}")
         return None
     try:
-        from records.tracing.sending import Sender
+        from records.exports.otlp import Sender
 
         sender = Sender(version, base_urls, signals)
     except Exception as problem:

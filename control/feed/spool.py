@@ -17,13 +17,13 @@ import msgspec
 import structlog
 
 from control.feed.events import Listener, StatefulListener, WorkerEvents, of_batch
-from records.capture_store import CaptureShipper, CaptureStore
-from records.meters import Meters
-from records.shipper import Shipper
-from records.spool import room_bytes
-from records.spool_reader import SpoolReader
+from records.exports.prometheus import Meters
+from records.shared.whole_file import write_whole
+from records.spool.reader import SpoolReader
+from records.spool.writer import room_bytes
 from records.store import Store
-from records.whole_file import write_whole
+from records.store.captures import CaptureShipper, CaptureStore
+from records.store.shipper import Shipper
 
 log = structlog.get_logger()
 

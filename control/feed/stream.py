@@ -20,10 +20,9 @@ from control.fleet.leadership import Leadership
 from control.fleet.publisher import Availability
 from records.errors import SharedDown, StoreDown
 from records.outcome import Feedback, Heartbeat, Outcome
-from records.shared.brief import brief
-from records.shared.stream import RECORDS_A_DISPATCH, Dispatch, Outgoing, StreamCursor
-from records.store import Store, tail
-from records.store.checkpoints import Checkpoints, StoredCheckpoint
+from records.shared.stream import RECORDS_A_DISPATCH, Dispatch, Outgoing, StreamCursor, brief
+from records.store import Store
+from records.store.leader import Checkpoints, StoredCheckpoint, records_since
 
 log = structlog.get_logger()
 
@@ -177,7 +176,7 @@ class EvidenceSource:
     async def _search(self, deduplicator: Deduplicator) -> None:
         asked_at, moment = time.time(), deduplicator.position.searched_until
         try:
-            found = await asyncio.to_thread(tail.since, self._store, self._canaries(), moment)
+            found = await asyncio.to_thread(records_since, self._store, self._canaries(), moment)
         except StoreDown:
             deduplicator.not_found(asked_at)
             return

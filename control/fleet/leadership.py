@@ -1,6 +1,6 @@
 """Which of several admins leads. Only the leader ramps, rolls back, pages, and refreshes the plan.
 
-The truth is a row in the store (`records/store/lease.py`; why not in Redis: ADR 5). As one admin sees it:
+The truth is a row in the store (`records/store/leader.py`; why not in Redis: ADR 5). As one admin sees it:
 
     state     what happened                                                → state
     standby   the lease was given back, or is ours from before a restart   → leading, by compare-and-set
@@ -24,7 +24,7 @@ from typing import Literal, Protocol
 import structlog
 
 from records.errors import StoreDown
-from records.store.lease import NOBODY, Lease
+from records.store.leader import NOBODY, Lease
 
 log = structlog.get_logger()
 

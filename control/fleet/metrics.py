@@ -6,7 +6,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
-from records.meters import Meters
+from records.exports.prometheus import Meters
 
 
 class AgentMetrics(Collector):

@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 
-from records import plans
+from records.shared import plan_file
 from routing.plan import Plan
 
 log = structlog.get_logger()
@@ -42,7 +42,7 @@ class FilePublisher:
 
     def put(self, plan: Plan) -> None:
         """Replace the plan. From any thread, one at a time. Raises OSError where the disk refuses."""
-        plans.write(self._path, plan)
+        plan_file.write(self._path, plan)
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """Nothing has to run."""

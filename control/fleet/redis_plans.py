@@ -1,7 +1,7 @@
 """Takes the plan to every replica by Redis, and keeps each plan file as new as the newest plan received.
 
 Older plans and repetitions are ignored. Only an admin's refresh keeps a plan fresh: a machine that receives
-none falls to share 0 (`records/plans.py`).
+none falls to share 0 (`records/shared/plan_file.py`).
 """
 
 import asyncio
@@ -12,8 +12,8 @@ from typing import Any
 import structlog
 
 from control.fleet.publisher import Availability
-from records import plans
 from records.errors import SharedDown
+from records.shared import plan_file
 from records.shared.plan_channel import PlanChannel
 from routing.plan import NO_PLAN, Plan
 
@@ -73,7 +73,7 @@ class PlanFollower:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.plan = plans.read(path) or NO_PLAN
+        self.plan = plan_file.read(path) or NO_PLAN
         self._heard_mono = self._written_mono = float("-inf")
         self._unwritten = False
 
@@ -94,7 +94,7 @@ class PlanFollower:
     def _write(self, mono: float) -> None:
         """Write the plan. A full disk is logged, and the next plan is tried again."""
         try:
-            plans.write(self._path, self.plan)
+            plan_file.write(self._path, self.plan)
         except OSError as error:
             self._unwritten = True
             log.error("plan.not_written", file=str(self._path), problem=str(error))

@@ -11,10 +11,9 @@ from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 
-from records import tables
 from records.clock import after_scrapes
-from records.releases import Release, Releases
-from records.store import Store
+from records.store import Store, tables
+from records.store.releases import Release, Releases
 
 log = structlog.get_logger()
 

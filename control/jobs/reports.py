@@ -21,9 +21,9 @@ import structlog
 from alerts.incidents.notifier import Announcement, announce, notifier_client
 from alerts.incidents.outbox import receiver_id
 from control.settings import ControlSettings
-from records.daily_reports import DailyReport, DailyReports
 from records.errors import StoreDown
 from records.store import Store, Versioned
+from records.store.reports import DailyReport, DailyReports
 
 log = structlog.get_logger()
 

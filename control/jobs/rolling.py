@@ -16,11 +16,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
-from records.capture_store import CaptureStore
-from records.due import RollingStanding, standing
 from records.errors import StoreDown
-from records.rolling_turn import RollingResult, RollingTurn
 from records.store import Store
+from records.store.captures import CaptureStore
+from records.store.due import RollingResult, RollingStanding, RollingTurn, standing
 
 log = structlog.get_logger()
 

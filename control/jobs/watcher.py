@@ -31,7 +31,7 @@ from control.jobs.new_models import (
 from control.jobs.retirements import after_dates, dates_of, in_words, to_tell
 from proxy.providers.provider import Provider
 from records.errors import StoreDown
-from records.whole_file import write_whole
+from records.shared.whole_file import write_whole
 
 FILE = "watch.json"
 """In the data folder."""

@@ -23,7 +23,7 @@ from control.monitor.patience import CandidatePatience
 from control.monitor.traffic import Astray, CallerTraffic, UnmatchedTraffic
 from control.settings import CanarySettings, ControlSettings
 from control.states.rollouts import Rollouts
-from records.meters import HeardFeedback, Meters
+from records.exports.prometheus import HeardFeedback, Meters
 from records.outcome import Heartbeat, Outcome
 from records.store import Act
 from routing import transitions

@@ -81,7 +81,7 @@ class CandidatePatience:
         self._looked_at = float("-inf")
 
     def observe(self, *alike: Outcome) -> None:
-        """Add outcomes of a canary that are alike (`records.alike`)."""
+        """Add outcomes of a canary that are alike (`records.facts.counts`)."""
         one = alike[0]
         if not _is_good_baseline(one):
             return

@@ -13,9 +13,16 @@ import msgspec
 from alerts.incidents.notice import utc_text
 from control.feed.events import WorkerEvents
 from control.settings import CanarySettings
-from records.alike import Alike
-from records.caller_counts import MOST_LEFT
-from records.unmatched import MOST_MODELS, NO_UNIT, REFUSALS, REST, is_llm_request, troubles_in
+from records.facts.counts import (
+    MOST_LEFT,
+    MOST_MODELS,
+    NO_UNIT,
+    REFUSALS,
+    REST,
+    Alike,
+    is_llm_request,
+    troubles_in,
+)
 from routing.caller import Caller
 from routing.plan import State
 

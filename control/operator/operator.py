@@ -33,17 +33,16 @@ from control.states.preflights import Preflights
 from control.states.rollouts import Outrun, Rollouts, Transition, laneless, redefinitions, refusal, unready
 from judge.judgements import JudgedExchange, Judgements
 from judge.runs.job import JudgeDay, judge_day
-from records.benchmarks import Benchmarks
-from records.capture import Capture
-from records.capture_store import CaptureStore
-from records.daily_reports import DailyReport, DailyReports, ReportEntry
-from records.decisions import Choice, Decision, Decisions
+from records.captures.capture import Capture
 from records.errors import StoreDown
-from records.evaluations import Evaluations
+from records.facts.prices import UnpricedArm
 from records.labels import Label, Labels, Right
-from records.past_canaries import PastCanary, past_canaries
 from records.store import Act, Audited, Store
-from records.unpriced import UnpricedArm
+from records.store.benchmarks import Benchmarks
+from records.store.captures import CaptureStore
+from records.store.decisions import Choice, Decision, Decisions
+from records.store.releases import PastCanary, past_canaries
+from records.store.reports import DailyReport, DailyReports, Evaluations, ReportEntry
 from routing import transitions
 from routing.lanes import part_of
 from routing.plan import State

@@ -20,8 +20,8 @@ from unicodedata import normalize
 
 from alerts.incidents.notifier import Announcement
 from records.errors import StoreDown
-from records.promote_requests import ASKED, PromoteRequests
 from records.store import Act, Store
+from records.store.decisions import ASKED, PromoteRequests
 from routing import transitions
 from routing.canary import Step
 from routing.plan import State

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from control.operator.orders import BadOrder
 from control.settings import CanarySettings, ControlSettings
+from records.facts.prices import UnpricedArm
 from records.store import Store
-from records.unpriced import UnpricedArm
 
 if TYPE_CHECKING:
     from report.compare import SideBySide

@@ -17,8 +17,9 @@ from control.operator.orders import ORDER_OF, PromoteRequest
 from control.settings import CanarySettings
 from control.states.rollouts import Rollouts, redefinition, refusal
 from records.errors import StoreDown
-from records.store import Store, rollbacks
-from records.unpriced import UnpricedArm
+from records.facts.prices import UnpricedArm
+from records.store import Store
+from records.store.values import newest_rollbacks
 from routing import transitions
 from routing.assignment import UNASSIGNED
 from routing.canary import Canary, arm_names
@@ -313,6 +314,6 @@ class RollbackHistory:
         return read or self._missing.get(name) == run
 
     def _read(self, name: str, limit: int, run: int | None = None) -> list[RolledBack]:
-        kept = rollbacks.newest(self._store, name, limit=limit, run=run)
+        kept = newest_rollbacks(self._store, name, limit=limit, run=run)
         found = [rolled_back(each.why, each.before, each.after, stored=True) for each in kept]
         return [each for each in found if each is not None]

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 import structlog
 
+from records.shared.whole_file import sync_whole, write_whole
 from records.store import Act
-from records.whole_file import sync_whole, write_whole
 from routing import transitions
 from routing.plan import State
 

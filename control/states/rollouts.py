@@ -18,8 +18,8 @@ from alerts.figures.rollback import RollbackEvidence, RolledBack, rolled_back, t
 from control.settings import CanarySettings, ControlSettings
 from control.states.pending import PendingRollback, PendingRollbacks
 from records.errors import StoreDown
-from records.releases import Releases
 from records.store import Act, FixedRubric, Store, Versioned
+from records.store.releases import Releases
 from report.fixed_terms import terms_of
 from routing import transitions
 from routing.canary import Canary, arm_names, definition

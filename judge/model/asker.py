@@ -16,8 +16,8 @@ from bench.settings import BenchSettings, JudgeSource
 from judge.judgements import Kind
 from judge.model.questions import Question, answer_question, better, pair_questions
 from judge.terms import dollars, without_price
+from records.facts.prices import Prices
 from records.outcome import Usage
-from records.prices import Prices
 
 MOST_TOKENS = 2048
 """The most output tokens of an answer, a reasoning model's thoughts included."""

@@ -15,8 +15,8 @@ from bench.settings import BenchSettings, JudgeSource
 from judge.judgements import FIRST, BudgetSpent, JudgedExchange, Judgements
 from judge.model.asker import JudgeAsker
 from judge.model.questions import Question, answer_question, pair_questions, said, words_sha256
-from records.capture import Capture
-from records.capture_redact import redacted
+from records.captures.capture import Capture
+from records.captures.redaction import redacted
 
 Ended = Literal["judged", "known", "budget", "refused", "provider"]
 """What became of a request to judge: done (also without a mark), done before, no budget left, refused by the

@@ -6,7 +6,7 @@ from typing import Literal
 from bench.answers.marks import BETTER, MATERIAL, Messages, conversation, mark
 from bench.dataset.example import fingerprint
 from judge.judgements import FIRST, SECOND, Kind
-from records.capture import CapturedMessage
+from records.captures.capture import CapturedMessage
 
 Better = Literal["A", "B", "SAME"]
 Question = tuple[CapturedMessage, ...]

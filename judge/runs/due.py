@@ -16,9 +16,8 @@ from sqlalchemy import Select, false, func, or_, select
 from judge.judgements import BudgetSpent, Judgements, Kind
 from judge.model.judge import Calls, Judge, Subject, answer_subject, pair_subject
 from judge.terms import JudgedRun
-from records import tables
-from records.capture_store import CaptureStore
-from records.store import Store
+from records.store import Store, tables
+from records.store.captures import CaptureStore
 
 _DAY_S = 86400
 Stratum = tuple[str, str]

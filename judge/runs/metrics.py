@@ -15,9 +15,8 @@ from sqlalchemy import Row, func, select, tuple_
 from judge.judgements import Judgements
 from judge.results import counted
 from judge.runs.job import Reason
-from records import tables
 from records.clock import after_scrapes
-from records.store import Store
+from records.store import Store, tables
 
 PAIRS = ("candidate", "baseline", "tie", "no_mark")
 ANSWERS = ("mark", "no_mark")

@@ -13,7 +13,7 @@ from bench.benchmark.rows import RowResult
 from bench.benchmark.statistics import ShareInterval
 from bench.models.pair import NamedModel
 from pages.words import bench as words
-from records.unpriced import UnpricedArm
+from records.facts.prices import UnpricedArm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

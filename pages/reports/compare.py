@@ -10,7 +10,7 @@ from pages import markdown as pipes
 from pages import text as terminal
 from pages.document import Document, Points, Section, Table, columns
 from pages.words import verdict
-from records.metric import JUDGED_PREFERENCE
+from records.facts.metric import JUDGED_PREFERENCE
 from report.compare import CandidateStanding, SideBySide, at_the_same_time
 from report.document import MetricLine, Report
 from report.document import to_json as report_json

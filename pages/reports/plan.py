@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from judge.agreement import NEEDED_LABELS
 from pages.words.assumptions import Assumption, assumed, needed
-from records.metric import JUDGED, JUDGED_PREFERENCE
+from records.facts.metric import JUDGED, JUDGED_PREFERENCE
 from report.judged_canary import JudgedCanary
 from report.planner.power import SURE, Power
 from report.planner.prospect import (

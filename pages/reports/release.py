@@ -11,8 +11,8 @@ from pages import markdown as pipes
 from pages import text as terminal
 from pages.document import Cell, Document, Points, Row, Section, Table, columns
 from pages.words import gains, judge, verdict
-from records.bench_failures import FailureRow
-from records.releases import ReleaseNote
+from records.store.benchmarks import FailureRow
+from records.store.releases import ReleaseNote
 from report.archive import moment
 from report.document import SHIPS, MetricLine, Report
 from report.document import to_json as report_json

@@ -8,8 +8,7 @@ from alerts import wording
 from pages.status.rules import RuleView, Tone, capitalized, rule_name, rule_view
 from pages.words import status
 from records import unreached
-from records.past_canaries import Ending, PastCanary
-from records.releases import Release
+from records.store.releases import Ending, PastCanary, Release
 from report.wording import models
 
 FEW = 5

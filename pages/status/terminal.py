@@ -16,7 +16,7 @@ from pages.status.rules import Tone, capitalized
 from pages.status.standing import Standing, not_evidence, standing
 from pages.words import status
 from pages.words.status import span
-from records.foreign_text import visible_document
+from records.facts.text import visible_document
 
 _TONES: Mapping[Tone, str] = {"good": "green", "warn": "yellow", "bad": "bold red", "calm": "dim"}
 

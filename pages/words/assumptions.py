@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from records.metric import Metric
+from records.facts.metric import Metric
 from report.arm_sums import GATE
 from report.measures import quantile_level
 from report.planner.assumptions import asked_for, believed, is_share

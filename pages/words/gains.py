@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pages.words import judge, verdict
+from records.facts.metric import JUDGED
 from records.interval import Range
-from records.metric import JUDGED
 from report.details import Money, OfflineRow, UnknownCosts
 from report.document import SHIPS, MetricLine, Report
 from report.judge import State

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from records.unpriced import UnpricedArm, said_once
+from records.facts.prices import UnpricedArm, said_once
 from report import wording
 from routing.assignment import Reason
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from proxy.dialects.operation import UNREADABLE
-from records.capture_redact import SECRET, redacted
+from records.captures.redaction import SECRET, redacted
 from records.outcome import ProviderError
 
 _MESSAGE_BOUND, _WORD_BOUND = 200, 64

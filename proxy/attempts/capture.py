@@ -1,4 +1,4 @@
-"""Selects exchanges for capture and sends them to the capture process. See `records.capture`."""
+"""Selects exchanges for capture and sends them to the capture process. See `records.captures.capture`."""
 
 import random
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import structlog
 from proxy.answers.recorder import AnswerRecorder
 from proxy.calls.call import Call
 from proxy.providers.headers import without_key
-from records.capture import CaptureInfo, CaptureRule, CaptureSample, RawCapture, source
+from records.captures.capture import CaptureInfo, CaptureRule, CaptureSample, RawCapture, source_of
 from records.outcome import Outcome
 
 log = structlog.get_logger()
@@ -69,7 +69,7 @@ class Captures:
             self._day = day
             self._counts.clear()
         canary = call.trial.canary.name if call.trial is not None else ""
-        key = (source(canary, call.facts.model), call.labels.category)
+        key = (source_of(canary, call.facts.model), call.labels.category)
         count = self._counts.get(key)
         if count is None:
             return len(self._counts) < MOST_CATEGORIES

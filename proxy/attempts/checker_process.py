@@ -16,7 +16,7 @@ import jsonschema_rs
 import msgspec
 
 from proxy.attempts.check_job import HEAD_BYTES, CheckJob, CheckResult
-from records.capture_redact import redacted
+from records.captures.redaction import redacted
 
 JOB_WITHIN_S = 0.05
 _SCHEMA_MAPS = ("properties", "$defs", "definitions")

@@ -26,8 +26,8 @@ from proxy.attempts.examination import (
 from proxy.calls.call import Call
 from proxy.calls.prompt import fingerprint, question
 from proxy.providers.provider import Provider
-from records.capture import CaptureRule
-from records.exchange_id import mint
+from records.captures.capture import CaptureRule
+from records.facts.exchange_id import mint
 from records.outcome import (
     IN_FLIGHT_AFTER_S,
     NO_ROOM,

@@ -13,7 +13,7 @@ from proxy.dialects.realtime import parameter
 from proxy.network.server import Incoming
 from proxy.providers.body import TooIntricate, adapted, members_of
 from proxy.providers.headers import Headers
-from records.capture import CaptureSample
+from records.captures.capture import CaptureSample
 
 LABEL_BOUND = 64
 """Characters of a label."""

@@ -25,7 +25,7 @@ from proxy.dialects.operation import Api
 from proxy.network.upstream.breaker import Breaker
 from proxy.providers.provider import Kind, Provider, Timeout
 from proxy.providers.urls import Owner, Place, Written, owner, read, write
-from records.capture import CaptureRule
+from records.captures.capture import CaptureRule
 from routing.canary import Arm, ArmName, Canary, Match
 from routing.lane import Lane
 from routing.request_changes import NO_CHANGES, RequestChanges

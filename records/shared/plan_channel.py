@@ -1,14 +1,47 @@
-"""The plan in Redis: the key `canary:plan` holds it, and a channel of the same name announces changes."""
+"""Redis: a connection with short timeouts, and the plan through it, for machines that share no file."""
 
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
 from typing import cast
 
 import msgspec
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
-from records.shared.link import answering
+from records.errors import SharedDown
 from routing.plan import Plan
+
+ANSWER_WITHIN_S = 0.3
+"""Timeout. Redis normally answers in well under a millisecond."""
+
+
+def connect(url: str) -> Redis:
+    """Create a client for `redis://…` or `rediss://…`, which connects on first use and does not retry.
+
+    All callers poll and have a fallback of their own.
+    """
+    return Redis.from_url(
+        url,
+        socket_timeout=ANSWER_WITHIN_S,
+        socket_connect_timeout=ANSWER_WITHIN_S,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
+    )
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Convert Redis errors inside this block to SharedDown."""
+    try:
+        yield
+    except (RedisError, OSError, TimeoutError) as exc:
+        raise SharedDown(f"Redis does not answer: {exc or type(exc).__name__}") from exc
+
+
+# The plan in Redis: the key `canary:plan` holds it, and a channel of the same name announces changes.
+
 
 KEY = "canary:plan"
 _LISTEN_S = 5.0

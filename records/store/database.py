@@ -1,11 +1,14 @@
-"""Connections to SQLite and PostgreSQL: setup, timeouts and error mapping."""
+"""Connections to SQLite and PostgreSQL: setup, timeouts, error mapping, a lock that one process holds."""
 
+import fcntl
+import os
+import socket
 import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +25,63 @@ from sqlalchemy.exc import (
 )
 
 from records.errors import StoreDown, Unstorable
-from records.store.asked import canary_asked, canary_seen
-from records.store.line import Line
+
+# A database connection's socket, which a timer can shut down safely while a thread waits on it.
+
+
+if TYPE_CHECKING:
+    import psycopg
+
+
+class Line:
+    """A psycopg connection's socket, which another thread may shut down until `let_go`.
+
+    The socket is a duplicate: when the timer fires, the driver may have closed its own descriptor, and the
+    number may belong to another file. After `let_go` a late timer has no effect. `late`: the socket was shut.
+    """
+
+    def __init__(self, driver: "psycopg.Connection[Any]") -> None:
+        import psycopg
+
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self.late = False
+        with suppress(OSError, psycopg.Error):  # the connection has ended, which its waiting thread will see
+            self._socket = socket.socket(fileno=os.dup(driver.pgconn.socket))
+
+    def shut(self) -> None:
+        """Shut the socket down, which ends every wait on it."""
+        with self._lock:
+            if self._socket is not None:
+                self.late = True
+                with suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
+
+    def let_go(self) -> None:
+        """Close the duplicate when no thread waits any more."""
+        with self._lock:
+            if self._socket is not None:
+                self._socket.close()
+                self._socket = None
+
+
+# A session's recent questions: up to 16 fingerprints separated by spaces, newest last.
+
+
+MOST = 16
+
+
+def canary_seen(asked: str, again: str) -> int:
+    """Count the fingerprints in `again` that are also in `asked`."""
+    known = set(asked.split())
+    return sum(fingerprint in known for fingerprint in again.split())
+
+
+def canary_asked(asked: str, again: str) -> str:
+    """Merge both lists: each fingerprint once, at its last position, and only the newest 16."""
+    newest = dict.fromkeys(reversed([*asked.split(), *again.split()]))
+    return " ".join(reversed(list(newest)[:MOST]))
+
 
 if TYPE_CHECKING:
     import psycopg
@@ -223,3 +281,54 @@ def _write_ahead(cursor: Any) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     immediate = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+# A lock that one process of a database holds at a time, for as long as it lives.
+
+
+_TAKE = f"SELECT pg_try_advisory_xact_lock({0x726F6C6C})"  # "roll"
+_LOCK_AGAIN_S = 0.1
+
+
+@contextmanager
+def alone(engine: Engine, within_s: float) -> Iterator[None]:
+    """Hold the lock inside the block. SQLite's is on the folder of its file, PostgreSQL's in the database.
+
+    Raises StoreDown if another process holds it for so many seconds. A lost connection loses the lock unseen.
+    """
+    held = _on_folder if engine.dialect.name == "sqlite" else _in_database
+    with held(engine, within_s):
+        yield
+
+
+@contextmanager
+def _on_folder(engine: Engine, within_s: float) -> Iterator[None]:
+    folder = os.open(Path(engine.url.database or "").absolute().parent, os.O_RDONLY | os.O_CLOEXEC)
+
+    def take() -> bool:
+        with suppress(BlockingIOError):
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        return False
+
+    try:
+        _take_lock(take, within_s)
+        yield
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def _in_database(engine: Engine, within_s: float) -> Iterator[None]:
+    """An open transaction holds it, so that a pooler between leaves the connection to it."""
+    with transaction(engine, within_s=None) as connection:
+        _take_lock(lambda: bool(connection.exec_driver_sql(_TAKE).scalar()), within_s)
+        yield
+
+
+def _take_lock(take: Callable[[], bool], within_s: float) -> None:
+    deadline = time.monotonic() + within_s
+    while not take():
+        if time.monotonic() > deadline:
+            raise StoreDown(f"another process has been rolling outcomes for {within_s:g} s: try again later")
+        time.sleep(_LOCK_AGAIN_S)

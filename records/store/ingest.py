@@ -4,22 +4,71 @@ Every writer uses one order (unit_days, sessions, prior_weeks, failure_days, mod
 key), so that several agents that ship into one PostgreSQL cannot deadlock.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Dialect, LargeBinary, Table, case, cast, func, literal_column, select
+from sqlalchemy import Connection, Dialect, LargeBinary, Table, case, cast, func, literal_column, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
-from records import tables
-from records.feedback import BY_ID, MOST_VOICES
+from records.facts.feedback import BY_ID, MOST_VOICES
 from records.outcome import Feedback, Outcome
-from records.rows import Row, of_feedback
-from records.segments.fresh import pack
-from records.store import outcome_sums, sums
-from records.store.postgres_copy_writer import PostgresCopyWriter
-from records.store.prior import prior_weeks
-from records.store.sqlite_bulk_writer import SqliteBulkWriter
+from records.store import sums, tables
+from records.store.database import driver_of
+from records.store.segments.columns import Row, of_feedback, pack
+from records.store.sums import prior_weeks
+
+# Bulk writes to PostgreSQL: one COPY into a staging table, then one INSERT from there.
+
+
+class PostgresCopyWriter:
+    """The statements of one table; `conflicts` adds the ON CONFLICT clause to an INSERT.
+
+    The staging table is temporary and emptied by every commit. Callers sort rows by key, so that all writers
+    take row locks in one order.
+    """
+
+    def __init__(self, dialect: Dialect, table: Table, conflicts: Callable[[Any], Any]) -> None:
+        quote = dialect.identifier_preparer.quote
+        names = [quote(column.name) for column in table.columns]
+        staged = f"staged_{table.name}"
+        source: Any = select(*map(literal_column, names)).select_from(text(staged))
+        insert = conflicts(postgresql.insert(table).from_select(list(table.columns.keys()), source))
+        self._insert = str(insert.compile(dialect=dialect))
+        self._stage = (
+            f"CREATE TEMPORARY TABLE IF NOT EXISTS {staged} (LIKE {table.name}) ON COMMIT DELETE ROWS"
+        )
+        self._copy = f"COPY {staged} ({', '.join(names)}) FROM STDIN"
+
+    def upsert(self, connection: Connection, rows: Sequence[Row]) -> None:
+        """Insert the rows, or merge them into existing rows."""
+        if rows:
+            self._fill(connection, rows)
+            with driver_of(connection).cursor() as cursor:
+                cursor.execute(self._insert.encode())
+
+    def _fill(self, connection: Connection, rows: Sequence[Row]) -> None:
+        with driver_of(connection).cursor() as cursor:
+            cursor.execute(self._stage.encode())
+            with cursor.copy(self._copy.encode()) as copy:
+                for row in rows:
+                    copy.write_row(row)
+
+
+# Bulk writes to SQLite: row by row with one prepared statement.
+
+
+class SqliteBulkWriter:
+    """The statement of one table; `conflicts` adds the ON CONFLICT clause to an INSERT."""
+
+    def __init__(self, dialect: Dialect, table: Table, conflicts: Callable[[Any], Any]) -> None:
+        self._sql = str(conflicts(sqlite.insert(table)).compile(dialect=dialect))
+
+    def upsert(self, connection: Connection, rows: Sequence[Row]) -> None:
+        """Insert the rows, or merge them into existing rows."""
+        if rows:
+            connection.exec_driver_sql(self._sql, list(rows))
+
 
 CELL_CAP_BYTES = 16 << 10
 """Limit of a row's `latency` and `ttft`, so that a huge unit does not rewrite megabytes with every batch."""
@@ -76,8 +125,8 @@ class Ingest:
         self._unit_days.upsert(connection, sums.unit_days(outcomes))
         self._sessions.upsert(connection, sums.sessions(outcomes))
         self._prior_weeks.upsert(connection, prior_weeks(outcomes))
-        self._failure_days.upsert(connection, outcome_sums.failure_days(outcomes))
-        self._model_days.upsert(connection, outcome_sums.model_days(outcomes))
+        self._failure_days.upsert(connection, sums.failure_days(outcomes))
+        self._model_days.upsert(connection, sums.model_days(outcomes))
 
     def feedback(self, connection: Connection, feedback: Sequence[Feedback]) -> int:
         """Store values and corrections, newest wins, and return how many changed a row."""

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect
 
-from records import migrations
 from records.errors import StoreTooNew, StoreTooOld
+from records.store import migrations
 from records.store.database import transaction
 
 _LOCK = 0x63616E617279  # "canary"

@@ -1,5 +1,6 @@
 """The database behind one class (SQLAlchemy Core). Each write is one transaction; replays are idempotent."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,18 +15,24 @@ from sqlalchemy import Connection, Engine, Row, func, select, update
 from sqlalchemy import delete as sql_delete
 from sqlalchemy.dialects import postgresql, sqlite
 
-from records import tables
 from records.errors import StoreDown, Unstorable
 from records.outcome import Feedback, Outcome
-from records.segments.folder import FOLDER, OUTCOMES, SegmentFolder
-from records.spool_reader import Batch
-from records.store import retention, rollbacks
-from records.store.alone import alone
-from records.store.database import PATIENCE, Patience, engine_of, transaction
-from records.store.days import Days
-from records.store.facts import Act, Audited, FixedRubric, RecordTotals, Shipped, Versioned
+from records.spool.reader import Batch
+from records.store import migrations, retention, tables
+from records.store.database import PATIENCE, Patience, alone, engine_of, transaction
 from records.store.ingest import Ingest
-from records.store.migrate import migrate
+from records.store.migrate import migrate, version_of
+from records.store.retention import Days
+from records.store.segments.folder import FOLDER, OUTCOMES, SegmentFolder
+from records.store.values import (
+    Act,
+    Audited,
+    FixedRubric,
+    RecordTotals,
+    Shipped,
+    Versioned,
+    insert_rollback,
+)
 from routing.plan import State
 
 T = TypeVar("T")
@@ -180,7 +187,7 @@ class Store:
                 entry = {**asdict(act), "canary": canary, "before": old, "after": state.document}
                 connection.execute(tables.audit.insert().values(**entry))
                 if why is not None:
-                    rollbacks.insert(connection, canary, act.at, old, state.document, why)
+                    insert_rollback(connection, canary, act.at, old, state.document, why)
         return True
 
     def states(self) -> dict[str, Versioned]:
@@ -200,7 +207,7 @@ class Store:
         """Delete all but outcomes before this UTC second; return the number of feedback values deleted.
 
         Rows are deleted in slices, and `breathe` is called in between, so that writers do not wait long.
-        PostgreSQL drops the partitions of whole days. Outcomes are `records.rolling`'s.
+        PostgreSQL drops the partitions of whole days. Outcomes are `records.store.segment_writer`'s.
         """
         self.migrate()
         begin = partial(self._begin, within_s=self._patience.report_s, writes=True)
@@ -230,13 +237,13 @@ class Store:
 
     @contextmanager
     def asking(self) -> Iterator[Connection]:
-        """A connection for short queries over `records.tables`, with a timeout of some seconds."""
+        """A connection for short queries over `records.store.tables`, with a timeout of some seconds."""
         with self._begin() as connection:
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection for a report's queries over `records.tables`; all queries see one snapshot."""
+        """A connection for a report's queries over `records.store.tables`; all queries see one snapshot."""
         self.migrate()
         limit_s = self._patience.report_s
         with transaction(self._engine, within_s=limit_s, one_moment=True) as connection:
@@ -244,7 +251,7 @@ class Store:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction for changes over `records.tables`."""
+        """A transaction for changes over `records.store.tables`."""
         with self._begin(writes=True) as connection:
             yield connection
 
@@ -343,3 +350,21 @@ def audited(row: Row[Any]) -> Audited:
         before=msgspec.convert(row.before, State) if row.before else None,
         after=msgspec.convert(row.after, State),
     )
+
+
+# A look at the canaries' states that creates and upgrades nothing, for commands that need no store.
+
+
+def states_at(url: str, data: Path) -> dict[str, Versioned] | None:
+    """The state of every canary in the database of this URL; None where there is no database of this schema.
+
+    A relative SQLite path is relative to `data`. Raises StoreDown when the database does not answer.
+    """
+    engine = engine_of(url, data)
+    try:
+        if engine.dialect.name == "sqlite" and not os.access(engine.url.database or "", os.R_OK | os.W_OK):
+            return None  # connecting would create it, or wait for a right to write it
+        with transaction(engine, within_s=PATIENCE.answer_s) as connection:
+            return states_in(connection) if version_of(connection) == migrations.HEAD else None
+    finally:
+        engine.dispose()

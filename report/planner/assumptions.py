@@ -8,7 +8,7 @@ from typing import Literal
 
 from scipy import special
 
-from records.metric import BUILT_IN, Metric
+from records.facts.metric import BUILT_IN, Metric
 from report.bounds import scale_of
 from report.measures import known, quantile_level, share
 from report.rubric import Bound, Criterion

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from scipy import special
 
-from records.metric import BUILT_IN, Metric
+from records.facts.metric import BUILT_IN, Metric
 from report.arm_sums import FEW, GATE
 from report.comparison import ALPHA
 from report.plan import DAY_S, VerdictPlan

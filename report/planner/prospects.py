@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from records.errors import StoreDown
-from records.metric import JUDGED, Metric
+from records.facts.metric import JUDGED, Metric
 from records.store import Store
 from report.judged_canary import JudgedCanary
 from report.plan import PLANNED_DAYS, default_days

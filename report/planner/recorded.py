@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from records.tables import feedback, releases, runs
+from records.store.tables import feedback, releases, runs
 from report.arm_sums import GATE
 from report.judged_canary import JudgedCanary
 from report.measures import source

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import sqlalchemy as sa
 
-from records.tables import unit_days
+from records.store.tables import unit_days
 from report.cells import SUMS
 from report.plan import DAY_S
 from report.statistics.types import Floats

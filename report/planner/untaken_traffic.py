@@ -63,7 +63,7 @@ class UntakenTraffic:
     def _condition(self) -> Any:
         from pyarrow.compute import field
 
-        from records.segments.arrow import moment
+        from records.store.segments.arrow import moment
 
         nobodys = (field("canary") == "") & field("model_requested").isin(self._models)
         of_match = (
@@ -90,7 +90,7 @@ def _groups(table: Any, nobodys: Bools) -> Ints:
 
 def _seen(table: Any, group: Ints, nobodys: Bools) -> SeenTraffic:
     """Users where there are enough of them, else exchanges."""
-    from records.segments.arrow import micros
+    from records.store.segments.arrow import micros
 
     at, users = micros(table["at"]) / 1e6, len(np.unique(group[~nobodys]))
     days = float(at.max() - at.min()) / DAY_S

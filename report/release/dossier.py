@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from records.bench_failures import FailureRow
-from records.releases import Release, ReleaseNote
+from records.store.benchmarks import FailureRow
+from records.store.releases import Release, ReleaseNote
 from report.document import Report, Verdict
 from report.release.history import ReleaseHistory, RunHistory
 from report.release.layers import LayerName, LayerStanding, layers_of

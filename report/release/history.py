@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from records.benchmarks import Benchmarks
-from records.daily_reports import DailyReports
-from records.decisions import Decision, Decisions
-from records.evaluations import Evaluations
-from records.releases import Release, ReleaseNote, Releases, Run
 from records.store import Audited, Store
+from records.store.benchmarks import Benchmarks
+from records.store.decisions import Decision, Decisions
+from records.store.releases import Release, ReleaseNote, Releases, Run
+from records.store.reports import DailyReports, Evaluations
 from report.archive import Evaluation, from_document
 from report.document import Report, from_json
 from routing.plan import StateName

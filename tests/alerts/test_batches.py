@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from alerts.figures.pulse import Pulse
 from alerts.guardrails import Watch
 from alerts.rules.rule import DEFAULT_RULES, Rule
-from records.alike import alike
+from records.facts.counts import alike
 from records.outcome import ErrorType, Fault, Outcome, OutcomeName, Usage
 
 CATEGORY = Rule(rule="error_rate", limit=0.05, window_s=None, minimum=3, action="rollback", category="refund")

@@ -9,7 +9,7 @@ import pytest
 from alerts.evidence.bets import PAGE_MIXTURE, ROLLBACK_MIXTURE, Evidence, betting_steps
 from alerts.guardrails import Watch
 from alerts.rules.rule import Rule
-from records.metric import Metric
+from records.facts.metric import Metric
 from records.outcome import Usage
 
 COST = Rule(rule="cost_per_request", limit=2.0, window_s=1800.0, minimum=30, action="rollback")

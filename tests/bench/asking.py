@@ -13,7 +13,7 @@ from bench.models.asker import Asker
 from bench.models.targets import client_for, direct
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Provider, Timeout
-from records.prices import Prices, Rates
+from records.facts.prices import Prices, Rates
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from bench.models.targets import client_for, direct
 from demo.behaviour import Behaviour
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Kind, Provider
-from records.prices import Prices, Rates
+from records.facts.prices import Prices, Rates
 from routing.request_changes import RequestChanges
 from tests.bench.asking import PRICES, entry, waited
 from tests.bench.examples import dataset_of

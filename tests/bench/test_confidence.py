@@ -13,7 +13,7 @@ from bench.models.targets import direct
 from bench.models.wires import Extras, confidence_in
 from demo.behaviour import Behaviour
 from proxy.dialects.operation import Api
-from records.capture import CapturedMessage
+from records.captures.capture import CapturedMessage
 from tests.bench.asking import PRICES, entry, waited
 from tests.bench.examples import example_of
 from tests.serving import ProviderThread

@@ -12,7 +12,7 @@ from bench.models.asker import Answer
 from bench.settings import BenchSettings, EmbeddingSource
 from demo.behaviour import Behaviour
 from proxy.dialects.operation import Api
-from records.prices import Prices, Rates
+from records.facts.prices import Prices, Rates
 from tests.bench.asking import entry, waited
 from tests.bench.examples import dataset_of
 from tests.serving import ProviderThread

@@ -5,7 +5,7 @@ import pytest
 from bench.dataset.kinds import Kinds, language, script
 from bench.dataset.sample import line
 from bench.dataset.weights import shares
-from records.capture import Capture
+from records.captures.capture import Capture
 from tests.bench.test_sampling import a_capture
 
 USUAL = [

@@ -3,7 +3,7 @@
 import pytest
 
 from bench.preflight.requests import BadRequestFile, parse_requests
-from records.capture import WireRequest
+from records.captures.capture import WireRequest
 
 
 def test_a_line_is_a_body_of_the_api_s_chat_or_names_its_path() -> None:

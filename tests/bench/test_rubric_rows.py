@@ -14,7 +14,7 @@ from bench.settings import NO_TERMS, BenchTerms, DatasetSource, Layer, RubricRow
 from pages.reports.bench import Circumstances, to_document
 from pages.reports.bench_text import rendered
 from pages.words.bench import caveat
-from records.bound import parse_bound
+from records.facts.metric import parse_bound
 from tests.bench.examples import dataset_of, reasons
 
 ABOUT = Circumstances(

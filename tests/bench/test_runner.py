@@ -17,7 +17,7 @@ from bench.models.targets import NoKey, direct, key_of, read
 from demo.behaviour import Behaviour
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Kind, Provider
-from records.capture import CapturedMessage
+from records.captures.capture import CapturedMessage
 from routing.request_changes import NO_CHANGES, RequestChanges
 from tests.bench.asking import PRICES, entry, results_of, waited
 from tests.bench.examples import dataset_of, example_of

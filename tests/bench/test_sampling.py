@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from bench.dataset.file import described, parse, warnings
 from bench.dataset.labels import accepted, ambiguous, edited, is_open, standing, tier
 from bench.dataset.sample import even_sizes, line, sample
-from records.capture import Capture, CapturedMessage, CaptureInfo, WireRequest
+from records.captures.capture import Capture, CapturedMessage, CaptureInfo, WireRequest
 from records.labels import Label, Right
 
 

@@ -10,8 +10,8 @@ from bench.models.asker import Asker
 from bench.models.targets import NoKey, client_for, direct
 from control.jobs.watcher import ReleaseWatcher, WatchSettings
 from proxy.providers.provider import Provider
-from records.capture import CapturedMessage
-from records.prices import Prices
+from records.captures.capture import CapturedMessage
+from records.facts.prices import Prices
 from tests.bench.asking import waited
 from tests.servers.token_issuers import TokenIssuer, entra
 from tests.servers.token_provider import TokenProvider

@@ -15,7 +15,7 @@ from bench.settings import BenchTerms, DatasetSource, RubricRow
 from pages.reports.bench import Circumstances, to_document
 from pages.reports.bench_text import by_traffic
 from pages.words.bench import row as row_said
-from records.bound import parse_bound
+from records.facts.metric import parse_bound
 from tests.bench.examples import reasons
 from tests.bench.test_comparison import results
 

@@ -9,8 +9,8 @@ from bench.models.wires import WIRES
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Kind, Provider
 from proxy.providers.urls import addressed
-from records.capture import CapturedMessage
-from records.prices import Prices
+from records.captures.capture import CapturedMessage
+from records.facts.prices import Prices
 from tests.bench.asking import waited
 from tests.servers.aws_issuers import NOWHERE
 from tests.servers.bedrock import ACCESS_KEY, SECRET_KEY, LocalBedrock

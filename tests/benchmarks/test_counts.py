@@ -10,8 +10,8 @@ import uvloop
 from benchmarks.counts import called
 from benchmarks.lone_worker import LoneWorker
 from benchmarks.shapes import CHUNKS, SHAPES
-from records.frame import scan
 from records.outcome import Outcome
+from records.spool.frame import scan
 
 MOST_CALLS = {"chat": 151, "chat of the candidate": 168}
 """Lower them with every step; docs/performance.md has the numbers."""

@@ -11,9 +11,8 @@ import pytest
 
 from canary.programs import capturer
 from canary.programs.capturer import Capturer, captured
-from records.capture import Capture, CapturedMessage, CaptureInfo, RawCapture
-from records.capture_files import unstored
 from records.capture_pipe import CapturePipe
+from records.captures.capture import Capture, CapturedMessage, CaptureInfo, RawCapture, unstored
 
 KEY = "sk-proj-abcdefghijklmnopqrst"
 

@@ -7,8 +7,8 @@ from alerts.rules.rule import DEFAULT_RULES
 from canary.config import Config, ServerSettings, parse
 from canary.config.quantity import HostPort
 from proxy.providers.provider import Provider, Timeout
-from records.metric import BUILT_IN, Metric
-from records.prices import Rates
+from records.facts.metric import BUILT_IN, Metric
+from records.facts.prices import Rates
 from report.rubric import Criterion, parse_bound
 from routing.canary import Arm, Canary, Match, Step
 

@@ -5,7 +5,7 @@ import pytest
 from canary.config import parse
 from canary.config.errors import ConfigError
 from canary.programs.wiring import routes
-from records.capture import CaptureRule
+from records.captures.capture import CaptureRule
 
 TEXT = """\
 providers:

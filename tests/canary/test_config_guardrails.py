@@ -8,7 +8,7 @@ from alerts.rules.rule import DEFAULT_RULES, RATINGS, Action, Rule, RuleName
 from alerts.rules.status import GuardrailStatus
 from canary.config import guardrails
 from canary.config.sections import GuardrailSection
-from records.metric import BUILT_IN
+from records.facts.metric import BUILT_IN
 from tests.alerts.conftest import Traffic
 
 

@@ -11,7 +11,7 @@ from alerts.rules.rule import DEFAULT_RULES
 from canary.config import Config, ConfigError, load, parse
 from canary.config.names import COMPUTED
 from canary.config.schema import json_schema
-from records.metric import BUILT_IN
+from records.facts.metric import BUILT_IN
 from routing.canary import Step
 
 ROOT = Path(__file__).parents[2]

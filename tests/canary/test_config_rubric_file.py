@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from canary.cli import app
 from canary.config import ConfigError
 from canary.config.rubric_file import read_rubric
-from records.metric import BUILT_IN
+from records.facts.metric import BUILT_IN
 
 CONFIG = """
 providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}

@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 from bench.dataset.labels import accepted
 from canary.cli import app
 from demo.behaviour import Behaviour
-from records.capture import Capture
-from records.capture_store import CaptureStore
+from records.captures.capture import Capture
 from records.labels import Label, Labels
 from records.store import Act, Store
+from records.store.captures import CaptureStore
 from routing.plan import State
 from tests.bench.test_sampling import a_capture
 from tests.serving import ProviderThread

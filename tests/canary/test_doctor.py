@@ -22,9 +22,9 @@ from canary.commands.doctor_outcomes import outcomes
 from canary.config import parse
 from canary.interpreter import ROOT
 from records.outcome import Feedback
-from records.rolling import roll
-from records.spool import SpoolWriter
+from records.spool.writer import SpoolWriter
 from records.store import Store
+from records.store.segment_writer import roll
 from tests.records.samples import a_batch, an_outcome
 from tests.servers.object_store import S3Server
 from tests.servers.postgres import Postgres

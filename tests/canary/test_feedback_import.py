@@ -20,7 +20,7 @@ from canary.commands.feedback import (
     batches,
     import_file,
 )
-from records.feedback_file import FeedbackLine
+from records.facts.feedback import FeedbackLine
 
 NOW = 1_795_000_000.0
 

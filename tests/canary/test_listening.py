@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from canary.programs.admin_listener import listen
 from canary.programs.process import ShutdownSignal, WorkerArgs
 from control.feed.spool import Shipping
-from records.spool_reader import SpoolReader
+from records.spool.reader import SpoolReader
 from records.store import Store
 from tests.canary.handed import handed
 

@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from canary.cli import app
-from records.exchange_id import mint
+from records.facts.exchange_id import mint
 from records.outcome import Outcome, Record
-from records.spool_reader import Batch, Chunk, Writer
+from records.spool.reader import Batch, Chunk, Writer
 from records.store import Store
 
 ROOT = Path(__file__).parents[2]

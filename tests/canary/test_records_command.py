@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from canary.cli import app
-from records.export import columns
-from records.spool import SpoolWriter
+from records.exports.files import export_columns
+from records.spool.writer import SpoolWriter
 from records.store import Store
 from tests.records.samples import DAY, a_batch, an_outcome, some_feedback
 
@@ -50,7 +50,7 @@ def test_as_json_they_are_one_array_with_null_for_what_is_unknown(folder: Path) 
     assert [row["exchange_id"] for row in found] == [f"exchange-{n}" for n in range(5)]
     assert found[3]["at"] == "2024-10-07T00:00:00.000000Z"
     assert {type(row["stream"]) for row in found} == {bool}
-    assert found[0].keys() == columns("outcomes").keys()
+    assert found[0].keys() == export_columns("outcomes").keys()
     assert None in found[0].values()
     assert json.loads(export(folder, "--canary", "none", "-o", "json").stdout) == []
     assert not (folder / "json").exists()

@@ -15,8 +15,8 @@ import pytest
 from canary.programs.process import WorkerArgs
 from canary.programs.worker import Worker
 from proxy.network.server.endpoints import READY_WITHIN_S
-from records import plans
-from records.plans import PlanWatch
+from records.shared import plan_file
+from records.shared.plan_file import PlanWatch
 from routing.canary import definition
 from routing.plan import PREFLIGHT_RUNS, STALE_AFTER_S, Plan, State
 from tests.canary.handed import handed
@@ -88,12 +88,12 @@ def test_a_worker_accepts_nobody_before_its_plan_has_the_state_of_every_canary(
     async def story() -> None:
         async with working(tmp_path, CONFIG + CANARY) as (worker, connect):
             if (plan := UNSETTLED[case](worker)) is not None:
-                plans.write(tmp_path / "plan.json", plan)
+                plan_file.write(tmp_path / "plan.json", plan)
             with connect() as caller:
                 waiting = asyncio.create_task(answered(caller))
                 await heartbeats(worker, 3)
                 assert not waiting.done()
-                plans.write(tmp_path / "plan.json", a_plan(worker))
+                plan_file.write(tmp_path / "plan.json", a_plan(worker))
                 assert await waiting == b"ready\n"
                 assert worker.plan.states["support"].effective_share == 0.5
 

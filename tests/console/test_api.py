@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from console.access.guard import Access
 from console.app import admin_app, health_app
 from control.operator.operator import Operator
-from records.daily_reports import DailyReport, ReportEntry
+from records.store.reports import DailyReport, ReportEntry
 
 ACCESS = Access(admin_token=lambda: "token", metrics_token=lambda: None, loopback=True)
 BEARER = {"authorization": "Bearer token"}

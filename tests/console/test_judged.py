@@ -15,7 +15,7 @@ from pages.status.standing import past_view
 from pages.words import plan, verdict
 from pages.words import trends as trend_words
 from pages.words.gains import known_of_answers
-from records.past_canaries import PastCanary
+from records.store.releases import PastCanary
 from report.archive_trends import trends
 from report.document import to_json
 from report.wording import bound_words, title

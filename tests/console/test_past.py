@@ -3,9 +3,8 @@
 from dataclasses import replace
 
 from pages.status.standing import past_view
-from records.past_canaries import PastCanary
-from records.releases import Release
 from records.store import Act
+from records.store.releases import PastCanary, Release
 
 AT = 1_790_000_000.0
 BY = Act(at=AT, action="rollback", who="guardrail error_rate", reason="too many errors.")

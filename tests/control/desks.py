@@ -13,7 +13,7 @@ from control.operator.orders import Order
 from control.settings import ControlSettings
 from control.states.preflights import Preflights
 from control.states.rollouts import Rollouts
-from records.meters import Meters
+from records.exports.prometheus import Meters
 from records.store import Store
 
 

@@ -12,8 +12,8 @@ import pytest
 from canary.config import parse
 from control.operator.orders import LASTS_S, BadOrder, Order, only_from
 from control.states.rollouts import Rollouts
-from records.promote_requests import PromoteRequests
 from records.store import Act, Store
+from records.store.decisions import PromoteRequests
 from routing import transitions
 from tests.control.desks import Desk, desk_over
 

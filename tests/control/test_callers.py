@@ -9,7 +9,7 @@ from control.feed.deduplicator import Deduplicator
 from control.feed.events import WorkerEvents
 from control.feed.stream import StreamPublisher
 from control.monitor.traffic import CallerTraffic
-from records.caller_counts import MOST_LEFT, CallerCount, callers_in
+from records.facts.counts import MOST_LEFT, CallerCount, callers_in
 from records.outcome import AttemptRecord, Outcome, OutcomeName
 from records.shared.stream import Outgoing
 from routing.caller import Caller

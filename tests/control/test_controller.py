@@ -29,9 +29,9 @@ from control.fleet.publisher import FilePublisher
 from control.jobs.reports import RETRY_S
 from control.jobs.rolling import Roller
 from control.states.pending import PendingRollbacks
-from records import plans
 from records.outcome import Outcome
-from records.spool import SpoolWriter
+from records.shared import plan_file
+from records.spool.writer import SpoolWriter
 from records.store import Store
 from report import reports
 from routing.canary import ArmName
@@ -133,7 +133,7 @@ def test_a_page_and_its_rollback_do_not_wait_for_a_checkpoint_that_the_disk_does
             loops = [asyncio.create_task(each) for each in controller.loops()]
             try:
                 await asyncio.wait_for(pager.paged.wait(), LONG_S)
-                plan = plans.read(tmp_path / "plan.json")
+                plan = plan_file.read(tmp_path / "plan.json")
                 assert plan is not None and plan.states["trial"].state == "rolled_back"
                 assert not (tmp_path / "live.json").exists()  # the checkpoint is still on its way
             finally:

@@ -14,9 +14,8 @@ from control.feed import deduplicator
 from control.feed.deduplicator import OVERLAP_S, Deduplicator
 from control.feed.events import WorkerEvents
 from records.outcome import Feedback, Heartbeat, InFlight, Outcome
-from records.shared.brief import brief
-from records.shared.stream import Dispatch
-from records.store.tail import Tail
+from records.shared.stream import Dispatch, brief
+from records.store.leader import Tail
 
 
 def an_outcome(number: int, at: float, **changed: Any) -> Outcome:

@@ -17,7 +17,7 @@ from control.operator.orders import BadOrder
 from control.settings import ControlSettings
 from control.states.preflights import Preflights
 from control.states.rollouts import Rollouts
-from records.meters import Meters
+from records.exports.prometheus import Meters
 from records.store import Act, Store
 from routing import transitions
 from routing.cohort import SPACE

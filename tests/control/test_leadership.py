@@ -9,7 +9,7 @@ import pytest
 from control.fleet.leadership import Leadership
 from records.errors import StoreDown
 from records.store import Store
-from records.store.lease import Lease, Leases
+from records.store.leader import Lease, Leases
 
 
 class Clock:

@@ -13,7 +13,7 @@ from control.feed.events import WorkerEvents
 from control.monitor.monitor import FORGOTTEN_AFTER_S, Monitor
 from control.monitor.patience import FEWEST, LEAST_S
 from control.states.rollouts import Rollouts
-from records.meters import Meters
+from records.exports.prometheus import Meters
 from records.outcome import Feedback, Heartbeat, InFlight, Outcome
 from records.store import Store
 from routing.canary import ArmName

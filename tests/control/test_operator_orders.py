@@ -16,8 +16,8 @@ from canary.config import parse
 from control.operator.operator import Operator
 from control.operator.orders import BadOrder, Order
 from control.states.rollouts import Rollouts
-from records.daily_reports import DailyReport, DailyReports
 from records.store import Store
+from records.store.reports import DailyReport, DailyReports
 from tests.control.desks import Desk, desk_over
 
 CONFIG = """\

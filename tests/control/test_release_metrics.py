@@ -14,11 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
 from control.jobs.release_metrics import MOST, ReleaseFigures, ReleaseMetrics, read, stored_state
-from records.benchmarks import Benchmarks
-from records.daily_reports import DailyReport, DailyReports
-from records.evaluations import Evaluations, StoredEvaluation
-from records.releases import Releases
 from records.store import Act, Store
+from records.store.benchmarks import Benchmarks
+from records.store.releases import Releases
+from records.store.reports import DailyReport, DailyReports, Evaluations, StoredEvaluation
 from report.document import Verdict
 from routing.plan import State
 from tests.records.samples import a_release

@@ -17,8 +17,8 @@ from control.jobs.new_models import BenchmarkResult, WatchMemory
 from control.jobs.watcher import FILE, ReleaseWatcher, WatchesTwice, WatchSettings, _alone
 from proxy.providers.provider import Provider
 from records.errors import StoreDown
-from records.releases import Releases
 from records.store import Store
+from records.store.releases import Releases
 from tests.e2e.receivers import Hook, listening_hook
 
 DAY_S = 86_400.0

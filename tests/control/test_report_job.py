@@ -17,9 +17,9 @@ from canary.config import parse
 from control.jobs.reports import RETRY_S, TELL_FOR_S, Announcer, ReportJob, is_news
 from control.settings import ControlSettings
 from control.states.rollouts import Rollouts
-from records.daily_reports import DailyReport, DailyReports
 from records.errors import StoreDown
 from records.store import Act, Store
+from records.store.reports import DailyReport, DailyReports
 from report.document import Report, to_json
 from report.judged_canary import ReportSettings
 from report.plan import DAY_S

@@ -16,9 +16,9 @@ from canary.config import Config, parse
 from control.operator.status import RollbackHistory, brief_of, document_of
 from control.states.pending import PendingRollbacks
 from control.states.rollouts import Rollouts
-from records import plans
 from records.concentration import Concentration, FailingPart
 from records.errors import StoreDown
+from records.shared import plan_file
 from records.store import Act, Store
 from routing import transitions
 from routing.plan import NO_PLAN, State
@@ -102,8 +102,8 @@ class Admin:
         plan = self.folder / "plan.json"
         self.rollouts = Rollouts(
             self.store,
-            lambda each: plans.write(plan, each),
-            last=plans.read(plan) or NO_PLAN,
+            lambda each: plan_file.write(plan, each),
+            last=plan_file.read(plan) or NO_PLAN,
             pending=PendingRollbacks(self.folder / "rollbacks.json"),
         )
         self.rollbacks = RollbackHistory(self.store, self.rollouts)

@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 from canary.config import Config, parse
 from control.states.pending import PendingRollbacks
 from control.states.rollouts import Outrun, Rollouts, Transition
-from records import plans
 from records.errors import StoreDown
+from records.shared import plan_file
 from records.store import Act, Store, Versioned
 from routing import transitions
 from routing.plan import NO_PLAN, Plan, State
@@ -103,7 +103,7 @@ def test_an_answer_that_was_outrun_takes_nothing_back(tmp_path: Path) -> None:
 
 def test_plans_of_many_threads_are_written_one_after_the_other(tmp_path: Path) -> None:
     with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
-        rollouts = Rollouts(store, partial(plans.write, tmp_path / "plan.json"))
+        rollouts = Rollouts(store, partial(plan_file.write, tmp_path / "plan.json"))
         rollouts.reconcile(CONFIGURED, 1000.0)
         with capture_logs() as logs, ThreadPoolExecutor(8) as pool:
             for _ in pool.map(lambda _: rollouts.publish(), range(100)):
@@ -169,14 +169,14 @@ class One:
     def start(self) -> None:
         self.rollouts = Rollouts(
             self.store,
-            lambda plan: plans.write(self.plan_file, plan),
-            last=plans.read(self.plan_file) or NO_PLAN,
+            lambda plan: plan_file.write(self.plan_file, plan),
+            last=plan_file.read(self.plan_file) or NO_PLAN,
             pending=PendingRollbacks(self.folder / "rollbacks.json"),
         )
 
     @property
     def published(self) -> Plan:
-        plan = plans.read(self.plan_file)
+        plan = plan_file.read(self.plan_file)
         assert plan is not None
         return plan
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from control.feed.events import WorkerEvents
 from control.feed.spool import SpoolFeed
-from records.spool import SpoolWriter
+from records.spool.writer import SpoolWriter
 from tests.records.samples import an_outcome
 
 

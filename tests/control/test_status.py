@@ -15,7 +15,7 @@ from control.operator.status import status_of
 from control.settings import ControlSettings
 from control.states.rollouts import Rollouts
 from judge.terms import JudgeTerms
-from records.meters import Meters
+from records.exports.prometheus import Meters
 from records.outcome import Feedback, Outcome, ProviderError
 from records.store import Store
 

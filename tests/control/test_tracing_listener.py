@@ -28,7 +28,9 @@ def test_the_admin_process_imports_nothing_of_it_without_the_variable() -> None:
     imported, log = attached({}, first="import canary.programs.controller")
     assert "canary.programs.controller" in imported
     assert [
-        name for name in imported if name.startswith(("opentelemetry", "google.", "records.tracing"))
+        name
+        for name in imported
+        if name.startswith(("opentelemetry", "google.", "records.exports.otlp", "records.exports.spans"))
     ] == []
     assert log == ""
 
@@ -37,7 +39,7 @@ def test_the_agent_imports_no_exporter_without_the_variable() -> None:
     imported, log = attached(
         {}, first="import canary.programs.agent"
     )  # redis imports OpenTelemetry's API for itself
-    ours = ("opentelemetry.exporter", "google.", "records.tracing")
+    ours = ("opentelemetry.exporter", "google.", "records.exports.otlp", "records.exports.spans")
     assert [name for name in imported if name.startswith(ours)] == []
     assert log == ""
 
@@ -58,7 +60,11 @@ def test_a_broken_package_is_named_and_the_process_goes_on() -> None:
 )
 def test_nothing_is_imported_where_the_standard_variables_turn_all_of_it_off(off: dict[str, str]) -> None:
     imported, _ = attached({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", **off})
-    assert [name for name in imported if name.startswith(("opentelemetry", "records.tracing"))] == []
+    assert [
+        name
+        for name in imported
+        if name.startswith(("opentelemetry", "records.exports.otlp", "records.exports.spans"))
+    ] == []
 
 
 def test_what_is_sent_is_said() -> None:
@@ -70,4 +76,4 @@ def test_what_is_sent_is_said() -> None:
 def test_an_endpoint_that_is_no_url_is_named(endpoint: str) -> None:
     imported, log = attached({"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint})
     assert f"is no http:// or https:// URL: {endpoint}" in log
-    assert "records.tracing" not in imported
+    assert "records.exports.otlp" not in imported

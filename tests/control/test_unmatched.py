@@ -14,9 +14,9 @@ from control.feed.deduplicator import Deduplicator
 from control.feed.events import WorkerEvents
 from control.feed.stream import StreamPublisher
 from control.monitor.traffic import MINUTES, MOST_SHOWN, UnmatchedTraffic
+from records.facts.counts import LONGEST_NAME, MOST_MODELS, REST, unmatched_in
 from records.outcome import ErrorType, Outcome, ProviderError
 from records.shared.stream import Outgoing
-from records.unmatched import LONGEST_NAME, MOST_MODELS, REST, unmatched_in
 from routing.plan import State
 
 NOW = 1_800_000_000.0

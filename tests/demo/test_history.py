@@ -15,12 +15,10 @@ from demo.history import add_to, made_up
 from demo.past_releases import PROVIDER, RELEASES, behaviours
 from demo.past_users import DAY_S
 from demo.provider import LocalProvider
-from records.daily_reports import DailyReports
-from records.evaluations import Evaluations
-from records.past_canaries import past_canaries
-from records.releases import Releases
 from records.store import Store
-from records.store.rollbacks import newest
+from records.store.releases import Releases, past_canaries
+from records.store.reports import DailyReports, Evaluations
+from records.store.values import newest_rollbacks
 from report.releases import all_releases
 from tests.serving import ProviderThread
 
@@ -56,7 +54,7 @@ def test_one_is_rolled_back_by_a_guardrail_one_ships_and_one_goes_on(store: Stor
         past.name: past for past in past_canaries(store, {name: states[name] for name in (FAILS, SHIPS)})
     }
     assert (ended[FAILS].ending, ended[SHIPS].ending) == ("rolled_back", "promoted")
-    rollback = newest(store, FAILS, run=1, limit=1)[0].why
+    rollback = newest_rollbacks(store, FAILS, run=1, limit=1)[0].why
     assert rollback["rule"].startswith("error_rate")
     assert len(rollback["failures"]) >= 3
     assert [each.verdict for each in all_releases(store)][1:] == ["ship", "dont_ship"]

@@ -14,7 +14,7 @@ from canary.cli import app
 from canary.config import parse
 from console.access.guard import Access
 from console.app import admin_app
-from records.metric import BUILT_IN
+from records.facts.metric import BUILT_IN
 from records.outcome import ErrorType, OutcomeName
 from report.document import Verdict
 from report.judge import State

@@ -11,12 +11,11 @@ import psycopg
 import pytest
 from msgspec.structs import replace
 
-from records import rolling
-from records.exchange_id import mint
+from records.facts.exchange_id import mint
 from records.outcome import Feedback, Outcome
-from records.shipper import Shipper
-from records.spool import SpoolWriter
-from records.store import Store
+from records.spool.writer import SpoolWriter
+from records.store import Store, segment_writer
+from records.store.shipper import Shipper
 from report.cohort import from_store
 from report.document import MetricLine
 from report.judged_canary import JudgedCanary
@@ -118,7 +117,7 @@ def url(postgres: Postgres, folder: Path) -> str:
                     writer.append(record)
             writer.close()
             assert Shipper(data / f"spool-{day}", store).drain()
-        rolling.roll(store, BEGIN + DAYS * DAY_S + DAY_S)
+        segment_writer.roll(store, BEGIN + DAYS * DAY_S + DAY_S)
     return url
 
 

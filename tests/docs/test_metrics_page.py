@@ -14,7 +14,7 @@ from control.jobs.release_metrics import families as release_families
 from control.jobs.rolling import families as rolling_families
 from judge.runs.metrics import families as judged_families
 from judge.runs.metrics import judge_families
-from records.meters import Meters
+from records.exports.prometheus import Meters
 
 PAGE = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
 

@@ -12,11 +12,10 @@ import pytest
 from msgspec.structs import replace
 
 from benchmarks.ingest import outcomes
-from records import rolling
 from records.outcome import Feedback, Outcome
-from records.shipper import Shipper
-from records.spool import SpoolWriter
-from records.store import Store
+from records.spool.writer import SpoolWriter
+from records.store import Store, segment_writer
+from records.store.shipper import Shipper
 
 ROOT = Path(__file__).parents[2]
 SECTION = (
@@ -51,7 +50,7 @@ def fortnight(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     writer.append(rating(outcome))
             writer.close()
             assert Shipper(data / f"spool-{day}", store).drain()
-            rolling.roll(store, BEGIN + (day + 1) * 86400 + 120)
+            segment_writer.roll(store, BEGIN + (day + 1) * 86400 + 120)
     return folder
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from records.export import What, columns
+from records.exports.files import What, export_columns
 
 PAGE = (Path(__file__).parents[2] / "docs/records.md").read_text()
 
@@ -15,12 +15,14 @@ def test_every_column_of_an_export_has_a_row_and_no_other(what: What) -> None:
     section = PAGE.partition(f"\n## {what.capitalize()}\n")[2].partition("\n## ")[0]
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
     documented = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
-    assert sorted(documented) == sorted(columns(what))
+    assert sorted(documented) == sorted(export_columns(what))
 
 
 def test_every_kind_of_value_is_explained() -> None:
     kinds = {
-        kind for what in ("outcomes", "feedback", "labels", "judgements") for kind in columns(what).values()
+        kind
+        for what in ("outcomes", "feedback", "labels", "judgements")
+        for kind in export_columns(what).values()
     }
     cells = {
         word

@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx2
 
 from demo.behaviour import Behaviour
-from records.frame import scan
 from records.outcome import Outcome
+from records.spool.frame import scan
 from tests.serving import ProviderThread, Running, eventually
 
 CONFIG = """

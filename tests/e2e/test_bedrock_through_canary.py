@@ -16,9 +16,9 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, EventStreamError
 from genai_prices import Usage, calc_price
 
-from records.capture import CapturedMessage
-from records.capture_store import CaptureStore
+from records.captures.capture import CapturedMessage
 from records.store import Store
+from records.store.captures import CaptureStore
 from routing.canary import ArmName
 from tests.e2e.stage import Stage, on_stage
 from tests.servers.aws_issuers import NOWHERE

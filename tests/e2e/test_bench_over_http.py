@@ -25,9 +25,8 @@ from bench.settings import CRITERIA
 from canary.cli import app
 from demo.behaviour import Behaviour
 from judge.model.questions import words_sha256
-from records.bench_failures import BenchFailures
-from records.benchmarks import Benchmarks
 from records.store import Store
+from records.store.benchmarks import BenchFailures, Benchmarks
 from tests.records.samples import a_batch, an_outcome
 from tests.records.stored import stored_in
 from tests.serving import ProviderThread, Running, eventually

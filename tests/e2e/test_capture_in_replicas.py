@@ -8,8 +8,8 @@ import httpx2
 import psycopg
 import pytest
 
-from records.capture_store import CaptureStore
 from records.store import Store
+from records.store.captures import CaptureStore
 from tests.e2e.echo_provider import EchoProvider
 from tests.e2e.planted import holding
 from tests.e2e.replicas import Fleet, fleet

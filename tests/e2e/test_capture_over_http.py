@@ -11,9 +11,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from records.capture import Capture
-from records.capture_store import CaptureStore
+from records.captures.capture import Capture
 from records.store import Store
+from records.store.captures import CaptureStore
 from tests.e2e.echo_provider import EchoProvider
 from tests.e2e.planted import holding
 from tests.e2e.stage import worker_pids

@@ -20,7 +20,7 @@ from console.page import WATCHERS
 from control.operator.labels import PairToLabel, PairWanted
 from control.operator.orders import Order
 from demo.behaviour import Behaviour
-from records.capture import Capture
+from records.captures.capture import Capture
 from records.labels import Label, Right
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.serving import eventually

@@ -11,9 +11,9 @@ from google.genai import types as genai_types
 
 from demo.behaviour import AnswerFault, Behaviour
 from demo.provider import LocalProvider
-from records.capture import CapturedMessage
-from records.capture_store import CaptureStore
+from records.captures.capture import CapturedMessage
 from records.store import Store
+from records.store.captures import CaptureStore
 from routing.canary import ArmName
 from tests.e2e.stage import Stage, on_stage
 from tests.serving import eventually

@@ -17,8 +17,8 @@ import pytest
 from demo.behaviour import Behaviour
 from demo.provider import LocalProvider
 from judge.judgements import JudgedExchange, Judgements
-from records.capture_store import CaptureStore
 from records.store import Store
+from records.store.captures import CaptureStore
 from tests.e2e.judge_server import PRICES, Asked, JudgeServer, likes
 from tests.e2e.replicas import Fleet, Member, fleet
 from tests.e2e.stage import Stage, chat, on_stage

@@ -9,8 +9,8 @@ import httpx2
 import pytest
 
 from judge.judgements import JudgedExchange, Judgements
-from records.capture_store import CaptureStore
 from records.store import Store
+from records.store.captures import CaptureStore
 from tests.e2e.echo_provider import EchoProvider
 from tests.e2e.planted import holding
 from tests.e2e.test_capture_over_http import CALLERS_KEY, SECRETS, TEXT

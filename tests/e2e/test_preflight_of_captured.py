@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from canary.cli import app
 from demo.behaviour import Behaviour
-from records.capture_store import CaptureStore
 from records.store import Store
+from records.store.captures import CaptureStore
 from tests.serving import ProviderThread, Running, eventually
 
 CONFIG = """

@@ -17,8 +17,8 @@ import pytest
 
 from demo.behaviour import Behaviour
 from demo.provider import LocalProvider
-from records.evaluations import Evaluations
 from records.store import Store
+from records.store.reports import Evaluations
 from tests.e2e.receivers import Hook, listening_hook
 from tests.e2e.replicas import Fleet, Member, fleet
 from tests.e2e.stage import chat

@@ -11,8 +11,8 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from records.capture_store import CaptureStore
 from records.store import Store
+from records.store.captures import CaptureStore
 from routing.canary import ArmName
 from tests.e2e.responses_provider import ResponsesProvider
 from tests.e2e.stage import Stage, on_stage

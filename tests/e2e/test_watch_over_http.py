@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from canary.cli import app
 from demo.behaviour import Behaviour
-from records.evaluations import Evaluations
-from records.releases import Releases
 from records.store import Store
+from records.store.releases import Releases
+from records.store.reports import Evaluations
 from report.evaluation import to_stored
 from tests.e2e.receivers import Hook, listening_hook
 from tests.report.archived import a_release

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from contextlib import closing
 
 from judge.judgements import JudgedExchange, Judgements
-from records.capture_store import CaptureStore
 from records.store import Store
+from records.store.captures import CaptureStore
 from tests.e2e.stage import Stage
 
 JUDGE = """

@@ -10,7 +10,7 @@ import pytest
 from grafana.describe import DASHBOARDS
 from grafana.describe.__main__ import text_of
 from grafana.describe.panel import WIDTH
-from records.meters import GUARDRAIL_VALUES
+from records.exports.prometheus import GUARDRAIL_VALUES
 from tests.grafana.reading import FILES, FOLDER, Asked, annotations, filled, loaded, panels, queries
 
 DOCUMENTED = Path(__file__).parents[2] / "docs" / "metrics.md"

@@ -24,8 +24,8 @@ from judge.benchmark import (
 from judge.model.asker import JudgeAsker
 from judge.terms import same_model
 from pages.words.judge_benchmark import judge_document
-from records.capture import CapturedMessage
-from records.prices import Rates
+from records.captures.capture import CapturedMessage
+from records.facts.prices import Rates
 from tests.bench.asking import entry, waited
 from tests.serving import ProviderThread
 

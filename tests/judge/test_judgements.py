@@ -10,8 +10,8 @@ from threading import Barrier
 import pytest
 
 from judge.judgements import LOST_AFTER_S, BudgetSpent, JudgedExchange, Judgements, result_of
-from records.capture_store import CaptureStore
 from records.store import Store
+from records.store.captures import CaptureStore
 from tests.records.test_capture_store import a_capture
 
 NOON = 20_000 * 86400.0 + 43_200

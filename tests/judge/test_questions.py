@@ -4,7 +4,7 @@ import pytest
 
 from bench.answers.marks import reason, score
 from judge.model.questions import better, pair_question, words_sha256
-from records.capture import CapturedMessage
+from records.captures.capture import CapturedMessage
 
 
 @pytest.mark.parametrize(

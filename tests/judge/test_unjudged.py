@@ -7,8 +7,8 @@ import pytest
 
 from judge.judgements import JudgedExchange, Judgements, Kind
 from judge.runs.due import unjudged
-from records.capture_store import CaptureStore
 from records.store import Store
+from records.store.captures import CaptureStore
 from tests.records.test_capture_store import NOW, a_capture
 
 JUDGED = JudgedExchange(

@@ -11,7 +11,7 @@ from proxy.answers.recorder import AnswerRecorder
 from proxy.attempts.capture import LONGEST_REQUEST, MOST_CATEGORIES, MOST_OPEN, Captures
 from proxy.calls.call import Call
 from proxy.calls.routes import Routes
-from records.capture import CaptureRule, CaptureSample, RawCapture
+from records.captures.capture import CaptureRule, CaptureSample, RawCapture
 from records.outcome import Outcome
 from tests.proxy.calls import PROVIDERS, call, routes, trial
 

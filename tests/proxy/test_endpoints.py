@@ -10,8 +10,8 @@ import pytest
 from starlette.requests import Request
 
 from proxy.network.server.endpoints import SLICE, Endpoints
-from records.exchange_id import mint
-from records.metric import BUILT_IN
+from records.facts.exchange_id import mint
+from records.facts.metric import BUILT_IN
 from records.outcome import Feedback
 from routing.cohort import derive_key
 

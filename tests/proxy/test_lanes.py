@@ -12,8 +12,8 @@ import pytest
 from proxy.calls.lanes import Lanes
 from proxy.calls.reader import message_call
 from proxy.calls.routes import Routes, Trial
+from records.facts.counts import unmatched_in
 from records.outcome import Outcome
-from records.unmatched import unmatched_in
 from routing.canary import Arm, Match
 from routing.lane import Lane, lane_place
 from routing.lanes import allot, holds

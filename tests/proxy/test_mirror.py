@@ -18,7 +18,7 @@ from proxy.network.upstream import UpstreamResponse, Upstreams
 from proxy.providers.body import MOST_WALKED
 from proxy.providers.credentials import Credentials
 from proxy.providers.provider import Provider, Timeout
-from records.exchange_id import verify
+from records.facts.exchange_id import verify
 from records.outcome import ErrorType, Outcome, Usage
 from routing.assign import Assignment, Reason
 from routing.canary import ArmName

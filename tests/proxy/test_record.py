@@ -15,9 +15,9 @@ from proxy.attempts.request import upstream_request
 from proxy.calls.call import Call
 from proxy.providers.credentials import Credentials
 from proxy.providers.provider import Provider
-from records.exchange_id import verify
-from records.frame import encode
+from records.facts.exchange_id import verify
 from records.outcome import ErrorType, Outcome, OutcomeName, Usage
+from records.spool.frame import encode
 from routing.assign import Assignment
 from routing.canary import ArmName
 from routing.cohort import unit_hash

@@ -3,9 +3,9 @@
 from typing import Any
 
 from records.outcome import AttemptRecord, Feedback, InFlight, Outcome, Record, Usage
-from records.releases import Release, entered
-from records.spool_reader import Batch, Chunk, Writer
+from records.spool.reader import Batch, Chunk, Writer
 from records.store import Act, Store
+from records.store.releases import Release, entered
 from tests.records.stored import stored
 
 WRITER = Writer("w0-boot-1", 0, "boot", 1)

@@ -4,9 +4,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from records.segments.columns import COLUMNS
-from records.segments.reading import sources
 from records.store import Store
+from records.store.segments.columns import COLUMNS
+from records.store.segments.sources import sources
 
 
 def stored(store: Store) -> list[dict[str, Any]]:

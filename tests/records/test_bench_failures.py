@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from records.bench_failures import BenchFailures, FailureRow
-from records.benchmarks import Benchmarks
-from records.capture import CaptureRule
-from records.capture_store import CaptureStore
+from records.captures.capture import CaptureRule
 from records.store import Store
+from records.store.benchmarks import BenchFailures, Benchmarks, FailureRow
+from records.store.captures import CaptureStore
 
 NOW = 1_795_000_000.0
 DAY_S = 86400.0

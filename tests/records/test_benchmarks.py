@@ -3,9 +3,9 @@
 import pytest
 from sqlalchemy import text
 
-from records.benchmarks import Benchmarks
 from records.errors import Unstorable
 from records.store import Store
+from records.store.benchmarks import Benchmarks
 
 
 def test_the_newest_of_a_candidate_is_found_whatever_came_of_others(store: Store) -> None:

@@ -6,9 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from records import capture_files
-from records.capture import Capture, CapturedMessage, CaptureInfo
-from records.capture_files import clear, unstored, write
+from records.captures import capture
+from records.captures.capture import (
+    Capture,
+    CapturedMessage,
+    CaptureInfo,
+    delete_left_behind,
+    unstored,
+    write_captures,
+)
 
 
 def a_capture(serial: int = 1, *, expires_at: float = 20000.0) -> Capture:
@@ -32,34 +38,34 @@ def folder(tmp_path: Path) -> Path:
 
 def test_what_is_written_is_read_oldest_first(folder: Path) -> None:
     assert list(unstored(folder)) == []
-    assert write(folder, [a_capture(1), a_capture(2)]) and write(folder, [a_capture(3)])
+    assert write_captures(folder, [a_capture(1), a_capture(2)]) and write_captures(folder, [a_capture(3)])
     found = [[each.about.exchange_id for each in file.captures] for file in unstored(folder)]
     assert found == [["e-1", "e-2"], ["e-3"]]
     assert next(unstored(folder)).captures[0] == a_capture(1)
 
 
 def test_nobody_else_may_read_them(folder: Path) -> None:
-    write(folder, [a_capture()])
+    write_captures(folder, [a_capture()])
     (file,) = unstored(folder)
     assert (stat.S_IMODE(folder.stat().st_mode), stat.S_IMODE(file.path.stat().st_mode)) == (0o700, 0o600)
 
 
 def test_a_full_folder_takes_no_more(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(folder, [a_capture()])
-    monkeypatch.setattr(capture_files, "CAP_BYTES", 400)
-    assert not write(folder, [a_capture(2)])
+    write_captures(folder, [a_capture()])
+    monkeypatch.setattr(capture, "CAP_BYTES", 400)
+    assert not write_captures(folder, [a_capture(2)])
     assert len(list(unstored(folder))) == 1
 
 
 def test_expired_damaged_and_half_written_files_are_cleared(folder: Path) -> None:
-    write(folder, [a_capture(1, expires_at=15000.0), a_capture(2, expires_at=20000.0)])
-    write(folder, [a_capture(3, expires_at=15000.0)])
+    write_captures(folder, [a_capture(1, expires_at=15000.0), a_capture(2, expires_at=20000.0)])
+    write_captures(folder, [a_capture(3, expires_at=15000.0)])
     (folder / "9.capture").write_bytes(b"[{")
     torn = folder / "x.capture.1.tmp"
     torn.write_bytes(b"[{")
     os.utime(torn, (0, 0))
-    clear(folder, now=15000.0)
+    delete_left_behind(folder, now=15000.0)
     assert [len(file.captures) for file in unstored(folder)] == [2]
     assert not torn.exists()
-    clear(folder, now=20000.0)
+    delete_left_behind(folder, now=20000.0)
     assert list(unstored(folder)) == []

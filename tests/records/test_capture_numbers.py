@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from records.capture_numbers import is_iban, passes_luhn, without_numbers
+from records.captures.redaction import is_iban, passes_luhn, without_numbers
 
 
 @pytest.mark.parametrize(

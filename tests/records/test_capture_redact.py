@@ -2,8 +2,8 @@
 
 import pytest
 
-from records.capture_pattern import BadPattern, pattern
-from records.capture_redact import redacted
+from records.captures.patterns import BadPattern, pattern
+from records.captures.redaction import redacted
 
 SECRETS = [
     "sk-proj-abcdefghijklmnopqrstuvwx",

@@ -4,9 +4,8 @@ import json
 from functools import partial
 from typing import Any
 
-from records.capture import WireRequest
-from records.capture_redact import redacted
-from records.capture_request import redacted_request
+from records.captures.capture import WireRequest
+from records.captures.redaction import redacted, redacted_request
 
 CLEAN = partial(redacted, patterns=(r"K-\d+",))
 

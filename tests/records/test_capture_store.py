@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from records.capture import Capture, CapturedMessage, CaptureInfo
-from records.capture_files import unstored, write
-from records.capture_store import PAGE, CaptureShipper, CaptureStore
+from records.captures.capture import Capture, CapturedMessage, CaptureInfo, unstored, write_captures
 from records.errors import StoreDown
 from records.store import Store
+from records.store.captures import PAGE, CaptureShipper, CaptureStore
 
 NOW = 1_795_000_000.0
 DAY_S = 86400.0
@@ -124,8 +123,8 @@ def test_files_are_stored_and_deleted(captures: CaptureStore, tmp_path: Path) ->
     folder = tmp_path / "captures"
     shipper = CaptureShipper(folder, captures)
     assert shipper.turn(NOW) == 0
-    write(folder, [a_capture("a"), a_capture("b")])
-    write(folder, [a_capture("b"), a_capture("expired", expires_at=NOW - 1)])
+    write_captures(folder, [a_capture("a"), a_capture("b")])
+    write_captures(folder, [a_capture("b"), a_capture("expired", expires_at=NOW - 1)])
     (folder / "damaged.capture").write_bytes(b"{")
     assert shipper.turn(NOW) == 3
     assert list(folder.iterdir()) == []
@@ -135,7 +134,7 @@ def test_files_are_stored_and_deleted(captures: CaptureStore, tmp_path: Path) ->
 def test_what_the_database_refuses_costs_nothing_else(captures: CaptureStore, tmp_path: Path) -> None:
     folder = tmp_path / "captures"
     refused = replace(a_capture("x"), about=replace(a_capture("x").about, at=9e300))
-    write(folder, [a_capture("a"), refused, a_capture("b")])
+    write_captures(folder, [a_capture("a"), refused, a_capture("b")])
     CaptureShipper(folder, captures).turn(NOW)
     assert names(list(captures.read("support")))[:2] == ["a", "b"]
     assert list(folder.iterdir()) == []
@@ -153,8 +152,8 @@ class Down(CaptureStore):
 
 def test_while_the_database_is_down_files_wait_and_still_expire(sqlite_store: Store, tmp_path: Path) -> None:
     folder, down = tmp_path / "captures", Down(sqlite_store)
-    write(folder, [a_capture("a")])
-    write(folder, [a_capture("b", expires_at=NOW + 1)])
+    write_captures(folder, [a_capture("a")])
+    write_captures(folder, [a_capture("b", expires_at=NOW + 1)])
     assert CaptureShipper(folder, down).turn(NOW) == 0
     CaptureShipper(folder, down).expire(NOW + 1)
     assert [names(file.captures) for file in unstored(folder)] == [["a"]]

@@ -6,8 +6,8 @@ import pytest
 from msgspec import structs
 from opentelemetry.sdk.resources import Resource
 
+from records.exports.client_metrics import MOST_MODELS, ClientMetrics
 from records.outcome import Outcome, Usage
-from records.tracing.metrics import MOST_MODELS, ClientMetrics
 from tests.e2e.otlp import Collector, collecting, values
 from tests.records.samples import an_outcome
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Executable, delete, update
 
-from records.daily_reports import DailyReport, DailyReports
 from records.errors import Unstorable
 from records.store import Store
-from records.tables import reports
+from records.store.reports import DailyReport, DailyReports
+from records.store.tables import reports
 
 FIRST = DailyReport(
     canary="c", run=1, day="2026-11-26", at=10.0, verdict="extend", document={"verdict": "extend"}

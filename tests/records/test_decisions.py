@@ -3,9 +3,9 @@
 import pytest
 from sqlalchemy import text
 
-from records.decisions import Decision, Decisions
 from records.errors import Unstorable
 from records.store import Store
+from records.store.decisions import Decision, Decisions
 from routing.plan import State
 
 STATE = State(state="paused", share=0.1, run=2)

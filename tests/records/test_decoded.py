@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from records.decoded import MOST, Decoded
-from records.frame import Bad, Scan
 from records.outcome import Outcome, Record
-from records.spool import SpoolWriter
-from records.spool_reader import SpoolReader
+from records.spool.frame import Bad, Scan
+from records.spool.reader import MOST, Decoded, SpoolReader
+from records.spool.writer import SpoolWriter
 from tests.records.samples import an_outcome
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from records.durations import LONGEST_S, SHORTEST_S, pack, unpack
+from records.store.sums import LONGEST_S, SHORTEST_S, pack, unpack
 
 SECONDS = st.floats(min_value=SHORTEST_S, max_value=LONGEST_S)
 

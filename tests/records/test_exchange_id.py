@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from records.errors import BadExchangeId
-from records.exchange_id import VALID_FOR_S, mint, verify
+from records.facts.exchange_id import VALID_FOR_S, mint, verify
 from routing.canary import ArmName
 from routing.cohort import derive_key, unit_hash
 

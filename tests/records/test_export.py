@@ -7,8 +7,8 @@ import pytest
 from msgspec.structs import replace
 
 from judge.judgements import Judgements
-from records import export
-from records.export import What, columns, pages
+from records.exports import files
+from records.exports.files import What, export_columns, export_pages
 from records.outcome import ProviderError
 from records.store import Store
 from tests.judge.test_judgements import NOON, PAIR
@@ -21,15 +21,15 @@ def rows(
     store: Store, what: What = "outcomes", canary: str | None = None, **between: float
 ) -> list[dict[str, Any]]:
     """Every row, by the columns' names."""
-    names = columns(what)
-    found = pages(store, what, canary=canary, **{**ALWAYS, **between})
+    names = export_columns(what)
+    found = export_pages(store, what, canary=canary, **{**ALWAYS, **between})
     return [dict(zip(names, row, strict=True)) for page in found for row in page]
 
 
 def test_an_outcome_is_a_row_of_all_that_is_known_and_json_is_text(store: Store) -> None:
     store.ship(a_batch(an_outcome(1)))
     (row,) = rows(store)
-    assert row.keys() == columns("outcomes").keys()
+    assert row.keys() == export_columns("outcomes").keys()
     assert row["exchange_id"] == "exchange-1"
     assert (row["arm"], row["served_by"], row["stream"], row["mirror"]) == (
         "candidate",
@@ -71,24 +71,24 @@ def test_whether_a_request_was_adapted_is_a_column(store: Store) -> None:
         "exchange-1": False,
         "exchange-2": True,
     }
-    assert columns("outcomes")["adapted"] == "truth"
+    assert export_columns("outcomes")["adapted"] == "truth"
 
 
 def test_what_a_column_holds_is_said_of_each() -> None:
-    kinds = columns("outcomes")
+    kinds = export_columns("outcomes")
     wanted = {"at": "time", "latency_s": "number", "input_tokens": "count", "mirror": "truth", "tags": "text"}
     assert {name: kinds[name] for name in wanted} == wanted
-    assert list(columns("feedback"))[:4] == ["key", "metric", "value", "at"]
-    assert not {"day", "fingerprint"} & (kinds.keys() | columns("feedback").keys())
+    assert list(export_columns("feedback"))[:4] == ["key", "metric", "value", "at"]
+    assert not {"day", "fingerprint"} & (kinds.keys() | export_columns("feedback").keys())
 
 
 def test_many_pages_have_each_row_once_whatever_the_days(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "PAGE", 7)
+    monkeypatch.setattr(files, "PAGE", 7)
     outcomes = [an_outcome(n, at=(20_000 + n % 5) * DAY + n) for n in range(100)]
     store.ship(a_batch(*outcomes))
-    found = list(pages(store, "outcomes", canary=None, **ALWAYS))
+    found = list(export_pages(store, "outcomes", canary=None, **ALWAYS))
     assert [len(page) for page in found] == [7] * 14 + [2]
     names = [row[0] for page in found for row in page]
     assert len(names) == 100 and set(names) == {each.exchange_id for each in outcomes}
@@ -126,7 +126,7 @@ def test_a_judgement_is_a_row_with_its_cost_and_without_what_the_judge_wrote(sto
     assert (second["result"], second["cost_usd"], second["mark"]) == ("candidate", pytest.approx(0.35), None)
     assert (second["judge"], second["words_sha256"]) == ("anthropic/claude-opus-5", "0" * 64)
     assert (second["baseline_length"], second["candidate_length"]) == (10, 20)
-    kinds = columns("judgements")
+    kinds = export_columns("judgements")
     assert (kinds["asked_at"], kinds["at"], kinds["cost_usd"]) == ("time", "time", "number")
     assert "reason" not in kinds
     assert [row["exchange_id"] for row in rows(store, "judgements", since=NOON + 2)] == ["e2"]

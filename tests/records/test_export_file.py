@@ -8,8 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from records.export import Kind
-from records.export_file import Rows, write_table
+from records.exports.files import Kind, Rows, write_table
 from report.log import from_csv
 
 COLUMNS: dict[str, Kind] = {"name": "text", "at": "time", "n": "count", "x": "number", "ok": "truth"}

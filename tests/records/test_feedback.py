@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from records.errors import BadFeedback
-from records.exchange_id import VALID_FOR_S, mint
-from records.feedback import VOICES_REMEMBERED, Terms, Voices, complaints, parse
-from records.metric import BUILT_IN, JUDGED, Metric
+from records.facts.exchange_id import VALID_FOR_S, mint
+from records.facts.feedback import VOICES_REMEMBERED, Terms, Voices, complaints, parse
+from records.facts.metric import BUILT_IN, JUDGED, Metric
 from records.outcome import Feedback
 from routing.cohort import derive_key, unit_hash
 

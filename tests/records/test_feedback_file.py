@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from records.feedback_file import BadFile, FeedbackLine, lines
+from records.facts.feedback import BadFeedbackFile, FeedbackLine, feedback_lines
 
 SAID_AT = datetime(2026, 11, 24, 16, tzinfo=UTC)
 
@@ -17,7 +17,7 @@ def file(tmp_path: Path) -> Path:
 
 def read(file: Path, text: str | bytes) -> list[FeedbackLine]:
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return list(lines(file, default_at=SAID_AT))
+    return list(feedback_lines(file, default_at=SAID_AT))
 
 
 def test_cells_become_members_and_empty_ones_are_left_out(file: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_bad_row_says_what_is_wrong_and_the_others_are_read(file: Path, row: s
     ],
 )
 def test_a_file_that_is_no_feedback_says_why(file: Path, text: str | bytes, words: str) -> None:
-    with pytest.raises(BadFile, match=words.replace("?", r"\?")):
+    with pytest.raises(BadFeedbackFile, match=words.replace("?", r"\?")):
         read(file, text)
 
 

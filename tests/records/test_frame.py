@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from records.frame import HEADER, MAX_PAYLOAD, encode, scan
 from records.outcome import (
     AttemptRecord,
     Feedback,
@@ -18,6 +17,7 @@ from records.outcome import (
     Record,
     Usage,
 )
+from records.spool.frame import HEADER, MAX_PAYLOAD, encode, scan
 
 EVERYTHING = 1 << 30
 

@@ -4,8 +4,8 @@ import pytest
 from sqlalchemy import text
 
 from records.errors import Unstorable
-from records.issue_checks import IssueCheck, IssueChecks, IssueState, newest_of_each_model
 from records.store import Store
+from records.store.benchmarks import IssueCheck, IssueChecks, IssueState, newest_of_each_model
 
 
 def check(at: float, model: str, issue: str, state: IssueState = "gone") -> IssueCheck:

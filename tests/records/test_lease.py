@@ -1,8 +1,7 @@
 """The lease and what the leader keeps, in both databases: one holder at a time, no word of an earlier one."""
 
 from records.store import Store
-from records.store.checkpoints import Checkpoints, StoredCheckpoint
-from records.store.lease import NOBODY, Lease, Leases
+from records.store.leader import NOBODY, Checkpoints, Lease, Leases, StoredCheckpoint
 
 
 def test_nobody_leads_a_fresh_store(store: Store) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from records.store.database import driver_of, engine_of, transaction
-from records.store.line import Line
+from records.store.database import Line, driver_of, engine_of, transaction
 from tests.servers.postgres import Postgres
 
 Ends = tuple[socket.socket, socket.socket]

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from records.caller_counts import MOST_LEFT, CallerCount
-from records.meters import GUARDRAIL_VALUES, LLM_BOUNDS, REMEMBERED_FEEDBACK, Meters
+from records.exports.prometheus import GUARDRAIL_VALUES, LLM_BOUNDS, REMEMBERED_FEEDBACK, Meters
+from records.facts.counts import MOST_LEFT, CallerCount
 from records.outcome import Feedback, Heartbeat, Outcome, Usage
 from records.store import RecordTotals
 from routing.plan import Plan, State

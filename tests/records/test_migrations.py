@@ -12,9 +12,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
-from records import migrations, tables
 from records.errors import StoreDown, StoreTooNew, StoreTooOld
-from records.store import Store
+from records.store import Store, migrations, tables
 from records.store.database import engine_of
 from tests.records.samples import a_batch, an_outcome, some_feedback
 from tests.servers.postgres import Postgres

@@ -9,13 +9,11 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pytest
 
-from records import rolling
 from records.errors import StoreDown
-from records.segments import object_store
-from records.segments.folder import SegmentFolder
-from records.segments.object_store import ObjectStore
-from records.segments.reading import read
-from records.store import Store
+from records.store import Store, segment_writer
+from records.store.segments import folder
+from records.store.segments.folder import ObjectStore, SegmentFolder
+from records.store.segments.sources import read
 from tests.records.samples import DAY, a_batch, an_outcome
 from tests.records.stored import stored
 from tests.servers.object_store import S3Server
@@ -44,7 +42,7 @@ def said(outcomes: str) -> str:
 
 def test_outcomes_are_rolled_into_the_bucket_and_read_from_there(store: Store, s3: S3Server) -> None:
     before = ids(store)
-    rolling.roll(store, NOW)
+    segment_writer.roll(store, NOW)
     keys = sorted(s3.objects())
     assert [key.rpartition("/")[0] for key in keys] == [
         "canary/day=2024-10-04/hour=00", "canary/day=2024-10-04/hour=01",
@@ -57,8 +55,8 @@ def test_outcomes_are_rolled_into_the_bucket_and_read_from_there(store: Store, s
 
 
 def test_what_expired_is_deleted_from_the_bucket(store: Store, s3: S3Server) -> None:
-    rolling.roll(store, NOW)
-    rolling.expire(store, 20_000 * DAY + 3600)
+    segment_writer.roll(store, NOW)
+    segment_writer.expire(store, 20_000 * DAY + 3600)
     assert [key.split("/")[2] for key in s3.objects() if key.endswith(".parquet")] == ["hour=01"]
     assert ids(store) == ["exchange-9"]
 
@@ -68,17 +66,17 @@ def test_while_the_server_is_down_outcomes_stay_fresh_and_it_goes_on_afterwards(
 ) -> None:
     s3.stop()
     with pytest.raises(StoreDown, match=rf"127\.0\.0\.1:{s3.port} does not answer"):
-        rolling.roll(store, NOW)
+        segment_writer.roll(store, NOW)
     assert len(ids(store)) == 10
     store.ship(a_batch(an_outcome(10, at=20_000 * DAY + 4000)))
     s3.start()
-    rolling.roll(store, NOW)
+    segment_writer.roll(store, NOW)
     assert len(set(ids(store))) == 11
     assert len([key for key in s3.objects() if key.endswith(".parquet")]) == 2
 
 
 def test_a_segment_that_cannot_be_read_is_no_empty_one(store: Store, s3: S3Server) -> None:
-    rolling.roll(store, NOW)
+    segment_writer.roll(store, NOW)
     key = next(iter(s3.objects()))
     s3.client().delete_object(Bucket=s3.bucket, Key=key)
     with pytest.raises(StoreDown, match=f"{key.removeprefix('canary/')} is missing in s3://{s3.bucket}"):
@@ -106,8 +104,8 @@ def test_credentials_that_may_not_write_are_said_to_be_so_and_not_shown(
 def test_a_server_that_says_nothing_is_given_up_in_bounded_time(
     s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(object_store, "SILENCE_S", 1.0)
-    monkeypatch.setattr(object_store, "ATTEMPTS", 2)
+    monkeypatch.setattr(folder, "SILENCE_S", 1.0)
+    monkeypatch.setattr(folder, "ATTEMPTS", 2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         began = time.monotonic()

@@ -9,11 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from msgspec.structs import replace
 
-from records import rolling
 from records.errors import StoreDown
-from records.export_file import write_arrow
-from records.outcome_export import outcome_tables
-from records.store import Store
+from records.exports.files import outcome_tables, write_arrow
+from records.store import Store, segment_writer
 from tests.records.samples import DAY, a_batch, an_outcome
 
 BEGIN = 20_000 * DAY
@@ -35,7 +33,7 @@ def ship(store: Store, *serials: int) -> None:
 
 def test_segments_and_shipped_batches_are_one_table(store: Store) -> None:
     ship(store, *range(10))
-    rolling.roll(store, LATER)
+    segment_writer.roll(store, LATER)
     ship(store, 10, 11)
     ship(store, 12)
     assert ids(tables(store)) == [f"exchange-{n}" for n in range(13)]
@@ -46,28 +44,28 @@ def test_segments_and_shipped_batches_are_one_table(store: Store) -> None:
 
 def test_what_is_shipped_and_rolled_meanwhile_comes_once_or_not(store: Store) -> None:
     ship(store, *range(10))
-    rolling.roll(store, LATER)
+    segment_writer.roll(store, LATER)
     ship(store, 10, 11)
     found = tables(store)
     first = ids([next(found)])
-    rolling.roll(store, LATER)
+    segment_writer.roll(store, LATER)
     ship(store, 12)
-    rolling.roll(store, LATER)
+    segment_writer.roll(store, LATER)
     assert sorted(first + ids(found)) == sorted(f"exchange-{n}" for n in range(12))
 
 
 def test_what_retention_deletes_meanwhile_may_be_missing(store: Store) -> None:
     ship(store, *range(13))
-    rolling.roll(store, LATER)
+    segment_writer.roll(store, LATER)
     found = tables(store)
     first = ids([next(found)])
-    rolling.expire(store, BEGIN + 2 * 3600)
+    segment_writer.expire(store, BEGIN + 2 * 3600)
     assert first + ids(found) == [*(f"exchange-{n}" for n in range(6)), "exchange-12"]
 
 
 def test_a_segment_that_is_missing_for_no_reason_is_no_empty_one(store: Store, tmp_path: Path) -> None:
     ship(store, *range(3))
-    rolling.roll(store, LATER)
+    segment_writer.roll(store, LATER)
     next(tmp_path.rglob("*.parquet")).unlink()
     with pytest.raises(StoreDown, match=r"hour=00/\w+\.parquet is missing"):
         ids(tables(store))
@@ -76,14 +74,14 @@ def test_a_segment_that_is_missing_for_no_reason_is_no_empty_one(store: Store, t
 def test_segments_in_the_database_are_read_too(store_url: str, tmp_path: Path) -> None:
     with closing(Store.open(store_url, tmp_path, outcomes="store")) as store:
         ship(store, *range(10))
-        rolling.roll(store, LATER)
+        segment_writer.roll(store, LATER)
         assert ids(tables(store)) == [f"exchange-{n}" for n in range(10)]
     assert not list(tmp_path.rglob("*.parquet"))
 
 
 def test_a_file_has_the_tables_in_row_groups_of_its_own(store: Store, tmp_path: Path) -> None:
     ship(store, *range(10))
-    rolling.roll(store, LATER)
+    segment_writer.roll(store, LATER)
     store.ship(a_batch(replace(an_outcome(11), canary="other")))
     file = tmp_path / "out.parquet"
     assert write_arrow(file, tables(store, canary="support-nov")) == 10

@@ -5,9 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from records.past_canaries import PastCanary, past_canaries
-from records.releases import Releases
 from records.store import Act, Store
+from records.store.releases import PastCanary, Releases, past_canaries
 from routing import transitions
 from routing.canary import Step
 from routing.plan import State

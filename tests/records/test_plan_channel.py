@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from records.errors import SharedDown
-from records.shared import link
+from records.shared import plan_channel
 from records.shared.plan_channel import KEY, PlanChannel
 from routing.plan import Plan, State
 from tests.servers.redis import RedisServer
@@ -21,7 +21,7 @@ def a_plan(version: int, refreshed_at: float = 1000.0) -> Plan:
 
 def on_channel(server: RedisServer, act: Callable[[PlanChannel], Coroutine[Any, Any, Any]]) -> Any:
     async def run() -> Any:
-        async with link.connect(server.url) as redis:
+        async with plan_channel.connect(server.url) as redis:
             return await act(PlanChannel(redis))
 
     return asyncio.run(run())
@@ -121,7 +121,7 @@ def test_another_fleet_in_another_database_is_not_heard(redis_server: RedisServe
     async def apart() -> list[Plan]:
         heard: list[Plan] = []
         other_url = redis_server.url.removesuffix("0") + "1"
-        async with link.connect(redis_server.url) as one, link.connect(other_url) as other:
+        async with plan_channel.connect(redis_server.url) as one, plan_channel.connect(other_url) as other:
             mine, theirs = PlanChannel(one), PlanChannel(other)
 
             async def listen() -> None:

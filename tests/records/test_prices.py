@@ -9,8 +9,8 @@ from genai_prices.data_snapshot import get_snapshot
 
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Kind, Provider
+from records.facts.prices import Prices, Rates
 from records.outcome import Usage
-from records.prices import Prices, Rates
 
 
 def at(url: str, api: Api = "openai", kind: Kind = "plain") -> Provider:
@@ -160,7 +160,7 @@ def test_a_worker_with_its_own_prices_never_imports_the_price_list() -> None:
 
 
 def test_names_that_callers_make_up_are_not_kept_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("records.prices.MOST_KNOWN", 3)
+    monkeypatch.setattr("records.facts.prices.MOST_KNOWN", 3)
     prices = Prices({})
     usage = Usage(input_tokens=1, output_tokens=1)
     for serial in range(10):

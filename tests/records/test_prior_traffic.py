@@ -5,11 +5,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from records import tables
 from records.outcome import Outcome, Usage
-from records.store import Store
-from records.store.prior import WEEK_S, prior_weeks
+from records.store import Store, tables
 from records.store.retention import expire
+from records.store.sums import WEEK_S, prior_weeks
 from tests.records.samples import DAY, a_batch, an_outcome
 from tests.records.test_unit_totals import rows
 

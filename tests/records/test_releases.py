@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import text
 
-from records.benchmarks import Benchmarks
 from records.errors import Unstorable
-from records.releases import ReleaseNote, Releases, Run
 from records.store import Store
+from records.store.benchmarks import Benchmarks
+from records.store.releases import ReleaseNote, Releases, Run
 from tests.records.samples import a_release
 
 

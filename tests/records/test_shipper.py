@@ -13,12 +13,11 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import NullPool, create_engine, select
 
-from records import tables
 from records.outcome import Feedback, Heartbeat, Outcome
-from records.shipper import Shipper
-from records.spool import SpoolWriter
-from records.spool_reader import Batch, SpoolReader
-from records.store import RecordTotals, Store
+from records.spool.reader import Batch, SpoolReader
+from records.spool.writer import SpoolWriter
+from records.store import RecordTotals, Store, tables
+from records.store.shipper import Shipper
 from tests.records.samples import an_exchange_in_flight, recent
 from tests.serving import eventually
 

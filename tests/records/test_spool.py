@@ -18,9 +18,9 @@ from structlog.testing import capture_logs
 
 from records.errors import SpoolFull
 from records.outcome import Feedback, Heartbeat, Outcome
-from records.spool import SpoolWriter
-from records.spool_held import Held
-from records.spool_reader import DONE, SpoolReader, sweep
+from records.spool.disk import Held
+from records.spool.reader import DONE, SpoolReader, sweep
+from records.spool.writer import SpoolWriter
 from tests.serving import eventually
 
 

@@ -11,12 +11,11 @@ from msgspec.structs import replace
 from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import IntegrityError
 
-from records import tables
 from records.errors import StoreDown, Unstorable
-from records.metric import BUILT_IN
+from records.facts.metric import BUILT_IN
 from records.outcome import Usage
-from records.spool_reader import Death
-from records.store import FixedRubric, RecordTotals, Store
+from records.spool.reader import Death
+from records.store import FixedRubric, RecordTotals, Store, tables
 from records.store.retention import SLICE
 from routing.plan import State
 from tests.records.samples import DAY, WRITER, a_batch, act, an_outcome, recent, some_feedback

@@ -9,14 +9,12 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import select, text
 
-from records import tables
 from records.errors import StoreDown, Unstorable
-from records.shipper import Shipper
-from records.spool import SpoolWriter
-from records.spool_reader import Death
-from records.store import Patience, RecordTotals, Store
-from records.store.checkpoints import Checkpoints
-from records.store.lease import Leases
+from records.spool.reader import Death
+from records.spool.writer import SpoolWriter
+from records.store import Patience, RecordTotals, Store, tables
+from records.store.leader import Checkpoints, Leases
+from records.store.shipper import Shipper
 from tests.records.samples import DAY, WRITER, a_batch, an_outcome, recent, some_feedback
 from tests.records.stored import stored
 from tests.servers.postgres import Postgres

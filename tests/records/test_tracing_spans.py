@@ -6,8 +6,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON
 from opentelemetry.trace import StatusCode
 
+from records.exports.spans import Spans
 from records.outcome import Outcome, ProviderError
-from records.tracing.spans import Spans
 from tests.records.samples import an_outcome, some_feedback
 
 BASE_URLS = {"openai": "https://eu.api.example:8443/v1", "local": "http://user:secret@[::1]/v1"}

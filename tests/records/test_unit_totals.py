@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from sqlalchemy import Table, select
 
-from records import tables
-from records.durations import unpack
 from records.outcome import ErrorType, Outcome, OutcomeName, Usage
-from records.store import Store, sums
-from records.store.asked import canary_asked, canary_seen
+from records.store import Store, sums, tables
+from records.store.database import canary_asked, canary_seen
 from records.store.ingest import CELL_CAP_BYTES
+from records.store.sums import unpack
 from tests.records.samples import DAY, a_batch, an_outcome
 
 KEYS = ("canary", "run", "phase", "arm", "mirror", "unit", "day", "category", "tags")

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from canary.cli import app
 from canary.config import parse
-from records.unpriced import said_once
+from records.facts.prices import said_once
 
 CONFIG = """\
 providers:

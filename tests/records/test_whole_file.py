@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from records.whole_file import write_whole
+from records.shared.whole_file import write_whole
 
 FULL = """
 import resource, signal, sys

@@ -13,9 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from records import shipper
-from records.shipper import Shipper
-from records.store import Store
+from records.store import Store, shipper
+from records.store.shipper import Shipper
 
 A_BATCH = 20
 LONGEST_MIDWAY_S = 0.004

@@ -20,11 +20,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from records import rolling
 from records.outcome import Outcome
-from records.segments.folder import SegmentFolder
-from records.spool_reader import Batch, Chunk, Writer
-from records.store import Store
+from records.spool.reader import Batch, Chunk, Writer
+from records.store import Store, segment_writer
+from records.store.segments.folder import SegmentFolder
 
 STEPS = ("begin", "commit", "committed", "write", "half", "written", "delete", "deleted")
 """Before a transaction, before and after its commit, before a file, with half of it, when it has its name,
@@ -89,12 +88,12 @@ class MortalStore(Store):
 
 def live(url: str, data: Path, outcomes: str, death: Death) -> None:
     """Roll and expire what is due."""
-    store = MortalStore.at(url, data, rolling.PATIENCE, outcomes=outcomes)
+    store = MortalStore.at(url, data, segment_writer.PATIENCE, outcomes=outcomes)
     MortalStore.death = MortalFolder.death = death
     if store.folder is not None:
         store.folder.__class__ = MortalFolder
-    rolling.roll(store, NOW)
-    rolling.expire(store, BEFORE)
+    segment_writer.roll(store, NOW)
+    segment_writer.expire(store, BEFORE)
     store.close()
 
 

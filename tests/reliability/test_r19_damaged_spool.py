@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from records.frame import HEADER, encode
 from records.outcome import Outcome
-from records.spool import SpoolWriter
+from records.spool.frame import HEADER, encode
+from records.spool.writer import SpoolWriter
 from records.store import Store
 from tests.records.stored import stored_in
 
@@ -112,7 +112,7 @@ def test_fifty_kills(tmp_path: Path, seed: int) -> None:
 
 def test_a_flipped_bit_anywhere_in_a_frame_makes_it_invalid() -> None:
     """What the test above takes for granted: no single flip leaves a frame that passes for whole."""
-    from records.frame import scan
+    from records.spool.frame import scan
 
     frame = encode(an_outcome(1))
     for bit in range(8 * len(frame)):

@@ -14,9 +14,9 @@ from itertools import islice
 import pytest
 
 from control.monitor.patience import FEWEST, LEAST_S
-from records import plans
 from records.outcome import InFlight, Outcome, Record
-from records.spool_reader import SpoolReader
+from records.shared import plan_file
+from records.spool.reader import SpoolReader
 from tests.e2e.stage import Stage, chat
 from tests.reliability.answers import JSON, answer, document, events, hang, whole
 from tests.reliability.callers import Answer, ask, connected, receive, request
@@ -162,7 +162,7 @@ def test_when_patience_is_over_the_baseline_answers(stage: Stage, pool: ThreadPo
     callers.hanging(FIRST)
     quick = callers.warm()
     plan = stage.server.data / "plan.json"
-    known = eventually(lambda: (read := plans.read(plan)) and read.patience.get("patient"))
+    known = eventually(lambda: (read := plan_file.read(plan)) and read.patience.get("patient"))
     assert known == {"chat/json": LEAST_S, "chat/stream": LEAST_S}
     ids = callers.answered(waiting)
     took = time.monotonic() - began

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from records import tables
-from records.store import Store
+from records.store import Store, tables
 from tests.records.stored import stored
 from tests.reliability.roller import BEFORE, OF_STORE, PAIRED, STEPS, outcomes_of
 from tests.servers.postgres import Postgres

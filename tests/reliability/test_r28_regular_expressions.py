@@ -1,8 +1,8 @@
 """R28: whatever a caller or a provider writes, no regular expression takes more than linear time on it.
 
-Every pattern in the source is found by itself, so a new one is held to it too: `records.backtracking` looks
-for a text on which it would be slow, and texts that go through each of its loops are given to `re`, which may
-take 5 ms of CPU a KiB. Time on the clock decides nothing but in the test that is marked `alone`.
+Every pattern in the source is found by itself, so a new one is held to it too: `records.captures.patterns`
+looks for a text on which it would be slow, and texts that go through each of its loops are given to `re`,
+which may take 5 ms of CPU a KiB. Time on the clock decides nothing but in the test that is marked `alone`.
 """
 
 import ast
@@ -33,8 +33,8 @@ from proxy.calls.callers import Callers
 from proxy.calls.refusal import Refused
 from proxy.network.server.head import find_fault, is_other_protocol, split
 from proxy.providers.headers import without_key
-from records.backtracking import Use, pumped, slow_text
-from records.capture_redact import redacted
+from records.captures.patterns import Use, pumped, slow_text
+from records.captures.redaction import redacted
 from routing.caller import Caller
 from tests.e2e.stage import Stage, on_stage
 from tests.proxy.test_callers import BEARER, JSON, ask, web
@@ -44,7 +44,7 @@ A_KIB_S = 0.005
 """CPU seconds that a call may take for each KiB of what it is given."""
 SIZE = 16 << 10
 
-WITHOUT_NAME: dict[str, Use] = {"records.bound": "fullmatch"}
+WITHOUT_NAME: dict[str, Use] = {"records.facts.metric": "fullmatch"}
 """How the patterns of a module are used that are in a table only."""
 
 MADE_ELSEWHERE = {
@@ -52,9 +52,9 @@ MADE_ELSEWHERE = {
     "bench/dataset/imports/promptfoo_asserts.py": "the same",
     "bench/answers/scorers.py": "a dataset's own pattern, and the escaped words of a choice",
     "proxy/dialects/event_template.py": "names of members; its callers' patterns are found by their names",
-    "records/capture_pattern.py": "checks the config's redaction patterns",
-    "records/capture_redact.py": "the config's redaction patterns, checked when it was read",
-    "records/prices.py": "a pattern of the price list, on the config's own URLs",
+    "records/captures/patterns.py": "checks the config's redaction patterns",
+    "records/captures/redaction.py": "the config's redaction patterns, checked when it was read",
+    "records/facts/prices.py": "a pattern of the price list, on the config's own URLs",
 }
 """Files that make patterns of something else than their own text, and what of."""
 
@@ -136,7 +136,7 @@ def inside(value: Any) -> Iterator[re.Pattern[Any]]:
 def named_patterns() -> Iterator[Found]:
     """Those that a module has in a name of its own, alone or in a table."""
     for file, tree in sources().items():
-        if file.startswith("records/migrations/") or file.endswith("__main__.py"):
+        if file.startswith("records/store/migrations/") or file.endswith("__main__.py"):
             continue
         module = importlib.import_module(module_of(file))
         for each in tree.body:
@@ -194,7 +194,7 @@ def test_every_pattern_is_found(every: list[Found]) -> None:
     assert len(every) >= 130
     assert {
         "proxy.calls.routes._CHAIN",
-        "records.capture_redact._SECRETS",
+        "records.captures.redaction._SECRETS",
         "bench.preflight.cure._LOC",
     } <= names
     made = set()
@@ -249,7 +249,7 @@ SLOW: Sequence[tuple[str, Use]] = (
         r"^/(?:(?:openai|anthropic|upload|v\d+\w*)/)*(?P<name>[^/:]*)",
         "match",
     ),  # as it was in proxy/calls/callers.py
-    (r"\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?", "search"),  # in records/capture_redact.py
+    (r"\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?", "search"),  # in records/captures/redaction.py
     (r"\S*\*{3,}\S*", "search"),  # in proxy/answers/provider_error.py
     (r"\b\w*[a-f\d]{12,}\b", "search"),  # in bench/preflight/run.py
     (r"key: .*$", "search"),

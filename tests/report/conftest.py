@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from records.tables import PARTITIONED, metadata
+from records.store.tables import PARTITIONED, metadata
 from report.judged_canary import JudgedCanary
 from report.rubric import Criterion, parse_bound
 from tests.report.totals import UnitTotals

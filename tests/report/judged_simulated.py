@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 
 from judge.judgements import JudgedExchange, Result
-from records.bound import parse_bound
+from records.facts.metric import parse_bound
 from report.arm_sums import arm_sums
 from report.judged_canary import JudgedCanary
 from report.judged_figures import preference

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from records.exchange_id import mint
+from records.facts.exchange_id import mint
 from records.outcome import Feedback, Outcome
-from records.spool_reader import Batch, Chunk, Writer
+from records.spool.reader import Batch, Chunk, Writer
 from records.store import Store
 
 METRICS = ("csat", "task_completed")

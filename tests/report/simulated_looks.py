@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 
-from records.metric import BUILT_IN
+from records.facts.metric import BUILT_IN
 from report.contrast import Contrast, contrast
 from report.look import RowPlan
 from report.metrics import observe

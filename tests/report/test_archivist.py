@@ -12,10 +12,9 @@ from structlog.testing import capture_logs
 
 from canary.config import Config, parse
 from control.states.rollouts import Rollouts
-from records import tables
-from records.decisions import Decision, Decisions
-from records.evaluations import Evaluations
-from records.store import Act, Store
+from records.store import Act, Store, tables
+from records.store.decisions import Decision, Decisions
+from records.store.reports import Evaluations
 from report.archive import from_document
 from report.archivist import LOOK_EVERY_S, SETTLE_S, Archivist
 from routing import transitions

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from records.metric import BUILT_IN
+from records.facts.metric import BUILT_IN
 from report.log import from_csv
 from report.metrics import observe
 from report.reading import read

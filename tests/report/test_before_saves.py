@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from records.metric import BUILT_IN
+from records.facts.metric import BUILT_IN
 from report.comparison import LogMeans, Means, Recovered
 from report.metrics import observe
 from report.prior import of_units

@@ -2,7 +2,7 @@
 
 import pytest
 
-from records.metric import BUILT_IN, Metric
+from records.facts.metric import BUILT_IN, Metric
 from report.bounds import wrong_with
 from report.measures import known
 from report.rubric import Criterion, parse_bound

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from records.metric import BUILT_IN
+from records.facts.metric import BUILT_IN
 from report.contrast import contrast
 from report.document import Report
 from report.judged_canary import JudgedCanary

@@ -15,10 +15,9 @@ from judge.results import RunJudgements
 from pages.reports import compare
 from pages.reports import release as release_forms
 from pages.reports.report import rendered
-from records.bound import parse_bound
-from records.metric import BUILT_IN, Metric
+from records.facts.metric import BUILT_IN, Metric, parse_bound
 from records.outcome import Fault
-from records.releases import Release, Run
+from records.store.releases import Release, Run
 from report import archive_trends, verdict
 from report.archive import Evaluation
 from report.compare import CandidateStanding, side_by_side

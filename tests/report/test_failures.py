@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from records.metric import BUILT_IN, Metric
+from records.facts.metric import BUILT_IN, Metric
 from report import newest
 from report.cohort import to_judge
 from report.details import FailureMode

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from records.metric import BUILT_IN, Metric
+from records.facts.metric import BUILT_IN, Metric
 from report.arm_sums import GATE
 from report.comparison import Means, symmetric
 from report.exchanges import ExchangeTable

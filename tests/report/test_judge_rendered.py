@@ -13,7 +13,7 @@ from pages.reports.release import FORMS as FORMS_OF_RELEASE
 from pages.reports.release import layer_words
 from pages.words import gains, judge, verdict
 from pages.words.gains import known_of_answers
-from records.releases import Release, Run
+from records.store.releases import Release, Run
 from report.archive import Evaluation
 from report.archive_trends import to_json as trends_json
 from report.archive_trends import trends

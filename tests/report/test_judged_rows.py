@@ -13,7 +13,7 @@ from pages.reports import report as render
 from pages.words.plan import chance_cell, row_outlook
 from pages.words.steps import next_steps
 from pages.words.verdict import evidence, mark
-from records.bound import parse_bound
+from records.facts.metric import parse_bound
 from records.labels import Label
 from report.archive import Evaluation, to_document
 from report.document import Report, from_json, to_json, without_reasons

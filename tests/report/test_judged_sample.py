@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from judge.judgements import JudgedExchange
-from records.metric import JUDGED_MARK, JUDGED_PREFERENCE
+from records.facts.metric import JUDGED_MARK, JUDGED_PREFERENCE
 from report.arm_sums import ArmSums, arm_sums
 from report.judged_figures import judge_figures, preference
 from report.judged_sample import judged_sample

@@ -11,13 +11,10 @@ import pytest
 from canary.config import parse
 from control.jobs.reports import ReportJob
 from judge.judgements import JudgedExchange, Judgements
-from records import tables
-from records.bound import parse_bound
-from records.daily_reports import DailyReports
+from records.facts.metric import BUILT_IN, parse_bound
 from records.labels import Label, Labels
-from records.looks import Looks, LookScope
-from records.metric import BUILT_IN
-from records.store import Act, Store
+from records.store import Act, Store, tables
+from records.store.reports import DailyReports, Looks, LookScope
 from report.judged_canary import JudgedCanary, ReportSettings
 from report.kept_looks import from_store
 from report.plan import ARRIVAL_S, DAY_S

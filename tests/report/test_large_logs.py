@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from records.metric import BUILT_IN, Metric
+from records.facts.metric import BUILT_IN, Metric
 from report.judged_canary import JudgedCanary, ReportSettings
 from report.plan import DAY_S
 from report.reports import report_from_csv

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pages.reports.report import rendered
-from records.metric import BUILT_IN
+from records.facts.metric import BUILT_IN
 from report.contrast import contrast
 from report.document import MetricLine, PlanLine, Report, from_json, to_json
 from report.exchanges import ExchangeTable

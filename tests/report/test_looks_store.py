@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from records import tables
-from records.looks import Looks, LookScope, StoredLook
-from records.metric import BUILT_IN
-from records.store import Act, FixedRubric, Store
+from records.facts.metric import BUILT_IN
+from records.store import Act, FixedRubric, Store, tables
+from records.store.reports import Looks, LookScope, StoredLook
 from report.document import Report
 from report.fixed_terms import judged_by, terms_of
 from report.judged_canary import JudgedCanary, ReportSettings

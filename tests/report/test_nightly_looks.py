@@ -13,9 +13,8 @@ from structlog.testing import capture_logs
 
 from canary.config import Config, parse
 from control.states.rollouts import Rollouts
-from records import tables
 from records.errors import StoreDown
-from records.store import Act, Store, Versioned
+from records.store import Act, Store, Versioned, tables
 from report import nightly_looks
 from report.nightly_looks import RETRY_S, NightlyLooks
 from report.plan import ARRIVAL_S, DAY_S

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pages.words import gains
-from records.metric import BUILT_IN
+from records.facts.metric import BUILT_IN
 from report.benchmarked import offline_rows
 from report.document import Report
 from report.judged_canary import JudgedCanary

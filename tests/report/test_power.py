@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from records.metric import BUILT_IN
+from records.facts.metric import BUILT_IN
 from report.arm_sums import FEW, GATE
 from report.plan import VerdictPlan
 from report.planner.assumptions import Assumptions

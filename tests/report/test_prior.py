@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from records.metric import BUILT_IN
+from records.facts.metric import BUILT_IN
 from records.store import FixedRubric
 from report.cohort import from_store, to_judge
 from report.fixed_terms import judged_by, terms_of

@@ -18,7 +18,7 @@ from pages.reports.plan import (
     unplanned,
 )
 from pages.words.assumptions import assumed
-from records.metric import BUILT_IN
+from records.facts.metric import BUILT_IN
 from report.judged_canary import JudgedCanary
 from report.planner.assumptions import Assumptions, BadAssumption, believed, parse_assumptions
 from report.planner.prospect import Prospect, levers, look_boundaries, one_in, table

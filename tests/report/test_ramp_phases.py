@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from records.metric import BUILT_IN
+from records.facts.metric import BUILT_IN
 from report.exchanges import ExchangeTable
 from report.judge import State, judge
 from report.metrics import observe

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from records.metric import BUILT_IN
-from records.tables import releases, runs
+from records.facts.metric import BUILT_IN
+from records.store.tables import releases, runs
 from report.judged_canary import JudgedCanary
 from report.plan import DAY_S
 from report.planner.assumptions import Assumptions

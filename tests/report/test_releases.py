@@ -14,12 +14,11 @@ from canary.config import Config, parse
 from control.states.rollouts import Rollouts
 from pages.reports.release import FORMS, headline, line, to_json
 from pages.words import verdict
-from records.benchmarks import Benchmarks
-from records.daily_reports import DailyReport, DailyReports
-from records.decisions import Decision, Decisions
-from records.evaluations import Evaluations
-from records.releases import ReleaseNote, Releases
 from records.store import Act, Store
+from records.store.benchmarks import Benchmarks
+from records.store.decisions import Decision, Decisions
+from records.store.releases import ReleaseNote, Releases
+from records.store.reports import DailyReport, DailyReports, Evaluations
 from report import releases
 from report.archive import from_document
 from report.archive_trends import trends

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from records.durations import pack, unpack
-from records.metric import BUILT_IN
+from records.facts.metric import BUILT_IN
+from records.store.sums import pack, unpack
 from report.cohort import from_store, mirrored
 from report.document import Mirror
 from report.metrics import observe

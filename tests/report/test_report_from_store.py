@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from records.exchange_id import mint
+from records.facts.exchange_id import mint
 from records.outcome import Fault, Feedback, Finish, Outcome, OutputCheck
-from records.spool_reader import Batch, Chunk, Writer
+from records.spool.reader import Batch, Chunk, Writer
 from records.store import Store
 from report.cohort import from_store
 from report.document import Difference, Report

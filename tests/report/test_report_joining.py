@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from records.metric import BUILT_IN
+from records.facts.metric import BUILT_IN
 from report.cohort import from_store
 from report.metrics import observe
 from report.reading import read

@@ -15,9 +15,8 @@ from pages.charts.density import density_plot
 from pages.reports import report as render
 from pages.words import gains, verdict
 from pages.words.steps import next_steps
-from records.bound import parse_bound
+from records.facts.metric import BUILT_IN, parse_bound
 from records.interval import Range
-from records.metric import BUILT_IN
 from report.arm_models import ArmModel, ArmModels
 from report.details import UnknownCosts
 from report.document import Report, Verdict, from_json, to_json

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from records.metric import BUILT_IN
+from records.facts.metric import BUILT_IN
 from report.judged_canary import JudgedCanary
 from report.log import from_csv
 from report.metrics import observe

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from judge.results import RunJudgements
-from records.metric import BUILT_IN
+from records.facts.metric import BUILT_IN
 from report.judged_canary import JudgedCanary, ReportSettings
 from report.log import from_csv
 from report.reports import report_from_csv

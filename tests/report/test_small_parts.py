@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pages.words.steps import next_steps
-from records.metric import BUILT_IN
+from records.facts.metric import BUILT_IN
 from report.document import CategoryLine, Report, from_json, to_json
 from report.judged_canary import JudgedCanary
 from report.metrics import observe

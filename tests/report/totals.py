@@ -6,13 +6,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
-from records.exchange_id import mint
+from records.facts.exchange_id import mint
 from records.outcome import Outcome
-from records.segments.arrow import table_of
-from records.segments.fresh import pack, unpack
-from records.store import outcome_sums
+from records.store import sums
 from records.store.ingest import Ingest
-from records.tables import feedback, fresh_outcomes, prior_weeks, segments, sessions, unit_days
+from records.store.segments.arrow import table_of
+from records.store.segments.columns import pack, unpack
+from records.store.tables import feedback, fresh_outcomes, prior_weeks, segments, sessions, unit_days
 
 DAY_S = 86400.0
 
@@ -79,8 +79,8 @@ class UnitTotals:
         times = {"first_at": at, "last_at": at, "ended_at": outcome.ended_at}
         row = {"rows": 1, **times, "outcomes": pack([outcome])}
         self.connection.execute(sa.insert(fresh_outcomes), [row])
-        self._ingest._failure_days.upsert(self.connection, outcome_sums.failure_days([outcome]))
-        self._ingest._model_days.upsert(self.connection, outcome_sums.model_days([outcome]))
+        self._ingest._failure_days.upsert(self.connection, sums.failure_days([outcome]))
+        self._ingest._model_days.upsert(self.connection, sums.model_days([outcome]))
         if self.connection.dialect.name == "postgresql":
             self.connection.execute(sa.text("DISCARD TEMP"))  # what a commit does after each batch
         self._exchanges[name] = {**signed, "unit": outcome.unit, "day": int(at // DAY_S)}

@@ -14,8 +14,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from records.errors import BadFeedback, SpoolFull
-from records.feedback import Terms, Voices, complaints, parse
-from records.metric import Metric
+from records.facts.feedback import Terms, Voices, complaints, parse
+from records.facts.metric import Metric
 from records.outcome import Feedback
 
 FEEDBACK_BOUND = 4 << 20

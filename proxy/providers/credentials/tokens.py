@@ -19,7 +19,7 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 import structlog
 
-from records.capture_redact import redacted
+from records.captures.redaction import redacted
 
 
 class UnsignedRequest(msgspec.Struct, frozen=True, kw_only=True):

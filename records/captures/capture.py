@@ -1,0 +1,197 @@
+"""Captured exchanges: redacted requests and answers for datasets. Off unless the config has `capture`.
+
+A worker records the answer while relaying it (`proxy.answers.recorder`) and pipes it with the request to its
+capture process. That process redacts both (`redaction`) and writes them to a file, so no text reaches a disk
+before redaction. The admin process moves the files into the database (`records.store.captures`) and deletes
+expired captures.
+"""
+
+import os
+import secrets
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from records.shared.whole_file import write_whole
+from routing.canary import ArmName
+
+CaptureReason = Literal["rate", "category"]
+"""Why an exchange was captured: by a random draw, or among the first of its category on that day."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureRule:
+    """What is captured for a canary, or for a model without one: the first `per_category` exchanges of each
+    category and day, and a random part `rate`, in [0, 1], of all others. `redact` holds the rule's own
+    patterns."""
+
+    rate: float
+    per_category: int = 0
+    expires_after_s: float = 30 * 86400.0
+    redact: tuple[str, ...] = ()
+
+
+class CapturedMessage(msgspec.Struct, frozen=True, gc=False):
+    """One message of a request, in the form that datasets use."""
+
+    role: str
+    content: str
+
+
+class WireRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One request in its own wire form, so that it can be sent again.
+
+    `path`: as callers write it (`/v1/…`), with the query but without a credential. `body`: JSON text.
+    `headers`: those that change how a provider reads the body, for example `anthropic-beta`.
+    """
+
+    path: str
+    body: str
+    headers: Mapping[str, str] = {}
+
+
+class CaptureInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A captured exchange without its texts.
+
+    `at` and `expires_at` are UTC seconds; `unit` and `session` are hashes; `kept` says why the exchange was
+    captured; `rate` is the rule's; `copy_of` is the exchange that a mirror
+    copy repeats, "" for a real exchange. `canary` is "" for a model that no canary takes.
+    """
+
+    exchange_id: str
+    at: float
+    expires_at: float
+    canary: str
+    run: int
+    phase: int
+    arm: ArmName
+    kept: CaptureReason
+    per_category: int = 0
+    rate: float = 0.0
+    copy_of: str = ""
+    served_by: ArmName | None = None
+    unit: str = ""
+    session: str = ""
+    category: str = ""
+    tags: Mapping[str, str] = {}
+    provider: str = ""
+    model: str = ""
+
+    @property
+    def source(self) -> str:
+        """What the exchange was captured for."""
+        return source_of(self.canary, self.model)
+
+
+def source_of(canary: str, model: str) -> str:
+    """What an exchange is captured for: its canary, or without one `model:MODEL`, which names no canary."""
+    return canary or f"model:{model}"
+
+
+class CaptureSample(msgspec.Struct, frozen=True, kw_only=True):
+    """An exchange selected for capture before its answer arrives.
+
+    For a mirror copy, `exchange_id` is the id of the real exchange.
+    """
+
+    exchange_id: str
+    kept: CaptureReason
+    rule: CaptureRule
+
+
+class Capture(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One captured exchange, redacted. `truncated`: the answer was longer than the capture limit.
+
+    `request`: the whole request, to be sent again; None for a mirror copy, and for captures of earlier
+    versions.
+    """
+
+    about: CaptureInfo
+    messages: tuple[CapturedMessage, ...]
+    answer: str
+    truncated: bool = False
+    request: WireRequest | None = None
+
+
+class RawCapture(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A captured exchange before redaction, as sent through the pipe. Never written to disk.
+
+    `request` is the request's body; `path` and `headers` are as in `WireRequest`. `answer` is text when
+    `streamed`, otherwise the response body.
+    """
+
+    about: CaptureInfo
+    request: bytes
+    answer: bytes
+    streamed: bool
+    truncated: bool = False
+    redact: tuple[str, ...] = ()
+    path: str = ""
+    headers: Mapping[str, str] = {}
+
+
+# Files of captured exchanges that wait for the database: written atomically, deleted once stored.
+
+
+ENDING = ".capture"
+CAP_BYTES = 256 << 20
+_LEFT_BEHIND_S = 3600.0
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(tuple[Capture, ...]).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Unstored:
+    """One file and its captures; no captures when the file is unreadable."""
+
+    path: Path
+    captures: tuple[Capture, ...]
+
+
+def write_captures(folder: Path, captures: Sequence[Capture]) -> bool:
+    """Write the captures to a new file. False when the folder already holds 256 MiB or the write fails."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    document = _encode(captures)
+    if sum(_size(entry) for entry in os.scandir(folder)) + len(document) > CAP_BYTES:
+        return False
+    name = f"{time.time_ns():020}-{os.getpid()}-{secrets.token_hex(4)}{ENDING}"
+    try:
+        write_whole(folder / name, document)
+    except OSError:
+        return False
+    return True
+
+
+def unstored(folder: Path) -> Iterator[Unstored]:
+    """Yield every complete file, oldest first."""
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.glob(f"*{ENDING}")):
+        try:
+            yield Unstored(path, _decode(path.read_bytes()))
+        except FileNotFoundError:
+            continue
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            yield Unstored(path, ())
+
+
+def delete_left_behind(folder: Path, *, now: float) -> None:
+    """Delete files whose captures have all expired, and temporary files left by a crash."""
+    for file in unstored(folder):
+        if all(capture.about.expires_at <= now for capture in file.captures):
+            file.path.unlink(missing_ok=True)
+    for path in folder.glob("*.tmp") if folder.is_dir() else ():
+        if now - path.stat().st_mtime > _LEFT_BEHIND_S:
+            path.unlink(missing_ok=True)
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat().st_size
+    except FileNotFoundError:  # stored and deleted just now
+        return 0

@@ -1,0 +1,345 @@
+"""Every Prometheus family, for all workers together: fed with the spool's records, exposed by one collector.
+
+Label values come only from the config and from closed sets, never from callers, providers or users.
+docs/metrics.md describes the families.
+"""
+
+import threading
+from array import array
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from hashlib import blake2b
+from itertools import product
+from typing import Any, get_args
+
+from prometheus_client.core import Metric as Family
+from prometheus_client.core import SummaryMetricFamily
+from prometheus_client.registry import Collector
+
+from records.facts.counts import CallerCount, CallerTally, Histogram, Labels, Level, Tally
+from records.outcome import ErrorType, Fault, Feedback, Finish, Heartbeat, Outcome, OutcomeName
+from records.store import RecordTotals
+from routing.assign import Reason
+from routing.canary import ArmName
+from routing.lanes import part_of
+from routing.plan import Plan, StateName
+
+LLM_BOUNDS = tuple(0.01 * 2**k for k in range(17))
+"""Seconds, .01 to 655.36: the longest answers take ten minutes."""
+
+TOKEN_BOUNDS = tuple(0.00125 * 2**k for k in range(20))
+"""Seconds per token, .00125 to 655.36."""
+
+OVERHEAD_BOUNDS = tuple(0.0001 * 2**k for k in range(17))
+"""Seconds, .0001 to 6.55."""
+
+GUARDRAIL_VALUES: Mapping[str, float] = {
+    "not_applicable": -2.0,
+    "not_enough_data": -1.0,
+    "ok": 0.0,
+    "warn": 1.0,
+    "firing": 2.0,
+    "latched": 3.0,
+}
+SILENT_AFTER_S = 5.0
+REMEMBERED_FEEDBACK = 20_000
+
+
+class HeardFeedback:
+    """The newest values of the last 20,000 feedback keys, to tell a correction from a further value."""
+
+    def __init__(self) -> None:
+        self._values: dict[int, float] = {}
+
+    def hear(self, feedback: Feedback) -> float | None:
+        """Remember a value. Returns the one that it replaces, None for the key's first."""
+        named = f"{feedback.key}\0{feedback.metric}".encode()
+        key = int.from_bytes(blake2b(named, digest_size=8).digest(), "big")
+        before = self._values.pop(key, None)
+        self._values[key] = feedback.value
+        if len(self._values) > REMEMBERED_FEEDBACK:
+            del self._values[next(iter(self._values))]
+        return before
+
+    def snapshot(self) -> dict[str, str]:
+        """The keys and values as JSON values."""
+        keys, values = array("Q", self._values).tobytes(), array("d", self._values.values()).tobytes()
+        return {"keys": b64encode(keys).decode(), "values": b64encode(values).decode()}
+
+    def restore(self, snapshot: Mapping[str, str]) -> None:
+        """Replace the memory by a snapshot's."""
+        keys, values = array("Q"), array("d")
+        keys.frombytes(b64decode(snapshot.get("keys", "")))
+        values.frombytes(b64decode(snapshot.get("values", "")))
+        self._values = dict(zip(keys, values, strict=True))
+
+
+_REASONS = frozenset(get_args(Reason))
+_STATES: tuple[str, ...] = get_args(StateName)
+_ONE, _ARM = ("canary",), ("canary", "arm")
+
+
+class Meters(Collector):
+    """The families and the methods that feed them. Thread-safe.
+
+    `canaries`, `feedback_metrics` and `callers` are the names in the config. `mono` reads CLOCK_MONOTONIC in
+    seconds; a worker whose last heartbeat is older than 5 s no longer counts requests in flight.
+    """
+
+    def __init__(
+        self,
+        *,
+        canaries: Iterable[str],
+        feedback_metrics: Iterable[str],
+        callers: Iterable[str] = (),
+        mono: Callable[[], float],
+    ) -> None:
+        self._lock = threading.Lock()
+        self._mono = mono
+        self._workers: dict[tuple[int, int], Heartbeat] = {}
+        self._heard = HeardFeedback()
+        self._requests = Tally("canary_requests_total", "Exchanges by outcome", (*_ARM, "outcome"))
+        self._errors = Tally("canary_errors_total", "Failed exchanges by error type", (*_ARM, "error_type"))
+        self._answers = Tally("canary_answers_total", "Answers by how they ended", (*_ARM, "finish"))
+        self._faults = Tally("canary_answer_faults_total", "Answers by answer fault", (*_ARM, "fault"))
+        self._tokens = Tally("canary_tokens_total", "Tokens by kind", (*_ARM, "kind"))
+        self._cost = Tally("canary_cost_usd_total", "Cost in US dollars of priced exchanges", _ARM)
+        self._unpriced = Tally("canary_unpriced_requests_total", "Answered exchanges without a price", _ARM)
+        self._feedback = Tally("canary_feedback_total", "Feedback values", (*_ARM, "metric"))
+        self._assignments = Tally("canary_assignments_total", "Assignments by reason", (*_ARM, "reason"))
+        self._fallbacks = Tally("canary_fallbacks_total", "Fallbacks to the baseline", ("canary", "reason"))
+        self._rollbacks = Tally("canary_rollbacks_total", "Rollbacks by rule", ("canary", "rule"))
+        self._records = Tally("canary_records_total", "Records by state", ("state",))
+        self._feedback_sum = Tally("canary_feedback_value_sum", "Sum of feedback values", (*_ARM, "metric"))
+        self._copies = Tally("canary_mirror_requests_total", "Mirror copies by outcome", (*_ONE, "outcome"))
+        self._copy_errors = Tally("canary_mirror_errors_total", "Failed mirror copies", (*_ONE, "error_type"))
+        self._copy_cost = Tally("canary_mirror_cost_usd_total", "Dollars of priced mirror copies", _ONE)
+        self._copies_dropped = Tally("canary_mirror_dropped_total", "Dropped mirror copies", _ONE)
+        self._duration = Histogram(
+            "canary_request_duration_seconds",
+            "Last byte of the request to last byte of the answer",
+            _ARM,
+            LLM_BOUNDS,
+        )
+        self._ttft = Histogram(
+            "canary_time_to_first_token_seconds", "Time to the first token", _ARM, LLM_BOUNDS
+        )
+        self._tpot = Histogram(
+            "canary_time_per_output_token_seconds", "Time per token after the first", _ARM, TOKEN_BOUNDS
+        )
+        self._overhead = Histogram(
+            "canary_proxy_overhead_seconds", "Time added by the proxy", (), OVERHEAD_BOUNDS
+        )
+        self._share = Level("canary_share_ratio", "The candidate's share of the units", ("canary",))
+        self._lane = Level("canary_lane_ratio", "The part of the units that the canary takes", ("canary",))
+        self._state = Level("canary_state", "1 for the current state, 0 for others", ("canary", "state"))
+        self._guardrails = Level("canary_guardrail_state", "See docs/metrics.md", ("canary", "rule"))
+        self._spooled = Level("canary_records_spooled", "Records waiting to be stored", ())
+        self._calls = CallerTally()
+        self.configure(canaries=canaries, feedback_metrics=feedback_metrics, callers=callers)
+
+    def configure(
+        self, *, canaries: Iterable[str], feedback_metrics: Iterable[str], callers: Iterable[str] = ()
+    ) -> None:
+        """Take the names from a reloaded config."""
+        with self._lock:
+            self._canaries = frozenset(canaries)
+            self._feedback_metrics = frozenset(feedback_metrics)
+            self._callers = frozenset(callers)
+            self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """Create the series at 0: Prometheus does not see an increase in a series that starts at 1."""
+        self._errors.add(("", "", "lost_outcome"), 0.0)
+        self._calls.show(self._callers)
+        for arm in product(self._canaries, get_args(ArmName)):
+            self._unpriced.add(arm, 0.0)
+            for outcome in get_args(OutcomeName):
+                self._requests.add((*arm, outcome), 0.0)
+            for error_type in get_args(ErrorType):
+                self._errors.add((*arm, error_type), 0.0)
+            for finish in get_args(Finish):
+                self._answers.add((*arm, finish), 0.0)
+            for fault in get_args(Fault):
+                self._faults.add((*arm, fault), 0.0)
+
+    def observe(self, *alike: Outcome) -> None:
+        """Count exchanges that are alike (`records.facts.counts`), mirror copies in families of their own."""
+        with self._lock:
+            self._observe(alike[0], alike)
+
+    def _observe(self, one: Outcome, group: Sequence[Outcome]) -> None:
+        canary = one.canary if one.canary in self._canaries else ""
+        if one.mirror:
+            self._observe_copies(one, group, canary)
+            return
+        arm, count = (canary, one.arm), float(len(group))
+        self._requests.add((*arm, one.outcome), count)
+        if one.error_type is not None:
+            self._errors.add((*arm, one.error_type), count)
+        if (canary or one.reason == "no_lane") and one.reason in _REASONS:
+            self._assignments.add((*arm, one.reason), count)
+        if one.outcome == "fallback":
+            self._fallbacks.add((canary, one.error_type or ""), count)
+        if one.finish is not None:
+            self._answers.add((*arm, one.finish), count)
+        for fault in one.faults:
+            self._faults.add((*arm, fault), count)
+        self._observe_times(one, group, arm)
+        self._observe_usage(one, group, arm)
+
+    def observe_feedback(self, feedback: Feedback) -> None:
+        """Count one value. A correction, that is a key among the last 20,000, is not counted again."""
+        canary = feedback.canary if feedback.canary in self._canaries else ""
+        metric = feedback.metric if feedback.metric in self._feedback_metrics else ""
+        labels = (canary, feedback.arm or "", metric)
+        with self._lock:
+            if self._heard.hear(feedback) is None:
+                self._feedback.add(labels)
+                self._feedback_sum.add(labels, feedback.value)
+
+    def count_callers(self, counts: Iterable[CallerCount]) -> None:
+        """Count the requests of the callers that are or were in the config."""
+        with self._lock:
+            self._calls.count(counts)
+
+    def beat(self, heartbeat: Heartbeat) -> None:
+        """Take a worker's heartbeat, once each; a closing heartbeat removes the worker."""
+        worker = (heartbeat.worker, heartbeat.pid)
+        with self._lock:
+            for canary, count in heartbeat.mirrors_dropped.items():
+                self._copies_dropped.add((canary if canary in self._canaries else "",), count)
+            if heartbeat.closing:
+                self._workers.pop(worker, None)
+            else:
+                self._workers[worker] = heartbeat
+
+    def lose(self, count: int) -> None:
+        """Count exchanges lost by a dead worker. Their canary and arm are unknown."""
+        if count:
+            with self._lock:
+                self._errors.add(("", "", "lost_outcome"), count)
+
+    def set_plan(self, plan: Plan) -> None:
+        """Expose the shares, lanes and states of this plan."""
+        states = plan.states.items()
+        shares: dict[Labels, float] = {(name,): state.effective_share for name, state in states}
+        lanes: dict[Labels, float] = {(name,): part_of(state) for name, state in states}
+        shown: dict[Labels, float] = {
+            (name, label): float(label == state.state) for name, state in states for label in _STATES
+        }
+        with self._lock:
+            self._share.values, self._lane.values, self._state.values = shares, lanes, shown
+
+    def set_guardrails(self, states: Mapping[tuple[str, str], str]) -> None:
+        """Replace the states by (canary, rule). A state is a key of GUARDRAIL_VALUES."""
+        shown: dict[Labels, float] = {key: GUARDRAIL_VALUES[state] for key, state in states.items()}
+        with self._lock:
+            self._guardrails.values = shown
+
+    def count_rollback(self, canary: str, rule: str) -> None:
+        """Count a rollback by this rule, or by `manual`."""
+        with self._lock:
+            self._rollbacks.add((canary, rule))
+
+    def set_records(self, totals: RecordTotals, spooled: int) -> None:
+        """Expose the record counts. accepted = stored + dropped + spooled, and never falls."""
+        accepted = max(totals.accepted + spooled, self._records.values.get(("accepted",), 0.0))
+        with self._lock:
+            self._spooled.values = {(): float(spooled)}
+            self._records.values = {
+                ("accepted",): float(accepted),
+                ("stored",): float(totals.stored),
+                ("dropped",): float(totals.dropped),
+                ("quarantined",): float(totals.quarantined),
+            }
+
+    def collect(self) -> Iterator[Family]:
+        """Yield every family to prometheus-client."""
+        with self._lock:
+            counters = [meter for meter in self._counters().values() if meter is not self._feedback_sum]
+            plan = (self._share, self._lane, self._state)
+            levels = (*plan, self._guardrails, self._spooled, *self._worker_levels())
+            families: list[Family] = [meter.family() for meter in (*counters, *levels)]
+            families.append(self._feedback_values())
+        yield from families
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the totals as JSON values, to be saved with the cursors of the reader that fed them."""
+        with self._lock:
+            totals = {name: meter.snapshot() for name, meter in self._counters().items()}
+            return {"families": totals, "feedback_heard": self._heard.snapshot()}
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Restore a snapshot's totals. Families whose labels or buckets have changed start at 0."""
+        with self._lock:
+            for name, meter in self._counters().items():
+                meter.restore(snapshot["families"].get(name, ()))
+            self._begin_at_zero()
+            self._heard.restore(snapshot.get("feedback_heard", {}))
+
+    def _counters(self) -> dict[str, Tally | Histogram]:
+        """The meters that survive restarts, by name."""
+        counters = (meter for meter in vars(self).values() if isinstance(meter, Tally | Histogram))
+        return {meter.name: meter for meter in counters}
+
+    def _observe_copies(self, one: Outcome, group: Sequence[Outcome], canary: str) -> None:
+        self._copies.add((canary, one.outcome), len(group))
+        if one.error_type is not None:
+            self._copy_errors.add((canary, one.error_type), len(group))
+        costs_usd = [each.cost_usd for each in group if each.cost_usd is not None]
+        if costs_usd:
+            self._copy_cost.add((canary,), sum(costs_usd))
+
+    def _observe_times(self, one: Outcome, group: Sequence[Outcome], arm: Labels) -> None:
+        self._overhead.observe((), [each.overhead_s for each in group if each.overhead_s is not None])
+        if one.outcome in ("aborted", "shed"):
+            return  # these were cut short, so their times do not measure the model
+        self._duration.observe(arm, [each.latency_s for each in group if each.latency_s is not None])
+        streams = [each for each in group if each.ttft_s is not None]
+        self._ttft.observe(arm, [each.ttft_s for each in streams if each.ttft_s is not None])
+        per_token_s = [each.per_token_s for each in streams]
+        self._tpot.observe(arm, [each for each in per_token_s if each is not None])
+
+    def _observe_usage(self, one: Outcome, group: Sequence[Outcome], arm: Labels) -> None:
+        usages = [each.usage for each in group]
+        for kind, counts in (
+            ("input", [each.input_tokens for each in usages if each.input_tokens is not None]),
+            (
+                "cached_input",
+                [each.cached_input_tokens for each in usages if each.cached_input_tokens is not None],
+            ),
+            ("output", [each.output_tokens for each in usages if each.output_tokens is not None]),
+            ("reasoning", [each.reasoning_tokens for each in usages if each.reasoning_tokens is not None]),
+        ):
+            if counts:
+                self._tokens.add((*arm, kind), sum(counts))
+        costs_usd = [each.cost_usd for each in group if each.cost_usd is not None]
+        if costs_usd:
+            self._cost.add(arm, sum(costs_usd))
+        if one.outcome in ("ok", "fallback"):
+            unpriced = sum(
+                each.cost_usd is None and (arm[0] != "" or each.usage.output_tokens is not None)
+                for each in group
+            )
+            if unpriced:
+                self._unpriced.add(arm, unpriced)
+
+    def _feedback_values(self) -> SummaryMetricFamily:
+        help_text, labels = "Feedback values without corrections", self._feedback.labels
+        family = SummaryMetricFamily("canary_feedback_value", help_text, labels=labels)
+        for key, count in self._feedback.values.items():
+            family.add_metric(key, count_value=int(count), sum_value=self._feedback_sum.values[key])
+        return family
+
+    def _worker_levels(self) -> tuple[Level, Level]:
+        """Requests in flight and open breakers, from the latest heartbeats of live workers."""
+        oldest = self._mono() - SILENT_AFTER_S
+        self._workers = {worker: beat for worker, beat in self._workers.items() if beat.mono >= oldest}
+        beats = self._workers.values()
+        inflight = Level("canary_inflight_requests", "Requests being served", ())
+        inflight.values[()] = float(sum(beat.started - beat.finished for beat in beats))
+        breakers = Level("canary_breaker_open", "Workers whose breaker is open", ("canary",))
+        for canary in self._canaries:
+            breakers.values[(canary,)] = float(sum(canary in beat.breakers_open for beat in beats))
+        return inflight, breakers

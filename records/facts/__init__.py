@@ -1,0 +1,9 @@
+"""What a record holds, without I/O.
+
+`exchange_id`   signed ids
+`feedback`      values from people: a metric's rules, requests, files
+`metric`        what is measured, and bounds on it
+`prices`        what a request cost, and arms without a known price
+`counts`        counts over batches of outcomes
+`text`          texts of others, made harmless where they are shown
+"""

@@ -1,0 +1,324 @@
+"""The cost of an exchange from its tokens at list prices, and the arms without a known price. No discounts,
+tools or time-based prices.
+
+genai-prices has the prices, but takes 0.5 s to import and 120-170 µs per calculation in decimals. Each model
+is therefore looked up once and compiled to a few floats; a test compares the two.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+from records.outcome import Usage
+from routing.canary import Arm, Canary
+
+if TYPE_CHECKING:
+    from genai_prices.data_snapshot import DataSnapshot
+    from genai_prices.types import ModelPrice
+
+_BY_API: Mapping[str, tuple[str, ...]] = {
+    # Anthropic's and Google's models are also served by endpoints that speak OpenAI's API.
+    "openai": ("openai", "anthropic", "google"),
+    "anthropic": ("anthropic",),
+    "gemini": ("google",),
+}
+_BY_KIND: Mapping[str, tuple[str, ...]] = {"azure": ("azure",), "bedrock": ("aws",), "vertex": ("google",)}
+_BY_HOST = ((re.compile(r"https://api\.together\.ai(/|$)"), "together"),)
+"""Hosts that genai-prices does not know. Together's documents name this one since 2026."""
+_STATE_COST = frozenset({"openrouter", "x-ai"})
+"""Vendors whose answers say what they cost."""
+_PER_MILLION = 1e-6
+MOST_KNOWN = 4096
+
+
+class Seller(Protocol):
+    """Who is paid for a model: a provider entry, by its wire API, its kind of cloud and its URL."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def api(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def base_url(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """Dollars per million tokens.
+
+    Where None, cached and cache-written tokens cost as much as plain input, and tokens cached for an hour as
+    much as other cache-written tokens.
+    """
+
+    input: float
+    output: float
+    cached_input: float | None = None
+    cache_write: float | None = None
+    cache_write_1h: float | None = None
+
+
+_PerToken = tuple[float, float, float, float, float]
+"""Dollars per token: input, cached, cache-written, cache-written for an hour, output."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """A model's base prices, and its tiers by input size, largest first. Without `bills_output` (embeddings)
+    the number of output tokens may be unknown. `own`: from the config."""
+
+    base: _PerToken
+    tiers: tuple[tuple[int, _PerToken], ...] = ()
+    bills_output: bool = True
+    own: bool = False
+
+
+_UNSEEN = _Compiled((0.0, 0.0, 0.0, 0.0, 0.0))
+
+
+class Prices:
+    """Prices by provider entry and model.
+
+    `overrides`, by model name, come from the config and take precedence, also over a cost that the provider
+    states. `same_as`: models that cost what another model costs, by that model's name or VENDOR/MODEL, where
+    VENDOR is an id of genai-prices.
+    """
+
+    def __init__(self, overrides: Mapping[str, Rates], same_as: Mapping[str, str] | None = None) -> None:
+        self._own = {model: _Compiled(_per_token(rates), own=True) for model, rates in overrides.items()}
+        self._same_as = dict(same_as or {})
+        self._known: dict[tuple[str, str, str, str], _Compiled | None] = {}
+
+    def cost(self, seller: Seller, model: str, usage: Usage) -> float | None:
+        """Return dollars, or None when the price or the input or output tokens are unknown or inconsistent.
+
+        A cost that the provider states is taken as said. Cached and cache-written tokens that were not
+        reported count as plain input.
+        """
+        price = self._known.get((seller.api, seller.kind, seller.base_url, model), _UNSEEN)
+        if price is _UNSEEN:
+            price = self._price(seller, model)
+        if usage.stated_usd is not None and (price is None or not price.own):
+            return usage.stated_usd
+        return None if price is None else _cost(price, usage)
+
+    def knows(self, seller: Seller, model: str) -> bool:
+        """True when the model's requests at this entry have a cost, if their tokens are known."""
+        return self._price(seller, model) is not None or bool(_STATE_COST & set(_vendors(seller)))
+
+    def same_as(self, model: str) -> str | None:
+        """The model whose price this one has by the config; None if it has its own."""
+        return self._same_as.get(model)
+
+    def load(self, models: Iterable[tuple[Seller, str]]) -> None:
+        """Look up models of entries now.
+
+        Imports genai-prices even without any, so that the first request does not stall the worker.
+        """
+        _found(("openai",), "")
+        for seller, model in models:
+            self._price(seller, model)
+
+    def refresh(self) -> None:
+        """Drop the looked-up prices, since list prices change. Call once a day."""
+        self._known.clear()
+
+    def _price(self, seller: Seller, model: str) -> _Compiled | None:
+        key = (seller.api, seller.kind, seller.base_url, model)
+        price = self._known.get(key, _UNSEEN)
+        if price is _UNSEEN:
+            if len(self._known) >= MOST_KNOWN:  # bounded, because callers choose the names
+                self._known.clear()
+            price = self._known[key] = self._look_up(seller, model)
+        return price
+
+    def _look_up(self, seller: Seller, model: str) -> _Compiled | None:
+        name = self._same_as.get(model, model)
+        if own := self._own.get(model) or self._own.get(name):
+            return own
+        if found := _found(_vendors(seller), name):
+            return found
+        vendor, _, rest = name.partition("/")
+        return _found((vendor,), rest) if model in self._same_as and rest else None
+
+
+def _cost(price: _Compiled, usage: Usage) -> float | None:
+    tokens, output = usage.input_tokens, usage.output_tokens
+    if tokens is None:
+        return None
+    if output is None:
+        if price.bills_output:
+            return None
+        output = 0
+    cached, written = usage.cached_input_tokens or 0, usage.cache_write_tokens or 0
+    plain, hour = tokens - cached - written, usage.cache_write_1h_tokens or 0
+    if plain < 0 or hour > written:
+        return None
+    rates = price.base
+    for start, above in price.tiers:
+        if tokens > start:  # a larger tier prices all tokens, not only those above its start
+            rates = above
+            break
+    into_cache = (written - hour) * rates[2] + hour * rates[3]
+    return plain * rates[0] + cached * rates[1] + into_cache + output * rates[4]
+
+
+def _per_token(rates: Rates) -> _PerToken:
+    cached = rates.input if rates.cached_input is None else rates.cached_input
+    written = rates.input if rates.cache_write is None else rates.cache_write
+    hour = written if rates.cache_write_1h is None else rates.cache_write_1h
+    return (
+        rates.input * _PER_MILLION,
+        cached * _PER_MILLION,
+        written * _PER_MILLION,
+        hour * _PER_MILLION,
+        rates.output * _PER_MILLION,
+    )
+
+
+def _vendors(seller: Seller) -> tuple[str, ...]:
+    """Whose price list counts: the cloud's, the host's, or for a host that nobody knows (a gateway, an own
+    server) that of the API's own models."""
+    if by_kind := _BY_KIND.get(seller.kind):
+        return by_kind
+    return tuple(_at(seller.base_url)) or _BY_API.get(seller.api, ())
+
+
+def _at(url: str) -> Iterator[str]:
+    yield from (vendor for host, vendor in _BY_HOST if host.match(url))
+    yield from (each.id for each in _snapshot().providers if re.match(each.api_pattern, url))
+
+
+def _found(vendors: Iterable[str], model: str) -> _Compiled | None:
+    providers = _snapshot().providers
+    lists = {each.id: each for each in providers}
+    for vendor in vendors:
+        name = model.removeprefix(f"{vendor}/")  # Vertex's OpenAI endpoint wants `google/MODEL`
+        if vendor in lists and (found := lists[vendor].find_model(name, all_providers=providers)):
+            return _compile(found.get_prices(datetime.now(UTC)))
+    return None
+
+
+def _snapshot() -> "DataSnapshot":
+    from genai_prices.data_snapshot import get_snapshot
+
+    return get_snapshot()
+
+
+def _compile(price: "ModelPrice") -> _Compiled | None:
+    """Compile prices; None for a model not priced per text token (speech per hour, images per piece)."""
+    from genai_prices.types import TieredPrices
+
+    if price.input_mtok is None:
+        return None
+    parts = (
+        price.input_mtok,
+        price.cache_read_mtok,
+        price.cache_write_mtok,
+        price.cache_write_1h_mtok,
+        price.output_mtok,
+    )
+    starts = {tier.start for part in parts if isinstance(part, TieredPrices) for tier in part.tiers}
+
+    def rates_above(start: int) -> _PerToken:
+        rates = []
+        for part in parts:
+            if isinstance(part, TieredPrices):
+                passed = [tier.price for tier in part.tiers if tier.start <= start]
+                part = passed[-1] if passed else part.base
+            rates.append(None if part is None else float(part))
+        plain, cached, written, hour, output = rates
+        return _per_token(
+            Rates(
+                input=plain or 0.0,
+                cached_input=cached,
+                cache_write=written,
+                cache_write_1h=hour,
+                output=output or 0.0,
+            )
+        )
+
+    tiers = tuple((start, rates_above(start)) for start in sorted(starts, reverse=True))
+    return _Compiled(rates_above(-1), tiers, bills_output=price.output_mtok is not None)
+
+
+# Arms whose requests have no known price, and the lines of the config that would help.
+
+
+_PLAIN_YAML = re.compile(r"[A-Za-z][\w./-]*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnpricedArm:
+    """`canary` is "" for a model outside a canary. `says` and `do` are sentences for a person."""
+
+    canary: str
+    arm: str
+    provider: str
+    model: str
+    says: str
+    do: str
+
+    @property
+    def sentence(self) -> str:
+        """What is missing and what would help, in one line."""
+        return f"{self.says}; {self.do}"
+
+
+def said_once(arms: Iterable[UnpricedArm]) -> list[UnpricedArm]:
+    """The same arms for people: those that lack no more than a price are one."""
+    found = list(arms)
+    plain = [each for each in found if "`price_as` names" not in each.says]
+    if len(plain) < 2:
+        return found
+    whose: dict[str, list[str]] = {}
+    for each in plain:
+        whose.setdefault(f"{each.provider}/{each.model}", []).append(f"{each.arm} of {each.canary}")
+    named = "; ".join(f"{model} ({', '.join(uses)})" for model, uses in whose.items())
+    models = {each.model: None for each in plain}
+    together = replace(
+        plain[0],
+        canary="",
+        arm="",
+        says=f"no known price, so costs are unknown: {named}",
+        do=_help(*models),
+    )
+    return [together, *(each for each in found if each not in plain)]
+
+
+def unpriced_arms(
+    canaries: Iterable[Canary], providers: Mapping[str, Seller], prices: Prices
+) -> Iterator[UnpricedArm]:
+    """The canaries' arms without a known price. The first look-up imports the price list (half a second)."""
+    for canary in canaries:
+        arms: tuple[tuple[str, Arm], ...] = (("baseline", canary.baseline), ("candidate", canary.candidate))
+        for name, arm in arms:
+            seller = providers[arm.provider]
+            yield from unpriced_model(seller, arm.model, prices, arm=name, canary=canary.name)
+
+
+def unpriced_model(
+    seller: Seller, model: str, prices: Prices, *, arm: str, canary: str = ""
+) -> Iterator[UnpricedArm]:
+    """One model of an entry, if it has no known price."""
+    if prices.knows(seller, model):
+        return
+    whose = f"{canary}: " if canary else ""
+    other = prices.same_as(model)
+    why = f": `price_as` names {other}, which has no known price there" if other else ""
+    says = f"{whose}the {arm} {seller.name}/{model} has no known price{why}, so its cost is unknown"
+    yield UnpricedArm(canary=canary, arm=arm, provider=seller.name, model=model, says=says, do=_help(model))
+
+
+def _help(*models: str) -> str:
+    keys = [each if _PLAIN_YAML.fullmatch(each) else json.dumps(each, ensure_ascii=False) for each in models]
+    prices = ", ".join(f"{key}: {{input: X, output: Y}}" for key in keys)
+    others = ", ".join(f"{key}: MODEL" for key in keys)
+    return (
+        f"add `prices: {{{prices}}}` in dollars per million tokens, or "
+        f"`price_as: {{{others}}}` with a model whose price is known"
+    )

@@ -1,0 +1,87 @@
+"""The plan file, which carries the states to the workers of a machine: one writer, many polling readers.
+
+The writer refreshes the plan by rewriting it with a new `refreshed_at`. A reader measures the plan's age on
+its own monotonic clock from the moment it saw the refresh, so clock steps do not matter. Only the age of a
+plan found at startup comes from UTC times.
+"""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from records.shared.whole_file import Stamp, file_stamp, write_whole
+from routing.plan import NO_PLAN, STALE_AFTER_S, Plan
+
+_DECODER = msgspec.json.Decoder(Plan)
+
+
+def write(path: Path, plan: Plan) -> None:
+    """Replace the plan file atomically, without fsync, so that a rollback does not wait for the disk.
+
+    A power cut may lose the newest plan; the store still has the states.
+    """
+    write_whole(path, msgspec.json.encode(plan), durable=False)
+
+
+def read(path: Path) -> Plan | None:
+    """Read a plan file; None when it is missing or unreadable."""
+    try:
+        return _DECODER.decode(path.read_bytes())
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+class PlanWatch:
+    """One process's view of the plan file: the newest plan and the time of its last refresh."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: Stamp | None = None
+        self._plan = NO_PLAN
+        self._without_shares = NO_PLAN
+        self._refreshed_mono: float | None = None
+
+    def poll(self, now_utc: float, mono: float) -> Plan:
+        """Return the current plan. Costs one stat() unless the file was replaced.
+
+        Unreadable files and older versions are ignored. After 15 min without a refresh every share is 0;
+        before the first plan the result is NO_PLAN. `now_utc` and `mono` are seconds.
+        """
+        plan = self._replacement()
+        if plan is not None and plan.version >= self._plan.version:
+            self._take(plan, now_utc, mono)
+        if self._refreshed_mono is None:
+            return NO_PLAN
+        return self._plan if self.is_fresh(mono) else self._without_shares
+
+    def is_fresh(self, mono: float) -> bool:
+        """True while the plan has been refreshed in the last 15 min."""
+        return self._refreshed_mono is not None and mono - self._refreshed_mono < STALE_AFTER_S
+
+    def _replacement(self) -> Plan | None:
+        try:
+            seen = file_stamp(self._path)
+            if seen == self._seen:
+                return None
+            plan = _DECODER.decode(_read_unnoted(self._path))
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            return None  # missing or unreadable: the last plan ages and falls to share 0
+        self._seen = seen
+        return plan
+
+    def _take(self, plan: Plan, now_utc: float, mono: float) -> None:
+        if self._refreshed_mono is None:
+            self._refreshed_mono = mono - max(0.0, now_utc - plan.refreshed_at)
+        elif (plan.version, plan.refreshed_at) != (self._plan.version, self._plan.refreshed_at):
+            self._refreshed_mono = mono
+        self._plan = plan
+        stopped = {name: replace(state, share=0.0, hard=True) for name, state in plan.states.items()}
+        self._without_shares = replace(plan, states=stopped)
+
+
+def _read_unnoted(path: Path) -> bytes:
+    """Read a file without updating its access time, a write that would wait for a hanging disk (ADR 8)."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOATIME), "rb") as file:
+        return file.read()

@@ -1,0 +1,280 @@
+"""Captured exchanges in the database: imported from files, read by datasets, deleted when they expire."""
+
+import asyncio
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from records.captures.capture import (
+    Capture,
+    CapturedMessage,
+    CaptureInfo,
+    Unstored,
+    WireRequest,
+    delete_left_behind,
+    unstored,
+)
+from records.errors import StoreDown, Unstorable
+from records.store import Store, tables
+
+log = structlog.get_logger()
+
+LOOK_EVERY_S = 1.0
+EXPIRE_EVERY_S = 3600.0
+PAGE = 200
+
+_DAY_S = 86400
+_QuotaKey = tuple[str, int, str]
+"""(source, day, category): the scope of a `per_category` quota."""
+
+
+class CaptureStore:
+    """The captures of one database. Every method may raise StoreDown.
+
+    The argument `source` is a canary's name, or `records.captures.capture.source` of a model without one.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def add(self, captures: Sequence[Capture], *, now: float) -> int:
+        """Store the captures that have not expired and return how many were new. Idempotent.
+
+        A category gets at most `per_category` captures a day over all workers.
+        """
+        fresh = [capture for capture in captures if capture.about.expires_at > now]
+        if not fresh:
+            return 0
+        with self._store.writing() as connection:
+            rows = [_row(capture) for capture in _within_quota(connection, fresh)]
+            insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+            added = insert(tables.captures).on_conflict_do_nothing().returning(tables.captures.c.exchange_id)
+            return len(connection.execute(added, rows).all()) if rows else 0
+
+    def expire(self, now: float) -> int:
+        """Delete expired captures, the judge's reasons about them and wrong answers of benchmarks; return how
+        many rows. SQLite also overwrites their bytes."""
+        calls = tables.judge_calls
+        with self._store.writing() as connection, _overwriting(connection):
+            expired = (calls.c.expires_at <= now) & (calls.c.reason != "")
+            connection.execute(update(calls).where(expired).values(reason=""))
+            return sum(
+                connection.execute(delete(table).where(table.c.expires_at <= now)).rowcount
+                for table in (tables.captures, tables.bench_failures)
+            )
+
+    def read(
+        self, source: str, *, since: float = 0.0, until: float = float("inf"), category: str | None = None
+    ) -> Iterator[Capture]:
+        """Yield a source's captures by time, without mirror copies; `since` ≤ at < `until`, UTC seconds."""
+        for rows in self._pages(source, since, until, category):
+            yield from map(_capture, rows)
+
+    def sources(self) -> list[str]:
+        """What exchanges were captured for."""
+        query = select(tables.captures.c.canary).distinct().order_by(tables.captures.c.canary)
+        with self._store.reading() as connection:
+            return list(connection.execute(query).scalars())
+
+    def newest(self, sources: Collection[str], limit: int) -> list[Capture]:
+        """The newest captures of these sources, without mirror copies, the newest first."""
+        table = tables.captures
+        wanted = table.c.canary.in_(list(sources)) & (table.c.copy_of == "")
+        query = select(table).where(wanted).order_by(table.c.at.desc(), table.c.exchange_id).limit(limit)
+        with self._store.reading() as connection:
+            return [_capture(row) for row in connection.execute(query)]
+
+    def pairs(
+        self, canary: str, *, since: float = 0.0, until: float = float("inf"), category: str | None = None
+    ) -> Iterator[tuple[Capture, Capture]]:
+        """Yield (real exchange, its mirror copy) for every real exchange whose copy was captured too."""
+        table = tables.captures
+        for rows in self._pages(canary, since, until, category):
+            query = select(table).where(table.c.copy_of.in_([row.exchange_id for row in rows]))
+            with self._store.reading() as connection:
+                copies = {row.copy_of: row for row in connection.execute(query)}
+            for row in rows:
+                if row.exchange_id in copies:
+                    yield _capture(row), _capture(copies[row.exchange_id])
+
+    def one(self, exchange_id: str) -> Capture | None:
+        """The capture of a real exchange or a copy; None if there is none, or none any more."""
+        query = select(tables.captures).where(tables.captures.c.exchange_id == exchange_id)
+        with self._store.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else _capture(row)
+
+    def pair(self, canary: str, exchange_id: str) -> tuple[Capture, Capture] | None:
+        """One pair, None unless both the real exchange of this canary and its mirror copy are stored."""
+        table = tables.captures
+        real = (table.c.canary == canary) & (table.c.exchange_id == exchange_id) & (table.c.copy_of == "")
+        with self._store.reading() as connection:
+            found = connection.execute(select(table).where(real)).first()
+            copied = select(table).where(table.c.copy_of == exchange_id)
+            copy = connection.execute(copied).first() if found is not None else None
+        return (_capture(found), _capture(copy)) if found is not None and copy is not None else None
+
+    def pair_ids(self, canary: str, category: str | None = None) -> list[str]:
+        """The exchange ids of all pairs by time, read without their texts."""
+        table, copies = tables.captures.c, tables.captures.alias()
+        wanted = (table.canary == canary) & (table.copy_of == "")
+        if category is not None:
+            wanted &= table.category == category
+        paired = select(copies.c.exchange_id).where(copies.c.copy_of == table.exchange_id).exists()
+        query = select(table.exchange_id).where(wanted, paired).order_by(table.at, table.exchange_id)
+        with self._store.reading() as connection:
+            return list(connection.execute(query).scalars())
+
+    def messages(self, exchange_ids: Collection[str]) -> list[tuple[CapturedMessage, ...]]:
+        """The messages of those of these exchanges that are stored, in no order."""
+        table = tables.captures.c
+        query = select(table.messages).where(table.exchange_id.in_(list(exchange_ids)))
+        with self._store.reading() as connection:
+            return [_messages(found) for found in connection.execute(query).scalars()]
+
+    def _pages(
+        self, source: str, since: float, until: float, category: str | None
+    ) -> Iterator[Sequence[Row[Any]]]:
+        table = tables.captures.c
+        wanted = (table.canary == source) & (table.copy_of == "") & (table.at < until)
+        if category is not None:
+            wanted &= table.category == category
+        after = (since, "")
+        while True:
+            beyond = (table.at > after[0]) | ((table.at == after[0]) & (table.exchange_id > after[1]))
+            query = select(tables.captures).where(wanted & beyond).order_by(table.at, table.exchange_id)
+            with self._store.reading() as connection:
+                rows = connection.execute(query.limit(PAGE)).all()
+            if not rows:
+                return
+            yield rows
+            after = (rows[-1].at, rows[-1].exchange_id)
+
+
+class CaptureShipper:
+    """Moves captures from a folder's files into the database and deletes expired captures from both."""
+
+    def __init__(self, folder: Path, captures: CaptureStore) -> None:
+        self._folder, self._captures = folder, captures
+
+    async def run(self) -> None:
+        """Store files once a second and delete expired captures once an hour, until cancelled."""
+        expired = float("-inf")
+        while True:
+            await asyncio.to_thread(self.turn, time.time())
+            if time.monotonic() - expired >= EXPIRE_EVERY_S:
+                expired = time.monotonic()
+                await asyncio.to_thread(self.expire, time.time())
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    def turn(self, now: float) -> int:
+        """Store all files and return how many. While the database is down, the files stay in the folder."""
+        done = 0
+        try:
+            for file in unstored(self._folder):
+                self._store_file(file, now)
+                file.path.unlink(missing_ok=True)
+                done += 1
+        except (StoreDown, OSError) as problem:
+            log.warning("captures.not_stored", problem=str(problem))
+        return done
+
+    def expire(self, now: float) -> None:
+        """Delete expired captures in the folder and then in the database; failures are logged."""
+        try:
+            delete_left_behind(self._folder, now=now)
+            log.info("captures.expired", count=self._captures.expire(now))
+        except (StoreDown, OSError) as problem:
+            log.error("captures.not_expired", problem=str(problem))
+
+    def _store_file(self, file: Unstored, now: float) -> None:
+        if not file.captures:
+            log.error("captures.unreadable", file=file.path.name)
+        try:
+            self._captures.add(file.captures, now=now)
+        except Unstorable:
+            for capture in file.captures:
+                self._store_one(capture, now)
+
+    def _store_one(self, capture: Capture, now: float) -> None:
+        try:
+            self._captures.add([capture], now=now)
+        except Unstorable:
+            log.error("captures.refused", exchange=capture.about.exchange_id)
+
+
+def _within_quota(connection: Connection, captures: Sequence[Capture]) -> Iterator[Capture]:
+    """Yield the captures whose category has not reached its quota for the day."""
+    left: dict[_QuotaKey, int] = {}
+    for capture in captures:
+        about = capture.about
+        if about.kept != "category" or about.copy_of:
+            yield capture
+            continue
+        key = (about.source, int(about.at // _DAY_S), about.category)
+        if key not in left:
+            left[key] = about.per_category - _stored(connection, key)
+        left[key] -= 1
+        if left[key] >= 0:
+            yield capture
+
+
+def _stored(connection: Connection, key: _QuotaKey) -> int:
+    table = tables.captures.c
+    same = (table.canary == key[0]) & (table.day == key[1]) & (table.category == key[2])
+    query = select(func.count()).where(same, table.kept == "category", table.copy_of == "")
+    return int(connection.execute(query).scalar_one())
+
+
+def _row(capture: Capture) -> dict[str, Any]:
+    about = capture.about
+    return {
+        "exchange_id": about.exchange_id,
+        "copy_of": about.copy_of,
+        "at": about.at,
+        "day": int(about.at // _DAY_S),
+        "expires_at": about.expires_at,
+        "canary": about.source,
+        "category": about.category,
+        "kept": about.kept,
+        "about": msgspec.to_builtins(about),
+        "messages": msgspec.to_builtins(capture.messages),
+        "answer": capture.answer,
+        "truncated": capture.truncated,
+        "request": None if capture.request is None else msgspec.json.encode(capture.request).decode(),
+    }
+
+
+def _capture(row: Row[Any]) -> Capture:
+    return Capture(
+        about=msgspec.convert(row.about, CaptureInfo),
+        messages=_messages(row.messages),
+        answer=row.answer,
+        truncated=row.truncated,
+        request=None if row.request is None else msgspec.json.decode(row.request, type=WireRequest),
+    )
+
+
+def _messages(found: Sequence[Any]) -> tuple[CapturedMessage, ...]:
+    return tuple(msgspec.convert(message, CapturedMessage) for message in found)
+
+
+@contextmanager
+def _overwriting(connection: Connection) -> Iterator[None]:
+    """Make SQLite overwrite deleted content with zeros inside this block (`PRAGMA secure_delete`)."""
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    before = connection.exec_driver_sql("PRAGMA secure_delete").scalar()
+    connection.exec_driver_sql("PRAGMA secure_delete = ON")
+    try:
+        yield
+    finally:
+        connection.exec_driver_sql(f"PRAGMA secure_delete = {before}")

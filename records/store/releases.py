@@ -1,0 +1,233 @@
+"""Releases in the store: a candidate against a baseline, with its runs and notes, and how past canaries
+ended.
+
+Models are `provider/model`; a variant of the model that users have is a release of its own, with its request
+in words (`openai/assistant-3 · low effort`). A release never changes what it held; only an unknown baseline
+becomes known.
+"""
+
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+from sqlalchemy import Connection, Table, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from records.store import Act, Audited, Store, tables
+from records.store.store import audited
+from records.store.tables import audit, release_notes, releases, runs
+from routing.plan import State, StateName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """One candidate against one baseline ("" while unknown). Times are UTC seconds; `noticed_at` is when the
+    watcher found the candidate, None if it did not."""
+
+    id: str
+    candidate: str
+    baseline: str
+    made_at: float
+    noticed_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run of a canary: the release that it tried. `at` is its start, UTC seconds."""
+
+    canary: str
+    run: int
+    release: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseNote:
+    """A person's note on a release. `at` is UTC seconds, `minutes` the time that the person spent."""
+
+    at: float
+    release: str
+    who: str
+    text: str
+    minutes: float | None = None
+
+
+class Releases:
+    """The releases of one database. Every method may raise StoreDown."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def notice(self, candidate: str, *, at: float) -> Release:
+        """The release of a model that the watcher found; it is made unless the model has one."""
+        with self._store.writing() as connection:
+            found = _of(connection, candidate)
+            return found[0] if found else _make(connection, candidate, "", at=at, noticed_at=at)
+
+    def enter_run(self, canary: str, run: int, candidate: str, baseline: str, *, at: float) -> None:
+        """Store which release a run tries. A run that is stored stays as it was."""
+        with self._store.writing() as connection:
+            release = entered(connection, candidate, baseline, at=at)
+            row = {"canary": canary, "run": run, "release": release.id, "at": at}
+            _add(connection, runs, row)
+
+    def all(self) -> Sequence[Release]:
+        """Every release, newest first."""
+        with self._store.asking() as connection:
+            found = connection.execute(select(releases).order_by(releases.c.made_at.desc(), releases.c.id))
+            return [Release(**row._mapping) for row in found]
+
+    def runs(self, release: str | None = None) -> Sequence[Run]:
+        """The runs of one release, or of all, in the order of their start."""
+        query = select(runs).order_by(runs.c.at, runs.c.canary, runs.c.run)
+        with self._store.asking() as connection:
+            found = connection.execute(query if release is None else query.where(runs.c.release == release))
+            return [Run(**row._mapping) for row in found]
+
+    def of_model(self, text: str) -> Sequence[Release]:
+        """The releases of MODEL, PROVIDER/MODEL, or with this id, newest first."""
+        return [each for each in self.all() if text in (each.id, each.candidate, model_of(each.candidate))]
+
+    def acts(self, canary: str) -> Sequence[Audited]:
+        """Everything that the audit log has of a canary, oldest first."""
+        query = select(audit).where(audit.c.canary == canary).order_by(audit.c.id)
+        with self._store.asking() as connection:
+            return [audited(row) for row in connection.execute(query)]
+
+    def note(self, note: ReleaseNote) -> None:
+        """Add a note."""
+        with self._store.writing() as connection:
+            connection.execute(insert(release_notes).values(**asdict(note)))
+
+    def notes(self, release: str) -> Sequence[ReleaseNote]:
+        """The notes on a release, oldest first."""
+        columns = [column for column in release_notes.c if column.name != "id"]
+        query = select(*columns).where(release_notes.c.release == release).order_by(release_notes.c.id)
+        with self._store.asking() as connection:
+            return [ReleaseNote(**row._mapping) for row in connection.execute(query)]
+
+
+def model_of(name: str) -> str:
+    """The model of `provider/model`."""
+    return name.partition("/")[2]
+
+
+def is_variant(candidate: str, baseline: str) -> bool:
+    """True if both are one model (`routing.canary.arm_names`), and their requests alone differ."""
+    return candidate.partition(" · ")[0] == baseline.partition(" · ")[0]
+
+
+def entered(connection: Connection, candidate: str, baseline: str, *, at: float) -> Release:
+    """The release of these two models, made if there is none, in the transaction of a benchmark or a run.
+
+    A release without a baseline takes this one.
+    """
+    found = {release.baseline: release for release in _of(connection, candidate)}
+    if baseline in found:
+        return found[baseline]
+    if "" not in found:
+        noticed = next((each.noticed_at for each in found.values() if each.noticed_at is not None), None)
+        return _make(connection, candidate, baseline, at=at, noticed_at=noticed)
+    here = (releases.c.id == found[""].id) & (releases.c.baseline == "")
+    connection.execute(update(releases).where(here).values(baseline=baseline))
+    return {release.baseline: release for release in _of(connection, candidate)}[baseline]
+
+
+def _of(connection: Connection, candidate: str) -> Sequence[Release]:
+    query = select(releases).where(releases.c.candidate == candidate).order_by(releases.c.made_at)
+    return [Release(**row._mapping) for row in connection.execute(query)]
+
+
+def _make(
+    connection: Connection, candidate: str, baseline: str, *, at: float, noticed_at: float | None = None
+) -> Release:
+    """Two processes that make the same release at once get the same one."""
+    new = Release(
+        id=secrets.token_hex(6), candidate=candidate, baseline=baseline, made_at=at, noticed_at=noticed_at
+    )
+    _add(connection, releases, asdict(new))
+    return {release.baseline: release for release in _of(connection, candidate)}[baseline]
+
+
+def _add(connection: Connection, table: Table, row: dict[str, object]) -> None:
+    """Insert the row unless its key is there."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    connection.execute(dialect.insert(table).values(**row).on_conflict_do_nothing())
+
+
+# Canaries that have left the config: how each ended, by the audit log, and what it tried.
+
+
+Ending = Literal["rolled_back", "promoted", "ended"]
+
+_ENDED_BY: Mapping[Ending, str] = {"rolled_back": "rollback", "promoted": "promote", "ended": "end"}
+"""The action in the audit log that brought each ending."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastCanary:
+    """One canary that has left the config.
+
+    `by` is who brought the ending of the last run, when and why; None if the audit log does not know.
+    `was` is the canary's last state before it ended, at this share of the units. `left_at` (UTC seconds) is
+    when it ended, None while it has not. `release` is what its last run tried; None if unknown.
+    `rolled_back` are the runs that were rolled back.
+    """
+
+    name: str
+    run: int
+    ending: Ending
+    by: Act | None
+    was: StateName
+    share: float
+    left_at: float | None
+    release: Release | None = None
+    rolled_back: Sequence[int] = field(default=())
+
+
+def past_canaries(store: Store, states: Mapping[str, State]) -> list[PastCanary]:
+    """How the canaries with these states ended, in the same order. May raise StoreDown."""
+    logged: dict[str, list[Audited]] = {name: [] for name in states}
+    for entry in _endings(store, states):
+        logged[entry.canary].append(entry)
+    tried = _releases(store, states)
+    return [past_of(name, state, logged[name], tried.get(name)) for name, state in states.items()]
+
+
+def past_of(name: str, state: State, logged: Sequence[Audited], release: Release | None = None) -> PastCanary:
+    """How a canary ended, by its present state and its entries in the audit log, oldest first."""
+    end = next((entry for entry in reversed(logged) if entry.act.action == "end"), None)
+    last = end.before if end is not None and end.before is not None and state.state == "ended" else state
+    ending: Ending = last.state if last.state in ("rolled_back", "promoted") else "ended"
+    brought = (entry for entry in logged if entry.act.action == _ENDED_BY[ending])
+    runs = [entry.after.run for entry in logged if entry.act.action == "rollback"]
+    return PastCanary(
+        name=name,
+        run=last.run,
+        ending=ending,
+        by=next((entry.act for entry in brought if entry.after.run == last.run), None),
+        was=last.state,
+        share=last.effective_share,
+        left_at=state.changed_at if state.state == "ended" else None,
+        release=release,
+        rolled_back=tuple(dict.fromkeys(runs)),
+    )
+
+
+def _endings(store: Store, names: Iterable[str]) -> list[Audited]:
+    table = tables.audit
+    chosen = table.c.canary.in_(list(names)) & table.c.action.in_(_ENDED_BY.values())
+    with store.asking() as connection:
+        return [audited(row) for row in connection.execute(select(table).where(chosen).order_by(table.c.id))]
+
+
+def _releases(store: Store, states: Mapping[str, State]) -> dict[str, Release]:
+    """The release of each canary's present run, where it is known."""
+    kept = Releases(store)
+    releases = {release.id: release for release in kept.all()}
+    return {
+        run.canary: releases[run.release]
+        for run in kept.runs()
+        if run.canary in states and run.run == states[run.canary].run
+    }

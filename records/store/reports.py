@@ -1,0 +1,177 @@
+"""Reports that are kept in the store: the report job's, evaluations, and the looks of verdicts' plans.
+Each is written once and never changed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from records.store import Audited, Store, tables
+from records.store.store import audited
+from records.store.tables import reports
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportEntry:
+    """A stored report without its document. `day` is that of the job's time zone (ISO), `at` UTC seconds."""
+
+    canary: str
+    run: int
+    day: str
+    at: float
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DailyReport(ReportEntry):
+    """A stored report with the document of `canary report -o json`."""
+
+    document: Mapping[str, Any]
+
+
+class DailyReports:
+    """The daily reports of one database. Every method may raise StoreDown."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def add(self, report: DailyReport) -> bool:
+        """Store a report; False if the run has one of that day."""
+        with self._store.writing() as connection:
+            dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+            query = dialect.insert(reports).values(**asdict(report)).on_conflict_do_nothing()
+            return connection.execute(query.returning(reports.c.run)).first() is not None
+
+    def entries(self, canary: str, limit: int) -> Sequence[ReportEntry]:
+        """The newest reports of a canary, newest first."""
+        columns = [column for column in reports.c if column.name != "document"]
+        query = select(*columns).where(reports.c.canary == canary)
+        with self._store.asking() as connection:
+            found = connection.execute(query.order_by(reports.c.at.desc()).limit(limit))
+            return [ReportEntry(**row._mapping) for row in found]
+
+    def newest(self, canary: str, *, run: int | None = None, day: str | None = None) -> DailyReport | None:
+        """The newest report, of one run or one day where that is given; None without one."""
+        query = select(reports).where(reports.c.canary == canary).order_by(reports.c.at.desc()).limit(1)
+        query = query if run is None else query.where(reports.c.run == run)
+        query = query if day is None else query.where(reports.c.day == day)
+        with self._store.asking() as connection:
+            found = connection.execute(query).first()
+        return None if found is None else DailyReport(**found._mapping)
+
+
+# Finished evaluations in the store: one JSON document per key, written once and never changed.
+
+
+CLOSING = ("decide", "end", "promote", "rollback")
+"""Actions in the audit log after which a canary is evaluated."""
+
+LATE = 100
+"""How many entries to read again, since audit entries may become visible slightly out of order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEvaluation:
+    """One evaluation: a unique key, UTC seconds, the canary and the document made by `report`."""
+
+    key: str
+    at: float
+    canary: str
+    document: Mapping[str, Any]
+
+
+class Evaluations:
+    """The evaluations of one database. Every method may raise StoreDown."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def add(self, evaluations: Sequence[StoredEvaluation]) -> int:
+        """Add the evaluations whose keys are new, and return how many were."""
+        if not evaluations:
+            return 0
+        table = tables.evaluations
+        rows = [asdict(evaluation) for evaluation in evaluations]
+        with self._store.writing() as connection:
+            insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+            added = insert(table).on_conflict_do_nothing().returning(table.c.key)
+            return len(connection.execute(added, rows).all())
+
+    def all(self, canary: str | None = None) -> list[dict[str, Any]]:
+        """Return all documents, or those of one canary, oldest first."""
+        table = tables.evaluations
+        query = select(table.c.document).order_by(table.c.at, table.c.key)
+        if canary is not None:
+            query = query.where(table.c.canary == canary)
+        with self._store.reading() as connection:
+            return [dict(row.document) for row in connection.execute(query)]
+
+    def has(self, key: str) -> bool:
+        """True when an evaluation with this key is stored."""
+        table = tables.evaluations
+        with self._store.asking() as connection:
+            return connection.execute(select(func.count()).where(table.c.key == key)).scalar_one() > 0
+
+    def closings(self, after: int) -> Iterator[Audited]:
+        """Yield audit entries with an action in CLOSING since entry `after`, oldest first.
+
+        The last LATE entries up to `after` are yielded again.
+        """
+        table = tables.audit
+        query = (
+            select(table).where(table.c.id > after - LATE, table.c.action.in_(CLOSING)).order_by(table.c.id)
+        )
+        with self._store.asking() as connection:
+            found = connection.execute(query).all()
+        yield from map(audited, found)
+
+
+# The looks of verdicts' plans in the store: each stored once, never changed.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredLook:
+    """One look at one metric of a run's rubric, on a day of its plan. `at` is UTC seconds."""
+
+    metric: str
+    day: int
+    at: float
+    document: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookScope:
+    """The looks of one run by one rubric."""
+
+    canary: str
+    run: int
+    rubric_sha256: str
+
+
+class Looks:
+    """The looks of one database. Every method may raise StoreDown."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def of(self, scope: LookScope) -> list[StoredLook]:
+        """Return the stored looks, by metric and day."""
+        table = tables.looks
+        query = select(table).where(
+            table.c.canary == scope.canary,
+            table.c.run == scope.run,
+            table.c.rubric_sha256 == scope.rubric_sha256,
+        )
+        with self._store.asking() as connection:
+            rows = connection.execute(query.order_by(table.c.metric, table.c.day)).all()
+        return [StoredLook(metric=row.metric, day=row.day, at=row.at, document=row.document) for row in rows]
+
+    def keep(self, scope: LookScope, looks: Sequence[StoredLook]) -> None:
+        """Store these looks, except those that somebody else stored first."""
+        if looks:
+            rows = [{**asdict(scope), **asdict(look)} for look in looks]
+            with self._store.writing() as connection:
+                insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+                connection.execute(insert(tables.looks).on_conflict_do_nothing(), rows)

@@ -1,0 +1,194 @@
+"""The columns of stored outcomes, in order, with their kinds, and a batch of outcomes as one packed value.
+docs/records.md describes the columns.
+"""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from operator import attrgetter
+from typing import Any, Literal
+
+import msgspec
+
+from records.facts.exchange_id import day_of
+from records.outcome import AttemptRecord, Fault, Feedback, Outcome, ProviderError, Usage
+
+Row = tuple[Any, ...]
+
+
+def faults_of(stored: str) -> tuple[Fault, ...]:
+    """The answer faults in the column `faults`: names separated by commas."""
+    names: tuple[Any, ...] = tuple(stored.split(",")) if stored else ()
+    return names
+
+
+def provider_error_of(
+    code: str | None, type_: str | None, param: str | None, message: str | None
+) -> ProviderError | None:
+    """What the provider said, from the columns `provider_error_*`; None if all are NULL."""
+    if code is None or type_ is None or param is None or message is None:
+        return None
+    return ProviderError(code=code, type=type_, param=param, message=message)
+
+
+def of_feedback(feedback: Feedback) -> Row:
+    """Return the row in the column order of `tables.feedback`."""
+    return (
+        feedback.key,
+        feedback.metric,
+        feedback.value,
+        feedback.at,
+        feedback.exchange_id,
+        feedback.session,
+        feedback.unit,
+        feedback.canary,
+        feedback.run,
+        feedback.phase,
+        feedback.arm,
+        feedback.category,
+        without_nul(feedback.comment),
+        day_of(feedback.exchange_id) if feedback.exchange_id else None,
+    )
+
+
+def without_nul(value: str) -> str:
+    """Replace NUL characters, which PostgreSQL does not allow in text."""
+    return value.replace("\0", "\ufffd") if "\0" in value else value
+
+
+# The columns of stored outcomes, in order, with their kinds. docs/records.md describes them.
+
+
+HOUR_S = 3600.0
+"""Seconds of outcomes in a segment."""
+
+Kind = Literal["text", "number", "count", "truth", "time"]
+"""A time is UTC seconds."""
+
+_JSON = msgspec.json.Encoder().encode
+_FROM_JSON = msgspec.json.Decoder(tuple[AttemptRecord, ...]).decode
+_TOKENS = ("input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeColumn:
+    """A column: its kind, and its value of an outcome."""
+
+    kind: Kind
+    of: Callable[[Outcome], Any]
+
+
+def _tags(outcome: Outcome) -> str:
+    return _JSON(outcome.tags).decode() if outcome.tags else "{}"
+
+
+def _attempts(outcome: Outcome) -> str:
+    return _JSON(outcome.attempts).decode()
+
+
+def _faults(outcome: Outcome) -> str:
+    return ",".join(outcome.faults)
+
+
+def _said(member: str) -> Callable[[Outcome], str | None]:
+    """A member of what the provider said about a request that it refused or failed."""
+    value = attrgetter(member)
+    return lambda outcome: (
+        None if outcome.provider_error is None else without_nul(value(outcome.provider_error))
+    )
+
+
+def _as_text(name: str) -> Callable[[Outcome], str]:
+    """What a caller or provider has written, as the totals have it."""
+    value = attrgetter(name)
+    return lambda outcome: without_nul(value(outcome))
+
+
+def _columns() -> Mapping[str, OutcomeColumn]:
+    def same(kind: Kind, *names: str) -> dict[str, OutcomeColumn]:
+        return {name: OutcomeColumn(kind, attrgetter(name)) for name in names}
+
+    def texts(*names: str) -> dict[str, OutcomeColumn]:
+        return {name: OutcomeColumn("text", _as_text(name)) for name in names}
+
+    def usage(kind: Kind, **names: str) -> dict[str, OutcomeColumn]:
+        return {name: OutcomeColumn(kind, attrgetter(f"usage.{field}")) for name, field in names.items()}
+
+    said = ("code", "type", "param", "message")
+    return {
+        **same("text", "exchange_id"),
+        **same("time", "at"),
+        **same("text", "canary"),
+        **same("count", "run", "phase"),
+        **same("number", "share"),
+        **same("text", "arm", "served_by", "reason", "unit", "session"),
+        **texts("category"),
+        "tags": OutcomeColumn("text", _tags),
+        **texts("request_id"),
+        **same("text", "provider", "api", "operation"),
+        **texts("model_requested", "model"),
+        **same("truth", "stream", "mirror"),
+        **same("count", "status"),
+        **same("text", "outcome", "error_type"),
+        **same("number", "latency_s", "ttft_s", "ttfb_s", "overhead_s"),
+        **usage("count", **{name: name for name in _TOKENS}),
+        **usage("truth", usage_estimated="estimated"),
+        **same("number", "cost_usd"),
+        "attempts": OutcomeColumn("text", _attempts),
+        **same("text", "finish"),
+        "faults": OutcomeColumn("text", _faults),
+        **same("text", "output_check"),
+        **{f"provider_error_{member}": OutcomeColumn("text", _said(member)) for member in said},
+        **same("truth", "adapted"),
+    }
+
+
+COLUMNS = _columns()
+
+_DERIVED = frozenset(
+    {*_TOKENS, "at", "usage_estimated", "tags", "attempts", "faults"}
+    | {name for name in COLUMNS if name.startswith("provider_error_")}
+)
+
+
+def outcome_of(row: Mapping[str, Any]) -> Outcome:
+    """The outcome that a segment's row was made from, without what no column has."""
+    at: datetime = row["at"]
+    said = (row[f"provider_error_{member}"] for member in ("code", "type", "param", "message"))
+    return Outcome(
+        at=at.timestamp(),
+        mono=0.0,
+        **{name: row[name] for name in COLUMNS if name not in _DERIVED},
+        tags=msgspec.json.decode(row["tags"]),
+        usage=Usage(**{name: row[name] for name in _TOKENS}, estimated=row["usage_estimated"]),
+        attempts=_FROM_JSON(row["attempts"]),
+        faults=faults_of(row["faults"]),
+        provider_error=provider_error_of(*said),
+    )
+
+
+# Outcomes that no segment has yet: a batch as one value, in MessagePack, compressed.
+
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+_LEVEL = 1
+_FORMAT = b"1"
+_ENCODE = msgspec.msgpack.Encoder().encode
+_DECODE = msgspec.msgpack.Decoder(list[Outcome]).decode
+
+
+def pack(outcomes: Sequence[Outcome]) -> bytes:
+    """The batch as bytes, about 240 for each outcome (docs/performance.md)."""
+    return _FORMAT + zstd.compress(_ENCODE(outcomes), _LEVEL)
+
+
+def unpack(packed: bytes) -> list[Outcome]:
+    """The batch again. Raises ValueError for bytes of a later version."""
+    if packed[:1] != _FORMAT:
+        raise ValueError("these outcomes were stored by a newer canary: start the newer version")
+    return _DECODE(zstd.decompress(packed[1:]))

@@ -1,0 +1,228 @@
+"""Reads stored outcomes as Arrow tables, wherever they lie.
+
+    segments        Parquet, a source each
+    fresh rows      a source for up to 50 shipped batches
+
+All are read in the caller's transaction, so that an outcome is in exactly one of them. Arrow takes 80 MiB: it
+is loaded with the first table.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sqlalchemy import ColumnElement, Connection, Table, select
+
+from records.errors import StoreDown
+from records.outcome import Outcome
+from records.store.segments.columns import COLUMNS, outcome_of, unpack
+from records.store.segments.folder import FOLDER, SegmentFolder, one_line, sound
+from records.store.tables import fresh_outcomes, segments
+
+ALL = tuple(COLUMNS)
+FRESH_ROWS = 50
+"""Read at once: each has up to 5,000 outcomes, and often only one."""
+FEW_VALUES = frozenset(
+    {"canary", "arm", "reason", "category", "tags", "provider", "model_requested", "outcome", "error_type"}
+)
+"""Text columns that read several times faster as codes, each with the distinct values beside it."""
+
+
+class OutcomeSource(Protocol):
+    """Some of the outcomes."""
+
+    @property
+    def first_at(self) -> float:
+        """The time of the first one, or an earlier time, UTC seconds."""
+        ...
+
+    @property
+    def last_at(self) -> float:
+        """The time of the last one, or a later time."""
+        ...
+
+    def outcomes(self, *, ended_after: float = -math.inf) -> list[Outcome]:
+        """Those that ended after a UTC second, without their monotonic times. May raise StoreDown."""
+        ...
+
+    def read(self, columns: Sequence[str] = ALL, where: Any = None) -> Any:
+        """The columns as an Arrow table, of the outcomes that fulfil `where`, an expression of
+        `pyarrow.compute`. May raise StoreDown."""
+        ...
+
+    def read_coded(self, columns: Sequence[str]) -> Any:
+        """The columns of all outcomes, in a third of the time: a text column with few values may have Arrow's
+        dictionary type. May raise StoreDown."""
+        ...
+
+
+def just_ended(connection: Connection, moment: float) -> Iterator[Outcome]:
+    """The outcomes of exchanges that ended after UTC second `moment`, which is seconds ago, without their
+    monotonic times.
+
+    May raise StoreDown.
+    """
+    ended = math.nextafter(moment, math.inf)
+    found = [
+        *_segments(connection, segments.c.ended_at >= ended),
+        *_fresh(connection, fresh_outcomes.c.ended_at >= ended),
+    ]
+    for each in found:
+        yield from each.outcomes(ended_after=moment)
+
+
+def sources(
+    connection: Connection, *, since: float = -math.inf, until: float = math.inf
+) -> list[OutcomeSource]:
+    """The sources of all outcomes with `since` ≤ at ≤ `until`, oldest first; they may have others, too."""
+    found = [
+        *_segments(connection, _within(segments, since, until)),
+        *_fresh(connection, _within(fresh_outcomes, since, until)),
+    ]
+    found = [each for each in found if each.last_at >= since and each.first_at <= until]
+    return sorted(found, key=lambda each: (each.first_at, each.last_at))
+
+
+def read(
+    connection: Connection,
+    columns: Sequence[str] = ALL,
+    where: Any = None,
+    *,
+    since: float = -math.inf,
+    until: float = math.inf,
+) -> Iterator[Any]:
+    """The tables of the sources with outcomes from `since` to `until`; those outside are in them, too."""
+    for each in sources(connection, since=since, until=until):
+        table = each.read(columns, where)
+        if table.num_rows:
+            yield table
+
+
+@dataclass(frozen=True, slots=True)
+class FreshRows:
+    """Some shipped batches."""
+
+    connection: Connection
+    ids: Sequence[int]
+    first_at: float
+    last_at: float
+
+    def outcomes(self, *, ended_after: float = -math.inf) -> list[Outcome]:
+        """As OutcomeSource."""
+        query = select(fresh_outcomes.c.outcomes).where(fresh_outcomes.c.id.in_(self.ids))
+        packed = self.connection.execute(query.order_by(fresh_outcomes.c.id)).scalars()
+        return [each for batch in packed for each in unpack(batch) if each.ended_at > ended_after]
+
+    def read(self, columns: Sequence[str] = ALL, where: Any = None) -> Any:
+        """As OutcomeSource."""
+        return _table([self.outcomes()], columns, where)
+
+    def read_coded(self, columns: Sequence[str]) -> Any:
+        """As OutcomeSource."""
+        return self.read(columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One Parquet file, in the folder or in the database."""
+
+    connection: Connection
+    id: int
+    path: str
+    first_at: float
+    last_at: float
+
+    def outcomes(self, *, ended_after: float = -math.inf) -> list[Outcome]:
+        """As OutcomeSource."""
+        from pyarrow import array
+
+        from records.store.segments.arrow import latencies, micros
+
+        table = self.read()
+        ended = micros(table["at"]) / 1e6 + latencies(table) > ended_after
+        return [outcome_of(row) for row in table.filter(array(ended)).to_pylist()]
+
+    def read(self, columns: Sequence[str] = ALL, where: Any = None) -> Any:
+        """As OutcomeSource."""
+        from pyarrow.parquet import read_table
+
+        with self._open() as file:
+            return read_table(file, columns=list(columns), filters=where, use_threads=False)
+
+    def read_coded(self, columns: Sequence[str]) -> Any:
+        """As OutcomeSource."""
+        from pyarrow.parquet import ParquetFile
+
+        coded = [name for name in columns if name in FEW_VALUES]
+        with self._open() as file:
+            parquet = ParquetFile(file, read_dictionary=coded, pre_buffer=True)
+            return parquet.read(list(columns), use_threads=False)
+
+    @contextmanager
+    def _open(self) -> Iterator[Any]:
+        """The file, to be read in the block."""
+        from pyarrow import ArrowException, BufferReader
+
+        query = select(segments.c.content).where(segments.c.id == self.id)
+        content = self.connection.execute(query).scalar_one()
+        try:
+            if content is not None:
+                with sound(self.path, "the database"):
+                    yield BufferReader(content)
+                return
+            with folder_of(self.connection, self.path).open(self.path) as file:
+                yield file
+        except ArrowException as problem:
+            raise StoreDown(f"the segment {self.path} cannot be read: {one_line(problem)}") from problem
+
+
+def folder_of(connection: Connection, path: str) -> SegmentFolder:
+    """The folder of this store's segments."""
+    folder: SegmentFolder | None = connection.get_execution_options().get(FOLDER)
+    if folder is None:
+        raise StoreDown(f"the segment {path} lies in a folder: name it as `outcomes` in the config")
+    return folder
+
+
+def _table(pages: Iterable[Sequence[Outcome]], columns: Sequence[str], where: Any) -> Any:
+    from pyarrow import concat_tables
+
+    from records.store.segments.arrow import schema_of, table_of
+
+    needed = columns if where is None else ALL
+    tables = [schema_of(columns).empty_table()]
+    for page in pages:
+        table = table_of(page, needed)
+        tables.append(table if where is None else table.filter(where).select(list(columns)))
+    return concat_tables(tables)
+
+
+def _within(table: Table, since: float, until: float) -> ColumnElement[bool]:
+    within: ColumnElement[bool] = (table.c.last_at >= since) & (table.c.first_at <= until)
+    return within
+
+
+def _segments(connection: Connection, wanted: ColumnElement[bool]) -> Sequence[OutcomeSource]:
+    columns = segments.c
+    query = select(columns.id, columns.path, columns.first_at, columns.last_at).where(
+        columns.state == "whole", wanted
+    )
+    return [Segment(connection, *row) for row in connection.execute(query)]
+
+
+def _fresh(connection: Connection, wanted: ColumnElement[bool]) -> Sequence[OutcomeSource]:
+    columns = fresh_outcomes.c
+    query = select(columns.id, columns.first_at, columns.last_at).where(wanted)
+    rows = connection.execute(query.order_by(columns.last_at, columns.id)).all()
+    parts = [rows[start : start + FRESH_ROWS] for start in range(0, len(rows), FRESH_ROWS)]
+    return [
+        FreshRows(
+            connection,
+            [row.id for row in part],
+            min(row.first_at for row in part),
+            max(row.last_at for row in part),
+        )
+        for part in parts
+    ]
