@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from tests.canary.test_watching import NOW, canary, document
 from typer.testing import CliRunner, Result
 
 from canary.cli import app
@@ -19,6 +18,7 @@ from pages.status.standing import standing
 from pages.status.terminal import picture
 from pages.words.status import lane, laneless
 from records.store import Store
+from tests.canary.test_live_status import NOW, canary, document
 
 CONFIG = """
 providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}
