@@ -7,14 +7,8 @@ from bench.benchmark.metrics import Unit
 from pages import text as terminal
 from pages.document import Document, Points, Row, Says, Section, Table, columns
 from pages.words.bench import number
+from pages.words.verdict import HEADLINES
 
-_HEADLINES = {
-    "ship_now": "Ship now",
-    "ship": "Ship",
-    "ship_with_caveats": "Ship with caveats",
-    "dont_ship": "Don’t ship",
-    "extend": "Not enough data to decide",
-}
 _LAYERS = {"synthetic": "Synthetic tasks", "real": "Real-world tasks"}
 _SPENT = {
     "batch": "Cost, at half the list price as in a batch; latency and throughput are not measured in a batch"
@@ -185,8 +179,10 @@ def _confidences(document: Node) -> Iterator[str]:
 def _headline(document: Node) -> str:
     if document["candidate"] is None:
         return "The current model only"
+    if document["verdict"] == "extend":
+        return "Not enough data to decide"
     if document["verdict"] != "ship" or document["canary"] is not None:
-        return _HEADLINES.get(document["verdict"], "No verdict yet")
+        return "No verdict yet" if document["verdict"] is None else HEADLINES[document["verdict"]][0]
     if document.get("caveats"):
         return "Ship: no worse answers on these examples, but see what else changes"
     return "Ship: no worse on these examples"
@@ -352,7 +348,7 @@ def _completion(side: Node | None) -> str:
     if side is None or side["completion"] is None:
         return "–"
     low, high = side["interval"]
-    return f"{100 * side['completion']:.1f} % ({100 * low:.0f}–{100 * high:.0f})"
+    return _percent({"low": low, "estimate": side["completion"], "high": high})
 
 
 def _points(found: Node | None) -> str:
