@@ -172,7 +172,7 @@ def test_without_a_benchmark_or_a_report_no_statistics_are_imported(tmp_path: Pa
         Releases(store).enter_run("trial", 1, "o/new", "o/old", at=1.0)
     program = (
         "import pathlib, sys\n"
-        "from control.release_metrics import read, stored_state\n"
+        "from control.jobs.release_metrics import read, stored_state\n"
         "from records.store import Store\n"
         f"store = Store.open('sqlite:///canary.db', pathlib.Path({str(tmp_path)!r}))\n"
         "print([each.model for each in read(store, stored_state(store))], 'numpy' in sys.modules)\n"

@@ -133,7 +133,7 @@ _ROLLS = """
 import asyncio, sys
 from pathlib import Path
 from canary.interpreter import environment, program
-from control.rolling import Roller
+from control.jobs.rolling import Roller
 roller = Roller(command=program("canary.programs.roller"), environment=environment(),
                 url="sqlite:///canary.db", data=Path(sys.argv[1]), outcomes="outcomes")
 asyncio.run(roller.turn(0.0))

@@ -8,10 +8,10 @@ import pytest
 _ATTACH = """
 import sys
 {first}
-import control.tracing_listener
+import control.feed.listeners
 from canary.programs.process import log_to_stderr
 log_to_stderr()
-control.tracing_listener.TracingListener({environment!r}, "0.1.0", dict).close()
+control.feed.listeners.TracingListener({environment!r}, "0.1.0", dict).close()
 print("\\n".join(sys.modules))
 """
 
