@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -12,13 +11,14 @@ from bench.benchmark.figures import Stratum, clusters, completion, difference
 from bench.benchmark.statistics import (
     Floats,
     ShareInterval,
-    contrast,
     least_for,
     mean,
     paired_contrast,
     quantile_interval,
+    quantile_of,
     resampled,
     share,
+    weighted,
 )
 from bench.settings import COMPLETION, latency_level
 from records.facts.metric import THROUGHPUT, ClassMeasure, class_measure
@@ -195,7 +195,7 @@ def _precision(name: str, pairs: Both) -> Measurement:
     def compared(factor: float) -> ShareInterval | None:
         if candidate is None or baseline is None:
             return None
-        return contrast(candidate, baseline, factor=factor)
+        return weighted([(1.0, candidate), (-factor, baseline)])
 
     lacks = Lack(kind="named", name=name)
     return Measurement(
@@ -211,7 +211,6 @@ def _precision(name: str, pairs: Both) -> Measurement:
 def _latency(level: float, pairs: Both) -> Measurement:
     """Answers saved by an interrupted run have no latency, and a failure's time is not an answer's."""
     values = [[each.answer.latency_s if each.answered else None for each in arm] for arm in _arms(pairs)]
-    quantile_of = partial(np.quantile, q=level, axis=-1, method="inverted_cdf")
     known = [_known(arm, pairs) for arm in values]
     least = least_for(level)
 
@@ -224,7 +223,7 @@ def _latency(level: float, pairs: Both) -> Measurement:
         [quantile_interval(*each, level) for each in known],
         values,
         pairs,
-        of=lambda found: np.asarray(quantile_of(found), dtype=np.float64),
+        of=quantile_of(level),
         lacks=[lacks(of) for _, of in known],
     )
 

@@ -113,10 +113,13 @@ def mean(values: Floats) -> Floats:
     return found
 
 
-def p95(values: Floats) -> Floats:
-    """The 95 % quantile along the last axis, inverted CDF."""
-    found: Floats = np.quantile(values, 0.95, axis=-1, method="inverted_cdf")
-    return found
+def quantile_of(level: float) -> Statistic:
+    """The quantile along the last axis, inverted CDF."""
+
+    def of(values: Floats) -> Floats:
+        return np.asarray(np.quantile(values, level, axis=-1, method="inverted_cdf"), dtype=np.float64)
+
+    return of
 
 
 def paired_ratio(
@@ -124,12 +127,8 @@ def paired_ratio(
 ) -> ShareInterval | None:
     """of(candidate) / of(baseline) of (n,) pairs of positive numbers. Percentile interval of a paired
     bootstrap over clusters, `RESAMPLES` of a fixed seed. None below two clusters."""
-    theirs, ours = np.asarray(baseline, dtype=np.float64), np.asarray(candidate, dtype=np.float64)
-    if len(set(clusters)) < 2:
-        return None
-    found = [of(ours[rows]) / of(theirs[rows]) for rows in _resamples(_groups(clusters))]
-    low, high = np.quantile(np.hstack(found), (0.025, 0.975))
-    return ShareInterval(float(low), float(of(ours) / of(theirs)), float(high))
+    values = np.asarray([baseline, candidate], dtype=np.float64)
+    return resampled(values, clusters, lambda found: of(found[1]) / of(found[0]))
 
 
 def resampled(
@@ -164,22 +163,13 @@ def least_for(level: float) -> int:
     return math.ceil(math.log(0.025) / math.log(level))
 
 
-def contrast(candidate: ShareInterval, baseline: ShareInterval, *, factor: float) -> ShareInterval:
-    """The candidate minus `factor` times the baseline, on different examples: MOVER (Zou and Donner,
-    Statistics in Medicine 2008)."""
-    middle = candidate.estimate - factor * baseline.estimate
-    below = math.hypot(candidate.estimate - candidate.low, factor * (baseline.high - baseline.estimate))
-    above = math.hypot(candidate.high - candidate.estimate, factor * (baseline.estimate - baseline.low))
-    return ShareInterval(middle - below, middle, middle + above)
-
-
 def weighted(parts: Sequence[tuple[float, ShareInterval | None]]) -> ShareInterval:
-    """The sum of independent parts' values by their weights, with MOVER's interval: for one part its own. A
-    part without a value is left out."""
+    """The sum of independent parts' values by their weights; a negative weight subtracts. A part without a
+    value is left out. MOVER's interval (Zou, Donner, Statistics in Medicine 2008): for one part its own."""
     known = [(weight, part) for weight, part in parts if part is not None]
     middle = sum(weight * part.estimate for weight, part in known)
-    below = math.hypot(*(weight * (part.estimate - part.low) for weight, part in known))
-    above = math.hypot(*(weight * (part.high - part.estimate) for weight, part in known))
+    below = math.hypot(*(w * (each.estimate - (each.low if w > 0 else each.high)) for w, each in known))
+    above = math.hypot(*(w * (each.estimate - (each.high if w > 0 else each.low)) for w, each in known))
     return ShareInterval(middle - below, middle, middle + above)
 
 

@@ -6,16 +6,15 @@ from statsmodels.stats.contingency_tables import mcnemar
 
 from bench.benchmark.statistics import (
     ShareInterval,
-    contrast,
     least_for,
     mean,
-    p95,
     paired_contrast,
     paired_difference,
     paired_p,
     paired_ratio,
     quantile,
     quantile_interval,
+    quantile_of,
     resampled,
     share,
     weighted,
@@ -86,10 +85,10 @@ def test_the_bootstrap_covers_and_says_the_same_each_time() -> None:
 
 def test_latency_compares_by_its_p95() -> None:
     times = [float(number) for number in range(1, 101)]
-    found = paired_ratio(times, [2 * each for each in times], alone(100), of=p95)
+    found = paired_ratio(times, [2 * each for each in times], alone(100), of=quantile_of(0.95))
     assert found is not None
     assert found.estimate == 2
-    assert paired_ratio([1.0], [2.0], ["0"], of=p95) is None
+    assert paired_ratio([1.0], [2.0], ["0"], of=quantile_of(0.95)) is None
 
 
 def test_quantiles_are_values_that_were_measured() -> None:
@@ -166,7 +165,7 @@ def test_movers_sum_of_one_part_is_the_part_and_of_two_adds_squares() -> None:
     assert both.estimate == pytest.approx(0.7)
     assert both.low == pytest.approx(0.7 - (0.05**2 + 0.2**2) ** 0.5)
     assert both.high == pytest.approx(0.7 + (0.05**2 + 0.05**2) ** 0.5)
-    apart = contrast(one, other, factor=1.0)
+    apart = weighted([(1.0, one), (-1.0, other)])
     assert apart.low == pytest.approx(0.2 - (0.1**2 + 0.1**2) ** 0.5)
     assert apart.high == pytest.approx(0.2 + (0.1**2 + 0.4**2) ** 0.5)
 
