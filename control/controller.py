@@ -31,6 +31,7 @@ from control.states.rollouts import Rollouts
 from judge.runs.job import JudgeJob
 from judge.runs.metrics import JudgeMetrics, JudgeStanding
 from judge.terms import JudgedRun
+from records.clock import every
 from records.errors import StoreDown
 from records.exports.prometheus import Meters
 from records.facts.prices import UnpricedArm
@@ -218,10 +219,10 @@ class Controller:
         return [
             *self.source.loops(),
             *self.publisher.loops(),
-            self._judge(),
+            every(JUDGE_EVERY_S, self._judge),
             self._notify(),
             self._refresh(),
-            self._follow_store(),
+            every(TURN_EVERY_S, self.turn, at_once=True),
             self.rollouts.settling(),
             self.operator.rollbacks_known.following(),
             self.operator.approvals.following(),
@@ -260,10 +261,8 @@ class Controller:
             self._has_notices.set()
 
     async def _judge(self) -> None:
-        while True:
-            await asyncio.sleep(JUDGE_EVERY_S)
-            if self.watches and self.monitor.judge(time.time(), time.monotonic()):
-                self._has_notices.set()
+        if self.watches and self.monitor.judge(time.time(), time.monotonic()):
+            self._has_notices.set()
 
     async def _notify(self) -> None:
         """Save the memory, then send notices: after a crash, a notice that was sent is known."""
@@ -336,11 +335,6 @@ class Controller:
                 problem=each.sentence,
             )
         self._astray = set(found)
-
-    async def _follow_store(self) -> None:
-        while True:
-            await self.turn()
-            await asyncio.sleep(TURN_EVERY_S)
 
     async def turn(self) -> None:
         """Do what needs the store: leadership, states that others changed, config changes, ramps."""

@@ -13,9 +13,11 @@ READ_EVERY_S = 60.0
 LOOK_EVERY_S = 1.0
 
 
-async def every(seconds: float, job: Callable[[], Awaitable[object]]) -> None:
-    """Do the job, wait so long, and so on without end. What the job raises ends the loop, and so does a
-    cancellation."""
+async def every(seconds: float, job: Callable[[], Awaitable[object]], *, at_once: bool = False) -> None:
+    """Wait so long, do the job, and so on without end; `at_once`: the first time without waiting. What the
+    job raises ends the loop, and so does a cancellation."""
+    if not at_once:
+        await asyncio.sleep(seconds)
     while True:
         await job()
         await asyncio.sleep(seconds)

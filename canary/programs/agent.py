@@ -8,6 +8,7 @@ import asyncio
 import os
 import time
 from dataclasses import replace
+from functools import partial
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -27,6 +28,7 @@ from control.feed.stream import StreamPublisher
 from control.fleet.metrics import AgentMetrics
 from control.fleet.publisher import Availability
 from control.fleet.redis_plans import PlanFollower
+from records.clock import every
 from records.errors import SharedDown, StoreDown
 from records.exports.prometheus import Meters
 from records.shared import plan_channel
@@ -82,13 +84,17 @@ class Agent:
         shutdown = ShutdownSignal(asyncio.get_running_loop())
         loops = [
             *self.feed.loops(),
-            self._save(),
+            every(self.feed.save_every_s, self.feed.save),
             self._send(),
             self._listen(),
-            self._ask(),
-            self._ask_store(),
+            every(ASK_EVERY_S, self._ask, at_once=True),
+            every(ASK_EVERY_S, self._ask_store, at_once=True),
         ]
-        loops += [*self.shipping.loops(), self.config.follow(), self._clock(shutdown)]
+        loops += [
+            *self.shipping.loops(),
+            self.config.follow(),
+            every(CLOCK_S, partial(self._clock, shutdown)),
+        ]
         try:
             await listen(self._app(), self.args, self.config, shutdown, loops)
         finally:
@@ -99,11 +105,6 @@ class Agent:
             await self.shipping.close()
             self.store.close()
             await self.redis.aclose()
-
-    async def _save(self) -> None:
-        while True:
-            await asyncio.sleep(self.feed.save_every_s)
-            await self.feed.save()
 
     async def _send(self) -> None:
         while True:
@@ -131,32 +132,26 @@ class Agent:
 
     async def _ask(self) -> None:
         """Poll the key, which has what the channel missed."""
-        while True:
-            try:
-                self.following.hear(await self.channel.read(), time.monotonic())
-                self.shared.answered()
-            except SharedDown as problem:
-                self.shared.failed(problem)
-            await asyncio.sleep(ASK_EVERY_S)
+        try:
+            self.following.hear(await self.channel.read(), time.monotonic())
+            self.shared.answered()
+        except SharedDown as problem:
+            self.shared.failed(problem)
 
     async def _ask_store(self) -> None:
         """Poll the store while Redis is down or has no fresh plan."""
-        while True:
-            if self.shared.down or self.following.silent_s(time.monotonic()) > SILENT_AFTER_S:
-                try:
-                    plan = await asyncio.to_thread(plan_in, self.store, self.leases)
-                    known = self.following.plan  # only Redis has how long to wait
-                    plan = replace(plan, patience=known.patience, silence=known.silence)
-                    self.following.hear(plan, time.monotonic())
-                except StoreDown:
-                    log.debug("plan.unheard")  # the shipper says that the store is down
-            await asyncio.sleep(ASK_EVERY_S)
+        if self.shared.down or self.following.silent_s(time.monotonic()) > SILENT_AFTER_S:
+            try:
+                plan = await asyncio.to_thread(plan_in, self.store, self.leases)
+                known = self.following.plan  # only Redis has how long to wait
+                plan = replace(plan, patience=known.patience, silence=known.silence)
+                self.following.hear(plan, time.monotonic())
+            except StoreDown:
+                log.debug("plan.unheard")  # the shipper says that the store is down
 
     async def _clock(self, shutdown: ShutdownSignal) -> None:
-        while True:
-            await asyncio.sleep(CLOCK_S)
-            shutdown.check_parent()
-            self.shipping.show(self.meters)
+        shutdown.check_parent()
+        self.shipping.show(self.meters)
 
     def _app(self) -> Starlette:
         registry = CollectorRegistry()

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from control.feed.listeners import TracingListener
 from control.feed.spool import Shipping, SpoolFeed
 from control.fleet.leadership import SoleLeader
 from control.fleet.publisher import FilePublisher
+from records.clock import every
 from records.shared import plan_file
 from records.store import Store
 from routing.plan import NO_PLAN
@@ -39,7 +41,7 @@ class SingleMachine:
 
     def loops(self, controller: Controller) -> list[Coroutine[Any, Any, None]]:
         """What runs beside the controller."""
-        return [*self._shipping.loops(), self._watch_records(controller)]
+        return [*self._shipping.loops(), every(LOOK_EVERY_S, partial(self._watch_records, controller))]
 
     def troubles(self) -> list[str]:
         """What does not work at the moment."""
@@ -52,11 +54,9 @@ class SingleMachine:
         await self._shipping.close()
 
     async def _watch_records(self, controller: Controller) -> None:
-        while True:
-            await asyncio.sleep(LOOK_EVERY_S)
-            self._shipping.show(controller.meters)
-            controller.watch_records(
-                room_bytes=self._shipping.room_bytes(),
-                waiting=self._shipping.waiting,
-                down=self._shipping.down,
-            )
+        self._shipping.show(controller.meters)
+        controller.watch_records(
+            room_bytes=self._shipping.room_bytes(),
+            waiting=self._shipping.waiting,
+            down=self._shipping.down,
+        )

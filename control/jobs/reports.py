@@ -21,6 +21,7 @@ import structlog
 from alerts.incidents.notifier import Announcement, announce, notifier_client
 from alerts.incidents.outbox import receiver_id
 from control.settings import ControlSettings
+from records.clock import every
 from records.errors import StoreDown
 from records.store import Store, Versioned
 from records.store.reports import DailyReport, DailyReports
@@ -68,10 +69,11 @@ class ReportJob:
 
     async def run(self) -> None:
         """Make what is due once a minute, forever: one canary after another, off the event loop."""
-        while True:
-            await asyncio.sleep(EVERY_S)
-            while self._works() and await asyncio.to_thread(self.turn, time.time()):
-                pass
+        await every(EVERY_S, self._make_due)
+
+    async def _make_due(self) -> None:
+        while self._works() and await asyncio.to_thread(self.turn, time.time()):
+            pass
 
     def turn(self, now: float) -> bool:
         """Make one canary's report as of `now`, UTC seconds. False if none is due.
@@ -223,13 +225,12 @@ class Announcer:
 
     async def run(self) -> None:
         """Tell what is due, without end."""
-        while True:
-            await asyncio.sleep(LOOK_EVERY_S)
-            if self._untold:
-                await self.tell(time.time())
+        await every(LOOK_EVERY_S, lambda: self.tell(time.time()))
 
     async def tell(self, now: float) -> None:
         """Tell what is due at this UTC second; give up after TELL_FOR_S."""
+        if not self._untold:
+            return
         settings = self._settings()
         receivers = {receiver_id(each): each for each in settings.notify}
         waiting = [self._untold.popleft() for _ in range(len(self._untold))]

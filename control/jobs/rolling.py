@@ -16,6 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
+from records.clock import every
 from records.errors import StoreDown
 from records.store import Store
 from records.store.captures import CaptureStore
@@ -177,11 +178,13 @@ EVERY_S = 3600.0
 async def expiring(store: Store, retention_s: Callable[[], float | None]) -> None:
     """Delete once an hour, without end. `retention_s` returns how long records are kept, or None while
     another process is responsible."""
-    while True:
+
+    async def expire() -> None:
         kept_s = retention_s()
         if kept_s is not None:
             await asyncio.to_thread(_expire, store, kept_s)
-        await asyncio.sleep(EVERY_S)
+
+    await every(EVERY_S, expire, at_once=True)
 
 
 def _expire(store: Store, kept_s: float) -> None:

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from unicodedata import normalize
 
 from alerts.incidents.notifier import Announcement
+from records.clock import every
 from records.errors import StoreDown
 from records.store import Act, Store
 from records.store.decisions import ASKED, PromoteRequests
@@ -184,10 +185,12 @@ class Approvals:
 
     async def following(self) -> None:
         """Look once a second, without end."""
-        while True:
+
+        async def look() -> None:
             with suppress(StoreDown):  # said elsewhere; what was seen last is shown
                 await asyncio.to_thread(self.look, time.time())
-            await asyncio.sleep(LOOK_EVERY_S)
+
+        await every(LOOK_EVERY_S, look, at_once=True)
 
     def _open_in_store(self, canary: str, state: State, now: float) -> list[PromoteRequest]:
         found = self._requests.since(canary, now - LASTS_S)

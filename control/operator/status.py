@@ -16,6 +16,7 @@ from control.monitor.traffic import Astray
 from control.operator.orders import ORDER_OF, PromoteRequest
 from control.settings import CanarySettings
 from control.states.rollouts import Rollouts, redefinition, refusal
+from records.clock import every
 from records.errors import StoreDown
 from records.facts.prices import UnpricedArm
 from records.store import Store
@@ -290,17 +291,18 @@ class RollbackHistory:
 
     async def following(self) -> None:
         """Read rollbacks that another admin or an earlier process ordered, without end."""
-        while True:
-            for name, run in self._unknown():
-                try:
-                    found = await asyncio.to_thread(self._read, name, 1, run)
-                except StoreDown:
-                    break
-                if found:
-                    self._known[name] = found[0]
-                else:
-                    self._missing[name] = run
-            await asyncio.sleep(LOOK_EVERY_S)
+        await every(LOOK_EVERY_S, self._look, at_once=True)
+
+    async def _look(self) -> None:
+        for name, run in self._unknown():
+            try:
+                found = await asyncio.to_thread(self._read, name, 1, run)
+            except StoreDown:
+                return
+            if found:
+                self._known[name] = found[0]
+            else:
+                self._missing[name] = run
 
     def _unknown(self) -> list[tuple[str, int]]:
         """(canary, run) of the stored rollbacks that are not read yet."""
