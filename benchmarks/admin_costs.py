@@ -112,6 +112,7 @@ class AdminBench:
             assignment_key=lambda: b"key",
             own_url="http://127.0.0.1:1",
             troubles=list,
+            sentences=lambda report: (),
         )
         controller.rollouts.reconcile(controller.settings, time.time())
         return controller

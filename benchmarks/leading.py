@@ -172,6 +172,7 @@ async def leading(store: Store, folder: Path, redis: str) -> AsyncIterator[Leade
         assignment_key=lambda: b"key",
         own_url="http://127.0.0.1:1",
         troubles=fleet.troubles,
+        sentences=lambda report: (),
         last=fleet.last,
     )
     with on_core(CLIENT_CORE):

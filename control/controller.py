@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
@@ -39,6 +39,9 @@ from records.store import Store
 from report.archivist import Archivist
 from report.nightly_looks import NightlyLooks
 from routing.plan import NO_PLAN, Plan
+
+if TYPE_CHECKING:
+    from report.document import Sentences
 
 log = structlog.get_logger()
 
@@ -128,6 +131,7 @@ class Controller:
         assignment_key: Callable[[], bytes],
         own_url: str,
         troubles: Callable[[], Sequence[str]],
+        sentences: "Sentences",
         unpriced: Callable[[], Sequence[UnpricedArm]] = tuple,
         candidates: Candidates | None = None,
         judge: Callable[[], BenchSettings] | None = None,
@@ -137,7 +141,8 @@ class Controller:
         """`candidates` are asked before canaries start by themselves. `judge` is the config's part that says
         who judges real answers; its key may stand in the `environment`. `last` is the plan in force until the
         store answers; `own_url` is the page's address where the config names none; `roller` rolls outcomes;
-        `troubles` says what else does not work in this process; `unpriced` are the arms without a price.
+        `troubles` says what else does not work in this process; `unpriced` are the arms without a price;
+        `sentences` puts a report's reasons in words.
         """
         self.source, self.leader, self.publisher = source, leader, publisher
         self.settings = settings
@@ -188,9 +193,11 @@ class Controller:
             before=lambda now: now - self.settings.retention_s,
             works=lambda: self._leads,
         )
-        self._archivist = Archivist(store, lambda: self.settings.reports, lambda: self._leads)
+        self._archivist = Archivist(store, lambda: self.settings.reports, sentences, lambda: self._leads)
         self._nightly_looks = NightlyLooks(store, lambda: self.settings.reports, lambda: self._leads)
-        self._report_job = ReportJob(store, lambda: self.settings, self._announcer.put, lambda: self._leads)
+        self._report_job = ReportJob(
+            store, lambda: self.settings, self._announcer.put, sentences, lambda: self._leads
+        )
         self._begun: int | None = None
         """The term for which the source has restored what earlier leaders learnt."""
         self._reconciled: ControlSettings | None = None

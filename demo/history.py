@@ -28,6 +28,7 @@ from control.settings import ControlSettings, DailyTime
 from control.states.rollouts import Rollouts
 from demo.past_releases import BAD, PROVIDER, RELEASES, PastRelease, write_datasets
 from demo.past_users import DAY_S, PastUsers
+from pages.words.reasons import sentences
 from records.exports.prometheus import Meters
 from records.outcome import Feedback, Outcome
 from records.spool.reader import Batch, Chunk, Writer
@@ -108,7 +109,7 @@ class _Past:
             rollouts=self._rollouts,
             settings=self._settings,
         )
-        self._report_job = ReportJob(self._store, lambda: self._settings, lambda news: None)
+        self._report_job = ReportJob(self._store, lambda: self._settings, lambda news: None, sentences)
         for day in range(self._release.days):
             if not self._day(day):
                 break
@@ -157,7 +158,7 @@ class _Past:
             self._refuse(at)
         elif self._release.reason:
             self._promote(at)
-        Archivist(self._store, lambda: self._settings.reports).turn(at + SETTLED_S)
+        Archivist(self._store, lambda: self._settings.reports, sentences).turn(at + SETTLED_S)
 
     def _refuse(self, at: float) -> None:
         said = Decision(

@@ -34,6 +34,7 @@ from demo.history import add_to, made_up
 from demo.past_releases import behaviours
 from demo.traffic import Users
 from pages.reports.report import rendered
+from pages.words.reasons import sentences
 from records.store import Store
 from records.store.tables import feedback, unit_days
 from report.reports import report_from_store
@@ -208,7 +209,9 @@ class _Story:
                 report_from_store, read.control.reports, "passes", store, now=time.time()
             )
         if report.verdict not in ("ship_now", "ship"):
-            raise _Failed(f"the good candidate did not pass: {report.verdict}: {'; '.join(report.reasons)}")
+            raise _Failed(
+                f"the good candidate did not pass: {report.verdict}: {'; '.join(sentences(report))}"
+            )
         self._console.print(rendered(report, "text", width=min(110, self._console.width)), highlight=False)
         page = FOLDER / "report.html"
         page.write_text(rendered(report, "html"))

@@ -15,15 +15,20 @@ def too_many(found: Mapping[str, int], of: int) -> bool:
     return sum(found.values()) > _MOST * of
 
 
+def worth_telling(found: Mapping[str, int], of: int) -> bool:
+    """True from 1 % of the candidate's `of` exchanges on."""
+    number = sum(found.values())
+    return number > 0 and number >= _WORTH_SAYING * of
+
+
 def sentence(found: Mapping[str, int], of: int) -> str:
     """How many there are of the candidate's `of` exchanges, and why. `found` counts by error type; "" below
     1 %."""
-    number = sum(found.values())
-    if number == 0 or number < _WORTH_SAYING * of:
+    if not worth_telling(found, of):
         return ""
     reasons = sorted(found, key=lambda name: -found[name])
     why = "; ".join(_WHY.get(name, name.replace("_", " ")) for name in reasons)
     return (
-        f"{number:,} of {of:,} of the candidate's exchanges were answered by the baseline or not at all: "
-        f"{why}. They say nothing about the candidate."
+        f"{sum(found.values()):,} of {of:,} of the candidate's exchanges were answered by the baseline or "
+        f"not at all: {why}. They say nothing about the candidate."
     )

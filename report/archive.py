@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
-from report.document import Report, from_json, to_json, without_reasons
+from report.document import Report, Sentences, from_json, to_json, without_reasons
 from report.vendor import vendor
 
 Event = Literal["ended", "promoted", "rolled_back", "decided"]
@@ -80,7 +80,7 @@ def key(canary: str, run: int, event: Event, who: str, at: float) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def to_document(evaluation: Evaluation) -> dict[str, Any]:
+def to_document(evaluation: Evaluation, sentences: Sentences) -> dict[str, Any]:
     """JSON types only; times in RFC 3339."""
     return {
         "key": evaluation.key,
@@ -93,7 +93,7 @@ def to_document(evaluation: Evaluation) -> dict[str, Any]:
         "baseline": _arm(evaluation.baseline),
         "candidate": _arm(evaluation.candidate),
         "synthetic": evaluation.synthetic,
-        "report": to_json(without_reasons(evaluation.report)),
+        "report": to_json(without_reasons(evaluation.report), sentences),
     }
 
 
@@ -102,9 +102,9 @@ def _arm(model: Model | None) -> dict[str, str] | None:
     return None if model is None else {key: value for key, value in asdict(model).items() if value}
 
 
-def to_line(evaluation: Evaluation) -> str:
+def to_line(evaluation: Evaluation, sentences: Sentences) -> str:
     """One line of an export."""
-    return json.dumps(to_document(evaluation), ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(to_document(evaluation, sentences), ensure_ascii=False, separators=(",", ":"))
 
 
 def from_document(document: Any) -> Evaluation:

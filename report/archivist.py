@@ -7,6 +7,7 @@ import asyncio
 import time
 import traceback
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -14,6 +15,9 @@ from records.errors import StoreDown
 from records.store import Audited, Store
 from records.store.reports import LATE, Evaluations
 from report.judged_canary import ReportSettings
+
+if TYPE_CHECKING:
+    from report.document import Sentences
 
 log = structlog.get_logger()
 
@@ -23,13 +27,19 @@ SETTLE_S = 3.0
 
 
 class Archivist:
-    """Follows a database's audit log. `works` is True while this process is the one to archive."""
+    """Follows a database's audit log. `sentences` puts a report's reasons in words. `works` is True while
+    this process is the one to archive."""
 
     def __init__(
-        self, store: Store, settings: Callable[[], ReportSettings], works: Callable[[], bool] = lambda: True
+        self,
+        store: Store,
+        settings: Callable[[], ReportSettings],
+        sentences: "Sentences",
+        works: Callable[[], bool] = lambda: True,
     ) -> None:
         self._store = store
         self._settings = settings
+        self._sentences = sentences
         self._works = works
         self._seen = 0
         self._done: set[int] = set()
@@ -66,7 +76,7 @@ class Archivist:
         if _tells_nothing_new(entry) or evaluations.has(key_of(entry)):
             return 0
         try:
-            found = evaluation_of(self._settings(), entry, self._store, now=now)
+            found = evaluation_of(self._settings(), entry, self._store, self._sentences, now=now)
         except StoreDown:
             raise
         except Exception as problem:  # tried again at the next start; the other canaries' are made

@@ -7,6 +7,7 @@ from typing import TypeVar
 import structlog
 
 from records.errors import StoreDown
+from report.reasons import Detail, LeftOut, Reason
 from report.statistics.types import NotComputed
 
 log = structlog.get_logger()
@@ -35,12 +36,12 @@ def attempt(what: str, make: Callable[[], _Part], otherwise: Callable[[str], _El
 
 
 def left_out(
-    what: str, make: Callable[[], _Part], otherwise: _Else, notes: "list[str] | list[str | None]"
+    detail: Detail, make: Callable[[], _Part], otherwise: _Else, notes: list[Reason], *, metric: str = ""
 ) -> _Part | _Else:
-    """As `attempt`, for a detail: `otherwise` in its place, and a sentence in `notes`."""
+    """As `attempt`, for a detail (of one metric): `otherwise` in its place, and the reason in `notes`."""
 
     def without(why: str) -> _Else:
-        notes.append(f"{what} could not be made and is left out: {why}. The rest of the report stands.")
+        notes.append(LeftOut(detail=detail, metric=metric, why=why))
         return otherwise
 
-    return attempt(what, make, without)
+    return attempt(f"{detail} {metric}".strip(), make, without)

@@ -119,7 +119,7 @@ def estimates(
         # The comparison weighs units alike, a margin their exchanges.
         case = _case(found)
         return [case.margin(bound).estimate for bound in bounds]
-    return [_sign(bound) * comparison.contrast(*_terms(bound)).estimate for bound in bounds]
+    return [_sign(bound) * comparison.contrast(*bound.terms).estimate for bound in bounds]
 
 
 def _case(found: ArmSums) -> Case:
@@ -151,7 +151,7 @@ class _Sums:
         return se**-2 if observed.bounds is not None else ((value or 1.0) / se) ** 2
 
     def margin(self, bound: Bound) -> Margin:
-        factor, offset = _terms(bound)
+        factor, offset = bound.terms
         sign = _sign(bound)
         estimate = sign * (self.arms.value(factor) - offset)
         if self._unspread:
@@ -183,7 +183,7 @@ class _Sums:
         return observed.feedback and observed.bounds is None and self.arms.candidate.se == 0
 
     def _influence(self, bound: Bound) -> Floats:
-        factor, _ = _terms(bound)
+        factor, _ = bound.terms
         return self._candidate(factor) - factor * self.arms.baseline.influence
 
     def _candidate(self, factor: float) -> Floats:
@@ -230,7 +230,7 @@ class _Few:
         return own.trials / (share * (1 - share) * (self.bounds[1] - self.bounds[0]) ** 2)
 
     def margin(self, bound: Bound) -> Margin:
-        factor, offset = _terms(bound)
+        factor, offset = bound.terms
         own = exact_share(self.found.sums, self.bounds)
         return RecoveredMargin(
             candidate=own,
@@ -257,7 +257,7 @@ class _Slower:
         return 1 / own if own > 0 else float(self.found.sums.units(candidate=True))
 
     def margin(self, bound: Bound) -> Margin:
-        factor, offset = _terms(bound)
+        factor, offset = bound.terms
         ours, theirs = self.slower.candidate.influence, self.slower.baseline.influence
         if factor:
             units = [self.found.sums.units(candidate=arm) for arm in (True, False)]
@@ -290,10 +290,6 @@ class _Slower:
 def _busy(found: ArmSums, *, candidate: bool = True) -> float:
     """ν of one arm."""
     return effective_units(unit_totals(found.sums, candidate=candidate)[1])
-
-
-def _terms(bound: Bound) -> tuple[float, float]:
-    return (bound.factor, bound.offset) if bound.relative else (0.0, bound.value)
 
 
 def _sign(bound: Bound) -> float:

@@ -1,16 +1,18 @@
 """The report as a value, and its JSON document."""
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from judge.figures import JudgeFigures
 from report.arm_models import ArmModels
 from report.details import Details
-from report.judge import State
+from report.reasons import Reason, Told
+from report.row import State
 
 Verdict = Literal["ship_now", "ship", "ship_with_caveats", "dont_ship", "extend"]
 SHIPS: tuple[Verdict, ...] = ("ship_now", "ship", "ship_with_caveats")
@@ -175,7 +177,7 @@ class Report:
 
     canary: str
     verdict: Verdict
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
     score: Score
     rubric_sha256: str
     window: ReportWindow
@@ -204,9 +206,14 @@ def without_reasons(report: Report) -> Report:
     return replace(report, judge=judge.without_reasons()) if judge is not None else report
 
 
-def to_json(report: Report) -> dict[str, Any]:
+Sentences: TypeAlias = Callable[[Report], Sequence[str]]
+"""The reasons of a report in words, which `pages.words.reasons.sentences` has."""
+
+
+def to_json(report: Report, sentences: Sentences) -> dict[str, Any]:
     """The report as JSON types: times in RFC 3339, unbounded ends null."""
-    document: dict[str, Any] = _plain(asdict(report))
+    document: dict[str, Any] = _plain(asdict(replace(report, reasons=())))
+    document["reasons"] = list(sentences(report))
     document["window"]["start"] = _moment(report.window.start)
     document["window"]["end"] = _moment(report.window.end)
     if report.mirror is None:
@@ -236,7 +243,7 @@ def from_json(document: dict[str, Any]) -> Report:
     return Report(
         canary=document["canary"],
         verdict=document["verdict"],
-        reasons=tuple(document["reasons"]),
+        reasons=tuple(Told(words=each) for each in document["reasons"]),
         score=Score(**document["score"]),
         rubric_sha256=document["rubric_sha256"],
         window=ReportWindow(**{**window, "start": _seconds(window["start"]), "end": _seconds(window["end"])}),

@@ -4,6 +4,7 @@ from records.store import Audited, Store
 from records.store.reports import StoredEvaluation
 from report.archive import Evaluation, Event, Model, key, to_document
 from report.benchmarked import synthetic_score
+from report.document import Sentences
 from report.judged_canary import ReportSettings
 from report.reports import judged_canary, report_of
 from routing.canary import Arm, arm_names
@@ -22,7 +23,9 @@ def key_of(entry: Audited) -> str:
     return key(entry.canary, entry.after.run, _EVENTS[act.action], act.who, act.at)
 
 
-def evaluation_of(settings: ReportSettings, entry: Audited, store: Store, *, now: float) -> StoredEvaluation:
+def evaluation_of(
+    settings: ReportSettings, entry: Audited, store: Store, sentences: Sentences, *, now: float
+) -> StoredEvaluation:
     """This entry's evaluation: the canary as it stood after the act, whatever came since. Raises
     NoSuchCanary (a LookupError), ValueError and StoreDown."""
     act, run = entry.act, entry.after.run
@@ -40,14 +43,18 @@ def evaluation_of(settings: ReportSettings, entry: Audited, store: Store, *, now
             candidate=_model(judged.candidate, judged.baseline),
             report=report,
             synthetic=synthetic_score(report.details.benchmarks),
-        )
+        ),
+        sentences,
     )
 
 
-def to_stored(evaluation: Evaluation) -> StoredEvaluation:
+def to_stored(evaluation: Evaluation, sentences: Sentences) -> StoredEvaluation:
     """The evaluation in the store's form."""
     return StoredEvaluation(
-        key=evaluation.key, at=evaluation.at, canary=evaluation.canary, document=to_document(evaluation)
+        key=evaluation.key,
+        at=evaluation.at,
+        canary=evaluation.canary,
+        document=to_document(evaluation, sentences),
     )
 
 

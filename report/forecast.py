@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from records.interval import Range
 from records.store.tables import model_days
+from report.conditions import MOST_UNPRICED
 from report.money import MONTH_DAYS
-from report.unpriced import MOST
 
 DAYS = 7
 """The whole days of traffic that are read before today: a week, since weekdays differ."""
@@ -53,7 +53,7 @@ def forecast(spending: Spending | None, layers: Sequence[Mapping[str, Any]]) -> 
     layer = next((name for name in ("real", "synthetic") if name in ratios), None)
     if layer is None or spending is None or spending.days < _LEAST_DAYS or not spending.priced:
         return None
-    if spending.priced < (1 - MOST) * spending.answered:
+    if spending.priced < (1 - MOST_UNPRICED) * spending.answered:
         return None
     ratio, months = ratios[layer], spending.days / MONTH_DAYS
     monthly = spending.cost_usd / spending.priced * spending.requests / months

@@ -53,6 +53,14 @@ class Outweighed:
         return any((then.name, then.metric) == (now.name, now.metric) for then in self.misses)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolledBack:
+    """The run was rolled back; `who` and `why` are "" where nothing is stored about it."""
+
+    who: str = ""
+    why: str = ""
+
+
 NOTHING = Outweighed(who="", reason="")
 
 
@@ -70,8 +78,8 @@ class JudgedCanary:
     units, so nothing is known of the split. `rubric_sha256` is the hash taken at the start
     (None: not fixed). `outweighed` are the misses that a person decided to ship despite. `retro`: the
     criteria were chosen after the run. `share_changes` are those by hand. `over`: the run has ended, so no
-    look comes after its traffic. `rollback` says in a sentence who rolled this run back, and why; "" if
-    unknown. `judge` is the judge with its criteria, for rows on its word: another measures another thing.
+    look comes after its traffic. `rolled_back`: by whom this run was rolled back, and why. `judge` is the
+    judge with its criteria, for rows on its word: another measures another thing.
     """
 
     name: str
@@ -93,8 +101,7 @@ class JudgedCanary:
     assigned_outside: bool = False
     share_changes: Sequence[ShareChange] = ()
     over: bool = False
-    rolled_back: bool = False
-    rollback: str = ""
+    rolled_back: RolledBack | None = None
     rubric_sha256: str | None = None
     outweighed: Outweighed = NOTHING
     retro: bool = False

@@ -161,13 +161,16 @@ def _one_unit(
 ) -> OneUnit | None:
     if contrast.heavy is None:
         return None
+    would, without = (
+        outcome(*_ends(margin, boundary, refusal))
+        for margin in (contrast.with_heavy(bound), contrast.without_heavy(bound))
+    )
+    return only_by(contrast.heavy, would, without)
 
-    def at(margin: Margin) -> Outcome:
-        if boundary is not None and margin.low(boundary) >= 0:
-            return "pass"
-        return "fail" if refusal is not None and margin.high(refusal) < 0 else "open"
 
-    return only_by(contrast.heavy, at(contrast.with_heavy(bound)), at(contrast.without_heavy(bound)))
+def outcome(low: float, high: float) -> Outcome:
+    """What a row is by the ends of its margin to the acceptable bound."""
+    return "pass" if low >= 0 else "fail" if high < 0 else "open"
 
 
 def only_by(heavy: HeavyUnit, would: Outcome, without: Outcome) -> OneUnit | None:
@@ -183,12 +186,15 @@ def only_by(heavy: HeavyUnit, would: Outcome, without: Outcome) -> OneUnit | Non
     )
 
 
+def _ends(margin: Margin, boundary: float | None, refusal: float | None) -> tuple[float, float]:
+    """Both ends at these boundaries, open without one."""
+    low = -math.inf if boundary is None else margin.low(boundary)
+    return low, math.inf if refusal is None else margin.high(refusal)
+
+
 def _seen_margin(margin: Margin, boundary: float | None, refusal: float | None) -> SeenMargin:
-    ends = Interval(
-        low=float("-inf") if boundary is None else margin.low(boundary),
-        estimate=margin.estimate,
-        high=float("inf") if refusal is None else margin.high(refusal),
-    ).known()
+    low, high = _ends(margin, boundary, refusal)
+    ends = Interval(low=low, estimate=margin.estimate, high=high).known()
     return SeenMargin(
         estimate=ends.estimate,
         low=ends.low,

@@ -4,7 +4,7 @@ from typing import Protocol, TypeAlias
 
 from report.document import MetricLine
 from report.rubric import Bound, parse_bound
-from report.wording import Unit, amount, unit_of
+from report.wording import Unit, unit_of
 
 Ends: TypeAlias = tuple[float | None, float | None]
 """The lowest and the highest value; None if open."""
@@ -40,14 +40,6 @@ def possible(margins: Margins, line: MetricLine) -> Ends:
 def look_ends(line: MetricLine) -> Ends:
     """The values that the looks leave possible; both open without a look."""
     return (None, None) if line.look is None else possible(line.look, line)
-
-
-def ends_in_words(ends: Ends, unit: Unit) -> str:
-    """82.0 % to 87.1 %; up to 87.1 %; 82.0 % or more; anything."""
-    low, high = ends
-    if low is None:
-        return "anything" if high is None else f"up to {amount(high, unit)}"
-    return f"{amount(low, unit)} or more" if high is None else f"{amount(low, unit)} to {amount(high, unit)}"
 
 
 def _inside(value: float | None, unit: Unit) -> float | None:

@@ -9,7 +9,6 @@ from typing import TypeAlias
 from report.document import CategoryLine, MetricLine, SegmentLine
 from report.judged_canary import Miss
 from report.rubric import parse_bound
-from report.wording import label
 
 Part: TypeAlias = CategoryLine | SegmentLine
 
@@ -32,12 +31,6 @@ def miss_of(line: MetricLine) -> Miss:
 def better_higher(lines: Sequence[MetricLine]) -> Mapping[str, bool]:
     """Whether a higher value is better, by metric."""
     return {line.metric: parse_bound(line.acceptable).higher_is_better for line in lines}
-
-
-def words(name: str) -> str:
-    """satisfaction, category refund, segment region eu."""
-    kind, colon, value = name.partition(":")
-    return f"{kind} {value.replace('=', ' ', 1)}" if colon else label(name)
 
 
 def _of_part(part: Part) -> Miss:

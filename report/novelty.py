@@ -12,13 +12,12 @@ from scipy import special
 from report.arm_sums import GATE
 from report.details import DaySince, SinceFirst
 from report.document import finite
-from report.measures import quantile_level
 from report.metrics import Observations
+from report.reasons import EffectFades
 from report.rubric import Criterion
 from report.sample import Sample
 from report.statistics.phases import distinct
 from report.statistics.types import Bools, Floats, Ints
-from report.wording import label, signed, title, unit_of
 
 FADING = 0.01
 """The level at which effects are told to fade, shared by the rows that are tested."""
@@ -54,22 +53,9 @@ def since_first(sample: Sample, observed: Observations, criterion: Criterion) ->
     )
 
 
-def fading(tested: Sequence[tuple[Criterion, SinceFirst]]) -> list[str]:
+def fading(tested: Sequence[SinceFirst]) -> list[EffectFades]:
     """The caveats for effects that differ in the last third of the days, of all rows that were tested."""
-    return [_fades(row, found) for row, found in tested if found.p_value < FADING / len(tested)]
-
-
-def _fades(criterion: Criterion, found: SinceFirst) -> str:
-    percentile = quantile_level(criterion.metric) is not None
-    unit = "share" if percentile else unit_of(criterion.metric, criterion.acceptable.text)
-    name = (
-        f"The share of requests beyond {label(criterion.metric)}" if percentile else title(criterion.metric)
-    )
-    return (
-        f"{name} changes with a user's time: the difference is {signed(found.late, unit)} from day "
-        f"{found.late_from + 1} after the first request on, and {signed(found.whole, unit)} over all days "
-        f"(p = {found.p_value:.2g})."
-    )
+    return [EffectFades(since=found) for found in tested if found.p_value < FADING / len(tested)]
 
 
 def last_third(days: int) -> int:

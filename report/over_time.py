@@ -11,9 +11,9 @@ import numpy as np
 
 from report.details import CoursePoint, MetricCourse
 from report.document import finite
-from report.judge import Judged
 from report.metrics import Observations
 from report.reading import MetricReading, read
+from report.row import Row
 from report.sample import Sample
 from report.statistics.types import Bools, Ints
 
@@ -24,17 +24,17 @@ LARGE = 2_000_000
 _DAY_S = 86400.0
 
 
-def course(sample: Sample, judged: Judged, observed: Observations, *, planned: float) -> MetricCourse | None:
+def course(sample: Sample, row: Row, observed: Observations, *, planned: float) -> MetricCourse | None:
     """The metric's course, without points before the gate of 100 users; None with fewer than two points."""
     day = np.floor(sample.exposed_at() / _DAY_S).astype(np.int64)
     points: list[CoursePoint] = []
     chosen = _chosen(day[observed.exposed], FEW_POINTS if _size(observed) > LARGE else POINTS)
     for until in chosen:
         last = until == chosen[-1]
-        reading = judged.reading if last else _read_until(sample, observed, day <= until, planned=planned)
+        reading = row.reading if last else _read_until(sample, observed, day <= until, planned=planned)
         if (point := _point(until, reading)) is not None:
             points.append(point)
-    return MetricCourse(metric=judged.criterion.metric, points=tuple(points)) if len(points) > 1 else None
+    return MetricCourse(metric=row.metric, points=tuple(points)) if len(points) > 1 else None
 
 
 def _read_until(sample: Sample, observed: Observations, come: Bools, *, planned: float) -> MetricReading:

@@ -15,10 +15,10 @@ from report.attempts import attempt
 from report.comparison import ALPHA
 from report.details import UsersToCome
 from report.document import CategoryLine, Difference, PartState, SegmentLine, finite
-from report.judge import judge
 from report.judged_canary import JudgedCanary
 from report.metrics import Observations
 from report.reading import MetricReading, read
+from report.row import decide
 from report.rubric import Criterion
 from report.sample import Sample, TextColumn
 from report.small_groups import chance_of_worse
@@ -278,4 +278,4 @@ def _discoveries(parts: Sequence[Part], evidence: Sequence[float]) -> set[Place]
 def _below_floor(criterion: Criterion, reading: MetricReading) -> bool:
     """True if the whole interval is on the wrong side of an absolute bound."""
     absolute = not criterion.acceptable.relative
-    return absolute and reading.candidate_units >= GATE and judge(criterion, reading).state == "FAIL"
+    return absolute and decide(criterion, reading).state == "FAIL"

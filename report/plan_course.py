@@ -1,15 +1,14 @@
 """A canary's plan as of now: the looks that are due, and the data that each may see."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 
 from report.arm_sums import ArmSums
 from report.contrast import Contrast, contrast, estimates
 from report.details import LookPoint, RowCourse, SinceFirst
-from report.document import LookLine, PlanLine, finite
-from report.judge import Judged, judge_by_plan
+from report.document import PlanLine, finite
 from report.judged_canary import JudgedCanary
 from report.judged_sample import holding
 from report.kept_looks import KeptLooks
@@ -19,7 +18,8 @@ from report.metrics import Observations, observe
 from report.novelty import since_first
 from report.parts import Part, parts_of
 from report.plan import ShareChange, VerdictPlan, log_end, midnights
-from report.row_standing import unknown
+from report.reading import MetricReading
+from report.row import Held, Row, decide
 from report.rubric import Criterion
 from report.sample import Sample
 from report.statistics.types import Floats
@@ -94,19 +94,25 @@ class PlanCourse:
     def __post_init__(self) -> None:
         self.due = due(self.canary, self.sample.candidate_at, self.kept, now=self.now)
 
-    def judge(self, sequence: Judged, observed: Observations, sums: ArmSums) -> Judged:
-        """The criterion under the plan, from its state by the sequence, its observations of now and their
-        sums."""
-        criterion = sequence.criterion
+    def row(
+        self,
+        criterion: Criterion,
+        reading: MetricReading,
+        held: Held | None,
+        observed: Observations,
+        sums: ArmSums,
+    ) -> Row:
+        """The row by its looks, from its observations of now and their sums."""
         self._latest = _Seen(
             metric=criterion.metric, sample=sums.sample, moment=self.now, observed=observed, sums=sums
         )
-        now = self._estimates(sequence, sums)
-        return judge_by_plan(sequence, self._row(criterion), self.looks(criterion), now)
+        now = self._estimates(criterion, reading, sums)
+        plan, looks = self._row(criterion), self.looks(criterion)
+        return decide(criterion, reading, held=held, plan=plan, looks=looks, now=now)
 
-    def open(self, row: Judged) -> Judged:
-        """A row of which nothing can be computed, under the plan: no look of it is taken."""
-        return replace(row, standing=unknown(self._row(row.criterion), ()))
+    def without_looks(self, criterion: Criterion, reading: MetricReading, held: Held) -> Row:
+        """A row of which nothing can be computed: no look of it is taken."""
+        return decide(criterion, reading, held=held, plan=self._row(criterion))
 
     def looks(self, criterion: Criterion) -> tuple[Look, ...]:
         """The criterion's looks that are due: those that are kept, the others taken now."""
@@ -167,10 +173,9 @@ class PlanCourse:
             self._latest = _Seen(metric=metric, sample=sample, moment=moment, observed=observed)
         return self._latest
 
-    def _estimates(self, sequence: Judged, found: ArmSums) -> tuple[float, float]:
+    def _estimates(self, criterion: Criterion, reading: MetricReading, found: ArmSums) -> tuple[float, float]:
         """The margins' estimates of now; nothing is known of them without enough data."""
-        criterion, reading = sequence.criterion, sequence.reading
-        if reading.comparison is None or sequence.state == "NODATA":
+        if reading.comparison is None or not reading.enough(criterion.acceptable):
             return float("nan"), float("nan")
         bounds = (criterion.acceptable, criterion.ideal)
         by_category = len(self.sample.category.names) > 1
@@ -178,26 +183,9 @@ class PlanCourse:
         return acceptable, ideal
 
 
-def look_line(judged: Judged) -> LookLine | None:
-    """What the looks say of a row, for the report; None without a plan."""
-    found = judged.standing
-    if found is None:
-        return None
-    nothing = judged.state == "NODATA" or judged.held
-    return LookLine(
-        day=found.day,
-        low=None if nothing else finite(found.acceptable.low),
-        high=None if nothing else finite(found.acceptable.high),
-        p=None if nothing else found.p,
-        risk=found.risk,
-        boundary=None if nothing else found.boundary,
-        chance=None if nothing else found.chance,
-    )
-
-
-def row_courses(judged: Sequence[Judged]) -> tuple[RowCourse, ...]:
+def row_courses(rows: Sequence[Row]) -> tuple[RowCourse, ...]:
     """Each row's looks that had enough units."""
-    found = [RowCourse(metric=each.criterion.metric, points=_points(each.looks)) for each in judged]
+    found = [RowCourse(metric=row.metric, points=_points(row.looks)) for row in rows]
     return tuple(each for each in found if each.points)
 
 
@@ -216,6 +204,6 @@ def _points(looks: Sequence[Look]) -> tuple[LookPoint, ...]:
     )
 
 
-def new_looks(judged: Sequence[Judged], kept: KeptLooks) -> list[Look]:
+def new_looks(rows: Sequence[Row], kept: KeptLooks) -> list[Look]:
     """The looks that are not kept yet."""
-    return [look for each in judged for look in each.looks if (look.metric, look.day) not in kept]
+    return [look for row in rows for look in row.looks if (look.metric, look.day) not in kept]

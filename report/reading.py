@@ -10,6 +10,7 @@ from report.comparison import ALPHA, ArmComparison, Bracketed, LogMeans, Means, 
 from report.metrics import Observations
 from report.quantiles import Quantiles
 from report.response_rate import trimmings
+from report.rubric import Bound
 from report.sample import Sample
 from report.statistics import events, sequence
 from report.statistics.phases import Arms, UnitSums
@@ -33,6 +34,10 @@ class MetricReading:
     tau: float
     heavy: HeavyUnit | None = None
     without: Sequence[ArmComparison] = ()
+
+    def enough(self, bound: Bound) -> bool:
+        """True if the candidate, and for a relative bound the baseline, has enough units with a value."""
+        return self.compared if bound.relative else self.measured
 
     @property
     def measured(self) -> bool:

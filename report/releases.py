@@ -9,7 +9,7 @@ from records.store.releases import Release, Releases, Run
 from report.attempts import attempt
 from report.document import Report
 from report.judged_canary import ReportSettings
-from report.release.dossier import Dossier, dossier
+from report.release.dossier import Dossier, MissingReport, dossier
 from report.release.history import ReleaseHistory, histories
 from report.reports import GATHERING, report_of
 
@@ -68,8 +68,8 @@ def of_benchmark(document: Mapping[str, Any], *, now: float) -> Dossier:
 
 def judged(settings: ReportSettings, store: Store, history: ReleaseHistory, *, now: float) -> Dossier:
     """The release, with the reports of its open runs as of `now`. Where a report cannot be made, the newest
-    that was kept stands for the run, and a sentence says so."""
-    live, notes = dict[tuple[str, int], Report](), list[str]()
+    that was kept stands for the run."""
+    live, missed = dict[tuple[str, int], Report](), list[MissingReport]()
     for each in history.newest_runs:
         if each.state not in GATHERING:
             continue
@@ -79,10 +79,9 @@ def judged(settings: ReportSettings, store: Store, history: ReleaseHistory, *, n
             return report_of(settings, run.canary, store, now=now, run=run.run)
 
         def missing(why: str, run: Run = run, kept: Report | None = each.report) -> None:
-            instead = "no earlier one was kept" if kept is None else "the newest kept one is shown"
-            notes.append(f"The present report of canary {run.canary} could not be made, {instead}: {why}.")
+            missed.append(MissingReport(canary=run.canary, kept=kept is not None, why=why))
 
         report = attempt(f"the report of {run.canary}", made, missing)
         if report is not None and report.units.candidate:
             live[run.canary, run.run] = report
-    return dossier(history, live, notes)
+    return dossier(history, live, missed)

@@ -23,13 +23,14 @@ from report.cohort import from_store as of_run
 from report.cohort import mirrored, to_judge
 from report.document import Decided, Report
 from report.fixed_terms import judged_by
-from report.judged_canary import NOTHING, JudgedCanary, Miss, Outweighed, ReportSettings
+from report.judged_canary import NOTHING, JudgedCanary, Miss, Outweighed, ReportSettings, RolledBack
 from report.kept_looks import NO_LOOKS, from_store, to_store
 from report.log import from_csv
 from report.look import Look
 from report.plan import ARRIVAL_S, log_end
 from report.plan_course import PlanCourse, cuts
-from report.plan_words import look_left_out
+from report.plan_outlook import look_left_out
+from report.reasons import Reason
 from report.rubric import Criterion
 from report.share_changes import share_changes
 from report.verdict import build, build_with_looks
@@ -81,8 +82,7 @@ def report_of(
         judged if retro is None else _under(judged, retro, settings),
         share_changes=share_changes(store, name, asked or 0),
         over=state is not None and (asked != current or state.state not in GATHERING),
-        rolled_back=rolled_back,
-        rollback=_rollback(newest_rollbacks(store, name, run=asked, limit=1)) if rolled_back else "",
+        rolled_back=_rollback(newest_rollbacks(store, name, run=asked, limit=1)) if rolled_back else None,
         rubric_sha256=fixed.sha256 if fixed is not None else None,
         outweighed=_outweighed(decision) if retro is None else NOTHING,
     )
@@ -95,10 +95,10 @@ def report_of(
     report, taken = build_with_looks(sample, judged, kept, now=now)
     if retro is None and asked is not None:
         _keep(Looks(store), scope, taken, now=now)
-    notes: list[str] = []
+    notes: list[Reason] = []
     document = newest_benchmark(Benchmarks(store), judged.candidate, judged.baseline)
     benchmarks, offline = left_out(
-        "The benchmark",
+        "benchmark",
         lambda: (benchmarks_of(document), offline_rows(judged.offline, document)),
         ((), report.details.offline),
         notes,
@@ -214,11 +214,10 @@ def _outweighed(decision: Decision | None) -> Outweighed:
     return Outweighed(who=decision.who, reason=decision.reason, misses=misses)
 
 
-def _rollback(stored: Sequence[StoredRollback]) -> str:
-    """Who rolled the run back, and why; "" if nothing is stored about it."""
-    who = stored[0].why.get("who", "") if stored else ""
-    reason = str(stored[0].why.get("reason", "")).rstrip(".") if who else ""
-    return f"This run was rolled back by {who}{': ' if reason else ''}{reason}." if who else ""
+def _rollback(stored: Sequence[StoredRollback]) -> RolledBack:
+    """Who rolled the run back, and why, as far as it is stored."""
+    why = stored[0].why if stored else {}
+    return RolledBack(who=why.get("who", ""), why=str(why.get("reason", "")))
 
 
 def _decided(decision: Decision | None) -> Decided | None:

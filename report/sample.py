@@ -294,7 +294,7 @@ class Sample:
         )
 
     @property
-    def _had_candidate(self) -> int:
+    def had_candidate(self) -> int:
         """The number of units that had the candidate, those that are left out among them."""
         return len(np.unique(self.unit[self.candidate])) + self.flipped
 
@@ -304,17 +304,7 @@ class Sample:
 
         Of all units, a small share would hide that users are taken away from a bad candidate.
         """
-        return self.flipped > MOST_FLIPPED * self._had_candidate
-
-    @property
-    def flips(self) -> str | None:
-        """The units that were given both arms, in a sentence; None without one."""
-        if not self.flipped:
-            return None
-        return (
-            f"The flag system gave both arms to {self.flipped:,} of {self._had_candidate:,} users who had "
-            "the candidate, while the share stayed the same: they are in no criterion."
-        )
+        return self.flipped > MOST_FLIPPED * self.had_candidate
 
     def exposed_at(self) -> Floats:
         """The time of each unit's first exposure, (units,), UTC seconds."""

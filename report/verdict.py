@@ -6,19 +6,18 @@ from typing import TypeAlias, TypeVar
 
 import numpy as np
 
-from judge.agreement import with_people
 from judge.figures import JudgeFigures
 from records.facts.metric import JUDGED
-from records.unreached import sentence, too_many
+from records.unreached import too_many, worth_telling
 from report.arm_models import models_of
 from report.arm_sums import GATE, arm_sums
 from report.attempts import attempt, left_out
 from report.benchmarked import offline_rows
+from report.conditions import condition, labels_needed, unknown_costs
 from report.decision import Findings, decide
 from report.details import Details, MetricCourse, SinceFirst
-from report.document import MetricLine, Report, ReportWindow, Srm, Units, finite
+from report.document import LookLine, MetricLine, Report, ReportWindow, Srm, Units, finite
 from report.failures import failures
-from report.judge import Judged, detectable, further_units, judge, not_computed
 from report.judged_canary import JudgedCanary
 from report.judged_figures import judge_figures
 from report.judged_sample import holding
@@ -33,9 +32,21 @@ from report.novelty import fading, since_first
 from report.over_time import course
 from report.parts import Part, break_down, difference, parts_of
 from report.plan import DAY_S
-from report.plan_course import PlanCourse, look_line, new_looks, row_courses
-from report.plan_words import late_change
+from report.plan_course import PlanCourse, new_looks, row_courses
 from report.reading import read, unread
+from report.reasons import (
+    CostsUnknown,
+    Detail,
+    InBothArms,
+    NobodyRead,
+    NotBorneOut,
+    NotComputed,
+    Reason,
+    ShareChanged,
+    Unreached,
+)
+from report.row import Row, detectable, further_units
+from report.row import decide as decide_row
 from report.rubric import Criterion
 from report.sample import Sample
 from report.score import score
@@ -44,16 +55,13 @@ from report.statistics import srm
 from report.statistics.phases import distinct
 from report.statistics.srm import Split
 from report.statistics.types import Floats
-from report.unlabelled import labels_needed, unless_labelled
-from report.unpriced import unknown_costs, unless_priced
-from report.wording import title
 
 _MISMATCH = 0.001
 
 _Detail = TypeVar("_Detail")
 _Else = TypeVar("_Else")
 
-OnJudged: TypeAlias = Callable[[Sample, Judged, Observations], None]
+OnDecided: TypeAlias = Callable[[Sample, Row, Observations], None]
 
 
 def build(sample: Sample, canary: JudgedCanary, *, now: float) -> Report:
@@ -69,31 +77,31 @@ def build_with_looks(
 ) -> tuple[Report, list[Look]]:
     """Judge as `build` does, with the kept looks as they were; return the report and the looks to keep."""
     courses: list[MetricCourse] = []
-    unmade: list[str] = []
+    unmade: list[Reason] = []
 
-    def detail(what: str, make: Callable[[], _Detail], otherwise: _Else) -> _Detail | _Else:
+    def detail(what: Detail, make: Callable[[], _Detail], otherwise: _Else) -> _Detail | _Else:
         return left_out(what, make, otherwise, unmade)
 
-    def add_course(seen: Sample, judged: Judged, observed: Observations) -> None:
+    def add_course(seen: Sample, row: Row, observed: Observations) -> None:
         def made() -> MetricCourse | None:
-            return course(seen, judged, observed, planned=canary.planned_units)
+            return course(seen, row, observed, planned=canary.planned_units)
 
-        found = detail(f"{title(judged.criterion.metric)} over time", made, None)
+        found = left_out("over_time", made, None, unmade, metric=row.metric)
         courses.extend([found] if found is not None else [])
 
-    findings = find(sample, canary, kept=kept, now=now, on_judged=add_course)
+    findings = find(sample, canary, kept=kept, now=now, on_decided=add_course)
     verdict, reasons = decide(findings)
-    said = detail("What the judge says", lambda: _judge_figures(sample, canary), None)
+    said = detail("judge", lambda: _judge_figures(sample, canary), None)
     details = Details(
         over_time=tuple(courses),
-        looks=detail("The course of the looks", lambda: row_courses(findings.judged), ()),
-        spreads=detail("The spread of the times", lambda: spreads(sample), ()),
-        failures=detail("The list of failures", lambda: failures(sample.recent), None),
-        money=detail("The saving", lambda: money(sample, planned=canary.planned_units), None),
-        where=detail("Where failures lie", lambda: located(sample), ()),
-        unpriced=tuple(row.criterion.metric for row in findings.judged if row.unpriced is not None),
-        unlabelled=tuple(row.criterion.metric for row in findings.judged if row.waits is not None),
-        unknown_costs=unknown_costs(findings.judged, sample),
+        looks=detail("looks", lambda: row_courses(findings.rows), ()),
+        spreads=detail("spreads", lambda: spreads(sample), ()),
+        failures=detail("failures", lambda: failures(sample.recent), None),
+        money=detail("money", lambda: money(sample, planned=canary.planned_units), None),
+        where=detail("where", lambda: located(sample), ()),
+        unpriced=tuple(row.metric for row in findings.rows if isinstance(row.held, CostsUnknown)),
+        unlabelled=tuple(row.metric for row in findings.rows if isinstance(row.held, NotBorneOut)),
+        unknown_costs=unknown_costs(canary.criteria, sample),
         since_first=findings.since_first,
         too_few=findings.parts.to_come(),
         offline=offline_rows(canary.offline, None),
@@ -102,7 +110,7 @@ def build_with_looks(
         canary=canary.name,
         verdict=verdict,
         reasons=(*reasons, *findings.notes, *unmade),
-        score=score(findings.judged),
+        score=score(findings.rows),
         rubric_sha256=findings.rubric_sha256,
         window=findings.window,
         units=_units(sample),
@@ -115,7 +123,7 @@ def build_with_looks(
         judge=said,
         details=details,
     )
-    return report, new_looks(findings.judged, kept)
+    return report, new_looks(findings.rows, kept)
 
 
 def _judge_figures(sample: Sample, canary: JudgedCanary) -> JudgeFigures | None:
@@ -128,9 +136,9 @@ def find(
     *,
     now: float,
     kept: KeptLooks = NO_LOOKS,
-    on_judged: OnJudged = lambda _sample, _judged, _observed: None,
+    on_decided: OnDecided = lambda _sample, _row, _observed: None,
 ) -> Findings:
-    """The basis of the verdict. `on_judged` gets each criterion with its observations and their sample.
+    """The basis of the verdict. `on_decided` gets each row with its observations and their sample.
 
     Works criterion by criterion, so that only one metric's values are in memory. A row of which nothing can
     be computed is open, and does not take the others along.
@@ -139,45 +147,45 @@ def find(
         must_be_known(criterion.metric, canary.metrics)
     window = _window(sample, canary, now)
     planned = _course(sample, canary, kept, now)
-    caveats = [unequal_abandonment(sample, canary.criteria)]
+    caveats: list[Reason | None] = [unequal_abandonment(sample, canary.criteria)]
     if planned is not None:
-        caveats += map(late_change, planned.late_changes())
+        caveats += [ShareChanged(change=change) for change in planned.late_changes()]
     rows = [
-        _row(sample, canary, criterion, planned, window, now=now, on_judged=on_judged)
+        _row(sample, canary, criterion, planned, window, now=now, on_decided=on_decided)
         for criterion in canary.criteria
     ]
     days = [each for row in rows for each in row.days]
     caveats += [*(row.caveat for row in rows), *fading(days)]
-    notes = [_unread(sample), *(note for row in rows for note in row.notes)]
-    (caveats if sample.too_many_flipped else notes).append(sample.flips)
+    notes: list[Reason | None] = [_unread(sample), *(note for row in rows for note in row.notes)]
+    (caveats if sample.too_many_flipped else notes).append(_flips(sample))
     return Findings(
         canary=canary,
-        judged=tuple(row.judged for row in rows),
+        rows=tuple(found.row for found in rows),
         lines=tuple(row.line for row in rows),
         parts=break_down([part for row in rows for part in row.parts], canary),
         srm=_split(sample, canary),
         window=window,
         days_elapsed=_elapsed(sample, now),
-        unreached=sentence(sample.unreached, sample.candidate_exchanges),
+        unreached=_unreached(sample),
         too_many_unreached=too_many(sample.unreached, sample.candidate_exchanges),
         rubric_sha256=canary.sha256,
         plan=planned.line() if planned is not None else None,
         caveats=tuple(caveat for caveat in caveats if caveat is not None),
         notes=tuple(note for note in notes if note is not None),
-        since_first=tuple(since for _, since in days),
+        since_first=tuple(days),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _RowFindings:
-    """One criterion, judged, with what else is said of it."""
+    """One row, decided, with what else is found of it."""
 
-    judged: Judged
+    row: Row
     line: MetricLine
     parts: Sequence[Part] = ()
-    days: Sequence[tuple[Criterion, SinceFirst]] = ()
-    caveat: str | None = None
-    notes: Sequence[str | None] = ()
+    days: Sequence[SinceFirst] = ()
+    caveat: Reason | None = None
+    notes: Sequence[Reason] = ()
 
 
 def _row(
@@ -188,36 +196,46 @@ def _row(
     window: ReportWindow,
     *,
     now: float,
-    on_judged: OnJudged,
+    on_decided: OnDecided,
 ) -> _RowFindings:
     """The criterion, or that nothing can be computed of it and why."""
 
     def made() -> _RowFindings:
         seen = holding(sample, criterion.metric)
         observed = observe(seen, criterion.metric, canary.metrics, now=now)
-        judged = _judged(sample, seen, canary, criterion, planned, observed)
+        sums = arm_sums(seen, observed)
+        reading = read(seen, observed, planned=canary.planned_units, sums=sums)
+        held = condition(criterion, sample, enough=reading.enough(criterion.acceptable))
         if planned is None:
-            on_judged(seen, judged, observed)
-        notes = [capped(observed, criterion)]
+            row = decide_row(criterion, reading, held=held)
+            on_decided(seen, row, observed)
+        else:
+            row = planned.row(criterion, reading, held, observed, sums)
+        cut = capped(observed, criterion)
+        notes: list[Reason] = [] if cut is None else [cut]
         told = criterion.metric not in JUDGED  # the judge's own figures have its categories
         return _RowFindings(
-            line=_line(judged, canary, window),
-            parts=_parts(planned, sample, canary, judged, observed) if told else (),
+            line=_line(row, canary, window),
+            parts=_parts(planned, sample, canary, row, observed) if told else (),
             days=_since_first(planned, sample, criterion, observed, notes) if told else (),
-            caveat=unequal_response(seen, observed, judged),
+            caveat=unequal_response(seen, observed, row),
             notes=notes,
-            judged=judged.without_units(),
+            row=row.without_units(),
         )
 
     def unknown(why: str) -> _RowFindings:
-        judged = not_computed(criterion, unread(*_responding(sample, criterion)), why)
-        judged = judged if planned is None else planned.open(judged)
-        return _RowFindings(judged=judged, line=_line(judged, canary, window))
+        held = NotComputed(metric=criterion.metric, why=why)
+        reading = unread(*_responding(sample, criterion))
+        if planned is None:
+            row = decide_row(criterion, reading, held=held)
+        else:
+            row = planned.without_looks(criterion, reading, held)
+        return _RowFindings(row=row, line=_line(row, canary, window))
 
     return attempt(f"the row on {criterion.metric}", made, unknown)
 
 
-def _unread(sample: Sample) -> str | None:
+def _unread(sample: Sample) -> NobodyRead | None:
     """That nobody has read what the candidate answered: no user, no judge and no labeller; None if anybody
     has, or nothing was answered."""
     rated = [each.row for each in sample.feedback.values()]
@@ -228,30 +246,18 @@ def _unread(sample: Sample) -> str | None:
         or any(each.result for each in sample.judged.exchanges)
         or any(label.at >= since for label in sample.judged.labels)
     )
-    if read or not sample.candidate.any():
-        return None
-    return (
-        "Nobody has read the candidate's answers: text that refuses, wrong language, invention are not seen "
-        "without feedback or a judge."
-    )
+    return None if read or not sample.candidate.any() else NobodyRead()
 
 
-def _judged(
-    sample: Sample,
-    seen: Sample,
-    canary: JudgedCanary,
-    criterion: Criterion,
-    planned: PlanCourse | None,
-    observed: Observations,
-) -> Judged:
-    sums = arm_sums(seen, observed)
-    judged = judge(criterion, read(seen, observed, planned=canary.planned_units, sums=sums))
-    if planned is not None:
-        judged = planned.judge(judged, observed, sums)
-    judged = unless_priced(judged, sample)
-    if criterion.metric not in JUDGED:
-        return judged
-    return unless_labelled(judged, with_people(sample.judged))
+def _flips(sample: Sample) -> InBothArms | None:
+    """The units that were given both arms; None without one."""
+    return InBothArms(users=sample.flipped, of=sample.had_candidate) if sample.flipped else None
+
+
+def _unreached(sample: Sample) -> Unreached | None:
+    """The candidate's exchanges that did not reach it; None if they are hardly any."""
+    found, of = sample.unreached, sample.candidate_exchanges
+    return Unreached(found=found, of=of) if worth_telling(found, of) else None
 
 
 def _responding(sample: Sample, criterion: Criterion) -> tuple[int, int]:
@@ -266,15 +272,15 @@ def _parts(
     planned: PlanCourse | None,
     sample: Sample,
     canary: JudgedCanary,
-    judged: Judged,
+    row: Row,
     observed: Observations,
 ) -> Sequence[Part]:
     """The row in every segment and category; nothing while too many costs are missing."""
-    if judged.unpriced is not None:
+    if isinstance(row.held, CostsUnknown):
         return ()
     if planned is not None:
-        return planned.parts(judged.criterion, observed)
-    return parts_of(sample, canary, judged.criterion, observed)
+        return planned.parts(row.criterion, observed)
+    return parts_of(sample, canary, row.criterion, observed)
 
 
 def _since_first(
@@ -282,8 +288,8 @@ def _since_first(
     sample: Sample,
     criterion: Criterion,
     observed: Observations,
-    notes: list[str | None],
-) -> Sequence[tuple[Criterion, SinceFirst]]:
+    notes: list[Reason],
+) -> Sequence[SinceFirst]:
     """The row by day since a user's first exposure, if that is known."""
 
     def by_day() -> SinceFirst | None:
@@ -291,8 +297,8 @@ def _since_first(
             return planned.since_first(criterion)
         return since_first(sample, observed, criterion)
 
-    since = left_out(f"{title(criterion.metric)} by day", by_day, None, notes)
-    return [(criterion, since)] if since is not None else []
+    since = left_out("by_day", by_day, None, notes, metric=criterion.metric)
+    return [since] if since is not None else []
 
 
 def _course(sample: Sample, canary: JudgedCanary, kept: KeptLooks, now: float) -> PlanCourse | None:
@@ -301,21 +307,21 @@ def _course(sample: Sample, canary: JudgedCanary, kept: KeptLooks, now: float) -
     return PlanCourse(sample=sample, canary=canary, plan=canary.plan, kept=kept, now=now)
 
 
-def _line(judged: Judged, canary: JudgedCanary, window: ReportWindow) -> MetricLine:
-    reading, criterion = judged.reading, judged.criterion
+def _line(row: Row, canary: JudgedCanary, window: ReportWindow) -> MetricLine:
+    reading, criterion = row.reading, row.criterion
     low, high = None, None
     if reading.comparison is not None and reading.measured:
         own = reading.comparison.contrast(0, 0)
         low, high = finite(own.low), finite(own.high)
-    further = further_units(judged, gate=GATE, planned=canary.planned_units)
-    mde, days_needed = _to_tell(judged, further, window)
+    further = further_units(row, gate=GATE, planned=canary.planned_units)
+    mde, days_needed = _to_tell(row, further, window)
     return MetricLine(
         metric=criterion.metric,
         baseline=finite(reading.baseline),
         candidate=finite(reading.candidate),
         candidate_interval=(low, high),
         difference=difference(reading),
-        state=judged.state,
+        state=row.state,
         acceptable=criterion.acceptable.text,
         ideal=criterion.ideal.text,
         weight=criterion.weight,
@@ -325,18 +331,38 @@ def _line(judged: Judged, canary: JudgedCanary, window: ReportWindow) -> MetricL
         days_needed=days_needed,
         question=criterion.question,
         matures_days=canary.days_to_mature(criterion),
-        look=look_line(judged),
+        look=_look_line(row),
     )
 
 
-def _to_tell(judged: Judged, further: int | None, window: ReportWindow) -> tuple[float | None, float | None]:
+def _look_line(row: Row) -> LookLine | None:
+    """What the looks say of a row; None without a plan, open ends and no chance while the row is held."""
+    found = row.standing
+    if found is None:
+        return None
+    if row.state == "NODATA" or row.held is not None:
+        return LookLine(
+            day=found.day, low=None, high=None, p=None, risk=found.risk, boundary=None, chance=None
+        )
+    return LookLine(
+        day=found.day,
+        low=finite(found.acceptable.low),
+        high=finite(found.acceptable.high),
+        p=found.p,
+        risk=found.risk,
+        boundary=found.boundary,
+        chance=found.chance,
+    )
+
+
+def _to_tell(row: Row, further: int | None, window: ReportWindow) -> tuple[float | None, float | None]:
     """The distance that is detectable and the days needed; None while the row is held open, which no days
     change."""
-    if judged.held:
+    if row.held is not None:
         return None, None
-    if judged.standing is not None:
-        return judged.standing.detectable, judged.standing.days_needed
-    return detectable(judged), _days_needed(further, judged.reading.candidate_units, window.days)
+    if row.standing is not None:
+        return row.standing.detectable, row.standing.days_needed
+    return detectable(row), _days_needed(further, row.reading.candidate_units, window.days)
 
 
 def _days_needed(further: int | None, units: int, days: float) -> float | None:

@@ -162,6 +162,14 @@ def span(low: float | None, high: float | None, unit: Unit) -> str:
     return f"{amount(low, unit)} to {amount(high, unit)}"
 
 
+def ends_in_words(ends: tuple[float | None, float | None], unit: Unit) -> str:
+    """82.0 % to 87.1 %; up to 87.1 %; 82.0 % or more; anything."""
+    low, high = ends
+    if low is None:
+        return "anything" if high is None else f"up to {amount(high, unit)}"
+    return f"{amount(low, unit)} or more" if high is None else f"{amount(low, unit)} to {amount(high, unit)}"
+
+
 def days(value: float, *, more: bool = False) -> str:
     """A number of days, rounded up; `more` adds that they are still to come."""
     word = " more" if more else ""

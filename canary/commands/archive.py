@@ -66,13 +66,14 @@ def show(
 ) -> None:
     """Show one evaluation's report as it was then. With -o json, show the whole evaluation."""
     from pages.reports.report import rendered
+    from pages.words.reasons import sentences
     from report.archive import to_document
 
     found = [each for each in _read(config, data, None) if which in (each.key, each.canary)]
     if not found:
         fail(f"there is no evaluation {which!r}; `canary archive list` lists them")
     if output == "json":
-        return print_json(to_document(found[-1]))
+        return print_json(to_document(found[-1], sentences))
     return _print(rendered(found[-1].report, output))
 
 
@@ -100,12 +101,13 @@ def export(
     data: DataFolder = DATA,
 ) -> None:
     """Write the evaluations as JSON lines, for another archive or program."""
+    from pages.words.reasons import sentences
     from report.archive import to_document, to_line
 
     found = _read(config, data, canary)
     if str(output) == "json":
-        return print_json({"evaluations": [to_document(each) for each in found]})
-    text = "".join(f"{to_line(each)}\n" for each in found)
+        return print_json({"evaluations": [to_document(each, sentences) for each in found]})
+    text = "".join(f"{to_line(each, sentences)}\n" for each in found)
     with writing(output):
         if str(output) == "-":
             typer.echo(visible(text), nl=False)
@@ -122,6 +124,7 @@ def import_(
     output: Form = "text",
 ) -> None:
     """Add evaluations from a file, all or none. Existing evaluations do not change."""
+    from pages.words.reasons import sentences
     from report.archive import BadEvaluation, parse
     from report.evaluation import to_stored
 
@@ -130,7 +133,7 @@ def import_(
     except BadEvaluation as problem:
         fail(f"{file}: {problem}")
     with _opened(config, data) as (evaluations, _):
-        added = evaluations.add([to_stored(each) for each in found])
+        added = evaluations.add([to_stored(each, sentences) for each in found])
     counts: dict[str, Any] = {"read": len(found), "added": added}
     if output == "json":
         return print_json(counts)

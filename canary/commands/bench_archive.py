@@ -19,6 +19,7 @@ from canary.config.store import open_store
 from pages.reports.release import FORMS, headline, to_json
 from pages.words.forecast import forecast_document
 from pages.words.gains import layers
+from pages.words.release import reasons_of
 from records.errors import StoreDown
 from records.store import Store
 from records.store.benchmarks import BenchFailures, Benchmarks, FailureRow
@@ -184,7 +185,7 @@ def with_verdict(document: Mapping[str, Any], release: Dossier) -> dict[str, Any
     return {
         **document,
         "verdict": release.verdict,
-        "reasons": list(release.reasons),
+        "reasons": list(reasons_of(release)),
         "examples": own,
     }
 

@@ -31,6 +31,7 @@ from records.facts.prices import UnpricedArm
 if TYPE_CHECKING:
     from canary.programs.fleet import Fleet
     from canary.programs.single_machine import SingleMachine
+    from report.document import Report
 
 LOOK_EVERY_S = 1.0
 
@@ -59,6 +60,7 @@ class Admin:
             own_url=own_url(args, tls=config.certificate is not None),
             troubles=self._troubles,
             unpriced=lambda: self._unpriced,
+            sentences=_sentences,
             candidates=ConfiguredCandidates(lambda: self.config.current, self.store),
             judge=lambda: self.config.current.bench,
             environment=os.environ,
@@ -127,6 +129,13 @@ def _roller(config: Config, data: Path) -> Roller:
         data=data,
         outcomes=config.outcomes,
     )
+
+
+def _sentences(report: "Report") -> Sequence[str]:
+    # The statistics take two seconds to import, and most admin processes never make a report.
+    from pages.words.reasons import sentences
+
+    return sentences(report)
 
 
 async def _admin(args: WorkerArgs, config: FollowedConfig) -> None:

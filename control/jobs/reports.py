@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -25,6 +25,9 @@ from records.clock import every
 from records.errors import StoreDown
 from records.store import Store, Versioned
 from records.store.reports import DailyReport, DailyReports
+
+if TYPE_CHECKING:
+    from report.document import Sentences
 
 log = structlog.get_logger()
 
@@ -43,19 +46,21 @@ _SHIPS = ("ship_now", "ship", "ship_with_caveats")
 
 
 class ReportJob:
-    """The daily reports of one database's canaries. `works` is True while this process is the one to make
-    them."""
+    """The daily reports of one database's canaries. `sentences` puts a report's reasons in
+    words. `works` is True while this process is the one to make them."""
 
     def __init__(
         self,
         store: Store,
         settings: Callable[[], ControlSettings],
         announce: Callable[[Announcement], None],
+        sentences: "Sentences",
         works: Callable[[], bool] = lambda: True,
     ) -> None:
         self._store = store
         self._settings = settings
         self._announce = announce
+        self._sentences = sentences
         self._works = works
         self._made: dict[tuple[str, int], str] = {}
         """The day of each run's newest report."""
@@ -111,7 +116,7 @@ class ReportJob:
         if before is None or before.day != day:
             try:
                 report = report_of(self._settings().reports, name, self._store, now=now, run=run)
-                document = to_json(without_reasons(report))
+                document = to_json(without_reasons(report), self._sentences)
             except Exception as problem:  # the other canaries' reports are made
                 self._again_at[name] = now + RETRY_S
                 self._failed(name, run, problem, before, now)

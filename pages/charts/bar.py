@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from report.document import MetricLine
-from report.look_values import Ends, ends_in_words, look_ends
+from report.look_values import Ends, look_ends
 from report.rubric import parse_bound
-from report.wording import amount, unit_of
+from report.wording import amount, ends_in_words, unit_of
 
 WIDTH = 320.0
 _LEFT, _RIGHT = 10.0, 310.0

@@ -7,6 +7,7 @@ from typing import Any
 
 from pages.text import listing
 from pages.words import trends as words
+from pages.words.reasons import sentences
 from report.archive import Evaluation, to_document
 from report.archive_trends import Trends
 from report.trend_step import TrendStep
@@ -16,7 +17,7 @@ _SUMMARY = ("key", "at", "canary", "run", "event", "who", "baseline", "candidate
 
 def summary(evaluation: Evaluation) -> dict[str, Any]:
     """One evaluation with its result, without its full report."""
-    document, report = to_document(evaluation), evaluation.report
+    document, report = to_document(evaluation, sentences), evaluation.report
     judged = report.judge.judged_preference if report.judge is not None else None
     return {
         **{name: document[name] for name in _SUMMARY},

@@ -10,11 +10,12 @@ from pages import markdown as pipes
 from pages import text as terminal
 from pages.document import Document, Points, Section, Table, columns
 from pages.words import verdict
+from pages.words.reasons import sentences
+from pages.words.release import words
 from records.facts.metric import JUDGED_PREFERENCE
 from report.compare import CandidateStanding, SideBySide, at_the_same_time
 from report.document import MetricLine, Report
 from report.document import to_json as report_json
-from report.release.dossier import words
 from report.wording import between, count, joined, label, signed, unit_of
 from routing.canary import Arm
 
@@ -66,7 +67,7 @@ def to_json(found: SideBySide) -> dict[str, Any]:
 
 
 def _candidate(standing: CandidateStanding, found: SideBySide) -> dict[str, Any]:
-    report = report_json(standing.report)
+    report = report_json(standing.report, sentences)
     saved = standing.saved
     return {
         "canary": standing.name,

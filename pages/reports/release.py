@@ -11,12 +11,14 @@ from pages import markdown as pipes
 from pages import text as terminal
 from pages.document import Cell, Document, Points, Row, Section, Table, columns
 from pages.words import gains, judge, verdict
+from pages.words.reasons import sentences
+from pages.words.release import reasons_of, words
 from records.store.benchmarks import FailureRow
 from records.store.releases import ReleaseNote
 from report.archive import moment
 from report.document import SHIPS, MetricLine, Report
 from report.document import to_json as report_json
-from report.release.dossier import Dossier, RunStanding, words
+from report.release.dossier import Dossier, RunStanding
 from report.release.layers import LAYERS, LayerName, LayerStanding
 from report.wording import bound_words, count, label
 
@@ -50,7 +52,7 @@ def document(found: Dossier) -> Document:
         title=headline(found),
         about=f"Release {found.release.id}, {found.state.replace('_', ' ')}",
         tone=found.verdict or "extend",
-        head=[Points(found.reasons)],
+        head=[Points(reasons_of(found))],
         sections=_sections(found),
     )
 
@@ -176,7 +178,7 @@ def _runs(runs: Sequence[RunStanding]) -> Table:
 def _criteria(run: RunStanding, report: Report) -> Section:
     return _section(
         f"What users say: {run.canary}, run {run.run}",
-        says=[*report.reasons, *_of_judge(report)],
+        says=[*sentences(report), *_of_judge(report)],
         table=Table(
             columns("", "criterion", "current model", "candidate", "acceptable", "ideal", "users"),
             [_criterion(line, report) for line in report.metrics],
@@ -420,9 +422,11 @@ def to_json(found: Dossier) -> dict[str, Any]:
     the notes, and the wrong answers where they are known."""
     return {
         **line(found),
-        "reasons": list(found.reasons),
+        "reasons": list(reasons_of(found)),
         "layers": {name: _layer(each) for name, each in found.layers.items()},
-        "rubric": [row for run in found.runs if run.report for row in report_json(run.report)["metrics"]],
+        "rubric": [
+            row for run in found.runs if run.report for row in report_json(run.report, sentences)["metrics"]
+        ],
         "runs": [_run(run) for run in found.runs],
         "benchmark": found.benchmark,
         "notes": [{**asdict(note), "at": moment(note.at)} for note in found.notes],
@@ -452,7 +456,7 @@ def _run(run: RunStanding) -> dict[str, Any]:
         "reason": run.reason,
         "verdict": run.verdict,
         "decision": run.decision,
-        "report": None if run.report is None else report_json(run.report),
+        "report": None if run.report is None else report_json(run.report, sentences),
     }
 
 

@@ -32,12 +32,13 @@ from pages.document import (
     columns,
 )
 from pages.words import failures, gains, judge, plan, verdict
+from pages.words.reasons import sentences
 from pages.words.steps import next_steps
 from report.details import CoursePoint, LookPoint
 from report.document import MetricLine, Report, to_json
-from report.look_values import ends_in_words, possible
+from report.look_values import possible
 from report.measures import quantile_level
-from report.wording import Unit, between, bound_words, label, signed, title, unit_of
+from report.wording import Unit, between, bound_words, ends_in_words, label, signed, title, unit_of
 
 _FIRST, _PARTS, _MODES = 5, 15, 6
 _STEPS = 4
@@ -63,7 +64,7 @@ def rendered(report: Report, form: str, *, width: int = 110) -> str:
 
 def json_text(report: Report) -> str:
     """The report's JSON, indented."""
-    return json.dumps(to_json(report), indent=2, ensure_ascii=False, allow_nan=False)
+    return json.dumps(to_json(report, sentences), indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def text(report: Report, *, width: int = 110, colour: bool = False) -> str:

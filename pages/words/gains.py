@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pages.words import judge, verdict
+from pages.words.reasons import sentences
 from records.facts.metric import JUDGED
 from records.interval import Range
 from report.details import Money, OfflineRow, UnknownCosts
 from report.document import SHIPS, MetricLine, Report
-from report.judge import State
 from report.measures import BUSINESS, source
+from report.row import State
 from report.rubric import parse_bound
 from report.wording import amount, joined, label
 
@@ -35,13 +36,13 @@ def in_short(report: Report) -> str:
     41 % cheaper at equal quality: $4,900 less a month ($4,600 to $5,200 less) at full rollout.
     """
     if report.verdict not in SHIPS:
-        return next(iter(report.reasons), "")
+        return next(iter(sentences(report)), "")
     return saved(report, _quality(report))
 
 
 def further_reasons(report: Report) -> Sequence[str]:
     """The reasons that `in_short` has not said."""
-    return report.reasons if report.verdict in SHIPS else report.reasons[1:]
+    return sentences(report)[0 if report.verdict in SHIPS else 1 :]
 
 
 def saved(report: Report, quality: str = "") -> str:

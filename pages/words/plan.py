@@ -5,10 +5,10 @@ from datetime import date, timedelta
 
 from pages.words import verdict
 from report.document import LookLine, MetricLine, PlanLine, Report
-from report.judge import State
 from report.look_values import Ends, look_ends
 from report.plan import DAY_S, REFUSAL_RISK
-from report.plan_words import end_of, may_ship
+from report.plan_outlook import end_of, may_ship
+from report.row import State
 from report.wording import amount, chance, days, joined, label, risk, unit_of
 
 MIDNIGHT = "00:00 UTC"

@@ -4,7 +4,7 @@ from pages.words import verdict
 from report.details import UsersToCome
 from report.document import MetricLine, PlanLine, Report, SegmentLine
 from report.misses import misses
-from report.plan_words import HOPELESS, end_of
+from report.plan_outlook import HOPELESS, end_of
 from report.wording import bound_words, chance, count, days, joined, label, sooner, title, to_come, too_long
 
 

@@ -4,15 +4,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from judge.agreement import NEEDED_LABELS
+from pages.words.reasons import PAIRS_INSTEAD, miss_words
 from records.facts.metric import JUDGED_MARK, JUDGED_PREFERENCE
 from report.arm_sums import GATE
 from report.document import CategoryLine, MetricLine, PartState, Report, SegmentLine, Verdict
-from report.judge import State
 from report.look_values import look_ends
-from report.misses import words
-from report.plan_words import end_of
+from report.plan_outlook import end_of
+from report.row import State
 from report.rubric import parse_bound
-from report.unlabelled import PAIRS_INSTEAD
 from report.wording import Unit, amount, between, count, days, distance, joined, signed, unit_of, users_of
 from report.wording import models as model_names
 
@@ -186,7 +185,7 @@ def decision(report: Report) -> str | None:
     found = report.decision
     if found is None:
         return None
-    despite = f" despite {joined([words(name) for name in found.despite])}" if found.despite else ""
+    despite = f" despite {joined([miss_words(name) for name in found.despite])}" if found.despite else ""
     return f"{_DECIDED[found.decision]}{despite}, by {found.by} on {_date(found.at)}: {found.reason}"
 
 

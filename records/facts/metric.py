@@ -135,6 +135,11 @@ class Bound:
     def higher_is_better(self) -> bool:
         return self.comparison in (">", ">=")
 
+    @property
+    def terms(self) -> tuple[float, float]:
+        """k and the offset of the contrast R_T − k·R_C − offset that is 0 at the bound."""
+        return (self.factor, self.offset) if self.relative else (0.0, self.value)
+
     def at(self, baseline: float) -> float:
         """The bound's value for this value of the baseline, in the metric's unit."""
         return self.factor * baseline + self.offset if self.relative else self.value

@@ -9,14 +9,12 @@ from records.store.releases import Release, ReleaseNote
 from report.document import Report, Verdict
 from report.release.history import ReleaseHistory, RunHistory
 from report.release.layers import LayerName, LayerStanding, layers_of
-from report.wording import joined
 from routing.plan import StateName
 
 ReleaseState = StateName | Literal["noticed", "benchmarked", "superseded"]
 """A release is superseded if its candidate was measured against a newer baseline before any user tried it."""
 
 _WORST_FIRST: tuple[Verdict, ...] = ("dont_ship", "extend", "ship_with_caveats", "ship", "ship_now")
-_POINTS = 2
 _DECIDES = ("decide", "promote", "rollback")
 
 
@@ -55,21 +53,34 @@ class RunStanding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MissingReport:
+    """A run that is under way and whose present report could not be made. `kept`: an earlier one is shown."""
+
+    canary: str
+    kept: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dossier:
     """A release. `verdict` is the worst of its benchmark's and its newest runs' (None: there is none yet, or
-    a run is under way without a report); `reasons` are sentences, the deciding ones first. `wrong` are the
-    benchmark's wrong answers as stored, redacted; only the report that `canary bench` writes has them."""
+    a run is under way without a report). `newest` are the runs that decide. `superseded_by` is the
+    candidate's next release, against another baseline. `missing` says of which open runs no present report
+    could be made. `wrong` are the benchmark's wrong answers as stored, redacted; only the report that
+    `canary bench` writes has them."""
 
     release: Release
     state: ReleaseState
     verdict: Verdict | None
-    reasons: tuple[str, ...]
     decision: str | None
     layers: Mapping[LayerName, LayerStanding]
     clock: ReleaseClock
     runs: tuple[RunStanding, ...]
+    newest: tuple[RunStanding, ...]
     benchmark: Mapping[str, Any] | None
     notes: tuple[ReleaseNote, ...]
+    superseded_by: Release | None = None
+    missing: tuple[MissingReport, ...] = ()
     wrong: tuple[FailureRow, ...] = ()
 
     @property
@@ -81,59 +92,26 @@ class Dossier:
 def dossier(
     history: ReleaseHistory,
     live: Mapping[tuple[str, int], Report] | None = None,
-    notes: Sequence[str] = (),
+    missing: Sequence[MissingReport] = (),
 ) -> Dossier:
-    """The release. `live` holds the reports of runs that are under way, by canary and run; `notes` say which
-    of them are missing."""
+    """The release. `live` holds the reports of runs that are under way, by canary and run."""
     runs = tuple(_run(each, live or {}) for each in history.runs)
-    newest = [run for run in runs if (run.canary, run.run) in _newest(history)]
-    verdict, reasons = _verdict(history.benchmark, newest)
-    rolled_back, promoted = (
-        [run for run in newest if run.state == state] for state in ("rolled_back", "promoted")
-    )
+    newest = tuple(run for run in runs if (run.canary, run.run) in _newest(history))
     decisions = [each.decision for each in history.runs if each.decision is not None]
     return Dossier(
         release=history.release,
         state=_state(history, newest),
-        verdict=verdict,
-        reasons=(
-            *_superseded(history),
-            *map(_pulled_back, rolled_back),
-            *map(_promoted, promoted),
-            *notes,
-            *map(_begun, (run for run in newest if run.verdict is None and run not in promoted)),
-            *reasons,
-            *_open_points(history.benchmark, newest),
-            *_missing(history.benchmark, newest),
-        ),
+        verdict=_verdict(history.benchmark, newest),
         decision=max(decisions, key=lambda each: each.at).decision if decisions else None,
         layers=layers_of(history.benchmark, [run.report for run in newest if run.report is not None]),
         clock=_clock(history),
         runs=runs,
+        newest=newest,
         benchmark=history.benchmark,
         notes=tuple(history.notes),
+        superseded_by=history.successor,
+        missing=tuple(missing),
     )
-
-
-def _superseded(history: ReleaseHistory) -> tuple[str, ...]:
-    """Where the candidate's story goes on."""
-    after = history.successor
-    return () if after is None else (f"Superseded by release {after.id}, against {after.baseline}.",)
-
-
-def _pulled_back(run: RunStanding) -> str:
-    return f"Canary {run.canary} was rolled back by {run.who}{f': {run.reason}' if run.reason else ''}."
-
-
-def _begun(run: RunStanding) -> str:
-    return f"Canary {run.canary} has begun, and has no report yet."
-
-
-def _promoted(run: RunStanding) -> str:
-    """Who decided, and what the report said of it then."""
-    against = "without a report" if run.verdict is None else f"when the verdict was {words(run.verdict)}"
-    reason = f": {run.reason.rstrip('.')}" if run.reason else ""
-    return f"Canary {run.canary} was promoted by {run.who} {against}{reason}."
 
 
 def _newest(history: ReleaseHistory) -> set[tuple[str, int]]:
@@ -158,59 +136,22 @@ def _run(history: RunHistory, live: Mapping[tuple[str, int], Report]) -> RunStan
     )
 
 
-def _verdict(
+def verdicts(
     benchmark: Mapping[str, Any] | None, runs: Sequence[RunStanding]
-) -> tuple[Verdict | None, tuple[str, ...]]:
-    found: list[tuple[str, Verdict | None]] = [(f"canary {run.canary}", run.verdict) for run in runs]
+) -> list[tuple[str | None, Verdict | None]]:
+    """What the benchmark (None) and each canary says; None: nothing yet."""
+    found: list[tuple[str | None, Verdict | None]] = [(run.canary, run.verdict) for run in runs]
     if benchmark is not None and benchmark["verdict"] is not None:
-        found.insert(0, ("the benchmark", benchmark["verdict"]))
+        found.insert(0, (None, benchmark["verdict"]))
+    return found
+
+
+def _verdict(benchmark: Mapping[str, Any] | None, runs: Sequence[RunStanding]) -> Verdict | None:
+    """The worst of them; None while one that could be worse is not there."""
+    found = verdicts(benchmark, runs)
     known = [verdict for _, verdict in found if verdict is not None]
     worst: Verdict | None = next((verdict for verdict in _WORST_FIRST if verdict in known), None)
-    open_ = len(known) < len(found) and worst != "dont_ship"
-    return None if open_ else worst, _agreement(found, worst)
-
-
-def _agreement(found: Sequence[tuple[str, Verdict | None]], worst: Verdict | None) -> tuple[str, ...]:
-    """Who decides, where the layers disagree."""
-    told = {"ship" if verdict == "ship_now" else verdict for _, verdict in found if verdict is not None}
-    if worst is None or len(told) < 2:
-        return ()
-    parts = [f"{who} says {words(verdict)}" for who, verdict in found if verdict is not None]
-    return (f"They disagree: {joined(parts)}. The worst of them decides.",)
-
-
-def _open_points(benchmark: Mapping[str, Any] | None, runs: Sequence[RunStanding]) -> list[str]:
-    """What keeps each part from a ship, of a canary its first two reasons; and what a benchmark says beside
-    its verdict."""
-    document = benchmark or {}
-    kept = [f"{run.canary}: {text}" for run in runs if _keeps(run) for text in _first(run.report)]
-    examples = document.get("reasons", ()) if document.get("verdict") != "ship" else ()
-    return [*kept, *(f"Examples: {text}." for text in (*examples, *document.get("caveats", ())))]
-
-
-def _keeps(run: RunStanding) -> bool:
-    return run.verdict in ("dont_ship", "extend") and run.state != "rolled_back"
-
-
-def _first(report: Report | None) -> Sequence[str]:
-    return report.reasons[:_POINTS] if report is not None else ()
-
-
-def _missing(benchmark: Mapping[str, Any] | None, runs: Sequence[RunStanding]) -> tuple[str, ...]:
-    users = (
-        ()
-        if any(run.report for run in runs)
-        else ("No user has tried it yet: the verdict rests on examples only.",)
-    )
-    examples = (
-        () if benchmark is not None else ("No benchmark has compared these two models on all datasets.",)
-    )
-    return (*users, *examples)
-
-
-def words(verdict: str) -> str:
-    """ship now, ship, ship with caveats, don’t ship, extend."""
-    return {"dont_ship": "don’t ship"}.get(verdict, verdict.replace("_", " "))
+    return None if len(known) < len(found) and worst != "dont_ship" else worst
 
 
 def _state(history: ReleaseHistory, runs: Sequence[RunStanding]) -> ReleaseState:

@@ -6,8 +6,8 @@ from typing import Any, Literal, get_args
 
 from judge.figures import JudgeFigures
 from report.document import MetricLine, Report
-from report.judge import State
 from report.measures import BUSINESS
+from report.row import State
 from report.rubric import Bound, parse_bound
 from report.score import points
 

@@ -15,6 +15,7 @@ from pages.status.standing import past_view
 from pages.words import plan, verdict
 from pages.words import trends as trend_words
 from pages.words.gains import known_of_answers
+from pages.words.reasons import sentences
 from records.store.releases import PastCanary
 from report.archive_trends import trends
 from report.document import to_json
@@ -144,8 +145,8 @@ def test_without_a_judge_there_is_nothing() -> None:
 
 def test_the_figures_are_read_from_a_report_s_document() -> None:
     report = an_evaluation().report
-    assert figures_in(to_json(replace(report, judge=FULL))) == FULL
-    assert figures_in(to_json(report)) is None
+    assert figures_in(to_json(replace(report, judge=FULL), sentences)) == FULL
+    assert figures_in(to_json(report, sentences)) is None
     assert figures_in(None) is None
 
 

@@ -8,6 +8,7 @@ from console.access.session import Person
 from console.rendering import Templates
 from pages.words import plan, verdict
 from pages.words.gains import known_of_answers
+from pages.words.reasons import sentences
 from report.document import CategoryLine, Difference, Report, SegmentLine, to_json
 from report.wording import bound_words, title
 from tests.report.planned import look_line, metric_line, planned_report
@@ -21,7 +22,7 @@ def page_values(report: Report, document: dict[str, Any] | None = None) -> dict[
         "canary": {"name": "support-nov"},
         "form_token": "",
         "person": Person(role="operator"),
-        "report": to_json(report) if document is None else document,
+        "report": to_json(report, sentences) if document is None else document,
         "whole": report,
         "prose": verdict,
         "plan_lines": plan,
@@ -68,7 +69,7 @@ def test_the_verdict_so_far_is_as_of_its_look() -> None:
 
 
 def test_a_report_without_a_plan_is_told_without_looks() -> None:
-    document = to_json(PLANNED)
+    document = to_json(PLANNED, sentences)
     del document["plan"]
     line = _page("score_line.html", PLANNED, document)
     assert "score 60 of 100" in line

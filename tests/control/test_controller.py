@@ -29,6 +29,7 @@ from control.fleet.publisher import FilePublisher
 from control.jobs.reports import RETRY_S
 from control.jobs.rolling import Roller
 from control.states.pending import PendingRollbacks
+from pages.words.reasons import sentences
 from records.outcome import Outcome
 from records.shared import plan_file
 from records.spool.writer import SpoolWriter
@@ -86,6 +87,7 @@ def deciding(folder: Path, store: Store, more: str = "") -> Controller:
         assignment_key=lambda: b"key",
         own_url="http://127.0.0.1:1",
         troubles=list,
+        sentences=sentences,
     )
 
 

@@ -17,6 +17,7 @@ from canary.config import parse
 from control.jobs.reports import RETRY_S, TELL_FOR_S, Announcer, ReportJob, is_news
 from control.settings import ControlSettings
 from control.states.rollouts import Rollouts
+from pages.words.reasons import sentences
 from records.errors import StoreDown
 from records.store import Act, Store
 from records.store.reports import DailyReport, DailyReports
@@ -63,7 +64,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def a_job(store: Store, settings: ControlSettings = SETTINGS) -> ReportJob:
-    return ReportJob(store, lambda: settings, Announcer(lambda: settings).put)
+    return ReportJob(store, lambda: settings, Announcer(lambda: settings).put, sentences)
 
 
 def an_announcer(url: str, kind: ReceiverKind = "webhook", admin_url: str | None = None) -> Announcer:
@@ -88,7 +89,7 @@ def test_a_report_is_made_at_its_time_once_a_day_and_is_that_of_the_command(stor
     kept = DailyReports(store).newest("c")
     assert kept is not None
     assert (kept.day, kept.at) == (day_of(nine(3)), nine(3))
-    shown = json.loads(json.dumps(to_json(report_of(SETTINGS.reports, "c", store, now=nine(3)))))
+    shown = json.loads(json.dumps(to_json(report_of(SETTINGS.reports, "c", store, now=nine(3)), sentences)))
     assert {**kept.document, "details": None} == {**shown, "details": None}
     assert job.turn(nine(4))
     assert days(store) == [day_of(nine(4)), day_of(nine(3))]
@@ -154,7 +155,7 @@ def test_a_report_that_cannot_be_made_is_a_trouble_told_once_and_the_other_canar
     with listening_hook() as hook, capture_logs() as logs:
         told = replace(settings, notify=(Receiver(kind="webhook", url=hook.url),))
         announcer = Announcer(lambda: told)
-        job = ReportJob(store, lambda: told, announcer.put)
+        job = ReportJob(store, lambda: told, announcer.put, sentences)
         for later in (0.0, 0.0, 1.0, RETRY_S, DAY_S, DAY_S, DAY_S + RETRY_S):
             job.turn(nine(3) + later)
             asyncio.run(announcer.tell(nine(3) + later))
@@ -184,7 +185,7 @@ def test_a_failed_report_is_no_trouble_once_its_run_is_over_or_no_report_is_want
 
     monkeypatch.setattr("report.reports.report_of", fails)
     wanted = [SETTINGS]
-    job = ReportJob(store, lambda: wanted[0], lambda news: None)
+    job = ReportJob(store, lambda: wanted[0], lambda news: None, sentences)
     job.turn(nine(3))
     assert len(job.troubles) == 1
     wanted[0] = replace(SETTINGS, report_job=None)
@@ -204,7 +205,7 @@ def test_a_failed_report_is_no_trouble_once_its_run_is_over_or_no_report_is_want
 def test_the_verdict_is_told_when_it_is_reached_and_not_every_day(store: Store) -> None:
     with listening_hook() as hook:
         announcer = an_announcer(hook.url)
-        job = ReportJob(store, lambda: SETTINGS, announcer.put)
+        job = ReportJob(store, lambda: SETTINGS, announcer.put, sentences)
         for day in (3, 4):
             job.turn(nine(day))
             asyncio.run(announcer.tell(nine(day)))
@@ -219,7 +220,7 @@ def test_the_verdict_is_told_when_it_is_reached_and_not_every_day(store: Store) 
 def test_slack_is_told_with_a_link_to_the_promotion_s_dialog(store: Store) -> None:
     with listening_hook() as hook:
         announcer = an_announcer(hook.url, "slack", "https://canary.example/")
-        ReportJob(store, lambda: SETTINGS, announcer.put).turn(nine(3))
+        ReportJob(store, lambda: SETTINGS, announcer.put, sentences).turn(nine(3))
         asyncio.run(announcer.tell(nine(3)))
     (told,) = hook.bodies
     link = told["text"].splitlines()[-1]
@@ -231,7 +232,7 @@ def test_a_receiver_that_is_away_is_told_later_for_a_day(store: Store) -> None:
     with listening_hook() as hook:
         pass
     announcer = an_announcer(hook.url)
-    ReportJob(store, lambda: SETTINGS, announcer.put).turn(nine(3))
+    ReportJob(store, lambda: SETTINGS, announcer.put, sentences).turn(nine(3))
     with capture_logs() as logs:
         for later in (0.0, 30.0, 60.0, TELL_FOR_S, TELL_FOR_S + 60.0):
             asyncio.run(announcer.tell(nine(3) + later))

@@ -17,7 +17,7 @@ from console.app import admin_app
 from records.facts.metric import BUILT_IN
 from records.outcome import ErrorType, OutcomeName
 from report.document import Verdict
-from report.judge import State
+from report.row import State
 from routing.plan import StateName
 
 ROOT = Path(__file__).parents[2]

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from canary.cli import app
 from demo.behaviour import Behaviour
+from pages.words.reasons import sentences
 from records.store import Store
 from records.store.releases import Releases
 from records.store.reports import Evaluations
@@ -375,7 +376,7 @@ def test_a_sanity_check_prepares_a_canary_only_after_five_releases_that_shipped(
     provider.behave("gpt-first", KNOWS)
     assert line.looked("--quick").endswith("only after five releases of its vendor that all shipped")
     with closing(Store.open("sqlite:///canary.db", line.data)) as store:
-        Evaluations(store).add([to_stored(a_release(number)) for number in range(5)])
+        Evaluations(store).add([to_stored(a_release(number), sentences) for number in range(5)])
     provider.behave("gpt-bad", Behaviour())
     said = line.looked("--quick")
     assert "no canary was prepared: its sanity check did not pass (the benchmark says don't ship" in said

@@ -6,6 +6,7 @@ from records.interval import Range
 from report.archive import Evaluation, Event, Model
 from report.details import Details, Money
 from report.document import Decided, Difference, MetricLine, Report, ReportWindow, Score, Srm, Units
+from report.reasons import Told
 
 DAY_S = 86400.0
 
@@ -48,7 +49,7 @@ def an_evaluation(number: int = 1, *, score: float = 80.0, synthetic: float | No
     report = Report(
         canary=f"c{number}",
         verdict="ship",
-        reasons=("all well",),
+        reasons=(Told(words="all well"),),
         score=Score(low=70, estimate=score, high=90),
         rubric_sha256="ab" * 32,
         window=ReportWindow(start=0.0, end=9 * DAY_S, days=9.0, whole_days=9, days_required=7.0),

@@ -1,7 +1,9 @@
 """A report of a canary with a plan of 14 days, as made up for tests of what people read."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from pages.words.reasons import sentences
 from report.details import Details, LookPoint, RowCourse
 from report.document import (
     Difference,
@@ -14,7 +16,8 @@ from report.document import (
     Srm,
     Units,
 )
-from report.judge import State
+from report.reasons import Told
+from report.row import State
 
 START = datetime(2026, 11, 2, tzinfo=UTC)
 
@@ -66,7 +69,7 @@ def planned_report(*lines: MetricLine, day: int, ended: timedelta = timedelta(ho
     return Report(
         canary="support-nov",
         verdict="extend",
-        reasons=("Open.",),
+        reasons=(Told(words="Open."),),
         score=Score(low=20.0, estimate=60.0, high=90.0),
         rubric_sha256="0" * 64,
         window=ReportWindow(
@@ -87,3 +90,8 @@ def planned_report(*lines: MetricLine, day: int, ended: timedelta = timedelta(ho
         ),
         details=Details(looks=courses),
     )
+
+
+def as_told(report: Report) -> Report:
+    """The report as it comes back from its document: with its reasons in words."""
+    return replace(report, reasons=tuple(Told(words=each) for each in sentences(report)))

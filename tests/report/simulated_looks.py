@@ -34,7 +34,7 @@ class Seen:
 
     @property
     def passes(self) -> bool:
-        """`report.judge` has it so: what a look showed stands while the estimate bears it out."""
+        """`report.row_standing` has it so: what a look showed stands while the estimate bears it out."""
         return min(self.estimate, self.low) >= 0
 
     @property

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from pages.words import trends as words
+from pages.words.reasons import sentences
 from report.archive import BadEvaluation, Evaluation, Model, from_document, parse, to_document, to_line
 from report.archive_trends import runs_of, to_json, trends
 from report.details import UnknownCosts
@@ -20,8 +21,8 @@ from tests.report.archived import DAY_S, a_line, a_release, an_evaluation
 
 def test_an_evaluation_comes_back_as_it_was_kept() -> None:
     one, other = an_evaluation(1), replace(an_evaluation(2, synthetic=83.5), baseline=None, candidate=None)
-    assert from_document(json.loads(json.dumps(to_document(one)))) == one
-    assert parse(f"{to_line(one)}\n\n{to_line(other)}\n") == [one, other]
+    assert from_document(json.loads(json.dumps(to_document(one, sentences)))) == one
+    assert parse(f"{to_line(one, sentences)}\n\n{to_line(other, sentences)}\n") == [one, other]
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,7 @@ def test_an_evaluation_comes_back_as_it_was_kept() -> None:
     ],
 )
 def test_what_is_no_evaluation_is_refused_with_its_line(change: dict[str, object], complaint: str) -> None:
-    good = to_document(an_evaluation())
+    good = to_document(an_evaluation(), sentences)
     text = f"{json.dumps(good)}\n{json.dumps({**good, **change})}"
     with pytest.raises(BadEvaluation, match="line 2") as refused:
         parse(text)
@@ -42,7 +43,7 @@ def test_what_is_no_evaluation_is_refused_with_its_line(change: dict[str, object
 
 
 def test_a_missing_part_is_named() -> None:
-    document = to_document(an_evaluation())
+    document = to_document(an_evaluation(), sentences)
     del document["canary"]
     with pytest.raises(BadEvaluation, match="'canary' is missing"):
         from_document(document)
@@ -172,7 +173,7 @@ def test_a_variant_of_a_model_changes_nothing_in_what_is_said_of_the_model() -> 
     assert [step.candidate for step in found.steps] == ["gpt-3", "gpt-3 · low effort"]
     (family,) = found.families
     assert (family.releases, family.shipped, family.evaluations) == (("gpt-3",), 1, 1)
-    assert from_document(to_document(variant)).is_variant
+    assert from_document(to_document(variant, sentences)).is_variant
 
 
 def _accurate(number: int, *, users: float, synthetic: float) -> Evaluation:

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from canary.config import Config, parse
 from control.states.rollouts import Rollouts
+from pages.words.reasons import sentences
 from records.store import Act, Store, tables
 from records.store.decisions import Decision, Decisions
 from records.store.reports import Evaluations
@@ -45,7 +46,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def _archivist(store: Store, config: Config = WITH) -> Archivist:
-    return Archivist(store, lambda: config.control.reports)
+    return Archivist(store, lambda: config.control.reports, sentences)
 
 
 def _pull_back(store: Store) -> None:
@@ -161,7 +162,7 @@ def test_only_the_one_whose_part_it_is_writes(store: Store) -> None:
     async def for_two_looks() -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(
-                Archivist(store, lambda: WITH.control.reports, works).run(), 2.5 * LOOK_EVERY_S
+                Archivist(store, lambda: WITH.control.reports, sentences, works).run(), 2.5 * LOOK_EVERY_S
             )
 
     asyncio.run(for_two_looks())

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN
 from report.contrast import contrast
 from report.document import Report
@@ -110,7 +111,7 @@ def test_one_user_with_most_of_the_ratings_neither_fails_nor_passes_a_row_and_is
         f"Satisfaction would {would} “{acceptable}”.* only because of one user of the candidate, who has "
         rf"9\d % of the candidate's values: without this user it would {without}. One user decides no row, "
         "so it stays open.",
-        found.reasons[0],
+        sentences(found)[0],
     )
     assert _judged(_with_one_user(0.0, stars, mean=mean), planned_days, acceptable).metrics[0].state in alone
 
@@ -132,7 +133,7 @@ def test_a_busy_user_of_the_baseline_decides_no_relative_row() -> None:
         sample = _with_one_user(0.95, stars, mean=mean, candidate=False)
         found = _judged(sample, 7, ">= baseline - 0.2")
         assert found.metrics[0].state == "INCONCLUSIVE"
-        assert "only because of one user of the baseline" in found.reasons[0]
+        assert "only because of one user of the baseline" in sentences(found)[0]
 
 
 def test_one_user_makes_no_category_worse() -> None:

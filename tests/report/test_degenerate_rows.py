@@ -15,6 +15,7 @@ from judge.results import RunJudgements
 from pages.reports import compare
 from pages.reports import release as release_forms
 from pages.reports.report import rendered
+from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN, Metric, parse_bound
 from records.outcome import Fault
 from records.store.releases import Release, Run
@@ -238,7 +239,7 @@ def judged_by(days: int) -> JudgedCanary:
 
 def shown(report: Report) -> None:
     """Every form can be written, every number is one, and what passes has an end that says so."""
-    document = json.loads(json.dumps(to_json(report), allow_nan=False))
+    document = json.loads(json.dumps(to_json(report, sentences), allow_nan=False))
     assert from_json(document).verdict == report.verdict
     for form in ("text", "json", "markdown", "html"):
         assert rendered(report, form)
@@ -302,7 +303,7 @@ def test_every_row_can_be_computed_of_values_without_spread_on_any_scale(
 ) -> None:
     sample = sample_of(users(phases), PLAIN[value], category, None if before is None else PLAIN[before])
     report = build(sample, judged_by(planned), now=START + 10 * DAY_S)
-    assert not [reason for reason in report.reasons if "computed" in reason or "left out" in reason]
+    assert not [reason for reason in sentences(report) if "computed" in reason or "left out" in reason]
     shown(report)
 
 
@@ -373,7 +374,7 @@ def test_a_row_that_cannot_be_computed_is_open_says_why_and_leaves_the_others_as
         assert (line.state, line.units) == ("INCONCLUSIVE", 150)
         assert line.look is not None
         assert (line.look.low, line.look.chance) == (None, None)
-    (why,) = [reason for reason in found.reasons if reason.startswith("Revenue")]
+    (why,) = [reason for reason in sentences(found) if reason.startswith("Revenue")]
     assert why == (
         "Revenue cannot be computed from its values, so it stays open: they are too large, or not numbers. "
         "More users alone may not change this: look at the values that were sent."
@@ -412,7 +413,7 @@ def test_a_critical_category_of_which_a_row_cannot_be_computed_is_named_and_hold
     assert found.verdict == "extend"
     assert any(
         reason.startswith("Cost per request in critical category c1 cannot be computed")
-        for reason in found.reasons
+        for reason in sentences(found)
     )
 
 
@@ -457,7 +458,7 @@ def test_a_section_that_fails_is_left_out_with_a_sentence(
     assert any(
         reason == f"{says} could not be made and is left out: an error of canary's own (ZeroDivisionError: "
         "division by zero), which is in the log with its trace. The rest of the report stands."
-        for reason in found.reasons
+        for reason in sentences(found)
     )
     shown(found)
 
@@ -472,4 +473,4 @@ def test_a_newest_phase_without_a_value_yet_leaves_the_row_that_of_the_phases_be
     canary = replace(judged_by(0), criteria=rubric((("csat", "> 1.5", "> 2"),)))
     found = build(replace(sample, feedback={"csat": some}), canary, now=START + 10 * DAY_S)
     assert found.metrics[0].units == 150
-    assert not [reason for reason in found.reasons if "computed" in reason]
+    assert not [reason for reason in sentences(found) if "computed" in reason]

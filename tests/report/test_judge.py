@@ -12,11 +12,12 @@ from records.facts.metric import BUILT_IN, Metric
 from report.arm_sums import GATE
 from report.comparison import Means, symmetric
 from report.exchanges import ExchangeTable
-from report.judge import detectable, further_units, judge
 from report.measures import UnknownMetric
 from report.metrics import observe
 from report.missing_values import capped
 from report.reading import MetricReading, read
+from report.reasons import Capped
+from report.row import decide, detectable, further_units
 from report.rubric import Criterion, parse_bound
 from report.sample import Ratings, Sample, TextColumn
 from report.score import points, score
@@ -81,37 +82,37 @@ def test_the_states_follow_the_interval() -> None:
         (">= baseline - 0.5", ">= baseline - 0.2"): "IDEAL",
         (">= baseline", ">= baseline + 0.5"): "INCONCLUSIVE",
     }
-    assert {pair: judge(_criterion("csat", *pair), reading).state for pair in expected} == expected
+    assert {pair: decide(_criterion("csat", *pair), reading).state for pair in expected} == expected
 
 
 @pytest.mark.parametrize("units", [GATE - 1, GATE])
 def test_no_interval_before_the_gate(units: int) -> None:
     reading = _reading(_sample(_ratings(4.9, units), _ratings(4.0)), "csat")
-    judged = judge(_criterion("csat", "> 3", "> 4"), reading)
+    judged = decide(_criterion("csat", "> 3", "> 4"), reading)
     assert (judged.state == "NODATA") == (units < GATE)
     assert further_units(judged, gate=GATE, planned=500) == (1 if units < GATE else 0)
 
 
 def test_a_relative_bound_needs_a_baseline_of_the_same_size() -> None:
     reading = _reading(_sample(_ratings(4.5), _ratings(4.0, 30)), "csat")
-    assert judge(_criterion("csat", ">= baseline - 5%", ">= baseline"), reading).state == "NODATA"
-    assert judge(_criterion("csat", "> 3", "> 4"), reading).state == "IDEAL"
+    assert decide(_criterion("csat", ">= baseline - 5%", ">= baseline"), reading).state == "NODATA"
+    assert decide(_criterion("csat", "> 3", "> 4"), reading).state == "IDEAL"
 
 
 def test_a_log_of_the_candidate_alone_can_be_judged_on_absolute_bounds() -> None:
     reading = _reading(_sample(_ratings(4.5), np.zeros(0)), "csat")
     assert reading.baseline is None
-    assert judge(_criterion("csat", "> 3", "> 4"), reading).state == "IDEAL"
+    assert decide(_criterion("csat", "> 3", "> 4"), reading).state == "IDEAL"
     cost = _reading(_sample(_ratings(4.5), np.zeros(0)), "cost_per_request")
-    assert judge(_criterion("cost_per_request", "< 9", "< 7"), cost).state == "IDEAL"
+    assert decide(_criterion("cost_per_request", "< 9", "< 7"), cost).state == "IDEAL"
     latency = _reading(_sample(_ratings(4.0), np.zeros(0)), "latency_p50")
-    assert judge(_criterion("latency_p50", "< 9", "< 7"), latency).state == "IDEAL"
+    assert decide(_criterion("latency_p50", "< 9", "< 7"), latency).state == "IDEAL"
 
 
 def test_a_relative_bound_is_judged_on_its_own_contrast() -> None:
     candidate, baseline = _ratings(4.0), _ratings(4.1, seed=2)
     reading = _reading(_sample(candidate, baseline), "csat")
-    judged = judge(_criterion("csat", ">= baseline - 2%", ">= baseline"), reading)
+    judged = decide(_criterion("csat", ">= baseline - 2%", ">= baseline"), reading)
     assert judged.acceptable is not None
     se = math.sqrt(np.var(candidate, ddof=1) / 400 + 0.98**2 * np.var(baseline, ddof=1) / 400)
     assert judged.acceptable.estimate == pytest.approx(candidate.mean() - 0.98 * baseline.mean())
@@ -141,7 +142,7 @@ def test_one_unit_that_holds_the_variance_keeps_a_metric_from_passing() -> None:
     costs = np.full(300, 0.01)
     costs[:200] += np.linspace(0, 0.001, 200)
     costs[7] = 0.2
-    judged = judge(
+    judged = decide(
         _criterion("cost_per_request", "< 1", "< 0.5"),
         _reading(_sample(costs, np.full(300, 0.01)), "cost_per_request"),
     )
@@ -158,8 +159,8 @@ def test_few_errors_are_judged_without_a_normal_approximation() -> None:
     own = reading.comparison.contrast(0, 0)
     assert (own.low, own.estimate, own.high) == (0, 0, pytest.approx(0.030611, abs=5e-7))
     # Not one error in 200 users is no proof of less than 1 %.
-    assert judge(_criterion("error_rate", "< 1%", "< 0.5%"), reading).state == "INCONCLUSIVE"
-    assert judge(_criterion("error_rate", "< 5%", "< 4%"), reading).state == "IDEAL"
+    assert decide(_criterion("error_rate", "< 1%", "< 0.5%"), reading).state == "INCONCLUSIVE"
+    assert decide(_criterion("error_rate", "< 5%", "< 4%"), reading).state == "IDEAL"
 
 
 def test_a_perfect_rating_from_everybody_is_still_uncertain() -> None:
@@ -173,7 +174,7 @@ def test_a_quantile_with_too_few_units_for_its_upper_end_cannot_pass() -> None:
     rng = np.random.default_rng(5)
     sample = _sample(np.exp(rng.normal(size=120)), np.exp(rng.normal(size=4000)))
     reading = _reading(sample, "latency_p99")
-    judged = judge(_criterion("latency_p99", "< 1000s", "< 900s"), reading)
+    judged = decide(_criterion("latency_p99", "< 1000s", "< 900s"), reading)
     assert judged.acceptable is not None
     assert judged.acceptable.low == -math.inf
     assert judged.state == "INCONCLUSIVE"
@@ -198,9 +199,9 @@ def test_what_is_the_same_in_both_arms_differs_by_no_rounding() -> None:
             reading = _reading(
                 _sample(np.full(users, price), np.full(3 * users + 1, price)), "cost_per_request"
             )
-            judged = judge(_criterion("cost_per_request", "<= baseline", "<= 0.5x baseline"), reading)
+            judged = decide(_criterion("cost_per_request", "<= baseline", "<= 0.5x baseline"), reading)
             assert judged.state == "PASS"
-            assert judge(_criterion("cost_per_request", f"<= {price}", "<= 0.01"), reading).state == "PASS"
+            assert decide(_criterion("cost_per_request", f"<= {price}", "<= 0.01"), reading).state == "PASS"
             assert reading.comparison is not None
             assert reading.comparison.z() == 0
 
@@ -215,7 +216,7 @@ def test_an_amount_that_nobody_has_yet_is_not_known_to_be_nothing() -> None:
     sample = replace(_sample(np.ones(150), np.ones(1000)), feedback={"refund": values})
     reading = read(sample, observe(sample, "refund", refund, now=NOW), planned=500)
     for bounds in (("< 0.3", "< 0.2"), ("<= baseline", "<= 0.5x baseline")):
-        judged = judge(_criterion("refund", *bounds), reading)
+        judged = decide(_criterion("refund", *bounds), reading)
         assert judged.state == "INCONCLUSIVE"
         assert (detectable(judged), further_units(judged, gate=GATE, planned=500)) == (None, None)
     assert reading.comparison is not None
@@ -227,7 +228,7 @@ def test_what_nearly_all_requests_take_is_not_known_without_error_either() -> No
     values = np.full(120, 1.0)
     values[:3] = 9.0
     reading = _reading(_sample(values, values), "latency_p95")
-    judged = judge(_criterion("latency_p95", "< 2s", "< 1.5s"), reading)
+    judged = decide(_criterion("latency_p95", "< 2s", "< 1.5s"), reading)
     assert reading.candidate == 1
     assert judged.state == "INCONCLUSIVE"
 
@@ -304,17 +305,17 @@ def test_the_score_of_the_contracts_example() -> None:
             comparison=_Exact(contrast),
             tau=8.0,
         )
-        judged.append(judge(criterion, reading))
+        judged.append(decide(criterion, reading))
     singles = [score([one]).estimate for one in judged]
     assert singles == [pytest.approx(x, abs=5e-7) for x in (84, 92, 86.666667, 90.666667)]
     assert score(judged).estimate == pytest.approx(87.533333, abs=5e-7)
 
 
 def test_a_metric_without_data_widens_the_score_and_does_not_move_it() -> None:
-    known = judge(
+    known = decide(
         _criterion("csat", "> 3.5", "> 3.8", 3), _reading(_sample(_ratings(4.0), _ratings(4.0)), "csat")
     )
-    unknown = judge(
+    unknown = decide(
         _criterion("csat", "> 3.5", "> 3.8", 1), _reading(_sample(_ratings(4.0, 5), _ratings(4.0)), "csat")
     )
     both = score([known, unknown])
@@ -328,7 +329,7 @@ def test_points_fall_to_nothing_below_acceptable() -> None:
 
 def test_units_needed_are_those_that_a_narrower_interval_takes() -> None:
     reading = _reading(_sample(_ratings(4.05), _ratings(4.0, seed=2)), "csat")
-    judged = judge(_criterion("csat", "> 4", "> 4.5"), reading)
+    judged = decide(_criterion("csat", "> 4", "> 4.5"), reading)
     assert judged.state == "INCONCLUSIVE"
     assert judged.acceptable is not None
     more = further_units(judged, gate=GATE, planned=500)
@@ -350,7 +351,7 @@ def test_ratings_that_hardly_differ_have_no_known_spread(same: float, others: in
     own, difference = reading.comparison.contrast(0, 0), reading.comparison.contrast(1, 0)
     assert own.high - own.low > 0.1
     assert difference.low < 0 < difference.high
-    assert judge(_criterion("csat", f"> {same - 0.01}", "> 4.995"), reading).state == "INCONCLUSIVE"
+    assert decide(_criterion("csat", f"> {same - 0.01}", "> 4.995"), reading).state == "INCONCLUSIVE"
 
 
 def test_ratings_that_differ_keep_the_normal_interval() -> None:
@@ -367,8 +368,6 @@ def test_amounts_that_were_cut_say_where() -> None:
     observed = observe(sample, "revenue", BUILT_IN, now=NOW)
     assert observed.capped_at is not None
     assert observed.total.max() == observed.capped_at < spent.max()
-    said = capped(observed, criterion)
-    assert said is not None
-    assert said.startswith("Revenue: values are capped at the baseline's 99.9th percentile, $")
+    assert capped(observed, criterion) == Capped(metric="revenue", acceptable="> $5", at=observed.capped_at)
     few = observe(_sample(spent[:400], spent[:400]), "csat", BUILT_IN, now=NOW)
     assert (few.capped_at, capped(few, criterion)) == (None, None)

@@ -13,6 +13,7 @@ from pages.reports.release import FORMS as FORMS_OF_RELEASE
 from pages.reports.release import layer_words
 from pages.words import gains, judge, verdict
 from pages.words.gains import known_of_answers
+from pages.words.reasons import sentences
 from records.store.releases import Release, Run
 from report.archive import Evaluation
 from report.archive_trends import to_json as trends_json
@@ -24,6 +25,7 @@ from report.release.layers import layers_of
 from report.wording import title, unit_of
 from tests.report.archived import a_line, an_evaluation
 from tests.report.judgement_figures import FEW, FULL, MARKS, NONE
+from tests.report.planned import as_told
 
 HOSTILE = 'x"><script>alert(1)</script>|*a*'
 FORMS = [render.html, render.markdown, render.text]
@@ -97,8 +99,8 @@ def test_the_page_has_a_bar_for_the_whole_and_for_each_category_with_one() -> No
 
 def test_the_figures_come_back_from_the_document() -> None:
     report = _report(FULL, "error_rate")
-    assert from_json(json.loads(json.dumps(to_json(report)))) == report
-    assert "judge" not in to_json(_report(None, "error_rate"))
+    assert from_json(json.loads(json.dumps(to_json(report, sentences)))) == as_told(report)
+    assert "judge" not in to_json(_report(None, "error_rate"), sentences)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -11,6 +11,7 @@ from canary.config import parse
 from judge.judgements import JudgedExchange
 from pages.reports import report as render
 from pages.words.plan import chance_cell, row_outlook
+from pages.words.reasons import sentences
 from pages.words.steps import next_steps
 from pages.words.verdict import evidence, mark
 from records.facts.metric import parse_bound
@@ -22,6 +23,7 @@ from report.plan import DAY_S
 from report.rubric import Criterion
 from report.verdict import build
 from tests.report.judged import answer, label, pair, sample_of
+from tests.report.planned import as_told
 
 ROW = Criterion(
     metric="judged_preference",
@@ -82,7 +84,7 @@ def test_with_labels_that_agree_a_row_is_judged(planned: int, results: Sequence[
         assert row.look.p is not None
         assert row.look.p <= row.look.risk
     assert report.categories == ()
-    assert not any("critical" in reason.lower() for reason in report.reasons)
+    assert not any("critical" in reason.lower() for reason in sentences(report))
 
 
 @pytest.mark.parametrize("planned", PLANS)
@@ -115,7 +117,7 @@ def test_without_them_it_is_open_and_says_why(
     report = _report(pairs, _labels(pairs, labels, wrong), planned)
     (row,) = report.metrics
     assert (report.verdict, row.state) == ("extend", "INCONCLUSIVE")
-    assert said in report.reasons[0]
+    assert said in sentences(report)[0]
     assert report.details.unlabelled == ("judged_preference",)
     assert (row.mde, row.units_needed, row.days_needed) == (None, None, None)
     assert (report.score.low, report.score.estimate, report.score.high) == (0.0, None, 100.0)
@@ -146,7 +148,7 @@ def test_too_few_pairs_are_no_data(planned: int) -> None:
     report = _report(pairs, _labels(pairs, 40), planned)
     (row,) = report.metrics
     assert (report.verdict, row.state) == ("extend", "NODATA")
-    assert report.reasons[:2] == (
+    assert sentences(report)[:2] == (
         "Preferred by the judge has too few users: 60 users have a judged pair, and 100 are required.",
         "Preferred by the judge waits for people: 40 of 50 labels of the judge's pairs. Label pairs on the "
         "page.",
@@ -192,8 +194,8 @@ def test_marks_are_shown_and_decide_nothing(planned: int) -> None:
     report = _report(answers, [], planned, MARKS)
     (row,) = report.metrics
     assert row.state == "INCONCLUSIVE"
-    assert "Mark by the judge is shown but decides nothing" in report.reasons[0]
-    assert "use `mirror` and `judge: {pairs: …}`, with a row on judged_preference." in report.reasons[0]
+    assert "Mark by the judge is shown but decides nothing" in sentences(report)[0]
+    assert "use `mirror` and `judge: {pairs: …}`, with a row on judged_preference." in sentences(report)[0]
     assert chance_cell(row, report) == "decides nothing"
     assert mark(row, report)[1] == "Decides nothing"
     assert evidence(row, report) == "300 candidate users with a value; marks decide nothing"
@@ -228,21 +230,21 @@ def test_of_a_row_on_marks_no_labels_and_no_users_are_asked_for(
 def test_the_judges_figures_are_in_the_document_and_come_back() -> None:
     pairs = _pairs(LOST)
     report = _report(pairs, _labels(pairs, 50))
-    document = to_json(report)
+    document = to_json(report, sentences)
     judge = document["judge"]
     assert set(judge["judged_preference"]) == {"low", "estimate", "high"}
     assert judge["categories"][0]["value"] == "refund"
     assert judge["agreement"]["labels"] == 50
     assert judge["lost"][0]["reason"] == "turn 1"
-    assert from_json(document) == report
+    assert from_json(document) == as_told(report)
 
 
 def test_reports_without_a_judge_have_no_such_key() -> None:
     report = _report([], [])
-    document = to_json(report)
+    document = to_json(report, sentences)
     assert report.judge is None
     assert "judge" not in document
-    assert from_json(document) == report
+    assert from_json(document) == as_told(report)
 
 
 def test_what_is_stored_longer_than_the_texts_has_no_reasons() -> None:
@@ -256,7 +258,8 @@ def test_what_is_stored_longer_than_the_texts_has_no_reasons() -> None:
         Evaluation(
             canary="c", run=1, at=0.0, event="ended", who="jane", reason="r", baseline=None, candidate=None,
             report=report,
-        )
+        ),
+        sentences,
     )  # fmt: skip
     assert {each["reason"] for each in stored["report"]["judge"]["lost"]} == {""}
 

@@ -11,6 +11,7 @@ import pytest
 from canary.config import parse
 from control.jobs.reports import ReportJob
 from judge.judgements import JudgedExchange, Judgements
+from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN, parse_bound
 from records.labels import Label, Labels
 from records.store import Act, Store, tables
@@ -156,7 +157,7 @@ def test_a_store_without_judgements_has_no_judge(store: Store) -> None:
 def test_reports_of_the_day_are_stored_without_reasons(store: Store) -> None:
     _judge(store, _pairs(120))
     settings = parse(CONFIG, "canary.yaml", {}).control
-    assert ReportJob(store, lambda: settings, lambda news: None).turn(END)
+    assert ReportJob(store, lambda: settings, lambda news: None, sentences).turn(END)
     made = DailyReports(store).newest("c", run=1)
     assert made is not None
     assert len(made.document["judge"]["lost"]) == 5

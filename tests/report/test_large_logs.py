@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN, Metric
 from report.judged_canary import JudgedCanary, ReportSettings
 from report.plan import DAY_S
@@ -92,5 +93,5 @@ def test_a_critical_subject_with_hardly_an_answer_extends(answered: int, tmp_pat
     critical = replace(terms, critical_categories=frozenset({"law"}))
     report = report_from_csv(replace(settings, canaries={"mmlu": critical}), "mmlu", log, now=now)
     assert report.verdict == "extend"
-    assert any("law" in reason for reason in report.reasons)
+    assert any("law" in reason for reason in sentences(report))
     assert [line.state for line in report.metrics] == ["PASS"]

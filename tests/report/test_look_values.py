@@ -3,8 +3,9 @@
 import pytest
 
 from report.document import Difference, LookLine, MetricLine
-from report.look_values import ends_in_words, look_ends, possible, value_at
+from report.look_values import look_ends, possible, value_at
 from report.rubric import parse_bound
+from report.wording import ends_in_words
 
 
 def _line(

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pages.reports.report import rendered
+from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN
 from report.contrast import contrast
 from report.document import MetricLine, PlanLine, Report, from_json, to_json
@@ -20,7 +21,7 @@ from report.look import Look, RowPlan, SeenMargin, SeenRow
 from report.margins import ExactShare, QuantileEnds, SlowerShare, z_to_ship
 from report.metrics import observe
 from report.plan import DAY_S, VerdictPlan, log_end
-from report.plan_words import often_missed
+from report.plan_outlook import often_missed
 from report.row_standing import chance, smallest_risk, standing
 from report.rubric import Criterion, parse_bound
 from report.sample import MeasureTotals, Ratings, Sample, TextColumn
@@ -153,8 +154,8 @@ def test_p_interval_state_and_verdict_agree(
     for line in report.metrics:
         _agrees(line, report.plan)
     _follows(report)
-    again = from_json(json.loads(json.dumps(to_json(report))))
-    assert to_json(again) == to_json(report)
+    again = from_json(json.loads(json.dumps(to_json(report, sentences))))
+    assert to_json(again, sentences) == to_json(report, sentences)
     assert again.plan == report.plan
     assert [line.look for line in again.metrics] == [line.look for line in report.metrics]
 
@@ -384,11 +385,11 @@ def test_a_plan_that_is_used_up_decides_nothing_more() -> None:
     assert used_up.plan is not None
     assert (used_up.plan.looks, used_up.plan.next_look) == ((1, 2, 4), None)
     assert used_up.verdict == "extend"
-    assert any("used up" in reason for reason in used_up.reasons)
+    assert any("used up" in reason for reason in sentences(used_up))
     over = build(sample, _canary(days=8, minimum=1.0, over=True), now=START + 90 * DAY_S)
     assert over.plan is not None
     assert over.plan.next_look is None
-    assert not any("used up" in reason for reason in over.reasons)
+    assert not any("used up" in reason for reason in sentences(over))
 
 
 def test_units_needed_keep_the_sequences_meaning() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
+from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN
 from records.store import Act, FixedRubric, Store, tables
 from records.store.reports import Looks, LookScope, StoredLook
@@ -247,7 +248,7 @@ def test_a_logs_last_day_is_over_with_an_exchange_in_its_last_hour(
     report = report_from_csv(_settings(), "c", _log(tmp_path / "log.csv", rows), now=LATER)
     assert report.plan is not None
     assert report.plan.looks == looks
-    said = [reason for reason in report.reasons if "The log ends" in reason]
+    said = [reason for reason in sentences(report) if "The log ends" in reason]
     left_out = "The log ends on 5 Nov at 22:50 UTC: the look of day 3 needs an exchange from 23:00 on."
     assert said == ([left_out] if last == "22:50" else [])
 
@@ -374,7 +375,7 @@ def test_a_share_changed_by_hand_after_the_first_look_that_ships_is_a_caveat(
     lower = State(state="running", share=0.5 if action == "pause" else 0.1, started_at=START, phase=1)
     assert sqlite.swap("c", 1, lower, Act(at=START + days * DAY_S, action=action, who=who, reason="r"))
     report = report_of(_settings(_NO_IDEAL), "c", sqlite, now=START + WORLD.days * DAY_S)
-    told = [reason for reason in report.reasons if "changed the share from 50 % to 10 % by hand" in reason]
+    told = [reason for reason in sentences(report) if "changed the share from 50 % to 10 % by hand" in reason]
     assert bool(told) == caveat
     assert report.verdict == ("ship_with_caveats" if caveat else "ship")
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pages.words.gains import changes, money_facts, saved
+from pages.words.reasons import sentences
 from pages.words.steps import next_steps
 from pages.words.verdict import evidence, mark
 from report.document import Report
@@ -64,7 +65,7 @@ def test_a_candidate_of_which_one_in_seven_hangs_is_not_simply_cheap(
     assert row.difference.estimate is not None and row.difference.estimate < 0
     assert row.state == "INCONCLUSIVE"
     assert report.verdict == "extend"
-    (said,) = [reason for reason in report.reasons if reason.startswith("Callers abandoned 15.0 %")]
+    (said,) = [reason for reason in sentences(report) if reason.startswith("Callers abandoned 15.0 %")]
     assert "1.0 % of the baseline's" in said
     assert "They are missing from cost per request" in said
 
@@ -79,14 +80,14 @@ def test_an_absolute_bound_passes_with_the_caveat(tmp_path: Path, canary: Judged
     )
     report = _report(_log(tmp_path / "log.csv", (0.01, 0.15)), canary, now, [quick])
     assert report.verdict == "ship_with_caveats"
-    assert any("Callers abandoned" in reason for reason in report.reasons)
+    assert any("Callers abandoned" in reason for reason in sentences(report))
 
 
 def test_equal_shares_change_nothing(tmp_path: Path, canary: JudgedCanary, now: float) -> None:
     sample = from_csv(_log(tmp_path / "log.csv", (0.05, 0.05)))
     assert trimmings(sample, observe(sample, "cost_per_request", {}, now=now)) is None
     report = _report(tmp_path / "log.csv", canary, now, [CHEAPER])
-    assert not any("abandoned" in reason for reason in report.reasons)
+    assert not any("abandoned" in reason for reason in sentences(report))
 
 
 def test_abandoned_requests_of_a_log_are_a_metric_and_a_failure_mode(
@@ -236,7 +237,7 @@ def test_a_cost_row_is_open_while_costs_are_missing(
 ) -> None:
     report = _report(_priced(tmp_path / "log.csv", share), canary, now, [criterion])
     (row,) = report.metrics
-    said = [reason for reason in report.reasons if "have no known cost" in reason]
+    said = [reason for reason in sentences(report) if "have no known cost" in reason]
     if judged:
         assert (row.state in ("IDEAL", "PASS"), report.details.unpriced, said) == (True, (), [])
         return
@@ -250,7 +251,7 @@ def test_a_cost_row_is_open_while_costs_are_missing(
     assert (row.units_needed, row.days_needed, row.mde) == (None, None, None)
     assert "set the missing prices" in said[0]
     assert f"{100 * share[1]:.1f} % of the candidate's" in said[0]
-    assert not any("more candidate user" in reason for reason in report.reasons)
+    assert not any("more candidate user" in reason for reason in sentences(report))
     assert any("the missing prices" in step for step in next_steps(report))
     assert (mark(row, report)[1], changes(report)) == ("Costs missing", [])
     assert evidence(row, report).endswith("with a value; prices are missing")
@@ -280,7 +281,7 @@ def test_no_part_of_the_traffic_is_judged_by_costs_that_are_not_known(
         judged = replace(critical, planned_days=planned)
         report = _report(_priced(tmp_path / "log.csv", (0.0, 1.0)), judged, now, [ABSOLUTE])
         assert (report.categories, report.segments, report.details.too_few) == ((), (), ())
-        assert not any("too few users" in reason for reason in report.reasons)
+        assert not any("too few users" in reason for reason in sentences(report))
 
 
 def test_more_days_promise_nothing_while_costs_are_missing(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pages.words.reasons import sentences
 from report.details import SinceFirst
 from report.document import Report
 from report.exchanges import ExchangeTable
@@ -62,7 +63,7 @@ def _report(sample: Sample, canary: JudgedCanary) -> Report:
 
 
 def _said(report: Report) -> list[str]:
-    return [reason for reason in report.reasons if "changes with a user's time" in reason]
+    return [reason for reason in sentences(report) if "changes with a user's time" in reason]
 
 
 def test_a_first_days_effect_that_fades_is_a_caveat(written: Written, canary: JudgedCanary) -> None:
@@ -130,9 +131,9 @@ def test_with_a_plan_the_days_are_those_of_the_latest_look(written: Written, can
 def test_rows_that_are_tested_share_the_level() -> None:
     found = SinceFirst(metric="thumbs", days=(), whole=0.2, late=0.1, late_from=6, p_value=0.4 * FADING)
     clear = replace(found, p_value=0.3 * FADING)
-    assert len(fading([(ROWS[0], found)])) == len(fading([(ROWS[0], found)] * 2)) - 1 == 1
-    assert fading([(ROWS[0], found)] * 3) == []
-    assert len(fading([(ROWS[0], found), (ROWS[0], clear), (ROWS[0], found)])) == 1
+    assert len(fading([found])) == len(fading([found] * 2)) - 1 == 1
+    assert fading([found] * 3) == []
+    assert len(fading([found, clear, found])) == 1
     assert fading([]) == []
 
 

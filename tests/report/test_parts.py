@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pages.words.reasons import sentences
 from report.judged_canary import JudgedCanary
 from report.log import from_csv
 from report.metrics import observe
@@ -76,7 +77,7 @@ def test_a_critical_segment_that_is_worse_blocks(
     assert (eu.state, eu.blocks, report.verdict) == ("WORSE", False, "ship_with_caveats")
     report = build(sample, replace(regions, critical_segments=frozenset({("region", "eu")})), now=now)
     assert report.verdict == "dont_ship"
-    assert report.reasons[0].startswith("Critical segment region eu: task completed is worse")
+    assert sentences(report)[0].startswith("Critical segment region eu: task completed is worse")
     assert {one.value for one in report.segments if one.blocks} == {"eu"}
 
 

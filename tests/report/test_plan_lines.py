@@ -12,12 +12,13 @@ from pages.charts.curve import HEIGHT
 from pages.charts.looks import look_charts
 from pages.reports import report as render
 from pages.words import gains, plan
+from pages.words.reasons import sentence, sentences, still_open
 from pages.words.steps import next_steps
 from report.details import Details
 from report.document import Difference, LookLine, Report, from_json, to_json
-from report.judge import State
 from report.judged_canary import JudgedCanary
-from report.plan_words import outlook, still_open, taken_risk
+from report.plan_outlook import outlook, taken_risk
+from report.row import State
 from report.rubric import Criterion, parse_bound
 from tests.report.planned import look_line as _look
 from tests.report.planned import metric_line as _line
@@ -272,10 +273,12 @@ def test_an_open_row_says_what_it_may_be_and_its_chance() -> None:
 
 def test_a_hopeless_plan_says_so_only_once_it_may_ship() -> None:
     hopeless = replace(OPEN, look=_look(8, -0.03, 0.04, chance=0.004))
-    (found,) = outlook(_report(OPEN, day=8).plan, [OPEN, hopeless])
+    report, later = _report(OPEN, day=8), _report(OPEN, day=14)
+    (reason,) = outlook(report.plan, [OPEN, hopeless])
+    found = sentence(reason, report)
     assert found.startswith("Not expected to get there by day 14: the chance is under 1 %, because of task")
     assert "The extension to day 28 is not in this chance." in found
-    assert "extension" not in outlook(_report(OPEN, day=14).plan, [hopeless])[0]
+    assert "extension" not in sentence(*outlook(later.plan, [hopeless]), later)
     assert outlook(_report(OPEN, day=4).plan, [hopeless]) == []
 
 
@@ -287,16 +290,16 @@ def test_a_high_risk_is_told_as_fixed_beforehand() -> None:
         for m in ("helped", "thumbs")
     ]
     light = JudgedCanary(name="x", criteria=[replace(rows[0], risk=0.2), rows[1]], planned_days=14)
-    (caveat,) = taken_risk(light)
+    caveat = sentence(*taken_risk(light), _report(OPEN, day=8))
     assert "A candidate exactly at the bound ships 2 times in 10; one that misses it by 0.7" in caveat
     assert "thumbs" not in caveat
     assert taken_risk(replace(light, criteria=rows)) == []
     flags = replace(light, criteria=rows, risk=0.5)
-    assert "ships 5 times in 10" in taken_risk(flags)[0]
+    assert "ships 5 times in 10" in sentence(*taken_risk(flags), _report(OPEN, day=8))
 
 
 def test_a_report_without_a_plan_has_none_of_it() -> None:
-    document = to_json(_report(OPEN, day=9))
+    document = to_json(_report(OPEN, day=9), sentences)
     del document["plan"], document["details"]["looks"]
     for line in document["metrics"]:
         del line["look"]

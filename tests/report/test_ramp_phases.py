@@ -7,9 +7,9 @@ import pytest
 
 from records.facts.metric import BUILT_IN
 from report.exchanges import ExchangeTable
-from report.judge import State, judge
 from report.metrics import observe
 from report.reading import MetricReading, read
+from report.row import State, decide
 from report.rubric import Criterion, parse_bound
 from report.sample import Ratings, Sample, TextColumn
 from report.statistics.phases import UnitSums, arms, unit_sums
@@ -107,7 +107,7 @@ def _read(sample: Sample, metric: str) -> MetricReading:
 
 def _state(reading: MetricReading, metric: str, bounds: Sequence[str]) -> State:
     acceptable, ideal = map(parse_bound, bounds)
-    return judge(
+    return decide(
         Criterion(metric=metric, acceptable=acceptable, ideal=ideal, weight=1, question="?"), reading
     ).state
 

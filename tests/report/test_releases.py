@@ -14,6 +14,8 @@ from canary.config import Config, parse
 from control.states.rollouts import Rollouts
 from pages.reports.release import FORMS, headline, line, to_json
 from pages.words import verdict
+from pages.words.reasons import sentences
+from pages.words.release import reasons_of
 from records.store import Act, Store
 from records.store.benchmarks import Benchmarks
 from records.store.decisions import Decision, Decisions
@@ -67,7 +69,7 @@ def _rolled_back(rollouts: Rollouts, at: float, minutes: float | None = None) ->
 
 
 def _archived(store: Store, config: Config, now: float) -> None:
-    Archivist(store, lambda: config.control.reports).turn(now + SETTLE_S + 1)
+    Archivist(store, lambda: config.control.reports, sentences).turn(now + SETTLE_S + 1)
 
 
 def _benchmark(verdict: str, *, right: int = 95) -> dict[str, Any]:
@@ -122,7 +124,12 @@ def test_no_report_from_before_a_rollback_speaks_for_the_run(store: Store) -> No
     assert judged.verdict is None
     good = replace(report_of(WITH.control.reports, "trial", store, now=START), verdict="ship")
     daily = DailyReport(
-        canary="trial", run=1, day="2027-01-15", at=START, verdict="ship", document=report_json(good)
+        canary="trial",
+        run=1,
+        day="2027-01-15",
+        at=START,
+        verdict="ship",
+        document=report_json(good, sentences),
     )
     DailyReports(store).add(daily)
     assert all_releases(store)[0].verdict == "ship"
@@ -161,7 +168,7 @@ def test_the_worst_of_the_layers_decides_and_the_disagreement_is_told(store: Sto
     _archived(store, WITH, START + DAY_S)
     found = release_of(WITH.control.reports, store, "new", now=START + 2 * DAY_S)
     assert found.verdict == "dont_ship"
-    assert found.reasons[1] == (
+    assert reasons_of(found)[1] == (
         "They disagree: the benchmark says ship and canary trial says don’t ship. The worst of them decides."
     )
     assert set(found.layers) == set(LAYERS)
@@ -172,7 +179,7 @@ def test_the_worst_of_the_layers_decides_and_the_disagreement_is_told(store: Sto
 def test_a_benchmark_alone_says_that_no_user_has_tried_the_model(store: Store) -> None:
     found = of_benchmark(_benchmark("ship"), now=START)
     assert found.verdict == "ship"
-    assert found.reasons == ("No user has tried it yet: the verdict rests on examples only.",)
+    assert reasons_of(found) == ("No user has tried it yet: the verdict rests on examples only.",)
     assert headline(found) == "Ship, by examples only: openai/new against openai/old"
     assert found.state == "benchmarked"
     stored = measured(WITH.control.reports, store, _benchmark("dont_ship"), now=START)
@@ -216,7 +223,7 @@ def test_a_variant_of_a_model_is_a_release_of_its_own_and_named_by_its_differenc
     assert line(variant)["baseline"] == model
     report = report_of(both.control.reports, "frugal", store, now=START + 4 * DAY_S)
     assert verdict.models(report) == "new → new · low effort, without n"
-    assert from_json(report_json(report)).models == report.models
+    assert from_json(report_json(report, sentences)).models == report.models
     told = trends(map(from_document, Evaluations(store).all()))
     assert [step.candidate for step in told.steps] == ["new", "new · low effort, without n"]
     (family,) = told.families
@@ -246,7 +253,7 @@ def test_another_baselines_benchmark_is_another_release(store: Store) -> None:
     newer, older = all_releases(store)
     assert (newer.release.baseline, older.release.baseline) == ("openai/older", "openai/old")
     assert (newer.state, older.state) == ("benchmarked", "superseded")
-    assert older.reasons[0] == f"Superseded by release {newer.release.id}, against openai/older."
+    assert reasons_of(older)[0] == f"Superseded by release {newer.release.id}, against openai/older."
     assert older.layers["synthetic"].score == 90.0
     with pytest.raises(NoSuchRelease, match="there are: openai/new"):
         release_of(WITH.control.reports, store, "newest", now=START)
@@ -264,7 +271,7 @@ def test_what_keeps_an_open_release_from_shipping_stands_at_its_top(store: Store
     found = of_benchmark(document, now=START)
     assert headline(found) == "Not enough examples to decide: openai/new against openai/old"
     told = ("basics: 20 examples", "a", "b", "dear")
-    assert found.reasons[:-1] == tuple(f"Examples: {each}." for each in told)
+    assert reasons_of(found)[:-1] == tuple(f"Examples: {each}." for each in told)
 
 
 def test_every_form_tells_the_same_and_escapes_what_others_wrote(store: Store) -> None:
@@ -295,7 +302,7 @@ def test_a_promoted_release_reads_that_it_was_promoted_by_whom_and_what_the_repo
             _archived(store, WITH, START + DAY_S)
         found = release_of(WITH.control.reports, store, "new", now=START + 30 * DAY_S)
         assert headline(found) == "Promoted: openai/new against openai/old"
-        assert found.reasons[0] == f"Canary trial was promoted by ann {said}: good enough."
+        assert reasons_of(found)[0] == f"Canary trial was promoted by ann {said}: good enough."
 
 
 def test_a_release_is_shown_with_its_kept_report_while_the_present_one_cannot_be_made(
@@ -308,13 +315,13 @@ def test_a_release_is_shown_with_its_kept_report_while_the_present_one_cannot_be
     kept = replace(report_of(WITH.control.reports, "trial", store, now=START), verdict="ship")
     monkeypatch.setattr(releases, "report_of", fails)
     whys = []
-    for document in (None, report_json(kept)):
+    for document in (None, report_json(kept, sentences)):
         if document is not None:
             daily = DailyReport(canary="trial", run=1, day="d", at=START, verdict="ship", document=document)
             DailyReports(store).add(daily)
         found = release_of(WITH.control.reports, store, "new", now=START + DAY_S)
         assert all(made(found) for made in FORMS.values())
-        whys.append(found.reasons[0])
+        whys.append(reasons_of(found)[0])
     assert found.verdict == "ship"
     error = (
         "an error of canary's own (ZeroDivisionError: division by zero), which is in the log with its trace."

@@ -6,11 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pages.words.reasons import sentences
 from report.document import Report, from_json, to_json
-from report.judged_canary import JudgedCanary, Outweighed
+from report.judged_canary import JudgedCanary, Outweighed, RolledBack
 from report.log import from_csv
 from report.misses import misses
 from report.verdict import build
+from tests.report.planned import as_told
 
 Log = Callable[[Any], Path]
 DAY_S = 86400.0
@@ -49,7 +51,7 @@ def test_one_miss_is_a_no_though_the_score_is_high(
 ) -> None:
     report = _report(write_log(world(latency_s=(0.4, 1.6))), canary, now)
     assert report.verdict == "dont_ship"
-    assert report.reasons[0].startswith("Latency p95 misses “< 2s”")
+    assert sentences(report)[0].startswith("Latency p95 misses “< 2s”")
     assert report.score.estimate is not None
     assert report.score.estimate > 70
 
@@ -69,8 +71,8 @@ def test_too_little_evidence_extends_and_says_what_is_missing(
     assert line.state == "INCONCLUSIVE"
     assert line.units_needed is not None
     assert line.units_needed > 100
-    assert "undecided" in report.reasons[0]
-    assert "more days" in report.reasons[0]
+    assert "undecided" in sentences(report)[0]
+    assert "more days" in sentences(report)[0]
 
 
 def test_a_hundred_units_are_the_least(
@@ -88,7 +90,7 @@ def test_the_best_candidate_must_run_its_days(write_log: Log, world: type[Any], 
     log = write_log(world(days=4.0))
     report = _report(log, canary, float(from_csv(log).first_at[0]) + 4.5 * DAY_S)
     assert report.verdict == "extend"
-    assert "4 whole days of candidate traffic, 7 required" in report.reasons[0]
+    assert "4 whole days of candidate traffic, 7 required" in sentences(report)[0]
 
 
 def test_a_silent_log_does_not_age_into_a_verdict(
@@ -121,9 +123,9 @@ def test_a_miss_that_a_person_outweighed_by_its_name_ships_with_caveats(
     before = _report(log, canary, now)
     report = _report(log, replace(canary, outweighed=_despite(before)), now)
     assert (before.verdict, report.verdict) == ("dont_ship", "ship_with_caveats")
-    assert report.reasons[0] == "Ada outweighed latency p95 (40 % cheaper)."
-    assert report.reasons[1] == before.reasons[0]
-    pulled = replace(canary, outweighed=_despite(before), rolled_back=True)
+    assert sentences(report)[0] == "Ada outweighed latency p95 (40 % cheaper)."
+    assert sentences(report)[1] == sentences(before)[0]
+    pulled = replace(canary, outweighed=_despite(before), rolled_back=RolledBack())
     assert _report(log, pulled, now).verdict == "dont_ship"
 
 
@@ -133,12 +135,12 @@ def test_a_decision_counts_for_no_other_miss_and_for_none_that_is_worse_than_all
     early = _despite(_report(write_log(world(latency_s=(0.4, 1.6))), canary, now))
     slower = _report(write_log(world(latency_s=(0.4, 2.4))), replace(canary, outweighed=early), now)
     assert slower.verdict == "dont_ship"
-    assert slower.reasons[0].endswith("It is worse than all that was likely when Ada outweighed it.")
+    assert sentences(slower)[0].endswith("It is worse than all that was likely when Ada outweighed it.")
     failing = write_log(world(latency_s=(0.4, 1.6), csat=(4.6, 3.4)))
     also = _report(failing, replace(canary, outweighed=early), now)
     assert also.verdict == "dont_ship"
-    assert also.reasons[0].startswith("Satisfaction misses")
-    assert "Ada outweighed latency p95 (40 % cheaper)." in also.reasons
+    assert sentences(also)[0].startswith("Satisfaction misses")
+    assert "Ada outweighed latency p95 (40 % cheaper)." in sentences(also)
 
 
 def test_a_critical_category_is_outweighed_by_its_name(
@@ -150,8 +152,8 @@ def test_a_critical_category_is_outweighed_by_its_name(
     assert {miss.name for miss in decided.misses} >= {"category:billing"}
     report = _report(log, replace(terms, outweighed=decided), now)
     assert report.verdict == "ship_with_caveats"
-    assert report.reasons[0].startswith("Ada outweighed ")
-    assert "category billing" in report.reasons[0]
+    assert sentences(report)[0].startswith("Ada outweighed ")
+    assert "category billing" in sentences(report)[0]
     rows = tuple(miss for miss in decided.misses if miss.name != "category:billing")
     partly = replace(terms, outweighed=replace(decided, misses=rows))
     assert _report(log, partly, now).verdict == "dont_ship"
@@ -160,11 +162,12 @@ def test_a_critical_category_is_outweighed_by_its_name(
 def test_a_run_that_was_rolled_back_does_not_ship(
     write_log: Log, world: type[Any], canary: JudgedCanary, now: float
 ) -> None:
-    report = _report(write_log(world()), replace(canary, rolled_back=True), now)
+    report = _report(write_log(world()), replace(canary, rolled_back=RolledBack()), now)
     assert report.verdict == "dont_ship"
-    assert "rolled back" in report.reasons[0]
-    why = "This run was rolled back by guardrail empty: 5 of 20 answers are empty."
-    assert _report(write_log(world()), replace(canary, rolled_back=True, rollback=why), now).reasons[0] == why
+    assert "rolled back" in sentences(report)[0]
+    why = RolledBack(who="guardrail empty", why="5 of 20 answers are empty.")
+    told = _report(write_log(world()), replace(canary, rolled_back=why), now)
+    assert sentences(told)[0] == "This run was rolled back by guardrail empty: 5 of 20 answers are empty."
 
 
 def test_a_rubric_written_afterwards_is_a_caveat(
@@ -175,7 +178,7 @@ def test_a_rubric_written_afterwards_is_a_caveat(
     assert _report(log, replace(canary, rubric_sha256=honest.rubric_sha256), now).verdict == "ship_now"
     changed = _report(log, replace(canary, rubric_sha256="0" * 64), now)
     assert changed.verdict == "ship_with_caveats"
-    assert "has changed since it was fixed" in changed.reasons[0]
+    assert "has changed since it was fixed" in sentences(changed)[0]
 
 
 def test_a_category_hidden_by_the_average_is_a_caveat_and_a_critical_one_blocks(
@@ -192,14 +195,14 @@ def test_a_category_hidden_by_the_average_is_a_caveat_and_a_critical_one_blocks(
 
     critical = _report(log, replace(canary, critical_categories=frozenset({"billing"})), now)
     assert critical.verdict == "dont_ship"
-    assert critical.reasons[0].startswith("Critical category billing")
+    assert sentences(critical)[0].startswith("Critical category billing")
 
 
 def test_the_json_has_exactly_the_contracts_fields(
     write_log: Log, world: type[Any], canary: JudgedCanary, now: float
 ) -> None:
     report = _report(write_log(world()), canary, now)
-    document = to_json(report)
+    document = to_json(report, sentences)
     assert set(document) == {
         "canary", "verdict", "reasons", "score", "rubric_sha256", "window", "units", "srm",
         "metrics", "segments", "categories", "details",
@@ -214,7 +217,7 @@ def test_the_json_has_exactly_the_contracts_fields(
     assert set(document["categories"][0]) == {"value", "metric", "difference", "state", "blocks"}
     assert document["window"]["start"].startswith("2026-11-02T00:0")
     assert from_json(json.loads(json.dumps(document, allow_nan=False))) == replace(
-        report, window=from_json(document).window
+        as_told(report), window=from_json(document).window
     )
 
 
@@ -223,4 +226,4 @@ def test_a_run_that_may_be_short_says_so(
 ) -> None:
     report = _report(write_log(world()), replace(canary, minimum_days=0), now)
     assert report.verdict == "ship_now"
-    assert "asks for 0 days of traffic (`minimum_days`)" in report.reasons[-1]
+    assert "asks for 0 days of traffic (`minimum_days`)" in sentences(report)[-1]

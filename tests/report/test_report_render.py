@@ -16,6 +16,7 @@ from pages.words import verdict
 from report.document import Mirror, Report, from_json
 from report.judged_canary import JudgedCanary
 from report.log import from_csv
+from report.reasons import Told
 from report.verdict import build
 from report.wording import label
 
@@ -96,7 +97,9 @@ def test_every_form_says_what_is_missing(extended: Report, form: Callable[[Repor
 
 def test_nothing_breaks_out_of_the_page_or_a_table(refused: Report) -> None:
     line = replace(refused.metrics[0], question=HOSTILE)
-    hostile = replace(refused, canary=HOSTILE, metrics=(line, *refused.metrics[1:]), reasons=(HOSTILE,))
+    hostile = replace(
+        refused, canary=HOSTILE, metrics=(line, *refused.metrics[1:]), reasons=(Told(words=HOSTILE),)
+    )
     assert "script" not in _parsed(render.html(hostile)).tags
     text = render.markdown(hostile)
     assert "<script>" not in text

@@ -14,6 +14,7 @@ from pages.charts import curve
 from pages.charts.density import density_plot
 from pages.reports import report as render
 from pages.words import gains, verdict
+from pages.words.reasons import sentences
 from pages.words.steps import next_steps
 from records.facts.metric import BUILT_IN, parse_bound
 from records.interval import Range
@@ -22,6 +23,7 @@ from report.details import UnknownCosts
 from report.document import Report, Verdict, from_json, to_json
 from report.judged_canary import JudgedCanary
 from report.log import from_csv
+from report.reasons import Told
 from report.rubric import Criterion
 from report.verdict import build
 from tests.report.judged import label, pair
@@ -70,7 +72,7 @@ def test_over_a_verdict_that_does_not_ship_the_headline_is_its_reason_and_told_o
     cheaper: Report, form: Callable[[Report], str], verdict: Verdict
 ) -> None:
     why = "This run was rolled back by ann: refunds."
-    held = replace(cheaper, verdict=verdict, reasons=(why, "Ideal: error rate."))
+    held = replace(cheaper, verdict=verdict, reasons=(Told(words=why), Told(words="Ideal: error rate.")))
     text = _plain(form(held))
     assert gains.in_short(held) == why
     assert "equal quality" not in text
@@ -116,8 +118,8 @@ def test_every_form_names_both_models_and_their_entries_where_these_differ(
     elsewhere = replace(alike, models=ArmModels(baseline=old, candidate=replace(new, provider="azure")))
     assert "openai/gpt-4o → azure/gpt-5" in _plain(form(elsewhere))
     assert "→ gpt" not in _plain(form(replace(cheaper, models=None)))
-    assert from_json(to_json(elsewhere)).models == elsewhere.models
-    assert "models" not in to_json(replace(cheaper, models=None))
+    assert from_json(to_json(elsewhere, sentences)).models == elsewhere.models
+    assert "models" not in to_json(replace(cheaper, models=None), sentences)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -133,7 +135,7 @@ def test_a_value_of_too_few_users_is_called_that(cheaper: Report, form: Callable
     assert "Too few users" in _plain(form(few))
     assert verdict.mark(none.metrics[0], none) == ("–", "No data")
     assert "Too few users" not in _plain(form(none))
-    assert to_json(few)["metrics"][0]["state"] == "NODATA"
+    assert to_json(few, sentences)["metrics"][0]["state"] == "NODATA"
 
 
 def test_layers_that_were_not_run_or_not_asked_say_so(cheaper: Report) -> None:
@@ -225,7 +227,7 @@ def test_a_caveat_says_where_and_by_how_much(
     write_log: Log, world: type[Any], canary: JudgedCanary, now: float
 ) -> None:
     report = build(from_csv(write_log(world(worse_in={"billing": 0.12}, users=9000))), canary, now=now)
-    (caveat,) = [reason for reason in report.reasons if "category billing" in reason]
+    (caveat,) = [reason for reason in sentences(report) if "category billing" in reason]
     assert re.search(r"in .*category billing \(−\d+\.\d to −\d+\.\d points\)\.$", caveat)
 
 
@@ -272,7 +274,7 @@ def test_every_form_says_where_nobody_has_read_the_candidate_s_answers(
         "Nobody has read the candidate's answers: text that refuses, wrong language, invention are not seen "
         "without feedback or a judge."
     )
-    assert [reason == sentence for reason in report.reasons].count(True) == said
+    assert [reason == sentence for reason in sentences(report)].count(True) == said
     for form in FORMS:
         assert (sentence in _plain(form(report)).replace("&#39;", "'").replace("&#x27;", "'")) == said
 
@@ -291,4 +293,4 @@ def test_a_judge_or_a_person_who_labels_has_read_the_candidate_s_answers(
         (RunJudgements(labels=(label(1, "b", at=start - 60),)), True),  # of an earlier run
     ):
         report = build(replace(sample, judged=judging), canary, now=now)
-        assert any(reason.startswith("Nobody has read") for reason in report.reasons) == said
+        assert any(reason.startswith("Nobody has read") for reason in sentences(report)) == said

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN
 from report.judged_canary import JudgedCanary
 from report.log import from_csv
@@ -90,7 +91,7 @@ def test_unequal_response_is_a_caveat_with_both_rates(
 ) -> None:
     def said(responds: tuple[float, float]) -> list[str]:
         report = build(from_csv(write_log(world(responds=responds))), canary, now=now)
-        return [reason for reason in report.reasons if "gave a value" in reason]
+        return [reason for reason in sentences(report) if "gave a value" in reason]
 
     done, csat = said((0.2, 0.25))
     for sentence, name in ((done, "Task completed"), (csat, "Satisfaction")):
@@ -152,5 +153,5 @@ def test_the_excess_is_taken_from_each_phase_of_a_ramp() -> None:
 def test_the_caveat_of_a_ramp_says_that_the_phases_are_compared(canary: JudgedCanary) -> None:
     sample = _ramped(np.random.default_rng(9), fewer=0.5)
     report = build(replace(sample, shares={}), replace(canary, segments=()), now=1e6)
-    (said,) = [reason for reason in report.reasons if "gave a value" in reason]
+    (said,) = [reason for reason in sentences(report) if "gave a value" in reason]
     assert "% of the baseline's in the same phases of the ramp (p = " in said

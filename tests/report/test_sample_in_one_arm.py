@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from judge.results import RunJudgements
+from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN
 from report.judged_canary import JudgedCanary, ReportSettings
 from report.log import from_csv
+from report.reasons import InBothArms
 from report.reports import report_from_csv
 from report.sample import BadSample, Ratings, Sample, TextColumn, in_one_arm, units_in_both_arms
 from report.verdict import find
@@ -81,14 +83,15 @@ def test_flipped_units_are_compared_with_those_that_had_the_candidate(
     """Of all 1,000 units it would never be more than 1 %."""
     sample = flagged(900, candidate, flipped)
     assert sample.too_many_flipped is many
-    assert sample.flips is not None and f"to {flipped} of 100 users who had the candidate" in sample.flips
+    assert (sample.flipped, sample.had_candidate) == (flipped, 100)
 
 
 @pytest.mark.parametrize(("flipped", "many"), [(1, False), (9, True)])
 def test_many_flipped_units_are_a_caveat_and_few_are_a_note(flipped: int, many: bool) -> None:
     sample = flagged(900, 100 - flipped, flipped)
     found = find(sample, FLAGGED, now=1e6)
-    assert (sample.flips in found.caveats, sample.flips in found.notes) == (many, not many)
+    told = InBothArms(users=flipped, of=100)
+    assert (told in found.caveats, told in found.notes) == (many, not many)
 
 
 def test_a_log_of_a_flag_system_s_canary_is_read_as_its_store_is(tmp_path: Path) -> None:
@@ -97,6 +100,6 @@ def test_a_log_of_a_flag_system_s_canary_is_read_as_its_store_is(tmp_path: Path)
     settings = ReportSettings(canaries={"c": FLAGGED}, metrics=BUILT_IN)
     report = report_from_csv(settings, "c", path, now=10.0)
     assert (report.units.baseline, report.units.candidate) == (1, 1)
-    assert any("both arms to 1 of 2 users" in reason for reason in report.reasons)
+    assert any("both arms to 1 of 2 users" in reason for reason in sentences(report))
     with pytest.raises(BadSample, match="'b' is in both arms"):
         from_csv(path)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
+from pages.words.reasons import sentences
 from pages.words.steps import next_steps
 from records.facts.metric import BUILT_IN
 from report.document import CategoryLine, Report, from_json, to_json
@@ -17,6 +18,7 @@ from report.rubric import Criterion, parse_bound
 from report.sample import MeasureTotals, Sample, TextColumn
 from report.statistics.types import Bools, Floats, Ints
 from report.verdict import build
+from tests.report.planned import as_told
 
 DAY_S = 86400.0
 NOW = 10 * DAY_S
@@ -94,7 +96,9 @@ def _line(report: Report, value: str) -> CategoryLine:
 def test_a_critical_category_without_any_exchange_extends_and_is_named() -> None:
     report = _report(SUBJECTS, "virology")
     assert report.verdict == "extend"
-    assert report.reasons[0] == "No exchange of critical category virology was seen, so it cannot be judged."
+    assert (
+        sentences(report)[0] == "No exchange of critical category virology was seen, so it cannot be judged."
+    )
     assert _line(report, "virology").state == "TOO_FEW"
     assert _report(SUBJECTS).verdict == "ship"
 
@@ -102,7 +106,7 @@ def test_a_critical_category_without_any_exchange_extends_and_is_named() -> None
 def test_a_critical_category_with_few_users_extends_and_says_how_many_it_has() -> None:
     report = _report(SUBJECTS, "subject 7")
     assert report.verdict == "extend"
-    assert report.reasons[0] == (
+    assert sentences(report)[0] == (
         "Critical category subject 7 has too few users to be judged: error rate 40 candidate users; "
         "100 are required in each arm."
     )
@@ -110,7 +114,7 @@ def test_a_critical_category_with_few_users_extends_and_says_how_many_it_has() -
         "Critical category subject 7: about 60 more candidate users and 60 more baseline users there, with a "
         "value of error rate."
     )
-    assert from_json(to_json(report)) == report
+    assert from_json(to_json(report, sentences)) == as_told(report)
 
 
 def test_a_critical_segment_that_nobody_uses_extends_and_is_named() -> None:
@@ -121,7 +125,7 @@ def test_a_critical_segment_that_nobody_uses_extends_and_is_named() -> None:
     tags = {"plan": TextColumn.of(["free"] * len(sample.unit))}
     report = build(replace(sample, tags=tags), canary, now=NOW)
     assert report.verdict == "extend"
-    assert [reason for reason in report.reasons if "critical" in reason.lower()] == [
+    assert [reason for reason in sentences(report) if "critical" in reason.lower()] == [
         "No exchange of critical segment plan gold was seen, so it cannot be judged."
     ]
     assert next_steps(report)[0] == (
@@ -136,14 +140,14 @@ def test_52_percent_against_6_of_80_exchanges_blocks_where_it_is_critical(users:
     report = _report(groups, "virology")
     line = _line(report, "virology")
     assert (line.state, line.blocks, report.verdict) == ("WORSE", True, "dont_ship")
-    assert report.reasons[0].startswith("Critical category virology: error rate is worse (+4")
-    assert report.reasons[0].endswith(
+    assert sentences(report)[0].startswith("Critical category virology: error rate is worse (+4")
+    assert sentences(report)[0].endswith(
         f" points against the baseline, by the exact test with {users} candidate users)."
     )
     report = _report(groups)
     line = _line(report, "virology")
     assert (line.state, line.blocks, report.verdict) == ("WORSE", False, "ship_with_caveats")
-    assert "by the exact test" in report.reasons[0]
+    assert "by the exact test" in sentences(report)[0]
 
 
 @pytest.mark.parametrize("users,verdict", [(8, "extend"), (60, "dont_ship")])

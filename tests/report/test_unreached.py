@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pages.words.reasons import sentences
 from report.document import Report
 from report.judged_canary import JudgedCanary
 from report.log import from_csv
@@ -34,7 +35,7 @@ def _write(path: Path, rows: Sequence[dict[str, object]]) -> None:
 
 
 def said(report: Report) -> list[str]:
-    return [reason for reason in report.reasons if "answered by the baseline or not at all" in reason]
+    return [reason for reason in sentences(report) if "answered by the baseline or not at all" in reason]
 
 
 def test_a_candidate_that_no_request_reached_has_no_data(

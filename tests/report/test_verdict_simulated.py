@@ -281,7 +281,7 @@ def test_the_bar_contains_the_true_margin_in_full(pool: ProcessPoolExecutor, nam
 def test_the_looks_simulated_are_those_of_the_report(which: str) -> None:
     canary = JudgedCanary(name="plan", criteria=README, planned_days=14)
     world = as_planned(np.random.default_rng(3), TRUE[which], share=0.1, requests=3)
-    judged = find(world.until(14), canary, now=14 * DAY_S + 1).judged
+    judged = find(world.until(14), canary, now=14 * DAY_S + 1).rows
     for criterion, found in zip(README, judged, strict=True):
         planned = RowPlan(criterion=criterion, plan=PLAN, rows=2)
         last = looks(world, planned, ("ship", "refuse"))[14]

@@ -1,0 +1,559 @@
+"""The reasons of a verdict in sentences that need no statistics."""
+
+from datetime import UTC, datetime
+from typing import assert_never
+
+from judge.agreement import NEEDED_LABELS, WORTH, LabelAgreement
+from records import unreached
+from records.facts.metric import JUDGED_PREFERENCE
+from report.arm_sums import A_FIFTH, GATE
+from report.details import SinceFirst
+from report.document import MetricLine, PlanLine, Report
+from report.judged_canary import RolledBack
+from report.look_values import look_ends
+from report.measures import quantile_level
+from report.missing_exchanges import MissingShare
+from report.plan import ShareChange
+from report.plan_outlook import end_of, may_ship
+from report.reasons import (
+    Abandoned,
+    AnotherRubric,
+    Capped,
+    CostsUnknown,
+    DaysMissing,
+    EffectFades,
+    FewDaysRequired,
+    FewerUsers,
+    InBothArms,
+    LeftOut,
+    LogEnds,
+    NobodyRead,
+    NoRubric,
+    NotBorneOut,
+    NotComputed,
+    NotExpected,
+    OneUser,
+    Outweighed,
+    PartTooFew,
+    PartUnseen,
+    PartWorse,
+    PlanUsedUp,
+    Reason,
+    RiskTaken,
+    RowMissed,
+    RowOpen,
+    RowsAcceptable,
+    RowsIdeal,
+    ShareChanged,
+    SplitNotChecked,
+    SplitOff,
+    Told,
+    TooFewUsers,
+    UnequalResponse,
+    Unreached,
+    WorseInParts,
+)
+from report.rubric import parse_bound
+from report.wording import (
+    Unit,
+    amount,
+    between,
+    chance,
+    count,
+    days,
+    distance,
+    ends_in_words,
+    joined,
+    label,
+    signed,
+    sooner,
+    span,
+    title,
+    to_come,
+    unit_of,
+)
+
+PAIRS_INSTEAD = "use `mirror` and `judge: {pairs: …}`, with a row on judged_preference"
+"""What to do instead of a row on marks."""
+
+_WITHOUT = {"pass": "it would pass", "fail": "it would miss it", "open": "it would be undecided"}
+
+
+def sentences(report: Report) -> tuple[str, ...]:
+    """The report's reasons, the deciding ones first."""
+    return tuple(sentence(reason, report) for reason in report.reasons)
+
+
+def sentence(reason: Reason, report: Report) -> str:
+    """One reason; the figures of a row, and its bound, are those of the report's line."""
+    match reason:
+        case Told():
+            return reason.words
+        case SplitOff() | SplitNotChecked() | Unreached() | InBothArms() | NobodyRead() | NoRubric():
+            return _of_users(reason)
+        case RolledBack():
+            return _rolled_back(reason)
+        case RowMissed() | RowOpen() | OneUser():
+            return _of_row(reason, _line(report, reason.metric, reason.acceptable), report.plan)
+        case TooFewUsers():
+            return _without_data(reason, _line(report, reason.metric, reason.acceptable))
+        case NotComputed() | CostsUnknown() | NotBorneOut():
+            return _held_open(reason)
+        case PartWorse() | WorseInParts() | PartUnseen() | PartTooFew():
+            return _of_part(reason, report)
+        case Outweighed():
+            names = joined([miss_words(name) for name in reason.names])
+            return f"{reason.who} outweighed {names} ({reason.why.rstrip('.')})."
+        case PlanUsedUp() | NotExpected() | RiskTaken() | ShareChanged() | LogEnds():
+            return _of_plan(reason, report)
+        case DaysMissing():
+            more = f"; about {days(reason.more, more=True)}" if reason.more > 0 else ""
+            done = count(reason.done, "whole day")
+            return f"{done} of candidate traffic, {reason.required:g} required{more}."
+        case AnotherRubric():
+            return _another_rubric(reason)
+        case Abandoned():
+            return _abandoned(reason)
+        case UnequalResponse():
+            return _unequal_response(reason, _line(report, reason.metric, reason.acceptable))
+        case EffectFades():
+            return _fades(reason.since, _unit_in(report, reason.since.metric))
+        case RowsIdeal():
+            return f"Ideal: {joined([label(metric) for metric in reason.metrics])}."
+        case RowsAcceptable():
+            near = joined([label(metric) for metric in reason.may_be_ideal])
+            may = f" (may be ideal: {near})" if near else ""
+            return f"Acceptable: {joined([label(metric) for metric in reason.metrics])}{may}."
+        case FewDaysRequired():
+            return (
+                f"The config asks for {reason.days:g} days of traffic (`minimum_days`); a real decision "
+                f"needs at least {reason.needed}, because weekdays differ."
+            )
+        case Capped():
+            cap = amount(reason.at, _unit(_line(report, reason.metric, reason.acceptable)))
+            return (
+                f"{title(reason.metric)}: values are capped at the baseline's 99.9th percentile, {cap}, so "
+                "the means shown are those of the capped values."
+            )
+        case LeftOut():
+            left = f"{_detail(reason)} could not be made and is left out: {reason.why}"
+            return f"{left}. The rest of the report stands."
+        case _:
+            assert_never(reason)
+
+
+def _line(report: Report, metric: str, acceptable: str) -> MetricLine:
+    """The line of the row with this bound."""
+    return next(line for line in report.metrics if (line.metric, line.acceptable) == (metric, acceptable))
+
+
+def _unit_in(report: Report, metric: str) -> Unit:
+    """The unit of a metric of several rows is that of the last."""
+    return _unit(next(line for line in reversed(report.metrics) if line.metric == metric))
+
+
+def _unit(line: MetricLine) -> Unit:
+    return unit_of(line.metric, line.acceptable)
+
+
+def miss_words(name: str) -> str:
+    """A miss by its name: satisfaction, category refund, segment region eu."""
+    kind, colon, value = name.partition(":")
+    return f"{kind} {value.replace('=', ' ', 1)}" if colon else label(name)
+
+
+def _of_users(reason: SplitOff | SplitNotChecked | Unreached | InBothArms | NobodyRead | NoRubric) -> str:
+    match reason:
+        case SplitOff():
+            p = "" if reason.p_value is None else f", p = {reason.p_value:.2g}"
+            return (
+                f"The split does not match the configured share (sample-ratio mismatch{p}): users were "
+                "lost or misrouted, so no comparison can be trusted."
+            )
+        case SplitNotChecked(assigned_outside=True):
+            return (
+                "A flag system assigned the users, so their split was not checked: the figures are worth "
+                "what that system's own sample-ratio check says."
+            )
+        case SplitNotChecked():
+            return "The split of users could not be checked: too few users, or the share is unknown."
+        case Unreached():
+            return unreached.sentence(reason.found, reason.of)
+        case InBothArms():
+            return (
+                f"The flag system gave both arms to {reason.users:,} of {reason.of:,} users who had "
+                "the candidate, while the share stayed the same: they are in no criterion."
+            )
+        case NobodyRead():
+            return (
+                "Nobody has read the candidate's answers: text that refuses, wrong language, invention are "
+                "not seen without feedback or a judge."
+            )
+        case NoRubric():
+            return "The canary has no rubric, so it cannot be judged."
+
+
+def _rolled_back(reason: RolledBack) -> str:
+    if not reason.who:
+        return "This run was rolled back by a guardrail or a person."
+    why = reason.why.rstrip(".")
+    return f"This run was rolled back by {reason.who}{': ' if why else ''}{why}."
+
+
+def _of_row(reason: RowMissed | RowOpen | OneUser, line: MetricLine, plan: PlanLine | None) -> str:
+    match reason:
+        case RowMissed():
+            bound = f"“{line.acceptable}”" if line.look is None else bound_and_value(line)
+            missed = f"{title(line.metric)} misses {bound}: {_standing(line)}, entirely on the wrong side."
+            return missed + _worse_than(reason.now_worse_than)
+        case RowOpen():
+            return _undecided(reason, line) if plan is None else still_open(line, plan)
+        case OneUser():
+            return _by_one_user(reason, line)
+
+
+def _worse_than(who: str) -> str:
+    return f" It is worse than all that was likely when {who} outweighed it." if who else ""
+
+
+def _undecided(reason: RowOpen, line: MetricLine) -> str:
+    if reason.heavy:
+        return (
+            f"{title(line.metric)} depends on too few users: more than a fifth of its variance comes from "
+            f"one user ({_standing(line)})."
+        )
+    least = distance(line.mde, _unit(line))
+    mde = f"; this traffic can show a difference of {least} or more" if line.mde else ""
+    return (
+        f"{title(line.metric)} is undecided against “{line.acceptable}”: {_standing(line)}{mde}; "
+        f"{_still_needed(line)}."
+    )
+
+
+def _still_needed(line: MetricLine) -> str:
+    if line.mde is None:
+        return "the days still needed cannot be estimated"
+    if line.units_needed is None:
+        return "it is too close to the bound to estimate the days still needed"
+    return to_come(line.metric, line.units_needed, line.days_needed)
+
+
+def _by_one_user(reason: OneUser, line: MetricLine) -> str:
+    found = reason.found
+    arm = "candidate" if found.candidate else "baseline"
+    if found.values > A_FIFTH:
+        part = f"{100 * found.values:.0f} % of the {arm}'s values"
+    else:
+        part = f"{100 * found.variance:.0f} % of its variance"
+    verb = {"pass": "would keep", "fail": "would miss", "open": "is undecided against"}[found.would]
+    return (
+        f"{title(line.metric)} {verb} {bound_and_value(line)} only because of one user of the {arm}, who has "
+        f"{part}: without this user {_WITHOUT[found.without]}. One user decides no row, so it stays open."
+    )
+
+
+def _standing(line: MetricLine) -> str:
+    """The value and the interval on which the bound is judged."""
+    unit = _unit(line)
+    if line.look is not None:
+        return standing_words(line)
+    if parse_bound(line.acceptable).relative:
+        low, high = line.difference.low, line.difference.high
+        return (
+            f"{amount(line.candidate, unit)} against the baseline's {amount(line.baseline, unit)}, "
+            f"compatible with {between(low, high, unit)}"
+        )
+    return f"{amount(line.candidate, unit)}, compatible with {span(*line.candidate_interval, unit)}"
+
+
+def still_open(line: MetricLine, plan: PlanLine) -> str:
+    """An undecided row of a plan, with its chance."""
+    look, name, bound = line.look, title(line.metric), bound_and_value(line)
+    by = "" if look is None or look.chance is None else _by(look.chance, plan)
+    if may_ship(plan) or plan.next_look is None:
+        return f"{name} is undecided against {bound}: {standing_words(line)}.{by}"
+    return (
+        f"{name} is open until day {plan.first_look}, the first on which a look may ship: "
+        f"now {_value(line)}, against {bound}.{by}"
+    )
+
+
+def _by(value: float, plan: PlanLine) -> str:
+    return "" if plan.next_look is None else f" Chance to pass by day {end_of(plan)}: {chance(value)}."
+
+
+def bound_and_value(line: MetricLine) -> str:
+    """“< 2s”; of a bound against the baseline, its value too: “>= baseline - 3pp” (now 90.9 %)."""
+    bound = parse_bound(line.acceptable)
+    if not bound.relative or line.baseline is None:
+        return f"“{line.acceptable}”"
+    return f"“{line.acceptable}” (now {amount(bound.at(line.baseline), _unit(line))})"
+
+
+def standing_words(line: MetricLine) -> str:
+    """The candidate's value, and what the looks leave possible."""
+    look = line.look
+    if look is None or look.day is None:
+        return f"{_value(line)}, before the first look"
+    possible = ends_in_words(look_ends(line), _unit(line))
+    return f"{_value(line)}; as of the look of day {look.day} it may be {possible}"
+
+
+def _value(line: MetricLine) -> str:
+    return amount(line.candidate, _unit(line))
+
+
+def _without_data(reason: TooFewUsers, line: MetricLine) -> str:
+    """Of a row without data: how many users are missing."""
+    name, pairs = title(reason.metric), reason.metric == JUDGED_PREFERENCE
+    if line.units == 0:
+        none = "no pair has a readable judgement yet" if pairs else "the candidate has no recorded value yet"
+        return f"{name} has no data: {none}."
+    if reason.arm == "baseline":
+        return f"{name} has too few baseline users: {_have(reason, 'baseline users have a value')}."
+    more = f"; about {days(line.days_needed, more=True)}" if line.days_needed else ""
+    have = _have(reason, "users have a judged pair" if pairs else "candidate users have a value")
+    return f"{name} has too few users: {have}{more}."
+
+
+def _have(reason: TooFewUsers, what: str) -> str:
+    effective = "effectively " if reason.carrying < reason.users else ""
+    return f"{effective}{reason.carrying} {what}, and {GATE} are required"
+
+
+def _held_open(reason: NotComputed | CostsUnknown | NotBorneOut) -> str:
+    """A row that more users alone will not decide: why, and what to do."""
+    match reason:
+        case NotComputed():
+            name = title(reason.metric)
+            if reason.value is not None:
+                name = title(f"{label(reason.metric)} in critical {_place(reason.by, reason.value)}")
+            return (
+                f"{name} cannot be computed from its values, so it stays open: {reason.why}. More users "
+                "alone may not change this: look at the values that were sent."
+            )
+        case CostsUnknown():
+            ours, theirs, differs = _shares(reason.share)
+            return (
+                f"{title(reason.metric)} cannot be judged: {ours} of the candidate's answered requests and "
+                f"{theirs} of the baseline's have no known cost{differs}. More users will not change this: "
+                "set the missing prices under `prices:` or `price_as:` (in a log: fill cost_usd)."
+            )
+        case NotBorneOut():
+            return _not_borne_out(reason)
+
+
+def _shares(share: MissingShare) -> tuple[str, str, str]:
+    differs = f" (p = {share.p_value:.2g})" if share.different else ""
+    return amount(share.candidate, "share"), amount(share.baseline, "share"), differs
+
+
+def _not_borne_out(reason: NotBorneOut) -> str:
+    name, agreement = title(reason.metric), reason.agreement
+    if reason.metric != JUDGED_PREFERENCE:
+        return (
+            f"{name} is shown but decides nothing: people label pairs of answers, not single ones, "
+            f"so nothing shows what these marks are worth. To decide: {PAIRS_INSTEAD}."
+        )
+    if agreement.labels < NEEDED_LABELS:
+        return (
+            f"{name} waits for people: {agreement.labels} of {NEEDED_LABELS} labels of the judge's "
+            f"pairs. {'Traffic alone will not do: label' if reason.enough else 'Label'} pairs on the page."
+        )
+    return (
+        f"{name} is not judged: people and the judge agree too little, {_kappa(agreement)}; "
+        f"{WORTH} is required. Change the judge or its criteria."
+    )
+
+
+def _kappa(agreement: LabelAgreement) -> str:
+    """κ 0.21 (0.05 to 0.37) on 64 labels."""
+    found = agreement.kappa
+    on = f"on {agreement.labels} labels"
+    if found is None:
+        return f"κ cannot be computed {on}, because all of the judge's or of people's are the same"
+    ends = "" if found.low is None or found.high is None else f" ({found.low:.2f} to {found.high:.2f})"
+    return f"κ {found.estimate:.2f}{ends} {on}"
+
+
+def _of_part(reason: PartWorse | WorseInParts | PartUnseen | PartTooFew, report: Report) -> str:
+    match reason:
+        case PartWorse():
+            missed = "misses the acceptable bound" if reason.below_floor else "is worse"
+            unit = _unit_in(report, reason.metric)
+            how = f" ({_extent(reason, unit)} against the baseline{_by_exact_test(reason)})"
+            shown = how if reason.estimate is not None else ""
+            place = _place(reason.by, reason.value)
+            worse_than = _worse_than(reason.now_worse_than)
+            return f"Critical {place}: {label(reason.metric)} {missed}{shown}.{worse_than}"
+        case WorseInParts():
+            unit = _unit_in(report, reason.metric)
+            where = [
+                f"{part.by or 'category'} {part.value} ({_extent(part, unit)}{_by_exact_test(part)})"
+                for part in reason.parts
+            ]
+            return f"{title(reason.metric)} is worse than the baseline's in {joined(where)}."
+        case PartUnseen():
+            place = _place(reason.by, reason.value)
+            return f"No exchange of critical {place} was seen, so it cannot be judged."
+        case PartTooFew():
+            have = joined([_users_of(users) for users in reason.users])
+            return (
+                f"Critical {_place(reason.by, reason.value)} has too few users to be judged: {have}; "
+                f"{GATE} are required in each arm."
+            )
+
+
+def _place(by: str | None, value: str) -> str:
+    return f"category {value}" if by is None else f"segment {by} {value}"
+
+
+def _extent(part: PartWorse, unit: Unit) -> str:
+    """The difference's interval; of a small part, the estimate."""
+    return between(part.low, part.high, unit) if part.interval else signed(part.estimate, unit)
+
+
+def _by_exact_test(part: PartWorse) -> str:
+    users = part.exact_users
+    return "" if users is None else f", by the exact test with {count(users, 'candidate user')}"
+
+
+def _users_of(found: FewerUsers) -> str:
+    """task completed 45 candidate users; of the arm that has fewer users."""
+    metric, arm, users = found
+    return f"{label(metric)} {count(users, f'{arm} user')}"
+
+
+def _of_plan(reason: PlanUsedUp | NotExpected | RiskTaken | ShareChanged | LogEnds, report: Report) -> str:
+    match reason:
+        case PlanUsedUp():
+            more = sooner(reason.open)
+            again = f" Start again under a new name, with {more}." if more else ""
+            return (
+                f"The plan of {_plan(report).planned_days} days and its extension are used up: nothing more "
+                f"is decided.{again}"
+            )
+        case NotExpected():
+            plan, more = _plan(report), sooner([reason.metric])
+            return (
+                f"Not expected to get there by day {end_of(plan)}: the chance is {chance(reason.chance)}, "
+                f"because of {label(reason.metric)}. {_extended(plan)}{more[0].upper()}{more[1:]} or more "
+                "days, under a new name, would help if the true value is within the bound."
+            )
+        case RiskTaken():
+            return _risk_taken(reason)
+        case ShareChanged():
+            return _late_change(reason.change)
+        case LogEnds():
+            ends = datetime.fromtimestamp(reason.at, UTC)
+            return (
+                f"The log ends on {ends.day} {ends:%b} at {ends:%H:%M} UTC: the look of day {reason.day} "
+                "needs an exchange from 23:00 on."
+            )
+
+
+def _plan(report: Report) -> PlanLine:
+    if report.plan is None:
+        raise ValueError("a reason of the plan, in a report without one")
+    return report.plan
+
+
+def _extended(plan: PlanLine) -> str:
+    """That the chance told is not that of the extension."""
+    end = 2 * plan.planned_days
+    return "" if end_of(plan) == end else f"The extension to day {end} is not in this chance. "
+
+
+def _risk_taken(reason: RiskTaken) -> str:
+    misses = [
+        f"{label(metric)} by {distance(miss, unit_of(metric, acceptable))}"
+        for metric, acceptable, miss in reason.misses
+    ]
+    here = f" (here: {joined(misses)})" if misses else ""
+    return (
+        f"Fixed beforehand, to decide sooner: a high risk of shipping a candidate that is not good enough in "
+        f"{joined([label(metric) for metric in reason.metrics])}. A candidate exactly at the bound ships "
+        f"{10 * reason.risk:.2g} times in 10; one that misses it by {reason.miss:.2f} standard errors of day "
+        f"{reason.day}{here} still ships 1 time in 20."
+    )
+
+
+def _late_change(change: ShareChange) -> str:
+    date = datetime.fromtimestamp(change.at, UTC).date().isoformat()
+    share = f"from {100 * change.before:.3g} % to {100 * change.after:.3g} %"
+    return (
+        f"{change.who} changed the share {share} by hand on {date}, when the verdict could already be to "
+        "ship. If the results were the reason, the stated risk does not hold."
+    )
+
+
+def _another_rubric(reason: AnotherRubric) -> str:
+    if reason.retro:
+        fixed = reason.fixed
+        before = f"{fixed[:12]} was fixed before the run" if fixed is not None else "none was fixed"
+        return (
+            f"Scored after the run under another rubric ({reason.used[:12]}; {before}): "
+            "exploratory, not the planned test."
+        )
+    return (
+        f"The rubric{' or its judge' if reason.judged else ''} has changed since it was fixed before the run "
+        f"({str(reason.fixed)[:12]} then, {reason.used[:12]} now): exploratory, not the planned test."
+    )
+
+
+def _abandoned(reason: Abandoned) -> str:
+    ours, theirs, _ = _shares(reason.share)
+    lacking = joined([label(metric) for metric in reason.lacking])
+    spans = f" They are missing from {lacking}, and the intervals span the worst and the best case."
+    return (
+        f"Callers abandoned {ours} of the candidate's requests and {theirs} of the baseline's "
+        f"(p = {reason.share.p_value:.2g}).{spans if lacking else ''}"
+    )
+
+
+def _unequal_response(reason: UnequalResponse, line: MetricLine) -> str:
+    ours, theirs = (amount(rate, "share") for rate in reason.rates)
+    when = " in the same phases of the ramp" if reason.phases > 1 else ""
+    said = (
+        f"{title(reason.metric)}: {ours} of the candidate's users gave a value, {theirs} of the baseline's"
+        f"{when} (p = {reason.p_value:.2g})."
+    )
+    if reason.ends is None:
+        return f"{said} The missing values may hide a difference."
+    return (
+        f"{said} In the worst and the best case of the missing values the difference is "
+        f"{between(*reason.ends, _unit(line))}; the interval spans both."
+    )
+
+
+def _fades(found: SinceFirst, unit: Unit) -> str:
+    percentile = quantile_level(found.metric) is not None
+    unit = "share" if percentile else unit
+    name = f"The share of requests beyond {label(found.metric)}" if percentile else title(found.metric)
+    return (
+        f"{name} changes with a user's time: the difference is {signed(found.late, unit)} from day "
+        f"{found.late_from + 1} after the first request on, and {signed(found.whole, unit)} over all days "
+        f"(p = {found.p_value:.2g})."
+    )
+
+
+def _detail(reason: LeftOut) -> str:
+    match reason.detail:
+        case "over_time":
+            return f"{title(reason.metric)} over time"
+        case "by_day":
+            return f"{title(reason.metric)} by day"
+        case "judge":
+            return "What the judge says"
+        case "looks":
+            return "The course of the looks"
+        case "spreads":
+            return "The spread of the times"
+        case "failures":
+            return "The list of failures"
+        case "money":
+            return "The saving"
+        case "where":
+            return "Where failures lie"
+        case "benchmark":
+            return "The benchmark"
