@@ -150,7 +150,7 @@ def test_looking_up_ahead_and_refreshing_change_no_cost() -> None:
 
 def test_a_worker_with_its_own_prices_never_imports_the_price_list() -> None:
     script = (
-        "import sys; from records.prices import Prices, Rates; from records.outcome import Usage;"
+        "import sys; from records.facts.prices import Prices, Rates; from records.outcome import Usage;"
         "p = Prices({'m': Rates(input=1, output=1)});"
         "from proxy.providers.provider import Provider; e = Provider(name='e', api='openai', base_url='https://e');"
         "assert p.cost(e, 'm', Usage(input_tokens=1, output_tokens=1)) == 2e-6;"
@@ -171,7 +171,7 @@ def test_names_that_callers_make_up_are_not_kept_without_end(monkeypatch: pytest
 
 def test_looking_up_ahead_leaves_no_import_to_the_first_request() -> None:
     script = (
-        "import sys; from records.prices import Prices; Prices({}).load([]);"
+        "import sys; from records.facts.prices import Prices; Prices({}).load([]);"
         "before = set(sys.modules); from records.outcome import Usage;"
         "from proxy.providers.provider import Provider; e = Provider(name='e', api='openai', base_url='https://e');"
         "assert Prices({}).cost(e, 'gpt-4o', Usage(input_tokens=1, output_tokens=1)) is not None;"

@@ -17,7 +17,7 @@ from records.outcome import Feedback, Heartbeat, Outcome
 from records.spool.reader import Batch, SpoolReader
 from records.spool.writer import SpoolWriter
 from records.store import RecordTotals, Store, tables
-from records.store.shipper import Shipper
+from records.store.shipper import Shipper, name_of_spool
 from tests.records.samples import an_exchange_in_flight, recent
 from tests.serving import eventually
 
@@ -90,7 +90,7 @@ def test_a_file_waits_for_the_other_reader(spool: Path, store: Store) -> None:
 
 def test_cursors_of_files_that_are_gone_are_dropped_at_start(spool: Path, store: Store) -> None:
     spool.mkdir()
-    store.ship(Batch(cursors={"w0-0123456789abcdef-7-0.spool": 100}))
+    store.ship(Batch(cursors={"w0-0123456789abcdef-7-0.spool": 100}), name_of_spool(spool))
     Shipper(spool, store).drain()
     assert cursors(store) == []
 
@@ -222,11 +222,11 @@ def test_stopping_ships_what_is_left(spool: Path, writer: SpoolWriter, store: St
 _SHIPS_UNTIL_KILLED = """
 import sys
 from pathlib import Path
-import records.shipper
-from records.shipper import Shipper
+import records.store.shipper
+from records.store.shipper import name_of_spool, Shipper
 from records.store import Store
 
-records.shipper.BATCH = 4
+records.store.shipper.BATCH = 4
 data = Path(sys.argv[1])
 store = Store.open(sys.argv[2], data)
 Shipper(data / "spool", store, shipped=lambda batch: print("batch", flush=True)).drain()

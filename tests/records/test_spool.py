@@ -234,7 +234,7 @@ _WRITES_UNTIL_KILLED = """
 import sys
 from pathlib import Path
 from records.outcome import Outcome
-from records.spool import SpoolWriter
+from records.spool.writer import SpoolWriter
 
 writer = SpoolWriter(Path(sys.argv[1]), worker=0, segment_bytes=200_000)
 n = 0
@@ -412,7 +412,7 @@ _FILLS_A_FILE = """
 import resource, sys
 from pathlib import Path
 from records.outcome import Outcome
-from records.spool import SpoolWriter
+from records.spool.writer import SpoolWriter
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 writer = SpoolWriter(Path(sys.argv[1]), worker=0)

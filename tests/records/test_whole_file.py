@@ -9,7 +9,7 @@ from records.shared.whole_file import write_whole
 FULL = """
 import resource, signal, sys
 from pathlib import Path
-from records.whole_file import write_whole
+from records.shared.whole_file import write_whole
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 try:
