@@ -124,7 +124,7 @@ def is_refused(answer: httpx2.Response) -> None:
     assert "x-canary-served-by" not in answer.headers
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("stream", [pytest.param(False, marks=pytest.mark.more), True])
 def test_after_a_persons_rollback_the_candidate_goes_on_until_it_is_made_hard_whatever_restarts(
     stage: Stage, stream: bool
 ) -> None:
