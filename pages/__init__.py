@@ -1,1 +1,6 @@
-"""Every report and page for people: words, charts, one module a report, and a writer a format."""
+"""Every report and page for people.
+
+`document` is a report as a value: sentences, tables and drawings in sections. `text`, `markdown` and `html`
+write one. `reports` has a module a report, `status` what is told of a canary that runs, `words` the sentences
+and numbers, `charts` the drawings. No package here imports its own modules, because a server's threads do.
+"""
