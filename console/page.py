@@ -280,8 +280,8 @@ class Page:
         made = await self._reports.of(shown["canary"]["name"], shown["canary"]["run"])
         # Importing statistics takes two seconds; making the report has done that already.
         from pages.words import gains, plan, verdict
+        from pages.words.figures import bound_words, title
         from report.document import from_json, without_reasons
-        from report.wording import bound_words, title
 
         report = from_json(dict(made.document))
         if not self._login.person(request).reads_texts:

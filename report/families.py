@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 from scipy import special
 
+from report.measures import Unit
 from report.statistics.types import Interval
 from report.trend_step import TrendStep
-from report.wording import Unit
 
 NEEDED = 5
 """The fewest releases with a mean, and with a pattern that a quick check may rest on."""

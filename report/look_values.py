@@ -3,8 +3,8 @@
 from typing import Protocol, TypeAlias
 
 from report.document import MetricLine
+from report.measures import Unit, unit_of
 from report.rubric import Bound, parse_bound
-from report.wording import Unit, unit_of
 
 Ends: TypeAlias = tuple[float | None, float | None]
 """The lowest and the highest value; None if open."""

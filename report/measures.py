@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
-from records.facts.metric import JUDGED_MARK, JUDGED_PREFERENCE, Metric
+from records.facts.metric import BUILT_IN, JUDGED_MARK, JUDGED_PREFERENCE, Metric, parse_bound
 
 _LEVELS = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
@@ -89,3 +90,32 @@ def must_be_known(name: str, metrics: Mapping[str, Metric]) -> None:
             f"{name!r} is not a metric: use {', '.join(MEASURED)}, latency_p95 (or p50, p90, p99), "
             f"ttft_p95, or one declared under `metrics:` ({', '.join(sorted(metrics))})"
         )
+
+
+Unit = Literal["share", "s", "usd", "number"]
+
+_SHARES = (
+    "error_rate",
+    "refused",
+    "cut_off",
+    "empty",
+    "invalid_output",
+    "answer_faults",
+    "abandoned",
+    "session_repeats",
+    JUDGED_PREFERENCE,
+)
+
+
+def unit_of(metric: str, acceptable: str) -> Unit:
+    """The metric's unit, from its name and the spelling of its bound."""
+    if metric.startswith(("latency_", "ttft_")) or metric == "session_length_s":
+        return "s"
+    if metric in ("cost_per_request", "cost_total", "revenue") or "$" in acceptable:
+        return "usd"
+    built_in = BUILT_IN.get(metric)
+    share = metric in _SHARES or (built_in is not None and built_in.kind == "bool")
+    if share or "pp" in acceptable:
+        return "share"
+    bound = parse_bound(acceptable)
+    return "share" if "%" in acceptable and not bound.relative else "number"

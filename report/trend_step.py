@@ -7,8 +7,7 @@ from records.facts.metric import parse_bound
 from records.interval import Range
 from report.archive import Evaluation
 from report.document import MetricLine, Report
-from report.measures import source
-from report.wording import Unit, unit_of
+from report.measures import Unit, source, unit_of
 
 COST, LATENCY = "cost_per_request", "latency_p95"
 

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pages.words.figures import amount, ends_in_words
 from report.document import MetricLine
 from report.look_values import Ends, look_ends
+from report.measures import unit_of
 from report.rubric import parse_bound
-from report.wording import amount, ends_in_words, unit_of
 
 WIDTH = 320.0
 _LEFT, _RIGHT = 10.0, 310.0

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from datetime import date
 
+from pages.words.figures import between, signed, title, users_of
 from report.details import MetricCourse
 from report.document import MetricLine, Report
+from report.measures import unit_of
 from report.rubric import parse_bound
-from report.wording import between, signed, title, unit_of, users_of
 
 WIDTH, HEIGHT = 340.0, 170.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 4.0, 336.0, 10.0, 146.0

@@ -10,13 +10,14 @@ from pages import markdown as pipes
 from pages import text as terminal
 from pages.document import Document, Points, Section, Table, columns
 from pages.words import verdict
+from pages.words.figures import between, count, joined, label, signed
 from pages.words.reasons import sentences
 from pages.words.release import words
 from records.facts.metric import JUDGED_PREFERENCE
 from report.compare import CandidateStanding, SideBySide, at_the_same_time
 from report.document import MetricLine, Report
 from report.document import to_json as report_json
-from report.wording import between, count, joined, label, signed, unit_of
+from report.measures import unit_of
 from routing.canary import Arm
 
 _NOT_COMPARED = (

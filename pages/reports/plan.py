@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from judge.agreement import NEEDED_LABELS
 from pages.words.assumptions import Assumption, assumed, needed
+from pages.words.figures import count, joined, label
 from records.facts.metric import JUDGED, JUDGED_PREFERENCE
 from report.judged_canary import JudgedCanary
 from report.planner.power import SURE, Power
@@ -18,7 +19,6 @@ from report.planner.prospect import (
     percent,
     table,
 )
-from report.wording import count, joined, label
 
 _LEAST_JUDGED = 100
 """Users with a judged pair from which a row on a judge can be decided."""

@@ -11,6 +11,7 @@ from pages import markdown as pipes
 from pages import text as terminal
 from pages.document import Cell, Document, Points, Row, Section, Table, columns
 from pages.words import gains, judge, verdict
+from pages.words.figures import bound_words, count, label
 from pages.words.reasons import sentences
 from pages.words.release import reasons_of, words
 from records.store.benchmarks import FailureRow
@@ -20,7 +21,6 @@ from report.document import SHIPS, MetricLine, Report
 from report.document import to_json as report_json
 from report.release.dossier import Dossier, RunStanding
 from report.release.layers import LAYERS, LayerName, LayerStanding
-from report.wording import bound_words, count, label
 
 _LAYERS: dict[LayerName, str] = {
     "synthetic": "Synthetic tasks",

@@ -6,8 +6,8 @@ from typing import Any
 
 from pages.status.standing import error_rate
 from pages.words import status
+from pages.words.figures import title
 from records.interval import wilson
-from report.wording import title
 
 _ALWAYS: Sequence[tuple[str, str, Callable[[float | None], str]]] = (
     ("p50 latency", "p50_s", status.seconds),

@@ -1,8 +1,8 @@
 """Failure modes in words."""
 
+from pages.words.figures import amount, count, label
 from records.concentration import Concentration
 from report.details import Details, FailureMode, Failures
-from report.wording import amount, count, label
 
 _ERRORS = {
     "provider_5xx": "the provider returned a server error",

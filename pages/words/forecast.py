@@ -3,9 +3,9 @@
 from dataclasses import asdict
 from typing import Any
 
+from pages.words.figures import amount
 from records.interval import Range
 from report.forecast import Forecast
-from report.wording import amount
 
 
 def forecast_document(found: Forecast) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pages.words import judge, verdict
+from pages.words.figures import amount, joined, label
 from pages.words.reasons import sentences
 from records.facts.metric import JUDGED
 from records.interval import Range
@@ -13,7 +14,6 @@ from report.document import SHIPS, MetricLine, Report
 from report.measures import BUSINESS, source
 from report.row import State
 from report.rubric import parse_bound
-from report.wording import amount, joined, label
 
 _COSTS = ("cost_per_request", "cost_total", "tokens")
 _TIMES = ("latency_", "ttft_", "session_length_s", "session_exchanges")

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from judge.agreement import NEEDED_LABELS, WORTH, LabelAgreement
 from judge.figures import JudgedMarks, JudgeFigures
+from pages.words.figures import amount, count, signed
 from records.interval import Range
-from report.wording import amount, count, signed
 
 TITLE = "Whose answers a judge prefers"
 NOT_YET = (

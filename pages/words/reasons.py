@@ -4,6 +4,22 @@ from datetime import UTC, datetime
 from typing import assert_never
 
 from judge.agreement import NEEDED_LABELS, WORTH, LabelAgreement
+from pages.words.figures import (
+    amount,
+    between,
+    chance,
+    count,
+    days,
+    distance,
+    ends_in_words,
+    joined,
+    label,
+    signed,
+    sooner,
+    span,
+    title,
+    to_come,
+)
 from records import unreached
 from records.facts.metric import JUDGED_PREFERENCE
 from report.arm_sums import A_FIFTH, GATE
@@ -11,7 +27,7 @@ from report.details import SinceFirst
 from report.document import MetricLine, PlanLine, Report
 from report.judged_canary import RolledBack
 from report.look_values import look_ends
-from report.measures import quantile_level
+from report.measures import Unit, quantile_level, unit_of
 from report.missing_exchanges import MissingShare
 from report.plan import ShareChange
 from report.plan_outlook import end_of, may_ship
@@ -54,24 +70,6 @@ from report.reasons import (
     WorseInParts,
 )
 from report.rubric import parse_bound
-from report.wording import (
-    Unit,
-    amount,
-    between,
-    chance,
-    count,
-    days,
-    distance,
-    ends_in_words,
-    joined,
-    label,
-    signed,
-    sooner,
-    span,
-    title,
-    to_come,
-    unit_of,
-)
 
 PAIRS_INSTEAD = "use `mirror` and `judge: {pairs: …}`, with a row on judged_preference"
 """What to do instead of a row on marks."""

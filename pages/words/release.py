@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
+from pages.words.figures import joined
 from pages.words.reasons import sentences
 from report.document import Report
 from report.release.dossier import Dossier, RunStanding, verdicts
-from report.wording import joined
 
 _POINTS = 2
 """So many reasons of a canary that keeps the release from shipping are told."""

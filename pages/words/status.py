@@ -8,8 +8,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from pages.words import figures
 from records.facts.prices import UnpricedArm, said_once
-from report import wording
 from routing.assignment import Reason
 
 UNKNOWN = "–"
@@ -137,7 +137,7 @@ def models(canary: Mapping[str, Any]) -> str:
         arm: f"{each['provider']}/{each['model']}{' · ' + each['request'] if 'request' in each else ''}"
         for arm, each in canary["models"].items()
     }
-    return wording.models(named["baseline"], named["candidate"])
+    return figures.models(named["baseline"], named["candidate"])
 
 
 def lane(canary: Mapping[str, Any]) -> str:

@@ -1,11 +1,22 @@
 """The steps that would change the verdict, in words."""
 
 from pages.words import verdict
+from pages.words.figures import (
+    bound_words,
+    chance,
+    count,
+    days,
+    joined,
+    label,
+    sooner,
+    title,
+    to_come,
+    too_long,
+)
 from report.details import UsersToCome
 from report.document import MetricLine, PlanLine, Report, SegmentLine
 from report.misses import misses
 from report.plan_outlook import HOPELESS, end_of
-from report.wording import bound_words, chance, count, days, joined, label, sooner, title, to_come, too_long
 
 
 def next_steps(report: Report) -> list[str]:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
+from pages.words.figures import label
 from pages.words.judge import with_ends
 from report.archive_trends import Validity
 from report.families import Family
+from report.measures import Unit
 from report.statistics.types import Interval
 from report.trend_step import Change, TrendStep
-from report.wording import Unit, label
 
 _UNPRICED = "no price"
 

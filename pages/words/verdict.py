@@ -4,16 +4,17 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from judge.agreement import NEEDED_LABELS
+from pages.words.figures import amount, between, count, days, distance, joined, signed, users_of
+from pages.words.figures import models as model_names
 from pages.words.reasons import PAIRS_INSTEAD, miss_words
 from records.facts.metric import JUDGED_MARK, JUDGED_PREFERENCE
 from report.arm_sums import GATE
 from report.document import CategoryLine, MetricLine, PartState, Report, SegmentLine, Verdict
 from report.look_values import look_ends
+from report.measures import Unit, unit_of
 from report.plan_outlook import end_of
 from report.row import State
 from report.rubric import parse_bound
-from report.wording import Unit, amount, between, count, days, distance, joined, signed, unit_of, users_of
-from report.wording import models as model_names
 
 
 def held_state(line: MetricLine, report: Report) -> str:

@@ -14,12 +14,12 @@ from judge.runs.job import JudgeDay
 from pages.status.standing import past_view
 from pages.words import plan, verdict
 from pages.words import trends as trend_words
+from pages.words.figures import bound_words, title
 from pages.words.gains import known_of_answers
 from pages.words.reasons import sentences
 from records.store.releases import PastCanary
 from report.archive_trends import trends
 from report.document import to_json
-from report.wording import bound_words, title
 from tests.report.archived import an_evaluation
 from tests.report.judgement_figures import FEW, FULL, MARKS, NO_LABELS
 

@@ -15,8 +15,8 @@ from console.rendering import Templates
 from pages.document import Cell, Document, Points, Says, Section, Table, columns
 from pages.html import html
 from pages.status.standing import PastView
+from pages.words.figures import title
 from report.document import CategoryLine, Difference, SegmentLine
-from report.wording import title
 from tests.console.chromium import chromium
 from tests.console.test_report_on_page import page_values
 from tests.console.test_where_on_page import NOW, values_of

@@ -12,6 +12,7 @@ from pages.reports import report as render
 from pages.reports.release import FORMS as FORMS_OF_RELEASE
 from pages.reports.release import layer_words
 from pages.words import gains, judge, verdict
+from pages.words.figures import title
 from pages.words.gains import known_of_answers
 from pages.words.reasons import sentences
 from records.store.releases import Release, Run
@@ -19,10 +20,10 @@ from report.archive import Evaluation
 from report.archive_trends import to_json as trends_json
 from report.archive_trends import trends
 from report.document import Difference, MetricLine, Report, from_json, to_json
+from report.measures import unit_of
 from report.release.dossier import dossier
 from report.release.history import ReleaseHistory, RunHistory
 from report.release.layers import layers_of
-from report.wording import title, unit_of
 from tests.report.archived import a_line, an_evaluation
 from tests.report.judgement_figures import FEW, FULL, MARKS, NONE
 from tests.report.planned import as_told

@@ -2,10 +2,10 @@
 
 import pytest
 
+from pages.words.figures import ends_in_words
 from report.document import Difference, LookLine, MetricLine
 from report.look_values import look_ends, possible, value_at
 from report.rubric import parse_bound
-from report.wording import ends_in_words
 
 
 def _line(

@@ -13,12 +13,12 @@ import pytest
 from pages.charts.bar import WIDTH, bar
 from pages.reports import report as render
 from pages.words import verdict
+from pages.words.figures import label
 from report.document import Mirror, Report, from_json
 from report.judged_canary import JudgedCanary
 from report.log import from_csv
 from report.reasons import Told
 from report.verdict import build
-from report.wording import label
 
 Log = Callable[[Any], Path]
 HOSTILE = 'x"><script>alert(1)</script>|*a*'

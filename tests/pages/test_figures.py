@@ -2,8 +2,7 @@
 
 import pytest
 
-from report.wording import (
-    Unit,
+from pages.words.figures import (
     amount,
     between,
     bound_words,
@@ -15,9 +14,9 @@ from report.wording import (
     sooner,
     span,
     to_come,
-    unit_of,
     users_of,
 )
+from report.measures import Unit, unit_of
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,11 @@
-"""The numbers of a report as text: metrics' names and units, values, bounds, differences."""
+"""Metrics' names and numbers in words, in every form of a page."""
 
 import math
 from collections.abc import Collection
-from typing import Literal
 
-from records.facts.metric import BUILT_IN, JUDGED, JUDGED_PREFERENCE
+from records.facts.metric import JUDGED, JUDGED_PREFERENCE
+from report.measures import Unit
 from report.rubric import parse_bound
-
-Unit = Literal["share", "s", "usd", "number"]
 
 _WAITED_DAYS, _YEAR_DAYS = 180.0, 365.0
 _MS_BELOW = 0.1
@@ -31,33 +29,6 @@ NAMES = {
     "judged_preference": "preferred by the judge",
     "judged_mark": "mark by the judge",
 }
-
-
-_SHARES = (
-    "error_rate",
-    "refused",
-    "cut_off",
-    "empty",
-    "invalid_output",
-    "answer_faults",
-    "abandoned",
-    "session_repeats",
-    JUDGED_PREFERENCE,
-)
-
-
-def unit_of(metric: str, acceptable: str) -> Unit:
-    """The metric's unit, from its name and the spelling of its bound."""
-    if metric.startswith(("latency_", "ttft_")) or metric == "session_length_s":
-        return "s"
-    if metric in ("cost_per_request", "cost_total", "revenue") or "$" in acceptable:
-        return "usd"
-    built_in = BUILT_IN.get(metric)
-    share = metric in _SHARES or (built_in is not None and built_in.kind == "bool")
-    if share or "pp" in acceptable:
-        return "share"
-    bound = parse_bound(acceptable)
-    return "share" if "%" in acceptable and not bound.relative else "number"
 
 
 def label(metric: str) -> str:
