@@ -8,9 +8,9 @@ from functools import partial
 import httpx2
 
 from bench.models.asker import NO_AUTH, Failure, Read, Target
-from bench.models.wires import WIRES, confidence_in
+from bench.models.wires import WIRES, chat_path, confidence_in
 from proxy.answers.recorder import text_in
-from proxy.dialects import operation
+from proxy.dialects import operation, target_of
 from proxy.dialects.operation import Api
 from proxy.providers.credentials import Credential, Credentials, NoCredential, UnsignedRequest
 from proxy.providers.provider import Provider
@@ -23,11 +23,6 @@ _KEYS: Mapping[Api, tuple[str, ...]] = {
     "openai": ("OPENAI_API_KEY",),
     "anthropic": ("ANTHROPIC_API_KEY",),
     "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
-}
-_PATHS: Mapping[Api, str] = {
-    "openai": "/chat/completions",
-    "anthropic": "/v1/messages",
-    "gemini": "/v1beta/models/any:generateContent",
 }
 
 
@@ -166,7 +161,7 @@ def key_of(provider: Provider, environment: Mapping[str, str]) -> str:
 
 def read(api: Api, body: bytes) -> Read:
     """Parse a whole answer of this API."""
-    read_json = operation(api, "POST", _PATHS[api]).read_json
+    read_json = operation(api, "POST", target_of(api, chat_path(api))).read_json
     assert read_json is not None  # every chat operation has one  # noqa: S101
     found = read_json(body)
     failure: Failure | None = None if found.valid and not found.failed else "provider_malformed"

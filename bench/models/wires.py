@@ -17,6 +17,11 @@ MOST_TOKENS = 4096
 """Anthropic requires a bound; no benchmark answer should reach it. An example's `max_tokens` replaces it."""
 
 RESPONSES = "/v1/responses"
+_CHATS: Mapping[Api, str] = {
+    "openai": "/v1/chat/completions",
+    "anthropic": "/v1/messages",
+    "gemini": "/v1beta/models/{}:generateContent",
+}
 
 Asked = tuple[str, dict[str, Any]]
 """The path below the base URL, and the JSON body."""
@@ -50,6 +55,11 @@ class ChatWire:
     def at(self, path: str) -> "ChatWire":
         """The way to ask at this path; "" is the API's own chat."""
         return self.others[path] if path else self
+
+
+def chat_path(api: Api, model: str = "any") -> str:
+    """The path of the API's own chat, as callers write it."""
+    return _CHATS[api].format(model)
 
 
 def _openai(model: str, messages: Sequence[CapturedMessage], parameters: Mapping[str, Any]) -> Asked:

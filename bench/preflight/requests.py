@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from bench.errors import BenchError
+from bench.models.wires import chat_path
 from proxy.dialects import target_of
 from proxy.dialects.operation import UNREADABLE, Api
 from proxy.providers.headers import quoted
@@ -24,12 +25,6 @@ FEW = 16
 COUNTING = frozenset({"/v1/messages/count_tokens", "countTokens"})
 """Operations that need no model, and often work when the model does not."""
 
-CHAT_PATHS: Mapping[Api, str] = {
-    "openai": "/v1/chat/completions",
-    "anthropic": "/v1/messages",
-    "gemini": "/v1beta/models/{}:generateContent",
-}
-
 
 def operation_of(api: Api, path: str) -> str:
     """An operation's short name, for a path as callers write it."""
@@ -37,11 +32,6 @@ def operation_of(api: Api, path: str) -> str:
     if path.startswith("/model/"):
         return path.rpartition("/")[2]  # Bedrock's method
     return path.rpartition(":")[2] if api == "gemini" else target_of(api, path)
-
-
-def chat_path(api: Api, model: str) -> str:
-    """The path of the API's own chat."""
-    return CHAT_PATHS[api].format(model)
 
 
 def minimal_requests(api: Api, model: str, kind: Kind = "plain") -> Mapping[str, WireRequest]:

@@ -7,15 +7,10 @@ import httpx2
 
 from bench.models.pair import Pair
 from bench.models.targets import ProxyRoute
+from bench.models.wires import chat_path
 from canary.commands.client import NotReached, ServerAddress
 from canary.secrets import Secret
-from proxy.dialects.operation import Api
 
-_PATHS: Mapping[Api, str] = {
-    "openai": "/v1/chat/completions",
-    "anthropic": "/v1/messages",
-    "gemini": "/v1beta/models/any:generateContent",
-}
 _LOOK_S = 2.0
 
 
@@ -30,7 +25,7 @@ def proxy_route(pair: Pair, data: Path, environment: Mapping[str, str]) -> Proxy
         return None
     match, provider = pair.canary.match, pair.baseline.provider
     asked = min(match.models, default=pair.baseline.model)
-    if not match.accepts(model=asked, path=_PATHS[provider.api], headers={}, tags={}):
+    if not match.accepts(model=asked, path=chat_path(provider.api), headers={}, tags={}):
         return None
     try:
         proxy = ServerAddress.of("traffic", None, data)
