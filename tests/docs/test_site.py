@@ -129,7 +129,7 @@ def test_a_remote_becomes_an_address_without_a_secret(remote: str, address: str 
 @pytest.mark.parametrize(
     ("link", "with_sources", "without"),
     [
-        ("[x](../proxy/answers/sse.py)", "[x](https://git.example/c/proxy/sse.py)", "x"),
+        ("[x](../proxy/answers/sse.py)", "[x](https://git.example/c/proxy/answers/sse.py)", "x"),
         ("[x](../README.md#test)", "[x](https://git.example/c/README.md#test)", "x"),
         ("[x](judge.md#privacy)", "[x](judge.md#privacy)", "[x](judge.md#privacy)"),
         ("[x](https://a.example)", "[x](https://a.example)", "[x](https://a.example)"),
@@ -151,7 +151,7 @@ def test_a_link_is_read_from_the_place_of_its_page() -> None:
     there = HOOKS["outward"](
         "[x](../../proxy/answers/sse.py) [y](../sdks.md)", "guides/README.md", "https://g.example"
     )
-    assert there == "[x](https://g.example/proxy/sse.py) [y](../sdks.md)"
+    assert there == "[x](https://g.example/proxy/answers/sse.py) [y](../sdks.md)"
 
 
 def test_a_pipe_in_a_tables_code_has_no_backslash() -> None:
