@@ -26,8 +26,7 @@ from console.access.guard import (
     person_of,
     plainly_forbidden,
 )
-from console.access.openid import SignInFailed, admitted
-from console.access.openid_settings import OidcSettings
+from console.access.openid_settings import OidcSettings, SignInFailed, admitted
 from console.access.session import LASTS_S, Ground, Person, Sessions, same
 from console.rendering import Templates
 from control.operator.orders import BadOrder

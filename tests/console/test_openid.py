@@ -8,8 +8,15 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import OctKey, RSAKey
 
-from console.access.openid import ProviderMetadata, SignInFailed, admitted, groups_of, name_of, verified
-from console.access.openid_settings import OidcSettings, is_private
+from console.access.openid import ProviderMetadata, verified
+from console.access.openid_settings import (
+    OidcSettings,
+    SignInFailed,
+    admitted,
+    groups_of,
+    is_private,
+    name_of,
+)
 from console.access.session import Person
 
 ISSUER = "https://idp.example.com"
