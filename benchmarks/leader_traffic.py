@@ -20,7 +20,7 @@ from benchmarks.ingest import outcomes
 from control.feed.events import WorkerEvents, WorkerKey
 from control.feed.stream import StreamPublisher
 from records.outcome import IN_FLIGHT_AFTER_S, Heartbeat, InFlight, Outcome
-from records.shared import plan_channel
+from records.shared import states_channel
 from records.shared.stream import Outgoing
 
 REPLICAS, WORKERS = 20, 2
@@ -172,7 +172,7 @@ class AgentFleet:
     """All replicas, which take turns within DISPATCH_EVERY_S."""
 
     def __init__(self, url: str) -> None:
-        self._redis, self._outgoing = plan_channel.connect(url), Outgoing()
+        self._redis, self._outgoing = states_channel.connect(url), Outgoing()
         self._sending_s = 0.0
         templates = TrafficTemplates()
         self._replicas = [Replica(number, templates, self._outgoing) for number in range(REPLICAS)]

@@ -20,9 +20,9 @@ from canary.programs.worker import GC_THRESHOLDS, Worker
 from proxy.exchange import TrafficApp
 from proxy.network.server import TrafficProtocol
 from proxy.network.upstream.connection import READ, Connection
-from records.shared.plan_file import write as write_plan
+from records.shared.states_file import write as write_plan
 from routing.canary import definition
-from routing.plan import Plan, State
+from routing.states import State, States
 from tests.canary.handed import Hand
 
 WARM = 100
@@ -138,6 +138,6 @@ def _worker(folder: Path, config: FollowedConfig) -> Worker:
     (data / "secret").write_text(_SECRET)
     canary = config.current.canaries["bench"].canary
     running = State(state="running", share=0.1, definition=definition(canary))
-    write_plan(data / "plan.json", Plan(version=1, refreshed_at=time.time(), states={canary.name: running}))
+    write_plan(data / "plan.json", States(version=1, refreshed_at=time.time(), states={canary.name: running}))
     args = WorkerArgs(data=str(data), fd=-1, slot=0, grace_s=5.0, workers=1, host="127.0.0.1")
     return Worker(args, config)

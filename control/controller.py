@@ -38,7 +38,7 @@ from records.facts.prices import UnpricedArm
 from records.store import Store
 from report.archivist import Archivist
 from report.nightly_looks import NightlyLooks
-from routing.plan import NO_PLAN, Plan
+from routing.states import NO_STATES, States
 
 if TYPE_CHECKING:
     from report.document import Sentences
@@ -106,7 +106,7 @@ class Publisher(Protocol):
     @property
     def refresh_every_s(self) -> float: ...
 
-    def put(self, plan: Plan) -> None: ...
+    def put(self, plan: States) -> None: ...
 
     def loops(self) -> list[Coroutine[Any, Any, None]]: ...
 
@@ -136,7 +136,7 @@ class Controller:
         candidates: Candidates | None = None,
         judge: Callable[[], BenchSettings] | None = None,
         environment: Mapping[str, str] = {},
-        last: Plan = NO_PLAN,
+        last: States = NO_STATES,
     ) -> None:
         """`candidates` are asked before canaries start by themselves. `judge` is the config's part that says
         who judges real answers; its key may stand in the `environment`. `last` is the plan in force until the
@@ -309,7 +309,7 @@ class Controller:
 
     async def _refresh(self) -> None:
         """Once a second, without the store: update gauges, publish a plan that changed or aged."""
-        refreshed, version = float("-inf"), NO_PLAN.version
+        refreshed, version = float("-inf"), NO_STATES.version
         while True:
             standing, plan, now = self.leader.standing(), self.rollouts.plan, time.monotonic()
             aged = now - refreshed >= self.publisher.refresh_every_s or plan.version != version

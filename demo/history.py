@@ -38,7 +38,7 @@ from records.store.decisions import Decision, Decisions
 from records.store.releases import ReleaseNote, Releases
 from report.archivist import Archivist
 from routing import transitions
-from routing.plan import Plan, State
+from routing.states import State, States
 
 PERSON = "Ann (made up)"
 NOTE = (
@@ -185,5 +185,5 @@ def _moment(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _unpublished(plan: Plan) -> None:
+def _unpublished(plan: States) -> None:
     """No worker follows the past."""

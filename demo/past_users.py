@@ -13,7 +13,7 @@ from records.outcome import Feedback, Outcome, ProviderError, Usage
 from routing.assign import assign
 from routing.canary import Arm, ArmName, Canary
 from routing.cohort import derive_key, unit_hash
-from routing.plan import State
+from routing.states import State
 
 DAY_S = 86_400.0
 USERS = 2_500

@@ -33,7 +33,7 @@ from proxy.providers.headers import Headers, to_caller
 from proxy.responses_socket import ResponsesSocket
 from records.outcome import NO_ROOM, ErrorType
 from routing.assign import Assignment, assign, may_have_begun
-from routing.plan import Plan, request_kind
+from routing.states import States, request_kind
 
 log = structlog.get_logger()
 
@@ -49,7 +49,7 @@ class Exchanges:
     """
 
     routes: Routes
-    plan: Callable[[], Plan]
+    plan: Callable[[], States]
     upstreams: Upstreams
     recorder: Recorder
     assignment_key: bytes

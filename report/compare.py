@@ -15,7 +15,7 @@ from report.document import Report, Verdict
 from report.judged_canary import JudgedCanary, ReportSettings
 from report.reports import judged_canary, report_of
 from routing.canary import Arm
-from routing.plan import State
+from routing.states import State
 
 _ORDER: Sequence[Verdict] = ("ship_now", "ship", "ship_with_caveats", "extend", "dont_ship")
 

@@ -3,7 +3,7 @@
 from routing.assignment import Assignment, Given, Reason
 from routing.canary import ArmName, Canary
 from routing.cohort import SPACE, in_cohort
-from routing.plan import State
+from routing.states import State
 
 __all__ = ["Assignment", "Given", "Reason", "assign", "may_have_begun"]
 

@@ -1,4 +1,4 @@
-"""One canary as configured: which requests it matches and its two arms. Its progress is in `routing.plan`."""
+"""One canary as configured: which requests it matches, and its two arms. Its progress: `routing.states`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -18,13 +18,11 @@ from dataclasses import dataclass, field, replace
 from routing.canary import Canary
 from routing.cohort import SPACE
 from routing.lane import Lane, Span
-from routing.plan import State
+from routing.states import State
 
 WHOLE: Sequence[Span] = ((0, SPACE),)
 _ROUNDING = 64
 """Places that may be missing from a lane: those that rounding has taken from equal parts."""
-
-States = Mapping[str, State]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,7 @@ def sizes(group: Sequence[Canary]) -> dict[str, float]:
     return {each.name: equal if each.lane is None else each.lane for each in group}
 
 
-def allot(canaries: Iterable[Canary], states: States) -> Allotment:
+def allot(canaries: Iterable[Canary], states: Mapping[str, State]) -> Allotment:
     """The lanes of the canaries that have not started."""
     living = [each for each in canaries if each.name not in states or states[each.name].state != "ended"]
     result = Allotment(lanes={each.name: None for each in living if not _started(each, states)})
@@ -88,11 +86,11 @@ def _held(state: State) -> Sequence[Span]:
     return () if state.state == "waiting" else WHOLE
 
 
-def _started(canary: Canary, states: States) -> bool:
+def _started(canary: Canary, states: Mapping[str, State]) -> bool:
     return canary.name in states and states[canary.name].state != "waiting"
 
 
-def _taken(canary: Canary, group: Sequence[Canary], states: States) -> Iterator[Span]:
+def _taken(canary: Canary, group: Sequence[Canary], states: Mapping[str, State]) -> Iterator[Span]:
     """The places of started canaries that match the same requests, also if the file no longer says so."""
     for state in states.values():
         if state.state != "waiting" and state.lane is not None and state.lane.meets(canary):
@@ -114,7 +112,7 @@ def _join(
     waiting: Sequence[Canary],
     taken: Mapping[str, list[Span]],
     wanted: Mapping[str, float],
-    states: States,
+    states: Mapping[str, State],
     result: Allotment,
 ) -> None:
     """Give lanes beside those of started canaries: first to those that keep theirs."""
@@ -129,7 +127,7 @@ def _join(
             _give(each, round(wanted[each.name] * SPACE), full, states, result)
 
 
-def _kept(canary: Canary, taken: Sequence[Span], states: States) -> Lane | None:
+def _kept(canary: Canary, taken: Sequence[Span], states: Mapping[str, State]) -> Lane | None:
     """The lane that a waiting canary keeps: cut before another one started, and still as the file has it."""
     lane = states[canary.name].lane if canary.name in states else None
     if lane is None or lane.match != canary.match or lane.baseline.provider != canary.baseline.provider:
@@ -140,7 +138,9 @@ def _kept(canary: Canary, taken: Sequence[Span], states: States) -> Lane | None:
     return None if crossed else lane
 
 
-def _give(canary: Canary, size: int, full: Sequence[Span], states: States, result: Allotment) -> None:
+def _give(
+    canary: Canary, size: int, full: Sequence[Span], states: Mapping[str, State], result: Allotment
+) -> None:
     """Give a new canary places that nobody has, at first those that never had a lane."""
     lanes = [state.lane for state in states.values() if state.state == "ended" and state.lane is not None]
     before = [span for lane in lanes if lane.meets(canary) for span in lane.spans]

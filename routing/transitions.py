@@ -27,7 +27,7 @@ from typing import Literal
 
 from routing.canary import Step
 from routing.lane import Lane
-from routing.plan import State, StateName
+from routing.states import State, StateName
 
 Action = Literal["start", "ramp", "pause", "resume", "rollback", "promote", "end"]
 

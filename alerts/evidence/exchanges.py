@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from records.outcome import Fault, InFlight, Outcome, blames_arm
-from routing.plan import request_kind
+from routing.states import request_kind
 
 MINUTE_S = 60.0
 MINUTES = 12

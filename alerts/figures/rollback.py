@@ -17,7 +17,7 @@ from alerts.rules.status import GuardrailStatus
 from alerts.wording import FailuresSeen, Trouble, clock, on_call
 from records.concentration import NOWHERE, Concentration
 from records.outcome import Fault, Outcome
-from routing.plan import State
+from routing.states import State
 
 POINTS = 60
 FAILURES = 20

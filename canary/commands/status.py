@@ -22,7 +22,7 @@ from canary.commands.shell import (
     say,
 )
 from canary.commands.wait import Clock
-from routing.plan import StateName
+from routing.states import StateName
 
 ROLLED_BACK = 5
 

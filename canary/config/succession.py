@@ -20,7 +20,7 @@ from canary.config.store import open_store
 from control.settings import CanarySettings
 from records.errors import StoreDown
 from routing.canary import Arm
-from routing.plan import State
+from routing.states import State
 
 _OVER = ("rolled_back", "promoted", "ended")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")

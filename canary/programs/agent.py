@@ -27,14 +27,14 @@ from control.feed.spool import Shipping, SpoolFeed
 from control.feed.stream import StreamPublisher
 from control.fleet.metrics import AgentMetrics
 from control.fleet.publisher import Availability
-from control.fleet.redis_plans import PlanFollower
+from control.fleet.redis_states import StatesFollower
 from records.clock import every
 from records.errors import SharedDown, StoreDown
 from records.exports.prometheus import Meters
-from records.shared import plan_channel
-from records.shared.plan_channel import PlanChannel
+from records.shared import states_channel
+from records.shared.states_channel import StatesChannel
 from records.shared.stream import Outgoing
-from records.store.leader import Leases, plan_in
+from records.store.leader import Leases, states_in
 from records.store.shipper import name_of_spool
 
 log = structlog.get_logger()
@@ -59,10 +59,10 @@ class Agent:
         current = self.config.current
         self.store = store_at(current, args.folder)
         self.leases = Leases(self.store)
-        self.redis = plan_channel.connect(current.shared)
-        self.channel = PlanChannel(self.redis)
+        self.redis = states_channel.connect(current.shared)
+        self.channel = StatesChannel(self.redis)
         self.outgoing = Outgoing()
-        self.following = PlanFollower(args.folder / "plan.json")
+        self.following = StatesFollower(args.folder / "plan.json")
         self.workers = WorkerRegistry()
         self.tracing = TracingListener(os.environ, __version__, lambda: self.config.current.base_urls)
         self.meters = Meters(
@@ -142,7 +142,7 @@ class Agent:
         """Poll the store while Redis is down or has no fresh plan."""
         if self.shared.down or self.following.silent_s(time.monotonic()) > SILENT_AFTER_S:
             try:
-                plan = await asyncio.to_thread(plan_in, self.store, self.leases)
+                plan = await asyncio.to_thread(states_in, self.store, self.leases)
                 known = self.following.plan  # only Redis has how long to wait
                 plan = replace(plan, patience=known.patience, silence=known.silence)
                 self.following.hear(plan, time.monotonic())

@@ -13,13 +13,13 @@ from control.feed.stream import EvidenceSource, SharedCheckpoint
 from control.fleet.leadership import Leadership
 from control.fleet.metrics import ControllerMetrics
 from control.fleet.publisher import Availability
-from control.fleet.redis_plans import RedisPublisher
-from records.shared import plan_channel
-from records.shared.plan_channel import PlanChannel
+from control.fleet.redis_states import RedisPublisher
+from records.shared import states_channel
+from records.shared.states_channel import StatesChannel
 from records.store import Store
 from records.store.leader import Checkpoints, Leases
 from records.store.shipper import name_of_spool
-from routing.plan import NO_PLAN
+from routing.states import NO_STATES
 
 
 class Fleet:
@@ -28,11 +28,11 @@ class Fleet:
     def __init__(
         self, data: Path, store: Store, shared: str, canaries: Callable[[], Collection[str]]
     ) -> None:
-        self._redis = plan_channel.connect(shared)
+        self._redis = states_channel.connect(shared)
         self._availability = Availability("redis")
         name = name_of_spool(data / "spool")
         self.leader = Leadership(Leases(store), name, utc=time.time, mono=time.monotonic)
-        self.publisher = RedisPublisher(PlanChannel(self._redis), self._availability)
+        self.publisher = RedisPublisher(StatesChannel(self._redis), self._availability)
         self.source = EvidenceSource(
             self._redis,
             store,
@@ -41,7 +41,7 @@ class Fleet:
             leadership=self.leader,
             canaries=canaries,
         )
-        self.last = NO_PLAN
+        self.last = NO_STATES
 
     def metrics(self, controller: Controller) -> Collector:
         """The metrics that Prometheus scrapes."""

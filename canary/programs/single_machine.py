@@ -17,9 +17,9 @@ from control.feed.spool import Shipping, SpoolFeed
 from control.fleet.leadership import SoleLeader
 from control.fleet.publisher import FilePublisher
 from records.clock import every
-from records.shared import plan_file
+from records.shared import states_file
 from records.store import Store
-from routing.plan import NO_PLAN
+from routing.states import NO_STATES
 
 LOOK_EVERY_S = 1.0
 
@@ -32,7 +32,7 @@ class SingleMachine:
         self.source = SpoolFeed(data / "spool", data / "live.json", boot=boot_id(), others=[self.tracing])
         self.leader = SoleLeader()
         self.publisher = FilePublisher(data / "plan.json")
-        self.last = plan_file.read(data / "plan.json") or NO_PLAN
+        self.last = states_file.read(data / "plan.json") or NO_STATES
         self._shipping = Shipping(data, store, other=self.source.reader)
 
     def metrics(self, controller: Controller) -> Collector:

@@ -36,7 +36,7 @@ from proxy.providers.provider import Provider
 from records.capture_pipe import CapturePipe
 from records.facts.prices import Prices
 from records.outcome import Heartbeat
-from records.shared.plan_file import PlanWatch
+from records.shared.states_file import StatesWatch
 from records.spool.writer import SpoolWriter
 
 log = structlog.get_logger()
@@ -61,7 +61,7 @@ class Worker:
         config.on_change(self._reloaded)
         self.keys = SecretKeys(os.environ, args.folder)
         self.spool = SpoolWriter(args.folder / "spool", worker=args.slot)
-        self.plans = PlanWatch(args.folder / "plan.json")
+        self.plans = StatesWatch(args.folder / "plan.json")
         self.plan = self.plans.poll(time.time(), time.monotonic())
         self.descriptors = Descriptors.of_this_process()
         self.ticker = Ticker(asyncio.get_running_loop())

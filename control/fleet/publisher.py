@@ -6,8 +6,8 @@ from typing import Any
 
 import structlog
 
-from records.shared import plan_file
-from routing.plan import Plan
+from records.shared import states_file
+from routing.states import States
 
 log = structlog.get_logger()
 
@@ -40,9 +40,9 @@ class FilePublisher:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def put(self, plan: Plan) -> None:
+    def put(self, plan: States) -> None:
         """Replace the plan. From any thread, one at a time. Raises OSError where the disk refuses."""
-        plan_file.write(self._path, plan)
+        states_file.write(self._path, plan)
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """Nothing has to run."""

@@ -28,7 +28,7 @@ from records.outcome import Heartbeat, Outcome
 from records.store import Act
 from routing import transitions
 from routing.canary import Canary
-from routing.plan import State
+from routing.states import State
 
 JUDGE_EVERY_S = 0.2
 FORGOTTEN_AFTER_S = 60.0

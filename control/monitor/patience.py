@@ -9,7 +9,7 @@ import msgspec
 
 from alerts.evidence.windows import Window
 from records.outcome import Outcome
-from routing.plan import LEAST_SILENCE_S, request_kind
+from routing.states import LEAST_SILENCE_S, request_kind
 
 FACTOR = 5.0
 QUANTILE = 0.99
@@ -93,12 +93,12 @@ class CandidatePatience:
             self._gaps.add(one.canary, kind, [(at, gap_s) for at, gap_s in gaps if gap_s is not None])
 
     def by_canary(self, now: float) -> Kinds:
-        """`Plan.patience` at monotonic `now`, computed anew every five seconds."""
+        """`States.patience` at monotonic `now`, computed anew every five seconds."""
         self._look(now)
         return self._waits.found
 
     def silence(self, now: float) -> Kinds:
-        """`Plan.silence`, likewise."""
+        """`States.silence`, likewise."""
         self._look(now)
         return self._gaps.found
 

@@ -24,7 +24,7 @@ from records.facts.counts import (
     troubles_in,
 )
 from routing.caller import Caller
-from routing.plan import State
+from routing.states import State
 
 MINUTES = 60
 MOST_SHOWN = 10

@@ -10,7 +10,7 @@ from routing.canary import definition
 from routing.cohort import SPACE, bucket
 from routing.lane import lane_place
 from routing.lanes import holds
-from routing.plan import State
+from routing.states import State
 
 
 def explanation(

@@ -45,7 +45,7 @@ from records.store.releases import PastCanary, past_canaries
 from records.store.reports import DailyReport, DailyReports, Evaluations, ReportEntry
 from routing import transitions
 from routing.lanes import part_of
-from routing.plan import State
+from routing.states import State
 
 if TYPE_CHECKING:  # the statistics take two seconds to import
     from report.compare import SideBySide

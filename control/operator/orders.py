@@ -25,7 +25,7 @@ from records.store import Act, Store
 from records.store.decisions import ASKED, PromoteRequests
 from routing import transitions
 from routing.canary import Step
-from routing.plan import State
+from routing.states import State
 
 Order = Literal["start", "pause", "resume", "rollback", "promote", "ramp"]
 ORDERS: tuple[Order, ...] = ("start", "pause", "resume", "rollback", "promote", "ramp")

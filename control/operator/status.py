@@ -24,7 +24,7 @@ from records.store.values import newest_rollbacks
 from routing import transitions
 from routing.assignment import UNASSIGNED
 from routing.canary import Canary, arm_names
-from routing.plan import State
+from routing.states import State
 
 
 def document_of(rolled_back: RolledBack) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import structlog
 from records.shared.whole_file import sync_whole, write_whole
 from records.store import Act
 from routing import transitions
-from routing.plan import State
+from routing.states import State
 
 log = structlog.get_logger()
 

@@ -21,7 +21,7 @@ from control.states.rollouts import CONFIG, Rollouts, unready
 from records.errors import StoreDown
 from records.store import Act
 from routing import transitions
-from routing.plan import PREFLIGHT_RUNS, State
+from routing.states import PREFLIGHT_RUNS, State
 
 log = structlog.get_logger()
 

@@ -25,7 +25,7 @@ from routing import transitions
 from routing.canary import Canary, arm_names, definition
 from routing.lane import Lane
 from routing.lanes import Allotment, allot
-from routing.plan import NO_PLAN, Plan, State, plan_of
+from routing.states import NO_STATES, State, States, states_of
 
 
 def redefinitions(canaries: Mapping[str, CanarySettings], states: Mapping[str, Versioned]) -> list[str]:
@@ -119,9 +119,9 @@ class Rollouts:
     def __init__(
         self,
         store: Store,
-        publish: Callable[[Plan], None],
+        publish: Callable[[States], None],
         *,
-        last: Plan = NO_PLAN,
+        last: States = NO_STATES,
         pending: PendingRollbacks | None = None,
     ) -> None:
         """`publish` takes a plan to the workers without blocking; `last` is the plan in force until the store
@@ -140,7 +140,7 @@ class Rollouts:
             self._look()
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> States:
         """The states as one plan, with the pending rollbacks. Each raises the version, as storing it will."""
         now = time.time()
         if not self.known:
@@ -149,7 +149,7 @@ class Rollouts:
         for name, each in self.states.items():
             state = self._pending.over(name, each.state)
             states[name] = (each.version + (state != each.state), state)
-        return plan_of(states, now, self._patience, self._silence)
+        return states_of(states, now, self._patience, self._silence)
 
     def state(self, name: str) -> State | None:
         """A canary's state; None if there is none, or none is known."""
@@ -178,7 +178,7 @@ class Rollouts:
         """
         with self._publishing:
             plan = self.plan
-            if plan.version == NO_PLAN.version:
+            if plan.version == NO_STATES.version:
                 return
             try:
                 self._publish(plan)
@@ -295,7 +295,7 @@ class Rollouts:
     def _look(self) -> None:
         self.adopt(self._store.states())
 
-    def _last_plan(self, now: float) -> Plan:
+    def _last_plan(self, now: float) -> States:
         states = {name: self._pending.over(name, state) for name, state in self._last.states.items()}
         changed = sum(states[name] != state for name, state in self._last.states.items())
         return replace(

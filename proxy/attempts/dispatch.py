@@ -27,7 +27,7 @@ from proxy.attempts.attempt import Attempt
 from proxy.calls.routes import Trial
 from proxy.providers.provider import Provider
 from records.outcome import ErrorType
-from routing.plan import UNKNOWN_PATIENCE_S, Plan
+from routing.states import UNKNOWN_PATIENCE_S, States
 
 log = structlog.get_logger()
 
@@ -83,7 +83,7 @@ class CandidateWait:
     def __init__(
         self,
         trial: Trial,
-        plan: Callable[[], Plan],
+        plan: Callable[[], States],
         timeout: asyncio.Timeout,
         *,
         run: int,
@@ -91,8 +91,9 @@ class CandidateWait:
         recalled: bool = False,
     ) -> None:
         """`plan()` returns the newest plan; `timeout` ends the wait. `run` is the assignment's; `kind` is the
-        request's (`routing.plan.request_kind`). `recalled`: the candidate is asked about a conversation that
-        it began, for one of the baseline's units. A wait that begins with an open breaker is its probe."""
+        request's (`routing.states.request_kind`). `recalled`: the candidate is asked about a conversation
+        that it began, for one of the baseline's units. A wait that begins with an open breaker is its
+        probe."""
         self.check_at = 0.0
         self.failure: ErrorType | None = None
         self._trial = trial
@@ -126,7 +127,7 @@ class CandidateWait:
         return "breaker_open" if opened or not runs else None
 
 
-def patience_s(trial: Trial, plan: Plan, kind: str) -> float:
+def patience_s(trial: Trial, plan: States, kind: str) -> float:
     """The seconds that a request of this kind may wait for the candidate.
 
     The config's, else the plan's, else `UNKNOWN_PATIENCE_S`; at most the candidate's `total`.

@@ -26,7 +26,7 @@ from proxy.calls.routes import ArmTarget, Trial
 from proxy.network.upstream import UpstreamError, Upstreams
 from proxy.providers.credentials import Credentials, NoCredential
 from routing.assign import Assignment
-from routing.plan import Plan
+from routing.states import States
 
 log = structlog.get_logger()
 
@@ -59,7 +59,7 @@ class Mirrors:
         *,
         upstreams: Upstreams,
         recorder: Recorder,
-        plan: Callable[[], Plan],
+        plan: Callable[[], States],
         credentials: Credentials,
         stream_usage: StreamUsage | None = None,
         room: Room = Room(),

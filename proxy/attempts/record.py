@@ -41,7 +41,7 @@ from records.outcome import (
 from routing.assign import Assignment, Reason
 from routing.caller import TAG
 from routing.cohort import unit_hash
-from routing.plan import LEAST_SILENCE_S, NO_PLAN, Plan, request_kind
+from routing.states import LEAST_SILENCE_S, NO_STATES, States, request_kind
 
 Progress = tuple[bool, ErrorType | None, Reason]
 """What may change in an InFlight: whether a stream's first token has arrived, why the candidate failed (None:
@@ -136,7 +136,7 @@ class Recorder:
         ids_key: bytes,
         captures: Captures | None = None,
         checker: Checker | None = None,
-        plan: Callable[[], Plan] = lambda: NO_PLAN,
+        plan: Callable[[], States] = lambda: NO_STATES,
     ) -> None:
         """`plan()` returns the newest plan."""
         self.append = append

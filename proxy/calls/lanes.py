@@ -16,7 +16,7 @@ from routing.assignment import Given
 from routing.canary import UNIT_FROM, ArmName, UnitSource
 from routing.lane import Lane, lane_place
 from routing.lanes import holds
-from routing.plan import Plan
+from routing.states import States
 
 PIN = b"x-canary-pin"
 """The header that asks for an arm."""
@@ -37,10 +37,10 @@ NOBODYS: Choice = (None, None, None)
 class Lanes:
     """Follows the plan. `key` returns the assignment key."""
 
-    def __init__(self, plan: Callable[[], Plan], key: Callable[[], bytes]) -> None:
+    def __init__(self, plan: Callable[[], States], key: Callable[[], bytes]) -> None:
         self._plan = plan
         self._key = key
-        self._seen: tuple[Plan, Routes] | None = None
+        self._seen: tuple[States, Routes] | None = None
         self._left: Sequence[Lane] = ()
 
     def choose(

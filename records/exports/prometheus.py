@@ -22,7 +22,7 @@ from records.store import RecordTotals
 from routing.assign import Reason
 from routing.canary import ArmName
 from routing.lanes import part_of
-from routing.plan import Plan, StateName
+from routing.states import StateName, States
 
 LLM_BOUNDS = tuple(0.01 * 2**k for k in range(17))
 """Seconds, .01 to 655.36: the longest answers take ten minutes."""
@@ -220,7 +220,7 @@ class Meters(Collector):
             with self._lock:
                 self._errors.add(("", "", "lost_outcome"), count)
 
-    def set_plan(self, plan: Plan) -> None:
+    def set_plan(self, plan: States) -> None:
         """Expose the shares, lanes and states of this plan."""
         states = plan.states.items()
         shares: dict[Labels, float] = {(name,): state.effective_share for name, state in states}

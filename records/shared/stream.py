@@ -23,7 +23,7 @@ from records.outcome import (
     ProviderError,
     Usage,
 )
-from records.shared.plan_channel import ANSWER_WITHIN_S, answering
+from records.shared.states_channel import ANSWER_WITHIN_S, answering
 from routing.canary import ArmName
 
 # Shortened outcomes for the stream: the fields that guardrails need, a third of the record.

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from records.store import Act, Audited, Store, tables
 from records.store.store import audited
-from routing.plan import State
+from routing.states import State
 
 Choice = Literal["ship", "dont_ship", "extend"]
 CHOICES: tuple[Choice, ...] = get_args(Choice)

@@ -16,7 +16,7 @@ from records.outcome import Feedback, Outcome
 from records.store.segments.sources import just_ended
 from records.store.store import Store
 from records.store.tables import checkpoints, feedback, leases
-from routing.plan import Plan, plan_of
+from routing.states import States, states_of
 
 NAME = "leader"
 NOBODY = ""
@@ -107,11 +107,11 @@ class Checkpoints:
 # The plan from the store, for agents without Redis.
 
 
-def plan_in(store: Store, leases: Leases) -> Plan:
+def states_in(store: Store, leases: Leases) -> States:
     """Build the plan from the stored states, refreshed when the leader last renewed. May raise StoreDown."""
     refreshed_at = leases.read().refreshed_at
     states = store.states()
-    return plan_of({name: (found.version, found.state) for name, found in states.items()}, refreshed_at)
+    return states_of({name: (found.version, found.state) for name, found in states.items()}, refreshed_at)
 
 
 # The newest outcomes and feedback in the store, for a leader that missed them on the stream.

@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from records.store import Act, Audited, Store, tables
 from records.store.store import audited
 from records.store.tables import audit, release_notes, releases, runs
-from routing.plan import State, StateName
+from routing.states import State, StateName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

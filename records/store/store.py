@@ -33,7 +33,7 @@ from records.store.values import (
     Versioned,
     insert_rollback,
 )
-from routing.plan import State
+from routing.states import State
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import Connection, select
 
 from records.store.tables import audit, rollbacks
-from routing.plan import State
+from routing.states import State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

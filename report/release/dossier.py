@@ -9,7 +9,7 @@ from records.store.releases import Release, ReleaseNote
 from report.document import Report, Verdict
 from report.release.history import ReleaseHistory, RunHistory
 from report.release.layers import LayerName, LayerStanding, layers_of
-from routing.plan import StateName
+from routing.states import StateName
 
 ReleaseState = StateName | Literal["noticed", "benchmarked", "superseded"]
 """A release is superseded if its candidate was measured against a newer baseline before any user tried it."""

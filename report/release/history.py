@@ -11,7 +11,7 @@ from records.store.releases import Release, ReleaseNote, Releases, Run
 from records.store.reports import DailyReports, Evaluations
 from report.archive import Evaluation, from_document
 from report.document import Report, from_json
-from routing.plan import StateName
+from routing.states import StateName
 
 _FINAL: tuple[StateName, ...] = ("rolled_back", "promoted")
 """States that the end of a canary does not replace."""

@@ -14,7 +14,7 @@ from alerts.figures.rollback import FAILURES, POINTS, Path, Point, RollbackEvide
 from alerts.guardrails import Watch
 from alerts.rules.rule import DEFAULT_RULES, Rule
 from alerts.rules.status import GuardrailStatus
-from routing.plan import State
+from routing.states import State
 
 ERROR_RATE = Rule(rule="error_rate", limit=0.05, window_s=None, minimum=3, action="rollback")
 

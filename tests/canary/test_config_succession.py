@@ -9,8 +9,8 @@ from canary.config.load import parse
 from canary.config.rewriting import put, rewritten
 from canary.config.succession import NotNext, Succession
 from routing.canary import Arm
-from routing.plan import State, StateName
 from routing.request_changes import RequestChanges
+from routing.states import State, StateName
 
 TEXT = """\
 # Kept as it is: é.

@@ -19,7 +19,7 @@ from records.captures.capture import Capture
 from records.labels import Label, Labels
 from records.store import Act, Store
 from records.store.captures import CaptureStore
-from routing.plan import State
+from routing.states import State
 from tests.bench.test_sampling import a_capture
 from tests.serving import ProviderThread
 

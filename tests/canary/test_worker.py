@@ -15,10 +15,10 @@ import pytest
 from canary.programs.process import WorkerArgs
 from canary.programs.worker import Worker
 from proxy.network.server.endpoints import READY_WITHIN_S
-from records.shared import plan_file
-from records.shared.plan_file import PlanWatch
+from records.shared import states_file
+from records.shared.states_file import StatesWatch
 from routing.canary import definition
-from routing.plan import PREFLIGHT_RUNS, STALE_AFTER_S, Plan, State
+from routing.states import PREFLIGHT_RUNS, STALE_AFTER_S, State, States
 from tests.canary.handed import handed
 
 CONFIG = 'providers: {openai: {api: openai, base_url: "http://127.0.0.1:9/v1"}}'
@@ -65,13 +65,13 @@ async def answered(caller: socket.socket) -> bytes:
     return told.partition(b"\r\n\r\n")[2]
 
 
-def a_plan(worker: Worker, **state: object) -> Plan:
+def a_plan(worker: Worker, **state: object) -> States:
     canary = worker.config.current.canaries["support"].canary
     running = State(state="running", share=0.5, definition=definition(canary))
-    return Plan(version=2, refreshed_at=time.time(), states={"support": replace(running, **state)})
+    return States(version=2, refreshed_at=time.time(), states={"support": replace(running, **state)})
 
 
-UNSETTLED: dict[str, Callable[[Worker], Plan | None]] = {
+UNSETTLED: dict[str, Callable[[Worker], States | None]] = {
     "no plan": lambda worker: None,
     "another config's plan": lambda worker: replace(a_plan(worker), version=1, states={}),
     "an old plan": lambda worker: replace(
@@ -88,12 +88,12 @@ def test_a_worker_accepts_nobody_before_its_plan_has_the_state_of_every_canary(
     async def story() -> None:
         async with working(tmp_path, CONFIG + CANARY) as (worker, connect):
             if (plan := UNSETTLED[case](worker)) is not None:
-                plan_file.write(tmp_path / "plan.json", plan)
+                states_file.write(tmp_path / "plan.json", plan)
             with connect() as caller:
                 waiting = asyncio.create_task(answered(caller))
                 await heartbeats(worker, 3)
                 assert not waiting.done()
-                plan_file.write(tmp_path / "plan.json", a_plan(worker))
+                states_file.write(tmp_path / "plan.json", a_plan(worker))
                 assert await waiting == b"ready\n"
                 assert worker.plan.states["support"].effective_share == 0.5
 
@@ -105,7 +105,7 @@ async def heartbeats(worker: Worker, number: int) -> None:
     seen = 0
     poll = worker.plans.poll
 
-    def counted(now_utc: float, mono: float) -> Plan:
+    def counted(now_utc: float, mono: float) -> States:
         nonlocal seen
         seen += 1
         return poll(now_utc, mono)
@@ -136,10 +136,10 @@ def test_a_worker_without_canaries_waits_for_no_plan(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
-class Broken(PlanWatch):
+class Broken(StatesWatch):
     """A plan that cannot be looked at."""
 
-    def poll(self, now_utc: float, mono: float) -> Plan:
+    def poll(self, now_utc: float, mono: float) -> States:
         raise LookupError("a defect")
 
 

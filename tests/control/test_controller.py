@@ -31,7 +31,7 @@ from control.jobs.rolling import Roller
 from control.states.pending import PendingRollbacks
 from pages.words.reasons import sentences
 from records.outcome import Outcome
-from records.shared import plan_file
+from records.shared import states_file
 from records.spool.writer import SpoolWriter
 from records.store import Store
 from report import reports
@@ -135,7 +135,7 @@ def test_a_page_and_its_rollback_do_not_wait_for_a_checkpoint_that_the_disk_does
             loops = [asyncio.create_task(each) for each in controller.loops()]
             try:
                 await asyncio.wait_for(pager.paged.wait(), LONG_S)
-                plan = plan_file.read(tmp_path / "plan.json")
+                plan = states_file.read(tmp_path / "plan.json")
                 assert plan is not None and plan.states["trial"].state == "rolled_back"
                 assert not (tmp_path / "live.json").exists()  # the checkpoint is still on its way
             finally:

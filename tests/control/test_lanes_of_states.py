@@ -23,7 +23,7 @@ from routing import transitions
 from routing.cohort import SPACE
 from routing.lane import lane_place
 from routing.lanes import part_of
-from routing.plan import Plan, State
+from routing.states import State, States
 
 KEY = b"key"
 ENTRY = """
@@ -51,7 +51,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def loaded(
-    store: Store, *files: Sequence[str], plans: list[Plan] | None = None
+    store: Store, *files: Sequence[str], plans: list[States] | None = None
 ) -> tuple[Rollouts, list[str]]:
     """The states after these files, one after the other, and what the last one is told."""
     rollouts = Rollouts(store, (plans if plans is not None else []).append)

@@ -216,7 +216,8 @@ def test_daily_reports_are_those_stored_and_an_unknown_canary_has_none(desks: tu
 
 def test_an_order_s_answer_names_the_arms_without_a_price(desks: tuple[Desk, Desk]) -> None:
     one, _ = desks
-    one.operator.unpriced = parse(CONFIG, "canary.yaml", {}).unpriced()
+    unpriced = parse(CONFIG, "canary.yaml", {}).unpriced()
+    one.operator.unpriced = lambda: unpriced
     told = one.order("ramp", who="ann", share=0.1)["unpriced"]
     assert [(each["arm"], each["model"]) for each in told] == [("baseline", "a"), ("candidate", "b")]
 

@@ -6,7 +6,7 @@ import pytest
 
 from control.states.pending import PendingRollback, PendingRollbacks
 from records.store import Act
-from routing.plan import State, StateName
+from routing.states import State, StateName
 
 RUNNING = State(state="running", share=0.2, run=2, phase=3)
 ACT = Act(at=1000.0, action="rollback", who="guardrail error_rate", reason="bad answers")

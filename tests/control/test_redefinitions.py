@@ -6,7 +6,7 @@ from canary.config.load import parse
 from control.states.rollouts import redefinitions
 from records.store import Versioned
 from routing.canary import definition
-from routing.plan import State
+from routing.states import State
 
 CONFIG = """
 providers: {{openai: {{api: openai, base_url: "https://api.openai.com/v1"}}}}

@@ -19,7 +19,7 @@ from records.store.benchmarks import Benchmarks
 from records.store.releases import Releases
 from records.store.reports import DailyReport, DailyReports, Evaluations, StoredEvaluation
 from report.document import Verdict
-from routing.plan import State
+from routing.states import State
 from tests.records.samples import a_release
 
 Samples = dict[tuple[str, ...], float]

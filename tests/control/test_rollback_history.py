@@ -18,10 +18,10 @@ from control.states.pending import PendingRollbacks
 from control.states.rollouts import Rollouts
 from records.concentration import Concentration, FailingPart
 from records.errors import StoreDown
-from records.shared import plan_file
+from records.shared import states_file
 from records.store import Act, Store
 from routing import transitions
-from routing.plan import NO_PLAN, State
+from routing.states import NO_STATES, State
 from tests.control.databases import Database
 from tests.servers.postgres import Postgres
 
@@ -102,8 +102,8 @@ class Admin:
         plan = self.folder / "plan.json"
         self.rollouts = Rollouts(
             self.store,
-            lambda each: plan_file.write(plan, each),
-            last=plan_file.read(plan) or NO_PLAN,
+            lambda each: states_file.write(plan, each),
+            last=states_file.read(plan) or NO_STATES,
             pending=PendingRollbacks(self.folder / "rollbacks.json"),
         )
         self.rollbacks = RollbackHistory(self.store, self.rollouts)

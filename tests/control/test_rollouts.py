@@ -14,10 +14,10 @@ from canary.config import Config, parse
 from control.states.pending import PendingRollbacks
 from control.states.rollouts import Outrun, Rollouts, Transition
 from records.errors import StoreDown
-from records.shared import plan_file
+from records.shared import states_file
 from records.store import Act, Store, Versioned
 from routing import transitions
-from routing.plan import NO_PLAN, Plan, State
+from routing.states import NO_STATES, State, States
 from tests.control.databases import Database
 
 CONFIG = """\
@@ -49,7 +49,7 @@ class Two:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.config = CONFIGURED
-        self.plans: list[Plan] = []
+        self.plans: list[States] = []
         first = Rollouts(store, self.plans.append)
         first.reconcile(self.config, 1000.0)
         self.admins = (first, Rollouts(store, self.plans.append))
@@ -103,7 +103,7 @@ def test_an_answer_that_was_outrun_takes_nothing_back(tmp_path: Path) -> None:
 
 def test_plans_of_many_threads_are_written_one_after_the_other(tmp_path: Path) -> None:
     with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
-        rollouts = Rollouts(store, partial(plan_file.write, tmp_path / "plan.json"))
+        rollouts = Rollouts(store, partial(states_file.write, tmp_path / "plan.json"))
         rollouts.reconcile(CONFIGURED, 1000.0)
         with capture_logs() as logs, ThreadPoolExecutor(8) as pool:
             for _ in pool.map(lambda _: rollouts.publish(), range(100)):
@@ -163,20 +163,20 @@ class One:
 
     def __init__(self, database: Database, folder: Path) -> None:
         self.config, self.store, self.folder = parse(CONFIG, "canary.yaml", {}), database.open(), folder
-        self.plan_file = folder / "plan.json"
+        self.states_file = folder / "plan.json"
         self.start()
 
     def start(self) -> None:
         self.rollouts = Rollouts(
             self.store,
-            lambda plan: plan_file.write(self.plan_file, plan),
-            last=plan_file.read(self.plan_file) or NO_PLAN,
+            lambda plan: states_file.write(self.states_file, plan),
+            last=states_file.read(self.states_file) or NO_STATES,
             pending=PendingRollbacks(self.folder / "rollbacks.json"),
         )
 
     @property
-    def published(self) -> Plan:
-        plan = plan_file.read(self.plan_file)
+    def published(self) -> States:
+        plan = states_file.read(self.states_file)
         assert plan is not None
         return plan
 
@@ -309,7 +309,7 @@ def test_without_a_store_and_without_a_plan_there_is_none_to_publish(
     database.go()
     admin = One(database, tmp_path)
     admin.rollouts.publish()
-    assert not admin.plan_file.exists()
+    assert not admin.states_file.exists()
     with pytest.raises(StoreDown):
         admin.rollouts.reconcile(admin.config, 1000.0)
     database.come_back()
@@ -321,7 +321,7 @@ def test_a_store_set_back_under_a_running_admin_refuses_orders_and_leaves_a_roll
     tmp_path: Path,
 ) -> None:
     with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
-        plans: list[Plan] = []
+        plans: list[States] = []
         admin = Rollouts(store, plans.append)
         admin.reconcile(CONFIGURED, 1000.0)
         admin.change("trial", act("ann"), ramp(CONFIGURED, 0.1))

@@ -14,7 +14,7 @@ from canary.config import parse
 from control.fleet.publisher import FilePublisher
 from control.states.pending import PendingRollbacks
 from control.states.rollouts import Rollouts
-from records.shared import plan_file
+from records.shared import states_file
 from records.store import Act, Store
 from routing import transitions
 
@@ -77,7 +77,7 @@ def test_a_rollback_is_in_force_while_another_one_is_being_synced(tmp_path: Path
             rollouts.change(name, act, lambda state: transitions.rollback(state, reason="", now=act.at))
 
         def is_in_force(name: str) -> bool:
-            plan = plan_file.read(tmp_path / "plan.json")
+            plan = states_file.read(tmp_path / "plan.json")
             kept = msgspec.json.decode((tmp_path / "rollbacks.json").read_bytes())
             return plan is not None and plan.states[name].state == "rolled_back" and name in kept
 

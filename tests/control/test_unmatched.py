@@ -17,7 +17,7 @@ from control.monitor.traffic import MINUTES, MOST_SHOWN, UnmatchedTraffic
 from records.facts.counts import LONGEST_NAME, MOST_MODELS, REST, unmatched_in
 from records.outcome import ErrorType, Outcome, ProviderError
 from records.shared.stream import Outgoing
-from routing.plan import State
+from routing.states import State
 
 NOW = 1_800_000_000.0
 

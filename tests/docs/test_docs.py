@@ -18,7 +18,7 @@ from records.facts.metric import BUILT_IN
 from records.outcome import ErrorType, OutcomeName
 from report.document import Verdict
 from report.row import State
-from routing.plan import StateName
+from routing.states import StateName
 
 ROOT = Path(__file__).parents[2]
 

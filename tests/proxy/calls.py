@@ -20,7 +20,7 @@ from proxy.network.upstream import UpstreamError
 from proxy.providers.provider import Provider
 from records.outcome import ErrorType
 from routing.canary import Arm, Canary, Match, Step, UnitSource, definition
-from routing.plan import NO_PLAN
+from routing.states import NO_STATES
 
 OPENAI = Provider(name="openai", api="openai", base_url="https://api.openai.com/v1")
 AZURE = Provider(name="azure", api="openai", base_url="https://azure.example/v1", api_key="sk-azure-own")
@@ -74,7 +74,7 @@ def routes(*trials: Trial, tags: Sequence[str] = (), providers: Mapping[str, Pro
     return Routes(providers, trials, tags)
 
 
-LANES = Lanes(lambda: NO_PLAN, lambda: b"key")
+LANES = Lanes(lambda: NO_STATES, lambda: b"key")
 """Where no canary has a lane."""
 
 

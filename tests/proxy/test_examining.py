@@ -26,7 +26,7 @@ from proxy.providers.credentials import Credentials
 from proxy.providers.provider import Provider
 from records.outcome import Fault, Finish, Outcome, OutputCheck, ProviderError
 from routing.canary import Match
-from routing.plan import Plan, State
+from routing.states import State, States
 from tests.proxy.calls import trial
 from tests.proxy.raw_provider import pool
 
@@ -105,9 +105,9 @@ class Traffic:
             credentials=credentials,
         )
 
-    def _plan(self) -> Plan:
+    def _plan(self) -> States:
         state = State(state="running", share=self._share, definition=self.trial.definition)
-        return Plan(version=1, states={"support": state})
+        return States(version=1, states={"support": state})
 
     def _append(self, outcome: Outcome) -> bool:
         self.outcomes.append(outcome)

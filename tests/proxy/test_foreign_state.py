@@ -13,7 +13,7 @@ import pytest
 from proxy.attempts.foreign_state import carries_sealed_state, may_carry_state, names_state
 from proxy.network.upstream.breaker import IN_A_ROW
 from records.outcome import InFlight, Outcome
-from routing.plan import State
+from routing.states import State
 from tests.proxy.calls import call
 from tests.proxy.raw_provider import RawProvider, Wire, pool
 from tests.proxy.traffic import ANSWER, Traffic

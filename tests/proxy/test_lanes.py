@@ -17,7 +17,7 @@ from records.outcome import Outcome
 from routing.canary import Arm, Match
 from routing.lane import Lane, lane_place
 from routing.lanes import allot, holds
-from routing.plan import Plan, State
+from routing.states import State, States
 from tests.proxy.calls import call, routes, trial
 from tests.proxy.raw_provider import RawProvider, Wire, pool
 from tests.proxy.traffic import ANSWER, KEY, Traffic, chat
@@ -38,7 +38,7 @@ def running(*trials: Trial, ended: Sequence[str] = ()) -> dict[str, State]:
 
 
 def following(states: dict[str, State]) -> Lanes:
-    plan = Plan(version=1, states=states)
+    plan = States(version=1, states=states)
     return Lanes(lambda: plan, lambda: KEY)
 
 
@@ -160,8 +160,8 @@ class LanedTraffic(Traffic):
 
     laned: Mapping[str, State] = {}
 
-    def plan(self) -> Plan:
-        return Plan(version=1, states=self.laned)
+    def plan(self) -> States:
+        return States(version=1, states=self.laned)
 
 
 async def answering(wire: Wire, models: list[str]) -> None:

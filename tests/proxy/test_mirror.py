@@ -22,7 +22,7 @@ from records.facts.exchange_id import verify
 from records.outcome import ErrorType, Outcome, Usage
 from routing.assign import Assignment, Reason
 from routing.canary import ArmName
-from routing.plan import Plan, State, StateName
+from routing.states import State, StateName, States
 from tests.proxy.calls import Header, Script, call, routes, trial
 from tests.proxy.raw_provider import OK, Play, RawProvider, Request, Wire, playing, pool, turns
 
@@ -81,8 +81,8 @@ class Worker:
             draw=lambda: self.draw,
         )
 
-    def plan(self) -> Plan:
-        return Plan(version=1, states={} if self.state is None else {"support": self.state})
+    def plan(self) -> States:
+        return States(version=1, states={} if self.state is None else {"support": self.state})
 
     def offer(self, asked: Call, assignment: Assignment = BASELINE, *, answer: Script | None = None) -> None:
         """Offer an exchange whose real answer has come so far."""

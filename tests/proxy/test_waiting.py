@@ -14,7 +14,7 @@ import pytest
 from proxy.attempts.dispatch import patience_s
 from proxy.network.upstream.breaker import IN_A_ROW, RETRY_AFTER_S
 from records.outcome import Outcome
-from routing.plan import UNKNOWN_PATIENCE_S, Plan
+from routing.states import UNKNOWN_PATIENCE_S, States
 from tests.proxy.calls import trial
 from tests.proxy.raw_provider import RawProvider, Wire, pool, turns
 from tests.proxy.traffic import ANSWER, Traffic, chat
@@ -351,7 +351,7 @@ def test_patience_is_never_longer_than_total() -> None:
     short = replace(
         tried, candidate=replace(tried.candidate, timeout=replace(tried.candidate.timeout, total_s=4.0))
     )
-    plan = Plan(patience={"support": {"chat/json": 12.0}})
+    plan = States(patience={"support": {"chat/json": 12.0}})
     assert patience_s(tried, plan, "chat/json") == 12.0
     assert patience_s(tried, plan, "chat/stream") == UNKNOWN_PATIENCE_S
     assert patience_s(short, plan, "chat/json") == 4.0

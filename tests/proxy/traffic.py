@@ -21,7 +21,7 @@ from proxy.network.upstream import Upstreams
 from proxy.providers.credentials import Credentials
 from proxy.providers.provider import Provider
 from records.outcome import Outcome
-from routing.plan import Plan, State
+from routing.states import State, States
 from tests.proxy.calls import trial
 
 KEY = b"k" * 32
@@ -71,9 +71,9 @@ class Traffic:
             credentials=credentials,
         )
 
-    def plan(self) -> Plan:
+    def plan(self) -> States:
         state = replace(self.state, share=self.share)
-        return Plan(version=1, states={"support": state}, patience=self.patience, silence=self.silence)
+        return States(version=1, states={"support": state}, patience=self.patience, silence=self.silence)
 
     def _append(self, outcome: Outcome) -> bool:
         self.outcomes.append(outcome)

@@ -6,7 +6,7 @@ from sqlalchemy import text
 from records.errors import Unstorable
 from records.store import Store
 from records.store.decisions import Decision, Decisions
-from routing.plan import State
+from routing.states import State
 
 STATE = State(state="paused", share=0.1, run=2)
 

@@ -9,7 +9,7 @@ from records.store import Act, Store
 from records.store.releases import PastCanary, Releases, past_canaries
 from routing import transitions
 from routing.canary import Step
-from routing.plan import State
+from routing.states import State
 
 STEPS = (Step(share=0.05),)
 Change = Callable[[State], State]

@@ -17,7 +17,7 @@ from records.outcome import Usage
 from records.spool.reader import Death
 from records.store import FixedRubric, RecordTotals, Store, tables
 from records.store.retention import SLICE
-from routing.plan import State
+from routing.states import State
 from tests.records.samples import DAY, WRITER, a_batch, act, an_outcome, recent, some_feedback
 
 TABLES = ("unit_days", "sessions")

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from records.errors import SharedDown
 from records.outcome import AttemptRecord, Feedback, Heartbeat, Outcome, Usage
-from records.shared import plan_channel, stream
+from records.shared import states_channel, stream
 from records.shared.stream import Dispatch, Outgoing, StreamCursor, brief, restored
 from tests.records.samples import an_exchange_in_flight
 from tests.servers.redis import RedisServer
@@ -60,7 +60,7 @@ def a_dispatch(number: int) -> Dispatch:
 
 def on_redis(server: RedisServer, act: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
     async def run() -> Any:
-        async with plan_channel.connect(server.url) as redis:
+        async with states_channel.connect(server.url) as redis:
             return await act(redis)
 
     return asyncio.run(run())

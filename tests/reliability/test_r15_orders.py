@@ -3,7 +3,7 @@ within a second, no candidate is asked a second after a rollback was confirmed, 
 
 Four rounds in the quick form, ten in `make test-more`, a hundred in the long one (`-m slow`). That no plan
 outlives its admins by more than 15 minutes, a replica that is cut off included:
-`tests/records/test_plans.py`, `tests/control/test_plan_follower.py`.
+`tests/records/test_states_file.py`, `tests/control/test_states_follower.py`.
 """
 
 import json

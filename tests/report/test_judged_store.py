@@ -21,7 +21,7 @@ from report.kept_looks import from_store
 from report.plan import ARRIVAL_S, DAY_S
 from report.reports import report_of, take_looks
 from report.rubric import Criterion
-from routing.plan import State
+from routing.states import State
 from tests.report.conftest import START, World, exchanges
 from tests.report.judged import pair
 from tests.report.shipping import Shipper

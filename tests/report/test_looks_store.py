@@ -24,7 +24,7 @@ from report.plan_course import PlanCourse
 from report.reports import judged_canary, report_from_csv, report_of, take_looks
 from report.rubric import Criterion, parse_bound
 from report.sample import BadSample
-from routing.plan import State
+from routing.states import State
 from tests.report.conftest import START, World, exchanges
 from tests.report.shipping import Shipper
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from routing.assign import Assignment, Given, assign, may_have_begun
 from routing.canary import Arm, ArmName, Canary, Match, Step, definition
 from routing.cohort import in_cohort
-from routing.plan import State, StateName
+from routing.states import State, StateName
 
 KEY = b"assignment key"
 

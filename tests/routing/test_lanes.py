@@ -14,8 +14,8 @@ from routing.canary import Arm, Canary, Match, Step
 from routing.cohort import SPACE, in_cohort
 from routing.lane import Lane, lane_place
 from routing.lanes import allot, groups, holds, part_of, sizes
-from routing.plan import State, StateName
 from routing.request_changes import RequestChanges
+from routing.states import State, StateName
 
 KEY = b"k" * 32
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from routing import transitions as t
 from routing.canary import Step
-from routing.plan import State, StateName
+from routing.states import State, StateName
 
 FIVE = [Step(share=0.05)]
 TEN = [Step(share=0.10)]

@@ -1,7 +1,7 @@
 """Takes the plan to every replica by Redis, and keeps each plan file as new as the newest plan received.
 
 Older plans and repetitions are ignored. Only an admin's refresh keeps a plan fresh: a machine that receives
-none falls to share 0 (`records/shared/plan_file.py`).
+none falls to share 0 (`records/shared/states_file.py`).
 """
 
 import asyncio
@@ -13,9 +13,9 @@ import structlog
 
 from control.fleet.publisher import Availability
 from records.errors import SharedDown
-from records.shared import plan_file
-from records.shared.plan_channel import PlanChannel
-from routing.plan import NO_PLAN, Plan
+from records.shared import states_file
+from records.shared.states_channel import StatesChannel
+from routing.states import NO_STATES, States
 
 AGAIN_S = 0.5
 
@@ -25,13 +25,13 @@ class RedisPublisher:
 
     refresh_every_s = 1.0
 
-    def __init__(self, channel: PlanChannel, availability: Availability) -> None:
+    def __init__(self, channel: StatesChannel, availability: Availability) -> None:
         self._channel, self._availability = channel, availability
         self._loop = asyncio.get_running_loop()
-        self._plan = NO_PLAN
+        self._plan = NO_STATES
         self._fresh = asyncio.Event()
 
-    def put(self, plan: Plan) -> None:
+    def put(self, plan: States) -> None:
         """Publish this plan, in place of one that is not out yet. From any thread."""
         if plan.version >= self._plan.version:
             self._plan = plan
@@ -68,16 +68,16 @@ WRITE_EVERY_S = 5.0
 """How often a mere refresh is written. Workers need one every 15 minutes."""
 
 
-class PlanFollower:
+class StatesFollower:
     """The plan of one machine. `plan` is the newest that was received or found in the file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.plan = plan_file.read(path) or NO_PLAN
+        self.plan = states_file.read(path) or NO_STATES
         self._heard_mono = self._written_mono = float("-inf")
         self._unwritten = False
 
-    def hear(self, plan: Plan | None, mono: float) -> bool:
+    def hear(self, plan: States | None, mono: float) -> bool:
         """Take a received plan, None for none. True when the plan was new."""
         if plan is None or _order(plan) <= _order(self.plan):
             return False
@@ -94,7 +94,7 @@ class PlanFollower:
     def _write(self, mono: float) -> None:
         """Write the plan. A full disk is logged, and the next plan is tried again."""
         try:
-            plan_file.write(self._path, self.plan)
+            states_file.write(self._path, self.plan)
         except OSError as error:
             self._unwritten = True
             log.error("plan.not_written", file=str(self._path), problem=str(error))
@@ -103,5 +103,5 @@ class PlanFollower:
             self._written_mono = mono
 
 
-def _order(plan: Plan) -> tuple[int, float]:
+def _order(plan: States) -> tuple[int, float]:
     return plan.version, plan.refreshed_at

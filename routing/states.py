@@ -1,4 +1,4 @@
-"""The plan: the state of every canary, as one immutable, versioned value that all workers read."""
+"""The states of all canaries, as one immutable, versioned value that all workers read: the plan in force."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -73,7 +73,7 @@ class State:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class States:
     """The state of every canary at one version. Each change raises `version`; readers ignore a lower one.
 
     `patience`: by canary, then by kind (`request_kind`), the seconds that a request may wait for the
@@ -107,15 +107,15 @@ def request_kind(operation: str, *, stream: bool) -> str:
     return f"{operation}/stream" if stream else f"{operation}/json"
 
 
-def plan_of(
+def states_of(
     states: Mapping[str, tuple[int, State]],
     refreshed_at: float,
     patience: Mapping[str, Mapping[str, float]] = NO_PATIENCE,
     silence: Mapping[str, Mapping[str, float]] = NO_PATIENCE,
-) -> Plan:
+) -> States:
     """Build the plan from (version, state) by canary. Its version is 1 + the sum of theirs (ADR 3)."""
     version = 1 + sum(canary_version for canary_version, _ in states.values())
-    return Plan(
+    return States(
         version=version,
         states={name: state for name, (_, state) in states.items()},
         refreshed_at=refreshed_at,
@@ -124,4 +124,4 @@ def plan_of(
     )
 
 
-NO_PLAN = Plan()
+NO_STATES = States()

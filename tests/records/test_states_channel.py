@@ -8,27 +8,27 @@ from typing import Any
 import pytest
 
 from records.errors import SharedDown
-from records.shared import plan_channel
-from records.shared.plan_channel import KEY, PlanChannel
-from routing.plan import Plan, State
+from records.shared import states_channel
+from records.shared.states_channel import KEY, StatesChannel
+from routing.states import State, States
 from tests.servers.redis import RedisServer
 
 
-def a_plan(version: int, refreshed_at: float = 1000.0) -> Plan:
+def a_plan(version: int, refreshed_at: float = 1000.0) -> States:
     state = State(state="running", share=version / 100, started_at=5.0)
-    return Plan(version=version, states={"trial": state}, refreshed_at=refreshed_at)
+    return States(version=version, states={"trial": state}, refreshed_at=refreshed_at)
 
 
-def on_channel(server: RedisServer, act: Callable[[PlanChannel], Coroutine[Any, Any, Any]]) -> Any:
+def on_channel(server: RedisServer, act: Callable[[StatesChannel], Coroutine[Any, Any, Any]]) -> Any:
     async def run() -> Any:
-        async with plan_channel.connect(server.url) as redis:
-            return await act(PlanChannel(redis))
+        async with states_channel.connect(server.url) as redis:
+            return await act(StatesChannel(redis))
 
     return asyncio.run(run())
 
 
 def test_a_published_plan_comes_back_equal(redis_server: RedisServer) -> None:
-    async def there_and_back(channel: PlanChannel) -> Plan | None:
+    async def there_and_back(channel: StatesChannel) -> States | None:
         assert await channel.read() is None
         assert await channel.publish(a_plan(3))
         return await channel.read()
@@ -37,7 +37,7 @@ def test_a_published_plan_comes_back_equal(redis_server: RedisServer) -> None:
 
 
 def test_an_older_plan_does_not_replace_a_newer_one_but_a_refresh_does(redis_server: RedisServer) -> None:
-    async def out_of_order(channel: PlanChannel) -> None:
+    async def out_of_order(channel: StatesChannel) -> None:
         assert await channel.publish(a_plan(7))
         assert not await channel.publish(a_plan(6, refreshed_at=2000.0))
         assert await channel.read() == a_plan(7)
@@ -52,7 +52,7 @@ def test_rubbish_under_the_key_is_no_plan_and_is_replaced(redis_server: RedisSer
     with redis_server.client() as client:
         client.set(KEY, rubbish)
 
-    async def replaced(channel: PlanChannel) -> Plan | None:
+    async def replaced(channel: StatesChannel) -> States | None:
         assert await channel.read() is None
         assert await channel.publish(a_plan(1))
         return await channel.read()
@@ -61,8 +61,8 @@ def test_rubbish_under_the_key_is_no_plan_and_is_replaced(redis_server: RedisSer
 
 
 def test_whoever_listens_is_told_at_once(redis_server: RedisServer) -> None:
-    async def told(channel: PlanChannel) -> list[Plan]:
-        heard: list[Plan] = []
+    async def told(channel: StatesChannel) -> list[States]:
+        heard: list[States] = []
 
         async def listen() -> None:
             async for plan in channel.listen():
@@ -91,7 +91,7 @@ def test_whoever_listens_is_told_at_once(redis_server: RedisServer) -> None:
 
 
 def test_a_frozen_redis_is_down_within_a_second(redis_server: RedisServer) -> None:
-    async def asked(channel: PlanChannel) -> float:
+    async def asked(channel: StatesChannel) -> float:
         await channel.publish(a_plan(1))
         redis_server.freeze()
         began = time.monotonic()
@@ -109,7 +109,7 @@ def test_a_frozen_redis_is_down_within_a_second(redis_server: RedisServer) -> No
 def test_a_redis_that_is_not_there_is_down(redis_server: RedisServer) -> None:
     redis_server.kill()
 
-    async def asked(channel: PlanChannel) -> None:
+    async def asked(channel: StatesChannel) -> None:
         for act in (channel.read(), channel.publish(a_plan(1)), anext(channel.listen())):
             with pytest.raises(SharedDown):
                 await act
@@ -118,11 +118,14 @@ def test_a_redis_that_is_not_there_is_down(redis_server: RedisServer) -> None:
 
 
 def test_another_fleet_in_another_database_is_not_heard(redis_server: RedisServer) -> None:
-    async def apart() -> list[Plan]:
-        heard: list[Plan] = []
+    async def apart() -> list[States]:
+        heard: list[States] = []
         other_url = redis_server.url.removesuffix("0") + "1"
-        async with plan_channel.connect(redis_server.url) as one, plan_channel.connect(other_url) as other:
-            mine, theirs = PlanChannel(one), PlanChannel(other)
+        async with (
+            states_channel.connect(redis_server.url) as one,
+            states_channel.connect(other_url) as other,
+        ):
+            mine, theirs = StatesChannel(one), StatesChannel(other)
 
             async def listen() -> None:
                 async for plan in mine.listen():

@@ -12,12 +12,12 @@ from pathlib import Path
 import msgspec
 
 from records.shared.whole_file import Stamp, file_stamp, write_whole
-from routing.plan import NO_PLAN, STALE_AFTER_S, Plan
+from routing.states import NO_STATES, STALE_AFTER_S, States
 
-_DECODER = msgspec.json.Decoder(Plan)
+_DECODER = msgspec.json.Decoder(States)
 
 
-def write(path: Path, plan: Plan) -> None:
+def write(path: Path, plan: States) -> None:
     """Replace the plan file atomically, without fsync, so that a rollback does not wait for the disk.
 
     A power cut may lose the newest plan; the store still has the states.
@@ -25,7 +25,7 @@ def write(path: Path, plan: Plan) -> None:
     write_whole(path, msgspec.json.encode(plan), durable=False)
 
 
-def read(path: Path) -> Plan | None:
+def read(path: Path) -> States | None:
     """Read a plan file; None when it is missing or unreadable."""
     try:
         return _DECODER.decode(path.read_bytes())
@@ -33,17 +33,17 @@ def read(path: Path) -> Plan | None:
         return None
 
 
-class PlanWatch:
+class StatesWatch:
     """One process's view of the plan file: the newest plan and the time of its last refresh."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._seen: Stamp | None = None
-        self._plan = NO_PLAN
-        self._without_shares = NO_PLAN
+        self._plan = NO_STATES
+        self._without_shares = NO_STATES
         self._refreshed_mono: float | None = None
 
-    def poll(self, now_utc: float, mono: float) -> Plan:
+    def poll(self, now_utc: float, mono: float) -> States:
         """Return the current plan. Costs one stat() unless the file was replaced.
 
         Unreadable files and older versions are ignored. After 15 min without a refresh every share is 0;
@@ -53,14 +53,14 @@ class PlanWatch:
         if plan is not None and plan.version >= self._plan.version:
             self._take(plan, now_utc, mono)
         if self._refreshed_mono is None:
-            return NO_PLAN
+            return NO_STATES
         return self._plan if self.is_fresh(mono) else self._without_shares
 
     def is_fresh(self, mono: float) -> bool:
         """True while the plan has been refreshed in the last 15 min."""
         return self._refreshed_mono is not None and mono - self._refreshed_mono < STALE_AFTER_S
 
-    def _replacement(self) -> Plan | None:
+    def _replacement(self) -> States | None:
         try:
             seen = file_stamp(self._path)
             if seen == self._seen:
@@ -71,7 +71,7 @@ class PlanWatch:
         self._seen = seen
         return plan
 
-    def _take(self, plan: Plan, now_utc: float, mono: float) -> None:
+    def _take(self, plan: States, now_utc: float, mono: float) -> None:
         if self._refreshed_mono is None:
             self._refreshed_mono = mono - max(0.0, now_utc - plan.refreshed_at)
         elif (plan.version, plan.refreshed_at) != (self._plan.version, self._plan.refreshed_at):

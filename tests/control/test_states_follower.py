@@ -5,20 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from control.fleet.redis_plans import WRITE_EVERY_S, PlanFollower
-from records.shared import plan_file
-from records.shared.plan_file import PlanWatch
-from routing.plan import NO_PLAN, Plan, State
+from control.fleet.redis_states import WRITE_EVERY_S, StatesFollower
+from records.shared import states_file
+from records.shared.states_file import StatesWatch
+from routing.states import NO_STATES, State, States
 
 MINUTE = 60.0
 
 
-def a_plan(version: int, *, share: float = 0.05, refreshed_at: float = 1000.0) -> Plan:
+def a_plan(version: int, *, share: float = 0.05, refreshed_at: float = 1000.0) -> States:
     state = State(state="running", share=share, started_at=5.0)
-    return Plan(version=version, states={"trial": state}, refreshed_at=refreshed_at)
+    return States(version=version, states={"trial": state}, refreshed_at=refreshed_at)
 
 
-def share_of(plan: Plan) -> float:
+def share_of(plan: States) -> float:
     return plan.states["trial"].effective_share
 
 
@@ -28,48 +28,48 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_without_any_news_there_is_no_plan(path: Path) -> None:
-    following = PlanFollower(path)
+    following = StatesFollower(path)
     assert not following.hear(None, 0.0)
-    assert following.plan == NO_PLAN
+    assert following.plan == NO_STATES
     assert not path.exists()
 
 
 def test_a_changed_plan_is_written_at_once(path: Path) -> None:
-    following = PlanFollower(path)
+    following = StatesFollower(path)
     for version in range(1, 20):
         assert following.hear(a_plan(version), 0.0)
-        assert plan_file.read(path) == a_plan(version)
+        assert states_file.read(path) == a_plan(version)
 
 
 def test_an_older_plan_and_the_same_one_again_are_no_news(path: Path) -> None:
-    following = PlanFollower(path)
+    following = StatesFollower(path)
     following.hear(a_plan(5), 0.0)
     assert not following.hear(a_plan(5), 1.0)
     assert not following.hear(a_plan(4, share=0.9, refreshed_at=2000.0), 1.0)
-    assert plan_file.read(path) == a_plan(5)
+    assert states_file.read(path) == a_plan(5)
     assert following.silent_s(7.0) == 7.0
 
 
 def test_an_older_plan_is_no_news_to_a_replica_that_was_restarted(path: Path) -> None:
-    PlanFollower(path).hear(a_plan(5), 0.0)
-    again = PlanFollower(path)
+    StatesFollower(path).hear(a_plan(5), 0.0)
+    again = StatesFollower(path)
     assert again.plan == a_plan(5)
     assert not again.hear(a_plan(4, share=0.9, refreshed_at=2000.0), 1.0)
-    assert plan_file.read(path) == a_plan(5)
+    assert states_file.read(path) == a_plan(5)
 
 
 def test_a_sign_of_life_is_written_every_few_seconds(path: Path) -> None:
-    following = PlanFollower(path)
+    following = StatesFollower(path)
     following.hear(a_plan(5), 0.0)
     assert following.hear(a_plan(5, refreshed_at=1001.0), 1.0)
-    assert plan_file.read(path) == a_plan(5)
+    assert states_file.read(path) == a_plan(5)
     refreshed = a_plan(5, refreshed_at=1000.0 + WRITE_EVERY_S)
     assert following.hear(refreshed, WRITE_EVERY_S)
-    assert plan_file.read(path) == refreshed
+    assert states_file.read(path) == refreshed
 
 
 def test_a_replica_cut_off_from_everybody_falls_to_share_0_after_15_minutes(path: Path) -> None:
-    following, worker = PlanFollower(path), PlanWatch(path)
+    following, worker = StatesFollower(path), StatesWatch(path)
     for second in range(60):
         following.hear(a_plan(5, refreshed_at=1000.0 + second), float(second))
         worker.poll(1000.0 + second, float(second))
@@ -84,7 +84,7 @@ def test_a_replica_cut_off_from_everybody_falls_to_share_0_after_15_minutes(path
 
 
 def test_without_admins_the_last_plan_in_redis_or_store_keeps_nobody_fresh(path: Path) -> None:
-    following, worker = PlanFollower(path), PlanWatch(path)
+    following, worker = StatesFollower(path), StatesWatch(path)
     following.hear(a_plan(5), 0.0)
     worker.poll(1000.0, 0.0)
     for second in range(1, 16 * 60):
@@ -97,16 +97,16 @@ def test_without_admins_the_last_plan_in_redis_or_store_keeps_nobody_fresh(path:
 
 def test_a_plan_that_the_disk_did_not_take_is_written_with_the_next_news(tmp_path: Path) -> None:
     folder = tmp_path / "not-there-yet"
-    following = PlanFollower(folder / "plan.json")
+    following = StatesFollower(folder / "plan.json")
     assert following.hear(a_plan(5), 0.0)
     folder.mkdir()
     assert following.hear(a_plan(5, refreshed_at=1001.0), 1.0)
-    assert plan_file.read(folder / "plan.json") == a_plan(5, refreshed_at=1001.0)
+    assert states_file.read(folder / "plan.json") == a_plan(5, refreshed_at=1001.0)
 
 
 def test_a_changed_patience_is_news(path: Path) -> None:
-    following = PlanFollower(path)
+    following = StatesFollower(path)
     following.hear(a_plan(5), 0.0)
     changed = replace(a_plan(5, refreshed_at=1005.0), patience={"trial": {"chat/json": 12.0}})
     assert following.hear(changed, WRITE_EVERY_S)
-    assert plan_file.read(path) == changed
+    assert states_file.read(path) == changed

@@ -11,7 +11,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from records.errors import SharedDown
-from routing.plan import Plan
+from routing.states import States
 
 ANSWER_WITHIN_S = 0.3
 """Timeout. Redis normally answers in well under a millisecond."""
@@ -45,7 +45,7 @@ def answering() -> Iterator[None]:
 
 KEY = "canary:plan"
 _LISTEN_S = 5.0
-_DECODER = msgspec.json.Decoder(Plan)
+_DECODER = msgspec.json.Decoder(States)
 
 _SET_UNLESS_NEWER = """
 local stored = redis.call('GET', KEYS[1])
@@ -60,25 +60,25 @@ return 1
 """Two admins may publish at once; the older plan must not overwrite the newer one."""
 
 
-class PlanChannel:
+class StatesChannel:
     """Publishes and reads the plan. Every method may raise SharedDown."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._set = redis.register_script(_SET_UNLESS_NEWER)
 
-    async def publish(self, plan: Plan) -> bool:
+    async def publish(self, plan: States) -> bool:
         """Store and announce the plan. False when Redis already has a newer one."""
         with answering():
             return bool(await self._set(keys=[KEY], args=[msgspec.json.encode(plan), plan.version]))
 
-    async def read(self) -> Plan | None:
+    async def read(self) -> States | None:
         """Read the plan; None when it is missing or unreadable."""
         with answering():
             stored = await self._redis.get(KEY)
         return _plan(stored)
 
-    async def listen(self) -> AsyncIterator[Plan]:
+    async def listen(self) -> AsyncIterator[States]:
         """Yield the newest plan after every announcement, for ever.
 
         The announcement carries no plan, because all databases of a Redis server share their channels.
@@ -95,7 +95,7 @@ class PlanChannel:
                         yield plan
 
 
-def _plan(data: object) -> Plan | None:
+def _plan(data: object) -> States | None:
     try:
         return _DECODER.decode(cast(bytes, data)) if data else None
     except (msgspec.DecodeError, UnicodeDecodeError, TypeError):
