@@ -12,7 +12,6 @@ from pages.document import Document, Points, Section, Table, columns
 from pages.words import verdict
 from pages.words.figures import between, count, joined, label, signed
 from pages.words.reasons import sentences
-from pages.words.release import words
 from records.facts.metric import JUDGED_PREFERENCE
 from report.compare import CandidateStanding, SideBySide, at_the_same_time
 from report.document import MetricLine, Report
@@ -106,7 +105,7 @@ def _verdict(standing: CandidateStanding) -> list[str]:
     return [
         standing.name,
         _model(standing.candidate),
-        words(report.verdict) + _now(standing),
+        verdict.in_words(report.verdict) + _now(standing),
         _score(report),
         f"{report.units.candidate:,} of {report.units.candidate + report.units.baseline:,}",
         f"{report.window.days:.1f}",

@@ -13,7 +13,7 @@ from pages.document import Cell, Document, Points, Row, Section, Table, columns
 from pages.words import gains, judge, verdict
 from pages.words.figures import bound_words, count, label
 from pages.words.reasons import sentences
-from pages.words.release import reasons_of, words
+from pages.words.release import reasons_of
 from records.store.benchmarks import FailureRow
 from records.store.releases import ReleaseNote
 from report.archive import moment
@@ -167,8 +167,8 @@ def _runs(runs: Sequence[RunStanding]) -> Table:
             day(run.started_at),
             run.state.replace("_", " ") + (f" {day(run.ended_at)}" if run.ended_at is not None else ""),
             ": ".join(part for part in (run.who, run.reason) if part) or "–",
-            words(run.verdict) if run.verdict is not None else "–",
-            words(run.decision) if run.decision is not None else "–",
+            verdict.in_words(run.verdict) if run.verdict is not None else "–",
+            verdict.in_words(run.decision) if run.decision is not None else "–",
         ]
         for run in runs
     ]

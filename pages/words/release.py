@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from pages.words.figures import joined
 from pages.words.reasons import sentences
+from pages.words.verdict import in_words
 from report.document import Report
 from report.release.dossier import Dossier, RunStanding, verdicts
 
@@ -43,7 +44,7 @@ def _begun(run: RunStanding) -> str:
 
 def _promoted(run: RunStanding) -> str:
     """Who decided, and what the report said of it then."""
-    against = "without a report" if run.verdict is None else f"when the verdict was {words(run.verdict)}"
+    against = "without a report" if run.verdict is None else f"when the verdict was {in_words(run.verdict)}"
     reason = f": {run.reason.rstrip('.')}" if run.reason else ""
     return f"Canary {run.canary} was promoted by {run.who} {against}{reason}."
 
@@ -60,7 +61,7 @@ def _agreement(found: Dossier) -> Iterator[str]:
     if len({"ship" if verdict == "ship_now" else verdict for _, verdict in told}) < 2:
         return
     parts = [
-        f"{'the benchmark' if who is None else f'canary {who}'} says {words(verdict)}"
+        f"{'the benchmark' if who is None else f'canary {who}'} says {in_words(verdict)}"
         for who, verdict in told
     ]
     yield f"They disagree: {joined(parts)}. The worst of them decides."
@@ -86,8 +87,3 @@ def _missing(found: Dossier) -> Iterator[str]:
         yield "No user has tried it yet: the verdict rests on examples only."
     if found.benchmark is None:
         yield "No benchmark has compared these two models on all datasets."
-
-
-def words(verdict: str) -> str:
-    """ship now, ship, ship with caveats, don’t ship, extend."""
-    return {"dont_ship": "don’t ship"}.get(verdict, verdict.replace("_", " "))

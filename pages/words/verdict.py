@@ -178,7 +178,9 @@ def mirror(report: Report) -> str | None:
     return f"{copies}, {found.failed:,} failed, {cost}; not included in other figures"
 
 
-_DECIDED = {"ship": "ship", "dont_ship": "don’t ship", "extend": "extend"}
+def in_words(verdict: str) -> str:
+    """ship now, ship, ship with caveats, don’t ship, extend."""
+    return {"dont_ship": "don’t ship"}.get(verdict, verdict.replace("_", " "))
 
 
 def decision(report: Report) -> str | None:
@@ -187,7 +189,7 @@ def decision(report: Report) -> str | None:
     if found is None:
         return None
     despite = f" despite {joined([miss_words(name) for name in found.despite])}" if found.despite else ""
-    return f"{_DECIDED[found.decision]}{despite}, by {found.by} on {_date(found.at)}: {found.reason}"
+    return f"{in_words(found.decision)}{despite}, by {found.by} on {_date(found.at)}: {found.reason}"
 
 
 def score_words(report: Report) -> str:
