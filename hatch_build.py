@@ -27,7 +27,7 @@ COMPILED = [
     "proxy/dialects/event_template.py",
     "proxy/exchange.py",
     "proxy/network/server/head.py",
-    "proxy/network/server/incoming.py",
+    "proxy/network/server/caller_request.py",
     "proxy/network/server/protocol.py",
     "proxy/network/server/requests.py",
     "proxy/network/ticker.py",

@@ -23,7 +23,7 @@ from proxy.attempts.attempt import Attempt
 from proxy.attempts.record import Record
 from proxy.calls import reader
 from proxy.calls.routes import Routes
-from proxy.network.server import Incoming, TrafficProtocol
+from proxy.network.server import CallerRequest, TrafficProtocol
 from proxy.network.upstream.connection import Connection
 from proxy.providers.address import Address
 
@@ -72,7 +72,7 @@ class CostParts:
 
 
 def _wrap(parts: CostParts) -> None:
-    parts.wrap(TrafficProtocol, "data_received", "parse the request (llhttp, checks, Incoming)")
+    parts.wrap(TrafficProtocol, "data_received", "parse the request (llhttp, checks, CallerRequest)")
     parts.wrap(Routes, "route", "find the route")
     parts.wrap(reader, "facts_of", "read its JSON")
     parts.wrap(Routes, "trial", "find the canary")
@@ -85,8 +85,8 @@ def _wrap(parts: CostParts) -> None:
     parts.wrap(Attempt, "opened", "judge its head, choose a reader")
     parts.wrap(Attempt, "_finished", "read its JSON, usage")
     parts.wrap(exchange, "to_caller", "headers for the caller")
-    parts.wrap(Incoming, "start", "write the response head")
-    parts.wrap(Incoming, "end", "write the response, next turn")
+    parts.wrap(CallerRequest, "start", "write the response head")
+    parts.wrap(CallerRequest, "end", "write the response, next turn")
     parts.wrap(Record, "_outcome", "build the Outcome, cost")
     parts.wrap(Record, "_close", "encode and spool it (one write)")
 

@@ -45,8 +45,8 @@ from bench.answers.saved import NoSavedAnswers
 from bench.benchmark.statistics import ShareInterval
 from bench.models.targets import client_for
 from bench.settings import CRITERIA, BenchSettings, JudgeSource
-from demo.behaviour import Behaviour
-from demo.provider import LocalProvider
+from demo.provider.behaviour import Behaviour
+from demo.provider.server import LocalProvider
 from judge.agreement import kappa
 from judge.benchmark import AnswerPair, JudgedPair, KnownAgreement, Vote, judged, judged_figures
 from judge.judgements import FIRST, SECOND, Result

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import trustme
 
-from demo.provider import LocalProvider
+from demo.provider.server import LocalProvider
 from tests.certificates import TLS, write_pair
 from tests.e2e.stage import Stage, chat, on_stage, worker_pids
 from tests.reliability.callers import receive, request

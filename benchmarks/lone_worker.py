@@ -116,7 +116,6 @@ class LoneWorker:
         """Close what the worker has opened."""
         self._worker.spool.close()
         self._worker.checker.close()
-        self._worker.capture_pipe.close()
         self._hand.close()
         self.caller.close()
         self.provider.close()

@@ -26,8 +26,7 @@ from control.jobs.reports import ReportJob
 from control.monitor.monitor import Monitor
 from control.settings import ControlSettings, DailyTime
 from control.states.rollouts import Rollouts
-from demo.past_releases import BAD, PROVIDER, RELEASES, PastRelease, write_datasets
-from demo.past_users import DAY_S, PastUsers
+from demo.past_releases import BAD, DAY_S, PROVIDER, RELEASES, PastRelease, PastUsers, write_datasets
 from pages.words.reasons import sentences
 from records.exports.prometheus import Meters
 from records.outcome import Feedback, Outcome

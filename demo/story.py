@@ -13,8 +13,9 @@ import signal
 import sys
 import time
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, closing
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,6 @@ from canary.config import load
 from canary.config.server import Role
 from canary.config.store import open_store
 from demo.backdrop import Backdrop, Pager
-from demo.bad_candidate import BREAKING_TOOLS, FAILING, BadCandidate
 from demo.history import add_to, made_up
 from demo.past_releases import behaviours
 from demo.traffic import Users
@@ -38,6 +38,53 @@ from pages.words.reasons import sentences
 from records.store import Store
 from records.store.tables import feedback, unit_days
 from report.reports import report_from_store
+
+# The demo's candidates that go bad.
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadCandidate:
+    """A candidate that goes bad: its canary, what the app asks, and how the provider then behaves."""
+
+    canary: str
+    asks: str
+    model: str
+    behaviour: Mapping[str, Any]
+    told: str
+    members: Mapping[str, Any] = field(default_factory=dict)
+
+
+FAILING = BadCandidate(
+    canary="goes-bad",
+    asks="gpt-5.6-terra",
+    model="gpt-6.1-terra",
+    behaviour={"ttft_s": 0.02, "faults": {"status": 0.5}},
+    told="now half of the requests to the candidate fail with a 500 …",
+)
+BREAKING_TOOLS = BadCandidate(
+    canary="breaks-tools",
+    asks="gpt-5.6-sol",
+    model="gpt-6.1-sol",
+    behaviour={"ttft_s": 0.02, "answer_faults": {"tool_args_invalid": 0.5}},
+    told="now every answer is a 200, and half of the candidate's tool calls are broken JSON …",
+    members={
+        "tool_choice": "required",
+        "tools": [
+            {
+                "type": "function",
+                "function": {
+                    "name": "find_order",
+                    "parameters": {
+                        "type": "object",
+                        "properties": {"order": {"type": "string"}},
+                        "required": ["order"],
+                    },
+                },
+            }
+        ],
+    },
+)
+
 
 FOLDER = Path("canary-demo")
 SEED_REQUESTS = 300

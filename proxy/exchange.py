@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from proxy.attempts.attempt import Attempt, open_session
-from proxy.attempts.dispatch import CandidateWait, StreamUsage
+from proxy.attempts.attempt import Attempt
+from proxy.attempts.dispatch import CandidateWait, Dispatch, StreamUsage
 from proxy.attempts.foreign_state import refused_for_state
 from proxy.attempts.mirror import Mirrors
 from proxy.attempts.record import Record, Recorder
-from proxy.attempts.request import upstream_request
 from proxy.attempts.session import Session
 from proxy.calls.call import Call
 from proxy.calls.callers import Callers
@@ -24,11 +23,11 @@ from proxy.calls.lanes import PIN, Lanes, Pins
 from proxy.calls.reader import Bodies, read
 from proxy.calls.refusal import ErrorForm, Refused, error_body
 from proxy.calls.routes import ArmTarget, Routes, Trial
-from proxy.network.server import Incoming, serve_asgi
+from proxy.network.server import CallerRequest, serve_asgi
 from proxy.network.server.endpoints import Endpoints
 from proxy.network.ticker import Ticker
 from proxy.network.upstream import UpstreamError, Upstreams
-from proxy.providers.credentials import Credentials, NoCredential
+from proxy.providers.credentials import Credentials
 from proxy.providers.headers import Headers, to_caller
 from proxy.responses_socket import ResponsesSocket
 from records.outcome import NO_ROOM, ErrorType
@@ -62,9 +61,11 @@ class Exchanges:
     bodies: Bodies = field(default_factory=Bodies)
     most_in_flight: int = 4096
     lanes: Lanes = field(init=False)
+    dispatch: Dispatch = field(init=False)
 
     def __post_init__(self) -> None:
         self.lanes = Lanes(self.plan, lambda: self.assignment_key)
+        self.dispatch = Dispatch(self.upstreams, self.credentials, self.stream_usage)
 
     def reroute(self, routes: Routes) -> None:
         """Use these routes for each exchange that begins from now on."""
@@ -74,7 +75,7 @@ class Exchanges:
         """Assign users by another key."""
         self.assignment_key = assignment_key
 
-    async def __call__(self, incoming: Incoming) -> None:
+    async def __call__(self, incoming: CallerRequest) -> None:
         """Serve one exchange and handle every ending. Cancelled when the caller leaves."""
         record = self.recorder.open()
         try:
@@ -94,7 +95,7 @@ class Exchanges:
             if self.bodies.held:
                 self.bodies.release(incoming)
 
-    async def _exchange(self, incoming: Incoming, record: Record) -> None:
+    async def _exchange(self, incoming: CallerRequest, record: Record) -> None:
         if self.recorder.started - self.recorder.finished > self.most_in_flight:
             raise overload()
         call = await read(incoming, self.routes, self.lanes, self.callers, self.bodies)
@@ -217,7 +218,7 @@ class Exchanges:
         return self.upstreams.free_slots(trial.candidate.key) > 0 and trial.breaker.allows(time.monotonic())
 
     async def _serve_socket(
-        self, incoming: Incoming, call: Call, record: Record, attempt: Attempt, session: Session
+        self, incoming: CallerRequest, call: Call, record: Record, attempt: Attempt, session: Session
     ) -> None:
         """Relay a socket whose messages are requests. `record` is the connection's, outside any canary."""
         socket = ResponsesSocket(
@@ -238,8 +239,9 @@ class Exchanges:
     async def _attempt(self, call: Call, target: ArmTarget, record: Record) -> Attempt:
         """Send the request to one arm and wait for the head."""
         attempt = Attempt(target)
+        record.attempts.append(attempt)
         try:
-            await self._send(call, attempt, record, covered=False)
+            await self.dispatch.send(call, attempt, covered=False)
         except UpstreamError as failure:
             attempt.failure, attempt.problem = failure.error_type, failure.message
         return attempt
@@ -249,6 +251,7 @@ class Exchanges:
     ) -> Attempt:
         """Send the request to the candidate and wait for its held bytes, until the wait is ended."""
         attempt = Attempt(trial.candidate)
+        record.attempts.append(attempt)
         kind = request_kind(call.route.operation.name, stream=call.facts.stream)
         timeout = asyncio.timeout(None)
         recalled = assignment.arm == "baseline"
@@ -257,7 +260,9 @@ class Exchanges:
             async with timeout:
                 self.ticker.watch(wait)
                 try:
-                    await self._send(call, attempt, record, covered=True)
+                    await self.dispatch.send(call, attempt, covered=True)
+                    if not call.upgrades:
+                        await attempt.hold(stream=call.facts.stream)
                 finally:
                     self.ticker.forget(wait)
         except UpstreamError as failure:
@@ -270,47 +275,8 @@ class Exchanges:
         trial.breaker.ended(attempt.failure, time.monotonic())
         return attempt
 
-    async def _send(self, call: Call, attempt: Attempt, record: Record, *, covered: bool) -> None:
-        """Send the request and wait for the head, and for a covered candidate's held bytes. Raises
-        UpstreamError."""
-        record.attempts.append(attempt)
-        asks = call.facts.stream and self.stream_usage.asks(attempt.target.provider)
-        await self._open(call, attempt, record, covered=covered, ask_usage=asks)
-        if attempt.injected and attempt.failure is not None and await self.stream_usage.refused(attempt):
-            await self._open(call, attempt, record, covered=covered, ask_usage=False)
-            self.stream_usage.sent_without(attempt)
-        if covered and not call.upgrades:
-            await (attempt.hold(stream=call.facts.stream) if attempt.failure is None else attempt.hear())
 
-    async def _open(
-        self, call: Call, attempt: Attempt, record: Record, *, covered: bool, ask_usage: bool
-    ) -> None:
-        """Send the request and wait for the head. Raises UpstreamError."""
-        target = attempt.target
-        try:
-            request = upstream_request(call, target, self.credentials, ask_usage=ask_usage)
-        except NoCredential as problem:
-            raise UpstreamError("proxy_no_credential", str(problem)) from problem
-        attempt.adapted = request.adapted
-        if record.sent_at is None:
-            record.sent_at = time.monotonic()
-        if call.upgrades:
-            await open_session(self.upstreams, call, request, attempt, covered=covered)
-            return
-        response = await self.upstreams.send(
-            target.provider,
-            limit_key=target.key,
-            method=call.method.encode(),
-            target=request.target,
-            headers=request.headers,
-            body=request.body,
-            streaming=call.facts.stream,
-            timeout=target.timeout,
-        )
-        attempt.opened(response, call, request, covered=covered)
-
-
-async def _relay(incoming: Incoming, record: Record, attempt: Attempt) -> None:
+async def _relay(incoming: CallerRequest, record: Record, attempt: Attempt) -> None:
     """Relay the response as it arrives. A broken stream ends with a cut connection, visible to the caller."""
     response = attempt.response
     assert response is not None  # noqa: S101
@@ -334,7 +300,7 @@ async def _relay(incoming: Incoming, record: Record, attempt: Attempt) -> None:
     incoming.end(last)
 
 
-async def _converse(incoming: Incoming, record: Record, attempt: Attempt, session: Session) -> None:
+async def _converse(incoming: CallerRequest, record: Record, attempt: Attempt, session: Session) -> None:
     """Relay a session. Its outcome is recorded when it ends, before the caller sees the end."""
     incoming.switch(to_caller(session.handshake, our_headers(record, attempt)))
     await session.run(incoming, _ending_of(record, attempt))
@@ -353,7 +319,7 @@ def _ending_of(record: Record, attempt: Attempt) -> Callable[[ErrorType | None],
     return ended
 
 
-def _no_answer(incoming: Incoming, record: Record, attempt: Attempt) -> None:
+def _no_answer(incoming: CallerRequest, record: Record, attempt: Attempt) -> None:
     """Answer with 504 or 502, in the form of the caller's API, when the provider did not answer or could not
     be asked."""
     record.finish(attempt)
@@ -387,7 +353,7 @@ def no_descriptors() -> Refused:
     return Refused(503, message, "proxy_no_descriptors", retry_after_s=1)
 
 
-def refuse(incoming: Incoming, record: Record, refusal: Refused) -> None:
+def refuse(incoming: CallerRequest, record: Record, refusal: Refused) -> None:
     """Answer with the refusal. Its headers name no arm, since none was chosen."""
     headers = [(b"x-canary-exchange", record.exchange_id.encode())]
     if refusal.retry_after_s is not None:
@@ -402,7 +368,7 @@ def refuse(incoming: Incoming, record: Record, refusal: Refused) -> None:
 
 
 def answer(
-    incoming: Incoming,
+    incoming: CallerRequest,
     record: Record,
     status: int,
     message: str,
@@ -441,7 +407,7 @@ class TrafficApp:
         self._exchanges = exchanges
         self._own = endpoints.app()
 
-    def __call__(self, incoming: Incoming) -> Awaitable[None]:
+    def __call__(self, incoming: CallerRequest) -> Awaitable[None]:
         if incoming.path.startswith(_OWN):
             return serve_asgi(self._own, incoming)
         return self._exchanges(incoming)

@@ -1,19 +1,19 @@
 """OpenAI's responses over one WebSocket: each `response.create` of the caller is an exchange of its own.
 
-The upgrade has gone to the entry of the caller's path, whose 101 the caller has (ADR 11). This first line
-also serves a candidate at the same entry; one at another entry gets a line with its first response.
+The upgrade has gone to the entry of the caller's path, whose 101 the caller has (ADR 11). This first socket
+also serves a candidate at the same entry; one at another entry gets a socket with its first response.
 
     the caller's message          goes to
-    response.create               the line of the assigned arm, with the arm's model and changes
-    any other message             the line that made the response it names, else the first line
-    ping, pong, close             the first line
+    response.create               the socket of the assigned arm, with the arm's model and changes
+    any other message             the socket that made the response it names, else the first socket
+    ping, pong, close             the first socket
 
-    a line's message              means
+    a message from a socket       means
     an error as the first event   a refusal: the baseline is asked, where it covers the candidate
     an end (`ENDS`)               the exchange is recorded, then the message goes out
     response.created, unasked     another exchange: the successor of a response that was steered
 
-Messages without a change go on byte for byte. Where a line ends in the middle of a response, so does the
+Messages without a change go on byte for byte. Where a socket ends in the middle of a response, so does the
 caller's connection.
 """
 
@@ -28,8 +28,8 @@ from proxy.attempts.record import Record, Recorder
 from proxy.attempts.request import upstream_request
 from proxy.attempts.response_turn import (
     ENDS,
-    ProviderLine,
-    ProviderLines,
+    ProviderSocket,
+    ProviderSockets,
     ResponseTurn,
     SocketMessage,
     message_in,
@@ -78,7 +78,7 @@ class ResponsesSocket:
         self._callers = callers
         self._assign = assign
         self._idle_s = idle_s
-        self._lines = ProviderLines(upstreams, ProviderLine(handshake.route.provider.name, provider))
+        self._sockets = ProviderSockets(upstreams, ProviderSocket(handshake.route.provider.name, provider))
         self._turns: list[ResponseTurn] = []
         self._last: dict[str, ResponseTurn] = {}  # by lane
         self._active_at = monotonic()
@@ -99,11 +99,11 @@ class ResponsesSocket:
             if isinstance(ended, asyncio.CancelledError):
                 on_end("aborted")
                 caller.abort()
-            self._lines.abort()
+            self._sockets.abort()
             raise
         self._end_turns(self._failure or "aborted")
         on_end(self._failure)
-        self._lines.close()
+        self._sockets.close()
         caller.close()
 
     async def _relay_all(self) -> None:
@@ -139,9 +139,9 @@ class ResponsesSocket:
             return
         if piece.opcode == CLOSE:
             self._left()
-        line = self._lines.maker_of(message.previous_response_id)
-        line.stream.write(piece.raw)
-        await line.stream.drain()
+        socket = self._sockets.maker_of(message.previous_response_id)
+        socket.stream.write(piece.raw)
+        await socket.stream.drain()
 
     def _is_hidden(self, message: SocketMessage, piece: Piece) -> bool:
         """True for a message that cannot be read, or has a member twice, of a caller who may ask for some
@@ -161,8 +161,8 @@ class ResponsesSocket:
     async def _ask(self, piece: Piece, message: SocketMessage) -> None:
         """Begin an exchange, and send its request to the assigned arm."""
         call = message_call(self._handshake, self._routes(), self._lanes, piece.data)
-        made_by = self._lines.maker_of(message.previous_response_id)
-        stateful = call.stateful and made_by is self._lines.first
+        made_by = self._sockets.maker_of(message.previous_response_id)
+        stateful = call.stateful and made_by is self._sockets.first
         record = self._recorder.open()
         record.begin(call)
         try:
@@ -196,7 +196,7 @@ class ResponsesSocket:
         self._turns.append(turn)
         try:
             request = upstream_request(turn.call, target, self._credentials)
-            turn.line = await self._line(target, request)
+            turn.socket = await self._socket(target, request)
         except Refused as refusal:
             self._turns.remove(turn)
             self._refuse(turn.record, refusal, turn.lane)
@@ -206,17 +206,16 @@ class ResponsesSocket:
             await self._failed(turn, failure.error_type)
         else:
             turn.prepare(request)
-            turn.record.sent_at = turn.record.sent_at or monotonic()
             if turn in self._turns:  # the connection may have ended meanwhile
-                await turn.line.ask(turn.piece, request)
+                await turn.socket.ask(turn.piece, request)
 
-    async def _line(self, target: ArmTarget, request: UpstreamRequest) -> ProviderLine:
-        """The line to an arm's entry. Raises UpstreamError."""
-        line = self._lines.known(target)
-        if line is None:
-            line = await self._lines.open(target, request)
-            self._tasks.append(self._group.create_task(self._beside(line)))
-        return line
+    async def _socket(self, target: ArmTarget, request: UpstreamRequest) -> ProviderSocket:
+        """The socket to an arm's entry. Raises UpstreamError."""
+        socket = self._sockets.known(target)
+        if socket is None:
+            socket = await self._sockets.open(target, request)
+            self._tasks.append(self._group.create_task(self._beside(socket)))
+        return socket
 
     # Failures
 
@@ -263,64 +262,64 @@ class ResponsesSocket:
     # From the providers
 
     async def _downward(self) -> None:
-        """Relay the first line; its end is the connection's."""
-        broke = await self._relay(self._lines.first)
+        """Relay the first socket; its end is the connection's."""
+        broke = await self._relay(self._sockets.first)
         if self._failure is None:
             self._failure = broke
 
-    async def _beside(self, line: ProviderLine) -> None:
-        """Relay the line of a candidate at another entry. Its end is the connection's only in a response."""
-        broke = await self._relay(line) or "provider_truncated"
-        self._lines.drop(line)
-        for turn in [turn for turn in self._turns if turn.line is line]:
+    async def _beside(self, socket: ProviderSocket) -> None:
+        """Relay the socket to another entry. Only in a response does its end end the connection."""
+        broke = await self._relay(socket) or "provider_truncated"
+        self._sockets.drop(socket)
+        for turn in [turn for turn in self._turns if turn.socket is socket]:
             if turn.began:
                 self._failure = broke
                 self._stop()
                 return
             await self._failed(turn, broke)
 
-    async def _relay(self, line: ProviderLine) -> ErrorType | None:
-        """Relay a line to its end; the error type of a connection that broke, None after a close frame."""
+    async def _relay(self, socket: ProviderSocket) -> ErrorType | None:
+        """Relay a socket to its end; the error type of a connection that broke, None after a close frame."""
         try:
-            while data := await line.stream.read():
+            while data := await socket.stream.read():
                 self._active_at = monotonic()
-                for piece in line.cutter.feed(data):
-                    await self._came(line, piece)
+                for piece in socket.cutter.feed(data):
+                    await self._came(socket, piece)
                     if piece.opcode == CLOSE:
                         return None
-                if line.cutter.lost:
+                if socket.cutter.lost:
                     return "provider_malformed"
         except UpstreamError as broken:
             return broken.error_type
         return "provider_truncated"
 
-    async def _came(self, line: ProviderLine, piece: Piece) -> None:
+    async def _came(self, socket: ProviderSocket, piece: Piece) -> None:
         if piece.opcode >= CLOSE:
-            self._control(line, piece)
+            self._control(socket, piece)
             return
         message = message_in(piece)
-        turn = self._turn(line, message)
+        turn = self._turn(socket, message)
         if turn is not None and await self._is_refused(turn, message, piece):
             return
         self._caller.write(piece.raw)
         await self._caller.drain()
 
-    def _control(self, line: ProviderLine, piece: Piece) -> None:
-        """Pass on the first line's control frames; answer those of the others."""
-        if line is self._lines.first:
+    def _control(self, socket: ProviderSocket, piece: Piece) -> None:
+        """Pass on the first socket's control frames; answer those of the others."""
+        if socket is self._sockets.first:
             if piece.opcode == CLOSE:
                 self._end_turns("provider_truncated")
             self._caller.write(piece.raw)
         elif piece.opcode == PING:
-            line.stream.write(frame(piece.data, opcode=PONG, to_provider=True))
+            socket.stream.write(frame(piece.data, opcode=PONG, to_provider=True))
 
-    def _turn(self, line: ProviderLine, message: SocketMessage) -> ResponseTurn | None:
+    def _turn(self, socket: ProviderSocket, message: SocketMessage) -> ResponseTurn | None:
         """The turn to which an event belongs: the oldest of its lane."""
         for turn in self._turns:
-            if turn.line is line and turn.lane == message.lane:
+            if turn.socket is socket and turn.lane == message.lane:
                 return turn
         before = self._last.get(message.lane)
-        if message.type != "response.created" or before is None or before.line is not line:
+        if message.type != "response.created" or before is None or before.socket is not socket:
             return None
         self._turns.append(before.successor(self._recorder))
         return self._turns[-1]
@@ -349,8 +348,8 @@ class ResponsesSocket:
         """Remember who made a response that has ended, for what follows it."""
         self._turns.remove(turn)
         self._last[turn.lane] = turn
-        if message.response_id and turn.line is not None:
-            self._lines.remember(message.response_id, turn.line)
+        if message.response_id and turn.socket is not None:
+            self._sockets.remember(message.response_id, turn.socket)
 
     # The end
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from demo.provider import LocalProvider
+from demo.provider.server import LocalProvider
 from tests.servers.object_store import checked_s3, s3
 from tests.servers.postgres import durable_postgres, postgres
 from tests.servers.redis import redis_server

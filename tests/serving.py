@@ -19,9 +19,8 @@ import msgspec
 import uvloop
 
 from canary.config.certificate import CERTIFICATE, pinned_context
-from demo.behaviour import Behaviour
-from demo.provider import LocalProvider
-from demo.received import Log
+from demo.provider.behaviour import Behaviour
+from demo.provider.server import LocalProvider, Log
 
 Found = TypeVar("Found")
 

@@ -13,14 +13,13 @@ from bench.preflight.cure import located
 from bench.preflight.requests import operation_of
 from bench.preflight.result import NOTHING_SAID
 from proxy.answers.provider_error import said, without_keys
-from proxy.attempts.attempt import Attempt
-from proxy.attempts.dispatch import StreamUsage
-from proxy.attempts.request import upstream_request
+from proxy.attempts.attempt import NOWHERE, Attempt
+from proxy.attempts.dispatch import Dispatch, StreamUsage
 from proxy.calls.call import NO_FACTS, Call, UpstreamRequest, facts_of
 from proxy.calls.refusal import Refused
 from proxy.calls.routes import ArmTarget, Route, Routes, Trial
 from proxy.network.upstream import UpstreamError, Upstreams
-from proxy.providers.credentials import Credentials, NoCredential
+from proxy.providers.credentials import Credentials
 from proxy.providers.headers import credentials as credentials_in
 from proxy.providers.provider import Provider
 from records.captures.capture import WireRequest
@@ -72,11 +71,12 @@ class ArmClient:
         self._routes = routes
         self._credentials = credentials
         self._environment = environment
-        self._stream_usage = StreamUsage()
         self._upstreams: Upstreams
+        self._dispatch: Dispatch
 
     async def __aenter__(self) -> "ArmClient":
         self._upstreams = Upstreams()
+        self._dispatch = Dispatch(self._upstreams, self._credentials, StreamUsage())
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -103,10 +103,9 @@ class ArmClient:
                 sent = await self._send(call, attempt)
             error = self._said(attempt, call)
             message = error.message
-        except NoCredential as problem:
-            message, unsent = f"not sent: {problem}", True
         except (UpstreamError, Refused) as problem:
-            message = f"no answer: {problem}"
+            unsent = problem.error_type == "proxy_no_credential"
+            message = f"{'not sent' if unsent else 'no answer'}: {problem}"
         except TimeoutError:
             message = f"no answer within {within_s:g} s"
         finally:
@@ -125,32 +124,12 @@ class ArmClient:
 
     async def _send(self, call: Call, attempt: Attempt) -> UpstreamRequest:
         """Send the request and read the answer, as the proxy would where a stream's usage is refused."""
-        asks = self._stream_usage.asks(attempt.target.provider)
-        sent = await self._open(call, attempt, ask_usage=asks)
-        if attempt.injected and await self._stream_usage.refused(attempt):
-            sent = await self._open(call, attempt, ask_usage=False)
-            self._stream_usage.sent_without(attempt)
+        sent = await self._dispatch.send(call, attempt, covered=False)
         if attempt.response is not None and attempt.failure is None and call.facts.stream:
             await attempt.hold(stream=True)
         elif attempt.response is not None:
-            await attempt.relay(_NOWHERE)
+            await attempt.relay(NOWHERE)
         return sent
-
-    async def _open(self, call: Call, attempt: Attempt, *, ask_usage: bool) -> UpstreamRequest:
-        target = attempt.target
-        request = upstream_request(call, target, self._credentials, ask_usage=ask_usage)
-        response = await self._upstreams.send(
-            target.provider,
-            limit_key=target.key,
-            method=b"POST",
-            target=request.target,
-            headers=request.headers,
-            body=request.body,
-            streaming=call.facts.stream,
-            timeout=target.timeout,
-        )
-        attempt.opened(response, call, request, covered=False)
-        return request
 
     def _said(self, attempt: Attempt, call: Call) -> ProviderError:
         """What is wrong with the answer; without a message when nothing is."""
@@ -215,18 +194,3 @@ def refusal(body: bytes, keys: list[str]) -> ProviderError:
         return replace(told, message=named)
     raw = without_keys(" ".join(body.decode("utf-8", "replace").split()), keys)
     return replace(told, message=raw or told.code or told.type)
-
-
-class _Discarded:
-    """An outlet that discards all bytes."""
-
-    paused = False
-
-    def write(self, data: bytes) -> None:
-        pass
-
-    async def drain(self) -> None:
-        pass
-
-
-_NOWHERE = _Discarded()

@@ -3,8 +3,6 @@
 The process ends with its stdin. A crash loses the exchanges of the last second at most.
 """
 
-import os
-import select
 import signal
 import sys
 import time
@@ -18,7 +16,7 @@ import structlog
 from canary.programs.process import log_to_stderr
 from proxy.answers.recorder import text_in
 from proxy.calls.prompt import conversation
-from records.capture_pipe import HEAD_BYTES
+from proxy.network.pipe import messages
 from records.captures.capture import Capture, CapturedMessage, RawCapture, WireRequest, write_captures
 from records.captures.redaction import redacted, redacted_request, storable
 
@@ -30,7 +28,6 @@ REDACT_WITHIN_S = 5.0
 CUT_SHORT = 256
 """Characters dropped before a cut: half a key would not be recognised as a key."""
 
-_READ = 1 << 16
 _decode = msgspec.msgpack.Decoder(RawCapture).decode
 
 
@@ -66,25 +63,6 @@ def _clean(text: str, patterns: tuple[str, ...]) -> str:
     return redacted(storable(text), patterns)
 
 
-def messages(fd: int) -> Iterator[bytes | None]:
-    """The messages of a `CapturePipe`; None after each pause."""
-    waiting = bytearray()
-    while True:
-        if not select.select([fd], [], [], FLUSH_EVERY_S)[0]:
-            yield None
-            continue
-        data = os.read(fd, _READ)
-        if not data:
-            return
-        waiting += data
-        while len(waiting) >= HEAD_BYTES:
-            end = HEAD_BYTES + int.from_bytes(waiting[:HEAD_BYTES], "big")
-            if len(waiting) < end:
-                break
-            yield bytes(waiting[HEAD_BYTES:end])
-            del waiting[:end]
-
-
 class Capturer:
     """Collects captures and writes them in batches."""
 
@@ -95,7 +73,7 @@ class Capturer:
 
     def run(self, fd: int) -> None:
         """Run until the other end closes."""
-        for message in messages(fd):
+        for message in messages(fd, FLUSH_EVERY_S):
             if message is not None:
                 self._take(message)
             if len(self._held) >= MOST_HELD or time.monotonic() - self._since >= FLUSH_EVERY_S:

@@ -17,7 +17,7 @@ from canary.programs.tls_listener import spoken
 from canary.programs.traffic_server import TrafficServer
 from canary.programs.wiring import routes
 from canary.secrets import Secret, SecretKeys
-from proxy.attempts.capture import Captures
+from proxy.attempts.capture import CapturePipe, Captures
 from proxy.attempts.checker import Checker
 from proxy.attempts.dispatch import StreamUsage
 from proxy.attempts.mirror import Mirrors
@@ -33,7 +33,6 @@ from proxy.network.ticker import Ticker
 from proxy.network.upstream import Upstreams
 from proxy.providers.credentials import Credentials
 from proxy.providers.provider import Provider
-from records.capture_pipe import CapturePipe
 from records.facts.prices import Prices
 from records.outcome import Heartbeat
 from records.shared.states_file import StatesWatch
@@ -142,7 +141,7 @@ class Worker:
             self.credentials.close()
             self._tell(lag_s=0.0, draining=True, closing=True)
             self.spool.close()
-            await asyncio.to_thread(self.capture_pipe.close)
+            await self.capture_pipe.close()
         for result in results:
             if isinstance(result, Exception):
                 raise result

@@ -68,6 +68,19 @@ class Outlet(Protocol):
     async def drain(self) -> None: ...
 
 
+class _Nowhere:
+    """An outlet that discards all bytes."""
+
+    paused = False
+
+    def write(self, data: bytes) -> None:
+        pass
+
+    async def drain(self) -> None:
+        pass
+
+
+NOWHERE = _Nowhere()
 _UNREAD = Blind()
 
 
@@ -79,8 +92,8 @@ class Attempt:
     replaces the response. `output`: what the model wrote, if that is to be judged by what the request lets it
     hold, `output_request`. `length`: length of the body, None when unknown or when bytes will be left out.
     `injected`: the proxy asked for the usage. `adapted`: the arm's `request:` changed the request. `sent`:
-    the request's headers, with their credential. `problem`: why it failed, in words. `status`: the
-    provider's; None without a response head.
+    the request's headers, with their credential. `sent_at`: when the first request went out. `problem`: why
+    it failed, in words. `status`: the provider's; None without a response head.
     """
 
     __slots__ = (
@@ -100,6 +113,7 @@ class Attempt:
         "recorder",
         "response",
         "sent",
+        "sent_at",
         "session",
         "started",
         "status",
@@ -115,6 +129,7 @@ class Attempt:
         self.failure: ErrorType | None = None
         self.problem = ""
         self.sent: Headers = ()
+        self.sent_at: float | None = None
         self.first_byte_at: float | None = None
         self.chunks = 0
         self.gap_s = 0.0
@@ -165,18 +180,20 @@ class Attempt:
         )
 
     async def hold(self, *, stream: bool) -> None:
-        """Hold back a candidate's first SSE event, or its whole JSON (both bounded), to detect a failure."""
+        """Hold back a candidate's first SSE event, or its whole JSON (both bounded), to detect a failure.
+
+        Of a refusal what its provider says at once.
+        """
+        if self.failure is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HEARD_WITHIN_S):
+                    await self.refusal()
+            return
         bound = STREAM_HELD if stream else JSON_HELD
         while not self.ended and not self.reader.has_event and len(self.held) < bound:
             self.held += await self._read()
         if self.reader.failed:
             self.failure = "provider_stream_error"
-
-    async def hear(self) -> None:
-        """Read what the provider says about its refusal, as far as it arrives at once."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(HEARD_WITHIN_S):
-                await self.refusal()
 
     async def refusal(self) -> bytes:
         """Read what the provider says about its refusal, within a bound, and hold it back for the caller."""

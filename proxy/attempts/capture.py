@@ -1,13 +1,19 @@
-"""Selects exchanges for capture and sends them to the capture process. See `records.captures.capture`."""
+"""Selects exchanges for capture and sends them to the capture process. See `records.captures.capture`.
+
+Regex matching holds the GIL, and a user's pattern may run for hours. In its own process it stalls no answer
+and can be killed.
+"""
 
 import random
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 
 import msgspec
 import structlog
 
 from proxy.answers.recorder import AnswerRecorder
 from proxy.calls.call import Call
+from proxy.network.child import Child
 from proxy.providers.headers import without_key
 from records.captures.capture import CaptureInfo, CaptureRule, CaptureSample, RawCapture, source_of
 from records.outcome import Outcome
@@ -15,6 +21,12 @@ from records.outcome import Outcome
 log = structlog.get_logger()
 
 LONGEST_REQUEST = 1 << 20
+LONGEST_MESSAGE = 2 << 20
+MOST_BYTES = 4 << 20
+"""Bytes of messages that wait for the capture process."""
+
+END_WITHIN_S = 5.0
+TELL_EVERY_S = 60.0
 MOST_OPEN = 128
 """Exchanges recorded at once; each may hold 256 KiB."""
 
@@ -133,3 +145,36 @@ def _path(call: Call) -> str:
     """The path as callers write it, with the query but without a credential."""
     query = without_key(call.query).decode("latin-1")
     return f"{call.route.path}?{query}" if query else call.route.path
+
+
+class CapturePipe:
+    """What goes to a worker's capture process.
+
+    `dropped` counts messages that were lost: too long, one too many, or with their process.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self.dropped = 0
+        self._child = Child("capture", command, died=self._drop)
+        self._told_at = float("-inf")
+        self._closed = False
+
+    def send(self, message: bytes) -> bool:
+        """Send one message without blocking. False when it is dropped."""
+        fits = len(message) <= LONGEST_MESSAGE and self._child.unsent + len(message) <= MOST_BYTES
+        if self._closed or not fits or not self._child.send(message):
+            self._drop(1)
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Send what waits, and let the process write it. A process that hangs is killed."""
+        self._closed = True
+        await self._child.close(END_WITHIN_S)
+
+    def _drop(self, count: int) -> None:
+        """Count dropped messages; log the count at most once a minute."""
+        self.dropped += count
+        if count and time.monotonic() - self._told_at >= TELL_EVERY_S:
+            self._told_at = time.monotonic()
+            log.warning("capture.dropped", count=self.dropped)

@@ -2,9 +2,6 @@
 
 import msgspec
 
-HEAD_BYTES = 4
-"""Length of the length (u32, big-endian) before each message."""
-
 
 class CheckJob(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One exchange's work.

@@ -5,9 +5,6 @@ text) is not sent again for FORGIVEN_AFTER_S; the jobs behind it are sent to the
 """
 
 import asyncio
-import os
-import socket
-import subprocess
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -15,19 +12,15 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 import msgspec
-import structlog
 
-from proxy.attempts.check_job import HEAD_BYTES, CheckJob, CheckResult
-
-log = structlog.get_logger()
+from proxy.attempts.check_job import CheckJob, CheckResult
+from proxy.network.child import RESTART_AFTER_S, Child
 
 LONGEST_JOB = 1 << 20
 CHECK_WITHIN_S = 0.05
 START_WITHIN_S = 1.0
 """How long the first answer waits for a process that is starting."""
-RESTART_AFTER_S = 1.0
 MOST_WAITING = 16
-END_WITHIN_S = 1.0
 FORGIVEN_AFTER_S = 600.0
 MOST_REMEMBERED = 256
 """Hashes of what has ended a process."""
@@ -49,16 +42,11 @@ class Checker:
 
     def __init__(self, command: Sequence[str], *, within_s: float = CHECK_WITHIN_S) -> None:
         self.not_done = 0
-        self._command = list(command)
+        self._child = Child("checker", command, heard=self._heard, died=self._died)
         self._within_s = within_s
-        self._process: subprocess.Popen[bytes] | None = None
-        self._socket: socket.socket | None = None
-        self._unsent = bytearray()
-        self._received = bytearray()
         self._waiting: deque[_Waiting] = deque()
         self._fatal: dict[bytes, float] = {}
         self._again: asyncio.TimerHandle | None = None
-        self._started_at = float("-inf")
         self._has_answered = False
 
     async def run(self, job: CheckJob) -> CheckResult | None:
@@ -72,7 +60,7 @@ class Checker:
         """End the process."""
         if self._again is not None:
             self._again.cancel()
-        self._end()
+        self._child.kill()
         while self._waiting:
             self._resolve(None)
 
@@ -91,23 +79,19 @@ class Checker:
         if len(job) > LONGEST_JOB or len(self._waiting) >= MOST_WAITING:
             return None
         parts = tuple(_parts(asked))
-        if any(self._is_fatal(part) for part in parts) or not (self._again or self._is_running()):
+        if any(map(self._is_fatal, parts)) or not (self._again or self._child.send(job)):
             return None
         waiting = _Waiting(job, parts, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
-        if self._again is None:
-            self._unsent += len(job).to_bytes(HEAD_BYTES, "big") + job
-            self._write()
         return waiting.result
 
     def _is_fatal(self, part: bytes) -> bool:
         at = self._fatal.get(part)
         return at is not None and time.monotonic() - at < FORGIVEN_AFTER_S
 
-    def _died(self) -> None:
+    def _died(self, unsent: int) -> None:
         """Give up the job that ended the process, and have the others done by the next one."""
-        log.warning("checker.ended", jobs=len(self._waiting))
-        self._end()
+        self._has_answered = False
         if not self._waiting:
             return
         for part in self._waiting[0].parts:
@@ -117,7 +101,7 @@ class Checker:
             del self._fatal[next(iter(self._fatal))]
         self._resolve(None)
         if self._waiting and self._again is None:
-            wait_s = max(0.0, self._started_at + RESTART_AFTER_S - time.monotonic())
+            wait_s = max(0.0, self._child.started_at + RESTART_AFTER_S - time.monotonic())
             self._again = asyncio.get_running_loop().call_later(wait_s, self._send_again)
 
     def _send_again(self) -> None:
@@ -125,104 +109,22 @@ class Checker:
         self._again = None
         fatal = [each for each in self._waiting if any(map(self._is_fatal, each.parts))]
         left = [each for each in self._waiting if each not in fatal and not each.result.done()]
-        running = bool(left) and self._start()
+        running = bool(left) and self._child.start()
         for each in [*fatal, *([] if running else left)]:
             if not each.result.done():
                 each.result.set_result(None)
         self._waiting = deque(left if running else ())
         for each in self._waiting:
-            self._unsent += len(each.job).to_bytes(HEAD_BYTES, "big") + each.job
-        self._write()
+            self._child.send(each.job)
 
-    def _is_running(self) -> bool:
-        """True with a process, which is started if necessary, at most once a second."""
-        if self._socket is not None:
-            return True
-        return time.monotonic() - self._started_at >= RESTART_AFTER_S and self._start()
-
-    def _start(self) -> bool:
-        self._started_at = time.monotonic()
-        ours, theirs = socket.socketpair()
-        try:
-            self._process = subprocess.Popen(
-                self._command,
-                stdin=theirs.fileno(),
-                stdout=theirs.fileno(),
-                start_new_session=True,
-                env=_environment(),
-            )
-        except OSError as problem:
-            log.error("checker.not_started", problem=str(problem))
-            ours.close()
-            return False
-        finally:
-            theirs.close()
-        ours.setblocking(False)
-        self._socket = ours
-        asyncio.get_running_loop().add_reader(ours, self._read)
-        return True
-
-    def _write(self) -> None:
-        """Write what the socket takes now; the loop calls again while something is left."""
-        ours, loop = self._socket, asyncio.get_running_loop()
-        if ours is None:
-            return
-        try:
-            del self._unsent[: ours.send(self._unsent)]
-        except BlockingIOError:
-            pass
-        except OSError:
-            self._died()
-            return
-        if self._unsent:
-            loop.add_writer(ours, self._write)
-        else:
-            loop.remove_writer(ours)
-
-    def _read(self) -> None:
-        ours = self._socket
-        try:
-            data = ours.recv(1 << 16) if ours is not None else b""
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self._died()
-            return
+    def _heard(self, message: bytes) -> None:
         self._has_answered = True
-        self._received += data
-        while (message := self._message()) is not None:
-            self._resolve(msgspec.msgpack.decode(message, type=CheckResult))
-
-    def _message(self) -> bytes | None:
-        """Take the next whole message that has been received."""
-        end = HEAD_BYTES + int.from_bytes(self._received[:HEAD_BYTES], "big")
-        if len(self._received) < max(end, HEAD_BYTES):
-            return None
-        message = bytes(self._received[HEAD_BYTES:end])
-        del self._received[:end]
-        return message
+        self._resolve(msgspec.msgpack.decode(message, type=CheckResult))
 
     def _resolve(self, result: CheckResult | None) -> None:
         waiting = self._waiting.popleft().result
         if not waiting.done():
             waiting.set_result(result)
-
-    def _end(self) -> None:
-        """Close the socket and reap the process."""
-        ours, self._socket = self._socket, None
-        process, self._process = self._process, None
-        if ours is not None:
-            loop = asyncio.get_running_loop()
-            loop.remove_reader(ours)
-            loop.remove_writer(ours)
-            ours.close()
-        self._unsent.clear()
-        self._received.clear()
-        self._has_answered = False
-        if process is not None:
-            _reap(process)
 
 
 def _parts(job: CheckJob) -> Iterator[bytes]:
@@ -231,17 +133,3 @@ def _parts(job: CheckJob) -> Iterator[bytes]:
         yield blake2b(schema, digest_size=16).digest()
     if job.text:
         yield blake2b("\0".join([job.text, *job.patterns]).encode(), digest_size=16).digest()
-
-
-def _reap(process: subprocess.Popen[bytes]) -> None:
-    """Take the exit status of a process that has ended, or ends now that its input has."""
-    process.kill()
-    process.wait(END_WITHIN_S)
-
-
-def _environment() -> dict[str, str]:
-    """The worker's environment without its secrets."""
-    return {name: value for name, value in os.environ.items() if name in _PASSED}
-
-
-_PASSED = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "TMPDIR")

@@ -4,18 +4,19 @@
 
 Both may run for hours, and a pattern holds the GIL, so neither runs in the worker. A job that takes longer
 than JOB_WITHIN_S of CPU ends this process by SIGPROF, and the worker starts another. Jobs come on stdin and
-results go to stdout, each preceded by its length (u32, big-endian). It ends with its stdin.
+results go to stdout (`pipe`). It ends with its stdin.
 """
 
 import signal
 import sys
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import Any
 
 import jsonschema_rs
 import msgspec
 
-from proxy.attempts.check_job import HEAD_BYTES, CheckJob, CheckResult
+from proxy.attempts.check_job import CheckJob, CheckResult
+from proxy.network.pipe import messages, send
 from records.captures.redaction import redacted
 
 JOB_WITHIN_S = 0.05
@@ -98,17 +99,16 @@ def _typed(there: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
     return {**there, "type": names} if names else there
 
 
-def serve(jobs: BinaryIO, results: BinaryIO) -> None:
+def serve(jobs: int, results: int) -> None:
     """Do jobs until the input ends."""
-    while len(head := jobs.read(HEAD_BYTES)) == HEAD_BYTES:
-        job = msgspec.msgpack.decode(jobs.read(int.from_bytes(head, "big")), type=CheckJob)
+    for message in messages(jobs):
+        job = msgspec.msgpack.decode(message or b"", type=CheckJob)
         signal.setitimer(signal.ITIMER_PROF, JOB_WITHIN_S)
         answer = msgspec.msgpack.encode(result(job))
         signal.setitimer(signal.ITIMER_PROF, 0.0)
-        results.write(len(answer).to_bytes(HEAD_BYTES, "big") + answer)
-        results.flush()
+        send(results, answer)
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
-    serve(sys.stdin.buffer, sys.stdout.buffer)
+    serve(sys.stdin.fileno(), sys.stdout.fileno())

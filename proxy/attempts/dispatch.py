@@ -23,8 +23,12 @@ from time import monotonic
 
 import structlog
 
-from proxy.attempts.attempt import Attempt
+from proxy.attempts.attempt import Attempt, open_session
+from proxy.attempts.request import upstream_request
+from proxy.calls.call import Call, UpstreamRequest
 from proxy.calls.routes import Trial
+from proxy.network.upstream import UpstreamError, Upstreams
+from proxy.providers.credentials import Credentials, NoCredential
 from proxy.providers.provider import Provider
 from records.outcome import ErrorType
 from routing.states import UNKNOWN_PATIENCE_S, States
@@ -67,6 +71,63 @@ class StreamUsage:
             provider=provider.name,
             effect="its streams are no longer asked for usage; `stream_usage: leave` spares the refusal",
         )
+
+
+class Dispatch:
+    """Sends attempts to providers."""
+
+    __slots__ = ("_credentials", "_stream_usage", "_upstreams")
+
+    def __init__(self, upstreams: Upstreams, credentials: Credentials, stream_usage: StreamUsage) -> None:
+        self._upstreams = upstreams
+        self._credentials = credentials
+        self._stream_usage = stream_usage
+
+    async def send(
+        self, call: Call, attempt: Attempt, *, covered: bool, is_copy: bool = False
+    ) -> UpstreamRequest:
+        """Send the request and wait for the head; once more without the usage that the provider refuses.
+
+        `covered`: the baseline answers if this one fails. `is_copy`: without the idempotency key, with which
+        the provider would refuse one of the two. Raises UpstreamError, Refused.
+        """
+        asks = call.facts.stream and self._stream_usage.asks(attempt.target.provider)
+        request = await self._open(call, attempt, covered=covered, is_copy=is_copy, ask_usage=asks)
+        if attempt.injected and attempt.failure is not None and await self._stream_usage.refused(attempt):
+            request = await self._open(call, attempt, covered=covered, is_copy=is_copy, ask_usage=False)
+            self._stream_usage.sent_without(attempt)
+        return request
+
+    async def _open(
+        self, call: Call, attempt: Attempt, *, covered: bool, is_copy: bool, ask_usage: bool
+    ) -> UpstreamRequest:
+        """Send the request and wait for the head. Raises UpstreamError, Refused."""
+        target = attempt.target
+        try:
+            request = upstream_request(call, target, self._credentials, ask_usage=ask_usage)
+        except NoCredential as problem:
+            raise UpstreamError("proxy_no_credential", str(problem)) from problem
+        attempt.adapted = request.adapted
+        if attempt.sent_at is None:
+            attempt.sent_at = monotonic()
+        if call.upgrades:
+            await open_session(self._upstreams, call, request, attempt, covered=covered)
+            return request
+        headers = request.headers
+        if is_copy:
+            headers = [header for header in headers if not header[0].endswith(b"idempotency-key")]
+        response = await self._upstreams.send(
+            target.provider,
+            limit_key=target.key,
+            method=call.method.encode(),
+            target=request.target,
+            headers=headers,
+            body=request.body,
+            streaming=call.facts.stream,
+            timeout=target.timeout,
+        )
+        attempt.opened(response, call, request, covered=covered)
+        return request
 
 
 class CandidateWait:

@@ -15,16 +15,15 @@ from dataclasses import dataclass
 import structlog
 from msgspec import structs
 
-from proxy.attempts.attempt import Attempt
-from proxy.attempts.dispatch import StreamUsage
+from proxy.attempts.attempt import NOWHERE, Attempt
+from proxy.attempts.dispatch import Dispatch, StreamUsage
 from proxy.attempts.foreign_state import is_foreign_to_candidate
 from proxy.attempts.record import Record, Recorder
-from proxy.attempts.request import upstream_request
 from proxy.calls.call import Call
 from proxy.calls.refusal import Refused
 from proxy.calls.routes import ArmTarget, Trial
 from proxy.network.upstream import UpstreamError, Upstreams
-from proxy.providers.credentials import Credentials, NoCredential
+from proxy.providers.credentials import Credentials
 from routing.assign import Assignment
 from routing.states import States
 
@@ -76,8 +75,7 @@ class Mirrors:
             checker=recorder.checker,
         )
         self._plan = plan
-        self._credentials = credentials
-        self._stream_usage = stream_usage or StreamUsage()
+        self._dispatch = Dispatch(upstreams, credentials, stream_usage or StreamUsage())
         self._room = room
         self._draw = draw
         self._held: dict[asyncio.Task[None], int] = {}
@@ -137,7 +135,9 @@ class Mirrors:
         record.attempts.append(attempt)
         try:
             _begin(record, call, assignment)
-            await self._ask(call, record, attempt)
+            await self._dispatch.send(call, attempt, covered=True, is_copy=True)
+            if attempt.response is not None:
+                await attempt.relay(NOWHERE)
             await record.examine(attempt)
             record.finish(attempt)
         except UpstreamError as failure:
@@ -153,53 +153,6 @@ class Mirrors:
             record.break_down()
         finally:
             attempt.abort()
-
-    async def _ask(self, call: Call, record: Record, attempt: Attempt) -> None:
-        """Send the copy and read its response to the end. Raises UpstreamError."""
-        asks = self._stream_usage.asks(attempt.target.provider)
-        await self._open(call, record, attempt, ask_usage=asks)
-        if attempt.injected and await self._stream_usage.refused(attempt):
-            await self._open(call, record, attempt, ask_usage=False)
-            self._stream_usage.sent_without(attempt)
-        if attempt.response is not None:
-            await attempt.relay(_NOWHERE)
-
-    async def _open(self, call: Call, record: Record, attempt: Attempt, *, ask_usage: bool) -> None:
-        """Send the copy and wait for the head. Raises UpstreamError."""
-        target = attempt.target
-        try:
-            request = upstream_request(call, target, self._credentials, ask_usage=ask_usage)
-        except NoCredential as problem:
-            raise UpstreamError("proxy_no_credential", str(problem)) from problem
-        attempt.adapted = request.adapted
-        record.sent_at = record.sent_at or time.monotonic()
-        response = await self._upstreams.send(
-            target.provider,
-            limit_key=target.key,
-            method=call.method.encode(),
-            target=request.target,
-            # With the real request's key the provider would refuse one of the two.
-            headers=[header for header in request.headers if not header[0].endswith(b"idempotency-key")],
-            body=request.body,
-            streaming=call.facts.stream,
-            timeout=target.timeout,
-        )
-        attempt.opened(response, call, request, covered=True)
-
-
-class _Nowhere:
-    """An outlet that discards all bytes."""
-
-    paused = False
-
-    def write(self, data: bytes) -> None:
-        pass
-
-    async def drain(self) -> None:
-        pass
-
-
-_NOWHERE = _Nowhere()
 
 
 def _answered_by_baseline(assignment: Assignment, attempt: Attempt) -> bool:

@@ -164,7 +164,7 @@ class Record:
 
     __slots__ = (
         "_closed", "_examination", "_recorder", "_refused_as", "_refused_caller", "assignment", "at",
-        "attempts", "call", "exchange_id", "fell_back", "mono", "sent_at", "serial", "unit",
+        "attempts", "call", "exchange_id", "fell_back", "mono", "serial", "unit",
     )  # fmt: skip
 
     def __init__(self, recorder: Recorder) -> None:
@@ -182,7 +182,6 @@ class Record:
         self.exchange_id = ""
         self.attempts: list[Attempt] = []
         self.fell_back: ErrorType | None = None
-        self.sent_at: float | None = None
 
     def begin(self, call: Call) -> None:
         """Start the clock of a request that has been read."""
@@ -345,6 +344,9 @@ class Record:
         )
         first = self.attempts[0] if self.attempts else None  # of the assigned arm, if that was asked at all
         asked, mono = call.facts.model[:_MODEL_BOUND], self.mono
+        sent_at = first.sent_at if first is not None else None
+        if sent_at is None and len(self.attempts) > 1:
+            sent_at = self.attempts[1].sent_at
         first_byte_at = attempt.first_byte_at if attempt is not None else None
         attempt_records = (
             tuple([self._attempt_record(call, attempt) for attempt in self.attempts])
@@ -380,7 +382,7 @@ class Record:
             latency_s=attempt.latency_s(mono) if attempt is not None else None,
             ttft_s=attempt.ttft_s(mono) if attempt is not None else None,
             ttfb_s=None if first_byte_at is None else first_byte_at - mono,
-            overhead_s=None if self.sent_at is None else self.sent_at - mono,
+            overhead_s=None if sent_at is None else sent_at - mono,
             usage=(attempt.usage if attempt is not None else None) or _UNCOUNTED,
             cost_usd=_cost(attempt_records),
             finish=finish,

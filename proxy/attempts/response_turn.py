@@ -24,7 +24,7 @@ _MOST_MADE = 1024
 """Responses of one socket whose maker is remembered."""
 
 
-class ProviderLine:
+class ProviderSocket:
     """One provider's side of a socket. `name` is that of the provider entry."""
 
     __slots__ = ("cutter", "name", "stream")
@@ -42,21 +42,21 @@ class ProviderLine:
         await self.stream.drain()
 
 
-class ProviderLines:
-    """The lines of one socket, by provider entry. A line is opened when it is first needed."""
+class ProviderSockets:
+    """The sockets of one socket, by provider entry. A socket is opened when it is first needed."""
 
-    def __init__(self, upstreams: Upstreams, first: ProviderLine) -> None:
+    def __init__(self, upstreams: Upstreams, first: ProviderSocket) -> None:
         self.first = first
         self._upstreams = upstreams
         self._open = {first.name: first}
-        self._made: dict[str, ProviderLine] = {}  # by the response's id
+        self._made: dict[str, ProviderSocket] = {}  # by the response's id
 
-    def known(self, target: ArmTarget) -> ProviderLine | None:
-        """The open line to an arm's entry."""
+    def known(self, target: ArmTarget) -> ProviderSocket | None:
+        """The open socket to an arm's entry."""
         return self._open.get(target.provider.name)
 
-    async def open(self, target: ArmTarget, request: UpstreamRequest) -> ProviderLine:
-        """Open a line to an arm's entry. Raises UpstreamError, also for a refusal."""
+    async def open(self, target: ArmTarget, request: UpstreamRequest) -> ProviderSocket:
+        """Open a socket to an arm's entry. Raises UpstreamError, also for a refusal."""
         answer = await self._upstreams.upgrade(
             target.provider,
             limit_key=target.key,
@@ -67,34 +67,34 @@ class ProviderLines:
         if not isinstance(answer, Tunnel):
             failure = status_failure(answer.status, candidate=True) or "provider_malformed"
             raise UpstreamError(failure, f"the provider answered the upgrade with {answer.status}")
-        line = self._open[target.provider.name] = ProviderLine(target.provider.name, answer)
-        return line
+        socket = self._open[target.provider.name] = ProviderSocket(target.provider.name, answer)
+        return socket
 
-    def drop(self, line: ProviderLine) -> None:
-        """Close a line whose provider has ended it."""
-        if self._open.get(line.name) is line:
-            del self._open[line.name]
-        line.stream.close()
+    def drop(self, socket: ProviderSocket) -> None:
+        """Close a socket whose provider has ended it."""
+        if self._open.get(socket.name) is socket:
+            del self._open[socket.name]
+        socket.stream.close()
 
-    def maker_of(self, response_id: str | None) -> ProviderLine:
-        """The line that made a response, so that what follows it goes there; else the first."""
+    def maker_of(self, response_id: str | None) -> ProviderSocket:
+        """The socket that made a response, so that what follows it goes there; else the first."""
         return self._made.get(response_id or "", self.first)
 
-    def remember(self, response_id: str, line: ProviderLine) -> None:
-        """Remember which line made a response."""
+    def remember(self, response_id: str, socket: ProviderSocket) -> None:
+        """Remember which socket made a response."""
         if len(self._made) >= _MOST_MADE:
             del self._made[next(iter(self._made))]
-        self._made[response_id] = line
+        self._made[response_id] = socket
 
     def close(self) -> None:
-        """Close all lines after what was written has been sent."""
-        for line in self._open.values():
-            line.stream.close()
+        """Close all sockets after what was written has been sent."""
+        for socket in self._open.values():
+            socket.stream.close()
 
     def abort(self) -> None:
-        """Close all lines at once."""
-        for line in self._open.values():
-            line.stream.abort()
+        """Close all sockets at once."""
+        for socket in self._open.values():
+            socket.stream.abort()
 
 
 ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "error"})
@@ -146,8 +146,17 @@ class ResponseTurn:
     """
 
     __slots__ = (
-        "assignment", "attempt", "began", "call", "compared", "covered", "heard_at", "lane", "line", "piece",
+        "assignment",
+        "attempt",
+        "began",
+        "call",
+        "compared",
+        "covered",
+        "heard_at",
+        "lane",
+        "piece",
         "record",
+        "socket",
     )  # fmt: skip
 
     def __init__(self, call: Call, record: Record, assignment: Assignment, piece: Piece, lane: str) -> None:
@@ -158,7 +167,7 @@ class ResponseTurn:
         self.lane = lane
         self.covered = self.compared = self.began = False
         self.heard_at = 0.0
-        self.line: ProviderLine | None = None
+        self.socket: ProviderSocket | None = None
         self.attempt: Attempt
 
     def start(self, target: ArmTarget) -> Attempt:
@@ -171,7 +180,7 @@ class ResponseTurn:
     def prepare(self, request: UpstreamRequest) -> None:
         """Make the attempt ready for the events of its response."""
         attempt = self.attempt
-        attempt.adapted = request.adapted
+        attempt.adapted, attempt.sent_at = request.adapted, monotonic()
         attempt.output_request = request.output
         attempt.output = CollectedOutput() if request.output is not None else None
         attempt.recorder = AnswerRecorder() if self.call.sample is not None else None
@@ -209,7 +218,7 @@ class ResponseTurn:
         record.begin(call)
         record.assign(self.assignment)
         turn = ResponseTurn(call, record, self.assignment, self.piece, self.lane)
-        turn.line = self.line
+        turn.socket = self.socket
         turn.start(self.attempt.target)
         turn.attempt.reader = turn._reader()
         if call.trial is not None:

@@ -10,7 +10,7 @@ from proxy.calls.routes import ArmTarget, Route, Trial
 from proxy.dialects.answer import OutputRequest, filled
 from proxy.dialects.operation import UNREADABLE
 from proxy.dialects.realtime import parameter
-from proxy.network.server import Incoming
+from proxy.network.server import CallerRequest
 from proxy.providers.body import TooIntricate, adapted, members_of
 from proxy.providers.headers import Headers
 from records.captures.capture import CaptureSample
@@ -292,7 +292,7 @@ class Call(msgspec.Struct, kw_only=True):
         return not facts.declines_store
 
 
-async def streamed(incoming: Incoming) -> AsyncIterator[bytes]:
+async def streamed(incoming: CallerRequest) -> AsyncIterator[bytes]:
     """The request's body as it arrives. (mypyc compiles no asynchronous generator.)"""
     while part := await incoming.read():
         yield part

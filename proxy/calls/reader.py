@@ -20,7 +20,7 @@ from proxy.calls.callers import Callers, asked_model, message_model, needs_model
 from proxy.calls.lanes import NOBODYS, Lanes
 from proxy.calls.refusal import Refused
 from proxy.calls.routes import Route, Routes
-from proxy.network.server import Incoming
+from proxy.network.server import CallerRequest
 from proxy.providers.headers import Headers
 from routing.caller import TAG, Caller
 
@@ -43,9 +43,9 @@ class Bodies:
     def __init__(self, most: int = 512 << 20) -> None:
         self.most = most
         self.size = 0
-        self.held: dict[Incoming, int] = {}
+        self.held: dict[CallerRequest, int] = {}
 
-    def hold(self, incoming: Incoming, size: int) -> None:
+    def hold(self, incoming: CallerRequest, size: int) -> None:
         """Count bytes of this request until its `release`. Raises Refused (503)."""
         if self.size + size > self.most:
             message = f"the request bodies that canary holds are over {self.most >> 20} MiB; try again"
@@ -53,13 +53,13 @@ class Bodies:
         self.size += size
         self.held[incoming] = self.held.get(incoming, 0) + size
 
-    def release(self, incoming: Incoming) -> None:
+    def release(self, incoming: CallerRequest) -> None:
         """The request has ended."""
         self.size -= self.held.pop(incoming, 0)
 
 
 async def read(
-    incoming: Incoming, routes: Routes, lanes: Lanes, callers: Callers, bodies: Bodies | None = None
+    incoming: CallerRequest, routes: Routes, lanes: Lanes, callers: Callers, bodies: Bodies | None = None
 ) -> Call:
     """Read one request.
 
@@ -130,7 +130,7 @@ async def read(
 
 
 def _messages(
-    incoming: Incoming, routes: Routes, named: Mapping[bytes, bytes], *, must_read: bool
+    incoming: CallerRequest, routes: Routes, named: Mapping[bytes, bytes], *, must_read: bool
 ) -> Route | None:
     """The route of a WebSocket's messages; None where they are no requests that a canary may take, or
     (`must_read`) that are counted and checked for their caller."""
@@ -139,7 +139,7 @@ def _messages(
 
 
 def _asked(
-    incoming: Incoming,
+    incoming: CallerRequest,
     route: Route,
     named: Mapping[bytes, bytes],
     facts: RequestFacts | None,
@@ -188,7 +188,7 @@ def _is_readable(named: Mapping[bytes, bytes]) -> bool:
 
 
 def _hides_model(
-    incoming: Incoming, route: Route, named: Mapping[bytes, bytes], caller: Caller | None
+    incoming: CallerRequest, route: Route, named: Mapping[bytes, bytes], caller: Caller | None
 ) -> bool:
     """True when a body that only passes through must be read for its model."""
     if caller is None or caller.models is None:
@@ -205,13 +205,13 @@ def _has_body(named: Mapping[bytes, bytes]) -> bool:
     return named.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in named
 
 
-def _count_taken(incoming: Incoming, bodies: Bodies | None, size: int) -> None:
+def _count_taken(incoming: CallerRequest, bodies: Bodies | None, size: int) -> None:
     """Count a body that came in one piece, and so was not counted as it came."""
     if bodies is not None and incoming not in bodies.held:
         bodies.hold(incoming, size)
 
 
-async def _whole(incoming: Incoming, bodies: Bodies | None) -> bytes:
+async def _whole(incoming: CallerRequest, bodies: Bodies | None) -> bytes:
     parts, size, began = [], 0, time.monotonic()
     while part := await incoming.read():
         size += len(part)

@@ -13,7 +13,7 @@ from bench.answers.saved import SavedAnswers
 from bench.errors import NoBatch
 from bench.models.asker import Answer, Asker
 from bench.models.targets import client_for, direct
-from demo.behaviour import Behaviour
+from demo.provider.behaviour import Behaviour
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Kind, Provider
 from records.facts.prices import Prices, Rates

@@ -11,7 +11,7 @@ from bench.benchmark.figures import ResultPair
 from bench.models.asker import Answer, Asker
 from bench.models.targets import direct
 from bench.models.wires import Extras, confidence_in
-from demo.behaviour import Behaviour
+from demo.provider.behaviour import Behaviour
 from proxy.dialects.operation import Api
 from records.captures.capture import CapturedMessage
 from tests.bench.asking import PRICES, entry, waited

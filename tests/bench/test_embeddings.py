@@ -10,7 +10,7 @@ from bench.dataset.example import Example
 from bench.errors import NoEmbeddings
 from bench.models.asker import Answer
 from bench.settings import BenchSettings, EmbeddingSource
-from demo.behaviour import Behaviour
+from demo.provider.behaviour import Behaviour
 from proxy.dialects.operation import Api
 from records.facts.prices import Prices, Rates
 from tests.bench.asking import entry, waited

@@ -14,7 +14,7 @@ from bench.dataset.file import Dataset
 from bench.errors import NoJudge
 from bench.models.asker import Answer, Asker, total_cost
 from bench.models.targets import NoKey, direct, key_of, read
-from demo.behaviour import Behaviour
+from demo.provider.behaviour import Behaviour
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Kind, Provider
 from records.captures.capture import CapturedMessage

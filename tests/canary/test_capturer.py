@@ -1,5 +1,6 @@
 """The capture process: what it keeps of an exchange, and that a wild pattern stops nothing else."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 
 from canary.programs import capturer
 from canary.programs.capturer import Capturer, captured
-from records.capture_pipe import CapturePipe
+from proxy.attempts.capture import CapturePipe
 from records.captures.capture import Capture, CapturedMessage, CaptureInfo, RawCapture, unstored
 
 KEY = "sk-proj-abcdefghijklmnopqrst"
@@ -117,11 +118,15 @@ def test_a_pattern_that_goes_wild_costs_its_own_exchange_only(
 
 def test_the_real_process_writes_what_the_pipe_sends_and_ends_with_it(tmp_path: Path) -> None:
     folder = tmp_path / "captures"
-    pipe = CapturePipe([sys.executable, "-m", "canary.programs.capturer", str(folder)])
-    for serial in range(100):
-        assert pipe.send(msgspec.msgpack.encode(taken(answer=f"{serial} {KEY}".encode(), serial=serial)))
-    assert pipe.send(b"no message of ours")
-    pipe.close()
+
+    async def story() -> None:
+        pipe = CapturePipe([sys.executable, "-m", "canary.programs.capturer", str(folder)])
+        for serial in range(100):
+            assert pipe.send(msgspec.msgpack.encode(taken(answer=f"{serial} {KEY}".encode(), serial=serial)))
+        assert pipe.send(b"no message of ours")
+        await pipe.close()
+
+    asyncio.run(story())
     assert [each.answer for each in _kept(folder)] == [f"{serial} [secret]" for serial in range(100)]
     assert all(KEY.encode() not in path.read_bytes() for path in folder.iterdir())
 

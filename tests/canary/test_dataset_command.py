@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from bench.dataset.labels import accepted
 from canary.cli import app
-from demo.behaviour import Behaviour
+from demo.provider.behaviour import Behaviour
 from records.captures.capture import Capture
 from records.labels import Label, Labels
 from records.store import Act, Store

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx2
 
-from demo.behaviour import Behaviour
+from demo.provider.behaviour import Behaviour
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.e2e.told import JUDGE, captured, spend, tell
 from tests.serving import eventually

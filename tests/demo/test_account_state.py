@@ -12,9 +12,9 @@ from google.genai import errors as genai_errors
 from google.genai import types as genai_types
 from google.genai.client import AsyncClient
 
-from demo.account_state import REDACT, readable, sealed
-from demo.behaviour import Behaviour
-from demo.provider import LocalProvider
+from demo.provider.behaviour import Behaviour
+from demo.provider.server import LocalProvider
+from demo.provider.wire import REDACT, readable, sealed
 
 ASK: list[Any] = [{"role": "user", "content": "Where is my refund?"}]
 

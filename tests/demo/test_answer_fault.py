@@ -7,8 +7,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from demo.behaviour import AnswerFault, Behaviour
-from demo.provider import LocalProvider
+from demo.provider.behaviour import AnswerFault, Behaviour
+from demo.provider.server import LocalProvider
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}
 CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"

@@ -9,8 +9,8 @@ import anthropic
 import openai
 import pytest
 
-from demo.behaviour import Behaviour
-from demo.provider import LocalProvider
+from demo.provider.behaviour import Behaviour
+from demo.provider.server import LocalProvider
 
 KNOWS = Behaviour(says={"2 + 2": "4"})
 

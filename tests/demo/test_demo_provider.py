@@ -19,9 +19,8 @@ from google import genai
 from google.genai import errors as genai_errors
 from google.genai import types as genai_types
 
-from demo.behaviour import Behaviour, Fault, chance, conduct
-from demo.provider import LocalProvider
-from demo.received import Received
+from demo.provider.behaviour import Behaviour, Fault, chance, conduct
+from demo.provider.server import LocalProvider, Received
 from tests.serving import eventually
 
 WEATHER = {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}

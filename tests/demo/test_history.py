@@ -10,11 +10,10 @@ import pytest
 import yaml
 
 from canary.config import load
-from demo.behaviour import Behaviour
 from demo.history import add_to, made_up
-from demo.past_releases import PROVIDER, RELEASES, behaviours
-from demo.past_users import DAY_S
-from demo.provider import LocalProvider
+from demo.past_releases import DAY_S, PROVIDER, RELEASES, behaviours
+from demo.provider.behaviour import Behaviour
+from demo.provider.server import LocalProvider
 from records.store import Store
 from records.store.releases import Releases, past_canaries
 from records.store.reports import DailyReports, Evaluations

@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx2
 import openai
 
-from demo.provider import LocalProvider
+from demo.provider.server import LocalProvider
 from tests.e2e.test_migrations import (
     CALLERS_KEY,
     GATEWAY,

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from demo.provider import LocalProvider
+from demo.provider.server import LocalProvider
 from tests.docs.test_examples import ALL_APIS, ROOT, TRAFFIC
 from tests.serving import ProviderThread, Running
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import httpx2
 
-from demo.account_state import REDACT
+from demo.provider.wire import REDACT
 
 Form = Literal["reasoning", "stored", "thinking", "redacted", "thoughts", "interaction"]
 FORMS: tuple[Form, ...] = ("reasoning", "stored", "thinking", "redacted", "thoughts", "interaction")

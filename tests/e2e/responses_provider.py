@@ -15,9 +15,9 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from demo.behaviour import Behaviour
-from demo.openai_responses import RESPONSES, response_id
-from demo.reply import answer
+from demo.provider.behaviour import Behaviour
+from demo.provider.reply import answer
+from demo.provider.responses import RESPONSES, response_id
 from tests.serving import WAIT_S
 
 

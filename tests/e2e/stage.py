@@ -11,7 +11,7 @@ import httpx2
 from typer.testing import CliRunner
 
 from canary.cli import app
-from demo.provider import LocalProvider
+from demo.provider.server import LocalProvider
 from routing.canary import ArmName
 from routing.cohort import derive_key, in_cohort
 from tests.records.stored import stored_in

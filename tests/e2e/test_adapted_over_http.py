@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from demo.behaviour import Behaviour
+from demo.provider.behaviour import Behaviour
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.serving import eventually
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from demo.behaviour import AnswerFault, Behaviour
+from demo.provider.behaviour import AnswerFault, Behaviour
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.serving import eventually
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx2
 
-from demo.behaviour import Behaviour
+from demo.provider.behaviour import Behaviour
 from records.outcome import Outcome
 from records.spool.frame import scan
 from tests.serving import ProviderThread, Running, eventually

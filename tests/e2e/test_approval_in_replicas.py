@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.provider import LocalProvider
+from demo.provider.server import LocalProvider
 from tests.e2e.replicas import Member, fleet
 from tests.servers.postgres import Postgres
 from tests.servers.redis import RedisServer

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from canary.cli import app
-from demo.behaviour import Behaviour
+from demo.provider.behaviour import Behaviour
 from tests.serving import ProviderThread, eventually
 
 CONFIG = """\

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from bench.answers.marks import WORDS_SHA256
 from bench.settings import CRITERIA
 from canary.cli import app
-from demo.behaviour import Behaviour
+from demo.provider.behaviour import Behaviour
 from judge.model.questions import words_sha256
 from records.store import Store
 from records.store.benchmarks import BenchFailures, Benchmarks

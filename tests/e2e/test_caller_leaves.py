@@ -8,8 +8,8 @@ from contextlib import closing
 
 import pytest
 
-from demo.behaviour import Behaviour
-from demo.provider import LocalProvider
+from demo.provider.behaviour import Behaviour
+from demo.provider.server import LocalProvider
 from routing.canary import ArmName
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.serving import eventually

@@ -27,7 +27,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
-from demo.provider import LocalProvider
+from demo.provider.server import LocalProvider
 from tests.e2e.realtime_provider import RealtimeProvider
 from tests.e2e.responses_provider import ResponsesProvider
 from tests.e2e.stage import Stage, chat, on_stage

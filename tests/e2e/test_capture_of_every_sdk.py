@@ -10,8 +10,8 @@ import pytest
 from google import genai
 from google.genai import types as genai_types
 
-from demo.behaviour import Behaviour
-from demo.provider import LocalProvider
+from demo.provider.behaviour import Behaviour
+from demo.provider.server import LocalProvider
 from records.captures.capture import CapturedMessage
 from records.store import Store
 from records.store.captures import CaptureStore

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
 
-from demo.behaviour import Behaviour
+from demo.provider.behaviour import Behaviour
 from routing.canary import ArmName
 from tests.e2e.otlp import Collector, collecting, values
 from tests.e2e.stage import Stage, chat, on_stage

@@ -17,7 +17,7 @@ from google.oauth2 import credentials as google_credentials
 from typer.testing import CliRunner
 
 from canary.cli import app
-from demo.provider import LocalProvider
+from demo.provider.server import LocalProvider
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.servers.token_issuers import TokenIssuer, entra, service_account
 from tests.servers.token_provider import TokenProvider

@@ -17,9 +17,9 @@ from google import genai
 from google.genai import types as genai_types
 from google.oauth2.credentials import Credentials
 
-from demo.behaviour import Behaviour
-from demo.connection import Request
-from demo.provider import LocalProvider
+from demo.provider.behaviour import Behaviour
+from demo.provider.connection import Request
+from demo.provider.server import LocalProvider
 from routing.canary import ArmName
 from tests.e2e.stage import Stage
 from tests.servers.azure import LocalAzure

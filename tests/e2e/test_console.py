@@ -19,7 +19,7 @@ from console.app import admin_app
 from console.page import WATCHERS
 from control.operator.labels import PairToLabel, PairWanted
 from control.operator.orders import Order
-from demo.behaviour import Behaviour
+from demo.provider.behaviour import Behaviour
 from records.captures.capture import Capture
 from records.labels import Label, Right
 from tests.e2e.stage import Stage, chat, on_stage

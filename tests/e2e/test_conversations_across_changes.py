@@ -9,8 +9,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from demo.behaviour import Behaviour
-from demo.provider import LocalProvider
+from demo.provider.behaviour import Behaviour
+from demo.provider.server import LocalProvider
 from tests.e2e.conversations import CANARY_OF, CONFIG, FORMS, Conversation
 from tests.e2e.stage import Stage, on_stage
 from tests.serving import WAIT_S, eventually

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import httpx2
 import pytest
 
-from demo.behaviour import Behaviour, Fault
-from demo.provider import LocalProvider
+from demo.provider.behaviour import Behaviour, Fault
+from demo.provider.server import LocalProvider
 from routing.canary import ArmName
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.serving import ProviderThread, eventually

@@ -8,7 +8,7 @@ import httpx2
 from typer.testing import CliRunner
 
 from canary.cli import app
-from demo.behaviour import Behaviour
+from demo.provider.behaviour import Behaviour
 from tests.serving import ProviderThread, Running, eventually
 
 CONFIG = """\

@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from demo.behaviour import Behaviour
+from demo.provider.behaviour import Behaviour
 from tests.e2e.stage import Stage, on_stage
 from tests.e2e.test_console import hidden
 from tests.serving import WAIT_S, eventually

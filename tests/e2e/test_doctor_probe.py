@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from bench.preflight.client import refusal
 from canary.cli import app
-from demo.behaviour import Behaviour
+from demo.provider.behaviour import Behaviour
 from tests.serving import ProviderThread
 
 CONFIG = """

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
-from demo.behaviour import Behaviour, Fault
-from demo.provider import LocalProvider
+from demo.provider.behaviour import Behaviour, Fault
+from demo.provider.server import LocalProvider
 from routing.canary import ArmName
 from tests.e2e.stage import Stage, chat, on_stage
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from demo.behaviour import Behaviour
-from demo.provider import LocalProvider
+from demo.provider.behaviour import Behaviour
+from demo.provider.server import LocalProvider
 from tests.e2e.conversations import Conversation
 from tests.e2e.replicas import Fleet, fleet
 from tests.servers.postgres import Postgres

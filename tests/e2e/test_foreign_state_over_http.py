@@ -10,8 +10,8 @@ import pytest
 from google import genai
 from google.genai import types as genai_types
 
-from demo.behaviour import Behaviour
-from demo.provider import LocalProvider
+from demo.provider.behaviour import Behaviour
+from demo.provider.server import LocalProvider
 from routing.canary import ArmName
 from tests.e2e.conversations import Conversation
 from tests.e2e.stage import Stage, on_stage

@@ -12,7 +12,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from canary.cli import app
-from demo.behaviour import Behaviour
+from demo.provider.behaviour import Behaviour
 from tests.serving import ProviderThread
 
 pytestmark = pytest.mark.more  # another way to what other tests hold

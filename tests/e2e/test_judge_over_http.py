@@ -14,8 +14,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from demo.behaviour import Behaviour
-from demo.provider import LocalProvider
+from demo.provider.behaviour import Behaviour
+from demo.provider.server import LocalProvider
 from judge.judgements import JudgedExchange, Judgements
 from records.store import Store
 from records.store.captures import CaptureStore

@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from demo.behaviour import Behaviour
-from demo.provider import LocalProvider
+from demo.provider.behaviour import Behaviour
+from demo.provider.server import LocalProvider
 from routing.cohort import SPACE, derive_key, in_cohort
 from routing.lane import lane_place
 from tests.e2e.replicas import SECRET, Fleet, fleet

@@ -15,7 +15,7 @@ import pytest
 from mcp import Client, StdioServerParameters, stdio_client
 from mcp.types import CallToolResult, TextContent, Tool
 
-from demo.behaviour import Behaviour
+from demo.provider.behaviour import Behaviour
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.e2e.told import JUDGE, captured, spend, tell
 from tests.serving import eventually

@@ -20,8 +20,8 @@ import yaml
 from typer.testing import CliRunner
 
 from canary.cli import app
-from demo.behaviour import Behaviour
-from demo.provider import LocalProvider
+from demo.provider.behaviour import Behaviour
+from demo.provider.server import LocalProvider
 from routing.canary import ArmName
 from tests.e2e.stage import Stage
 from tests.servers.aws_issuers import NOWHERE

@@ -9,8 +9,8 @@ import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from demo.behaviour import Behaviour
-from demo.provider import LocalProvider
+from demo.provider.behaviour import Behaviour
+from demo.provider.server import LocalProvider
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.serving import eventually
 

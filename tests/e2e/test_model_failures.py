@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from demo.behaviour import Behaviour
+from demo.provider.behaviour import Behaviour
 from tests.e2e.crowd import MOST_REQUESTS, Crowd, RareCategory
 from tests.e2e.receivers import Hook, listening_hook
 from tests.e2e.stage import Stage, on_stage

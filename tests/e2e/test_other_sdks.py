@@ -19,8 +19,8 @@ import pytest
 from mistralai.client import Mistral
 from mistralai.client.models import UserMessage
 
-from demo.behaviour import Behaviour
-from demo.provider import LocalProvider
+from demo.provider.behaviour import Behaviour
+from demo.provider.server import LocalProvider
 from routing.canary import ArmName
 from tests.e2e.stage import Stage, on_stage
 from tests.serving import eventually

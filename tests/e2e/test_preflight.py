@@ -10,8 +10,8 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from canary.cli import app
-from demo.account_state import sealed
-from demo.behaviour import Behaviour
+from demo.provider.behaviour import Behaviour
+from demo.provider.wire import sealed
 from tests.serving import ProviderThread
 
 CONFIG = """

@@ -9,9 +9,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from demo.behaviour import Behaviour
-from demo.provider import LocalProvider
-from demo.received import Received
+from demo.provider.behaviour import Behaviour
+from demo.provider.server import LocalProvider, Received
 from tests.serving import ProviderThread, Running, eventually
 
 PROVIDERS = """

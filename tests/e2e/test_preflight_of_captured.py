@@ -9,7 +9,7 @@ import httpx2
 from typer.testing import CliRunner
 
 from canary.cli import app
-from demo.behaviour import Behaviour
+from demo.provider.behaviour import Behaviour
 from records.store import Store
 from records.store.captures import CaptureStore
 from tests.serving import ProviderThread, Running, eventually

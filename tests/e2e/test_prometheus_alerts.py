@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from canary.cli import app
-from demo.behaviour import Behaviour
+from demo.provider.behaviour import Behaviour
 from tests.e2e.crowd import Crowd
 from tests.e2e.receivers import alertmanager, alerts_about, needs_alertmanager
 from tests.e2e.stage import Stage, on_stage

@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from demo.behaviour import Behaviour
-from demo.provider import LocalProvider
+from demo.provider.behaviour import Behaviour
+from demo.provider.server import LocalProvider
 from records.store import Store
 from records.store.reports import Evaluations
 from tests.e2e.receivers import Hook, listening_hook

@@ -16,8 +16,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from demo.behaviour import Behaviour
-from demo.received import Received
+from demo.provider.behaviour import Behaviour
+from demo.provider.server import Received
 from tests.e2e.crowd import KEY, MOST_REQUESTS, Crowd
 from tests.e2e.receivers import Hook, alertmanager, alerts_about, listening_hook, needs_alertmanager
 from tests.e2e.stage import Stage, chat, on_stage

@@ -17,9 +17,8 @@ from google import genai
 from google.genai import errors as genai_errors
 from google.genai import types as genai_types
 
-from demo.behaviour import Behaviour
-from demo.provider import LocalProvider
-from demo.received import Received
+from demo.provider.behaviour import Behaviour
+from demo.provider.server import LocalProvider, Received
 from routing.canary import ArmName
 from tests.e2e.stage import Stage, chat, on_stage
 

@@ -7,8 +7,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from demo.behaviour import Behaviour
-from demo.provider import LocalProvider
+from demo.provider.behaviour import Behaviour
+from demo.provider.server import LocalProvider
 from tests.e2e.stage import chat, on_stage
 from tests.serving import eventually
 

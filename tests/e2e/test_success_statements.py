@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from bench.dataset.file import parse
 from canary.cli import app
-from demo.behaviour import Behaviour
+from demo.provider.behaviour import Behaviour
 from tests.example_invoices import FILE, text
 from tests.serving import ProviderThread
 

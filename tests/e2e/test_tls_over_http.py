@@ -18,7 +18,7 @@ import trustme
 from websockets.asyncio.client import connect
 
 from canary.commands.client import AdminClient, NotReached
-from demo.behaviour import Behaviour
+from demo.provider.behaviour import Behaviour
 from tests.certificates import NAME, TLS, write_pair
 from tests.e2e.realtime_provider import RealtimeProvider
 from tests.e2e.stage import Stage, chat, on_stage

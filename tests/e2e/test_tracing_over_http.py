@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from demo.behaviour import Behaviour
+from demo.provider.behaviour import Behaviour
 from tests.e2e.otlp import Collector, collecting, values
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.serving import eventually

@@ -13,7 +13,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from canary.cli import app
-from demo.behaviour import Behaviour
+from demo.provider.behaviour import Behaviour
 from pages.words.reasons import sentences
 from records.store import Store
 from records.store.releases import Releases

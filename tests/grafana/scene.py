@@ -16,7 +16,7 @@ from random import Random
 
 import httpx2
 
-from demo.behaviour import AnswerFault, Behaviour
+from demo.provider.behaviour import AnswerFault, Behaviour
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.servers.prometheus import Prometheus, scraping
 from tests.serving import eventually

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.provider import LocalProvider
+from demo.provider.server import LocalProvider
 from tests.image.container import GATEWAY
 from tests.image.engine import Engine, engine
 from tests.serving import ProviderThread

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from demo.provider import LocalProvider
+from demo.provider.server import LocalProvider
 from tests.deploy.chart import ALL, CHART, CONFIG, LEAST, TOKENS, rendered
 from tests.image.container import GATEWAY, chat, client, status
 from tests.image.engine import Engine

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from demo.behaviour import Behaviour
+from demo.provider.behaviour import Behaviour
 from tests.image.build import SIZES
 from tests.image.container import KEY, Container, chat, client, streamed
 from tests.image.engine import Engine

@@ -13,8 +13,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from demo.behaviour import Behaviour
-from demo.provider import LocalProvider
+from demo.provider.behaviour import Behaviour
+from demo.provider.server import LocalProvider
 from tests.grafana.reading import annotations, filled, queries
 from tests.image.container import GATEWAY, ROOT, chat, client, status
 from tests.image.engine import Engine

@@ -9,7 +9,7 @@ from bench.answers.saved import SavedAnswers
 from bench.errors import Unpriced
 from bench.models.targets import client_for
 from bench.settings import BenchSettings, JudgeSource
-from demo.behaviour import Behaviour
+from demo.provider.behaviour import Behaviour
 from judge.benchmark import (
     AnswerPair,
     JudgedBench,

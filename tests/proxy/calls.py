@@ -15,7 +15,7 @@ from proxy.calls.callers import Callers
 from proxy.calls.lanes import Lanes
 from proxy.calls.reader import read
 from proxy.calls.routes import ArmTarget, Routes, Trial
-from proxy.network.server import Incoming
+from proxy.network.server import CallerRequest
 from proxy.network.upstream import UpstreamError
 from proxy.providers.provider import Provider
 from records.outcome import ErrorType
@@ -88,7 +88,7 @@ class Body:
 
 @dataclass(eq=False)
 class Request:
-    """A request as the server hands it over. It stands in for `proxy.network.server.Incoming`."""
+    """A request as the server hands it over. It stands in for `proxy.network.server.CallerRequest`."""
 
     method: str
     path: str
@@ -205,4 +205,4 @@ def call(
         [(b"content-type", b"application/json"), *headers],
         Body(body) if isinstance(body, bytes) else body,
     )
-    return asyncio.run(read(cast(Incoming, request), table or routes(trial()), LANES, Callers()))
+    return asyncio.run(read(cast(CallerRequest, request), table or routes(trial()), LANES, Callers()))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from demo.behaviour import Behaviour
+from demo.provider.behaviour import Behaviour
 from proxy.calls.routes import Routes
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Provider

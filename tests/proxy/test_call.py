@@ -11,7 +11,7 @@ from proxy.calls import reader
 from proxy.calls.callers import Callers
 from proxy.calls.reader import BODY_BOUND, Bodies, read
 from proxy.calls.refusal import Refused
-from proxy.network.server import Incoming, head
+from proxy.network.server import CallerRequest, head
 from routing.canary import UnitSource
 from tests.proxy.calls import LANES, Body, Header, Request, call, routes, trial
 
@@ -198,7 +198,7 @@ def test_only_a_get_asks_for_a_websocket(method: str, upgrades: bool) -> None:
     """RFC 6455 §4.1: whatever else offers one is answered as if it did not."""
     asking = [(b"connection", b"upgrade"), (b"upgrade", b"WebSocket")]
     request = Request(method, "/v1/models/m", b"", asking, Body(), upgrades=True)
-    assert asyncio.run(read(cast(Incoming, request), routes(), LANES, Callers())).upgrades is upgrades
+    assert asyncio.run(read(cast(CallerRequest, request), routes(), LANES, Callers())).upgrades is upgrades
 
 
 def test_what_is_kept_of_foreign_text_is_bounded_in_bytes() -> None:
@@ -217,7 +217,7 @@ def test_what_is_kept_of_foreign_text_is_bounded_in_bytes() -> None:
 def test_bodies_beyond_the_workers_budget_are_refused_and_room_comes_back() -> None:
     bodies = Bodies(most=100)
     first, second = (
-        cast(Incoming, Request("POST", "/", b"", [], Body(b"%d" % number))) for number in range(2)
+        cast(CallerRequest, Request("POST", "/", b"", [], Body(b"%d" % number))) for number in range(2)
     )
     bodies.hold(first, 60)
     bodies.hold(first, 40)

@@ -13,7 +13,7 @@ from proxy.calls.call import Call
 from proxy.calls.callers import Callers, session_model
 from proxy.calls.reader import admit_message, message_call, read
 from proxy.calls.refusal import Refused, error_body
-from proxy.network.server import Incoming
+from proxy.network.server import CallerRequest
 from proxy.providers.provider import Provider
 from routing.caller import Caller
 from tests.proxy.calls import LANES, PROVIDERS, Body, Header, Request, routes, trial
@@ -58,7 +58,7 @@ def ask(
     length = [(b"content-length", b"%d" % sum(map(len, whole.parts)))] if whole.parts else []
     request = Request(method, path, query, [*asked, *length, *headers], whole, upgrades=upgrades)
     table = routes(trial(), tags=tags, providers=OWN)
-    return asyncio.run(read(cast(Incoming, request), table, LANES, callers))
+    return asyncio.run(read(cast(CallerRequest, request), table, LANES, callers))
 
 
 def refusal(callers: Callers, *headers: Header, **request: Any) -> Refused:

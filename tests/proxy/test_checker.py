@@ -181,7 +181,7 @@ def test_a_program_that_cannot_start_leaves_everything_undone(run: Run) -> None:
 def test_the_process_ends_with_its_worker(run: Run) -> None:
     async def story(checker: Checker) -> int | None:
         await first_answer(checker)
-        process = checker._process
+        process = checker._child._process
         assert process is not None
         checker.close()
         return process.poll()
@@ -209,10 +209,10 @@ def test_a_schema_that_ends_the_process_is_remembered_and_others_jobs_are_done_a
         await first_answer(checker)
         both = [checker.run(NEVER), *[checker.run(check({"const": n}, n)) for n in range(8)]]
         results = list(await asyncio.gather(*both))
-        process = checker._process
+        process = checker._child.pid
         again = await checker.run(NEVER)
         await first_answer(checker)
-        assert checker._process is process, "it ended nobody again"
+        assert checker._child.pid == process, "it ended nobody again"
         return results, again, checker.not_done
 
     results, again, not_done = scene(run, story)
@@ -248,7 +248,7 @@ def test_what_is_remembered_of_fatal_schemas_is_bounded(run: Run) -> None:
         for number in range(MOST_REMEMBERED + 10):
             waiting = asyncio.get_running_loop().create_future()
             checker._waiting.append(_Waiting(b"", (b"%d" % number,), waiting))
-            checker._died()
+            checker._died(0)
         return len(checker._fatal)
 
     assert scene(run, story) == MOST_REMEMBERED

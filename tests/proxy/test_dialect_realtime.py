@@ -15,7 +15,7 @@ from proxy.calls.reader import read
 from proxy.calls.routes import Routes
 from proxy.dialects import operation
 from proxy.dialects.realtime import parameter, with_model, without_credentials
-from proxy.network.server import Incoming
+from proxy.network.server import CallerRequest
 from proxy.providers.credentials import Credentials
 from proxy.providers.headers import PROTOCOLS
 from routing.request_changes import RequestChanges
@@ -35,7 +35,7 @@ def handshake(
     asked = [(b"connection", b"Upgrade"), (b"upgrade", b"WebSocket")] if upgrade else []
     request = Request("GET", path, query, [*asked, *headers], Body(), upgrades=upgrade)
     table = table or routes(trial(models=["gpt-realtime"], candidate=("azure", "gpt realtime/2")))
-    return asyncio.run(read(cast(Incoming, request), table, LANES, Callers()))
+    return asyncio.run(read(cast(CallerRequest, request), table, LANES, Callers()))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_a_get_that_asks_for_no_websocket_is_no_session() -> None:
     assert (said.upgrades, said.trial) == (False, None)
     other = [(b"connection", b"Upgrade"), (b"upgrade", b"h2c")]
     request = Request("GET", "/v1/realtime", b"model=gpt-realtime", other, Body(), upgrades=True)
-    assert not asyncio.run(read(cast(Incoming, request), routes(), LANES, Callers())).upgrades
+    assert not asyncio.run(read(cast(CallerRequest, request), routes(), LANES, Callers())).upgrades
 
 
 def test_other_paths_ask_for_websockets_too() -> None:

@@ -9,7 +9,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from proxy.network.server import Incoming, TrafficProtocol
+from proxy.network.server import CallerRequest, TrafficProtocol
 from proxy.network.upstream import UpstreamError, UpstreamResponse
 from records.outcome import ErrorType
 from tests.proxy.calls import Body, Outlet, Request, Script
@@ -169,10 +169,10 @@ def test_whoever_can_take_no_more_is_given_the_rest_later(run, real):
     run(scene())
 
 
-# A request: Request, and Incoming from a caller on a socket
+# A request: Request, and CallerRequest from a caller on a socket
 
 
-Scene = Callable[[Request | Incoming], Awaitable[Any]]
+Scene = Callable[[Request | CallerRequest], Awaitable[Any]]
 
 
 async def asked(
@@ -188,7 +188,7 @@ async def asked(
         return await scene(Request(method, "/v1/a%20b", b"x=1", headers, body, upgrades=upgrades)), b""
     found: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
-    async def handle(incoming: Incoming) -> None:
+    async def handle(incoming: CallerRequest) -> None:
         try:
             found.set_result(await scene(incoming))
         except Exception as problem:
@@ -216,7 +216,7 @@ async def asked(
 
 
 @asynccontextmanager
-async def listening(handle: Callable[[Incoming], Awaitable[None]]) -> AsyncIterator[int]:
+async def listening(handle: Callable[[CallerRequest], Awaitable[None]]) -> AsyncIterator[int]:
     loop, state = asyncio.get_running_loop(), ServerState()
     config = uvicorn.Config(handle, http=TrafficProtocol, ws="none", lifespan="off", log_config=None)  # type: ignore[arg-type]
     server = await loop.create_server(lambda: TrafficProtocol(config, state, {}, _loop=loop), "127.0.0.1", 0)
@@ -268,7 +268,7 @@ def test_the_reading_of_a_caller_who_leaves_is_cancelled_after_what_came(run, re
     assert run(asked(real, scene, b"one", b"two", left=True))[0] == (None, b"onetwo", "left")
 
 
-# Where an answer goes: Outlet, and Incoming
+# Where an answer goes: Outlet, and CallerRequest
 
 
 @both

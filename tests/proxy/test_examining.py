@@ -12,8 +12,8 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from demo.behaviour import AnswerFault, Behaviour
-from demo.provider import LocalProvider
+from demo.provider.behaviour import AnswerFault, Behaviour
+from demo.provider.server import LocalProvider
 from proxy.attempts.checker import Checker
 from proxy.attempts.mirror import Mirrors
 from proxy.attempts.record import Recorder

@@ -162,7 +162,7 @@ def ask(
     target = said.trial.target(arm) if said.trial else routes().plain(said.route.provider)
     attempt = Attempt(target)
     record.attempts.append(attempt)
-    record.sent_at = record.sent_at or time.monotonic()
+    attempt.sent_at = time.monotonic()
     if answer is not None:
         attempt.opened(answer, said, upstream_request(said, target, Credentials()), covered=covered)  # type: ignore[arg-type]
     return attempt
@@ -245,7 +245,7 @@ def test_an_answered_exchange_is_written_down_whole() -> None:
         latency_s=answer.times[-1] - said.mono,
         ttft_s=answer.times[0] - said.mono,
         ttfb_s=answer.times[0] - said.mono,
-        overhead_s=(record.sent_at or 0) - said.mono,
+        overhead_s=(attempt.sent_at or 0) - said.mono,
         usage=Usage(input_tokens=100, output_tokens=2),
         cost_usd=4.0,
         finish="unknown",  # the stream gives no reason

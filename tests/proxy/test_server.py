@@ -17,7 +17,7 @@ import uvicorn
 import uvloop
 
 from canary.config.certificate import server_context
-from proxy.network.server import Incoming, TrafficProtocol, protocol, sendable, serve_asgi
+from proxy.network.server import CallerRequest, TrafficProtocol, protocol, sendable, serve_asgi
 from proxy.network.server.requests import Requests
 from proxy.network.server.tls import TlsProtocol
 from proxy.network.ticker import Ticker
@@ -28,7 +28,7 @@ class App:
     """A tiny handler; what it saw is read by the tests. Its answer is chosen by the path."""
 
     def __init__(self) -> None:
-        self.seen: list[Incoming] = []
+        self.seen: list[CallerRequest] = []
         self.bodies: list[bytes] = []
         self.began = threading.Event()
         self.gone = threading.Event()
@@ -792,8 +792,8 @@ def test_what_a_slow_reader_takes_is_progress_before_the_kernel_asks_for_more(se
         assert connection.flow.progress_at > progress_at
 
 
-def exchanges_in_memory() -> list[Incoming]:
-    return [each for each in gc.get_objects() if type(each) is Incoming]
+def exchanges_in_memory() -> list[CallerRequest]:
+    return [each for each in gc.get_objects() if type(each) is CallerRequest]
 
 
 def test_nothing_is_left_of_an_exchange_for_the_collector(server):

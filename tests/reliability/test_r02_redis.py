@@ -12,7 +12,7 @@ from itertools import islice
 
 import pytest
 
-from demo.provider import LocalProvider
+from demo.provider.server import LocalProvider
 from tests.e2e.replicas import Fleet, fleet
 from tests.reliability.rig import percentile
 from tests.reliability.steady import Asked, Steady

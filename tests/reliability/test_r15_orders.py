@@ -15,7 +15,7 @@ from itertools import islice
 import httpx2
 import pytest
 
-from demo.provider import LocalProvider
+from demo.provider.server import LocalProvider
 from tests.e2e.replicas import TOKEN, Fleet, fleet
 from tests.reliability.rig import percentile
 from tests.reliability.steady import Steady

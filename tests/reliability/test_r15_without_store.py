@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from demo.behaviour import Behaviour
-from demo.provider import LocalProvider
+from demo.provider.behaviour import Behaviour
+from demo.provider.server import LocalProvider
 from tests.e2e.receivers import Hook, listening_hook
 from tests.e2e.replicas import Fleet, Member, fleet
 from tests.reliability.steady import Steady

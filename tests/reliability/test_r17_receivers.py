@@ -17,7 +17,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from demo.behaviour import Behaviour
+from demo.provider.behaviour import Behaviour
 from tests.e2e.receivers import ALERTMANAGER, alertmanager, alerts_about
 from tests.e2e.stage import Stage, on_stage
 from tests.reliability.ailing_receivers import AilingReceiver, Ailment

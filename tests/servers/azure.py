@@ -8,7 +8,7 @@ from collections.abc import Collection
 from typing import Any
 from urllib.parse import unquote
 
-from demo.connection import Request
+from demo.provider.connection import Request
 from tests.servers.cloud import CloudRefusal, LocalCloud, members_of, path_of, rewritten
 
 _DEPLOYMENT = re.compile(

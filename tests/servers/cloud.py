@@ -7,10 +7,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from demo.behaviour import conduct
-from demo.connection import LocalConnection, Request
-from demo.provider import CALM, LocalProvider
-from demo.sending import LocalAnswer, send
+from demo.provider.behaviour import conduct
+from demo.provider.connection import LocalAnswer, LocalConnection, Request, send
+from demo.provider.server import CALM, LocalProvider
 
 
 class CloudRefusal(Exception):

@@ -7,7 +7,7 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
-from demo.connection import Request
+from demo.provider.connection import Request
 from tests.servers.cloud import CloudRefusal, LocalCloud, members_of, path_of, rewritten
 
 _PATH = re.compile(

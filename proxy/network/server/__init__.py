@@ -5,10 +5,10 @@ from typing import cast
 
 from proxy.network.server import protocol
 from proxy.network.server.asgi import AsgiHandler, serve_asgi
+from proxy.network.server.caller_request import CallerRequest, Handler
 from proxy.network.server.head import sendable
-from proxy.network.server.incoming import Handler, Incoming
 
 TrafficProtocol = cast(type[asyncio.Protocol], protocol.TrafficProtocol)
 """An asyncio.Protocol by its methods: a class compiled by mypyc cannot inherit from an uncompiled one."""
 
-__all__ = ["AsgiHandler", "Handler", "Incoming", "TrafficProtocol", "sendable", "serve_asgi"]
+__all__ = ["AsgiHandler", "CallerRequest", "Handler", "TrafficProtocol", "sendable", "serve_asgi"]

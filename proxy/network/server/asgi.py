@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
+from proxy.network.server.caller_request import CallerRequest
 from proxy.network.server.head import sendable
-from proxy.network.server.incoming import Incoming
 
 Message = MutableMapping[str, Any]
 App = Callable[
@@ -23,7 +23,7 @@ class AsgiHandler:
         self._scheme = scheme
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, incoming: Incoming) -> None:
+    async def __call__(self, incoming: CallerRequest) -> None:
         left = asyncio.Event()
         task = asyncio.create_task(serve_asgi(self._app, incoming, scheme=self._scheme(), left=left))
         self._tasks.add(task)
@@ -40,7 +40,7 @@ class AsgiHandler:
 
 
 async def serve_asgi(
-    app: App, incoming: Incoming, *, scheme: str = "http", left: asyncio.Event | None = None
+    app: App, incoming: CallerRequest, *, scheme: str = "http", left: asyncio.Event | None = None
 ) -> None:
     """Run the app for this request. The app is told by `left` when the caller leaves, or else cancelled."""
     scope: Message = {

@@ -27,8 +27,8 @@ from typing import Any, cast
 from uvicorn import Config
 from uvicorn.server import ServerState
 
+from proxy.network.server.caller_request import CONTINUE, UNREAD_LIMIT, CallerRequest, Flow, Handler
 from proxy.network.server.head import refusal
-from proxy.network.server.incoming import CONTINUE, UNREAD_LIMIT, Flow, Handler, Incoming
 from proxy.network.server.requests import Requests
 from proxy.network.ticker import Ticker
 
@@ -41,7 +41,7 @@ class HalfClosed:
     __slots__ = ("_transport",)
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, running: Incoming
+        self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, running: CallerRequest
     ) -> None:
         """`running` is the request whose response the caller waits for."""
         self._transport = transport
@@ -123,8 +123,8 @@ class TrafficProtocol:
     ending = False  # the server shuts down or needs the descriptor: no request after the next one
     beyond: bytes | None = None  # came behind a request to upgrade; b"" too: what follows is not HTTP
     half_closed: HalfClosed | None = None
-    running: Incoming | None = None  # the request being answered
-    latest: Incoming | None = None  # the request being received
+    running: CallerRequest | None = None  # the request being answered
+    latest: CallerRequest | None = None  # the request being received
     task: asyncio.Task[None] | None = None  # answers the requests in order
     turn: asyncio.Future[None] | None = None  # the task waits for it between requests
     transport: asyncio.Transport
@@ -143,7 +143,7 @@ class TrafficProtocol:
         if "shared" not in app_state:
             app_state["shared"] = Shared(self.loop)
         self.shared: Shared = app_state["shared"]
-        self.waiting: deque[Incoming] = deque()
+        self.waiting: deque[CallerRequest] = deque()
         self.stage = IDLE
         self.requests = Requests(self)
 
@@ -222,7 +222,7 @@ class TrafficProtocol:
             self.stage = HEAD
             self.since = monotonic()
 
-    def headed(self, incoming: Incoming) -> None:
+    def headed(self, incoming: CallerRequest) -> None:
         """Called when the head of a request is complete."""
         if self.ending:
             incoming.keep_alive = False
@@ -270,7 +270,7 @@ class TrafficProtocol:
 
     # Called by the requests
 
-    def responded(self, incoming: Incoming) -> None:
+    def responded(self, incoming: CallerRequest) -> None:
         """Start the next request after a complete response, or close."""
         self.running = None
         self.server_state.total_requests += 1
@@ -377,7 +377,7 @@ class TrafficProtocol:
 
     # Inside
 
-    def _start(self, incoming: Incoming) -> None:
+    def _start(self, incoming: CallerRequest) -> None:
         self.running = incoming
         if self.task is None:
             self.task = self.loop.create_task(self._answer())

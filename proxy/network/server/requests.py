@@ -7,6 +7,7 @@ from typing import Protocol
 
 import httptools
 
+from proxy.network.server.caller_request import CallerRequest, RequestConnection
 from proxy.network.server.head import (
     FIELD_LIMIT,
     FRAMING,
@@ -16,7 +17,6 @@ from proxy.network.server.head import (
     is_too_large,
     split,
 )
-from proxy.network.server.incoming import Incoming, RequestConnection
 
 
 class RequestReceiver(RequestConnection, Protocol):
@@ -27,7 +27,7 @@ class RequestReceiver(RequestConnection, Protocol):
     def began(self) -> None:
         """The first byte of a request has arrived."""
 
-    def headed(self, incoming: Incoming) -> None:
+    def headed(self, incoming: CallerRequest) -> None:
         """The head is complete and valid."""
 
     def body(self, body: bytes) -> None:
@@ -43,11 +43,11 @@ class RequestReceiver(RequestConnection, Protocol):
 class Requests:
     """The parser of one connection. Once the connection has refused a request, further bytes are ignored."""
 
-    __deletable__ = ("_line", "_parser", "on_message_begin")  # mypyc allows `del` only for these
+    __deletable__ = ("_connection", "_parser", "on_message_begin")  # mypyc allows `del` only for these
 
-    def __init__(self, line: RequestReceiver) -> None:
-        self._line = line
-        self.on_message_begin = line.began
+    def __init__(self, connection: RequestReceiver) -> None:
+        self._connection = connection
+        self.on_message_begin = connection.began
         self._parser = httptools.HttpRequestParser(self)
         self._fed = 0  # bytes since the last request's end or body byte
         self._data = b""  # these bytes, while a head is under way in them
@@ -71,14 +71,14 @@ class Requests:
         except httptools.HttpParserUpgrade as upgrade:
             beyond = data[upgrade.args[0] :]
         except httptools.HttpParserError:
-            self._line.refuse(400, "Invalid HTTP request received.")
+            self._connection.refuse(400, "Invalid HTTP request received.")
         if not self._fed:
             self._data = b""
         return beyond
 
     def close(self) -> None:
         """Release the parser after the last bytes."""
-        del self._parser, self._line, self.on_message_begin  # breaks the reference cycles
+        del self._parser, self._connection, self.on_message_begin  # breaks the reference cycles
 
     # llhttp's callbacks
 
@@ -89,8 +89,8 @@ class Requests:
         self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        line, parser = self._line, self._parser
-        if line.refused:
+        connection, parser = self._connection, self._parser
+        if connection.refused:
             return
         version, method = parser.get_http_version(), parser.get_method()
         # Later calls of `on_header` are trailers, which must not be taken for fields of the head.
@@ -100,19 +100,19 @@ class Requests:
         fault = find_fault(method, version, framing, upgrade=upgrade)
         self._heads += 1
         end = self._data.find(b"\r\n")
-        plain = self._heads == 1 and self._data[end - 9 : end - 3] == b" HTTP/"
+        plain = self._heads == 1 and end > 8 and self._data[end - 9 : end - 3] == b" HTTP/"
         if not plain and is_other_protocol(self._data):
             fault = (400, "Only HTTP is spoken here.")
         if (self._fed > HEAD_LIMIT or len(headers) > FIELD_LIMIT) and is_too_large(url, headers):
             fault = (431, "The request head is too large.")
         if fault is not None:
-            line.refuse(*fault)
+            connection.refuse(*fault)
             return
         path, query = split(url)
         self._fed = 0
-        line.headed(
-            Incoming(
-                line,
+        connection.headed(
+            CallerRequest(
+                connection,
                 method.decode("ascii"),
                 path.decode("ascii"),
                 query,
@@ -126,10 +126,10 @@ class Requests:
 
     def on_body(self, body: bytes) -> None:
         self._fed = 0
-        self._line.body(body)
+        self._connection.body(body)
 
     def on_message_complete(self) -> None:
         self._fed = 0
         self._url = b""
         self._headers = []
-        self._line.whole()
+        self._connection.whole()

@@ -7,9 +7,9 @@ from proxy.dialects.operation import Api
 from proxy.providers.body import adapted
 from proxy.providers.provider import Kind, Provider
 from proxy.providers.urls import azure, bedrock, plain, vertex
-from proxy.providers.urls.form import HOLE, Addressing, FormChange, Owner, Place, Written
+from proxy.providers.urls.form import HOLE, FormChange, KindUrls, Owner, Place, Written
 
-_BY_KIND: Mapping[Kind, Addressing] = {
+_BY_KIND: Mapping[Kind, KindUrls] = {
     "plain": plain,
     "azure": azure,
     "bedrock": bedrock,
@@ -19,8 +19,8 @@ _BY_KIND: Mapping[Kind, Addressing] = {
 
 def owner(path: str) -> tuple[Kind, Owner] | None:
     """The kind and API of the entry to which a raw path of a cloud goes without an entry's name."""
-    for kind, addressing in _BY_KIND.items():
-        if (api := addressing.owner(path)) is not None:
+    for kind, urls in _BY_KIND.items():
+        if (api := urls.owner(path)) is not None:
             return kind, api
     return None
 

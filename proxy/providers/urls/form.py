@@ -59,7 +59,7 @@ class Written:
     change: FormChange | None = None
 
 
-class Addressing(Protocol):
+class KindUrls(Protocol):
     """How the URLs of one kind of entry name operation and model."""
 
     def owner(self, path: str) -> Owner | None:

@@ -1,15 +1,133 @@
-"""A demo model's answer, independent of wire formats: text in pieces or a tool call, with token counts."""
+"""A demo model's answer, independent of wire formats: text in pieces or a tool call, with token counts.
+
+And what an answer fault makes of it. Pure. JSON values satisfy a JSON Schema, or miss it; few keywords.
+"""
 
 import math
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from string import ascii_letters, digits
-from typing import Any
+from typing import Any, Literal
 
-from demo.answer_fault import LocalFinish, ModelOutput, answer_fault, encoded, slices, spoilt, words_of
-from demo.behaviour import Behaviour
-from demo.sample_json import sample
+import msgspec
+
+from demo.provider.behaviour import AnswerFault, Behaviour, drawn
+
+
+def sample(schema: Mapping[str, Any]) -> Any:
+    """A value that satisfies the keywords type, properties, items and enum of a JSON Schema."""
+    if schema.get("enum"):
+        return schema["enum"][0]
+    match _type(schema):
+        case "object":
+            return {name: sample(part) for name, part in schema.get("properties", {}).items()}
+        case "array":
+            return [sample(schema.get("items", {"type": "string"}))]
+        case "integer" | "number":
+            return 1
+        case "boolean":
+            return True
+        case _:
+            return "Zürich"
+
+
+def misfit(schema: Mapping[str, Any]) -> Any:
+    """An object whose properties all have another type than the schema's; {} for a schema without any."""
+    properties = schema.get("properties", {})
+    return {name: 7 if _type(part) == "string" else "seven" for name, part in properties.items()}
+
+
+def _type(schema: Mapping[str, Any]) -> str:
+    return str(schema.get("type", "object")).lower()
+
+
+LocalFinish = Literal["stop", "length", "tool", "refusal", "filter", "hop"]
+APOLOGY = "I'm sorry, but I can't help with that."
+REASONED_AWAY = 64
+"""Reasoning tokens of an answer that is spent, unless its model has more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOutput:
+    """What the model wrote. `pieces` are text, or JSON arguments when `tool` is set."""
+
+    pieces: tuple[str, ...] = ()
+    tool: str | None = None
+    finish: LocalFinish = "stop"
+    reasoning_tokens: int = 0
+
+
+def spoilt(output: ModelOutput, fault: AnswerFault | None, schema: Mapping[str, Any] | None) -> ModelOutput:
+    """The output with a fault; unchanged if it cannot have that one. `schema`: of the arguments or the JSON
+    that the request wants, None when it wants text."""
+    if fault is None:
+        return output
+    if fault in ("empty", "spent", "cut_off", "refused", "filtered"):
+        return _cut_short(output, fault)
+    if fault.startswith("tool_") == (output.tool is not None) and schema is not None:
+        return _malformed(output, fault, schema)
+    return output
+
+
+def _cut_short(output: ModelOutput, fault: AnswerFault) -> ModelOutput:
+    match fault:
+        case "spent":
+            reasoning = max(output.reasoning_tokens, REASONED_AWAY)
+            return ModelOutput(finish="length", reasoning_tokens=reasoning)
+        case "cut_off":
+            return replace(output, pieces=output.pieces[: len(output.pieces) // 2 or 1], finish="length")
+        case "refused":
+            return ModelOutput(pieces=words_of(APOLOGY), finish="refusal")
+        case "filtered":
+            return ModelOutput(finish="filter")
+        case _:
+            return ModelOutput()
+
+
+def _malformed(output: ModelOutput, fault: AnswerFault, schema: Mapping[str, Any]) -> ModelOutput:
+    text = "".join(output.pieces)
+    match fault:
+        case "tool_unknown":
+            return replace(output, tool="no_such_tool")
+        case "tool_args_invalid":
+            return replace(output, pieces=slices(text[:-1]))
+        case "json_invalid":
+            return replace(output, pieces=slices(f"```json\n{text}\n```"))
+        case _:
+            wrong = misfit(schema)
+            return replace(output, pieces=slices(encoded(wrong))) if wrong else output
+
+
+def encoded(value: Any) -> str:
+    """The value as compact JSON."""
+    return msgspec.json.encode(value).decode()
+
+
+def slices(text: str) -> tuple[str, ...]:
+    """JSON as a stream has it, in slices of eight characters."""
+    return tuple(text[start : start + 8] for start in range(0, len(text), 8))
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """Prose as a stream has it, word by word."""
+    return tuple(re.findall(r"\s*\S+", text))
+
+
+def is_json(text: str) -> bool:
+    """True when the text is one JSON value."""
+    try:
+        msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return False
+    return True
+
+
+def answer_fault(rates: Mapping[AnswerFault, float], draws: Random) -> AnswerFault | None:
+    """Draw one answer's fault. Without rates nothing is drawn, so that answers stay the same."""
+    return drawn(rates, draws.random()) if rates else None
+
 
 SENTENCES = (
     "Your refund was approved and reaches your account within three days.",

@@ -7,11 +7,10 @@ from typing import Any
 
 import msgspec
 
-from demo.answer_fault import is_json
-from demo.connection import Request
-from demo.gemini_generate import GeminiDialect
-from demo.reply import LocalReply, Prompt, Tool
-from demo.wire import Event, LocalWire, RequestRefused, compact, pretty
+from demo.provider.connection import Event, Request
+from demo.provider.gemini import GeminiDialect
+from demo.provider.reply import LocalReply, Prompt, Tool, is_json
+from demo.provider.wire import LocalWire, RequestRefused, compact, pretty
 
 ECHOED = ("continuation_token", "labels", "previous_interaction_id", "store", "system_instruction", "tools")
 STATUSES = {

@@ -6,13 +6,10 @@ from typing import Any
 
 import msgspec
 
-from demo.account_state import refuse_others_thoughts, sealed
-from demo.answer_fault import is_json
-from demo.connection import Headers, Request
-from demo.openai_dialect import bearer
-from demo.openai_others import vector
-from demo.reply import LocalReply, Prompt, Tool, count
-from demo.wire import Event, LocalWire, RequestRefused, compact, pretty
+from demo.provider.connection import Event, Headers, Request
+from demo.provider.openai import bearer, vector
+from demo.provider.reply import LocalReply, Prompt, Tool, count, is_json
+from demo.provider.wire import LocalWire, RequestRefused, compact, pretty, refuse_others_thoughts, sealed
 
 FINISH = {"stop": "STOP", "length": "MAX_TOKENS", "tool": "STOP", "refusal": "SAFETY"}
 BLOCKED = {"blockReason": "PROHIBITED_CONTENT"}

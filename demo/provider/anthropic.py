@@ -6,12 +6,10 @@ from typing import Any
 
 import msgspec
 
-from demo.account_state import REDACT, refuse_others_thinking, sealed
-from demo.answer_fault import is_json
-from demo.connection import Headers, Request
-from demo.openai_dialect import bearer
-from demo.reply import LocalReply, Prompt, Tokens, Tool, alnum, count
-from demo.wire import Event, LocalWire, RequestRefused, compact
+from demo.provider.connection import Event, Headers, Request
+from demo.provider.openai import bearer
+from demo.provider.reply import LocalReply, Prompt, Tokens, Tool, alnum, count, is_json
+from demo.provider.wire import REDACT, LocalWire, RequestRefused, compact, refuse_others_thinking, sealed
 
 SAMPLING = ("temperature", "top_p", "top_k")
 SAMPLING_ENDED = "2026-10-21"  # sampling parameters are refused from this version on

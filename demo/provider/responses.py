@@ -4,12 +4,10 @@ from collections.abc import Iterator, Mapping
 from itertools import count
 from typing import Any
 
-from demo.account_state import refuse_others_reasoning, sealed
-from demo.connection import Request
-from demo.openai_chat import FAILED, content_parts, wanted_schema
-from demo.openai_dialect import OpenAIDialect, whole_number
-from demo.reply import LocalReply, Prompt, Tokens, Tool
-from demo.wire import Event, LocalWire, RequestRefused, compact, pretty
+from demo.provider.connection import Event, Request
+from demo.provider.openai import FAILED, OpenAIDialect, content_parts, wanted_schema, whole_number
+from demo.provider.reply import LocalReply, Prompt, Tokens, Tool
+from demo.provider.wire import LocalWire, RequestRefused, compact, pretty, refuse_others_reasoning, sealed
 
 REASONING = "reasoning.encrypted_content"
 """What `include` names to get a reasoning item that its account can read again."""

@@ -84,7 +84,7 @@ UNREAD_LIMIT = 64 * 1024
 
 log = logging.getLogger("uvicorn.error")
 
-Handler = Callable[["Incoming"], Awaitable[None]]
+Handler = Callable[["CallerRequest"], Awaitable[None]]
 
 
 class RequestConnection(Protocol):
@@ -97,7 +97,7 @@ class RequestConnection(Protocol):
     def resume_reading(self) -> None:
         """Resume reading; the time of the pause does not count against the caller."""
 
-    def responded(self, incoming: "Incoming") -> None:
+    def responded(self, incoming: "CallerRequest") -> None:
         """Called when a response is complete."""
 
     def reject(self, status: int, message: str) -> None:
@@ -118,7 +118,7 @@ class RequestConnection(Protocol):
         """Called when the other protocol has ended."""
 
 
-class Incoming:
+class CallerRequest:
     """One request. The handler is cancelled when the caller leaves before the end of the response.
 
     `path`: raw, ASCII. `query`: raw. `headers`: names in lower case, in order, without trailers. `more`: body
@@ -126,14 +126,33 @@ class Incoming:
     """
 
     __slots__ = (
-        "_began", "_bodiless", "_chunked", "_head", "_left", "_line", "_parts", "_size", "_waiter",
-        "complete", "continues", "gone", "headers", "keep_alive", "method", "more", "old", "path", "query",
-        "started", "switched", "upgrades",
+        "_began",
+        "_bodiless",
+        "_chunked",
+        "_connection",
+        "_head",
+        "_left",
+        "_parts",
+        "_size",
+        "_waiter",
+        "complete",
+        "continues",
+        "gone",
+        "headers",
+        "keep_alive",
+        "method",
+        "more",
+        "old",
+        "path",
+        "query",
+        "started",
+        "switched",
+        "upgrades",
     )  # fmt: skip
 
     def __init__(
         self,
-        line: RequestConnection,
+        connection: RequestConnection,
         method: str,
         path: str,
         query: bytes,
@@ -156,7 +175,7 @@ class Incoming:
         self.upgrades = upgrades
         self.more = True
         self.gone = self.started = self.switched = self.complete = False
-        self._line = line
+        self._connection = connection
         self._began = False
         self._parts: list[bytes] = []
         self._size = 0
@@ -171,7 +190,7 @@ class Incoming:
     @property
     def client(self) -> tuple[str, int] | None:
         """The caller's address and port. (asyncio's name of an IPv6 peer has two more parts.)"""
-        peer = self._line.transport.get_extra_info("peername")
+        peer = self._connection.transport.get_extra_info("peername")
         return (peer[0], peer[1]) if peer else None
 
     def taken(self) -> bytes | None:
@@ -188,15 +207,15 @@ class Incoming:
         complete one.
         """
         if self.continues and not self.gone:
-            self._line.transport.write(CONTINUE)
+            self._connection.transport.write(CONTINUE)
             self.continues = False
         while not self._parts:
             if self.gone and not self.switched:
                 raise asyncio.CancelledError
             if not self.more:
                 return b""
-            self._line.resume_reading()
-            self._waiter = self._line.loop.create_future()
+            self._connection.resume_reading()
+            self._waiter = self._connection.loop.create_future()
             try:
                 await self._waiter
             finally:
@@ -243,16 +262,16 @@ class Incoming:
         self._send(data, last=True)
         self.complete = True
         if not self.gone:
-            self._line.responded(self)
+            self._connection.responded(self)
 
     @property
     def paused(self) -> bool:
         """True while the caller reads too slowly."""
-        return self._line.flow.write_paused
+        return self._connection.flow.write_paused
 
     async def drain(self) -> None:
         """Wait until the caller has read most of the written bytes."""
-        await self._line.flow.drain()
+        await self._connection.flow.drain()
 
     def cut(self) -> None:
         """Close the connection after the written bytes, so that the caller sees a broken response."""
@@ -260,13 +279,13 @@ class Incoming:
             self.abort()
         else:
             self.gone = True
-            self._line.transport.close()
+            self._connection.transport.close()
 
     def abort(self) -> None:
         """Close at once, so that the caller sees a broken response. HTTP/1.0 callers need a RST for that."""
         self.gone = True
         self._head = None
-        transport = self._line.transport
+        transport = self._connection.transport
         if self.old and not transport.is_closing():
             sock = transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -275,7 +294,7 @@ class Incoming:
     def has_left(self) -> bool:
         """True when the caller has left without anybody noticing. It can have only if `keep_alive` is False,
         since a caller that shuts down its sending side asks no more."""
-        return self._line.has_left()
+        return self._connection.has_left()
 
     # For the handler: another protocol on this connection
 
@@ -288,13 +307,13 @@ class Incoming:
         lines = [STATUS_LINE[101], *map(b": ".join, headers)]
         lines += [b"connection: Upgrade", b"upgrade: websocket", b"\r\n"]
         self._send(b"\r\n".join(lines), last=False)
-        if early := self._line.switched():
+        if early := self._connection.switched():
             self.feed(early)
 
     def close(self) -> None:
         """Close a switched connection after the written bytes have been sent."""
         self.complete = True
-        self._line.hang_up()
+        self._connection.hang_up()
 
     # For the protocol
 
@@ -302,7 +321,7 @@ class Incoming:
         """Run the handler. An unfinished response becomes a 500, or a cut connection once bytes are out."""
         self._began = True
         if self.gone:  # left while queued: still an exchange, which ends like any other that is left
-            self._line.cancel()
+            self._connection.cancel()
         try:
             await handle(self)
         except BaseException as problem:
@@ -313,7 +332,7 @@ class Incoming:
                 self.abort()
             else:
                 self._head = None
-                self._line.reject(500, "Internal Server Error")
+                self._connection.reject(500, "Internal Server Error")
 
     @property
     def answering(self) -> bool:
@@ -325,7 +344,7 @@ class Incoming:
         self._parts.append(body)
         self._size += len(body)
         if self._size > UNREAD_LIMIT:
-            self._line.flow.pause_reading()
+            self._connection.flow.pause_reading()
         if self._waiter is not None:
             self._wake(self._waiter)
 
@@ -341,7 +360,7 @@ class Incoming:
         if self.switched:
             self.received()
         elif self._began:
-            self._line.cancel()
+            self._connection.cancel()
 
     # Inside
 
@@ -368,4 +387,4 @@ class Incoming:
         if self._head is not None:
             data, self._head = self._head + data, None
         if data:
-            self._line.transport.write(data)
+            self._connection.transport.write(data)

@@ -1,0 +1,15 @@
+"""A local LLM provider for demo and tests: OpenAI, Anthropic and Gemini on one port, without a model.
+
+    python -m demo.provider --port 0 --json-ready --behaviour 'gpt-5.6-terra={"ttft_s": 0.2}'
+
+While it runs, `PUT /_provider/behaviours/MODEL` changes a behaviour, `GET /_provider/log` returns the
+received requests, and `DELETE /_provider/log` deletes them. Listens on loopback by default. Accepts any key.
+
+`server`      the provider, its operations and its log
+`behaviour`   what a model does, and what one request meets
+`reply`       an answer, independent of wire formats, and what an answer fault makes of it
+`wire`        what each wire API does: it reads requests, writes answers, streams, errors and sealed state
+`connection`  a caller's connection, and how an answer is sent or broken off
+`batches`     batches of questions
+`openai`, `responses`, `anthropic`, `gemini`, `interactions`: one wire API each
+"""

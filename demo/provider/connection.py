@@ -1,0 +1,338 @@
+"""One caller's connection to the demo provider: reads requests, and sends answers with their pace and faults.
+
+It sees the caller leave, and can break a connection in every way a provider can; a web framework would not
+allow that.
+"""
+
+import asyncio
+import socket
+import struct
+import time
+import zlib
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import cast
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import httptools
+
+from demo.provider.behaviour import Behaviour, Conduct, Fault
+
+Headers = tuple[tuple[str, str], ...]
+MAX_BODY = 256 * 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One server-sent event, framed. `token` marks events with output, which are paced."""
+
+    data: bytes
+    token: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A received request. `target` is raw, `path` decoded, header names lower case, `mono` in seconds."""
+
+    method: str
+    target: str
+    headers: Headers
+    body: bytes
+    keep_alive: bool
+    mono: float
+
+    @property
+    def path(self) -> str:
+        """The decoded path without the query."""
+        return unquote(urlsplit(self.target).path)
+
+    def query(self, name: str) -> str | None:
+        """The first value of a query parameter."""
+        return next(iter(parse_qs(urlsplit(self.target).query).get(name, ())), None)
+
+    def header(self, name: str) -> str | None:
+        """The first header with this lower-case name."""
+        return next((value for key, value in self.headers if key == name), None)
+
+
+class CallerLeft(Exception):
+    """The caller closed the connection while an answer was due."""
+
+
+class LocalConnection(asyncio.Protocol):
+    """Passes requests one by one to `serve`; pipelined requests wait."""
+
+    def __init__(self, serve: Callable[[Request, "LocalConnection"], Awaitable[None]]) -> None:
+        self._serve = serve
+        self._parser = httptools.HttpRequestParser(self)
+        self._requests: asyncio.Queue[Request | None] = asyncio.Queue()
+        self._gone = asyncio.Event()
+        self._writable = asyncio.Event()
+        self._transport: asyncio.Transport
+        self._target, self._headers, self._body = b"", list[tuple[str, str]](), bytearray()
+        self.left_mono: float | None = None
+        self.sent_bytes = 0
+
+    async def run(self) -> None:
+        """Serve requests until the connection ends."""
+        while (request := await self._requests.get()) is not None:
+            with suppress(CallerLeft):
+                await self._serve(request, self)
+            if not request.keep_alive:
+                self.close()
+
+    # For answers
+
+    def write(self, data: bytes) -> None:
+        """Send bytes. Raises CallerLeft."""
+        if self._gone.is_set():
+            raise CallerLeft
+        self.sent_bytes += len(data)
+        self._transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait until the write buffer has room. Raises CallerLeft."""
+        await self._writable.wait()
+        if self._gone.is_set():
+            raise CallerLeft
+
+    async def idle(self, seconds: float | None) -> None:
+        """Wait for some seconds (None: forever). Raises CallerLeft as soon as the caller leaves."""
+        if seconds == 0.0 and not self._gone.is_set():
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._gone.wait()
+        if self._gone.is_set():
+            raise CallerLeft
+
+    def close(self) -> None:
+        """Flush, then close with a FIN."""
+        self._transport.close()
+
+    def reset(self) -> None:
+        """Close with a RST."""
+        peer = self._transport.get_extra_info("socket")  # None once it is closed
+        with suppress(OSError, AttributeError):
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._transport.abort()
+
+    # asyncio's callbacks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by behaviour only
+        self._writable.set()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._transport.write(head(400, (("content-length", "0"), ("connection", "close"))))
+            self._transport.close()
+
+    def eof_received(self) -> None:
+        self._leave()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._leave()
+        self._requests.put_nowait(None)
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    def _leave(self) -> None:
+        if self.left_mono is None:
+            self.left_mono = time.monotonic()
+        self._gone.set()
+        self._writable.set()
+
+    # httptools' callbacks
+
+    def on_message_begin(self) -> None:
+        self._target, self._headers, self._body = b"", [], bytearray()
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+
+    def on_headers_complete(self) -> None:
+        if ("expect", "100-continue") in self._headers:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        self._body += body
+        if len(self._body) > MAX_BODY:
+            self.reset()
+
+    def on_message_complete(self) -> None:
+        self._requests.put_nowait(
+            Request(
+                method=self._parser.get_method().decode(),
+                target=self._target.decode("latin-1"),
+                headers=tuple(self._headers),
+                body=bytes(self._body),
+                keep_alive=self._parser.should_keep_alive(),
+                mono=time.monotonic(),
+            )
+        )
+
+
+def head(status: int, headers: Headers) -> bytes:
+    """An answer's status line and headers."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    return f"HTTP/1.1 {status} {_reason(status)}\r\n{lines}\r\n".encode("latin-1")
+
+
+def chunk(data: bytes) -> bytes:
+    """One chunk of a chunked body (RFC 9112 §7.1); the empty one ends it."""
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def _reason(status: int) -> str:
+    return HTTPStatus(status).phrase if status in HTTPStatus.__members__.values() else "Overloaded"
+
+
+HTML = (
+    b"<html>\r\n<head><title>Bad gateway</title></head>\r\n<body><h1>Bad gateway</h1></body>\r\n</html>\r\n"
+)
+MIDWAY: frozenset[Fault | None] = frozenset(("truncate", "cut", "stall", "stream_error", "bad_json"))
+BREAKS: frozenset[Fault | None] = frozenset(("truncate", "cut", "stall", "reset", "close", "hang"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalAnswer:
+    """An answer to send: `body`, or a stream of `events`. `tokens` paces documents; `failure` is an error."""
+
+    status: int = 200
+    content_type: str = "application/json"
+    headers: Headers = ()
+    body: bytes = b""
+    events: Sequence[Event] | None = None
+    failure: bytes = b""
+    tokens: int = 0
+
+
+def disguise(answer: LocalAnswer, fault: Fault | None) -> LocalAnswer:
+    """The answer that replaces this one under a fault."""
+    match fault:
+        case "empty":
+            return replace(answer, body=b"", events=None)
+        case "html":
+            return replace(answer, body=HTML, events=None, content_type="text/html")
+        case "bad_json" if answer.events is None:
+            return replace(answer, body=answer.body.rstrip()[:-1])
+        case _:
+            return answer
+
+
+async def send(
+    connection: LocalConnection, answer: LocalAnswer, conduct: Conduct, behaviour: Behaviour, *, gzip: bool
+) -> None:
+    """Send one answer. Raises CallerLeft if the caller closes first."""
+    if conduct.fault in ("reset", "close", "hang"):
+        await connection.idle(conduct.ttfb_s)
+        await _break_off(connection, conduct.fault)
+        return
+    answer = disguise(answer, conduct.fault)
+    coding = _Coding(gzip=gzip, slice_bytes=behaviour.slice_bytes)
+    if answer.events is None:
+        await _send_document(connection, answer, conduct, coding)
+    else:
+        await _send_stream(connection, answer, answer.events, conduct, behaviour.after_events, coding)
+
+
+async def _send_document(
+    connection: LocalConnection, answer: LocalAnswer, conduct: Conduct, coding: "_Coding"
+) -> None:
+    await connection.idle(conduct.ttft_s + conduct.pace_s * answer.tokens)
+    pieces = [*coding.encode(answer.body), *coding.finish()]
+    length = ("content-length", str(sum(map(len, pieces))))
+    start = head(answer.status, _headers(answer, coding, length))
+    if conduct.fault in ("truncate", "cut", "stall"):
+        whole = b"".join(pieces)
+        connection.write(start + whole[: len(whole) // 2])
+        await _break_off(connection, conduct.fault)
+        return
+    connection.write(start + (pieces[0] if pieces else b""))  # head and body in one write
+    for piece in pieces[1:]:
+        connection.write(piece)
+    await connection.drain()
+
+
+async def _send_stream(
+    connection: LocalConnection,
+    answer: LocalAnswer,
+    events: Sequence[Event],
+    conduct: Conduct,
+    after_events: int,
+    coding: "_Coding",
+) -> None:
+    await connection.idle(conduct.ttfb_s)
+    connection.write(head(answer.status, _headers(answer, coding, ("transfer-encoding", "chunked"))))
+    wait_s = conduct.ttft_s - conduct.ttfb_s
+    breaks_at = min(after_events, len(events) - 1) if conduct.fault in MIDWAY else None
+    for place, event in enumerate(events):
+        data = event.data
+        if place == breaks_at:
+            if conduct.fault in ("truncate", "cut", "stall"):
+                await _break_off(connection, conduct.fault)
+                return
+            data = answer.failure if conduct.fault == "stream_error" else data[: len(data) // 2] + b"\n\n"
+        elif event.token:
+            await connection.idle(wait_s)
+            wait_s = conduct.pace_s
+        for piece in coding.encode(data):
+            connection.write(chunk(piece))
+        await connection.drain()
+        if place == breaks_at and conduct.fault == "stream_error":
+            break
+    for piece in coding.finish():
+        connection.write(chunk(piece))
+    connection.write(chunk(b""))
+
+
+async def _break_off(connection: LocalConnection, fault: Fault) -> None:
+    if fault in ("hang", "stall"):
+        await connection.idle(None)
+    elif fault in ("reset", "cut"):
+        connection.reset()
+    else:
+        connection.close()
+
+
+def _headers(answer: LocalAnswer, coding: "_Coding", framing: tuple[str, str]) -> Headers:
+    encoded: Headers = (("content-encoding", "gzip"),) if coding.gzip else ()
+    return (("content-type", answer.content_type), *encoded, *answer.headers, framing)
+
+
+class _Coding:
+    """Encodes a body: compressed with a flush per event, cut into fixed slices, or both."""
+
+    def __init__(self, *, gzip: bool, slice_bytes: int | None) -> None:
+        self.gzip = gzip
+        self._deflate = zlib.compressobj(wbits=31) if gzip else None
+        self._slice_bytes = slice_bytes
+        self._rest = b""
+
+    def encode(self, data: bytes) -> list[bytes]:
+        """The bytes that can be written now."""
+        if self._deflate:
+            data = self._deflate.compress(data) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
+        if self._slice_bytes is None:
+            return [data] if data else []
+        self._rest += data
+        whole = len(self._rest) // self._slice_bytes * self._slice_bytes
+        ready, self._rest = self._rest[:whole], self._rest[whole:]
+        return [ready[start : start + self._slice_bytes] for start in range(0, whole, self._slice_bytes)]
+
+    def finish(self) -> list[bytes]:
+        """The remaining bytes at the end."""
+        rest = self._rest + (self._deflate.flush() if self._deflate else b"")
+        return [rest] if rest else []
