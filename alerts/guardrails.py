@@ -2,7 +2,7 @@
 
     watch.observe(*outcomes)    each outcome once
     watch.observe_in_flight(…)  for an exchange that has not ended
-    watch.judge(now, …)         scores settled outcomes and returns every rule's status
+    watch.decide(now, …)        scores settled outcomes and returns every rule's status
     watch.live_document()       the whole state, for the checkpoint
 
 Times are CLOCK_MONOTONIC seconds of one boot; `restore` converts them after a reboot.
@@ -310,7 +310,9 @@ class Watch:
         for scope in self.scopes:
             scope.observe_feedback(feedback, share=share, at=feedback.mono + self.state.shift)
 
-    def judge(self, now_mono: float, *, routed: bool, outcome_arrived: bool = False) -> list[GuardrailStatus]:
+    def decide(
+        self, now_mono: float, *, routed: bool, outcome_arrived: bool = False
+    ) -> list[GuardrailStatus]:
         """Every rule's status at `now_mono`. `routed`: requests came in since the last call.
         `outcome_arrived`: an outcome arrived since then, of this canary or other traffic.
 

@@ -149,7 +149,7 @@ class AdminBench:
                     monitor.take(each)
             ended = part[-1][0] * STEP * 1e-4
             with self.costs.part(name):
-                monitor.judge(time.time(), BEGAN + ended)
+                monitor.decide(time.time(), BEGAN + ended)
 
     def _ship(self, spool: Path, batches: Sequence[Batch]) -> None:
         outcomes = [[each for each in batch.records() if type(each) is Outcome] for batch in batches]

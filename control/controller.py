@@ -22,7 +22,7 @@ from control.fleet.publisher import Availability
 from control.jobs.release_metrics import ReleaseMetrics
 from control.jobs.reports import Announcer, ReportJob
 from control.jobs.rolling import Roller, Rolling, expiring
-from control.monitor.monitor import JUDGE_EVERY_S, Monitor
+from control.monitor.monitor import DECIDE_EVERY_S, Monitor
 from control.operator.operator import Operator
 from control.settings import ControlSettings
 from control.states.pending import PendingRollbacks
@@ -226,7 +226,7 @@ class Controller:
         return [
             *self.source.loops(),
             *self.publisher.loops(),
-            every(JUDGE_EVERY_S, self._judge),
+            every(DECIDE_EVERY_S, self._decide),
             self._notify(),
             self._refresh(),
             every(TURN_EVERY_S, self.turn, at_once=True),
@@ -249,7 +249,7 @@ class Controller:
         await self.preflights.close()
         self.source.drain()
         if self.watches:
-            self.monitor.judge(time.time(), time.monotonic())
+            self.monitor.decide(time.time(), time.monotonic())
             await self._save()
         try:
             await asyncio.to_thread(self.leader.resign)
@@ -267,8 +267,8 @@ class Controller:
         ):
             self._has_notices.set()
 
-    async def _judge(self) -> None:
-        if self.watches and self.monitor.judge(time.time(), time.monotonic()):
+    async def _decide(self) -> None:
+        if self.watches and self.monitor.decide(time.time(), time.monotonic()):
             self._has_notices.set()
 
     async def _notify(self) -> None:
@@ -276,9 +276,9 @@ class Controller:
         saved_at = float("-inf")
         async with notifier_client() as client:
             while True:
-                await _within(self._has_notices, JUDGE_EVERY_S)
+                await _within(self._has_notices, DECIDE_EVERY_S)
                 if not self.watches:
-                    await asyncio.sleep(JUDGE_EVERY_S)  # a set event would not yield to the loop
+                    await asyncio.sleep(DECIDE_EVERY_S)  # a set event would not yield to the loop
                     continue
                 due = bool(self.monitor.outbox.due(time.time()))
                 if self._has_notices.is_set() or time.monotonic() - saved_at >= self.source.save_every_s:

@@ -145,7 +145,7 @@ class _Past:
         self._store.ship(Batch(chunks=[chunk], cursors={self._release.canary: self._shipped}), PROVIDER)
         now = records[-1].at
         self._monitor.take(WorkerEvents(records=records, heard=len(records)))
-        self._monitor.judge(now, now)
+        self._monitor.decide(now, now)
         self._rollouts.settle()
         return self._state.state == "running"
 

@@ -402,7 +402,7 @@ class RecordAlarm:
     _dropped_at: float = float("-inf")
     _late_since: float | None = None
 
-    def judge(self, records: RecordState, *, now_utc: float, now_mono: float) -> list[Notice]:
+    def decide(self, records: RecordState, *, now_utc: float, now_mono: float) -> list[Notice]:
         """Judge the state of the records. Returns the notices to send."""
         self.statuses = (self._drops(records, now_mono), self._lag(records, now_mono))
         notices: list[Notice] = []

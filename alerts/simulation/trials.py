@@ -68,7 +68,7 @@ def detect(scenario: Scenario, seed: int, rules: Sequence[Rule] = DEFAULT_RULES)
         if now - judged_at < _judge_each_s(scenario, now):
             continue
         judged_at = now
-        statuses = watch.judge(now, routed=False)
+        statuses = watch.decide(now, routed=False)
         incident, new = step(incident, statuses, canary=NAME, run=1, now=EPOCH + now, rolled_back=False)
         notices += new
         if page is None and new:

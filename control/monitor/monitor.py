@@ -30,7 +30,7 @@ from routing import transitions
 from routing.canary import Canary
 from routing.states import State
 
-JUDGE_EVERY_S = 0.2
+DECIDE_EVERY_S = 0.2
 FORGOTTEN_AFTER_S = 60.0
 """A worker without a heartbeat for this long counts anew when it comes back."""
 
@@ -57,7 +57,7 @@ class WatchedCanary:
 
     def look(self, now_mono: float, *, routed: bool, heard: bool = False) -> None:
         """Have the guardrails decide again."""
-        self.statuses = tuple(self.watch.judge(now_mono, routed=routed, outcome_arrived=heard))
+        self.statuses = tuple(self.watch.decide(now_mono, routed=routed, outcome_arrived=heard))
 
     def why(self, act: Act, *, rule: str = "", share: float, arms: ArmNames = UNNAMED) -> RollbackEvidence:
         """The evidence at the moment of this rollback from `share`; `rule` is "" for a person's rollback."""
@@ -84,7 +84,7 @@ class Monitor:
         self._settings = settings
         self._finished: dict[WorkerKey, tuple[int, float]] = {}
         self._left: list[Incident | None] = []
-        self._judged_at = float("-inf")
+        self._decided_at = float("-inf")
         self._outcomes_heard = self._finished_heard = self._dropped_heard = 0
         self.configure(settings)
 
@@ -135,11 +135,11 @@ class Monitor:
         for key, _ in events.deaths:
             self._forget(key)
 
-    def judge(self, now_utc: float, now_mono: float) -> bool:
+    def decide(self, now_utc: float, now_mono: float) -> bool:
         """Judge if it is time. True when there are new notices: save the memory, then send them."""
-        if now_mono - self._judged_at < JUDGE_EVERY_S:
+        if now_mono - self._decided_at < DECIDE_EVERY_S:
             return False
-        self._judged_at = now_mono
+        self._decided_at = now_mono
         # Exchanges finish and none of their outcomes arrives: the telemetry is broken, not the traffic quiet.
         heard = self._outcomes_heard > 0
         silent = self._finished_heard > 0 and not heard
@@ -151,7 +151,7 @@ class Monitor:
         told = [notice for incident in self._left for notice in incidents.over(incident, now_utc)]
         self._left.clear()
         for name, watched in self.canaries.items():
-            told += self._judge_one(name, watched, now_utc, now_mono, routed=silent, heard=heard)
+            told += self._decide_one(name, watched, now_utc, now_mono, routed=silent, heard=heard)
         self._meters.set_guardrails(
             {
                 (name, status.key): status.state
@@ -174,7 +174,7 @@ class Monitor:
             dropped=self._dropped_heard, room_bytes=room_bytes, waiting=waiting, down=down or ""
         )
         self._dropped_heard = 0
-        told = self.record_alarm.judge(facts, now_utc=now_utc, now_mono=now_mono)
+        told = self.record_alarm.decide(facts, now_utc=now_utc, now_mono=now_mono)
         self.outbox.put(told, now_utc)
         return bool(told)
 
@@ -265,7 +265,7 @@ class Monitor:
             if name in self.canaries:
                 self.canaries[name].pulse.drop_mirrors(count)
 
-    def _judge_one(
+    def _decide_one(
         self, name: str, watched: WatchedCanary, now_utc: float, now_mono: float, *, routed: bool, heard: bool
     ) -> list[Notice]:
         state = self._rollouts.state(name)

@@ -47,7 +47,7 @@ class StatesWatch:
         """Return the current plan. Costs one stat() unless the file was replaced.
 
         Unreadable files and older versions are ignored. After 15 min without a refresh every share is 0;
-        before the first plan the result is NO_PLAN. `now_utc` and `mono` are seconds.
+        before the first plan the result is NO_STATES. `now_utc` and `mono` are seconds.
         """
         plan = self._replacement()
         if plan is not None and plan.version >= self._plan.version:

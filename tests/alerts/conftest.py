@@ -72,9 +72,9 @@ class Traffic:
         }
         self.watch.observe_feedback(Feedback(**{**fields, **changed}))
 
-    def judge(self, *, routed: bool = True) -> dict[str, GuardrailStatus]:
+    def decide(self, *, routed: bool = True) -> dict[str, GuardrailStatus]:
         """Every status by its key, a moment after the last exchange has ended."""
-        return {status.key: status for status in self.watch.judge(self.now + 0.001, routed=routed)}
+        return {status.key: status for status in self.watch.decide(self.now + 0.001, routed=routed)}
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def latency(traffic_of: Callable[[Watch], Any]) -> Any:
 
 
 def test_a_canary_without_outcomes_has_not_enough_data_and_never_reads_ok(traffic_of: Any) -> None:
-    statuses = traffic_of(Watch("support-nov", DEFAULT_RULES)).judge(routed=False)
+    statuses = traffic_of(Watch("support-nov", DEFAULT_RULES)).decide(routed=False)
     assert {status.state for status in statuses.values()} == {"not_enough_data"}
     assert set(statuses) == {rule.rule for rule in DEFAULT_RULES} | {"outage"}
 
@@ -33,9 +33,9 @@ def test_a_canary_without_outcomes_has_not_enough_data_and_never_reads_ok(traffi
 def test_four_failures_of_four_units_roll_the_candidate_back(errors: Any) -> None:
     errors.send(20)
     errors.send(3, arm="candidate", failed=True)
-    assert errors.judge()["error_rate"].action == "page"
+    assert errors.decide()["error_rate"].action == "page"
     errors.send(1, arm="candidate", failed=True)
-    status = errors.judge()["error_rate"]
+    status = errors.decide()["error_rate"]
     assert (status.state, status.action) == ("latched", "rollback")
     assert status.evidence["ln_mixture"] == pytest.approx(math.log((2**4 + 4**4 + 8**4) / 3))
     assert "4 of 4 outcomes failed (100.0 %, limit 5.0 %)" in status.sentence
@@ -43,7 +43,7 @@ def test_four_failures_of_four_units_roll_the_candidate_back(errors: Any) -> Non
 
 def test_a_healthy_candidate_is_ok(errors: Any) -> None:
     errors.both(50, baseline={}, candidate={})
-    assert errors.judge()["error_rate"].state == "ok"
+    assert errors.decide()["error_rate"].state == "ok"
 
 
 def test_one_unit_that_always_fails_does_not_convict(errors: Any) -> None:
@@ -51,7 +51,7 @@ def test_one_unit_that_always_fails_does_not_convict(errors: Any) -> None:
     for _ in range(9):  # its first exchange of each minute counts
         errors.send(1, arm="candidate", failed=True, unit="one")
         errors.send(20, gap_s=3.0)
-    status = errors.judge()["error_rate"]
+    status = errors.decide()["error_rate"]
     assert status.evidence["ln_mixture"] > math.log(1000)
     assert status.action is None
 
@@ -59,7 +59,7 @@ def test_one_unit_that_always_fails_does_not_convict(errors: Any) -> None:
 def test_a_unit_counts_once_a_minute(errors: Any) -> None:
     errors.send(20)
     errors.send(30, gap_s=0.1, arm="candidate", failed=True, unit="one")
-    assert errors.judge()["error_rate"].evidence["observations"] == 1
+    assert errors.decide()["error_rate"].evidence["observations"] == 1
 
 
 def test_the_first_started_exchange_counts_even_if_a_later_one_ends_sooner(errors: Any) -> None:
@@ -68,10 +68,10 @@ def test_the_first_started_exchange_counts_even_if_a_later_one_ends_sooner(error
     errors.now += 1.0
     errors.watch.observe(errors.outcome(arm="candidate", unit="one", latency_s=0.1, failed=True))
     errors.now += 1.0
-    errors.judge()
+    errors.decide()
     errors.watch.observe(slow)
     errors.now += 15.0
-    status = errors.judge()["error_rate"]
+    status = errors.decide()["error_rate"]
     assert (status.evidence["observations"], status.evidence["adverse_units"]) == (1, 0)
 
 
@@ -85,43 +85,43 @@ def test_outcomes_that_blame_nobody_are_no_evidence(errors: Any) -> None:
     errors.send(10, arm="candidate", failed=True, reason="pinned")
     errors.send(10, arm="candidate", failed=True, mirror=True)
     errors.send(10, arm="candidate", failed=True, canary="another")
-    assert errors.judge()["error_rate"].evidence["observations"] == 0
+    assert errors.decide()["error_rate"].evidence["observations"] == 0
 
 
 def test_a_fallback_is_a_failure_of_the_candidate(errors: Any) -> None:
     errors.send(20)
     errors.send(4, arm="candidate", outcome="fallback", error_type="provider_timeout", served_by="baseline")
-    assert errors.judge()["error_rate"].action == "rollback"
+    assert errors.decide()["error_rate"].action == "rollback"
 
 
 def test_candidate_outcomes_wait_for_twenty_of_the_baseline(errors: Any) -> None:
     errors.send(19)
     errors.send(4, arm="candidate", failed=True)
-    waiting = errors.judge()["error_rate"]
+    waiting = errors.decide()["error_rate"]
     assert (waiting.evidence["observations"], waiting.evidence["waiting"]) == (0, 4)
     errors.send(1)
-    assert errors.judge()["error_rate"].action == "rollback"
+    assert errors.decide()["error_rate"].action == "rollback"
 
 
 def test_after_ten_minutes_of_waiting_they_are_scored_at_the_plain_limit(errors: Any) -> None:
     errors.send(4, arm="candidate", failed=True)
     errors.now += 596.0
-    assert errors.judge()["error_rate"].evidence["observations"] == 0
+    assert errors.decide()["error_rate"].evidence["observations"] == 0
     errors.now += 4.0
-    assert errors.judge()["error_rate"].action == "rollback"
+    assert errors.decide()["error_rate"].action == "rollback"
 
 
 def test_a_promoted_candidate_waits_for_no_baseline(traffic_of: Any) -> None:
     alone = traffic_of(Watch("support-nov", [ERROR_RATE]), share=1.0)
     alone.send(4, arm="candidate", failed=True)
-    assert alone.judge()["error_rate"].action == "rollback"
+    assert alone.decide()["error_rate"].action == "rollback"
 
 
 def test_a_failing_baseline_raises_the_limit(errors: Any) -> None:
     errors.send(45)
     errors.send(5, failed=True)  # 10 % of its last 50
     errors.send(1, arm="candidate", failed=True)
-    status = errors.judge()["error_rate"]
+    status = errors.decide()["error_rate"]
     assert status.evidence["limit_now"] == pytest.approx(0.15)
     assert status.evidence["ln_mixture"] == pytest.approx(math.log((2 + 0.575 / 0.15 + 0.575 / 0.15) / 3))
 
@@ -130,7 +130,7 @@ def test_while_the_baseline_fails_a_third_of_the_time_nothing_is_scored(errors: 
     errors.send(30)
     errors.send(20, failed=True)
     errors.send(10, arm="candidate", failed=True)
-    status = errors.judge()["error_rate"]
+    status = errors.decide()["error_rate"]
     assert status.evidence["observations"] == 0
     assert status.action is None
 
@@ -138,11 +138,11 @@ def test_while_the_baseline_fails_a_third_of_the_time_nothing_is_scored(errors: 
 def test_an_outage_pages_and_holds_but_blames_nobody(errors: Any) -> None:
     errors.both(30, baseline={}, candidate={})
     errors.both(30, baseline={"failed": True}, candidate={"failed": True})
-    statuses = errors.judge()
+    statuses = errors.decide()
     assert (statuses["outage"].state, statuses["outage"].action) == ("firing", "hold")
     assert statuses["error_rate"].action != "rollback"
     errors.both(30, baseline={}, candidate={})
-    assert errors.judge()["outage"].state == "ok"
+    assert errors.decide()["outage"].state == "ok"
 
 
 def test_one_stray_failure_after_an_outage_is_no_outage(errors: Any) -> None:
@@ -150,21 +150,21 @@ def test_one_stray_failure_after_an_outage_is_no_outage(errors: Any) -> None:
     errors.send(60, failed=True)
     errors.send(60)
     errors.send(3, failed=True)
-    assert errors.judge()["outage"].state == "warn"
+    assert errors.decide()["outage"].state == "warn"
 
 
 def test_a_conviction_stays_until_it_is_rearmed(errors: Any) -> None:
     errors.send(20)
     errors.send(4, arm="candidate", failed=True)
-    errors.judge()
+    errors.decide()
     errors.send(500, gap_s=0.1, arm="candidate")
-    assert errors.judge()["error_rate"].state == "latched"
+    assert errors.decide()["error_rate"].state == "latched"
     errors.watch.rearm(2)
-    assert errors.judge()["error_rate"].state == "not_enough_data"
+    assert errors.decide()["error_rate"].state == "not_enough_data"
     errors.send(30, run=2)
     errors.send(3, arm="candidate", run=2)
     errors.send(9, arm="candidate", failed=True)  # stragglers of the old run
-    status = errors.judge()["error_rate"]
+    status = errors.decide()["error_rate"]
     assert (status.state, status.evidence["adverse_units"]) == ("ok", 0)
 
 
@@ -173,7 +173,7 @@ def test_a_rule_that_may_only_page_never_asks_for_a_rollback(traffic_of: Any) ->
     traffic = traffic_of(Watch("support-nov", [rule]))
     traffic.send(20)
     traffic.send(30, arm="candidate", failed=True)
-    assert (traffic.judge()["error_rate"].state, traffic.judge()["error_rate"].action) == ("firing", "page")
+    assert (traffic.decide()["error_rate"].state, traffic.decide()["error_rate"].action) == ("firing", "page")
 
 
 def test_a_rule_for_a_category_looks_at_nothing_else(traffic_of: Any) -> None:
@@ -183,9 +183,9 @@ def test_a_rule_for_a_category_looks_at_nothing_else(traffic_of: Any) -> None:
     traffic = traffic_of(Watch("support-nov", [rule]))
     traffic.send(20, category="billing")
     traffic.send(20, arm="candidate", failed=True, category="other")
-    assert traffic.judge()["error_rate[category=billing]"].state == "not_enough_data"
+    assert traffic.decide()["error_rate[category=billing]"].state == "not_enough_data"
     traffic.send(4, arm="candidate", failed=True, category="billing")
-    assert traffic.judge()["error_rate[category=billing]"].action == "rollback"
+    assert traffic.decide()["error_rate[category=billing]"].action == "rollback"
 
 
 def test_a_rule_for_a_segment_looks_at_its_tags(traffic_of: Any) -> None:
@@ -196,13 +196,13 @@ def test_a_rule_for_a_segment_looks_at_its_tags(traffic_of: Any) -> None:
     traffic.send(20, tags={"region": "eu"})
     traffic.send(4, arm="candidate", failed=True, tags={"region": "us"})
     traffic.send(4, arm="candidate", failed=True, tags={"region": "eu", "plan": "pro"})
-    assert traffic.judge()["error_rate[region=eu]"].evidence["adverse_units"] == 4
+    assert traffic.decide()["error_rate[region=eu]"].evidence["adverse_units"] == 4
 
 
 def test_a_slow_candidate_beside_a_fast_baseline_is_rolled_back(latency: Any) -> None:
     latency.both(60, baseline={"latency_s": 1.0}, candidate={"latency_s": 4.0})
     latency.now += 20.0
-    status = latency.judge()["latency_p95"]
+    status = latency.decide()["latency_p95"]
     assert (status.state, status.action) == ("latched", "rollback")
     assert status.value == pytest.approx(4.0, rel=0.01)
     assert status.threshold == 3.0
@@ -213,15 +213,15 @@ def test_a_slow_candidate_pages_only_with_its_minimum_of_exchanges(traffic_of: A
     traffic = traffic_of(Watch("support-nov", [rule]))
     traffic.both(49, baseline={"latency_s": 1.0}, candidate={"latency_s": 4.0})
     traffic.now += 20.0
-    assert traffic.judge()["latency_p95"].state == "not_enough_data"
+    assert traffic.decide()["latency_p95"].state == "not_enough_data"
     traffic.both(1, baseline={"latency_s": 1.0}, candidate={"latency_s": 4.0})
-    assert traffic.judge()["latency_p95"].state == "firing"
+    assert traffic.decide()["latency_p95"].state == "firing"
 
 
 def test_latency_does_not_apply_while_the_baseline_is_too_slow_itself(latency: Any) -> None:
     latency.both(60, baseline={"latency_s": 4.0}, candidate={"latency_s": 4.0})
     latency.now += 20.0
-    status = latency.judge()["latency_p95"]
+    status = latency.decide()["latency_p95"]
     assert (status.state, status.evidence["observations"]) == ("not_applicable", 0)
 
 
@@ -230,7 +230,7 @@ def test_a_p95_barely_over_the_limit_is_shown_but_neither_paged_nor_rolled_back(
         slow = 4.0 if index % 15 == 14 else 1.0
         latency.both(1, baseline={"latency_s": 1.0}, candidate={"latency_s": slow})
     latency.now += 20.0
-    status = latency.judge()["latency_p95"]
+    status = latency.decide()["latency_p95"]
     assert (status.state, status.action) == ("warn", None)
 
 
@@ -239,7 +239,7 @@ def test_a_limit_that_no_evidence_can_judge_does_not_apply(traffic_of: Any) -> N
     traffic = traffic_of(Watch("support-nov", [rule]))
     traffic.send(20)
     traffic.send(20, arm="candidate", failed=True)
-    assert traffic.judge()["error_rate"].state == "not_applicable"
+    assert traffic.decide()["error_rate"].state == "not_applicable"
 
 
 @pytest.mark.parametrize("failing", [0.3, 1.0])
@@ -253,7 +253,7 @@ def test_an_outage_of_both_arms_blames_no_candidate_with_a_large_share(
         for number in range(500):
             arm = "candidate" if draw.random() < share else "baseline"
             traffic.send(1, arm=arm, failed=number >= 250 and draw.random() < failing)
-        convicted += traffic.judge()["error_rate"].action == "rollback"
+        convicted += traffic.decide()["error_rate"].action == "rollback"
     assert convicted == 0
 
 
@@ -261,15 +261,15 @@ def test_a_candidate_with_a_large_share_waits_for_what_the_baseline_does_next(tr
     traffic = traffic_of(Watch("support-nov", [ERROR_RATE]), share=0.5)
     traffic.send(30)
     traffic.send(6, arm="candidate", failed=True)
-    assert traffic.judge()["error_rate"].evidence["waiting"] == 6
+    assert traffic.decide()["error_rate"].evidence["waiting"] == 6
     traffic.send(3)
-    assert traffic.judge()["error_rate"].action == "rollback"
+    assert traffic.decide()["error_rate"].action == "rollback"
 
 
 def test_it_does_not_wait_for_a_baseline_that_has_gone_quiet(traffic_of: Any) -> None:
     traffic = traffic_of(Watch("support-nov", [ERROR_RATE]), share=0.5)
     traffic.send(30, gap_s=0.1)
     traffic.send(6, gap_s=0.1, arm="candidate", failed=True)
-    assert traffic.judge()["error_rate"].action != "rollback"
+    assert traffic.decide()["error_rate"].action != "rollback"
     traffic.now += 3.5
-    assert traffic.judge()["error_rate"].action == "rollback"
+    assert traffic.decide()["error_rate"].action == "rollback"

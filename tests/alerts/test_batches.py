@@ -74,8 +74,8 @@ def test_every_rule_finds_the_same(size: int) -> None:
             one_by_one.observe(each)
         together.observe(*part)
         now = part[-1].mono + 5.0
-        statuses = [rounded(each.evidence) for each in one_by_one.judge(now, routed=True)]
-        assert [rounded(each.evidence) for each in together.judge(now, routed=True)] == statuses
+        statuses = [rounded(each.evidence) for each in one_by_one.decide(now, routed=True)]
+        assert [rounded(each.evidence) for each in together.decide(now, routed=True)] == statuses
     assert rounded(together.snapshot()) == rounded(one_by_one.snapshot())
 
 

@@ -54,13 +54,13 @@ def test_a_checkpoint_forgets_nothing(traffic_of: Any) -> None:
     broken = traffic_of(Watch("support-nov", DEFAULT_RULES), share=0.2)
     for traffic in (straight, broken):
         mixed(traffic, 600)
-        traffic.judge()
+        traffic.decide()
     document = json.loads(json.dumps(broken.watch.snapshot()))
     broken.watch = Watch("support-nov", DEFAULT_RULES)
     broken.watch.restore(document)
     for traffic in (straight, broken):
         mixed(traffic, 600, seed=2)
-    assert straight.judge() == broken.judge()
+    assert straight.decide() == broken.decide()
     assert straight.watch.snapshot() == broken.watch.snapshot()
 
 
@@ -68,23 +68,23 @@ def test_a_conviction_outlives_a_checkpoint(traffic_of: Any) -> None:
     traffic = traffic_of(Watch("support-nov", [ERROR_RATE]))
     traffic.send(20)
     traffic.send(4, arm="candidate", failed=True)
-    traffic.judge()
+    traffic.decide()
     document = traffic.watch.snapshot()
     traffic.watch = Watch("support-nov", [ERROR_RATE])
     traffic.watch.restore(document)
-    assert traffic.judge()["error_rate"].action == "rollback"
+    assert traffic.decide()["error_rate"].action == "rollback"
 
 
 def test_a_changed_limit_begins_afresh_and_its_neighbours_do_not(traffic_of: Any) -> None:
     traffic = traffic_of(Watch("support-nov", DEFAULT_RULES))
     traffic.send(20)
     traffic.send(4, arm="candidate", failed=True)
-    assert traffic.judge()["error_rate"].action == "rollback"
+    assert traffic.decide()["error_rate"].action == "rollback"
     document = traffic.watch.snapshot()
     rules = [replace(ERROR_RATE, limit=0.1), *DEFAULT_RULES[1:]]
     traffic.watch = Watch("support-nov", rules)
     traffic.watch.restore(document)
-    statuses = traffic.judge()
+    statuses = traffic.decide()
     assert statuses["error_rate"].state == "not_enough_data"
     assert statuses["error_rate_vs_baseline"].evidence["adverse_units"] == 4
 
@@ -93,14 +93,14 @@ def test_after_a_reboot_what_was_seen_ages_by_the_time_between(traffic_of: Any) 
     traffic = traffic_of(Watch("support-nov", DEFAULT_RULES))
     traffic.both(60, baseline={"latency_s": 1.0}, candidate={"latency_s": 1.0, "failed": False})
     traffic.now += 20.0
-    before = traffic.judge()["latency_p95"]
+    before = traffic.decide()["latency_p95"]
     utc = 1_790_000_000.0 + traffic.now
     document = traffic.watch.snapshot()
     for away_s, state in [(60.0, before.state), (3600.0, "not_enough_data")]:
         traffic.watch = Watch("support-nov", DEFAULT_RULES)
         traffic.watch.restore(document, new_boot=utc + away_s - 5.0)  # this boot's clock stands at 5 s
         traffic.now = 5.0
-        assert traffic.judge()["latency_p95"].state == state
+        assert traffic.decide()["latency_p95"].state == state
 
 
 def test_a_document_of_another_shape_is_refused_and_changes_nothing(traffic_of: Any) -> None:
@@ -118,9 +118,9 @@ def test_a_rollback_s_evidence_is_frozen_with_both_arms_and_sample_failures(traf
     traffic.send(40, cost_usd=0.02, latency_s=0.5)
     for _ in range(6):
         traffic.send(1, arm="candidate", failed=True, status=500)
-        traffic.judge()
+        traffic.decide()
     traffic.now += 2.0
-    statuses = traffic.judge()
+    statuses = traffic.decide()
     status = statuses["error_rate"]
     why = frozen(traffic, statuses, rule="error_rate")
     assert (why.rule, why.share_before, why.share_after) == ("error_rate", 0.05, 0.0)
@@ -144,7 +144,7 @@ def test_for_a_persons_rollback_what_every_rule_said_then_is_frozen(traffic_of: 
     traffic = traffic_of(Watch("support-nov", DEFAULT_RULES))
     traffic.both(20, baseline={}, candidate={"failed": False})
     traffic.send(2, arm="candidate", failed=True)
-    statuses = traffic.judge()
+    statuses = traffic.decide()
     why = frozen(traffic, statuses)
     assert (why.rule, why.who, why.sentence) == ("", "ann", "complaints from the German desk")
     assert (why.convicting, why.path, dict(why.evidence)) == (None, (), {})
@@ -164,14 +164,14 @@ def test_the_evidence_over_time_goes_on_after_a_restart(traffic_of: Any) -> None
     traffic.send(20)
     for _ in range(3):
         traffic.send(1, arm="candidate")
-        traffic.judge()
+        traffic.decide()
     document = json.loads(json.dumps(traffic.watch.snapshot()))
     traffic.watch = Watch("support-nov", [ERROR_RATE])
     traffic.watch.restore(document)
     for _ in range(4):
         traffic.send(1, arm="candidate", failed=True)
-        traffic.judge()
-    path = frozen(traffic, traffic.judge(), rule="error_rate").path
+        traffic.decide()
+    path = frozen(traffic, traffic.decide(), rule="error_rate").path
     assert [point.observations for point in path] == [1, 2, 3, 4, 5, 6, 7]
     assert path[2].ln_mixture < 0 < path[-1].ln_mixture
 
@@ -181,7 +181,7 @@ def test_evidence_that_grows_between_two_judgements_leaves_its_course(traffic_of
     traffic.send(40)
     traffic.send(3, arm="candidate")
     traffic.send(6, arm="candidate", failed=True)
-    path = frozen(traffic, traffic.judge(), rule="error_rate").path
+    path = frozen(traffic, traffic.decide(), rule="error_rate").path
     assert [point.observations for point in path] == [4, 5, 6, 7, 8]  # which convicts it
     assert [point.at for point in path] == sorted({point.at for point in path})
     assert [point.ln_cusum for point in path] == sorted(point.ln_cusum for point in path)
@@ -192,7 +192,7 @@ def test_the_course_of_the_evidence_ends_with_the_conviction(traffic_of: Any) ->
     traffic.send(40)
     traffic.send(5, arm="candidate", failed=True)
     traffic.send(200, arm="candidate")
-    statuses = traffic.judge()
+    statuses = traffic.decide()
     assert statuses["error_rate"].evidence["ln_mixture"] < 0
     last = frozen(traffic, statuses, rule="error_rate").path[-1]
     assert last.ln_mixture >= ROLLBACK_MIXTURE
@@ -264,7 +264,7 @@ def test_what_an_outcome_costs(traffic_of: Any) -> None:
         for outcome in outcomes[start : start + 1000]:
             traffic.watch.observe(outcome)
         between = time.perf_counter()
-        traffic.watch.judge(outcomes[start].mono, routed=True)
+        traffic.watch.decide(outcomes[start].mono, routed=True)
         observing += between - began
         judging += time.perf_counter() - between
     each = 1e6 / len(outcomes)

@@ -51,7 +51,7 @@ class Flying:
 
     def after(self, seconds: float) -> Any:
         self.traffic.now += seconds
-        return self.traffic.judge()
+        return self.traffic.decide()
 
 
 @pytest.fixture
@@ -266,7 +266,7 @@ def test_a_limit_that_does_not_suit_the_baseline_names_the_rule_that_watches_ins
         traffic = traffic_of(Watch("support-nov", rules))
         traffic.both(60, baseline=slow, candidate=slow)
         traffic.now += 20.0
-        status = traffic.judge()["latency_p95"]
+        status = traffic.decide()["latency_p95"]
         assert status.state == "not_applicable"
         assert words in status.sentence
 
@@ -275,7 +275,7 @@ def test_three_times_as_slow_as_a_slow_baseline_is_rolled_back(traffic_of: Any) 
     traffic = traffic_of(Watch("support-nov", DEFAULT_RULES))
     traffic.both(20, baseline={**JSON, "latency_s": 4.0}, candidate={**JSON, "latency_s": 12.0})
     traffic.now += 20.0
-    assert traffic.judge()["latency_vs_baseline"].action == "rollback"
+    assert traffic.decide()["latency_vs_baseline"].action == "rollback"
 
 
 def test_a_rule_for_a_category_times_only_that_category(traffic_of: Any) -> None:

@@ -32,11 +32,11 @@ def ratings(traffic_of: Any) -> Any:
 def test_betting_starts_once_the_baseline_has_two_hundred_prices(cost: Any) -> None:
     cost.send(199, gap_s=0.1, cost_usd=0.04)
     cost.send(5, arm="candidate", cost_usd=0.5)
-    assert cost.judge()["cost_per_request"].evidence["observations"] == 0
+    assert cost.decide()["cost_per_request"].evidence["observations"] == 0
     cost.send(1, cost_usd=0.04)
     for usd in [0.05, 0.2, 0.09, 0.4, 0.3, 0.1]:
         cost.send(1, arm="candidate", cost_usd=usd)
-    evidence = cost.judge()["cost_per_request"].evidence
+    evidence = cost.decide()["cost_per_request"].evidence
     assert evidence["ln_mixture"] == pytest.approx(2.088347, abs=5e-7)
     assert evidence["ln_cusum"] == pytest.approx(2.295453, abs=5e-7)
 
@@ -44,9 +44,9 @@ def test_betting_starts_once_the_baseline_has_two_hundred_prices(cost: Any) -> N
 def test_a_candidate_at_three_times_the_price_is_rolled_back(cost: Any) -> None:
     cost.send(200, gap_s=0.1, cost_usd=0.01)
     cost.send(12, arm="candidate", cost_usd=0.03)
-    assert cost.judge()["cost_per_request"].action is None
+    assert cost.decide()["cost_per_request"].action is None
     cost.send(60, arm="candidate", cost_usd=0.03)
-    status = cost.judge()["cost_per_request"]
+    status = cost.decide()["cost_per_request"]
     assert status.action == "rollback"
     assert "limit 2× the baseline" in status.sentence
 
@@ -93,29 +93,29 @@ def test_the_known_number_of_responders_lies_between_those_of_mild_and_of_extrem
 
 def test_equal_prices_are_ok_and_few_are_not_enough(cost: Any) -> None:
     cost.both(29, baseline={"cost_usd": 0.01}, candidate={"cost_usd": 0.01})
-    assert cost.judge()["cost_per_request"].state == "not_enough_data"
+    assert cost.decide()["cost_per_request"].state == "not_enough_data"
     cost.both(5, baseline={"cost_usd": 0.01}, candidate={"cost_usd": 0.01})
-    status = cost.judge()["cost_per_request"]
+    status = cost.decide()["cost_per_request"]
     assert (status.state, status.value) == ("ok", pytest.approx(1.0))
 
 
 def test_unpriced_and_estimated_exchanges_are_left_out_not_counted_as_free(cost: Any) -> None:
     cost.both(30, baseline={"cost_usd": 0.01}, candidate={"cost_usd": None})
     cost.send(30, arm="candidate", cost_usd=9.0, usage=Usage(estimated=True))
-    status = cost.judge()["cost_per_request"]
+    status = cost.decide()["cost_per_request"]
     assert (status.state, status.value) == ("not_enough_data", None)
 
 
 def test_a_free_baseline_bets_nothing(cost: Any) -> None:
     cost.both(40, baseline={"cost_usd": 0.0}, candidate={"cost_usd": 1.0})
-    assert cost.judge()["cost_per_request"].evidence["observations"] == 0
+    assert cost.decide()["cost_per_request"].evidence["observations"] == 0
 
 
 def test_one_dear_unit_does_not_convict(cost: Any) -> None:
     cost.send(300, gap_s=0.1, cost_usd=0.01)
     cost.send(1, arm="candidate", cost_usd=1_000_000.0)
     cost.send(3, arm="candidate", cost_usd=0.021)
-    status = cost.judge()["cost_per_request"]
+    status = cost.decide()["cost_per_request"]
     assert status.evidence["ln_mixture"] > math.log(1000)
     assert status.action != "rollback"
 
@@ -125,7 +125,7 @@ def test_users_who_rate_the_candidate_far_lower_page(ratings: Any) -> None:
         ratings.rate("csat", 4, candidate=False)
     for _ in range(40):
         ratings.rate("csat", 2, candidate=True)
-    statuses = ratings.judge()
+    statuses = ratings.decide()
     assert (statuses["csat"].state, statuses["csat"].action) == ("firing", "page")
     assert statuses["csat"].threshold == pytest.approx(3.8)
     assert statuses["thumbs"].state == "not_enough_data"
@@ -134,7 +134,7 @@ def test_users_who_rate_the_candidate_far_lower_page(ratings: Any) -> None:
 def test_equal_ratings_are_ok(ratings: Any) -> None:
     for index in range(400):
         ratings.rate("thumbs", index % 5 > 0, candidate=index % 4 == 0)
-    assert ratings.judge()["thumbs"].state == "ok"
+    assert ratings.decide()["thumbs"].state == "ok"
 
 
 def test_a_unit_rates_once_and_a_correction_is_not_a_second_rating(ratings: Any) -> None:
@@ -142,7 +142,7 @@ def test_a_unit_rates_once_and_a_correction_is_not_a_second_rating(ratings: Any)
         ratings.rate("csat", 4, candidate=False)
     for value in (1, 2, 1):
         ratings.rate("csat", value, candidate=True, exchange_id="", unit="one")
-    assert ratings.judge()["csat"].evidence["observations"] == 1
+    assert ratings.decide()["csat"].evidence["observations"] == 1
 
 
 def test_feedback_of_another_run_or_of_an_unknown_arm_is_not_taken(ratings: Any) -> None:
@@ -151,7 +151,7 @@ def test_feedback_of_another_run_or_of_an_unknown_arm_is_not_taken(ratings: Any)
     ratings.rate("csat", 1, candidate=True, run=7)
     ratings.rate("csat", 1, candidate=True, arm=None)
     ratings.rate("csat", 1, candidate=True, canary="another")
-    assert ratings.judge()["csat"].evidence["observations"] == 0
+    assert ratings.decide()["csat"].evidence["observations"] == 0
 
 
 def test_a_scale_without_ends_is_refused() -> None:

@@ -44,7 +44,7 @@ def rolled_back_after(traffic: Any, seed: int, *, base: float) -> tuple[int, Gua
     while own < 4 * BUDGET:
         if one(traffic, draw, bad=0.4, base=base):
             own += 1
-            for status in traffic.judge().values():
+            for status in traffic.decide().values():
                 if status.action == "rollback":
                     return own, status
     raise AssertionError("never rolled back")
@@ -76,7 +76,7 @@ def test_healthy_parts_neither_page_nor_roll_back(traffic_of: Any, seed: int) ->
     for turn in range(8000):
         one(traffic, draw, bad=0.01, base=0.01)
         if turn % 100 == 0:
-            assert {status.action for status in traffic.judge().values()} == {None}
+            assert {status.action for status in traffic.decide().values()} == {None}
 
 
 def grown(parts: int, until: float) -> Evidence:
@@ -108,7 +108,7 @@ def failing_refunds(watch: Watch, traffic_of: Any) -> Mapping[str, GuardrailStat
     traffic = traffic_of(watch)
     traffic.send(40, category="refund")
     traffic.send(6, arm="candidate", category="refund", failed=True)
-    statuses: Mapping[str, GuardrailStatus] = traffic.judge()
+    statuses: Mapping[str, GuardrailStatus] = traffic.decide()
     return statuses
 
 
@@ -129,7 +129,7 @@ def test_another_number_of_parts_keeps_the_evidence_and_moves_its_limit(traffic_
     statuses = failing_refunds(before, traffic_of)
     after = Watch("support-nov", of_refund(2))
     after.restore(before.snapshot())
-    (again, *_) = after.judge(20_000.0, routed=False)
+    (again, *_) = after.decide(20_000.0, routed=False)
     first = statuses["error_rate[category=refund]"].evidence
     assert (first["parts"], again.evidence["parts"]) == (5.0, 2.0)
     assert again.evidence["ln_mixture"] == first["ln_mixture"] > 0.0

@@ -23,7 +23,7 @@ class Clock:
 
     def look(self, facts: RecordState, after_s: float = 1.0) -> list[tuple[str, str]]:
         self.now += after_s
-        told: list[Notice] = self.alarm.judge(facts, now_utc=UTC + self.now, now_mono=self.now)
+        told: list[Notice] = self.alarm.decide(facts, now_utc=UTC + self.now, now_mono=self.now)
         return [(notice.event, notice.rules[0]) for notice in told]
 
 
@@ -81,7 +81,7 @@ def test_a_backlog_that_comes_and_goes_is_no_lag() -> None:
 def test_both_can_go_wrong_at_once_and_are_two_incidents() -> None:
     clock = Clock()
     clock.look(facts(down="gone"))
-    told = clock.alarm.judge(facts(dropped=1, down="gone"), now_utc=UTC, now_mono=clock.now + LAGS_AFTER_S)
+    told = clock.alarm.decide(facts(dropped=1, down="gone"), now_utc=UTC, now_mono=clock.now + LAGS_AFTER_S)
     assert [notice.event for notice in told] == ["page", "page"]
     assert len({notice.dedup_key for notice in told}) == 2
 

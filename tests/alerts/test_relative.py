@@ -30,7 +30,7 @@ def escalated(traffic_of: Any) -> Any:
 def test_failing_units_of_the_candidate_give_the_known_answer(versus: Any) -> None:
     for candidate in [1, 0, 1, 1, 0, 1]:
         versus.send(1, arm="candidate" if candidate else "baseline", failed=True)
-    assert versus.judge()["error_rate_vs_baseline"].action == "page"
+    assert versus.decide()["error_rate_vs_baseline"].action == "page"
     evidence = versus.watch.guardrails[0].evidence
     of_events = log_mean(evidence.products[:3])
     assert of_events == pytest.approx(5.917914, abs=5e-7)
@@ -41,7 +41,7 @@ def test_a_candidate_that_fails_far_more_often_is_rolled_back(versus: Any) -> No
     versus.both(30, baseline={}, candidate={})
     versus.send(1, failed=True)
     versus.send(6, arm="candidate", failed=True)
-    status = versus.judge()["error_rate_vs_baseline"]
+    status = versus.decide()["error_rate_vs_baseline"]
     assert status.action == "rollback"
     assert status.value == pytest.approx((6 / 0.05) / (1 / 0.95))
 
@@ -50,23 +50,23 @@ def test_one_failing_user_of_each_arm_is_no_warning_and_three_against_one_are(ve
     versus.both(30, baseline={}, candidate={})
     versus.send(1, failed=True)
     versus.send(1, arm="candidate", failed=True)
-    status = versus.judge()["error_rate_vs_baseline"]
+    status = versus.decide()["error_rate_vs_baseline"]
     assert (status.state, status.value) == ("ok", pytest.approx(19))
     versus.send(2, arm="candidate", failed=True)
-    assert versus.judge()["error_rate_vs_baseline"].state in ("warn", "firing")
+    assert versus.decide()["error_rate_vs_baseline"].state in ("warn", "firing")
 
 
 def test_a_unit_counts_once_however_often_it_fails(versus: Any) -> None:
     for _ in range(20):
         versus.send(1, gap_s=61.0, arm="candidate", failed=True, unit="one")
-    assert versus.judge()["error_rate_vs_baseline"].evidence["observations"] == 1
+    assert versus.decide()["error_rate_vs_baseline"].evidence["observations"] == 1
 
 
 def test_next_to_nothing_is_not_rolled_back_however_much_more_it_is(versus: Any) -> None:
     for _ in range(6):  # one in 401 outcomes
         versus.send(400, gap_s=0.1, arm="candidate")
         versus.send(1, arm="candidate", failed=True)
-    status = versus.judge()["error_rate_vs_baseline"]
+    status = versus.decide()["error_rate_vs_baseline"]
     assert status.evidence["ln_mixture"] > 6.9
     assert (status.state, status.action) == ("firing", "page")
 
@@ -76,7 +76,7 @@ def test_equal_arms_are_left_alone(versus: Any) -> None:
     for _ in range(4000):
         candidate = draw.random() < 0.05
         versus.send(1, arm="candidate" if candidate else "baseline", failed=draw.random() < 0.1)
-    assert versus.judge()["error_rate_vs_baseline"].action is None
+    assert versus.decide()["error_rate_vs_baseline"].action is None
 
 
 def test_the_cusum_takes_a_unit_again_after_a_day_and_the_mixture_never() -> None:
@@ -99,7 +99,7 @@ def test_escalations_of_the_candidate_page(escalated: Any) -> None:
     escalated.rate("escalated", 1, candidate=False)
     for _ in range(5):
         escalated.rate("escalated", 1, candidate=True)
-    status = escalated.judge()["escalated"]
+    status = escalated.decide()["escalated"]
     assert (status.state, status.action) == ("firing", "page")
 
 
@@ -107,14 +107,14 @@ def test_a_report_that_a_unit_did_not_escalate_is_no_event(escalated: Any) -> No
     escalated.send(1)
     for _ in range(9):
         escalated.rate("escalated", 0, candidate=True)
-    assert escalated.judge()["escalated"].state == "not_enough_data"
+    assert escalated.decide()["escalated"].state == "not_enough_data"
 
 
 def test_a_unit_that_escalates_twice_is_one_unit(escalated: Any) -> None:
     escalated.send(1)
     for _ in range(9):
         escalated.rate("escalated", 1, candidate=True, exchange_id="", unit="one")
-    assert escalated.judge()["escalated"].evidence["adverse_units"] == 1
+    assert escalated.decide()["escalated"].evidence["adverse_units"] == 1
 
 
 def test_the_share_of_the_feedback_s_own_phase_is_used(traffic_of: Any) -> None:
@@ -122,9 +122,9 @@ def test_the_share_of_the_feedback_s_own_phase_is_used(traffic_of: Any) -> None:
     traffic.send(1, phase=1, share=0.05)
     traffic.send(1, phase=2, share=0.5)
     traffic.rate("escalated", 1, candidate=True, phase=1)
-    early = traffic.judge()["escalated"].evidence["ln_mixture"]
+    early = traffic.decide()["escalated"].evidence["ln_mixture"]
     traffic.rate("escalated", 1, candidate=True, phase=2)
-    late = traffic.judge()["escalated"].evidence["ln_mixture"] - early
+    late = traffic.decide()["escalated"].evidence["ln_mixture"] - early
     assert early > 1.5 > late > 0
 
 
@@ -134,7 +134,7 @@ def test_at_half_of_the_users_those_without_the_event_tell_as_much(traffic_of: A
         traffic.send(1, gap_s=1.0)
         traffic.send(1, gap_s=1.0, arm="candidate")
     failing = 0
-    while traffic.judge()["error_rate_vs_baseline"].action != "rollback":
+    while traffic.decide()["error_rate_vs_baseline"].action != "rollback":
         failing += 1
         traffic.send(1)
         traffic.send(1, arm="candidate", failed=True)
@@ -169,4 +169,4 @@ def test_a_ramp_amid_worse_times_for_both_arms_convicts_nobody(traffic_of: Any, 
             arm = "candidate" if draw.random() < share else "baseline"
             failed = draw.random() < failing
             traffic.send(1, arm=arm, share=share, phase=phase, failed=failed)
-        assert traffic.judge()["error_rate_vs_baseline"].action is None
+        assert traffic.decide()["error_rate_vs_baseline"].action is None

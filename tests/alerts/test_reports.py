@@ -16,7 +16,7 @@ def test_users_who_say_that_they_had_to_ask_again_page(traffic_of: Any) -> None:
     traffic.rate("repeat_question", 1, candidate=False)
     for _ in range(5):
         traffic.rate("repeat_question", 1, candidate=True)
-    status = traffic.judge()["repeat_question"]
+    status = traffic.decide()["repeat_question"]
     assert (status.state, status.action) == ("firing", "page")
     assert "units that asked again: 5 of the candidate" in status.sentence
 
@@ -28,7 +28,7 @@ def test_a_session_that_repeats_a_question_asked_again(traffic_of: Any) -> None:
         for question in ("how", "why", "how", "how"):
             traffic.send(1, **asked, fingerprint=question)
     traffic.send(40, session="another", fingerprint="")
-    status = traffic.judge()["repeat_question"]
+    status = traffic.decide()["repeat_question"]
     assert (status.action, status.evidence["adverse_units"]) == ("page", 6)
 
 
@@ -36,7 +36,7 @@ def test_one_question_of_two_sessions_is_no_repetition(traffic_of: Any) -> None:
     traffic = traffic_of(Watch("support-nov", [RULES["repeat_question"]]))
     for number in range(20):
         traffic.send(1, arm="candidate", session=f"session-{number}", fingerprint="how")
-    assert traffic.judge()["repeat_question"].state == "not_enough_data"
+    assert traffic.decide()["repeat_question"].state == "not_enough_data"
 
 
 @pytest.mark.parametrize(("metric", "good"), [("helped", 1), ("nps", 9)])
@@ -45,7 +45,7 @@ def test_a_worse_rating_of_the_candidate_pages(traffic_of: Any, metric: RuleName
     traffic.send(1)
     for number in range(300):
         traffic.rate(metric, good if number % 10 else 0, candidate=False)
-    assert traffic.judge()[metric].state == "not_enough_data"
+    assert traffic.decide()[metric].state == "not_enough_data"
     for number in range(60):
         traffic.rate(metric, good if number % 3 else 0, candidate=True)
-    assert traffic.judge()[metric].action == "page"
+    assert traffic.decide()[metric].action == "page"

@@ -41,7 +41,7 @@ def test_a_watch_acts_after_as_many_users_as_was_said(traffic_of: Any, share: fl
     traffic = traffic_of(Watch("support-nov", [RULES["empty"]]), share=share)
     traffic.send(70, finish="stop")
     users = 0
-    while traffic.judge()["empty"].action != "rollback":
+    while traffic.decide()["empty"].action != "rollback":
         users += 1
         traffic.send(1, arm="candidate", finish="stop", faults=("empty",))
         traffic.send(round((1 - share) / share), finish="stop")

@@ -16,10 +16,10 @@ def silent(traffic_of: Any) -> Any:
 
 
 def wait(traffic: Any, seconds: int, *, routed: bool) -> Any:
-    status = traffic.judge(routed=routed)["telemetry"]
+    status = traffic.decide(routed=routed)["telemetry"]
     for _ in range(seconds // 10):
         traffic.now += 10.0
-        status = traffic.judge(routed=routed)["telemetry"]
+        status = traffic.decide(routed=routed)["telemetry"]
     return status
 
 

@@ -34,7 +34,7 @@ def refunds(traffic_of: Any) -> Any:
 
 
 def test_a_guardrail_names_the_category_in_which_the_failing_exchanges_lie(refunds: Any) -> None:
-    status = refunds.judge()["error_rate"]
+    status = refunds.decide()["error_rate"]
     assert status.where.document == [
         {"by": "category", "value": "refund", "failing": 12, "of": 12, "share": 0.05}
     ]
@@ -47,7 +47,7 @@ def test_failures_that_lie_everywhere_name_no_part(traffic_of: Any) -> None:
     for number in range(120):
         category, plan = ("refund", "order", "login")[number % 3], ("pro", "free")[number % 2]
         traffic.send(1, arm="candidate", category=category, tags={"plan": plan}, failed=number % 5 == 0)
-    status = traffic.judge()["error_rate"]
+    status = traffic.decide()["error_rate"]
     assert (status.where.document, status.where.sentence) == ([], "")
     assert "failing exchanges" not in status.sentence
 
@@ -56,7 +56,7 @@ def test_a_segment_is_named_by_its_tag(traffic_of: Any) -> None:
     traffic = traffic_of(Watch("support-nov", [ERROR_RATE], segments=("plan",)))
     traffic.send(90, arm="candidate", tags={"plan": "free"})
     traffic.send(10, arm="candidate", tags={"plan": "pro"}, failed=True)
-    where = traffic.judge()["error_rate"].where
+    where = traffic.decide()["error_rate"].where
     assert where.sentence == "10 of 10 failing exchanges are in plan pro (10 % of the traffic)"
 
 
@@ -64,7 +64,7 @@ def test_exchanges_without_a_category_are_named_as_such(traffic_of: Any) -> None
     traffic = traffic_of(Watch("support-nov", [ERROR_RATE]))
     traffic.send(90, arm="candidate", category="order")
     traffic.send(10, arm="candidate", failed=True)
-    where = traffic.judge()["error_rate"].where
+    where = traffic.decide()["error_rate"].where
     assert where.sentence == "10 of 10 failing exchanges are in no category (10 % of the traffic)"
 
 
@@ -109,7 +109,7 @@ def test_a_latency_rule_names_where_the_slow_exchanges_lie(traffic_of: Any) -> N
     traffic = traffic_of(Watch("support-nov", [LATENCY, ERROR_RATE]))
     traffic.send(80, arm="candidate", category="order", latency_s=1.0)
     traffic.send(20, arm="candidate", category="summary", latency_s=4.0)
-    statuses = traffic.judge()
+    statuses = traffic.decide()
     assert statuses["latency_p95"].sentence.endswith(
         "20 of 20 slow exchanges are in category summary (20 % of the traffic)"
     )
@@ -142,7 +142,7 @@ def test_callers_who_leave_are_located_though_they_are_no_evidence_of_errors(tra
 def test_a_rule_over_one_part_names_only_that_part(traffic_of: Any) -> None:
     rules = [ERROR_RATE, replace(ERROR_RATE, category="refund"), replace(ERROR_RATE, category="order")]
     traffic = bad_refunds(traffic_of(Watch("support-nov", rules)))
-    statuses = traffic.judge()
+    statuses = traffic.decide()
     assert statuses["error_rate[category=refund]"].where == statuses["error_rate"].where
     assert statuses["error_rate[category=order]"].where.parts == ()
 
@@ -170,11 +170,11 @@ def test_values_beyond_the_bound_are_counted_only_in_the_totals() -> None:
 
 
 def test_where_outlives_a_checkpoint(refunds: Any) -> None:
-    before = refunds.judge()["error_rate"]
+    before = refunds.decide()["error_rate"]
     document = json.loads(json.dumps(refunds.watch.snapshot()))
     refunds.watch = Watch("support-nov", [ERROR_RATE], segments=("plan",))
     refunds.watch.restore(document)
-    assert refunds.judge()["error_rate"] == before
+    assert refunds.decide()["error_rate"] == before
 
 
 def test_why_and_the_page_carry_the_place(traffic_of: Any) -> None:
@@ -182,7 +182,7 @@ def test_why_and_the_page_carry_the_place(traffic_of: Any) -> None:
     traffic.send(40)
     traffic.send(30, arm="candidate", category="order")
     traffic.send(10, arm="candidate", category="refund", failed=True)
-    statuses = list(traffic.judge().values())
+    statuses = list(traffic.decide().values())
     at, place = (
         1.79e9 + traffic.now,
         "10 of 10 failing exchanges are in category refund (25 % of the traffic)",
@@ -234,4 +234,4 @@ def test_four_failures_are_named_although_the_part_is_a_fifth_of_twenty_exchange
 def test_the_default_rules_name_no_part_of_healthy_traffic(traffic_of: Any) -> None:
     traffic = traffic_of(Watch("support-nov", DEFAULT_RULES, segments=("plan",)))
     traffic.send(200, arm="candidate", category="order", tags={"plan": "pro"}, cost_usd=0.01)
-    assert all(not each.where.parts for each in traffic.judge().values())
+    assert all(not each.where.parts for each in traffic.decide().values())

@@ -123,7 +123,7 @@ def watched(rule: Rule) -> GuardrailStatus:
         if number % 4 == 0:
             traffic.send(1, gap_s=0.5, arm="candidate", outcome="aborted", error_type="aborted")
     traffic.now += 30.0
-    return next(status for status in traffic.judge().values() if status.rule == rule.rule)
+    return next(status for status in traffic.decide().values() if status.rule == rule.rule)
 
 
 @pytest.mark.parametrize("rule", [rule.rule for rule in DEFAULT_RULES])

@@ -68,7 +68,7 @@ class Desk:
             )
             records = [self.outcome("baseline")] if outcomes else []
             self.monitor.take(WorkerEvents(beats=[(("", 0, 7), beat)], records=records, heard=len(records)))
-            self.monitor.judge(NOW + self.mono, self.mono)
+            self.monitor.decide(NOW + self.mono, self.mono)
 
     def outcome(self, arm: ArmName, canary: str = "trial") -> Outcome:
         self.sent += 1
@@ -130,7 +130,7 @@ def test_while_outcomes_of_other_traffic_arrive_a_quiet_canarys_telemetry_is_not
 def test_no_traffic_is_no_lost_telemetry_and_never_reads_as_health(desk: Desk) -> None:
     for _ in range(200):
         desk.mono += 10.0
-        desk.monitor.judge(NOW + desk.mono, desk.mono)
+        desk.monitor.decide(NOW + desk.mono, desk.mono)
     assert {each.state for each in desk.monitor.canaries["trial"].statuses} == {"not_enough_data"}
     assert desk.told() == []
 
@@ -202,7 +202,7 @@ def test_workers_that_were_killed_are_forgotten_although_nobody_reports_their_de
     for pid in range(500):  # a worker that crashes each second, as a fleet's leader sees it
         desk.mono += 1.0
         desk.monitor.take(WorkerEvents(beats=[(("replica", 0, pid), beat(pid))]))
-        desk.monitor.judge(NOW + desk.mono, desk.mono)
+        desk.monitor.decide(NOW + desk.mono, desk.mono)
     assert len(desk.monitor._finished) <= FORGOTTEN_AFTER_S
 
 
@@ -239,7 +239,7 @@ def test_an_exchange_in_flight_is_watched_until_its_outcome_or_the_end_of_its_wo
         desk.monitor.take(WorkerEvents(deaths=[(key, 1)]))
     else:
         desk.mono += FORGOTTEN_AFTER_S
-        desk.monitor.judge(NOW + desk.mono, desk.mono)
+        desk.monitor.decide(NOW + desk.mono, desk.mono)
     assert watch.state.running.exchanges == {}
 
 
