@@ -1,1 +1,1 @@
-"""From a status to a page: an `incident`, its `notice`, the `outbox` with its receivers, the `notifier`."""
+"""From a status to a page: an `incident`, its `notice`, the `outbox`, the `notifier`, its receivers."""

@@ -23,7 +23,8 @@ from alerts.incidents.notice import (
     utc_text,
     webhook_payload,
 )
-from alerts.incidents.outbox import Outbox, OutboxEntry, Receiver
+from alerts.incidents.outbox import Outbox, OutboxEntry
+from alerts.incidents.receiver import Receiver
 
 log = structlog.get_logger()
 

@@ -1,32 +1,14 @@
-"""The receivers of pages, and for each a queue of notices with retry times. `notifier` sends."""
+"""The queue of notices per receiver, with retry times. Its owner stores it; `notifier` sends."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from alerts.incidents.notice import Notice
-
-ReceiverKind = Literal["alertmanager", "pagerduty", "slack", "webhook"]
-
-PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"
-"""PagerDuty's Events API v2, the default URL of a PagerDuty receiver."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receiver:
-    """One receiver of incidents.
-
-    `url` is not in the repr, because it may be a secret (Slack's and most webhooks' are). `key` is
-    PagerDuty's routing key; other kinds have none.
-    """
-
-    kind: ReceiverKind
-    url: str = field(repr=False)
-    key: str | None = field(default=None, repr=False)
-
+from alerts.incidents.receiver import Receiver
 
 LONGEST_BACKOFF_S = 60.0
 GIVE_UP_AFTER_S = 86_400.0

@@ -15,7 +15,8 @@ from pathlib import Path
 import msgspec
 
 from alerts.incidents.notifier import Announcement, announce, notifier_client
-from alerts.incidents.outbox import Outbox, Receiver
+from alerts.incidents.outbox import Outbox
+from alerts.incidents.receiver import Receiver
 from bench.models.catalogue import ListedModel, Unlisted, models_of
 from control.jobs.new_models import (
     BenchmarkResult,

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from proxy.dialects.operation import Api
+if TYPE_CHECKING:  # the supervisor knows entries, and reads no answer
+    from proxy.dialects.operation import Api
 
 Kind = Literal["plain", "azure", "bedrock", "vertex"]
 """How an entry's URLs name operation and model. `plain`: as the API's own vendor does."""
@@ -14,7 +15,7 @@ Auth = Literal["bearer", "x-api-key", "api-key", "x-goog-api-key", "azure", "aws
 
 CLOUD_AUTH: frozenset[Auth | None] = frozenset({"azure", "aws", "google"})
 
-_PLAIN: Mapping[Api, Auth] = {"openai": "bearer", "anthropic": "x-api-key", "gemini": "x-goog-api-key"}
+_PLAIN: "Mapping[Api, Auth]" = {"openai": "bearer", "anthropic": "x-api-key", "gemini": "x-goog-api-key"}
 _CLOUDS_KEYS: Mapping[Kind, Auth] = {"azure": "api-key", "bedrock": "bearer", "vertex": "bearer"}
 """How each cloud takes a key. Bedrock reads a Bearer key on all of its paths, `x-api-key` only on some."""
 
@@ -22,7 +23,7 @@ _MACHINES: Mapping[Kind, Auth] = {"bedrock": "aws", "vertex": "google"}
 """Whose credentials an entry without a key uses: those of the machine."""
 
 
-def own_auth(*, api: Api, kind: Kind, auth: Auth | None, api_key: str | None) -> Auth | None:
+def own_auth(*, api: "Api", kind: Kind, auth: Auth | None, api_key: str | None) -> Auth | None:
     """How an entry's own credential is sent; None when it has none, and the caller's is sent."""
     if auth in CLOUD_AUTH:
         return auth
@@ -53,7 +54,7 @@ class Provider:
     """
 
     name: str
-    api: Api
+    api: "Api"
     base_url: str
     api_key: str | None = field(default=None, repr=False)
     timeout: Timeout = Timeout()

@@ -6,7 +6,7 @@ import httpx2
 import pytest
 
 from alerts.incidents.notifier import Announcement, announce, announcement
-from alerts.incidents.outbox import PAGERDUTY_URL, Receiver
+from alerts.incidents.receiver import PAGERDUTY_URL, Receiver
 
 NEWS = Announcement(kind="model_released", about={"model": "p/new"}, headline="p/new is <new>", at=0.0)
 

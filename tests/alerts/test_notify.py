@@ -15,7 +15,8 @@ from structlog.testing import capture_logs
 
 from alerts.incidents.notice import EventName, Notice
 from alerts.incidents.notifier import deliver, notifier_client, retry_after_s
-from alerts.incidents.outbox import Outbox, Receiver, ReceiverKind
+from alerts.incidents.outbox import Outbox
+from alerts.incidents.receiver import Receiver, ReceiverKind
 from tests.e2e.receivers import alertmanager, needs_alertmanager
 from tests.servers.ports import free_port
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from alerts.incidents.notice import EventName, Notice
-from alerts.incidents.outbox import ENTRIES, GIVE_UP_AFTER_S, Outbox, Receiver
+from alerts.incidents.outbox import ENTRIES, GIVE_UP_AFTER_S, Outbox
+from alerts.incidents.receiver import Receiver
 
 HOOK = Receiver(kind="webhook", url="http://hook.example/secret-path")
 MANAGER = Receiver(kind="alertmanager", url="http://am.example")
