@@ -34,6 +34,7 @@ demo-replicas: .venv/dev test-programs  ## The same on two replicas, over Debian
 	.venv/bin/python -m tests.servers.demo
 
 test: .venv/dev .venv/openid/node_modules test-programs  ## Every room, and each promise once. Minutes.
+	@.venv/bin/python -m compileall -q -j 2 $(ROOMS)  # once, and not by each of the first processes anew
 	.venv/bin/pytest -q -m "alone and not more and not slow" $(filter-out $(MORE_FILES),$(ALONE))
 	.venv/bin/pytest -q $(BESIDE) -m "not alone and not more and not slow" $(addprefix --ignore=,$(MORE_FILES))
 

@@ -35,7 +35,7 @@ def failing(error: float, runs: int, *, base: float, alike: float = 20.0) -> lis
     return outcomes_needed([detect(scenario, seed, ERROR_RULES) for seed in range(runs)])
 
 
-@pytest.mark.parametrize("base", [0.0, 0.02])
+@pytest.mark.parametrize("base", [pytest.param(0.0, marks=pytest.mark.more), 0.02])
 def test_a_candidate_that_fails_half_the_time_is_rolled_back_after_a_dozen_outcomes(base: float) -> None:
     needed = failing(0.5, 150, base=base)  # fewer do not tell a p95
     print(f"50 % errors, base {base:.0%}: median {median(needed)}, p95 {late(needed)}")
@@ -43,7 +43,7 @@ def test_a_candidate_that_fails_half_the_time_is_rolled_back_after_a_dozen_outco
     assert late(needed) <= 25
 
 
-@pytest.mark.parametrize("base", [0.0, 0.02])
+@pytest.mark.parametrize("base", [pytest.param(0.0, marks=pytest.mark.more), 0.02])
 def test_a_candidate_that_fails_a_quarter_of_the_time_takes_a_few_dozen(base: float) -> None:
     needed = failing(0.25, 20, base=base)
     print(f"25 % errors, base {base:.0%}: median {median(needed)}")

@@ -55,7 +55,10 @@ def _tell(world: World, found: dict[str, float]) -> None:
     print(f"{world}: " + ", ".join(f"{name} {share:.1%}" for name, share in found.items()))
 
 
-@pytest.mark.parametrize("n", [100, 200, 500])
+SIZES = [pytest.param(100, marks=pytest.mark.more), 200, pytest.param(500, marks=pytest.mark.more)]
+
+
+@pytest.mark.parametrize("n", SIZES)
 def test_an_equal_model_is_seldom_refused(n: int) -> None:
     world = World(n=n, old=0.92, new=0.92)
     found = verdicts(world)
@@ -63,7 +66,7 @@ def test_an_equal_model_is_seldom_refused(n: int) -> None:
     assert found["dont_ship"] <= 0.05
 
 
-@pytest.mark.parametrize("n", [100, 200, 500])
+@pytest.mark.parametrize("n", SIZES)
 def test_a_model_that_is_five_points_worse_is_seldom_shipped(n: int) -> None:
     world = World(n=n, old=0.92, new=0.87)
     found = verdicts(world)
@@ -71,7 +74,7 @@ def test_a_model_that_is_five_points_worse_is_seldom_shipped(n: int) -> None:
     assert found["ship"] <= 0.05
 
 
-@pytest.mark.parametrize("n", [100, 200, 500])
+@pytest.mark.parametrize("n", SIZES)
 def test_a_model_at_the_floor_is_seldom_shipped(n: int) -> None:
     world = World(n=n, old=0.85, new=0.85, floor=0.85)
     found = verdicts(world)
