@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Subquery, func, select
 
 from judge.judgements import FIRST, SECOND, JudgedExchange, Kind
-from records.labels import Better, Label
 from records.store import Store, tables
+from records.store.labels import Better, Label
 
 
 def counted(*runs: ColumnElement[bool]) -> Subquery:

@@ -11,10 +11,10 @@ import msgspec
 from judge.judgements import Judgements
 from judge.results import RunJudgements
 from records.errors import StoreDown
-from records.labels import Labels
 from records.store import Audited, Store
 from records.store.benchmarks import Benchmarks
 from records.store.decisions import Decision, Decisions
+from records.store.labels import Labels
 from records.store.reports import Looks, LookScope
 from records.store.values import StoredRollback, newest_rollbacks, was_rolled_back
 from report.attempts import left_out

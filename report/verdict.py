@@ -8,7 +8,6 @@ import numpy as np
 
 from judge.figures import JudgeFigures
 from records.facts.metric import JUDGED
-from records.unreached import too_many, worth_telling
 from report.arm_models import models_of
 from report.arm_sums import GATE, arm_sums
 from report.attempts import attempt, left_out
@@ -55,6 +54,7 @@ from report.statistics import srm
 from report.statistics.phases import distinct
 from report.statistics.srm import Split
 from report.statistics.types import Floats
+from report.unreached import too_many, worth_telling
 
 _MISMATCH = 0.001
 

@@ -1,1 +1,9 @@
-"""Choose the arm for a request. Pure: no I/O, clock or environment; `now` is an argument."""
+"""Which arm a unit gets, and how a canary's state may change. Pure: no I/O, clock or environment.
+
+`canary`        a canary as configured, its arms, and what an arm changes in a request
+`states`        the states of all canaries, with their lanes
+`transitions`   how a state may change
+`lanes`         how canaries that match the same requests share units
+`assign`, `assignment`, `cohort`    a unit's arm, by a keyed hash
+`caller`        a team with a key of its own
+"""

@@ -17,8 +17,7 @@ from dataclasses import dataclass, field, replace
 
 from routing.canary import Canary
 from routing.cohort import SPACE
-from routing.lane import Lane, Span
-from routing.states import State
+from routing.states import Lane, Span, State
 
 WHOLE: Sequence[Span] = ((0, SPACE),)
 _ROUNDING = 64

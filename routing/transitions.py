@@ -26,8 +26,7 @@ from dataclasses import replace
 from typing import Literal
 
 from routing.canary import Step
-from routing.lane import Lane
-from routing.states import State, StateName
+from routing.states import Lane, State, StateName
 
 Action = Literal["start", "ramp", "pause", "resume", "rollback", "promote", "end"]
 

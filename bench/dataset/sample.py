@@ -18,9 +18,9 @@ from bench.dataset.kinds import KIND, Kind, Kinds
 from bench.dataset.labels import accepted, ambiguous, edited, proposed
 from bench.dataset.weights import shares
 from records.captures.capture import Capture, CapturedMessage, WireRequest, source_of
-from records.labels import Label, Labels
 from records.store import Store
 from records.store.captures import CaptureStore
+from records.store.labels import Label, Labels
 
 _WRITTEN = frozenset(
     {"model", "messages", "system", "input", "instructions", "contents", "systemInstruction"}

@@ -15,7 +15,7 @@ from proxy.answers.provider_error import said
 from proxy.providers.body import adapted
 from records.captures.capture import CapturedMessage
 from records.outcome import ErrorType, Usage
-from routing.request_changes import NO_CHANGES, RequestChanges
+from routing.canary import NO_CHANGES, RequestChanges
 
 Failure = ErrorType | Literal["not_pinned"]
 """`not_pinned`: another arm answered through the proxy, so the answer is not this model's."""

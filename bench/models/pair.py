@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from bench.errors import BenchError
 from bench.settings import BenchSettings, BenchTerms, joined
 from proxy.providers.provider import Provider
-from routing.canary import Arm, Canary, arm_names
-from routing.request_changes import NO_CHANGES, RequestChanges
+from routing.canary import NO_CHANGES, Arm, Canary, RequestChanges, arm_names
 
 
 class AmbiguousModel(BenchError):

@@ -16,8 +16,7 @@ from proxy.providers.credentials import Credential, Credentials, NoCredential, U
 from proxy.providers.provider import Provider
 from proxy.providers.urls import addressed, below_entry
 from records.facts.prices import Prices
-from routing.canary import ArmName
-from routing.request_changes import NO_CHANGES, RequestChanges
+from routing.canary import NO_CHANGES, ArmName, RequestChanges
 
 _KEYS: Mapping[Api, tuple[str, ...]] = {
     "openai": ("OPENAI_API_KEY",),

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from routing.request_changes import NO_CHANGES, RequestChanges
+from routing.canary import NO_CHANGES, RequestChanges
 
 _ESSENTIAL = frozenset(
     {"model", "messages", "input", "prompt", "contents", "content", "system", "instructions", "stream"}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from records.outcome import ProviderError
-from routing.request_changes import NO_CHANGES, RequestChanges
+from routing.canary import NO_CHANGES, RequestChanges
 
 NOTHING_SAID = ProviderError()
 

@@ -16,7 +16,7 @@ from bench.preflight.requests import COUNTING, CapturedRequest, described, minim
 from bench.preflight.result import NothingToAsk, Preflight, RefusalKind, Unanswered
 from proxy.attempts.foreign_state import names_state
 from records.captures.capture import WireRequest
-from routing.request_changes import NO_CHANGES, RequestChanges
+from routing.canary import NO_CHANGES, RequestChanges
 
 MOST_AT_ONCE = 4
 WITHIN_S = 120.0

@@ -43,8 +43,7 @@ from report.judged_canary import JudgedCanary
 from report.plan import DAY_S, default_days
 from report.rubric import Criterion
 from routing.caller import TAG, Caller
-from routing.canary import Arm, ArmName, Canary, Match, Step
-from routing.request_changes import NO_CHANGES, RequestChanges
+from routing.canary import NO_CHANGES, Arm, ArmName, Canary, Match, RequestChanges, Step
 
 _BOUNDS: Mapping[str, tuple[float | None, float | None]] = {
     "bool": (0.0, 1.0),

@@ -7,8 +7,7 @@ from canary.config import Config
 from control.settings import CanarySettings
 from proxy.calls.routes import ArmTarget, Routes, Trial
 from proxy.network.upstream.breaker import Breaker
-from routing.canary import ArmName, definition
-from routing.request_changes import NO_CHANGES
+from routing.canary import NO_CHANGES, ArmName, definition
 
 _OF_REPEATS = ("session_repeats", "repeat_question")
 """The metrics that count repeated questions."""

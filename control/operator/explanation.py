@@ -8,9 +8,8 @@ from control.states.rollouts import Rollouts, laneless, redefinition
 from routing.assign import Assignment, assign
 from routing.canary import definition
 from routing.cohort import SPACE, bucket
-from routing.lane import lane_place
 from routing.lanes import holds
-from routing.states import State
+from routing.states import State, lane_place
 
 
 def explanation(

@@ -36,11 +36,11 @@ from judge.runs.job import JudgeDay, judge_day
 from records.captures.capture import Capture
 from records.errors import StoreDown
 from records.facts.prices import UnpricedArm
-from records.labels import Label, Labels, Right
 from records.store import Act, Audited, Store
 from records.store.benchmarks import Benchmarks
 from records.store.captures import CaptureStore
 from records.store.decisions import Choice, Decision, Decisions
+from records.store.labels import Label, Labels, Right
 from records.store.releases import PastCanary, past_canaries
 from records.store.reports import DailyReport, DailyReports, Evaluations, ReportEntry
 from routing import transitions

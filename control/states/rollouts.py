@@ -23,9 +23,8 @@ from records.store.releases import Releases
 from report.fixed_terms import terms_of
 from routing import transitions
 from routing.canary import Canary, arm_names, definition
-from routing.lane import Lane
 from routing.lanes import Allotment, allot
-from routing.states import NO_STATES, State, States, states_of
+from routing.states import NO_STATES, Lane, State, States, states_of
 
 
 def redefinitions(canaries: Mapping[str, CanarySettings], states: Mapping[str, Versioned]) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from bench.preflight.result import Preflight, RefusalKind, Unanswered, named
-from routing.request_changes import RequestChanges
+from routing.canary import RequestChanges
 
 
 def sentence(result: Preflight, *, failed: bool) -> str:

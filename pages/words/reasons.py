@@ -20,8 +20,8 @@ from pages.words.figures import (
     title,
     to_come,
 )
-from records import unreached
 from records.facts.metric import JUDGED_PREFERENCE
+from report import unreached
 from report.arm_sums import A_FIFTH, GATE
 from report.details import SinceFirst
 from report.document import MetricLine, PlanLine, Report

@@ -21,7 +21,7 @@ from proxy.providers.credentials import Credentials, UnsignedRequest
 from proxy.providers.headers import PROTOCOLS, quoted, to_provider, without, without_key
 from proxy.providers.provider import Provider
 from proxy.providers.urls import HOLE, FormChange, Written
-from routing.request_changes import NO_CHANGES, RequestChanges
+from routing.canary import NO_CHANGES, RequestChanges
 
 _decode_options = msgspec.json.Decoder(dict[str, Any] | None).decode
 _INCLUDE_USAGE = b'{"include_usage":true}'

@@ -14,9 +14,8 @@ from proxy.calls.refusal import Refused
 from proxy.calls.routes import ArmTarget, Route, Routes, Trial
 from routing.assignment import Given
 from routing.canary import UNIT_FROM, ArmName, UnitSource
-from routing.lane import Lane, lane_place
 from routing.lanes import holds
-from routing.states import States
+from routing.states import Lane, States, lane_place
 
 PIN = b"x-canary-pin"
 """The header that asks for an arm."""

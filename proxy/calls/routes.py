@@ -26,9 +26,8 @@ from proxy.network.upstream.breaker import Breaker
 from proxy.providers.provider import Kind, Provider, Timeout
 from proxy.providers.urls import Owner, Place, Written, owner, read, write
 from records.captures.capture import CaptureRule
-from routing.canary import Arm, ArmName, Canary, Match
-from routing.lane import Lane
-from routing.request_changes import NO_CHANGES, RequestChanges
+from routing.canary import NO_CHANGES, Arm, ArmName, Canary, Match, RequestChanges
+from routing.states import Lane
 
 _ODD = re.compile(r"[%\\]|//|/\.")
 """Without one of these a path is in its normal spelling already."""

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from routing.request_changes import RequestChanges
+from routing.canary import RequestChanges
 
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 """Possessive, because an image is a string of megabytes: backtracking would cost seconds, and 144 bytes of

@@ -17,7 +17,7 @@ from demo.provider.behaviour import Behaviour
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Kind, Provider
 from records.facts.prices import Prices, Rates
-from routing.request_changes import RequestChanges
+from routing.canary import RequestChanges
 from tests.bench.asking import PRICES, entry, waited
 from tests.bench.examples import dataset_of
 from tests.serving import ProviderThread

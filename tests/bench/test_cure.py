@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bench.preflight.cure import cure, merged, shape
-from routing.request_changes import NO_CHANGES, RequestChanges
+from routing.canary import NO_CHANGES, RequestChanges
 
 CHAT = {"model": "m", "messages": [], "max_tokens": 5, "temperature": 0.2, "top_p": 1, "stream_options": {}}
 

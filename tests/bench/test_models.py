@@ -5,7 +5,7 @@ import pytest
 from bench.models.pair import AmbiguousModel, named, pair, terms_of, without_terms
 from bench.settings import BenchSettings
 from canary.config import parse
-from routing.request_changes import NO_CHANGES, RequestChanges
+from routing.canary import NO_CHANGES, RequestChanges
 
 PROVIDERS = """\
 providers:

@@ -18,7 +18,7 @@ from demo.provider.behaviour import Behaviour
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Kind, Provider
 from records.captures.capture import CapturedMessage
-from routing.request_changes import NO_CHANGES, RequestChanges
+from routing.canary import NO_CHANGES, RequestChanges
 from tests.bench.asking import PRICES, entry, results_of, waited
 from tests.bench.examples import dataset_of, example_of
 from tests.servers.azure import LocalAzure

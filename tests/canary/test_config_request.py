@@ -6,8 +6,7 @@ import pytest
 
 from canary.config.errors import ConfigError
 from canary.config.load import parse
-from routing.canary import Canary
-from routing.request_changes import NO_CHANGES, RequestChanges
+from routing.canary import NO_CHANGES, Canary, RequestChanges
 
 CONFIG = """\
 providers:

@@ -8,8 +8,7 @@ import pytest
 from canary.config.load import parse
 from canary.config.rewriting import put, rewritten
 from canary.config.succession import NotNext, Succession
-from routing.canary import Arm
-from routing.request_changes import RequestChanges
+from routing.canary import Arm, RequestChanges
 from routing.states import State, StateName
 
 TEXT = """\

@@ -15,9 +15,9 @@ from control.operator.orders import BadOrder
 from judge.agreement import with_people
 from judge.judgements import JudgedExchange, Judgements
 from records.captures.capture import CapturedMessage
-from records.labels import Label, Labels, Right
 from records.store import Store
 from records.store.captures import CaptureStore
+from records.store.labels import Label, Labels, Right
 from report.reports import judging_of
 from tests.records.conftest import SQLITE
 from tests.records.test_capture_store import NOW, a_capture

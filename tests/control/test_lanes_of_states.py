@@ -21,9 +21,8 @@ from records.exports.prometheus import Meters
 from records.store import Act, Store
 from routing import transitions
 from routing.cohort import SPACE
-from routing.lane import lane_place
 from routing.lanes import part_of
-from routing.states import State, States
+from routing.states import State, States, lane_place
 
 KEY = b"key"
 ENTRY = """

@@ -11,7 +11,7 @@ import pytest
 from demo.provider.behaviour import Behaviour
 from demo.provider.server import LocalProvider
 from routing.cohort import SPACE, derive_key, in_cohort
-from routing.lane import lane_place
+from routing.states import lane_place
 from tests.e2e.replicas import SECRET, Fleet, fleet
 from tests.e2e.stage import chat
 from tests.servers.postgres import Postgres

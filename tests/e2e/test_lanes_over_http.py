@@ -14,7 +14,7 @@ import httpx2
 import pytest
 
 from routing.cohort import SPACE, derive_key, in_cohort
-from routing.lane import lane_place
+from routing.states import lane_place
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.serving import eventually
 

@@ -11,7 +11,7 @@ from judge.agreement import FEWEST_LABELS, agreement, between_people, with_peopl
 from judge.benchmark import Vote
 from judge.results import RunJudgements
 from records.interval import wilson
-from records.labels import Better
+from records.store.labels import Better
 from tests.report.judged import label, pair
 
 VOTES: tuple[Vote, ...] = get_args(Better)

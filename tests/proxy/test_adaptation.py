@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.providers.body import MOST_WALKED, adapted
-from routing.request_changes import RequestChanges
+from routing.canary import RequestChanges
 
 REASONING = RequestChanges(
     rename=(("max_tokens", "max_completion_tokens"),),

@@ -12,8 +12,7 @@ from proxy.calls.routes import Routes
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Provider
 from records.outcome import Outcome
-from routing.canary import ArmName
-from routing.request_changes import NO_CHANGES, RequestChanges
+from routing.canary import NO_CHANGES, ArmName, RequestChanges
 from tests.proxy.raw_provider import pool, turns
 from tests.proxy.traffic import Traffic
 from tests.serving import ProviderThread

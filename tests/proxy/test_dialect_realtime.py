@@ -18,7 +18,7 @@ from proxy.dialects.realtime import parameter, with_model, without_credentials
 from proxy.network.server import CallerRequest
 from proxy.providers.credentials import Credentials
 from proxy.providers.headers import PROTOCOLS
-from routing.request_changes import RequestChanges
+from routing.canary import RequestChanges
 from tests.proxy.calls import LANES, Body, Header, Request, routes, trial
 
 KEY = b"openai-insecure-api-key.sk-caller"

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.calls.call import Call
-from routing.canary import Match
-from routing.request_changes import NO_CHANGES, RequestChanges
+from routing.canary import NO_CHANGES, Match, RequestChanges
 from tests.proxy.calls import call, routes, trial
 
 CHAT: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}

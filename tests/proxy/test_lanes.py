@@ -15,9 +15,8 @@ from proxy.calls.routes import Routes, Trial
 from records.facts.counts import unmatched_in
 from records.outcome import Outcome
 from routing.canary import Arm, Match
-from routing.lane import Lane, lane_place
 from routing.lanes import allot, holds
-from routing.states import State, States
+from routing.states import Lane, State, States, lane_place
 from tests.proxy.calls import call, routes, trial
 from tests.proxy.raw_provider import RawProvider, Wire, pool
 from tests.proxy.traffic import ANSWER, KEY, Traffic, chat

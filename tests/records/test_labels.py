@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import text
 
 from records.errors import Unstorable
-from records.labels import Label, Labels, comparable
 from records.store import Store
+from records.store.labels import Label, Labels, comparable
 
 
 def _labelled(store: Store, at: float, **changes: object) -> Label:

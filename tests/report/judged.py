@@ -8,7 +8,7 @@ import numpy as np
 
 from judge.judgements import JudgeCall, JudgedExchange, Result
 from judge.results import RunJudgements
-from records.labels import Label, Right
+from records.store.labels import Label, Right
 from report.judged_sample import TRAFFIC
 from report.sample import MeasureTotals, Sample, TextColumn
 

@@ -15,7 +15,7 @@ from pages.words.reasons import sentences
 from pages.words.steps import next_steps
 from pages.words.verdict import evidence, mark
 from records.facts.metric import parse_bound
-from records.labels import Label
+from records.store.labels import Label
 from report.archive import Evaluation, to_document
 from report.document import Report, from_json, to_json, without_reasons
 from report.judged_canary import JudgedCanary

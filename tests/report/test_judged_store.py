@@ -13,8 +13,8 @@ from control.jobs.reports import ReportJob
 from judge.judgements import JudgedExchange, Judgements
 from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN, parse_bound
-from records.labels import Label, Labels
 from records.store import Act, Store, tables
+from records.store.labels import Label, Labels
 from records.store.reports import DailyReports, Looks, LookScope
 from report.judged_canary import JudgedCanary, ReportSettings
 from report.kept_looks import from_store

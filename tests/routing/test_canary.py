@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routing.canary import Arm, Canary, Match, Step, definition
-from routing.request_changes import RequestChanges
+from routing.canary import Arm, Canary, Match, RequestChanges, Step, definition
 
 VALUES = ["a", "b"]
 SETS = st.frozensets(st.sampled_from(VALUES), max_size=2)

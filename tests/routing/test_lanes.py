@@ -10,12 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chi2_contingency
 
-from routing.canary import Arm, Canary, Match, Step
+from routing.canary import Arm, Canary, Match, RequestChanges, Step
 from routing.cohort import SPACE, in_cohort
-from routing.lane import Lane, lane_place
 from routing.lanes import allot, groups, holds, part_of, sizes
-from routing.request_changes import RequestChanges
-from routing.states import State, StateName
+from routing.states import Lane, State, StateName, lane_place
 
 KEY = b"k" * 32
 

@@ -8,7 +8,7 @@ import msgspec
 from proxy.dialects import PASS_THROUGH, Operation
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Provider
-from routing.request_changes import NO_CHANGES, RequestChanges
+from routing.canary import NO_CHANGES, RequestChanges
 
 HOLE = b"{model}"
 Owner = Api | Literal["any"]

@@ -16,7 +16,7 @@ from proxy.providers.headers import quoted
 from proxy.providers.provider import Provider
 from proxy.providers.urls import plain
 from proxy.providers.urls.form import HOLE, FormChange, Owner, Place, Written, other
-from routing.request_changes import RequestChanges
+from routing.canary import RequestChanges
 
 _PATH = re.compile(
     r"^/(?P<version>v1|v1beta1)/(?P<where>projects/[^/]+/locations/[^/]+/)?"
