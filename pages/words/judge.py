@@ -13,7 +13,6 @@ NOT_YET = (
     "answers needs a mirrored request."
 )
 LOST = "Pairs that the candidate lost:"
-READ_AS = "The dashed line stands at 50 %: no preference."
 LEGEND = "(A: current model, B: candidate)"
 _MOST_LOST = 5
 _UNKNOWN = "It is unknown whether people agree with the judge"
