@@ -63,7 +63,7 @@ class DocumentEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Document:
+class ConfigDocument:
     """A parsed file: its root, the line of each path, its problems, and the paths without a usable value."""
 
     name: str
@@ -80,7 +80,7 @@ class Document:
         return Problem(file=self.name, path=dotted(path), line=self.lines[known], message=message)
 
 
-def read(text: str, name: str, environment: Mapping[str, str]) -> Document:
+def read(text: str, name: str, environment: Mapping[str, str]) -> ConfigDocument:
     """Parse one YAML document. Raises ConfigError if the text is not YAML, or not a mapping."""
     reader = _Reader(name, environment)
     root = reader.entry(_compose(text, name), (), 1, ())
@@ -90,7 +90,7 @@ def read(text: str, name: str, environment: Mapping[str, str]) -> Document:
         message = "the file must be a mapping, such as `providers: …`"
         raise ConfigError([Problem(file=name, path="", line=1, message=message)])
     lines = {entry.path: entry.line for entry in root.walk()}
-    return Document(
+    return ConfigDocument(
         name=name,
         root=root,
         lines=lines,

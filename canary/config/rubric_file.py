@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError
 
 from canary.config import ConfigError
 from canary.config.build import criterion
-from canary.config.document import Document, read
+from canary.config.document import ConfigDocument, read
 from canary.config.errors import Problem
 from canary.config.fields import Section
 from canary.config.names import suggestion
@@ -46,7 +46,7 @@ def read_rubric(
     return tuple(row for row in rows if not is_offline(row.metric))
 
 
-def _sections(document: Document) -> tuple[CriterionSection, ...]:
+def _sections(document: ConfigDocument) -> tuple[CriterionSection, ...]:
     if document.problems:
         raise ConfigError(document.problems)
     try:
@@ -59,7 +59,9 @@ def _sections(document: Document) -> tuple[CriterionSection, ...]:
         raise ConfigError(problems) from error
 
 
-def _check(document: Document, place: int, row: Criterion, metrics: Mapping[str, Metric]) -> list[Problem]:
+def _check(
+    document: ConfigDocument, place: int, row: Criterion, metrics: Mapping[str, Metric]
+) -> list[Problem]:
     found = []
     if not known(row.metric, metrics) and not is_offline(row.metric):
         message = (

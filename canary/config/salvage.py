@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from canary.config.document import Document
+from canary.config.document import ConfigDocument
 from canary.config.errors import Path, Problem
 from canary.config.names import nearest, suggestion
 from canary.config.schema import known_keys
@@ -53,7 +53,7 @@ class Salvage:
     `places` maps each path of the salvaged file to its path in the document.
     """
 
-    document: Document
+    document: ConfigDocument
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     cut: set[Path] = field(default_factory=set)
@@ -96,7 +96,7 @@ class Salvage:
         return list(found.value) if found is not None and isinstance(found.value, dict) else []
 
 
-def salvage(document: Document) -> tuple[FileSection, Salvage]:
+def salvage(document: ConfigDocument) -> tuple[FileSection, Salvage]:
     """Validate the document. Returns its valid part, and the problems of the rest."""
     found = Salvage(document=document, problems=list(document.problems), cut=set(document.spoilt))
     while True:

@@ -1,10 +1,10 @@
 import pytest
 
-from canary.config.document import Document, read
+from canary.config.document import ConfigDocument, read
 from canary.config.errors import ConfigError, Path
 
 
-def messages(document: Document) -> list[str]:
+def messages(document: ConfigDocument) -> list[str]:
     return [str(problem) for problem in document.problems]
 
 

@@ -17,7 +17,13 @@ from jinja2 import Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from bench.dataset.imports.found import BadImport, ImportedExamples, SourcePlace, texts_in
-from bench.dataset.imports.promptfoo_asserts import SCORED, Assertion, LeftOut, expectations, left_out
+from bench.dataset.imports.promptfoo_asserts import (
+    SCORED,
+    Assertion,
+    LeftOutAssertion,
+    expectations,
+    left_out,
+)
 from bench.dataset.imports.promptfoo_files import TOO_DEEP, LinedMapping, beside, load, text_of, yaml_of
 
 Prompt = str | list[dict[str, str]]
@@ -249,7 +255,7 @@ class _Reader:
         if why is not None:
             self.found.left_out["test", why] += 1
             return
-        scored, out = 0, dict[SourcePlace, LeftOut]()
+        scored, out = 0, dict[SourcePlace, LeftOutAssertion]()
         for variables in _expanded(test):
             pairs = list(expectations(_scorable(test, variables, out)))
             scored += len(pairs)
@@ -271,7 +277,7 @@ class _Reader:
 
 
 def _scorable(
-    test: _PromptfooTest, variables: Mapping[str, Any], out: dict[SourcePlace, LeftOut]
+    test: _PromptfooTest, variables: Mapping[str, Any], out: dict[SourcePlace, LeftOutAssertion]
 ) -> list[Assertion]:
     """The assertions that a task can score; the others are added to `out`."""
     usable = []

@@ -69,28 +69,28 @@ class Assertion:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class LeftOutAssertion:
     """An assertion that no task can score, and why."""
 
     what: str
     why: str
 
 
-def left_out(assertion: Assertion, *, transformed: bool) -> LeftOut | None:
+def left_out(assertion: Assertion, *, transformed: bool) -> LeftOutAssertion | None:
     """Why an assertion cannot be imported; None if it can."""
     kind = assertion.type.removeprefix("not-")
     what = f"assertion `{assertion.type}`"
     if transformed:
-        return LeftOut(what, "it transforms the answer first")
+        return LeftOutAssertion(what, "it transforms the answer first")
     if any(each.startswith("file://") for each in texts_in(assertion.value)):
-        return LeftOut(what, "its value is in another file")
+        return LeftOutAssertion(what, "its value is in another file")
     if kind in _PATTERNS:
         return None
     if assertion.type == "is-json":
-        return None if _is_schema(assertion.value) else LeftOut(what, "its schema is not a mapping")
+        return None if _is_schema(assertion.value) else LeftOutAssertion(what, "its schema is not a mapping")
     if assertion.type == "equals":
-        return LeftOut(what, "its value is a list") if isinstance(assertion.value, list) else None
-    return LeftOut(what, _WHY.get(kind, _NO_SCORER))
+        return LeftOutAssertion(what, "its value is a list") if isinstance(assertion.value, list) else None
+    return LeftOutAssertion(what, _WHY.get(kind, _NO_SCORER))
 
 
 def _is_schema(value: Any) -> bool:
