@@ -20,10 +20,10 @@ from pathlib import Path
 from benchmarks.report_world import DAY_S, FIRST_DAY, World, fill
 from canary.config import parse
 from canary.config.store import open_store
+from records.shared.segment_folder import OUTCOMES
 from records.store import Act, Store
 from records.store.database import engine_of
 from records.store.reports import Looks, LookScope
-from records.store.segments.folder import OUTCOMES
 from report.judged_canary import ReportSettings
 from report.kept_looks import to_store
 from report.look import Look

@@ -12,9 +12,9 @@ from canary.commands.doctor_findings import Diagnosis, broken, fine, warning
 from canary.commands.doctor_machine import is_there, looking_into
 from canary.config import Config
 from records.errors import RecordError
+from records.shared.segment_folder import SegmentFolder
 from records.store import migrations, tables
 from records.store.migrate import version_of
-from records.store.segments.folder import SegmentFolder
 
 _RESTORE = "restore {} from a backup, or name the place that has {} as `outcomes`"
 

@@ -38,7 +38,7 @@ from proxy.providers.urls import below_entry, nameless_paths
 from records.captures.capture import CaptureRule
 from records.facts.metric import BUILT_IN, Metric, is_offline
 from records.facts.prices import Rates
-from records.store.segments.folder import IN_STORE, OUTCOMES
+from records.shared.segment_folder import IN_STORE, OUTCOMES
 from report.judged_canary import JudgedCanary
 from report.plan import DAY_S, default_days
 from report.rubric import Criterion

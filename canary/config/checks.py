@@ -22,7 +22,7 @@ from proxy.dialects.operation import Api
 from proxy.providers.headers import STEERING, STEERING_FAMILIES, steers
 from proxy.providers.provider import CLOUD_AUTH, Auth, Kind
 from records.facts.metric import JUDGED, is_offline
-from records.store.segments.folder import IN_STORE, OBJECT_STORES, ObjectStore
+from records.shared.segment_folder import IN_STORE, OBJECT_STORES, ObjectStore
 from routing.caller import TAG
 
 RESERVED = ("v1", "v1beta", "v1beta1", "canary", "healthz", "readyz")

@@ -17,13 +17,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from records.errors import StoreDown, Unstorable
 from records.outcome import Feedback, Outcome
+from records.shared.segment_folder import FOLDER, OUTCOMES, SegmentFolder
 from records.spool.reader import Batch
 from records.store import migrations, retention, tables
 from records.store.database import PATIENCE, Patience, alone, engine_of, transaction
 from records.store.ingest import Ingest
 from records.store.migrate import migrate, version_of
 from records.store.retention import Days
-from records.store.segments.folder import FOLDER, OUTCOMES, SegmentFolder
 from records.store.values import (
     Act,
     Audited,

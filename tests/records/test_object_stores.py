@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 import pytest
 
 from records.errors import StoreDown
+from records.shared import segment_folder
+from records.shared.segment_folder import ObjectStore, SegmentFolder
 from records.store import Store, segment_writer
-from records.store.segments import folder
-from records.store.segments.folder import ObjectStore, SegmentFolder
 from records.store.segments.sources import read
 from tests.records.samples import DAY, a_batch, an_outcome
 from tests.records.stored import stored
@@ -104,8 +104,8 @@ def test_credentials_that_may_not_write_are_said_to_be_so_and_not_shown(
 def test_a_server_that_says_nothing_is_given_up_in_bounded_time(
     s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder, "SILENCE_S", 1.0)
-    monkeypatch.setattr(folder, "ATTEMPTS", 2)
+    monkeypatch.setattr(segment_folder, "SILENCE_S", 1.0)
+    monkeypatch.setattr(segment_folder, "ATTEMPTS", 2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         began = time.monotonic()

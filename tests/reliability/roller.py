@@ -21,9 +21,9 @@ from typing import Any
 from sqlalchemy import Connection
 
 from records.outcome import Outcome
+from records.shared.segment_folder import SegmentFolder
 from records.spool.reader import Batch, Chunk, Writer
 from records.store import Store, segment_writer
-from records.store.segments.folder import SegmentFolder
 
 STEPS = ("begin", "commit", "committed", "write", "half", "written", "delete", "deleted")
 """Before a transaction, before and after its commit, before a file, with half of it, when it has its name,

@@ -17,8 +17,8 @@ from sqlalchemy import ColumnElement, Connection, Table, select
 
 from records.errors import StoreDown
 from records.outcome import Outcome
+from records.shared.segment_folder import FOLDER, SegmentFolder, one_line, sound
 from records.store.segments.columns import COLUMNS, outcome_of, unpack
-from records.store.segments.folder import FOLDER, SegmentFolder, one_line, sound
 from records.store.tables import fresh_outcomes, segments
 
 ALL = tuple(COLUMNS)
