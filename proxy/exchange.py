@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from proxy.attempts.attempt import Attempt
-from proxy.attempts.dispatch import CandidateWait, Dispatch, StreamUsage
+from proxy.attempts.dispatch import AttemptDispatch, CandidateWait, StreamUsage
 from proxy.attempts.foreign_state import refused_for_state
 from proxy.attempts.mirror import Mirrors
 from proxy.attempts.record import Record, Recorder
@@ -61,11 +61,11 @@ class Exchanges:
     bodies: Bodies = field(default_factory=Bodies)
     most_in_flight: int = 4096
     lanes: Lanes = field(init=False)
-    dispatch: Dispatch = field(init=False)
+    dispatch: AttemptDispatch = field(init=False)
 
     def __post_init__(self) -> None:
         self.lanes = Lanes(self.plan, lambda: self.assignment_key)
-        self.dispatch = Dispatch(self.upstreams, self.credentials, self.stream_usage)
+        self.dispatch = AttemptDispatch(self.upstreams, self.credentials, self.stream_usage)
 
     def reroute(self, routes: Routes) -> None:
         """Use these routes for each exchange that begins from now on."""

@@ -14,7 +14,7 @@ from bench.preflight.requests import operation_of
 from bench.preflight.result import NOTHING_SAID
 from proxy.answers.provider_error import said, without_keys
 from proxy.attempts.attempt import NOWHERE, Attempt
-from proxy.attempts.dispatch import Dispatch, StreamUsage
+from proxy.attempts.dispatch import AttemptDispatch, StreamUsage
 from proxy.calls.call import NO_FACTS, Call, UpstreamRequest, facts_of
 from proxy.calls.refusal import Refused
 from proxy.calls.routes import ArmTarget, Route, Routes, Trial
@@ -72,11 +72,11 @@ class ArmClient:
         self._credentials = credentials
         self._environment = environment
         self._upstreams: Upstreams
-        self._dispatch: Dispatch
+        self._dispatch: AttemptDispatch
 
     async def __aenter__(self) -> "ArmClient":
         self._upstreams = Upstreams()
-        self._dispatch = Dispatch(self._upstreams, self._credentials, StreamUsage())
+        self._dispatch = AttemptDispatch(self._upstreams, self._credentials, StreamUsage())
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -37,7 +37,7 @@ KEY_PREFIX = "ck_"
 _OF_NOTHING = sha256(b"").hexdigest()
 
 
-class Section(BaseModel):
+class ConfigSection(BaseModel):
     """A mapping in the config. Rejects unknown keys; immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)

@@ -10,7 +10,7 @@ from canary.config import ConfigError
 from canary.config.build import criterion
 from canary.config.document import ConfigDocument, read
 from canary.config.errors import Problem
-from canary.config.fields import Section
+from canary.config.fields import ConfigSection
 from canary.config.names import suggestion
 from canary.config.sections import CriterionSection
 from records.facts.metric import Metric, is_offline
@@ -19,7 +19,7 @@ from report.measures import known
 from report.rubric import Criterion
 
 
-class _File(Section):
+class _File(ConfigSection):
     """A file with only `rubric:`, whose rows are as in canary.yaml."""
 
     rubric: Annotated[tuple[CriterionSection, ...], Field(min_length=1)]

@@ -10,6 +10,7 @@ from canary.config.fields import (
     AnyDuration,
     AnyShare,
     BoundText,
+    ConfigSection,
     DateText,
     Duration,
     KeyDigests,
@@ -21,7 +22,6 @@ from canary.config.fields import (
     Positive,
     Risk,
     Scale,
-    Section,
     Share,
     Text,
     TimeText,
@@ -39,7 +39,7 @@ from report.rubric import DEFAULT_PLANNED_UNITS
 from routing.canary import UnitSource
 
 
-class TimeoutSection(Section):
+class TimeoutSection(ConfigSection):
     """Time limits of one upstream attempt."""
 
     connect_s: Duration | None = Field(
@@ -61,7 +61,7 @@ class TimeoutSection(Section):
     )
 
 
-class ProviderSection(Section):
+class ProviderSection(ConfigSection):
     """An LLM provider, or any server with the same wire API."""
 
     api: Api = Field(description="The provider's wire API.")
@@ -98,7 +98,7 @@ class ProviderSection(Section):
     )
 
 
-class MatchSection(Section):
+class MatchSection(ConfigSection):
     """Which requests the canary takes. A request must match every condition that is given."""
 
     models: tuple[Text, ...] = Field((), description="The request's model is one of these.")
@@ -107,7 +107,7 @@ class MatchSection(Section):
     tags: dict[Text, str] = Field({}, description="`x-canary-tags` has these tags with these values.")
 
 
-class RequestSection(Section):
+class RequestSection(ConfigSection):
     """How an arm's request differs from the caller's: rename, then remove, set and default."""
 
     rename: dict[Text, Text] = Field({}, description="Members that take another name, with their value.")
@@ -116,7 +116,7 @@ class RequestSection(Section):
     default: dict[Text, JsonValue] = Field({}, description="Members given where the request has none.")
 
 
-class ArmSection(Section):
+class ArmSection(ConfigSection):
     """One arm: a provider entry and a model."""
 
     provider: Text = Field(description="The name of an entry under `providers`.")
@@ -136,7 +136,7 @@ class ArmSection(Section):
     )
 
 
-class StepSection(Section):
+class StepSection(ConfigSection):
     """One step of a ramp."""
 
     share: Share = Field(description="The candidate's share of the units in this step.")
@@ -145,7 +145,7 @@ class StepSection(Section):
     )
 
 
-class GuardrailSection(Section):
+class GuardrailSection(ConfigSection):
     """A rule that warns, pages or rolls back. Keys not given are those of the default rule of that name."""
 
     rule: RuleName = Field(description="The rule's name.")
@@ -161,7 +161,7 @@ class GuardrailSection(Section):
     )
 
 
-class CriterionSection(Section):
+class CriterionSection(ConfigSection):
     """One row of the rubric."""
 
     metric: Text = Field(description="A feedback metric or a computed metric.")
@@ -191,7 +191,7 @@ def _name_the_default(schema: dict[str, Any]) -> None:
     schema["anyOf"] = [{"const": "default"}, *(kind for kind in schema["anyOf"] if kind["type"] != "null")]
 
 
-class CaptureSection(Section):
+class CaptureSection(ConfigSection):
     """Which exchanges have their texts stored, redacted, for making datasets."""
 
     rate: AnyShare = Field(
@@ -220,7 +220,7 @@ class ModelCaptureSection(CaptureSection):
     models: tuple[Text, ...] = Field(min_length=1, description="The models that requests name.")
 
 
-class CanaryJudgeSection(Section):
+class CanaryJudgeSection(ConfigSection):
     """What the judge looks at of this canary. Give either pairs or answers."""
 
     pairs: Annotated[int, Field(ge=1)] | None = Field(
@@ -232,7 +232,7 @@ class CanaryJudgeSection(Section):
     criteria: Text = Field(CRITERIA, description="What makes an answer good, in words for the judge.")
 
 
-class CanarySection(Section):
+class CanarySection(ConfigSection):
     """One rollout under test."""
 
     name: Text = Field(description="The canary's name; use a new name for each rollout.")
@@ -327,7 +327,7 @@ class CanarySection(Section):
     )
 
 
-class CallerSection(Section):
+class CallerSection(ConfigSection):
     """One team or app that may call the proxy, with a key of its own."""
 
     name: Text = Field(description="The caller's name, stored with each of its requests.")
@@ -347,7 +347,7 @@ class CallerSection(Section):
     )
 
 
-class MetricSection(Section):
+class MetricSection(ConfigSection):
     """A feedback metric that apps may report."""
 
     kind: MetricKind = Field(description="The kind of its values.")
@@ -362,7 +362,7 @@ class MetricSection(Section):
     )
 
 
-class PriceSection(Section):
+class PriceSection(ConfigSection):
     """A model's prices, in dollars per million tokens."""
 
     input: NotNegative = Field(description="Input tokens.")
@@ -371,7 +371,7 @@ class PriceSection(Section):
     output: NotNegative = Field(description="Output tokens, including reasoning.")
 
 
-class DatasetSection(Section):
+class DatasetSection(ConfigSection):
     """A file of examples for `canary bench`."""
 
     file: Text = Field(description="The file's path, relative to the config file.")
@@ -385,7 +385,7 @@ class DatasetSection(Section):
     )
 
 
-class EmbeddingsSection(Section):
+class EmbeddingsSection(ConfigSection):
     """The model whose embeddings score answers of the task `similar`."""
 
     provider: Text = Field(
@@ -394,7 +394,7 @@ class EmbeddingsSection(Section):
     model: Text = Field(description="The model's name there.")
 
 
-class JudgeSection(Section):
+class JudgeSection(ConfigSection):
     """The model that judges real answers."""
 
     provider: Text = Field(description="The name of an entry under `providers`.")
@@ -407,14 +407,14 @@ class JudgeSection(Section):
     )
 
 
-class PagerDutySection(Section):
+class PagerDutySection(ConfigSection):
     """PagerDuty's Events API v2."""
 
     key: Text = Field(description="The integration's routing key.")
     url: MaybeText = Field(None, description="The endpoint, if not PagerDuty's own.")
 
 
-class NotifySection(Section):
+class NotifySection(ConfigSection):
     """One receiver of incidents, of exactly one kind."""
 
     alertmanager: Text | None = Field(None, description="Alertmanager's base URL.")
@@ -423,14 +423,14 @@ class NotifySection(Section):
     webhook: Text | None = Field(None, description="A URL that receives the incident as JSON.")
 
 
-class ReportJobSection(Section):
+class ReportJobSection(ConfigSection):
     """When each running canary's report is made and stored."""
 
     at: TimeText = Field(description="The time of day, by the wall clock of the time zone.")
     timezone: TimeZone = Field("UTC", description="A name of the IANA database.")
 
 
-class OidcSection(Section):
+class OidcSection(ConfigSection):
     """The sign-in by OpenID Connect."""
 
     issuer: Text = Field(description="The provider's issuer, exactly as the provider calls itself.")
@@ -444,7 +444,7 @@ class OidcSection(Section):
     operators: tuple[Text, ...] = Field((), description="Groups who may do everything.")
 
 
-class TlsSection(Section):
+class TlsSection(ConfigSection):
     """The certificate of both listeners."""
 
     cert_file: Text = Field(
@@ -455,7 +455,7 @@ class TlsSection(Section):
     )
 
 
-class FileSection(Section):
+class FileSection(ConfigSection):
     """The whole file."""
 
     providers: dict[str, ProviderSection] = Field(

@@ -85,7 +85,7 @@ def show_certificate(data: Path, config: WatchedConfig) -> None:
         write_whole(data / CERTIFICATE, shown, durable=False)  # a start writes it anew
 
 
-class Child:
+class ChildProgram:
     """One child program on one socket, started again whenever it ends by itself."""
 
     def __init__(self, module: str, listener: socket.socket, args: WorkerArgs, config: WatchedConfig) -> None:
@@ -155,7 +155,12 @@ class Supervisor:
     """All children of one `canary serve`."""
 
     def __init__(
-        self, workers: Sequence[Child], admin: Child, grace_s: float, config: WatchedConfig, data: Path
+        self,
+        workers: Sequence[ChildProgram],
+        admin: ChildProgram,
+        grace_s: float,
+        config: WatchedConfig,
+        data: Path,
     ) -> None:
         self.workers = workers
         self.config = config
@@ -203,7 +208,10 @@ class Supervisor:
 
 
 async def _end(
-    children: Sequence[Child], tasks: Sequence[asyncio.Task[None]], grace_s: float, asked: signal.Signals
+    children: Sequence[ChildProgram],
+    tasks: Sequence[asyncio.Task[None]],
+    grace_s: float,
+    asked: signal.Signals,
 ) -> None:
     for child in children:
         child.listener.close()
@@ -242,11 +250,11 @@ def serve(config: Path, settings: ServerSettings, *, take_over: bool = False) ->
         show_certificate(data, watched)
         write_whole(data / "server.json", msgspec.json.encode({**addresses, "pid": os.getpid()}))
         workers = [
-            Child(WORKER, listener, _worker_args(data, settings, listener, slot), watched)
+            ChildProgram(WORKER, listener, _worker_args(data, settings, listener, slot), watched)
             for slot, listener in enumerate(traffic)
         ]
         args = _worker_args(data, settings, admin[0], -1)
-        admin_child = Child(COMPANION[settings.role], admin[0], args, watched)
+        admin_child = ChildProgram(COMPANION[settings.role], admin[0], args, watched)
         log.info(
             "serve.listening", **addresses, role=settings.role, workers=len(workers), descriptors=descriptors
         )
@@ -257,7 +265,7 @@ def serve(config: Path, settings: ServerSettings, *, take_over: bool = False) ->
 
 
 async def _supervise(
-    workers: Sequence[Child], admin: Child, grace_s: float, config: WatchedConfig, data: Path
+    workers: Sequence[ChildProgram], admin: ChildProgram, grace_s: float, config: WatchedConfig, data: Path
 ) -> None:
     await Supervisor(workers, admin, grace_s, config, data).run()
 

@@ -33,7 +33,7 @@ DENOMINATORS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class ArmFigure:
     """A figure and a note, for example its interval; "" for no note."""
 
     figure: str
@@ -45,8 +45,8 @@ class FigureRow:
     """One row: a figure of both arms."""
 
     name: str
-    baseline: Cell
-    candidate: Cell
+    baseline: ArmFigure
+    candidate: ArmFigure
 
 
 def rows(arms: Mapping[str, Mapping[str, Any]]) -> Sequence[FigureRow]:
@@ -69,9 +69,9 @@ def rows(arms: Mapping[str, Mapping[str, Any]]) -> Sequence[FigureRow]:
 
 def _each(
     arms: Mapping[str, Mapping[str, Any]], name: str, unit: Callable[[float | None], str]
-) -> tuple[Cell, Cell]:
+) -> tuple[ArmFigure, ArmFigure]:
     baseline, candidate = (
-        Cell(unit(arms[arm][name]), _range(arms[arm]["intervals"][name], unit))
+        ArmFigure(unit(arms[arm][name]), _range(arms[arm]["intervals"][name], unit))
         for arm in ("baseline", "candidate")
     )
     return baseline, candidate
@@ -87,19 +87,19 @@ def _range(ends: Sequence[float | None] | None, unit: Callable[[float | None], s
     return unit(low) if unit(low) == unit(high) else f"{unit(low)} to {unit(high)}"
 
 
-def _requests(arm: Mapping[str, Any]) -> Cell:
+def _requests(arm: Mapping[str, Any]) -> ArmFigure:
     other = arm["foreign_state"] + sum(arm.get("unreached", {}).values())
     beside = {"aborted": arm["aborted"], "answered by the other arm": other}
     told = ", ".join(f"{status.count(count)} {what}" for what, count in beside.items() if count)
-    return Cell(status.count(arm["requests"]), told)
+    return ArmFigure(status.count(arm["requests"]), told)
 
 
-def _errors(arm: Mapping[str, Any]) -> Cell:
+def _errors(arm: Mapping[str, Any]) -> ArmFigure:
     share = error_rate(arm)
     if share is None:
-        return Cell(status.UNKNOWN)
+        return ArmFigure(status.UNKNOWN)
     low, high = wilson(arm["errors"], arm["counted"])
-    return Cell(status.percent(share), f"{status.percent(low)} to {status.percent(high)}")
+    return ArmFigure(status.percent(share), f"{status.percent(low)} to {status.percent(high)}")
 
 
 def _answers(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[FigureRow]:
@@ -109,18 +109,18 @@ def _answers(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[
     return [FigureRow(title(name), _share(baseline, name), _share(candidate, name)) for name in names]
 
 
-def _share(arm: Mapping[str, Any], name: str) -> Cell:
+def _share(arm: Mapping[str, Any], name: str) -> ArmFigure:
     found, of = arm.get(name), arm.get(DENOMINATORS[name])
     if found is None or not of:
-        return Cell(status.UNKNOWN)
+        return ArmFigure(status.UNKNOWN)
     low, high = wilson(found, of)
-    return Cell(status.percent(found / of), f"{status.percent(low)} to {status.percent(high)}")
+    return ArmFigure(status.percent(found / of), f"{status.percent(low)} to {status.percent(high)}")
 
 
-def _rating(arm: Mapping[str, Any], metric: str) -> Cell:
+def _rating(arm: Mapping[str, Any], metric: str) -> ArmFigure:
     found = arm["feedback"].get(metric)
     if not found:
-        return Cell(status.UNKNOWN)
+        return ArmFigure(status.UNKNOWN)
     known = _range(found["interval"], status.points)
     count = f"of {status.count(found['count'])}"
-    return Cell(status.points(found["mean"]), f"{known}, {count}" if known else count)
+    return ArmFigure(status.points(found["mean"]), f"{known}, {count}" if known else count)

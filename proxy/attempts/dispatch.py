@@ -73,7 +73,7 @@ class StreamUsage:
         )
 
 
-class Dispatch:
+class AttemptDispatch:
     """Sends attempts to providers."""
 
     __slots__ = ("_credentials", "_stream_usage", "_upstreams")

@@ -16,7 +16,7 @@ import structlog
 from msgspec import structs
 
 from proxy.attempts.attempt import NOWHERE, Attempt
-from proxy.attempts.dispatch import Dispatch, StreamUsage
+from proxy.attempts.dispatch import AttemptDispatch, StreamUsage
 from proxy.attempts.foreign_state import is_foreign_to_candidate
 from proxy.attempts.record import Record, Recorder
 from proxy.calls.call import Call
@@ -75,7 +75,7 @@ class Mirrors:
             checker=recorder.checker,
         )
         self._plan = plan
-        self._dispatch = Dispatch(upstreams, credentials, stream_usage or StreamUsage())
+        self._dispatch = AttemptDispatch(upstreams, credentials, stream_usage or StreamUsage())
         self._room = room
         self._draw = draw
         self._held: dict[asyncio.Task[None], int] = {}

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from canary.programs.config_pipe import WatchedConfig
 from canary.programs.process import WorkerArgs
-from canary.programs.serve import Child
+from canary.programs.serve import ChildProgram
 from tests.serving import eventually
 
 CONFIG = 'providers: {openai: {api: openai, base_url: "http://127.0.0.1:9/v1"}}'
@@ -21,7 +21,7 @@ PROGRAM = "import pathlib, signal; pathlib.Path('runs').touch(); signal.pause()"
 
 
 @pytest.fixture
-def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Child]:
+def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChildProgram]:
     """A child whose program says that it runs, and waits for a signal."""
     (tmp_path / "canary.yaml").write_text(CONFIG)
     (tmp_path / "sleeper.py").write_text(PROGRAM)
@@ -37,7 +37,7 @@ def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Child]:
             workers=1,
             host="127.0.0.1",
         )
-        yield Child("sleeper", listener, orders, config)
+        yield ChildProgram("sleeper", listener, orders, config)
 
 
 async def until_it_runs(folder: Path) -> None:
@@ -45,7 +45,7 @@ async def until_it_runs(folder: Path) -> None:
 
 
 def test_a_child_that_could_not_be_started_is_tried_again(
-    child: Child, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    child: ChildProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     python = tmp_path / "python"
     program = sys.executable
@@ -67,7 +67,7 @@ def test_a_child_that_could_not_be_started_is_tried_again(
         asyncio.run(story())
 
 
-def test_a_child_that_is_stopped_while_it_is_being_started_ends(child: Child) -> None:
+def test_a_child_that_is_stopped_while_it_is_being_started_ends(child: ChildProgram) -> None:
     async def story() -> None:
         keeping = asyncio.create_task(child.keep())
         await asyncio.sleep(0)  # the program is there by now, and nobody has been told
