@@ -12,7 +12,7 @@ from records.facts.metric import JUDGED
 from records.outcome import UNREACHED
 from records.store.tables import failure_days, unit_days
 from report.cells import Cells, concurrent, of_run, read_cells
-from report.document import Mirror
+from report.details import Mirror
 from report.faulty import read_modes
 from report.joining import read_feedback, read_sessions
 from report.judged_canary import JudgedCanary

@@ -208,6 +208,16 @@ class UsersToCome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Mirror:
+    """Mirror copies sent to the candidate: their number, failures, and cost in dollars (None: unknown). No
+    other figure includes them."""
+
+    copies: int
+    failed: int
+    cost_usd: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Details:
     """All details; None or empty where they are unknown. A canary with a plan has `looks`, one without has
     `over_time`. `where`: the parts of the traffic in which the candidate's failed exchanges are concentrated.

@@ -10,7 +10,7 @@ import msgspec
 
 from judge.figures import JudgeFigures
 from report.arm_models import ArmModels
-from report.details import Details
+from report.details import Details, Mirror
 from report.reasons import Reason, Told
 from report.row import State
 
@@ -144,16 +144,6 @@ class CategoryLine:
     difference: Difference
     state: PartState
     blocks: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mirror:
-    """Mirror copies sent to the candidate: their number, failures, and cost in dollars (None: unknown). No
-    other figure includes them."""
-
-    copies: int
-    failed: int
-    cost_usd: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from records.facts.metric import BUILT_IN
 from records.store.sums import pack, unpack
 from report.cohort import from_store, mirrored
-from report.document import Mirror
+from report.details import Mirror
 from report.metrics import observe
 from report.sample import BadSample
 from tests.report.totals import DAY_S, UnitTotals

@@ -14,7 +14,8 @@ from pages.charts.bar import WIDTH, bar
 from pages.reports import report as render
 from pages.words import verdict
 from pages.words.figures import label
-from report.document import Mirror, Report, from_json
+from report.details import Mirror
+from report.document import Report, from_json
 from report.judged_canary import JudgedCanary
 from report.log import from_csv
 from report.reasons import Told
