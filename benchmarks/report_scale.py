@@ -24,10 +24,9 @@ from records.shared.segment_folder import OUTCOMES
 from records.store import Act, Store
 from records.store.database import engine_of
 from records.store.reports import Looks, LookScope
-from report.judged_canary import ReportSettings
-from report.kept_looks import to_store
-from report.look import Look
-from report.reports import report_from_store
+from report.decision.reports import report_from_store
+from report.rows.looks import Look, to_store
+from report.terms.judged_canary import ReportSettings
 from routing import transitions
 from tests.servers.postgres import Postgres
 

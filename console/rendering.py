@@ -19,11 +19,11 @@ from pages.words import judge, status
 from records.facts.text import visible_page
 
 if TYPE_CHECKING:
+    from report.archive.releases import Dossier
     from report.compare import SideBySide
-    from report.document import Report
-    from report.judged_canary import JudgedCanary
+    from report.decision.document import Report
     from report.planner.prospect import Prospect
-    from report.release.dossier import Dossier
+    from report.terms.judged_canary import JudgedCanary
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src {styles}; connect-src 'self'; img-src 'self'; "

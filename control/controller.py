@@ -36,12 +36,12 @@ from records.errors import StoreDown
 from records.exports.prometheus import Meters
 from records.facts.prices import UnpricedArm
 from records.store import Store
-from report.archivist import Archivist
-from report.nightly_looks import NightlyLooks
+from report.archive.archivist import Archivist
+from report.decision.nightly_looks import NightlyLooks
 from routing.states import NO_STATES, States
 
 if TYPE_CHECKING:
-    from report.document import Sentences
+    from report.decision.document import Sentences
 
 log = structlog.get_logger()
 

@@ -12,7 +12,7 @@ from bench.settings import DatasetSource
 from judge.terms import JudgedRun, JudgeTerms
 from records.captures.capture import CaptureRule
 from records.facts.metric import Metric
-from report.judged_canary import JudgedCanary, ReportSettings
+from report.terms.judged_canary import JudgedCanary, ReportSettings
 from routing.caller import Caller
 from routing.canary import Canary
 

@@ -11,9 +11,9 @@ from itertools import combinations
 from records.interval import Range
 from records.store import Store
 from records.store.values import was_rolled_back
-from report.document import Report, Verdict
-from report.judged_canary import JudgedCanary, ReportSettings
-from report.reports import judged_canary, report_of
+from report.decision.document import Report, Verdict
+from report.decision.reports import judged_canary, report_of
+from report.terms.judged_canary import JudgedCanary, ReportSettings
 from routing.canary import Arm
 from routing.states import State
 

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from records.interval import Range
 from records.store.tables import model_days
-from report.conditions import MOST_UNPRICED
-from report.money import MONTH_DAYS
+from report.decision.money import MONTH_DAYS
+from report.rows.row import MOST_UNPRICED
 
 DAYS = 7
 """The whole days of traffic that are read before today: a week, since weekdays differ."""

@@ -26,14 +26,13 @@ from records.store.benchmarks import BenchFailures, Benchmarks, FailureRow
 from records.store.captures import CaptureStore
 from records.store.releases import Releases, past_canaries
 from records.store.reports import Evaluations
-from report.archive import from_document
-from report.archive_trends import trends
-from report.fixed_terms import judged_by
+from report.archive.evaluations import from_document
+from report.archive.releases import Dossier, measured, of_benchmark
+from report.archive.trends import trends
+from report.decision.reports import report_of
 from report.forecast import forecast, read_spending
-from report.release.dossier import Dossier
-from report.releases import measured, of_benchmark
-from report.reports import report_of
-from report.vendor import vendor
+from report.terms.fixed_terms import judged_by
+from report.terms.models import vendor
 from routing.canary import Canary
 
 LAYERS = ("user_experience", "business")

@@ -14,8 +14,8 @@ from canary.config.data_folder import data_folder
 if TYPE_CHECKING:
     from control.settings import CanarySettings
     from records.store import Versioned
-    from report.judged_canary import JudgedCanary
     from report.planner.recorded import Recorded
+    from report.terms.judged_canary import JudgedCanary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

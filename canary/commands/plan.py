@@ -25,8 +25,8 @@ from records.facts.prices import said_once
 
 if TYPE_CHECKING:
     from control.settings import CanarySettings
-    from report.judged_canary import JudgedCanary
     from report.planner.prospects import Wanted
+    from report.terms.judged_canary import JudgedCanary
 
 
 def plan(
@@ -136,9 +136,9 @@ def _wanted(
 ) -> "Wanted":
     """The options. Exits 2 for one that cannot be read, or too few days."""
     from canary.config.quantity import parse_share
-    from report.plan import first_day
     from report.planner.assumptions import parse_assumptions
     from report.planner.prospects import Wanted
+    from report.terms.plan import first_day
 
     least = first_day(judged.minimum_days, judged.matures_days)
     if days is not None and days < least:

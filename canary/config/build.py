@@ -39,9 +39,9 @@ from records.captures.capture import CaptureRule
 from records.facts.metric import BUILT_IN, Metric, is_offline
 from records.facts.prices import Rates
 from records.shared.segment_folder import IN_STORE, OUTCOMES
-from report.judged_canary import JudgedCanary
-from report.plan import DAY_S, default_days
-from report.rubric import Criterion
+from report.terms.judged_canary import JudgedCanary
+from report.terms.plan import DAY_S, default_days
+from report.terms.rubric import Criterion
 from routing.caller import TAG, Caller
 from routing.canary import NO_CHANGES, Arm, ArmName, Canary, Match, RequestChanges, Step
 

@@ -22,8 +22,8 @@ from proxy.dialects.operation import Api
 from proxy.providers.provider import Kind, Timeout
 from proxy.providers.urls import takes_canaries
 from records.facts.metric import BUILT_IN, CLASS_MEASURES, JUDGED, THROUGHPUT, Metric, is_offline
-from report.bounds import wrong_with
-from report.plan import DAY_S
+from report.terms.plan import DAY_S
+from report.terms.rubric import wrong_with
 from routing.caller import TAG
 from routing.lanes import groups, sizes
 

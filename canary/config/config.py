@@ -26,7 +26,7 @@ from proxy.providers.provider import Provider, Timeout
 from records.captures.capture import CaptureRule
 from records.facts.metric import Metric
 from records.facts.prices import Prices, Rates, UnpricedArm, unpriced_arms
-from report.judged_canary import JudgedCanary
+from report.terms.judged_canary import JudgedCanary
 from routing.caller import Caller
 from routing.canary import ArmName
 from routing.lanes import groups, sizes

@@ -34,8 +34,8 @@ from canary.config.server import MOST_WORKERS, Role
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Auth, Kind
 from records.facts.metric import MetricKind
-from report.plan import STANDARD_RISK
-from report.rubric import DEFAULT_PLANNED_UNITS
+from report.terms.plan import STANDARD_RISK
+from report.terms.rubric import DEFAULT_PLANNED_UNITS
 from routing.canary import UnitSource
 
 

@@ -20,7 +20,7 @@ from control.states.pending import PendingRollback, PendingRollbacks
 from records.errors import StoreDown
 from records.store import Act, FixedRubric, Store, Versioned
 from records.store.releases import Releases
-from report.fixed_terms import terms_of
+from report.terms.fixed_terms import terms_of
 from routing import transitions
 from routing.canary import Canary, arm_names, definition
 from routing.lanes import Allotment, allot

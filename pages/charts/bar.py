@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pages.words.figures import amount, ends_in_words
-from report.document import MetricLine
-from report.look_values import Ends, look_ends
-from report.measures import unit_of
-from report.rubric import parse_bound
+from report.decision.document import MetricLine
+from report.decision.plan_course import Ends, look_ends
+from report.terms.measures import unit_of
+from report.terms.rubric import parse_bound
 
 WIDTH = 320.0
 _LEFT, _RIGHT = 10.0, 310.0

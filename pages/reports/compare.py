@@ -14,9 +14,9 @@ from pages.words.figures import between, count, joined, label, signed
 from pages.words.reasons import sentences
 from records.facts.metric import JUDGED_PREFERENCE
 from report.compare import CandidateStanding, SideBySide, at_the_same_time
-from report.document import MetricLine, Report
-from report.document import to_json as report_json
-from report.measures import unit_of
+from report.decision.document import MetricLine, Report
+from report.decision.document import to_json as report_json
+from report.terms.measures import unit_of
 from routing.canary import Arm
 
 _NOT_COMPARED = (

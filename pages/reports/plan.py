@@ -7,7 +7,6 @@ from judge.agreement import NEEDED_LABELS
 from pages.words.assumptions import Assumption, assumed, needed
 from pages.words.figures import count, joined, label
 from records.facts.metric import JUDGED, JUDGED_PREFERENCE
-from report.judged_canary import JudgedCanary
 from report.planner.power import SURE, Power
 from report.planner.prospect import (
     Lever,
@@ -19,6 +18,7 @@ from report.planner.prospect import (
     percent,
     table,
 )
+from report.terms.judged_canary import JudgedCanary
 
 _LEAST_JUDGED = 100
 """Users with a judged pair from which a row on a judge can be decided."""

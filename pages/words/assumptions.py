@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 from pages.words.figures import amount, count, label
 from records.facts.metric import Metric
-from report.arm_sums import GATE
-from report.measures import Unit, quantile_level, unit_of
-from report.planner.assumptions import asked_for, believed, is_share
-from report.planner.critical import PartChance, part_chances
+from report.planner.assumptions import PartChance, asked_for, believed, is_share, part_chances
 from report.planner.prospect import Prospect, one_in, percent
-from report.rubric import Criterion
+from report.rows.arms import GATE
+from report.terms.measures import Unit, quantile_level, unit_of
+from report.terms.rubric import Criterion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

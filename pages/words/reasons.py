@@ -22,16 +22,11 @@ from pages.words.figures import (
 )
 from records.facts.metric import JUDGED_PREFERENCE
 from report import unreached
-from report.arm_sums import A_FIFTH, GATE
+from report.decision.document import MetricLine, PlanLine, Report
+from report.decision.plan_course import end_of, look_ends, may_ship
 from report.details import SinceFirst
-from report.document import MetricLine, PlanLine, Report
-from report.judged_canary import RolledBack
-from report.look_values import look_ends
-from report.measures import Unit, quantile_level, unit_of
-from report.missing_exchanges import MissingShare
-from report.plan import ShareChange
-from report.plan_outlook import end_of, may_ship
-from report.reasons import (
+from report.rows.arms import A_FIFTH, GATE
+from report.rows.reasons import (
     Abandoned,
     AnotherRubric,
     Capped,
@@ -69,7 +64,11 @@ from report.reasons import (
     Unreached,
     WorseInParts,
 )
-from report.rubric import parse_bound
+from report.sample.metrics import MissingShare
+from report.terms.judged_canary import RolledBack
+from report.terms.measures import Unit, quantile_level, unit_of
+from report.terms.plan import ShareChange
+from report.terms.rubric import parse_bound
 
 PAIRS_INSTEAD = "use `mirror` and `judge: {pairs: …}`, with a row on judged_preference"
 """What to do instead of a row on marks."""

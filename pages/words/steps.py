@@ -13,10 +13,10 @@ from pages.words.figures import (
     to_come,
     too_long,
 )
+from report.decision.decide import misses
+from report.decision.document import MetricLine, PlanLine, Report, SegmentLine
+from report.decision.plan_course import HOPELESS, end_of
 from report.details import UsersToCome
-from report.document import MetricLine, PlanLine, Report, SegmentLine
-from report.misses import misses
-from report.plan_outlook import HOPELESS, end_of
 
 
 def next_steps(report: Report) -> list[str]:

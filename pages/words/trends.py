@@ -4,11 +4,9 @@ from collections.abc import Callable
 
 from pages.words.figures import label
 from pages.words.judge import with_ends
-from report.archive_trends import Validity
-from report.families import Family
-from report.measures import Unit
+from report.archive.trends import Change, Family, TrendStep, Validity
 from report.statistics.types import Interval
-from report.trend_step import Change, TrendStep
+from report.terms.measures import Unit
 
 _UNPRICED = "no price"
 

@@ -8,13 +8,12 @@ from pages.words.figures import amount, between, count, days, distance, joined, 
 from pages.words.figures import models as model_names
 from pages.words.reasons import PAIRS_INSTEAD, miss_words
 from records.facts.metric import JUDGED_MARK, JUDGED_PREFERENCE
-from report.arm_sums import GATE
-from report.document import CategoryLine, MetricLine, PartState, Report, SegmentLine, Verdict
-from report.look_values import look_ends
-from report.measures import Unit, unit_of
-from report.plan_outlook import end_of
-from report.row import State
-from report.rubric import parse_bound
+from report.decision.document import CategoryLine, MetricLine, PartState, Report, SegmentLine, Verdict
+from report.decision.plan_course import end_of, look_ends
+from report.rows.arms import GATE
+from report.rows.row import State
+from report.terms.measures import Unit, unit_of
+from report.terms.rubric import parse_bound
 
 
 def held_state(line: MetricLine, report: Report) -> str:

@@ -2,16 +2,19 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from scipy import special
 
 from records.facts.metric import BUILT_IN, Metric
-from report.bounds import scale_of
-from report.measures import known, quantile_level, share
-from report.rubric import Bound, Criterion
+from report.rows.arms import GATE
+from report.terms.judged_canary import JudgedCanary
+from report.terms.measures import known, quantile_level, share
+from report.terms.plan import DAY_S
+from report.terms.rubric import Bound, Criterion, scale_of
+from routing.canary import Step
 
 _BASELINES: Mapping[str, float] = {
     "error_rate": 0.01,
@@ -247,3 +250,145 @@ def _impossible(metric: str, part: str, value: float, metrics: Mapping[str, Metr
     if value <= most:
         return ""
     return f": values of {scale.words} have a standard deviation of {most:g} at most"
+
+
+# How many users a candidate meets by a day, at an expected traffic and a course of shares.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exposure:
+    """The users by a day: the candidate's, the baseline's, and `odds`, the mean of share/(1 − share) over the
+    candidate's users, by which a bound on the baseline pays for the baseline's noise."""
+
+    candidate: float
+    baseline: float
+    odds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """The expected traffic: new users a day, evenly, of both arms, and the shares of the candidate in order.
+
+    `requests` is the mean of a user, at least 1: each makes 1 + Poisson(requests − 1) requests.
+    """
+
+    users_per_day: float
+    requests: float
+    steps: Sequence[Step]
+
+    def until(self, days: float) -> Exposure:
+        """The users of the first `days` days, while both arms had a share."""
+        candidate = baseline = noise = 0.0
+        for part, lasts in self._concurrent(days):
+            users = self.users_per_day * lasts
+            candidate += users * part
+            baseline += users * (1 - part)
+            noise += users * part * part / (1 - part)
+        odds = noise / candidate if candidate > 0 else 0.0
+        return Exposure(candidate=candidate, baseline=baseline, odds=odds)
+
+    def _concurrent(self, days: float) -> Iterator[tuple[float, float]]:
+        """The shares between 0 and 1, and the days that each lasts."""
+        left = max(0.0, days)
+        for step in self.steps:
+            lasts = left if step.for_s is None else min(left, step.for_s / DAY_S)
+            left -= lasts
+            if 0 < step.share < 1:
+                yield step.share, lasts
+        last = self.steps[-1] if self.steps else None
+        if last is not None and last.for_s is not None and 0 < last.share < 1:
+            yield last.share, left
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """The number of values per user: `answers` is the share of users with any; `mean` and `mean_square` are
+    the moments among those."""
+
+    answers: float
+    mean: float
+    mean_square: float
+
+    @classmethod
+    def of(cls, requests: float, response: float) -> "Sizes":
+        """For 1 + Poisson(requests − 1) requests, each with a value at the rate `response`."""
+        further = (requests - 1) * response
+        answers = 1 - (1 - response) * math.exp(-further)
+        mean, variance = response + further, response * (1 - response) + further
+        if answers <= 0:
+            return cls(answers=0.0, mean=1.0, mean_square=1.0)
+        return cls(answers=answers, mean=mean / answers, mean_square=(variance + mean**2) / answers)
+
+    @property
+    def weighted(self) -> float:
+        """m̃ = ΣN²/ΣN, the size of the user of a value."""
+        return self.mean_square / self.mean
+
+    def variance(self, alike: float) -> float:
+        """K times the variance of ΣS/ΣN over K users, for values of variance 1. Users with many values weigh
+        more, and so does their correlation."""
+        return (1 - alike) / self.mean + alike * self.mean_square / self.mean**2
+
+
+# A canary's critical parts in a plan: each must get enough users of its own, or the verdict is to extend.
+
+
+USUAL_PART = 0.1
+"""The share of users that a critical part is taken to have, where nobody said and nothing was recorded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartChance:
+    """The chance that a critical part has enough users of each arm with a value of every row.
+
+    `name` is `category:refund` or `segment:plan=enterprise`. `share` is its part of all users. `metric` is
+    the row with the fewest values, and `units` the expected users with one in the smaller arm.
+    """
+
+    name: str
+    share: float
+    metric: str
+    units: float
+    chance: float
+
+    @property
+    def words(self) -> str:
+        """The part in words: category refund."""
+        return self.name.replace(":", " ", 1)
+
+
+def part_names(judged: JudgedCanary) -> tuple[str, ...]:
+    """The names of the critical parts: categories first, each kind in order."""
+    return (
+        *(f"category:{value}" for value in sorted(judged.critical_categories)),
+        *(f"segment:{tag}={value}" for tag, value in sorted(judged.critical_segments)),
+    )
+
+
+def part_chances(
+    judged: JudgedCanary, course: Course, assumptions: Assumptions, day: float
+) -> Sequence[PartChance]:
+    """Each critical part's chance by this day. Users come as a Poisson process."""
+    rarest, units = min(
+        ((row.metric, _units(judged, row, course, assumptions, day)) for row in judged.criteria),
+        key=lambda found: found[1],
+    )
+    return [
+        PartChance(
+            name=name,
+            share=(share := assumptions.parts.get(name, USUAL_PART)),
+            metric=rarest,
+            units=units * share,
+            chance=float(special.gammainc(GATE, units * share)),
+        )
+        for name in part_names(judged)
+    ]
+
+
+def _units(
+    judged: JudgedCanary, row: Criterion, course: Course, assumptions: Assumptions, day: float
+) -> float:
+    """The users with a value of the row in the smaller arm by the day."""
+    response = believed(row, assumptions, judged.metrics).response
+    met = course.until(day - judged.days_to_mature(row))
+    return min(met.candidate, met.baseline) * Sizes.of(course.requests, response).answers

@@ -10,17 +10,23 @@ from dataclasses import dataclass, replace
 from scipy import special
 
 from records.facts.metric import BUILT_IN, Metric
-from report.arm_sums import FEW, GATE
-from report.comparison import ALPHA
-from report.plan import DAY_S, VerdictPlan
-from report.planner.assumptions import Assumptions, Believed, believed, is_share
-from report.planner.critical import PartChance
-from report.planner.exposure import Course, Exposure, Sizes
-from report.rubric import DEFAULT_PLANNED_UNITS, Criterion
+from report.planner.assumptions import (
+    Assumptions,
+    Believed,
+    Course,
+    Exposure,
+    PartChance,
+    Sizes,
+    believed,
+    is_share,
+)
+from report.rows.arms import ALPHA, FEW, GATE
 from report.statistics import sequence
 from report.statistics.boundaries import boundaries, crossings
-from report.statistics.few_counts import CountLook, chance_of_fewer, chance_of_more
+from report.statistics.exact import CountLook, chance_of_fewer, chance_of_more
 from report.statistics.skewness import Shape
+from report.terms.plan import DAY_S, VerdictPlan
+from report.terms.rubric import DEFAULT_PLANNED_UNITS, Criterion
 
 SURE = 0.995
 """From this chance on, 100 in 100 as it is told, nothing needs to be said."""

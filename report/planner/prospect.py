@@ -4,15 +4,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from report.judged_canary import JudgedCanary
-from report.measures import source
-from report.plan import PLANNED_DAYS, VerdictPlan, first_day
-from report.planner.assumptions import Assumptions, asked_for, believed
-from report.planner.critical import part_chances
-from report.planner.exposure import Course
+from report.planner.assumptions import Assumptions, Course, asked_for, believed, part_chances
 from report.planner.power import Power, power_of_plan, power_of_sequence
-from report.rubric import Bound, Criterion
 from report.statistics.boundaries import boundaries
+from report.terms.judged_canary import JudgedCanary
+from report.terms.measures import source
+from report.terms.plan import PLANNED_DAYS, VerdictPlan, first_day
+from report.terms.rubric import Bound, Criterion
 from routing.canary import Step
 
 DAYS = (7, 14, 28)

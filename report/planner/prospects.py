@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from records.errors import StoreDown
 from records.facts.metric import JUDGED, Metric
 from records.store import Store
-from report.judged_canary import JudgedCanary
-from report.plan import PLANNED_DAYS, default_days
 from report.planner.assumptions import Assumptions
 from report.planner.prospect import REQUESTS, SHARE, USERS, Expectation, Prospect, usual_days
 from report.planner.recorded import Recorded, in_lane, recorded
-from report.rubric import Criterion
+from report.terms.judged_canary import JudgedCanary
+from report.terms.plan import PLANNED_DAYS, default_days
+from report.terms.rubric import Criterion
 from routing.canary import Canary, Step
 
 

@@ -11,22 +11,20 @@ from typing import Any
 import sqlalchemy as sa
 
 from records.store.tables import feedback, releases, runs
-from report.arm_sums import GATE
-from report.judged_canary import JudgedCanary
-from report.measures import source
-from report.plan import DAY_S
-from report.planner.assumptions import Assumptions, is_share
-from report.planner.critical import part_names
-from report.planner.exposure import Sizes
+from report.planner.assumptions import Assumptions, Sizes, is_share, part_names
 from report.planner.traffic import (
     MOST,
     Moments,
     RunTraffic,
     SeenTraffic,
+    UntakenTraffic,
     double,
     moments_of,
 )
-from report.planner.untaken_traffic import UntakenTraffic
+from report.rows.arms import GATE
+from report.terms.judged_canary import JudgedCanary
+from report.terms.measures import source
+from report.terms.plan import DAY_S
 from routing.canary import Canary
 
 WINDOW_DAYS = 14

@@ -1,1 +1,1 @@
-"""The report's statistics: pure functions of arrays and numbers, independent of metrics."""
+"""Numbers in, numbers out: no sample, no rubric."""

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from report.statistics.phases import Arms, UnitSums, arms, renumbered, weights
-from report.statistics.ratio import Ratio
+from report.statistics.ratio import Arms, Ratio, UnitSums, arms, renumbered, weights
 from report.statistics.types import Floats, Ints
 
 STRATA = 10

@@ -9,7 +9,7 @@ from canary.config.quantity import HostPort
 from proxy.providers.provider import Provider, Timeout
 from records.facts.metric import BUILT_IN, Metric
 from records.facts.prices import Rates
-from report.rubric import Criterion, parse_bound
+from report.terms.rubric import Criterion, parse_bound
 from routing.canary import Arm, Canary, Match, Step
 
 SMALL = """\

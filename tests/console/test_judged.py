@@ -18,8 +18,8 @@ from pages.words.figures import bound_words, title
 from pages.words.gains import known_of_answers
 from pages.words.reasons import sentences
 from records.store.releases import PastCanary
-from report.archive_trends import trends
-from report.document import to_json
+from report.archive.trends import trends
+from report.decision.document import to_json
 from tests.report.archived import an_evaluation
 from tests.report.judgement_figures import FEW, FULL, MARKS, NO_LABELS
 

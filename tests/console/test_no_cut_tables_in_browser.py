@@ -16,7 +16,7 @@ from pages.document import Cell, Document, Points, Says, Section, Table, columns
 from pages.html import html
 from pages.status.standing import PastView
 from pages.words.figures import title
-from report.document import CategoryLine, Difference, SegmentLine
+from report.decision.document import CategoryLine, Difference, SegmentLine
 from tests.console.chromium import chromium
 from tests.console.test_report_on_page import page_values
 from tests.console.test_where_on_page import NOW, values_of

@@ -10,7 +10,7 @@ from pages.words import plan, verdict
 from pages.words.figures import bound_words, title
 from pages.words.gains import known_of_answers
 from pages.words.reasons import sentences
-from report.document import CategoryLine, Difference, Report, SegmentLine, to_json
+from report.decision.document import CategoryLine, Difference, Report, SegmentLine, to_json
 from tests.report.planned import look_line, metric_line, planned_report
 
 PLANNED = planned_report(metric_line(look_line(9, -0.03, 0.04)), day=9)

@@ -34,7 +34,7 @@ from records.outcome import Outcome
 from records.shared import states_file
 from records.spool.writer import SpoolWriter
 from records.store import Store
-from report import reports
+from report.decision import reports
 from routing.canary import ArmName
 
 CONFIG = """\

@@ -18,7 +18,7 @@ from records.store import Act, Store
 from records.store.benchmarks import Benchmarks
 from records.store.releases import Releases
 from records.store.reports import DailyReport, DailyReports, Evaluations, StoredEvaluation
-from report.document import Verdict
+from report.decision.document import Verdict
 from routing.states import State
 from tests.records.samples import a_release
 

@@ -16,8 +16,8 @@ from console.access.guard import Access
 from console.app import admin_app
 from records.facts.metric import BUILT_IN
 from records.outcome import ErrorType, OutcomeName
-from report.document import Verdict
-from report.row import State
+from report.decision.document import Verdict
+from report.rows.row import State
 from routing.states import StateName
 
 ROOT = Path(__file__).parents[2]

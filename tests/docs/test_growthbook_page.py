@@ -16,11 +16,11 @@ from records.outcome import Feedback, Outcome
 from records.spool.writer import SpoolWriter
 from records.store import Store, segment_writer
 from records.store.shipper import Shipper
-from report.cohort import from_store
-from report.document import MetricLine
-from report.judged_canary import JudgedCanary
-from report.rubric import Criterion, parse_bound
-from report.verdict import build
+from report.decision.document import MetricLine
+from report.decision.verdict import build
+from report.sample.cohort import from_store
+from report.terms.judged_canary import JudgedCanary
+from report.terms.rubric import Criterion, parse_bound
 from tests.servers.postgres import Postgres
 
 PAGE = (Path(__file__).parents[2] / "docs/growthbook.md").read_text()

@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 from records.interval import Range
-from report.archive import Evaluation, Event, Model
+from report.archive.evaluations import Evaluation, Event, Model
+from report.decision.document import Decided, Difference, MetricLine, Report, ReportWindow, Score, Srm, Units
 from report.details import Details, Money
-from report.document import Decided, Difference, MetricLine, Report, ReportWindow, Score, Srm, Units
-from report.reasons import Told
+from report.rows.reasons import Told
 
 DAY_S = 86400.0
 

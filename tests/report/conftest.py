@@ -11,8 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from records.store.tables import PARTITIONED, metadata
-from report.judged_canary import JudgedCanary
-from report.rubric import Criterion, parse_bound
+from report.terms.judged_canary import JudgedCanary
+from report.terms.rubric import Criterion, parse_bound
 from tests.report.totals import UnitTotals
 
 START = datetime(2026, 11, 2, tzinfo=UTC).timestamp()

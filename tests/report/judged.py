@@ -9,8 +9,8 @@ import numpy as np
 from judge.judgements import JudgeCall, JudgedExchange, Result
 from judge.results import RunJudgements
 from records.store.labels import Label, Right
-from report.judged_sample import TRAFFIC
-from report.sample import MeasureTotals, Sample, TextColumn
+from report.sample.arrays import MeasureTotals, Sample, TextColumn
+from report.sample.judged import TRAFFIC
 
 _RESULTS: Mapping[float, Result] = {1.0: "candidate", 0.5: "tie", 0.0: "baseline"}
 _SAID: Mapping[Result, tuple[str, str]] = {

@@ -8,17 +8,17 @@ from scipy import stats
 
 from judge.judgements import JudgedExchange, Result
 from records.facts.metric import parse_bound
-from report.arm_sums import arm_sums
-from report.judged_canary import JudgedCanary
-from report.judged_figures import preference
-from report.judged_sample import judged_sample
-from report.look import Look
-from report.metrics import observe
-from report.plan import DAY_S
-from report.plan_course import PlanCourse
-from report.rubric import Criterion
-from report.sample import Sample
+from report.decision.judged_figures import preference
+from report.decision.plan_course import PlanCourse
+from report.rows.arms import arm_sums
+from report.rows.looks import Look
+from report.sample.arrays import Sample
+from report.sample.judged import judged_sample
+from report.sample.metrics import observe
 from report.statistics.types import Bools, Floats, Interval
+from report.terms.judged_canary import JudgedCanary
+from report.terms.plan import DAY_S
+from report.terms.rubric import Criterion
 from tests.report.judged import pair, sample_of
 
 DAYS = 14

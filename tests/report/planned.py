@@ -4,8 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from pages.words.reasons import sentences
-from report.details import Details, LookPoint, RowCourse
-from report.document import (
+from report.decision.document import (
     Difference,
     LookLine,
     MetricLine,
@@ -16,8 +15,9 @@ from report.document import (
     Srm,
     Units,
 )
-from report.reasons import Told
-from report.row import State
+from report.details import Details, LookPoint, RowCourse
+from report.rows.reasons import Told
+from report.rows.row import State
 
 START = datetime(2026, 11, 2, tzinfo=UTC)
 

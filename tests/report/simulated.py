@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import stats
 
-from report.sample import MeasureTotals, Ratings, Sample, TextColumn, Values
+from report.sample.arrays import MeasureTotals, Ratings, Sample, TextColumn, Values
 from report.statistics.types import Bools, Floats, Ints
 
 DAY_S = 86400.0

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from report.rubric import Criterion
 from report.statistics.types import Ints
+from report.terms.rubric import Criterion
 from tests.report.simulated import (
     Visits,
     World,

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from records.facts.metric import BUILT_IN
-from report.contrast import Contrast, contrast
-from report.look import RowPlan
-from report.metrics import observe
-from report.plan import Side, VerdictPlan
-from report.rubric import Bound, Criterion, parse_bound
+from report.rows.contrast import Contrast, contrast
+from report.rows.looks import RowPlan
+from report.sample.metrics import observe
+from report.terms.plan import Side, VerdictPlan
+from report.terms.rubric import Bound, Criterion, parse_bound
 from tests.report.simulated import DAY_S, World
 
 PLAN = VerdictPlan(days=14, first_day=7)
@@ -34,7 +34,7 @@ class Seen:
 
     @property
     def passes(self) -> bool:
-        """`report.row_standing` has it so: what a look showed stands while the estimate bears it out."""
+        """`report.rows.looks` has it so: what a look showed stands while the estimate bears it out."""
         return min(self.estimate, self.low) >= 0
 
     @property

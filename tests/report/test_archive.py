@@ -9,13 +9,19 @@ from scipy import stats
 
 from pages.words import trends as words
 from pages.words.reasons import sentences
-from report.archive import BadEvaluation, Evaluation, Model, from_document, parse, to_document, to_line
-from report.archive_trends import runs_of, to_json, trends
+from report.archive.evaluations import (
+    BadEvaluation,
+    Evaluation,
+    Model,
+    from_document,
+    parse,
+    to_document,
+    to_line,
+)
+from report.archive.trends import Change, pearson, quality_line, runs_of, spearman, to_json, trends
+from report.decision.document import Difference
 from report.details import UnknownCosts
-from report.document import Difference
-from report.statistics.correlation import pearson, spearman
-from report.trend_step import Change, quality_line
-from report.vendor import vendor
+from report.terms.models import vendor
 from tests.report.archived import DAY_S, a_line, a_release, an_evaluation
 
 

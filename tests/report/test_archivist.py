@@ -16,8 +16,8 @@ from pages.words.reasons import sentences
 from records.store import Act, Store, tables
 from records.store.decisions import Decision, Decisions
 from records.store.reports import Evaluations
-from report.archive import from_document
-from report.archivist import LOOK_EVERY_S, SETTLE_S, Archivist
+from report.archive.archivist import LOOK_EVERY_S, SETTLE_S, Archivist
+from report.archive.evaluations import from_document
 from routing import transitions
 
 CONFIG = """\

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from records.facts.metric import BUILT_IN
-from report.log import from_csv
-from report.metrics import observe
-from report.reading import read
-from report.sample import BadSample
+from report.rows.reading import read
+from report.sample.arrays import BadSample
+from report.sample.log import from_csv
+from report.sample.metrics import observe
 from report.statistics.before import adjusted
-from report.statistics.phases import UnitSums, arms
+from report.statistics.ratio import UnitSums, arms
 from report.statistics.types import Floats
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from report.quantiles import Quantiles
-from report.sample import Sample, TextColumn, Values
+from report.rows.arms import Quantiles
+from report.sample.arrays import Sample, TextColumn, Values
 from report.statistics.before import LEAST, adjusted, narrower
-from report.statistics.phases import Arms, UnitSums, arms, unit_sums
+from report.statistics.ratio import Arms, UnitSums, arms, unit_sums
 from report.statistics.types import Floats, Ints
 
 Z = 1.959964

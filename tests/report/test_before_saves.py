@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from records.facts.metric import BUILT_IN
-from report.comparison import LogMeans, Means, Recovered
-from report.metrics import observe
-from report.prior import of_units
-from report.reading import read
-from report.sample import MeasureTotals, Ratings, Sample, TextColumn, Values
+from report.rows.arms import LogMeans, Means, Recovered
+from report.rows.reading import read
+from report.sample.arrays import MeasureTotals, Ratings, Sample, TextColumn, Values
+from report.sample.metrics import observe
+from report.sample.prior import of_units
 from report.statistics.types import Floats, Ints
 from tests.report.simulated import GRID
 

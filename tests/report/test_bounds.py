@@ -3,9 +3,8 @@
 import pytest
 
 from records.facts.metric import BUILT_IN, Metric
-from report.bounds import wrong_with
-from report.measures import known
-from report.rubric import Criterion, parse_bound
+from report.terms.measures import known
+from report.terms.rubric import Criterion, parse_bound, wrong_with
 
 METRICS = {
     **BUILT_IN,

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from report.statistics.quantile import quantile, woodruff
-from report.statistics.ratio import ratio
+from report.statistics.ratio import quantile, ratio, woodruff
 
 
 def test_the_worked_example() -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from pages.reports.compare import rendered, to_json
 from report.compare import CandidateStanding, SideBySide, side_by_side
+from report.decision.document import Report, ReportWindow, Score, Verdict
 from report.details import Details
-from report.document import Report, ReportWindow, Score, Verdict
 from routing.canary import Arm
 from tests.report.archived import DAY_S, an_evaluation
 

@@ -8,15 +8,15 @@ import pytest
 
 from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN
-from report.contrast import contrast
-from report.document import Report
-from report.judged_canary import JudgedCanary
-from report.margins import Margin
-from report.metrics import observe
-from report.rubric import parse_bound
-from report.sample import Ratings, Sample, TextColumn
-from report.statistics.influence import spreads
-from report.verdict import build
+from report.decision.document import Report
+from report.decision.verdict import build
+from report.rows.contrast import contrast
+from report.rows.margins import Margin
+from report.sample.arrays import Ratings, Sample, TextColumn
+from report.sample.metrics import observe
+from report.statistics.skewness import spreads
+from report.terms.judged_canary import JudgedCanary
+from report.terms.rubric import parse_bound
 from tests.report.simulated import DAY_S, World, paying, rating, usual, visits
 from tests.report.simulated_looks import row
 

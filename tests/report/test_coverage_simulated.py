@@ -5,9 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from report.statistics.events import mixture_interval
 from report.statistics.ratio import ratio
-from report.statistics.sequence import multiplier, tuning
+from report.statistics.sequence import mixture_interval, multiplier, tuning
 from report.statistics.types import Floats
 
 Z = 1.959964

@@ -19,22 +19,21 @@ from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN, Metric, parse_bound
 from records.outcome import Fault
 from records.store.releases import Release, Run
-from report import archive_trends, verdict
-from report.archive import Evaluation
+from report.archive import trends
+from report.archive.evaluations import Evaluation
+from report.archive.releases import ReleaseHistory, RunHistory, dossier
 from report.compare import CandidateStanding, side_by_side
-from report.document import Report, from_json, to_json
-from report.exchanges import AnswerTable, ExchangeTable
-from report.judged_canary import JudgedCanary
-from report.release.dossier import dossier
-from report.release.history import ReleaseHistory, RunHistory
-from report.rubric import Criterion
-from report.sample import MeasureTotals, Ratings, Sample, TextColumn
+from report.decision import verdict
+from report.decision.document import Report, from_json, to_json
+from report.decision.verdict import build
+from report.sample.arrays import MeasureTotals, Ratings, Sample, TextColumn
+from report.sample.exchanges import AnswerTable, ExchangeTable
 from report.statistics.before import adjusted, narrower
-from report.statistics.phases import Arms, UnitSums, arms
-from report.statistics.ratio import Ratio
+from report.statistics.ratio import Arms, Ratio, UnitSums, arms
 from report.statistics.skewness import Shape as Skewed
 from report.statistics.types import Bools, Floats, Interval, Ints, NotComputed
-from report.verdict import build
+from report.terms.judged_canary import JudgedCanary
+from report.terms.rubric import Criterion
 from tests.report.judged import answer, pair
 
 START = 20_000 * 86400.0
@@ -266,7 +265,7 @@ def shown(report: Report) -> None:
         candidate=None,
         report=report,
     )
-    assert json.dumps(archive_trends.to_json(archive_trends.trends([ended])), allow_nan=False)
+    assert json.dumps(trends.to_json(trends.trends([ended])), allow_nan=False)
     for line in report.metrics:
         if line.state in ("IDEAL", "PASS"):
             assert line.candidate is not None

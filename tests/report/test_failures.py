@@ -8,16 +8,15 @@ import pytest
 import sqlalchemy as sa
 
 from records.facts.metric import BUILT_IN, Metric
-from report import newest
-from report.cohort import to_judge
+from report.decision.failures import failures
 from report.details import FailureMode
-from report.failures import failures
-from report.faulty import read_modes
-from report.judged_canary import JudgedCanary
-from report.log import from_csv
-from report.recent import Recent, RecentRating, displeased
-from report.rubric import Criterion, parse_bound
-from report.run_window import RunWindow
+from report.sample import cohort
+from report.sample.arrays import Recent, RecentRating, displeased
+from report.sample.cohort import read_modes, to_judge
+from report.sample.log import from_csv
+from report.sample.stored import RunWindow
+from report.terms.judged_canary import JudgedCanary
+from report.terms.rubric import Criterion, parse_bound
 from tests.report.totals import DAY_S, UnitTotals
 
 CSAT = (BUILT_IN["csat"],)
@@ -127,14 +126,14 @@ def test_only_so_many_of_the_newest_are_looked_at(
 ) -> None:
     unit_totals.cell(last_at=103.0)
     names = [unit_totals.exchange(at=100.0 + i) for i in range(5)]
-    monkeypatch.setattr(newest, "NEWEST", 2)
+    monkeypatch.setattr(cohort, "NEWEST", 2)
     assert [seen.name for seen in recent_of(unit_totals).exchanges] == [names[3], names[2]]
 
 
 def test_a_busy_canary_hides_none_of_a_quiet_ones_failures(
     unit_totals: UnitTotals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(newest, "NEWEST", 3)
+    monkeypatch.setattr(cohort, "NEWEST", 3)
     unit_totals.cell(last_at=1_000.0, counted=4)
     quiet = unit_totals.exchange(at=100.0, outcome="error", error_type="provider_5xx")
     for at in range(200, 210):
@@ -218,7 +217,7 @@ def test_what_is_read_is_found_by_an_index(unit_totals: UnitTotals) -> None:
     sa.event.listen(connection.engine, "before_cursor_execute", lambda *call: asked.append(call[2:4]))
     window = RunWindow(canary="c", run=1, since=0.0, until=200.0)
     read_modes(connection, window, {})
-    newest.read_ratings(connection, window, CSAT)
+    cohort.read_ratings(connection, window, CSAT)
     assert len(asked) == 3, "the totals of failures, and the ratings of each arm"
     explain = "EXPLAIN " if postgresql else "EXPLAIN QUERY PLAN "
     used = ""
@@ -265,7 +264,7 @@ def test_only_so_many_of_an_arm_s_newest_ratings_are_looked_at(
     names = [unit_totals.exchange() for _ in range(3)]
     for at, name in enumerate(names):
         unit_totals.says(1.0, exchange_id=name, arm="candidate", at=200.0 + at)
-    monkeypatch.setattr(newest, "RATINGS", 2)
+    monkeypatch.setattr(cohort, "RATINGS", 2)
     assert [each.name for each in recent_of(unit_totals, *CSAT).ratings] == [names[2], names[1]]
 
 
@@ -278,7 +277,7 @@ def test_ratings_of_other_days_than_the_runs_crowd_none_out(
     for _ in range(3):
         other = unit_totals.exchange(at=4 * DAY_S)
         unit_totals.says(1.0, exchange_id=other, arm="candidate", day=4, at=6 * DAY_S)
-    monkeypatch.setattr(newest, "RATINGS", 2)
+    monkeypatch.setattr(cohort, "RATINGS", 2)
     assert [each.name for each in recent_of(unit_totals, *CSAT).ratings] == [mine]
 
 

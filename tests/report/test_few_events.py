@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from report.statistics.events import log_mixture, mixture_interval
+from report.statistics.sequence import log_mixture, mixture_interval
 
 
 @pytest.mark.parametrize(

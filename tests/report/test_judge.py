@@ -9,20 +9,18 @@ import numpy as np
 import pytest
 
 from records.facts.metric import BUILT_IN, Metric
-from report.arm_sums import GATE
-from report.comparison import Means, symmetric
-from report.exchanges import ExchangeTable
-from report.measures import UnknownMetric
-from report.metrics import observe
-from report.missing_values import capped
-from report.reading import MetricReading, read
-from report.reasons import Capped
-from report.row import decide, detectable, further_units
-from report.rubric import Criterion, parse_bound
-from report.sample import Ratings, Sample, TextColumn
-from report.score import points, score
+from report.decision.decide import points, score
+from report.rows.arms import GATE, Means, symmetric
+from report.rows.reading import MetricReading, read
+from report.rows.reasons import Capped
+from report.rows.row import capped, decide, detectable, further_units
+from report.sample.arrays import Ratings, Sample, TextColumn
+from report.sample.exchanges import ExchangeTable
+from report.sample.metrics import observe
 from report.statistics.sequence import POWER_Z, multiplier
 from report.statistics.types import Floats
+from report.terms.measures import UnknownMetric
+from report.terms.rubric import Criterion, parse_bound
 
 NOW = 1000.0
 

@@ -16,14 +16,12 @@ from pages.words.figures import title
 from pages.words.gains import known_of_answers
 from pages.words.reasons import sentences
 from records.store.releases import Release, Run
-from report.archive import Evaluation
-from report.archive_trends import to_json as trends_json
-from report.archive_trends import trends
-from report.document import Difference, MetricLine, Report, from_json, to_json
-from report.measures import unit_of
-from report.release.dossier import dossier
-from report.release.history import ReleaseHistory, RunHistory
-from report.release.layers import layers_of
+from report.archive.evaluations import Evaluation
+from report.archive.releases import ReleaseHistory, RunHistory, dossier, layers_of
+from report.archive.trends import to_json as trends_json
+from report.archive.trends import trends
+from report.decision.document import Difference, MetricLine, Report, from_json, to_json
+from report.terms.measures import unit_of
 from tests.report.archived import a_line, an_evaluation
 from tests.report.judgement_figures import FEW, FULL, MARKS, NONE
 from tests.report.planned import as_told

@@ -16,12 +16,12 @@ from pages.words.steps import next_steps
 from pages.words.verdict import evidence, mark
 from records.facts.metric import parse_bound
 from records.store.labels import Label
-from report.archive import Evaluation, to_document
-from report.document import Report, from_json, to_json, without_reasons
-from report.judged_canary import JudgedCanary
-from report.plan import DAY_S
-from report.rubric import Criterion
-from report.verdict import build
+from report.archive.evaluations import Evaluation, to_document
+from report.decision.document import Report, from_json, to_json, without_reasons
+from report.decision.verdict import build
+from report.terms.judged_canary import JudgedCanary
+from report.terms.plan import DAY_S
+from report.terms.rubric import Criterion
 from tests.report.judged import answer, label, pair, sample_of
 from tests.report.planned import as_told
 

@@ -9,12 +9,12 @@ import pytest
 
 from judge.judgements import JudgedExchange
 from records.facts.metric import JUDGED_MARK, JUDGED_PREFERENCE
-from report.arm_sums import ArmSums, arm_sums
-from report.judged_figures import judge_figures, preference
-from report.judged_sample import judged_sample
-from report.metrics import observe
-from report.sample import Sample
-from report.statistics import events
+from report.decision.judged_figures import judge_figures, preference
+from report.rows.arms import ArmSums, arm_sums
+from report.sample.arrays import Sample
+from report.sample.judged import judged_sample
+from report.sample.metrics import observe
+from report.statistics import sequence
 from tests.report.judged import answer, pair, sample_of
 
 BY_HAND = [
@@ -81,7 +81,10 @@ def test_a_pair_without_a_readable_answer_has_no_value() -> None:
 def test_few_units_have_the_mixtures_interval_combined_over_categories() -> None:
     """Units' means: refund .75 and 0 (weight .3), other 1, 1, 0 and .5 (weight .7)."""
     found = preference(sample_of(_pairs(BY_HAND), TRAFFIC), planned=500)
-    refund, other = events.mixture_interval(0.75, 2, alpha=0.05), events.mixture_interval(2.5, 4, alpha=0.05)
+    refund, other = (
+        sequence.mixture_interval(0.75, 2, alpha=0.05),
+        sequence.mixture_interval(2.5, 4, alpha=0.05),
+    )
     assert found is not None
     assert found.estimate == pytest.approx(0.3 * 0.375 + 0.7 * 0.625, abs=1e-6)
     down = math.hypot(0.3 * (0.375 - refund.low), 0.7 * (0.625 - other.low))
@@ -94,7 +97,7 @@ def test_a_category_has_the_mixtures_interval_at_any_size() -> None:
     assert figures is not None
     other, refund = figures.categories
     assert (other.value, other.pairs, refund.value, refund.pairs) == ("other", 4, "refund", 3)
-    exact = events.mixture_interval(2.5, 4, alpha=0.05)
+    exact = sequence.mixture_interval(2.5, 4, alpha=0.05)
     assert other.judged_preference is not None
     ends = (other.judged_preference.low, other.judged_preference.estimate, other.judged_preference.high)
     assert ends == pytest.approx((exact.low, 0.625, exact.high))
@@ -103,7 +106,7 @@ def test_a_category_has_the_mixtures_interval_at_any_size() -> None:
 def test_few_wins_among_many_pairs_have_no_normal_interval() -> None:
     rows = [("", f"u{number}", 1.0 if number < 3 else 0.5) for number in range(150)]
     found = preference(sample_of(_pairs(rows)), planned=500)
-    exact = events.mixture_interval(3 + 147 / 2, 150, alpha=0.05)
+    exact = sequence.mixture_interval(3 + 147 / 2, 150, alpha=0.05)
     assert found is not None
     assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
 

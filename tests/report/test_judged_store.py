@@ -16,11 +16,11 @@ from records.facts.metric import BUILT_IN, parse_bound
 from records.store import Act, Store, tables
 from records.store.labels import Label, Labels
 from records.store.reports import DailyReports, Looks, LookScope
-from report.judged_canary import JudgedCanary, ReportSettings
-from report.kept_looks import from_store
-from report.plan import ARRIVAL_S, DAY_S
-from report.reports import report_of, take_looks
-from report.rubric import Criterion
+from report.decision.reports import report_of, take_looks
+from report.rows.looks import from_store
+from report.terms.judged_canary import JudgedCanary, ReportSettings
+from report.terms.plan import ARRIVAL_S, DAY_S
+from report.terms.rubric import Criterion
 from routing.states import State
 from tests.report.conftest import START, World, exchanges
 from tests.report.judged import pair

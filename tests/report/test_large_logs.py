@@ -8,10 +8,10 @@ import pytest
 
 from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN, Metric
-from report.judged_canary import JudgedCanary, ReportSettings
-from report.plan import DAY_S
-from report.reports import report_from_csv
-from report.rubric import Criterion, parse_bound
+from report.decision.reports import report_from_csv
+from report.terms.judged_canary import JudgedCanary, ReportSettings
+from report.terms.plan import DAY_S
+from report.terms.rubric import Criterion, parse_bound
 from tests.report.conftest import START
 
 RETENTION = Metric(name="retention", kind="bool", low=0.0, high=1.0, question="Do players come back?")

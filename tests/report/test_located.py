@@ -5,12 +5,12 @@ from pathlib import Path
 
 from pages.reports.report import html, markdown
 from records.concentration import FailingPart
-from report.judged_canary import JudgedCanary
-from report.located import located
-from report.log import from_csv
-from report.rubric import Criterion, parse_bound
-from report.sample import Sample
-from report.verdict import build
+from report.decision.failures import located
+from report.decision.verdict import build
+from report.sample.arrays import Sample
+from report.sample.log import from_csv
+from report.terms.judged_canary import JudgedCanary
+from report.terms.rubric import Criterion, parse_bound
 
 CRITERIA: Sequence[Criterion] = (
     Criterion(

@@ -3,9 +3,9 @@
 import pytest
 
 from pages.words.figures import ends_in_words
-from report.document import Difference, LookLine, MetricLine
-from report.look_values import look_ends, possible, value_at
-from report.rubric import parse_bound
+from report.decision.document import Difference, LookLine, MetricLine
+from report.decision.plan_course import look_ends, possible, value_at
+from report.terms.rubric import parse_bound
 
 
 def _line(

@@ -13,20 +13,19 @@ from hypothesis import strategies as st
 from pages.reports.report import rendered
 from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN
-from report.contrast import contrast
-from report.document import MetricLine, PlanLine, Report, from_json, to_json
-from report.exchanges import ExchangeTable
-from report.judged_canary import JudgedCanary
-from report.look import Look, RowPlan, SeenMargin, SeenRow
-from report.margins import ExactShare, QuantileEnds, SlowerShare, z_to_ship
-from report.metrics import observe
-from report.plan import DAY_S, VerdictPlan, log_end
-from report.plan_outlook import often_missed
-from report.row_standing import chance, smallest_risk, standing
-from report.rubric import Criterion, parse_bound
-from report.sample import MeasureTotals, Ratings, Sample, TextColumn
+from report.decision.document import MetricLine, PlanLine, Report, from_json, to_json
+from report.decision.plan_course import often_missed
+from report.decision.verdict import build
+from report.rows.contrast import contrast
+from report.rows.looks import Look, RowPlan, SeenMargin, SeenRow, chance, smallest_risk, standing
+from report.rows.margins import ExactShare, QuantileEnds, SlowerShare, z_to_ship
+from report.sample.arrays import MeasureTotals, Ratings, Sample, TextColumn
+from report.sample.exchanges import ExchangeTable
+from report.sample.metrics import observe
 from report.statistics.skewness import Shape
-from report.verdict import build
+from report.terms.judged_canary import JudgedCanary
+from report.terms.plan import DAY_S, VerdictPlan, log_end
+from report.terms.rubric import Criterion, parse_bound
 from routing.canary import Step
 
 START = 1_793_000_000 // 86400 * DAY_S + 5 * 3600.0

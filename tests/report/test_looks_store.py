@@ -15,15 +15,15 @@ from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN
 from records.store import Act, FixedRubric, Store, tables
 from records.store.reports import Looks, LookScope, StoredLook
-from report.document import Report
-from report.fixed_terms import judged_by, terms_of
-from report.judged_canary import JudgedCanary, ReportSettings
-from report.log import from_csv
-from report.plan import ARRIVAL_S, DAY_S
-from report.plan_course import PlanCourse
-from report.reports import judged_canary, report_from_csv, report_of, take_looks
-from report.rubric import Criterion, parse_bound
-from report.sample import BadSample
+from report.decision.document import Report
+from report.decision.plan_course import PlanCourse
+from report.decision.reports import judged_canary, report_from_csv, report_of, take_looks
+from report.sample.arrays import BadSample
+from report.sample.log import from_csv
+from report.terms.fixed_terms import judged_by, terms_of
+from report.terms.judged_canary import JudgedCanary, ReportSettings
+from report.terms.plan import ARRIVAL_S, DAY_S
+from report.terms.rubric import Criterion, parse_bound
 from routing.states import State
 from tests.report.conftest import START, World, exchanges
 from tests.report.shipping import Shipper

@@ -12,16 +12,14 @@ from pages.words.gains import changes, money_facts, saved
 from pages.words.reasons import sentences
 from pages.words.steps import next_steps
 from pages.words.verdict import evidence, mark
-from report.document import Report
-from report.judged_canary import JudgedCanary
-from report.log import from_csv
-from report.metrics import observe
-from report.missing_exchanges import abandoned, unpriced
-from report.reading import read
-from report.response_rate import trimmings
-from report.rubric import Criterion, parse_bound
-from report.sample import MeasureTotals, Sample
-from report.verdict import build
+from report.decision.document import Report
+from report.decision.verdict import build
+from report.rows.reading import read, trimmings
+from report.sample.arrays import MeasureTotals, Sample
+from report.sample.log import from_csv
+from report.sample.metrics import abandoned, observe, unpriced
+from report.terms.judged_canary import JudgedCanary
+from report.terms.rubric import Criterion, parse_bound
 from tests.report.conftest import World, exchanges
 
 WORLD = World(users=4000, days=9.0)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from report.log import from_csv
-from report.money import MONTH_DAYS, money
-from report.sample import MeasureTotals, Sample
+from report.decision.money import MONTH_DAYS, money
+from report.sample.arrays import MeasureTotals, Sample
+from report.sample.log import from_csv
 
 Log = Callable[[Any], Path]
 

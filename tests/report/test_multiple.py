@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from report.statistics.multiple import e_bh
+from report.statistics.sequence import e_bh
 
 # Benjamini and Hochberg 1995, table of the 15 endpoints.
 P_1995 = (

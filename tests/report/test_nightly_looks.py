@@ -15,9 +15,9 @@ from canary.config import Config, parse
 from control.states.rollouts import Rollouts
 from records.errors import StoreDown
 from records.store import Act, Store, Versioned, tables
-from report import nightly_looks
-from report.nightly_looks import RETRY_S, NightlyLooks
-from report.plan import ARRIVAL_S, DAY_S
+from report.decision import nightly_looks
+from report.decision.nightly_looks import RETRY_S, NightlyLooks
+from report.terms.plan import ARRIVAL_S, DAY_S
 from routing import transitions
 from tests.report.conftest import START, World, exchanges
 from tests.report.shipping import Shipper

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from pages.words.reasons import sentences
+from report.decision.document import Report
+from report.decision.over_time import FADING, fading, last_third, since_first
+from report.decision.verdict import build
 from report.details import SinceFirst
-from report.document import Report
-from report.exchanges import ExchangeTable
-from report.judged_canary import JudgedCanary
-from report.log import from_csv
-from report.metrics import observe
-from report.novelty import FADING, fading, last_third, since_first
-from report.rubric import Criterion, parse_bound
-from report.sample import Sample, TextColumn
-from report.verdict import build
+from report.sample.arrays import Sample, TextColumn
+from report.sample.exchanges import ExchangeTable
+from report.sample.log import from_csv
+from report.sample.metrics import observe
+from report.terms.judged_canary import JudgedCanary
+from report.terms.rubric import Criterion, parse_bound
 from tests.report.conftest import DAY_S, START
 
 DAYS = 9

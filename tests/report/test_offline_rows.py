@@ -7,12 +7,12 @@ from typing import Any
 
 from pages.words import gains
 from records.facts.metric import BUILT_IN
-from report.benchmarked import offline_rows
-from report.document import Report
-from report.judged_canary import JudgedCanary
-from report.log import from_csv
-from report.rubric import Criterion, parse_bound
-from report.verdict import build
+from report.decision.benchmarked import offline_rows
+from report.decision.document import Report
+from report.decision.verdict import build
+from report.sample.log import from_csv
+from report.terms.judged_canary import JudgedCanary
+from report.terms.rubric import Criterion, parse_bound
 
 CAUGHT = Criterion(
     metric="recall:harm",

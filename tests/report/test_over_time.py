@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from report import over_time
-from report.document import Report
-from report.judged_canary import JudgedCanary
-from report.log import from_csv
-from report.verdict import build
+from report.decision import over_time
+from report.decision.document import Report
+from report.decision.verdict import build
+from report.sample.log import from_csv
+from report.terms.judged_canary import JudgedCanary
 
 Log = Callable[[Any], Path]
 

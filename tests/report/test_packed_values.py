@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from report.sample import Values
+from report.sample.arrays import Values
 
 
 def _values(sizes: list[int], seed: int = 3) -> Values:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from pages.words.reasons import sentences
-from report.judged_canary import JudgedCanary
-from report.log import from_csv
-from report.metrics import observe
-from report.parts import break_down, parts_of
-from report.verdict import build
+from report.decision.parts import break_down, parts_of
+from report.decision.verdict import build
+from report.sample.log import from_csv
+from report.sample.metrics import observe
+from report.terms.judged_canary import JudgedCanary
 
 Log = Callable[[Any], Path]
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from report.plan import DAY_S, VerdictPlan, default_days, first_day, midnights
 from report.statistics.boundaries import boundaries, crossings
 from report.statistics.ratio import ratio
 from report.statistics.skewness import Shape, effective_units, skewness
+from report.terms.plan import DAY_S, VerdictPlan, default_days, first_day, midnights
 
 FORTNIGHT = VerdictPlan(days=14, first_day=7)
 

@@ -14,12 +14,12 @@ from pages.reports import report as render
 from pages.words import gains, plan
 from pages.words.reasons import sentence, sentences, still_open
 from pages.words.steps import next_steps
+from report.decision.document import Difference, LookLine, Report, from_json, to_json
+from report.decision.plan_course import outlook, taken_risk
 from report.details import Details
-from report.document import Difference, LookLine, Report, from_json, to_json
-from report.judged_canary import JudgedCanary
-from report.plan_outlook import outlook, taken_risk
-from report.row import State
-from report.rubric import Criterion, parse_bound
+from report.rows.row import State
+from report.terms.judged_canary import JudgedCanary
+from report.terms.rubric import Criterion, parse_bound
 from tests.report.planned import look_line as _look
 from tests.report.planned import metric_line as _line
 from tests.report.planned import planned_report as _report

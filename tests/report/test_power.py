@@ -9,17 +9,16 @@ import pytest
 from scipy import special, stats
 
 from records.facts.metric import BUILT_IN
-from report.arm_sums import FEW, GATE
-from report.plan import VerdictPlan
-from report.planner.assumptions import Assumptions
-from report.planner.exposure import Course
+from report.planner.assumptions import Assumptions, Course
 from report.planner.power import Power, power_of_plan, power_of_sequence
-from report.rubric import Criterion, parse_bound
+from report.rows.arms import FEW, GATE
 from report.statistics.boundaries import boundaries
 from report.statistics.ratio import ratio
 from report.statistics.sequence import multiplier, tuning
 from report.statistics.skewness import Shape, effective_units, skewness
 from report.statistics.types import Floats
+from report.terms.plan import VerdictPlan
+from report.terms.rubric import Criterion, parse_bound
 from routing.canary import Step
 
 FORTNIGHT = VerdictPlan(days=14, first_day=7)

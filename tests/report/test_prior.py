@@ -9,13 +9,13 @@ import pytest
 
 from records.facts.metric import BUILT_IN
 from records.store import FixedRubric
-from report.cohort import from_store, to_judge
-from report.fixed_terms import judged_by, terms_of
-from report.judged_canary import JudgedCanary
-from report.metrics import observe
-from report.reading import read
-from report.rubric import Criterion, parse_bound
+from report.rows.reading import read
+from report.sample.cohort import from_store, to_judge
+from report.sample.metrics import observe
 from report.statistics.types import Floats
+from report.terms.fixed_terms import judged_by, terms_of
+from report.terms.judged_canary import JudgedCanary
+from report.terms.rubric import Criterion, parse_bound
 from routing.canary import Arm, Match
 from tests.report.totals import DAY_S, UnitTotals
 

@@ -19,13 +19,13 @@ from pages.reports.plan import (
 )
 from pages.words.assumptions import assumed
 from records.facts.metric import BUILT_IN
-from report.judged_canary import JudgedCanary
 from report.planner.assumptions import Assumptions, BadAssumption, believed, parse_assumptions
 from report.planner.prospect import Prospect, levers, look_boundaries, one_in, table
 from report.planner.prospects import USUAL_STEPS, Wanted, prospect_of
 from report.planner.recorded import Recorded
-from report.planner.untaken_traffic import reaching
-from report.rubric import Criterion, parse_bound
+from report.planner.traffic import reaching
+from report.terms.judged_canary import JudgedCanary
+from report.terms.rubric import Criterion, parse_bound
 from routing.canary import Step
 
 

@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 
 from records.facts.metric import BUILT_IN
-from report.exchanges import ExchangeTable
-from report.metrics import observe
-from report.reading import MetricReading, read
-from report.row import State, decide
-from report.rubric import Criterion, parse_bound
-from report.sample import Ratings, Sample, TextColumn
-from report.statistics.phases import UnitSums, arms, unit_sums
-from report.statistics.ratio import difference, ratio
+from report.rows.reading import MetricReading, read
+from report.rows.row import State, decide
+from report.sample.arrays import Ratings, Sample, TextColumn
+from report.sample.exchanges import ExchangeTable
+from report.sample.metrics import observe
+from report.statistics.ratio import UnitSums, arms, difference, ratio, unit_sums
+from report.terms.rubric import Criterion, parse_bound
 
 ROWS = (
     ("a", 0, 2, 3, True), ("b", 0, 1, 2, True), ("c", 0, 4, 5, False), ("d", 0, 2, 4, False),

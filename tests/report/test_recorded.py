@@ -6,13 +6,12 @@ import sqlalchemy as sa
 
 from records.facts.metric import BUILT_IN
 from records.store.tables import releases, runs
-from report.judged_canary import JudgedCanary
-from report.plan import DAY_S
-from report.planner.assumptions import Assumptions
-from report.planner.exposure import Sizes
+from report.planner.assumptions import Assumptions, Sizes
 from report.planner.recorded import Recorded, recorded
-from report.rubric import Criterion, parse_bound
 from report.statistics.ratio import ratio
+from report.terms.judged_canary import JudgedCanary
+from report.terms.plan import DAY_S
+from report.terms.rubric import Criterion, parse_bound
 from routing.canary import Arm, Canary, Match, Step
 from tests.report.totals import UnitTotals
 

@@ -21,15 +21,14 @@ from records.store.benchmarks import Benchmarks
 from records.store.decisions import Decision, Decisions
 from records.store.releases import ReleaseNote, Releases
 from records.store.reports import DailyReport, DailyReports, Evaluations
-from report import releases
-from report.archive import from_document
-from report.archive_trends import trends
-from report.archivist import SETTLE_S, Archivist
-from report.document import from_json
-from report.document import to_json as report_json
-from report.release.layers import LAYERS
-from report.releases import NoSuchRelease, all_releases, measured, of_benchmark, release_of
-from report.reports import report_of
+from report.archive import releases
+from report.archive.archivist import SETTLE_S, Archivist
+from report.archive.evaluations import from_document
+from report.archive.releases import LAYERS, NoSuchRelease, all_releases, measured, of_benchmark, release_of
+from report.archive.trends import trends
+from report.decision.document import from_json
+from report.decision.document import to_json as report_json
+from report.decision.reports import report_of
 from routing import transitions
 
 CONFIG = """\

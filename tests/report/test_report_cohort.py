@@ -8,10 +8,10 @@ import sqlalchemy as sa
 
 from records.facts.metric import BUILT_IN
 from records.store.sums import pack, unpack
-from report.cohort import from_store, mirrored
 from report.details import Mirror
-from report.metrics import observe
-from report.sample import BadSample
+from report.sample.arrays import BadSample
+from report.sample.cohort import from_store, mirrored
+from report.sample.metrics import observe
 from tests.report.totals import DAY_S, UnitTotals
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from pages.words.reasons import sentences
-from report.document import Report, from_json, to_json
-from report.judged_canary import JudgedCanary, Outweighed, RolledBack
-from report.log import from_csv
-from report.misses import misses
-from report.verdict import build
+from report.decision.decide import misses
+from report.decision.document import Report, from_json, to_json
+from report.decision.verdict import build
+from report.sample.log import from_csv
+from report.terms.judged_canary import JudgedCanary, Outweighed, RolledBack
 from tests.report.planned import as_told
 
 Log = Callable[[Any], Path]

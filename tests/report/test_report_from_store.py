@@ -16,12 +16,12 @@ from records.facts.exchange_id import mint
 from records.outcome import Fault, Feedback, Finish, Outcome, OutputCheck
 from records.spool.reader import Batch, Chunk, Writer
 from records.store import Store
-from report.cohort import from_store
-from report.document import Difference, Report
-from report.judged_canary import JudgedCanary
-from report.log import from_csv
-from report.rubric import Criterion, parse_bound
-from report.verdict import build, whole_days
+from report.decision.document import Difference, Report
+from report.decision.verdict import build, whole_days
+from report.sample.cohort import from_store
+from report.sample.log import from_csv
+from report.terms.judged_canary import JudgedCanary
+from report.terms.rubric import Criterion, parse_bound
 from tests.report.conftest import World, exchanges
 
 METRICS = ("csat", "task_completed")

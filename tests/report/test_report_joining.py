@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import pytest
 
 from records.facts.metric import BUILT_IN
-from report.cohort import from_store
-from report.metrics import observe
-from report.reading import read
-from report.sample import Sample
+from report.rows.reading import read
+from report.sample.arrays import Sample
+from report.sample.cohort import from_store
+from report.sample.metrics import observe
 from tests.report.totals import DAY_S, UnitTotals
 
 

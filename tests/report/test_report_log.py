@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from report.log import from_csv
-from report.metrics import observe
-from report.sample import BadSample, Sample
+from report.sample.arrays import BadSample, Sample
+from report.sample.log import from_csv
+from report.sample.metrics import observe
 
 HEADER = "unit,arm,at,latency_s,cost_usd,error_type,category,tag_region,metric_csat\n"
 

@@ -14,12 +14,11 @@ from pages.charts.bar import WIDTH, bar
 from pages.reports import report as render
 from pages.words import verdict
 from pages.words.figures import label
-from report.details import Mirror
-from report.document import Report, from_json
-from report.judged_canary import JudgedCanary
-from report.log import from_csv
-from report.reasons import Told
-from report.verdict import build
+from report.decision.document import Mirror, Report, from_json
+from report.decision.verdict import build
+from report.rows.reasons import Told
+from report.sample.log import from_csv
+from report.terms.judged_canary import JudgedCanary
 
 Log = Callable[[Any], Path]
 HOSTILE = 'x"><script>alert(1)</script>|*a*'

@@ -18,14 +18,14 @@ from pages.words.reasons import sentences
 from pages.words.steps import next_steps
 from records.facts.metric import BUILT_IN, parse_bound
 from records.interval import Range
-from report.arm_models import ArmModel, ArmModels
+from report.decision.document import Report, Verdict, from_json, to_json
+from report.decision.verdict import build
 from report.details import UnknownCosts
-from report.document import Report, Verdict, from_json, to_json
-from report.judged_canary import JudgedCanary
-from report.log import from_csv
-from report.reasons import Told
-from report.rubric import Criterion
-from report.verdict import build
+from report.rows.reasons import Told
+from report.sample.log import from_csv
+from report.terms.judged_canary import JudgedCanary
+from report.terms.models import ArmModel, ArmModels
+from report.terms.rubric import Criterion
 from tests.report.judged import label, pair
 
 Log = Callable[[Any], Path]

@@ -11,13 +11,12 @@ from scipy import stats
 
 from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN
-from report.judged_canary import JudgedCanary
-from report.log import from_csv
-from report.metrics import observe
-from report.reading import read
-from report.response_rate import response, trimmings
-from report.sample import Sample
-from report.verdict import build
+from report.decision.verdict import build
+from report.rows.reading import read, response, trimmings
+from report.sample.arrays import Sample
+from report.sample.log import from_csv
+from report.sample.metrics import observe
+from report.terms.judged_canary import JudgedCanary
 from tests.report.simulated import World, rating, usual, visits
 
 Log = Callable[[Any], Path]

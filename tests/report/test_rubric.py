@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from report.rubric import BadBound, Criterion, check, parse_bound, sha256
+from report.terms.rubric import BadBound, Criterion, check, parse_bound, sha256
 
 
 @pytest.mark.parametrize(

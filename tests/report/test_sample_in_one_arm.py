@@ -9,12 +9,12 @@ import pytest
 from judge.results import RunJudgements
 from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN
-from report.judged_canary import JudgedCanary, ReportSettings
-from report.log import from_csv
-from report.reasons import InBothArms
-from report.reports import report_from_csv
-from report.sample import BadSample, Ratings, Sample, TextColumn, in_one_arm, units_in_both_arms
-from report.verdict import find
+from report.decision.reports import report_from_csv
+from report.decision.verdict import find
+from report.rows.reasons import InBothArms
+from report.sample.arrays import BadSample, Ratings, Sample, TextColumn, in_one_arm, units_in_both_arms
+from report.sample.log import from_csv
+from report.terms.judged_canary import JudgedCanary, ReportSettings
 from tests.report.judged import label, pair
 
 FLAGGED = JudgedCanary(name="c", criteria=[], assigned_outside=True)

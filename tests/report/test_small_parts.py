@@ -10,14 +10,14 @@ import pytest
 from pages.words.reasons import sentences
 from pages.words.steps import next_steps
 from records.facts.metric import BUILT_IN
-from report.document import CategoryLine, Report, from_json, to_json
-from report.judged_canary import JudgedCanary
-from report.metrics import observe
-from report.parts import break_down, parts_of
-from report.rubric import Criterion, parse_bound
-from report.sample import MeasureTotals, Sample, TextColumn
+from report.decision.document import CategoryLine, Report, from_json, to_json
+from report.decision.parts import break_down, parts_of
+from report.decision.verdict import build
+from report.sample.arrays import MeasureTotals, Sample, TextColumn
+from report.sample.metrics import observe
 from report.statistics.types import Bools, Floats, Ints
-from report.verdict import build
+from report.terms.judged_canary import JudgedCanary
+from report.terms.rubric import Criterion, parse_bound
 from tests.report.planned import as_told
 
 DAY_S = 86400.0

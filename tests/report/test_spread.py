@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from report.log import from_csv
-from report.spread import BINS, spreads
+from report.decision.failures import BINS, spreads
+from report.sample.log import from_csv
 
 Log = Callable[[Any], Path]
 

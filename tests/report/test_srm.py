@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from report.statistics.srm import ALARM, LEAST_EXPECTED, Split, chi_square, log_evidence
+from report.statistics.sequence import ALARM, LEAST_EXPECTED, Split, chi_square
+from report.statistics.sequence import split_evidence as log_evidence
 
 
 def test_the_worked_example_of_one_phase() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from report.stored_exchanges import ExchangeKeys, find, newest
+from report.sample.stored_exchanges import ExchangeKeys, find, newest
 from tests.report.totals import DAY_S, UnitTotals
 
 

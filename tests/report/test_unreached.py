@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from pages.words.reasons import sentences
-from report.document import Report
-from report.judged_canary import JudgedCanary
-from report.log import from_csv
-from report.verdict import build
+from report.decision.document import Report
+from report.decision.verdict import build
+from report.sample.log import from_csv
+from report.terms.judged_canary import JudgedCanary
 from tests.report.conftest import World, exchanges
 
 WORLD = World()

@@ -10,12 +10,12 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 import pytest
 
-from report.decision import decide
-from report.judged_canary import JudgedCanary
-from report.look import RowPlan
-from report.planner.exposure import Course
+from report.decision.decide import decide
+from report.decision.verdict import find
+from report.planner.assumptions import Course
 from report.planner.power import power_of_plan
-from report.verdict import find
+from report.rows.looks import RowPlan
+from report.terms.judged_canary import JudgedCanary
 from routing.canary import Step
 from tests.report.simulated import DAY_S, EQUAL, HALFWAY, TrueValues, as_planned
 from tests.report.simulated_cases import (

@@ -1,0 +1,1 @@
+"""All rows and parts together: the verdict with its reasons, the report, and its document."""

@@ -1,1 +1,0 @@
-"""A release from noticed to decided: its benchmark, its canaries, and the one verdict of all layers."""
