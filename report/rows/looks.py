@@ -166,11 +166,8 @@ def _one_unit(
 ) -> OneUnit | None:
     if contrast.heavy is None:
         return None
-    would, without = (
-        outcome(*_ends(margin, boundary, refusal))
-        for margin in (contrast.with_heavy(bound), contrast.without_heavy(bound))
-    )
-    return only_by(contrast.heavy, would, without)
+    would = outcome(*_ends(contrast.with_heavy(bound), boundary, refusal))
+    return only_by(contrast.heavy, would, outcome(*_ends(contrast.without_heavy(bound), boundary, refusal)))
 
 
 def outcome(low: float, high: float) -> Outcome:
