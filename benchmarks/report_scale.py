@@ -24,11 +24,11 @@ from records.shared.segment_folder import OUTCOMES
 from records.store import Act, Store
 from records.store.database import engine_of
 from records.store.reports import Looks, LookScope
-from report.decision.reports import report_from_store
-from report.rows.looks import Look, to_store
-from report.terms.judged_canary import ReportSettings
 from routing import transitions
 from tests.servers.postgres import Postgres
+from verdict.decision.reports import report_from_store
+from verdict.rows.looks import Look, to_store
+from verdict.terms.judged_canary import ReportSettings
 
 CONFIG = """
 providers:

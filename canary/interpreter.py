@@ -1,6 +1,6 @@
 """Which Python code runs as canary: its own rooms, wherever it is started and whatever else is installed.
 
-The rooms are top-level packages with names that anybody may use (`bench`, `report`). The working folder and
+The rooms are top-level packages with names that anybody may use (`bench`, `pages`). The working folder and
 PYTHONPATH are the user's: programs that canary starts look into neither. Where another package still comes
 first, the rooms are moved before it.
 """
@@ -14,7 +14,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 ROOMS = (
-    "canary", "console", "pages", "control", "judge", "proxy", "alerts", "report", "bench", "records",
+    "canary", "console", "pages", "control", "judge", "proxy", "alerts", "verdict", "bench", "records",
     "routing", "demo",
 )  # fmt: skip
 ROOT = str(Path(__file__).parents[1])

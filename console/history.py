@@ -14,7 +14,7 @@ from control.operator.operator import Operator
 from control.operator.orders import BadOrder
 
 if TYPE_CHECKING:
-    from report.archive.evaluations import Evaluation
+    from verdict.archive.evaluations import Evaluation
 
 
 class Archive:
@@ -50,7 +50,7 @@ class Archive:
 
 def _summed_up(documents: Sequence[Mapping[str, Any]], refused: Mapping[str, float]) -> dict[str, Any]:
     from pages.words import trends as trend_words
-    from report.archive.trends import trends
+    from verdict.archive.trends import trends
 
     return {"found": trends(_evaluations(documents), refused), "trend_words": trend_words}
 
@@ -65,7 +65,7 @@ def _whole(key: str, documents: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _evaluations(documents: Sequence[Mapping[str, Any]]) -> "list[Evaluation]":
-    from report.archive.evaluations import from_document
+    from verdict.archive.evaluations import from_document
 
     return [from_document(each) for each in documents]
 

@@ -281,7 +281,7 @@ class Page:
         # Importing statistics takes two seconds; making the report has done that already.
         from pages.words import gains, plan, verdict
         from pages.words.figures import bound_words, title
-        from report.decision.document import from_json, without_reasons
+        from verdict.decision.document import from_json, without_reasons
 
         report = from_json(dict(made.document))
         if not self._login.person(request).reads_texts:

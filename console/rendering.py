@@ -19,11 +19,11 @@ from pages.words import judge, status
 from records.facts.text import visible_page
 
 if TYPE_CHECKING:
-    from report.archive.releases import Dossier
-    from report.compare import SideBySide
-    from report.decision.document import Report
-    from report.planner.prospect import Prospect
-    from report.terms.judged_canary import JudgedCanary
+    from verdict.archive.releases import Dossier
+    from verdict.compare import SideBySide
+    from verdict.decision.document import Report
+    from verdict.planner.prospect import Prospect
+    from verdict.terms.judged_canary import JudgedCanary
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src {styles}; connect-src 'self'; img-src 'self'; "

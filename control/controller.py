@@ -36,12 +36,12 @@ from records.errors import StoreDown
 from records.exports.prometheus import Meters
 from records.facts.prices import UnpricedArm
 from records.store import Store
-from report.archive.archivist import Archivist
-from report.decision.nightly_looks import NightlyLooks
 from routing.states import NO_STATES, States
+from verdict.archive.archivist import Archivist
+from verdict.decision.nightly_looks import NightlyLooks
 
 if TYPE_CHECKING:
-    from report.decision.document import Sentences
+    from verdict.decision.document import Sentences
 
 log = structlog.get_logger()
 

@@ -12,9 +12,9 @@ from bench.settings import DatasetSource
 from judge.terms import JudgedRun, JudgeTerms
 from records.captures.capture import CaptureRule
 from records.facts.metric import Metric
-from report.terms.judged_canary import JudgedCanary, ReportSettings
 from routing.caller import Caller
 from routing.canary import Canary
+from verdict.terms.judged_canary import JudgedCanary, ReportSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,9 +35,9 @@ from records.store import Act, Store
 from records.store.benchmarks import Benchmarks
 from records.store.decisions import Decision, Decisions
 from records.store.releases import ReleaseNote, Releases
-from report.archive.archivist import Archivist
 from routing import transitions
 from routing.states import State, States
+from verdict.archive.archivist import Archivist
 
 PERSON = "Ann (made up)"
 NOTE = (

@@ -37,7 +37,7 @@ from pages.reports.report import rendered
 from pages.words.reasons import sentences
 from records.store import Store
 from records.store.tables import feedback, unit_days
-from report.decision.reports import report_from_store
+from verdict.decision.reports import report_from_store
 
 # The demo's candidates that go bad.
 

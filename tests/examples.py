@@ -17,8 +17,8 @@ import numpy as np
 
 from canary.config import load
 from pages.reports.report import rendered
-from report.decision.document import Report
-from report.decision.reports import report_from_csv
+from verdict.decision.document import Report
+from verdict.decision.reports import report_from_csv
 
 FOLDER = Path(__file__).parents[1] / "docs" / "examples"
 START = datetime(2026, 11, 2, tzinfo=UTC).timestamp()

@@ -28,7 +28,7 @@ from records.facts.text import visible
 if TYPE_CHECKING:
     from records.store import Store
     from records.store.reports import Evaluations
-    from report.archive.evaluations import Evaluation
+    from verdict.archive.evaluations import Evaluation
 
 app = typer.Typer(help="Show, summarize and export past evaluations.", no_args_is_help=True)
 
@@ -67,7 +67,7 @@ def show(
     """Show one evaluation's report as it was then. With -o json, show the whole evaluation."""
     from pages.reports.report import rendered
     from pages.words.reasons import sentences
-    from report.archive.evaluations import to_document
+    from verdict.archive.evaluations import to_document
 
     found = [each for each in _read(config, data, None) if which in (each.key, each.canary)]
     if not found:
@@ -82,9 +82,9 @@ def trends(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = 
     """Summarize the evaluations: changes by vendor, how well synthetic tasks predict, and savings."""
     from pages.reports.archive import summarized
     from records.store.benchmarks import Benchmarks
-    from report.archive.evaluations import from_document
-    from report.archive.trends import to_json
-    from report.archive.trends import trends as sum_up
+    from verdict.archive.evaluations import from_document
+    from verdict.archive.trends import to_json
+    from verdict.archive.trends import trends as sum_up
 
     with _opened(config, data) as (evaluations, store):
         found = sum_up(map(from_document, evaluations.all()), Benchmarks(store).refused())
@@ -102,7 +102,7 @@ def export(
 ) -> None:
     """Write the evaluations as JSON lines, for another archive or program."""
     from pages.words.reasons import sentences
-    from report.archive.evaluations import to_document, to_line
+    from verdict.archive.evaluations import to_document, to_line
 
     found = _read(config, data, canary)
     if str(output) == "json":
@@ -125,7 +125,7 @@ def import_(
 ) -> None:
     """Add evaluations from a file, all or none. Existing evaluations do not change."""
     from pages.words.reasons import sentences
-    from report.archive.evaluations import BadEvaluation, parse, to_stored
+    from verdict.archive.evaluations import BadEvaluation, parse, to_stored
 
     try:
         found = parse(read_file(file))
@@ -141,7 +141,7 @@ def import_(
 
 
 def _read(config: Path, data: Path, canary: str | None) -> "list[Evaluation]":
-    from report.archive.evaluations import from_document
+    from verdict.archive.evaluations import from_document
 
     with _opened(config, data) as (evaluations, _):
         return [from_document(each) for each in evaluations.all(canary)]

@@ -26,14 +26,14 @@ from records.store.benchmarks import BenchFailures, Benchmarks, FailureRow
 from records.store.captures import CaptureStore
 from records.store.releases import Releases, past_canaries
 from records.store.reports import Evaluations
-from report.archive.evaluations import from_document
-from report.archive.releases import Dossier, measured, of_benchmark
-from report.archive.trends import trends
-from report.decision.reports import report_of
-from report.forecast import forecast, read_spending
-from report.terms.fixed_terms import judged_by
-from report.terms.models import vendor
 from routing.canary import Canary
+from verdict.archive.evaluations import from_document
+from verdict.archive.releases import Dossier, measured, of_benchmark
+from verdict.archive.trends import trends
+from verdict.decision.reports import report_of
+from verdict.forecast import forecast, read_spending
+from verdict.terms.fixed_terms import judged_by
+from verdict.terms.models import vendor
 
 LAYERS = ("user_experience", "business")
 

@@ -14,8 +14,8 @@ from canary.config.data_folder import data_folder
 if TYPE_CHECKING:
     from control.settings import CanarySettings
     from records.store import Versioned
-    from report.planner.recorded import Recorded
-    from report.terms.judged_canary import JudgedCanary
+    from verdict.planner.recorded import Recorded
+    from verdict.terms.judged_canary import JudgedCanary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ def recorded_traffic(
     file."""
     from canary.config.store import open_store
     from records.errors import StoreDown
-    from report.planner.prospects import recorded_of
+    from verdict.planner.prospects import recorded_of
 
     if read.store.startswith("sqlite:") and not lanes.known:
         return None

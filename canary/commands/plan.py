@@ -25,8 +25,8 @@ from records.facts.prices import said_once
 
 if TYPE_CHECKING:
     from control.settings import CanarySettings
-    from report.planner.prospects import Wanted
-    from report.terms.judged_canary import JudgedCanary
+    from verdict.planner.prospects import Wanted
+    from verdict.terms.judged_canary import JudgedCanary
 
 
 def plan(
@@ -69,7 +69,7 @@ def plan(
     Needs no server and, for a rubric alone, no config.
     """
     from pages.reports.plan import outlook, outlook_document, outlook_text, unplanned
-    from report.planner.prospects import USUAL_STEPS, prospect_of
+    from verdict.planner.prospects import USUAL_STEPS, prospect_of
 
     read = read_config(config) if rubric is None or name is not None or config.exists() else None
     known = _canary(read, name) if read is not None and (rubric is None or name is not None) else None
@@ -112,7 +112,7 @@ def _judged(read: Config | None, known: "CanarySettings | None", rubric: Path | 
     """The terms: the canary's, with the rubric of the file if one is given. Exits 2 if that is invalid."""
     from canary.config.rubric_file import read_rubric
     from records.facts.metric import BUILT_IN
-    from report.planner.prospects import of_rubric
+    from verdict.planner.prospects import of_rubric
 
     if rubric is None and known is not None:
         return known.judged
@@ -136,9 +136,9 @@ def _wanted(
 ) -> "Wanted":
     """The options. Exits 2 for one that cannot be read, or too few days."""
     from canary.config.quantity import parse_share
-    from report.planner.assumptions import parse_assumptions
-    from report.planner.prospects import Wanted
-    from report.terms.plan import first_day
+    from verdict.planner.assumptions import parse_assumptions
+    from verdict.planner.prospects import Wanted
+    from verdict.terms.plan import first_day
 
     least = first_day(judged.minimum_days, judged.matures_days)
     if days is not None and days < least:

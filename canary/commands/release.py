@@ -28,7 +28,7 @@ from canary.commands.shell import (
 if TYPE_CHECKING:
     from records.store import Store
     from records.store.releases import Release
-    from report.terms.judged_canary import ReportSettings
+    from verdict.terms.judged_canary import ReportSettings
 
 app = typer.Typer(
     help="Show releases from noticed to decided, and note what people did.", no_args_is_help=True
@@ -46,7 +46,7 @@ def release() -> None:
 def list_(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "text") -> None:
     """List the releases, newest first, each with its verdict, its days and people's minutes."""
     from pages.reports.release import line, listed
-    from report.archive.releases import all_releases
+    from verdict.archive.releases import all_releases
 
     with _opened(config, data) as (store, _):
         found = all_releases(store)
@@ -70,7 +70,7 @@ def show(
 ) -> None:
     """Show one release: its four layers against the current model, one verdict, the clock, its canaries."""
     from pages.reports.release import FORMS, to_json
-    from report.archive.releases import NoSuchRelease, release_of
+    from verdict.archive.releases import NoSuchRelease, release_of
 
     with _opened(config, data) as (store, settings):
         try:
@@ -93,7 +93,7 @@ def note(
 ) -> None:
     """Note something about a release, and the minutes that it took."""
     from records.store.releases import ReleaseNote, Releases
-    from report.archive.releases import NoSuchRelease, history_of
+    from verdict.archive.releases import NoSuchRelease, history_of
 
     if not text.strip():
         fail("the note is empty", code=2)

@@ -127,7 +127,7 @@ def report(
     from canary.config.rubric_file import read_rubric
     from canary.config.store import open_store
     from pages.reports.report import rendered
-    from report.decision.reports import NoSuchCanary, report_from_csv, report_from_store
+    from verdict.decision.reports import NoSuchCanary, report_from_csv, report_from_store
 
     read = read_config(config)
     try:
@@ -152,8 +152,8 @@ def _compare(names: list[str], config: Path, data: Path, form: str | None, outpu
     """Set the candidates of these canaries side by side."""
     from canary.config.store import open_store
     from pages.reports.compare import rendered
-    from report.compare import compare_from_store
-    from report.decision.reports import NoSuchCanary
+    from verdict.compare import compare_from_store
+    from verdict.decision.reports import NoSuchCanary
 
     if len(set(names)) < 2:
         fail("--compare needs the names of two canaries or more", code=2)

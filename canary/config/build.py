@@ -39,11 +39,11 @@ from records.captures.capture import CaptureRule
 from records.facts.metric import BUILT_IN, Metric, is_offline
 from records.facts.prices import Rates
 from records.shared.segment_folder import IN_STORE, OUTCOMES
-from report.terms.judged_canary import JudgedCanary
-from report.terms.plan import DAY_S, default_days
-from report.terms.rubric import Criterion
 from routing.caller import TAG, Caller
 from routing.canary import NO_CHANGES, Arm, ArmName, Canary, Match, RequestChanges, Step
+from verdict.terms.judged_canary import JudgedCanary
+from verdict.terms.plan import DAY_S, default_days
+from verdict.terms.rubric import Criterion
 
 _BOUNDS: Mapping[str, tuple[float | None, float | None]] = {
     "bool": (0.0, 1.0),

@@ -22,10 +22,10 @@ from proxy.dialects.operation import Api
 from proxy.providers.provider import Kind, Timeout
 from proxy.providers.urls import takes_canaries
 from records.facts.metric import BUILT_IN, CLASS_MEASURES, JUDGED, THROUGHPUT, Metric, is_offline
-from report.terms.plan import DAY_S
-from report.terms.rubric import wrong_with
 from routing.caller import TAG
 from routing.lanes import groups, sizes
+from verdict.terms.plan import DAY_S
+from verdict.terms.rubric import wrong_with
 
 MOST_ROWS = 5
 """Above this number of rubric rows, hardly any candidate passes: each row can fail by chance."""

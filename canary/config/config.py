@@ -26,10 +26,10 @@ from proxy.providers.provider import Provider, Timeout
 from records.captures.capture import CaptureRule
 from records.facts.metric import Metric
 from records.facts.prices import Prices, Rates, UnpricedArm, unpriced_arms
-from report.terms.judged_canary import JudgedCanary
 from routing.caller import Caller
 from routing.canary import ArmName
 from routing.lanes import groups, sizes
+from verdict.terms.judged_canary import JudgedCanary
 
 if TYPE_CHECKING:
     from control.jobs.watcher import WatchSettings

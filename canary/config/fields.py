@@ -24,8 +24,8 @@ from canary.config.quantity import (
     parse_scale,
     parse_share,
 )
-from report.terms.plan import RISKS
-from report.terms.rubric import Bound, parse_bound
+from verdict.terms.plan import RISKS
+from verdict.terms.rubric import Bound, parse_bound
 
 MOST_KEYS = 2
 """Keys of one caller: two while one replaces the other."""

@@ -14,8 +14,8 @@ from canary.config.fields import ConfigSection
 from canary.config.names import suggestion
 from canary.config.sections import CriterionSection
 from records.facts.metric import Metric, is_offline
-from report.terms.measures import known
-from report.terms.rubric import Criterion, wrong_with
+from verdict.terms.measures import known
+from verdict.terms.rubric import Criterion, wrong_with
 
 
 class _File(ConfigSection):

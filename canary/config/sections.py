@@ -34,9 +34,9 @@ from canary.config.server import MOST_WORKERS, Role
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Auth, Kind
 from records.facts.metric import MetricKind
-from report.terms.plan import STANDARD_RISK
-from report.terms.rubric import DEFAULT_PLANNED_UNITS
 from routing.canary import UnitSource
+from verdict.terms.plan import STANDARD_RISK
+from verdict.terms.rubric import DEFAULT_PLANNED_UNITS
 
 
 class TimeoutSection(ConfigSection):

@@ -31,7 +31,7 @@ from records.facts.prices import UnpricedArm
 if TYPE_CHECKING:
     from canary.programs.fleet import Fleet
     from canary.programs.single_machine import SingleMachine
-    from report.decision.document import Report
+    from verdict.decision.document import Report
 
 LOOK_EVERY_S = 1.0
 

@@ -18,7 +18,7 @@ from records.store.releases import Release, Releases
 log = structlog.get_logger()
 
 if TYPE_CHECKING:
-    from report.archive.releases import Dossier
+    from verdict.archive.releases import Dossier
 
 MOST = 50
 VERDICTS = ("ship_now", "ship", "ship_with_caveats", "dont_ship", "extend")
@@ -96,7 +96,7 @@ def read(store: Store, state: StoredState) -> list[ReleaseFigures]:
     """The newest releases. May raise StoreDown."""
     if not (state.benchmark or state.evaluations or state.reports):
         return [_unmeasured(release) for release in Releases(store).all()[:MOST]]
-    from report.archive.releases import all_releases  # statistics take two seconds to import
+    from verdict.archive.releases import all_releases  # statistics take two seconds to import
 
     return [figures_of(each) for each in all_releases(store, most=MOST)]
 

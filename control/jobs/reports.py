@@ -27,7 +27,7 @@ from records.store import Store, Versioned
 from records.store.reports import DailyReport, DailyReports
 
 if TYPE_CHECKING:
-    from report.decision.document import Sentences
+    from verdict.decision.document import Sentences
 
 log = structlog.get_logger()
 
@@ -108,8 +108,8 @@ class ReportJob:
 
     def _make(self, name: str, run: int, day: str, now: float) -> None:
         # The statistics take two seconds to import, and most admin processes never make a report.
-        from report.decision.document import to_json, without_reasons
-        from report.decision.reports import report_of
+        from verdict.decision.document import to_json, without_reasons
+        from verdict.decision.reports import report_of
 
         kept = DailyReports(self._store)
         before = kept.newest(name, run=run)

@@ -48,11 +48,11 @@ from routing.lanes import part_of
 from routing.states import State
 
 if TYPE_CHECKING:  # the statistics take two seconds to import
-    from report.archive.releases import Dossier
-    from report.compare import SideBySide
-    from report.decision.document import Report
-    from report.planner.prospect import Prospect
-    from report.terms.judged_canary import JudgedCanary
+    from verdict.archive.releases import Dossier
+    from verdict.compare import SideBySide
+    from verdict.decision.document import Report
+    from verdict.planner.prospect import Prospect
+    from verdict.terms.judged_canary import JudgedCanary
 
 CONFIRM_WITHIN_S = 1.5
 LOOK_EVERY_S = 0.05

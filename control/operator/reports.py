@@ -12,26 +12,26 @@ from records.facts.prices import UnpricedArm
 from records.store import Store
 
 if TYPE_CHECKING:
-    from report.archive.releases import Dossier
-    from report.compare import SideBySide
-    from report.decision.document import Report
-    from report.planner.prospect import Prospect
+    from verdict.archive.releases import Dossier
+    from verdict.compare import SideBySide
+    from verdict.decision.document import Report
+    from verdict.planner.prospect import Prospect
 
 
 def report(settings: ControlSettings, canary: str, store: Store, *, quoting: bool) -> "Report":
     """One canary's report, with the judge's reasons only if `quoting`."""
-    from report.decision.document import without_reasons
-    from report.decision.reports import report_of
+    from verdict.decision.document import without_reasons
+    from verdict.decision.reports import report_of
 
     found = report_of(settings.reports, canary, store, now=time.time())
     return found if quoting else without_reasons(found)
 
 
 def misses(settings: ControlSettings, canary: str, store: Store) -> tuple[list[Mapping[str, Any]], str]:
-    """The misses that a decision to ship must name, as they stand (`report.decision.decide`); and what it
+    """The misses that a decision to ship must name, as they stand (`verdict.decision.decide`); and what it
     cannot outweigh, "" for nothing. Raises BadOrder (409)."""
-    from report.decision.decide import misses
-    from report.decision.reports import report_of
+    from verdict.decision.decide import misses
+    from verdict.decision.reports import report_of
 
     try:
         found = report_of(settings.reports, canary, store, now=time.time())
@@ -43,8 +43,8 @@ def misses(settings: ControlSettings, canary: str, store: Store) -> tuple[list[M
 
 def compare(settings: ControlSettings, canaries: Sequence[str], store: Store) -> "SideBySide":
     """The canaries' candidates beside each other. Raises BadOrder (400, 404)."""
-    from report.compare import compare_from_store
-    from report.decision.reports import NoSuchCanary
+    from verdict.compare import compare_from_store
+    from verdict.decision.reports import NoSuchCanary
 
     try:
         return compare_from_store(settings.reports, canaries, store, now=time.time())
@@ -56,14 +56,14 @@ def compare(settings: ControlSettings, canaries: Sequence[str], store: Store) ->
 
 def releases(store: Store) -> "Sequence[Dossier]":
     """Every release, newest first, each by the last kept report of its runs."""
-    from report.archive.releases import all_releases
+    from verdict.archive.releases import all_releases
 
     return all_releases(store)
 
 
 def release(settings: ControlSettings, store: Store, which: str) -> "Dossier":
     """One release. Raises BadOrder (404)."""
-    from report.archive.releases import NoSuchRelease, release_of
+    from verdict.archive.releases import NoSuchRelease, release_of
 
     try:
         return release_of(settings.reports, store, which, now=time.time())
@@ -75,7 +75,7 @@ def prospect(
     settings: CanarySettings, store: Store, unpriced: Sequence[UnpricedArm], lane: float
 ) -> "Prospect | None":
     """The canary's prospect. `lane`: the part of its requests' users that the canary takes."""
-    from report.planner.prospects import prospect_from_store
+    from verdict.planner.prospects import prospect_from_store
 
     arms = [each.arm for each in unpriced if each.canary == settings.canary.name]
     return prospect_from_store(store, settings.canary, settings.judged, arms, lane)

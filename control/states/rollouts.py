@@ -20,11 +20,11 @@ from control.states.pending import PendingRollback, PendingRollbacks
 from records.errors import StoreDown
 from records.store import Act, FixedRubric, Store, Versioned
 from records.store.releases import Releases
-from report.terms.fixed_terms import terms_of
 from routing import transitions
 from routing.canary import Canary, arm_names, definition
 from routing.lanes import Allotment, allot
 from routing.states import NO_STATES, Lane, State, States, states_of
+from verdict.terms.fixed_terms import terms_of
 
 
 def redefinitions(canaries: Mapping[str, CanarySettings], states: Mapping[str, Versioned]) -> list[str]:

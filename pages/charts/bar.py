@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pages.words.figures import amount, ends_in_words
-from report.decision.document import MetricLine
-from report.decision.plan_course import Ends, look_ends
-from report.terms.measures import unit_of
-from report.terms.rubric import parse_bound
+from verdict.decision.document import MetricLine
+from verdict.decision.plan_course import Ends, look_ends
+from verdict.terms.measures import unit_of
+from verdict.terms.rubric import parse_bound
 
 WIDTH = 320.0
 _LEFT, _RIGHT = 10.0, 310.0

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from datetime import date
 
 from pages.words.figures import between, signed, title, users_of
-from report.decision.document import MetricLine, Report
-from report.details import MetricCourse
-from report.terms.measures import unit_of
-from report.terms.rubric import parse_bound
+from verdict.decision.document import MetricLine, Report
+from verdict.details import MetricCourse
+from verdict.terms.measures import unit_of
+from verdict.terms.rubric import parse_bound
 
 WIDTH, HEIGHT = 340.0, 170.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 4.0, 336.0, 10.0, 146.0

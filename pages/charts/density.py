@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pages.charts.curve import Tick
 from pages.words.figures import amount
-from report.details import TimeSpread
+from verdict.details import TimeSpread
 
 WIDTH, HEIGHT = 400.0, 180.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 4.0, 396.0, 8.0, 150.0

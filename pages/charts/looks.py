@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from pages.charts.curve import Tick
 from pages.words.figures import amount, bound_words, ends_in_words, title
-from report.decision.document import MetricLine, PlanLine, Report
-from report.decision.plan_course import look_ends
-from report.details import LookPoint, RowCourse
-from report.terms.measures import unit_of
-from report.terms.rubric import parse_bound
+from verdict.decision.document import MetricLine, PlanLine, Report
+from verdict.decision.plan_course import look_ends
+from verdict.details import LookPoint, RowCourse
+from verdict.terms.measures import unit_of
+from verdict.terms.rubric import parse_bound
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 4.0, 336.0, 18.0, 146.0
 _AIR = 0.14

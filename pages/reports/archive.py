@@ -8,8 +8,8 @@ from typing import Any
 from pages.text import listing
 from pages.words import trends as words
 from pages.words.reasons import sentences
-from report.archive.evaluations import Evaluation, to_document
-from report.archive.trends import Trends, TrendStep
+from verdict.archive.evaluations import Evaluation, to_document
+from verdict.archive.trends import Trends, TrendStep
 
 _SUMMARY = ("key", "at", "canary", "run", "event", "who", "baseline", "candidate", "synthetic")
 

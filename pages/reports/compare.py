@@ -13,11 +13,11 @@ from pages.words import verdict
 from pages.words.figures import between, count, joined, label, signed
 from pages.words.reasons import sentences
 from records.facts.metric import JUDGED_PREFERENCE
-from report.compare import CandidateStanding, SideBySide, at_the_same_time
-from report.decision.document import MetricLine, Report
-from report.decision.document import to_json as report_json
-from report.terms.measures import unit_of
 from routing.canary import Arm
+from verdict.compare import CandidateStanding, SideBySide, at_the_same_time
+from verdict.decision.document import MetricLine, Report
+from verdict.decision.document import to_json as report_json
+from verdict.terms.measures import unit_of
 
 _NOT_COMPARED = (
     "Each candidate was compared with its own baseline, over its own users. The candidates were not compared "

@@ -7,8 +7,8 @@ from judge.agreement import NEEDED_LABELS
 from pages.words.assumptions import Assumption, assumed, needed
 from pages.words.figures import count, joined, label
 from records.facts.metric import JUDGED, JUDGED_PREFERENCE
-from report.planner.power import SURE, Power
-from report.planner.prospect import (
+from verdict.planner.power import SURE, Power
+from verdict.planner.prospect import (
     Lever,
     LookBoundary,
     PlannedChance,
@@ -18,7 +18,7 @@ from report.planner.prospect import (
     percent,
     table,
 )
-from report.terms.judged_canary import JudgedCanary
+from verdict.terms.judged_canary import JudgedCanary
 
 _LEAST_JUDGED = 100
 """Users with a judged pair from which a row on a judge can be decided."""

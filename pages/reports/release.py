@@ -16,10 +16,10 @@ from pages.words.reasons import sentences
 from pages.words.release import reasons_of
 from records.store.benchmarks import FailureRow
 from records.store.releases import ReleaseNote
-from report.archive.evaluations import moment
-from report.archive.releases import LAYERS, Dossier, LayerName, LayerStanding, RunStanding
-from report.decision.document import SHIPS, MetricLine, Report
-from report.decision.document import to_json as report_json
+from verdict.archive.evaluations import moment
+from verdict.archive.releases import LAYERS, Dossier, LayerName, LayerStanding, RunStanding
+from verdict.decision.document import SHIPS, MetricLine, Report
+from verdict.decision.document import to_json as report_json
 
 _LAYERS: dict[LayerName, str] = {
     "synthetic": "Synthetic tasks",

@@ -35,10 +35,10 @@ from pages.words import failures, gains, judge, plan, verdict
 from pages.words.figures import between, bound_words, ends_in_words, label, signed, title
 from pages.words.reasons import sentences
 from pages.words.steps import next_steps
-from report.decision.document import MetricLine, Report, to_json
-from report.decision.plan_course import possible
-from report.details import CoursePoint, LookPoint
-from report.terms.measures import Unit, quantile_level, unit_of
+from verdict.decision.document import MetricLine, Report, to_json
+from verdict.decision.plan_course import possible
+from verdict.details import CoursePoint, LookPoint
+from verdict.terms.measures import Unit, quantile_level, unit_of
 
 _FIRST, _PARTS, _MODES = 5, 15, 6
 _STEPS = 4

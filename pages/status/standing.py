@@ -9,7 +9,7 @@ from pages.status.rules import RuleView, Tone, capitalized, rule_name, rule_view
 from pages.words import status
 from pages.words.figures import models
 from records.store.releases import Ending, PastCanary, Release
-from report import unreached
+from verdict import unreached
 
 FEW = 5
 """Fewer failures of the last minutes are not worth a word."""

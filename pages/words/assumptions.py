@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from pages.words.figures import amount, count, label
 from records.facts.metric import Metric
-from report.planner.assumptions import PartChance, asked_for, believed, is_share, part_chances
-from report.planner.prospect import Prospect, one_in, percent
-from report.rows.arms import GATE
-from report.terms.measures import Unit, quantile_level, unit_of
-from report.terms.rubric import Criterion
+from verdict.planner.assumptions import PartChance, asked_for, believed, is_share, part_chances
+from verdict.planner.prospect import Prospect, one_in, percent
+from verdict.rows.arms import GATE
+from verdict.terms.measures import Unit, quantile_level, unit_of
+from verdict.terms.rubric import Criterion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

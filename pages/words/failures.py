@@ -2,7 +2,7 @@
 
 from pages.words.figures import amount, count, label
 from records.concentration import Concentration
-from report.details import Details, FailureMode, Failures
+from verdict.details import Details, FailureMode, Failures
 
 _ERRORS = {
     "provider_5xx": "the provider returned a server error",

@@ -4,8 +4,8 @@ import math
 from collections.abc import Collection
 
 from records.facts.metric import JUDGED, JUDGED_PREFERENCE
-from report.terms.measures import Unit
-from report.terms.rubric import parse_bound
+from verdict.terms.measures import Unit
+from verdict.terms.rubric import parse_bound
 
 _WAITED_DAYS, _YEAR_DAYS = 180.0, 365.0
 _MS_BELOW = 0.1

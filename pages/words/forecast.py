@@ -5,7 +5,7 @@ from typing import Any
 
 from pages.words.figures import amount
 from records.interval import Range
-from report.forecast import Forecast
+from verdict.forecast import Forecast
 
 
 def forecast_document(found: Forecast) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from pages.words.figures import amount, joined, label
 from pages.words.reasons import sentences
 from records.facts.metric import JUDGED
 from records.interval import Range
-from report.decision.document import SHIPS, MetricLine, Report
-from report.details import Money, OfflineRow, UnknownCosts
-from report.rows.row import State
-from report.terms.measures import BUSINESS, source
-from report.terms.rubric import parse_bound
+from verdict.decision.document import SHIPS, MetricLine, Report
+from verdict.details import Money, OfflineRow, UnknownCosts
+from verdict.rows.row import State
+from verdict.terms.measures import BUSINESS, source
+from verdict.terms.rubric import parse_bound
 
 _COSTS = ("cost_per_request", "cost_total", "tokens")
 _TIMES = ("latency_", "ttft_", "session_length_s", "session_exchanges")

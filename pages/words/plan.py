@@ -5,11 +5,11 @@ from datetime import date, timedelta
 
 from pages.words import verdict
 from pages.words.figures import amount, chance, days, joined, label, risk
-from report.decision.document import LookLine, MetricLine, PlanLine, Report
-from report.decision.plan_course import Ends, end_of, look_ends, may_ship
-from report.rows.row import State
-from report.terms.measures import unit_of
-from report.terms.plan import DAY_S, REFUSAL_RISK
+from verdict.decision.document import LookLine, MetricLine, PlanLine, Report
+from verdict.decision.plan_course import Ends, end_of, look_ends, may_ship
+from verdict.rows.row import State
+from verdict.terms.measures import unit_of
+from verdict.terms.plan import DAY_S, REFUSAL_RISK
 
 MIDNIGHT = "00:00 UTC"
 

@@ -21,13 +21,12 @@ from pages.words.figures import (
     to_come,
 )
 from records.facts.metric import JUDGED_PREFERENCE
-from report import unreached
-from report.decision.document import MetricLine, PlanLine, Report
-from report.decision.plan_course import end_of, look_ends, may_ship
-from report.details import SinceFirst
-from report.rows.arms import A_FIFTH, GATE
-from report.rows.reasons import (
-    Abandoned,
+from verdict import unreached
+from verdict.decision.document import MetricLine, PlanLine, Report
+from verdict.decision.plan_course import end_of, look_ends, may_ship
+from verdict.details import SinceFirst
+from verdict.rows.arms import A_FIFTH, GATE
+from verdict.rows.reasons import (
     AnotherRubric,
     Capped,
     CostsUnknown,
@@ -38,13 +37,12 @@ from report.rows.reasons import (
     InBothArms,
     LeftOut,
     LogEnds,
+    MissesOutweighed,
     NobodyRead,
     NoRubric,
     NotBorneOut,
-    NotComputed,
     NotExpected,
     OneUser,
-    Outweighed,
     PartTooFew,
     PartUnseen,
     PartWorse,
@@ -52,6 +50,7 @@ from report.rows.reasons import (
     Reason,
     RiskTaken,
     RowMissed,
+    RowNotComputed,
     RowOpen,
     RowsAcceptable,
     RowsIdeal,
@@ -61,14 +60,15 @@ from report.rows.reasons import (
     Told,
     TooFewUsers,
     UnequalResponse,
+    UnevenlyAbandoned,
     Unreached,
     WorseInParts,
 )
-from report.sample.metrics import MissingShare
-from report.terms.judged_canary import RolledBack
-from report.terms.measures import Unit, quantile_level, unit_of
-from report.terms.plan import ShareChange
-from report.terms.rubric import parse_bound
+from verdict.sample.metrics import MissingShare
+from verdict.terms.judged_canary import RunRolledBack
+from verdict.terms.measures import Unit, quantile_level, unit_of
+from verdict.terms.plan import ShareChange
+from verdict.terms.rubric import parse_bound
 
 PAIRS_INSTEAD = "use `mirror` and `judge: {pairs: …}`, with a row on judged_preference"
 """What to do instead of a row on marks."""
@@ -88,17 +88,17 @@ def sentence(reason: Reason, report: Report) -> str:
             return reason.words
         case SplitOff() | SplitNotChecked() | Unreached() | InBothArms() | NobodyRead() | NoRubric():
             return _of_users(reason)
-        case RolledBack():
+        case RunRolledBack():
             return _rolled_back(reason)
         case RowMissed() | RowOpen() | OneUser():
             return _of_row(reason, _line(report, reason.metric, reason.acceptable), report.plan)
         case TooFewUsers():
             return _without_data(reason, _line(report, reason.metric, reason.acceptable))
-        case NotComputed() | CostsUnknown() | NotBorneOut():
+        case RowNotComputed() | CostsUnknown() | NotBorneOut():
             return _held_open(reason)
         case PartWorse() | WorseInParts() | PartUnseen() | PartTooFew():
             return _of_part(reason, report)
-        case Outweighed():
+        case MissesOutweighed():
             names = joined([miss_words(name) for name in reason.names])
             return f"{reason.who} outweighed {names} ({reason.why.rstrip('.')})."
         case PlanUsedUp() | NotExpected() | RiskTaken() | ShareChanged() | LogEnds():
@@ -109,7 +109,7 @@ def sentence(reason: Reason, report: Report) -> str:
             return f"{done} of candidate traffic, {reason.required:g} required{more}."
         case AnotherRubric():
             return _another_rubric(reason)
-        case Abandoned():
+        case UnevenlyAbandoned():
             return _abandoned(reason)
         case UnequalResponse():
             return _unequal_response(reason, _line(report, reason.metric, reason.acceptable))
@@ -190,7 +190,7 @@ def _of_users(reason: SplitOff | SplitNotChecked | Unreached | InBothArms | Nobo
             return "The canary has no rubric, so it cannot be judged."
 
 
-def _rolled_back(reason: RolledBack) -> str:
+def _rolled_back(reason: RunRolledBack) -> str:
     if not reason.who:
         return "This run was rolled back by a guardrail or a person."
     why = reason.why.rstrip(".")
@@ -318,10 +318,10 @@ def _have(reason: TooFewUsers, what: str) -> str:
     return f"{effective}{reason.carrying} {what}, and {GATE} are required"
 
 
-def _held_open(reason: NotComputed | CostsUnknown | NotBorneOut) -> str:
+def _held_open(reason: RowNotComputed | CostsUnknown | NotBorneOut) -> str:
     """A row that more users alone will not decide: why, and what to do."""
     match reason:
-        case NotComputed():
+        case RowNotComputed():
             name = title(reason.metric)
             if reason.value is not None:
                 name = title(f"{label(reason.metric)} in critical {_place(reason.by, reason.value)}")
@@ -498,7 +498,7 @@ def _another_rubric(reason: AnotherRubric) -> str:
     )
 
 
-def _abandoned(reason: Abandoned) -> str:
+def _abandoned(reason: UnevenlyAbandoned) -> str:
     ours, theirs, _ = _shares(reason.share)
     lacking = joined([label(metric) for metric in reason.lacking])
     spans = f" They are missing from {lacking}, and the intervals span the worst and the best case."

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from pages.words.figures import joined
 from pages.words.reasons import sentences
 from pages.words.verdict import in_words
-from report.archive.releases import Dossier, RunStanding, verdicts
-from report.decision.document import Report
+from verdict.archive.releases import Dossier, RunStanding, verdicts
+from verdict.decision.document import Report
 
 _POINTS = 2
 """So many reasons of a canary that keeps the release from shipping are told."""

@@ -13,10 +13,10 @@ from pages.words.figures import (
     to_come,
     too_long,
 )
-from report.decision.decide import misses
-from report.decision.document import MetricLine, PlanLine, Report, SegmentLine
-from report.decision.plan_course import HOPELESS, end_of
-from report.details import UsersToCome
+from verdict.decision.decide import misses
+from verdict.decision.document import MetricLine, PlanLine, Report, SegmentLine
+from verdict.decision.plan_course import HOPELESS, end_of
+from verdict.details import UsersToCome
 
 
 def next_steps(report: Report) -> list[str]:

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from pages.words.figures import label
 from pages.words.judge import with_ends
-from report.archive.trends import Change, Family, TrendStep, Validity
-from report.statistics.types import Interval
-from report.terms.measures import Unit
+from verdict.archive.trends import Change, Family, TrendStep, Validity
+from verdict.statistics.types import Interval
+from verdict.terms.measures import Unit
 
 _UNPRICED = "no price"
 

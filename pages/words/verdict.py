@@ -8,12 +8,12 @@ from pages.words.figures import amount, between, count, days, distance, joined, 
 from pages.words.figures import models as model_names
 from pages.words.reasons import PAIRS_INSTEAD, miss_words
 from records.facts.metric import JUDGED_MARK, JUDGED_PREFERENCE
-from report.decision.document import CategoryLine, MetricLine, PartState, Report, SegmentLine, Verdict
-from report.decision.plan_course import end_of, look_ends
-from report.rows.arms import GATE
-from report.rows.row import State
-from report.terms.measures import Unit, unit_of
-from report.terms.rubric import parse_bound
+from verdict.decision.document import CategoryLine, MetricLine, PartState, Report, SegmentLine, Verdict
+from verdict.decision.plan_course import end_of, look_ends
+from verdict.rows.arms import GATE
+from verdict.rows.row import State
+from verdict.terms.measures import Unit, unit_of
+from verdict.terms.rubric import parse_bound
 
 
 def held_state(line: MetricLine, report: Report) -> str:

@@ -18,7 +18,7 @@ CHOICES: tuple[Choice, ...] = get_args(Choice)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """One decision on a canary's run. `at` is UTC seconds; `despite`: the misses that it outweighs, as they
-    stood (`report.decision.decide`), each with its `name`."""
+    stood (`verdict.decision.decide`), each with its `name`."""
 
     at: float
     canary: str

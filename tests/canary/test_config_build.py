@@ -9,8 +9,8 @@ from canary.config.quantity import HostPort
 from proxy.providers.provider import Provider, Timeout
 from records.facts.metric import BUILT_IN, Metric
 from records.facts.prices import Rates
-from report.terms.rubric import Criterion, parse_bound
 from routing.canary import Arm, Canary, Match, Step
+from verdict.terms.rubric import Criterion, parse_bound
 
 SMALL = """\
 providers:

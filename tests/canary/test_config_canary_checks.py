@@ -3,7 +3,7 @@ import pytest
 from canary.config.errors import ConfigError
 from canary.config.load import parse
 from canary.config.names import COMPUTED
-from report.terms.measures import known
+from verdict.terms.measures import known
 
 PROVIDERS = """\
 providers:

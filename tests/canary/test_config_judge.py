@@ -11,7 +11,7 @@ from canary.config import ConfigError, parse
 from judge.model.asker import least_price
 from judge.terms import JudgeTerms, dollars
 from records.store import FixedRubric
-from report.terms.fixed_terms import judged_by, terms_of
+from verdict.terms.fixed_terms import judged_by, terms_of
 
 JUDGE = "judge: {provider: openai, model: gpt-5.6-terra, daily_budget: 5}"
 TEXT = """\

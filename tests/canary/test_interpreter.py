@@ -21,5 +21,5 @@ def test_a_program_of_ours_sees_neither_the_working_folder_nor_the_callers_path(
 
 
 def test_a_folder_without_code_shadows_no_room(tmp_path: Path) -> None:
-    (tmp_path / "report").mkdir()
+    (tmp_path / "verdict").mkdir()
     assert shadows([str(tmp_path)]) == {}

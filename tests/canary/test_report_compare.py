@@ -18,8 +18,8 @@ from pages.reports.compare import to_json
 from records.store import Store
 from tests.console.test_api import asked
 from tests.control.desks import desk_over
-from tests.report.conftest import START, World, exchanges
-from tests.report.shipping import Shipper
+from tests.verdict.conftest import START, World, exchanges
+from tests.verdict.shipping import Shipper
 
 TEXT = """\
 providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}

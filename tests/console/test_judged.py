@@ -18,10 +18,10 @@ from pages.words.figures import bound_words, title
 from pages.words.gains import known_of_answers
 from pages.words.reasons import sentences
 from records.store.releases import PastCanary
-from report.archive.trends import trends
-from report.decision.document import to_json
-from tests.report.archived import an_evaluation
-from tests.report.judgement_figures import FEW, FULL, MARKS, NO_LABELS
+from tests.verdict.archived import an_evaluation
+from tests.verdict.judgement_figures import FEW, FULL, MARKS, NO_LABELS
+from verdict.archive.trends import trends
+from verdict.decision.document import to_json
 
 LINK = '<a href="/canaries/support/label">/canaries/support/label</a>'
 HOSTILE = "<script>alert(1)</script>"

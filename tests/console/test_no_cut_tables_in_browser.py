@@ -16,11 +16,11 @@ from pages.document import Cell, Document, Points, Says, Section, Table, columns
 from pages.html import html
 from pages.status.standing import PastView
 from pages.words.figures import title
-from report.decision.document import CategoryLine, Difference, SegmentLine
 from tests.console.chromium import chromium
 from tests.console.test_report_on_page import page_values
 from tests.console.test_where_on_page import NOW, values_of
-from tests.report.planned import look_line, metric_line, planned_report
+from tests.verdict.planned import look_line, metric_line, planned_report
+from verdict.decision.document import CategoryLine, Difference, SegmentLine
 
 SHOTS = os.environ.get("CANARY_TEST_SHOTS", "")
 """A folder for pictures of what was looked at; "" for none."""

@@ -10,8 +10,8 @@ from pages.words import plan, verdict
 from pages.words.figures import bound_words, title
 from pages.words.gains import known_of_answers
 from pages.words.reasons import sentences
-from report.decision.document import CategoryLine, Difference, Report, SegmentLine, to_json
-from tests.report.planned import look_line, metric_line, planned_report
+from tests.verdict.planned import look_line, metric_line, planned_report
+from verdict.decision.document import CategoryLine, Difference, Report, SegmentLine, to_json
 
 PLANNED = planned_report(metric_line(look_line(9, -0.03, 0.04)), day=9)
 

@@ -34,8 +34,8 @@ from records.outcome import Outcome
 from records.shared import states_file
 from records.spool.writer import SpoolWriter
 from records.store import Store
-from report.decision import reports
 from routing.canary import ArmName
+from verdict.decision import reports
 
 CONFIG = """\
 providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}

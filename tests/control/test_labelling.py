@@ -18,9 +18,9 @@ from records.captures.capture import CapturedMessage
 from records.store import Store
 from records.store.captures import CaptureStore
 from records.store.labels import Label, Labels, Right
-from report.decision.reports import judging_of
 from tests.records.conftest import SQLITE
 from tests.records.test_capture_store import NOW, a_capture
+from verdict.decision.reports import judging_of
 
 RUN = 2
 

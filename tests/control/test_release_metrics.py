@@ -18,9 +18,9 @@ from records.store import Act, Store
 from records.store.benchmarks import Benchmarks
 from records.store.releases import Releases
 from records.store.reports import DailyReport, DailyReports, Evaluations, StoredEvaluation
-from report.decision.document import Verdict
 from routing.states import State
 from tests.records.samples import a_release
+from verdict.decision.document import Verdict
 
 Samples = dict[tuple[str, ...], float]
 

@@ -21,14 +21,14 @@ from pages.words.reasons import sentences
 from records.errors import StoreDown
 from records.store import Act, Store
 from records.store.reports import DailyReport, DailyReports
-from report.decision.document import Report, to_json
-from report.decision.reports import report_of
-from report.terms.judged_canary import ReportSettings
-from report.terms.plan import DAY_S
 from routing import transitions
 from tests.e2e.receivers import listening_hook
-from tests.report.conftest import START, World, exchanges
-from tests.report.shipping import Shipper
+from tests.verdict.conftest import START, World, exchanges
+from tests.verdict.shipping import Shipper
+from verdict.decision.document import Report, to_json
+from verdict.decision.reports import report_of
+from verdict.terms.judged_canary import ReportSettings
+from verdict.terms.plan import DAY_S
 
 TEXT = """\
 providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}
@@ -150,7 +150,7 @@ def test_a_report_that_cannot_be_made_is_a_trouble_told_once_and_the_other_canar
             raise ZeroDivisionError("division by zero")
         return report_of(reports, name, store, now=now, run=run)
 
-    monkeypatch.setattr("report.decision.reports.report_of", made)
+    monkeypatch.setattr("verdict.decision.reports.report_of", made)
     settings = two_canaries(store)
     with listening_hook() as hook, capture_logs() as logs:
         told = replace(settings, notify=(Receiver(kind="webhook", url=hook.url),))
@@ -183,7 +183,7 @@ def test_a_failed_report_is_no_trouble_once_its_run_is_over_or_no_report_is_want
     def fails(*_args: object, **_named: object) -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("report.decision.reports.report_of", fails)
+    monkeypatch.setattr("verdict.decision.reports.report_of", fails)
     wanted = [SETTINGS]
     job = ReportJob(store, lambda: wanted[0], lambda news: None, sentences)
     job.turn(nine(3))

@@ -18,8 +18,8 @@ from records.store import Store
 from records.store.releases import Releases, past_canaries
 from records.store.reports import DailyReports, Evaluations
 from records.store.values import newest_rollbacks
-from report.archive.releases import all_releases
 from tests.serving import ProviderThread
+from verdict.archive.releases import all_releases
 
 pytestmark = pytest.mark.timeout(900)  # ten seconds of work, on a machine that has other work
 NOW = 1_800_000_000.0

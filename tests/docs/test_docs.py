@@ -16,9 +16,9 @@ from console.access.guard import Access
 from console.app import admin_app
 from records.facts.metric import BUILT_IN
 from records.outcome import ErrorType, OutcomeName
-from report.decision.document import Verdict
-from report.rows.row import State
 from routing.states import StateName
+from verdict.decision.document import Verdict
+from verdict.rows.row import State
 
 ROOT = Path(__file__).parents[2]
 

@@ -16,12 +16,12 @@ from records.outcome import Feedback, Outcome
 from records.spool.writer import SpoolWriter
 from records.store import Store, segment_writer
 from records.store.shipper import Shipper
-from report.decision.document import MetricLine
-from report.decision.verdict import build
-from report.sample.cohort import from_store
-from report.terms.judged_canary import JudgedCanary
-from report.terms.rubric import Criterion, parse_bound
 from tests.servers.postgres import Postgres
+from verdict.decision.document import MetricLine
+from verdict.decision.verdict import build
+from verdict.sample.cohort import from_store
+from verdict.terms.judged_canary import JudgedCanary
+from verdict.terms.rubric import Criterion, parse_bound
 
 PAGE = (Path(__file__).parents[2] / "docs/growthbook.md").read_text()
 BEGIN = 1_794_528_000.0

@@ -18,10 +18,10 @@ from pages.words.reasons import sentences
 from records.store import Store
 from records.store.releases import Releases
 from records.store.reports import Evaluations
-from report.archive.evaluations import to_stored
 from tests.e2e.receivers import Hook, listening_hook
-from tests.report.archived import a_release
 from tests.serving import ProviderThread, Running, eventually
+from tests.verdict.archived import a_release
+from verdict.archive.evaluations import to_stored
 
 CONFIG = """\
 providers:

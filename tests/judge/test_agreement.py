@@ -12,7 +12,7 @@ from judge.benchmark import Vote
 from judge.results import RunJudgements
 from records.interval import wilson
 from records.store.labels import Better
-from tests.report.judged import label, pair
+from tests.verdict.judged import label, pair
 
 VOTES: tuple[Vote, ...] = get_args(Better)
 TABLES = [

@@ -16,7 +16,7 @@ from pages.words.figures import (
     to_come,
     users_of,
 )
-from report.terms.measures import Unit, unit_of
+from verdict.terms.measures import Unit, unit_of
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """R8: the provider sees a caller leave, in every phase; one record says `aborted`, its usage marked so.
 
-That an estimated cost is left out of the statistics is held by tests/report/test_report_cohort.py and
+That an estimated cost is left out of the statistics is held by tests/verdict/test_report_cohort.py and
 tests/alerts/test_means.py.
 """
 

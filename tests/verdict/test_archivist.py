@@ -1,0 +1,170 @@
+"""The archivist: one evaluation for each act, whoever did it and whoever looks, and never before its time."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+from structlog.testing import capture_logs
+
+from canary.config import Config, parse
+from control.states.rollouts import Rollouts
+from pages.words.reasons import sentences
+from records.store import Act, Store, tables
+from records.store.decisions import Decision, Decisions
+from records.store.reports import Evaluations
+from routing import transitions
+from verdict.archive.archivist import LOOK_EVERY_S, SETTLE_S, Archivist
+from verdict.archive.evaluations import from_document
+
+CONFIG = """\
+providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}
+canaries:
+"""
+TRIAL = """\
+  - name: trial
+    match: {models: [gpt-4o]}
+    baseline: {provider: openai, model: gpt-4o}
+    candidate: {provider: openai, model: claude-sonnet}
+    share: 5%
+    rubric: [{metric: error_rate, acceptable: "< 3%", ideal: "< 1%", weight: 1, question: "Any?"}]
+"""
+WITH, WITHOUT = (parse(text, "canary.yaml", {}) for text in (CONFIG + TRIAL, CONFIG + "  []"))
+NOW = 1_800_000_000.0
+LATER = NOW + SETTLE_S + 1
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """A store in which `trial` runs."""
+    with closing(Store.open("sqlite:///canary.db", tmp_path)) as opened:
+        Rollouts(opened, lambda plan: None).reconcile(WITH, NOW - 86400)
+        yield opened
+
+
+def _archivist(store: Store, config: Config = WITH) -> Archivist:
+    return Archivist(store, lambda: config.control.reports, sentences)
+
+
+def _pull_back(store: Store) -> None:
+    rollouts = Rollouts(store, lambda plan: None)
+    act = Act(at=NOW, action="rollback", who="guardrail error_rate", reason="9 % fail")
+    rollouts.change("trial", act, lambda state: transitions.rollback(state, reason="9 % fail", now=NOW))
+    rollouts.settle()
+
+
+def test_a_rollback_is_archived_once_when_its_records_had_time_to_come(store: Store) -> None:
+    _pull_back(store)
+    archivist = _archivist(store)
+    assert archivist.turn(NOW + 1) == 0
+    assert archivist.turn(LATER) == 1
+    assert archivist.turn(LATER) == 0
+    assert _archivist(store).turn(LATER) == 0
+    (kept,) = map(from_document, Evaluations(store).all("trial"))
+    assert (kept.event, kept.who, kept.run, kept.family) == (
+        "rolled_back",
+        "guardrail error_rate",
+        1,
+        "anthropic",
+    )
+    assert kept.report.verdict == "dont_ship"
+
+
+def test_a_promotion_that_is_rolled_back_within_seconds_is_archived_as_what_it_was(store: Store) -> None:
+    rollouts = Rollouts(store, lambda plan: None)
+    act = Act(at=NOW - 1, action="promote", who="ann", reason="good")
+    rollouts.change("trial", act, lambda state: transitions.promote(state, reason="good", now=NOW - 1))
+    before = Decision(at=NOW - 2, canary="trial", run=1, decision="ship", who="ann", reason="r")
+    Decisions(store).record(before, store.states()["trial"].state)
+    _pull_back(store)
+    after = Decision(at=NOW + 1, canary="trial", run=1, decision="dont_ship", who="bob", reason="r")
+    Decisions(store).record(after, store.states()["trial"].state)
+    assert _archivist(store).turn(LATER + 1) == 4
+    kept = {each.event: each.report for each in map(from_document, Evaluations(store).all("trial"))}
+    assert [(event, report.verdict) for event, report in kept.items() if event != "decided"] == [
+        ("promoted", "extend"),
+        ("rolled_back", "dont_ship"),
+    ]
+    decided = kept["promoted"].decision
+    assert (decided.by if decided is not None else None) == "ann"
+
+
+def test_what_never_ran_is_in_no_history(store: Store) -> None:
+    by_hand = parse(CONFIG + TRIAL.replace("trial", "later") + "    start: manual", "canary.yaml", {})
+    Rollouts(store, lambda plan: None).reconcile(by_hand.control, NOW)
+    Rollouts(store, lambda plan: None).reconcile(WITHOUT.control, NOW)
+    assert store.states()["later"].state.state == "ended"
+    assert _archivist(store, WITHOUT).turn(LATER) == 1
+    (kept,) = map(from_document, Evaluations(store).all())
+    assert kept.canary == "trial"
+
+
+def test_a_canary_that_left_the_config_is_archived_by_the_terms_it_started_with(store: Store) -> None:
+    Rollouts(store, lambda plan: None).reconcile(WITHOUT, NOW)
+    assert _archivist(store, WITHOUT).turn(LATER) == 1
+    (kept,) = map(from_document, Evaluations(store).all())
+    assert kept.event == "ended"
+    assert [line.acceptable for line in kept.report.metrics] == ["< 3%"]
+    assert kept.candidate is not None
+    assert kept.candidate.model == "claude-sonnet"
+
+
+def test_a_decision_is_archived_with_the_report_that_it_makes(store: Store) -> None:
+    _pull_back(store)
+    state = store.states()["trial"].state
+    decision = Decision(
+        at=NOW + 1,
+        canary="trial",
+        run=1,
+        decision="ship",
+        who="jane",
+        reason="r",
+    )
+    Decisions(store).record(decision, state)
+    assert _archivist(store).turn(LATER + 1) == 2
+    last = from_document(Evaluations(store).all()[-1])
+    assert last.report.verdict == "dont_ship"
+    assert last.report.decision is not None
+    assert last.report.decision.by == "jane"
+
+
+def test_what_no_report_can_be_made_of_is_tried_and_told_once(store: Store) -> None:
+    row = {
+        "metric": "error_rate",
+        "acceptable": "?",
+        "ideal": "?",
+        "weight": 1,
+        "question": "?",
+        "risk": None,
+    }
+    fixed = store.rubric("trial")
+    assert fixed is not None
+    with store.writing() as connection:
+        connection.execute(update(tables.rubrics).values(document={**fixed.document, "criteria": [row]}))
+    Rollouts(store, lambda plan: None).reconcile(WITHOUT, NOW)
+    archivist = _archivist(store, WITHOUT)
+    with capture_logs() as logs:
+        assert [archivist.turn(LATER), archivist.turn(LATER)] == [0, 0]
+    assert [each["event"] for each in logs] == ["evaluation.not_archived"]
+
+
+def test_only_the_one_whose_part_it_is_writes(store: Store) -> None:
+    _pull_back(store)
+    looked = []
+
+    def works() -> bool:
+        looked.append(time.monotonic())
+        return False
+
+    async def for_two_looks() -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(
+                Archivist(store, lambda: WITH.control.reports, sentences, works).run(), 2.5 * LOOK_EVERY_S
+            )
+
+    asyncio.run(for_two_looks())
+    assert looked
+    assert Evaluations(store).all() == []

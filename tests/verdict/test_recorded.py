@@ -1,0 +1,186 @@
+"""What recorded traffic says of a canary's users, from totals, exchanges and feedback in a store."""
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+
+from records.facts.metric import BUILT_IN
+from records.store.tables import releases, runs
+from routing.canary import Arm, Canary, Match, Step
+from tests.verdict.totals import UnitTotals
+from verdict.planner.assumptions import Assumptions, Sizes
+from verdict.planner.recorded import Recorded, recorded
+from verdict.statistics.ratio import ratio
+from verdict.terms.judged_canary import JudgedCanary
+from verdict.terms.plan import DAY_S
+from verdict.terms.rubric import Criterion, parse_bound
+
+NOW = 30 * DAY_S + 100
+
+
+def _row(metric: str, acceptable: str, ideal: str) -> Criterion:
+    return Criterion(
+        metric=metric, acceptable=parse_bound(acceptable), ideal=parse_bound(ideal), weight=1, question="?"
+    )
+
+
+CANARY = Canary(
+    name="c",
+    match=Match(models=frozenset({"m"})),
+    baseline=Arm(provider="p", model="m"),
+    candidate=Arm(provider="p", model="n"),
+    steps=(Step(share=0.1),),
+)
+JUDGED = JudgedCanary(
+    name="c",
+    criteria=(
+        _row("error_rate", "< 1.5x baseline", "< 1x baseline"),
+        _row("csat", ">= baseline - 5%", ">= baseline"),
+        _row("cost_per_request", "<= 1.2x baseline", "<= 1x baseline"),
+        _row("cost_total", "<= 1.2x baseline", "<= 1x baseline"),
+        _row("latency_p95", "< 2s", "< 1s"),
+    ),
+    planned_days=14,
+    critical_categories=frozenset({"refund", "unheard of"}),
+    critical_segments=frozenset({("plan", "pro")}),
+    metrics=BUILT_IN,
+)
+
+
+def _read(totals: UnitTotals) -> Recorded | None:
+    return recorded(totals.connection, CANARY, JUDGED, now=NOW)
+
+
+def test_a_run_tells_users_requests_baselines_and_spreads(unit_totals: UnitTotals) -> None:
+    rng = np.random.default_rng(5)
+    counts, costs = 1 + rng.poisson(2, size=120), rng.gamma(2, 0.05, size=120)
+    for user in range(120):
+        unit_totals.cell(
+            arm="baseline", unit=f"u{user}", first_at=20 * DAY_S + user * DAY_S / 20,
+            exchanges=int(counts[user]), counted=int(counts[user]), failed=int(user < 12),
+            cost_n=int(counts[user]), cost_sum=float(costs[user]),
+            category="refund" if user < 11 else "",
+            tags='{"plan":"pro","region":"eu"}' if user < 22 else "{}",
+        )  # fmt: skip
+    unit_totals.cell(unit="v", first_at=21 * DAY_S, exchanges=50, counted=50, failed=50)
+    unit_totals.cell(arm="baseline", unit="long ago", first_at=5 * DAY_S, exchanges=500, counted=500)
+    unit_totals.cell(arm="baseline", unit="copy", mirror=True, first_at=21 * DAY_S, exchanges=500)
+    found = _read(unit_totals)
+    assert found is not None
+    assert found.over == "measured over 120 users in 6 days"
+    assert found.users_per_day == pytest.approx(121 / (119 / 20))
+    assert found.requests == pytest.approx(counts.sum() / 120)
+    assert found.assumptions.baselines["error_rate"] == pytest.approx(12 / counts.sum())
+    exact = ratio(costs, counts.astype(float))
+    assert found.assumptions.baselines["cost_per_request"] == pytest.approx(exact.value)
+    spread = Sizes.of(counts.sum() / 120, 1.0).variance(Assumptions().alike)
+    assert found.assumptions.sds["cost_per_request"] ** 2 * spread == pytest.approx(120 * exact.variance)
+    assert found.assumptions.parts == {
+        "category:refund": pytest.approx(11 / 121),
+        "segment:plan=pro": pytest.approx(22 / 121),
+    }
+    assert set(found.assumptions.sources) == {
+        *("error_rate", "cost_per_request", "cost_per_request.sd", "category:refund", "segment:plan=pro")
+    }
+
+
+def test_ratings_tell_their_mean_their_spread_and_how_many_rate(unit_totals: UnitTotals) -> None:
+    values = np.random.default_rng(6).integers(1, 6, size=(110, 2)).astype(float)
+    for user in range(110):
+        at = 20 * DAY_S + user
+        unit_totals.cell(arm="baseline", unit=f"u{user}", first_at=at, exchanges=8)
+        for place in range(2):
+            name = unit_totals.exchange(arm="baseline", unit=f"u{user}", at=at)
+            value = float(values[user, place])
+            unit_totals.says(value, exchange_id=name, arm="baseline", day=20, at=at + 60)
+            unit_totals.says(1, exchange_id=name, arm="candidate", day=20, at=at + 60)
+    found = _read(unit_totals)
+    assert found is not None
+    assert (found.users_per_day, found.requests) == (None, None)
+    assert found.too_short == "; 0.0 days are recorded, 3 are needed"
+    assert found.assumptions.responses == {"csat": 0.25}
+    exact = ratio(values.sum(axis=1), np.full(110, 2.0))
+    assert found.assumptions.baselines["csat"] == pytest.approx(exact.value)
+    spread = Sizes.of(8, 0.25).variance(0.4)
+    assert found.assumptions.sds["csat"] ** 2 * spread == pytest.approx(110 * exact.variance)
+
+
+def test_before_a_run_the_exchanges_of_its_match_tell(unit_totals: UnitTotals) -> None:
+    for number in range(100):
+        failed = number % 20 == 0
+        unit_totals.exchange(
+            canary="", unit="", reason="", arm="baseline", at=NOW - 2 * DAY_S + number,
+            outcome="error" if failed else "ok", error_type="provider_5xx" if failed else None,
+            cost_usd=None if failed else 0.02,
+        )  # fmt: skip
+        unit_totals.exchange(
+            canary="", unit="", reason="", arm="baseline", model_requested="another", at=NOW - DAY_S
+        )
+    found = _read(unit_totals)
+    assert found is not None
+    assert found.over == "measured over 100 requests in 1 day"
+    assert (found.users_per_day, found.requests) == (None, None)
+    assert found.assumptions.baselines["error_rate"] == pytest.approx(0.05)
+
+
+def test_a_waiting_canarys_exchanges_tell_of_its_users(unit_totals: UnitTotals) -> None:
+    for user in range(100):
+        for place in range(3):
+            unit_totals.exchange(
+                unit=f"u{user}", reason="stopped", arm="baseline", at=NOW - 4 * DAY_S + place * 1.5 * DAY_S,
+                category="refund" if user < 20 and place == 0 else "",
+                tags={"plan": "pro" if user < 5 else "free"},
+            )  # fmt: skip
+    unit_totals.exchange(unit="qa", reason="pinned", arm="baseline", at=NOW - 13 * DAY_S)
+    found = _read(unit_totals)
+    assert found is not None
+    assert found.over == "measured over 100 users in 3 days"
+    assert (found.users_per_day, found.requests) == (pytest.approx(100 / 3), 3)
+    assert found.assumptions.parts == {"category:refund": 0.2, "segment:plan=pro": 0.05}
+
+
+def test_a_handful_of_users_tells_nothing(unit_totals: UnitTotals) -> None:
+    assert _read(unit_totals) is None
+    for user in range(99):
+        unit_totals.cell(arm="baseline", unit=f"u{user}", first_at=20 * DAY_S)
+    assert _read(unit_totals) is None
+
+
+def test_one_days_traffic_does_not_stand_for_the_planned_days(unit_totals: UnitTotals) -> None:
+    for user in range(200):
+        at = 20 * DAY_S + user * 2.9 * DAY_S / 199
+        unit_totals.cell(arm="baseline", unit=f"u{user}", first_at=at, exchanges=4, counted=4)
+    found = _read(unit_totals)
+    assert found is not None
+    assert (found.users_per_day, found.requests) == (None, None)
+    assert found.too_short == "; 2.9 days are recorded, 3 are needed"
+
+
+def test_an_earlier_canary_tells_how_many_rate_and_how_their_values_differ(unit_totals: UnitTotals) -> None:
+    for user in range(120):
+        at = 8 * DAY_S + user * 4 * DAY_S / 119
+        unit_totals.cell(canary="before", arm="baseline", unit=f"u{user}", first_at=at, exchanges=4)
+        name = unit_totals.exchange(canary="before", arm="baseline", unit=f"u{user}", at=at)
+        unit_totals.says(
+            float(1 + user % 5), exchange_id=name, canary="before", arm="baseline", day=8, at=at + 60
+        )
+    assert _read(unit_totals) is None
+    connection = unit_totals.connection
+    connection.execute(sa.insert(releases).values(id="r", candidate="p/m", baseline="p/k", made_at=0.0))
+    connection.execute(sa.insert(runs).values(canary="before", run=1, release="r", at=8 * DAY_S))
+    found = _read(unit_totals)
+    assert found is not None
+    assert found.over == "measured over 120 users in 4 days of before"
+    assert found.users_per_day == pytest.approx(30)
+    assert found.assumptions.responses == {"csat": 0.25}
+    assert found.assumptions.baselines == {}
+    assert found.assumptions.sources["csat.rated"] == found.over
+    # What the canary's own traffic tells comes first.
+    for user in range(100):
+        unit_totals.cell(
+            arm="baseline", unit=f"u{user}", first_at=20 * DAY_S + user * 5 * DAY_S / 99, exchanges=2
+        )
+    found = _read(unit_totals)
+    assert found is not None
+    assert (found.over, found.users_per_day) == ("measured over 100 users in 5 days", pytest.approx(20))
+    assert found.assumptions.responses == {"csat": 0.25}

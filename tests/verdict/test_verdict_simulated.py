@@ -1,0 +1,299 @@
+"""The verdict's promises, held by simulation: every look of a plan, by the report's own code.
+
+The quick forms show that the machinery runs; the full ones (`make test-statistics`) print each figure.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+
+import numpy as np
+import pytest
+
+from routing.canary import Step
+from tests.verdict.simulated import DAY_S, EQUAL, HALFWAY, TrueValues, as_planned
+from tests.verdict.simulated_cases import (
+    COST_VS,
+    EDGES,
+    FAILS_SELDOM,
+    GOOD,
+    NO_ROOM,
+    README,
+    WITH_ROOM,
+    bots,
+    dear,
+    everyone,
+    good,
+)
+from tests.verdict.simulated_looks import (
+    PLAN,
+    each_world,
+    first_refused,
+    first_shipped,
+    jobs,
+    looks,
+    part,
+    row,
+)
+from verdict.decision.decide import decide
+from verdict.decision.verdict import find
+from verdict.planner.assumptions import Course
+from verdict.planner.power import power_of_plan
+from verdict.rows.looks import RowPlan
+from verdict.terms.judged_canary import JudgedCanary
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ProcessPoolExecutor]:
+    with jobs() as running:
+        yield running
+
+
+def _limit(worlds: int, level: float = 0.05) -> float:
+    """What a rate of `level` is hardly ever seen above: three standard errors of the simulation."""
+    return level + _noise(level, worlds)
+
+
+def _noise(rate: float, worlds: int) -> float:
+    """Three standard errors of the simulation."""
+    return 3 * math.sqrt(max(rate * (1 - rate), 0.01) / worlds)
+
+
+# A candidate exactly at its bound
+
+
+def _edge_shipped(name: str, seed: int) -> float:
+    edge = EDGES[name]
+    return first_shipped(edge.world(np.random.default_rng(seed)), [edge.criterion])
+
+
+@pytest.mark.parametrize("name", ["errors 1 %, 1,000 users", "completion, absolute"])
+def test_a_candidate_exactly_at_its_bound_is_seldom_shipped(name: str) -> None:
+    assert part((_edge_shipped(name, seed) for seed in range(40)), 28) <= _limit(40)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", EDGES)
+def test_a_candidate_exactly_at_its_bound_is_seldom_shipped_in_full(
+    pool: ProcessPoolExecutor, name: str
+) -> None:
+    found = each_world(pool, _edge_shipped, name, 1000)
+    print(
+        f"\nat the bound, {name}: ships by day 14 {part(found, 14):.1%}, by 28 {part(found, 28):.1%} of 1000"
+    )
+    assert part(found, 28) <= _limit(1000)
+
+
+def _dear_shipped(share: str, seed: int) -> float:
+    return first_shipped(dear(np.random.default_rng(seed), float(share)), [COST_VS])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("share", ["0.1", "0.05"])
+def test_dear_users_who_are_absent_from_a_small_candidate_are_no_saving(
+    pool: ProcessPoolExecutor, share: str
+) -> None:
+    found = each_world(pool, _dear_shipped, share, 1000)
+    print(f"\nat the bound, ten dear users, share {share}: ships by day 28 {part(found, 28):.1%} of 1000")
+    assert part(found, 28) <= _limit(1000)
+
+
+# A good candidate
+
+
+def _good_shipped(who: str, seed: int) -> float:
+    return first_shipped(good(np.random.default_rng(seed), who), [FAILS_SELDOM])
+
+
+def test_a_good_candidate_ships_in_time_though_users_differ_in_activity() -> None:
+    assert part((_good_shipped("σ = 1 traffic", seed) for seed in range(10)), 14) >= 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    ("who", "aim"),
+    # Of the last, plain standard errors would ship 89 %: few busy users make a third of the requests.
+    list(zip(GOOD, (0.95, 0.95, 0.85), strict=True)),
+)
+def test_a_good_candidate_ships_in_time_though_users_differ_in_activity_in_full(
+    pool: ProcessPoolExecutor, who: str, aim: float
+) -> None:
+    found = each_world(pool, _good_shipped, who, 1000)
+    print(f"\nerrors 1 % against < 5 %, {who}: ships by day 14 {part(found, 14):.1%} of 1000")
+    assert part(found, 14) >= aim - _noise(aim, 1000)
+
+
+# The README's rubric
+
+TRUE = {"halfway": HALFWAY, "equal": EQUAL}
+SHIPS = {
+    (0.05, 1): (22, 31, 61), (0.05, 3): (49, 65, 96), (0.05, 8): (80, 93, 100),
+    (0.1, 1): (38, 51, 87), (0.1, 3): (71, 87, 100), (0.1, 8): (96, 100, 100),
+}  # fmt: skip
+"""% by share and requests: halfway by day 14, by day 28, and equal by day 14."""
+
+
+def _readme_shipped(cell: str, seed: int) -> float:
+    share, requests, which = cell.split()
+    world = as_planned(
+        np.random.default_rng(seed),
+        TRUE[which],
+        share=float(share),
+        requests=float(requests),
+        users=40_000,
+        days=28,
+    )
+    return first_shipped(world, README)
+
+
+def _told(share: float, requests: float, until: int) -> float:
+    """What `canary plan` tells of a candidate halfway."""
+    course = Course(users_per_day=20_000 / 14, requests=requests, steps=(Step(share=share),))
+    return power_of_plan(README, PLAN, course, until=until).ship
+
+
+def test_the_readmes_rubric_ships_good_candidates() -> None:
+    assert part((_readme_shipped("0.1 3 equal", seed) for seed in range(10)), 14) >= 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("share", "requests"), SHIPS)
+def test_the_readmes_rubric_ships_as_often_as_told_in_full(
+    pool: ProcessPoolExecutor, share: float, requests: int
+) -> None:
+    halfway, extended, equal = (percent / 100 for percent in SHIPS[share, requests])
+    found = each_world(pool, _readme_shipped, f"{share} {requests} halfway", 400)
+    by_14, by_28 = part(found, 14), part(found, 28)
+    told = [_told(share, requests, until) for until in (14, 28)]
+    same = part(each_world(pool, _readme_shipped, f"{share} {requests} equal", 400), 14)
+    print(
+        f"\nREADME, share {share:g}, {requests} requests: halfway by day 14 {by_14:.1%} (told "
+        f"{told[0]:.0%}), by 28 {by_28:.1%} (told {told[1]:.0%}); equal by 14 {same:.1%} of 400"
+    )
+    for measured, wanted, room in (
+        (by_14, halfway, 0.03),
+        (by_28, extended, 0.03),
+        (same, equal, 0.03),
+        (by_14, told[0], 0.05),
+        (by_28, told[1], 0.05),
+    ):
+        assert abs(measured - wanted) <= room + _noise(wanted, 400)
+
+
+# Two equal models, and harm
+
+
+def _aa_refused(name: str, seed: int) -> float:
+    return first_refused(everyone(np.random.default_rng(seed)), NO_ROOM if name == "none" else WITH_ROOM)
+
+
+def _bots_refused(_: str, seed: int) -> float:
+    rubric = (
+        row("error_rate", "<= baseline", "<= 0.1x baseline"),
+        row("cost_per_request", "<= baseline", "<= 0.5x baseline"),
+        row("task_completed", ">= baseline", ">= baseline + 9pp"),
+    )
+    return first_refused(bots(np.random.default_rng(seed)), rubric)
+
+
+REFUSED: dict[str, tuple[Callable[[str, int], float], str]] = {
+    "four rows without room": (_aa_refused, "none"),
+    "four rows with room": (_aa_refused, "some"),
+    "three rows without room, 100 bots with a third of the traffic": (_bots_refused, ""),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", REFUSED)
+def test_two_equal_models_are_seldom_told_apart_in_full(pool: ProcessPoolExecutor, name: str) -> None:
+    found = each_world(pool, *REFUSED[name], 1000)
+    print(f"\nA/A, {name}: don't ship by day 14 {part(found, 14):.1%}, by 28 {part(found, 28):.1%} of 1000")
+    assert part(found, 28) <= _limit(1000)
+
+
+HARM = {
+    "errors 8 %": (TrueValues(error_rate=0.08, csat=4.0), (0.29, 0.81, 0.99)),
+    "csat -12.5 %": (TrueValues(error_rate=0.01, csat=3.5), (0.0, 0.83, 1.0)),
+}
+"""With what is refused by day 3, 7 and 14."""
+
+
+def _harm_refused(name: str, seed: int) -> float:
+    world = as_planned(np.random.default_rng(seed), HARM[name][0], share=0.05, requests=3)
+    return first_refused(world, README)
+
+
+def test_harm_is_refused() -> None:
+    assert part((_harm_refused("errors 8 %", seed) for seed in range(6)), 14) >= 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", HARM)
+def test_harm_is_refused_in_full(pool: ProcessPoolExecutor, name: str) -> None:
+    found = each_world(pool, _harm_refused, name, 400)
+    by = [part(found, day) for day in (3, 7, 14)]
+    print(f"\nharm, {name} at a share of 5 %: don't ship by day 3, 7, 14: {[f'{x:.0%}' for x in by]} of 400")
+    for refused, wanted in zip(by, HARM[name][1], strict=True):
+        assert abs(refused - wanted) <= 0.03 + _noise(wanted, 400)
+
+
+# The bar that the page shows
+
+COVERED = (
+    "completion, absolute",
+    "completion, relative",
+    "cost, relative",
+    "p95, absolute",
+    "csat, relative",
+    "errors 1 %, 1,000 users",
+)
+
+
+def _covered(name: str, seed: int) -> float:
+    """0 if the last look's bar contains the true margin, which is 0 here; 1 if not."""
+    edge = EDGES[name]
+    planned = RowPlan(criterion=edge.criterion, plan=PLAN, rows=1)
+    seen = looks(edge.world(np.random.default_rng(seed)), planned, ("ship", "refuse"))
+    last = seen[28]
+    return float(not min(last.low, last.estimate) <= 0 <= max(last.high, last.estimate))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", COVERED)
+def test_the_bar_contains_the_true_margin_in_full(pool: ProcessPoolExecutor, name: str) -> None:
+    """Each end is wrong with the row's risk at most, 5 % to ship and 5 % to refuse a rubric of one row."""
+    found = part(each_world(pool, _covered, name, 1000), 0)
+    print(f"\nthe bar of {name} contains the true margin {found:.1%} of 1000 (promised: 90 %)")
+    assert found >= 0.9 - _noise(0.9, 1000)
+
+
+# The driver, and the whole verdict
+
+
+@pytest.mark.parametrize("which", ["halfway", "equal"])
+def test_the_looks_simulated_are_those_of_the_report(which: str) -> None:
+    canary = JudgedCanary(name="plan", criteria=README, planned_days=14)
+    world = as_planned(np.random.default_rng(3), TRUE[which], share=0.1, requests=3)
+    judged = find(world.until(14), canary, now=14 * DAY_S + 1).rows
+    for criterion, found in zip(README, judged, strict=True):
+        planned = RowPlan(criterion=criterion, plan=PLAN, rows=2)
+        last = looks(world, planned, ("ship", "refuse"))[14]
+        assert found.acceptable is not None
+        assert found.acceptable.low == pytest.approx(min(last.low, last.estimate), abs=1e-9)
+        assert found.acceptable.high == pytest.approx(max(last.high, last.estimate), abs=1e-9)
+        assert last.passes == (found.state in ("PASS", "IDEAL"))
+        assert last.fails == (found.state == "FAIL")
+
+
+@pytest.mark.parametrize("planned_days", [0, 14])
+def test_two_equal_models_are_not_told_apart_with_or_without_a_plan(planned_days: int) -> None:
+    canary = JudgedCanary(name="aa", criteria=NO_ROOM, planned_days=planned_days)
+    world = everyone(np.random.default_rng(5), users=6000, days=14)
+    assert decide(find(world.until(14), canary, now=14 * DAY_S + 1))[0] != "dont_ship"

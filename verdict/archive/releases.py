@@ -1,0 +1,466 @@
+"""Reads what the store holds of every release. Nothing of it comes from the config's present state."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
+
+from judge.figures import JudgeFigures
+from records.store import Audited, Store
+from records.store.benchmarks import Benchmarks, FailureRow
+from records.store.decisions import Decision, Decisions
+from records.store.releases import Release, ReleaseNote, Releases, Run
+from records.store.reports import DailyReports, Evaluations
+from routing.states import StateName
+from verdict.archive.evaluations import Evaluation, from_document
+from verdict.decision.decide import points
+from verdict.decision.document import MetricLine, Report, Verdict, from_json
+from verdict.decision.reports import GATHERING, report_of
+from verdict.rows.attempts import attempt
+from verdict.rows.row import State
+from verdict.terms.judged_canary import ReportSettings
+from verdict.terms.measures import BUSINESS
+from verdict.terms.rubric import Bound, parse_bound
+
+_FINAL: tuple[StateName, ...] = ("rolled_back", "promoted")
+"""States that the end of a canary does not replace."""
+
+_PRECISION_S = 0.001
+"""Of an evaluation's time, which is that of its act."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunHistory:
+    """One run: the entries of the audit log, oldest first, the newest stored report (of an evaluation, else
+    of the report job) unless a rollback has overtaken it, and the last decision."""
+
+    run: Run
+    acts: Sequence[Audited]
+    report: Report | None
+    decision: Decision | None
+
+    @property
+    def closing(self) -> Audited | None:
+        """The act that rolled back, promoted or ended the run; None while it goes on."""
+        state = self.state
+        if state not in (*_FINAL, "ended"):
+            return None
+        brought = (act for act in self.acts if act.before is None or act.before.state != state)
+        return next((act for act in brought if act.after.state == state), None)
+
+    @property
+    def state(self) -> StateName:
+        """The run's state. What was rolled back or promoted stays so when the canary ends."""
+        found: StateName = "running"
+        for act in self.acts:
+            if act.after.state != "ended" or found not in _FINAL:
+                found = act.after.state
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseHistory:
+    """One release: its runs in the order of their start, people's notes, and its newest benchmark, with the
+    time of the first one (UTC seconds). `successor`: the candidate's next release, against another baseline,
+    if no user has tried this one."""
+
+    release: Release
+    runs: Sequence[RunHistory]
+    notes: Sequence[ReleaseNote]
+    benchmark: Mapping[str, Any] | None
+    benchmarked_at: float | None
+    successor: Release | None = None
+
+    @property
+    def newest_runs(self) -> Sequence[RunHistory]:
+        """The newest run of each canary."""
+        return list({history.run.canary: history for history in self.runs}.values())
+
+
+def histories(store: Store, releases: Sequence[Release] | None = None) -> list[ReleaseHistory]:
+    """The history of these releases, or of all, newest first. May raise StoreDown."""
+    known, every = Releases(store), Releases(store).all()
+    evaluations = {(each.canary, each.run): each for each in map(from_document, Evaluations(store).all())}
+    found = [
+        ReleaseHistory(
+            release=release,
+            runs=[
+                _run_history(store, run, evaluations.get((run.canary, run.run)))
+                for run in known.runs(release.id)
+            ],
+            notes=known.notes(release.id),
+            benchmark=Benchmarks(store).latest(release.candidate, release.baseline),
+            benchmarked_at=Benchmarks(store).first_at(release.candidate, release.baseline),
+        )
+        for release in (every if releases is None else releases)
+    ]
+    return [replace(each, successor=None if each.runs else _successor(each.release, every)) for each in found]
+
+
+def _successor(release: Release, every: Sequence[Release]) -> Release | None:
+    later = [each for each in every if each.candidate == release.candidate and each.made_at > release.made_at]
+    return min(later, key=lambda each: each.made_at, default=None)
+
+
+def _daily(store: Store, run: Run) -> Report | None:
+    found = DailyReports(store).newest(run.canary, run=run.run)
+    return from_json(dict(found.document)) if found is not None else None
+
+
+def _run_history(store: Store, run: Run, evaluation: Evaluation | None) -> RunHistory:
+    found = RunHistory(
+        run=run,
+        acts=[act for act in Releases(store).acts(run.canary) if act.after.run == run.run],
+        report=evaluation.report if evaluation is not None else _daily(store, run),
+        decision=Decisions(store).latest(run.canary, run.run),
+    )
+    return replace(found, report=None) if _overtaken(found, evaluation) else found
+
+
+def _overtaken(history: RunHistory, evaluation: Evaluation | None) -> bool:
+    """True while the report of a rollback is not stored yet: an earlier one must not speak for the run."""
+    closing = history.closing
+    if closing is None or history.state != "rolled_back":
+        return False
+    return evaluation is None or evaluation.at < closing.act.at - _PRECISION_S
+
+
+# The four layers of a release, each against the current model.
+
+
+LayerName = Literal["synthetic", "real", "users", "business"]
+LAYERS: tuple[LayerName, ...] = get_args(LayerName)
+
+_WORST_STATES: tuple[State, ...] = ("FAIL", "INCONCLUSIVE", "NODATA", "PASS", "IDEAL")
+_OF_VERDICT: dict[str | None, State] = {"ship": "PASS", "dont_ship": "FAIL", "extend": "INCONCLUSIVE"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerStanding:
+    """One layer. `score` is from 0 to 100: the examples that the candidate got right, or the weighted score
+    of the rubric's rows; None without data.
+
+    `examples` is a benchmark's part on this layer, `rows` are those of the reports, and `judged` what judges
+    say of the users' answers, which moves neither state nor score. `too_few`: there are values, of too few
+    users for a state.
+    """
+
+    state: State
+    score: float | None
+    examples: Mapping[str, Any] | None = None
+    rows: Sequence[MetricLine] = ()
+    judged: Sequence[JudgeFigures] = ()
+    too_few: bool = False
+
+
+_NOTHING = LayerStanding(state="NODATA", score=None)
+
+
+def layers_of(
+    benchmark: Mapping[str, Any] | None, reports: Sequence[Report]
+) -> Mapping[LayerName, LayerStanding]:
+    """The layers of a benchmark's document, and of the reports of one or more canaries."""
+    measured = {layer["layer"]: _benchmarked(layer) for layer in (benchmark or {}).get("layers", ())}
+    lines = [line for report in reports for line in report.metrics]
+    return {
+        "synthetic": measured.get("synthetic", _NOTHING),
+        "real": measured.get("real", _NOTHING),
+        "users": replace(
+            _rows([line for line in lines if line.metric not in BUSINESS]),
+            judged=[report.judge for report in reports if report.judge is not None],
+        ),
+        "business": _rows([line for line in lines if line.metric in BUSINESS]),
+    }
+
+
+def _benchmarked(layer: Mapping[str, Any]) -> LayerStanding:
+    side = layer["candidate"]
+    if side is None or side["completion"] is None:
+        return _NOTHING
+    return LayerStanding(
+        state=_OF_VERDICT.get(layer["verdict"], "NODATA"), score=100 * side["completion"], examples=layer
+    )
+
+
+def _rows(lines: Sequence[MetricLine]) -> LayerStanding:
+    if not lines:
+        return _NOTHING
+    states = {line.state for line in lines}
+    worst: State = next(state for state in _WORST_STATES if state in states)
+    known = all(line.candidate is not None for line in lines if line.state == "NODATA")
+    return LayerStanding(
+        state=worst,
+        score=_score(lines),
+        rows=lines,
+        too_few=worst == "NODATA" and known,
+    )
+
+
+def _score(lines: Sequence[MetricLine]) -> float | None:
+    known = [(line.weight, found) for line in lines if (found := _points(line)) is not None]
+    whole = sum(weight for weight, _ in known)
+    return sum(weight * found for weight, found in known) / whole if whole else None
+
+
+def _points(line: MetricLine) -> float | None:
+    """The row's points by its estimates, as in `verdict.decision.decide`."""
+    candidate, baseline = line.candidate, line.baseline
+    if candidate is None or baseline is None or line.state == "NODATA":
+        return None
+    bounds = (parse_bound(text) for text in (line.acceptable, line.ideal))
+    acceptable, ideal = (_margin(bound, candidate, baseline) for bound in bounds)
+    distance = acceptable - ideal
+    if distance <= 0:
+        return points(1.0 if acceptable >= 0 else -1.0)
+    return points(acceptable / distance)
+
+
+def _margin(bound: Bound, candidate: float, baseline: float) -> float:
+    over = candidate - bound.at(baseline)
+    return over if bound.higher_is_better else -over
+
+
+# One release for its readers: the four layers against the current model, one verdict, the clock. Pure.
+
+
+ReleaseState = StateName | Literal["noticed", "benchmarked", "superseded"]
+"""A release is superseded if its candidate was measured against a newer baseline before any user tried it."""
+
+_WORST_FIRST: tuple[Verdict, ...] = ("dont_ship", "extend", "ship_with_caveats", "ship", "ship_now")
+_DECIDES = ("decide", "promote", "rollback")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseClock:
+    """When each stage was first reached, UTC seconds; None if not yet, or unknown. `decided` is that of the
+    newest runs. `minutes` is the time that people gave, None if nobody gave any."""
+
+    noticed: float | None
+    benchmarked: float | None
+    started: float | None
+    decided: float | None
+    minutes: float | None
+
+    @property
+    def days(self) -> float | None:
+        """The days from the first stage to the decision; None before it."""
+        known = [at for at in (self.noticed, self.benchmarked, self.started) if at is not None]
+        return None if self.decided is None or not known else (self.decided - min(known)) / 86400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStanding:
+    """One run of a canary as it stands or ended. `verdict` is None if no report was made of it."""
+
+    canary: str
+    run: int
+    started_at: float
+    state: StateName
+    ended_at: float | None
+    who: str
+    reason: str
+    decision: str | None
+    verdict: Verdict | None
+    report: Report | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MissingReport:
+    """A run that is under way and whose present report could not be made. `kept`: an earlier one is shown."""
+
+    canary: str
+    kept: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dossier:
+    """A release. `verdict` is the worst of its benchmark's and its newest runs' (None: there is none yet, or
+    a run is under way without a report). `newest` are the runs that decide. `superseded_by` is the
+    candidate's next release, against another baseline. `missing` says of which open runs no present report
+    could be made. `wrong` are the benchmark's wrong answers as stored, redacted; only the report that
+    `canary bench` writes has them."""
+
+    release: Release
+    state: ReleaseState
+    verdict: Verdict | None
+    decision: str | None
+    layers: Mapping[LayerName, LayerStanding]
+    clock: ReleaseClock
+    runs: tuple[RunStanding, ...]
+    newest: tuple[RunStanding, ...]
+    benchmark: Mapping[str, Any] | None
+    notes: tuple[ReleaseNote, ...]
+    superseded_by: Release | None = None
+    missing: tuple[MissingReport, ...] = ()
+    wrong: tuple[FailureRow, ...] = ()
+
+    @property
+    def report(self) -> Report | None:
+        """The report of the newest run that has one."""
+        return next((run.report for run in reversed(self.runs) if run.report is not None), None)
+
+
+def dossier(
+    history: ReleaseHistory,
+    live: Mapping[tuple[str, int], Report] | None = None,
+    missing: Sequence[MissingReport] = (),
+) -> Dossier:
+    """The release. `live` holds the reports of runs that are under way, by canary and run."""
+    runs = tuple(_run(each, live or {}) for each in history.runs)
+    newest = tuple(run for run in runs if (run.canary, run.run) in _newest(history))
+    decisions = [each.decision for each in history.runs if each.decision is not None]
+    return Dossier(
+        release=history.release,
+        state=_state(history, newest),
+        verdict=_verdict(history.benchmark, newest),
+        decision=max(decisions, key=lambda each: each.at).decision if decisions else None,
+        layers=layers_of(history.benchmark, [run.report for run in newest if run.report is not None]),
+        clock=_clock(history),
+        runs=runs,
+        newest=newest,
+        benchmark=history.benchmark,
+        notes=tuple(history.notes),
+        superseded_by=history.successor,
+        missing=tuple(missing),
+    )
+
+
+def _newest(history: ReleaseHistory) -> set[tuple[str, int]]:
+    return {(each.run.canary, each.run.run) for each in history.newest_runs}
+
+
+def _run(history: RunHistory, live: Mapping[tuple[str, int], Report]) -> RunStanding:
+    run, closing = history.run, history.closing
+    report = live.get((run.canary, run.run), history.report)
+    verdict = report.verdict if report is not None else None
+    return RunStanding(
+        canary=run.canary,
+        run=run.run,
+        started_at=run.at,
+        state=history.state,
+        ended_at=closing.act.at if closing is not None else None,
+        who=closing.act.who if closing is not None else "",
+        reason=closing.act.reason if closing is not None else "",
+        decision=history.decision.decision if history.decision is not None else None,
+        verdict="dont_ship" if verdict is None and history.state == "rolled_back" else verdict,
+        report=report,
+    )
+
+
+def verdicts(
+    benchmark: Mapping[str, Any] | None, runs: Sequence[RunStanding]
+) -> list[tuple[str | None, Verdict | None]]:
+    """What the benchmark (None) and each canary says; None: nothing yet."""
+    found: list[tuple[str | None, Verdict | None]] = [(run.canary, run.verdict) for run in runs]
+    if benchmark is not None and benchmark["verdict"] is not None:
+        found.insert(0, (None, benchmark["verdict"]))
+    return found
+
+
+def _verdict(benchmark: Mapping[str, Any] | None, runs: Sequence[RunStanding]) -> Verdict | None:
+    """The worst of them; None while one that could be worse is not there."""
+    found = verdicts(benchmark, runs)
+    known = [verdict for _, verdict in found if verdict is not None]
+    worst: Verdict | None = next((verdict for verdict in _WORST_FIRST if verdict in known), None)
+    return None if len(known) < len(found) and worst != "dont_ship" else worst
+
+
+def _state(history: ReleaseHistory, runs: Sequence[RunStanding]) -> ReleaseState:
+    """The state of the run that started last, else the last stage."""
+    if runs:
+        return max(runs, key=lambda run: run.started_at).state
+    if history.successor is not None:
+        return "superseded"
+    return "benchmarked" if history.benchmarked_at is not None else "noticed"
+
+
+def _clock(history: ReleaseHistory) -> ReleaseClock:
+    acts = [act.act for run in history.runs for act in run.acts]
+    newest = [act.act for run in history.newest_runs for act in run.acts]
+    decided = [act.at for act in newest if act.action in _DECIDES]
+    given = [
+        minutes for minutes in (*(a.minutes for a in acts), *(n.minutes for n in history.notes)) if minutes
+    ]
+    return ReleaseClock(
+        noticed=history.release.noticed_at,
+        benchmarked=history.benchmarked_at,
+        started=min((run.run.at for run in history.runs), default=None),
+        decided=min(decided, default=None),
+        minutes=sum(given) if given else None,
+    )
+
+
+# Releases from the store: all of them in short, or one with the present report of what is under way.
+
+
+class NoSuchRelease(LookupError):
+    """A model without a release; the message names those that have one."""
+
+
+def all_releases(store: Store, *, most: int | None = None) -> list[Dossier]:
+    """The newest releases, newest first, each by the last kept report of its runs. May raise StoreDown."""
+    found = Releases(store).all()
+    return [dossier(each) for each in histories(store, found[:most])]
+
+
+def release_of(settings: ReportSettings, store: Store, which: str, *, now: float) -> Dossier:
+    """The release of MODEL or PROVIDER/MODEL, or the one with this id: of several the one that users have
+    tried last, else the newest.
+
+    Runs that are under way are judged as of `now`, UTC seconds. Raises NoSuchRelease and StoreDown.
+    """
+    return judged(settings, store, history_of(store, which), now=now)
+
+
+def history_of(store: Store, which: str) -> ReleaseHistory:
+    """The release that `release_of` takes. Raises NoSuchRelease and StoreDown."""
+    found = Releases(store).of_model(which)
+    if not found:
+        known = ", ".join(dict.fromkeys(each.candidate for each in Releases(store).all()))
+        raise NoSuchRelease(f"there is no release of {which!r}; there are: {known or 'none'}")
+    return max(histories(store, found), key=_tried_last)
+
+
+def _tried_last(history: ReleaseHistory) -> tuple[float, float]:
+    return max((each.run.at for each in history.runs), default=0.0), history.release.made_at
+
+
+def measured(settings: ReportSettings, store: Store, document: Mapping[str, Any], *, now: float) -> Dossier:
+    """The release of a benchmark that was just made, stored or not. May raise StoreDown."""
+    models = document["candidate"], document["baseline"]
+    found = [each for each in Releases(store).all() if (each.candidate, each.baseline) == models]
+    if not found:
+        return of_benchmark(document, now=now)
+    (history,) = histories(store, found)
+    made_at = history.benchmarked_at or now
+    return judged(settings, store, replace(history, benchmark=document, benchmarked_at=made_at), now=now)
+
+
+def of_benchmark(document: Mapping[str, Any], *, now: float) -> Dossier:
+    """A release of which only a benchmark is known, which is not stored."""
+    release = Release(
+        id="(not stored)", candidate=document["candidate"], baseline=document["baseline"], made_at=now
+    )
+    history = ReleaseHistory(release=release, runs=(), notes=(), benchmark=document, benchmarked_at=now)
+    return dossier(history)
+
+
+def judged(settings: ReportSettings, store: Store, history: ReleaseHistory, *, now: float) -> Dossier:
+    """The release, with the reports of its open runs as of `now`. Where a report cannot be made, the newest
+    that was kept stands for the run."""
+    live, missed = dict[tuple[str, int], Report](), list[MissingReport]()
+    for each in history.newest_runs:
+        if each.state not in GATHERING:
+            continue
+        run = each.run
+
+        def made(run: Run = run) -> Report | None:
+            return report_of(settings, run.canary, store, now=now, run=run.run)
+
+        def missing(why: str, run: Run = run, kept: Report | None = each.report) -> None:
+            missed.append(MissingReport(canary=run.canary, kept=kept is not None, why=why))
+
+        report = attempt(f"the report of {run.canary}", made, missing)
+        if report is not None and report.units.candidate:
+            live[run.canary, run.run] = report
+    return dossier(history, live, missed)

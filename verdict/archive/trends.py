@@ -1,0 +1,372 @@
+"""What one run of a canary changed, from its archived evaluations."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from scipy import special
+
+from records.facts.metric import parse_bound
+from records.interval import Range
+from verdict.archive.evaluations import Evaluation, moment
+from verdict.decision.document import MetricLine, Report
+from verdict.statistics.types import Floats, Interval
+from verdict.terms.measures import Unit, source, unit_of
+from verdict.terms.models import vendor
+
+COST, LATENCY = "cost_per_request", "latency_p95"
+
+ACCURACY = "task_completed"
+FAULTS = ("answer_faults", "invalid_output", "empty", "refused", "cut_off", "error_rate")
+"""What stands for accuracy where users say nothing of it, in this order at equal weights."""
+
+_BUSINESS = frozenset({"revenue", "conversion", "churn", "compliance_violation"})
+_JUDGED = "judged_"
+"""Metrics of a judge, which is no user."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """Candidate minus baseline with its interval. An end is None if unbounded or unknown."""
+
+    low: float | None
+    estimate: float
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrendStep:
+    """The changes in one run. `accuracy` is that of `accuracy_metric`, in the metric's own unit (`share`: a
+    fraction); cost and latency (p95) are relative to the baseline. None without such a rubric row or without
+    data.
+
+    `shipped`: whether the candidate was promoted, or decided to ship, last; None if nobody decided.
+    `saving_usd_month` is the report's forecast for all users. `key` is the newest evaluation's. `unpriced`:
+    too many costs were unknown, so there is neither a change of the cost nor a saving. `judged` is the share
+    of pairs of which a judge preferred the candidate's answer, ties as half; None without a judge.
+    `variant`: both arms have one model, and their requests alone differ. `accuracy_of_users` is the
+    candidate's value of `accuracy_metric`, of a share in which users or canary see what goes well, 0 to 1.
+    """
+
+    key: str
+    at: float
+    canary: str
+    run: int
+    vendor: str
+    baseline: str | None
+    candidate: str | None
+    verdict: str
+    decision: str | None
+    score: float | None
+    synthetic: float | None
+    accuracy: Change | None
+    accuracy_metric: str | None
+    accuracy_unit: Unit
+    cost: Change | None
+    latency: Change | None
+    saving_usd_month: Change | None
+    shipped: bool | None
+    unpriced: bool = False
+    judged: Range | None = None
+    variant: bool = False
+    accuracy_of_users: float | None = None
+
+
+def step_of(run: Sequence[Evaluation]) -> TrendStep:
+    """A run's changes, from its evaluations, oldest first: those of the newest, and what was decided."""
+    evaluation = run[-1]
+    report = evaluation.report
+    lines = {line.metric: line for line in report.metrics}
+    unpriced = report.details.unknown_costs is not None
+    quality = quality_line(report.metrics)
+    return TrendStep(
+        key=evaluation.key,
+        at=evaluation.at,
+        canary=evaluation.canary,
+        run=evaluation.run,
+        vendor=evaluation.family,
+        baseline=evaluation.baseline.label if evaluation.baseline else None,
+        candidate=evaluation.candidate.label if evaluation.candidate else None,
+        variant=evaluation.is_variant,
+        accuracy_of_users=_accuracy(quality),
+        verdict=report.verdict,
+        decision=report.decision.decision if report.decision else None,
+        score=report.score.estimate,
+        synthetic=evaluation.synthetic,
+        accuracy=_change(quality, 1.0),
+        accuracy_metric=quality.metric if quality is not None else None,
+        accuracy_unit=unit_of(quality.metric, quality.acceptable) if quality is not None else "share",
+        cost=None if unpriced else _relative(lines.get(COST)),
+        latency=_relative(lines.get(LATENCY)),
+        saving_usd_month=_saving(report),
+        shipped=_shipped(run),
+        unpriced=unpriced,
+        judged=report.judge.judged_preference if report.judge is not None else None,
+    )
+
+
+def quality_line(lines: Sequence[MetricLine]) -> MetricLine | None:
+    """The row that stands for accuracy: task_completed; else the row on feedback with the highest weight, but
+    none on business; else the one of FAULTS with the highest weight. At equal weights the first."""
+    exact = [line for line in lines if line.metric == ACCURACY]
+    feedback = [line for line in lines if _of_users(line.metric)]
+    faults = [line for name in FAULTS for line in lines if line.metric == name]
+    found = exact or feedback or faults
+    return max(found, key=lambda line: line.weight) if found else None
+
+
+def _accuracy(line: MetricLine | None) -> float | None:
+    """The candidate's share of what went well; None for another metric than a share, or without data."""
+    if line is None or line.candidate is None or unit_of(line.metric, line.acceptable) != "share":
+        return None
+    return line.candidate if parse_bound(line.acceptable).higher_is_better else 1.0 - line.candidate
+
+
+def _of_users(metric: str) -> bool:
+    return source(metric) is None and metric not in _BUSINESS and not metric.startswith(_JUDGED)
+
+
+def _change(line: MetricLine | None, scale: float) -> Change | None:
+    if line is None or line.difference.estimate is None:
+        return None
+    low, high = (None if end is None else end * scale for end in (line.difference.low, line.difference.high))
+    return Change(low=low, estimate=line.difference.estimate * scale, high=high)
+
+
+def _relative(line: MetricLine | None) -> Change | None:
+    return _change(line, 1 / line.baseline) if line is not None and line.baseline else None
+
+
+def _saving(report: Report) -> Change | None:
+    """The cost change with its sign reversed: −$50,000 is a saving of $50,000. None while too many costs are
+    unknown."""
+    money = report.details.money
+    if money is None or report.details.unknown_costs is not None:
+        return None
+    found = money.difference_usd
+    return Change(low=_negative(found.high), estimate=-found.estimate, high=_negative(found.low))
+
+
+def _negative(value: float | None) -> float | None:
+    return None if value is None else -value
+
+
+def _shipped(run: Sequence[Evaluation]) -> bool | None:
+    """What the newest promotion, rollback or decision says; an end says nothing."""
+    for evaluation in reversed(run):
+        if evaluation.event in ("promoted", "rolled_back"):
+            return evaluation.event == "promoted"
+        if evaluation.event == "decided" and evaluation.report.decision is not None:
+            return evaluation.report.decision.decision == "ship"
+    return None
+
+
+# What the releases of one vendor family have in common: mean changes with intervals, and how many shipped.
+
+
+NEEDED = 5
+"""The fewest releases with a mean, and with a pattern that a quick check may rest on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """One vendor family. `releases` are its candidates, oldest first, tried in `evaluations` runs or refused
+    by a benchmark; `shipped` of them were promoted or decided to ship; `last_shipped`: the last five were.
+
+    Mean changes have Student's interval over releases, and are None below `needed` releases with a value.
+    `accuracy` is over those of `accuracy_metric`, the newest release's.
+    """
+
+    vendor: str
+    evaluations: int
+    releases: tuple[str, ...]
+    shipped: int
+    last_shipped: bool
+    needed: int
+    accuracy: Interval | None
+    accuracy_metric: str | None
+    accuracy_unit: Unit
+    cost: Interval | None
+    latency: Interval | None
+
+
+def family_of(vendor: str, steps: Sequence[TrendStep], refused: Mapping[str, float]) -> Family:
+    """The family's pattern, from its runs in order of time, and the models that a benchmark refused, with the
+    UTC second."""
+    releases = _releases(steps, refused)
+    shipped = [_has_shipped(runs) for runs in releases.values()]
+    told = next((step for step in reversed(steps) if step.accuracy is not None), None)
+    metric = told.accuracy_metric if told is not None else None
+    return Family(
+        vendor=vendor,
+        evaluations=len(steps),
+        releases=tuple(releases),
+        shipped=sum(shipped),
+        last_shipped=len(shipped) >= NEEDED and all(shipped[-NEEDED:]),
+        needed=NEEDED,
+        accuracy=_mean([_newest(runs, "accuracy", metric) for runs in releases.values()]),
+        accuracy_metric=metric,
+        accuracy_unit=told.accuracy_unit if told is not None else "share",
+        cost=_mean([_newest(runs, "cost") for runs in releases.values()]),
+        latency=_mean([_newest(runs, "latency") for runs in releases.values()]),
+    )
+
+
+def _releases(steps: Sequence[TrendStep], refused: Mapping[str, float]) -> dict[str, list[TrendStep]]:
+    """The runs by candidate, the release that was tried, or refused, last at the end."""
+    found: dict[str, list[TrendStep]] = {}
+    for step in steps:
+        name = step.candidate or f"the candidate of {step.canary}"
+        found[name] = [*found.pop(name, []), step]
+    found |= {name: [] for name in refused if name not in found}
+    last = {name: runs[-1].at if runs else refused[name] for name, runs in found.items()}
+    return dict(sorted(found.items(), key=lambda each: last[each[0]]))
+
+
+def _has_shipped(runs: Sequence[TrendStep]) -> bool:
+    return next((step.shipped for step in reversed(runs) if step.shipped is not None), False)
+
+
+def _newest(
+    runs: Sequence[TrendStep], name: Literal["accuracy", "cost", "latency"], metric: str | None = None
+) -> float | None:
+    """The newest known change; of accuracy, the newest of this metric."""
+    for step in reversed(runs):
+        change = getattr(step, name)
+        if change is not None and (name != "accuracy" or step.accuracy_metric == metric):
+            return float(change.estimate)
+    return None
+
+
+def _mean(changes: Sequence[float | None]) -> Interval | None:
+    """The mean with Student's 95 % interval."""
+    known = [change for change in changes if change is not None]
+    if len(known) < NEEDED:
+        return None
+    mean = float(np.mean(known))
+    half = float(special.stdtrit(len(known) - 1, 0.975) * np.std(known, ddof=1)) / math.sqrt(len(known))
+    return Interval(low=mean - half, estimate=mean, high=mean + half)
+
+
+# Correlation coefficients with Fisher's interval.
+
+
+LEAST = 8
+"""The fewest pairs: below, the interval is almost -1 to 1, and a coefficient would mislead."""
+
+_SPEARMAN = 1.06
+"""Fieller, Hartley, Pearson, Biometrika 1957: the variance of Fisher's z of ranks is 1.06/(n−3)."""
+
+
+def pearson(x: Sequence[float], y: Sequence[float], *, alpha: float = 0.05) -> Interval | None:
+    """Pearson's r of (n,) pairs with Fisher's interval tanh(atanh r ± z/√(n−3)).
+
+    None below `LEAST` pairs, or if a series is constant.
+    """
+    return _with_interval(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64), 1.0, alpha)
+
+
+def spearman(x: Sequence[float], y: Sequence[float], *, alpha: float = 0.05) -> Interval | None:
+    """Spearman's ρ: Pearson's r of the ranks, with the same interval."""
+    return _with_interval(_ranks(x), _ranks(y), _SPEARMAN, alpha)
+
+
+def _ranks(values: Sequence[float]) -> Floats:
+    """Equal values share the mean of their ranks."""
+    _, place, sizes = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(sizes) - (sizes - 1) / 2)[place], dtype=np.float64)
+
+
+def _with_interval(x: Floats, y: Floats, variance: float, alpha: float) -> Interval | None:
+    if len(x) < LEAST or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+    r = float(np.corrcoef(x, y)[0, 1])
+    edge = 1 - 1e-12
+    middle = math.atanh(max(-edge, min(edge, r)))
+    half = float(special.ndtri(1 - alpha / 2)) * math.sqrt(variance / (len(x) - 3))
+    return Interval(low=math.tanh(middle - half), estimate=r, high=math.tanh(middle + half))
+
+
+# Trends over many evaluations: changes by run and vendor family, validity of synthetic tasks.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validity:
+    """The correlation of the candidates' accuracy on synthetic examples and with users, by the newest
+    release's `metric`. The coefficients are None below `needed` pairs."""
+
+    metric: str | None
+    pairs: int
+    needed: int
+    pearson: Interval | None
+    spearman: Interval | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trends:
+    """The archive's trends, oldest step first."""
+
+    steps: tuple[TrendStep, ...]
+    families: tuple[Family, ...]
+    validity: Validity
+
+
+def trends(evaluations: Iterable[Evaluation], rejected: Mapping[str, float] | None = None) -> Trends:
+    """Sum up the archive. Each run counts once, by its last evaluation.
+
+    `rejected` are the candidates (`provider/model`) that a benchmark refused, with its UTC second. Variants
+    of a model that users have say nothing of its vendor.
+    """
+    steps = tuple(step_of(run) for run in runs_of(evaluations))
+    by_vendor: dict[str, list[TrendStep]] = {}
+    for step in steps:
+        if not step.variant:
+            by_vendor.setdefault(step.vendor, []).append(step)
+    refused: dict[str, dict[str, float]] = {}
+    for name, at in (rejected or {}).items():
+        provider, _, model = name.partition("/")
+        refused.setdefault(vendor(model, provider), {})[model] = at
+    return Trends(
+        steps=steps,
+        families=tuple(
+            family_of(name, by_vendor.get(name, ()), refused.get(name, {}))
+            for name in sorted(by_vendor.keys() | refused.keys())
+        ),
+        validity=_validity(steps),
+    )
+
+
+def to_json(found: Trends) -> dict[str, Any]:
+    """JSON types only; times in RFC 3339."""
+    document: dict[str, Any] = asdict(found)
+    for step in document["steps"]:
+        step["at"] = moment(step["at"])
+    return document
+
+
+def runs_of(evaluations: Iterable[Evaluation]) -> list[list[Evaluation]]:
+    """Each run's evaluations, oldest first; the runs in the order of their last."""
+    found: dict[tuple[str, int], list[Evaluation]] = {}
+    for evaluation in sorted(evaluations, key=lambda evaluation: evaluation.at):
+        found.setdefault((evaluation.canary, evaluation.run), []).append(evaluation)
+    return sorted(found.values(), key=lambda run: run[-1].at)
+
+
+def _validity(steps: Sequence[TrendStep]) -> Validity:
+    both = [step for step in steps if step.synthetic is not None and step.accuracy_of_users is not None]
+    metric = both[-1].accuracy_metric if both else None
+    pairs = [
+        (step.synthetic or 0.0, step.accuracy_of_users or 0.0)
+        for step in both
+        if step.accuracy_metric == metric
+    ]
+    synthetic, real = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    return Validity(
+        metric=metric,
+        pairs=len(pairs),
+        needed=LEAST,
+        pearson=pearson(synthetic, real),
+        spearman=spearman(synthetic, real),
+    )

@@ -1,0 +1,343 @@
+"""What keeps a report from shipping and a person may outweigh, each by a name, as it stands. Pure.
+
+A row is named by its metric, a critical category `category:VALUE`, a critical segment `segment:TAG=VALUE`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from records.facts.metric import JUDGED, JUDGED_MARK
+from verdict.decision.document import (
+    CategoryLine,
+    MetricLine,
+    PlanLine,
+    ReportWindow,
+    Score,
+    SegmentLine,
+    Srm,
+    Verdict,
+)
+from verdict.decision.parts import Part as MeasuredPart
+from verdict.decision.parts import Parts
+from verdict.decision.plan_course import outlook, taken_risk
+from verdict.details import SinceFirst
+from verdict.rows.arms import GATE
+from verdict.rows.reasons import (
+    AnotherRubric,
+    DaysMissing,
+    FewDaysRequired,
+    FewerUsers,
+    MissesOutweighed,
+    NoRubric,
+    NotBorneOut,
+    OneUser,
+    PartTooFew,
+    PartUnseen,
+    PartWorse,
+    Reason,
+    RowMissed,
+    RowNotComputed,
+    RowOpen,
+    RowsAcceptable,
+    RowsIdeal,
+    SplitNotChecked,
+    SplitOff,
+    TooFewUsers,
+    Unreached,
+    WorseInParts,
+)
+from verdict.rows.row import Row
+from verdict.terms.judged_canary import JudgedCanary, Miss
+from verdict.terms.rubric import parse_bound
+
+Part: TypeAlias = CategoryLine | SegmentLine
+
+
+def misses(lines: Sequence[MetricLine], parts: Sequence[Part]) -> Iterator[tuple[Miss, MetricLine | Part]]:
+    """The rows that miss their bound, then the critical parts that block."""
+    yield from ((miss_of(line), line) for line in lines if line.state == "FAIL")
+    yield from ((_of_part(part), part) for part in parts if part.blocks)
+
+
+def miss_of(line: MetricLine) -> Miss:
+    """The row as a miss."""
+    low, high = line.candidate_interval
+    estimate, found = line.candidate, line.difference
+    if parse_bound(line.acceptable).relative:
+        low, estimate, high = found.low, found.estimate, found.high
+    return Miss(name=line.metric, metric=line.metric, low=low, estimate=estimate, high=high)
+
+
+def better_higher(lines: Sequence[MetricLine]) -> Mapping[str, bool]:
+    """Whether a higher value is better, by metric."""
+    return {line.metric: parse_bound(line.acceptable).higher_is_better for line in lines}
+
+
+def _of_part(part: Part) -> Miss:
+    name = f"segment:{part.by}={part.value}" if isinstance(part, SegmentLine) else f"category:{part.value}"
+    found = part.difference
+    return Miss(name=name, metric=part.metric, low=found.low, estimate=found.estimate, high=found.high)
+
+
+# Turns the rows' states into a verdict with reasons.
+
+
+HONEST_DAYS = 7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """The basis of a verdict. `days_elapsed` counts from the candidate's first exposure. `unreached`: the
+    candidate's exchanges that did not reach it though it is not to blame (None: hardly any). `caveats` and
+    `notes` are on the data; notes do not affect the verdict."""
+
+    canary: JudgedCanary
+    rows: tuple[Row, ...]
+    lines: tuple[MetricLine, ...]
+    parts: Parts
+    srm: Srm
+    window: ReportWindow
+    days_elapsed: float
+    rubric_sha256: str
+    plan: PlanLine | None = None
+    unreached: Unreached | None = None
+    too_many_unreached: bool = False
+    caveats: tuple[Reason, ...] = ()
+    notes: tuple[Reason, ...] = ()
+    since_first: tuple[SinceFirst, ...] = ()
+
+
+def decide(findings: Findings) -> tuple[Verdict, tuple[Reason, ...]]:
+    """The verdict and its reasons, the deciding reasons first.
+
+    A mismatched split, a rolled-back run, a miss or a blocked category: don't ship. A person may outweigh
+    misses and categories, each by name and as it stood then; nothing outweighs a split or a rollback.
+    Otherwise, anything still open: extend. Otherwise ship, with caveats if there are any.
+    """
+    blockers, missing, caveats = _blockers(findings), _missing(findings), _caveats(findings)
+    found, outweighed = _misses(findings)
+    if blockers or found:
+        return "dont_ship", (*blockers, *found, *outweighed, *missing, *caveats)
+    if missing:
+        return "extend", (*missing, *outweighed, *_passing(findings), *caveats)
+    if outweighed:
+        return "ship_with_caveats", (*outweighed, *caveats, *_passing(findings))
+    if caveats:
+        return "ship_with_caveats", (*caveats, *_passing(findings))
+    now = all(row.state == "IDEAL" for row in findings.rows)
+    return ("ship_now" if now else "ship"), tuple(_passing(findings))
+
+
+def _blockers(findings: Findings) -> list[Reason]:
+    found: list[Reason] = []
+    if findings.srm.blocked:
+        found.append(SplitOff(p_value=findings.srm.p_value))
+    if findings.canary.rolled_back is not None:
+        found.append(findings.canary.rolled_back)
+    return found
+
+
+def _misses(findings: Findings) -> tuple[list[Reason], list[Reason]]:
+    """The misses that nobody outweighed, or that are worse than then; and those that a person outweighed."""
+    open_: list[Reason] = []
+    covered: dict[str, list[Reason]] = {}
+    decided, higher = findings.canary.outweighed, better_higher(findings.lines)
+    parts: list[Part] = [*findings.parts.categories, *findings.parts.segments]
+    for miss, place in misses(findings.lines, parts):
+        covers = decided.covers(miss, higher_is_better=higher[miss.metric])
+        worse_than = decided.who if not covers and decided.had(miss) else ""
+        if isinstance(place, MetricLine):
+            found: Reason = RowMissed(
+                metric=place.metric, acceptable=place.acceptable, now_worse_than=worse_than
+            )
+        else:
+            found = _worse(place, findings.parts, now_worse_than=worse_than)
+        if covers:
+            covered.setdefault(miss.name, []).append(found)
+        else:
+            open_.append(found)
+    for line in findings.lines:
+        if _is_excused(line, findings):
+            covered.setdefault(line.metric, [])
+    if not covered:
+        return open_, []
+    head = MissesOutweighed(who=decided.who, why=decided.reason, names=tuple(covered))
+    return open_, [head, *(found for each in covered.values() for found in each)]
+
+
+def _is_excused(line: MetricLine, findings: Findings) -> bool:
+    """True for an undecided row that a person outweighed when it was a miss, while it is no worse."""
+    higher = better_higher([line])[line.metric]
+    outweighed = findings.canary.outweighed.covers(miss_of(line), higher_is_better=higher)
+    return line.state == "INCONCLUSIVE" and outweighed
+
+
+def _worse(part: Part, parts: Parts, *, now_worse_than: str = "") -> PartWorse:
+    by = part.by if isinstance(part, SegmentLine) else None
+    place, difference = (by, part.value, part.metric), part.difference
+    return PartWorse(
+        by=by,
+        value=part.value,
+        metric=part.metric,
+        estimate=difference.estimate,
+        low=difference.low,
+        high=difference.high,
+        interval=difference.p_value is not None,
+        exact_users=parts.exact.get(place),
+        below_floor=place in parts.below_floor,
+        now_worse_than=now_worse_than,
+    )
+
+
+def _missing(findings: Findings) -> list[Reason]:
+    found: list[Reason] = []
+    if not findings.rows:
+        found.append(NoRubric())
+    if findings.too_many_unreached and findings.unreached is not None:
+        found.append(findings.unreached)
+    for row, line in zip(findings.rows, findings.lines, strict=True):
+        found += _open(row, excused=_is_excused(line, findings))
+    found += _too_few(findings.parts)
+    found += outlook(findings.plan, findings.lines)
+    done, required = findings.window.whole_days, findings.window.days_required
+    if done < required:
+        more = max(0.0, required - findings.days_elapsed)
+        found.append(DaysMissing(done=done, required=required, more=more))
+    return found
+
+
+def _open(row: Row, *, excused: bool) -> Sequence[Reason]:
+    """Why the row is open; nothing if it is not, or is `excused` while no users are missing."""
+    short = row.state == "NODATA"
+    if row.held is not None:
+        # Of marks, no number of users would do.
+        judged = short and isinstance(row.held, NotBorneOut) and row.metric != JUDGED_MARK
+        return [*([_without_data(row)] if judged else []), row.held]
+    if short:
+        return [_without_data(row)]
+    if row.state != "INCONCLUSIVE" or excused:
+        return []
+    if row.one_unit is not None:
+        return [OneUser(metric=row.metric, acceptable=row.criterion.acceptable.text, found=row.one_unit)]
+    return [RowOpen(metric=row.metric, acceptable=row.criterion.acceptable.text, heavy=row.heavy)]
+
+
+def _without_data(row: Row) -> TooFewUsers:
+    reading, (ours, theirs) = row.reading, row.reading.carrying
+    lacks = ours >= GATE
+    return TooFewUsers(
+        metric=row.metric,
+        acceptable=row.criterion.acceptable.text,
+        arm="baseline" if lacks else "candidate",
+        users=reading.baseline_units if lacks else reading.candidate_units,
+        carrying=theirs if lacks else ours,
+    )
+
+
+def _too_few(parts: Parts) -> list[Reason]:
+    """One reason for each critical part that cannot be judged, with the users that every metric has."""
+    found: list[Reason] = []
+    waiting: dict[tuple[str | None, str], list[MeasuredPart]] = {}
+    for part in parts.too_few:
+        waiting.setdefault((part.by, part.value), []).append(part)
+    for (by, value), metrics in waiting.items():
+        if not any(part.seen for part in metrics):
+            found.append(PartUnseen(by=by, value=value))
+            continue
+        found += [
+            RowNotComputed(metric=part.metric, why=part.uncomputed, by=by, value=value)
+            for part in metrics
+            if part.uncomputed
+        ]
+        users = tuple(_fewer(part) for part in metrics if not part.uncomputed)
+        found += [PartTooFew(by=by, value=value, users=users)] if users else []
+    return found
+
+
+def _fewer(part: MeasuredPart) -> FewerUsers:
+    """The metric, the arm that has fewer users of the part, and how many."""
+    ours, theirs = part.carrying
+    return (part.metric, "candidate", ours) if ours <= theirs else (part.metric, "baseline", theirs)
+
+
+def _caveats(findings: Findings) -> list[Reason]:
+    found: list[Reason] = []
+    found += _another_rubric(findings)
+    found += taken_risk(findings.canary, findings.rows)
+    if findings.unreached is not None and not findings.too_many_unreached:
+        found.append(findings.unreached)
+    if findings.srm.off or (findings.srm.p_value is None and findings.rows):
+        found.append(SplitNotChecked(assigned_outside=findings.srm.off))
+    found += findings.caveats
+    parts: tuple[SegmentLine | CategoryLine, ...] = (*findings.parts.segments, *findings.parts.categories)
+    worse: dict[str, list[PartWorse]] = {}
+    for part in parts:
+        if part.state == "WORSE" and not part.blocks:
+            worse.setdefault(part.metric, []).append(_worse(part, findings.parts))
+    found += [WorseInParts(metric=metric, parts=tuple(where)) for metric, where in worse.items()]
+    return found
+
+
+def _another_rubric(findings: Findings) -> list[Reason]:
+    fixed, used, retro = findings.canary.rubric_sha256, findings.rubric_sha256, findings.canary.retro
+    if fixed == used or (fixed is None and not retro):
+        return []
+    judged = any(row.metric in JUDGED for row in findings.canary.criteria)
+    return [AnotherRubric(fixed=fixed, used=used, retro=retro, judged=judged)]
+
+
+def _passing(findings: Findings) -> list[Reason]:
+    def metrics(state: str) -> tuple[str, ...]:
+        return tuple(each.metric for each in findings.rows if each.state == state)
+
+    near = tuple(each.metric for each in findings.rows if each.may_be_ideal)
+    ideal, passed, days = metrics("IDEAL"), metrics("PASS"), findings.canary.minimum_days
+    return [
+        *([RowsIdeal(metrics=ideal)] if ideal else []),
+        *([RowsAcceptable(metrics=passed, may_be_ideal=near)] if passed else []),
+        *([FewDaysRequired(days=days, needed=HONEST_DAYS)] if days < HONEST_DAYS else []),
+    ]
+
+
+# The score, from 0 to 100: a summary for ranking. It does not decide.
+
+
+def points(progress: float) -> float:
+    """s = 0 below acceptable, else 60 + 40·min(1, progress), with progress = (v−A)/(I−A)."""
+    return 0.0 if progress < 0 else 60 + 40 * min(1.0, progress)
+
+
+def score(rows: Sequence[Row]) -> Score:
+    """The weighted score at the low ends, the estimates and the high ends of the intervals.
+
+    A metric without data, or held open, counts 0 in `low`, 100 in `high`, and is left out of `estimate`,
+    which is clamped between the two.
+    """
+    if not rows:
+        return Score(low=0.0, estimate=None, high=100.0)
+    ends = [_ends(row) for row in rows]
+    weights = [row.criterion.weight for row in rows]
+    whole = sum(weights)
+    low = sum(w * end[0] for w, end in zip(weights, ends, strict=True)) / whole
+    high = sum(w * end[2] for w, end in zip(weights, ends, strict=True)) / whole
+    known = [(w, end[1]) for w, end in zip(weights, ends, strict=True) if end[1] is not None]
+    if not known:
+        return Score(low=low, estimate=None, high=high)
+    estimate = sum(w * middle for w, middle in known) / sum(w for w, _ in known)
+    return Score(low=low, estimate=min(max(estimate, low), high), high=high)
+
+
+def _ends(row: Row) -> tuple[float, float | None, float]:
+    acceptable, ideal = row.acceptable, row.ideal
+    if acceptable is None or ideal is None or row.held is not None:
+        return 0.0, None, 100.0
+    # Both margins are v − bound in one unit, so their difference is the distance from acceptable to ideal.
+    distance = acceptable.estimate - ideal.estimate
+
+    def at(margin: float) -> float:
+        if distance <= 0:
+            return points(1.0 if margin >= 0 else -1.0)
+        return points(margin / distance)
+
+    return at(acceptable.low), at(acceptable.estimate), at(acceptable.high)

@@ -1,0 +1,293 @@
+"""The report as a value, and its JSON document."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from judge.figures import JudgeFigures
+from verdict.details import Details, Mirror
+from verdict.rows.reasons import Reason, Told
+from verdict.rows.row import State
+from verdict.terms.models import ArmModels
+
+Verdict = Literal["ship_now", "ship", "ship_with_caveats", "dont_ship", "extend"]
+SHIPS: tuple[Verdict, ...] = ("ship_now", "ship", "ship_with_caveats")
+PartState = Literal["WORSE", "BETTER", "NO_DIFFERENCE", "TOO_FEW"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """0 to 100. `estimate` is None when no metric has data."""
+
+    low: float
+    estimate: float | None
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportWindow:
+    """From the first exposure to the last, UTC seconds (None: no exchange yet), and the length in days.
+
+    `whole_days` of candidate traffic, out of `days_required`.
+    """
+
+    start: float | None
+    end: float | None
+    days: float
+    whole_days: int
+    days_required: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Units:
+    """The number of distinct units exposed in each arm."""
+
+    baseline: int
+    candidate: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Srm:
+    """The sample-ratio check. p is None if it could not be made, `off` where a flag system assigns units."""
+
+    p_value: float | None
+    blocked: bool
+    off: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """Candidate minus baseline in the metric's unit; None if unbounded or not shown."""
+
+    low: float | None = None
+    estimate: float | None = None
+    high: float | None = None
+    p_value: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookLine:
+    """What the plan's looks say of a row. `low` and `high` are the ends of the margin to the acceptable
+    bound, in the metric's unit, 0 or more keeping the bound; None if open. `day` is that of the latest look
+    (None: none yet), `p` the smallest risk at which a look would have passed, `risk` the row's own,
+    `boundary` that of the latest look that may ship, `chance` that of passing by the end of the plan. None
+    without enough units."""
+
+    day: int | None
+    low: float | None
+    high: float | None
+    p: float | None
+    risk: float
+    boundary: float | None
+    chance: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanLine:
+    """The plan of the verdict: `first_look` is the first day on which it may be to ship, `looks` are the
+    days of those that were made, `next_look` is the day of the next one, None when the plan is used up or
+    the run is over."""
+
+    planned_days: int
+    minimum_days: float
+    risk: float
+    first_look: int
+    looks: tuple[int, ...]
+    next_look: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricLine:
+    """One row of the rubric. `units` counts candidate units with a value, `units_needed` those still to come.
+    A unit's value is complete `matures_days` after its first request."""
+
+    metric: str
+    baseline: float | None
+    candidate: float | None
+    candidate_interval: tuple[float | None, float | None]
+    difference: Difference
+    state: State
+    acceptable: str
+    ideal: str
+    weight: float
+    units: int
+    mde: float | None
+    units_needed: int | None
+    days_needed: float | None
+    question: str
+    matures_days: float = 0.0
+    look: LookLine | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentLine:
+    """One metric among the exchanges whose tag `by` has this value."""
+
+    by: str
+    value: str
+    metric: str
+    difference: Difference
+    state: PartState
+    blocks: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CategoryLine:
+    """One metric among the exchanges of this category."""
+
+    value: str
+    metric: str
+    difference: Difference
+    state: PartState
+    blocks: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """A person's last decision about this run. `at` is in UTC seconds. `despite` names the misses that it
+    outweighs (`verdict.decision.decide`)."""
+
+    decision: Literal["ship", "dont_ship", "extend"]
+    by: str
+    reason: str
+    at: float
+    despite: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The result of `canary report`. Its fields are those of the JSON, which omits `mirror` without copies,
+    `decision` without a decision, `judge` without a judgement, `lane` without one, `models` where they are
+    not known, and `plan` and the rows' `look` without a plan. `lane`: the canary's part of its requests'
+    users, in [0, 1]."""
+
+    canary: str
+    verdict: Verdict
+    reasons: tuple[Reason, ...]
+    score: Score
+    rubric_sha256: str
+    window: ReportWindow
+    units: Units
+    srm: Srm
+    metrics: tuple[MetricLine, ...]
+    segments: tuple[SegmentLine, ...]
+    categories: tuple[CategoryLine, ...]
+    mirror: Mirror | None = None
+    decision: Decided | None = None
+    plan: PlanLine | None = None
+    judge: JudgeFigures | None = None
+    lane: float | None = None
+    models: ArmModels | None = None
+    details: Details = field(default_factory=Details)
+
+
+def finite(value: float | None) -> float | None:
+    """The number, or None if it is unbounded or undefined."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def without_reasons(report: Report) -> Report:
+    """The report for what is stored longer than the texts: a judge's reasons quote them."""
+    judge = report.judge
+    return replace(report, judge=judge.without_reasons()) if judge is not None else report
+
+
+Sentences: TypeAlias = Callable[[Report], Sequence[str]]
+"""The reasons of a report in words, which `pages.words.reasons.sentences` has."""
+
+
+def to_json(report: Report, sentences: Sentences) -> dict[str, Any]:
+    """The report as JSON types: times in RFC 3339, unbounded ends null."""
+    document: dict[str, Any] = _plain(asdict(replace(report, reasons=())))
+    document["reasons"] = list(sentences(report))
+    document["window"]["start"] = _moment(report.window.start)
+    document["window"]["end"] = _moment(report.window.end)
+    if report.mirror is None:
+        del document["mirror"]
+    if report.judge is None:
+        del document["judge"]
+    for name in ("lane", "models"):
+        if document[name] is None:
+            del document[name]
+    for arm in document.get("models", {}).values():
+        if not arm["request"]:
+            del arm["request"]
+    if report.plan is None:
+        del document["plan"]
+        for line in document["metrics"]:
+            del line["look"]
+    if report.decision is None:
+        del document["decision"]
+    else:
+        document["decision"]["at"] = _moment(report.decision.at)
+    return document
+
+
+def from_json(document: dict[str, Any]) -> Report:
+    """The report from a document that `to_json` wrote."""
+    window = document["window"]
+    return Report(
+        canary=document["canary"],
+        verdict=document["verdict"],
+        reasons=tuple(Told(words=each) for each in document["reasons"]),
+        score=Score(**document["score"]),
+        rubric_sha256=document["rubric_sha256"],
+        window=ReportWindow(**{**window, "start": _seconds(window["start"]), "end": _seconds(window["end"])}),
+        units=Units(**document["units"]),
+        srm=Srm(**document["srm"]),
+        metrics=tuple(_metric_line(line) for line in document["metrics"]),
+        segments=tuple(SegmentLine(**_with_difference(line)) for line in document["segments"]),
+        categories=tuple(CategoryLine(**_with_difference(line)) for line in document["categories"]),
+        mirror=Mirror(**document["mirror"]) if "mirror" in document else None,
+        decision=_decided(document["decision"]) if "decision" in document else None,
+        plan=_plan_line(document.get("plan")),
+        judge=msgspec.convert(document["judge"], JudgeFigures) if "judge" in document else None,
+        lane=document.get("lane"),
+        models=msgspec.convert(document["models"], ArmModels) if "models" in document else None,
+        details=msgspec.convert(document["details"], Details),
+    )
+
+
+def _decided(line: dict[str, Any]) -> Decided:
+    at = datetime.fromisoformat(line["at"]).timestamp()
+    return Decided(**{**line, "at": at, "despite": tuple(line.get("despite", ()))})
+
+
+def _metric_line(line: dict[str, Any]) -> MetricLine:
+    low, high = line["candidate_interval"]
+    look = LookLine(**line["look"]) if line.get("look") else None
+    return MetricLine(**{**_with_difference(line), "candidate_interval": (low, high), "look": look})
+
+
+def _plan_line(document: dict[str, Any] | None) -> PlanLine | None:
+    return None if document is None else PlanLine(**{**document, "looks": tuple(document["looks"])})
+
+
+def _with_difference(line: dict[str, Any]) -> dict[str, Any]:
+    return {**line, "difference": Difference(**line["difference"])}
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case float():
+            return finite(value)
+        case _:
+            return value
+
+
+def _moment(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _seconds(moment: str | None) -> float | None:
+    return None if moment is None else datetime.fromisoformat(moment).timestamp()

@@ -1,0 +1,161 @@
+"""What the report says of a judge: its word with intervals, overall and by category, and what it is worth."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from judge.agreement import FEWEST_LABELS, between_people, with_people
+from judge.figures import JudgedCategory, JudgedMarks, JudgeFigures, LostExample
+from judge.judgements import JudgedExchange
+from records.facts.metric import JUDGED_MARK, JUDGED_PREFERENCE
+from records.interval import Range
+from verdict.decision.document import finite
+from verdict.rows.arms import GATE, arm_sums
+from verdict.rows.reading import read, stratified
+from verdict.sample.arrays import Sample
+from verdict.sample.judged import judged_sample
+from verdict.sample.metrics import Observations, observe
+from verdict.statistics.types import Interval
+from verdict.terms.models import vendor
+
+_SHARE = (0.0, 1.0)
+_EXAMPLES = 5
+
+
+def judge_figures(
+    sample: Sample, *, planned: float, labels_needed: int = FEWEST_LABELS
+) -> JudgeFigures | None:
+    """The judge of the sample's run; None without a judgement. `planned` is n*, the units for which the
+    intervals are tuned.
+
+    Everything but the cost is of the newest judge that has answered, with its newest words.
+    """
+    judging = sample.judged
+    shown, pairs = judging.shown(), judging.of("pair")
+    if shown is None:
+        return None
+    provider, _, model = shown.judge.partition("/")
+    return JudgeFigures(
+        provider=provider,
+        model=model,
+        words_sha256=shown.words_sha256,
+        pairs=len(pairs),
+        no_mark=sum(pair.result == "no_mark" for pair in pairs),
+        judged_preference=preference(sample, planned=planned),
+        categories=_categories(sample, pairs),
+        agreement=with_people(judging),
+        people=between_people(judging),
+        order_decided=_share(pair.order_decided for pair in pairs),
+        prefers_longer=_share(_longer_won(pair) for pair in pairs),
+        prefers_own_vendor=_share(_own_vendor_won(pair) for pair in pairs),
+        cost_usd=sum(each.cost_usd for each in judging.exchanges),
+        marks=_marks(sample, planned=planned),
+        lost=_lost(pairs),
+        left_out=judging.left_out(),
+        labels_needed=labels_needed,
+    )
+
+
+def preference(sample: Sample, *, planned: float) -> Range | None:
+    """The candidate's share of pairs won plus half of the ties, weighted back to the traffic; None without a
+    pair. Its interval may be read at any time.
+
+    Below 100 effective units, and wherever few differ, the interval is that of the Bernoulli mixture on the
+    means of units, combined over categories.
+    """
+    seen = judged_sample(sample, JUDGED_PREFERENCE)
+    observed = _observed(seen, JUDGED_PREFERENCE)
+    found = arm_sums(seen, observed)
+    if len(observed.row) == 0:
+        return None
+    if found.carrying[0] < GATE:
+        return _range(stratified(found.sums, _SHARE, candidate=True))
+    comparison = read(seen, observed, planned=planned, sums=found).comparison
+    return None if comparison is None else _range(comparison.contrast(0, 0))
+
+
+def _categories(sample: Sample, pairs: Sequence[JudgedExchange]) -> tuple[JudgedCategory, ...]:
+    values = sorted({pair.category for pair in pairs if pair.category and pair.preference is not None})
+    return tuple(_category(sample, pairs, value) for value in values)
+
+
+def _category(sample: Sample, pairs: Sequence[JudgedExchange], value: str) -> JudgedCategory:
+    inside = [pair for pair in pairs if pair.category == value and pair.preference is not None]
+    alone = replace(sample, judged=replace(sample.judged, exchanges=inside), totals={})
+    seen = judged_sample(alone, JUDGED_PREFERENCE)
+    sums = arm_sums(seen, _observed(seen, JUDGED_PREFERENCE)).sums
+    return JudgedCategory(
+        value=value,
+        pairs=len(inside),
+        judged_preference=_range(stratified(sums, _SHARE, candidate=True)),
+    )
+
+
+def _marks(sample: Sample, *, planned: float) -> JudgedMarks | None:
+    """The marks of both arms; an arm's interval needs 100 users, and the difference both."""
+    seen = judged_sample(sample, JUDGED_MARK)
+    if len(seen.unit) == 0:
+        return None
+    reading = read(seen, _observed(seen, JUDGED_MARK), planned=planned)
+    compared = reading.comparison.contrast(1, 0) if reading.comparison and reading.compared else None
+    return JudgedMarks(
+        answers=len(seen.unit),
+        baseline=_arm(replace(seen, candidate=~seen.candidate), planned=planned),
+        candidate=_arm(seen, planned=planned),
+        difference=_range(compared) if compared is not None else None,
+    )
+
+
+def _arm(seen: Sample, *, planned: float) -> Range | None:
+    """The mean mark of the sample's candidate."""
+    reading = read(seen, _observed(seen, JUDGED_MARK), planned=planned)
+    known = reading.comparison if reading.measured else None
+    return _range(known.contrast(0, 0)) if known is not None else None
+
+
+def _observed(seen: Sample, metric: str) -> Observations:
+    return observe(seen, metric, {}, now=np.inf)
+
+
+def _range(found: Interval) -> Range:
+    return Range(low=finite(found.low), estimate=found.estimate, high=finite(found.high))
+
+
+def _share(said: Iterable[bool | None]) -> float | None:
+    """The share of those that say yes among those that say anything."""
+    known = [each for each in said if each is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _longer_won(pair: JudgedExchange) -> bool | None:
+    ours, theirs = pair.candidate_length, pair.baseline_length
+    if pair.result not in ("candidate", "baseline") or ours is None or theirs is None or ours == theirs:
+        return None
+    return (ours > theirs) == (pair.result == "candidate")
+
+
+def _own_vendor_won(pair: JudgedExchange) -> bool | None:
+    judge, ours, theirs = (_vendor(each) for each in (pair.judge, pair.candidate, pair.baseline))
+    if pair.result not in ("candidate", "baseline") or (judge == ours) == (judge == theirs):
+        return None
+    return (judge == ours) == (pair.result == "candidate")
+
+
+def _vendor(arm: str) -> str:
+    provider, _, model = arm.partition("/")
+    return vendor(model, provider)
+
+
+def _lost(pairs: Sequence[JudgedExchange]) -> tuple[LostExample, ...]:
+    """The newest pairs that the candidate lost."""
+    newest = [pair for pair in pairs if pair.result == "baseline"][: -_EXAMPLES - 1 : -1]
+    return tuple(
+        LostExample(exchange_id=pair.exchange_id, category=pair.category, reason=_reason(pair))
+        for pair in newest
+    )
+
+
+def _reason(pair: JudgedExchange) -> str:
+    """That of the first turn, in which A is the baseline's answer and B the candidate's."""
+    return pair.calls[0].reason if pair.calls else ""

@@ -1,0 +1,322 @@
+"""One metric in a group of too few units for an interval: the exact test of its two arms."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from operator import itemgetter
+from typing import TypeAlias
+
+import numpy as np
+
+from verdict.decision.document import CategoryLine, Difference, PartState, SegmentLine, finite
+from verdict.details import UsersToCome
+from verdict.rows.arms import ALPHA, GATE
+from verdict.rows.attempts import attempt
+from verdict.rows.reading import MetricReading, read
+from verdict.rows.row import decide
+from verdict.sample.arrays import Sample, TextColumn, Values
+from verdict.sample.metrics import Observations
+from verdict.statistics import sequence
+from verdict.statistics.exact import Stratum, p_value
+from verdict.statistics.ratio import UnitSums, distinct, quantile, unit_sums
+from verdict.statistics.sequence import e_bh
+from verdict.statistics.types import Floats
+from verdict.terms.judged_canary import JudgedCanary
+from verdict.terms.rubric import Criterion
+
+
+def chance_of_worse(sample: Sample, observed: Observations, *, higher_is_better: bool) -> float | None:
+    """The probability that two equal arms differ at least so much to the candidate's disadvantage.
+
+    Each unit has one value, its mean; of a quantile, its share of values above both arms' quantile. Units are
+    compared within the ramp's phases. None if no phase has both arms, or the group is not small.
+    """
+    sums = _last_phases(_sums(sample, observed))
+    badness = sums.total / sums.count * (-1 if higher_is_better else 1)
+    phases = [sums.phase == phase for phase in np.unique(sums.phase)]
+    return p_value([Stratum(badness=badness[rows], candidate=sums.candidate[rows]) for rows in phases])
+
+
+def _sums(sample: Sample, observed: Observations) -> UnitSums:
+    row, total = observed.row, observed.total
+    if observed.values is not None and observed.level is not None and len(row):
+        total = _slow(observed.values, observed.level)
+    sums = unit_sums(sample.unit[row], sample.phase[row], sample.candidate[row], total, observed.count)
+    return replace(sums, count=np.ones(len(sums.unit))) if observed.per_unit else sums
+
+
+def _slow(values: Values, level: float) -> Floats:
+    """The number of values in each group above the quantile of both arms, values equal to it by half."""
+    heights = values.heights(np.zeros(len(values.row), dtype=np.int64), 1)[0]
+    middle = quantile(values.scale, level, heights.astype(np.float64))
+    place = np.full(len(values.row), np.searchsorted(values.scale, middle))
+    return (values.at_or_above(place) + values.at_or_above(place + 1)) / 2
+
+
+def _last_phases(sums: UnitSums) -> UnitSums:
+    """Each unit once: in the last phase that has both arms, because there most units are the candidate's."""
+    if sums.single_phase:
+        return sums
+    theirs, ours = (np.unique(sums.phase[sums.candidate == arm]) for arm in (False, True))
+    sums = sums.only(np.isin(sums.phase, np.intersect1d(theirs, ours)))
+    _, from_the_end = np.unique(sums.unit[::-1], return_index=True)
+    last = np.zeros(len(sums.unit), dtype=np.bool_)
+    last[len(last) - 1 - from_the_end] = True
+    return sums.only(last)
+
+
+# Segments and categories where the candidate is better or worse, which the average hides.
+
+
+HARM_RISK = 0.05
+"""How often two equal arms may differ in any small part."""
+
+_LOOKS = 14
+"""The daily looks over which a part's risk is spread: at 14 looks, a test without this alarms four to eight
+times as often as at one."""
+
+Place: TypeAlias = tuple[str | None, str, str]
+"""A part: the tag (None: the category), its value, and the metric."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One metric within one value of a tag, or of the category (`by` None).
+
+    It does not hold the reading with every unit, because there may be hundreds of parts. `worse` and `better`
+    are the evidence E₁ for either, 0 before the gate. `chance` is the exact test's p-value before the gate;
+    None: no test is possible. `below_floor`: it misses an absolute bound. `carrying` is the effective number
+    of the candidate's and the baseline's units; `seen`: any exchange is of this part. `uncomputed`: why
+    nothing can be computed of it.
+    """
+
+    by: str | None
+    value: str
+    metric: str
+    difference: Difference
+    compared: bool
+    worse: float
+    better: float
+    chance: float | None
+    below_floor: bool
+    carrying: tuple[int, int]
+    seen: bool = True
+    uncomputed: str = ""
+
+    @classmethod
+    def of(
+        cls, by: str | None, value: str, criterion: Criterion, reading: MetricReading, chance: float | None
+    ) -> "Part":
+        return cls(
+            by=by,
+            value=value,
+            metric=criterion.metric,
+            difference=difference(reading),
+            compared=reading.compared,
+            worse=_evidence(criterion, reading, worse=True),
+            better=_evidence(criterion, reading, worse=False),
+            chance=chance,
+            below_floor=_below_floor(criterion, reading),
+            carrying=reading.carrying,
+        )
+
+    @classmethod
+    def unseen(
+        cls, by: str | None, value: str, criterion: Criterion, *, seen: bool = False, uncomputed: str = ""
+    ) -> "Part":
+        """A part of the config without any exchange, or one of which nothing can be computed."""
+        return cls(
+            by=by,
+            value=value,
+            metric=criterion.metric,
+            difference=Difference(),
+            compared=False,
+            worse=0.0,
+            better=0.0,
+            chance=None,
+            below_floor=False,
+            carrying=(0, 0),
+            seen=seen,
+            uncomputed=uncomputed,
+        )
+
+    @property
+    def place(self) -> Place:
+        return self.by, self.value, self.metric
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """All segments and categories. `below_floor` holds the critical ones that miss an absolute bound,
+    `too_few` the other critical ones that cannot be judged yet. `exact` holds the candidate units of those
+    that are worse by the exact test."""
+
+    segments: tuple[SegmentLine, ...]
+    categories: tuple[CategoryLine, ...]
+    below_floor: frozenset[Place] = frozenset()
+    too_few: tuple[Part, ...] = ()
+    exact: Mapping[Place, int] = field(default_factory=dict)
+
+    def to_come(self) -> tuple[UsersToCome, ...]:
+        """The users that the parts in `too_few` still need."""
+        return tuple(_to_come(part) for part in self.too_few if not part.uncomputed)
+
+
+def _to_come(part: Part) -> UsersToCome:
+    candidate, baseline = (max(GATE - users, 0) for users in part.carrying)
+    return UsersToCome(
+        by=part.by, value=part.value, metric=part.metric, baseline=baseline, candidate=candidate
+    )
+
+
+def parts_of(
+    sample: Sample, canary: JudgedCanary, criterion: Criterion, observed: Observations
+) -> list[Part]:
+    """This metric in every segment and category, also in a critical one without any exchange."""
+    planned = canary.planned_units / max(_candidate_units(sample, observed), 1)
+    found: list[Part] = []
+    for by in (*canary.segments, None):
+        labels = sample.category if by is None else sample.tags.get(by)
+        for value, inside in _pieces(labels, observed):
+            found.append(_part(sample, inside, planned, by, value, criterion))
+        unseen = _critical(canary, by).difference(labels.names if labels is not None else ())
+        found += [Part.unseen(by, value, criterion) for value in sorted(unseen)]
+    return found
+
+
+def _part(
+    sample: Sample, inside: Observations, planned: float, by: str | None, value: str, criterion: Criterion
+) -> Part:
+    """One part; one of which nothing can be computed stays open, and does not take the others along."""
+
+    def part() -> Part:
+        reading = _reading(sample, inside, planned)
+        return Part.of(by, value, criterion, reading, _chance(sample, inside, criterion, reading))
+
+    def unknown(why: str) -> Part:
+        return Part.unseen(by, value, criterion, seen=True, uncomputed=why)
+
+    return attempt(f"{criterion.metric} in {by or 'category'} {value}", part, unknown)
+
+
+def _critical(canary: JudgedCanary, by: str | None) -> frozenset[str]:
+    """The critical values of the tag, or the critical categories (`by` None)."""
+    if by is None:
+        return canary.critical_categories
+    return frozenset(value for tag, value in canary.critical_segments if tag == by)
+
+
+def _pieces(labels: TextColumn | None, observed: Observations) -> Iterator[tuple[str, Observations]]:
+    """The observations by label, without unlabelled ones."""
+    if labels is None:
+        return
+    code = labels.code[observed.row].astype(np.min_scalar_type(len(labels.names)))
+    # In the order of the labels, sorted once: small integers take a single pass.
+    order, ends = np.argsort(code, kind="stable"), np.cumsum(np.bincount(code, minlength=len(labels.names)))
+    for place, value in sorted(enumerate(labels.names), key=itemgetter(1)):
+        if value:
+            yield value, observed.take(order[ends[place - 1] if place else 0 : ends[place]])
+
+
+def break_down(parts: Sequence[Part], canary: JudgedCanary) -> Parts:
+    """Which parts are worse or better: the large ones by e-BH at ALPHA, once per direction; the small ones by
+    the exact test, only worse.
+
+    Ordered by place, and within a place as in the rubric.
+    """
+    order = (*canary.segments, None)
+    parts = sorted(parts, key=lambda part: (order.index(part.by), part.value))
+    large, exact = [part for part in parts if part.compared], _exactly_worse(parts)
+    worse = _discoveries(large, [part.worse for part in large]) | exact.keys()
+    better = _discoveries(large, [part.better for part in large])
+    critical = [part for part in parts if canary.is_critical(part.by, part.value)]
+    below = frozenset(part.place for part in critical if part.below_floor)
+    blocking = below | {part.place for part in critical if part.place in worse}
+
+    def state(part: Part) -> PartState:
+        if part.place in worse:
+            return "WORSE"
+        if not part.compared:
+            return "TOO_FEW"
+        return "BETTER" if part.place in better else "NO_DIFFERENCE"
+
+    lines = [_line(part, state(part), blocks=part.place in blocking) for part in parts]
+    return Parts(
+        segments=tuple(line for line in lines if isinstance(line, SegmentLine)),
+        categories=tuple(line for line in lines if isinstance(line, CategoryLine)),
+        below_floor=below,
+        too_few=tuple(p for p in critical if state(p) == "TOO_FEW" and p.place not in blocking),
+        exact=exact,
+    )
+
+
+def _line(part: Part, state: PartState, *, blocks: bool) -> SegmentLine | CategoryLine:
+    value, metric, found = part.value, part.metric, part.difference
+    if part.by is None:
+        return CategoryLine(value=value, metric=metric, difference=found, state=state, blocks=blocks)
+    return SegmentLine(by=part.by, value=value, metric=metric, difference=found, state=state, blocks=blocks)
+
+
+def _exactly_worse(parts: Sequence[Part]) -> dict[Place, int]:
+    """The candidate units of the small parts that are worse: Bonferroni over small parts and looks."""
+    small = [(part, part.chance) for part in parts if part.chance is not None]
+    level = HARM_RISK / (_LOOKS * max(len(small), 1))
+    return {part.place: part.carrying[0] for part, chance in small if chance <= level}
+
+
+def difference(reading: MetricReading) -> Difference:
+    """The arms' difference with its p-value; without an interval until both arms have enough units."""
+    if reading.comparison is None or reading.baseline is None:
+        return Difference()
+    found = reading.comparison.contrast(1, 0)
+    if not reading.compared:
+        return Difference(estimate=finite(found.estimate))
+    return Difference(
+        low=finite(found.low),
+        estimate=finite(found.estimate),
+        high=finite(found.high),
+        p_value=sequence.p_value(reading.comparison.z(), reading.tau),
+    )
+
+
+def _reading(sample: Sample, inside: Observations, planned: float) -> MetricReading:
+    """`planned` is n* per candidate unit."""
+    return read(sample, inside, planned=planned * max(_candidate_units(sample, inside), 1))
+
+
+def _candidate_units(sample: Sample, observed: Observations) -> int:
+    row = observed.row[sample.candidate[observed.row]]
+    return distinct(sample.unit[row])
+
+
+def _evidence(criterion: Criterion, reading: MetricReading, *, worse: bool) -> float:
+    if reading.comparison is None or not reading.compared:
+        return 0.0
+    up_is_worse = not criterion.acceptable.higher_is_better
+    sign = 1.0 if up_is_worse == worse else -1.0
+    # One user makes no part worse or better: without that user, it must be so too.
+    z = min(sign * each.z() for each in (reading.comparison, *reading.without))
+    return sequence.one_sided_evidence(z, reading.tau)
+
+
+def _chance(
+    sample: Sample, inside: Observations, criterion: Criterion, reading: MetricReading
+) -> float | None:
+    """The exact test's p-value of a small part; 1 if its estimate is no worse, None without two arms."""
+    estimate = difference(reading).estimate
+    if reading.compared or estimate is None or reading.baseline_units == 0:
+        return None
+    higher_is_better = criterion.acceptable.higher_is_better
+    if estimate == 0 or (estimate > 0) == higher_is_better:
+        return 1.0
+    return chance_of_worse(sample, inside, higher_is_better=higher_is_better)
+
+
+def _discoveries(parts: Sequence[Part], evidence: Sequence[float]) -> set[Place]:
+    discovered = e_bh(np.array(evidence, dtype=np.float64), alpha=ALPHA)
+    return {part.place for part, is_discovery in zip(parts, discovered, strict=True) if is_discovery}
+
+
+def _below_floor(criterion: Criterion, reading: MetricReading) -> bool:
+    """True if the whole interval is on the wrong side of an absolute bound."""
+    absolute = not criterion.acceptable.relative
+    return absolute and decide(criterion, reading).state == "FAIL"

@@ -1,0 +1,229 @@
+"""One canary's report, from the server's records or from an external log."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+
+import msgspec
+
+from judge.judgements import Judgements
+from judge.results import RunJudgements
+from records.errors import StoreDown
+from records.store import Audited, Store
+from records.store.benchmarks import Benchmarks
+from records.store.decisions import Decision, Decisions
+from records.store.labels import Labels
+from records.store.reports import Looks, LookScope
+from records.store.values import StoredRollback, newest_rollbacks, was_rolled_back
+from verdict.decision.benchmarked import benchmarks_of, newest_benchmark, offline_rows
+from verdict.decision.document import Decided, Report
+from verdict.decision.plan_course import PlanCourse, cuts, look_left_out
+from verdict.decision.verdict import build, build_with_looks
+from verdict.rows.attempts import left_out
+from verdict.rows.looks import NO_LOOKS, Look, from_store, to_store
+from verdict.rows.reasons import Reason
+from verdict.sample.cohort import from_store as of_run
+from verdict.sample.cohort import mirrored, to_judge
+from verdict.sample.log import from_csv
+from verdict.terms.fixed_terms import judged_by, share_changes
+from verdict.terms.judged_canary import NOTHING, JudgedCanary, Miss, Outweighed, ReportSettings, RunRolledBack
+from verdict.terms.plan import ARRIVAL_S, log_end
+from verdict.terms.rubric import Criterion
+
+GATHERING = ("waiting", "running", "paused")
+"""The states of a canary whose run is not over."""
+
+
+class NoSuchCanary(LookupError):
+    """A name that is neither in the config nor in the records; the message lists the known names."""
+
+
+def report_from_store(
+    settings: ReportSettings,
+    name: str | None,
+    store: Store,
+    *,
+    now: float,
+    retro: Sequence[Criterion] | None = None,
+) -> Report:
+    """Judge the current run of a canary (None: the only one), even if it has left the config.
+
+    The server may be down. `retro` is another rubric, to judge by after the run.
+    """
+    return report_of(settings, name or _only(settings), store, now=now, retro=retro)
+
+
+def report_of(
+    settings: ReportSettings,
+    name: str,
+    store: Store,
+    *,
+    now: float,
+    run: int | None = None,
+    retro: Sequence[Criterion] | None = None,
+    after: Audited | None = None,
+) -> Report:
+    """Judge one run of a canary (None: the current run) by an open store: as it stands, or as it stood
+    `after` this act."""
+    judged = judged_canary(settings, name, store)
+    known = store.states().get(name)
+    state = after.after if after is not None else known.state if known is not None else None
+    current = state.run if state is not None else None
+    asked = current if run is None else run
+    decision = Decisions(store).latest(name, asked, until=after.act.at if after is not None else None)
+    fixed = store.rubric(name)
+    rolled_back = state is not None and (asked != current or was_rolled_back(store, name, state))
+    judged = replace(
+        judged if retro is None else _under(judged, retro, settings),
+        share_changes=share_changes(store, name, asked or 0),
+        over=state is not None and (asked != current or state.state not in GATHERING),
+        rolled_back=_rollback(newest_rollbacks(store, name, run=asked, limit=1)) if rolled_back else None,
+        rubric_sha256=fixed.sha256 if fixed is not None else None,
+        outweighed=_outweighed(decision) if retro is None else NOTHING,
+    )
+    scope = LookScope(canary=name, run=asked or 0, rubric_sha256=judged.sha256)
+    kept = NO_LOOKS if retro is not None or asked is None else from_store(Looks(store).of(scope))
+    said = judging_of(store, name, asked)
+    with store.reading() as connection:
+        sample = to_judge(connection, judged, asked, cuts=cuts(judged, kept, now=now), judged=said)
+        mirror = mirrored(connection, name, asked)
+    report, taken = build_with_looks(sample, judged, kept, now=now)
+    if retro is None and asked is not None:
+        _keep(Looks(store), scope, taken, now=now)
+    notes: list[Reason] = []
+    document = newest_benchmark(Benchmarks(store), judged.candidate, judged.baseline)
+    benchmarks, offline = left_out(
+        "benchmark",
+        lambda: (benchmarks_of(document), offline_rows(judged.offline, document)),
+        ((), report.details.offline),
+        notes,
+    )
+    return replace(
+        report,
+        reasons=(*report.reasons, *notes),
+        mirror=mirror,
+        decision=_decided(decision),
+        lane=state.lane.part if state is not None and state.lane is not None else None,
+        details=replace(report.details, benchmarks=benchmarks, offline=offline),
+    )
+
+
+def judging_of(store: Store, name: str, run: int | None) -> RunJudgements:
+    """What a judge said of one run, nothing of an unknown one, with people's labels of the canary's pairs."""
+    found = tuple(Judgements(store).of(name, run)) if run is not None else ()
+    return RunJudgements(exchanges=found, labels=tuple(Labels(store).given(name)))
+
+
+def _keep(looks: Looks, scope: LookScope, taken: Sequence[Look], *, now: float) -> None:
+    """Store the looks whose records had time to come. A report needs no right to write: without it, the next
+    report takes them again."""
+    with suppress(StoreDown):
+        looks.keep(scope, to_store([look for look in taken if look.at + ARRIVAL_S <= now]))
+
+
+def take_looks(settings: ReportSettings, name: str, store: Store, *, now: float) -> int:
+    """Take and store the looks of the current run that are due and not stored; return their number.
+
+    A look is due ARRIVAL_S after its midnight. Raises NoSuchCanary, UnknownMetric, BadSample and StoreDown.
+    """
+    judged, known = judged_canary(settings, name, store), store.states().get(name)
+    if judged.plan is None or known is None or known.state.state not in GATHERING:
+        return 0
+    scope = LookScope(canary=name, run=known.state.run, rubric_sha256=judged.sha256)
+    kept, until = from_store(Looks(store).of(scope)), now - ARRIVAL_S
+    said = judging_of(store, name, scope.run)
+    with store.reading() as connection:
+        sample = of_run(
+            connection,
+            name,
+            scope.run,
+            metrics=[row.metric for row in judged.criteria],
+            cuts=cuts(judged, kept, now=until),
+            judged=said,
+            assigned_outside=judged.assigned_outside,
+        )
+    course = PlanCourse(sample=sample, canary=judged, plan=judged.plan, kept=kept, now=until)
+    taken = [look for row in judged.criteria for look in course.looks(row)]
+    new = [look for look in taken if (look.metric, look.day) not in kept]
+    Looks(store).keep(scope, to_store(new))
+    return len(new)
+
+
+def report_from_csv(
+    settings: ReportSettings,
+    name: str | None,
+    path: Path,
+    *,
+    now: float,
+    retro: Sequence[Criterion] | None = None,
+) -> Report:
+    """Judge an external log by this config's rubric, or by `retro`."""
+    judged = settings.canaries.get(name or _only(settings))
+    if judged is None:
+        raise _unknown(settings.canaries, name)
+    sample = from_csv(path, settings.metrics, now=now, assigned_outside=judged.assigned_outside)
+    judged = judged if retro is None else _under(judged, retro, settings)
+    if judged.plan is None:
+        return build(sample, judged, now=now)
+    last_at = float(sample.last_at.max(initial=0.0))
+    report = build(sample, judged, now=min(now, log_end(last_at)))
+    left_out = look_left_out(report.plan, report.window.whole_days, last_at)
+    return replace(report, reasons=(*report.reasons, *left_out))
+
+
+def judged_canary(settings: ReportSettings, name: str, store: Store) -> JudgedCanary:
+    """A canary with its terms from the config, else with the stored ones. Raises NoSuchCanary."""
+    if name in settings.canaries:
+        return replace(settings.canaries[name], shares={})
+    fixed = store.rubric(name)
+    if fixed is not None:
+        return judged_by(name, fixed)
+    states = store.states()
+    if name in states:
+        return JudgedCanary(name=name, criteria=(), metrics=settings.metrics)
+    raise _unknown({**settings.canaries, **states}, name)
+
+
+def _only(settings: ReportSettings) -> str:
+    if len(settings.canaries) != 1:
+        raise _unknown(settings.canaries)
+    return next(iter(settings.canaries))
+
+
+def _unknown(names: Iterable[str], name: str | None = None) -> NoSuchCanary:
+    near = get_close_matches(name or "", names := list(names), n=1)
+    wrong = "name a canary" if name is None else f"no canary {name!r}"
+    wrong += f" (did you mean {near[0]!r}?)" if near else ""
+    return NoSuchCanary(f"{wrong}; there are: {', '.join(names) or 'none'}")
+
+
+def _under(judged: JudgedCanary, retro: Sequence[Criterion], settings: ReportSettings) -> JudgedCanary:
+    return replace(judged, criteria=retro, retro=True, metrics={**judged.metrics, **settings.metrics})
+
+
+def _outweighed(decision: Decision | None) -> Outweighed:
+    """What the newest decision outweighs, if it is to ship."""
+    if decision is None or decision.decision != "ship":
+        return NOTHING
+    misses = msgspec.convert(decision.despite or (), tuple[Miss, ...])
+    return Outweighed(who=decision.who, reason=decision.reason, misses=misses)
+
+
+def _rollback(stored: Sequence[StoredRollback]) -> RunRolledBack:
+    """Who rolled the run back, and why, as far as it is stored."""
+    why = stored[0].why if stored else {}
+    return RunRolledBack(who=why.get("who", ""), why=str(why.get("reason", "")))
+
+
+def _decided(decision: Decision | None) -> Decided | None:
+    if decision is None:
+        return None
+    return Decided(
+        decision=decision.decision,
+        by=decision.who,
+        reason=decision.reason,
+        at=decision.at,
+        despite=decision.names,
+    )

@@ -1,0 +1,438 @@
+"""Judges a sample by a canary's terms and builds the report. Pure."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+
+from judge.figures import JudgeFigures
+from records.facts.metric import JUDGED
+from verdict.decision.benchmarked import offline_rows
+from verdict.decision.decide import Findings, decide, score
+from verdict.decision.document import LookLine, MetricLine, Report, ReportWindow, Srm, Units, finite
+from verdict.decision.failures import failures, located, spreads
+from verdict.decision.judged_figures import judge_figures
+from verdict.decision.money import money
+from verdict.decision.over_time import course, fading, since_first
+from verdict.decision.parts import Part, break_down, difference, parts_of
+from verdict.decision.plan_course import PlanCourse, new_looks, row_courses
+from verdict.details import Details, MetricCourse, SinceFirst
+from verdict.rows.arms import GATE, arm_sums
+from verdict.rows.attempts import attempt, left_out
+from verdict.rows.looks import NO_LOOKS, KeptLooks, Look
+from verdict.rows.reading import read, unread
+from verdict.rows.reasons import (
+    CostsUnknown,
+    Detail,
+    InBothArms,
+    NobodyRead,
+    NotBorneOut,
+    Reason,
+    RowNotComputed,
+    ShareChanged,
+    Unreached,
+)
+from verdict.rows.row import (
+    Row,
+    capped,
+    condition,
+    detectable,
+    further_units,
+    labels_needed,
+    unequal_abandonment,
+    unequal_response,
+    unknown_costs,
+)
+from verdict.rows.row import decide as decide_row
+from verdict.sample.arrays import Sample
+from verdict.sample.judged import holding
+from verdict.sample.metrics import Observations, observe
+from verdict.statistics import sequence
+from verdict.statistics.ratio import distinct
+from verdict.statistics.sequence import Split
+from verdict.statistics.types import Floats
+from verdict.terms.judged_canary import JudgedCanary
+from verdict.terms.measures import must_be_known
+from verdict.terms.models import models_of
+from verdict.terms.plan import DAY_S
+from verdict.terms.rubric import Criterion
+from verdict.unreached import too_many, worth_telling
+
+_MISMATCH = 0.001
+
+_Detail = TypeVar("_Detail")
+_Else = TypeVar("_Else")
+
+OnDecided: TypeAlias = Callable[[Sample, Row, Observations], None]
+
+
+def build(sample: Sample, canary: JudgedCanary, *, now: float) -> Report:
+    """Judge the sample by the canary's rubric as of `now`, UTC seconds; all looks of its plan are taken anew.
+
+    Raises metrics.UnknownMetric for a metric that is neither measured nor declared.
+    """
+    return build_with_looks(sample, canary, {}, now=now)[0]
+
+
+def build_with_looks(
+    sample: Sample, canary: JudgedCanary, kept: KeptLooks, *, now: float
+) -> tuple[Report, list[Look]]:
+    """Judge as `build` does, with the kept looks as they were; return the report and the looks to keep."""
+    courses: list[MetricCourse] = []
+    unmade: list[Reason] = []
+
+    def detail(what: Detail, make: Callable[[], _Detail], otherwise: _Else) -> _Detail | _Else:
+        return left_out(what, make, otherwise, unmade)
+
+    def add_course(seen: Sample, row: Row, observed: Observations) -> None:
+        def made() -> MetricCourse | None:
+            return course(seen, row, observed, planned=canary.planned_units)
+
+        found = left_out("over_time", made, None, unmade, metric=row.metric)
+        courses.extend([found] if found is not None else [])
+
+    findings = find(sample, canary, kept=kept, now=now, on_decided=add_course)
+    verdict, reasons = decide(findings)
+    said = detail("judge", lambda: _judge_figures(sample, canary), None)
+    details = Details(
+        over_time=tuple(courses),
+        looks=detail("looks", lambda: row_courses(findings.rows), ()),
+        spreads=detail("spreads", lambda: spreads(sample), ()),
+        failures=detail("failures", lambda: failures(sample.recent), None),
+        money=detail("money", lambda: money(sample, planned=canary.planned_units), None),
+        where=detail("where", lambda: located(sample), ()),
+        unpriced=tuple(row.metric for row in findings.rows if isinstance(row.held, CostsUnknown)),
+        unlabelled=tuple(row.metric for row in findings.rows if isinstance(row.held, NotBorneOut)),
+        unknown_costs=unknown_costs(canary.criteria, sample),
+        since_first=findings.since_first,
+        too_few=findings.parts.to_come(),
+        offline=offline_rows(canary.offline, None),
+    )
+    report = Report(
+        canary=canary.name,
+        verdict=verdict,
+        reasons=(*reasons, *findings.notes, *unmade),
+        score=score(findings.rows),
+        rubric_sha256=findings.rubric_sha256,
+        window=findings.window,
+        units=_units(sample),
+        srm=findings.srm,
+        models=models_of(canary.baseline, canary.candidate),
+        metrics=findings.lines,
+        segments=findings.parts.segments,
+        categories=findings.parts.categories,
+        plan=findings.plan,
+        judge=said,
+        details=details,
+    )
+    return report, new_looks(findings.rows, kept)
+
+
+def _judge_figures(sample: Sample, canary: JudgedCanary) -> JudgeFigures | None:
+    return judge_figures(sample, planned=canary.planned_units, labels_needed=labels_needed(canary.criteria))
+
+
+def find(
+    sample: Sample,
+    canary: JudgedCanary,
+    *,
+    now: float,
+    kept: KeptLooks = NO_LOOKS,
+    on_decided: OnDecided = lambda _sample, _row, _observed: None,
+) -> Findings:
+    """The basis of the verdict. `on_decided` gets each row with its observations and their sample.
+
+    Works criterion by criterion, so that only one metric's values are in memory. A row of which nothing can
+    be computed is open, and does not take the others along.
+    """
+    for criterion in canary.criteria:
+        must_be_known(criterion.metric, canary.metrics)
+    window = _window(sample, canary, now)
+    planned = _course(sample, canary, kept, now)
+    caveats: list[Reason | None] = [unequal_abandonment(sample, canary.criteria)]
+    if planned is not None:
+        caveats += [ShareChanged(change=change) for change in planned.late_changes()]
+    rows = [
+        _row(sample, canary, criterion, planned, window, now=now, on_decided=on_decided)
+        for criterion in canary.criteria
+    ]
+    days = [each for row in rows for each in row.days]
+    caveats += [*(row.caveat for row in rows), *fading(days)]
+    notes: list[Reason | None] = [_unread(sample), *(note for row in rows for note in row.notes)]
+    (caveats if sample.too_many_flipped else notes).append(_flips(sample))
+    return Findings(
+        canary=canary,
+        rows=tuple(found.row for found in rows),
+        lines=tuple(row.line for row in rows),
+        parts=break_down([part for row in rows for part in row.parts], canary),
+        srm=_split(sample, canary),
+        window=window,
+        days_elapsed=_elapsed(sample, now),
+        unreached=_unreached(sample),
+        too_many_unreached=too_many(sample.unreached, sample.candidate_exchanges),
+        rubric_sha256=canary.sha256,
+        plan=planned.line() if planned is not None else None,
+        caveats=tuple(caveat for caveat in caveats if caveat is not None),
+        notes=tuple(note for note in notes if note is not None),
+        since_first=tuple(days),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _RowFindings:
+    """One row, decided, with what else is found of it."""
+
+    row: Row
+    line: MetricLine
+    parts: Sequence[Part] = ()
+    days: Sequence[SinceFirst] = ()
+    caveat: Reason | None = None
+    notes: Sequence[Reason] = ()
+
+
+def _row(
+    sample: Sample,
+    canary: JudgedCanary,
+    criterion: Criterion,
+    planned: PlanCourse | None,
+    window: ReportWindow,
+    *,
+    now: float,
+    on_decided: OnDecided,
+) -> _RowFindings:
+    """The criterion, or that nothing can be computed of it and why."""
+
+    def made() -> _RowFindings:
+        seen = holding(sample, criterion.metric)
+        observed = observe(seen, criterion.metric, canary.metrics, now=now)
+        sums = arm_sums(seen, observed)
+        reading = read(seen, observed, planned=canary.planned_units, sums=sums)
+        held = condition(criterion, sample, enough=reading.enough(criterion.acceptable))
+        if planned is None:
+            row = decide_row(criterion, reading, held=held)
+            on_decided(seen, row, observed)
+        else:
+            row = planned.row(criterion, reading, held, observed, sums)
+        cut = capped(observed, criterion)
+        notes: list[Reason] = [] if cut is None else [cut]
+        told = criterion.metric not in JUDGED  # the judge's own figures have its categories
+        return _RowFindings(
+            line=_line(row, canary, window),
+            parts=_parts(planned, sample, canary, row, observed) if told else (),
+            days=_since_first(planned, sample, criterion, observed, notes) if told else (),
+            caveat=unequal_response(seen, observed, row),
+            notes=notes,
+            row=row.without_units(),
+        )
+
+    def unknown(why: str) -> _RowFindings:
+        held = RowNotComputed(metric=criterion.metric, why=why)
+        reading = unread(*_responding(sample, criterion))
+        if planned is None:
+            row = decide_row(criterion, reading, held=held)
+        else:
+            row = planned.without_looks(criterion, reading, held)
+        return _RowFindings(row=row, line=_line(row, canary, window))
+
+    return attempt(f"the row on {criterion.metric}", made, unknown)
+
+
+def _unread(sample: Sample) -> NobodyRead | None:
+    """That nobody has read what the candidate answered: no user, no judge and no labeller; None if anybody
+    has, or nothing was answered."""
+    rated = [each.row for each in sample.feedback.values()]
+    since = float(sample.first_at.min(initial=np.inf))
+    read = (
+        any(sample.candidate[row].any() for row in rated)
+        or (sample.recent is not None and any(each.candidate for each in sample.recent.ratings))
+        or any(each.result for each in sample.judged.exchanges)
+        or any(label.at >= since for label in sample.judged.labels)
+    )
+    return None if read or not sample.candidate.any() else NobodyRead()
+
+
+def _flips(sample: Sample) -> InBothArms | None:
+    """The units that were given both arms; None without one."""
+    return InBothArms(users=sample.flipped, of=sample.had_candidate) if sample.flipped else None
+
+
+def _unreached(sample: Sample) -> Unreached | None:
+    """The candidate's exchanges that did not reach it; None if they are hardly any."""
+    found, of = sample.unreached, sample.candidate_exchanges
+    return Unreached(found=found, of=of) if worth_telling(found, of) else None
+
+
+def _responding(sample: Sample, criterion: Criterion) -> tuple[int, int]:
+    """The candidate's and the baseline's units with a value of this metric, whatever the value."""
+    of = sample.feedback.get(criterion.metric)
+    rows = np.arange(len(sample.unit)) if of is None else of.row
+    mine = sample.candidate[rows]
+    return distinct(sample.unit[rows[mine]]), distinct(sample.unit[rows[~mine]])
+
+
+def _parts(
+    planned: PlanCourse | None,
+    sample: Sample,
+    canary: JudgedCanary,
+    row: Row,
+    observed: Observations,
+) -> Sequence[Part]:
+    """The row in every segment and category; nothing while too many costs are missing."""
+    if isinstance(row.held, CostsUnknown):
+        return ()
+    if planned is not None:
+        return planned.parts(row.criterion, observed)
+    return parts_of(sample, canary, row.criterion, observed)
+
+
+def _since_first(
+    planned: PlanCourse | None,
+    sample: Sample,
+    criterion: Criterion,
+    observed: Observations,
+    notes: list[Reason],
+) -> Sequence[SinceFirst]:
+    """The row by day since a user's first exposure, if that is known."""
+
+    def by_day() -> SinceFirst | None:
+        if planned is not None:
+            return planned.since_first(criterion)
+        return since_first(sample, observed, criterion)
+
+    since = left_out("by_day", by_day, None, notes, metric=criterion.metric)
+    return [since] if since is not None else []
+
+
+def _course(sample: Sample, canary: JudgedCanary, kept: KeptLooks, now: float) -> PlanCourse | None:
+    if canary.plan is None:
+        return None
+    return PlanCourse(sample=sample, canary=canary, plan=canary.plan, kept=kept, now=now)
+
+
+def _line(row: Row, canary: JudgedCanary, window: ReportWindow) -> MetricLine:
+    reading, criterion = row.reading, row.criterion
+    low, high = None, None
+    if reading.comparison is not None and reading.measured:
+        own = reading.comparison.contrast(0, 0)
+        low, high = finite(own.low), finite(own.high)
+    further = further_units(row, gate=GATE, planned=canary.planned_units)
+    mde, days_needed = _to_tell(row, further, window)
+    return MetricLine(
+        metric=criterion.metric,
+        baseline=finite(reading.baseline),
+        candidate=finite(reading.candidate),
+        candidate_interval=(low, high),
+        difference=difference(reading),
+        state=row.state,
+        acceptable=criterion.acceptable.text,
+        ideal=criterion.ideal.text,
+        weight=criterion.weight,
+        units=reading.candidate_units,
+        mde=mde,
+        units_needed=further,
+        days_needed=days_needed,
+        question=criterion.question,
+        matures_days=canary.days_to_mature(criterion),
+        look=_look_line(row),
+    )
+
+
+def _look_line(row: Row) -> LookLine | None:
+    """What the looks say of a row; None without a plan, open ends and no chance while the row is held."""
+    found = row.standing
+    if found is None:
+        return None
+    if row.state == "NODATA" or row.held is not None:
+        return LookLine(
+            day=found.day, low=None, high=None, p=None, risk=found.risk, boundary=None, chance=None
+        )
+    return LookLine(
+        day=found.day,
+        low=finite(found.acceptable.low),
+        high=finite(found.acceptable.high),
+        p=found.p,
+        risk=found.risk,
+        boundary=found.boundary,
+        chance=found.chance,
+    )
+
+
+def _to_tell(row: Row, further: int | None, window: ReportWindow) -> tuple[float | None, float | None]:
+    """The distance that is detectable and the days needed; None while the row is held open, which no days
+    change."""
+    if row.held is not None:
+        return None, None
+    if row.standing is not None:
+        return row.standing.detectable, row.standing.days_needed
+    return detectable(row), _days_needed(further, row.reading.candidate_units, window.days)
+
+
+def _days_needed(further: int | None, units: int, days: float) -> float | None:
+    """The days at the rate of candidate units so far; None without a rate."""
+    if further == 0:
+        return 0.0
+    if further is None or units == 0 or days <= 0:
+        return None
+    return round(further * days / units, 1)
+
+
+def _window(sample: Sample, canary: JudgedCanary, now: float) -> ReportWindow:
+    done, required = whole_days(sample.candidate_at, now), _days_required(canary)
+    if len(sample.first_at) == 0:
+        return ReportWindow(start=None, end=None, days=0.0, whole_days=done, days_required=required)
+    start, end = float(sample.first_at[0]), float(min(sample.last_at.max(), now))
+    days = round((end - start) / DAY_S, 2)
+    return ReportWindow(start=start, end=end, days=days, whole_days=done, days_required=required)
+
+
+def _units(sample: Sample) -> Units:
+    """Distinct units by arm. A unit that moved to the candidate counts in both."""
+    return Units(
+        baseline=distinct(sample.unit[~sample.candidate]),
+        candidate=distinct(sample.unit[sample.candidate]),
+    )
+
+
+def _split(sample: Sample, canary: JudgedCanary) -> Srm:
+    """Check the units' first arm, by phase, against the phase's share; not where a flag system assigns."""
+    if canary.assigned_outside:
+        return Srm(p_value=None, blocked=False, off=True)
+    shares = {**canary.shares, **sample.shares}
+    first = sample.first_rows()
+    phase, candidate = sample.phase[first], sample.candidate[first]
+    splits = [
+        Split(
+            candidate=int(np.sum(candidate & (phase == k))),
+            baseline=int(np.sum(~candidate & (phase == k))),
+            share=shares[k],
+        )
+        for k in np.unique(phase).tolist()
+        if 0 < shares.get(k, 0.0) < 1
+    ]
+    p = sequence.chi_square(splits)
+    mismatch = (p is not None and p < _MISMATCH) or sequence.split_evidence(splits) >= sequence.ALARM
+    return Srm(p_value=p, blocked=mismatch)
+
+
+def _elapsed(sample: Sample, now: float) -> float:
+    """Days from the candidate's first exposure to `now`."""
+    times = sample.candidate_at
+    return max(0.0, (now - float(times.min())) / DAY_S) if len(times) else 0.0
+
+
+def whole_days(times: Floats, now: float) -> int:
+    """The number of finished 24-hour periods since the first of the candidate's `times` that contain any.
+
+    A UTC day overlaps at most two such periods, so its first and last time show which had traffic.
+    """
+    if len(times) == 0:
+        return 0
+    start = times.min()
+    periods = np.unique(np.floor((times - start) / DAY_S))
+    return int(np.sum((periods + 1) * DAY_S <= now - start))
+
+
+def _days_required(canary: JudgedCanary) -> float:
+    """The minimum days, plus the time that the slowest metric takes to mature."""
+    return canary.minimum_days + canary.matures_days

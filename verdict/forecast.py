@@ -1,0 +1,124 @@
+"""What a model would save a month, from its benchmark and the recorded traffic, before any user gets it. Not
+from users: how they would use the model is unknown."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from records.interval import Range
+from records.store.tables import model_days
+from verdict.decision.money import MONTH_DAYS
+from verdict.rows.row import MOST_UNPRICED
+
+DAYS = 7
+"""The whole days of traffic that are read before today: a week, since weekdays differ."""
+
+_DAY_S = 86400.0
+_LEAST_DAYS = 1.0
+ArmModels = Mapping[tuple[str, int], Mapping[str, str]]
+"""Each arm's `provider/model` by canary and run; run 0 stands for those that are not named."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spending:
+    """The answered requests for a model in `days`, those of them that the current model `answered`, and how
+    many of these have a known cost: `cost_usd` together."""
+
+    days: float
+    requests: int
+    answered: int
+    priced: int
+    cost_usd: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """Dollars a month for all requests, at the traffic of the last `days`. The interval of `saving_usd` is
+    that of the benchmark's cost ratio on the `layer`; a negative saving is a cost."""
+
+    layer: str
+    days: float
+    requests_a_month: int
+    baseline_usd: float
+    candidate_usd: float
+    saving_usd: Range
+
+
+def forecast(spending: Spending | None, layers: Sequence[Mapping[str, Any]]) -> Forecast | None:
+    """The saving, from a benchmark's layers: the real-world one's cost ratio, else the synthetic one's. None
+    without a ratio, with less than a day of traffic, or while too many costs are unknown."""
+    ratios = {each["layer"]: each["cost_ratio"] for each in layers if each["cost_ratio"] is not None}
+    layer = next((name for name in ("real", "synthetic") if name in ratios), None)
+    if layer is None or spending is None or spending.days < _LEAST_DAYS or not spending.priced:
+        return None
+    if spending.priced < (1 - MOST_UNPRICED) * spending.answered:
+        return None
+    ratio, months = ratios[layer], spending.days / MONTH_DAYS
+    monthly = spending.cost_usd / spending.priced * spending.requests / months
+    saving = Range(
+        low=monthly * (1 - ratio["high"]),
+        estimate=monthly * (1 - ratio["estimate"]),
+        high=monthly * (1 - ratio["low"]),
+    )
+    return Forecast(
+        layer=layer,
+        days=round(spending.days, 2),
+        requests_a_month=round(spending.requests / months),
+        baseline_usd=monthly,
+        candidate_usd=monthly * ratio["estimate"],
+        saving_usd=saving,
+    )
+
+
+def read_spending(
+    connection: sa.Connection,
+    current: str,
+    asked_for: Collection[str],
+    arms: ArmModels,
+    *,
+    now: float,
+) -> Spending | None:
+    """Today's and the week before's requests for the models named `asked_for` by callers, and what those that
+    the model `current` (`provider/model`) answered have cost. `arms` has every run that may be among them.
+    None without any."""
+    groups = connection.execute(_groups(asked_for, {canary for canary, _ in arms}, now)).all()
+    ours = [row for row in groups if _model(row, arms) == current]
+    if not ours:
+        return None
+    first = min(row.first_at for row in groups)
+    return Spending(
+        days=(now - first) / _DAY_S,
+        requests=int(sum(row.answered for row in groups)),
+        answered=int(sum(row.answered for row in ours)),
+        priced=int(sum(row.priced for row in ours)),
+        cost_usd=sum(row.cost_usd for row in ours),
+    )
+
+
+def _model(row: sa.Row[Any], arms: ArmModels) -> str | None:
+    """The model of a group: its arm's, or for requests without a canary the entry's that was asked."""
+    if not row.canary:
+        return f"{row.provider}/{row.model_requested}"
+    return (arms.get((row.canary, row.run)) or arms.get((row.canary, 0), {})).get(row.arm)
+
+
+def _groups(asked_for: Collection[str], canaries: Collection[str], now: float) -> sa.Select[*tuple[Any, ...]]:
+    """By canary, run, arm and entry, of today and the seven days before."""
+    columns = model_days.c
+    keys = (columns.canary, columns.run, columns.arm, columns.provider, columns.model_requested)
+    sums = (columns.answered, columns.priced, columns.cost_usd)
+    return (
+        sa.select(
+            *keys,
+            sa.func.min(columns.first_at).label("first_at"),
+            *(sa.func.sum(sa.cast(each, sa.Double)).label(each.name) for each in sums),
+        )
+        .where(
+            columns.day >= int(now // _DAY_S) - DAYS,
+            columns.canary.in_(["", *sorted(canaries)]),
+            columns.model_requested.in_(sorted(asked_for)),
+        )
+        .group_by(*keys)
+    )

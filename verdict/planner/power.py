@@ -1,0 +1,275 @@
+"""The power of a rubric before the run: how likely it ships a good candidate at this traffic.
+
+It rests on stated assumptions about users, which only the run can check.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from scipy import special
+
+from records.facts.metric import BUILT_IN, Metric
+from verdict.planner.assumptions import (
+    Assumptions,
+    Believed,
+    Course,
+    Exposure,
+    PartChance,
+    Sizes,
+    believed,
+    is_share,
+)
+from verdict.rows.arms import ALPHA, FEW, GATE
+from verdict.statistics import sequence
+from verdict.statistics.boundaries import boundaries, crossings
+from verdict.statistics.exact import CountLook, chance_of_fewer, chance_of_more
+from verdict.statistics.skewness import Shape
+from verdict.terms.plan import DAY_S, VerdictPlan
+from verdict.terms.rubric import DEFAULT_PLANNED_UNITS, Criterion
+
+SURE = 0.995
+"""From this chance on, 100 in 100 as it is told, nothing needs to be said."""
+
+_SAME = 0.999
+"""From this ratio of information on, a look tells nothing new and is no look of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chance:
+    """One criterion's chance to pass by the end, and the number of candidate units behind it."""
+
+    metric: str
+    units: int
+    power: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Power:
+    """The chance that all criteria pass and all critical `parts` have enough users, as if these were
+    independent, and the chance of each."""
+
+    ship: float
+    criteria: tuple[Chance, ...]
+    parts: tuple[PartChance, ...] = ()
+
+    @property
+    def weakest(self) -> Chance:
+        """The criterion with the lowest chance."""
+        return min(self.criteria, key=lambda chance: chance.power)
+
+    @property
+    def scarcest(self) -> PartChance | None:
+        """The critical part that least likely has enough users; None where that is certain enough."""
+        return min(
+            (part for part in self.parts if part.chance < SURE), key=lambda part: part.chance, default=None
+        )
+
+    def among(self, parts: Sequence[PartChance]) -> "Power":
+        """The same with critical parts."""
+        return replace(self, ship=self.ship * math.prod(part.chance for part in parts), parts=tuple(parts))
+
+
+def power_of_plan(
+    criteria: Sequence[Criterion],
+    plan: VerdictPlan,
+    course: Course,
+    *,
+    assumptions: Assumptions | None = None,
+    metrics: Mapping[str, Metric] = BUILT_IN,
+    until: int | None = None,
+) -> Power:
+    """The chance that this rubric ships a candidate with the assumed true values at a look of the plan, up to
+    the day `until` (None: the planned days, without the extension)."""
+    end = plan.days if until is None else until
+    rows = _rows(criteria, course.requests, assumptions or Assumptions(), metrics)
+    return _product([_of_plan(row, plan, course, end) for row in rows])
+
+
+def power_of_sequence(
+    criteria: Sequence[Criterion],
+    course: Course,
+    days: float,
+    *,
+    assumptions: Assumptions | None = None,
+    metrics: Mapping[str, Metric] = BUILT_IN,
+    planned_units: int = DEFAULT_PLANNED_UNITS,
+) -> Power:
+    """The chance without a plan: that the confidence sequence passes after these days."""
+    rows = _rows(criteria, course.requests, assumptions or Assumptions(), metrics)
+    return _product([_of_sequence(row, course.until(days), planned_units) for row in rows])
+
+
+def _product(chances: Sequence[Chance]) -> Power:
+    return Power(ship=math.prod(chance.power for chance in chances), criteria=tuple(chances))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """One criterion under the assumptions. `share`: its single values are 0 or 1."""
+
+    criterion: Criterion
+    truth: Believed
+    sizes: Sizes
+    alike: float
+    matures_days: float
+    share: bool
+
+    @property
+    def distance(self) -> float:
+        """The candidate's value beyond the bound, in the better direction."""
+        bound = self.criterion.acceptable
+        return (self.truth.value - bound.at(self.truth.baseline)) * (1 if bound.higher_is_better else -1)
+
+    @property
+    def variance(self) -> float:
+        """K·Var of the candidate's value over K units with a value."""
+        spread = 1.0 if self.criterion.metric == "cost_total" else self.sizes.variance(self.alike)
+        return self.truth.sd**2 * spread
+
+    def units(self, exposure: Exposure) -> float:
+        """The candidate's units with a value."""
+        return exposure.candidate * self.sizes.answers
+
+    def telling(self, exposure: Exposure) -> float:
+        """The candidate's units with a value that would tell as much if the baseline were known."""
+        bound = self.criterion.acceptable
+        against = bound.factor**2 * exposure.odds if bound.relative else 0.0
+        return self.units(exposure) / (1 + against)
+
+    def passes_gate(self, exposure: Exposure) -> bool:
+        """Enough units have a value: the candidate's, and for a bound on the baseline, the baseline's."""
+        relative = self.criterion.acceptable.relative
+        smaller = min(exposure.candidate, exposure.baseline) if relative else exposure.candidate
+        return smaller * self.sizes.answers >= GATE
+
+
+def _rows(
+    criteria: Sequence[Criterion], requests: float, assumptions: Assumptions, metrics: Mapping[str, Metric]
+) -> list[_Row]:
+    found = []
+    for criterion in criteria:
+        truth, metric = believed(criterion, assumptions, metrics), metrics.get(criterion.metric)
+        found.append(
+            _Row(
+                criterion=criterion,
+                truth=truth,
+                sizes=Sizes.of(requests, truth.response),
+                alike=assumptions.alike,
+                matures_days=metric.matures_after_s / DAY_S if metric is not None else 0.0,
+                share=is_share(criterion.metric, metrics),
+            )
+        )
+    return found
+
+
+def _of_sequence(row: _Row, exposure: Exposure, planned: float) -> Chance:
+    units = row.units(exposure)
+    if not row.passes_gate(exposure):
+        return _chance(row, exposure, 0.0)
+    se = math.sqrt(row.variance / row.telling(exposure))
+    if se == 0:
+        return _chance(row, exposure, float(row.distance >= 0))
+    c = sequence.multiplier(units * sequence.tuning(alpha=ALPHA, planned=planned), ALPHA)
+    return _chance(row, exposure, float(special.ndtr(row.distance / se - c)))
+
+
+def _of_plan(row: _Row, plan: VerdictPlan, course: Course, end: int) -> Chance:
+    last = course.until(end - row.matures_days)
+    looks = _looks(row, plan, course, end)
+    if not looks:
+        return _chance(row, last, 0.0)
+    risk = plan.risk if row.criterion.risk is None else row.criterion.risk
+    told = [row.telling(exposure) for _, exposure in looks]
+    bounds = boundaries([plan.spent("ship", day, risk) for day, _ in looks], told)
+    if row.share and _few(row, told[-1]):
+        return _chance(row, last, _chance_of_counts(row, [exposure for _, exposure in looks], bounds))
+    if row.variance == 0:
+        return _chance(row, last, float(row.distance >= 0))
+    return _chance(row, last, _chance_of_means(row, told, bounds))
+
+
+def _chance(row: _Row, exposure: Exposure, power: float) -> Chance:
+    return Chance(
+        metric=row.criterion.metric, units=int(row.units(exposure)), power=min(1.0, max(0.0, power))
+    )
+
+
+def _looks(row: _Row, plan: VerdictPlan, course: Course, end: int) -> list[tuple[int, Exposure]]:
+    """The looks that may ship up to the day `end`, with the users whose values are complete by then. Looks
+    under the gate, and those that tell nothing new, leave their risk to the next."""
+    found: list[tuple[int, Exposure]] = []
+    for day in plan.looks("ship"):
+        exposure = course.until(day - row.matures_days)
+        new = not found or row.telling(found[-1][1]) < _SAME * row.telling(exposure)
+        if day <= end and new and row.passes_gate(exposure):
+            found.append((day, exposure))
+    return found
+
+
+def _chance_of_means(row: _Row, told: Sequence[float], bounds: Sequence[float]) -> float:
+    shifted = [
+        _shifted(bound, row.distance / math.sqrt(row.variance / units), _shape(row, units))
+        for bound, units in zip(bounds, told, strict=True)
+    ]
+    return sum(crossings(shifted, told, 0.0))
+
+
+def _shifted(bound: float, drift: float, shape: Shape) -> float:
+    """The bound for a normal z without drift that is crossed as often as the skewed, studentised estimate
+    with this drift crosses `bound`.
+
+    To first order in the skewness κ, SE is estimated as SE·(1 + κY/2) where the estimate is off by SE·Y, and
+    Y itself is skewed (Cornish and Fisher). Without drift, this is Hall's transformation.
+    """
+    k, reach = shape.skewness, shape.reach(bound)
+    slope = 1 - k * reach / 2
+    if slope <= 0:
+        return math.inf
+    y = (reach - drift) / slope
+    return y - k * (y * y - 1) / 6
+
+
+def _shape(row: _Row, units: float) -> Shape:
+    """The skewness of the candidate's estimate, oriented so that higher is better."""
+    sign = 1 if row.criterion.acceptable.higher_is_better else -1
+    if row.share:
+        share = row.truth.value
+        single = (1 - 2 * share) / math.sqrt(share * (1 - share)) if 0 < share < 1 else 0.0
+    elif row.criterion.metric.startswith(("cost", "tokens")) and row.truth.value:
+        cv = row.truth.sd / abs(row.truth.value)
+        single = 3 * cv + cv**3  # of a log-normal value
+    else:
+        single = 0.0
+    spread = row.variance / row.truth.sd**2 if row.truth.sd else 1.0
+    return Shape(skewness=sign * single * math.sqrt(spread / units), units=units)
+
+
+def _few(row: _Row, units: float) -> bool:
+    rare = min(row.truth.value, 1 - row.truth.value)
+    return rare * units / row.sizes.variance(row.alike) < FEW
+
+
+def _chance_of_counts(row: _Row, looks: Sequence[Exposure], bounds: Sequence[float]) -> float:
+    """By Clopper and Pearson's ends, as few events are judged."""
+    bound = row.criterion.acceptable.at(row.truth.baseline)
+    value = row.truth.value
+    bad, limit = (1 - value, 1 - bound) if row.criterion.acceptable.higher_is_better else (value, bound)
+    if not 0 < limit < 1:
+        return float(row.distance >= 0)
+    counted = [
+        CountLook(trials=_effective(row, exposure), level=float(special.ndtr(-c)))
+        for exposure, c in zip(looks, bounds, strict=True)
+    ]
+    if bad <= 0.5:
+        return chance_of_fewer(counted, limit, bad)
+    return chance_of_more(counted, 1 - limit, 1 - bad)
+
+
+def _effective(row: _Row, exposure: Exposure) -> float:
+    """n_eff: the number of independent values that tell as much, with the phantom unit of *Few*."""
+    size = row.sizes.weighted
+    values = row.telling(exposure) * row.sizes.mean
+    events = values * min(row.truth.value, 1 - row.truth.value)
+    ordinary = 1 - row.alike + row.alike * size
+    return values / max(1.0, (events * ordinary + size**2) / (events + size))

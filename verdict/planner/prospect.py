@@ -1,0 +1,314 @@
+"""What a canary's run can show before it starts: its chance to ship, and what would raise it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from routing.canary import Step
+from verdict.planner.assumptions import Assumptions, Course, asked_for, believed, part_chances
+from verdict.planner.power import Power, power_of_plan, power_of_sequence
+from verdict.statistics.boundaries import boundaries
+from verdict.terms.judged_canary import JudgedCanary
+from verdict.terms.measures import source
+from verdict.terms.plan import PLANNED_DAYS, VerdictPlan, first_day
+from verdict.terms.rubric import Bound, Criterion
+
+DAYS = (7, 14, 28)
+SHARES = (0.02, 0.05, 0.1, 0.2, 0.5)
+MOST_DAYS = 366
+"""No advice plans for longer than a year."""
+
+USERS, REQUESTS, SHARE = 20_000, 3.0, 0.05
+"""The expected users in 14 days, their requests, and a rubric's share, where nobody said. More planned days
+have more users."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expectation:
+    """The users a day of both arms, and their mean requests. The sources say where the figures come from."""
+
+    users_per_day: float
+    requests: float = REQUESTS
+    users_from: str = "assumed"
+    requests_from: str = "assumed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prospect:
+    """One canary's terms, its planned days, its shares in order, and what is expected of its users.
+    `unpriced`: the arms without a known price. `waiting`: the rows on a judge's word, which are left
+    out."""
+
+    judged: JudgedCanary
+    days: int
+    steps: Sequence[Step]
+    expected: Expectation
+    assumptions: Assumptions = field(default_factory=Assumptions)
+    shares_from: str = "from the config"
+    unpriced: frozenset[str] = frozenset()
+    waiting: tuple[str, ...] = ()
+
+    @property
+    def without_price(self) -> tuple[str, ...]:
+        """The rows that no traffic passes, because an arm whose cost they need has no known price."""
+        return tuple(
+            row.metric
+            for row in self.judged.criteria
+            if source(row.metric) == "cost"
+            and ("candidate" in self.unpriced or (self.unpriced and row.acceptable.relative))
+        )
+
+    @property
+    def plan(self) -> VerdictPlan:
+        """The plan of looks over `days`."""
+        first = first_day(self.judged.minimum_days, self.judged.matures_days)
+        return VerdictPlan(days=self.days, first_day=first, risk=self.judged.risk)
+
+    @property
+    def course(self) -> Course:
+        return Course(
+            users_per_day=self.expected.users_per_day, requests=self.expected.requests, steps=self.steps
+        )
+
+    @property
+    def users(self) -> int:
+        """The users of both arms in the planned days."""
+        return round(self.expected.users_per_day * self.days)
+
+    @property
+    def users_a_day(self) -> str:
+        """The users of both arms each day, in words: 1,429 users a day."""
+        daily = self.expected.users_per_day
+        return f"{daily:,.0f} users a day" if daily >= 10 else f"{daily:.2g} users a day"
+
+    @property
+    def share(self) -> float:
+        """The candidate's last share at which both arms have users."""
+        return self.steps[self._compared].share
+
+    @property
+    def _compared(self) -> int:
+        return max(place for place, step in enumerate(self.steps) if 0 < step.share < 1)
+
+    def raised(self, share: float) -> "Prospect":
+        """The same steps, the last of both arms at this share."""
+        steps = list(self.steps)
+        steps[self._compared] = replace(steps[self._compared], share=share)
+        return replace(self, steps=steps)
+
+    def at(self, share: float, days: int) -> "Prospect":
+        """The same users at one share over so many planned days."""
+        return replace(self, days=days, steps=(Step(share=share),))
+
+    def power(self, until: int | None = None) -> Power:
+        """The chance to ship in the planned days (`until`: by this day), with each row's chance to pass, and
+        each critical part's to have enough users."""
+        day = self.days if until is None else until
+        return self._of_rows(until).among(part_chances(self.judged, self.course, self.assumptions, day))
+
+    def _of_rows(self, until: int | None) -> Power:
+        judged = self.judged
+        if judged.planned_days:
+            return power_of_plan(
+                judged.criteria,
+                self.plan,
+                self.course,
+                assumptions=self.assumptions,
+                metrics=judged.metrics,
+                until=until,
+            )
+        return power_of_sequence(
+            judged.criteria,
+            self.course,
+            self.days if until is None else until,
+            assumptions=self.assumptions,
+            metrics=judged.metrics,
+            planned_units=judged.planned_units,
+        )
+
+
+def usual_days(judged: JudgedCanary) -> int:
+    """The planned days; 14 for a canary without a plan."""
+    return judged.plan.days if judged.plan is not None else PLANNED_DAYS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedChance:
+    """One entry of the table: the chance to ship in so many planned days at one share."""
+
+    days: int
+    share: float
+    ship: float
+
+
+def table(prospect: Prospect) -> list[PlannedChance]:
+    """The chances at the usual days and shares, and at the prospect's own days."""
+    return [
+        PlannedChance(days=days, share=share, ship=prospect.at(share, days).power().ship)
+        for days in sorted({*DAYS, prospect.days})
+        for share in SHARES
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lever:
+    """One change that a person could make, in words, and the chance to ship with it. `loosens`: it asks less
+    of the candidate."""
+
+    change: str
+    ship: float
+    loosens: bool = False
+
+
+def levers(prospect: Prospect, power: Power) -> list[Lever]:
+    """What would raise the chance to ship, the best first; nothing that would not."""
+    judged = prospect.judged
+    weakest = next(row for row in judged.criteria if row.metric == power.weakest.metric)
+    found = [
+        *_of_traffic(prospect),
+        *_of_part(prospect, power),
+        *_of_rating(prospect, weakest),
+        *_of_bound(prospect, weakest),
+    ]
+    helping = {lever.change: lever for lever in found if lever.ship > power.ship + 0.005}
+    return sorted(helping.values(), key=lambda lever: -lever.ship)
+
+
+def _of_traffic(prospect: Prospect) -> list[Lever]:
+    days, share = prospect.days, prospect.share
+    more, longer = min(2 * share, 0.5), math.ceil(1.5 * days)
+    found = [_lever(replace(prospect, days=longer), f"{longer} planned days instead of {days}")]
+    if prospect.judged.planned_days:
+        extended = prospect.power(until=2 * days).ship
+        found.append(Lever(change=f"the extension, to day {2 * days}", ship=extended))
+    if share < more:
+        change = f"a share of {percent(more)} instead of {percent(share)}"
+        found.append(_lever(prospect.raised(more), change))
+    return found
+
+
+ENOUGH = 0.9
+"""The chance from which a critical part is said to have enough users."""
+
+
+def _of_part(prospect: Prospect, power: Power) -> list[Lever]:
+    """The least share, and the least days, with which every critical part likely has enough users."""
+    if power.scarcest is None:
+        return []
+    days, share = prospect.days, prospect.share
+    shares = (each / 100 for each in range(math.floor(share * 100) + 1, 51))
+    wider = next((each for each in shares if _enough(prospect.raised(each))), None)
+    longer = next(
+        (each for each in range(days + 1, MOST_DAYS) if _enough(replace(prospect, days=each))), None
+    )
+    return [
+        *(
+            [_lever(prospect.raised(wider), f"a share of {percent(wider)} instead of {percent(share)}")]
+            if wider is not None
+            else []
+        ),
+        *(
+            [_lever(replace(prospect, days=longer), f"{longer} planned days instead of {days}")]
+            if longer is not None
+            else []
+        ),
+    ]
+
+
+def _enough(prospect: Prospect) -> bool:
+    found = part_chances(prospect.judged, prospect.course, prospect.assumptions, prospect.days)
+    return all(part.chance >= ENOUGH for part in found)
+
+
+def _of_rating(prospect: Prospect, weakest: Criterion) -> list[Lever]:
+    if not asked_for(weakest.metric, prospect.judged.metrics):
+        return []
+    rated = believed(weakest, prospect.assumptions, prospect.judged.metrics).response
+    more = min(1.0, 2 * rated)
+    assumed = Assumptions(responses={weakest.metric: more}).over(prospect.assumptions)
+    return [
+        _lever(replace(prospect, assumptions=assumed), f"{one_in(more)} rated instead of {one_in(rated)}")
+    ]
+
+
+def _of_bound(prospect: Prospect, weakest: Criterion) -> list[Lever]:
+    wider = _wider(weakest.acceptable, weakest.ideal)
+    if wider.text == weakest.acceptable.text:
+        return []
+    rows = [replace(row, acceptable=wider) if row is weakest else row for row in prospect.judged.criteria]
+    judged = replace(prospect.judged, criteria=rows)
+    change = f"{weakest.metric} {wider.text} instead of {weakest.acceptable.text}"
+    return [replace(_lever(replace(prospect, judged=judged), change), loosens=True)]
+
+
+def _lever(changed: Prospect, change: str) -> Lever:
+    return Lever(change=change, ship=changed.power().ship)
+
+
+def _wider(acceptable: Bound, ideal: Bound) -> Bound:
+    """The bound moved away from `ideal` by half their distance."""
+    value, factor, offset = (
+        1.5 * mine - 0.5 * theirs
+        for mine, theirs in (
+            (acceptable.value, ideal.value),
+            (acceptable.factor, ideal.factor),
+            (acceptable.offset, ideal.offset),
+        )
+    )
+    if value < 0 or factor <= 0:
+        return acceptable
+    moved = replace(acceptable, value=value, factor=factor, offset=offset)
+    return replace(moved, text=_spelled(moved))
+
+
+def _spelled(bound: Bound) -> str:
+    """The bound as a rubric would write it, in the unit of its text."""
+    if not bound.relative:
+        unit = next((unit for unit in ("%", "ms", "s") if bound.text.strip().endswith(unit)), "")
+        scale = {"%": 100.0, "ms": 1000.0}.get(unit, 1.0)
+        return f"{bound.comparison} {bound.value * scale:.6g}{unit}"
+    if bound.offset:
+        points = "pp" in bound.text or "%" in bound.text
+        size = f"{abs(bound.offset) * 100:.6g}pp" if points else f"{abs(bound.offset):.6g}"
+        return f"{bound.comparison} baseline {'-' if bound.offset < 0 else '+'} {size}"
+    if "%" in bound.text:
+        change = bound.factor - 1
+        return f"{bound.comparison} baseline {'-' if change < 0 else '+'} {abs(change) * 100:.6g}%"
+    return f"{bound.comparison} {bound.factor:.6g}x baseline"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookBoundary:
+    """The z that a row must reach at the look of this day to pass."""
+
+    day: int
+    boundary: float
+
+
+def look_boundaries(prospect: Prospect) -> list[LookBoundary]:
+    """The boundaries at the expected information, from the first look at which the candidate has users; none
+    without a plan. Each row measures its own."""
+    if not prospect.judged.planned_days:
+        return []
+    plan, course = prospect.plan, prospect.course
+    told = {day: course.until(day).candidate for day in plan.looks("ship")}
+    days = [day for day in told if told[day] > 0]
+    found = boundaries([plan.spent("ship", day, plan.risk) for day in days], [told[day] for day in days])
+    return [LookBoundary(day=day, boundary=z) for day, z in zip(days, found, strict=True)]
+
+
+_WORDS = ("", "every request", "one in two", "one in three", "one in four", "one in five", "one in six",
+          "one in seven", "one in eight", "one in nine", "one in ten")  # fmt: skip
+
+
+def one_in(rate: float) -> str:
+    """A rate in words: one in four; 37 % where it is not one in a whole number."""
+    whole = round(1 / rate) if rate > 0 else 0
+    if whole < 1 or abs(1 / whole - rate) > 0.02 * rate:
+        return f"{percent(rate)} of requests"
+    return _WORDS[whole] if whole < len(_WORDS) else f"one in {whole}"
+
+
+def percent(share: float) -> str:
+    """A share as a percentage: 5 %, 0.5 %."""
+    return f"{share * 100:.3g} %"

@@ -1,0 +1,387 @@
+"""Response rates: how many units give a value in each arm, and bounds when the rates differ.
+
+The candidate itself may cause a difference, so the difference never blocks. The metric is then judged between
+the worst and the best case of the missing values (Lee, Review of Economic Studies 2009). Costs, times and
+tokens lack the exchanges that callers abandoned, and are judged in the same way.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import special
+
+from verdict.rows.arms import (
+    ALPHA,
+    GATE,
+    ArmComparison,
+    ArmSums,
+    Bracketed,
+    HeavyUnit,
+    LogMeans,
+    Means,
+    Quantiles,
+    Recovered,
+    arm_sums,
+    unit_means,
+)
+from verdict.sample.arrays import Sample, Values
+from verdict.sample.metrics import EXPECTED, MissingShare, Observations, tables
+from verdict.statistics import sequence
+from verdict.statistics.exact import GroupCounts, fisher
+from verdict.statistics.ratio import Arms, UnitSums, arms
+from verdict.statistics.types import Bools, Floats, Interval, Ints
+from verdict.terms.rubric import Bound
+
+DIFFERENT = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponseRate:
+    """(units that could give a value, units that did) per arm, each counted in every phase of a ramp in which
+    both arms had traffic.
+
+    `rates` are the candidate's and the baseline's share that did, compared within the phases: those who came
+    later had less time to answer, and more of them are the candidate's. `p_value` is that of equal rates,
+    None: undefined.
+    """
+
+    candidate: tuple[int, int]
+    baseline: tuple[int, int]
+    rates: tuple[float, float]
+    p_value: float | None
+    phases: int = 1
+
+    @property
+    def different(self) -> bool:
+        return self.p_value is not None and self.p_value < DIFFERENT
+
+
+def response(sample: Sample, observed: Observations) -> ResponseRate:
+    """Count exposed and responding units by phase and arm."""
+    sums = _responses(sample, observed)
+    counts = [
+        (int(np.sum(mine)), int(np.sum(sums.total[mine]))) for mine in (sums.candidate, ~sums.candidate)
+    ]
+    (exposed_t, answered_t), (exposed_c, answered_c) = counts
+    found = ResponseRate(
+        candidate=(exposed_t, answered_t), baseline=(exposed_c, answered_c), rates=(0.0, 0.0), p_value=None
+    )
+    if not (exposed_t and exposed_c):
+        return found
+    both = arms(sums)
+    rates = both.candidate.value, both.baseline.value
+    found = replace(found, rates=rates, phases=len(np.unique(sums.phase)))
+    if not 0 < answered_t + answered_c < exposed_t + exposed_c:
+        return found
+    return replace(found, p_value=_equal_rates(sums, both))
+
+
+def _responses(sample: Sample, observed: Observations) -> UnitSums:
+    """One row per exposed unit and phase, with the total 1 if it gave a value there, in the phases in which
+    both arms had traffic."""
+    phases = int(sample.phase.max(initial=0)) + 1
+    place = (sample.unit * phases + sample.phase) * 2 + sample.candidate
+    seen = np.unique(place[observed.exposed[sample.unit]])
+    answered = np.isin(seen, place[observed.row])
+    unit, phase, candidate = seen // 2 // phases, seen // 2 % phases, seen % 2 == 1
+    theirs, ours = (np.bincount(phase[candidate == arm], minlength=phases) > 0 for arm in (False, True))
+    rows = (theirs & ours)[phase]
+    return UnitSums(
+        unit=unit[rows],
+        phase=phase[rows],
+        candidate=candidate[rows],
+        total=answered[rows].astype(np.float64),
+        count=np.ones(int(rows.sum())),
+    )
+
+
+def _equal_rates(sums: UnitSums, both: Arms) -> float:
+    """The p-value of equal rates within the phases: Pearson's χ² of one, the units' influences over several,
+    which a unit that stays through all of them has in each; Fisher's exact test where few are expected to
+    answer, or not to."""
+    answered = sums.total > 0
+    found = tables(sums.phase, sums.candidate, answered)
+    if _least_expected(found) < EXPECTED:
+        rare = answered if 2 * np.sum(answered) <= len(answered) else ~answered
+        return fisher(tables(sums.phase, sums.candidate, rare))
+    if not sums.single_phase:
+        return float(2 * special.ndtr(-abs(both.value(1)) / both.se(1))) if both.se(1) > 0 else 1.0
+    (table,) = found
+    pooled = (table.events + table.others) / (table.of + table.of_others)
+    variance = pooled * (1 - pooled) * (1 / table.of + 1 / table.of_others)
+    return float(special.chdtrc(1, both.value(1) ** 2 / variance))
+
+
+def _least_expected(found: Sequence[GroupCounts]) -> float:
+    """The fewest units of an arm that are expected to answer, or not to."""
+    cells = np.zeros((2, 2))
+    for each in found:
+        rate = (each.events + each.others) / (each.of + each.of_others)
+        cells += np.outer((each.of, each.of_others), (rate, 1 - rate))
+    return float(cells.min())
+
+
+def trimmings(sample: Sample, observed: Observations) -> tuple[Observations, Observations] | None:
+    """The observations without the lowest, and without the highest values of the arm that has more of them.
+
+    Feedback: it drops the share (r_more − r_less)/r_more of that arm's responding units in each phase,
+    ordered by their means there. Costs, times and tokens: the same share of exchanges, r being the share that
+    callers did not abandon. None if the rates do not differ.
+    """
+    if not observed.feedback:
+        lost = observed.abandoned
+        return _without_exchanges(sample, observed, lost) if lost is not None and lost.different else None
+    found = response(sample, observed)
+    if not found.different:
+        return None
+    ours, theirs = found.rates
+    excess, phase = _excess(ours, theirs), sample.phase[observed.row]
+    side = np.flatnonzero(sample.candidate[observed.row] == (ours > theirs))
+    key, place = np.unique(
+        phase[side] * len(sample.units) + sample.unit[observed.row[side]], return_inverse=True
+    )
+    means = np.bincount(place, weights=observed.total[side]) / np.bincount(
+        place, weights=observed.count[side]
+    )
+    of = key // len(sample.units)
+
+    def without(*, lowest: bool) -> Observations:
+        dropped = np.zeros(len(key), dtype=np.bool_)
+        for each in np.unique(of).tolist():
+            mine = np.flatnonzero(of == each)
+            order = mine[np.argsort(means[mine] if lowest else -means[mine], kind="stable")]
+            dropped[order[: min(math.ceil(excess * len(order)), len(order) - 1)]] = True
+        kept = np.ones(len(observed.row), dtype=np.bool_)
+        kept[side[dropped[place]]] = False
+        return observed.take(np.flatnonzero(kept))
+
+    return without(lowest=True), without(lowest=False)
+
+
+def _excess(ours: float, theirs: float) -> float:
+    """The part of its values that the arm with more of them has in excess."""
+    return 1 - min(ours, theirs) / max(ours, theirs)
+
+
+def _without_exchanges(
+    sample: Sample, observed: Observations, lost: MissingShare
+) -> tuple[Observations, Observations] | None:
+    ours, theirs = 1 - lost.candidate, 1 - lost.baseline
+    side = sample.candidate[observed.row] == (ours > theirs)
+    if not side.any():
+        return None
+    excess, values, phase = _excess(ours, theirs), observed.values, sample.phase[observed.row]
+
+    def without(*, lowest: bool) -> Observations:
+        if values is None:
+            return _without_rows(observed, side, phase, excess, lowest=lowest)
+        return _without_values(observed, values, side, phase, excess, lowest=lowest)
+
+    return without(lowest=True), without(lowest=False)
+
+
+def _without_rows(
+    observed: Observations, side: Bools, phase: Ints, excess: float, *, lowest: bool
+) -> Observations:
+    """Rows hold one exchange (from a log) or a user's (from the store), and are ordered by their means."""
+    kept = np.ones(len(side), dtype=np.bool_)
+    for each in np.unique(phase[side]).tolist():
+        rows = np.flatnonzero(side & (phase == each))
+        means = observed.total[rows] / observed.count[rows]
+        order = rows[np.argsort(means if lowest else -means, kind="stable")]
+        upto = np.cumsum(observed.count[order])
+        kept[order[: min(int(np.searchsorted(upto, excess * upto[-1])) + 1, len(order) - 1)]] = False
+    return observed.take(np.flatnonzero(kept))
+
+
+def _without_values(
+    observed: Observations, values: Values, side: Bools, phase: Ints, excess: float, *, lowest: bool
+) -> Observations:
+    size, code = values.size.astype(np.int64), values.codes()
+    whose, of = np.repeat(side, size), np.repeat(phase, size)
+    kept = np.ones(len(code), dtype=np.bool_)
+    for each in np.unique(phase[side]).tolist():
+        places = np.flatnonzero(whose & (of == each))
+        order = places[np.argsort(code[places], kind="stable")]
+        drop = min(math.ceil(excess * len(order)), len(order) - 1)
+        kept[order[:drop] if lowest else order[len(order) - drop :]] = False
+    left = np.bincount(np.repeat(np.arange(len(size)), size)[kept], minlength=len(size))
+    some = left > 0
+    fewer = Values.grouped(row=values.row[some], size=left[some], code=code[kept], scale=values.scale)
+    return replace(
+        observed,
+        row=observed.row[some],
+        total=observed.total[some],
+        count=left[some].astype(np.float64),
+        values=fewer,
+    )
+
+
+# Reads one metric: chooses the method of comparison and counts the units behind it.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricReading:
+    """One metric so far. Units are those with a value; an arm without any has the value None.
+
+    `carrying` is the effective number of units behind the candidate's and the baseline's value (`_carrying`).
+    `without` compares the arms without the `heavy` unit, and without the next ones.
+    """
+
+    candidate_units: int
+    baseline_units: int
+    carrying: tuple[int, int]
+    candidate: float | None
+    baseline: float | None
+    comparison: ArmComparison | None
+    tau: float
+    heavy: HeavyUnit | None = None
+    without: Sequence[ArmComparison] = ()
+
+    def enough(self, bound: Bound) -> bool:
+        """True if the candidate, and for a relative bound the baseline, has enough units with a value."""
+        return self.compared if bound.relative else self.measured
+
+    @property
+    def measured(self) -> bool:
+        """True when the candidate has enough units for its own interval."""
+        return self.carrying[0] >= GATE
+
+    @property
+    def compared(self) -> bool:
+        """True when both arms have enough units for the interval against the baseline."""
+        return min(self.carrying) >= GATE
+
+
+def unread(candidate_units: int = 0, baseline_units: int = 0) -> MetricReading:
+    """A metric of which nothing but the units with a value is known."""
+    return MetricReading(
+        candidate_units=candidate_units,
+        baseline_units=baseline_units,
+        carrying=(candidate_units, baseline_units),
+        candidate=None,
+        baseline=None,
+        comparison=None,
+        tau=0.0,
+    )
+
+
+def read(
+    sample: Sample, observed: Observations, *, planned: float, sums: ArmSums | None = None
+) -> MetricReading:
+    """Compare the arms on these observations. `planned` is n*, the units for which the interval is tuned.
+    `sums` are those of the observations, if they are known."""
+    found = arm_sums(sample, observed) if sums is None else sums
+    by_unit = found.sums
+    candidate_units, baseline_units = by_unit.units(candidate=True), by_unit.units(candidate=False)
+    if candidate_units == 0:
+        return MetricReading(
+            candidate_units=0,
+            baseline_units=baseline_units,
+            carrying=(0, baseline_units),
+            candidate=None,
+            baseline=_plain_value(sample, found.observed, by_unit) if baseline_units else None,
+            comparison=None,
+            tau=0.0,
+        )
+    tau = candidate_units * sequence.tuning(alpha=ALPHA, planned=planned)
+    c = sequence.multiplier(tau, ALPHA)
+    comparison = _with_response(sample, observed, _compare(found, c), c)
+    heavy, without = found.without_heavy()
+    candidate = comparison.contrast(0, 0).estimate
+    baseline = candidate - comparison.contrast(1, 0).estimate if baseline_units else None
+    return MetricReading(
+        candidate_units=candidate_units,
+        baseline_units=baseline_units,
+        carrying=found.carrying,
+        candidate=candidate,
+        baseline=baseline,
+        comparison=comparison,
+        tau=tau,
+        heavy=heavy,
+        without=[_compare(each, c) for each in without],
+    )
+
+
+def _plain_value(sample: Sample, observed: Observations, sums: UnitSums) -> float:
+    """The baseline's value, when it is the only arm."""
+    if observed.values is not None and observed.level is not None:
+        return Quantiles.of(sample, observed.values, observed.level).baseline.middle
+    return float(np.sum(sums.total) / np.sum(sums.count))
+
+
+def _with_response(sample: Sample, observed: Observations, plain: ArmComparison, c: float) -> ArmComparison:
+    trimmed = trimmings(sample, observed)
+    if trimmed is None:
+        return plain
+    fewer, more = (_compare(arm_sums(sample, case), c) for case in trimmed)
+    return Bracketed(plain=plain, trimmed=(fewer, more))
+
+
+def _compare(found: ArmSums, c: float) -> ArmComparison:
+    """What is shown stays what everybody counts: only a look's margins are compared within categories."""
+    observed, sums = found.observed, found.sums
+    if (quantiles := found.quantiles(by_category=False)) is not None:
+        return quantiles[0].compare(quantiles[1], c)
+    if observed.bounds is not None and found.few:
+        return _shares(sums, observed.bounds, c, strata=observed.strata)
+    both = found.arms(by_category=False)
+    if observed.feedback and observed.bounds is None and both.candidate.se == 0:
+        return _unspread(both, c)
+    positive = both.candidate.value > 0 and (both.baseline.value > 0 or sums.candidate.all())
+    return LogMeans(arms=both, c=c) if observed.logarithmic and positive else Means(arms=both, c=c)
+
+
+def _unspread(both: Arms, c: float) -> Recovered:
+    """An unbounded interval: all candidate units have the same amount, mostly 0, and without a scale the next
+    unit may be arbitrarily far off."""
+    candidate, baseline = (
+        Interval(low=-np.inf, estimate=arm.value, high=np.inf) for arm in (both.candidate, both.baseline)
+    )
+    return Recovered(candidate=candidate, baseline=baseline, c=c)
+
+
+def _shares(sums: UnitSums, bounds: tuple[float, float], c: float, *, strata: bool) -> Recovered:
+    if strata:
+        ours, theirs = (stratified(sums, bounds, candidate=arm) for arm in (True, False))
+        return Recovered(candidate=ours, baseline=theirs, c=c)
+    return Recovered(
+        candidate=_share(unit_means(sums, candidate=True), bounds),
+        baseline=_weighted(sums, bounds, np.ones(len(sums.unit)), candidate=False),
+        c=c,
+    )
+
+
+def stratified(sums: UnitSums, bounds: tuple[float, float], *, candidate: bool) -> Interval:
+    """One arm's share or rating from the means of its units in each phase, which is a stratum with the weight
+    of the candidate's counts there. Valid at any time and for any number of units."""
+    return _weighted(sums, bounds, sums.count, candidate=candidate)
+
+
+def _weighted(sums: UnitSums, bounds: tuple[float, float], weight: Floats, *, candidate: bool) -> Interval:
+    """One arm's share, phases weighted by the candidate's rows, whose weights (rows,) are given; intervals
+    combined by MOVER."""
+    arm = sums.only(sums.candidate == candidate)
+    means = arm.total / arm.count
+    phases, place = np.unique(sums.phase[sums.candidate], return_inverse=True)
+    sizes = np.bincount(place, weights=weight[sums.candidate])
+    omega = sizes / sizes.sum()
+    shares = [_share(means[arm.phase == phase], bounds) for phase in phases]
+    middle = float(omega @ [share.estimate for share in shares])
+    return Interval(
+        low=middle - float(np.linalg.norm(omega * [share.estimate - share.low for share in shares])),
+        estimate=middle,
+        high=middle + float(np.linalg.norm(omega * [share.high - share.estimate for share in shares])),
+    )
+
+
+def _share(means: Floats, bounds: tuple[float, float]) -> Interval:
+    low, high = bounds
+    if len(means) == 0:
+        return Interval(low=low, estimate=low, high=high)
+    total = float(np.sum((means - low) / (high - low)))
+    share = sequence.mixture_interval(total, len(means), alpha=ALPHA)
+    unit = Interval(low=share.low, estimate=total / len(means), high=share.high)
+    return unit.scaled(high - low).shifted(low)

@@ -1,0 +1,366 @@
+"""Why a verdict is what it is: a class for each kind of reason. `pages.words.reasons` has the sentences.
+
+A reason holds what the report's own lines do not: the sentence on a row takes the row's figures from there.
+`acceptable` is the row's bound as written: a metric may have several rows.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from judge.agreement import LabelAgreement
+from verdict.details import SinceFirst
+from verdict.rows.looks import OneUnit
+from verdict.sample.metrics import MissingShare
+from verdict.terms.judged_canary import RunRolledBack
+from verdict.terms.plan import ShareChange
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """A reason of a stored report, in the words of its time."""
+
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitOff:
+    """The split of users does not match the share: the sample-ratio check."""
+
+    p_value: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitNotChecked:
+    """The split could not be checked; `assigned_outside`: because a flag system assigned the users."""
+
+    assigned_outside: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoRubric:
+    """The canary has no row to judge."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreached:
+    """The candidate's exchanges that did not reach it though it is not to blame, counted by error type, of
+    all its exchanges."""
+
+    found: Mapping[str, int]
+    of: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowMissed:
+    """A row whose interval is entirely on the wrong side. `now_worse_than`: who outweighed it, before it
+    became worse than was likely then."""
+
+    metric: str
+    acceptable: str
+    now_worse_than: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartWorse:
+    """A metric in a value of the tag `by` (None: the category) that is worse, by an interval or an estimate
+    (`low` and `high` None).
+
+    `interval`: its ends are told, None for an open one. `exact_users`: the candidate's users, where the exact
+    test tells it. `below_floor`: it misses an absolute bound. `now_worse_than` as in RowMissed.
+    """
+
+    by: str | None
+    value: str
+    metric: str
+    estimate: float | None
+    low: float | None
+    high: float | None
+    interval: bool
+    exact_users: int | None
+    below_floor: bool = False
+    now_worse_than: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorseInParts:
+    """A metric that is worse in parts that do not block."""
+
+    metric: str
+    parts: tuple[PartWorse, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MissesOutweighed:
+    """The misses, by name (`verdict.decision.decide`), that a person outweighed."""
+
+    who: str
+    why: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowNotComputed:
+    """A row, or a part of it, of which nothing can be computed, and why."""
+
+    metric: str
+    why: str
+    by: str | None = None
+    value: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostsUnknown:
+    """A row that stays open because too many costs are not known."""
+
+    metric: str
+    share: MissingShare
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotBorneOut:
+    """A row on a judge's word that people's labels do not bear out. `enough`: its users are there, and labels
+    are all that is missing."""
+
+    metric: str
+    agreement: LabelAgreement
+    enough: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TooFewUsers:
+    """A row without data: the users of the arm that lacks them, and the effective number behind its value."""
+
+    metric: str
+    acceptable: str
+    arm: Literal["candidate", "baseline"]
+    users: int
+    carrying: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneUser:
+    """A row that one user alone would decide, or keeps from being decided: no user may."""
+
+    metric: str
+    acceptable: str
+    found: OneUnit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowOpen:
+    """A row that is undecided. `heavy`: without a plan, more than a fifth of its variance is one user's."""
+
+    metric: str
+    acceptable: str
+    heavy: bool = False
+
+
+FewerUsers: TypeAlias = tuple[str, Literal["candidate", "baseline"], int]
+"""A metric, an arm, and its effective number of users."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartUnseen:
+    """A critical part without any exchange."""
+
+    by: str | None
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartTooFew:
+    """A critical part with too few users: by metric, the effective users of the arm that has fewer."""
+
+    by: str | None
+    value: str
+    users: tuple[FewerUsers, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanUsedUp:
+    """The plan and its extension are over, with these rows open."""
+
+    open: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotExpected:
+    """The chance that the plan gets there is small, because of this row."""
+
+    metric: str
+    chance: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaysMissing:
+    """Too few whole days of candidate traffic; `more` are still to come."""
+
+    done: int
+    required: float
+    more: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnotherRubric:
+    """The rubric is not the one that was fixed before the run (None: none was). `retro`: it was chosen after
+    the run. `judged`: a row is on a judge's word."""
+
+    fixed: str | None
+    used: str
+    retro: bool
+    judged: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RiskTaken:
+    """Rows with a high risk. A candidate that misses the bound by `miss` standard errors of `day` still ships
+    1 time in 20; `misses` are those in the metrics' units, as far as they have data."""
+
+    risk: float
+    metrics: tuple[str, ...]
+    miss: float
+    day: int
+    misses: tuple[tuple[str, str, float], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShareChanged:
+    """The share was changed by hand when results could be seen."""
+
+    change: ShareChange
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnevenlyAbandoned:
+    """Callers abandon requests more often in one arm; these metrics lack them."""
+
+    share: MissingShare
+    lacking: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnequalResponse:
+    """One arm's users give a value more often: the candidate's and the baseline's rate, compared in so many
+    phases. `ends`: the difference in the worst and the best case of the missing values, None if unknown."""
+
+    metric: str
+    acceptable: str
+    rates: tuple[float, float]
+    phases: int
+    p_value: float
+    ends: tuple[float, float] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectFades:
+    """The difference of a metric changes with a user's time."""
+
+    since: SinceFirst
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowsIdeal:
+    """The rows that are ideal."""
+
+    metrics: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowsAcceptable:
+    """The rows that pass, and those of them that may be ideal."""
+
+    metrics: tuple[str, ...]
+    may_be_ideal: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FewDaysRequired:
+    """The config asks for fewer days than a real decision needs."""
+
+    days: float
+    needed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capped:
+    """The amounts of a metric that were cut."""
+
+    metric: str
+    acceptable: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InBothArms:
+    """The users, of those who had the candidate, to whom a flag system gave both arms."""
+
+    users: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NobodyRead:
+    """No user, no judge and no labeller has read what the candidate answered."""
+
+
+Detail = Literal[
+    "over_time", "by_day", "judge", "looks", "spreads", "failures", "money", "where", "benchmark"
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A detail, some of them of one metric, that could not be made."""
+
+    detail: Detail
+    why: str
+    metric: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEnds:
+    """The log ends on a day, at this UTC second, before its look, that of `day`."""
+
+    at: float
+    day: int
+
+
+Reason: TypeAlias = (
+    Told
+    | SplitOff
+    | SplitNotChecked
+    | RunRolledBack
+    | NoRubric
+    | Unreached
+    | RowMissed
+    | PartWorse
+    | WorseInParts
+    | MissesOutweighed
+    | RowNotComputed
+    | CostsUnknown
+    | NotBorneOut
+    | TooFewUsers
+    | OneUser
+    | RowOpen
+    | PartUnseen
+    | PartTooFew
+    | PlanUsedUp
+    | NotExpected
+    | DaysMissing
+    | AnotherRubric
+    | RiskTaken
+    | ShareChanged
+    | UnevenlyAbandoned
+    | UnequalResponse
+    | EffectFades
+    | RowsIdeal
+    | RowsAcceptable
+    | FewDaysRequired
+    | Capped
+    | InBothArms
+    | NobodyRead
+    | LeftOut
+    | LogEnds
+)
+"""One reason."""

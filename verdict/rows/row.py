@@ -1,0 +1,309 @@
+"""One row of the rubric, decided: its state, the distance to both bounds, and the evidence still missing.
+
+The state follows from the two margins alone, whether a plan's looks or the any-time band tells them:
+
+acceptable         ideal         state
+low ≥ 0            low ≥ 0       IDEAL
+low ≥ 0            low < 0       PASS
+high < 0                         FAIL
+otherwise                        INCONCLUSIVE
+too few units                    NODATA
+
+A row stays INCONCLUSIVE while one unit decides it, or while it is held: its costs are not known, people's
+labels do not bear out its judge, or nothing can be computed of it.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+from judge.agreement import FEWEST_LABELS, NEEDED_LABELS, borne_out, with_people
+from records.facts.metric import JUDGED, JUDGED_PREFERENCE
+from verdict.details import UnknownCosts
+from verdict.rows.arms import ALPHA, ArmComparison, Bracketed
+from verdict.rows.looks import Look, OneUnit, RowPlan, RowStanding, only_by, outcome, standing, unknown
+from verdict.rows.reading import MetricReading, response
+from verdict.rows.reasons import (
+    Capped,
+    CostsUnknown,
+    NotBorneOut,
+    RowNotComputed,
+    UnequalResponse,
+    UnevenlyAbandoned,
+)
+from verdict.sample.arrays import Sample
+from verdict.sample.metrics import MissingShare, Observations, abandoned, unpriced
+from verdict.statistics import sequence
+from verdict.statistics.types import Interval
+from verdict.terms.measures import source
+from verdict.terms.rubric import Bound, Criterion
+
+State = Literal["IDEAL", "PASS", "FAIL", "INCONCLUSIVE", "NODATA"]
+
+Held: TypeAlias = CostsUnknown | NotBorneOut | RowNotComputed
+"""Why a row stays open whatever its values say; more users will not change it."""
+
+HEAVY = 0.2
+"""No PASS by the band while one unit has more of the variance than this: its next visit could reverse it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row. Margins are in the metric's unit; 0 or more keeps the bound.
+
+    `band`: the margins to the acceptable and the ideal bound by the any-time band, with a plan too.
+    `standing`: with a plan, what its `looks` say. `heavy`: the row would be decided if one unit had less
+    weight; `one_unit`: that one, if without it the row would be something else.
+    """
+
+    criterion: Criterion
+    reading: MetricReading
+    state: State
+    band: tuple[Interval, Interval] | None = None
+    looks: tuple[Look, ...] = ()
+    standing: RowStanding | None = None
+    heavy: bool = False
+    one_unit: OneUnit | None = None
+    held: Held | None = None
+
+    @property
+    def metric(self) -> str:
+        return self.criterion.metric
+
+    @property
+    def acceptable(self) -> Interval | None:
+        """The margin to the acceptable bound that decides; None without data."""
+        if self.band is None or self.standing is None:
+            return None if self.band is None else self.band[0]
+        return self.standing.acceptable
+
+    @property
+    def ideal(self) -> Interval | None:
+        """The margin to the ideal bound that decides; None without data."""
+        if self.band is None or self.standing is None:
+            return None if self.band is None else self.band[1]
+        return self.standing.ideal
+
+    @property
+    def may_be_ideal(self) -> bool:
+        return self.state == "PASS" and self.ideal is not None and self.ideal.high >= 0
+
+    @property
+    def open(self) -> bool:
+        return self.state in ("INCONCLUSIVE", "NODATA")
+
+    def without_units(self) -> "Row":
+        """A copy without the units' influences, which are not needed once the row is decided."""
+        return replace(self, reading=replace(self.reading, comparison=None, without=()))
+
+
+def decide(
+    criterion: Criterion,
+    reading: MetricReading,
+    *,
+    held: Held | None = None,
+    plan: RowPlan | None = None,
+    looks: Sequence[Look] = (),
+    now: tuple[float, float] = (math.nan, math.nan),
+) -> Row:
+    """The row by the looks of its `plan`, without one by the any-time band. `now` are the estimates of both
+    margins, as a look would have them."""
+    row = Row(criterion=criterion, reading=reading, state="NODATA", held=held, looks=tuple(looks))
+    if isinstance(held, RowNotComputed) or not reading.enough(criterion.acceptable):
+        state: State = "INCONCLUSIVE" if isinstance(held, RowNotComputed) else "NODATA"
+        return replace(row, state=state, standing=None if plan is None else unknown(plan, looks))
+    band = margin(reading, criterion.acceptable), margin(reading, criterion.ideal)
+    found = None if plan is None else standing(plan, looks, now)
+    state = _state(*band) if found is None else _state(found.acceptable, found.ideal)
+    if found is None:
+        one_unit = _one_unit(reading, criterion.acceptable, band[0])
+        too_heavy = state in ("IDEAL", "PASS") and _heaviest(reading, criterion.acceptable) > HEAVY
+        heavy = too_heavy or one_unit is not None
+    else:
+        one_unit = _last_one_unit(looks) if state == "INCONCLUSIVE" else None
+        heavy = one_unit is not None
+    return replace(
+        row,
+        state="INCONCLUSIVE" if heavy or held is not None else state,
+        band=band,
+        standing=found,
+        heavy=heavy,
+        one_unit=one_unit,
+    )
+
+
+def _state(acceptable: Interval, ideal: Interval) -> State:
+    match outcome(acceptable.low, acceptable.high):
+        case "pass":
+            return "IDEAL" if ideal.low >= 0 else "PASS"
+        case "fail":
+            return "FAIL"
+        case "open":
+            return "INCONCLUSIVE"
+
+
+def _one_unit(reading: MetricReading, bound: Bound, acceptable: Interval) -> OneUnit | None:
+    """The heavy unit, if the row would be something else without it."""
+    if reading.heavy is None or not reading.without:
+        return None
+    rest = [_oriented(each, bound) for each in reading.without]
+    low, high = min(each.low for each in rest), max(each.high for each in rest)
+    return only_by(reading.heavy, outcome(acceptable.low, acceptable.high), outcome(low, high))
+
+
+def _last_one_unit(looks: Sequence[Look]) -> OneUnit | None:
+    """That of the latest look that had enough units."""
+    last = next((look.seen for look in reversed(looks) if look.seen is not None), None)
+    return None if last is None else last.one_unit
+
+
+def margin(reading: MetricReading, bound: Bound) -> Interval:
+    """The distance to the bound by the any-time band, negative on the wrong side."""
+    if reading.comparison is None:
+        raise ValueError("a margin needs data of both arms")
+    return _oriented(reading.comparison, bound)
+
+
+def _oriented(comparison: ArmComparison, bound: Bound) -> Interval:
+    contrast = comparison.contrast(*bound.terms).known()
+    return contrast if bound.higher_is_better else contrast.scaled(-1)
+
+
+def _heaviest(reading: MetricReading, bound: Bound) -> float:
+    return reading.comparison.heaviest(bound.terms[0]) if reading.comparison else 0.0
+
+
+def half_width(row: Row) -> float | None:
+    """Half the width of the acceptable margin by the band; None if unbounded."""
+    if row.band is None:
+        return None
+    half = (row.band[0].high - row.band[0].low) / 2
+    return half if math.isfinite(half) else None
+
+
+def detectable(row: Row) -> float | None:
+    """MDE = (c + z_β)·SE: the distance to the bound that is detected with 80 % power at this traffic."""
+    half = half_width(row)
+    if half is None:
+        return None
+    c = sequence.multiplier(row.reading.tau, ALPHA)
+    return (c + sequence.POWER_Z) * half / c
+
+
+def further_units(row: Row, *, gate: int, planned: float) -> int | None:
+    """Candidate units still needed until the band decides an open row with 80 % power; 0 for a decided one.
+
+    None if the estimate is too close to the bound, or the interval too wide, for a number.
+    """
+    if not row.open:
+        return 0
+    if row.held is not None:
+        return None
+    units = row.reading.candidate_units
+    if row.band is None:
+        return max(0, gate - units) or None
+    half, delta = half_width(row), abs(row.band[0].estimate)
+    if half is None or delta <= 1e-9 * half or row.heavy:
+        return None
+    sigma = half / sequence.multiplier(row.reading.tau, ALPHA) * math.sqrt(units)
+    rho2 = sequence.tuning(alpha=ALPHA, planned=planned)
+    total = sequence.units_needed(sigma=sigma, delta=delta, share=None, alpha=ALPHA, rho2=rho2)
+    return max(1, math.ceil(total - units))
+
+
+# What holds a row of the rubric open whatever its values say: costs that are not known, and labels that do
+
+
+MOST_UNPRICED = 0.01
+"""The largest share of answered exchanges without a known cost with which a cost row is still decided."""
+
+
+def condition(criterion: Criterion, sample: Sample, *, enough: bool) -> CostsUnknown | NotBorneOut | None:
+    """What holds the row open; None if nothing does. `enough`: its users are there."""
+    metric = criterion.metric
+    if metric in JUDGED:
+        agreement = with_people(sample.judged)
+        # There are no labels of single answers, so a row on marks is always open.
+        if metric == JUDGED_PREFERENCE and borne_out(agreement):
+            return None
+        return NotBorneOut(metric=metric, agreement=agreement, enough=enough)
+    found = unpriced(sample) if source(metric) == "cost" else None
+    if found is None or not _too_many(found, relative=criterion.acceptable.relative):
+        return None
+    return CostsUnknown(metric=metric, share=found)
+
+
+def _too_many(found: MissingShare, *, relative: bool) -> bool:
+    """More than MOST_UNPRICED of an arm that the bound needs, or more in one arm than in the other: of the
+    baseline only for a bound against it. The missing costs may be the dear ones."""
+    ours = found.candidate > MOST_UNPRICED or (found.different and found.candidate > found.baseline)
+    theirs = found.baseline > MOST_UNPRICED or found.different
+    return ours or (theirs and relative)
+
+
+def labels_needed(criteria: Sequence[Criterion]) -> int:
+    """The labels that the judge's word takes: more where a row of the rubric is on it."""
+    return NEEDED_LABELS if any(row.metric == JUDGED_PREFERENCE for row in criteria) else FEWEST_LABELS
+
+
+def unknown_costs(criteria: Sequence[Criterion], sample: Sample) -> UnknownCosts | None:
+    """How many costs are not known, if too many are: in either arm, or more in one than in the other. None
+    for a canary without a row on costs and without any known cost."""
+    found = unpriced(sample)
+    if found is None or not (max(found.candidate, found.baseline) > MOST_UNPRICED or found.different):
+        return None
+    rows = any(source(row.metric) == "cost" for row in criteria)
+    if not rows and min(found.candidate, found.baseline) >= 1:
+        return None
+    return UnknownCosts(candidate=found.candidate, baseline=found.baseline)
+
+
+# Says where one arm's values are missing more often than the other's, and where values were cut.
+
+
+_LACK = ("cost", "tokens", "latency", "ttft")
+"""The measures that an abandoned exchange lacks."""
+
+
+def unequal_response(sample: Sample, observed: Observations, row: Row) -> UnequalResponse | None:
+    """The caveat for feedback that one arm's users give more often; None if the rates do not differ."""
+    if not observed.feedback:
+        return None
+    found = response(sample, observed)
+    if not found.different or found.p_value is None:
+        return None
+    return UnequalResponse(
+        metric=row.metric,
+        acceptable=row.criterion.acceptable.text,
+        rates=found.rates,
+        phases=found.phases,
+        p_value=found.p_value,
+        ends=_ends(row),
+    )
+
+
+def _ends(row: Row) -> tuple[float, float] | None:
+    comparison = row.reading.comparison
+    if not isinstance(comparison, Bracketed):
+        return None
+    low, high = sorted(case.contrast(1, 0).estimate for case in comparison.trimmed)
+    return low, high
+
+
+def unequal_abandonment(sample: Sample, criteria: Sequence[Criterion]) -> UnevenlyAbandoned | None:
+    """The caveat for requests that callers abandon more often in one arm, with the metrics that lack them;
+    None if the shares do not differ."""
+    lost = abandoned(sample)
+    if lost is None or not lost.different:
+        return None
+    lacking = tuple(row.metric for row in criteria if source(row.metric) in _LACK)
+    return UnevenlyAbandoned(share=lost, lacking=lacking)
+
+
+def capped(observed: Observations, criterion: Criterion) -> Capped | None:
+    """The note for amounts that were cut; None if none was."""
+    at = observed.capped_at
+    return (
+        None if at is None else Capped(metric=criterion.metric, acceptable=criterion.acceptable.text, at=at)
+    )

@@ -1,0 +1,422 @@
+"""Reads a fixed number of a run's newest exchanges and ratings from the store: no source further back than
+these need."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import sqlalchemy as sa
+
+from judge.results import NOT_JUDGED, RunJudgements
+from records.facts.exchange_id import time_and_serial
+from records.facts.metric import JUDGED, Metric
+from records.outcome import INVALID_OUTPUT, UNREACHED, blames_arm
+from records.store.segments.columns import faults_of
+from records.store.tables import failure_days, feedback, unit_days
+from routing.canary import ArmName, Match
+from verdict.details import EXAMPLES, CountedKind, FailureMode, Mirror
+from verdict.sample.arrays import (
+    NEWEST,
+    RATINGS,
+    ArmTotal,
+    MeasureTotals,
+    Recent,
+    RecentRating,
+    Sample,
+    Seen,
+    TextColumn,
+    displeased,
+    in_one_arm,
+)
+from verdict.sample.joining import read_feedback, read_sessions
+from verdict.sample.judged import TRAFFIC
+from verdict.sample.prior import PriorTraffic, began, read_before
+from verdict.sample.stored import (
+    COHORT,
+    MEASURED,
+    WINDOW,
+    Cells,
+    Places,
+    RunWindow,
+    TotalsScope,
+    concurrent,
+    concurrent_cohort,
+    measured,
+    of_run,
+    read_cells,
+)
+from verdict.sample.stored_exchanges import ExchangeKeys, find, newest
+from verdict.statistics.types import Floats
+from verdict.terms.judged_canary import JudgedCanary
+from verdict.terms.measures import source
+
+_ARMS: tuple[ArmName, ...] = ("baseline", "candidate")
+
+
+def read_exchanges(connection: sa.Connection, window: RunWindow) -> tuple[Seen, ...]:
+    """The window's newest counted exchanges, newest first."""
+    found = newest(
+        connection,
+        (*WINDOW, *MEASURED, "exchange_id", "arm", "latency_s"),
+        lambda: window.condition() & measured(),
+        since=window.since,
+        until=window.until,
+        most=NEWEST,
+    )
+    rows = zip(*(found[name].to_pylist() for name in ("exchange_id", "arm", "latency_s")), strict=True)
+    return tuple(
+        Seen(name=name, candidate=arm == "candidate", latency_s=latency_s) for name, arm, latency_s in rows
+    )
+
+
+def read_ratings(
+    connection: sa.Connection, window: RunWindow, metrics: Collection[Metric]
+) -> tuple[RecentRating, ...]:
+    """The newest ratings of exchanges in the window, for those of these metrics that can be bad."""
+    rated = [metric for metric in metrics if metric.kind in ("bool", "rating", "nps")]
+    given = [
+        (metric, arm, row)
+        for metric in rated
+        for arm in _ARMS
+        for row in _given(connection, window, metric, arm)
+    ]
+    categories = _categories(connection, [row.exchange_id for *_, row in given])
+    return tuple(
+        RecentRating(
+            name=row.exchange_id,
+            metric=metric.name,
+            candidate=arm == "candidate",
+            category=categories[place],
+            bad=displeased(metric, row.value),
+        )
+        for place, (metric, arm, row) in enumerate(given)
+        if place in categories
+    )
+
+
+def _given(
+    connection: sa.Connection, window: RunWindow, metric: Metric, arm: ArmName
+) -> Sequence[sa.Row[Any, Any]]:
+    """An arm's newest ratings of exchanges, newest first, found by an index."""
+    columns = feedback.c
+    return connection.execute(
+        sa.select(columns.exchange_id, columns.value)
+        .where(
+            columns.canary == window.canary,
+            columns.metric == metric.name,
+            columns.run == window.run,
+            columns.arm == arm,
+            columns.day.between(*window.days),
+        )
+        .order_by(columns.at.desc())
+        .limit(RATINGS)
+    ).all()
+
+
+def _categories(connection: sa.Connection, ids: Sequence[str]) -> Mapping[int, str]:
+    """The category of each of these exchanges by its place, if it is one of the concurrent cohort."""
+    found: dict[int, str] = {}
+    for places, table in find(connection, ExchangeKeys.of(ids), (*COHORT, "category"), concurrent_cohort):
+        found.update(zip(places.tolist(), table["category"].to_pylist(), strict=True))
+    return found
+
+
+# Counts a run's errors, answer faults and abandoned requests: all of them, from the totals of its days.
+
+
+Name: TypeAlias = tuple[CountedKind, str]
+"""A failure mode: its kind, and the error type or fault."""
+
+
+def read_modes(
+    connection: sa.Connection, window: RunWindow, totals: Mapping[str, ArmTotal]
+) -> tuple[FailureMode, ...]:
+    """The failure modes of all exchanges in the window, with the newest of the candidate as examples.
+
+    `totals` are the exchanges that could have failed so, by measure (`measure_of`).
+    """
+    rows = _failures(connection, window)
+    found, examples = _counts(rows), _examples(rows)
+    return tuple(_mode(name, count, totals[measure_of(name)], examples) for name, count in found.items())
+
+
+def measure_of(name: Name) -> str:
+    """The measure in `Sample.possible` that counts the exchanges in which this mode was possible."""
+    kind, fault = name
+    if kind != "fault":
+        return "errors" if kind == "error" else "abandoned"
+    return "invalid_output" if fault in INVALID_OUTPUT else "answer_faults"
+
+
+def _mode(
+    name: Name, found: Counter[str], of: ArmTotal, examples: Mapping[Name, tuple[str, ...]]
+) -> FailureMode:
+    return FailureMode(
+        kind=name[0],
+        name=name[1],
+        category="",
+        baseline=found["baseline"],
+        baseline_of=of.baseline,
+        candidate=found["candidate"],
+        candidate_of=of.candidate,
+        examples=examples.get(name, ()),
+    )
+
+
+def _failures(connection: sa.Connection, window: RunWindow) -> Sequence[sa.Row[Any]]:
+    """The totals of the run's days: a row for each day, arm and way to fail, of which there are few."""
+    columns = failure_days.c
+    of_run = sa.and_(columns.canary == window.canary, columns.run == window.run)
+    return connection.execute(sa.select(failure_days).where(of_run, columns.day.between(*window.days))).all()
+
+
+def _counts(rows: Iterable[sa.Row[Any]]) -> Mapping[Name, Counter[str]]:
+    """The exchanges of each mode by arm."""
+    found: dict[Name, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        for name in _names(row):
+            found[name][row.arm] += row.exchanges
+    return found
+
+
+def _examples(rows: Iterable[sa.Row[Any]]) -> Mapping[Name, tuple[str, ...]]:
+    """The ids of each mode's newest exchanges of the candidate, newest first."""
+    found: dict[Name, set[str]] = defaultdict(set)
+    for row in rows:
+        if row.arm == "candidate":
+            for name in _names(row):
+                found[name].update(row.newest.split(" ")[:EXAMPLES])
+    return {name: tuple(sorted(ids, key=_time, reverse=True)[:EXAMPLES]) for name, ids in found.items()}
+
+
+def _time(exchange_id: str) -> tuple[int, int]:
+    """What orders exchanges by their time."""
+    return time_and_serial(exchange_id) or (0, 0)
+
+
+def _names(row: Any) -> Iterator[Name]:
+    """The modes of a row's exchanges."""
+    if row.outcome == "aborted":
+        if row.silent or not row.stream:
+            yield "abandoned", "abandoned"
+        return
+    if row.outcome != "ok" and blames_arm(row.error_type):
+        yield "error", row.error_type
+    for fault in faults_of(row.faults) if row.finish else ():
+        if fault not in INVALID_OUTPUT or row.output_check == "judged":
+            yield "fault", fault
+
+
+# Reads a canary's run from the store as a sample: hash-assigned traffic, with feedback and sessions.
+
+
+def from_store(
+    connection: sa.Connection,
+    canary: str,
+    run: int | None = None,
+    *,
+    metrics: Collection[str] = (),
+    segments: Sequence[str] = (),
+    cuts: Callable[[Floats], Sequence[float]] = lambda _candidate_at: (),
+    prior: tuple[str, Match] | None = None,
+    judged: RunJudgements = NOT_JUDGED,
+    assigned_outside: bool = False,
+) -> Sample:
+    """The run's unit totals (None: the latest run) while both arms had a share, with the measures, tags and
+    feedback that these metrics and segments need.
+
+    Left out: pinned and randomly assigned requests, requests bound to provider state, mirror copies, shed
+    requests. The caller's own errors, aborted exchanges and those that did not reach their arm count as
+    exposure only. A cost from estimated usage counts as missing. `cuts` gives, from times of candidate
+    traffic as in `Sample.candidate_at`, the midnights that split rows. `prior`: the entry of the baseline and
+    the requests that the canary takes, to know its units from before. `judged` is what a judge said of the
+    run; with it, the sample counts its exchanges. Raises BadSample for a unit in both arms of a phase, or
+    leaves it out where the arms were `assigned_outside`.
+    """
+    sources = {name: source(name) for name in metrics if name not in JUDGED}
+    scope = TotalsScope(
+        canary=canary,
+        run=_latest(connection, canary) if run is None else run,
+        segments=segments,
+        sources={
+            *(name for name in sources.values() if name is not None),
+            *({TRAFFIC} if judged.exchanges else ()),
+        },
+    )
+    candidate_at, possible = _by_day(connection, scope)
+    scope = replace(scope, cuts=cuts(candidate_at))
+    cells = read_cells(connection, scope)
+    places = Places(cells)
+    sample = Sample(
+        units=tuple(cells.names.units),
+        unit=cells.keys.unit,
+        candidate=cells.keys.candidate,
+        phase=cells.keys.phase,
+        first_at=cells.first_at,
+        last_at=cells.last_at,
+        candidate_at=candidate_at,
+        category=TextColumn(names=list(cells.names.categories), code=cells.keys.category),
+        totals={**cells.totals, **_sessions(connection, scope, places)},
+        values=cells.values,
+        tags=cells.names.labels(cells.keys.place),
+        feedback=read_feedback(
+            connection, scope, places, [name for name, measure in sources.items() if measure is None]
+        ),
+        shares=_shares(cells),
+        possible=possible,
+        before=_before(connection, scope, cells, prior, metrics),
+        judged=judged,
+    )
+    return in_one_arm(sample, assigned_outside=assigned_outside)
+
+
+def _before(
+    connection: sa.Connection,
+    scope: TotalsScope,
+    cells: Cells,
+    prior: tuple[str, Match] | None,
+    metrics: Collection[str],
+) -> Mapping[str, Floats]:
+    if prior is None or len(cells.first_at) == 0:
+        return {}
+    provider, match = prior
+    since = began(connection, scope.canary, scope.run, float(cells.first_at[0]))
+    known = PriorTraffic(canary=scope.canary, provider=provider, match=match, since=since)
+    return read_before(connection, known, cells.names.units, metrics)
+
+
+def to_judge(
+    connection: sa.Connection,
+    canary: JudgedCanary,
+    run: int | None = None,
+    *,
+    cuts: Callable[[Floats], Sequence[float]] = lambda _candidate_at: (),
+    judged: RunJudgements = NOT_JUDGED,
+) -> Sample:
+    """The sample for a report of the run (None: the latest run): the rubric's metrics, cost, and failures.
+    `cuts` and `judged` as in `from_store`."""
+    if run is None:
+        run = _latest(connection, canary.name)
+    sample = from_store(
+        connection,
+        canary.name,
+        run,
+        metrics=[
+            *(criterion.metric for criterion in canary.criteria),
+            "cost_total",
+            "error_rate",
+            "abandoned",
+        ],
+        segments=canary.segments,
+        cuts=cuts,
+        prior=(canary.baseline.provider, canary.match) if canary.baseline and canary.match else None,
+        judged=judged,
+        assigned_outside=canary.assigned_outside,
+    )
+    if len(sample.last_at) == 0:
+        return sample
+    since, until = float(sample.first_at[0]), float(sample.last_at.max())
+    window = RunWindow(canary=canary.name, run=run, since=since, until=until)
+    return replace(
+        sample,
+        recent=_recent(connection, canary, window, sample),
+        unreached=_unreached(connection, window),
+        candidate_exchanges=sample.possible["exchanges"].candidate,
+    )
+
+
+def _unreached(connection: sa.Connection, window: RunWindow) -> Mapping[str, int]:
+    """`Sample.unreached`, from the totals of the run's days."""
+    columns = failure_days.c
+    found = sa.select(
+        columns.error_type, sa.func.sum(sa.cast(columns.exchanges, sa.Double)).label("exchanges")
+    )
+    unreached = columns.outcome.in_(("fallback", "error")) & columns.error_type.in_(UNREACHED)
+    of_run = (columns.canary == window.canary) & (columns.run == window.run)
+    found = found.where(of_run, columns.day.between(*window.days), columns.arm == "candidate", unreached)
+    return {
+        row.error_type: int(row.exchanges) for row in connection.execute(found.group_by(columns.error_type))
+    }
+
+
+def _recent(connection: sa.Connection, canary: JudgedCanary, window: RunWindow, sample: Sample) -> Recent:
+    return Recent(
+        since=window.since,
+        until=window.until,
+        baseline=sample.possible["errors"].baseline,
+        candidate=sample.possible["errors"].candidate,
+        modes=read_modes(connection, window, sample.possible),
+        exchanges=read_exchanges(connection, window),
+        ratings=read_ratings(connection, window, canary.metrics.values()),
+    )
+
+
+def mirrored(connection: sa.Connection, canary: str, run: int | None = None) -> Mirror | None:
+    """The run's mirror copies (`run` None: the latest run); None without any."""
+    scope = TotalsScope(canary=canary, run=_latest(connection, canary) if run is None else run)
+    columns = unit_days.c
+    sums = connection.execute(
+        sa.select(
+            sa.func.sum(columns.exchanges).label("copies"),
+            sa.func.sum(columns.failed).label("failed"),
+            sa.func.sum(columns.cost_n).label("priced"),
+            sa.func.sum(columns.cost_sum).label("cost_usd"),
+        ).where(*of_run(scope), columns.mirror.is_(True))
+    ).one()
+    if not sums.copies:
+        return None
+    cost_usd = float(sums.cost_usd) if sums.priced else None
+    return Mirror(copies=int(sums.copies), failed=int(sums.failed), cost_usd=cost_usd)
+
+
+def _latest(connection: sa.Connection, canary: str) -> int:
+    """The last run with totals; 0, which is not a run, without any."""
+    latest = sa.select(sa.func.max(unit_days.c.run)).where(unit_days.c.canary == canary)
+    return connection.execute(latest).scalar() or 0
+
+
+_POSSIBLE = {
+    "errors": unit_days.c.counted,
+    "answer_faults": unit_days.c.finished,
+    "invalid_output": unit_days.c.output_judged,
+    "abandoned": unit_days.c.ended,
+    "exchanges": unit_days.c.exchanges,
+}
+
+
+def _by_day(connection: sa.Connection, scope: TotalsScope) -> tuple[Floats, Mapping[str, ArmTotal]]:
+    """The first and the last moment of candidate traffic on each UTC day, and `Sample.possible`."""
+    columns = unit_days.c
+    counts = (sa.func.sum(sa.cast(column, sa.Double)).label(name) for name, column in _POSSIBLE.items())
+    days = connection.execute(
+        sa.select(
+            columns.arm,
+            sa.func.min(columns.first_at).label("first_at"),
+            sa.func.max(columns.last_at).label("last_at"),
+            *counts,
+        )
+        .where(*concurrent(scope))
+        .group_by(columns.arm, columns.day)
+    ).all()
+    moments = [at for day in days if day.arm == "candidate" for at in (day.first_at, day.last_at)]
+    return np.array(moments, dtype=np.float64), {name: _total(days, name) for name in _POSSIBLE}
+
+
+def _total(days: Sequence[sa.Row[Any]], name: str) -> ArmTotal:
+    baseline, candidate = (
+        int(sum(getattr(day, name) for day in days if day.arm == arm)) for arm in ("baseline", "candidate")
+    )
+    return ArmTotal(baseline=baseline, candidate=candidate)
+
+
+def _shares(cells: Cells) -> dict[int, float]:
+    """The candidate's share in each phase, from the phase's newest cell."""
+    by_last = np.argsort(cells.last_at, kind="stable")
+    return dict(zip(cells.keys.phase[by_last].tolist(), cells.share[by_last].tolist(), strict=True))
+
+
+def _sessions(connection: sa.Connection, scope: TotalsScope, places: Places) -> Mapping[str, MeasureTotals]:
+    wanted = any(name.startswith("session_") for name in scope.sources)
+    return read_sessions(connection, scope, places) if wanted else {}

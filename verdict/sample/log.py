@@ -1,0 +1,307 @@
+"""Reads an external log (CSV) into a sample. Every error names the line and the column."""
+
+import csv
+import difflib
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar, get_args
+
+import numpy as np
+
+from records.facts.metric import BUILT_IN, LARGEST, Metric
+from records.facts.text import from_cell
+from records.outcome import UNREACHED, ErrorType, Fault, Finish, OutputCheck, blames_arm
+from verdict.sample.arrays import BadSample, Ratings, Sample, TextColumn, in_one_arm
+from verdict.sample.exchanges import AnswerTable, ExchangeTable, LogLines, recent_of
+from verdict.statistics.types import Bools, Floats
+
+Name = TypeVar("Name", bound=str)
+
+REQUIRED = ("unit", "arm", "at")
+OPTIONAL = (
+    *("latency_s", "ttft_s", "cost_usd", "tokens", "error_type", "category", "phase"),
+    *("finish", "faults", "output_check"),
+)
+DAY_S = 86400.0
+_LAST_SECOND = 1e11
+"""The year 5138; a larger time is in milliseconds."""
+
+COLUMNS = f"{', '.join(REQUIRED)}, {', '.join(OPTIONAL)}, tag_NAME, metric_NAME and pre_NAME"
+
+_ERROR_NAMES: tuple[ErrorType, ...] = get_args(ErrorType)
+_ERROR_TYPES: dict[str, ErrorType] = {name: name for name in _ERROR_NAMES}
+_FAULT_NAMES: tuple[Fault, ...] = get_args(Fault)
+_FAULTS: dict[str, Fault] = {name: name for name in _FAULT_NAMES}
+_FINISHES: dict[str, str] = {name: name for name in get_args(Finish)}
+_CHECKS: dict[str, str] = {name: name for name in get_args(OutputCheck) if name}
+
+
+def from_csv(
+    path: Path,
+    metrics: Mapping[str, Metric] = BUILT_IN,
+    *,
+    now: float = math.inf,
+    assigned_outside: bool = False,
+) -> Sample:
+    """Read a log with one exchange per line and a header of `COLUMNS`. An empty cell is a missing value.
+
+    `at` is RFC 3339 or UTC seconds, at most a day after `now`, UTC seconds. `arm` is baseline or candidate.
+    `error_type` is one of the documented types, empty for a good exchange; a time of 0 beside one is missing.
+    `finish`, `faults` and `output_check` are as in an export; without the first two nothing is known of
+    answers. `phase` counts changes of the share. `pre_NAME` is the unit's value of a metric before the
+    canary, the mean of its cells. `metrics` bound the values of `metric_*` cells. `assigned_outside` is as in
+    `in_one_arm`. Raises BadSample, OSError.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.reader(file)
+            header = [name.strip() for name in next(rows, [])]
+            _check_header(path.name, header)
+            body = _body(path.name, header, rows)
+    except (csv.Error, UnicodeDecodeError) as exc:
+        raise BadSample(f"{path.name} is not a CSV file in UTF-8: {exc}") from exc
+    if not any(body):
+        raise BadSample(f"{path.name} holds no exchange: there is no line below the header")
+    sample = _build(_Table(path.name, header, body), metrics, now)
+    return in_one_arm(sample, assigned_outside=assigned_outside)
+
+
+def _check_header(file: str, header: Sequence[str]) -> None:
+    for name in header:
+        if name in REQUIRED or name in OPTIONAL or name.startswith(("tag_", "metric_", "pre_")):
+            continue
+        near = difflib.get_close_matches(name, (*REQUIRED, *OPTIONAL), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        raise BadSample(f"{file} line 1: unknown column {name!r}{hint} Columns are {COLUMNS}")
+    if len(set(header)) < len(header):
+        raise BadSample(f"{file} line 1: two columns have the same name")
+    for name in REQUIRED:
+        if name not in header:
+            raise BadSample(f"{file} line 1: column {name!r} is missing. Columns are {COLUMNS}")
+
+
+def _body(name: str, header: Sequence[str], rows: Iterator[list[str]]) -> list[list[str]]:
+    body: list[list[str]] = []
+    for line, row in enumerate(rows, start=2):
+        if row and len(row) != len(header):
+            raise BadSample(f"{name} line {line}: {len(row)} cells, but the header has {len(header)} columns")
+        body.append(row)
+    return body
+
+
+class _Table:
+    """The cells by column, with their line numbers."""
+
+    def __init__(self, name: str, header: Sequence[str], body: Sequence[Sequence[str]]) -> None:
+        self.name = name
+        self.header = tuple(header)
+        rows = [(line, row) for line, row in enumerate(body, start=2) if row]
+        self.lines = [line for line, _ in rows]
+        self._columns = {
+            column: [from_cell(row[i].strip()) for _, row in rows] for i, column in enumerate(header)
+        }
+
+    def text(self, column: str) -> list[str]:
+        return self._columns.get(column, [""] * len(self.lines))
+
+    def read(self, column: str, parse: Callable[[str], float], right: str) -> Floats:
+        """The parsed column, empty cells as NaN. A ValueError of `parse` becomes a BadSample with `right`."""
+        values = np.full(len(self.lines), np.nan)
+        for i, cell in enumerate(self.text(column)):
+            if cell:
+                try:
+                    values[i] = parse(cell)
+                except ValueError:
+                    self.refuse(i, column, cell, right)
+        return values
+
+    def names(self, column: str, known: Mapping[str, Name]) -> list[Name | None]:
+        """The column, each cell one of the known names; None for an empty cell."""
+        cells = enumerate(self.text(column))
+        return [self.known(row, column, cell, known) if cell else None for row, cell in cells]
+
+    def known(self, row: int, column: str, cell: str, known: Mapping[str, Name]) -> Name:
+        """The known name in this cell, or BadSample with the nearest."""
+        if cell not in known:
+            near = difflib.get_close_matches(cell, known, n=1)
+            self.refuse(row, column, cell, near[0] if near else f"one of {', '.join(known)}")
+        return known[cell]
+
+    def refuse(self, row: int, column: str, cell: str, right: str) -> None:
+        """Raise BadSample for this cell; `right` says what it must be."""
+        what = f"{cell!r} is not {right}" if cell else f"is empty; it must be {right}"
+        raise BadSample(f"{self.name} line {self.lines[row]}, column {column!r}: {what}")
+
+
+def _build(table: _Table, metrics: Mapping[str, Metric], now: float) -> Sample:
+    at = _required(table, "at", _time, "a time, for example 2026-11-24T10:00:00Z, or UTC seconds")
+    _check_times(table, at, now)
+    arms = _required(table, "arm", _arm, "'baseline' or 'candidate'")
+    names = table.text("unit")
+    for row, name in enumerate(names):
+        if not name:
+            table.refuse(row, "unit", "", "the unit's identity, for example a hashed user id")
+    errors = table.names("error_type", _ERROR_TYPES)
+    phase = table.read("phase", _count, "a whole number from 0")
+    order = np.argsort(at, kind="stable")
+    units, unit = np.unique(np.array(names, dtype=np.str_), return_inverse=True)
+    exchanges = ExchangeTable(
+        units=tuple(units.tolist()),
+        unit=unit.astype(np.int64)[order],
+        candidate=(arms == 1)[order],
+        phase=np.nan_to_num(phase, nan=0.0).astype(np.int64)[order],
+        at=at[order],
+        counts=np.array([_counts(error) for error in errors], dtype=np.bool_)[order],
+        unreached=[
+            error if error in UNREACHED else None for error in (errors[row] for row in order.tolist())
+        ],
+        failed=np.array([blames_arm(error) for error in errors], dtype=np.bool_)[order],
+        aborted=np.array([error == "aborted" for error in errors], dtype=np.bool_)[order],
+        latency_s=_duration(table, "latency_s", errors)[order],
+        ttft_s=_duration(table, "ttft_s", errors)[order],
+        cost_usd=table.read("cost_usd", _amount, "dollars, from 0")[order],
+        tokens=table.read("tokens", _amount, "tokens, from 0")[order],
+        category=_labels(table, "category", order),
+        answers=_answers(table, order),
+        tags={
+            column.removeprefix("tag_"): _labels(table, column, order)
+            for column in table.header
+            if column.startswith("tag_")
+        },
+        feedback={
+            column.removeprefix("metric_"): _ratings(table, column, at, order, metrics)
+            for column in table.header
+            if column.startswith("metric_")
+        },
+        before={
+            column.removeprefix("pre_"): _by_unit(
+                table.read(column, _number, "a number"), unit, len(units)
+            ).reshape(-1, 1)
+            for column in table.header
+            if column.startswith("pre_")
+        },
+    )
+    log = LogLines(
+        lines=np.array(table.lines)[order].tolist(), errors=[errors[row] for row in order.tolist()]
+    )
+    return replace(exchanges, recent=recent_of(log, exchanges, metrics)).sample()
+
+
+def _required(table: _Table, column: str, parse: Callable[[str], float], right: str) -> Floats:
+    values = table.read(column, parse, right)
+    for row in np.flatnonzero(np.isnan(values))[:1]:
+        table.refuse(int(row), column, "", right)
+    return values
+
+
+def _check_times(table: _Table, at: Floats, now: float) -> None:
+    """Refuse the first time that is in milliseconds, or more than a day after `now`."""
+    last = min(now + DAY_S, _LAST_SECOND)
+    for row in np.flatnonzero(at > last)[:1].tolist():
+        cell, seconds = table.text("at")[row], at[row] / 1000
+        if at[row] > _LAST_SECOND and seconds <= last:
+            table.refuse(row, "at", cell, f"UTC seconds but milliseconds; write {seconds:.3f}")
+        table.refuse(row, "at", cell, "in the past: it is more than a day from now; write when it happened")
+
+
+def _duration(table: _Table, column: str, errors: Sequence[ErrorType | None]) -> Floats:
+    """The column's seconds. Load testers write 0 for a request that failed: that is missing, not fast."""
+    seconds = table.read(column, _amount, "seconds, from 0")
+    failed = np.array([error is not None for error in errors], dtype=np.bool_)
+    return np.where(failed & (seconds == 0), np.nan, seconds)
+
+
+def _ratings(
+    table: _Table, column: str, at: Floats, order: np.ndarray, metrics: Mapping[str, Metric]
+) -> Ratings:
+    metric = metrics.get(column.removeprefix("metric_"))
+    low, high = (metric.low, metric.high) if metric else (None, None)
+
+    def parse(cell: str) -> float:
+        value = _number(cell)
+        if (low is not None and value < low) or (high is not None and value > high):
+            raise ValueError(cell)
+        return value
+
+    bounded = low is not None and high is not None
+    values = table.read(column, parse, f"a number from {low:g} to {high:g}" if bounded else "a number")[order]
+    given = np.flatnonzero(~np.isnan(values))
+    return Ratings(row=given, value=values[given], at=at[order][given])
+
+
+def _by_unit(values: Floats, unit: np.ndarray, units: int) -> Floats:
+    """Each unit's mean, (units,); NaN if all its cells are empty."""
+    given = ~np.isnan(values)
+    count = np.bincount(unit[given], minlength=units)
+    total = np.bincount(unit[given], weights=values[given], minlength=units)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _labels(table: _Table, column: str, order: np.ndarray) -> TextColumn:
+    labels = TextColumn.of(table.text(column))
+    return TextColumn(names=labels.names, code=labels.code[order])
+
+
+def _answers(table: _Table, order: np.ndarray) -> AnswerTable | None:
+    """How the answers ended and what was wrong with them; None without the columns for it."""
+    if "finish" not in table.header or "faults" not in table.header:
+        return None
+    faults = [_faults(table, row, cell) for row, cell in enumerate(table.text("faults"))]
+    finishes, checks = (
+        table.names(name, of) for name, of in (("finish", _FINISHES), ("output_check", _CHECKS))
+    )
+
+    def marked(marks: Iterable[bool]) -> Bools:
+        column: Bools = np.array(list(marks), dtype=np.bool_)[order]
+        return column
+
+    return AnswerTable(
+        finished=marked(finish is not None for finish in finishes),
+        judged=marked(check == "judged" for check in checks),
+        faults={name: marked(name in found for found in faults) for name in _FAULT_NAMES},
+    )
+
+
+def _faults(table: _Table, row: int, cell: str) -> frozenset[Fault]:
+    names = [name.strip() for name in cell.replace(",", " ").split()]
+    return frozenset(table.known(row, "faults", name, _FAULTS) for name in names)
+
+
+def _counts(error: ErrorType | None) -> bool:
+    return error is None or blames_arm(error)
+
+
+def _arm(cell: str) -> float:
+    return ("baseline", "candidate").index(cell)
+
+
+def _time(cell: str) -> float:
+    try:
+        return _number(cell)
+    except ValueError:
+        moment = datetime.fromisoformat(cell)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _number(cell: str) -> float:
+    value = float(cell)
+    if not abs(value) <= LARGEST:
+        raise ValueError(cell)
+    return value
+
+
+def _amount(cell: str) -> float:
+    value = _number(cell)
+    if value < 0:
+        raise ValueError(cell)
+    return value
+
+
+def _count(cell: str) -> float:
+    value = int(cell)
+    if value < 0:
+        raise ValueError(cell)
+    return value

@@ -1,0 +1,276 @@
+"""Exchanges without a value: those that callers abandoned, and those without a known cost, by arm.
+
+Costs, times and tokens lack abandoned exchanges; costs also lack unpriced ones.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import special
+
+from records.facts.metric import Metric
+from verdict.sample.arrays import Codes, MeasureTotals, Ratings, Sample, Values
+from verdict.statistics.exact import GroupCounts, fisher
+from verdict.statistics.ratio import UnitSums, arms, quantile, unit_sums
+from verdict.statistics.types import Bools, Floats, Ints
+from verdict.terms.measures import MEASURED, Measure, must_be_known, quantile_level
+
+DIFFERENT = 0.001
+
+EXPECTED = 5
+"""With fewer units than this expected to miss a value in an arm, the test is Fisher's exact one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MissingShare:
+    """The share of exchanges that have no value, by arm, in [0, 1]; the p-value of equal shares."""
+
+    candidate: float
+    baseline: float
+    p_value: float
+
+    @property
+    def different(self) -> bool:
+        return self.p_value < DIFFERENT
+
+
+def abandoned(sample: Sample) -> MissingShare | None:
+    """The share that callers abandoned. None if unknown, if there is none, or if only one arm has traffic."""
+    known = sample.totals.get("abandoned")
+    return None if known is None else _compared(sample, known)
+
+
+def unpriced(sample: Sample) -> MissingShare | None:
+    """The share of answered exchanges without a known cost. None as in `abandoned`.
+
+    Failed exchanges may have a cost or none. A row from the store does not say how many of each it has, so
+    this takes the fewest unpriced ones that its counts allow.
+    """
+    counted, cost = sample.totals.get("errors"), sample.totals.get("cost")
+    if counted is None or cost is None:
+        return None
+    answered = counted.count - counted.total
+    return _compared(sample, MeasureTotals(count=answered, total=np.maximum(answered - cost.count, 0.0)))
+
+
+def _compared(sample: Sample, missing: MeasureTotals) -> MissingShare | None:
+    """Compare the arms by units, in the phases in which both had traffic."""
+    if not missing.total.any():
+        return None
+    sums = _sums(sample, missing)
+    if not sums.total.any() or not sums.candidate.any() or sums.candidate.all():
+        return None
+    both = arms(sums)
+    exact = _exact(sums)
+    return MissingShare(
+        candidate=both.candidate.value,
+        baseline=both.baseline.value,
+        p_value=_normal(both.value(1), both.se(1)) if exact is None else exact,
+    )
+
+
+def _normal(difference: float, se: float) -> float:
+    if se == 0:
+        return 1.0 if difference == 0 else 0.0
+    return float(2 * special.ndtr(-abs(difference) / se))
+
+
+def _sums(sample: Sample, missing: MeasureTotals) -> UnitSums:
+    counted = missing.count > 0
+    phases = int(sample.phase.max()) + 1
+    seen = [
+        np.bincount(sample.phase[counted & (sample.candidate == arm)], minlength=phases) > 0
+        for arm in (False, True)
+    ]
+    rows: Bools = counted & (seen[0] & seen[1])[sample.phase]
+    return unit_sums(
+        sample.unit[rows],
+        sample.phase[rows],
+        sample.candidate[rows],
+        missing.total[rows],
+        missing.count[rows],
+    )
+
+
+def _exact(sums: UnitSums) -> float | None:
+    """Fisher's p-value for equal shares, within each phase, of units that miss any value; None with enough of
+    them."""
+    found = tables(sums.phase, sums.candidate, sums.total > 0)
+    some = sum(each.events + each.others for each in found)
+    arms_ = sum(each.of for each in found), sum(each.of_others for each in found)
+    return None if min(arms_) * some / sum(arms_) >= EXPECTED else fisher(found)
+
+
+def tables(phase: Ints, candidate: Bools, event: Bools) -> list[GroupCounts]:
+    """The candidate's and the baseline's units, and those of them with the event, by phase; (n,) each."""
+    kinds = 2 * phase + candidate
+    size = 2 * (int(phase.max()) + 1)
+    units, events = (np.bincount(kinds[rows], minlength=size) for rows in (event | True, event))
+    return [
+        GroupCounts(
+            events=int(events[2 * k + 1]),
+            of=int(units[2 * k + 1]),
+            others=int(events[2 * k]),
+            of_others=int(units[2 * k]),
+        )
+        for k in np.unique(phase).tolist()
+    ]
+
+
+# A metric's values in a sample.
+
+
+_CAPPED_FROM, _FROZEN_BY = 1_000, 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observations:
+    """One metric's values by row of the sample, (m,) each: `count` values with the sum `total`.
+
+    A quantile metric has a `level`, and `values` with one group per row. `logarithmic`: arms compare as a
+    ratio. `bounds`: no value lies outside. `per_unit`: a unit's total is one value. `feedback`: not every
+    unit gives a value; `exposed` (units,) marks the units that could. `before` (units,) is each unit's value
+    before the canary, if known. `abandoned`: the values lack these shares of the arms' exchanges.
+    `capped_at`: larger values were cut to this one. `strata`: the sample's phases are strata of one time, and
+    `count` holds weights.
+    """
+
+    row: Ints
+    total: Floats
+    count: Floats
+    exposed: Bools
+    values: Values | None = None
+    level: float | None = None
+    logarithmic: bool = False
+    bounds: tuple[float, float] | None = None
+    per_unit: bool = False
+    feedback: bool = False
+    before: Floats | None = None
+    abandoned: MissingShare | None = None
+    capped_at: float | None = None
+    category: Codes | None = None
+    strata: bool = False
+
+    def only(self, rows: Bools) -> "Observations":
+        """The values of the rows marked in `rows`, (n,)."""
+        return self.take(np.flatnonzero(rows[self.row]))
+
+    def take(self, places: Ints) -> "Observations":
+        """The values at these places, (k,) rising."""
+        if len(places) == len(self.row):
+            return self
+        return replace(
+            self,
+            row=self.row[places],
+            total=self.total[places],
+            count=self.count[places],
+            values=None if self.values is None else self.values.take(places),
+        )
+
+
+def observe(sample: Sample, name: str, metrics: Mapping[str, Metric], *, now: float) -> Observations:
+    """The metric's values in the sample as of `now`, UTC seconds. Raises UnknownMetric."""
+    category = sample.category.code[sample.first_rows()]
+    return replace(_values(sample, name, metrics, now), before=sample.before.get(name), category=category)
+
+
+def _values(sample: Sample, name: str, metrics: Mapping[str, Metric], now: float) -> Observations:
+    if name in metrics:
+        return _feedback(sample, metrics[name], now)
+    if name in MEASURED:
+        return _totals(sample, MEASURED[name])
+    must_be_known(name, metrics)
+    return _quantile(sample, name)
+
+
+def _totals(sample: Sample, measure: Measure) -> Observations:
+    nothing = MeasureTotals(count=np.zeros(0), total=np.zeros(0))
+    totals = sample.totals.get(measure.of, nothing)
+    row = np.flatnonzero(totals.count)
+    # Most measures have a value in every row; then a million numbers need no copy.
+    every = len(row) == len(totals.count)
+    return Observations(
+        row=row,
+        total=totals.total if every else totals.total[row],
+        count=totals.count if every else totals.count[row],
+        exposed=_everyone(sample),
+        logarithmic=measure.logarithmic,
+        bounds=measure.bounds,
+        per_unit=measure.per_unit,
+        abandoned=abandoned(sample) if measure.ended else None,
+        strata=measure.strata,
+    )
+
+
+def _quantile(sample: Sample, name: str) -> Observations:
+    values = sample.values.get(name.rpartition("_")[0])
+    if values is None:
+        values = Values.grouped(row=_none(), size=_none(), code=_none(), scale=np.zeros(0))
+    return Observations(
+        row=values.row,
+        total=np.zeros(len(values.row)),
+        count=values.size.astype(np.float64),
+        exposed=_everyone(sample),
+        values=values,
+        level=quantile_level(name),
+        logarithmic=True,
+        abandoned=abandoned(sample),
+    )
+
+
+def _none() -> Ints:
+    return np.zeros(0, dtype=np.int64)
+
+
+def _everyone(sample: Sample) -> Bools:
+    return np.ones(len(sample.units), dtype=np.bool_)
+
+
+def _feedback(sample: Sample, metric: Metric, now: float) -> Observations:
+    """Only units first exposed at least `matures_after_s` ago, and only their values within that time."""
+    first = sample.exposed_at()
+    matured = first + metric.matures_after_s <= now
+    empty = Ratings(row=_none(), value=np.zeros(0), at=np.zeros(0))
+    ratings = sample.feedback.get(metric.name, empty)
+    unit = sample.unit[ratings.row]
+    valid = matured[unit] & (ratings.at <= now)
+    if metric.matures_after_s > 0:
+        valid &= ratings.at <= first[unit] + metric.matures_after_s
+    row, value = ratings.row[valid], ratings.value[valid]
+    cap = _cap(sample, metric, ratings, now)
+    return Observations(
+        row=row,
+        total=_points(metric, np.minimum(value, cap)),
+        count=np.ones(len(row)),
+        exposed=matured,
+        bounds=_bounds(metric),
+        feedback=True,
+        capped_at=cap if (value > cap).any() else None,
+    )
+
+
+def _cap(sample: Sample, metric: Metric, ratings: Ratings, now: float) -> float:
+    """The largest amount of money that counts, the baseline's p99.9, so that one purchase cannot decide.
+
+    The cap comes from the baseline's first 10,000 values and is fixed from then on. Below 1,000 values, and
+    for other kinds of metrics, there is no cap: infinity.
+    """
+    if metric.kind != "amount":
+        return np.inf
+    theirs = np.flatnonzero(~sample.candidate[ratings.row] & (ratings.at <= now))
+    first = theirs[np.argsort(ratings.at[theirs], kind="stable")][:_FROZEN_BY]
+    return quantile(ratings.value[first], 0.999) if len(first) >= _CAPPED_FROM else np.inf
+
+
+def _bounds(metric: Metric) -> tuple[float, float] | None:
+    if metric.kind == "nps":
+        return -100.0, 100.0
+    return None if metric.low is None or metric.high is None else (metric.low, metric.high)
+
+
+def _points(metric: Metric, values: Floats) -> Floats:
+    """NPS is the share of promoters (9, 10) minus the share of detractors (0 to 6), times 100."""
+    if metric.kind != "nps":
+        return values
+    return np.where(values >= 9, 100.0, np.where(values <= 6, -100.0, 0.0))

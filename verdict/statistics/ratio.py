@@ -1,0 +1,303 @@
+"""Ratios of unit sums by the delta method: one arm's value and each unit's influence on it.
+
+Deng, Knoblich, Lu, "Applying the Delta Method in Metric Analytics", arXiv 1803.06336. Exchanges of one unit
+are correlated, so every variance here is a sum over units.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from verdict.statistics.types import Bools, Floats, Interval, Ints, NotComputed
+
+_LEAST = 1e-280
+"""A smaller variance has lost digits, or all of them, to the smallest number that there is."""
+
+_ROUNDING = 1e-12
+"""The rounding error of a unit's distance from the mean, relative to its size."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ratio:
+    """R = ΣS/ΣN of one arm. `influence` (units,) sums to 0 and its squares to `variance`.
+
+    `moved`: what an adjustment by the units' past added to the value. `shared` (units,): the part of the
+    influence that both arms have then, by the mean of all units to which they are moved.
+    """
+
+    value: float
+    influence: Floats
+    moved: float = 0.0
+    shared: Floats | float = 0.0
+
+    def computed(self) -> None:
+        """Raises NotComputed where the value or the variance is no number, or too small to be told from 0."""
+        variance = self.variance
+        if not (math.isfinite(self.value) and math.isfinite(variance)):
+            raise NotComputed("they are too large, or not numbers")
+        if variance < _LEAST and self.influence.any():
+            raise NotComputed("they are too small to be squared")
+
+    @property
+    def own(self) -> Floats:
+        """The influence of the arm's own units, (units,)."""
+        return self.influence - self.shared
+
+    @property
+    def variance(self) -> float:
+        return float(np.sum(self.influence**2))
+
+    @property
+    def se(self) -> float:
+        return math.sqrt(self.variance)
+
+
+def ratio(totals: Floats, counts: Floats) -> Ratio:
+    """ΣS/ΣN with Var(R) = Σe²/((K−1)·K·N̄²), e = S − R·N.
+
+    `totals` and `counts` are (K,) unit sums, counts > 0. Raises ValueError below two units.
+    """
+    units = len(totals)
+    if units < 2:
+        raise ValueError(f"the variance of a ratio needs two units, got {units}")
+    size = float(np.sum(counts))
+    value = float(np.sum(totals)) / size
+    influence = residuals(totals, value * counts) / size * math.sqrt(units / (units - 1))
+    return Ratio(value=value, influence=influence)
+
+
+def residuals(totals: Floats, expected: Floats) -> Floats:
+    """`totals` − `expected`, (K,) each; 0 where only rounding is left: equal values have no spread."""
+    found = totals - expected
+    return np.where(np.abs(found) <= _ROUNDING * (np.abs(totals) + np.abs(expected)), 0.0, found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A value and its standard error, in the same unit."""
+
+    value: float
+    se: float
+
+
+def difference(candidate: Ratio, baseline: Ratio, *, factor: float = 1.0) -> Estimate:
+    """R_T − k·R_C of independent arms, with SE² = V_T + k²·V_C. `factor` is k."""
+    return Estimate(
+        value=candidate.value - factor * baseline.value,
+        se=math.sqrt(candidate.variance + factor**2 * baseline.variance),
+    )
+
+
+def log_ratio(candidate: Ratio, baseline: Ratio) -> Estimate:
+    """ln(R_T/R_C) of independent arms, SE² = V_T/R_T² + V_C/R_C²; both ratios must be positive."""
+    return Estimate(
+        value=math.log(candidate.value / baseline.value),
+        se=math.hypot(candidate.se / candidate.value, baseline.se / baseline.value),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adjusted:
+    """Both arms after CUPED, and its θ."""
+
+    candidate: Ratio
+    baseline: Ratio
+    theta: float
+
+
+def cuped(candidate: tuple[Floats, Floats, Floats], baseline: tuple[Floats, Floats, Floats]) -> Adjusted:
+    """Both arms' ratios, adjusted by the units' values before the canary.
+
+    Each arm is (totals, counts, before), all (K,). θ = Σ(e/N̄)(x−x̄_arm)/Σ(x−x̄_arm)² over both arms,
+    R′ = R − θ(x̄_arm−x̄_all), residual e/N̄ − θ(x−x̄_arm). An absolute bound must add θ²·s_x²/K_all to the
+    variance, because x̄_all is itself estimated. Deng, Xu, Kohavi, Walker, WSDM 2013.
+    """
+    arms = (candidate, baseline)
+    before_all = float(np.mean(np.concatenate([before for _, _, before in arms])))
+    centred = [before - np.mean(before) for _, _, before in arms]
+    plain = [ratio(totals, counts) for totals, counts, _ in arms]
+    # The influence is e/N̄ times this factor, which makes its squares sum to the variance.
+    shrink = [1 / math.sqrt(len(x) * (len(x) - 1)) for x in centred]
+    residual = [r.influence / s for r, s in zip(plain, shrink, strict=True)]
+    spread = sum(float(np.sum(x**2)) for x in centred)
+    shared = sum(float(np.sum(e * x)) for e, x in zip(residual, centred, strict=True))
+    theta = shared / spread if spread > 0 else 0.0
+    adjusted = [
+        Ratio(
+            value=r.value - theta * (float(np.mean(before)) - before_all),
+            influence=(e - theta * x) * s,
+        )
+        for r, e, x, s, (_, _, before) in zip(plain, residual, centred, shrink, arms, strict=True)
+    ]
+    return Adjusted(candidate=adjusted[0], baseline=adjusted[1], theta=theta)
+
+
+# Both arms of a ramp: ratios are compared within each phase, because the share differs between phases.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitSums:
+    """One row per unit and phase, (rows,) each. `unit` numbers from 0, `count` > 0."""
+
+    unit: Ints
+    phase: Ints
+    candidate: Bools
+    total: Floats
+    count: Floats
+
+    def only(self, rows: Bools) -> "UnitSums":
+        return UnitSums(
+            unit=self.unit[rows],
+            phase=self.phase[rows],
+            candidate=self.candidate[rows],
+            total=self.total[rows],
+            count=self.count[rows],
+        )
+
+    @property
+    def single_phase(self) -> bool:
+        """True if all rows are of one phase; then each row is a different unit."""
+        return len(self.phase) == 0 or int(self.phase.min()) == int(self.phase.max())
+
+    def units(self, *, candidate: bool) -> int:
+        """The number of distinct units in one arm."""
+        mine = self.candidate == candidate
+        return int(np.count_nonzero(mine)) if self.single_phase else distinct(self.unit[mine])
+
+
+def unit_sums(unit: Ints, phase: Ints, candidate: Bools, total: Floats, count: Floats) -> UnitSums:
+    """Sum `count` values with the sum `total`, (n,) each, to one row per phase, unit and arm."""
+    phases = np.flatnonzero(np.bincount(phase)).tolist()
+    all_rows = slice(None)
+    # Phase by phase, so that the counting arrays are as long as the number of units, without sorting.
+    pieces = [
+        _of_phase(number, unit[rows], candidate[rows], total[rows], count[rows])
+        for number in phases
+        for rows in (all_rows if len(phases) == 1 else phase == number,)
+    ]
+    if len(pieces) == 1:
+        return pieces[0]
+    columns = ("unit", "phase", "candidate", "total", "count")
+    empty = UnitSums(unit=unit, phase=phase, candidate=candidate, total=total, count=count)
+    return UnitSums(
+        **{name: np.concatenate([getattr(piece, name) for piece in pieces or [empty]]) for name in columns}
+    )
+
+
+def _of_phase(phase: int, unit: Ints, candidate: Bools, total: Floats, count: Floats) -> UnitSums:
+    key = 2 * unit + candidate
+    counts = np.bincount(key, weights=count)
+    place = np.flatnonzero(counts)
+    return UnitSums(
+        unit=place // 2,
+        phase=np.full(len(place), phase, dtype=np.int64),
+        candidate=place % 2 == 1,
+        total=np.bincount(key, weights=total)[place],
+        count=counts[place],
+    )
+
+
+def distinct(unit: Ints) -> int:
+    """The number of distinct units, given as numbers from 0."""
+    return int(np.count_nonzero(np.bincount(unit)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arms:
+    """Both arms, with influences over the same (units,), so that a unit in both counts once."""
+
+    candidate: Ratio
+    baseline: Ratio
+
+    def __post_init__(self) -> None:
+        self.candidate.computed()
+        self.baseline.computed()
+
+    def value(self, factor: float) -> float:
+        return self.candidate.value - factor * self.baseline.value
+
+    def influence(self, factor: float) -> Floats:
+        """Each unit's influence on R_T − k·R_C."""
+        return self.candidate.influence - factor * self.baseline.influence
+
+    def se(self, factor: float) -> float:
+        """SE of R_T − k·R_C: √Σψ². With factor 0, the candidate's own SE."""
+        return math.sqrt(float(np.sum(self.influence(factor) ** 2)))
+
+    def log_influence(self) -> Floats:
+        """Each unit's influence on ln(R_T/R_C); both ratios must be positive."""
+        return self.candidate.influence / self.candidate.value - self.baseline.influence / self.baseline.value
+
+
+def weights(sums: UnitSums) -> Floats:
+    """ω of each row's phase, (rows,): the phase's part of the candidate's counts."""
+    phases = int(sums.phase.max()) + 1
+    per_phase = np.bincount(sums.phase[sums.candidate], weights=sums.count[sums.candidate], minlength=phases)
+    return np.asarray((per_phase / per_phase.sum())[sums.phase], dtype=np.float64)
+
+
+def arms(sums: UnitSums, *, strata: bool = False) -> Arms:
+    """Σω_k·R_k for each arm, with ω_k phase k's part of the candidate's counts, and influences by unit.
+
+    The candidate must have values in every phase. With one phase the variances are those of `ratio`, with K−1
+    degrees of freedom; with several, SE² = Σψ². Phases that are `strata` of one time lose a degree of freedom
+    each: their ψ grow by √(K_k/(K_k−1)). An arm without units has the value 0.
+    """
+    omega = weights(sums)
+    # A segment has few units, so its influences need fewer entries than there are units in all.
+    sums = replace(sums, unit=renumbered(sums.unit))
+    return Arms(
+        candidate=_arm(sums, omega, candidate=True, strata=strata),
+        baseline=_arm(sums, omega, candidate=False, strata=strata),
+    )
+
+
+def renumbered(unit: Ints) -> Ints:
+    """The units renumbered from 0 without gaps, in the same order."""
+    seen = np.zeros(int(unit.max()) + 1, dtype=np.int64)
+    seen[unit] = 1
+    return (np.cumsum(seen) - 1)[unit]
+
+
+def _arm(sums: UnitSums, omega: Floats, *, candidate: bool, strata: bool) -> Ratio:
+    mine = sums.candidate == candidate
+    part, weight = sums.only(mine), omega[mine]
+    phases = int(sums.phase.max()) + 1
+    size = np.bincount(part.phase, weights=part.count, minlength=phases)[part.phase]
+    total = np.bincount(part.phase, weights=part.total, minlength=phases)[part.phase]
+    value = float(np.sum(weight * part.total / size))
+    psi = weight * residuals(part.total, total / size * part.count) / size
+    if (sums.single_phase or strata) and len(psi) > 1:
+        units = np.bincount(part.phase, minlength=phases)[part.phase]
+        psi = psi * np.sqrt(units / np.maximum(units - 1, 1))
+    influence = np.bincount(part.unit, weights=psi, minlength=int(sums.unit.max()) + 1).astype(np.float64)
+    return Ratio(value=value, influence=influence)
+
+
+# A quantile of exchanges with an interval clustered by unit.
+
+
+def quantile(values: Floats, level: float, weights: Floats | None = None) -> float:
+    """The inverted CDF: the smallest value with at least `level` of the weight at or below it.
+
+    +inf for a level above 1, −inf for a level of 0 or less.
+    """
+    if level <= 0:
+        return -math.inf
+    if level > 1:
+        return math.inf
+    order = np.argsort(values, kind="stable")
+    reached = np.cumsum(np.ones(len(values)) if weights is None else weights[order])
+    # Rounding must not move the rank, for example of .95 of 400 equal weights.
+    place = int(np.searchsorted(reached, level * reached[-1] * (1 - 1e-12)))
+    return float(values[order[min(place, len(values) - 1)]])
+
+
+def woodruff(values: Floats, level: float, *, half_width: float, weights: Floats | None = None) -> Interval:
+    """Q(ν−h), Q(ν), Q(ν+h), with h = c·SE of the share above Q(ν); the upper end is unbounded if ν+h ≥ 1."""
+    return Interval(
+        low=quantile(values, level - half_width, weights),
+        estimate=quantile(values, level, weights),
+        high=quantile(values, level + half_width, weights) if level + half_width < 1 else math.inf,
+    )
