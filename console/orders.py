@@ -68,7 +68,11 @@ class Orders:
 
         async def act(name: str, form: Mapping[str, str]) -> tuple[int, str]:
             who = self._login.who(request, form.get("who", ""))
-            done = await self._operator.decide(name, **_decision(form, who))
+            try:
+                done = await self._operator.decide(name, **_decision(form, who))
+            except BadOrder as problem:
+                said = f"{problem.message[0].upper()}{problem.message[1:]}"
+                raise BadOrder(problem.status, said) from problem
             decided = status.plain(done["decision"]).replace("dont", "don’t")
             return 200, f"Recorded: {decided}. {done['note']}".strip()
 
@@ -95,7 +99,7 @@ class Orders:
         try:
             code, message = await act(name, await self._login.form(request))
         except BadOrder as problem:
-            code, message = problem.status, f"{problem.message[:1].upper()}{problem.message[1:]}"
+            code, message = problem.status, problem.message
         return self._result(request, name, code, message)
 
     def _must_be_as_seen(self, name: str, order: str, form: Mapping[str, str]) -> None:

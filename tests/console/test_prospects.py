@@ -2,29 +2,32 @@
 
 import asyncio
 
-from console.rendering import PROSPECT_FRESH_S as FRESH_S
-from console.rendering import ProspectLines
+from console.rendering import PROSPECT_FRESH_S, ProspectLines
+from verdict.terms.judged_canary import JudgedCanary
 
 
 class Desk:
-    """Works lines out. A console's `Control`, as far as it is asked."""
+    """Works lines out. An `Operator`, as far as it is asked."""
 
     def __init__(self) -> None:
         self.now, self.made = 0.0, 0
 
-    async def prospect(self, canary: str) -> str:
+    async def prospect(self, canary: str) -> tuple[JudgedCanary, None]:
         self.made += 1
-        return f"{canary} {self.made}"
+        return JudgedCanary(name=canary, criteria=()), None
 
 
 def test_a_line_is_kept_for_ten_minutes_and_for_one_run() -> None:
     desk = Desk()
     lines = ProspectLines(desk, lambda: desk.now)  # type: ignore[arg-type]
 
-    async def look() -> list[str]:
-        seen = [await lines.of("c", 1), *await asyncio.gather(*(lines.of("c", 1) for _ in range(3)))]
-        seen.append(await lines.of("c", 2))
-        desk.now += FRESH_S + 1
-        return [*seen, await lines.of("c", 2)]
+    async def look(run: int, times: int = 1) -> int:
+        await asyncio.gather(*(lines.of("c", run) for _ in range(times)))
+        return desk.made
 
-    assert asyncio.run(look()) == ["c 1"] * 4 + ["c 2", "c 3"]
+    async def all_look() -> list[int]:
+        seen = [await look(1), await look(1, times=3), await look(2)]
+        desk.now += PROSPECT_FRESH_S + 1
+        return [*seen, await look(2)]
+
+    assert asyncio.run(all_look()) == [1, 1, 2, 3]

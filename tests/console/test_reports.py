@@ -4,18 +4,20 @@ import asyncio
 from typing import Any
 
 from console.rendering import FRESH_PER_COST, FRESH_S, Reports
+from tests.verdict.planned import planned_report
+from verdict.decision.document import Report
 
 
 class Desk:
-    """Makes reports, each taking `takes_s` of its own clock. A console's `Control`, as far as it is asked."""
+    """Makes reports, each taking `takes_s` of its own clock. An `Operator`, as far as it is asked."""
 
     def __init__(self, takes_s: float) -> None:
         self.now, self.made, self._takes_s = 0.0, 0, takes_s
 
-    async def report(self, canary: str, form: str) -> str:
+    async def report(self, canary: str) -> Report:
         self.now += self._takes_s
         self.made += 1
-        return f'{{"canary": "{canary}", "made": {self.made}}}'
+        return planned_report(day=14)
 
 
 def made_after(desk: Desk, *waits: float, run: int = 1) -> int:
