@@ -342,4 +342,4 @@ def test_the_verdict_so_far_leads_to_its_segments_and_categories(open_page: Open
             page.get_by_role("region", name="Category").get_by_role("row", name="billing").first
         ).to_be_visible()
         page.get_by_role("link", name="Full report").click()
-        expect(page.get_by_text("Canary support-nov")).to_be_visible()
+        expect(page.get_by_text("support-nov: gpt-4o-2024-08-06")).to_be_visible()

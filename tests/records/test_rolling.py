@@ -16,7 +16,7 @@ from records.errors import StoreDown
 from records.outcome import Outcome
 from records.store import Store, segment_writer, tables
 from records.store.due import standing
-from records.store.segment_writer import Rolled, expire
+from records.store.segment_writer import Rolled, expire, roll
 from records.store.segments.sources import sources
 from tests.records.conftest import SQLITE
 from tests.records.samples import DAY, a_batch, an_outcome
@@ -96,7 +96,7 @@ def test_an_hour_that_is_over_becomes_a_segment_and_the_present_one_stays_fresh(
     fill(store, *hours(2), [an_outcome(90, at=NOON + 1)])
     before = stored(store)
     assert standing(store, NOON + 200, 0.0).is_due
-    assert segment_writer(store, NOON + 200) == Rolled(outcomes=6, segments=2)
+    assert roll(store, NOON + 200) == Rolled(outcomes=6, segments=2)
     assert stored(store) == before
     assert all(path.startswith("day=2024-10-04/hour=1") for path in known(store))
     in_order(store)
@@ -108,13 +108,13 @@ def test_an_hour_waits_for_those_of_its_exchanges_that_last(place: Place) -> Non
     store = place()
     fill(store, *hours(1))
     assert not standing(store, NOON + 60, 0.0).is_due
-    assert segment_writer(store, NOON + 60) == Rolled()
+    assert roll(store, NOON + 60) == Rolled()
 
 
 def test_a_batch_of_two_hours_becomes_two_segments(place: Place) -> None:
     store = place()
     fill(store, [an_outcome(1, at=NOON - 1.0), an_outcome(2, at=NOON + 1.0)])
-    assert segment_writer(store, NOON + 2 * HOUR) == Rolled(2, 2)
+    assert roll(store, NOON + 2 * HOUR) == Rolled(2, 2)
     with store.reading() as connection:
         firsts = [source.first_at for source in sources(connection)]
     assert firsts == [NOON - 1.0, NOON + 1.0]
@@ -127,7 +127,7 @@ def test_many_fresh_outcomes_are_rolled_before_their_hour_is_over(
     everything = fill(store, *([an_outcome(n, at=NOON + n)] for n in range(10)))
     monkeypatch.setattr("records.store.due.ROWS", 4)
     assert standing(store, NOON + 10, 0.0).is_due
-    assert segment_writer(store, NOON + 10) == Rolled(8, 2)
+    assert roll(store, NOON + 10) == Rolled(8, 2)
     assert sorted(ids(store)) == everything
     assert standing(store, NOON + 10, 0.0).fresh == 2
 
@@ -135,8 +135,8 @@ def test_many_fresh_outcomes_are_rolled_before_their_hour_is_over(
 def test_all_that_is_fresh_is_rolled_when_somebody_asks_for_it(place: Place) -> None:
     store = place()
     everything = fill(store, [an_outcome(1, at=NOON)], [an_outcome(2, at=NOON + 1)])
-    assert segment_writer(store, NOON, all_of_it=True) == Rolled(2, 1)
-    assert segment_writer(store, NOON, all_of_it=True) == Rolled()
+    assert roll(store, NOON, all_of_it=True) == Rolled(2, 1)
+    assert roll(store, NOON, all_of_it=True) == Rolled()
     assert sorted(ids(store)) == everything
     in_order(store)
 
@@ -144,7 +144,7 @@ def test_all_that_is_fresh_is_rolled_when_somebody_asks_for_it(place: Place) -> 
 def test_expired_segments_go_with_their_files_and_the_rest_stays(place: Place) -> None:
     store = place()
     fill(store, *hours(3))
-    segment_writer(store, NOON + 200)
+    roll(store, NOON + 200)
     assert expire(store, NOON - HOUR) == 6
     assert ids(store) == ["exchange-6", "exchange-7", "exchange-8"]
     in_order(store)
@@ -156,14 +156,14 @@ def test_expired_segments_go_with_their_files_and_the_rest_stays(place: Place) -
 def test_what_was_interrupted_is_finished_at_the_next_turn(place: Place, state: str) -> None:
     store = place()
     everything = fill(store, *hours(1))
-    segment_writer(store, NOON + 200)
+    roll(store, NOON + 200)
     lost = ids(store)
     with store.writing() as connection:
         connection.execute(update(tables.segments).values(state=state))
     assert ids(store) == []
     assert standing(store, NOON + 200, 0.0).is_due
     more = fill(store, [an_outcome(70, at=NOON - 5.0)])
-    assert segment_writer(store, NOON + 200) == Rolled(1, 1)
+    assert roll(store, NOON + 200) == Rolled(1, 1)
     assert (sorted(lost), ids(store)) == (everything, more)
     in_order(store)
 
@@ -171,7 +171,7 @@ def test_what_was_interrupted_is_finished_at_the_next_turn(place: Place, state: 
 def test_two_rollers_at_once_roll_each_outcome_once(place: Place) -> None:
     store, rolled = place(), list[Rolled]()
     everything = fill(store, *hours(20))
-    rollers = [Thread(target=lambda: rolled.append(segment_writer(place(), NOON + 200))) for _ in range(3)]
+    rollers = [Thread(target=lambda: rolled.append(roll(place(), NOON + 200))) for _ in range(3)]
     for each in rollers:
         each.start()
     for each in rollers:
@@ -200,9 +200,9 @@ def test_a_roller_whose_outcomes_another_one_took_gives_up_without_a_trace(
 
     monkeypatch.setattr(segment_writer, "_write_one", outrun)
     with pytest.raises(StoreDown, match="another process"):
-        segment_writer(first, NOON + 200)
+        roll(first, NOON + 200)
     assert sorted(ids(first)) == everything
-    segment_writer(first, NOON + 200)
+    roll(first, NOON + 200)
     in_order(first)
 
 
@@ -225,9 +225,9 @@ def test_a_commit_whose_answer_got_lost_keeps_its_files(tmp_path: Path) -> None:
     with closing(AnswerLost.at(SQLITE, tmp_path)) as store:
         everything = fill(store, *hours(2))
         with pytest.raises(StoreDown, match="does not answer"):
-            segment_writer(store, NOON + 200)
+            roll(store, NOON + 200)
         assert sorted(ids(store)) == everything
-        segment_writer(store, NOON + 200)
+        roll(store, NOON + 200)
         assert sorted(ids(store)) == everything
         in_order(store)
 
@@ -245,10 +245,10 @@ def test_who_waits_for_another_roller_is_told_so(place: Place, monkeypatch: pyte
     holder.start()
     assert begun.wait(30)
     with pytest.raises(StoreDown, match="another process has been rolling"):
-        segment_writer(place(), NOON)
+        roll(place(), NOON)
     done.set()
     holder.join()
-    assert segment_writer(place(), NOON) == Rolled()
+    assert roll(place(), NOON) == Rolled()
 
 
 @pytest.mark.parametrize("place", IN_A_FOLDER, indirect=True)
@@ -256,7 +256,7 @@ def test_a_missing_file_is_an_error_and_never_fewer_outcomes(place: Place, tmp_p
     store = place()
     assert store.folder is not None
     fill(store, *hours(2))
-    segment_writer(store, NOON + 200)
+    roll(store, NOON + 200)
     path = sorted(files(store))[0]
     Path(store.folder.place, path).rename(tmp_path / "aside")
     with pytest.raises(StoreDown, match=f"the segment {path} is missing in {store.folder.place}"):
@@ -270,7 +270,7 @@ def test_a_damaged_file_is_an_error(place: Place) -> None:
     store = place()
     assert store.folder is not None
     fill(store, *hours(1))
-    segment_writer(store, NOON + 200)
+    roll(store, NOON + 200)
     (path,) = files(store)
     file = Path(store.folder.place, path)
     whole = file.read_bytes()
@@ -287,7 +287,7 @@ def test_a_damaged_file_is_an_error(place: Place) -> None:
 def test_a_damaged_segment_of_the_database_is_an_error(sqlite_store: Store, tmp_path: Path) -> None:
     with closing(Store.at(SQLITE, tmp_path, outcomes="store")) as store:
         fill(store, *hours(1))
-        segment_writer(store, NOON + 200)
+        roll(store, NOON + 200)
         with store.writing() as connection:
             content = connection.execute(select(tables.segments.c.content)).scalar_one()
             bad = content[:4] + b"\xff" * 396 + content[400:]
@@ -300,15 +300,15 @@ def test_segments_in_a_folder_that_the_config_names_no_more_are_said_to_be_there
     place: Place, tmp_path: Path, sqlite_store: Store
 ) -> None:
     fill(sqlite_store, *hours(2))
-    segment_writer(sqlite_store, NOON + 200)
+    roll(sqlite_store, NOON + 200)
     with closing(Store.at(SQLITE, tmp_path, outcomes="store")) as store:
         with pytest.raises(StoreDown, match="lies in a folder: name it as `outcomes` in the config"):
             stored(store)
         expire(store, NOON)
         fill(store, [an_outcome(70, at=NOON)])
         assert not standing(store, NOON + 60, 0.0).is_due
-        assert segment_writer(store, NOON, all_of_it=True) == Rolled(1, 1)
-    assert segment_writer(sqlite_store, NOON) == Rolled()
+        assert roll(store, NOON, all_of_it=True) == Rolled(1, 1)
+    assert roll(sqlite_store, NOON) == Rolled()
     assert files(sqlite_store) == set()
 
 
@@ -323,10 +323,10 @@ def test_a_full_disk_loses_nothing_and_is_tried_again(sqlite_store: Store, tmp_p
             everything = fill(store, *hours(1, each=2))
             (disk / "other").write_bytes(b"x" * 60_000)
             with pytest.raises(StoreDown, match="No space left on device"):
-                segment_writer(store, NOON + 200)
+                roll(store, NOON + 200)
             assert sorted(ids(store)) == everything
             (disk / "other").unlink()
-            assert segment_writer(store, NOON + 200) == Rolled(2, 1)
+            assert roll(store, NOON + 200) == Rolled(2, 1)
             assert sorted(ids(store)) == everything
             in_order(store)
     finally:
@@ -363,9 +363,9 @@ def test_after_any_acts_each_outcome_that_is_not_expired_is_there_once(
                 fill(store, batch)
                 kept |= {each.exchange_id: each.at for each in batch}
             elif act == "roll" and isinstance(what, float):
-                segment_writer(store, NOON + what)
+                roll(store, NOON + what)
             elif act == "fresh":
-                segment_writer(store, NOON, all_of_it=True)
+                roll(store, NOON, all_of_it=True)
             elif isinstance(what, float):
                 gone = expire(store, NOON + what)
                 left = set(ids(store))

@@ -21,7 +21,7 @@ canaries:
     share: 10%
     capture: {{rate: 100%}}
 """
-MODULES = ("bench.py", "report.py", "proxy/__init__.py")
+MODULES = ("bench.py", "verdict.py", "proxy/__init__.py")
 FOREIGN = "open({marker!r}, 'a').write(__file__ + '\\n')\nraise ImportError('this is not canary')\n"
 SCRIPT = (str(Path(sys.executable).with_name("canary")),)
 MODULE = (sys.executable, "-m", "canary")
