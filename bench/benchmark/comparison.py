@@ -19,7 +19,7 @@ from bench.benchmark.reasons import (
     of_rows,
     verdict,
 )
-from bench.benchmark.rows import RowResult, WeighedPairs, decided
+from bench.benchmark.rubric_rows import RowResult, WeighedPairs, decided
 from bench.dataset.file import Dataset
 from bench.errors import NoAnswers
 from bench.models.pair import NamedModel

@@ -208,7 +208,7 @@ def _keep(config: "Config", data: Path, found: Mapping[str, Any]) -> None:
     """Store the document of a recheck. Where that fails, a line on stderr says so."""
     from canary.config.store import open_store
     from records.errors import StoreDown
-    from records.store.benchmarks import IssueCheck, IssueChecks
+    from records.store.benchmarks import IssueCheck, IssueHistory
 
     at = time.time()
     checks = [
@@ -218,7 +218,7 @@ def _keep(config: "Config", data: Path, found: Mapping[str, Any]) -> None:
     try:
         data.mkdir(mode=0o700, exist_ok=True)
         with closing(open_store(config, data)) as store:
-            IssueChecks(store).add(checks)
+            IssueHistory(store).add(checks)
     except (StoreDown, OSError) as problem:
         say(f"the recheck was not stored: {problem}")
 
@@ -228,13 +228,13 @@ def _history(config: "Config", data: Path) -> "Mapping[str, list[IssueCheck]] | 
     stderr says."""
     from canary.config.store import open_store
     from records.errors import StoreDown
-    from records.store.benchmarks import IssueChecks, newest_of_each_model
+    from records.store.benchmarks import IssueHistory, newest_of_each_model
 
     if config.store.startswith("sqlite:") and not data.is_dir():
         return {}
     try:
         with closing(open_store(config, data)) as store:
-            return newest_of_each_model(IssueChecks(store).all())
+            return newest_of_each_model(IssueHistory(store).all())
     except StoreDown as problem:
         say(f"the history of the issues could not be read: {problem}")
         return None

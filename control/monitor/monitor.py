@@ -19,8 +19,8 @@ from alerts.rules.rule import CANNOT_SERVE
 from alerts.rules.status import GuardrailStatus
 from alerts.wording import UNNAMED, ArmNames
 from control.feed.events import WorkerEvents, WorkerKey
-from control.monitor.patience import CandidatePatience
 from control.monitor.traffic import Astray, CallerTraffic, UnmatchedTraffic
+from control.monitor.wait_limits import CandidatePatience
 from control.settings import CanarySettings, ControlSettings
 from control.states.rollouts import Rollouts
 from records.exports.prometheus import HeardFeedback, Meters

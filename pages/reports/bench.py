@@ -9,7 +9,7 @@ from bench.answers.marks import WORDS_SHA256
 from bench.benchmark.comparison import Comparison, ConfidenceSplit, DatasetPart, DatasetResult
 from bench.benchmark.figures import Figures, Side, WeightedTotals
 from bench.benchmark.reasons import verdict
-from bench.benchmark.rows import RowResult
+from bench.benchmark.rubric_rows import RowResult
 from bench.benchmark.statistics import ShareInterval
 from bench.models.pair import NamedModel
 from pages.words import bench as words

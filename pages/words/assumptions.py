@@ -7,7 +7,7 @@ from pages.words.figures import amount, count, label
 from records.facts.metric import Metric
 from verdict.planner.assumptions import PartChance, asked_for, believed, is_share, part_chances
 from verdict.planner.prospect import Prospect, one_in, percent
-from verdict.rows.arms import GATE
+from verdict.rows.comparison import GATE
 from verdict.terms.measures import Unit, quantile_level, unit_of
 from verdict.terms.rubric import Criterion
 

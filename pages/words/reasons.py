@@ -25,7 +25,7 @@ from verdict import unreached
 from verdict.decision.document import MetricLine, PlanLine, Report
 from verdict.decision.plan_course import end_of, look_ends, may_ship
 from verdict.details import SinceFirst
-from verdict.rows.arms import A_FIFTH, GATE
+from verdict.rows.comparison import A_FIFTH, GATE
 from verdict.rows.reasons import (
     AnotherRubric,
     Capped,

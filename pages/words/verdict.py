@@ -10,7 +10,7 @@ from pages.words.reasons import PAIRS_INSTEAD, miss_words
 from records.facts.metric import JUDGED_MARK, JUDGED_PREFERENCE
 from verdict.decision.document import CategoryLine, MetricLine, PartState, Report, SegmentLine, Verdict
 from verdict.decision.plan_course import end_of, look_ends
-from verdict.rows.arms import GATE
+from verdict.rows.comparison import GATE
 from verdict.rows.row import State
 from verdict.terms.measures import Unit, unit_of
 from verdict.terms.rubric import parse_bound

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Literal, Protocol
 
+from proxy.answers.aws_event_stream import CONTENT_TYPE as EVENT_FRAMES
+from proxy.answers.aws_event_stream import EventStreamReader
 from proxy.answers.codings import Unpack, Unpackable, unpackers
-from proxy.answers.event_frames import CONTENT_TYPE as EVENT_FRAMES
-from proxy.answers.event_frames import EventStreamReader
 from proxy.answers.sse import ERROR_BOUND, StreamReader
 from proxy.dialects.answer import AnswerFacts, CollectedOutput
 from proxy.dialects.operation import Events, Operation, OutputForm, Texts, collect

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import msgspec
 
-from proxy.answers.event_frames import EventFrames
+from proxy.answers.aws_event_stream import EventFrames
 from proxy.answers.reader import Reader, StreamForm
 from proxy.dialects.answer import AnswerFacts
 from proxy.dialects.bedrock import payload_of

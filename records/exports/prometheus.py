@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from records.facts.counts import CallerCount, CallerTally, Histogram, Labels, Level, Tally
 from records.outcome import ErrorType, Fault, Feedback, Finish, Heartbeat, Outcome, OutcomeName
-from records.store import RecordTotals
+from records.store import SpoolCounts
 from routing.assign import Reason
 from routing.canary import ArmName
 from routing.lanes import part_of
@@ -242,7 +242,7 @@ class Meters(Collector):
         with self._lock:
             self._rollbacks.add((canary, rule))
 
-    def set_records(self, totals: RecordTotals, spooled: int) -> None:
+    def set_records(self, totals: SpoolCounts, spooled: int) -> None:
         """Expose the record counts. accepted = stored + dropped + spooled, and never falls."""
         accepted = max(totals.accepted + spooled, self._records.values.get(("accepted",), 0.0))
         with self._lock:

@@ -9,6 +9,6 @@ outcomes in files. Other rooms use `Store`.
 
 from records.store.database import Patience
 from records.store.store import Store
-from records.store.values import Act, Audited, FixedRubric, RecordTotals, Shipped, Versioned
+from records.store.values import Act, Audited, FixedRubric, Shipped, SpoolCounts, Versioned
 
-__all__ = ["Act", "Audited", "FixedRubric", "Patience", "RecordTotals", "Shipped", "Store", "Versioned"]
+__all__ = ["Act", "Audited", "FixedRubric", "Patience", "Shipped", "SpoolCounts", "Store", "Versioned"]

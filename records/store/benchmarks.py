@@ -165,7 +165,7 @@ class IssueCheck:
     state: IssueState
 
 
-class IssueChecks:
+class IssueHistory:
     """The checks of one database. Every method may raise StoreDown."""
 
     def __init__(self, store: Store) -> None:

@@ -18,7 +18,7 @@ from records.outcome import Feedback, Outcome, Record
 from records.shared.whole_file import write_whole
 from records.spool.frame import HEADER, MAX_PAYLOAD, encode
 from records.spool.reader import DONE, Batch, Chunk, SpoolReader, set_aside, sweep
-from records.store import RecordTotals, Store
+from records.store import SpoolCounts, Store
 
 _CHUNK = 1 << 20
 _KIND_AT = HEADER.size + 2
@@ -126,7 +126,7 @@ T = TypeVar("T")
 class Counts:
     """The counts of one spool's records: totals from the store, and the number still waiting."""
 
-    totals: RecordTotals
+    totals: SpoolCounts
     spooled: int
 
 
@@ -152,7 +152,7 @@ class Shipper:
         self._unshipped: Batch | None = None
         self._backlog = Backlog(folder, {})
         self._name = name_of_spool(folder)
-        self._totals: RecordTotals | None = None
+        self._totals: SpoolCounts | None = None
         self._mono = mono
         self._asked_at: float | None = None
         self._problem: str | None = None

@@ -28,8 +28,8 @@ from records.store.values import (
     Act,
     Audited,
     FixedRubric,
-    RecordTotals,
     Shipped,
+    SpoolCounts,
     Versioned,
     insert_rollback,
 )
@@ -160,7 +160,7 @@ class Store:
         with self._begin(writes=True) as connection:
             connection.execute(sql_delete(tables.cursors).where(table.spool == spool, table.file.in_(files)))
 
-    def totals(self, spool: str | None = None) -> RecordTotals:
+    def totals(self, spool: str | None = None) -> SpoolCounts:
         """Return the counts of one spool, or of all spools together."""
         with self._begin() as connection:
             return _totals(connection, spool)
@@ -328,11 +328,11 @@ def _kinds(batch: Batch) -> tuple[Sequence[Outcome], Sequence[Feedback]]:
     return outcomes, feedback
 
 
-def _totals(connection: Connection, spool: str | None) -> RecordTotals:
+def _totals(connection: Connection, spool: str | None) -> SpoolCounts:
     table = tables.totals.c
     query = select(table.name, func.sum(table.value).label("value")).group_by(table.name)
     found = connection.execute(query if spool is None else query.where(table.spool == spool))
-    return RecordTotals(**{row.name: int(row.value) for row in found})
+    return SpoolCounts(**{row.name: int(row.value) for row in found})
 
 
 def states_in(connection: Connection) -> dict[str, Versioned]:

@@ -14,7 +14,7 @@ from routing.states import State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecordTotals:
+class SpoolCounts:
     """Counts of the records of one spool, or of all spools."""
 
     accepted: int = 0
@@ -33,7 +33,7 @@ class Shipped:
 
     inserted: int
     duplicates: int
-    totals: RecordTotals
+    totals: SpoolCounts
 
 
 @dataclass(frozen=True, slots=True)

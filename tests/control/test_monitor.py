@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from canary.config import parse
 from control.feed.events import WorkerEvents
 from control.monitor.monitor import FORGOTTEN_AFTER_S, Monitor
-from control.monitor.patience import FEWEST, LEAST_S
+from control.monitor.wait_limits import FEWEST, LEAST_S
 from control.states.rollouts import Rollouts
 from records.exports.prometheus import Meters
 from records.outcome import Feedback, Heartbeat, InFlight, Outcome

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from control.monitor.patience import FEWEST, CandidatePatience
+from control.monitor.wait_limits import FEWEST, CandidatePatience
 from records.outcome import Outcome
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from control.monitor.patience import FEWEST, LEAST_S
+from control.monitor.wait_limits import FEWEST, LEAST_S
 from records.shared import states_file
 from tests.e2e.replicas import Fleet, fleet
 from tests.e2e.stage import chat

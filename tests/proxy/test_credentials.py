@@ -14,7 +14,7 @@ from proxy.providers.credentials.entries import azure_token, google_token
 from proxy.providers.credentials.tokens import (
     LONGEST_PAUSE_S,
     LONGEST_PAUSE_WITHOUT_S,
-    Token,
+    CloudToken,
     TokenSource,
     pause,
     reason_of,
@@ -111,7 +111,9 @@ def test_an_entry_survives_the_pipe_to_a_worker() -> None:
 
 def test_a_key_stands_in_no_repr() -> None:
     credentials, provider = Credentials(), entry("openai")
-    shown = f"{provider!r} {credentials.of(provider)!r} {credentials!r} {Token([(b'a', KEY.encode())])!r}"
+    shown = (
+        f"{provider!r} {credentials.of(provider)!r} {credentials!r} {CloudToken([(b'a', KEY.encode())])!r}"
+    )
     assert KEY not in shown
 
 
@@ -142,22 +144,22 @@ class Cloud:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self._next: Token[str] | Exception = ValueError()
+        self._next: CloudToken[str] | Exception = ValueError()
         self._laid_out, self._asked = threading.Semaphore(0), threading.Semaphore(0)
         self.source = TokenSource("test", self._fetch, clock=lambda: self.now)
         self._wait_for_fetch()
 
-    def gives(self, what: Token[str] | Exception) -> None:
+    def gives(self, what: CloudToken[str] | Exception) -> None:
         """Answer the fetch that waits. The answer is in use when the next fetch begins."""
         self.end(what)
         self._wait_for_fetch()
 
-    def end(self, what: Token[str] | Exception) -> None:
+    def end(self, what: CloudToken[str] | Exception) -> None:
         """Answer the fetch that waits."""
         self._next = what
         self._laid_out.release()
 
-    def _fetch(self) -> Token[str]:
+    def _fetch(self) -> CloudToken[str]:
         self._asked.release()
         self._laid_out.acquire()
         if isinstance(self._next, Exception):
@@ -181,19 +183,19 @@ SHORT = 0.3
 
 
 def test_a_token_is_used_until_it_expires_although_its_renewal_fails(cloud: Cloud) -> None:
-    cloud.gives(Token("first", SHORT))
+    cloud.gives(CloudToken("first", SHORT))
     cloud.gives(ValueError("the token server is away"))
     assert cloud.source.value() == "first"
     cloud.now = SHORT
     with pytest.raises(NoCredential, match="the token server is away"):
         cloud.source.value()
-    cloud.gives(Token("second", 2 * SHORT))
+    cloud.gives(CloudToken("second", 2 * SHORT))
     assert cloud.source.value() == "second"
 
 
 def test_a_renewed_token_is_used_before_the_old_one_expires(cloud: Cloud) -> None:
-    cloud.gives(Token("first", SHORT))
-    cloud.gives(Token("second", 2 * SHORT))
+    cloud.gives(CloudToken("first", SHORT))
+    cloud.gives(CloudToken("second", 2 * SHORT))
     assert cloud.source.value() == "second"
 
 
@@ -207,7 +209,7 @@ def test_nobody_waits_for_the_first_token(cloud: Cloud) -> None:
 
 def test_a_token_that_comes_too_late_is_none(cloud: Cloud) -> None:
     cloud.now = 1.0
-    cloud.gives(Token("old", SHORT))
+    cloud.gives(CloudToken("old", SHORT))
     with pytest.raises(NoCredential, match="the token had expired when it came"):
         cloud.source.value()
 

@@ -8,7 +8,7 @@ from botocore.eventstream import EventStreamBuffer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.answers.event_frames import EventFrame, EventFrames
+from proxy.answers.aws_event_stream import EventFrame, EventFrames
 from tests.servers.event_frames import chunk, error, event, exception, frame, header
 
 STREAM = (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.answers.event_frames import EventStreamReader
+from proxy.answers.aws_event_stream import EventStreamReader
 from proxy.answers.provider_error import said
 from proxy.answers.reader import reader_for
 from proxy.dialects import bedrock

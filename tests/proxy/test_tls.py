@@ -12,7 +12,7 @@ import trustme
 from structlog.testing import capture_logs
 
 from canary.config.certificate import server_context
-from proxy.network.server.tls import HANDSHAKE_S, TlsConnection
+from proxy.network.server.tls import HANDSHAKE_S, CallerTls
 from tests.proxy.test_server import LAST, Server, get, one, rest, say_all, status
 from tests.serving import eventually
 
@@ -28,9 +28,9 @@ def server(authority: trustme.CA) -> Iterator[Server]:
         yield running
 
 
-def shaking(server: Server) -> list[TlsConnection]:
+def shaking(server: Server) -> list[CallerTls]:
     """The connections whose handshake is not complete."""
-    return [each for each in list(server.uvicorn.server_state.connections) if isinstance(each, TlsConnection)]
+    return [each for each in list(server.uvicorn.server_state.connections) if isinstance(each, CallerTls)]
 
 
 @contextmanager

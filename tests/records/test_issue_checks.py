@@ -5,7 +5,7 @@ from sqlalchemy import text
 
 from records.errors import Unstorable
 from records.store import Store
-from records.store.benchmarks import IssueCheck, IssueChecks, IssueState, newest_of_each_model
+from records.store.benchmarks import IssueCheck, IssueHistory, IssueState, newest_of_each_model
 
 
 def check(at: float, model: str, issue: str, state: IssueState = "gone") -> IssueCheck:
@@ -14,16 +14,16 @@ def check(at: float, model: str, issue: str, state: IssueState = "gone") -> Issu
 
 def test_every_check_is_kept_and_read_oldest_first(store: Store) -> None:
     late, early = check(2.0, "o/new", "i", "still_there"), check(1.0, "o/old", "i")
-    IssueChecks(store).add([late])
-    IssueChecks(store).add([early])
-    IssueChecks(store).add([])
-    assert IssueChecks(store).all() == [early, late]
-    assert IssueChecks(store).all("o/new") == [late]
+    IssueHistory(store).add([late])
+    IssueHistory(store).add([early])
+    IssueHistory(store).add([])
+    assert IssueHistory(store).all() == [early, late]
+    assert IssueHistory(store).all("o/new") == [late]
 
 
 @pytest.mark.parametrize("change", ["DELETE FROM issue_checks", "UPDATE issue_checks SET state = 'gone'"])
 def test_a_check_can_neither_be_changed_nor_deleted(store: Store, change: str) -> None:
-    IssueChecks(store).add([check(1.0, "o/new", "i", "still_there")])
+    IssueHistory(store).add([check(1.0, "o/new", "i", "still_there")])
     with pytest.raises(Unstorable, match="issue_checks is append-only"), store.writing() as connection:
         connection.execute(text(change))
 

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from records.exports.prometheus import GUARDRAIL_VALUES, LLM_BOUNDS, REMEMBERED_FEEDBACK, Meters
 from records.facts.counts import MOST_LEFT, CallerCount
 from records.outcome import Feedback, Heartbeat, Outcome, Usage
-from records.store import RecordTotals
+from records.store import SpoolCounts
 from routing.states import State, States
 
 DOC = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -140,7 +140,7 @@ def fill(meters: Meters) -> None:
     meters.set_plan(States(version=1, states={"support-nov": State(state="running", share=0.05)}))
     meters.set_guardrails({("support-nov", "error_rate"): "ok"})
     meters.count_rollback("support-nov", "error_rate")
-    meters.set_records(RecordTotals(accepted=3, stored=2, dropped=1), 4)
+    meters.set_records(SpoolCounts(accepted=3, stored=2, dropped=1), 4)
 
 
 def shown(meters: Meters) -> str:
@@ -444,10 +444,10 @@ def test_guardrails_are_shown_as_numbers() -> None:
 
 def test_accepted_is_stored_and_spooled_and_dropped_and_never_falls() -> None:
     meters = new_meters()
-    meters.set_records(RecordTotals(accepted=12, stored=10, dropped=2, quarantined=1), 5)
+    meters.set_records(SpoolCounts(accepted=12, stored=10, dropped=2, quarantined=1), 5)
     found = samples(meters)
     assert found[("canary_records_total", "accepted")] == 17 == 10 + 2 + found[("canary_records_spooled",)]
-    meters.set_records(RecordTotals(accepted=13, stored=11, dropped=2), 0)
+    meters.set_records(SpoolCounts(accepted=13, stored=11, dropped=2), 0)
     assert samples(meters)[("canary_records_total", "accepted")] == 17
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import NullPool, create_engine, select
 from records.outcome import Feedback, Heartbeat, Outcome
 from records.spool.reader import Batch, SpoolReader
 from records.spool.writer import SpoolWriter
-from records.store import RecordTotals, Store, tables
+from records.store import SpoolCounts, Store, tables
 from records.store.shipper import Shipper, name_of_spool
 from tests.records.samples import an_exchange_in_flight, recent
 from tests.serving import eventually
@@ -63,7 +63,7 @@ def test_what_is_spooled_is_stored_once_across_restarts(
             assert Shipper(spool, reopened).drain()
             reopened.close()
     assert stored(store) == sorted(f"exchange-{n}" for n in range(300))
-    assert store.totals() == RecordTotals(accepted=300, stored=300)
+    assert store.totals() == SpoolCounts(accepted=300, stored=300)
 
 
 def test_shipped_files_and_their_cursors_go(spool: Path, store: Store) -> None:
@@ -85,7 +85,7 @@ def test_a_file_waits_for_the_other_reader(spool: Path, store: Store) -> None:
     other.commit(other.read())
     assert Shipper(spool, store, others=[other]).drain()
     assert list(spool.iterdir()) == []
-    assert store.totals() == RecordTotals(accepted=1, stored=1)
+    assert store.totals() == SpoolCounts(accepted=1, stored=1)
 
 
 def test_cursors_of_files_that_are_gone_are_dropped_at_start(spool: Path, store: Store) -> None:
@@ -177,7 +177,7 @@ def test_a_value_that_the_database_refuses_is_set_aside_and_the_rest_is_stored(
         writer.append(replace(outcome, run=2**63) if n in (3, 40) else outcome)
     assert Shipper(spool, store).drain()
     assert len(stored(store)) == 48
-    assert store.totals() == RecordTotals(accepted=48, stored=48, quarantined=2)
+    assert store.totals() == SpoolCounts(accepted=48, stored=48, quarantined=2)
     assert len(list((spool / "quarantine").glob("*@refused-*"))) == 2
     assert Shipper(spool, store).drain() and store.totals().quarantined == 2
 
@@ -259,5 +259,5 @@ def test_a_replay_killed_midway_loses_and_doubles_nothing(
     assert Shipper(spool, store).drain()
     assert kills >= 3
     assert stored(store) == sorted(f"exchange-{n}" for n in range(2000))
-    assert store.totals() == RecordTotals(accepted=2000, stored=2000)
+    assert store.totals() == SpoolCounts(accepted=2000, stored=2000)
     assert list(spool.iterdir()) == []

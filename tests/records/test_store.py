@@ -15,7 +15,7 @@ from records.errors import StoreDown, Unstorable
 from records.facts.metric import BUILT_IN
 from records.outcome import Usage
 from records.spool.reader import Death
-from records.store import FixedRubric, RecordTotals, Store, tables
+from records.store import FixedRubric, SpoolCounts, Store, tables
 from records.store.retention import SLICE
 from routing.states import State
 from tests.records.samples import DAY, WRITER, a_batch, act, an_outcome, recent, some_feedback
@@ -70,7 +70,7 @@ def test_what_is_shipped_twice_is_stored_and_counted_once(store: Store) -> None:
     assert (again.inserted, again.duplicates) == (0, 2)
     assert (last.inserted, last.duplicates) == (1, 0)
     assert len(recent(store, "support-nov")) == 3
-    assert store.totals() == RecordTotals(accepted=3, stored=3)
+    assert store.totals() == SpoolCounts(accepted=3, stored=3)
 
 
 def test_the_same_id_on_another_day_is_another_outcome(store: Store) -> None:
@@ -122,7 +122,7 @@ def test_a_batch_that_fails_moves_nothing(store: Store) -> None:
     too_large = replace(an_outcome(2), usage=Usage(input_tokens=2**70))
     with pytest.raises(Unstorable):
         store.ship(a_batch(an_outcome(1), too_large, cursors={"a.spool": 10}))
-    assert (recent(store, "support-nov"), store.cursors(), store.totals()) == ([], {}, RecordTotals())
+    assert (recent(store, "support-nov"), store.cursors(), store.totals()) == ([], {}, SpoolCounts())
 
 
 def test_a_value_that_is_no_json_is_not_blamed_on_the_database(store: Store) -> None:
@@ -138,9 +138,9 @@ def test_totals_outlive_the_process(store: Store, open_store: Callable[[], Store
     store.ship(a_batch(an_outcome(1), some_feedback(1), dropped=3, quarantined=2, deaths=deaths))
     store.close()
     again = open_store()
-    assert again.totals() == RecordTotals(accepted=5, stored=2, dropped=3, quarantined=2, lost=4)
+    assert again.totals() == SpoolCounts(accepted=5, stored=2, dropped=3, quarantined=2, lost=4)
     again.ship(a_batch(an_outcome(2), dropped=1))
-    assert again.totals() == RecordTotals(accepted=7, stored=3, dropped=4, quarantined=2, lost=4)
+    assert again.totals() == SpoolCounts(accepted=7, stored=3, dropped=4, quarantined=2, lost=4)
 
 
 def test_a_state_changes_only_under_the_version_that_was_read(store: Store) -> None:

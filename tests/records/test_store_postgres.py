@@ -12,7 +12,7 @@ from sqlalchemy import select, text
 from records.errors import StoreDown, Unstorable
 from records.spool.reader import Death
 from records.spool.writer import SpoolWriter
-from records.store import Patience, RecordTotals, Store, tables
+from records.store import Patience, SpoolCounts, Store, tables
 from records.store.leader import Checkpoints, Leases
 from records.store.shipper import Shipper
 from tests.records.samples import DAY, WRITER, a_batch, an_outcome, recent, some_feedback
@@ -104,8 +104,8 @@ def test_spools_of_one_file_name_keep_cursors_and_counts_of_their_own(
     assert (here.cursors("here"), here.cursors("there")) == ({"w0-b-1-0.spool": 10}, {"w0-b-1-0.spool": 20})
     here.forget(["w0-b-1-0.spool"], "here")
     assert (here.cursors("here"), here.cursors("there")) == ({}, {"w0-b-1-0.spool": 20})
-    assert here.totals("there") == RecordTotals(accepted=4, stored=1, dropped=3)
-    assert here.totals() == RecordTotals(accepted=5, stored=2, dropped=3)
+    assert here.totals("there") == SpoolCounts(accepted=4, stored=1, dropped=3)
+    assert here.totals() == SpoolCounts(accepted=5, stored=2, dropped=3)
     (tmp_path / "spool").mkdir()
     Shipper(tmp_path / "spool", here).drain()  # which has no such file, and must leave the others' alone
     assert here.cursors("there") == {"w0-b-1-0.spool": 20}
@@ -118,7 +118,7 @@ def test_a_batch_whose_confirmation_got_lost_counts_once(store: Store) -> None:
     first = store.ship(batch, "here")
     again = store.ship(batch, "here")
     assert (again.inserted, again.duplicates, again.totals) == (0, 2, first.totals)
-    assert store.totals() == RecordTotals(accepted=5, stored=2, dropped=3, lost=4)
+    assert store.totals() == SpoolCounts(accepted=5, stored=2, dropped=3, lost=4)
 
 
 def test_text_that_postgresql_has_no_character_for_is_stored_all_the_same(store: Store) -> None:
@@ -181,4 +181,4 @@ def test_a_server_that_is_killed_again_and_again_loses_and_doubles_nothing(
         assert ids(store) == {f"exchange-{n}" for n in range(300 * kills)}
         with store.reading() as connection:
             assert connection.execute(select(tables.unit_days.c.exchanges)).scalars().all() == [300 * kills]
-        assert store.totals() == RecordTotals(accepted=300 * kills, stored=300 * kills)
+        assert store.totals() == SpoolCounts(accepted=300 * kills, stored=300 * kills)

@@ -13,7 +13,7 @@ from itertools import islice
 
 import pytest
 
-from control.monitor.patience import FEWEST, LEAST_S
+from control.monitor.wait_limits import FEWEST, LEAST_S
 from records.outcome import InFlight, Outcome, Record
 from records.shared import states_file
 from records.spool.reader import SpoolReader

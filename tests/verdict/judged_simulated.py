@@ -11,7 +11,7 @@ from records.facts.metric import parse_bound
 from tests.verdict.judged import pair, sample_of
 from verdict.decision.judged_figures import preference
 from verdict.decision.plan_course import PlanCourse
-from verdict.rows.arms import arm_sums
+from verdict.rows.comparison import arm_sums
 from verdict.rows.looks import Look
 from verdict.sample.arrays import Sample
 from verdict.sample.judged import judged_sample

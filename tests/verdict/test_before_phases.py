@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from verdict.rows.arms import Quantiles
+from verdict.rows.comparison import Quantiles
 from verdict.sample.arrays import Sample, TextColumn, Values
 from verdict.statistics.before import LEAST, adjusted, narrower
 from verdict.statistics.ratio import Arms, UnitSums, arms, unit_sums

@@ -8,7 +8,7 @@ import pytest
 
 from records.facts.metric import BUILT_IN
 from tests.verdict.simulated import GRID
-from verdict.rows.arms import LogMeans, Means, Recovered
+from verdict.rows.comparison import LogMeans, Means, Recovered
 from verdict.rows.reading import read
 from verdict.sample.arrays import MeasureTotals, Ratings, Sample, TextColumn, Values
 from verdict.sample.metrics import observe

@@ -10,7 +10,7 @@ import pytest
 
 from records.facts.metric import BUILT_IN, Metric
 from verdict.decision.decide import points, score
-from verdict.rows.arms import GATE, Means, symmetric
+from verdict.rows.comparison import GATE, Means, symmetric
 from verdict.rows.reading import MetricReading, read
 from verdict.rows.reasons import Capped
 from verdict.rows.row import capped, decide, detectable, further_units

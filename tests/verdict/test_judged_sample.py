@@ -11,7 +11,7 @@ from judge.judgements import JudgedExchange
 from records.facts.metric import JUDGED_MARK, JUDGED_PREFERENCE
 from tests.verdict.judged import answer, pair, sample_of
 from verdict.decision.judged_figures import judge_figures, preference
-from verdict.rows.arms import ArmSums, arm_sums
+from verdict.rows.comparison import ArmSums, arm_sums
 from verdict.sample.arrays import Sample
 from verdict.sample.judged import judged_sample
 from verdict.sample.metrics import observe

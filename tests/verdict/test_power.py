@@ -12,7 +12,7 @@ from records.facts.metric import BUILT_IN
 from routing.canary import Step
 from verdict.planner.assumptions import Assumptions, Course
 from verdict.planner.power import Power, power_of_plan, power_of_sequence
-from verdict.rows.arms import FEW, GATE
+from verdict.rows.comparison import FEW, GATE
 from verdict.statistics.boundaries import boundaries
 from verdict.statistics.ratio import ratio
 from verdict.statistics.sequence import multiplier, tuning

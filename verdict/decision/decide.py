@@ -22,7 +22,7 @@ from verdict.decision.parts import Part as MeasuredPart
 from verdict.decision.parts import Parts
 from verdict.decision.plan_course import outlook, taken_risk
 from verdict.details import SinceFirst
-from verdict.rows.arms import GATE
+from verdict.rows.comparison import GATE
 from verdict.rows.reasons import (
     AnotherRubric,
     DaysMissing,

@@ -11,7 +11,7 @@ from judge.judgements import JudgedExchange
 from records.facts.metric import JUDGED_MARK, JUDGED_PREFERENCE
 from records.interval import Range
 from verdict.decision.document import finite
-from verdict.rows.arms import GATE, arm_sums
+from verdict.rows.comparison import GATE, arm_sums
 from verdict.rows.reading import read, stratified
 from verdict.sample.arrays import Sample
 from verdict.sample.judged import judged_sample

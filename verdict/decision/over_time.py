@@ -13,7 +13,7 @@ from scipy import special
 
 from verdict.decision.document import finite
 from verdict.details import CoursePoint, DaySince, MetricCourse, SinceFirst
-from verdict.rows.arms import GATE
+from verdict.rows.comparison import GATE
 from verdict.rows.reading import MetricReading, read
 from verdict.rows.reasons import EffectFades
 from verdict.rows.row import Row

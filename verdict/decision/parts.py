@@ -9,8 +9,8 @@ import numpy as np
 
 from verdict.decision.document import CategoryLine, Difference, PartState, SegmentLine, finite
 from verdict.details import UsersToCome
-from verdict.rows.arms import ALPHA, GATE
 from verdict.rows.attempts import attempt
+from verdict.rows.comparison import ALPHA, GATE
 from verdict.rows.reading import MetricReading, read
 from verdict.rows.row import decide
 from verdict.sample.arrays import Sample, TextColumn, Values

@@ -12,7 +12,7 @@ from verdict.decision.document import MetricLine, PlanLine, finite
 from verdict.decision.over_time import since_first
 from verdict.decision.parts import Part, parts_of
 from verdict.details import LookPoint, RowCourse, SinceFirst
-from verdict.rows.arms import ArmSums
+from verdict.rows.comparison import ArmSums
 from verdict.rows.contrast import Contrast, contrast, estimates
 from verdict.rows.looks import KeptLooks, Look, RowPlan, looks_at
 from verdict.rows.reading import MetricReading

@@ -18,8 +18,8 @@ from verdict.decision.over_time import course, fading, since_first
 from verdict.decision.parts import Part, break_down, difference, parts_of
 from verdict.decision.plan_course import PlanCourse, new_looks, row_courses
 from verdict.details import Details, MetricCourse, SinceFirst
-from verdict.rows.arms import GATE, arm_sums
 from verdict.rows.attempts import attempt, left_out
+from verdict.rows.comparison import GATE, arm_sums
 from verdict.rows.looks import NO_LOOKS, KeptLooks, Look
 from verdict.rows.reading import read, unread
 from verdict.rows.reasons import (

@@ -10,7 +10,7 @@ from scipy import special
 
 from records.facts.metric import BUILT_IN, Metric
 from routing.canary import Step
-from verdict.rows.arms import GATE
+from verdict.rows.comparison import GATE
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.measures import known, quantile_level, share
 from verdict.terms.plan import DAY_S

@@ -20,7 +20,7 @@ from verdict.planner.assumptions import (
     believed,
     is_share,
 )
-from verdict.rows.arms import ALPHA, FEW, GATE
+from verdict.rows.comparison import ALPHA, FEW, GATE
 from verdict.statistics import sequence
 from verdict.statistics.boundaries import boundaries, crossings
 from verdict.statistics.exact import CountLook, chance_of_fewer, chance_of_more

@@ -22,7 +22,7 @@ from verdict.planner.traffic import (
     double,
     moments_of,
 )
-from verdict.rows.arms import GATE
+from verdict.rows.comparison import GATE
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.measures import source
 from verdict.terms.plan import DAY_S

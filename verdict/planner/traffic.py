@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from records.store.tables import unit_days
 from routing.canary import Canary
-from verdict.rows.arms import GATE
+from verdict.rows.comparison import GATE
 from verdict.sample.stored import MEASURED, SUMS, measured
 from verdict.sample.stored_exchanges import newest
 from verdict.statistics.types import Bools, Floats, Ints

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from verdict.rows.arms import GATE, ArmComparison, ArmSums, HeavyUnit, Quantiles, arm_sums, unit_totals
+from verdict.rows.comparison import GATE, ArmComparison, ArmSums, HeavyUnit, Quantiles, arm_sums, unit_totals
 from verdict.rows.margins import (
     LinearMargin,
     Margin,

@@ -9,7 +9,7 @@ import msgspec
 from scipy import optimize, special
 
 from records.store.reports import StoredLook
-from verdict.rows.arms import HeavyUnit
+from verdict.rows.comparison import HeavyUnit
 from verdict.rows.contrast import Contrast
 from verdict.rows.margins import Margin, z_to_refuse, z_to_ship
 from verdict.statistics.boundaries import boundaries

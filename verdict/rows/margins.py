@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from scipy import special
 
-from verdict.rows.arms import Recovered, unit_totals
+from verdict.rows.comparison import Recovered, unit_totals
 from verdict.statistics.ratio import UnitSums
 from verdict.statistics.skewness import Shape
 from verdict.statistics.types import Floats, Interval

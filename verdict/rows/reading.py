@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import special
 
-from verdict.rows.arms import (
+from verdict.rows.comparison import (
     ALPHA,
     GATE,
     ArmComparison,

@@ -21,7 +21,7 @@ from typing import Literal, TypeAlias
 from judge.agreement import FEWEST_LABELS, NEEDED_LABELS, borne_out, with_people
 from records.facts.metric import JUDGED, JUDGED_PREFERENCE
 from verdict.details import UnknownCosts
-from verdict.rows.arms import ALPHA, ArmComparison, Bracketed
+from verdict.rows.comparison import ALPHA, ArmComparison, Bracketed
 from verdict.rows.looks import Look, OneUnit, RowPlan, RowStanding, only_by, outcome, standing, unknown
 from verdict.rows.reading import MetricReading, response
 from verdict.rows.reasons import (

@@ -1,4 +1,4 @@
-"""TLS between a socket and a protocol that does not know of it. The protocol's transport is a TlsConnection.
+"""TLS between a socket and a protocol that does not know of it. The protocol's transport is a CallerTls.
 
     stage         bytes that arrive              their end                     timeout
     handshake     go into the handshake          close                         10 s, 1 s in shutdown: close
@@ -56,16 +56,16 @@ class TlsProtocol:
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> "TlsConnection":
+    ) -> "CallerTls":
         protocol = partial(
             self._protocol, config=config, server_state=server_state, app_state=app_state, _loop=_loop
         )
         shared = app_state.get("shared")
         came = shared.came if shared is not None else lambda _: True
-        return TlsConnection(self._context(), protocol, server_state, self._ticker, came)
+        return CallerTls(self._context(), protocol, server_state, self._ticker, came)
 
 
-class TlsConnection(asyncio.Transport):
+class CallerTls(asyncio.Transport):
     """One caller's connection: an asyncio.Protocol to the socket's transport, and a transport to the protocol
     above. `came` gets the descriptor, as `Shared.came` does."""
 

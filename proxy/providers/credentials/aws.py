@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote_from_bytes, urlsplit
 
 from proxy.providers.address import Address
-from proxy.providers.credentials.tokens import NoCredential, Token, TokenSource, UnsignedRequest, until
+from proxy.providers.credentials.tokens import CloudToken, NoCredential, TokenSource, UnsignedRequest, until
 from proxy.providers.provider import Provider
 
 Header = tuple[bytes, bytes]
@@ -124,7 +124,7 @@ _REREAD_S = 600.0
 _MANTLE = "bedrock-mantle"
 
 
-def aws_keys() -> Token[AwsKeys]:
+def aws_keys() -> CloudToken[AwsKeys]:
     """Fetch the machine's keys: from variables, a profile, SSO, a container or an instance. Blocks. Raises
     NoCredential.
 
@@ -145,7 +145,7 @@ def aws_keys() -> Token[AwsKeys]:
         raise NoCredential(str(problem)) from problem
     if keys is None or not keys.access_key or not keys.secret_key:
         raise NoCredential("no AWS credentials were found on this machine")
-    return Token(AwsKeys(keys.access_key, keys.secret_key, keys.token or ""), _end(credentials))
+    return CloudToken(AwsKeys(keys.access_key, keys.secret_key, keys.token or ""), _end(credentials))
 
 
 def _end(credentials: Any) -> float:

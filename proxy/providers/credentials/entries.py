@@ -13,9 +13,9 @@ from typing import Any
 
 from proxy.providers.credentials import aws
 from proxy.providers.credentials.tokens import (
+    CloudToken,
     Credential,
     NoCredential,
-    Token,
     TokenSource,
     UnsignedRequest,
     until,
@@ -67,7 +67,7 @@ _SERVERS_OWN = {
 _NOT_CONFIGURED = "authentication unavailable"
 
 
-def azure_token() -> Token[list[tuple[bytes, bytes]]]:
+def azure_token() -> CloudToken[list[tuple[bytes, bytes]]]:
     """Fetch a new token, as the header that carries it. Blocks. Raises NoCredential.
 
     Every call begins anew, so a token is never the library's cached one, and changed files are read.
@@ -87,7 +87,7 @@ def azure_token() -> Token[list[tuple[bytes, bytes]]]:
             token = credential.get_token_info(AZURE_SCOPE)
     except AzureError as problem:
         raise NoCredential(_azure_said(str(problem))) from problem
-    return Token([(b"authorization", b"Bearer " + token.token.encode())], until(token.expires_on))
+    return CloudToken([(b"authorization", b"Bearer " + token.token.encode())], until(token.expires_on))
 
 
 def _azure_said(text: str) -> str:
@@ -118,7 +118,7 @@ GOOGLE_HELP = (
 _WITHIN_S = 10
 
 
-def google_token() -> Token[list[tuple[bytes, bytes]]]:
+def google_token() -> CloudToken[list[tuple[bytes, bytes]]]:
     """Fetch a new token, as the headers that carry it. Blocks. Raises NoCredential.
 
     Every call begins anew, so changed files are read.
@@ -141,7 +141,7 @@ def google_token() -> Token[list[tuple[bytes, bytes]]]:
     headers: dict[str, str] = {}
     credentials.apply(headers)  # with x-goog-user-project where the file names a quota project
     ends = None if credentials.expiry is None else until(timegm(credentials.expiry.utctimetuple()))
-    return Token([(name.encode(), value.encode()) for name, value in headers.items()], ends)
+    return CloudToken([(name.encode(), value.encode()) for name, value in headers.items()], ends)
 
 
 def _google_said(problem: Exception) -> str:
@@ -166,7 +166,7 @@ class _TokenHeaders:
 class _Cloud:
     """How to fetch what a cloud gives, how an entry sends it, and what to do when there is none."""
 
-    fetch: Callable[[], Token[Any]]
+    fetch: Callable[[], CloudToken[Any]]
     help: str
     credential: Callable[[Provider, TokenSource[Any]], Credential] = _TokenHeaders
 

@@ -61,7 +61,7 @@ _QUOTED = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Token(Generic[T]):
+class CloudToken(Generic[T]):
     """What a cloud gave. `until`: when it expires, in CLOCK_MONOTONIC seconds; None without an end."""
 
     value: T = field(repr=False)
@@ -75,12 +75,12 @@ class TokenSource(Generic[T]):
     """
 
     def __init__(
-        self, name: str, fetch: Callable[[], Token[T]], *, clock: Callable[[], float] = time.monotonic
+        self, name: str, fetch: Callable[[], CloudToken[T]], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.name = name
         self._clock = clock
         self._fetch = fetch
-        self._token: Token[T] | None = None
+        self._token: CloudToken[T] | None = None
         self._problem = ""
         self._tried, self._closed = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"{name} tokens", daemon=True)
@@ -123,7 +123,7 @@ class TokenSource(Generic[T]):
             self._tried.set()
             self._closed.wait(pause_s)
 
-    def _keep(self, token: Token[T]) -> float:
+    def _keep(self, token: CloudToken[T]) -> float:
         """Use the token from now on; return the seconds until it should be renewed."""
         life_s = None if token.until is None else token.until - self._clock()
         if self._problem:
@@ -138,7 +138,7 @@ class TokenSource(Generic[T]):
             log.warning("credential.not_fetched", auth=self.name, problem=reason)
         self._problem = reason
 
-    def _is_over(self, token: Token[T]) -> bool:
+    def _is_over(self, token: CloudToken[T]) -> bool:
         return token.until is not None and self._clock() >= token.until
 
 
