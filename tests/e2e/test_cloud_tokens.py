@@ -76,7 +76,7 @@ def degraded(running: Running) -> list[str]:
 def test_an_app_of_openais_sdk_reaches_azure_with_the_machines_token(
     azure: Azure, serve: Callable[..., Running]
 ) -> None:
-    running = serve(azure.config(), **azure.environment)
+    running = serve(azure.config(), workers=2, **azure.environment)
     with openai.OpenAI(base_url=f"{running.traffic}/v1", api_key=CALLERS, max_retries=0) as sdk:
         answers = [
             sdk.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "hello"}])
@@ -136,7 +136,7 @@ def _as_app(with_vertex: bool) -> dict[str, Any]:
 @pytest.mark.alone
 def test_a_token_is_renewed_under_load_before_it_expires(azure: Azure, serve: Callable[..., Running]) -> None:
     azure.issuer.life_s = 5
-    running = serve(azure.config(), **azure.environment)
+    running = serve(azure.config(), workers=2, **azure.environment)
     with httpx2.Client(timeout=30.0) as http, ThreadPoolExecutor(4) as pool:
 
         def once(_: int) -> tuple[int, float]:
