@@ -1,4 +1,4 @@
-"""One canary's guardrails: outcomes and feedback in, statuses out. Judges; `control` acts.
+"""One canary's guardrails: outcomes and feedback in, statuses out. Decides; `control` acts.
 
     watch.observe(*outcomes)    each outcome once
     watch.observe_in_flight(…)  for an exchange that has not ended

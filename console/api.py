@@ -174,9 +174,8 @@ def broken(request: Request, problem: Exception) -> Response:
     return _problem(500, message) if is_api(request) else PlainTextResponse(message, 500)
 
 
-async def order_refused(request: Request, problem: Exception) -> Response:
+def order_refused(problem: BadOrder) -> Response:
     """The response to what cannot be done, with what is legal."""
-    assert isinstance(problem, BadOrder)  # noqa: S101
     return _problem(problem.status, problem.message)
 
 

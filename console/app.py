@@ -60,8 +60,8 @@ def admin_app(
         Guard, access=access, sessions=sessions, challenge=login.challenge, forbid=login.forbid
     )
 
-    async def cannot(request: Request, problem: Exception) -> Response:
-        return await (order_refused if is_api(request) else login.refused)(request, problem)
+    async def cannot(request: Request, problem: BadOrder) -> Response:
+        return order_refused(problem) if is_api(request) else login.refused(request, problem)
 
     errors: dict[Any, Any] = {**_ERRORS, BadOrder: cannot}
     return Starlette(routes=routes, middleware=[guard], exception_handlers=errors)

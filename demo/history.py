@@ -1,8 +1,9 @@
 """Three made-up releases: one is rolled back on its second day, one ships, one goes on.
 
-Users, answers and ratings are drawn (`demo.past_users`). The rest is what canary does, given an earlier time:
-assignment, records, guardrails and rollback, nightly reports, verdicts, the archive. The benchmarks are runs
-against the demo's local provider, stored under an earlier date. Every name says "made-up".
+Users, answers and ratings are drawn (`demo.past_releases`). The rest is what canary does, given an
+earlier time: assignment, records, guardrails and rollback, nightly reports, verdicts, the archive. The
+benchmarks are runs against the demo's local provider, stored under an earlier date. Every name says
+"made-up".
 """
 
 import time

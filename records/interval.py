@@ -1,4 +1,4 @@
-"""An interval, and Wilson's of a proportion for a single look. `report` has the sequential intervals."""
+"""An interval, and Wilson's of a proportion for a single look. `verdict` has the sequential intervals."""
 
 import math
 from dataclasses import dataclass

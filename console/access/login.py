@@ -67,9 +67,8 @@ class Login:
             return plainly_forbidden(request, message)
         return self._templates.answer("problem.html", status_code=403, message=message, **self.shown(request))
 
-    async def refused(self, request: Request, problem: Exception) -> Response:
+    def refused(self, request: Request, problem: BadOrder) -> Response:
         """The page that says why something cannot be done."""
-        assert isinstance(problem, BadOrder)  # noqa: S101
         shown = self.shown(request)
         return self._templates.answer(
             "problem.html", status_code=problem.status, message=problem.message, **shown

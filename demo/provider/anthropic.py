@@ -32,7 +32,7 @@ TYPES = {
 
 
 class AnthropicDialect:
-    """`demo.wire.Dialect` for Anthropic."""
+    """`demo.provider.wire.Dialect` for Anthropic."""
 
     def key(self, request: Request) -> str | None:
         return request.header("x-api-key") or bearer(request)

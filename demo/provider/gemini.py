@@ -28,7 +28,7 @@ STATUS = {
 
 
 class GeminiDialect:
-    """`demo.wire.Dialect` for Gemini."""
+    """`demo.provider.wire.Dialect` for Gemini."""
 
     def key(self, request: Request) -> str | None:
         return request.header("x-goog-api-key") or request.query("key") or bearer(request)
