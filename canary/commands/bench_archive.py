@@ -17,8 +17,7 @@ from canary.config import Config
 from canary.config.config import bench_terms
 from canary.config.store import open_store
 from pages.reports.release import FORMS, headline, to_json
-from pages.words.forecast import forecast_document
-from pages.words.gains import layers
+from pages.words.gains import forecast_document, layers
 from pages.words.release import reasons_of
 from records.errors import StoreDown
 from records.store import Store

@@ -1,8 +1,8 @@
-"""Gains and losses in words and money, and the result of each layer of evidence."""
+"""Gains and losses in words and money, a forecast of them, and the result of each layer of evidence."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from pages.words import judge, verdict
 from pages.words.figures import amount, joined, label
@@ -11,6 +11,7 @@ from records.facts.metric import JUDGED
 from records.interval import Range
 from verdict.decision.document import SHIPS, MetricLine, Report
 from verdict.details import Money, OfflineRow, UnknownCosts
+from verdict.forecast import Forecast
 from verdict.rows.row import State
 from verdict.terms.measures import BUSINESS, source
 from verdict.terms.rubric import parse_bound
@@ -282,3 +283,23 @@ def known_of_answers(report: Report) -> str:
 
 def _of_answers(metric: str) -> bool:
     return metric in JUDGED or (source(metric) is None and metric not in BUSINESS)
+
+
+# A forecast of what a model would save, in words and as JSON.
+
+
+def forecast_document(found: Forecast) -> dict[str, Any]:
+    """JSON types, with the sentence."""
+    says = f"{_saving(found.saving_usd)}, from its benchmark, not from users"
+    return {**asdict(found), "says": says, "source": "benchmark"}
+
+
+def _saving(found: Range) -> str:
+    """would save about $1,200 a month ($900 to $1,500)."""
+    low, high = found.low or 0.0, found.high or 0.0
+    if low <= 0 <= high:
+        ends = f"{amount(-low, 'usd')} more and {amount(high, 'usd')} less"
+        return f"no saving seen: would cost between {ends} a month"
+    about = amount(abs(found.estimate), "usd")
+    ends = " to ".join(amount(end, "usd") for end in sorted((abs(low), abs(high))))
+    return f"would {'save' if low > 0 else 'cost'} about {about}{'' if low > 0 else ' more'} a month ({ends})"

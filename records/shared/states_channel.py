@@ -40,7 +40,7 @@ def answering() -> Iterator[None]:
         raise SharedDown(f"Redis does not answer: {exc or type(exc).__name__}") from exc
 
 
-# The plan in Redis: the key `canary:plan` holds it, and a channel of the same name announces changes.
+# The states in Redis: the key `canary:plan` holds it, and a channel of the same name announces changes.
 
 
 KEY = "canary:plan"

@@ -104,7 +104,7 @@ class Checkpoints:
         return done.rowcount == 1
 
 
-# The plan from the store, for agents without Redis.
+# The states from the store, for agents without Redis.
 
 
 def states_in(store: Store, leases: Leases) -> States:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pages.words.forecast import forecast_document
+from pages.words.gains import forecast_document
 from tests.verdict.totals import DAY_S, UnitTotals
 from verdict.forecast import Spending, forecast, read_spending
 
