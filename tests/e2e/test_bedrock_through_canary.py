@@ -249,8 +249,11 @@ def test_the_baseline_answers_for_a_candidate_that_fails(
 def test_a_stream_that_breaks_after_its_first_event_breaks_for_the_caller(regions: Regions) -> None:
     regions.behave("fails_in_stream", "baseline")
     answer = boto(regions, regions.user("baseline")).converse_stream(modelId=BASELINE, messages=ASKED)
-    with pytest.raises(EventStreamError, match="modelStreamErrorException"):
-        list(answer["stream"])
+    with (
+        closing(answer["stream"]) as stream,
+        pytest.raises(EventStreamError, match="modelStreamErrorException"),
+    ):
+        list(stream)
     row = regions.stage.outcome(exchange_of(answer))
     assert (row["outcome"], row["error_type"]) == ("error", "provider_stream_error")
     assert row["provider_error_message"] == "it broke"
