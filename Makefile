@@ -5,7 +5,7 @@
 PYTHON ?= $(or $(shell for python in python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import ensurepip' 2>/dev/null && echo $$python && break; done),python3)
 PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet install
-ROOMS := canary console pages control judge proxy alerts verdict bench records routing demo
+ROOMS := canary console pages control judge proxy alerts verdict bench records routing common demo
 APT := DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qq
 
 # What the tests run beside Python, and what the benchmark does, as command:package.

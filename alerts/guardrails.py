@@ -48,7 +48,7 @@ from alerts.rules.rule import DEFAULT_RULES, Rule
 from alerts.rules.status import GuardrailStatus, StatusState, located, rule_key
 from alerts.scope import Growth, Guardrail, Scope, build_scopes, share_budgets, state_key
 from alerts.wording import SAYS, UNNAMED, ArmNames, Trouble
-from records.concentration import CATEGORY, NOWHERE, Concentration
+from common.concentration import CATEGORY, NOWHERE, Concentration
 from records.facts.metric import BUILT_IN, Metric
 from records.outcome import Feedback, InFlight, Outcome
 from routing.canary import ArmName

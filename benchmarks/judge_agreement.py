@@ -45,6 +45,7 @@ from bench.answers.saved import NoSavedAnswers
 from bench.benchmark.statistics import ShareInterval
 from bench.models.targets import client_for
 from bench.settings import CRITERIA, BenchSettings, JudgeSource
+from common.interval import wilson
 from demo.provider.behaviour import Behaviour
 from demo.provider.server import LocalProvider
 from judge.agreement import kappa
@@ -55,7 +56,6 @@ from judge.model.questions import words_sha256
 from proxy.providers.provider import Provider
 from records.captures.capture import CapturedMessage
 from records.facts.prices import Rates
-from records.interval import wilson
 
 VOTES: dict[str, Vote] = {"first": "baseline", "second": "candidate", "tie": "tie"}
 

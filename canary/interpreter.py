@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOMS = (
     "canary", "console", "pages", "control", "judge", "proxy", "alerts", "verdict", "bench", "records",
-    "routing", "demo",
+    "routing", "common", "demo",
 )  # fmt: skip
 ROOT = str(Path(__file__).parents[1])
 """The folder that holds them."""

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from common.interval import wilson
 from console.access.login import Login
 from console.judged import view
 from console.rendering import Templates
@@ -20,7 +21,6 @@ from control.operator.orders import BadOrder
 from judge.agreement import FEWEST_LABELS, NEEDED_LABELS
 from pages.words import status
 from records.captures.capture import Capture, CapturedMessage
-from records.interval import wilson
 from records.store.labels import Label, Right
 
 SPOT, FULL = 50, 200

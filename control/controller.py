@@ -15,6 +15,7 @@ import structlog
 
 from alerts.incidents.notifier import deliver, notifier_client
 from bench.settings import BenchSettings
+from common.clock import every
 from control.feed.events import StatefulListener, WorkerRegistry
 from control.feed.listeners import MetricsListener
 from control.fleet.leadership import Standing
@@ -31,7 +32,6 @@ from control.states.rollouts import Rollouts
 from judge.runs.job import JudgeJob
 from judge.runs.metrics import JudgeMetrics, JudgeStanding
 from judge.terms import JudgedRun
-from records.clock import every
 from records.errors import StoreDown
 from records.exports.prometheus import Meters
 from records.facts.prices import UnpricedArm

@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from common.interval import Range, Z, wilson
 from judge.judgements import JudgedExchange
 from judge.results import RunJudgements
-from records.interval import Range, Z, wilson
 from records.store.labels import Better, Label, comparable
 
 FEWEST_LABELS = 30

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from common.interval import Range
 from judge.agreement import FEWEST_LABELS, LabelAgreement
-from records.interval import Range
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from records.interval import Range
+from common.interval import Range
 from records.store import Store
 from records.store.values import was_rolled_back
 from routing.canary import Arm

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from records.concentration import FailingPart
-from records.interval import Range
+from common.concentration import FailingPart
+from common.interval import Range
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

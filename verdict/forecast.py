@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from records.interval import Range
+from common.interval import Range
 from records.store.tables import model_days
 from verdict.decision.money import MONTH_DAYS
 from verdict.rows.row import MOST_UNPRICED

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil, exp, log, sqrt
 
-from records.interval import Z
+from common.interval import Z
 
 SLICES = 30
 _GAMMA = 1.02

@@ -1,7 +1,7 @@
 """Where the candidate's failing exchanges lie, by category and segment, and what its provider said last.
 
 Each kind of failing exchange and the traffic are counted by part, over the run and over the last hour, in
-bounded memory. `records.concentration` says which parts are named; naming a part decides nothing.
+bounded memory. `common.concentration` says which parts are named; naming a part decides nothing.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from alerts.rules.rule import FAULT_RULES, FAULTS
-from records.concentration import CATEGORY, Breakdown, Concentration, FailingPart, failing_parts
+from common.concentration import CATEGORY, Breakdown, Concentration, FailingPart, failing_parts
 from records.outcome import ErrorType, Outcome
 
 VALUES = 200

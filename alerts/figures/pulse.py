@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from alerts.evidence.windows import SLICES, Slice, Window
+from common.interval import Z
 from records.facts.counts import Alike
-from records.interval import Z
 from records.outcome import INVALID_OUTPUT, Fault, Feedback, Outcome
 from routing.assignment import UNASSIGNED
 from routing.canary import ArmName

@@ -15,7 +15,7 @@ from alerts.figures.places import CandidateError
 from alerts.rules.rule import FAULTS
 from alerts.rules.status import GuardrailStatus
 from alerts.wording import FailuresSeen, Trouble, clock, on_call
-from records.concentration import NOWHERE, Concentration
+from common.concentration import NOWHERE, Concentration
 from records.outcome import Fault, Outcome
 from routing.states import State
 

@@ -29,7 +29,7 @@ from alerts.figures.rollback import RollbackEvidence
 from alerts.incidents.notice import EventName, Notice, Offer
 from alerts.rules.status import GuardrailStatus, ServiceRule
 from alerts.wording import Trouble
-from records.concentration import FailingPart
+from common.concentration import FailingPart
 
 RESOLVE_AFTER_S = 1800.0
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
 from alerts.figures.places import CandidateError, to_document
-from records.concentration import FailingPart
+from common.concentration import FailingPart
 
 Offer = Literal["rollback", "pause", "promote", "report"]
 """An order whose dialog is offered, or the report."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from alerts.rules.rule import Action, Rule, RuleName
-from records.concentration import CATEGORY, NOWHERE, Concentration
+from common.concentration import CATEGORY, NOWHERE, Concentration
 
 StatusState = Literal["ok", "warn", "firing", "latched", "not_enough_data", "not_applicable"]
 ServiceRule = Literal["records_dropped", "shipping_lags"]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from records.interval import Z, wilson
+from common.interval import Z, wilson
 
 Floats = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from records.interval import wilson
+from common.interval import wilson
 
 LABEL = "label"
 """The tag with the origin of an example's label."""

@@ -20,6 +20,7 @@ from canary.config.store import store_at
 from canary.programs.admin_listener import access_to, listen
 from canary.programs.config_pipe import FollowedConfig
 from canary.programs.process import ShutdownSignal, WorkerArgs, boot_id, run
+from common.clock import every
 from console.app import health_app
 from control.feed.events import WorkerRegistry
 from control.feed.listeners import MetricsListener, TracingListener
@@ -28,7 +29,6 @@ from control.feed.stream import StreamPublisher
 from control.fleet.metrics import AgentMetrics
 from control.fleet.publisher import Availability
 from control.fleet.redis_states import StatesFollower
-from records.clock import every
 from records.errors import SharedDown, StoreDown
 from records.exports.prometheus import Meters
 from records.shared import states_channel

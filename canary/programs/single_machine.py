@@ -11,12 +11,12 @@ from prometheus_client.registry import Collector
 
 from canary import __version__
 from canary.programs.process import boot_id
+from common.clock import every
 from control.controller import Controller
 from control.feed.listeners import TracingListener
 from control.feed.spool import Shipping, SpoolFeed
 from control.fleet.leadership import SoleLeader
 from control.fleet.publisher import FilePublisher
-from records.clock import every
 from records.shared import states_file
 from records.store import Store
 from routing.states import NO_STATES

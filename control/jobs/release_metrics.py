@@ -11,7 +11,7 @@ from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 
-from records.clock import after_scrapes
+from records.exports.prometheus import after_scrapes
 from records.store import Store, tables
 from records.store.releases import Release, Releases
 

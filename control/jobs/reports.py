@@ -20,8 +20,8 @@ import structlog
 
 from alerts.incidents.notifier import Announcement, announce, notifier_client
 from alerts.incidents.outbox import receiver_id
+from common.clock import every
 from control.settings import ControlSettings
-from records.clock import every
 from records.errors import StoreDown
 from records.store import Store, Versioned
 from records.store.reports import DailyReport, DailyReports

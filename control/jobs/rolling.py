@@ -16,7 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
-from records.clock import every
+from common.clock import every
 from records.errors import StoreDown
 from records.store import Store
 from records.store.captures import CaptureStore

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from unicodedata import normalize
 
 from alerts.incidents.notifier import Announcement
-from records.clock import every
+from common.clock import every
 from records.errors import StoreDown
 from records.store import Act, Store
 from records.store.decisions import ASKED, PromoteRequests

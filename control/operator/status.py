@@ -11,12 +11,12 @@ from alerts.figures.rollback import Point, RolledBack, RuleThen, rolled_back
 from alerts.incidents.incident import Incident
 from alerts.rules.status import rule_key
 from alerts.scope import users_needed
+from common.clock import every
 from control.monitor.monitor import WatchedCanary
 from control.monitor.traffic import Astray
 from control.operator.orders import ORDER_OF, PromoteRequest
 from control.settings import CanarySettings
 from control.states.rollouts import Rollouts, redefinition, refusal
-from records.clock import every
 from records.errors import StoreDown
 from records.facts.prices import UnpricedArm
 from records.store import Store

@@ -15,7 +15,7 @@ from sqlalchemy import Row, func, select, tuple_
 from judge.judgements import Judgements
 from judge.results import counted
 from judge.runs.job import Reason
-from records.clock import after_scrapes
+from records.exports.prometheus import after_scrapes
 from records.store import Store, tables
 
 PAIRS = ("candidate", "baseline", "tie", "no_mark")

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from common.interval import wilson
 from pages.status.standing import error_rate
 from pages.words import status
 from pages.words.figures import title
-from records.interval import wilson
 
 _ALWAYS: Sequence[tuple[str, str, Callable[[float | None], str]]] = (
     ("p50 latency", "p50_s", status.seconds),

@@ -1,7 +1,7 @@
 """Failure modes in words."""
 
+from common.concentration import Concentration
 from pages.words.figures import amount, count, label
-from records.concentration import Concentration
 from verdict.details import Details, FailureMode, Failures
 
 _ERRORS = {

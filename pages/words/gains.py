@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from common.interval import Range
 from pages.words import judge, verdict
 from pages.words.figures import amount, joined, label
 from pages.words.reasons import sentences
 from records.facts.metric import JUDGED
-from records.interval import Range
 from verdict.decision.document import SHIPS, MetricLine, Report
 from verdict.details import Money, OfflineRow, UnknownCosts
 from verdict.forecast import Forecast

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
+from common.interval import Range
 from judge.agreement import NEEDED_LABELS, WORTH, LabelAgreement
 from judge.figures import JudgedMarks, JudgeFigures
 from pages.words.figures import amount, count, signed
-from records.interval import Range
 
 TITLE = "Whose answers a judge prefers"
 NOT_YET = (

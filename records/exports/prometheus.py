@@ -4,18 +4,21 @@ Label values come only from the config and from closed sets, never from callers,
 docs/metrics.md describes the families.
 """
 
+import asyncio
 import threading
 from array import array
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import product
 from typing import Any, get_args
 
+import structlog
 from prometheus_client.core import Metric as Family
 from prometheus_client.core import SummaryMetricFamily
 from prometheus_client.registry import Collector
 
+from records.errors import StoreDown
 from records.facts.counts import CallerCount, CallerTally, Histogram, Labels, Level, Tally
 from records.outcome import ErrorType, Fault, Feedback, Finish, Heartbeat, Outcome, OutcomeName
 from records.store import SpoolCounts
@@ -23,6 +26,11 @@ from routing.assign import Reason
 from routing.canary import ArmName
 from routing.lanes import part_of
 from routing.states import StateName, States
+
+log = structlog.get_logger()
+
+READ_EVERY_S = 60.0
+LOOK_EVERY_S = 1.0
 
 LLM_BOUNDS = tuple(0.01 * 2**k for k in range(17))
 """Seconds, .01 to 655.36: the longest answers take ten minutes."""
@@ -343,3 +351,21 @@ class Meters(Collector):
         for canary in self._canaries:
             breakers.values[(canary,)] = float(sum(canary in beat.breakers_open for beat in beats))
         return inflight, breakers
+
+
+async def after_scrapes(
+    scraped: asyncio.Event, leads: Callable[[], bool], read: Callable[[], Awaitable[None]], event: str
+) -> None:
+    """Await `read` after `scraped` was set, without end. What cannot be read changes nothing; the log says
+    `event`."""
+    while True:
+        await scraped.wait()
+        if not leads():
+            await asyncio.sleep(LOOK_EVERY_S)
+            continue
+        scraped.clear()
+        try:
+            await read()
+        except (StoreDown, ValueError, LookupError, TypeError) as problem:
+            log.error(event, problem=repr(problem))
+        await asyncio.sleep(READ_EVERY_S)

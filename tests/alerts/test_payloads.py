@@ -17,7 +17,7 @@ from alerts.incidents.notice import (
     utc_text,
     webhook_payload,
 )
-from records.concentration import FailingPart
+from common.concentration import FailingPart
 
 NOTICE = Notice(
     event="page",

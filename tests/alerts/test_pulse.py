@@ -7,7 +7,7 @@ import pytest
 
 from alerts.figures import pulse as pulses
 from alerts.figures.pulse import Pulse
-from records.interval import Z
+from common.interval import Z
 from records.outcome import Feedback, Outcome, Usage
 
 

@@ -11,7 +11,7 @@ from alerts.guardrails import Watch
 from alerts.incidents.incident import step
 from alerts.incidents.notice import slack_payload, webhook_payload
 from alerts.rules.rule import DEFAULT_RULES, Rule
-from records.concentration import FailingPart
+from common.concentration import FailingPart
 from records.outcome import ProviderError
 
 ERROR_RATE = Rule(rule="error_rate", limit=0.05, window_s=None, minimum=3, action="rollback")

@@ -19,7 +19,7 @@ from bench.benchmark.statistics import (
     share,
     weighted,
 )
-from records.interval import wilson
+from common.interval import wilson
 
 
 def alone(n: int) -> list[str]:

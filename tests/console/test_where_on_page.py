@@ -13,12 +13,12 @@ from rich.console import Console
 import console
 from alerts.figures.places import CandidateError
 from alerts.figures.rollback import ArmFigures, FailureSample, RollbackEvidence, RuleThen
+from common.concentration import Concentration, FailingPart
 from console.access.session import Person
 from console.rendering import Templates
 from pages.status import arms
 from pages.status.standing import standing
 from pages.status.terminal import picture
-from records.concentration import Concentration, FailingPart
 from tests.console.chromium import chromium
 from tests.console.test_standing import INTERVALS
 from tests.console.test_standing import canary as running

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from statsmodels.stats.inter_rater import cohens_kappa
 
+from common.interval import wilson
 from judge.agreement import FEWEST_LABELS, agreement, between_people, with_people
 from judge.benchmark import Vote
 from judge.results import RunJudgements
-from records.interval import wilson
 from records.store.labels import Better
 from tests.verdict.judged import label, pair
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from statsmodels.stats.inter_rater import cohens_kappa
 
+from common.interval import Z
 from judge.agreement import kappa
-from records.interval import Z
 
 VOTES = ("candidate", "baseline", "tie")
 

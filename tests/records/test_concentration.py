@@ -4,7 +4,7 @@ from math import comb
 
 import pytest
 
-from records.concentration import Breakdown, Concentration, FailingPart, chance_of, failing_parts
+from common.concentration import Breakdown, Concentration, FailingPart, chance_of, failing_parts
 
 
 def of_categories(failing: dict[str, int], traffic: dict[str, int]) -> tuple[FailingPart, ...]:

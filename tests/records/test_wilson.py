@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
-from records.interval import wilson
+from common.interval import wilson
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from records.interval import Range
+from common.interval import Range
 from verdict.archive.evaluations import Evaluation, Event, Model
 from verdict.decision.document import Decided, Difference, MetricLine, Report, ReportWindow, Score, Srm, Units
 from verdict.details import Details, Money

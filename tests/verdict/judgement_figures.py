@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
+from common.interval import Range
 from judge.agreement import LabelAgreement
 from judge.figures import JudgedCategory, JudgedMarks, JudgeFigures, LostExample
-from records.interval import Range
 
 NO_LABELS = LabelAgreement(labels=0, share=None, kappa=None)
 

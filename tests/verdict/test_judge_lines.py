@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from common.interval import Range
 from judge.agreement import LabelAgreement
 from judge.figures import JudgedMarks, JudgeFigures
 from pages.words import judge
-from records.interval import Range
 from tests.verdict.judgement_figures import FEW, FULL, MARKS, NO_LABELS, NONE
 
 

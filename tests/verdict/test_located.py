@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.concentration import FailingPart
 from pages.reports.report import html, markdown
-from records.concentration import FailingPart
 from verdict.decision.failures import located
 from verdict.decision.verdict import build
 from verdict.sample.arrays import Sample

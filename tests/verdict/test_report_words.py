@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from common.interval import Range
 from judge.results import RunJudgements
 from pages.charts import curve
 from pages.charts.density import density_plot
@@ -17,7 +18,6 @@ from pages.words import gains, verdict
 from pages.words.reasons import sentences
 from pages.words.steps import next_steps
 from records.facts.metric import BUILT_IN, parse_bound
-from records.interval import Range
 from tests.verdict.judged import label, pair
 from verdict.decision.document import Report, Verdict, from_json, to_json
 from verdict.decision.verdict import build

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from scipy import special
 
+from common.interval import Range
 from records.facts.metric import parse_bound
-from records.interval import Range
 from verdict.archive.evaluations import Evaluation, moment
 from verdict.decision.document import MetricLine, Report
 from verdict.statistics.types import Floats, Interval

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from records.concentration import CATEGORY, Breakdown, FailingPart, failing_parts
+from common.concentration import CATEGORY, Breakdown, FailingPart, failing_parts
 from verdict.details import EXAMPLES, FailureMode, Failures, TimeSpread
 from verdict.sample.arrays import Recent, RecentRating, Sample, Seen, TextColumn, Values
 from verdict.statistics.types import Floats, Ints

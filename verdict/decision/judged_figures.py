@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from common.interval import Range
 from judge.agreement import FEWEST_LABELS, between_people, with_people
 from judge.figures import JudgedCategory, JudgedMarks, JudgeFigures, LostExample
 from judge.judgements import JudgedExchange
 from records.facts.metric import JUDGED_MARK, JUDGED_PREFERENCE
-from records.interval import Range
 from verdict.decision.document import finite
 from verdict.rows.comparison import GATE, arm_sums
 from verdict.rows.reading import read, stratified

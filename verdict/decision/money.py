@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from records.interval import Range
+from common.interval import Range
 from verdict.decision.document import finite
 from verdict.details import Money
 from verdict.rows.reading import MetricReading, read
