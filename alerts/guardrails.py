@@ -44,8 +44,7 @@ from alerts.figures.rollback import (
     seen_in,
 )
 from alerts.rules.failures import Telemetry
-from alerts.rules.rule import DEFAULT_RULES, Rule
-from alerts.rules.status import GuardrailStatus, StatusState, located, rule_key
+from alerts.rules.rule import DEFAULT_RULES, GuardrailStatus, Rule, StatusState, located, rule_key
 from alerts.scope import Growth, Guardrail, Scope, build_scopes, share_budgets, state_key
 from alerts.wording import SAYS, UNNAMED, ArmNames, Trouble
 from common.concentration import CATEGORY, NOWHERE, Concentration

@@ -13,8 +13,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from alerts.incidents.incident import MANY_WAITING, RESOLVE_AFTER_S
-from alerts.rules.rule import Action, Rule
-from alerts.rules.status import StatusName, rule_key
+from alerts.rules.rule import Action, Rule, StatusName, rule_key
 from records.exports.prometheus import GUARDRAIL_VALUES
 
 Severity = Literal["critical", "warning", "info"]

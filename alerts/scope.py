@@ -19,8 +19,16 @@ from alerts.rules.failures import ErrorRate, Outage, Telemetry
 from alerts.rules.latency import LatencyP95, LatencyRule, LatencyVsBaseline
 from alerts.rules.means import CostPerRequest, Rating
 from alerts.rules.relative import ErrorRateVsBaseline, Escalated, RelativeRule, RepeatQuestion, TroubleRule
-from alerts.rules.rule import FAULT_OF, FAULT_RULES, RATINGS, Action, Rule, RuleName
-from alerts.rules.status import GuardrailStatus, rule_key
+from alerts.rules.rule import (
+    FAULT_OF,
+    FAULT_RULES,
+    RATINGS,
+    Action,
+    GuardrailStatus,
+    Rule,
+    RuleName,
+    rule_key,
+)
 from records.facts.metric import Metric
 from records.outcome import Feedback, InFlight, Outcome
 

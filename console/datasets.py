@@ -33,7 +33,7 @@ from console.access.login import Login
 from console.rendering import Templates
 from control.operator.operator import Operator
 from control.operator.orders import BadOrder
-from pages.words.labels import worth
+from pages.words.judge import labels_worth as worth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,7 +49,7 @@ class Archive:
 
 
 def _summed_up(documents: Sequence[Mapping[str, Any]], refused: Mapping[str, float]) -> dict[str, Any]:
-    from pages.words import trends as trend_words
+    from pages.words import archive as trend_words
     from verdict.archive.trends import trends
 
     return {"found": trends(_evaluations(documents), refused), "trend_words": trend_words}

@@ -20,9 +20,8 @@ from console.judged import figures_in
 from console.rendering import ProspectLines, Reports, Templates, headers, headers_of_whole, report_in
 from control.operator.operator import Operator
 from control.operator.orders import ORDERS, BadOrder, Order
-from pages.status import arms
 from pages.status.rules import proof_of, reach
-from pages.status.standing import LOUDEST, PastView, past_view, standing
+from pages.status.standing import LOUDEST, PastView, arm_rows, past_view, standing
 from pages.words.status import astray, laneless, percent, unmatched
 
 LOOK_EVERY_S = 1.0
@@ -318,7 +317,7 @@ class Page:
         return {
             "canary": canary,
             "standing": standing(canary),
-            "rows": arms.rows(canary["arms"]),
+            "rows": arm_rows(canary["arms"]),
             "report": made.document if made is not None else None,
             "now": time.time(),
             "asked": None,

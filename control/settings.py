@@ -6,7 +6,7 @@ from datetime import UTC, datetime, time
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from alerts.incidents.receiver import Receiver
+from alerts.incidents.notice import Receiver
 from alerts.rules.rule import Rule
 from bench.settings import DatasetSource
 from judge.terms import JudgedRun, JudgeTerms

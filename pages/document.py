@@ -8,10 +8,7 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Literal, TypeAlias
 
-from pages.charts.bar import Bar
-from pages.charts.curve import Curve
-from pages.charts.density import DensityPlot
-from pages.charts.looks import LookChart
+from pages.charts import Bar, Curve, DensityPlot, LookChart
 from pages.words.judge import PreferenceBar
 
 Place = Literal["", "brief", "full"]

@@ -12,8 +12,7 @@ from alerts.evidence.bets import ROLLBACK_CUSUM, ROLLBACK_MIXTURE
 from alerts.evidence.exchanges import GuardrailSample
 from alerts.evidence.windows import Window
 from alerts.figures.places import CandidateError
-from alerts.rules.rule import FAULTS
-from alerts.rules.status import GuardrailStatus
+from alerts.rules.rule import FAULTS, GuardrailStatus
 from alerts.wording import FailuresSeen, Trouble, clock, on_call
 from common.concentration import NOWHERE, Concentration
 from records.outcome import Fault, Outcome
@@ -164,7 +163,7 @@ class ArmTally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleThen:
-    """One guardrail's status at that moment (`alerts.rules.status`), and its evidence up to then."""
+    """One guardrail's status at that moment (`alerts.rules.rule`), and its evidence up to then."""
 
     rule: str
     state: str

@@ -1,1 +1,1 @@
-"""From a status to a page: an `incident`, its `notice`, the `outbox`, the `notifier`, its receivers."""
+"""From a status to a page: an `incident`, its `notice` for a receiver, the `notifier` with its outbox."""

@@ -27,7 +27,7 @@ from alerts import wording
 from alerts.figures.places import CandidateError
 from alerts.figures.rollback import RollbackEvidence
 from alerts.incidents.notice import EventName, Notice, Offer
-from alerts.rules.status import GuardrailStatus, ServiceRule
+from alerts.rules.rule import GuardrailStatus, ServiceRule
 from alerts.wording import Trouble
 from common.concentration import FailingPart
 

@@ -5,7 +5,7 @@ its button. Pure.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
@@ -202,3 +202,25 @@ def describe(notice: Notice, link: str | None = None) -> str:
 def _affected(counts: Mapping[str, int | None]) -> list[str]:
     known = [f"{count} {what}" for what, count in counts.items() if count is not None]
     return [", ".join(known)] if known else []
+
+
+# A receiver of pages, as configured. A value of the config, which every process has.
+
+
+ReceiverKind = Literal["alertmanager", "pagerduty", "slack", "webhook"]
+
+PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"
+"""PagerDuty's Events API v2, the default URL of a PagerDuty receiver."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receiver:
+    """One receiver of incidents.
+
+    `url` is not in the repr, because it may be a secret (Slack's and most webhooks' are). `key` is
+    PagerDuty's routing key; other kinds have none.
+    """
+
+    kind: ReceiverKind
+    url: str = field(repr=False)
+    key: str | None = field(default=None, repr=False)

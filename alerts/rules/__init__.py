@@ -1,1 +1,1 @@
-"""A guardrail's rule, its status, and the rules by family: failures, latency, means, answers, relative."""
+"""A `rule` with its status, and the families of rules: failures, latency, means, answers, relative."""

@@ -11,8 +11,7 @@ from alerts.evidence.exchanges import GuardrailSample
 from alerts.evidence.windows import Window
 from alerts.rules.failures import TOO_HIGH, Awaited
 from alerts.rules.relative import RelativeRule, RelativeState
-from alerts.rules.rule import FAULT_OF, Rule
-from alerts.rules.status import GuardrailStatus
+from alerts.rules.rule import FAULT_OF, GuardrailStatus, Rule
 from alerts.wording import percent
 from records.outcome import Outcome
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field, replace
 from alerts.evidence.bets import MINIMUM_UNITS, PAGE_CUSUM, Evidence, absolute_steps
 from alerts.evidence.exchanges import FEWEST, REACH_S, GuardrailSample, RecentShare
 from alerts.evidence.windows import Window
-from alerts.rules.rule import Rule
-from alerts.rules.status import GuardrailStatus, RuleFinding, decided
+from alerts.rules.rule import GuardrailStatus, Rule, RuleFinding, decided
 from alerts.wording import percent
 
 TOO_HIGH = 0.5

@@ -12,8 +12,7 @@ from alerts.evidence.bets import MINIMUM_UNITS, PAGE_CUSUM
 from alerts.evidence.exchanges import FirstStarted, GuardrailSample, Timed
 from alerts.evidence.windows import Window
 from alerts.rules.failures import AbsoluteRule, AbsoluteState
-from alerts.rules.rule import Rule
-from alerts.rules.status import GuardrailStatus, RuleFinding, decided
+from alerts.rules.rule import GuardrailStatus, Rule, RuleFinding, decided
 from alerts.wording import percent, seconds, times
 from records.outcome import IN_FLIGHT_AFTER_S
 

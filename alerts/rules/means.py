@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from alerts.evidence.bets import MINIMUM_UNITS, Evidence, betting_steps
 from alerts.evidence.exchanges import GuardrailSample, RecentMean
 from alerts.evidence.windows import Window
-from alerts.rules.rule import Rule
-from alerts.rules.status import GuardrailStatus, RuleFinding, decided
+from alerts.rules.rule import GuardrailStatus, Rule, RuleFinding, decided
 from alerts.wording import dollars, points
 
 RATERS = 50_000

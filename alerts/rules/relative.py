@@ -15,8 +15,7 @@ from typing import Generic, TypeVar
 from alerts.evidence.bets import MINIMUM_UNITS, PAGE_CUSUM, Counted, Evidence, relative_steps, unit_steps
 from alerts.evidence.exchanges import GuardrailSample, UnitsMet, unit_slot
 from alerts.evidence.windows import Window
-from alerts.rules.rule import Rule
-from alerts.rules.status import GuardrailStatus, RuleFinding, decided
+from alerts.rules.rule import GuardrailStatus, Rule, RuleFinding, decided
 from alerts.wording import as_often, percent
 from records.outcome import Outcome
 

@@ -1,1 +1,1 @@
-"""Made-up traffic through the real guardrails: `traffic`, single `trials`, and a whole `question` to many."""
+"""Made-up traffic through the real guardrails: `traffic`, and `trials` of it: one, or all of a question."""

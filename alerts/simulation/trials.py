@@ -5,18 +5,26 @@ synthetic. Times are seconds from the start. The traffic has no feedback and no 
 nothing.
 """
 
+import math
+import signal
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from itertools import chain, islice
+from multiprocessing import active_children
+from typing import Any, NamedTuple
 
 from alerts.evidence.exchanges import MINUTE_S
 from alerts.guardrails import Watch
 from alerts.incidents.incident import Incident, step
 from alerts.incidents.notice import Notice
-from alerts.rules.rule import DEFAULT_RULES, RATINGS, Rule, RuleName
-from alerts.simulation.traffic import EPOCH, NAME, Record, Scenario, records
-from records.outcome import Outcome
+from alerts.rules.rule import DEFAULT_RULES, RATINGS, Rule, RuleName, rule_key
+from alerts.simulation.traffic import EPOCH, HEALTHY, NAME, ArmBehaviour, Record, Scenario, records
+from records.outcome import Fault, Outcome
 
 CALM_JUDGE_S = 60.0
 """Seconds between judgements before the fault. A rule convicts at the outcome itself, so rare judgements
@@ -208,3 +216,234 @@ def _convicting(found: Sequence[Detection]) -> Mapping[str, int]:
 def _paging(found: Sequence[Detection]) -> Mapping[str, int]:
     pages = ([notice for notice in detection.notices if notice.event == "page"] for detection in found)
     return Counter(notices[0].rules[0] for notices in pages if notices)
+
+
+# What `canary simulate` does: runs many scenarios of one canary's guardrails in processes, and sums them up.
+
+
+P95_SIGMAS = 1.6448536269514722
+JUDGE_EACH_S = 2.0
+PROGRESS_EACH_S = 0.25
+SAMPLE = 2_000
+"""Exchanges of the runs that measure this machine's speed."""
+
+OnProgress = Callable[[float, float], None]
+"""Called with the seconds of work done, and their total."""
+
+_KILLED = "a simulation process was killed, perhaps because memory ran out: try fewer --jobs"
+
+
+class Killed(Exception):
+    """A simulation process was killed; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What to simulate. Seconds, shares in [0, 1], costs as factors of the baseline's. Latencies are p95s."""
+
+    weeks: int
+    runs: int
+    rate: float
+    users: int
+    share: float
+    base_error: float
+    base_latency_s: float
+    errors: tuple[float, ...]
+    costs: tuple[float, ...]
+    latencies_s: tuple[float, ...]
+    hangs: tuple[float, ...] = ()
+    faults: tuple[tuple[Fault, float], ...] = ()
+    within_s: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for values that cannot be simulated."""
+        if not 0.0 < self.share < 1.0:
+            raise ValueError(f"a share of {self.share:g} leaves one arm without users")
+        if self.base_error >= 1.0:
+            raise ValueError("--base-error must be below 100%: in a healthy arm some requests succeed")
+        if min((*self.costs, *self.latencies_s, self.base_latency_s, self.within_s)) <= 0.0:
+            raise ValueError("--cost, --latency, --base-latency and --within must be above 0")
+
+
+def healthy(question: Question) -> Scenario:
+    """The traffic without a fault."""
+    plain = Scenario(
+        users=question.users,
+        exchanges_per_minute=60.0 * question.rate,
+        share=question.share,
+        base_error=question.base_error,
+        judge_each_s=JUDGE_EACH_S,
+    )
+    return replace(plain, latency_s=_median_s(plain, question.base_latency_s))
+
+
+def faults(question: Question) -> dict[str, Scenario]:
+    """The bad candidates to simulate, keyed by their fault in words."""
+    plain = healthy(question)
+    return {
+        what: going_bad(replace(plain, candidate=behaviour), within_s=question.within_s)
+        for what, behaviour in _behaviours(plain, question)
+    }
+
+
+def _behaviours(plain: Scenario, question: Question) -> Iterator[tuple[str, ArmBehaviour]]:
+    yield from ((f"{100 * share:g} % fail", ArmBehaviour(error=share)) for share in question.errors)
+    yield from ((f"costs {cost:g}×", ArmBehaviour(cost=cost)) for cost in question.costs)
+    for p95_s in question.latencies_s:
+        yield f"p95 of {p95_s:g} s", ArmBehaviour(latency_s=_median_s(plain, p95_s))
+    yield from ((f"{100 * share:g} % hang", ArmBehaviour(hangs=share)) for share in question.hangs)
+    for fault, share in question.faults:
+        yield f"{100 * share:g} % {fault}", ArmBehaviour(faults=((fault, share),))
+
+
+def _median_s(scenario: Scenario, p95_s: float) -> float:
+    """The median of the log-normal latency with this p95."""
+    return p95_s / math.exp(P95_SIGMAS * scenario.latency_sigma)
+
+
+def answer(
+    canary: str,
+    rules: Sequence[Rule],
+    question: Question,
+    *,
+    jobs: int,
+    on_estimate: Callable[[str], None],
+    on_progress: OnProgress,
+) -> dict[str, Any]:
+    """Run all scenarios and return the figures as a document. `on_estimate` gets the estimated duration in
+    words, `on_progress` the progress."""
+    week, bad = calm_week(healthy(question)), faults(question)
+    calm = [Task(week, question.seed + n, rules) for n in range(question.weeks)]
+    ill = {what: _tasks(scenario, question, rules) for what, scenario in bad.items()}
+    everything = [*calm, *chain.from_iterable(ill.values())]
+    with _pool(jobs) as pool:
+        work = _work(pool, everything, jobs)
+        on_estimate(_estimate(everything, sum(work) / jobs, jobs))
+        found = iter(_run_all(pool, everything, work, on_progress))
+    return {
+        "canary": canary,
+        "traffic": {
+            "rate": question.rate,
+            "users": question.users,
+            "share": question.share,
+            "base_error": question.base_error,
+            "base_latency_s": question.base_latency_s,
+        },
+        "equal_arms": _alarms_document(list(islice(found, len(calm)))),
+        "bad_candidates": [
+            {
+                "candidate": what,
+                **_detected_document(list(islice(found, len(tasks))), bad[what].fault_at_s),
+            }
+            for what, tasks in ill.items()
+        ],
+        "not_simulated": [
+            rule_key(rule.rule, rule.category, rule.segment)
+            for rule in rules
+            if rule.rule in UNFED or rule.category is not None or rule.segment
+        ],
+    }
+
+
+def _tasks(scenario: Scenario, question: Question, rules: Sequence[Rule]) -> list[Task]:
+    return [Task(scenario, question.seed + n, rules) for n in range(question.runs)]
+
+
+@contextmanager
+def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
+    """A process pool that Ctrl-C ends at once: it terminates the processes, which breaks the pool, and does
+    not interrupt the pool's own steps."""
+    interrupted = False
+
+    def end(*_: object) -> None:
+        nonlocal interrupted
+        interrupted = True
+        for process in active_children():
+            process.terminate()
+
+    before = signal.signal(signal.SIGINT, end)
+    ignoring = (signal.SIGINT, signal.SIG_IGN)
+    try:
+        with ProcessPoolExecutor(jobs, initializer=signal.signal, initargs=ignoring) as pool:
+            yield pool
+    except BrokenProcessPool as broken:
+        raise (KeyboardInterrupt if interrupted else Killed(_KILLED)) from broken
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _run_all(
+    pool: ProcessPoolExecutor, tasks: Sequence[Task], work: Sequence[float], on_progress: OnProgress
+) -> list[Detection]:
+    """The tasks' results, in their order."""
+    running = dict(zip((pool.submit(play, task) for task in tasks), work, strict=True))
+    left, total, done = set(running), sum(work), 0.0
+    while left:
+        ended, left = wait(left, timeout=PROGRESS_EACH_S, return_when=FIRST_COMPLETED)
+        done += sum(running[future] for future in ended)
+        on_progress(done, total)
+    return [future.result() for future in running]
+
+
+def _work(pool: ProcessPoolExecutor, tasks: Sequence[Task], jobs: int) -> list[float]:
+    """The most seconds that each task may take, extrapolated from short samples, `jobs` at a time."""
+    samples = {_sample(task): 0.0 for task in tasks}
+    timed = [sample for sample in samples for _ in range(jobs)]
+    for sample, took_s in zip(timed, pool.map(_time_of, timed), strict=True):
+        samples[sample] = max(samples[sample], took_s)
+    return [samples[_sample(task)] * _exchanges(task) / SAMPLE for task in tasks]
+
+
+def _sample(task: Task) -> Task:
+    """The start of the task without its fault, which could end the run early."""
+    healthy = replace(task.scenario, candidate=HEALTHY)
+    duration_s = SAMPLE / task.scenario.exchanges_per_minute * 60.0
+    return Task(replace(healthy, fault_at_s=0.0, duration_s=duration_s), 0, task.rules)
+
+
+def _exchanges(task: Task) -> float:
+    return task.scenario.duration_s / 60.0 * task.scenario.exchanges_per_minute
+
+
+def _estimate(tasks: Sequence[Task], seconds: float, jobs: int) -> str:
+    millions, minutes = sum(_exchanges(task) for task in tasks) / 1e6, seconds / 60.0
+    return f"up to {millions:.1f} million exchanges, {jobs} processes: about {minutes:.1f} minutes at most"
+
+
+def _time_of(task: Task) -> float:
+    """The seconds that the task takes on this machine."""
+    began = time.perf_counter()
+    play(task)
+    return time.perf_counter() - began
+
+
+def _alarms_document(found: Sequence[Detection]) -> dict[str, Any]:
+    """Counts, and an upper bound on the share of weeks with a rollback (95 %, Clopper-Pearson)."""
+    counted = alarms(found)
+    back = sum(counted.rolled_back.values())
+    return {
+        "weeks": counted.runs,
+        "rolled_back": dict(counted.rolled_back),
+        "paged": dict(counted.paged),
+        "rolled_back_at_most": _at_most(back, counted.runs),
+    }
+
+
+def _at_most(count: int, runs: int) -> float:
+    from scipy.stats import beta
+
+    return 1.0 if count >= runs else float(beta.ppf(0.95, count + 1, runs - count))
+
+
+def _detected_document(found: Sequence[Detection], fault_at_s: float) -> dict[str, Any]:
+    summed = detected(found, fault_at_s)
+    return {
+        "runs": summed.runs,
+        "paged": dict(summed.paged),
+        "minutes_to_page": summed.minutes_to_page._asdict(),
+        "outcomes_to_page": summed.outcomes_to_page._asdict(),
+        "rolled_back": dict(summed.rolled_back),
+        "minutes": summed.minutes._asdict(),
+        "outcomes": summed.outcomes._asdict(),
+    }

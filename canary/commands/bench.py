@@ -162,8 +162,7 @@ def measure(
     from bench.models.targets import NoKey
     from canary.commands.bench_route import proxy_route
     from canary.secrets import BadSecret
-    from pages.reports.bench import Circumstances, to_document
-    from pages.words.judge_benchmark import judge_document
+    from pages.reports.bench import Circumstances, judge_document, to_document
 
     now = time.time()
     try:

@@ -17,8 +17,8 @@ from canary.config import Config
 from canary.config.config import bench_terms
 from canary.config.store import open_store
 from pages.reports.release import FORMS, headline, to_json
+from pages.words.archive import reasons_of
 from pages.words.gains import forecast_document, layers
-from pages.words.release import reasons_of
 from records.errors import StoreDown
 from records.store import Store
 from records.store.benchmarks import BenchFailures, Benchmarks, FailureRow

@@ -143,7 +143,7 @@ def label(
 ) -> None:
     """Review the proposed labels: accept, edit, or mark as ambiguous. Saves after each one."""
     from bench.dataset.labels import is_open, standing, tier
-    from pages.words.labels import worth
+    from pages.words.judge import labels_worth as worth
 
     waiting = [line for line in _lines_of(file) if is_open(line)]
     for number, line in enumerate(waiting, start=1):
@@ -306,7 +306,7 @@ def _lines(problem: Any) -> list[dict[str, object]]:
 
 def _tell(file: Path, found: "Dataset", lines: list[dict[str, Any]]) -> None:
     from bench.dataset.file import described
-    from pages.words.labels import worth
+    from pages.words.judge import labels_worth as worth
 
     about: Any = described(found)
     ambiguous = f", {about['ambiguous']} ambiguous" if about["ambiguous"] else ""

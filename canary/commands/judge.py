@@ -107,7 +107,7 @@ async def _judged(
     from judge.judgements import Judgements
     from judge.model.judge import Judge
     from judge.runs.due import judge_now
-    from pages.words.judge_by_hand import document
+    from pages.words.judge import judged_now_document as document
 
     judgements = Judgements(store)
     try:
@@ -126,7 +126,7 @@ def _progress(done: int, of: int) -> None:
 
 
 def _text(told: "dict[str, Any]") -> str:
-    from pages.words.judge_by_hand import text
+    from pages.words.judge import judged_now_text as text
 
     return text(told)
 

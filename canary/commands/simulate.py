@@ -70,7 +70,7 @@ def simulate(
     output: Form = "text",
 ) -> None:
     """Simulate a canary's guardrails: count false alarms, and time how fast they catch a bad candidate."""
-    from alerts.simulation.question import Killed, Question, answer
+    from alerts.simulation.trials import Killed, Question, answer
     from pages.reports.simulation import show
     from pages.status.terminal import Progress
 

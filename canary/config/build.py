@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from pydantic import JsonValue
 
-from alerts.incidents.receiver import PAGERDUTY_URL, Receiver
+from alerts.incidents.notice import PAGERDUTY_URL, Receiver
 from bench.settings import DatasetSource, EmbeddingSource, JudgeSource
 from canary.config import guardrails
 from canary.config.config import Config, TlsFiles

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from itertools import combinations
 from typing import get_args
 
-from alerts.rules.status import rule_key
+from alerts.rules.rule import rule_key
 from canary.config import build, guardrails
 from canary.config.arm_checks import check_forms, check_request
 from canary.config.capture_checks import check_capture

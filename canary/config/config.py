@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alerts.incidents.receiver import Receiver
+from alerts.incidents.notice import Receiver
 from bench.settings import (
     CRITERIA,
     BenchSettings,

@@ -6,8 +6,7 @@ from typing import Any
 
 from alerts.rules.failures import TOO_HIGH
 from alerts.rules.relative import FACTOR
-from alerts.rules.rule import DEFAULT_RULES, FAULT_RULES, FAULTS, RATINGS, Rule, RuleName
-from alerts.rules.status import rule_key
+from alerts.rules.rule import DEFAULT_RULES, FAULT_RULES, FAULTS, RATINGS, Rule, RuleName, rule_key
 from canary.config.quantity import parse_duration, parse_share
 from canary.config.sections import GuardrailSection
 

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from alerts.incidents.notifier import Announcement, announce, notifier_client
-from alerts.incidents.outbox import receiver_id
+from alerts.incidents.notifier import Announcement, announce, notifier_client, receiver_id
 from common.clock import every
 from control.settings import ControlSettings
 from records.errors import StoreDown

@@ -14,9 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from alerts.incidents.notifier import Announcement, announce, notifier_client
-from alerts.incidents.outbox import Outbox
-from alerts.incidents.receiver import Receiver
+from alerts.incidents.notice import Receiver
+from alerts.incidents.notifier import Announcement, Outbox, announce, notifier_client
 from bench.models.catalogue import ListedModel, Unlisted, models_of
 from control.jobs.new_models import (
     BenchmarkResult,

@@ -14,9 +14,8 @@ from alerts.guardrails import Watch
 from alerts.incidents import incident as incidents
 from alerts.incidents.incident import Incident, RecordAlarm, RecordState
 from alerts.incidents.notice import Notice
-from alerts.incidents.outbox import Outbox
-from alerts.rules.rule import CANNOT_SERVE
-from alerts.rules.status import GuardrailStatus
+from alerts.incidents.notifier import Outbox
+from alerts.rules.rule import CANNOT_SERVE, GuardrailStatus
 from alerts.wording import UNNAMED, ArmNames
 from control.feed.events import WorkerEvents, WorkerKey
 from control.monitor.traffic import Astray, CallerTraffic, UnmatchedTraffic

@@ -9,7 +9,7 @@ from typing import Any
 from alerts.figures.places import to_document
 from alerts.figures.rollback import Point, RolledBack, RuleThen, rolled_back
 from alerts.incidents.incident import Incident
-from alerts.rules.status import rule_key
+from alerts.rules.rule import rule_key
 from alerts.scope import users_needed
 from common.clock import every
 from control.monitor.monitor import WatchedCanary

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pages.text import listing
-from pages.words import trends as words
+from pages.words import archive as words
 from pages.words.reasons import sentences
 from verdict.archive.evaluations import Evaluation, to_document
 from verdict.archive.trends import Trends, TrendStep

@@ -11,9 +11,9 @@ from pages import markdown as pipes
 from pages import text as terminal
 from pages.document import Cell, Document, Points, Row, Section, Table, columns
 from pages.words import gains, judge, verdict
+from pages.words.archive import reasons_of
 from pages.words.figures import bound_words, count, label
 from pages.words.reasons import sentences
-from pages.words.release import reasons_of
 from records.store.benchmarks import FailureRow
 from records.store.releases import ReleaseNote
 from verdict.archive.evaluations import moment

@@ -8,10 +8,7 @@ from typing import TypeVar
 from pages import html as page
 from pages import markdown as pipes
 from pages import text as terminal
-from pages.charts.bar import bar
-from pages.charts.curve import curves
-from pages.charts.density import density_plot
-from pages.charts.looks import look_charts
+from pages.charts import bar, curves, density_plot, look_charts
 from pages.document import (
     Block,
     Cell,
@@ -33,8 +30,8 @@ from pages.document import (
 )
 from pages.words import failures, gains, judge, plan, verdict
 from pages.words.figures import between, bound_words, ends_in_words, label, signed, title
+from pages.words.plan import next_steps
 from pages.words.reasons import sentences
-from pages.words.steps import next_steps
 from verdict.decision.document import MetricLine, Report, to_json
 from verdict.decision.plan_course import possible
 from verdict.details import CoursePoint, LookPoint

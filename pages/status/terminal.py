@@ -11,9 +11,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pages.status.arms import DENOMINATORS
 from pages.status.rules import Tone, capitalized
-from pages.status.standing import Standing, not_evidence, standing
+from pages.status.standing import DENOMINATORS, Standing, not_evidence, standing
 from pages.words import status
 from pages.words.status import span
 from records.facts.text import visible_document

@@ -1,1 +1,1 @@
-"""What people read of values: what a verdict, a plan, a judge, gains, failures, trends, a benchmark say."""
+"""What people read: what a verdict, a plan, a judge, gains, failures, the archive, a benchmark say."""

@@ -1,10 +1,18 @@
-"""The judge's figures in sentences, for every form of the report and for the console. Pure."""
+"""What a judge says, in sentences: its figures in a report, what `canary judge` had judged, and what people's
+labels are worth."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from bench.dataset.labels import LabelShare, Line, differing, kept
 from common.interval import Range
 from judge.agreement import NEEDED_LABELS, WORTH, LabelAgreement
 from judge.figures import JudgedMarks, JudgeFigures
+from judge.judgements import JudgedExchange, Judgements
+from judge.model.judge import Judge
+from judge.runs.due import JudgedNow
+from judge.terms import JudgedRun, dollars
 from pages.words.figures import amount, count, signed
 
 TITLE = "Whose answers a judge prefers"
@@ -270,3 +278,91 @@ def _filled(known: Range) -> tuple[float, float]:
 def _ends(known: Range) -> str:
     """4.12 (4.01 to 4.22)."""
     return f"{known.estimate:.2f} ({amount(known.low, 'number')} to {amount(known.high, 'number')})"
+
+
+# What `canary judge` says of the answers that it had judged: as JSON, and in a line.
+
+
+def judged_now_document(
+    run: JudgedRun, judge: Judge, now: JudgedNow, judgements: Judgements, *, at: float
+) -> dict[str, Any]:
+    """What `canary judge -o json` prints. May raise StoreDown."""
+    wanted = set(now.ids)
+    judged = [each for each in judgements.of(run.canary, run.run) if each.exchange_id in wanted]
+    source, spent = judge.source, judgements.spent(at)
+    return {
+        "canary": run.canary,
+        "run": run.run,
+        "judge": source.name,
+        run.kind + "s": len(judged),
+        **(_pairs(judged) if run.kind == "pair" else _marks(judged)),
+        "no_mark": sum(each.result == "no_mark" for each in judged),
+        "unreadable": sum(_is_unreadable(each) for each in judged),
+        "refused": now.refused,
+        "refused_because": now.words,
+        "stopped": now.stopped,
+        "cost_usd": sum(each.cost_usd for each in judged),
+        "budget_left_usd": max(0.0, source.daily_budget_usd - spent),
+    }
+
+
+def _is_unreadable(judged: JudgedExchange) -> bool:
+    """True for one without a mark although every call was answered."""
+    return judged.result == "no_mark" and all(call.state == "answered" for call in judged.calls)
+
+
+def _pairs(judged: Sequence[JudgedExchange]) -> dict[str, int]:
+    words = {"won": "candidate", "tie": "tie", "lost": "baseline"}
+    return {word: sum(each.result == result for each in judged) for word, result in words.items()}
+
+
+def _marks(judged: Sequence[JudgedExchange]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for arm in ("baseline", "candidate"):
+        marks = [each.mark for each in judged if each.arm == arm and each.mark is not None]
+        found[arm] = {"marked": len(marks), "mean_mark": sum(marks) / len(marks) if marks else None}
+    return found
+
+
+def judged_now_text(told: dict[str, Any]) -> str:
+    """The same in a line."""
+    if "pairs" in told:
+        what = f"{_counted(told['pairs'], 'pair')}: won {told['won']}, tie {told['tie']}, lost {told['lost']}"
+    else:
+        what = f"{_counted(told['answers'], 'answer')}: {_arm(told, 'baseline')}, {_arm(told, 'candidate')}"
+    money = f"cost {dollars(told['cost_usd'])}, {dollars(told['budget_left_usd'])} left today"
+    return f"{told['canary']}: {what}, no mark {told['no_mark']}{_never_ended(told)}; {money}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _never_ended(told: dict[str, Any]) -> str:
+    """What the judge should have written, where no answer could be read; "" where one could."""
+    count, ending = (
+        (told["pairs"], "BETTER: A, B or SAME") if "pairs" in told else (told["answers"], "MARK: 1 to 5")
+    )
+    return f": the judge never ended with {ending}" if count and told["unreadable"] == count else ""
+
+
+def _arm(told: dict[str, Any], arm: str) -> str:
+    marked, mean = told[arm]["marked"], told[arm]["mean_mark"]
+    return f"{arm} {mean:.2f} of 5 in {marked}" if marked else f"{arm} none"
+
+
+# What a dataset's labels are worth, in sentences.
+
+
+def labels_worth(lines: Iterable[Line]) -> list[str]:
+    """How often people keep a model's proposals, and how often two people differ."""
+    known = list(lines)
+    found = [f"{by}: people kept its proposals in {_hits(share)}" for by, share in kept(known).items()]
+    apart = differing(known)
+    return [*found, f"two people differ in {_hits(apart)}"] if apart is not None else found
+
+
+def _hits(found: LabelShare) -> str:
+    """41 of 50 (69% to 90%)."""
+    low, high = found.interval
+    return f"{found.hits} of {found.of} ({low:.0%} to {high:.0%})"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from alerts.guardrails import Watch
-from alerts.rules.status import GuardrailStatus
+from alerts.rules.rule import GuardrailStatus
 from records.outcome import Feedback, Outcome
 
 EPOCH = 1_790_000_000.0

@@ -5,8 +5,8 @@ import asyncio
 import httpx2
 import pytest
 
+from alerts.incidents.notice import PAGERDUTY_URL, Receiver
 from alerts.incidents.notifier import Announcement, announce, announcement
-from alerts.incidents.receiver import PAGERDUTY_URL, Receiver
 
 NEWS = Announcement(kind="model_released", about={"model": "p/new"}, headline="p/new is <new>", at=0.0)
 

@@ -12,8 +12,7 @@ import pytest
 from alerts.evidence.bets import ROLLBACK_MIXTURE
 from alerts.figures.rollback import FAILURES, POINTS, Path, Point, RollbackEvidence, rolled_back, to_document
 from alerts.guardrails import Watch
-from alerts.rules.rule import DEFAULT_RULES, Rule
-from alerts.rules.status import GuardrailStatus
+from alerts.rules.rule import DEFAULT_RULES, GuardrailStatus, Rule
 from routing.states import State
 
 ERROR_RATE = Rule(rule="error_rate", limit=0.05, window_s=None, minimum=3, action="rollback")

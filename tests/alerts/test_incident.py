@@ -9,8 +9,7 @@ from alerts.figures.places import CandidateError
 from alerts.figures.rollback import ArmFigures, FailureSample, RollbackEvidence, RuleThen, seen_in
 from alerts.incidents.incident import Incident, from_document, step, to_document
 from alerts.incidents.notice import Notice
-from alerts.rules.rule import Action
-from alerts.rules.status import GuardrailStatus, StatusName, StatusState
+from alerts.rules.rule import Action, GuardrailStatus, StatusName, StatusState
 from alerts.wording import Trouble
 
 NOW = 1_790_000_000.0

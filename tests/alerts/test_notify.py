@@ -13,10 +13,8 @@ import httpx2
 import pytest
 from structlog.testing import capture_logs
 
-from alerts.incidents.notice import EventName, Notice
-from alerts.incidents.notifier import deliver, notifier_client, retry_after_s
-from alerts.incidents.outbox import Outbox
-from alerts.incidents.receiver import Receiver, ReceiverKind
+from alerts.incidents.notice import EventName, Notice, Receiver, ReceiverKind
+from alerts.incidents.notifier import Outbox, deliver, notifier_client, retry_after_s
 from tests.e2e.receivers import alertmanager, needs_alertmanager
 from tests.servers.ports import free_port
 

@@ -5,9 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from alerts.incidents.notice import EventName, Notice
-from alerts.incidents.outbox import ENTRIES, GIVE_UP_AFTER_S, Outbox
-from alerts.incidents.receiver import Receiver
+from alerts.incidents.notice import EventName, Notice, Receiver
+from alerts.incidents.notifier import ENTRIES, GIVE_UP_AFTER_S, Outbox
 
 HOOK = Receiver(kind="webhook", url="http://hook.example/secret-path")
 MANAGER = Receiver(kind="alertmanager", url="http://am.example")

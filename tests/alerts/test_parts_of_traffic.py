@@ -10,8 +10,7 @@ import pytest
 
 from alerts.evidence.bets import PAGE_MIXTURE, ROLLBACK_CUSUM, ROLLBACK_MIXTURE, Evidence
 from alerts.guardrails import Watch
-from alerts.rules.rule import DEFAULT_RULES, Rule
-from alerts.rules.status import GuardrailStatus
+from alerts.rules.rule import DEFAULT_RULES, GuardrailStatus, Rule
 from canary.config import guardrails
 
 ERROR_RULES = DEFAULT_RULES[:2]

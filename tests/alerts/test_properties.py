@@ -13,8 +13,7 @@ from alerts.evidence.exchanges import GuardrailSample
 from alerts.incidents.incident import Incident, from_document, step, to_document
 from alerts.incidents.notice import Notice
 from alerts.rules.relative import ErrorRateVsBaseline, Escalated
-from alerts.rules.rule import Action, Rule
-from alerts.rules.status import GuardrailStatus, StatusName
+from alerts.rules.rule import Action, GuardrailStatus, Rule, StatusName
 
 shares = st.floats(0.001, 0.999)
 

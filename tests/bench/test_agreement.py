@@ -12,7 +12,7 @@ from bench.dataset.labels import (
     kept,
     proposed,
 )
-from pages.words.labels import worth
+from pages.words.judge import labels_worth as worth
 
 LINE = {"id": "1", "task": "exact", "input": "Is it?", "tags": {}}
 

@@ -2,7 +2,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from alerts.incidents.receiver import PAGERDUTY_URL, Receiver
+from alerts.incidents.notice import PAGERDUTY_URL, Receiver
 from alerts.rules.rule import DEFAULT_RULES
 from canary.config import Config, ServerSettings, parse
 from canary.config.quantity import HostPort

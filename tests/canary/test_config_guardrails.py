@@ -4,8 +4,7 @@ from typing import Any
 import pytest
 
 from alerts.guardrails import Watch
-from alerts.rules.rule import DEFAULT_RULES, RATINGS, Action, Rule, RuleName
-from alerts.rules.status import GuardrailStatus
+from alerts.rules.rule import DEFAULT_RULES, RATINGS, Action, GuardrailStatus, Rule, RuleName
 from canary.config import guardrails
 from canary.config.sections import GuardrailSection
 from records.facts.metric import BUILT_IN

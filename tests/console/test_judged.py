@@ -12,8 +12,8 @@ from judge.figures import JudgeFigures
 from judge.judgements import JudgeCall, JudgedExchange
 from judge.runs.job import JudgeDay
 from pages.status.standing import past_view
+from pages.words import archive as trend_words
 from pages.words import plan, verdict
-from pages.words import trends as trend_words
 from pages.words.figures import bound_words, title
 from pages.words.gains import known_of_answers
 from pages.words.reasons import sentences

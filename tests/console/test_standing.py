@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from pages.status.arms import rows
 from pages.status.rules import LIMIT_AT
-from pages.status.standing import key_of, standing
+from pages.status.standing import arm_rows, key_of, standing
 
 INTERVALS = {
     "p50_s": (0.3, 0.5), "p95_s": (1.1, None), "ttft_p50_s": (None, None), "ttft_p95_s": (None, None),
@@ -277,14 +276,16 @@ def test_answer_faults_have_a_row_and_their_kinds_only_where_there_are_any() -> 
     plain: dict[str, Any] = {"refused": 0, "cut_off": 0, "empty": 0, "answer_faults": 0, "abandoned": 0}
     read = {**plain, "invalid_output": None, "finished": 200, "output_judged": 0, "ended": 210}
     arms = {"baseline": arm(**read), "candidate": arm(**{**read, "cut_off": 20, "answer_faults": 20})}
-    told = {row.name: row for row in rows(arms)}
+    told = {row.name: row for row in arm_rows(arms)}
     assert "Refused answers" not in told and "Abandoned requests" not in told
     cut = told["Answers cut off"]
     assert (cut.baseline.figure, cut.candidate.figure) == ("0\u00a0%", "10\u00a0%")
     assert told["Answer faults"].candidate.note.replace("\u00a0", " ") == "6.6 % to 14.9 %"
     unread = dict.fromkeys(plain) | {"finished": 0, "output_judged": 0, "ended": 0}
     (row,) = [
-        row for row in rows(dict.fromkeys(("baseline", "candidate"), arm(**unread))) if "nswer" in row.name
+        row
+        for row in arm_rows(dict.fromkeys(("baseline", "candidate"), arm(**unread)))
+        if "nswer" in row.name
     ]
     assert (row.name, row.baseline.figure, row.candidate.figure) == ("Answer faults", "–", "–")
 
@@ -296,7 +297,7 @@ def test_an_unknown_figure_is_a_dash_and_errors_carry_their_interval() -> None:
             tokens_per_s=43.21, feedback={"csat": {"mean": 4.5, "count": 18, "interval": (4.3, 4.7)}}
         ),
     }
-    told = {row.name: row for row in rows(arms)}
+    told = {row.name: row for row in arm_rows(arms)}
     assert (told["Errors"].baseline.figure, told["p50 latency"].baseline.figure) == ("–", "–")
     assert told["Errors"].candidate.note.replace("\u00a0", " ") == "0.62 % to 2 %"
     assert (told["Satisfaction"].baseline.figure, told["Satisfaction"].candidate.figure) == (

@@ -16,8 +16,7 @@ from alerts.figures.rollback import ArmFigures, FailureSample, RollbackEvidence,
 from common.concentration import Concentration, FailingPart
 from console.access.session import Person
 from console.rendering import Templates
-from pages.status import arms
-from pages.status.standing import standing
+from pages.status.standing import arm_rows, standing
 from pages.status.terminal import picture
 from tests.console.chromium import chromium
 from tests.console.test_standing import INTERVALS
@@ -65,7 +64,7 @@ def document(**changed: Any) -> dict[str, Any]:
 
 def shown(canary: dict[str, Any]) -> dict[str, Any]:
     return {
-        "canary": canary, "standing": standing(canary), "rows": arms.rows(canary["arms"]),
+        "canary": canary, "standing": standing(canary), "rows": arm_rows(canary["arms"]),
         "report": None, "now": NOW, "form_token": "", "asked": None,
     }  # fmt: skip
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from alerts.incidents.receiver import Receiver
+from alerts.incidents.notice import Receiver
 from control.jobs.new_models import BenchmarkResult, WatchMemory
 from control.jobs.watcher import FILE, ReleaseWatcher, WatchesTwice, WatchSettings, _alone
 from proxy.providers.provider import Provider

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Connection
 from structlog.testing import capture_logs
 
-from alerts.incidents.receiver import Receiver, ReceiverKind
+from alerts.incidents.notice import Receiver, ReceiverKind
 from canary.config import parse
 from control.jobs.reports import RETRY_S, TELL_FOR_S, Announcer, ReportJob, is_news
 from control.settings import ControlSettings

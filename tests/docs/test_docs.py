@@ -9,7 +9,7 @@ import pytest
 import typer
 from prometheus_client import CollectorRegistry
 
-from alerts.rules.status import StatusState
+from alerts.rules.rule import StatusState
 from canary.cli import app
 from canary.config import parse
 from console.access.guard import Access

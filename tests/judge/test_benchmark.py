@@ -23,7 +23,7 @@ from judge.benchmark import (
 )
 from judge.model.asker import JudgeAsker
 from judge.terms import same_model
-from pages.words.judge_benchmark import judge_document
+from pages.reports.bench import judge_document
 from records.captures.capture import CapturedMessage
 from records.facts.prices import Rates
 from tests.bench.asking import entry, waited

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pages.words import trends as words
+from pages.words import archive as words
 from pages.words.reasons import sentences
 from tests.verdict.archived import DAY_S, a_line, a_release, an_evaluation
 from verdict.archive.evaluations import (

@@ -10,9 +10,8 @@ import pytest
 from canary.config import parse
 from judge.judgements import JudgedExchange
 from pages.reports import report as render
-from pages.words.plan import chance_cell, row_outlook
+from pages.words.plan import chance_cell, next_steps, row_outlook
 from pages.words.reasons import sentences
-from pages.words.steps import next_steps
 from pages.words.verdict import evidence, mark
 from records.facts.metric import parse_bound
 from records.store.labels import Label

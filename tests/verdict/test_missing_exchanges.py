@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from pages.words.gains import changes, money_facts, saved
+from pages.words.plan import next_steps
 from pages.words.reasons import sentences
-from pages.words.steps import next_steps
 from pages.words.verdict import evidence, mark
 from tests.verdict.conftest import World, exchanges
 from verdict.decision.document import Report

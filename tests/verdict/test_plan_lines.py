@@ -7,13 +7,11 @@ from datetime import timedelta
 
 import pytest
 
-from pages.charts.bar import WIDTH, bar
-from pages.charts.curve import HEIGHT
-from pages.charts.looks import look_charts
+from pages.charts import BAR_WIDTH, HEIGHT, bar, look_charts
 from pages.reports import report as render
 from pages.words import gains, plan
+from pages.words.plan import next_steps
 from pages.words.reasons import sentence, sentences, still_open
-from pages.words.steps import next_steps
 from tests.verdict.planned import look_line as _look
 from tests.verdict.planned import metric_line as _line
 from tests.verdict.planned import planned_report as _report
@@ -146,7 +144,7 @@ def test_the_thick_bar_is_what_the_looks_leave_possible_and_the_thin_line_the_li
     assert drawn.planned
     assert drawn.decides is not None
     assert drawn.live is not None
-    assert 0 < drawn.decides.low < drawn.acceptable.x < drawn.decides.high < WIDTH
+    assert 0 < drawn.decides.low < drawn.acceptable.x < drawn.decides.high < BAR_WIDTH
     assert drawn.live.low < drawn.decides.low
     assert "as of the look of day 8 82.0 % to 89.0 %, any-time interval 77.4 %" in drawn.alternative
 

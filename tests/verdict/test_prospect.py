@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from pages.reports.plan import (
+    assumed,
     brief_document,
     outlook,
     outlook_document,
@@ -17,7 +18,6 @@ from pages.reports.plan import (
     prospect_line,
     unplanned,
 )
-from pages.words.assumptions import assumed
 from records.facts.metric import BUILT_IN
 from routing.canary import Step
 from verdict.planner.assumptions import Assumptions, BadAssumption, believed, parse_assumptions

@@ -14,8 +14,8 @@ from canary.config import Config, parse
 from control.states.rollouts import Rollouts
 from pages.reports.release import FORMS, headline, line, to_json
 from pages.words import verdict
+from pages.words.archive import reasons_of
 from pages.words.reasons import sentences
-from pages.words.release import reasons_of
 from records.store import Act, Store
 from records.store.benchmarks import Benchmarks
 from records.store.decisions import Decision, Decisions

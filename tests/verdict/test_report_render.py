@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pages.charts.bar import WIDTH, bar
+from pages.charts import BAR_WIDTH, bar
 from pages.reports import report as render
 from pages.words import verdict
 from pages.words.figures import label
@@ -145,7 +145,7 @@ def test_a_bar_keeps_its_order_and_its_room(refused: Report) -> None:
         assert drawn is not None
         assert drawn.live is not None
         assert drawn.candidate is not None
-        assert 0 < drawn.live.low <= drawn.candidate <= drawn.live.high < WIDTH
+        assert 0 < drawn.live.low <= drawn.candidate <= drawn.live.high < BAR_WIDTH
         assert drawn.ideal_zone[1] < drawn.acceptable_zone[1]
 
 

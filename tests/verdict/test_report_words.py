@@ -11,12 +11,12 @@ import pytest
 
 from common.interval import Range
 from judge.results import RunJudgements
-from pages.charts import curve
-from pages.charts.density import density_plot
+from pages import charts
+from pages.charts import density_plot
 from pages.reports import report as render
 from pages.words import gains, verdict
+from pages.words.plan import next_steps
 from pages.words.reasons import sentences
-from pages.words.steps import next_steps
 from records.facts.metric import BUILT_IN, parse_bound
 from tests.verdict.judged import label, pair
 from verdict.decision.document import Report, Verdict, from_json, to_json
@@ -232,12 +232,12 @@ def test_a_caveat_says_where_and_by_how_much(
 
 
 def test_a_curve_stays_in_its_frame_and_its_band_around_it(slower: Report) -> None:
-    drawn = curve.curves(slower)
+    drawn = charts.curves(slower)
     assert [each.title for each in drawn][:2] == ["Task completed", "Latency p95"]
     for each in drawn:
         assert each.dots[0][0] < each.dots[-1][0]
-        assert all(0 <= x <= curve.WIDTH and 0 <= y <= curve.HEIGHT for x, y in each.dots)
-        assert 0 < each.zero < curve.HEIGHT
+        assert all(0 <= x <= charts.WIDTH and 0 <= y <= charts.HEIGHT for x, y in each.dots)
+        assert 0 < each.zero < charts.HEIGHT
     slow = drawn[1]
     assert slow.dots[-1][1] < slow.zero, "slower is drawn above the line"
     assert slow.good.text == "↓ better"
@@ -247,7 +247,7 @@ def test_an_unbounded_band_reaches_the_frame(slower: Report) -> None:
     course = slower.details.over_time[0]
     points = (replace(course.points[0], high=None), *course.points[1:])
     open_ = replace(slower.details, over_time=(replace(course, points=points),))
-    (drawn,) = curve.curves(replace(slower, details=open_))
+    (drawn,) = charts.curves(replace(slower, details=open_))
     assert "None" not in drawn.band
     assert "no upper limit" in drawn.alternative
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
+from pages.words.plan import next_steps
 from pages.words.reasons import sentences
-from pages.words.steps import next_steps
 from records.facts.metric import BUILT_IN
 from tests.verdict.planned import as_told
 from verdict.decision.document import CategoryLine, Report, from_json, to_json
