@@ -28,15 +28,13 @@ from canary.config import parse
 from canary.interpreter import environment, program
 from canary.programs.process import boot_id
 from control.controller import Controller
-from control.feed.deduplicator import Deduplicator
-from control.feed.events import WorkerEvents, of_batch
-from control.feed.listeners import TracingListener
+from control.feed.events import TracingListener, WorkerEvents, of_batch
 from control.feed.spool import BATCH, SpoolFeed
-from control.feed.stream import StreamPublisher
+from control.feed.stream import Deduplicator, StreamPublisher
 from control.fleet.leadership import SoleLeader
 from control.fleet.publisher import FilePublisher
 from control.jobs.rolling import Roller
-from control.states.pending import PendingRollbacks
+from control.states.rollouts import PendingRollbacks
 from records.outcome import Heartbeat, Outcome
 from records.shared.stream import Outgoing, decoded, encoded
 from records.spool.reader import Batch, SpoolReader

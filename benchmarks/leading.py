@@ -17,7 +17,7 @@ from benchmarks.leader_traffic import CANARIES, Order, Sent
 from canary.config import parse
 from canary.programs.fleet import Fleet
 from control.controller import Controller
-from control.states.pending import PendingRollbacks
+from control.states.rollouts import PendingRollbacks
 from records.store import Store
 
 SECONDS, CATCH_UP_S = 5.0, 10.0

@@ -13,8 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from records.store import Store
-from records.store.due import ROWS
-from records.store.segment_writer import write
+from records.store.segment_writer import ROWS, write
 from records.store.segments.arrow import SCHEMA, TYPES, build
 from records.store.segments.columns import HOUR_S
 

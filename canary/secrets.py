@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from records.shared.whole_file import Stamp, file_stamp, sync_folder, write_whole
+from common.whole_file import Stamp, file_stamp, sync_folder, write_whole
 from routing.cohort import derive_key
 
 _LEAST_BYTES = 16

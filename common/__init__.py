@@ -3,4 +3,6 @@
 `clock`           the present, and loops that wait and work
 `interval`        an interval, and Wilson's of a proportion
 `concentration`   the parts of the traffic in which failures concentrate
+`text`            texts of others, made harmless where they are shown
+`whole_file`      small files that are replaced as a whole
 """

@@ -12,12 +12,12 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from alerts.incidents.notice import utc_text
+from common.text import visible
 from console.access.guard import person_of
 from console.rendering import comparison_in, release_in, releases_in_short, report_in
 from control.operator.operator import Operator
 from control.operator.orders import ORDERS, BadOrder
 from control.operator.status import document_of
-from records.facts.text import visible
 from records.store.decisions import CHOICES
 
 _FORMS = {"json": "application/json", "markdown": "text/markdown", "html": "text/html"}

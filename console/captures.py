@@ -21,7 +21,7 @@ from control.operator.orders import BadOrder
 from judge.agreement import FEWEST_LABELS, NEEDED_LABELS
 from pages.words import status
 from records.captures.capture import Capture, CapturedMessage
-from records.store.labels import Label, Right
+from records.store.captures import Label, Right
 
 SPOT, FULL = 50, 200
 """Below SPOT labels the page shows counts only, no rates. From FULL labels on it is a full evaluation."""

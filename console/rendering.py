@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
+from common.text import visible_page
 from control.operator.operator import Operator
 from pages.status.rules import rule_name, rule_tone, rule_word
 from pages.words import judge, status
-from records.facts.text import visible_page
 
 if TYPE_CHECKING:
     from verdict.archive.releases import Dossier

@@ -16,8 +16,7 @@ import structlog
 from alerts.incidents.notifier import deliver, notifier_client
 from bench.settings import BenchSettings
 from common.clock import every
-from control.feed.events import StatefulListener, WorkerRegistry
-from control.feed.listeners import MetricsListener
+from control.feed.events import MetricsListener, StatefulListener, WorkerRegistry
 from control.fleet.leadership import Standing
 from control.fleet.publisher import Availability
 from control.jobs.release_metrics import ReleaseMetrics
@@ -26,9 +25,8 @@ from control.jobs.rolling import Roller, Rolling, expiring
 from control.monitor.monitor import DECIDE_EVERY_S, Monitor
 from control.operator.operator import Operator
 from control.settings import ControlSettings
-from control.states.pending import PendingRollbacks
 from control.states.preflights import Candidates, Preflights
-from control.states.rollouts import Rollouts
+from control.states.rollouts import PendingRollbacks, Rollouts
 from judge.runs.job import JudgeJob
 from judge.runs.metrics import JudgeMetrics, JudgeStanding
 from judge.terms import JudgedRun

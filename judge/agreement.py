@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from common.interval import Range, Z, wilson
 from judge.judgements import JudgedExchange
 from judge.results import RunJudgements
-from records.store.labels import Better, Label, comparable
+from records.store.captures import Better, Label, comparable
 
 FEWEST_LABELS = 30
 """No share and no kappa is told below so many labels."""

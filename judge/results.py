@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Subquery, func, select
 
 from judge.judgements import FIRST, SECOND, JudgedExchange, Kind
 from records.store import Store, tables
-from records.store.labels import Better, Label
+from records.store.captures import Better, Label
 
 
 def counted(*runs: ColumnElement[bool]) -> Subquery:

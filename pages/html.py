@@ -5,8 +5,8 @@ from itertools import takewhile
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from common.text import visible_page
 from pages.document import Block, Document, Gauge, Says, shown
-from records.facts.text import visible_page
 
 _CLASSES = {"": "", "strong": "short", "bold": "as-of", "small": "small", "soft": "small soft"}
 

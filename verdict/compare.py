@@ -10,7 +10,7 @@ from itertools import combinations
 
 from common.interval import Range
 from records.store import Store
-from records.store.values import was_rolled_back
+from records.store.store import was_rolled_back
 from routing.canary import Arm
 from routing.states import State
 from verdict.decision.document import Report, Verdict

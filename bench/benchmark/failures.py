@@ -7,7 +7,7 @@ from io import StringIO
 
 from bench.answers.results import Result
 from bench.benchmark.comparison import Comparison, DatasetResult
-from records.facts.text import cell
+from common.text import cell
 from records.store.benchmarks import FailureRow
 
 COLUMNS: tuple[str, ...] = (

@@ -19,7 +19,7 @@ from bench.dataset.example import TASKS, Example, ExampleLine, example, fingerpr
 from bench.dataset.labels import LABEL, PROPOSED, Line, tier
 from bench.dataset.weights import TrafficWeights
 from bench.errors import BadDataset, BenchError, DatasetProblem
-from records.shared.whole_file import write_whole
+from common.whole_file import write_whole
 
 FEW = 50
 """With fewer examples the interval is wide: a sanity check, not a benchmark."""

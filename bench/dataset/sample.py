@@ -19,8 +19,7 @@ from bench.dataset.labels import accepted, ambiguous, edited, proposed
 from bench.dataset.weights import shares
 from records.captures.capture import Capture, CapturedMessage, WireRequest, source_of
 from records.store import Store
-from records.store.captures import CaptureStore
-from records.store.labels import Label, Labels
+from records.store.captures import CaptureStore, Label, Labels
 
 _WRITTEN = frozenset(
     {"model", "messages", "system", "input", "instructions", "contents", "systemInstruction"}

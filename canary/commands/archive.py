@@ -23,7 +23,7 @@ from canary.commands.shell import (
     say,
     writing,
 )
-from records.facts.text import visible
+from common.text import visible
 
 if TYPE_CHECKING:
     from records.store import Store

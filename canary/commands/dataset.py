@@ -56,7 +56,7 @@ def import_(
 ) -> None:
     """Make a dataset of another tool's tests. Runs nothing; says what it left out, and why."""
     from bench.errors import BenchError
-    from records.shared.whole_file import write_whole
+    from common.whole_file import write_whole
 
     if file.exists():
         fail(f"{file} exists; name a new file, or delete it first", code=2)

@@ -122,7 +122,7 @@ def _proposed(read: "Config", config: Path, file: Path, lines: list[dict[str, An
 def _write_weights(file: Path, captures: "Sequence[Capture]") -> None:
     """Write each category's share of the captured exchanges beside the dataset."""
     from bench.dataset.weights import are_capped, document, shares, weights_file
-    from records.shared.whole_file import write_whole
+    from common.whole_file import write_whole
 
     beside = weights_file(file.resolve())
     try:

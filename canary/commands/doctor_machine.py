@@ -16,9 +16,9 @@ from canary.interpreter import ROOT, shadows
 from canary.secrets import BadSecret, Secret
 from records.errors import RecordError
 from records.spool.writer import CAP_BYTES, used_bytes
-from records.store import migrations, tables
+from records.store import tables
 from records.store.database import engine_of, transaction
-from records.store.migrate import version_of
+from records.store.migrate import HEAD, version_of
 from records.store.shipper import Backlog
 
 LEAST_SPACE = 64 << 20
@@ -144,7 +144,7 @@ def _cursors(where: Path, url: str) -> dict[str, int]:
     if not name.exists() or not is_there(url, where.parent):
         return {}
     with looking_into(url, where.parent) as connection:
-        if version_of(connection) != migrations.HEAD:
+        if version_of(connection) != HEAD:
             return {}
         wanted = select(tables.cursors).where(tables.cursors.c.spool == name.read_text().strip())
         return {row.file: row.offset for row in connection.execute(wanted)}
@@ -183,9 +183,9 @@ def is_there(url: str, data: Path) -> bool:
 
 def _schema(connection: Connection) -> list[Diagnosis]:
     found = version_of(connection)
-    if found == migrations.HEAD:
+    if found == HEAD:
         return [fine("store", f"answers, and has the schema of this version ({found})")]
-    says = f"has schema {found or 'none'}; this version needs {migrations.HEAD}"
+    says = f"has schema {found or 'none'}; this version needs {HEAD}"
     return [warning("store", says, "`canary serve` migrates it at the start")]
 
 

@@ -13,8 +13,8 @@ from canary.commands.doctor_machine import is_there, looking_into
 from canary.config import Config
 from records.errors import RecordError
 from records.shared.segment_folder import SegmentFolder
-from records.store import migrations, tables
-from records.store.migrate import version_of
+from records.store import tables
+from records.store.migrate import HEAD, version_of
 
 _RESTORE = "restore {} from a backup, or name the place that has {} as `outcomes`"
 
@@ -151,7 +151,7 @@ def _known(url: str, data: Path) -> Mapping[str, _Row]:
     if not is_there(url, data):
         return {}
     with looking_into(url, data) as connection:
-        if version_of(connection) != migrations.HEAD:
+        if version_of(connection) != HEAD:
             return {}
         row = tables.segments.c
         found = connection.execute(select(row.path, row.state, row.bytes).where(row.content.is_(None)))

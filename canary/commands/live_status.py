@@ -13,10 +13,10 @@ from rich.text import Text
 
 from canary.commands.client import NotReached
 from canary.commands.wait import Clock
+from common.text import visible
 from pages.status.standing import standing
 from pages.status.terminal import picture
 from pages.words import status
-from records.facts.text import visible
 
 EVERY_S = 1.0
 

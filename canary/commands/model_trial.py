@@ -13,7 +13,7 @@ from canary.commands.shell import say
 from canary.config import Config
 from canary.config.succession import NeverNext, NotNext, follow, line_of
 from canary.interpreter import environment, program
-from control.jobs.new_models import BenchmarkResult, Uptake
+from control.jobs.model_news import BenchmarkResult, Uptake
 from records.facts.prices import Prices, unpriced_model
 
 LONGEST_S = 6 * 3600.0

@@ -26,8 +26,8 @@ from canary.commands.shell import (
     writing,
 )
 from canary.config import ConfigError
-from records.facts.text import visible
-from records.shared.whole_file import write_whole
+from common.text import visible
+from common.whole_file import write_whole
 
 WIDTH = 110
 FORMS = ("text", "json", "markdown", "html")

@@ -15,7 +15,7 @@ from canary.config import Config, ConfigError, load
 from canary.config.data_folder import CONFIG as CONFIG
 from canary.config.data_folder import DATA as DATA
 from canary.config.data_folder import data_folder
-from records.facts.text import visible
+from common.text import visible
 
 
 def _beside_config(context: typer.Context, data: Path) -> Path:

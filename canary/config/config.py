@@ -19,7 +19,7 @@ from bench.settings import (
 )
 from canary.config.server import ServerSettings
 from console.access.openid_settings import OidcSettings
-from control.jobs.retirements import arms_of, retiring
+from control.jobs.model_news import arms_of, retiring
 from control.settings import CanarySettings, ControlSettings, DailyTime
 from judge.terms import JudgeTerms
 from proxy.providers.provider import Provider, Timeout

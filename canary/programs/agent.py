@@ -22,13 +22,11 @@ from canary.programs.config_pipe import FollowedConfig
 from canary.programs.process import ShutdownSignal, WorkerArgs, boot_id, run
 from common.clock import every
 from console.app import health_app
-from control.feed.events import WorkerRegistry
-from control.feed.listeners import MetricsListener, TracingListener
+from control.feed.events import MetricsListener, TracingListener, WorkerRegistry
 from control.feed.spool import Shipping, SpoolFeed
 from control.feed.stream import StreamPublisher
 from control.fleet.metrics import AgentMetrics
-from control.fleet.publisher import Availability
-from control.fleet.redis_states import StatesFollower
+from control.fleet.publisher import Availability, StatesFollower
 from records.errors import SharedDown, StoreDown
 from records.exports.prometheus import Meters
 from records.shared import states_channel

@@ -19,7 +19,7 @@ import structlog
 from canary.config import Config, ConfigError, load
 from canary.config.certificate import Certificate
 from canary.programs.watched_certificate import WatchedCertificate
-from records.shared.whole_file import Stamp, file_stamp
+from common.whole_file import Stamp, file_stamp
 
 log = structlog.get_logger()
 

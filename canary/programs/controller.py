@@ -25,7 +25,7 @@ from canary.secrets import SecretKeys
 from console.app import admin_app
 from control.controller import Controller
 from control.jobs.rolling import Roller
-from control.states.pending import PendingRollbacks
+from control.states.rollouts import PendingRollbacks
 from records.facts.prices import UnpricedArm
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ from control.controller import Controller
 from control.feed.stream import EvidenceSource, SharedCheckpoint
 from control.fleet.leadership import Leadership
 from control.fleet.metrics import ControllerMetrics
-from control.fleet.publisher import Availability
-from control.fleet.redis_states import RedisPublisher
+from control.fleet.publisher import Availability, RedisPublisher
 from records.shared import states_channel
 from records.shared.states_channel import StatesChannel
 from records.store import Store

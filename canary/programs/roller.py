@@ -17,8 +17,7 @@ import structlog
 from canary.programs.process import log_to_stderr
 from records.errors import RecordError
 from records.store import Store
-from records.store.due import RollingResult, RollingTurn
-from records.store.segment_writer import PATIENCE, Rolled, expire, roll
+from records.store.segment_writer import PATIENCE, Rolled, RollingResult, RollingTurn, expire, roll
 
 log = structlog.get_logger()
 

@@ -28,9 +28,9 @@ from canary.interpreter import environment, program
 from canary.programs.config_pipe import WatchedConfig
 from canary.programs.process import SIGINT_GRACE_S, WorkerArgs, log_to_stderr
 from canary.secrets import OPTIONAL, BadSecret, Secret, SecretKeys, admin_token
+from common.whole_file import write_whole
 from proxy.network.descriptors import raise_limit
 from proxy.network.server.listeners import LOCK, listeners, url
-from records.shared.whole_file import write_whole
 
 log = structlog.get_logger()
 

@@ -13,7 +13,7 @@ from canary import __version__
 from canary.programs.process import boot_id
 from common.clock import every
 from control.controller import Controller
-from control.feed.listeners import TracingListener
+from control.feed.events import TracingListener
 from control.feed.spool import Shipping, SpoolFeed
 from control.fleet.leadership import SoleLeader
 from control.fleet.publisher import FilePublisher

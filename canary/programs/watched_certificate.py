@@ -7,7 +7,7 @@ import structlog
 
 from canary.config import Config, ConfigError
 from canary.config.certificate import certificate_of
-from records.shared.whole_file import Stamp, file_stamp
+from common.whole_file import Stamp, file_stamp
 
 log = structlog.get_logger()
 

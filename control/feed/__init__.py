@@ -1,1 +1,6 @@
-"""What happened, on its way to the controller: events of the workers, from the spool or the Redis stream."""
+"""What happened, on its way to the controller.
+
+`events`   what the workers did, and the listeners that count it and send it on
+`spool`    a source: one machine's files
+`stream`   a source: every replica's records, by Redis and from the store
+"""

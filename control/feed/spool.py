@@ -16,9 +16,9 @@ from typing import Any
 import msgspec
 import structlog
 
+from common.whole_file import write_whole
 from control.feed.events import Listener, StatefulListener, WorkerEvents, of_batch
 from records.exports.prometheus import Meters
-from records.shared.whole_file import write_whole
 from records.spool.reader import SpoolReader
 from records.spool.writer import room_bytes
 from records.store import Store

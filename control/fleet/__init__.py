@@ -1,1 +1,6 @@
-"""Several admins: who leads, and how the states reach the workers."""
+"""Several admins.
+
+`leadership`   who leads
+`publisher`    how the states reach the workers
+`metrics`      the figures that only a fleet has
+"""

@@ -1,1 +1,8 @@
-"""What is done by the clock: daily reports, rolled outcomes, news of models."""
+"""What is done by the clock.
+
+`reports`           daily reports, and what the receivers are told
+`rolling`           stored outcomes become files and expire
+`watcher`           looks for new models and for those that retire
+`model_news`        the watcher's memory
+`release_metrics`   releases for Prometheus
+"""

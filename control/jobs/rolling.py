@@ -20,7 +20,7 @@ from common.clock import every
 from records.errors import StoreDown
 from records.store import Store
 from records.store.captures import CaptureStore
-from records.store.due import RollingResult, RollingStanding, RollingTurn, standing
+from records.store.segment_writer import RollingResult, RollingStanding, RollingTurn, standing
 
 log = structlog.get_logger()
 

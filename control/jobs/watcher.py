@@ -17,21 +17,24 @@ import msgspec
 from alerts.incidents.notice import Receiver
 from alerts.incidents.notifier import Announcement, Outbox, announce, notifier_client
 from bench.models.catalogue import ListedModel, Unlisted, models_of
-from control.jobs.new_models import (
+from common.whole_file import write_whole
+from control.jobs.model_news import (
     BenchmarkResult,
     ModelTrial,
     WatchMemory,
     after_announcing,
     after_benchmark,
+    after_dates,
     after_listing,
+    dates_of,
+    in_words,
     look_at,
     to_benchmark_again,
     to_look_at,
+    to_tell,
 )
-from control.jobs.retirements import after_dates, dates_of, in_words, to_tell
 from proxy.providers.provider import Provider
 from records.errors import StoreDown
-from records.shared.whole_file import write_whole
 
 FILE = "watch.json"
 """In the data folder."""

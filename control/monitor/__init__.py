@@ -1,1 +1,6 @@
-"""What the leader watches: each canary's guardrails, the traffic, how long to wait for the candidate."""
+"""What the leader watches.
+
+`monitor`       each canary's guardrails, figures and incident
+`traffic`       requests that do no canary any good, and requests by caller
+`wait_limits`   how long to wait for the candidate
+"""

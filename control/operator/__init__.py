@@ -1,1 +1,7 @@
-"""What people ask and order."""
+"""What people ask and order.
+
+`operator`   every question and order of the console
+`orders`     which order is which transition; promotions by two people
+`status`     what is known of a canary, as JSON
+`labels`     which pair a person labels next
+"""

@@ -10,8 +10,7 @@ from control.operator.orders import BadOrder
 from judge.results import JudgedPairs, judged_pairs
 from records.captures.capture import Capture, CapturedMessage
 from records.store import Store
-from records.store.captures import CaptureStore
-from records.store.labels import Label, Labels, comparable
+from records.store.captures import CaptureStore, Label, Labels, comparable
 
 SITTING_S = 12 * 3600.0
 """How long a label can be taken back: as long as a session of the page lasts."""

@@ -14,8 +14,7 @@ from alerts.incidents.notifier import Announcement
 from bench.preflight.result import NothingToAsk
 from control.feed.events import WorkerRegistry
 from control.monitor.monitor import Monitor, WatchedCanary
-from control.operator import labels, reports
-from control.operator.explanation import explanation
+from control.operator import labels
 from control.operator.labels import PairToLabel, PairWanted
 from control.operator.orders import (
     Approvals,
@@ -27,7 +26,7 @@ from control.operator.orders import (
     request_of,
     transition_for,
 )
-from control.operator.status import RollbackHistory, status_of
+from control.operator.status import RollbackHistory, explanation, status_of
 from control.settings import CanarySettings, ControlSettings
 from control.states.preflights import Preflights
 from control.states.rollouts import Outrun, Rollouts, Transition, laneless, redefinitions, refusal, unready
@@ -38,14 +37,83 @@ from records.errors import StoreDown
 from records.facts.prices import UnpricedArm
 from records.store import Act, Audited, Store
 from records.store.benchmarks import Benchmarks
-from records.store.captures import CaptureStore
+from records.store.captures import CaptureStore, Label, Labels, Right
 from records.store.decisions import Choice, Decision, Decisions
-from records.store.labels import Label, Labels, Right
 from records.store.releases import PastCanary, past_canaries
 from records.store.reports import DailyReport, DailyReports, Evaluations, ReportEntry
 from routing import transitions
 from routing.lanes import part_of
 from routing.states import State
+
+if TYPE_CHECKING:
+    from verdict.archive.releases import Dossier
+    from verdict.compare import SideBySide
+    from verdict.decision.document import Report
+    from verdict.planner.prospect import Prospect
+
+
+def report(settings: ControlSettings, canary: str, store: Store, *, quoting: bool) -> "Report":
+    """One canary's report, with the judge's reasons only if `quoting`."""
+    from verdict.decision.document import without_reasons
+    from verdict.decision.reports import report_of
+
+    found = report_of(settings.reports, canary, store, now=time.time())
+    return found if quoting else without_reasons(found)
+
+
+def misses_of(settings: ControlSettings, canary: str, store: Store) -> tuple[list[Mapping[str, Any]], str]:
+    """The misses that a decision to ship must name, as they stand (`verdict.decision.decide`); and what it
+    cannot outweigh, "" for nothing. Raises BadOrder (409)."""
+    from verdict.decision.decide import misses
+    from verdict.decision.reports import report_of
+
+    try:
+        found = report_of(settings.reports, canary, store, now=time.time())
+    except (LookupError, ValueError) as problem:
+        raise BadOrder(409, f"{canary} cannot be judged, so nothing is decided: {problem}") from problem
+    split = "the split of the users does not match the share" if found.srm.blocked else ""
+    return [asdict(miss) for miss, _ in misses(found.metrics, [*found.categories, *found.segments])], split
+
+
+def compare(settings: ControlSettings, canaries: Sequence[str], store: Store) -> "SideBySide":
+    """The canaries' candidates beside each other. Raises BadOrder (400, 404)."""
+    from verdict.compare import compare_from_store
+    from verdict.decision.reports import NoSuchCanary
+
+    try:
+        return compare_from_store(settings.reports, canaries, store, now=time.time())
+    except NoSuchCanary as problem:
+        raise BadOrder(404, str(problem)) from problem
+    except ValueError as problem:
+        raise BadOrder(400, str(problem)) from problem
+
+
+def releases(store: Store) -> "Sequence[Dossier]":
+    """Every release, newest first, each by the last kept report of its runs."""
+    from verdict.archive.releases import all_releases
+
+    return all_releases(store)
+
+
+def release(settings: ControlSettings, store: Store, which: str) -> "Dossier":
+    """One release. Raises BadOrder (404)."""
+    from verdict.archive.releases import NoSuchRelease, release_of
+
+    try:
+        return release_of(settings.reports, store, which, now=time.time())
+    except NoSuchRelease as problem:
+        raise BadOrder(404, str(problem)) from problem
+
+
+def prospect(
+    settings: CanarySettings, store: Store, unpriced: Sequence[UnpricedArm], lane: float
+) -> "Prospect | None":
+    """The canary's prospect. `lane`: the part of its requests' users that the canary takes."""
+    from verdict.planner.prospects import prospect_from_store
+
+    arms = [each.arm for each in unpriced if each.canary == settings.canary.name]
+    return prospect_from_store(store, settings.canary, settings.judged, arms, lane)
+
 
 if TYPE_CHECKING:  # the statistics take two seconds to import
     from verdict.archive.releases import Dossier
@@ -136,12 +204,12 @@ class Operator:
         settings = self.settings()
         self._must_be_known(canary)
         with _store_asked():
-            return await asyncio.to_thread(reports.report, settings, canary, self.store, quoting=quoting)
+            return await asyncio.to_thread(report, settings, canary, self.store, quoting=quoting)
 
     async def compare(self, canaries: Sequence[str]) -> "SideBySide":
         """These canaries' candidates beside each other, made in a thread."""
         with _store_asked():
-            return await asyncio.to_thread(reports.compare, self.settings(), canaries, self.store)
+            return await asyncio.to_thread(compare, self.settings(), canaries, self.store)
 
     async def prospect(self, canary: str) -> "tuple[JudgedCanary, Prospect | None]":
         """The canary's terms, and its prospect from recorded traffic if there is any; None where there is
@@ -149,7 +217,7 @@ class Operator:
         self._watched(canary)
         settings, state = self.settings().canaries[canary], self.rollouts.state(canary)
         lane = 1.0 if state is None else part_of(state)
-        found = await asyncio.to_thread(reports.prospect, settings, self.store, self.unpriced(), lane)
+        found = await asyncio.to_thread(prospect, settings, self.store, self.unpriced(), lane)
         return settings.judged, found
 
     async def order(
@@ -240,7 +308,7 @@ class Operator:
         misses, note = [], ""
         if choice == "ship":
             with _store_asked():
-                found, split = await asyncio.to_thread(reports.misses, self.settings(), canary, self.store)
+                found, split = await asyncio.to_thread(misses_of, self.settings(), canary, self.store)
             misses, note = outweighed(found, despite), cannot_outweigh(state, split)
         decision = Decision(
             at=time.time(),
@@ -311,12 +379,12 @@ class Operator:
     async def releases(self) -> "Sequence[Dossier]":
         """Every release, newest first, each by the last kept report of its runs."""
         with _store_asked():
-            return await asyncio.to_thread(reports.releases, self.store)
+            return await asyncio.to_thread(releases, self.store)
 
     async def release(self, which: str) -> "Dossier":
         """One release, by its id or its candidate."""
         with _store_asked():
-            return await asyncio.to_thread(reports.release, self.settings(), self.store, which)
+            return await asyncio.to_thread(release, self.settings(), self.store, which)
 
     async def audit(self, limit: int, canary: str | None = None) -> Sequence[Mapping[str, Any]]:
         """The newest audit entries, or those of one canary, newest first."""

@@ -1,1 +1,5 @@
-"""Each canary's state: changes, rollbacks that wait for the store, the questions asked before a start."""
+"""Each canary's state.
+
+`rollouts`     changes, and rollbacks that wait for the store
+`preflights`   the questions asked before a start
+"""

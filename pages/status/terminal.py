@@ -11,11 +11,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from common.text import visible_document
 from pages.status.rules import Tone, capitalized
 from pages.status.standing import DENOMINATORS, Standing, not_evidence, standing
 from pages.words import status
 from pages.words.status import span
-from records.facts.text import visible_document
 
 _TONES: Mapping[Tone, str] = {"good": "green", "warn": "yellow", "bad": "bold red", "calm": "dim"}
 

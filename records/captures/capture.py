@@ -16,7 +16,7 @@ from typing import Literal
 
 import msgspec
 
-from records.shared.whole_file import write_whole
+from common.whole_file import write_whole
 from routing.canary import ArmName
 
 CaptureReason = Literal["rate", "category"]

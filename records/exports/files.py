@@ -36,8 +36,8 @@ from sqlalchemy import (
     tuple_,
 )
 
+from common.text import cell
 from records.errors import StoreDown
-from records.facts.text import cell
 from records.store import Store, tables
 from records.store.segments.arrow import AT_ONCE, moment, tables_of
 from records.store.segments.columns import COLUMNS, Kind

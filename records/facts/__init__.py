@@ -5,5 +5,4 @@
 `metric`        what is measured, and bounds on it
 `prices`        what a request cost, and arms without a known price
 `counts`        counts over batches of outcomes
-`text`          texts of others, made harmless where they are shown
 """

@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from common.text import from_cell
 from records.errors import BadExchangeId, BadFeedback
 from records.facts.exchange_id import verify
 from records.facts.metric import LARGEST, Metric
-from records.facts.text import from_cell
 from records.outcome import Feedback
 from routing.cohort import unit_hash
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
+from common.whole_file import sync_folder, write_whole
 from records.errors import StoreDown
-from records.shared.whole_file import sync_folder, write_whole
 
 CONNECT_S, SILENCE_S, ATTEMPTS = 5.0, 10.0, 3
 """Of a call to S3: seconds to connect, seconds without a byte, and how often it is tried. Google's library

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from records.shared.whole_file import Stamp, file_stamp, write_whole
+from common.whole_file import Stamp, file_stamp, write_whole
 from routing.states import NO_STATES, STALE_AFTER_S, States
 
 _DECODER = msgspec.json.Decoder(States)

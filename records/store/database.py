@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -241,10 +242,21 @@ def _errors(common: tuple[type[Exception], ...], *of_psycopg: str) -> tuple[type
     return common if psycopg is None else (*common, *(getattr(psycopg, name) for name in of_psycopg))
 
 
-def _set_up_postgresql(driver: Any, _record: object) -> None:
-    from records.store.binary_cursor import BinaryCursor
+@cache
+def _binary_cursor() -> type:
+    """A server-side cursor in binary format, which avoids converting numbers to text and back."""
+    import psycopg
 
-    driver.server_cursor_factory = BinaryCursor
+    class BinaryCursor(psycopg.ServerCursor[Any]):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.format = psycopg.pq.Format.BINARY
+
+    return BinaryCursor
+
+
+def _set_up_postgresql(driver: Any, _record: object) -> None:
+    driver.server_cursor_factory = _binary_cursor()
     # A spool file is deleted once its records are committed, so commits must be durable.
     with driver.cursor() as cursor:
         cursor.execute(

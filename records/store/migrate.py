@@ -1,4 +1,4 @@
-"""Upgrades a database to the schema of this version.
+"""Upgrades a database to the schema of this version, by Alembic: a step is a file in `migrations/versions/`.
 
     empty             runs every step
     older             runs the missing steps
@@ -7,7 +7,10 @@
     of no release     raises StoreTooOld
 
 The upgrade is one transaction under a database lock: concurrent starts are safe, and a failed step changes
-nothing.
+nothing. The baseline is the schema of the first release. Each later change is a step,
+`NNNN_what_it_does.py`: write it, raise HEAD and change `records/store/tables.py`; tests compare the two on
+both databases. A step never imports `records.store.tables`, which has the current schema, and never changes
+once it is released.
 """
 
 from pathlib import Path
@@ -15,8 +18,15 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, inspect
 
 from records.errors import StoreTooNew, StoreTooOld
-from records.store import migrations
 from records.store.database import transaction
+
+BASELINE = "v0001"
+"""The first step. What was made before the first release has a number without a letter, or none."""
+
+HEAD = "v0001"
+"""The newest step of this version. Steps are numbered, so that a newer database can be recognised."""
+
+MIGRATIONS = Path(__file__).with_name("migrations")
 
 _LOCK = 0x63616E617279  # "canary"
 
@@ -24,12 +34,12 @@ _LOCK = 0x63616E617279  # "canary"
 def migrate(engine: Engine) -> None:
     """Upgrade the database. Raises StoreDown, StoreTooNew, StoreTooOld."""
     with transaction(engine, within_s=10.0) as connection:
-        if version_of(connection) == migrations.HEAD:
+        if version_of(connection) == HEAD:
             return
     with transaction(engine, within_s=None, writes=True) as connection:
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
-        if version_of(connection) != migrations.HEAD:  # again, since another process may have upgraded
+        if version_of(connection) != HEAD:  # again, since another process may have upgraded
             _upgrade(connection)
 
 
@@ -41,16 +51,16 @@ def version_of(connection: Connection) -> str | None:
         found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
     if found is None and not names >= {"states", "audit", "cursors"}:
         return None
-    if found is None or found < migrations.BASELINE:
+    if found is None or found < BASELINE:
         raise StoreTooOld(
             f"the database is of a canary from before the first release (schema {found or '0001'}), which "
             "this version does not read: start with another data folder (--data) and an empty database. The "
             "canary that made it can still export its outcomes (`canary records export`)"
         )
-    if found > migrations.HEAD:
+    if found > HEAD:
         raise StoreTooNew(
             f"the database was made by a newer canary (schema {found}, this version supports up to "
-            f"{migrations.HEAD}): start the newer version, or use another database"
+            f"{HEAD}): start the newer version, or use another database"
         )
     return found
 
@@ -60,6 +70,6 @@ def _upgrade(connection: Connection) -> None:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent).replace("%", "%%"))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, migrations.HEAD)
+    command.upgrade(config, HEAD)

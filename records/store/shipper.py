@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from common.whole_file import write_whole
 from records.errors import StoreDown, Unstorable
 from records.outcome import Feedback, Outcome, Record
-from records.shared.whole_file import write_whole
 from records.spool.frame import HEADER, MAX_PAYLOAD, encode
 from records.spool.reader import DONE, Batch, Chunk, SpoolReader, set_aside, sweep
 from records.store import SpoolCounts, Store

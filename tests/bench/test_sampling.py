@@ -10,7 +10,7 @@ from bench.dataset.file import described, parse, warnings
 from bench.dataset.labels import accepted, ambiguous, edited, is_open, standing, tier
 from bench.dataset.sample import even_sizes, line, sample
 from records.captures.capture import Capture, CapturedMessage, CaptureInfo, WireRequest
-from records.store.labels import Label, Right
+from records.store.captures import Label, Right
 
 
 def a_capture(

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from benchmarks.leader_traffic import CANARIES, DISPATCH_EVERY_S, Replica, TrafficTemplates
-from control.feed.deduplicator import Deduplicator
 from control.feed.events import WorkerEvents
+from control.feed.stream import Deduplicator
 from records.outcome import Outcome
 from records.shared.stream import Outgoing
 

@@ -17,8 +17,7 @@ from canary.cli import app
 from demo.provider.behaviour import Behaviour
 from records.captures.capture import Capture
 from records.store import Act, Store
-from records.store.captures import CaptureStore
-from records.store.labels import Label, Labels
+from records.store.captures import CaptureStore, Label, Labels
 from routing.states import State
 from tests.bench.test_sampling import a_capture
 from tests.serving import ProviderThread

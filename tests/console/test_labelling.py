@@ -20,7 +20,7 @@ from console.captures import (
 from control.operator.labels import LabelProgress, PairWanted
 from control.operator.orders import BadOrder
 from records.captures.capture import CapturedMessage
-from records.store.labels import Label, Right
+from records.store.captures import Label, Right
 from tests.records.test_capture_store import a_capture
 
 IDS = [f"exchange-{number}" for number in range(1000)]

@@ -16,8 +16,7 @@ from console.captures import candidate_is_a
 from judge.judgements import JudgedExchange, Judgements
 from records.captures.capture import CapturedMessage
 from records.store import Store
-from records.store.captures import CaptureStore
-from records.store.labels import Label, Labels
+from records.store.captures import CaptureStore, Label, Labels
 from tests.console.chromium import chromium, opened
 from tests.e2e.stage import Stage, on_stage
 from tests.records.test_capture_store import a_capture

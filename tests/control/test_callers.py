@@ -5,9 +5,8 @@ from dataclasses import replace
 
 import msgspec
 
-from control.feed.deduplicator import Deduplicator
 from control.feed.events import WorkerEvents
-from control.feed.stream import StreamPublisher
+from control.feed.stream import Deduplicator, StreamPublisher
 from control.monitor.traffic import CallerTraffic
 from records.facts.counts import MOST_LEFT, CallerCount, callers_in
 from records.outcome import AttemptRecord, Outcome, OutcomeName

@@ -28,7 +28,7 @@ from control.fleet.leadership import SoleLeader
 from control.fleet.publisher import FilePublisher
 from control.jobs.reports import RETRY_S
 from control.jobs.rolling import Roller
-from control.states.pending import PendingRollbacks
+from control.states.rollouts import PendingRollbacks
 from pages.words.reasons import sentences
 from records.outcome import Outcome
 from records.shared import states_file

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control.feed import deduplicator
-from control.feed.deduplicator import OVERLAP_S, Deduplicator
+from control.feed import stream
 from control.feed.events import WorkerEvents
+from control.feed.stream import OVERLAP_S, Deduplicator
 from records.outcome import Feedback, Heartbeat, InFlight, Outcome
 from records.shared.stream import Dispatch, brief
 from records.store.leader import Tail
@@ -63,7 +63,7 @@ def test_what_comes_later_than_the_store_was_searched_was_found_there() -> None:
 
 
 def test_what_is_too_much_to_remember_is_not_told_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deduplicator, "REMEMBERED", 100)
+    monkeypatch.setattr(stream, "REMEMBERED", 100)
     now = time.time()
     everything = [an_outcome(n, now + n * 0.01) for n in range(1000)]
     gathering = Deduplicator()

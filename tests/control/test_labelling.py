@@ -16,8 +16,7 @@ from judge.agreement import with_people
 from judge.judgements import JudgedExchange, Judgements
 from records.captures.capture import CapturedMessage
 from records.store import Store
-from records.store.captures import CaptureStore
-from records.store.labels import Label, Labels, Right
+from records.store.captures import CaptureStore, Label, Labels, Right
 from tests.records.conftest import SQLITE
 from tests.records.test_capture_store import NOW, a_capture
 from verdict.decision.reports import judging_of

@@ -11,9 +11,9 @@ import pytest
 from canary.config import parse
 from control.feed.events import WorkerRegistry
 from control.monitor.monitor import Monitor
-from control.operator.explanation import explanation
 from control.operator.operator import Operator
 from control.operator.orders import BadOrder
+from control.operator.status import explanation
 from control.settings import ControlSettings
 from control.states.preflights import Preflights
 from control.states.rollouts import Rollouts

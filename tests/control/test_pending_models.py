@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from control.jobs.new_models import BenchmarkResult, Uptake, WatchMemory, look_at
+from control.jobs.model_news import BenchmarkResult, Uptake, WatchMemory, look_at
 
 NEW = WatchMemory(unmeasured=("p/new",))
 SHIPS = BenchmarkResult(says="says ship", verdict="ship")

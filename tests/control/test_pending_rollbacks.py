@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from control.states.pending import PendingRollback, PendingRollbacks
+from control.states.rollouts import PendingRollback, PendingRollbacks
 from records.store import Act
 from routing.states import State, StateName
 

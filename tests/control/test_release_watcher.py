@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from alerts.incidents.notice import Receiver
-from control.jobs.new_models import BenchmarkResult, WatchMemory
+from control.jobs.model_news import BenchmarkResult, WatchMemory
 from control.jobs.watcher import FILE, ReleaseWatcher, WatchesTwice, WatchSettings, _alone
 from proxy.providers.provider import Provider
 from records.errors import StoreDown

@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from control.jobs.retirements import TimelyNotice, after_dates, arms_of, dates_of, retiring, to_tell
+from control.jobs.model_news import TimelyNotice, after_dates, arms_of, dates_of, retiring, to_tell
 from routing.canary import Arm, Canary, Match, Step
 
 DAY = date(2027, 3, 1)

@@ -15,8 +15,7 @@ from alerts.wording import Trouble
 from canary.config import Config, parse
 from common.concentration import Concentration, FailingPart
 from control.operator.status import RollbackHistory, brief_of, document_of
-from control.states.pending import PendingRollbacks
-from control.states.rollouts import Rollouts
+from control.states.rollouts import PendingRollbacks, Rollouts
 from records.errors import StoreDown
 from records.shared import states_file
 from records.store import Act, Store

@@ -11,8 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from canary.config import Config, parse
-from control.states.pending import PendingRollbacks
-from control.states.rollouts import Outrun, Rollouts, Transition
+from control.states.rollouts import Outrun, PendingRollbacks, Rollouts, Transition
 from records.errors import StoreDown
 from records.shared import states_file
 from records.store import Act, Store, Versioned

@@ -12,8 +12,7 @@ import pytest
 
 from canary.config import parse
 from control.fleet.publisher import FilePublisher
-from control.states.pending import PendingRollbacks
-from control.states.rollouts import Rollouts
+from control.states.rollouts import PendingRollbacks, Rollouts
 from records.shared import states_file
 from records.store import Act, Store
 from routing import transitions

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from control.fleet.redis_states import WRITE_EVERY_S, StatesFollower
+from control.fleet.publisher import WRITE_EVERY_S, StatesFollower
 from records.shared import states_file
 from records.shared.states_file import StatesWatch
 from routing.states import NO_STATES, State, States

@@ -8,10 +8,10 @@ import pytest
 _ATTACH = """
 import sys
 {first}
-import control.feed.listeners
+import control.feed.events
 from canary.programs.process import log_to_stderr
 log_to_stderr()
-control.feed.listeners.TracingListener({environment!r}, "0.1.0", dict).close()
+control.feed.events.TracingListener({environment!r}, "0.1.0", dict).close()
 print("\\n".join(sys.modules))
 """
 
@@ -30,7 +30,7 @@ def test_the_admin_process_imports_nothing_of_it_without_the_variable() -> None:
     assert [
         name
         for name in imported
-        if name.startswith(("opentelemetry", "google.", "records.exports.otlp", "records.exports.spans"))
+        if name.startswith(("opentelemetry", "google.", "records.exports.otlp", "records.exports.otlp"))
     ] == []
     assert log == ""
 
@@ -39,7 +39,7 @@ def test_the_agent_imports_no_exporter_without_the_variable() -> None:
     imported, log = attached(
         {}, first="import canary.programs.agent"
     )  # redis imports OpenTelemetry's API for itself
-    ours = ("opentelemetry.exporter", "google.", "records.exports.otlp", "records.exports.spans")
+    ours = ("opentelemetry.exporter", "google.", "records.exports.otlp", "records.exports.otlp")
     assert [name for name in imported if name.startswith(ours)] == []
     assert log == ""
 
@@ -48,7 +48,7 @@ def test_a_broken_package_is_named_and_the_process_goes_on() -> None:
     missing = 'sys.modules["opentelemetry.sdk"] = None'
     imported, log = attached({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}, first=missing)
     assert "traces.off" in log and "opentelemetry.sdk" in log
-    assert "control.feed.listeners" in imported
+    assert "control.feed.events" in imported
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_nothing_is_imported_where_the_standard_variables_turn_all_of_it_off(off
     assert [
         name
         for name in imported
-        if name.startswith(("opentelemetry", "records.exports.otlp", "records.exports.spans"))
+        if name.startswith(("opentelemetry", "records.exports.otlp", "records.exports.otlp"))
     ] == []
 
 

@@ -10,9 +10,8 @@ import pytest
 from msgspec import structs
 
 from canary.config import parse
-from control.feed.deduplicator import Deduplicator
 from control.feed.events import WorkerEvents
-from control.feed.stream import StreamPublisher
+from control.feed.stream import Deduplicator, StreamPublisher
 from control.monitor.traffic import MINUTES, MOST_SHOWN, UnmatchedTraffic
 from records.facts.counts import LONGEST_NAME, MOST_MODELS, REST, unmatched_in
 from records.outcome import ErrorType, Outcome, ProviderError

@@ -1,6 +1,6 @@
 """What is new in a provider's list, and what is still to be done about it."""
 
-from control.jobs.new_models import (
+from control.jobs.model_news import (
     LONGEST_RETRY_S,
     PendingModel,
     WatchMemory,

@@ -17,7 +17,7 @@ from demo.provider.server import LocalProvider
 from records.store import Store
 from records.store.releases import Releases, past_canaries
 from records.store.reports import DailyReports, Evaluations
-from records.store.values import newest_rollbacks
+from records.store.store import newest_rollbacks
 from tests.serving import ProviderThread
 from verdict.archive.releases import all_releases
 

@@ -5,9 +5,8 @@ The costs are those of `measured`; this says how often each is paid.
 
 from math import ceil, floor
 
-from control.feed.deduplicator import OVERLAP_S, REMEMBERED
 from control.feed.spool import POLL_S
-from control.feed.stream import SEARCH_EVERY_S
+from control.feed.stream import OVERLAP_S, REMEMBERED, SEARCH_EVERY_S
 from records.shared.stream import CAP
 from tests.docs import measured
 from tests.docs.measured import FIGURES, INGEST, LEADER, REPORTS, Rows, number
@@ -86,7 +85,7 @@ def _in_agents() -> Rows:
 def _to_the_leader() -> Rows:
     held_mb = CAP * RATE / (REPLICAS * DISPATCHES_PER_S) * number(measured.REDIS_BYTES) / 1e6
     redis = f"{measured.REDIS} µs, {measured.REDIS_BYTES} bytes"
-    found, dedup = f"{_SEARCHES} × {measured.FOUND} µs more", "[code](../control/feed/deduplicator.py)"
+    found, dedup = f"{_SEARCHES} × {measured.FOUND} µs more", "[code](../control/feed/stream.py)"
     memory = f"{REMEMBERED:,} outcomes of {OVERLAP_S + SEARCH_EVERY_S:g} s"
     return [
         ("Redis", redis, f"{_cores(_REDIS_US)}, {held_mb:.0f} MB", _full_at(_REDIS_US), LEADER),

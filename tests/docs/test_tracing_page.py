@@ -3,13 +3,13 @@
 import re
 from pathlib import Path
 
-from records.exports import spans
+from records.exports import otlp
 
 PAGE = (Path(__file__).parents[2] / "docs/tracing.md").read_text()
 
 
 def test_every_attribute_stands_on_the_page_and_no_other() -> None:
-    sent = {value for name, value in vars(spans).items() if name.isupper() and isinstance(value, str)}
+    sent = {value for name, value in vars(otlp).items() if name.isupper() and isinstance(value, str)}
     sent = {f"{name}NAME" if name.endswith(".") else name for name in sent}
     named = set(re.findall(r"`((?:gen_ai|canary|error|http|server)\.[a-z_.]+(?:NAME)?)`", PAGE))
     assert named == sent

@@ -21,7 +21,7 @@ from control.operator.labels import PairToLabel, PairWanted
 from control.operator.orders import Order
 from demo.provider.behaviour import Behaviour
 from records.captures.capture import Capture
-from records.store.labels import Label, Right
+from records.store.captures import Label, Right
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.serving import eventually
 

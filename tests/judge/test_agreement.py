@@ -11,7 +11,7 @@ from common.interval import wilson
 from judge.agreement import FEWEST_LABELS, agreement, between_people, with_people
 from judge.benchmark import Vote
 from judge.results import RunJudgements
-from records.store.labels import Better
+from records.store.captures import Better
 from tests.verdict.judged import label, pair
 
 VOTES: tuple[Vote, ...] = get_args(Better)

@@ -8,7 +8,7 @@ import pytest
 from judge.judgements import Judgements
 from judge.results import JudgedPairs, RunJudgements, judged_pairs
 from records.store import Store
-from records.store.labels import Label, Right
+from records.store.captures import Label, Right
 from tests.judge.test_judgements import ANSWER, BOTH, NOON, PAIR
 
 

@@ -6,7 +6,7 @@ import pytest
 from msgspec import structs
 from opentelemetry.sdk.resources import Resource
 
-from records.exports.client_metrics import MOST_MODELS, ClientMetrics
+from records.exports.otlp import MOST_MODELS, ClientMetrics
 from records.outcome import Outcome, Usage
 from tests.e2e.otlp import Collector, collecting, values
 from tests.records.samples import an_outcome

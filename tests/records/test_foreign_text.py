@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from records.facts.text import cell, from_cell, visible, visible_document, visible_page
+from common.text import cell, from_cell, visible, visible_document, visible_page
 
 COMMANDS = ["\x1b[2K\x1b[1A", "\x9b2J", "\x07", "\x08", "\rgood", "\x7f", "\x85", "\x0b", "\x00"]
 TURNS = ["\u202egpj.exe", "\u2066a\u2069", "\u200f", "\u061c", "\u2028"]

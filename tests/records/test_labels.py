@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from records.errors import Unstorable
 from records.store import Store
-from records.store.labels import Label, Labels, comparable
+from records.store.captures import Label, Labels, comparable
 
 
 def _labelled(store: Store, at: float, **changes: object) -> Label:

@@ -13,8 +13,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
 from records.errors import StoreDown, StoreTooNew, StoreTooOld
-from records.store import Store, migrations, tables
+from records.store import Store, tables
 from records.store.database import engine_of
+from records.store.migrate import HEAD, MIGRATIONS
 from tests.records.samples import a_batch, an_outcome, some_feedback
 from tests.servers.postgres import Postgres
 
@@ -49,8 +50,8 @@ def test_the_steps_lead_to_the_schema_that_the_program_uses(empty_url: str, tmp_
 
 
 def test_the_newest_step_is_the_one_that_the_program_names() -> None:
-    scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
-    assert scripts.get_current_head() == migrations.HEAD
+    scripts = ScriptDirectory(str(MIGRATIONS))
+    assert scripts.get_current_head() == HEAD
 
 
 def test_a_step_that_fails_leaves_the_database_as_it_was(tmp_path: Path) -> None:

@@ -15,8 +15,7 @@ from sqlalchemy import Connection, select, update
 from records.errors import StoreDown
 from records.outcome import Outcome
 from records.store import Store, segment_writer, tables
-from records.store.due import standing
-from records.store.segment_writer import Rolled, expire, roll
+from records.store.segment_writer import Rolled, expire, roll, standing
 from records.store.segments.sources import sources
 from tests.records.conftest import SQLITE
 from tests.records.samples import DAY, a_batch, an_outcome
@@ -125,7 +124,7 @@ def test_many_fresh_outcomes_are_rolled_before_their_hour_is_over(
 ) -> None:
     store = place()
     everything = fill(store, *([an_outcome(n, at=NOON + n)] for n in range(10)))
-    monkeypatch.setattr("records.store.due.ROWS", 4)
+    monkeypatch.setattr("records.store.segment_writer.ROWS", 4)
     assert standing(store, NOON + 10, 0.0).is_due
     assert roll(store, NOON + 10) == Rolled(8, 2)
     assert sorted(ids(store)) == everything

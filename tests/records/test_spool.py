@@ -18,9 +18,8 @@ from structlog.testing import capture_logs
 
 from records.errors import SpoolFull
 from records.outcome import Feedback, Heartbeat, Outcome
-from records.spool.disk import Held
 from records.spool.reader import DONE, SpoolReader, sweep
-from records.spool.writer import SpoolWriter
+from records.spool.writer import Held, SpoolWriter
 from tests.serving import eventually
 
 

@@ -6,7 +6,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON
 from opentelemetry.trace import StatusCode
 
-from records.exports.spans import Spans
+from records.exports.otlp import Spans
 from records.outcome import Outcome, ProviderError
 from tests.records.samples import an_outcome, some_feedback
 

@@ -4,12 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from records.shared.whole_file import write_whole
+from common.whole_file import write_whole
 
 FULL = """
 import resource, signal, sys
 from pathlib import Path
-from records.shared.whole_file import write_whole
+from common.whole_file import write_whole
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 try:

@@ -8,7 +8,7 @@ import numpy as np
 
 from judge.judgements import JudgeCall, JudgedExchange, Result
 from judge.results import RunJudgements
-from records.store.labels import Label, Right
+from records.store.captures import Label, Right
 from verdict.sample.arrays import MeasureTotals, Sample, TextColumn
 from verdict.sample.judged import TRAFFIC
 

@@ -14,7 +14,7 @@ from pages.words.plan import chance_cell, next_steps, row_outlook
 from pages.words.reasons import sentences
 from pages.words.verdict import evidence, mark
 from records.facts.metric import parse_bound
-from records.store.labels import Label
+from records.store.captures import Label
 from tests.verdict.judged import answer, label, pair, sample_of
 from tests.verdict.planned import as_told
 from verdict.archive.evaluations import Evaluation, to_document

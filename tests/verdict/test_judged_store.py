@@ -14,7 +14,7 @@ from judge.judgements import JudgedExchange, Judgements
 from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN, parse_bound
 from records.store import Act, Store, tables
-from records.store.labels import Label, Labels
+from records.store.captures import Label, Labels
 from records.store.reports import DailyReports, Looks, LookScope
 from routing.states import State
 from tests.verdict.conftest import START, World, exchanges

@@ -13,10 +13,10 @@ from judge.results import RunJudgements
 from records.errors import StoreDown
 from records.store import Audited, Store
 from records.store.benchmarks import Benchmarks
+from records.store.captures import Labels
 from records.store.decisions import Decision, Decisions
-from records.store.labels import Labels
 from records.store.reports import Looks, LookScope
-from records.store.values import StoredRollback, newest_rollbacks, was_rolled_back
+from records.store.store import StoredRollback, newest_rollbacks, was_rolled_back
 from verdict.decision.benchmarked import benchmarks_of, newest_benchmark, offline_rows
 from verdict.decision.document import Decided, Report
 from verdict.decision.plan_course import PlanCourse, cuts, look_left_out

@@ -11,8 +11,8 @@ from typing import TypeVar, get_args
 
 import numpy as np
 
+from common.text import from_cell
 from records.facts.metric import BUILT_IN, LARGEST, Metric
-from records.facts.text import from_cell
 from records.outcome import UNREACHED, ErrorType, Fault, Finish, OutputCheck, blames_arm
 from verdict.sample.arrays import BadSample, Ratings, Sample, TextColumn, in_one_arm
 from verdict.sample.exchanges import AnswerTable, ExchangeTable, LogLines, recent_of
