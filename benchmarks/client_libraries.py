@@ -61,7 +61,7 @@ Open = Callable[[ProviderUrl], AbstractAsyncContextManager[SendRequest]]
 @asynccontextmanager
 async def ours(target: ProviderUrl) -> AsyncIterator[SendRequest]:
     """proxy.network.upstream, with streams by `pass_on` like `proxy/exchange.py`."""
-    from proxy.network.upstream import Upstreams
+    from proxy.network.upstream.pool import Upstreams
     from proxy.providers.provider import Provider
 
     upstreams = Upstreams()

@@ -23,9 +23,10 @@ from proxy.attempts.attempt import Attempt
 from proxy.attempts.record import Record
 from proxy.calls import reader
 from proxy.calls.routes import Routes
-from proxy.network.server import CallerRequest, TrafficProtocol
+from proxy.network.server.caller_connection import TrafficProtocol
+from proxy.network.server.caller_request import CallerRequest
 from proxy.network.upstream.connection import Connection
-from proxy.providers.address import Address
+from proxy.providers.headers import Address
 
 EXCHANGES, ROUNDS = 400, 15
 

@@ -18,7 +18,7 @@ from canary.programs.config_pipe import FollowedConfig
 from canary.programs.process import WorkerArgs
 from canary.programs.worker import GC_THRESHOLDS, Worker
 from proxy.exchange import TrafficApp
-from proxy.network.server import TrafficProtocol
+from proxy.network.server.caller_connection import TrafficProtocol
 from proxy.network.upstream.connection import READ, Connection
 from records.shared.states_file import write as write_plan
 from routing.canary import definition

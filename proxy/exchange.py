@@ -23,11 +23,12 @@ from proxy.calls.lanes import PIN, Lanes, Pins
 from proxy.calls.reader import Bodies, read
 from proxy.calls.refusal import ErrorForm, Refused, error_body
 from proxy.calls.routes import ArmTarget, Routes, Trial
-from proxy.network.server import CallerRequest, serve_asgi
-from proxy.network.server.endpoints import Endpoints
+from proxy.network.server.caller_request import CallerRequest
+from proxy.network.server.endpoints import Endpoints, serve_asgi
 from proxy.network.ticker import Ticker
-from proxy.network.upstream import UpstreamError, Upstreams
-from proxy.providers.credentials import Credentials
+from proxy.network.upstream.pool import Upstreams
+from proxy.network.upstream.response import UpstreamError
+from proxy.providers.credentials.entries import Credentials
 from proxy.providers.headers import Headers, to_caller
 from proxy.responses_socket import ResponsesSocket
 from records.outcome import NO_ROOM, ErrorType

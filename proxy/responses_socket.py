@@ -23,9 +23,9 @@ from time import monotonic
 
 import msgspec
 
+from proxy.attempts.dispatch import upstream_request
 from proxy.attempts.foreign_state import names_state
 from proxy.attempts.record import Record, Recorder
-from proxy.attempts.request import upstream_request
 from proxy.attempts.response_turn import (
     ENDS,
     ProviderSocket,
@@ -41,9 +41,11 @@ from proxy.calls.lanes import Lanes
 from proxy.calls.reader import admit_message, message_call
 from proxy.calls.refusal import Refused, error_body
 from proxy.calls.routes import ArmTarget, Routes, Trial
-from proxy.network.upstream import UpstreamError, Upstreams
+from proxy.network.upstream.pool import Upstreams
+from proxy.network.upstream.response import UpstreamError
 from proxy.network.websocket import CLOSE, PING, PONG, MessageCutter, Piece, frame
-from proxy.providers.credentials import Credentials, NoCredential
+from proxy.providers.credentials.entries import Credentials
+from proxy.providers.credentials.tokens import NoCredential
 from records.outcome import ErrorType
 from routing.assign import Assignment
 

@@ -9,7 +9,7 @@ from bench.preflight.client import ArmClient, ArmReply
 from bench.preflight.requests import COUNTING, minimal_requests, operation_of
 from bench.preflight.run import NOT_OFFERED
 from proxy.calls.routes import ArmTarget, Routes, Trial
-from proxy.providers.credentials import Credentials
+from proxy.providers.credentials.entries import Credentials
 from records.captures.capture import WireRequest
 from routing.canary import ArmName
 

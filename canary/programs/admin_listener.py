@@ -19,7 +19,8 @@ from canary.programs.traffic_server import TrafficServer
 from canary.secrets import Secret, admin_token
 from console.access.guard import Access
 from proxy.network.descriptors import Descriptors
-from proxy.network.server import AsgiHandler, TrafficProtocol
+from proxy.network.server.caller_connection import TrafficProtocol
+from proxy.network.server.endpoints import AsgiHandler
 from proxy.network.server.listeners import url_of
 
 GRACE_S = 5

@@ -21,7 +21,7 @@ from typing import Any, cast
 import uvicorn
 
 from proxy.network.descriptors import MOST_RESERVED, Descriptors
-from proxy.network.server.protocol import Shared
+from proxy.network.server.caller_connection import Shared
 
 HELD_S = 0.05
 """Longer than uvloop takes to close its socket. A caller who connects meanwhile waits that long."""

@@ -15,8 +15,9 @@ from proxy.attempts.session import Session
 from proxy.calls.call import Call, UpstreamRequest
 from proxy.calls.routes import ArmTarget
 from proxy.dialects.answer import CollectedOutput, OutputRequest
-from proxy.network.server import sendable
-from proxy.network.upstream import UpstreamError, UpstreamResponse, Upstreams
+from proxy.network.server.caller_request import sendable
+from proxy.network.upstream.pool import Upstreams
+from proxy.network.upstream.response import UpstreamError, UpstreamResponse
 from proxy.network.upstream.response_parser import SWITCHING
 from proxy.network.upstream.tunnel import Tunnel
 from proxy.providers.headers import Headers

@@ -22,8 +22,9 @@ from proxy.attempts.record import Record, Recorder
 from proxy.calls.call import Call
 from proxy.calls.refusal import Refused
 from proxy.calls.routes import ArmTarget, Trial
-from proxy.network.upstream import UpstreamError, Upstreams
-from proxy.providers.credentials import Credentials
+from proxy.network.upstream.pool import Upstreams
+from proxy.network.upstream.response import UpstreamError
+from proxy.providers.credentials.entries import Credentials
 from routing.assign import Assignment
 from routing.states import States
 

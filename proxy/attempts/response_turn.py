@@ -14,7 +14,8 @@ from proxy.calls.call import Call, UpstreamRequest
 from proxy.calls.routes import ArmTarget
 from proxy.dialects.answer import CollectedOutput
 from proxy.dialects.operation import UNREADABLE
-from proxy.network.upstream import UpstreamError, Upstreams
+from proxy.network.upstream.pool import Upstreams
+from proxy.network.upstream.response import UpstreamError
 from proxy.network.upstream.tunnel import Tunnel
 from proxy.network.websocket import TEXT, MessageCutter, Piece, frame
 from records.outcome import ErrorType

@@ -10,7 +10,7 @@ from proxy.calls.routes import ArmTarget, Route, Trial
 from proxy.dialects.answer import OutputRequest, filled
 from proxy.dialects.operation import UNREADABLE
 from proxy.dialects.realtime import parameter
-from proxy.network.server import CallerRequest
+from proxy.network.server.caller_request import CallerRequest
 from proxy.providers.body import TooIntricate, adapted, members_of
 from proxy.providers.headers import Headers
 from records.captures.capture import CaptureSample

@@ -20,7 +20,7 @@ from proxy.calls.callers import Callers, asked_model, message_model, needs_model
 from proxy.calls.lanes import NOBODYS, Lanes
 from proxy.calls.refusal import Refused
 from proxy.calls.routes import Route, Routes
-from proxy.network.server import CallerRequest
+from proxy.network.server.caller_request import CallerRequest
 from proxy.providers.headers import Headers
 from routing.caller import TAG, Caller
 

@@ -15,8 +15,8 @@ from proxy.calls.callers import Callers
 from proxy.calls.lanes import Lanes
 from proxy.calls.reader import read
 from proxy.calls.routes import ArmTarget, Routes, Trial
-from proxy.network.server import CallerRequest
-from proxy.network.upstream import UpstreamError
+from proxy.network.server.caller_request import CallerRequest
+from proxy.network.upstream.response import UpstreamError
 from proxy.providers.provider import Provider
 from records.outcome import ErrorType
 from routing.canary import Arm, Canary, Match, Step, UnitSource, definition

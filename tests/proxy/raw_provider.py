@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-from proxy.network.upstream import UpstreamResponse, Upstreams
+from proxy.network.upstream.pool import Upstreams
+from proxy.network.upstream.response import UpstreamResponse
 from proxy.providers.provider import Provider, Timeout
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"

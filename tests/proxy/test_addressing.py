@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.attempts.request import upstream_request
+from proxy.attempts.dispatch import upstream_request
 from proxy.calls.call import UpstreamRequest
 from proxy.calls.refusal import Refused
 from proxy.calls.routes import Routes
 from proxy.dialects.operation import Api
-from proxy.providers.credentials import Credentials
+from proxy.providers.credentials.entries import Credentials
 from proxy.providers.provider import Kind, Provider
 from proxy.providers.urls import takes_canaries
 from tests.proxy.calls import call, trial

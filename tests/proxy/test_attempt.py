@@ -8,9 +8,9 @@ import pytest
 
 from proxy.answers.reader import ErrorReader
 from proxy.attempts.attempt import JSON_HELD, STREAM_HELD, Attempt, status_failure
-from proxy.attempts.request import upstream_request
-from proxy.network.upstream import UpstreamError
-from proxy.providers.credentials import Credentials
+from proxy.attempts.dispatch import upstream_request
+from proxy.network.upstream.response import UpstreamError
+from proxy.providers.credentials.entries import Credentials
 from records.outcome import ErrorType, Usage
 from tests.proxy.calls import Outlet, Script, call, trial
 

@@ -13,7 +13,7 @@ from proxy.calls.call import Call
 from proxy.calls.callers import Callers, session_model
 from proxy.calls.reader import admit_message, message_call, read
 from proxy.calls.refusal import Refused, error_body
-from proxy.network.server import CallerRequest
+from proxy.network.server.caller_request import CallerRequest
 from proxy.providers.provider import Provider
 from routing.caller import Caller
 from tests.proxy.calls import LANES, PROVIDERS, Body, Header, Request, routes, trial

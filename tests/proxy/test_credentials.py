@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from proxy.dialects.operation import Api
-from proxy.providers.credentials import Credentials, NoCredential, UnsignedRequest
-from proxy.providers.credentials.entries import azure_token, google_token
+from proxy.providers.credentials.entries import Credentials, azure_token, google_token
 from proxy.providers.credentials.tokens import (
     LONGEST_PAUSE_S,
     LONGEST_PAUSE_WITHOUT_S,
     CloudToken,
+    NoCredential,
     TokenSource,
+    UnsignedRequest,
     pause,
     reason_of,
     renewal,

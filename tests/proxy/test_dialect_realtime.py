@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.attempts.request import upstream_request
+from proxy.attempts.dispatch import upstream_request
 from proxy.calls.call import Call
 from proxy.calls.callers import Callers
 from proxy.calls.reader import read
 from proxy.calls.routes import Routes
 from proxy.dialects import operation
 from proxy.dialects.realtime import parameter, with_model, without_credentials
-from proxy.network.server import CallerRequest
-from proxy.providers.credentials import Credentials
+from proxy.network.server.caller_request import CallerRequest
+from proxy.providers.credentials.entries import Credentials
 from proxy.providers.headers import PROTOCOLS
 from routing.canary import RequestChanges
 from tests.proxy.calls import LANES, Body, Header, Request, routes, trial

@@ -9,8 +9,9 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from proxy.network.server import CallerRequest, TrafficProtocol
-from proxy.network.upstream import UpstreamError, UpstreamResponse
+from proxy.network.server.caller_connection import TrafficProtocol
+from proxy.network.server.caller_request import CallerRequest
+from proxy.network.upstream.response import UpstreamError, UpstreamResponse
 from records.outcome import ErrorType
 from tests.proxy.calls import Body, Outlet, Request, Script
 from tests.proxy.raw_provider import RawProvider, Wire, pool, post, turns

@@ -10,13 +10,14 @@ from typing import Any, cast
 import pytest
 
 from proxy.attempts.attempt import Attempt
+from proxy.attempts.dispatch import upstream_request
 from proxy.attempts.mirror import Mirrors, Room
 from proxy.attempts.record import Recorder
-from proxy.attempts.request import upstream_request
 from proxy.calls.call import Call
-from proxy.network.upstream import UpstreamResponse, Upstreams
+from proxy.network.upstream.pool import Upstreams
+from proxy.network.upstream.response import UpstreamResponse
 from proxy.providers.body import MOST_WALKED
-from proxy.providers.credentials import Credentials
+from proxy.providers.credentials.entries import Credentials
 from proxy.providers.provider import Provider, Timeout
 from records.facts.exchange_id import verify
 from records.outcome import ErrorType, Outcome, Usage

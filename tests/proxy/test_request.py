@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from proxy.attempts.request import upstream_request
+from proxy.attempts.dispatch import upstream_request
 from proxy.calls.call import UpstreamRequest
 from proxy.calls.refusal import Refused
 from proxy.calls.routes import Routes
 from proxy.providers.body import MOST_WALKED
-from proxy.providers.credentials import Credentials
+from proxy.providers.credentials.entries import Credentials
 from tests.proxy.calls import Body, Header, call, routes, trial
 
 CHAT: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}

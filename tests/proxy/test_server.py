@@ -17,8 +17,11 @@ import uvicorn
 import uvloop
 
 from canary.config.certificate import server_context
-from proxy.network.server import CallerRequest, TrafficProtocol, protocol, sendable, serve_asgi
-from proxy.network.server.requests import Requests
+from proxy.network.server import caller_connection
+from proxy.network.server.caller_connection import TrafficProtocol
+from proxy.network.server.caller_request import CallerRequest, sendable
+from proxy.network.server.endpoints import serve_asgi
+from proxy.network.server.request_parser import Requests
 from proxy.network.server.tls import TlsProtocol
 from proxy.network.ticker import Ticker
 from tests.serving import eventually
@@ -709,9 +712,13 @@ def test_a_malformed_request_behind_another_does_not_touch_its_response(server):
 @pytest.mark.parametrize(
     ("sent", "deadline_s", "answer"),
     [
-        (b"", protocol.IDLE_S, b""),
-        (b"GET / HTTP/1.1\r\n", protocol.HEAD_S, b"HTTP/1.1 408"),
-        (b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nab", protocol.BODY_S, b"HTTP/1.1 408"),
+        (b"", caller_connection.IDLE_S, b""),
+        (b"GET / HTTP/1.1\r\n", caller_connection.HEAD_S, b"HTTP/1.1 408"),
+        (
+            b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nab",
+            caller_connection.BODY_S,
+            b"HTTP/1.1 408",
+        ),
     ],
     ids=["idle", "head", "body"],
 )
@@ -722,7 +729,7 @@ def test_a_caller_that_keeps_us_waiting_is_closed_at_the_deadline(server, sent, 
             one(other, b"1")
         if sent:
             caller.sendall(sent)
-            wait_for_stage(server, protocol.HEAD, protocol.BODY)
+            wait_for_stage(server, caller_connection.HEAD, caller_connection.BODY)
         server.later(deadline_s - 1)
         caller.settimeout(0.2)
         with pytest.raises(TimeoutError):
@@ -743,7 +750,7 @@ def wait_for_stage(server: Server, *stages: int) -> None:
 def test_a_head_sent_byte_by_byte_has_10_seconds_in_all(server):
     with server.connect() as caller:
         caller.sendall(b"GET / HT")
-        wait_for_stage(server, protocol.HEAD)
+        wait_for_stage(server, caller_connection.HEAD)
         server.later(6)
         caller.sendall(b"TP/1.1\r\n")
         server.later(11)

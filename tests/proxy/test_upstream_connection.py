@@ -8,8 +8,8 @@ from time import monotonic
 import pytest
 
 from proxy.network.ticker import Ticker
-from proxy.network.upstream import UpstreamError
 from proxy.network.upstream.connection import READ, Connection
+from proxy.network.upstream.response import UpstreamError
 from proxy.providers.provider import Provider, Timeout
 from tests.proxy.raw_provider import OK, playing, pool, post, read_all, turns
 

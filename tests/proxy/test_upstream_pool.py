@@ -10,8 +10,8 @@ import pytest
 
 from proxy.network.descriptors import Descriptors
 from proxy.network.ticker import Ticker
-from proxy.network.upstream import UpstreamError
 from proxy.network.upstream.pool import Origin
+from proxy.network.upstream.response import UpstreamError
 from proxy.providers.provider import Provider, Timeout
 from tests.proxy.raw_provider import OK, playing, pool, post, read_all, turns
 from tests.serving import eventually

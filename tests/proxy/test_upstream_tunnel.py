@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from proxy.network.upstream import UpstreamError, UpstreamResponse
+from proxy.network.upstream.response import UpstreamError, UpstreamResponse
 from proxy.network.upstream.tunnel import REFUSAL_BOUND, Tunnel
 from proxy.providers.provider import Timeout
 from tests.proxy.raw_provider import Play, RawProvider, Wire, pool, read_all, turns

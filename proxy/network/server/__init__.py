@@ -1,14 +1,9 @@
-"""The traffic listener: our own HTTP/1.1 server protocol, which passes each request to one handler."""
+"""The traffic listener: our own HTTP/1.1 server protocol, which passes each request to one handler.
 
-import asyncio
-from typing import cast
-
-from proxy.network.server import protocol
-from proxy.network.server.asgi import AsgiHandler, serve_asgi
-from proxy.network.server.caller_request import CallerRequest, Handler
-from proxy.network.server.head import sendable
-
-TrafficProtocol = cast(type[asyncio.Protocol], protocol.TrafficProtocol)
-"""An asyncio.Protocol by its methods: a class compiled by mypyc cannot inherit from an uncompiled one."""
-
-__all__ = ["AsgiHandler", "CallerRequest", "Handler", "TrafficProtocol", "sendable", "serve_asgi"]
+`caller_connection`  one caller's connection: the order of its requests, and their deadlines
+`caller_request`     one request and the response to it, as the handler sees them
+`request_parser`     parses requests, and refuses heads that are unlawful or too large
+`tls`                TLS between a socket and a connection that does not know of it
+`listeners`          the listening sockets, and who holds a port
+`endpoints`          canary's own endpoints, and ASGI apps on this server
+"""

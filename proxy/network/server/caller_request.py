@@ -5,12 +5,38 @@ import logging
 import socket
 import struct
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from fcntl import ioctl
+from http import HTTPStatus
 from termios import TIOCOUTQ
 from typing import Protocol
 
-from proxy.network.server.head import STATUS_LINE, Headers
+Headers = Sequence[tuple[bytes, bytes]]
+_TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_TEXT = bytes(byte for byte in range(256) if byte == 9 or (byte >= 32 and byte != 127))
+
+
+def _status_line(status: int) -> bytes:
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = ""
+    return f"HTTP/1.1 {status} {phrase}".encode()
+
+
+STATUS_LINE = {status: _status_line(status) for status in range(100, 600)}
+
+
+def sendable(headers: Headers) -> bool:
+    """True when all names are tokens and all values are field text (RFC 9110 §5.5, §5.6.2)."""
+    if not headers:
+        return True
+    names, values = zip(*headers, strict=True)
+    return (
+        all(names)
+        and not b"".join(names).translate(None, _TOKEN)
+        and not b"".join(values).translate(None, _TEXT)
+    )
 
 
 class Flow:

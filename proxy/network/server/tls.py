@@ -22,8 +22,8 @@ import structlog
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from proxy.network.server.head import refusal
-from proxy.network.server.protocol import LAST_IDLE_S
+from proxy.network.server.caller_connection import LAST_IDLE_S
+from proxy.network.server.request_parser import refusal
 from proxy.network.ticker import Ticker
 
 log = structlog.get_logger()
@@ -142,7 +142,7 @@ class CallerTls(asyncio.Transport):
         """The handshake took too long."""
         self._socket.abort()
 
-    # Called by the listener's server, as of TrafficProtocol
+    # Called by the listener's server, as of CallerConnection
 
     @property
     def waits_since(self) -> float | None:

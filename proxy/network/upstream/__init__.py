@@ -1,6 +1,8 @@
-"""The upstream side: an HTTP/1.1 connection pool over llhttp. Its interface is `Upstreams`."""
+"""Providers' connections: an HTTP/1.1 pool over llhttp.
 
-from proxy.network.upstream.pool import Upstreams
-from proxy.network.upstream.response import UpstreamError, UpstreamResponse
-
-__all__ = ["UpstreamError", "UpstreamResponse", "Upstreams"]
+`pool`         assigns connections to exchanges, and limits those of each arm
+`connection`   one connection: socket and deadlines, one exchange at a time
+`response`     a provider's response: its parser, and how it is read
+`tunnel`       a connection that another protocol has taken over
+`breaker`      the circuit breaker of one candidate
+"""

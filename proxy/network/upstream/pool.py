@@ -9,7 +9,7 @@ from proxy.network.upstream.connection import READ, Connection
 from proxy.network.upstream.dial import Dialer
 from proxy.network.upstream.response import ConnectionLimit, UpstreamError, UpstreamResponse
 from proxy.network.upstream.tunnel import Refusal, Tunnel, open_tunnel, upgrade_head
-from proxy.providers.address import Address, declared_length
+from proxy.providers.headers import Address, declared_length
 from proxy.providers.provider import Provider, Timeout
 
 _Key = tuple[str, str, int, str | None]

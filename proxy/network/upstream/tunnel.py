@@ -16,11 +16,11 @@ from time import monotonic
 from typing import cast
 
 from proxy.network.ticker import Ticker
+from proxy.network.upstream.connection import Outflow
 from proxy.network.upstream.dial import Dialer
-from proxy.network.upstream.outflow import Outflow
 from proxy.network.upstream.response import UpstreamError
 from proxy.network.upstream.response_parser import BODY, DONE, SWITCHED, ResponseParser, ends_with_input
-from proxy.providers.address import Address
+from proxy.providers.headers import Address
 from proxy.providers.provider import Timeout
 from records.outcome import ErrorType
 

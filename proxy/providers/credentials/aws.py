@@ -14,8 +14,8 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 from urllib.parse import quote_from_bytes, urlsplit
 
-from proxy.providers.address import Address
 from proxy.providers.credentials.tokens import CloudToken, NoCredential, TokenSource, UnsignedRequest, until
+from proxy.providers.headers import Address
 from proxy.providers.provider import Provider
 
 Header = tuple[bytes, bytes]

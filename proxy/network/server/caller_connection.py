@@ -28,8 +28,7 @@ from uvicorn import Config
 from uvicorn.server import ServerState
 
 from proxy.network.server.caller_request import CONTINUE, UNREAD_LIMIT, CallerRequest, Flow, Handler
-from proxy.network.server.head import refusal
-from proxy.network.server.requests import Requests
+from proxy.network.server.request_parser import Requests, refusal
 from proxy.network.ticker import Ticker
 
 LOOK_S = 0.03
@@ -110,7 +109,7 @@ class Shared:
         self.turns = Turns(loop)
 
 
-class TrafficProtocol:
+class CallerConnection:
     """One caller's connection, an asyncio.Protocol by its methods. The handler is uvicorn's "app"."""
 
     check_at = 0.0
@@ -424,3 +423,7 @@ class TrafficProtocol:
         self.resume_reading()
         if not self.transport.is_closing():
             self.transport.write_eof()
+
+
+TrafficProtocol = cast(type[asyncio.Protocol], CallerConnection)
+"""An asyncio.Protocol by its methods: a class compiled by mypyc cannot inherit from an uncompiled one."""
