@@ -17,8 +17,7 @@ from proxy.calls.routes import ArmTarget
 from proxy.dialects.answer import CollectedOutput, OutputRequest
 from proxy.network.server.caller_request import sendable
 from proxy.network.upstream.pool import Upstreams
-from proxy.network.upstream.response import UpstreamError, UpstreamResponse
-from proxy.network.upstream.response_parser import SWITCHING
+from proxy.network.upstream.response import SWITCHING, UpstreamError, UpstreamResponse
 from proxy.network.upstream.tunnel import Tunnel
 from proxy.providers.headers import Headers
 from records.outcome import ErrorType, Usage

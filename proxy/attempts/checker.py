@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from proxy.attempts.check_job import CheckJob, CheckResult
+from proxy.attempts.checker_process import CheckJob, CheckResult
 from proxy.network.child import RESTART_AFTER_S, Child
 
 LONGEST_JOB = 1 << 20

@@ -12,12 +12,30 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import jsonschema_rs
 import msgspec
 
-from proxy.attempts.check_job import CheckJob, CheckResult
 from proxy.network.pipe import messages, send
 from records.captures.redaction import redacted
+
+
+class CheckJob(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One exchange's work.
+
+    `checks`: whether the schema is in OpenAPI's form, the schema, and the value, as JSON. `text`: to redact,
+    also by `patterns`.
+    """
+
+    checks: list[tuple[bool, bytes, bytes]] = []
+    text: str = ""
+    patterns: tuple[str, ...] = ()
+
+
+class CheckResult(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """`verdicts`: whether each value fits, None where the schema cannot be used. `text`: redacted."""
+
+    verdicts: list[bool | None] = []
+    text: str = ""
+
 
 JOB_WITHIN_S = 0.05
 _SCHEMA_MAPS = ("properties", "$defs", "definitions")
@@ -37,19 +55,9 @@ def _verdict(openapi: bool, schema: bytes, value: bytes) -> bool | None:
     """Whether a value fits a schema; None where the schema cannot be used, or nests too deeply."""
     try:
         fits: bool = _validator(openapi, schema).is_valid(msgspec.json.decode(value))
-    except _UNUSABLE:
+    except Exception:  # the library and the translation raise errors of many kinds
         return None
     return fits
-
-
-_UNUSABLE = (
-    ValueError,
-    TypeError,
-    AttributeError,
-    RecursionError,
-    jsonschema_rs.ValidationError,
-    jsonschema_rs.ReferencingError,
-)
 
 
 CACHED_BYTES = 1 << 20
@@ -70,6 +78,8 @@ def _validator(openapi: bool, schema: bytes) -> Any:
 
 def _made(openapi: bool, schema: bytes) -> Any:
     """A schema's validator, by its own draft or 2020-12. Nothing outside the schema is ever fetched."""
+    import jsonschema_rs  # here: the worker imports this module for its messages
+
     document = msgspec.json.decode(schema)
     return jsonschema_rs.validator_for(
         as_json_schema(document) if openapi else document, validate_formats=False, offline=True
@@ -101,6 +111,8 @@ def _typed(there: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
 
 def serve(jobs: int, results: int) -> None:
     """Do jobs until the input ends."""
+    import jsonschema_rs  # noqa: F401 - before the clock of the first job runs
+
     for message in messages(jobs):
         job = msgspec.msgpack.decode(message or b"", type=CheckJob)
         signal.setitimer(signal.ITIMER_PROF, JOB_WITHIN_S)

@@ -1,4 +1,6 @@
-"""Whether an attempt asks for a stream's usage, and when the wait for a candidate ends.
+"""Writes the request for one arm, sends it, and ends the wait for a candidate.
+
+A request is the caller's bytes with the arm's model and credential.
 
 OpenAI's API takes `stream_options` and says the usage of a stream only on request. Some compatible providers
 refuse the member with 400 or 422. The request is then sent once more without it, and the entry not asked
@@ -48,9 +50,6 @@ from proxy.providers.urls import HOLE, FormChange, Written
 from records.outcome import ErrorType
 from routing.canary import NO_CHANGES, RequestChanges
 from routing.states import UNKNOWN_PATIENCE_S, States
-
-# Builds the upstream request for one arm: the caller's bytes with the arm's model and credential.
-
 
 _decode_options = msgspec.json.Decoder(dict[str, Any] | None).decode
 _INCLUDE_USAGE = b'{"include_usage":true}'

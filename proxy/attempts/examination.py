@@ -10,8 +10,8 @@ import msgspec
 
 from proxy.answers.provider_error import said
 from proxy.attempts.attempt import Attempt
-from proxy.attempts.check_job import CheckJob
 from proxy.attempts.checker import Checker
+from proxy.attempts.checker_process import CheckJob
 from proxy.calls.call import Call
 from proxy.dialects.answer import (
     GOOD_ANSWER,

@@ -14,7 +14,6 @@ from proxy.dialects.answer import (
     is_given,
     schema_of,
 )
-from proxy.dialects.event_template import text_members
 from proxy.dialects.operation import (
     PASS_THROUGH,
     UNREADABLE,
@@ -27,6 +26,7 @@ from proxy.dialects.operation import (
     named,
     read_counted,
     readable,
+    text_members,
     total,
 )
 from records.outcome import Finish, Usage

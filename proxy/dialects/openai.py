@@ -20,7 +20,6 @@ from proxy.dialects.answer import (
     is_given,
     schema_of,
 )
-from proxy.dialects.event_template import text_members
 from proxy.dialects.operation import (
     PASS_THROUGH,
     UNREADABLE,
@@ -30,6 +29,7 @@ from proxy.dialects.operation import (
     Texts,
     given,
     read_counted,
+    text_members,
 )
 from proxy.dialects.responses import OpenAIUsage, ResponsesEvents, usage_in, usage_of
 from records.outcome import Fault, Finish, Usage

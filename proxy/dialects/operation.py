@@ -21,7 +21,12 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 Texts = re.Pattern[bytes] | None
-"""Matches strings in an event that matter only for the first token (`proxy.dialects.event_template`)."""
+"""Matches strings in an event that matter only for the first token (`proxy.answers.sse`)."""
+
+
+def text_members(*names: str) -> re.Pattern[bytes]:
+    """Match members with these names whose value is a string without escapes; group 1 is the text."""
+    return re.compile(b'"(?:%s)": ?"([^"\\\\\n]*)"' % "|".join(names).encode())
 
 
 class Events(Protocol):

@@ -1,4 +1,4 @@
-"""Which headers are forwarded in each direction, and which credential the provider gets."""
+"""Which headers are forwarded in each direction, and the request heads that carry them, as bytes."""
 
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
@@ -183,9 +183,6 @@ def _travelling(headers: Headers, travels: _Travels) -> list[tuple[bytes, bytes]
         named = {token.strip().lower() for value in listed for token in value.split(b",")}
         sent = [header for header in sent if header[0] not in named]
     return sent
-
-
-# Builds request heads as bytes. The provider's part is built once.
 
 
 OWN = frozenset([b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"])

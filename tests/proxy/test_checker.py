@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from proxy.attempts import checker_process
-from proxy.attempts.check_job import CheckJob, CheckResult
 from proxy.attempts.checker import LONGEST_JOB, MOST_REMEMBERED, MOST_WAITING, Checker, _Waiting
-from proxy.attempts.checker_process import as_json_schema
+from proxy.attempts.checker_process import CheckJob, CheckResult, as_json_schema
 from proxy.attempts.checker_process import result as done
 from tests.servers.ports import free_port
 

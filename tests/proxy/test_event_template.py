@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.answers.sse import StreamReader
+from proxy.answers.sse import EventTemplate, StreamReader, template_of
 from proxy.dialects.anthropic import MessageEvents
-from proxy.dialects.event_template import EventTemplate, template_of, text_members
 from proxy.dialects.openai import ChatEvents
+from proxy.dialects.operation import text_members
 
 TEXTS = text_members("content", "obfuscation")
 PLAIN = b'data: {"index":0,"delta":{"content":"%s"},"finish_reason":null}\n\n'

@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.network.upstream.response_parser import BODY, DONE, HEAD, SWITCHED, ResponseParser
+from proxy.network.upstream.response import BODY, DONE, HEAD, SWITCHED, ResponseParser
 
 EARLY = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
 SIZED = b"HTTP/1.1 200 Quite Well\r\nX-One: 1\r\ncontent-length: 5\r\n\r\nhello"

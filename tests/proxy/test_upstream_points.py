@@ -12,7 +12,8 @@ import pytest
 import trustme
 
 from proxy.network.ticker import Ticker
-from proxy.network.upstream import dial
+from proxy.network.upstream.pool import HEAD_START_S
+from proxy.network.upstream.response import UpstreamError
 from proxy.providers.provider import Timeout
 from tests.proxy.raw_provider import OK, playing, pool, post, read_all, turns
 
@@ -77,7 +78,7 @@ def test_a_head_just_within_its_bounds_is_relayed(run, raw, fields):
 def test_a_head_that_must_not_be_relayed_is_never_seen_even_when_its_body_came_along(run, raw, head):
     async def scene():
         async with raw(playing(head + b"content-length: 2\r\n\r\nok")) as provider, pool() as upstreams:
-            with pytest.raises(dial.UpstreamError) as caught:
+            with pytest.raises(UpstreamError) as caught:
                 await post(upstreams, provider.entry())  # reading its body is not needed to know
             assert caught.value.error_type == "provider_malformed"
             await provider.wires[0].ended.wait()
@@ -176,7 +177,7 @@ def naming(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
         kind = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
         return [(*kind, (address, port)) for address in addresses]
 
-    monkeypatch.setattr("proxy.network.upstream.dial.socket.getaddrinfo", getaddrinfo)
+    monkeypatch.setattr("proxy.network.upstream.pool.socket.getaddrinfo", getaddrinfo)
     return asked
 
 
@@ -220,7 +221,7 @@ def test_an_address_that_hangs_costs_a_head_start_and_not_the_connect_deadline(r
                 began = monotonic()
                 entry = provider.entry(host="provider.test", timeout=Timeout(connect_s=300.0))
                 assert await read_all(await post(upstreams, entry)) == b"ok"
-                assert monotonic() - began >= dial.HEAD_START_S
+                assert monotonic() - began >= HEAD_START_S
 
     run(scene())
 
@@ -234,8 +235,10 @@ def test_a_provider_has_one_tls_context_for_all_its_connections(run, raw, monkey
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     made = []
-    real: Callable[[str | None], ssl.SSLContext] = dial.tls_context
-    monkeypatch.setattr(dial, "tls_context", lambda ca_file: made.append(ca_file) or real(ca_file))
+    real: Callable[..., ssl.SSLContext] = ssl.create_default_context
+    monkeypatch.setattr(
+        ssl, "create_default_context", lambda cafile: made.append(cafile) or real(cafile=cafile)
+    )
 
     async def scene():
         async with raw(playing(CLOSING), tls=context) as provider, pool() as upstreams:
@@ -256,7 +259,7 @@ def test_no_header_of_a_request_switches_verification_off(run, raw):
     async def scene():
         async with raw(playing(OK), tls=context) as provider, pool() as upstreams:
             asked = [(b"x-%b" % word, b"true") for word in (b"insecure", b"skip-verify", b"tls-no-verify")]
-            with pytest.raises(dial.UpstreamError, match="certificate"):
+            with pytest.raises(UpstreamError, match="certificate"):
                 await post(upstreams, provider.entry(), headers=[(b"host", b"localhost"), *asked])
 
     run(scene())

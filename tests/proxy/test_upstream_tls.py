@@ -5,7 +5,7 @@ import ssl
 import pytest
 import trustme
 
-from proxy.network.upstream.dial import tls_context
+from proxy.network.upstream.pool import tls_context
 from proxy.network.upstream.response import UpstreamError
 from tests.proxy.raw_provider import OK, playing, pool, post, read_all
 

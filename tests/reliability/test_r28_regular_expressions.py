@@ -51,7 +51,7 @@ MADE_ELSEWHERE = {
     "bench/dataset/example.py": "checks a dataset's own pattern, which its maker runs on his own machine",
     "bench/dataset/imports/promptfoo_asserts.py": "the same",
     "bench/answers/scorers.py": "a dataset's own pattern, and the escaped words of a choice",
-    "proxy/dialects/event_template.py": "names of members; its callers' patterns are found by their names",
+    "proxy/dialects/operation.py": "names of members; its callers' patterns are found by their names",
     "records/captures/patterns.py": "checks the config's redaction patterns",
     "records/captures/redaction.py": "the config's redaction patterns, checked when it was read",
     "records/facts/prices.py": "a pattern of the price list, on the config's own URLs",

@@ -1,4 +1,7 @@
-"""The traffic listener's own endpoints: health, readiness, feedback. `exchange` serves the LLM paths."""
+"""The traffic listener's own endpoints: health, readiness, feedback. `exchange` serves the LLM paths.
+
+They are ASGI apps, as the admin listener's are: `serve_asgi` serves a request with one.
+"""
 
 import asyncio
 import hmac
@@ -141,9 +144,6 @@ async def _in_slices(items: Iterable[T]) -> AsyncIterator[T]:
         yield item
         if number % SLICE == 0:
             await asyncio.sleep(0)
-
-
-# Serves a request with an ASGI app: canary's own endpoints and the admin listener use Starlette.
 
 
 Message = MutableMapping[str, Any]

@@ -1,4 +1,4 @@
-"""Validation of request heads and response headers. Pure; llhttp has already checked the syntax."""
+"""Parses a connection's requests; llhttp parses the bytes, this checks them. No socket and no clock."""
 
 import re
 from functools import lru_cache
@@ -93,9 +93,6 @@ def split(target: bytes) -> tuple[bytes, bytes]:
     if url.schema is None:
         raise httptools.HttpParserInvalidURLError("the target is not a path")
     return url.path or b"/", url.query or b""
-
-
-# Parses a connection's requests and validates their heads. No socket and no clock.
 
 
 class RequestReceiver(RequestConnection, Protocol):

@@ -1,6 +1,6 @@
 """One connection to a provider: socket and deadlines, one exchange at a time.
 
-The pool assigns exchanges; `response_parser` parses the bytes.
+The pool assigns exchanges; `response` parses the bytes.
 
     stage   a byte of input means            end of input means
     IDLE    desync: abort                    leave the pool
@@ -17,11 +17,17 @@ from time import monotonic
 from typing import Protocol, cast
 
 from proxy.network.ticker import Ticker
-from proxy.network.upstream.response import UpstreamError, UpstreamResponse
-from proxy.network.upstream.response_parser import BODY, DONE, HEAD, IDLE, ResponseParser, ends_with_input
+from proxy.network.upstream.response import (
+    BODY,
+    DONE,
+    HEAD,
+    IDLE,
+    ResponseParser,
+    UpstreamError,
+    UpstreamResponse,
+    ends_with_input,
+)
 from records.outcome import ErrorType
-
-# Tracks whether the other side reads what a transport writes, and since when it has not. No socket.
 
 
 class Outflow:

@@ -17,9 +17,14 @@ from typing import cast
 
 from proxy.network.ticker import Ticker
 from proxy.network.upstream.connection import Outflow
-from proxy.network.upstream.dial import Dialer
-from proxy.network.upstream.response import UpstreamError
-from proxy.network.upstream.response_parser import BODY, DONE, SWITCHED, ResponseParser, ends_with_input
+from proxy.network.upstream.response import (
+    BODY,
+    DONE,
+    SWITCHED,
+    ResponseParser,
+    UpstreamError,
+    ends_with_input,
+)
 from proxy.providers.headers import Address
 from proxy.providers.provider import Timeout
 from records.outcome import ErrorType
@@ -298,17 +303,3 @@ def upgrade_head(address: Address, target: bytes, headers: Sequence[tuple[bytes,
     """
     head = address.head(b"GET", target, headers, 0)
     return head[:-2] + b"connection: Upgrade\r\nupgrade: websocket\r\n\r\n"
-
-
-async def open_tunnel(tunnel: Tunnel, dialer: Dialer, head: bytes, connect_s: float) -> Refusal | None:
-    """Connect and upgrade; None when the tunnel is open.
-
-    Raises UpstreamError. After an error or cancellation nothing is left open.
-    """
-    try:
-        await dialer.dial(lambda: tunnel, connect_s)
-        return await tunnel.upgrade(head)
-    except BaseException:
-        tunnel.abort()
-        tunnel.let_go()
-        raise
