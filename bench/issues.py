@@ -9,14 +9,12 @@ from typing import Any
 import msgspec
 
 from bench.answers.embeddings import embedder_for, scored
-from bench.answers.results import Ask, Result, run
-from bench.answers.saved import NoSavedAnswers
+from bench.answers.results import Ask, NoSavedAnswers, Result, run
 from bench.dataset.example import Example
 from bench.dataset.file import parse
 from bench.errors import BadDataset, DatasetProblem
-from bench.models.asker import Asker
+from bench.models.asker import Asker, client_for, direct
 from bench.models.pair import NamedModel
-from bench.models.targets import client_for, direct
 from bench.settings import BenchSettings
 from records.facts.prices import Prices
 from records.store.benchmarks import IssueState

@@ -41,18 +41,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.answers.saved import NoSavedAnswers
+from bench.answers.results import NoSavedAnswers
 from bench.benchmark.statistics import ShareInterval
-from bench.models.targets import client_for
+from bench.models.asker import client_for
 from bench.settings import CRITERIA, BenchSettings, JudgeSource
 from common.interval import wilson
 from demo.provider.behaviour import Behaviour
 from demo.provider.server import LocalProvider
-from judge.agreement import kappa
 from judge.benchmark import AnswerPair, JudgedPair, KnownAgreement, Vote, judged, judged_figures
+from judge.figures import kappa
 from judge.judgements import FIRST, SECOND, Result
-from judge.model.asker import MOST_TOKENS, JudgeAsker
-from judge.model.questions import words_sha256
+from judge.model import MOST_TOKENS, JudgeAsker, words_sha256
 from proxy.providers.provider import Provider
 from records.captures.capture import CapturedMessage
 from records.facts.prices import Rates

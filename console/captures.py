@@ -18,7 +18,7 @@ from console.rendering import Templates
 from control.operator.labels import LabelProgress, PairWanted, is_system
 from control.operator.operator import Operator
 from control.operator.orders import BadOrder
-from judge.agreement import FEWEST_LABELS, NEEDED_LABELS
+from judge.figures import FEWEST_LABELS, NEEDED_LABELS
 from pages.words import status
 from records.captures.capture import Capture, CapturedMessage
 from records.store.captures import Label, Right

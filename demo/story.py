@@ -29,10 +29,8 @@ from canary.commands.shell import without_log_lines
 from canary.config import load
 from canary.config.server import Role
 from canary.config.store import open_store
-from demo.backdrop import Backdrop, Pager
-from demo.history import add_to, made_up
-from demo.past_releases import behaviours
-from demo.traffic import Users
+from demo.backdrop import Backdrop, Pager, Users
+from demo.history import add_to, behaviours, made_up
 from pages.reports.report import rendered
 from pages.words.reasons import sentences
 from records.store import Store

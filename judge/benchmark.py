@@ -6,21 +6,19 @@ from functools import partial
 from typing import Literal
 
 from bench.answers import results
-from bench.answers.marks import Messages, reason
-from bench.answers.saved import AnswerStore
+from bench.answers.results import AnswerStore
+from bench.answers.scorers import Messages, reason
 from bench.benchmark.figures import ResultPair
 from bench.benchmark.statistics import ShareInterval, paired_difference, share
 from bench.dataset.example import prompt
 from bench.dataset.labels import LABEL, PROPOSED
 from bench.errors import NoJudge
-from bench.models.asker import Answer, total_cost
+from bench.models.asker import Answer, client_for, total_cost
 from bench.models.pair import Pair
-from bench.models.targets import client_for
 from bench.settings import BenchSettings, JudgeSource
-from judge.agreement import FEWEST_LABELS, kappa
+from judge.figures import FEWEST_LABELS, kappa
 from judge.judgements import FIRST, SECOND, Result, order_decided, result_of
-from judge.model.asker import JudgeAsker
-from judge.model.questions import pair_questions, said
+from judge.model import JudgeAsker, pair_questions, said
 from judge.terms import same_model
 
 Vote = Literal["candidate", "baseline", "tie"]

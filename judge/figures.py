@@ -1,9 +1,132 @@
-"""What a report says of a judge's answers about real traffic, and of what they are worth."""
+"""What a report says of a judge's answers about real traffic, and of what they are worth.
 
+They are worth how far two labellers of the same pairs agree: the judge with people, or two people. Pure.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from common.interval import Range
-from judge.agreement import FEWEST_LABELS, LabelAgreement
+from common.interval import Range, Z, wilson
+from judge.judgements import JudgedExchange, RunJudgements
+from records.store.captures import Better, Label, comparable
+
+# How far two labellers of the same pairs agree: a judge with people, or one person with another. Pure.
+
+
+FEWEST_LABELS = 30
+"""No share and no kappa is told below so many labels."""
+
+NEEDED_LABELS, WORTH = 50, 0.4
+"""The labels, and the kappa, from which on a judge's word is worth a row of the rubric. Landis and Koch
+(Biometrics 33, 1977) call that agreement moderate."""
+
+_RESULTS: Mapping[str, Better] = {"candidate": "candidate", "baseline": "baseline", "tie": "tie"}
+
+
+def kappa(votes: Sequence[tuple[str, str]]) -> tuple[float, float, float] | None:
+    """Return the 95 % interval and estimate (low, estimate, high), in [-1, 1], of two labellers' votes.
+
+    None without votes, and where both always give one and the same label: chance alone does that. Cohen,
+    Educational and Psychological Measurement 1960; the variance is that of Fleiss, Cohen and Everitt,
+    Psychological Bulletin 1969. It is 0 where all votes are alike or none is: there Wilson's interval of the
+    share says how far the estimate may be off.
+    """
+    of = len(votes)
+    first, second = Counter(a for a, _ in votes), Counter(b for _, b in votes)
+    by_chance = sum(first[label] * second[label] for label in first)
+    if by_chance == of * of:
+        return None
+    alike, chance = sum(a == b for a, b in votes), by_chance / of**2
+    estimate = (alike / of - chance) / (1 - chance)
+    if alike in (0, of):
+        low, high = ((share - chance) / (1 - chance) for share in wilson(alike, of))
+    else:
+        reach = Z * math.sqrt(_variance(votes, estimate, chance))
+        low, high = estimate - reach, estimate + reach
+    return max(-1.0, low), estimate, min(1.0, high)
+
+
+def _variance(votes: Sequence[tuple[str, str]], estimate: float, chance: float) -> float:
+    """Equation 13 of Fleiss, Cohen and Everitt, as a mean over the votes."""
+    of, apart = len(votes), 1 - estimate
+    first, second = Counter(a for a, _ in votes), Counter(b for _, b in votes)
+    squares = (
+        (1 - (first[a] + second[a]) / of * apart) ** 2
+        if a == b
+        else ((second[a] + first[b]) / of * apart) ** 2
+        for a, b in votes
+    )
+    spread = sum(squares) / of - (estimate - chance * apart) ** 2
+    return max(0.0, spread) / (of * (1 - chance) ** 2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelAgreement:
+    """How often two labellers of the same pairs agree on candidate, baseline or tie: the share, and Cohen's
+    kappa. None below 30 labels."""
+
+    labels: int
+    share: Range | None
+    kappa: Range | None
+
+
+def agreement(votes: Sequence[tuple[Better, Better]]) -> LabelAgreement:
+    """The share of equal votes with Wilson's 95 % interval, and Cohen's kappa with its own. Nothing below
+    FEWEST_LABELS."""
+    if len(votes) < FEWEST_LABELS:
+        return LabelAgreement(labels=len(votes), share=None, kappa=None)
+    equal = sum(first == second for first, second in votes)
+    low, high = wilson(equal, len(votes))
+    return LabelAgreement(
+        labels=len(votes),
+        share=Range(low=low, estimate=equal / len(votes), high=high),
+        kappa=_kappa(votes),
+    )
+
+
+def _kappa(votes: Sequence[tuple[Better, Better]]) -> Range | None:
+    """None if either gives always the same vote: nothing shows that the two look at the same thing."""
+    found = kappa(votes) if min(len(set(voter)) for voter in zip(*votes, strict=True)) > 1 else None
+    return None if found is None else Range(low=found[0], estimate=found[1], high=found[2])
+
+
+def with_people(run: RunJudgements) -> LabelAgreement:
+    """The judge's agreement with people: of each pair its result, and its first label that was not asked for
+    because the two differ. Pairs without a readable result, and unclear labels, are left out."""
+    return agreement([*_beside(run.of("pair"), comparable(run.labels))])
+
+
+def _beside(
+    pairs: Sequence[JudgedExchange], labels: Mapping[str, Sequence[Label]]
+) -> Iterator[tuple[Better, Better]]:
+    for pair in pairs:
+        ours, votes = _RESULTS.get(pair.result), labels.get(pair.exchange_id)
+        theirs = votes[0].better if votes else None
+        if ours is not None and theirs is not None:
+            yield ours, theirs
+
+
+def between_people(run: RunJudgements) -> LabelAgreement:
+    """The agreement of two people: of each pair of the run that several labelled, the labels of the first two
+    whose choice was not asked for because others differ."""
+    ids = {each.exchange_id for each in run.exchanges}
+    labels = comparable(each for each in run.labels if each.exchange_id in ids)
+    return agreement([*_first_two(labels)])
+
+
+def _first_two(labels: Mapping[str, Sequence[Label]]) -> Iterator[tuple[Better, Better]]:
+    for votes in labels.values():
+        known: list[Better] = [each.better for each in votes[:2] if each.better is not None]
+        if len(known) > 1:
+            yield known[0], known[1]
+
+
+def borne_out(agreement: LabelAgreement) -> bool:
+    """True if enough pairs are labelled, and people and the judge agree on them."""
+    kappa = agreement.kappa
+    return agreement.labels >= NEEDED_LABELS and kappa is not None and kappa.estimate >= WORTH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

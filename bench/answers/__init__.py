@@ -1,9 +1,7 @@
 """Every example asked of every model, and each answer scored.
 
-results     the run: who is asked when, and each answer's score.
-scorers     an answer's score, one pure function a task.
-marks       the score of the task `judge`: what the judge is asked, and how its mark is read.
+results     the run: who is asked when, each answer's score, and the answers on disk until the run has ended.
+scorers     an answer's score, one pure function a task; of the task `judge` what the judge is asked.
 embeddings  the score of the task `similar` by meaning.
-saved       a run's answers on disk, until it has ended.
-batches     all questions in one batch; `batch_wires` is how each API takes one.
+batches     all questions in one batch, and how each API takes one.
 """

@@ -15,8 +15,7 @@ from bench.answers.results import Result
 from bench.answers.scorers import is_right
 from bench.dataset.example import Example
 from bench.errors import NoEmbeddings
-from bench.models.asker import Asker, Read, Target, as_it_is, total_cost
-from bench.models.targets import client_for, direct
+from bench.models.asker import Asker, Read, Target, as_it_is, client_for, direct, total_cost
 from bench.models.wires import Asked
 from bench.settings import BenchSettings
 from proxy.dialects.operation import Api

@@ -18,7 +18,7 @@ from bench.benchmark.statistics import (
     share,
     weighted,
 )
-from bench.dataset.weights import TrafficWeights
+from bench.dataset.file import TrafficWeights
 from bench.models.asker import Answer, Failure, total_cost
 
 ResultPair = tuple[Result, Result | None]

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.benchmark.figures import Figures, Side, WeightedTotals
-from bench.benchmark.rubric_rows import RowResult, Severity
+from bench.benchmark.rubric import RowResult, Severity
 from bench.benchmark.statistics import ShareInterval
 from bench.dataset.file import FEW, FEW_CRITICAL, Dataset
 from bench.settings import NO_TERMS, BenchTerms, DatasetSource, Layer

@@ -1,4 +1,7 @@
-"""Runs one benchmark, from the dataset files to the comparison."""
+"""Runs one benchmark, from the dataset files to the comparison.
+
+While nothing changes that a model's benchmark depends on (`basis_of`), it need not be repeated.
+"""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -7,20 +10,17 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from bench.answers.batch_wires import BatchWire, batch_wire
-from bench.answers.batches import PRICE_FACTOR, Batches
+from bench.answers.batches import PRICE_FACTOR, Batches, BatchWire, batch_wire
 from bench.answers.embeddings import Embedder, embedder_for, scored
-from bench.answers.results import Ask, run
-from bench.answers.saved import AnswerStore, SavedAnswers
+from bench.answers.results import AnswerStore, Ask, SavedAnswers, run
 from bench.benchmark.comparison import Comparison, DatasetResult, Similarity, compared, measured
-from bench.benchmark.metrics import RunConditions
+from bench.benchmark.rubric import RunConditions
 from bench.dataset.example import Example, fingerprint
-from bench.dataset.file import Dataset, parse
-from bench.dataset.weights import weights_of
+from bench.dataset.file import Dataset, parse, weights_of
 from bench.errors import BadDataset, NoAnswers, NoJudge
-from bench.models.asker import Asker, Target
-from bench.models.pair import NamedModel, Pair, named, terms_of
-from bench.models.targets import ProxyRoute, client_for, direct, pinned
+from bench.issues import file_of
+from bench.models.asker import Asker, ProxyRoute, Target, client_for, direct, pinned
+from bench.models.pair import AmbiguousModel, NamedModel, Pair, named, pair, terms_of
 from bench.settings import BenchSettings, BenchTerms, DatasetSource
 from records.facts.prices import Prices, UnpricedArm, unpriced_model
 from routing.canary import ArmName
@@ -210,3 +210,59 @@ def saved_in(data: Path, pair: Pair, proxy: ProxyRoute | None, *, now: float) ->
         *((model.name, model.provider.base_url, model.request.document()) for model in models),
     ]
     return SavedAnswers(folder / f"{fingerprint(asked)[:16]}.jsonl", now=now)
+
+
+# What a model's benchmark depends on, by part. While no part changes, it need not be repeated.
+
+
+def basis_of(
+    settings: BenchSettings,
+    config: Path,
+    model: str,
+    against: str | None,
+) -> Mapping[str, str]:
+    """The current model, and hashes of the datasets, the terms of its canaries, the models without a price,
+    and the known issues. `config` is the config file."""
+    try:
+        models = pair(settings, model, against)
+    except AmbiguousModel as problem:
+        return {"current model": str(problem)}
+    baseline = models.baseline
+    return {
+        "current model": baseline.name,
+        "requests": _hash(_requests(models)),
+        "datasets": _hash([_dataset(each, config.parent) for each in settings.datasets]),
+        "rubric": _hash(_terms(terms_of(settings, models))),
+        "unpriced": ", ".join(f"{each.provider}/{each.model}" for each in unpriced(settings, models)),
+        "known issues": _hash([_text(file_of(config))]),
+    }
+
+
+def _requests(models: Pair) -> list[object]:
+    return [each.request.document() for each in (models.baseline, models.candidate) if each is not None]
+
+
+def _terms(terms: BenchTerms) -> list[object]:
+    rows = [[row.metric, row.acceptable.text, row.ideal.text] for row in terms.rows]
+    return [rows, sorted(terms.critical), terms.criteria]
+
+
+def _dataset(source: DatasetSource, folder: Path) -> list[object]:
+    """Its version and labels; of one that cannot be read, the problem."""
+    about: list[object] = [source.name, source.layer, source.floor, source.judge]
+    try:
+        found = read(source, folder)
+    except (BadDataset, OSError, UnicodeDecodeError) as problem:
+        return [*about, str(path_of(source, folder)), str(problem)]
+    return [*about, found.sha256, found.proposed]
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _hash(parts: Sequence[object]) -> str:
+    return fingerprint(list(parts))[:16]

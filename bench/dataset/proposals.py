@@ -12,9 +12,8 @@ from bench.dataset.example import AnswerTask
 from bench.dataset.file import parse
 from bench.dataset.labels import Line, proposed
 from bench.errors import BadDataset
-from bench.models.asker import Asker
+from bench.models.asker import Asker, client_for, direct
 from bench.models.pair import NamedModel
-from bench.models.targets import client_for, direct
 from bench.settings import BenchSettings
 from records.captures.capture import CapturedMessage
 from records.facts.prices import Prices

@@ -8,8 +8,7 @@ from typing import Any
 
 import httpx2
 
-from bench.models.asker import NO_AUTH
-from bench.models.targets import EntryAuth, NoKey, client_for, entry_auth, headers_for, key_of, root_of
+from bench.models.asker import NO_AUTH, EntryAuth, NoKey, client_for, entry_auth, headers_for, key_of, root_of
 from proxy.providers.provider import Provider
 
 MOST_PAGES = 20

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from bench.models.targets import key_of
+from bench.models.asker import key_of
 from bench.models.wires import WIRES
 from bench.preflight.cure import located
 from bench.preflight.requests import operation_of

@@ -28,7 +28,7 @@ from canary.config import Config
 from canary.config.data_folder import CONFIG, DATA
 
 if TYPE_CHECKING:
-    from bench.answers.saved import SavedAnswers
+    from bench.answers.results import SavedAnswers
     from bench.benchmark.comparison import Comparison
     from bench.benchmark.run import Bench
     from bench.dataset.file import Dataset
@@ -91,7 +91,7 @@ def bench(
     Exits 0 for ship, 3 for don't ship, 4 if the data is not enough to decide: by the verdict of the release,
     which counts the model's canaries too.
     """
-    from bench.benchmark.failures import failures as failures_of
+    from bench.benchmark.comparison import failures as failures_of
     from bench.dataset.sample import part_of
     from canary.commands.bench_archive import (
         release_of,
@@ -158,8 +158,8 @@ def measure(
     """Run the benchmark; returns its document, the comparison, the judge's word. Exits 1 if it cannot run."""
     from bench.benchmark.run import Bench, saved_in, unpriced
     from bench.errors import BenchError
+    from bench.models.asker import NoKey
     from bench.models.pair import without_terms
-    from bench.models.targets import NoKey
     from canary.commands.bench_route import proxy_route
     from canary.secrets import BadSecret
     from pages.reports.bench import Circumstances, judge_document, to_document
@@ -212,7 +212,7 @@ def _run(
 ) -> "tuple[Comparison, JudgedBench | None]":
     """Run it. The answers are deleted only when nothing is missing, so that none is paid for twice."""
     from bench.errors import BenchError
-    from bench.models.targets import NoKey
+    from bench.models.asker import NoKey
 
     try:
         found, judged = asyncio.run(_asked(bench, datasets, saved, judge=judge))

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from bench.benchmark.failures import to_csv
+from bench.benchmark.comparison import to_csv
 from bench.models.pair import Pair
 from bench.settings import BenchSettings, Promoted
 from canary.commands.report import Output

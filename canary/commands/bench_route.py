@@ -5,8 +5,8 @@ from pathlib import Path
 
 import httpx2
 
+from bench.models.asker import ProxyRoute
 from bench.models.pair import Pair
-from bench.models.targets import ProxyRoute
 from bench.models.wires import chat_path
 from canary.commands.client import NotReached, ServerAddress
 from canary.secrets import Secret

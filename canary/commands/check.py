@@ -116,7 +116,7 @@ def _lane(canary: Mapping[str, Any]) -> str:
 
 def _budget_without_a_call(read: Config) -> str:
     """What is wrong with a daily budget in which a canary's judge could never make a call; "" if it could."""
-    from judge.model.asker import too_small
+    from judge.model import too_small
 
     terms = [each.judge for each in read.canaries.values() if each.judge is not None]
     pairs = any(each.pairs for each in terms)

@@ -26,7 +26,7 @@ from canary.commands.shell import (
 
 if TYPE_CHECKING:
     from bench.dataset.file import Dataset
-    from bench.dataset.imports.found import ImportedExamples
+    from bench.dataset.imports.imported import ImportedExamples
 
 ENDING = ".retired.jsonl"
 _CHOICES = "[a]ccept, [e]dit, am[b]iguous, [s]kip, [q]uit"
@@ -101,7 +101,7 @@ def _is_evals(text: str) -> bool:
 def _checked(source: Path, found: "ImportedExamples") -> str:
     """The dataset's text. Raises BadImport where a line is not an example, with its place in the source."""
     from bench.dataset.file import parse
-    from bench.dataset.imports.found import BadImport
+    from bench.dataset.imports.imported import BadImport
     from bench.errors import BadDataset
 
     if not found.lines:

@@ -102,8 +102,8 @@ def _proposed(read: "Config", config: Path, file: Path, lines: list[dict[str, An
     from bench.dataset.labels import is_open
     from bench.dataset.proposals import judge_of, propose
     from bench.errors import BenchError
+    from bench.models.asker import NoKey
     from bench.models.pair import named
-    from bench.models.targets import NoKey
 
     waiting = [line for line in lines if is_open(line)]
     judge = judge_of(read.bench, config.parent, file)
@@ -121,7 +121,7 @@ def _proposed(read: "Config", config: Path, file: Path, lines: list[dict[str, An
 
 def _write_weights(file: Path, captures: "Sequence[Capture]") -> None:
     """Write each category's share of the captured exchanges beside the dataset."""
-    from bench.dataset.weights import are_capped, document, shares, weights_file
+    from bench.dataset.file import are_capped, document, shares, weights_file
     from common.whole_file import write_whole
 
     beside = weights_file(file.resolve())

@@ -5,7 +5,7 @@ from contextlib import closing
 
 import uvloop
 
-from bench.preflight.probe import ProbeAnswer, ProbedArm, probe
+from bench.preflight.run import ProbeAnswer, ProbedArm, probe
 from canary.commands.doctor_findings import Check, Diagnosis, broken, fine, warning
 from canary.config import Config
 from canary.programs.wiring import routes

@@ -138,8 +138,8 @@ def rechecked(
     from bench.errors import BenchError
     from bench.issues import document
     from bench.issues import recheck as ask_again
+    from bench.models.asker import NoKey
     from bench.models.pair import AmbiguousModel, named
-    from bench.models.targets import NoKey
 
     listed = known(file)
     if not listed:

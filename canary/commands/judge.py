@@ -103,9 +103,9 @@ async def _judged(
 ) -> "dict[str, Any]":
     """Exits 1 without a price or a key."""
     from bench.errors import BenchError
-    from bench.models.targets import NoKey
+    from bench.models.asker import NoKey
     from judge.judgements import Judgements
-    from judge.model.judge import Judge
+    from judge.model import Judge
     from judge.runs.due import judge_now
     from pages.words.judge import judged_now_document as document
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.basis import basis_of
+from bench.benchmark.run import basis_of
 from canary.commands.shell import say
 from canary.config import Config
 from canary.config.succession import NeverNext, NotNext, follow, line_of

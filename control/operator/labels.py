@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from control.operator.orders import BadOrder
-from judge.results import JudgedPairs, judged_pairs
+from judge.judgements import JudgedPairs, judged_pairs
 from records.captures.capture import Capture, CapturedMessage
 from records.store import Store
 from records.store.captures import CaptureStore, Label, Labels, comparable

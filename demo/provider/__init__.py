@@ -6,10 +6,8 @@ While it runs, `PUT /_provider/behaviours/MODEL` changes a behaviour, `GET /_pro
 received requests, and `DELETE /_provider/log` deletes them. Listens on loopback by default. Accepts any key.
 
 `server`      the provider, its operations and its log
-`behaviour`   what a model does, and what one request meets
-`reply`       an answer, independent of wire formats, and what an answer fault makes of it
-`wire`        what each wire API does: it reads requests, writes answers, streams, errors and sealed state
-`connection`  a caller's connection, and how an answer is sent or broken off
+`behaviour`   what a model does, what one request meets, and its reply, independent of wire formats
+`connection`  a caller's connection, how an answer is sent or broken off, and what each wire API does
 `batches`     batches of questions
 `openai`, `responses`, `anthropic`, `gemini`, `interactions`: one wire API each
 """

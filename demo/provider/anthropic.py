@@ -6,10 +6,19 @@ from typing import Any
 
 import msgspec
 
-from demo.provider.connection import Event, Headers, Request
+from demo.provider.behaviour import LocalReply, Prompt, Tokens, Tool, alnum, count, is_json
+from demo.provider.connection import (
+    REDACT,
+    Event,
+    Headers,
+    LocalWire,
+    Request,
+    RequestRefused,
+    compact,
+    refuse_others_thinking,
+    sealed,
+)
 from demo.provider.openai import bearer
-from demo.provider.reply import LocalReply, Prompt, Tokens, Tool, alnum, count, is_json
-from demo.provider.wire import REDACT, LocalWire, RequestRefused, compact, refuse_others_thinking, sealed
 
 SAMPLING = ("temperature", "top_p", "top_k")
 SAMPLING_ENDED = "2026-10-21"  # sampling parameters are refused from this version on

@@ -8,10 +8,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from demo.provider.connection import Headers, LocalAnswer, Request
+from demo.provider.behaviour import alnum
+from demo.provider.connection import Headers, LocalAnswer, Request, RequestRefused, compact, parse, pretty
 from demo.provider.openai import File
-from demo.provider.reply import alnum
-from demo.provider.wire import RequestRefused, compact, parse, pretty
 
 DAY_S = 86400
 

@@ -6,10 +6,19 @@ from typing import Any
 
 import msgspec
 
-from demo.provider.connection import Event, Headers, Request
+from demo.provider.behaviour import LocalReply, Prompt, Tool, count, is_json
+from demo.provider.connection import (
+    Event,
+    Headers,
+    LocalWire,
+    Request,
+    RequestRefused,
+    compact,
+    pretty,
+    refuse_others_thoughts,
+    sealed,
+)
 from demo.provider.openai import bearer, vector
-from demo.provider.reply import LocalReply, Prompt, Tool, count, is_json
-from demo.provider.wire import LocalWire, RequestRefused, compact, pretty, refuse_others_thoughts, sealed
 
 FINISH = {"stop": "STOP", "length": "MAX_TOKENS", "tool": "STOP", "refusal": "SAFETY"}
 BLOCKED = {"blockReason": "PROHIBITED_CONTENT"}

@@ -7,10 +7,9 @@ from typing import Any
 
 import msgspec
 
-from demo.provider.connection import Event, Request
+from demo.provider.behaviour import LocalReply, Prompt, Tool, is_json
+from demo.provider.connection import Event, LocalWire, Request, RequestRefused, compact, pretty
 from demo.provider.gemini import GeminiDialect
-from demo.provider.reply import LocalReply, Prompt, Tool, is_json
-from demo.provider.wire import LocalWire, RequestRefused, compact, pretty
 
 ECHOED = ("continuation_token", "labels", "previous_interaction_id", "store", "system_instruction", "tools")
 STATUSES = {

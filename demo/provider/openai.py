@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from demo.provider.connection import Event, Headers, Request
-from demo.provider.reply import LocalReply, Prompt, Tokens, Tool, count
-from demo.provider.wire import LocalWire, RequestRefused, compact, pretty
+from demo.provider.behaviour import LocalReply, Prompt, Tokens, Tool, count
+from demo.provider.connection import Event, Headers, LocalWire, Request, RequestRefused, compact, pretty
 
 JSON_TYPES = {
     str: "a string",

@@ -4,10 +4,18 @@ from collections.abc import Iterator, Mapping
 from itertools import count
 from typing import Any
 
-from demo.provider.connection import Event, Request
+from demo.provider.behaviour import LocalReply, Prompt, Tokens, Tool
+from demo.provider.connection import (
+    Event,
+    LocalWire,
+    Request,
+    RequestRefused,
+    compact,
+    pretty,
+    refuse_others_reasoning,
+    sealed,
+)
 from demo.provider.openai import FAILED, OpenAIDialect, content_parts, wanted_schema, whole_number
-from demo.provider.reply import LocalReply, Prompt, Tokens, Tool
-from demo.provider.wire import LocalWire, RequestRefused, compact, pretty, refuse_others_reasoning, sealed
 
 REASONING = "reasoning.encrypted_content"
 """What `include` names to get a reasoning item that its account can read again."""

@@ -18,14 +18,24 @@ import msgspec
 from demo.provider import anthropic, gemini, interactions, openai
 from demo.provider.anthropic import MESSAGES
 from demo.provider.batches import ROOTS, LocalBatches, Serve
-from demo.provider.behaviour import Behaviour, Conduct, Fault, chance, conduct
-from demo.provider.connection import BREAKS, CallerLeft, Headers, LocalAnswer, LocalConnection, Request, send
+from demo.provider.behaviour import Behaviour, Conduct, Fault, Prompt, alnum, answer, chance, conduct
+from demo.provider.connection import (
+    BREAKS,
+    CallerLeft,
+    Dialect,
+    Headers,
+    LocalAnswer,
+    LocalConnection,
+    LocalWire,
+    Request,
+    RequestRefused,
+    parse,
+    send,
+)
 from demo.provider.gemini import GENERATE
 from demo.provider.interactions import INTERACTIONS, interaction_id
 from demo.provider.openai import CHAT, File
-from demo.provider.reply import Prompt, alnum, answer
 from demo.provider.responses import RESPONSES, response_id
-from demo.provider.wire import Dialect, LocalWire, RequestRefused, parse
 
 CALM = Behaviour()
 

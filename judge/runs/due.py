@@ -14,7 +14,7 @@ from typing import Any, Literal
 from sqlalchemy import Select, false, func, or_, select
 
 from judge.judgements import BudgetSpent, Judgements, Kind
-from judge.model.judge import Calls, Judge, Subject, answer_subject, pair_subject
+from judge.model import Calls, Judge, Subject, answer_subject, pair_subject
 from judge.terms import JudgedRun
 from records.store import Store, tables
 from records.store.captures import CaptureStore

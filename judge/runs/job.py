@@ -30,7 +30,7 @@ from records.errors import StoreDown
 from records.store import Store
 
 if TYPE_CHECKING:
-    from judge.model.judge import Calls, Ended, Judge, Subject
+    from judge.model import Calls, Ended, Judge, Subject
     from judge.runs.due import Unjudged
 
 log = structlog.get_logger()
@@ -250,8 +250,8 @@ class JudgeJob:
 
     def _built(self, settings: BenchSettings, now: float) -> "Judge | None":
         from bench.errors import Unpriced
-        from bench.models.targets import NoKey
-        from judge.model.judge import Judge
+        from bench.models.asker import NoKey
+        from judge.model import Judge
 
         try:
             return Judge.of(settings, self._judgements, self._environment)

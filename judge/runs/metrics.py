@@ -12,8 +12,7 @@ from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 from sqlalchemy import Row, func, select, tuple_
 
-from judge.judgements import Judgements
-from judge.results import counted
+from judge.judgements import Judgements, counted
 from judge.runs.job import Reason
 from records.exports.prometheus import after_scrapes
 from records.store import Store, tables

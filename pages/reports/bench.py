@@ -5,16 +5,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bench.answers.batches import PRICE_FACTOR
-from bench.answers.marks import WORDS_SHA256
+from bench.answers.scorers import WORDS_SHA256
 from bench.benchmark.comparison import Comparison, ConfidenceSplit, DatasetPart, DatasetResult
 from bench.benchmark.figures import Figures, Side, WeightedTotals
 from bench.benchmark.reasons import verdict
-from bench.benchmark.rubric_rows import RowResult
+from bench.benchmark.rubric import RowResult
 from bench.benchmark.statistics import ShareInterval
 from bench.models.pair import NamedModel
-from judge.agreement import FEWEST_LABELS, WORTH
 from judge.benchmark import JudgedBench, JudgedDataset, JudgedFigures, KnownAgreement, judged_figures
-from judge.model.questions import words_sha256
+from judge.figures import FEWEST_LABELS, WORTH
+from judge.model import words_sha256
 from pages.words import bench as words
 from records.facts.prices import UnpricedArm
 

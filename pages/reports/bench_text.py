@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
-from bench.benchmark.metrics import Unit
+from bench.benchmark.rubric import Unit
 from pages import text as terminal
 from pages.document import Document, Points, Row, Says, Section, Table, columns
 from pages.words.bench import number

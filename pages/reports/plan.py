@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from judge.agreement import NEEDED_LABELS
+from judge.figures import NEEDED_LABELS
 from pages.words.figures import amount, count, joined, label
 from records.facts.metric import JUDGED, JUDGED_PREFERENCE, Metric
 from verdict.planner.assumptions import PartChance, asked_for, believed, is_share, part_chances

@@ -4,9 +4,8 @@ import math
 from typing import assert_never
 
 from bench.benchmark.figures import Figures, Side
-from bench.benchmark.metrics import Lack, Measurement, Unit
 from bench.benchmark.reasons import BenchCaveat, BenchReason
-from bench.benchmark.rubric_rows import RowResult
+from bench.benchmark.rubric import Lack, Measurement, RowResult, Unit
 from bench.benchmark.statistics import ShareInterval
 from bench.dataset.file import FEW, FEW_CRITICAL
 from bench.settings import DatasetSource

@@ -7,10 +7,9 @@ from typing import Any
 
 from bench.dataset.labels import LabelShare, Line, differing, kept
 from common.interval import Range
-from judge.agreement import NEEDED_LABELS, WORTH, LabelAgreement
-from judge.figures import JudgedMarks, JudgeFigures
+from judge.figures import NEEDED_LABELS, WORTH, JudgedMarks, JudgeFigures, LabelAgreement
 from judge.judgements import JudgedExchange, Judgements
-from judge.model.judge import Judge
+from judge.model import Judge
 from judge.runs.due import JudgedNow
 from judge.terms import JudgedRun, dollars
 from pages.words.figures import amount, count, signed

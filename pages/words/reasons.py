@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import assert_never
 
-from judge.agreement import NEEDED_LABELS, WORTH, LabelAgreement
+from judge.figures import NEEDED_LABELS, WORTH, LabelAgreement
 from pages.words.figures import (
     amount,
     between,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from judge.agreement import NEEDED_LABELS
+from judge.figures import NEEDED_LABELS
 from pages.words.figures import amount, between, count, days, distance, joined, signed, users_of
 from pages.words.figures import models as model_names
 from pages.words.reasons import PAIRS_INSTEAD, miss_words

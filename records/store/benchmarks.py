@@ -83,7 +83,7 @@ class Benchmarks:
 
 
 FailureRow = Mapping[str, str | float | None]
-"""One wrong answer, by the columns of `bench.benchmark.failures`."""
+"""One wrong answer, by the columns of `bench.benchmark.comparison`."""
 
 NAMES = frozenset({"layer", "dataset", "category", "id", "new", "task"})
 """Columns that name an example. All other texts are redacted."""

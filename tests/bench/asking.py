@@ -6,11 +6,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bench.answers.results import Ask, Result, run
-from bench.answers.saved import SavedAnswers
+from bench.answers.results import Ask, Result, SavedAnswers, run
 from bench.dataset.file import Dataset
-from bench.models.asker import Asker
-from bench.models.targets import client_for, direct
+from bench.models.asker import Asker, client_for, direct
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Provider, Timeout
 from records.facts.prices import Prices, Rates

@@ -7,12 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.answers.batch_wires import batch_wire
-from bench.answers.batches import Batches
-from bench.answers.saved import SavedAnswers
+from bench.answers.batches import Batches, batch_wire
+from bench.answers.results import SavedAnswers
 from bench.errors import NoBatch
-from bench.models.asker import Answer, Asker
-from bench.models.targets import client_for, direct
+from bench.models.asker import Answer, Asker, client_for, direct
 from demo.provider.behaviour import Behaviour
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Kind, Provider

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from bench.answers.results import Result
-from bench.benchmark.comparison import Comparison, DatasetResult, compared, measured
-from bench.benchmark.failures import COLUMNS, failures
+from bench.benchmark.comparison import COLUMNS, Comparison, DatasetResult, compared, failures, measured
 from bench.benchmark.figures import figures, side
 from bench.dataset.sample import part_of
 from bench.errors import NoAnswers

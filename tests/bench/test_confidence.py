@@ -8,8 +8,7 @@ import pytest
 from bench.answers.results import Result
 from bench.benchmark.comparison import levels
 from bench.benchmark.figures import ResultPair
-from bench.models.asker import Answer, Asker
-from bench.models.targets import direct
+from bench.models.asker import Answer, Asker, direct
 from bench.models.wires import Extras, confidence_in
 from demo.provider.behaviour import Behaviour
 from proxy.dialects.operation import Api

@@ -2,9 +2,8 @@
 
 import pytest
 
-from bench.dataset.kinds import Kinds, language, script
-from bench.dataset.sample import line
-from bench.dataset.weights import shares
+from bench.dataset.file import shares
+from bench.dataset.sample import Kinds, language, line, script
 from records.captures.capture import Capture
 from tests.bench.test_sampling import a_capture
 

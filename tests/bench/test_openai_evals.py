@@ -7,7 +7,7 @@ import pytest
 
 from bench.answers.scorers import SCORERS
 from bench.dataset.file import parse
-from bench.dataset.imports.found import BadImport
+from bench.dataset.imports.imported import BadImport
 from bench.dataset.imports.openai_evals import Ideal, openai_evals
 
 CHAT = [{"role": "system", "content": "Answer in a word."}, {"role": "user", "content": "Capital of France?"}]

@@ -10,7 +10,7 @@ import pytest
 from bench.answers.scorers import SCORERS
 from bench.dataset.example import Example
 from bench.dataset.file import parse
-from bench.dataset.imports.found import BadImport, ImportedExamples
+from bench.dataset.imports.imported import BadImport, ImportedExamples
 from bench.dataset.imports.promptfoo import promptfoo
 
 CONFIG = """

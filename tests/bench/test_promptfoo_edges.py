@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.dataset.imports.found import BadImport
+from bench.dataset.imports.imported import BadImport
 from bench.dataset.imports.promptfoo import promptfoo
 from tests.bench.test_promptfoo import CONFIG, imported, scores
 

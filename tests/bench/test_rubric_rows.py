@@ -8,7 +8,7 @@ import pytest
 
 from bench.answers.results import Result
 from bench.benchmark.comparison import Comparison, DatasetResult, compared, measured
-from bench.benchmark.metrics import RunConditions
+from bench.benchmark.rubric import RunConditions
 from bench.models.asker import Answer
 from bench.settings import NO_TERMS, BenchTerms, DatasetSource, Layer, RubricRow
 from pages.reports.bench import Circumstances, to_document

@@ -8,12 +8,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from bench.answers.results import Ask, Result, run
-from bench.answers.saved import NoSavedAnswers, SavedAnswers
+from bench.answers.results import Ask, NoSavedAnswers, Result, SavedAnswers, run
 from bench.dataset.file import Dataset
 from bench.errors import NoJudge
-from bench.models.asker import Answer, Asker, total_cost
-from bench.models.targets import NoKey, direct, key_of, read
+from bench.models.asker import Answer, Asker, NoKey, direct, key_of, read, total_cost
 from demo.provider.behaviour import Behaviour
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Kind, Provider

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bench.answers import marks as judge
+from bench.answers import scorers as judge
 from bench.answers.results import Result
 from bench.answers.scorers import SCORERS, THRESHOLDS, is_right
 from bench.benchmark.figures import per_class

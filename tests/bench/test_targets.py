@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.models.asker import Asker
-from bench.models.targets import NoKey, client_for, direct
+from bench.models.asker import Asker, NoKey, client_for, direct
 from control.jobs.watcher import ReleaseWatcher, WatchSettings
 from proxy.providers.provider import Provider
 from records.captures.capture import CapturedMessage

@@ -8,8 +8,7 @@ import pytest
 
 from bench.benchmark.comparison import Comparison, compared, measured
 from bench.benchmark.run import read
-from bench.dataset.file import Dataset, parse
-from bench.dataset.weights import document, weights_file
+from bench.dataset.file import Dataset, document, parse, weights_file
 from bench.errors import BadWeights
 from bench.settings import BenchTerms, DatasetSource, RubricRow
 from pages.reports.bench import Circumstances, to_document

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.dataset.weights import are_capped, shares
+from bench.dataset.file import are_capped, shares
 from tests.bench.test_sampling import a_capture, many
 
 

@@ -3,8 +3,7 @@
 import msgspec
 import pytest
 
-from bench.models.asker import Asker
-from bench.models.targets import EntryAuth, client_for, direct
+from bench.models.asker import Asker, EntryAuth, client_for, direct
 from bench.models.wires import WIRES
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Kind, Provider

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.basis import basis_of
+from bench.benchmark.run import basis_of
 from canary.config import parse
 
 TEXT = """\

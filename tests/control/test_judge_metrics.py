@@ -11,8 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from judge.judgements import Judgements, Kind
-from judge.results import RunJudgements
+from judge.judgements import Judgements, Kind, RunJudgements
 from judge.runs.metrics import JudgeMetrics, JudgeStanding, read
 from records.store import Store
 from tests.judge.test_judgements import ANSWER, PAIR

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from control.operator import labels
 from control.operator.labels import SITTING_S, PairToLabel, PairWanted
 from control.operator.orders import BadOrder
-from judge.agreement import with_people
+from judge.figures import with_people
 from judge.judgements import JudgedExchange, Judgements
 from records.captures.capture import CapturedMessage
 from records.store import Store

@@ -13,8 +13,8 @@ from google.genai import types as genai_types
 from google.genai.client import AsyncClient
 
 from demo.provider.behaviour import Behaviour
+from demo.provider.connection import REDACT, readable, sealed
 from demo.provider.server import LocalProvider
-from demo.provider.wire import REDACT, readable, sealed
 
 ASK: list[Any] = [{"role": "user", "content": "Where is my refund?"}]
 

@@ -10,8 +10,7 @@ import pytest
 import yaml
 
 from canary.config import load
-from demo.history import add_to, made_up
-from demo.past_releases import DAY_S, PROVIDER, RELEASES, behaviours
+from demo.history import DAY_S, PROVIDER, RELEASES, add_to, behaviours, made_up
 from demo.provider.behaviour import Behaviour
 from demo.provider.server import LocalProvider
 from records.store import Store

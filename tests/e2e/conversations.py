@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import httpx2
 
-from demo.provider.wire import REDACT
+from demo.provider.connection import REDACT
 
 Form = Literal["reasoning", "stored", "thinking", "redacted", "thoughts", "interaction"]
 FORMS: tuple[Form, ...] = ("reasoning", "stored", "thinking", "redacted", "thoughts", "interaction")

@@ -15,8 +15,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from demo.provider.behaviour import Behaviour
-from demo.provider.reply import answer
+from demo.provider.behaviour import Behaviour, answer
 from demo.provider.responses import RESPONSES, response_id
 from tests.serving import WAIT_S
 

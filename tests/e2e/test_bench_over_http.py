@@ -20,11 +20,11 @@ from click.testing import Result
 from msgspec.structs import replace
 from typer.testing import CliRunner
 
-from bench.answers.marks import WORDS_SHA256
+from bench.answers.scorers import WORDS_SHA256
 from bench.settings import CRITERIA
 from canary.cli import app
 from demo.provider.behaviour import Behaviour
-from judge.model.questions import words_sha256
+from judge.model import words_sha256
 from records.store import Store
 from records.store.benchmarks import BenchFailures, Benchmarks
 from tests.records.samples import a_batch, an_outcome

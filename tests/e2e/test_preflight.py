@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from canary.cli import app
 from demo.provider.behaviour import Behaviour
-from demo.provider.wire import sealed
+from demo.provider.connection import sealed
 from tests.serving import ProviderThread
 
 CONFIG = """

@@ -8,9 +8,9 @@ import pytest
 from statsmodels.stats.inter_rater import cohens_kappa
 
 from common.interval import wilson
-from judge.agreement import FEWEST_LABELS, agreement, between_people, with_people
 from judge.benchmark import Vote
-from judge.results import RunJudgements
+from judge.figures import FEWEST_LABELS, agreement, between_people, with_people
+from judge.judgements import RunJudgements
 from records.store.captures import Better
 from tests.verdict.judged import label, pair
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.answers.saved import SavedAnswers
+from bench.answers.results import SavedAnswers
 from bench.errors import Unpriced
-from bench.models.targets import client_for
+from bench.models.asker import client_for
 from bench.settings import BenchSettings, JudgeSource
 from demo.provider.behaviour import Behaviour
 from judge.benchmark import (
@@ -21,7 +21,7 @@ from judge.benchmark import (
     judged_figures,
     preference,
 )
-from judge.model.asker import JudgeAsker
+from judge.model import JudgeAsker
 from judge.terms import same_model
 from pages.reports.bench import judge_document
 from records.captures.capture import CapturedMessage

@@ -2,8 +2,8 @@
 
 import pytest
 
-from bench.answers.marks import reason, score
-from judge.model.questions import better, pair_question, words_sha256
+from bench.answers.scorers import reason, score
+from judge.model import better, pair_question, words_sha256
 from records.captures.capture import CapturedMessage
 
 

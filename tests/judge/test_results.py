@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from judge.judgements import Judgements
-from judge.results import JudgedPairs, RunJudgements, judged_pairs
+from judge.judgements import JudgedPairs, Judgements, RunJudgements, judged_pairs
 from records.store import Store
 from records.store.captures import Label, Right
 from tests.judge.test_judgements import ANSWER, BOTH, NOON, PAIR

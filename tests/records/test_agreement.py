@@ -8,7 +8,7 @@ import pytest
 from statsmodels.stats.inter_rater import cohens_kappa
 
 from common.interval import Z
-from judge.agreement import kappa
+from judge.figures import kappa
 
 VOTES = ("candidate", "baseline", "tie")
 

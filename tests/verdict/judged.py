@@ -6,8 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from judge.judgements import JudgeCall, JudgedExchange, Result
-from judge.results import RunJudgements
+from judge.judgements import JudgeCall, JudgedExchange, Result, RunJudgements
 from records.store.captures import Label, Right
 from verdict.sample.arrays import MeasureTotals, Sample, TextColumn
 from verdict.sample.judged import TRAFFIC

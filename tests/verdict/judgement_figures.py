@@ -3,8 +3,7 @@
 from dataclasses import replace
 
 from common.interval import Range
-from judge.agreement import LabelAgreement
-from judge.figures import JudgedCategory, JudgedMarks, JudgeFigures, LostExample
+from judge.figures import JudgedCategory, JudgedMarks, JudgeFigures, LabelAgreement, LostExample
 
 NO_LABELS = LabelAgreement(labels=0, share=None, kappa=None)
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from judge.results import RunJudgements
+from judge.judgements import RunJudgements
 from pages.reports import compare
 from pages.reports import release as release_forms
 from pages.reports.report import rendered

@@ -6,8 +6,7 @@ from dataclasses import replace
 import pytest
 
 from common.interval import Range
-from judge.agreement import LabelAgreement
-from judge.figures import JudgedMarks, JudgeFigures
+from judge.figures import JudgedMarks, JudgeFigures, LabelAgreement
 from pages.words import judge
 from tests.verdict.judgement_figures import FEW, FULL, MARKS, NO_LABELS, NONE
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from common.interval import Range
-from judge.results import RunJudgements
+from judge.judgements import RunJudgements
 from pages import charts
 from pages.charts import density_plot
 from pages.reports import report as render

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from judge.results import RunJudgements
+from judge.judgements import RunJudgements
 from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN
 from tests.verdict.judged import label, pair

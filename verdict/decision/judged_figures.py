@@ -6,8 +6,15 @@ from dataclasses import replace
 import numpy as np
 
 from common.interval import Range
-from judge.agreement import FEWEST_LABELS, between_people, with_people
-from judge.figures import JudgedCategory, JudgedMarks, JudgeFigures, LostExample
+from judge.figures import (
+    FEWEST_LABELS,
+    JudgedCategory,
+    JudgedMarks,
+    JudgeFigures,
+    LostExample,
+    between_people,
+    with_people,
+)
 from judge.judgements import JudgedExchange
 from records.facts.metric import JUDGED_MARK, JUDGED_PREFERENCE
 from verdict.decision.document import finite

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from judge.judgements import Judgements
-from judge.results import RunJudgements
+from judge.judgements import Judgements, RunJudgements
 from records.errors import StoreDown
 from records.store import Audited, Store
 from records.store.benchmarks import Benchmarks

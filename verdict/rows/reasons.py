@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from judge.agreement import LabelAgreement
+from judge.figures import LabelAgreement
 from verdict.details import SinceFirst
 from verdict.rows.looks import OneUnit
 from verdict.sample.metrics import MissingShare

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from judge.agreement import FEWEST_LABELS, NEEDED_LABELS, borne_out, with_people
+from judge.figures import FEWEST_LABELS, NEEDED_LABELS, borne_out, with_people
 from records.facts.metric import JUDGED, JUDGED_PREFERENCE
 from verdict.details import UnknownCosts
 from verdict.rows.comparison import ALPHA, ArmComparison, Bracketed

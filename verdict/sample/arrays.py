@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from judge.results import NOT_JUDGED, RunJudgements
+from judge.judgements import NOT_JUDGED, RunJudgements
 from records.facts.metric import Metric
 from verdict.details import FailureMode
 from verdict.statistics.types import Bools, Floats, Ints

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import sqlalchemy as sa
 
-from judge.results import NOT_JUDGED, RunJudgements
+from judge.judgements import NOT_JUDGED, RunJudgements
 from records.facts.exchange_id import time_and_serial
 from records.facts.metric import JUDGED, Metric
 from records.outcome import INVALID_OUTPUT, UNREACHED, blames_arm

@@ -1,8 +1,7 @@
 """Other tools' tests as lines of a dataset. Nothing of them is run.
 
 promptfoo           a config or tests of promptfoo, with their prompts.
-promptfoo_files     reads its files.
 promptfoo_asserts   its assertions as tasks.
 openai_evals        JSON lines of OpenAI Evals.
-found               what an import gives: lines, their places, what was left out.
+imported            what an import gives: lines, their places, what was left out.
 """

@@ -11,7 +11,7 @@ import json
 import re
 from typing import Any, Literal
 
-from bench.dataset.imports.found import BadImport, ImportedExamples, SourcePlace
+from bench.dataset.imports.imported import BadImport, ImportedExamples, SourcePlace
 
 Ideal = Literal["starts", "contains", "equals"]
 

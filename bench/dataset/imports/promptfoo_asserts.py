@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.dataset.imports.found import SourcePlace, texts_in
+from bench.dataset.imports.imported import SourcePlace, texts_in
 
 _CODE = "it runs code, which an import never does"
 _MODEL = "a model judges it: write an example of the task `judge`, with what a good answer says"

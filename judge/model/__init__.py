@@ -1,1 +1,0 @@
-"""The judging model: its questions, its highest price, and one judgement from question to result."""
