@@ -28,7 +28,7 @@ from proxy.network.server.endpoints import Endpoints, serve_asgi
 from proxy.network.ticker import Ticker
 from proxy.network.upstream.pool import Upstreams
 from proxy.network.upstream.response import UpstreamError
-from proxy.providers.credentials.entries import Credentials
+from proxy.providers.credentials import Credentials
 from proxy.providers.headers import Headers, to_caller
 from proxy.responses_socket import ResponsesSocket
 from records.outcome import NO_ROOM, ErrorType

@@ -44,8 +44,7 @@ from proxy.calls.routes import ArmTarget, Routes, Trial
 from proxy.network.upstream.pool import Upstreams
 from proxy.network.upstream.response import UpstreamError
 from proxy.network.websocket import CLOSE, PING, PONG, MessageCutter, Piece, frame
-from proxy.providers.credentials.entries import Credentials
-from proxy.providers.credentials.tokens import NoCredential
+from proxy.providers.credentials import Credentials, NoCredential
 from records.outcome import ErrorType
 from routing.assign import Assignment
 

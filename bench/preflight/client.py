@@ -20,7 +20,7 @@ from proxy.calls.refusal import Refused
 from proxy.calls.routes import ArmTarget, Route, Routes, Trial
 from proxy.network.upstream.pool import Upstreams
 from proxy.network.upstream.response import UpstreamError
-from proxy.providers.credentials.entries import Credentials
+from proxy.providers.credentials import Credentials
 from proxy.providers.headers import credentials as credentials_in
 from proxy.providers.provider import Provider
 from records.captures.capture import WireRequest

@@ -17,7 +17,7 @@ from bench.preflight.requests import COUNTING, CapturedRequest, described, minim
 from bench.preflight.result import NothingToAsk, Preflight, RefusalKind, Unanswered
 from proxy.attempts.foreign_state import names_state
 from proxy.calls.routes import ArmTarget, Routes, Trial
-from proxy.providers.credentials.entries import Credentials
+from proxy.providers.credentials import Credentials
 from records.captures.capture import WireRequest
 from routing.canary import NO_CHANGES, ArmName, RequestChanges
 

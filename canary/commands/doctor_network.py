@@ -22,7 +22,7 @@ from canary.commands.doctor_machine import skew
 from canary.config import Config
 from canary.config.quantity import is_loopback
 from pages.words.status import astray, split_off, unassigned, unmatched
-from proxy.providers.credentials.entries import Credentials
+from proxy.providers.credentials import Credentials
 from proxy.providers.provider import CLOUD_AUTH, Provider
 from records.facts.counts import REFUSALS
 

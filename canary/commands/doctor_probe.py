@@ -9,7 +9,7 @@ from bench.preflight.run import ProbeAnswer, ProbedArm, probe
 from canary.commands.doctor_findings import Check, Diagnosis, broken, fine, warning
 from canary.config import Config
 from canary.programs.wiring import routes
-from proxy.providers.credentials.entries import Credentials
+from proxy.providers.credentials import Credentials
 
 WITHIN_S = 120.0
 

@@ -113,7 +113,7 @@ async def _asked(
     from bench.preflight.run import preflight as asked
     from bench.preflight.run import preflight_of_captured
     from canary.programs.wiring import routes
-    from proxy.providers.credentials.entries import Credentials
+    from proxy.providers.credentials import Credentials
 
     known = routes(config, {})
     trial = known.trials[name]

@@ -50,7 +50,7 @@ class ConfiguredCandidates:
         from bench.preflight.result import NothingToAsk
         from bench.preflight.run import preflight_of_captured
         from canary.programs.wiring import routes
-        from proxy.providers.credentials.entries import Credentials
+        from proxy.providers.credentials import Credentials
 
         if problem := self.unaskable(name):
             raise NothingToAsk(problem)

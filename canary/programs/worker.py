@@ -31,7 +31,7 @@ from proxy.network.server.caller_connection import TrafficProtocol
 from proxy.network.server.endpoints import READY_WITHIN_S, Endpoints
 from proxy.network.ticker import Ticker
 from proxy.network.upstream.pool import Upstreams
-from proxy.providers.credentials.entries import Credentials
+from proxy.providers.credentials import Credentials
 from proxy.providers.provider import Provider
 from records.facts.prices import Prices
 from records.outcome import Heartbeat

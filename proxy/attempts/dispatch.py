@@ -42,11 +42,10 @@ from proxy.dialects.realtime import with_model, without_credentials
 from proxy.network.upstream.pool import Upstreams
 from proxy.network.upstream.response import UpstreamError
 from proxy.providers.body import TooIntricate, adapted, insert_first, replace_value
-from proxy.providers.credentials.entries import Credentials
-from proxy.providers.credentials.tokens import NoCredential, UnsignedRequest
+from proxy.providers.credentials import Credentials, NoCredential, UnsignedRequest
 from proxy.providers.headers import PROTOCOLS, quoted, to_provider, without, without_key
 from proxy.providers.provider import Provider
-from proxy.providers.urls import HOLE, FormChange, Written
+from proxy.providers.urls import HOLE, EntryUrl, FormChange
 from records.outcome import ErrorType
 from routing.canary import NO_CHANGES, RequestChanges
 from routing.states import UNKNOWN_PATIENCE_S, States
@@ -108,7 +107,7 @@ def upstream_request(
     )
 
 
-def _headers_of_form(call: Call, provider: Provider, written: Written) -> list[tuple[bytes, bytes]]:
+def _headers_of_form(call: Call, provider: Provider, written: EntryUrl) -> list[tuple[bytes, bytes]]:
     """The headers that another form of the request needs, or a WebSocket whose key is not the caller's."""
     headers: list[tuple[bytes, bytes]] = []
     if written.change is not None and written.change.version == "header" and HEADER not in call.named:

@@ -24,7 +24,7 @@ from proxy.calls.refusal import Refused
 from proxy.calls.routes import ArmTarget, Trial
 from proxy.network.upstream.pool import Upstreams
 from proxy.network.upstream.response import UpstreamError
-from proxy.providers.credentials.entries import Credentials
+from proxy.providers.credentials import Credentials
 from routing.assign import Assignment
 from routing.states import States
 

@@ -24,7 +24,7 @@ from proxy.dialects.gemini import MODEL_PATH
 from proxy.dialects.operation import Api
 from proxy.network.upstream.breaker import Breaker
 from proxy.providers.provider import Kind, Provider, Timeout
-from proxy.providers.urls import Owner, Place, Written, owner, read, write
+from proxy.providers.urls import CallerUrl, EntryUrl, Owner, owner, read, write
 from records.captures.capture import CaptureRule
 from routing.canary import NO_CHANGES, Arm, ArmName, Canary, Match, RequestChanges
 from routing.states import Lane
@@ -105,9 +105,9 @@ class Route:
     operation: Operation
     path: str
     model: str
-    place: Place
+    place: CallerUrl
     target: bytes
-    written: dict[tuple[str, bool], Written | None] = field(default_factory=dict)
+    written: dict[tuple[str, bool], EntryUrl | None] = field(default_factory=dict)
     """The operation as the entry of each arm takes it, by the arm's key and whether it streams. Filled on
     demand, and as small as the number of arms."""
 
@@ -116,10 +116,10 @@ class Route:
         """The form in which the SDKs that write this path read errors."""
         return "amazon" if self.operation.amazon_errors else self.provider.api
 
-    def at(self, target: ArmTarget, stream: bool) -> Written:
+    def at(self, target: ArmTarget, stream: bool) -> EntryUrl:
         """The operation as the entry of this arm takes it; as it came, where the entry cannot take it."""
         written = self.written.get((target.key, stream)) or self._write(target, stream)
-        return written or Written(target=self.target)
+        return written or EntryUrl(target=self.target)
 
     def taken_by(self, target: ArmTarget) -> bool:
         """True when the other entry of this arm takes this operation, in one form or another."""
@@ -127,7 +127,7 @@ class Route:
         written = self.written[key] if key in self.written else self._write(target, False)
         return written is not None
 
-    def _write(self, target: ArmTarget, stream: bool) -> Written | None:
+    def _write(self, target: ArmTarget, stream: bool) -> EntryUrl | None:
         home = target.provider is self.provider
         written = write(target.provider, self.place, model=target.model, stream=stream, home=home)
         if written is not None and written.target == self.place.target.encode():

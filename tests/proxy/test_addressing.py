@@ -11,7 +11,7 @@ from proxy.calls.call import UpstreamRequest
 from proxy.calls.refusal import Refused
 from proxy.calls.routes import Routes
 from proxy.dialects.operation import Api
-from proxy.providers.credentials.entries import Credentials
+from proxy.providers.credentials import Credentials
 from proxy.providers.provider import Kind, Provider
 from proxy.providers.urls import takes_canaries
 from tests.proxy.calls import call, trial

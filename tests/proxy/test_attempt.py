@@ -10,7 +10,7 @@ from proxy.answers.reader import ErrorReader
 from proxy.attempts.attempt import JSON_HELD, STREAM_HELD, Attempt, status_failure
 from proxy.attempts.dispatch import upstream_request
 from proxy.network.upstream.response import UpstreamError
-from proxy.providers.credentials.entries import Credentials
+from proxy.providers.credentials import Credentials
 from records.outcome import ErrorType, Usage
 from tests.proxy.calls import Outlet, Script, call, trial
 

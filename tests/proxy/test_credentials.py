@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 
 from proxy.dialects.operation import Api
-from proxy.providers.credentials.entries import Credentials, azure_token, google_token
-from proxy.providers.credentials.tokens import (
+from proxy.providers.credentials import (
     LONGEST_PAUSE_S,
     LONGEST_PAUSE_WITHOUT_S,
     CloudToken,
+    Credentials,
     NoCredential,
     TokenSource,
     UnsignedRequest,
+    azure_token,
+    google_token,
     pause,
     reason_of,
     renewal,

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.providers.credentials.aws import AwsKeys, aws_keys
-from proxy.providers.credentials.entries import Credentials
-from proxy.providers.credentials.tokens import NoCredential, UnsignedRequest
+from proxy.providers.aws_signature import AwsKeys
+from proxy.providers.credentials import Credentials, NoCredential, UnsignedRequest, aws_keys
 from proxy.providers.provider import Provider
 from tests.servers.aws_issuers import NOWHERE, AwsIssuer, aws_issuer
 

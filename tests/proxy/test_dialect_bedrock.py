@@ -16,7 +16,7 @@ from proxy.dialects.answer import CollectedOutput, OutputRequest
 from proxy.dialects.bedrock import operation
 from proxy.dialects.operation import Operation
 from proxy.providers.provider import Provider
-from proxy.providers.urls.form import other
+from proxy.providers.urls import other
 from records.outcome import Fault, Finish, Usage
 from tests.servers.event_frames import chunk, event
 

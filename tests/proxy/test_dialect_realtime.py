@@ -16,7 +16,7 @@ from proxy.calls.routes import Routes
 from proxy.dialects import operation
 from proxy.dialects.realtime import parameter, with_model, without_credentials
 from proxy.network.server.caller_request import CallerRequest
-from proxy.providers.credentials.entries import Credentials
+from proxy.providers.credentials import Credentials
 from proxy.providers.headers import PROTOCOLS
 from routing.canary import RequestChanges
 from tests.proxy.calls import LANES, Body, Header, Request, routes, trial

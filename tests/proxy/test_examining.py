@@ -22,7 +22,7 @@ from proxy.calls.routes import Routes
 from proxy.exchange import Exchanges
 from proxy.network.server.caller_connection import TrafficProtocol
 from proxy.network.ticker import Ticker
-from proxy.providers.credentials.entries import Credentials
+from proxy.providers.credentials import Credentials
 from proxy.providers.provider import Provider
 from records.outcome import Fault, Finish, Outcome, OutputCheck, ProviderError
 from routing.canary import Match

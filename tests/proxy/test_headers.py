@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.providers.credentials.entries import Credentials
-from proxy.providers.credentials.tokens import UnsignedRequest
+from proxy.providers.credentials import Credentials, UnsignedRequest
 from proxy.providers.headers import quoted, to_caller, to_provider, without_key
 from proxy.providers.provider import Provider
 from tests.proxy.calls import ANTHROPIC, AZURE, CLAUDE, GEMINI, OPENAI, VERTEX

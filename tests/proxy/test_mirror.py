@@ -17,7 +17,7 @@ from proxy.calls.call import Call
 from proxy.network.upstream.pool import Upstreams
 from proxy.network.upstream.response import UpstreamResponse
 from proxy.providers.body import MOST_WALKED
-from proxy.providers.credentials.entries import Credentials
+from proxy.providers.credentials import Credentials
 from proxy.providers.provider import Provider, Timeout
 from records.facts.exchange_id import verify
 from records.outcome import ErrorType, Outcome, Usage

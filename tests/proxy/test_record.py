@@ -13,7 +13,7 @@ from proxy.attempts.attempt import Attempt
 from proxy.attempts.dispatch import upstream_request
 from proxy.attempts.record import Record, Recorder, ending
 from proxy.calls.call import Call
-from proxy.providers.credentials.entries import Credentials
+from proxy.providers.credentials import Credentials
 from proxy.providers.provider import Provider
 from records.facts.exchange_id import verify
 from records.outcome import ErrorType, Outcome, OutcomeName, Usage

@@ -11,7 +11,7 @@ from proxy.calls.call import UpstreamRequest
 from proxy.calls.refusal import Refused
 from proxy.calls.routes import Routes
 from proxy.providers.body import MOST_WALKED
-from proxy.providers.credentials.entries import Credentials
+from proxy.providers.credentials import Credentials
 from tests.proxy.calls import Body, Header, call, routes, trial
 
 CHAT: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}

@@ -10,7 +10,7 @@ from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.providers.credentials.aws import AwsKeys, AwsScope, Header, signature
+from proxy.providers.aws_signature import AwsKeys, AwsScope, Header, signature
 
 HOST = "bedrock-runtime.eu-west-1.amazonaws.com"
 SCOPE = AwsScope(host=HOST.encode(), region="eu-west-1", service="bedrock")

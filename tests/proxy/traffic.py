@@ -18,7 +18,7 @@ from proxy.exchange import Exchanges
 from proxy.network.server.caller_connection import TrafficProtocol
 from proxy.network.ticker import Ticker
 from proxy.network.upstream.pool import Upstreams
-from proxy.providers.credentials.entries import Credentials
+from proxy.providers.credentials import Credentials
 from proxy.providers.provider import Provider
 from records.outcome import Outcome
 from routing.states import State, States

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
-from proxy.providers.credentials.aws import AwsKeys, AwsScope, signature
+from proxy.providers.aws_signature import AwsKeys, AwsScope, signature
 from tests.servers.bedrock import ACCESS_KEY, BEARER_KEY, SECRET_KEY, LocalBedrock
 
 PATH, BODY = "/model/m%3A0/converse", b'{"messages": []}'

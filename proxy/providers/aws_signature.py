@@ -1,22 +1,16 @@
-"""Signs requests for AWS (signature version 4), with the machine's credentials from AWS's own library.
+"""Signs requests for AWS (signature version 4). Pure: keys, place and time are arguments.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html. botocore's signer gives the same
-signatures and takes seven times as long, in which a worker's streams would wait. `signature` is pure: keys,
-place and time are arguments.
+signatures and takes seven times as long, in which a worker's streams would wait.
 """
 
 import hmac
-import logging
 import time
 from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any, NamedTuple
-from urllib.parse import quote_from_bytes, urlsplit
-
-from proxy.providers.credentials.tokens import CloudToken, NoCredential, TokenSource, UnsignedRequest, until
-from proxy.providers.headers import Address
-from proxy.providers.provider import Provider
+from typing import NamedTuple
+from urllib.parse import quote_from_bytes
 
 Header = tuple[bytes, bytes]
 
@@ -112,77 +106,3 @@ def _key(secret: str, day: str, region: str, service: str) -> bytes:
     for part in (day, region, service, "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")
     return key
-
-
-HELP = (
-    "give this machine a role (of its instance, task or pod), set AWS_ACCESS_KEY_ID and "
-    "AWS_SECRET_ACCESS_KEY or AWS_PROFILE, or set api_key to a key for Bedrock"
-)
-_REREAD_S = 600.0
-"""Keys without an end are read again after this time: another program may write new ones into a file."""
-
-_MANTLE = "bedrock-mantle"
-
-
-def aws_keys() -> CloudToken[AwsKeys]:
-    """Fetch the machine's keys: from variables, a profile, SSO, a container or an instance. Blocks. Raises
-    NoCredential.
-
-    Every call begins anew, so changed files are read.
-    """
-    try:
-        from botocore.exceptions import BotoCoreError
-        from botocore.session import Session
-    except ImportError as problem:
-        raise NoCredential(
-            "auth: aws needs a library: pip install 'WHEEL[aws]', or '.[aws]' in a checkout"
-        ) from problem
-    logging.getLogger("botocore").setLevel(logging.CRITICAL)
-    try:
-        credentials: Any = Session().get_credentials()  # the library has no types
-        keys = credentials.get_frozen_credentials() if credentials is not None else None
-    except BotoCoreError as problem:
-        raise NoCredential(str(problem)) from problem
-    if keys is None or not keys.access_key or not keys.secret_key:
-        raise NoCredential("no AWS credentials were found on this machine")
-    return CloudToken(AwsKeys(keys.access_key, keys.secret_key, keys.token or ""), _end(credentials))
-
-
-def _end(credentials: Any) -> float:
-    """When the keys end, in CLOCK_MONOTONIC seconds. botocore shows no end of keys that it renews itself
-    except by this attribute."""
-    expires = getattr(credentials, "_expiry_time", None)
-    return until(expires.timestamp()) if expires is not None else time.monotonic() + _REREAD_S
-
-
-class AwsSignature:
-    """Signs the requests to one entry."""
-
-    def __init__(self, provider: Provider, source: TokenSource[AwsKeys]) -> None:
-        self._source = source
-        self._prefix = urlsplit(provider.base_url).path.rstrip("/").encode()
-        self._scope = _scope(provider)
-
-    def headers(self, request: UnsignedRequest) -> list[tuple[bytes, bytes]]:
-        """The signature, for this moment. Raises NoCredential."""
-        keys = self._source.value()
-        if request.body is None:
-            raise NoCredential("a body that is streamed cannot be signed")
-        return signature(
-            keys,
-            self._scope,
-            method=request.method,
-            target=self._prefix + request.target,
-            headers=request.headers,
-            body=request.body,
-            at=time.time(),
-        )
-
-
-def _scope(provider: Provider) -> AwsScope:
-    address = Address(provider.base_url)
-    return AwsScope(
-        host=address.authority,
-        region=provider.region,
-        service=_MANTLE if address.host.startswith(f"{_MANTLE}.") else "bedrock",
-    )
