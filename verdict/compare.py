@@ -10,7 +10,6 @@ from itertools import combinations
 
 from common.interval import Range
 from records.store import Store
-from records.store.store import was_rolled_back
 from routing.canary import Arm
 from routing.states import State
 from verdict.decision.document import Report, Verdict
@@ -92,7 +91,7 @@ def _standing(settings: ReportSettings, name: str, store: Store, *, now: float) 
         candidate=judged.candidate,
         baseline=judged.baseline,
         lane=_lane(settings, name, known.state if known is not None else None),
-        rolled_back=known is not None and was_rolled_back(store, name, known.state),
+        rolled_back=known is not None and store.was_rolled_back(name, known.state),
     )
 
 

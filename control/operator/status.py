@@ -21,7 +21,6 @@ from control.states.rollouts import Rollouts, laneless, redefinition, refusal
 from records.errors import StoreDown
 from records.facts.prices import UnpricedArm
 from records.store import Store
-from records.store.store import newest_rollbacks
 from routing import transitions
 from routing.assign import Assignment, assign
 from routing.assignment import UNASSIGNED
@@ -320,7 +319,7 @@ class RollbackHistory:
         return read or self._missing.get(name) == run
 
     def _read(self, name: str, limit: int, run: int | None = None) -> list[RolledBack]:
-        kept = newest_rollbacks(self._store, name, limit=limit, run=run)
+        kept = self._store.rollbacks(name, limit=limit, run=run)
         found = [rolled_back(each.why, each.before, each.after, stored=True) for each in kept]
         return [each for each in found if each is not None]
 

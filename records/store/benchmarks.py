@@ -5,10 +5,10 @@ deleted when captures would be.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import ColumnElement, Select, func, insert, select
 
 from records.captures.capture import CaptureRule
 from records.captures.redaction import redacted, storable
@@ -67,19 +67,9 @@ class Benchmarks:
 
     def latest(self, candidate: str, baseline: str) -> dict[str, Any] | None:
         """Return the newest document of a candidate against this baseline, or None without one."""
-        table = tables.benchmarks
-        query = (
-            select(table.c.document)
-            .where(table.c.candidate == candidate, table.c.baseline == baseline)
-            .order_by(table.c.at.desc(), table.c.id.desc())
-            .limit(1)
-        )
         with self._store.asking() as connection:
-            found = connection.execute(query).scalar_one_or_none()
+            found = connection.execute(_newest(tables.benchmarks.c.document, candidate, baseline)).scalar()
         return None if found is None else dict(found)
-
-
-# The wrong answers of stored benchmarks: redacted like captures, and deleted when captures would be.
 
 
 FailureRow = Mapping[str, str | float | None]
@@ -128,16 +118,16 @@ class BenchFailures:
     def latest(self, candidate: str, baseline: str, *, now: float) -> list[FailureRow] | None:
         """The rows of the newest benchmark of these models (`provider/model`); None as in `of`, or without a
         benchmark."""
-        table = tables.benchmarks.c
-        query = (
-            select(table.id)
-            .where(table.candidate == candidate, table.baseline == baseline)
-            .order_by(table.at.desc(), table.id.desc())
-            .limit(1)
-        )
         with self._store.reading() as connection:
-            newest = connection.execute(query).scalar_one_or_none()
+            newest = connection.execute(_newest(tables.benchmarks.c.id, candidate, baseline)).scalar()
         return None if newest is None else self.of(newest, now=now)
+
+
+def _newest(column: ColumnElement[Any], candidate: str, baseline: str) -> Select[Any]:
+    """This column of the newest benchmark of these models (`provider/model`)."""
+    table = tables.benchmarks.c
+    query = select(column).where(table.candidate == candidate, table.baseline == baseline)
+    return query.order_by(table.at.desc(), table.id.desc()).limit(1)
 
 
 def _redacted(row: FailureRow, patterns: Sequence[str]) -> FailureRow:
@@ -145,9 +135,6 @@ def _redacted(row: FailureRow, patterns: Sequence[str]) -> FailureRow:
         return storable(text) if name in NAMES else redacted(storable(text), patterns)
 
     return {name: clean(name, each) if isinstance(each, str) else each for name, each in row.items()}
-
-
-# What became of known issues in the store: which model had one, and when. Written once, never changed.
 
 
 IssueState = Literal["still_there", "gone", "unknown"]
@@ -173,23 +160,14 @@ class IssueHistory:
 
     def add(self, checks: Sequence[IssueCheck]) -> None:
         """Store the checks of one model."""
-        if not checks:
-            return
-        with self._store.writing() as connection:
-            connection.execute(insert(tables.issue_checks), [asdict(check) for check in checks])
+        if checks:
+            self._store.add(tables.issue_checks, *checks)
 
     def all(self, model: str | None = None) -> list[IssueCheck]:
         """Return all checks, or those of one model, oldest first."""
         table = tables.issue_checks
         query = select(table).order_by(table.c.at, table.c.id)
-        if model is not None:
-            query = query.where(table.c.model == model)
-        with self._store.reading() as connection:
-            found = connection.execute(query).mappings()
-            return [IssueCheck(**{name: row[name] for name in _FIELDS}) for row in found]
-
-
-_FIELDS = tuple(IssueCheck.__dataclass_fields__)
+        return self._store.found(IssueCheck, query if model is None else query.where(table.c.model == model))
 
 
 def newest_of_each_model(checks: Sequence[IssueCheck]) -> Mapping[str, list[IssueCheck]]:

@@ -13,7 +13,6 @@ from typing import Any, Literal
 import msgspec
 import structlog
 from sqlalchemy import Connection, Row, delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from records.captures.capture import (
     Capture,
@@ -26,6 +25,7 @@ from records.captures.capture import (
 )
 from records.errors import StoreDown, Unstorable
 from records.store import Store, tables
+from records.store.database import insert_new
 
 log = structlog.get_logger()
 
@@ -57,9 +57,7 @@ class CaptureStore:
             return 0
         with self._store.writing() as connection:
             rows = [_row(capture) for capture in _within_quota(connection, fresh)]
-            insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-            added = insert(tables.captures).on_conflict_do_nothing().returning(tables.captures.c.exchange_id)
-            return len(connection.execute(added, rows).all()) if rows else 0
+            return insert_new(connection, tables.captures, rows)
 
     def expire(self, now: float) -> int:
         """Delete expired captures, the judge's reasons about them and wrong answers of benchmarks; return how
@@ -283,9 +281,6 @@ def _overwriting(connection: Connection) -> Iterator[None]:
         connection.exec_driver_sql(f"PRAGMA secure_delete = {before}")
 
 
-# People's labels of captured pairs in the store: which answer is right. Written once, never changed.
-
-
 Right = Literal["baseline", "candidate", "both", "neither", "unclear"]
 """Which arm's answer is right; `unclear`: the labeller could not decide."""
 
@@ -326,8 +321,7 @@ class Labels:
 
     def add(self, label: Label) -> None:
         """Store a label. It replaces an earlier one of the same person and pair."""
-        with self._store.writing() as connection:
-            connection.execute(tables.labels.insert().values(**asdict(label)))
+        self._store.add(tables.labels, label)
 
     def withdraw(self, label: Label, *, at: float) -> None:
         """Take back a person's label of a pair, and any that it replaced."""

@@ -7,14 +7,15 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, Select, create_engine, event
+from sqlalchemy import Connection, Engine, Select, Table, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -220,6 +221,19 @@ def rows_of(
         cursor.execute(str(compiled).encode(), compiled.params)
         while rows := cursor.fetchmany(at_once):
             yield rows
+
+
+def insert(connection: Connection, table: Table) -> Any:
+    """The INSERT of the connection's database, which takes an ON CONFLICT clause."""
+    return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
+
+
+def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Insert the rows whose key is not stored yet, and return how many these were."""
+    if not rows:
+        return 0
+    added = insert(connection, table).on_conflict_do_nothing().returning(*table.primary_key)
+    return len(connection.execute(added, rows).all())
 
 
 @contextmanager

@@ -2,13 +2,13 @@
 entry."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 from sqlalchemy import select
 
 from records.store import Act, Audited, Store, tables
-from records.store.store import audited
+from records.store.store import log_act
 from routing.states import State
 
 Choice = Literal["ship", "dont_ship", "extend"]
@@ -45,22 +45,12 @@ class Decisions:
 
         The canary's `state` does not change.
         """
-        unchanged = state.document
         words = f"{decision.decision}: {decision.reason}"
         words += f" (despite {', '.join(decision.names)})" if decision.names else ""
-        entry = {
-            "at": decision.at,
-            "canary": decision.canary,
-            "action": "decide",
-            "who": decision.who,
-            "reason": words,
-            "before": unchanged,
-            "after": unchanged,
-            "minutes": minutes,
-        }
+        act = Act(at=decision.at, action="decide", who=decision.who, reason=words, minutes=minutes)
         with self._store.writing() as connection:
             connection.execute(tables.decisions.insert().values(**asdict(decision)))
-            connection.execute(tables.audit.insert().values(**entry))
+            log_act(connection, decision.canary, act, state.document, state.document)
 
     def latest(self, canary: str, run: int | None, *, until: float | None = None) -> Decision | None:
         """Return the newest decision on a run, or on any run when `run` is None; `until` this UTC second, if
@@ -71,37 +61,27 @@ class Decisions:
             query = query.where(table.c.run == run)
         if until is not None:
             query = query.where(table.c.at <= until)
-        with self._store.asking() as connection:
-            row = connection.execute(query).first()
-        if row is None:
-            return None
-        values = dict(row._mapping)
-        del values["id"]
-        return Decision(**values)
-
-
-# Requests to promote a canary, in the audit log: entries of who asked, when, why and in which state.
+        found = self._store.found(Decision, query)
+        return found[0] if found else None
 
 
 ASKED = "promote_asked"
 
 
 class PromoteRequests:
-    """The requests of one database. Every method may raise StoreDown."""
+    """The requests to promote a canary, in the audit log of one database. Every method may raise
+    StoreDown."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def add(self, canary: str, act: Act, state: State) -> None:
         """Store a request, made in this state. The state does not change."""
-        unchanged = state.document
-        entry = {**asdict(act), "canary": canary, "action": ASKED, "before": unchanged, "after": unchanged}
         with self._store.writing() as connection:
-            connection.execute(tables.audit.insert().values(**entry))
+            log_act(connection, canary, replace(act, action=ASKED), state.document, state.document)
 
     def since(self, canary: str, at: float) -> Sequence[Audited]:
         """The requests after this UTC second, newest first."""
-        table = tables.audit
-        query = select(table).where(table.c.canary == canary, table.c.action == ASKED, table.c.at > at)
-        with self._store.asking() as connection:
-            return [audited(row) for row in connection.execute(query.order_by(table.c.id.desc()))]
+        table = tables.audit.c
+        wanted = (table.canary == canary, table.action == ASKED, table.at > at)
+        return self._store.acts(*wanted, newest_first=True)

@@ -7,15 +7,14 @@ becomes known.
 """
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
-from sqlalchemy import Connection, Table, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, select, update
 
-from records.store import Act, Audited, Store, tables
-from records.store.store import audited
+from records.store import Act, Audited, Store
+from records.store.database import insert_new
 from records.store.tables import audit, release_notes, releases, runs
 from routing.states import State, StateName
 
@@ -69,21 +68,17 @@ class Releases:
         """Store which release a run tries. A run that is stored stays as it was."""
         with self._store.writing() as connection:
             release = entered(connection, candidate, baseline, at=at)
-            row = {"canary": canary, "run": run, "release": release.id, "at": at}
-            _add(connection, runs, row)
+            new = Run(canary=canary, run=run, release=release.id, at=at)
+            insert_new(connection, runs, [asdict(new)])
 
     def all(self) -> Sequence[Release]:
         """Every release, newest first."""
-        with self._store.asking() as connection:
-            found = connection.execute(select(releases).order_by(releases.c.made_at.desc(), releases.c.id))
-            return [Release(**row._mapping) for row in found]
+        return self._store.found(Release, select(releases).order_by(releases.c.made_at.desc(), releases.c.id))
 
     def runs(self, release: str | None = None) -> Sequence[Run]:
         """The runs of one release, or of all, in the order of their start."""
         query = select(runs).order_by(runs.c.at, runs.c.canary, runs.c.run)
-        with self._store.asking() as connection:
-            found = connection.execute(query if release is None else query.where(runs.c.release == release))
-            return [Run(**row._mapping) for row in found]
+        return self._store.found(Run, query if release is None else query.where(runs.c.release == release))
 
     def of_model(self, text: str) -> Sequence[Release]:
         """The releases of MODEL, PROVIDER/MODEL, or with this id, newest first."""
@@ -91,21 +86,16 @@ class Releases:
 
     def acts(self, canary: str) -> Sequence[Audited]:
         """Everything that the audit log has of a canary, oldest first."""
-        query = select(audit).where(audit.c.canary == canary).order_by(audit.c.id)
-        with self._store.asking() as connection:
-            return [audited(row) for row in connection.execute(query)]
+        return self._store.acts(audit.c.canary == canary)
 
     def note(self, note: ReleaseNote) -> None:
         """Add a note."""
-        with self._store.writing() as connection:
-            connection.execute(insert(release_notes).values(**asdict(note)))
+        self._store.add(release_notes, note)
 
     def notes(self, release: str) -> Sequence[ReleaseNote]:
         """The notes on a release, oldest first."""
-        columns = [column for column in release_notes.c if column.name != "id"]
-        query = select(*columns).where(release_notes.c.release == release).order_by(release_notes.c.id)
-        with self._store.asking() as connection:
-            return [ReleaseNote(**row._mapping) for row in connection.execute(query)]
+        query = select(release_notes).where(release_notes.c.release == release).order_by(release_notes.c.id)
+        return self._store.found(ReleaseNote, query)
 
 
 def model_of(name: str) -> str:
@@ -146,17 +136,8 @@ def _make(
     new = Release(
         id=secrets.token_hex(6), candidate=candidate, baseline=baseline, made_at=at, noticed_at=noticed_at
     )
-    _add(connection, releases, asdict(new))
+    insert_new(connection, releases, [asdict(new)])
     return {release.baseline: release for release in _of(connection, candidate)}[baseline]
-
-
-def _add(connection: Connection, table: Table, row: dict[str, object]) -> None:
-    """Insert the row unless its key is there."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    connection.execute(dialect.insert(table).values(**row).on_conflict_do_nothing())
-
-
-# Canaries that have left the config: how each ended, by the audit log, and what it tried.
 
 
 Ending = Literal["rolled_back", "promoted", "ended"]
@@ -189,7 +170,7 @@ class PastCanary:
 def past_canaries(store: Store, states: Mapping[str, State]) -> list[PastCanary]:
     """How the canaries with these states ended, in the same order. May raise StoreDown."""
     logged: dict[str, list[Audited]] = {name: [] for name in states}
-    for entry in _endings(store, states):
+    for entry in store.acts(audit.c.canary.in_(list(states)), audit.c.action.in_(_ENDED_BY.values())):
         logged[entry.canary].append(entry)
     tried = _releases(store, states)
     return [past_of(name, state, logged[name], tried.get(name)) for name, state in states.items()]
@@ -213,13 +194,6 @@ def past_of(name: str, state: State, logged: Sequence[Audited], release: Release
         release=release,
         rolled_back=tuple(dict.fromkeys(runs)),
     )
-
-
-def _endings(store: Store, names: Iterable[str]) -> list[Audited]:
-    table = tables.audit
-    chosen = table.c.canary.in_(list(names)) & table.c.action.in_(_ENDED_BY.values())
-    with store.asking() as connection:
-        return [audited(row) for row in connection.execute(select(table).where(chosen).order_by(table.c.id))]
 
 
 def _releases(store: Store, states: Mapping[str, State]) -> dict[str, Release]:

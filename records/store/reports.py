@@ -1,15 +1,14 @@
 """Reports that are kept in the store: the report job's, evaluations, and the looks of verdicts' plans.
 Each is written once and never changed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from records.store import Audited, Store, tables
-from records.store.store import audited
+from records.store.database import insert_new
 from records.store.tables import reports
 
 
@@ -39,30 +38,21 @@ class DailyReports:
 
     def add(self, report: DailyReport) -> bool:
         """Store a report; False if the run has one of that day."""
-        with self._store.writing() as connection:
-            dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-            query = dialect.insert(reports).values(**asdict(report)).on_conflict_do_nothing()
-            return connection.execute(query.returning(reports.c.run)).first() is not None
+        return self._store.add_new(reports, [report]) > 0
 
     def entries(self, canary: str, limit: int) -> Sequence[ReportEntry]:
         """The newest reports of a canary, newest first."""
         columns = [column for column in reports.c if column.name != "document"]
         query = select(*columns).where(reports.c.canary == canary)
-        with self._store.asking() as connection:
-            found = connection.execute(query.order_by(reports.c.at.desc()).limit(limit))
-            return [ReportEntry(**row._mapping) for row in found]
+        return self._store.found(ReportEntry, query.order_by(reports.c.at.desc()).limit(limit))
 
     def newest(self, canary: str, *, run: int | None = None, day: str | None = None) -> DailyReport | None:
         """The newest report, of one run or one day where that is given; None without one."""
         query = select(reports).where(reports.c.canary == canary).order_by(reports.c.at.desc()).limit(1)
         query = query if run is None else query.where(reports.c.run == run)
         query = query if day is None else query.where(reports.c.day == day)
-        with self._store.asking() as connection:
-            found = connection.execute(query).first()
-        return None if found is None else DailyReport(**found._mapping)
-
-
-# Finished evaluations in the store: one JSON document per key, written once and never changed.
+        found = self._store.found(DailyReport, query)
+        return found[0] if found else None
 
 
 CLOSING = ("decide", "end", "promote", "rollback")
@@ -90,14 +80,7 @@ class Evaluations:
 
     def add(self, evaluations: Sequence[StoredEvaluation]) -> int:
         """Add the evaluations whose keys are new, and return how many were."""
-        if not evaluations:
-            return 0
-        table = tables.evaluations
-        rows = [asdict(evaluation) for evaluation in evaluations]
-        with self._store.writing() as connection:
-            insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-            added = insert(table).on_conflict_do_nothing().returning(table.c.key)
-            return len(connection.execute(added, rows).all())
+        return self._store.add_new(tables.evaluations, evaluations)
 
     def all(self, canary: str | None = None) -> list[dict[str, Any]]:
         """Return all documents, or those of one canary, oldest first."""
@@ -114,21 +97,11 @@ class Evaluations:
         with self._store.asking() as connection:
             return connection.execute(select(func.count()).where(table.c.key == key)).scalar_one() > 0
 
-    def closings(self, after: int) -> Iterator[Audited]:
-        """Yield audit entries with an action in CLOSING since entry `after`, oldest first.
-
-        The last LATE entries up to `after` are yielded again.
-        """
-        table = tables.audit
-        query = (
-            select(table).where(table.c.id > after - LATE, table.c.action.in_(CLOSING)).order_by(table.c.id)
-        )
-        with self._store.asking() as connection:
-            found = connection.execute(query).all()
-        yield from map(audited, found)
-
-
-# The looks of verdicts' plans in the store: each stored once, never changed.
+    def closings(self, after: int) -> list[Audited]:
+        """The audit entries with an action in CLOSING since entry `after`, oldest first, and the last LATE
+        ones up to it again."""
+        table = tables.audit.c
+        return self._store.acts(table.id > after - LATE, table.action.in_(CLOSING))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,14 +137,9 @@ class Looks:
             table.c.run == scope.run,
             table.c.rubric_sha256 == scope.rubric_sha256,
         )
-        with self._store.asking() as connection:
-            rows = connection.execute(query.order_by(table.c.metric, table.c.day)).all()
-        return [StoredLook(metric=row.metric, day=row.day, at=row.at, document=row.document) for row in rows]
+        return self._store.found(StoredLook, query.order_by(table.c.metric, table.c.day))
 
     def keep(self, scope: LookScope, looks: Sequence[StoredLook]) -> None:
         """Store these looks, except those that somebody else stored first."""
-        if looks:
-            rows = [{**asdict(scope), **asdict(look)} for look in looks]
-            with self._store.writing() as connection:
-                insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-                connection.execute(insert(tables.looks).on_conflict_do_nothing(), rows)
+        with self._store.writing() as connection:
+            insert_new(connection, tables.looks, [{**asdict(scope), **asdict(look)} for look in looks])

@@ -3,28 +3,26 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Engine, Row, func, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, Table, func, select, update
 from sqlalchemy import delete as sql_delete
-from sqlalchemy.dialects import postgresql, sqlite
 
 from records.errors import StoreDown, Unstorable
 from records.outcome import Feedback, Outcome
 from records.shared.segment_folder import FOLDER, OUTCOMES, SegmentFolder
 from records.spool.reader import Batch
 from records.store import retention, tables
-from records.store.database import PATIENCE, Patience, alone, engine_of, transaction
+from records.store.database import PATIENCE, Patience, alone, engine_of, insert, insert_new, transaction
 from records.store.ingest import Ingest
 from records.store.migrate import HEAD, migrate, version_of
 from records.store.retention import Days
-from records.store.tables import audit, rollbacks
 from routing.states import State
 
 
@@ -101,59 +99,6 @@ class StoredRollback:
     why: Mapping[str, Any]
 
 
-# The reasons of rollbacks: one row per rollback, written in the same transaction and never deleted.
-
-
-class ReadableStore(Protocol):
-    """A store that answers short queries."""
-
-    def asking(self) -> AbstractContextManager[Connection]: ...
-
-
-def insert_rollback(
-    connection: Connection,
-    canary: str,
-    at: float,
-    before: Mapping[str, Any],
-    after: Mapping[str, Any],
-    why: Mapping[str, Any],
-) -> None:
-    """Insert a rollback in the transaction that changes the state. A run has at most one."""
-    row = {"canary": canary, "run": after["run"], "at": at, "before": before, "after": after, "why": why}
-    connection.execute(rollbacks.insert().values(**row))
-
-
-def was_rolled_back(store: ReadableStore, canary: str, state: State) -> bool:
-    """True if the state's run was rolled back, even if the canary has ended since. May raise StoreDown."""
-    if state.state != "ended":
-        return state.state == "rolled_back"
-    query = select(audit.c.before).where(audit.c.canary == canary, audit.c.action == "end")
-    with store.asking() as connection:
-        before = connection.execute(query.order_by(audit.c.id.desc()).limit(1)).scalar()
-    return before is not None and before.get("state") == "rolled_back"
-
-
-def newest_rollbacks(
-    store: ReadableStore, canary: str, *, limit: int = 100, run: int | None = None
-) -> list[StoredRollback]:
-    """Return a canary's rollbacks, or those of one run, newest first. May raise StoreDown."""
-    query = select(rollbacks).where(rollbacks.c.canary == canary)
-    if run is not None:
-        query = query.where(rollbacks.c.run == run)
-    with store.asking() as connection:
-        rows = connection.execute(query.order_by(rollbacks.c.run.desc()).limit(limit)).all()
-    return [
-        StoredRollback(
-            canary=row.canary,
-            at=row.at,
-            before=msgspec.convert(row.before, State),
-            after=msgspec.convert(row.after, State),
-            why=row.why,
-        )
-        for row in rows
-    ]
-
-
 T = TypeVar("T")
 
 
@@ -175,7 +120,6 @@ class Store:
         self._engine = engine.execution_options(**{FOLDER: folder})
         self.folder = folder
         self._patience = patience
-        self._insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
         self.ingest = Ingest(engine.dialect)
         self._days = Days(engine)
         self._migrating = threading.Lock()
@@ -302,11 +246,11 @@ class Store:
             if not self._replace(connection, canary, expected_version, state.document):
                 return False
             if act is not None:
-                old = {} if before is None else before.state.document
-                entry = {**asdict(act), "canary": canary, "before": old, "after": state.document}
-                connection.execute(tables.audit.insert().values(**entry))
-                if why is not None:
-                    insert_rollback(connection, canary, act.at, old, state.document, why)
+                old, new = {} if before is None else before.state.document, state.document
+                log_act(connection, canary, act, old, new)
+                if why is not None:  # a run has at most one rollback, which is never deleted
+                    row = {"canary": canary, "run": state.run, "at": act.at, "before": old, "after": new}
+                    connection.execute(tables.rollbacks.insert().values(**row, why=why))
         return True
 
     def states(self) -> dict[str, Versioned]:
@@ -316,11 +260,51 @@ class Store:
 
     def audit(self, limit: int = 100, canary: str | None = None) -> list[Audited]:
         """Return the newest entries of the audit log, or of one canary's, newest first."""
-        query = select(tables.audit).order_by(tables.audit.c.id.desc()).limit(limit)
-        if canary is not None:
-            query = query.where(tables.audit.c.canary == canary)
+        wanted = () if canary is None else (tables.audit.c.canary == canary,)
+        return self.acts(*wanted, newest_first=True, limit=limit)
+
+    def acts(
+        self, *wanted: ColumnElement[bool], newest_first: bool = False, limit: int | None = None
+    ) -> list[Audited]:
+        """Return the wanted entries of the audit log, oldest first unless `newest_first`."""
+        at = tables.audit.c.id
+        query = select(tables.audit).where(*wanted).order_by(at.desc() if newest_first else at).limit(limit)
         with self._begin() as connection:
-            return [audited(row) for row in connection.execute(query)]
+            return [_audited(row) for row in connection.execute(query)]
+
+    def was_rolled_back(self, canary: str, state: State) -> bool:
+        """True if the state's run was rolled back, even if the canary has ended since."""
+        if state.state != "ended":
+            return state.state == "rolled_back"
+        of_end = (tables.audit.c.canary == canary, tables.audit.c.action == "end")
+        before = [each.before for each in self.acts(*of_end, newest_first=True, limit=1)]
+        return any(each is not None and each.state == "rolled_back" for each in before)
+
+    def rollbacks(self, canary: str, *, limit: int = 100, run: int | None = None) -> list[StoredRollback]:
+        """Return a canary's rollbacks, or those of one run, newest first."""
+        table = tables.rollbacks
+        query = select(table).where(table.c.canary == canary)
+        query = query if run is None else query.where(table.c.run == run)
+        return self.found(StoredRollback, query.order_by(table.c.run.desc()).limit(limit))
+
+    def add(self, table: Table, *records: Any) -> None:
+        """Insert values of a dataclass whose fields are columns, a row each."""
+        with self._begin(writes=True) as connection:
+            connection.execute(table.insert(), [asdict(each) for each in records])
+
+    def add_new(self, table: Table, records: Iterable[Any]) -> int:
+        """Insert as `add` those whose key is not stored yet, and return how many these were."""
+        with self._begin(writes=True) as connection:
+            return insert_new(connection, table, [asdict(each) for each in records])
+
+    def found(self, kind: type[T], query: Select[*tuple[Any, ...]]) -> list[T]:
+        """The rows of a short query as values of a dataclass whose fields are columns."""
+        with self._begin() as connection:
+            rows = [
+                {str(name): value for name, value in row.items()}
+                for row in connection.execute(query).mappings()
+            ]
+        return [msgspec.convert(row, kind) for row in rows]
 
     def expire(self, before: float, breathe: Callable[[], object] = _breathe) -> int:
         """Delete all but outcomes before this UTC second; return the number of feedback values deleted.
@@ -337,9 +321,8 @@ class Store:
 
     def fix_rubric(self, canary: str, rubric: FixedRubric) -> FixedRubric:
         """Store the rubric unless the canary already has one; return the stored rubric."""
-        entry = {"canary": canary, **asdict(rubric)}
         with self._begin(writes=True) as connection:
-            connection.execute(self._insert(tables.rubrics).values(**entry).on_conflict_do_nothing())
+            insert_new(connection, tables.rubrics, [{"canary": canary, **asdict(rubric)}])
         stored = self.rubric(canary)
         if stored is None:
             raise StoreDown("the database lost a rubric that was just stored: check the database")
@@ -347,12 +330,8 @@ class Store:
 
     def rubric(self, canary: str) -> FixedRubric | None:
         """Return the rubric fixed for this canary, or None."""
-        query = select(tables.rubrics).where(tables.rubrics.c.canary == canary)
-        with self._begin() as connection:
-            row = connection.execute(query).first()
-        if row is None:
-            return None
-        return FixedRubric(sha256=row.sha256, document=row.document, fixed_at=row.fixed_at)
+        found = self.found(FixedRubric, select(tables.rubrics).where(tables.rubrics.c.canary == canary))
+        return found[0] if found else None
 
     @contextmanager
     def asking(self) -> Iterator[Connection]:
@@ -391,8 +370,7 @@ class Store:
     def _replace(self, connection: Connection, canary: str, expected: int, document: dict[str, Any]) -> bool:
         table, values = tables.states, {"version": expected + 1, "document": document}
         if expected == 0:
-            statement = self._insert(table).values(canary=canary, **values).on_conflict_do_nothing()
-            return connection.execution_options(preserve_rowcount=True).execute(statement).rowcount == 1
+            return insert_new(connection, table, [{"canary": canary, **values}]) == 1
         same = (table.c.canary == canary) & (table.c.version == expected)
         return connection.execute(update(table).where(same).values(**values)).rowcount == 1
 
@@ -406,7 +384,7 @@ class Store:
         return {row.file: row.offset for row in found} == cursors
 
     def _move(self, connection: Connection, spool: str, cursors: Mapping[str, int]) -> None:
-        statement = self._insert(tables.cursors)
+        statement = insert(connection, tables.cursors)
         new = statement.excluded
         statement = statement.on_conflict_do_update(
             index_elements=["spool", "file"], set_={"offset": new.offset, "moved_at": new.moved_at}
@@ -429,7 +407,7 @@ class Store:
             "quarantined": batch.quarantined,
             "stored": inserted,
         }
-        statement = self._insert(tables.totals)
+        statement = insert(connection, tables.totals)
         added = tables.totals.c.value + statement.excluded.value
         statement = statement.on_conflict_do_update(index_elements=["spool", "name"], set_={"value": added})
         connection.execute(
@@ -460,8 +438,15 @@ def states_in(connection: Connection) -> dict[str, Versioned]:
     return {row.canary: Versioned(row.version, msgspec.convert(row.document, State)) for row in found}
 
 
-def audited(row: Row[Any]) -> Audited:
-    """Convert a row of the audit table."""
+def log_act(
+    connection: Connection, canary: str, act: Act, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> None:
+    """Add an entry to the audit log, with the canary's state as documents."""
+    row = {**asdict(act), "canary": canary, "before": before, "after": after}
+    connection.execute(tables.audit.insert().values(**row))
+
+
+def _audited(row: Row[Any]) -> Audited:
     return Audited(
         id=row.id,
         canary=row.canary,
@@ -471,11 +456,9 @@ def audited(row: Row[Any]) -> Audited:
     )
 
 
-# A look at the canaries' states that creates and upgrades nothing, for commands that need no store.
-
-
 def states_at(url: str, data: Path) -> dict[str, Versioned] | None:
-    """The state of every canary in the database of this URL; None where there is no database of this schema.
+    """The state of every canary in the database of this URL; None where there is no database of this schema,
+    for commands that need no store: it creates and upgrades nothing.
 
     A relative SQLite path is relative to `data`. Raises StoreDown when the database does not answer.
     """

@@ -16,7 +16,6 @@ from demo.provider.server import LocalProvider
 from records.store import Store
 from records.store.releases import Releases, past_canaries
 from records.store.reports import DailyReports, Evaluations
-from records.store.store import newest_rollbacks
 from tests.serving import ProviderThread
 from verdict.archive.releases import all_releases
 
@@ -52,7 +51,7 @@ def test_one_is_rolled_back_by_a_guardrail_one_ships_and_one_goes_on(store: Stor
         past.name: past for past in past_canaries(store, {name: states[name] for name in (FAILS, SHIPS)})
     }
     assert (ended[FAILS].ending, ended[SHIPS].ending) == ("rolled_back", "promoted")
-    rollback = newest_rollbacks(store, FAILS, run=1, limit=1)[0].why
+    rollback = store.rollbacks(FAILS, run=1, limit=1)[0].why
     assert rollback["rule"].startswith("error_rate")
     assert len(rollback["failures"]) >= 3
     assert [each.verdict for each in all_releases(store)][1:] == ["ship", "dont_ship"]

@@ -15,7 +15,7 @@ from records.store.benchmarks import Benchmarks
 from records.store.captures import Labels
 from records.store.decisions import Decision, Decisions
 from records.store.reports import Looks, LookScope
-from records.store.store import StoredRollback, newest_rollbacks, was_rolled_back
+from records.store.store import StoredRollback
 from verdict.decision.benchmarked import benchmarks_of, newest_benchmark, offline_rows
 from verdict.decision.document import Decided, Report
 from verdict.decision.plan_course import PlanCourse, cuts, look_left_out
@@ -73,12 +73,12 @@ def report_of(
     asked = current if run is None else run
     decision = Decisions(store).latest(name, asked, until=after.act.at if after is not None else None)
     fixed = store.rubric(name)
-    rolled_back = state is not None and (asked != current or was_rolled_back(store, name, state))
+    rolled_back = state is not None and (asked != current or store.was_rolled_back(name, state))
     judged = replace(
         judged if retro is None else _under(judged, retro, settings),
         share_changes=share_changes(store, name, asked or 0),
         over=state is not None and (asked != current or state.state not in GATHERING),
-        rolled_back=_rollback(newest_rollbacks(store, name, run=asked, limit=1)) if rolled_back else None,
+        rolled_back=_rollback(store.rollbacks(name, run=asked, limit=1)) if rolled_back else None,
         rubric_sha256=fixed.sha256 if fixed is not None else None,
         outweighed=_outweighed(decision) if retro is None else NOTHING,
     )

@@ -8,11 +8,9 @@ from dataclasses import asdict
 from typing import Any
 
 import msgspec
-from sqlalchemy import select
 
 from records.facts.metric import BUILT_IN, Metric
 from records.store import Audited, FixedRubric, Store, tables
-from records.store.store import audited
 from routing.canary import Arm, Match
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.plan import ShareChange
@@ -103,14 +101,8 @@ _ACTIONS = (RAMP, "configure")
 
 def share_changes(store: Store, canary: str, run: int) -> list[ShareChange]:
     """Return the run's changes by hand, oldest first. May raise StoreDown."""
-    table = tables.audit
-    query = (
-        select(table)
-        .where(table.c.canary == canary, table.c.action.in_(_ACTIONS), table.c.who != RAMP)
-        .order_by(table.c.id)
-    )
-    with store.asking() as connection:
-        entries = [audited(row) for row in connection.execute(query)]
+    table = tables.audit.c
+    entries = store.acts(table.canary == canary, table.action.in_(_ACTIONS), table.who != RAMP)
     return [change for entry in entries if (change := _change(entry, run)) is not None]
 
 
