@@ -44,6 +44,10 @@ class Backdrop:
         self.provider = ""
 
     async def __aenter__(self) -> "Backdrop":
+        return self
+
+    async def provide(self) -> None:
+        """Start the provider, and wait until it listens."""
         fine = '{"ttft_s": 0.02, "spread": 0.3}'
         process = await self._start(
             "demo.provider", "--json-ready", *(f"--behaviour={model}={fine}" for model in MODELS),
@@ -51,7 +55,6 @@ class Backdrop:
         )  # fmt: skip
         assert process.stdout is not None  # noqa: S101
         self.provider = json.loads(await process.stdout.readline())["url"]
-        return self
 
     @property
     def data(self) -> Path:
@@ -128,14 +131,19 @@ class Backdrop:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for process in reversed(self._running):
+        # All are told before one is waited for: a second signal, which ends the wait, then leaves none.
+        for process in self._running:
             if process.returncode is None:
                 process.terminate()
-            try:
-                await asyncio.wait_for(process.wait(), STOP_WITHIN_S)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+        await asyncio.gather(*map(_ended, self._running))
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    try:
+        await asyncio.wait_for(process.wait(), STOP_WITHIN_S)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
 
 
 @dataclass(slots=True)

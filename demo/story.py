@@ -173,6 +173,7 @@ class _Story:
         async with AsyncExitStack() as stack:
             backdrop = await stack.enter_async_context(Backdrop(FOLDER, self._roles))
             pager = await stack.enter_async_context(Pager())
+            await backdrop.provide()
             config = FOLDER / "canary.yaml"
             config.write_text(CONFIG.format(provider=backdrop.provider, pager=pager.url) + self._more)
             if opening:

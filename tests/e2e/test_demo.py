@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx2
@@ -16,10 +17,10 @@ from tests.serving import eventually
 
 
 @pytest.fixture
-def demo(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """The demo, told to make up releases, and to open its page at its end. There is no screen."""
+def demo(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
+    """The demo, with the test's options. There is no screen."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "canary", "demo", "--open"],
+        [sys.executable, "-m", "canary", "demo", *getattr(request, "param", ())],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         text=True,
@@ -41,6 +42,7 @@ def demo(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("demo", [["--open"]], indirect=True, ids=["open"])
 def test_the_demo_tells_its_three_stories_and_ends_with_all_that_it_started(
     demo: subprocess.Popen[str], tmp_path: Path
 ) -> None:
@@ -67,6 +69,21 @@ def test_the_demo_tells_its_three_stories_and_ends_with_all_that_it_started(
 
     demo.send_signal(signal.SIGTERM)
     assert demo.wait(60) == 0
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in ours))
+
+
+def test_a_demo_that_is_signalled_again_while_it_ends_leaves_nothing_running(
+    demo: subprocess.Popen[str],
+) -> None:
+    assert demo.stdout is not None
+    assert any("canary serve at" in line for line in demo.stdout)
+    ours = _below(demo.pid)
+    assert len(ours) >= 2
+
+    while demo.poll() is None:  # as `timeout` does, and who presses Ctrl-C twice
+        demo.send_signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            demo.wait(0.05)
     eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in ours))
 
 
