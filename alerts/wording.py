@@ -4,47 +4,19 @@ Every receiver, the terminal, the page, MCP and `why` say the same sentence, mad
 
     Refund answers of assistant-2 fail: 4 of 17 requests, 4 users, since 16:58 UTC. Users got assistant-1's
     answers instead. Rolled back at 17:30 UTC. The provider says: "tool schema mismatch".
-
-None reads as "unknown".
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from decimal import Decimal
 
-_UNKNOWN = "unknown"
-
-
-def percent(share: float | None) -> str:
-    """A share in [0, 1] as `12.5 %`."""
-    return _UNKNOWN if share is None else f"{100.0 * share:.1f} %"
-
-
-def seconds(value: float | None) -> str:
-    """Seconds as `1.24 s`."""
-    return _UNKNOWN if value is None else f"{value:.2f} s"
-
-
-def dollars(value: float | None) -> str:
-    """Dollars with four significant digits, never as 5.25e-05."""
-    return _UNKNOWN if value is None else f"${Decimal(f'{value:.4g}'):f}"
-
-
-def times(value: float | None) -> str:
-    """A factor as `2.1×`."""
-    return _UNKNOWN if value is None else f"{value:.1f}×"
+from common.numbers import UNKNOWN, count, decimal, percent, set_percent, times
 
 
 def as_often(ratio: float | None, limit: float) -> str:
     """A risk ratio and its limit. Without a baseline event the ratio is None and left out."""
     shown = "" if ratio is None else f", {times(ratio)} as often"
     return f"{shown} (limit {times(limit)})"
-
-
-def points(value: float | None) -> str:
-    """A rating with two decimals."""
-    return _UNKNOWN if value is None else f"{value:.2f}"
 
 
 MANY_USERS = 10
@@ -58,9 +30,9 @@ def users_needed(needs: Mapping[str, int], share: float, *, many: bool = False) 
     rules: dict[int, list[str]] = {}
     for rule, users in sorted(needs.items(), key=lambda item: item[1]):
         rules.setdefault(users, []).append(rule)
-    each = [f"{users:,} ({', '.join(names)})" for users, names in rules.items()]
+    each = [f"{count(users)} ({', '.join(names)})" for users, names in rules.items()]
     return (
-        f"At a share of {100.0 * share:.3g} %, a candidate that gets everything wrong is rolled back after"
+        f"At a share of {set_percent(share)}, a candidate that gets everything wrong is rolled back after"
         f" about so many of its users: {'; '.join(each)}"
     )
 
@@ -203,11 +175,11 @@ def _hang(trouble: Trouble) -> str:
     failures = seen.covered + seen.errors + seen.broken
     if numbers.get("stalled"):
         silent = f"silent for {_whole_s(numbers.get('stalled_s'))} in mid-stream"
-        return f"{_answers(trouble)} stall: {silent} ({_count(numbers['stalled'])}{_of(trouble)})"
+        return f"{_answers(trouble)} stall: {silent} ({count(numbers['stalled'])}{_of(trouble)})"
     if _is_silent(trouble):
         verb = "is slow to answer" if _answers_some(trouble) else "does not answer"
         within = f"no answer within {_whole_s(numbers.get('no_answer_s'))}"
-        return f"{_who(trouble)} {verb}: {within} ({_count(numbers['no_answer'])}{_of(trouble)})"
+        return f"{_who(trouble)} {verb}: {within} ({count(numbers['no_answer'])}{_of(trouble)})"
     if trouble.rule in _ERRORS and failures and seen.silent > _SILENT_SHARE * failures:
         within = f"no answer within {_whole_s(seen.silent_s)}"
         return f"{_who(trouble)} does not answer: {within}, {_how_many(trouble)}"
@@ -246,32 +218,24 @@ def _how_many(trouble: Trouble) -> str:
     numbers = trouble.numbers
     bad, users = numbers.get("bad"), numbers.get("adverse_units")
     if bad is None:
-        return _people(users) if users else "an unknown number of requests"
-    known = f"{_count(bad)}{_of(trouble)} {'request' if numbers.get('outcomes') == 1 else 'requests'}"
-    return f"{known}, {_people(min(users, bad))}" if users else known
+        return count(users, "user") if users else "an unknown number of requests"
+    known = f"{count(bad)}{_of(trouble)} {'request' if numbers.get('outcomes') == 1 else 'requests'}"
+    return f"{known}, {count(min(users, bad), 'user')}" if users else known
 
 
 def _of(trouble: Trouble) -> str:
     outcomes = trouble.numbers.get("outcomes")
-    return "" if outcomes is None else f" of {_count(outcomes)}"
-
-
-def _count(value: float) -> str:
-    return f"{value:,.0f}"
-
-
-def _people(users: float) -> str:
-    return f"{_count(users)} user{'' if users == 1 else 's'}"
+    return "" if outcomes is None else f" of {count(outcomes)}"
 
 
 def _whole_s(value: float | None) -> str:
     """A time as measured: `12 s`, `3.6 s`."""
-    return _UNKNOWN if value is None else f"{value:.1f} s" if value < 5 else f"{value:.0f} s"
+    return UNKNOWN if value is None else f"{value:.1f} s" if value < 5 else f"{value:.0f} s"
 
 
 def _limit_s(value: float | None) -> str:
     """A limit as written: `3 s`, `7.5 s`."""
-    return _UNKNOWN if value is None else f"{value:g} s"
+    return UNKNOWN if value is None else f"{value:g} s"
 
 
 def _took_longer(trouble: Trouble, than: str) -> str:
@@ -296,21 +260,21 @@ def _slower(trouble: Trouble) -> str:
 
 def _dear(trouble: Trouble) -> str:
     requests = trouble.numbers.get("outcomes")
-    over = f", over {_count(requests)} requests" if requests else ""
+    over = f", over {count(requests)} requests" if requests else ""
     return f"{_answers(trouble)} cost {times(trouble.value)} those of {trouble.baseline}{over}"
 
 
 def _rated(trouble: Trouble) -> str:
     raters = trouble.numbers.get("outcomes")
-    by = f" from {_people(raters)}" if raters else ""
-    least = f", at least {points(trouble.threshold)} wanted" if trouble.threshold is not None else ""
-    return f"users rate {_answers(trouble)} lower: {trouble.rule} {points(trouble.value)}{by}{least}"
+    by = f" from {count(raters, 'user')}" if raters else ""
+    least = f", at least {decimal(trouble.threshold)} wanted" if trouble.threshold is not None else ""
+    return f"users rate {_answers(trouble)} lower: {trouble.rule} {decimal(trouble.value)}{by}{least}"
 
 
 def _users_who(words: str) -> Callable[[Trouble], str]:
     return lambda trouble: (
         f"users of {trouble.candidate}{_segment(trouble)} {words} more often:"
-        f" {_people(trouble.numbers.get('adverse_units', 0.0))} so far"
+        f" {count(trouble.numbers.get('adverse_units', 0.0), 'user')} so far"
     )
 
 

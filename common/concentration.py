@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from common.numbers import rough_percent
+
 CATEGORY = "category"
 LEAST_FAILING = 3
 LEAST_PART = 1.0 / 3.0
@@ -51,7 +53,7 @@ class Concentration:
         """`12 of 12 failing exchanges are in category refund (5 % of the traffic)`; "" for none."""
         if not self.parts:
             return ""
-        first, *others = (f"{part.place} ({_percent(part.share)} of the traffic)" for part in self.parts)
+        first, *others = (f"{part.place} ({rough_percent(part.share)} of the traffic)" for part in self.parts)
         when = " of the last hour" if self.recent else ""
         opening = f"{self.parts[0].failing} of {self.parts[0].of} {self.noun}{when} are in {first}"
         more = [f"{part.failing} in {place}" for part, place in zip(self.parts[1:], others, strict=True)]
@@ -64,7 +66,7 @@ class Concentration:
             return ""
         first = self.parts[0]
         many = "all" if first.failing == first.of else f"{first.failing} of {first.of}"
-        return f"{many} in {first.place} ({_percent(first.share)} of the traffic)"
+        return f"{many} in {first.place} ({rough_percent(first.share)} of the traffic)"
 
     @property
     def document(self) -> list[dict[str, Any]]:
@@ -127,8 +129,3 @@ def chance_of(failing: int, of: int, part: int, traffic: int) -> float:
 
 def _ln_comb(n: int, k: int) -> float:
     return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
-
-
-def _percent(share: float) -> str:
-    value = 100.0 * share
-    return f"{value:.0f} %" if value >= 10.0 else f"{value:.2g} %"

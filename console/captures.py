@@ -12,6 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from common.interval import wilson
+from common.numbers import count, percent
 from console.access.login import Login
 from console.judged import view
 from console.rendering import Templates
@@ -19,7 +20,6 @@ from control.operator.labels import LabelProgress, PairWanted, is_system
 from control.operator.operator import Operator
 from control.operator.orders import BadOrder
 from judge.figures import FEWEST_LABELS, NEEDED_LABELS
-from pages.words import status
 from records.captures.capture import Capture, CapturedMessage
 from records.store.captures import Label, Right
 
@@ -162,28 +162,24 @@ def messages_of(real: Capture) -> ShownMessages:
 
 def progress_words(progress: LabelProgress) -> Sequence[str]:
     """How far the labels have come, in sentences."""
-    found = [f"{status.count(progress.labelled)} labelled so far."]
+    found = [f"{count(progress.labelled)} labelled so far."]
     if progress.judged:
         found.append(
-            f"Labels on pairs that the judge marked: {status.count(progress.on_judged)}. "
+            f"Labels on pairs that the judge marked: {count(progress.on_judged)}. "
             f"A rubric row on the judge needs {NEEDED_LABELS}."
         )
     if progress.twice:
-        found.append(f"Labelled by two people: {_pairs(progress.twice)}. {_agreement(progress)}")
+        found.append(f"Labelled by two people: {count(progress.twice, 'pair')}. {_agreement(progress)}")
     return found
 
 
-def _pairs(count: int) -> str:
-    return f"{status.count(count)} pair{'' if count == 1 else 's'}"
-
-
 def _agreement(progress: LabelProgress) -> str:
-    counts = f"They agree on {status.count(progress.agree)}"
+    counts = f"They agree on {count(progress.agree)}"
     if progress.twice < FEWEST_LABELS:
         return f"{counts}; below {FEWEST_LABELS} pairs this is no rate."
     low, high = wilson(progress.agree, progress.twice)
-    share = status.percent(progress.agree / progress.twice)
-    return f"{counts}: {share} ({status.percent(low)} to {status.percent(high)})."
+    share = percent(progress.agree / progress.twice)
+    return f"{counts}: {share} ({percent(low)} to {percent(high)})."
 
 
 def candidate_is_a(exchange_id: str) -> bool:
@@ -226,7 +222,7 @@ def summarized(labels: Collection[Label]) -> LabelSummary | None:
     right = {arm: sum(each in (arm, "both") for each in clear) for arm in ("baseline", "candidate")}
     only = {arm: sum(each == arm for each in clear) for arm in right}
     return LabelSummary(
-        extent=f"{status.count(len(clear))} labelled, {status.count(unclear)} unclear: {_extent(len(clear))}",
+        extent=f"{count(len(clear))} labelled, {count(unclear)} unclear: {_extent(len(clear))}",
         arms=tuple((arm, _share(found, len(clear))) for arm, found in right.items()) if clear else (),
         apart=f"Only the candidate is right in {only['candidate']}, only the baseline in {only['baseline']}.",
     )
@@ -242,7 +238,7 @@ def _share(right: int, of: int) -> str:
     if of < SPOT:
         return f"{right} of {of}"
     low, high = wilson(right, of)
-    return f"{status.percent(right / of)} ({status.percent(low)} to {status.percent(high)}), {right} of {of}"
+    return f"{percent(right / of)} ({percent(low)} to {percent(high)}), {right} of {of}"
 
 
 SHOWN = 20

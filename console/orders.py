@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from common.numbers import set_percent
 from console.access.login import Login
 from console.rendering import Templates
 from control.operator.operator import Operator
@@ -88,7 +89,7 @@ class Orders:
             done = await self._operator.order(name, _known(order), **_fields(form, order, who))
             if done["promote_asked"]:
                 return 202, f"Not promoted yet: {status.asked(done['promote_asked'], time.time())}."
-            state = f"{status.plain(done['state']).capitalize()}, share {status.percent(done['share'])}."
+            state = f"{status.plain(done['state']).capitalize()}, share {set_percent(done['share'])}."
             return 200, f"{state} Confirmed by {done['confirmed']} of {done['workers']} workers."
 
         return await self._done(request, act)

@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 
 from alerts.figures.places import to_document
+from common.numbers import set_percent
 from console.access.login import Login
 from console.judged import figures_in
 from console.rendering import ProspectLines, Reports, Templates, headers, headers_of_whole, report_in
@@ -22,7 +23,7 @@ from control.operator.operator import Operator
 from control.operator.orders import ORDERS, BadOrder, Order
 from pages.status.rules import proof_of, reach
 from pages.status.standing import LOUDEST, PastView, arm_rows, past_view, standing
-from pages.words.status import astray, laneless, percent, unmatched
+from pages.words.status import astray, laneless, unmatched
 
 LOOK_EVERY_S = 1.0
 HEARTBEAT_S = 15.0
@@ -183,7 +184,7 @@ class Page:
         def look() -> Mapping[str, Any]:
             with suppress(BadOrder):  # the canary left the config meanwhile
                 shown = self._canary(name)
-                share = percent(shown["canary"]["share"])
+                share = set_percent(shown["canary"]["share"])
                 html = self._templates.text("figures.html", {**shown, "person": person, "whole": False})
                 return {
                     "html": html,

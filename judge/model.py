@@ -19,8 +19,9 @@ from bench.errors import NoJudge, Unpriced
 from bench.models.asker import Answer, Asker, EntryAuth, client_for, direct
 from bench.models.wires import Extras
 from bench.settings import BenchSettings, JudgeSource
+from common.numbers import dollars
 from judge.judgements import FIRST, SECOND, BudgetSpent, JudgedExchange, Judgements, Kind
-from judge.terms import dollars, without_price
+from judge.terms import without_price
 from records.captures.capture import Capture, CapturedMessage
 from records.captures.redaction import redacted
 from records.facts.prices import Prices

@@ -1,6 +1,5 @@
-"""What the config says of the judge: the terms of a canary's judgements, its name, its dollars."""
+"""What the config says of the judge: the terms of a canary's judgements, and its name."""
 
-import math
 import re
 from dataclasses import dataclass
 from typing import Literal, Self
@@ -9,13 +8,6 @@ from bench.settings import CRITERIA
 
 _DATED = re.compile(r"[-@](?:20\d{2}-?\d{2}-?\d{2}|latest)$")
 """The end of a model's name that says which version it is."""
-
-
-def dollars(value: float) -> str:
-    """An amount in cents, below a dollar in three digits where it has them: $5.00, $0.50, $0.125, $0.005."""
-    places = 2 if value >= 1 or value <= 0 else max(2, 2 - math.floor(math.log10(value)))
-    whole, _, part = f"{value:.{places}f}".partition(".")
-    return f"${whole}.{part.rstrip('0'):0<2}"
 
 
 def without_price(name: str) -> str:

@@ -30,6 +30,7 @@ from alerts.incidents.notice import EventName, Notice, Offer
 from alerts.rules.rule import GuardrailStatus, ServiceRule
 from alerts.wording import Trouble
 from common.concentration import FailingPart
+from common.numbers import set_percent
 
 RESOLVE_AFTER_S = 1800.0
 
@@ -283,7 +284,8 @@ def _done_text(calling: Sequence[GuardrailStatus], incident: Incident) -> str:
 def _rollback_text(why: RollbackEvidence | None) -> str:
     if why is None:
         return "the candidate was rolled back"
-    return f"the candidate was rolled back: share {why.share_before:.1%} → {why.share_after:.1%}"
+    before, after = set_percent(why.share_before), set_percent(why.share_after)
+    return f"the candidate was rolled back: share {before} → {after}"
 
 
 def _undone(incident: Incident, why: RollbackEvidence | None) -> Incident:
@@ -310,9 +312,7 @@ def _true_now(incident: Incident, now: float, share: float | None) -> str:
         return f"{trouble.candidate} was rolled back at {at}, and everybody gets {trouble.baseline}"
     since = wording.clock(now if incident.since is None else incident.since, now)
     called = f"nothing has called since {since}"
-    return (
-        called if share is None else f"{called}; the share of {trouble.candidate} is {wording.percent(share)}"
-    )
+    return called if share is None else f"{called}; the share of {trouble.candidate} is {set_percent(share)}"
 
 
 def _update(incident: Incident, now: float) -> tuple[Incident, list[Notice]]:

@@ -12,7 +12,7 @@ from alerts.evidence.windows import Window
 from alerts.rules.failures import TOO_HIGH, Awaited
 from alerts.rules.relative import RelativeRule, RelativeState
 from alerts.rules.rule import FAULT_OF, GuardrailStatus, Rule
-from alerts.wording import percent
+from common.numbers import percent
 from records.outcome import Outcome
 
 OUTCOMES = 2

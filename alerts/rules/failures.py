@@ -14,7 +14,7 @@ from alerts.evidence.bets import MINIMUM_UNITS, PAGE_CUSUM, Evidence, absolute_s
 from alerts.evidence.exchanges import FEWEST, REACH_S, GuardrailSample, RecentShare
 from alerts.evidence.windows import Window
 from alerts.rules.rule import GuardrailStatus, Rule, RuleFinding, decided
-from alerts.wording import percent
+from common.numbers import percent
 
 TOO_HIGH = 0.5
 WAITING = 5_000

@@ -13,7 +13,7 @@ from alerts.evidence.exchanges import FirstStarted, GuardrailSample, Timed
 from alerts.evidence.windows import Window
 from alerts.rules.failures import AbsoluteRule, AbsoluteState
 from alerts.rules.rule import GuardrailStatus, Rule, RuleFinding, decided
-from alerts.wording import percent, seconds, times
+from common.numbers import percent, seconds, times
 from records.outcome import IN_FLIGHT_AFTER_S
 
 SLOW_SHARE = 0.05

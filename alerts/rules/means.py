@@ -11,7 +11,7 @@ from alerts.evidence.bets import MINIMUM_UNITS, Evidence, betting_steps
 from alerts.evidence.exchanges import GuardrailSample, RecentMean
 from alerts.evidence.windows import Window
 from alerts.rules.rule import GuardrailStatus, Rule, RuleFinding, decided
-from alerts.wording import dollars, points
+from common.numbers import decimal, dollars
 
 RATERS = 50_000
 
@@ -146,8 +146,8 @@ class Rating:
             threshold=bound,
             evidence=_numbers(state, now)
             | ({} if baseline_mean is None else {"baseline_mean": baseline_mean}),
-            sentence=f"candidate: {self.rule.rule} {points(mean)} from {state.candidate.count(now)} raters;"
-            f" baseline: {points(baseline_mean)} from {state.baseline.count(now)}"
+            sentence=f"candidate: {self.rule.rule} {decimal(mean)} from {state.candidate.count(now)} raters;"
+            f" baseline: {decimal(baseline_mean)} from {state.baseline.count(now)}"
             f" (limit {100 * self.rule.limit:g} % of the baseline)",
         )
 

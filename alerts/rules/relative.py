@@ -16,7 +16,8 @@ from alerts.evidence.bets import MINIMUM_UNITS, PAGE_CUSUM, Counted, Evidence, r
 from alerts.evidence.exchanges import GuardrailSample, UnitsMet, unit_slot
 from alerts.evidence.windows import Window
 from alerts.rules.rule import GuardrailStatus, Rule, RuleFinding, decided
-from alerts.wording import as_often, percent
+from alerts.wording import as_often
+from common.numbers import percent
 from records.outcome import Outcome
 
 DAY_S = 86_400.0

@@ -13,10 +13,10 @@ from rich.text import Text
 
 from canary.commands.client import NotReached
 from canary.commands.wait import Clock
+from common.numbers import percent, set_percent
 from common.text import visible
 from pages.status.standing import standing
 from pages.status.terminal import picture
-from pages.words import status
 
 EVERY_S = 1.0
 
@@ -131,12 +131,12 @@ def line(canary: Document) -> str:
     wrong with most of its requests."""
     stands, ramp = standing(canary), canary["ramp"]
     step = f", step {ramp['step'] + 1}/{len(ramp['steps'])}" if ramp["step"] is not None else ""
-    actual = status.percent(canary["actual_share"])
-    share = f"share {status.percent(canary['share'])} set, {actual} actual"
+    actual = percent(canary["actual_share"])
+    share = f"share {set_percent(canary['share'])} set, {actual} actual"
     rules = "".join(f"; {rule.key} {rule.word}" for rule in stands.rules if rule.tone in ("warn", "bad"))
     why = f": {canary['reason']}" if canary["reason"] else ""
     traffic = "".join(f"; {each}" for each in stands.traffic)
-    return f"{canary['name']} {stands.word}{why}{step}, {share}{rules}{traffic}".replace("\u00a0", " ")
+    return f"{canary['name']} {stands.word}{why}{step}, {share}{rules}{traffic}"
 
 
 def _what_counts(canary: Document) -> object:

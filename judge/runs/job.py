@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import structlog
 
 from bench.settings import BenchSettings, JudgeSource
+from common.numbers import dollars
 from judge.judgements import BudgetSpent, Judgements
-from judge.terms import JudgedRun, JudgeTerms, dollars
+from judge.terms import JudgedRun, JudgeTerms
 from records.errors import StoreDown
 from records.store import Store
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
 from pages.text import listing
 from pages.words import archive as words
 from pages.words.reasons import sentences
+from pages.words.status import day
 from verdict.archive.evaluations import Evaluation, to_document
 from verdict.archive.trends import Trends, TrendStep
 
@@ -56,7 +56,7 @@ def _row(evaluation: Evaluation) -> tuple[str, ...]:
     report, candidate = evaluation.report, evaluation.candidate
     return (
         evaluation.key,
-        _date(evaluation.at),
+        day(evaluation.at),
         evaluation.canary,
         str(evaluation.run),
         evaluation.event,
@@ -69,7 +69,7 @@ def _row(evaluation: Evaluation) -> tuple[str, ...]:
 
 def _step(step: TrendStep) -> tuple[str, ...]:
     return (
-        _date(step.at),
+        day(step.at),
         step.canary,
         step.candidate or "–",
         step.verdict,
@@ -79,7 +79,3 @@ def _step(step: TrendStep) -> tuple[str, ...]:
         words.saving(step),
         words.judged(step),
     )
-
-
-def _date(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")

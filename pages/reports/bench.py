@@ -12,6 +12,7 @@ from bench.benchmark.reasons import verdict
 from bench.benchmark.rubric import RowResult
 from bench.benchmark.statistics import ShareInterval
 from bench.models.pair import NamedModel
+from common.numbers import percent, rough_percent
 from judge.benchmark import JudgedBench, JudgedDataset, JudgedFigures, KnownAgreement, judged_figures
 from judge.figures import FEWEST_LABELS, WORTH
 from judge.model import words_sha256
@@ -206,7 +207,7 @@ def _of_dataset(dataset: Node) -> Iterator[str]:
     if dataset["unjudged"]:
         yield f"{dataset['unjudged']} examples without a mark"
     if floor is not None and candidate["completion"] < floor:
-        yield f"{100 * candidate['completion']:.0f} % right, below the floor of {floor:.0%}"
+        yield f"{rough_percent(candidate['completion'])} right, below the floor of {floor:.0%}"
 
 
 def _marked_by(judge: NamedModel | None) -> dict[str, str] | None:
@@ -256,15 +257,16 @@ def _says(found: JudgedBench, whole: JudgedFigures) -> Iterator[str]:
         f"{whole.tie} ties ({whole.alike} of the same text), {whole.lost} lost, {whole.no_mark} unmarked"
     )
     if whole.order_decided is not None:
-        yield f"the order of the answers decided {100 * whole.order_decided:.1f} % of the pairs asked about"
+        yield f"the order of the answers decided {percent(whole.order_decided)} of the pairs asked about"
     if whole.prefers_longer is not None:
-        yield f"the longer answer won {100 * whole.prefers_longer:.1f} % of the pairs that one answer won"
+        yield f"the longer answer won {percent(whole.prefers_longer)} of the pairs that one answer won"
     yield _worth(whole.agreement)
 
 
 def _preference(judge: str, known: ShareInterval) -> str:
     """Whose answers the judge prefers, as far as the interval tells it."""
-    share = f"the candidate's answers are preferred in {_percent(known)} of the pairs, a tie counting half"
+    preferred = words.value_words(known, "share")
+    share = f"the candidate's answers are preferred in {preferred} of the pairs, a tie counting half"
     if known.low > 0.5:
         return f"{judge} prefers the candidate: {share}"
     if known.high < 0.5:
@@ -276,7 +278,9 @@ def _worth(found: KnownAgreement) -> str:
     if found.share is None:
         needed = f"{FEWEST_LABELS} are needed"
         return f"what that is worth is not known: {found.labels} pairs with a known better answer, {needed}"
-    agrees = f"it agrees with the datasets on {_percent(found.share)} of {found.labels} pairs"
+    agrees = (
+        f"it agrees with the datasets on {words.value_words(found.share, 'share')} of {found.labels} pairs"
+    )
     if found.kappa is None:
         return f"{agrees}, which chance alone explains"
     low, estimate, high = (
@@ -284,9 +288,3 @@ def _worth(found: KnownAgreement) -> str:
     )
     little = f"; below {WORTH} its word is worth little" if found.kappa.estimate < WORTH else ""
     return f"{agrees}, kappa {estimate} ({low} to {high}){little}"
-
-
-def _percent(found: ShareInterval) -> str:
-    """61.2 % (55.1 to 67.0)."""
-    low, estimate, high = (f"{100 * each:.1f}" for each in (found.low, found.estimate, found.high))
-    return f"{estimate} % ({low} to {high})"

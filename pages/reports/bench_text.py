@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from bench.benchmark.rubric import Unit
+from common.numbers import count, dollars, rough_percent, seconds
 from pages import text as terminal
 from pages.document import Document, Points, Row, Says, Section, Table, columns
 from pages.words.bench import number
@@ -80,13 +81,13 @@ def _judged(found: Node | None) -> list[Section]:
             name,
             *(str(node[each]) for each in ("pairs", "won", "tie", "lost", "no_mark")),
             _share(node["judged_preference"]),
-            "–" if node["order_decided"] is None else f"{100 * node['order_decided']:.0f} %",
+            rough_percent(node["order_decided"]),
             _share(node["agreement"]["share"]),
             _kappa(node["agreement"]["kappa"]),
         ]
         for name, node in _judged_nodes(found)
     ]
-    cost = "an unknown cost" if found["cost_usd"] is None else f"${found['cost_usd']:.4g}"
+    cost = "an unknown cost" if found["cost_usd"] is None else dollars(found["cost_usd"])
     words = f"words {found['words_sha256'][:8]}"
     whose = f"{found['provider']}/{found['model']}"
     return [
@@ -125,8 +126,8 @@ def _failed(document: Node) -> Iterator[str]:
         more = f" and {len(failed) - _MOST_IDS} more" if len(failed) > _MOST_IDS else ""
         yield f"New failures: {', '.join(failed[:_MOST_IDS])}{more}"
     for side in _SIDES:
-        for failure, count in _failures(document, side).items():
-            yield f"{side}: {count} times {failure}"
+        for failure, times in _failures(document, side).items():
+            yield f"{side}: {times} times {failure}"
 
 
 def _checks(document: Node) -> Iterator[Section]:
@@ -141,13 +142,13 @@ def _checks(document: Node) -> Iterator[Section]:
 def _beside(document: Node) -> Iterator[Section]:
     """What is known besides the examples: the forecast, the canary, the vendor's past releases."""
     if (saves := document["forecast"]) is not None:
-        month = f"{saves['requests_a_month']:,} requests and ${saves['baseline_usd']:,.2f} a month now"
+        month = f"{saves['requests_a_month']:,} requests and {dollars(saves['baseline_usd'])} a month now"
         yield _alone(f"Forecast: {saves['says']} (ratio of the {saves['layer']} tasks; {month})")
     if document["candidate"]:
         yield Section("From the canary", [_canary(document["canary"])])
     if (family := document["family"]) is not None:
         yield _alone(f"Past releases of {family['vendor']}: {_family(family)}")
-    took = ", ".join(f"{stage} {seconds:,.0f} s" for stage, seconds in document["stages"].items())
+    took = ", ".join(f"{stage} {took_s:,.0f} s" for stage, took_s in document["stages"].items())
     yield _alone(f"{document['at']}, {document['owner']}, {document['via']}; {took}")
 
 
@@ -156,7 +157,7 @@ def _similar(document: Node) -> str:
     by, cost = document.get("similar_by"), document.get("embedding_cost_usd")
     if by is None or by == "words":
         return "Similar answers are those with similar words; no embeddings are configured" if by else ""
-    price = "at an unknown cost" if cost is None else f"for {_usd(cost)}"
+    price = "at an unknown cost" if cost is None else f"for {dollars(cost)}"
     return f"Similar answers are those with similar embeddings, by {by} {price}"
 
 
@@ -263,13 +264,13 @@ def _spent(document: Node) -> Table:
         [
             dataset["dataset"],
             whose,
-            *(_seconds(side[f"{quantile}_s"]) for quantile in quantiles),
+            *(seconds(side[f"{quantile}_s"]) for quantile in quantiles),
             _ratio(dataset["latency_ratio"]) if whose == "candidate" else "",
-            "–" if (pace := side["answers_per_hour"]) is None else f"{pace:,.0f}",
-            _usd(side["cost_per_request_usd"]),
+            count(side["answers_per_hour"]),
+            dollars(side["cost_per_request_usd"]),
             _total(side),
             _ratio(dataset["cost_ratio"]) if whose == "candidate" else "",
-            _usd(side["judge_cost_usd"]),
+            dollars(side["judge_cost_usd"]),
         ]
         for dataset in _datasets(document)
         for whose, side in (("current", dataset["baseline"]), ("candidate", dataset["candidate"]))
@@ -328,7 +329,7 @@ def _totals(found: Node) -> str:
     if (lost := found["difference"]) is not None:
         low, middle, high = (f"{100 * lost[name]:+.1f}" for name in ("low", "estimate", "high"))
         parts.append(f"{middle} points ({low} to {high})")
-    covered = f", {100 * found['covered']:.0f} % of it" if found["covered"] < 0.995 else ""
+    covered = f", {rough_percent(found['covered'])} of it" if found["covered"] < 0.995 else ""
     return f"weighted by the traffic of {found['at'][:10]}{covered}: {', '.join(parts)}"
 
 
@@ -339,8 +340,8 @@ def _row_number(value: float | None, unit: Unit) -> str:
 def _failures(document: Node, side: str) -> dict[str, int]:
     found: dict[str, int] = {}
     for layer in document["layers"]:
-        for failure, count in (layer[side] or {"failures": {}})["failures"].items():
-            found[failure] = found.get(failure, 0) + count
+        for failure, times in (layer[side] or {"failures": {}})["failures"].items():
+            found[failure] = found.get(failure, 0) + times
     return found
 
 
@@ -369,19 +370,11 @@ def _ratio(found: Node | None) -> str:
     return "–" if found is None else f"×{found['estimate']:.2f} ({found['low']:.2f}–{found['high']:.2f})"
 
 
-def _seconds(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g} s"
-
-
 def _total(side: Node) -> str:
     """$0.12; $0.11 of 55 answers, where others have no known cost."""
     answered = side["examples"] - sum(side["failures"].values())
     some = f" of {side['priced']} answers" if 0 < side["priced"] < answered else ""
-    return f"{_usd(side['cost_usd'])}{some}"
-
-
-def _usd(value: float | None) -> str:
-    return "–" if value is None else f"${value:.4g}"
+    return f"{dollars(side['cost_usd'])}{some}"
 
 
 def issue_lines(found: Node) -> list[str]:

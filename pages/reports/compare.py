@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
+from common.numbers import count
 from pages import html as page
 from pages import markdown as pipes
 from pages import text as terminal
 from pages.document import Document, Points, Section, Table, columns
 from pages.words import verdict
-from pages.words.figures import between, count, joined, label, signed
+from pages.words.figures import between, joined, label, signed
 from pages.words.reasons import sentences
 from records.facts.metric import JUDGED_PREFERENCE
 from routing.canary import Arm

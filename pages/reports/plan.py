@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from common.numbers import count, set_percent
 from judge.figures import NEEDED_LABELS
-from pages.words.figures import amount, count, joined, label
+from pages.words.figures import amount, joined, label
 from records.facts.metric import JUDGED, JUDGED_PREFERENCE, Metric
 from verdict.planner.assumptions import PartChance, asked_for, believed, is_share, part_chances
 from verdict.planner.power import SURE, Power
@@ -16,7 +17,6 @@ from verdict.planner.prospect import (
     levers,
     look_boundaries,
     one_in,
-    percent,
     table,
 )
 from verdict.rows.comparison import GATE
@@ -65,7 +65,7 @@ def _of_traffic(prospect: Prospect) -> Iterator[Assumption]:
         source=expected.requests_from,
         words=f"{expected.requests:.3g} requests a user, 1 + Poisson",
     )
-    steps = " → ".join(percent(step.share) for step in prospect.steps)
+    steps = " → ".join(set_percent(step.share) for step in prospect.steps)
     yield Assumption(
         name="share", value=prospect.share, source=prospect.shares_from, words=f"a share of {steps}"
     )
@@ -74,7 +74,7 @@ def _of_traffic(prospect: Prospect) -> Iterator[Assumption]:
         name="alike",
         value=alike,
         source="assumed",
-        words=f"{percent(alike)} of the variance of requests lies between users",
+        words=f"{set_percent(alike)} of the variance of requests lies between users",
     )
 
 
@@ -85,7 +85,8 @@ def _of_critical_parts(prospect: Prospect) -> Iterator[Assumption]:
             name=part.name,
             value=part.share,
             source=given.sources.get(part.name, "assumed"),
-            words=f"{part.words}: {percent(part.share)} of the users are in it; {needed(part)} by day {day}",
+            words=f"{part.words}: {set_percent(part.share)} of the users are in it; "
+            f"{needed(part)} by day {day}",
         )
 
 
@@ -264,9 +265,9 @@ def _line(prospect: Prospect, power: Power, best: Lever | None) -> str:
     truth = "with the given values" if prospect.assumptions.values else "halfway between acceptable and ideal"
     line = (
         f"{prospect.judged.name}: {_no_price(prospect)}{_passes(prospect, truth)} with a chance of "
-        f"{_chance(power.ship)} in {count(prospect.days, 'day')} at a share of {percent(prospect.share)}, "
-        f"with {count(prospect.users, 'user')} ({expected.users_from}) who send {expected.requests:.3g} "
-        "requests each."
+        f"{_chance(power.ship)} in {count(prospect.days, 'day')} at a share of "
+        f"{set_percent(prospect.share)}, with {count(prospect.users, 'user')} ({expected.users_from}) who "
+        f"send {expected.requests:.3g} requests each."
     )
     if weakest := _weakest(prospect, power):
         line += weakest
@@ -285,7 +286,7 @@ def _weakest(prospect: Prospect, power: Power) -> str:
         source = prospect.assumptions.sources.get(part.name, "assumed")
         return (
             f" Least likely is that critical {part.words} has enough users ({_chance(part.chance)}): "
-            f"{needed(part)}, if {percent(part.share)} of the users are in it ({source})."
+            f"{needed(part)}, if {set_percent(part.share)} of the users are in it ({source})."
         )
     if row.power >= SURE:
         return ""
@@ -339,7 +340,7 @@ def _table(cells: Sequence[PlannedChance], prospect: Prospect) -> str:
     found = {(cell.days, cell.share): cell.ship for cell in cells}
     what = "Chance that the other rows pass" if prospect.waiting else "Chance to ship"
     lines = [f"{what} with {prospect.users_a_day}, by planned days and share, in %:"]
-    lines.append("  days" + "".join(f"{percent(share):>7}" for share in shares))
+    lines.append("  days" + "".join(f"{set_percent(share):>7}" for share in shares))
     for days in dict.fromkeys(cell.days for cell in cells):
         lines.append(f"  {days:4}" + "".join(f"{found[days, share] * 100:7.0f}" for share in shares))
     return "\n".join(lines)

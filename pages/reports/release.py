@@ -6,14 +6,16 @@ from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
 
+from common.numbers import count, dollars, percent, seconds
 from pages import html as page
 from pages import markdown as pipes
 from pages import text as terminal
 from pages.document import Cell, Document, Points, Row, Section, Table, columns
 from pages.words import gains, judge, verdict
 from pages.words.archive import reasons_of
-from pages.words.figures import bound_words, count, label
+from pages.words.figures import bound_words, label
 from pages.words.reasons import sentences
+from pages.words.status import day
 from records.store.benchmarks import FailureRow
 from records.store.releases import ReleaseNote
 from verdict.archive.evaluations import moment
@@ -209,13 +211,13 @@ def _criterion(line: MetricLine, report: Report) -> list[str | Cell]:
 def _benchmark(document: Mapping[str, Any]) -> Iterator[Section]:
     if not document.get("layers"):
         return
-    at, seconds = document["at"], sum(document["stages"].values())
+    at, took_s = document["at"], sum(document["stages"].values())
     yield _section(
         "The benchmark",
         says=[
             *document["reasons"],
             *(says for layer in document["layers"] for says in _weighted(layer)),
-            f"Made {at[:10]} by {document['owner']} in {seconds / 60:.0f} minutes, {document['via']}.",
+            f"Made {at[:10]} by {document['owner']} in {took_s / 60:.0f} minutes, {document['via']}.",
         ],
         table=Table(
             columns("", "examples", "current right", "candidate right", "p", "new failures", "p95", "cost"),
@@ -237,9 +239,9 @@ def _spent(document: Mapping[str, Any]) -> Table:
             [
                 dataset["dataset"],
                 name,
-                _measured(side.get("timed"), "{:,}"),
-                *(_measured(side.get(key), "{:.3g} s") for key in ("p50_s", "p95_s", "p99_s")),
-                *(_measured(side.get(key), "${:.4g}") for key in ("cost_usd", "cost_per_request_usd")),
+                count(side.get("timed")),
+                *(seconds(side.get(key)) for key in ("p50_s", "p95_s", "p99_s")),
+                *(dollars(side.get(key)) for key in ("cost_usd", "cost_per_request_usd")),
             ]
             for layer in document["layers"]
             for dataset in layer["datasets"]
@@ -247,10 +249,6 @@ def _spent(document: Mapping[str, Any]) -> Table:
             if side is not None
         ],
     )
-
-
-def _measured(value: float | None, form: str) -> str:
-    return "–" if value is None else form.format(value)
 
 
 def _counted(rows: Sequence[FailureRow]) -> list[str]:
@@ -308,8 +306,8 @@ def _judged_row(name: str, node: Mapping[str, Any]) -> list[str]:
     counts = [f"{node[each]:,}" for each in ("pairs", "won", "tie", "lost", "no_mark")]
     if found is None:
         return [name, *counts, "–"]
-    low, estimate, high = (100 * found[each] for each in ("low", "estimate", "high"))
-    return [name, *counts, f"{estimate:.1f} % ({low:.1f} to {high:.1f})"]
+    low, high = (f"{100 * found[each]:.1f}" for each in ("low", "high"))
+    return [name, *counts, f"{percent(found['estimate'])} ({low} to {high})"]
 
 
 def _weighted(layer: Mapping[str, Any]) -> Iterator[str]:
@@ -317,8 +315,8 @@ def _weighted(layer: Mapping[str, Any]) -> Iterator[str]:
     for dataset in layer["datasets"]:
         found = dataset.get("weighted")
         if found and found["candidate"] and found["baseline"]:
-            ours, theirs = (100 * found[side]["estimate"] for side in ("candidate", "baseline"))
-            yield f"{dataset['dataset']}, by traffic: {ours:.1f} % against {theirs:.1f} %, which decide."
+            ours, theirs = (percent(found[side]["estimate"]) for side in ("candidate", "baseline"))
+            yield f"{dataset['dataset']}, by traffic: {ours} against {theirs}, which decide."
 
 
 def _rubric(rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -353,17 +351,12 @@ def _dataset(name: str, node: Mapping[str, Any]) -> list[str]:
     return [
         name,
         f"{node['examples']:,}",
-        _share(theirs),
-        _share(ours),
+        *(percent(side and side["completion"]) for side in (theirs, ours)),
         "–" if node["mcnemar_p"] is None else f"{node['mcnemar_p']:.2g}",
         f"{', '.join(failures[:_MOST_FAILURES])}{more}" if failures else "none",
         _ratio(node.get("latency_ratio")),
         _ratio(node.get("cost_ratio")),
     ]
-
-
-def _share(side: Mapping[str, Any] | None) -> str:
-    return "–" if side is None or side["completion"] is None else f"{100 * side['completion']:.1f} %"
 
 
 def _ratio(found: Mapping[str, float] | None) -> str:
@@ -376,11 +369,6 @@ def _issues(found: Mapping[str, Any] | None) -> list[str]:
         return []
     told = [(found["still_there"], "still there"), (found["gone"], "gone"), (found["unknown"], "unknown")]
     return [f"{count(number, 'known issue')} {what}." for number, what in told if number]
-
-
-def day(seconds: float) -> str:
-    """2026-11-26, UTC."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
 
 
 def _moment(seconds: float) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from alerts.evidence.bets import PAGE_CUSUM, PAGE_MIXTURE, ROLLBACK_CUSUM, ROLLBACK_MIXTURE
 from alerts.figures.rollback import LIMITS, Point
+from common.numbers import decimal, percent, seconds, times
 from pages.words import status
 
 
@@ -89,14 +90,14 @@ _NAMES = {
     "outage": "Baseline's own errors",
 }
 _UNITS: Mapping[str, Callable[[float | None], str]] = {
-    "error_rate": status.percent,
-    "outage": status.percent,
-    "latency_p95": status.seconds,
+    "error_rate": percent,
+    "outage": percent,
+    "latency_p95": seconds,
     "telemetry": status.span,
-    "csat": status.points,
-    "thumbs": status.points,
-    "helped": status.points,
-    "nps": status.points,
+    "csat": decimal,
+    "thumbs": decimal,
+    "helped": decimal,
+    "nps": decimal,
 }
 _OF_VALUES = ("cost_per_request", "latency_vs_baseline")
 """Multiples of the baseline's cost or latency; other multiples are of how often its users have an event."""
@@ -128,7 +129,7 @@ class RuleView:
 def rule_view(found: Mapping[str, Any]) -> RuleView:
     """The view of one guardrail of the status document."""
     name, scope = _parted(found["rule"])
-    unit = _UNITS.get(name, status.times)
+    unit = _UNITS.get(name, times)
     filled, reached = _filled(name, found), proved(found)
     near = found["state"] == "ok" and (
         (filled or 0.0) >= NEAR_LIMIT * LIMIT_AT or (reached or 0.0) >= NEAR_EVIDENCE

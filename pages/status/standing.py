@@ -6,6 +6,7 @@ from typing import Any
 
 from alerts import wording
 from common.interval import wilson
+from common.numbers import UNKNOWN, count, decimal, dollars, percent, seconds, set_percent
 from pages.status.rules import RuleView, Tone, capitalized, rule_name, rule_view
 from pages.words import status
 from pages.words.figures import models, title
@@ -193,7 +194,7 @@ def _getting(canary: Mapping[str, Any]) -> str:
     if not canary["share"]:
         return "nobody gets the candidate, its share is 0"
     whose = "the users in its lane" if canary.get("lane") is not None else "the users"
-    return f"{status.percent(canary['share'])} of {whose} get the candidate"
+    return f"{set_percent(canary['share'])} of {whose} get the candidate"
 
 
 def not_evidence(arms: Mapping[str, Mapping[str, Any]]) -> str:
@@ -208,10 +209,10 @@ def _errors(canary: Mapping[str, Any]) -> str:
     candidate, baseline = (error_rate(arms[arm]) for arm in ("candidate", "baseline"))
     if candidate is None:
         return "The candidate has not answered any request yet."
-    against = f", the baseline {status.percent(baseline)}" if baseline is not None else ""
+    against = f", the baseline {percent(baseline)}" if baseline is not None else ""
     silent = arms["candidate"]["last_ten_minutes"]["counted"] == 0
     lately = " It answered no request in the last ten minutes." if silent else ""
-    return f"The candidate failed {status.percent(candidate)} of its requests{against}.{lately}"
+    return f"The candidate failed {percent(candidate)} of its requests{against}.{lately}"
 
 
 def error_rate(arm: Mapping[str, Any]) -> float | None:
@@ -263,14 +264,14 @@ def _ramp(canary: Mapping[str, Any]) -> str:
     if step is None:
         return "Off the ramp: the share was set by hand and stays."
     if step + 1 == len(steps):
-        return f"Last step of {len(steps)}: {status.percent(steps[step]['share'])} until a person decides."
+        return f"Last step of {len(steps)}: {set_percent(steps[step]['share'])} until a person decides."
     left = f", {status.span(ramp['left_s'])} left" if ramp["left_s"] is not None else ""
     held = " The clock is stopped: a guardrail is over its limit." if ramp["held"] else ""
     if ramp.get("too_few_users") and ramp["left_s"] == 0 and not held:
         held = " The step continues until the candidate has had enough users."
     if state == "paused":
         held = " The clock is stopped: paused."
-    return f"Step {step + 1} of {len(steps)}{left}, then {status.percent(steps[step + 1]['share'])}.{held}"
+    return f"Step {step + 1} of {len(steps)}{left}, then {set_percent(steps[step + 1]['share'])}.{held}"
 
 
 # A canary that has left the config, in sentences. Pure.
@@ -339,7 +340,7 @@ def _was(past: PastCanary) -> str:
         return "It never started."
     if past.was == "ended":
         return "Ended."
-    return f"Ended without a decision on its run: it was {past.was} at {status.percent(past.share)}."
+    return f"Ended without a decision on its run: it was {past.was} at {set_percent(past.share)}."
 
 
 def _leaving(past: PastCanary) -> str:
@@ -352,14 +353,14 @@ def _leaving(past: PastCanary) -> str:
 
 
 _ALWAYS: Sequence[tuple[str, str, Callable[[float | None], str]]] = (
-    ("p50 latency", "p50_s", status.seconds),
-    ("p95 latency", "p95_s", status.seconds),
+    ("p50 latency", "p50_s", seconds),
+    ("p95 latency", "p95_s", seconds),
 )
 _WHERE_KNOWN: Sequence[tuple[str, str, Callable[[float | None], str]]] = (
-    ("First token p50", "ttft_p50_s", status.seconds),
-    ("First token p95", "ttft_p95_s", status.seconds),
+    ("First token p50", "ttft_p50_s", seconds),
+    ("First token p95", "ttft_p95_s", seconds),
     ("Tokens a second", "tokens_per_s", status.rate),
-    ("Cost per request", "cost_per_request_usd", status.dollars),
+    ("Cost per request", "cost_per_request_usd", dollars),
 )
 
 
@@ -432,16 +433,16 @@ def _range(ends: Sequence[float | None] | None, unit: Callable[[float | None], s
 def _requests(arm: Mapping[str, Any]) -> ArmFigure:
     other = arm["foreign_state"] + sum(arm.get("unreached", {}).values())
     beside = {"aborted": arm["aborted"], "answered by the other arm": other}
-    told = ", ".join(f"{status.count(count)} {what}" for what, count in beside.items() if count)
-    return ArmFigure(status.count(arm["requests"]), told)
+    told = ", ".join(f"{count(number)} {what}" for what, number in beside.items() if number)
+    return ArmFigure(count(arm["requests"]), told)
 
 
 def _error_figure(arm: Mapping[str, Any]) -> ArmFigure:
     share = error_rate(arm)
     if share is None:
-        return ArmFigure(status.UNKNOWN)
+        return ArmFigure(UNKNOWN)
     low, high = wilson(arm["errors"], arm["counted"])
-    return ArmFigure(status.percent(share), f"{status.percent(low)} to {status.percent(high)}")
+    return ArmFigure(percent(share), f"{percent(low)} to {percent(high)}")
 
 
 def _answer_rows(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[FigureRow]:
@@ -454,15 +455,15 @@ def _answer_rows(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> l
 def _share(arm: Mapping[str, Any], name: str) -> ArmFigure:
     found, of = arm.get(name), arm.get(DENOMINATORS[name])
     if found is None or not of:
-        return ArmFigure(status.UNKNOWN)
+        return ArmFigure(UNKNOWN)
     low, high = wilson(found, of)
-    return ArmFigure(status.percent(found / of), f"{status.percent(low)} to {status.percent(high)}")
+    return ArmFigure(percent(found / of), f"{percent(low)} to {percent(high)}")
 
 
 def _rating(arm: Mapping[str, Any], metric: str) -> ArmFigure:
     found = arm["feedback"].get(metric)
     if not found:
-        return ArmFigure(status.UNKNOWN)
-    known = _range(found["interval"], status.points)
-    count = f"of {status.count(found['count'])}"
-    return ArmFigure(status.points(found["mean"]), f"{known}, {count}" if known else count)
+        return ArmFigure(UNKNOWN)
+    known = _range(found["interval"], decimal)
+    of = f"of {count(found['count'])}"
+    return ArmFigure(decimal(found["mean"]), f"{known}, {of}" if known else of)

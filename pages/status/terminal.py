@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from common.numbers import count, dollars, percent, rough_percent, seconds, set_percent
 from common.text import visible_document
 from pages.status.rules import Tone, capitalized
 from pages.status.standing import DENOMINATORS, Standing, not_evidence, standing
@@ -89,8 +90,8 @@ def _header(canary: Mapping[str, Any], stands: Standing, now: float) -> Table:
         head.add_row("owner", Text(canary["owner"]))
     if canary.get("refused") and stands.watched:
         head.add_row("", Text(canary["refused"], "bold red"))
-    actual = _percent(canary["actual_share"])
-    head.add_row("share", f"{_percent(canary['share'])} of the users set, {actual} of the requests so far")
+    share, actual = set_percent(canary["share"]), percent(canary["actual_share"])
+    head.add_row("share", f"{share} of the users set, {actual} of the requests so far")
     if assigned := status.assignment(canary):
         head.add_row("assigned", assigned)
     if lane := status.lane(canary):
@@ -154,7 +155,7 @@ def _rollback(why: Mapping[str, Any]) -> Text:
     return Text.assemble(
         *told,
         (
-            f"rolled back by {why['who']}, {at} UTC, from {_percent(why['share_before'])}{unstored}\n",
+            f"rolled back by {why['who']}, {at} UTC, from {set_percent(why['share_before'])}{unstored}\n",
             "bold red",
         ),
         f"{why['sentence'] or 'no reason given'}\n",
@@ -174,8 +175,8 @@ def _where_it_fails(stands: Standing, now: float) -> list[RenderableType]:
 
 
 def _figures(arm: Mapping[str, Any]) -> str:
-    cost = f", {_dollars(arm['mean_cost_usd'])} per request" if arm["mean_cost_usd"] is not None else ""
-    return f"{arm['failed']} of {arm['exchanges']} failed, p95 {_seconds(arm['p95_s'])}{cost}"
+    cost = f", {dollars(arm['mean_cost_usd'])} per request" if arm["mean_cost_usd"] is not None else ""
+    return f"{arm['failed']} of {arm['exchanges']} failed, p95 {seconds(arm['p95_s'])}{cost}"
 
 
 def _arms(arms: Mapping[str, Any]) -> Table:
@@ -189,10 +190,10 @@ def _arms(arms: Mapping[str, Any]) -> Table:
             str(arm["requests"]),
             str(arm["errors"]),
             str(arm["aborted"]),
-            _seconds(arm["p50_s"]),
-            _seconds(arm["p95_s"]),
-            _seconds(arm["ttft_p95_s"]),
-            _dollars(arm["cost_usd"]),
+            seconds(arm["p50_s"]),
+            seconds(arm["p95_s"]),
+            seconds(arm["ttft_p95_s"]),
+            dollars(arm["cost_usd"]),
         )
     return table
 
@@ -206,10 +207,9 @@ def _answers(arms: Mapping[str, Any]) -> list[Text]:
 def _bad(arm: Mapping[str, Any]) -> str:
     """6 provider timeout, 12 of 240 answers cut off (5 %), 3 of 250 requests abandoned (1.2 %)."""
     types: Mapping[str, int] = arm.get("error_types", {})
-    found = [f"{status.count(count)} {status.plain(name)}" for name, count in types.items()]
+    found = [f"{count(number)} {status.plain(name)}" for name, number in types.items()]
     found += [
-        f"{status.count(arm[name])} of {status.count(arm[DENOMINATORS[name]])} {told} "
-        f"({status.percent(arm['shares'][name])})"
+        f"{count(arm[name])} of {count(arm[DENOMINATORS[name]])} {told} ({percent(arm['shares'][name])})"
         for name, told in _BAD.items()
         if arm.get(name)
     ]
@@ -232,12 +232,12 @@ def _mirror(copies: Mapping[str, Any]) -> Text:
         f"{copies['requests']} copies",
         f"{copies['errors']} errors",
         f"{copies['aborted']} aborted",
-        f"p50 {_seconds(copies['p50_s'])}",
-        f"p95 {_seconds(copies['p95_s'])}",
-        f"cost {_dollars(copies['cost_usd'])}",
+        f"p50 {seconds(copies['p50_s'])}",
+        f"p95 {seconds(copies['p95_s'])}",
+        f"cost {dollars(copies['cost_usd'])}",
         f"{copies['dropped']} dropped",
     )
-    return Text.assemble((f"mirror {_percent(copies['share'])}", "bold"), "  ", ", ".join(figures))
+    return Text.assemble((f"mirror {set_percent(copies['share'])}", "bold"), "  ", ", ".join(figures))
 
 
 def _guardrails(stands: Standing, *, bars: bool) -> list[RenderableType]:
@@ -261,20 +261,6 @@ def _bar(part: float | None, style: str) -> RenderableType:
     if part is None:
         return Text("")
     return ProgressBar(1.0, part, width=BAR_WIDTH, complete_style=style, finished_style=style)
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value * 100:.2f} %"
-
-
-def _dollars(value: float | None) -> str:
-    return "–" if value is None else f"${value:,.4f}"
-
-
-def _seconds(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s"
 
 
 _REDRAW_EVERY_S, _PRINT_EVERY_S = 0.25, 5.0
@@ -306,7 +292,7 @@ class Progress:
             return
         self._shown, elapsed_s = now, now - self._began
         left = f", at most about {span(elapsed_s * (of - done) / done)} left" if done else ""
-        text = f"{100 * done / of:.0f} % after {span(elapsed_s)}{left}".replace("\u00a0", " ")
+        text = f"{rough_percent(done / of)} after {span(elapsed_s)}{left}"
         self._write(f"\r{text}\x1b[K" if self._terminal else f"{text}\n")
 
     def _write(self, text: str) -> None:

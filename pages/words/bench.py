@@ -9,6 +9,7 @@ from bench.benchmark.rubric import Lack, Measurement, RowResult, Unit
 from bench.benchmark.statistics import ShareInterval
 from bench.dataset.file import FEW, FEW_CRITICAL
 from bench.settings import DatasetSource
+from common.numbers import percent
 
 _BY_TRAFFIC = " weighted by traffic"
 _ON = {"synthetic": " on synthetic tasks", "real": " on real-world tasks"}
@@ -37,7 +38,7 @@ def _said_of(found: BenchReason, source: DatasetSource, figures: Figures) -> str
     """What a reason says of a dataset or of a part of it."""
     by = _BY_TRAFFIC if found.weighted is not None else ""
     floor, examples = f"the floor of {found.limit:.0%}", figures.examples
-    completion = f"completion {_value(found.completion, 'share')}{by}"
+    completion = f"completion {value_words(found.completion, 'share')}{by}"
     match found.kind:
         case "refuses":
             return "refuses every request"
@@ -118,7 +119,7 @@ def row(found: RowResult) -> str:
     metric, acceptable, measured = found.row.metric, found.row.acceptable, found.measurement
     if found.state == "NODATA":
         return f'{metric} "{acceptable.text}" cannot be judged: {lack(found.lack)}'
-    value = _value(measured.candidate, measured.unit)
+    value = value_words(measured.candidate, measured.unit)
     if acceptable.relative and measured.baseline is not None:
         value = f"{value}, {_against(measured, measured.baseline)},"
     if measured.by_traffic:
@@ -184,7 +185,8 @@ def _against(found: Measurement, baseline: ShareInterval) -> str:
     return f"{points.estimate:+.1f} points ({_ends(points, '{:+.1f}')}) against {theirs}".replace("-", "−")
 
 
-def _value(found: ShareInterval | None, unit: Unit) -> str:
+def value_words(found: ShareInterval | None, unit: Unit) -> str:
+    """A value with its interval: 98.0 % (93.0 to 99.4)."""
     if found is None:
         return "unknown"
     scaled = _percent(found) if unit == "share" else found
@@ -203,7 +205,7 @@ def number(value: float, unit: Unit) -> str:
     """A value with its unit: 98.0 %, 1.25 s, $0.0125, 12,400 an hour."""
     match unit:
         case "share":
-            return f"{100 * value:.1f} %"
+            return percent(value)
         case "seconds":
             return f"{value:.3g} s"
         case "dollars":

@@ -1,7 +1,8 @@
 """Failure modes in words."""
 
 from common.concentration import Concentration
-from pages.words.figures import amount, count, label
+from common.numbers import count
+from pages.words.figures import amount, label
 from verdict.details import Details, FailureMode, Failures
 
 _ERRORS = {

@@ -1,14 +1,14 @@
 """Metrics' names and numbers in words, in every form of a page."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 
+from common.numbers import count, decimal, dollars, percent, rough_percent, seconds, seconds_between
 from records.facts.metric import JUDGED, JUDGED_PREFERENCE
 from verdict.terms.measures import Unit
 from verdict.terms.rubric import parse_bound
 
 _WAITED_DAYS, _YEAR_DAYS = 180.0, 365.0
-_MS_BELOW = 0.1
 
 NAMES = {
     "error_rate": "error rate",
@@ -52,29 +52,24 @@ def bound_words(text: str) -> str:
     return f"{words[comparison]} {text.strip().removeprefix(comparison).strip()}"
 
 
+_FORMS: Mapping[Unit, Callable[[float | None], str]] = {
+    "share": percent,
+    "s": seconds,
+    "usd": dollars,
+    "number": decimal,
+}
+
+
 def amount(value: float | None, unit: Unit) -> str:
-    """A value in its unit: 85.2 %, 1.43 s, $0.0127, 4.31; a dash for None."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    sign = "−" if value < 0 else ""
-    size = abs(value)
-    match unit:
-        case "share":
-            return f"{sign}{_digits(100 * size, 1)} %"
-        case "s":
-            small = size < _MS_BELOW
-            return f"{sign}{_digits(1000 * size, 0)} ms" if small else f"{sign}{_digits(size, 2)} s"
-        case "usd":
-            return f"{sign}${_money(size)}"
-        case "number":
-            return f"{sign}{_digits(size, 2)}"
+    """A value in its unit."""
+    return _FORMS[unit](value)
 
 
 def chance(value: float) -> str:
     """A chance: 87 %, under 1 %, over 99 %."""
     if value < 0.01:
         return "under 1 %"
-    return "over 99 %" if value > 0.99 else f"{100 * value:.0f} %"
+    return "over 99 %" if value > 0.99 else rough_percent(value)
 
 
 def risk(value: float) -> str:
@@ -107,19 +102,8 @@ def between(low: float | None, high: float | None, unit: Unit) -> str:
         bottom = "no lower limit" if low is None else signed(low, unit)
         return f"{bottom} to {'no upper limit' if high is None else signed(high, unit)}"
     if unit == "s":
-        return _seconds_between(low, high)
+        return seconds_between(low, high)
     return f"{signed(low, unit).removesuffix(' points')} to {signed(high, unit)}"
-
-
-def _seconds_between(low: float, high: float) -> str:
-    """Both ends in the unit of the end further from 0."""
-    small = max(abs(low), abs(high)) < _MS_BELOW
-    scale, places, unit = (1000, 0, "ms") if small else (1, 2, "s")
-
-    def end(value: float) -> str:
-        return f"{'−' if value < 0 else '+'}{_digits(scale * abs(value), places)}"
-
-    return f"{end(low)} to {end(high)} {unit}"
 
 
 def span(low: float | None, high: float | None, unit: Unit) -> str:
@@ -147,7 +131,7 @@ def days(value: float, *, more: bool = False) -> str:
     if value < 1:
         return "one more day" if more else "less than a day"
     whole = math.ceil(value)
-    return f"{whole:,}{word} day{'s' if whole != 1 else ''}"
+    return count(whole, f"{word.lstrip()} day".lstrip())
 
 
 def users_of(metric: str, users: int, more: str = "") -> str:
@@ -193,28 +177,6 @@ def models(*names: str) -> str:
     return " → ".join(model if alike else f"{provider}/{model}" for provider, _, model in known)
 
 
-def count(number: int, noun: str) -> str:
-    """1 unit, 2 units, 12,000 units."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def joined(parts: list[str]) -> str:
     """a; a and b; a, b and c."""
     return " and ".join([*([", ".join(parts[:-1])] if len(parts) > 1 else []), *parts[-1:]])
-
-
-def _digits(size: float, places: int) -> str:
-    if size >= 1000:
-        return f"{size:,.0f}"
-    # A value that would round to 0 keeps two significant digits.
-    if 1e-4 <= size < 0.5 * 10**-places:
-        return f"{size:.2g}"
-    return f"{size:.{places}f}"
-
-
-def _money(size: float) -> str:
-    if size >= 100:
-        return f"{size:,.0f}"
-    if size >= 1 or size == 0:
-        return f"{size:.2f}"
-    return f"{size:.{max(2, 2 - math.floor(math.log10(size)))}f}"

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from common.interval import Range
+from common.numbers import rough_percent
 from pages.words import judge, verdict
 from pages.words.figures import amount, joined, label
 from pages.words.reasons import sentences
@@ -60,7 +61,8 @@ def saved(report: Report, quality: str = "") -> str:
     if _crosses(money.change):
         cost = "No difference in cost seen"
     else:
-        cost = f"{_percent(money.change)} {'cheaper' if money.change.estimate < 0 else 'more expensive'}"
+        change = money.change.estimate
+        cost = f"{rough_percent(abs(change))} {'cheaper' if change < 0 else 'more expensive'}"
     return f"{cost}{f' {quality}' if quality else ''}: {_monthly(money)} at full rollout{_unpriced(money)}."
 
 
@@ -237,16 +239,12 @@ def _monthly(money: Money) -> str:
 def _unpriced(money: Money) -> str:
     if money.priced is None or money.priced > 0.995:
         return ""
-    return f"; {100 * (1 - money.priced):.0f} % of requests have no known price and are not included"
+    return f"; {rough_percent(1 - money.priced)} of requests have no known price and are not included"
 
 
 def _of(unknown: UnknownCosts) -> str:
     ours, theirs = (amount(share, "share") for share in (unknown.candidate, unknown.baseline))
     return f"{ours} of the candidate’s answered requests and {theirs} of the baseline’s"
-
-
-def _percent(change: Range) -> str:
-    return f"{100 * abs(change.estimate):.0f} %"
 
 
 def _crosses(found: Range) -> bool:

@@ -7,12 +7,13 @@ from typing import Any
 
 from bench.dataset.labels import LabelShare, Line, differing, kept
 from common.interval import Range
+from common.numbers import count, dollars, rough_percent
 from judge.figures import NEEDED_LABELS, WORTH, JudgedMarks, JudgeFigures, LabelAgreement
 from judge.judgements import JudgedExchange, Judgements
 from judge.model import Judge
 from judge.runs.due import JudgedNow
-from judge.terms import JudgedRun, dollars
-from pages.words.figures import amount, count, signed
+from judge.terms import JudgedRun
+from pages.words.figures import amount, signed
 
 TITLE = "Whose answers a judge prefers"
 NOT_YET = (
@@ -188,12 +189,7 @@ def lost(found: JudgeFigures) -> list[LostLine]:
 def with_ends(known: Range) -> str:
     """54 % (49 % to 59 %)."""
     low, high = _filled(known)
-    return f"{percent(known.estimate)} ({percent(low)} to {percent(high)})"
-
-
-def percent(share: float) -> str:
-    """54 %."""
-    return f"{100 * share:.0f} %"
+    return f"{rough_percent(known.estimate)} ({rough_percent(low)} to {rough_percent(high)})"
 
 
 def _readable(found: JudgeFigures) -> int:
@@ -239,8 +235,8 @@ def _order(share: float | None) -> list[str]:
     if share is None:
         return []
     return [
-        f"The order of the answers decided in {percent(share)} of the pairs: asked in both orders, the judge "
-        "took the same place twice. These count as ties."
+        f"The order of the answers decided in {rough_percent(share)} of the pairs: asked in both orders, the "
+        "judge took the same place twice. These count as ties."
     ]
 
 
@@ -248,7 +244,9 @@ def _bias(share: float | None, whose: str, reads: str) -> list[str]:
     return (
         []
         if share is None
-        else [f"The answer that won was {whose} in {percent(share)} of the pairs with a winner; {reads}."]
+        else [
+            f"The answer that won was {whose} in {rough_percent(share)} of the pairs with a winner; {reads}."
+        ]
     )
 
 
@@ -364,4 +362,4 @@ def labels_worth(lines: Iterable[Line]) -> list[str]:
 def _hits(found: LabelShare) -> str:
     """41 of 50 (69% to 90%)."""
     low, high = found.interval
-    return f"{found.hits} of {found.of} ({low:.0%} to {high:.0%})"
+    return f"{found.hits} of {found.of} ({rough_percent(low)} to {rough_percent(high)})"

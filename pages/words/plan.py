@@ -4,12 +4,12 @@ the verdict."""
 from collections.abc import Mapping
 from datetime import date, timedelta
 
+from common.numbers import count
 from pages.words import verdict
 from pages.words.figures import (
     amount,
     bound_words,
     chance,
-    count,
     days,
     joined,
     label,

@@ -3,12 +3,12 @@
 from datetime import UTC, datetime
 from typing import assert_never
 
+from common.numbers import count, rough_percent, set_percent
 from judge.figures import NEEDED_LABELS, WORTH, LabelAgreement
 from pages.words.figures import (
     amount,
     between,
     chance,
-    count,
     days,
     distance,
     ends_in_words,
@@ -239,9 +239,9 @@ def _by_one_user(reason: OneUser, line: MetricLine) -> str:
     found = reason.found
     arm = "candidate" if found.candidate else "baseline"
     if found.values > A_FIFTH:
-        part = f"{100 * found.values:.0f} % of the {arm}'s values"
+        part = f"{rough_percent(found.values)} of the {arm}'s values"
     else:
-        part = f"{100 * found.variance:.0f} % of its variance"
+        part = f"{rough_percent(found.variance)} of its variance"
     verb = {"pass": "would keep", "fail": "would miss", "open": "is undecided against"}[found.would]
     return (
         f"{title(line.metric)} {verb} {bound_and_value(line)} only because of one user of the {arm}, who has "
@@ -477,7 +477,7 @@ def _risk_taken(reason: RiskTaken) -> str:
 
 def _late_change(change: ShareChange) -> str:
     date = datetime.fromtimestamp(change.at, UTC).date().isoformat()
-    share = f"from {100 * change.before:.3g} % to {100 * change.after:.3g} %"
+    share = f"from {set_percent(change.before)} to {set_percent(change.after)}"
     return (
         f"{change.who} changed the share {share} by hand on {date}, when the verdict could already be to "
         "ship. If the results were the reason, the stated risk does not hold."

@@ -1,66 +1,20 @@
 """Formats figures for people. An unknown figure is a dash, never a zero."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 
 from markupsafe import Markup
 
+from common.numbers import UNKNOWN, count, dollars, percent, seconds, set_percent, times
 from pages.words import figures
 from records.facts.prices import UnpricedArm, said_once
 from routing.assignment import Reason
-
-UNKNOWN = "–"
-_NBSP = "\u00a0"
-"""Keeps a figure and its unit on one line."""
-
-
-def percent(value: float | None) -> str:
-    """A share in [0, 1]: 5 %, 1.25 %, 0.04 %."""
-    return UNKNOWN if value is None else f"{_digits(100 * value)}{_NBSP}%"
-
-
-def seconds(value: float | None) -> str:
-    """A latency: 80 ms, 1.24 s."""
-    if value is None:
-        return UNKNOWN
-    return f"{value * 1000:.0f}{_NBSP}ms" if value < 1 else f"{value:.2f}{_NBSP}s"
-
-
-def dollars(value: float | None) -> str:
-    """An amount with three significant digits: $0.00123, $12.30."""
-    if value is None:
-        return UNKNOWN
-    if value >= 1 or value <= 0:
-        return f"${value:,.2f}"
-    return f"${value:.{2 - math.floor(math.log10(value))}f}"
-
-
-def count(value: float | None) -> str:
-    """1,234."""
-    return UNKNOWN if value is None else f"{value:,.0f}"
-
-
-def requests(value: int) -> str:
-    """1 request, 1,234 requests."""
-    return f"{count(value)} request{'s' if value != 1 else ''}"
-
-
-def times(value: float | None) -> str:
-    """A factor: 1.2×."""
-    return UNKNOWN if value is None else f"{value:.2g}×" if value < 10 else f"{value:,.0f}×"
 
 
 def rate(value: float | None) -> str:
     """A number per second: 43.2, 1,200."""
     return UNKNOWN if value is None else f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
-
-
-def points(value: float | None) -> str:
-    """A rating: 4.31."""
-    return UNKNOWN if value is None else f"{value:.2f}"
 
 
 def span(value: float | None) -> str:
@@ -72,10 +26,10 @@ def span(value: float | None) -> str:
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
         whole, left = divmod(left, size)
         if whole:
-            parts.append(f"{whole}{_NBSP}{unit}")
+            parts.append(f"{whole} {unit}")
         elif parts:
             break
-    return " ".join(parts[:2]) or f"0{_NBSP}s"
+    return " ".join(parts[:2]) or "0 s"
 
 
 def moment(at: float) -> str:
@@ -145,9 +99,9 @@ def lane(canary: Mapping[str, Any]) -> str:
     size: float | None = canary.get("lane")
     if size is None:
         return ""
-    of_all = f"{percent(size)} of the users of these requests"
+    of_all = f"{set_percent(size)} of the users of these requests"
     share: float = canary["share"]
-    return f"{of_all}, so the candidate has {percent(size * share)} of all" if share else of_all
+    return f"{of_all}, so the candidate has {set_percent(size * share)} of all" if share else of_all
 
 
 def assignment(canary: Mapping[str, Any]) -> str:
@@ -162,7 +116,8 @@ def assignment(canary: Mapping[str, Any]) -> str:
 
 def unassigned(assigned: Mapping[str, Any]) -> str:
     """How many requests of a status's `assignment` had no good arm; "" if all had one."""
-    wrong = [f"{requests(assigned[name])} had {what}" for name, what in _LACKS.items() if assigned[name]]
+    found = ((assigned[name], what) for name, what in _LACKS.items())
+    wrong = [f"{count(number, 'request')} had {what}" for number, what in found if number]
     return f"{' and '.join(wrong)}: the baseline served them" if wrong else ""
 
 
@@ -176,7 +131,7 @@ def split_off(assigned: Mapping[str, Any]) -> str:
         return ""
     return (
         f"the candidate has {percent(off['actual'])} of the signed requests, and `share` is "
-        f"{percent(off['share'])}: relative guardrails are wrong until they agree"
+        f"{set_percent(off['share'])}: relative guardrails are wrong until they agree"
     )
 
 
@@ -216,19 +171,15 @@ def unpriced(arms: Iterable[Mapping[str, Any]]) -> list[str]:
     return [each.sentence for each in said_once(UnpricedArm(**each) for each in arms)]
 
 
-def _digits(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0") if abs(value) >= 10 else f"{Decimal(f'{value:.2g}'):f}"
-
-
 FILTERS: Mapping[str, Callable[..., Any]] = {
     each.__name__: each
     for each in (
         percent,
+        set_percent,
         seconds,
         dollars,
         count,
         times,
-        points,
         span,
         moment,
         text_moment,

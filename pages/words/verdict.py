@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from common.numbers import count, rough_percent, set_percent
 from judge.figures import NEEDED_LABELS
-from pages.words.figures import amount, between, count, days, distance, joined, signed, users_of
+from pages.words.figures import amount, between, days, distance, joined, signed, users_of
 from pages.words.figures import models as model_names
 from pages.words.reasons import PAIRS_INSTEAD, miss_words
 from records.facts.metric import JUDGED_MARK, JUDGED_PREFERENCE
@@ -152,7 +153,9 @@ def models(report: Report) -> str:
 def users(report: Report) -> str:
     """The number of users in each arm."""
     found = f"{report.units.candidate:,} on the candidate, {report.units.baseline:,} on the current model"
-    return found if report.lane is None else f"{found}; the canary's lane has {report.lane:.3%} of all"
+    return (
+        found if report.lane is None else f"{found}; the canary's lane has {set_percent(report.lane)} of all"
+    )
 
 
 def split(report: Report) -> str:
@@ -246,7 +249,7 @@ def _change(difference: float, baseline: float | None, unit: Unit) -> str:
     part = difference / baseline
     if part >= 1:
         return f"{1 + part:.1f} times the current model’s"
-    return f"{100 * abs(part):.0f} % {direction}"
+    return f"{rough_percent(abs(part))} {direction}"
 
 
 def mark(line: MetricLine, report: Report) -> tuple[str, str]:

@@ -164,7 +164,7 @@ def test_what_was_done_says_from_which_share_it_was_rolled_back() -> None:
     incident, notices = step(
         incident, [CONVICTED], canary="support-nov", run=1, now=NOW + 1, rolled_back=True, why=why
     )
-    assert notices[0].done == "the candidate was rolled back: share 5.0% → 0.0%"
+    assert notices[0].done == "the candidate was rolled back: share 5 % → 0 %"
     assert from_document(json.loads(json.dumps(to_document(incident)))) == incident
     assert from_document(to_document(None)) is None
 
@@ -282,10 +282,10 @@ def test_resolved_says_what_is_true_now_and_what_it_was() -> None:
         incident, [FINE], canary="support-nov", run=1, now=NOW + 31 * MINUTE_S, rolled_back=False, share=0.05
     )
     assert quiet.headline == (
-        "Over: nothing has called since 14:14 UTC; the share of the candidate is 5.0 %."
+        "Over: nothing has called since 14:14 UTC; the share of the candidate is 5 %."
         " It was: Refund answers of the candidate fail: 3 of 8 requests, 3 users."
     )
-    assert quiet.done == "Over: nothing has called since 14:14 UTC; the share of the candidate is 5.0 %."
+    assert quiet.done == "Over: nothing has called since 14:14 UTC; the share of the candidate is 5 %."
     incident, _ = look(None, failing(4, 17, "rollback"))
     incident, _ = look(incident, after_s=1, undone=True)
     _, (undone,) = look(incident, after_s=31 * MINUTE_S, undone=True)

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from alerts.wording import TITLE, FailuresSeen, Trouble, dollars, on_call, title, users_needed
+from alerts.wording import TITLE, FailuresSeen, Trouble, on_call, title, users_needed
+from common.numbers import dollars
 
 NOW = 1_790_000_000.0
 """14:13 UTC on 21 September."""
@@ -30,7 +31,7 @@ def about(rule: str, **changed: Any) -> Trouble:
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(0.0000525, "$0.0000525"), (0.0123456, "$0.01235"), (12345.6, "$12350"), (1.0, "$1"), (None, "unknown")],
+    [(0.0000525, "$0.0000525"), (0.0123456, "$0.0123"), (12345.6, "$12,346"), (1.0, "$1.00"), (None, "–")],
 )
 def test_dollars_are_written_without_an_exponent(value: float | None, words: str) -> None:
     assert dollars(value) == words

@@ -39,7 +39,7 @@ def test_people_keep_a_models_proposals_or_not_and_ambiguous_ones_are_left_out()
         "p/current": (1, 1),
         "p/judge": (3, 4),
     }
-    assert worth(lines)[1] == "p/judge: people kept its proposals in 3 of 4 (30% to 95%)"
+    assert worth(lines)[1] == "p/judge: people kept its proposals in 3 of 4 (30 % to 95 %)"
     share = document(lines)["kept"][1]["share"]
     assert 0.3 < share["low"] < share["estimate"] == 0.75 < share["high"] < 0.96
 
@@ -58,4 +58,4 @@ def test_two_people_differ_by_their_newest_labels() -> None:
     found = differing([once, same, other, changed])
     assert found is not None
     assert (found.hits, found.of) == (1, 3)
-    assert worth([once, other])[1].startswith("two people differ in 1 of 1 (21% to 100%)")
+    assert worth([once, other])[1].startswith("two people differ in 1 of 1 (21 % to 100 %)")

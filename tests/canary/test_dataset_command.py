@@ -223,7 +223,7 @@ def test_the_judge_proposes_labels_and_the_file_says_who_proposed(
     assert [each["by"] for each in lines["b"]["labels"]] == ["old"]
     labelled = CliRunner().invoke(app, ["dataset", "label", str(file)], input="a\ne\nTomorrow.\n")
     assert "proposed by p/judge: It says when a comes." in labelled.stderr
-    assert "p/judge: people kept its proposals in 1 of 1 (21% to 100%)" in labelled.stderr
+    assert "p/judge: people kept its proposals in 1 of 1 (21 % to 100 %)" in labelled.stderr
     checked = CliRunner().invoke(app, ["dataset", "check", str(file), "-o", "json"])
     found = json.loads(checked.stdout)["agreement"]
     assert [(each["by"], each["hits"], each["of"]) for each in found["kept"]] == [

@@ -146,7 +146,7 @@ def test_a_second_person_is_asked_after_the_proposals_and_the_disagreement_is_to
         left(page, "for a second opinion: 2")
         press(page, "b")
         left(page, "for a second opinion: 1")
-        expect(page.get_by_text("two people differ in 1 of 2 (9% to 91%)")).to_be_visible()
+        expect(page.get_by_text("two people differ in 1 of 2 (9 % to 91 %)")).to_be_visible()
 
 
 def test_a_label_of_nobody_or_of_a_changed_example_is_refused(open_page: Open, file: Path) -> None:

@@ -62,7 +62,7 @@ def test_from_fifty_on_each_arm_has_an_interval() -> None:
     found = summarized(labels(both=40, candidate=12, neither=8))
     assert found is not None
     assert found.extent == "60 labelled, 0 unclear: a partial evaluation."
-    assert dict(found.arms)["candidate"].replace("\u00a0", " ") == "86.7 % (75.8 % to 93.1 %), 52 of 60"
+    assert dict(found.arms)["candidate"] == "86.7 % (75.8 % to 93.1 %), 52 of 60"
     full = summarized(labels(both=200))
     assert full is not None and full.extent.endswith("a full evaluation.")
 
@@ -88,7 +88,7 @@ def test_the_address_says_what_is_wanted_and_the_switches_change_one_thing() -> 
 
 def progressed(**counts: int) -> str:
     known = {"labelled": 0, "judged": 0, "on_judged": 0, "twice": 0, "agree": 0} | counts
-    return " ".join(progress_words(LabelProgress(**known))).replace("\u00a0", " ")
+    return " ".join(progress_words(LabelProgress(**known)))
 
 
 def test_two_people_s_agreement_is_a_rate_from_thirty_pairs_on() -> None:
@@ -97,7 +97,7 @@ def test_two_people_s_agreement_is_a_rate_from_thirty_pairs_on() -> None:
         "0 labelled so far. Labelled by two people: 29 pairs. They agree on 20; below 30 pairs this is "
         "no rate."
     )
-    assert progressed(twice=30, agree=24).endswith("They agree on 24: 80 % (62.7 % to 90.5 %).")
+    assert progressed(twice=30, agree=24).endswith("They agree on 24: 80.0 % (62.7 % to 90.5 %).")
 
 
 def test_how_many_of_the_labels_are_there_that_a_row_on_the_judge_needs() -> None:

@@ -40,7 +40,7 @@ def test_what_the_audit_log_does_not_know_is_left_out() -> None:
 def test_a_canary_that_was_only_removed_says_what_it_was() -> None:
     removed = replace(BACK, ending="ended", was="paused", share=0.1, rolled_back=())
     assert past_view(removed).sentence.startswith(
-        "Ended without a decision on its run: it was paused at 10\u00a0%. Its entry left"
+        "Ended without a decision on its run: it was paused at 10 %. Its entry left"
     )
     assert past_view(replace(removed, was="waiting")).sentence.startswith("It never started. ")
     noticed = Release(id="4f2a", candidate="o/new", baseline="", made_at=AT)

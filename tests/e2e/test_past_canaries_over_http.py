@@ -109,7 +109,7 @@ def test_a_past_canary_has_a_page_of_its_own(stage: Stage) -> None:
     assert "openai/new" in get(stage, release[1]).text
     assert "Promoted by anna on" in get(stage, "/canaries/good").text
     short = get(stage, "/canaries/short").text
-    assert "Ended without a decision on its run: it was running at 50\u00a0%." in short
+    assert "Ended without a decision on its run: it was running at 50 %." in short
     assert "/why" not in short
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from common.numbers import set_percent
 from routing.canary import Step
 from verdict.planner.assumptions import Assumptions, Course, asked_for, believed, part_chances
 from verdict.planner.power import Power, power_of_plan, power_of_sequence
@@ -182,7 +183,7 @@ def _of_traffic(prospect: Prospect) -> list[Lever]:
         extended = prospect.power(until=2 * days).ship
         found.append(Lever(change=f"the extension, to day {2 * days}", ship=extended))
     if share < more:
-        change = f"a share of {percent(more)} instead of {percent(share)}"
+        change = f"a share of {set_percent(more)} instead of {set_percent(share)}"
         found.append(_lever(prospect.raised(more), change))
     return found
 
@@ -203,7 +204,11 @@ def _of_part(prospect: Prospect, power: Power) -> list[Lever]:
     )
     return [
         *(
-            [_lever(prospect.raised(wider), f"a share of {percent(wider)} instead of {percent(share)}")]
+            [
+                _lever(
+                    prospect.raised(wider), f"a share of {set_percent(wider)} instead of {set_percent(share)}"
+                )
+            ]
             if wider is not None
             else []
         ),
@@ -305,10 +310,5 @@ def one_in(rate: float) -> str:
     """A rate in words: one in four; 37 % where it is not one in a whole number."""
     whole = round(1 / rate) if rate > 0 else 0
     if whole < 1 or abs(1 / whole - rate) > 0.02 * rate:
-        return f"{percent(rate)} of requests"
+        return f"{set_percent(rate)} of requests"
     return _WORDS[whole] if whole < len(_WORDS) else f"one in {whole}"
-
-
-def percent(share: float) -> str:
-    """A share as a percentage: 5 %, 0.5 %."""
-    return f"{share * 100:.3g} %"
