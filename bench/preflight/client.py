@@ -118,7 +118,7 @@ class ArmClient:
             took_s=time.perf_counter() - began,
             taken=not message,
             error=error,
-            said=attempt.reader.error,
+            said=attempt.reader.seen.error,
             unsent=unsent,
             sent=sent.body if sent is not None and isinstance(sent.body, bytes) else b"",
         )
@@ -137,7 +137,7 @@ class ArmClient:
         if attempt.wrong is None and attempt.status is not None and attempt.status < 300:
             return NOTHING_SAID
         keys = [*credentials_in(call.headers, b""), *credentials_in(attempt.sent, b"")]
-        told = refusal(attempt.reader.error, keys)
+        told = refusal(attempt.reader.seen.error, keys)
         return told if told.message else replace(told, message="without a readable answer")
 
     def _call(self, request: WireRequest, provider: Provider) -> tuple[Route, Call]:

@@ -8,18 +8,19 @@ needs no botocore. Bytes go out unchanged.
 import struct
 from binascii import crc32
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from proxy.answers.sse import ERROR_BOUND
-from proxy.dialects.answer import AnswerFacts
 from proxy.dialects.operation import UNREADABLE, Events
-from records.outcome import ErrorType, Usage
+from records.outcome import ErrorType
 
 FRAME_BOUND = 24 << 20
 """Bytes of the longest payload that the format allows."""
 CONTENT_TYPE = b"application/vnd.amazon.eventstream"
+StreamForm = Literal["sse", "frames"]
+"""Server-sent events, or Amazon's frames."""
 
 _PRELUDE = struct.Struct("!III")
 _CRC = struct.Struct("!I")
@@ -159,64 +160,42 @@ class EventStreamReader:
     An exception's frame ends the stream with an error, whatever follows. So do bytes that are no frames.
     """
 
-    __slots__ = ("_events", "_failed", "_frames", "error", "first_token_at", "has_event")
+    __slots__ = ("_events", "_frames", "_malformed", "seen")
 
     def __init__(self, events: Events) -> None:
-        self.first_token_at: float | None = None
-        self.has_event = False
-        self.error = b""
+        self.seen = events.seen
         self._events = events
-        self._failed = False
         self._frames = EventFrames()
-
-    @property
-    def usage(self) -> Usage | None:
-        return self._events.usage
-
-    @property
-    def model(self) -> str:
-        return self._events.model
-
-    @property
-    def answer(self) -> AnswerFacts | None:
-        return self._events.answer
-
-    @property
-    def done(self) -> bool:
-        return self._events.done
-
-    @property
-    def failed(self) -> bool:
-        return self._failed or self._events.failed or self._frames.broken
+        self._malformed = False
 
     def feed(self, data: bytes, now: float) -> bytes:
         """Take bytes read at `now` and return them. Usually they are one frame."""
         for frame in self._frames.take(data):
             self._show(frame, now)
-        if self._frames.broken:
-            self.has_event = True
+        if self._frames.broken and not self.seen.failed:
+            self.seen.has_event = self.seen.failed = self._malformed = True
         return data
 
     def finish(self) -> tuple[bytes, ErrorType | None]:
         """End the stream cleanly; return no bytes and the stream's error, if any."""
-        if self._failed or self._events.failed:
-            return b"", "provider_stream_error"
-        if self._frames.broken or not self.has_event:
+        if self._malformed or not self.seen.has_event:
             return b"", "provider_malformed"
-        return b"", None if self.done and not self._frames.within else "provider_truncated"
+        if self.seen.failed:
+            return b"", "provider_stream_error"
+        return b"", None if self.seen.done and not self._frames.within else "provider_truncated"
 
     def _show(self, frame: EventFrame, now: float) -> None:
-        self.has_event = True
+        seen = self.seen
+        seen.has_event = True
         if not frame.is_event:
-            self._failed = True
-            self.error = self.error or _said(frame)
+            seen.failed = True
+            seen.error = seen.error or _said(frame)
             return
-        events = self._events
-        events.take(frame.name, frame.payload)
-        if events.failed and not self.error:
-            self.error = frame.payload[:ERROR_BOUND]
-        if self.first_token_at is None and events.token:
-            self.first_token_at = now
+        self._events.take(frame.name, frame.payload)
+        if seen.failed and not seen.error:
+            seen.error = frame.payload[:ERROR_BOUND]
+        if seen.first_token_at is None and seen.token:
+            seen.first_token_at = now
 
 
 class _Exception(msgspec.Struct, gc=False):

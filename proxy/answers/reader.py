@@ -6,15 +6,18 @@
 
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Literal, Protocol
+from typing import Protocol
+
+from msgspec.structs import replace
 
 from proxy.answers.aws_event_stream import CONTENT_TYPE as EVENT_FRAMES
-from proxy.answers.aws_event_stream import EventStreamReader
+from proxy.answers.aws_event_stream import EventStreamReader, StreamForm
+from proxy.answers.recorder import AnswerRecorder
 from proxy.answers.sse import ERROR_BOUND, StreamReader
-from proxy.dialects.answer import AnswerFacts, CollectedOutput
-from proxy.dialects.operation import Events, Operation, OutputForm, Texts, collect
+from proxy.dialects.answer import CollectedOutput
+from proxy.dialects.operation import AnswerSummary, Events, Operation, OutputForm, Texts, collect
 from records.outcome import ErrorType, Usage
 
 CHUNK_BOUND = 4 << 20
@@ -114,37 +117,8 @@ class Reader(Protocol):
     """Follows one answer."""
 
     @property
-    def usage(self) -> Usage | None: ...
-    @property
-    def first_token_at(self) -> float | None: ...
-    @property
-    def model(self) -> str:
-        """The model that the answer names; empty when it names none, or has not been read."""
-        ...
-
-    @property
-    def answer(self) -> AnswerFacts | None:
-        """What the answer looks like; None when it has not been read."""
-        ...
-
-    @property
-    def error(self) -> bytes:
-        """What the provider said when it refused or failed, bounded; empty when it did not."""
-        ...
-
-    @property
-    def done(self) -> bool:
-        """The answer is complete, whatever the connection does next."""
-        ...
-
-    @property
-    def has_event(self) -> bool:
-        """A stream's first complete event has arrived, or the reader will never see one."""
-        ...
-
-    @property
-    def failed(self) -> bool:
-        """The provider reported an error inside its answer."""
+    def seen(self) -> AnswerSummary:
+        """What the answer says, as far as it has been read."""
         ...
 
     def feed(self, data: bytes, now: float) -> bytes:
@@ -159,26 +133,10 @@ class Reader(Protocol):
 class Blind:
     """Reads nothing: for pass-through answers and unknown encodings. `wrong`: error from the head."""
 
-    __slots__ = (
-        "_wrong",
-        "answer",
-        "done",
-        "error",
-        "failed",
-        "first_token_at",
-        "has_event",
-        "model",
-        "usage",
-    )
+    __slots__ = ("_wrong", "seen")
 
     def __init__(self, *, stream: bool = False, wrong: ErrorType | None = None) -> None:
-        self.usage: Usage | None = None
-        self.first_token_at: float | None = None
-        self.model = ""
-        self.answer: AnswerFacts | None = None
-        self.error = b""
-        self.done = self.failed = False
-        self.has_event = stream
+        self.seen = AnswerSummary(has_event=stream)
         self._wrong: ErrorType | None = wrong
 
     def feed(self, data: bytes, now: float) -> bytes:
@@ -191,23 +149,22 @@ class Blind:
 class ErrorReader:
     """Copies the first bytes of an error's body, and reads nothing else."""
 
-    __slots__ = ("answer", "done", "error", "failed", "first_token_at", "has_event", "model", "usage")
+    __slots__ = ("seen",)
 
     def __init__(self) -> None:
-        self.usage: Usage | None = None
-        self.first_token_at: float | None = None
-        self.model = ""
-        self.answer: AnswerFacts | None = None
-        self.error = b""
-        self.done = self.failed = self.has_event = False
+        self.seen = AnswerSummary()
 
     def feed(self, data: bytes, now: float) -> bytes:
-        if len(self.error) < ERROR_BOUND:
-            self.error = (self.error + data)[:ERROR_BOUND]
+        seen = self.seen
+        if len(seen.error) < ERROR_BOUND:
+            seen.error = (seen.error + data)[:ERROR_BOUND]
         return data
 
     def finish(self) -> tuple[bytes, ErrorType | None]:
         return b"", None
+
+
+_UNREAD = AnswerSummary()
 
 
 class JsonReader:
@@ -218,22 +175,14 @@ class JsonReader:
     `counted`: the usage in the answer's head, for a body without.
     """
 
-    __slots__ = (
-        "_counted", "_operation", "_output", "_parts", "_size", "answer", "done", "error", "failed",
-        "first_token_at", "has_event", "model", "usage",
-    )  # fmt: skip
+    __slots__ = ("_counted", "_operation", "_output", "_parts", "_size", "seen")
 
     def __init__(
         self, operation: Operation, output: CollectedOutput | None = None, counted: Usage | None = None
     ) -> None:
+        self.seen = _UNREAD
         self._counted = counted
-        self.model = ""
-        self.answer: AnswerFacts | None = None
-        self.error = b""
         self._output = output
-        self.usage: Usage | None = None
-        self.first_token_at: float | None = None
-        self.done = self.failed = self.has_event = False
         self._operation = operation
         self._parts: list[bytes] = []
         self._size = 0
@@ -246,24 +195,21 @@ class JsonReader:
         return data
 
     def finish(self) -> tuple[bytes, ErrorType | None]:
-        self.done = True
-        text = b"".join(self._parts)
+        text, operation = b"".join(self._parts), self._operation
         self._parts.clear()
-        if self._operation.read_json is None:
+        if operation.read_json is None or self._size > JSON_BOUND:
+            counts = None if operation.read_json is None else usage_at_end(text, operation) or self._counted
+            self.seen = AnswerSummary(done=True, usage=counts)
             return b"", None
-        if self._size > JSON_BOUND:
-            self.usage = usage_at_end(text, self._operation) or self._counted
-            return b"", None
-        reading = self._operation.read_json(text)
-        self.usage, self.model = reading.usage or self._counted, reading.model
-        self.failed, self.answer = reading.failed, reading.answer
-        if reading.failed:
-            self.error = text[:ERROR_BOUND]
-        elif self._output is not None and self._operation.output is not None:
-            collect(self._operation.output.read, self._output, text)
-        if not reading.valid:
+        self.seen = seen = operation.read_json(text)
+        seen.done, seen.usage = True, seen.usage or self._counted
+        if seen.failed:
+            seen.error = text[:ERROR_BOUND]
+        elif self._output is not None and operation.output is not None:
+            collect(operation.output.read, self._output, text)
+        if not seen.valid:
             return b"", "provider_malformed"
-        return b"", "provider_stream_error" if reading.failed else None
+        return b"", "provider_stream_error" if seen.failed else None
 
 
 def usage_at_end(tail: bytes, operation: Operation) -> Usage | None:
@@ -286,71 +232,45 @@ def usage_at_end(tail: bytes, operation: Operation) -> Usage | None:
     return None
 
 
-class Unpacked:
-    """Feeds a reader the decompressed copy of an answer; the caller gets the original bytes.
+class CopyReader:
+    """Feeds a reader, and a recorder where there is one, the decompressed copy of an answer.
 
-    At bytes that are `Unpackable` the reading ends without an error and with unknown usage.
+    The caller gets the original bytes. At bytes that are `Unpackable` the reading ends without an error and
+    with unknown usage. `unpacks` stand in the order in which the codings were applied.
     """
 
-    __slots__ = ("_lost", "_reader", "_unpack")
+    __slots__ = ("_lost", "_reader", "_recorder", "_unpacks")
 
-    def __init__(self, reader: Reader, unpack: Unpack) -> None:
+    def __init__(self, reader: Reader, unpacks: Sequence[Unpack], recorder: AnswerRecorder | None) -> None:
         self._reader = reader
-        self._unpack = unpack
-        self._lost = False
+        self._unpacks = unpacks
+        self._recorder = recorder
+        self._lost: AnswerSummary | None = None  # what remains known once the reading has ended
 
     @property
-    def usage(self) -> Usage | None:
-        return None if self._lost else self._reader.usage
-
-    @property
-    def model(self) -> str:
-        return "" if self._lost else self._reader.model
-
-    @property
-    def answer(self) -> AnswerFacts | None:
-        return None if self._lost else self._reader.answer
-
-    @property
-    def error(self) -> bytes:
-        return self._reader.error
-
-    @property
-    def first_token_at(self) -> float | None:
-        return self._reader.first_token_at
-
-    @property
-    def done(self) -> bool:
-        return self._reader.done
-
-    @property
-    def has_event(self) -> bool:
-        return self._lost or self._reader.has_event
-
-    @property
-    def failed(self) -> bool:
-        return self._reader.failed
+    def seen(self) -> AnswerSummary:
+        return self._lost or self._reader.seen
 
     def feed(self, data: bytes, now: float) -> bytes:
-        if not self._lost:
-            self._show(data, now)
-        return data
+        if self._lost is not None:
+            return data
+        plain = data
+        try:
+            for unpack in reversed(self._unpacks):
+                plain = unpack(plain)
+        except Unpackable:
+            self._lost = replace(self._reader.seen, usage=None, model="", answer=None, has_event=True)
+            return data
+        if self._recorder is not None:
+            self._recorder.record(plain)
+        out = self._reader.feed(plain, now)
+        return data if self._unpacks else out
 
     def finish(self) -> tuple[bytes, ErrorType | None]:
-        return b"", None if self._lost else self._reader.finish()[1]
-
-    def _show(self, data: bytes, now: float) -> None:
-        try:
-            self._reader.feed(self._unpack(data), now)
-        except Unpackable:
-            self._lost = True
-
-
-StreamForm = Literal["sse", "frames"]
-"""Server-sent events, or Amazon's frames."""
-
-Around = Callable[[Reader, StreamForm | None], Reader]
-"""Wraps a reader; the second argument is the form of the stream that it reads, None for a whole answer."""
+        if self._lost is not None:
+            return b"", None
+        rest, wrong = self._reader.finish()
+        return b"" if self._unpacks else rest, wrong
 
 
 _TYPE_BOUND = 64
@@ -372,7 +292,7 @@ def reader_for(
     content_type: bytes,
     encoding: bytes,
     strip: bool,
-    around: Around | None = None,
+    recorder: AnswerRecorder | None = None,
     output: CollectedOutput | None = None,
     counted: Usage | None = None,
 ) -> Reader:
@@ -380,8 +300,8 @@ def reader_for(
 
     Operations without a model are not read, and of errors only what the provider says. A redirect counts as
     `provider_malformed`, because it is not a model's answer but leads, for example, to a gateway's login
-    page. `around` wraps the reader, so that the wrapper is fed the decompressed bytes. `output` collects what
-    the model writes; then every event of a stream is decoded. `counted` is the usage in the head.
+    page. `recorder` gets the decompressed bytes. `output` collects what the model writes; then every event of
+    a stream is decoded. `counted` is the usage in the head.
     """
     if not operation.canary or 300 <= status < 400:
         return Blind(wrong="provider_malformed" if operation.canary else None)
@@ -392,66 +312,32 @@ def reader_for(
     elif form is None or operation.events is None:
         reader = JsonReader(operation, output, counted)
     else:
-        events = _collecting(operation, operation.events(), output)
+        events = operation.events()
+        if output is not None and operation.output is not None:
+            events = CollectingEvents(events, output, operation.output)
         reader = StreamReader(events, strip=strip) if form == "sse" else EventStreamReader(events)
-    if around is not None and status < 300:
-        reader = around(reader, form)
-    if encoding in _PLAIN:
-        return reader
-    unpacks = unpackers(encoding)
+    if status >= 300:
+        recorder = None
+    elif recorder is not None:
+        recorder.begin(form)
+    unpacks = [] if encoding in _PLAIN else unpackers(encoding)
     if unpacks is None:
         return Blind(stream=form is not None)
-    for unpack in unpacks:
-        reader = Unpacked(reader, unpack)
-    return reader
-
-
-def _collecting(operation: Operation, events: Events, output: CollectedOutput | None) -> Events:
-    """The events' reader, which also collects the model's output if that is to be judged."""
-    if output is None or operation.output is None:
-        return events
-    return CollectingEvents(events, output, operation.output)
+    return CopyReader(reader, unpacks, recorder) if unpacks or recorder is not None else reader
 
 
 class CollectingEvents:
-    """Wraps `events`. It has no texts that may be skipped, since all of them are wanted."""
+    """Wraps `events` and collects the model's output, of which no texts may be skipped."""
 
     texts: Texts = None
 
-    __slots__ = ("_events", "_form", "_output")
+    __slots__ = ("_events", "_form", "_output", "seen")
 
     def __init__(self, events: Events, output: CollectedOutput, form: OutputForm) -> None:
+        self.seen = events.seen
         self._events = events
         self._output = output
         self._form = form
-
-    @property
-    def token(self) -> bool:
-        return self._events.token
-
-    @property
-    def done(self) -> bool:
-        return self._events.done
-
-    @property
-    def failed(self) -> bool:
-        return self._events.failed
-
-    @property
-    def finished(self) -> bool:
-        return self._events.finished
-
-    @property
-    def model(self) -> str:
-        return self._events.model
-
-    @property
-    def answer(self) -> AnswerFacts | None:
-        return self._events.answer
-
-    @property
-    def usage(self) -> Usage | None:
-        return self._events.usage
 
     def take(self, name: bytes, data: bytes) -> bool:
         self._events.take(name, data)

@@ -3,110 +3,67 @@
 Only answers selected for capture are recorded. The recorder never changes an answer, even when it fails.
 """
 
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
-from proxy.answers.aws_event_stream import EventFrames
-from proxy.answers.reader import Reader, StreamForm
-from proxy.dialects.answer import AnswerFacts
+from proxy.answers.aws_event_stream import EventFrames, StreamForm
 from proxy.dialects.bedrock import payload_of
 from proxy.dialects.operation import UNREADABLE
-from records.outcome import ErrorType, Usage
 
 MOST_BYTES = 256 << 10
 """Bound on the recorded text, or on the recorded body of an answer that is not streamed."""
 
 
 class AnswerRecorder:
-    """A reader that wraps another reader. At the end, `recorded` is the answer's text as UTF-8 when
-    `streamed`, else the whole body. `truncated`: the answer was longer than the bound."""
+    """Gets a copy of an answer. `truncated`: the answer was longer than the bound."""
 
-    __slots__ = ("_frames", "_inner", "_line", "_parts", "_size", "lost", "streamed", "truncated")
+    __slots__ = ("_frames", "_line", "_parts", "_size", "lost", "streamed", "truncated")
 
     def __init__(self) -> None:
         self.streamed = self.truncated = self.lost = False
-        self._inner: Reader | None = None
         self._line = b""
         self._frames: EventFrames | None = None
         self._parts: list[bytes] = []
         self._size = 0
 
-    def around(self, reader: Reader, form: StreamForm | None) -> Reader:
-        """Wrap `reader` and return the recorder."""
-        self._inner, self.streamed = reader, form is not None
-        if form == "frames":
-            self._frames = EventFrames()
-        return self
+    def begin(self, form: StreamForm | None) -> None:
+        """Note the form of the answer; None for a whole one."""
+        self.streamed = form is not None
+        self._frames = EventFrames() if form == "frames" else None
 
     @property
     def recorded(self) -> bytes:
-        """The recorded text or body; empty when recording failed or a JSON body was too long."""
+        """The answer's text as UTF-8 when `streamed`, else the whole body.
+
+        Empty when recording failed or a JSON body was too long.
+        """
         if self.lost or (self.truncated and not self.streamed):
             return b""
         return b"".join(self._parts)
 
-    @property
-    def usage(self) -> Usage | None:
-        return self._reader.usage
-
-    @property
-    def model(self) -> str:
-        return self._reader.model
-
-    @property
-    def answer(self) -> AnswerFacts | None:
-        return self._reader.answer
-
-    @property
-    def error(self) -> bytes:
-        return self._reader.error
-
-    @property
-    def first_token_at(self) -> float | None:
-        return self._reader.first_token_at
-
-    @property
-    def done(self) -> bool:
-        return self._reader.done
-
-    @property
-    def has_event(self) -> bool:
-        return self._reader.has_event
-
-    @property
-    def failed(self) -> bool:
-        return self._reader.failed
-
-    def feed(self, data: bytes, now: float) -> bytes:
-        if not (self.truncated or self.lost):
-            try:
-                self._record(data)
-            except Exception:
-                self.lost = True
-                self._parts.clear()
-        return self._reader.feed(data, now)
-
-    def finish(self) -> tuple[bytes, ErrorType | None]:
-        return self._reader.finish()
-
-    @property
-    def _reader(self) -> Reader:
-        return cast(Reader, self._inner)
+    def record(self, data: bytes) -> None:
+        """Take the next bytes. Never raises."""
+        if self.truncated or self.lost:
+            return
+        try:
+            self._record(data)
+        except Exception:
+            self.lost = True
+            self._parts.clear()
 
     def _record(self, data: bytes) -> None:
         if not self.streamed:
-            return self._append(data)
-        if self._frames is not None:
+            self._append(data)
+        elif self._frames is not None:
             for frame in self._frames.take(data):
                 self._append(text_in(_unwrapped(frame.payload)).encode("utf-8", "replace"))
-            return None
-        *lines, self._line = (self._line + data).split(b"\n")
-        for line in lines:
-            if line.startswith(b"data:"):
-                self._append(text_in(line[5:].strip()).encode("utf-8", "replace"))
-        self.truncated = self.truncated or len(self._line) > MOST_BYTES
-        return None
+        else:
+            *lines, self._line = (self._line + data).split(b"\n")
+            for line in lines:
+                if line.startswith(b"data:"):
+                    self._append(text_in(line[5:].strip()).encode("utf-8", "replace"))
+            self.truncated = self.truncated or len(self._line) > MOST_BYTES
 
     def _append(self, text: bytes) -> None:
         room = MOST_BYTES - self._size

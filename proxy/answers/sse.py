@@ -8,9 +8,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from proxy.dialects.answer import AnswerFacts
 from proxy.dialects.operation import Events
-from records.outcome import ErrorType, Usage
+from records.outcome import ErrorType
 
 MOST_TEXTS = 2
 _QUOTE, _BACKSLASH, _LINE_END = b'"\\\n'
@@ -87,15 +86,11 @@ class StreamReader:
         "_strip",
         "_template",
         "_templates",
-        "error",
-        "first_token_at",
-        "has_event",
+        "seen",
     )
 
     def __init__(self, events: Events, *, strip: bool = False) -> None:
-        self.first_token_at: float | None = None
-        self.has_event = False
-        self.error = b""
+        self.seen = events.seen
         self._events = events
         self._strip = strip
         self._holding = False
@@ -104,26 +99,6 @@ class StreamReader:
         self._begun = bytearray()
         self._template: EventTemplate | None = None
         self._templates = 0
-
-    @property
-    def usage(self) -> Usage | None:
-        return self._events.usage
-
-    @property
-    def model(self) -> str:
-        return self._events.model
-
-    @property
-    def answer(self) -> AnswerFacts | None:
-        return self._events.answer
-
-    @property
-    def done(self) -> bool:
-        return self._events.done
-
-    @property
-    def failed(self) -> bool:
-        return self._events.failed
 
     def feed(self, data: bytes, now: float) -> bytes:
         """Take bytes read at `now` and return the bytes that may go out now. Usually they are one event."""
@@ -154,13 +129,14 @@ class StreamReader:
         for name, payload, _ in _events(rest + b"\n\n"):
             if payload and not self._take(name, payload, None):
                 held = b""
-        if self.failed:
+        seen = self.seen
+        if seen.failed:
             return held, "provider_stream_error"
         if self._lost:
             return held, None
-        if not self.has_event:
+        if not seen.has_event:
             return held, "provider_malformed"
-        return held, None if self.done else "provider_truncated"
+        return held, None if seen.done else "provider_truncated"
 
     def _follow(self, data: bytes, now: float) -> bytes:
         """Take any bytes. They continue the event that has begun, if there is one."""
@@ -206,20 +182,20 @@ class StreamReader:
         if not self._holding:
             self._show(name, data, now)
             return True
-        before = self._events.usage
+        before = self.seen.usage
         self._show(name, data, now)
-        return self._events.usage is before or _EMPTY_CHOICES.search(data) is None
+        return self.seen.usage is before or _EMPTY_CHOICES.search(data) is None
 
     def _show(self, name: bytes, data: bytes, now: float | None) -> None:
-        self.has_event = True
-        events = self._events
-        self._only_text = events.take(name, data)
-        if events.failed and not self.error:
-            self.error = data[:ERROR_BOUND]
-        if self.first_token_at is None and events.token:
-            self.first_token_at = now
+        seen = self.seen
+        seen.has_event = True
+        self._only_text = self._events.take(name, data)
+        if seen.failed and not seen.error:
+            seen.error = data[:ERROR_BOUND]
+        if seen.first_token_at is None and seen.token:
+            seen.first_token_at = now
         if self._strip:
-            self._holding = events.finished
+            self._holding = seen.finished
 
     def _learn(self, event: bytes) -> None:
         """Learn the template of the last event if that event changed nothing but text."""

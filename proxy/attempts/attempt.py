@@ -174,7 +174,7 @@ class Attempt:
             content_type=named.get(b"content-type", b"").lower(),
             encoding=named.get(b"content-encoding", b"").lower(),
             strip=request.hides_usage,
-            around=self.recorder.around if self.recorder is not None else None,
+            recorder=self.recorder,
             output=self.output,
             counted=operation.usage_in_head(named) if operation.usage_in_head is not None else None,
         )
@@ -190,17 +190,19 @@ class Attempt:
                     await self.refusal()
             return
         bound = STREAM_HELD if stream else JSON_HELD
-        while not self.ended and not self.reader.has_event and len(self.held) < bound:
+        while not self.ended and not self.reader.seen.has_event and len(self.held) < bound:
             self.held += await self._read()
-        if self.reader.failed:
+        if self.reader.seen.failed:
             self.failure = "provider_stream_error"
 
     async def refusal(self) -> bytes:
         """Read what the provider says about its refusal, within a bound, and hold it back for the caller."""
         with suppress(UpstreamError):  # whoever reads on meets it again
-            while not self.ended and len(self.held) < STREAM_HELD and len(self.reader.error) < ERROR_BOUND:
+            while (
+                not self.ended and len(self.held) < STREAM_HELD and len(self.reader.seen.error) < ERROR_BOUND
+            ):
                 self.held += await self._read()
-        return self.reader.error
+        return self.reader.seen.error
 
     def start_again(self) -> None:
         """Forget the response, before another request is sent in its place."""
@@ -290,7 +292,7 @@ class Attempt:
         """Seconds from `since` to the first token; a session measures from its own start."""
         if self.session is not None:
             return self.session.events.ttft_s
-        at = self.reader.first_token_at
+        at = self.reader.seen.first_token_at
         return at - since if at is not None else None
 
     @property
@@ -298,8 +300,8 @@ class Attempt:
         """The reported usage; `estimated` for an answer that broke off."""
         if self.session is not None:
             return self.session.usage
-        usage = self.reader.usage
-        return usage if usage is None or self.reader.done else replace(usage, estimated=True)
+        usage = self.reader.seen.usage
+        return usage if usage is None or self.reader.seen.done else replace(usage, estimated=True)
 
     @property
     def all_text(self) -> bool:

@@ -168,7 +168,7 @@ def judgement_of(call: Call, attempt: Attempt) -> Judgement:
     form, request = call.route.operation.output, attempt.output_request
     if attempt.output is None or form is None or request is None:
         return UNASKED
-    judged = judge(form, request, attempt.output, attempt.reader.answer)
+    judged = judge(form, request, attempt.output, attempt.reader.seen.answer)
     attempt.output.restart()  # nothing of the text outlives the look at it
     return judged
 
@@ -180,7 +180,7 @@ def answer_of(call: Call, attempt: Attempt, examination: Examination | None) -> 
     judgement = UNASKED
     if attempt.output is not None:
         judgement = examination.judgement if examination is not None else NOT_JUDGED
-    facts = attempt.reader.answer
+    facts = attempt.reader.seen.answer
     if facts is GOOD_ANSWER and judgement is UNASKED:
         return _GOOD
     if facts is None:
@@ -191,11 +191,11 @@ def answer_of(call: Call, attempt: Attempt, examination: Examination | None) -> 
 def words_of(call: Call, arm: ArmName, attempts: Sequence[Attempt]) -> ProviderError | None:
     """What the provider of the assigned arm said when it refused or failed."""
     attempt = next((each for each in attempts if each.target.arm == arm), None)
-    if call.trial is None or attempt is None or attempt.wrong is None or not attempt.reader.error:
+    if call.trial is None or attempt is None or attempt.wrong is None or not attempt.reader.seen.error:
         return None
     keys = [*credentials(call.headers, call.query), *credentials(attempt.sent, b"")]
     named = dict(attempt.response.headers) if attempt.response is not None else {}
-    return said(attempt.reader.error, keys, type_in_head=named.get(b"x-amzn-errortype", b""))
+    return said(attempt.reader.seen.error, keys, type_in_head=named.get(b"x-amzn-errortype", b""))
 
 
 def redacted_words(call: Call, words: ProviderError, examination: Examination | None) -> ProviderError:

@@ -92,7 +92,7 @@ async def refused_for_state(call: Call, assignment: Assignment, attempt: Attempt
     with suppress(TimeoutError):
         async with asyncio.timeout(READ_WITHIN_S):
             await attempt.refusal()
-    return isinstance(body, bytes) and names_state(attempt.reader.error, body)
+    return isinstance(body, bytes) and names_state(attempt.reader.seen.error, body)
 
 
 def is_foreign_to_candidate(call: Call, trial: Trial) -> bool:

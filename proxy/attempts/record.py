@@ -248,7 +248,7 @@ class Record:
     def abort(self) -> None:
         """Close: the caller left. A caller that left after the last event got the whole answer."""
         attempt = self.attempts[-1] if self.attempts else None
-        if attempt is not None and attempt.reader.done:
+        if attempt is not None and attempt.reader.seen.done:
             self.finish(attempt)
         else:
             self.leave(attempt)
@@ -393,7 +393,7 @@ class Record:
             attempts=attempt_records,
             retry_count=labels.retries,
             traceparent=labels.traceparent,
-            response_model=attempt.reader.model[:_MODEL_BOUND] if attempt is not None else "",
+            response_model=attempt.reader.seen.model[:_MODEL_BOUND] if attempt is not None else "",
             chunks=attempt.chunks if attempt is not None and call.facts.stream else 0,
             longest_gap_s=gap_s,
         )

@@ -228,14 +228,13 @@ class ResponseTurn:
 
     def _reader(self) -> Reader:
         """The reader of a stream, as which a response's messages are read."""
-        recorder = self.attempt.recorder
         return reader_for(
             self.call.route.operation,
             status=200,
             content_type=b"text/event-stream",
             encoding=b"",
             strip=False,
-            around=recorder.around if recorder is not None else None,
+            recorder=self.attempt.recorder,
             output=self.attempt.output,
         )
 

@@ -17,8 +17,8 @@ from proxy.dialects.answer import (
 from proxy.dialects.operation import (
     PASS_THROUGH,
     UNREADABLE,
+    AnswerSummary,
     Count,
-    JsonReading,
     Operation,
     OutputForm,
     Texts,
@@ -124,14 +124,12 @@ class _Event(msgspec.Struct, gc=False):
 class MessageEvents:
     """Reads message_start, content_block_delta, message_delta, message_stop and `error`."""
 
-    __slots__ = ("_choice", "_usage", "answer", "done", "failed", "finished", "model", "token", "usage")
+    __slots__ = ("_choice", "_usage", "seen")
 
-    def __init__(self) -> None:
-        self.token = self.done = self.failed = self.finished = False
-        self.usage: Usage | None = None
-        self.model = ""
-        self.answer = AnswerFacts()
-        self._choice = self.answer.choice(0)
+    def __init__(self, seen: AnswerSummary | None = None) -> None:
+        self.seen = seen or AnswerSummary()
+        self.seen.answer = answer = AnswerFacts()
+        self._choice = answer.choice(0)
         self._usage = _Usage()
 
     @property
@@ -140,9 +138,9 @@ class MessageEvents:
         return _AFTER_CONTENT if self._choice.content else _BEFORE_CONTENT
 
     def take(self, name: bytes, data: bytes) -> bool:
-        only_text = self.token
+        only_text = self.seen.token
         if name == b"error":
-            self.failed = True
+            self.seen.failed = True
         try:
             event = _decode_event(data)
         except UNREADABLE:
@@ -150,22 +148,22 @@ class MessageEvents:
         kind = event.type or name.decode("latin-1")
         if kind != "content_block_delta":
             only_text = False
-            self.done = self.done or kind == "message_stop"
+            self.seen.done = self.seen.done or kind == "message_stop"
             self._note(event)
-        elif event.delta is not None and not (self.token and self._choice.content):
+        elif event.delta is not None and not (self.seen.token and self._choice.content):
             only_text = self._look_at(event.delta) and only_text
         if event.error or kind == "error":
-            self.failed = True
+            self.seen.failed = True
         counts = _counts(event.usage if event.message is None else event.message.usage)
         if counts is None:
             return only_text
         self._usage = self._usage.updated_by(counts)
-        self.usage = self._usage.usage()
+        self.seen.usage = self._usage.usage()
         return False
 
     def _look_at(self, delta: _Delta) -> bool:
         """Note what a delta's text changes; True when that is nothing."""
-        self.token = self.token or bool(delta.text or delta.thinking)
+        self.seen.token = self.seen.token or bool(delta.text or delta.thinking)
         if self._choice.content or not (delta.text and delta.text.strip()):
             return True
         self._choice.content = True
@@ -176,7 +174,7 @@ class MessageEvents:
         if event.content_block is not None:
             _note_block(self._choice, event.content_block)
         if event.message is not None:
-            self.model = named(event.message.model)
+            self.seen.model = named(event.message.model)
         if event.delta is not None and event.delta.stop_reason:
             self._choice.reason = finish_word(_REASONS, event.delta.stop_reason)
 
@@ -227,7 +225,7 @@ _decode_event = msgspec.json.Decoder(_Event).decode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 
 
-def read_json(body: bytes) -> JsonReading:
+def read_json(body: bytes) -> AnswerSummary:
     """Read a whole answer: valid if a JSON object, failed if an error despite its status."""
     message = readable(_decode_answer, body)
     if message is None:
@@ -237,7 +235,7 @@ def read_json(body: bytes) -> JsonReading:
     choice.reason = finish_word(_REASONS, message.stop_reason)
     for block in message.content or ():
         _note_block(choice, block)
-    return JsonReading(
+    return AnswerSummary(
         valid=True,
         failed=message.type == "error" or bool(message.error),
         usage=_usage(message.usage),

@@ -13,7 +13,6 @@ import msgspec
 
 from proxy.dialects import anthropic, converse, openai
 from proxy.dialects.answer import (
-    AnswerFacts,
     CollectedOutput,
     ExpectedOutput,
     OutputRequest,
@@ -24,9 +23,9 @@ from proxy.dialects.openai import ChatEvents
 from proxy.dialects.operation import (
     PASS_THROUGH,
     UNREADABLE,
+    AnswerSummary,
     Count,
     Events,
-    JsonReading,
     Operation,
     OutputForm,
     Texts,
@@ -146,19 +145,16 @@ class _TextEvents:
     """Events of a form that is not read: only whether there was a token."""
 
     texts: Texts = None
-    model = ""
 
-    __slots__ = ("answer", "done", "failed", "finished", "token", "usage")
+    __slots__ = ("seen",)
 
-    def __init__(self) -> None:
-        self.token = self.done = self.failed = self.finished = False
-        self.usage: Usage | None = None
-        self.answer: AnswerFacts | None = None
+    def __init__(self, seen: AnswerSummary | None = None) -> None:
+        self.seen = seen or AnswerSummary()
 
     def take(self, name: bytes, data: bytes) -> bool:
-        if not self.token:
+        if not self.seen.token:
             texts = readable(_decode_texts, data)
-            self.token = texts is not None and texts.has_text
+            self.seen.token = texts is not None and texts.has_text
         return False
 
 
@@ -191,41 +187,12 @@ class InvokedEvents:
 
     texts: Texts = None
 
-    __slots__ = ("_begun", "_counted", "_ended", "_events")
+    __slots__ = ("_begun", "_events", "seen")
 
-    def __init__(self) -> None:
-        self._events: Events = _TextEvents()
-        self._counted: Usage | None = None
-        self._begun = self._ended = False
-
-    @property
-    def token(self) -> bool:
-        return self._events.token
-
-    @property
-    def done(self) -> bool:
-        return self._ended or self._events.done
-
-    @property
-    def failed(self) -> bool:
-        return self._events.failed
-
-    @property
-    def finished(self) -> bool:
-        return False
-
-    @property
-    def model(self) -> str:
-        return self._events.model
-
-    @property
-    def answer(self) -> AnswerFacts | None:
-        return self._events.answer
-
-    @property
-    def usage(self) -> Usage | None:
-        """The model's own counts, or else Bedrock's, which know less."""
-        return self._events.usage or self._counted
+    def __init__(self, seen: AnswerSummary | None = None) -> None:
+        self.seen = seen or AnswerSummary()
+        self._events: Events = _TextEvents(self.seen)
+        self._begun = False
 
     def take(self, name: bytes, data: bytes) -> bool:
         try:
@@ -233,30 +200,31 @@ class InvokedEvents:
         except UNREADABLE:
             return False
         if not self._begun:
-            self._begun, self._events = True, _events_of(payload)
+            self._begun, self._events = True, _events_of(payload, self.seen)
         self._events.take(b"", payload)
         if _METRICS in payload:
             self._end(payload)
         return False
 
     def _end(self, payload: bytes) -> None:
-        self._ended = True
+        """Note the end. Bedrock's counts know less than the model's own."""
+        self.seen.done = True
         ending = readable(_decode_ending, payload)
-        if ending is not None:
-            self._counted = ending.metrics.usage() if ending.metrics is not None else None
+        if self.seen.usage is None and ending is not None and ending.metrics is not None:
+            self.seen.usage = ending.metrics.usage()
 
 
-def _events_of(payload: bytes) -> Events:
+def _events_of(payload: bytes, seen: AnswerSummary) -> Events:
     """The reader for the form that a stream's first chunk has."""
     shape = shape_of(payload)
     if is_anthropic(shape):
-        return anthropic.MessageEvents()
+        return anthropic.MessageEvents(seen)
     if given(shape.choices):
-        return ChatEvents()
-    return _NovaEvents() if converse_event(shape) is not None else _TextEvents()
+        return ChatEvents(seen)
+    return _NovaEvents(seen) if converse_event(shape) is not None else _TextEvents(seen)
 
 
-def read_json(body: bytes) -> JsonReading:
+def read_json(body: bytes) -> AnswerSummary:
     """Read a whole answer in the form it has; of an unknown form nothing is known."""
     shape = shape_of(body)
     if is_anthropic(shape):
@@ -265,7 +233,7 @@ def read_json(body: bytes) -> JsonReading:
         return openai.read_json(body)
     if given(shape.output):
         return converse.read_json(body)
-    return JsonReading(valid=is_json_object(body))
+    return AnswerSummary(valid=is_json_object(body))
 
 
 _decode_list = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
@@ -343,12 +311,12 @@ class _Tokens(msgspec.Struct, rename="camel", gc=False):
 _decode_tokens = msgspec.json.Decoder(_Tokens).decode
 
 
-def _read_tokens(body: bytes) -> JsonReading:
+def _read_tokens(body: bytes) -> AnswerSummary:
     """Read a count of tokens."""
     counts = readable(_decode_tokens, body)
     if counts is None:
-        return JsonReading(valid=is_json_object(body))
-    return JsonReading(valid=True, usage=Usage(input_tokens=counts.input_tokens))
+        return AnswerSummary(valid=is_json_object(body))
+    return AnswerSummary(valid=True, usage=Usage(input_tokens=counts.input_tokens))
 
 
 _METHODS = {

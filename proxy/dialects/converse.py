@@ -15,8 +15,8 @@ from proxy.dialects.answer import (
 )
 from proxy.dialects.operation import (
     UNREADABLE,
+    AnswerSummary,
     Count,
-    JsonReading,
     Texts,
     given,
     read_counted,
@@ -115,18 +115,16 @@ class ConverseEvents:
     """Reads contentBlockStart, contentBlockDelta, messageStop and metadata, which has the usage."""
 
     texts: Texts = None
-    model = ""  # Converse names none
 
-    __slots__ = ("_choice", "answer", "done", "failed", "finished", "token", "usage")
+    __slots__ = ("_choice", "seen")
 
-    def __init__(self) -> None:
-        self.token = self.done = self.failed = self.finished = False
-        self.usage: Usage | None = None
-        self.answer = AnswerFacts()
-        self._choice = self.answer.choice(0)
+    def __init__(self, seen: AnswerSummary | None = None) -> None:
+        self.seen = seen or AnswerSummary()
+        self.seen.answer = answer = AnswerFacts()
+        self._choice = answer.choice(0)
 
     def take(self, name: bytes, data: bytes) -> bool:
-        if name == b"contentBlockDelta" and self.token and self._choice.content:
+        if name == b"contentBlockDelta" and self.seen.token and self._choice.content:
             return False  # nothing of it could change anything
         try:
             event = _decode_event(data)
@@ -137,16 +135,16 @@ class ConverseEvents:
         elif event.delta is not None:
             self._look_at(event.delta)
         if name == b"messageStop":
-            self.done = True
+            self.seen.done = True
             _note_end(self._choice, event.stop_reason)
         elif name == b"metadata":
-            self.done = True
-            self.usage = _usage(event.usage) or self.usage
+            self.seen.done = True
+            self.seen.usage = _usage(event.usage) or self.seen.usage
         return False
 
     def _look_at(self, block: _Block) -> None:
         reasoning = block.reasoning_content
-        self.token = self.token or bool(block.text or (reasoning is not None and reasoning.text))
+        self.seen.token = self.seen.token or bool(block.text or (reasoning is not None and reasoning.text))
         self._choice.content = self._choice.content or _has_content(block)
 
 
@@ -194,7 +192,7 @@ _decode_event = msgspec.json.Decoder(_Event).decode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 
 
-def read_json(body: bytes) -> JsonReading:
+def read_json(body: bytes) -> AnswerSummary:
     """Read a whole answer of Converse."""
     message = readable(_decode_answer, body)
     if message is None:
@@ -205,7 +203,7 @@ def read_json(body: bytes) -> JsonReading:
     for block in (output.content if output is not None else None) or ():
         _note_block(choice, block)
     _note_end(choice, message.stop_reason)
-    return JsonReading(valid=True, usage=_usage(message.usage), answer=answer)
+    return AnswerSummary(valid=True, usage=_usage(message.usage), answer=answer)
 
 
 class _OutputCall(msgspec.Struct, rename="camel", gc=False):

@@ -21,8 +21,8 @@ from proxy.dialects.answer import (
 from proxy.dialects.operation import (
     PASS_THROUGH,
     UNREADABLE,
+    AnswerSummary,
     Count,
-    JsonReading,
     Operation,
     OutputForm,
     Texts,
@@ -156,56 +156,46 @@ class GenerateEvents:
 
     texts: Texts = None  # each event has its own counts
 
-    __slots__ = ("_counts", "_usage", "answer", "done", "failed", "finished", "model", "token")
+    __slots__ = ("_answer", "seen")
 
-    def __init__(self) -> None:
-        self.token = self.done = self.failed = self.finished = False
-        self.model = ""
-        self.answer = AnswerFacts()
-        self._usage: Usage | None = None
-        self._counts: msgspec.Raw | None = None
-
-    @property
-    def usage(self) -> Usage | None:
-        """Decoded on demand, since every event has counts and only the last ones matter."""
-        if self._counts is not None:
-            self._usage, self._counts = _usage(self._counts), None
-        return self._usage
+    def __init__(self, seen: AnswerSummary | None = None) -> None:
+        self.seen = seen or AnswerSummary()
+        self.seen.answer = self._answer = AnswerFacts()
 
     def take(self, name: bytes, data: bytes) -> bool:
         if name == b"error":
-            self.failed = True
+            self.seen.failed = True
         try:
             answer = _decode(data)
         except UNREADABLE:
             return False
         if answer.error:
-            self.failed = True
-        self.model = self.model or named(answer.model_version)
+            self.seen.failed = True
+        self.seen.model = self.seen.model or named(answer.model_version)
         if given(answer.usage_metadata):
-            self._counts = answer.usage_metadata
+            self.seen.usage = _usage(answer.usage_metadata)
         if answer.candidates:
             self._look_at(answer.candidates)
         elif _is_there(answer.prompt_feedback):
-            self.done = True  # a blocked prompt is a complete answer without a candidate
-            _note_blocked(self.answer, answer.prompt_feedback)
+            self.seen.done = True  # a blocked prompt is a complete answer without a candidate
+            _note_blocked(self._answer, answer.prompt_feedback)
         return False
 
     def _look_at(self, candidates: list[_Candidate]) -> None:
-        _note(self.answer, candidates)
+        _note(self._answer, candidates)
         for candidate in candidates:
-            if not self.token and candidate.content is not None:
-                self.token = any(part.text for part in candidate.content.parts or ())
+            if not self.seen.token and candidate.content is not None:
+                self.seen.token = any(part.text for part in candidate.content.parts or ())
             if candidate.finish_reason is not None:
-                self.done = True
+                self.seen.done = True
 
 
-def read_json(body: bytes) -> JsonReading:
+def read_json(body: bytes) -> AnswerSummary:
     """Read a whole answer: an object, or an array of objects (a stream not requested as SSE)."""
     try:
         answers = _decode_list(body) if body.lstrip()[:1] == b"[" else [_decode(body)]
     except UNREADABLE:
-        return JsonReading(valid=is_json_object(body))
+        return AnswerSummary(valid=is_json_object(body))
     answer = AnswerFacts()
     for part in answers:
         if part.candidates:
@@ -213,7 +203,7 @@ def read_json(body: bytes) -> JsonReading:
         elif _is_there(part.prompt_feedback):
             _note_blocked(answer, part.prompt_feedback)
     counts = [part.usage_metadata for part in answers if given(part.usage_metadata)]
-    return JsonReading(
+    return AnswerSummary(
         valid=bool(answers),
         failed=any(part.error for part in answers),
         usage=_usage(counts[-1]) if counts else None,

@@ -18,9 +18,9 @@ from proxy.dialects.answer import (
 )
 from proxy.dialects.operation import (
     UNREADABLE,
+    AnswerSummary,
     Count,
     Counted,
-    JsonReading,
     Texts,
     decode_counted,
     given,
@@ -102,17 +102,15 @@ class InteractionEvents:
 
     texts: Texts = None  # each event has its own place
 
-    __slots__ = ("answer", "done", "failed", "finished", "model", "token", "usage")
+    __slots__ = ("_answer", "seen")
 
-    def __init__(self) -> None:
-        self.token = self.done = self.failed = self.finished = False
-        self.usage: Usage | None = None
-        self.model = ""
-        self.answer = AnswerFacts()
+    def __init__(self, seen: AnswerSummary | None = None) -> None:
+        self.seen = seen or AnswerSummary()
+        self.seen.answer = self._answer = AnswerFacts()
 
     def take(self, name: bytes, data: bytes) -> bool:
         if name == b"error":
-            self.failed = True
+            self.seen.failed = True
         try:
             event = _decode_event(data)
         except UNREADABLE:
@@ -123,31 +121,31 @@ class InteractionEvents:
         elif event.step is not None:
             self._begin(event.step)
         elif kind in _ENDS:
-            self.done = True
+            self.seen.done = True
             self._end(event.interaction)
-        self.failed = self.failed or kind == "error" or bool(event.error)
-        self.usage = _usage(event.usage) or self.usage
+        self.seen.failed = self.seen.failed or kind == "error" or bool(event.error)
+        self.seen.usage = _usage(event.usage) or self.seen.usage
         return False
 
     def _look_at(self, delta: _Delta) -> None:
-        choice = self.answer.choice(0)
+        choice = self._answer.choice(0)
         if delta.type in _MEDIA:
             choice.content = True
         elif delta.text or (delta.type == "thought_summary" and delta.content):
-            self.token = True
+            self.seen.token = True
             choice.content = choice.content or (delta.type == "text" and bool(str(delta.text).strip()))
 
     def _begin(self, step: _Step) -> None:
-        _note_step(self.answer, step)
-        self.token = self.token or any(part.text for part in step.content or ())
+        _note_step(self._answer, step)
+        self.seen.token = self.seen.token or any(part.text for part in step.content or ())
 
     def _end(self, raw: msgspec.Raw) -> None:
         interaction = _interaction(raw)
         if isinstance(interaction, _Interaction):
-            self.failed = _note_end(self.answer, interaction) or self.failed
+            self.seen.failed = _note_end(self._answer, interaction) or self.seen.failed
         if interaction is not None:
-            self.usage = _usage(interaction.usage) or self.usage
-            self.model = named(interaction.model) or self.model
+            self.seen.usage = _usage(interaction.usage) or self.seen.usage
+            self.seen.model = named(interaction.model) or self.seen.model
 
 
 _MEDIA = frozenset({"image", "audio", "video", "document"})
@@ -210,17 +208,17 @@ _decode_event = msgspec.json.Decoder(_Event).decode
 _decode = msgspec.json.Decoder(_Interaction).decode
 
 
-def read_json(body: bytes) -> JsonReading:
+def read_json(body: bytes) -> AnswerSummary:
     """Read a whole interaction: valid if a JSON object, failed if its status or an error says so."""
     interaction = _interaction(body)
     if interaction is None:
-        return JsonReading(valid=is_json_object(body))
+        return AnswerSummary(valid=is_json_object(body))
     if isinstance(interaction, Counted):
         return read_counted(body, _usage)
     answer = AnswerFacts()
     failed = _note_end(answer, interaction)
     in_background = interaction.status in _NOT_ENDED
-    return JsonReading(
+    return AnswerSummary(
         valid=True,
         failed=failed,
         usage=_usage(interaction.usage),

@@ -23,7 +23,7 @@ from proxy.dialects.answer import (
 from proxy.dialects.operation import (
     PASS_THROUGH,
     UNREADABLE,
-    JsonReading,
+    AnswerSummary,
     Operation,
     OutputForm,
     Texts,
@@ -32,7 +32,7 @@ from proxy.dialects.operation import (
     text_members,
 )
 from proxy.dialects.responses import OpenAIUsage, ResponsesEvents, usage_in, usage_of
-from records.outcome import Fault, Finish, Usage
+from records.outcome import Fault, Finish
 
 _REASONS: dict[str, Finish] = {
     "stop": "stop",
@@ -104,14 +104,14 @@ class _Answer(msgspec.Struct, gc=False):
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 
 
-def read_json(body: bytes) -> JsonReading:
+def read_json(body: bytes) -> AnswerSummary:
     """Read a whole answer: valid if a JSON object, failed if it carries an error despite its status."""
     try:
         answer = _decode_answer(body)
     except UNREADABLE:
         return read_counted(body, usage_in)
     usage = answer.usage
-    return JsonReading(
+    return AnswerSummary(
         valid=True,
         failed=bool(answer.error),
         usage=usage.usage() if usage else None,
@@ -203,25 +203,11 @@ class ChatEvents:
     choice that began has a finish_reason.
     """
 
-    __slots__ = (
-        "_begun",
-        "_closed",
-        "_ended",
-        "_settled",
-        "answer",
-        "done",
-        "failed",
-        "finished",
-        "model",
-        "token",
-        "usage",
-    )
+    __slots__ = ("_answer", "_begun", "_closed", "_ended", "_settled", "seen")
 
-    def __init__(self) -> None:
-        self.token = self.done = self.failed = self.finished = False
-        self.usage: Usage | None = None
-        self.model = ""
-        self.answer = AnswerFacts()
+    def __init__(self, seen: AnswerSummary | None = None) -> None:
+        self.seen = seen or AnswerSummary()
+        self.seen.answer = self._answer = AnswerFacts()
         self._begun: set[int] = set()
         self._ended: set[int] = set()
         self._closed = False
@@ -235,20 +221,20 @@ class ChatEvents:
     def take(self, name: bytes, data: bytes) -> bool:
         if self._settled and name != b"error" and self._is_more_text(data):
             return True
-        only_text = self.token
+        only_text = self.seen.token
         if name == b"error":
-            self.failed = True
+            self.seen.failed = True
         try:
             chunk = _decode_chunk(data)
         except UNREADABLE:
             if data == b"[DONE]":
-                self.done = self._closed = True
+                self.seen.done = self._closed = True
             return False
         if chunk.error or chunk.usage is not None or chunk.x_groq is not None:
             self._note(chunk)
             only_text = False
-        if not self.model and isinstance(chunk.model, str):
-            self.model = chunk.model
+        if not self.seen.model and isinstance(chunk.model, str):
+            self.seen.model = chunk.model
         for choice in chunk.choices or ():
             index = choice.index or 0
             if self._look_at(index, choice):
@@ -275,39 +261,39 @@ class ChatEvents:
         return True
 
     def _note(self, chunk: _Chunk) -> None:
-        self.failed = self.failed or bool(chunk.error)
-        self.usage = usage_of(chunk.usage) or self.usage
+        self.seen.failed = self.seen.failed or bool(chunk.error)
+        self.seen.usage = usage_of(chunk.usage) or self.seen.usage
         if isinstance(chunk.x_groq, dict):
-            self.failed = self.failed or bool(chunk.x_groq.get("error"))
-            self.usage = usage_of(chunk.x_groq.get("usage")) or self.usage
+            self.seen.failed = self.seen.failed or bool(chunk.x_groq.get("error"))
+            self.seen.usage = usage_of(chunk.x_groq.get("usage")) or self.seen.usage
 
     def _look_at(self, index: int, choice: _Choice) -> bool:
         """Note what a choice's text changes; True when it changes something."""
-        facts, delta = self.answer.choice(index), choice.delta
-        before = (self.token, facts.content, facts.called, facts.refused)
+        facts, delta = self._answer.choice(index), choice.delta
+        before = (self.seen.token, facts.content, facts.called, facts.refused)
         if isinstance(delta, dict):
-            self.token = self.token or any(delta.get(name) for name in _TEXT_MEMBERS)
+            self.seen.token = self.seen.token or any(delta.get(name) for name in _TEXT_MEMBERS)
             facts.called = facts.called or any(delta.get(name) for name in _CALLS)
             facts.refused = facts.refused or bool(delta.get("refusal"))
             facts.content = facts.content or facts.called or any(fills(delta.get(name)) for name in _CONTENT)
         if choice.text:
-            self.token = True
+            self.seen.token = True
             facts.content = facts.content or fills(choice.text)
-        if before == (self.token, facts.content, facts.called, facts.refused):
+        if before == (self.seen.token, facts.content, facts.called, facts.refused):
             return False
-        self._settled = self.token and not self.answer.silent
+        self._settled = self.seen.token and not self._answer.silent
         return True
 
     def _update_choice(self, index: int, finish_reason: str | None) -> None:
         """Record that a choice begins or ends. Some providers send "" as the reason instead of null."""
         self._begun.add(index)
-        self._settled = self.token and not self.answer.silent
+        self._settled = self.seen.token and not self._answer.silent
         if finish_reason:
             self._ended.add(index)
-            self.finished = True
-            self.failed = self.failed or finish_reason == "error"
-            note_reason(self.answer.choice(index), finish_reason)
-        self.done = self._closed or self._begun == self._ended
+            self.seen.finished = True
+            self.seen.failed = self.seen.failed or finish_reason == "error"
+            note_reason(self._answer.choice(index), finish_reason)
+        self.seen.done = self._closed or self._begun == self._ended
 
 
 _TEXT_MEMBERS = ("content", "reasoning_content", "reasoning", "refusal")

@@ -29,47 +29,45 @@ def text_members(*names: str) -> re.Pattern[bytes]:
     return re.compile(b'"(?:%s)": ?"([^"\\\\\n]*)"' % "|".join(names).encode())
 
 
+class AnswerSummary(msgspec.Struct, kw_only=True, gc=False):
+    """What is known of an answer, or of the events of it that have come. Its readers write it.
+
+    `model`: as the answer names it, empty when it does not. `usage`: the last one reported, None when there
+    was none of the expected shape. `answer`: why the answer ended, and what it holds; None when it is not a
+    model's answer, or of a form that is not read. `error`: what the provider said when it refused or failed,
+    bounded. `failed`: the provider reported an error inside its answer. `valid` is False when a whole answer
+    is not JSON of its API.
+
+    `token`: a text or reasoning token has arrived, the first at `first_token_at`. `finished`: the model has
+    finished; only bookkeeping follows (OpenAI's non-null finish_reason). `done`: the answer is complete,
+    whatever the connection does next. `has_event`: a stream's first complete event has arrived, or the reader
+    will never see one.
+    """
+
+    valid: bool = True
+    failed: bool = False
+    usage: Usage | None = None
+    answer: AnswerFacts | None = None
+    model: str = ""
+    error: bytes = b""
+    token: bool = False
+    finished: bool = False
+    done: bool = False
+    has_event: bool = False
+    first_token_at: float | None = None
+
+
 class Events(Protocol):
-    """Reads one streamed answer, event by event. The attributes describe the events so far."""
+    """Reads one streamed answer, event by event."""
 
     @property
-    def token(self) -> bool:
-        """A text or reasoning token has arrived."""
-        ...
-
-    @property
-    def done(self) -> bool:
-        """The event that ends the answer has arrived."""
-        ...
-
-    @property
-    def failed(self) -> bool:
-        """The provider reported an error inside the stream."""
-        ...
-
-    @property
-    def finished(self) -> bool:
-        """The model has finished; only bookkeeping follows (OpenAI's non-null finish_reason)."""
+    def seen(self) -> AnswerSummary:
+        """What the events so far say."""
         ...
 
     @property
     def texts(self) -> Texts:
         """The strings that could change nothing in an event of the kind just read."""
-        ...
-
-    @property
-    def answer(self) -> AnswerFacts | None:
-        """Why the answer ended, and what it holds; None for a form of answer that is not read."""
-        ...
-
-    @property
-    def model(self) -> str:
-        """The model that the answer names; empty when it names none."""
-        ...
-
-    @property
-    def usage(self) -> Usage | None:
-        """The last usage reported; None when there was none of the expected shape."""
         ...
 
     def take(self, name: bytes, data: bytes) -> bool:
@@ -78,20 +76,6 @@ class Events(Protocol):
         True when the event is JSON that changed nothing, and would change nothing with any other `texts`.
         """
         ...
-
-
-class JsonReading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The facts of a whole JSON answer. `valid` is False when it is not JSON of this API.
-
-    `answer` is None when it is not a model's answer, or one of another shape. `model`: as the answer names
-    it, empty when it does not.
-    """
-
-    valid: bool
-    failed: bool = False
-    usage: Usage | None = None
-    answer: AnswerFacts | None = None
-    model: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +107,7 @@ class Operation:
     streams: bool | None = None
     """True or False when the path decides; None when the body's `stream` does."""
     events: Callable[[], Events] | None = None
-    read_json: Callable[[bytes], JsonReading] | None = None
+    read_json: Callable[[bytes], AnswerSummary] | None = None
     usage_key: bytes = b'"usage"'
     """The answer's member with the counts; `read_json` also reads an object with only that member."""
     usage_in_head: Callable[[Mapping[bytes, bytes]], Usage | None] | None = None
@@ -191,13 +175,13 @@ class Counted(msgspec.Struct, gc=False):
 decode_counted = msgspec.json.Decoder(Counted).decode
 
 
-def read_counted(body: bytes, usage: Callable[[msgspec.Raw], Usage | None]) -> JsonReading:
+def read_counted(body: bytes, usage: Callable[[msgspec.Raw], Usage | None]) -> AnswerSummary:
     """Read a whole answer of another shape: its error, its counts and its model."""
     answer = readable(decode_counted, body)
     if answer is None:
-        return JsonReading(valid=is_json_object(body))
+        return AnswerSummary(valid=is_json_object(body))
     failed = bool(answer.error) or answer.type == "error"
-    return JsonReading(valid=True, failed=failed, usage=usage(answer.usage), model=named(answer.model))
+    return AnswerSummary(valid=True, failed=failed, usage=usage(answer.usage), model=named(answer.model))
 
 
 class _AnyObject(msgspec.Struct):

@@ -17,8 +17,8 @@ from proxy.dialects.answer import (
 )
 from proxy.dialects.operation import (
     UNREADABLE,
+    AnswerSummary,
     Count,
-    JsonReading,
     Texts,
     decode_counted,
     given,
@@ -166,17 +166,15 @@ class ResponsesEvents:
 
     texts: Texts = None  # each event has its own sequence number
 
-    __slots__ = ("answer", "done", "failed", "finished", "model", "token", "usage")
+    __slots__ = ("_answer", "seen")
 
-    def __init__(self) -> None:
-        self.token = self.done = self.failed = self.finished = False
-        self.usage: Usage | None = None
-        self.model = ""
-        self.answer = AnswerFacts()
+    def __init__(self, seen: AnswerSummary | None = None) -> None:
+        self.seen = seen or AnswerSummary()
+        self.seen.answer = self._answer = AnswerFacts()
 
     def take(self, name: bytes, data: bytes) -> bool:
         if name == b"error":
-            self.failed = True
+            self.seen.failed = True
         try:
             event = _decode_event(data)
         except UNREADABLE:
@@ -186,26 +184,26 @@ class ResponsesEvents:
             self._look_at_token(kind, event.delta)
         elif kind == "response.output_item.done":
             if (item := readable(_decode_item, event.item)) is not None:
-                _note_item(self.answer, item)
+                _note_item(self._answer, item)
         elif kind in _ENDS:
-            self.done = True
+            self.seen.done = True
             if (response := readable(_decode, event.response)) is not None:
-                _note_end(self.answer, response)
+                _note_end(self._answer, response)
         elif kind in ("response.failed", "error"):
-            self.failed = True
+            self.seen.failed = True
         if event.error:
-            self.failed = True
+            self.seen.failed = True
         if event.response and (counted := readable(decode_counted, event.response)) is not None:
-            self.usage = usage_in(counted.usage) or self.usage
-            self.model = named(counted.model) or self.model
+            self.seen.usage = usage_in(counted.usage) or self.seen.usage
+            self.seen.model = named(counted.model) or self.seen.model
         return False
 
     def _look_at_token(self, kind: str, delta: Any) -> None:
-        self.token = self.token or bool(delta)
+        self.seen.token = self.seen.token or bool(delta)
         if kind == "response.refusal.delta":
-            self.answer.choice(0).refused = True
+            self._answer.choice(0).refused = True
         elif kind == "response.output_text.delta" and isinstance(delta, str) and delta.strip():
-            self.answer.choice(0).content = True
+            self._answer.choice(0).content = True
 
 
 def _note_end(answer: AnswerFacts, response: _Response) -> None:
@@ -238,14 +236,14 @@ _decode_item = msgspec.json.Decoder(_Item).decode
 _decode = msgspec.json.Decoder(_Response).decode
 
 
-def read_json(body: bytes) -> JsonReading:
+def read_json(body: bytes) -> AnswerSummary:
     """Read a whole response: valid if a JSON object, failed if it carries an error despite its status."""
     response = readable(_decode, body)
     if response is None:
         return read_counted(body, usage_in)
     answer = AnswerFacts()
     _note_end(answer, response)
-    return JsonReading(
+    return AnswerSummary(
         valid=True,
         failed=bool(response.error),
         usage=usage_in(response.usage),

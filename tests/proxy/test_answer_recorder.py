@@ -68,7 +68,7 @@ def reader(
         content_type=kind,
         encoding=encoding,
         strip=False,
-        around=recorder.around,
+        recorder=recorder,
     )
 
 
@@ -98,14 +98,19 @@ def test_the_reader_within_reads_as_it_would_alone() -> None:
     recorder = AnswerRecorder()
     listening = reader(recorder, kind=b"text/event-stream")
     listening.feed(stream([{"choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]}]), 5.0)
-    assert (listening.done, listening.first_token_at, listening.failed, listening.has_event) == (
+    assert (
+        listening.seen.done,
+        listening.seen.first_token_at,
+        listening.seen.failed,
+        listening.seen.has_event,
+    ) == (
         True,
         5.0,
         False,
         True,
     )
     assert listening.finish() == (b"", None)
-    assert listening.usage is None
+    assert listening.seen.usage is None
 
 
 def test_a_packed_answer_is_heard_unpacked() -> None:

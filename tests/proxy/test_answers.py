@@ -52,8 +52,8 @@ def told(api: str, body: bytes, *, cuts: Sequence[int] = (), output: CollectedOu
     for start, end in pairwise([0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]):
         reader.feed(body[start:end], 0.0)
     reader.finish()
-    assert reader.answer is not None
-    return reader.answer.finish, reader.answer.faults()
+    assert reader.seen.answer is not None
+    return reader.seen.answer.finish, reader.seen.answer.faults()
 
 
 def chunk(delta: dict[str, Any], reason: str | None = None, index: int = 0) -> dict[str, Any]:
@@ -436,7 +436,7 @@ def test_output_beyond_the_bound_is_lost(more: int) -> None:
         output=output,
     )
     reader.feed(sse(END), 0.0)
-    assert judge(form, request, output, reader.answer).check == ("not_judged" if more else "judged")
+    assert judge(form, request, output, reader.seen.answer).check == ("not_judged" if more else "judged")
 
 
 def test_a_call_without_arguments_has_an_empty_object() -> None:

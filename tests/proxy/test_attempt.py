@@ -75,7 +75,7 @@ def test_an_answer_goes_out_as_it_comes_and_is_read_at_its_end() -> None:
     attempt = attempted(Script(CHAT[:10], CHAT[10:]))
     assert relay(attempt) == [CHAT[:10], CHAT[10:]]
     assert (attempt.failure, attempt.wrong, attempt.ended) == (None, None, True)
-    assert attempt.reader.usage == Usage(input_tokens=9, output_tokens=3)
+    assert attempt.reader.seen.usage == Usage(input_tokens=9, output_tokens=3)
 
 
 def test_a_candidates_json_is_held_to_its_end_and_loses_nothing() -> None:
@@ -120,7 +120,7 @@ def test_a_stream_is_held_to_its_first_whole_event() -> None:
     hold(attempt, stream=True)
     assert (attempt.held, attempt.ended, attempt.failure) == (b": ping\n\n" + TOKEN, False, None)
     assert b"".join(relay(attempt)) == b": ping\n\n" + TOKEN + FINISH + DONE
-    assert attempt.reader.usage == Usage(input_tokens=9, output_tokens=3)
+    assert attempt.reader.seen.usage == Usage(input_tokens=9, output_tokens=3)
 
 
 def test_a_stream_whose_first_event_never_ends_is_held_to_a_bound() -> None:

@@ -52,7 +52,7 @@ def test_input_is_what_was_not_cached_and_what_was_read_and_written() -> None:
         input_tokens=21, cache_creation_input_tokens=188, cache_read_input_tokens=1880, output_tokens=1
     )
     reader = told(start, TEXT, ended(output_tokens=393), STOP)
-    assert reader.usage == Usage(
+    assert reader.seen.usage == Usage(
         input_tokens=21 + 188 + 1880, cached_input_tokens=1880, cache_write_tokens=188, output_tokens=393
     )
 
@@ -74,7 +74,7 @@ def test_input_is_what_was_not_cached_and_what_was_read_and_written() -> None:
     ],
 )
 def test_the_last_counts_are_laid_over_the_first(last: dict[str, Any], usage: Usage) -> None:
-    assert told(START, TEXT, ended(**last), STOP).usage == usage
+    assert told(START, TEXT, ended(**last), STOP).seen.usage == usage
 
 
 def test_what_is_written_to_the_cache_for_an_hour_is_told_apart() -> None:
@@ -87,14 +87,14 @@ def test_what_is_written_to_the_cache_for_an_hour_is_told_apart() -> None:
     }
     counted = Usage(input_tokens=209, cache_write_tokens=188, cache_write_1h_tokens=88, output_tokens=393)
     start = {"type": "message_start", "message": {"type": "message", "usage": usage}}
-    assert told(start, TEXT, ended(output_tokens=393), STOP).usage == counted
+    assert told(start, TEXT, ended(output_tokens=393), STOP).seen.usage == counted
     whole = {"type": "message", "usage": usage | {"output_tokens": 393}}
     assert read_json(json.dumps(whole).encode()).usage == counted
 
 
 def test_thinking_is_counted_where_the_api_tells_it() -> None:
     last = ended(output_tokens=393, output_tokens_details={"thinking_tokens": 128})
-    assert told(START, TEXT, last, STOP).usage == Usage(
+    assert told(START, TEXT, last, STOP).seen.usage == Usage(
         input_tokens=25, output_tokens=393, reasoning_tokens=128
     )
 
@@ -111,7 +111,7 @@ COMPACTED = {
 
 def test_a_compaction_is_paid_for_though_the_totals_leave_it_out() -> None:
     counted = Usage(input_tokens=203_000, output_tokens=4_500)
-    assert told(START, TEXT, ended(**COMPACTED), STOP).usage == counted
+    assert told(START, TEXT, ended(**COMPACTED), STOP).seen.usage == counted
     assert read_json(json.dumps({"type": "message", "usage": COMPACTED}).encode()).usage == counted
 
 
@@ -124,21 +124,21 @@ def test_a_compaction_may_read_and_write_the_cache() -> None:
         "cache_creation_input_tokens": 50,
     }
     usage = {"input_tokens": 5, "output_tokens": 1, "cache_read_input_tokens": 7, "iterations": [compaction]}
-    assert told(START, ended(**usage), STOP).usage == Usage(
+    assert told(START, ended(**usage), STOP).seen.usage == Usage(
         input_tokens=5 + 10 + 107 + 50, cached_input_tokens=107, cache_write_tokens=50, output_tokens=3
     )
 
 
 def test_later_counts_may_come_more_than_once() -> None:
     reader = told(START, ended(output_tokens=5), ended(output_tokens=9), STOP)
-    assert reader.usage == Usage(input_tokens=25, output_tokens=9)
+    assert reader.seen.usage == Usage(input_tokens=25, output_tokens=9)
 
 
 @pytest.mark.parametrize("usage", [7, [], {"output_tokens": "9"}, {"input_tokens": -1}])
 def test_counts_of_another_shape_change_nothing(usage: object) -> None:
     event = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage}
     reader = told(START, TEXT, event, STOP)
-    assert (reader.usage, reader.done) == (Usage(input_tokens=25, output_tokens=1), True)
+    assert (reader.seen.usage, reader.seen.done) == (Usage(input_tokens=25, output_tokens=1), True)
     reading = read_json(json.dumps({"type": "message", "usage": usage}).encode())
     assert (reading.valid, reading.failed, reading.usage) == (True, False, None)
 
@@ -157,8 +157,8 @@ def test_counts_of_another_shape_change_nothing(usage: object) -> None:
     ],
 )
 def test_the_first_token_is_the_first_text_or_thought(event: dict[str, Any], token: bool) -> None:
-    assert not told(START).token
-    assert told(START, event).token is token
+    assert not told(START).seen.token
+    assert told(START, event).seen.token is token
 
 
 def test_a_stream_of_tool_calls_alone_has_no_first_token_and_is_whole() -> None:
@@ -170,12 +170,12 @@ def test_a_stream_of_tool_calls_alone_has_no_first_token_and_is_whole() -> None:
     reader = told(
         START, block, delta(type="input_json_delta", partial_json="{}"), ended(output_tokens=9), STOP
     )
-    assert (reader.token, reader.done, reader.failed) == (False, True, False)
+    assert (reader.seen.token, reader.seen.done, reader.seen.failed) == (False, True, False)
 
 
 def test_only_message_stop_ends_a_stream() -> None:
-    assert not told(START, TEXT, ended(output_tokens=15)).done
-    assert told(START, TEXT, ended(output_tokens=15), STOP).done
+    assert not told(START, TEXT, ended(output_tokens=15)).seen.done
+    assert told(START, TEXT, ended(output_tokens=15), STOP).seen.done
 
 
 @pytest.mark.parametrize(
@@ -190,9 +190,9 @@ def test_only_message_stop_ends_a_stream() -> None:
 )
 def test_an_error_in_the_stream_is_seen(name: bytes, data: bytes) -> None:
     reader = told(START)
-    assert not reader.failed
+    assert not reader.seen.failed
     reader.take(name, data)
-    assert reader.failed
+    assert reader.seen.failed
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_an_event_may_be_named_outside_its_data() -> None:
     reader = MessageEvents()
     reader.take(b"content_block_delta", b'{"index":0,"delta":{"text":"Hi"}}')
     reader.take(b"message_stop", b"{}")
-    assert (reader.token, reader.done) == (True, True)
+    assert (reader.seen.token, reader.seen.done) == (True, True)
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_an_event_may_be_named_outside_its_data() -> None:
 def test_data_of_another_shape_is_ignored(data: bytes) -> None:
     reader = told(START)
     reader.take(b"", data)
-    assert (reader.token, reader.done, reader.failed) == (False, False, False)
+    assert (reader.seen.token, reader.seen.done, reader.seen.failed) == (False, False, False)
 
 
 def test_usage_of_a_whole_answer() -> None:

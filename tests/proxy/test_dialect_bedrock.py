@@ -42,7 +42,7 @@ def told(
         encoding=b"",
         strip=False,
         output=output,
-        around=recorder.around if recorder is not None else None,
+        recorder=recorder,
         counted=counted,
     )
     for at in range(0, len(body), 50):
@@ -141,7 +141,7 @@ def test_input_is_what_was_not_cached_and_what_was_read_and_written(of: Operatio
             cacheDetails=[{"ttl": "1h", "inputTokens": 100}, {"ttl": "5m", "inputTokens": 88}],
         ),
     )
-    assert reader.usage == Usage(
+    assert reader.seen.usage == Usage(
         input_tokens=21 + 1880 + 188,
         cached_input_tokens=1880,
         cache_write_tokens=188,
@@ -154,8 +154,8 @@ def test_input_is_what_was_not_cached_and_what_was_read_and_written(of: Operatio
 @pytest.mark.parametrize("usage", [{"inputTokens": -1}, {"inputTokens": "3"}, {"cacheDetails": {}}])
 def test_counts_of_another_shape_are_unknown(of: Operation, body: Any, usage: Any) -> None:
     reader = told(of, body([TEXT], **usage))
-    assert reader.usage is None
-    assert reader.answer is not None
+    assert reader.seen.usage is None
+    assert reader.seen.answer is not None
 
 
 @BOTH
@@ -181,7 +181,7 @@ def test_counts_of_another_shape_are_unknown(of: Operation, body: Any, usage: An
 def test_how_an_answer_ended_and_what_is_wrong_with_it(
     of: Operation, body: Any, content: list[Any], reason: str, finish: Finish, faults: set[Fault]
 ) -> None:
-    answer = told(of, body(content, reason)).answer
+    answer = told(of, body(content, reason)).seen.answer
     assert answer is not None
     assert (answer.finish, answer.faults()) == (finish, faults)
 
@@ -196,12 +196,12 @@ def test_output_is_collected_and_judged(of: Operation, body: Any) -> None:
     tools = {"tools": [{"toolSpec": {"name": "f", "inputSchema": {"json": schema}}}, {"cachePoint": {}}]}
     request = asked(of, toolConfig=tools)
     assert of.output is not None
-    judgement = judge(of.output, request, output, reader.answer)
+    judgement = judge(of.output, request, output, reader.seen.answer)
     assert [(one.fault, one.schema and json.loads(one.schema.text)) for one in judgement.open] == [
         ("tool_args_off_schema", schema)
     ]
     other = asked(of, toolConfig={"tools": [{"toolSpec": {"name": "g", "inputSchema": {"json": {}}}}]})
-    assert judge(of.output, other, output, reader.answer).faults == {"tool_unknown"}
+    assert judge(of.output, other, output, reader.seen.answer).faults == {"tool_unknown"}
 
 
 def asked(of: Operation, **members: Any) -> OutputRequest:
@@ -229,7 +229,7 @@ def test_a_wanted_format_is_checked(text: str, faults: set[Fault]) -> None:
     }
     request = asked(CONVERSE, outputConfig={"textFormat": wanted})
     assert CONVERSE.output is not None
-    judgement = judge(CONVERSE.output, request, output, reader.answer)
+    judgement = judge(CONVERSE.output, request, output, reader.seen.answer)
     assert judgement.faults == faults
     assert [one.schema and one.schema.text for one in judgement.open] == (
         [] if faults else [b'{"type":"object"}']
@@ -277,13 +277,13 @@ MESSAGE_STREAM = [
 def test_invoked_claude_is_read_as_anthropics_api() -> None:
     output = CollectedOutput()
     reader = told(INVOKE, json.dumps(MESSAGE).encode(), output=output)
-    assert reader.usage == Usage(input_tokens=7, cached_input_tokens=4, output_tokens=2)
-    assert reader.answer is not None
-    assert reader.answer.finish == "tool_calls"
+    assert reader.seen.usage == Usage(input_tokens=7, cached_input_tokens=4, output_tokens=2)
+    assert reader.seen.answer is not None
+    assert reader.seen.answer.finish == "tool_calls"
     assert [call.name for call in output.choices[0].calls] == ["f"]
     request = asked(INVOKE, tools=[{"name": "f", "input_schema": {"type": "object"}}])
     assert INVOKE.output is not None
-    assert [one.fault for one in judge(INVOKE.output, request, output, reader.answer).open] == [
+    assert [one.fault for one in judge(INVOKE.output, request, output, reader.seen.answer).open] == [
         "tool_args_off_schema"
     ]
 
@@ -292,10 +292,10 @@ def test_a_stream_of_invoked_claude_is_read_as_anthropics_api() -> None:
     output, recorder = CollectedOutput(), AnswerRecorder()
     body = b"".join(map(chunk, MESSAGE_STREAM))
     reader = told(INVOKE_STREAM, body, output=output, recorder=recorder)
-    assert reader.usage == Usage(input_tokens=3, output_tokens=2)
-    assert (reader.done, reader.first_token_at) == (True, 1.0)
-    assert reader.answer is not None
-    assert reader.answer.finish == "stop"
+    assert reader.seen.usage == Usage(input_tokens=3, output_tokens=2)
+    assert (reader.seen.done, reader.seen.first_token_at) == (True, 1.0)
+    assert reader.seen.answer is not None
+    assert reader.seen.answer.finish == "stop"
     assert output.choices[0].text == "Blue."
     assert recorder.recorded == b"Blue."
 
@@ -308,16 +308,16 @@ def test_an_invoked_model_in_openais_form_is_read_so() -> None:
     body = {"choices": [{"index": 0, "message": CHAT_MESSAGE, "finish_reason": "stop"}], "usage": CHAT_USAGE}
     output = CollectedOutput()
     reader = told(INVOKE, json.dumps(body).encode(), output=output)
-    assert reader.usage == Usage(input_tokens=3, output_tokens=2)
+    assert reader.seen.usage == Usage(input_tokens=3, output_tokens=2)
     assert output.choices[0].text == "Blue."
     chunks = [
         {"choices": [{"index": 0, "delta": CHAT_MESSAGE, "finish_reason": None}]},
         {"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}], **METRICS},
     ]
     reader = told(INVOKE_STREAM, b"".join(map(chunk, chunks)))
-    assert reader.usage == COUNTED
-    assert reader.answer is not None
-    assert reader.answer.faults() == {"cut_off"}
+    assert reader.seen.usage == COUNTED
+    assert reader.seen.answer is not None
+    assert reader.seen.answer.faults() == {"cut_off"}
     request = asked(INVOKE, tools=[{"type": "function", "function": {"name": "f"}}])
     assert INVOKE.output is not None
     assert list(INVOKE.output.expected(request).tools) == ["f"]
@@ -334,11 +334,16 @@ def test_an_invoked_model_in_openais_form_is_read_so() -> None:
 )
 def test_of_another_models_form_bedrocks_own_counts_are_known(text: dict[str, Any]) -> None:
     reader = told(INVOKE_STREAM, chunk({"generation": ""}) + chunk(text) + chunk(METRICS))
-    assert (reader.usage, reader.answer, reader.first_token_at, reader.done) == (COUNTED, None, 1.0, True)
+    assert (reader.seen.usage, reader.seen.answer, reader.seen.first_token_at, reader.seen.done) == (
+        COUNTED,
+        None,
+        1.0,
+        True,
+    )
     head = {b"x-amzn-bedrock-input-token-count": b"3", b"x-amzn-bedrock-output-token-count": b"9"}
     assert INVOKE.usage_in_head is not None
     reader = told(INVOKE, json.dumps(text).encode(), counted=INVOKE.usage_in_head(head))
-    assert (reader.usage, reader.answer) == (Usage(input_tokens=3, output_tokens=9), None)
+    assert (reader.seen.usage, reader.seen.answer) == (Usage(input_tokens=3, output_tokens=9), None)
 
 
 def test_counts_in_the_head_include_the_caches_and_may_be_missing() -> None:
@@ -352,7 +357,7 @@ def test_counts_in_the_head_include_the_caches_and_may_be_missing() -> None:
     assert INVOKE.usage_in_head(head) == COUNTED
     assert INVOKE.usage_in_head({}) is None
     assert INVOKE.usage_in_head({b"x-amzn-bedrock-input-token-count": b"many"}) is None
-    assert told(INVOKE, b'{"embedding": [0.1]}').usage is None
+    assert told(INVOKE, b'{"embedding": [0.1]}').seen.usage is None
 
 
 def test_an_answer_that_is_no_json_is_malformed() -> None:
@@ -363,7 +368,7 @@ def test_an_answer_that_is_no_json_is_malformed() -> None:
         reader = reader_for(of, status=200, content_type=b"", encoding=b"", strip=False)
         reader.feed(b'{"output": 5, "usage": []}', 0.0)
         assert reader.finish()[1] is None
-        assert (reader.usage, reader.answer) == (None, None)
+        assert (reader.seen.usage, reader.seen.answer) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -375,12 +380,12 @@ def test_events_that_cannot_be_read_change_nothing(payload: bytes) -> None:
         events = of.events()
         events.take(b"chunk", payload)
         events.take(b"metadata", payload)
-        assert (events.token, events.failed, events.usage) == (False, False, None)
+        assert (events.seen.token, events.seen.failed, events.seen.usage) == (False, False, None)
 
 
 def test_counted_tokens_are_read() -> None:
     counting = operation("/model/m/count-tokens")
-    assert told(counting, b'{"inputTokens": 7}').usage == Usage(input_tokens=7)
+    assert told(counting, b'{"inputTokens": 7}').seen.usage == Usage(input_tokens=7)
 
 
 def test_a_conversation_in_converses_form_is_read() -> None:

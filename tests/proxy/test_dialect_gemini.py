@@ -44,7 +44,7 @@ def test_the_last_usage_wins_and_thoughts_are_output() -> None:
     reader = told(
         said({"text": "a"}, usageMetadata=FIRST), said({"text": "b"}, finish="STOP", usageMetadata=LAST)
     )
-    assert reader.usage == COUNTED
+    assert reader.seen.usage == COUNTED
 
 
 @pytest.mark.parametrize(
@@ -69,20 +69,25 @@ def test_the_last_usage_wins_and_thoughts_are_output() -> None:
 )
 def test_what_is_counted_where(counts: dict[str, Any], usage: Usage | None) -> None:
     answer = said({"text": "a"}, finish="STOP", usageMetadata=counts)
-    assert told(answer).usage == usage
+    assert told(answer).seen.usage == usage
     assert read_json(json.dumps(answer).encode()).usage == usage
 
 
 def test_null_takes_no_counts_away() -> None:
     reader = told(said({"text": "a"}, usageMetadata=LAST), said(finish="STOP", usageMetadata=None))
-    assert reader.usage == COUNTED == reader.usage
+    assert reader.seen.usage == COUNTED
 
 
 @pytest.mark.parametrize("usage", [7, [], {"promptTokenCount": "9"}, {"promptTokenCount": -1}])
 def test_counts_of_another_shape_are_unknown_and_hide_nothing_else(usage: object) -> None:
     answer = said({"text": "a"}, finish="STOP", usageMetadata=usage)
     reader, reading = told(answer), read_json(json.dumps(answer).encode())
-    assert (reader.token, reader.done, reader.failed, reader.usage) == (True, True, False, None)
+    assert (reader.seen.token, reader.seen.done, reader.seen.failed, reader.seen.usage) == (
+        True,
+        True,
+        False,
+        None,
+    )
     assert (reading.valid, reading.failed, reading.usage) == (True, False, None)
 
 
@@ -98,35 +103,35 @@ def test_counts_of_another_shape_are_unknown_and_hide_nothing_else(usage: object
     ],
 )
 def test_the_first_token_is_the_first_text_or_thought(part: dict[str, Any], token: bool) -> None:
-    assert told(said(part)).token is token
+    assert told(said(part)).seen.token is token
 
 
 def test_a_stream_of_function_calls_alone_has_no_first_token_and_is_whole() -> None:
     reader = told(said({"functionCall": {"name": "f", "args": {}}}), said(finish="STOP", usageMetadata=LAST))
-    assert (reader.token, reader.done, reader.failed) == (False, True, False)
+    assert (reader.seen.token, reader.seen.done, reader.seen.failed) == (False, True, False)
 
 
 @pytest.mark.parametrize("finish", ["STOP", "MAX_TOKENS", "SAFETY"])
 def test_a_finish_reason_ends_a_stream(finish: str) -> None:
-    assert not told(said({"text": "a"})).done
-    assert told(said({"text": "a"}), {"candidates": [{"finishReason": finish}]}).done
+    assert not told(said({"text": "a"})).seen.done
+    assert told(said({"text": "a"}), {"candidates": [{"finishReason": finish}]}).seen.done
 
 
 def test_a_blocked_prompt_is_a_whole_answer() -> None:
     reader, reading = told(BLOCKED), read_json(json.dumps(BLOCKED).encode())
-    assert (reader.done, reader.token, reader.failed) == (True, False, False)
+    assert (reader.seen.done, reader.seen.token, reader.seen.failed) == (True, False, False)
     assert (reading.valid, reading.failed) == (True, False)
-    assert reader.usage == reading.usage == Usage(input_tokens=5)
+    assert reader.seen.usage == reading.usage == Usage(input_tokens=5)
 
 
 def test_feedback_to_a_prompt_that_is_answered_ends_nothing() -> None:
-    assert not told(said({"text": "a"}, promptFeedback={"safetyRatings": []})).done
+    assert not told(said({"text": "a"}, promptFeedback={"safetyRatings": []})).seen.done
 
 
 def test_an_error_in_the_stream_is_seen() -> None:
     error = {"error": {"code": 503, "message": "The model is overloaded.", "status": "UNAVAILABLE"}}
-    assert not told(said({"text": "a"})).failed
-    assert told(said({"text": "a"}), error).failed
+    assert not told(said({"text": "a"})).seen.failed
+    assert told(said({"text": "a"}), error).seen.failed
 
 
 @pytest.mark.parametrize(
@@ -135,7 +140,7 @@ def test_an_error_in_the_stream_is_seen() -> None:
 def test_data_of_another_shape_is_ignored(data: bytes) -> None:
     reader = told(said({"text": "a"}))
     reader.take(b"", data)
-    assert (reader.done, reader.failed) == (False, False)
+    assert (reader.seen.done, reader.seen.failed) == (False, False)
 
 
 def test_a_stream_that_was_not_asked_for_as_sse_is_an_array() -> None:

@@ -63,10 +63,10 @@ def whole(status: str = "completed", *steps: dict[str, Any], **fields: Any) -> b
 
 def test_a_stream_has_its_usage_and_its_end_in_interaction_completed() -> None:
     begun = [started({"type": "model_output"}), delta("text", text="Hello")]
-    assert (told(*begun).token, told(*begun).done, told(*begun).usage) == (True, False, None)
+    assert (told(*begun).seen.token, told(*begun).seen.done, told(*begun).seen.usage) == (True, False, None)
     reader = told(*begun, completed())
-    assert (reader.done, reader.failed, reader.usage) == (True, False, COUNTED)
-    assert (reader.answer.finish, reader.answer.faults()) == ("stop", set())
+    assert (reader.seen.done, reader.seen.failed, reader.seen.usage) == (True, False, COUNTED)
+    assert (reader.seen.answer.finish, reader.seen.answer.faults()) == ("stop", set())
 
 
 def test_thoughts_are_output_and_tool_results_are_input() -> None:
@@ -87,7 +87,7 @@ def test_thoughts_are_output_and_tool_results_are_input() -> None:
     ],
 )
 def test_the_first_token_is_the_first_text_or_thought(event: dict[str, Any], token: bool) -> None:
-    assert told(event).token is token
+    assert told(event).seen.token is token
 
 
 @pytest.mark.parametrize(
@@ -107,15 +107,15 @@ def test_the_status_says_why_it_ended(
     status: str, steps: list[dict[str, Any]], finish: str, faults: set[str]
 ) -> None:
     reading, reader = read_json(whole(status, *steps)), told(completed(status, steps=steps))
-    assert (reading.valid, reading.failed, reader.done, reader.failed) == (True, False, True, False)
-    for answer in (reading.answer, reader.answer):
+    assert (reading.valid, reading.failed, reader.seen.done, reader.seen.failed) == (True, False, True, False)
+    for answer in (reading.answer, reader.seen.answer):
         assert answer is not None
         assert (answer.finish, answer.faults()) == (finish, faults)
 
 
 @pytest.mark.parametrize("kind", ["image", "audio", "video", "document"])
 def test_media_are_content(kind: str) -> None:
-    assert told(delta(kind, data="eA=="), completed()).answer.faults() == set()
+    assert told(delta(kind, data="eA=="), completed()).seen.answer.faults() == set()
     step = {"type": "model_output", "content": [{"type": kind, "data": "eA=="}]}
     answer = read_json(whole("completed", step)).answer
     assert answer is not None
@@ -152,20 +152,24 @@ def test_a_block_is_a_refusal_and_no_failure(blocked: dict[str, Any]) -> None:
         {"refused"},
     )
     reader = told(completed("failed", **blocked))
-    assert (reader.done, reader.failed, reader.answer.finish) == (True, False, "content_filter")
+    assert (reader.seen.done, reader.seen.failed, reader.seen.answer.finish) == (
+        True,
+        False,
+        "content_filter",
+    )
 
 
 def test_a_failed_interaction_fails() -> None:
     wrong = [{"code": "internal", "message": "It broke."}]
     assert read_json(whole("failed", errors=wrong)).failed
-    assert told(completed("failed", errors=wrong)).failed
+    assert told(completed("failed", errors=wrong)).seen.failed
     assert read_json(b'{"error": {"code": "internal"}}').failed
 
 
 def test_an_error_event_fails_the_stream() -> None:
     event = {"event_type": "error", "error": {"code": "unavailable", "message": "Overloaded."}}
-    assert told(event).failed
-    assert told({}, name=b"error").failed
+    assert told(event).seen.failed
+    assert told({}, name=b"error").seen.failed
 
 
 def test_what_the_provider_says_is_found_in_every_form() -> None:
@@ -185,20 +189,27 @@ def test_what_the_provider_says_is_found_in_every_form() -> None:
 def test_other_data_changes_nothing(data: bytes) -> None:
     reader = InteractionEvents()
     assert reader.take(b"done", data) is False
-    assert (reader.token, reader.done, reader.failed, reader.usage) == (False, False, False, None)
+    assert (reader.seen.token, reader.seen.done, reader.seen.failed, reader.seen.usage) == (
+        False,
+        False,
+        False,
+        None,
+    )
 
 
 @pytest.mark.parametrize("usage", [7, [], {"total_input_tokens": "9"}, {"total_input_tokens": -1}])
 def test_counts_of_another_shape_are_unknown_and_hide_nothing_else(usage: object) -> None:
     reader, reading = told(completed(usage=usage)), read_json(whole("completed", OUTPUT, usage=usage))
-    assert (reader.done, reader.failed, reader.usage) == (True, False, None)
+    assert (reader.seen.done, reader.seen.failed, reader.seen.usage) == (True, False, None)
     assert (reading.valid, reading.failed, reading.usage) == (True, False, None)
 
 
 def test_steps_of_another_shape_hide_no_counts() -> None:
     body = json.dumps({"status": "completed", "steps": 7, "usage": COUNTS}).encode()
     assert read_json(body).usage == COUNTED
-    assert told({"event_type": "interaction.completed", "interaction": {"steps": 7, "usage": COUNTS}}).done
+    assert told(
+        {"event_type": "interaction.completed", "interaction": {"steps": 7, "usage": COUNTS}}
+    ).seen.done
     assert not read_json(b"<html>").valid
 
 
@@ -408,4 +419,4 @@ def test_a_conversation_has_its_system_instruction_its_turns_and_results() -> No
 
 def test_an_end_without_a_model_leaves_the_model_that_was_named() -> None:
     named = completed("requires_action", model="gemini-2.5-flash")
-    assert told(named, completed()).model == "gemini-2.5-flash"
+    assert told(named, completed()).seen.model == "gemini-2.5-flash"

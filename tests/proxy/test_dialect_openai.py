@@ -71,8 +71,8 @@ ROLE = chat({"role": "assistant", "content": "", "refusal": None})
     ],
 )
 def test_the_first_token_is_the_first_text_or_reasoning(delta: dict[str, Any]) -> None:
-    assert not read(ROLE).token
-    assert read(ROLE, chat(delta)).token
+    assert not read(ROLE).seen.token
+    assert read(ROLE, chat(delta)).seen.token
 
 
 @pytest.mark.parametrize(
@@ -88,30 +88,30 @@ def test_the_first_token_is_the_first_text_or_reasoning(delta: dict[str, Any]) -
     ],
 )
 def test_a_role_and_a_tool_call_are_no_token(delta: dict[str, Any] | None) -> None:
-    assert not read(chat(delta)).token
+    assert not read(chat(delta)).seen.token
 
 
 def test_a_stream_of_tool_calls_alone_has_no_first_token_and_is_whole() -> None:
     call = {"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": {"name": "f"}}]}
     reader = read(ROLE, chat(call), chat({}, "tool_calls"), b"[DONE]")
-    assert (reader.token, reader.done, reader.failed) == (False, True, False)
+    assert (reader.seen.token, reader.seen.done, reader.seen.failed) == (False, True, False)
 
 
 def test_a_completions_text_is_a_token() -> None:
     assert read(
         b'{"object":"text_completion","choices":[{"text":"Hi","index":0,"finish_reason":null}]}'
-    ).token
+    ).seen.token
     assert not read(
         b'{"object":"text_completion","choices":[{"text":"","index":0,"finish_reason":null}]}'
-    ).token
+    ).seen.token
 
 
 def test_usage_comes_in_the_last_chunk() -> None:
     reader = read(ROLE, chat({"content": "Hi"}), chat({}, "stop"))
-    assert reader.usage is None
+    assert reader.seen.usage is None
     reader.take(b"", json.dumps({"id": "c", "choices": [], "usage": USAGE}).encode())
     reader.take(b"", b"[DONE]")
-    assert reader.usage == COUNTED
+    assert reader.seen.usage == COUNTED
 
 
 GROQ = {"queue_time": 0.01, "prompt_tokens": 18, "completion_tokens": 556, "total_tokens": 574}
@@ -120,11 +120,13 @@ GROQ = {"queue_time": 0.01, "prompt_tokens": 18, "completion_tokens": 556, "tota
 def test_groqs_own_usage_is_read_where_there_is_no_other() -> None:
     started = chat({"role": "assistant", "content": ""}, x_groq={"id": "req_01"})
     last = chat({}, "stop", x_groq={"id": "req_01", "usage": GROQ})
-    assert read(started, chat({"content": "Hi"}), last).usage == Usage(input_tokens=18, output_tokens=556)
-    assert read(chat({}, "stop", x_groq={"error": "over capacity"})).failed
+    assert read(started, chat({"content": "Hi"}), last).seen.usage == Usage(
+        input_tokens=18, output_tokens=556
+    )
+    assert read(chat({}, "stop", x_groq={"error": "over capacity"})).seen.failed
     for odd in (7, "x", [], {"usage": 7}):
         reader = read(chat({"content": "Hi"}, "stop", x_groq=odd))
-        assert (reader.usage, reader.done, reader.failed) == (None, True, False)
+        assert (reader.seen.usage, reader.seen.done, reader.seen.failed) == (None, True, False)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +185,7 @@ def test_groqs_own_usage_is_read_where_there_is_no_other() -> None:
     ],
 )
 def test_what_other_providers_of_the_api_count_where(counts: dict[str, Any], usage: Usage | None) -> None:
-    streamed = read(chat({"content": "Hi"}, "stop", usage=counts)).usage
+    streamed = read(chat({"content": "Hi"}, "stop", usage=counts)).seen.usage
     whole = read_json(
         json.dumps({"object": "chat.completion", "choices": [], "usage": counts}).encode()
     ).usage
@@ -193,35 +195,35 @@ def test_what_other_providers_of_the_api_count_where(counts: dict[str, Any], usa
 def test_a_choice_without_a_number_or_with_an_empty_finish_reason_goes_on() -> None:
     unnumbered = b'{"choices":[{"index":null,"delta":{"content":"a"},"finish_reason":""}]}'
     reader = read(unnumbered)
-    assert (reader.token, reader.finished, reader.done) == (True, False, False)
+    assert (reader.seen.token, reader.seen.finished, reader.seen.done) == (True, False, False)
     reader.take(b"", b'{"choices":[{"index":null,"delta":{},"finish_reason":"stop"}]}')
-    assert (reader.finished, reader.done) == (True, True)
+    assert (reader.seen.finished, reader.seen.done) == (True, True)
 
 
 def test_a_choice_that_finished_in_error_is_one() -> None:
-    assert read(chat({"content": "a"}), chat({"content": ""}, "error")).failed
+    assert read(chat({"content": "a"}), chat({"content": ""}, "error")).seen.failed
 
 
 def test_the_last_of_running_counts_wins_and_null_takes_none_away() -> None:
     first, last = USAGE | {"completion_tokens": 1}, USAGE
     reader = read(chat({"content": "a"}, usage=first), chat({"content": "b"}, usage=last), chat({}, "stop"))
-    assert reader.usage == COUNTED
+    assert reader.seen.usage == COUNTED
 
 
 def test_a_stream_ends_with_done_or_with_its_last_finish_reason() -> None:
-    assert not read(ROLE, chat({"content": "Hi"})).done
-    assert read(ROLE, chat({"content": "Hi"}), chat({}, "length")).done
-    assert read(ROLE, chat({"content": "Hi"}), b"[DONE]").done
+    assert not read(ROLE, chat({"content": "Hi"})).seen.done
+    assert read(ROLE, chat({"content": "Hi"}), chat({}, "length")).seen.done
+    assert read(ROLE, chat({"content": "Hi"}), b"[DONE]").seen.done
 
 
 def test_of_several_choices_each_must_finish() -> None:
     parts = [chat({"content": "a"}, index=0), chat({"content": "b"}, index=1), chat({}, "stop", index=0)]
     reader = read(*parts)
-    assert (reader.finished, reader.done) == (True, False)
+    assert (reader.seen.finished, reader.seen.done) == (True, False)
     reader.take(b"", chat({"content": "c"}, index=1))
-    assert not reader.done
+    assert not reader.seen.done
     reader.take(b"", chat({}, "stop", index=1))
-    assert reader.done
+    assert reader.seen.done
 
 
 @pytest.mark.parametrize(
@@ -245,8 +247,8 @@ def test_a_chunk_says_whether_it_was_only_text(event: bytes, only_text: bool) ->
 
 
 def test_a_chunk_after_the_end_reopens_nothing() -> None:
-    assert read(chat({"content": "a"}), b"[DONE]", chat({"content": "b"}, index=1)).done
-    assert read(chat({"content": "a"}), chat({}, "stop"), chat({})).done
+    assert read(chat({"content": "a"}), b"[DONE]", chat({"content": "b"}, index=1)).seen.done
+    assert read(chat({"content": "a"}), chat({}, "stop"), chat({})).seen.done
 
 
 @pytest.mark.parametrize(
@@ -262,8 +264,8 @@ def test_a_chunk_after_the_end_reopens_nothing() -> None:
     ],
 )
 def test_an_error_in_the_stream_is_seen(name: bytes, data: bytes) -> None:
-    assert not read(ROLE).failed
-    assert read(ROLE, data, name=name).failed
+    assert not read(ROLE).seen.failed
+    assert read(ROLE, data, name=name).seen.failed
 
 
 @pytest.mark.parametrize(
@@ -282,13 +284,18 @@ def test_an_error_in_the_stream_is_seen(name: bytes, data: bytes) -> None:
 )
 def test_data_of_another_shape_is_ignored(data: bytes) -> None:
     reader = read(ROLE, data, chat({"content": "Hi"}), chat({}, "stop"))
-    assert (reader.token, reader.done, reader.failed) == (True, True, False)
+    assert (reader.seen.token, reader.seen.done, reader.seen.failed) == (True, True, False)
 
 
 @pytest.mark.parametrize("usage", [7, "many", [], {"prompt_tokens": "9"}, {"prompt_tokens_details": 1}])
 def test_counts_of_another_shape_are_unknown_and_hide_nothing_else(usage: object) -> None:
     reader = read(chat({"content": "Hi"}, "stop", usage=usage))
-    assert (reader.token, reader.done, reader.failed, reader.usage) == (True, True, False, None)
+    assert (reader.seen.token, reader.seen.done, reader.seen.failed, reader.seen.usage) == (
+        True,
+        True,
+        False,
+        None,
+    )
     reading = read_json(json.dumps({"object": "chat.completion", "choices": [], "usage": usage}).encode())
     assert (reading.valid, reading.failed, reading.usage) == (True, False, None)
 
@@ -320,21 +327,21 @@ R_COUNTED = Usage(
     ],
 )
 def test_the_first_token_of_a_response(kind: str, token: bool) -> None:
-    assert told(CREATED, {"type": kind, "delta": "x"}).token is token
-    assert not told(CREATED, {"type": kind, "delta": ""}).token
+    assert told(CREATED, {"type": kind, "delta": "x"}).seen.token is token
+    assert not told(CREATED, {"type": kind, "delta": ""}).seen.token
 
 
 def test_a_failed_response_may_still_have_been_counted() -> None:
     event = {"type": "response.failed", "response": {"error": {"code": "server_error"}, "usage": R_USAGE}}
     failed = told(CREATED, event)
-    assert (failed.failed, failed.usage) == (True, R_COUNTED)
+    assert (failed.seen.failed, failed.seen.usage) == (True, R_COUNTED)
 
 
 @pytest.mark.parametrize("kind", ["response.completed", "response.incomplete"])
 def test_a_response_ends_with_its_usage(kind: str) -> None:
-    assert not told(CREATED).done
+    assert not told(CREATED).seen.done
     ended = told(CREATED, {"type": kind, "response": {"id": "r", "error": None, "usage": R_USAGE}})
-    assert (ended.done, ended.failed, ended.usage) == (True, False, R_COUNTED)
+    assert (ended.seen.done, ended.seen.failed, ended.seen.usage) == (True, False, R_COUNTED)
 
 
 @pytest.mark.parametrize(
@@ -347,21 +354,21 @@ def test_a_response_ends_with_its_usage(kind: str) -> None:
 )
 def test_a_failed_response_is_seen(event: dict[str, Any]) -> None:
     failed = told(CREATED, event)
-    assert (failed.failed, failed.done) == (True, False)
+    assert (failed.seen.failed, failed.seen.done) == (True, False)
 
 
 def test_a_responses_event_may_be_named_outside_its_data() -> None:
     reader = ResponsesEvents()
     reader.take(b"response.output_text.delta", b'{"delta":"Hi"}')
     reader.take(b"response.completed", json.dumps({"response": {"usage": R_USAGE}}).encode())
-    assert (reader.token, reader.done, reader.usage) == (True, True, R_COUNTED)
+    assert (reader.seen.token, reader.seen.done, reader.seen.usage) == (True, True, R_COUNTED)
 
 
 def test_a_responses_event_of_another_shape_is_ignored() -> None:
     reader = told(CREATED)
     for data in (b"x", b'{"type":7}', b"[]"):
         reader.take(b"", data)
-    assert (reader.token, reader.done, reader.failed) == (False, False, False)
+    assert (reader.seen.token, reader.seen.done, reader.seen.failed) == (False, False, False)
 
 
 @pytest.mark.parametrize(

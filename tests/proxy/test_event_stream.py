@@ -31,21 +31,21 @@ def reader() -> EventStreamReader:
 
 def test_bytes_go_out_untouched_and_the_first_token_is_seen() -> None:
     following = reader()
-    assert not following.has_event
+    assert not following.seen.has_event
     for at, part in enumerate((START, TEXT[:40], TEXT[40:], TEXT, STOP, COUNTS)):
         assert following.feed(part, float(at)) == part
-    assert following.first_token_at == 2.0
-    assert following.usage == Usage(input_tokens=3, output_tokens=2)
-    assert (following.done, following.failed, following.has_event) == (True, False, True)
+    assert following.seen.first_token_at == 2.0
+    assert following.seen.usage == Usage(input_tokens=3, output_tokens=2)
+    assert (following.seen.done, following.seen.failed, following.seen.has_event) == (True, False, True)
     assert following.finish() == (b"", None)
 
 
 def test_the_first_frame_alone_ends_the_hold() -> None:
     following = reader()
     following.feed(START[:-1], 0.0)
-    assert not following.has_event
+    assert not following.seen.has_event
     following.feed(START[-1:], 0.0)
-    assert following.has_event
+    assert following.seen.has_event
 
 
 @pytest.mark.parametrize(
@@ -68,10 +68,10 @@ def test_an_exception_fails_the_answer_in_amazons_words(
 ) -> None:
     following = reader()
     assert following.feed(before + frame, 0.0) == before + frame
-    assert following.failed
-    assert following.has_event
+    assert following.seen.failed
+    assert following.seen.has_event
     assert following.finish() == (b"", "provider_stream_error")
-    assert said(following.error) == told
+    assert said(following.seen.error) == told
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_how_a_stream_ended(data: bytes, wrong: ErrorType | None) -> None:
     following = reader()
     following.feed(data, 0.0)
     assert following.finish() == (b"", wrong)
-    assert following.failed == (wrong == "provider_malformed" and bool(data))
+    assert following.seen.failed == (wrong == "provider_malformed" and bool(data))
 
 
 def test_an_error_inside_a_models_own_chunk_is_seen() -> None:

@@ -165,11 +165,11 @@ SAID = st.sampled_from(
 
 def seen(reader: StreamReader) -> tuple[object, ...]:
     events = reader._events
-    assert events.answer is not None
+    assert events.seen.answer is not None
     return (
-        *(events.token, events.done, events.failed, events.finished, events.usage),
-        *(events.answer.finish, events.answer.faults(), events.answer.silent),
-        *(reader.first_token_at, reader.has_event, bytes(reader._begun)),
+        *(events.seen.token, events.seen.done, events.seen.failed, events.seen.finished, events.seen.usage),
+        *(events.seen.answer.finish, events.seen.answer.faults(), events.seen.answer.silent),
+        *(reader.seen.first_token_at, reader.seen.has_event, bytes(reader._begun)),
     )
 
 

@@ -19,10 +19,10 @@ from proxy.answers.reader import (
     JSON_BOUND,
     JSON_TAIL,
     Blind,
+    CopyReader,
     ErrorReader,
     JsonReader,
     Reader,
-    Unpacked,
     reader_for,
     usage_at_end,
 )
@@ -82,9 +82,14 @@ def split(data: bytes, size: int) -> list[bytes]:
 def test_a_json_answer_is_read_at_its_end(size: int) -> None:
     read = reader()
     assert isinstance(read, JsonReader)
-    assert not read.done
+    assert not read.seen.done
     assert relay(read, split(ANSWER, size)) is None
-    assert (read.usage, read.done, read.failed, read.first_token_at) == (COUNTED, True, False, None)
+    assert (read.seen.usage, read.seen.done, read.seen.failed, read.seen.first_token_at) == (
+        COUNTED,
+        True,
+        False,
+        None,
+    )
 
 
 @pytest.mark.parametrize(
@@ -112,7 +117,7 @@ def test_what_may_be_wrong_with_a_200(body: bytes, wrong: ErrorType | None) -> N
 def test_each_apis_error_with_status_200_is_an_error(operation: openai.Operation, error: bytes) -> None:
     read = reader_for(operation, status=200, content_type=b"application/json", encoding=b"", strip=False)
     assert relay(read, [error]) == "provider_stream_error"
-    assert read.failed
+    assert read.seen.failed
 
 
 @pytest.mark.parametrize("status", [400, 429, 500, 503])
@@ -120,13 +125,13 @@ def test_the_body_of_another_status_is_only_copied(status: int) -> None:
     read = reader(status=status)
     assert isinstance(read, ErrorReader)
     assert relay(read, [b"<ht", b"ml>"]) is None
-    assert (read.error, read.answer, read.usage) == (b"<html>", None, None)
+    assert (read.seen.error, read.seen.answer, read.seen.usage) == (b"<html>", None, None)
 
 
 def test_the_copy_of_an_error_is_bounded() -> None:
     read = reader(status=500)
     assert relay(read, [b"x" * ERROR_BOUND, b"y" * ERROR_BOUND, b"z"]) is None
-    assert read.error == b"x" * ERROR_BOUND
+    assert read.seen.error == b"x" * ERROR_BOUND
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])
@@ -141,7 +146,7 @@ def test_what_passes_through_is_not_read() -> None:
     read = reader_for(PASS_THROUGH, status=200, content_type=b"text/event-stream", encoding=b"", strip=True)
     assert isinstance(read, Blind)
     assert relay(read, [b"anything", STREAM]) is None
-    assert (read.usage, read.done) == (None, False)
+    assert (read.seen.usage, read.seen.done) == (None, False)
 
 
 def beyond_the_bound(before: bytes, after: bytes) -> list[bytes]:
@@ -192,7 +197,7 @@ def test_of_a_json_beyond_the_bound_the_usage_is_read_where_it_stands_at_the_end
 ) -> None:
     read = reader_for(operation, status=200, content_type=b"application/json", encoding=b"", strip=False)
     assert relay(read, beyond_the_bound(before, after)) is None
-    assert (read.usage, read.done, read.failed) == (usage, True, False)
+    assert (read.seen.usage, read.seen.done, read.seen.failed) == (usage, True, False)
 
 
 def test_of_a_json_beyond_the_bound_no_more_than_that_is_kept() -> None:
@@ -260,7 +265,7 @@ def test_nothing_else_passes_for_the_usage_at_the_end(
 def test_a_json_of_the_bounds_size_is_read() -> None:
     read = reader()
     assert relay(read, [ANSWER, b" " * (JSON_BOUND - len(ANSWER))]) is None
-    assert read.usage == COUNTED
+    assert read.seen.usage == COUNTED
 
 
 @pytest.mark.parametrize("kind", [b"text/event-stream", b"text/event-stream; charset=utf-8"])
@@ -268,7 +273,7 @@ def test_a_stream_is_read_event_by_event(kind: bytes) -> None:
     read = reader(kind=kind)
     assert isinstance(read, StreamReader)
     assert relay(read, STREAM.splitlines(keepends=True)) is None
-    assert (read.usage, read.done, read.first_token_at) == (COUNTED, True, 3.0)
+    assert (read.seen.usage, read.seen.done, read.seen.first_token_at) == (COUNTED, True, 3.0)
 
 
 def test_an_operation_that_never_streams_is_read_as_json_whatever_it_is_called() -> None:
@@ -283,7 +288,7 @@ def test_only_a_plain_stream_is_stripped() -> None:
     assert plain.feed(STREAM, 0.0) == STREAM.replace(extra, b"")
     packed = reader(kind=b"text/event-stream", encoding=b"gzip", strip=True)
     assert relay(packed, [gzip.compress(STREAM)]) is None
-    assert packed.usage == COUNTED
+    assert packed.seen.usage == COUNTED
 
 
 PACKERS: dict[bytes, Callable[[bytes], bytes]] = {
@@ -303,7 +308,7 @@ SINGLE = [b"gzip", b"deflate", b"br", b"zstd"]
 def test_a_compressed_answer_is_read_from_a_copy(encoding: bytes, size: int) -> None:
     read = reader(encoding=encoding)
     assert relay(read, split(PACKERS[encoding](ANSWER), size)) is None
-    assert (read.usage, read.done) == (COUNTED, True)
+    assert (read.seen.usage, read.seen.done) == (COUNTED, True)
 
 
 def flushed(encoding: bytes, events: list[bytes]) -> list[bytes]:
@@ -323,11 +328,11 @@ def flushed(encoding: bytes, events: list[bytes]) -> list[bytes]:
 def test_a_compressed_stream_shows_its_first_event_and_token_as_they_come(encoding: bytes) -> None:
     parts = flushed(encoding, [event + b"\n\n" for event in STREAM.split(b"\n\n")[:-1]])
     read = reader(kind=b"text/event-stream", encoding=encoding)
-    assert not read.has_event
+    assert not read.seen.has_event
     read.feed(parts[0], 0.0)
-    assert read.has_event and read.first_token_at is None
+    assert read.seen.has_event and read.seen.first_token_at is None
     assert relay(read, [b"", *parts[1:]]) is None
-    assert (read.usage, read.first_token_at, read.done) == (COUNTED, 1.0, True)
+    assert (read.seen.usage, read.seen.first_token_at, read.seen.done) == (COUNTED, 1.0, True)
 
 
 @pytest.mark.parametrize("encoding", SINGLE)
@@ -357,7 +362,7 @@ def test_a_zip_bomb_is_not_inflated_and_is_no_error(
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert read.usage is None
+    assert read.seen.usage is None
     assert peak < 4 * JSON_BOUND
 
 
@@ -371,7 +376,7 @@ def test_a_slow_zip_bomb_keeps_no_more_than_the_bound(encoding: bytes) -> None:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert read.usage is None
+    assert read.seen.usage is None
     assert peak < 4 * JSON_BOUND
 
 
@@ -398,16 +403,16 @@ def wide_frame() -> bytes:
 def test_what_does_not_unpack_is_not_read_and_is_no_error(kind: bytes, encoding: bytes, body: bytes) -> None:
     for parts in ([body], split(body, 7)):
         read = reader(kind=kind, encoding=encoding)
-        assert isinstance(read, Unpacked)
+        assert isinstance(read, CopyReader)
         assert relay(read, parts) is None
-        assert (read.usage, read.has_event) == (None, True)
+        assert (read.seen.usage, read.seen.has_event) == (None, True)
 
 
 @pytest.mark.parametrize("encoding", SINGLE)
 def test_what_follows_the_packed_end_ends_the_reading(encoding: bytes) -> None:
     read = reader(encoding=encoding)
     assert relay(read, [PACKERS[encoding](ANSWER), b"", b"more"]) is None
-    assert read.usage is None
+    assert read.seen.usage is None
 
 
 @pytest.mark.parametrize("encoding", [b"aes128gcm", b"gzip, compress", b"gzip, gzip, gzip", b"dcz", b","])
@@ -415,7 +420,7 @@ def test_an_unknown_encoding_is_not_read(encoding: bytes) -> None:
     read = reader(encoding=encoding)
     assert isinstance(read, Blind)
     assert relay(read, [b"\x1b\x08\x00"]) is None
-    assert (read.usage, read.done, read.failed) == (None, False, False)
+    assert (read.seen.usage, read.seen.done, read.seen.failed) == (None, False, False)
 
 
 def test_the_libraries_of_rare_codings_are_imported_when_they_are_met() -> None:
@@ -449,13 +454,13 @@ def test_a_gemini_stream_that_was_not_asked_for_as_sse_is_read_at_its_end() -> N
             strip=False,
         )
         assert relay(read, flushed(encoding, parts) if encoding else parts) is None
-        assert read.usage == Usage(input_tokens=4, output_tokens=5, reasoning_tokens=3)
+        assert read.seen.usage == Usage(input_tokens=4, output_tokens=5, reasoning_tokens=3)
 
 
 def test_a_stream_that_cannot_be_read_is_not_waited_for() -> None:
-    assert reader(kind=b"text/event-stream", encoding=b"dcb").has_event
-    assert not reader(kind=b"application/json", encoding=b"dcb").has_event
-    assert not reader(kind=b"application/json", status=502).has_event
+    assert reader(kind=b"text/event-stream", encoding=b"dcb").seen.has_event
+    assert not reader(kind=b"application/json", encoding=b"dcb").seen.has_event
+    assert not reader(kind=b"application/json", status=502).seen.has_event
 
 
 def test_of_a_stream_that_cannot_be_unpacked_to_its_end_nothing_is_known() -> None:
@@ -463,6 +468,6 @@ def test_of_a_stream_that_cannot_be_unpacked_to_its_end_nothing_is_known() -> No
     begun, *_ = flushed(b"gzip", [first])
     read = reader(kind=b"text/event-stream", encoding=b"gzip")
     read.feed(begun, 0.0)
-    assert read.model == "gpt-4o-2024"
+    assert read.seen.model == "gpt-4o-2024"
     assert relay(read, [b"\xff" * 64]) is None
-    assert (read.model, read.usage, read.answer) == ("", None, None)
+    assert (read.seen.model, read.seen.usage, read.seen.answer) == ("", None, None)

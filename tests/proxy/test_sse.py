@@ -14,7 +14,7 @@ from proxy.answers.sse import EVENT_BOUND, StreamReader
 from proxy.dialects.anthropic import MessageEvents
 from proxy.dialects.gemini import GenerateEvents
 from proxy.dialects.openai import ChatEvents
-from proxy.dialects.operation import Events
+from proxy.dialects.operation import AnswerSummary, Events
 from proxy.dialects.responses import ResponsesEvents
 from records.outcome import ErrorType, Usage
 
@@ -24,11 +24,7 @@ class Seen:
     """A dialect that writes down what it is shown, and knows no end."""
 
     events: list[tuple[bytes, bytes]] = field(default_factory=list)
-    token: bool = False
-    done: bool = False
-    failed: bool = False
-    finished: bool = False
-    usage: Usage | None = None
+    seen: AnswerSummary = field(default_factory=AnswerSummary)
 
     texts: ClassVar[None] = None
 
@@ -165,11 +161,11 @@ def test_any_cut_of_a_stream_goes_out_byte_for_byte_and_reads_the_same(
 
     assert relay(whole, [text]) == (text, None)
     assert relay(cut, parts) == (text, None)
-    assert whole.usage is not None
-    assert cut.usage == whole.usage
-    assert cut.done and cut.has_event and not cut.failed
+    assert whole.seen.usage is not None
+    assert cut.seen.usage == whole.seen.usage
+    assert cut.seen.done and cut.seen.has_event and not cut.seen.failed
     complete = len(wire(stream[: first + 1], line_end=line_end))
-    assert cut.first_token_at == sum(len(b"".join(parts[: n + 1])) < complete for n in range(len(parts)))
+    assert cut.seen.first_token_at == sum(len(b"".join(parts[: n + 1])) < complete for n in range(len(parts)))
 
 
 def test_every_single_cut_of_a_chat_stream_reads_the_same() -> None:
@@ -197,7 +193,9 @@ def test_the_extra_usage_event_is_all_that_stripping_takes(
     reader = StreamReader(ChatEvents(), strip=True)
 
     assert relay(reader, pieces(text, cuts)) == (text.replace(extra, b""), None)
-    assert reader.usage == Usage(input_tokens=19, cached_input_tokens=3, output_tokens=10, reasoning_tokens=4)
+    assert reader.seen.usage == Usage(
+        input_tokens=19, cached_input_tokens=3, output_tokens=10, reasoning_tokens=4
+    )
 
 
 def test_until_the_model_has_finished_nothing_is_held() -> None:
@@ -220,7 +218,7 @@ def test_usage_that_comes_with_a_choice_is_no_extra_event() -> None:
     text = wire([*CHAT[:3], ("", last), ("", "[DONE]")])
     reader = StreamReader(ChatEvents(), strip=True)
     assert relay(reader, [text]) == (text, None)
-    assert reader.usage == Usage(input_tokens=4, output_tokens=2)
+    assert reader.seen.usage == Usage(input_tokens=4, output_tokens=2)
 
 
 def test_usage_that_comes_with_a_choice_after_the_end_is_no_extra_event_either() -> None:
@@ -245,7 +243,7 @@ def test_an_extra_usage_event_that_ends_the_stream_without_its_blank_line_is_str
     kept = wire(CHAT[:4])
     reader = StreamReader(ChatEvents(), strip=True)
     assert relay(reader, [kept, f"data: {USAGE_CHUNK}\n".encode()]) == (kept, None)
-    assert reader.usage is not None
+    assert reader.seen.usage is not None
 
 
 @pytest.mark.parametrize(
@@ -391,8 +389,14 @@ def test_a_chunk_a_time_says_what_reading_all_of_it_says(
 
     said = plainly(chunks)
     for read in (events, whole):
-        assert (read.token, read.done, read.failed, read.finished, read.usage) == said[:-1]
-    assert reader.first_token_at == said[-1]
+        assert (
+            read.seen.token,
+            read.seen.done,
+            read.seen.failed,
+            read.seen.finished,
+            read.seen.usage,
+        ) == said[:-1]
+    assert reader.seen.first_token_at == said[-1]
 
 
 @pytest.mark.parametrize("name", sorted(STREAMS))
@@ -402,14 +406,14 @@ def test_an_event_a_time_reads_as_any_other_cut(name: str) -> None:
     assert relay(reader, [wire([event]) for event in stream]) == (wire(stream), None)
     whole = StreamReader(kind())
     relay(whole, [wire(stream)])
-    assert (reader.usage, reader.first_token_at) == (whole.usage, float(first))
+    assert (reader.seen.usage, reader.seen.first_token_at) == (whole.seen.usage, float(first))
 
 
 def test_events_that_come_one_by_one_are_stripped_too() -> None:
     reader = StreamReader(ChatEvents(), strip=True)
     without = wire([event for event in CHAT if event[1] != USAGE_CHUNK])
     assert relay(reader, [wire([event]) for event in CHAT]) == (without, None)
-    assert reader.usage is not None
+    assert reader.seen.usage is not None
 
 
 @pytest.mark.parametrize(
@@ -447,15 +451,15 @@ def test_the_first_complete_event_is_noticed_whatever_it_says() -> None:
     reader = StreamReader(ChatEvents())
     text = wire(CHAT[:1])
     reader.feed(b": ping\n\n" + text[:-1], 0.0)
-    assert not reader.has_event
+    assert not reader.seen.has_event
     reader.feed(text[-1:], 0.0)
-    assert reader.has_event and reader.first_token_at is None
+    assert reader.seen.has_event and reader.seen.first_token_at is None
 
 
 def test_an_error_in_the_first_event_is_noticed_at_once() -> None:
     reader = StreamReader(MessageEvents())
     reader.feed(b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error"}}\n\n', 0.0)
-    assert reader.has_event and reader.failed
+    assert reader.seen.has_event and reader.seen.failed
 
 
 def test_an_event_too_long_to_keep_is_relayed_and_ends_nothing() -> None:
@@ -463,7 +467,7 @@ def test_an_event_too_long_to_keep_is_relayed_and_ends_nothing() -> None:
     long = b"data: " + b"x" * 65_530
     text = [long, *[b"y" * 65_536] * (EVENT_BOUND // 65_536 + 1), b"\n\n", wire(CHAT)]
     assert relay(reader, text) == (b"".join(text), None)
-    assert reader.usage is not None
+    assert reader.seen.usage is not None
 
 
 def test_a_stream_of_which_an_event_was_not_kept_is_not_called_truncated() -> None:

@@ -113,7 +113,7 @@ def test_a_streams_usage_is_read(case: str) -> None:
     for chunk in (HELLO, *chunks):
         events.take(b"", json.dumps({"object": "chat.completion.chunk", **chunk}).encode())
     events.take(b"", b"[DONE]")
-    assert events.usage == usage
+    assert events.seen.usage == usage
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -143,7 +143,7 @@ def test_a_stated_cost_is_a_number_and_never_hides_the_counts(cost: Any, stated:
     assert read_json(json.dumps(document).encode()).usage == usage
     events = ChatEvents()
     events.take(b"", json.dumps({"choices": STOP, **document}).encode())
-    assert events.usage == usage
+    assert events.seen.usage == usage
 
 
 @pytest.mark.parametrize("cost", [b"NaN", b"Infinity", b"1e999"])
@@ -159,4 +159,4 @@ def test_a_responses_stream_states_its_cost_too() -> None:
         "response": {"usage": {"input_tokens": 5, "output_tokens": 2, "total_tokens": 7, "cost": 0.5}},
     }
     events.take(b"response.completed", json.dumps(done).encode())
-    assert events.usage == Usage(input_tokens=5, output_tokens=2, stated_usd=0.5)
+    assert events.seen.usage == Usage(input_tokens=5, output_tokens=2, stated_usd=0.5)
