@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from alerts.figures.rollback import RolledBack
 from alerts.incidents.notifier import Announcement
@@ -45,82 +45,15 @@ from routing import transitions
 from routing.lanes import part_of
 from routing.states import State
 
-if TYPE_CHECKING:
-    from verdict.archive.releases import Dossier
-    from verdict.compare import SideBySide
-    from verdict.decision.document import Report
-    from verdict.planner.prospect import Prospect
-
-
-def report(settings: ControlSettings, canary: str, store: Store, *, quoting: bool) -> "Report":
-    """One canary's report, with the judge's reasons only if `quoting`."""
-    from verdict.decision.document import without_reasons
-    from verdict.decision.reports import report_of
-
-    found = report_of(settings.reports, canary, store, now=time.time())
-    return found if quoting else without_reasons(found)
-
-
-def misses_of(settings: ControlSettings, canary: str, store: Store) -> tuple[list[Mapping[str, Any]], str]:
-    """The misses that a decision to ship must name, as they stand (`verdict.decision.decide`); and what it
-    cannot outweigh, "" for nothing. Raises BadOrder (409)."""
-    from verdict.decision.decide import misses
-    from verdict.decision.reports import report_of
-
-    try:
-        found = report_of(settings.reports, canary, store, now=time.time())
-    except (LookupError, ValueError) as problem:
-        raise BadOrder(409, f"{canary} cannot be judged, so nothing is decided: {problem}") from problem
-    split = "the split of the users does not match the share" if found.srm.blocked else ""
-    return [asdict(miss) for miss, _ in misses(found.metrics, [*found.categories, *found.segments])], split
-
-
-def compare(settings: ControlSettings, canaries: Sequence[str], store: Store) -> "SideBySide":
-    """The canaries' candidates beside each other. Raises BadOrder (400, 404)."""
-    from verdict.compare import compare_from_store
-    from verdict.decision.reports import NoSuchCanary
-
-    try:
-        return compare_from_store(settings.reports, canaries, store, now=time.time())
-    except NoSuchCanary as problem:
-        raise BadOrder(404, str(problem)) from problem
-    except ValueError as problem:
-        raise BadOrder(400, str(problem)) from problem
-
-
-def releases(store: Store) -> "Sequence[Dossier]":
-    """Every release, newest first, each by the last kept report of its runs."""
-    from verdict.archive.releases import all_releases
-
-    return all_releases(store)
-
-
-def release(settings: ControlSettings, store: Store, which: str) -> "Dossier":
-    """One release. Raises BadOrder (404)."""
-    from verdict.archive.releases import NoSuchRelease, release_of
-
-    try:
-        return release_of(settings.reports, store, which, now=time.time())
-    except NoSuchRelease as problem:
-        raise BadOrder(404, str(problem)) from problem
-
-
-def prospect(
-    settings: CanarySettings, store: Store, unpriced: Sequence[UnpricedArm], lane: float
-) -> "Prospect | None":
-    """The canary's prospect. `lane`: the part of its requests' users that the canary takes."""
-    from verdict.planner.prospects import prospect_from_store
-
-    arms = [each.arm for each in unpriced if each.canary == settings.canary.name]
-    return prospect_from_store(store, settings.canary, settings.judged, arms, lane)
-
-
-if TYPE_CHECKING:  # the statistics take two seconds to import
+if TYPE_CHECKING:  # the statistics take two seconds to import, and most processes never make a report
     from verdict.archive.releases import Dossier
     from verdict.compare import SideBySide
     from verdict.decision.document import Report
     from verdict.planner.prospect import Prospect
     from verdict.terms.judged_canary import JudgedCanary
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 CONFIRM_WITHIN_S = 1.5
 LOOK_EVERY_S = 0.05
@@ -175,7 +108,7 @@ class Operator:
                     self.rollbacks_known.current(name),
                     time.monotonic(),
                     self.preflights.document(wanted, self.rollouts.state(name)),
-                    unpriced=[each for each in self.unpriced() if each.canary == name],
+                    unpriced=self._unpriced_of(name),
                     laneless=without_lane.get(name),
                     promote_asked=self.approvals.open(name, time.time()),
                     breakers_open=self.workers.breakers_open(name, time.monotonic()),
@@ -201,24 +134,18 @@ class Operator:
     async def report(self, canary: str, *, quoting: bool = True) -> "Report":
         """One canary's report, made in a thread. Without `quoting` it has no reasons of the judge, which
         quote captured texts."""
-        settings = self.settings()
         self._must_be_known(canary)
-        with _store_asked():
-            return await asyncio.to_thread(report, settings, canary, self.store, quoting=quoting)
+        return await _asked(self._report, canary, quoting)
 
     async def compare(self, canaries: Sequence[str]) -> "SideBySide":
         """These canaries' candidates beside each other, made in a thread."""
-        with _store_asked():
-            return await asyncio.to_thread(compare, self.settings(), canaries, self.store)
+        return await _asked(self._compare, canaries)
 
     async def prospect(self, canary: str) -> "tuple[JudgedCanary, Prospect | None]":
         """The canary's terms, and its prospect from recorded traffic if there is any; None where there is
         nothing to plan."""
         self._watched(canary)
-        settings, state = self.settings().canaries[canary], self.rollouts.state(canary)
-        lane = 1.0 if state is None else part_of(state)
-        found = await asyncio.to_thread(prospect, settings, self.store, self.unpriced(), lane)
-        return settings.judged, found
+        return self.settings().canaries[canary].judged, await asyncio.to_thread(self._prospect, canary)
 
     async def order(
         self,
@@ -274,7 +201,7 @@ class Operator:
             "version": version,
             "confirmed": confirmed,
             "workers": workers,
-            "unpriced": [asdict(each) for each in self.unpriced() if each.canary == canary],
+            "unpriced": [asdict(each) for each in self._unpriced_of(canary)],
             "promote_asked": None,
         }
 
@@ -307,8 +234,7 @@ class Operator:
             raise BadOrder(404, f"no canary {canary!r} to decide of; there are: {self._names()}")
         misses, note = [], ""
         if choice == "ship":
-            with _store_asked():
-                found, split = await asyncio.to_thread(misses_of, self.settings(), canary, self.store)
+            found, split = await _asked(self._misses, canary)
             misses, note = outweighed(found, despite), cannot_outweigh(state, split)
         decision = Decision(
             at=time.time(),
@@ -319,20 +245,17 @@ class Operator:
             reason=reason,
             despite=misses,
         )
-        with _store_asked():
-            await asyncio.to_thread(Decisions(self.store).record, decision, state, minutes=minutes)
+        await _asked(Decisions(self.store).record, decision, state, minutes=minutes)
         return {**asdict(decision), "note": note}
 
     async def pair_to_label(self, canary: str, wanted: PairWanted) -> PairToLabel:
         """The pair that a person labels next."""
         run = self._labelled_run(canary)
-        with _store_asked():
-            return await asyncio.to_thread(labels.next_pair, self.store, canary, run, wanted, now=time.time())
+        return await _asked(labels.next_pair, self.store, canary, run, wanted, now=time.time())
 
     async def labels(self, canary: str) -> Mapping[str, Label]:
         """The labels of the canary's pairs, by exchange id."""
-        with _store_asked():
-            return await asyncio.to_thread(Labels(self.store).of, canary)
+        return await _asked(Labels(self.store).of, canary)
 
     async def label(
         self, canary: str, exchange_id: str, right: Right, *, who: str, disagreements: bool = False
@@ -341,15 +264,13 @@ class Operator:
         run = self._labelled_run(canary)
         _must_be_storable(exchange_id, who)
         label = Label(at=time.time(), canary=canary, exchange_id=exchange_id, right=right, who=who)
-        with _store_asked():
-            await asyncio.to_thread(labels.keep, self.store, label, run=run, disagreements=disagreements)
+        await _asked(labels.keep, self.store, label, run=run, disagreements=disagreements)
 
     async def take_back_label(self, canary: str, exchange_id: str, *, who: str) -> None:
         """Take back a person's label of a pair."""
         self._capturing(canary)
         _must_be_storable(exchange_id, who)
-        with _store_asked():
-            await asyncio.to_thread(labels.withdraw, self.store, canary, exchange_id, who, now=time.time())
+        await _asked(labels.withdraw, self.store, canary, exchange_id, who, now=time.time())
 
     async def judge_day(self, canary: str) -> JudgeDay | None:
         """What a judge did of the canary today; None where the config has no judge for it."""
@@ -358,38 +279,31 @@ class Operator:
         if terms is None:
             return None
         run = state.run if state is not None else 0
-        with _store_asked():
-            return await asyncio.to_thread(judge_day, self.store, canary, run, terms, now=time.time())
+        return await _asked(judge_day, self.store, canary, run, terms, now=time.time())
 
     async def judgements(self, exchange_ids: Sequence[str]) -> Mapping[str, JudgedExchange]:
         """What a judge said of these exchanges, by exchange id."""
-        with _store_asked():
-            return await asyncio.to_thread(Judgements(self.store).about, exchange_ids)
+        return await _asked(Judgements(self.store).about, exchange_ids)
 
     async def evaluations(self, canary: str | None = None) -> Sequence[Mapping[str, Any]]:
         """Every archived evaluation, or those of one canary, oldest first."""
-        with _store_asked():
-            return await asyncio.to_thread(Evaluations(self.store).all, canary)
+        return await _asked(Evaluations(self.store).all, canary)
 
     async def refused(self) -> Mapping[str, float]:
         """The models that a benchmark refused and no user tried, with the UTC second."""
-        with _store_asked():
-            return await asyncio.to_thread(Benchmarks(self.store).refused)
+        return await _asked(Benchmarks(self.store).refused)
 
     async def releases(self) -> "Sequence[Dossier]":
         """Every release, newest first, each by the last kept report of its runs."""
-        with _store_asked():
-            return await asyncio.to_thread(releases, self.store)
+        return await _asked(self._releases)
 
     async def release(self, which: str) -> "Dossier":
         """One release, by its id or its candidate."""
-        with _store_asked():
-            return await asyncio.to_thread(release, self.settings(), self.store, which)
+        return await _asked(self._release, which)
 
     async def audit(self, limit: int, canary: str | None = None) -> Sequence[Mapping[str, Any]]:
         """The newest audit entries, or those of one canary, newest first."""
-        with _store_asked():
-            return [_audit_entry(each) for each in await asyncio.to_thread(self.store.audit, limit, canary)]
+        return [_audit_entry(each) for each in await _asked(self.store.audit, limit, canary)]
 
     def past(self) -> Mapping[str, State]:
         """The canaries that have run and left the config, with their states; the one that left last comes
@@ -412,13 +326,11 @@ class Operator:
         """How these past canaries ended, in the same order."""
         past = self.past()
         states = {name: past[name] for name in names if name in past}
-        with _store_asked():
-            return await asyncio.to_thread(past_canaries, self.store, states)
+        return await _asked(past_canaries, self.store, states)
 
     async def captured_at(self, canary: str) -> float | None:
         """When the canary's newest captured exchange was, UTC seconds; None if there is none."""
-        with _store_asked():
-            newest = await asyncio.to_thread(CaptureStore(self.store).newest, [canary], 1)
+        newest = await _asked(CaptureStore(self.store).newest, [canary], 1)
         return newest[0].about.at if newest else None
 
     def recent(self, canary: str) -> Mapping[str, Any]:
@@ -433,16 +345,14 @@ class Operator:
 
     async def daily_reports(self, canary: str, limit: int) -> Sequence[ReportEntry]:
         """The reports that the report job stored, newest first, without their documents."""
-        with _store_asked():
-            found = await asyncio.to_thread(DailyReports(self.store).entries, canary, limit)
+        found = await _asked(DailyReports(self.store).entries, canary, limit)
         if not found:
             self._watched(canary)
         return found
 
     async def daily_report(self, canary: str, day: str) -> DailyReport:
         """The newest report of one day (ISO) in the job's time zone."""
-        with _store_asked():
-            found = await asyncio.to_thread(DailyReports(self.store).newest, canary, day=day)
+        found = await _asked(DailyReports(self.store).newest, canary, day=day)
         if found is None:
             raise BadOrder(404, f"no report of {canary!r} was stored on {day!r}")
         return found
@@ -454,8 +364,63 @@ class Operator:
         `since` ≤ at < `until`, UTC seconds."""
         self._must_be_known(canary)
         found = CaptureStore(self.store).pairs(canary, since=since, until=until, category=category)
-        with _store_asked():
-            return await asyncio.to_thread(lambda: list(islice(found, limit)))
+        return await _asked(lambda: list(islice(found, limit)))
+
+    def _report(self, canary: str, quoting: bool) -> "Report":
+        from verdict.decision.document import without_reasons
+        from verdict.decision.reports import report_of
+
+        found = report_of(self.settings().reports, canary, self.store, now=time.time())
+        return found if quoting else without_reasons(found)
+
+    def _misses(self, canary: str) -> tuple[list[Mapping[str, Any]], str]:
+        """The misses that a decision to ship must name, as they stand; and what it cannot outweigh, "" for
+        nothing."""
+        from verdict.decision.decide import misses
+
+        try:
+            found = self._report(canary, True)
+        except (LookupError, ValueError) as problem:
+            raise BadOrder(409, f"{canary} cannot be judged, so nothing is decided: {problem}") from problem
+        split = "the split of the users does not match the share" if found.srm.blocked else ""
+        return [
+            asdict(miss) for miss, _ in misses(found.metrics, [*found.categories, *found.segments])
+        ], split
+
+    def _compare(self, canaries: Sequence[str]) -> "SideBySide":
+        from verdict.compare import compare_from_store
+        from verdict.decision.reports import NoSuchCanary
+
+        try:
+            return compare_from_store(self.settings().reports, canaries, self.store, now=time.time())
+        except NoSuchCanary as problem:
+            raise BadOrder(404, str(problem)) from problem
+        except ValueError as problem:
+            raise BadOrder(400, str(problem)) from problem
+
+    def _releases(self) -> "Sequence[Dossier]":
+        from verdict.archive.releases import all_releases
+
+        return all_releases(self.store)
+
+    def _release(self, which: str) -> "Dossier":
+        from verdict.archive.releases import NoSuchRelease, release_of
+
+        try:
+            return release_of(self.settings().reports, self.store, which, now=time.time())
+        except NoSuchRelease as problem:
+            raise BadOrder(404, str(problem)) from problem
+
+    def _prospect(self, name: str) -> "Prospect | None":
+        from verdict.planner.prospects import prospect_from_store
+
+        wanted, state = self.settings().canaries[name], self.rollouts.state(name)
+        arms = [each.arm for each in self._unpriced_of(name)]
+        lane = 1.0 if state is None else part_of(state)
+        return prospect_from_store(self.store, wanted.canary, wanted.judged, arms, lane)
+
+    def _unpriced_of(self, name: str) -> list[UnpricedArm]:
+        return [each for each in self.unpriced() if each.canary == name]
 
     def _orderable(self, canary: str, order: Order) -> tuple[CanarySettings, State]:
         """The canary that is ordered about, and its state. Raises BadOrder (404, 409, 503)."""
@@ -531,6 +496,12 @@ class Operator:
             if confirmed == alive or time.monotonic() > deadline:
                 return confirmed, alive
             await asyncio.sleep(LOOK_EVERY_S)
+
+
+async def _asked(act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Ask the store in a thread. Raises BadOrder (503) while it does not answer."""
+    with _store_asked():
+        return await asyncio.to_thread(act, *args, **kwargs)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from unicodedata import normalize
 
 from alerts.incidents.notifier import Announcement
@@ -28,7 +28,9 @@ from routing.canary import Step
 from routing.states import State
 
 Order = Literal["start", "pause", "resume", "rollback", "promote", "ramp"]
-ORDERS: tuple[Order, ...] = ("start", "pause", "resume", "rollback", "promote", "ramp")
+"""The actions of people. Only the config ends a canary."""
+
+ORDERS: tuple[Order, ...] = get_args(Order)
 
 
 class BadOrder(Exception):
@@ -38,17 +40,6 @@ class BadOrder(Exception):
         super().__init__(message)
         self.status = status
         self.message = message
-
-
-ORDER_OF: dict[transitions.Action, Order] = {
-    "start": "start",
-    "ramp": "ramp",
-    "pause": "pause",
-    "resume": "resume",
-    "rollback": "rollback",
-    "promote": "promote",
-}
-"""The operator's word for each action. Only the config ends a canary."""
 
 
 def transition_for(

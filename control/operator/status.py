@@ -15,7 +15,7 @@ from alerts.scope import users_needed
 from common.clock import every
 from control.monitor.monitor import WatchedCanary
 from control.monitor.traffic import Astray
-from control.operator.orders import ORDER_OF, PromoteRequest
+from control.operator.orders import ORDERS, PromoteRequest
 from control.settings import CanarySettings
 from control.states.rollouts import Rollouts, laneless, redefinition, refusal
 from records.errors import StoreDown
@@ -230,7 +230,7 @@ def _orders(wanted: CanarySettings, state: State | None, laneless: str | None) -
     """The orders that are legal now and change something."""
     if state is None:
         return []
-    legal = [ORDER_OF[each] for each in transitions.legal(state) if each in ORDER_OF]
+    legal = [each for each in transitions.legal(state) if each in ORDERS]
     useful = [each for each in legal if (each, state.state) != ("rollback", "rolled_back")]
     given = [each for each in useful if laneless is None or each != "start"]
     return [each for each in given if refusal(each, wanted.canary, state) is None]

@@ -4,9 +4,9 @@ Every writer uses one order (unit_days, sessions, prior_weeks, failure_days, mod
 key), so that several agents that ship into one PostgreSQL cannot deadlock.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import Connection, Dialect, LargeBinary, Table, case, cast, func, literal_column, select, text
 from sqlalchemy.dialects import postgresql, sqlite
@@ -16,13 +16,11 @@ from records.outcome import Feedback, Outcome
 from records.store import sums, tables
 from records.store.database import driver_of
 from records.store.segments.columns import Row, of_feedback, pack
-from records.store.sums import prior_weeks
-
-# Bulk writes to PostgreSQL: one COPY into a staging table, then one INSERT from there.
 
 
 class PostgresCopyWriter:
-    """The statements of one table; `conflicts` adds the ON CONFLICT clause to an INSERT.
+    """The statements of one table: one COPY into a staging table, then one INSERT from there; `conflicts`
+    adds the ON CONFLICT clause to an INSERT.
 
     The staging table is temporary and emptied by every commit. Callers sort rows by key, so that all writers
     take row locks in one order.
@@ -55,11 +53,8 @@ class PostgresCopyWriter:
                     copy.write_row(row)
 
 
-# Bulk writes to SQLite: row by row with one prepared statement.
-
-
 class SqliteBulkWriter:
-    """The statement of one table; `conflicts` adds the ON CONFLICT clause to an INSERT."""
+    """The statement of one table, prepared once; `conflicts` adds the ON CONFLICT clause to an INSERT."""
 
     def __init__(self, dialect: Dialect, table: Table, conflicts: Callable[[Any], Any]) -> None:
         self._sql = str(conflicts(sqlite.insert(table)).compile(dialect=dialect))
@@ -73,9 +68,6 @@ class SqliteBulkWriter:
 CELL_CAP_BYTES = 16 << 10
 """Limit of a row's `latency` and `ttft`, so that a huge unit does not rewrite megabytes with every batch."""
 
-_NOT_ADDED = frozenset({"share", "first_at", "last_at", "latency", "ttft"})
-"""The columns of `unit_days` that are no sums. Its key columns are none either."""
-
 _ONE: Any = literal_column("1")
 _NEWEST_CAP: Any = literal_column("1000")
 """Characters of `failure_days.newest`: more than its three newest ids can have."""
@@ -84,30 +76,94 @@ _CAP: Any = literal_column(str(CELL_CAP_BYTES))
 _SPACE: Any = literal_column("' '")
 _NOTHING: Any = literal_column("''")
 
+Change = Callable[[Any, Any], Any]
+"""A column's new value, from the columns of the old and of the new row."""
 
-class RowWriter(Protocol):
-    """Writes rows of one table to one kind of database. A row has all columns; keys are unique per call."""
 
-    def upsert(self, connection: Connection, rows: Sequence[Row]) -> None:
-        """Insert the rows, or merge them into existing rows."""
-        ...
+def _earliest(name: str) -> Change:
+    return lambda old, new: case((new[name] < old[name], new[name]), else_=old[name])
+
+
+def _latest(name: str) -> Change:
+    return lambda old, new: case((new[name] > old[name], new[name]), else_=old[name])
+
+
+def _of_latest(name: str) -> Change:
+    return lambda old, new: case((new.last_at >= old.last_at, new[name]), else_=old[name])
+
+
+def _appended(name: str) -> Change:
+    """Append bytes unless the limit is reached. The cast prevents SQLite from converting them to text."""
+    return lambda old, new: case(
+        (func.length(old[name]) > _CAP, old[name]), else_=cast(old[name].op("||")(new[name]), LargeBinary)
+    )
+
+
+_TOTALS: Sequence[tuple[Table, Callable[[Sequence[Outcome]], Sequence[Row]], Mapping[str, Change]]] = (
+    (
+        tables.unit_days,
+        sums.unit_days,
+        {
+            "share": _of_latest("share"),
+            "first_at": _earliest("first_at"),
+            "last_at": _latest("last_at"),
+            "latency": _appended("latency"),
+            "ttft": _appended("ttft"),
+        },
+    ),
+    (
+        tables.sessions,
+        sums.sessions,
+        {
+            **{name: _of_latest(name) for name in ("unit", "arm", "phase", "category", "tags")},
+            "first_at": _earliest("first_at"),
+            "last_at": _latest("last_at"),
+            "repeats": lambda old, new: old.repeats + new.repeats + func.canary_seen(old.asked, new.asked),
+            "asked": lambda old, new: case(
+                (new.asked == _NOTHING, old.asked), else_=func.canary_asked(old.asked, new.asked)
+            ),
+        },
+    ),
+    (tables.prior_weeks, sums.prior_weeks, {"last_at": _latest("last_at")}),
+    (
+        tables.failure_days,
+        sums.failure_days,
+        {
+            "newest": lambda old, new: func.substr(
+                new.newest.op("||")(_SPACE).op("||")(old.newest), _ONE, _NEWEST_CAP
+            )
+        },
+    ),
+    (tables.model_days, sums.model_days, {"first_at": _earliest("first_at")}),
+)
+"""The totals in the order in which they are written, with the columns that are no sums."""
+
+
+def _merge(table: Table, changes: Mapping[str, Change]) -> Callable[[Any], Any]:
+    """What makes an INSERT merge a row into an existing one: columns without a change are added up."""
+    key = [column.name for column in table.primary_key]
+    summed = [column.name for column in table.columns if column.name not in (*key, *changes)]
+
+    def merge(insert: Any) -> Any:
+        old, new = table.c, insert.excluded
+        added = {name: old[name] + new[name] for name in summed}
+        changed = {name: change(old, new) for name, change in changes.items()}
+        return insert.on_conflict_do_update(index_elements=key, set_={**added, **changed})
+
+    return merge
 
 
 class Ingest:
     """The statements of one dialect, compiled once."""
 
     def __init__(self, dialect: Dialect) -> None:
-        kind: type[PostgresCopyWriter] | type[SqliteBulkWriter] = (
-            PostgresCopyWriter if dialect.name == "postgresql" else SqliteBulkWriter
-        )
-        self._insert: Any = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
-        self._unit_days: RowWriter = kind(dialect, tables.unit_days, _add_to_unit_day)
-        self._sessions: RowWriter = kind(dialect, tables.sessions, _add_to_session)
-        self._prior_weeks: RowWriter = kind(dialect, tables.prior_weeks, _add_to_prior_week)
-        self._failure_days: RowWriter = kind(dialect, tables.failure_days, _add_to_failure_day)
-        self._model_days: RowWriter = kind(dialect, tables.model_days, _add_to_model_day)
-        compiled = _newest_wins(self._insert(tables.feedback)).compile(dialect=dialect)
-        self._feedback, self._positional = str(compiled), bool(dialect.positional)
+        of_postgresql = dialect.name == "postgresql"
+        writer = PostgresCopyWriter if of_postgresql else SqliteBulkWriter
+        self._totals = {
+            table.name: (writer(dialect, table, _merge(table, how)), rows) for table, rows, how in _TOTALS
+        }
+        compiled = _newest_wins((postgresql if of_postgresql else sqlite).insert(tables.feedback))
+        self._feedback, self._positional = str(compiled.compile(dialect=dialect)), bool(dialect.positional)
 
     def outcomes(self, connection: Connection, outcomes: Sequence[Outcome]) -> None:
         """Store outcomes that are not stored yet, and add them to all totals."""
@@ -122,11 +178,8 @@ class Ingest:
             "outcomes": pack(outcomes),
         }
         connection.execute(tables.fresh_outcomes.insert().values(**row))
-        self._unit_days.upsert(connection, sums.unit_days(outcomes))
-        self._sessions.upsert(connection, sums.sessions(outcomes))
-        self._prior_weeks.upsert(connection, prior_weeks(outcomes))
-        self._failure_days.upsert(connection, sums.failure_days(outcomes))
-        self._model_days.upsert(connection, sums.model_days(outcomes))
+        for writer, rows_of in self._totals.values():
+            writer.upsert(connection, rows_of(outcomes))
 
     def feedback(self, connection: Connection, feedback: Sequence[Feedback]) -> int:
         """Store values and corrections, newest wins, and return how many changed a row."""
@@ -137,80 +190,6 @@ class Ingest:
         names = [column.name for column in tables.feedback.columns]
         values: Any = rows if self._positional else [dict(zip(names, row, strict=True)) for row in rows]
         return connection.exec_driver_sql(self._feedback, values).rowcount
-
-
-def _add_to_unit_day(insert: Any) -> Any:
-    old, new = tables.unit_days.c, insert.excluded
-    return insert.on_conflict_do_update(
-        index_elements=list(tables.unit_days.primary_key),
-        set_={
-            **_added(insert, tables.unit_days, _NOT_ADDED),
-            "share": case((new.last_at >= old.last_at, new.share), else_=old.share),
-            "first_at": case((new.first_at < old.first_at, new.first_at), else_=old.first_at),
-            "last_at": case((new.last_at > old.last_at, new.last_at), else_=old.last_at),
-            "latency": _appended(old.latency, new.latency),
-            "ttft": _appended(old.ttft, new.ttft),
-        },
-    )
-
-
-def _added(insert: Any, table: Table, kept: frozenset[str]) -> dict[str, Any]:
-    """The sums of the old and the new value of all columns but the keys and the `kept` ones."""
-    names = {column.name for column in table.columns} - {column.name for column in table.primary_key} - kept
-    return {name: table.c[name] + insert.excluded[name] for name in sorted(names)}
-
-
-def _appended(old: Any, new: Any) -> Any:
-    """Append bytes unless the limit is reached. The cast prevents SQLite from converting them to text."""
-    return case((func.length(old) > _CAP, old), else_=cast(old.op("||")(new), LargeBinary))
-
-
-def _add_to_session(insert: Any) -> Any:
-    old, new = tables.sessions.c, insert.excluded
-    latest = new.last_at >= old.last_at
-    named = ("unit", "arm", "phase", "category", "tags")
-    return insert.on_conflict_do_update(
-        index_elements=list(tables.sessions.primary_key),
-        set_={
-            **{name: case((latest, new[name]), else_=old[name]) for name in named},
-            "first_at": case((new.first_at < old.first_at, new.first_at), else_=old.first_at),
-            "last_at": case((latest, new.last_at), else_=old.last_at),
-            "exchanges": old.exchanges + new.exchanges,
-            "repeats": old.repeats + new.repeats + func.canary_seen(old.asked, new.asked),
-            "asked": case((new.asked == _NOTHING, old.asked), else_=func.canary_asked(old.asked, new.asked)),
-        },
-    )
-
-
-def _add_to_prior_week(insert: Any) -> Any:
-    old, new = tables.prior_weeks.c, insert.excluded
-    return insert.on_conflict_do_update(
-        index_elements=list(tables.prior_weeks.primary_key),
-        set_={
-            **_added(insert, tables.prior_weeks, frozenset({"last_at"})),
-            "last_at": case((new.last_at > old.last_at, new.last_at), else_=old.last_at),
-        },
-    )
-
-
-def _add_to_failure_day(insert: Any) -> Any:
-    old, new = tables.failure_days.c, insert.excluded
-    both = new.newest.op("||")(_SPACE).op("||")(old.newest)
-    return insert.on_conflict_do_update(
-        index_elements=list(tables.failure_days.primary_key),
-        set_={"exchanges": old.exchanges + new.exchanges, "newest": func.substr(both, _ONE, _NEWEST_CAP)},
-    )
-
-
-def _add_to_model_day(insert: Any) -> Any:
-    old, new = tables.model_days.c, insert.excluded
-    return insert.on_conflict_do_update(
-        index_elements=list(tables.model_days.primary_key),
-        set_={
-            **_added(insert, tables.model_days, frozenset({"first_at"})),
-            "first_at": case((new.first_at < old.first_at, new.first_at), else_=old.first_at),
-        },
-    )
 
 
 def _newest_wins(insert: Any) -> Any:

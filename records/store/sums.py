@@ -9,26 +9,26 @@ leave out exchanges that did not reach their arm though it is not to blame.
 
 import math
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from operator import itemgetter
 from sys import byteorder
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
+from msgspec import structs
 
 from records.outcome import INVALID_OUTPUT, Outcome
 from records.store.database import canary_asked
 from records.store.segments.columns import Row, without_nul
-
-# Durations in two bytes each, on a logarithmic scale from 0.1 ms to 10,000 s, accurate to 0.015 %.
-
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 SHORTEST_S, LONGEST_S = 1e-4, 1e4
+"""The ends of the logarithmic scale on which a duration takes two bytes, accurate to 0.015 %."""
+
 _TOP = 65534
 _PER_E = _TOP / math.log(LONGEST_S / SHORTEST_S)
 _log = math.log
@@ -59,42 +59,151 @@ def _code(seconds: float) -> int:
 
 
 _DAY_S = 86400
+WEEK_S = 7 * _DAY_S
+MOST_ROWS = 5_000_000
+"""Rows of `prior_weeks`. With more, the oldest weeks are deleted."""
+
+EXAMPLES = 3
+"""The ids that a row of `failure_days` keeps at least, of its newest exchanges."""
+
 _EXPOSED = frozenset({"ok", "fallback", "error", "caller_error", "aborted"})
+_ENDED = frozenset({"ok", "fallback", "error", "aborted"})
+_ANSWERED = frozenset({"ok", "fallback"})
+_UNTREATED = frozenset({"", "stopped", "no_plan"})
 _NO_TAGS = "{}"
 _canonical = msgspec.json.Encoder(order="sorted").encode
 
 
 def unit_days(outcomes: Iterable[Outcome]) -> list[Row]:
-    """Return rows of `tables.unit_days` in key order, so that writers that lock rows cannot deadlock."""
-    found: dict[Row, _UnitDay] = {}
-    for outcome in outcomes:
-        if outcome.outcome in _EXPOSED and outcome.canary and (outcome.mirror or outcome.reason == "cohort"):
-            key = _unit_day_key(outcome)
-            unit_day = found.get(key)
-            if unit_day is None:
-                unit_day = found[key] = _UnitDay(outcome.share, outcome.at, outcome.at)
-            unit_day.add(outcome)
-    return [(*key, *unit_day.row()) for key, unit_day in sorted(found.items(), key=itemgetter(0))]
+    """Return rows of `tables.unit_days` in key order."""
+    return _rows(
+        (
+            each
+            for each in outcomes
+            if each.outcome in _EXPOSED and each.canary and (each.mirror or each.reason == "cohort")
+        ),
+        lambda each: (
+            each.canary,
+            each.run,
+            each.phase,
+            each.arm,
+            each.mirror,
+            each.unit,
+            int(each.at // _DAY_S),
+            each.category,
+            _tags(each),
+        ),
+        lambda first: _UnitDay(first.share, first.at, first.at),
+    )
 
 
 def sessions(outcomes: Iterable[Outcome]) -> list[Row]:
     """Return rows of `tables.sessions` in key order."""
-    found: dict[Row, _Session] = {}
+    return _rows(
+        (
+            each
+            for each in outcomes
+            if each.session and each.canary and not each.mirror and not each.unreached
+            if each.outcome in _EXPOSED and each.reason == "cohort"
+        ),
+        lambda each: (each.canary, each.run, each.session),
+        lambda first: _Session(first, first.at),
+    )
+
+
+def failure_days(outcomes: Iterable[Outcome]) -> list[Row]:
+    """Rows of `tables.failure_days` in key order: a canary's exchanges with an error type or an answer fault,
+    assigned by the hash while both arms had a share."""
+    return _rows(
+        (each for each in outcomes if (each.error_type or each.faults) and _is_concurrent(each)),
+        lambda each: (
+            each.canary,
+            each.run,
+            int(each.at // _DAY_S),
+            each.arm,
+            each.outcome,
+            each.error_type or "",
+            each.finish or "",
+            ",".join(each.faults),
+            each.output_check,
+            each.stream,
+            each.ttfb_s is None,
+        ),
+        lambda _: _FailureDay(),
+    )
+
+
+def model_days(outcomes: Iterable[Outcome]) -> list[Row]:
+    """Rows of `tables.model_days` in key order: the answered requests, with what is known of their cost."""
+    return _rows(
+        (
+            each
+            for each in outcomes
+            if each.outcome in _ANSWERED and not each.mirror and each.reason != "pinned"
+        ),
+        lambda each: (
+            int(each.at // _DAY_S),
+            each.canary,
+            each.run,
+            each.arm,
+            each.provider,
+            without_nul(each.model_requested),
+        ),
+        lambda first: _ModelDay(first.at),
+    )
+
+
+def prior_weeks(outcomes: Iterable[Outcome]) -> list[Row]:
+    """Return rows of `tables.prior_weeks` in key order: what units did outside any run. A week is a UTC day
+    number // 7."""
+    return _rows(
+        (each for each in outcomes if each.unit and is_prior(each) and each.measured),
+        lambda each: (int(each.at // WEEK_S), each.provider, without_nul(each.model_requested), each.unit),
+        lambda _: _UnitWeek(),
+    )
+
+
+def is_prior(outcome: Outcome) -> bool:
+    """True for a real exchange without a canary, or of a canary that never had a share yet (phase 0)."""
+    return outcome.phase == 0 and outcome.reason in _UNTREATED and not outcome.mirror
+
+
+class _Total(Protocol):
+    """What a batch adds to one row."""
+
+    def add(self, outcome: Outcome) -> None: ...
+
+    def row(self) -> Row:
+        """The row without its key."""
+        ...
+
+
+def _rows(
+    outcomes: Iterable[Outcome], key: Callable[[Outcome], Row], begin: Callable[[Outcome], _Total]
+) -> list[Row]:
+    """A total of each key's outcomes, begun with the first of them. The rows are in key order, so that
+    writers that lock them cannot deadlock."""
+    found: dict[Row, _Total] = {}
     for outcome in outcomes:
-        if not outcome.session or not outcome.canary or outcome.mirror or outcome.unreached:
-            continue
-        if outcome.outcome in _EXPOSED and outcome.reason == "cohort":
-            key = (outcome.canary, outcome.run, outcome.session)
-            session = found.get(key)
-            if session is None:
-                session = found[key] = _Session(outcome, outcome.at)
-            session.add(outcome)
-    return [(*key, *session.row()) for key, session in sorted(found.items(), key=itemgetter(0))]
+        named = key(outcome)
+        total = found.get(named)
+        if total is None:
+            total = found[named] = begin(outcome)
+        total.add(outcome)
+    return [(*named, *total.row()) for named, total in sorted(found.items(), key=itemgetter(0))]
 
 
-@dataclass(slots=True)
-class _Answers:
-    """Complete answers, and what was wrong with them."""
+def _is_concurrent(outcome: Outcome) -> bool:
+    assigned = bool(outcome.canary) and outcome.reason == "cohort" and not outcome.mirror
+    return assigned and 0 < outcome.share < 1 and outcome.outcome in _ENDED
+
+
+def _tags(outcome: Outcome) -> str:
+    return _canonical(outcome.tags).decode() if outcome.tags else _NO_TAGS
+
+
+class _Answers(msgspec.Struct):
+    """Complete answers, and what was wrong with them, in the order of the columns."""
 
     finished: int = 0
     refused: int = 0
@@ -115,26 +224,11 @@ class _Answers:
             self.faulty += 1
             self.invalid += judged and not INVALID_OUTPUT.isdisjoint(faults)
 
-    def row(self) -> Row:
-        return (
-            self.finished,
-            self.refused,
-            self.cut_off,
-            self.empty,
-            self.faulty,
-            self.judged,
-            self.invalid,
-        )
-
 
 @dataclass(slots=True)
-class _UnitDay:
-    """What this batch adds to one row of unit_days."""
+class _Measured:
+    """Exchanges that the arm answered or failed."""
 
-    share: float
-    first_at: float
-    last_at: float
-    exchanges: int = 0
     counted: int = 0
     failed: int = 0
     latency: list[float] = field(default_factory=list)
@@ -143,6 +237,36 @@ class _UnitDay:
     cost_sum: float = 0.0
     tokens_n: int = 0
     tokens_sum: float = 0.0
+
+    def add(self, outcome: Outcome) -> None:
+        self.counted += 1
+        self.failed += outcome.failed
+        if outcome.latency_s is not None:
+            self.latency.append(outcome.latency_s)
+        if outcome.ttft_s is not None:
+            self.ttft.append(outcome.ttft_s)
+        usage = outcome.usage
+        if outcome.cost_usd is not None and not usage.estimated:
+            self.cost_n += 1
+            self.cost_sum += outcome.cost_usd
+        if usage.input_tokens is not None and usage.output_tokens is not None:
+            self.tokens_n += 1
+            self.tokens_sum += usage.input_tokens + usage.output_tokens
+
+    def row(self) -> Row:
+        """The columns from `counted` to `tokens_sum`."""
+        latency, ttft = (len(self.latency), sum(self.latency, 0.0)), (len(self.ttft), sum(self.ttft, 0.0))
+        costs, tokens = (self.cost_n, self.cost_sum), (self.tokens_n, self.tokens_sum)
+        return (self.counted, self.failed, *latency, *ttft, *costs, *tokens)
+
+
+@dataclass(slots=True)
+class _UnitDay:
+    share: float
+    first_at: float
+    last_at: float
+    exchanges: int = 0
+    measured: _Measured = field(default_factory=_Measured)
     answers: _Answers = field(default_factory=_Answers)
     ended: int = 0
     abandoned: int = 0
@@ -158,52 +282,20 @@ class _UnitDay:
             self.ended += 1
             self.abandoned += outcome.abandoned
         if measured:
-            self._count(outcome)
-
-    def _count(self, outcome: Outcome) -> None:
-        self.counted += 1
-        self.failed += outcome.failed
-        if outcome.finish is not None:
-            self.answers.add(outcome)
-        if outcome.latency_s is not None:
-            self.latency.append(outcome.latency_s)
-        if outcome.ttft_s is not None:
-            self.ttft.append(outcome.ttft_s)
-        usage = outcome.usage
-        if outcome.cost_usd is not None and not usage.estimated:
-            self.cost_n += 1
-            self.cost_sum += outcome.cost_usd
-        if usage.input_tokens is not None and usage.output_tokens is not None:
-            self.tokens_n += 1
-            self.tokens_sum += usage.input_tokens + usage.output_tokens
+            self.measured.add(outcome)
+            if outcome.finish is not None:
+                self.answers.add(outcome)
 
     def row(self) -> Row:
-        return (
-            self.share,
-            self.first_at,
-            self.last_at,
-            self.exchanges,
-            self.counted,
-            self.failed,
-            len(self.latency),
-            sum(self.latency, 0.0),
-            len(self.ttft),
-            sum(self.ttft, 0.0),
-            self.cost_n,
-            self.cost_sum,
-            self.tokens_n,
-            self.tokens_sum,
-            pack(self.latency),
-            pack(self.ttft),
-            *self.answers.row(),
-            self.ended,
-            self.abandoned,
-        )
+        times = (pack(self.measured.latency), pack(self.measured.ttft))
+        begin = (self.share, self.first_at, self.last_at, self.exchanges)
+        answers = structs.astuple(self.answers)
+        return (*begin, *self.measured.row(), *times, *answers, self.ended, self.abandoned)
 
 
 @dataclass(slots=True)
 class _Session:
-    """What this batch adds to one row of sessions. `newest` is the session's newest exchange."""
+    """`newest` is the session's newest exchange."""
 
     newest: Outcome
     first_at: float
@@ -222,106 +314,25 @@ class _Session:
 
     def row(self) -> Row:
         newest = self.newest
-        return (
-            newest.unit,
-            newest.arm,
-            newest.phase,
-            newest.category,
-            _tags(newest),
-            self.first_at,
-            newest.at,
-            self.exchanges,
-            self.repeats,
-            canary_asked("", " ".join(self.asked)) if self.asked else "",
-        )
+        named = (newest.unit, newest.arm, newest.phase, newest.category, _tags(newest))
+        asked = canary_asked("", " ".join(self.asked)) if self.asked else ""
+        return (*named, self.first_at, newest.at, self.exchanges, self.repeats, asked)
 
 
-def _unit_day_key(outcome: Outcome) -> Row:
-    return (
-        outcome.canary,
-        outcome.run,
-        outcome.phase,
-        outcome.arm,
-        outcome.mirror,
-        outcome.unit,
-        int(outcome.at // _DAY_S),
-        outcome.category,
-        _tags(outcome),
-    )
+@dataclass(slots=True)
+class _FailureDay:
+    exchanges: list[tuple[float, str]] = field(default_factory=list)
 
+    def add(self, outcome: Outcome) -> None:
+        self.exchanges.append((outcome.at, outcome.exchange_id))
 
-def _tags(outcome: Outcome) -> str:
-    return _canonical(outcome.tags).decode() if outcome.tags else _NO_TAGS
-
-
-# Totals of a batch's outcomes by day: of failures, for the ways to fail; of models, for what they cost.
-
-
-EXAMPLES = 3
-"""The ids that a row keeps at least, of its newest exchanges."""
-
-_ENDED = frozenset({"ok", "fallback", "error", "aborted"})
-_ANSWERED = frozenset({"ok", "fallback"})
-
-
-def failure_days(outcomes: Iterable[Outcome]) -> list[Row]:
-    """Rows of `tables.failure_days` in key order: a canary's exchanges with an error type or an answer fault,
-    assigned by the hash while both arms had a share."""
-    found: dict[Row, list[tuple[float, str]]] = {}
-    for outcome in outcomes:
-        if (outcome.error_type or outcome.faults) and _is_concurrent(outcome):
-            found.setdefault(_failure(outcome), []).append((outcome.at, outcome.exchange_id))
-    rows = sorted(found.items(), key=itemgetter(0))
-    return [(*key, len(exchanges), _newest(exchanges)) for key, exchanges in rows]
-
-
-def model_days(outcomes: Iterable[Outcome]) -> list[Row]:
-    """Rows of `tables.model_days` in key order: the answered requests, with what is known of their cost."""
-    found: dict[Row, _ModelDay] = {}
-    for outcome in outcomes:
-        if outcome.outcome in _ANSWERED and not outcome.mirror and outcome.reason != "pinned":
-            key = _model(outcome)
-            day = found.get(key)
-            if day is None:
-                day = found[key] = _ModelDay(outcome.at)
-            day.add(outcome)
-    return [(*key, *day.row()) for key, day in sorted(found.items(), key=itemgetter(0))]
-
-
-def _is_concurrent(outcome: Outcome) -> bool:
-    assigned = bool(outcome.canary) and outcome.reason == "cohort" and not outcome.mirror
-    return assigned and 0 < outcome.share < 1 and outcome.outcome in _ENDED
-
-
-def _failure(outcome: Outcome) -> Row:
-    return (
-        outcome.canary,
-        outcome.run,
-        int(outcome.at // _DAY_S),
-        outcome.arm,
-        outcome.outcome,
-        outcome.error_type or "",
-        outcome.finish or "",
-        ",".join(outcome.faults),
-        outcome.output_check,
-        outcome.stream,
-        outcome.ttfb_s is None,
-    )
-
-
-def _newest(exchanges: list[tuple[float, str]]) -> str:
-    return " ".join(name for _, name in sorted(exchanges, reverse=True)[:EXAMPLES])
-
-
-def _model(outcome: Outcome) -> Row:
-    day, asked = int(outcome.at // _DAY_S), without_nul(outcome.model_requested)
-    return day, outcome.canary, outcome.run, outcome.arm, outcome.provider, asked
+    def row(self) -> Row:
+        newest = sorted(self.exchanges, reverse=True)[:EXAMPLES]
+        return len(self.exchanges), " ".join(name for _, name in newest)
 
 
 @dataclass(slots=True)
 class _ModelDay:
-    """What this batch adds to one row of model_days."""
-
     first_at: float
     answered: int = 0
     costs: list[float] = field(default_factory=list)
@@ -336,84 +347,14 @@ class _ModelDay:
         return self.first_at, self.answered, len(self.costs), sum(self.costs, 0.0)
 
 
-# Totals of what units did outside any run: before a canary began, or without one. No I/O.
-
-
-WEEK_S = 7 * 86400
-MOST_ROWS = 5_000_000
-"""With more, the oldest weeks are deleted."""
-
-_UNTREATED = frozenset({"", "stopped", "no_plan"})
-
-
-def prior_weeks(outcomes: Iterable[Outcome]) -> list[Row]:
-    """Return rows of `tables.prior_weeks` in key order. A week is a UTC day number // 7."""
-    found: dict[Row, _UnitWeek] = {}
-    for outcome in outcomes:
-        if outcome.unit and is_prior(outcome) and outcome.measured:
-            key = (
-                int(outcome.at // WEEK_S),
-                outcome.provider,
-                without_nul(outcome.model_requested),
-                outcome.unit,
-            )
-            week = found.get(key)
-            if week is None:
-                week = found[key] = _UnitWeek()
-            week.add(outcome)
-    return [(*key, *week.row()) for key, week in sorted(found.items(), key=itemgetter(0))]
-
-
-def is_prior(outcome: Outcome) -> bool:
-    """True for a real exchange without a canary, or of a canary that never had a share yet (phase 0)."""
-    return outcome.phase == 0 and outcome.reason in _UNTREATED and not outcome.mirror
-
-
 @dataclass(slots=True)
 class _UnitWeek:
-    """What this batch adds to one row of prior_weeks."""
-
     last_at: float = 0.0
-    counted: int = 0
-    failed: int = 0
-    latency_n: int = 0
-    latency_sum: float = 0.0
-    ttft_n: int = 0
-    ttft_sum: float = 0.0
-    cost_n: int = 0
-    cost_sum: float = 0.0
-    tokens_n: int = 0
-    tokens_sum: float = 0.0
+    measured: _Measured = field(default_factory=_Measured)
 
     def add(self, outcome: Outcome) -> None:
         self.last_at = max(self.last_at, outcome.at)
-        self.counted += 1
-        self.failed += outcome.failed
-        if outcome.latency_s is not None:
-            self.latency_n += 1
-            self.latency_sum += outcome.latency_s
-        if outcome.ttft_s is not None:
-            self.ttft_n += 1
-            self.ttft_sum += outcome.ttft_s
-        usage = outcome.usage
-        if outcome.cost_usd is not None and not usage.estimated:
-            self.cost_n += 1
-            self.cost_sum += outcome.cost_usd
-        if usage.input_tokens is not None and usage.output_tokens is not None:
-            self.tokens_n += 1
-            self.tokens_sum += usage.input_tokens + usage.output_tokens
+        self.measured.add(outcome)
 
     def row(self) -> Row:
-        return (
-            self.last_at,
-            self.counted,
-            self.failed,
-            self.latency_n,
-            self.latency_sum,
-            self.ttft_n,
-            self.ttft_sum,
-            self.cost_n,
-            self.cost_sum,
-            self.tokens_n,
-            self.tokens_sum,
-        )
+        return (self.last_at, *self.measured.row())

@@ -8,7 +8,6 @@ import sqlalchemy as sa
 
 from records.facts.exchange_id import mint
 from records.outcome import Outcome
-from records.store import sums
 from records.store.ingest import Ingest
 from records.store.segments.arrow import table_of
 from records.store.segments.columns import pack, unpack
@@ -79,8 +78,9 @@ class UnitTotals:
         times = {"first_at": at, "last_at": at, "ended_at": outcome.ended_at}
         row = {"rows": 1, **times, "outcomes": pack([outcome])}
         self.connection.execute(sa.insert(fresh_outcomes), [row])
-        self._ingest._failure_days.upsert(self.connection, sums.failure_days([outcome]))
-        self._ingest._model_days.upsert(self.connection, sums.model_days([outcome]))
+        for table in ("failure_days", "model_days"):
+            writer, rows_of = self._ingest._totals[table]
+            writer.upsert(self.connection, rows_of([outcome]))
         if self.connection.dialect.name == "postgresql":
             self.connection.execute(sa.text("DISCARD TEMP"))  # what a commit does after each batch
         self._exchanges[name] = {**signed, "unit": outcome.unit, "day": int(at // DAY_S)}
