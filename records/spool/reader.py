@@ -59,9 +59,6 @@ class Decoded:
             return min((at for name, at in self._scans if name == file and at > after), default=None)
 
 
-# A writer's progress from its heartbeats: records that it dropped, exchanges lost when it died.
-
-
 @dataclass(slots=True)
 class Track:
     """The state of one writer, up to the reader's cursor."""
@@ -89,9 +86,6 @@ class Track:
         return max(0, self.last.started - self.last.finished - self.recorded_since)
 
 
-# The quarantine folder: damaged parts of spool files, and records that the database refused.
-
-
 log = structlog.get_logger()
 
 CAP_BYTES = 64 << 20
@@ -112,9 +106,6 @@ def set_aside(spool: Path, name: str, data: bytes) -> None:
     except OSError as error:
         problem = str(error)
     log.error("quarantine.no_room", file=name, bytes=len(data), problem=problem)
-
-
-# The reading side of the spool: yields every readable record of a folder once, in order per writer. Writes
 
 
 DONE = -1
@@ -153,9 +144,9 @@ class Death:
     lost: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Batch:
-    """The result of one read.
+    """The result of one read, which its reader alone fills.
 
     `cursors`: offsets of the files that were read, DONE for finished files. `dropped`: records that writers
     reported as dropped. `quarantined`: number of damaged places.
@@ -181,6 +172,15 @@ class Batch:
     def is_empty(self) -> bool:
         """True when there is nothing to commit."""
         return not self.cursors
+
+    def add(self, file: "_File", records: list[Record], bad: int, dropped: int, moved: int) -> None:
+        """Add what was read of a file, `moved` bytes on."""
+        if records:
+            self.chunks.append(Chunk(file.name, file.writer, records))
+        self.quarantined += bad
+        self.dropped += dropped
+        file.offset += moved
+        self.cursors[file.name] = file.offset
 
 
 @dataclass(slots=True)
@@ -221,15 +221,15 @@ class SpoolReader:
     def read(self, limit: int = 2000) -> Batch:
         """Read about `limit` new records at most. Cheap when there are none."""
         writers = self._list()
-        batch = _Building()
+        batch = Batch()
         names = sorted(writers)
         self._turn += 1
         for place in range(len(names)):
             name = names[(place + self._turn) % len(names)]
             self._read_writer(name, writers[name], batch, limit)
-            if batch.left(limit) <= 0:
+            if batch.size >= limit:
                 break
-        return batch.done()
+        return batch
 
     def commit(self, batch: Batch) -> None:
         """Commit the batch: `sweep` uses its cursors from now on."""
@@ -281,7 +281,7 @@ class SpoolReader:
                     track.see(_read_back(file))
         return track
 
-    def _read_writer(self, writer: str, files: list[_File], batch: "_Building", limit: int) -> None:
+    def _read_writer(self, writer: str, files: list[_File], batch: Batch, limit: int) -> None:
         track = self._track(writer, files)
         for file in files:
             if file.offset == DONE:
@@ -290,18 +290,18 @@ class SpoolReader:
             if not self._read_file(file, rotated, track, batch, limit):
                 return
 
-    def _read_file(self, file: _File, rotated: bool, track: Track, batch: "_Building", limit: int) -> bool:
+    def _read_file(self, file: _File, rotated: bool, track: Track, batch: Batch, limit: int) -> bool:
         """Continue reading one file. True when it is done and the writer's next segment may follow."""
         fd = _open(file)
         final, size = rotated, _CHUNK
         while True:
             while self._take_decoded(file, track, batch):
-                if batch.left(limit) <= 0:
+                if batch.size >= limit:
                     return False
             room = self._until_decoded(file, size)
             data = os.pread(fd, room, file.offset)
             at_end = len(data) < room
-            found = scan(data, limit=batch.left(limit), final=final and at_end)
+            found = scan(data, limit=limit - batch.size, final=final and at_end)
             self.decoded.put(file.name, file.offset, found)
             for bad in found.bad:
                 self._put_aside(file, data, bad.start, bad.end)
@@ -313,12 +313,12 @@ class SpoolReader:
                 if not _orphaned(fd):
                     return False
                 final = True  # all writes before the unlock are visible now: read once more
-            elif batch.left(limit) <= 0:
+            elif batch.size >= limit:
                 return False
             elif found.torn and not found.end:  # longer than a chunk: a large frame, or damage
                 size = max(os.fstat(fd).st_size - file.offset, _CHUNK) + 1
 
-    def _take_decoded(self, file: _File, track: Track, batch: "_Building") -> bool:
+    def _take_decoded(self, file: _File, track: Track, batch: Batch) -> bool:
         """Add what the reader ahead decoded at this place. False if there is nothing."""
         found = self._ahead.take(file.name, file.offset) if self._ahead is not None else None
         if found is not None:
@@ -332,7 +332,7 @@ class SpoolReader:
         start = self._ahead.next_start(file.name, file.offset)
         return size if start is None else min(size, start - file.offset)
 
-    def _finish(self, file: _File, track: Track, batch: "_Building") -> bool:
+    def _finish(self, file: _File, track: Track, batch: Batch) -> bool:
         _close(file)
         file.offset = batch.cursors[file.name] = DONE
         successor = f"{file.writer.name}-{file.segment + 1}.spool"
@@ -358,33 +358,6 @@ def sweep(folder: Path, readers: Sequence[SpoolReader]) -> list[str]:
         (folder / name).unlink(missing_ok=True)
         readers[0].committed.pop(name)
     return done
-
-
-@dataclass(slots=True)
-class _Building:
-    """A batch under construction."""
-
-    chunks: list[Chunk] = field(default_factory=list)
-    cursors: dict[str, int] = field(default_factory=dict)
-    deaths: list[Death] = field(default_factory=list)
-    dropped: int = 0
-    quarantined: int = 0
-    count: int = 0
-
-    def left(self, limit: int) -> int:
-        return limit - self.count
-
-    def add(self, file: _File, records: list[Record], bad: int, dropped: int, moved: int) -> None:
-        if records:
-            self.chunks.append(Chunk(file.name, file.writer, records))
-        self.count += len(records)
-        self.quarantined += bad
-        self.dropped += dropped
-        file.offset += moved
-        self.cursors[file.name] = file.offset
-
-    def done(self) -> Batch:
-        return Batch(self.chunks, self.cursors, self.deaths, self.dropped, self.quarantined)
 
 
 def _orphaned(fd: int) -> bool:

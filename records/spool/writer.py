@@ -16,8 +16,9 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
@@ -26,9 +27,14 @@ from records.errors import SpoolFull
 from records.outcome import Heartbeat, InFlight, Record
 from records.spool.frame import encode
 
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
 SYNC_EVERY_S = 0.1
 SYNC_AT_LEAST_EVERY_S = 1.0
 HANGS_AFTER_S = 1.0
+HELD_BYTES = 32 << 20
 
 
 class Sync:
@@ -101,11 +107,11 @@ class Sync:
             retired, self._retired = self._retired, []
             fd, new_name, self._new_name = self._fd, self._new_name, False
         self.began = time.monotonic()
-        results = [_synced(each) for each in [*retired, fd]]
+        results = [_kept(os.fdatasync, each) for each in [*retired, fd]]
         for each in retired:
             os.close(each)
         if new_name:
-            results.append(_synced_folder(self._folder))
+            results.append(_kept(sync_folder, self._folder))
         self.began = None
         for loop, future in waiters:
             _tell(loop, future, all(results))
@@ -128,32 +134,17 @@ def _tell(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None], kept: b
         return
 
 
-def _synced(fd: int) -> bool:
+def _kept(act: Callable[[T], None], what: T) -> bool:
     try:
-        os.fdatasync(fd)
+        act(what)
     except OSError:
         return False
     return True
-
-
-def _synced_folder(folder: Path) -> bool:
-    try:
-        sync_folder(folder)
-    except OSError:
-        return False
-    return True
-
-
-# Frames held in a worker's memory while the spool's disk hangs (ADR 8), lost if the worker is killed.
-
-
-log = structlog.get_logger()
-
-HELD_BYTES = 32 << 20
 
 
 class Held:
-    """Held frames in order, up to a bound: `size` bytes. `records` counts their outcomes and feedback."""
+    """Frames in memory while the disk hangs, in order, up to a bound: `size` bytes. They are lost if the
+    worker is killed. `records` counts their outcomes and feedback."""
 
     def __init__(self, most_bytes: int = HELD_BYTES) -> None:
         self.records = self.size = 0

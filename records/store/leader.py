@@ -13,6 +13,7 @@ from msgspec import structs
 from sqlalchemy import Row, select, update
 
 from records.outcome import Feedback, Outcome
+from records.store.segments.columns import FEEDBACK_COLUMNS
 from records.store.segments.sources import just_ended
 from records.store.store import Store
 from records.store.tables import checkpoints, feedback, leases
@@ -65,9 +66,6 @@ class Leases:
         return after if done.rowcount == 1 else None
 
 
-# The leader's checkpoint in the store, for the next leader: one row, replaced as a whole.
-
-
 _QUICK = 1
 
 
@@ -104,23 +102,11 @@ class Checkpoints:
         return done.rowcount == 1
 
 
-# The states from the store, for agents without Redis.
-
-
 def states_in(store: Store, leases: Leases) -> States:
     """Build the plan from the stored states, refreshed when the leader last renewed. May raise StoreDown."""
     refreshed_at = leases.read().refreshed_at
     states = store.states()
     return states_of({name: (found.version, found.state) for name, found in states.items()}, refreshed_at)
-
-
-# The newest outcomes and feedback in the store, for a leader that missed them on the stream.
-
-
-_FEEDBACK = (
-    *("key", "metric", "value", "at", "exchange_id", "session", "unit", "canary", "run", "phase", "arm"),
-    "category",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +125,7 @@ def records_since(store: Store, canaries: Collection[str], moment: float) -> Tai
     """
     values = feedback.c
     of_feedback = (
-        select(*(values[name] for name in _FEEDBACK))
+        select(*(values[name] for name in FEEDBACK_COLUMNS))
         .where(values.at > moment, values.canary.in_(canaries))
         .order_by(values.at)
     )
@@ -156,4 +142,4 @@ def records_since(store: Store, canaries: Collection[str], moment: float) -> Tai
 
 
 def _feedback(row: Row) -> Feedback:  # type: ignore[type-arg]
-    return Feedback(**{name: getattr(row, name) for name in _FEEDBACK}, mono=0.0)
+    return Feedback(**{name: getattr(row, name) for name in FEEDBACK_COLUMNS}, mono=0.0)

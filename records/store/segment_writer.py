@@ -13,13 +13,13 @@ outcomes still are where they were.
 """
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, true, update
 
 from records.errors import StoreDown
 from records.store import tables
@@ -56,60 +56,46 @@ def standing(store: Store, now: float, before: float) -> RollingStanding:
         rows, first = connection.execute(select(func.sum(fresh.rows), func.min(fresh.last_at))).one()
         number = connection.execute(select(func.count()).where(whole)).scalar_one()
         expires = connection.execute(select(table.id).where(whole, table.last_at < before).limit(1)).first()
-        left = connection.execute(select(table.id).where(unfinished(store)).limit(1)).first()
+        left = connection.execute(select(table.id).where(_unfinished(store)).limit(1)).first()
     rolls = first is not None and (rows >= ROWS or first < _over(now))
     is_due = rolls or expires is not None or left is not None
     return RollingStanding(fresh=int(rows or 0), segments=number, is_due=is_due)
 
 
-def unfinished(store: Store) -> ColumnElement[bool]:
+def _unfinished(store: Store) -> ColumnElement[bool]:
     """Segments that are not whole, without those in a folder that the config names no more."""
     left = segments.c.state != "whole"
     return left if store.folder is not None else left & segments.c.content.is_not(None)
 
 
-def newest_fresh(store: Store) -> int:
+def _newest(store: Store) -> int:
     """The id of the newest fresh row; 0 without one."""
     with store.asking() as connection:
         return connection.execute(select(func.max(fresh_outcomes.c.id))).scalar() or 0
 
 
-def oldest_due(store: Store, now: float) -> list[int]:
-    """The oldest fresh rows, as many as become segments together, if they are due as of `now`."""
+def _oldest(store: Store, now: float, until: int | None) -> list[int]:
+    """The oldest fresh rows, as many as a segment takes and one at least: up to the id `until`, or without
+    one if they are due as of `now`."""
+    table, ids, outcomes = fresh_outcomes.c, list[int](), 0
     with store.asking() as connection:
-        total = connection.execute(select(func.sum(fresh_outcomes.c.rows))).scalar() or 0
-        return _oldest(connection, None if total >= ROWS else fresh_outcomes.c.last_at < _over(now))
-
-
-def oldest_until(store: Store, newest_id: int) -> list[int]:
-    """The oldest fresh rows up to this id, as many as become segments together."""
-    with store.asking() as connection:
-        return _oldest(connection, fresh_outcomes.c.id <= newest_id)
+        if until is not None:
+            wanted: ColumnElement[bool] = table.id <= until
+        else:
+            many = (connection.execute(select(func.sum(table.rows))).scalar() or 0) >= ROWS
+            wanted = true() if many else table.last_at < _over(now)
+        query = select(table.id, table.rows).where(wanted).order_by(table.last_at, table.id).limit(ROWS)
+        for row in connection.execute(query):
+            if ids and outcomes + row.rows > ROWS:
+                break
+            ids.append(row.id)
+            outcomes += row.rows
+    return ids
 
 
 def _over(now: float) -> float:
     """The end of the last hour that is over."""
     return (now - GRACE_S) // HOUR_S * HOUR_S
-
-
-def _oldest(connection: Connection, wanted: ColumnElement[bool] | None) -> list[int]:
-    table = fresh_outcomes.c
-    query = select(table.id, table.rows).order_by(table.last_at, table.id).limit(ROWS)
-    return _first(connection.execute(query if wanted is None else query.where(wanted)))
-
-
-def _first(rows: Iterable[Any]) -> list[int]:
-    """The ids of as many rows as a segment takes; of one at least."""
-    ids, outcomes = list[int](), 0
-    for row in rows:
-        if ids and outcomes + row.rows > ROWS:
-            break
-        ids.append(row.id)
-        outcomes += row.rows
-    return ids
-
-
-# What the admin process tells the program that rolls, and what it answers: a JSON object each.
 
 
 class RollingTurn(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,8 +156,8 @@ def roll(store: Store, now: float, *, all_of_it: bool = False) -> Rolled:
     """
     with store.rolling(ALONE_WITHIN_S):
         _clean(store)
-        until, rolled = newest_fresh(store) if all_of_it else None, Rolled()
-        while ids := oldest_until(store, until) if until is not None else oldest_due(store, now):
+        until, rolled = _newest(store) if all_of_it else None, Rolled()
+        while ids := _oldest(store, now, until):
             rolled += _roll(store, ids)
         return rolled
 
@@ -196,7 +182,7 @@ def _clean(store: Store) -> None:
     table = tables.segments.c
     with store.writing() as connection:
         connection.execute(update(tables.segments).where(table.state == "writing").values(state="deleting"))
-        left = connection.execute(select(table.id, table.path).where(unfinished(store))).all()
+        left = connection.execute(select(table.id, table.path).where(_unfinished(store))).all()
     for row in left:
         _delete(store, row.path)
         with store.writing() as connection:

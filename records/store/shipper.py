@@ -93,11 +93,9 @@ def _hop(data: bytes) -> tuple[int, int]:
     return at, records
 
 
-# The name of a spool folder, which distinguishes the spools of many machines in one store.
-
-
 def name_of_spool(folder: Path) -> str:
-    """Return the folder's name: 32 hex digits from a file beside the folder, created on first use."""
+    """Return the folder's name among the spools of many machines in one store: 32 hex digits from a file
+    beside the folder, created on first use."""
     path = folder.with_suffix(".name")
     try:
         name = path.read_text().strip()
@@ -108,9 +106,6 @@ def name_of_spool(folder: Path) -> str:
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_whole(path, name.encode())
     return name
-
-
-# The shipper: a thread that moves records from the spool into the store and commits its cursor afterwards.
 
 
 SHIP_EVERY_S = 0.25

@@ -23,41 +23,24 @@ def faults_of(stored: str) -> tuple[Fault, ...]:
     return names
 
 
-def provider_error_of(
-    code: str | None, type_: str | None, param: str | None, message: str | None
-) -> ProviderError | None:
-    """What the provider said, from the columns `provider_error_*`; None if all are NULL."""
-    if code is None or type_ is None or param is None or message is None:
-        return None
-    return ProviderError(code=code, type=type_, param=param, message=message)
+FEEDBACK_COLUMNS = (
+    *("key", "metric", "value", "at", "exchange_id", "session", "unit", "canary", "run", "phase", "arm"),
+    "category",
+)
+"""The columns of `tables.feedback` that a record has as they are, in the table's order."""
+
+_feedback = attrgetter(*FEEDBACK_COLUMNS)
 
 
 def of_feedback(feedback: Feedback) -> Row:
     """Return the row in the column order of `tables.feedback`."""
-    return (
-        feedback.key,
-        feedback.metric,
-        feedback.value,
-        feedback.at,
-        feedback.exchange_id,
-        feedback.session,
-        feedback.unit,
-        feedback.canary,
-        feedback.run,
-        feedback.phase,
-        feedback.arm,
-        feedback.category,
-        without_nul(feedback.comment),
-        day_of(feedback.exchange_id) if feedback.exchange_id else None,
-    )
+    day = day_of(feedback.exchange_id) if feedback.exchange_id else None
+    return (*_feedback(feedback), without_nul(feedback.comment), day)
 
 
 def without_nul(value: str) -> str:
     """Replace NUL characters, which PostgreSQL does not allow in text."""
     return value.replace("\0", "\ufffd") if "\0" in value else value
-
-
-# The columns of stored outcomes, in order, with their kinds. docs/records.md describes them.
 
 
 HOUR_S = 3600.0
@@ -68,6 +51,7 @@ Kind = Literal["text", "number", "count", "truth", "time"]
 
 _JSON = msgspec.json.Encoder().encode
 _FROM_JSON = msgspec.json.Decoder(tuple[AttemptRecord, ...]).decode
+_SAID = ("code", "type", "param", "message")
 _TOKENS = ("input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
 
 
@@ -115,7 +99,6 @@ def _columns() -> Mapping[str, OutcomeColumn]:
     def usage(kind: Kind, **names: str) -> dict[str, OutcomeColumn]:
         return {name: OutcomeColumn(kind, attrgetter(f"usage.{field}")) for name, field in names.items()}
 
-    said = ("code", "type", "param", "message")
     return {
         **same("text", "exchange_id"),
         **same("time", "at"),
@@ -139,7 +122,7 @@ def _columns() -> Mapping[str, OutcomeColumn]:
         **same("text", "finish"),
         "faults": OutcomeColumn("text", _faults),
         **same("text", "output_check"),
-        **{f"provider_error_{member}": OutcomeColumn("text", _said(member)) for member in said},
+        **{f"provider_error_{member}": OutcomeColumn("text", _said(member)) for member in _SAID},
         **same("truth", "adapted"),
     }
 
@@ -155,7 +138,7 @@ _DERIVED = frozenset(
 def outcome_of(row: Mapping[str, Any]) -> Outcome:
     """The outcome that a segment's row was made from, without what no column has."""
     at: datetime = row["at"]
-    said = (row[f"provider_error_{member}"] for member in ("code", "type", "param", "message"))
+    said = {member: row[f"provider_error_{member}"] for member in _SAID}
     return Outcome(
         at=at.timestamp(),
         mono=0.0,
@@ -164,7 +147,7 @@ def outcome_of(row: Mapping[str, Any]) -> Outcome:
         usage=Usage(**{name: row[name] for name in _TOKENS}, estimated=row["usage_estimated"]),
         attempts=_FROM_JSON(row["attempts"]),
         faults=faults_of(row["faults"]),
-        provider_error=provider_error_of(*said),
+        provider_error=None if None in said.values() else ProviderError(**said),
     )
 
 

@@ -8,10 +8,10 @@ is loaded with the first table.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, select
 
@@ -30,32 +30,93 @@ FEW_VALUES = frozenset(
 """Text columns that read several times faster as codes, each with the distinct values beside it."""
 
 
-class OutcomeSource(Protocol):
-    """Some of the outcomes."""
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One Parquet file, in the folder or in the database. `first_at`: the time of its first outcome, UTC
+    seconds; `last_at`: of its last one. Every method may raise StoreDown."""
 
-    @property
-    def first_at(self) -> float:
-        """The time of the first one, or an earlier time, UTC seconds."""
-        ...
-
-    @property
-    def last_at(self) -> float:
-        """The time of the last one, or a later time."""
-        ...
+    connection: Connection
+    id: int
+    path: str
+    first_at: float
+    last_at: float
 
     def outcomes(self, *, ended_after: float = -math.inf) -> list[Outcome]:
-        """Those that ended after a UTC second, without their monotonic times. May raise StoreDown."""
-        ...
+        """Those that ended after a UTC second, without their monotonic times."""
+        from pyarrow import array
+
+        from records.store.segments.arrow import latencies, micros
+
+        table = self.read()
+        ended = micros(table["at"]) / 1e6 + latencies(table) > ended_after
+        return [outcome_of(row) for row in table.filter(array(ended)).to_pylist()]
 
     def read(self, columns: Sequence[str] = ALL, where: Any = None) -> Any:
         """The columns as an Arrow table, of the outcomes that fulfil `where`, an expression of
-        `pyarrow.compute`. May raise StoreDown."""
-        ...
+        `pyarrow.compute`."""
+        from pyarrow.parquet import read_table
+
+        with self._open() as file:
+            return read_table(file, columns=list(columns), filters=where, use_threads=False)
 
     def read_coded(self, columns: Sequence[str]) -> Any:
         """The columns of all outcomes, in a third of the time: a text column with few values may have Arrow's
-        dictionary type. May raise StoreDown."""
-        ...
+        dictionary type."""
+        from pyarrow.parquet import ParquetFile
+
+        coded = [name for name in columns if name in FEW_VALUES]
+        with self._open() as file:
+            parquet = ParquetFile(file, read_dictionary=coded, pre_buffer=True)
+            return parquet.read(list(columns), use_threads=False)
+
+    @contextmanager
+    def _open(self) -> Iterator[Any]:
+        """The file, to be read in the block."""
+        from pyarrow import ArrowException, BufferReader
+
+        query = select(segments.c.content).where(segments.c.id == self.id)
+        content = self.connection.execute(query).scalar_one()
+        try:
+            if content is not None:
+                with sound(self.path, "the database"):
+                    yield BufferReader(content)
+                return
+            with folder_of(self.connection, self.path).open(self.path) as file:
+                yield file
+        except ArrowException as problem:
+            raise StoreDown(f"the segment {self.path} cannot be read: {one_line(problem)}") from problem
+
+
+@dataclass(frozen=True, slots=True)
+class FreshRows:
+    """Some shipped batches, which are read as a `Segment` is."""
+
+    connection: Connection
+    ids: Sequence[int]
+    first_at: float
+    last_at: float
+
+    def outcomes(self, *, ended_after: float = -math.inf) -> list[Outcome]:
+        """As of a segment."""
+        query = select(fresh_outcomes.c.outcomes).where(fresh_outcomes.c.id.in_(self.ids))
+        packed = self.connection.execute(query.order_by(fresh_outcomes.c.id)).scalars()
+        return [each for batch in packed for each in unpack(batch) if each.ended_at > ended_after]
+
+    def read(self, columns: Sequence[str] = ALL, where: Any = None) -> Any:
+        """As of a segment."""
+        from records.store.segments.arrow import table_of
+
+        if where is None:
+            return table_of(self.outcomes(), columns)
+        return table_of(self.outcomes()).filter(where).select(list(columns))
+
+    def read_coded(self, columns: Sequence[str]) -> Any:
+        """As of a segment."""
+        return self.read(columns)
+
+
+OutcomeSource = Segment | FreshRows
+"""Some of the stored outcomes."""
 
 
 def just_ended(connection: Connection, moment: float) -> Iterator[Outcome]:
@@ -100,103 +161,12 @@ def read(
             yield table
 
 
-@dataclass(frozen=True, slots=True)
-class FreshRows:
-    """Some shipped batches."""
-
-    connection: Connection
-    ids: Sequence[int]
-    first_at: float
-    last_at: float
-
-    def outcomes(self, *, ended_after: float = -math.inf) -> list[Outcome]:
-        """As OutcomeSource."""
-        query = select(fresh_outcomes.c.outcomes).where(fresh_outcomes.c.id.in_(self.ids))
-        packed = self.connection.execute(query.order_by(fresh_outcomes.c.id)).scalars()
-        return [each for batch in packed for each in unpack(batch) if each.ended_at > ended_after]
-
-    def read(self, columns: Sequence[str] = ALL, where: Any = None) -> Any:
-        """As OutcomeSource."""
-        return _table([self.outcomes()], columns, where)
-
-    def read_coded(self, columns: Sequence[str]) -> Any:
-        """As OutcomeSource."""
-        return self.read(columns)
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """One Parquet file, in the folder or in the database."""
-
-    connection: Connection
-    id: int
-    path: str
-    first_at: float
-    last_at: float
-
-    def outcomes(self, *, ended_after: float = -math.inf) -> list[Outcome]:
-        """As OutcomeSource."""
-        from pyarrow import array
-
-        from records.store.segments.arrow import latencies, micros
-
-        table = self.read()
-        ended = micros(table["at"]) / 1e6 + latencies(table) > ended_after
-        return [outcome_of(row) for row in table.filter(array(ended)).to_pylist()]
-
-    def read(self, columns: Sequence[str] = ALL, where: Any = None) -> Any:
-        """As OutcomeSource."""
-        from pyarrow.parquet import read_table
-
-        with self._open() as file:
-            return read_table(file, columns=list(columns), filters=where, use_threads=False)
-
-    def read_coded(self, columns: Sequence[str]) -> Any:
-        """As OutcomeSource."""
-        from pyarrow.parquet import ParquetFile
-
-        coded = [name for name in columns if name in FEW_VALUES]
-        with self._open() as file:
-            parquet = ParquetFile(file, read_dictionary=coded, pre_buffer=True)
-            return parquet.read(list(columns), use_threads=False)
-
-    @contextmanager
-    def _open(self) -> Iterator[Any]:
-        """The file, to be read in the block."""
-        from pyarrow import ArrowException, BufferReader
-
-        query = select(segments.c.content).where(segments.c.id == self.id)
-        content = self.connection.execute(query).scalar_one()
-        try:
-            if content is not None:
-                with sound(self.path, "the database"):
-                    yield BufferReader(content)
-                return
-            with folder_of(self.connection, self.path).open(self.path) as file:
-                yield file
-        except ArrowException as problem:
-            raise StoreDown(f"the segment {self.path} cannot be read: {one_line(problem)}") from problem
-
-
 def folder_of(connection: Connection, path: str) -> SegmentFolder:
     """The folder of this store's segments."""
     folder: SegmentFolder | None = connection.get_execution_options().get(FOLDER)
     if folder is None:
         raise StoreDown(f"the segment {path} lies in a folder: name it as `outcomes` in the config")
     return folder
-
-
-def _table(pages: Iterable[Sequence[Outcome]], columns: Sequence[str], where: Any) -> Any:
-    from pyarrow import concat_tables
-
-    from records.store.segments.arrow import schema_of, table_of
-
-    needed = columns if where is None else ALL
-    tables = [schema_of(columns).empty_table()]
-    for page in pages:
-        table = table_of(page, needed)
-        tables.append(table if where is None else table.filter(where).select(list(columns)))
-    return concat_tables(tables)
 
 
 def _within(table: Table, since: float, until: float) -> ColumnElement[bool]:
