@@ -12,21 +12,16 @@ from canary import __version__
 from canary.commands import archive, callers, dataset, feedback, issues, records, release
 from canary.commands.bench import bench
 from canary.commands.check import check, schema
-from canary.commands.demo import demo
 from canary.commands.doctor import doctor
-from canary.commands.explain import explain
 from canary.commands.judge import judge
-from canary.commands.mcp import mcp
 from canary.commands.orders import decide, pause, promote, ramp, resume, rollback, start
 from canary.commands.plan import plan
 from canary.commands.preflight import preflight
 from canary.commands.report import report
-from canary.commands.rules import rules
-from canary.commands.serve import serve
+from canary.commands.serve import demo, mcp, serve
 from canary.commands.shell import example, print_text
-from canary.commands.simulate import simulate
-from canary.commands.status import status
-from canary.commands.wait import wait
+from canary.commands.simulate import rules, simulate
+from canary.commands.status import explain, status, wait
 from canary.commands.watch import watch
 
 COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (

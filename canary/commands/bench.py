@@ -25,21 +25,24 @@ from canary.commands.shell import (
     without_log_lines,
 )
 from canary.config import Config
-from canary.config.data_folder import CONFIG, DATA
+from canary.config.load import CONFIG, DATA
 
 if TYPE_CHECKING:
     from bench.answers.results import SavedAnswers
     from bench.benchmark.comparison import Comparison
     from bench.benchmark.run import Bench
     from bench.dataset.file import Dataset
+    from bench.models.asker import ProxyRoute
     from bench.models.pair import Pair
     from bench.settings import BenchSettings, DatasetSource
     from canary.commands.report import Output
     from judge.benchmark import JudgedBench
     from records.store.benchmarks import FailureRow
 
+
 QUICK = 20
 INTERRUPTED = 130
+_LOOK_S = 2.0
 
 EXITS = {"ship_now": 0, "ship": 0, "ship_with_caveats": 0, "dont_ship": 3, "extend": 4}
 
@@ -160,7 +163,6 @@ def measure(
     from bench.errors import BenchError
     from bench.models.asker import NoKey
     from bench.models.pair import without_terms
-    from canary.commands.bench_route import proxy_route
     from canary.secrets import BadSecret
     from pages.reports.bench import Circumstances, judge_document, to_document
 
@@ -169,7 +171,7 @@ def measure(
         without_price = unpriced(settings, pair, [source for source, _ in datasets])
         for each in without_price:
             say(each.sentence)
-        proxy = None if batch else proxy_route(pair, data, os.environ)
+        proxy = None if batch else _proxy_route(pair, data)
         saved = saved_in(data, pair, proxy, now=now)
         models = [each.name for each in (pair.baseline, pair.candidate) if each is not None]
         asked = [example.hash for _, dataset in datasets for example in dataset.scored]
@@ -349,3 +351,41 @@ def progress() -> Callable[[str, int, int], None]:
             say(f"{dataset}: {done} of {of} answers")
 
     return show
+
+
+def _proxy_route(pair: "Pair", data: Path) -> "ProxyRoute | None":
+    """The route through the proxy. Raises BadSecret.
+
+    None if the models are not a canary's arms, no server answers, pins are off, or the canary would not match
+    a plain request.
+    """
+    import httpx2
+
+    from bench.models.asker import ProxyRoute
+    from bench.models.wires import chat_path
+    from canary.commands.client import NotReached, ServerAddress
+    from canary.secrets import Secret
+
+    token = Secret("CANARY_PIN_TOKEN", os.environ).value()
+    if pair.canary is None or token is None:
+        return None
+    match, provider = pair.canary.match, pair.baseline.provider
+    asked = min(match.models, default=pair.baseline.model)
+    if not match.accepts(model=asked, path=chat_path(provider.api), headers={}, tags={}):
+        return None
+    try:
+        proxy = ServerAddress.of("traffic", None, data)
+        verify = proxy.trust or True
+        answer = httpx2.get(f"{proxy.url}/readyz", timeout=_LOOK_S, verify=verify, trust_env=False)
+    except (NotReached, httpx2.TransportError):
+        return None
+    if not answer.is_success:
+        return None
+    return ProxyRoute(
+        canary=pair.canary.name,
+        traffic=proxy.url,
+        asked=asked,
+        provider=provider,
+        token=token,
+        trust=proxy.trust,
+    )

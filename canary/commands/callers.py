@@ -22,7 +22,7 @@ from canary.commands.shell import (
     say,
 )
 from canary.config.fields import KEY_PREFIX
-from canary.config.names import CANARY_NAME
+from canary.config.quantity import CANARY_NAME
 
 KEY_BYTES = 32
 

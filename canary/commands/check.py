@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from alerts import wording
-from canary.commands.lanes_now import LanesNow, data_of, lanes_now, recorded_traffic
+from canary.commands.plan import LanesNow, data_of, lanes_now, recorded_traffic
 from canary.commands.shell import ConfigFile, Form, fail, print_json, print_text, say
 from canary.config import Config, ConfigError, load
 from canary.config.certificate import certificate_of
-from canary.config.data_folder import CONFIG
+from canary.config.load import CONFIG
 from judge.terms import without_price
 from records.facts.prices import said_once
 from routing.canary import Canary

@@ -8,19 +8,23 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
+import uvloop
 
+from bench.preflight.run import ProbeAnswer, ProbedArm, probe
 from canary.commands.client import AdminClient, NotReached, ServerAddress
-from canary.commands.doctor_findings import Check, Diagnosis, broken, fine, warning
-from canary.commands.doctor_machine import skew
+from canary.commands.doctor_machine import Diagnosis, broken, fine, skew, warning
 from canary.config import Config
 from canary.config.quantity import is_loopback
+from canary.programs.wiring import routes
 from pages.words.status import astray, split_off, unassigned, unmatched
 from proxy.providers.credentials import Credentials
 from proxy.providers.provider import CLOUD_AUTH, Provider
@@ -28,40 +32,36 @@ from records.facts.counts import REFUSALS
 
 CONNECT_WITHIN_S = 3.0
 TOKEN_WITHIN_S = 5.0
+PROBE_WITHIN_S = 120.0
 MOST = 0.5
 DAY_S = 86400.0
 _PORTS = {"https": 443, "http": 80}
 
 
-def destinations(config: Config) -> dict[str, Check]:
+def destinations(config: Config) -> dict[str, Callable[[], Sequence[Diagnosis]]]:
     """A check for each provider and each receiver."""
-    checks: dict[str, Check] = {}
+    checks: dict[str, Callable[[], Sequence[Diagnosis]]] = {}
     for provider in config.providers.values():
         name = f"provider {provider.name}"
-        checks[name] = _connecting(name, provider.base_url, provider.ca_file)
+        checks[name] = partial(_connected, name, provider.base_url, provider.ca_file)
         if provider.own_auth in CLOUD_AUTH:
-            checks[f"credential {provider.name}"] = _fetching(provider)
+            checks[f"credential {provider.name}"] = partial(_credential, provider)
     for place, receiver in enumerate(config.notify):
         name = f"notify[{place}] {receiver.kind}"
-        checks[name] = _connecting(name, receiver.url, None, receives=True)
+        checks[name] = partial(_connected, name, receiver.url, None, receives=True)
     return checks
 
 
-def _fetching(provider: Provider) -> Check:
+def _credential(provider: Provider) -> list[Diagnosis]:
     name = f"credential {provider.name}"
-
-    def check() -> list[Diagnosis]:
-        credentials = Credentials.ready([provider], TOKEN_WITHIN_S)
+    with closing(Credentials.ready([provider], TOKEN_WITHIN_S)) as credentials:
         troubles = credentials.troubles()
-        credentials.close()
-        got = fine(name, f"auth: {provider.own_auth} gives this machine a credential")
-        return [broken(name, each, "") for each in troubles] or [got]
-
-    return check
+    got = fine(name, f"auth: {provider.own_auth} gives this machine a credential")
+    return [broken(name, each, "") for each in troubles] or [got]
 
 
-def _connecting(name: str, url: str, ca_file: str | None, *, receives: bool = False) -> Check:
-    return lambda: [connect(name, url, ca_file, receives=receives)]
+def _connected(name: str, url: str, ca_file: str | None, *, receives: bool = False) -> list[Diagnosis]:
+    return [connect(name, url, ca_file, receives=receives)]
 
 
 def connect(name: str, url: str, ca_file: str | None = None, *, receives: bool = False) -> Diagnosis:
@@ -126,33 +126,32 @@ def server(data: Path, environment: Mapping[str, str], admin: str | None, config
     except NotReached as problem:
         return [warning("server", str(problem), "start it with `canary serve`, if it should run")]
     found = [broken("server", each, "") for each in _degraded(state)] or [fine("server", f"says: {state}")]
-    found += _traffic(data) + _matched(client, config) + _astray(client, config)
-    return found + _callers(client, config) + _assigned(client)
-
-
-def _assigned(client: AdminClient) -> list[Diagnosis]:
-    """Warnings for each canary whose requests have no good arm from a flag system, or whose split is off."""
+    found += _traffic(data)
     try:
-        canaries = client.get("/api/status")["canaries"]
+        status = client.get("/api/status")
+        traffic = [*_matched(status, config), *_astray(status, config)]
+        assigned = _assigned(status)
     except (NotReached, KeyError):  # an agent has no status
-        return []
+        traffic, assigned = [], []
+    return [*found, *traffic, *_callers(client, config), *assigned]
+
+
+def _assigned(status: Mapping[str, Any]) -> list[Diagnosis]:
+    """Warnings for each canary whose requests have no good arm from a flag system, or whose split is off."""
     sign = "send x-canary-assignment with every request, signed with the CANARY_PIN_TOKEN that the server has"
     agree = "sign for the baseline's users too, and set `share` to what the flag system gives the candidate"
     said = [
         (each["name"], words(each["assignment"]), do)
-        for each in canaries
+        for each in status["canaries"]
         if each.get("assignment")
         for words, do in ((unassigned, sign), (split_off, agree))
     ]
     return [warning("assignment", f"{name}: {says}", do) for name, says, do in said if says]
 
 
-def _matched(client: AdminClient, config: Config) -> list[Diagnosis]:
+def _matched(status: Mapping[str, Any], config: Config) -> list[Diagnosis]:
     """The part of the requests that no canary took; a warning if that is most of them."""
-    try:
-        traffic = client.get("/api/status")["unmatched"]
-    except (NotReached, KeyError):  # an agent has no status
-        return []
+    traffic = status["unmatched"]
     if not (config.canaries and traffic.get("requests")):
         return []
     if traffic["share"] <= MOST:
@@ -165,20 +164,18 @@ def _matched(client: AdminClient, config: Config) -> list[Diagnosis]:
     return [warning("traffic", unmatched(traffic), f"{taken}; change `match` if it should take more")]
 
 
-def _astray(client: AdminClient, config: Config) -> list[Diagnosis]:
+def _astray(status: Mapping[str, Any], config: Config) -> list[Diagnosis]:
     """What is wrong with most requests of the last minutes, and what to change in the file or the app."""
-    try:
-        status = client.get("/api/status")
-        found = [*status["traffic"], *(each for canary in status["canaries"] for each in canary["traffic"])]
-    except (NotReached, KeyError):  # an agent has no status
-        return []
     return [
         (broken if each["kind"] in REFUSALS else warning)(
             "traffic",
             f"{each['canary'] and each['canary'] + ': '}{astray(each)}",
             _mended(each["kind"], each["entry"], config),
         )
-        for each in found
+        for each in (
+            *status["traffic"],
+            *(each for canary in status["canaries"] for each in canary["traffic"]),
+        )
     ]
 
 
@@ -221,10 +218,11 @@ def _callers(client: AdminClient, config: Config) -> list[Diagnosis]:
     unseen = [each for each in known["callers"] if each["last_seen"] is None]
     late = unused(unseen, time.time())
     if not late:
-        says = "not yet seen, and in the config for less than a day: " + ", ".join(
-            each["name"] for each in unseen
-        )
-        return [fine("callers", says if unseen else "all callers have been seen")] if config.callers else []
+        if not config.callers:
+            return []
+        names = ", ".join(each["name"] for each in unseen)
+        says = f"not yet seen, and in the config for less than a day: {names}"
+        return [fine("callers", says if unseen else "all callers have been seen")]
     says = "; ".join(f"{each['name']}: not seen since {each['since']}" for each in late)
     return [warning("callers", says, "give them their keys (docs/callers.md), or remove their entries")]
 
@@ -248,12 +246,36 @@ def _traffic(data: Path) -> list[Diagnosis]:
     try:
         answer = httpx2.get(f"{url}/readyz", timeout=CONNECT_WITHIN_S, verify=verify, trust_env=False)
     except httpx2.TransportError as problem:
-        return [
-            broken(
-                "server", f"the traffic listener at {url} does not answer: {problem}", "see the server's log"
-            )
-        ]
+        says = f"the traffic listener at {url} does not answer: {problem}"
+        return [broken("server", says, "see the server's log")]
     state = answer.text.strip()
     if answer.status_code != 200 or "baseline only" in state or _degraded(state):
         return [broken("server", f"traffic at {url}: {state}", "see the server's log")]
     return [fine("server", f"traffic at {url}: {state}")]
+
+
+def probed(config: Config, environment: Mapping[str, str]) -> list[Diagnosis]:
+    """How each arm of each canary answers one small request of each operation."""
+    with closing(Credentials.ready(config.providers.values())) as credentials:
+        arms = uvloop.run(probe(routes(config, {}), credentials, environment))
+    return [each for arm in arms for each in _findings(arm)]
+
+
+def _findings(arm: ProbedArm) -> list[Diagnosis]:
+    check = f"probe {arm.canary} {arm.arm}"
+    if arm.no_key:
+        return [warning(check, f"{arm.model} cannot be probed", arm.no_key)]
+    return [_finding(check, arm.model, each) for each in arm.answers]
+
+
+def _finding(check: str, model: str, answer: ProbeAnswer) -> Diagnosis:
+    reply = answer.reply
+    status = f" {reply.status}" if reply.status is not None else ""
+    says = f"{model} {reply.operation}:{status} {reply.message}".rstrip()
+    if reply.taken:
+        return fine(check, f"{says} ({reply.took_s * 1e3:.0f} ms)")
+    if not answer.needed:
+        return fine(check, f"{says}; no fault, because the other arm does not take it either")
+    return broken(
+        check, says, "fix the arm's model or `request:`, or its provider's base_url, api_key or account"
+    )

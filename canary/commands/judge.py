@@ -21,7 +21,7 @@ from canary.commands.shell import (
     say,
     without_log_lines,
 )
-from canary.config.data_folder import CONFIG, DATA
+from canary.config.load import CONFIG, DATA
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

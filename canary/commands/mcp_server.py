@@ -34,7 +34,7 @@ from mcp.types import (
 
 from canary import __version__
 from canary.commands.client import AdminClient, NotReached
-from canary.config.names import CANARY_NAME
+from canary.config.quantity import CANARY_NAME
 
 _SERVER = ("workers", "degraded")
 _JUDGE = ("provider", "model", "state", "reason", "until", "spent_usd", "daily_budget_usd")

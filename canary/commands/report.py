@@ -124,7 +124,7 @@ def report(
     if names is not None and len(names) > 1:
         fail("name one canary, or compare several: canary report --compare A B", code=2)
     name = names[0] if names else None
-    from canary.config.rubric_file import read_rubric
+    from canary.config.load import read_rubric
     from canary.config.store import open_store
     from pages.reports.report import rendered
     from verdict.decision.reports import NoSuchCanary, report_from_csv, report_from_store

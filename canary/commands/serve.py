@@ -1,12 +1,15 @@
-"""`canary serve`: reads the flags, the environment and the config file, and starts the supervisor."""
+"""`canary serve`, `demo` and `mcp`: what runs until it is told to end."""
 
+import asyncio
 import os
 from typing import Annotated
 
 import typer
 
-from canary.commands.shell import CONFIG, ConfigFile, fail, say
+from canary.commands.client import AdminClient
+from canary.commands.shell import CONFIG, DATA, Admin, ConfigFile, DataFolder, fail, say, without_log_lines
 from canary.config import ConfigError, load
+from canary.interpreter import environment, program
 
 
 def serve(
@@ -26,7 +29,7 @@ def serve(
     ] = False,
 ) -> None:
     """Start the server: the traffic workers and the admin process."""
-    from canary.config.data_folder import data_folder
+    from canary.config.load import data_folder
     from canary.config.roles import check_role
     from canary.programs.serve import InUse, serve
     from canary.secrets import BadSecret
@@ -52,3 +55,46 @@ def serve(
         fail(str(problem), code=2)
     except (InUse, BadSecret, OSError) as problem:
         fail(str(problem))
+
+
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the server running at the end.")] = False,
+    opening: Annotated[
+        bool,
+        typer.Option(
+            "--open", help="Add three made-up releases, leave the server running, and open its page."
+        ),
+    ] = False,
+    store: Annotated[
+        str | None, typer.Option(help="A PostgreSQL URL; with --shared, run the demo on replicas.")
+    ] = None,
+    shared: Annotated[
+        str | None, typer.Option(help="A Redis URL; with --store, run the demo on replicas.")
+    ] = None,
+) -> None:
+    """Run the demo: two candidates are rolled back, one passes. Takes a minute; needs no key or network."""
+    arguments = [*(["--keep"] if keep else []), *(["--open"] if opening else [])]
+    if opening and (store is not None or shared is not None):
+        fail("--open makes up its releases in a new store: leave out --store and --shared", code=2)
+    if store is not None and shared is not None:
+        arguments += ["--store", store, "--shared", shared]
+    elif store is not None or shared is not None:
+        fail("replicas need both --store postgresql://… and --shared redis://…", code=2)
+    command = program("demo.story", *arguments)
+    os.execve(command[0], command, environment())  # noqa: S606
+
+
+_TOKENS = ("CANARY_VIEWER_TOKEN", "CANARY_ADMIN_TOKEN")
+
+
+def mcp(admin: Admin = None, config: ConfigFile = CONFIG, data: DataFolder = DATA) -> None:
+    """Answer an assistant's questions by the Model Context Protocol, over stdin and stdout: releases, status,
+    report, why. Reads only."""
+    try:
+        from canary.commands.mcp_server import serve
+    except ModuleNotFoundError as problem:
+        if (problem.name or "").partition(".")[0] != "mcp":
+            raise
+        fail("the MCP SDK is not installed: pip install 'WHEEL[mcp]', or '.[mcp]' in a checkout")
+    without_log_lines()
+    asyncio.run(serve(lambda: AdminClient(admin=admin, data=data, environment=os.environ, tokens=_TOKENS)))

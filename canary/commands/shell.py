@@ -12,9 +12,9 @@ import typer
 
 from canary.commands.client import AdminClient, NotReached
 from canary.config import Config, ConfigError, load
-from canary.config.data_folder import CONFIG as CONFIG
-from canary.config.data_folder import DATA as DATA
-from canary.config.data_folder import data_folder
+from canary.config.load import CONFIG as CONFIG
+from canary.config.load import DATA as DATA
+from canary.config.load import data_folder
 from common.text import visible
 
 

@@ -1,8 +1,12 @@
-"""`canary status`: shows the canaries' states, once or continuously."""
+"""`canary status`, `wait` and `explain`: what a running server says of its canaries, once or continuously."""
 
+import json
 import time
-from collections.abc import Mapping
-from typing import Annotated, Any, get_args
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -21,10 +25,31 @@ from canary.commands.shell import (
     print_text,
     say,
 )
-from canary.commands.wait import Clock
+from canary.config.quantity import parse_duration
+from common.text import visible
 from routing.states import StateName
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 ROLLED_BACK = 5
+EVERY_S = 1.0
+
+SILENCE_S = 120.0
+"""How long the server may be unreachable while waiting; it may be restarting."""
+
+OVER = ("rolled_back", "ended")
+"""States in which a canary collects no more evidence."""
+
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """Time in seconds; tests replace it."""
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
 
 
 def status(
@@ -44,7 +69,7 @@ def status(
     client = admin_client(admin, data)
     document = ask(lambda: _read(client, name))
     if watch or until is not None:
-        document = _watched(client, name, until, output)
+        document = ask(lambda: _watched(client, name, until, output))
     elif output == "json":
         print_json(document)
     else:
@@ -57,9 +82,9 @@ def status(
         raise typer.Exit(ROLLED_BACK)
 
 
-def _read(client: AdminClient, name: str | None) -> Mapping[str, Any]:
+def _read(client: AdminClient, name: str | None) -> Document:
     """The status document, limited to the named canary. Exits 1 if the server has no canary of that name."""
-    document: Mapping[str, Any] = client.get("/api/status")
+    document: Document = client.get("/api/status")
     if name is None:
         return document
     found = [canary for canary in document["canaries"] if canary["name"] == name]
@@ -69,17 +94,231 @@ def _read(client: AdminClient, name: str | None) -> Mapping[str, Any]:
     return {**document, "canaries": found}
 
 
-def _watched(client: AdminClient, name: str | None, until: str | None, form: str) -> Mapping[str, Any]:
+def _watched(client: AdminClient, name: str | None, until: str | None, form: str) -> Document:
     from rich.console import Console
-
-    from canary.commands.live_status import Lines, OnScreen, looks, watch
 
     updates = looks(lambda: _read(client, name), Clock())
     console = Console()
+    if form == "text" and console.is_terminal:
+        with _screen(console) as show:
+            return watch(updates, show, until)
+    return watch(updates, Lines(print_text, time.time, form=form).show, until)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Glance:
+    """The newest status document. `silence` says why the server sent no newer one; "" if it did."""
+
+    document: Document
+    silence: str = ""
+
+
+def looks(read: Callable[[], Document], clock: Clock) -> Iterator[Glance]:
+    """Poll the status every second, forever. Raises NotReached if the first request fails; after later
+    failures the last document stays."""
+    look = Glance(document=read())
+    while True:
+        yield look
+        clock.sleep(EVERY_S)
+        try:
+            look = Glance(document=read())
+        except NotReached as silence:
+            look = Glance(document=look.document, silence=str(silence))
+
+
+def watch(updates: Iterator[Glance], show: Callable[[Glance], None], until: str | None) -> Document:
+    """Show the updates until there is a canary and every canary is in the state `until`, or Ctrl-C. Returns
+    the last document."""
+    document: Document = {"canaries": []}
     try:
-        if form == "text" and console.is_terminal:
-            with OnScreen(console, time.time) as screen:
-                return watch(updates, screen, until)
-        return watch(updates, Lines(print_text, time.time, form=form), until)
-    except NotReached as problem:
-        fail(str(problem))
+        for look in updates:
+            document = look.document
+            show(look)
+            if not look.silence and {canary["state"] for canary in document["canaries"]} == {until}:
+                break
+    except KeyboardInterrupt:
+        pass  # the user ends it this way
+    return document
+
+
+@contextmanager
+def _screen(console: "Console") -> Iterator[Callable[[Glance], None]]:
+    """Shows the status on the terminal's alternate screen, and leaves the last one on the main screen."""
+    from rich.console import Group
+    from rich.live import Live
+    from rich.text import Text
+
+    from pages.status.terminal import picture
+
+    last: Group | None = None
+
+    def show(look: Glance) -> None:
+        nonlocal last
+        silence = [Text(f"no answer: {visible(look.silence)}", "bold red")] if look.silence else []
+        last = Group(*silence, picture(look.document, time.time(), width=console.width))
+        live.update(last, refresh=True)
+
+    try:
+        with Live(console=console, auto_refresh=False, screen=True) as live:
+            yield show
+    finally:
+        if last is not None:
+            console.print(last)
+
+
+class Lines:
+    """Writes a line for each canary that changed, as text or as its JSON document. For output that is not a
+    terminal."""
+
+    def __init__(self, write: Callable[[str], None], now: Callable[[], float], *, form: str) -> None:
+        self._write, self._now, self._form = write, now, form
+        self._seen: dict[str, object] = {}
+
+    def show(self, look: Glance) -> None:
+        """Write the changes."""
+        moment = datetime.fromtimestamp(self._now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        if self._form == "text" and self._new("", look.silence):
+            self._write(f"{moment} {f'no answer: {look.silence}' if look.silence else 'answers again'}")
+        for canary in look.document["canaries"]:
+            if self._new(canary["name"], _what_counts(canary)):
+                self._write(json.dumps(canary) if self._form == "json" else f"{moment} {_line(canary)}")
+
+    def _new(self, about: str, seen: object) -> bool:
+        """True if the value differs from the last one. The server ("") counts as answering at first."""
+        before, self._seen[about] = self._seen.get(about, "" if not about else None), seen
+        return before != seen
+
+
+def _line(canary: Document) -> str:
+    """One canary in one line: state, step, set and actual share, the rules that warn or fire, and what is
+    wrong with most of its requests."""
+    from common.numbers import percent, set_percent
+    from pages.status.standing import standing
+
+    stands, ramp = standing(canary), canary["ramp"]
+    step = f", step {ramp['step'] + 1}/{len(ramp['steps'])}" if ramp["step"] is not None else ""
+    share = f"share {set_percent(canary['share'])} set, {percent(canary['actual_share'])} actual"
+    rules = "".join(f"; {rule.key} {rule.word}" for rule in stands.rules if rule.tone in ("warn", "bad"))
+    why = f": {canary['reason']}" if canary["reason"] else ""
+    traffic = "".join(f"; {each}" for each in stands.traffic)
+    return f"{canary['name']} {stands.word}{why}{step}, {share}{rules}{traffic}"
+
+
+def _what_counts(canary: Document) -> object:
+    """The values whose change prints a line. Excludes figures that change with every request."""
+    rules = [(rule["rule"], rule["state"]) for rule in canary["guardrails"]]
+    named = [canary[name] for name in ("state", "share", "run", "reason", "incident")]
+    astray = [each["kind"] for each in canary.get("traffic", ())]
+    return [*named, canary["ramp"]["step"], canary["ramp"]["held"], rules, astray]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateResult:
+    """A canary's state and verdict at the last request."""
+
+    state: str
+    verdict: str
+
+    @property
+    def settled(self) -> bool:
+        return self.state in OVER or self.verdict != "extend"
+
+
+def wait(
+    name: Annotated[str, typer.Argument(help="The canary's name.")],
+    timeout: Annotated[
+        str, typer.Option("--timeout", help="The longest time to wait, for example 2h.")
+    ] = "2h",
+    poll: Annotated[str, typer.Option("--poll", help="How often to ask, for example 30s.")] = "30s",
+    admin: Admin = None,
+    config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
+    output: Form = "text",
+) -> None:
+    """Wait for a verdict, for pipelines.
+
+    Exits 0 for ship, 3 for don't ship, 4 if still open at the timeout, 5 if rolled back.
+    """
+    try:
+        within_s, every_s = parse_duration(timeout), parse_duration(poll)
+    except ValueError as problem:
+        fail(str(problem), code=2)
+    client = admin_client(admin, data)
+
+    def look() -> GateResult:
+        (canary,) = _read(client, name)["canaries"]
+        report = client.get(f"/api/canaries/{name}/report", form="json")
+        return GateResult(state=canary["state"], verdict=report["verdict"])
+
+    found = ask(lambda: until_settled(look, within_s, max(every_s, 1.0), Clock()))
+    if output == "json":
+        print_json({"canary": name, "state": found.state, "verdict": found.verdict, "settled": found.settled})
+    else:
+        unsettled = "" if found.settled else f", still open after {timeout}"
+        say(f"{name}: {found.state.replace('_', ' ')}, verdict {found.verdict}{unsettled}")
+    raise typer.Exit(exit_code(found))
+
+
+def exit_code(found: GateResult) -> int:
+    """The exit code. A rollback takes precedence over the verdict."""
+    if found.state == "rolled_back":
+        return ROLLED_BACK
+    return {"dont_ship": 3, "extend": 4}.get(found.verdict, 0)
+
+
+def until_settled(
+    look: Callable[[], GateResult], within_s: float, every_s: float, clock: Clock
+) -> GateResult:
+    """Poll until the result is settled or the time is up.
+
+    Raises NotReached if the first request fails, or if the server is unreachable for 120 s later.
+    """
+    found, answered_at = look(), clock.now()
+    deadline = answered_at + within_s
+    while not found.settled and (left := deadline - clock.now()) > 0:
+        clock.sleep(min(every_s, left))
+        try:
+            found, answered_at = look(), clock.now()
+        except NotReached:
+            if clock.now() - answered_at > SILENCE_S:
+                raise
+    return found
+
+
+def explain(
+    unit: Annotated[str, typer.Argument(help="The raw id of a user or other unit.")],
+    admin: Admin = None,
+    config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
+    output: Form = "text",
+) -> None:
+    """Show which arm a unit gets in each canary, why, and what changes in its requests. Sends and records
+    nothing."""
+    document = ask(lambda: admin_client(admin, data).get("/api/explain", unit=unit))
+    if output == "json":
+        return print_json(document)
+    for each in document["canaries"]:
+        print_text(f"{each['canary']}: {_arm(each)}")
+        for arm, changes in each["request"].items():
+            if changes:
+                print_text(f"  the {arm}'s requests are changed: {_in_words(changes)}")
+    return None
+
+
+def _arm(found: Document) -> str:
+    lane = found["lane"]
+    if found["arm"] is None or (found["reason"] == "no_lane" and (lane is None or not found["refused"])):
+        return str(found["sentence"])
+    if lane is None or found["refused"]:
+        return f"{found['arm']} ({found['sentence']})"
+    return f"{found['arm']} (in its lane, {lane['size']:.1%} of the units; {found['sentence']})"
+
+
+def _in_words(changes: Document) -> str:
+    """An arm's `request:` in the order in which its parts apply."""
+    steps = [f"{name} is renamed to {new}" for name, new in changes.get("rename", {}).items()]
+    steps += [f"{name} is removed" for name in changes.get("remove", ())]
+    for key, words in (("set", "is set to {}"), ("default", "is {} by default")):
+        given = changes.get(key, {}).items()
+        steps += [f"{name} {words.format(json.dumps(value, ensure_ascii=False))}" for name, value in given]
+    return "; ".join(steps)

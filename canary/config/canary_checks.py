@@ -11,12 +11,10 @@ from typing import get_args
 
 from alerts.rules.rule import rule_key
 from canary.config import build, guardrails
-from canary.config.arm_checks import check_forms, check_request
-from canary.config.capture_checks import check_capture
+from canary.config.arm_checks import check_capture, check_forms, check_judging, check_request
 from canary.config.errors import Path
-from canary.config.judge_checks import check_judging
-from canary.config.names import CANARY_NAME, COMPUTED, TAG_NAME, suggestion
-from canary.config.salvage import Salvage
+from canary.config.quantity import CANARY_NAME, COMPUTED, TAG_NAME, suggestion
+from canary.config.schema import Salvage
 from canary.config.sections import CanarySection, FileSection, GuardrailSection
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Kind, Timeout

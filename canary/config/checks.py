@@ -8,14 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from urllib.parse import urlsplit
 
-from canary.config.arm_checks import check_kind, wrong_with_name
+from canary.config.arm_checks import check_captures, check_judge, check_kind, wrong_with_name
 from canary.config.build import own_auth_of
 from canary.config.canary_checks import check_canaries
-from canary.config.capture_checks import check_captures
 from canary.config.errors import Path
-from canary.config.judge_checks import check_judge
-from canary.config.names import CANARY_NAME, COMPUTED, METRIC_NAME, TAG_NAME, nearest, suggestion
-from canary.config.salvage import Salvage
+from canary.config.quantity import CANARY_NAME, COMPUTED, METRIC_NAME, TAG_NAME, nearest, suggestion
+from canary.config.schema import Salvage
 from canary.config.sections import CanarySection, FileSection, NotifySection, ProviderSection
 from console.access.openid_settings import is_private
 from proxy.dialects.operation import Api

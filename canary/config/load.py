@@ -1,36 +1,112 @@
-"""Loads a file or a text into a Config, or raises one ConfigError with every problem."""
+"""Loads a file or a text into a Config, or raises one ConfigError with every problem; finds its data folder.
 
-from collections.abc import Mapping
+Whoever only gets a parsed config, as a worker does, needs no pydantic and no YAML: they are imported when a
+file is read.
+"""
+
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from canary.config.config import Config
 from canary.config.errors import ConfigError, Problem
 
+if TYPE_CHECKING:
+    from canary.config.document import ConfigDocument
+    from records.facts.metric import Metric
+    from verdict.terms.rubric import Criterion
+
+DATA, CONFIG = Path("canary-data"), Path("canary.yaml")
+
 
 def load(path: Path, environment: Mapping[str, str]) -> Config:
     """Read a config file. Raises ConfigError, also if the file cannot be read."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        if isinstance(error, FileNotFoundError):
-            reason = f"{reason}; give its path with --config"
-        problem = Problem(file=str(path), path="", line=None, message=f"cannot be read: {reason}")
-        raise ConfigError([problem]) from error
+    text = _text(path, or_else="; give its path with --config")
     return replace(parse(text, str(path), environment), folder=path.resolve().parent)
 
 
 def parse(text: str, name: str, environment: Mapping[str, str]) -> Config:
     """Read a config from text; `name` is the file name for messages. Raises ConfigError."""
-    # Imported here because they import pydantic, which a worker does not need: it gets a parsed config.
     from canary.config import build
     from canary.config.checks import check
     from canary.config.document import read
-    from canary.config.salvage import salvage
+    from canary.config.schema import salvage
 
     file, found = salvage(read(text, name, environment))
     check(file, found)
     if found.problems:
         raise ConfigError(found.problems)
     return build.config(file, found.warnings)
+
+
+def data_folder(config: Path, environment: Mapping[str, str]) -> Path:
+    """The folder that `data` in the file names, relative to the file's folder, wherever a command is started.
+    It is `canary-data` if the file names none, or cannot be read."""
+    from canary.config.document import read
+
+    try:
+        root = read(config.read_text(encoding="utf-8"), str(config), environment).root
+    except (ConfigError, OSError, UnicodeDecodeError):
+        return config.parent / DATA
+    entry = root.value.get("data") if isinstance(root.value, dict) else None
+    named = entry.value if entry and isinstance(entry.value, str) else None
+    return config.parent / (named or DATA)
+
+
+def read_rubric(
+    path: Path, environment: Mapping[str, str], metrics: "Mapping[str, Metric]"
+) -> "tuple[Criterion, ...]":
+    """Read a rubric from its own file, to judge a past canary by other criteria. Leaves out the rows that
+    only a benchmark measures. Raises ConfigError with every problem and its line."""
+    from pydantic import ValidationError
+
+    from canary.config.build import criterion
+    from canary.config.document import read
+    from canary.config.sections import RubricFileSection
+    from records.facts.metric import is_offline
+
+    document = read(_text(path), str(path), environment)
+    if document.problems:
+        raise ConfigError(document.problems)
+    try:
+        sections = RubricFileSection.model_validate(document.root.plain(frozenset(), {})).rubric
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        problems = [
+            document.problem(each["loc"], each["msg"].removeprefix("Value error, ")) for each in found
+        ]
+        raise ConfigError(problems) from error
+    rows = tuple(criterion(row) for row in sections)
+    if wrong := list(_wrong(document, rows, metrics)):
+        raise ConfigError(wrong)
+    return tuple(row for row in rows if not is_offline(row.metric))
+
+
+def _wrong(
+    document: "ConfigDocument", rows: "tuple[Criterion, ...]", metrics: "Mapping[str, Metric]"
+) -> Iterator[Problem]:
+    from canary.config.quantity import suggestion
+    from records.facts.metric import is_offline
+    from verdict.terms.measures import known
+    from verdict.terms.rubric import wrong_with
+
+    for place, row in enumerate(rows):
+        if not known(row.metric, metrics) and not is_offline(row.metric):
+            meant = suggestion(row.metric, list(metrics))
+            message = f'"{row.metric}" is not a computed or declared metric{meant}'
+            yield document.problem(("rubric", place, "metric"), message)
+        for key, message in wrong_with(row, metrics):
+            yield document.problem(("rubric", place, *key), message)
+
+
+def _text(path: Path, *, or_else: str = "") -> str:
+    """The file's text. Raises ConfigError, which ends with `or_else` if there is no such file."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        if isinstance(error, FileNotFoundError):
+            reason = f"{reason}{or_else}"
+        problem = Problem(file=str(path), path="", line=None, message=f"cannot be read: {reason}")
+        raise ConfigError([problem]) from error

@@ -1,7 +1,8 @@
-"""Parsers for the config's quantities: durations ("10m"), shares ("5%"), scales ("1-7"), addresses."""
+"""Parsers for the quantities in a config (durations as "10m", shares as "5%", scales as "1-7", addresses);
+its names: their patterns, and what a mistyped one meant."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -92,3 +93,48 @@ def parse_address(text: object) -> HostPort:
 def is_loopback(host: str) -> bool:
     """True for an address that only this machine can reach."""
     return host in ("localhost", "::1") or host.startswith("127.")
+
+
+CANARY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+METRIC_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+TAG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+COMPUTED: tuple[str, ...] = (
+    "error_rate",
+    "refused",
+    "cut_off",
+    "empty",
+    "invalid_output",
+    "answer_faults",
+    "abandoned",
+    "cost_per_request",
+    "cost_total",
+    "tokens",
+    "session_length_s",
+    "session_exchanges",
+    "session_repeats",
+    *(f"{time}_{level}" for time in ("latency", "ttft") for level in ("p50", "p90", "p95", "p99")),
+)
+"""The metrics that `verdict.sample.metrics` computes from the traffic."""
+
+
+_CUTOFF = 0.6
+"""Minimum difflib similarity for a suggestion; "shar" and "share" have .89."""
+
+
+def nearest(wrong: str, right: Iterable[str]) -> str | None:
+    """The most similar valid name, or None."""
+    from difflib import get_close_matches
+
+    names = {name.lower(): name for name in right}
+    found = get_close_matches(wrong.lower(), names, n=1, cutoff=_CUTOFF)
+    return names[found[0]] if found else None
+
+
+def suggestion(wrong: str, right: Iterable[str]) -> str:
+    """Text to append to a message: the nearest name, else all names, else nothing."""
+    names = list(right)
+    found = nearest(wrong, names)
+    if found is not None:
+        return f'; did you mean "{found}"?'
+    return f"; known names: {', '.join(names)}" if names else ""

@@ -1,10 +1,27 @@
-"""The JSON Schema of `canary.yaml`, for editors and for suggesting the valid key near a mistyped one."""
+"""The JSON Schema of `canary.yaml`, and a document's errors by it: all at once, with its valid part for the
+later checks.
 
+pydantic discards a mapping that has one bad value. `salvage` removes each bad value and validates the rest
+again until it passes, so a mistyped key does not hide an unknown provider two lines below.
+
+    bad value, unknown key      record it, remove it
+    missing key                 record it (unless it was removed), remove the mapping that lacks it
+"""
+
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from canary.config.errors import Path
+from pydantic import ValidationError
+
+from canary.config.document import ConfigDocument
+from canary.config.errors import Path, Problem
+from canary.config.quantity import nearest, suggestion
 from canary.config.sections import FileSection
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 Node = Mapping[str, Any]
 
@@ -75,3 +92,136 @@ def _is_narrow(node: Mapping[str, object]) -> bool:
     return (
         node.get("type") in _SCALARS or "enum" in node or (node.get("type") == "string" and "pattern" in node)
     )
+
+
+_MESSAGES = {
+    "bool_parsing": "must be true or false",
+    "float_parsing": "must be a number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "finite_number": "must be a finite number",
+    "string_too_short": "must not be empty",
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "too_short": "must not be empty",
+}
+_SHAPES = {
+    "dict_type": "must be a mapping, such as `key: value`",
+    "model_type": "must be a mapping, such as `key: value`",
+    "model_attributes_type": "must be a mapping, such as `key: value`",
+    "tuple_type": "must be a list, such as [one, two]",
+    "string_type": "must be a single value",
+    "bool_type": "must be true or false",
+    "float_type": "must be a number",
+    "int_type": "must be a whole number",
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class Salvage:
+    """A document under validation. `cut` has the paths of bad values; no second problem is recorded there.
+
+    `places` maps each path of the salvaged file to its path in the document.
+    """
+
+    document: ConfigDocument
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    cut: set[Path] = field(default_factory=set)
+    places: dict[Path, Path] = field(default_factory=dict)
+
+    def complain(self, path: Path, message: str) -> None:
+        """Record a problem at a path of the salvaged file, unless the value there is already known as bad."""
+        origin = self.origin(path)
+        if origin not in self.cut:
+            self.problems.append(self.document.problem(origin, message))
+
+    def complain_of_name(self, path: Path, message: str) -> None:
+        """Record a problem with the name of an entry, even if the entry has other problems."""
+        self.problems.append(self.document.problem(self.origin(path), message))
+
+    def warn(self, path: Path, message: str) -> None:
+        """Record a warning: the value is allowed but probably a mistake."""
+        self.warnings.append(str(self.document.problem(self.origin(path), message)))
+
+    def origin(self, path: Path) -> Path:
+        """The path in the document for a path of the salvaged file."""
+        known = path
+        while known not in self.places:
+            known = known[:-1]
+        return self.places[known] + path[len(known) :]
+
+    def was_cut(self, path: Path) -> bool:
+        """True if the document's value at this path was bad."""
+        return self.origin(path) in self.cut
+
+    def cut_below(self, path: Path) -> bool:
+        """True if the document's value at this path, or one inside it, was bad."""
+        origin = self.origin(path)
+        return any(bad[: len(origin)] == origin for bad in self.cut)
+
+    def names(self, section: str) -> list[str]:
+        """The names that the document declares in a section, including entries with mistakes."""
+        entry = self.document.root.value
+        found = entry.get(section) if isinstance(entry, dict) else None
+        return list(found.value) if found is not None and isinstance(found.value, dict) else []
+
+
+def salvage(document: ConfigDocument) -> tuple[FileSection, Salvage]:
+    """Validate the document. Returns its valid part, and the problems of the rest."""
+    found = Salvage(document=document, problems=list(document.problems), cut=set(document.spoilt))
+    while True:
+        found.places.clear()
+        data = document.root.plain(found.cut, found.places)
+        try:
+            return FileSection.model_validate(data), found
+        except ValidationError as error:
+            details = error.errors(include_url=False)
+            for detail in sorted(details, key=lambda detail: detail["type"] != "extra_forbidden"):
+                _note(found, detail)
+
+
+def _note(found: Salvage, detail: "ErrorDetails") -> None:
+    path = tuple(part for part in detail["loc"] if part != "[key]")
+    origin = found.origin(path)
+    emptied = detail["type"] == "too_short" and found.cut_below(path)  # the list had items, all of them bad
+    if not emptied:
+        found.complain(path, _message(detail, origin))
+    found.cut.add(origin)
+    if detail["type"] == "missing":
+        found.cut.add(origin[:-1])
+    elif detail["type"] == "extra_forbidden":
+        _meant_instead(found, origin)
+
+
+def _meant_instead(found: Salvage, origin: Path) -> None:
+    """Treat the correct name of a mistyped key as removed, so the key is not reported as missing too."""
+    meant = nearest(str(origin[-1]), known_keys(origin[:-1]))
+    if meant is not None and (*origin[:-1], meant) not in found.document.lines:
+        found.cut.add((*origin[:-1], meant))
+
+
+def _message(detail: "ErrorDetails", origin: Path) -> str:
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        return f"unknown key{suggestion(str(origin[-1]), known_keys(origin[:-1]))}"
+    if kind == "missing":
+        return "is missing"
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "literal_error":
+        right = re.findall(r"'([^']*)'", context["expected"])
+        meant = nearest(str(detail["input"]), right)
+        return f"must be {' or '.join(right)}" + (f'; did you mean "{meant}"?' if meant else "")
+    if kind in _SHAPES:
+        return "needs a value" if detail["input"] is None else _SHAPES[kind]
+    if kind in _MESSAGES:
+        return _MESSAGES[kind].format(
+            **{name: f"{value:g}" for name, value in context.items() if _is_number(value)}
+        )
+    return detail["msg"]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)

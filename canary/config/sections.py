@@ -455,6 +455,12 @@ class TlsSection(ConfigSection):
     )
 
 
+class RubricFileSection(ConfigSection):
+    """A file with only `rubric:`, whose rows are as in canary.yaml."""
+
+    rubric: Annotated[tuple[CriterionSection, ...], Field(min_length=1)]
+
+
 class FileSection(ConfigSection):
     """The whole file."""
 

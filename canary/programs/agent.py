@@ -17,8 +17,8 @@ from starlette.applications import Starlette
 from canary import __version__
 from canary.config import Config
 from canary.config.store import store_at
-from canary.programs.admin_listener import access_to, listen
 from canary.programs.config_pipe import FollowedConfig
+from canary.programs.listeners import access_to, listen
 from canary.programs.process import ShutdownSignal, WorkerArgs, boot_id, run
 from common.clock import every
 from console.app import health_app

@@ -6,32 +6,52 @@ replicas' agents: all of them answer operators, one leads.
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry
+from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 
+from bench.preflight.result import Preflight
+from canary import __version__
 from canary.config import Config
 from canary.config.store import store_at
 from canary.interpreter import environment, program
-from canary.programs.admin_listener import access_to, listen, own_url
-from canary.programs.candidates import ConfiguredCandidates
 from canary.programs.config_pipe import FollowedConfig
-from canary.programs.process import ShutdownSignal, WorkerArgs, run
+from canary.programs.listeners import access_to, listen, own_url
+from canary.programs.process import ShutdownSignal, WorkerArgs, boot_id, run
 from canary.secrets import SecretKeys
+from common.clock import every
 from console.app import admin_app
 from control.controller import Controller
+from control.feed.events import TracingListener
+from control.feed.spool import Shipping, SpoolFeed
+from control.fleet.leadership import SoleLeader
+from control.fleet.publisher import FilePublisher
 from control.jobs.rolling import Roller
+from control.states.preflights import PreflightWords
 from control.states.rollouts import PendingRollbacks
+from pages.words import preflight
 from records.facts.prices import UnpricedArm
+from records.shared import states_file
+from records.store import Store
+from routing.states import NO_STATES
 
 if TYPE_CHECKING:
+    from bench.preflight.requests import CapturedRequest
     from canary.programs.fleet import Fleet
-    from canary.programs.single_machine import SingleMachine
     from verdict.decision.document import Report
+
+
+SAMPLE = 20
+WITHIN_S = 15.0
+"""How long one request may take: the canary waits meanwhile, and refusals come at once."""
+
 
 LOOK_EVERY_S = 1.0
 
@@ -70,8 +90,6 @@ class Admin:
     def _parts(self, shared: str) -> "SingleMachine | Fleet":
         """The parts for this role, imported here: a single machine needs no Redis client."""
         if not self.args.fleet:
-            from canary.programs.single_machine import SingleMachine
-
             return SingleMachine(self.args.folder, self.store, lambda: self.config.current.base_urls)
         from canary.programs.fleet import Fleet
 
@@ -118,6 +136,96 @@ class Admin:
 
     async def _reloaded(self, config: Config) -> None:
         self.controller.configure(config.control)
+
+
+class SingleMachine:
+    """The parts of a single machine."""
+
+    def __init__(self, data: Path, store: Store, base_urls: Callable[[], Mapping[str, str]]) -> None:
+        self.tracing = TracingListener(os.environ, __version__, base_urls)
+        self.source = SpoolFeed(data / "spool", data / "live.json", boot=boot_id(), others=[self.tracing])
+        self.leader = SoleLeader()
+        self.publisher = FilePublisher(data / "plan.json")
+        self.last = states_file.read(data / "plan.json") or NO_STATES
+        self._shipping = Shipping(data, store, other=self.source.reader)
+
+    def metrics(self, controller: Controller) -> Collector:
+        """The metrics that Prometheus scrapes."""
+        return controller.meters
+
+    def loops(self, controller: Controller) -> list[Coroutine[Any, Any, None]]:
+        """What runs beside the controller."""
+        return [*self._shipping.loops(), every(LOOK_EVERY_S, partial(self._watch_records, controller))]
+
+    def troubles(self) -> list[str]:
+        """What does not work at the moment."""
+        down = self._shipping.down
+        return [f"the store does not answer, records wait in the spool: {down}"] if down is not None else []
+
+    async def close(self) -> None:
+        """Send the last traces and ship the last records."""
+        await asyncio.to_thread(self.tracing.close)
+        await self._shipping.close()
+
+    async def _watch_records(self, controller: Controller) -> None:
+        self._shipping.show(controller.meters)
+        controller.watch_records(
+            room_bytes=self._shipping.room_bytes(),
+            waiting=self._shipping.waiting,
+            down=self._shipping.down,
+        )
+
+
+class ConfiguredCandidates:
+    """Asks with the entries' own credentials only."""
+
+    def __init__(self, config: Callable[[], Config], store: Store) -> None:
+        self._config = config
+        self._store = store
+        self.words: PreflightWords = preflight
+
+    def unaskable(self, name: str) -> str:
+        """Why no request can be sent to this canary's candidate; "" when one can."""
+        config = self._config()
+        wanted = config.canaries.get(name)
+        if wanted is None:
+            return f"the config has no canary {name!r}"
+        provider = config.providers[wanted.canary.candidate.provider]
+        if provider.has_credential:
+            return ""
+        return (
+            f"{provider.name} has no credential of its own, so the callers' is sent; "
+            f"`canary preflight {name}` asks with yours"
+        )
+
+    async def ask(self, name: str) -> Preflight:
+        """Ask it the newest captured requests, or one of each operation. Raises NothingToAsk, StoreDown."""
+        # The proxy's code takes a while to import, and most admin processes never ask: not on the event loop.
+        await asyncio.to_thread(import_module, "bench.preflight.run")
+        await asyncio.to_thread(import_module, "canary.programs.wiring")
+        from bench.preflight.client import ArmClient
+        from bench.preflight.result import NothingToAsk
+        from bench.preflight.run import preflight_of_captured
+        from canary.programs.wiring import routes
+        from proxy.providers.credentials import Credentials
+
+        if problem := self.unaskable(name):
+            raise NothingToAsk(problem)
+        known = routes(self._config(), {})
+        captured = await asyncio.to_thread(self._captured, name)
+        arms = (known.trials[name].baseline.provider, known.trials[name].candidate.provider)
+        credentials = await asyncio.to_thread(Credentials.ready, arms)
+        try:
+            async with ArmClient(known, known.trials[name], credentials, {}) as client:
+                return await preflight_of_captured(client, captured, within_s=WITHIN_S)
+        finally:
+            credentials.close()
+
+    def _captured(self, name: str) -> "list[CapturedRequest]":
+        """The newest captured requests. May raise StoreDown."""
+        from bench.preflight.requests import newest_requests
+
+        return newest_requests(self._store, self._config().canaries[name].canary, limit=SAMPLE)
 
 
 def _roller(config: Config, data: Path) -> Roller:

@@ -12,9 +12,8 @@ import uvicorn
 from canary.config import Config
 from canary.interpreter import program
 from canary.programs.config_pipe import FollowedConfig
+from canary.programs.listeners import TrafficServer, spoken
 from canary.programs.process import SIGINT_GRACE_S, ShutdownSignal, WorkerArgs, run
-from canary.programs.tls_listener import spoken
-from canary.programs.traffic_server import TrafficServer
 from canary.programs.wiring import routes
 from canary.secrets import Secret, SecretKeys
 from proxy.attempts.capture import CapturePipe, Captures

@@ -2,7 +2,7 @@ import pytest
 
 from canary.config.errors import ConfigError
 from canary.config.load import parse
-from canary.config.names import COMPUTED
+from canary.config.quantity import COMPUTED
 from verdict.terms.measures import known
 
 PROVIDERS = """\

@@ -9,7 +9,7 @@ import pytest
 
 from alerts.rules.rule import DEFAULT_RULES
 from canary.config import Config, ConfigError, load, parse
-from canary.config.names import COMPUTED
+from canary.config.quantity import COMPUTED
 from canary.config.schema import json_schema
 from records.facts.metric import BUILT_IN
 from routing.canary import Step

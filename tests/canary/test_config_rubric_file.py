@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from canary.cli import app
 from canary.config import ConfigError
-from canary.config.rubric_file import read_rubric
+from canary.config.load import read_rubric
 from records.facts.metric import BUILT_IN
 
 CONFIG = """

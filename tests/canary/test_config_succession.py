@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from canary.config.load import parse
-from canary.config.rewriting import put, rewritten
-from canary.config.succession import NotNext, Succession
+from canary.config.succession import NotNext, Succession, put, rewritten
 from routing.canary import Arm, RequestChanges
 from routing.states import State, StateName
 

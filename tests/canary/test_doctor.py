@@ -14,11 +14,21 @@ from pathlib import Path
 
 import pytest
 
-from canary.commands.doctor_checks import document, run
-from canary.commands.doctor_findings import Diagnosis, fine
-from canary.commands.doctor_machine import descriptors, folder, packages, secrets, signing, skew, spool, store
+from canary.commands.doctor import document, run
+from canary.commands.doctor_machine import (
+    Diagnosis,
+    descriptors,
+    fine,
+    folder,
+    outcomes,
+    packages,
+    secrets,
+    signing,
+    skew,
+    spool,
+    store,
+)
 from canary.commands.doctor_network import connect, shared, unused, with_version
-from canary.commands.doctor_outcomes import outcomes
 from canary.config import parse
 from canary.interpreter import ROOT
 from records.outcome import Feedback

@@ -11,7 +11,7 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from canary.cli import app
-from canary.commands.explain import _arm
+from canary.commands.status import _arm
 from canary.config import load
 from control.states.rollouts import Rollouts
 from pages.status.standing import standing

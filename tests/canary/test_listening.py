@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from starlette.applications import Starlette
 
-from canary.programs.admin_listener import listen
+from canary.programs.listeners import listen
 from canary.programs.process import ShutdownSignal, WorkerArgs
 from control.feed.spool import Shipping
 from records.spool.reader import SpoolReader

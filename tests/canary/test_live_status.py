@@ -9,8 +9,7 @@ import pytest
 from rich.console import Console
 
 from canary.commands.client import NotReached
-from canary.commands.live_status import Glance, Lines, looks, watch
-from canary.commands.wait import Clock
+from canary.commands.status import Clock, Glance, Lines, looks, watch
 from pages.status.terminal import picture
 from tests.console.test_standing import MODELS
 
@@ -68,7 +67,7 @@ def slept(seconds: float) -> None:
 def written(*told: Mapping[str, Any] | None, until: str, form: str = "text") -> list[str]:
     lines: list[str] = []
     coming = looks(answers(*told), Clock(sleep=slept))
-    watch(coming, Lines(lines.append, lambda: NOW, form=form), until)
+    watch(coming, Lines(lines.append, lambda: NOW, form=form).show, until)
     return lines
 
 
@@ -109,7 +108,7 @@ def test_ctrl_c_ends_it_with_the_last_document() -> None:
         yield Glance(document=document(state="rolled_back"))
         raise KeyboardInterrupt
 
-    last = watch(interrupted(), Lines(lambda text: None, lambda: NOW, form="text"), None)
+    last = watch(interrupted(), Lines(lambda text: None, lambda: NOW, form="text").show, None)
     assert last["canaries"][0]["state"] == "rolled_back"
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from canary.commands.client import NotReached
-from canary.commands.wait import Clock, GateResult, exit_code, until_settled
+from canary.commands.status import Clock, GateResult, exit_code, until_settled
 
 OPEN = GateResult(state="running", verdict="extend")
 

@@ -94,7 +94,7 @@ def test_check_warns(tmp_path: Path) -> None:
 
 
 def test_the_doctor_warns() -> None:
-    from canary.commands.doctor_checks import _prices
+    from canary.commands.doctor import _prices
 
     (found,) = _prices(parse(config("azure", "prod-chat"), "canary.yaml", {}))
     assert (found.state, found.says, found.do) == ("warning", SAYS, HELP)

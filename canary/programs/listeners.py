@@ -1,6 +1,7 @@
-"""uvicorn's Server for both listeners: one that resets nobody who has connected, when it ends or when it has
-no descriptors.
+"""What listens, for apps and for operators: uvicorn's Server without resets, TLS below its protocol, and the
+admin listener beside a process's own loops.
 
+`TrafficServer` resets nobody who has connected, when it ends or when it has no descriptors.
 A connection that waits in the queue of a listening socket is reset with the socket's last close. uvloop
 closes at the end of a turn, and who comes in that turn is lost. So the sockets are held here, and let go when
 their queues have been emptied; uvloop listens on copies. Those are closed while descriptors are short:
@@ -11,17 +12,32 @@ those who never send one.
 """
 
 import asyncio
+import os
 import socket
-from collections.abc import Iterator
+import ssl
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from heapq import nsmallest
+from ipaddress import ip_address
 from operator import itemgetter
 from typing import Any, cast
 
 import uvicorn
+from starlette.applications import Starlette
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from canary.config.certificate import Certificate, server_context
+from canary.config.quantity import is_loopback
+from canary.programs.config_pipe import FollowedConfig
+from canary.programs.process import ShutdownSignal, WorkerArgs
+from canary.secrets import Secret, admin_token
+from console.access.guard import Access
 from proxy.network.descriptors import MOST_RESERVED, Descriptors
-from proxy.network.server.caller_connection import Shared
+from proxy.network.server.caller_connection import Shared, TrafficProtocol
+from proxy.network.server.endpoints import AsgiHandler
+from proxy.network.server.listeners import url_of
+from proxy.network.server.tls import TlsProtocol
+from proxy.network.ticker import Ticker
 
 HELD_S = 0.05
 """Longer than uvloop takes to close its socket. A caller who connects meanwhile waits that long."""
@@ -119,3 +135,96 @@ def _emptied(listener: socket.socket) -> Iterator[socket.socket]:
         listener.setblocking(False)
         while True:
             yield listener.accept()[0]
+
+
+def spoken(config: FollowedConfig, protocol: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
+    """What uvicorn calls for each connection: the protocol, or with a certificate TLS that has it above."""
+    if config.certificate is None:
+        return protocol
+    context = NewestContext(lambda: config.certificate)
+    tls = TlsProtocol(context, protocol, Ticker(asyncio.get_running_loop()))
+    return cast(type[asyncio.Protocol], tls)
+
+
+class NewestContext:
+    """The TLS context of the newest certificate, for each new connection."""
+
+    def __init__(self, certificate: Callable[[], Certificate | None]) -> None:
+        """`certificate` never returns None while connections are made."""
+        self._certificate = certificate
+        self._of: Certificate | None = None
+        self._context: ssl.SSLContext | None = None
+
+    def __call__(self) -> ssl.SSLContext:
+        certificate = self._certificate()
+        if self._context is None or certificate is not self._of:
+            assert certificate is not None  # noqa: S101 - the listener began with one
+            self._of, self._context = certificate, server_context(certificate.chain, certificate.key)
+        return self._context
+
+
+GRACE_S = 5
+
+
+def access_to(args: WorkerArgs) -> Access:
+    """The tokens and rules of access to this process."""
+    loopback = is_loopback(args.host)
+    return Access(
+        admin_token=admin_token(os.environ, args.folder, loopback=loopback).value,
+        metrics_token=Secret("CANARY_METRICS_TOKEN", os.environ).value,
+        loopback=loopback,
+        viewer_token=Secret("CANARY_VIEWER_TOKEN", os.environ).value,
+    )
+
+
+def own_url(args: WorkerArgs, *, tls: bool) -> str:
+    """The URL of this process's listener, as another machine may reach it."""
+    with socket.socket(fileno=os.dup(args.fd)) as listener:
+        host, port = listener.getsockname()[:2]
+    if ip_address(host).is_unspecified:  # on every address of this machine
+        host = socket.gethostname()
+    return url_of(host, port, tls=tls)
+
+
+async def listen(
+    app: Starlette,
+    args: WorkerArgs,
+    config: FollowedConfig,
+    shutdown: ShutdownSignal,
+    loops: Sequence[Coroutine[Any, Any, None]],
+) -> None:
+    """Serve `app` and run the loops until the process is to end; then cancel them. Raises what broke one."""
+    behind_proxies: Any = ProxyHeadersMiddleware(app, os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1"))  # type: ignore[arg-type]
+    handler = AsgiHandler(behind_proxies, lambda: "http" if config.certificate is None else "https")
+    server = TrafficServer(
+        _uvicorn(handler, spoken(config, TrafficProtocol)), Descriptors.of_this_process(), sheds=True
+    )
+    listener = socket.socket(fileno=args.fd)
+    tasks = [asyncio.create_task(each) for each in loops]
+    serving = asyncio.create_task(server._serve([listener]))
+    ended = asyncio.create_task(shutdown.wait())
+    try:
+        await asyncio.wait({ended, serving, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        server.should_exit = True
+        await serving
+        await handler.finish(GRACE_S)
+    finally:
+        for task in (*tasks, ended):
+            task.cancel()
+        results = await asyncio.gather(*tasks, ended, return_exceptions=True)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+
+
+def _uvicorn(handler: AsgiHandler, protocol: type[asyncio.Protocol]) -> uvicorn.Config:
+    return uvicorn.Config(
+        cast(Any, handler),
+        http=protocol,
+        loop="none",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=GRACE_S,
+    )
