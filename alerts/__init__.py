@@ -1,11 +1,10 @@
 """Guardrails: is the candidate worse now, and who must know. Decides and notifies; `control` rolls back.
 
 guardrails   one canary's guardrails: outcomes and feedback in, statuses out
-scope        the same rules over one part of the traffic: all of it, a category, a segment
-rules/       one module a family of rules, what a rule is, and what its status says
-evidence/    what rules count and prove: bets, windows, the exchanges that count
-figures/     what people read beside the rules: live figures, places, why a rollback happened
-incidents/   from a status to a page: incidents, notices, the outbox, the receivers
+rules/       one module a family of rules, what a rule is, and the rules over one part of the traffic
+evidence/    what rules count and prove: statistics, and the exchanges that count
+incidents/   from a status to a page: why a rollback happened, incidents, notices, the notifier
+pulse        live figures of both arms, which people read beside the rules
 prometheus   the same rules as a Prometheus rules file
 simulation/  made-up traffic through the real guardrails
 wording      the sentences of all of these

@@ -22,16 +22,7 @@ from alerts.evidence.exchanges import (
     WorkerId,
     timed_outcome,
 )
-from alerts.figures.places import (
-    ANY,
-    CandidateError,
-    FailingTally,
-    candidate_error,
-    kind_of,
-    kinds_of,
-    parts_of,
-)
-from alerts.figures.rollback import (
+from alerts.incidents.rollback import (
     FAILURES,
     ArmTally,
     FailureSample,
@@ -44,8 +35,17 @@ from alerts.figures.rollback import (
     seen_in,
 )
 from alerts.rules.failures import Telemetry
+from alerts.rules.places import (
+    ANY,
+    CandidateError,
+    FailingTally,
+    candidate_error,
+    kind_of,
+    kinds_of,
+    parts_of,
+)
 from alerts.rules.rule import DEFAULT_RULES, GuardrailStatus, Rule, StatusState, located, rule_key
-from alerts.scope import Growth, Guardrail, Scope, build_scopes, share_budgets, state_key
+from alerts.rules.scope import Growth, Guardrail, Scope, build_scopes, share_budgets, state_key
 from alerts.wording import SAYS, UNNAMED, ArmNames, Trouble
 from common.concentration import CATEGORY, NOWHERE, Concentration
 from records.facts.metric import BUILT_IN, Metric

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from alerts.figures.places import to_document
+from alerts.rules.places import to_document
 from common.numbers import set_percent
 from console.access.login import Login
 from console.judged import figures_in

@@ -1,1 +1,1 @@
-"""What rules count and prove: `bets` is the evidence, `windows` recent figures, `exchanges` who counts."""
+"""What rules count and prove: `statistics` are bets and windows, `exchanges` says which exchanges count."""

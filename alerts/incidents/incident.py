@@ -24,9 +24,9 @@ from typing import Any, Literal
 import msgspec
 
 from alerts import wording
-from alerts.figures.places import CandidateError
-from alerts.figures.rollback import RollbackEvidence
 from alerts.incidents.notice import EventName, Notice, Offer
+from alerts.incidents.rollback import RollbackEvidence
+from alerts.rules.places import CandidateError
 from alerts.rules.rule import GuardrailStatus, ServiceRule
 from alerts.wording import Trouble
 from common.concentration import FailingPart

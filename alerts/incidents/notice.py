@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
-from alerts.figures.places import CandidateError, to_document
+from alerts.rules.places import CandidateError, to_document
 from common.concentration import FailingPart
 
 Offer = Literal["rollback", "pause", "promote", "report"]

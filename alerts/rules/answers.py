@@ -6,9 +6,8 @@ They hear every outcome, because a unit counts once however many it has.
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from alerts.evidence.bets import absolute_steps
 from alerts.evidence.exchanges import GuardrailSample
-from alerts.evidence.windows import Window
+from alerts.evidence.statistics import Window, absolute_steps
 from alerts.rules.failures import TOO_HIGH, Awaited
 from alerts.rules.relative import RelativeRule, RelativeState
 from alerts.rules.rule import FAULT_OF, GuardrailStatus, Rule

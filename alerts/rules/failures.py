@@ -10,9 +10,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from alerts.evidence.bets import MINIMUM_UNITS, PAGE_CUSUM, Evidence, absolute_steps
 from alerts.evidence.exchanges import FEWEST, REACH_S, GuardrailSample, RecentShare
-from alerts.evidence.windows import Window
+from alerts.evidence.statistics import MINIMUM_UNITS, PAGE_CUSUM, Evidence, Window, absolute_steps
 from alerts.rules.rule import GuardrailStatus, Rule, RuleFinding, decided
 from common.numbers import percent
 

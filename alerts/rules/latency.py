@@ -8,9 +8,8 @@ fast exchange does not count sooner than a slow one that started with it.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from alerts.evidence.bets import MINIMUM_UNITS, PAGE_CUSUM
 from alerts.evidence.exchanges import FirstStarted, GuardrailSample, Timed
-from alerts.evidence.windows import Window
+from alerts.evidence.statistics import MINIMUM_UNITS, PAGE_CUSUM, Window
 from alerts.rules.failures import AbsoluteRule, AbsoluteState
 from alerts.rules.rule import GuardrailStatus, Rule, RuleFinding, decided
 from common.numbers import percent, seconds, times

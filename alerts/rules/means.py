@@ -7,9 +7,8 @@ applied to the mean of the baseline's last 2,000 values. Betting starts when the
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from alerts.evidence.bets import MINIMUM_UNITS, Evidence, betting_steps
 from alerts.evidence.exchanges import GuardrailSample, RecentMean
-from alerts.evidence.windows import Window
+from alerts.evidence.statistics import MINIMUM_UNITS, Evidence, Window, betting_steps
 from alerts.rules.rule import GuardrailStatus, Rule, RuleFinding, decided
 from common.numbers import decimal, dollars
 

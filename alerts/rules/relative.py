@@ -12,9 +12,16 @@ from dataclasses import dataclass, field
 from heapq import nlargest
 from typing import Generic, TypeVar
 
-from alerts.evidence.bets import MINIMUM_UNITS, PAGE_CUSUM, Counted, Evidence, relative_steps, unit_steps
 from alerts.evidence.exchanges import GuardrailSample, UnitsMet, unit_slot
-from alerts.evidence.windows import Window
+from alerts.evidence.statistics import (
+    MINIMUM_UNITS,
+    PAGE_CUSUM,
+    Counted,
+    Evidence,
+    Window,
+    relative_steps,
+    unit_steps,
+)
 from alerts.rules.rule import GuardrailStatus, Rule, RuleFinding, decided
 from alerts.wording import as_often
 from common.numbers import percent

@@ -152,7 +152,7 @@ def _document(
     requests: Sequence[float],
     warnings: Sequence[str],
 ) -> dict[str, Any]:
-    from alerts.scope import users_needed_of
+    from alerts.rules.scope import users_needed_of
     from pages.reports.plan import brief_document, power_document, unplanned
 
     return {

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from alerts.figures import pulse as pulses
-from alerts.figures.pulse import Pulse
-from alerts.figures.rollback import RollbackEvidence
+from alerts import pulse as pulses
 from alerts.guardrails import Watch
 from alerts.incidents import incident as incidents
 from alerts.incidents.incident import Incident, RecordAlarm, RecordState
 from alerts.incidents.notice import Notice
 from alerts.incidents.notifier import Outbox
+from alerts.incidents.rollback import RollbackEvidence
+from alerts.pulse import Pulse
 from alerts.rules.rule import CANNOT_SERVE, GuardrailStatus
 from alerts.wording import UNNAMED, ArmNames
 from control.feed.events import WorkerEvents, WorkerKey

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from alerts.evidence.windows import Window
+from alerts.evidence.statistics import Window
 from records.outcome import Outcome
 from routing.states import LEAST_SILENCE_S, request_kind
 

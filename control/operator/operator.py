@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from alerts.figures.rollback import RolledBack
 from alerts.incidents.notifier import Announcement
+from alerts.incidents.rollback import RolledBack
 from bench.preflight.result import NothingToAsk
 from control.feed.events import WorkerRegistry
 from control.monitor.monitor import Monitor, WatchedCanary
@@ -334,7 +334,7 @@ class Operator:
         return newest[0].about.at if newest else None
 
     def recent(self, canary: str) -> Mapping[str, Any]:
-        """The last ten minutes of both arms, or the whole run (`alerts.figures.pulse`)."""
+        """The last ten minutes of both arms, or the whole run (`alerts.pulse`)."""
         return self._watched(canary).pulse.recent(time.monotonic())
 
     async def rollbacks(self, canary: str, limit: int) -> Sequence[RolledBack]:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from alerts.figures.places import to_document
-from alerts.figures.rollback import Point, RolledBack, RuleThen, rolled_back
 from alerts.incidents.incident import Incident
+from alerts.incidents.rollback import Point, RolledBack, RuleThen, rolled_back
+from alerts.rules.places import to_document
 from alerts.rules.rule import rule_key
-from alerts.scope import users_needed
+from alerts.rules.scope import users_needed
 from common.clock import every
 from control.monitor.monitor import WatchedCanary
 from control.monitor.traffic import Astray

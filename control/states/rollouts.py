@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from alerts.figures.rollback import RollbackEvidence, RolledBack, rolled_back, to_document
+from alerts.incidents.rollback import RollbackEvidence, RolledBack, rolled_back, to_document
 from common.whole_file import sync_whole, write_whole
 from control.settings import CanarySettings, ControlSettings
 from records.errors import StoreDown

@@ -28,7 +28,7 @@ from pages.document import (
     Table,
     columns,
 )
-from pages.words import failures, gains, judge, plan, verdict
+from pages.words import gains, judge, plan, verdict
 from pages.words.figures import between, bound_words, ends_in_words, label, signed, title
 from pages.words.plan import next_steps
 from pages.words.reasons import sentences
@@ -409,19 +409,19 @@ def _failures(report: Report) -> list[Block]:
         return []
     rows: list[Row] = [
         [
-            Cell(failures.name(mode, found), code=failures.code(mode)),
-            failures.rate(mode.candidate, mode.candidate_of),
-            failures.rate(mode.baseline, mode.baseline_of),
-            failures.examples(mode),
+            Cell(verdict.failure_name(mode, found), code=verdict.failure_code(mode)),
+            verdict.failure_rate(mode.candidate, mode.candidate_of),
+            verdict.failure_rate(mode.baseline, mode.baseline_of),
+            verdict.failure_examples(mode),
         ]
         for mode in found.modes
     ]
     head = [*columns("failure mode", "candidate", "current model"), Column("examples", place="full")]
     counted = sum(mode.kind not in ("slow", "rating") for mode in found.modes)
     return [
-        Says(failures.place(report.details)),
+        Says(verdict.failing_place(report.details)),
         Table(head, rows, few=max(_MODES, counted)),
-        Says(failures.basis(found), weight="small", place="full"),
+        Says(verdict.failure_basis(found), weight="small", place="full"),
     ]
 
 

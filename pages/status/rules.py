@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from alerts.evidence.bets import PAGE_CUSUM, PAGE_MIXTURE, ROLLBACK_CUSUM, ROLLBACK_MIXTURE
-from alerts.figures.rollback import LIMITS, Point
+from alerts.evidence.statistics import PAGE_CUSUM, PAGE_MIXTURE, ROLLBACK_CUSUM, ROLLBACK_MIXTURE
+from alerts.incidents.rollback import LIMITS, Point
 from common.numbers import decimal, percent, seconds, times
 from pages.words import status
 

@@ -8,8 +8,8 @@ from typing import Any, get_args
 import pytest
 from msgspec.structs import replace
 
-from alerts.figures.pulse import Pulse
 from alerts.guardrails import Watch
+from alerts.pulse import Pulse
 from alerts.rules.rule import DEFAULT_RULES, Rule
 from records.facts.counts import alike
 from records.outcome import ErrorType, Fault, Outcome, OutcomeName, Usage

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.evidence.bets import (
+from alerts.evidence.statistics import (
     ROLLBACK_MIXTURE,
     UNITS_KEPT,
     Evidence,

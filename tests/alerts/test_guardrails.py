@@ -9,9 +9,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from alerts.evidence.bets import ROLLBACK_MIXTURE
-from alerts.figures.rollback import FAILURES, POINTS, Path, Point, RollbackEvidence, rolled_back, to_document
+from alerts.evidence.statistics import ROLLBACK_MIXTURE
 from alerts.guardrails import Watch
+from alerts.incidents.rollback import (
+    FAILURES,
+    POINTS,
+    Path,
+    Point,
+    RollbackEvidence,
+    rolled_back,
+    to_document,
+)
 from alerts.rules.rule import DEFAULT_RULES, GuardrailStatus, Rule
 from routing.states import State
 

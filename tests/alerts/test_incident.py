@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from alerts.figures.places import CandidateError
-from alerts.figures.rollback import ArmFigures, FailureSample, RollbackEvidence, RuleThen, seen_in
 from alerts.incidents.incident import Incident, from_document, step, to_document
 from alerts.incidents.notice import Notice
+from alerts.incidents.rollback import ArmFigures, FailureSample, RollbackEvidence, RuleThen, seen_in
+from alerts.rules.places import CandidateError
 from alerts.rules.rule import Action, GuardrailStatus, StatusName, StatusState
 from alerts.wording import Trouble
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from alerts.evidence.bets import PAGE_MIXTURE, ROLLBACK_MIXTURE, Evidence, betting_steps
+from alerts.evidence.statistics import PAGE_MIXTURE, ROLLBACK_MIXTURE, Evidence, betting_steps
 from alerts.guardrails import Watch
 from alerts.rules.rule import Rule
 from records.facts.metric import Metric

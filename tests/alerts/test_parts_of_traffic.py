@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from alerts.evidence.bets import PAGE_MIXTURE, ROLLBACK_CUSUM, ROLLBACK_MIXTURE, Evidence
+from alerts.evidence.statistics import PAGE_MIXTURE, ROLLBACK_CUSUM, ROLLBACK_MIXTURE, Evidence
 from alerts.guardrails import Watch
 from alerts.rules.rule import DEFAULT_RULES, GuardrailStatus, Rule
 from canary.config import guardrails

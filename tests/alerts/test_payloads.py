@@ -5,7 +5,6 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
-from alerts.figures.places import CandidateError
 from alerts.incidents.notice import (
     REASON_BOUND,
     EventName,
@@ -17,6 +16,7 @@ from alerts.incidents.notice import (
     utc_text,
     webhook_payload,
 )
+from alerts.rules.places import CandidateError
 from common.concentration import FailingPart
 
 NOTICE = Notice(

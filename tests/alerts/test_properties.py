@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.evidence.bets import Evidence, absolute_steps, betting_steps, relative_steps
 from alerts.evidence.exchanges import GuardrailSample
+from alerts.evidence.statistics import Evidence, absolute_steps, betting_steps, relative_steps
 from alerts.incidents.incident import Incident, from_document, step, to_document
 from alerts.incidents.notice import Notice
 from alerts.rules.relative import ErrorRateVsBaseline, Escalated

@@ -5,8 +5,8 @@ import statistics
 import msgspec
 import pytest
 
-from alerts.figures import pulse as pulses
-from alerts.figures.pulse import Pulse
+from alerts import pulse as pulses
+from alerts.pulse import Pulse
 from common.interval import Z
 from records.outcome import Feedback, Outcome, Usage
 

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from alerts.evidence.bets import Evidence, log_mean
-from alerts.evidence.windows import Window
+from alerts.evidence.statistics import Evidence, Window, log_mean
 from alerts.guardrails import Watch
 from alerts.rules.relative import EventsState, UnitsCompared, note_event
 from alerts.rules.rule import Rule

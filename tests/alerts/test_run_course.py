@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from alerts.evidence.windows import Slice
-from alerts.figures.pulse import MOST, DatedSlice, RunCourse
+from alerts.evidence.statistics import Slice
+from alerts.pulse import MOST, DatedSlice, RunCourse
 
 BEGUN = 1_790_000_000.0
 

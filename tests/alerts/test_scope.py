@@ -7,7 +7,7 @@ import pytest
 
 from alerts.guardrails import Watch
 from alerts.rules.rule import DEFAULT_RULES
-from alerts.scope import users_needed, users_needed_of
+from alerts.rules.scope import users_needed, users_needed_of
 
 RULES = {rule.rule: rule for rule in DEFAULT_RULES}
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from alerts.figures.places import VALUES, FailingTally, kinds_of, parts_of
 from alerts.guardrails import Watch
 from alerts.incidents.incident import step
 from alerts.incidents.notice import slack_payload, webhook_payload
+from alerts.rules.places import VALUES, FailingTally, kinds_of, parts_of
 from alerts.rules.rule import DEFAULT_RULES, Rule
 from common.concentration import FailingPart
 from records.outcome import ProviderError

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from alerts.evidence.windows import SLICES, Window
+from alerts.evidence.statistics import SLICES, Window
 
 
 def test_an_empty_window_knows_nothing_and_says_so() -> None:

@@ -2,7 +2,7 @@
 
 import math
 
-from alerts.figures.rollback import Point
+from alerts.incidents.rollback import Point
 from pages.status.rules import HEIGHT, WIDTH, reach
 
 

@@ -11,8 +11,8 @@ from playwright.sync_api import Browser, Page
 from rich.console import Console
 
 import console
-from alerts.figures.places import CandidateError
-from alerts.figures.rollback import ArmFigures, FailureSample, RollbackEvidence, RuleThen
+from alerts.incidents.rollback import ArmFigures, FailureSample, RollbackEvidence, RuleThen
+from alerts.rules.places import CandidateError
 from common.concentration import Concentration, FailingPart
 from console.access.session import Person
 from console.rendering import Templates

@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from alerts.figures.places import CandidateError
-from alerts.figures.rollback import ArmFigures, FailureSample, Point, RollbackEvidence, RolledBack, RuleThen
+from alerts.incidents.rollback import ArmFigures, FailureSample, Point, RollbackEvidence, RolledBack, RuleThen
+from alerts.rules.places import CandidateError
 from alerts.wording import Trouble
 from canary.config import Config, parse
 from common.concentration import Concentration, FailingPart

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.routing import Route
 
-from alerts.figures.rollback import RolledBack
+from alerts.incidents.rollback import RolledBack
 from console.access.guard import Access
 from console.app import admin_app
 from console.page import WATCHERS

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from alerts.evidence.windows import SLICES, Slice, Window
+from alerts.evidence.statistics import SLICES, Slice, Window
 from common.interval import Z
 from records.facts.counts import Alike
 from records.outcome import INVALID_OUTPUT, Fault, Feedback, Outcome

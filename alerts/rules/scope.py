@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
-from alerts.evidence.bets import Evidence
 from alerts.evidence.exchanges import (
     SLOTS,
     EndedExchange,
@@ -14,6 +13,7 @@ from alerts.evidence.exchanges import (
     Timed,
     unit_slot,
 )
+from alerts.evidence.statistics import Evidence
 from alerts.rules.answers import Abandoned, AnswerFault, OutcomeRule, Stalled, UnusableAnswer, may_count
 from alerts.rules.failures import ErrorRate, Outage, Telemetry
 from alerts.rules.latency import LatencyP95, LatencyRule, LatencyVsBaseline

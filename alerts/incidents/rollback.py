@@ -8,10 +8,9 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
-from alerts.evidence.bets import ROLLBACK_CUSUM, ROLLBACK_MIXTURE
 from alerts.evidence.exchanges import GuardrailSample
-from alerts.evidence.windows import Window
-from alerts.figures.places import CandidateError
+from alerts.evidence.statistics import ROLLBACK_CUSUM, ROLLBACK_MIXTURE, Window
+from alerts.rules.places import CandidateError
 from alerts.rules.rule import FAULTS, GuardrailStatus
 from alerts.wording import FailuresSeen, Trouble, clock, on_call
 from common.concentration import NOWHERE, Concentration
