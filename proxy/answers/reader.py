@@ -16,8 +16,15 @@ from proxy.answers.aws_event_stream import CONTENT_TYPE as EVENT_FRAMES
 from proxy.answers.aws_event_stream import EventStreamReader, StreamForm
 from proxy.answers.recorder import AnswerRecorder
 from proxy.answers.sse import ERROR_BOUND, StreamReader
-from proxy.dialects.answer import CollectedOutput
-from proxy.dialects.operation import AnswerSummary, Events, Operation, OutputForm, Texts, collect
+from proxy.dialects.operation import (
+    AnswerSummary,
+    CollectedOutput,
+    Events,
+    Operation,
+    OutputForm,
+    Texts,
+    collect,
+)
 from records.outcome import ErrorType, Usage
 
 CHUNK_BOUND = 4 << 20

@@ -14,7 +14,7 @@ from proxy.answers.sse import ERROR_BOUND
 from proxy.attempts.session import Session
 from proxy.calls.call import Call, UpstreamRequest
 from proxy.calls.routes import ArmTarget
-from proxy.dialects.answer import CollectedOutput, OutputRequest
+from proxy.dialects.operation import CollectedOutput, OutputRequest
 from proxy.network.server.caller_request import sendable
 from proxy.network.upstream.pool import Upstreams
 from proxy.network.upstream.response import SWITCHING, UpstreamError, UpstreamResponse

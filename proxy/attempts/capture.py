@@ -137,10 +137,6 @@ def _raw(call: Call, sample: CaptureSample, outcome: Outcome, recorder: AnswerRe
     )
 
 
-def _telling(call: Call) -> dict[str, str]:
-    return {name.decode(): call.named[name].decode("latin-1") for name in _TELLING if name in call.named}
-
-
 def _path(call: Call) -> str:
     """The path as callers write it, with the query but without a credential."""
     query = without_key(call.query).decode("latin-1")

@@ -13,18 +13,19 @@ from proxy.attempts.attempt import Attempt
 from proxy.attempts.checker import Checker
 from proxy.attempts.checker_process import CheckJob
 from proxy.calls.call import Call
-from proxy.dialects.answer import (
+from proxy.dialects.operation import (
     GOOD_ANSWER,
+    UNREADABLE,
     AnswerFacts,
     ChoiceOutput,
     CollectedOutput,
     ExpectedOutput,
+    OutputForm,
     OutputRequest,
     Schema,
     ToolCall,
     in_order,
 )
-from proxy.dialects.operation import UNREADABLE, OutputForm
 from proxy.providers.headers import credentials
 from records.outcome import Fault, Finish, OutputCheck, ProviderError
 from routing.canary import ArmName

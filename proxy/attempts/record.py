@@ -6,7 +6,6 @@
 import time
 from collections.abc import Callable, Sequence
 from random import getrandbits
-from typing import Protocol
 
 from msgspec.structs import replace
 
@@ -48,17 +47,6 @@ Progress = tuple[bool, ErrorType | None, Reason]
 it has not), and the assignment's reason."""
 
 
-class OpenExchange(Protocol):
-    """An exchange that has not ended. `mono` is the CLOCK_MONOTONIC second of its request's last byte."""
-
-    mono: float
-
-    @property
-    def progress(self) -> Progress: ...
-
-    def in_flight(self) -> InFlight: ...
-
-
 class OpenExchanges:
     """The open canary exchanges of one worker.
 
@@ -69,14 +57,14 @@ class OpenExchanges:
     __slots__ = ("_told", "_untold")
 
     def __init__(self) -> None:
-        self._untold: dict[OpenExchange, None] = {}  # in the order of `mono`
-        self._told: dict[OpenExchange, Progress] = {}
+        self._untold: dict[Record, None] = {}  # in the order of `mono`
+        self._told: dict[Record, Progress] = {}
 
-    def opened(self, exchange: OpenExchange) -> None:
+    def opened(self, exchange: "Record") -> None:
         """Add an exchange whose request was read just now."""
         self._untold[exchange] = None
 
-    def ended(self, exchange: OpenExchange) -> None:
+    def ended(self, exchange: "Record") -> None:
         """Remove an exchange, before its Outcome is written. Does nothing when it was never added."""
         self._untold.pop(exchange, None)
         if self._told:
@@ -92,8 +80,8 @@ class OpenExchanges:
             self._told[exchange] = exchange.progress
         return [exchange.in_flight() for exchange in told]
 
-    def _slow(self, now: float) -> list[OpenExchange]:
-        slow: list[OpenExchange] = []
+    def _slow(self, now: float) -> list["Record"]:
+        slow: list[Record] = []
         for exchange in self._untold:
             if now - exchange.mono < IN_FLIGHT_AFTER_S:
                 break

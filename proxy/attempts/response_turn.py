@@ -12,8 +12,7 @@ from proxy.attempts.record import Record, Recorder
 from proxy.attempts.session import SessionStream
 from proxy.calls.call import Call, UpstreamRequest
 from proxy.calls.routes import ArmTarget
-from proxy.dialects.answer import CollectedOutput
-from proxy.dialects.operation import UNREADABLE
+from proxy.dialects.operation import UNREADABLE, CollectedOutput
 from proxy.network.upstream.pool import Upstreams
 from proxy.network.upstream.response import UpstreamError
 from proxy.network.upstream.tunnel import Tunnel

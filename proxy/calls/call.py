@@ -7,8 +7,7 @@ from contextlib import suppress
 import msgspec
 
 from proxy.calls.routes import ArmTarget, Route, Trial
-from proxy.dialects.answer import OutputRequest, filled
-from proxy.dialects.operation import UNREADABLE
+from proxy.dialects.operation import UNREADABLE, OutputRequest, filled
 from proxy.dialects.realtime import parameter
 from proxy.network.server.caller_request import CallerRequest
 from proxy.providers.body import TooIntricate, adapted, members_of

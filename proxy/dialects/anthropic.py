@@ -4,30 +4,29 @@ from typing import Any
 
 import msgspec
 
-from proxy.dialects.answer import (
-    AnswerChoice,
-    AnswerFacts,
-    CollectedOutput,
-    ExpectedOutput,
-    OutputRequest,
-    finish_word,
-    is_given,
-    schema_of,
-)
 from proxy.dialects.operation import (
     PASS_THROUGH,
     UNREADABLE,
+    AnswerChoice,
+    AnswerFacts,
     AnswerSummary,
+    CollectedOutput,
     Count,
+    ExpectedOutput,
     Operation,
     OutputForm,
+    OutputRequest,
     Texts,
+    finish_word,
     given,
+    is_given,
     named,
     read_counted,
     readable,
+    schema_of,
     text_members,
     total,
+    usage_in,
 )
 from records.outcome import Finish, Usage
 
@@ -206,11 +205,6 @@ def _counts(raw: msgspec.Raw) -> _Usage | None:
     return readable(_decode_usage, raw) if given(raw) else None
 
 
-def _usage(raw: msgspec.Raw) -> Usage | None:
-    counts = _counts(raw)
-    return counts.usage() if counts is not None else None
-
-
 class _Answer(msgspec.Struct, gc=False):
     type: str = ""
     usage: msgspec.Raw = msgspec.Raw()
@@ -229,16 +223,15 @@ def read_json(body: bytes) -> AnswerSummary:
     """Read a whole answer: valid if a JSON object, failed if an error despite its status."""
     message = readable(_decode_answer, body)
     if message is None:
-        return read_counted(body, _usage)
+        return read_counted(body, _decode_usage)
     answer = AnswerFacts()
     choice = answer.choice(0)
     choice.reason = finish_word(_REASONS, message.stop_reason)
     for block in message.content or ():
         _note_block(choice, block)
     return AnswerSummary(
-        valid=True,
         failed=message.type == "error" or bool(message.error),
-        usage=_usage(message.usage),
+        usage=usage_in(_decode_usage, message.usage),
         answer=answer,
         model=named(message.model),
     )

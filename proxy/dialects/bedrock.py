@@ -12,24 +12,22 @@ from dataclasses import replace
 import msgspec
 
 from proxy.dialects import anthropic, converse, openai
-from proxy.dialects.answer import (
-    CollectedOutput,
-    ExpectedOutput,
-    OutputRequest,
-    is_given,
-)
 from proxy.dialects.converse import ConverseEvents, usage_with_cache
 from proxy.dialects.openai import ChatEvents
 from proxy.dialects.operation import (
     PASS_THROUGH,
     UNREADABLE,
     AnswerSummary,
+    CollectedOutput,
     Count,
     Events,
+    ExpectedOutput,
     Operation,
     OutputForm,
+    OutputRequest,
     Texts,
     given,
+    is_given,
     is_json_object,
     readable,
 )
@@ -316,7 +314,7 @@ def _read_tokens(body: bytes) -> AnswerSummary:
     counts = readable(_decode_tokens, body)
     if counts is None:
         return AnswerSummary(valid=is_json_object(body))
-    return AnswerSummary(valid=True, usage=Usage(input_tokens=counts.input_tokens))
+    return AnswerSummary(usage=Usage(input_tokens=counts.input_tokens))
 
 
 _METHODS = {

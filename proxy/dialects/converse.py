@@ -2,25 +2,24 @@
 
 import msgspec
 
-from proxy.dialects.answer import (
+from proxy.dialects.operation import (
+    UNREADABLE,
     AnswerChoice,
     AnswerFacts,
+    AnswerSummary,
     CollectedOutput,
+    Count,
     ExpectedOutput,
     OutputRequest,
     Schema,
-    finish_word,
-    is_given,
-    schema_of,
-)
-from proxy.dialects.operation import (
-    UNREADABLE,
-    AnswerSummary,
-    Count,
     Texts,
+    finish_word,
     given,
+    is_given,
     read_counted,
     readable,
+    schema_of,
+    usage_in,
 )
 from records.outcome import Fault, Finish, Usage
 
@@ -139,7 +138,7 @@ class ConverseEvents:
             _note_end(self._choice, event.stop_reason)
         elif name == b"metadata":
             self.seen.done = True
-            self.seen.usage = _usage(event.usage) or self.seen.usage
+            self.seen.usage = usage_in(_decode_usage, event.usage) or self.seen.usage
         return False
 
     def _look_at(self, block: _Block) -> None:
@@ -167,12 +166,6 @@ def _note_end(choice: AnswerChoice, reason: str | None) -> None:
     choice.named = _NAMED.get(reason or "", ())
 
 
-def _usage(raw: msgspec.Raw) -> Usage | None:
-    """The usage; None when missing or of another shape, which is not an error of the answer."""
-    counts = readable(_decode_usage, raw) if given(raw) else None
-    return counts.usage() if counts is not None else None
-
-
 class _Message(msgspec.Struct, gc=False):
     content: list[_Block] | None = None
 
@@ -196,14 +189,14 @@ def read_json(body: bytes) -> AnswerSummary:
     """Read a whole answer of Converse."""
     message = readable(_decode_answer, body)
     if message is None:
-        return read_counted(body, _usage)
+        return read_counted(body, _decode_usage)
     answer = AnswerFacts()
     choice = answer.choice(0)
     output = message.output.message if message.output is not None else None
     for block in (output.content if output is not None else None) or ():
         _note_block(choice, block)
     _note_end(choice, message.stop_reason)
-    return AnswerSummary(valid=True, usage=_usage(message.usage), answer=answer)
+    return AnswerSummary(usage=usage_in(_decode_usage, message.usage), answer=answer)
 
 
 class _OutputCall(msgspec.Struct, rename="camel", gc=False):

@@ -7,30 +7,29 @@ from typing import Any
 import msgspec
 
 from proxy.dialects import interactions
-from proxy.dialects.answer import (
-    AnswerChoice,
-    AnswerFacts,
-    CollectedOutput,
-    ExpectedOutput,
-    OutputRequest,
-    Schema,
-    finish_word,
-    is_given,
-    schema_of,
-)
 from proxy.dialects.operation import (
     PASS_THROUGH,
     UNREADABLE,
+    AnswerChoice,
+    AnswerFacts,
     AnswerSummary,
+    CollectedOutput,
     Count,
+    ExpectedOutput,
     Operation,
     OutputForm,
+    OutputRequest,
+    Schema,
     Texts,
+    finish_word,
     given,
+    is_given,
     is_json_object,
     named,
     readable,
+    schema_of,
     total,
+    usage_in,
 )
 from records.outcome import Fault, Finish, Usage
 
@@ -46,18 +45,13 @@ class _Usage(msgspec.Struct, rename="camel", gc=False):
     candidates_token_count: Count | None = None
     thoughts_token_count: Count | None = None
 
-
-def _usage(raw: msgspec.Raw) -> Usage | None:
-    """The usage; None when missing or of another shape, which is not an error of the answer."""
-    counts = readable(_decode_usage, raw) if given(raw) else None
-    if counts is None:
-        return None
-    return Usage(
-        input_tokens=total(counts.prompt_token_count, counts.tool_use_prompt_token_count),
-        cached_input_tokens=counts.cached_content_token_count,
-        output_tokens=total(counts.candidates_token_count, counts.thoughts_token_count),
-        reasoning_tokens=counts.thoughts_token_count,
-    )
+    def usage(self) -> Usage:
+        return Usage(
+            input_tokens=total(self.prompt_token_count, self.tool_use_prompt_token_count),
+            cached_input_tokens=self.cached_content_token_count,
+            output_tokens=total(self.candidates_token_count, self.thoughts_token_count),
+            reasoning_tokens=self.thoughts_token_count,
+        )
 
 
 class _Part(msgspec.Struct, rename="camel", gc=False):
@@ -140,10 +134,6 @@ def _note_part(choice: AnswerChoice, part: _Part) -> None:
         choice.content = bool(part.text and part.text.strip()) or any(given(raw) for raw in others)
 
 
-def _is_there(feedback: msgspec.Raw) -> bool:
-    return bytes(feedback) not in (b"", b"null")
-
-
 def _note_blocked(answer: AnswerFacts, feedback: msgspec.Raw) -> None:
     """Note a prompt that was blocked, which has no candidates."""
     blocked = readable(_decode_feedback, feedback)
@@ -173,10 +163,10 @@ class GenerateEvents:
             self.seen.failed = True
         self.seen.model = self.seen.model or named(answer.model_version)
         if given(answer.usage_metadata):
-            self.seen.usage = _usage(answer.usage_metadata)
+            self.seen.usage = usage_in(_decode_usage, answer.usage_metadata)
         if answer.candidates:
             self._look_at(answer.candidates)
-        elif _is_there(answer.prompt_feedback):
+        elif is_given(answer.prompt_feedback):
             self.seen.done = True  # a blocked prompt is a complete answer without a candidate
             _note_blocked(self._answer, answer.prompt_feedback)
         return False
@@ -200,13 +190,13 @@ def read_json(body: bytes) -> AnswerSummary:
     for part in answers:
         if part.candidates:
             _note(answer, part.candidates)
-        elif _is_there(part.prompt_feedback):
+        elif is_given(part.prompt_feedback):
             _note_blocked(answer, part.prompt_feedback)
     counts = [part.usage_metadata for part in answers if given(part.usage_metadata)]
     return AnswerSummary(
         valid=bool(answers),
         failed=any(part.error for part in answers),
-        usage=_usage(counts[-1]) if counts else None,
+        usage=usage_in(_decode_usage, counts[-1]) if counts else None,
         answer=answer,
         model=named(answers[0].model_version) if answers else "",
     )

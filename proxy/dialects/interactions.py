@@ -8,27 +8,25 @@ from typing import Any
 
 import msgspec
 
-from proxy.dialects.answer import (
-    AnswerFacts,
-    CollectedOutput,
-    ExpectedOutput,
-    OutputRequest,
-    is_given,
-    schema_of,
-)
 from proxy.dialects.operation import (
     UNREADABLE,
+    AnswerFacts,
     AnswerSummary,
+    CollectedOutput,
     Count,
     Counted,
+    ExpectedOutput,
+    OutputRequest,
     Texts,
     decode_counted,
-    given,
+    is_given,
     is_json_object,
     named,
     read_counted,
     readable,
+    schema_of,
     total,
+    usage_in,
 )
 from records.outcome import Finish, Usage
 
@@ -41,6 +39,14 @@ class _Usage(msgspec.Struct, gc=False):
     total_cached_tokens: Count | None = None
     total_output_tokens: Count | None = None
     total_thought_tokens: Count | None = None
+
+    def usage(self) -> Usage:
+        return Usage(
+            input_tokens=total(self.total_input_tokens, self.total_tool_use_tokens),
+            cached_input_tokens=self.total_cached_tokens,
+            output_tokens=total(self.total_output_tokens, self.total_thought_tokens),
+            reasoning_tokens=self.total_thought_tokens,
+        )
 
 
 class _Part(msgspec.Struct, gc=False):
@@ -124,7 +130,7 @@ class InteractionEvents:
             self.seen.done = True
             self._end(event.interaction)
         self.seen.failed = self.seen.failed or kind == "error" or bool(event.error)
-        self.seen.usage = _usage(event.usage) or self.seen.usage
+        self.seen.usage = usage_in(_decode_usage, event.usage) or self.seen.usage
         return False
 
     def _look_at(self, delta: _Delta) -> None:
@@ -144,7 +150,7 @@ class InteractionEvents:
         if isinstance(interaction, _Interaction):
             self.seen.failed = _note_end(self._answer, interaction) or self.seen.failed
         if interaction is not None:
-            self.seen.usage = _usage(interaction.usage) or self.seen.usage
+            self.seen.usage = usage_in(_decode_usage, interaction.usage) or self.seen.usage
             self.seen.model = named(interaction.model) or self.seen.model
 
 
@@ -185,19 +191,6 @@ def _is_block(error: Any) -> bool:
     return any(reason in said for reason in _BLOCKS)
 
 
-def _usage(raw: msgspec.Raw) -> Usage | None:
-    """The usage; None when missing or of another shape, which is not an error of the answer."""
-    counts = readable(_decode_usage, raw) if given(raw) else None
-    if counts is None:
-        return None
-    return Usage(
-        input_tokens=total(counts.total_input_tokens, counts.total_tool_use_tokens),
-        cached_input_tokens=counts.total_cached_tokens,
-        output_tokens=total(counts.total_output_tokens, counts.total_thought_tokens),
-        reasoning_tokens=counts.total_thought_tokens,
-    )
-
-
 def _interaction(raw: bytes) -> _Interaction | Counted | None:
     """The interaction, or its counts where it has another shape; None when it is no JSON object."""
     return readable(_decode, raw) or readable(decode_counted, raw)
@@ -214,14 +207,13 @@ def read_json(body: bytes) -> AnswerSummary:
     if interaction is None:
         return AnswerSummary(valid=is_json_object(body))
     if isinstance(interaction, Counted):
-        return read_counted(body, _usage)
+        return read_counted(body, _decode_usage)
     answer = AnswerFacts()
     failed = _note_end(answer, interaction)
     in_background = interaction.status in _NOT_ENDED
     return AnswerSummary(
-        valid=True,
         failed=failed,
-        usage=_usage(interaction.usage),
+        usage=usage_in(_decode_usage, interaction.usage),
         answer=None if in_background else answer,
         model=named(interaction.model),
     )

@@ -9,29 +9,27 @@ from typing import Any
 import msgspec
 
 from proxy.dialects import responses
-from proxy.dialects.answer import (
-    GOOD_ANSWER,
-    AnswerChoice,
-    AnswerFacts,
-    CollectedOutput,
-    ExpectedOutput,
-    OutputRequest,
-    finish_word,
-    is_given,
-    schema_of,
-)
 from proxy.dialects.operation import (
+    GOOD_ANSWER,
     PASS_THROUGH,
     UNREADABLE,
+    AnswerChoice,
+    AnswerFacts,
     AnswerSummary,
+    CollectedOutput,
+    ExpectedOutput,
     Operation,
     OutputForm,
+    OutputRequest,
     Texts,
+    finish_word,
     given,
+    is_given,
     read_counted,
+    schema_of,
     text_members,
 )
-from proxy.dialects.responses import OpenAIUsage, ResponsesEvents, usage_in, usage_of
+from proxy.dialects.responses import OpenAIUsage, ResponsesEvents, decode_usage, usage_of
 from records.outcome import Fault, Finish
 
 _REASONS: dict[str, Finish] = {
@@ -109,10 +107,9 @@ def read_json(body: bytes) -> AnswerSummary:
     try:
         answer = _decode_answer(body)
     except UNREADABLE:
-        return read_counted(body, usage_in)
+        return read_counted(body, decode_usage)
     usage = answer.usage
     return AnswerSummary(
-        valid=True,
         failed=bool(answer.error),
         usage=usage.usage() if usage else None,
         answer=_facts(answer.choices or ()),

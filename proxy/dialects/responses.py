@@ -7,24 +7,22 @@ from typing import Any
 
 import msgspec
 
-from proxy.dialects.answer import (
-    AnswerFacts,
-    CollectedOutput,
-    ExpectedOutput,
-    OutputRequest,
-    is_given,
-    schema_of,
-)
 from proxy.dialects.operation import (
     UNREADABLE,
+    AnswerFacts,
     AnswerSummary,
+    CollectedOutput,
     Count,
+    ExpectedOutput,
+    OutputRequest,
     Texts,
     decode_counted,
-    given,
+    is_given,
     named,
     read_counted,
     readable,
+    schema_of,
+    usage_in,
 )
 from records.outcome import Finish, Usage
 
@@ -103,12 +101,6 @@ def usage_of(counts: Any) -> Usage | None:
         return msgspec.convert(counts, OpenAIUsage).usage() if counts else None
     except msgspec.ValidationError:
         return None
-
-
-def usage_in(raw: msgspec.Raw) -> Usage | None:
-    """The usage in raw JSON; None when missing or of another shape."""
-    counts = readable(_decode_usage, raw) if given(raw) else None
-    return counts.usage() if counts is not None else None
 
 
 class _Reason(msgspec.Struct, gc=False):
@@ -194,7 +186,7 @@ class ResponsesEvents:
         if event.error:
             self.seen.failed = True
         if event.response and (counted := readable(decode_counted, event.response)) is not None:
-            self.seen.usage = usage_in(counted.usage) or self.seen.usage
+            self.seen.usage = usage_in(decode_usage, counted.usage) or self.seen.usage
             self.seen.model = named(counted.model) or self.seen.model
         return False
 
@@ -231,7 +223,7 @@ def _note_item(answer: AnswerFacts, item: _Item) -> None:
 
 
 _decode_event = msgspec.json.Decoder(_Event).decode
-_decode_usage = msgspec.json.Decoder(OpenAIUsage).decode
+decode_usage = msgspec.json.Decoder(OpenAIUsage).decode
 _decode_item = msgspec.json.Decoder(_Item).decode
 _decode = msgspec.json.Decoder(_Response).decode
 
@@ -240,13 +232,12 @@ def read_json(body: bytes) -> AnswerSummary:
     """Read a whole response: valid if a JSON object, failed if it carries an error despite its status."""
     response = readable(_decode, body)
     if response is None:
-        return read_counted(body, usage_in)
+        return read_counted(body, decode_usage)
     answer = AnswerFacts()
     _note_end(answer, response)
     return AnswerSummary(
-        valid=True,
         failed=bool(response.error),
-        usage=usage_in(response.usage),
+        usage=usage_in(decode_usage, response.usage),
         answer=None if response.status in _NOT_ENDED else answer,
         model=named(response.model),
     )

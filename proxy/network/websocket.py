@@ -76,6 +76,7 @@ MESSAGE_BOUND = 1 << 20
 _OPCODES = frozenset([CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG])
 _FIN, _COMPRESSED, _RESERVED, _OPCODE = 0x80, 0x40, 0x30, 0x0F
 _MASKED, _LENGTH = 0x80, 0x7F
+_SHORT, _LONG = 126, 127
 _CONTROL_BOUND = 125
 NO_CODE = 1005
 """The code for a close frame without a code (RFC 6455 §7.1.5)."""
@@ -181,11 +182,8 @@ class Frames:
     def _unmasked(self, piece: bytes) -> bytes:
         if not self._key:
             return piece
-        turn, size = self._at % 4, len(piece)
-        key = (self._key[turn:] + self._key[:turn]) * (size // 4 + 1)
-        return (int.from_bytes(piece, "little") ^ int.from_bytes(key[:size], "little")).to_bytes(
-            size, "little"
-        )
+        turn = self._at % 4
+        return masked(piece, self._key[turn:] + self._key[:turn])
 
     def _frame_ended(self, found: list[Message]) -> None:
         if self._opcode >= CLOSE:
@@ -215,13 +213,20 @@ def _head_length(head: bytearray) -> int:
 
 def _extended_by(second: int) -> int:
     """The number of bytes of an extended length."""
-    return {126: 2, 127: 8}.get(second & _LENGTH, 0)
+    return {_SHORT: 2, _LONG: 8}.get(second & _LENGTH, 0)
+
+
+def masked(payload: bytes, key: bytes) -> bytes:
+    """Apply a key of four bytes to a payload, which masks it or takes the mask away."""
+    size = len(payload)
+    keys = key * (size // 4 + 1)
+    return (int.from_bytes(payload, "little") ^ int.from_bytes(keys[:size], "little")).to_bytes(
+        size, "little"
+    )
 
 
 PIECE_BOUND = 64 << 20
 """Bytes of one message, as of a request's body."""
-
-_SHORT, _LONG = 126, 127
 
 
 class Piece(NamedTuple):
@@ -293,21 +298,10 @@ class MessageCutter:
 
 def _extent(head: bytearray) -> tuple[int, int | None]:
     """Where a frame's payload starts, and its length; None while the head is not complete."""
-    short = head[1] & _LENGTH
-    extended = {_SHORT: 2, _LONG: 8}.get(short, 0)
-    start = 2 + extended + (4 if head[1] & _MASKED else 0)
+    start, extended = _head_length(head), _extended_by(head[1])
     if len(head) < start:
         return start, None
-    return start, int.from_bytes(head[2 : 2 + extended], "big") if extended else short
-
-
-def masked(payload: bytes, key: bytes) -> bytes:
-    """Apply a key of four bytes to a payload, which masks it or takes the mask away."""
-    size = len(payload)
-    keys = key * (size // 4 + 1)
-    return (int.from_bytes(payload, "little") ^ int.from_bytes(keys[:size], "little")).to_bytes(
-        size, "little"
-    )
+    return start, int.from_bytes(head[2 : 2 + extended], "big") if extended else head[1] & _LENGTH
 
 
 def frame(payload: bytes, *, opcode: int = TEXT, to_provider: bool) -> bytes:

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from proxy.answers.reader import reader_for
 from proxy.attempts.examination import judge
 from proxy.dialects import anthropic, gemini, openai, responses
-from proxy.dialects.answer import OUTPUT_BOUND, AnswerFacts, CollectedOutput, OutputRequest
-from proxy.dialects.operation import Operation
+from proxy.dialects.operation import OUTPUT_BOUND, AnswerFacts, CollectedOutput, Operation, OutputRequest
 from records.outcome import Fault, Finish
 
 OPERATIONS: dict[str, Operation] = {

@@ -12,9 +12,8 @@ from proxy.calls.call import facts_of
 from proxy.calls.prompt import Turn, conversation, question
 from proxy.calls.routes import Route
 from proxy.dialects import PASS_THROUGH
-from proxy.dialects.answer import CollectedOutput, OutputRequest
 from proxy.dialects.bedrock import operation
-from proxy.dialects.operation import Operation
+from proxy.dialects.operation import CollectedOutput, Operation, OutputRequest
 from proxy.providers.provider import Provider
 from proxy.providers.urls import other
 from records.outcome import Fault, Finish, Usage

@@ -11,13 +11,12 @@ from proxy.attempts.examination import judge
 from proxy.calls.call import facts_of
 from proxy.calls.prompt import Turn, conversation, question
 from proxy.dialects import PASS_THROUGH
-from proxy.dialects.answer import CollectedOutput, OutputRequest
 from proxy.dialects.gemini import operation
 from proxy.dialects.interactions import InteractionEvents, read_json
 from proxy.dialects.interactions import expected_output as expected
 from proxy.dialects.interactions import read_output as read
 from proxy.dialects.interactions import take_output as take
-from proxy.dialects.operation import OutputForm, collect
+from proxy.dialects.operation import CollectedOutput, OutputForm, OutputRequest, collect
 from records.outcome import Usage
 from tests.proxy.calls import routes
 

@@ -17,7 +17,7 @@ from proxy.network.descriptors import Descriptors
 from proxy.network.ticker import PERIOD_S, Ticker
 from proxy.network.upstream.connection import READ, Connection
 from proxy.network.upstream.response import ConnectionLimit, UpstreamError, UpstreamResponse
-from proxy.network.upstream.tunnel import Refusal, Tunnel, upgrade_head
+from proxy.network.upstream.tunnel import Tunnel, upgrade_head
 from proxy.providers.headers import Address, declared_length
 from proxy.providers.provider import Provider, Timeout
 
@@ -345,7 +345,7 @@ class Upstreams:
             tunnel.abort()
             tunnel.let_go()
             raise
-        return tunnel if refusal is None else self._refused(refusal, timeout)
+        return tunnel if refusal is None else refusal
 
     def free_slots(self, limit_key: str) -> int:
         """Return how many more exchanges this limit allows."""
@@ -378,19 +378,6 @@ class Upstreams:
         if known is not provider:
             _, address, origin = self._learn(provider)
         return address, origin
-
-    def _refused(self, refusal: Refusal, timeout: Timeout) -> UpstreamResponse:
-        """Convert a refusal to a complete response that holds no slot."""
-        response = UpstreamResponse(self._loop, ConnectionLimit(self._loop, 0), timeout, streaming=False)
-        response.status = refusal.status
-        response.reason = refusal.reason
-        response.headers = list(refusal.headers)
-        response.headed = True
-        if refusal.body:
-            response.feed([refusal.body])
-        response.read_at = refusal.read_at
-        response.end()
-        return response
 
     def _learn(self, provider: Provider) -> tuple[Provider, Address, Origin]:
         """Register a new provider, or one changed by a reload. Connections to the same address stay open.

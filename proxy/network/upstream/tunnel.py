@@ -11,7 +11,6 @@ The user of an open tunnel decides how long it may be silent, since silence is n
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from time import monotonic
 from typing import cast
 
@@ -21,8 +20,10 @@ from proxy.network.upstream.response import (
     BODY,
     DONE,
     SWITCHED,
+    ConnectionLimit,
     ResponseParser,
     UpstreamError,
+    UpstreamResponse,
     ends_with_input,
 )
 from proxy.providers.headers import Address
@@ -36,17 +37,6 @@ REFUSAL_BOUND = 1 << 20
 LINGER_S = 2.0
 
 HEAD, REFUSED, OPEN, CLOSING = range(4)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """A complete response instead of the upgrade. `read_at`: monotonic second of its last byte."""
-
-    status: int
-    reason: bytes
-    headers: Sequence[tuple[bytes, bytes]]
-    body: bytes
-    read_at: float
 
 
 class Tunnel(asyncio.Protocol):
@@ -131,8 +121,11 @@ class Tunnel(asyncio.Protocol):
 
     # For the opener
 
-    async def upgrade(self, head: bytes) -> Refusal | None:
-        """Send the request and wait for the response; None when the tunnel is open. Raises UpstreamError."""
+    async def upgrade(self, head: bytes) -> UpstreamResponse | None:
+        """Send the request and wait for the response: the complete refusal, or None for an open tunnel.
+
+        Raises UpstreamError.
+        """
         self._sent_at = monotonic()
         self.write(head)
         parser = self._parser
@@ -142,13 +135,7 @@ class Tunnel(asyncio.Protocol):
             if self._stage == OPEN:
                 return None
             await self._wait()
-        refusal = Refusal(
-            status=parser.status,
-            reason=parser.reason,
-            headers=parser.headers,
-            body=b"".join(self._chunks),
-            read_at=self._read_at,
-        )
+        refusal = self._refusal()
         self.abort()
         return refusal
 
@@ -252,6 +239,19 @@ class Tunnel(asyncio.Protocol):
     def _keep(self, data: bytes) -> None:
         self._chunks.append(data)
         self._size += len(data)
+
+    def _refusal(self) -> UpstreamResponse:
+        """The parsed response, complete, which holds no slot."""
+        parser = self._parser
+        response = UpstreamResponse(
+            self._loop, ConnectionLimit(self._loop, 0), self._timeout, streaming=False
+        )
+        response.status, response.reason, response.headers = parser.status, parser.reason, parser.headers
+        response.headed = True
+        response.feed(self._chunks)
+        response.read_at = self._read_at
+        response.end()
+        return response
 
     def _is_closing(self) -> bool:
         return self._transport is None or self._transport.is_closing()
