@@ -9,16 +9,16 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from alerts.incidents.notifier import deliver, notifier_client
 from bench.settings import BenchSettings
 from common.clock import every
-from control.feed.events import MetricsListener, StatefulListener, WorkerRegistry
-from control.fleet.leadership import Standing
-from control.fleet.publisher import Availability
+from control.feed.events import MetricsListener, WorkerRegistry
+from control.fleet.leadership import Leadership, SoleLeader
+from control.fleet.publisher import Availability, FilePublisher, RedisPublisher
 from control.jobs.release_metrics import ReleaseMetrics
 from control.jobs.reports import Announcer, ReportJob
 from control.jobs.rolling import Roller, Rolling, expiring
@@ -39,6 +39,8 @@ from verdict.archive.archivist import Archivist
 from verdict.decision.nightly_looks import NightlyLooks
 
 if TYPE_CHECKING:
+    from control.feed.spool import SpoolFeed
+    from control.feed.stream import EvidenceSource  # needs a Redis client
     from verdict.decision.document import Sentences
 
 log = structlog.get_logger()
@@ -48,79 +50,14 @@ SAVE_WITHIN_S = 2.0
 """A page waits no longer for a disk or a store that takes no checkpoint."""
 
 
-class Source(Protocol):
-    """Where evidence comes from, and where the memory of it is saved."""
-
-    @property
-    def save_every_s(self) -> float: ...
-
-    def attach(
-        self, workers: WorkerRegistry, metrics: StatefulListener, monitor: StatefulListener, /
-    ) -> None:
-        """Restore the stateful listeners, and pass events to all three from there on."""
-
-    def loops(self) -> list[Coroutine[Any, Any, None]]:
-        """What has to run, without end."""
-        ...
-
-    async def begin(self) -> None:
-        """This controller leads from now on: restore what earlier leaders learnt. May raise StoreDown."""
-
-    async def stand_by(self) -> None:
-        """Another controller leads: restore what it saved. May raise StoreDown."""
-
-    async def save(self) -> None:
-        """Save what the listeners know."""
-
-    def drain(self) -> None:
-        """Pass on the last events, at the end."""
-
-
-class Leader(Protocol):
-    """Says whether this controller may act."""
-
-    @property
-    def is_shared(self) -> bool: ...
-
-    @property
-    def term(self) -> int | None:
-        """The term of this controller's lead; None in standby."""
-
-    def turn(self) -> None:
-        """Renew the lead, or look whether it is free. May block: it needs a thread."""
-
-    def standing(self) -> Standing: ...
-
-    def heard_other(self) -> None:
-        """Another controller refreshed the plan."""
-
-    def resign(self) -> None:
-        """Lead no more, and let the next one begin at once. May block, and raise StoreDown."""
-
-
-class Publisher(Protocol):
-    """Takes the plan to the workers."""
-
-    @property
-    def refresh_every_s(self) -> float: ...
-
-    def put(self, plan: States) -> None: ...
-
-    def loops(self) -> list[Coroutine[Any, Any, None]]: ...
-
-    async def is_outspoken(self) -> bool:
-        """True when another controller has published after ours."""
-        ...
-
-
 class Controller:
     """Decides about every canary, as one admin process. Belongs to the event loop's thread."""
 
     def __init__(
         self,
-        source: Source,
-        leader: Leader,
-        publisher: Publisher,
+        source: "SpoolFeed | EvidenceSource",
+        leader: Leadership | SoleLeader,
+        publisher: FilePublisher | RedisPublisher,
         *,
         store: Store,
         roller: Roller,

@@ -33,7 +33,8 @@ BATCH = 1000
 
 
 class SpoolFeed:
-    """A controller's `Source` on one machine. Belongs to the event loop's thread."""
+    """Where the controller of one machine hears what happened, and keeps what was learnt of it. Belongs to
+    the event loop's thread."""
 
     save_every_s = 1.0
 

@@ -246,7 +246,8 @@ AGAIN_S = 0.5
 
 
 class EvidenceSource:
-    """A controller's `Source` where there are several replicas. Belongs to the event loop's thread."""
+    """Where the controller of several replicas hears what happened, and keeps what was learnt of it. Belongs
+    to the event loop's thread."""
 
     save_every_s = 5.0
 

@@ -19,12 +19,12 @@ then the last one goes on watching *alone*, and may only lower exposure: a rollb
 
 import threading
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Literal
 
 import structlog
 
 from records.errors import StoreDown
-from records.store.leader import NOBODY, Lease
+from records.store.leader import NOBODY, Lease, Leases
 
 log = structlog.get_logger()
 
@@ -36,44 +36,24 @@ ALONE_AFTER_S = 6.0
 Standing = Literal["standby", "leading", "unsure", "alone"]
 
 
-class LeaseStore(Protocol):
-    """The stored lease. Every method may raise StoreDown."""
-
-    def read(self) -> Lease:
-        """The current lease."""
-        ...
-
-    def take(self, holder: str, seen: Lease, now: float) -> Lease | None:
-        """Give the lease to `holder` if it has not changed since it was `seen`; None if it has."""
-        ...
-
-    def renew(self, mine: Lease, now: float) -> Lease | None:
-        """Refresh the lease if it still is `mine`; None if it is not."""
-        ...
-
-    def give_back(self, mine: Lease) -> None:
-        """Free the lease if it still is `mine`."""
-        ...
-
-
 class SoleLeader:
-    """The leadership on a single machine: always ours."""
+    """The leadership on a single machine: always ours, with nothing to renew or to give back."""
 
     is_shared = False
     term = 0
 
     def turn(self) -> None:
-        """Nothing to renew."""
+        """As `Leadership`."""
 
     def standing(self) -> Standing:
-        """Always leading."""
+        """As `Leadership`."""
         return "leading"
 
     def heard_other(self) -> None:
-        """Never: there is no other."""
+        """As `Leadership`."""
 
     def resign(self) -> None:
-        """Nothing to give back."""
+        """As `Leadership`."""
 
 
 class Leadership:
@@ -82,7 +62,7 @@ class Leadership:
     is_shared = True
 
     def __init__(
-        self, leases: LeaseStore, holder: str, *, utc: Callable[[], float], mono: Callable[[], float]
+        self, leases: Leases, holder: str, *, utc: Callable[[], float], mono: Callable[[], float]
     ) -> None:
         """`holder` names this admin's data folder. A lease of that name was ours before a restart."""
         self._leases, self._holder, self._utc, self._mono = leases, holder, utc, mono

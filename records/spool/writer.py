@@ -54,8 +54,8 @@ class Sync:
         self._wake = threading.Event()
         self._stop = threading.Event()
         self.is_dirty = False
-        self._thread = threading.Thread(target=self._run, name="spool-sync", daemon=True)
-        self._thread.start()
+        self._syncer = threading.Thread(target=self._run, name="spool-sync", daemon=True)
+        self._syncer.start()
 
     def dirty(self) -> None:
         """Request a sync for appended bytes."""
@@ -90,7 +90,7 @@ class Sync:
         """Sync once more and end the thread. The caller closes the current segment."""
         self._stop.set()
         self._wake.set()
-        self._thread.join()
+        self._syncer.join()
 
     def _run(self) -> None:
         while not self._stop.is_set():
