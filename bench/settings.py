@@ -6,7 +6,7 @@ from typing import Literal
 
 from proxy.providers.provider import Provider
 from records.facts.metric import Bound, is_offline
-from records.facts.prices import Rates
+from records.facts.prices import TokenPrices
 from routing.canary import Arm, Canary
 
 Layer = Literal["synthetic", "real"]
@@ -137,7 +137,7 @@ class BenchSettings:
     providers: Mapping[str, Provider]
     canaries: Sequence[Canary]
     terms: Mapping[str, BenchTerms] = field(default_factory=dict)
-    prices: Mapping[str, Rates] = field(default_factory=dict)
+    prices: Mapping[str, TokenPrices] = field(default_factory=dict)
     price_as: Mapping[str, str] = field(default_factory=dict)
     datasets: Sequence[DatasetSource] = ()
     embeddings: EmbeddingSource | None = None

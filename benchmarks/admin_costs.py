@@ -29,15 +29,15 @@ from canary.interpreter import environment, program
 from canary.programs.process import boot_id
 from control.controller import Controller
 from control.feed.events import TracingListener, WorkerEvents, of_batch
-from control.feed.spool import BATCH, SpoolFeed
+from control.feed.spool import BATCH, SpoolSource
 from control.feed.stream import Deduplicator, StreamPublisher
 from control.fleet.leadership import SoleLeader
 from control.fleet.publisher import FilePublisher
-from control.jobs.rolling import Roller
+from control.jobs.rolling import SegmentProgram
 from control.states.rollouts import PendingRollbacks
 from records.outcome import Heartbeat, Outcome
-from records.shared.stream import Outgoing, decoded, encoded
-from records.spool.reader import Batch, SpoolReader
+from records.shared.stream import OutgoingQueue, decoded, encoded
+from records.spool.reader import SpoolBatch, SpoolReader
 from records.spool.writer import SpoolWriter
 from records.store import Store, sums
 from records.store.shipper import Backlog, Shipper
@@ -95,10 +95,10 @@ class AdminBench:
         self._lead(self._controller(self._feed()), events)
         self.costs.end()
 
-    def _feed(self) -> SpoolFeed:
-        return SpoolFeed(self.folder / "spool", self.folder / "live.json", boot=boot_id())
+    def _feed(self) -> SpoolSource:
+        return SpoolSource(self.folder / "spool", self.folder / "live.json", boot=boot_id())
 
-    def _controller(self, feed: SpoolFeed) -> Controller:
+    def _controller(self, feed: SpoolSource) -> Controller:
         controller = Controller(
             feed,
             SoleLeader(),
@@ -115,7 +115,7 @@ class AdminBench:
         controller.rollouts.reconcile(controller.settings, time.time())
         return controller
 
-    def _read(self, reader: SpoolReader, written: Sequence[Outcome]) -> Iterator[Batch]:
+    def _read(self, reader: SpoolReader, written: Sequence[Outcome]) -> Iterator[SpoolBatch]:
         """Write the spool in steps, and read each as the feed does."""
         writer = SpoolWriter(self.folder / "spool", worker=0)
         for step, part in enumerate(batched(written, STEP)):
@@ -127,7 +127,7 @@ class AdminBench:
             yield batch
         writer.close()
 
-    def _listen(self, controller: Controller, feed: SpoolFeed, events: Sequence[WorkerEvents]) -> None:
+    def _listen(self, controller: Controller, feed: SpoolSource, events: Sequence[WorkerEvents]) -> None:
         """Pass the events to each listener, then judge and save as often as the controller does."""
         listeners = [*feed.listeners, TracingListener({}, "", dict)]
         for listener in [each for each in listeners if each is not controller.monitor]:
@@ -149,7 +149,7 @@ class AdminBench:
             with self.costs.part(name):
                 monitor.decide(time.time(), BEGAN + ended)
 
-    def _ship(self, spool: Path, batches: Sequence[Batch]) -> None:
+    def _ship(self, spool: Path, batches: Sequence[SpoolBatch]) -> None:
         outcomes = [[each for each in batch.records() if type(each) is Outcome] for batch in batches]
         for second in batched(outcomes, SAVED_EACH):
             with self.costs.part("sum up units and sessions"):
@@ -168,7 +168,7 @@ class AdminBench:
 
     def _lead(self, controller: Controller, events: Sequence[WorkerEvents]) -> None:
         """The replica's side, then the leader's."""
-        outgoing = Outgoing()
+        outgoing = OutgoingQueue()
         publisher = StreamPublisher(outgoing, replica="a")
         entries: list[list[bytes]] = []
         for each in events:
@@ -187,9 +187,9 @@ class AdminBench:
         self._watch(controller, heard, "leader: Monitor")
 
 
-def no_roller(folder: Path) -> Roller:
+def no_roller(folder: Path) -> SegmentProgram:
     """A roller that has nothing to do while the benchmark lasts."""
-    return Roller(
+    return SegmentProgram(
         command=program("canary.programs.roller"),
         environment=environment(),
         url="sqlite:///canary.db",

@@ -54,7 +54,7 @@ from judge.judgements import FIRST, SECOND, Result
 from judge.model import MOST_TOKENS, JudgeAsker, words_sha256
 from proxy.providers.provider import Provider
 from records.captures.capture import CapturedMessage
-from records.facts.prices import Rates
+from records.facts.prices import TokenPrices
 
 VOTES: dict[str, Vote] = {"first": "baseline", "second": "candidate", "tie": "tie"}
 
@@ -135,7 +135,7 @@ async def asked(
     key = os.environ.get("OPENAI_API_KEY", "none")
     provider = Provider(name="judge", api="openai", base_url=url, api_key=key)
     settings = BenchSettings(
-        providers={"judge": provider}, canaries=(), prices={model: Rates(input=0, output=0)}
+        providers={"judge": provider}, canaries=(), prices={model: TokenPrices(input=0, output=0)}
     )
     source = JudgeSource(provider="judge", model=model, daily_budget_usd=0)
     async with client_for(provider, at_once=source.at_once) as client:

@@ -21,7 +21,7 @@ from control.feed.events import WorkerEvents, WorkerKey
 from control.feed.stream import StreamPublisher
 from records.outcome import IN_FLIGHT_AFTER_S, Heartbeat, InFlight, Outcome
 from records.shared import states_channel
-from records.shared.stream import Outgoing
+from records.shared.stream import OutgoingQueue
 
 REPLICAS, WORKERS = 20, 2
 CANARIES = tuple(f"busy-{number}" for number in range(10))
@@ -73,7 +73,7 @@ def _healthy(outcome: Outcome) -> Outcome:
 class Replica:
     """One replica's exchanges. Those in flight are in order of their end, to the nearest dispatch."""
 
-    def __init__(self, number: int, templates: TrafficTemplates, outgoing: Outgoing) -> None:
+    def __init__(self, number: int, templates: TrafficTemplates, outgoing: OutgoingQueue) -> None:
         self._dice, self._templates = Random(number), templates
         self._publisher = StreamPublisher(outgoing, replica=f"replica-{number}")
         self._keys: list[WorkerKey] = [("", slot, 1000 + slot) for slot in range(WORKERS)]
@@ -172,7 +172,7 @@ class AgentFleet:
     """All replicas, which take turns within DISPATCH_EVERY_S."""
 
     def __init__(self, url: str) -> None:
-        self._redis, self._outgoing = states_channel.connect(url), Outgoing()
+        self._redis, self._outgoing = states_channel.connect(url), OutgoingQueue()
         self._sending_s = 0.0
         templates = TrafficTemplates()
         self._replicas = [Replica(number, templates, self._outgoing) for number in range(REPLICAS)]

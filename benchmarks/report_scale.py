@@ -23,7 +23,7 @@ from canary.config.store import open_store
 from records.shared.segment_folder import OUTCOMES
 from records.store import Act, Store
 from records.store.database import engine_of
-from records.store.reports import Looks, LookScope
+from records.store.reports import LookScope, VerdictLooks
 from routing import transitions
 from tests.servers.postgres import Postgres
 from verdict.decision.reports import report_from_store
@@ -169,7 +169,7 @@ def _keep_nights(settings: ReportSettings, store: str, data: Path) -> None:
             for day in range(1, 14)
             for row in judged.criteria
         ]
-        Looks(opened).keep(scope, to_store(nights))
+        VerdictLooks(opened).keep(scope, to_store(nights))
 
 
 def _peak_mib() -> float:

@@ -14,7 +14,7 @@ from benchmarks.report_segments import DayCells, write_segments
 from records.facts.exchange_id import mint
 from records.store import Store
 from records.store.database import driver_of
-from records.store.retention import Days
+from records.store.retention import DailyPartitions
 from records.store.sums import LONGEST_S, SHORTEST_S, WEEK_S
 from records.store.tables import failure_days, feedback, unit_days
 
@@ -43,7 +43,7 @@ class World:
 
 def fill(engine: sa.Engine, store: Store, world: World) -> int:
     """Write everything; returns the number of rows of unit totals."""
-    Days(engine).need(range(FIRST_DAY, FIRST_DAY + world.days))
+    DailyPartitions(engine).need(range(FIRST_DAY, FIRST_DAY + world.days))
     users = _Users(world)
     cells = 0
     for number in range(FIRST_DAY, FIRST_DAY + world.days):

@@ -21,7 +21,7 @@ from control.fleet.leadership import Leadership, SoleLeader
 from control.fleet.publisher import Availability, FilePublisher, RedisPublisher
 from control.jobs.release_metrics import ReleaseMetrics
 from control.jobs.reports import Announcer, ReportJob
-from control.jobs.rolling import Roller, Rolling, expiring
+from control.jobs.rolling import SegmentJob, SegmentProgram, expiring
 from control.monitor.monitor import DECIDE_EVERY_S, Monitor
 from control.operator.operator import Operator
 from control.settings import ControlSettings
@@ -39,8 +39,8 @@ from verdict.archive.archivist import Archivist
 from verdict.decision.nightly_looks import NightlyLooks
 
 if TYPE_CHECKING:
-    from control.feed.spool import SpoolFeed
-    from control.feed.stream import EvidenceSource  # needs a Redis client
+    from control.feed.spool import SpoolSource
+    from control.feed.stream import StreamSource  # needs a Redis client
     from verdict.decision.document import Sentences
 
 log = structlog.get_logger()
@@ -55,12 +55,12 @@ class Controller:
 
     def __init__(
         self,
-        source: "SpoolFeed | EvidenceSource",
+        source: "SpoolSource | StreamSource",
         leader: Leadership | SoleLeader,
         publisher: FilePublisher | RedisPublisher,
         *,
         store: Store,
-        roller: Roller,
+        roller: SegmentProgram,
         settings: ControlSettings,
         pending: PendingRollbacks,
         assignment_key: Callable[[], bytes],
@@ -122,7 +122,7 @@ class Controller:
             canaries=lambda: self.settings.canaries.keys(),
             standing=self._judge_standing,
         )
-        self.rolling = Rolling(
+        self.rolling = SegmentJob(
             store,
             roller,
             before=lambda now: now - self.settings.retention_s,

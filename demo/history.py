@@ -32,7 +32,7 @@ from pages.words.reasons import sentences
 from records.exports.prometheus import Meters
 from records.facts.exchange_id import mint
 from records.outcome import Feedback, Outcome, ProviderError, Usage
-from records.spool.reader import Batch, Chunk, Writer
+from records.spool.reader import SpoolBatch, SpoolChunk, WriterProcess
 from records.store import Act, Store
 from records.store.benchmarks import Benchmarks
 from records.store.decisions import Decision, Decisions
@@ -364,8 +364,8 @@ class _Past:
     def _take(self, records: Sequence[Outcome | Feedback]) -> bool:
         """Store some records, and let the guardrails look at them; False once they have rolled back."""
         self._shipped += len(records)
-        chunk = Chunk(PROVIDER, Writer(PROVIDER, 0, PROVIDER, 1), list(records))
-        self._store.ship(Batch(chunks=[chunk], cursors={self._release.canary: self._shipped}), PROVIDER)
+        chunk = SpoolChunk(PROVIDER, WriterProcess(PROVIDER, 0, PROVIDER, 1), list(records))
+        self._store.ship(SpoolBatch(chunks=[chunk], cursors={self._release.canary: self._shipped}), PROVIDER)
         now = records[-1].at
         self._monitor.take(WorkerEvents(records=records, heard=len(records)))
         self._monitor.decide(now, now)

@@ -37,7 +37,7 @@ from proxy.providers.provider import Auth, Provider, Timeout, own_auth
 from proxy.providers.urls import below_entry, nameless_paths
 from records.captures.capture import CaptureRule
 from records.facts.metric import BUILT_IN, Metric, is_offline
-from records.facts.prices import Rates
+from records.facts.prices import TokenPrices
 from records.shared.segment_folder import IN_STORE, OUTCOMES
 from routing.caller import TAG, Caller
 from routing.canary import NO_CHANGES, Arm, ArmName, Canary, Match, RequestChanges, Step
@@ -71,7 +71,7 @@ def config(file: FileSection, warnings: Sequence[str]) -> Config:
         redact=file.redact,
         tags=tags(file),
         callers=tuple(Caller(**dict(section)) for section in file.callers),
-        prices={model: Rates(**dict(section)) for model, section in file.prices.items()},
+        prices={model: TokenPrices(**dict(section)) for model, section in file.prices.items()},
         price_as=file.price_as,
         datasets=tuple(DatasetSource(name=name, **dict(section)) for name, section in file.datasets.items()),
         embeddings=None if file.embeddings is None else EmbeddingSource(**dict(file.embeddings)),

@@ -25,7 +25,7 @@ from judge.terms import JudgeTerms
 from proxy.providers.provider import Provider, Timeout
 from records.captures.capture import CaptureRule
 from records.facts.metric import Metric
-from records.facts.prices import Prices, Rates, UnpricedArm, unpriced_arms
+from records.facts.prices import Prices, TokenPrices, UnpricedArm, unpriced_arms
 from routing.caller import Caller
 from routing.canary import ArmName
 from routing.lanes import groups, sizes
@@ -65,7 +65,7 @@ class Config:
     captures: Mapping[str, CaptureRule] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     callers: tuple[Caller, ...] = ()
-    prices: Mapping[str, Rates] = field(default_factory=dict)
+    prices: Mapping[str, TokenPrices] = field(default_factory=dict)
     price_as: Mapping[str, str] = field(default_factory=dict)
     datasets: tuple[DatasetSource, ...] = ()
     embeddings: EmbeddingSource | None = None

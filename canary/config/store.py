@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from canary.config.config import Config
-from records.store import Patience, Store
+from records.store import Store, StoreTimeouts
 from records.store.database import PATIENCE
 
 
-def store_at(config: Config, data: Path, patience: Patience = PATIENCE) -> Store:
+def store_at(config: Config, data: Path, patience: StoreTimeouts = PATIENCE) -> Store:
     """The store, without connecting. Relative paths are relative to `data`."""
     return Store.at(config.store, data, patience, outcomes=config.outcomes)
 

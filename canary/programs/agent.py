@@ -23,7 +23,7 @@ from canary.programs.process import ShutdownSignal, WorkerArgs, boot_id, run
 from common.clock import every
 from console.app import health_app
 from control.feed.events import MetricsListener, TracingListener, WorkerRegistry
-from control.feed.spool import Shipping, SpoolFeed
+from control.feed.spool import SpoolShippers, SpoolSource
 from control.feed.stream import StreamPublisher
 from control.fleet.metrics import AgentMetrics
 from control.fleet.publisher import Availability, StatesFollower
@@ -31,7 +31,7 @@ from records.errors import SharedDown, StoreDown
 from records.exports.prometheus import Meters
 from records.shared import states_channel
 from records.shared.states_channel import StatesChannel
-from records.shared.stream import Outgoing
+from records.shared.stream import OutgoingQueue
 from records.store.leader import Leases, states_in
 from records.store.shipper import name_of_spool
 
@@ -59,7 +59,7 @@ class Agent:
         self.leases = Leases(self.store)
         self.redis = states_channel.connect(current.shared)
         self.channel = StatesChannel(self.redis)
-        self.outgoing = Outgoing()
+        self.outgoing = OutgoingQueue()
         self.following = StatesFollower(args.folder / "plan.json")
         self.workers = WorkerRegistry()
         self.tracing = TracingListener(os.environ, __version__, lambda: self.config.current.base_urls)
@@ -70,11 +70,11 @@ class Agent:
             mono=time.monotonic,
         )
         publisher = StreamPublisher(self.outgoing, replica=name_of_spool(spool))
-        self.feed = SpoolFeed(
+        self.feed = SpoolSource(
             spool, args.folder / "live.json", boot=boot_id(), others=[publisher, self.tracing]
         )
         self.feed.attach(self.workers, MetricsListener(self.meters))
-        self.shipping = Shipping(args.folder, self.store, other=self.feed.reader)
+        self.shipping = SpoolShippers(args.folder, self.store, other=self.feed.reader)
         self.shared = Availability("redis")
 
     async def run(self) -> None:

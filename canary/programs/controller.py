@@ -30,10 +30,10 @@ from common.clock import every
 from console.app import admin_app
 from control.controller import Controller
 from control.feed.events import TracingListener
-from control.feed.spool import Shipping, SpoolFeed
+from control.feed.spool import SpoolShippers, SpoolSource
 from control.fleet.leadership import SoleLeader
 from control.fleet.publisher import FilePublisher
-from control.jobs.rolling import Roller
+from control.jobs.rolling import SegmentProgram
 from control.states.preflights import PreflightWords
 from control.states.rollouts import PendingRollbacks
 from pages.words import preflight
@@ -143,11 +143,11 @@ class SingleMachine:
 
     def __init__(self, data: Path, store: Store, base_urls: Callable[[], Mapping[str, str]]) -> None:
         self.tracing = TracingListener(os.environ, __version__, base_urls)
-        self.source = SpoolFeed(data / "spool", data / "live.json", boot=boot_id(), others=[self.tracing])
+        self.source = SpoolSource(data / "spool", data / "live.json", boot=boot_id(), others=[self.tracing])
         self.leader = SoleLeader()
         self.publisher = FilePublisher(data / "plan.json")
         self.last = states_file.read(data / "plan.json") or NO_STATES
-        self._shipping = Shipping(data, store, other=self.source.reader)
+        self._shipping = SpoolShippers(data, store, other=self.source.reader)
 
     def metrics(self, controller: Controller) -> Collector:
         """The metrics that Prometheus scrapes."""
@@ -228,9 +228,9 @@ class ConfiguredCandidates:
         return newest_requests(self._store, self._config().canaries[name].canary, limit=SAMPLE)
 
 
-def _roller(config: Config, data: Path) -> Roller:
+def _roller(config: Config, data: Path) -> SegmentProgram:
     """A change of the store or of its place needs a restart, here as in the store itself."""
-    return Roller(
+    return SegmentProgram(
         command=program("canary.programs.roller"),
         environment=environment(),
         url=config.store,

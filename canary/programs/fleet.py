@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 
 from canary.programs.process import boot_id
 from control.controller import Controller
-from control.feed.stream import EvidenceSource, SharedCheckpoint
+from control.feed.stream import SharedCheckpoint, StreamSource
 from control.fleet.leadership import Leadership
 from control.fleet.metrics import ControllerMetrics
 from control.fleet.publisher import Availability, RedisPublisher
@@ -32,7 +32,7 @@ class Fleet:
         name = name_of_spool(data / "spool")
         self.leader = Leadership(Leases(store), name, utc=time.time, mono=time.monotonic)
         self.publisher = RedisPublisher(StatesChannel(self._redis), self._availability)
-        self.source = EvidenceSource(
+        self.source = StreamSource(
             self._redis,
             store,
             availability=self._availability,

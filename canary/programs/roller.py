@@ -17,7 +17,14 @@ import structlog
 from canary.programs.process import log_to_stderr
 from records.errors import RecordError
 from records.store import Store
-from records.store.segment_writer import PATIENCE, Rolled, RollingResult, RollingTurn, expire, roll
+from records.store.segment_writer import (
+    PATIENCE,
+    RolledOutcomes,
+    SegmentTurn,
+    SegmentTurnResult,
+    expire,
+    roll,
+)
 
 log = structlog.get_logger()
 
@@ -25,16 +32,16 @@ NICE = 10
 """Whoever serves requests comes first."""
 
 
-def turn(told: RollingTurn) -> RollingResult:
+def turn(told: SegmentTurn) -> SegmentTurnResult:
     """Roll, then expire. A failure is in the result."""
-    rolled, expired = Rolled(), 0
+    rolled, expired = RolledOutcomes(), 0
     try:
         with closing(Store.at(told.url, Path(told.data), PATIENCE, outcomes=told.outcomes)) as store:
             rolled = roll(store, time.time())
             expired = expire(store, told.before)
     except (RecordError, ValueError, OSError) as problem:
-        return RollingResult(rolled=rolled.outcomes, segments=rolled.segments, problem=str(problem))
-    return RollingResult(rolled=rolled.outcomes, segments=rolled.segments, expired=expired)
+        return SegmentTurnResult(rolled=rolled.outcomes, segments=rolled.segments, problem=str(problem))
+    return SegmentTurnResult(rolled=rolled.outcomes, segments=rolled.segments, expired=expired)
 
 
 def _end_with_parent() -> None:
@@ -46,7 +53,7 @@ def main() -> None:
     """Entry point of `python -m canary.programs.roller`."""
     log_to_stderr()
     os.nice(NICE)
-    told = msgspec.json.decode(sys.stdin.buffer.readline(), type=RollingTurn)
+    told = msgspec.json.decode(sys.stdin.buffer.readline(), type=SegmentTurn)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     result = turn(told)
     log.info("outcomes.rolled", count=result.rolled, segments=result.segments)

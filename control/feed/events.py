@@ -17,7 +17,7 @@ from msgspec import structs
 from records.exports.prometheus import Meters
 from records.facts.counts import Alike, CallerCount, UnmatchedCount, alike, callers_in, unmatched_in
 from records.outcome import Feedback, Heartbeat, InFlight, Outcome
-from records.spool.reader import Batch, Writer
+from records.spool.reader import SpoolBatch, WriterProcess
 
 if TYPE_CHECKING:  # OpenTelemetry is imported only where an endpoint is set
     from records.exports.otlp import Sender, Signal
@@ -91,7 +91,7 @@ class StatefulListener(Listener, Protocol):
         ...
 
 
-def of_batch(batch: Batch, boot: str) -> WorkerEvents:
+def of_batch(batch: SpoolBatch, boot: str) -> WorkerEvents:
     """The events in a batch of this machine's spool. `boot` is the id of this boot."""
     records: list[Outcome | Feedback] = []
     beats: list[tuple[WorkerKey, Heartbeat]] = []
@@ -133,7 +133,7 @@ def here(at: float) -> float:
     return time.monotonic() + min(0.0, at - time.time())
 
 
-def _key(writer: Writer) -> WorkerKey:
+def _key(writer: WriterProcess) -> WorkerKey:
     return "", writer.worker, writer.pid
 
 

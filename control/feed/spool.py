@@ -32,7 +32,7 @@ SHORT_S = 0.2
 BATCH = 1000
 
 
-class SpoolFeed:
+class SpoolSource:
     """Where the controller of one machine hears what happened, and keeps what was learnt of it. Belongs to
     the event loop's thread."""
 
@@ -134,7 +134,7 @@ def _read(checkpoint: Path) -> Mapping[str, Any]:
     return document
 
 
-class Shipping:
+class SpoolShippers:
     """Made inside the event loop that runs it; the thread starts with `loops`."""
 
     def __init__(self, data: Path, store: Store, *, other: SpoolReader) -> None:

@@ -25,15 +25,15 @@ from records.outcome import Feedback, Heartbeat, InFlight, Outcome
 from records.shared.stream import (
     RECORDS_A_DISPATCH,
     START,
-    Brief,
-    Dispatch,
-    Outgoing,
+    BriefOutcome,
+    OutgoingQueue,
+    ReplicaRecords,
     StreamCursor,
     brief,
     restored,
 )
 from records.store import Store
-from records.store.leader import Checkpoints, StoredCheckpoint, Tail, records_since
+from records.store.leader import Checkpoints, MissedRecords, StoredCheckpoint, records_since
 
 OVERLAP_S = 30.0
 """How long after its end an exchange may still appear in the store: clocks differ, shipping takes time."""
@@ -45,7 +45,7 @@ some that come late are missing, and none counts twice."""
 MOST_OPEN = 20_000
 
 
-class Position(msgspec.Struct, kw_only=True):
+class ReadPosition(msgspec.Struct, kw_only=True):
     """How far the leader has read.
 
     `place` is an entry of the stream; before `searched_until`, UTC seconds, the store holds nothing new;
@@ -66,7 +66,7 @@ class Deduplicator:
         self._failed_at = float("-inf")
         self._open: dict[str, None] = {}
 
-    def hear(self, dispatches: Sequence[Dispatch], place: str) -> WorkerEvents:
+    def hear(self, dispatches: Sequence[ReplicaRecords], place: str) -> WorkerEvents:
         """The new records in entries of the stream, the last of which is `place`.
 
         A record from before `searched_until` was found in the store.
@@ -102,7 +102,7 @@ class Deduplicator:
             callers=[each for dispatch in dispatches for each in dispatch.callers],
         )
 
-    def found(self, tail: Tail, asked_at: float) -> WorkerEvents:
+    def found(self, tail: MissedRecords, asked_at: float) -> WorkerEvents:
         """The new records in the store's answer to a search that began at UTC second `asked_at`."""
         late = self.position.searched_until
         records: list[Outcome | Feedback] = [
@@ -131,7 +131,7 @@ class Deduplicator:
             key: ended for key, ended in position.told.items() if ended > position.searched_until
         }
 
-    def _is_new_outcome(self, outcome: Outcome | Brief) -> bool:
+    def _is_new_outcome(self, outcome: Outcome | BriefOutcome) -> bool:
         self._open.pop(outcome.exchange_id, None)
         return self._note(outcome.exchange_id, _ended(outcome))
 
@@ -166,7 +166,7 @@ def _key(name: str) -> int:
     return int.from_bytes(blake2b(name.encode(), digest_size=7).digest(), "big")
 
 
-def heartbeats(dispatches: Sequence[Dispatch]) -> WorkerEvents:
+def heartbeats(dispatches: Sequence[ReplicaRecords]) -> WorkerEvents:
     """Only the heartbeats, as of now: all that an admin in standby needs."""
     now = time.monotonic()
     beats = [
@@ -177,14 +177,14 @@ def heartbeats(dispatches: Sequence[Dispatch]) -> WorkerEvents:
     return WorkerEvents(beats=beats, heard=sum(dispatch.heard for dispatch in dispatches))
 
 
-def _position(document: Mapping[str, Any]) -> Position:
+def _position(document: Mapping[str, Any]) -> ReadPosition:
     try:
-        return msgspec.convert(document["position"], Position, str_keys=True)
+        return msgspec.convert(document["position"], ReadPosition, str_keys=True)
     except (KeyError, msgspec.ValidationError):
-        return Position(searched_until=time.time() - OVERLAP_S, told={})
+        return ReadPosition(searched_until=time.time() - OVERLAP_S, told={})
 
 
-def _ended(outcome: Outcome | Brief) -> float:
+def _ended(outcome: Outcome | BriefOutcome) -> float:
     return outcome.at + (outcome.latency_s or 0.0)
 
 
@@ -219,7 +219,7 @@ class SharedCheckpoint:
             log.error("checkpoint.unreadable", problem=str(problem), term=stored.term)
             return {}
 
-    async def save(self, term: int, position: Position) -> None:
+    async def save(self, term: int, position: ReadPosition) -> None:
         """Store what the listeners know now. A store that is down, or a later leader, leaves it unstored."""
         document: dict[str, Any] = {"boot": self._boot, "position": position}
         for listener in self._listeners:
@@ -245,7 +245,7 @@ SEARCH_OFTEN_S = 0.5
 AGAIN_S = 0.5
 
 
-class EvidenceSource:
+class StreamSource:
     """Where the controller of several replicas hears what happened, and keeps what was learnt of it. Belongs
     to the event loop's thread."""
 
@@ -279,7 +279,7 @@ class EvidenceSource:
         self._checkpoint.attach([metrics, monitor])
 
     @property
-    def position(self) -> Position | None:
+    def position(self) -> ReadPosition | None:
         """How far everything was told; None while only heartbeats are."""
         return self._deduplicator.position if self._deduplicator is not None else None
 
@@ -362,7 +362,7 @@ class EvidenceSource:
 class StreamPublisher:
     """The listener that publishes events. It never blocks."""
 
-    def __init__(self, outgoing: Outgoing, *, replica: str) -> None:
+    def __init__(self, outgoing: OutgoingQueue, *, replica: str) -> None:
         self._outgoing, self._replica = outgoing, replica
 
     def take(self, events: WorkerEvents) -> None:
@@ -378,7 +378,7 @@ class StreamPublisher:
             part = slice(start, start + RECORDS_A_DISPATCH)
             first = start == 0
             self._outgoing.put(
-                Dispatch(
+                ReplicaRecords(
                     replica=self._replica,
                     heard=events.heard if first else 0,
                     outcomes=outcomes[part],
@@ -393,7 +393,7 @@ class StreamPublisher:
         told = [(slot, pid, record) for (_, slot, pid), record in events.in_flight]
         for start in range(0, len(told), RECORDS_A_DISPATCH):
             part = told[start : start + RECORDS_A_DISPATCH]
-            self._outgoing.put(Dispatch(replica=self._replica, in_flight=part))
+            self._outgoing.put(ReplicaRecords(replica=self._replica, in_flight=part))
 
 
 def _last_of_each(events: WorkerEvents) -> dict[object, Heartbeat]:

@@ -20,7 +20,7 @@ from common.clock import every
 from records.errors import StoreDown
 from records.store import Store
 from records.store.captures import CaptureStore
-from records.store.segment_writer import RollingResult, RollingStanding, RollingTurn, standing
+from records.store.segment_writer import SegmentStanding, SegmentTurn, SegmentTurnResult, standing
 
 log = structlog.get_logger()
 
@@ -49,7 +49,7 @@ _PASSED_OF = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Roller:
+class SegmentProgram:
     """The program that rolls, and the store that it is told: `url`, relative to `data`, and `outcomes`."""
 
     command: Sequence[str]
@@ -58,9 +58,9 @@ class Roller:
     data: Path
     outcomes: str
 
-    async def turn(self, before: float) -> RollingResult:
+    async def turn(self, before: float) -> SegmentTurnResult:
         """Do one turn in the program, which dies with this process. What goes wrong is in the result."""
-        told = RollingTurn(url=self.url, data=str(self.data), outcomes=self.outcomes, before=before)
+        told = SegmentTurn(url=self.url, data=str(self.data), outcomes=self.outcomes, before=before)
         try:
             process = await asyncio.create_subprocess_exec(
                 *self.command,
@@ -70,25 +70,25 @@ class Roller:
                 start_new_session=True,
             )
         except OSError as problem:
-            return RollingResult(problem=f"the program that rolls cannot be started: {problem}")
+            return SegmentTurnResult(problem=f"the program that rolls cannot be started: {problem}")
         try:
             async with asyncio.timeout(LONGEST_TURN_S):
                 return await _result(process, msgspec.json.encode(told))
         except TimeoutError:
-            return RollingResult(problem=f"the program that rolls took longer than {LONGEST_TURN_S:g} s")
+            return SegmentTurnResult(problem=f"the program that rolls took longer than {LONGEST_TURN_S:g} s")
         finally:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
 
 
-async def _result(process: asyncio.subprocess.Process, told: bytes) -> RollingResult:
+async def _result(process: asyncio.subprocess.Process, told: bytes) -> SegmentTurnResult:
     assert process.stdin is not None and process.stdout is not None  # noqa: S101
     process.stdin.write(told + b"\n")  # stdin stays open: its end is the program's
     try:
-        return msgspec.json.decode(await process.stdout.read(), type=RollingResult)
+        return msgspec.json.decode(await process.stdout.read(), type=SegmentTurnResult)
     except msgspec.DecodeError:
-        return RollingResult(problem=f"the program that rolls {_ended(await process.wait())}")
+        return SegmentTurnResult(problem=f"the program that rolls {_ended(await process.wait())}")
 
 
 def _ended(code: int) -> str:
@@ -106,7 +106,7 @@ def passed(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-class Rolling(Collector):
+class SegmentJob(Collector):
     """The rolling of one database's outcomes, and its figures for Prometheus. Belongs to the event loop's
     thread.
 
@@ -115,10 +115,15 @@ class Rolling(Collector):
     """
 
     def __init__(
-        self, store: Store, roller: Roller, *, before: Callable[[float], float], works: Callable[[], bool]
+        self,
+        store: Store,
+        roller: SegmentProgram,
+        *,
+        before: Callable[[float], float],
+        works: Callable[[], bool],
     ) -> None:
         self._store, self._roller, self._before, self._works = store, roller, before, works
-        self._standing: RollingStanding | None = None
+        self._standing: SegmentStanding | None = None
         self._problem = ""
         self._failures = self._in_a_row = 0
 
@@ -147,7 +152,7 @@ class Rolling(Collector):
         except StoreDown as problem:  # the shipper says so, too
             log.error("outcomes.not_looked_at", problem=str(problem))
 
-    def _ended(self, result: RollingResult) -> None:
+    def _ended(self, result: SegmentTurnResult) -> None:
         if not result.problem:
             self._problem, self._in_a_row = "", 0
             return
@@ -160,7 +165,7 @@ class Rolling(Collector):
         yield from families(self._standing if self._works() else None, self._failures)
 
 
-def families(known: RollingStanding | None, failures: int) -> Iterator[Family]:
+def families(known: SegmentStanding | None, failures: int) -> Iterator[Family]:
     """The families, without gauges while nothing is known."""
     fresh = GaugeMetricFamily("canary_outcomes_fresh", "Outcomes in no segment yet")
     whole = GaugeMetricFamily("canary_segments", "Segments of outcomes")

@@ -146,7 +146,7 @@ _decode = msgspec.json.Decoder(tuple[Capture, ...]).decode
 
 
 @dataclass(frozen=True, slots=True)
-class Unstored:
+class UnstoredFile:
     """One file and its captures; no captures when the file is unreadable."""
 
     path: Path
@@ -167,17 +167,17 @@ def write_captures(folder: Path, captures: Sequence[Capture]) -> bool:
     return True
 
 
-def unstored(folder: Path) -> Iterator[Unstored]:
+def unstored(folder: Path) -> Iterator[UnstoredFile]:
     """Yield every complete file, oldest first."""
     if not folder.is_dir():
         return
     for path in sorted(folder.glob(f"*{ENDING}")):
         try:
-            yield Unstored(path, _decode(path.read_bytes()))
+            yield UnstoredFile(path, _decode(path.read_bytes()))
         except FileNotFoundError:
             continue
         except (msgspec.DecodeError, UnicodeDecodeError):
-            yield Unstored(path, ())
+            yield UnstoredFile(path, ())
 
 
 def delete_left_behind(folder: Path, *, now: float) -> None:

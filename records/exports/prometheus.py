@@ -19,7 +19,7 @@ from prometheus_client.core import SummaryMetricFamily
 from prometheus_client.registry import Collector
 
 from records.errors import StoreDown
-from records.facts.counts import CallerCount, CallerTally, Histogram, Labels, Level, Tally
+from records.facts.counts import CallerCount, CallerTally, Gauge, Histogram, Labels, Tally
 from records.outcome import ErrorType, Fault, Feedback, Finish, Heartbeat, Outcome, OutcomeName
 from records.store import SpoolCounts
 from routing.assign import Reason
@@ -138,11 +138,11 @@ class Meters(Collector):
         self._overhead = Histogram(
             "canary_proxy_overhead_seconds", "Time added by the proxy", (), OVERHEAD_BOUNDS
         )
-        self._share = Level("canary_share_ratio", "The candidate's share of the units", ("canary",))
-        self._lane = Level("canary_lane_ratio", "The part of the units that the canary takes", ("canary",))
-        self._state = Level("canary_state", "1 for the current state, 0 for others", ("canary", "state"))
-        self._guardrails = Level("canary_guardrail_state", "See docs/metrics.md", ("canary", "rule"))
-        self._spooled = Level("canary_records_spooled", "Records waiting to be stored", ())
+        self._share = Gauge("canary_share_ratio", "The candidate's share of the units", ("canary",))
+        self._lane = Gauge("canary_lane_ratio", "The part of the units that the canary takes", ("canary",))
+        self._state = Gauge("canary_state", "1 for the current state, 0 for others", ("canary", "state"))
+        self._guardrails = Gauge("canary_guardrail_state", "See docs/metrics.md", ("canary", "rule"))
+        self._spooled = Gauge("canary_records_spooled", "Records waiting to be stored", ())
         self._calls = CallerTally()
         self.configure(canaries=canaries, feedback_metrics=feedback_metrics, callers=callers)
 
@@ -340,14 +340,14 @@ class Meters(Collector):
             family.add_metric(key, count_value=int(count), sum_value=self._feedback_sum.values[key])
         return family
 
-    def _worker_levels(self) -> tuple[Level, Level]:
+    def _worker_levels(self) -> tuple[Gauge, Gauge]:
         """Requests in flight and open breakers, from the latest heartbeats of live workers."""
         oldest = self._mono() - SILENT_AFTER_S
         self._workers = {worker: beat for worker, beat in self._workers.items() if beat.mono >= oldest}
         beats = self._workers.values()
-        inflight = Level("canary_inflight_requests", "Requests being served", ())
+        inflight = Gauge("canary_inflight_requests", "Requests being served", ())
         inflight.values[()] = float(sum(beat.started - beat.finished for beat in beats))
-        breakers = Level("canary_breaker_open", "Workers whose breaker is open", ("canary",))
+        breakers = Gauge("canary_breaker_open", "Workers whose breaker is open", ("canary",))
         for canary in self._canaries:
             breakers.values[(canary,)] = float(sum(canary in beat.breakers_open for beat in beats))
         return inflight, breakers

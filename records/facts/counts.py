@@ -43,7 +43,7 @@ class Tally:
         self.values = {tuple(row[:-1]): float(row[-1]) for row in rows if len(row) == len(self.labels) + 1}
 
 
-class Level:
+class Gauge:
     """A gauge with labels. Its values are replaced together and do not survive the process."""
 
     def __init__(self, name: str, help_text: str, labels: Sequence[str]) -> None:

@@ -63,7 +63,7 @@ class _Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 _DECODER = msgspec.json.Decoder(_Value | list[_Value])
 
 
-class Voices:
+class FeedbackVoices:
     """The feedback ids that each of the newest subjects has for a metric, as hashes.
 
     A process sees only the feedback that it takes itself; the store holds the bound over all of them.
@@ -84,7 +84,7 @@ class Voices:
             del self._known[next(iter(self._known))]
 
 
-class Terms(msgspec.Struct, frozen=True, kw_only=True):
+class FeedbackTerms(msgspec.Struct, frozen=True, kw_only=True):
     """What is needed to validate feedback.
 
     `keys` verify exchange ids; `ids_key` hashes sessions and units; `token_ok` says whether the caller sent
@@ -98,10 +98,10 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     now: float
     mono: float
     ids_key: bytes
-    voices: Voices
+    voices: FeedbackVoices
 
 
-def parse(document: bytes, terms: Terms) -> Iterator[Feedback]:
+def parse(document: bytes, terms: FeedbackTerms) -> Iterator[Feedback]:
     """Parse a JSON object or an array of up to 1,000 objects, yielding one value at a time.
 
     The document is all or nothing: store no value before the last one has been yielded.
@@ -115,7 +115,7 @@ def parse(document: bytes, terms: Terms) -> Iterator[Feedback]:
     terms.voices.note(reader.voices)
 
 
-def complaints(document: bytes, terms: Terms) -> Iterator[str | None]:
+def complaints(document: bytes, terms: FeedbackTerms) -> Iterator[str | None]:
     """Yield for each value the message with which `parse` would refuse it, or None.
 
     Raises BadFeedback when the document as a whole is refused.
@@ -150,7 +150,7 @@ def _values(document: bytes) -> tuple[list[_Value], bool]:
 class _FeedbackReader:
     """Validates one value at a time."""
 
-    def __init__(self, terms: Terms) -> None:
+    def __init__(self, terms: FeedbackTerms) -> None:
         self._terms = terms
         self._blank = Feedback(key="", metric="", value=math.nan, at=terms.now, mono=terms.mono)
         self._hints: dict[str, str] = {}

@@ -48,7 +48,7 @@ class Seller(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rates:
+class TokenPrices:
     """Dollars per million tokens.
 
     Where None, cached and cache-written tokens cost as much as plain input, and tokens cached for an hour as
@@ -88,7 +88,9 @@ class Prices:
     VENDOR is an id of genai-prices.
     """
 
-    def __init__(self, overrides: Mapping[str, Rates], same_as: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, overrides: Mapping[str, TokenPrices], same_as: Mapping[str, str] | None = None
+    ) -> None:
         self._own = {model: _Compiled(_per_token(rates), own=True) for model, rates in overrides.items()}
         self._same_as = dict(same_as or {})
         self._known: dict[tuple[str, str, str, str], _Compiled | None] = {}
@@ -167,7 +169,7 @@ def _cost(price: _Compiled, usage: Usage) -> float | None:
     return plain * rates[0] + cached * rates[1] + into_cache + output * rates[4]
 
 
-def _per_token(rates: Rates) -> _PerToken:
+def _per_token(rates: TokenPrices) -> _PerToken:
     cached = rates.input if rates.cached_input is None else rates.cached_input
     written = rates.input if rates.cache_write is None else rates.cache_write
     hour = written if rates.cache_write_1h is None else rates.cache_write_1h
@@ -233,7 +235,7 @@ def _compile(price: "ModelPrice") -> _Compiled | None:
             rates.append(None if part is None else float(part))
         plain, cached, written, hour, output = rates
         return _per_token(
-            Rates(
+            TokenPrices(
                 input=plain or 0.0,
                 cached_input=cached,
                 cache_write=written,

@@ -29,7 +29,7 @@ from records.shared.states_channel import ANSWER_WITHIN_S, answering
 from routing.canary import ArmName
 
 
-class Brief(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class BriefOutcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A shortened outcome: the fields that guardrails need, a third of the record. `mono` is left out
     because it is valid on one machine only. `tried`: the status and the seconds of the assigned arm's own
     attempt, where the other arm answered for it."""
@@ -70,13 +70,13 @@ _UNKNOWN, _ESTIMATED = Usage(), Usage(estimated=True)
 
 
 _BEFORE_TRIED = attrgetter(
-    *("usage.estimated" if name == "estimated" else name for name in Brief.__struct_fields__[:-2])
+    *("usage.estimated" if name == "estimated" else name for name in BriefOutcome.__struct_fields__[:-2])
 )
 
 
-def brief(outcome: Outcome) -> Brief:
+def brief(outcome: Outcome) -> BriefOutcome:
     """Shorten an outcome."""
-    return Brief(*(*_BEFORE_TRIED(outcome), _tried(outcome), outcome.longest_gap_s))
+    return BriefOutcome(*(*_BEFORE_TRIED(outcome), _tried(outcome), outcome.longest_gap_s))
 
 
 def _tried(outcome: Outcome) -> tuple[int | None, float | None] | None:
@@ -86,7 +86,7 @@ def _tried(outcome: Outcome) -> tuple[int | None, float | None] | None:
     return first.status, first.latency_s
 
 
-def restored(part: Brief, mono: float) -> Outcome:
+def restored(part: BriefOutcome, mono: float) -> Outcome:
     """Rebuild an outcome with the fields of `part` and this machine's monotonic second `mono`."""
     values = structs.asdict(part)
     tried, estimated = values.pop("tried"), values.pop("estimated")
@@ -108,7 +108,7 @@ _BLOCK_MS = int(ANSWER_WITHIN_S * 1000 * 0.5)
 _FIELD = b"d"
 
 
-class Dispatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class ReplicaRecords(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The records that one replica read from its spool in one turn.
 
     `outcomes` has only exchanges of canaries; `unmatched` counts the LLM requests of none, `callers` those of
@@ -119,7 +119,7 @@ class Dispatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
 
     replica: str
     heard: int = 0
-    outcomes: Sequence[Brief] = ()
+    outcomes: Sequence[BriefOutcome] = ()
     feedback: Sequence[Feedback] = ()
     beats: Sequence[Heartbeat] = ()
     in_flight: Sequence[tuple[int, int, InFlight]] = ()
@@ -133,21 +133,21 @@ class Dispatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
 
 
 _ENCODER = msgspec.msgpack.Encoder()
-_DECODER = msgspec.msgpack.Decoder(Dispatch)
+_DECODER = msgspec.msgpack.Decoder(ReplicaRecords)
 
 
 @dataclass(slots=True)
-class Outgoing:
+class OutgoingQueue:
     """A bounded queue of dispatches to send.
 
     `dropped` counts outcomes and feedback lost because the queue was full or Redis was down; the leader finds
     them in the store.
     """
 
-    waiting: deque[Dispatch] = field(default_factory=deque)
+    waiting: deque[ReplicaRecords] = field(default_factory=deque)
     dropped: int = 0
 
-    def put(self, dispatch: Dispatch) -> None:
+    def put(self, dispatch: ReplicaRecords) -> None:
         """Queue a dispatch without blocking; a full queue drops its oldest."""
         self.waiting.append(dispatch)
         while len(self.waiting) > WAITING:
@@ -178,7 +178,7 @@ class StreamCursor:
         """Move behind the newest entry. May raise SharedDown."""
         self.place = await self._newest()
 
-    async def read(self, count: int = 20) -> list[Dispatch]:
+    async def read(self, count: int = 20) -> list[ReplicaRecords]:
         """Read new dispatches, waiting briefly for the first. May raise SharedDown."""
         try:
             if not self._checked:
@@ -210,12 +210,12 @@ def _order(place: str) -> tuple[int, ...]:
     return tuple(int(part) for part in place.split("-"))
 
 
-def encoded(dispatch: Dispatch) -> bytes:
+def encoded(dispatch: ReplicaRecords) -> bytes:
     """Encode a dispatch for the stream."""
     return _ENCODER.encode(dispatch)
 
 
-def decoded(data: bytes | None) -> Dispatch | None:
+def decoded(data: bytes | None) -> ReplicaRecords | None:
     """Decode a dispatch; None when it is in another version's form. The store has its records."""
     try:
         return _DECODER.decode(data) if data else None

@@ -46,7 +46,7 @@ def encode(record: Record) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Bad:
+class BadRange:
     """A range [start, end) of the scanned bytes without a readable frame."""
 
     start: int
@@ -54,17 +54,17 @@ class Bad:
 
 
 @dataclass(frozen=True, slots=True)
-class Scan:
+class FrameScan:
     """The result of a scan: records in order, unreadable ranges, the offset to continue the next scan from,
     and whether the rest may be a frame that is still being written (`torn`)."""
 
     records: list[Record]
-    bad: list[Bad]
+    bad: list[BadRange]
     end: int
     torn: bool
 
 
-def scan(data: bytes, *, limit: int, final: bool) -> Scan:
+def scan(data: bytes, *, limit: int, final: bool) -> FrameScan:
     """Read up to `limit` frames from `data`, resynchronising after damage.
 
     `final`: no bytes will follow, so an incomplete frame at the end counts as damage, not as torn.
@@ -72,17 +72,17 @@ def scan(data: bytes, *, limit: int, final: bool) -> Scan:
     view = memoryview(data)
     size, at = len(data), 0
     records: list[Record] = []
-    bad: list[Bad] = []
+    bad: list[BadRange] = []
     while True:
         at = _read_on(data, view, at, records, limit)
         if len(records) >= limit or at >= size:
-            return Scan(records, bad, at, torn=False)
+            return FrameScan(records, bad, at, torn=False)
         resume_at = _end_of_frame(data, view, at) or _next_frame(data, view, at + 1)
         if resume_at is None:
             if not final:
-                return Scan(records, bad, at, torn=True)
+                return FrameScan(records, bad, at, torn=True)
             resume_at = size
-        bad.append(Bad(at, resume_at))
+        bad.append(BadRange(at, resume_at))
         at = resume_at
 
 

@@ -21,21 +21,21 @@ from pathlib import Path
 import structlog
 
 from records.outcome import Heartbeat, Outcome, Record
-from records.spool.frame import Scan, scan
+from records.spool.frame import FrameScan, scan
 
 MOST = 2_500
 """Records kept, some 5 MiB: a quarter of a second of a busy machine. What is dropped is decoded twice."""
 
 
-class Decoded:
+class DecodedScans:
     """Scans by file and the offset at which they begin. Each is taken once; the oldest are dropped."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._scans: dict[tuple[str, int], Scan] = {}
+        self._scans: dict[tuple[str, int], FrameScan] = {}
         self._records = 0
 
-    def put(self, file: str, start: int, scan: Scan) -> None:
+    def put(self, file: str, start: int, scan: FrameScan) -> None:
         """Keep a scan. One with damage is left to the other reader, which may have to quarantine it."""
         if scan.bad or not scan.records:
             return
@@ -45,7 +45,7 @@ class Decoded:
             while self._records > MOST:
                 self._records -= len(self._scans.pop(next(iter(self._scans))).records)
 
-    def take(self, file: str, start: int) -> Scan | None:
+    def take(self, file: str, start: int) -> FrameScan | None:
         """Take the scan that begins here; None if there is none."""
         with self._lock:
             scan = self._scans.pop((file, start), None)
@@ -60,7 +60,7 @@ class Decoded:
 
 
 @dataclass(slots=True)
-class Track:
+class WriterProgress:
     """The state of one writer, up to the reader's cursor."""
 
     last: Heartbeat | None = None
@@ -117,7 +117,7 @@ _NAME = re.compile(r"(w(\d+)-([0-9a-f]{8})[0-9a-f]*-(\d+))-(\d+)\.spool")
 
 
 @dataclass(frozen=True, slots=True)
-class Writer:
+class WriterProcess:
     """A writing process: its worker slot, the boot of its machine (monotonic times are comparable within one
     boot) and its pid. `name` is unique to the process."""
 
@@ -128,33 +128,33 @@ class Writer:
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class SpoolChunk:
     """Records of one file, in write order."""
 
     file: str
-    writer: Writer
+    writer: WriterProcess
     records: list[Record]
 
 
 @dataclass(frozen=True, slots=True)
-class Death:
+class WriterDeath:
     """A writer that ended without a closing heartbeat; `lost` exchanges were started and never recorded."""
 
-    writer: Writer
+    writer: WriterProcess
     lost: int
 
 
 @dataclass(slots=True)
-class Batch:
+class SpoolBatch:
     """The result of one read, which its reader alone fills.
 
     `cursors`: offsets of the files that were read, DONE for finished files. `dropped`: records that writers
     reported as dropped. `quarantined`: number of damaged places.
     """
 
-    chunks: list[Chunk] = field(default_factory=list)
+    chunks: list[SpoolChunk] = field(default_factory=list)
     cursors: dict[str, int] = field(default_factory=dict)
-    deaths: list[Death] = field(default_factory=list)
+    deaths: list[WriterDeath] = field(default_factory=list)
     dropped: int = 0
     quarantined: int = 0
 
@@ -176,7 +176,7 @@ class Batch:
     def add(self, file: "_File", records: list[Record], bad: int, dropped: int, moved: int) -> None:
         """Add what was read of a file, `moved` bytes on."""
         if records:
-            self.chunks.append(Chunk(file.name, file.writer, records))
+            self.chunks.append(SpoolChunk(file.name, file.writer, records))
         self.quarantined += bad
         self.dropped += dropped
         file.offset += moved
@@ -186,7 +186,7 @@ class Batch:
 @dataclass(slots=True)
 class _File:
     name: str
-    writer: Writer
+    writer: WriterProcess
     segment: int
     path: Path
     offset: int
@@ -211,17 +211,17 @@ class SpoolReader:
     ) -> None:
         self._folder = folder
         self._quarantines = quarantine
-        self.decoded = Decoded()
+        self.decoded = DecodedScans()
         self._ahead = ahead.decoded if ahead is not None else None
         self._files: dict[str, _File] = {}
-        self._tracks: dict[str, Track] = {}
+        self._tracks: dict[str, WriterProgress] = {}
         self._turn = 0
         self.committed: dict[str, int] = dict(cursors or {})
 
-    def read(self, limit: int = 2000) -> Batch:
+    def read(self, limit: int = 2000) -> SpoolBatch:
         """Read about `limit` new records at most. Cheap when there are none."""
         writers = self._list()
-        batch = Batch()
+        batch = SpoolBatch()
         names = sorted(writers)
         self._turn += 1
         for place in range(len(names)):
@@ -231,7 +231,7 @@ class SpoolReader:
                 break
         return batch
 
-    def commit(self, batch: Batch) -> None:
+    def commit(self, batch: SpoolBatch) -> None:
         """Commit the batch: `sweep` uses its cursors from now on."""
         self.committed.update(batch.cursors)
 
@@ -267,21 +267,21 @@ class SpoolReader:
         if match is None:
             return None
         stem, worker, boot, pid, segment = match.groups()
-        writer = Writer(stem, int(worker), boot, int(pid))
+        writer = WriterProcess(stem, int(worker), boot, int(pid))
         file = _File(name, writer, int(segment), self._folder / name, self.committed.get(name, 0))
         self._files[name] = file
         return file
 
-    def _track(self, writer: str, files: Sequence[_File]) -> Track:
+    def _track(self, writer: str, files: Sequence[_File]) -> WriterProgress:
         track = self._tracks.get(writer)
         if track is None:
-            track = self._tracks[writer] = Track()
+            track = self._tracks[writer] = WriterProgress()
             for file in files:  # after a restart: replay the heartbeats before the cursor
                 if file.offset:
                     track.see(_read_back(file))
         return track
 
-    def _read_writer(self, writer: str, files: list[_File], batch: Batch, limit: int) -> None:
+    def _read_writer(self, writer: str, files: list[_File], batch: SpoolBatch, limit: int) -> None:
         track = self._track(writer, files)
         for file in files:
             if file.offset == DONE:
@@ -290,7 +290,9 @@ class SpoolReader:
             if not self._read_file(file, rotated, track, batch, limit):
                 return
 
-    def _read_file(self, file: _File, rotated: bool, track: Track, batch: Batch, limit: int) -> bool:
+    def _read_file(
+        self, file: _File, rotated: bool, track: WriterProgress, batch: SpoolBatch, limit: int
+    ) -> bool:
         """Continue reading one file. True when it is done and the writer's next segment may follow."""
         fd = _open(file)
         final, size = rotated, _CHUNK
@@ -318,7 +320,7 @@ class SpoolReader:
             elif found.torn and not found.end:  # longer than a chunk: a large frame, or damage
                 size = max(os.fstat(fd).st_size - file.offset, _CHUNK) + 1
 
-    def _take_decoded(self, file: _File, track: Track, batch: Batch) -> bool:
+    def _take_decoded(self, file: _File, track: WriterProgress, batch: SpoolBatch) -> bool:
         """Add what the reader ahead decoded at this place. False if there is nothing."""
         found = self._ahead.take(file.name, file.offset) if self._ahead is not None else None
         if found is not None:
@@ -332,13 +334,13 @@ class SpoolReader:
         start = self._ahead.next_start(file.name, file.offset)
         return size if start is None else min(size, start - file.offset)
 
-    def _finish(self, file: _File, track: Track, batch: Batch) -> bool:
+    def _finish(self, file: _File, track: WriterProgress, batch: SpoolBatch) -> bool:
         _close(file)
         file.offset = batch.cursors[file.name] = DONE
         successor = f"{file.writer.name}-{file.segment + 1}.spool"
         lost = track.lost()
         if lost is not None and not (self._folder / successor).exists():
-            batch.deaths.append(Death(file.writer, lost))
+            batch.deaths.append(WriterDeath(file.writer, lost))
         return True
 
     def _put_aside(self, file: _File, data: bytes, start: int, end: int) -> None:

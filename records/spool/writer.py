@@ -37,7 +37,7 @@ HANGS_AFTER_S = 1.0
 HELD_BYTES = 32 << 20
 
 
-class Sync:
+class DiskSync:
     """Syncs a writer's current segment; syncs rotated segments a last time and closes them.
 
     `is_dirty`: a sync is to come. `began`: the monotonic second at which the running sync began, or None.
@@ -87,7 +87,7 @@ class Sync:
         await future
 
     def close(self) -> None:
-        """Sync once more and end the thread. The caller closes the current segment."""
+        """DiskSync once more and end the thread. The caller closes the current segment."""
         self._stop.set()
         self._wake.set()
         self._syncer.join()
@@ -142,7 +142,7 @@ def _kept(act: Callable[[T], None], what: T) -> bool:
     return True
 
 
-class Held:
+class HeldFrames:
     """Frames in memory while the disk hangs, in order, up to a bound: `size` bytes. They are lost if the
     worker is killed. `records` counts their outcomes and feedback."""
 
@@ -189,7 +189,7 @@ class SpoolWriter:
     ) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.dropped = 0
-        self.held = Held()
+        self.held = HeldFrames()
         self._folder = folder
         self._cap, self._segment_bytes = cap_bytes, segment_bytes
         self._stem = f"w{worker}-{_boot_id()[:8]}{secrets.token_hex(4)}-{os.getpid()}"
@@ -198,7 +198,7 @@ class SpoolWriter:
         self._room = 0
         self._rotated_full_at = self._found_full_at = float("-inf")
         self._fd = self._open()
-        self._sync = Sync(folder, self._fd)
+        self._sync = DiskSync(folder, self._fd)
 
     def append(self, record: Record) -> bool:
         """Write one record, or hold it while the disk hangs. The file never keeps a partial frame.
@@ -235,7 +235,7 @@ class SpoolWriter:
         await self._sync.wait()
 
     def close(self) -> None:
-        """Sync and unlock the file, so that readers can finish it. An empty file is deleted. Waits for a
+        """DiskSync and unlock the file, so that readers can finish it. An empty file is deleted. Waits for a
         hanging disk."""
         if self.held.size:
             self._write_held()

@@ -7,7 +7,7 @@ outcomes in files. Other rooms use `Store`.
 `captures`, `benchmarks`, `releases`, `decisions`, `reports`, `leader`    what else is kept, by its user
 """
 
-from records.store.database import Patience
+from records.store.database import StoreTimeouts
 from records.store.store import Act, Audited, FixedRubric, Shipped, SpoolCounts, Store, Versioned
 
-__all__ = ["Act", "Audited", "FixedRubric", "Patience", "Shipped", "SpoolCounts", "Store", "Versioned"]
+__all__ = ["Act", "Audited", "FixedRubric", "Shipped", "SpoolCounts", "Store", "StoreTimeouts", "Versioned"]

@@ -18,7 +18,7 @@ from records.captures.capture import (
     Capture,
     CapturedMessage,
     CaptureInfo,
-    Unstored,
+    UnstoredFile,
     WireRequest,
     delete_left_behind,
     unstored,
@@ -195,7 +195,7 @@ class CaptureShipper:
         except (StoreDown, OSError) as problem:
             log.error("captures.not_expired", problem=str(problem))
 
-    def _store_file(self, file: Unstored, now: float) -> None:
+    def _store_file(self, file: UnstoredFile, now: float) -> None:
         if not file.captures:
             log.error("captures.unreadable", file=file.path.name)
         try:

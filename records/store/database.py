@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import psycopg
 
 
-class Line:
+class DriverSocket:
     """A psycopg connection's socket, which another thread may shut down until `let_go`.
 
     The socket is a duplicate: when the timer fires, the driver may have closed its own descriptor, and the
@@ -94,7 +94,7 @@ _AGAIN_S = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class StoreTimeouts:
     """Seconds to wait for PostgreSQL before its connection is cut: for a short query (`answer_s`), a batch of
     records, a report."""
 
@@ -103,7 +103,7 @@ class Patience:
     report_s: float = 300.0
 
 
-PATIENCE = Patience()
+PATIENCE = StoreTimeouts()
 
 _SQLITE = (
     "synchronous=FULL",
@@ -164,7 +164,7 @@ def transaction(
             connection.commit()
 
 
-def _ping(connection: Connection, line: Line | None) -> None:
+def _ping(connection: Connection, line: DriverSocket | None) -> None:
     """Replace a pooled connection that died with a restart of the server."""
     if connection.dialect.name == "sqlite":
         return
@@ -178,7 +178,7 @@ def _ping(connection: Connection, line: Line | None) -> None:
 
 
 @contextmanager
-def _cut_off(connection: Connection, after_s: float | None) -> Iterator[Line | None]:
+def _cut_off(connection: Connection, after_s: float | None) -> Iterator[DriverSocket | None]:
     """Shut the connection's socket after `after_s`, which ends every wait on it, and invalidate a connection
     that was shut."""
     if after_s is None or connection.dialect.name == "sqlite":
@@ -186,7 +186,7 @@ def _cut_off(connection: Connection, after_s: float | None) -> Iterator[Line | N
         return
     import psycopg
 
-    line = Line(driver_of(connection))
+    line = DriverSocket(driver_of(connection))
     timer = threading.Timer(after_s, line.shut)
     timer.daemon = True
     timer.start()

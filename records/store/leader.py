@@ -110,14 +110,14 @@ def states_in(store: Store, leases: Leases) -> States:
 
 
 @dataclass(frozen=True, slots=True)
-class Tail:
+class MissedRecords:
     """Outcomes by their end and feedback by its time, each in order. Monotonic times are 0."""
 
     outcomes: Sequence[Outcome]
     feedback: Sequence[Feedback]
 
 
-def records_since(store: Store, canaries: Collection[str], moment: float) -> Tail:
+def records_since(store: Store, canaries: Collection[str], moment: float) -> MissedRecords:
     """Return these canaries' records after UTC second `moment`. May raise StoreDown.
 
     Feedback is selected by its time, outcomes by their end, on the clocks of the machines that recorded them.
@@ -135,7 +135,7 @@ def records_since(store: Store, canaries: Collection[str], moment: float) -> Tai
             for each in just_ended(connection, moment)
             if each.canary in canaries
         ]
-        return Tail(
+        return MissedRecords(
             sorted(found, key=attrgetter("ended_at")),
             [_feedback(row) for row in connection.execute(of_feedback)],
         )

@@ -123,7 +123,7 @@ class LookScope:
     rubric_sha256: str
 
 
-class Looks:
+class VerdictLooks:
     """The looks of one database. Every method may raise StoreDown."""
 
     def __init__(self, store: Store) -> None:

@@ -105,7 +105,7 @@ _LIST = text(
 )
 
 
-class Days:
+class DailyPartitions:
     """Creates and drops daily partitions. Safe for several threads and processes."""
 
     def __init__(self, engine: Engine) -> None:

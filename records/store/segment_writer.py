@@ -23,7 +23,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, 
 
 from records.errors import StoreDown
 from records.store import tables
-from records.store.database import Patience
+from records.store.database import StoreTimeouts
 from records.store.segments.columns import HOUR_S
 from records.store.store import Store
 from records.store.tables import fresh_outcomes, segments
@@ -39,7 +39,7 @@ GRACE_S = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RollingStanding:
+class SegmentStanding:
     """`fresh` outcomes are in no segment yet, `segments` are whole. `is_due`: there is something to roll, to
     expire or to delete."""
 
@@ -48,7 +48,7 @@ class RollingStanding:
     is_due: bool
 
 
-def standing(store: Store, now: float, before: float) -> RollingStanding:
+def standing(store: Store, now: float, before: float) -> SegmentStanding:
     """How far rolling is as of UTC second `now`, where outcomes from before UTC second `before` expire."""
     table, fresh = segments.c, fresh_outcomes.c
     whole = table.state == "whole"
@@ -59,7 +59,7 @@ def standing(store: Store, now: float, before: float) -> RollingStanding:
         left = connection.execute(select(table.id).where(_unfinished(store)).limit(1)).first()
     rolls = first is not None and (rows >= ROWS or first < _over(now))
     is_due = rolls or expires is not None or left is not None
-    return RollingStanding(fresh=int(rows or 0), segments=number, is_due=is_due)
+    return SegmentStanding(fresh=int(rows or 0), segments=number, is_due=is_due)
 
 
 def _unfinished(store: Store) -> ColumnElement[bool]:
@@ -98,7 +98,7 @@ def _over(now: float) -> float:
     return (now - GRACE_S) // HOUR_S * HOUR_S
 
 
-class RollingTurn(msgspec.Struct, frozen=True, kw_only=True):
+class SegmentTurn(msgspec.Struct, frozen=True, kw_only=True):
     """One turn: the store's URL, relative to the folder `data`; its `outcomes`, as in the config; and the UTC
     second `before` which they expire."""
 
@@ -111,7 +111,7 @@ class RollingTurn(msgspec.Struct, frozen=True, kw_only=True):
         return f"RollingTurn(data={self.data!r}, outcomes={self.outcomes!r})"  # the URL may have a password
 
 
-class RollingResult(msgspec.Struct, frozen=True, kw_only=True):
+class SegmentTurnResult(msgspec.Struct, frozen=True, kw_only=True):
     """How many outcomes went into how many segments, and how many expired. `problem`: why not all of it ("":
     nothing is left)."""
 
@@ -121,7 +121,7 @@ class RollingResult(msgspec.Struct, frozen=True, kw_only=True):
     problem: str = ""
 
 
-PATIENCE = Patience(answer_s=60.0)
+PATIENCE = StoreTimeouts(answer_s=60.0)
 """What a store has that rolls: a segment in the database has some 20 MB."""
 
 ALONE_WITHIN_S = 60.0
@@ -135,28 +135,28 @@ _AT_ONCE = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Rolled:
+class RolledOutcomes:
     """What was rolled: outcomes, into so many segments."""
 
     outcomes: int = 0
     segments: int = 0
 
-    def __add__(self, other: "Rolled") -> "Rolled":
-        return Rolled(self.outcomes + other.outcomes, self.segments + other.segments)
+    def __add__(self, other: "RolledOutcomes") -> "RolledOutcomes":
+        return RolledOutcomes(self.outcomes + other.outcomes, self.segments + other.segments)
 
 
 class RolledElsewhere(StoreDown):
     """Another process has rolled the same outcomes. Nothing of this segment is stored."""
 
 
-def roll(store: Store, now: float, *, all_of_it: bool = False) -> Rolled:
+def roll(store: Store, now: float, *, all_of_it: bool = False) -> RolledOutcomes:
     """Roll what is due as of UTC second `now`, or all that is fresh when it begins.
 
     Raises StoreDown; what was rolled until then stays so.
     """
     with store.rolling(ALONE_WITHIN_S):
         _clean(store)
-        until, rolled = _newest(store) if all_of_it else None, Rolled()
+        until, rolled = _newest(store) if all_of_it else None, RolledOutcomes()
         while ids := _oldest(store, now, until):
             rolled += _roll(store, ids)
         return rolled
@@ -194,7 +194,7 @@ def _delete(store: Store, path: str) -> None:
         store.folder.delete(path)
 
 
-def _roll(store: Store, ids: Sequence[int]) -> Rolled:
+def _roll(store: Store, ids: Sequence[int]) -> RolledOutcomes:
     from records.store.segments.arrow import build, tables_of
 
     fresh = tables.fresh_outcomes
@@ -220,7 +220,9 @@ def _parts(ids: Sequence[int], most: int) -> Iterator[Sequence[int]]:
     return (ids[start : start + most] for start in range(0, len(ids), most))
 
 
-def write(store: Store, hours: "Mapping[int, BuiltSegment]", forget: Callable[[Connection], None]) -> Rolled:
+def write(
+    store: Store, hours: "Mapping[int, BuiltSegment]", forget: Callable[[Connection], None]
+) -> RolledOutcomes:
     """Write each hour's outcomes as a segment. All become whole in the transaction that forgets where the
     outcomes were before. After another error than RolledElsewhere, that may have happened: the files stay."""
     begun = {_path(hour): built for hour, built in hours.items()}
@@ -234,7 +236,7 @@ def write(store: Store, hours: "Mapping[int, BuiltSegment]", forget: Callable[[C
         for path in begun:
             _delete(store, path)
         raise
-    return Rolled(sum(built.rows for built in begun.values()), len(begun))
+    return RolledOutcomes(sum(built.rows for built in begun.values()), len(begun))
 
 
 def _write_one(store: Store, path: str, built: "BuiltSegment") -> None:

@@ -17,7 +17,7 @@ from common.whole_file import write_whole
 from records.errors import StoreDown, Unstorable
 from records.outcome import Feedback, Outcome, Record
 from records.spool.frame import HEADER, MAX_PAYLOAD, encode
-from records.spool.reader import DONE, Batch, Chunk, SpoolReader, set_aside, sweep
+from records.spool.reader import DONE, SpoolBatch, SpoolChunk, SpoolReader, set_aside, sweep
 from records.store import SpoolCounts, Store
 
 _CHUNK = 1 << 20
@@ -35,13 +35,13 @@ class _Waiting:
 
 
 class Backlog:
-    """Counts the outcomes and feedback that a consumer at `cursors` has not committed yet."""
+    """SpoolStanding the outcomes and feedback that a consumer at `cursors` has not committed yet."""
 
     def __init__(self, folder: Path, cursors: Mapping[str, int]) -> None:
         self._folder = folder
         self._files = {name: _Waiting(cursor) for name, cursor in cursors.items()}
 
-    def committed(self, batch: Batch) -> None:
+    def committed(self, batch: SpoolBatch) -> None:
         """Subtract the records that the consumer has committed."""
         for chunk in batch.chunks:
             passed = sum(type(record) is Outcome or type(record) is Feedback for record in chunk.records)
@@ -118,7 +118,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class SpoolStanding:
     """The counts of one spool's records: totals from the store, and the number still waiting."""
 
     totals: SpoolCounts
@@ -139,12 +139,12 @@ class Shipper:
         store: Store,
         *,
         others: Sequence[SpoolReader] = (),
-        shipped: Callable[[Batch], None] = lambda batch: None,
+        shipped: Callable[[SpoolBatch], None] = lambda batch: None,
         mono: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder, self._store, self._others, self._shipped = folder, store, others, shipped
         self._reader: SpoolReader | None = None
-        self._unshipped: Batch | None = None
+        self._unshipped: SpoolBatch | None = None
         self._backlog = Backlog(folder, {})
         self._name = name_of_spool(folder)
         self._totals: SpoolCounts | None = None
@@ -152,7 +152,7 @@ class Shipper:
         self._asked_at: float | None = None
         self._problem: str | None = None
         self.spooled = 0
-        self.counts: Counts | None = None
+        self.counts: SpoolStanding | None = None
 
     @property
     def down(self) -> str | None:
@@ -187,7 +187,7 @@ class Shipper:
         self._update_counts()
         return self.spooled
 
-    def _turn(self, stop: threading.Event) -> Batch | None:
+    def _turn(self, stop: threading.Event) -> SpoolBatch | None:
         """Ship one batch. None when nothing waits, or when the database was down until `stop`."""
         reader = self._reader or self._wait_for(self._begin, stop)
         if reader is None:
@@ -212,7 +212,7 @@ class Shipper:
         """Update both counts together, so that accepted = stored + dropped + spooled always holds."""
         self.spooled = self._backlog.count()
         if self._totals is not None:
-            self.counts = Counts(self._totals, self.spooled)
+            self.counts = SpoolStanding(self._totals, self.spooled)
 
     def _begin(self) -> SpoolReader:
         cursors = self._store.cursors(self._name)
@@ -252,7 +252,7 @@ class Shipper:
         self._store.forget(files, self._name)
         return True
 
-    def _store_batch(self, batch: Batch) -> bool:
+    def _store_batch(self, batch: SpoolBatch) -> bool:
         try:
             self._ship(batch)
         except Unstorable:
@@ -265,12 +265,12 @@ class Shipper:
             self._ship(replace(batch, chunks=chunks, quarantined=batch.quarantined + refused))
         return True
 
-    def _ship(self, batch: Batch) -> None:
+    def _ship(self, batch: SpoolBatch) -> None:
         self._totals = self._store.ship(batch, self._name).totals
 
-    def _sort_out(self, chunk: Chunk) -> list[Record]:
+    def _sort_out(self, chunk: SpoolChunk) -> list[Record]:
         """Find the records that the database refuses by bisection and set them aside; return the others."""
-        if not self._store.refuses(Batch(chunks=[chunk])):
+        if not self._store.refuses(SpoolBatch(chunks=[chunk])):
             return chunk.records
         if len(chunk.records) == 1:
             self._set_aside(chunk)
@@ -279,6 +279,6 @@ class Shipper:
         halves = chunk.records[:middle], chunk.records[middle:]
         return [record for half in halves for record in self._sort_out(replace(chunk, records=half))]
 
-    def _set_aside(self, chunk: Chunk) -> None:
+    def _set_aside(self, chunk: SpoolChunk) -> None:
         frame = encode(chunk.records[0])
         set_aside(self._folder, f"{chunk.file}@refused-{frame[4:8].hex()}", frame)

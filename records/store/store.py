@@ -17,12 +17,12 @@ from sqlalchemy import delete as sql_delete
 from records.errors import StoreDown, Unstorable
 from records.outcome import Feedback, Outcome
 from records.shared.segment_folder import FOLDER, OUTCOMES, SegmentFolder
-from records.spool.reader import Batch
+from records.spool.reader import SpoolBatch
 from records.store import retention, tables
-from records.store.database import PATIENCE, Patience, alone, engine_of, insert, insert_new, transaction
+from records.store.database import PATIENCE, StoreTimeouts, alone, engine_of, insert, insert_new, transaction
 from records.store.ingest import Ingest
 from records.store.migrate import HEAD, migrate, version_of
-from records.store.retention import Days
+from records.store.retention import DailyPartitions
 from routing.states import State
 
 
@@ -114,19 +114,21 @@ class Store:
     """
 
     def __init__(
-        self, engine: Engine, patience: Patience = PATIENCE, folder: SegmentFolder | None = None
+        self, engine: Engine, patience: StoreTimeouts = PATIENCE, folder: SegmentFolder | None = None
     ) -> None:
         """`folder` has the segments of outcomes; None: the database."""
         self._engine = engine.execution_options(**{FOLDER: folder})
         self.folder = folder
         self._patience = patience
         self.ingest = Ingest(engine.dialect)
-        self._days = Days(engine)
+        self._days = DailyPartitions(engine)
         self._migrating = threading.Lock()
         self._migrated = False
 
     @classmethod
-    def at(cls, url: str, data: Path, patience: Patience = PATIENCE, *, outcomes: str = OUTCOMES) -> "Store":
+    def at(
+        cls, url: str, data: Path, patience: StoreTimeouts = PATIENCE, *, outcomes: str = OUTCOMES
+    ) -> "Store":
         """Create the store for this URL without connecting. A relative SQLite path is relative to `data`, and
         so is `outcomes`, the folder of their segments."""
         return cls(engine_of(url, data), patience, SegmentFolder.at(outcomes, data))
@@ -160,7 +162,7 @@ class Store:
                 migrate(self._engine)
                 self._migrated = True
 
-    def ship(self, batch: Batch, spool: str = "") -> Shipped:
+    def ship(self, batch: SpoolBatch, spool: str = "") -> Shipped:
         """Store a batch and advance its cursors in one transaction. A repeated batch, known by its cursors,
         changes nothing.
 
@@ -169,7 +171,7 @@ class Store:
         outcomes, feedback = _kinds(batch)
         return self._on_days(outcomes, partial(self._ship, batch, spool, outcomes, feedback))
 
-    def refuses(self, batch: Batch) -> bool:
+    def refuses(self, batch: SpoolBatch) -> bool:
         """True if the database refuses a value of the batch. Stores nothing."""
         outcomes, feedback = _kinds(batch)
         try:
@@ -197,7 +199,7 @@ class Store:
             connection.rollback()
 
     def _ship(
-        self, batch: Batch, spool: str, outcomes: Sequence[Outcome], feedback: Sequence[Feedback]
+        self, batch: SpoolBatch, spool: str, outcomes: Sequence[Outcome], feedback: Sequence[Feedback]
     ) -> Shipped:
         with self._begin(within_s=self._patience.batch_s, writes=True) as connection:
             # A commit whose answer was lost is repeated; the cursors show whether it had succeeded.
@@ -399,7 +401,7 @@ class Store:
                 ],
             )
 
-    def _count(self, connection: Connection, spool: str, batch: Batch, inserted: int) -> None:
+    def _count(self, connection: Connection, spool: str, batch: SpoolBatch, inserted: int) -> None:
         counts = {
             "accepted": inserted + batch.dropped,
             "dropped": batch.dropped,
@@ -415,7 +417,7 @@ class Store:
         )
 
 
-def _kinds(batch: Batch) -> tuple[Sequence[Outcome], Sequence[Feedback]]:
+def _kinds(batch: SpoolBatch) -> tuple[Sequence[Outcome], Sequence[Feedback]]:
     outcomes, feedback = list[Outcome](), list[Feedback]()
     for record in batch.records():
         if type(record) is Outcome:

@@ -11,11 +11,11 @@ from bench.dataset.file import Dataset
 from bench.models.asker import Asker, client_for, direct
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Provider, Timeout
-from records.facts.prices import Prices, Rates
+from records.facts.prices import Prices, TokenPrices
 
 T = TypeVar("T")
 
-PRICES = Prices({"new": Rates(input=1, output=2), "old": Rates(input=10, output=20)})
+PRICES = Prices({"new": TokenPrices(input=1, output=2), "old": TokenPrices(input=10, output=20)})
 
 
 def entry(url: str, api: Api = "openai", *, total_s: float = 10.0) -> Provider:

@@ -14,7 +14,7 @@ from bench.models.asker import Answer, Asker, client_for, direct
 from demo.provider.behaviour import Behaviour
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Kind, Provider
-from records.facts.prices import Prices, Rates
+from records.facts.prices import Prices, TokenPrices
 from routing.canary import RequestChanges
 from tests.bench.asking import PRICES, entry, waited
 from tests.bench.examples import dataset_of
@@ -96,7 +96,9 @@ def test_a_cost_that_the_provider_states_is_not_halved(provider: ProviderThread)
     target = at_batch_price(direct(entry(provider.url), "unknown", Prices({}), {}))
     usage = Usage(input_tokens=10, output_tokens=5, stated_usd=0.25)
     assert target.cost(usage) == 0.25
-    own = at_batch_price(direct(entry(provider.url), "new", Prices({"new": Rates(input=1, output=2)}), {}))
+    own = at_batch_price(
+        direct(entry(provider.url), "new", Prices({"new": TokenPrices(input=1, output=2)}), {})
+    )
     assert own.cost(usage) == pytest.approx(20e-6 / 2)
 
 

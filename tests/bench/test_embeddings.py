@@ -12,12 +12,12 @@ from bench.models.asker import Answer
 from bench.settings import BenchSettings, EmbeddingSource
 from demo.provider.behaviour import Behaviour
 from proxy.dialects.operation import Api
-from records.facts.prices import Prices, Rates
+from records.facts.prices import Prices, TokenPrices
 from tests.bench.asking import entry, waited
 from tests.bench.examples import dataset_of
 from tests.serving import ProviderThread
 
-PRICES = Prices({"meanings": Rates(input=1, output=0)})
+PRICES = Prices({"meanings": TokenPrices(input=1, output=0)})
 REFUND = "Your money comes back within a week."
 MEANS = {"The refund takes seven days at most.": REFUND}
 APIS: tuple[Api, ...] = ("openai", "gemini")

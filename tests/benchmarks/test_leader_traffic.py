@@ -6,13 +6,13 @@ from benchmarks.leader_traffic import CANARIES, DISPATCH_EVERY_S, Replica, Traff
 from control.feed.events import WorkerEvents
 from control.feed.stream import Deduplicator
 from records.outcome import Outcome
-from records.shared.stream import Outgoing
+from records.shared.stream import OutgoingQueue
 
 PER_DISPATCH = 25.5
 SECONDS = 8
 
 
-def heard(outgoing: Outgoing) -> list[WorkerEvents]:
+def heard(outgoing: OutgoingQueue) -> list[WorkerEvents]:
     """What a leader makes of the dispatches, one after the other."""
     deduplicator = Deduplicator()
     return [deduplicator.hear([dispatch], "1-0") for dispatch in outgoing.waiting]
@@ -23,7 +23,7 @@ def outcomes(events: Sequence[WorkerEvents]) -> list[Outcome]:
 
 
 def test_every_exchange_reaches_the_leader_once_and_one_in_ten_is_the_candidates() -> None:
-    outgoing = Outgoing()
+    outgoing = OutgoingQueue()
     replica = Replica(0, TrafficTemplates(), outgoing)
     turns = int(SECONDS / DISPATCH_EVERY_S)
     sent = sum(replica.publish(PER_DISPATCH) for _ in range(turns))
@@ -35,7 +35,7 @@ def test_every_exchange_reaches_the_leader_once_and_one_in_ten_is_the_candidates
 
 
 def test_a_slow_exchange_is_told_in_flight_before_it_ends() -> None:
-    outgoing = Outgoing()
+    outgoing = OutgoingQueue()
     replica = Replica(0, TrafficTemplates(), outgoing)
     for _ in range(int(SECONDS / DISPATCH_EVERY_S)):
         replica.publish(PER_DISPATCH)
@@ -50,7 +50,7 @@ def test_a_slow_exchange_is_told_in_flight_before_it_ends() -> None:
 
 
 def test_a_trials_candidate_fails_from_the_moment_on_and_its_baseline_does_not() -> None:
-    outgoing = Outgoing()
+    outgoing = OutgoingQueue()
     replica = Replica(0, TrafficTemplates(), outgoing)
     assert not any(
         failed for _, failed in (replica.publish_trial("bad", 20, healthy=True) for _ in range(20))

@@ -8,7 +8,7 @@ from canary.config import Config, ServerSettings, parse
 from canary.config.quantity import HostPort
 from proxy.providers.provider import Provider, Timeout
 from records.facts.metric import BUILT_IN, Metric
-from records.facts.prices import Rates
+from records.facts.prices import TokenPrices
 from routing.canary import Arm, Canary, Match, Step
 from verdict.terms.rubric import Criterion, parse_bound
 
@@ -183,8 +183,8 @@ def test_prices_are_dollars_per_million_tokens() -> None:
         SMALL + "prices: {new: {input: 2.5, cached_input: 1.25, output: 10}, free: {input: 0, output: 0}}\n"
     )
     assert prices.prices == {
-        "new": Rates(input=2.5, cached_input=1.25, cache_write=None, output=10.0),
-        "free": Rates(input=0.0, output=0.0),
+        "new": TokenPrices(input=2.5, cached_input=1.25, cache_write=None, output=10.0),
+        "free": TokenPrices(input=0.0, output=0.0),
     }
 
 

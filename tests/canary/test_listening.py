@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 
 from canary.programs.listeners import listen
 from canary.programs.process import ShutdownSignal, WorkerArgs
-from control.feed.spool import Shipping
+from control.feed.spool import SpoolShippers
 from records.spool.reader import SpoolReader
 from records.store import Store
 from tests.canary.handed import handed
@@ -24,7 +24,7 @@ def test_a_shipping_thread_that_breaks_ends_the_process_and_says_why(tmp_path: P
         args = WorkerArgs(data=str(tmp_path), fd=fd, slot=-1, grace_s=1.0, workers=0, host="127.0.0.1")
         with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
             spool = tmp_path / "spool"
-            shipping = Shipping(tmp_path, store, other=SpoolReader(spool, {}, quarantine=False))
+            shipping = SpoolShippers(tmp_path, store, other=SpoolReader(spool, {}, quarantine=False))
             if spool.is_dir():
                 spool.rmdir()
             spool.write_text("no folder")

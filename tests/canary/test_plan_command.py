@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from canary.cli import app
 from records.facts.exchange_id import mint
 from records.outcome import Outcome, Record
-from records.spool.reader import Batch, Chunk, Writer
+from records.spool.reader import SpoolBatch, SpoolChunk, WriterProcess
 from records.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -189,7 +189,9 @@ def _recorded(data: Path, users: int) -> None:
             )
         )
     store = Store.open("sqlite:///canary.db", data)
-    store.ship(Batch(chunks=[Chunk("f", Writer("w", 0, "b", 1), outcomes)], cursors={"f": 1}))
+    store.ship(
+        SpoolBatch(chunks=[SpoolChunk("f", WriterProcess("w", 0, "b", 1), outcomes)], cursors={"f": 1})
+    )
     store.close()
 
 

@@ -10,7 +10,7 @@ from control.feed.stream import Deduplicator, StreamPublisher
 from control.monitor.traffic import CallerTraffic
 from records.facts.counts import MOST_LEFT, CallerCount, callers_in
 from records.outcome import AttemptRecord, Outcome, OutcomeName
-from records.shared.stream import Outgoing
+from records.shared.stream import OutgoingQueue
 from routing.caller import Caller
 
 WEB = Caller(name="web", key_sha256=("a" * 64,), models=("gpt-4o*",), requests_per_minute=60)
@@ -145,7 +145,7 @@ def test_an_older_memory_without_callers_is_no_problem() -> None:
 
 
 def test_in_a_fleet_the_counts_go_by_the_stream_once() -> None:
-    outgoing = Outgoing()
+    outgoing = OutgoingQueue()
     StreamPublisher(outgoing, replica="r").take(replace(events(*SENT), heard=len(SENT)))
     told = Deduplicator().hear(list(outgoing.waiting), "1-0")
     assert set(told.callers) == set(callers_in(SENT))

@@ -23,11 +23,11 @@ from canary.interpreter import environment, program
 from console.access.guard import Access
 from console.app import health_app
 from control.controller import Controller
-from control.feed.spool import SpoolFeed
+from control.feed.spool import SpoolSource
 from control.fleet.leadership import SoleLeader
 from control.fleet.publisher import FilePublisher
 from control.jobs.reports import RETRY_S
-from control.jobs.rolling import Roller
+from control.jobs.rolling import SegmentProgram
 from control.states.rollouts import PendingRollbacks
 from pages.words.reasons import sentences
 from records.outcome import Outcome
@@ -71,11 +71,11 @@ def outcome(number: int, arm: ArmName) -> Outcome:
 def deciding(folder: Path, store: Store, more: str = "") -> Controller:
     """A single machine's controller over the folder's spool. `more` is added to the config."""
     return Controller(
-        SpoolFeed(folder / "spool", folder / "live.json", boot="0" * 32),
+        SpoolSource(folder / "spool", folder / "live.json", boot="0" * 32),
         SoleLeader(),
         FilePublisher(folder / "plan.json"),
         store=store,
-        roller=Roller(
+        roller=SegmentProgram(
             command=program("canary.programs.roller"),
             environment=environment(),
             url="sqlite:///canary.db",

@@ -14,8 +14,8 @@ from control.feed import stream
 from control.feed.events import WorkerEvents
 from control.feed.stream import OVERLAP_S, Deduplicator
 from records.outcome import Feedback, Heartbeat, InFlight, Outcome
-from records.shared.stream import Dispatch, brief
-from records.store.leader import Tail
+from records.shared.stream import ReplicaRecords, brief
+from records.store.leader import MissedRecords
 
 
 def an_outcome(number: int, at: float, **changed: Any) -> Outcome:
@@ -27,8 +27,8 @@ def told(news: WorkerEvents) -> list[str]:
     return [record.exchange_id for record in news.records]
 
 
-def by_stream(*outcomes: Outcome, **more: Any) -> Sequence[Dispatch]:
-    return [Dispatch(replica="r", outcomes=[brief(each) for each in outcomes], **more)]
+def by_stream(*outcomes: Outcome, **more: Any) -> Sequence[ReplicaRecords]:
+    return [ReplicaRecords(replica="r", outcomes=[brief(each) for each in outcomes], **more)]
 
 
 def test_what_both_bring_is_told_once() -> None:
@@ -36,9 +36,9 @@ def test_what_both_bring_is_told_once() -> None:
     one, other = an_outcome(1, now), an_outcome(2, now)
     gathering = Deduplicator()
     assert told(gathering.hear(by_stream(one), "1-0")) == ["x1"]
-    assert told(gathering.found(Tail([one, other], []), now)) == ["x2"]
+    assert told(gathering.found(MissedRecords([one, other], []), now)) == ["x2"]
     assert told(gathering.hear(by_stream(one, other), "2-0")) == []
-    assert told(gathering.found(Tail([one, other], []), now + 1.0)) == []
+    assert told(gathering.found(MissedRecords([one, other], []), now + 1.0)) == []
 
 
 def test_the_next_leader_goes_on_where_the_last_one_was() -> None:
@@ -55,8 +55,8 @@ def test_what_comes_later_than_the_store_was_searched_was_found_there() -> None:
     now = time.time()
     gathering = Deduplicator()
     old = an_outcome(1, now)
-    assert told(gathering.found(Tail([old], []), now)) == ["x1"]
-    gathering.found(Tail([], []), now + 2 * OVERLAP_S)
+    assert told(gathering.found(MissedRecords([old], []), now)) == ["x1"]
+    gathering.found(MissedRecords([], []), now + 2 * OVERLAP_S)
     assert gathering.position.searched_until == pytest.approx(now + OVERLAP_S)
     assert gathering.position.told == {}  # what cannot come again is forgotten
     assert told(gathering.hear(by_stream(old), "9-0")) == []
@@ -74,22 +74,22 @@ def test_what_is_too_much_to_remember_is_not_told_twice(monkeypatch: pytest.Monk
     ]
     assert told_by_stream == [f"x{n}" for n in range(1000)]
     assert len(gathering.position.told) <= 100
-    assert told(gathering.found(Tail(everything, []), now + 10.0)) == []
+    assert told(gathering.found(MissedRecords(everything, []), now + 10.0)) == []
     late = an_outcome(2000, now + 9.999)
-    assert told(gathering.found(Tail([*everything, late], []), now + 11.0)) == ["x2000"]
+    assert told(gathering.found(MissedRecords([*everything, late], []), now + 11.0)) == ["x2000"]
 
 
 def test_while_the_store_was_away_nothing_is_passed_over_when_it_is_back() -> None:
     now = time.time()
     gathering = Deduplicator()
-    gathering.found(Tail([], []), now)
+    gathering.found(MissedRecords([], []), now)
     until = gathering.position.searched_until
     for second in range(100):
         gathering.not_found(now + second)
     late = an_outcome(1, now + 1.0)
-    assert told(gathering.found(Tail([late], []), now + 101.0)) == ["x1"]
+    assert told(gathering.found(MissedRecords([late], []), now + 101.0)) == ["x1"]
     assert gathering.position.searched_until == until  # replicas may still ship what is as old
-    gathering.found(Tail([late], []), now + 200.0)
+    gathering.found(MissedRecords([late], []), now + 200.0)
     assert gathering.position.searched_until == pytest.approx(now + 200.0 - OVERLAP_S)
 
 
@@ -106,16 +106,16 @@ def test_a_correction_of_a_rating_is_told_and_its_repetition_is_not() -> None:
     rating = Feedback(key="k", metric="csat", value=4.0, at=now, mono=1.0, canary="trial", arm="candidate")
     better = msgspec.structs.replace(rating, value=5.0, at=now + 1.0)
     gathering = Deduplicator()
-    news = gathering.hear([Dispatch(replica="r", feedback=[rating, better, rating])], "1-0")
+    news = gathering.hear([ReplicaRecords(replica="r", feedback=[rating, better, rating])], "1-0")
     assert [record.value for record in news.records] == [4.0, 5.0]  # type: ignore[union-attr]
-    assert told(gathering.found(Tail([], [better]), now)) == []
+    assert told(gathering.found(MissedRecords([], [better]), now)) == []
 
 
 def test_workers_of_two_replicas_are_told_apart() -> None:
     beat = Heartbeat(
         worker=0, pid=7, at=1.0, mono=1.0, started=1, finished=1, dropped=0, lag_s=0.0, plan_version=1
     )
-    news = Deduplicator().hear([Dispatch(replica=name, beats=[beat], heard=2) for name in "ab"], "1-0")
+    news = Deduplicator().hear([ReplicaRecords(replica=name, beats=[beat], heard=2) for name in "ab"], "1-0")
     assert [key for key, _ in news.beats] == [("a", 0, 7), ("b", 0, 7)]
     assert news.heard == 4
 
@@ -132,7 +132,7 @@ def test_in_any_order_and_by_any_way_each_is_told_once(steps: list[tuple[str, li
         if way == "stream":
             heard += told(gathering.hear(by_stream(*outcomes), f"{number}-0"))
         else:
-            heard += told(gathering.found(Tail(outcomes, []), now))
+            heard += told(gathering.found(MissedRecords(outcomes, []), now))
     assert sorted(heard) == sorted({f"x{each}" for _, numbers in steps for each in numbers})
 
 
@@ -151,8 +151,8 @@ def in_flight(number: int, at: float, **changed: Any) -> InFlight:
     return InFlight(exchange_id=f"x{number}", at=at, mono=123.0, **fields)
 
 
-def waiting(*exchanges: InFlight) -> list[Dispatch]:
-    return [Dispatch(replica="r", in_flight=[(2, 70, each) for each in exchanges])]
+def waiting(*exchanges: InFlight) -> list[ReplicaRecords]:
+    return [ReplicaRecords(replica="r", in_flight=[(2, 70, each) for each in exchanges])]
 
 
 def test_exchanges_in_flight_are_told_with_their_worker_on_this_machines_clock() -> None:
@@ -167,7 +167,7 @@ def test_exchanges_in_flight_are_told_with_their_worker_on_this_machines_clock()
 def test_an_exchange_whose_outcome_was_told_is_in_flight_no_more() -> None:
     now = time.time()
     gathering = Deduplicator()
-    gathering.found(Tail([an_outcome(1, now)], []), now)
+    gathering.found(MissedRecords([an_outcome(1, now)], []), now)
     news = gathering.hear(waiting(in_flight(1, now), in_flight(2, now)), "1-0")
     assert [record.exchange_id for _, record in news.in_flight] == ["x2"]
 
@@ -176,14 +176,14 @@ def test_the_progress_of_an_exchange_in_flight_is_told_however_long_it_takes() -
     now = time.time()
     gathering = Deduplicator()
     assert len(gathering.hear(waiting(in_flight(1, now)), "1-0").in_flight) == 1
-    gathering.found(Tail([], []), now + 3 * OVERLAP_S)
+    gathering.found(MissedRecords([], []), now + 3 * OVERLAP_S)
     late = gathering.hear(waiting(in_flight(1, now, ttft_s=70.0), in_flight(2, now)), "2-0")
     assert [record.exchange_id for _, record in late.in_flight] == ["x1"]  # x2 may have ended long ago
-    gathering.found(Tail([an_outcome(1, now, latency_s=80.0)], []), now + 3 * OVERLAP_S)
+    gathering.found(MissedRecords([an_outcome(1, now, latency_s=80.0)], []), now + 3 * OVERLAP_S)
     assert gathering.hear(waiting(in_flight(1, now)), "3-0").in_flight == []
 
 
 def test_a_replica_of_the_version_before_tells_no_exchange_in_flight() -> None:
     old = msgspec.msgpack.encode({"replica": "r", "heard": 3})
-    dispatch = msgspec.msgpack.decode(old, type=Dispatch)
+    dispatch = msgspec.msgpack.decode(old, type=ReplicaRecords)
     assert (dispatch.heard, list(dispatch.in_flight)) == (3, [])

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from canary.interpreter import environment, program
 from control.jobs import rolling
-from control.jobs.rolling import Roller, Rolling, passed
+from control.jobs.rolling import SegmentJob, SegmentProgram, passed
 from records.store import Store
 from tests.records.samples import DAY, a_batch, an_outcome
 from tests.records.stored import stored
@@ -32,15 +32,17 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
-def a_roller(data: Path, command: Sequence[str] = PROGRAM, outcomes: str = "outcomes") -> Roller:
-    return Roller(command=command, environment=environment(), url=SQLITE, data=data, outcomes=outcomes)
+def a_roller(data: Path, command: Sequence[str] = PROGRAM, outcomes: str = "outcomes") -> SegmentProgram:
+    return SegmentProgram(
+        command=command, environment=environment(), url=SQLITE, data=data, outcomes=outcomes
+    )
 
 
-def a_job(store: Store, roller: Roller, *, works: bool = True) -> Rolling:
-    return Rolling(store, roller, before=lambda now: now - 10 * DAY, works=lambda: works)
+def a_job(store: Store, roller: SegmentProgram, *, works: bool = True) -> SegmentJob:
+    return SegmentJob(store, roller, before=lambda now: now - 10 * DAY, works=lambda: works)
 
 
-def figures(job: Rolling) -> tuple[float | None, float | None, float | None]:
+def figures(job: SegmentJob) -> tuple[float | None, float | None, float | None]:
     """Fresh outcomes, segments, failures, as Prometheus sees them."""
     registry = CollectorRegistry()
     registry.register(job)
@@ -124,7 +126,9 @@ def test_the_program_gets_what_opens_stores_and_no_other_secret(tmp_path: Path) 
     others = {"OPENAI_API_KEY": "k", "CANARY_SECRET": "s", "CANARY_ADMIN_TOKEN": "t", "SLACK_WEBHOOK": "w"}
     assert passed(needed | others) == needed
     tells = says("import json, os; print(json.dumps({'problem': ' '.join(os.environ)}))")
-    roller = Roller(command=tells, environment=needed | others, url=SQLITE, data=tmp_path, outcomes="store")
+    roller = SegmentProgram(
+        command=tells, environment=needed | others, url=SQLITE, data=tmp_path, outcomes="store"
+    )
     told = asyncio.run(roller.turn(0.0)).problem.split()
     assert needed.keys() <= {*told} and not others.keys() & {*told}
 
@@ -133,8 +137,8 @@ _ROLLS = """
 import asyncio, sys
 from pathlib import Path
 from canary.interpreter import environment, program
-from control.jobs.rolling import Roller
-roller = Roller(command=program("canary.programs.roller"), environment=environment(),
+from control.jobs.rolling import SegmentProgram
+roller = SegmentProgram(command=program("canary.programs.roller"), environment=environment(),
                 url="sqlite:///canary.db", data=Path(sys.argv[1]), outcomes="outcomes")
 asyncio.run(roller.turn(0.0))
 """

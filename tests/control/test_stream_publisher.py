@@ -6,7 +6,7 @@ from typing import Any
 from control.feed.events import WorkerEvents
 from control.feed.stream import StreamPublisher
 from records.outcome import Feedback, Heartbeat, InFlight, Outcome
-from records.shared.stream import RECORDS_A_DISPATCH, Dispatch, Outgoing
+from records.shared.stream import RECORDS_A_DISPATCH, OutgoingQueue, ReplicaRecords
 
 
 def an_outcome(number: int, canary: str = "trial") -> Outcome:
@@ -18,8 +18,8 @@ def a_beat(finished: int, **changed: Any) -> Heartbeat:
     return Heartbeat(at=1.0, mono=1.0, started=finished, finished=finished, dropped=0, lag_s=0.0, **fields)
 
 
-def told(*news: WorkerEvents) -> list[Dispatch]:
-    outgoing = Outgoing()
+def told(*news: WorkerEvents) -> list[ReplicaRecords]:
+    outgoing = OutgoingQueue()
     for each in news:
         StreamPublisher(outgoing, replica="r").take(each)
     return list(outgoing.waiting)

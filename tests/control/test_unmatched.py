@@ -15,7 +15,7 @@ from control.feed.stream import Deduplicator, StreamPublisher
 from control.monitor.traffic import MINUTES, MOST_SHOWN, UnmatchedTraffic
 from records.facts.counts import LONGEST_NAME, MOST_MODELS, REST, unmatched_in
 from records.outcome import ErrorType, Outcome, ProviderError
-from records.shared.stream import Outgoing
+from records.shared.stream import OutgoingQueue
 from routing.states import State
 
 NOW = 1_800_000_000.0
@@ -66,7 +66,7 @@ def astray(
     *outcomes: Outcome, now: float = NOW, states: Mapping[str, State | None] = RUNNING
 ) -> dict[tuple[str, str], str]:
     """What is said of these requests by canary and kind; the same on one machine, and by a fleet's leader."""
-    alone, outgoing, led = UnmatchedTraffic(), Outgoing(), UnmatchedTraffic()
+    alone, outgoing, led = UnmatchedTraffic(), OutgoingQueue(), UnmatchedTraffic()
     alone.take(events(*outcomes))
     StreamPublisher(outgoing, replica="one").take(replace(events(*outcomes), heard=len(outcomes)))
     leader = Deduplicator({"position": {"searched_until": NOW - 7200, "told": {}}})
@@ -154,7 +154,7 @@ def test_requests_of_no_lane_count_beside_those_that_match_no_canary() -> None:
 
 
 def test_a_replica_tells_the_leader_of_requests_in_no_lane() -> None:
-    outgoing, traffic = Outgoing(), UnmatchedTraffic()
+    outgoing, traffic = OutgoingQueue(), UnmatchedTraffic()
     StreamPublisher(outgoing, replica="one").take(
         replace(events(outcome("gpt-4o", reason="no_lane")), heard=1)
     )
@@ -171,7 +171,7 @@ def test_counts_survive_a_restart() -> None:
 
 
 def test_a_replica_sends_the_counts_to_the_leader() -> None:
-    outgoing, traffic = Outgoing(), UnmatchedTraffic()
+    outgoing, traffic = OutgoingQueue(), UnmatchedTraffic()
     StreamPublisher(outgoing, replica="one").take(
         events(
             *(outcome("gpt-4o", canary="here", at=NOW + number / 1e3) for number in range(500)),

@@ -25,7 +25,7 @@ from judge.model import JudgeAsker
 from judge.terms import same_model
 from pages.reports.bench import judge_document
 from records.captures.capture import CapturedMessage
-from records.facts.prices import Rates
+from records.facts.prices import TokenPrices
 from tests.bench.asking import entry, waited
 from tests.serving import ProviderThread
 
@@ -127,7 +127,9 @@ def asked(
 ) -> list[JudgedPair]:
     """What the judge at the demo provider says, with its answers saved in a file."""
     settings = BenchSettings(
-        providers={"openai": entry(provider.url)}, canaries=(), prices={"judge": Rates(input=1, output=2)}
+        providers={"openai": entry(provider.url)},
+        canaries=(),
+        prices={"judge": TokenPrices(input=1, output=2)},
     )
 
     async def story() -> list[JudgedPair]:
@@ -163,7 +165,9 @@ def test_a_judge_that_fails_leaves_no_mark_and_says_why(provider: ProviderThread
 
 def test_the_highest_price_is_above_the_real_one(provider: ProviderThread) -> None:
     settings = BenchSettings(
-        providers={"openai": entry(provider.url)}, canaries=(), prices={"judge": Rates(input=1, output=2)}
+        providers={"openai": entry(provider.url)},
+        canaries=(),
+        prices={"judge": TokenPrices(input=1, output=2)},
     )
 
     async def story() -> None:

@@ -3,12 +3,12 @@
 from typing import Any
 
 from records.outcome import AttemptRecord, Feedback, InFlight, Outcome, Record, Usage
-from records.spool.reader import Batch, Chunk, Writer
+from records.spool.reader import SpoolBatch, SpoolChunk, WriterProcess
 from records.store import Act, Store
 from records.store.releases import Release, entered
 from tests.records.stored import stored
 
-WRITER = Writer("w0-boot-1", 0, "boot", 1)
+WRITER = WriterProcess("w0-boot-1", 0, "boot", 1)
 DAY = 86400.0
 
 
@@ -58,8 +58,8 @@ def some_feedback(value: float, *, at: float = 100.0, key: str = "k") -> Feedbac
     return Feedback(key=key, metric="csat", value=value, at=at, mono=1.0, exchange_id="e", comment="so so")
 
 
-def a_batch(*records: Record, **rest: Any) -> Batch:
-    return Batch(chunks=[Chunk("w0-boot-1-0.spool", WRITER, list(records))], **rest)
+def a_batch(*records: Record, **rest: Any) -> SpoolBatch:
+    return SpoolBatch(chunks=[SpoolChunk("w0-boot-1-0.spool", WRITER, list(records))], **rest)
 
 
 def act(action: str = "start", *, who: str = "ann") -> Act:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from records.outcome import Outcome, Record
-from records.spool.frame import Bad, Scan
-from records.spool.reader import MOST, Decoded, SpoolReader
+from records.spool.frame import BadRange, FrameScan
+from records.spool.reader import MOST, DecodedScans, SpoolReader
 from records.spool.writer import SpoolWriter
 from tests.records.samples import an_outcome
 
@@ -71,10 +71,10 @@ def test_damage_is_quarantined_by_the_second_reader_though_the_first_came_by(tmp
 
 
 def test_what_is_kept_is_bounded_and_damage_is_not_kept() -> None:
-    decoded, record = Decoded(), an_outcome(0)
-    decoded.put("damaged", 0, Scan([record], [Bad(0, 5)], 10, torn=False))
+    decoded, record = DecodedScans(), an_outcome(0)
+    decoded.put("damaged", 0, FrameScan([record], [BadRange(0, 5)], 10, torn=False))
     for start in range(3):
-        decoded.put("file", start, Scan([record] * (MOST // 2), [], 10, torn=False))
+        decoded.put("file", start, FrameScan([record] * (MOST // 2), [], 10, torn=False))
     assert decoded.take("damaged", 0) is None
     assert decoded.take("file", 0) is None
     assert decoded.next_start("file", 0) == 1

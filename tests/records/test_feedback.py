@@ -7,7 +7,7 @@ import pytest
 
 from records.errors import BadFeedback
 from records.facts.exchange_id import VALID_FOR_S, mint
-from records.facts.feedback import VOICES_REMEMBERED, Terms, Voices, complaints, parse
+from records.facts.feedback import VOICES_REMEMBERED, FeedbackTerms, FeedbackVoices, complaints, parse
 from records.facts.metric import BUILT_IN, JUDGED, Metric
 from records.outcome import Feedback
 from routing.cohort import derive_key, unit_hash
@@ -33,27 +33,27 @@ def a_value(**changes: Any) -> dict[str, Any]:
     return {name: each for name, each in value.items() if each is not None}
 
 
-def terms(*, token_ok: bool = False, now: float = NOW, voices: Voices | None = None) -> Terms:
-    return Terms(
+def terms(*, token_ok: bool = False, now: float = NOW, voices: FeedbackVoices | None = None) -> FeedbackTerms:
+    return FeedbackTerms(
         metrics=METRICS,
         keys=[KEY, OLD_KEY],
         token_ok=token_ok,
         now=now,
         mono=7.0,
         ids_key=KEY,
-        voices=voices or Voices(),
+        voices=voices or FeedbackVoices(),
     )
 
 
 def read(
-    document: Any, *, token_ok: bool = False, now: float = NOW, voices: Voices | None = None
+    document: Any, *, token_ok: bool = False, now: float = NOW, voices: FeedbackVoices | None = None
 ) -> list[Feedback]:
     text = document if isinstance(document, bytes) else json.dumps(document).encode()
     return list(parse(text, terms(token_ok=token_ok, now=now, voices=voices)))
 
 
 def refusal(
-    document: Any, *, token_ok: bool = False, now: float = NOW, voices: Voices | None = None
+    document: Any, *, token_ok: bool = False, now: float = NOW, voices: FeedbackVoices | None = None
 ) -> tuple[int, str]:
     with pytest.raises(BadFeedback) as caught:
         read(document, token_ok=token_ok, now=now, voices=voices)
@@ -181,7 +181,7 @@ def test_the_21st_feedback_id_of_a_subject_and_metric_is_refused(subject: dict[s
     status, message = refusal(values, token_ok=True)
     assert status == 422
     assert message.startswith("[20]: more than 20 feedback ids for csat of one exchange, session or user")
-    voices = Voices()
+    voices = FeedbackVoices()
     assert len(read(values[:20], token_ok=True, voices=voices)) == 20
     assert refusal(values[20], token_ok=True, voices=voices)[0] == 422
     read(values[:20], token_ok=True, voices=voices)  # corrections
@@ -190,7 +190,7 @@ def test_the_21st_feedback_id_of_a_subject_and_metric_is_refused(subject: dict[s
 
 
 def test_a_document_that_is_refused_or_only_checked_uses_up_no_feedback_ids() -> None:
-    voices = Voices()
+    voices = FeedbackVoices()
     values = [a_value(feedback_id=f"f-{number}") for number in range(20)]
     refusal([*values, a_value(value=6)], token_ok=True, voices=voices)
     assert not any(complaints(json.dumps(values).encode(), terms(token_ok=True, voices=voices)))
@@ -198,7 +198,7 @@ def test_a_document_that_is_refused_or_only_checked_uses_up_no_feedback_ids() ->
 
 
 def test_what_is_remembered_of_feedback_ids_is_bounded() -> None:
-    voices = Voices()
+    voices = FeedbackVoices()
     for number in range(VOICES_REMEMBERED + 10):
         voices.note({number: {1}})
     assert [len(voices.of(number)) for number in (0, 9, 10)] == [0, 0, 1]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from records.store.database import Line, driver_of, engine_of, transaction
+from records.store.database import DriverSocket, driver_of, engine_of, transaction
 from tests.servers.postgres import Postgres
 
 Ends = tuple[socket.socket, socket.socket]
@@ -36,14 +36,14 @@ def works(ours: socket.socket, theirs: socket.socket) -> bool:
 
 def test_a_line_is_shut_while_it_is_waited_on(ends: Ends) -> None:
     ours, theirs = ends
-    line = Line(driver(ours))
+    line = DriverSocket(driver(ours))
     line.shut()
     assert (line.late, ours.recv(1), theirs.recv(1)) == (True, b"", b"")
     line.let_go()
 
 
 def test_a_timer_that_comes_too_late_touches_nothing(ends: Ends) -> None:
-    line = Line(driver(ends[0]))
+    line = DriverSocket(driver(ends[0]))
     line.let_go()
     line.shut()
     assert (line.late, works(*ends)) == (False, True)
@@ -51,7 +51,7 @@ def test_a_timer_that_comes_too_late_touches_nothing(ends: Ends) -> None:
 
 def test_a_descriptor_that_is_another_files_by_now_is_not_touched(ends: Ends) -> None:
     ours, theirs = ends
-    line, number = Line(driver(ours)), ours.fileno()
+    line, number = DriverSocket(driver(ours)), ours.fileno()
     ours.close()
     others = socket.socketpair()
     with others[0], others[1]:
@@ -63,7 +63,7 @@ def test_a_descriptor_that_is_another_files_by_now_is_not_touched(ends: Ends) ->
 
 def test_a_line_that_has_ended_by_itself_is_none(ends: Ends) -> None:
     ends[0].close()
-    line = Line(driver(ends[0]))
+    line = DriverSocket(driver(ends[0]))
     line.shut()
     assert not line.late
     line.let_go()

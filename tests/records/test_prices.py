@@ -9,7 +9,7 @@ from genai_prices.data_snapshot import get_snapshot
 
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Kind, Provider
-from records.facts.prices import Prices, Rates
+from records.facts.prices import Prices, TokenPrices
 from records.outcome import Usage
 
 
@@ -106,7 +106,7 @@ def test_unknown_tokens_cost_nobody_knows_what() -> None:
 
 
 def test_what_is_written_for_an_hour_costs_more() -> None:
-    prices = Prices({"mine": Rates(input=4, output=8, cache_write=5, cache_write_1h=8)})
+    prices = Prices({"mine": TokenPrices(input=4, output=8, cache_write=5, cache_write_1h=8)})
     written = Usage(input_tokens=100, cache_write_tokens=100, output_tokens=0)
     hour = Usage(input_tokens=100, cache_write_tokens=100, cache_write_1h_tokens=100, output_tokens=0)
     assert prices.cost(ENTRIES["anthropic"], "mine", written) == pytest.approx(500e-6)
@@ -133,7 +133,10 @@ def test_anthropic_and_google_models_are_priced_behind_openais_api_too() -> None
 
 def test_a_persons_own_price_wins() -> None:
     prices = Prices(
-        {"gpt-4o": Rates(input=2.0, output=10.0, cached_input=1.0), "mine": Rates(input=4, output=8)}
+        {
+            "gpt-4o": TokenPrices(input=2.0, output=10.0, cached_input=1.0),
+            "mine": TokenPrices(input=4, output=8),
+        }
     )
     usage = Usage(input_tokens=1_000_000, cached_input_tokens=500_000, output_tokens=100_000)
     assert prices.cost(ENTRIES["openai"], "gpt-4o", usage) == pytest.approx(0.5 * 2 + 0.5 * 1 + 0.1 * 10)
@@ -150,8 +153,8 @@ def test_looking_up_ahead_and_refreshing_change_no_cost() -> None:
 
 def test_a_worker_with_its_own_prices_never_imports_the_price_list() -> None:
     script = (
-        "import sys; from records.facts.prices import Prices, Rates; from records.outcome import Usage;"
-        "p = Prices({'m': Rates(input=1, output=1)});"
+        "import sys; from records.facts.prices import Prices, TokenPrices; from records.outcome import Usage;"
+        "p = Prices({'m': TokenPrices(input=1, output=1)});"
         "from proxy.providers.provider import Provider; e = Provider(name='e', api='openai', base_url='https://e');"
         "assert p.cost(e, 'm', Usage(input_tokens=1, output_tokens=1)) == 2e-6;"
         "sys.exit('genai_prices' in sys.modules)"
@@ -275,7 +278,7 @@ def test_two_kinds_at_one_address_do_not_share_their_prices() -> None:
 
 def test_a_deployment_is_priced_as_the_model_behind_it() -> None:
     usage = Usage(input_tokens=1000, output_tokens=100)
-    prices = Prices({"house": Rates(input=1, output=1)}, {"prod-chat": "gpt-4o", "copy": "house"})
+    prices = Prices({"house": TokenPrices(input=1, output=1)}, {"prod-chat": "gpt-4o", "copy": "house"})
     azure = at(AZURE, kind="azure")
     assert prices.cost(azure, "prod-chat", usage) == pytest.approx(oracle("azure", "gpt-4o", usage))
     assert prices.cost(azure, "copy", usage) == pytest.approx(1100e-6)
@@ -300,7 +303,7 @@ def test_a_stated_cost_is_taken_as_said_unless_the_config_has_a_price() -> None:
     assert Prices({}).cost(entry, "openai/gpt-4o", stated) == 0.95
     assert Prices({}).cost(entry, "openrouter/auto", stated) == 0.95
     assert Prices({}).cost(entry, "openrouter/auto", Usage(stated_usd=0.0)) == 0.0
-    own = Prices({"openai/gpt-4o": Rates(input=1, output=1)})
+    own = Prices({"openai/gpt-4o": TokenPrices(input=1, output=1)})
     assert own.cost(entry, "openai/gpt-4o", stated) == pytest.approx(1100e-6)
     assert Prices({}, {"openai/gpt-4o": "gpt-4o"}).cost(entry, "openai/gpt-4o", stated) == 0.95
 

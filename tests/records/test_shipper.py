@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from sqlalchemy import NullPool, create_engine, select
 
 from records.outcome import Feedback, Heartbeat, Outcome
-from records.spool.reader import Batch, SpoolReader
+from records.spool.reader import SpoolBatch, SpoolReader
 from records.spool.writer import SpoolWriter
 from records.store import SpoolCounts, Store, tables
 from records.store.shipper import Shipper, name_of_spool
@@ -90,7 +90,7 @@ def test_a_file_waits_for_the_other_reader(spool: Path, store: Store) -> None:
 
 def test_cursors_of_files_that_are_gone_are_dropped_at_start(spool: Path, store: Store) -> None:
     spool.mkdir()
-    store.ship(Batch(cursors={"w0-0123456789abcdef-7-0.spool": 100}), name_of_spool(spool))
+    store.ship(SpoolBatch(cursors={"w0-0123456789abcdef-7-0.spool": 100}), name_of_spool(spool))
     Shipper(spool, store).drain()
     assert cursors(store) == []
 

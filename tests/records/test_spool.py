@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 from records.errors import SpoolFull
 from records.outcome import Feedback, Heartbeat, Outcome
 from records.spool.reader import DONE, SpoolReader, sweep
-from records.spool.writer import Held, SpoolWriter
+from records.spool.writer import HeldFrames, SpoolWriter
 from tests.serving import eventually
 
 
@@ -532,7 +532,7 @@ def test_what_does_not_fit_into_memory_is_dropped_and_counted(
     tmp_path: Path, hanging: threading.Event
 ) -> None:
     writer = SpoolWriter(tmp_path, worker=0)
-    writer.held = Held(most_bytes=3000)
+    writer.held = HeldFrames(most_bytes=3000)
     before = fill_until_held(writer)
     kept = [n for n in range(before, before + 20) if writer.append(an_outcome(n))]
     assert kept == list(range(before, before + len(kept))) and 1 <= len(kept) < 20

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from records.errors import StoreDown, Unstorable
 from records.facts.metric import BUILT_IN
 from records.outcome import Usage
-from records.spool.reader import Death
+from records.spool.reader import WriterDeath
 from records.store import FixedRubric, SpoolCounts, Store, tables
 from records.store.retention import SLICE
 from routing.states import State
@@ -134,7 +134,7 @@ def test_a_value_that_is_no_json_is_not_blamed_on_the_database(store: Store) -> 
 
 
 def test_totals_outlive_the_process(store: Store, open_store: Callable[[], Store]) -> None:
-    deaths = [Death(WRITER, 4)]
+    deaths = [WriterDeath(WRITER, 4)]
     store.ship(a_batch(an_outcome(1), some_feedback(1), dropped=3, quarantined=2, deaths=deaths))
     store.close()
     again = open_store()

@@ -10,9 +10,9 @@ from msgspec.structs import replace
 from sqlalchemy import select, text
 
 from records.errors import StoreDown, Unstorable
-from records.spool.reader import Death
+from records.spool.reader import WriterDeath
 from records.spool.writer import SpoolWriter
-from records.store import Patience, SpoolCounts, Store, tables
+from records.store import SpoolCounts, Store, StoreTimeouts, tables
 from records.store.leader import Checkpoints, Leases
 from records.store.shipper import Shipper
 from tests.records.samples import DAY, WRITER, a_batch, an_outcome, recent, some_feedback
@@ -113,7 +113,7 @@ def test_spools_of_one_file_name_keep_cursors_and_counts_of_their_own(
 
 def test_a_batch_whose_confirmation_got_lost_counts_once(store: Store) -> None:
     batch = a_batch(
-        an_outcome(1), some_feedback(3), cursors={"a.spool": 10}, dropped=3, deaths=[Death(WRITER, 4)]
+        an_outcome(1), some_feedback(3), cursors={"a.spool": 10}, dropped=3, deaths=[WriterDeath(WRITER, 4)]
     )
     first = store.ship(batch, "here")
     again = store.ship(batch, "here")
@@ -138,7 +138,7 @@ def test_the_audit_log_cannot_be_emptied(shared: Callable[[], Store]) -> None:
 def test_a_server_that_hangs_is_down_within_the_time_and_heals(
     durable_postgres: Postgres, tmp_path: Path
 ) -> None:
-    patience = Patience(answer_s=0.5, batch_s=0.5)
+    patience = StoreTimeouts(answer_s=0.5, batch_s=0.5)
     with closing(Store.at(f"{durable_postgres.url}?connect_timeout=2", tmp_path, patience)) as store:
         store.ship(a_batch(an_outcome(1)))
         durable_postgres.freeze()

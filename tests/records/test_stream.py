@@ -10,7 +10,7 @@ from msgspec import structs
 from records.errors import SharedDown
 from records.outcome import AttemptRecord, Feedback, Heartbeat, Outcome, Usage
 from records.shared import states_channel, stream
-from records.shared.stream import Dispatch, Outgoing, StreamCursor, brief, restored
+from records.shared.stream import OutgoingQueue, ReplicaRecords, StreamCursor, brief, restored
 from tests.records.samples import an_exchange_in_flight
 from tests.servers.redis import RedisServer
 
@@ -38,7 +38,7 @@ OUTCOME = Outcome(
 )
 
 
-def a_dispatch(number: int) -> Dispatch:
+def a_dispatch(number: int) -> ReplicaRecords:
     beat = Heartbeat(
         worker=0,
         pid=7,
@@ -53,7 +53,7 @@ def a_dispatch(number: int) -> Dispatch:
     rating = Feedback(key=f"k{number}", metric="csat", value=4.0, at=1.0, mono=1.0)
     part = brief(Outcome(exchange_id=f"x{number}", at=float(number), mono=0.0, outcome="ok", canary="trial"))
     waiting = (0, 7, an_exchange_in_flight(number))
-    return Dispatch(
+    return ReplicaRecords(
         replica="r", heard=3, outcomes=(part,), feedback=(rating,), beats=(beat,), in_flight=(waiting,)
     )
 
@@ -66,12 +66,12 @@ def on_redis(server: RedisServer, act: Callable[[Any], Coroutine[Any, Any, Any]]
     return asyncio.run(run())
 
 
-def numbers(dispatches: list[Dispatch]) -> list[int]:
+def numbers(dispatches: list[ReplicaRecords]) -> list[int]:
     return [int(dispatch.outcomes[0].exchange_id[1:]) for dispatch in dispatches]
 
 
 async def send(redis: Any, *which: int) -> None:
-    outgoing = Outgoing()
+    outgoing = OutgoingQueue()
     for number in which:
         outgoing.put(a_dispatch(number))
     await outgoing.send(redis)
@@ -158,7 +158,7 @@ def test_without_redis_nothing_piles_up_and_what_is_dropped_is_counted(
 ) -> None:
     async def gone(redis: Any) -> None:
         getattr(redis_server, ending)()
-        outgoing = Outgoing()
+        outgoing = OutgoingQueue()
         for number in range(stream.WAITING + 10):
             outgoing.put(a_dispatch(number))
         assert len(outgoing.waiting) == stream.WAITING

@@ -6,7 +6,7 @@ from sqlalchemy import update
 
 from records.errors import StoreDown
 from records.outcome import Feedback, Outcome, ProviderError, Usage
-from records.spool.reader import Batch, Chunk, Writer
+from records.spool.reader import SpoolBatch, SpoolChunk, WriterProcess
 from records.store import Store
 from records.store.leader import records_since
 from records.store.segment_writer import roll
@@ -45,7 +45,7 @@ OUTCOME = Outcome(
 
 
 def ship(store: Store, *records: Outcome | Feedback) -> None:
-    store.ship(Batch(chunks=[Chunk("f", Writer("w", 0, "b", 1), list(records))]))
+    store.ship(SpoolBatch(chunks=[SpoolChunk("f", WriterProcess("w", 0, "b", 1), list(records))]))
 
 
 def test_outcomes_come_in_the_order_of_their_ends_from_the_moment_on(store: Store) -> None:

@@ -22,7 +22,7 @@ from sqlalchemy import Connection
 
 from records.outcome import Outcome
 from records.shared.segment_folder import SegmentFolder
-from records.spool.reader import Batch, Chunk, Writer
+from records.spool.reader import SpoolBatch, SpoolChunk, WriterProcess
 from records.store import Store, segment_writer
 
 STEPS = ("begin", "commit", "committed", "write", "half", "written", "delete", "deleted")
@@ -126,8 +126,8 @@ def fill(url: str, data: Path, outcomes: str, life: int) -> None:
     found = outcomes_of(life)
     with closing(Store.open(url, data, outcomes=outcomes)) as store:
         for start in range(0, len(found), 5):
-            chunk = Chunk("f", Writer("w", 0, "b", 1), list(found[start : start + 5]))
-            store.ship(Batch(chunks=[chunk], cursors={"f": 1000 * life + start}))
+            chunk = SpoolChunk("f", WriterProcess("w", 0, "b", 1), list(found[start : start + 5]))
+            store.ship(SpoolBatch(chunks=[chunk], cursors={"f": 1000 * life + start}))
 
 
 def was_killed(pid: int) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 
 from records.facts.exchange_id import mint
 from records.outcome import Feedback, Outcome
-from records.spool.reader import Batch, Chunk, Writer
+from records.spool.reader import SpoolBatch, SpoolChunk, WriterProcess
 from records.store import Store
 
 METRICS = ("csat", "task_completed")
@@ -59,8 +59,8 @@ class Shipper:
     def ship(self, some: Sequence[Outcome | Feedback]) -> None:
         """Store the records."""
         self._shipped += len(some)
-        chunk = Chunk("f", Writer("w", 0, "b", 1), list(some))
-        self._store.ship(Batch(chunks=[chunk], cursors={"f": self._shipped}))
+        chunk = SpoolChunk("f", WriterProcess("w", 0, "b", 1), list(some))
+        self._store.ship(SpoolBatch(chunks=[chunk], cursors={"f": self._shipped}))
 
     def lines(self, rows: Sequence[Mapping[str, Any]], **about: Any) -> None:
         """Store the lines of a log; `about` as in `records`."""

@@ -15,7 +15,7 @@ from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN, parse_bound
 from records.store import Act, Store, tables
 from records.store.captures import Label, Labels
-from records.store.reports import DailyReports, Looks, LookScope
+from records.store.reports import DailyReports, LookScope, VerdictLooks
 from routing.states import State
 from tests.verdict.conftest import START, World, exchanges
 from tests.verdict.judged import pair
@@ -140,7 +140,7 @@ def test_a_look_sees_what_the_judge_had_been_asked_before_it(store: Store) -> No
     _judge(store, _pairs(300))
     now = END + ARRIVAL_S
     assert take_looks(SETTINGS, "c", store, now=now) == 2
-    kept = from_store(Looks(store).of(LookScope(canary="c", run=1, rubric_sha256=TERMS.sha256)))
+    kept = from_store(VerdictLooks(store).of(LookScope(canary="c", run=1, rubric_sha256=TERMS.sha256)))
     assert {day: look.units for (_, day), look in kept.items()} == {1: 288, 2: 300}
     report = report_of(SETTINGS, "c", store, now=now)
     assert [point.units for point in report.details.looks[0].points] == [288, 300]

@@ -1,4 +1,4 @@
-"""Looks from a store: those of the same traffic's log, and never changed once they are stored."""
+"""VerdictLooks from a store: those of the same traffic's log, and never changed once they are stored."""
 
 import csv
 import threading
@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN
 from records.store import Act, FixedRubric, Store, tables
-from records.store.reports import Looks, LookScope, StoredLook
+from records.store.reports import LookScope, StoredLook, VerdictLooks
 from routing.states import State
 from tests.verdict.conftest import START, World, exchanges
 from tests.verdict.shipping import Shipper
@@ -99,7 +99,7 @@ def _runs(store: Store, state: str = "running", run: int = 1, version: int = 0) 
 
 
 def _kept(store: Store, terms: JudgedCanary = TERMS, run: int = 1) -> list[StoredLook]:
-    return Looks(store).of(LookScope(canary="c", run=run, rubric_sha256=terms.sha256))
+    return VerdictLooks(store).of(LookScope(canary="c", run=run, rubric_sha256=terms.sha256))
 
 
 def _numbers(value: Any) -> list[float | None]:

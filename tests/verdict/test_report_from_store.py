@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from records.facts.exchange_id import mint
 from records.outcome import Fault, Feedback, Finish, Outcome, OutputCheck
-from records.spool.reader import Batch, Chunk, Writer
+from records.spool.reader import SpoolBatch, SpoolChunk, WriterProcess
 from records.store import Store
 from tests.verdict.conftest import World, exchanges
 from verdict.decision.document import Difference, Report
@@ -109,7 +109,12 @@ def shipped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     records = [each for number, row in enumerate(exchanges(WORLD)) for each in _records(row, number)]
     for first in range(0, len(records), 5000):
         some = records[first : first + 5000]
-        store.ship(Batch(chunks=[Chunk("f", Writer("w", 0, "b", 1), some)], cursors={"f": first + len(some)}))
+        store.ship(
+            SpoolBatch(
+                chunks=[SpoolChunk("f", WriterProcess("w", 0, "b", 1), some)],
+                cursors={"f": first + len(some)},
+            )
+        )
     return store
 
 

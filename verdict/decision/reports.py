@@ -14,7 +14,7 @@ from records.store import Audited, Store
 from records.store.benchmarks import Benchmarks
 from records.store.captures import Labels
 from records.store.decisions import Decision, Decisions
-from records.store.reports import Looks, LookScope
+from records.store.reports import LookScope, VerdictLooks
 from records.store.store import StoredRollback
 from verdict.decision.benchmarked import benchmarks_of, newest_benchmark, offline_rows
 from verdict.decision.document import Decided, Report
@@ -83,14 +83,14 @@ def report_of(
         outweighed=_outweighed(decision) if retro is None else NOTHING,
     )
     scope = LookScope(canary=name, run=asked or 0, rubric_sha256=judged.sha256)
-    kept = NO_LOOKS if retro is not None or asked is None else from_store(Looks(store).of(scope))
+    kept = NO_LOOKS if retro is not None or asked is None else from_store(VerdictLooks(store).of(scope))
     said = judging_of(store, name, asked)
     with store.reading() as connection:
         sample = to_judge(connection, judged, asked, cuts=cuts(judged, kept, now=now), judged=said)
         mirror = mirrored(connection, name, asked)
     report, taken = build_with_looks(sample, judged, kept, now=now)
     if retro is None and asked is not None:
-        _keep(Looks(store), scope, taken, now=now)
+        _keep(VerdictLooks(store), scope, taken, now=now)
     notes: list[Reason] = []
     document = newest_benchmark(Benchmarks(store), judged.candidate, judged.baseline)
     benchmarks, offline = left_out(
@@ -115,7 +115,7 @@ def judging_of(store: Store, name: str, run: int | None) -> RunJudgements:
     return RunJudgements(exchanges=found, labels=tuple(Labels(store).given(name)))
 
 
-def _keep(looks: Looks, scope: LookScope, taken: Sequence[Look], *, now: float) -> None:
+def _keep(looks: VerdictLooks, scope: LookScope, taken: Sequence[Look], *, now: float) -> None:
     """Store the looks whose records had time to come. A report needs no right to write: without it, the next
     report takes them again."""
     with suppress(StoreDown):
@@ -131,7 +131,7 @@ def take_looks(settings: ReportSettings, name: str, store: Store, *, now: float)
     if judged.plan is None or known is None or known.state.state not in GATHERING:
         return 0
     scope = LookScope(canary=name, run=known.state.run, rubric_sha256=judged.sha256)
-    kept, until = from_store(Looks(store).of(scope)), now - ARRIVAL_S
+    kept, until = from_store(VerdictLooks(store).of(scope)), now - ARRIVAL_S
     said = judging_of(store, name, scope.run)
     with store.reading() as connection:
         sample = of_run(
@@ -146,7 +146,7 @@ def take_looks(settings: ReportSettings, name: str, store: Store, *, now: float)
     course = PlanCourse(sample=sample, canary=judged, plan=judged.plan, kept=kept, now=until)
     taken = [look for row in judged.criteria for look in course.looks(row)]
     new = [look for look in taken if (look.metric, look.day) not in kept]
-    Looks(store).keep(scope, to_store(new))
+    VerdictLooks(store).keep(scope, to_store(new))
     return len(new)
 
 

@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from proxy.network.server.caller_request import CallerRequest, sendable
 from records.errors import BadFeedback, SpoolFull
-from records.facts.feedback import Terms, Voices, complaints, parse
+from records.facts.feedback import FeedbackTerms, FeedbackVoices, complaints, parse
 from records.facts.metric import Metric
 from records.outcome import Feedback
 
@@ -55,7 +55,7 @@ class Endpoints:
     ids_keys: Callable[[], Sequence[bytes]]
     troubles: Callable[[], Sequence[str]]
     started: float
-    voices: Voices = field(default_factory=Voices)
+    voices: FeedbackVoices = field(default_factory=FeedbackVoices)
 
     def app(self) -> Starlette:
         """Return the Starlette app of these paths."""
@@ -109,9 +109,9 @@ class Endpoints:
             )
         return JSONResponse({"accepted": len(records)}, status_code=202)
 
-    def _terms(self, request: Request) -> Terms:
+    def _terms(self, request: Request) -> FeedbackTerms:
         keys = self.ids_keys()
-        return Terms(
+        return FeedbackTerms(
             metrics=self.metrics(),
             keys=keys,
             token_ok=self._authorised(request),
