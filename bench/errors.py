@@ -3,11 +3,9 @@
 BenchError
 ├── BadDataset      a dataset has bad lines (`problems`)
 ├── NoBatch         a provider takes no batch, or refused this one (`status`, `passing`)
-├── NoEmbeddings    the embedding model gave none
-├── BadWeights      the file of a dataset's weights cannot be read
-├── NoJudge         an example needs a judge, and none is configured
 ├── LineGone        a line was changed or removed since it was read (`bench.dataset.file`)
-├── NothingLeft     a dataset would have no example any more (`bench.dataset.file`)
+├── BadImport       another tool's file cannot be imported (`bench.dataset.imports.imported`)
+├── Unpriced        a model has no known price
 ├── NoAnswers       a model answered no example, or the judge marked none
 └── AmbiguousModel  a model's name is ambiguous (`bench.models.pair`)
 """
@@ -17,7 +15,7 @@ from dataclasses import dataclass
 
 
 class BenchError(Exception):
-    """The base of all benchmark errors."""
+    """Why something cannot be benchmarked; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +45,8 @@ class NoBatch(BenchError):
         self.passing = passing
 
 
-class NoEmbeddings(BenchError):
-    """The embedding model gave no embeddings; the message gives the provider's words."""
-
-
-class BadWeights(BenchError):
-    """A `FILE.weights.json` cannot be read; the message says why."""
-
-
 class Unpriced(BenchError):
     """A model has no known price; the message says where to give it one."""
-
-
-class NoJudge(BenchError):
-    """An example needs a judge; the message says which."""
 
 
 class NoAnswers(BenchError):

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from bench.answers.embeddings import embedder_for, scored
-from bench.answers.results import Ask, NoSavedAnswers, Result, run
+from bench.answers.results import Ask, Result, run
 from bench.dataset.example import Example
 from bench.dataset.file import parse
 from bench.errors import BadDataset, DatasetProblem
@@ -126,7 +126,7 @@ async def recheck(
         ask = Ask(asker=await asker(model), judge=await asker(judge) if judge is not None else None)
         examples = [issue.example for issue in issues if judge is not None or issue.example.task != "judge"]
         similar = await embedder_for(settings, examples, prices, environment, clients)
-        results = await run([ask], examples, saved=NoSavedAnswers(), at_once=AT_ONCE)
+        results = await run([ask], examples, saved=None, at_once=AT_ONCE)
         (found,) = results if similar is None else await scored(results, similar)
     return checked(issues, {result.example.hash: result for result in found})
 

@@ -41,7 +41,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.answers.results import NoSavedAnswers
 from bench.benchmark.statistics import ShareInterval
 from bench.models.asker import client_for
 from bench.settings import CRITERIA, BenchSettings, JudgeSource
@@ -143,7 +142,7 @@ async def asked(
             JudgeAsker(client, source, settings, {}, most_tokens=most_tokens),
             pairs,
             criteria,
-            saved=NoSavedAnswers(),
+            saved=None,
             at_once=source.at_once,
             progress=_progress,
         )

@@ -1,7 +1,8 @@
-"""Loops over the clock: what is done again and again, as long as its task runs."""
+"""The clock: what is done again and again as long as its task runs, and moments as text."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 
 
 async def every(seconds: float, job: Callable[[], Awaitable[object]], *, at_once: bool = False) -> None:
@@ -12,3 +13,8 @@ async def every(seconds: float, job: Callable[[], Awaitable[object]], *, at_once
     while True:
         await job()
         await asyncio.sleep(seconds)
+
+
+def rfc3339(at: float, to: str = "seconds") -> str:
+    """UTC seconds as text, for example 2026-11-26T09:00:00Z; `to`: down to `seconds` or `milliseconds`."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec=to).replace("+00:00", "Z")

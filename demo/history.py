@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from datetime import time as clock
 from pathlib import Path
 from random import Random
@@ -23,6 +22,7 @@ from bench.models.pair import pair
 from canary.commands.bench import measure
 from canary.config import Config, load
 from canary.config.store import open_store
+from common.clock import rfc3339
 from control.feed.events import WorkerEvents
 from control.jobs.reports import ReportJob
 from control.monitor.monitor import Monitor
@@ -343,7 +343,7 @@ class _Past:
         models = pair(config.bench, release.candidate, release.baseline)
         found = [(each, read(each, config.folder)) for each in sources(config.bench, [])]
         document, *_ = measure(config.bench, models, found, data=data, at_once=8, progress=lambda *_: None)
-        document |= {"at": _moment(at), "issues": None, "sanity": None, "forecast": None}
+        document |= {"at": rfc3339(at), "issues": None, "sanity": None, "forecast": None}
         names = {"baseline": f"{PROVIDER}/{release.baseline}", "candidate": f"{PROVIDER}/{release.candidate}"}
         Benchmarks(self._store).add(document, at=at, **names)
 
@@ -400,11 +400,6 @@ class _Past:
         found = self._rollouts.state(self._release.canary)
         assert found is not None  # noqa: S101 - it was reconciled
         return found
-
-
-def _moment(at: float) -> str:
-    """RFC 3339."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _unpublished(plan: States) -> None:

@@ -6,13 +6,13 @@ from functools import partial
 from typing import Literal
 
 from bench.answers import results
-from bench.answers.results import AnswerStore
+from bench.answers.results import Saved
 from bench.answers.scorers import Messages, reason
 from bench.benchmark.figures import ResultPair
 from bench.benchmark.statistics import ShareInterval, paired_difference, share
 from bench.dataset.example import prompt
 from bench.dataset.labels import LABEL, PROPOSED
-from bench.errors import NoJudge
+from bench.errors import BenchError
 from bench.models.asker import Answer, client_for, total_cost
 from bench.models.pair import Pair
 from bench.settings import BenchSettings, JudgeSource
@@ -105,7 +105,7 @@ async def judged(
     pairs: Sequence[AnswerPair],
     criteria: str,
     *,
-    saved: AnswerStore,
+    saved: Saved,
     at_once: int,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> list[JudgedPair]:
@@ -118,11 +118,11 @@ async def judged(
             found[number] = await _judged(asker, pair, criteria, saved)
             progress(len(found), len(pairs))
 
-    await results.at_work(work, min(at_once, len(pairs)))
+    await results.together(work() for _ in range(min(at_once, len(pairs))))
     return [found[number] for number in range(len(pairs))]
 
 
-async def _judged(asker: JudgeAsker, pair: AnswerPair, criteria: str, saved: AnswerStore) -> JudgedPair:
+async def _judged(asker: JudgeAsker, pair: AnswerPair, criteria: str, saved: Saved) -> JudgedPair:
     if pair.baseline == pair.candidate:
         return JudgedPair(pair=pair)
     questions = pair_questions(pair.asked, pair.baseline, pair.candidate, criteria)
@@ -243,7 +243,7 @@ def asker_for(
 ) -> JudgeAsker:
     """Asks the config's judge about both models' answers; close() it.
 
-    Raises NoKey, Unpriced, and NoJudge where there is no judge, or it is one of the two models.
+    Raises NoKey, Unpriced, and BenchError where there is no judge, or it is one of the two models.
     """
     source = _judge_for(settings, pair)
     client = client_for(settings.providers[source.provider], at_once=at_once)
@@ -253,13 +253,13 @@ def asker_for(
 def _judge_for(settings: BenchSettings, pair: Pair) -> JudgeSource:
     source = settings.judge
     if source is None:
-        raise NoJudge(
+        raise BenchError(
             "--judge needs a judge: name one at the top of the config, as "
             "`judge: {provider: …, model: …, daily_budget: 5.00}`"
         )
     for arm, model in (("current model", pair.baseline), ("new model", pair.candidate)):
         if model is not None and same_model(model.model, source.model):
-            raise NoJudge(
+            raise BenchError(
                 f"the judge {source.name} is the {arm} of this benchmark; no model judges its own answers: "
                 "name another under `judge`"
             )
@@ -271,7 +271,7 @@ async def judged_bench(
     datasets: Iterable[tuple[str, Sequence[ResultPair]]],
     criteria: str,
     *,
-    saved: AnswerStore,
+    saved: Saved,
     at_once: int,
     progress: Callable[[str, int, int], None],
 ) -> JudgedBench:

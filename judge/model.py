@@ -12,10 +12,10 @@ from typing import Any, Literal, Self
 
 import httpx2
 
-from bench.answers.results import AnswerStore, NoSavedAnswers, ask_once
+from bench.answers.results import Saved, ask_once
 from bench.answers.scorers import BETTER, MATERIAL, Messages, conversation, mark, reason
 from bench.dataset.example import fingerprint
-from bench.errors import NoJudge, Unpriced
+from bench.errors import BenchError, Unpriced
 from bench.models.asker import Answer, Asker, EntryAuth, client_for, direct
 from bench.models.wires import Extras
 from bench.settings import BenchSettings, JudgeSource
@@ -118,8 +118,6 @@ _MOST: Mapping[str, Callable[[int], dict[str, Any]]] = {
 }
 """How each dialect bounds an answer."""
 
-_NOTHING_SAVED = NoSavedAnswers()
-
 
 class JudgeAsker:
     """Asks the judge of a config. It keeps no budget; `highest_price` is for who keeps one."""
@@ -159,7 +157,7 @@ class JudgeAsker:
             raise Unpriced(without_price(self.source.name))
         return cost
 
-    async def ask(self, question: Question, saved: AnswerStore = _NOTHING_SAVED) -> Answer:
+    async def ask(self, question: Question, saved: Saved = None) -> Answer:
         """The judge's answer which of two is better, or the one that is saved."""
         key = self._target.key(question, self._bound)
         return await ask_once(self._asker, key, question, saved, self._bound, keeps=_has_choice)
@@ -252,11 +250,11 @@ class Judge:
     def of(cls, settings: BenchSettings, judgements: Judgements, environment: Mapping[str, str]) -> Self:
         """The judge of the config, with a client of its own; `close()` it. May wait for a cloud's token.
 
-        Raises NoJudge, NoKey and Unpriced.
+        Raises BenchError, NoKey and Unpriced.
         """
         source = settings.judge
         if source is None:
-            raise NoJudge(
+            raise BenchError(
                 "the config has no judge; name one, as `judge: {provider: …, model: …, daily_budget: 5.00}`"
             )
         client = client_for(settings.providers[source.provider], at_once=2 * source.at_once)

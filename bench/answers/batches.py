@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 import httpx2
 import msgspec
 
-from bench.answers.results import AnswerStore, SavedAnswers
+from bench.answers.results import AnswerStore, SavedAnswers, together
 from bench.dataset.example import Example, prompt
 from bench.errors import NoBatch
 from bench.models.asker import Answer, Asker, Failure, Target, quoted, refuses_logprobs
@@ -343,12 +343,7 @@ class Batches:
             batch = _ModelBatch(run=self, wire=wire, target=at_batch_price(asker.target), asker=asker)
             found[asker.target.name] = await batch.answers(examples, logprobs)
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for asker, wire in {asker.target.name: (asker, wire) for asker, wire in models}.values():
-                    group.create_task(one(asker, wire))
-        except ExceptionGroup as problems:
-            raise problems.exceptions[0] from None
+        await together(one(*each) for each in {each[0].target.name: each for each in models}.values())
         return BatchAnswers(found, self.saved)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bench.answers.results import Result
 from bench.answers.scorers import is_right
 from bench.dataset.example import Example
-from bench.errors import NoEmbeddings
+from bench.errors import BenchError
 from bench.models.asker import Asker, Read, Target, as_it_is, client_for, direct, total_cost
 from bench.models.wires import Asked
 from bench.settings import BenchSettings
@@ -54,16 +54,16 @@ class Embedder:
         self.cost_usd: float | None = None
 
     async def learn(self, texts: Iterable[str]) -> None:
-        """Fetch the vectors of new texts. Raises NoEmbeddings."""
+        """Fetch the vectors of new texts. Raises BenchError."""
         new = list(dict.fromkeys(text for text in map(_cut, texts) if text and text not in self._known))
         for start in range(0, len(new), _AT_A_TIME):
             part = new[start : start + _AT_A_TIME]
             answer = await self._asker.ask([CapturedMessage("user", text) for text in part])
             if answer.text is None:
-                raise NoEmbeddings(f"{self.name} gave no embeddings: {answer.failure} {answer.said}".rstrip())
+                raise BenchError(f"{self.name} gave no embeddings: {answer.failure} {answer.said}".rstrip())
             vectors = self._api.vectors(answer.text.encode())[0]
             if len(vectors) != len(part):
-                raise NoEmbeddings(f"{self.name} gave {len(vectors)} embeddings for {len(part)} texts")
+                raise BenchError(f"{self.name} gave {len(vectors)} embeddings for {len(part)} texts")
             self._known |= {text: _unit(vector) for text, vector in zip(part, vectors, strict=True)}
             self.cost_usd = total_cost([self.cost_usd, answer.cost_usd])
 
@@ -85,7 +85,7 @@ async def embedder_for(
 ) -> Embedder | None:
     """The configured embedding model, once it knows the expected texts; None if no example needs one.
 
-    So a wrong key or name is found before the first question. Raises NoKey, NoEmbeddings.
+    So a wrong key or name is found before the first question. Raises NoKey, BenchError.
     """
     source, texts = settings.embeddings, list(expected_texts(examples))
     if source is None or not texts:
@@ -117,7 +117,7 @@ def expected_texts(examples: Iterable[Example]) -> Iterator[str]:
 
 
 async def scored(results: Sequence[Sequence[Result]], by: Embedder) -> list[list[Result]]:
-    """The results with `similar` answers scored by their meaning. Raises NoEmbeddings."""
+    """The results with `similar` answers scored by their meaning. Raises BenchError."""
     found = [result for of_model in results for result in of_model if _is_scored(result)]
     answers = [result.answer.text or "" for result in found]
     await by.learn([*answers, *expected_texts(result.example for result in found)])

@@ -6,17 +6,16 @@ end.
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from bench.answers import scorers
-from bench.answers.scorers import SCORERS, is_right, label
+from bench.answers.scorers import SCORERS, example_question, is_right, label, mark_score, reason
 from bench.dataset.example import Example, prompt
-from bench.errors import NoAnswers, NoJudge
+from bench.errors import BenchError, NoAnswers
 from bench.models.asker import Answer, Asker
 from bench.models.wires import NO_EXTRAS, Extras
 from records.captures.capture import CapturedMessage
@@ -57,34 +56,28 @@ class AnswerStore(Protocol):
     def put(self, model: str, question: str, answer: Answer) -> None: ...
 
 
+Saved = AnswerStore | None
+"""Where answers are saved; None: nowhere, for a few questions."""
+
+
 async def ask_once(
     asker: Asker,
     question: str,
     messages: Sequence[CapturedMessage],
-    saved: AnswerStore,
+    saved: Saved,
     extras: Extras = NO_EXTRAS,
     *,
     logprobs: bool = False,
     keeps: Callable[[str], bool] = lambda text: True,
 ) -> Answer:
     """The saved answer to a question, or a new one, which is saved if it `keeps` its text."""
-    known = saved.get(asker.target.name, question)
+    known = None if saved is None else saved.get(asker.target.name, question)
     if known is not None:
         return known
     answer = await asker.ask(messages, extras, logprobs=logprobs)
-    if answer.text is not None and keeps(answer.text):
+    if saved is not None and answer.text is not None and keeps(answer.text):
         saved.put(asker.target.name, question, answer)
     return answer
-
-
-class NoSavedAnswers:
-    """Saves nothing, for a few questions."""
-
-    def get(self, model: str, question: str) -> Answer | None:
-        return None
-
-    def put(self, model: str, question: str, answer: Answer) -> None:
-        return None
 
 
 class SavedAnswers:
@@ -200,7 +193,7 @@ async def run(
     models: Sequence[Ask],
     examples: Sequence[Example],
     *,
-    saved: AnswerStore,
+    saved: Saved,
     at_once: int = AT_ONCE,
     logprobs: bool = False,
     progress: Callable[[int, int], None] = lambda done, of: None,
@@ -208,11 +201,11 @@ async def run(
     """Each model's results, in the examples' order. The models take turns, so they run in the same hour.
     With `logprobs` they are asked how sure they are.
 
-    Raises NoJudge before the first question, NoAnswers where the judge answers none of the first.
+    Raises BenchError before the first question, NoAnswers where the judge answers none of the first.
     """
     for example in examples:
         if example.task == "judge" and any(model.judge is None for model in models):
-            raise NoJudge(f"example {example.id} needs a judge: set `judge` for its dataset")
+            raise BenchError(f"example {example.id} needs a judge: set `judge` for its dataset")
     found: list[dict[int, Result]] = [{} for _ in models]
     judged: list[Result] = []
     judge = next((each.judge.target.name for each in models if each.judge is not None), "")
@@ -229,7 +222,7 @@ async def run(
                 _must_judge(judge, judged)
             progress(sum(map(len, found)), total)
 
-    await at_work(work, workers)
+    await together(work() for _ in range(workers))
     return [[answered[number] for number in range(len(examples))] for answered in found]
 
 
@@ -243,12 +236,12 @@ def unmarked(judge: str, results: Sequence[Result]) -> str:
     return f"the judge {judge} gave no mark; the first time: {results[0].no_mark}"
 
 
-async def at_work(work: Callable[[], Coroutine[Any, Any, None]], workers: int) -> None:
-    """So many workers at once, until all have ended, or one fails."""
+async def together(jobs: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """All of them at once, until all have ended, or one fails."""
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(workers):
-                group.create_task(work())
+            for job in jobs:
+                group.create_task(job)
     except ExceptionGroup as problems:  # usually a full disk: one error stands for all
         raise problems.exceptions[0] from None
 
@@ -259,7 +252,7 @@ def _turns(models: int, examples: Sequence[Example]) -> Iterator[tuple[int, int,
             yield (place + number) % models, number, example
 
 
-async def _result(ask: Ask, example: Example, saved: AnswerStore, workers: int, logprobs: bool) -> Result:
+async def _result(ask: Ask, example: Example, saved: Saved, workers: int, logprobs: bool) -> Result:
     began = time.perf_counter()
     answer = await ask_once(
         ask.asker, example.hash, prompt(example), saved, example.extras, logprobs=logprobs
@@ -268,7 +261,7 @@ async def _result(ask: Ask, example: Example, saved: AnswerStore, workers: int, 
     return replace(await _scored(ask, example, answer, saved), took_s=took_s)
 
 
-async def _scored(ask: Ask, example: Example, answer: Answer, saved: AnswerStore) -> Result:
+async def _scored(ask: Ask, example: Example, answer: Answer, saved: Saved) -> Result:
     if answer.text is None:
         return Result(example=example, answer=answer, score=0.0, right=False)
     if example.task == "judge" and ask.judge is not None:
@@ -277,10 +270,10 @@ async def _scored(ask: Ask, example: Example, answer: Answer, saved: AnswerStore
     return Result(example=example, answer=answer, score=score, right=is_right(example, score))
 
 
-async def _judged(by: Asker, example: Example, answer: Answer, text: str, saved: AnswerStore) -> Result:
-    question = scorers.example_question(example, text)
+async def _judged(by: Asker, example: Example, answer: Answer, text: str, saved: Saved) -> Result:
+    question = example_question(example, text)
     mark = await ask_once(by, by.target.key(question), question, saved, keeps=_has_mark)
-    score = None if mark.text is None else scorers.score(mark.text)
+    score = None if mark.text is None else mark_score(mark.text)
     return Result(
         example=example,
         answer=answer,
@@ -289,9 +282,9 @@ async def _judged(by: Asker, example: Example, answer: Answer, text: str, saved:
         judge_cost_usd=mark.cost_usd,
         judge_failed=mark.text is None,
         no_mark="" if score is not None else f"{mark.failure or 'no line with MARK'} {mark.said}".rstrip(),
-        reason="" if mark.text is None else scorers.reason(mark.text),
+        reason="" if mark.text is None else reason(mark.text),
     )
 
 
 def _has_mark(text: str) -> bool:
-    return scorers.score(text) is not None
+    return mark_score(text) is not None

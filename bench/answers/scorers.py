@@ -394,7 +394,7 @@ def mark(said: str) -> int | None:
     return int(found[-1]) if found else None
 
 
-def score(said: str) -> float | None:
+def mark_score(said: str) -> float | None:
     """The last mark in the judge's answer, from 0 (1 of 5) to 1 (5 of 5); None without one."""
     found = mark(said)
     return (found - 1) / (MARKS - 1) if found is not None else None

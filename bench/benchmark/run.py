@@ -17,7 +17,7 @@ from bench.benchmark.comparison import Comparison, DatasetResult, Similarity, co
 from bench.benchmark.rubric import RunConditions
 from bench.dataset.example import Example, fingerprint
 from bench.dataset.file import Dataset, parse, weights_of
-from bench.errors import BadDataset, NoAnswers, NoJudge
+from bench.errors import BadDataset, BenchError, NoAnswers
 from bench.issues import file_of
 from bench.models.asker import Asker, ProxyRoute, Target, client_for, direct, pinned
 from bench.models.pair import AmbiguousModel, NamedModel, Pair, named, pair, terms_of
@@ -170,7 +170,7 @@ def _judge(settings: BenchSettings, source: DatasetSource, dataset: Dataset) -> 
         where = "set it for this dataset in the config"
         if source.name == source.file:
             where = f"list {source.file} under `datasets` in the config with it"
-        raise NoJudge(
+        raise BenchError(
             f"{source.name}: example {needing[0]} needs a judge, as `judge: PROVIDER/MODEL`: {where}"
         )
     return named(settings, source.judge)
@@ -186,7 +186,7 @@ def sources(settings: BenchSettings, wanted: Sequence[str]) -> list[DatasetSourc
 
 def read(source: DatasetSource, folder: Path) -> Dataset:
     """A source's examples, with the weights beside them. `folder` is the config's. Raises BadDataset,
-    BadWeights and OSError."""
+    BenchError and OSError."""
     path = path_of(source, folder)
     try:
         return replace(parse(path.read_text(encoding="utf-8")), weights=weights_of(path))

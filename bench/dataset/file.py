@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,8 @@ import msgspec
 
 from bench.dataset.example import TASKS, Example, ExampleLine, example, fingerprint, problems
 from bench.dataset.labels import LABEL, PROPOSED, Line, tier
-from bench.errors import BadDataset, BadWeights, BenchError, DatasetProblem
+from bench.errors import BadDataset, BenchError, DatasetProblem
+from common.clock import rfc3339
 from common.whole_file import write_whole
 from records.captures.capture import Capture, CaptureInfo
 
@@ -65,10 +65,8 @@ def are_capped(captures: Iterable[Capture]) -> bool:
 
 def document(categories: Mapping[str, float], at: float) -> bytes:
     """The file's content; `at` in UTC seconds."""
-    written = datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    return (
-        json.dumps({"at": written, "categories": categories}, ensure_ascii=False, indent=2).encode() + b"\n"
-    )
+    found = {"at": rfc3339(at), "categories": categories}
+    return json.dumps(found, ensure_ascii=False, indent=2).encode() + b"\n"
 
 
 def _stands_for(about: CaptureInfo) -> float:
@@ -83,16 +81,16 @@ class TrafficWeights(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def weights_of(file: Path) -> TrafficWeights | None:
-    """The weights beside a dataset's file; None without any. Raises BadWeights and OSError."""
+    """The weights beside a dataset's file; None without any. Raises BenchError and OSError."""
     path = weights_file(file.resolve())
     try:
         found = msgspec.json.decode(path.read_bytes(), type=TrafficWeights)
     except FileNotFoundError:
         return None
     except msgspec.DecodeError as problem:
-        raise BadWeights(f"{path}: {problem}") from problem
+        raise BenchError(f"{path}: {problem}") from problem
     if any(not 0 <= share <= 1 for share in found.categories.values()):
-        raise BadWeights(f"{path}: a category's share of the traffic must be from 0 to 1")
+        raise BenchError(f"{path}: a category's share of the traffic must be from 0 to 1")
     return found
 
 
@@ -222,10 +220,6 @@ class LineGone(BenchError):
     """The line was changed or has left the file since it was read."""
 
 
-class NothingLeft(BenchError):
-    """A dataset would have no example any more."""
-
-
 def read_lines(file: Path) -> list[dict[str, Any]]:
     """The lines of a valid dataset. Raises BadDataset, OSError."""
     return [json.loads(text) for text in _texts(file)]
@@ -253,14 +247,14 @@ def change(file: Path, wanted: str, new: Callable[[Line], Line]) -> tuple[dict[s
 
 def split(file: Path, leaves: Callable[[Line], bool], to: Path) -> int:
     """Move the lines that leave to the end of another file, and return how many. They are written there
-    before they leave here, so a crash loses none. Raises NothingLeft, BadDataset, OSError."""
+    before they leave here, so a crash loses none. Raises BenchError, BadDataset, OSError."""
     with _locked(file):
         texts = _texts(file)
         gone = [text for text in texts if leaves(json.loads(text))]
         if not gone:
             return 0
         if len(gone) == len(texts):
-            raise NothingLeft("every example would leave; sample new ones first")
+            raise BenchError("every example would leave; sample new ones first")
         known = to.read_text(encoding="utf-8").splitlines() if to.exists() else []
         _replace(to, [*known, *(text for text in gone if text not in known)])
         _replace(file, [text for text in texts if text not in gone])

@@ -7,9 +7,9 @@ often people keep a model's proposals, and how often two people differ.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Literal
 
+from common.clock import rfc3339
 from common.interval import wilson
 
 LABEL = "label"
@@ -81,11 +81,6 @@ def _labelled(line: Line, label: str, expected: Any, by: str, at: float) -> dict
     entry = {"by": by, "at": rfc3339(at), "label": label, "expected": expected}
     tags = {**line.get("tags", {}), LABEL: label}
     return {**line, "expected": expected, "tags": tags, "labels": [*history(line), entry]}
-
-
-def rfc3339(at: float) -> str:
-    """UTC seconds as text, for example 2026-11-26T09:00:00Z."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

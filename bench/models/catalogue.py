@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
 import httpx2
 
-from bench.models.asker import NO_AUTH, EntryAuth, NoKey, client_for, entry_auth, headers_for, key_of, root_of
+from bench.models.asker import NO_AUTH, NoKey, client_for, entry_auth, headers_for, key_of, root_of
 from proxy.providers.provider import Provider
 
 MOST_PAGES = 20
@@ -16,18 +16,6 @@ MOST_PAGES = 20
 
 class Unlisted(Exception):
     """A provider's list could not be read; the message says why."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Catalogue:
-    """A provider's API, base URL, and the headers with its key. `auth` adds a credential to each request,
-    unless `headers` has it."""
-
-    name: str
-    api: str
-    url: str
-    headers: Mapping[str, str] = field(repr=False)
-    auth: httpx2.Auth = field(default_factory=httpx2.Auth, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,41 +32,39 @@ _RETIRES = ("shutdown_date", "deprecation", "expiration_date")
 _PATHS = {"openai": "/models", "anthropic": "/v1/models", "gemini": "/v1beta/models"}
 
 
-async def listed(client: httpx2.AsyncClient, where: Catalogue) -> list[ListedModel]:
-    """All models, read page by page. Raises Unlisted."""
+async def listed(
+    client: httpx2.AsyncClient, provider: Provider, headers: Mapping[str, str], auth: httpx2.Auth = NO_AUTH
+) -> list[ListedModel]:
+    """All models, read page by page. `headers` or `auth` have the credential. Raises Unlisted."""
     found: list[ListedModel] = []
     query: dict[str, str] = {}
     for _ in range(MOST_PAGES):
-        page = await _page(client, where, query)
+        page = await _page(client, provider, headers=headers, auth=auth, params=query)
         try:
-            entries = page["models" if where.api == "gemini" else "data"]
-            found += [ListedModel(_name(where.api, entry), retirement(entry)) for entry in entries]
+            entries = page["models" if provider.api == "gemini" else "data"]
+            found += [ListedModel(_name(provider.api, entry), retirement(entry)) for entry in entries]
         except (KeyError, TypeError) as problem:
-            raise Unlisted(f"{where.name}: the response is not a list of models") from problem
-        following = _following(where.api, page)
+            raise Unlisted(f"{provider.name}: the response is not a list of models") from problem
+        following = _following(provider.api, page)
         if not following:
             break
         query = following
     return found
 
 
-async def _page(client: httpx2.AsyncClient, where: Catalogue, query: Mapping[str, str]) -> dict[str, Any]:
+async def _page(client: httpx2.AsyncClient, provider: Provider, **asked: Any) -> dict[str, Any]:
+    name = provider.name
     try:
-        answer = await client.get(
-            where.url + _PATHS[where.api],
-            params=dict(query),
-            headers=dict(where.headers),
-            auth=where.auth,
-        )
+        answer = await client.get(root_of(provider) + _PATHS[provider.api], **asked)
         if not answer.is_success:
-            raise Unlisted(f"{where.name}: listing its models failed with HTTP {answer.status_code}")
+            raise Unlisted(f"{name}: listing its models failed with HTTP {answer.status_code}")
         page = answer.json()
     except httpx2.HTTPError as problem:
-        raise Unlisted(f"{where.name}: {type(problem).__name__}: {problem}") from problem
+        raise Unlisted(f"{name}: {type(problem).__name__}: {problem}") from problem
     except ValueError as problem:
-        raise Unlisted(f"{where.name}: the response is not JSON") from problem
+        raise Unlisted(f"{name}: the response is not JSON") from problem
     if not isinstance(page, dict):
-        raise Unlisted(f"{where.name}: the response is not a list of models")
+        raise Unlisted(f"{name}: the response is not a list of models")
     return page
 
 
@@ -115,9 +101,9 @@ async def models_of(provider: Provider, environment: Mapping[str, str]) -> Seque
     auth = None
     try:
         auth = await asyncio.to_thread(entry_auth, provider)
-        where = _catalogue(provider, auth, environment)
+        headers = headers_for(provider, "" if auth is not None else key_of(provider, environment))
         async with client_for(provider, at_once=1) as client, asyncio.timeout(provider.timeout.total_s):
-            return await listed(client, where)
+            return await listed(client, provider, headers, auth or NO_AUTH)
     except NoKey as problem:
         raise Unlisted(str(problem)) from problem
     except TimeoutError as problem:
@@ -125,14 +111,3 @@ async def models_of(provider: Provider, environment: Mapping[str, str]) -> Seque
     finally:
         if auth is not None:
             auth.close()
-
-
-def _catalogue(provider: Provider, auth: EntryAuth | None, environment: Mapping[str, str]) -> Catalogue:
-    """Where the models are listed. Raises NoKey."""
-    return Catalogue(
-        name=provider.name,
-        api=provider.api,
-        url=root_of(provider),
-        headers=headers_for(provider, "" if auth is not None else key_of(provider, environment)),
-        auth=auth or NO_AUTH,
-    )

@@ -62,16 +62,23 @@ class ArmClient:
     """Sends requests to the arms of one canary. An async context manager; belongs to one event loop.
 
     `environment` may have the key of an entry without a credential (`OPENAI_API_KEY` and the like), which is
-    then sent as a caller would send it.
+    then sent as a caller would send it. One request may take `within_s`; the arm's own timeouts apply too.
     """
 
     def __init__(
-        self, routes: Routes, trial: Trial, credentials: Credentials, environment: Mapping[str, str]
+        self,
+        routes: Routes,
+        trial: Trial,
+        credentials: Credentials,
+        environment: Mapping[str, str],
+        *,
+        within_s: float = 120.0,
     ) -> None:
         self.trial = trial
         self._routes = routes
         self._credentials = credentials
         self._environment = environment
+        self._within_s = within_s
         self._upstreams: Upstreams
         self._dispatch: AttemptDispatch
 
@@ -92,7 +99,7 @@ class ArmClient:
         path, _, query = request.path.partition("?")
         return self._route(path, query.encode(), {}).taken_by(self.trial.candidate)
 
-    async def ask(self, request: WireRequest, target: ArmTarget, *, within_s: float) -> ArmReply:
+    async def ask(self, request: WireRequest, target: ArmTarget) -> ArmReply:
         """Send one request and read its answer: a stream's first event, else the whole. Raises NoKey."""
         began = time.perf_counter()
         route, call = self._call(request, target.provider)
@@ -100,7 +107,7 @@ class ArmClient:
         attempt = Attempt(target)
         unsent, error = False, NOTHING_SAID
         try:
-            async with asyncio.timeout(within_s):
+            async with asyncio.timeout(self._within_s):
                 sent = await self._send(call, attempt)
             error = self._said(attempt, call)
             message = error.message
@@ -108,7 +115,7 @@ class ArmClient:
             unsent = problem.error_type == "proxy_no_credential"
             message = f"{'not sent' if unsent else 'no answer'}: {problem}"
         except TimeoutError:
-            message = f"no answer within {within_s:g} s"
+            message = f"no answer within {self._within_s:g} s"
         finally:
             attempt.abort()
         return ArmReply(

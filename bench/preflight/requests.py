@@ -76,10 +76,6 @@ def _on_bedrock(model: str) -> Mapping[str, Mapping[str, Any]]:
     return {f"/model/{quoted(model)}/{method}": body for method in ("converse", "converse-stream")}
 
 
-class BadRequestFile(BenchError):
-    """A line is not a request; the message says which and why."""
-
-
 class _Line(msgspec.Struct, forbid_unknown_fields=True):
     """A request to another path than the API's own chat."""
 
@@ -89,16 +85,16 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def parse_requests(text: str, *, api: Api, model: str) -> list[WireRequest]:
-    """Parse the lines: a body for the API's own chat, or `{"path", "body"}`. Raises BadRequestFile."""
+    """Parse the lines: a body for the API's own chat, or `{"path", "body"}`. Raises BenchError."""
     found = []
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
                 found.append(_request(line, chat_path(api, model)))
             except UNREADABLE as problem:
-                raise BadRequestFile(f"line {number} is not a request: {problem}") from problem
+                raise BenchError(f"line {number} is not a request: {problem}") from problem
     if not found:
-        raise BadRequestFile("there is no request in it")
+        raise BenchError("there is no request in it")
     return found
 
 

@@ -7,7 +7,7 @@ A probe asks both arms of every canary the smallest request of each operation in
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bench.models.asker import NoKey
@@ -22,9 +22,6 @@ from records.captures.capture import WireRequest
 from routing.canary import NO_CHANGES, ArmName, RequestChanges
 
 MOST_AT_ONCE = 4
-WITHIN_S = 120.0
-"""How long one request may take; the arm's own timeouts apply too."""
-
 MOST_ROUNDS = 8
 """How often a refused request is asked again, each time with one more line."""
 
@@ -40,70 +37,60 @@ _VARIES = re.compile(r"\d[\w.-]*|\b\w*(?<=[a-f\d]{12})\b")
 """Numbers and identifiers, which do not make another kind of refusal."""
 
 
-async def preflight(
-    client: ArmClient,
-    requests: Sequence[WireRequest],
-    *,
-    within_s: float = WITHIN_S,
-    source: str = "",
-    notes: Sequence[str] = (),
-) -> Preflight:
+async def preflight(client: ArmClient, requests: Sequence[WireRequest], *, source: str = "") -> Preflight:
     """Ask the candidate each request once. Raises NothingToAsk."""
-    _need(client, requests)
-    found, more = _readable(client, await _asked(client, requests, within_s))
-    return await _result(client, found, within_s, source, [*notes, *more])
+    found, notes = _readable(client, await _asked(client, requests))
+    return await _result(client, found, source, notes)
 
 
-async def preflight_of_operations(client: ArmClient, *, within_s: float = WITHIN_S) -> Preflight:
+async def preflight_of_operations(client: ArmClient) -> Preflight:
     """Ask the candidate one minimal request of each operation that the canary can take.
 
     Without paths in `match`, a refused operation counts if the baseline takes it: a chat model has no
     embeddings. Raises NothingToAsk.
     """
-    canary, entry = client.trial.canary, client.trial.baseline.provider
-    model = next(iter(sorted(canary.match.models)), canary.baseline.model)
-    known = minimal_requests(entry.api, model, entry.kind)
-    wanted = {operation_of(entry.api, path) for path in canary.match.paths}
-    asked = [request for name, request in known.items() if not wanted or name in wanted]
-    requests = [request for request in asked if client.concerns(request)]
-    _need(client, requests)
-    found = await _asked(client, requests, within_s)
-    notes: list[str] = []
-    if not wanted:
-        found, notes = await _offered(client, found, within_s)
-    return await _result(client, found, within_s, MINIMAL, notes)
+    found, notes = await _asked(client, list(_smallest(client).values())), list[str]()
+    if not client.trial.canary.match.paths:
+        found, notes = await _offered(client, found)
+    return await _result(client, found, MINIMAL, notes)
 
 
-async def preflight_of_captured(
-    client: ArmClient, captured: Sequence[CapturedRequest], *, within_s: float = WITHIN_S
-) -> Preflight:
+async def preflight_of_captured(client: ArmClient, captured: Sequence[CapturedRequest]) -> Preflight:
     """Ask the candidate captured requests, or without any one of each operation. Raises NothingToAsk."""
     asked = [each for each in captured if client.concerns(each.request)]
     if not asked:
-        return await preflight_of_operations(client, within_s=within_s)
-    requests = [each.request for each in asked]
-    return await preflight(client, requests, within_s=within_s, source=described(asked))
+        return await preflight_of_operations(client)
+    return await preflight(client, [each.request for each in asked], source=described(asked))
+
+
+def _smallest(client: ArmClient) -> Mapping[str, WireRequest]:
+    """The smallest request of each operation that the canary can take."""
+    entry, canary = client.trial.baseline.provider, client.trial.canary
+    wanted = {operation_of(entry.api, path) for path in canary.match.paths}
+    model = next(iter(sorted(canary.match.models)), canary.baseline.model)
+    return {
+        name: request
+        for name, request in minimal_requests(entry.api, model, entry.kind).items()
+        if (not wanted or name in wanted) and client.concerns(request)
+    }
 
 
 _Found = Sequence[tuple[WireRequest, ArmReply]]
 
 
-def _need(client: ArmClient, requests: Sequence[WireRequest]) -> None:
+async def _asked(client: ArmClient, requests: Sequence[WireRequest]) -> _Found:
+    """Each request with the candidate's reply, a few at once. Raises NothingToAsk."""
     if not requests:
         raise NothingToAsk("there is no request to ask; give a file of them with --from")
     try:
         client.need_credential(client.trial.candidate.provider)
     except NoKey as problem:
         raise NothingToAsk(str(problem)) from problem
-
-
-async def _asked(client: ArmClient, requests: Sequence[WireRequest], within_s: float) -> _Found:
-    """Each request with the candidate's reply, a few at once."""
     room = asyncio.Semaphore(MOST_AT_ONCE)
 
     async def one(request: WireRequest) -> ArmReply:
         async with room:
-            return await client.ask(request, client.trial.candidate, within_s=within_s)
+            return await client.ask(request, client.trial.candidate)
 
     return list(zip(requests, await asyncio.gather(*map(one, requests)), strict=True))
 
@@ -122,7 +109,7 @@ def _readable(client: ArmClient, found: _Found) -> tuple[_Found, list[str]]:
     return kept, [f"{left} that carry state of the baseline's account do not count"] if left else []
 
 
-async def _offered(client: ArmClient, found: _Found, within_s: float) -> tuple[_Found, list[str]]:
+async def _offered(client: ArmClient, found: _Found) -> tuple[_Found, list[str]]:
     """The replies without those to operations that the baseline refuses too, and a sentence for each. If none
     were left, all are: then it is not the operation that is refused."""
     works = any(reply.taken and reply.operation not in COUNTING for _, reply in found)
@@ -130,7 +117,7 @@ async def _offered(client: ArmClient, found: _Found, within_s: float) -> tuple[_
     for request, reply in found:
         says = ""
         if reply.status in NOT_OFFERED:
-            says = await _without_baseline(client, request, reply, within_s, works=works)
+            says = await _without_baseline(client, request, reply, works=works)
         if says:
             notes.append(f"{reply.operation} does not count: {says}")
         else:
@@ -138,22 +125,18 @@ async def _offered(client: ArmClient, found: _Found, within_s: float) -> tuple[_
     return (counted, notes) if counted else (found, [])
 
 
-async def _without_baseline(
-    client: ArmClient, request: WireRequest, reply: ArmReply, within_s: float, *, works: bool
-) -> str:
+async def _without_baseline(client: ArmClient, request: WireRequest, reply: ArmReply, *, works: bool) -> str:
     """Why a refused operation is none that callers use; "" when the baseline takes it, or when it cannot be
     asked and no other operation works."""
     try:
-        baseline = await client.ask(request, client.trial.baseline, within_s=within_s)
+        baseline = await client.ask(request, client.trial.baseline)
     except NoKey:
         return f"refused ({reply.message}), and others work" if works else ""
     refused = baseline.status in NOT_OFFERED
     return f"the baseline refuses it too ({baseline.message})" if refused else ""
 
 
-async def _result(
-    client: ArmClient, found: _Found, within_s: float, source: str, notes: Sequence[str]
-) -> Preflight:
+async def _result(client: ArmClient, found: _Found, source: str, notes: Sequence[str]) -> Preflight:
     refused: dict[tuple[object, ...], list[tuple[WireRequest, ArmReply]]] = {}
     broken: dict[tuple[str, str], list[ArmReply]] = {}
     for request, reply in found:
@@ -168,7 +151,7 @@ async def _result(
         asked=len(found),
         taken=sum(reply.taken for _, reply in found),
         source=source,
-        refusals=tuple([await _explained(client, kind, within_s) for kind in refused.values()]),
+        refusals=tuple([await _explained(client, kind) for kind in refused.values()]),
         unanswered=tuple(
             Unanswered(
                 operation=replies[0].operation,
@@ -183,13 +166,13 @@ async def _result(
     )
 
 
-async def _explained(client: ArmClient, kind: _Found, within_s: float) -> RefusalKind:
+async def _explained(client: ArmClient, kind: _Found) -> RefusalKind:
     """One kind of refusal, after asking again with the lines that its words suggest."""
     first = kind[0][1]
     changes, then = NO_CHANGES, list[str]()
     cured: bool | None = None
     for request, reply in _of_each_shape(kind):
-        changes, last, more = await _again(client, request, reply, changes, within_s)
+        changes, last, more = await _again(client, request, reply, changes)
         then += more
         if last is not None:
             cured = last.taken and cured is not False
@@ -211,7 +194,7 @@ def _of_each_shape(kind: _Found) -> _Found:
 
 
 async def _again(
-    client: ArmClient, request: WireRequest, reply: ArmReply, changes: RequestChanges, within_s: float
+    client: ArmClient, request: WireRequest, reply: ArmReply, changes: RequestChanges
 ) -> tuple[RequestChanges, ArmReply | None, list[str]]:
     """Ask a refused request again, with one more line each time. Returns all lines, the last reply (None: it
     was not asked again) and the refusals on the way."""
@@ -224,7 +207,7 @@ async def _again(
             break
         changes = more
         target = replace(candidate, request=merged(candidate.request, changes))
-        last = reply = await client.ask(request, target, within_s=within_s)
+        last = reply = await client.ask(request, target)
         if not reply.refused:
             break
         said.append(reply.message)
@@ -266,57 +249,38 @@ async def probe(routes: Routes, credentials: Credentials, environment: Mapping[s
     The paths of `match` are needed of both arms. Without paths, what one arm takes the other needs; an
     operation that both refuse is none that callers use (a chat model has no embeddings).
     """
-    known: dict[object, asyncio.Task[_Replies]] = {}
+    known: dict[object, _Replies] = {}
     found = []
     for trial in routes.trials.values():
-        async with ArmClient(routes, trial, credentials, environment) as client:
-            requests = {name: each for name, each in _requests(trial).items() if client.concerns(each)}
-            tasks = [_once(known, client, target, requests) for target in (trial.baseline, trial.candidate)]
-            baseline, candidate = await asyncio.gather(*tasks)
-        strict = bool(trial.canary.match.paths)
-        found.append(_probed(trial, trial.baseline, baseline, candidate, strict=strict))
-        found.append(_probed(trial, trial.candidate, candidate, baseline, strict=strict))
+        async with ArmClient(routes, trial, credentials, environment, within_s=PROBE_WITHIN_S) as client:
+            requests, route = _smallest(client), trial.baseline.provider.name
+            arms = [
+                ((route, each.provider.name, each.model, repr(each.request), *requests), each)
+                for each in (trial.baseline, trial.candidate)
+            ]
+            new = {alike: each for alike, each in arms if alike not in known}
+            asked = (_replies(client, each, requests.values()) for each in new.values())
+            known |= zip(new, await asyncio.gather(*asked), strict=True)
+        baseline, candidate = (known[alike] for alike, _ in arms)
+        found.append(_probed(trial, trial.baseline, baseline, candidate))
+        found.append(_probed(trial, trial.candidate, candidate, baseline))
     return found
 
 
-def _requests(trial: Trial) -> Mapping[str, WireRequest]:
-    entry, match = trial.baseline.provider, trial.canary.match
-    wanted = {operation_of(entry.api, path) for path in match.paths}
-    model = next(iter(sorted(match.models)), trial.canary.baseline.model)
-    known = minimal_requests(entry.api, model, entry.kind)
-    return {name: request for name, request in known.items() if not wanted or name in wanted}
-
-
-def _once(
-    known: dict[object, asyncio.Task[_Replies]],
-    client: ArmClient,
-    target: ArmTarget,
-    requests: Mapping[str, WireRequest],
-) -> asyncio.Task[_Replies]:
-    entry, route = target.provider.name, client.trial.baseline.provider.name
-    arm = (route, entry, target.model, repr(target.request), tuple(requests))
-    if arm not in known:
-        known[arm] = asyncio.ensure_future(_replies(client, target, list(requests.values())))
-    return known[arm]
-
-
-async def _replies(client: ArmClient, target: ArmTarget, requests: Sequence[WireRequest]) -> _Replies:
+async def _replies(client: ArmClient, target: ArmTarget, requests: Iterable[WireRequest]) -> _Replies:
     try:
-        replies = await asyncio.gather(
-            *(client.ask(request, target, within_s=PROBE_WITHIN_S) for request in requests)
-        )
+        replies = await asyncio.gather(*(client.ask(request, target) for request in requests))
     except NoKey as problem:
         return problem
     return {reply.operation: reply for reply in replies}
 
 
-def _probed(
-    trial: Trial, target: ArmTarget, replies: _Replies, others: _Replies, *, strict: bool
-) -> ProbedArm:
+def _probed(trial: Trial, target: ArmTarget, replies: _Replies, others: _Replies) -> ProbedArm:
     name = f"{target.provider.name}/{target.model}"
     if isinstance(replies, NoKey):
         return ProbedArm(canary=trial.canary.name, arm=target.arm, model=name, no_key=str(replies))
     works = any(each.taken for each in replies.values() if each.operation not in COUNTING)
+    strict = bool(trial.canary.match.paths) or not works
     taken = () if isinstance(others, NoKey) else {name for name, each in others.items() if each.taken}
     return ProbedArm(
         canary=trial.canary.name,
@@ -325,7 +289,7 @@ def _probed(
         answers=tuple(
             ProbeAnswer(
                 reply=reply,
-                needed=strict or not works or reply.status not in NOT_OFFERED or operation in taken,
+                needed=strict or reply.status not in NOT_OFFERED or operation in taken,
             )
             for operation, reply in replies.items()
         ),

@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +25,7 @@ from canary.commands.shell import (
 )
 from canary.config import Config
 from canary.config.load import CONFIG, DATA
+from common.clock import rfc3339
 
 if TYPE_CHECKING:
     from bench.answers.results import SavedAnswers
@@ -196,7 +196,7 @@ def measure(
     about = Circumstances(
         baseline=pair.names[0],
         candidate=pair.names[1],
-        at=datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        at=rfc3339(now),
         owner=user(),
         via="batch" if batch else "direct" if proxy is None else "proxy",
         stages=bench.stages,
@@ -321,7 +321,7 @@ def _datasets(
     settings: "BenchSettings", file: Path, wanted: list[str]
 ) -> "list[tuple[DatasetSource, Dataset]]":
     from bench.benchmark.run import read, sources
-    from bench.errors import BadDataset, BadWeights
+    from bench.errors import BenchError
 
     found = sources(settings, wanted)
     if not found:
@@ -332,7 +332,7 @@ def _datasets(
         )
     try:
         return [(each, read(each, file.parent)) for each in found]
-    except (BadDataset, BadWeights, UnicodeDecodeError) as problem:
+    except (BenchError, UnicodeDecodeError) as problem:
         fail(str(problem))
     except OSError as problem:
         known = ", ".join(each.name for each in settings.datasets)

@@ -28,6 +28,7 @@ from canary.commands.shell import (
     user,
     without_log_lines,
 )
+from common.clock import rfc3339
 
 if TYPE_CHECKING:
     from bench.issues import Issue
@@ -189,7 +190,7 @@ def _line_of(config: Path, dataset: str, id_: str) -> dict[str, Any]:
 
 
 def _model(check: "IssueCheck") -> dict[str, str]:
-    at = datetime.fromtimestamp(check.at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    at = rfc3339(check.at)
     return {"model": check.model, "state": check.state, "at": at}
 
 

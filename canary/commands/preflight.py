@@ -80,14 +80,15 @@ def preflight(
 
 def _requests(file: Path, config: Config, name: str) -> "list[WireRequest]":
     """The requests of a file. Exits 2 for a line that is not a request."""
-    from bench.preflight.requests import BadRequestFile, parse_requests
+    from bench.errors import BenchError
+    from bench.preflight.requests import parse_requests
 
     baseline = config.canaries[name].canary.baseline
     try:
         return parse_requests(
             read_file(file), api=config.providers[baseline.provider].api, model=baseline.model
         )
-    except BadRequestFile as problem:
+    except BenchError as problem:
         fail(f"{file}: {problem}", code=2)
 
 

@@ -216,8 +216,9 @@ class ConfiguredCandidates:
         arms = (known.trials[name].baseline.provider, known.trials[name].candidate.provider)
         credentials = await asyncio.to_thread(Credentials.ready, arms)
         try:
-            async with ArmClient(known, known.trials[name], credentials, {}) as client:
-                return await preflight_of_captured(client, captured, within_s=WITHIN_S)
+            trial = known.trials[name]
+            async with ArmClient(known, trial, credentials, {}, within_s=WITHIN_S) as client:
+                return await preflight_of_captured(client, captured)
         finally:
             credentials.close()
 

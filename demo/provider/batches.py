@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from random import Random
 from typing import Any, Literal
 
 import msgspec
 
+from common.clock import rfc3339
 from demo.provider.behaviour import alnum
 from demo.provider.connection import Headers, LocalAnswer, Request, RequestRefused, compact, parse, pretty
 from demo.provider.openai import File
@@ -82,11 +82,11 @@ def message_batch(batch: LocalBatch, request: Request) -> bytes:
             "type": "message_batch",
             "processing_status": "in_progress" if results is None else "ended",
             "request_counts": counts,
-            "ended_at": None if results is None else _time(batch.created),
-            "created_at": _time(batch.created),
-            "expires_at": _time(batch.created + DAY_S),
+            "ended_at": None if results is None else rfc3339(batch.created),
+            "created_at": rfc3339(batch.created),
+            "expires_at": rfc3339(batch.created + DAY_S),
             "archived_at": None,
-            "cancel_initiated_at": _time(batch.created) if batch.canceled else None,
+            "cancel_initiated_at": rfc3339(batch.created) if batch.canceled else None,
             "results_url": None if results is None else url,
         }
     )
@@ -108,10 +108,6 @@ def result_lines(batch: LocalBatch) -> Iterator[bytes]:
 
 def _kind(result: LineResult) -> str:
     return ("succeeded" if result.good else "errored") if result.state == "answered" else result.state
-
-
-def _time(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 CODES = {

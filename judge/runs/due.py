@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Select, false, func, or_, select
 
+from bench.answers.results import together
 from judge.judgements import BudgetSpent, Judgements, Kind
 from judge.model import Calls, Judge, Subject, answer_subject, pair_subject
 from judge.terms import JudgedRun
@@ -226,12 +227,7 @@ async def judge_now(
                 progress(len(now.ids), len(due))
         working -= 1
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(judge.source.at_once, len(due))):
-                group.create_task(work())
-    except ExceptionGroup as problems:  # the store is down for all of them
-        raise problems.exceptions[0] from None
+    await together(work() for _ in range(min(judge.source.at_once, len(due))))
     return now
 
 

@@ -7,7 +7,7 @@ import pytest
 from bench.answers.embeddings import Embedder, embedder_for, scored
 from bench.answers.results import Result
 from bench.dataset.example import Example
-from bench.errors import NoEmbeddings
+from bench.errors import BenchError
 from bench.models.asker import Answer
 from bench.settings import BenchSettings, EmbeddingSource
 from demo.provider.behaviour import Behaviour
@@ -104,8 +104,8 @@ def test_other_tasks_ask_for_no_embeddings(provider: ProviderThread) -> None:
 
 def test_a_refused_embedding_is_an_error_in_the_providers_words(provider: ProviderThread) -> None:
     provider.behave("meanings", Behaviour(faults={"status": 1}, status=404))
-    with pytest.raises(NoEmbeddings, match=r"openai/meanings gave no embeddings: caller_not_found .*404"):
+    with pytest.raises(BenchError, match=r"openai/meanings gave no embeddings: caller_not_found .*404"):
         by_meaning(provider, "openai", answered(similar(REFUND), "a"))
     provider.behave("meanings", Behaviour(faults={"bad_json": 1}))
-    with pytest.raises(NoEmbeddings, match="provider_malformed"):
+    with pytest.raises(BenchError, match="provider_malformed"):
         by_meaning(provider, "openai", answered(similar(REFUND), "a"))

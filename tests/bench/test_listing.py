@@ -11,7 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx2
 import pytest
 
-from bench.models.catalogue import Catalogue, ListedModel, Unlisted, listed, retirement
+from bench.models.catalogue import ListedModel, Unlisted, listed, retirement
+from proxy.dialects.operation import Api
+from proxy.providers.provider import Provider
 
 
 @contextmanager
@@ -39,10 +41,10 @@ def lists(pages: dict[str, tuple[int, str]]) -> Iterator[str]:
             thread.join()
 
 
-def names(api: str, pages: dict[str, object]) -> list[str]:
+def names(api: Api, pages: dict[str, object]) -> list[str]:
     async def asked(url: str) -> list[ListedModel]:
         async with httpx2.AsyncClient(trust_env=False) as client:
-            return await listed(client, Catalogue(name="p", api=api, url=url, headers={"x": "y"}))
+            return await listed(client, Provider(name="p", api=api, base_url=url), {"x": "y"})
 
     with lists({path: (200, json.dumps(body)) for path, body in pages.items()}) as url:
         return [each.name for each in asyncio.run(asked(url))]
@@ -75,7 +77,7 @@ def test_every_page_of_a_list_is_read() -> None:
 def test_a_list_that_cannot_be_had_says_why(status: int, body: str, words: str) -> None:
     async def asked(url: str) -> None:
         async with httpx2.AsyncClient(trust_env=False) as client:
-            await listed(client, Catalogue(name="p", api="openai", url=url, headers={}))
+            await listed(client, Provider(name="p", api="openai", base_url=url), {})
 
     with lists({"/models": (status, body)}) as url, pytest.raises(Unlisted, match=words):
         asyncio.run(asked(url))

@@ -2,7 +2,8 @@
 
 import pytest
 
-from bench.preflight.requests import BadRequestFile, parse_requests
+from bench.errors import BenchError
+from bench.preflight.requests import parse_requests
 from records.captures.capture import WireRequest
 
 
@@ -34,5 +35,5 @@ def test_the_chat_is_that_of_the_baseline_s_api(api: str, path: str) -> None:
     ],
 )
 def test_a_bad_line_is_named(text: str, says: str) -> None:
-    with pytest.raises(BadRequestFile, match=says):
+    with pytest.raises(BenchError, match=says):
         parse_requests(text, api="openai", model="m")

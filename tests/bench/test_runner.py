@@ -8,9 +8,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from bench.answers.results import Ask, NoSavedAnswers, Result, SavedAnswers, run
+from bench.answers.results import Ask, Result, SavedAnswers, run
 from bench.dataset.file import Dataset
-from bench.errors import NoJudge
+from bench.errors import BenchError
 from bench.models.asker import Answer, Asker, NoKey, direct, key_of, read, total_cost
 from demo.provider.behaviour import Behaviour
 from proxy.dialects.operation import Api
@@ -209,7 +209,7 @@ def asked(
         async with httpx2.AsyncClient(trust_env=False) as client:
             target = direct(entry(provider.url, api), "new", PRICES, {}, request)
             asks = [Ask(asker=Asker(client, target), judge=None)]
-            (found,) = await run(asks, dataset.scored, saved=NoSavedAnswers(), at_once=1)
+            (found,) = await run(asks, dataset.scored, saved=None, at_once=1)
             return found
 
     return waited(story())
@@ -333,7 +333,7 @@ def test_an_example_that_needs_a_judge_is_refused_without_one(
     provider: ProviderThread, tmp_path: Path
 ) -> None:
     lines = dataset_of({"task": "judge", "expected": "sorry"})
-    with pytest.raises(NoJudge, match="example 0"):
+    with pytest.raises(BenchError, match="example 0"):
         results_of(entry(provider.url), lines, tmp_path / "kept", models=("old",))
 
 

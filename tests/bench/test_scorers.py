@@ -235,7 +235,7 @@ def test_the_judge_is_asked_in_the_same_words_and_not_told_whose_answer_it_is() 
     ],
 )
 def test_the_judges_last_mark_counts_and_none_is_not_nought(said: str, score: float | None) -> None:
-    assert judge.score(said) == score
+    assert judge.mark_score(said) == score
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from bench.benchmark.comparison import Comparison, compared, measured
 from bench.benchmark.run import read
 from bench.dataset.file import Dataset, document, parse, weights_file
-from bench.errors import BadWeights
+from bench.errors import BenchError
 from bench.settings import BenchTerms, DatasetSource, RubricRow
 from pages.reports.bench import Circumstances, to_document
 from pages.reports.bench_text import by_traffic
@@ -136,7 +136,7 @@ def test_weights_of_other_categories_or_none_leave_the_plain_total(tmp_path: Pat
 @pytest.mark.parametrize("weights", [{"categories": {}}, {"at": "x", "categories": {"a": 4}}, []])
 def test_weights_that_cannot_be_read_are_refused_by_name(tmp_path: Path, weights: object) -> None:
     file_of(tmp_path, weights)
-    with pytest.raises(BadWeights, match=r"d\.jsonl\.weights\.json"):
+    with pytest.raises(BenchError, match=r"d\.jsonl\.weights\.json"):
         read(SOURCE, tmp_path)
 
 

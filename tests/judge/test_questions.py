@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.answers.scorers import reason, score
+from bench.answers.scorers import mark_score, reason
 from judge.model import better, pair_question, words_sha256
 from records.captures.capture import CapturedMessage
 
@@ -25,7 +25,7 @@ from records.captures.capture import CapturedMessage
 def test_the_last_mark_counts_and_the_line_before_it_says_why(
     said: str, mark: float | None, why: str
 ) -> None:
-    assert (score(said), reason(said)) == (mark, why)
+    assert (mark_score(said), reason(said)) == (mark, why)
 
 
 @pytest.mark.parametrize(
