@@ -35,8 +35,7 @@ from records.exports.prometheus import Meters
 from records.facts.prices import UnpricedArm
 from records.store import Store
 from routing.states import NO_STATES, States
-from verdict.archive.archivist import Archivist
-from verdict.decision.nightly_looks import NightlyLooks
+from verdict.archive.archivist import Archivist, NightlyLooks
 
 if TYPE_CHECKING:
     from control.feed.spool import SpoolSource

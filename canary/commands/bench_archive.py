@@ -29,10 +29,10 @@ from routing.canary import Canary
 from verdict.archive.evaluations import from_document
 from verdict.archive.releases import Dossier, measured, of_benchmark
 from verdict.archive.trends import trends
+from verdict.decision.document import vendor
+from verdict.decision.offline import forecast, read_spending
 from verdict.decision.reports import report_of
-from verdict.forecast import forecast, read_spending
 from verdict.terms.fixed_terms import judged_by
-from verdict.terms.models import vendor
 
 LAYERS = ("user_experience", "business")
 

@@ -20,8 +20,7 @@ from records.facts.prices import said_once
 from routing.canary import Canary
 
 if TYPE_CHECKING:
-    from verdict.planner.prospect import Prospect
-    from verdict.planner.prospects import Wanted
+    from verdict.planner.prospect import Prospect, Wanted
 
 USUAL_REQUESTS = (1.0, 3.0, 8.0)
 """Requests per user, for the JSON, if not given."""
@@ -44,7 +43,7 @@ def check(
     output: Form = "text",
 ) -> None:
     """Check the configuration, and estimate how likely a good candidate is to ship."""
-    from verdict.planner.prospects import Wanted
+    from verdict.planner.prospect import Wanted
 
     now = time.time()
     try:
@@ -127,7 +126,7 @@ def _prospects(
     read: Config, lanes: LanesNow, data: Path, wanted: "Wanted"
 ) -> "Mapping[str, Prospect | None]":
     """Each canary's prospect, as `canary plan` has it; None for a refused one. A check needs no records."""
-    from verdict.planner.prospects import prospect_of
+    from verdict.planner.prospect import prospect_of
 
     unpriced = read.unpriced()
     return {

@@ -28,7 +28,7 @@ from records.facts.prices import said_once
 if TYPE_CHECKING:
     from control.settings import CanarySettings
     from records.store import Versioned
-    from verdict.planner.prospects import Wanted
+    from verdict.planner.prospect import Wanted
     from verdict.planner.recorded import Recorded
     from verdict.terms.judged_canary import JudgedCanary
 
@@ -73,7 +73,7 @@ def plan(
     Needs no server and, for a rubric alone, no config.
     """
     from pages.reports.plan import outlook, outlook_document, outlook_text, unplanned
-    from verdict.planner.prospects import USUAL_STEPS, prospect_of
+    from verdict.planner.prospect import USUAL_STEPS, prospect_of
 
     read = read_config(config) if rubric is None or name is not None or config.exists() else None
     known = _canary(read, name) if read is not None and (rubric is None or name is not None) else None
@@ -116,7 +116,7 @@ def _judged(read: Config | None, known: "CanarySettings | None", rubric: Path | 
     """The terms: the canary's, with the rubric of the file if one is given. Exits 2 if that is invalid."""
     from canary.config.load import read_rubric
     from records.facts.metric import BUILT_IN
-    from verdict.planner.prospects import of_rubric
+    from verdict.planner.prospect import of_rubric
 
     if rubric is None and known is not None:
         return known.judged
@@ -141,7 +141,7 @@ def _wanted(
     """The options. Exits 2 for one that cannot be read, or too few days."""
     from canary.config.quantity import parse_share
     from verdict.planner.assumptions import parse_assumptions
-    from verdict.planner.prospects import Wanted
+    from verdict.planner.prospect import Wanted
     from verdict.terms.plan import first_day
 
     least = first_day(judged.minimum_days, judged.matures_days)
@@ -188,7 +188,7 @@ def recorded_traffic(
     file."""
     from canary.config.store import open_store
     from records.errors import StoreDown
-    from verdict.planner.prospects import recorded_of
+    from verdict.planner.prospect import recorded_of
 
     if read.store.startswith("sqlite:") and not lanes.known:
         return None

@@ -152,7 +152,7 @@ def _compare(names: list[str], config: Path, data: Path, form: str | None, outpu
     """Set the candidates of these canaries side by side."""
     from canary.config.store import open_store
     from pages.reports.compare import rendered
-    from verdict.compare import compare_from_store
+    from verdict.decision.compare import compare_from_store
     from verdict.decision.reports import NoSuchCanary
 
     if len(set(names)) < 2:

@@ -115,7 +115,7 @@ COMPUTED: tuple[str, ...] = (
     "session_repeats",
     *(f"{time}_{level}" for time in ("latency", "ttft") for level in ("p50", "p90", "p95", "p99")),
 )
-"""The metrics that `verdict.sample.metrics` computes from the traffic."""
+"""The metrics that `verdict.sample.observations` computes from the traffic."""
 
 
 _CUTOFF = 0.6

@@ -47,7 +47,7 @@ from routing.states import State
 
 if TYPE_CHECKING:  # the statistics take two seconds to import, and most processes never make a report
     from verdict.archive.releases import Dossier
-    from verdict.compare import SideBySide
+    from verdict.decision.compare import SideBySide
     from verdict.decision.document import Report
     from verdict.planner.prospect import Prospect
     from verdict.terms.judged_canary import JudgedCanary
@@ -388,7 +388,7 @@ class Operator:
         ], split
 
     def _compare(self, canaries: Sequence[str]) -> "SideBySide":
-        from verdict.compare import compare_from_store
+        from verdict.decision.compare import compare_from_store
         from verdict.decision.reports import NoSuchCanary
 
         try:
@@ -412,7 +412,7 @@ class Operator:
             raise BadOrder(404, str(problem)) from problem
 
     def _prospect(self, name: str) -> "Prospect | None":
-        from verdict.planner.prospects import prospect_from_store
+        from verdict.planner.prospect import prospect_from_store
 
         wanted, state = self.settings().canaries[name], self.rollouts.state(name)
         arms = [each.arm for each in self._unpriced_of(name)]

@@ -15,7 +15,7 @@ from pages.words.figures import between, joined, label, signed
 from pages.words.reasons import sentences
 from records.facts.metric import JUDGED_PREFERENCE
 from routing.canary import Arm
-from verdict.compare import CandidateStanding, SideBySide, at_the_same_time
+from verdict.decision.compare import CandidateStanding, SideBySide, at_the_same_time
 from verdict.decision.document import MetricLine, Report
 from verdict.decision.document import to_json as report_json
 from verdict.terms.measures import unit_of

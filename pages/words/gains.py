@@ -11,8 +11,8 @@ from pages.words.figures import amount, joined, label
 from pages.words.reasons import sentences
 from records.facts.metric import JUDGED
 from verdict.decision.document import SHIPS, MetricLine, Report
+from verdict.decision.offline import Forecast
 from verdict.details import Money, OfflineRow, UnknownCosts
-from verdict.forecast import Forecast
 from verdict.rows.row import State
 from verdict.terms.measures import BUSINESS, source
 from verdict.terms.rubric import parse_bound

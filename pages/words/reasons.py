@@ -64,7 +64,7 @@ from verdict.rows.reasons import (
     Unreached,
     WorseInParts,
 )
-from verdict.sample.metrics import MissingShare
+from verdict.sample.observations import MissingShare
 from verdict.terms.judged_canary import RunRolledBack
 from verdict.terms.measures import Unit, quantile_level, unit_of
 from verdict.terms.plan import ShareChange

@@ -14,8 +14,7 @@ from verdict.decision.plan_course import PlanCourse
 from verdict.rows.comparison import arm_sums
 from verdict.rows.looks import Look
 from verdict.sample.arrays import Sample
-from verdict.sample.judged import judged_sample
-from verdict.sample.metrics import observe
+from verdict.sample.observations import judged_sample, observe
 from verdict.statistics.types import Bools, Floats, Interval
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.plan import DAY_S

@@ -9,9 +9,9 @@ from itertools import accumulate
 
 from records.facts.metric import BUILT_IN
 from tests.verdict.simulated import DAY_S, World
-from verdict.rows.contrast import Contrast, contrast
 from verdict.rows.looks import RowPlan
-from verdict.sample.metrics import observe
+from verdict.rows.margins import Contrast, contrast
+from verdict.sample.observations import observe
 from verdict.terms.plan import Side, VerdictPlan
 from verdict.terms.rubric import Bound, Criterion, parse_bound
 

@@ -20,9 +20,8 @@ from verdict.archive.evaluations import (
     to_line,
 )
 from verdict.archive.trends import Change, pearson, quality_line, runs_of, spearman, to_json, trends
-from verdict.decision.document import Difference
+from verdict.decision.document import Difference, vendor
 from verdict.details import UnknownCosts
-from verdict.terms.models import vendor
 
 
 def test_an_evaluation_comes_back_as_it_was_kept() -> None:

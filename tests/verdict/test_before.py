@@ -11,9 +11,8 @@ from records.facts.metric import BUILT_IN
 from verdict.rows.reading import read
 from verdict.sample.arrays import BadSample
 from verdict.sample.log import from_csv
-from verdict.sample.metrics import observe
-from verdict.statistics.before import adjusted
-from verdict.statistics.ratio import UnitSums, arms
+from verdict.sample.observations import observe
+from verdict.statistics.ratio import UnitSums, adjusted, arms
 from verdict.statistics.types import Floats
 
 

@@ -8,8 +8,7 @@ import pytest
 
 from verdict.rows.comparison import Quantiles
 from verdict.sample.arrays import Sample, TextColumn, Values
-from verdict.statistics.before import LEAST, adjusted, narrower
-from verdict.statistics.ratio import Arms, UnitSums, arms, unit_sums
+from verdict.statistics.ratio import LEAST, Arms, UnitSums, adjusted, arms, narrower, unit_sums
 from verdict.statistics.types import Floats, Ints
 
 Z = 1.959964

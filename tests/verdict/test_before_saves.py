@@ -11,8 +11,8 @@ from tests.verdict.simulated import GRID
 from verdict.rows.comparison import LogMeans, Means, Recovered
 from verdict.rows.reading import read
 from verdict.sample.arrays import MeasureTotals, Ratings, Sample, TextColumn, Values
-from verdict.sample.metrics import observe
-from verdict.sample.prior import of_units
+from verdict.sample.cohort import of_units
+from verdict.sample.observations import observe
 from verdict.statistics.types import Floats, Ints
 
 METRICS = ("cost_per_request", "latency_p95", "task_completed", "csat", "error_rate")

@@ -9,7 +9,7 @@ import pytest
 from pages.reports.compare import rendered, to_json
 from routing.canary import Arm
 from tests.verdict.archived import DAY_S, an_evaluation
-from verdict.compare import CandidateStanding, SideBySide, side_by_side
+from verdict.decision.compare import CandidateStanding, SideBySide, side_by_side
 from verdict.decision.document import Report, ReportWindow, Score, Verdict
 from verdict.details import Details
 

@@ -12,11 +12,10 @@ from tests.verdict.simulated import DAY_S, World, paying, rating, usual, visits
 from tests.verdict.simulated_looks import row
 from verdict.decision.document import Report
 from verdict.decision.verdict import build
-from verdict.rows.contrast import contrast
-from verdict.rows.margins import Margin
+from verdict.rows.margins import Margin, contrast
 from verdict.sample.arrays import Ratings, Sample, TextColumn
-from verdict.sample.metrics import observe
-from verdict.statistics.skewness import spreads
+from verdict.sample.observations import observe
+from verdict.statistics.boundaries import spreads
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.rubric import parse_bound
 

@@ -23,15 +23,14 @@ from tests.verdict.judged import answer, pair
 from verdict.archive import trends
 from verdict.archive.evaluations import Evaluation
 from verdict.archive.releases import ReleaseHistory, RunHistory, dossier
-from verdict.compare import CandidateStanding, side_by_side
 from verdict.decision import verdict
+from verdict.decision.compare import CandidateStanding, side_by_side
 from verdict.decision.document import Report, from_json, to_json
 from verdict.decision.verdict import build
 from verdict.sample.arrays import MeasureTotals, Ratings, Sample, TextColumn
-from verdict.sample.exchanges import AnswerTable, ExchangeTable
-from verdict.statistics.before import adjusted, narrower
-from verdict.statistics.ratio import Arms, Ratio, UnitSums, arms
-from verdict.statistics.skewness import Shape as Skewed
+from verdict.sample.log import AnswerTable, ExchangeTable
+from verdict.statistics.boundaries import Shape as Skewed
+from verdict.statistics.ratio import Arms, Ratio, UnitSums, adjusted, arms, narrower
 from verdict.statistics.types import Bools, Floats, Interval, Ints, NotComputed
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.rubric import Criterion

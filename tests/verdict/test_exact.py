@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from verdict.statistics.exact import MOST, GroupCounts, Stratum, fisher, groups, p_value
+from verdict.statistics.sequence import MOST, GroupCounts, Stratum, fisher, groups
+from verdict.statistics.sequence import exact_p_value as p_value
 from verdict.statistics.types import Bools, Floats
 
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from records.facts.metric import BUILT_IN, Metric
 from tests.verdict.totals import DAY_S, UnitTotals
-from verdict.decision.failures import failures
+from verdict.decision.figures import failures
 from verdict.details import FailureMode
 from verdict.sample import cohort
 from verdict.sample.arrays import Recent, RecentRating, displeased

@@ -6,7 +6,7 @@ import pytest
 
 from pages.words.gains import forecast_document
 from tests.verdict.totals import DAY_S, UnitTotals
-from verdict.forecast import Spending, forecast, read_spending
+from verdict.decision.offline import Spending, forecast, read_spending
 
 NOW = 20_000 * DAY_S
 CURRENT = "p/old"

@@ -15,8 +15,8 @@ from verdict.rows.reading import MetricReading, read
 from verdict.rows.reasons import Capped
 from verdict.rows.row import capped, decide, detectable, further_units
 from verdict.sample.arrays import Ratings, Sample, TextColumn
-from verdict.sample.exchanges import ExchangeTable
-from verdict.sample.metrics import observe
+from verdict.sample.log import ExchangeTable
+from verdict.sample.observations import observe
 from verdict.statistics.sequence import POWER_Z, multiplier
 from verdict.statistics.types import Floats
 from verdict.terms.measures import UnknownMetric

@@ -13,8 +13,7 @@ from tests.verdict.judged import answer, pair, sample_of
 from verdict.decision.judged_figures import judge_figures, preference
 from verdict.rows.comparison import ArmSums, arm_sums
 from verdict.sample.arrays import Sample
-from verdict.sample.judged import judged_sample
-from verdict.sample.metrics import observe
+from verdict.sample.observations import judged_sample, observe
 from verdict.statistics import sequence
 
 BY_HAND = [

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from common.concentration import FailingPart
 from pages.reports.report import html, markdown
-from verdict.decision.failures import located
+from verdict.decision.figures import located
 from verdict.decision.verdict import build
 from verdict.sample.arrays import Sample
 from verdict.sample.log import from_csv

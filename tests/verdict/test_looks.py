@@ -17,13 +17,12 @@ from routing.canary import Step
 from verdict.decision.document import MetricLine, PlanLine, Report, from_json, to_json
 from verdict.decision.plan_course import often_missed
 from verdict.decision.verdict import build
-from verdict.rows.contrast import contrast
 from verdict.rows.looks import Look, RowPlan, SeenMargin, SeenRow, chance, smallest_risk, standing
-from verdict.rows.margins import ExactShare, QuantileEnds, SlowerShare, z_to_ship
+from verdict.rows.margins import ExactShare, QuantileEnds, SlowerShare, contrast, z_to_ship
 from verdict.sample.arrays import MeasureTotals, Ratings, Sample, TextColumn
-from verdict.sample.exchanges import ExchangeTable
-from verdict.sample.metrics import observe
-from verdict.statistics.skewness import Shape
+from verdict.sample.log import ExchangeTable
+from verdict.sample.observations import observe
+from verdict.statistics.boundaries import Shape
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.plan import DAY_S, VerdictPlan, log_end
 from verdict.terms.rubric import Criterion, parse_bound

@@ -18,7 +18,7 @@ from verdict.decision.verdict import build
 from verdict.rows.reading import read, trimmings
 from verdict.sample.arrays import MeasureTotals, Sample
 from verdict.sample.log import from_csv
-from verdict.sample.metrics import abandoned, observe, unpriced
+from verdict.sample.observations import abandoned, observe, unpriced
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.rubric import Criterion, parse_bound
 

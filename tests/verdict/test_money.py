@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from verdict.decision.money import MONTH_DAYS, money
+from verdict.decision.figures import MONTH_DAYS, money
 from verdict.sample.arrays import MeasureTotals, Sample
 from verdict.sample.log import from_csv
 

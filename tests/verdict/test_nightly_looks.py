@@ -18,8 +18,8 @@ from records.store import Act, Store, Versioned, tables
 from routing import transitions
 from tests.verdict.conftest import START, World, exchanges
 from tests.verdict.shipping import Shipper
-from verdict.decision import nightly_looks
-from verdict.decision.nightly_looks import RETRY_S, NightlyLooks
+from verdict.archive import archivist
+from verdict.archive.archivist import RETRY_S, NightlyLooks
 from verdict.terms.plan import ARRIVAL_S, DAY_S
 
 TEXT = """\
@@ -144,7 +144,7 @@ def test_a_store_that_is_down_is_asked_again() -> None:
 
 
 def test_only_the_one_whose_part_it_is_takes_looks(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nightly_looks, "EVERY_S", 0.0)
+    monkeypatch.setattr(archivist, "EVERY_S", 0.0)
     asked = asyncio.Event()
 
     def works() -> bool:

@@ -11,13 +11,12 @@ import pytest
 from pages.words.reasons import sentences
 from tests.verdict.conftest import DAY_S, START
 from verdict.decision.document import Report
-from verdict.decision.over_time import FADING, fading, last_third, since_first
+from verdict.decision.figures import FADING, fading, last_third, since_first
 from verdict.decision.verdict import build
 from verdict.details import SinceFirst
 from verdict.sample.arrays import Sample, TextColumn
-from verdict.sample.exchanges import ExchangeTable
-from verdict.sample.log import from_csv
-from verdict.sample.metrics import observe
+from verdict.sample.log import ExchangeTable, from_csv
+from verdict.sample.observations import observe
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.rubric import Criterion, parse_bound
 

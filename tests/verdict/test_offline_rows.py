@@ -7,8 +7,8 @@ from typing import Any
 
 from pages.words import gains
 from records.facts.metric import BUILT_IN
-from verdict.decision.benchmarked import offline_rows
 from verdict.decision.document import Report
+from verdict.decision.offline import offline_rows
 from verdict.decision.verdict import build
 from verdict.sample.log import from_csv
 from verdict.terms.judged_canary import JudgedCanary

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from verdict.decision import over_time
+from verdict.decision import figures
 from verdict.decision.document import Report
 from verdict.decision.verdict import build
 from verdict.sample.log import from_csv
@@ -61,9 +61,9 @@ def test_there_is_no_point_before_a_hundred_users(report: Report) -> None:
 def test_a_large_sample_is_judged_again_at_few_points_only(
     write_log: Log, world: type[Any], canary: JudgedCanary, now: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(over_time, "LARGE", 1000)
+    monkeypatch.setattr(figures, "LARGE", 1000)
     found = build(from_csv(write_log(world(latency_s=(0.4, 0.8)))), canary, now=now).details.over_time
-    assert {len(course.points) for course in found} <= set(range(2, over_time.FEW_POINTS + 1))
+    assert {len(course.points) for course in found} <= set(range(2, figures.FEW_POINTS + 1))
 
 
 def test_a_log_of_one_day_has_no_course(write_log: Log, world: type[Any], canary: JudgedCanary) -> None:

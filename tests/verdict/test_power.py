@@ -13,10 +13,9 @@ from routing.canary import Step
 from verdict.planner.assumptions import Assumptions, Course
 from verdict.planner.power import Power, power_of_plan, power_of_sequence
 from verdict.rows.comparison import FEW, GATE
-from verdict.statistics.boundaries import boundaries
+from verdict.statistics.boundaries import Shape, boundaries, effective_units, skewness
 from verdict.statistics.ratio import ratio
 from verdict.statistics.sequence import multiplier, tuning
-from verdict.statistics.skewness import Shape, effective_units, skewness
 from verdict.statistics.types import Floats
 from verdict.terms.plan import VerdictPlan
 from verdict.terms.rubric import Criterion, parse_bound

@@ -13,7 +13,7 @@ from routing.canary import Arm, Match
 from tests.verdict.totals import DAY_S, UnitTotals
 from verdict.rows.reading import read
 from verdict.sample.cohort import from_store, to_judge
-from verdict.sample.metrics import observe
+from verdict.sample.observations import observe
 from verdict.statistics.types import Floats
 from verdict.terms.fixed_terms import judged_by, terms_of
 from verdict.terms.judged_canary import JudgedCanary

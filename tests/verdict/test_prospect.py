@@ -21,10 +21,17 @@ from pages.reports.plan import (
 from records.facts.metric import BUILT_IN
 from routing.canary import Step
 from verdict.planner.assumptions import Assumptions, BadAssumption, believed, parse_assumptions
-from verdict.planner.prospect import Prospect, levers, look_boundaries, one_in, table
-from verdict.planner.prospects import USUAL_STEPS, Wanted, prospect_of
-from verdict.planner.recorded import Recorded
-from verdict.planner.traffic import reaching
+from verdict.planner.prospect import (
+    USUAL_STEPS,
+    Prospect,
+    Wanted,
+    levers,
+    look_boundaries,
+    one_in,
+    prospect_of,
+    table,
+)
+from verdict.planner.recorded import Recorded, reaching
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.rubric import Criterion, parse_bound
 

@@ -9,8 +9,8 @@ from records.facts.metric import BUILT_IN
 from verdict.rows.reading import MetricReading, read
 from verdict.rows.row import State, decide
 from verdict.sample.arrays import Ratings, Sample, TextColumn
-from verdict.sample.exchanges import ExchangeTable
-from verdict.sample.metrics import observe
+from verdict.sample.log import ExchangeTable
+from verdict.sample.observations import observe
 from verdict.statistics.ratio import UnitSums, arms, difference, ratio, unit_sums
 from verdict.terms.rubric import Criterion, parse_bound
 

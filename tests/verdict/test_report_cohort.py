@@ -12,7 +12,7 @@ from tests.verdict.totals import DAY_S, UnitTotals
 from verdict.details import Mirror
 from verdict.sample.arrays import BadSample
 from verdict.sample.cohort import from_store, mirrored
-from verdict.sample.metrics import observe
+from verdict.sample.observations import observe
 
 
 @pytest.mark.parametrize(

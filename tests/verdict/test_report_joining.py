@@ -9,7 +9,7 @@ from tests.verdict.totals import DAY_S, UnitTotals
 from verdict.rows.reading import read
 from verdict.sample.arrays import Sample
 from verdict.sample.cohort import from_store
-from verdict.sample.metrics import observe
+from verdict.sample.observations import observe
 
 
 def _csat(totals: UnitTotals, **asked: list[str]) -> Sample:

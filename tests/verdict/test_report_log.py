@@ -7,7 +7,7 @@ import pytest
 
 from verdict.sample.arrays import BadSample, Sample
 from verdict.sample.log import from_csv
-from verdict.sample.metrics import observe
+from verdict.sample.observations import observe
 
 HEADER = "unit,arm,at,latency_s,cost_usd,error_type,category,tag_region,metric_csat\n"
 

@@ -19,13 +19,12 @@ from pages.words.plan import next_steps
 from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN, parse_bound
 from tests.verdict.judged import label, pair
-from verdict.decision.document import Report, Verdict, from_json, to_json
+from verdict.decision.document import ArmModel, ArmModels, Report, Verdict, from_json, to_json
 from verdict.decision.verdict import build
 from verdict.details import UnknownCosts
 from verdict.rows.reasons import Told
 from verdict.sample.log import from_csv
 from verdict.terms.judged_canary import JudgedCanary
-from verdict.terms.models import ArmModel, ArmModels
 from verdict.terms.rubric import Criterion
 
 Log = Callable[[Any], Path]

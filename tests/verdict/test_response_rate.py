@@ -16,7 +16,7 @@ from verdict.decision.verdict import build
 from verdict.rows.reading import read, response, trimmings
 from verdict.sample.arrays import Sample
 from verdict.sample.log import from_csv
-from verdict.sample.metrics import observe
+from verdict.sample.observations import observe
 from verdict.terms.judged_canary import JudgedCanary
 
 Log = Callable[[Any], Path]

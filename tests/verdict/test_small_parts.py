@@ -15,7 +15,7 @@ from verdict.decision.document import CategoryLine, Report, from_json, to_json
 from verdict.decision.parts import break_down, parts_of
 from verdict.decision.verdict import build
 from verdict.sample.arrays import MeasureTotals, Sample, TextColumn
-from verdict.sample.metrics import observe
+from verdict.sample.observations import observe
 from verdict.statistics.types import Bools, Floats, Ints
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.rubric import Criterion, parse_bound

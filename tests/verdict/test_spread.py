@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from verdict.decision.failures import BINS, spreads
+from verdict.decision.figures import BINS, spreads
 from verdict.sample.log import from_csv
 
 Log = Callable[[Any], Path]

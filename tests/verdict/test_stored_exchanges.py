@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.verdict.totals import DAY_S, UnitTotals
-from verdict.sample.stored_exchanges import ExchangeKeys, find, newest
+from verdict.sample.stored_feedback import ExchangeKeys, find, newest
 
 
 def _everything() -> Any:

@@ -10,11 +10,10 @@ from typing import Any, Literal, get_args
 from records.store import Audited, Store
 from records.store.reports import StoredEvaluation
 from routing.canary import Arm, arm_names
-from verdict.decision.benchmarked import synthetic_score
-from verdict.decision.document import Report, Sentences, from_json, to_json, without_reasons
+from verdict.decision.document import Report, Sentences, from_json, to_json, vendor, without_reasons
+from verdict.decision.offline import synthetic_score
 from verdict.decision.reports import judged_canary, report_of
 from verdict.terms.judged_canary import ReportSettings
-from verdict.terms.models import vendor
 
 Event = Literal["ended", "promoted", "rolled_back", "decided"]
 EVENTS: tuple[Event, ...] = get_args(Event)

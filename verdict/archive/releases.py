@@ -15,7 +15,7 @@ from verdict.archive.evaluations import Evaluation, from_document
 from verdict.decision.decide import points
 from verdict.decision.document import MetricLine, Report, Verdict, from_json
 from verdict.decision.reports import GATHERING, report_of
-from verdict.rows.attempts import attempt
+from verdict.rows.reasons import attempt
 from verdict.rows.row import State
 from verdict.terms.judged_canary import ReportSettings
 from verdict.terms.measures import BUSINESS

@@ -11,10 +11,9 @@ from scipy import special
 from common.interval import Range
 from records.facts.metric import parse_bound
 from verdict.archive.evaluations import Evaluation, moment
-from verdict.decision.document import MetricLine, Report
+from verdict.decision.document import MetricLine, Report, vendor
 from verdict.statistics.types import Floats, Interval
 from verdict.terms.measures import Unit, source, unit_of
-from verdict.terms.models import vendor
 
 COST, LATENCY = "cost_per_request", "latency_p95"
 

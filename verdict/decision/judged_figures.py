@@ -17,14 +17,12 @@ from judge.figures import (
 )
 from judge.judgements import JudgedExchange
 from records.facts.metric import JUDGED_MARK, JUDGED_PREFERENCE
-from verdict.decision.document import finite
+from verdict.decision.document import finite, vendor
 from verdict.rows.comparison import GATE, arm_sums
 from verdict.rows.reading import read, stratified
 from verdict.sample.arrays import Sample
-from verdict.sample.judged import judged_sample
-from verdict.sample.metrics import Observations, observe
+from verdict.sample.observations import Observations, judged_sample, observe
 from verdict.statistics.types import Interval
-from verdict.terms.models import vendor
 
 _SHARE = (0.0, 1.0)
 _EXAMPLES = 5

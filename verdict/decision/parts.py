@@ -9,16 +9,16 @@ import numpy as np
 
 from verdict.decision.document import CategoryLine, Difference, PartState, SegmentLine, finite
 from verdict.details import UsersToCome
-from verdict.rows.attempts import attempt
 from verdict.rows.comparison import ALPHA, GATE
 from verdict.rows.reading import MetricReading, read
+from verdict.rows.reasons import attempt
 from verdict.rows.row import decide
 from verdict.sample.arrays import Sample, TextColumn, Values
-from verdict.sample.metrics import Observations
+from verdict.sample.observations import Observations
 from verdict.statistics import sequence
-from verdict.statistics.exact import Stratum, p_value
 from verdict.statistics.ratio import UnitSums, distinct, quantile, unit_sums
-from verdict.statistics.sequence import e_bh
+from verdict.statistics.sequence import Stratum, e_bh
+from verdict.statistics.sequence import exact_p_value as p_value
 from verdict.statistics.types import Floats
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.rubric import Criterion

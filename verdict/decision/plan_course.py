@@ -9,18 +9,17 @@ from typing import Any, Protocol, TypeAlias
 from scipy import optimize
 
 from verdict.decision.document import MetricLine, PlanLine, finite
-from verdict.decision.over_time import since_first
+from verdict.decision.figures import since_first
 from verdict.decision.parts import Part, parts_of
 from verdict.details import LookPoint, RowCourse, SinceFirst
 from verdict.rows.comparison import ArmSums
-from verdict.rows.contrast import Contrast, contrast, estimates
 from verdict.rows.looks import KeptLooks, Look, RowPlan, looks_at
+from verdict.rows.margins import Contrast, contrast, estimates
 from verdict.rows.reading import MetricReading
 from verdict.rows.reasons import LogEnds, NotExpected, PlanUsedUp, Reason, RiskTaken
 from verdict.rows.row import Held, Row, decide
 from verdict.sample.arrays import Sample
-from verdict.sample.judged import holding
-from verdict.sample.metrics import Observations, observe
+from verdict.sample.observations import Observations, holding, observe
 from verdict.statistics.boundaries import boundaries, crossings
 from verdict.statistics.types import Floats
 from verdict.terms.judged_canary import JudgedCanary

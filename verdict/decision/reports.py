@@ -16,13 +16,12 @@ from records.store.captures import Labels
 from records.store.decisions import Decision, Decisions
 from records.store.reports import LookScope, VerdictLooks
 from records.store.store import StoredRollback
-from verdict.decision.benchmarked import benchmarks_of, newest_benchmark, offline_rows
 from verdict.decision.document import Decided, Report
+from verdict.decision.offline import benchmarks_of, newest_benchmark, offline_rows
 from verdict.decision.plan_course import PlanCourse, cuts, look_left_out
 from verdict.decision.verdict import build, build_with_looks
-from verdict.rows.attempts import left_out
 from verdict.rows.looks import NO_LOOKS, Look, from_store, to_store
-from verdict.rows.reasons import Reason
+from verdict.rows.reasons import Reason, left_out
 from verdict.sample.cohort import from_store as of_run
 from verdict.sample.cohort import mirrored, to_judge
 from verdict.sample.log import from_csv

@@ -8,17 +8,23 @@ import numpy as np
 
 from judge.figures import JudgeFigures
 from records.facts.metric import JUDGED
-from verdict.decision.benchmarked import offline_rows
 from verdict.decision.decide import Findings, decide, score
-from verdict.decision.document import LookLine, MetricLine, Report, ReportWindow, Srm, Units, finite
-from verdict.decision.failures import failures, located, spreads
+from verdict.decision.document import (
+    LookLine,
+    MetricLine,
+    Report,
+    ReportWindow,
+    Srm,
+    Units,
+    finite,
+    models_of,
+)
+from verdict.decision.figures import course, fading, failures, located, money, since_first, spreads
 from verdict.decision.judged_figures import judge_figures
-from verdict.decision.money import money
-from verdict.decision.over_time import course, fading, since_first
+from verdict.decision.offline import offline_rows
 from verdict.decision.parts import Part, break_down, difference, parts_of
 from verdict.decision.plan_course import PlanCourse, new_looks, row_courses
 from verdict.details import Details, MetricCourse, SinceFirst
-from verdict.rows.attempts import attempt, left_out
 from verdict.rows.comparison import GATE, arm_sums
 from verdict.rows.looks import NO_LOOKS, KeptLooks, Look
 from verdict.rows.reading import read, unread
@@ -32,6 +38,8 @@ from verdict.rows.reasons import (
     RowNotComputed,
     ShareChanged,
     Unreached,
+    attempt,
+    left_out,
 )
 from verdict.rows.row import (
     Row,
@@ -46,15 +54,13 @@ from verdict.rows.row import (
 )
 from verdict.rows.row import decide as decide_row
 from verdict.sample.arrays import Sample
-from verdict.sample.judged import holding
-from verdict.sample.metrics import Observations, observe
+from verdict.sample.observations import Observations, holding, observe
 from verdict.statistics import sequence
 from verdict.statistics.ratio import distinct
 from verdict.statistics.sequence import Split
 from verdict.statistics.types import Floats
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.measures import must_be_known
-from verdict.terms.models import models_of
 from verdict.terms.plan import DAY_S
 from verdict.terms.rubric import Criterion
 from verdict.unreached import too_many, worth_telling

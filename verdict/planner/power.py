@@ -22,9 +22,8 @@ from verdict.planner.assumptions import (
 )
 from verdict.rows.comparison import ALPHA, FEW, GATE
 from verdict.statistics import sequence
-from verdict.statistics.boundaries import boundaries, crossings
-from verdict.statistics.exact import CountLook, chance_of_fewer, chance_of_more
-from verdict.statistics.skewness import Shape
+from verdict.statistics.boundaries import Shape, boundaries, crossings
+from verdict.statistics.sequence import CountLook, chance_of_fewer, chance_of_more
 from verdict.terms.plan import DAY_S, VerdictPlan
 from verdict.terms.rubric import DEFAULT_PLANNED_UNITS, Criterion
 

@@ -12,9 +12,18 @@ from typing import Protocol
 import numpy as np
 
 from verdict.sample.arrays import Sample, Values
-from verdict.sample.metrics import Observations
-from verdict.statistics.before import narrower
-from verdict.statistics.ratio import Arms, Ratio, UnitSums, arms, quantile, renumbered, unit_sums, woodruff
+from verdict.sample.observations import Observations
+from verdict.statistics.ratio import (
+    Arms,
+    Ratio,
+    UnitSums,
+    arms,
+    narrower,
+    quantile,
+    renumbered,
+    unit_sums,
+    woodruff,
+)
 from verdict.statistics.types import Bools, Floats, Interval
 
 ALPHA = 0.05

@@ -10,10 +10,8 @@ from scipy import optimize, special
 
 from records.store.reports import StoredLook
 from verdict.rows.comparison import HeavyUnit
-from verdict.rows.contrast import Contrast
-from verdict.rows.margins import Margin, z_to_refuse, z_to_ship
-from verdict.statistics.boundaries import boundaries
-from verdict.statistics.skewness import Shape
+from verdict.rows.margins import Contrast, Margin, z_to_refuse, z_to_ship
+from verdict.statistics.boundaries import Shape, boundaries
 from verdict.statistics.types import Interval, NotComputed
 from verdict.terms.plan import Side, VerdictPlan
 from verdict.terms.rubric import Bound, Criterion

@@ -27,10 +27,10 @@ from verdict.rows.comparison import (
     unit_means,
 )
 from verdict.sample.arrays import Sample, Values
-from verdict.sample.metrics import EXPECTED, MissingShare, Observations, tables
+from verdict.sample.observations import EXPECTED, MissingShare, Observations, tables
 from verdict.statistics import sequence
-from verdict.statistics.exact import GroupCounts, fisher
 from verdict.statistics.ratio import Arms, UnitSums, arms
+from verdict.statistics.sequence import GroupCounts, fisher
 from verdict.statistics.types import Bools, Floats, Interval, Ints
 from verdict.terms.rubric import Bound
 

@@ -33,7 +33,7 @@ from verdict.rows.reasons import (
     UnevenlyAbandoned,
 )
 from verdict.sample.arrays import Sample
-from verdict.sample.metrics import MissingShare, Observations, abandoned, unpriced
+from verdict.sample.observations import MissingShare, Observations, abandoned, unpriced
 from verdict.statistics import sequence
 from verdict.statistics.types import Interval
 from verdict.terms.measures import source

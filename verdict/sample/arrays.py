@@ -257,7 +257,7 @@ class Sample:
 
     A row covers one unit in one arm, phase, category and set of tags: all its exchanges there (from the
     store), or one exchange (from a log). `unit` indexes `units`. Times are UTC seconds. `totals` and `values`
-    hold measures by name (see `verdict.sample.metrics`). Exchanges by which an arm is not measured (the
+    hold measures by name (see `verdict.sample.observations`). Exchanges by which an arm is not measured (the
     caller's own error, an aborted stream) count as exposure only. `candidate_at` holds times of candidate
     traffic, at least the first and last of every UTC day with any. `shares` is the candidate's share in each
     phase, if known. `recent` holds the exchanges behind the failure modes. `before` holds each unit's values

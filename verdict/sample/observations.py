@@ -1,6 +1,7 @@
-"""Exchanges without a value: those that callers abandoned, and those without a known cost, by arm.
+"""The observations of one metric in a sample: its values and their weights, by unit and arm.
 
-Costs, times and tokens lack abandoned exchanges; costs also lack unpriced ones.
+Costs, times and tokens lack abandoned exchanges; costs also lack unpriced ones. A judge's values are a sample
+of their own: each category is a stratum, as a ramp's phase is for any other metric.
 """
 
 from collections.abc import Mapping
@@ -9,10 +10,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import special
 
-from records.facts.metric import Metric
-from verdict.sample.arrays import Codes, MeasureTotals, Ratings, Sample, Values
-from verdict.statistics.exact import GroupCounts, fisher
+from judge.judgements import JudgedExchange, Kind
+from records.facts.metric import JUDGED, JUDGED_PREFERENCE, Metric
+from verdict.sample.arrays import Codes, MeasureTotals, Ratings, Sample, TextColumn, Values
 from verdict.statistics.ratio import UnitSums, arms, quantile, unit_sums
+from verdict.statistics.sequence import GroupCounts, fisher
 from verdict.statistics.types import Bools, Floats, Ints
 from verdict.terms.measures import MEASURED, Measure, must_be_known, quantile_level
 
@@ -274,3 +276,74 @@ def _points(metric: Metric, values: Floats) -> Floats:
     if metric.kind != "nps":
         return values
     return np.where(values >= 9, 100.0, np.where(values <= 6, -100.0, 0.0))
+
+
+# A judge's values as a sample of their own, in which every figure of a metric is made as for any other.
+
+
+TRAFFIC = "exchanges"
+"""The measure of a sample that counts exchanges."""
+
+_GRID = 2.0**20
+"""Weights are multiples of 2⁻²⁰, so that the mean of equal values is exactly that value."""
+
+
+def holding(sample: Sample, metric: str) -> Sample:
+    """The sample with this metric's values: the same one, except for what a judge measures."""
+    return judged_sample(sample, metric) if metric in JUDGED else sample
+
+
+def judged_sample(sample: Sample, metric: str) -> Sample:
+    """One row per judged pair, or answer. Pairs are the candidate's alone: their preference is a comparison
+    already."""
+    kind: Kind = "pair" if metric == JUDGED_PREFERENCE else "answer"
+    found = [each for each in sample.judged.of(kind) if _value(each) is not None]
+    units = TextColumn.of([each.unit or each.exchange_id for each in found])
+    category = TextColumn.of([each.category for each in found])
+    candidate = np.array([kind == "pair" or each.arm == "candidate" for each in found], dtype=np.bool_)
+    at = np.array([each.at for each in found], dtype=np.float64)
+    value = np.array([_value(each) for each in found], dtype=np.float64)
+    weight = _weights(category, candidate, sample)
+    return Sample(
+        units=units.names,
+        unit=units.code,
+        candidate=candidate,
+        phase=category.code,
+        first_at=at,
+        last_at=at,
+        candidate_at=at[candidate],
+        category=TextColumn(names=("",), code=np.zeros(len(found), dtype=np.int64)),
+        totals={metric: MeasureTotals(count=weight, total=weight * value)},
+    )
+
+
+def _value(judged: JudgedExchange) -> float | None:
+    return judged.preference if judged.kind == "pair" else judged.mark
+
+
+def _weights(category: TextColumn, candidate: Bools, sample: Sample) -> Floats:
+    """The values' weights, (n,): their category's share of the traffic, divided among the values that their
+    arm has there; about 1 on average. 0 in a category without traffic."""
+    traffic = _traffic(sample)
+    place = 2 * category.code + candidate
+    beside = np.bincount(place)[place].astype(np.float64) if len(place) else np.zeros(0)
+    share = np.array([traffic.get(name, 0.0) for name in category.names])
+    found = share[category.code] / beside if share.any() else np.ones(len(place))
+    return np.round(found / _mean_of_arm(found, candidate) * _GRID) / _GRID
+
+
+def _mean_of_arm(found: Floats, candidate: Bools) -> Floats:
+    """The mean of the values' arm, (n,)."""
+    arm = candidate.astype(np.int64)
+    means = np.bincount(arm, weights=found, minlength=2) / np.maximum(np.bincount(arm, minlength=2), 1)
+    return np.where(means > 0, means, 1.0)[arm]
+
+
+def _traffic(sample: Sample) -> dict[str, float]:
+    """The concurrent exchanges of each category."""
+    totals = sample.totals.get(TRAFFIC)
+    if totals is None:
+        return {}
+    names = sample.category.names
+    counts = np.bincount(sample.category.code, weights=totals.count, minlength=len(names))
+    return dict(zip(names, counts.tolist(), strict=True))
