@@ -9,8 +9,8 @@
 The upgrade is one transaction under a database lock: concurrent starts are safe, and a failed step changes
 nothing. The baseline is the schema of the first release. Each later change is a step,
 `NNNN_what_it_does.py`: write it, raise HEAD and change `records/store/tables.py`; tests compare the two on
-both databases. A step never imports `records.store.tables`, which has the current schema, and never changes
-once it is released.
+both databases. From the first release on, no step imports `records.store.tables`, which has the current
+schema, and none changes once it is released.
 """
 
 from pathlib import Path

@@ -1,5 +1,6 @@
 """The store's schema: made, and refused when it is newer or of no release; on both databases."""
 
+import re
 import sqlite3
 import subprocess
 import sys
@@ -15,9 +16,11 @@ from sqlalchemy import inspect, text
 from records.errors import StoreDown, StoreTooNew, StoreTooOld
 from records.store import Store, tables
 from records.store.database import engine_of
-from records.store.migrate import HEAD, MIGRATIONS
+from records.store.migrate import BASELINE, HEAD, MIGRATIONS
 from tests.records.samples import a_batch, an_outcome, some_feedback
 from tests.servers.postgres import Postgres
+
+CHANGELOG = Path(__file__).parents[2] / "CHANGELOG.md"
 
 _OPENS = """
 import sys
@@ -52,6 +55,15 @@ def test_the_steps_lead_to_the_schema_that_the_program_uses(empty_url: str, tmp_
 def test_the_newest_step_is_the_one_that_the_program_names() -> None:
     scripts = ScriptDirectory(str(MIGRATIONS))
     assert scripts.get_current_head() == HEAD
+
+
+def test_no_step_follows_the_present_tables_once_there_is_a_release() -> None:
+    released = "\n".join(re.findall(r"^## .*", CHANGELOG.read_text(), re.MULTILINE)) != "## [Unreleased]"
+    if released or HEAD != BASELINE:
+        for step in (MIGRATIONS / "versions").glob("*.py"):
+            assert "records.store.tables" not in re.sub('""".*?"""', "", step.read_text(), flags=re.DOTALL), (
+                f"write the tables of {step.name} out: a released step never changes"
+            )
 
 
 def test_a_step_that_fails_leaves_the_database_as_it_was(tmp_path: Path) -> None:
