@@ -1,13 +1,14 @@
-"""The controller: judges every canary, rolls back, ramps, pages, and keeps the plan fresh.
+"""The controller: judges every canary, rolls back, ramps, pages, and keeps the states fresh.
 
 A single machine and a fleet differ in three parts. The *source* brings evidence and keeps what was learnt
 from it: the spool and a file, or a Redis stream and the store. The *leader* says whether this controller may
-act: always, or by a lease. The *publisher* takes the plan to the workers: by a file, or by Redis.
+act: always, or by a lease. The *publisher* takes the states to the workers: by a file, or by Redis.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -73,10 +74,10 @@ class Controller:
         last: States = NO_STATES,
     ) -> None:
         """`candidates` are asked before canaries start by themselves. `judge` is the config's part that says
-        who judges real answers; its key may stand in the `environment`. `last` is the plan in force until the
-        store answers; `own_url` is the page's address where the config names none; `roller` rolls outcomes;
-        `troubles` says what else does not work in this process; `unpriced` are the arms without a price;
-        `sentences` puts a report's reasons in words.
+        who judges real answers; its key may stand in the `environment`. `last` are the states in force until
+        the store answers; `own_url` is the page's address where the config names none; `roller` rolls
+        outcomes; `troubles` says what else does not work in this process; `unpriced` are the arms without a
+        price; `sentences` puts a report's reasons in words.
         """
         self.source, self.leader, self.publisher = source, leader, publisher
         self.settings = settings
@@ -210,7 +211,8 @@ class Controller:
         saved_at = float("-inf")
         async with notifier_client() as client:
             while True:
-                await _within(self._has_notices, DECIDE_EVERY_S)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._has_notices.wait(), DECIDE_EVERY_S)
                 if not self.watches:
                     await asyncio.sleep(DECIDE_EVERY_S)  # a set event would not yield to the loop
                     continue
@@ -242,21 +244,21 @@ class Controller:
         return True
 
     async def _refresh(self) -> None:
-        """Once a second, without the store: update gauges, publish a plan that changed or aged."""
+        """Once a second, without the store: update gauges, publish states that changed or aged."""
         refreshed, version = float("-inf"), NO_STATES.version
         while True:
-            standing, plan, now = self.leader.standing(), self.rollouts.plan, time.monotonic()
-            aged = now - refreshed >= self.publisher.refresh_every_s or plan.version != version
+            standing, states, now = self.leader.standing(), self.rollouts.in_force, time.monotonic()
+            aged = now - refreshed >= self.publisher.refresh_every_s or states.version != version
             if standing == "unsure":
                 if await self.publisher.is_outspoken():
                     self.leader.heard_other()
             elif self.watches and aged:
-                refreshed, version = now, plan.version
+                refreshed, version = now, states.version
                 patience = self.monitor.patience
                 self.rollouts.wait_for_candidates(patience.by_canary(now), patience.silence(now))
                 self.rollouts.publish()
             if self.watches:
-                self.meters.set_plan(plan)
+                self.meters.set_states(states)
                 self._log_astray(time.time())
             await asyncio.sleep(TURN_EVERY_S)
 
@@ -312,9 +314,9 @@ class Controller:
         self.preflights.turn(settings)
         self.monitor.page_of_preflights(self.preflights.failed)
         tick = partial(self.rollouts.tick, settings, passed_s=passed_s, now=time.time())
-        held, thin, before = self.monitor.holding(), self.monitor.thin(), self.rollouts.plan.version
+        held, thin, before = self.monitor.holding(), self.monitor.thin(), self.rollouts.in_force.version
         await asyncio.to_thread(tick, held=held, thin=thin)
-        if self.rollouts.plan.version != before:
+        if self.rollouts.in_force.version != before:
             self.rollouts.publish()
 
     def _reconcile(self, settings: ControlSettings) -> None:
@@ -354,10 +356,3 @@ class Controller:
         if self.leader.standing() == "alone":
             found.append("no store to tell who leads: the ramps stand still, rollbacks go out by Redis")
         return found
-
-
-async def _within(event: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return

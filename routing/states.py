@@ -1,4 +1,4 @@
-"""The states of all canaries, as one immutable, versioned value that all workers read: the plan in force."""
+"""The states of all canaries, as one immutable, versioned value that all workers read."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -54,7 +54,7 @@ def lane_place(assignment_key: bytes, unit: str) -> int:
 StateName = Literal["waiting", "running", "paused", "rolled_back", "promoted", "ended"]
 
 STALE_AFTER_S = 15 * 60
-"""A plan not refreshed for this long counts as share 0: an unwatched canary does not run."""
+"""States not refreshed for this long count as share 0: an unwatched canary does not run."""
 
 UNKNOWN_PATIENCE_S = 30.0
 """The patience with a candidate whose baseline is not known well enough yet."""
@@ -155,7 +155,7 @@ def states_of(
     patience: Mapping[str, Mapping[str, float]] = NO_PATIENCE,
     silence: Mapping[str, Mapping[str, float]] = NO_PATIENCE,
 ) -> States:
-    """Build the plan from (version, state) by canary. Its version is 1 + the sum of theirs (ADR 3)."""
+    """All states from (version, state) by canary. Their version is 1 + the sum of theirs (ADR 3)."""
     version = 1 + sum(canary_version for canary_version, _ in states.values())
     return States(
         version=version,

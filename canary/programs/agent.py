@@ -141,7 +141,7 @@ class Agent:
         if self.shared.down or self.following.silent_s(time.monotonic()) > SILENT_AFTER_S:
             try:
                 plan = await asyncio.to_thread(states_in, self.store, self.leases)
-                known = self.following.plan  # only Redis has how long to wait
+                known = self.following.newest  # only Redis has how long to wait
                 plan = replace(plan, patience=known.patience, silence=known.silence)
                 self.following.hear(plan, time.monotonic())
             except StoreDown:

@@ -189,7 +189,7 @@ class WorkerRegistry:
         return sum(canary in beat.breakers_open for beat in self.alive(now_mono))
 
     def confirmed(self, version: int, now_mono: float) -> tuple[int, int]:
-        """(workers that follow at least this version of the plan, workers alive)"""
+        """(workers that follow at least this version of the states, workers alive)"""
         alive = self.alive(now_mono)
         return sum(beat.plan_version >= version for beat in alive), len(alive)
 

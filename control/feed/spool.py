@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from common.whole_file import write_whole
-from control.feed.events import Listener, StatefulListener, WorkerEvents, of_batch
+from control.feed.events import Listener, StatefulListener, of_batch
 from records.exports.prometheus import Meters
 from records.spool.reader import SpoolReader
 from records.spool.writer import room_bytes
@@ -78,7 +78,9 @@ class SpoolSource:
         """Tell what is new; True when there may be more to tell at once."""
         batch = self.reader.read(BATCH)
         self._pending.update(batch.cursors)
-        self._tell(of_batch(batch, self._boot))
+        events = of_batch(batch, self._boot)
+        for listener in self.listeners:
+            listener.take(events)
         return not batch.is_empty
 
     def drain(self) -> None:
@@ -115,10 +117,6 @@ class SpoolSource:
             log.error("checkpoint.not_saved", file=str(self._checkpoint), problem=str(error))
             return False
         return True
-
-    def _tell(self, events: WorkerEvents) -> None:
-        for listener in self.listeners:
-            listener.take(events)
 
 
 def _read(checkpoint: Path) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ where.
 import asyncio
 import time
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
@@ -91,14 +92,11 @@ class Deduplicator:
             for each in dispatch.feedback
             if each.at > late and self._is_new_feedback(each)
         ]
-        told = heartbeats(dispatches)
-        unmatched = [each for dispatch in dispatches for each in dispatch.unmatched]
-        return WorkerEvents(
+        return replace(
+            heartbeats(dispatches),
             records=[*outcomes, *feedback],
             in_flight=in_flight,
-            beats=told.beats,
-            heard=told.heard,
-            unmatched=unmatched,
+            unmatched=[each for dispatch in dispatches for each in dispatch.unmatched],
             callers=[each for dispatch in dispatches for each in dispatch.callers],
         )
 

@@ -1,4 +1,4 @@
-"""Which of several admins leads. Only the leader ramps, rolls back, pages, and refreshes the plan.
+"""Which of several admins leads. Only the leader ramps, rolls back, pages, and refreshes the states.
 
 The truth is a row in the store (`records/store/leader.py`; why not in Redis: ADR 5). As one admin sees it:
 
@@ -8,9 +8,9 @@ The truth is a row in the store (`records/store/leader.py`; why not in Redis: AD
     leading   renewed, each second                                         → leading
     leading   not renewed for 4 s: the store does not answer               → unsure
     unsure    renewed after all                                            → leading
-    unsure    for 6 s, in which no other admin published a plan            → alone
+    unsure    for 6 s, in which no other admin published                   → alone
     alone     renewed after all                                            → leading
-    any       the lease is another's, or another refreshes the plan        → standby
+    any       the lease is another's, or another refreshes the states      → standby
 
 Four is less than five: an earlier leader has stopped before the next one begins, whatever their clocks say,
 for each of them only measures how long something lasts. A store that is down for everybody makes no leader;
@@ -107,7 +107,7 @@ class Leadership:
             self._mine, self._renewed_mono = lease, asked
 
     def heard_other(self) -> None:
-        """Another admin refreshed the plan. If we cannot renew our lease, we stand back."""
+        """Another admin refreshed the states. If we cannot renew our lease, we stand back."""
         if self.standing() in ("unsure", "alone"):
             with self._lock:
                 log.info("leader.stands_back", term=self._mine.term if self._mine else None)

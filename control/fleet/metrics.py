@@ -20,7 +20,7 @@ class AgentMetrics(Collector):
         dropped = CounterMetricFamily("canary_stream_dropped", "Records that the stream did not take")
         dropped.add_metric((), self._dropped())
         yield dropped
-        yield _shared_up(self._shared_up())
+        yield _gauge("canary_shared_up", "1 while Redis answers this process", self._shared_up())
 
 
 class ControllerMetrics(Collector):
@@ -39,23 +39,17 @@ class ControllerMetrics(Collector):
 
     def collect(self) -> Iterator[Family]:
         """Every family, for prometheus-client."""
-        leads = self._leads()
-        leader = GaugeMetricFamily("canary_leader", "1 for the admin that leads")
-        leader.add_metric((), float(leads))
-        yield leader
-        yield _shared_up(self._shared_up())
-        lag_s = self._lag_s()
+        leads, lag_s = self._leads(), self._lag_s()
+        yield _gauge("canary_leader", "1 for the admin that leads", leads)
+        yield _gauge("canary_shared_up", "1 while Redis answers this process", self._shared_up())
         if leads:
             yield from self._meters.collect()
         if leads and lag_s is not None:
-            lag = GaugeMetricFamily(
-                "canary_evidence_lag_seconds", "An exchange's end to the leader's knowledge"
-            )
-            lag.add_metric((), lag_s)
-            yield lag
+            says = "An exchange's end to the leader's knowledge"
+            yield _gauge("canary_evidence_lag_seconds", says, lag_s)
 
 
-def _shared_up(up: bool) -> Family:
-    family = GaugeMetricFamily("canary_shared_up", "1 while Redis answers this process")
-    family.add_metric((), float(up))
+def _gauge(name: str, says: str, value: float) -> Family:
+    family = GaugeMetricFamily(name, says)
+    family.add_metric((), float(value))
     return family

@@ -43,23 +43,23 @@ class Availability:
 
 
 class FilePublisher:
-    """Writes the plan file. Workers look at it ten times a second."""
+    """Writes the file of a machine's states (`plan.json`). Workers look at it ten times a second."""
 
     refresh_every_s = 5.0
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def put(self, plan: States) -> None:
-        """Replace the plan. From any thread, one at a time. Raises OSError where the disk refuses."""
-        states_file.write(self._path, plan)
+    def put(self, states: States) -> None:
+        """Replace the states. From any thread, one at a time. Raises OSError where the disk refuses."""
+        states_file.write(self._path, states)
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """Nothing has to run."""
         return []
 
     async def is_outspoken(self) -> bool:
-        """False: nobody else writes this machine's plan."""
+        """False: nobody else writes this machine's file."""
         return False
 
 
@@ -67,20 +67,20 @@ AGAIN_S = 0.5
 
 
 class RedisPublisher:
-    """Publishes plans. Made inside the event loop that runs it."""
+    """Publishes states by Redis. Made inside the event loop that runs it."""
 
     refresh_every_s = 1.0
 
     def __init__(self, channel: "StatesChannel", availability: Availability) -> None:
         self._channel, self._availability = channel, availability
         self._loop = asyncio.get_running_loop()
-        self._plan = NO_STATES
+        self._states = NO_STATES
         self._fresh = asyncio.Event()
 
-    def put(self, plan: States) -> None:
-        """Publish this plan, in place of one that is not out yet. From any thread."""
-        if plan.version >= self._plan.version:
-            self._plan = plan
+    def put(self, states: States) -> None:
+        """Publish these states, in place of some that are not out yet. From any thread."""
+        if states.version >= self._states.version:
+            self._states = states
         self._loop.call_soon_threadsafe(self._fresh.set)
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
@@ -88,24 +88,25 @@ class RedisPublisher:
         return [self.run()]
 
     async def run(self) -> None:
-        """Pass plans on as they come. One that Redis does not take is in the store, and in the next one."""
+        """Pass states on as they come. What Redis does not take is in the store, and comes with the next
+        ones."""
         while True:
             await self._fresh.wait()
             self._fresh.clear()
             try:
-                await self._channel.publish(self._plan)
+                await self._channel.publish(self._states)
             except SharedDown as problem:
                 self._availability.failed(problem)
                 await asyncio.sleep(AGAIN_S)
 
     async def is_outspoken(self) -> bool:
-        """True when another admin has published a plan after ours."""
+        """True when another admin has published after us."""
         try:
-            plan = await self._channel.read()
+            states = await self._channel.read()
         except SharedDown as problem:
             self._availability.failed(problem)
             return False
-        return plan is not None and plan.refreshed_at > self._plan.refreshed_at
+        return states is not None and states.refreshed_at > self._states.refreshed_at
 
 
 WRITE_EVERY_S = 5.0
@@ -113,32 +114,32 @@ WRITE_EVERY_S = 5.0
 
 
 class StatesFollower:
-    """The plan of one machine. `plan` is the newest that was received or found in the file."""
+    """The states of one machine. `newest` are those that were received or found in the file last."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.plan = states_file.read(path) or NO_STATES
+        self.newest = states_file.read(path) or NO_STATES
         self._heard_mono = self._written_mono = float("-inf")
         self._unwritten = False
 
-    def hear(self, plan: States | None, mono: float) -> bool:
-        """Take a received plan, None for none. True when the plan was new."""
-        if plan is None or _order(plan) <= _order(self.plan):
+    def hear(self, states: States | None, mono: float) -> bool:
+        """Take received states, None for none. True when they were new."""
+        if states is None or _order(states) <= _order(self.newest):
             return False
-        changed = plan.version != self.plan.version
-        self.plan, self._heard_mono = plan, mono
+        changed = states.version != self.newest.version
+        self.newest, self._heard_mono = states, mono
         if changed or self._unwritten or mono - self._written_mono >= WRITE_EVERY_S:
             self._write(mono)
         return True
 
     def silent_s(self, mono: float) -> float:
-        """Seconds since the last new plan; infinite before the first."""
+        """Seconds since the last new states; infinite before the first."""
         return mono - self._heard_mono
 
     def _write(self, mono: float) -> None:
-        """Write the plan. A full disk is logged, and the next plan is tried again."""
+        """Write the states. A full disk is logged, and the next ones are tried again."""
         try:
-            states_file.write(self._path, self.plan)
+            states_file.write(self._path, self.newest)
         except OSError as error:
             self._unwritten = True
             log.error("plan.not_written", file=str(self._path), problem=str(error))
@@ -147,5 +148,5 @@ class StatesFollower:
             self._written_mono = mono
 
 
-def _order(plan: States) -> tuple[int, float]:
-    return plan.version, plan.refreshed_at
+def _order(states: States) -> tuple[int, float]:
+    return states.version, states.refreshed_at

@@ -256,23 +256,15 @@ class ModelTrial(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelNews:
-    """The memory after one model, and what to tell of it, if anything."""
-
-    memory: WatchMemory
-    model: str
-    told: BenchmarkResult | None
-
-
 def look_at(
     memory: WatchMemory,
     trial: ModelTrial,
     *,
     wanted: Callable[[str], bool],
     now: Callable[[], float],
-) -> Iterator[ModelNews]:
-    """Benchmark each model that is due, and take up each that passed, one after the other."""
+) -> Iterator[tuple[WatchMemory, str, BenchmarkResult | None]]:
+    """Benchmark each model that is due, and take up each that passed, one after the other: the memory after
+    each, its name, and what to tell of it, if anything."""
     for name in filter(wanted, to_look_at(memory)):
         basis = trial.basis(name)
         if is_due(memory, name, basis, now()):
@@ -281,7 +273,7 @@ def look_at(
             memory, told = _taken_up(memory, trial, name)
         else:
             continue
-        yield ModelNews(memory=memory, model=name, told=told)
+        yield memory, name, told
 
 
 def _benchmarked(

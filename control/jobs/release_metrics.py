@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from prometheus_client.core import GaugeMetricFamily
@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 
 from records.exports.prometheus import after_scrapes
 from records.store import Store, tables
-from records.store.releases import Release, Releases
+from records.store.releases import Releases
 
 log = structlog.get_logger()
 
@@ -39,17 +39,6 @@ class ReleaseFigures:
     ratios: Mapping[str, Mapping[str, float]]
 
 
-class StoredState(NamedTuple):
-    """How many releases, evaluations and daily reports are stored, and the newest benchmark and entry of the
-    audit log."""
-
-    releases: int
-    evaluations: int
-    reports: int
-    benchmark: int
-    audit: int
-
-
 class ReleaseMetrics(Collector):
     """The newest releases. Nothing is read until somebody scrapes; only the leader reads and shows them.
 
@@ -60,7 +49,7 @@ class ReleaseMetrics(Collector):
         self._store, self._leads = store, leads
         self._scraped = asyncio.Event()
         self._figures: Sequence[ReleaseFigures] = ()
-        self._known: StoredState | None = None
+        self._known: tuple[int, ...] | None = None
 
     def collect(self) -> Iterator[Family]:
         """Every family, for prometheus-client, as of the last reading."""
@@ -78,24 +67,26 @@ class ReleaseMetrics(Collector):
             self._figures, self._known = await asyncio.to_thread(read, self._store, state), state
 
 
-def stored_state(store: Store) -> StoredState:
-    """What changes whenever a release's figures may. May raise StoreDown."""
-    audit, benchmarks = tables.audit.c.id, tables.benchmarks.c.id
-    counts = (
-        select(func.count()).select_from(tables.releases).scalar_subquery(),
-        select(func.count()).select_from(tables.evaluations).scalar_subquery(),
-        select(func.count()).select_from(tables.reports).scalar_subquery(),
-        select(func.coalesce(func.max(benchmarks), 0)).scalar_subquery(),
-        select(func.coalesce(func.max(audit), 0)).scalar_subquery(),
+def stored_state(store: Store) -> tuple[int, ...]:
+    """What changes whenever a release's figures may: how many releases, evaluations and daily reports are
+    stored, and the newest benchmark and entry of the audit log. May raise StoreDown."""
+    counted, growing = (
+        (tables.releases, tables.evaluations, tables.reports),
+        (tables.benchmarks, tables.audit),
     )
+    counts = [select(func.count()).select_from(table).scalar_subquery() for table in counted]
+    newest = [select(func.coalesce(func.max(table.c.id), 0)).scalar_subquery() for table in growing]
     with store.asking() as connection:
-        return StoredState(*connection.execute(select(*counts)).one())
+        return tuple(connection.execute(select(*counts, *newest)).one())
 
 
-def read(store: Store, state: StoredState) -> list[ReleaseFigures]:
-    """The newest releases. May raise StoreDown."""
-    if not (state.benchmark or state.evaluations or state.reports):
-        return [_unmeasured(release) for release in Releases(store).all()[:MOST]]
+def read(store: Store, state: tuple[int, ...]) -> list[ReleaseFigures]:
+    """The newest releases in this stored state. May raise StoreDown."""
+    if not any(state[1:4]):  # neither evaluations, reports nor benchmarks
+        return [
+            ReleaseFigures(release=each.id, model=each.candidate, verdict=None, scores={}, ratios={})
+            for each in Releases(store).all()[:MOST]
+        ]
     from verdict.archive.releases import all_releases  # statistics take two seconds to import
 
     return [figures_of(each) for each in all_releases(store, most=MOST)]
@@ -113,10 +104,6 @@ def figures_of(found: "Dossier") -> ReleaseFigures:
         scores={name: score for name, score in scores.items() if score is not None},
         ratios={each["dataset"]: _ratios(each) for each in datasets},
     )
-
-
-def _unmeasured(release: Release) -> ReleaseFigures:
-    return ReleaseFigures(release=release.id, model=release.candidate, verdict=None, scores={}, ratios={})
 
 
 def _ratios(dataset: Mapping[str, Any]) -> dict[str, float]:

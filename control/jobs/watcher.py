@@ -238,12 +238,12 @@ class ReleaseWatcher:
                 counts.get(provider) is not None and self._is_candidate(provider, model)
             )
 
-        for each in look_at(memory, self.trial, wanted=wanted, now=self.utc):
-            memory = each.memory
+        for after, name, told in look_at(memory, self.trial, wanted=wanted, now=self.utc):
+            memory = after
             self._remember(memory)
-            if each.told is not None:
-                done[each.model] = each.told
-                self._tell_result(each.model, each.told)
+            if told is not None:
+                done[name] = told
+                self._tell_result(name, told)
         self.again = None
         return memory, done
 

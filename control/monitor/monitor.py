@@ -204,10 +204,16 @@ class Monitor:
 
     def snapshot(self) -> Mapping[str, Any]:
         """Evidence, incidents, unsent notices, and the patience with candidates, to be encoded at once."""
-        canaries = {name: _document(watched) for name, watched in self.canaries.items()}
         return {
             "outbox": self.outbox.snapshot(),
-            "canaries": canaries,
+            "canaries": {
+                name: {
+                    "watch": watched.watch.live_document(),
+                    "pulse": watched.pulse,
+                    "incident": incidents.to_document(watched.incident),
+                }
+                for name, watched in self.canaries.items()
+            },
             "service": self.record_alarm.snapshot(),
             "patience": self.patience.snapshot(),
             "requests": self.unmatched.snapshot(),
@@ -281,7 +287,7 @@ class Monitor:
             canary=name,
             run=watched.watch.run,
             now=now_utc,
-            rolled_back=self._is_rolled_back(name),
+            rolled_back=after is not None and after.state == "rolled_back",
             why=why,
             provider_error=watched.watch.state.provider_error,
             trouble=lambda status: watched.watch.trouble(status, arms),
@@ -317,10 +323,6 @@ class Monitor:
         self._meters.count_rollback(name, convicting.rule)
         return why
 
-    def _is_rolled_back(self, name: str) -> bool:
-        state = self._rollouts.state(name)
-        return state is not None and state.state == "rolled_back"
-
     def _watched(self, wanted: CanarySettings) -> WatchedCanary:
         """The canary under these rules, with what was learnt before."""
         name = wanted.canary.name
@@ -353,11 +355,3 @@ def arm_names(canary: Canary) -> ArmNames:
     if both[0] == both[1]:
         return ArmNames(fall_back=canary.fall_back)
     return ArmNames(baseline=both[0], candidate=both[1], fall_back=canary.fall_back)
-
-
-def _document(watched: WatchedCanary) -> dict[str, Any]:
-    return {
-        "watch": watched.watch.live_document(),
-        "pulse": watched.pulse,
-        "incident": incidents.to_document(watched.incident),
-    }

@@ -96,7 +96,7 @@ class Operator:
 
     def status(self) -> Mapping[str, Any]:
         """The contract's status document."""
-        confirmed, alive = self.workers.confirmed(self.rollouts.plan.version, time.monotonic())
+        confirmed, alive = self.workers.confirmed(self.rollouts.in_force.version, time.monotonic())
         without_lane = laneless(self.settings().canaries, self.rollouts.states)
         astray = self.monitor.astray(time.time())
         return {
@@ -191,7 +191,7 @@ class Operator:
         return {**await self._answer(canary, state), "promote_asked": request.document()}
 
     async def _answer(self, canary: str, state: State) -> Mapping[str, Any]:
-        version = self.rollouts.plan.version
+        version = self.rollouts.in_force.version
         confirmed, workers = await self._confirmations(version)
         return {
             "canary": canary,
@@ -489,7 +489,7 @@ class Operator:
         return ", ".join(self.settings().canaries) or "none"
 
     async def _confirmations(self, version: int) -> tuple[int, int]:
-        """(workers that follow this plan, workers alive), after at most 1.5 s."""
+        """(workers that follow this version, workers alive), after at most 1.5 s."""
         deadline = time.monotonic() + CONFIRM_WITHIN_S
         while True:
             confirmed, alive = self.workers.confirmed(version, time.monotonic())

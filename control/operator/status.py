@@ -352,7 +352,7 @@ def _of(
     canary, name = wanted.canary, wanted.canary.name
     held, place = rollouts.state(name), lane_place(key, unit)
     mine = without_lane is None and (held is None or held.lane is None or held.lane.has(place))
-    state = rollouts.plan.state_of(name, definition(canary))
+    state = rollouts.in_force.state_of(name, definition(canary))
     # Given the candidate, a unit gets it exactly where the flag system decides: the state wins over it.
     found = assign(canary, state, key=key, unit=unit, given="candidate" if canary.assigned_outside else None)
     promoted = state is not None and state.state == "promoted"

@@ -1,7 +1,7 @@
-"""Every canary's state and its changes. The store is the truth, the plan its copy for the workers.
+"""Every canary's state and its changes. The store is the truth, what is published its copy for the workers.
 
 Two things do not wait for the store. A rollback is in force at once and stored when the store answers
-(`settle`). Until the store has answered for the first time, the last plan stays in force.
+(`settle`). Until the store has answered for the first time, the last states stay in force.
 """
 
 import asyncio
@@ -120,9 +120,10 @@ def _read(file: Path) -> dict[str, PendingRollback]:
 
 def redefinitions(canaries: Mapping[str, CanarySettings], states: Mapping[str, Versioned]) -> list[str]:
     """A sentence for each. Such a canary serves its baseline."""
-    known = [(each.canary, states[name].state) for name, each in canaries.items() if name in states]
-    found = [redefinition(canary, state) for canary, state in known]
-    return [each for each in found if each is not None]
+    known = (
+        redefinition(each.canary, states[name].state) for name, each in canaries.items() if name in states
+    )
+    return [sentence for sentence in known if sentence is not None]
 
 
 def laneless(canaries: Mapping[str, CanarySettings], states: Mapping[str, Versioned]) -> Mapping[str, str]:
@@ -195,16 +196,12 @@ CONFIG = "config"
 REMOVED = "removed from the config"
 
 
-def _nothing(_wanted: CanarySettings) -> str:
-    return ""
-
-
 class Outrun(Exception):
     """Another operator changed the canary meanwhile. The message says what its state is now."""
 
 
 class Rollouts:
-    """Reads and changes states by compare-and-set, logs each change, publishes the plan."""
+    """Reads and changes states by compare-and-set, logs each change, publishes them."""
 
     def __init__(
         self,
@@ -214,7 +211,7 @@ class Rollouts:
         last: States = NO_STATES,
         pending: PendingRollbacks | None = None,
     ) -> None:
-        """`publish` takes a plan to the workers without blocking; `last` is the plan in force until the store
+        """`publish` takes states to the workers without blocking; `last` are those in force until the store
         answers; `pending` are rollbacks that an earlier process could not store."""
         self._store = store
         self._publish = publish
@@ -230,11 +227,12 @@ class Rollouts:
             self._look()
 
     @property
-    def plan(self) -> States:
-        """The states as one plan, with the pending rollbacks. Each raises the version, as storing it will."""
+    def in_force(self) -> States:
+        """The states of all canaries, with the pending rollbacks. Each raises the version, as storing it
+        will."""
         now = time.time()
         if not self.known:
-            return self._last_plan(now)
+            return self._last_in_force(now)
         states = {}
         for name, each in self.states.items():
             state = self._pending.over(name, each.state)
@@ -256,22 +254,22 @@ class Rollouts:
         return rolled_back(waiting.why, before, waiting.over(before), stored=False)
 
     def wait_for_candidates(self, patience: Waits, silence: Waits) -> None:
-        """How long requests wait for a candidate, and how long a stream may be silent, in each plan from now
-        on."""
+        """How long requests wait for a candidate, and how long a stream may be silent, in all states from
+        now on."""
         self._patience, self._silence = patience, silence
 
     def publish(self) -> None:
-        """Publish the plan, after a change or to keep it fresh. Without a plan, nothing.
+        """Publish the states, after a change or to keep them fresh. Without any, nothing.
 
-        From any thread; an older plan never follows a newer one. What a full disk refuses is written the next
+        From any thread; older states never follow newer ones. What a full disk refuses is written the next
         time.
         """
         with self._publishing:
-            plan = self.plan
-            if plan.version == NO_STATES.version:
+            states = self.in_force
+            if states.version == NO_STATES.version:
                 return
             try:
-                self._publish(plan)
+                self._publish(states)
             except OSError as error:
                 log.error("plan.not_published", problem=str(error))
 
@@ -316,8 +314,7 @@ class Rollouts:
             after = transition(held.state)
             if after == held.state:
                 return after
-            if self._store.swap(name, held.version, after, act):
-                self.adopt({name: Versioned(held.version + 1, after)})
+            if self._swap(name, held, after, act):
                 self.publish()
                 log.info("canary.changed", canary=name, action=act.action, who=act.who, state=after.state)
                 return after
@@ -337,7 +334,9 @@ class Rollouts:
         if not self.known:
             self._look()
         for name, rollback in self._pending:
-            self._settle(name, rollback)
+            if name in self.states and not self._is_stored(name, rollback):
+                raise StoreDown(_BEHIND.format(name))
+            self._pending.settled(name, rollback)
 
     async def settling(self) -> None:
         """Settle pending rollbacks as soon as the store answers, without end."""
@@ -349,11 +348,6 @@ class Rollouts:
                 except StoreDown:
                     await asyncio.sleep(SETTLE_AGAIN_S)
 
-    def _settle(self, name: str, rollback: PendingRollback) -> None:
-        if name in self.states and not self._is_stored(name, rollback):
-            raise StoreDown(_BEHIND.format(name))
-        self._pending.settled(name, rollback)
-
     def _is_stored(self, name: str, rollback: PendingRollback) -> bool:
         """Store the rollback unless a newer order overtook it. False if the store refused it."""
         for _ in range(_TRIES):
@@ -362,8 +356,7 @@ class Rollouts:
             if after == held.state:
                 log.info("rollback.overtaken", canary=name, state=held.state.state, run=held.state.run)
                 return True
-            if self._store.swap(name, held.version, after, rollback.act, rollback.why):
-                self.adopt({name: Versioned(held.version + 1, after)})
+            if self._swap(name, held, after, rollback.act, rollback.why):
                 return True
             self._look()
         return False
@@ -382,10 +375,19 @@ class Rollouts:
         log.info("canary.changed", canary=name, action=act.action, who=act.who, state="rolled_back")
         return rollback.over(seen)
 
+    def _swap(
+        self, name: str, held: Versioned, after: State, act: Act | None, why: Mapping[str, Any] | None = None
+    ) -> bool:
+        """Store a state in place of the one that is held. False if somebody else was faster."""
+        done = self._store.swap(name, held.version, after, act, why)
+        if done:
+            self.adopt({name: Versioned(held.version + 1, after)})
+        return done
+
     def _look(self) -> None:
         self.adopt(self._store.states())
 
-    def _last_plan(self, now: float) -> States:
+    def _last_in_force(self, now: float) -> States:
         states = {name: self._pending.over(name, state) for name, state in self._last.states.items()}
         changed = sum(states[name] != state for name, state in self._last.states.items())
         return replace(
@@ -398,7 +400,11 @@ class Rollouts:
         )
 
     def reconcile(
-        self, settings: ControlSettings, now: float, *, awaits: Callable[[CanarySettings], str] = _nothing
+        self,
+        settings: ControlSettings,
+        now: float,
+        *,
+        awaits: Callable[[CanarySettings], str] = lambda wanted: "",
     ) -> list[str]:
         """Bring the states to what the config wants. Returns a sentence for each change that is refused.
 
@@ -415,12 +421,8 @@ class Rollouts:
                 self._begin(wanted, now, awaited, cut.lanes.get(name))
             elif redefinition(wanted.canary, self.state(name)) is None:
                 self._redefine(wanted, now)
-                steps = wanted.canary.steps
-                self.change(
-                    name,
-                    Act(at=now, action="configure", who=CONFIG, reason="the share in the config changed"),
-                    lambda state, steps=steps: transitions.configure(state, steps, now=now),  # type: ignore[misc]
-                )
+                act = Act(at=now, action="configure", who=CONFIG, reason="the share in the config changed")
+                self.change(name, act, partial(transitions.configure, steps=wanted.canary.steps, now=now))
             self.enter(wanted, now)
         self.publish()
         return problems
@@ -457,9 +459,7 @@ class Rollouts:
             act = Act(
                 at=now, action="ramp", who="ramp", reason=f"step {after.step + 1}: share {after.share:g}"
             )
-            if self._store.swap(name, current.version, after, act if moved else None):
-                self.adopt({name: Versioned(current.version + 1, after)})
-            else:
+            if not self._swap(name, current, after, act if moved else None):
                 self._look()
 
     def _end_gone(self, settings: ControlSettings, now: float) -> None:
@@ -467,7 +467,7 @@ class Rollouts:
         act = Act(at=now, action="end", who=CONFIG, reason=REMOVED)
         for name, each in self.states.items():
             if name not in settings.canaries and each.state.state != "ended":
-                self.change(name, act, lambda state: transitions.end(state, reason=REMOVED, now=now))
+                self.change(name, act, partial(transitions.end, reason=REMOVED, now=now))
 
     def _give_lanes(self, settings: ControlSettings, now: float) -> None:
         """Give the waiting canaries the lanes that the config cuts."""
@@ -492,7 +492,7 @@ class Rollouts:
         """Take a changed definition of a canary that has not started."""
         act = Act(at=now, action="configure", who=CONFIG, reason="the definition changed before the start")
         fresh = definition(wanted.canary)
-        self.change(wanted.canary.name, act, lambda state: transitions.redefine(state, fresh))
+        self.change(wanted.canary.name, act, partial(transitions.redefine, definition=fresh))
 
     def enter(self, wanted: CanarySettings, now: float) -> None:
         """Store the release of the canary's run once it runs, and fix the rubric when the canary first runs.

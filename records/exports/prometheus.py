@@ -228,9 +228,9 @@ class Meters(Collector):
             with self._lock:
                 self._errors.add(("", "", "lost_outcome"), count)
 
-    def set_plan(self, plan: States) -> None:
-        """Expose the shares, lanes and states of this plan."""
-        states = plan.states.items()
+    def set_states(self, in_force: States) -> None:
+        """Expose the shares, lanes and names of these states."""
+        states = in_force.states.items()
         shares: dict[Labels, float] = {(name,): state.effective_share for name, state in states}
         lanes: dict[Labels, float] = {(name,): part_of(state) for name, state in states}
         shown: dict[Labels, float] = {
@@ -266,8 +266,8 @@ class Meters(Collector):
         """Yield every family to prometheus-client."""
         with self._lock:
             counters = [meter for meter in self._counters().values() if meter is not self._feedback_sum]
-            plan = (self._share, self._lane, self._state)
-            levels = (*plan, self._guardrails, self._spooled, *self._worker_levels())
+            of_states = (self._share, self._lane, self._state)
+            levels = (*of_states, self._guardrails, self._spooled, *self._worker_levels())
             families: list[Family] = [meter.family() for meter in (*counters, *levels)]
             families.append(self._feedback_values())
         yield from families

@@ -1,4 +1,4 @@
-"""Redis: a connection with short timeouts, and the plan through it, for machines that share no file."""
+"""Redis: a connection with short timeouts, and the states through it, for machines that share no file."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
@@ -40,10 +40,9 @@ def answering() -> Iterator[None]:
         raise SharedDown(f"Redis does not answer: {exc or type(exc).__name__}") from exc
 
 
-# The states in Redis: the key `canary:plan` holds it, and a channel of the same name announces changes.
-
-
 KEY = "canary:plan"
+"""Holds the states; a channel of the same name announces changes."""
+
 _LISTEN_S = 5.0
 _DECODER = msgspec.json.Decoder(States)
 
@@ -57,31 +56,31 @@ redis.call('SET', KEYS[1], ARGV[1])
 redis.call('PUBLISH', KEYS[1], ARGV[2])
 return 1
 """
-"""Two admins may publish at once; the older plan must not overwrite the newer one."""
+"""Two admins may publish at once; the older states must not overwrite the newer ones."""
 
 
 class StatesChannel:
-    """Publishes and reads the plan. Every method may raise SharedDown."""
+    """Publishes and reads the states. Every method may raise SharedDown."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._set = redis.register_script(_SET_UNLESS_NEWER)
 
-    async def publish(self, plan: States) -> bool:
-        """Store and announce the plan. False when Redis already has a newer one."""
+    async def publish(self, states: States) -> bool:
+        """Store and announce the states. False when Redis already has newer ones."""
         with answering():
-            return bool(await self._set(keys=[KEY], args=[msgspec.json.encode(plan), plan.version]))
+            return bool(await self._set(keys=[KEY], args=[msgspec.json.encode(states), states.version]))
 
     async def read(self) -> States | None:
-        """Read the plan; None when it is missing or unreadable."""
+        """Read the states; None when they are missing or unreadable."""
         with answering():
             stored = await self._redis.get(KEY)
-        return _plan(stored)
+        return _states(stored)
 
     async def listen(self) -> AsyncIterator[States]:
-        """Yield the newest plan after every announcement, for ever.
+        """Yield the newest states after every announcement, for ever.
 
-        The announcement carries no plan, because all databases of a Redis server share their channels.
+        The announcement carries no states, because all databases of a Redis server share their channels.
         """
         with answering():
             pubsub = self._redis.pubsub(ignore_subscribe_messages=True)
@@ -90,12 +89,12 @@ class StatesChannel:
                 while True:
                     if await pubsub.get_message(timeout=_LISTEN_S) is None:
                         continue
-                    plan = await self.read()
-                    if plan is not None:
-                        yield plan
+                    states = await self.read()
+                    if states is not None:
+                        yield states
 
 
-def _plan(data: object) -> States | None:
+def _states(data: object) -> States | None:
     try:
         return _DECODER.decode(cast(bytes, data)) if data else None
     except (msgspec.DecodeError, UnicodeDecodeError, TypeError):

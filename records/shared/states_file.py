@@ -1,8 +1,9 @@
-"""The plan file, which carries the states to the workers of a machine: one writer, many polling readers.
+"""The file that carries the states to the workers of a machine (`plan.json`): one writer, many polling
+readers.
 
-The writer refreshes the plan by rewriting it with a new `refreshed_at`. A reader measures the plan's age on
-its own monotonic clock from the moment it saw the refresh, so clock steps do not matter. Only the age of a
-plan found at startup comes from UTC times.
+The writer refreshes them by rewriting them with a new `refreshed_at`. A reader measures their age on
+its own monotonic clock from the moment it saw the refresh, so clock steps do not matter. Only the age of
+states found at startup comes from UTC times.
 """
 
 import os
@@ -17,16 +18,16 @@ from routing.states import NO_STATES, STALE_AFTER_S, States
 _DECODER = msgspec.json.Decoder(States)
 
 
-def write(path: Path, plan: States) -> None:
-    """Replace the plan file atomically, without fsync, so that a rollback does not wait for the disk.
+def write(path: Path, states: States) -> None:
+    """Replace the file atomically, without fsync, so that a rollback does not wait for the disk.
 
-    A power cut may lose the newest plan; the store still has the states.
+    A power cut may lose the newest states; the store still has them.
     """
-    write_whole(path, msgspec.json.encode(plan), durable=False)
+    write_whole(path, msgspec.json.encode(states), durable=False)
 
 
 def read(path: Path) -> States | None:
-    """Read a plan file; None when it is missing or unreadable."""
+    """Read the file; None when it is missing or unreadable."""
     try:
         return _DECODER.decode(path.read_bytes())
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
@@ -34,30 +35,30 @@ def read(path: Path) -> States | None:
 
 
 class StatesWatch:
-    """One process's view of the plan file: the newest plan and the time of its last refresh."""
+    """One process's view of the file: the newest states and the time of their last refresh."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._seen: Stamp | None = None
-        self._plan = NO_STATES
+        self._states = NO_STATES
         self._without_shares = NO_STATES
         self._refreshed_mono: float | None = None
 
     def poll(self, now_utc: float, mono: float) -> States:
-        """Return the current plan. Costs one stat() unless the file was replaced.
+        """Return the current states. Costs one stat() unless the file was replaced.
 
         Unreadable files and older versions are ignored. After 15 min without a refresh every share is 0;
-        before the first plan the result is NO_STATES. `now_utc` and `mono` are seconds.
+        before the first ones the result is NO_STATES. `now_utc` and `mono` are seconds.
         """
-        plan = self._replacement()
-        if plan is not None and plan.version >= self._plan.version:
-            self._take(plan, now_utc, mono)
+        states = self._replacement()
+        if states is not None and states.version >= self._states.version:
+            self._take(states, now_utc, mono)
         if self._refreshed_mono is None:
             return NO_STATES
-        return self._plan if self.is_fresh(mono) else self._without_shares
+        return self._states if self.is_fresh(mono) else self._without_shares
 
     def is_fresh(self, mono: float) -> bool:
-        """True while the plan has been refreshed in the last 15 min."""
+        """True while the states have been refreshed in the last 15 min."""
         return self._refreshed_mono is not None and mono - self._refreshed_mono < STALE_AFTER_S
 
     def _replacement(self) -> States | None:
@@ -65,20 +66,20 @@ class StatesWatch:
             seen = file_stamp(self._path)
             if seen == self._seen:
                 return None
-            plan = _DECODER.decode(_read_unnoted(self._path))
+            states = _DECODER.decode(_read_unnoted(self._path))
         except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-            return None  # missing or unreadable: the last plan ages and falls to share 0
+            return None  # missing or unreadable: the last states age and fall to share 0
         self._seen = seen
-        return plan
+        return states
 
-    def _take(self, plan: States, now_utc: float, mono: float) -> None:
+    def _take(self, states: States, now_utc: float, mono: float) -> None:
         if self._refreshed_mono is None:
-            self._refreshed_mono = mono - max(0.0, now_utc - plan.refreshed_at)
-        elif (plan.version, plan.refreshed_at) != (self._plan.version, self._plan.refreshed_at):
+            self._refreshed_mono = mono - max(0.0, now_utc - states.refreshed_at)
+        elif (states.version, states.refreshed_at) != (self._states.version, self._states.refreshed_at):
             self._refreshed_mono = mono
-        self._plan = plan
-        stopped = {name: replace(state, share=0.0, hard=True) for name, state in plan.states.items()}
-        self._without_shares = replace(plan, states=stopped)
+        self._states = states
+        stopped = {name: replace(state, share=0.0, hard=True) for name, state in states.states.items()}
+        self._without_shares = replace(states, states=stopped)
 
 
 def _read_unnoted(path: Path) -> bytes:

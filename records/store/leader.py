@@ -1,4 +1,4 @@
-"""What the leader has in the store: its lease, its checkpoint, the plan, and records that it missed.
+"""What the leader has in the store: its lease, its checkpoint, the states, and records that it missed.
 
 The lease is one row, changed only by compare-and-set. `control/fleet/leadership.py` decides when a lease has
 expired and who takes it; this module has no clock.
@@ -103,7 +103,8 @@ class Checkpoints:
 
 
 def states_in(store: Store, leases: Leases) -> States:
-    """Build the plan from the stored states, refreshed when the leader last renewed. May raise StoreDown."""
+    """Read the states in force from the store, refreshed when the leader last renewed. May raise
+    StoreDown."""
     refreshed_at = leases.read().refreshed_at
     states = store.states()
     return states_of({name: (found.version, found.state) for name, found in states.items()}, refreshed_at)

@@ -35,7 +35,7 @@ class Desk:
     @property
     def hard(self) -> bool:
         """Whether the candidate gets no request any more."""
-        return self.operator.rollouts.plan.states["trial"].hard
+        return self.operator.rollouts.in_force.states["trial"].hard
 
     def audited(self) -> list[str]:
         """Who changed the canary, newest first."""

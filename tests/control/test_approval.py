@@ -87,7 +87,7 @@ def test_nobody_is_the_second_of_their_own_request(store: Store, who: str) -> No
     refused = refusal_of(desk_over(store, WANTED), who)
     assert refused.status == 409
     assert "Ann has asked already: somebody else must promote trial" in refused.message
-    assert desk.operator.rollouts.plan.states["trial"].state == "running"
+    assert desk.operator.rollouts.in_force.states["trial"].state == "running"
 
 
 def test_a_new_name_at_the_provider_makes_no_second_person(store: Store) -> None:
@@ -96,7 +96,7 @@ def test_a_new_name_at_the_provider_makes_no_second_person(store: Store) -> None
     refused = refusal_of(desk_over(store, WANTED), "Bob (Ann@example.com)")
     assert (refused.status, "has asked already" in refused.message) == (409, True)
     desk.order("promote", who="Ann (bob@example.com)")
-    assert desk.operator.rollouts.plan.states["trial"].state == "promoted"
+    assert desk.operator.rollouts.in_force.states["trial"].state == "promoted"
 
 
 @pytest.mark.parametrize("who", ["", " "])

@@ -72,7 +72,7 @@ def test_a_rollback_is_in_force_while_every_thread_waits_for_the_store(desks: tu
         try:
             ordering = asyncio.ensure_future(order)
             await asyncio.sleep(0)
-            state = operator.rollouts.plan.states["trial"]
+            state = operator.rollouts.in_force.states["trial"]
         finally:
             answered.set()
         await asyncio.gather(waiting, ordering)
@@ -90,7 +90,7 @@ def test_words_that_no_store_could_keep_are_refused_before_anything_is_done(
         ann.order("rollback", who=unstorable)
     assert refused.value.status == 400
     rollouts = ann.operator.rollouts
-    assert (rollouts.plan.states["trial"].state, rollouts.unsettled) == ("running", False)
+    assert (rollouts.in_force.states["trial"].state, rollouts.unsettled) == ("running", False)
     assert ann.audited() == ["config"]
 
 
@@ -151,7 +151,7 @@ def test_the_refused_changes_are_not_explained_as_if_in_force_and_end_when_rever
         operator.status()["canaries"][0]["refused"],
         operator.explain("user")["canaries"][0]["refused"],
     ) == (None, None)
-    assert operator.rollouts.plan.states["trial"].share == 0.05  # the refused file's 90 % was never taken
+    assert operator.rollouts.in_force.states["trial"].share == 0.05  # the refused file's 90 % was never taken
     assert ann.order("promote", who="ann")["state"] == "promoted"
 
 

@@ -33,9 +33,9 @@ def looked(
 ) -> tuple[WatchMemory, list[str]]:
     """The memory after one look, and what was told."""
     told = []
-    for each in look_at(memory, trial, wanted=lambda name: wanted, now=lambda: now):
-        memory = each.memory
-        told += [each.told.says] if each.told is not None else []
+    for after, _, found in look_at(memory, trial, wanted=lambda name: wanted, now=lambda: now):
+        memory = after
+        told += [found.says] if found is not None else []
     return memory, told
 
 

@@ -141,7 +141,9 @@ def test_the_plan_carries_the_patience_and_a_restart_keeps_what_was_published(tw
     one.wait_for_candidates({"trial": {"chat/json": 12.0}}, {})
     one.publish()
     assert two.plans[-1].patience == {"trial": {"chat/json": 12.0}}
-    assert Rollouts(two.store, two.plans.append, last=two.plans[-1]).plan.patience == one.plan.patience
+    assert (
+        Rollouts(two.store, two.plans.append, last=two.plans[-1]).in_force.patience == one.in_force.patience
+    )
 
 
 @pytest.fixture
@@ -203,7 +205,7 @@ def test_a_rollback_is_in_force_while_the_store_is_down_and_stored_when_it_answe
     assert not one.rollouts.unsettled
     assert one.store.states()["trial"].state == state
     assert one.store.audit()[0].act == act("guardrail")
-    assert one.rollouts.plan.version == one.published.version
+    assert one.rollouts.in_force.version == one.published.version
     one.rollouts.settle()
     assert [each.act.who for each in one.store.audit()].count("guardrail") == 1
 
@@ -232,7 +234,7 @@ def test_a_stored_rollback_can_be_made_hard_and_stays_so(one: One, database: Dat
     one.rollouts.settle()
     assert one.store.audit()[0].act == act("ann")
     one.start()
-    assert one.rollouts.plan.states["trial"].hard
+    assert one.rollouts.in_force.states["trial"].hard
 
 
 def test_a_rollback_outlives_the_process_that_could_not_store_it(one: One, database: Database) -> None:
@@ -245,10 +247,10 @@ def test_a_rollback_outlives_the_process_that_could_not_store_it(one: One, datab
     assert (one.published.version, one.published.states) == (told.version, told.states)
     database.come_back()
     one.start()  # it knows the store now, in which the canary runs
-    assert one.rollouts.plan.states == told.states
+    assert one.rollouts.in_force.states == told.states
     one.rollouts.reconcile(one.config, 2000.0)
     assert one.store.states()["trial"].state.state == "rolled_back"
-    assert one.rollouts.plan.version == told.version
+    assert one.rollouts.in_force.version == told.version
 
 
 def test_nothing_but_a_rollback_is_done_without_the_store(one: One, database: Database) -> None:
@@ -299,7 +301,7 @@ def test_what_somebody_else_changed_meanwhile_is_rolled_back_all_the_same(
     other.change("trial", act("bob"), ramp(one.config, 0.5))
     one.rollouts.settle()
     assert one.store.states()["trial"].state.state == "rolled_back"
-    assert one.rollouts.plan.version > before
+    assert one.rollouts.in_force.version > before
 
 
 def test_without_a_store_and_without_a_plan_there_is_none_to_publish(

@@ -30,7 +30,7 @@ def path(tmp_path: Path) -> Path:
 def test_without_any_news_there_is_no_plan(path: Path) -> None:
     following = StatesFollower(path)
     assert not following.hear(None, 0.0)
-    assert following.plan == NO_STATES
+    assert following.newest == NO_STATES
     assert not path.exists()
 
 
@@ -53,7 +53,7 @@ def test_an_older_plan_and_the_same_one_again_are_no_news(path: Path) -> None:
 def test_an_older_plan_is_no_news_to_a_replica_that_was_restarted(path: Path) -> None:
     StatesFollower(path).hear(a_plan(5), 0.0)
     again = StatesFollower(path)
-    assert again.plan == a_plan(5)
+    assert again.newest == a_plan(5)
     assert not again.hear(a_plan(4, share=0.9, refreshed_at=2000.0), 1.0)
     assert states_file.read(path) == a_plan(5)
 

@@ -137,7 +137,7 @@ def fill(meters: Meters) -> None:
     meters.observe_feedback(some_feedback("k", 4))
     meters.observe(an_outcome(mirror=True, outcome="error", error_type="provider_5xx"))
     meters.beat(replace(a_heartbeat(), mirrors_dropped={"support-nov": 2}))
-    meters.set_plan(States(version=1, states={"support-nov": State(state="running", share=0.05)}))
+    meters.set_states(States(version=1, states={"support-nov": State(state="running", share=0.05)}))
     meters.set_guardrails({("support-nov", "error_rate"): "ok"})
     meters.count_rollback("support-nov", "error_rate")
     meters.set_records(SpoolCounts(accepted=3, stored=2, dropped=1), 4)
@@ -426,12 +426,12 @@ def test_lost_exchanges_are_errors_of_nobody() -> None:
 def test_the_plan_is_shown_and_a_canary_that_is_gone_is_not() -> None:
     meters = new_meters()
     states = {"a": State(state="paused", share=0.05), "b": State(state="rolled_back", share=0.0)}
-    meters.set_plan(States(version=1, states=states))
+    meters.set_states(States(version=1, states=states))
     found = samples(meters)
     assert (found[("canary_share_ratio", "a")], found[("canary_share_ratio", "b")]) == (0.05, 0.0)
     assert found[("canary_state", "a", "paused")] == 1
     assert sum(value for key, value in found.items() if key[:2] == ("canary_state", "b")) == 1
-    meters.set_plan(States(version=2, states={"a": states["a"]}))
+    meters.set_states(States(version=2, states={"a": states["a"]}))
     assert ("canary_share_ratio", "b") not in samples(meters)
 
 
