@@ -2,8 +2,8 @@
 
     python -m demo.provider --port 0 --json-ready --behaviour 'gpt-5.6-terra={"ttft_s": 0.2}'
 
-While it runs, `PUT /_provider/behaviours/MODEL` changes a behaviour, `GET /_provider/log` returns the
-received requests, and `DELETE /_provider/log` deletes them. Listens on loopback by default. Accepts any key.
+While it runs, `PUT /_provider/behaviours/MODEL` changes a behaviour. Listens on loopback by default. Accepts
+any key.
 
 `server`      the provider, its operations and its log
 `behaviour`   what a model does, what one request meets, and its reply, independent of wire formats

@@ -12,6 +12,9 @@ import uvloop
 from demo.provider.behaviour import Behaviour
 from demo.provider.server import LocalProvider
 
+LOGGED = 10_000
+"""Requests that the log keeps at least."""
+
 
 def behaviour_option(text: str) -> tuple[str, Behaviour]:
     """Read `MODEL={"ttft_s": 0.2}`; an argparse type."""
@@ -26,14 +29,9 @@ async def _run(options: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    provider = LocalProvider(
-        dict(options.behaviour),
-        seed=options.seed,
-        host=options.host,
-        port=options.port,
-        log_limit=options.log_limit,
-    )
-    async with provider:
+    async with LocalProvider(
+        dict(options.behaviour), host=options.host, port=options.port, log_limit=LOGGED
+    ) as provider:
         ready = msgspec.json.encode({"url": provider.url, "pid": os.getpid()}).decode()
         sys.stdout.write(f"{ready if options.json_ready else f'listening on {provider.url}'}\n")
         sys.stdout.flush()
@@ -45,11 +43,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m demo.provider", description="A local LLM provider.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
         "--behaviour", type=behaviour_option, action="append", default=[], metavar="MODEL=JSON"
     )
-    parser.add_argument("--log-limit", type=int, default=10_000, help="requests that the log keeps at least")
     parser.add_argument("--json-ready", action="store_true", help="print the address as JSON once listening")
     uvloop.run(_run(parser.parse_args()))
 

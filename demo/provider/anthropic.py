@@ -41,7 +41,7 @@ TYPES = {
 
 
 class AnthropicDialect:
-    """`demo.provider.wire.Dialect` for Anthropic."""
+    """`demo.provider.connection.Dialect` for Anthropic."""
 
     def key(self, request: Request) -> str | None:
         return request.header("x-api-key") or bearer(request)

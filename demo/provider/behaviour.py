@@ -87,8 +87,8 @@ class Behaviour:
     `batch_s`: seconds from a batch's creation until all its questions are answered; a question that meets
     `hang` expires.
     `says` maps a text in the prompt to the answer; other prompts get `words` meaningless words.
-    `snapshot` is the model name in answers (None: as asked). `slice_bytes` cuts the body at that size, across
-    events and characters; `gzip` compresses it for callers that accept it.
+    `snapshot` is the model name in answers (None: as asked). `gzip` compresses the body for callers that
+    accept it.
     """
 
     ttfb_s: float = 0.0
@@ -112,7 +112,6 @@ class Behaviour:
     reject_status: int = 400
     states_usage: bool = False
     snapshot: str | None = None
-    slice_bytes: int | None = None
     gzip: bool = False
 
     def __post_init__(self) -> None:

@@ -90,7 +90,6 @@ class LocalConnection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._target, self._headers, self._body = b"", list[tuple[str, str]](), bytearray()
         self.left_mono: float | None = None
-        self.sent_bytes = 0
 
     async def run(self) -> None:
         """Serve requests until the connection ends."""
@@ -106,7 +105,6 @@ class LocalConnection(asyncio.Protocol):
         """Send bytes. Raises CallerLeft."""
         if self._gone.is_set():
             raise CallerLeft
-        self.sent_bytes += len(data)
         self._transport.write(data)
 
     async def drain(self) -> None:
@@ -258,7 +256,7 @@ async def send(
         await _break_off(connection, conduct.fault)
         return
     answer = disguise(answer, conduct.fault)
-    coding = _Coding(gzip=gzip, slice_bytes=behaviour.slice_bytes)
+    coding = _Coding(gzip=gzip)
     if answer.events is None:
         await _send_document(connection, answer, conduct, coding)
     else:
@@ -269,17 +267,13 @@ async def _send_document(
     connection: LocalConnection, answer: LocalAnswer, conduct: Conduct, coding: "_Coding"
 ) -> None:
     await connection.idle(conduct.ttft_s + conduct.pace_s * answer.tokens)
-    pieces = [*coding.encode(answer.body), *coding.finish()]
-    length = ("content-length", str(sum(map(len, pieces))))
-    start = head(answer.status, _headers(answer, coding, length))
+    body = coding.encode(answer.body) + coding.finish()
+    start = head(answer.status, _headers(answer, coding, ("content-length", str(len(body)))))
     if conduct.fault in ("truncate", "cut", "stall"):
-        whole = b"".join(pieces)
-        connection.write(start + whole[: len(whole) // 2])
+        connection.write(start + body[: len(body) // 2])
         await _break_off(connection, conduct.fault)
         return
-    connection.write(start + (pieces[0] if pieces else b""))  # head and body in one write
-    for piece in pieces[1:]:
-        connection.write(piece)
+    connection.write(start + body)
     await connection.drain()
 
 
@@ -305,13 +299,12 @@ async def _send_stream(
         elif event.token:
             await connection.idle(wait_s)
             wait_s = conduct.pace_s
-        for piece in coding.encode(data):
-            connection.write(chunk(piece))
+        connection.write(chunk(coding.encode(data)))
         await connection.drain()
         if place == breaks_at and conduct.fault == "stream_error":
             break
-    for piece in coding.finish():
-        connection.write(chunk(piece))
+    if rest := coding.finish():
+        connection.write(chunk(rest))
     connection.write(chunk(b""))
 
 
@@ -325,34 +318,25 @@ async def _break_off(connection: LocalConnection, fault: Fault) -> None:
 
 
 def _headers(answer: LocalAnswer, coding: "_Coding", framing: tuple[str, str]) -> Headers:
-    encoded: Headers = (("content-encoding", "gzip"),) if coding.gzip else ()
-    return (("content-type", answer.content_type), *encoded, *answer.headers, framing)
+    return (("content-type", answer.content_type), *coding.headers, *answer.headers, framing)
 
 
 class _Coding:
-    """Encodes a body: compressed with a flush per event, cut into fixed slices, or both."""
+    """Encodes a body: compressed with a flush per event, or as it is."""
 
-    def __init__(self, *, gzip: bool, slice_bytes: int | None) -> None:
-        self.gzip = gzip
+    def __init__(self, *, gzip: bool) -> None:
+        self.headers: Headers = (("content-encoding", "gzip"),) if gzip else ()
         self._deflate = zlib.compressobj(wbits=31) if gzip else None
-        self._slice_bytes = slice_bytes
-        self._rest = b""
 
-    def encode(self, data: bytes) -> list[bytes]:
+    def encode(self, data: bytes) -> bytes:
         """The bytes that can be written now."""
-        if self._deflate:
-            data = self._deflate.compress(data) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
-        if self._slice_bytes is None:
-            return [data] if data else []
-        self._rest += data
-        whole = len(self._rest) // self._slice_bytes * self._slice_bytes
-        ready, self._rest = self._rest[:whole], self._rest[whole:]
-        return [ready[start : start + self._slice_bytes] for start in range(0, whole, self._slice_bytes)]
+        if self._deflate is None:
+            return data
+        return self._deflate.compress(data) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
 
-    def finish(self) -> list[bytes]:
+    def finish(self) -> bytes:
         """The remaining bytes at the end."""
-        rest = self._rest + (self._deflate.flush() if self._deflate else b"")
-        return [rest] if rest else []
+        return self._deflate.flush() if self._deflate else b""
 
 
 # The interfaces of a wire API in the demo provider: reads requests, writes answers, streams and errors.

@@ -37,7 +37,7 @@ STATUS = {
 
 
 class GeminiDialect:
-    """`demo.provider.wire.Dialect` for Gemini."""
+    """`demo.provider.connection.Dialect` for Gemini."""
 
     def key(self, request: Request) -> str | None:
         return request.header("x-goog-api-key") or request.query("key") or bearer(request)

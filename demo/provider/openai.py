@@ -24,7 +24,7 @@ TYPES = {401: "invalid_request_error", 429: "requests", 500: "server_error", 503
 
 
 class OpenAIDialect:
-    """`demo.provider.wire.Dialect` for OpenAI."""
+    """`demo.provider.connection.Dialect` for OpenAI."""
 
     def key(self, request: Request) -> str | None:
         return bearer(request)

@@ -62,7 +62,6 @@ class Received:
     mono: float
     fault: Fault | None = None
     status: int | None = None
-    sent_bytes: int = 0
     ending: Ending = "open"
     left_mono: float | None = None
     ended_mono: float | None = None
@@ -82,11 +81,6 @@ class Received:
         """The body as a JSON object."""
         return msgspec.json.decode(self.body, type=dict[str, object])
 
-    @property
-    def left_after_s(self) -> float | None:
-        """Seconds from the request's last byte until the caller closed early."""
-        return None if self.left_mono is None else self.left_mono - self.mono
-
 
 @dataclass(slots=True)
 class Log:
@@ -94,12 +88,10 @@ class Log:
 
     limit: int | None = None
     entries: list[Received] = field(default_factory=list)
-    total: int = 0
 
     def add(self, entry: Received) -> None:
         """Append a request. Drops the older half at the limit, so that long runs stay cheap."""
         self.entries.append(entry)
-        self.total += 1
         if self.limit is not None and len(self.entries) >= 2 * self.limit:
             del self.entries[: -self.limit]
 
@@ -110,7 +102,6 @@ class Log:
     def clear(self) -> None:
         """Delete all entries."""
         self.entries.clear()
-        self.total = 0
 
 
 class LocalProvider:
@@ -199,7 +190,6 @@ class LocalProvider:
         )
         self.log.add(entry)
         self._open += 1
-        sent_before = connection.sent_bytes
         try:
             await self._answer(request, connection, entry)
             entry.ending = "broken" if entry.fault in BREAKS else "complete"
@@ -208,7 +198,6 @@ class LocalProvider:
             raise
         finally:
             entry.ended_mono = time.monotonic()
-            entry.sent_bytes = connection.sent_bytes - sent_before
             self._open -= 1
             self._settled.set()
 
@@ -281,11 +270,6 @@ class LocalProvider:
                     self.behave(model, msgspec.json.decode(request.body, type=Behaviour))
                 except (msgspec.DecodeError, ValueError) as exc:
                     return LocalAnswer(status=400, body=msgspec.json.encode({"error": str(exc)}))
-                return LocalAnswer(body=b"{}")
-            case "GET", ["log"]:
-                return LocalAnswer(body=msgspec.json.encode(self.log.entries))
-            case "DELETE", ["log"]:
-                self.log.clear()
                 return LocalAnswer(body=b"{}")
             case _:
                 return LocalAnswer(status=404, body=b'{"error": "no such control"}')

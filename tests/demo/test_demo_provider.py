@@ -20,7 +20,7 @@ from google.genai import errors as genai_errors
 from google.genai import types as genai_types
 
 from demo.provider.behaviour import Behaviour, Fault, chance, conduct
-from demo.provider.server import LocalProvider, Received
+from demo.provider.server import LocalProvider
 from tests.serving import eventually
 
 WEATHER = {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}
@@ -506,7 +506,6 @@ def test_a_broken_answer_has_begun_and_never_ends_cleanly(fault: Fault, stream: 
             assert stream or len(answer.partition(b"\r\n\r\n")[2]) < int(_header(answer, b"content-length"))
         entry = provider.log.entries[0]
         assert (entry.fault, entry.ending, entry.status) == (fault, "broken", 200)
-        assert entry.sent_bytes > 0
 
     with_provider(story, other=Behaviour(faults={fault: 1.0}))
 
@@ -521,7 +520,6 @@ def test_faults_before_the_first_byte_send_none() -> None:
         with pytest.raises(ConnectionResetError):
             await raw_post(provider, "/v1/chat/completions", {"model": "reset", "messages": ASK})
         assert await raw_post(provider, "/v1/chat/completions", {"model": "close", "messages": ASK}) == b""
-        assert [entry.sent_bytes for entry in provider.log.entries] == [0, 0]
 
     with_provider(story, behaviours={name: Behaviour(faults={name: 1.0}) for name in ("reset", "close")})
 
@@ -561,26 +559,22 @@ def test_the_log_knows_when_the_caller_left(fault: Fault) -> None:
         await provider.settled()
         entry = provider.log.entries[0]
         assert entry.ending == "caller_left"
-        assert entry.left_after_s is not None
-        assert entry.left_after_s > 0.1
+        assert entry.left_mono is not None
+        assert entry.left_mono - entry.mono > 0.1
 
     with_provider(story, other=Behaviour(faults={fault: 1.0}))
 
 
-def test_a_sliced_or_compressed_stream_carries_the_same_text() -> None:
+def test_a_compressed_stream_carries_the_same_text() -> None:
     async def story(provider: LocalProvider) -> None:
-        fields = {"messages": ASK, "stream": True}
-        path = "/v1/chat/completions"
-        sliced = await raw_post(provider, path, {"model": "sliced", **fields})
-        packed = await raw_post(provider, path, {"model": "packed", **fields}, "accept-encoding: gzip\r\n")
-        assert sliced.count(b"\r\n7\r\n") > 100
+        fields = {"model": "gpt-4o", "messages": ASK, "stream": True}
+        packed = await raw_post(provider, "/v1/chat/completions", fields, "accept-encoding: gzip\r\n")
         assert b"content-encoding: gzip" in packed
-        for body in (unchunk(sliced), gzip.decompress(unchunk(packed))):
-            assert body.endswith(b"data: [DONE]\n\n")
-            body.decode()
+        body = gzip.decompress(unchunk(packed))
+        assert body.endswith(b"data: [DONE]\n\n")
+        body.decode()
 
-    models = {"sliced": Behaviour(slice_bytes=7), "packed": Behaviour(gzip=True)}
-    with_provider(story, behaviours=models)
+    with_provider(story, other=Behaviour(gzip=True))
 
 
 # Determinism
@@ -643,8 +637,6 @@ def test_as_a_process_it_says_where_it_listens_and_is_steered_over_http() -> Non
             )
             assert http.put(f"{url}/_provider/behaviours/a", json={"faults": {"nap": 1}}).status_code == 400
             assert http.post(f"{url}/v1/chat/completions", json=ask, headers=bearer).status_code == 500
-            log = msgspec.json.decode(http.get(f"{url}/_provider/log").content, type=list[Received])
-            assert [(entry.status, entry.json["model"]) for entry in log] == [(200, "a"), (500, "a")]
         finally:
             process.terminate()
     assert process.returncode == 0
