@@ -33,7 +33,7 @@ from control.feed.spool import BATCH, SpoolSource
 from control.feed.stream import Deduplicator, StreamPublisher
 from control.fleet.leadership import SoleLeader
 from control.fleet.publisher import FilePublisher
-from control.jobs.rolling import SegmentProgram
+from control.jobs.segment_job import SegmentProgram
 from control.states.rollouts import PendingRollbacks
 from records.outcome import Heartbeat, Outcome
 from records.shared.stream import OutgoingQueue, decoded, encoded

@@ -22,7 +22,7 @@ from control.fleet.leadership import Leadership, SoleLeader
 from control.fleet.publisher import Availability, FilePublisher, RedisPublisher
 from control.jobs.release_metrics import ReleaseMetrics
 from control.jobs.reports import Announcer, ReportJob
-from control.jobs.rolling import SegmentJob, SegmentProgram, expiring
+from control.jobs.segment_job import SegmentJob, SegmentProgram, expiring
 from control.monitor.monitor import DECIDE_EVERY_S, Monitor
 from control.operator.operator import Operator
 from control.settings import ControlSettings

@@ -33,7 +33,7 @@ from control.feed.events import TracingListener
 from control.feed.spool import SpoolShippers, SpoolSource
 from control.fleet.leadership import SoleLeader
 from control.fleet.publisher import FilePublisher
-from control.jobs.rolling import SegmentProgram
+from control.jobs.segment_job import SegmentProgram
 from control.states.preflights import PreflightWords
 from control.states.rollouts import PendingRollbacks
 from pages.words import preflight

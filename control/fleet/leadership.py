@@ -28,7 +28,6 @@ from records.store.leader import NOBODY, Lease, Leases
 
 log = structlog.get_logger()
 
-RENEW_EVERY_S = 1.0
 UNSURE_AFTER_S = 4.0
 TAKEN_AFTER_S = 5.0
 ALONE_AFTER_S = 6.0

@@ -1,7 +1,7 @@
 """What is done by the clock.
 
 `reports`           daily reports, and what the receivers are told
-`rolling`           stored outcomes become files and expire
+`segment_job`       stored outcomes become files and expire
 `watcher`           looks for new models and for those that retire
 `model_news`        the watcher's memory
 `release_metrics`   releases for Prometheus

@@ -34,13 +34,6 @@ EVERY_S = 60.0
 RETRY_S = 600.0
 """The delay until a report that could not be made is tried again."""
 
-_WORDS = {
-    "ship_now": "ship now",
-    "ship": "ship",
-    "ship_with_caveats": "ship with caveats",
-    "dont_ship": "don't ship",
-    "extend": "extend",
-}
 _SHIPS = ("ship_now", "ship", "ship_with_caveats")
 
 
@@ -191,7 +184,7 @@ def _runs(known: Versioned) -> bool:
 
 
 def _news(report: DailyReport) -> Announcement:
-    word = _WORDS.get(report.verdict, report.verdict)
+    word = {"dont_ship": "don't ship"}.get(report.verdict, report.verdict.replace("_", " "))
     says = f"{report.canary}: the verdict is {word}"
     because = "".join(f"; {reason}" for reason in report.document["reasons"][:1])
     return Announcement(

@@ -1,25 +1,32 @@
 """Every Prometheus family, for all workers together: fed with the spool's records, exposed by one collector.
 
 Label values come only from the config and from closed sets, never from callers, providers or users.
-docs/metrics.md describes the families.
+docs/metrics.md describes the families. Counters, gauges and histograms are plain dicts: cheap to update,
+easy to snapshot.
 """
 
 import asyncio
 import threading
 from array import array
 from base64 import b64decode, b64encode
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import product
 from typing import Any, get_args
 
 import structlog
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    SummaryMetricFamily,
+)
 from prometheus_client.core import Metric as Family
-from prometheus_client.core import SummaryMetricFamily
 from prometheus_client.registry import Collector
 
 from records.errors import StoreDown
-from records.facts.counts import CallerCount, CallerTally, Gauge, Histogram, Labels, Tally
+from records.facts.counts import MOST_LEFT, CallerCount
 from records.outcome import ErrorType, Fault, Feedback, Finish, Heartbeat, Outcome, OutcomeName
 from records.store import SpoolCounts
 from routing.assign import Reason
@@ -51,6 +58,121 @@ GUARDRAIL_VALUES: Mapping[str, float] = {
 }
 SILENT_AFTER_S = 5.0
 REMEMBERED_FEEDBACK = 20_000
+
+
+Labels = tuple[str, ...]
+
+
+class Tally:
+    """A counter with labels."""
+
+    def __init__(self, name: str, help_text: str, labels: Sequence[str]) -> None:
+        self.name, self.help_text, self.labels = name, help_text, tuple(labels)
+        self.values: dict[Labels, float] = {}
+
+    def add(self, labels: Labels, amount: float = 1.0) -> None:
+        """Add `amount`."""
+        self.values[labels] = self.values.get(labels, 0.0) + amount
+
+    def family(self) -> CounterMetricFamily:
+        """As Prometheus shows it."""
+        family = CounterMetricFamily(self.name.removesuffix("_total"), self.help_text, labels=self.labels)
+        for labels, value in self.values.items():
+            family.add_metric(labels, value)
+        return family
+
+    def snapshot(self) -> list[Any]:
+        return [[*labels, value] for labels, value in self.values.items()]
+
+    def restore(self, rows: Sequence[Sequence[Any]]) -> None:
+        self.values = {tuple(row[:-1]): float(row[-1]) for row in rows if len(row) == len(self.labels) + 1}
+
+
+class Gauge:
+    """A gauge with labels. Its values are replaced together and do not survive the process."""
+
+    def __init__(self, name: str, help_text: str, labels: Sequence[str]) -> None:
+        self.name, self.help_text, self.labels = name, help_text, tuple(labels)
+        self.values: dict[Labels, float] = {}
+
+    def family(self) -> GaugeMetricFamily:
+        """As Prometheus shows it."""
+        family = GaugeMetricFamily(self.name, self.help_text, labels=self.labels)
+        for labels, value in self.values.items():
+            family.add_metric(labels, value)
+        return family
+
+
+class Histogram:
+    """A histogram with labels. `bounds` are the upper bounds of the buckets, ascending, without +Inf."""
+
+    def __init__(self, name: str, help_text: str, labels: Sequence[str], bounds: Sequence[float]) -> None:
+        self.name, self.help_text, self.labels = name, help_text, tuple(labels)
+        self.bounds = tuple(bounds)
+        self._texts = [*(f"{bound:g}" for bound in bounds), "+Inf"]
+        self.values: dict[Labels, list[float]] = {}  # one count per bucket, then the sum
+
+    def observe(self, labels: Labels, values: Sequence[float]) -> None:
+        """Count these values."""
+        if not values:
+            return
+        cells, bounds = self.values.get(labels), self.bounds
+        if cells is None:
+            cells = self.values[labels] = [0.0] * (len(bounds) + 2)
+        for value in values:
+            cells[bisect_left(bounds, value)] += 1.0
+        cells[-1] += sum(values)
+
+    def family(self) -> HistogramMetricFamily:
+        """Return the Prometheus family, with cumulative buckets."""
+        family = HistogramMetricFamily(self.name, self.help_text, labels=self.labels)
+        for labels, cells in self.values.items():
+            total, buckets = 0.0, []
+            for text, count in zip(self._texts, cells[:-1], strict=True):
+                total += count
+                buckets.append((text, total))
+            family.add_metric(labels, buckets, sum_value=cells[-1])
+        return family
+
+    def snapshot(self) -> list[Any]:
+        return [[*labels, cells] for labels, cells in self.values.items()]
+
+    def restore(self, rows: Sequence[Sequence[Any]]) -> None:
+        width = len(self.bounds) + 2
+        fitting = (row for row in rows if len(row) == len(self.labels) + 1 and len(row[-1]) == width)
+        self.values = {tuple(row[:-1]): [float(cell) for cell in row[-1]] for row in fitting}
+
+
+class CallerTally(Tally):
+    """Requests by caller and outcome, of names that are or were in the config. Those that left are not
+    shown, and are kept, so that a counter does not fall when they come back."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "canary_caller_requests_total", "Requests by caller and outcome", ("caller", "outcome")
+        )
+        self._shown: frozenset[str] = frozenset()
+
+    def show(self, callers: frozenset[str]) -> None:
+        """Show these callers, from 0 those that are new."""
+        self._shown = callers
+        gone = list(dict.fromkeys(caller for caller, _ in self.values if caller not in callers))
+        for key in product(gone[: max(0, len(gone) - MOST_LEFT)], get_args(OutcomeName)):
+            self.values.pop(key, None)
+        for key in product(callers, get_args(OutcomeName)):
+            self.add(key, 0.0)
+
+    def count(self, counts: Iterable[CallerCount]) -> None:
+        """Count requests; those of unknown names are left out."""
+        for each in counts:
+            if (key := (each.caller, each.outcome)) in self.values:
+                self.add(key, each.requests)
+
+    def family(self) -> CounterMetricFamily:
+        """As Prometheus shows it."""
+        shown = Tally(self.name, self.help_text, self.labels)
+        shown.values = {key: value for key, value in self.values.items() if key[0] in self._shown}
+        return shown.family()
 
 
 class HeardFeedback:

@@ -1,110 +1,16 @@
-"""Counts over batches of outcomes: alike ones together, those of callers, those that no canary took.
+"""Counts over batches of outcomes: alike ones together, those of callers, and those that no canary took by
+minute and model. Callers choose the names of models; the proxy sets a caller's name, from the config."""
 
-Counters, gauges and histograms are plain dicts: cheap to update, easy to snapshot.
-"""
-
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import product
-from typing import Any, get_args
 
 import msgspec
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 from records.outcome import ErrorType, Outcome, OutcomeName
 from routing.caller import TAG
 
-Labels = tuple[str, ...]
-
-
-class Tally:
-    """A counter with labels."""
-
-    def __init__(self, name: str, help_text: str, labels: Sequence[str]) -> None:
-        self.name, self.help_text, self.labels = name, help_text, tuple(labels)
-        self.values: dict[Labels, float] = {}
-
-    def add(self, labels: Labels, amount: float = 1.0) -> None:
-        """Add `amount`."""
-        self.values[labels] = self.values.get(labels, 0.0) + amount
-
-    def family(self) -> CounterMetricFamily:
-        """As Prometheus shows it."""
-        family = CounterMetricFamily(self.name.removesuffix("_total"), self.help_text, labels=self.labels)
-        for labels, value in self.values.items():
-            family.add_metric(labels, value)
-        return family
-
-    def snapshot(self) -> list[Any]:
-        return [[*labels, value] for labels, value in self.values.items()]
-
-    def restore(self, rows: Sequence[Sequence[Any]]) -> None:
-        self.values = {tuple(row[:-1]): float(row[-1]) for row in rows if len(row) == len(self.labels) + 1}
-
-
-class Gauge:
-    """A gauge with labels. Its values are replaced together and do not survive the process."""
-
-    def __init__(self, name: str, help_text: str, labels: Sequence[str]) -> None:
-        self.name, self.help_text, self.labels = name, help_text, tuple(labels)
-        self.values: dict[Labels, float] = {}
-
-    def family(self) -> GaugeMetricFamily:
-        """As Prometheus shows it."""
-        family = GaugeMetricFamily(self.name, self.help_text, labels=self.labels)
-        for labels, value in self.values.items():
-            family.add_metric(labels, value)
-        return family
-
-
-class Histogram:
-    """A histogram with labels. `bounds` are the upper bounds of the buckets, ascending, without +Inf."""
-
-    def __init__(self, name: str, help_text: str, labels: Sequence[str], bounds: Sequence[float]) -> None:
-        self.name, self.help_text, self.labels = name, help_text, tuple(labels)
-        self.bounds = tuple(bounds)
-        self._texts = [*(f"{bound:g}" for bound in bounds), "+Inf"]
-        self.values: dict[Labels, list[float]] = {}  # one count per bucket, then the sum
-
-    def observe(self, labels: Labels, values: Sequence[float]) -> None:
-        """Count these values."""
-        if not values:
-            return
-        cells, bounds = self.values.get(labels), self.bounds
-        if cells is None:
-            cells = self.values[labels] = [0.0] * (len(bounds) + 2)
-        for value in values:
-            cells[bisect_left(bounds, value)] += 1.0
-        cells[-1] += sum(values)
-
-    def family(self) -> HistogramMetricFamily:
-        """Return the Prometheus family, with cumulative buckets."""
-        family = HistogramMetricFamily(self.name, self.help_text, labels=self.labels)
-        for labels, cells in self.values.items():
-            total, buckets = 0.0, []
-            for text, count in zip(self._texts, cells[:-1], strict=True):
-                total += count
-                buckets.append((text, total))
-            family.add_metric(labels, buckets, sum_value=cells[-1])
-        return family
-
-    def snapshot(self) -> list[Any]:
-        return [[*labels, cells] for labels, cells in self.values.items()]
-
-    def restore(self, rows: Sequence[Sequence[Any]]) -> None:
-        width = len(self.bounds) + 2
-        fitting = (row for row in rows if len(row) == len(self.labels) + 1 and len(row[-1]) == width)
-        self.values = {tuple(row[:-1]): [float(cell) for cell in row[-1]] for row in fitting}
-
-
-# Counts of each caller's requests, by how they ended. The proxy sets a caller's name, from the config.
-
-
 MOST_LEFT = 1000
 """Names that left the config whose counts are kept; then the first of them are forgotten."""
-
-_LABELS = ("caller", "outcome")
 
 
 class CallerCount(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -118,36 +24,6 @@ class CallerCount(msgspec.Struct, frozen=True, array_like=True, gc=False):
     at: float
 
 
-class CallerTally(Tally):
-    """Requests by caller and outcome, of names that are or were in the config. Those that left are not
-    shown, and are kept, so that a counter does not fall when they come back."""
-
-    def __init__(self) -> None:
-        super().__init__("canary_caller_requests_total", "Requests by caller and outcome", _LABELS)
-        self._shown: frozenset[str] = frozenset()
-
-    def show(self, callers: frozenset[str]) -> None:
-        """Show these callers, from 0 those that are new."""
-        self._shown = callers
-        gone = list(dict.fromkeys(caller for caller, _ in self.values if caller not in callers))
-        for key in product(gone[: max(0, len(gone) - MOST_LEFT)], get_args(OutcomeName)):
-            self.values.pop(key, None)
-        for key in product(callers, get_args(OutcomeName)):
-            self.add(key, 0.0)
-
-    def count(self, counts: Iterable[CallerCount]) -> None:
-        """Count requests; those of unknown names are left out."""
-        for each in counts:
-            if (key := (each.caller, each.outcome)) in self.values:
-                self.add(key, each.requests)
-
-    def family(self) -> CounterMetricFamily:
-        """As Prometheus shows it."""
-        shown = Tally(self.name, self.help_text, self.labels)
-        shown.values = {key: value for key, value in self.values.items() if key[0] in self._shown}
-        return shown.family()
-
-
 def callers_in(outcomes: Iterable[Outcome]) -> list[CallerCount]:
     """The counts in one batch, without mirror copies, which nobody sent."""
     found: dict[tuple[str, OutcomeName, bool], list[float]] = {}
@@ -157,9 +33,6 @@ def callers_in(outcomes: Iterable[Outcome]) -> list[CallerCount]:
             refused = each.outcome == "caller_error" and not each.attempts
             found.setdefault((caller, each.outcome, refused), []).append(each.at)
     return [CallerCount(*key, len(times), max(times)) for key, times in found.items()]
-
-
-# Counts of the LLM requests that no canary took, by minute and model. Callers choose the model names.
 
 
 MOST_MODELS, LONGEST_NAME = 50, 128
@@ -238,9 +111,6 @@ def _most_frequent(models: Counter[str]) -> Counter[str]:
 def _shown(model: str) -> str:
     """A name that a terminal can print."""
     return "".join(each if each.isprintable() else "�" for each in model[:LONGEST_NAME])
-
-
-# Groups the outcomes of a batch, so that counters are updated once for each group.
 
 
 Alike = Sequence[Outcome]

@@ -80,20 +80,15 @@ def _sweep(
     total = 0
     while True:
         with begin() as connection:
-            row: ColumnElement[int] = literal_column("ctid" if _is_postgresql(connection) else "rowid")
+            row: ColumnElement[int] = literal_column(
+                "ctid" if connection.dialect.name == "postgresql" else "rowid"
+            )
             slice_ = select(row).select_from(table).where(old).limit(SLICE)
             deleted = connection.execute(delete(table).where(row.in_(slice_))).rowcount
         total += deleted
         if deleted < SLICE:
             return total
         breathe()
-
-
-def _is_postgresql(connection: Connection) -> bool:
-    return connection.dialect.name == "postgresql"
-
-
-# PostgreSQL's daily partitions: created ahead of time or on demand for old days, dropped after retention.
 
 
 AHEAD_DAYS = 3

@@ -27,7 +27,7 @@ from control.feed.spool import SpoolSource
 from control.fleet.leadership import SoleLeader
 from control.fleet.publisher import FilePublisher
 from control.jobs.reports import RETRY_S
-from control.jobs.rolling import SegmentProgram
+from control.jobs.segment_job import SegmentProgram
 from control.states.rollouts import PendingRollbacks
 from pages.words.reasons import sentences
 from records.outcome import Outcome

@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from control.fleet.metrics import AgentMetrics, ControllerMetrics
 from control.jobs.release_metrics import families as release_families
-from control.jobs.rolling import families as rolling_families
+from control.jobs.segment_job import families as rolling_families
 from judge.runs.metrics import families as judged_families
 from judge.runs.metrics import judge_families
 from records.exports.prometheus import Meters

@@ -57,7 +57,7 @@ OF_REPLICAS: dict[str, set[str]] = {  # shown by control/fleet/metrics.py
     "canary_shared_up": set(),
     "canary_stream_dropped": set(),
 }
-OF_ROLLING: dict[str, set[str]] = {  # shown by control/jobs/rolling.py
+OF_ROLLING: dict[str, set[str]] = {  # shown by control/jobs/segment_job.py
     "canary_outcomes_fresh": set(),
     "canary_segments": set(),
     "canary_rolling_failures": set(),

@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from canary.interpreter import environment, program
-from control.jobs import rolling
-from control.jobs.rolling import SegmentJob, SegmentProgram, passed
+from control.jobs import segment_job
+from control.jobs.segment_job import SegmentJob, SegmentProgram, passed
 from records.store import Store
 from tests.records.samples import DAY, a_batch, an_outcome
 from tests.records.stored import stored
@@ -115,7 +115,7 @@ def test_a_program_that_fails_is_said(store: Store, tmp_path: Path, command: lis
 def test_a_program_that_hangs_is_killed(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rolling, "LONGEST_TURN_S", 0.2)
+    monkeypatch.setattr(segment_job, "LONGEST_TURN_S", 0.2)
     job = a_job(store, a_roller(tmp_path, says("import time; time.sleep(1e6)")))
     asyncio.run(job.turn(NOW))
     assert "took longer than 0.2 s" in job.trouble
@@ -137,7 +137,7 @@ _ROLLS = """
 import asyncio, sys
 from pathlib import Path
 from canary.interpreter import environment, program
-from control.jobs.rolling import SegmentProgram
+from control.jobs.segment_job import SegmentProgram
 roller = SegmentProgram(command=program("canary.programs.roller"), environment=environment(),
                 url="sqlite:///canary.db", data=Path(sys.argv[1]), outcomes="outcomes")
 asyncio.run(roller.turn(0.0))
