@@ -402,7 +402,7 @@ def _nothing(name: str, since: str | None, others: list[str]) -> str:
 def _proposed(read: "Config", config: Path, file: Path, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The new lines with the judge's proposals. Exits 1 without a judge or its key."""
     from bench.dataset.labels import is_open
-    from bench.dataset.proposals import judge_of, propose
+    from bench.dataset.sample import judge_of, propose
     from bench.errors import BenchError
     from bench.models.asker import NoKey
     from bench.models.pair import named
@@ -412,12 +412,12 @@ def _proposed(read: "Config", config: Path, file: Path, lines: list[dict[str, An
     if judge is None:
         fail(f"no judge: set `judge: PROVIDER/MODEL` for the dataset {file} in the config")
     try:
-        made = asyncio.run(propose(read.bench, named(read.bench, judge), waiting, os.environ, at=time.time()))
+        asked = propose(read.bench, named(read.bench, judge), waiting, os.environ, at=time.time())
+        new, cost_usd = asyncio.run(asked)
     except (BenchError, NoKey, OSError) as problem:
         fail(str(problem))
-    cost = "unknown" if made.cost_usd is None else f"${made.cost_usd:.2f}"
-    say(f"{judge} proposed {made.count} of {len(waiting)} labels; cost {cost}")
-    new = {line["id"]: line for line in made.lines}
+    cost = "unknown" if cost_usd is None else f"${cost_usd:.2f}"
+    say(f"{judge} proposed {len(new)} of {len(waiting)} labels; cost {cost}")
     return [new.get(line["id"], line) for line in lines]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bench.dataset.labels import proposed
-from bench.dataset.proposals import judge_of, question, relabelled
+from bench.dataset.sample import judge_of, question, relabelled
 from bench.settings import BenchSettings, DatasetSource
 
 
