@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 
 from canary.programs.process import boot_id
 from control.controller import Controller
-from control.feed.stream import SharedCheckpoint, StreamSource
+from control.feed.stream import StreamSource
 from control.fleet.leadership import Leadership
 from control.fleet.metrics import ControllerMetrics
 from control.fleet.publisher import Availability, RedisPublisher
@@ -36,7 +36,8 @@ class Fleet:
             self._redis,
             store,
             availability=self._availability,
-            checkpoint=SharedCheckpoint(Checkpoints(store), boot=boot_id()),
+            checkpoints=Checkpoints(store),
+            boot=boot_id(),
             leadership=self.leader,
             canaries=canaries,
         )

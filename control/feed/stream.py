@@ -189,55 +189,6 @@ def _ended(outcome: Outcome | BriefOutcome) -> float:
 log = structlog.get_logger()
 
 
-class SharedCheckpoint:
-    """One admin's access to the checkpoint that all admins share."""
-
-    def __init__(self, checkpoints: Checkpoints, *, boot: str) -> None:
-        self._checkpoints, self._boot = checkpoints, boot
-        self._recalled: StoredCheckpoint | None = None
-        self._listeners: Sequence[StatefulListener] = ()
-
-    def attach(self, listeners: Sequence[StatefulListener]) -> None:
-        """Restore and save the memory of these."""
-        self._listeners = listeners
-
-    async def recall(self, *, again: bool) -> Mapping[str, Any]:
-        """Restore the listeners from the stored checkpoint, and return it whole.
-
-        An unchanged checkpoint is restored only with `again`. An unreadable one (of a newer version, say) is
-        logged and counts as empty. May raise StoreDown.
-        """
-        stored = await asyncio.to_thread(self._checkpoints.load)
-        if stored == self._recalled and not again:
-            return {}
-        self._recalled = stored
-        try:
-            return self._restore(stored.document)
-        except (msgspec.MsgspecError, KeyError, TypeError, ValueError) as problem:
-            log.error("checkpoint.unreadable", problem=str(problem), term=stored.term)
-            return {}
-
-    async def save(self, term: int, position: ReadPosition) -> None:
-        """Store what the listeners know now. A store that is down, or a later leader, leaves it unstored."""
-        document: dict[str, Any] = {"boot": self._boot, "position": position}
-        for listener in self._listeners:
-            document.update(listener.snapshot())
-        stored = StoredCheckpoint(term, msgspec.json.encode(document))
-        try:
-            if not await asyncio.to_thread(self._checkpoints.save, stored, time.time()):
-                log.error("checkpoint.outrun", term=term)  # the next look at the lease says more
-        except StoreDown as problem:
-            log.error("checkpoint.not_kept", problem=str(problem))
-
-    def _restore(self, data: bytes) -> Mapping[str, Any]:
-        document: Mapping[str, Any] = msgspec.json.decode(data) if data else {}
-        if document:
-            new_boot = None if document["boot"] == self._boot else time.time() - time.monotonic()
-            for listener in self._listeners:
-                listener.restore(document, new_boot=new_boot)
-        return document
-
-
 SEARCH_EVERY_S = 5.0
 SEARCH_OFTEN_S = 0.5
 AGAIN_S = 0.5
@@ -255,12 +206,16 @@ class StreamSource:
         store: Store,
         *,
         availability: Availability,
-        checkpoint: SharedCheckpoint,
+        checkpoints: Checkpoints,
+        boot: str,
         leadership: Leadership,
         canaries: Callable[[], Collection[str]],
     ) -> None:
         self._redis, self._store, self._availability = redis, store, availability
-        self._checkpoint, self._leadership, self._canaries = checkpoint, leadership, canaries
+        self._checkpoints, self._boot = checkpoints, boot
+        self._leadership, self._canaries = leadership, canaries
+        self._recalled: StoredCheckpoint | None = None
+        self._stateful: Sequence[StatefulListener] = ()
         self._workers = WorkerRegistry()
         self._listeners: Sequence[Listener] = ()
         self.lag_s: float | None = None
@@ -274,7 +229,7 @@ class StreamSource:
         The agents count requests; here `metrics` only keeps the count of rollbacks over a change of leader.
         """
         self._workers, self._listeners = workers, [monitor]
-        self._checkpoint.attach([metrics, monitor])
+        self._stateful = [metrics, monitor]
 
     @property
     def position(self) -> ReadPosition | None:
@@ -287,20 +242,51 @@ class StreamSource:
 
     async def begin(self) -> None:
         """Go on where the last leader was. May raise StoreDown."""
-        document = await self._checkpoint.recall(again=True)
+        document = await self._recall(again=True)
         self._deduplicator = Deduplicator(document)
         self._cursor = StreamCursor(self._redis, self._deduplicator.position.place)
 
     async def stand_by(self) -> None:
         """Tell only heartbeats; the listeners know what the leader last stored. May raise StoreDown."""
         self._deduplicator = None
-        await self._checkpoint.recall(again=False)
+        await self._recall(again=False)
+
+    async def _recall(self, *, again: bool) -> Mapping[str, Any]:
+        """Restore the listeners from the stored checkpoint, and return it whole.
+
+        An unchanged checkpoint is restored only with `again`. An unreadable one (of a newer version, say) is
+        logged and counts as empty. May raise StoreDown.
+        """
+        stored = await asyncio.to_thread(self._checkpoints.load)
+        if stored == self._recalled and not again:
+            return {}
+        self._recalled = stored
+        try:
+            document: Mapping[str, Any] = msgspec.json.decode(stored.document) if stored.document else {}
+            if document:
+                new_boot = None if document["boot"] == self._boot else time.time() - time.monotonic()
+                for listener in self._stateful:
+                    listener.restore(document, new_boot=new_boot)
+        except (msgspec.MsgspecError, KeyError, TypeError, ValueError) as problem:
+            log.error("checkpoint.unreadable", problem=str(problem), term=stored.term)
+            return {}
+        return document
 
     async def save(self) -> None:
-        """Store what is known, under our term; nothing while the store is silent, for pages must not wait."""
+        """Store what is known, under our term; nothing while the store is silent, for pages must not wait. A
+        store that is down, or a later leader, leaves it unstored."""
         lease, position = self._leadership.lease, self.position
-        if lease is not None and position is not None and self._leadership.standing() == "leading":
-            await self._checkpoint.save(lease.term, position)
+        if lease is None or position is None or self._leadership.standing() != "leading":
+            return
+        document: dict[str, Any] = {"boot": self._boot, "position": position}
+        for listener in self._stateful:
+            document.update(listener.snapshot())
+        stored = StoredCheckpoint(lease.term, msgspec.json.encode(document))
+        try:
+            if not await asyncio.to_thread(self._checkpoints.save, stored, time.time()):
+                log.error("checkpoint.outrun", term=lease.term)  # the next look at the lease says more
+        except StoreDown as problem:
+            log.error("checkpoint.not_kept", problem=str(problem))
 
     def drain(self) -> None:
         """Nothing: what is left on the stream is the next leader's."""
