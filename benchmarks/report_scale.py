@@ -19,7 +19,6 @@ from pathlib import Path
 
 from benchmarks.report_world import DAY_S, FIRST_DAY, World, fill
 from canary.config import parse
-from canary.config.store import open_store
 from records.shared.segment_folder import OUTCOMES
 from records.store import Act, Store
 from records.store.database import engine_of
@@ -143,7 +142,7 @@ def _judge(config: str, data: Path) -> dict[str, object]:
     settings, now = loaded.control.reports, (FIRST_DAY + 15) * DAY_S
     _keep_nights(settings, loaded.store, data)
     began, cpu = time.monotonic(), time.process_time()
-    with closing(open_store(loaded, data)) as store:
+    with closing(loaded.open_store(data)) as store:
         report = report_from_store(settings, None, store, now=now)
     return {
         "seconds": time.monotonic() - began,

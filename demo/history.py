@@ -21,7 +21,6 @@ from bench.benchmark.run import read, sources
 from bench.models.pair import pair
 from canary.commands.bench import measure
 from canary.config import Config, load
-from canary.config.store import open_store
 from common.clock import rfc3339
 from control.feed.events import WorkerEvents
 from control.jobs.reports import ReportJob
@@ -287,7 +286,7 @@ def made_up(folder: Path, data: Path, provider: str, secret: bytes, *, now: floa
         file = folder / "made-up.yaml"
         file.write_text(release.config(provider))
         config = load(file, {})
-        with closing(open_store(config, data)) as store:
+        with closing(config.open_store(data)) as store:
             _Past(config, release, store, secret, began=now - release.ago * DAY_S).tell(data)
     added: Mapping[str, Any] = yaml.safe_load(RELEASES[-1].config(provider))
     return added

@@ -28,7 +28,6 @@ from canary.commands.client import AdminClient
 from canary.commands.shell import without_log_lines
 from canary.config import load
 from canary.config.server import Role
-from canary.config.store import open_store
 from demo.backdrop import Backdrop, Pager, Users
 from demo.history import add_to, behaviours, made_up
 from pages.reports.report import rendered
@@ -248,7 +247,7 @@ class _Story:
             count = await users.give_feedback()
             self._say(f"{count} feedback values sent (task_completed, csat)")
         read, data = load(config, {}), backdrop.data
-        with closing(open_store(read, data)) as store:
+        with closing(read.open_store(data)) as store:
             if not await self._until(lambda: _has_arrived(store, users.answered, count), STORED_WITHIN_S):
                 raise _Failed("some answers or feedback values are not stored yet")
             report = await asyncio.to_thread(

@@ -150,11 +150,10 @@ def _read(config: Path, data: Path, canary: str | None) -> "list[Evaluation]":
 @contextmanager
 def _opened(config: Path, data: Path) -> "Iterator[tuple[Evaluations, Store]]":
     """The store's evaluations, and the store. Exits 1 if there is no store."""
-    from canary.config.store import open_store
     from records.store.reports import Evaluations
 
     read = read_config(config)
-    with needs_store(read, data), closing(open_store(read, data)) as store:
+    with needs_store(read, data), closing(read.open_store(data)) as store:
         yield Evaluations(store), store
 
 

@@ -15,7 +15,6 @@ from canary.commands.report import Output
 from canary.commands.shell import fail, say
 from canary.config import Config
 from canary.config.config import bench_terms
-from canary.config.store import open_store
 from pages.reports.release import FORMS, headline, to_json
 from pages.words.archive import reasons_of
 from pages.words.gains import forecast_document, layers
@@ -41,7 +40,7 @@ def settings_now(config: Config, data: Path) -> BenchSettings:
     """The config's part for benchmarks, with the canaries that were promoted: their candidates are what users
     have now, whoever asks. Without a store, as the file alone has it."""
     try:
-        with closing(open_store(config, data)) as store:
+        with closing(config.open_store(data)) as store:
             return replace(config.bench, promoted=dict(_promoted(config, store)))
     except StoreDown as problem:
         if data.exists() or not config.store.startswith("sqlite"):  # else there was never a server
@@ -78,7 +77,7 @@ def save(
     `forecast`, what a model without such a canary would save, stored with the document, and `family`, the
     mean changes of the vendor's past releases. Each may be None.
     """
-    store = open_store(config, data)
+    store = config.open_store(data)
     try:
         canary = _canary(config, pair, store, now)
         saves = {"forecast": _forecast(config, pair, document, store, now) if canary is None else None}
@@ -168,7 +167,7 @@ def _family(pair: Pair, store: Store) -> dict[str, Any] | None:
 def release_of(config: Config, document: Mapping[str, Any], data: Path) -> Dossier:
     """The release that was just measured. Without a store, only the benchmark speaks."""
     try:
-        with closing(open_store(config, data)) as store:
+        with closing(config.open_store(data)) as store:
             now, failures = time.time(), BenchFailures(store)
             wrong = failures.latest(document["candidate"], document["baseline"], now=now) or ()
             return replace(measured(config.control.reports, store, document, now=now), wrong=tuple(wrong))

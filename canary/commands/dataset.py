@@ -79,13 +79,12 @@ def sample(
 ) -> None:
     """Sample captured exchanges, rare categories first. Their answers become proposed labels."""
     from bench.dataset.sample import canaries_of, captured, lines_of
-    from canary.config.store import open_store
     from records.store.captures import CaptureStore
 
     begin = moment(since, 0.0, time.time())
     before = _existing(file)
     read = read_config(config)
-    with needs_store(read, data), closing(open_store(read, data)) as store:
+    with needs_store(read, data), closing(read.open_store(data)) as store:
         found = list(captured(store, name, since=begin))
         if name in _models(read) and canaries_of(name, store.states()):
             say(f"{name} is a canary and a model: sampled from the canary")

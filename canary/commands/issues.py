@@ -207,7 +207,6 @@ def _shown(issue: "Issue") -> dict[str, Any]:
 
 def _keep(config: "Config", data: Path, found: Mapping[str, Any]) -> None:
     """Store the document of a recheck. Where that fails, a line on stderr says so."""
-    from canary.config.store import open_store
     from records.errors import StoreDown
     from records.store.benchmarks import IssueCheck, IssueHistory
 
@@ -218,7 +217,7 @@ def _keep(config: "Config", data: Path, found: Mapping[str, Any]) -> None:
     ]
     try:
         data.mkdir(mode=0o700, exist_ok=True)
-        with closing(open_store(config, data)) as store:
+        with closing(config.open_store(data)) as store:
             IssueHistory(store).add(checks)
     except (StoreDown, OSError) as problem:
         say(f"the recheck was not stored: {problem}")
@@ -227,14 +226,13 @@ def _keep(config: "Config", data: Path, found: Mapping[str, Any]) -> None:
 def _history(config: "Config", data: Path) -> "Mapping[str, list[IssueCheck]] | None":
     """Each issue's models by its hash, the newest last. None if the store does not answer, which a line on
     stderr says."""
-    from canary.config.store import open_store
     from records.errors import StoreDown
     from records.store.benchmarks import IssueHistory, newest_of_each_model
 
     if config.store.startswith("sqlite:") and not data.is_dir():
         return {}
     try:
-        with closing(open_store(config, data)) as store:
+        with closing(config.open_store(data)) as store:
             return newest_of_each_model(IssueHistory(store).all())
     except StoreDown as problem:
         say(f"the history of the issues could not be read: {problem}")

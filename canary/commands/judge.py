@@ -49,7 +49,6 @@ def judge(
 
     Needs no server. Exits 1 if nothing was judged, or the provider failed.
     """
-    from canary.config.store import open_store
     from judge.runs.due import more
 
     if (pairs is None) == (answers is None):
@@ -60,7 +59,7 @@ def judge(
         fail(f"the config has no canary {name!r}; it has: {', '.join(read.canaries) or 'none'}", code=2)
     if read.canaries[name].judge is None:
         fail(f"{name} has no judge in {config}; give it one: `judge: {{pairs: 200}}`")
-    with needs_store(read, data), closing(open_store(read, data)) as store:
+    with needs_store(read, data), closing(read.open_store(data)) as store:
         run = _run(store, read.canaries[name], pairs, answers)
         due = more(store, run) or _nothing(read, run, store)
         told = asyncio.run(_judged(read.bench, run, due, store))

@@ -186,7 +186,6 @@ def recorded_traffic(
 ) -> "Recorded | None":
     """What the store has of the canary's traffic; None, said on stderr, if it does not answer. Creates no
     file."""
-    from canary.config.store import open_store
     from records.errors import StoreDown
     from verdict.planner.prospect import recorded_of
 
@@ -194,7 +193,7 @@ def recorded_traffic(
         return None
     lane = lanes.of(read, known.canary.name)
     try:
-        with closing(open_store(read, data)) as store:
+        with closing(read.open_store(data)) as store:
             return recorded_of(store, known.canary, judged, lane)
     except StoreDown as problem:
         say(f"{problem}; planning without recorded traffic")

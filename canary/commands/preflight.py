@@ -95,12 +95,11 @@ def _requests(file: Path, config: Config, name: str) -> "list[WireRequest]":
 def _captured(config: Config, data: Path, name: str, limit: int) -> "list[CapturedRequest]":
     """The newest captured requests; none without a database. Exits 1 if it does not answer."""
     from bench.preflight.requests import newest_requests
-    from canary.config.store import open_store
 
     if config.store.startswith("sqlite:") and not data.is_dir():
         return []
     canary = config.canaries[name].canary
-    with needs_store(config, data), closing(open_store(config, data)) as store:
+    with needs_store(config, data), closing(config.open_store(data)) as store:
         return newest_requests(store, canary, limit=limit)
 
 

@@ -40,12 +40,11 @@ def roll(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "t
 
     Works with and without a running server. A file each hour for itself, so many calls make many small files.
     """
-    from canary.config.store import store_at
     from records.store.segment_writer import PATIENCE
     from records.store.segment_writer import roll as roll_outcomes
 
     read = read_config(config)
-    with needs_store(read, data), closing(store_at(read, data, PATIENCE)) as store:
+    with needs_store(read, data), closing(read.store_at(data, PATIENCE)) as store:
         rolled = roll_outcomes(store, time.time(), all_of_it=True)
         where = store.folder.place if store.folder is not None else "the database"
     if output == "json":
@@ -80,7 +79,6 @@ def export(
     data: DataFolder = DATA,
 ) -> None:
     """Export outcomes, feedback, labels or judgements, without prompts or answers. Needs no server."""
-    from canary.config.store import open_store
     from records.exports.files import (
         export_columns,
         export_pages,
@@ -94,7 +92,7 @@ def export(
     form = _form(form, output)
     begin, end = moment(since, 0.0, now), moment(until, float("inf"), now)
     read = read_config(config)
-    with needs_store(read, data), closing(open_store(read, data)) as store, writing(output):
+    with needs_store(read, data), closing(read.open_store(data)) as store, writing(output):
         spooled = _spooled(data, read.store) if what in ("outcomes", "feedback") else 0
         shown = export_columns(what)
         found = export_pages(store, what, canary=canary, since=begin, until=end)

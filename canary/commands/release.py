@@ -126,8 +126,7 @@ def _write_failures(file: Path, store: "Store", about: "Release") -> None:
 @contextmanager
 def _opened(config: Path, data: Path) -> "Iterator[tuple[Store, ReportSettings]]":
     """The store, and the terms of the config's canaries. Exits 1 if there is no store."""
-    from canary.config.store import open_store
 
     read = read_config(config)
-    with needs_store(read, data), closing(open_store(read, data)) as store:
+    with needs_store(read, data), closing(read.open_store(data)) as store:
         yield store, read.control.reports

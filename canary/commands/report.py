@@ -125,7 +125,6 @@ def report(
         fail("name one canary, or compare several: canary report --compare A B", code=2)
     name = names[0] if names else None
     from canary.config.load import read_rubric
-    from canary.config.store import open_store
     from pages.reports.report import rendered
     from verdict.decision.reports import NoSuchCanary, report_from_csv, report_from_store
 
@@ -136,7 +135,7 @@ def report(
         if source is not None:
             result = report_from_csv(read.control.reports, name, source, now=time.time(), retro=retro)
         else:
-            with needs_store(read, data), closing(open_store(read, data)) as store:
+            with needs_store(read, data), closing(read.open_store(data)) as store:
                 result = report_from_store(read.control.reports, name, store, now=time.time(), retro=retro)
     except (BadOutput, ConfigError) as problem:
         fail(str(problem), code=2)
@@ -150,7 +149,6 @@ def report(
 
 def _compare(names: list[str], config: Path, data: Path, form: str | None, output: str | None) -> None:
     """Set the candidates of these canaries side by side."""
-    from canary.config.store import open_store
     from pages.reports.compare import rendered
     from verdict.decision.compare import compare_from_store
     from verdict.decision.reports import NoSuchCanary
@@ -160,7 +158,7 @@ def _compare(names: list[str], config: Path, data: Path, form: str | None, outpu
     read = read_config(config)
     try:
         wanted = Output.asked(form, output)
-        with needs_store(read, data), closing(open_store(read, data)) as store:
+        with needs_store(read, data), closing(read.open_store(data)) as store:
             found = compare_from_store(read.control.reports, names, store, now=time.time())
     except BadOutput as problem:
         fail(str(problem), code=2)

@@ -113,20 +113,18 @@ def watch(
 
 def _notice(config: Config, data: Path, models: Mapping[str, float]) -> None:
     """Make a release of each model, found at a UTC second. Raises StoreDown."""
-    from canary.config.store import open_store
     from records.store.releases import Releases
 
-    with closing(open_store(config, data)) as store:
+    with closing(config.open_store(data)) as store:
         for model, at in models.items():
             Releases(store).notice(model, at=at)
 
 
 def _rolled_back(config: Config, data: Path) -> Collection[str]:
     """The models (`provider/model`) whose last canary was rolled back. Raises StoreDown."""
-    from canary.config.store import open_store
     from records.store.releases import past_canaries
 
-    with closing(open_store(config, data)) as store:
+    with closing(config.open_store(data)) as store:
         states = {name: each.state for name, each in store.states().items() if each.state.started_at}
         in_order = sorted(states, key=lambda name: states[name].changed_at or 0.0)
         past = past_canaries(store, {name: states[name] for name in in_order})

@@ -33,6 +33,7 @@ from verdict.terms.judged_canary import JudgedCanary
 
 if TYPE_CHECKING:
     from control.jobs.watcher import WatchSettings
+    from records.store import Store, StoreTimeouts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +98,19 @@ class Config:
             report_job=self.report_job,
             datasets=tuple(replace(each, file=str(self.folder / each.file)) for each in self.datasets),
         )
+
+    def open_store(self, data: Path) -> "Store":
+        """The store, connected. Relative paths are relative to `data`. Raises StoreDown."""
+        from records.store import Store
+
+        return Store.open(self.store, data, outcomes=self.outcomes)
+
+    def store_at(self, data: Path, patience: "StoreTimeouts | None" = None) -> "Store":
+        """The store, without connecting."""
+        from records.store import Store
+        from records.store.database import PATIENCE
+
+        return Store.at(self.store, data, patience or PATIENCE, outcomes=self.outcomes)
 
     @property
     def base_urls(self) -> Mapping[str, str]:

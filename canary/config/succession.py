@@ -20,7 +20,6 @@ import yaml
 
 from canary.config import Config, ConfigError, load
 from canary.config.load import parse
-from canary.config.store import open_store
 from control.settings import CanarySettings
 from records.errors import StoreDown
 from routing.canary import Arm
@@ -161,7 +160,7 @@ def line_of(name: str, file: Path, data: Path, environment: Mapping[str, str]) -
         found = [each for each in config.canaries if each == name or each.startswith(f"{name}-")]
         if len(found) != 1:
             raise NotNext(f"one canary of {file} must be named {name} or {name}-…, not {len(found)}")
-        with closing(open_store(config, data)) as store:
+        with closing(config.open_store(data)) as store:
             states = {each: known.state for each, known in store.states().items()}
     except (ConfigError, StoreDown) as problem:
         raise NotNext(str(problem)) from problem

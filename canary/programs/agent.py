@@ -16,7 +16,6 @@ from starlette.applications import Starlette
 
 from canary import __version__
 from canary.config import Config
-from canary.config.store import store_at
 from canary.programs.config_pipe import FollowedConfig
 from canary.programs.listeners import access_to, listen
 from canary.programs.process import ShutdownSignal, WorkerArgs, boot_id, run
@@ -55,7 +54,7 @@ class Agent:
         self.config = config
         config.on_change(self._reloaded)
         current = self.config.current
-        self.store = store_at(current, args.folder)
+        self.store = current.store_at(args.folder)
         self.leases = Leases(self.store)
         self.redis = states_channel.connect(current.shared)
         self.channel = StatesChannel(self.redis)

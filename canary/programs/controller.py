@@ -20,7 +20,6 @@ from starlette.applications import Starlette
 from bench.preflight.result import Preflight
 from canary import __version__
 from canary.config import Config
-from canary.config.store import store_at
 from canary.interpreter import environment, program
 from canary.programs.config_pipe import FollowedConfig
 from canary.programs.listeners import access_to, listen, own_url
@@ -64,7 +63,7 @@ class Admin:
         self.config = config
         config.on_change(self._reloaded)
         current, data = self.config.current, args.folder
-        self.store = store_at(current, data)
+        self.store = current.store_at(data)
         self._unpriced: Sequence[UnpricedArm] = ()
         self.keys = SecretKeys(os.environ, data)
         self.parts = self._parts(current.shared)

@@ -8,8 +8,9 @@ from typer.testing import CliRunner, Result
 from bench.settings import CRITERIA, JudgeSource
 from canary.cli import app
 from canary.config import ConfigError, parse
+from common.numbers import dollars
 from judge.model import least_price
-from judge.terms import JudgeTerms, dollars
+from judge.terms import JudgeTerms
 from records.store import FixedRubric
 from verdict.terms.fixed_terms import judged_by, terms_of
 
