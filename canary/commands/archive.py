@@ -1,9 +1,7 @@
 """`canary archive …`: past evaluations. Reads the store; needs no server."""
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,9 +11,10 @@ from canary.commands.shell import (
     ConfigFile,
     DataFolder,
     Form,
+    ended_by,
     example,
     fail,
-    needs_store,
+    opened,
     print_json,
     print_text,
     read_config,
@@ -26,8 +25,6 @@ from canary.commands.shell import (
 from common.text import visible
 
 if TYPE_CHECKING:
-    from records.store import Store
-    from records.store.reports import Evaluations
     from verdict.archive.evaluations import Evaluation
 
 app = typer.Typer(help="Show, summarize and export past evaluations.", no_args_is_help=True)
@@ -82,12 +79,13 @@ def trends(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = 
     """Summarize the evaluations: changes by vendor, how well synthetic tasks predict, and savings."""
     from pages.reports.archive import summarized
     from records.store.benchmarks import Benchmarks
+    from records.store.reports import Evaluations
     from verdict.archive.evaluations import from_document
     from verdict.archive.trends import to_json
     from verdict.archive.trends import trends as sum_up
 
-    with _opened(config, data) as (evaluations, store):
-        found = sum_up(map(from_document, evaluations.all()), Benchmarks(store).refused())
+    with opened(read_config(config), data) as store:
+        found = sum_up(map(from_document, Evaluations(store).all()), Benchmarks(store).refused())
     return print_json(to_json(found)) if output == "json" else _print(summarized(found))
 
 
@@ -125,36 +123,25 @@ def import_(
 ) -> None:
     """Add evaluations from a file, all or none. Existing evaluations do not change."""
     from pages.words.reasons import sentences
+    from records.store.reports import Evaluations
     from verdict.archive.evaluations import BadEvaluation, parse, to_stored
 
-    try:
+    with ended_by(BadEvaluation, about=file):
         found = parse(read_file(file))
-    except BadEvaluation as problem:
-        fail(f"{file}: {problem}")
-    with _opened(config, data) as (evaluations, _):
-        added = evaluations.add([to_stored(each, sentences) for each in found])
-    counts: dict[str, Any] = {"read": len(found), "added": added}
+    with opened(read_config(config), data) as store:
+        added = Evaluations(store).add([to_stored(each, sentences) for each in found])
     if output == "json":
-        return print_json(counts)
+        return print_json({"read": len(found), "added": added})
     others = "; the others existed already" if added < len(found) else ""
     return say(f"{added} of {len(found)} evaluation(s) added{others}")
 
 
 def _read(config: Path, data: Path, canary: str | None) -> "list[Evaluation]":
+    from records.store.reports import Evaluations
     from verdict.archive.evaluations import from_document
 
-    with _opened(config, data) as (evaluations, _):
-        return [from_document(each) for each in evaluations.all(canary)]
-
-
-@contextmanager
-def _opened(config: Path, data: Path) -> "Iterator[tuple[Evaluations, Store]]":
-    """The store's evaluations, and the store. Exits 1 if there is no store."""
-    from records.store.reports import Evaluations
-
-    read = read_config(config)
-    with needs_store(read, data), closing(read.open_store(data)) as store:
-        yield Evaluations(store), store
+    with opened(read_config(config), data) as store:
+        return [from_document(each) for each in Evaluations(store).all(canary)]
 
 
 def _print(text: str) -> None:

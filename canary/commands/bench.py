@@ -15,6 +15,7 @@ from canary.commands.shell import (
     ConfigFile,
     DataFolder,
     Form,
+    ended_by,
     fail,
     print_json,
     print_text,
@@ -311,10 +312,8 @@ def _saved(
 def _pair(settings: "BenchSettings", model: str | None, against: str | None) -> "Pair":
     from bench.models.pair import AmbiguousModel, pair
 
-    try:
+    with ended_by(AmbiguousModel, code=2):
         return pair(settings, model, against)
-    except AmbiguousModel as problem:
-        fail(str(problem), code=2)
 
 
 def _datasets(
@@ -331,9 +330,8 @@ def _datasets(
             code=2,
         )
     try:
-        return [(each, read(each, file.parent)) for each in found]
-    except (BenchError, UnicodeDecodeError) as problem:
-        fail(str(problem))
+        with ended_by(BenchError, UnicodeDecodeError):
+            return [(each, read(each, file.parent)) for each in found]
     except OSError as problem:
         known = ", ".join(each.name for each in settings.datasets)
         other = f"; the config has these datasets: {known}" if wanted and known else ""

@@ -12,7 +12,7 @@ from bench.benchmark.comparison import to_csv
 from bench.models.pair import Pair
 from bench.settings import BenchSettings, Promoted
 from canary.commands.report import Output
-from canary.commands.shell import fail, say
+from canary.commands.shell import say, writing
 from canary.config import Config
 from canary.config.config import bench_terms
 from pages.reports.release import FORMS, headline, to_json
@@ -196,8 +196,6 @@ def write_report(found: Dossier, output: Output) -> None:
 
 def write_failures(file: Path, wrong: Sequence[FailureRow]) -> None:
     """Write the rows as CSV. Exits 1 if the file cannot be written."""
-    try:
+    with writing(file):
         file.write_text(to_csv(wrong), encoding="utf-8", newline="")
-    except OSError as problem:
-        fail(f"{file} cannot be written: {problem.strerror}")
     say(f"wrote {len(wrong)} wrong answers to {file}")

@@ -11,7 +11,7 @@ import typer
 
 from alerts import wording
 from canary.commands.plan import LanesNow, data_of, lanes_now, recorded_traffic
-from canary.commands.shell import ConfigFile, Form, fail, print_json, print_text, say
+from canary.commands.shell import ConfigFile, Form, ended_by, fail, print_json, print_text, say
 from canary.config import Config, ConfigError, load
 from canary.config.certificate import certificate_of
 from canary.config.load import CONFIG
@@ -46,11 +46,9 @@ def check(
     from verdict.planner.prospect import Wanted
 
     now = time.time()
-    try:
+    with ended_by(ConfigError, code=2):
         read = load(config, os.environ)
         certificate = certificate_of(read, config, now)
-    except ConfigError as problem:
-        fail(str(problem), code=2)
     if read.judge is not None and not read.judge_is_priced():
         fail(f"{config}: {without_price(read.judge.name)}", code=2)
     if wrong := _budget_without_a_call(read):

@@ -6,7 +6,6 @@ import os
 import time
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,9 +20,10 @@ from canary.commands.shell import (
     ConfigFile,
     DataFolder,
     Form,
+    ended_by,
     example,
     fail,
-    needs_store,
+    opened,
     print_json,
     print_text,
     read_config,
@@ -31,6 +31,7 @@ from canary.commands.shell import (
     say,
     unreadable,
     user,
+    writing,
 )
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def sample(
     begin = moment(since, 0.0, time.time())
     before = _existing(file)
     read = read_config(config)
-    with needs_store(read, data), closing(read.open_store(data)) as store:
+    with opened(read, data) as store:
         found = list(captured(store, name, since=begin))
         if name in _models(read) and canaries_of(name, store.states()):
             say(f"{name} is a canary and a model: sampled from the canary")
@@ -126,18 +127,15 @@ def import_(
     if file.exists():
         fail(f"{file} exists; name a new file, or delete it first", code=2)
     try:
-        found = _found(source, ideal)
-        text = _checked(source, found)
-    except BenchError as problem:
-        fail(str(problem))
+        with ended_by(BenchError):
+            found = _found(source, ideal)
+            text = _checked(source, found)
     except OSError as problem:
         failed = source if problem.filename is None else Path(problem.filename)
         fail(unreadable(failed, problem))
-    try:
+    with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file.resolve(), text.encode())
-    except OSError as problem:
-        fail(f"{file} cannot be written: {problem.strerror}")
     _tell_import(file, found, output)
 
 
@@ -170,7 +168,8 @@ def _checked(source: Path, found: "ImportedExamples") -> str:
     from bench.errors import BadDataset
 
     if not found.lines:
-        raise BadImport([f"{source}: nothing can be imported{_because(found.left_out)}"])
+        left_out = (f"; left out: {count} × {what} ({why})" for (what, why), count in found.left_out.items())
+        raise BadImport([f"{source}: nothing can be imported{''.join(left_out)}"])
     text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in found.lines)
     try:
         parse(text)
@@ -178,10 +177,6 @@ def _checked(source: Path, found: "ImportedExamples") -> str:
         bad = [found.places[each.line - 1].problem(each.message) for each in problem.problems]
         raise BadImport([str(each) for each in bad]) from problem
     return text
-
-
-def _because(left_out: Counter[tuple[str, str]]) -> str:
-    return "".join(f"; left out: {count} × {what} ({why})" for (what, why), count in left_out.items())
 
 
 def _tell_import(file: Path, found: "ImportedExamples", output: str) -> None:
@@ -232,12 +227,11 @@ def _lines_of(file: Path) -> list[dict[str, Any]]:
     from bench.dataset.file import read_lines
     from bench.errors import BadDataset
 
-    try:
+    with (
+        ended_by(BadDataset, about=file),
+        ended_by(OSError, UnicodeDecodeError, about=f"{file} cannot be read"),
+    ):
         return read_lines(file)
-    except BadDataset as problem:
-        fail(f"{file}: {problem}")
-    except (OSError, UnicodeDecodeError) as problem:
-        fail(f"{file} cannot be read: {problem}")
 
 
 def _put_label(file: Path, before: dict[str, Any], after: dict[str, Any]) -> None:
@@ -263,7 +257,9 @@ def _look(line: dict[str, Any], where: str) -> dict[str, Any] | None:
     for message in messages:
         say(f"{message['role']}: {message['content']}")
     by = next((each["by"] for each in reversed(history(line))), "")  # a file may have the tag alone
-    say(f"proposed{f' by {by}' if by else ''}: {_shown(line['expected'])}")
+    expected = line["expected"]
+    shown = expected if isinstance(expected, str) else json.dumps(expected, ensure_ascii=False)
+    say(f"proposed{f' by {by}' if by else ''}: {shown}")
     while True:
         match typer.prompt(_CHOICES, default="a", err=True).strip().lower()[:1]:
             case "a":
@@ -300,10 +296,6 @@ def _edit(line: dict[str, Any]) -> dict[str, Any] | None:
     return changed
 
 
-def _shown(expected: Any) -> str:
-    return expected if isinstance(expected, str) else json.dumps(expected, ensure_ascii=False)
-
-
 @app.command(epilog=example("dataset retire support.jsonl --older 180d"))
 def retire(
     file: Annotated[Path, typer.Argument(help="A dataset from `canary dataset sample`.")],
@@ -319,13 +311,10 @@ def retire(
     now = time.time()
     before = moment(older, now, now)
     beside = file.with_name(file.name + ENDING)
-    try:
+    unusable = ended_by(OSError, UnicodeDecodeError, about=f"{file} cannot be read or written")
+    with ended_by(BenchError, about=file), unusable:
         count = split(file, lambda line: _is_older(line, before), beside)
         left = read_lines(file)
-    except BenchError as problem:
-        fail(f"{file}: {problem}")
-    except (OSError, UnicodeDecodeError) as problem:
-        fail(f"{file} cannot be read or written: {problem}")
     undated = sum(not line.get("sampled") for line in left)
     if output == "json":
         found = {"file": str(file), "retired": count, "examples": len(left), "undated": undated}
@@ -353,7 +342,8 @@ def check(
         found = parse(text)
     except BadDataset as problem:
         if output == "json":
-            print_json({"file": str(file), "problems": _lines(problem)})
+            wrong = [{"line": each.line, "message": each.message} for each in problem.problems]
+            print_json({"file": str(file), "problems": wrong})
         for each in problem.problems:
             say(f"{file}:{each.line}: {each.message}")
         raise typer.Exit(1) from None
@@ -365,10 +355,6 @@ def check(
     return _tell(file, found, lines)
 
 
-def _lines(problem: Any) -> list[dict[str, object]]:
-    return [{"line": each.line, "message": each.message} for each in problem.problems]
-
-
 def _tell(file: Path, found: "Dataset", lines: list[dict[str, Any]]) -> None:
     from bench.dataset.file import described
     from pages.words.judge import labels_worth
@@ -377,13 +363,11 @@ def _tell(file: Path, found: "Dataset", lines: list[dict[str, Any]]) -> None:
     ambiguous = f", {about['ambiguous']} ambiguous" if about["ambiguous"] else ""
     print_text(f"{file}: {about['examples']} examples{ambiguous}, version {found.sha256[:12]}")
     print_text("tasks       " + ", ".join(f"{name} {count}" for name, count in about["tasks"].items()))
-    print_text(
-        "categories  "
-        + ", ".join(
-            f"{name or '(none)'} {count}{', critical' if name in about['critical'] else ''}"
-            for name, count in about["categories"].items()
-        )
+    categories = (
+        f"{name or '(none)'} {count}{', critical' if name in about['critical'] else ''}"
+        for name, count in about["categories"].items()
     )
+    print_text("categories  " + ", ".join(categories))
     for each in labels_worth(lines):
         print_text(f"labels      {each}")
     for each in about["warnings"]:
@@ -410,11 +394,9 @@ def _proposed(read: "Config", config: Path, file: Path, lines: list[dict[str, An
     judge = judge_of(read.bench, config.parent, file)
     if judge is None:
         fail(f"no judge: set `judge: PROVIDER/MODEL` for the dataset {file} in the config")
-    try:
+    with ended_by(BenchError, NoKey, OSError):
         asked = propose(read.bench, named(read.bench, judge), waiting, os.environ, at=time.time())
         new, cost_usd = asyncio.run(asked)
-    except (BenchError, NoKey, OSError) as problem:
-        fail(str(problem))
     cost = "unknown" if cost_usd is None else f"${cost_usd:.2f}"
     say(f"{judge} proposed {len(new)} of {len(waiting)} labels; cost {cost}")
     return [new.get(line["id"], line) for line in lines]
@@ -426,10 +408,8 @@ def _write_weights(file: Path, captures: "Sequence[Capture]") -> None:
     from common.whole_file import write_whole
 
     beside = weights_file(file.resolve())
-    try:
+    with writing(beside):
         write_whole(beside, document(shares(captures), time.time()))
-    except OSError as problem:
-        fail(f"{beside} cannot be written: {problem.strerror}")
     if are_capped(captures):
         say(
             f"{beside.name}: a category reached `per_category`, so common ones weigh too little; set a `rate`"
@@ -438,12 +418,8 @@ def _write_weights(file: Path, captures: "Sequence[Capture]") -> None:
 
 def _models(config: "Config") -> set[str]:
     """The models that the config names."""
-    arms = (
-        arm.model
-        for each in config.canaries.values()
-        for arm in (each.canary.baseline, each.canary.candidate)
-    )
-    return {*config.captures, *arms}
+    canaries = [each.canary for each in config.canaries.values()]
+    return {*config.captures, *(arm.model for each in canaries for arm in (each.baseline, each.candidate))}
 
 
 def _existing(file: Path) -> "Dataset | None":
@@ -451,10 +427,8 @@ def _existing(file: Path) -> "Dataset | None":
     from bench.dataset.file import parse
     from bench.errors import BadDataset
 
-    try:
+    with ended_by(BadDataset, about=file):
         return parse(read_file(file)) if file.exists() else None
-    except BadDataset as problem:
-        fail(f"{file}: {problem}")
 
 
 def _written(file: Path, added: str, task: AnswerTask) -> "Dataset":
@@ -465,13 +439,9 @@ def _written(file: Path, added: str, task: AnswerTask) -> "Dataset":
 
     before = read_file(file) if file.exists() else ""
     text = f"{before.rstrip()}\n{added}".lstrip()
-    try:
+    with ended_by(BadDataset, about=f"an answer is not a valid label for the task {task}"):
         dataset = parse(text)
-    except BadDataset as problem:
-        fail(f"an answer is not a valid label for the task {task}: {problem}")
-    try:
+    with writing(file):
         file.touch(mode=0o600)
         put(file.resolve(), text)
-    except OSError as problem:
-        fail(f"{file} cannot be written: {problem.strerror}")
     return dataset

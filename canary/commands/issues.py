@@ -18,8 +18,10 @@ from canary.commands.shell import (
     ConfigFile,
     DataFolder,
     Form,
+    ended_by,
     example,
     fail,
+    has_store,
     print_json,
     print_text,
     read_config,
@@ -27,6 +29,7 @@ from canary.commands.shell import (
     say,
     user,
     without_log_lines,
+    writing,
 )
 from common.clock import rfc3339
 
@@ -96,14 +99,10 @@ def add(
     file = file_of(config)
     before = read_file(file) if file.exists() else ""
     text = f"{before.rstrip()}\n{json.dumps(issue, ensure_ascii=False)}\n".lstrip()
-    try:
+    with ended_by(BadDataset, about=file):
         count = len(parse_issues(text))
-    except BadDataset as problem:
-        fail(f"{file}: {problem}")
-    try:
+    with writing(file):
         file.write_text(text, encoding="utf-8")
-    except OSError as problem:
-        fail(f"{file} cannot be written: {problem.strerror}")
     if output == "json":
         return print_json({"file": str(file), "issues": count})
     return say(f"{count} known issue(s) in {file}")
@@ -145,12 +144,10 @@ def rechecked(
     listed = known(file)
     if not listed:
         return None
-    try:
+    with ended_by(BenchError, NoKey, OSError), ended_by(AmbiguousModel, code=2):
         asked = named(config.bench, model)
         by = named(config.bench, judge) if judge is not None else None
         found = asyncio.run(ask_again(config.bench, asked, listed, os.environ, judge=by))
-    except (BenchError, NoKey, OSError) as problem:
-        fail(str(problem), code=2 if isinstance(problem, AmbiguousModel) else 1)
     told = document(asked.name, found)
     _keep(config, data, told)
     return told
@@ -164,10 +161,8 @@ def known(config: Path) -> "list[Issue]":
     file = file_of(config)
     if not file.exists():
         return []
-    try:
+    with ended_by(BadDataset, about=file):
         return parse_issues(read_file(file))
-    except BadDataset as problem:
-        fail(f"{file}: {problem}")
 
 
 def _line_of(config: Path, dataset: str, id_: str) -> dict[str, Any]:
@@ -178,10 +173,8 @@ def _line_of(config: Path, dataset: str, id_: str) -> dict[str, Any]:
     (source,) = sources(read_config(config).bench, [dataset])
     path = path_of(source, config.parent)
     text = read_file(path)
-    try:
+    with ended_by(BadDataset):
         check(source, config.parent)
-    except BadDataset as problem:
-        fail(str(problem))
     examples: list[dict[str, Any]] = [json.loads(line) for line in text.split("\n") if line.strip()]
     found = [example for example in examples if example["id"] == id_]
     if len(found) != 1:
@@ -229,7 +222,7 @@ def _history(config: "Config", data: Path) -> "Mapping[str, list[IssueCheck]] | 
     from records.errors import StoreDown
     from records.store.benchmarks import IssueHistory, newest_of_each_model
 
-    if config.store.startswith("sqlite:") and not data.is_dir():
+    if not has_store(config, data):
         return {}
     try:
         with closing(config.open_store(data)) as store:

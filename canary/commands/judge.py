@@ -3,7 +3,6 @@
 import asyncio
 import os
 import time
-from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,8 +12,10 @@ from canary.commands.shell import (
     ConfigFile,
     DataFolder,
     Form,
+    canary_of,
+    ended_by,
     fail,
-    needs_store,
+    opened,
     print_json,
     print_text,
     read_config,
@@ -50,23 +51,23 @@ def judge(
     Needs no server. Exits 1 if nothing was judged, or the provider failed.
     """
     from judge.runs.due import more
+    from pages.words.judge import judged_now_text
 
     if (pairs is None) == (answers is None):
         fail("give either --pairs N (of mirrored requests) or --answers N (of both arms)", code=2)
     without_log_lines()
     read = read_config(config)
-    if name not in read.canaries:
-        fail(f"the config has no canary {name!r}; it has: {', '.join(read.canaries) or 'none'}", code=2)
-    if read.canaries[name].judge is None:
+    wanted = canary_of(read, name)
+    if wanted.judge is None:
         fail(f"{name} has no judge in {config}; give it one: `judge: {{pairs: 200}}`")
-    with needs_store(read, data), closing(read.open_store(data)) as store:
-        run = _run(store, read.canaries[name], pairs, answers)
+    with opened(read, data) as store:
+        run = _run(store, wanted, pairs, answers)
         due = more(store, run) or _nothing(read, run, store)
         told = asyncio.run(_judged(read.bench, run, due, store))
     if output == "json":
         print_json(told)
     else:
-        print_text(_text(told))
+        print_text(judged_now_text(told))
     _end(told, run)
 
 
@@ -106,28 +107,16 @@ async def _judged(
     from judge.judgements import Judgements
     from judge.model import Judge
     from judge.runs.due import judge_now
-    from pages.words.judge import judged_now_document as document
+    from pages.words.judge import judged_now_document
 
     judgements = Judgements(store)
-    try:
+    with ended_by(BenchError, NoKey):
         asked = await asyncio.to_thread(Judge.of, settings, judgements, os.environ)
-    except (BenchError, NoKey) as problem:
-        fail(str(problem))
     try:
-        now = await judge_now(asked, run, due, store, progress=_progress)
-        return document(run, asked, now, judgements, at=time.time())
+        now = await judge_now(asked, run, due, store, progress=lambda done, of: say(f"{done} of {of} judged"))
+        return judged_now_document(run, asked, now, judgements, at=time.time())
     finally:
         await asked.close()
-
-
-def _progress(done: int, of: int) -> None:
-    say(f"{done} of {of} judged")
-
-
-def _text(told: "dict[str, Any]") -> str:
-    from pages.words.judge import judged_now_text as text
-
-    return text(told)
 
 
 def _end(told: "dict[str, Any]", run: "JudgedRun") -> None:

@@ -18,6 +18,7 @@ from canary.commands.shell import (
     Minutes,
     admin_client,
     ask,
+    ended_by,
     fail,
     print_json,
     say,
@@ -55,10 +56,9 @@ def ramp(
     """Set the candidate's share. A higher share keeps the users who are already in the cohort."""
     from canary.config.quantity import parse_share
 
-    try:
-        _order("ramp", name, reason, admin, data, output, share=parse_share(share))
-    except ValueError as problem:
-        fail(str(problem), code=2)
+    with ended_by(ValueError, code=2):
+        wanted = parse_share(share)
+    _order("ramp", name, reason, admin, data, output, share=wanted)
 
 
 def pause(

@@ -15,6 +15,8 @@ from canary.commands.shell import (
     ConfigFile,
     DataFolder,
     Form,
+    canary_of,
+    ended_by,
     fail,
     print_json,
     print_text,
@@ -101,15 +103,11 @@ def plan(
 
 def _canary(read: Config, name: str | None) -> "CanarySettings":
     """The canary of this name, or the only one. Exits 2 if there is none."""
-    known = read.canaries
-    if name is None and len(known) == 1:
-        return next(iter(known.values()))
-    if name is None or name not in known:
-        wrong = (
-            f"the config has no canary {name!r}; it has" if name is not None else "name a canary; there are"
-        )
-        fail(f"{wrong}: {', '.join(known) or 'none'}", code=2)
-    return known[name]
+    if name is None and len(read.canaries) == 1:
+        return next(iter(read.canaries.values()))
+    if name is None:
+        fail(f"name a canary; there are: {', '.join(read.canaries) or 'none'}", code=2)
+    return canary_of(read, name)
 
 
 def _judged(read: Config | None, known: "CanarySettings | None", rubric: Path | None) -> "JudgedCanary":
@@ -123,10 +121,8 @@ def _judged(read: Config | None, known: "CanarySettings | None", rubric: Path | 
     if rubric is None:
         fail("name a canary, or a file with --rubric", code=2)
     metrics = read.metrics if read is not None else BUILT_IN
-    try:
+    with ended_by(ConfigError, code=2):
         rows = read_rubric(rubric, os.environ, metrics)
-    except ConfigError as problem:
-        fail(str(problem), code=2)
     return of_rubric(rows, rubric.stem, metrics, known.judged if known is not None else None)
 
 
@@ -147,7 +143,7 @@ def _wanted(
     least = first_day(judged.minimum_days, judged.matures_days)
     if days is not None and days < least:
         fail(f"--days {days}: no verdict to ship comes before day {least}; give at least {least}", code=2)
-    try:
+    with ended_by(ValueError, code=2):
         return Wanted(
             users=users,
             days=days,
@@ -155,8 +151,6 @@ def _wanted(
             requests=requests,
             assumptions=parse_assumptions(",".join(assume), judged.metrics),
         )
-    except ValueError as problem:
-        fail(str(problem), code=2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

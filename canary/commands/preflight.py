@@ -14,8 +14,10 @@ from canary.commands.shell import (
     ConfigFile,
     DataFolder,
     Form,
-    fail,
-    needs_store,
+    canary_of,
+    ended_by,
+    has_store,
+    opened,
     print_json,
     print_text,
     read_config,
@@ -61,21 +63,18 @@ def preflight(
 
     without_log_lines()
     read = read_config(config)
-    if name not in read.canaries:
-        fail(f"the config has no canary {name!r}; it has: {', '.join(read.canaries) or 'none'}", code=2)
+    canary_of(read, name)
     requests = _requests(file, read, name) if file is not None else None
     captured = _captured(read, data, name, sample) if file is None else []
-    try:
+    with ended_by(NothingToAsk):
         result = uvloop.run(_asked(read, name, requests, captured))
-    except NothingToAsk as problem:
-        fail(str(problem))
     for each in said_once(each for each in read.unpriced() if each.canary == name):
         say(f"warning: {each.sentence}")
     if output == "json":
         print_json(result.document())
     else:
         print_text(text(result))
-    raise typer.Exit(_code(result))
+    raise typer.Exit(REFUSED if result.refused else 0 if result.taken else 1)
 
 
 def _requests(file: Path, config: Config, name: str) -> "list[WireRequest]":
@@ -84,22 +83,19 @@ def _requests(file: Path, config: Config, name: str) -> "list[WireRequest]":
     from bench.preflight.requests import parse_requests
 
     baseline = config.canaries[name].canary.baseline
-    try:
-        return parse_requests(
-            read_file(file), api=config.providers[baseline.provider].api, model=baseline.model
-        )
-    except BenchError as problem:
-        fail(f"{file}: {problem}", code=2)
+    api = config.providers[baseline.provider].api
+    with ended_by(BenchError, about=file, code=2):
+        return parse_requests(read_file(file), api=api, model=baseline.model)
 
 
 def _captured(config: Config, data: Path, name: str, limit: int) -> "list[CapturedRequest]":
     """The newest captured requests; none without a database. Exits 1 if it does not answer."""
     from bench.preflight.requests import newest_requests
 
-    if config.store.startswith("sqlite:") and not data.is_dir():
+    if not has_store(config, data):
         return []
     canary = config.canaries[name].canary
-    with needs_store(config, data), closing(config.open_store(data)) as store:
+    with opened(config, data) as store:
         return newest_requests(store, canary, limit=limit)
 
 
@@ -123,10 +119,3 @@ async def _asked(
             if requests is None:
                 return await preflight_of_captured(client, captured)
             return await asked(client, requests)
-
-
-def _code(result: "Preflight") -> int:
-    """0 if all were taken, 3 if some were refused, 1 if none was taken nor refused."""
-    if result.refused:
-        return REFUSED
-    return 0 if result.taken else 1

@@ -2,7 +2,6 @@
 
 import sys
 import time
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal, cast, get_args
@@ -17,7 +16,7 @@ from canary.commands.shell import (
     Form,
     example,
     fail,
-    needs_store,
+    opened,
     print_json,
     read_config,
     say,
@@ -44,7 +43,7 @@ def roll(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "t
     from records.store.segment_writer import roll as roll_outcomes
 
     read = read_config(config)
-    with needs_store(read, data), closing(read.store_at(data, PATIENCE)) as store:
+    with opened(read, data, PATIENCE) as store:
         rolled = roll_outcomes(store, time.time(), all_of_it=True)
         where = store.folder.place if store.folder is not None else "the database"
     if output == "json":
@@ -92,7 +91,7 @@ def export(
     form = _form(form, output)
     begin, end = moment(since, 0.0, now), moment(until, float("inf"), now)
     read = read_config(config)
-    with needs_store(read, data), closing(read.open_store(data)) as store, writing(output):
+    with opened(read, data) as store, writing(output):
         spooled = _spooled(data, read.store) if what in ("outcomes", "feedback") else 0
         shown = export_columns(what)
         found = export_pages(store, what, canary=canary, since=begin, until=end)

@@ -1,8 +1,6 @@
 """`canary release …`: each release in one place. Reads the store; needs no server."""
 
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,9 +13,10 @@ from canary.commands.shell import (
     DataFolder,
     Form,
     Minutes,
+    ended_by,
     example,
     fail,
-    needs_store,
+    opened,
     print_json,
     print_text,
     read_config,
@@ -28,7 +27,6 @@ from canary.commands.shell import (
 if TYPE_CHECKING:
     from records.store import Store
     from records.store.releases import Release
-    from verdict.terms.judged_canary import ReportSettings
 
 app = typer.Typer(
     help="Show releases from noticed to decided, and note what people did.", no_args_is_help=True
@@ -48,7 +46,7 @@ def list_(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "
     from pages.reports.release import line, listed
     from verdict.archive.releases import all_releases
 
-    with _opened(config, data) as (store, _):
+    with opened(read_config(config), data) as store:
         found = all_releases(store)
     if output == "json":
         return print_json({"releases": [line(each) for each in found]})
@@ -72,11 +70,9 @@ def show(
     from pages.reports.release import FORMS, to_json
     from verdict.archive.releases import NoSuchRelease, release_of
 
-    with _opened(config, data) as (store, settings):
-        try:
-            found = release_of(settings, store, model, now=time.time())
-        except NoSuchRelease as problem:
-            fail(str(problem))
+    read = read_config(config)
+    with opened(read, data) as store, ended_by(NoSuchRelease):
+        found = release_of(read.control.reports, store, model, now=time.time())
         if failures is not None:
             _write_failures(failures, store, found.release)
     return print_json(to_json(found)) if output == "json" else print_text(FORMS[output](found).rstrip("\n"))
@@ -99,11 +95,8 @@ def note(
         fail("the note is empty", code=2)
     if minutes is not None and not 0 < minutes <= 10_000:
         fail("--minutes must be above 0 and at most 10000", code=2)
-    with _opened(config, data) as (store, _):
-        try:
-            about = history_of(store, model).release
-        except NoSuchRelease as problem:
-            fail(str(problem))
+    with opened(read_config(config), data) as store, ended_by(NoSuchRelease):
+        about = history_of(store, model).release
         added = ReleaseNote(at=time.time(), release=about.id, who=user(), text=text.strip(), minutes=minutes)
         Releases(store).note(added)
     if output == "json":
@@ -121,12 +114,3 @@ def _write_failures(file: Path, store: "Store", about: "Release") -> None:
         why = "it has no benchmark of all datasets, or they have expired with the captures"
         fail(f"there are no wrong answers of {about.candidate}: {why}")
     write_failures(file, wrong)
-
-
-@contextmanager
-def _opened(config: Path, data: Path) -> "Iterator[tuple[Store, ReportSettings]]":
-    """The store, and the terms of the config's canaries. Exits 1 if there is no store."""
-
-    read = read_config(config)
-    with needs_store(read, data), closing(read.open_store(data)) as store:
-        yield store, read.control.reports

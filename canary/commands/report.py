@@ -6,7 +6,6 @@
 import os
 import shutil
 import time
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -18,8 +17,9 @@ from canary.commands.shell import (
     DATA,
     ConfigFile,
     DataFolder,
+    ended_by,
     fail,
-    needs_store,
+    opened,
     print_text,
     read_config,
     unreadable,
@@ -129,18 +129,18 @@ def report(
     from verdict.decision.reports import NoSuchCanary, report_from_csv, report_from_store
 
     read = read_config(config)
-    try:
+    with ended_by(BadOutput, ConfigError, code=2):
         wanted = Output.asked(form, output)
         retro = read_rubric(rubric, os.environ, read.metrics) if rubric is not None else None
-        if source is not None:
-            result = report_from_csv(read.control.reports, name, source, now=time.time(), retro=retro)
-        else:
-            with needs_store(read, data), closing(read.open_store(data)) as store:
-                result = report_from_store(read.control.reports, name, store, now=time.time(), retro=retro)
-    except (BadOutput, ConfigError) as problem:
-        fail(str(problem), code=2)
-    except (NoSuchCanary, ValueError) as problem:
-        fail(str(problem))
+    try:
+        with ended_by(NoSuchCanary, ValueError):
+            if source is not None:
+                result = report_from_csv(read.control.reports, name, source, now=time.time(), retro=retro)
+            else:
+                with opened(read, data) as store:
+                    result = report_from_store(
+                        read.control.reports, name, store, now=time.time(), retro=retro
+                    )
     except OSError as problem:
         fail(str(problem) if source is None else unreadable(source, problem))
     wanted.write(rendered(result, wanted.form, width=wanted.width))
@@ -156,12 +156,8 @@ def _compare(names: list[str], config: Path, data: Path, form: str | None, outpu
     if len(set(names)) < 2:
         fail("--compare needs the names of two canaries or more", code=2)
     read = read_config(config)
-    try:
+    with ended_by(BadOutput, code=2):
         wanted = Output.asked(form, output)
-        with needs_store(read, data), closing(read.open_store(data)) as store:
-            found = compare_from_store(read.control.reports, names, store, now=time.time())
-    except BadOutput as problem:
-        fail(str(problem), code=2)
-    except (NoSuchCanary, ValueError) as problem:
-        fail(str(problem))
+    with ended_by(NoSuchCanary, ValueError), opened(read, data) as store:
+        found = compare_from_store(read.control.reports, names, store, now=time.time())
     wanted.write(rendered(found, wanted.form, width=wanted.width))

@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 
 from canary.commands.client import AdminClient
-from canary.commands.shell import CONFIG, DATA, Admin, ConfigFile, DataFolder, fail, say, without_log_lines
+from canary.commands.shell import (
+    CONFIG,
+    DATA,
+    Admin,
+    ConfigFile,
+    DataFolder,
+    ended_by,
+    fail,
+    say,
+    without_log_lines,
+)
 from canary.config import ConfigError, load
 from canary.interpreter import environment, program
 
@@ -29,8 +39,8 @@ def serve(
     ] = False,
 ) -> None:
     """Start the server: the traffic workers and the admin process."""
+    from canary.config.config import check_role
     from canary.config.load import data_folder
-    from canary.config.roles import check_role
     from canary.programs.serve import InUse, serve
     from canary.secrets import BadSecret
 
@@ -44,17 +54,13 @@ def serve(
         "grace": grace,
         "role": role,
     }
-    try:
+    with ended_by(ConfigError, code=2), ended_by(InUse, BadSecret, OSError):
         read = load(config, os.environ)
         for warning in read.warnings:
             say(warning)
         settings = read.server.overridden(os.environ, flags)
         check_role(read, settings.role)
         serve(config, settings, take_over=take_over)
-    except ConfigError as problem:
-        fail(str(problem), code=2)
-    except (InUse, BadSecret, OSError) as problem:
-        fail(str(problem))
 
 
 def demo(

@@ -4,9 +4,9 @@ import getpass
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
 
 import typer
 
@@ -16,6 +16,10 @@ from canary.config.load import CONFIG as CONFIG
 from canary.config.load import DATA as DATA
 from canary.config.load import data_folder
 from common.text import visible
+
+if TYPE_CHECKING:
+    from control.settings import CanarySettings
+    from records.store import Store, StoreTimeouts
 
 
 def _beside_config(context: typer.Context, data: Path) -> Path:
@@ -65,31 +69,40 @@ def admin_client(admin: str | None, data: Path) -> AdminClient:
 
 def ask(call: Callable[[], T]) -> T:
     """Call the server and return its answer. Exits 1 if the server does not answer, or refuses."""
-    try:
+    with ended_by(NotReached):
         return call()
-    except NotReached as problem:
-        fail(str(problem))
 
 
 def read_config(path: Path) -> Config:
     """Load the config. Exits 2 if it is invalid."""
-    try:
+    with ended_by(ConfigError, code=2):
         return load(path, os.environ)
-    except ConfigError as problem:
-        fail(str(problem), code=2)
+
+
+def canary_of(config: Config, name: str) -> "CanarySettings":
+    """The canary of this name. Exits 2 if the config has none."""
+    if name not in config.canaries:
+        fail(f"the config has no canary {name!r}; it has: {', '.join(config.canaries) or 'none'}", code=2)
+    return config.canaries[name]
 
 
 @contextmanager
-def needs_store(config: Config, data: Path) -> Iterator[None]:
-    """Wraps code that opens the store. Exits 1 if the store does not exist or does not answer."""
+def opened(config: Config, data: Path, patience: "StoreTimeouts | None" = None) -> Iterator["Store"]:
+    """The store, connected, to be closed afterwards; with a `patience`, connected at its first use. Exits 1
+    if it does not exist or does not answer."""
     from records.errors import StoreDown
 
-    if config.store.startswith("sqlite:") and not data.is_dir():
+    if not has_store(config, data):
         fail(f"there is no data folder {data}; start `canary serve` first, or name its folder with --data")
-    try:
-        yield
-    except StoreDown as problem:
-        fail(str(problem))
+    with ended_by(StoreDown):
+        store = config.open_store(data) if patience is None else config.store_at(data, patience)
+        with closing(store):
+            yield store
+
+
+def has_store(config: Config, data: Path) -> bool:
+    """False if the store is a SQLite file in a folder that no server has made yet."""
+    return not config.store.startswith("sqlite:") or data.is_dir()
 
 
 def without_log_lines() -> None:
@@ -110,7 +123,7 @@ def user() -> str:
 
 @contextmanager
 def writing(file: Path) -> Iterator[None]:
-    """Wraps code that writes a file, or stdout (`-`). Exits 1 if the file cannot be written."""
+    """Ends the command if the file, or stdout (`-`), cannot be written."""
     try:
         yield
     except BrokenPipeError:
@@ -132,6 +145,15 @@ def print_json(document: Any) -> None:
 def say(text: str) -> None:
     """Print a message or progress to stderr."""
     typer.echo(visible(text), err=True)
+
+
+@contextmanager
+def ended_by(*problems: type[Exception], code: int = 1, about: object = "") -> Iterator[None]:
+    """Ends the command with the message of one of these problems, after what the message is `about`."""
+    try:
+        yield
+    except problems as problem:
+        fail(f"{about}: {problem}" if about else str(problem), code=code)
 
 
 def fail(message: str, *, code: int = 1) -> NoReturn:

@@ -20,6 +20,7 @@ from canary.commands.shell import (
     Form,
     admin_client,
     ask,
+    ended_by,
     fail,
     print_json,
     print_text,
@@ -239,10 +240,8 @@ def wait(
 
     Exits 0 for ship, 3 for don't ship, 4 if still open at the timeout, 5 if rolled back.
     """
-    try:
+    with ended_by(ValueError, code=2):
         within_s, every_s = parse_duration(timeout), parse_duration(poll)
-    except ValueError as problem:
-        fail(str(problem), code=2)
     client = admin_client(admin, data)
 
     def look() -> GateResult:

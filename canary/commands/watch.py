@@ -18,6 +18,7 @@ from canary.commands.shell import (
     ConfigFile,
     DataFolder,
     Form,
+    ended_by,
     fail,
     print_json,
     print_text,
@@ -76,10 +77,8 @@ def watch(
     from canary.config.quantity import parse_duration
     from control.jobs.watcher import ReleaseWatcher, WatchError
 
-    try:
+    with ended_by(ValueError, code=2):
         every_s = parse_duration(every)
-    except ValueError as problem:
-        fail(str(problem), code=2)
     if next_ is not None and not (bench or again):
         fail("--next needs --bench: only a model that passes its benchmark can be next", code=2)
     if quick and not (bench or again):
@@ -98,10 +97,8 @@ def watch(
         rolled_back=lambda: _rolled_back(trial.config, data),
     )
     while True:
-        try:
+        with ended_by(WatchError, OSError):
             found = watcher.look()
-        except (WatchError, OSError) as problem:
-            fail(str(problem))
         _tell(found, read, output)
         if once or again:
             raise typer.Exit(1 if all(count is None for count in found.listed.values()) else 0)
@@ -142,7 +139,6 @@ def _newest(file: Path, old: Config) -> Config:
 
 
 def _tell(found: "WatchResult", config: Config, output: str) -> None:
-
     for each in found.troubles:
         say(each)
     if output == "json":

@@ -17,7 +17,8 @@ from bench.settings import (
     RubricRow,
     measurable,
 )
-from canary.config.server import ServerSettings
+from canary.config.errors import ConfigError, Problem
+from canary.config.server import Role, ServerSettings
 from console.access.openid_settings import OidcSettings
 from control.jobs.model_news import arms_of, retiring
 from control.settings import CanarySettings, ControlSettings, DailyTime
@@ -191,3 +192,21 @@ def bench_terms(judged: JudgedCanary, judge: JudgeTerms | None) -> BenchTerms:
         critical=judged.critical_categories,
         criteria=CRITERIA if judge is None else judge.criteria,
     )
+
+
+def check_role(config: Config, role: Role) -> None:
+    """Raises ConfigError if the role does not work with this `store` and `shared`: replicas need a PostgreSQL
+    and a Redis that all of them reach."""
+    found = []
+    if role == "all" and config.shared != "none":
+        message = "only replicas use it; remove it, or start with --role traffic or --role admin"
+        found.append(("shared", message))
+    if role != "all" and config.store.startswith("sqlite:"):
+        message = "SQLite works on one machine only; replicas need postgresql://USER:PASSWORD@HOST/NAME"
+        found.append(("store", message))
+    if role != "all" and config.shared == "none":
+        found.append(("shared", "replicas need a Redis: redis://HOST:PORT/0"))
+    if found:
+        raise ConfigError(
+            [Problem(file=f"role {role}", path=key, line=None, message=message) for key, message in found]
+        )

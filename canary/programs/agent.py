@@ -175,13 +175,9 @@ class Agent:
         self.meters.configure(canaries=config.canaries, feedback_metrics=config.metrics, callers=callers)
 
 
-async def _agent(args: WorkerArgs, config: FollowedConfig) -> None:
-    await Agent(args, config).run()
-
-
 def main() -> None:
     """Entry point of `python -m canary.programs.agent ARGS`."""
-    run(_agent)
+    run(lambda args, config: Agent(args, config).run())
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import asyncio
 import os
 import pickle
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from io import FileIO
@@ -20,60 +20,6 @@ import structlog
 from canary.config import Config, ConfigError, load
 from canary.config.certificate import Certificate, certificate_of
 from common.whole_file import Stamp, file_stamp
-
-
-class WatchedCertificate:
-    """The certificate of the config's `tls`, reread when a file changes. A bad pair keeps the old one.
-
-    A certificate is renewed by replacing two files, one after the other, or by a link to both (Kubernetes).
-    So the files must not have changed since the last look, and a bad pair is read again at each look.
-    """
-
-    def __init__(self, config: Config, file: Path) -> None:
-        """Read it. `file` is the config's. Raises ConfigError."""
-        self._file = file
-        self._seen = self._stamp = _stamp(config)
-        self.current = certificate_of(config, file, time.time())
-        self.problem = ""
-
-    def check(self, config: Config) -> bool:
-        """Read the files again if they have changed. True if `current` or `problem` has changed.
-
-        A server that has started without TLS does not begin with it, nor one with TLS end it.
-        """
-        stamp = _stamp(config)
-        still, self._seen = stamp == self._seen, stamp
-        if self.current is None or config.tls is None or not still:
-            return False
-        if stamp == self._stamp and not self.problem:
-            return False
-        self._stamp = stamp
-        before = (self.current, self.problem)
-        self._reread(config)
-        return before != (self.current, self.problem)
-
-    def _reread(self, config: Config) -> None:
-        try:
-            self.current, self.problem = certificate_of(config, self._file, time.time()), ""
-        except ConfigError as error:
-            if self.problem != str(error):
-                log.error("certificate.refused", problem=str(error))
-            self.problem = str(error)
-
-
-def _stamp(config: Config) -> tuple[Stamp, ...]:
-    """The state of both files, as links lead to them."""
-    if config.tls is None:
-        return ()
-    return tuple(_state(config.folder / name) for name in (config.tls.cert_file, config.tls.key_file))
-
-
-def _state(path: Path) -> Stamp:
-    try:
-        return file_stamp(path)
-    except OSError:
-        return ()
-
 
 log = structlog.get_logger()
 
@@ -101,52 +47,88 @@ class ConfigReading:
         return len(data).to_bytes(_SIZE_BYTES) + data
 
 
+class _Files:
+    """Files whose change counts once they are as they were at the last look: a half-written one can still
+    parse, and a certificate is renewed by replacing two files, one after the other, or a link to both."""
+
+    def __init__(self, *paths: Path) -> None:
+        self._seen = self._read = _stamps(paths)
+
+    def changed(self, *paths: Path, again: bool = False, force: bool = False) -> bool:
+        """True if they are to be read: they have changed, or are to be read `again`, and are still; or
+        `force`."""
+        stamps = _stamps(paths)
+        still, self._seen = stamps == self._seen, stamps
+        if not force and not (still and (again or stamps != self._read)):
+            return False
+        self._read = stamps
+        return True
+
+
+def _stamps(paths: Sequence[Path]) -> tuple[Stamp, ...]:
+    """The state of the files, as links lead to them."""
+    found: list[Stamp] = []
+    for path in paths:
+        try:
+            found.append(file_stamp(path))
+        except OSError:
+            found.append(())
+    return tuple(found)
+
+
 class WatchedConfig:
-    """The config file and the certificate that it names, reread when they change. A bad file keeps the old
-    config and is logged once."""
+    """The config file and the certificate that it names, reread when they change. A bad file, or a bad pair,
+    keeps the old one and is logged once; a bad pair is read again at each look."""
 
     def __init__(self, path: Path) -> None:
         """Read the files. Raises ConfigError."""
         self._path = path
-        self._seen = self._stamp = self._now()
+        self._file = _Files(path)
         config = load(path, os.environ)
-        self._certificate = WatchedCertificate(config, path)
-        self.reading = ConfigReading(config, certificate=self._certificate.current)
+        self._pair = _Files(*_pair(config))
+        self.reading = ConfigReading(config, certificate=certificate_of(config, path, time.time()))
 
     def check(self, *, force: bool = False) -> bool:
         """Reread what has changed, and the config always with `force` (SIGHUP). True if there is a new
         `reading`."""
-        reread = self._check_file(force=force)
-        certificate = self._certificate
-        if not certificate.check(self.reading.config):
-            return reread
-        self.reading = replace(
-            self.reading, certificate=certificate.current, certificate_problem=certificate.problem
-        )
-        return True
-
-    def _check_file(self, *, force: bool) -> bool:
-        """Reread the config. Its file must not have changed since the last check: a half-written file can
-        still parse, and a canary missing from it would be ended for good."""
-        stamp = self._now()
-        still, self._seen = stamp == self._seen, stamp
-        if not force and (stamp == self._stamp or not still):
-            return False
-        self._stamp = stamp
         before = self.reading
+        if self._file.changed(self._path, force=force):
+            self._reread_config()
+        files, bad = _pair(self.reading.config), bool(self.reading.certificate_problem)
+        changed = self._pair.changed(*files, again=bad)
+        # A server that has started without TLS does not begin with it, nor one with TLS end it.
+        if changed and files and self.reading.certificate is not None:
+            self._reread_certificate()
+        return self.reading is not before
+
+    def _reread_config(self) -> None:
+        """A canary missing from a half-written file would be ended for good."""
+        loads = self.reading.loads + 1
         try:
             config = load(self._path, os.environ)
-            self.reading = replace(before, config=config, problem="", loads=before.loads + 1)
+            self.reading = replace(self.reading, config=config, problem="", loads=loads)
         except (ConfigError, OSError) as error:
-            self.reading = replace(before, problem=str(error), loads=before.loads + 1)
+            self.reading = replace(self.reading, problem=str(error), loads=loads)
             log.error("config.refused", file=str(self._path), problem=self.reading.problem)
-        return True
 
-    def _now(self) -> Stamp:
+    def _reread_certificate(self) -> None:
+        before = self.reading
+        certificate, problem = before.certificate, ""
         try:
-            return file_stamp(self._path)
-        except OSError:
-            return ()
+            certificate = certificate_of(before.config, self._path, time.time())
+        except ConfigError as error:
+            problem = str(error)
+            if problem != before.certificate_problem:
+                log.error("certificate.refused", problem=problem)
+        if (certificate, problem) != (before.certificate, before.certificate_problem):
+            self.reading = replace(before, certificate=certificate, certificate_problem=problem)
+
+
+def _pair(config: Config) -> tuple[Path, ...]:
+    """The files of the listeners' certificate and its key."""
+    if config.tls is None:
+        return ()
+    return tuple(config.folder / name for name in (config.tls.cert_file, config.tls.key_file))
 
 
 class FollowedConfig:

@@ -246,13 +246,9 @@ def _sentences(report: "Report") -> Sequence[str]:
     return sentences(report)
 
 
-async def _admin(args: WorkerArgs, config: FollowedConfig) -> None:
-    await Admin(args, config).run()
-
-
 def main() -> None:
     """Entry point of `python -m canary.programs.controller ARGS`."""
-    run(_admin)
+    run(lambda args, config: Admin(args, config).run())
 
 
 if __name__ == "__main__":

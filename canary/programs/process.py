@@ -45,6 +45,10 @@ class WorkerArgs(msgspec.Struct, frozen=True, kw_only=True):
         return Path(self.data)
 
 
+Work = Callable[[WorkerArgs, FollowedConfig], Coroutine[Any, Any, None]]
+"""What a child does, from its start to its end."""
+
+
 def boot_id() -> str:
     """The id of this boot, as spool files name it."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", "")
@@ -64,14 +68,18 @@ def log_to_stderr() -> None:
     )
 
 
-def run(work: Callable[[WorkerArgs, FollowedConfig], Coroutine[Any, Any, None]]) -> None:
+def run(work: Work) -> None:
     """Run a child program: arguments from the command line, the config from stdin."""
     log_to_stderr()
     args = msgspec.json.decode(sys.argv[1], type=WorkerArgs)
     config = FollowedConfig(FileIO(sys.stdin.fileno(), closefd=False))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.get_loop().set_default_executor(ThreadPoolExecutor(THREADS))
-        runner.run(work(args, config))
+        runner.run(_started(work, args, config))
+
+
+async def _started(work: Work, args: WorkerArgs, config: FollowedConfig) -> None:
+    await work(args, config)  # called here, because it asks for the running loop
 
 
 class ShutdownSignal:

@@ -22,7 +22,6 @@ import uvloop
 from canary.config import ServerSettings
 from canary.config.certificate import CERTIFICATE
 from canary.config.quantity import is_loopback
-from canary.config.roles import WHY_SHARED
 from canary.config.server import Role
 from canary.interpreter import environment, program
 from canary.programs.config_pipe import WatchedConfig
@@ -49,6 +48,10 @@ ADMIN_GRACE_S = 20.0
 _SOON_S = 1.0
 _LOOK_EVERY_S = 0.5
 _LONGEST_WAIT_S = 5.0
+_WHY_SHARED = (
+    "CANARY_SECRET is not set; replicas must share one, or each would assign users differently; "
+    "`openssl rand -hex 32` makes one"
+)
 
 
 class InUse(Exception):
@@ -232,7 +235,7 @@ def serve(config: Path, settings: ServerSettings, *, take_over: bool = False) ->
     lock = prepare_folder(data)
     try:
         if settings.role != "all" and Secret("CANARY_SECRET", os.environ).value() is None:
-            raise BadSecret(WHY_SHARED)
+            raise BadSecret(_WHY_SHARED)
         SecretKeys(os.environ, data)  # made here, before several children would
         for name in OPTIONAL:
             Secret(name, os.environ).value()  # a file that is named must be there
@@ -259,15 +262,9 @@ def serve(config: Path, settings: ServerSettings, *, take_over: bool = False) ->
             "serve.listening", **addresses, role=settings.role, workers=len(workers), descriptors=descriptors
         )
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_supervise(workers, admin_child, settings.grace_s, watched, data))
+            runner.run(Supervisor(workers, admin_child, settings.grace_s, watched, data).run())
     finally:
         os.close(lock)
-
-
-async def _supervise(
-    workers: Sequence[ChildProgram], admin: ChildProgram, grace_s: float, config: WatchedConfig, data: Path
-) -> None:
-    await Supervisor(workers, admin, grace_s, config, data).run()
 
 
 def _worker_args(data: Path, settings: ServerSettings, listener: socket.socket, slot: int) -> WorkerArgs:

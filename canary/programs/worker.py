@@ -248,14 +248,10 @@ def _models(config: Config) -> list[tuple[Provider, str]]:
     return [(config.providers[arm.provider], arm.model) for arm in arms]
 
 
-async def _worker(args: WorkerArgs, config: FollowedConfig) -> None:
-    await Worker(args, config).run()
-
-
 def main() -> None:
     """Entry point of `python -m canary.programs.worker ARGS`."""
     gc.set_threshold(*GC_THRESHOLDS)
-    run(_worker)
+    run(lambda args, config: Worker(args, config).run())
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from canary.config import ConfigError, parse
-from canary.config.roles import check_role
+from canary.config.config import check_role
 from canary.config.server import Role, ServerSettings
 
 PROVIDERS = 'providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}\n'
