@@ -17,9 +17,9 @@ from console.access.guard import Access, Guard, bearer_challenge, plainly_forbid
 from console.access.login import Login, OidcPages
 from console.access.session import Sessions
 from console.api import Api, broken, is_api, order_refused, refused
-from console.captures import Labelling, Pairs
-from console.datasets import DatasetLabelling, Datasets
-from console.history import Archive, ReleasePages
+from console.captures import Captures
+from console.datasets import Datasets
+from console.history import History
 from console.orders import Orders
 from console.page import Page
 from console.rendering import Templates
@@ -48,13 +48,10 @@ def admin_app(
         *login.routes(),
         *OidcPages(access.oidc, sessions, login, templates).routes(),
         *Page(operator, login, templates, closing).routes(),
-        *ReleasePages(operator, login, templates).routes(),
-        *Archive(operator, login, templates).routes(),
-        *Pairs(operator, login, templates).routes(),
-        *Labelling(operator, login, templates).routes(),
-        *Datasets(operator, login, templates).routes(),
-        *DatasetLabelling(operator, login, templates).routes(),
-        *Orders(operator, login, templates).routes(),
+        *History(operator, login).routes(),
+        *Captures(operator, login).routes(),
+        *Datasets(operator, login).routes(),
+        *Orders(operator, login).routes(),
     ]
     guard = Middleware(
         Guard, access=access, sessions=sessions, challenge=login.challenge, forbid=login.forbid

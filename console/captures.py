@@ -15,7 +15,6 @@ from common.interval import wilson
 from common.numbers import count, percent
 from console.access.login import Login
 from console.judged import view
-from console.rendering import Templates
 from control.operator.labels import LabelProgress, PairWanted, is_system
 from control.operator.operator import Operator
 from control.operator.orders import BadOrder
@@ -35,22 +34,71 @@ BUTTONS = (
 )
 """(label, words, key)."""
 
+SHOWN = 20
+_DAY = timedelta(days=1)
+
 DISAGREEMENTS = "disagreements"
 _WHO_BOUND, _OPEN_MESSAGES = 200, 3
 
 
-class Labelling:
-    """The labelling page and its form."""
+class Captures:
+    """The page with a day's pairs, oldest first, and the one on which they are labelled, with its form."""
 
-    def __init__(self, operator: Operator, login: Login, templates: Templates) -> None:
+    def __init__(self, operator: Operator, login: Login) -> None:
         self._operator = operator
         self._login = login
-        self._templates = templates
 
     def routes(self) -> list[Route]:
-        """Both routes."""
+        """Every route."""
         path = "/canaries/{name}/label"
-        return [Route(path, self.ask), Route(path, self.label, methods=["POST"])]
+        return [
+            Route("/canaries/{name}/pairs", self.pairs),
+            Route(path, self.ask),
+            Route(path, self.label, methods=["POST"]),
+        ]
+
+    async def pairs(self, request: Request) -> Response:
+        """GET ?day=2026-11-24&category=…&after=…: the pairs of a UTC day, by default today."""
+        name, query = request.path_params["name"], request.query_params
+        self._must_capture(name)
+        day = day_asked(query.get("day"))
+        category = query.get("category") or None
+        labels = await self._operator.labels(name)
+        found = await self._operator.pairs(
+            name,
+            since=max(_starts(day), _after(query.get("after"))),
+            until=_starts(day + _DAY),
+            category=category,
+            limit=SHOWN + 1,
+        )
+        shown = [real.about.exchange_id for real, _ in found[:SHOWN]]
+        judgements = await self._operator.judgements(shown)
+        return self._login.answer(
+            request,
+            "pairs.html",
+            name=name,
+            day=day,
+            before=day - _DAY,
+            later=day + _DAY,
+            is_today=day >= day_asked(None),
+            category=category or "",
+            pairs=found[:SHOWN],
+            labels=labels,
+            judgements={exchange: view(each) for exchange, each in judgements.items()},
+            past=name in self._operator.past(),
+            summary=summarized(labels.values()),
+            after=found[SHOWN][0].about.at if len(found) > SHOWN else None,
+        )
+
+    def _must_capture(self, name: str) -> None:
+        """Raises BadOrder (404) for a canary that has no pairs by its config. A past one may have some."""
+        if name in self._operator.past():
+            return
+        canaries = {each["name"]: each for each in self._operator.status()["canaries"]}
+        if name not in canaries:
+            raise BadOrder(404, f"There is no canary {name!r}.")
+        if not canaries[name]["captures"]:
+            raise BadOrder(404, f"{name} captures no texts: its config has no `capture`.")
 
     async def ask(self, request: Request) -> Response:
         """GET ?who=…&category=…&second=1&first=disagreements: the next pair for this person. `again` is the
@@ -82,7 +130,7 @@ class Labelling:
         name = request.path_params["name"]
         found = await self._operator.pair_to_label(name, wanted)
         wanted = replace(wanted, who=self._login.who(request, found.who), again="")
-        return self._answer(
+        return self._login.answer(
             request,
             "label.html",
             status_code=trouble.status if trouble is not None else 200,
@@ -102,10 +150,6 @@ class Labelling:
         exchange = form.get("exchange", "")
         right = right_of(form.get("right", ""), exchange)
         await self._operator.label(name, exchange, right, who=wanted.who, disagreements=wanted.disagreements)
-
-    def _answer(self, request: Request, template: str, status_code: int = 200, **values: object) -> Response:
-        shown = self._login.shown(request)
-        return self._templates.answer(template, status_code=status_code, **shown, **values)
 
 
 def wanted_of(fields: Mapping[str, str], *, who: str) -> PairWanted:
@@ -239,70 +283,6 @@ def _share(right: int, of: int) -> str:
         return f"{right} of {of}"
     low, high = wilson(right, of)
     return f"{percent(right / of)} ({percent(low)} to {percent(high)}), {right} of {of}"
-
-
-SHOWN = 20
-_DAY = timedelta(days=1)
-
-
-class Pairs:
-    """The page with a day's pairs, oldest first."""
-
-    def __init__(self, operator: Operator, login: Login, templates: Templates) -> None:
-        self._operator = operator
-        self._login = login
-        self._templates = templates
-
-    def routes(self) -> list[Route]:
-        """The page."""
-        return [Route("/canaries/{name}/pairs", self.pairs)]
-
-    async def pairs(self, request: Request) -> Response:
-        """GET ?day=2026-11-24&category=…&after=…: the pairs of a UTC day, by default today."""
-        name, query = request.path_params["name"], request.query_params
-        self._must_capture(name)
-        day = day_asked(query.get("day"))
-        category = query.get("category") or None
-        labels = await self._operator.labels(name)
-        found = await self._operator.pairs(
-            name,
-            since=max(_starts(day), _after(query.get("after"))),
-            until=_starts(day + _DAY),
-            category=category,
-            limit=SHOWN + 1,
-        )
-        shown = [real.about.exchange_id for real, _ in found[:SHOWN]]
-        judgements = await self._operator.judgements(shown)
-        return self._answer(
-            request,
-            "pairs.html",
-            name=name,
-            day=day,
-            before=day - _DAY,
-            later=day + _DAY,
-            is_today=day >= day_asked(None),
-            category=category or "",
-            pairs=found[:SHOWN],
-            labels=labels,
-            judgements={exchange: view(each) for exchange, each in judgements.items()},
-            past=name in self._operator.past(),
-            summary=summarized(labels.values()),
-            after=found[SHOWN][0].about.at if len(found) > SHOWN else None,
-        )
-
-    def _must_capture(self, name: str) -> None:
-        """Raises BadOrder (404) for a canary that has no pairs by its config. A past one may have some."""
-        if name in self._operator.past():
-            return
-        canaries = {each["name"]: each for each in self._operator.status()["canaries"]}
-        if name not in canaries:
-            raise BadOrder(404, f"There is no canary {name!r}.")
-        if not canaries[name]["captures"]:
-            raise BadOrder(404, f"{name} captures no texts: its config has no `capture`.")
-
-    def _answer(self, request: Request, template: str, status_code: int = 200, **values: object) -> Response:
-        shown = self._login.shown(request)
-        return self._templates.answer(template, status_code=status_code, **shown, **values)
 
 
 def day_asked(text: str | None) -> date:

@@ -30,7 +30,6 @@ from bench.dataset.labels import (
 from bench.errors import BadDataset
 from bench.settings import DatasetSource
 from console.access.login import Login
-from console.rendering import Templates
 from control.operator.operator import Operator
 from control.operator.orders import BadOrder
 from pages.words.judge import labels_worth as worth
@@ -49,25 +48,6 @@ class ShownDataset:
     tier: Tier = "spot"
     agreement: Sequence[str] = ()
     problem: str = ""
-
-
-class Datasets:
-    """The page with all datasets."""
-
-    def __init__(self, operator: Operator, login: Login, templates: Templates) -> None:
-        self._operator = operator
-        self._login = login
-        self._templates = templates
-
-    def routes(self) -> list[Route]:
-        """The page."""
-        return [Route("/datasets", self.datasets)]
-
-    async def datasets(self, request: Request) -> Response:
-        """GET: every dataset of the config."""
-        sources = self._operator.settings().datasets
-        found = await asyncio.to_thread(lambda: [_shown(source) for source in sources])
-        return self._templates.answer("datasets.html", datasets=found, **self._login.shown(request))
 
 
 def read(source: DatasetSource) -> list[dict[str, Any]]:
@@ -119,19 +99,29 @@ _WHO_BOUND, _LABEL_BOUND = 200, 64
 Form = Mapping[str, str]
 
 
-class DatasetLabelling:
-    """The page and its form. The last labels of each person can be undone until the server restarts."""
+class Datasets:
+    """The page with all datasets, and the one on which their examples are labelled. The last labels of each
+    person can be undone until the server restarts."""
 
-    def __init__(self, operator: Operator, login: Login, templates: Templates) -> None:
+    def __init__(self, operator: Operator, login: Login) -> None:
         self._operator = operator
         self._login = login
-        self._templates = templates
         self._done: dict[tuple[str, str], list[tuple[Line, str]]] = {}
 
     def routes(self) -> list[Route]:
-        """Both routes."""
+        """Every route."""
         path = "/datasets/{name}/label"
-        return [Route(path, self.ask), Route(path, self.label, methods=["POST"])]
+        return [
+            Route("/datasets", self.datasets),
+            Route(path, self.ask),
+            Route(path, self.label, methods=["POST"]),
+        ]
+
+    async def datasets(self, request: Request) -> Response:
+        """GET: every dataset of the config."""
+        sources = self._operator.settings().datasets
+        found = await asyncio.to_thread(lambda: [_shown(source) for source in sources])
+        return self._login.answer(request, "datasets.html", datasets=found)
 
     async def ask(self, request: Request) -> Response:
         """GET ?who=…: the first example that this person may label. `after` and `show` are the stamps of an
@@ -142,7 +132,7 @@ class DatasetLabelling:
         lines = await asyncio.to_thread(read, source)
         queue = waiting(lines, who)
         line = chosen(lines, queue, after=query.get("after", ""), show=query.get("show", ""))
-        return self._answer(
+        return self._login.answer(
             request,
             "dataset_label.html",
             name=source.name,
@@ -201,10 +191,6 @@ class DatasetLabelling:
         if found is None:
             raise BadOrder(404, f"There is no dataset {name!r} in the config.")
         return found
-
-    def _answer(self, request: Request, template: str, status_code: int = 200, **values: object) -> Response:
-        shown = self._login.shown(request)
-        return self._templates.answer(template, status_code=status_code, **shown, **values)
 
 
 def chosen(lines: Sequence[Line], queue: Sequence[Line], *, after: str, show: str) -> Line | None:

@@ -9,7 +9,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from console.access.login import Login
-from console.rendering import Templates, headers_of_whole, release_in, releases_in_short
+from console.rendering import headers_of_whole, release_in, releases_in_short
 from control.operator.operator import Operator
 from control.operator.orders import BadOrder
 
@@ -17,17 +17,21 @@ if TYPE_CHECKING:
     from verdict.archive.evaluations import Evaluation
 
 
-class Archive:
-    """The two pages of the archive."""
+class History:
+    """The pages of the archive and of the releases."""
 
-    def __init__(self, operator: Operator, login: Login, templates: Templates) -> None:
+    def __init__(self, operator: Operator, login: Login) -> None:
         self._operator = operator
         self._login = login
-        self._templates = templates
 
     def routes(self) -> list[Route]:
-        """Both pages."""
-        return [Route("/archive", self.trends), Route("/archive/{key}", self.one)]
+        """Every page."""
+        return [
+            Route("/releases", self.releases),
+            Route("/releases/{id}", self.release),
+            Route("/archive", self.trends),
+            Route("/archive/{key}", self.evaluation),
+        ]
 
     async def trends(self, request: Request) -> Response:
         """The latest evaluation of every run, the newest first, and their summary."""
@@ -35,17 +39,24 @@ class Archive:
         refused = await self._operator.refused()
         summary = await asyncio.to_thread(_summed_up, documents, refused)
         names = {*(each["name"] for each in self._operator.status()["canaries"]), *self._operator.past()}
-        return self._answer(request, "archive.html", **summary, names=names)
+        return self._login.answer(request, "archive.html", **summary, names=names)
 
-    async def one(self, request: Request) -> Response:
+    async def evaluation(self, request: Request) -> Response:
         """One evaluation's report, as it was then."""
         key = request.path_params["key"]
         text = await asyncio.to_thread(_whole, key, await self._operator.evaluations())
         return HTMLResponse(text, headers=headers_of_whole(text))
 
-    def _answer(self, request: Request, template: str, *, status_code: int = 200, **values: Any) -> Response:
-        shown = self._login.shown(request)
-        return self._templates.answer(template, status_code=status_code, **shown, **values)
+    async def releases(self, request: Request) -> Response:
+        """The releases, newest first."""
+        found = await asyncio.to_thread(releases_in_short, await self._operator.releases())
+        return self._login.answer(request, "releases.html", releases=found)
+
+    async def release(self, request: Request) -> Response:
+        """One release, with the present report of what is under way."""
+        found = await self._operator.release(request.path_params["id"])
+        text = await asyncio.to_thread(release_in, "html", found)
+        return HTMLResponse(text, headers=headers_of_whole(text))
 
 
 def _summed_up(documents: Sequence[Mapping[str, Any]], refused: Mapping[str, float]) -> dict[str, Any]:
@@ -68,27 +79,3 @@ def _evaluations(documents: Sequence[Mapping[str, Any]]) -> "list[Evaluation]":
     from verdict.archive.evaluations import from_document
 
     return [from_document(each) for each in documents]
-
-
-class ReleasePages:
-    """The two pages."""
-
-    def __init__(self, operator: Operator, login: Login, templates: Templates) -> None:
-        self._operator = operator
-        self._login = login
-        self._templates = templates
-
-    def routes(self) -> list[Route]:
-        """Both pages."""
-        return [Route("/releases", self.all), Route("/releases/{id}", self.one)]
-
-    async def all(self, request: Request) -> Response:
-        """The releases, newest first."""
-        found = await asyncio.to_thread(releases_in_short, await self._operator.releases())
-        return self._templates.answer("releases.html", **self._login.shown(request), releases=found)
-
-    async def one(self, request: Request) -> Response:
-        """One release, with the present report of what is under way."""
-        found = await self._operator.release(request.path_params["id"])
-        text = await asyncio.to_thread(release_in, "html", found)
-        return HTMLResponse(text, headers=headers_of_whole(text))

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypedDict
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -10,28 +9,13 @@ from starlette.routing import Route
 
 from common.numbers import set_percent
 from console.access.login import Login
-from console.rendering import Templates
 from control.operator.operator import Operator
 from control.operator.orders import ORDERS, BadOrder, Order
 from pages.status.standing import key_of, standing
 from pages.words import status
-from records.store.decisions import CHOICES, Choice
+from records.store.decisions import CHOICES
 
 _WHO_BOUND, _REASON_BOUND = 200, 2000
-
-
-class _OrderFields(TypedDict):
-    who: str
-    reason: str
-    share: float | None
-    hard: bool
-
-
-class _DecisionFields(TypedDict):
-    choice: Choice
-    who: str
-    reason: str
-    despite: list[str]
 
 
 Act = Callable[[str, Mapping[str, str]], Awaitable[tuple[int, str]]]
@@ -41,10 +25,9 @@ Act = Callable[[str, Mapping[str, str]], Awaitable[tuple[int, str]]]
 class Orders:
     """The route that takes orders."""
 
-    def __init__(self, operator: Operator, login: Login, templates: Templates) -> None:
+    def __init__(self, operator: Operator, login: Login) -> None:
         self._operator = operator
         self._login = login
-        self._templates = templates
 
     def routes(self) -> list[Route]:
         """The route."""
@@ -68,9 +51,17 @@ class Orders:
         """Record a decision, and say what it does not outweigh."""
 
         async def act(name: str, form: Mapping[str, str]) -> tuple[int, str]:
-            who = self._login.who(request, form.get("who", ""))
+            who, reason = self._login.who(request, form.get("who", "")), form.get("reason", "").strip()
+            choice = next((each for each in CHOICES if each == form.get("decision")), None)
+            despite = [each.strip() for each in form.get("despite", "").split(",") if each.strip()]
+            if choice is None or not who or not reason:
+                raise BadOrder(400, "Not done: choose a decision, and enter your name and a reason.")
+            if despite and choice != "ship":
+                raise BadOrder(400, "Not done: only a decision to ship outweighs misses.")
             try:
-                done = await self._operator.decide(name, **_decision(form, who))
+                done = await self._operator.decide(
+                    name, choice, who=who[:_WHO_BOUND], reason=reason[:_REASON_BOUND], despite=despite
+                )
             except BadOrder as problem:
                 said = f"{problem.message[0].upper()}{problem.message[1:]}"
                 raise BadOrder(problem.status, said) from problem
@@ -86,7 +77,17 @@ class Orders:
         async def act(name: str, form: Mapping[str, str]) -> tuple[int, str]:
             who = self._login.who(request, form.get("who", ""))
             self._must_be_as_seen(name, order, form)
-            done = await self._operator.order(name, _known(order), **_fields(form, order, who))
+            known, reason = _known(order), form.get("reason", "").strip()
+            if not who or not reason:
+                raise BadOrder(400, "Not done: enter your name and a reason. Both go into the audit log.")
+            done = await self._operator.order(
+                name,
+                known,
+                who=who[:_WHO_BOUND],
+                reason=reason[:_REASON_BOUND],
+                share=_share(form, order),
+                hard="hard" in form,
+            )
             if done["promote_asked"]:
                 return 202, f"Not promoted yet: {status.asked(done['promote_asked'], time.time())}."
             state = f"{status.plain(done['state']).capitalize()}, share {set_percent(done['share'])}."
@@ -115,9 +116,8 @@ class Orders:
 
     def _result(self, request: Request, name: str, status: int, message: str) -> Response:
         template = "result.html" if "hx-request" in request.headers else "done.html"
-        shown = self._login.shown(request)
-        return self._templates.answer(
-            template, status_code=status, name=name, done=status < 300, message=message, **shown
+        return self._login.answer(
+            request, template, status_code=status, name=name, done=status < 300, message=message
         )
 
 
@@ -126,33 +126,6 @@ def _known(order: str) -> Order:
         if each == order:
             return each
     raise BadOrder(404, f"There is no order {order!r}.")
-
-
-def _fields(form: Mapping[str, str], order: str, who: str) -> _OrderFields:
-    """The name, and the form's reason and share. Raises BadOrder (400) if one is missing or invalid."""
-    reason = form.get("reason", "").strip()
-    if not who or not reason:
-        raise BadOrder(400, "Not done: enter your name and a reason. Both go into the audit log.")
-    return {
-        "who": who[:_WHO_BOUND],
-        "reason": reason[:_REASON_BOUND],
-        "share": _share(form, order),
-        "hard": "hard" in form,
-    }
-
-
-def _decision(form: Mapping[str, str], who: str) -> _DecisionFields:
-    """Raises BadOrder (400) if the decision, the name or the reason is missing."""
-    choice: Choice | None = next((each for each in CHOICES if each == form.get("decision")), None)
-    reason, names = form.get("reason", "").strip(), form.get("despite", "").split(",")
-    despite = [each.strip() for each in names if each.strip()]
-    if choice is None or not who or not reason:
-        raise BadOrder(400, "Not done: choose a decision, and enter your name and a reason.")
-    if despite and choice != "ship":
-        raise BadOrder(400, "Not done: only a decision to ship outweighs misses.")
-    return _DecisionFields(
-        choice=choice, who=who[:_WHO_BOUND], reason=reason[:_REASON_BOUND], despite=despite
-    )
 
 
 def _share(form: Mapping[str, str], order: str) -> float | None:

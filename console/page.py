@@ -18,7 +18,7 @@ from alerts.rules.places import to_document
 from common.numbers import set_percent
 from console.access.login import Login
 from console.judged import figures_in
-from console.rendering import ProspectLines, Reports, Templates, headers, headers_of_whole, report_in
+from console.rendering import Templates, headers, headers_of_whole, prospect_lines, report_in, reports
 from control.operator.operator import Operator
 from control.operator.orders import ORDERS, BadOrder, Order
 from pages.status.rules import proof_of, reach
@@ -104,8 +104,8 @@ class Page:
         self._login = login
         self._templates = templates
         self._stream = FigureStream(closing)
-        self._reports = Reports(operator, time.monotonic)
-        self._prospects = ProspectLines(operator, time.monotonic)
+        self._reports = reports(operator, time.monotonic)
+        self._prospects = prospect_lines(operator, time.monotonic)
         self._static = {
             each.name: each for each in sorted(_STATIC.rglob("*")) if each.suffix in _TYPES and each.is_file()
         }
@@ -140,7 +140,7 @@ class Page:
         status = self._operator.status()
         shown = [self._shown(each) for each in status["canaries"]]
         canaries = sorted(shown, key=lambda each: LOUDEST.index(each["standing"].tone))
-        return self._answer(
+        return self._login.answer(
             request,
             "overview.html",
             canaries=canaries,
@@ -163,8 +163,9 @@ class Page:
         captured_at = await self._operator.captured_at(name)
         stored = await self._operator.evaluations(name)
         judge = figures_in(stored[-1]["report"]) if stored else None
-        shown = {"past": past, "audit": audit, "captured_at": captured_at, "judge": judge}
-        return self._answer(request, "past.html", **shown)
+        return self._login.answer(
+            request, "past.html", past=past, audit=audit, captured_at=captured_at, judge=judge
+        )
 
     async def figures(self, request: Request) -> Response:
         """The part of the canary's page that changes, for clients without the stream."""
@@ -209,15 +210,15 @@ class Page:
         """The chance to ship in one line, for a canary that waits or has just started."""
         canary = self._canary(request.path_params["name"])["canary"]
         line = await self._prospects.of(canary["name"], canary["run"])
-        return self._answer(request, "plan.html", line=line)
+        return self._login.answer(request, "plan.html", line=line)
 
     async def judge(self, request: Request) -> Response:
         """What a judge says of the canary's answers, and what it did today; empty without a judge."""
         canary = self._canary(request.path_params["name"])["canary"]
         day = await self._operator.judge_day(canary["name"])
         made = await self._reports.of(canary["name"], canary["run"])
-        judge, status = figures_in(made.document), self._operator.status().get("judge")
-        return self._answer(request, "judge.html", canary=canary, day=day, judge=judge, status=status)
+        judge, status = figures_in(made), self._operator.status().get("judge")
+        return self._login.answer(request, "judge.html", canary=canary, day=day, judge=judge, status=status)
 
     async def verdict(self, request: Request) -> Response:
         """The report's figures by metric, segment and category."""
@@ -245,20 +246,22 @@ class Page:
         proof = proof_of(why.path[-1]._asdict(), *limits) if why is not None and why.path else ""
         runs = [each.why.run for each in history if found is None or each.why.run != found.why.run]
         said = to_document(why.provider_error) if why is not None else None
-        found_then = {
-            "why": why,
-            "said": said,
-            "course": course,
-            "proof": proof,
-            "runs": runs,
-            "models": models,
-        }
-        return self._answer(request, "why.html", **shown, **found_then)
+        return self._login.answer(
+            request,
+            "why.html",
+            **shown,
+            why=why,
+            said=said,
+            course=course,
+            proof=proof,
+            runs=runs,
+            models=models,
+        )
 
     async def audit(self, request: Request) -> Response:
         """The audit log."""
         audit = await self._operator.audit(_ENTRIES)
-        return self._answer(request, "audit.html", audit=audit)
+        return self._login.answer(request, "audit.html", audit=audit)
 
     async def static(self, request: Request) -> Response:
         """A static file."""
@@ -273,7 +276,7 @@ class Page:
         for an order's dialog (`console.page`)."""
         shown = self._canary(request.path_params["name"])
         shown["asked"] = asked_order(request.query_params, shown["canary"])
-        return self._answer(request, template, **shown, whole=whole)
+        return self._login.answer(request, template, **shown, whole=whole)
 
     async def _of_report(self, request: Request, template: str) -> Response:
         shown = self._canary_or_past(request.path_params["name"])
@@ -283,17 +286,20 @@ class Page:
         from pages.words.figures import bound_words, title
         from verdict.decision.document import from_json, without_reasons
 
-        report = from_json(dict(made.document))
+        report = from_json(dict(made))
         if not self._login.person(request).reads_texts:
             report = without_reasons(report)
-        names = {
-            "prose": verdict,
-            "plan_lines": plan,
-            "known_of_answers": gains.known_of_answers,
-            "title": title,
-            "bound_words": bound_words,
-        }
-        return self._answer(request, template, **{**shown, "report": made.document}, whole=report, **names)
+        return self._login.answer(
+            request,
+            template,
+            **{**shown, "report": made},
+            whole=report,
+            prose=verdict,
+            plan_lines=plan,
+            known_of_answers=gains.known_of_answers,
+            title=title,
+            bound_words=bound_words,
+        )
 
     async def _past(self, names: Iterable[str]) -> list[PastView]:
         return [past_view(each) for each in await self._operator.endings(names)]
@@ -314,15 +320,11 @@ class Page:
         raise BadOrder(404, f"There is no canary {name!r}.")
 
     def _shown(self, canary: Mapping[str, Any]) -> dict[str, Any]:
-        made = self._reports.newest(canary["name"], canary["run"])
         return {
             "canary": canary,
             "standing": standing(canary),
             "rows": arm_rows(canary["arms"]),
-            "report": made.document if made is not None else None,
+            "report": self._reports.newest(canary["name"], canary["run"]),
             "now": time.time(),
             "asked": None,
         }
-
-    def _answer(self, request: Request, template: str, **values: Any) -> Response:
-        return self._templates.answer(template, **self._login.shown(request), **values)

@@ -5,10 +5,9 @@ import hashlib
 import json
 import re
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
@@ -116,66 +115,62 @@ def _headers(styles: str) -> dict[str, str]:
 FRESH_S = 60.0
 FRESH_PER_COST = 20.0
 """A report also stays fresh for this many times its own duration, so reports use at most 1/20 of a core."""
+PROSPECT_FRESH_S = 600.0
+
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class CachedReport:
-    """A report's document, when it was made, and until when it is fresh (monotonic seconds)."""
+class Kept(Generic[T]):
+    """What is dear to make, by canary and run. Makes one at a time, and keeps it while it is fresh."""
 
-    document: Mapping[str, Any]
-    at: float
-    until: float
-
-
-class Reports:
-    """Reports by canary and run. Makes one report at a time."""
-
-    def __init__(self, operator: Operator, mono: Callable[[], float]) -> None:
-        self._operator = operator
-        self._mono = mono
-        self._made: dict[tuple[str, int], CachedReport] = {}
+    def __init__(
+        self,
+        make: Callable[[str], Awaitable[T]],
+        mono: Callable[[], float],
+        *,
+        fresh_s: float,
+        per_cost: float = 0.0,
+    ) -> None:
+        """Fresh is what is younger than `fresh_s`, or than `per_cost` times what it took to make."""
+        self._make, self._mono = make, mono
+        self._fresh_s, self._per_cost = fresh_s, per_cost
+        self._made: dict[tuple[str, int], tuple[T, float]] = {}
         self._making = asyncio.Lock()
 
-    def newest(self, canary: str, run: int) -> CachedReport | None:
-        """The newest report, fresh or not; None if none was made."""
-        return self._made.get((canary, run))
+    def newest(self, canary: str, run: int) -> T | None:
+        """The newest one, fresh or not; None if none was made."""
+        known = self._made.get((canary, run))
+        return None if known is None else known[0]
 
-    async def of(self, canary: str, run: int) -> CachedReport:
-        """A fresh report, from the cache or made now. Raises BadOrder like `Operator.report`."""
+    async def of(self, canary: str, run: int) -> T:
+        """A fresh one, kept or made now. Raises BadOrder like the operator."""
         async with self._making:
-            known = self.newest(canary, run)
-            began = self._mono()
-            if known is not None and began < known.until:
-                return known
-            found = await self._operator.report(canary)
-            document = json.loads(await asyncio.to_thread(report_in, "json", found))
+            began, known = self._mono(), self._made.get((canary, run))
+            if known is not None and began < known[1]:
+                return known[0]
+            made = await self._make(canary)
             now = self._mono()
-            made = CachedReport(document, now, now + max(FRESH_S, FRESH_PER_COST * (now - began)))
+            until = now + max(self._fresh_s, self._per_cost * (now - began))
             self._made = {key: each for key, each in self._made.items() if key[0] != canary}
-            self._made[canary, run] = made
+            self._made[canary, run] = made, until
             return made
 
 
-PROSPECT_FRESH_S = 600.0
+def reports(operator: Operator, mono: Callable[[], float]) -> Kept[Mapping[str, Any]]:
+    """The documents of the canaries' reports."""
+
+    async def make(canary: str) -> Mapping[str, Any]:
+        found = await operator.report(canary)
+        document: Mapping[str, Any] = json.loads(await asyncio.to_thread(report_in, "json", found))
+        return document
+
+    return Kept(make, mono, fresh_s=FRESH_S, per_cost=FRESH_PER_COST)
 
 
-class ProspectLines:
-    """Lines by canary and run. Works out one at a time."""
+def prospect_lines(operator: Operator, mono: Callable[[], float]) -> Kept[str]:
+    """The canaries' chances to ship, each in a line; "" without a rubric."""
 
-    def __init__(self, operator: Operator, mono: Callable[[], float]) -> None:
-        self._operator = operator
-        self._mono = mono
-        self._made: dict[tuple[str, int], tuple[float, str]] = {}
-        self._making = asyncio.Lock()
+    async def make(canary: str) -> str:
+        return await asyncio.to_thread(prospect_line, *await operator.prospect(canary))
 
-    async def of(self, canary: str, run: int) -> str:
-        """The line, at most ten minutes old; "" without a rubric. Raises BadOrder."""
-        async with self._making:
-            until, line = self._made.get((canary, run), (0.0, ""))
-            if self._mono() < until:
-                return line
-            judged, found = await self._operator.prospect(canary)
-            line = await asyncio.to_thread(prospect_line, judged, found)
-            self._made = {key: each for key, each in self._made.items() if key[0] != canary}
-            self._made[canary, run] = (self._mono() + PROSPECT_FRESH_S, line)
-            return line
+    return Kept(make, mono, fresh_s=PROSPECT_FRESH_S)

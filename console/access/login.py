@@ -65,14 +65,18 @@ class Login:
         """The response to what a viewer may not do."""
         if request.scope["path"].startswith("/api/"):
             return plainly_forbidden(request, message)
-        return self._templates.answer("problem.html", status_code=403, message=message, **self.shown(request))
+        return self.answer(request, "problem.html", status_code=403, message=message)
 
     def refused(self, request: Request, problem: BadOrder) -> Response:
         """The page that says why something cannot be done."""
-        shown = self.shown(request)
-        return self._templates.answer(
-            "problem.html", status_code=problem.status, message=problem.message, **shown
-        )
+        return self.answer(request, "problem.html", status_code=problem.status, message=problem.message)
+
+    def answer(
+        self, request: HTTPConnection, template: str, *, status_code: int = 200, **values: Any
+    ) -> Response:
+        """A page of this session, or a part of one: its form token and who asks go into the template."""
+        shown = {"form_token": self.form_token(request), "person": person_of(request)}
+        return self._templates.answer(template, status_code=status_code, **shown, **values)
 
     async def login(self, request: Request) -> Response:
         """Show the login form, or check the token and begin a session. A cookie with the same value as the
@@ -113,10 +117,6 @@ class Login:
     def who(self, request: HTTPConnection, given: str) -> str:
         """The name to record: the person's own if a sign-in told it, else the one that was typed."""
         return self.person(request).name or given.strip()
-
-    def shown(self, request: HTTPConnection) -> dict[str, Any]:
-        """What every page's template takes of the session: its form token, and who asks."""
-        return {"form_token": self.form_token(request), "person": self.person(request)}
 
     def form_token(self, request: HTTPConnection) -> str:
         """The token for the forms of a page in this session; "" without a session."""

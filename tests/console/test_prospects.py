@@ -2,7 +2,7 @@
 
 import asyncio
 
-from console.rendering import PROSPECT_FRESH_S, ProspectLines
+from console.rendering import PROSPECT_FRESH_S, prospect_lines
 from verdict.terms.judged_canary import JudgedCanary
 
 
@@ -19,7 +19,7 @@ class Desk:
 
 def test_a_line_is_kept_for_ten_minutes_and_for_one_run() -> None:
     desk = Desk()
-    lines = ProspectLines(desk, lambda: desk.now)  # type: ignore[arg-type]
+    lines = prospect_lines(desk, lambda: desk.now)  # type: ignore[arg-type]
 
     async def look(run: int, times: int = 1) -> int:
         await asyncio.gather(*(lines.of("c", run) for _ in range(times)))

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from console.rendering import FRESH_PER_COST, FRESH_S, Reports
+from console.rendering import FRESH_PER_COST, FRESH_S, reports
 from tests.verdict.planned import planned_report
 from verdict.decision.document import Report
 
@@ -22,12 +22,12 @@ class Desk:
 
 def made_after(desk: Desk, *waits: float, run: int = 1) -> int:
     """How many reports are made when somebody looks after each of these waits."""
-    reports = Reports(desk, lambda: desk.now)  # type: ignore[arg-type]
+    kept = reports(desk, lambda: desk.now)  # type: ignore[arg-type]
 
     async def look() -> Any:
         for wait in waits:
             desk.now += wait
-            await reports.of("support-nov", run)
+            await kept.of("support-nov", run)
 
     asyncio.run(look())
     return desk.made
@@ -43,13 +43,13 @@ def test_a_slow_report_is_kept_for_many_times_what_it_took() -> None:
 
 def test_many_who_look_at_once_get_one_report_and_another_run_has_its_own() -> None:
     desk = Desk(0.1)
-    reports = Reports(desk, lambda: desk.now)  # type: ignore[arg-type]
+    kept = reports(desk, lambda: desk.now)  # type: ignore[arg-type]
 
     async def all_look() -> None:
-        await asyncio.gather(*(reports.of("support-nov", 1) for _ in range(5)))
-        assert reports.newest("support-nov", 2) is None
-        await reports.of("support-nov", 2)
+        await asyncio.gather(*(kept.of("support-nov", 1) for _ in range(5)))
+        assert kept.newest("support-nov", 2) is None
+        await kept.of("support-nov", 2)
 
     asyncio.run(all_look())
     assert desk.made == 2
-    assert reports.newest("support-nov", 1) is None
+    assert kept.newest("support-nov", 1) is None
