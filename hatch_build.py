@@ -26,7 +26,7 @@ COMPILED = [
     "proxy/exchange.py",
     "proxy/network/server/caller_connection.py",
     "proxy/network/server/caller_request.py",
-    "proxy/network/server/request_parser.py",
+    "proxy/network/server/request_head.py",
     "proxy/network/ticker.py",
     "proxy/network/upstream/breaker.py",
     "proxy/network/upstream/connection.py",

@@ -130,20 +130,21 @@ class ArmClient:
             sent=sent.body if sent is not None and isinstance(sent.body, bytes) else b"",
         )
 
-    async def _send(self, call: Call, attempt: Attempt) -> UpstreamRequest:
+    async def _send(self, call: Call, attempt: Attempt) -> UpstreamRequest | None:
         """Send the request and read the answer, as the proxy would where a stream's usage is refused."""
-        sent = await self._dispatch.send(call, attempt, covered=False)
+        await self._dispatch.send(call, attempt, covered=False)
         if attempt.response is not None and attempt.failure is None and call.facts.stream:
             await attempt.hold(stream=True)
         elif attempt.response is not None:
             await attempt.relay(NOWHERE)
-        return sent
+        return attempt.request
 
     def _said(self, attempt: Attempt, call: Call) -> ProviderError:
         """What is wrong with the answer; without a message when nothing is."""
         if attempt.wrong is None and attempt.status is not None and attempt.status < 300:
             return NOTHING_SAID
-        keys = [*credentials_in(call.headers, b""), *credentials_in(attempt.sent, b"")]
+        sent = attempt.request.headers if attempt.request is not None else ()
+        keys = [*credentials_in(call.headers, b""), *credentials_in(sent, b"")]
         told = refusal(attempt.reader.seen.error, keys)
         return told if told.message else replace(told, message="without a readable answer")
 

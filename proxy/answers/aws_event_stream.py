@@ -38,12 +38,6 @@ class EventFrame(NamedTuple):
     payload: bytes
 
 
-class _Head(NamedTuple):
-    is_event: bool
-    name: bytes
-    message: bytes | None
-
-
 class EventFrames:
     """Takes a stream's bytes and returns its whole frames. `broken`: the bytes are no such frames."""
 
@@ -104,8 +98,7 @@ def _frame(data: bytes) -> EventFrame | None:
     head = _head(raw) if len(raw) <= _KEPT_BYTES else _read_head(raw)
     if head is None:
         return None
-    payload = data[payload_at:end] if head.message is None else head.message
-    return EventFrame(head.is_event, head.name, payload)
+    return EventFrame(head.is_event, head.name, head.payload or data[payload_at:end])
 
 
 _KEPT_BYTES = 1024
@@ -113,12 +106,12 @@ _KEPT_BYTES = 1024
 
 
 @lru_cache(maxsize=64)
-def _head(raw: bytes) -> _Head | None:
+def _head(raw: bytes) -> EventFrame | None:
     """Read a frame's headers as `_read_head`. Nearly all frames of a stream have the same ones."""
     return _read_head(raw)
 
 
-def _read_head(raw: bytes) -> _Head | None:
+def _read_head(raw: bytes) -> EventFrame | None:
     """Read a frame's headers; None when they are broken."""
     try:
         return _head_of(_headers(raw))
@@ -126,14 +119,15 @@ def _read_head(raw: bytes) -> _Head | None:
         return None
 
 
-def _head_of(headers: dict[bytes, bytes]) -> _Head:
+def _head_of(headers: dict[bytes, bytes]) -> EventFrame:
+    """The frame without its payload, unless that is an error's message, which stands in the headers."""
     kind = headers.get(b":message-type", b"event")
     if kind == b"event":
-        return _Head(True, headers.get(b":event-type", b""), None)
+        return EventFrame(True, headers.get(b":event-type", b""), b"")
     if kind == b"exception":
-        return _Head(False, headers.get(b":exception-type", b""), None)
+        return EventFrame(False, headers.get(b":exception-type", b""), b"")
     message = headers.get(b":error-message", b"").decode("utf-8", "replace")
-    return _Head(False, headers.get(b":error-code", b""), msgspec.json.encode({"message": message}))
+    return EventFrame(False, headers.get(b":error-code", b""), msgspec.json.encode({"message": message}))
 
 
 def _headers(raw: bytes) -> dict[bytes, bytes]:

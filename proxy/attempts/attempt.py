@@ -14,12 +14,11 @@ from proxy.answers.sse import ERROR_BOUND
 from proxy.attempts.session import Session
 from proxy.calls.call import Call, UpstreamRequest
 from proxy.calls.routes import ArmTarget
-from proxy.dialects.operation import CollectedOutput, OutputRequest
+from proxy.dialects.operation import CollectedOutput
 from proxy.network.server.caller_request import sendable
 from proxy.network.upstream.pool import Upstreams
 from proxy.network.upstream.response import SWITCHING, UpstreamError, UpstreamResponse
 from proxy.network.upstream.tunnel import Tunnel
-from proxy.providers.headers import Headers
 from records.outcome import ErrorType, Usage
 
 STREAM_HELD = 64 << 10
@@ -90,29 +89,25 @@ class Attempt:
     `chunks`: how often bytes of the body were read. `gap_s`: the longest gap between a socket's events.
     `recorder`: records the answer for capture, None without capture. `session`: the WebSocket session that
     replaces the response. `output`: what the model wrote, if that is to be judged by what the request lets it
-    hold, `output_request`. `length`: length of the body, None when unknown or when bytes will be left out.
-    `injected`: the proxy asked for the usage. `adapted`: the arm's `request:` changed the request. `sent`:
-    the request's headers, with their credential. `sent_at`: when the first request went out. `problem`: why
-    it failed, in words. `status`: the provider's; None without a response head.
+    hold. `length`: length of the body, None when unknown or when bytes will be left out.
+    `request`: the newest that was sent. `sent_at`: when the first one went out. `problem`: why it failed, in
+    words. `status`: the provider's; None without a response head.
     """
 
     __slots__ = (
-        "adapted",
         "chunks",
         "ended",
         "failure",
         "first_byte_at",
         "gap_s",
         "held",
-        "injected",
         "length",
         "output",
-        "output_request",
         "problem",
         "reader",
         "recorder",
+        "request",
         "response",
-        "sent",
         "sent_at",
         "session",
         "started",
@@ -128,7 +123,7 @@ class Attempt:
         self.reader: Reader = _UNREAD
         self.failure: ErrorType | None = None
         self.problem = ""
-        self.sent: Headers = ()
+        self.request: UpstreamRequest | None = None
         self.sent_at: float | None = None
         self.first_byte_at: float | None = None
         self.chunks = 0
@@ -136,17 +131,12 @@ class Attempt:
         self.held = b""
         self.recorder: AnswerRecorder | None = None
         self.length: int | None = None
-        self.injected = False
         self.ended = False
         self.output: CollectedOutput | None = None
-        self.output_request: OutputRequest | None = None
-        self.adapted = False
         self.session: Session | None = None
 
-    def opened(
-        self, response: UpstreamResponse, call: Call, request: UpstreamRequest, *, covered: bool
-    ) -> None:
-        """Take the response once its head is in, and choose the reader of its body.
+    def opened(self, response: UpstreamResponse, call: Call, *, covered: bool) -> None:
+        """Take the response to `request` once its head is in, and choose the reader of its body.
 
         A head that cannot be relayed counts as `provider_malformed`.
         """
@@ -155,16 +145,15 @@ class Attempt:
             self.failure = "provider_malformed"
             response.abort()
             return
+        request = self.request
+        assert request is not None  # noqa: S101 - it has been sent
         self.response, self.status = response, status
-        self.injected = request.injected
-        self.sent = request.headers
         named = dict(response.headers)
         length = named.get(b"content-length")
         stripped = request.hides_usage and status < 300  # errors have no usage chunk to leave out
         self.length = None if length is None or stripped else int(length)
         self.failure = status_failure(status, candidate=covered) if status >= 400 else None
         self.recorder = AnswerRecorder() if call.sample is not None else None
-        self.output_request = request.output
         if request.output is not None and status < 300:
             self.output = CollectedOutput()
         operation = call.route.operation
@@ -208,7 +197,7 @@ class Attempt:
         """Forget the response, before another request is sent in its place."""
         self.abort()
         self.response = self.status = self.first_byte_at = self.failure = None
-        self.held, self.ended, self.injected, self.chunks = b"", False, False, 0
+        self.held, self.ended, self.chunks = b"", False, 0
 
     async def relay(self, out: Outlet) -> bytes:
         """Relay the body as it arrives, except its last bytes, which are returned.
@@ -347,7 +336,7 @@ async def open_session(
             Session(response, response.headers, idle_s=target.timeout.idle_s), attempt, covered=covered
         )
     else:
-        attempt.opened(response, call, request, covered=covered)
+        attempt.opened(response, call, covered=covered)
         if attempt.failure is None and response.status < _NO_REFUSAL:
             attempt.failure = "provider_malformed"  # neither a session nor a refusal
 

@@ -263,9 +263,7 @@ class AttemptDispatch:
         self._credentials = credentials
         self._stream_usage = stream_usage
 
-    async def send(
-        self, call: Call, attempt: Attempt, *, covered: bool, is_copy: bool = False
-    ) -> UpstreamRequest:
+    async def send(self, call: Call, attempt: Attempt, *, covered: bool, is_copy: bool = False) -> None:
         """Send the request and wait for the head; once more without the usage that the provider refuses.
 
         `covered`: the baseline answers if this one fails. `is_copy`: without the idempotency key, with which
@@ -273,10 +271,9 @@ class AttemptDispatch:
         """
         asks = call.facts.stream and self._stream_usage.asks(attempt.target.provider)
         request = await self._open(call, attempt, covered=covered, is_copy=is_copy, ask_usage=asks)
-        if attempt.injected and attempt.failure is not None and await self._stream_usage.refused(attempt):
-            request = await self._open(call, attempt, covered=covered, is_copy=is_copy, ask_usage=False)
+        if request.injected and attempt.failure is not None and await self._stream_usage.refused(attempt):
+            await self._open(call, attempt, covered=covered, is_copy=is_copy, ask_usage=False)
             self._stream_usage.sent_without(attempt)
-        return request
 
     async def _open(
         self, call: Call, attempt: Attempt, *, covered: bool, is_copy: bool, ask_usage: bool
@@ -287,7 +284,7 @@ class AttemptDispatch:
             request = upstream_request(call, target, self._credentials, ask_usage=ask_usage)
         except NoCredential as problem:
             raise UpstreamError("proxy_no_credential", str(problem)) from problem
-        attempt.adapted = request.adapted
+        attempt.request = request
         if attempt.sent_at is None:
             attempt.sent_at = monotonic()
         if call.upgrades:
@@ -306,7 +303,7 @@ class AttemptDispatch:
             streaming=call.facts.stream,
             timeout=target.timeout,
         )
-        attempt.opened(response, call, request, covered=covered)
+        attempt.opened(response, call, covered=covered)
         return request
 
 

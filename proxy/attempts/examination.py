@@ -166,10 +166,10 @@ class Examination:
 
 def judgement_of(call: Call, attempt: Attempt) -> Judgement:
     """Judge a complete answer as far as that takes no time."""
-    form, request = call.route.operation.output, attempt.output_request
-    if attempt.output is None or form is None or request is None:
+    form, request = call.route.operation.output, attempt.request
+    if attempt.output is None or form is None or request is None or request.output is None:
         return UNASKED
-    judged = judge(form, request, attempt.output, attempt.reader.seen.answer)
+    judged = judge(form, request.output, attempt.output, attempt.reader.seen.answer)
     attempt.output.restart()  # nothing of the text outlives the look at it
     return judged
 
@@ -194,7 +194,8 @@ def words_of(call: Call, arm: ArmName, attempts: Sequence[Attempt]) -> ProviderE
     attempt = next((each for each in attempts if each.target.arm == arm), None)
     if call.trial is None or attempt is None or attempt.wrong is None or not attempt.reader.seen.error:
         return None
-    keys = [*credentials(call.headers, call.query), *credentials(attempt.sent, b"")]
+    sent = attempt.request.headers if attempt.request is not None else ()
+    keys = [*credentials(call.headers, call.query), *credentials(sent, b"")]
     named = dict(attempt.response.headers) if attempt.response is not None else {}
     return said(attempt.reader.seen.error, keys, type_in_head=named.get(b"x-amzn-errortype", b""))
 

@@ -377,7 +377,10 @@ class Record:
             faults=faults,
             output_check=output_check,
             provider_error=redacted_words(call, words, self._examination) if words is not None else None,
-            adapted=first is not None and first.adapted and first.target.arm == assignment.arm,
+            adapted=first is not None
+            and first.request is not None
+            and first.request.adapted
+            and first.target.arm == assignment.arm,
             attempts=attempt_records,
             retry_count=labels.retries,
             traceparent=labels.traceparent,

@@ -180,8 +180,7 @@ class ResponseTurn:
     def prepare(self, request: UpstreamRequest) -> None:
         """Make the attempt ready for the events of its response."""
         attempt = self.attempt
-        attempt.adapted, attempt.sent_at = request.adapted, monotonic()
-        attempt.output_request = request.output
+        attempt.request, attempt.sent_at = request, monotonic()
         attempt.output = CollectedOutput() if request.output is not None else None
         attempt.recorder = AnswerRecorder() if self.call.sample is not None else None
         attempt.reader = self._reader()

@@ -146,8 +146,8 @@ class _TextEvents:
 
     __slots__ = ("seen",)
 
-    def __init__(self, seen: AnswerSummary | None = None) -> None:
-        self.seen = seen or AnswerSummary()
+    def __init__(self, seen: AnswerSummary) -> None:
+        self.seen = seen
 
     def take(self, name: bytes, data: bytes) -> bool:
         if not self.seen.token:
@@ -187,8 +187,8 @@ class InvokedEvents:
 
     __slots__ = ("_begun", "_events", "seen")
 
-    def __init__(self, seen: AnswerSummary | None = None) -> None:
-        self.seen = seen or AnswerSummary()
+    def __init__(self) -> None:
+        self.seen = AnswerSummary()
         self._events: Events = _TextEvents(self.seen)
         self._begun = False
 

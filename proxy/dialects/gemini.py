@@ -148,9 +148,9 @@ class GenerateEvents:
 
     __slots__ = ("_answer", "seen")
 
-    def __init__(self, seen: AnswerSummary | None = None) -> None:
-        self.seen = seen or AnswerSummary()
-        self.seen.answer = self._answer = AnswerFacts()
+    def __init__(self) -> None:
+        self._answer = AnswerFacts()
+        self.seen = AnswerSummary(answer=self._answer)
 
     def take(self, name: bytes, data: bytes) -> bool:
         if name == b"error":

@@ -11,22 +11,17 @@ be forwarded as it is; a caller's message that changes is written anew, masked w
 import os
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 _MESSAGE_END = b"\x00\x00\xff\xff"
 """The bytes that a sender omits at the end of each message (RFC 7692 §7.2.1)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deflate:
-    """The compression of one direction. `fresh`: each message is compressed without earlier context."""
+def agreed(headers: Sequence[tuple[bytes, bytes]]) -> tuple[bool | None, bool | None]:
+    """Return the compression negotiated in a 101: (caller's direction, provider's direction).
 
-    fresh: bool
-
-
-def agreed(headers: Sequence[tuple[bytes, bytes]]) -> tuple[Deflate | None, Deflate | None]:
-    """Return the compression negotiated in a 101: (caller's direction, provider's direction)."""
+    None without one; True when each message is compressed without earlier context.
+    """
     for name, value in headers:
         if name != b"sec-websocket-extensions":
             continue
@@ -34,8 +29,8 @@ def agreed(headers: Sequence[tuple[bytes, bytes]]) -> tuple[Deflate | None, Defl
             kind, *parameters = (part.strip() for part in extension.split(b";"))
             if kind == b"permessage-deflate":
                 return (
-                    Deflate(fresh=b"client_no_context_takeover" in parameters),
-                    Deflate(fresh=b"server_no_context_takeover" in parameters),
+                    b"client_no_context_takeover" in parameters,
+                    b"server_no_context_takeover" in parameters,
                 )
     return None, None
 
@@ -45,9 +40,9 @@ class Inflater:
 
     __slots__ = ("_bound", "_fresh", "_inflate", "_lost")
 
-    def __init__(self, deflate: Deflate, bound: int) -> None:
+    def __init__(self, fresh: bool, bound: int) -> None:
         self._bound = bound
-        self._fresh = deflate.fresh
+        self._fresh = fresh
         self._lost = False
         self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
 
@@ -98,12 +93,12 @@ class Frames:
         "_size", "_started", "_zipped", "close_code", "lost", "unread",
     )  # fmt: skip
 
-    def __init__(self, deflate: Deflate | None = None, *, bound: int = MESSAGE_BOUND) -> None:
-        """`deflate`: the negotiated compression of this direction; None without compression."""
+    def __init__(self, fresh: bool | None = None, *, bound: int = MESSAGE_BOUND) -> None:
+        """`fresh`: the compression of this direction, as `agreed` has it."""
         self.close_code: int | None = None
         self.lost = self.unread = False
         self._bound = bound
-        self._inflater = Inflater(deflate, bound) if deflate is not None else None
+        self._inflater = Inflater(fresh, bound) if fresh is not None else None
         self._head = bytearray()
         self._opcode = self._left = self._at = 0
         self._fin = True

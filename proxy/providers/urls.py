@@ -251,19 +251,9 @@ _BETA = frozenset({b"beta"})
 """The parameter that Anthropic's SDK adds to its own URLs, and leaves away on Vertex."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Name:
-    """The parts of a path on Vertex, as in the URL. `where`: project and region, with a final slash."""
-
-    version: str
-    where: str
-    publisher: str
-    model: str
-    method: str
-
-    @property
-    def path(self) -> str:
-        return f"/{self.version}/{self.where}publishers/{self.publisher}/models/{self.model}:{self.method}"
+def _vertex_path(*, version: str, where: str, publisher: str, model: str, method: str) -> bytes:
+    """A path on Vertex. `where`: project and region, with a final slash."""
+    return f"/{version}/{where}publishers/{publisher}/models/{model}:{method}".encode()
 
 
 def _owner_vertex(path: str) -> Owner | None:
@@ -322,33 +312,30 @@ def _write_vertex(
 def _written_again(provider: Provider, place: CallerUrl, model: str, *, home: bool) -> EntryUrl | None:
     found = _VERTEX_PATH.match(place.target)
     assert found is not None  # the place was read here  # noqa: S101
-    name = _Name(**{**found.groupdict(), "where": found["where"] or ""})
-    if not home:
-        name = replace(name, where=_where(provider))
-    if model and place.model:
-        name = replace(name, model=quoted(model))
-    return EntryUrl(target=name.path.encode())
+    where = found["where"] or "" if home else _where(provider)
+    named = quoted(model) if model and place.model else found["model"]
+    return EntryUrl(target=_vertex_path(**{**found.groupdict(), "where": where, "model": named}))
 
 
 def _written_gemini(provider: Provider, place: CallerUrl, model: str) -> EntryUrl | None:
     found = MODEL_PATH.match(place.plain)
     if found is None or found["method"] not in _GEMINI_METHODS:
         return None
-    name = _Name(
+    path = _vertex_path(
         version="v1" if place.plain.startswith("/v1/") else "v1beta1",
         where=_where(provider),
         publisher="google",
         model=quoted(model or place.model),
         method=found["method"],
     )
-    return EntryUrl(target=name.path.encode())
+    return EntryUrl(target=path)
 
 
 def _written_claude(provider: Provider, place: CallerUrl, model: str, *, stream: bool) -> EntryUrl | None:
     counts = place.plain == "/v1/messages/count_tokens"
     if not counts and place.plain != "/v1/messages":
         return None
-    name = _Name(
+    path = _vertex_path(
         version="v1",
         where=_where(provider),
         publisher="anthropic",
@@ -358,7 +345,7 @@ def _written_claude(provider: Provider, place: CallerUrl, model: str, *, stream:
     changes = _TO_VERTEX if counts else replace(_TO_VERTEX, remove=("model",))
     wants = not (counts or model)
     change = FormChange(changes=changes, dropped=_BETA, version="member", wants_model=wants)
-    return EntryUrl(target=name.path.encode(), change=change)
+    return EntryUrl(target=path, change=change)
 
 
 def _where(provider: Provider) -> str:

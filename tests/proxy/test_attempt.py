@@ -52,7 +52,8 @@ def attempted(answer: Script, *, stream: bool = False, covered: bool = True) -> 
     """An attempt at a canary's candidate whose head is in."""
     request, target = call({"model": "gpt-4o", "stream": stream}), trial().candidate
     attempt = Attempt(target)
-    attempt.opened(answer, request, upstream_request(request, target, Credentials()), covered=covered)
+    attempt.request = upstream_request(request, target, Credentials())
+    attempt.opened(answer, request, covered=covered)
     return attempt
 
 

@@ -11,7 +11,7 @@ from proxy.calls import reader
 from proxy.calls.callers import Callers
 from proxy.calls.reader import BODY_BOUND, Bodies, read
 from proxy.calls.refusal import Refused
-from proxy.network.server import request_parser
+from proxy.network.server import request_head
 from proxy.network.server.caller_request import CallerRequest
 from routing.canary import UnitSource
 from tests.proxy.calls import LANES, Body, Header, Request, call, routes, trial
@@ -203,18 +203,16 @@ def test_only_a_get_asks_for_a_websocket(method: str, upgrades: bool) -> None:
 
 
 def test_what_is_kept_of_foreign_text_is_bounded_in_bytes() -> None:
-    for kept in (reader._is_json, request_parser._is_host):
+    for kept in (reader._is_json, request_head._is_host):
         kept.cache_clear()
     for number in range(9):
         kind = b"application/json; " + b"a" * 60_000 + b"%d" % number
         assert call(CHAT, (b"content-type", kind)).trial is not None
         assert (
-            request_parser.find_fault(
-                "GET", "1.1", [(b"host", b"a" * 60_000 + b"%d" % number)], upgrade=False
-            )
+            request_head.find_fault("GET", "1.1", [(b"host", b"a" * 60_000 + b"%d" % number)], upgrade=False)
             is not None
         )
-    assert [kept.cache_info().currsize for kept in (reader._is_json, request_parser._is_host)] == [1, 0]
+    assert [kept.cache_info().currsize for kept in (reader._is_json, request_head._is_host)] == [1, 0]
 
 
 def test_bodies_beyond_the_workers_budget_are_refused_and_room_comes_back() -> None:

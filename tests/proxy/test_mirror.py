@@ -104,9 +104,8 @@ def real_attempt(asked: Call, answer: Script) -> Attempt:
     """The baseline's attempt, its head in."""
     target = trial().baseline
     attempt = Attempt(target)
-    attempt.opened(
-        cast(UpstreamResponse, answer), asked, upstream_request(asked, target, Credentials()), covered=False
-    )
+    attempt.request = upstream_request(asked, target, Credentials())
+    attempt.opened(cast(UpstreamResponse, answer), asked, covered=False)
     return attempt
 
 

@@ -164,7 +164,8 @@ def ask(
     record.attempts.append(attempt)
     attempt.sent_at = time.monotonic()
     if answer is not None:
-        attempt.opened(answer, said, upstream_request(said, target, Credentials()), covered=covered)  # type: ignore[arg-type]
+        attempt.request = upstream_request(said, target, Credentials())
+        attempt.opened(answer, said, covered=covered)  # type: ignore[arg-type]
     return attempt
 
 

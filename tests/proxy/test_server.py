@@ -21,7 +21,7 @@ from proxy.network.server import caller_connection
 from proxy.network.server.caller_connection import TrafficProtocol
 from proxy.network.server.caller_request import CallerRequest, sendable
 from proxy.network.server.endpoints import serve_asgi
-from proxy.network.server.request_parser import Requests
+from proxy.network.server.request_head import Requests
 from proxy.network.server.tls import TlsProtocol
 from proxy.network.ticker import Ticker
 from tests.serving import eventually

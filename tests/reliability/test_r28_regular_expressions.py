@@ -31,7 +31,7 @@ from proxy.answers.provider_error import said
 from proxy.calls import routes
 from proxy.calls.callers import Callers
 from proxy.calls.refusal import Refused
-from proxy.network.server.request_parser import find_fault, is_other_protocol, split
+from proxy.network.server.request_head import find_fault, is_other_protocol, split
 from proxy.providers.headers import without_key
 from records.captures.patterns import Use, pumped, slow_text
 from records.captures.redaction import redacted

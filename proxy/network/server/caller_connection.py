@@ -24,41 +24,24 @@ from math import inf
 from time import monotonic
 from typing import Any, cast
 
+import httptools
 from uvicorn import Config
 from uvicorn.server import ServerState
 
 from proxy.network.server.caller_request import CONTINUE, UNREAD_LIMIT, CallerRequest, Flow, Handler
-from proxy.network.server.request_parser import Requests, refusal
+from proxy.network.server.request_head import (
+    FIELD_LIMIT,
+    FRAMING,
+    HEAD_LIMIT,
+    find_fault,
+    is_other_protocol,
+    is_too_large,
+    refusal,
+    split,
+)
 from proxy.network.ticker import Ticker
 
 LOOK_S = 0.03
-
-
-class HalfClosed:
-    """A caller that has shut down its sending side."""
-
-    __slots__ = ("_transport",)
-
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, running: CallerRequest
-    ) -> None:
-        """`running` is the request whose response the caller waits for."""
-        self._transport = transport
-        if not (running.old or running.started):
-            transport.write(CONTINUE)
-            loop.call_later(LOOK_S, self.has_left)
-
-    def has_left(self) -> bool:
-        """Check the socket's error, the only sign of a RST since nothing is read after a FIN. Closes the
-        connection of a caller that has left."""
-        transport = self._transport
-        if transport.is_closing():
-            return True
-        sock: socket.socket = transport.get_extra_info("socket")
-        left = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
-        if left:
-            transport.abort()
-        return left
 
 
 class Turns:
@@ -109,6 +92,104 @@ class Shared:
         self.turns = Turns(loop)
 
 
+class RequestParser:
+    """Parses one connection's requests, and checks their heads.
+
+    Once the connection has refused a request, further bytes are ignored.
+    """
+
+    __deletable__ = ("_connection", "_parser", "on_message_begin")  # mypyc allows `del` only for these
+
+    def __init__(self, connection: "CallerConnection") -> None:
+        self._connection = connection
+        self.on_message_begin = connection.began
+        self._parser = httptools.HttpRequestParser(self)
+        self._fed = 0  # bytes since the last request's end or body byte
+        self._data = b""  # these bytes, while a head is under way in them
+        self._heads = 0  # that ended in these bytes
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+
+    @property
+    def overfed(self) -> bool:
+        """True when too many bytes outside a body have arrived."""
+        return self._fed > HEAD_LIMIT
+
+    def feed(self, data: bytes) -> bytes | None:
+        """Parse bytes. Returns the bytes after a request to upgrade; None without one."""
+        self._data = self._data + data
+        self._heads = 0
+        self._fed += len(data)
+        beyond: bytes | None = None
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            beyond = data[upgrade.args[0] :]
+        except httptools.HttpParserError:
+            self._connection.refuse(400, "Invalid HTTP request received.")
+        if not self._fed:
+            self._data = b""
+        return beyond
+
+    def close(self) -> None:
+        """Release the parser after the last bytes."""
+        del self._parser, self._connection, self.on_message_begin  # breaks the reference cycles
+
+    # llhttp's callbacks
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        connection, parser = self._connection, self._parser
+        if connection.refused:
+            return
+        version, method = parser.get_http_version(), parser.get_method()
+        # Later calls of `on_header` are trailers, which must not be taken for fields of the head.
+        url, headers, self._headers = self._url, self._headers, []
+        framing = [field for field in headers if field[0] in FRAMING or b"_" in field[0]]
+        upgrade = parser.should_upgrade()
+        fault = find_fault(method, version, framing, upgrade=upgrade)
+        self._heads += 1
+        end = self._data.find(b"\r\n")
+        plain = self._heads == 1 and end > 8 and self._data[end - 9 : end - 3] == b" HTTP/"
+        if not plain and is_other_protocol(self._data):
+            fault = (400, "Only HTTP is spoken here.")
+        if (self._fed > HEAD_LIMIT or len(headers) > FIELD_LIMIT) and is_too_large(url, headers):
+            fault = (431, "The request head is too large.")
+        if fault is not None:
+            connection.refuse(*fault)
+            return
+        path, query = split(url)
+        self._fed = 0
+        connection.headed(
+            CallerRequest(
+                connection,
+                method.decode("ascii"),
+                path.decode("ascii"),
+                query,
+                headers,
+                old=version == "1.0",
+                keep_alive=version == "1.1" and not upgrade and parser.should_keep_alive(),
+                continues=dict(framing).get(b"expect", b"").lower() == b"100-continue",
+                upgrades=upgrade,
+            )
+        )
+
+    def on_body(self, body: bytes) -> None:
+        self._fed = 0
+        self._connection.body(body)
+
+    def on_message_complete(self) -> None:
+        self._fed = 0
+        self._url = b""
+        self._headers = []
+        self._connection.whole()
+
+
 class CallerConnection:
     """One caller's connection, an asyncio.Protocol by its methods. The handler is uvicorn's "app"."""
 
@@ -121,7 +202,7 @@ class CallerConnection:
     refused = False  # nothing more is read
     ending = False  # the server shuts down or needs the descriptor: no request after the next one
     beyond: bytes | None = None  # came behind a request to upgrade; b"" too: what follows is not HTTP
-    half_closed: HalfClosed | None = None
+    half_closed = False  # the caller has shut down its sending side
     running: CallerRequest | None = None  # the request being answered
     latest: CallerRequest | None = None  # the request being received
     task: asyncio.Task[None] | None = None  # answers the requests in order
@@ -144,7 +225,7 @@ class CallerConnection:
         self.shared: Shared = app_state["shared"]
         self.waiting: deque[CallerRequest] = deque()
         self.stage = IDLE
-        self.requests = Requests(self)
+        self.requests = RequestParser(self)
 
     # asyncio.Protocol
 
@@ -171,17 +252,17 @@ class CallerConnection:
         self.requests.close()
 
     def eof_received(self) -> bool:
-        """Return True to keep our side open for the answer to a half-closed caller (half_closed.py)."""
+        """Return True to keep our side open for the answer to a half-closed caller."""
         running = self.running
         if running is None:
             return False
         if running.switched:
-            self.half_closed = HalfClosed(self.loop, self.transport, running)
+            self._half_close(running)
             running.leave()
             return True
         if self.stage == WAIT and self.shared.turns.since(self.ended_in) <= 1:
             running.keep_alive = False
-            self.half_closed = HalfClosed(self.loop, self.transport, running)
+            self._half_close(running)
             self.check_at = 0.0
             return True
         self.transport.abort()
@@ -294,8 +375,17 @@ class CallerConnection:
         return early or b""
 
     def has_left(self) -> bool:
-        """True if the caller had shut down its sending side and is gone."""
-        return self.half_closed is not None and self.half_closed.has_left()
+        """True if the caller had shut down its sending side and is gone. Then the connection is closed.
+
+        The socket's error is the only sign of a RST, since nothing is read after a FIN.
+        """
+        if not self.half_closed or self.transport.is_closing():
+            return self.half_closed
+        sock: socket.socket = self.transport.get_extra_info("socket")
+        left = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+        if left:
+            self.transport.abort()
+        return left
 
     def hang_up(self) -> None:
         """Close after the other protocol has ended."""
@@ -346,15 +436,15 @@ class CallerConnection:
 
     def check(self, now: float) -> None:
         """Act on the deadlines of the module's table."""
-        half_closed, running = self.half_closed, self.running
-        if half_closed is not None and running is not None:
-            half_closed.has_left()
+        half_closed = self.half_closed and self.running is not None
+        if half_closed:
+            self.has_left()
         stuck_s = self.flow.stuck_s(now)
         due = self._due(now)
         if stuck_s >= READER_S:
             self.transport.abort()
         elif due > now:
-            again = self.flow.left or (half_closed is not None and running is not None)
+            again = self.flow.left or half_closed
             self.check_at = now if again else due
         elif self.stage == IDLE:
             self.transport.close()
@@ -385,6 +475,13 @@ class CallerConnection:
             self.turn.set_result(None)
             self.server_state.tasks.add(self.task)
 
+    def _half_close(self, running: CallerRequest) -> None:
+        """Note that the caller has shut down its sending side, and probe whether it still waits."""
+        self.half_closed = True
+        if not (running.old or running.started):
+            self.transport.write(CONTINUE)
+            self.loop.call_later(LOOK_S, self.has_left)
+
     def _go_beyond(self, data: bytes) -> None:
         """Take bytes of the requested protocol, which wait until the upgrade is accepted."""
         if self.running is not None and self.running.switched:
@@ -414,7 +511,7 @@ class CallerConnection:
     def _linger(self) -> None:
         """Close without a RST, which would discard our last bytes if the caller is still sending."""
         self.refused = True
-        if self.half_closed is not None:
+        if self.half_closed:
             self.transport.close()
             return
         self.stage = LINGER

@@ -23,7 +23,7 @@ from uvicorn import Config
 from uvicorn.server import ServerState
 
 from proxy.network.server.caller_connection import LAST_IDLE_S
-from proxy.network.server.request_parser import refusal
+from proxy.network.server.request_head import refusal
 from proxy.network.ticker import Ticker
 
 log = structlog.get_logger()
