@@ -20,7 +20,7 @@ from benchmarks.lone_worker import LoneWorker, lone_worker
 from benchmarks.shapes import PLAIN
 from proxy import exchange
 from proxy.attempts.attempt import Attempt
-from proxy.attempts.record import Record
+from proxy.attempts.record import ExchangeRecord
 from proxy.calls import reader
 from proxy.calls.routes import Routes
 from proxy.network.server.caller_connection import TrafficProtocol
@@ -78,7 +78,7 @@ def _wrap(parts: CostParts) -> None:
     parts.wrap(reader, "facts_of", "read its JSON")
     parts.wrap(Routes, "trial", "find the canary")
     parts.wrap(exchange, "assign", "assign (HMAC)")
-    parts.wrap(Record, "assign", "unit hash and signed id")
+    parts.wrap(ExchangeRecord, "assign", "unit hash and signed id")
     parts.wrap(exchange, "upstream_request", "write the upstream request (splice, headers)")
     parts.wrap(Address, "head", "write its head")
     parts.wrap(Connection, "start", "hand it to the connection")
@@ -88,8 +88,8 @@ def _wrap(parts: CostParts) -> None:
     parts.wrap(exchange, "to_caller", "headers for the caller")
     parts.wrap(CallerRequest, "start", "write the response head")
     parts.wrap(CallerRequest, "end", "write the response, next turn")
-    parts.wrap(Record, "_outcome", "build the Outcome, cost")
-    parts.wrap(Record, "_close", "encode and spool it (one write)")
+    parts.wrap(ExchangeRecord, "_outcome", "build the Outcome, cost")
+    parts.wrap(ExchangeRecord, "_close", "encode and spool it (one write)")
 
 
 async def main() -> None:

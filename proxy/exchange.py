@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 import structlog
 
 from proxy.attempts.attempt import Attempt
-from proxy.attempts.dispatch import AttemptDispatch, CandidateWait, StreamUsage
+from proxy.attempts.dispatch import AttemptDispatch, CandidateWait, StreamUsageRefusals
 from proxy.attempts.foreign_state import refused_for_state
 from proxy.attempts.mirror import Mirrors
-from proxy.attempts.record import Record, Recorder
-from proxy.attempts.session import Session
+from proxy.attempts.realtime_session import RealtimeSession
+from proxy.attempts.record import ExchangeRecord, ExchangeRecorder
 from proxy.calls.call import Call
 from proxy.calls.callers import Callers
-from proxy.calls.lanes import PIN, Lanes, Pins
-from proxy.calls.reader import Bodies, read
+from proxy.calls.canary_choice import PIN, CanaryChooser, Pins
+from proxy.calls.reader import HeldBodies, read
 from proxy.calls.refusal import ErrorForm, Refused, error_body
 from proxy.calls.routes import ArmTarget, Routes, Trial
 from proxy.network.server.caller_request import CallerRequest
@@ -51,21 +51,21 @@ class Exchanges:
     routes: Routes
     plan: Callable[[], States]
     upstreams: Upstreams
-    recorder: Recorder
+    recorder: ExchangeRecorder
     assignment_key: bytes
     pins: Pins
     mirrors: Mirrors
     ticker: Ticker
     credentials: Credentials
-    stream_usage: StreamUsage = field(default_factory=StreamUsage)
+    stream_usage: StreamUsageRefusals = field(default_factory=StreamUsageRefusals)
     callers: Callers = field(default_factory=Callers)
-    bodies: Bodies = field(default_factory=Bodies)
+    bodies: HeldBodies = field(default_factory=HeldBodies)
     most_in_flight: int = 4096
-    lanes: Lanes = field(init=False)
+    lanes: CanaryChooser = field(init=False)
     dispatch: AttemptDispatch = field(init=False)
 
     def __post_init__(self) -> None:
-        self.lanes = Lanes(self.plan, lambda: self.assignment_key)
+        self.lanes = CanaryChooser(self.plan, lambda: self.assignment_key)
         self.dispatch = AttemptDispatch(self.upstreams, self.credentials, self.stream_usage)
 
     def reroute(self, routes: Routes) -> None:
@@ -96,7 +96,7 @@ class Exchanges:
             if self.bodies.held:
                 self.bodies.release(incoming)
 
-    async def _exchange(self, incoming: CallerRequest, record: Record) -> None:
+    async def _exchange(self, incoming: CallerRequest, record: ExchangeRecord) -> None:
         if self.recorder.started - self.recorder.finished > self.most_in_flight:
             raise overload()
         call = await read(incoming, self.routes, self.lanes, self.callers, self.bodies)
@@ -134,7 +134,7 @@ class Exchanges:
         """Who serves a request outside every canary."""
         return call.rest or self.routes.plain(call.route.provider)
 
-    def _assign(self, call: Call, record: Record, stateful: bool) -> Assignment:
+    def _assign(self, call: Call, record: ExchangeRecord, stateful: bool) -> Assignment:
         trial = call.trial
         if trial is None:
             return Assignment(arm="baseline", reason="no_plan" if call.rest is None else "no_lane")
@@ -151,7 +151,7 @@ class Exchanges:
             else None,
         )
 
-    async def _ask(self, call: Call, assignment: Assignment, record: Record) -> Attempt:
+    async def _ask(self, call: Call, assignment: Assignment, record: ExchangeRecord) -> Attempt:
         """Ask the assigned arm. The baseline answers if the candidate fails before the caller's first byte or
         the wait for it is ended; the other arm, if the assigned one cannot read the request's state."""
         trial = call.trial
@@ -180,7 +180,7 @@ class Exchanges:
             return await self._compare(call, trial, record)
         return await self._attempt(call, trial.baseline, record)
 
-    async def _compare(self, call: Call, trial: Trial, record: Record) -> Attempt:
+    async def _compare(self, call: Call, trial: Trial, record: ExchangeRecord) -> Attempt:
         """Ask the baseline for a request that the candidate refused: its answer tells who was at fault."""
         try:
             attempt = await self._attempt(call, trial.baseline, record)
@@ -190,7 +190,7 @@ class Exchanges:
         trial.breaker.compared(attempt.wrong, time.monotonic())
         return attempt
 
-    async def _ask_other(self, call: Call, trial: Trial, refused: Attempt, record: Record) -> Attempt:
+    async def _ask_other(self, call: Call, trial: Trial, refused: Attempt, record: ExchangeRecord) -> Attempt:
         """Ask the other arm for a request whose state the assigned arm cannot read. The caller gets its
         answer, or the assigned arm's own refusal if the other arm does not take the request either."""
         refused.failure = None  # its status says what it is
@@ -219,7 +219,12 @@ class Exchanges:
         return self.upstreams.free_slots(trial.candidate.key) > 0 and trial.breaker.allows(time.monotonic())
 
     async def _serve_socket(
-        self, incoming: CallerRequest, call: Call, record: Record, attempt: Attempt, session: Session
+        self,
+        incoming: CallerRequest,
+        call: Call,
+        record: ExchangeRecord,
+        attempt: Attempt,
+        session: RealtimeSession,
     ) -> None:
         """Relay a socket whose messages are requests. `record` is the connection's, outside any canary."""
         socket = ResponsesSocket(
@@ -237,7 +242,7 @@ class Exchanges:
         incoming.switch(to_caller(session.handshake, our_headers(record, attempt)))
         await socket.run(incoming, _ending_of(record, attempt))
 
-    async def _attempt(self, call: Call, target: ArmTarget, record: Record) -> Attempt:
+    async def _attempt(self, call: Call, target: ArmTarget, record: ExchangeRecord) -> Attempt:
         """Send the request to one arm and wait for the head."""
         attempt = Attempt(target)
         record.attempts.append(attempt)
@@ -248,7 +253,7 @@ class Exchanges:
         return attempt
 
     async def _covered_attempt(
-        self, call: Call, trial: Trial, assignment: Assignment, record: Record
+        self, call: Call, trial: Trial, assignment: Assignment, record: ExchangeRecord
     ) -> Attempt:
         """Send the request to the candidate and wait for its held bytes, until the wait is ended."""
         attempt = Attempt(trial.candidate)
@@ -277,7 +282,7 @@ class Exchanges:
         return attempt
 
 
-async def _relay(incoming: CallerRequest, record: Record, attempt: Attempt) -> None:
+async def _relay(incoming: CallerRequest, record: ExchangeRecord, attempt: Attempt) -> None:
     """Relay the response as it arrives. A broken stream ends with a cut connection, visible to the caller."""
     response = attempt.response
     assert response is not None  # noqa: S101
@@ -301,13 +306,15 @@ async def _relay(incoming: CallerRequest, record: Record, attempt: Attempt) -> N
     incoming.end(last)
 
 
-async def _converse(incoming: CallerRequest, record: Record, attempt: Attempt, session: Session) -> None:
+async def _converse(
+    incoming: CallerRequest, record: ExchangeRecord, attempt: Attempt, session: RealtimeSession
+) -> None:
     """Relay a session. Its outcome is recorded when it ends, before the caller sees the end."""
     incoming.switch(to_caller(session.handshake, our_headers(record, attempt)))
     await session.run(incoming, _ending_of(record, attempt))
 
 
-def _ending_of(record: Record, attempt: Attempt) -> Callable[[ErrorType | None], None]:
+def _ending_of(record: ExchangeRecord, attempt: Attempt) -> Callable[[ErrorType | None], None]:
     """What records a WebSocket's end."""
 
     def ended(failure: ErrorType | None) -> None:
@@ -320,7 +327,7 @@ def _ending_of(record: Record, attempt: Attempt) -> Callable[[ErrorType | None],
     return ended
 
 
-def _no_answer(incoming: CallerRequest, record: Record, attempt: Attempt) -> None:
+def _no_answer(incoming: CallerRequest, record: ExchangeRecord, attempt: Attempt) -> None:
     """Answer with 504 or 502, in the form of the caller's API, when the provider did not answer or could not
     be asked."""
     record.finish(attempt)
@@ -335,7 +342,7 @@ def _no_answer(incoming: CallerRequest, record: Record, attempt: Attempt) -> Non
     answer(incoming, record, status, message, str(attempt.failure), our_headers(record, attempt))
 
 
-def _abort_attempts(record: Record) -> None:
+def _abort_attempts(record: ExchangeRecord) -> None:
     for attempt in record.attempts:
         attempt.abort()
 
@@ -354,7 +361,7 @@ def no_descriptors() -> Refused:
     return Refused(503, message, "proxy_no_descriptors", retry_after_s=1)
 
 
-def refuse(incoming: CallerRequest, record: Record, refusal: Refused) -> None:
+def refuse(incoming: CallerRequest, record: ExchangeRecord, refusal: Refused) -> None:
     """Answer with the refusal. Its headers name no arm, since none was chosen."""
     headers = [(b"x-canary-exchange", record.exchange_id.encode())]
     if refusal.retry_after_s is not None:
@@ -370,7 +377,7 @@ def refuse(incoming: CallerRequest, record: Record, refusal: Refused) -> None:
 
 def answer(
     incoming: CallerRequest,
-    record: Record,
+    record: ExchangeRecord,
     status: int,
     message: str,
     code: str,
@@ -386,7 +393,7 @@ def answer(
     incoming.end(body)
 
 
-def our_headers(record: Record, attempt: Attempt) -> list[tuple[bytes, bytes]]:
+def our_headers(record: ExchangeRecord, attempt: Attempt) -> list[tuple[bytes, bytes]]:
     """The exchange's id; in a canary also its name, the assigned arm, and the other arm if that answered."""
     headers = [(b"x-canary-exchange", record.exchange_id.encode())]
     trial = record.call.trial if record.call is not None else None

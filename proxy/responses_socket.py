@@ -25,7 +25,8 @@ import msgspec
 
 from proxy.attempts.dispatch import upstream_request
 from proxy.attempts.foreign_state import names_state
-from proxy.attempts.record import Record, Recorder
+from proxy.attempts.realtime_session import SessionStream
+from proxy.attempts.record import ExchangeRecord, ExchangeRecorder
 from proxy.attempts.response_turn import (
     ENDS,
     ProviderSocket,
@@ -34,16 +35,15 @@ from proxy.attempts.response_turn import (
     SocketMessage,
     message_in,
 )
-from proxy.attempts.session import SessionStream
 from proxy.calls.call import Call, UpstreamRequest
 from proxy.calls.callers import Callers, has_each_member_once
-from proxy.calls.lanes import Lanes
+from proxy.calls.canary_choice import CanaryChooser
 from proxy.calls.reader import admit_message, message_call
 from proxy.calls.refusal import Refused, error_body
 from proxy.calls.routes import ArmTarget, Routes, Trial
 from proxy.network.upstream.pool import Upstreams
 from proxy.network.upstream.response import UpstreamError
-from proxy.network.websocket import CLOSE, PING, PONG, MessageCutter, Piece, frame
+from proxy.network.websocket import CLOSE, PING, PONG, MessageCutter, WholeMessage, frame
 from proxy.providers.credentials import Credentials, NoCredential
 from records.outcome import ErrorType
 from routing.assign import Assignment
@@ -64,11 +64,11 @@ class ResponsesSocket:
         *,
         routes: Callable[[], Routes],
         upstreams: Upstreams,
-        recorder: Recorder,
+        recorder: ExchangeRecorder,
         credentials: Credentials,
-        lanes: Lanes,
+        lanes: CanaryChooser,
         callers: Callers,
-        assign: Callable[[Call, Record, bool], Assignment],
+        assign: Callable[[Call, ExchangeRecord, bool], Assignment],
         idle_s: float,
     ) -> None:
         self._handshake = handshake
@@ -133,7 +133,7 @@ class ResponsesSocket:
                 return
         self._left()
 
-    async def _forward(self, piece: Piece) -> None:
+    async def _forward(self, piece: WholeMessage) -> None:
         message = message_in(piece)
         if message.type == "response.create" or self._is_hidden(message, piece):
             await self._ask(piece, message)
@@ -144,7 +144,7 @@ class ResponsesSocket:
         socket.stream.write(piece.raw)
         await socket.stream.drain()
 
-    def _is_hidden(self, message: SocketMessage, piece: Piece) -> bool:
+    def _is_hidden(self, message: SocketMessage, piece: WholeMessage) -> bool:
         """True for a message that cannot be read, or has a member twice, of a caller who may ask for some
         models only: it is checked as a request, which it may be."""
         if piece.opcode >= CLOSE:
@@ -159,7 +159,7 @@ class ResponsesSocket:
             self._failure = "aborted"
             self._end_turns("aborted")
 
-    async def _ask(self, piece: Piece, message: SocketMessage) -> None:
+    async def _ask(self, piece: WholeMessage, message: SocketMessage) -> None:
         """Begin an exchange, and send its request to the assigned arm."""
         call = message_call(self._handshake, self._routes(), self._lanes, piece.data)
         made_by = self._sockets.maker_of(message.previous_response_id)
@@ -249,7 +249,7 @@ class ResponsesSocket:
         turn.compared = failure == "candidate_rejects"
         await self._send(turn, trial.baseline)
 
-    def _refuse(self, record: Record, refusal: Refused, lane: str) -> None:
+    def _refuse(self, record: ExchangeRecord, refusal: Refused, lane: str) -> None:
         record.refuse(refusal.error_type)
         self._say(lane, refusal.status, refusal.message, refusal.error_type)
 
@@ -294,7 +294,7 @@ class ResponsesSocket:
             return broken.error_type
         return "provider_truncated"
 
-    async def _came(self, socket: ProviderSocket, piece: Piece) -> None:
+    async def _came(self, socket: ProviderSocket, piece: WholeMessage) -> None:
         if piece.opcode >= CLOSE:
             self._control(socket, piece)
             return
@@ -305,7 +305,7 @@ class ResponsesSocket:
         self._caller.write(piece.raw)
         await self._caller.drain()
 
-    def _control(self, socket: ProviderSocket, piece: Piece) -> None:
+    def _control(self, socket: ProviderSocket, piece: WholeMessage) -> None:
         """Pass on the first socket's control frames; answer those of the others."""
         if socket is self._sockets.first:
             if piece.opcode == CLOSE:
@@ -325,7 +325,7 @@ class ResponsesSocket:
         self._turns.append(before.successor(self._recorder))
         return self._turns[-1]
 
-    async def _is_refused(self, turn: ResponseTurn, message: SocketMessage, piece: Piece) -> bool:
+    async def _is_refused(self, turn: ResponseTurn, message: SocketMessage, piece: WholeMessage) -> bool:
         """Read a turn's event; True for a candidate's refusal, for which the baseline is asked instead."""
         turn.note(message, piece.data)
         trial = turn.call.trial
@@ -379,7 +379,7 @@ class ResponsesSocket:
             turn.record.finish(turn.attempt)
 
 
-def _is_foreign(turn: ResponseTurn, trial: Trial, refusal: Piece) -> bool:
+def _is_foreign(turn: ResponseTurn, trial: Trial, refusal: WholeMessage) -> bool:
     """True when the candidate refused a request for state that it cannot read."""
     body = turn.call.body
     return not trial.shares_state and isinstance(body, bytes) and names_state(refusal.data, body)

@@ -20,8 +20,8 @@ from proxy.answers.provider_error import said
 from proxy.answers.recorder import text_in
 from proxy.dialects import operation, target_of
 from proxy.dialects.operation import Api
-from proxy.providers.body import adapted
 from proxy.providers.credentials import Credential, Credentials, NoCredential, UnsignedRequest
+from proxy.providers.json_edit import adapted
 from proxy.providers.provider import Provider
 from proxy.providers.urls import addressed, below_entry
 from records.captures.capture import CapturedMessage

@@ -14,7 +14,7 @@ from bench.preflight.requests import operation_of
 from bench.preflight.result import NOTHING_SAID
 from proxy.answers.provider_error import said, without_keys
 from proxy.attempts.attempt import NOWHERE, Attempt
-from proxy.attempts.dispatch import AttemptDispatch, StreamUsage
+from proxy.attempts.dispatch import AttemptDispatch, StreamUsageRefusals
 from proxy.calls.call import NO_FACTS, Call, UpstreamRequest, facts_of
 from proxy.calls.refusal import Refused
 from proxy.calls.routes import ArmTarget, Route, Routes, Trial
@@ -84,7 +84,7 @@ class ArmClient:
 
     async def __aenter__(self) -> "ArmClient":
         self._upstreams = Upstreams()
-        self._dispatch = AttemptDispatch(self._upstreams, self._credentials, StreamUsage())
+        self._dispatch = AttemptDispatch(self._upstreams, self._credentials, StreamUsageRefusals())
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -32,8 +32,8 @@ from canary.programs.config_pipe import FollowedConfig
 from canary.programs.process import ShutdownSignal, WorkerArgs
 from canary.secrets import Secret, admin_token
 from console.access.guard import Access
-from proxy.network.descriptors import MOST_RESERVED, Descriptors
-from proxy.network.server.caller_connection import Shared, TrafficProtocol
+from proxy.network.file_descriptors import MOST_RESERVED, FileDescriptors
+from proxy.network.server.caller_connection import SharedState, TrafficProtocol
 from proxy.network.server.endpoints import AsgiHandler
 from proxy.network.server.listeners import url_of
 from proxy.network.server.tls import TlsProtocol
@@ -51,7 +51,7 @@ SHED_AT_ONCE = MOST_RESERVED // 2
 class TrafficServer(uvicorn.Server):
     """uvicorn's Server, except in how it accepts without descriptors and how it shuts down."""
 
-    def __init__(self, config: uvicorn.Config, descriptors: Descriptors, *, sheds: bool = False) -> None:
+    def __init__(self, config: uvicorn.Config, descriptors: FileDescriptors, *, sheds: bool = False) -> None:
         super().__init__(config)
         self._descriptors = descriptors
         self._sheds = sheds
@@ -61,7 +61,7 @@ class TrafficServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen on duplicates of the sockets."""
         self._held = list(sockets or ())
-        self.lifespan.state["shared"] = Shared(asyncio.get_running_loop(), self._came)
+        self.lifespan.state["shared"] = SharedState(asyncio.get_running_loop(), self._came)
         await super().startup([each.dup() for each in self._held])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -197,7 +197,7 @@ async def listen(
     behind_proxies: Any = ProxyHeadersMiddleware(app, os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1"))  # type: ignore[arg-type]
     handler = AsgiHandler(behind_proxies, lambda: "http" if config.certificate is None else "https")
     server = TrafficServer(
-        _uvicorn(handler, spoken(config, TrafficProtocol)), Descriptors.of_this_process(), sheds=True
+        _uvicorn(handler, spoken(config, TrafficProtocol)), FileDescriptors.of_this_process(), sheds=True
     )
     listener = socket.socket(fileno=args.fd)
     tasks = [asyncio.create_task(each) for each in loops]

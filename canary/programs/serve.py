@@ -28,7 +28,7 @@ from canary.programs.config_pipe import WatchedConfig
 from canary.programs.process import SIGINT_GRACE_S, WorkerArgs, log_to_stderr
 from canary.secrets import OPTIONAL, BadSecret, Secret, SecretKeys, admin_token
 from common.whole_file import write_whole
-from proxy.network.descriptors import raise_limit
+from proxy.network.file_descriptors import raise_limit
 from proxy.network.server.listeners import LOCK, listeners, url
 
 log = structlog.get_logger()

@@ -18,14 +18,14 @@ from canary.programs.wiring import routes
 from canary.secrets import Secret, SecretKeys
 from proxy.attempts.capture import CapturePipe, Captures
 from proxy.attempts.checker import Checker
-from proxy.attempts.dispatch import StreamUsage
+from proxy.attempts.dispatch import StreamUsageRefusals
 from proxy.attempts.mirror import Mirrors
-from proxy.attempts.record import Recorder
+from proxy.attempts.record import ExchangeRecorder
 from proxy.calls.callers import Callers
-from proxy.calls.lanes import Pins
-from proxy.calls.reader import Bodies
+from proxy.calls.canary_choice import Pins
+from proxy.calls.reader import HeldBodies
 from proxy.exchange import Exchanges, TrafficApp
-from proxy.network.descriptors import Descriptors
+from proxy.network.file_descriptors import FileDescriptors
 from proxy.network.server.caller_connection import TrafficProtocol
 from proxy.network.server.endpoints import READY_WITHIN_S, Endpoints
 from proxy.network.ticker import Ticker
@@ -61,14 +61,14 @@ class Worker:
         self.spool = SpoolWriter(args.folder / "spool", worker=args.slot)
         self.plans = StatesWatch(args.folder / "plan.json")
         self.plan = self.plans.poll(time.time(), time.monotonic())
-        self.descriptors = Descriptors.of_this_process()
+        self.descriptors = FileDescriptors.of_this_process()
         self.ticker = Ticker(asyncio.get_running_loop())
         self.upstreams = Upstreams(descriptors=self.descriptors, ticker=self.ticker)
         self.copies_upstreams = Upstreams(descriptors=self.descriptors)
         self.prices = Prices(self.config.current.prices, self.config.current.price_as)
         self.capture_pipe = CapturePipe(program("canary.programs.capturer", str(args.folder / "captures")))
         self.checker = Checker(program("proxy.attempts.checker_process"))
-        self.recorder = Recorder(
+        self.recorder = ExchangeRecorder(
             append=self.spool.append,
             price=lambda provider, model, usage: self.prices.cost(provider, model, usage),
             ids_key=self.keys.ids,
@@ -77,7 +77,7 @@ class Worker:
             plan=lambda: self.plan,
         )
         self.credentials = Credentials()
-        stream_usage = StreamUsage()
+        stream_usage = StreamUsageRefusals()
         self.mirrors = Mirrors(
             upstreams=self.copies_upstreams,
             recorder=self.recorder,
@@ -98,7 +98,7 @@ class Worker:
             credentials=self.credentials,
             stream_usage=stream_usage,
             callers=Callers(self.config.current.callers),
-            bodies=Bodies(self.config.current.server.body_budget_mib << 20),
+            bodies=HeldBodies(self.config.current.server.body_budget_mib << 20),
         )
         feedback_token = Secret("CANARY_FEEDBACK_TOKEN", os.environ)
         self.endpoints = Endpoints(

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from proxy.answers.sse import ERROR_BOUND
-from proxy.dialects.operation import UNREADABLE, Events
+from proxy.dialects.operation import UNREADABLE, EventReader
 from records.outcome import ErrorType
 
 FRAME_BOUND = 24 << 20
@@ -156,7 +156,7 @@ class EventStreamReader:
 
     __slots__ = ("_events", "_frames", "_malformed", "seen")
 
-    def __init__(self, events: Events) -> None:
+    def __init__(self, events: EventReader) -> None:
         self.seen = events.seen
         self._events = events
         self._frames = EventFrames()

@@ -15,11 +15,11 @@ from msgspec.structs import replace
 from proxy.answers.aws_event_stream import CONTENT_TYPE as EVENT_FRAMES
 from proxy.answers.aws_event_stream import EventStreamReader, StreamForm
 from proxy.answers.recorder import AnswerRecorder
-from proxy.answers.sse import ERROR_BOUND, StreamReader
+from proxy.answers.sse import ERROR_BOUND, SseReader
 from proxy.dialects.operation import (
     AnswerSummary,
     CollectedOutput,
-    Events,
+    EventReader,
     Operation,
     OutputForm,
     Texts,
@@ -137,7 +137,7 @@ class Reader(Protocol):
         ...
 
 
-class Blind:
+class BlindReader:
     """Reads nothing: for pass-through answers and unknown encodings. `wrong`: error from the head."""
 
     __slots__ = ("_wrong", "seen")
@@ -239,7 +239,7 @@ def usage_at_end(tail: bytes, operation: Operation) -> Usage | None:
     return None
 
 
-class CopyReader:
+class DecompressedReader:
     """Feeds a reader, and a recorder where there is one, the decompressed copy of an answer.
 
     The caller gets the original bytes. At bytes that are `Unpackable` the reading ends without an error and
@@ -311,7 +311,7 @@ def reader_for(
     a stream is decoded. `counted` is the usage in the head.
     """
     if not operation.canary or 300 <= status < 400:
-        return Blind(wrong="provider_malformed" if operation.canary else None)
+        return BlindReader(wrong="provider_malformed" if operation.canary else None)
     form = stream_form(content_type[:_TYPE_BOUND]) if operation.events is not None and status < 300 else None
     reader: Reader
     if status >= 300:
@@ -321,26 +321,26 @@ def reader_for(
     else:
         events = operation.events()
         if output is not None and operation.output is not None:
-            events = CollectingEvents(events, output, operation.output)
-        reader = StreamReader(events, strip=strip) if form == "sse" else EventStreamReader(events)
+            events = OutputCollector(events, output, operation.output)
+        reader = SseReader(events, strip=strip) if form == "sse" else EventStreamReader(events)
     if status >= 300:
         recorder = None
     elif recorder is not None:
         recorder.begin(form)
     unpacks = [] if encoding in _PLAIN else unpackers(encoding)
     if unpacks is None:
-        return Blind(stream=form is not None)
-    return CopyReader(reader, unpacks, recorder) if unpacks or recorder is not None else reader
+        return BlindReader(stream=form is not None)
+    return DecompressedReader(reader, unpacks, recorder) if unpacks or recorder is not None else reader
 
 
-class CollectingEvents:
+class OutputCollector:
     """Wraps `events` and collects the model's output, of which no texts may be skipped."""
 
     texts: Texts = None
 
     __slots__ = ("_events", "_form", "_output", "seen")
 
-    def __init__(self, events: Events, output: CollectedOutput, form: OutputForm) -> None:
+    def __init__(self, events: EventReader, output: CollectedOutput, form: OutputForm) -> None:
         self.seen = events.seen
         self._events = events
         self._output = output

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from proxy.dialects.operation import Events
+from proxy.dialects.operation import EventReader
 from records.outcome import ErrorType
 
 MOST_TEXTS = 2
@@ -74,7 +74,7 @@ _CR = ord("\r")
 _EMPTY_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 
 
-class StreamReader:
+class SseReader:
     """Splits a copy of an SSE stream into events and feeds them to the dialect."""
 
     __slots__ = (
@@ -89,7 +89,7 @@ class StreamReader:
         "seen",
     )
 
-    def __init__(self, events: Events, *, strip: bool = False) -> None:
+    def __init__(self, events: EventReader, *, strip: bool = False) -> None:
         self.seen = events.seen
         self._events = events
         self._strip = strip

@@ -8,10 +8,10 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from proxy.answers.reader import Blind, Reader, reader_for
+from proxy.answers.reader import BlindReader, Reader, reader_for
 from proxy.answers.recorder import AnswerRecorder
 from proxy.answers.sse import ERROR_BOUND
-from proxy.attempts.session import Session
+from proxy.attempts.realtime_session import RealtimeSession
 from proxy.calls.call import Call, UpstreamRequest
 from proxy.calls.routes import ArmTarget
 from proxy.dialects.operation import CollectedOutput
@@ -80,7 +80,7 @@ class _Nowhere:
 
 
 NOWHERE = _Nowhere()
-_UNREAD = Blind()
+_UNREAD = BlindReader()
 
 
 class Attempt:
@@ -133,7 +133,7 @@ class Attempt:
         self.length: int | None = None
         self.ended = False
         self.output: CollectedOutput | None = None
-        self.session: Session | None = None
+        self.session: RealtimeSession | None = None
 
     def opened(self, response: UpstreamResponse, call: Call, *, covered: bool) -> None:
         """Take the response to `request` once its head is in, and choose the reader of its body.
@@ -260,7 +260,7 @@ class Attempt:
         assert self.response is not None  # noqa: S101 - only attempts with a response are read
         return self.response
 
-    def take_session(self, session: Session) -> None:
+    def take_session(self, session: RealtimeSession) -> None:
         """Take the session that replaces the response."""
         self.session, self.status = session, SWITCHING
 
@@ -333,7 +333,9 @@ async def open_session(
     )
     if isinstance(response, Tunnel):
         await _begin(
-            Session(response, response.headers, idle_s=target.timeout.idle_s), attempt, covered=covered
+            RealtimeSession(response, response.headers, idle_s=target.timeout.idle_s),
+            attempt,
+            covered=covered,
         )
     else:
         attempt.opened(response, call, covered=covered)
@@ -341,7 +343,7 @@ async def open_session(
             attempt.failure = "provider_malformed"  # neither a session nor a refusal
 
 
-async def _begin(session: Session, attempt: Attempt, *, covered: bool) -> None:
+async def _begin(session: RealtimeSession, attempt: Attempt, *, covered: bool) -> None:
     attempt.take_session(session)
     if not sendable(session.handshake):
         attempt.failure = "provider_malformed"

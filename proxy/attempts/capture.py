@@ -13,7 +13,7 @@ import structlog
 
 from proxy.answers.recorder import AnswerRecorder
 from proxy.calls.call import Call
-from proxy.network.child import Child
+from proxy.network.child_process import ChildProcess
 from proxy.providers.headers import without_key
 from records.captures.capture import CaptureInfo, CaptureRule, CaptureSample, RawCapture, source_of
 from records.outcome import Outcome
@@ -151,7 +151,7 @@ class CapturePipe:
 
     def __init__(self, command: Sequence[str]) -> None:
         self.dropped = 0
-        self._child = Child("capture", command, died=self._drop)
+        self._child = ChildProcess("capture", command, died=self._drop)
         self._told_at = float("-inf")
         self._closed = False
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from proxy.attempts.checker_process import CheckJob, CheckResult
-from proxy.network.child import RESTART_AFTER_S, Child
+from proxy.network.child_process import RESTART_AFTER_S, ChildProcess
 
 LONGEST_JOB = 1 << 20
 CHECK_WITHIN_S = 0.05
@@ -42,7 +42,7 @@ class Checker:
 
     def __init__(self, command: Sequence[str], *, within_s: float = CHECK_WITHIN_S) -> None:
         self.not_done = 0
-        self._child = Child("checker", command, heard=self._heard, died=self._died)
+        self._child = ChildProcess("checker", command, heard=self._heard, died=self._died)
         self._within_s = within_s
         self._waiting: deque[_Waiting] = deque()
         self._fatal: dict[bytes, float] = {}

@@ -41,9 +41,9 @@ from proxy.dialects.operation import UNREADABLE
 from proxy.dialects.realtime import with_model, without_credentials
 from proxy.network.upstream.pool import Upstreams
 from proxy.network.upstream.response import UpstreamError
-from proxy.providers.body import TooIntricate, adapted, insert_first, replace_value
 from proxy.providers.credentials import Credentials, NoCredential, UnsignedRequest
 from proxy.providers.headers import PROTOCOLS, quoted, to_provider, without, without_key
+from proxy.providers.json_edit import TooIntricateJson, adapted, insert_first, replace_value
 from proxy.providers.provider import Provider
 from proxy.providers.urls import HOLE, EntryUrl, FormChange
 from records.outcome import ErrorType
@@ -131,7 +131,7 @@ def _with_model(operation: Operation, model: str, body: bytes) -> bytes:
     if operation.model_in == "body":
         try:
             return replace_value(body, "model", msgspec.json.encode(model))
-        except TooIntricate as exc:
+        except TooIntricateJson as exc:
             raise Refused(400, f"cannot change the model in this body: {exc}", "caller_rejected") from exc
     if operation.repeats_model:
         named = msgspec.json.encode(f"models/{model}")
@@ -219,7 +219,7 @@ _REFUSED = frozenset({400, 422})
 _MEMBER = b"stream_options"
 
 
-class StreamUsage:
+class StreamUsageRefusals:
     """One worker's memory of the entries that refuse `stream_options`. A changed entry is asked again."""
 
     def __init__(self) -> None:
@@ -258,7 +258,9 @@ class AttemptDispatch:
 
     __slots__ = ("_credentials", "_stream_usage", "_upstreams")
 
-    def __init__(self, upstreams: Upstreams, credentials: Credentials, stream_usage: StreamUsage) -> None:
+    def __init__(
+        self, upstreams: Upstreams, credentials: Credentials, stream_usage: StreamUsageRefusals
+    ) -> None:
         self._upstreams = upstreams
         self._credentials = credentials
         self._stream_usage = stream_usage

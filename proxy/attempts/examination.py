@@ -16,7 +16,7 @@ from proxy.calls.call import Call
 from proxy.dialects.operation import (
     GOOD_ANSWER,
     UNREADABLE,
-    AnswerFacts,
+    AnswerChoices,
     ChoiceOutput,
     CollectedOutput,
     ExpectedOutput,
@@ -34,7 +34,7 @@ _WITH_JSON: tuple[Finish, ...] = ("stop", "length", "unknown")
 """How an answer ends whose text must be the JSON that was wanted. A refusal is none, a call has none."""
 
 
-class Finding(NamedTuple):
+class OutputFinding(NamedTuple):
     """One look at an output: a fault, or a schema that the value must fit, else it is the fault."""
 
     fault: Fault
@@ -42,12 +42,12 @@ class Finding(NamedTuple):
     value: str = ""
 
 
-class Judgement(NamedTuple):
+class OutputJudgement(NamedTuple):
     """What has been found. `faults` are certain; `open` are schemas to be checked."""
 
     check: OutputCheck
     faults: frozenset[Fault] = frozenset()
-    open: tuple[Finding, ...] = ()
+    open: tuple[OutputFinding, ...] = ()
 
     @property
     def job(self) -> CheckJob:
@@ -56,7 +56,7 @@ class Judgement(NamedTuple):
             [(one.schema.openapi, one.schema.text, one.value.encode()) for one in self.open if one.schema]
         )
 
-    def settled(self, verdicts: list[bool | None] | None) -> "Judgement":
+    def settled(self, verdicts: list[bool | None] | None) -> "OutputJudgement":
         """The judgement with the checker's verdicts, None without. A fault found is a judgement."""
         if not self.open:
             return self
@@ -65,38 +65,40 @@ class Judgement(NamedTuple):
         )
         missed: set[Fault] = {one.fault for one, fits in zip(self.open, told, strict=True) if fits is False}
         faults: frozenset[Fault] = self.faults | missed
-        return Judgement("not_judged" if None in told and not faults else "judged", faults)
+        return OutputJudgement("not_judged" if None in told and not faults else "judged", faults)
 
 
-NOT_JUDGED = Judgement("not_judged")
+NOT_JUDGED = OutputJudgement("not_judged")
 
 
 def judge(
-    form: OutputForm, request: OutputRequest, output: CollectedOutput | None, answer: AnswerFacts | None
-) -> Judgement:
+    form: OutputForm, request: OutputRequest, output: CollectedOutput | None, answer: AnswerChoices | None
+) -> OutputJudgement:
     """Judge an output as far as that needs no schema."""
     try:
         expected = form.expected(request)
     except UNREADABLE:
         return NOT_JUDGED
     if not (expected.tools or expected.others or expected.wants_json):
-        return Judgement("")
+        return OutputJudgement("")
     if output is None or answer is None:
         return NOT_JUDGED
     named: frozenset[Fault] = frozenset(
         [fault for choice in answer.choices.values() for fault in choice.named]
     )
     if named:
-        return Judgement("judged", named)
+        return OutputJudgement("judged", named)
     if output.lost:
         return NOT_JUDGED
     found = list(_findings(expected, output, answer))
     faults: frozenset[Fault] = frozenset([one.fault for one in found if one.schema is None])
     still_open = tuple([one for one in found if one.schema is not None])
-    return Judgement("judged", faults, still_open)
+    return OutputJudgement("judged", faults, still_open)
 
 
-def _findings(expected: ExpectedOutput, output: CollectedOutput, answer: AnswerFacts) -> Iterator[Finding]:
+def _findings(
+    expected: ExpectedOutput, output: CollectedOutput, answer: AnswerChoices
+) -> Iterator[OutputFinding]:
     for index, choice in answer.choices.items():
         written = output.choices.get(index) or ChoiceOutput()
         for call in written.calls:
@@ -105,23 +107,23 @@ def _findings(expected: ExpectedOutput, output: CollectedOutput, answer: AnswerF
             yield from _of_text(expected, written.text)
 
 
-def _of_call(expected: ExpectedOutput, call: ToolCall) -> Iterator[Finding]:
+def _of_call(expected: ExpectedOutput, call: ToolCall) -> Iterator[OutputFinding]:
     if call.name not in expected.tools and not expected.others:
-        yield Finding("tool_unknown")
+        yield OutputFinding("tool_unknown")
     if call.free:
         return
     arguments = call.arguments or "{}"  # Claude's streams and vLLM write nothing for a call without arguments
     if call.broken or not is_json(arguments):
-        yield Finding("tool_args_invalid")
+        yield OutputFinding("tool_args_invalid")
     elif (schema := expected.tools.get(call.name)) is not None:
-        yield Finding("tool_args_off_schema", schema, arguments)
+        yield OutputFinding("tool_args_off_schema", schema, arguments)
 
 
-def _of_text(expected: ExpectedOutput, text: str) -> Iterator[Finding]:
+def _of_text(expected: ExpectedOutput, text: str) -> Iterator[OutputFinding]:
     if not is_json(text):
-        yield Finding("json_invalid")
+        yield OutputFinding("json_invalid")
     elif expected.schema is not None:
-        yield Finding("json_off_schema", expected.schema, text)
+        yield OutputFinding("json_off_schema", expected.schema, text)
 
 
 def is_json(text: str) -> bool:
@@ -137,7 +139,7 @@ _skim = msgspec.json.Decoder(msgspec.Raw).decode  # checks the syntax, and build
 
 
 Answer = tuple[Finish | None, tuple[Fault, ...], OutputCheck]
-UNASKED = Judgement("")
+UNASKED = OutputJudgement("")
 NO_ANSWER: Answer = (None, (), "")
 _GOOD: Answer = ("stop", (), "")
 
@@ -147,7 +149,7 @@ class Examination:
 
     __slots__ = ("judgement", "message")
 
-    def __init__(self, judgement: Judgement) -> None:
+    def __init__(self, judgement: OutputJudgement) -> None:
         self.judgement = judgement
         self.message: str | None = None
 
@@ -164,7 +166,7 @@ class Examination:
             self.judgement, self.message = still_open.settled(result.verdicts), result.text
 
 
-def judgement_of(call: Call, attempt: Attempt) -> Judgement:
+def judgement_of(call: Call, attempt: Attempt) -> OutputJudgement:
     """Judge a complete answer as far as that takes no time."""
     form, request = call.route.operation.output, attempt.request
     if attempt.output is None or form is None or request is None or request.output is None:

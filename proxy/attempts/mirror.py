@@ -16,9 +16,9 @@ import structlog
 from msgspec import structs
 
 from proxy.attempts.attempt import NOWHERE, Attempt
-from proxy.attempts.dispatch import AttemptDispatch, StreamUsage
+from proxy.attempts.dispatch import AttemptDispatch, StreamUsageRefusals
 from proxy.attempts.foreign_state import is_foreign_to_candidate
-from proxy.attempts.record import Record, Recorder
+from proxy.attempts.record import ExchangeRecord, ExchangeRecorder
 from proxy.calls.call import Call
 from proxy.calls.refusal import Refused
 from proxy.calls.routes import ArmTarget, Trial
@@ -35,7 +35,7 @@ _ACTS = re.compile(rb'"mcp_servers"|"type"\s*:\s*"mcp"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
+class MirrorLimits:
     """The limits of copies in one worker.
 
     `copies`: copies at once. `body_bytes`: sum of their request bodies. `exchanges`: real exchanges in flight
@@ -58,17 +58,17 @@ class Mirrors:
         self,
         *,
         upstreams: Upstreams,
-        recorder: Recorder,
+        recorder: ExchangeRecorder,
         plan: Callable[[], States],
         credentials: Credentials,
-        stream_usage: StreamUsage | None = None,
-        room: Room = Room(),
+        stream_usage: StreamUsageRefusals | None = None,
+        room: MirrorLimits = MirrorLimits(),
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.dropped: dict[str, int] = {}
         self._upstreams = upstreams
         self._real = recorder
-        self._copies = Recorder(
+        self._copies = ExchangeRecorder(
             append=lambda outcome: recorder.append(structs.replace(outcome, mirror=True, fingerprint="")),
             price=recorder.price,
             ids_key=recorder.ids_key,
@@ -76,7 +76,7 @@ class Mirrors:
             checker=recorder.checker,
         )
         self._plan = plan
-        self._dispatch = AttemptDispatch(upstreams, credentials, stream_usage or StreamUsage())
+        self._dispatch = AttemptDispatch(upstreams, credentials, stream_usage or StreamUsageRefusals())
         self._room = room
         self._draw = draw
         self._held: dict[asyncio.Task[None], int] = {}
@@ -172,7 +172,7 @@ def _may_repeat(call: Call, target: ArmTarget) -> bool:
     return not (call.touches_state(target) or (isinstance(body, bytes) and _ACTS.search(body)))
 
 
-def _begin(record: Record, call: Call, assignment: Assignment) -> None:
+def _begin(record: ExchangeRecord, call: Call, assignment: Assignment) -> None:
     """Start the copy's record: the real exchange's facts, the candidate as its arm, its own start time."""
     record.begin(call)
     record.at, record.mono = time.time(), time.monotonic()

@@ -57,14 +57,14 @@ class OpenExchanges:
     __slots__ = ("_told", "_untold")
 
     def __init__(self) -> None:
-        self._untold: dict[Record, None] = {}  # in the order of `mono`
-        self._told: dict[Record, Progress] = {}
+        self._untold: dict[ExchangeRecord, None] = {}  # in the order of `mono`
+        self._told: dict[ExchangeRecord, Progress] = {}
 
-    def opened(self, exchange: "Record") -> None:
+    def opened(self, exchange: "ExchangeRecord") -> None:
         """Add an exchange whose request was read just now."""
         self._untold[exchange] = None
 
-    def ended(self, exchange: "Record") -> None:
+    def ended(self, exchange: "ExchangeRecord") -> None:
         """Remove an exchange, before its Outcome is written. Does nothing when it was never added."""
         self._untold.pop(exchange, None)
         if self._told:
@@ -80,8 +80,8 @@ class OpenExchanges:
             self._told[exchange] = exchange.progress
         return [exchange.in_flight() for exchange in told]
 
-    def _slow(self, now: float) -> list["Record"]:
-        slow: list[Record] = []
+    def _slow(self, now: float) -> list["ExchangeRecord"]:
+        slow: list[ExchangeRecord] = []
         for exchange in self._untold:
             if now - exchange.mono < IN_FLIGHT_AFTER_S:
                 break
@@ -113,7 +113,7 @@ def ending(fell_back: ErrorType | None, failure: ErrorType | None) -> tuple[Outc
     return ("fallback" if failure is None or refused else "error"), fell_back
 
 
-class Recorder:
+class ExchangeRecorder:
     """The recorder of one worker: mints ids, computes costs, spools outcomes, counts exchanges."""
 
     def __init__(
@@ -141,13 +141,13 @@ class Recorder:
         """Sign exchange ids by another key."""
         self.ids_key = ids_key
 
-    def open(self) -> "Record":
+    def open(self) -> "ExchangeRecord":
         """Start the record of a new exchange."""
         self.started += 1
-        return Record(self)
+        return ExchangeRecord(self)
 
 
-class Record:
+class ExchangeRecord:
     """The record of one exchange. The first close wins; later ones do nothing."""
 
     __slots__ = (
@@ -155,7 +155,7 @@ class Record:
         "attempts", "call", "exchange_id", "fell_back", "mono", "serial", "unit",
     )  # fmt: skip
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: ExchangeRecorder) -> None:
         self._recorder = recorder
         self._closed = False
         self._examination: Examination | None = None

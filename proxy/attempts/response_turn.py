@@ -8,15 +8,15 @@ import msgspec
 from proxy.answers.reader import Reader, reader_for
 from proxy.answers.recorder import AnswerRecorder
 from proxy.attempts.attempt import Attempt, status_failure
-from proxy.attempts.record import Record, Recorder
-from proxy.attempts.session import SessionStream
+from proxy.attempts.realtime_session import SessionStream
+from proxy.attempts.record import ExchangeRecord, ExchangeRecorder
 from proxy.calls.call import Call, UpstreamRequest
 from proxy.calls.routes import ArmTarget
 from proxy.dialects.operation import UNREADABLE, CollectedOutput
 from proxy.network.upstream.pool import Upstreams
 from proxy.network.upstream.response import UpstreamError
 from proxy.network.upstream.tunnel import Tunnel
-from proxy.network.websocket import TEXT, MessageCutter, Piece, frame
+from proxy.network.websocket import TEXT, MessageCutter, WholeMessage, frame
 from records.outcome import ErrorType
 from routing.assign import Assignment
 
@@ -34,7 +34,7 @@ class ProviderSocket:
         self.stream = stream
         self.cutter = MessageCutter()
 
-    async def ask(self, piece: Piece, request: UpstreamRequest) -> None:
+    async def ask(self, piece: WholeMessage, request: UpstreamRequest) -> None:
         """Send a request: the caller's own bytes where nothing has changed."""
         body = request.body
         assert isinstance(body, bytes)  # noqa: S101 - a message is whole
@@ -129,7 +129,7 @@ class SocketMessage(msgspec.Struct):
 _decode = msgspec.json.Decoder(SocketMessage).decode
 
 
-def message_in(piece: Piece) -> SocketMessage:
+def message_in(piece: WholeMessage) -> SocketMessage:
     """A message's members; none of them where it is no event."""
     try:
         return _decode(piece.data) if piece.opcode == TEXT else SocketMessage()
@@ -159,7 +159,9 @@ class ResponseTurn:
         "socket",
     )  # fmt: skip
 
-    def __init__(self, call: Call, record: Record, assignment: Assignment, piece: Piece, lane: str) -> None:
+    def __init__(
+        self, call: Call, record: ExchangeRecord, assignment: Assignment, piece: WholeMessage, lane: str
+    ) -> None:
         self.call = call
         self.record = record
         self.assignment = assignment
@@ -210,7 +212,7 @@ class ResponseTurn:
         finally:  # the caller may leave meanwhile; the answer is whole
             self.record.finish(attempt)
 
-    def successor(self, recorder: Recorder) -> "ResponseTurn":
+    def successor(self, recorder: ExchangeRecorder) -> "ResponseTurn":
         """A response that follows one that was steered, with its settings and at its arm."""
         call = msgspec.structs.replace(self.call, at=time.time(), mono=monotonic(), sample=None)
         record = recorder.open()

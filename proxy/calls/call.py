@@ -10,8 +10,8 @@ from proxy.calls.routes import ArmTarget, Route, Trial
 from proxy.dialects.operation import UNREADABLE, OutputRequest, filled
 from proxy.dialects.realtime import parameter
 from proxy.network.server.caller_request import CallerRequest
-from proxy.providers.body import TooIntricate, adapted, members_of
 from proxy.providers.headers import Headers
+from proxy.providers.json_edit import TooIntricateJson, adapted, members_of
 from records.captures.capture import CaptureSample
 
 LABEL_BOUND = 64
@@ -221,7 +221,7 @@ def _tolerant(body: bytes) -> _Body | None:
     """Parse a body with members of unexpected types; only those of the right type are taken."""
     try:
         members = members_of(body)
-    except (*UNREADABLE, TooIntricate):
+    except (*UNREADABLE, TooIntricateJson):
         return None
     parsed = _Body()
     for field in _FIELDS:

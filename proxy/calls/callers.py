@@ -21,8 +21,8 @@ from proxy.calls.call import RequestFacts
 from proxy.calls.refusal import Refused
 from proxy.calls.routes import ONE_APIS_OWN, Route
 from proxy.dialects.realtime import key_among
-from proxy.providers.body import TooIntricate, member_spans
 from proxy.providers.headers import PROTOCOLS
+from proxy.providers.json_edit import TooIntricateJson, member_spans
 from routing.caller import Caller
 
 OWN_KEY = b"x-canary-key"
@@ -294,7 +294,7 @@ def _member_names(body: bytes) -> list[str] | None:
     """The names of all top-level members, repeated or not; None where they cannot be told."""
     try:
         return [span.name for span in member_spans(body)]
-    except (TooIntricate, ValueError):
+    except (TooIntricateJson, ValueError):
         return None
 
 

@@ -36,7 +36,7 @@ _CONTENTS = ("text", "image", "audio", "video", "document")
 _STEPS: dict[str | None, Role] = {"user_input": "user", "model_output": "assistant"}
 
 
-class Turn(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class PromptMessage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One message. `whole` is False when it has parts other than text: images, files or audio."""
 
     role: Role
@@ -76,7 +76,7 @@ _decode_rows = msgspec.json.Decoder(str | list[msgspec.Raw] | dict[str, msgspec.
 _decode_any = msgspec.json.Decoder(Any).decode
 
 
-def conversation(body: bytes) -> list[Turn]:
+def conversation(body: bytes) -> list[PromptMessage]:
     """Return all messages with content, in order; empty when the body has no known shape."""
     try:
         parsed = _decode_body(body)
@@ -84,7 +84,7 @@ def conversation(body: bytes) -> list[Turn]:
         turns = [turn for turn in map(_turn, _rows(parsed)) if turn.text or not turn.whole]
     except UNREADABLE:
         return []
-    return [Turn(role="system", text=system), *turns] if system else turns
+    return [PromptMessage(role="system", text=system), *turns] if system else turns
 
 
 def question(body: bytes) -> str:
@@ -147,20 +147,20 @@ def _system_texts(body: _Body) -> Iterator[str]:
         yield _text(content.get("parts") if isinstance(content, dict) else content)
 
 
-def _turn(row: msgspec.Raw | str) -> Turn:
+def _turn(row: msgspec.Raw | str) -> PromptMessage:
     if isinstance(row, str):
-        return Turn(role="user", text=row)
+        return PromptMessage(role="user", text=row)
     message = _decode_message(row)
     parts = message.parts if message.content is None else message.content
     whole = not any(map(_is_no_text, parts)) if isinstance(parts, list) else True
     if message.type in _RESULTS or (isinstance(parts, list) and any(map(_is_result, parts))):
         text = _text(message.output) or _text(message.result) or _text(parts)
-        return Turn(role="tool", text=text, whole=whole)
+        return PromptMessage(role="tool", text=text, whole=whole)
     if step := _STEPS.get(message.type):
-        return Turn(role=step, text=_text(parts), whole=whole)
+        return PromptMessage(role=step, text=_text(parts), whole=whole)
     if message.role is None and message.parts is None:  # a function call or reasoning item
-        return Turn(role="assistant", text="")
-    return Turn(role=_ROLES.get(message.role or "user", "assistant"), text=_text(parts), whole=whole)
+        return PromptMessage(role="assistant", text="")
+    return PromptMessage(role=_ROLES.get(message.role or "user", "assistant"), text=_text(parts), whole=whole)
 
 
 def _text(content: Any) -> str:

@@ -17,7 +17,7 @@ from proxy.calls.call import (
     streamed,
 )
 from proxy.calls.callers import Callers, asked_model, message_model, needs_model, session_model
-from proxy.calls.lanes import NOBODYS, Lanes
+from proxy.calls.canary_choice import NOBODYS, CanaryChooser
 from proxy.calls.refusal import Refused
 from proxy.calls.routes import Route, Routes
 from proxy.network.server.caller_request import CallerRequest
@@ -37,7 +37,7 @@ _MOST_TAGS = 256
 """Tags of one request that are read."""
 
 
-class Bodies:
+class HeldBodies:
     """The bytes of request bodies that a worker holds, at most `most`."""
 
     def __init__(self, most: int = 512 << 20) -> None:
@@ -59,7 +59,11 @@ class Bodies:
 
 
 async def read(
-    incoming: CallerRequest, routes: Routes, lanes: Lanes, callers: Callers, bodies: Bodies | None = None
+    incoming: CallerRequest,
+    routes: Routes,
+    lanes: CanaryChooser,
+    callers: Callers,
+    bodies: HeldBodies | None = None,
 ) -> Call:
     """Read one request.
 
@@ -161,7 +165,7 @@ def admit_message(callers: Callers, call: Call) -> None:
             callers.check_model(caller, message_model(call.facts, call.body))
 
 
-def message_call(handshake: Call, routes: Routes, lanes: Lanes, body: bytes) -> Call:
+def message_call(handshake: Call, routes: Routes, lanes: CanaryChooser, body: bytes) -> Call:
     """The call of one message on a WebSocket. Its headers are those of the handshake."""
     route, named = handshake.messages or handshake.route, handshake.named
     facts = facts_of(route, body) or NO_FACTS
@@ -205,13 +209,13 @@ def _has_body(named: Mapping[bytes, bytes]) -> bool:
     return named.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in named
 
 
-def _count_taken(incoming: CallerRequest, bodies: Bodies | None, size: int) -> None:
+def _count_taken(incoming: CallerRequest, bodies: HeldBodies | None, size: int) -> None:
     """Count a body that came in one piece, and so was not counted as it came."""
     if bodies is not None and incoming not in bodies.held:
         bodies.hold(incoming, size)
 
 
-async def _whole(incoming: CallerRequest, bodies: Bodies | None) -> bytes:
+async def _whole(incoming: CallerRequest, bodies: HeldBodies | None) -> bytes:
     parts, size, began = [], 0, time.monotonic()
     while part := await incoming.read():
         size += len(part)

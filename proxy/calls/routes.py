@@ -208,7 +208,7 @@ class Routes:
     def matching(
         self, route: Route, model: str, headers: Mapping[bytes, bytes], tags: Mapping[str, str]
     ) -> Sequence[Trial]:
-        """Return the canaries that match this request, in the config's order. `Lanes` chooses among them.
+        """Return the canaries that match this request, in the config's order, for `CanaryChooser`.
 
         A request that the candidate's entry cannot take in its caller's form stays outside its canary.
         """

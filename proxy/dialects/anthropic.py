@@ -8,7 +8,7 @@ from proxy.dialects.operation import (
     PASS_THROUGH,
     UNREADABLE,
     AnswerChoice,
-    AnswerFacts,
+    AnswerChoices,
     AnswerSummary,
     CollectedOutput,
     Count,
@@ -127,7 +127,7 @@ class MessageEvents:
 
     def __init__(self, seen: AnswerSummary | None = None) -> None:
         self.seen = seen or AnswerSummary()
-        self.seen.answer = answer = AnswerFacts()
+        self.seen.answer = answer = AnswerChoices()
         self._choice = answer.choice(0)
         self._usage = _Usage()
 
@@ -224,7 +224,7 @@ def read_json(body: bytes) -> AnswerSummary:
     message = readable(_decode_answer, body)
     if message is None:
         return read_counted(body, _decode_usage)
-    answer = AnswerFacts()
+    answer = AnswerChoices()
     choice = answer.choice(0)
     choice.reason = finish_word(_REASONS, message.stop_reason)
     for block in message.content or ():

@@ -20,7 +20,7 @@ from proxy.dialects.operation import (
     AnswerSummary,
     CollectedOutput,
     Count,
-    Events,
+    EventReader,
     ExpectedOutput,
     Operation,
     OutputForm,
@@ -140,7 +140,7 @@ class _NovaEvents(ConverseEvents):
 
 
 class _TextEvents:
-    """Events of a form that is not read: only whether there was a token."""
+    """Reads events of a form that is not read: only whether there was a token."""
 
     texts: Texts = None
 
@@ -189,7 +189,7 @@ class InvokedEvents:
 
     def __init__(self) -> None:
         self.seen = AnswerSummary()
-        self._events: Events = _TextEvents(self.seen)
+        self._events: EventReader = _TextEvents(self.seen)
         self._begun = False
 
     def take(self, name: bytes, data: bytes) -> bool:
@@ -212,7 +212,7 @@ class InvokedEvents:
             self.seen.usage = ending.metrics.usage()
 
 
-def _events_of(payload: bytes, seen: AnswerSummary) -> Events:
+def _events_of(payload: bytes, seen: AnswerSummary) -> EventReader:
     """The reader for the form that a stream's first chunk has."""
     shape = shape_of(payload)
     if is_anthropic(shape):

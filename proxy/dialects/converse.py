@@ -5,7 +5,7 @@ import msgspec
 from proxy.dialects.operation import (
     UNREADABLE,
     AnswerChoice,
-    AnswerFacts,
+    AnswerChoices,
     AnswerSummary,
     CollectedOutput,
     Count,
@@ -119,7 +119,7 @@ class ConverseEvents:
 
     def __init__(self, seen: AnswerSummary | None = None) -> None:
         self.seen = seen or AnswerSummary()
-        self.seen.answer = answer = AnswerFacts()
+        self.seen.answer = answer = AnswerChoices()
         self._choice = answer.choice(0)
 
     def take(self, name: bytes, data: bytes) -> bool:
@@ -190,7 +190,7 @@ def read_json(body: bytes) -> AnswerSummary:
     message = readable(_decode_answer, body)
     if message is None:
         return read_counted(body, _decode_usage)
-    answer = AnswerFacts()
+    answer = AnswerChoices()
     choice = answer.choice(0)
     output = message.output.message if message.output is not None else None
     for block in (output.content if output is not None else None) or ():

@@ -11,7 +11,7 @@ from proxy.dialects.operation import (
     PASS_THROUGH,
     UNREADABLE,
     AnswerChoice,
-    AnswerFacts,
+    AnswerChoices,
     AnswerSummary,
     CollectedOutput,
     Count,
@@ -112,7 +112,7 @@ _NAMED: dict[str, tuple[Fault, ...]] = {
 }
 
 
-def _note(answer: AnswerFacts, candidates: list[_Candidate]) -> None:
+def _note(answer: AnswerChoices, candidates: list[_Candidate]) -> None:
     """Note what the candidates of one answer, or of one event of a stream, hold."""
     for candidate in candidates:
         choice = answer.choice(candidate.index or 0)
@@ -134,7 +134,7 @@ def _note_part(choice: AnswerChoice, part: _Part) -> None:
         choice.content = bool(part.text and part.text.strip()) or any(given(raw) for raw in others)
 
 
-def _note_blocked(answer: AnswerFacts, feedback: msgspec.Raw) -> None:
+def _note_blocked(answer: AnswerChoices, feedback: msgspec.Raw) -> None:
     """Note a prompt that was blocked, which has no candidates."""
     blocked = readable(_decode_feedback, feedback)
     if blocked is not None and blocked.block_reason and not answer.choices:
@@ -149,7 +149,7 @@ class GenerateEvents:
     __slots__ = ("_answer", "seen")
 
     def __init__(self) -> None:
-        self._answer = AnswerFacts()
+        self._answer = AnswerChoices()
         self.seen = AnswerSummary(answer=self._answer)
 
     def take(self, name: bytes, data: bytes) -> bool:
@@ -186,7 +186,7 @@ def read_json(body: bytes) -> AnswerSummary:
         answers = _decode_list(body) if body.lstrip()[:1] == b"[" else [_decode(body)]
     except UNREADABLE:
         return AnswerSummary(valid=is_json_object(body))
-    answer = AnswerFacts()
+    answer = AnswerChoices()
     for part in answers:
         if part.candidates:
             _note(answer, part.candidates)

@@ -10,11 +10,11 @@ import msgspec
 
 from proxy.dialects.operation import (
     UNREADABLE,
-    AnswerFacts,
+    AnswerChoices,
     AnswerSummary,
     CollectedOutput,
     Count,
-    Counted,
+    CountedAnswer,
     ExpectedOutput,
     OutputRequest,
     Texts,
@@ -111,7 +111,7 @@ class InteractionEvents:
     __slots__ = ("_answer", "seen")
 
     def __init__(self) -> None:
-        self._answer = AnswerFacts()
+        self._answer = AnswerChoices()
         self.seen = AnswerSummary(answer=self._answer)
 
     def take(self, name: bytes, data: bytes) -> bool:
@@ -157,7 +157,7 @@ class InteractionEvents:
 _MEDIA = frozenset({"image", "audio", "video", "document"})
 
 
-def _note_end(answer: AnswerFacts, interaction: _Interaction) -> bool:
+def _note_end(answer: AnswerChoices, interaction: _Interaction) -> bool:
     """Note why an interaction ended, and what it holds; True when it failed."""
     for step in interaction.steps or ():
         _note_step(answer, step)
@@ -172,7 +172,7 @@ def _note_end(answer: AnswerFacts, interaction: _Interaction) -> bool:
     return bool(interaction.error)
 
 
-def _note_step(answer: AnswerFacts, step: _Step) -> None:
+def _note_step(answer: AnswerChoices, step: _Step) -> None:
     """Note one step. Thoughts and what the caller sent are no content; other steps are calls, or output."""
     choice = answer.choice(0)
     if step.type == "model_output":
@@ -191,7 +191,7 @@ def _is_block(error: Any) -> bool:
     return any(reason in said for reason in _BLOCKS)
 
 
-def _interaction(raw: bytes) -> _Interaction | Counted | None:
+def _interaction(raw: bytes) -> _Interaction | CountedAnswer | None:
     """The interaction, or its counts where it has another shape; None when it is no JSON object."""
     return readable(_decode, raw) or readable(decode_counted, raw)
 
@@ -206,9 +206,9 @@ def read_json(body: bytes) -> AnswerSummary:
     interaction = _interaction(body)
     if interaction is None:
         return AnswerSummary(valid=is_json_object(body))
-    if isinstance(interaction, Counted):
+    if isinstance(interaction, CountedAnswer):
         return read_counted(body, _decode_usage)
-    answer = AnswerFacts()
+    answer = AnswerChoices()
     failed = _note_end(answer, interaction)
     in_background = interaction.status in _NOT_ENDED
     return AnswerSummary(

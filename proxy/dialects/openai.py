@@ -14,7 +14,7 @@ from proxy.dialects.operation import (
     PASS_THROUGH,
     UNREADABLE,
     AnswerChoice,
-    AnswerFacts,
+    AnswerChoices,
     AnswerSummary,
     CollectedOutput,
     ExpectedOutput,
@@ -117,10 +117,10 @@ def read_json(body: bytes) -> AnswerSummary:
     )
 
 
-def _facts(choices: Sequence[_Whole]) -> AnswerFacts:
+def _facts(choices: Sequence[_Whole]) -> AnswerChoices:
     if len(choices) == 1 and _is_good_text(choices[0]):
         return GOOD_ANSWER
-    facts = AnswerFacts()
+    facts = AnswerChoices()
     for whole in choices:
         choice = facts.choice(whole.index or 0)
         message = whole.message
@@ -204,7 +204,7 @@ class ChatEvents:
 
     def __init__(self, seen: AnswerSummary | None = None) -> None:
         self.seen = seen or AnswerSummary()
-        self.seen.answer = self._answer = AnswerFacts()
+        self.seen.answer = self._answer = AnswerChoices()
         self._begun: set[int] = set()
         self._ended: set[int] = set()
         self._closed = False

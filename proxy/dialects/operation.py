@@ -66,7 +66,7 @@ class AnswerChoice:
         return found
 
 
-class AnswerFacts:
+class AnswerChoices:
     """The choices of one answer, by index. Most answers have one."""
 
     __slots__ = ("choices",)
@@ -100,8 +100,8 @@ class AnswerFacts:
         return found
 
 
-def _good_answer() -> AnswerFacts:
-    answer = AnswerFacts()
+def _good_answer() -> AnswerChoices:
+    answer = AnswerChoices()
     choice = answer.choice(0)
     choice.reason, choice.content = "stop", True
     return answer
@@ -294,7 +294,7 @@ class AnswerSummary(msgspec.Struct, kw_only=True, gc=False):
     valid: bool = True
     failed: bool = False
     usage: Usage | None = None
-    answer: AnswerFacts | None = None
+    answer: AnswerChoices | None = None
     model: str = ""
     error: bytes = b""
     token: bool = False
@@ -304,7 +304,7 @@ class AnswerSummary(msgspec.Struct, kw_only=True, gc=False):
     first_token_at: float | None = None
 
 
-class Events(Protocol):
+class EventReader(Protocol):
     """Reads one streamed answer, event by event."""
 
     @property
@@ -353,7 +353,7 @@ class Operation:
     """The body repeats the model of the path (Gemini's embeddings)."""
     streams: bool | None = None
     """True or False when the path decides; None when the body's `stream` does."""
-    events: Callable[[], Events] | None = None
+    events: Callable[[], EventReader] | None = None
     read_json: Callable[[bytes], AnswerSummary] | None = None
     usage_key: bytes = b'"usage"'
     """The answer's member with the counts; `read_json` also reads an object with only that member."""
@@ -410,7 +410,7 @@ def collect(take: Callable[[CollectedOutput, bytes], None], output: CollectedOut
         output.lose()
 
 
-class Counted(msgspec.Struct, gc=False):
+class CountedAnswer(msgspec.Struct, gc=False):
     """An answer of another shape, of which the error, the counts and the model may still be read."""
 
     type: Any = None
@@ -419,7 +419,7 @@ class Counted(msgspec.Struct, gc=False):
     model: Any = None
 
 
-decode_counted = msgspec.json.Decoder(Counted).decode
+decode_counted = msgspec.json.Decoder(CountedAnswer).decode
 
 
 class Counts(Protocol):

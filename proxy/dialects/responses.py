@@ -9,7 +9,7 @@ import msgspec
 
 from proxy.dialects.operation import (
     UNREADABLE,
-    AnswerFacts,
+    AnswerChoices,
     AnswerSummary,
     CollectedOutput,
     Count,
@@ -161,7 +161,7 @@ class ResponsesEvents:
     __slots__ = ("_answer", "seen")
 
     def __init__(self) -> None:
-        self._answer = AnswerFacts()
+        self._answer = AnswerChoices()
         self.seen = AnswerSummary(answer=self._answer)
 
     def take(self, name: bytes, data: bytes) -> bool:
@@ -198,7 +198,7 @@ class ResponsesEvents:
             self._answer.choice(0).content = True
 
 
-def _note_end(answer: AnswerFacts, response: _Response) -> None:
+def _note_end(answer: AnswerChoices, response: _Response) -> None:
     """Note why a response ended, and what it holds."""
     choice = answer.choice(0)
     if response.status == "incomplete":
@@ -210,7 +210,7 @@ def _note_end(answer: AnswerFacts, response: _Response) -> None:
         _note_item(answer, item)
 
 
-def _note_item(answer: AnswerFacts, item: _Item) -> None:
+def _note_item(answer: AnswerChoices, item: _Item) -> None:
     """Note one item. Reasoning is no content; every other item but a message is a call or a picture."""
     choice = answer.choice(0)
     if item.type == "message":
@@ -233,7 +233,7 @@ def read_json(body: bytes) -> AnswerSummary:
     response = readable(_decode, body)
     if response is None:
         return read_counted(body, decode_usage)
-    answer = AnswerFacts()
+    answer = AnswerChoices()
     _note_end(answer, response)
     return AnswerSummary(
         failed=bool(response.error),

@@ -1,6 +1,6 @@
 """WebSocket frames (RFC 6455): read from a copy, or cut into whole messages, and written. No socket.
 
-`Frames` reads a copy of one direction's bytes, without changing or holding them, also compressed ones
+`FrameReader` reads a copy of one direction's bytes, without changing or holding them, also compressed ones
 (permessage-deflate, RFC 7692). A protocol violation ends the reading, not the session; the two ends deal with
 it. Library parsers act as one of the ends, so this reader is our own; tests compare it with `websockets`.
 
@@ -84,7 +84,7 @@ class Message(NamedTuple):
     data: bytes | None
 
 
-class Frames:
+class FrameReader:
     """The frames of one direction. `close_code`: code of the close frame, None before it. `lost`: the bytes
     are not WebSocket frames and are no longer read. `unread`: a message was skipped."""
 
@@ -224,7 +224,7 @@ PIECE_BOUND = 64 << 20
 """Bytes of one message, as of a request's body."""
 
 
-class Piece(NamedTuple):
+class WholeMessage(NamedTuple):
     """A whole message or control frame: its bytes, its opcode, and its payload without the mask."""
 
     raw: bytes
@@ -245,10 +245,10 @@ class MessageCutter:
         self._message: list[bytes] = []
         self._size = 0
 
-    def feed(self, data: bytes) -> list[Piece]:
+    def feed(self, data: bytes) -> list[WholeMessage]:
         """Take bytes and return the pieces that they complete."""
         self._buffer += data
-        found: list[Piece] = []
+        found: list[WholeMessage] = []
         while not self.lost and (frame := self._next()) is not None:
             if (piece := self._piece(*frame)) is not None:
                 found.append(piece)
@@ -272,9 +272,9 @@ class MessageCutter:
             payload = masked(payload, raw[start - 4 : start])
         return raw, bool(raw[0] & _FIN), raw[0] & _OPCODE, payload
 
-    def _piece(self, raw: bytes, is_final: bool, opcode: int, payload: bytes) -> Piece | None:
+    def _piece(self, raw: bytes, is_final: bool, opcode: int, payload: bytes) -> WholeMessage | None:
         if opcode >= CLOSE:
-            return Piece(raw, opcode, payload)
+            return WholeMessage(raw, opcode, payload)
         if (opcode == CONTINUATION) == (self._opcode == CONTINUATION):
             self.lost = True  # a message begins within another, or goes on without a beginning
             return None
@@ -284,7 +284,7 @@ class MessageCutter:
         self._size += len(raw)
         if not is_final:
             return None
-        piece = Piece(b"".join(self._raw), self._opcode, b"".join(self._message))
+        piece = WholeMessage(b"".join(self._raw), self._opcode, b"".join(self._message))
         self._opcode, self._size = CONTINUATION, 0
         self._raw.clear()
         self._message.clear()

@@ -252,7 +252,7 @@ _NAMES: Mapping[Auth, bytes] = {
 }
 
 
-class Key:
+class ConfigKey:
     """A key from the config."""
 
     def __init__(self, provider: Provider, key: str) -> None:
@@ -469,7 +469,7 @@ class Credentials:
         if auth is None:
             return None
         if auth not in CLOUD_AUTH:
-            return Key(provider, provider.api_key or "")
+            return ConfigKey(provider, provider.api_key or "")
         cloud = _CLOUDS[auth]
         if auth not in self._sources:
             self._sources[auth] = TokenSource(auth, cloud.fetch)

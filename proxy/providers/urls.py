@@ -23,8 +23,8 @@ from proxy.dialects.anthropic import version_member
 from proxy.dialects.bedrock import MODEL_PATH as BEDROCK_PATH
 from proxy.dialects.gemini import MODEL_PATH
 from proxy.dialects.operation import Api
-from proxy.providers.body import adapted
 from proxy.providers.headers import quoted
+from proxy.providers.json_edit import adapted
 from proxy.providers.provider import Kind, Provider
 from routing.canary import NO_CHANGES, RequestChanges
 

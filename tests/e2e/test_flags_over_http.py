@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from proxy.calls.lanes import signature
+from proxy.calls.canary_choice import signature
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.serving import eventually
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from proxy.calls.call import Call
 from proxy.calls.callers import Callers
-from proxy.calls.lanes import Lanes
+from proxy.calls.canary_choice import CanaryChooser
 from proxy.calls.reader import read
 from proxy.calls.routes import ArmTarget, Routes, Trial
 from proxy.network.server.caller_request import CallerRequest
@@ -74,7 +74,7 @@ def routes(*trials: Trial, tags: Sequence[str] = (), providers: Mapping[str, Pro
     return Routes(providers, trials, tags)
 
 
-LANES = Lanes(lambda: NO_STATES, lambda: b"key")
+LANES = CanaryChooser(lambda: NO_STATES, lambda: b"key")
 """Where no canary has a lane."""
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.providers.body import MOST_WALKED, adapted
+from proxy.providers.json_edit import MOST_WALKED, adapted
 from routing.canary import RequestChanges
 
 REASONING = RequestChanges(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from proxy.answers.reader import reader_for
 from proxy.attempts.examination import judge
 from proxy.dialects import anthropic, gemini, openai, responses
-from proxy.dialects.operation import OUTPUT_BOUND, AnswerFacts, CollectedOutput, Operation, OutputRequest
+from proxy.dialects.operation import OUTPUT_BOUND, AnswerChoices, CollectedOutput, Operation, OutputRequest
 from records.outcome import Fault, Finish
 
 OPERATIONS: dict[str, Operation] = {
@@ -449,7 +449,7 @@ def test_a_call_without_arguments_has_an_empty_object() -> None:
         ("anthropic", {"name": "f", "input_schema": {"type": "object"}}, message("tool_use", uses(0))),
         ("anthropic", {"name": "f", "input_schema": {"type": "object"}}, message("tool_use", uses(0, ""))),
     ):
-        form, answer = OPERATIONS[api].output, AnswerFacts()
+        form, answer = OPERATIONS[api].output, AnswerChoices()
         assert form is not None
         answer.choice(0).reason = "tool_calls"
         found = judge(form, OutputRequest(tools=raw([tool])), collected(api, body), answer)

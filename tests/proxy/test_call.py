@@ -9,7 +9,7 @@ import pytest
 
 from proxy.calls import reader
 from proxy.calls.callers import Callers
-from proxy.calls.reader import BODY_BOUND, Bodies, read
+from proxy.calls.reader import BODY_BOUND, HeldBodies, read
 from proxy.calls.refusal import Refused
 from proxy.network.server import request_head
 from proxy.network.server.caller_request import CallerRequest
@@ -216,7 +216,7 @@ def test_what_is_kept_of_foreign_text_is_bounded_in_bytes() -> None:
 
 
 def test_bodies_beyond_the_workers_budget_are_refused_and_room_comes_back() -> None:
-    bodies = Bodies(most=100)
+    bodies = HeldBodies(most=100)
     first, second = (
         cast(CallerRequest, Request("POST", "/", b"", [], Body(b"%d" % number))) for number in range(2)
     )

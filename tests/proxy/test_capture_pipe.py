@@ -88,7 +88,7 @@ def test_a_program_that_does_not_read_costs_messages_and_never_a_wait(
 def test_a_program_that_dies_is_started_again(
     run: Run, sink: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.network.child.RESTART_AFTER_S", 0.0)
+    monkeypatch.setattr("proxy.network.child_process.RESTART_AFTER_S", 0.0)
     program = (
         "import pathlib, sys\n"
         "mark = pathlib.Path(sys.argv[1] + '.mark')\n"

@@ -9,7 +9,7 @@ from proxy.answers.reader import Reader, reader_for
 from proxy.answers.recorder import AnswerRecorder, text_in
 from proxy.attempts.examination import judge
 from proxy.calls.call import facts_of
-from proxy.calls.prompt import Turn, conversation, question
+from proxy.calls.prompt import PromptMessage, conversation, question
 from proxy.calls.routes import Route
 from proxy.dialects import PASS_THROUGH
 from proxy.dialects.bedrock import operation
@@ -398,10 +398,10 @@ def test_a_conversation_in_converses_form_is_read() -> None:
         ],
     }
     assert conversation(json.dumps(body).encode()) == [
-        Turn(role="system", text="Be brief."),
-        Turn(role="user", text="Why?", whole=False),
-        Turn(role="assistant", text="Blue."),
-        Turn(role="tool", text="42"),
+        PromptMessage(role="system", text="Be brief."),
+        PromptMessage(role="user", text="Why?", whole=False),
+        PromptMessage(role="assistant", text="Blue."),
+        PromptMessage(role="tool", text="42"),
     ]
     assert question(json.dumps(body).encode()) == ""
     asking = {"messages": body["messages"][:1]}

@@ -9,7 +9,7 @@ from proxy.answers.provider_error import said
 from proxy.answers.recorder import text_in
 from proxy.attempts.examination import judge
 from proxy.calls.call import facts_of
-from proxy.calls.prompt import Turn, conversation, question
+from proxy.calls.prompt import PromptMessage, conversation, question
 from proxy.dialects import PASS_THROUGH
 from proxy.dialects.gemini import operation
 from proxy.dialects.interactions import InteractionEvents, read_json
@@ -394,7 +394,7 @@ TEXT = {"type": "text", "text": "Where is it?"}
 def test_the_question_in_every_form_of_input(given: object, whole_turn: bool) -> None:
     body = json.dumps({"model": "m", "input": given}).encode()
     assert question(body) == "Where is it?"
-    assert conversation(body)[-1] == Turn(role="user", text="Where is it?", whole=whole_turn)
+    assert conversation(body)[-1] == PromptMessage(role="user", text="Where is it?", whole=whole_turn)
 
 
 def test_a_conversation_has_its_system_instruction_its_turns_and_results() -> None:

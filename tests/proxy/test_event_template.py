@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.answers.sse import EventTemplate, StreamReader, template_of
+from proxy.answers.sse import EventTemplate, SseReader, template_of
 from proxy.dialects.anthropic import MessageEvents
 from proxy.dialects.openai import ChatEvents
 from proxy.dialects.operation import text_members
@@ -163,7 +163,7 @@ SAID = st.sampled_from(
 )
 
 
-def seen(reader: StreamReader) -> tuple[object, ...]:
+def seen(reader: SseReader) -> tuple[object, ...]:
     events = reader._events
     assert events.seen.answer is not None
     return (
@@ -185,7 +185,7 @@ def test_whatever_comes_a_reader_with_forms_says_what_one_that_decodes_all_says(
     data: st.DataObject,
     strip: bool,
 ) -> None:
-    reader, other = StreamReader(quick(), strip=strip), StreamReader(unhurried(), strip=strip)
+    reader, other = SseReader(quick(), strip=strip), SseReader(unhurried(), strip=strip)
     beginning = [events[0].replace(b"TEXT", b"Hi")] * 2
     drawn = data.draw(st.lists(st.tuples(st.sampled_from(events), SAID, st.integers(0, 3)), max_size=12))
     for place, part in enumerate(
@@ -208,7 +208,7 @@ def test_however_many_events_come_at_once_and_wherever_they_are_cut_forms_change
     data: st.DataObject,
     strip: bool,
 ) -> None:
-    reader, other = StreamReader(quick(), strip=strip), StreamReader(unhurried(), strip=strip)
+    reader, other = SseReader(quick(), strip=strip), SseReader(unhurried(), strip=strip)
     common = st.tuples(st.sampled_from(events[:4]), st.just(b"x"))
     anything = st.tuples(st.sampled_from(events), SAID)
     drawn = data.draw(st.lists(common | common | common | anything, min_size=4, max_size=30))
@@ -231,7 +231,7 @@ def test_events_that_come_together_are_decoded_no_more_than_it_takes_to_see_thei
 
     for event in (chat(), chat(obfuscation="TEXT")):
         events = Counting()
-        reader = StreamReader(events)
+        reader = SseReader(events)
         begun = event.replace(b"TEXT", b"a") * 2
         assert reader.feed(begun, 0.0) == begun
         stream = b"".join(event.replace(b"TEXT", word) for word in [b"b", b"c", b"d", b""] * 10)
@@ -255,7 +255,7 @@ def test_a_stream_of_one_form_is_decoded_no_more_than_it_takes_to_see_the_form()
 
     for strip in (False, True):
         events = Counting()
-        reader = StreamReader(events, strip=strip)
+        reader = SseReader(events, strip=strip)
         for word in [b"a", b"b", b"c", b"d"] * 10:
             event = chat().replace(b"TEXT", word)
             assert reader.feed(event, 0.0) == event
@@ -263,7 +263,7 @@ def test_a_stream_of_one_form_is_decoded_no_more_than_it_takes_to_see_the_form()
 
 
 def test_a_stream_of_ever_new_forms_is_searched_for_them_a_few_times_only() -> None:
-    reader = StreamReader(ChatEvents())
+    reader = SseReader(ChatEvents())
     for number in range(40):
         reader.feed(chat(created=number), 0.0)
     assert reader._templates == 8

@@ -16,8 +16,8 @@ from demo.provider.behaviour import AnswerFault, Behaviour
 from demo.provider.server import LocalProvider
 from proxy.attempts.checker import Checker
 from proxy.attempts.mirror import Mirrors
-from proxy.attempts.record import Recorder
-from proxy.calls.lanes import Pins
+from proxy.attempts.record import ExchangeRecorder
+from proxy.calls.canary_choice import Pins
 from proxy.calls.routes import Routes
 from proxy.exchange import Exchanges
 from proxy.network.server.caller_connection import TrafficProtocol
@@ -88,7 +88,7 @@ class Traffic:
         )
         self.outcomes: list[Outcome] = []
         self.checker = options.pop("checker", None) or Checker(CHECKER, within_s=PATIENT_S)
-        recorder = Recorder(
+        recorder = ExchangeRecorder(
             append=self._append, price=lambda *_: None, ids_key=KEY, checker=self.checker, **options
         )
         self.ticker = Ticker(asyncio.get_running_loop())

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from proxy.calls.lanes import Lanes
+from proxy.calls.canary_choice import CanaryChooser
 from proxy.calls.reader import message_call
 from proxy.calls.routes import Routes, Trial
 from records.facts.counts import unmatched_in
@@ -36,9 +36,9 @@ def running(*trials: Trial, ended: Sequence[str] = ()) -> dict[str, State]:
     return states | {name: replace(states[name], state="ended", share=0.0) for name in ended}
 
 
-def following(states: dict[str, State]) -> Lanes:
+def following(states: dict[str, State]) -> CanaryChooser:
     plan = States(version=1, states=states)
-    return Lanes(lambda: plan, lambda: KEY)
+    return CanaryChooser(lambda: plan, lambda: KEY)
 
 
 def unit_of(state: State) -> str:
@@ -49,7 +49,7 @@ def unit_of(state: State) -> str:
 
 
 def taken(
-    lanes: Lanes, trials: Sequence[Trial], unit: str | None, *, model: str = "gpt-4o", **headers: str
+    lanes: CanaryChooser, trials: Sequence[Trial], unit: str | None, *, model: str = "gpt-4o", **headers: str
 ) -> tuple[str | None, str | None]:
     """The name of the canary that takes a unit's request, and the model that serves it outside every one."""
     table, body = routes(*trials), {"model": model} | ({"user": unit} if unit is not None else {})
@@ -59,7 +59,7 @@ def taken(
     return found.canary.name if found is not None else None, rest.model if rest is not None else None
 
 
-def chosen(lanes: Lanes, trials: Sequence[Trial], unit: str | None, **headers: str) -> str | None:
+def chosen(lanes: CanaryChooser, trials: Sequence[Trial], unit: str | None, **headers: str) -> str | None:
     return taken(lanes, trials, unit, **headers)[0]
 
 

@@ -11,13 +11,13 @@ import pytest
 
 from proxy.attempts.attempt import Attempt
 from proxy.attempts.dispatch import upstream_request
-from proxy.attempts.mirror import Mirrors, Room
-from proxy.attempts.record import Recorder
+from proxy.attempts.mirror import MirrorLimits, Mirrors
+from proxy.attempts.record import ExchangeRecorder
 from proxy.calls.call import Call
 from proxy.network.upstream.pool import Upstreams
 from proxy.network.upstream.response import UpstreamResponse
-from proxy.providers.body import MOST_WALKED
 from proxy.providers.credentials import Credentials
+from proxy.providers.json_edit import MOST_WALKED
 from proxy.providers.provider import Provider, Timeout
 from records.facts.exchange_id import verify
 from records.outcome import ErrorType, Outcome, Usage
@@ -61,7 +61,7 @@ class Worker:
     upstreams: Upstreams
     candidate: Provider
     timeout: Timeout = field(default_factory=Timeout)
-    room: Room = field(default_factory=Room)
+    room: MirrorLimits = field(default_factory=MirrorLimits)
     draw: float = 0.0
     share: float = 1.0
     state: State | None = None
@@ -72,7 +72,9 @@ class Worker:
         target = replace(plain.candidate, provider=self.candidate, timeout=self.timeout)
         self.trial = replace(plain, candidate=target, mirror=self.share)
         self.state = State(state="running", share=0.05, definition=plain.definition)
-        self.recorder = Recorder(append=self._append, price=lambda api, model, usage: 0.25, ids_key=KEY)
+        self.recorder = ExchangeRecorder(
+            append=self._append, price=lambda api, model, usage: 0.25, ids_key=KEY
+        )
         self.mirrors = Mirrors(
             upstreams=self.upstreams,
             recorder=self.recorder,
@@ -424,7 +426,7 @@ async def hang(wire: Wire) -> None:
 def test_a_hanging_candidate_holds_so_many_copies_and_what_finds_no_room_is_counted(run: Run) -> None:
     async def scene() -> None:
         async with RawProvider(hang) as provider, pool() as upstreams:
-            worker = Worker(upstreams, provider.entry(), room=Room(copies=3))
+            worker = Worker(upstreams, provider.entry(), room=MirrorLimits(copies=3))
             for each in asked:
                 worker.offer(each)
             await until(lambda: len(provider.wires) == 3)
@@ -445,7 +447,7 @@ def test_a_hanging_candidate_holds_so_many_copies_and_what_finds_no_room_is_coun
 def test_the_copies_request_bodies_are_bounded_together(run: Run) -> None:
     async def scene() -> None:
         async with RawProvider(hang) as provider, pool() as upstreams:
-            worker = Worker(upstreams, provider.entry(), room=Room(body_bytes=25_000))
+            worker = Worker(upstreams, provider.entry(), room=MirrorLimits(body_bytes=25_000))
             for each in asked:
                 worker.offer(each)
             assert worker.mirrors.in_flight == 2
@@ -458,7 +460,7 @@ def test_the_copies_request_bodies_are_bounded_together(run: Run) -> None:
 def test_a_busy_worker_copies_nothing(run: Run) -> None:
     async def scene() -> None:
         async with RawProvider(playing(response(), response())) as provider, pool() as upstreams:
-            worker = Worker(upstreams, provider.entry(), room=Room(exchanges=2))
+            worker = Worker(upstreams, provider.entry(), room=MirrorLimits(exchanges=2))
             real = [worker.recorder.open() for _ in range(3)]
             worker.offer(asked)
             assert worker.mirrors.dropped == {"support": 1}

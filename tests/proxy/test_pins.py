@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from proxy.calls.lanes import Pins, signature
+from proxy.calls.canary_choice import Pins, signature
 from proxy.calls.refusal import Refused
 
 PINS = Pins(lambda: "open sesame")

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.calls.prompt import LONGEST_BODY, LONGEST_QUESTION, Turn, conversation, fingerprint, question
+from proxy.calls.prompt import (
+    LONGEST_BODY,
+    LONGEST_QUESTION,
+    PromptMessage,
+    conversation,
+    fingerprint,
+    question,
+)
 
 KEY = b"k" * 32
 
@@ -116,8 +123,8 @@ def test_any_text_has_a_fingerprint_or_none(text: str) -> None:
 
 
 def test_a_conversation_is_read_with_what_was_said_before_it() -> None:
-    system, why = Turn(role="system", text="Be brief."), Turn(role="user", text="Why?")
-    blue = Turn(role="assistant", text="It is blue.")
+    system, why = PromptMessage(role="system", text="Be brief."), PromptMessage(role="user", text="Why?")
+    blue = PromptMessage(role="assistant", text="It is blue.")
     assert conversation(body(messages=[{"role": "developer", "content": "Be brief."}, user("Why?")])) == [
         system,
         why,
@@ -144,7 +151,10 @@ def test_tools_and_attachments_are_told_apart_from_what_people_say() -> None:
             ]
         )
     )
-    assert found == [Turn(role="user", text="What is this?", whole=False), Turn(role="tool", text="42")]
+    assert found == [
+        PromptMessage(role="user", text="What is this?", whole=False),
+        PromptMessage(role="tool", text="42"),
+    ]
     items = [{"type": "function_call", "arguments": "{}"}, {"type": "function_call_output", "output": "42"}]
-    assert conversation(body(input=items)) == [Turn(role="tool", text="42")]
+    assert conversation(body(input=items)) == [PromptMessage(role="tool", text="42")]
     assert conversation(b"{") == []

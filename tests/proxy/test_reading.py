@@ -18,15 +18,15 @@ from proxy.answers.reader import (
     ERROR_BOUND,
     JSON_BOUND,
     JSON_TAIL,
-    Blind,
-    CopyReader,
+    BlindReader,
+    DecompressedReader,
     ErrorReader,
     JsonReader,
     Reader,
     reader_for,
     usage_at_end,
 )
-from proxy.answers.sse import StreamReader
+from proxy.answers.sse import SseReader
 from proxy.dialects import PASS_THROUGH, anthropic, gemini, openai
 from proxy.dialects.operation import Operation
 from records.outcome import ErrorType, Usage
@@ -144,7 +144,7 @@ def test_a_redirect_is_no_models_answer_and_elsewhere_as_good_as_any(status: int
 
 def test_what_passes_through_is_not_read() -> None:
     read = reader_for(PASS_THROUGH, status=200, content_type=b"text/event-stream", encoding=b"", strip=True)
-    assert isinstance(read, Blind)
+    assert isinstance(read, BlindReader)
     assert relay(read, [b"anything", STREAM]) is None
     assert (read.seen.usage, read.seen.done) == (None, False)
 
@@ -271,7 +271,7 @@ def test_a_json_of_the_bounds_size_is_read() -> None:
 @pytest.mark.parametrize("kind", [b"text/event-stream", b"text/event-stream; charset=utf-8"])
 def test_a_stream_is_read_event_by_event(kind: bytes) -> None:
     read = reader(kind=kind)
-    assert isinstance(read, StreamReader)
+    assert isinstance(read, SseReader)
     assert relay(read, STREAM.splitlines(keepends=True)) is None
     assert (read.seen.usage, read.seen.done, read.seen.first_token_at) == (COUNTED, True, 3.0)
 
@@ -403,7 +403,7 @@ def wide_frame() -> bytes:
 def test_what_does_not_unpack_is_not_read_and_is_no_error(kind: bytes, encoding: bytes, body: bytes) -> None:
     for parts in ([body], split(body, 7)):
         read = reader(kind=kind, encoding=encoding)
-        assert isinstance(read, CopyReader)
+        assert isinstance(read, DecompressedReader)
         assert relay(read, parts) is None
         assert (read.seen.usage, read.seen.has_event) == (None, True)
 
@@ -418,7 +418,7 @@ def test_what_follows_the_packed_end_ends_the_reading(encoding: bytes) -> None:
 @pytest.mark.parametrize("encoding", [b"aes128gcm", b"gzip, compress", b"gzip, gzip, gzip", b"dcz", b","])
 def test_an_unknown_encoding_is_not_read(encoding: bytes) -> None:
     read = reader(encoding=encoding)
-    assert isinstance(read, Blind)
+    assert isinstance(read, BlindReader)
     assert relay(read, [b"\x1b\x08\x00"]) is None
     assert (read.seen.usage, read.seen.done, read.seen.failed) == (None, False, False)
 

@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import pytest
 
-from proxy.attempts.session import End, Side, failure
+from proxy.attempts.realtime_session import SessionEnd, Side, failure
 from proxy.dialects.realtime import SessionEvents
 from proxy.network.websocket import NO_CODE
 from records.outcome import ErrorType, Usage
@@ -129,7 +129,7 @@ def test_an_error_in_place_of_a_session_refuses_it(code: str | None, kind: str, 
     events = seen(error(code, kind))
     assert events.refused == expected
     for side in get_args(Side):
-        assert failure(End(side=side, code=1000), events) == expected
+        assert failure(SessionEnd(side=side, code=1000), events) == expected
     assert seen(event("session.created"), error(code, kind)).refused is None
 
 
@@ -146,40 +146,42 @@ ERROR = error("server_error", "server_error")
 @pytest.mark.parametrize(
     ("texts", "end", "expected"),
     [
-        ([], End(side="provider", code=1000), None),
-        ([CREATED], End(side="provider", code=1001), None),
-        ([CREATED], End(side="provider", code=NO_CODE), None),
-        ([CREATED, LIMIT], End(side="provider", code=1001), None),
-        ([CREATED, ERROR], End(side="provider", code=1000), "provider_stream_error"),
-        ([CREATED, ERROR], End(side="provider", code=4000), "provider_stream_error"),
-        ([CREATED, ERROR, done()], End(side="provider", code=1000), None),
-        ([CREATED], End(side="provider", code=1002), "caller_rejected"),
-        ([CREATED], End(side="provider", code=1007), "caller_rejected"),
-        ([CREATED], End(side="provider", code=1009), "caller_too_large"),
-        ([CREATED], End(side="provider", code=1011), "provider_stream_error"),
-        ([CREATED], End(side="provider", code=4000), "provider_stream_error"),
-        ([CREATED, done()], End(side="provider"), "provider_truncated"),
-        ([CREATED, done()], End(side="provider", broke="provider_reset"), "provider_truncated"),
-        ([CREATED, done()], End(side="provider", broke="provider_timeout"), "provider_timeout"),
-        ([], End(side="provider", malformed=True), "provider_malformed"),
-        ([CREATED, done()], End(side="caller"), None),
-        ([CREATED, done(), UNDER_WAY], End(side="caller"), None),
-        ([CREATED], End(side="caller", code=1000), None),
-        ([CREATED], End(side="caller", code=1001), None),
-        ([CREATED, UNDER_WAY], End(side="caller", code=1000), "aborted"),
-        ([CREATED], End(side="caller"), "aborted"),
-        ([CREATED, ERROR, done()], End(side="caller"), None),
-        ([CREATED, UNDER_WAY], End(side="neither"), "provider_timeout"),
-        ([CREATED, UNDER_WAY, done()], End(side="neither"), None),
-        ([CREATED], End(side="neither"), "aborted"),
-        ([CREATED, done("failed")], End(side="caller", code=1000), "provider_stream_error"),
-        ([CREATED, done("failed")], End(side="provider", code=1000), "provider_stream_error"),
-        ([CREATED, done("failed"), done()], End(side="caller", code=1000), None),
-        ([CREATED, done("incomplete")], End(side="caller"), None),
-        ([CREATED, done("cancelled")], End(side="caller"), None),
+        ([], SessionEnd(side="provider", code=1000), None),
+        ([CREATED], SessionEnd(side="provider", code=1001), None),
+        ([CREATED], SessionEnd(side="provider", code=NO_CODE), None),
+        ([CREATED, LIMIT], SessionEnd(side="provider", code=1001), None),
+        ([CREATED, ERROR], SessionEnd(side="provider", code=1000), "provider_stream_error"),
+        ([CREATED, ERROR], SessionEnd(side="provider", code=4000), "provider_stream_error"),
+        ([CREATED, ERROR, done()], SessionEnd(side="provider", code=1000), None),
+        ([CREATED], SessionEnd(side="provider", code=1002), "caller_rejected"),
+        ([CREATED], SessionEnd(side="provider", code=1007), "caller_rejected"),
+        ([CREATED], SessionEnd(side="provider", code=1009), "caller_too_large"),
+        ([CREATED], SessionEnd(side="provider", code=1011), "provider_stream_error"),
+        ([CREATED], SessionEnd(side="provider", code=4000), "provider_stream_error"),
+        ([CREATED, done()], SessionEnd(side="provider"), "provider_truncated"),
+        ([CREATED, done()], SessionEnd(side="provider", broke="provider_reset"), "provider_truncated"),
+        ([CREATED, done()], SessionEnd(side="provider", broke="provider_timeout"), "provider_timeout"),
+        ([], SessionEnd(side="provider", malformed=True), "provider_malformed"),
+        ([CREATED, done()], SessionEnd(side="caller"), None),
+        ([CREATED, done(), UNDER_WAY], SessionEnd(side="caller"), None),
+        ([CREATED], SessionEnd(side="caller", code=1000), None),
+        ([CREATED], SessionEnd(side="caller", code=1001), None),
+        ([CREATED, UNDER_WAY], SessionEnd(side="caller", code=1000), "aborted"),
+        ([CREATED], SessionEnd(side="caller"), "aborted"),
+        ([CREATED, ERROR, done()], SessionEnd(side="caller"), None),
+        ([CREATED, UNDER_WAY], SessionEnd(side="neither"), "provider_timeout"),
+        ([CREATED, UNDER_WAY, done()], SessionEnd(side="neither"), None),
+        ([CREATED], SessionEnd(side="neither"), "aborted"),
+        ([CREATED, done("failed")], SessionEnd(side="caller", code=1000), "provider_stream_error"),
+        ([CREATED, done("failed")], SessionEnd(side="provider", code=1000), "provider_stream_error"),
+        ([CREATED, done("failed"), done()], SessionEnd(side="caller", code=1000), None),
+        ([CREATED, done("incomplete")], SessionEnd(side="caller"), None),
+        ([CREATED, done("cancelled")], SessionEnd(side="caller"), None),
     ],
 )
-def test_the_end_says_who_was_at_fault(texts: list[bytes], end: End, expected: ErrorType | None) -> None:
+def test_the_end_says_who_was_at_fault(
+    texts: list[bytes], end: SessionEnd, expected: ErrorType | None
+) -> None:
     assert failure(end, seen(*texts)) == expected
 
 
@@ -187,4 +189,4 @@ def test_a_missed_event_may_have_been_counted_tokens() -> None:
     events = seen(CREATED, ERROR)
     events.missed()
     assert events.partial
-    assert failure(End(side="provider", code=1000), events) is None
+    assert failure(SessionEnd(side="provider", code=1000), events) is None

@@ -18,7 +18,7 @@ from proxy.network.websocket import (
     NO_CODE,
     PING,
     TEXT,
-    Frames,
+    FrameReader,
     Message,
     agreed,
 )
@@ -73,14 +73,14 @@ def cut(data: bytes, seed: int) -> Iterator[bytes]:
         data = data[size:]
 
 
-def read(reader: Frames, data: bytes, seed: int = 0) -> list[Message]:
+def read(reader: FrameReader, data: bytes, seed: int = 0) -> list[Message]:
     return [message for piece in cut(data, seed) for message in reader.feed(piece)]
 
 
 @given(conversations(), st.booleans(), st.integers(0, 1000))
 @settings(max_examples=200, deadline=None)
 def test_messages_are_read_however_the_bytes_are_cut(frames: list[Frame], mask: bool, seed: int) -> None:
-    reader = Frames()
+    reader = FrameReader()
     assert read(reader, wire(frames, mask=mask), seed) == whole(frames)
     assert not reader.lost and not reader.unread
     closed = bool(frames) and frames[-1].opcode is Opcode.CLOSE
@@ -92,7 +92,7 @@ def test_messages_are_read_however_the_bytes_are_cut(frames: list[Frame], mask: 
 def test_compressed_messages_are_read_from_an_inflated_copy(
     frames: list[Frame], mask: bool, fresh: bool, window: int
 ) -> None:
-    reader = Frames(fresh)
+    reader = FrameReader(fresh)
     sender = PerMessageDeflate(False, fresh, 15, window)
     assert read(reader, wire(frames, mask=mask, deflate=sender)) == whole(frames)
 
@@ -105,7 +105,7 @@ ANY_FRAME = st.tuples(
 @given(st.lists(ANY_FRAME, max_size=8))
 @settings(max_examples=500, deadline=None)
 def test_the_reading_ends_where_the_oracle_fails_the_connection(raw: list[tuple[int, bool, int]]) -> None:
-    oracle, reader = Protocol(Side.CLIENT, max_size=None), Frames()
+    oracle, reader = Protocol(Side.CLIENT, max_size=None), FrameReader()
     oracle.state = State.OPEN
     for opcode, fin, size in raw:
         length = bytes([size]) if size < 126 else b"\x7f" + size.to_bytes(8, "big")
@@ -118,7 +118,7 @@ def test_the_reading_ends_where_the_oracle_fails_the_connection(raw: list[tuple[
 @given(st.binary(max_size=300))
 @settings(max_examples=300, deadline=None)
 def test_no_bytes_break_the_reader(data: bytes) -> None:
-    one, other = Frames(False), Frames(False)
+    one, other = FrameReader(False), FrameReader(False)
     assert one.feed(data) == read(other, data)
     assert (one.lost, one.unread, one.close_code) == (other.lost, other.unread, other.close_code)
 
@@ -136,7 +136,7 @@ def test_no_bytes_break_the_reader(data: bytes) -> None:
     ids=["opcode-3", "opcode-11", "continues-nothing", "message-in-message", "ping-in-parts", "long-ping"],
 )
 def test_what_breaks_the_protocol_ends_the_reading(bad: bytes) -> None:
-    reader = Frames()
+    reader = FrameReader()
     assert [message.opcode for message in read(reader, bad + b"\x81\x01z")] in ([], [TEXT])
     assert reader.lost
     assert reader.feed(b"\x81\x01z") == []
@@ -146,7 +146,7 @@ def test_what_breaks_the_protocol_ends_the_reading(bad: bytes) -> None:
 def test_a_message_over_the_bound_passes_unread_and_the_next_is_read(mask: bool) -> None:
     large = [Frame(Opcode.TEXT, b"x" * 600_000, fin=False), Frame(Opcode.PING, b"!"),
              Frame(Opcode.CONT, b"x" * 600_000)]  # fmt: skip
-    reader = Frames()
+    reader = FrameReader()
     frames = [*large, Frame(Opcode.TEXT, b"next"), Frame(Opcode.BINARY, b"x" * MESSAGE_BOUND)]
     assert read(reader, wire(frames, mask=mask)) == [
         Message(PING, b"!"),
@@ -158,7 +158,7 @@ def test_a_message_over_the_bound_passes_unread_and_the_next_is_read(mask: bool)
 
 
 def test_a_frame_that_announces_too_much_is_not_kept_as_it_comes() -> None:
-    reader = Frames(bound=1000)
+    reader = FrameReader(bound=1000)
     reader.feed(b"\x81\x7f" + (1 << 40).to_bytes(8, "big"))
     for _ in range(100):
         assert reader.feed(b"x" * 65536) == []
@@ -175,7 +175,7 @@ def test_a_message_that_inflates_beyond_the_bound_takes_those_with_it_that_may_r
         Frame(Opcode.TEXT, b"next"),
         Frame(Opcode.CLOSE, b"\x03\xe8"),
     ]
-    reader = Frames(fresh)
+    reader = FrameReader(fresh)
     found = read(reader, wire(frames, mask=False, deflate=sender))
     assert found == [
         Message(TEXT, None),
@@ -186,7 +186,7 @@ def test_a_message_that_inflates_beyond_the_bound_takes_those_with_it_that_may_r
 
 
 def test_what_does_not_inflate_is_unread() -> None:
-    reader = Frames(True)
+    reader = FrameReader(True)
     good = zlib.compressobj(wbits=-15)
     data = (good.compress(b"good") + good.flush(zlib.Z_SYNC_FLUSH))[:-4]
     assert reader.feed(b"\xc1\x03\xff\xff\xff") == [Message(TEXT, None)]
@@ -194,14 +194,14 @@ def test_what_does_not_inflate_is_unread() -> None:
 
 
 def test_an_extension_that_is_not_known_leaves_its_messages_unread() -> None:
-    reader = Frames()
+    reader = FrameReader()
     assert reader.feed(b"\xc1\x01a\xa1\x01b\x81\x01c") == [
         Message(TEXT, None), Message(TEXT, None), Message(TEXT, b"c")
     ]  # fmt: skip
 
 
 def test_a_close_frame_may_have_no_code() -> None:
-    reader = Frames()
+    reader = FrameReader()
     assert reader.feed(b"\x88\x00\x88\x02\x03\xe8") == [Message(CLOSE, b""), Message(CLOSE, b"\x03\xe8")]
     assert reader.close_code == NO_CODE
 

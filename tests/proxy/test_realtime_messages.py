@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
-from proxy.network.websocket import CLOSE, PIECE_BOUND, PING, TEXT, MessageCutter, Piece, frame, masked
+from proxy.network.websocket import CLOSE, PIECE_BOUND, PING, TEXT, MessageCutter, WholeMessage, frame, masked
 from tests.proxy.test_realtime_frames import conversations, whole, wire
 
 
-def cut(data: bytes, *, sizes: list[int]) -> tuple[list[Piece], MessageCutter]:
+def cut(data: bytes, *, sizes: list[int]) -> tuple[list[WholeMessage], MessageCutter]:
     """The pieces of bytes that come in reads of these sizes, over and over."""
     cutter, found, at, turn = MessageCutter(), [], 0, 0
     while at < len(data):

@@ -9,7 +9,7 @@ import pytest
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Close, Frame, Opcode
 
-from proxy.attempts.session import GREETING_BOUND, Session
+from proxy.attempts.realtime_session import GREETING_BOUND, RealtimeSession
 from proxy.network.upstream.response import UpstreamError
 from records.outcome import ErrorType, Usage
 from tests.proxy.raw_provider import turns
@@ -60,7 +60,7 @@ class Both:
 
     def __init__(self, *, idle_s: float = 30.0, handshake: tuple[tuple[bytes, bytes], ...] = ()) -> None:
         self.caller, self.provider = Side(), Side()
-        self.session = Session(self.provider, handshake, idle_s=idle_s)
+        self.session = RealtimeSession(self.provider, handshake, idle_s=idle_s)
         self.told: list[tuple[ErrorType | None, bytes, bytes]] = []
 
     async def run(self) -> None:
@@ -300,7 +300,7 @@ def test_a_greeting_is_held_within_bounds(run: Run, monkeypatch: pytest.MonkeyPa
         await both.run()
         assert len(both.caller.told) == 10 + 100_000
         assert GREETING_BOUND == 65_536
-        monkeypatch.setattr("proxy.attempts.session.GREETING_S", 0.05)
+        monkeypatch.setattr("proxy.attempts.realtime_session.GREETING_S", 0.05)
         silent = Both()
         silent.provider.say(b"\x81\x05he")
         assert await silent.session.greeted() is None

@@ -11,7 +11,7 @@ import pytest
 
 from proxy.attempts.attempt import Attempt
 from proxy.attempts.dispatch import upstream_request
-from proxy.attempts.record import Record, Recorder, ending
+from proxy.attempts.record import ExchangeRecord, ExchangeRecorder, ending
 from proxy.calls.call import Call
 from proxy.providers.credentials import Credentials
 from proxy.providers.provider import Provider
@@ -131,7 +131,7 @@ class Book:
     )
 
     def __post_init__(self) -> None:
-        self.recorder = Recorder(append=self.append, price=self.price, ids_key=KEY)
+        self.recorder = ExchangeRecorder(append=self.append, price=self.price, ids_key=KEY)
 
     def append(self, outcome: Outcome) -> bool:
         self.written.append(outcome)
@@ -142,7 +142,7 @@ class Book:
             return None
         return self.usd_per_token[model] * usage.output_tokens
 
-    def opened(self, said: Call, assignment: Assignment = COHORT) -> Record:
+    def opened(self, said: Call, assignment: Assignment = COHORT) -> ExchangeRecord:
         record = self.recorder.open()
         record.begin(said)
         record.assign(assignment)
@@ -156,7 +156,7 @@ class Book:
 
 
 def ask(
-    record: Record, said: Call, arm: ArmName, answer: Script | None = None, *, covered: bool = False
+    record: ExchangeRecord, said: Call, arm: ArmName, answer: Script | None = None, *, covered: bool = False
 ) -> Attempt:
     """One attempt, as the exchange makes it; without an answer it gets no head."""
     target = said.trial.target(arm) if said.trial else routes().plain(said.route.provider)
@@ -556,7 +556,7 @@ def test_another_api_is_priced_by_its_own_entry() -> None:
 def asked(text: str, *headers: Header, counts: bool = True, session: bytes = b"s-1") -> str:
     """The fingerprint of one exchange's outcome."""
     spooled: list[Outcome] = []
-    record = Recorder(
+    record = ExchangeRecorder(
         append=lambda each: spooled.append(each) is None, price=lambda *_: None, ids_key=KEY
     ).open()
     document = {"model": "gpt-4o", "messages": [{"role": "user", "content": text}]}

@@ -10,8 +10,8 @@ from proxy.attempts.dispatch import upstream_request
 from proxy.calls.call import UpstreamRequest
 from proxy.calls.refusal import Refused
 from proxy.calls.routes import Routes
-from proxy.providers.body import MOST_WALKED
 from proxy.providers.credentials import Credentials
+from proxy.providers.json_edit import MOST_WALKED
 from tests.proxy.calls import Body, Header, call, routes, trial
 
 CHAT: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}

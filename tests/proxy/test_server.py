@@ -18,10 +18,9 @@ import uvloop
 
 from canary.config.certificate import server_context
 from proxy.network.server import caller_connection
-from proxy.network.server.caller_connection import TrafficProtocol
+from proxy.network.server.caller_connection import RequestParser, TrafficProtocol
 from proxy.network.server.caller_request import CallerRequest, sendable
 from proxy.network.server.endpoints import serve_asgi
-from proxy.network.server.request_head import Requests
 from proxy.network.server.tls import TlsProtocol
 from proxy.network.ticker import Ticker
 from tests.serving import eventually
@@ -375,7 +374,7 @@ def test_a_connection_keeps_nothing_of_the_heads_that_it_has_read(server):
     with server.connect() as caller:
         caller.sendall(b"GET / HTTP/1.1\r\nhost: a\r\nx: " + b"a" * 60_000 + b"\r\n\r\n")
         one(caller, b"\r\n\r\n")
-        kept = [each._data for each in gc.get_objects() if type(each) is Requests]
+        kept = [each._data for each in gc.get_objects() if type(each) is RequestParser]
     assert kept
     assert set(kept) == {b""}
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.providers.body import (
+from proxy.providers.json_edit import (
     MOST_MEMBERS,
     MOST_WALKED,
-    TooIntricate,
+    TooIntricateJson,
     insert_first,
     members_of,
     replace_value,
@@ -79,7 +79,7 @@ def test_a_long_body_with_the_key_in_every_tool_changes_at_its_top_only(value: b
     ids=["key twice", "another twice", "another twice, longer", "no UTF-8", "many"],
 )
 def test_what_would_have_to_be_walked_for_long_is_not(members: bytes) -> None:
-    with pytest.raises(TooIntricate):
+    with pytest.raises(TooIntricateJson):
         replace_value(b"{" + members + b"}", "model", NEW)
 
 
@@ -113,9 +113,9 @@ def test_any_document_keeps_all_else(before, value, after, ascii_only, indent) -
 
 def test_an_object_of_many_members_is_read_up_to_the_first_beyond_the_bound() -> None:
     most = b'{"model":"a",' + b",".join([b'"m%d":1' % number for number in range(MOST_MEMBERS)])
-    with pytest.raises(TooIntricate, match="it has more than 1000 members"):
+    with pytest.raises(TooIntricateJson, match="it has more than 1000 members"):
         members_of(most + b",what stands behind it is not read")
-    with pytest.raises(TooIntricate, match="it has more than 1000 members"):
+    with pytest.raises(TooIntricateJson, match="it has more than 1000 members"):
         replace_value(most + b',"x":{"model":1}}', "model", b'"b"')
     few = b'{"model":"a",' + b",".join([b'"m%d":1' % number for number in range(MOST_MEMBERS - 1)]) + b"}"
     assert len(members_of(few)) == MOST_MEMBERS

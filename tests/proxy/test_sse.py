@@ -10,11 +10,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.answers.sse import EVENT_BOUND, StreamReader
+from proxy.answers.sse import EVENT_BOUND, SseReader
 from proxy.dialects.anthropic import MessageEvents
 from proxy.dialects.gemini import GenerateEvents
 from proxy.dialects.openai import ChatEvents
-from proxy.dialects.operation import AnswerSummary, Events
+from proxy.dialects.operation import AnswerSummary, EventReader
 from proxy.dialects.responses import ResponsesEvents
 from records.outcome import ErrorType, Usage
 
@@ -117,7 +117,7 @@ GENERATE = [
         '"thoughtsTokenCount":12,"cachedContentTokenCount":2}}',
     ),
 ]
-STREAMS: dict[str, tuple[type[Events], list[tuple[str, str]], int]] = {
+STREAMS: dict[str, tuple[type[EventReader], list[tuple[str, str]], int]] = {
     "chat": (ChatEvents, CHAT, 1),
     "responses": (ResponsesEvents, RESPONSES, 2),
     "messages": (MessageEvents, MESSAGES, 3),
@@ -140,7 +140,7 @@ def pieces(stream: bytes, cuts: Iterable[int]) -> list[bytes]:
     return [stream[start:end] for start, end in pairwise(places)]
 
 
-def relay(reader: StreamReader, parts: Iterable[bytes]) -> tuple[bytes, ErrorType | None]:
+def relay(reader: SseReader, parts: Iterable[bytes]) -> tuple[bytes, ErrorType | None]:
     """All that goes out, and what is said at the end. The clock counts the parts."""
     out = [reader.feed(part, float(place)) for place, part in enumerate(parts)]
     rest, wrong = reader.finish()
@@ -156,7 +156,7 @@ def test_any_cut_of_a_stream_goes_out_byte_for_byte_and_reads_the_same(
 ) -> None:
     events, stream, first = STREAMS[name]
     text = wire(stream, line_end=line_end)
-    whole, cut = StreamReader(events()), StreamReader(events())
+    whole, cut = SseReader(events()), SseReader(events())
     parts = pieces(text, cuts)
 
     assert relay(whole, [text]) == (text, None)
@@ -174,8 +174,8 @@ def test_every_single_cut_of_a_chat_stream_reads_the_same() -> None:
         without = wire([event for event in CHAT if event[1] != USAGE_CHUNK], line_end=line_end)
         for place in range(1, len(text)):
             parts = [text[:place], text[place:]]
-            assert relay(StreamReader(ChatEvents()), parts) == (text, None)
-            assert relay(StreamReader(ChatEvents(), strip=True), parts) == (without, None)
+            assert relay(SseReader(ChatEvents()), parts) == (text, None)
+            assert relay(SseReader(ChatEvents(), strip=True), parts) == (without, None)
 
 
 @given(cuts=CUTS, line_end=st.sampled_from(["\n", "\r\n"]), pings=st.lists(st.integers(0, 5), max_size=4))
@@ -190,7 +190,7 @@ def test_the_extra_usage_event_is_all_that_stripping_takes(
 
     extra = wire([("", USAGE_CHUNK)], line_end=line_end)
     text = with_pings(CHAT)
-    reader = StreamReader(ChatEvents(), strip=True)
+    reader = SseReader(ChatEvents(), strip=True)
 
     assert relay(reader, pieces(text, cuts)) == (text.replace(extra, b""), None)
     assert reader.seen.usage == Usage(
@@ -199,7 +199,7 @@ def test_the_extra_usage_event_is_all_that_stripping_takes(
 
 
 def test_until_the_model_has_finished_nothing_is_held() -> None:
-    reader = StreamReader(ChatEvents(), strip=True)
+    reader = SseReader(ChatEvents(), strip=True)
     before_finish = wire(CHAT[:3]) + wire([CHAT[3]])[:20]
     for place in range(len(before_finish)):
         byte = before_finish[place : place + 1]
@@ -207,7 +207,7 @@ def test_until_the_model_has_finished_nothing_is_held() -> None:
 
 
 def test_after_it_has_finished_events_go_out_whole() -> None:
-    reader = StreamReader(ChatEvents(), strip=True)
+    reader = SseReader(ChatEvents(), strip=True)
     reader.feed(wire(CHAT[:4]), 0.0)
     done = wire([CHAT[5]])
     assert [reader.feed(done[:5], 0.0), reader.feed(done[5:], 0.0)] == [b"", done]
@@ -216,7 +216,7 @@ def test_after_it_has_finished_events_go_out_whole() -> None:
 def test_usage_that_comes_with_a_choice_is_no_extra_event() -> None:
     last = chunk({}, "stop", usage={"prompt_tokens": 4, "completion_tokens": 2})
     text = wire([*CHAT[:3], ("", last), ("", "[DONE]")])
-    reader = StreamReader(ChatEvents(), strip=True)
+    reader = SseReader(ChatEvents(), strip=True)
     assert relay(reader, [text]) == (text, None)
     assert reader.seen.usage == Usage(input_tokens=4, output_tokens=2)
 
@@ -224,24 +224,24 @@ def test_usage_that_comes_with_a_choice_is_no_extra_event() -> None:
 def test_usage_that_comes_with_a_choice_after_the_end_is_no_extra_event_either() -> None:
     late = chunk({}, usage={"prompt_tokens": 4, "completion_tokens": 2})
     text = wire([*CHAT[:4], ("", late), CHAT[5]])
-    assert relay(StreamReader(ChatEvents(), strip=True), [text]) == (text, None)
+    assert relay(SseReader(ChatEvents(), strip=True), [text]) == (text, None)
 
 
 @given(cuts=CUTS)
 def test_usage_that_comes_before_the_end_goes_out(cuts: list[int]) -> None:
     text = wire([CHAT[0], CHAT[4], *CHAT[1:4], CHAT[5]])
-    assert relay(StreamReader(ChatEvents(), strip=True), pieces(text, cuts)) == (text, None)
+    assert relay(SseReader(ChatEvents(), strip=True), pieces(text, cuts)) == (text, None)
 
 
 def test_an_empty_choices_event_without_usage_goes_out() -> None:
     azure = '{"id":"","choices":[],"prompt_filter_results":[{"prompt_index":0}],"usage":null}'
     text = wire([("", azure), *CHAT[:4], ("", azure), CHAT[5]])
-    assert relay(StreamReader(ChatEvents(), strip=True), [text]) == (text, None)
+    assert relay(SseReader(ChatEvents(), strip=True), [text]) == (text, None)
 
 
 def test_an_extra_usage_event_that_ends_the_stream_without_its_blank_line_is_stripped_too() -> None:
     kept = wire(CHAT[:4])
-    reader = StreamReader(ChatEvents(), strip=True)
+    reader = SseReader(ChatEvents(), strip=True)
     assert relay(reader, [kept, f"data: {USAGE_CHUNK}\n".encode()]) == (kept, None)
     assert reader.seen.usage is not None
 
@@ -273,7 +273,7 @@ def test_an_extra_usage_event_that_ends_the_stream_without_its_blank_line_is_str
 def test_events_are_split_as_the_standard_says(text: bytes, events: list[tuple[bytes, bytes]]) -> None:
     for place in range(len(text)):
         seen = Seen()
-        assert relay(StreamReader(seen), [text[:place], text[place:]])[0] == text
+        assert relay(SseReader(seen), [text[:place], text[place:]])[0] == text
         assert seen.events == events
 
 
@@ -292,8 +292,8 @@ def test_any_text_is_split_into_the_same_events_however_it_is_cut(
 ) -> None:
     text = b"".join(lines)
     whole, cut = Seen(), Seen()
-    relay(StreamReader(whole), [text])
-    assert relay(StreamReader(cut), pieces(text, cuts))[0] == text
+    relay(SseReader(whole), [text])
+    assert relay(SseReader(cut), pieces(text, cuts))[0] == text
     assert cut.events == whole.events
 
 
@@ -381,11 +381,11 @@ def test_a_chunk_a_time_says_what_reading_all_of_it_says(
         return name, json.dumps(chunk, separators=marks, ensure_ascii=escaped)
 
     events, whole = ChatEvents(), ChatEvents()
-    reader = StreamReader(events)
+    reader = SseReader(events)
     for place, chunk in enumerate(chunks):
         event = wire([written(chunk)], line_end=line_end)
         assert reader.feed(event, float(place)) == event
-    StreamReader(whole).feed(wire([written(chunk) for chunk in chunks], line_end=line_end), 0.0)
+    SseReader(whole).feed(wire([written(chunk) for chunk in chunks], line_end=line_end), 0.0)
 
     said = plainly(chunks)
     for read in (events, whole):
@@ -402,15 +402,15 @@ def test_a_chunk_a_time_says_what_reading_all_of_it_says(
 @pytest.mark.parametrize("name", sorted(STREAMS))
 def test_an_event_a_time_reads_as_any_other_cut(name: str) -> None:
     kind, stream, first = STREAMS[name]
-    reader = StreamReader(kind())
+    reader = SseReader(kind())
     assert relay(reader, [wire([event]) for event in stream]) == (wire(stream), None)
-    whole = StreamReader(kind())
+    whole = SseReader(kind())
     relay(whole, [wire(stream)])
     assert (reader.seen.usage, reader.seen.first_token_at) == (whole.seen.usage, float(first))
 
 
 def test_events_that_come_one_by_one_are_stripped_too() -> None:
-    reader = StreamReader(ChatEvents(), strip=True)
+    reader = SseReader(ChatEvents(), strip=True)
     without = wire([event for event in CHAT if event[1] != USAGE_CHUNK])
     assert relay(reader, [wire([event]) for event in CHAT]) == (without, None)
     assert reader.seen.usage is not None
@@ -437,18 +437,18 @@ def test_events_that_come_one_by_one_are_stripped_too() -> None:
 )
 def test_how_a_chat_stream_may_end(parts: list[bytes], wrong: ErrorType | None) -> None:
     for strip in (False, True):
-        assert relay(StreamReader(ChatEvents(), strip=strip), parts) == (b"".join(parts), wrong)
+        assert relay(SseReader(ChatEvents(), strip=strip), parts) == (b"".join(parts), wrong)
 
 
 @pytest.mark.parametrize("name", ["responses", "messages", "generate"])
 def test_a_stream_cut_before_its_terminal_event_is_truncated(name: str) -> None:
     events, stream, _ = STREAMS[name]
     text = wire(stream[:-1])
-    assert relay(StreamReader(events()), [text]) == (text, "provider_truncated")
+    assert relay(SseReader(events()), [text]) == (text, "provider_truncated")
 
 
 def test_the_first_complete_event_is_noticed_whatever_it_says() -> None:
-    reader = StreamReader(ChatEvents())
+    reader = SseReader(ChatEvents())
     text = wire(CHAT[:1])
     reader.feed(b": ping\n\n" + text[:-1], 0.0)
     assert not reader.seen.has_event
@@ -457,13 +457,13 @@ def test_the_first_complete_event_is_noticed_whatever_it_says() -> None:
 
 
 def test_an_error_in_the_first_event_is_noticed_at_once() -> None:
-    reader = StreamReader(MessageEvents())
+    reader = SseReader(MessageEvents())
     reader.feed(b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error"}}\n\n', 0.0)
     assert reader.seen.has_event and reader.seen.failed
 
 
 def test_an_event_too_long_to_keep_is_relayed_and_ends_nothing() -> None:
-    reader = StreamReader(ChatEvents())
+    reader = SseReader(ChatEvents())
     long = b"data: " + b"x" * 65_530
     text = [long, *[b"y" * 65_536] * (EVENT_BOUND // 65_536 + 1), b"\n\n", wire(CHAT)]
     assert relay(reader, text) == (b"".join(text), None)
@@ -472,11 +472,11 @@ def test_an_event_too_long_to_keep_is_relayed_and_ends_nothing() -> None:
 
 def test_a_stream_of_which_an_event_was_not_kept_is_not_called_truncated() -> None:
     text = [wire(CHAT[:2]), b"data: ", *[b"y" * 65_536] * (EVENT_BOUND // 65_536 + 1), b"\n\n"]
-    assert relay(StreamReader(ChatEvents()), text) == (b"".join(text), None)
+    assert relay(SseReader(ChatEvents()), text) == (b"".join(text), None)
 
 
 def test_an_event_too_long_to_hold_goes_out_and_what_follows_is_not_held() -> None:
-    reader = StreamReader(ChatEvents(), strip=True)
+    reader = SseReader(ChatEvents(), strip=True)
     text = [wire(CHAT[:4]), b"data: ", *[b"y" * 65_536] * (EVENT_BOUND // 65_536 + 1)]
     out = b"".join(reader.feed(part, 0.0) for part in text)
     assert out == b"".join(text)

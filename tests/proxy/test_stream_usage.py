@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from proxy.attempts.attempt import Attempt
-from proxy.attempts.dispatch import StreamUsage
+from proxy.attempts.dispatch import StreamUsageRefusals
 from proxy.providers.provider import Provider
 from records.outcome import Outcome, Usage
 from tests.proxy.calls import call, trial
@@ -120,7 +120,7 @@ def test_the_callers_own_request_is_what_is_sent_again(run: Run) -> None:
 
 
 def test_a_changed_entry_is_asked_again() -> None:
-    memory, attempt = StreamUsage(), Attempt(trial().candidate)
+    memory, attempt = StreamUsageRefusals(), Attempt(trial().candidate)
     entry = attempt.target.provider
     memory.sent_without(attempt)
     assert not memory.asks(entry)
@@ -129,7 +129,7 @@ def test_a_changed_entry_is_asked_again() -> None:
 
 
 def test_an_entry_that_leaves_usage_is_never_asked() -> None:
-    assert not StreamUsage().asks(
+    assert not StreamUsageRefusals().asks(
         Provider(name="m", api="openai", base_url="https://m", asks_stream_usage=False)
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.network.descriptors import Descriptors
+from proxy.network.file_descriptors import FileDescriptors
 from proxy.network.ticker import Ticker
 from proxy.network.upstream.pool import Origin
 from proxy.network.upstream.response import UpstreamError
@@ -404,7 +404,7 @@ def test_without_a_descriptor_it_is_no_failure_of_the_provider(run, raw):
     async def scene():
         async with (
             raw(playing(OK)) as provider,
-            pool(descriptors=Descriptors(4), limit=1) as upstreams,
+            pool(descriptors=FileDescriptors(4), limit=1) as upstreams,
         ):
             before = open_files()
             for _ in range(2):
@@ -417,7 +417,7 @@ def test_without_a_descriptor_it_is_no_failure_of_the_provider(run, raw):
 
 def test_a_kept_connection_needs_no_descriptor(run, raw):
     async def scene():
-        few = Descriptors(1 << 20)
+        few = FileDescriptors(1 << 20)
         async with raw(playing(OK, OK)) as provider, pool(descriptors=few) as upstreams:
             await read_all(await post(upstreams, provider.entry()))
             few.in_reserve = lambda number: True

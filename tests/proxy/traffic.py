@@ -11,8 +11,8 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from proxy.attempts.mirror import Mirrors
-from proxy.attempts.record import Recorder
-from proxy.calls.lanes import Pins
+from proxy.attempts.record import ExchangeRecorder
+from proxy.calls.canary_choice import Pins
 from proxy.calls.routes import Routes
 from proxy.exchange import Exchanges
 from proxy.network.server.caller_connection import TrafficProtocol
@@ -52,7 +52,7 @@ class Traffic:
         self.state = State(state="running", definition=self.trial.definition)
         self.patience: dict[str, dict[str, float]] = {}
         self.silence: dict[str, dict[str, float]] = {}
-        self.recorder = Recorder(
+        self.recorder = ExchangeRecorder(
             append=self._append, price=lambda api, model, usage: None, ids_key=KEY, plan=self.plan
         )
         self.ticker = Ticker(asyncio.get_running_loop())

@@ -28,7 +28,7 @@ import httptools
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from proxy.network.server.caller_request import CONTINUE, UNREAD_LIMIT, CallerRequest, Flow, Handler
+from proxy.network.server.caller_request import CONTINUE, UNREAD_LIMIT, CallerRequest, Handler, TransportFlow
 from proxy.network.server.request_head import (
     FIELD_LIMIT,
     FRAMING,
@@ -44,7 +44,7 @@ from proxy.network.ticker import Ticker
 LOOK_S = 0.03
 
 
-class Turns:
+class LoopTurns:
     """Counts turns after a `mark`: `since(mark()) <= 1` holds in this turn and the next."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -82,14 +82,14 @@ IDLE, HEAD, BODY, WAIT, LINGER = range(5)
 PATIENCE_S = (IDLE_S, HEAD_S, BODY_S, inf, LINGER_S)
 
 
-class Shared:
+class SharedState:
     """State shared by the connections of one server."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, came: Callable[[int], bool] = lambda _: True) -> None:
         """`came` gets each connection's descriptor; on False the connection ends after its next answer."""
         self.came = came
         self.ticker = Ticker(loop)
-        self.turns = Turns(loop)
+        self.turns = LoopTurns(loop)
 
 
 class RequestParser:
@@ -208,7 +208,7 @@ class CallerConnection:
     task: asyncio.Task[None] | None = None  # answers the requests in order
     turn: asyncio.Future[None] | None = None  # the task waits for it between requests
     transport: asyncio.Transport
-    flow: Flow
+    flow: TransportFlow
 
     def __init__(
         self,
@@ -221,8 +221,8 @@ class CallerConnection:
         self.handler = cast(Handler, config.app)  # unwrapped: there is no middleware
         self.server_state = server_state
         if "shared" not in app_state:
-            app_state["shared"] = Shared(self.loop)
-        self.shared: Shared = app_state["shared"]
+            app_state["shared"] = SharedState(self.loop)
+        self.shared: SharedState = app_state["shared"]
         self.waiting: deque[CallerRequest] = deque()
         self.stage = IDLE
         self.requests = RequestParser(self)
@@ -231,7 +231,7 @@ class CallerConnection:
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self.flow = Flow(self.loop, self.transport)
+        self.flow = TransportFlow(self.loop, self.transport)
         self.server_state.connections.add(self)  # type: ignore[arg-type]
         self.since = monotonic()
         if not self.shared.came(transport.get_extra_info("socket").fileno()):

@@ -39,7 +39,7 @@ def sendable(headers: Headers) -> bool:
     )
 
 
-class Flow:
+class TransportFlow:
     """Both directions of a transport. `write_paused`: the other side reads too slowly. `left`: bytes that it
     had not read at the last check. `progress_at`: when it last read some."""
 
@@ -118,7 +118,7 @@ class RequestConnection(Protocol):
 
     loop: asyncio.AbstractEventLoop
     transport: asyncio.Transport
-    flow: Flow
+    flow: TransportFlow
 
     def resume_reading(self) -> None:
         """Resume reading; the time of the pause does not count against the caller."""

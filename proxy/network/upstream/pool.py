@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 import aiohappyeyeballs
 from aiohappyeyeballs import AddrInfoType
 
-from proxy.network.descriptors import Descriptors
+from proxy.network.file_descriptors import FileDescriptors
 from proxy.network.ticker import PERIOD_S, Ticker
 from proxy.network.upstream.connection import READ, Connection
 from proxy.network.upstream.response import ConnectionLimit, UpstreamError, UpstreamResponse
@@ -31,7 +31,7 @@ not the provider's fault."""
 P = TypeVar("P")
 
 
-class Deadline:
+class DialDeadline:
     """Ends a dial `limit_s` from now. Watched by the ticker."""
 
     def __init__(self, ticker: Ticker, timeout: asyncio.Timeout, limit_s: float) -> None:
@@ -60,7 +60,7 @@ class Dialer:
         host: str,
         port: int,
         ca_file: str | None,
-        descriptors: Descriptors,
+        descriptors: FileDescriptors,
     ) -> None:
         self._loop = loop
         self._descriptors = descriptors
@@ -79,7 +79,7 @@ class Dialer:
         """
         try:
             async with asyncio.timeout(None) as timeout:
-                deadline = Deadline(self._ticker, timeout, limit_s)
+                deadline = DialDeadline(self._ticker, timeout, limit_s)
                 self._ticker.watch(deadline)
                 try:
                     return await self._dial(factory)
@@ -249,7 +249,7 @@ class Upstreams:
         most_waiting: int = 1024,
         loop: asyncio.AbstractEventLoop | None = None,
         ticker: Ticker | None = None,
-        descriptors: Descriptors | None = None,
+        descriptors: FileDescriptors | None = None,
     ) -> None:
         """`limit`: exchanges in flight per `limit_key`. `most_waiting`: exchanges that may wait for a slot.
 
@@ -257,7 +257,7 @@ class Upstreams:
         """
         self._loop = loop or asyncio.get_running_loop()
         self._ticker = ticker or Ticker(self._loop)
-        self._descriptors = descriptors or Descriptors.of_this_process()
+        self._descriptors = descriptors or FileDescriptors.of_this_process()
         self._limit = limit
         self._most_waiting = most_waiting
         self._limits: dict[str, ConnectionLimit] = {}

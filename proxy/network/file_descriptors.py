@@ -26,7 +26,7 @@ TELL_EVERY_S = 600.0
 _NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE})
 
 
-class Descriptors:
+class FileDescriptors:
     """The descriptors of one process, at most `limit`."""
 
     def __init__(self, limit: int) -> None:
@@ -36,7 +36,7 @@ class Descriptors:
         self._told_at = float("-inf")
 
     @classmethod
-    def of_this_process(cls) -> "Descriptors":
+    def of_this_process(cls) -> "FileDescriptors":
         """Create it with this process's current limit."""
         return cls(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 

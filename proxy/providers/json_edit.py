@@ -32,7 +32,7 @@ MOST_MEMBERS = 1000
 _BACKSLASH = ord("\\")
 
 
-class TooIntricate(ValueError):
+class TooIntricateJson(ValueError):
     """Finding the key in this text would take too long."""
 
 
@@ -44,7 +44,7 @@ _COUNTED: Any = GenericAlias(dict, (_Name, msgspec.Raw))
 def members_of(body: bytes) -> dict[str, msgspec.Raw]:
     """The top-level members; of a repeated one the last. Stops at the first beyond MOST_MEMBERS.
 
-    Raises TooIntricate, msgspec.DecodeError, UnicodeDecodeError.
+    Raises TooIntricateJson, msgspec.DecodeError, UnicodeDecodeError.
     """
     count = 0
 
@@ -52,13 +52,13 @@ def members_of(body: bytes) -> dict[str, msgspec.Raw]:
         nonlocal count
         count += 1
         if count > MOST_MEMBERS:
-            raise TooIntricate(f"it has more than {MOST_MEMBERS} members")
+            raise TooIntricateJson(f"it has more than {MOST_MEMBERS} members")
         return kind(name)
 
     try:
         found: dict[str, msgspec.Raw] = msgspec.json.decode(body, type=_COUNTED, dec_hook=counted)
     except msgspec.ValidationError as problem:
-        if isinstance(problem.__cause__, TooIntricate):
+        if isinstance(problem.__cause__, TooIntricateJson):
             raise problem.__cause__ from problem
         raise
     return found
@@ -77,7 +77,7 @@ class MemberSpan(NamedTuple):
 def replace_value(body: bytes, key: str, value: bytes) -> bytes:
     """Replace the value of every top-level `key`. JSON allows repeated keys; the last one counts.
 
-    May raise TooIntricate.
+    May raise TooIntricateJson.
     """
     for start, end in reversed(value_spans(body, key)):
         body = body[:start] + value + body[end:]
@@ -91,7 +91,7 @@ def insert_first(body: bytes, key: str, value: bytes) -> bytes:
 
 
 def value_spans(body: bytes, key: str) -> list[tuple[int, int]]:
-    """Return the byte ranges [start, end) of the values of a top-level key. May raise TooIntricate."""
+    """Return the byte ranges [start, end) of the values of a top-level key. May raise TooIntricateJson."""
     quoted_key = b'"' + key.encode() + b'"'
     at = body.find(quoted_key)
     once = at > 0 and body[at - 1] != _BACKSLASH and body.find(quoted_key, at + 1) < 0
@@ -101,12 +101,12 @@ def value_spans(body: bytes, key: str) -> list[tuple[int, int]]:
 
 
 def member_spans(body: bytes) -> list[MemberSpan]:
-    """Return every member of the top-level object, in order, repeated or not. May raise TooIntricate."""
+    """Return every member of the top-level object, in order, repeated or not. May raise TooIntricateJson."""
     spans = _parsed_spans(body)
     if spans is not None:
         return spans
     if len(body) > MOST_WALKED:
-        raise TooIntricate(f"a member is repeated in its {len(body)} bytes")
+        raise TooIntricateJson(f"a member is repeated in its {len(body)} bytes")
     return _walked_spans(body)
 
 
@@ -175,7 +175,7 @@ def adapted(body: bytes, changes: RequestChanges) -> bytes | None:
             _put(request, name, value.encode(), replace=True)
         for name, value in changes.default:
             _put(request, name, value.encode(), replace=False)
-    except (_NotAnObject, TooIntricate):
+    except (_NotAnObject, TooIntricateJson):
         return None
     result = b"".join(request.pieces())
     return result if result != body else None
@@ -203,7 +203,7 @@ class _Member:
         return self.members is not None or self.value[:1] == b"{"
 
     def opened(self) -> "_Members":
-        """Return the members of the value. Raises _NotAnObject, TooIntricate."""
+        """Return the members of the value. Raises _NotAnObject, TooIntricateJson."""
         if self.members is None:
             if not self.is_object:
                 raise _NotAnObject
@@ -215,7 +215,7 @@ class _Member:
 
 
 class _Members:
-    """An object's members, by name. Raises TooIntricate."""
+    """An object's members, by name. Raises TooIntricateJson."""
 
     __slots__ = ("_after", "_before", "_by_name")
 

@@ -33,7 +33,7 @@ Choice = tuple[Trial | None, ArmTarget | None, str | None]
 NOBODYS: Choice = (None, None, None)
 
 
-class Lanes:
+class CanaryChooser:
     """Follows the plan. `key` returns the assignment key."""
 
     def __init__(self, plan: Callable[[], States], key: Callable[[], bytes]) -> None:

@@ -34,7 +34,7 @@ from msgspec.structs import replace
 
 from proxy.dialects.realtime import EXPIRED, SessionEvents
 from proxy.network.upstream.response import UpstreamError
-from proxy.network.websocket import BINARY, NO_CODE, TEXT, Frames, Message, agreed
+from proxy.network.websocket import BINARY, NO_CODE, TEXT, FrameReader, Message, agreed
 from records.outcome import ErrorType, Usage
 
 Side = Literal["provider", "caller", "neither"]
@@ -45,7 +45,7 @@ _TOO_LARGE = 1009
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class End:
+class SessionEnd:
     """The end of a session. `side`: which side ended it. `code`: the code of that side's first close frame,
     None without one. `broke`: the error of the provider's connection, None for a FIN. `malformed`: the
     provider's bytes were not WebSocket frames."""
@@ -56,7 +56,7 @@ class End:
     malformed: bool = False
 
 
-def failure(end: End, events: SessionEvents) -> ErrorType | None:
+def failure(end: SessionEnd, events: SessionEvents) -> ErrorType | None:
     """Return the session's error type; None when it ended well."""
     if events.refused is not None and events.received == 1:
         return events.refused
@@ -71,7 +71,7 @@ def failure(end: End, events: SessionEvents) -> ErrorType | None:
     return wrong
 
 
-def _by_provider(end: End, events: SessionEvents) -> ErrorType | None:
+def _by_provider(end: SessionEnd, events: SessionEvents) -> ErrorType | None:
     if end.code is None:
         if end.malformed:
             return "provider_malformed"
@@ -85,7 +85,7 @@ def _by_provider(end: End, events: SessionEvents) -> ErrorType | None:
     return "caller_rejected" if end.code in _CALLERS_FAULT else "provider_stream_error"
 
 
-def _by_caller(end: End, events: SessionEvents) -> ErrorType | None:
+def _by_caller(end: SessionEnd, events: SessionEvents) -> ErrorType | None:
     if events.completed or (end.code is not None and not events.under_way):
         return None
     return "aborted"
@@ -122,7 +122,7 @@ class SessionStream(Protocol):
         ...
 
 
-class Session:
+class RealtimeSession:
     """A session that the provider has accepted. Call `greeted` to hold its first event, then `run`."""
 
     def __init__(
@@ -132,8 +132,8 @@ class Session:
         callers, providers = agreed(handshake)
         self.events = SessionEvents()
         self.handshake = handshake
-        self._from_caller = Frames(callers)
-        self._from_provider = Frames(providers)
+        self._from_caller = FrameReader(callers)
+        self._from_provider = FrameReader(providers)
         self._provider = provider
         self._idle_s = idle_s
         self._active_at = monotonic()
@@ -276,11 +276,13 @@ class Session:
         if self._ended_by is None:
             self._ended_by = side
 
-    def _end(self, side: Side) -> End:
+    def _end(self, side: Side) -> SessionEnd:
         """The end of the session. The sender of the first close frame ended it, else the side `side`."""
         side = self._closed_by or side
         frames = self._from_caller if side == "caller" else self._from_provider
-        return End(side=side, code=frames.close_code, broke=self._broke, malformed=self._from_provider.lost)
+        return SessionEnd(
+            side=side, code=frames.close_code, broke=self._broke, malformed=self._from_provider.lost
+        )
 
     def _finish(self, side: Side) -> None:
         on_end, self._on_end = self._on_end, None

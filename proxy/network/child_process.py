@@ -24,7 +24,7 @@ _PASSED = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "VIRTUAL_E
 """The variables that the process gets: none of the worker's secrets."""
 
 
-class Child:
+class ChildProcess:
     """One process at a time, of one `command`. Belongs to the running loop; `name` is for the log.
 
     `heard` takes each message of the process, whose stdout it then is. `died` is called when a process has
