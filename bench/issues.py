@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from bench.answers.embeddings import embedder_for, scored
-from bench.answers.results import Ask, Result, run
+from bench.answers.results import Result, run
 from bench.dataset.example import Example
 from bench.dataset.file import parse
 from bench.errors import BadDataset, DatasetProblem
@@ -123,10 +123,11 @@ async def recheck(
             client = await clients.enter_async_context(client_for(named.provider, at_once=AT_ONCE))
             return Asker(client, direct(named.provider, named.model, prices, environment, named.request))
 
-        ask = Ask(asker=await asker(model), judge=await asker(judge) if judge is not None else None)
+        asked = await asker(model)
+        by = await asker(judge) if judge is not None else None
         examples = [issue.example for issue in issues if judge is not None or issue.example.task != "judge"]
         similar = await embedder_for(settings, examples, prices, environment, clients)
-        results = await run([ask], examples, saved=None, at_once=AT_ONCE)
+        results = await run([asked], examples, judge=by, saved=None, at_once=AT_ONCE)
         (found,) = results if similar is None else await scored(results, similar)
     return checked(issues, {result.example.hash: result for result in found})
 

@@ -181,54 +181,47 @@ class Result:
         return label(self.answer.text or "", self.example.classes)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """A model to ask, and its judge, needed only for examples of the task `judge`."""
-
-    asker: Asker
-    judge: Asker | None
-
-
 async def run(
-    models: Sequence[Ask],
+    models: Sequence[Asker],
     examples: Sequence[Example],
     *,
+    judge: Asker | None = None,
     saved: Saved,
     at_once: int = AT_ONCE,
     logprobs: bool = False,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> list[list[Result]]:
     """Each model's results, in the examples' order. The models take turns, so they run in the same hour.
-    With `logprobs` they are asked how sure they are.
+    With `logprobs` they are asked how sure they are. `judge` marks the answers to the task `judge`.
 
     Raises BenchError before the first question, NoAnswers where the judge answers none of the first.
     """
-    for example in examples:
-        if example.task == "judge" and any(model.judge is None for model in models):
-            raise BenchError(f"example {example.id} needs a judge: set `judge` for its dataset")
+    needing = [example.id for example in examples if example.task == "judge"]
+    if needing and judge is None:
+        raise BenchError(f"example {needing[0]} needs a judge: set `judge` for its dataset")
     found: list[dict[int, Result]] = [{} for _ in models]
     judged: list[Result] = []
-    judge = next((each.judge.target.name for each in models if each.judge is not None), "")
     total = len(models) * len(examples)
     workers = min(at_once, total)
     waiting = _turns(len(models), examples)
 
     async def work() -> None:
         for place, number, example in waiting:
-            result = await _result(models[place], example, saved, workers, logprobs)
+            began = time.perf_counter()
+            answer = await ask_once(
+                models[place], example.hash, prompt(example), saved, example.extras, logprobs=logprobs
+            )
+            took_s = (time.perf_counter() - began) / workers if answer.latency_s is not None else None
+            result = replace(await _scored(judge, example, answer, saved), took_s=took_s)
             found[place][number] = result
-            if example.task == "judge" and result.answer.text is not None and len(judged) < MOST_UNMARKED:
+            if judge is not None and example.task == "judge" and result.answered:
                 judged.append(result)
-                _must_judge(judge, judged)
+                if len(judged) == MOST_UNMARKED and all(each.judge_failed for each in judged):
+                    raise NoAnswers(unmarked(judge.target.name, judged))
             progress(sum(map(len, found)), total)
 
     await together(work() for _ in range(workers))
     return [[answered[number] for number in range(len(examples))] for answered in found]
-
-
-def _must_judge(judge: str, judged: Sequence[Result]) -> None:
-    if len(judged) == MOST_UNMARKED and all(each.judge_failed for each in judged):
-        raise NoAnswers(unmarked(judge, judged))
 
 
 def unmarked(judge: str, results: Sequence[Result]) -> str:
@@ -252,20 +245,11 @@ def _turns(models: int, examples: Sequence[Example]) -> Iterator[tuple[int, int,
             yield (place + number) % models, number, example
 
 
-async def _result(ask: Ask, example: Example, saved: Saved, workers: int, logprobs: bool) -> Result:
-    began = time.perf_counter()
-    answer = await ask_once(
-        ask.asker, example.hash, prompt(example), saved, example.extras, logprobs=logprobs
-    )
-    took_s = (time.perf_counter() - began) / workers if answer.latency_s is not None else None
-    return replace(await _scored(ask, example, answer, saved), took_s=took_s)
-
-
-async def _scored(ask: Ask, example: Example, answer: Answer, saved: Saved) -> Result:
+async def _scored(judge: Asker | None, example: Example, answer: Answer, saved: Saved) -> Result:
     if answer.text is None:
         return Result(example=example, answer=answer, score=0.0, right=False)
-    if example.task == "judge" and ask.judge is not None:
-        return await _judged(ask.judge, example, answer, answer.text, saved)
+    if example.task == "judge" and judge is not None:
+        return await _judged(judge, example, answer, answer.text, saved)
     score = SCORERS[example.task](example, answer.text)
     return Result(example=example, answer=answer, score=score, right=is_right(example, score))
 

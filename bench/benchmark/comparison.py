@@ -253,48 +253,34 @@ def _part(source: DatasetSource, name: str, critical: bool, pairs: Sequence[Resu
 
 def _confidence(source: DatasetSource, pairs: Sequence[ResultPair]) -> ConfidenceSplit | None:
     """None where the dataset does not ask for it and no example has the tag."""
-    found = levels(pairs)
-    if source.confidence is None and "tags" not in found.by:
+    found, by, threshold = levels(pairs)
+    if source.confidence is None and "tags" not in by:
         return None
-    named = [(level, pair) for level, pair in zip(found.levels, pairs, strict=True) if level is not None]
+    inside = {
+        level: [pair for each, pair in zip(found, pairs, strict=True) if each == level] for level in _LEVELS
+    }
     return ConfidenceSplit(
-        by=found.by,
-        threshold=found.threshold,
-        unknown=len(pairs) - len(named),
-        parts=tuple(
-            _part(source, name, False, inside)
-            for name in ("high", "low")
-            if (inside := [pair for level, pair in named if level == name])
-        ),
+        by=by,
+        threshold=threshold,
+        unknown=found.count(None),
+        parts=tuple(_part(source, name, False, some) for name, some in inside.items() if some),
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfidenceLevels:
-    """The level of each pair, None if unknown; whose confidence it is, and where that was split."""
+def levels(pairs: Sequence[ResultPair]) -> tuple[list[Level | None], tuple[str, ...], float | None]:
+    """Each example's level, None if unknown; whose confidence it is, and where that was split.
 
-    levels: tuple[Level | None, ...]
-    by: tuple[str, ...]
-    threshold: float | None
-
-
-def levels(pairs: Sequence[ResultPair]) -> ConfidenceLevels:
-    """Each example's level: the app's word in its tag, else by the current model's confidence, or by the
-    candidate's where the current model has none at all.
-
-    Measured confidence is split at its median. The probabilities of different models are not on one scale,
-    and training a model to chat costs it calibration (GPT-4 Technical Report, figure 8), so no fixed number
-    means the same for two of them. What equals the median is high.
+    The level is the app's word in its tag, else by the current model's confidence, or by the candidate's
+    where the current model has none at all. Measured confidence is split at its median. The probabilities of
+    different models are not on one scale, and training a model to chat costs it calibration (GPT-4 Technical
+    Report, figure 8), so no fixed number means the same for two of them. What equals the median is high.
     """
     tagged: list[Level | None] = [_tagged(pair) for pair in pairs]
     whose, measured = _measured(pairs)
     rest = [value for tag, value in zip(tagged, measured, strict=True) if tag is None and value is not None]
     threshold = statistics.median(rest) if rest else None
-    return ConfidenceLevels(
-        levels=tuple(tag or _level(value, threshold) for tag, value in zip(tagged, measured, strict=True)),
-        by=(*(["tags"] if any(tagged) else []), *([whose] if rest else [])),
-        threshold=threshold,
-    )
+    found = [tag or _level(value, threshold) for tag, value in zip(tagged, measured, strict=True)]
+    return found, (*(["tags"] if any(tagged) else []), *([whose] if rest else [])), threshold
 
 
 def _tagged(pair: ResultPair) -> Level | None:

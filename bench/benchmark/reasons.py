@@ -23,6 +23,7 @@ Any failing reason: don't ship. Otherwise any open reason: extend. Otherwise: sh
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from bench.benchmark.figures import Figures, Side, WeightedTotals
@@ -105,34 +106,30 @@ def of_dataset(
     """The reasons of a whole dataset."""
     if found.candidate is None:
         return
+    reason = partial(BenchReason, source=source, figures=found)
     if found.candidate.failures.get("caller_rejected") == found.examples:
-        yield BenchReason(kind="refuses", severity="fails", source=source, figures=found)
-        return
-    if failing := _failing(source, None, found, weighted):
+        yield reason(kind="refuses", severity="fails")
+    elif failing := _failing(source, None, found, weighted):
         yield failing
-        return
-    for kind, count in _few(found, found.candidate, dataset):
-        yield BenchReason(kind=kind, severity="open", source=source, figures=found, count=count)
-    yield from _not_sure(source, found, terms, weighted)
+    else:
+        for kind, count in _few(found, found.candidate, dataset):
+            yield reason(kind=kind, severity="open", count=count)
+        for kind, limit in _not_sure(source, found, terms, weighted):
+            yield reason(kind=kind, severity="open", weighted=weighted, limit=limit)
 
 
 def of_critical(source: DatasetSource, category: str, found: Figures) -> Iterator[BenchReason]:
     """The reasons of a critical category."""
     if found.candidate is None:
         return
+    reason = partial(BenchReason, severity="open", source=source, category=category, figures=found)
     if failing := _failing(source, category, found, None):
         yield failing
         return
-
-    def still_open(kind: ReasonKind, limit: float = 0.0) -> BenchReason:
-        return BenchReason(
-            kind=kind, severity="open", source=source, category=category, figures=found, limit=limit
-        )
-
     if source.floor is not None and below_floor(source, found.candidate):
-        yield still_open("maybe_below_floor", source.floor)
+        yield reason(kind="maybe_below_floor", limit=source.floor)
     if found.examples < FEW_CRITICAL:
-        yield still_open("few_critical")
+        yield reason(kind="few_critical")
 
 
 def of_rows(rows: Iterable[RowResult]) -> Iterator[BenchReason]:
@@ -152,22 +149,13 @@ def _failing(
     source: DatasetSource, category: str | None, found: Figures, weighted: WeightedTotals | None
 ) -> BenchReason | None:
     """A reason that more examples would not change."""
-
-    def fails(kind: ReasonKind, limit: float = 0.0) -> BenchReason:
-        return BenchReason(
-            kind=kind,
-            severity="fails",
-            source=source,
-            category=category,
-            figures=found,
-            weighted=weighted,
-            limit=limit,
-        )
-
+    fails = partial(
+        BenchReason, severity="fails", source=source, category=category, figures=found, weighted=weighted
+    )
     interval = _completion(found, weighted)
     if source.floor is not None and interval is not None and interval.high < source.floor:
-        return fails("below_floor", source.floor)
-    return fails("worse") if (found if weighted is None else weighted).worse else None
+        return fails(kind="below_floor", limit=source.floor)
+    return fails(kind="worse") if (found if weighted is None else weighted).worse else None
 
 
 def _completion(found: Figures, weighted: WeightedTotals | None) -> ShareInterval | None:
@@ -196,21 +184,17 @@ def _few(found: Figures, candidate: Side, dataset: Dataset) -> Iterator[tuple[Re
 
 def _not_sure(
     source: DatasetSource, found: Figures, terms: BenchTerms, weighted: WeightedTotals | None
-) -> Iterator[BenchReason]:
-    def still_open(kind: ReasonKind, limit: float) -> BenchReason:
-        return BenchReason(
-            kind=kind, severity="open", source=source, figures=found, weighted=weighted, limit=limit
-        )
-
+) -> Iterator[tuple[ReasonKind, float]]:
+    """What cannot be ruled out, and the limit of it."""
     interval, difference = _completion(found, weighted), _difference(found, weighted)
     theirs = found.baseline.completion if weighted is None else weighted.baseline
     if source.floor is not None:
         if interval is not None and interval.low < source.floor:
-            yield still_open("not_above_floor", source.floor)
+            yield "not_above_floor", source.floor
     elif difference is not None and theirs is not None:
         limit = -terms.margin(theirs.estimate)
         if difference.low < limit:
-            yield still_open("loss_possible", limit)
+            yield "loss_possible", limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,10 +212,10 @@ class BenchCaveat:
 def caveats(layers: Mapping[Layer, Figures], missing: Iterable[str]) -> Iterator[BenchCaveat]:
     """The caveats, from each layer's figures and the critical categories without an example."""
     for layer, found in layers.items():
-        alone = len(layers) == 1
-        if found.cost_ratio is not None and found.cost_ratio.low > MUCH:
-            yield BenchCaveat(kind="cost", ratio=found.cost_ratio, layer=layer, alone=alone)
-        if found.latency_ratio is not None and found.latency_ratio.low > MUCH:
-            yield BenchCaveat(kind="latency", ratio=found.latency_ratio, layer=layer, alone=alone)
+        kinds: tuple[tuple[Literal["cost", "latency"], ShareInterval | None], ...]
+        kinds = (("cost", found.cost_ratio), ("latency", found.latency_ratio))
+        for kind, ratio in kinds:
+            if ratio is not None and ratio.low > MUCH:
+                yield BenchCaveat(kind=kind, ratio=ratio, layer=layer, alone=len(layers) == 1)
     for category in missing:
         yield BenchCaveat(kind="no_example", category=category)

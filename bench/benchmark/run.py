@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.answers.batches import PRICE_FACTOR, Batches, BatchWire, batch_wire
 from bench.answers.embeddings import Embedder, embedder_for, scored
-from bench.answers.results import AnswerStore, Ask, SavedAnswers, run
+from bench.answers.results import AnswerStore, SavedAnswers, run
 from bench.benchmark.comparison import Comparison, DatasetResult, Similarity, compared, measured
 from bench.benchmark.rubric import RunConditions
 from bench.dataset.example import Example, fingerprint
@@ -66,11 +66,10 @@ class Bench:
             ]
             similar = await embedder_for(self.settings, examples, prices, self.environment, clients)
             answers = await self._by_batch(askers, wires, datasets, saved) if wires else saved
-            measurements = [
-                replace(await self._measured(source, dataset, asks, answers, similar, terms), marked_by=marks)
-                for (source, dataset), judge, marks in zip(datasets, marking, judges, strict=True)
-                for asks in [[Ask(asker=each, judge=judge) for each in askers]]
-            ]
+            measurements = []
+            for (source, dataset), judge, by in zip(datasets, judges, marking, strict=True):
+                found = await self._measured(source, dataset, askers, by, answers, similar, terms)
+                measurements.append(replace(found, marked_by=judge))
         return compared(
             measurements, _similarity(examples, similar), terms=terms, conditions=self._conditions()
         )
@@ -99,7 +98,8 @@ class Bench:
         self,
         source: DatasetSource,
         dataset: Dataset,
-        asks: Sequence[Ask],
+        askers: Sequence[Asker],
+        judge: Asker | None,
         saved: AnswerStore,
         similar: Embedder | None,
         terms: BenchTerms,
@@ -107,8 +107,9 @@ class Bench:
         began = time.perf_counter()
         try:
             results = await run(
-                asks,
+                askers,
                 dataset.scored,
+                judge=judge,
                 saved=saved,
                 at_once=self.at_once,
                 logprobs=source.confidence is not None,

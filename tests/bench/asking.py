@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bench.answers.results import Ask, Result, SavedAnswers, run
+from bench.answers.results import Result, SavedAnswers, run
 from bench.dataset.file import Dataset
 from bench.models.asker import Asker, client_for, direct
 from proxy.dialects.operation import Api
@@ -44,8 +44,8 @@ def results_of(
         async with AsyncExitStack() as open_:
             client = await open_.enter_async_context(client_for(provider, at_once=4))
             by = Asker(client, direct(provider, judge, PRICES, {})) if judge else None
-            asks = [Ask(asker=Asker(client, direct(provider, each, PRICES, {})), judge=by) for each in models]
-            return await run(asks, dataset.scored, saved=SavedAnswers(file, now=now))
+            asked = [Asker(client, direct(provider, each, PRICES, {})) for each in models]
+            return await run(asked, dataset.scored, judge=by, saved=SavedAnswers(file, now=now))
 
     return waited(asked())
 

@@ -106,25 +106,26 @@ def pair(current: float | None, new: float | None = None, tag: str | None = None
 
 
 def test_examples_are_split_at_the_median_of_the_current_models_confidence() -> None:
-    found = levels([pair(0.9, 0.1), pair(0.5, 0.9), pair(None, 0.9), pair(0.8), pair(0.2)])
-    assert found.levels == ("high", "low", None, "high", "low")
-    assert found.by == ("baseline",)
-    assert found.threshold == pytest.approx(0.65)
+    found, by, threshold = levels([pair(0.9, 0.1), pair(0.5, 0.9), pair(None, 0.9), pair(0.8), pair(0.2)])
+    assert found == ["high", "low", None, "high", "low"]
+    assert by == ("baseline",)
+    assert threshold == pytest.approx(0.65)
 
 
 def test_the_candidates_confidence_counts_where_the_current_model_has_none() -> None:
-    found = levels([pair(None, 0.9), pair(None, 0.5)])
-    assert (found.levels, found.by) == (("high", "low"), ("candidate",))
+    found, by, _ = levels([pair(None, 0.9), pair(None, 0.5)])
+    assert (found, by) == (["high", "low"], ("candidate",))
 
 
 def test_the_apps_word_comes_first() -> None:
-    found = levels([pair(0.9, tag="low"), pair(0.8), pair(0.7), pair(None, tag="high"), pair(0.6, tag="0.3")])
-    assert found.levels == ("low", "high", "high", "high", "low")
-    assert found.by == ("tags", "baseline")
-    assert found.threshold == pytest.approx(0.7)
+    found, by, threshold = levels(
+        [pair(0.9, tag="low"), pair(0.8), pair(0.7), pair(None, tag="high"), pair(0.6, tag="0.3")]
+    )
+    assert found == ["low", "high", "high", "high", "low"]
+    assert by == ("tags", "baseline")
+    assert threshold == pytest.approx(0.7)
 
 
 def test_without_any_confidence_nothing_is_known() -> None:
-    found = levels([pair(None), pair(None)])
-    assert (found.levels, found.by, found.threshold) == ((None, None), (), None)
-    assert levels([pair(1.0), pair(1.0)]).levels == ("high", "high")
+    assert levels([pair(None), pair(None)]) == ([None, None], (), None)
+    assert levels([pair(1.0), pair(1.0)])[0] == ["high", "high"]

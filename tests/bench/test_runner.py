@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from bench.answers.results import Ask, Result, SavedAnswers, run
+from bench.answers.results import Result, SavedAnswers, run
 from bench.dataset.file import Dataset
 from bench.errors import BenchError
 from bench.models.asker import Answer, Asker, NoKey, direct, key_of, read, total_cost
@@ -208,8 +208,7 @@ def asked(
     async def story() -> list[Result]:
         async with httpx2.AsyncClient(trust_env=False) as client:
             target = direct(entry(provider.url, api), "new", PRICES, {}, request)
-            asks = [Ask(asker=Asker(client, target), judge=None)]
-            (found,) = await run(asks, dataset.scored, saved=None, at_once=1)
+            (found,) = await run([Asker(client, target)], dataset.scored, saved=None, at_once=1)
             return found
 
     return waited(story())
@@ -350,7 +349,7 @@ def test_another_judge_is_asked_about_saved_answers_and_the_same_one_is_not(
                 model = Asker(client, direct(entry(provider.url), "new", PRICES, {}))
                 by = Asker(client, direct(where, judge, PRICES, {}, request))
                 saved = SavedAnswers(tmp_path / "kept", now=0.0)
-                await run([Ask(asker=model, judge=by)], dataset.scored, saved=saved)
+                await run([model], dataset.scored, judge=by, saved=saved)
 
         provider.log.clear()
         waited(story())
@@ -370,9 +369,8 @@ def test_progress_is_told_and_no_more_is_asked_at_once_than_allowed(
 
     async def story() -> None:
         async with httpx2.AsyncClient(trust_env=False) as client:
-            asks = [Ask(asker=Asker(client, direct(entry(provider.url), "new", PRICES, {})), judge=None)]
             await run(
-                asks,
+                [Asker(client, direct(entry(provider.url), "new", PRICES, {}))],
                 SUMS.scored,
                 saved=SavedAnswers(tmp_path / "kept", now=0.0),
                 at_once=2,
