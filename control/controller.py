@@ -97,7 +97,7 @@ class Controller:
             bench=judge,
             wanted=lambda: any(each.judge is not None for each in self.settings.canaries.values()),
             runs=self._judged_runs,
-            works=lambda: self._leads,
+            works=self._leads,
             environment=environment,
         )
         source.attach(self.workers, MetricsListener(self.meters), self.monitor)
@@ -115,10 +115,10 @@ class Controller:
             unpriced=unpriced,
         )
         self._store = store
-        self.release_metrics = ReleaseMetrics(store, lambda: self._leads)
+        self.release_metrics = ReleaseMetrics(store, self._leads)
         self.judge_metrics = JudgeMetrics(
             store,
-            lambda: self._leads,
+            self._leads,
             canaries=lambda: self.settings.canaries.keys(),
             standing=self._judge_standing,
         )
@@ -126,12 +126,12 @@ class Controller:
             store,
             roller,
             before=lambda now: now - self.settings.retention_s,
-            works=lambda: self._leads,
+            works=self._leads,
         )
-        self._archivist = Archivist(store, lambda: self.settings.reports, sentences, lambda: self._leads)
-        self._nightly_looks = NightlyLooks(store, lambda: self.settings.reports, lambda: self._leads)
+        self._archivist = Archivist(store, lambda: self.settings.reports, sentences, self._leads)
+        self._nightly_looks = NightlyLooks(store, lambda: self.settings.reports, self._leads)
         self._report_job = ReportJob(
-            store, lambda: self.settings, self._announcer.put, sentences, lambda: self._leads
+            store, lambda: self.settings, self._announcer.put, sentences, self._leads
         )
         self._begun: int | None = None
         """The term for which the source has restored what earlier leaders learnt."""
@@ -140,7 +140,6 @@ class Controller:
         self._has_notices = asyncio.Event()
         self._saving: asyncio.Task[None] | None = None
 
-    @property
     def _leads(self) -> bool:
         return self.leader.standing() == "leading"
 
@@ -176,7 +175,7 @@ class Controller:
             self.release_metrics.run(),
             self.judge_metrics.run(),
             self.rolling.run(),
-            expiring(self._store, lambda: self.settings.retention_s if self._leads else None),
+            expiring(self._store, lambda: self.settings.retention_s if self._leads() else None),
         ]
 
     async def close(self) -> None:
@@ -303,7 +302,7 @@ class Controller:
         if self._begun != term:
             await self.source.begin()
             self._begun, self._reconciled = term, None
-        if self._leads:
+        if self._leads():
             await self._lead(passed_s)
 
     async def _lead(self, passed_s: float) -> None:

@@ -5,7 +5,7 @@ Monotonic times are those of this machine, even for records that were written on
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -105,22 +105,17 @@ def of_batch(batch: SpoolBatch, boot: str) -> WorkerEvents:
                 beats.append((_key(chunk.writer), record))
             elif type(record) is InFlight:
                 in_flight.append((_key(chunk.writer), carried_over(record) if foreign else record))
-    deaths = [(_key(death.writer), death.lost) for death in batch.deaths]
+    outcomes = [each for each in records if type(each) is Outcome]
     return WorkerEvents(
         records=records,
         in_flight=in_flight,
         beats=beats,
-        deaths=deaths,
-        heard=heard_in(records),
+        deaths=[(_key(death.writer), death.lost) for death in batch.deaths],
+        heard=sum(not each.mirror for each in outcomes),  # a worker's `finished` leaves copies out
         dropped=batch.dropped,
-        callers=callers_in([each for each in records if type(each) is Outcome]),
-        unmatched=unmatched_in([each for each in records if type(each) is Outcome and not each.canary]),
+        callers=callers_in(outcomes),
+        unmatched=unmatched_in([each for each in outcomes if not each.canary]),
     )
-
-
-def heard_in(records: Iterable[Outcome | Feedback]) -> int:
-    """How many outcomes there are. Mirror copies do not count: a worker's `finished` leaves them out."""
-    return len([record for record in records if type(record) is Outcome and not record.mirror])
 
 
 def carried_over(record: _Dated) -> _Dated:

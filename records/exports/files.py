@@ -18,7 +18,7 @@ from typing import Any, Literal, TextIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow.parquet import ParquetFile
+from pyarrow.parquet import ParquetFile, ParquetWriter
 from sqlalchemy import (
     JSON,
     Boolean,
@@ -39,7 +39,7 @@ from sqlalchemy import (
 from common.text import cell
 from records.errors import StoreDown
 from records.store import Store, tables
-from records.store.segments.arrow import AT_ONCE, moment, tables_of
+from records.store.segments.arrow import AT_ONCE, SCHEMA, TYPES, micros, moment, tables_of
 from records.store.segments.columns import COLUMNS, Kind
 from records.store.segments.sources import folder_of
 
@@ -110,9 +110,6 @@ def _is_stored(store: Store, segment: Any) -> bool:
         return connection.execute(query).first() is not None
 
 
-# Exports records as a table, page by page: columns, types, rows. Prompts, answers and a judge's reasons are
-
-
 What = Literal["outcomes", "feedback", "labels", "judgements"]
 
 PAGE = 5000
@@ -154,7 +151,7 @@ def export_pages(
     if what == "outcomes":
         yield from _outcomes(store, canary, since, until)
         return
-    table, key, shown = _TABLES[what], _key(what), _shown(what)
+    table, key, shown = _TABLES[what], list(_TABLES[what].primary_key), _shown(what)
     wanted = (table.c.at >= since) & (table.c.at < until)
     if canary is not None:
         wanted &= table.c.canary == canary
@@ -172,17 +169,11 @@ def export_pages(
 def _outcomes(
     store: Store, canary: str | None, since: float, until: float
 ) -> Iterator[list[tuple[Any, ...]]]:
-    from records.store.segments.arrow import micros
-
     for found in outcome_tables(store, canary=canary, since=since, until=until):
         table = found.set_column(1, "at", [micros(found["at"]) / 1e6])
         for start in range(0, table.num_rows, PAGE):
             part = table.slice(start, PAGE)
             yield list(zip(*(column.to_pylist() for column in part.columns), strict=True))
-
-
-def _key(what: What) -> list[Column[Any]]:
-    return list(_TABLES[what].primary_key.columns)
 
 
 def _beyond(key: list[Column[Any]], after: tuple[Any, ...]) -> ColumnElement[bool]:
@@ -211,9 +202,6 @@ def _plain(column: ColumnElement[Any]) -> ColumnElement[Any]:
     return cast(column, Text) if isinstance(column.type, JSON) else column
 
 
-# Writes a table to a CSV, JSON or Parquet file, page by page. Files are replaced atomically.
-
-
 Format = Literal["csv", "parquet"]
 Rows = Sequence[tuple[Any, ...]]
 
@@ -228,7 +216,10 @@ def write_table(path: Path, form: Format, columns: Mapping[str, Kind], pages: It
     Raises OSError.
     """
     with _replacing(path) as part:
-        return _write_csv(part, columns, pages) if form == "csv" else _write_parquet(part, columns, pages)
+        if form == "parquet":
+            return _write_parquet(part, columns, pages)
+        with part.open("w", newline="", encoding="utf-8") as file:
+            return write_csv(file, columns, pages)
 
 
 def write_csv(file: TextIO, columns: Mapping[str, Kind], pages: Iterable[Rows]) -> int:
@@ -257,11 +248,6 @@ def write_json(file: TextIO, columns: Mapping[str, Kind], pages: Iterable[Rows])
     return count
 
 
-def _write_csv(path: Path, columns: Mapping[str, Kind], pages: Iterable[Rows]) -> int:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        return write_csv(file, columns, pages)
-
-
 def _cell(value: Any, kind: Kind) -> Any:
     if value is None:
         return ""
@@ -282,10 +268,6 @@ def _python_value(value: Any, kind: Kind) -> Any:
 
 def write_arrow(path: Path, tables: Iterable[Any]) -> int:
     """Write Arrow tables of outcomes to a Parquet file and return the number of rows, as `write_table`."""
-    from pyarrow.parquet import ParquetWriter
-
-    from records.store.segments.arrow import SCHEMA
-
     count = 0
     with (
         _replacing(path) as part,
@@ -300,24 +282,17 @@ def write_arrow(path: Path, tables: Iterable[Any]) -> int:
 
 def _groups(tables: Iterable[Any]) -> Iterator[Any]:
     """The tables joined to about `GROUP` rows each."""
-    from pyarrow import concat_tables
-
     waiting: list[Any] = []
     for table in tables:
         waiting.append(table)
         if sum(each.num_rows for each in waiting) >= GROUP:
-            yield concat_tables(waiting)
+            yield pa.concat_tables(waiting)
             waiting = []
     if waiting:
-        yield concat_tables(waiting)
+        yield pa.concat_tables(waiting)
 
 
 def _write_parquet(path: Path, columns: Mapping[str, Kind], pages: Iterable[Rows]) -> int:
-    import pyarrow as pa
-    from pyarrow.parquet import ParquetWriter
-
-    from records.store.segments.arrow import TYPES
-
     schema = pa.schema([(name, TYPES[kind]) for name, kind in columns.items()])
     times = [kind == "time" for kind in columns.values()]
     count = 0
