@@ -5,12 +5,13 @@ Monotonic times are those of this machine, even for records that were written on
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
+import msgspec
 import structlog
 from msgspec import structs
 
@@ -89,6 +90,21 @@ class StatefulListener(Listener, Protocol):
         machine; else None.
         """
         ...
+
+
+def restore(listeners: Iterable[StatefulListener], checkpoint: Mapping[str, Any], boot: str) -> None:
+    """Let these continue from a checkpoint. `boot` is the id of this boot."""
+    new_boot = None if checkpoint["boot"] == boot else time.time() - time.monotonic()
+    for listener in listeners:
+        listener.restore(checkpoint, new_boot=new_boot)
+
+
+def checkpoint_of(listeners: Iterable[StatefulListener], boot: str, **place: object) -> bytes:
+    """What these know now, and up to where the source was read, as JSON."""
+    document: dict[str, Any] = {"boot": boot, **place}
+    for listener in listeners:
+        document.update(listener.snapshot())
+    return msgspec.json.encode(document)
 
 
 def of_batch(batch: SpoolBatch, boot: str) -> WorkerEvents:

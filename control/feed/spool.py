@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from common.whole_file import write_whole
-from control.feed.events import Listener, StatefulListener, of_batch
+from control.feed.events import Listener, StatefulListener, checkpoint_of, of_batch, restore
 from records.exports.prometheus import Meters
 from records.spool.reader import SpoolReader
 from records.spool.writer import room_bytes
@@ -53,9 +53,7 @@ class SpoolSource:
         self.listeners = [workers, *stateful, *self.listeners]
         self._stateful = stateful
         if self._document:
-            new_boot = None if self._document["boot"] == self._boot else time.time() - time.monotonic()
-            for listener in stateful:
-                listener.restore(self._document, new_boot=new_boot)
+            restore(stateful, self._document, self._boot)
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """What has to run, without end."""
@@ -102,10 +100,7 @@ class SpoolSource:
         pending = dict(self._pending)
         cursors = {**self.reader.committed, **pending}
         cursors = {name: place for name, place in cursors.items() if (self._folder / name).exists()}
-        document: dict[str, Any] = {"boot": self._boot, "cursors": cursors}
-        for listener in self._stateful:
-            document.update(listener.snapshot())
-        encoded = msgspec.json.encode(document)
+        encoded = checkpoint_of(self._stateful, self._boot, cursors=cursors)
         if await asyncio.get_running_loop().run_in_executor(self._writer, self._write, encoded):
             self.reader.committed.update(pending)
             self._pending = dict(self._pending.items() - pending.items())

@@ -18,7 +18,15 @@ import structlog
 from msgspec import structs
 from redis.asyncio import Redis
 
-from control.feed.events import Listener, StatefulListener, WorkerEvents, WorkerRegistry, here
+from control.feed.events import (
+    Listener,
+    StatefulListener,
+    WorkerEvents,
+    WorkerRegistry,
+    checkpoint_of,
+    here,
+    restore,
+)
 from control.fleet.leadership import Leadership
 from control.fleet.publisher import Availability
 from records.errors import SharedDown, StoreDown
@@ -264,9 +272,7 @@ class StreamSource:
         try:
             document: Mapping[str, Any] = msgspec.json.decode(stored.document) if stored.document else {}
             if document:
-                new_boot = None if document["boot"] == self._boot else time.time() - time.monotonic()
-                for listener in self._stateful:
-                    listener.restore(document, new_boot=new_boot)
+                restore(self._stateful, document, self._boot)
         except (msgspec.MsgspecError, KeyError, TypeError, ValueError) as problem:
             log.error("checkpoint.unreadable", problem=str(problem), term=stored.term)
             return {}
@@ -278,10 +284,8 @@ class StreamSource:
         lease, position = self._leadership.lease, self.position
         if lease is None or position is None or self._leadership.standing() != "leading":
             return
-        document: dict[str, Any] = {"boot": self._boot, "position": position}
-        for listener in self._stateful:
-            document.update(listener.snapshot())
-        stored = StoredCheckpoint(lease.term, msgspec.json.encode(document))
+        document = checkpoint_of(self._stateful, self._boot, position=position)
+        stored = StoredCheckpoint(lease.term, document)
         try:
             if not await asyncio.to_thread(self._checkpoints.save, stored, time.time()):
                 log.error("checkpoint.outrun", term=lease.term)  # the next look at the lease says more
