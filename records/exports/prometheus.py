@@ -88,7 +88,7 @@ class Tally:
         self.values = {tuple(row[:-1]): float(row[-1]) for row in rows if len(row) == len(self.labels) + 1}
 
 
-class Gauge:
+class LabeledGauge:
     """A gauge with labels. Its values are replaced together and do not survive the process."""
 
     def __init__(self, name: str, help_text: str, labels: Sequence[str]) -> None:
@@ -260,11 +260,15 @@ class Meters(Collector):
         self._overhead = Histogram(
             "canary_proxy_overhead_seconds", "Time added by the proxy", (), OVERHEAD_BOUNDS
         )
-        self._share = Gauge("canary_share_ratio", "The candidate's share of the units", ("canary",))
-        self._lane = Gauge("canary_lane_ratio", "The part of the units that the canary takes", ("canary",))
-        self._state = Gauge("canary_state", "1 for the current state, 0 for others", ("canary", "state"))
-        self._guardrails = Gauge("canary_guardrail_state", "See docs/metrics.md", ("canary", "rule"))
-        self._spooled = Gauge("canary_records_spooled", "Records waiting to be stored", ())
+        self._share = LabeledGauge("canary_share_ratio", "The candidate's share of the units", ("canary",))
+        self._lane = LabeledGauge(
+            "canary_lane_ratio", "The part of the units that the canary takes", ("canary",)
+        )
+        self._state = LabeledGauge(
+            "canary_state", "1 for the current state, 0 for others", ("canary", "state")
+        )
+        self._guardrails = LabeledGauge("canary_guardrail_state", "See docs/metrics.md", ("canary", "rule"))
+        self._spooled = LabeledGauge("canary_records_spooled", "Records waiting to be stored", ())
         self._calls = CallerTally()
         self.configure(canaries=canaries, feedback_metrics=feedback_metrics, callers=callers)
 
@@ -462,14 +466,14 @@ class Meters(Collector):
             family.add_metric(key, count_value=int(count), sum_value=self._feedback_sum.values[key])
         return family
 
-    def _worker_levels(self) -> tuple[Gauge, Gauge]:
+    def _worker_levels(self) -> tuple[LabeledGauge, LabeledGauge]:
         """Requests in flight and open breakers, from the latest heartbeats of live workers."""
         oldest = self._mono() - SILENT_AFTER_S
         self._workers = {worker: beat for worker, beat in self._workers.items() if beat.mono >= oldest}
         beats = self._workers.values()
-        inflight = Gauge("canary_inflight_requests", "Requests being served", ())
+        inflight = LabeledGauge("canary_inflight_requests", "Requests being served", ())
         inflight.values[()] = float(sum(beat.started - beat.finished for beat in beats))
-        breakers = Gauge("canary_breaker_open", "Workers whose breaker is open", ("canary",))
+        breakers = LabeledGauge("canary_breaker_open", "Workers whose breaker is open", ("canary",))
         for canary in self._canaries:
             breakers.values[(canary,)] = float(sum(canary in beat.breakers_open for beat in beats))
         return inflight, breakers

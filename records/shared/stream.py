@@ -76,7 +76,8 @@ _BEFORE_TRIED = attrgetter(
 
 def brief(outcome: Outcome) -> BriefOutcome:
     """Shorten an outcome."""
-    return BriefOutcome(*(*_BEFORE_TRIED(outcome), _tried(outcome), outcome.longest_gap_s))
+    values: tuple[Any, ...] = (*_BEFORE_TRIED(outcome), _tried(outcome), outcome.longest_gap_s)
+    return BriefOutcome(*values)
 
 
 def _tried(outcome: Outcome) -> tuple[int | None, float | None] | None:

@@ -94,9 +94,9 @@ def test_check_warns(tmp_path: Path) -> None:
 
 
 def test_the_doctor_warns() -> None:
-    from canary.commands.doctor import _prices
+    from canary.commands.doctor_machine import prices
 
-    (found,) = _prices(parse(config("azure", "prod-chat"), "canary.yaml", {}))
+    (found,) = prices(parse(config("azure", "prod-chat"), "canary.yaml", {}))
     assert (found.state, found.says, found.do) == ("warning", SAYS, HELP)
-    (found,) = _prices(parse(config("openai", "gpt-4o-mini"), "canary.yaml", {}))
+    (found,) = prices(parse(config("openai", "gpt-4o-mini"), "canary.yaml", {}))
     assert found.state == "ok"
