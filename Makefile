@@ -12,7 +12,8 @@ APT := DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qq
 TEST_PROGRAMS := redis-server:redis-server \
 	$(if $(wildcard /usr/lib/*/faketime/libfaketimeMT.so.1),,libfaketime:libfaketime) \
 	$(if $(wildcard /usr/lib/postgresql/*/bin/initdb),,initdb:postgresql) \
-	prometheus:prometheus promtool:prometheus prometheus-alertmanager:prometheus-alertmanager chromium:chromium \
+	prometheus:prometheus promtool:prometheus prometheus-alertmanager:prometheus-alertmanager \
+	$(if $(shell command -v chromium),,chromium-headless-shell:chromium-headless-shell) \
 	nginx:nginx curl:curl
 COMPILE_PROGRAMS = gcc:gcc gcc:libc6-dev $(shell .venv/bin/python -c 'import os, sysconfig; \
 	os.path.exists(sysconfig.get_path("include") + "/Python.h") or print("Python.h:python3-dev")')

@@ -60,7 +60,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser, stage: Stage, file: Path) -> Open:
-    return partial(opened, browser, stage.server.admin, stage.server.token)
+    return partial(opened, browser, stage.server.admin, stage.server.token, at="")
 
 
 def lines(file: Path) -> list[dict[str, Any]]:

@@ -74,7 +74,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser, stage: Stage, store: Store) -> Open:
-    return partial(opened, browser, stage.server.admin, stage.server.token)
+    return partial(opened, browser, stage.server.admin, stage.server.token, at="")
 
 
 def add_pair(store: Store, number: int, now: float, canary: str = "support-nov") -> None:
@@ -124,7 +124,7 @@ def test_a_person_labels_by_keys_and_takes_back_also_after_a_restart(
         asked(page, 3)
         assert len(votes(store)) == 3
     stage.restart()
-    with opened(browser, stage.server.admin, stage.server.token) as page:
+    with opened(browser, stage.server.admin, stage.server.token, at="") as page:
         page.goto(f"{PAGE}?who=ann")
         asked(page, 3)
         press(page, "z")
@@ -284,7 +284,7 @@ def test_answers_stand_side_by_side_or_below_each_other_and_the_buttons_stay(ope
             assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.more)])
 def test_axe_finds_nothing(open_page: Open, scheme: str) -> None:
     with open_page(color_scheme=scheme, bypass_csp=True, viewport={"width": 390, "height": 844}) as page:
         for query in ("", "?who=ann", "?who=ann&second=1"):

@@ -75,8 +75,7 @@ def test_a_wrong_token_is_told_and_the_right_one_begins_a_session(browser: Brows
 
 
 def test_a_page_whose_session_is_over_asks_for_the_token(open_page: Open) -> None:
-    with open_page() as page:
-        page.goto("/canaries/support-nov")
+    with open_page(at="/canaries/support-nov") as page:
         page.context.clear_cookies()
         token = page.get_by_label("Admin token")
         # The page may have asked by itself meanwhile. Unlike a script, this is within the time limit.
@@ -119,10 +118,10 @@ def test_no_page_asks_anybody_else_or_breaks_its_own_policy(open_page: Open, sta
         assert [each for each in said if "Failed to load resource" not in each] == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.more)])
 def test_axe_finds_nothing_on_any_page(open_page: Open, scheme: str) -> None:
     found = {}
-    with open_page(color_scheme=scheme, bypass_csp=True) as page:
+    with open_page(at="", color_scheme=scheme, bypass_csp=True) as page:
         for path in PAGES:
             page.goto(path)
             if path == "/canaries/support-nov":
@@ -137,7 +136,7 @@ def test_axe_finds_nothing_on_any_page(open_page: Open, scheme: str) -> None:
 
 
 def test_nothing_is_wider_than_a_telephone_or_a_sheet(open_page: Open) -> None:
-    with open_page(viewport=NARROW) as page:
+    with open_page(at="", viewport=NARROW) as page:
         for path in PAGES:
             page.goto(path)
             assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"], path
@@ -148,8 +147,7 @@ def test_nothing_is_wider_than_a_telephone_or_a_sheet(open_page: Open) -> None:
 
 
 def test_the_figures_of_both_arms_follow_the_traffic(open_page: Open, shown: tuple[Stage, Visitors]) -> None:
-    with open_page() as page:
-        page.goto("/canaries/support-nov")
+    with open_page(at="/canaries/support-nov") as page:
         expect(page.locator("#connection")).to_have_text("Live, updated every second.")
         expect(page.locator(".chart canvas")).to_have_count(3)
         before = requests_on(page)
@@ -187,8 +185,7 @@ def test_without_a_stream_the_page_asks_for_the_figures(
 
 
 def test_a_canary_is_paused_and_resumed_by_keyboard_with_a_reason(open_page: Open, stage: Stage) -> None:
-    with open_page() as page:
-        page.goto("/canaries/support-nov")
+    with open_page(at="/canaries/support-nov") as page:
         expect(page.locator("#connection")).to_have_text("Live, updated every second.")
         page.get_by_role("button", name="Pause…").focus()
         page.keyboard.press("Enter")
@@ -227,8 +224,7 @@ def test_the_buttons_made_anew_leave_the_keyboard_where_it_was_and_an_open_order
         with page.expect_response("**/actions"):
             page.evaluate("htmx.trigger('#actions', 'changed')")
 
-    with open_page() as page:
-        page.goto("/canaries/support-nov")
+    with open_page(at="/canaries/support-nov") as page:
         expect(page.locator("#connection")).to_have_text("Live, updated every second.")
         button = page.get_by_role("button", name="Roll back…")
         button.focus()
