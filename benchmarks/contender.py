@@ -45,13 +45,6 @@ class Way:
     remark: str = ""
 
 
-def free_port() -> int:
-    """A port that was free just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def wait_for(
     process: subprocess.Popen[str], log: Path, ready: Callable[[], bool], within_s: float = 30.0
 ) -> None:

@@ -4,7 +4,6 @@
 CPU is the worker's own, from /proc, the least of five rounds: other work adds less to it than to a latency.
 """
 
-import os
 import socket
 import ssl
 import tempfile
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import trustme
 
+from benchmarks.processes import cpu_s
 from demo.provider.server import LocalProvider
 from tests.certificates import TLS, write_pair
 from tests.e2e.stage import Stage, chat, on_stage, worker_pids
@@ -23,7 +23,6 @@ CONFIG = 'providers: {{openai: {{api: openai, base_url: "{url}/v1"}}}}\n'
 EXCHANGES = 2000
 HANDSHAKES = 300
 ROUNDS = 5
-TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
@@ -49,14 +48,9 @@ def dialled(stage: Stage, context: ssl.SSLContext | None) -> Iterator[socket.soc
 
 def cpu_us(pid: int, work: Callable[[], None], times: int) -> float:
     """The process's microseconds of CPU for each of the `times` that `work` does something."""
-    before = _cpu_s(pid)
+    before = cpu_s(pid)
     work()
-    return (_cpu_s(pid) - before) / times * 1e6
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * TICK_S
+    return (cpu_s(pid) - before) / times * 1e6
 
 
 def measured(stage: Stage, context: ssl.SSLContext | None) -> tuple[float, float]:

