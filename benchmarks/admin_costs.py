@@ -30,7 +30,7 @@ from canary.programs.process import boot_id
 from control.controller import Controller
 from control.feed.events import TracingListener, WorkerEvents, of_batch
 from control.feed.spool import BATCH, SpoolSource
-from control.feed.stream import Deduplicator, StreamPublisher
+from control.feed.stream import RecordDeduplicator, StreamPublisher
 from control.fleet.leadership import SoleLeader
 from control.fleet.publisher import FilePublisher
 from control.jobs.segment_job import SegmentProgram
@@ -176,13 +176,13 @@ class AdminBench:
                 publisher.take(each)
                 entries.append([encoded(dispatch) for dispatch in outgoing.waiting])
                 outgoing.waiting.clear()
-        deduplicator, heard = Deduplicator({"position": {"searched_until": 0.0, "told": {}}}), []
+        deduplicator, heard = RecordDeduplicator({"position": {"searched_until": 0.0, "told": {}}}), []
         dispatches = []
         for entry in entries:
             with self.costs.part("leader: decode"):
                 dispatches.append([decoded(data) for data in entry])
         for part in dispatches:
-            with self.costs.part("leader: Deduplicator"):
+            with self.costs.part("leader: RecordDeduplicator"):
                 heard.append(deduplicator.hear([each for each in part if each is not None], "1-1"))
         self._watch(controller, heard, "leader: Monitor")
 

@@ -23,7 +23,7 @@ from benchmarks.leader_traffic import CANARIES, REPLICAS, TRIAL_PER_S
 from benchmarks.leading import HEADER, SECONDS, TRIALS, LeaderBench, RateStep, leading, on_core
 from benchmarks.processes import command_line, cpu_s, family, rss_bytes, work
 from canary.programs.process import THREADS, log_to_stderr
-from control.feed.stream import Deduplicator
+from control.feed.stream import RecordDeduplicator
 from records.shared.stream import KEY
 from records.spool.writer import SpoolWriter
 from records.store import Store
@@ -111,7 +111,7 @@ def search(store: Store, folder: Path) -> None:
         writer.append(outcome)
     writer.close()
     assert Shipper(folder / "spool", store).drain()
-    deduplicator, now = Deduplicator(), time.time()
+    deduplicator, now = RecordDeduplicator(), time.time()
     for what in ("new", "known"):
         began_s = time.process_time()
         found = records_since(store, ["support-nov"], now - 60.0)

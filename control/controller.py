@@ -19,14 +19,14 @@ from bench.settings import BenchSettings
 from common.clock import every
 from control.feed.events import MetricsListener, WorkerRegistry
 from control.fleet.leadership import Leadership, SoleLeader
-from control.fleet.publisher import Availability, FilePublisher, RedisPublisher
+from control.fleet.publisher import FilePublisher, RedisPublisher, ServiceAvailability
 from control.jobs.release_metrics import ReleaseMetrics
 from control.jobs.reports import Announcer, ReportJob
 from control.jobs.segment_job import SegmentJob, SegmentProgram, expiring
 from control.monitor.monitor import DECIDE_EVERY_S, Monitor
 from control.operator.operator import Operator
 from control.settings import ControlSettings
-from control.states.preflights import Candidates, Preflights
+from control.states.preflights import PreflightCandidates, Preflights
 from control.states.rollouts import PendingRollbacks, Rollouts
 from judge.runs.job import JudgeJob
 from judge.runs.metrics import JudgeMetrics, JudgeStanding
@@ -68,7 +68,7 @@ class Controller:
         troubles: Callable[[], Sequence[str]],
         sentences: "Sentences",
         unpriced: Callable[[], Sequence[UnpricedArm]] = tuple,
-        candidates: Candidates | None = None,
+        candidates: PreflightCandidates | None = None,
         judge: Callable[[], BenchSettings] | None = None,
         environment: Mapping[str, str] = {},
         last: States = NO_STATES,
@@ -82,7 +82,7 @@ class Controller:
         self.source, self.leader, self.publisher = source, leader, publisher
         self.settings = settings
         self._own_url, self._other_troubles = own_url, troubles
-        self.stored = Availability("store")
+        self.stored = ServiceAvailability("store")
         self.workers = WorkerRegistry()
         self.meters = Meters(
             canaries=settings.canaries, feedback_metrics=settings.metrics, mono=time.monotonic

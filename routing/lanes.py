@@ -25,7 +25,7 @@ _ROUNDING = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Allotment:
+class LaneAllotment:
     """The lane of each canary that has not started, by name, None for every unit; and why one gets none."""
 
     lanes: dict[str, Lane | None] = field(default_factory=dict)
@@ -50,10 +50,10 @@ def sizes(group: Sequence[Canary]) -> dict[str, float]:
     return {each.name: equal if each.lane is None else each.lane for each in group}
 
 
-def allot(canaries: Iterable[Canary], states: Mapping[str, State]) -> Allotment:
+def allot(canaries: Iterable[Canary], states: Mapping[str, State]) -> LaneAllotment:
     """The lanes of the canaries that have not started."""
     living = [each for each in canaries if each.name not in states or states[each.name].state != "ended"]
-    result = Allotment(lanes={each.name: None for each in living if not _started(each, states)})
+    result = LaneAllotment(lanes={each.name: None for each in living if not _started(each, states)})
     for group in groups(living):
         waiting = [each for each in group if not _started(each, states)]
         taken = {each.name: list(_taken(each, group, states)) for each in waiting}
@@ -99,7 +99,7 @@ def _taken(canary: Canary, group: Sequence[Canary], states: Mapping[str, State])
             yield from _held(states[each.name])
 
 
-def _cut_anew(group: Sequence[Canary], wanted: Mapping[str, float], result: Allotment) -> None:
+def _cut_anew(group: Sequence[Canary], wanted: Mapping[str, float], result: LaneAllotment) -> None:
     at = 0.0
     for each in group:
         end = min(1.0, at + wanted[each.name])
@@ -112,7 +112,7 @@ def _join(
     taken: Mapping[str, list[Span]],
     wanted: Mapping[str, float],
     states: Mapping[str, State],
-    result: Allotment,
+    result: LaneAllotment,
 ) -> None:
     """Give lanes beside those of started canaries: first to those that keep theirs."""
     kept = {each.name: lane for each in waiting if (lane := _kept(each, taken[each.name], states))}
@@ -138,7 +138,7 @@ def _kept(canary: Canary, taken: Sequence[Span], states: Mapping[str, State]) ->
 
 
 def _give(
-    canary: Canary, size: int, full: Sequence[Span], states: Mapping[str, State], result: Allotment
+    canary: Canary, size: int, full: Sequence[Span], states: Mapping[str, State], result: LaneAllotment
 ) -> None:
     """Give a new canary places that nobody has, at first those that never had a lane."""
     lanes = [state.lane for state in states.values() if state.state == "ended" and state.lane is not None]

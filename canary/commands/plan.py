@@ -29,7 +29,7 @@ from records.facts.prices import said_once
 
 if TYPE_CHECKING:
     from control.settings import CanarySettings
-    from records.store import Versioned
+    from records.store import VersionedState
     from verdict.planner.prospect import Wanted
     from verdict.planner.recorded import Recorded
     from verdict.terms.judged_canary import JudgedCanary
@@ -194,7 +194,7 @@ def recorded_traffic(
         return None
 
 
-def _by(states: "Mapping[str, Versioned]", read: Config) -> LanesNow:
+def _by(states: "Mapping[str, VersionedState]", read: Config) -> LanesNow:
     from control.states.rollouts import allotment, redefinition
 
     held = {name: each if name in read.canaries else _left(each) for name, each in states.items()}
@@ -212,7 +212,7 @@ def _by(states: "Mapping[str, Versioned]", read: Config) -> LanesNow:
     return LanesNow(sizes=sizes, refused=refused, known=True)
 
 
-def _left(stored: "Versioned") -> "Versioned":
+def _left(stored: "VersionedState") -> "VersionedState":
     """A canary that is no longer in the file, as the server takes it: ended."""
     return replace(stored, state=replace(stored.state, state="ended"))
 
@@ -223,7 +223,7 @@ def data_of(config: Path) -> Path:
     return Path(given) if given else data_folder(config, os.environ)
 
 
-def _states(read: Config, data: Path) -> "Mapping[str, Versioned] | None":
+def _states(read: Config, data: Path) -> "Mapping[str, VersionedState] | None":
     """The states in the store; None, said on stderr if it does not answer."""
     from records.errors import StoreDown
     from records.store.store import states_at

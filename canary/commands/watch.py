@@ -28,7 +28,7 @@ from canary.commands.shell import (
 )
 from canary.config import Config, ConfigError, load
 from canary.interpreter import environment, program
-from control.jobs.model_news import BenchmarkResult, Uptake
+from control.jobs.model_news import BenchmarkResult, CanaryUptake
 from records.facts.prices import Prices, unpriced_model
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ class CommandTrial:
             return _not_run(f"its benchmark failed: {why}")
         return _result(json.loads(done.stdout), _SAYS[done.returncode], follows=self.line is not None)
 
-    def take_up(self, model: str) -> Uptake | None:
+    def take_up(self, model: str) -> CanaryUptake | None:
         """Write the model into the file as the next canary of the line."""
         from canary.config.succession import NeverNext, NotNext, follow
 
@@ -208,9 +208,9 @@ class CommandTrial:
         except NotNext as problem:
             waits = not (self.quick or isinstance(problem, NeverNext))
             rest = "; it waits for that to change" if waits else ""
-            return Uptake(says=f"no canary was prepared: {problem}{rest}", waits=waits)
+            return CanaryUptake(says=f"no canary was prepared: {problem}{rest}", waits=waits)
         begins = f"waits for `canary start {canary.name}`" if canary.start_by_hand else "starts automatically"
-        return Uptake(says=f"{canary.name} is in {self.file} and {begins}", waits=False)
+        return CanaryUptake(says=f"{canary.name} is in {self.file} and {begins}", waits=False)
 
     def _current(self) -> str | None:
         """The model that users have now; None to let the benchmark choose."""

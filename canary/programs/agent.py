@@ -25,13 +25,13 @@ from control.feed.events import MetricsListener, TracingListener, WorkerRegistry
 from control.feed.spool import SpoolShippers, SpoolSource
 from control.feed.stream import StreamPublisher
 from control.fleet.metrics import AgentMetrics
-from control.fleet.publisher import Availability, StatesFollower
+from control.fleet.publisher import ServiceAvailability, StatesFollower
 from records.errors import SharedDown, StoreDown
 from records.exports.prometheus import Meters
 from records.shared import states_channel
 from records.shared.states_channel import StatesChannel
 from records.shared.stream import OutgoingQueue
-from records.store.leader import Leases, states_in
+from records.store.leader import LeaderLeases, states_in
 from records.store.shipper import name_of_spool
 
 log = structlog.get_logger()
@@ -55,7 +55,7 @@ class Agent:
         config.on_change(self._reloaded)
         current = self.config.current
         self.store = current.store_at(args.folder)
-        self.leases = Leases(self.store)
+        self.leases = LeaderLeases(self.store)
         self.redis = states_channel.connect(current.shared)
         self.channel = StatesChannel(self.redis)
         self.outgoing = OutgoingQueue()
@@ -74,7 +74,7 @@ class Agent:
         )
         self.feed.attach(self.workers, MetricsListener(self.meters))
         self.shipping = SpoolShippers(args.folder, self.store, other=self.feed.reader)
-        self.shared = Availability("redis")
+        self.shared = ServiceAvailability("redis")
 
     async def run(self) -> None:
         """Run until told to end, then ship the rest."""

@@ -12,11 +12,11 @@ from control.controller import Controller
 from control.feed.stream import StreamSource
 from control.fleet.leadership import Leadership
 from control.fleet.metrics import ControllerMetrics
-from control.fleet.publisher import Availability, RedisPublisher
+from control.fleet.publisher import RedisPublisher, ServiceAvailability
 from records.shared import states_channel
 from records.shared.states_channel import StatesChannel
 from records.store import Store
-from records.store.leader import Checkpoints, Leases
+from records.store.leader import Checkpoints, LeaderLeases
 from records.store.shipper import name_of_spool
 from routing.states import NO_STATES
 
@@ -28,9 +28,9 @@ class Fleet:
         self, data: Path, store: Store, shared: str, canaries: Callable[[], Collection[str]]
     ) -> None:
         self._redis = states_channel.connect(shared)
-        self._availability = Availability("redis")
+        self._availability = ServiceAvailability("redis")
         name = name_of_spool(data / "spool")
-        self.leader = Leadership(Leases(store), name, utc=time.time, mono=time.monotonic)
+        self.leader = Leadership(LeaderLeases(store), name, utc=time.time, mono=time.monotonic)
         self.publisher = RedisPublisher(StatesChannel(self._redis), self._availability)
         self.source = StreamSource(
             self._redis,

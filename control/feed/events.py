@@ -21,7 +21,7 @@ from records.outcome import Feedback, Heartbeat, InFlight, Outcome
 from records.spool.reader import SpoolBatch, WriterProcess
 
 if TYPE_CHECKING:  # OpenTelemetry is imported only where an endpoint is set
-    from records.exports.otlp import Sender, Signal
+    from records.exports.otlp import OtlpSender, Signal
 
 log = structlog.get_logger()
 
@@ -67,7 +67,7 @@ class WorkerEvents:
         return alike(self.outcomes)
 
 
-class Listener(Protocol):
+class EventListener(Protocol):
     """Receives every event once."""
 
     def take(self, events: WorkerEvents) -> None:
@@ -75,7 +75,7 @@ class Listener(Protocol):
         ...
 
 
-class StatefulListener(Listener, Protocol):
+class StatefulListener(EventListener, Protocol):
     """A listener whose memory is saved together with the source's position."""
 
     def snapshot(self) -> Mapping[str, Any]:
@@ -264,7 +264,7 @@ class TracingListener:
 
 def _sender(
     environment: Mapping[str, str], version: str, base_urls: Callable[[], Mapping[str, str]]
-) -> "Sender | None":
+) -> "OtlpSender | None":
     """None where nothing is to be sent, or cannot be: that must not keep a process from starting."""
     endpoint, signals = environment.get(ENDPOINT, ""), _signals(environment)
     if not endpoint or not signals:
@@ -273,9 +273,9 @@ def _sender(
         log.error("traces.off", problem=f"{ENDPOINT} is no http:// or https:// URL: {endpoint}")
         return None
     try:
-        from records.exports.otlp import Sender
+        from records.exports.otlp import OtlpSender
 
-        sender = Sender(version, base_urls, signals)
+        sender = OtlpSender(version, base_urls, signals)
     except Exception as problem:
         log.error(
             "traces.off", problem=f"OpenTelemetry does not start with these OTEL_* variables: {problem}"

@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from common.whole_file import write_whole
-from control.feed.events import Listener, StatefulListener, checkpoint_of, of_batch, restore
+from control.feed.events import EventListener, StatefulListener, checkpoint_of, of_batch, restore
 from records.exports.prometheus import Meters
 from records.spool.reader import SpoolReader
 from records.spool.writer import room_bytes
@@ -38,17 +38,19 @@ class SpoolSource:
 
     save_every_s = 1.0
 
-    def __init__(self, folder: Path, checkpoint: Path, *, boot: str, others: Sequence[Listener] = ()) -> None:
+    def __init__(
+        self, folder: Path, checkpoint: Path, *, boot: str, others: Sequence[EventListener] = ()
+    ) -> None:
         """Follow one spool folder. `others` listen beside those that are attached."""
         self._folder, self._checkpoint, self._boot = folder, checkpoint, boot
         self._document = _read(checkpoint)
-        self.listeners: list[Listener] = list(others)
+        self.listeners: list[EventListener] = list(others)
         self._stateful: Sequence[StatefulListener] = ()
         self.reader = SpoolReader(folder, self._document.get("cursors", {}), quarantine=False)
         self._pending: dict[str, int] = {}
         self._writer = ThreadPoolExecutor(1)  # its own: the others may all wait for a store
 
-    def attach(self, workers: Listener, *stateful: StatefulListener) -> None:
+    def attach(self, workers: EventListener, *stateful: StatefulListener) -> None:
         """Pass events to these, too, from where the last checkpoint ends, and restore the stateful ones."""
         self.listeners = [workers, *stateful, *self.listeners]
         self._stateful = stateful

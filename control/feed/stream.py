@@ -19,7 +19,7 @@ from msgspec import structs
 from redis.asyncio import Redis
 
 from control.feed.events import (
-    Listener,
+    EventListener,
     StatefulListener,
     WorkerEvents,
     WorkerRegistry,
@@ -28,7 +28,7 @@ from control.feed.events import (
     restore,
 )
 from control.fleet.leadership import Leadership
-from control.fleet.publisher import Availability
+from control.fleet.publisher import ServiceAvailability
 from records.errors import SharedDown, StoreDown
 from records.outcome import Feedback, Heartbeat, InFlight, Outcome
 from records.shared.stream import (
@@ -66,7 +66,7 @@ class ReadPosition(msgspec.Struct, kw_only=True):
     told: dict[int, float]
 
 
-class Deduplicator:
+class RecordDeduplicator:
     """Filters out records that were passed on before. Belongs to the event loop's thread."""
 
     def __init__(self, document: Mapping[str, Any] | None = None) -> None:
@@ -213,7 +213,7 @@ class StreamSource:
         redis: Redis,
         store: Store,
         *,
-        availability: Availability,
+        availability: ServiceAvailability,
         checkpoints: Checkpoints,
         boot: str,
         leadership: Leadership,
@@ -225,11 +225,11 @@ class StreamSource:
         self._recalled: StoredCheckpoint | None = None
         self._stateful: Sequence[StatefulListener] = ()
         self._workers = WorkerRegistry()
-        self._listeners: Sequence[Listener] = ()
+        self._listeners: Sequence[EventListener] = ()
         self.lag_s: float | None = None
         """How late the latest-known of the last exchanges was told after its end; None before any."""
         self._cursor = StreamCursor(redis)
-        self._deduplicator: Deduplicator | None = None
+        self._deduplicator: RecordDeduplicator | None = None
 
     def attach(self, workers: WorkerRegistry, metrics: StatefulListener, monitor: StatefulListener) -> None:
         """Tell `workers` every heartbeat, and `monitor` everything while this admin leads.
@@ -251,7 +251,7 @@ class StreamSource:
     async def begin(self) -> None:
         """Go on where the last leader was. May raise StoreDown."""
         document = await self._recall(again=True)
-        self._deduplicator = Deduplicator(document)
+        self._deduplicator = RecordDeduplicator(document)
         self._cursor = StreamCursor(self._redis, self._deduplicator.position.place)
 
     async def stand_by(self) -> None:
@@ -326,7 +326,7 @@ class StreamSource:
             if self._deduplicator is not None:
                 await self._search(self._deduplicator)
 
-    async def _search(self, deduplicator: Deduplicator) -> None:
+    async def _search(self, deduplicator: RecordDeduplicator) -> None:
         asked_at, moment = time.time(), deduplicator.position.searched_until
         try:
             found = await asyncio.to_thread(records_since, self._store, self._canaries(), moment)

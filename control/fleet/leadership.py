@@ -24,7 +24,7 @@ from typing import Literal
 import structlog
 
 from records.errors import StoreDown
-from records.store.leader import NOBODY, Lease, Leases
+from records.store.leader import NOBODY, LeaderLease, LeaderLeases
 
 log = structlog.get_logger()
 
@@ -61,18 +61,18 @@ class Leadership:
     is_shared = True
 
     def __init__(
-        self, leases: Leases, holder: str, *, utc: Callable[[], float], mono: Callable[[], float]
+        self, leases: LeaderLeases, holder: str, *, utc: Callable[[], float], mono: Callable[[], float]
     ) -> None:
         """`holder` names this admin's data folder. A lease of that name was ours before a restart."""
         self._leases, self._holder, self._utc, self._mono = leases, holder, utc, mono
         self._lock = threading.Lock()
-        self._mine: Lease | None = None
+        self._mine: LeaderLease | None = None
         self._renewed_mono = 0.0
-        self._seen: Lease | None = None
+        self._seen: LeaderLease | None = None
         self._seen_mono = 0.0
 
     @property
-    def lease(self) -> Lease | None:
+    def lease(self) -> LeaderLease | None:
         """Our lease, also while it cannot be renewed; None in standby."""
         return self._mine
 
@@ -119,13 +119,13 @@ class Leadership:
         if mine is not None:
             self._leases.give_back(mine)
 
-    def _renew(self) -> Lease | None:
+    def _renew(self) -> LeaderLease | None:
         assert self._mine is not None  # noqa: S101
         renewed = self._leases.renew(self._mine, self._utc())
         self._seen = None
         return renewed
 
-    def _look(self, asked: float) -> Lease | None:
+    def _look(self, asked: float) -> LeaderLease | None:
         found = self._leases.read()
         if found != self._seen:
             self._seen, self._seen_mono = found, asked

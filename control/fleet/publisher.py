@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # redis takes memory, which one machine does without
 log = structlog.get_logger()
 
 
-class Availability:
+class ServiceAvailability:
     """`down` says why the service does not answer; None while it does."""
 
     def __init__(self, name: str) -> None:
@@ -71,7 +71,7 @@ class RedisPublisher:
 
     refresh_every_s = 1.0
 
-    def __init__(self, channel: "StatesChannel", availability: Availability) -> None:
+    def __init__(self, channel: "StatesChannel", availability: ServiceAvailability) -> None:
         self._channel, self._availability = channel, availability
         self._loop = asyncio.get_running_loop()
         self._states = NO_STATES

@@ -233,7 +233,7 @@ class BenchmarkResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Uptake:
+class CanaryUptake:
     """What became of a model that passed, in words. `waits`: its canary could not be prepared yet."""
 
     says: str
@@ -251,7 +251,7 @@ class ModelTrial(Protocol):
         """Measure the model."""
         ...
 
-    def take_up(self, model: str) -> Uptake | None:
+    def take_up(self, model: str) -> CanaryUptake | None:
         """Prepare the canary of a model that passed. None: canaries are prepared by people."""
         ...
 

@@ -22,7 +22,7 @@ from alerts.incidents.notifier import Announcement, announce, notifier_client, r
 from common.clock import every
 from control.settings import ControlSettings
 from records.errors import StoreDown
-from records.store import Store, Versioned
+from records.store import Store, VersionedState
 from records.store.reports import DailyReport, DailyReports
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def _plan_is_over(report: DailyReport) -> bool:
     return plan is not None and max(plan["looks"], default=0) >= plan["planned_days"]
 
 
-def _runs(known: Versioned) -> bool:
+def _runs(known: VersionedState) -> bool:
     return known.state.state in ("running", "paused") and known.state.started_at is not None
 
 

@@ -18,7 +18,7 @@ from alerts.pulse import Pulse
 from alerts.rules.rule import CANNOT_SERVE, GuardrailStatus
 from alerts.wording import UNNAMED, ArmNames
 from control.feed.events import WorkerEvents, WorkerKey
-from control.monitor.traffic import Astray, CallerTraffic, UnmatchedTraffic
+from control.monitor.traffic import AstrayTraffic, CallerTraffic, UnmatchedTraffic
 from control.monitor.wait_limits import CandidatePatience
 from control.settings import CanarySettings, ControlSettings
 from control.states.rollouts import Rollouts
@@ -177,7 +177,7 @@ class Monitor:
         self.outbox.put(told, now_utc)
         return bool(told)
 
-    def astray(self, now_utc: float) -> list[Astray]:
+    def astray(self, now_utc: float) -> list[AstrayTraffic]:
         """What is wrong with most requests, though no guardrail sees it."""
         canaries = self._settings.canaries
         return self.unmatched.astray(

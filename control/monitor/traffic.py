@@ -35,7 +35,7 @@ FEWEST, MOST = 3, 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Astray:
+class AstrayTraffic:
     """Requests that do a canary no good. `kind`: `no_unit`, an error type of `REFUSALS`, or `unmatched`.
 
     `canary` is "" for requests that match none. `entry` is the provider entry that refuses them, "" if more
@@ -117,7 +117,7 @@ class UnmatchedTraffic:
 
     def astray(
         self, now: float, canaries: Mapping[str, CanarySettings], states: Mapping[str, State | None]
-    ) -> list[Astray]:
+    ) -> list[AstrayTraffic]:
         """What is wrong with most requests, of each canary and of those that match none."""
         recent = self._since(now, RECENT)
         found = list(self._refused("", sum(each.models.total() for each in recent), recent, ""))
@@ -128,11 +128,13 @@ class UnmatchedTraffic:
             found += self._without_traffic(wanted, states.get(name), now)
         return found
 
-    def _without_user(self, wanted: CanarySettings, of: int, recent: Iterable[_Minute]) -> Iterable[Astray]:
+    def _without_user(
+        self, wanted: CanarySettings, of: int, recent: Iterable[_Minute]
+    ) -> Iterable[AstrayTraffic]:
         name = wanted.canary.name
         found = _sum(recent, name)[NO_UNIT]
         if _worth_saying(found, of):
-            yield Astray(
+            yield AstrayTraffic(
                 kind=NO_UNIT,
                 canary=name,
                 requests=found,
@@ -141,13 +143,15 @@ class UnmatchedTraffic:
                 "send the header x-canary-unit, or `user` in the body (docs/sdks.md)",
             )
 
-    def _refused(self, canary: str, of: int, recent: Iterable[_Minute], entry: str) -> Iterable[Astray]:
+    def _refused(
+        self, canary: str, of: int, recent: Iterable[_Minute], entry: str
+    ) -> Iterable[AstrayTraffic]:
         counts = _sum(recent, canary)
         by = f"provider entry {entry}" if entry else "their provider"
         whose = " that match no canary" if not canary else ""
         for kind in REFUSALS:
             if _worth_saying(counts[kind], of):
-                yield Astray(
+                yield AstrayTraffic(
                     kind=kind,
                     canary=canary,
                     requests=counts[kind],
@@ -157,7 +161,9 @@ class UnmatchedTraffic:
                     said=self._said.get(canary, ""),
                 )
 
-    def _without_traffic(self, wanted: CanarySettings, state: State | None, now: float) -> Iterable[Astray]:
+    def _without_traffic(
+        self, wanted: CanarySettings, state: State | None, now: float
+    ) -> Iterable[AstrayTraffic]:
         """That a canary that wants users got no request since it began, or for an hour, while others came."""
         if state is None or not state.effective_share or state.started_at is None:
             return
@@ -171,7 +177,7 @@ class UnmatchedTraffic:
         takes = ", ".join(sorted(canary.match.models | canary.match.paths)) or "every model"
         at = f" at the base URL http(s)://HOST:PORT{wanted.base_path}" if wanted.base_path else ""
         long = "a minute" if minutes == 1 else f"{minutes} minutes"
-        yield Astray(
+        yield AstrayTraffic(
             kind="unmatched",
             canary=canary.name,
             requests=models.total(),

@@ -17,9 +17,9 @@ from control.monitor.monitor import Monitor, WatchedCanary
 from control.operator import labels
 from control.operator.labels import PairToLabel, PairWanted
 from control.operator.orders import (
-    Approvals,
     BadOrder,
     Order,
+    PromotionApprovals,
     cannot_outweigh,
     only_from,
     outweighed,
@@ -29,13 +29,21 @@ from control.operator.orders import (
 from control.operator.status import RollbackHistory, explanation, status_of
 from control.settings import CanarySettings, ControlSettings
 from control.states.preflights import Preflights
-from control.states.rollouts import Outrun, Rollouts, Transition, laneless, redefinitions, refusal, unready
+from control.states.rollouts import (
+    OrderOvertaken,
+    Rollouts,
+    Transition,
+    laneless,
+    redefinitions,
+    refusal,
+    unready,
+)
 from judge.judgements import JudgedExchange, Judgements
 from judge.runs.job import JudgeDay, judge_day
 from records.captures.capture import Capture
 from records.errors import StoreDown
 from records.facts.prices import UnpricedArm
-from records.store import Act, Audited, Store
+from records.store import Act, AuditEntry, Store
 from records.store.benchmarks import Benchmarks
 from records.store.captures import CaptureStore, Label, Labels, Right
 from records.store.decisions import Choice, Decision, Decisions
@@ -81,11 +89,11 @@ class Operator:
     judge: Callable[[], Mapping[str, Any] | None] = lambda: None
     announce: Callable[[Announcement], None] = lambda news: None
     rollbacks_known: RollbackHistory = field(init=False)
-    approvals: Approvals = field(init=False)
+    approvals: PromotionApprovals = field(init=False)
 
     def __post_init__(self) -> None:
         self.rollbacks_known = RollbackHistory(self.store, self.rollouts)
-        self.approvals = Approvals(self.store, self.rollouts.state, self._promoted_by_two)
+        self.approvals = PromotionApprovals(self.store, self.rollouts.state, self._promoted_by_two)
 
     def degraded(self) -> Sequence[str]:
         """What does not work at the moment, in plain words; empty when everything works."""
@@ -177,7 +185,7 @@ class Operator:
                         return await self._asked(canary, before, act)
                     act, transition = approved, only_from(canary, before, transition)
                 state = await self._changed(canary, act, transition, before)
-        except (transitions.IllegalTransition, Outrun) as refusal:
+        except (transitions.IllegalTransition, OrderOvertaken) as refusal:
             raise BadOrder(409, str(refusal)) from refusal
         with suppress(StoreDown):  # it is in force, and stored when the store answers
             await asyncio.to_thread(self.rollouts.settle)
@@ -522,7 +530,7 @@ def _must_be_storable(*texts: str) -> None:
         raise BadOrder(400, "who and why must be text that can be stored: valid UTF-8, without a NUL")
 
 
-def _audit_entry(entry: Audited) -> dict[str, Any]:
+def _audit_entry(entry: AuditEntry) -> dict[str, Any]:
     return {
         "time": datetime.fromtimestamp(entry.act.at, UTC).strftime("%Y-%m-%d %H:%M:%S"),
         "canary": entry.canary,

@@ -127,7 +127,7 @@ class PromoteRequest:
         )
 
 
-class Approvals:
+class PromotionApprovals:
     """The requests to promote the canaries of one database."""
 
     def __init__(

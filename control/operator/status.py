@@ -14,7 +14,7 @@ from alerts.rules.rule import rule_key
 from alerts.rules.scope import users_needed
 from common.clock import every
 from control.monitor.monitor import WatchedCanary
-from control.monitor.traffic import Astray
+from control.monitor.traffic import AstrayTraffic
 from control.operator.orders import ORDERS, PromoteRequest
 from control.settings import CanarySettings
 from control.states.rollouts import Rollouts, laneless, redefinition, refusal
@@ -106,7 +106,7 @@ def status_of(
     laneless: str | None = None,
     promote_asked: PromoteRequest | None = None,
     breakers_open: int = 0,
-    astray: Sequence[Astray] = (),
+    astray: Sequence[AstrayTraffic] = (),
 ) -> dict[str, Any]:
     """The canary's status at monotonic `now`. `state` is None while it is not known; `rolled_back` is the
     rollback in force; `preflight` is what the candidate took before the start; `unpriced` are its arms whose

@@ -47,7 +47,7 @@ class PreflightWords(Protocol):
         ...
 
 
-class Candidates(Protocol):
+class PreflightCandidates(Protocol):
     """The candidates of the config, as a preflight asks them."""
 
     @property
@@ -91,7 +91,7 @@ def _not_asked(problem: str) -> PreflightStanding:
 class Preflights:
     """The preflights of every canary. Belongs to the event loop's thread."""
 
-    def __init__(self, candidates: Candidates | None, rollouts: Rollouts) -> None:
+    def __init__(self, candidates: PreflightCandidates | None, rollouts: Rollouts) -> None:
         """Without `candidates` no canary waits."""
         self._candidates = candidates
         self._rollouts = rollouts

@@ -21,11 +21,11 @@ from alerts.incidents.rollback import RollbackEvidence, RolledBack, rolled_back,
 from common.whole_file import sync_whole, write_whole
 from control.settings import CanarySettings, ControlSettings
 from records.errors import StoreDown
-from records.store import Act, FixedRubric, Store, Versioned
+from records.store import Act, FixedRubric, Store, VersionedState
 from records.store.releases import Releases
 from routing import transitions
 from routing.canary import Canary, arm_names, definition
-from routing.lanes import Allotment, allot
+from routing.lanes import LaneAllotment, allot
 from routing.states import NO_STATES, Lane, State, States, states_of
 from verdict.terms.fixed_terms import terms_of
 
@@ -118,7 +118,7 @@ def _read(file: Path) -> dict[str, PendingRollback]:
         return {}
 
 
-def redefinitions(canaries: Mapping[str, CanarySettings], states: Mapping[str, Versioned]) -> list[str]:
+def redefinitions(canaries: Mapping[str, CanarySettings], states: Mapping[str, VersionedState]) -> list[str]:
     """A sentence for each. Such a canary serves its baseline."""
     known = (
         redefinition(each.canary, states[name].state) for name, each in canaries.items() if name in states
@@ -126,12 +126,16 @@ def redefinitions(canaries: Mapping[str, CanarySettings], states: Mapping[str, V
     return [sentence for sentence in known if sentence is not None]
 
 
-def laneless(canaries: Mapping[str, CanarySettings], states: Mapping[str, Versioned]) -> Mapping[str, str]:
+def laneless(
+    canaries: Mapping[str, CanarySettings], states: Mapping[str, VersionedState]
+) -> Mapping[str, str]:
     """A sentence for each canary that must not start, because no lane is left for it, by name."""
     return allotment(canaries, states).refused
 
 
-def unready(canaries: Mapping[str, CanarySettings], states: Mapping[str, Versioned]) -> Mapping[str, str]:
+def unready(
+    canaries: Mapping[str, CanarySettings], states: Mapping[str, VersionedState]
+) -> Mapping[str, str]:
     """As `laneless`, with the waiting canaries that have not been given their lane yet."""
     cut = allotment(canaries, states)
     waiting = {name: lane for name, lane in cut.lanes.items() if name in states}
@@ -141,7 +145,7 @@ def unready(canaries: Mapping[str, CanarySettings], states: Mapping[str, Version
     } | cut.refused
 
 
-def allotment(canaries: Mapping[str, CanarySettings], states: Mapping[str, Versioned]) -> Allotment:
+def allotment(canaries: Mapping[str, CanarySettings], states: Mapping[str, VersionedState]) -> LaneAllotment:
     """The lanes of the canaries that wait or are new in the config."""
     return allot(
         [each.canary for each in canaries.values()], {name: each.state for name, each in states.items()}
@@ -196,7 +200,7 @@ CONFIG = "config"
 REMOVED = "removed from the config"
 
 
-class Outrun(Exception):
+class OrderOvertaken(Exception):
     """Another operator changed the canary meanwhile. The message says what its state is now."""
 
 
@@ -219,7 +223,7 @@ class Rollouts:
         self._pending = PendingRollbacks() if pending is None else pending
         self._publishing, self._adopting = threading.Lock(), threading.Lock()
         self._patience, self._silence = last.patience, last.silence
-        self.states: Mapping[str, Versioned] = {}
+        self.states: Mapping[str, VersionedState] = {}
         self.known = False
         """True once the store has answered."""
         self._entered: set[tuple[str, int]] = set()
@@ -273,7 +277,7 @@ class Rollouts:
             except OSError as error:
                 log.error("plan.not_published", problem=str(error))
 
-    def adopt(self, found: Mapping[str, Versioned]) -> None:
+    def adopt(self, found: Mapping[str, VersionedState]) -> None:
         """Take over stored states that are newer than ours, whoever changed them."""
         with self._adopting:
             states = dict(self.states)  # replaced whole: other threads may be reading it
@@ -298,8 +302,8 @@ class Rollouts:
         A rollback is published at once and stored, with `why`, by the next `settle`. It never raises
         StoreDown.
 
-        With `yields` it gives way, by Outrun, to somebody who changed the canary meanwhile: whoever ordered
-        this did not know. Without, it is applied to what they made of it.
+        With `yields` it gives way, by OrderOvertaken, to somebody who changed the canary meanwhile: whoever
+        ordered this did not know. Without, it is applied to what they made of it.
         """
         seen = self.state(name)
         if seen is not None:
@@ -320,7 +324,7 @@ class Rollouts:
                 return after
             self._look()  # somebody else was faster: look at what they made of it
             if yields and not _alike(held.state, self.states[name].state):
-                raise Outrun(_outrun(name, self.states[name].state))
+                raise OrderOvertaken(_outrun(name, self.states[name].state))
         raise StoreDown(_BEHIND.format(name))
 
     @property
@@ -376,12 +380,17 @@ class Rollouts:
         return rollback.over(seen)
 
     def _swap(
-        self, name: str, held: Versioned, after: State, act: Act | None, why: Mapping[str, Any] | None = None
+        self,
+        name: str,
+        held: VersionedState,
+        after: State,
+        act: Act | None,
+        why: Mapping[str, Any] | None = None,
     ) -> bool:
         """Store a state in place of the one that is held. False if somebody else was faster."""
         done = self._store.swap(name, held.version, after, act, why)
         if done:
-            self.adopt({name: Versioned(held.version + 1, after)})
+            self.adopt({name: VersionedState(held.version + 1, after)})
         return done
 
     def _look(self) -> None:

@@ -164,7 +164,7 @@ _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _PROPAGATOR = TraceContextTextMapPropagator()
 
 
-class Spans:
+class SpanFactory:
     """Makes spans of one resource for the exchanges that `sampler` accepts."""
 
     def __init__(self, resource: Resource, sampler: Sampler, base_urls: BaseUrls) -> None:
@@ -442,7 +442,7 @@ REMEMBERED = 20_000
 """Number of recent exchanges whose feedback is linked to their trace."""
 
 
-class Sender:
+class OtlpSender:
     """The queue and the thread that empties it. The exporters read OTEL_EXPORTER_OTLP_* themselves.
 
     Only `signals` are sent. `version` is canary's.
@@ -452,7 +452,7 @@ class Sender:
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # drops are logged below
         resource = _resource(version)
         self._signals = signals
-        self._spans = Spans(resource, TracerProvider(shutdown_on_exit=False).sampler, base_urls)
+        self._spans = SpanFactory(resource, TracerProvider(shutdown_on_exit=False).sampler, base_urls)
         self._metrics = ClientMetrics(resource, base_urls) if "metrics" in signals else None
         self._to_traces, self._to_logs = OTLPSpanExporter(), OTLPLogExporter()
         self._waiting: deque[Outcome | Feedback] = deque()

@@ -87,7 +87,7 @@ class DiskSync:
         await future
 
     def close(self) -> None:
-        """DiskSync once more and end the thread. The caller closes the current segment."""
+        """Sync once more and end the thread. The caller closes the current segment."""
         self._stop.set()
         self._wake.set()
         self._syncer.join()
@@ -235,7 +235,7 @@ class SpoolWriter:
         await self._sync.wait()
 
     def close(self) -> None:
-        """DiskSync and unlock the file, so that readers can finish it. An empty file is deleted. Waits for a
+        """Sync and unlock the file, so that readers can finish it. An empty file is deleted. Waits for a
         hanging disk."""
         if self.held.size:
             self._write_held()

@@ -8,6 +8,23 @@ outcomes in files. Other rooms use `Store`.
 """
 
 from records.store.database import StoreTimeouts
-from records.store.store import Act, Audited, FixedRubric, Shipped, SpoolCounts, Store, Versioned
+from records.store.store import (
+    Act,
+    AuditEntry,
+    FixedRubric,
+    ShippedCounts,
+    SpoolCounts,
+    Store,
+    VersionedState,
+)
 
-__all__ = ["Act", "Audited", "FixedRubric", "Shipped", "SpoolCounts", "Store", "StoreTimeouts", "Versioned"]
+__all__ = [
+    "Act",
+    "AuditEntry",
+    "FixedRubric",
+    "ShippedCounts",
+    "SpoolCounts",
+    "Store",
+    "StoreTimeouts",
+    "VersionedState",
+]

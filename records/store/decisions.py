@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from sqlalchemy import select
 
-from records.store import Act, Audited, Store, tables
+from records.store import Act, AuditEntry, Store, tables
 from records.store.store import log_act
 from routing.states import State
 
@@ -80,7 +80,7 @@ class PromoteRequests:
         with self._store.writing() as connection:
             log_act(connection, canary, replace(act, action=ASKED), state.document, state.document)
 
-    def since(self, canary: str, at: float) -> Sequence[Audited]:
+    def since(self, canary: str, at: float) -> Sequence[AuditEntry]:
         """The requests after this UTC second, newest first."""
         table = tables.audit.c
         wanted = (table.canary == canary, table.action == ASKED, table.at > at)

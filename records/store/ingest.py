@@ -153,7 +153,7 @@ def _merge(table: Table, changes: Mapping[str, Change]) -> Callable[[Any], Any]:
     return merge
 
 
-class Ingest:
+class BatchIngest:
     """The statements of one dialect, compiled once."""
 
     def __init__(self, dialect: Dialect) -> None:

@@ -24,7 +24,7 @@ NOBODY = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Lease:
+class LeaderLease:
     """The row as read. `term` rises with every change of the holder. `refreshed_at` is the holder's last
     renewal, UTC seconds by its own clock. The holder of a returned lease is NOBODY."""
 
@@ -33,31 +33,31 @@ class Lease:
     refreshed_at: float
 
 
-class Leases:
+class LeaderLeases:
     """The lease of one database. Every method may raise StoreDown."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def read(self) -> Lease:
+    def read(self) -> LeaderLease:
         """Read the lease."""
         with self._store.asking() as connection:
             row = connection.execute(select(leases).where(leases.c.name == NAME)).one()
-        return Lease(row.holder, row.term, row.refreshed_at)
+        return LeaderLease(row.holder, row.term, row.refreshed_at)
 
-    def take(self, holder: str, seen: Lease, now: float) -> Lease | None:
+    def take(self, holder: str, seen: LeaderLease, now: float) -> LeaderLease | None:
         """Make `holder` the leader if the lease still equals `seen`; None otherwise."""
-        return self._replace(seen, Lease(holder, seen.term + 1, now))
+        return self._replace(seen, LeaderLease(holder, seen.term + 1, now))
 
-    def renew(self, mine: Lease, now: float) -> Lease | None:
+    def renew(self, mine: LeaderLease, now: float) -> LeaderLease | None:
         """Renew the lease at UTC second `now`; None when another holder has taken it."""
         return self._replace(mine, replace(mine, refreshed_at=now))
 
-    def give_back(self, mine: Lease) -> None:
+    def give_back(self, mine: LeaderLease) -> None:
         """Return the lease, so that another admin can lead at once."""
         self._replace(mine, replace(mine, holder=NOBODY))
 
-    def _replace(self, before: Lease, after: Lease) -> Lease | None:
+    def _replace(self, before: LeaderLease, after: LeaderLease) -> LeaderLease | None:
         row = leases.c
         same = (row.term == before.term, row.holder == before.holder, row.refreshed_at == before.refreshed_at)
         values = {"holder": after.holder, "term": after.term, "refreshed_at": after.refreshed_at}
@@ -102,7 +102,7 @@ class Checkpoints:
         return done.rowcount == 1
 
 
-def states_in(store: Store, leases: Leases) -> States:
+def states_in(store: Store, leases: LeaderLeases) -> States:
     """Read the states in force from the store, refreshed when the leader last renewed. May raise
     StoreDown."""
     refreshed_at = leases.read().refreshed_at

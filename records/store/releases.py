@@ -13,7 +13,7 @@ from typing import Literal
 
 from sqlalchemy import Connection, select, update
 
-from records.store import Act, Audited, Store
+from records.store import Act, AuditEntry, Store
 from records.store.database import insert_new
 from records.store.tables import audit, release_notes, releases, runs
 from routing.states import State, StateName
@@ -84,7 +84,7 @@ class Releases:
         """The releases of MODEL, PROVIDER/MODEL, or with this id, newest first."""
         return [each for each in self.all() if text in (each.id, each.candidate, model_of(each.candidate))]
 
-    def acts(self, canary: str) -> Sequence[Audited]:
+    def acts(self, canary: str) -> Sequence[AuditEntry]:
         """Everything that the audit log has of a canary, oldest first."""
         return self._store.acts(audit.c.canary == canary)
 
@@ -169,14 +169,16 @@ class PastCanary:
 
 def past_canaries(store: Store, states: Mapping[str, State]) -> list[PastCanary]:
     """How the canaries with these states ended, in the same order. May raise StoreDown."""
-    logged: dict[str, list[Audited]] = {name: [] for name in states}
+    logged: dict[str, list[AuditEntry]] = {name: [] for name in states}
     for entry in store.acts(audit.c.canary.in_(list(states)), audit.c.action.in_(_ENDED_BY.values())):
         logged[entry.canary].append(entry)
     tried = _releases(store, states)
     return [past_of(name, state, logged[name], tried.get(name)) for name, state in states.items()]
 
 
-def past_of(name: str, state: State, logged: Sequence[Audited], release: Release | None = None) -> PastCanary:
+def past_of(
+    name: str, state: State, logged: Sequence[AuditEntry], release: Release | None = None
+) -> PastCanary:
     """How a canary ended, by its present state and its entries in the audit log, oldest first."""
     end = next((entry for entry in reversed(logged) if entry.act.action == "end"), None)
     last = end.before if end is not None and end.before is not None and state.state == "ended" else state

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from records.store import Audited, Store, tables
+from records.store import AuditEntry, Store, tables
 from records.store.database import insert_new
 from records.store.tables import reports
 
@@ -97,7 +97,7 @@ class Evaluations:
         with self._store.asking() as connection:
             return connection.execute(select(func.count()).where(table.c.key == key)).scalar_one() > 0
 
-    def closings(self, after: int) -> list[Audited]:
+    def closings(self, after: int) -> list[AuditEntry]:
         """The audit entries with an action in CLOSING since entry `after`, oldest first, and the last LATE
         ones up to it again."""
         table = tables.audit.c

@@ -35,7 +35,7 @@ class _Waiting:
 
 
 class Backlog:
-    """SpoolStanding the outcomes and feedback that a consumer at `cursors` has not committed yet."""
+    """Counts the outcomes and feedback that a consumer at `cursors` has not committed yet."""
 
     def __init__(self, folder: Path, cursors: Mapping[str, int]) -> None:
         self._folder = folder

@@ -20,7 +20,7 @@ from records.shared.segment_folder import FOLDER, OUTCOMES, SegmentFolder
 from records.spool.reader import SpoolBatch
 from records.store import retention, tables
 from records.store.database import PATIENCE, StoreTimeouts, alone, engine_of, insert, insert_new, transaction
-from records.store.ingest import Ingest
+from records.store.ingest import BatchIngest
 from records.store.migrate import HEAD, migrate, version_of
 from records.store.retention import DailyPartitions
 from routing.states import State
@@ -38,7 +38,7 @@ class SpoolCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class Shipped:
+class ShippedCounts:
     """The result of storing a batch: new rows, rows that were stored already, and the spool's new totals.
 
     A newer value of a feedback key is not a duplicate.
@@ -50,7 +50,7 @@ class Shipped:
 
 
 @dataclass(frozen=True, slots=True)
-class Versioned:
+class VersionedState:
     """A state and its version, which `Store.swap` compares."""
 
     version: int
@@ -69,7 +69,7 @@ class Act:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Audited:
+class AuditEntry:
     """One entry of the audit log. `before` is None for a canary's first state."""
 
     id: int
@@ -120,7 +120,7 @@ class Store:
         self._engine = engine.execution_options(**{FOLDER: folder})
         self.folder = folder
         self._patience = patience
-        self.ingest = Ingest(engine.dialect)
+        self.ingest = BatchIngest(engine.dialect)
         self._days = DailyPartitions(engine)
         self._migrating = threading.Lock()
         self._migrated = False
@@ -162,7 +162,7 @@ class Store:
                 migrate(self._engine)
                 self._migrated = True
 
-    def ship(self, batch: SpoolBatch, spool: str = "") -> Shipped:
+    def ship(self, batch: SpoolBatch, spool: str = "") -> ShippedCounts:
         """Store a batch and advance its cursors in one transaction. A repeated batch, known by its cursors,
         changes nothing.
 
@@ -200,17 +200,17 @@ class Store:
 
     def _ship(
         self, batch: SpoolBatch, spool: str, outcomes: Sequence[Outcome], feedback: Sequence[Feedback]
-    ) -> Shipped:
+    ) -> ShippedCounts:
         with self._begin(within_s=self._patience.batch_s, writes=True) as connection:
             # A commit whose answer was lost is repeated; the cursors show whether it had succeeded.
             if self._has_moved(connection, spool, batch.cursors):
-                return Shipped(0, len(outcomes) + len(feedback), _totals(connection, spool))
+                return ShippedCounts(0, len(outcomes) + len(feedback), _totals(connection, spool))
             self.ingest.outcomes(connection, outcomes)
             inserted = len(outcomes) + self.ingest.feedback(connection, feedback)
             self._move(connection, spool, batch.cursors)
             self._count(connection, spool, batch, inserted)
             totals = _totals(connection, spool)
-        return Shipped(inserted, len(outcomes) + len(feedback) - inserted, totals)
+        return ShippedCounts(inserted, len(outcomes) + len(feedback) - inserted, totals)
 
     def cursors(self, spool: str = "") -> dict[str, int]:
         """Return the spool's cursors by file."""
@@ -255,19 +255,19 @@ class Store:
                     connection.execute(tables.rollbacks.insert().values(**row, why=why))
         return True
 
-    def states(self) -> dict[str, Versioned]:
+    def states(self) -> dict[str, VersionedState]:
         """Return the state of every canary."""
         with self._begin() as connection:
             return states_in(connection)
 
-    def audit(self, limit: int = 100, canary: str | None = None) -> list[Audited]:
+    def audit(self, limit: int = 100, canary: str | None = None) -> list[AuditEntry]:
         """Return the newest entries of the audit log, or of one canary's, newest first."""
         wanted = () if canary is None else (tables.audit.c.canary == canary,)
         return self.acts(*wanted, newest_first=True, limit=limit)
 
     def acts(
         self, *wanted: ColumnElement[bool], newest_first: bool = False, limit: int | None = None
-    ) -> list[Audited]:
+    ) -> list[AuditEntry]:
         """Return the wanted entries of the audit log, oldest first unless `newest_first`."""
         at = tables.audit.c.id
         query = select(tables.audit).where(*wanted).order_by(at.desc() if newest_first else at).limit(limit)
@@ -434,10 +434,10 @@ def _totals(connection: Connection, spool: str | None) -> SpoolCounts:
     return SpoolCounts(**{row.name: int(row.value) for row in found})
 
 
-def states_in(connection: Connection) -> dict[str, Versioned]:
+def states_in(connection: Connection) -> dict[str, VersionedState]:
     """Read the state of every canary."""
     found = connection.execute(select(tables.states)).all()
-    return {row.canary: Versioned(row.version, msgspec.convert(row.document, State)) for row in found}
+    return {row.canary: VersionedState(row.version, msgspec.convert(row.document, State)) for row in found}
 
 
 def log_act(
@@ -448,8 +448,8 @@ def log_act(
     connection.execute(tables.audit.insert().values(**row))
 
 
-def _audited(row: Row[Any]) -> Audited:
-    return Audited(
+def _audited(row: Row[Any]) -> AuditEntry:
+    return AuditEntry(
         id=row.id,
         canary=row.canary,
         act=Act(at=row.at, action=row.action, who=row.who, reason=row.reason, minutes=row.minutes),
@@ -458,7 +458,7 @@ def _audited(row: Row[Any]) -> Audited:
     )
 
 
-def states_at(url: str, data: Path) -> dict[str, Versioned] | None:
+def states_at(url: str, data: Path) -> dict[str, VersionedState] | None:
     """The state of every canary in the database of this URL; None where there is no database of this schema,
     for commands that need no store: it creates and upgrades nothing.
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from benchmarks.leader_traffic import CANARIES, DISPATCH_EVERY_S, Replica, TrafficTemplates
 from control.feed.events import WorkerEvents
-from control.feed.stream import Deduplicator
+from control.feed.stream import RecordDeduplicator
 from records.outcome import Outcome
 from records.shared.stream import OutgoingQueue
 
@@ -14,7 +14,7 @@ SECONDS = 8
 
 def heard(outgoing: OutgoingQueue) -> list[WorkerEvents]:
     """What a leader makes of the dispatches, one after the other."""
-    deduplicator = Deduplicator()
+    deduplicator = RecordDeduplicator()
     return [deduplicator.hear([dispatch], "1-0") for dispatch in outgoing.waiting]
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import msgspec
 
 from control.feed.events import WorkerEvents
-from control.feed.stream import Deduplicator, StreamPublisher
+from control.feed.stream import RecordDeduplicator, StreamPublisher
 from control.monitor.traffic import CallerTraffic
 from records.facts.counts import MOST_LEFT, CallerCount, callers_in
 from records.outcome import AttemptRecord, Outcome, OutcomeName
@@ -147,7 +147,7 @@ def test_an_older_memory_without_callers_is_no_problem() -> None:
 def test_in_a_fleet_the_counts_go_by_the_stream_once() -> None:
     outgoing = OutgoingQueue()
     StreamPublisher(outgoing, replica="r").take(replace(events(*SENT), heard=len(SENT)))
-    told = Deduplicator().hear(list(outgoing.waiting), "1-0")
+    told = RecordDeduplicator().hear(list(outgoing.waiting), "1-0")
     assert set(told.callers) == set(callers_in(SENT))
     assert CallerCount("web", "caller_error", True, 1, 1_800_000_000.0) in told.callers
     traffic = following(WEB)

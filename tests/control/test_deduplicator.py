@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from control.feed import stream
 from control.feed.events import WorkerEvents
-from control.feed.stream import OVERLAP_S, Deduplicator
+from control.feed.stream import OVERLAP_S, RecordDeduplicator
 from records.outcome import Feedback, Heartbeat, InFlight, Outcome
 from records.shared.stream import ReplicaRecords, brief
 from records.store.leader import MissedRecords
@@ -34,7 +34,7 @@ def by_stream(*outcomes: Outcome, **more: Any) -> Sequence[ReplicaRecords]:
 def test_what_both_bring_is_told_once() -> None:
     now = time.time()
     one, other = an_outcome(1, now), an_outcome(2, now)
-    gathering = Deduplicator()
+    gathering = RecordDeduplicator()
     assert told(gathering.hear(by_stream(one), "1-0")) == ["x1"]
     assert told(gathering.found(MissedRecords([one, other], []), now)) == ["x2"]
     assert told(gathering.hear(by_stream(one, other), "2-0")) == []
@@ -43,17 +43,17 @@ def test_what_both_bring_is_told_once() -> None:
 
 def test_the_next_leader_goes_on_where_the_last_one_was() -> None:
     now = time.time()
-    first = Deduplicator()
+    first = RecordDeduplicator()
     first.hear(by_stream(an_outcome(1, now)), "7-1")
     document = json.loads(msgspec.json.encode({"position": first.position}))
-    second = Deduplicator(document)
+    second = RecordDeduplicator(document)
     assert second.position.place == "7-1"
     assert told(second.hear(by_stream(an_outcome(1, now), an_outcome(2, now)), "8-0")) == ["x2"]
 
 
 def test_what_comes_later_than_the_store_was_searched_was_found_there() -> None:
     now = time.time()
-    gathering = Deduplicator()
+    gathering = RecordDeduplicator()
     old = an_outcome(1, now)
     assert told(gathering.found(MissedRecords([old], []), now)) == ["x1"]
     gathering.found(MissedRecords([], []), now + 2 * OVERLAP_S)
@@ -66,7 +66,7 @@ def test_what_is_too_much_to_remember_is_not_told_twice(monkeypatch: pytest.Monk
     monkeypatch.setattr(stream, "REMEMBERED", 100)
     now = time.time()
     everything = [an_outcome(n, now + n * 0.01) for n in range(1000)]
-    gathering = Deduplicator()
+    gathering = RecordDeduplicator()
     told_by_stream = [
         name
         for n in range(0, 1000, 10)
@@ -81,7 +81,7 @@ def test_what_is_too_much_to_remember_is_not_told_twice(monkeypatch: pytest.Monk
 
 def test_while_the_store_was_away_nothing_is_passed_over_when_it_is_back() -> None:
     now = time.time()
-    gathering = Deduplicator()
+    gathering = RecordDeduplicator()
     gathering.found(MissedRecords([], []), now)
     until = gathering.position.searched_until
     for second in range(100):
@@ -95,7 +95,7 @@ def test_while_the_store_was_away_nothing_is_passed_over_when_it_is_back() -> No
 
 def test_times_are_this_machines_and_never_ahead_of_it() -> None:
     now_utc, now = time.time(), time.monotonic()
-    gathering = Deduplicator()
+    gathering = RecordDeduplicator()
     news = gathering.hear(by_stream(an_outcome(1, now_utc - 5.0), an_outcome(2, now_utc + 3600.0)), "1-0")
     assert news.records[0].mono == pytest.approx(now - 5.0, abs=1.0)
     assert now <= news.records[1].mono <= time.monotonic()
@@ -105,7 +105,7 @@ def test_a_correction_of_a_rating_is_told_and_its_repetition_is_not() -> None:
     now = time.time()
     rating = Feedback(key="k", metric="csat", value=4.0, at=now, mono=1.0, canary="trial", arm="candidate")
     better = msgspec.structs.replace(rating, value=5.0, at=now + 1.0)
-    gathering = Deduplicator()
+    gathering = RecordDeduplicator()
     news = gathering.hear([ReplicaRecords(replica="r", feedback=[rating, better, rating])], "1-0")
     assert [record.value for record in news.records] == [4.0, 5.0]  # type: ignore[union-attr]
     assert told(gathering.found(MissedRecords([], [better]), now)) == []
@@ -115,7 +115,9 @@ def test_workers_of_two_replicas_are_told_apart() -> None:
     beat = Heartbeat(
         worker=0, pid=7, at=1.0, mono=1.0, started=1, finished=1, dropped=0, lag_s=0.0, plan_version=1
     )
-    news = Deduplicator().hear([ReplicaRecords(replica=name, beats=[beat], heard=2) for name in "ab"], "1-0")
+    news = RecordDeduplicator().hear(
+        [ReplicaRecords(replica=name, beats=[beat], heard=2) for name in "ab"], "1-0"
+    )
     assert [key for key, _ in news.beats] == [("a", 0, 7), ("b", 0, 7)]
     assert news.heard == 4
 
@@ -126,7 +128,7 @@ ways = st.lists(st.tuples(st.sampled_from(["stream", "store"]), st.lists(st.inte
 @given(ways)
 def test_in_any_order_and_by_any_way_each_is_told_once(steps: list[tuple[str, list[int]]]) -> None:
     now = time.time()
-    gathering, heard = Deduplicator(), list[str]()
+    gathering, heard = RecordDeduplicator(), list[str]()
     for number, (way, numbers) in enumerate(steps):
         outcomes = [an_outcome(each, now) for each in numbers]
         if way == "stream":
@@ -157,7 +159,7 @@ def waiting(*exchanges: InFlight) -> list[ReplicaRecords]:
 
 def test_exchanges_in_flight_are_told_with_their_worker_on_this_machines_clock() -> None:
     now_utc, now = time.time(), time.monotonic()
-    news = Deduplicator().hear(waiting(in_flight(1, now_utc - 5.0)), "1-0")
+    news = RecordDeduplicator().hear(waiting(in_flight(1, now_utc - 5.0)), "1-0")
     ((key, record),) = news.in_flight
     assert (key, record.exchange_id) == (("r", 2, 70), "x1")
     assert record.mono == pytest.approx(now - 5.0, abs=1.0)
@@ -166,7 +168,7 @@ def test_exchanges_in_flight_are_told_with_their_worker_on_this_machines_clock()
 
 def test_an_exchange_whose_outcome_was_told_is_in_flight_no_more() -> None:
     now = time.time()
-    gathering = Deduplicator()
+    gathering = RecordDeduplicator()
     gathering.found(MissedRecords([an_outcome(1, now)], []), now)
     news = gathering.hear(waiting(in_flight(1, now), in_flight(2, now)), "1-0")
     assert [record.exchange_id for _, record in news.in_flight] == ["x2"]
@@ -174,7 +176,7 @@ def test_an_exchange_whose_outcome_was_told_is_in_flight_no_more() -> None:
 
 def test_the_progress_of_an_exchange_in_flight_is_told_however_long_it_takes() -> None:
     now = time.time()
-    gathering = Deduplicator()
+    gathering = RecordDeduplicator()
     assert len(gathering.hear(waiting(in_flight(1, now)), "1-0").in_flight) == 1
     gathering.found(MissedRecords([], []), now + 3 * OVERLAP_S)
     late = gathering.hear(waiting(in_flight(1, now, ttft_s=70.0), in_flight(2, now)), "2-0")

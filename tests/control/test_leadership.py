@@ -9,7 +9,7 @@ import pytest
 from control.fleet.leadership import Leadership
 from records.errors import StoreDown
 from records.store import Store
-from records.store.leader import Lease, Leases
+from records.store.leader import LeaderLease, LeaderLeases
 
 
 class Clock:
@@ -23,22 +23,22 @@ class Reach:
     """One admin's way to the store, which may be cut."""
 
     def __init__(self, store: Store) -> None:
-        self._leases = Leases(store)
+        self._leases = LeaderLeases(store)
         self.cut = False
 
-    def read(self) -> Lease:
+    def read(self) -> LeaderLease:
         self._pass()
         return self._leases.read()
 
-    def give_back(self, mine: Lease) -> None:
+    def give_back(self, mine: LeaderLease) -> None:
         self._pass()
         self._leases.give_back(mine)
 
-    def take(self, holder: str, seen: Lease, now: float) -> Lease | None:
+    def take(self, holder: str, seen: LeaderLease, now: float) -> LeaderLease | None:
         self._pass()
         return self._leases.take(holder, seen, now)
 
-    def renew(self, mine: Lease, now: float) -> Lease | None:
+    def renew(self, mine: LeaderLease, now: float) -> LeaderLease | None:
         self._pass()
         return self._leases.renew(mine, now)
 

@@ -2,18 +2,18 @@
 
 from collections.abc import Mapping
 
-from control.jobs.model_news import BenchmarkResult, Uptake, WatchMemory, look_at
+from control.jobs.model_news import BenchmarkResult, CanaryUptake, WatchMemory, look_at
 
 NEW = WatchMemory(unmeasured=("p/new",))
 SHIPS = BenchmarkResult(says="says ship", verdict="ship")
 OPEN = BenchmarkResult(says="too few examples", verdict="extend", waits=True)
-BUSY = Uptake(says="trial is running", waits=True)
+BUSY = CanaryUptake(says="trial is running", waits=True)
 
 
 class ScriptedTrial:
     """A trial that answers what the test says, and counts the benchmarks."""
 
-    def __init__(self, result: BenchmarkResult, uptake: Uptake | None = None) -> None:
+    def __init__(self, result: BenchmarkResult, uptake: CanaryUptake | None = None) -> None:
         self.result, self.uptake, self.benchmarks = result, uptake, 0
         self.parts: dict[str, str] = {"datasets": "1", "current model": "p/old"}
 
@@ -24,7 +24,7 @@ class ScriptedTrial:
         self.benchmarks += 1
         return self.result
 
-    def take_up(self, model: str) -> Uptake | None:
+    def take_up(self, model: str) -> CanaryUptake | None:
         return self.uptake
 
 
@@ -61,10 +61,10 @@ def test_a_model_that_passed_is_taken_up_when_the_canary_ends_without_another_be
     memory, told = looked(NEW, trial)
     assert (told, memory.pending["p/new"].passed) == (["says ship; trial is running"], True)
     assert looked(memory, trial) == (memory, [])
-    trial.uptake = Uptake(says="trial is paused", waits=True)
+    trial.uptake = CanaryUptake(says="trial is paused", waits=True)
     memory, told = looked(memory, trial)
     assert (told, memory.pending["p/new"].why) == ([], "trial is paused")
-    trial.uptake = Uptake(says="trial-new is in the file", waits=False)
+    trial.uptake = CanaryUptake(says="trial-new is in the file", waits=False)
     memory, told = looked(memory, trial)
     assert told == ["its benchmark said ship; trial-new is in the file"]
     assert (memory.pending, trial.benchmarks) == ({}, 1)
@@ -73,7 +73,7 @@ def test_a_model_that_passed_is_taken_up_when_the_canary_ends_without_another_be
 def test_a_model_that_passed_is_benchmarked_against_the_new_current_model() -> None:
     trial = ScriptedTrial(SHIPS, BUSY)
     memory, _ = looked(NEW, trial)
-    trial.parts["current model"], trial.uptake = "p/promoted", Uptake(says="trial-new", waits=False)
+    trial.parts["current model"], trial.uptake = "p/promoted", CanaryUptake(says="trial-new", waits=False)
     assert looked(memory, trial) == (WatchMemory(), ["says ship; trial-new"])
     assert trial.benchmarks == 2
 

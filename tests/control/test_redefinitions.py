@@ -4,7 +4,7 @@ import pytest
 
 from canary.config.load import parse
 from control.states.rollouts import redefinitions
-from records.store import Versioned
+from records.store import VersionedState
 from routing.canary import definition
 from routing.states import State
 
@@ -26,7 +26,7 @@ def problems(request: str) -> list[str]:
         parse(CONFIG.format(request=each), "canary.yaml", {}).canaries for each in (STARTED, request)
     )
     state = State(state="running", definition=definition(before["trial"].canary))
-    return redefinitions(after, {"trial": Versioned(state=state, version=1)})
+    return redefinitions(after, {"trial": VersionedState(state=state, version=1)})
 
 
 @pytest.mark.parametrize("request_", [STARTED, "{remove: [d, c], rename: {a: b}}"])

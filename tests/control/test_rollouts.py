@@ -11,10 +11,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from canary.config import Config, parse
-from control.states.rollouts import Outrun, PendingRollbacks, Rollouts, Transition
+from control.states.rollouts import OrderOvertaken, PendingRollbacks, Rollouts, Transition
 from records.errors import StoreDown
 from records.shared import states_file
-from records.store import Act, Store, Versioned
+from records.store import Act, Store, VersionedState
 from routing import transitions
 from routing.states import NO_STATES, State, States
 from tests.control.databases import Database
@@ -63,7 +63,9 @@ def two(tmp_path: Path) -> Iterator[Two]:
 def test_of_two_orders_on_the_same_version_one_wins_and_the_other_hears_why(two: Two) -> None:
     one, other = two.admins
     one.change("trial", act("ann"), ramp(two.config, 0.1), yields=True)
-    with pytest.raises(Outrun, match=r"somebody else changed trial a moment ago: it is running at share 0.1"):
+    with pytest.raises(
+        OrderOvertaken, match=r"somebody else changed trial a moment ago: it is running at share 0.1"
+    ):
         other.change("trial", act("bob"), ramp(two.config, 0.5), yields=True)
     assert next(each.act.who for each in two.store.audit()) == "ann"
     assert other.change("trial", act("bob"), ramp(two.config, 0.5), yields=True).share == 0.5
@@ -83,7 +85,7 @@ class Slow(Store):
 
     meanwhile: Callable[[], object] | None = None
 
-    def states(self) -> dict[str, Versioned]:
+    def states(self) -> dict[str, VersionedState]:
         found = super().states()
         if self.meanwhile is not None:
             happening, self.meanwhile = self.meanwhile, None

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from canary.config import parse
 from control.feed.events import WorkerEvents
-from control.feed.stream import Deduplicator, StreamPublisher
+from control.feed.stream import RecordDeduplicator, StreamPublisher
 from control.monitor.traffic import MINUTES, MOST_SHOWN, UnmatchedTraffic
 from records.facts.counts import LONGEST_NAME, MOST_MODELS, REST, unmatched_in
 from records.outcome import ErrorType, Outcome, ProviderError
@@ -69,7 +69,7 @@ def astray(
     alone, outgoing, led = UnmatchedTraffic(), OutgoingQueue(), UnmatchedTraffic()
     alone.take(events(*outcomes))
     StreamPublisher(outgoing, replica="one").take(replace(events(*outcomes), heard=len(outcomes)))
-    leader = Deduplicator({"position": {"searched_until": NOW - 7200, "told": {}}})
+    leader = RecordDeduplicator({"position": {"searched_until": NOW - 7200, "told": {}}})
     led.take(leader.hear(list(outgoing.waiting), "1-0"))
     again = UnmatchedTraffic()
     again.restore(json.loads(json.dumps(led.snapshot())))
@@ -158,7 +158,7 @@ def test_a_replica_tells_the_leader_of_requests_in_no_lane() -> None:
     StreamPublisher(outgoing, replica="one").take(
         replace(events(outcome("gpt-4o", reason="no_lane")), heard=1)
     )
-    leader = Deduplicator({"position": {"searched_until": NOW - 60, "told": {}}})
+    leader = RecordDeduplicator({"position": {"searched_until": NOW - 60, "told": {}}})
     traffic.take(leader.hear(list(outgoing.waiting), "1-0"))
     assert (traffic.document(NOW)["no_lane"], traffic.document(NOW)["requests"]) == (1, 0)
 
@@ -178,7 +178,7 @@ def test_a_replica_sends_the_counts_to_the_leader() -> None:
             outcome("gpt-5"),
         )
     )
-    leader = Deduplicator({"position": {"searched_until": NOW - 60, "told": {}}})
+    leader = RecordDeduplicator({"position": {"searched_until": NOW - 60, "told": {}}})
     traffic.take(leader.hear(list(outgoing.waiting), "1-0"))
     found = traffic.document(NOW)
     assert (found["requests"], found["of"]) == (1, 501)

@@ -6,12 +6,12 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON
 from opentelemetry.trace import StatusCode
 
-from records.exports.otlp import Spans
+from records.exports.otlp import SpanFactory
 from records.outcome import Outcome, ProviderError
 from tests.records.samples import an_outcome, some_feedback
 
 BASE_URLS = {"openai": "https://eu.api.example:8443/v1", "local": "http://user:secret@[::1]/v1"}
-SPANS = Spans(Resource({}), DEFAULT_ON, lambda: BASE_URLS)
+SPANS = SpanFactory(Resource({}), DEFAULT_ON, lambda: BASE_URLS)
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 

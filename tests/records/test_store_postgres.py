@@ -13,7 +13,7 @@ from records.errors import StoreDown, Unstorable
 from records.spool.reader import WriterDeath
 from records.spool.writer import SpoolWriter
 from records.store import SpoolCounts, Store, StoreTimeouts, tables
-from records.store.leader import Checkpoints, Leases
+from records.store.leader import Checkpoints, LeaderLeases
 from records.store.shipper import Shipper
 from tests.records.samples import DAY, WRITER, a_batch, an_outcome, recent, some_feedback
 from tests.records.stored import stored
@@ -144,7 +144,7 @@ def test_a_server_that_hangs_is_down_within_the_time_and_heals(
         durable_postgres.freeze()
         with pytest.raises(StoreDown, match="did not answer within"):
             store.ship(a_batch(an_outcome(2)))
-        for ask in (store.states, Leases(store).read, Checkpoints(store).load):
+        for ask in (store.states, LeaderLeases(store).read, Checkpoints(store).load):
             with pytest.raises(StoreDown):
                 ask()
         durable_postgres.thaw()

@@ -1,4 +1,4 @@
-"""VerdictLooks from a store: those of the same traffic's log, and never changed once they are stored."""
+"""Looks from a store: those of the same traffic's log, and never changed once they are stored."""
 
 import csv
 import threading

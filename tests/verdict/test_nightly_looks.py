@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from canary.config import Config, parse
 from control.states.rollouts import Rollouts
 from records.errors import StoreDown
-from records.store import Act, Store, Versioned, tables
+from records.store import Act, Store, VersionedState, tables
 from routing import transitions
 from tests.verdict.conftest import START, World, exchanges
 from tests.verdict.shipping import Shipper
@@ -132,7 +132,7 @@ def test_what_fails_is_logged_and_tried_again_later(store: Store) -> None:
 class _Down:
     """A store that answers nothing."""
 
-    def states(self) -> dict[str, Versioned]:
+    def states(self) -> dict[str, VersionedState]:
         raise StoreDown("away")
 
 

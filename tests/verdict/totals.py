@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from records.facts.exchange_id import mint
 from records.outcome import Outcome
-from records.store.ingest import Ingest
+from records.store.ingest import BatchIngest
 from records.store.segments.arrow import table_of
 from records.store.segments.columns import pack, unpack
 from records.store.tables import feedback, fresh_outcomes, prior_weeks, segments, sessions, unit_days
@@ -22,7 +22,7 @@ class UnitTotals:
     def __init__(self, connection: sa.Connection) -> None:
         self.connection = connection
         self._serial = 0
-        self._ingest = Ingest(connection.dialect)
+        self._ingest = BatchIngest(connection.dialect)
         self._exchanges: dict[str, dict[str, Any]] = {}
 
     def cell(self, **changed: Any) -> None:

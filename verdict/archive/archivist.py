@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from records.errors import StoreDown
-from records.store import Audited, Store, Versioned
+from records.store import AuditEntry, Store, VersionedState
 from records.store.reports import LATE, Evaluations
 from verdict.terms.judged_canary import ReportSettings
 from verdict.terms.plan import ARRIVAL_S, DAY_S
@@ -71,7 +71,7 @@ class Archivist:
         self._done = {entry_id for entry_id in self._done if entry_id > self._seen - LATE}
         return archived
 
-    def _archive(self, evaluations: Evaluations, entry: Audited, now: float) -> int:
+    def _archive(self, evaluations: Evaluations, entry: AuditEntry, now: float) -> int:
         # The statistics take two seconds to import, and most admin processes never archive anything.
         from verdict.archive.evaluations import evaluation_of, key_of
 
@@ -92,7 +92,7 @@ class Archivist:
         return evaluations.add([found])
 
 
-def _tells_nothing_new(entry: Audited) -> bool:
+def _tells_nothing_new(entry: AuditEntry) -> bool:
     """A canary that never ran has nothing to evaluate. A run that was rolled back has had its evaluation; its
     end, which comes with the next canary, must not replace that one."""
     rolled_back = entry.before is not None and entry.before.state == "rolled_back"
@@ -152,7 +152,7 @@ class NightlyLooks:
             self._take(waiting[0], midnight, now)
         return bool(waiting)
 
-    def _due(self, name: str, known: Versioned, midnight: float) -> bool:
+    def _due(self, name: str, known: VersionedState, midnight: float) -> bool:
         """Before its first whole day, a canary has no look."""
         started = known.state.started_at
         over = known.state.state not in ("running", "paused")

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
-from records.store import Audited, Store
+from records.store import AuditEntry, Store
 from records.store.reports import StoredEvaluation
 from routing.canary import Arm, arm_names
 from verdict.decision.document import Report, Sentences, from_json, to_json, vendor, without_reasons
@@ -172,14 +172,14 @@ _EVENTS: dict[str, Event] = {
 }
 
 
-def key_of(entry: Audited) -> str:
+def key_of(entry: AuditEntry) -> str:
     """The key of this entry's evaluation."""
     act = entry.act
     return key(entry.canary, entry.after.run, _EVENTS[act.action], act.who, act.at)
 
 
 def evaluation_of(
-    settings: ReportSettings, entry: Audited, store: Store, sentences: Sentences, *, now: float
+    settings: ReportSettings, entry: AuditEntry, store: Store, sentences: Sentences, *, now: float
 ) -> StoredEvaluation:
     """This entry's evaluation: the canary as it stood after the act, whatever came since. Raises
     NoSuchCanary (a LookupError), ValueError and StoreDown."""

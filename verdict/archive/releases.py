@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from judge.figures import JudgeFigures
-from records.store import Audited, Store
+from records.store import AuditEntry, Store
 from records.store.benchmarks import Benchmarks, FailureRow
 from records.store.decisions import Decision, Decisions
 from records.store.releases import Release, ReleaseNote, Releases, Run
@@ -34,12 +34,12 @@ class RunHistory:
     of the report job) unless a rollback has overtaken it, and the last decision."""
 
     run: Run
-    acts: Sequence[Audited]
+    acts: Sequence[AuditEntry]
     report: Report | None
     decision: Decision | None
 
     @property
-    def closing(self) -> Audited | None:
+    def closing(self) -> AuditEntry | None:
         """The act that rolled back, promoted or ended the run; None while it goes on."""
         state = self.state
         if state not in (*_FINAL, "ended"):

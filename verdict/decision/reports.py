@@ -10,7 +10,7 @@ import msgspec
 
 from judge.judgements import Judgements, RunJudgements
 from records.errors import StoreDown
-from records.store import Audited, Store
+from records.store import AuditEntry, Store
 from records.store.benchmarks import Benchmarks
 from records.store.captures import Labels
 from records.store.decisions import Decision, Decisions
@@ -61,7 +61,7 @@ def report_of(
     now: float,
     run: int | None = None,
     retro: Sequence[Criterion] | None = None,
-    after: Audited | None = None,
+    after: AuditEntry | None = None,
 ) -> Report:
     """Judge one run of a canary (None: the current run) by an open store: as it stands, or as it stood
     `after` this act."""

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from records.facts.metric import BUILT_IN, Metric
-from records.store import Audited, FixedRubric, Store, tables
+from records.store import AuditEntry, FixedRubric, Store, tables
 from routing.canary import Arm, Match
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.plan import ShareChange
@@ -106,7 +106,7 @@ def share_changes(store: Store, canary: str, run: int) -> list[ShareChange]:
     return [change for entry in entries if (change := _change(entry, run)) is not None]
 
 
-def _change(entry: Audited, run: int) -> ShareChange | None:
+def _change(entry: AuditEntry, run: int) -> ShareChange | None:
     before, after = entry.before, entry.after
     if before is None or after.run != run or before.effective_share == after.effective_share:
         return None
