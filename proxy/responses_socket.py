@@ -25,7 +25,7 @@ import msgspec
 
 from proxy.attempts.dispatch import upstream_request
 from proxy.attempts.foreign_state import names_state
-from proxy.attempts.realtime_session import SessionStream
+from proxy.attempts.realtime_session import SessionStream, silence
 from proxy.attempts.record import ExchangeRecord, ExchangeRecorder
 from proxy.attempts.response_turn import (
     ENDS,
@@ -355,11 +355,7 @@ class ResponsesSocket:
     # The end
 
     async def _silence(self) -> None:
-        """Return after `idle_s` without a byte either way."""
-        quiet_s = 0.0
-        while quiet_s < self._idle_s:
-            await asyncio.sleep(self._idle_s - quiet_s)
-            quiet_s = monotonic() - self._active_at
+        await silence(self._idle_s, lambda: self._active_at)
         if self._turns:
             self._failure = "provider_timeout"
 

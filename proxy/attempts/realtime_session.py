@@ -122,6 +122,14 @@ class SessionStream(Protocol):
         ...
 
 
+async def silence(idle_s: float, active_at: Callable[[], float]) -> None:
+    """Return after `idle_s` without a byte; `active_at` returns the monotonic second of the newest one."""
+    quiet_s = 0.0
+    while quiet_s < idle_s:
+        await asyncio.sleep(idle_s - quiet_s)
+        quiet_s = monotonic() - active_at()
+
+
 class RealtimeSession:
     """A session that the provider has accepted. Call `greeted` to hold its first event, then `run`."""
 
@@ -238,11 +246,7 @@ class RealtimeSession:
         self._over("provider")
 
     async def _silence(self) -> None:
-        """Return after `idle_s` without a byte either way."""
-        quiet_s = 0.0
-        while quiet_s < self._idle_s:
-            await asyncio.sleep(self._idle_s - quiet_s)
-            quiet_s = monotonic() - self._active_at
+        await silence(self._idle_s, lambda: self._active_at)
         self._over("neither")
 
     # The copies

@@ -31,9 +31,8 @@ class Ticker:
     tick therefore lets the sockets be read once before it checks deadlines. `looks` counts these checks.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, period_s: float = PERIOD_S) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._period_s = period_s
         self.looks = 0
         self._watched: set[Watched] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -42,7 +41,7 @@ class Ticker:
         """Start checking an object. Idempotent."""
         self._watched.add(watched)
         if self._timer is None:
-            self._timer = self._loop.call_later(self._period_s, self._tick)
+            self._timer = self._loop.call_later(PERIOD_S, self._tick)
 
     def forget(self, watched: Watched) -> None:
         """Stop checking an object. Idempotent."""
@@ -65,7 +64,7 @@ class Ticker:
             self._timer = None
 
     def _tick(self) -> None:
-        self._timer = self._loop.call_later(self._period_s, self._tick) if self._watched else None
+        self._timer = self._loop.call_later(PERIOD_S, self._tick) if self._watched else None
         # Two turns later: uvloop runs timers and call_soon callbacks before the sockets of their turn.
         self._loop.call_soon(self._loop.call_soon, self._look, monotonic())
 

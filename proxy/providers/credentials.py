@@ -178,6 +178,11 @@ def until(expires_at: float) -> float:
     return time.monotonic() + expires_at - time.time()
 
 
+def _no_library(auth: Auth) -> NoCredential:
+    message = f"auth: {auth} needs a library: pip install 'WHEEL[{auth}]', or '.[{auth}]' in a checkout"
+    return NoCredential(message)
+
+
 AWS_HELP = (
     "give this machine a role (of its instance, task or pod), set AWS_ACCESS_KEY_ID and "
     "AWS_SECRET_ACCESS_KEY or AWS_PROFILE, or set api_key to a key for Bedrock"
@@ -198,9 +203,7 @@ def aws_keys() -> CloudToken[AwsKeys]:
         from botocore.exceptions import BotoCoreError
         from botocore.session import Session
     except ImportError as problem:
-        raise NoCredential(
-            "auth: aws needs a library: pip install 'WHEEL[aws]', or '.[aws]' in a checkout"
-        ) from problem
+        raise _no_library("aws") from problem
     logging.getLogger("botocore").setLevel(logging.CRITICAL)
     try:
         credentials: Any = Session().get_credentials()  # the library has no types
@@ -298,10 +301,12 @@ def azure_token() -> CloudToken[Headers]:
         from azure.core.exceptions import AzureError
         from azure.identity import DefaultAzureCredential
     except ImportError as problem:
-        raise NoCredential(
-            "auth: azure needs a library: pip install 'WHEEL[azure]', or '.[azure]' in a checkout"
-        ) from problem
-    _silence()
+        raise _no_library("azure") from problem
+    for library in (
+        "azure",
+        "msal",
+    ):  # they log each identity that they try; `TokenSource` logs what came of it
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
         with DefaultAzureCredential(
             retry_total=0, connection_timeout=_CONNECT_S, read_timeout=_READ_S
@@ -325,12 +330,6 @@ def _azure_said(text: str) -> str:
     return "no Azure identity was found on this machine" if tried else text
 
 
-def _silence() -> None:
-    """The library logs each identity that it tries; `TokenSource` logs what came of it."""
-    for name in ("azure", "msal"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
 GOOGLE_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 GOOGLE_HELP = (
@@ -350,9 +349,7 @@ def google_token() -> CloudToken[Headers]:
         from google.auth.exceptions import GoogleAuthError
         from google.auth.transport.requests import Request
     except ImportError as problem:
-        raise NoCredential(
-            "auth: google needs a library: pip install 'WHEEL[google]', or '.[google]' in a checkout"
-        ) from problem
+        raise _no_library("google") from problem
     logging.getLogger("google.auth").setLevel(logging.CRITICAL)
     credentials: Any  # the library has no types
     try:
