@@ -18,12 +18,11 @@ import msgspec
 from bench.models.wires import NO_EXTRAS, WIRES, ChatWire, Extras, chat_path, confidence_in
 from proxy.answers.provider_error import said
 from proxy.answers.recorder import text_in
-from proxy.dialects import operation, target_of
 from proxy.dialects.operation import Api
 from proxy.providers.credentials import Credential, Credentials, NoCredential, UnsignedRequest
 from proxy.providers.json_edit import adapted
 from proxy.providers.provider import Provider
-from proxy.providers.urls import addressed, below_entry
+from proxy.providers.urls import addressed, below_entry, operation, target_of
 from records.captures.capture import CapturedMessage
 from records.facts.prices import Prices
 from records.outcome import ErrorType, Usage

@@ -10,10 +10,10 @@ import msgspec
 
 from bench.errors import BenchError
 from bench.models.wires import chat_path
-from proxy.dialects import target_of
 from proxy.dialects.operation import UNREADABLE, Api
 from proxy.providers.headers import quoted
 from proxy.providers.provider import Kind
+from proxy.providers.urls import target_of
 from records.captures.capture import Capture, WireRequest
 from records.store import Store
 from records.store.captures import CaptureStore

@@ -33,11 +33,10 @@ from proxy.attempts.attempt import Attempt, open_session
 from proxy.calls.call import NO_FACTS, Call, RequestFacts, UpstreamRequest, facts_of
 from proxy.calls.refusal import Refused
 from proxy.calls.routes import ArmTarget, Trial
-from proxy.dialects import Operation
 from proxy.dialects.anthropic import VERSION_HEADER as HEADER
 from proxy.dialects.anthropic import version_header as as_header
 from proxy.dialects.anthropic import version_member as as_member
-from proxy.dialects.operation import UNREADABLE
+from proxy.dialects.operation import UNREADABLE, Operation
 from proxy.dialects.realtime import with_model, without_credentials
 from proxy.network.upstream.pool import Upstreams
 from proxy.network.upstream.response import UpstreamError

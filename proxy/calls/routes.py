@@ -19,9 +19,8 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import unquote
 
 from proxy.calls.refusal import ErrorForm, Refused
-from proxy.dialects import Operation
 from proxy.dialects.gemini import MODEL_PATH
-from proxy.dialects.operation import Api
+from proxy.dialects.operation import Api, Operation
 from proxy.network.upstream.breaker import Breaker
 from proxy.providers.provider import Kind, Provider, Timeout
 from proxy.providers.urls import CallerUrl, EntryUrl, Owner, owner, read, write

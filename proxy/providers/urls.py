@@ -18,11 +18,11 @@ from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
 
-from proxy.dialects import PASS_THROUGH, Operation, bedrock, operation, target_of
+from proxy.dialects import anthropic, bedrock, gemini, openai, realtime
 from proxy.dialects.anthropic import version_member
 from proxy.dialects.bedrock import MODEL_PATH as BEDROCK_PATH
 from proxy.dialects.gemini import MODEL_PATH
-from proxy.dialects.operation import Api
+from proxy.dialects.operation import PASS_THROUGH, Api, Operation
 from proxy.providers.headers import quoted
 from proxy.providers.json_edit import adapted
 from proxy.providers.provider import Kind, Provider
@@ -75,6 +75,23 @@ class EntryUrl:
 
     target: bytes
     change: FormChange | None = None
+
+
+_BY_API = {"openai": openai.operation, "anthropic": anthropic.operation, "gemini": gemini.operation}
+
+
+def operation(api: Api, method: str, path: str) -> Operation:
+    """Return the operation of a provider's API at `path`, as the provider sees it, without query."""
+    if method == "POST":
+        return _BY_API[api](path)
+    if method == "GET" and api == "openai" and path == realtime.PATH:
+        return realtime.REALTIME
+    return PASS_THROUGH
+
+
+def target_of(api: Api, path: str) -> str:
+    """The path below the base URL, for a path as callers write it (`/v1/…`)."""
+    return path[3:] if api == "openai" and path.startswith("/v1/") else path
 
 
 def other(target: str) -> CallerUrl:

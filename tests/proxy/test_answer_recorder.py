@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from proxy.answers.reader import Reader, reader_for
 from proxy.answers.recorder import MOST_BYTES, AnswerRecorder, text_in
-from proxy.dialects import operation
 from proxy.dialects.operation import Api
+from proxy.providers.urls import operation
 
 JSON = [
     pytest.param({"choices": [{"index": 0, "message": {"content": "Blue."}}, {"index": 1}]}, id="chat"),

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from proxy.dialects import PASS_THROUGH
 from proxy.dialects.anthropic import MessageEvents, operation, read_json
+from proxy.dialects.operation import PASS_THROUGH
 from records.outcome import Usage
 
 

@@ -11,9 +11,8 @@ from proxy.attempts.examination import judge
 from proxy.calls.call import facts_of
 from proxy.calls.prompt import PromptMessage, conversation, question
 from proxy.calls.routes import Route
-from proxy.dialects import PASS_THROUGH
 from proxy.dialects.bedrock import operation
-from proxy.dialects.operation import CollectedOutput, Operation, OutputRequest
+from proxy.dialects.operation import PASS_THROUGH, CollectedOutput, Operation, OutputRequest
 from proxy.providers.provider import Provider
 from proxy.providers.urls import other
 from records.outcome import Fault, Finish, Usage

@@ -10,13 +10,12 @@ from proxy.answers.recorder import text_in
 from proxy.attempts.examination import judge
 from proxy.calls.call import facts_of
 from proxy.calls.prompt import PromptMessage, conversation, question
-from proxy.dialects import PASS_THROUGH
 from proxy.dialects.gemini import operation
 from proxy.dialects.interactions import InteractionEvents, read_json
 from proxy.dialects.interactions import expected_output as expected
 from proxy.dialects.interactions import read_output as read
 from proxy.dialects.interactions import take_output as take
-from proxy.dialects.operation import CollectedOutput, OutputForm, OutputRequest, collect
+from proxy.dialects.operation import PASS_THROUGH, CollectedOutput, OutputForm, OutputRequest, collect
 from records.outcome import Usage
 from tests.proxy.calls import routes
 

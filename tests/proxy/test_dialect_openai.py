@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from proxy.dialects import PASS_THROUGH
 from proxy.dialects.openai import ChatEvents, operation, read_json
+from proxy.dialects.operation import PASS_THROUGH
 from proxy.dialects.responses import ResponsesEvents
 from records.outcome import Usage
 

@@ -13,11 +13,11 @@ from proxy.calls.call import Call
 from proxy.calls.callers import Callers
 from proxy.calls.reader import read
 from proxy.calls.routes import Routes
-from proxy.dialects import operation
 from proxy.dialects.realtime import parameter, with_model, without_credentials
 from proxy.network.server.caller_request import CallerRequest
 from proxy.providers.credentials import Credentials
 from proxy.providers.headers import PROTOCOLS
+from proxy.providers.urls import operation
 from routing.canary import RequestChanges
 from tests.proxy.calls import LANES, Body, Header, Request, routes, trial
 

@@ -27,8 +27,8 @@ from proxy.answers.reader import (
     usage_at_end,
 )
 from proxy.answers.sse import SseReader
-from proxy.dialects import PASS_THROUGH, anthropic, gemini, openai
-from proxy.dialects.operation import Operation
+from proxy.dialects import anthropic, gemini, openai
+from proxy.dialects.operation import PASS_THROUGH, Operation
 from records.outcome import ErrorType, Usage
 
 if sys.version_info >= (3, 14):
