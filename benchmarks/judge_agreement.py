@@ -41,10 +41,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.benchmark.statistics import ShareInterval
 from bench.models.asker import client_for
 from bench.settings import CRITERIA, BenchSettings, JudgeSource
-from common.interval import wilson
+from common.interval import Interval, wilson
 from demo.provider.behaviour import Behaviour
 from demo.provider.server import LocalProvider
 from judge.benchmark import AnswerPair, JudgedPair, KnownAgreement, Vote, judged, judged_figures
@@ -194,16 +193,18 @@ def _longer(pair: AnswerPair) -> Vote:
 def _alike(who: str, votes: Sequence[tuple[str, str]]) -> str:
     found, same = kappa(votes), sum(first == second for first, second in votes)
     low, high = wilson(same, len(votes))
-    words = _share(ShareInterval(low, same / len(votes), high))
-    beyond = "unknown" if found is None else _interval(ShareInterval(*found), 1, 2)
+    words = _share(Interval(low=low, estimate=same / len(votes), high=high))
+    beyond = "unknown"
+    if found is not None:
+        beyond = _interval(Interval(low=found[0], estimate=found[1], high=found[2]), 1, 2)
     return f"{who}: {len(votes)} labels, the same {words}, kappa {beyond}"
 
 
-def _share(found: ShareInterval | None) -> str:
+def _share(found: Interval | None) -> str:
     return "unknown" if found is None else f"{_interval(found, 100, 1)} %"
 
 
-def _interval(found: ShareInterval, scale: float, places: int) -> str:
+def _interval(found: Interval, scale: float, places: int) -> str:
     low, estimate, high = (f"{scale * each:.{places}f}" for each in (found.low, found.estimate, found.high))
     return f"{estimate} ({low} to {high})"
 

@@ -1,6 +1,7 @@
-"""An interval, and Wilson's of a proportion for a single look. `verdict` has the sequential intervals."""
+"""Intervals: their arithmetic, MOVER, and Wilson's of a proportion for a single look."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -15,6 +16,44 @@ class Range:
     low: float | None
     estimate: float
     high: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """low ≤ estimate ≤ high in one unit; an unbounded end is ±inf."""
+
+    low: float
+    estimate: float
+    high: float
+
+    def shifted(self, by: float) -> "Interval":
+        return Interval(low=self.low + by, estimate=self.estimate + by, high=self.high + by)
+
+    def scaled(self, by: float) -> "Interval":
+        """The interval of `by` times the quantity; a negative factor swaps the ends."""
+        ends = sorted((self.low * by, self.high * by))
+        return Interval(low=ends[0], estimate=self.estimate * by, high=ends[1])
+
+    def shown(self) -> Range:
+        """As a report has it: None for an end that is unbounded or undefined."""
+        return Range(low=finite(self.low), estimate=self.estimate, high=finite(self.high))
+
+
+def finite(value: float | None) -> float | None:
+    """The number, or None if it is unbounded or undefined."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def recovered(parts: Iterable[tuple[float, Interval]]) -> Interval:
+    """The interval of the sum of independent quantities, each with its weight; a negative weight subtracts.
+
+    MOVER recovers the variance from the parts' own ends: Zou, Donner, Statistics in Medicine 2008.
+    """
+    found = list(parts)
+    middle = sum(weight * part.estimate for weight, part in found)
+    below = math.hypot(*(w * (each.estimate - (each.low if w > 0 else each.high)) for w, each in found))
+    above = math.hypot(*(w * (each.estimate - (each.high if w > 0 else each.low)) for w, each in found))
+    return Interval(low=middle - below, estimate=middle, high=middle + above)
 
 
 def wilson(hits: float, of: float) -> tuple[float, float]:

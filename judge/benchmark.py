@@ -9,13 +9,14 @@ from bench.answers import results
 from bench.answers.results import Saved
 from bench.answers.scorers import Messages, reason
 from bench.benchmark.figures import ResultPair
-from bench.benchmark.statistics import ShareInterval, paired_difference, share
+from bench.benchmark.statistics import paired_difference, share
 from bench.dataset.example import prompt
 from bench.dataset.labels import LABEL, PROPOSED
 from bench.errors import BenchError
 from bench.models.asker import Answer, client_for, total_cost
 from bench.models.pair import Pair
 from bench.settings import BenchSettings, JudgeSource
+from common.interval import Interval
 from judge.figures import FEWEST_LABELS, kappa
 from judge.judgements import FIRST, SECOND, Result, order_decided, result_of
 from judge.model import JudgeAsker, pair_questions, said
@@ -73,8 +74,8 @@ class KnownAgreement:
     alike, and Cohen's kappa. None below `FEWEST_LABELS`; kappa also where chance alone explains all."""
 
     labels: int
-    share: ShareInterval | None
-    kappa: ShareInterval | None
+    share: Interval | None
+    kappa: Interval | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +93,7 @@ class JudgedFigures:
     lost: int
     no_mark: int
     alike: int
-    judged_preference: ShareInterval | None
+    judged_preference: Interval | None
     order_decided: float | None
     prefers_longer: float | None
     agreement: KnownAgreement
@@ -164,7 +165,7 @@ def judged_figures(found: Sequence[JudgedPair]) -> JudgedFigures:
     )
 
 
-def preference(found: Sequence[JudgedPair]) -> ShareInterval | None:
+def preference(found: Sequence[JudgedPair]) -> Interval | None:
     """The share won plus half of the ties, of the pairs with a mark: half of one plus the share won minus the
     share lost, so with the interval of that paired difference. None if the judge marked no pair of those that
     it was asked about: equal texts alone are no judgement."""
@@ -174,7 +175,7 @@ def preference(found: Sequence[JudgedPair]) -> ShareInterval | None:
     marked = [each for each in found if each.result != "no_mark"]
     won, lost = ([each.result == arm for each in marked] for arm in ("candidate", "baseline"))
     by = paired_difference(lost, won, [each.pair.cluster for each in marked])
-    return None if by is None else ShareInterval(*((1 + each) / 2 for each in (by.low, by.estimate, by.high)))
+    return None if by is None else by.shifted(1).scaled(0.5)
 
 
 def agreement(found: Sequence[JudgedPair]) -> KnownAgreement:
@@ -186,7 +187,7 @@ def agreement(found: Sequence[JudgedPair]) -> KnownAgreement:
     return KnownAgreement(
         labels=len(votes),
         share=share([known == result for known, result, _ in votes], [cluster for *_, cluster in votes]),
-        kappa=None if beyond is None else ShareInterval(*beyond),
+        kappa=None if beyond is None else Interval(low=beyond[0], estimate=beyond[1], high=beyond[2]),
     )
 
 

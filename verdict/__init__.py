@@ -7,5 +7,5 @@ rows/        one row of the rubric: its arms, its margins, its looks, its state,
 decision/    all rows and parts together: the verdict, the report and its document
 archive/     what is kept of finished runs: evaluations, releases, trends
 planner/     what a plan would tell before it starts
-details.py    what a report shows beside its verdict
+details.py    what a report shows beside its verdict: figures, failures, money
 """

@@ -1,5 +1,6 @@
 """The details of a report beside its verdict: metrics over time, latency spreads, failures, money."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -239,3 +240,15 @@ class Details:
     since_first: tuple[SinceFirst, ...] = ()
     too_few: tuple[UsersToCome, ...] = ()
     unlabelled: tuple[str, ...] = ()
+
+
+def too_many_unreached(found: Mapping[str, int], of: int) -> bool:
+    """True for more than half of the candidate's `of` exchanges: no verdict can rest on the others."""
+    return sum(found.values()) > 0.5 * of
+
+
+def unreached_worth_telling(found: Mapping[str, int], of: int) -> bool:
+    """True from 1 % of the candidate's `of` exchanges on. `found` counts by error type those that did not
+    reach it though it is not to blame."""
+    number = sum(found.values())
+    return number > 0 and number >= 0.01 * of

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from bench.answers.results import Result
 from bench.benchmark.statistics import (
-    ShareInterval,
     Statistic,
     mean,
     paired_contrast,
@@ -20,6 +19,7 @@ from bench.benchmark.statistics import (
 )
 from bench.dataset.file import TrafficWeights
 from bench.models.asker import Answer, Failure, total_cost
+from common.interval import Interval
 
 ResultPair = tuple[Result, Result | None]
 """The current model's result and the candidate's, None if only the current model is measured."""
@@ -36,7 +36,7 @@ class Side:
 
     examples: int
     correct: int
-    completion: ShareInterval | None
+    completion: Interval | None
     score: float | None
     failures: Mapping[str, int]
     said: str
@@ -63,10 +63,10 @@ class Figures:
     unjudged: int
     baseline: Side
     candidate: Side | None
-    difference: ShareInterval | None
+    difference: Interval | None
     mcnemar_p: float | None
-    latency_ratio: ShareInterval | None
-    cost_ratio: ShareInterval | None
+    latency_ratio: Interval | None
+    cost_ratio: Interval | None
     new_failures: tuple[str, ...]
     mended: tuple[str, ...]
 
@@ -148,9 +148,7 @@ def _per_hour(results: Sequence[Result]) -> float | None:
     return 3600 * sum(answered for _, answered in took) / seconds if seconds else None
 
 
-def _ratio(
-    values: Sequence[tuple[float | None, float | None, Result]], of: Statistic
-) -> ShareInterval | None:
+def _ratio(values: Sequence[tuple[float | None, float | None, Result]], of: Statistic) -> Interval | None:
     known = [(a, b, result.cluster) for a, b, result in values if a and b]
     if not known:
         return None
@@ -171,9 +169,9 @@ class ClassLine:
 
     name: str
     examples: int
-    recall: ShareInterval | None
-    precision: ShareInterval | None
-    false_positive_rate: ShareInterval | None
+    recall: Interval | None
+    precision: Interval | None
+    false_positive_rate: Interval | None
 
 
 def per_class(results: Sequence[Result]) -> list[ClassLine]:
@@ -194,7 +192,7 @@ def _line(name: str, results: Sequence[Result]) -> ClassLine:
     )
 
 
-def _share(results: Sequence[Result], of: Callable[[Result], bool]) -> ShareInterval | None:
+def _share(results: Sequence[Result], of: Callable[[Result], bool]) -> Interval | None:
     return share([of(each) for each in results], [each.cluster for each in results])
 
 
@@ -211,9 +209,9 @@ class WeightedTotals:
 
     at: str
     covered: float
-    baseline: ShareInterval
-    candidate: ShareInterval | None
-    difference: ShareInterval | None
+    baseline: Interval
+    candidate: Interval | None
+    difference: Interval | None
 
     @property
     def worse(self) -> bool:
@@ -247,12 +245,12 @@ def totals(weights: TrafficWeights, pairs: Sequence[ResultPair]) -> WeightedTota
     )
 
 
-def completion(parts: Sequence[Stratum], arm: int) -> ShareInterval:
+def completion(parts: Sequence[Stratum], arm: int) -> Interval:
     """The weighted share of right answers: of the current model (0) or of the candidate (1)."""
     return weighted([(weight, share(_right(group, arm), clusters(group))) for weight, group in parts])
 
 
-def difference(parts: Sequence[Stratum], *, factor: float) -> ShareInterval:
+def difference(parts: Sequence[Stratum], *, factor: float) -> Interval:
     """The candidate's weighted share minus `factor` times the current model's, paired in each stratum."""
     return weighted(
         [

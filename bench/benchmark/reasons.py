@@ -28,9 +28,9 @@ from typing import Literal
 
 from bench.benchmark.figures import Figures, Side, WeightedTotals
 from bench.benchmark.rubric import RowResult, Severity
-from bench.benchmark.statistics import ShareInterval
 from bench.dataset.file import FEW, FEW_CRITICAL, Dataset
 from bench.settings import NO_TERMS, BenchTerms, DatasetSource, Layer
+from common.interval import Interval
 
 Verdict = Literal["ship", "dont_ship", "extend"]
 ReasonKind = Literal[
@@ -79,12 +79,12 @@ class BenchReason:
     row: RowResult | None = None
 
     @property
-    def completion(self) -> ShareInterval | None:
+    def completion(self) -> Interval | None:
         """The candidate's completion that decides."""
         return None if self.figures is None else _completion(self.figures, self.weighted)
 
     @property
-    def difference(self) -> ShareInterval | None:
+    def difference(self) -> Interval | None:
         """The difference that decides."""
         return None if self.figures is None else _difference(self.figures, self.weighted)
 
@@ -158,13 +158,13 @@ def _failing(
     return fails(kind="worse") if (found if weighted is None else weighted).worse else None
 
 
-def _completion(found: Figures, weighted: WeightedTotals | None) -> ShareInterval | None:
+def _completion(found: Figures, weighted: WeightedTotals | None) -> Interval | None:
     if weighted is not None:
         return weighted.candidate
     return found.candidate.completion if found.candidate is not None else None
 
 
-def _difference(found: Figures, weighted: WeightedTotals | None) -> ShareInterval | None:
+def _difference(found: Figures, weighted: WeightedTotals | None) -> Interval | None:
     return found.difference if weighted is None else weighted.difference
 
 
@@ -203,7 +203,7 @@ class BenchCaveat:
     current model's on a `layer`, or a critical `category` without an example. `alone`: there is one layer."""
 
     kind: Literal["cost", "latency", "no_example"]
-    ratio: ShareInterval | None = None
+    ratio: Interval | None = None
     layer: Layer | None = None
     alone: bool = True
     category: str = ""

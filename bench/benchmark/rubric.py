@@ -22,7 +22,6 @@ from bench.answers.results import AT_ONCE, Result
 from bench.benchmark.figures import ResultPair, Stratum, clusters, completion, difference, marked, strata
 from bench.benchmark.statistics import (
     Floats,
-    ShareInterval,
     least_for,
     mean,
     paired_contrast,
@@ -34,6 +33,7 @@ from bench.benchmark.statistics import (
 )
 from bench.dataset.file import TrafficWeights
 from bench.settings import COMPLETION, Layer, RubricRow, latency_level
+from common.interval import Interval
 from records.facts.metric import THROUGHPUT, Bound, ClassMeasure, class_measure
 from routing.canary import ArmName
 
@@ -44,7 +44,7 @@ Both = Sequence[tuple[Result, Result]]
 """The current model's and the candidate's results on the same examples."""
 
 Unit = Literal["share", "seconds", "dollars", "tokens", "answers an hour"]
-Contrast = Callable[[float], ShareInterval | None]
+Contrast = Callable[[float], Interval | None]
 
 _ARMS: tuple[ArmName, ArmName] = ("baseline", "candidate")
 
@@ -116,10 +116,10 @@ class Measurement:
     """
 
     unit: Unit
-    candidate: ShareInterval | None
-    baseline: ShareInterval | None
+    candidate: Interval | None
+    baseline: Interval | None
     contrast: Contrast
-    ratio: ShareInterval | None = None
+    ratio: Interval | None = None
     lacks: Lack | None = None
     baseline_lacks: Lack | None = None
     at_once: int | None = None
@@ -127,7 +127,7 @@ class Measurement:
     only_relative: bool = False
 
     @property
-    def against(self) -> tuple[Literal["ratio", "difference"], ShareInterval | None]:
+    def against(self) -> tuple[Literal["ratio", "difference"], Interval | None]:
         """The candidate's ratio to the current model; of a share the difference."""
         return ("difference", self.contrast(1.0)) if self.unit == "share" else ("ratio", self.ratio)
 
@@ -199,13 +199,13 @@ def _of_class(measure: ClassMeasure, name: str, pairs: Both) -> Measurement:
 
 
 def _precision(name: str, pairs: Both) -> Measurement:
-    def of(results: Sequence[Result]) -> ShareInterval | None:
+    def of(results: Sequence[Result]) -> Interval | None:
         named = [each for each in results if each.named == name]
         return share([each.example.expected == name for each in named], [each.cluster for each in named])
 
     baseline, candidate = (of(arm) for arm in _arms(pairs))
 
-    def compared(factor: float) -> ShareInterval | None:
+    def compared(factor: float) -> Interval | None:
         if candidate is None or baseline is None:
             return None
         return weighted([(1.0, candidate), (-factor, baseline)])
@@ -261,7 +261,7 @@ Values = Sequence[Sequence[float | None]]
 
 
 def _mean(unit: Unit, values: Values, pairs: Both, *, lacks: Sequence[Lack | None]) -> Measurement:
-    def own(arm: Sequence[float | None]) -> ShareInterval | None:
+    def own(arm: Sequence[float | None]) -> Interval | None:
         known, of = _known(arm, pairs)
         array = np.asarray([known], dtype=np.float64)
         return resampled(array, of, lambda found: mean(found[0])) if known else None
@@ -277,7 +277,7 @@ def _known(values: Sequence[float | None], pairs: Both) -> tuple[list[float], li
 
 def _paired(
     unit: Unit,
-    own: Sequence[ShareInterval | None],
+    own: Sequence[Interval | None],
     values: Values,
     pairs: Both,
     *,
@@ -310,11 +310,11 @@ def _paired(
 
 def _bootstrapped(
     array: Floats, of: Sequence[str], value: Callable[[Floats, int], Floats], *, positive: bool
-) -> tuple[Contrast, ShareInterval | None]:
+) -> tuple[Contrast, Interval | None]:
     """The contrast and the ratio of `value` of the candidate (1) to that of the current model (0), of rows of
     these clusters; no ratio unless all is `positive`."""
 
-    def compared(factor: float) -> ShareInterval | None:
+    def compared(factor: float) -> Interval | None:
         return resampled(array, of, lambda found: value(found, 1) - factor * value(found, 0))
 
     ratio = resampled(array, of, lambda found: value(found, 1) / value(found, 0)) if positive else None
@@ -459,7 +459,7 @@ def _decided(row: RubricRow, found: Measurement, layer: Layer) -> RowResult:
     return RowResult(row=row, layer=layer, measurement=found, state=state, lack=lack, decides=not elsewhere)
 
 
-def _state(acceptable: ShareInterval, ideal: ShareInterval, lack: Lack | None) -> RowState:
+def _state(acceptable: Interval, ideal: Interval, lack: Lack | None) -> RowState:
     if acceptable.high < 0:
         return "FAIL"
     if lack is not None or acceptable.low < 0:
@@ -467,7 +467,7 @@ def _state(acceptable: ShareInterval, ideal: ShareInterval, lack: Lack | None) -
     return "IDEAL" if ideal.low >= 0 else "PASS"
 
 
-def _margin(found: Measurement, bound: Bound) -> ShareInterval | None:
+def _margin(found: Measurement, bound: Bound) -> Interval | None:
     """The distance to the bound, negative on the wrong side."""
     if not bound.relative:
         value, at = found.candidate, bound.value
@@ -477,5 +477,5 @@ def _margin(found: Measurement, bound: Bound) -> ShareInterval | None:
         value, at = found.contrast(bound.factor), bound.offset
     if value is None:
         return None
-    low, middle, high = value.low - at, value.estimate - at, value.high - at
-    return ShareInterval(low, middle, high) if bound.higher_is_better else ShareInterval(-high, -middle, -low)
+    margin = value.shifted(-at)
+    return margin if bound.higher_is_better else margin.scaled(-1)

@@ -7,13 +7,12 @@ forms.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from common.interval import Z, wilson
+from common.interval import Interval, Z, recovered, wilson
 
 Floats = NDArray[np.float64]
 
@@ -23,16 +22,7 @@ _AT_A_TIME = 200
 FLIPS = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class ShareInterval:
-    """A 95 % interval: low ≤ estimate ≤ high."""
-
-    low: float
-    estimate: float
-    high: float
-
-
-def share(correct: Sequence[bool], clusters: Sequence[str]) -> ShareInterval | None:
+def share(correct: Sequence[bool], clusters: Sequence[str]) -> Interval | None:
     """The share of True among (n,), with Wilson's interval for the effective n given the clusters. None for
     n = 0."""
     if not correct:
@@ -40,7 +30,7 @@ def share(correct: Sequence[bool], clusters: Sequence[str]) -> ShareInterval | N
     values = np.asarray(correct, dtype=np.float64)
     p, effective = float(values.mean()), len(values) / _design_effect(values, clusters)
     low, high = wilson(p * effective, effective)
-    return ShareInterval(low, p, high)
+    return Interval(low=low, estimate=p, high=high)
 
 
 def paired_p(baseline: Sequence[bool], candidate: Sequence[bool], clusters: Sequence[str]) -> float | None:
@@ -65,7 +55,7 @@ def paired_p(baseline: Sequence[bool], candidate: Sequence[bool], clusters: Sequ
 
 def paired_difference(
     baseline: Sequence[bool], candidate: Sequence[bool], clusters: Sequence[str]
-) -> ShareInterval | None:
+) -> Interval | None:
     """The candidate's share of right answers minus the baseline's, of (n,) pairs. None for n = 0.
 
     Bonett and Price's adjusted interval (BJMSP 2012): it adds one discordant pair of each kind, so that the
@@ -76,7 +66,7 @@ def paired_difference(
 
 def paired_contrast(
     baseline: Sequence[bool], candidate: Sequence[bool], clusters: Sequence[str], *, factor: float
-) -> ShareInterval | None:
+) -> Interval | None:
     """The candidate's share minus `factor` times the baseline's. The two added pairs, one right for each
     model alone, have the values 1 and -factor, so that a factor of 1 gives Bonett and Price's interval."""
     n = len(baseline)
@@ -86,7 +76,9 @@ def paired_contrast(
     middle = (float(change.sum()) + 1 - factor) / (n + 2)
     variance = ((float((change**2).sum()) + 1 + factor**2) / (n + 2) - middle**2) / (n + 2)
     half = Z * math.sqrt(variance * _design_effect(change, clusters))
-    return ShareInterval(max(-factor, middle - half), float(change.mean()), min(1.0, middle + half))
+    return Interval(
+        low=max(-factor, middle - half), estimate=float(change.mean()), high=min(1.0, middle + half)
+    )
 
 
 def _design_effect(values: Floats, clusters: Sequence[str]) -> float:
@@ -124,26 +116,24 @@ def quantile_of(level: float) -> Statistic:
 
 def paired_ratio(
     baseline: Sequence[float], candidate: Sequence[float], clusters: Sequence[str], of: Statistic
-) -> ShareInterval | None:
+) -> Interval | None:
     """of(candidate) / of(baseline) of (n,) pairs of positive numbers. Percentile interval of a paired
     bootstrap over clusters, `RESAMPLES` of a fixed seed. None below two clusters."""
     values = np.asarray([baseline, candidate], dtype=np.float64)
     return resampled(values, clusters, lambda found: of(found[1]) / of(found[0]))
 
 
-def resampled(
-    values: Floats, clusters: Sequence[str], of: Callable[[Floats], Floats]
-) -> ShareInterval | None:
+def resampled(values: Floats, clusters: Sequence[str], of: Callable[[Floats], Floats]) -> Interval | None:
     """of(values), of (k, n) values: k of each example. Percentile interval of a bootstrap over clusters, as
     `paired_ratio` has it. None below two clusters."""
     if len(set(clusters)) < 2:
         return None
     found = np.hstack([of(values[:, rows]) for rows in _resamples(_groups(clusters))])
     low, high = np.quantile(found, (0.025, 0.975))
-    return ShareInterval(float(low), float(of(values)), float(high))
+    return Interval(low=float(low), estimate=float(of(values)), high=float(high))
 
 
-def quantile_interval(values: Sequence[float], clusters: Sequence[str], level: float) -> ShareInterval | None:
+def quantile_interval(values: Sequence[float], clusters: Sequence[str], level: float) -> Interval | None:
     """The quantile of (n,) values, with the distribution-free interval between two of the values (David and
     Nagaraja, Order Statistics, 7.1). Its upper end needs `least_for(level)` values. None for n = 0."""
     if not values:
@@ -155,7 +145,7 @@ def quantile_interval(values: Sequence[float], clusters: Sequence[str], level: f
     low, high = stats.binom.ppf((0.025, 0.975), max(1, round(effective)), level)
     first, last = (min(n, max(1, math.ceil(rank * n / effective - 1e-9))) for rank in (low, high + 1))
     middle = float(np.quantile(ordered, level, method="inverted_cdf"))
-    return ShareInterval(float(ordered[first - 1]), middle, float(ordered[last - 1]))
+    return Interval(low=float(ordered[first - 1]), estimate=middle, high=float(ordered[last - 1]))
 
 
 def least_for(level: float) -> int:
@@ -163,14 +153,10 @@ def least_for(level: float) -> int:
     return math.ceil(math.log(0.025) / math.log(level))
 
 
-def weighted(parts: Sequence[tuple[float, ShareInterval | None]]) -> ShareInterval:
+def weighted(parts: Sequence[tuple[float, Interval | None]]) -> Interval:
     """The sum of independent parts' values by their weights; a negative weight subtracts. A part without a
-    value is left out. MOVER's interval (Zou, Donner, Statistics in Medicine 2008): for one part its own."""
-    known = [(weight, part) for weight, part in parts if part is not None]
-    middle = sum(weight * part.estimate for weight, part in known)
-    below = math.hypot(*(w * (each.estimate - (each.low if w > 0 else each.high)) for w, each in known))
-    above = math.hypot(*(w * (each.estimate - (each.high if w > 0 else each.low)) for w, each in known))
-    return ShareInterval(middle - below, middle, middle + above)
+    value is left out; for one part its own interval."""
+    return recovered((weight, part) for weight, part in parts if part is not None)
 
 
 def _resamples(groups: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:

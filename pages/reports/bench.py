@@ -10,8 +10,8 @@ from bench.benchmark.comparison import Comparison, ConfidenceSplit, DatasetPart,
 from bench.benchmark.figures import Figures, Side, WeightedTotals
 from bench.benchmark.reasons import verdict
 from bench.benchmark.rubric import RowResult
-from bench.benchmark.statistics import ShareInterval
 from bench.models.pair import NamedModel
+from common.interval import Interval
 from common.numbers import percent, rough_percent
 from judge.benchmark import JudgedBench, JudgedDataset, JudgedFigures, KnownAgreement, judged_figures
 from judge.figures import FEWEST_LABELS, WORTH
@@ -173,7 +173,7 @@ def _side(side: Side) -> dict[str, Any]:
     }
 
 
-def _interval(found: ShareInterval | None) -> dict[str, float] | None:
+def _interval(found: Interval | None) -> dict[str, float] | None:
     return None if found is None else asdict(found)
 
 
@@ -263,7 +263,7 @@ def _says(found: JudgedBench, whole: JudgedFigures) -> Iterator[str]:
     yield _worth(whole.agreement)
 
 
-def _preference(judge: str, known: ShareInterval) -> str:
+def _preference(judge: str, known: Interval) -> str:
     """Whose answers the judge prefers, as far as the interval tells it."""
     preferred = words.value_words(known, "share")
     share = f"the candidate's answers are preferred in {preferred} of the pairs, a tie counting half"

@@ -9,9 +9,8 @@ from common.interval import wilson
 from common.numbers import UNKNOWN, count, decimal, dollars, percent, seconds, set_percent
 from pages.status.rules import RuleView, Tone, capitalized, rule_name, rule_view
 from pages.words import status
-from pages.words.figures import models, title
+from pages.words.figures import models, title, unreached
 from records.store.releases import Ending, PastCanary, Release
-from verdict import unreached
 
 FEW = 5
 """Fewer failures of the last minutes are not worth a word."""
@@ -200,7 +199,7 @@ def _getting(canary: Mapping[str, Any]) -> str:
 def not_evidence(arms: Mapping[str, Mapping[str, Any]]) -> str:
     """How many of the candidate's exchanges did not reach it though it is not to blame; "": hardly any."""
     candidate = arms["candidate"]
-    return unreached.sentence(candidate.get("unreached", {}), candidate["requests"])
+    return unreached(candidate.get("unreached", {}), candidate["requests"])
 
 
 def _errors(canary: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
+from common.interval import Interval
 from pages.words.figures import joined, label
 from pages.words.judge import with_ends
 from pages.words.reasons import sentences
@@ -9,7 +10,6 @@ from pages.words.verdict import in_words
 from verdict.archive.releases import Dossier, RunStanding, verdicts
 from verdict.archive.trends import Change, Family, TrendStep, Validity
 from verdict.decision.document import Report
-from verdict.statistics.types import Interval
 from verdict.terms.measures import Unit
 
 _UNPRICED = "no price"

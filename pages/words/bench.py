@@ -6,9 +6,9 @@ from typing import assert_never
 from bench.benchmark.figures import Figures, Side
 from bench.benchmark.reasons import BenchCaveat, BenchReason
 from bench.benchmark.rubric import Lack, Measurement, RowResult, Unit
-from bench.benchmark.statistics import ShareInterval
 from bench.dataset.file import FEW, FEW_CRITICAL
 from bench.settings import DatasetSource
+from common.interval import Interval
 from common.numbers import percent
 
 _BY_TRAFFIC = " weighted by traffic"
@@ -174,7 +174,7 @@ def _more_at_once(found: RowResult) -> str:
     return f"; at this latency it would take --at-once {max(needed, measured.at_once + 1)}"
 
 
-def _against(found: Measurement, baseline: ShareInterval) -> str:
+def _against(found: Measurement, baseline: Interval) -> str:
     kind, interval = found.against
     theirs = f"the current model's {number(baseline.estimate, found.unit)}"
     if interval is None:
@@ -185,7 +185,7 @@ def _against(found: Measurement, baseline: ShareInterval) -> str:
     return f"{points.estimate:+.1f} points ({_ends(points, '{:+.1f}')}) against {theirs}".replace("-", "−")
 
 
-def value_words(found: ShareInterval | None, unit: Unit) -> str:
+def value_words(found: Interval | None, unit: Unit) -> str:
     """A value with its interval: 98.0 % (93.0 to 99.4)."""
     if found is None:
         return "unknown"
@@ -193,12 +193,12 @@ def value_words(found: ShareInterval | None, unit: Unit) -> str:
     return f"{number(found.estimate, unit)} ({_ends(scaled, _FORMS.get(unit, '{:,.0f}'))})"
 
 
-def _ends(found: ShareInterval, form: str) -> str:
+def _ends(found: Interval, form: str) -> str:
     return f"{form.format(found.low)} to {form.format(found.high)}"
 
 
-def _percent(found: ShareInterval) -> ShareInterval:
-    return ShareInterval(100 * found.low, 100 * found.estimate, 100 * found.high)
+def _percent(found: Interval) -> Interval:
+    return Interval(low=100 * found.low, estimate=100 * found.estimate, high=100 * found.high)
 
 
 def number(value: float, unit: Unit) -> str:
@@ -215,7 +215,7 @@ def number(value: float, unit: Unit) -> str:
     return f"{value:,.0f} an hour"
 
 
-def _known(found: ShareInterval | None) -> ShareInterval:
+def _known(found: Interval | None) -> Interval:
     if found is None:
         raise ValueError("a reason without its interval")
     return found

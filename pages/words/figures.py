@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from common.numbers import count, decimal, dollars, percent, rough_percent, seconds, seconds_between
 from records.facts.metric import JUDGED, JUDGED_PREFERENCE
+from verdict.details import unreached_worth_telling
 from verdict.terms.measures import Unit
 from verdict.terms.rubric import parse_bound
 
@@ -180,3 +181,23 @@ def models(*names: str) -> str:
 def joined(parts: list[str]) -> str:
     """a; a and b; a, b and c."""
     return " and ".join([*([", ".join(parts[:-1])] if len(parts) > 1 else []), *parts[-1:]])
+
+
+_WHY_UNREACHED = {
+    "proxy_no_credential": "no credential for the provider entry",
+    "proxy_full": "too many requests were in flight to the candidate",
+    "proxy_no_descriptors": "canary had no file descriptor left",
+}
+
+
+def unreached(found: Mapping[str, int], of: int) -> str:
+    """How many of the candidate's `of` exchanges did not reach it though it is not to blame, and why. `found`
+    counts by error type; "" below 1 %."""
+    if not unreached_worth_telling(found, of):
+        return ""
+    reasons = sorted(found, key=lambda name: -found[name])
+    why = "; ".join(_WHY_UNREACHED.get(name, name.replace("_", " ")) for name in reasons)
+    return (
+        f"{sum(found.values()):,} of {of:,} of the candidate's exchanges were answered by the baseline or "
+        f"not at all: {why}. They say nothing about the candidate."
+    )

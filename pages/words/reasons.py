@@ -19,9 +19,9 @@ from pages.words.figures import (
     span,
     title,
     to_come,
+    unreached,
 )
 from records.facts.metric import JUDGED_PREFERENCE
-from verdict import unreached
 from verdict.decision.document import MetricLine, PlanLine, Report
 from verdict.decision.plan_course import end_of, look_ends, may_ship
 from verdict.details import SinceFirst
@@ -175,7 +175,7 @@ def _of_users(reason: SplitOff | SplitNotChecked | Unreached | InBothArms | Nobo
         case SplitNotChecked():
             return "The split of users could not be checked: too few users, or the share is unknown."
         case Unreached():
-            return unreached.sentence(reason.found, reason.of)
+            return unreached(reason.found, reason.of)
         case InBothArms():
             return (
                 f"The flag system gave both arms to {reason.users:,} of {reason.of:,} users who had "

@@ -5,7 +5,6 @@ import pytest
 from statsmodels.stats.contingency_tables import mcnemar
 
 from bench.benchmark.statistics import (
-    ShareInterval,
     least_for,
     mean,
     paired_contrast,
@@ -19,7 +18,7 @@ from bench.benchmark.statistics import (
     share,
     weighted,
 )
-from common.interval import wilson
+from common.interval import Interval, wilson
 
 
 def alone(n: int) -> list[str]:
@@ -122,7 +121,7 @@ def test_a_difference_of_pairs_is_wider_where_documents_fail_as_a_whole() -> Non
 def test_a_percentiles_interval_lies_between_two_of_the_values_and_covers() -> None:
     """Of 100 values the binomial's 2.5 % and 97.5 % points for p95 are 90 and 99: the 90th and the 100th."""
     found = quantile_interval([float(value) for value in range(1, 101)], alone(100), 0.95)
-    assert found == ShareInterval(90.0, 95.0, 100.0)
+    assert found == Interval(low=90.0, estimate=95.0, high=100.0)
     random, truth = np.random.default_rng(5), -np.log(0.05)
     missed = 0
     for _ in range(400):
@@ -159,7 +158,7 @@ def test_a_contrast_of_pairs_has_bonett_and_price_as_its_case() -> None:
 
 
 def test_movers_sum_of_one_part_is_the_part_and_of_two_adds_squares() -> None:
-    one, other = ShareInterval(0.7, 0.8, 0.9), ShareInterval(0.2, 0.6, 0.7)
+    one, other = Interval(low=0.7, estimate=0.8, high=0.9), Interval(low=0.2, estimate=0.6, high=0.7)
     assert weighted([(1.0, one)]) == one
     both = weighted([(0.5, one), (0.5, other)])
     assert both.estimate == pytest.approx(0.7)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import stats
 
+from common.interval import Interval
 from judge.judgements import JudgedExchange, Result
 from records.facts.metric import parse_bound
 from tests.verdict.judged import pair, sample_of
@@ -15,7 +16,7 @@ from verdict.rows.comparison import arm_sums
 from verdict.rows.looks import Look
 from verdict.sample.arrays import Sample
 from verdict.sample.observations import judged_sample, observe
-from verdict.statistics.types import Bools, Floats, Interval
+from verdict.statistics.types import Bools, Floats
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.plan import DAY_S
 from verdict.terms.rubric import Criterion

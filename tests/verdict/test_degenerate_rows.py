@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from common.interval import Interval
 from judge.judgements import RunJudgements
 from pages.reports import compare
 from pages.reports import release as release_forms
@@ -31,7 +32,7 @@ from verdict.sample.arrays import MeasureTotals, Ratings, Sample, TextColumn
 from verdict.sample.log import AnswerTable, ExchangeTable
 from verdict.statistics.boundaries import Shape as Skewed
 from verdict.statistics.ratio import Arms, Ratio, UnitSums, adjusted, arms, narrower
-from verdict.statistics.types import Bools, Floats, Interval, Ints, NotComputed
+from verdict.statistics.types import Bools, Floats, Ints, NotComputed
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.rubric import Criterion
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from common.interval import Interval
 from tests.verdict.judged_simulated import (
     EVEN,
     TRAFFIC,
@@ -22,7 +23,6 @@ from tests.verdict.judged_simulated import (
     shown_daily,
     world,
 )
-from verdict.statistics.types import Interval
 
 
 def _holds(interval: Interval, true: float) -> bool:

@@ -8,11 +8,11 @@ from typing import Any, Literal
 import numpy as np
 from scipy import special
 
-from common.interval import Range
+from common.interval import Interval, Range
 from records.facts.metric import parse_bound
 from verdict.archive.evaluations import Evaluation, moment
 from verdict.decision.document import MetricLine, Report, vendor
-from verdict.statistics.types import Floats, Interval
+from verdict.statistics.types import Floats
 from verdict.terms.measures import Unit, source, unit_of
 
 COST, LATENCY = "cost_per_request", "latency_p95"

@@ -1,6 +1,5 @@
 """The report as a value, and its JSON document."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -8,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from common.interval import finite
 from judge.figures import JudgeFigures
 from routing.canary import Arm, arm_names
 from verdict.details import Details, Mirror
@@ -249,11 +249,6 @@ class Report:
     lane: float | None = None
     models: ArmModels | None = None
     details: Details = field(default_factory=Details)
-
-
-def finite(value: float | None) -> float | None:
-    """The number, or None if it is unbounded or undefined."""
-    return value if value is not None and math.isfinite(value) else None
 
 
 def without_reasons(report: Report) -> Report:

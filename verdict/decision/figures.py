@@ -10,8 +10,7 @@ import numpy as np
 from scipy import special
 
 from common.concentration import CATEGORY, Breakdown, FailingPart, failing_parts
-from common.interval import Range
-from verdict.decision.document import finite
+from common.interval import Range, finite
 from verdict.details import (
     EXAMPLES,
     CoursePoint,

@@ -17,12 +17,11 @@ from judge.figures import (
 )
 from judge.judgements import JudgedExchange
 from records.facts.metric import JUDGED_MARK, JUDGED_PREFERENCE
-from verdict.decision.document import finite, vendor
+from verdict.decision.document import vendor
 from verdict.rows.comparison import GATE, arm_sums
 from verdict.rows.reading import read, stratified
 from verdict.sample.arrays import Sample
 from verdict.sample.observations import Observations, judged_sample, observe
-from verdict.statistics.types import Interval
 
 _SHARE = (0.0, 1.0)
 _EXAMPLES = 5
@@ -75,9 +74,9 @@ def preference(sample: Sample, *, planned: float) -> Range | None:
     if len(observed.row) == 0:
         return None
     if found.carrying[0] < GATE:
-        return _range(stratified(found.sums, _SHARE, candidate=True))
+        return stratified(found.sums, _SHARE, candidate=True).shown()
     comparison = read(seen, observed, planned=planned, sums=found).comparison
-    return None if comparison is None else _range(comparison.contrast(0, 0))
+    return None if comparison is None else comparison.contrast(0, 0).shown()
 
 
 def _categories(sample: Sample, pairs: Sequence[JudgedExchange]) -> tuple[JudgedCategory, ...]:
@@ -93,7 +92,7 @@ def _category(sample: Sample, pairs: Sequence[JudgedExchange], value: str) -> Ju
     return JudgedCategory(
         value=value,
         pairs=len(inside),
-        judged_preference=_range(stratified(sums, _SHARE, candidate=True)),
+        judged_preference=stratified(sums, _SHARE, candidate=True).shown(),
     )
 
 
@@ -108,7 +107,7 @@ def _marks(sample: Sample, *, planned: float) -> JudgedMarks | None:
         answers=len(seen.unit),
         baseline=_arm(replace(seen, candidate=~seen.candidate), planned=planned),
         candidate=_arm(seen, planned=planned),
-        difference=_range(compared) if compared is not None else None,
+        difference=compared.shown() if compared is not None else None,
     )
 
 
@@ -116,15 +115,11 @@ def _arm(seen: Sample, *, planned: float) -> Range | None:
     """The mean mark of the sample's candidate."""
     reading = read(seen, _observed(seen, JUDGED_MARK), planned=planned)
     known = reading.comparison if reading.measured else None
-    return _range(known.contrast(0, 0)) if known is not None else None
+    return known.contrast(0, 0).shown() if known is not None else None
 
 
 def _observed(seen: Sample, metric: str) -> Observations:
     return observe(seen, metric, {}, now=np.inf)
-
-
-def _range(found: Interval) -> Range:
-    return Range(low=finite(found.low), estimate=found.estimate, high=finite(found.high))
 
 
 def _share(said: Iterable[bool | None]) -> float | None:

@@ -7,7 +7,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from verdict.decision.document import CategoryLine, Difference, PartState, SegmentLine, finite
+from common.interval import finite
+from verdict.decision.document import CategoryLine, Difference, PartState, SegmentLine
 from verdict.details import UsersToCome
 from verdict.rows.comparison import ALPHA, GATE
 from verdict.rows.reading import MetricReading, read

@@ -8,7 +8,8 @@ from typing import Any, Protocol, TypeAlias
 
 from scipy import optimize
 
-from verdict.decision.document import MetricLine, PlanLine, finite
+from common.interval import finite
+from verdict.decision.document import MetricLine, PlanLine
 from verdict.decision.figures import since_first
 from verdict.decision.parts import Part, parts_of
 from verdict.details import LookPoint, RowCourse, SinceFirst

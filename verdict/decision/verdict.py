@@ -6,6 +6,7 @@ from typing import TypeAlias, TypeVar
 
 import numpy as np
 
+from common.interval import finite
 from judge.figures import JudgeFigures
 from records.facts.metric import JUDGED
 from verdict.decision.decide import Findings, decide, score
@@ -16,7 +17,6 @@ from verdict.decision.document import (
     ReportWindow,
     Srm,
     Units,
-    finite,
     models_of,
 )
 from verdict.decision.figures import course, fading, failures, located, money, since_first, spreads
@@ -24,7 +24,13 @@ from verdict.decision.judged_figures import judge_figures
 from verdict.decision.offline import offline_rows
 from verdict.decision.parts import Part, break_down, difference, parts_of
 from verdict.decision.plan_course import PlanCourse, new_looks, row_courses
-from verdict.details import Details, MetricCourse, SinceFirst
+from verdict.details import (
+    Details,
+    MetricCourse,
+    SinceFirst,
+    too_many_unreached,
+    unreached_worth_telling,
+)
 from verdict.rows.comparison import GATE, arm_sums
 from verdict.rows.looks import NO_LOOKS, KeptLooks, Look
 from verdict.rows.reading import read, unread
@@ -63,7 +69,6 @@ from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.measures import must_be_known
 from verdict.terms.plan import DAY_S
 from verdict.terms.rubric import Criterion
-from verdict.unreached import too_many, worth_telling
 
 _MISMATCH = 0.001
 
@@ -176,7 +181,7 @@ def find(
         window=window,
         days_elapsed=_elapsed(sample, now),
         unreached=_unreached(sample),
-        too_many_unreached=too_many(sample.unreached, sample.candidate_exchanges),
+        too_many_unreached=too_many_unreached(sample.unreached, sample.candidate_exchanges),
         rubric_sha256=canary.sha256,
         plan=planned.line() if planned is not None else None,
         caveats=tuple(caveat for caveat in caveats if caveat is not None),
@@ -266,7 +271,7 @@ def _flips(sample: Sample) -> InBothArms | None:
 def _unreached(sample: Sample) -> Unreached | None:
     """The candidate's exchanges that did not reach it; None if they are hardly any."""
     found, of = sample.unreached, sample.candidate_exchanges
-    return Unreached(found=found, of=of) if worth_telling(found, of) else None
+    return Unreached(found=found, of=of) if unreached_worth_telling(found, of) else None
 
 
 def _responding(sample: Sample, criterion: Criterion) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
+from common.interval import Interval, recovered
 from verdict.sample.arrays import Sample, Values
 from verdict.sample.observations import Observations
 from verdict.statistics.ratio import (
@@ -24,7 +25,7 @@ from verdict.statistics.ratio import (
     unit_sums,
     woodruff,
 )
-from verdict.statistics.types import Bools, Floats, Interval
+from verdict.statistics.types import Bools, Floats
 
 ALPHA = 0.05
 
@@ -105,9 +106,8 @@ class LogMeans:
 class Recovered:
     """Arms with an interval each: few events, and quantiles.
 
-    The contrast's interval is recovered from the arms' intervals (MOVER: Zou, Donner, Statistics in Medicine
-    2008), on the logarithm if `logarithmic`. `arms` are the shares behind a quantile's intervals; None
-    without a normal approximation.
+    The contrast's interval is recovered from the arms' intervals, on the logarithm if `logarithmic`. `arms`
+    are the shares behind a quantile's intervals; None without a normal approximation.
     """
 
     candidate: Interval
@@ -120,9 +120,9 @@ class Recovered:
         if factor == 0:
             return self.candidate.shifted(-offset)
         if self.logarithmic and offset == 0 and self.candidate.estimate > 0 and self.baseline.estimate > 0:
-            ratio = _recover(_logarithm(self.candidate), _logarithm(self.baseline), 1.0)
+            ratio = recovered([(1, _logarithm(self.candidate)), (-1, _logarithm(self.baseline))])
             return _exponentiated(ratio).shifted(-factor).scaled(self.baseline.estimate)
-        return _recover(self.candidate, self.baseline, factor).shifted(-offset)
+        return recovered([(1, self.candidate), (-factor, self.baseline)]).shifted(-offset)
 
     def z(self) -> float:
         """The distance from the estimate to the interval's end towards zero is c standard errors."""
@@ -179,13 +179,6 @@ def _without_rounding(interval: Interval, size: float) -> Interval:
         for end in (interval.low, interval.estimate, interval.high)
     )
     return Interval(low=low, estimate=estimate, high=high)
-
-
-def _recover(candidate: Interval, baseline: Interval, factor: float) -> Interval:
-    estimate = candidate.estimate - factor * baseline.estimate
-    down = math.hypot(candidate.estimate - candidate.low, factor * (baseline.high - baseline.estimate))
-    up = math.hypot(candidate.high - candidate.estimate, factor * (baseline.estimate - baseline.low))
-    return Interval(low=estimate - down, estimate=estimate, high=estimate + up)
 
 
 def _exponential(log: float, half: float) -> Interval:

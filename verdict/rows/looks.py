@@ -8,11 +8,12 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 from scipy import optimize, special
 
+from common.interval import Interval
 from records.store.reports import StoredLook
 from verdict.rows.comparison import HeavyUnit
 from verdict.rows.margins import Contrast, Margin, z_to_refuse, z_to_ship
 from verdict.statistics.boundaries import Shape, boundaries
-from verdict.statistics.types import Interval, NotComputed
+from verdict.statistics.types import NotComputed
 from verdict.terms.plan import Side, VerdictPlan
 from verdict.terms.rubric import Bound, Criterion
 
@@ -168,6 +169,14 @@ def _one_unit(
     return only_by(contrast.heavy, would, outcome(*_ends(contrast.without_heavy(bound), boundary, refusal)))
 
 
+def known(interval: Interval) -> Interval:
+    """This interval. Raises NotComputed where an end is no number, which every comparison would take for the
+    wrong side or the right one."""
+    if any(map(math.isnan, (interval.low, interval.estimate, interval.high))):
+        raise NotComputed("their interval is not a number")
+    return interval
+
+
 def outcome(low: float, high: float) -> Outcome:
     """What a row is by the ends of its margin to the acceptable bound."""
     return "pass" if low >= 0 else "fail" if high < 0 else "open"
@@ -194,7 +203,7 @@ def _ends(margin: Margin, boundary: float | None, refusal: float | None) -> tupl
 
 def _seen_margin(margin: Margin, boundary: float | None, refusal: float | None) -> SeenMargin:
     low, high = _ends(margin, boundary, refusal)
-    ends = Interval(low=low, estimate=margin.estimate, high=high).known()
+    ends = known(Interval(low=low, estimate=margin.estimate, high=high))
     return SeenMargin(
         estimate=ends.estimate,
         low=ends.low,
@@ -290,7 +299,7 @@ _OPEN = Interval(low=-math.inf, estimate=math.nan, high=math.inf)
 
 def _still_possible(estimate: float, ends: Sequence[tuple[float, float]]) -> Interval:
     for low, high in ends:
-        Interval(low=low, estimate=estimate, high=high).known()
+        known(Interval(low=low, estimate=estimate, high=high))
     return Interval(
         low=min(estimate, max((low for low, _ in ends), default=-math.inf)),
         estimate=estimate,

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 from scipy import special
 
+from common.interval import Interval, recovered
 from verdict.rows.comparison import (
     GATE,
     ArmComparison,
@@ -27,7 +28,7 @@ from verdict.sample.arrays import Sample
 from verdict.sample.observations import Observations
 from verdict.statistics.boundaries import Shape, at_least, effective_units, lent_skewness, skewness, spreads
 from verdict.statistics.ratio import Arms, UnitSums
-from verdict.statistics.types import Floats, Interval
+from verdict.statistics.types import Floats
 from verdict.terms.rubric import Bound
 
 _ROUNDING = 1e-12
@@ -130,7 +131,7 @@ class ArmEnds(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecoveredMargin:
-    """A margin from the arms' own ends (MOVER, as in `comparison.Recovered`)."""
+    """A margin from the arms' own ends (as in `comparison.Recovered`)."""
 
     candidate: ArmEnds
     baseline: ArmEnds
@@ -190,22 +191,12 @@ class ExactShare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightedShares:
-    """Shares of several phases with weights that sum to 1; the ends are combined by MOVER."""
+    """Shares of several phases with weights that sum to 1."""
 
-    shares: Sequence[ExactShare]
-    weights: Floats
+    parts: Sequence[tuple[float, ExactShare]]
 
     def ends(self, boundary: float) -> Interval:
-        parts = [share.ends(boundary) for share in self.shares]
-        middle = float(self.weights @ [part.estimate for part in parts])
-        down, up = (
-            float(np.linalg.norm(self.weights * gaps))
-            for gaps in (
-                [part.estimate - part.low for part in parts],
-                [part.high - part.estimate for part in parts],
-            )
-        )
-        return Interval(low=middle - down, estimate=middle, high=middle + up)
+        return recovered((weight, share.ends(boundary)) for weight, share in self.parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,10 +277,8 @@ def shares_by_phase(sums: UnitSums, bounds: tuple[float, float]) -> WeightedShar
     phases = np.unique(sums.phase[sums.candidate])
     weight = np.array([float(sums.count[sums.candidate & (sums.phase == k)].sum()) for k in phases.tolist()])
     of_phase = [theirs.phase == k for k in phases.tolist()]
-    return WeightedShares(
-        shares=[_share_of(theirs.total[rows], theirs.count[rows], bounds) for rows in of_phase],
-        weights=weight / weight.sum(),
-    )
+    shares = [_share_of(theirs.total[rows], theirs.count[rows], bounds) for rows in of_phase]
+    return WeightedShares(parts=list(zip((weight / weight.sum()).tolist(), shares, strict=True)))
 
 
 # One metric at a look: its margins to the rubric's bounds, and how much the look tells.

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import special
 
+from common.interval import Interval, recovered
 from verdict.rows.comparison import (
     ALPHA,
     GATE,
@@ -31,7 +32,7 @@ from verdict.sample.observations import EXPECTED, MissingShare, Observations, ta
 from verdict.statistics import sequence
 from verdict.statistics.ratio import Arms, UnitSums, arms
 from verdict.statistics.sequence import GroupCounts, fisher
-from verdict.statistics.types import Bools, Floats, Interval, Ints
+from verdict.statistics.types import Bools, Floats, Ints
 from verdict.terms.rubric import Bound
 
 DIFFERENT = 0.01
@@ -361,20 +362,14 @@ def stratified(sums: UnitSums, bounds: tuple[float, float], *, candidate: bool) 
 
 
 def _weighted(sums: UnitSums, bounds: tuple[float, float], weight: Floats, *, candidate: bool) -> Interval:
-    """One arm's share, phases weighted by the candidate's rows, whose weights (rows,) are given; intervals
-    combined by MOVER."""
+    """One arm's share, phases weighted by the candidate's rows, whose weights (rows,) are given."""
     arm = sums.only(sums.candidate == candidate)
     means = arm.total / arm.count
     phases, place = np.unique(sums.phase[sums.candidate], return_inverse=True)
     sizes = np.bincount(place, weights=weight[sums.candidate])
     omega = sizes / sizes.sum()
     shares = [_share(means[arm.phase == phase], bounds) for phase in phases]
-    middle = float(omega @ [share.estimate for share in shares])
-    return Interval(
-        low=middle - float(np.linalg.norm(omega * [share.estimate - share.low for share in shares])),
-        estimate=middle,
-        high=middle + float(np.linalg.norm(omega * [share.high - share.estimate for share in shares])),
-    )
+    return recovered(zip(omega.tolist(), shares, strict=True))
 
 
 def _share(means: Floats, bounds: tuple[float, float]) -> Interval:
@@ -383,5 +378,4 @@ def _share(means: Floats, bounds: tuple[float, float]) -> Interval:
         return Interval(low=low, estimate=low, high=high)
     total = float(np.sum((means - low) / (high - low)))
     share = sequence.mixture_interval(total, len(means), alpha=ALPHA)
-    unit = Interval(low=share.low, estimate=total / len(means), high=share.high)
-    return unit.scaled(high - low).shifted(low)
+    return share.scaled(high - low).shifted(low)

@@ -18,11 +18,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
+from common.interval import Interval
 from judge.figures import FEWEST_LABELS, NEEDED_LABELS, borne_out, with_people
 from records.facts.metric import JUDGED, JUDGED_PREFERENCE
 from verdict.details import UnknownCosts
 from verdict.rows.comparison import ALPHA, ArmComparison, Bracketed
-from verdict.rows.looks import Look, OneUnit, RowPlan, RowStanding, only_by, outcome, standing, unknown
+from verdict.rows.looks import Look, OneUnit, RowPlan, RowStanding, known, only_by, outcome, standing, unknown
 from verdict.rows.reading import MetricReading, response
 from verdict.rows.reasons import (
     Capped,
@@ -35,7 +36,6 @@ from verdict.rows.reasons import (
 from verdict.sample.arrays import Sample
 from verdict.sample.observations import MissingShare, Observations, abandoned, unpriced
 from verdict.statistics import sequence
-from verdict.statistics.types import Interval
 from verdict.terms.measures import source
 from verdict.terms.rubric import Bound, Criterion
 
@@ -166,7 +166,7 @@ def margin(reading: MetricReading, bound: Bound) -> Interval:
 
 
 def _oriented(comparison: ArmComparison, bound: Bound) -> Interval:
-    contrast = comparison.contrast(*bound.terms).known()
+    contrast = known(comparison.contrast(*bound.terms))
     return contrast if bound.higher_is_better else contrast.scaled(-1)
 
 

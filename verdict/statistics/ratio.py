@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from verdict.statistics.types import Bools, Floats, Interval, Ints, NotComputed
+from common.interval import Interval
+from verdict.statistics.types import Bools, Floats, Ints, NotComputed
 
 _LEAST = 1e-280
 """A smaller variance has lost digits, or all of them, to the smallest number that there is."""

@@ -12,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 from scipy import special
 
+from common.interval import Interval
 from verdict.statistics.types import Bools, Floats, Ints
 
 POWER_Z = float(special.ndtri(0.8))
@@ -98,17 +99,9 @@ def log_mixture(successes: float, trials: float, p: float, *, a: float = 0.5, b:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
-    """A share's interval, in [0, 1]."""
-
-    low: float
-    high: float
-
-
 def mixture_interval(
     successes: float, trials: float, *, alpha: float, a: float = 0.5, b: float = 0.5
-) -> Share:
+) -> Interval:
     """{p : E(p) < 1/α}, always valid. E is convex in p, lowest at s/n, so one root lies on each side."""
     mean = successes / trials
 
@@ -117,8 +110,9 @@ def mixture_interval(
 
     edge = 1e-15
     centre = min(max(mean, edge), 1 - edge)
-    return Share(
+    return Interval(
         low=0.0 if mean <= edge else _crossing(excess, inside=centre, outside=edge),
+        estimate=mean,
         high=1.0 if mean >= 1 - edge else _crossing(excess, inside=centre, outside=1 - edge),
     )
 
