@@ -241,6 +241,19 @@ class Details:
     too_few: tuple[UsersToCome, ...] = ()
     unlabelled: tuple[str, ...] = ()
 
+    @property
+    def saving_usd_month(self) -> Range | None:
+        """Dollars saved a month at full rollout, below 0 for more spent; None without money, or while too
+        many costs are unknown."""
+        if self.money is None or self.unknown_costs is not None:
+            return None
+        cost = self.money.difference_usd
+        return Range(
+            low=None if cost.high is None else -cost.high,
+            estimate=-cost.estimate,
+            high=None if cost.low is None else -cost.low,
+        )
+
 
 def too_many_unreached(found: Mapping[str, int], of: int) -> bool:
     """True for more than half of the candidate's `of` exchanges: no verdict can rest on the others."""

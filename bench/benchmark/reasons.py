@@ -212,7 +212,7 @@ class BenchCaveat:
 def caveats(layers: Mapping[Layer, Figures], missing: Iterable[str]) -> Iterator[BenchCaveat]:
     """The caveats, from each layer's figures and the critical categories without an example."""
     for layer, found in layers.items():
-        kinds: tuple[tuple[Literal["cost", "latency"], ShareInterval | None], ...]
+        kinds: tuple[tuple[Literal["cost", "latency"], Interval | None], ...]
         kinds = (("cost", found.cost_ratio), ("latency", found.latency_ratio))
         for kind, ratio in kinds:
             if ratio is not None and ratio.low > MUCH:

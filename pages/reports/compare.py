@@ -69,7 +69,7 @@ def to_json(found: SideBySide) -> dict[str, Any]:
 
 def _candidate(standing: CandidateStanding, found: SideBySide) -> dict[str, Any]:
     report = report_json(standing.report, sentences)
-    saved = standing.saved
+    saved = standing.report.details.saving_usd_month
     return {
         "canary": standing.name,
         "candidate": _arm(standing.candidate),
@@ -134,7 +134,7 @@ def _score(report: Report) -> str:
 
 
 def _saved(standing: CandidateStanding) -> str:
-    saved = standing.saved
+    saved = standing.report.details.saving_usd_month
     if saved is None:
         return "unknown"
     return f"{signed(saved.estimate, 'usd')} ({between(saved.low, saved.high, 'usd')})"

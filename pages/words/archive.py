@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from common.interval import Interval
+from common.interval import Interval, Range
 from pages.words.figures import joined, label
 from pages.words.judge import with_ends
 from pages.words.reasons import sentences
 from pages.words.verdict import in_words
 from verdict.archive.releases import Dossier, RunStanding, verdicts
-from verdict.archive.trends import Change, Family, TrendStep, Validity
+from verdict.archive.trends import Family, TrendStep, Validity
 from verdict.decision.document import Report
 from verdict.terms.measures import Unit
 
@@ -42,10 +42,10 @@ def family(family: Family) -> str:
 _NEEDED = "five"
 
 
-def _mean(found: Interval | None, words: Callable[[Change], str]) -> str:
+def _mean(found: Interval | None, words: Callable[[Range], str]) -> str:
     if found is None:
         return ""
-    return words(Change(low=found.low, estimate=found.estimate, high=found.high))
+    return words(found.shown())
 
 
 def accuracy(step: TrendStep) -> str:
@@ -55,7 +55,7 @@ def accuracy(step: TrendStep) -> str:
     return f"{label(step.accuracy_metric)} {_in_unit(step.accuracy_unit)(step.accuracy)}"
 
 
-def _in_unit(unit: Unit) -> Callable[[Change | None], str]:
+def _in_unit(unit: Unit) -> Callable[[Range | None], str]:
     return points if unit == "share" else _number
 
 
@@ -75,17 +75,17 @@ def validity(validity: Validity) -> str:
     return f"{start}: {', '.join(values)}."
 
 
-def points(change: Change | None) -> str:
+def points(change: Range | None) -> str:
     """A share's change, with its interval."""
     return _change(change, 100, " points")
 
 
-def _number(change: Change | None) -> str:
+def _number(change: Range | None) -> str:
     """A change in the metric's own unit, with its interval."""
     return _with_interval(change, lambda value: f"{value:+.2f}".replace("-", "−"))
 
 
-def percent(change: Change | None) -> str:
+def percent(change: Range | None) -> str:
     """A relative change, with its interval."""
     return _change(change, 100, " %")
 
@@ -105,16 +105,16 @@ def saving(step: TrendStep) -> str:
     return _UNPRICED if step.unpriced else dollars(step.saving_usd_month)
 
 
-def dollars(change: Change | None) -> str:
+def dollars(change: Range | None) -> str:
     """Dollars, with their interval."""
     return _with_interval(change, lambda value: f"−${-value:,.0f}" if value < 0 else f"${value:,.0f}")
 
 
-def _change(change: Change | None, scale: float, unit: str) -> str:
+def _change(change: Range | None, scale: float, unit: str) -> str:
     return _with_interval(change, lambda value: f"{value * scale:+.1f}".replace("-", "−"), unit)
 
 
-def _with_interval(change: Change | None, words: Callable[[float], str], unit: str = "") -> str:
+def _with_interval(change: Range | None, words: Callable[[float], str], unit: str = "") -> str:
     """The estimate with its interval in brackets, without unknown ends."""
     if change is None:
         return "–"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from common.interval import Range
 from pages.words import archive as words
 from pages.words.reasons import sentences
 from tests.verdict.archived import DAY_S, a_line, a_release, an_evaluation
@@ -19,7 +20,7 @@ from verdict.archive.evaluations import (
     to_document,
     to_line,
 )
-from verdict.archive.trends import Change, pearson, quality_line, runs_of, spearman, to_json, trends
+from verdict.archive.trends import pearson, quality_line, runs_of, spearman, to_json, trends
 from verdict.decision.document import Difference, vendor
 from verdict.details import UnknownCosts
 
@@ -150,9 +151,9 @@ def test_no_saving_is_forecast_while_costs_are_unknown() -> None:
 
 
 def test_a_change_is_told_with_its_interval_and_an_unknown_end_is_not_told() -> None:
-    assert words.points(Change(low=-0.04, estimate=-0.02, high=0.0)) == "−2.0 points (−4.0 to +0.0)"
-    assert words.percent(Change(low=None, estimate=0.1, high=0.2)) == "+10.0 % (at most +20.0)"
-    assert words.dollars(Change(low=-500.0, estimate=1500.0, high=None)) == "$1,500 (at least −$500)"
+    assert words.points(Range(low=-0.04, estimate=-0.02, high=0.0)) == "−2.0 points (−4.0 to +0.0)"
+    assert words.percent(Range(low=None, estimate=0.1, high=0.2)) == "+10.0 % (at most +20.0)"
+    assert words.dollars(Range(low=-500.0, estimate=1500.0, high=None)) == "$1,500 (at least −$500)"
     assert words.dollars(None) == "–"
 
 

@@ -11,7 +11,7 @@ from scipy import special
 from common.interval import Interval, Range
 from records.facts.metric import parse_bound
 from verdict.archive.evaluations import Evaluation, moment
-from verdict.decision.document import MetricLine, Report, vendor
+from verdict.decision.document import MetricLine, vendor
 from verdict.statistics.types import Floats
 from verdict.terms.measures import Unit, source, unit_of
 
@@ -24,15 +24,6 @@ FAULTS = ("answer_faults", "invalid_output", "empty", "refused", "cut_off", "err
 _BUSINESS = frozenset({"revenue", "conversion", "churn", "compliance_violation"})
 _JUDGED = "judged_"
 """Metrics of a judge, which is no user."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """Candidate minus baseline with its interval. An end is None if unbounded or unknown."""
-
-    low: float | None
-    estimate: float
-    high: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +51,12 @@ class TrendStep:
     decision: str | None
     score: float | None
     synthetic: float | None
-    accuracy: Change | None
+    accuracy: Range | None
     accuracy_metric: str | None
     accuracy_unit: Unit
-    cost: Change | None
-    latency: Change | None
-    saving_usd_month: Change | None
+    cost: Range | None
+    latency: Range | None
+    saving_usd_month: Range | None
     shipped: bool | None
     unpriced: bool = False
     judged: Range | None = None
@@ -99,7 +90,7 @@ def step_of(run: Sequence[Evaluation]) -> TrendStep:
         accuracy_unit=unit_of(quality.metric, quality.acceptable) if quality is not None else "share",
         cost=None if unpriced else _relative(lines.get(COST)),
         latency=_relative(lines.get(LATENCY)),
-        saving_usd_month=_saving(report),
+        saving_usd_month=report.details.saving_usd_month,
         shipped=_shipped(run),
         unpriced=unpriced,
         judged=report.judge.judged_preference if report.judge is not None else None,
@@ -127,29 +118,15 @@ def _of_users(metric: str) -> bool:
     return source(metric) is None and metric not in _BUSINESS and not metric.startswith(_JUDGED)
 
 
-def _change(line: MetricLine | None, scale: float) -> Change | None:
+def _change(line: MetricLine | None, scale: float) -> Range | None:
     if line is None or line.difference.estimate is None:
         return None
     low, high = (None if end is None else end * scale for end in (line.difference.low, line.difference.high))
-    return Change(low=low, estimate=line.difference.estimate * scale, high=high)
+    return Range(low=low, estimate=line.difference.estimate * scale, high=high)
 
 
-def _relative(line: MetricLine | None) -> Change | None:
+def _relative(line: MetricLine | None) -> Range | None:
     return _change(line, 1 / line.baseline) if line is not None and line.baseline else None
-
-
-def _saving(report: Report) -> Change | None:
-    """The cost change with its sign reversed: −$50,000 is a saving of $50,000. None while too many costs are
-    unknown."""
-    money = report.details.money
-    if money is None or report.details.unknown_costs is not None:
-        return None
-    found = money.difference_usd
-    return Change(low=_negative(found.high), estimate=-found.estimate, high=_negative(found.low))
-
-
-def _negative(value: float | None) -> float | None:
-    return None if value is None else -value
 
 
 def _shipped(run: Sequence[Evaluation]) -> bool | None:

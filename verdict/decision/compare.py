@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from common.interval import Range
 from records.store import Store
 from routing.canary import Arm
 from routing.states import State
@@ -41,15 +40,6 @@ class CandidateStanding:
         """Its rubric's rows: metric, acceptable and ideal bound, weight."""
         lines = self.report.metrics
         return tuple(sorted((each.metric, each.acceptable, each.ideal, each.weight) for each in lines))
-
-    @property
-    def saved(self) -> Range | None:
-        """Dollars saved a month at full rollout, below 0 for more spent; None if it cannot be told."""
-        money = self.report.details.money
-        if money is None or self.report.details.unknown_costs is not None:
-            return None
-        cost = money.difference_usd
-        return Range(low=_negated(cost.high), estimate=-cost.estimate, high=_negated(cost.low))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +140,3 @@ def at_the_same_time(one: Report, other: Report) -> bool:
         return True
     shared = min(mine.end, theirs.end) - max(mine.start, theirs.start)
     return shared >= max(mine.end - mine.start, theirs.end - theirs.start) / 2
-
-
-def _negated(value: float | None) -> float | None:
-    return None if value is None else -value
