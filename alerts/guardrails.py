@@ -141,12 +141,12 @@ def add_growth(paths: Paths, grown: Iterable[Growth], utc_minus_mono: float) -> 
     A path ends when its rule convicts.
     """
     for guardrail, at in grown:
-        evidence, rule = guardrail.evidence, guardrail.rule
+        evidence, rule = guardrail.state.evidence, guardrail.rule
         if max(evidence.running) > 0.0:
             path = paths.setdefault(rule_key(rule.rule, rule.category, rule.segment), Path())
             observations = float(evidence.observations)
             path.add(Point(at + utc_minus_mono, evidence.mixture, evidence.cusum, observations))
-            path.ended = guardrail.convicted and rule.action == "rollback"
+            path.ended = guardrail.state.convicted and rule.action == "rollback"
 
 
 def add_statuses(paths: Paths, statuses: Iterable[GuardrailStatus], at: float) -> None:

@@ -67,12 +67,12 @@ def _summed_up(documents: Sequence[Mapping[str, Any]], refused: Mapping[str, flo
 
 
 def _whole(key: str, documents: Sequence[Mapping[str, Any]]) -> str:
-    from pages.reports.report import html
+    from pages.reports.report import rendered
 
     found = next((each for each in documents if each["key"] == key), None)
     if found is None:
         raise BadOrder(404, f"There is no evaluation {key!r}.")
-    return html(_evaluations([found])[0].report)
+    return rendered(_evaluations([found])[0].report, "html")
 
 
 def _evaluations(documents: Sequence[Mapping[str, Any]]) -> "list[Evaluation]":

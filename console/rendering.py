@@ -47,9 +47,9 @@ def comparison_in(form: str, found: "SideBySide") -> str:
 
 def release_in(form: str, found: "Dossier") -> str:
     """The release as "json" or "html". For a thread, like `report_in`."""
-    from pages.reports.release import html, to_json
+    from pages.reports.release import rendered
 
-    return html(found) if form == "html" else json.dumps(to_json(found))
+    return rendered(found, form)
 
 
 def releases_in_short(found: "Sequence[Dossier]") -> list[dict[str, Any]]:

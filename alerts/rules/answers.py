@@ -116,7 +116,7 @@ class UnusableAnswer(AnswerFault):
     def __init__(self, rule: Rule, *, most: float) -> None:
         super().__init__(rule, tests=3)
         self.most = most
-        self.state = UnusableState(events=self.state.events)
+        self.state = UnusableState(events=self.state.events, evidence=self.state.evidence)
 
     def score(self, sample: GuardrailSample) -> None:
         """Add one counted exchange to the evidence about the absolute limit. Call in order of completion."""
@@ -130,7 +130,7 @@ class UnusableAnswer(AnswerFault):
         for sample, limit in self.state.awaited.settled(now, self.most, self.adapted, early=True):
             if limit < TOO_HIGH:
                 failure, success = absolute_steps(limit, highest=NEARLY_ALL)
-                self.evidence.add(sample.unit, failure if sample.failed else success, test=OUTCOMES)
+                self.state.evidence.add(sample.unit, failure if sample.failed else success, test=OUTCOMES)
                 if sample.failed:
                     self.convict()
 
@@ -173,7 +173,7 @@ class Stalled(UnusableAnswer):
 
     def __init__(self, rule: Rule, *, most: float) -> None:
         super().__init__(rule, most=most)
-        own = StalledState(events=self.state.events)
+        own = StalledState(events=self.state.events, evidence=self.state.evidence)
         self.state = own  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def hear(self, outcome: Outcome, at: float, slot: int) -> bool:

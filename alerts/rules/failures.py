@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from alerts.evidence.exchanges import FEWEST, REACH_S, GuardrailSample, RecentShare
 from alerts.evidence.statistics import MINIMUM_UNITS, PAGE_CUSUM, Evidence, Window, absolute_steps
-from alerts.rules.rule import GuardrailStatus, Rule, RuleFinding, decided
+from alerts.rules.rule import GuardrailStatus, Rule, decided
 from common.numbers import percent
 
 TOO_HIGH = 0.5
@@ -115,17 +115,7 @@ class AbsoluteRule:
         self.least_units = least_units
         self.state = state
 
-    @property
-    def evidence(self) -> Evidence:
-        """The evidence against the candidate."""
-        return self.state.evidence
-
-    @property
-    def convicted(self) -> bool:
-        """True once the evidence was enough to roll back."""
-        return self.state.convicted
-
-    def add_shown(self, samples: Sequence[GuardrailSample]) -> None:
+    def show(self, samples: Sequence[GuardrailSample]) -> None:
         """Add exchanges to the windows."""
         state = self.state
         candidates = [each for each in samples if each.candidate]
@@ -135,7 +125,7 @@ class AbsoluteRule:
             if len(state.units) < self.rule.minimum and each.unit not in state.units:
                 state.units.append(each.unit)
 
-    def add_counted(self, sample: GuardrailSample) -> None:
+    def score(self, sample: GuardrailSample) -> None:
         """Add one counted exchange to the evidence. Call in order of completion."""
         self.state.awaited.add(sample)
         self.settle(sample.completed)
@@ -198,29 +188,18 @@ class ErrorRate(AbsoluteRule):
         state = AbsoluteState(candidate=Window(rule.window_s), baseline=Window(rule.window_s))
         super().__init__(rule, state, limit=rule.limit, least_units=rule.minimum)
 
-    def show(self, samples: Sequence[GuardrailSample]) -> None:
-        """Add exchanges to the windows."""
-        self.add_shown(samples)
-
-    def score(self, sample: GuardrailSample) -> None:
-        """Add one counted exchange to the evidence. Call in order of completion."""
-        self.add_counted(sample)
-
     def status(self, now: float) -> GuardrailStatus:
         """The rule's status at monotonic `now`."""
         self.look(now)
         state = self.state
         value = state.candidate.share_over(now)
-        found = RuleFinding(
+        return decided(
+            self.rule,
             applicable=self.limit < TOO_HIGH,
             enough=value is not None and len(state.units) >= self.rule.minimum,
             over=value is not None and (value > self.limit or state.evidence.cusum >= PAGE_CUSUM),
             convincing=state.evidence.pages(self.least_units),
             convicted=state.convicted,
-        )
-        return decided(
-            self.rule,
-            found,
             value=value,
             threshold=self.limit,
             evidence=self.numbers(now),
@@ -276,14 +255,11 @@ class Outage:
         """The status at monotonic `now`."""
         share = self.state.recent.share(now)
         evidence = self.state.evidence
-        found = RuleFinding(
+        status = decided(
+            self.rule,
             enough=share is not None,
             over=share is not None and share > self.rule.limit,
             convincing=self._convinces(evidence),
-        )
-        status = decided(
-            self.rule,
-            found,
             value=share,
             threshold=self.rule.limit,
             evidence={
@@ -340,10 +316,11 @@ class Telemetry:
             recent = now - state.routed_at <= (self.rule.window_s or self.rule.limit)
             silent_s = state.routed_at - state.silent_since if recent else 0.0
         over = silent_s >= self.rule.limit
-        found = RuleFinding(enough=state.heard or over, over=over, convincing=over)
         return decided(
             self.rule,
-            found,
+            enough=state.heard or over,
+            over=over,
+            convincing=over,
             value=silent_s,
             threshold=self.rule.limit,
             sentence=f"{silent_s:.0f} s of routed traffic without an outcome (limit {self.rule.limit:.0f} s)",

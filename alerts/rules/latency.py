@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from alerts.evidence.exchanges import FirstStarted, GuardrailSample, Timed
 from alerts.evidence.statistics import MINIMUM_UNITS, PAGE_CUSUM, Window
 from alerts.rules.failures import AbsoluteRule, AbsoluteState
-from alerts.rules.rule import GuardrailStatus, Rule, RuleFinding, decided
+from alerts.rules.rule import GuardrailStatus, Rule, decided
 from common.numbers import percent, seconds, times
 from records.outcome import IN_FLIGHT_AFTER_S
 
@@ -81,7 +81,7 @@ class LatencyRule(AbsoluteRule):
         return True
 
     def _take(self, judged: Sequence[GuardrailSample]) -> None:
-        self.add_shown(judged)
+        self.show(judged)
         for sample in judged:
             self.state.first.offer(sample)
 
@@ -142,7 +142,7 @@ class LatencyRule(AbsoluteRule):
     def count(self, now: float) -> Iterator[GuardrailSample]:
         """Score the exchanges whose bound has passed by monotonic `now`. Yields each after scoring it."""
         for sample in self.state.first.release(now - ARRIVAL_S):
-            self.add_counted(sample)
+            self.score(sample)
             yield sample
 
 
@@ -166,17 +166,14 @@ class LatencyP95(LatencyRule):
         self.look(now)
         state = self.state
         baseline_slow = state.baseline.share_over(now)
-        found = RuleFinding(
+        p95_s, numbers = state.candidate.quantile(0.95, now), self.numbers(now)
+        status = decided(
+            self.rule,
             applicable=baseline_slow is None or baseline_slow <= SLOW_SHARE,
             enough=state.candidate.count(now) >= self.rule.minimum,
             over=(state.candidate.share_over(now) or 0.0) > SLOW_SHARE,
             convincing=state.evidence.pages(self.least_units),
             convicted=state.convicted,
-        )
-        p95_s, numbers = state.candidate.quantile(0.95, now), self.numbers(now)
-        status = decided(
-            self.rule,
-            found,
             value=p95_s,
             threshold=self.rule.limit,
             evidence=numbers,
@@ -261,15 +258,12 @@ class LatencyVsBaseline(LatencyRule):
         self.look(now)
         state = self.state
         share = state.candidate.share_over(now)
-        found = RuleFinding(
+        return decided(
+            self.rule,
             enough=share is not None and len(state.units) >= self.rule.minimum,
             over=share is not None and (share > SLOW_SHARE or state.evidence.cusum >= PAGE_CUSUM),
             convincing=state.evidence.pages(self.least_units),
             convicted=state.convicted,
-        )
-        return decided(
-            self.rule,
-            found,
             value=state.candidate.quantile(0.95, now),
             threshold=self.rule.limit,
             evidence=self.numbers(now),

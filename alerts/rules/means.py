@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from alerts.evidence.exchanges import GuardrailSample, RecentMean
 from alerts.evidence.statistics import MINIMUM_UNITS, Evidence, Window, betting_steps
-from alerts.rules.rule import GuardrailStatus, Rule, RuleFinding, decided
+from alerts.rules.rule import GuardrailStatus, Rule, decided
 from common.numbers import decimal, dollars
 
 RATERS = 50_000
@@ -36,12 +36,29 @@ def _bet(state: MeanState, unit: str, badness: float, allowed: float) -> None:
         state.convicted = state.evidence.convicts(MINIMUM_UNITS)
 
 
-def _finding(rule: Rule, state: MeanState, now: float, *, over: bool) -> RuleFinding:
-    return RuleFinding(
-        enough=min(state.candidate.count(now), state.baseline.count(now)) >= rule.minimum,
+def _decided(
+    rule: Rule,
+    state: MeanState,
+    now: float,
+    *,
+    over: bool,
+    value: float | None,
+    threshold: float | None,
+    sentence: str,
+    more: dict[str, float] | None = None,
+) -> GuardrailStatus:
+    outcomes, baseline_outcomes = state.candidate.count(now), state.baseline.count(now)
+    counted = {"outcomes": float(outcomes), "baseline_outcomes": float(baseline_outcomes)}
+    return decided(
+        rule,
+        enough=min(outcomes, baseline_outcomes) >= rule.minimum,
         over=over,
         convincing=state.evidence.pages(MINIMUM_UNITS),
         convicted=state.convicted,
+        value=value,
+        threshold=threshold,
+        evidence=state.evidence.numbers() | counted | (more or {}),
+        sentence=sentence,
     )
 
 
@@ -51,16 +68,6 @@ class CostPerRequest:
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
         self.state = MeanState(candidate=Window(rule.window_s), baseline=Window(rule.window_s))
-
-    @property
-    def evidence(self) -> Evidence:
-        """The evidence against the candidate."""
-        return self.state.evidence
-
-    @property
-    def convicted(self) -> bool:
-        """True once the evidence was enough to roll back."""
-        return self.state.convicted
 
     def show(self, samples: Sequence[GuardrailSample]) -> None:
         """Add exchanges to the windows."""
@@ -90,12 +97,13 @@ class CostPerRequest:
         state = self.state
         mean_usd, baseline_usd = state.candidate.mean(now), state.baseline.mean(now)
         factor = mean_usd / baseline_usd if mean_usd is not None and baseline_usd else None
-        return decided(
+        return _decided(
             self.rule,
-            _finding(self.rule, state, now, over=factor is not None and factor > self.rule.limit),
+            state,
+            now,
+            over=factor is not None and factor > self.rule.limit,
             value=factor,
             threshold=self.rule.limit,
-            evidence=_numbers(state, now),
             sentence=f"candidate: {dollars(mean_usd)} per request"
             f" ({state.candidate.count(now)} with a known price);"
             f" baseline: {dollars(baseline_usd)} (limit {self.rule.limit:g}× the baseline)",
@@ -138,21 +146,15 @@ class Rating:
         state = self.state
         mean, baseline_mean = state.candidate.mean(now), state.baseline.mean(now)
         bound = self.rule.limit * baseline_mean if baseline_mean is not None else None
-        return decided(
+        return _decided(
             self.rule,
-            _finding(self.rule, state, now, over=mean is not None and bound is not None and mean < bound),
+            state,
+            now,
+            over=mean is not None and bound is not None and mean < bound,
             value=mean,
             threshold=bound,
-            evidence=_numbers(state, now)
-            | ({} if baseline_mean is None else {"baseline_mean": baseline_mean}),
+            more={} if baseline_mean is None else {"baseline_mean": baseline_mean},
             sentence=f"candidate: {self.rule.rule} {decimal(mean)} from {state.candidate.count(now)} raters;"
             f" baseline: {decimal(baseline_mean)} from {state.baseline.count(now)}"
             f" (limit {100 * self.rule.limit:g} % of the baseline)",
         )
-
-
-def _numbers(state: MeanState, now: float) -> dict[str, float]:
-    return state.evidence.numbers() | {
-        "outcomes": float(state.candidate.count(now)),
-        "baseline_outcomes": float(state.baseline.count(now)),
-    }

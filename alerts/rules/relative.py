@@ -22,7 +22,7 @@ from alerts.evidence.statistics import (
     relative_steps,
     unit_steps,
 )
-from alerts.rules.rule import GuardrailStatus, Rule, RuleFinding, decided
+from alerts.rules.rule import GuardrailStatus, Rule, decided
 from alerts.wording import as_often
 from common.numbers import percent
 from records.outcome import Outcome
@@ -136,14 +136,13 @@ RECENT = 200
 
 
 @dataclass(slots=True)
-class RelativeState:
+class RelativeState(EventsState):
     """The events and the candidate's outcomes, JSON-able.
 
     `failed` counts the outcomes with the event. `recent` holds the last 200 outcomes. `met` are the units
     whose first exchange is in `compared` or was.
     """
 
-    events: EventsState
     outcomes: int = 0
     failed: int = 0
     recent: list[bool] = field(default_factory=list)
@@ -168,19 +167,7 @@ class RelativeRule:
         self.least_share = least_share
         self.of_units = of_units
         self.of_outcomes = of_outcomes
-        self.state = RelativeState(
-            events=EventsState(events=Window(rule.window_s), evidence=Evidence.of_tests(tests))
-        )
-
-    @property
-    def evidence(self) -> Evidence:
-        """The evidence against the candidate."""
-        return self.state.events.evidence
-
-    @property
-    def convicted(self) -> bool:
-        """True once the evidence was enough to roll back."""
-        return self.state.events.convicted
+        self.state = RelativeState(events=Window(rule.window_s), evidence=Evidence.of_tests(tests))
 
     @property
     def recent_share(self) -> float | None:
@@ -197,11 +184,11 @@ class RelativeRule:
         if candidate:
             self._count(unit, event)
         counted = event and note_event(
-            state.events, unit=unit, candidate=candidate, share=share, at=at, factor=factor
+            state, unit=unit, candidate=candidate, share=share, at=at, factor=factor
         )
         first = state.met.meet(slot, phase=phase, at=at)
         compared = first and state.compared.add(
-            self.evidence, unit=unit, candidate=candidate, share=share, event=event, factor=factor
+            state.evidence, unit=unit, candidate=candidate, share=share, event=event, factor=factor
         )
         if compared or (counted and candidate):
             self.convict()
@@ -209,7 +196,7 @@ class RelativeRule:
 
     def convict(self) -> None:
         """Convict the candidate if the evidence is enough."""
-        self.state.events.convicted = self.state.events.convicted or self._convicts()
+        self.state.convicted = self.state.convicted or self._convicts()
 
     def _count(self, unit: str, event: bool) -> None:
         state = self.state
@@ -222,7 +209,7 @@ class RelativeRule:
             state.units.append(unit)
 
     def _convicts(self) -> bool:
-        state, evidence = self.state, self.state.events.evidence
+        state, evidence = self.state, self.state.evidence
         run_share, recent_share = state.failed / max(1, state.outcomes), self.recent_share or 0.0
         return (run_share >= self.least_share and evidence.convicts_run(self.rule.minimum)) or (
             recent_share >= self.least_share and evidence.convicts_since(self.rule.minimum)
@@ -230,22 +217,19 @@ class RelativeRule:
 
     def over(self, now: float) -> bool:
         """True when the candidate has the event too often, whether or not that is proved."""
-        over = over_ratio(self.state.events.events, now, self.rule.limit)
-        return over or self.evidence.cusum >= PAGE_CUSUM
+        over = over_ratio(self.state.events, now, self.rule.limit)
+        return over or self.state.evidence.cusum >= PAGE_CUSUM
 
     def status(self, now: float) -> GuardrailStatus:
         """The rule's status at monotonic `now`."""
-        state, evidence = self.state, self.evidence
-        found = RuleFinding(
+        state, evidence = self.state, self.state.evidence
+        return decided(
+            self.rule,
             enough=len(state.units) >= self.rule.minimum,
             over=self.over(now),
             convincing=evidence.pages(self.rule.minimum),
-            convicted=state.events.convicted,
-        )
-        return decided(
-            self.rule,
-            found,
-            value=risk_ratio(state.events.events, now),
+            convicted=state.convicted,
+            value=risk_ratio(state.events, now),
             threshold=self.rule.limit,
             evidence=evidence.numbers() | {"outcomes": float(state.outcomes), "bad": float(state.failed)},
             sentence=self.sentence(now),
@@ -253,7 +237,7 @@ class RelativeRule:
 
     def sentence(self, now: float) -> str:
         """The candidate's and the baseline's figures."""
-        state, events = self.state, self.state.events.events
+        state, events = self.state, self.state.events
         share = state.failed / state.outcomes if state.outcomes else None
         return (
             f"units with {self.of_units}: {events.over(now)} of the candidate,"
@@ -320,15 +304,12 @@ class TroubleRule(Generic[State]):
         """The rule's status at monotonic `now`."""
         events, evidence = self.state.events, self.state.evidence
         ratio = risk_ratio(events, now)
-        found = RuleFinding(
+        return decided(
+            self.rule,
             enough=events.count(now) >= self.rule.minimum,
             over=over_ratio(events, now, FACTOR) or evidence.cusum >= PAGE_CUSUM,
             convincing=evidence.pages(self.rule.minimum),
             convicted=self.state.convicted,
-        )
-        return decided(
-            self.rule,
-            found,
             value=ratio,
             threshold=FACTOR,
             evidence=evidence.numbers(),

@@ -202,33 +202,41 @@ def rule_key(rule: StatusName, category: str | None, segment: Mapping[str, str] 
     return f"{rule}[{','.join(parts)}]" if parts else rule
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuleFinding:
-    """A rule's findings, by which `decided` makes its status.
-
-    `applicable`: the comparison makes sense now. `enough`: the window has its minimum. `over`: the window's
-    value is over its threshold. `convincing`: the evidence is enough to page. `convicted`: at some moment of
-    this run it was enough to roll back.
-    """
-
-    applicable: bool = True
-    enough: bool
-    over: bool
-    convincing: bool
-    convicted: bool = False
-
-
 def decided(
     rule: Rule,
-    found: RuleFinding,
     *,
+    enough: bool,
+    over: bool,
+    convincing: bool,
+    convicted: bool = False,
+    applicable: bool = True,
     value: float | None,
     threshold: float | None,
     sentence: str,
     evidence: Mapping[str, float] | None = None,
 ) -> GuardrailStatus:
-    """The rule's status by what it found."""
-    state, action = _weighed(rule, found)
+    """The rule's status by what it found. Missing data is never `ok`; only a conviction requests a rollback.
+
+    `enough`: the window has its minimum. `over`: the window's value is over its threshold. `convincing`: the
+    evidence is enough to page. `convicted`: at some moment of this run it was enough to roll back.
+    `applicable`: the comparison makes sense now.
+    """
+    state: StatusState
+    action: Action | None = None
+    if convicted and rule.action == "rollback":
+        state, action = "latched", "rollback"
+    elif not applicable:
+        state = "not_applicable"
+    elif not enough:
+        state = "not_enough_data"
+    elif not over:
+        state = "ok"
+    elif not convincing:
+        state = "warn"
+    elif rule.action == "warn":
+        state, action = "warn", "warn"
+    else:
+        state, action = "firing", "hold" if rule.action == "hold" else "page"
     return GuardrailStatus(
         rule=rule.rule,
         state=state,
@@ -240,20 +248,3 @@ def decided(
         category=rule.category,
         segment=rule.segment,
     )
-
-
-def _weighed(rule: Rule, found: RuleFinding) -> tuple[StatusState, Action | None]:
-    """(state, requested action). Missing data is never `ok`, and only a conviction requests a rollback."""
-    if found.convicted and rule.action == "rollback":
-        return "latched", "rollback"
-    if not found.applicable:
-        return "not_applicable", None
-    if not found.enough:
-        return "not_enough_data", None
-    if not found.over:
-        return "ok", None
-    if not found.convincing:
-        return "warn", None
-    if rule.action == "warn":
-        return "warn", "warn"
-    return "firing", "hold" if rule.action == "hold" else "page"

@@ -41,7 +41,7 @@ KNOWN, MOST_USERS = 60, 1_000
 """Users of the baseline that are met before the first of the candidate, to tell how many a rule needs."""
 LEAST_SHOWN = 0.01
 """With a smaller share, a rule needs no other number of users."""
-SHAPE = 2
+SHAPE = 3
 """Part of a state's key: a higher number drops evidence whose shape is an earlier one."""
 
 
@@ -80,19 +80,14 @@ class LearnsFromFeedback(Protocol):
 
 
 @runtime_checkable
-class Proves(Protocol):
-    """A rule whose evidence can convict the candidate."""
+class Proof(Protocol):
+    """The state of a rule whose evidence can convict the candidate."""
 
-    rule: Rule
-
-    @property
-    def evidence(self) -> Evidence: ...
-
-    @property
-    def convicted(self) -> bool: ...
+    evidence: Evidence
+    convicted: bool
 
 
-Growth = tuple[Proves, float]
+Growth = tuple[Guardrail, float]
 """A rule whose evidence may have grown, and the monotonic time of the exchange behind it."""
 
 
@@ -106,13 +101,14 @@ class Scope:
         self.segment = dict(segment or {})
         self.guardrails = list(guardrails)
         self.first = FirstStarted()
-        self._shows = [g for g in guardrails if isinstance(g, Shows)]
-        self._scores = [g for g in guardrails if isinstance(g, Scores)]
         self._of_outcomes = [g for g in guardrails if isinstance(g, OutcomeRule)]
         self._of_questions = [g for g in guardrails if isinstance(g, RepeatQuestion)]
         self.latencies = [g for g in guardrails if isinstance(g, LatencyRule)]
+        whole = [g for g in guardrails if not isinstance(g, LatencyRule)]
+        self._shows = [g for g in whole if isinstance(g, Shows)]
+        self._scores = [g for g in whole if isinstance(g, Scores)]
         self._learning = [g for g in guardrails if isinstance(g, LearnsFromFeedback)]
-        self._proving = [g for g in self._scores if isinstance(g, Proves)]
+        self._proving = [g for g in self._scores if isinstance(g.state, Proof)]
 
     @property
     def name(self) -> str:
@@ -328,21 +324,17 @@ def _meet(guardrail: Guardrail, number: int, share: float, *, candidate: bool) -
 
 
 def _acts(guardrail: Guardrail) -> bool:
-    rule = guardrail.rule
-    if isinstance(guardrail, TroubleRule):
-        evidence, convicted = guardrail.state.evidence, guardrail.state.convicted
-    elif isinstance(guardrail, Proves):
-        evidence, convicted = guardrail.evidence, guardrail.convicted
-    else:
+    rule, proof = guardrail.rule, guardrail.state
+    if not isinstance(proof, Proof):
         return False
-    return convicted if rule.action == "rollback" else bool(evidence.pages(rule.minimum))
+    return proof.convicted if rule.action == "rollback" else proof.evidence.pages(rule.minimum)
 
 
 def share_budgets(guardrails: Iterable[Guardrail]) -> None:
     """Let each rule's evidence know with how many it shares its error budget."""
     for guardrail in guardrails:
-        if isinstance(guardrail, Proves):
-            guardrail.evidence.parts = guardrail.rule.parts
+        if isinstance(guardrail.state, Proof):
+            guardrail.state.evidence.parts = guardrail.rule.parts
 
 
 def state_key(guardrail: Guardrail) -> str:

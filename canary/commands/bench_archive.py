@@ -1,8 +1,7 @@
 """Stores a benchmark, and reads what the store knows about the model's canary and vendor."""
 
-import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from canary.commands.report import Output
 from canary.commands.shell import say, writing
 from canary.config import Config
 from canary.config.config import bench_terms
-from pages.reports.release import FORMS, headline, to_json
+from pages.reports.release import headline, rendered
 from pages.words.archive import reasons_of
 from pages.words.gains import forecast_document, layers
 from records.errors import StoreDown
@@ -189,8 +188,7 @@ def with_verdict(document: Mapping[str, Any], release: Dossier) -> dict[str, Any
 
 def write_report(found: Dossier, output: Output) -> None:
     """Write the one report of the release."""
-    forms: dict[str, Callable[[Dossier], str]] = {**FORMS, "json": lambda each: json.dumps(to_json(each))}
-    output.write(forms[output.form](found))
+    output.write(rendered(found, output.form))
     say(f"{headline(found)}\nwrote {output.file}")
 
 

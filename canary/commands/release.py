@@ -67,7 +67,7 @@ def show(
     ] = "text",
 ) -> None:
     """Show one release: its four layers against the current model, one verdict, the clock, its canaries."""
-    from pages.reports.release import FORMS, to_json
+    from pages.reports.release import rendered, to_json
     from verdict.archive.releases import NoSuchRelease, release_of
 
     read = read_config(config)
@@ -75,7 +75,9 @@ def show(
         found = release_of(read.control.reports, store, model, now=time.time())
         if failures is not None:
             _write_failures(failures, store, found.release)
-    return print_json(to_json(found)) if output == "json" else print_text(FORMS[output](found).rstrip("\n"))
+    if output == "json":
+        return print_json(to_json(found))
+    return print_text(rendered(found, output).rstrip("\n"))
 
 
 @app.command(epilog=example('release note gpt-6.1-terra "read 40 answers side by side" --minutes 25'))

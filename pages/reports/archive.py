@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pages.text import listing
 from pages.words import archive as words
 from pages.words.reasons import sentences
 from pages.words.status import day
+from pages.writers import listing
 from verdict.archive.evaluations import Evaluation, to_document
 from verdict.archive.trends import Trends, TrendStep
 

@@ -5,10 +5,10 @@ from typing import Any, get_args
 
 from bench.benchmark.rubric import Unit
 from common.numbers import count, dollars, rough_percent, seconds
-from pages import text as terminal
 from pages.document import Document, Points, Row, Says, Section, Table, columns
 from pages.words.bench import number
 from pages.words.verdict import HEADLINES
+from pages.writers import text
 
 _LAYERS = {"synthetic": "Synthetic tasks", "real": "Real-world tasks"}
 _SPENT = {
@@ -24,7 +24,7 @@ Node = Mapping[str, Any]
 
 def rendered(document: Node, *, width: int = 120) -> str:
     """The whole document as text and tables."""
-    return terminal.text(_page(document), width=width)
+    return text(_page(document), width=width)
 
 
 def _page(document: Node) -> Document:

@@ -1,18 +1,16 @@
 """Candidates beside each other as text for a terminal, Markdown, one HTML file, or JSON."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
 from common.numbers import count
-from pages import html as page
-from pages import markdown as pipes
-from pages import text as terminal
 from pages.document import Document, Points, Section, Table, columns
 from pages.words import verdict
 from pages.words.figures import between, joined, label, signed
 from pages.words.reasons import sentences
+from pages.writers import written
 from records.facts.metric import JUDGED_PREFERENCE
 from routing.canary import Arm
 from verdict.decision.compare import CandidateStanding, SideBySide, at_the_same_time
@@ -27,14 +25,11 @@ _NOT_COMPARED = (
 
 
 def rendered(found: SideBySide, form: str, *, width: int = 110) -> str:
-    """As "text" of at most `width` columns, "json", "markdown" or "html". KeyError for another form."""
-    forms: dict[str, Callable[[SideBySide], str]] = {
-        "text": lambda found: terminal.text(document(found), width=width),
-        "json": lambda found: json.dumps(to_json(found), indent=2, ensure_ascii=False, allow_nan=False),
-        "markdown": lambda found: pipes.markdown(document(found)),
-        "html": lambda found: page.html(document(found)),
-    }
-    return forms[form](found)
+    """As "text" of at most `width` columns, "json", "markdown" or "html". Raises ValueError for another
+    form."""
+    if form == "json":
+        return json.dumps(to_json(found), indent=2, ensure_ascii=False, allow_nan=False)
+    return written(document(found), form, width=width)
 
 
 def document(found: SideBySide) -> Document:

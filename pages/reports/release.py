@@ -1,21 +1,20 @@
 """A release as a document, which every form of the report shows, and as JSON."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
 
 from common.numbers import count, dollars, percent, seconds
-from pages import html as page
-from pages import markdown as pipes
-from pages import text as terminal
 from pages.document import Cell, Document, Points, Row, Section, Table, columns
 from pages.words import gains, judge, verdict
 from pages.words.archive import reasons_of
 from pages.words.figures import bound_words, label
 from pages.words.reasons import sentences
 from pages.words.status import day
+from pages.writers import listing, written
 from records.store.benchmarks import FailureRow
 from records.store.releases import ReleaseNote
 from verdict.archive.evaluations import moment
@@ -447,25 +446,15 @@ def _run(run: RunStanding) -> dict[str, Any]:
     }
 
 
-def html(found: Dossier) -> str:
-    """One file without scripts or external resources, for light, dark and print."""
-    return page.html(document(found))
-
-
-def markdown(found: Dossier) -> str:
-    """GitHub-flavoured Markdown. External texts are escaped."""
-    return pipes.markdown(document(found))
-
-
-def text(found: Dossier, *, width: int = 120) -> str:
-    """Text of at most `width` columns."""
-    return terminal.text(document(found), width=width)
+def rendered(found: Dossier, form: str) -> str:
+    """As "text", "json", "markdown" or "html". Raises ValueError for another form."""
+    return json.dumps(to_json(found)) if form == "json" else written(document(found), form, width=120)
 
 
 def listed(found: Sequence[Dossier]) -> str:
     """A table with one release per line."""
     head = ["made", "candidate", "against", "state", "verdict", "decision", "days", "minutes", "id"]
-    return terminal.listing(head, [_row(each) for each in found])
+    return listing(head, [_row(each) for each in found])
 
 
 def _row(found: Dossier) -> list[str]:
@@ -482,6 +471,3 @@ def _row(found: Dossier) -> list[str]:
         *("–" if told[name] is None else f"{told[name]:.1f}" for name in ("days", "minutes")),
         found.release.id,
     ]
-
-
-FORMS: dict[str, Callable[[Dossier], str]] = {"text": text, "markdown": markdown, "html": html}

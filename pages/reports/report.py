@@ -1,13 +1,9 @@
 """The report of `canary report` as a document, and in every form. Computes nothing."""
 
 import json
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import TypeVar
 
-from pages import html as page
-from pages import markdown as pipes
-from pages import text as terminal
 from pages.charts import bar, curves, density_plot, look_charts
 from pages.document import (
     Block,
@@ -32,6 +28,7 @@ from pages.words import gains, judge, plan, verdict
 from pages.words.figures import between, bound_words, ends_in_words, label, signed, title
 from pages.words.plan import next_steps
 from pages.words.reasons import sentences
+from pages.writers import written
 from verdict.decision.document import MetricLine, Report, to_json
 from verdict.decision.plan_course import possible
 from verdict.details import CoursePoint, LookPoint
@@ -48,35 +45,9 @@ _Point = TypeVar("_Point", CoursePoint, LookPoint)
 def rendered(report: Report, form: str, *, width: int = 110) -> str:
     """The report as "text" of at most `width` columns, "json", "markdown" or "html". Raises ValueError for
     another form."""
-    forms: dict[str, Callable[[Report], str]] = {
-        "text": partial(text, width=width),
-        "json": json_text,
-        "markdown": markdown,
-        "html": html,
-    }
-    if form not in forms:
-        raise ValueError(f"unknown form {form!r}: choose {', '.join(forms)}")
-    return forms[form](report)
-
-
-def json_text(report: Report) -> str:
-    """The report's JSON, indented."""
-    return json.dumps(to_json(report, sentences), indent=2, ensure_ascii=False, allow_nan=False)
-
-
-def text(report: Report, *, width: int = 110, colour: bool = False) -> str:
-    """The report as text of at most `width` columns, with ANSI colours if `colour`."""
-    return terminal.text(document(report), width=width, colour=colour)
-
-
-def markdown(report: Report) -> str:
-    """GitHub-flavoured Markdown. External texts are escaped."""
-    return pipes.markdown(document(report))
-
-
-def html(report: Report) -> str:
-    """One file without scripts or external resources, for light, dark and print."""
-    return page.html(document(report))
+    if form == "json":
+        return json.dumps(to_json(report, sentences), indent=2, ensure_ascii=False, allow_nan=False)
+    return written(document(report), form, width=width)
 
 
 def document(report: Report) -> Document:

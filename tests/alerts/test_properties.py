@@ -71,7 +71,7 @@ def test_no_candidate_is_convicted_by_fewer_than_three_of_its_users(failures: Fa
         )
         if candidate and failed:
             failing.add(unit)
-        assert not engine.convicted or len(failing) >= 3
+        assert not engine.state.convicted or len(failing) >= 3
     assert engine.status(60.0 * len(failures)).state != "ok" or len(engine.state.units) >= 3
 
 

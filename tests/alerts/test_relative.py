@@ -30,7 +30,7 @@ def test_failing_units_of_the_candidate_give_the_known_answer(versus: Any) -> No
     for candidate in [1, 0, 1, 1, 0, 1]:
         versus.send(1, arm="candidate" if candidate else "baseline", failed=True)
     assert versus.decide()["error_rate_vs_baseline"].action == "page"
-    evidence = versus.watch.guardrails[0].evidence
+    evidence = versus.watch.guardrails[0].state.evidence
     of_events = log_mean(evidence.products[:3])
     assert of_events == pytest.approx(5.917914, abs=5e-7)
     assert evidence.mixture == pytest.approx(of_events - math.log(2), abs=1e-2)  # two tests, one budget

@@ -13,9 +13,9 @@ from playwright.sync_api import Browser
 import console
 from console.rendering import Templates
 from pages.document import Cell, Document, Points, Says, Section, Table, columns
-from pages.html import html
 from pages.status.standing import PastView
 from pages.words.figures import title
+from pages.writers import html
 from tests.console.chromium import chromium
 from tests.console.test_report_on_page import page_values
 from tests.console.test_where_on_page import NOW, values_of

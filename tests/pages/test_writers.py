@@ -5,9 +5,7 @@ import re
 import pytest
 
 from pages.document import Cell, Coded, Column, Document, Facts, Folded, Points, Says, Section, Table
-from pages.html import html
-from pages.markdown import markdown
-from pages.text import text
+from pages.writers import html, markdown, text
 
 HOSTILE = 'x"><script>alert(1)</script>|*a*'
 TABLE = Table(

@@ -250,8 +250,8 @@ def shown(report: Report) -> None:
         benchmark=None,
         benchmarked_at=None,
     )
-    for made in release_forms.FORMS.values():
-        assert made(dossier(history))
+    for form in ("text", "markdown", "html"):
+        assert release_forms.rendered(dossier(history), form)
     one = CandidateStanding(report=report, state="running", candidate=None, baseline=None)
     assert compare.rendered(side_by_side([one, one]), "json")
     ended = Evaluation(

@@ -1,16 +1,15 @@
 """What a judge says, in every form of a report, in the archive and in a release's layers."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from judge.figures import JudgeFigures
 from pages.reports import archive
-from pages.reports import report as render
-from pages.reports.release import FORMS as FORMS_OF_RELEASE
+from pages.reports import release as release_forms
 from pages.reports.release import layer_words
+from pages.reports.report import rendered
 from pages.words import gains, judge, verdict
 from pages.words.figures import title
 from pages.words.gains import known_of_answers
@@ -27,7 +26,7 @@ from verdict.decision.document import Difference, MetricLine, Report, from_json,
 from verdict.terms.measures import unit_of
 
 HOSTILE = 'x"><script>alert(1)</script>|*a*'
-FORMS = [render.html, render.markdown, render.text]
+FORMS = ["html", "markdown", "text"]
 SAME = Difference(low=-0.01, estimate=0.0, high=0.01, p_value=0.9)
 
 
@@ -46,8 +45,8 @@ def _words(text: str) -> str:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_says_the_preference_and_what_it_is_worth(form: Callable[[Report], str]) -> None:
-    text = _words(form(_report(FULL, "error_rate")))
+def test_every_form_says_the_preference_and_what_it_is_worth(form: str) -> None:
+    text = _words(rendered(_report(FULL, "error_rate"), form))
     assert "Whose answers a judge prefers" in text
     assert judge.preference(FULL) in text
     for sentence in judge.worth(FULL, "c1"):
@@ -59,8 +58,8 @@ def test_every_form_says_the_preference_and_what_it_is_worth(form: Callable[[Rep
 
 @pytest.mark.parametrize("figures", [FEW, NONE, MARKS])
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_says_what_is_not_known(form: Callable[[Report], str], figures: JudgeFigures) -> None:
-    assert judge.summary(figures) in _words(form(_report(figures, "error_rate")))
+def test_every_form_says_what_is_not_known(form: str, figures: JudgeFigures) -> None:
+    assert judge.summary(figures) in _words(rendered(_report(figures, "error_rate"), form))
 
 
 @pytest.mark.parametrize(
@@ -73,25 +72,25 @@ def test_every_form_says_what_is_not_known(form: Callable[[Report], str], figure
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_says_what_is_left_out(form: Callable[[Report], str], pairs: int, says: str) -> None:
-    assert says in _words(form(_report(replace(FULL, left_out=pairs), "error_rate")))
-    assert "left out" not in _words(form(_report(FULL, "error_rate")))
+def test_every_form_says_what_is_left_out(form: str, pairs: int, says: str) -> None:
+    assert says in _words(rendered(_report(replace(FULL, left_out=pairs), "error_rate"), form))
+    assert "left out" not in _words(rendered(_report(FULL, "error_rate"), form))
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_without_a_judge_there_is_no_section(form: Callable[[Report], str]) -> None:
-    assert "Whose answers a judge prefers" not in form(_report(None, "task_completed"))
+def test_without_a_judge_there_is_no_section(form: str) -> None:
+    assert "Whose answers a judge prefers" not in rendered(_report(None, "task_completed"), form)
 
 
 def test_a_reason_breaks_out_of_nothing() -> None:
     lost = tuple(replace(each, reason=HOSTILE, category=HOSTILE) for each in FULL.lost)
     hostile = _report(replace(FULL, lost=lost), "error_rate")
-    assert "<script>" not in render.html(hostile) + render.markdown(hostile)
-    assert "*a*" not in render.markdown(hostile).replace("\\*a\\*", "")
+    assert "<script>" not in rendered(hostile, "html") + rendered(hostile, "markdown")
+    assert "*a*" not in rendered(hostile, "markdown").replace("\\*a\\*", "")
 
 
 def test_the_page_has_a_bar_for_the_whole_and_for_each_category_with_one() -> None:
-    page = render.html(_report(FULL, "error_rate"))
+    page = rendered(_report(FULL, "error_rate"), "html")
     assert page.count('class="preference"') == 3
     assert 'aria-label="54 % (49 % to 59 %); 50 % is no preference"' in page
 
@@ -104,9 +103,9 @@ def test_the_figures_come_back_from_the_document() -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_team_without_feedback_reads_what_a_judge_says_and_that_it_does_not_decide(
-    form: Callable[[Report], str],
+    form: str,
 ) -> None:
-    text = _words(form(_report(FULL, "error_rate", "latency_p95")))
+    text = _words(rendered(_report(FULL, "error_rate", "latency_p95"), form))
     assert "preferred by a judge in 54 % (49 % to 59 %) of 412 pairs. This does not decide" in text
 
 
@@ -176,4 +175,4 @@ def test_a_release_says_it_under_each_canary(metrics: tuple[str, ...]) -> None:
         ReleaseHistory(release=release, runs=[history], notes=(), benchmark=None, benchmarked_at=None)
     )
     for render_as in ("text", "markdown", "html"):
-        assert judge.summary(FULL) in _words(FORMS_OF_RELEASE[render_as](found))
+        assert judge.summary(FULL) in _words(release_forms.rendered(found, render_as))

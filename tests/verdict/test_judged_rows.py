@@ -1,6 +1,6 @@
 """Rows of the rubric on a judge's word: open until people's labels bear it out, then judged as any other."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -9,7 +9,7 @@ import pytest
 
 from canary.config import parse
 from judge.judgements import JudgedExchange
-from pages.reports import report as render
+from pages.reports.report import rendered
 from pages.words.plan import chance_cell, next_steps, row_outlook
 from pages.words.reasons import sentences
 from pages.words.verdict import evidence, mark
@@ -162,22 +162,24 @@ def test_too_few_pairs_are_no_data(planned: int) -> None:
     )
 
 
-@pytest.mark.parametrize("form", [render.html, render.markdown, render.text])
+@pytest.mark.parametrize("form", ["html", "markdown", "text"])
 @pytest.mark.parametrize("planned", PLANS)
 @pytest.mark.parametrize(("count", "labels"), [(60, 0), (60, 55), (400, 60)])
 def test_a_row_on_pairs_is_never_told_in_candidate_users_or_shares(
-    planned: int, count: int, labels: int, form: Callable[[Report], str]
+    planned: int, count: int, labels: int, form: str
 ) -> None:
     pairs = _pairs(NEAR, count)
-    text = " ".join(form(_report(pairs, _labels(pairs, labels), planned)).split())
+    text = " ".join(rendered(_report(pairs, _labels(pairs, labels), planned), form).split())
     told = text.replace("No interval is given before 100 candidate users have a value.", "")
     assert "candidate user" not in told
     assert "larger share" not in told
 
 
-@pytest.mark.parametrize("form", [render.html, render.markdown, render.text])
-def test_the_labels_asked_for_are_those_that_the_row_needs(form: Callable[[Report], str]) -> None:
-    with_row, without = (" ".join(form(_report(_pairs(WON), [], row=row)).split()) for row in (ROW, ERRORS))
+@pytest.mark.parametrize("form", ["html", "markdown", "text"])
+def test_the_labels_asked_for_are_those_that_the_row_needs(form: str) -> None:
+    with_row, without = (
+        " ".join(rendered(_report(_pairs(WON), [], row=row), form).split()) for row in (ROW, ERRORS)
+    )
     assert "Label 50 pairs at" in with_row
     assert "Label 30 pairs" not in with_row
     assert "Label 30 pairs at" in without
@@ -204,12 +206,10 @@ def test_marks_are_shown_and_decide_nothing(planned: int) -> None:
     assert report.judge.marks.difference is not None
 
 
-@pytest.mark.parametrize("form", [render.html, render.markdown, render.text])
+@pytest.mark.parametrize("form", ["html", "markdown", "text"])
 @pytest.mark.parametrize("planned", PLANS)
 @pytest.mark.parametrize("count", [60, 600])
-def test_of_a_row_on_marks_no_labels_and_no_users_are_asked_for(
-    planned: int, count: int, form: Callable[[Report], str]
-) -> None:
+def test_of_a_row_on_marks_no_labels_and_no_users_are_asked_for(planned: int, count: int, form: str) -> None:
     arms: tuple[Literal["baseline", "candidate"], ...] = ("baseline", "candidate")
     answers = [
         answer(number, 5.0 - number % 3, arm=arms[number % 2], unit=f"u{number}", category="refund")
@@ -220,7 +220,7 @@ def test_of_a_row_on_marks_no_labels_and_no_users_are_asked_for(
     assert step == (
         "Mark by the judge: use `mirror` and `judge: {pairs: …}`, with a row on judged_preference."
     )
-    text = " ".join(form(report).split())
+    text = " ".join(rendered(report, form).split())
     for untrue in ("Label ", "abels missing", "labels are missing", "labels that bear", "has too few users"):
         assert untrue not in text
     assert "people label pairs of answers, not single ones" in text

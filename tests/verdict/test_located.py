@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.concentration import FailingPart
-from pages.reports.report import html, markdown
+from pages.reports.report import rendered
 from verdict.decision.figures import located
 from verdict.decision.verdict import build
 from verdict.sample.arrays import Sample
@@ -44,12 +44,12 @@ def test_the_report_says_where_in_every_form(tmp_path: Path) -> None:
     assert located(sample) == (FailingPart("category", "refund", 12, 12, 0.05),)
     report = build(sample, JudgedCanary(name="support-nov", criteria=CRITERIA), now=1000.0)
     assert report.details.where == located(sample)
-    assert f"{PLACE}." in html(report)
-    assert f"{PLACE}." in markdown(report)
+    assert f"{PLACE}." in rendered(report, "html")
+    assert f"{PLACE}." in rendered(report, "markdown")
 
 
 def test_failures_everywhere_are_not_said_to_lie_anywhere(tmp_path: Path) -> None:
     sample = log(tmp_path, "all")
     assert located(sample) == ()
     report = build(sample, JudgedCanary(name="support-nov", criteria=CRITERIA), now=1000.0)
-    assert "failing exchanges" not in html(report) + markdown(report)
+    assert "failing exchanges" not in rendered(report, "html") + rendered(report, "markdown")

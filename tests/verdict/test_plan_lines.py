@@ -1,28 +1,27 @@
 """What a head of product reads of a plan: its days, its risk in one sentence, what is to come for a row."""
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from pages.charts import BAR_WIDTH, HEIGHT, bar, look_charts
-from pages.reports import report as render
+from pages.reports.report import rendered
 from pages.words import gains, plan
 from pages.words.plan import next_steps
 from pages.words.reasons import sentence, sentences, still_open
 from tests.verdict.planned import look_line as _look
 from tests.verdict.planned import metric_line as _line
 from tests.verdict.planned import planned_report as _report
-from verdict.decision.document import Difference, LookLine, Report, from_json, to_json
+from verdict.decision.document import Difference, LookLine, from_json, to_json
 from verdict.decision.plan_course import outlook, taken_risk
 from verdict.details import Details
 from verdict.rows.row import State
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.rubric import Criterion, parse_bound
 
-FORMS = (render.html, render.markdown, render.text)
+FORMS = ("html", "markdown", "text")
 
 OPEN = _line(_look(8, -0.03, 0.04))
 
@@ -32,8 +31,8 @@ def _plain(text: str) -> str:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_says_the_day_the_risk_and_which_look_decides(form: Callable[[Report], str]) -> None:
-    text = _plain(form(_report(OPEN, day=9)))
+def test_every_form_says_the_day_the_risk_and_which_look_decides(form: str) -> None:
+    text = _plain(rendered(_report(OPEN, day=9), form))
     assert "Day 9 of 14; looks each night from day 7 on may ship; next look tonight." in text
     assert "Of 100 candidates exactly at a bound, at most 5 would ship on it; of worse ones, fewer." in text
     assert "As of the look of day 9 (11 Nov 2026, 00:00 UTC); next look tonight." in text
@@ -41,7 +40,7 @@ def test_every_form_says_the_day_the_risk_and_which_look_decides(form: Callable[
 
 
 def test_the_risk_is_told_before_the_criteria_on_the_first_card() -> None:
-    card = render.html(_report(OPEN, day=9)).split("</section>")[0]
+    card = rendered(_report(OPEN, day=9), "html").split("</section>")[0]
     assert "at most 5 would ship on it" in card
     assert "Day 9 of 14" in card
 
@@ -171,7 +170,7 @@ def test_over_time_there_is_one_bar_per_look() -> None:
         assert len(chart.bars) == 9
         assert all(0 <= each.top <= each.middle <= each.bottom <= HEIGHT for each in chart.bars)
         assert chart.bars[0].x < chart.first < chart.bars[-1].x
-        assert chart.alternative in render.html(report)
+        assert chart.alternative in rendered(report, "html")
     up, down = charts
     assert [each.open_bottom for each in up.bars] == [True] * 6 + [False] * 3
     assert [each.open_top for each in down.bars] == [True] * 6 + [False] * 3
@@ -215,11 +214,11 @@ def test_a_row_is_ideal_by_what_the_looks_leave_possible() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_extend_says_when_the_planned_day_and_what_follows(form: Callable[[Report], str]) -> None:
-    text = _plain(form(_report(OPEN, day=9)))
+def test_extend_says_when_the_planned_day_and_what_follows(form: str) -> None:
+    text = _plain(rendered(_report(OPEN, day=9), form))
     assert "next look tonight. What is still open on day 14, the planned day, is extended to day 28." in text
-    assert "is extended to day" not in _plain(form(_report(OPEN, day=14)))
-    assert "is extended to day" not in _plain(form(replace(_report(OPEN, day=9), verdict="ship")))
+    assert "is extended to day" not in _plain(rendered(_report(OPEN, day=14), form))
+    assert "is extended to day" not in _plain(rendered(replace(_report(OPEN, day=9), verdict="ship"), form))
 
 
 MISSED = replace(
@@ -233,7 +232,9 @@ MISSED = replace(
 def test_a_missed_bound_against_the_baseline_is_worse_and_not_without_a_difference() -> None:
     report = replace(_report(MISSED, day=9), verdict="dont_ship")
     assert gains.changes(report) == ["Worse: task completed (1.0 points lower)."]
-    assert "1.0 points lower, worse by the looks (−3.0 to +1.0 points at any time)" in render.html(report)
+    assert "1.0 points lower, worse by the looks (−3.0 to +1.0 points at any time)" in rendered(
+        report, "html"
+    )
 
 
 def test_a_miss_that_shows_no_difference_is_told_as_a_miss() -> None:
@@ -248,8 +249,8 @@ def test_a_miss_that_shows_no_difference_is_told_as_a_miss() -> None:
 
 
 def test_how_to_read_names_the_range_that_decides() -> None:
-    for form in (render.html, render.markdown):
-        text = _plain(form(_report(OPEN, day=9)))
+    for form in ("html", "markdown"):
+        text = _plain(rendered(_report(OPEN, day=9), form))
         assert "What the looks leave possible decides" in text
         assert "whole interval" not in text
 
@@ -304,6 +305,6 @@ def test_a_report_without_a_plan_has_none_of_it() -> None:
     old = from_json(document)
     assert (plan.plan_line(old), plan.heading(old), plan.rests_on(old)) == ("", "", "")
     for form in FORMS:
-        text = _plain(form(old))
+        text = _plain(rendered(old, form))
         assert "look" not in text.replace("even if you look at", "")
         assert "95 % interval" in text

@@ -12,7 +12,7 @@ import pytest
 
 from canary.config import Config, parse
 from control.states.rollouts import Rollouts
-from pages.reports.release import FORMS, headline, line, to_json
+from pages.reports.release import headline, line, rendered, to_json
 from pages.words import verdict
 from pages.words.archive import reasons_of
 from pages.words.reasons import sentences
@@ -280,7 +280,7 @@ def test_every_form_tells_the_same_and_escapes_what_others_wrote(store: Store) -
     _add(store, document, START)
     _rolled_back(rollouts, START + DAY_S)
     found = release_of(WITH.control.reports, store, "new", now=START + 2 * DAY_S)
-    told = {name: render(found) for name, render in FORMS.items()}
+    told = {form: rendered(found, form) for form in ("text", "markdown", "html")}
     for text in told.values():
         assert "Don’t ship: openai/new against openai/old" in text
         assert "refunds" in text
@@ -319,7 +319,7 @@ def test_a_release_is_shown_with_its_kept_report_while_the_present_one_cannot_be
             daily = DailyReport(canary="trial", run=1, day="d", at=START, verdict="ship", document=document)
             DailyReports(store).add(daily)
         found = release_of(WITH.control.reports, store, "new", now=START + DAY_S)
-        assert all(made(found) for made in FORMS.values())
+        assert all(rendered(found, form) for form in ("text", "markdown", "html"))
         whys.append(reasons_of(found)[0])
     assert found.verdict == "ship"
     error = (

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pages.charts import BAR_WIDTH, bar
-from pages.reports import report as render
+from pages.reports.report import rendered
 from pages.words import verdict
 from pages.words.figures import label
 from verdict.decision.document import Mirror, Report, from_json
@@ -53,7 +53,7 @@ def _parsed(page: str) -> _Elements:
 
 
 def test_the_page_stands_alone(refused: Report) -> None:
-    page = render.html(refused)
+    page = rendered(refused, "html")
     elements = _parsed(page)
     assert elements.links == []
     assert not {"script", "link", "img", "iframe", "object"} & set(elements.tags)
@@ -63,7 +63,7 @@ def test_the_page_stands_alone(refused: Report) -> None:
 
 
 def test_the_page_says_the_verdict_before_anything_else(refused: Report) -> None:
-    page = render.html(refused)
+    page = rendered(refused, "html")
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.split("<body>")[1]))
     places = [
         text.index(part)
@@ -79,7 +79,7 @@ def test_the_page_says_the_verdict_before_anything_else(refused: Report) -> None
 
 
 def test_every_metric_has_its_bar_with_words_for_those_who_cannot_see_it(refused: Report) -> None:
-    page = render.html(refused)
+    page = rendered(refused, "html")
     bars = re.findall(r'aria-label="(candidate [^"]+)"', page)
     assert len(bars) == len(refused.metrics)
     assert bars[0].startswith(
@@ -87,9 +87,9 @@ def test_every_metric_has_its_bar_with_words_for_those_who_cannot_see_it(refused
     )
 
 
-@pytest.mark.parametrize("form", [render.html, render.markdown, render.text])
-def test_every_form_says_what_is_missing(extended: Report, form: Callable[[Report], str]) -> None:
-    text = " ".join(form(extended).split())
+@pytest.mark.parametrize("form", ["html", "markdown", "text"])
+def test_every_form_says_what_is_missing(extended: Report, form: str) -> None:
+    text = " ".join(rendered(extended, form).split())
     assert "Extend the canary" in text
     assert "more days" in text
     assert extended.rubric_sha256 in text
@@ -100,8 +100,8 @@ def test_nothing_breaks_out_of_the_page_or_a_table(refused: Report) -> None:
     hostile = replace(
         refused, canary=HOSTILE, metrics=(line, *refused.metrics[1:]), reasons=(Told(words=HOSTILE),)
     )
-    assert "script" not in _parsed(render.html(hostile)).tags
-    text = render.markdown(hostile)
+    assert "script" not in _parsed(rendered(hostile, "html")).tags
+    text = rendered(hostile, "markdown")
     assert "<script>" not in text
     assert "*a*" not in text
     widths = {row.count("|") for row in text.splitlines() if row.startswith("| ✓")}
@@ -109,20 +109,19 @@ def test_nothing_breaks_out_of_the_page_or_a_table(refused: Report) -> None:
 
 
 def test_the_json_is_strict(extended: Report) -> None:
-    document = json.loads(render.json_text(extended))
+    document = json.loads(rendered(extended, "json"))
     assert document["verdict"] == "extend"
-    assert "NaN" not in render.json_text(extended)
+    assert "NaN" not in rendered(extended, "json")
 
 
 def test_the_terminal_keeps_its_width_and_its_colours_to_itself(refused: Report) -> None:
-    text = render.text(refused, width=90)
+    text = rendered(refused, "text", width=90)
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 90
     assert "\x1b" not in text
-    assert "\x1b" in render.text(refused, colour=True)
 
 
 def test_in_eighty_columns_no_figure_of_a_metric_is_folded(refused: Report) -> None:
-    lines = [" ".join(line.split()) for line in render.text(refused, width=80).splitlines()]
+    lines = [" ".join(line.split()) for line in rendered(refused, "text", width=80).splitlines()]
     for line in refused.metrics:
         arms = f"{verdict.value(line, line.baseline)} {verdict.value(line, line.candidate)}"
         figures = f"{arms} {verdict.interval(line)}"
@@ -135,8 +134,8 @@ def test_an_empty_canary_can_be_shown(canary: JudgedCanary, tmp_path: Path) -> N
     path.write_text("unit,arm,at\na,baseline,1\n")
     report = build(from_csv(path).until(0.0), canary, now=0.0)
     assert report.verdict == "extend"
-    for form in (render.html, render.markdown, render.text, render.json_text):
-        assert "extend" in form(report).lower()
+    for form in ("html", "markdown", "text", "json"):
+        assert "extend" in rendered(report, form).lower()
 
 
 def test_a_bar_keeps_its_order_and_its_room(refused: Report) -> None:
@@ -174,13 +173,13 @@ def test_a_bound_on_the_baseline_needs_a_baseline_to_be_drawn(refused: Report) -
 def test_every_form_tells_of_the_mirror_copies_and_only_where_there_were_any(
     extended: Report, cost_usd: float | None, words: str
 ) -> None:
-    forms = (render.text, render.markdown, render.html)
+    forms = ("text", "markdown", "html")
     for form in forms:
-        assert "copied request" not in form(extended)
-    assert "mirror" not in json.loads(render.json_text(extended))
+        assert "copied request" not in rendered(extended, form)
+    assert "mirror" not in json.loads(rendered(extended, "json"))
     copied = replace(extended, mirror=Mirror(copies=12, failed=3, cost_usd=cost_usd))
     for form in forms:
-        assert words in form(copied)
-    document = json.loads(render.json_text(copied))
+        assert words in rendered(copied, form)
+    document = json.loads(rendered(copied, "json"))
     assert document["mirror"] == {"copies": 12, "failed": 3, "cost_usd": cost_usd}
     assert from_json(document).mirror == copied.mirror

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from common.interval import Range
 from judge.judgements import RunJudgements
 from pages import charts
 from pages.charts import density_plot
-from pages.reports import report as render
+from pages.reports.report import rendered
 from pages.words import gains, verdict
 from pages.words.plan import next_steps
 from pages.words.reasons import sentences
@@ -28,7 +27,7 @@ from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.rubric import Criterion
 
 Log = Callable[[Any], Path]
-FORMS = (render.html, render.markdown, partial(render.text, width=200))
+FORMS = ("html", "markdown", "text")
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +46,10 @@ def _plain(text: str) -> str:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_says_what_is_saved_and_at_what_quality(
-    cheaper: Report, form: Callable[[Report], str]
-) -> None:
+def test_every_form_says_what_is_saved_and_at_what_quality(cheaper: Report, form: str) -> None:
     assert gains.in_short(cheaper).startswith("39 % cheaper at equal quality: $")
-    assert "39 % cheaper at equal quality" in _plain(form(cheaper))
-    assert "less a month" in _plain(form(cheaper))
+    assert "39 % cheaper at equal quality" in _plain(rendered(cheaper, form, width=200))
+    assert "less a month" in _plain(rendered(cheaper, form, width=200))
 
 
 def test_worse_quality_is_named_and_an_undecided_one_is_not_called_equal(
@@ -68,11 +65,11 @@ def test_worse_quality_is_named_and_an_undecided_one_is_not_called_equal(
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("verdict", ["dont_ship", "extend"])
 def test_over_a_verdict_that_does_not_ship_the_headline_is_its_reason_and_told_once(
-    cheaper: Report, form: Callable[[Report], str], verdict: Verdict
+    cheaper: Report, form: str, verdict: Verdict
 ) -> None:
     why = "This run was rolled back by ann: refunds."
     held = replace(cheaper, verdict=verdict, reasons=(Told(words=why), Told(words="Ideal: error rate.")))
-    text = _plain(form(held))
+    text = _plain(rendered(held, form, width=200))
     assert gains.in_short(held) == why
     assert "equal quality" not in text
     assert "cheaper" not in text
@@ -80,9 +77,10 @@ def test_over_a_verdict_that_does_not_ship_the_headline_is_its_reason_and_told_o
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_no_saving_is_told_while_costs_are_unknown(cheaper: Report, form: Callable[[Report], str]) -> None:
+def test_no_saving_is_told_while_costs_are_unknown(cheaper: Report, form: str) -> None:
     unknown = UnknownCosts(candidate=0.045, baseline=0.0)
-    text = _plain(form(replace(cheaper, details=replace(cheaper.details, unknown_costs=unknown))))
+    changed = replace(cheaper, details=replace(cheaper.details, unknown_costs=unknown))
+    text = _plain(rendered(changed, form, width=200))
     assert (
         "Cost at equal quality cannot be compared: it is unknown for 4.5 % of the candidate’s answered "
         "requests and 0.0 % of the baseline’s." in text
@@ -109,20 +107,20 @@ def test_a_difference_in_cost_that_may_be_none_is_said_to_be_so(cheaper: Report)
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_names_both_models_and_their_entries_where_these_differ(
-    cheaper: Report, form: Callable[[Report], str]
+    cheaper: Report, form: str
 ) -> None:
     old, new = ArmModel(provider="openai", model="gpt-4o"), ArmModel(provider="openai", model="gpt-5")
     alike = replace(cheaper, models=ArmModels(baseline=old, candidate=new))
-    assert "gpt-4o → gpt-5" in _plain(form(alike))
+    assert "gpt-4o → gpt-5" in _plain(rendered(alike, form, width=200))
     elsewhere = replace(alike, models=ArmModels(baseline=old, candidate=replace(new, provider="azure")))
-    assert "openai/gpt-4o → azure/gpt-5" in _plain(form(elsewhere))
-    assert "→ gpt" not in _plain(form(replace(cheaper, models=None)))
+    assert "openai/gpt-4o → azure/gpt-5" in _plain(rendered(elsewhere, form, width=200))
+    assert "→ gpt" not in _plain(rendered(replace(cheaper, models=None), form, width=200))
     assert from_json(to_json(elsewhere, sentences)).models == elsewhere.models
     assert "models" not in to_json(replace(cheaper, models=None), sentences)
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_value_of_too_few_users_is_called_that(cheaper: Report, form: Callable[[Report], str]) -> None:
+def test_a_value_of_too_few_users_is_called_that(cheaper: Report, form: str) -> None:
     first, *others = cheaper.metrics
 
     def of(candidate: float | None) -> Report:
@@ -131,9 +129,9 @@ def test_a_value_of_too_few_users_is_called_that(cheaper: Report, form: Callable
 
     few, none = of(0.9), of(None)
     assert verdict.mark(few.metrics[0], few) == ("–", "Too few users")
-    assert "Too few users" in _plain(form(few))
+    assert "Too few users" in _plain(rendered(few, form, width=200))
     assert verdict.mark(none.metrics[0], none) == ("–", "No data")
-    assert "Too few users" not in _plain(form(none))
+    assert "Too few users" not in _plain(rendered(none, form, width=200))
     assert to_json(few, sentences)["metrics"][0]["state"] == "NODATA"
 
 
@@ -150,7 +148,7 @@ def test_layers_that_were_not_run_or_not_asked_say_so(cheaper: Report) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_metric_that_cannot_have_matured_is_not_measurable_in_this_window(
-    write_log: Log, world: type[Any], canary: JudgedCanary, now: float, form: Callable[[Report], str]
+    write_log: Log, world: type[Any], canary: JudgedCanary, now: float, form: str
 ) -> None:
     churn = Criterion(
         metric="churn", acceptable=parse_bound("< 5%"), ideal=parse_bound("< 2%"), weight=1, question="?"
@@ -163,23 +161,23 @@ def test_a_metric_that_cannot_have_matured_is_not_measurable_in_this_window(
     )
     assert report.metrics[-1].state == "NODATA"
     assert verdict.mark(report.metrics[-1], report) == ("–", "Not measurable in this window")
-    assert "Not measurable in this window" in _plain(form(report))
+    assert "Not measurable in this window" in _plain(rendered(report, form, width=200))
     assert "Churn: values are complete 30 days after a user’s first request." in next_steps(report)
     assert any(step.startswith("Time: ") for step in next_steps(report))
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_names_ways_to_fail(slower: Report, form: Callable[[Report], str]) -> None:
-    text = _plain(form(slower))
+def test_every_form_names_ways_to_fail(slower: Report, form: str) -> None:
+    text = _plain(rendered(slower, form, width=200))
     assert "the provider returned a server error" in text
     assert "bad feedback: task completed, in billing" in text
 
 
-@pytest.mark.parametrize("form", [render.html, render.markdown])
-def test_what_failed_can_be_looked_up(slower: Report, form: Callable[[Report], str]) -> None:
+@pytest.mark.parametrize("form", ["html", "markdown"])
+def test_what_failed_can_be_looked_up(slower: Report, form: str) -> None:
     failures = slower.details.failures
     assert failures is not None
-    assert failures.modes[0].examples[0] in form(slower)
+    assert failures.modes[0].examples[0] in rendered(slower, form, width=200)
 
 
 def test_a_mismatched_split_is_the_first_thing_to_mend(
@@ -217,7 +215,7 @@ def test_years_of_waiting_are_not_given_as_advice(cheaper: Report) -> None:
 
 
 def test_what_would_change_the_verdict_is_on_the_first_card(slower: Report) -> None:
-    card = render.html(slower).split("</section>")[0]
+    card = rendered(slower, "html").split("</section>")[0]
     assert "What would change the verdict" in card
     assert "a candidate that is under 2s" in card
 
@@ -275,7 +273,9 @@ def test_every_form_says_where_nobody_has_read_the_candidate_s_answers(
     )
     assert [reason == sentence for reason in sentences(report)].count(True) == said
     for form in FORMS:
-        assert (sentence in _plain(form(report)).replace("&#39;", "'").replace("&#x27;", "'")) == said
+        assert (
+            sentence in _plain(rendered(report, form, width=200)).replace("&#39;", "'").replace("&#x27;", "'")
+        ) == said
 
 
 def test_a_judge_or_a_person_who_labels_has_read_the_candidate_s_answers(
