@@ -11,7 +11,8 @@ import math
 from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from operator import itemgetter
+from functools import reduce
+from operator import add, itemgetter
 from sys import byteorder
 from typing import TYPE_CHECKING, Protocol
 
@@ -193,6 +194,15 @@ def _rows(
     return [(*named, *total.row()) for named, total in sorted(found.items(), key=itemgetter(0))]
 
 
+def _sum(values: list[float]) -> float:
+    return sum(values, 0.0)
+
+
+def _added(values: list[float]) -> float:
+    """Added one after the other, as databases do; `sum` compensates what is lost by that."""
+    return reduce(add, values, 0.0)
+
+
 def _is_concurrent(outcome: Outcome) -> bool:
     assigned = bool(outcome.canary) and outcome.reason == "cohort" and not outcome.mirror
     return assigned and 0 < outcome.share < 1 and outcome.outcome in _ENDED
@@ -253,9 +263,9 @@ class _Measured:
             self.tokens_n += 1
             self.tokens_sum += usage.input_tokens + usage.output_tokens
 
-    def row(self) -> Row:
+    def row(self, total: Callable[[list[float]], float]) -> Row:
         """The columns from `counted` to `tokens_sum`."""
-        latency, ttft = (len(self.latency), sum(self.latency, 0.0)), (len(self.ttft), sum(self.ttft, 0.0))
+        latency, ttft = (len(self.latency), total(self.latency)), (len(self.ttft), total(self.ttft))
         costs, tokens = (self.cost_n, self.cost_sum), (self.tokens_n, self.tokens_sum)
         return (self.counted, self.failed, *latency, *ttft, *costs, *tokens)
 
@@ -290,7 +300,7 @@ class _UnitDay:
         times = (pack(self.measured.latency), pack(self.measured.ttft))
         begin = (self.share, self.first_at, self.last_at, self.exchanges)
         answers = structs.astuple(self.answers)
-        return (*begin, *self.measured.row(), *times, *answers, self.ended, self.abandoned)
+        return (*begin, *self.measured.row(_sum), *times, *answers, self.ended, self.abandoned)
 
 
 @dataclass(slots=True)
@@ -357,4 +367,4 @@ class _UnitWeek:
         self.measured.add(outcome)
 
     def row(self) -> Row:
-        return (self.last_at, *self.measured.row())
+        return (self.last_at, *self.measured.row(_added))
