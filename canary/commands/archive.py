@@ -32,11 +32,6 @@ app = typer.Typer(help="Show, summarize and export past evaluations.", no_args_i
 OfCanary = Annotated[str | None, typer.Option("--canary", help="Only evaluations of this canary.")]
 
 
-@app.callback()
-def archive() -> None:
-    """Show, summarize and export past evaluations."""
-
-
 @app.command("list", epilog=example("archive list --canary support-nov"))
 def list_(
     canary: OfCanary = None, config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "text"

@@ -29,11 +29,6 @@ KEY_BYTES = 32
 app = typer.Typer(help="Make a caller's key, and list who calls.", no_args_is_help=True)
 
 
-@app.callback()
-def callers() -> None:
-    """Make a caller's key, and list who calls."""
-
-
 @app.command(epilog=example("callers new web"))
 def new(name: Annotated[str, typer.Argument(help="The caller's name.")], output: Form = "text") -> None:
     """Print a new key, once, and the caller's line for the config. Stores nothing."""

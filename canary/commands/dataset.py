@@ -49,11 +49,6 @@ _CHOICES = "[a]ccept, [e]dit, am[b]iguous, [s]kip, [q]uit"
 app = typer.Typer(help="Make, label and check datasets for benchmarks.", no_args_is_help=True)
 
 
-@app.callback()
-def dataset() -> None:
-    """Make, label and check datasets for benchmarks."""
-
-
 @app.command(epilog=example("dataset sample support-nov support.jsonl --size 200 --since 30d"))
 def sample(
     name: Annotated[

@@ -76,12 +76,13 @@ def examine(
     except ConfigError as problem:
         do = "fix the file; `canary check` checks only the file"
         return [
-            machine.broken("config", str(problem), do),
+            machine.broken(str(problem), do, check="config"),
             *run({"data folder": lambda: machine.folder(data)}),
         ]
     folder = data.resolve()
     orders = settings.admin.host if settings.role != "traffic" else "localhost"  # an agent takes none
     checks: dict[str, Callable[[], Sequence[Diagnosis]]] = {
+        "config": lambda: machine.valid(config, read),
         "data folder": lambda: machine.folder(folder),
         "spool": lambda: machine.spool(folder, read.store),
         "secrets": lambda: machine.secrets(environment, folder, orders),
@@ -98,7 +99,7 @@ def examine(
         checks["tls"] = lambda: machine.tls(config, read)
     if read.shared != "none":
         checks["shared"] = lambda: network.shared(read.shared)
-    found = [*machine.valid(config, read), *run(checks | network.destinations(read))]
+    found = run(checks | network.destinations(read))
     if probe and read.canaries:
         found += run({"probe": lambda: network.probed(read, environment)}, within_s=network.PROBE_WITHIN_S)
     return found
@@ -116,7 +117,7 @@ def run(
         try:
             found[name] = check()
         except Exception as problem:
-            found[name] = [broken(name, f"the check itself failed: {problem!r}", "please report it")]
+            found[name] = [broken(f"the check itself failed: {problem!r}", "please report it")]
 
     threads = [threading.Thread(target=one, args=each, daemon=True) for each in checks.items()]
     deadline = time.monotonic() + within_s
@@ -124,7 +125,7 @@ def run(
         thread.start()
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-    late = [broken("", f"no answer within {within_s:g} s", "find out why it hangs, then run doctor again")]
+    late = [broken(f"no answer within {within_s:g} s", "find out why it hangs, then run doctor again")]
     return [
         each if each.check else replace(each, check=name) for name in checks for each in found.get(name, late)
     ]

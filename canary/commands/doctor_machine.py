@@ -4,7 +4,7 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import distributions
@@ -38,17 +38,17 @@ class Diagnosis:
     do: str = ""
 
 
-def fine(check: str, says: str) -> Diagnosis:
-    """A finding without a problem."""
+def fine(says: str, *, check: str = "") -> Diagnosis:
+    """A finding without a problem. `check` is empty for what its check is named in the list."""
     return Diagnosis(check=check, state="ok", says=says)
 
 
-def warning(check: str, says: str, do: str) -> Diagnosis:
+def warning(says: str, do: str, *, check: str = "") -> Diagnosis:
     """A finding that works now, but may stop working or surprise the operator."""
     return Diagnosis(check=check, state="warning", says=says, do=do)
 
 
-def broken(check: str, says: str, do: str) -> Diagnosis:
+def broken(says: str, do: str, *, check: str = "") -> Diagnosis:
     """A finding that does not work."""
     return Diagnosis(check=check, state="broken", says=says, do=do)
 
@@ -83,8 +83,8 @@ _OPTIONAL = {
 
 def prices(read: Config) -> list[Diagnosis]:
     """The arms without a known price."""
-    missing = [warning("prices", each.says, each.do) for each in said_once(read.unpriced())]
-    return missing or [fine("prices", "every arm has a known price")]
+    missing = [warning(each.says, each.do) for each in said_once(read.unpriced())]
+    return missing or [fine("every arm has a known price")]
 
 
 def tls(path: Path, read: Config) -> list[Diagnosis]:
@@ -92,19 +92,19 @@ def tls(path: Path, read: Config) -> list[Diagnosis]:
     try:
         certificate = certificate_of(read, path, time.time())
     except ConfigError as problem:
-        return [broken("tls", str(problem), "fix the files; a running server keeps the certificate it has")]
+        return [broken(str(problem), "fix the files; a running server keeps the certificate it has")]
     if certificate is None:
         return []
     do = "a running server takes new files as soon as they are there"
-    found = [warning("tls", each, do) for each in certificate.warnings(time.time())]
-    return found or [fine("tls", f"the certificate is valid until {certificate.last_day}")]
+    found = [warning(each, do) for each in certificate.warnings(time.time())]
+    return found or [fine(f"the certificate is valid until {certificate.last_day}")]
 
 
 def valid(path: Path, read: Config) -> list[Diagnosis]:
     """The config's canaries and warnings."""
     names = ", ".join(read.canaries) or "none; requests pass through and are recorded"
-    found = [fine("config", f"{path} is valid; canaries: {names}")]
-    return found + [warning("config", text, "") for text in read.warnings]
+    found = [fine(f"{path} is valid; canaries: {names}")]
+    return found + [warning(text, "") for text in read.warnings]
 
 
 def packages(path: Sequence[str]) -> list[Diagnosis]:
@@ -115,8 +115,8 @@ def packages(path: Sequence[str]) -> list[Diagnosis]:
     for room, where in shadows(path).items():
         says = f"another `{room}`{_whose(room, where)} in {where} comes first on Python's path"
         do = "install canary into its own virtual environment; meanwhile it uses its own packages"
-        found.append(warning("packages", says, do))
-    return found or [fine("packages", f"canary's own packages come first, in {ROOT}")]
+        found.append(warning(says, do))
+    return found or [fine(f"canary's own packages come first, in {ROOT}")]
 
 
 def _whose(room: str, where: str) -> str:
@@ -136,9 +136,9 @@ def descriptors(soft: int, hard: int) -> list[Diagnosis]:
     )
     says = f"`canary serve` {raised} {hard}, enough for about {hard // 2} concurrent requests per worker"
     if hard >= 2 * WORKERS_MOST:
-        return [fine("descriptors", says)]
+        return [fine(says)]
     do = "raise the hard limit (`LimitNOFILE=`, `ulimit -Hn`, `--ulimit nofile=`); beyond it callers get 503"
-    return [warning("descriptors", says, do)]
+    return [warning(says, do)]
 
 
 def folder(data: Path) -> list[Diagnosis]:
@@ -146,42 +146,38 @@ def folder(data: Path) -> list[Diagnosis]:
     if not data.exists():
         nearest = next(each for each in data.parents if each.exists())
         if not os.access(nearest, os.W_OK):
-            return [
-                broken("data folder", f"{data} cannot be created in {nearest}", "name another with --data")
-            ]
-        return [fine("data folder", f"{data} does not exist yet; `canary serve` creates it")]
+            return [broken(f"{data} cannot be created in {nearest}", "name another with --data")]
+        return [fine(f"{data} does not exist yet; `canary serve` creates it")]
     about = data.stat()
     found = []
     if about.st_uid != os.geteuid():
-        found.append(
-            broken("data folder", f"{data} belongs to user {about.st_uid}, not to you", "run as its owner")
-        )
+        found.append(broken(f"{data} belongs to user {about.st_uid}, not to you", "run as its owner"))
     if stat.S_IMODE(about.st_mode) & 0o077:
         says = f"other users can read {data}, which contains secrets and records"
-        found.append(warning("data folder", says, f"chmod 700 {data}"))
+        found.append(warning(says, f"chmod 700 {data}"))
     disk = os.statvfs(data)
     free = disk.f_bavail * disk.f_frsize
     if free < LEAST_SPACE:
-        found.append(broken("data folder", f"only {size(free)} free on its disk", "free some space now"))
+        found.append(broken(f"only {size(free)} free on its disk", "free some space now"))
     elif free < LITTLE_SPACE:
-        found.append(warning("data folder", f"{size(free)} free on its disk", "free some space soon"))
-    return found or [fine("data folder", f"only you can read {data}; {size(free)} free")]
+        found.append(warning(f"{size(free)} free on its disk", "free some space soon"))
+    return found or [fine(f"only you can read {data}; {size(free)} free")]
 
 
 def spool(data: Path, url: str) -> list[Diagnosis]:
     """The spool's waiting and quarantined records."""
     where = data / "spool"
     if not where.is_dir():
-        return [fine("spool", "empty; no server has run here")]
+        return [fine("empty; no server has run here")]
     used = used_bytes(where)
     aside = list((where / "quarantine").glob("*"))
     found = []
     if used > CAP_BYTES // 2:
         says = f"{size(used)} of {size(CAP_BYTES)} are used; a full spool drops new records"
-        found.append(warning("spool", says, "find out why the store does not take the records"))
+        found.append(warning(says, "find out why the store does not take the records"))
     if aside:
         says = f"{len(aside)} files with damaged or refused records are in {where / 'quarantine'}"
-        found.append(warning("spool", says, "examine the files, then delete them"))
+        found.append(warning(says, "examine the files, then delete them"))
     return [*found, _waiting(where, url, used)]
 
 
@@ -189,15 +185,15 @@ def _waiting(where: Path, url: str, used: int) -> Diagnosis:
     try:
         waiting = spooled(where, url)
     except (RecordError, OSError):
-        return warning("spool", f"{size(used)}; the store cannot say how much of it waits", "see `store`")
+        return warning(f"{size(used)}; the store cannot say how much of it waits", "see `store`")
     if not waiting:
-        return fine("spool", f"{size(used)}, no records wait for the store")
+        return fine(f"{size(used)}, no records wait for the store")
     files = [each.stat().st_mtime for each in where.glob("*.spool")]
     age_s = max(0.0, time.time() - min(files, default=time.time()))
     says = f"{waiting} records wait for the store; the oldest file was last written {age_s:.0f} s ago"
     if age_s < 60.0:
-        return fine("spool", says)
-    return warning("spool", says, "start a server, which stores them; if a server is running, see `store`")
+        return fine(says)
+    return warning(says, "start a server, which stores them; if a server is running, see `store`")
 
 
 def spooled(where: Path, url: str) -> int:
@@ -232,12 +228,12 @@ def looking_into(url: str, data: Path, *, writes: bool = False) -> Iterator[Conn
 def store(url: str, data: Path) -> list[Diagnosis]:
     """Whether the store answers, has this version's schema and is writable; its size and clock."""
     if not is_there(url, data):
-        return [fine("store", "no SQLite file yet; `canary serve` creates it")]
+        return [fine("no SQLite file yet; `canary serve` creates it")]
     try:
         with looking_into(url, data, writes=True) as connection:
             return [*_schema(connection), *_writable(connection), _size(connection)]
     except RecordError as problem:
-        return [broken("store", str(problem), "start the database, or fix `store` in the config")]
+        return [broken(str(problem), "start the database, or fix `store` in the config")]
 
 
 def is_there(url: str, data: Path) -> bool:
@@ -251,18 +247,18 @@ def is_there(url: str, data: Path) -> bool:
 def _schema(connection: Connection) -> list[Diagnosis]:
     found = version_of(connection)
     if found == HEAD:
-        return [fine("store", f"answers, and has the schema of this version ({found})")]
+        return [fine(f"answers, and has the schema of this version ({found})")]
     says = f"has schema {found or 'none'}; this version needs {HEAD}"
-    return [warning("store", says, "`canary serve` migrates it at the start")]
+    return [warning(says, "`canary serve` migrates it at the start")]
 
 
 def _writable(connection: Connection) -> list[Diagnosis]:
     if connection.dialect.name != "postgresql":
         return []  # SQLite: the transaction has already taken the write lock
     standby, read_only, now = connection.exec_driver_sql(_STANDING).one()
-    found = skew("store", float(now))
+    found = skew(float(now))
     if standby or read_only == "on":
-        found.append(broken("store", "is a standby or read-only", "set `store` in the config to the primary"))
+        found.append(broken("is a standby or read-only", "set `store` in the config to the primary"))
     return found
 
 
@@ -272,7 +268,7 @@ def _size(connection: Connection) -> Diagnosis:
     else:
         path = Path(connection.engine.url.database or "")
         used = sum(each.stat().st_size for each in path.parent.glob(f"{path.name}*"))
-    return fine("store", f"uses {size(used)}")
+    return fine(f"uses {size(used)}")
 
 
 def secrets(environment: Mapping[str, str], data: Path, admin_host: str) -> list[Diagnosis]:
@@ -280,7 +276,7 @@ def secrets(environment: Mapping[str, str], data: Path, admin_host: str) -> list
     found = [_main_secret(environment, data), _admin_token(environment, data, admin_host)]
     for name, without in _OPTIONAL.items():
         known = bool(_value(name, environment))
-        found.append(fine("secrets", f"{name} is set" if known else f"{name} is not set; {without}"))
+        found.append(fine(f"{name} is set" if known else f"{name} is not set; {without}"))
     return found
 
 
@@ -292,31 +288,31 @@ def signing(environment: Mapping[str, str], by_flag: Sequence[str]) -> list[Diag
         f"{', '.join(by_flag)}: `assignment: header` without CANARY_PIN_TOKEN: the baseline serves everybody"
     )
     do = "give `canary serve` and the app that signs the same one, or CANARY_PIN_TOKEN_FILE"
-    return [warning("assignment", says, do)]
+    return [warning(says, do)]
 
 
 def _main_secret(environment: Mapping[str, str], data: Path) -> Diagnosis:
     value = _value("CANARY_SECRET", environment)
     if value is None and (data / "secret").exists():
         says = "CANARY_SECRET is generated, in the data folder; replicas need a common one"
-        return fine("secrets", says)
+        return fine(says)
     if value is None:
-        return fine("secrets", "CANARY_SECRET is not set; `canary serve` generates one in the data folder")
+        return fine("CANARY_SECRET is not set; `canary serve` generates one in the data folder")
     if len(value) < LEAST_SECRET:
         says = "CANARY_SECRET is too short or cannot be read"
-        return broken("secrets", says, "`openssl rand -hex 32` makes one")
-    return fine("secrets", "CANARY_SECRET is set")
+        return broken(says, "`openssl rand -hex 32` makes one")
+    return fine("CANARY_SECRET is set")
 
 
 def _admin_token(environment: Mapping[str, str], data: Path, host: str) -> Diagnosis:
     if _value("CANARY_ADMIN_TOKEN", environment):
-        return fine("secrets", "CANARY_ADMIN_TOKEN is set")
+        return fine("CANARY_ADMIN_TOKEN is set")
     if is_loopback(host):
         known = "the token is" if (data / "admin.token").exists() else "`canary serve` generates a token"
-        return fine("secrets", f"CANARY_ADMIN_TOKEN is not set; {known} in the data folder")
+        return fine(f"CANARY_ADMIN_TOKEN is not set; {known} in the data folder")
     says = f"the admin listener is on {host}, off loopback, without CANARY_ADMIN_TOKEN"
     do = "set it, or CANARY_ADMIN_TOKEN_FILE; otherwise `canary serve` refuses to start"
-    return broken("secrets", says, do)
+    return broken(says, do)
 
 
 def _value(name: str, environment: Mapping[str, str]) -> str | None:
@@ -334,17 +330,17 @@ def clock(over_s: float = 0.5) -> list[Diagnosis]:
     apart_s = (time.time() - utc) - (time.monotonic() - mono)
     if abs(apart_s) > 0.05:
         says = f"in half a second UTC moved {apart_s:+.3f} s against the monotonic clock"
-        return [warning("clock", says, "something sets the clock; let one NTP client slew it")]
-    return [fine("clock", time.strftime("%Y-%m-%d %H:%M:%S UTC; the clock is stable", time.gmtime()))]
+        return [warning(says, "something sets the clock; let one NTP client slew it")]
+    return [fine(time.strftime("%Y-%m-%d %H:%M:%S UTC; the clock is stable", time.gmtime()))]
 
 
-def skew(check: str, there: float) -> list[Diagnosis]:
+def skew(there: float) -> list[Diagnosis]:
     """Compare another machine's UTC seconds with this machine's."""
     apart_s = there - time.time()
     if abs(apart_s) <= MOST_SKEW_S:
-        return [fine(check, f"its clock differs by {abs(apart_s):.1f} s from this machine's")]
+        return [fine(f"its clock differs by {abs(apart_s):.1f} s from this machine's")]
     says = f"its clock differs by {apart_s:+.0f} s from this machine's"
-    return [broken(check, says, "run an NTP client on both; ramps, leases and days depend on these clocks")]
+    return [broken(says, "run an NTP client on both; ramps, leases and days depend on these clocks")]
 
 
 _RESTORE = "restore {} from a backup, or name the place that has {} as `outcomes`"
@@ -368,15 +364,15 @@ def outcomes(read: Config, data: Path) -> list[Diagnosis]:
         return [*hindered, *_compared(place, read.store, data)] or [_sound(place, read.store, data)]
     except RecordError as problem:
         says = f"the files that {place or 'the database'} should have are unknown: {problem}"
-        return [*hindered, warning("outcomes", says, "see `store`")]
+        return [*hindered, warning(says, "see `store`")]
 
 
 def _written(folder: SegmentFolder) -> list[Diagnosis]:
     found = folder.trouble()
     if found is None:
-        return [fine("outcomes", f"{folder.place} can be written")]
+        return [fine(f"{folder.place} can be written")]
     says, do = found
-    return [broken("outcomes", f"{folder.place} cannot be written: {says}", do)]
+    return [broken(f"{folder.place} cannot be written: {says}", do)]
 
 
 def _hindered(place: Path) -> list[Diagnosis]:
@@ -387,7 +383,7 @@ def _hindered(place: Path) -> list[Diagnosis]:
     except OSError as problem:
         do = "have it belong to the server's user, or name another as `outcomes`"
         says = f"{place} cannot be written: no folder can be made in {nearest}: {problem.strerror}"
-        return [broken("outcomes", says, do)]
+        return [broken(says, do)]
     return []
 
 
@@ -403,24 +399,38 @@ def _compared(place: Path | None, url: str, data: Path) -> list[Diagnosis]:
     after = _known(url, data)
     whole = {path for path, row in before.items() if row.state == "whole" and after.get(path) == row}
     if place is None:
-        return _elsewhere(whole)
-    return [
-        *_missing(whole - files.keys(), place),
-        *_damaged({path for path in whole & files.keys() if files[path] != before[path].bytes}, place),
-        *_unknown(files.keys() - before.keys() - after.keys(), place),
-    ]
+        if not whole:
+            return []
+        lie = _files(len(whole), "1 file of outcomes lies", "{} files of outcomes lie")
+        says = f"{lie} in a folder, not in the database: what reads these hours fails"
+        return [broken(says, "name that folder as `outcomes`")]
+    damaged = {path for path in whole & files.keys() if files[path] != before[path].bytes}
+    unknown = files.keys() - before.keys() - after.keys()
+    found = []
+    if missing := whole - files.keys():
+        found.append(_lacking(missing, f"is missing in {place}", f"are missing in {place}"))
+    if damaged:
+        size = "have the size that was written"
+        found.append(_lacking(damaged, f"in {place} does not {size}", f"in {place} do not {size}"))
+    if unknown:
+        says = _files(len(unknown), f"1 file in {place}: ", f"{{}} files in {place}, for example ")
+        do = (
+            "canary reads none of them; if a backup was restored, move them away: their outcomes may be twice"
+        )
+        found.append(warning(f"the database does not know {says}{min(unknown)}", do))
+    return found
 
 
 def _sound(place: Path | None, url: str, data: Path) -> Diagnosis:
     """What is said of a place without a problem."""
     if place is None:
-        return fine("outcomes", "the database keeps them")
+        return fine("the database keeps them")
     if not place.exists():
         says = f"{place} does not exist yet; the first file creates it, and {_nearest(place)} can be written"
-        return fine("outcomes", says)
+        return fine(says)
     whole = sum(row.state == "whole" for row in _known(url, data).values())
     has = f"has {_files(whole, 'the one file', 'all {} files')} that the database knows"
-    return fine("outcomes", f"{place} can be written, and {has if whole else 'no file is to be there yet'}")
+    return fine(f"{place} can be written, and {has if whole else 'no file is to be there yet'}")
 
 
 def _sizes(place: Path) -> Mapping[str, int]:
@@ -432,43 +442,10 @@ def _sizes(place: Path) -> Mapping[str, int]:
     return found
 
 
-def _elsewhere(paths: set[str]) -> list[Diagnosis]:
-    if not paths:
-        return []
-    lie = _files(len(paths), "1 file of outcomes lies", "{} files of outcomes lie")
-    says = f"{lie} in a folder, not in the database: what reads these hours fails"
-    return [broken("outcomes", says, "name that folder as `outcomes`")]
-
-
-def _missing(paths: set[str], place: Path) -> list[Diagnosis]:
-    if not paths:
-        return []
-    one, all_ = f"1 file is missing in {place}: ", f"{{}} files are missing in {place}, the first "
-    return [_lacking(paths, one, all_)]
-
-
-def _damaged(paths: set[str], place: Path) -> list[Diagnosis]:
-    if not paths:
-        return []
-    one = f"1 file in {place} does not have the size that was written: "
-    all_ = f"{{}} files in {place} do not have the size that was written, the first "
-    return [_lacking(paths, one, all_)]
-
-
-def _lacking(paths: Iterable[str], one: str, several: str) -> Diagnosis:
-    found = sorted(paths)
-    says = f"{_files(len(found), one, several)}{found[0]}; what reads these hours fails"
-    it = _files(len(found), "it", "them")
-    return broken("outcomes", says, _RESTORE.format(it, it))
-
-
-def _unknown(paths: set[str], place: Path) -> list[Diagnosis]:
-    if not paths:
-        return []
-    one = f"the database does not know 1 file in {place}: "
-    says = _files(len(paths), one, f"the database does not know {{}} files in {place}, for example ")
-    do = "canary reads none of them; if a backup was restored, move them away: their outcomes may be twice"
-    return [warning("outcomes", says + min(paths), do)]
+def _lacking(paths: set[str], one: str, several: str) -> Diagnosis:
+    says = _files(len(paths), f"1 file {one}: ", f"{{}} files {several}, the first ")
+    it = _files(len(paths), "it", "them")
+    return broken(f"{says}{min(paths)}; what reads these hours fails", _RESTORE.format(it, it))
 
 
 def _files(count: int, one: str, several: str) -> str:

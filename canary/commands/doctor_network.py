@@ -43,28 +43,27 @@ def destinations(config: Config) -> dict[str, Callable[[], Sequence[Diagnosis]]]
     checks: dict[str, Callable[[], Sequence[Diagnosis]]] = {}
     for provider in config.providers.values():
         name = f"provider {provider.name}"
-        checks[name] = partial(_connected, name, provider.base_url, provider.ca_file)
+        checks[name] = partial(_connected, provider.base_url, provider.ca_file)
         if provider.own_auth in CLOUD_AUTH:
             checks[f"credential {provider.name}"] = partial(_credential, provider)
     for place, receiver in enumerate(config.notify):
         name = f"notify[{place}] {receiver.kind}"
-        checks[name] = partial(_connected, name, receiver.url, None, receives=True)
+        checks[name] = partial(_connected, receiver.url, None, receives=True)
     return checks
 
 
 def _credential(provider: Provider) -> list[Diagnosis]:
-    name = f"credential {provider.name}"
     with closing(Credentials.ready([provider], TOKEN_WITHIN_S)) as credentials:
         troubles = credentials.troubles()
-    got = fine(name, f"auth: {provider.own_auth} gives this machine a credential")
-    return [broken(name, each, "") for each in troubles] or [got]
+    got = fine(f"auth: {provider.own_auth} gives this machine a credential")
+    return [broken(each, "") for each in troubles] or [got]
 
 
-def _connected(name: str, url: str, ca_file: str | None, *, receives: bool = False) -> list[Diagnosis]:
-    return [connect(name, url, ca_file, receives=receives)]
+def _connected(url: str, ca_file: str | None, *, receives: bool = False) -> list[Diagnosis]:
+    return [connect(url, ca_file, receives=receives)]
 
 
-def connect(name: str, url: str, ca_file: str | None = None, *, receives: bool = False) -> Diagnosis:
+def connect(url: str, ca_file: str | None = None, *, receives: bool = False) -> Diagnosis:
     """Look up the host, connect, and do a TLS handshake for https. Findings name only host and port.
 
     If a receiver (`receives`) on this machine does not run, that is only a warning: it may come from a sample
@@ -80,26 +79,24 @@ def connect(name: str, url: str, ca_file: str | None = None, *, receives: bool =
                 with context.wrap_socket(line, server_hostname=host):
                     pass
     except socket.gaierror:
-        return broken(
-            name, f"{host} cannot be resolved", "fix the host name in the URL, or DNS on this machine"
-        )
+        return broken(f"{host} cannot be resolved", "fix the host name in the URL, or DNS on this machine")
     except ssl.SSLCertVerificationError as problem:
         says = f"the certificate of {host}:{port} is not trusted: {problem.verify_message}"
-        return broken(name, says, "fix the certificate, or set its authority as `ca_file`")
+        return broken(says, "fix the certificate, or set its authority as `ca_file`")
     except ssl.SSLError as problem:
         says = f"{host}:{port} does not speak TLS: {problem.reason}"
-        return broken(name, says, "use http://, or the TLS port")
+        return broken(says, "use http://, or the TLS port")
     except TimeoutError:
-        return broken(name, f"{host}:{port} does not answer", "check firewalls and proxies on the way")
+        return broken(f"{host}:{port} does not answer", "check firewalls and proxies on the way")
     except ConnectionRefusedError as problem:
         says = f"{host}:{port}: {problem.strerror}"
         if receives and is_loopback(host):
             do = "start the receiver, or set your own; this may be the address of a sample config"
-            return warning(name, f"{says}; events wait on disk for a day", do)
-        return broken(name, says, "start it, or fix the URL")
+            return warning(f"{says}; events wait on disk for a day", do)
+        return broken(says, "start it, or fix the URL")
     except OSError as problem:
-        return broken(name, f"{host}:{port}: {problem.strerror or problem}", "start it, or fix the URL")
-    return fine(name, f"{host}:{port} is reachable ({(time.monotonic() - began) * 1e3:.0f} ms)")
+        return broken(f"{host}:{port}: {problem.strerror or problem}", "start it, or fix the URL")
+    return fine(f"{host}:{port} is reachable ({(time.monotonic() - began) * 1e3:.0f} ms)")
 
 
 def shared(url: str) -> list[Diagnosis]:
@@ -112,10 +109,10 @@ def shared(url: str) -> list[Diagnosis]:
         seconds, micros = client.time()
     except (RedisError, OSError) as problem:
         says = f"Redis does not answer: {problem}"
-        return [broken("shared", says, "start Redis, or fix `shared`; replicas use the store meanwhile")]
+        return [broken(says, "start Redis, or fix `shared`; replicas use the store meanwhile")]
     finally:
         client.close()
-    return [fine("shared", "Redis answers"), *skew("shared", float(seconds) + float(micros) / 1e6)]
+    return [fine("Redis answers"), *skew(float(seconds) + float(micros) / 1e6)]
 
 
 def server(data: Path, environment: Mapping[str, str], admin: str | None, config: Config) -> list[Diagnosis]:
@@ -124,8 +121,8 @@ def server(data: Path, environment: Mapping[str, str], admin: str | None, config
         client = AdminClient(admin=admin, data=data, environment=environment)
         state = client.text("GET", "/readyz").strip()
     except NotReached as problem:
-        return [warning("server", str(problem), "start it with `canary serve`, if it should run")]
-    found = [broken("server", each, "") for each in _degraded(state)] or [fine("server", f"says: {state}")]
+        return [warning(str(problem), "start it with `canary serve`, if it should run")]
+    found = [broken(each, "") for each in _degraded(state)] or [fine(f"says: {state}")]
     found += _traffic(data)
     try:
         status = client.get("/api/status")
@@ -146,7 +143,7 @@ def _assigned(status: Mapping[str, Any]) -> list[Diagnosis]:
         if each.get("assignment")
         for words, do in ((unassigned, sign), (split_off, agree))
     ]
-    return [warning("assignment", f"{name}: {says}", do) for name, says, do in said if says]
+    return [warning(f"{name}: {says}", do, check="assignment") for name, says, do in said if says]
 
 
 def _matched(status: Mapping[str, Any], config: Config) -> list[Diagnosis]:
@@ -155,22 +152,22 @@ def _matched(status: Mapping[str, Any], config: Config) -> list[Diagnosis]:
     if not (config.canaries and traffic.get("requests")):
         return []
     if traffic["share"] <= MOST:
-        return [fine("traffic", unmatched(traffic))]
+        return [fine(unmatched(traffic), check="traffic")]
     matches = [each.canary.match for each in config.canaries.values()]
     taken = "; ".join(
         f"{name} matches {', '.join(sorted(match.models | match.paths)) or 'every model'}"
         for name, match in zip(config.canaries, matches, strict=True)
     )
-    return [warning("traffic", unmatched(traffic), f"{taken}; change `match` if it should take more")]
+    return [warning(unmatched(traffic), f"{taken}; change `match` if it should take more", check="traffic")]
 
 
 def _astray(status: Mapping[str, Any], config: Config) -> list[Diagnosis]:
     """What is wrong with most requests of the last minutes, and what to change in the file or the app."""
     return [
         (broken if each["kind"] in REFUSALS else warning)(
-            "traffic",
             f"{each['canary'] and each['canary'] + ': '}{astray(each)}",
             _mended(each["kind"], each["entry"], config),
+            check="traffic",
         )
         for each in (
             *status["traffic"],
@@ -222,9 +219,9 @@ def _callers(client: AdminClient, config: Config) -> list[Diagnosis]:
             return []
         names = ", ".join(each["name"] for each in unseen)
         says = f"not yet seen, and in the config for less than a day: {names}"
-        return [fine("callers", says if unseen else "all callers have been seen")]
+        return [fine(says if unseen else "all callers have been seen", check="callers")]
     says = "; ".join(f"{each['name']}: not seen since {each['since']}" for each in late)
-    return [warning("callers", says, "give them their keys (docs/callers.md), or remove their entries")]
+    return [warning(says, "give them their keys (docs/callers.md), or remove their entries", check="callers")]
 
 
 def unused(unseen: Sequence[Mapping[str, Any]], now: float) -> list[Mapping[str, Any]]:
@@ -247,11 +244,11 @@ def _traffic(data: Path) -> list[Diagnosis]:
         answer = httpx2.get(f"{url}/readyz", timeout=CONNECT_WITHIN_S, verify=verify, trust_env=False)
     except httpx2.TransportError as problem:
         says = f"the traffic listener at {url} does not answer: {problem}"
-        return [broken("server", says, "see the server's log")]
+        return [broken(says, "see the server's log")]
     state = answer.text.strip()
     if answer.status_code != 200 or "baseline only" in state or _degraded(state):
-        return [broken("server", f"traffic at {url}: {state}", "see the server's log")]
-    return [fine("server", f"traffic at {url}: {state}")]
+        return [broken(f"traffic at {url}: {state}", "see the server's log")]
+    return [fine(f"traffic at {url}: {state}")]
 
 
 def probed(config: Config, environment: Mapping[str, str]) -> list[Diagnosis]:
@@ -264,7 +261,7 @@ def probed(config: Config, environment: Mapping[str, str]) -> list[Diagnosis]:
 def _findings(arm: ProbedArm) -> list[Diagnosis]:
     check = f"probe {arm.canary} {arm.arm}"
     if arm.no_key:
-        return [warning(check, f"{arm.model} cannot be probed", arm.no_key)]
+        return [warning(f"{arm.model} cannot be probed", arm.no_key, check=check)]
     return [_finding(check, arm.model, each) for each in arm.answers]
 
 
@@ -273,9 +270,8 @@ def _finding(check: str, model: str, answer: ProbeAnswer) -> Diagnosis:
     status = f" {reply.status}" if reply.status is not None else ""
     says = f"{model} {reply.operation}:{status} {reply.message}".rstrip()
     if reply.taken:
-        return fine(check, f"{says} ({reply.took_s * 1e3:.0f} ms)")
+        return fine(f"{says} ({reply.took_s * 1e3:.0f} ms)", check=check)
     if not answer.needed:
-        return fine(check, f"{says}; no fault, because the other arm does not take it either")
-    return broken(
-        check, says, "fix the arm's model or `request:`, or its provider's base_url, api_key or account"
-    )
+        return fine(f"{says}; no fault, because the other arm does not take it either", check=check)
+    do = "fix the arm's model or `request:`, or its provider's base_url, api_key or account"
+    return broken(says, do, check=check)

@@ -50,10 +50,6 @@ class Imported:
     bad: int = 0
     problems: list[dict[str, Any]] = field(default_factory=list)
 
-    def document(self) -> dict[str, Any]:
-        """For `-o json`."""
-        return asdict(self)
-
 
 class FeedbackClient:
     """A client of the feedback endpoint. `trust` verifies its certificate, where it has one. `pause` sleeps,
@@ -178,11 +174,6 @@ Traffic = Annotated[
 ]
 
 
-@app.callback()
-def feedback() -> None:
-    """Import feedback from other systems."""
-
-
 @app.command("import", epilog=example("feedback import november.csv"))
 def import_(
     file: Annotated[Path, typer.Argument(help="A CSV file; docs/feedback.md lists its columns.")],
@@ -210,7 +201,7 @@ def import_(
     for each in done.problems:
         say(f"{file} line {each['line']}: {each['error']}")
     if output == "json":
-        print_json(done.document())
+        print_json(asdict(done))
     if done.bad:
         fail(f"{done.bad} of {done.rows} rows are invalid; nothing was sent")
     say(f"{done.accepted} of {done.rows} rows accepted")

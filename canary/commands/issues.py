@@ -45,11 +45,6 @@ Judge = Annotated[
 ]
 
 
-@app.callback()
-def issues() -> None:
-    """List, add and recheck known issues of models."""
-
-
 @app.command("list", epilog=example("issues list"))
 def list_(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "text") -> None:
     """List the known issues, oldest first, each with the models that were asked, the newest last."""

@@ -230,18 +230,10 @@ def _releases(client: AdminClient, arguments: ReleaseArguments) -> Mapping[str, 
     return dict(without_quotes(client.get(f"/api/releases/{quote(str(arguments.release))}")))
 
 
-def _status(client: AdminClient, arguments: NoArguments) -> Mapping[str, Any]:
-    return brief_status(client.get("/api/status"))
-
-
-def _report(client: AdminClient, arguments: CanaryArguments) -> Mapping[str, Any]:
-    return dict(without_quotes(client.get(f"/api/canaries/{_path(arguments.canary)}/report")))
-
-
 def _why(client: AdminClient, arguments: WhyArguments) -> Mapping[str, Any]:
     if arguments.unit is not msgspec.UNSET:
         return _why_this_arm(client, arguments.canary, str(arguments.unit))
-    found = client.get(f"/api/canaries/{_path(arguments.canary)}/rollbacks", limit=_MOST_ROLLBACKS)
+    found = client.get(f"{_path(arguments)}/rollbacks", limit=_MOST_ROLLBACKS)
     state = client.get("/api/status")["canaries"]
     now = next((each["state"] for each in state if each["name"] == arguments.canary), "not in the config")
     return explained(arguments.canary, now, [explained_rollback(each) for each in found])
@@ -256,8 +248,8 @@ def _why_this_arm(client: AdminClient, canary: str, unit: str) -> Mapping[str, A
     raise NotReached(f"the config has no canary {canary!r}; it has: {names}")
 
 
-def _path(name: str) -> str:
-    return quote(name, safe="")
+def _path(arguments: CanaryArguments | WhyArguments) -> str:
+    return f"/api/canaries/{quote(arguments.canary, safe='')}"
 
 
 TOOLS = (
@@ -273,14 +265,14 @@ TOOLS = (
         description="Shows every canary of the config: state, share, both arms' figures, guardrails, "
         "rollback; what does not work at the moment.",
         arguments=NoArguments,
-        answer=_status,
+        answer=lambda client, _: brief_status(client.get("/api/status")),
     ),
     McpTool(
         name="report",
         description="Judges one canary by its rubric now: verdict, reasons, each metric with its interval. "
         "May take seconds.",
         arguments=CanaryArguments,
-        answer=_report,
+        answer=lambda client, arguments: dict(without_quotes(client.get(f"{_path(arguments)}/report"))),
     ),
     McpTool(
         name="why",
@@ -318,15 +310,16 @@ async def serve(connect: Callable[[], AdminClient]) -> None:
 
 
 async def _listed(context: Any, asked: PaginatedRequestParams | None) -> ListToolsResult:
-    return ListToolsResult(tools=[_shown(tool) for tool in TOOLS])
-
-
-def _shown(tool: McpTool) -> Tool:
-    return Tool(
-        name=tool.name,
-        description=tool.description,
-        input_schema=tool.input_schema,
-        annotations=_READ_ONLY,
+    return ListToolsResult(
+        tools=[
+            Tool(
+                name=tool.name,
+                description=tool.description,
+                input_schema=tool.input_schema,
+                annotations=_READ_ONLY,
+            )
+            for tool in TOOLS
+        ]
     )
 
 

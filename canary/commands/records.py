@@ -28,11 +28,6 @@ FileForm = Literal["csv", "parquet"]
 app = typer.Typer(help="Export records, or roll outcomes into files.", no_args_is_help=True)
 
 
-@app.callback()
-def records() -> None:
-    """Export records, or roll outcomes into files."""
-
-
 @app.command(epilog=example("records roll"))
 def roll(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "text") -> None:
     """Write the outcomes that are stored now as Parquet files, without waiting for their hour to end.

@@ -35,11 +35,6 @@ app = typer.Typer(
 Model = Annotated[str, typer.Argument(help="The candidate, MODEL or PROVIDER/MODEL, or a release's id.")]
 
 
-@app.callback()
-def release() -> None:
-    """Show releases from noticed to decided, and note what people did."""
-
-
 @app.command("list", epilog=example("release list -o json"))
 def list_(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "text") -> None:
     """List the releases, newest first, each with its verdict, its days and people's minutes."""

@@ -4,13 +4,24 @@ Needs no server."""
 import os
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 import yaml
 
-from canary.commands.shell import CONFIG, ConfigFile, Form, fail, print_json, read_config, say, writing
+from canary.commands.shell import (
+    CONFIG,
+    ConfigFile,
+    Form,
+    ended_by,
+    fail,
+    print_json,
+    read_config,
+    say,
+    writing,
+)
 from canary.config import Config
 from canary.config.quantity import parse_duration, parse_share
 from records.outcome import Fault
@@ -99,31 +110,15 @@ def simulate(
         )
     except ValueError as problem:
         fail(str(problem), code=2)
-    jobs = jobs or os.cpu_count() or 1
-    try:
+    simulated = partial(
+        answer, wanted.canary.name, wanted.guardrails, question, jobs=jobs or os.cpu_count() or 1
+    )
+    with ended_by(Killed):
         if output == "json":
-            print_json(
-                answer(
-                    wanted.canary.name,
-                    wanted.guardrails,
-                    question,
-                    jobs=jobs,
-                    on_estimate=lambda _: None,
-                    on_progress=lambda *_: None,
-                )
-            )
+            print_json(simulated(on_estimate=lambda _: None, on_progress=lambda *_: None))
             return
         with Progress(sys.stderr) as progress:
-            document = answer(
-                wanted.canary.name,
-                wanted.guardrails,
-                question,
-                jobs=jobs,
-                on_estimate=say,
-                on_progress=progress.show,
-            )
-    except Killed as problem:
-        fail(str(problem))
+            document = simulated(on_estimate=say, on_progress=progress.show)
     show(document)
 
 

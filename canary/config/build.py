@@ -7,7 +7,7 @@ name in both, and the file's key as its `alias`; fields of another shape are con
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from pydantic import JsonValue
 
@@ -63,9 +63,13 @@ def config(file: FileSection, warnings: Sequence[str]) -> Config:
         providers=providers,
         canaries={section.name: _canary(section, metrics, file) for section in file.canaries},
         metrics=metrics,
-        server=_server(file),
+        server=ServerSettings(**{each.name: getattr(file, each.name) for each in fields(ServerSettings)}),
         arm_timeouts=dict(_arm_timeouts(file.canaries, providers)),
-        patience=dict(_patience(file.canaries)),
+        patience={
+            each.name: each.candidate.patience_s
+            for each in file.canaries
+            if each.candidate.patience_s is not None
+        },
         captures={model: _capture_rule(each, file) for each in file.capture for model in each.models},
         judge=None if file.judge is None else JudgeSource(**dict(file.judge)),
         redact=file.redact,
@@ -304,12 +308,6 @@ def _arm_timeouts(
                 yield (each.name, arm), _timeout(section.timeout, providers[section.provider].timeout)
 
 
-def _patience(sections: Sequence[CanarySection]) -> Iterator[tuple[str, float]]:
-    for each in sections:
-        if each.candidate.patience_s is not None:
-            yield each.name, each.candidate.patience_s
-
-
 def _steps(section: CanarySection) -> tuple[Step, ...]:
     if section.share is not None:
         return (Step(share=section.share),)
@@ -331,15 +329,3 @@ def _receiver(section: NotifySection) -> Receiver:
     if section.slack is not None:
         return Receiver(kind="slack", url=section.slack)
     return Receiver(kind="webhook", url=section.webhook or "")
-
-
-def _server(file: FileSection) -> ServerSettings:
-    return ServerSettings(
-        traffic=file.traffic,
-        admin=file.admin,
-        workers=file.workers,
-        data=file.data,
-        grace_s=file.grace_s,
-        role=file.role,
-        body_budget_mib=file.body_budget_mib,
-    )

@@ -1,6 +1,7 @@
 """The field types of the config's sections, and their base class."""
 
 import re
+from collections.abc import Callable
 from datetime import date, time
 from hashlib import sha256
 from typing import Annotated
@@ -43,51 +44,33 @@ class ConfigSection(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
 
-def _positive(seconds: float) -> float:
+def _parsed(parse: Callable[[str], object]) -> PlainValidator:
+    """Reads a single value by its text."""
+    return PlainValidator(lambda value: parse(_text(value)))
+
+
+def _duration(text: str) -> float:
+    seconds = parse_duration(text)
     if seconds <= 0:
         raise ValueError("must be longer than 0")
     return seconds
 
 
-def _duration(value: object) -> float:
-    return parse_duration(_text(value))
-
-
-def _share(value: object) -> float:
-    return parse_share(_text(value))
-
-
-def _some_share(value: object) -> float:
-    share = _share(value)
+def _some_of(text: str, without: str) -> float:
+    """A share above 0%, of which the message says what there is `without`."""
+    share = parse_share(text)
     if share == 0:
-        raise ValueError("0% sends nothing to the candidate; write a share above 0%, for example 5%")
+        raise ValueError(f"0% {without}")
     return share
 
 
-def _lane(value: object) -> float:
-    lane = _share(value)
-    if lane == 0:
-        raise ValueError(
-            "0% gives the canary no users; write a lane above 0%, for example 50%, or leave it out"
-        )
-    return lane
+_NO_REQUESTS = "sends nothing to the candidate; write a share above 0%, for example 5%"
+_NO_USERS = "gives the canary no users; write a lane above 0%, for example 50%, or leave it out"
 
 
 def _weight(value: object) -> object:
     """The number of a weight that may be written as a percentage: weights often add up to 100 %."""
     return value.strip().removesuffix("%").rstrip() if isinstance(value, str) else value
-
-
-def _risk(value: object) -> float:
-    return parse_risk(_text(value), RISKS)
-
-
-def _bound(value: object) -> Bound:
-    return parse_bound(_text(value))
-
-
-def _address(value: object) -> HostPort:
-    return parse_address(_text(value))
 
 
 def _date(value: object) -> date:
@@ -97,15 +80,13 @@ def _date(value: object) -> date:
         raise ValueError("must be a day, such as 2027-02-01") from problem
 
 
-def _time(value: object) -> time:
-    text = _text(value)
+def _time(text: str) -> time:
     if not re.fullmatch(r"([01]?\d|2[0-3]):[0-5]\d", text):
         raise ValueError('must be a time of day, such as "09:00"')
     return time.fromisoformat(text.zfill(len("09:00")))
 
 
-def _zone(value: object) -> str:
-    text = _text(value)
+def _zone(text: str) -> str:
     try:
         ZoneInfo(text)
     except (ZoneInfoNotFoundError, ValueError, OSError) as problem:
@@ -163,23 +144,21 @@ _SCALE_SCHEMA = {
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 MaybeText = Annotated[Text | None, BeforeValidator(_empty_is_none)]
-AnyDuration = Annotated[float, PlainValidator(_duration), WithJsonSchema(_DURATION_SCHEMA)]
-Duration = Annotated[
-    float, PlainValidator(lambda value: _positive(_duration(value))), WithJsonSchema(_DURATION_SCHEMA)
-]
-AnyShare = Annotated[float, PlainValidator(_share), WithJsonSchema(_SHARE_SCHEMA)]
-Share = Annotated[float, PlainValidator(_some_share), WithJsonSchema(_SHARE_SCHEMA)]
-LaneSize = Annotated[float, PlainValidator(_lane), WithJsonSchema(_SHARE_SCHEMA)]
-Risk = Annotated[float, PlainValidator(_risk), WithJsonSchema(_RISK_SCHEMA)]
+AnyDuration = Annotated[float, _parsed(parse_duration), WithJsonSchema(_DURATION_SCHEMA)]
+Duration = Annotated[float, _parsed(_duration), WithJsonSchema(_DURATION_SCHEMA)]
+AnyShare = Annotated[float, _parsed(parse_share), WithJsonSchema(_SHARE_SCHEMA)]
+Share = Annotated[float, _parsed(lambda text: _some_of(text, _NO_REQUESTS)), WithJsonSchema(_SHARE_SCHEMA)]
+LaneSize = Annotated[float, _parsed(lambda text: _some_of(text, _NO_USERS)), WithJsonSchema(_SHARE_SCHEMA)]
+Risk = Annotated[float, _parsed(lambda text: parse_risk(text, RISKS)), WithJsonSchema(_RISK_SCHEMA)]
 Scale = Annotated[tuple[float, float], PlainValidator(parse_scale), WithJsonSchema(_SCALE_SCHEMA)]
 BoundText = Annotated[
     Bound,
-    PlainValidator(_bound),
+    _parsed(parse_bound),
     WithJsonSchema({"type": "string", "examples": [">= 85%", "< 2s", ">= baseline - 2%"]}),
 ]
 ListenAddress = Annotated[
     HostPort,
-    PlainValidator(_address),
+    _parsed(parse_address),
     WithJsonSchema({"type": "string", "pattern": r"^\S+:\d+$", "examples": ["127.0.0.1:8080"]}),
 ]
 DateText = Annotated[
@@ -189,12 +168,10 @@ DateText = Annotated[
 ]
 TimeText = Annotated[
     time,
-    PlainValidator(_time),
+    _parsed(_time),
     WithJsonSchema({"type": "string", "pattern": r"^\d{1,2}:\d{2}$", "examples": ["09:00"]}),
 ]
-TimeZone = Annotated[
-    str, PlainValidator(_zone), WithJsonSchema({"type": "string", "examples": ["Europe/Berlin"]})
-]
+TimeZone = Annotated[str, _parsed(_zone), WithJsonSchema({"type": "string", "examples": ["Europe/Berlin"]})]
 LimitText = Annotated[
     str,
     PlainValidator(_text),

@@ -34,46 +34,36 @@ class ServerSettings:
         `flags` maps "traffic", "admin", "workers", "data", "grace", "role" to the text given, or None.
         Raises ConfigError that names each invalid flag or variable.
         """
-        given = _Given(environment, flags)
+        problems: list[Problem] = []
+
+        def given(name: str, parse: Callable[[str], _T], otherwise: _T) -> _T:
+            variable = f"CANARY_{name.upper()}"
+            flag = flags.get(name)
+            text = environment.get(variable) or None if flag is None else flag
+            try:
+                return otherwise if text is None else parse(text)
+            except ValueError as error:
+                source = variable if flag is None else f"--{name}"
+                problems.append(Problem(file=source, path="", line=None, message=str(error)))
+                return otherwise
+
         settings = ServerSettings(
-            traffic=given.get("traffic", parse_address, self.traffic),
-            admin=given.get("admin", parse_address, self.admin),
-            workers=given.get("workers", _parse_workers, self.workers),
-            data=given.get("data", _parse_folder, self.data),
-            grace_s=given.get("grace", parse_duration, self.grace_s),
-            role=given.get("role", _parse_role, self.role),
+            traffic=given("traffic", parse_address, self.traffic),
+            admin=given("admin", parse_address, self.admin),
+            workers=given("workers", _parse_workers, self.workers),
+            data=given("data", _parse_folder, self.data),
+            grace_s=given("grace", parse_duration, self.grace_s),
+            role=given("role", _parse_role, self.role),
             body_budget_mib=self.body_budget_mib,
         )
         if settings.traffic == settings.admin and settings.admin.port and settings.role != "admin":
             message = (
                 f"the traffic listener uses {settings.admin.host}:{settings.admin.port} too; change one port"
             )
-            given.problems.append(Problem(file="--admin", path="", line=None, message=message))
-        if given.problems:
-            raise ConfigError(given.problems)
+            problems.append(Problem(file="--admin", path="", line=None, message=message))
+        if problems:
+            raise ConfigError(problems)
         return settings
-
-
-class _Given:
-    """Reads the flags and variables, and collects their problems."""
-
-    def __init__(self, environment: Mapping[str, str], flags: Mapping[str, str | None]) -> None:
-        self.environment = environment
-        self.flags = flags
-        self.problems: list[Problem] = []
-
-    def get(self, name: str, parse: Callable[[str], _T], otherwise: _T) -> _T:
-        variable = f"CANARY_{name.upper()}"
-        flag = self.flags.get(name)
-        text = self.environment.get(variable) or None if flag is None else flag
-        if text is None:
-            return otherwise
-        try:
-            return parse(text)
-        except ValueError as error:
-            source = variable if flag is None else f"--{name}"
-            self.problems.append(Problem(file=source, path="", line=None, message=str(error)))
-            return otherwise
 
 
 def _parse_folder(text: str) -> str:

@@ -29,7 +29,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from canary.config.certificate import Certificate, server_context
 from canary.config.quantity import is_loopback
 from canary.programs.config_pipe import FollowedConfig
-from canary.programs.process import ShutdownSignal, WorkerArgs
+from canary.programs.process import SIGINT_GRACE_S, ShutdownSignal, WorkerArgs
 from canary.secrets import Secret, admin_token
 from console.access.guard import Access
 from proxy.network.file_descriptors import MOST_RESERVED, FileDescriptors
@@ -102,9 +102,8 @@ class TrafficServer(uvicorn.Server):
         while not (copies := self._copies()):  # noqa: ASYNC110 - nobody tells when a descriptor gets free
             await asyncio.sleep(PAUSE_S)
         await super().startup(copies)
-        self._pause = (
-            None  # not before: a second pause would forget these servers, which then listen for ever
-        )
+        # Not before: a second pause would forget these servers, which then listen for ever.
+        self._pause = None
 
     def _copies(self) -> list[socket.socket]:
         """Copies of the sockets, to listen on; none where no descriptor would be left for a caller then."""
@@ -137,12 +136,12 @@ def _emptied(listener: socket.socket) -> Iterator[socket.socket]:
             yield listener.accept()[0]
 
 
-def spoken(config: FollowedConfig, protocol: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
+def _spoken(config: FollowedConfig) -> type[asyncio.Protocol]:
     """What uvicorn calls for each connection: the protocol, or with a certificate TLS that has it above."""
     if config.certificate is None:
-        return protocol
+        return TrafficProtocol
     context = NewestContext(lambda: config.certificate)
-    tls = TlsProtocol(context, protocol, Ticker(asyncio.get_running_loop()))
+    tls = TlsProtocol(context, TrafficProtocol, Ticker(asyncio.get_running_loop()))
     return cast(type[asyncio.Protocol], tls)
 
 
@@ -193,38 +192,55 @@ async def listen(
     shutdown: ShutdownSignal,
     loops: Sequence[Coroutine[Any, Any, None]],
 ) -> None:
-    """Serve `app` and run the loops until the process is to end; then cancel them. Raises what broke one."""
+    """Serve `app` and run the loops until the process is to end, then cancel them."""
     behind_proxies: Any = ProxyHeadersMiddleware(app, os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1"))  # type: ignore[arg-type]
     handler = AsgiHandler(behind_proxies, lambda: "http" if config.certificate is None else "https")
     server = TrafficServer(
-        _uvicorn(handler, spoken(config, TrafficProtocol)), FileDescriptors.of_this_process(), sheds=True
+        uvicorn_config(handler, config, grace_s=GRACE_S), FileDescriptors.of_this_process(), sheds=True
     )
-    listener = socket.socket(fileno=args.fd)
-    tasks = [asyncio.create_task(each) for each in loops]
-    serving = asyncio.create_task(server._serve([listener]))
-    ended = asyncio.create_task(shutdown.wait())
+
+    async def serve() -> None:
+        await server._serve([socket.socket(fileno=args.fd)])
+        await handler.finish(GRACE_S)
+
+    await serve_until_told(server, serve(), loops, shutdown)
+
+
+async def serve_until_told(
+    server: TrafficServer,
+    serve: Coroutine[Any, Any, None],
+    loops: Sequence[Coroutine[Any, Any, None]],
+    shutdown: ShutdownSignal,
+) -> None:
+    """Serve and run the loops until the process is to end, or one of them does. Then drain, and cancel the
+    loops. Raises what broke one."""
+    tasks = [asyncio.create_task(each) for each in (*loops, shutdown.wait())]
+    serving = asyncio.create_task(serve)
     try:
-        await asyncio.wait({ended, serving, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({serving, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        if shutdown.hasty:
+            given = server.config.timeout_graceful_shutdown or 0
+            server.config.timeout_graceful_shutdown = int(min(given, SIGINT_GRACE_S))
         server.should_exit = True
         await serving
-        await handler.finish(GRACE_S)
     finally:
-        for task in (*tasks, ended):
+        for task in tasks:
             task.cancel()
-        results = await asyncio.gather(*tasks, ended, return_exceptions=True)
+        results = await asyncio.gather(*tasks, return_exceptions=True)
     for result in results:
         if isinstance(result, Exception):
             raise result
 
 
-def _uvicorn(handler: AsgiHandler, protocol: type[asyncio.Protocol]) -> uvicorn.Config:
+def uvicorn_config(app: Any, config: FollowedConfig, *, grace_s: float) -> uvicorn.Config:
+    """How uvicorn serves a listener: by our own protocol, below TLS where the config has it."""
     return uvicorn.Config(
-        cast(Any, handler),
-        http=protocol,
+        app,
+        http=_spoken(config),
         loop="none",
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
-        timeout_graceful_shutdown=GRACE_S,
+        timeout_graceful_shutdown=int(grace_s),
     )

@@ -7,13 +7,12 @@ import socket
 import time
 
 import structlog
-import uvicorn
 
 from canary.config import Config
 from canary.interpreter import program
 from canary.programs.config_pipe import FollowedConfig
-from canary.programs.listeners import TrafficServer, spoken
-from canary.programs.process import SIGINT_GRACE_S, ShutdownSignal, WorkerArgs, run
+from canary.programs.listeners import TrafficServer, serve_until_told, uvicorn_config
+from canary.programs.process import ShutdownSignal, WorkerArgs, run
 from canary.programs.wiring import routes
 from canary.secrets import Secret, SecretKeys
 from proxy.attempts.capture import CapturePipe, Captures
@@ -26,7 +25,6 @@ from proxy.calls.canary_choice import Pins
 from proxy.calls.reader import HeldBodies
 from proxy.exchange import Exchanges, TrafficApp
 from proxy.network.file_descriptors import FileDescriptors
-from proxy.network.server.caller_connection import TrafficProtocol
 from proxy.network.server.endpoints import READY_WITHIN_S, Endpoints
 from proxy.network.ticker import Ticker
 from proxy.network.upstream.pool import Upstreams
@@ -113,27 +111,17 @@ class Worker:
 
     async def run(self) -> None:
         """Serve until told to end, then drain. Raises the exception of a failed task."""
-        loop = asyncio.get_running_loop()
-        shutdown = ShutdownSignal(loop)
+        shutdown = ShutdownSignal(asyncio.get_running_loop())
         await self._fetch_tokens(self.config.current)
-        server = TrafficServer(self._uvicorn(), self.descriptors)
+        app = TrafficApp(self.exchanges, self.endpoints)
+        server = TrafficServer(uvicorn_config(app, self.config, grace_s=self.args.grace_s), self.descriptors)
         listener = socket.socket(fileno=self.args.fd)
         settling = asyncio.create_task(self._settle())
-        beat = asyncio.create_task(self._beat(shutdown))
-        following = asyncio.create_task(self.config.follow())
-        serving = asyncio.create_task(self._serve(server, listener))
-        ended = asyncio.create_task(shutdown.wait())
+        loops = [self._beat(shutdown), self.config.follow()]
         try:
-            await asyncio.wait({serving, ended, beat, following}, return_when=asyncio.FIRST_COMPLETED)
-            if shutdown.hasty:
-                server.config.timeout_graceful_shutdown = int(min(self.args.grace_s, SIGINT_GRACE_S))
-            server.should_exit = True
-            await serving
+            await serve_until_told(server, self._serve(server, listener), loops, shutdown)
         finally:
-            beat.cancel()
-            ended.cancel()
-            following.cancel()
-            results = await asyncio.gather(beat, ended, following, settling, return_exceptions=True)
+            await asyncio.wait({settling})
             await self.mirrors.close()
             await self.upstreams.close()
             self.checker.close()
@@ -141,14 +129,13 @@ class Worker:
             self._tell(lag_s=0.0, draining=True, closing=True)
             self.spool.close()
             await self.capture_pipe.close()
-        for result in results:
-            if isinstance(result, Exception):
-                raise result
+        settling.result()
 
     async def _serve(self, server: TrafficServer, listener: socket.socket) -> None:
         """Accept callers once the states of all canaries are known, so that the first request counts, or
         after 10 s without. Until then callers wait in the listener's queue."""
-        while not (server.should_exit or self._has_states() or self._waited_enough()):
+        waits_until = self.endpoints.started + READY_WITHIN_S
+        while not (server.should_exit or self._has_states() or time.monotonic() > waits_until):
             await asyncio.sleep(FIRST_PLAN_EVERY_S)
             self.plan = self.plans.poll(time.time(), time.monotonic())
         await server._serve([listener])
@@ -157,9 +144,6 @@ class Worker:
         """True when a fresh plan has the states of all canaries of the config, and none is about to start."""
         canaries = self.config.current.canaries
         return not canaries or (self.plans.is_fresh(time.monotonic()) and self.plan.is_settled(canaries))
-
-    def _waited_enough(self) -> bool:
-        return time.monotonic() - self.endpoints.started > READY_WITHIN_S
 
     async def _fetch_tokens(self, config: Config) -> None:
         """Begin to fetch the tokens of new entries, and give the first ones time to come."""
@@ -171,19 +155,6 @@ class Worker:
         """Load the prices, which takes 0.1 s of CPU, without delaying the first callers."""
         await asyncio.to_thread(self.prices.load, _models(self.config.current))
         gc.freeze()  # what the start has built stays: collections look at what requests leave only
-
-    def _uvicorn(self) -> uvicorn.Config:
-        return uvicorn.Config(
-            TrafficApp(self.exchanges, self.endpoints),
-            http=spoken(self.config, TrafficProtocol),
-            loop="none",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=int(self.args.grace_s),
-            backlog=2048,
-        )
 
     async def _beat(self, shutdown: ShutdownSignal) -> None:
         """Ten times a second: read the plan and the keys, write a heartbeat and slow exchanges."""

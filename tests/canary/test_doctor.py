@@ -108,7 +108,7 @@ def test_a_check_that_hangs_or_breaks_is_a_finding_after_its_time() -> None:
         return []
 
     began = time.monotonic()
-    found = run({"hangs": hangs, "breaks": breaks, "fine": lambda: [fine("fine", "so")]}, within_s=0.2)
+    found = run({"hangs": hangs, "breaks": breaks, "fine": lambda: [fine("so")]}, within_s=0.2)
     go_on.set()
     assert time.monotonic() - began < 10.0
     assert [(each.check, each.state) for each in found] == [
@@ -294,27 +294,27 @@ def test_redis_is_asked_for_the_time(redis_server: RedisServer) -> None:
 
 
 def test_another_machines_clock_is_compared() -> None:
-    assert skew("store", time.time())[0].state == "ok"
-    (late,) = skew("store", time.time() - 3600.0)
+    assert skew(time.time())[0].state == "ok"
+    (late,) = skew(time.time() - 3600.0)
     assert (late.state, late.says) == ("broken", "its clock differs by -3600 s from this machine's")
 
 
 def test_a_receiver_that_does_not_run_on_this_machine_yet_is_a_warning(provider: ProviderThread) -> None:
-    found = connect("notify[0] webhook", NOBODY, receives=True)
+    found = connect(NOBODY, receives=True)
     assert (found.state, found.says) == (
         "warning",
         "127.0.0.1:9: Connection refused; events wait on disk for a day",
     )
     assert "the address of a sample config" in found.do
-    assert connect("provider openai", NOBODY).state == "broken"
+    assert connect(NOBODY).state == "broken"
     for wrong in (provider.url.replace("http:", "https:"), "https://no-such-host.invalid"):
-        assert connect("notify[0] webhook", wrong, receives=True).state == "broken"
+        assert connect(wrong, receives=True).state == "broken"
 
 
 def test_a_port_that_does_not_speak_tls_is_told_from_one_that_refuses(provider: ProviderThread) -> None:
-    assert "does not speak TLS" in connect("p", provider.url.replace("http:", "https:")).says
-    assert "cannot be resolved" in connect("p", "https://no-such-host.invalid").says
-    assert connect("p", provider.url).state == "ok"
+    assert "does not speak TLS" in connect(provider.url.replace("http:", "https:")).says
+    assert "cannot be resolved" in connect("https://no-such-host.invalid").says
+    assert connect(provider.url).state == "ok"
 
 
 def test_a_caller_is_missed_when_it_could_have_called_for_a_day() -> None:
