@@ -118,7 +118,7 @@ class JudgeSource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Promoted:
+class PromotedCanary:
     """A promoted canary: the arm that users have since, and the terms by which it was judged."""
 
     arm: Arm
@@ -142,4 +142,4 @@ class BenchSettings:
     datasets: Sequence[DatasetSource] = ()
     embeddings: EmbeddingSource | None = None
     judge: JudgeSource | None = None
-    promoted: Mapping[str, Promoted] = field(default_factory=dict)
+    promoted: Mapping[str, PromotedCanary] = field(default_factory=dict)

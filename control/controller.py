@@ -29,7 +29,7 @@ from control.settings import ControlSettings
 from control.states.preflights import PreflightCandidates, Preflights
 from control.states.rollouts import PendingRollbacks, Rollouts
 from judge.runs.job import JudgeJob
-from judge.runs.metrics import JudgeMetrics, JudgeStanding
+from judge.runs.metrics import JudgeMetrics, JudgeStatus
 from judge.terms import JudgedRun
 from records.errors import StoreDown
 from records.exports.prometheus import Meters
@@ -335,12 +335,12 @@ class Controller:
                 found.append(wanted.judged_run(state.run))
         return [each for each in found if each is not None]
 
-    def _judge_standing(self) -> JudgeStanding | None:
+    def _judge_standing(self) -> JudgeStatus | None:
         told = self._judge_job.document() if self._judge_job else None
         if told is None:
             return None
         reason = told["reason"].replace(" ", "_")
-        return JudgeStanding(budget_usd=told["daily_budget_usd"], paused=reason)
+        return JudgeStatus(budget_usd=told["daily_budget_usd"], paused=reason)
 
     def _troubles(self) -> Sequence[str]:
         """What does not work at the moment, in plain words."""

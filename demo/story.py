@@ -28,8 +28,8 @@ from canary.commands.client import AdminClient
 from canary.commands.shell import without_log_lines
 from canary.config import load
 from canary.config.server import Role
-from demo.backdrop import Backdrop, Pager, Users
 from demo.history import add_to, behaviours, made_up
+from demo.servers import DemoServers, DemoUsers, Pager
 from pages.reports.report import rendered
 from pages.words.reasons import sentences
 from records.store import Store
@@ -170,7 +170,7 @@ class _Story:
         # asyncio already cancels on SIGINT. The child processes end with the demo.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
         async with AsyncExitStack() as stack:
-            backdrop = await stack.enter_async_context(Backdrop(FOLDER, self._roles))
+            backdrop = await stack.enter_async_context(DemoServers(FOLDER, self._roles))
             pager = await stack.enter_async_context(Pager())
             await backdrop.provide()
             config = FOLDER / "canary.yaml"
@@ -196,7 +196,7 @@ class _Story:
                 await self._keep(backdrop, opening=opening)
         return 0
 
-    async def _make_up(self, backdrop: Backdrop, config: Path) -> None:
+    async def _make_up(self, backdrop: DemoServers, config: Path) -> None:
         """Three past releases in the store, and the last of them in the config."""
         self._say("making up three releases of the past month: users, answers and ratings are drawn …")
         without_log_lines()
@@ -206,8 +206,8 @@ class _Story:
         added = await asyncio.to_thread(partial(made_up, *where, now=time.time()))
         add_to(config, added)
 
-    async def _one_that_goes_bad(self, backdrop: Backdrop, pager: Pager, bad: BadCandidate) -> None:
-        async with Users(backdrop.urls, bad.members) as users:
+    async def _one_that_goes_bad(self, backdrop: DemoServers, pager: Pager, bad: BadCandidate) -> None:
+        async with DemoUsers(backdrop.urls, bad.members) as users:
             await users.ask(bad.asks, SEED_REQUESTS)
             self._say(
                 f"{users.answered} requests answered, {users.by_arm['candidate']} of them by the candidate"
@@ -239,9 +239,9 @@ class _Story:
         update = await self._until(lambda: pager.latest(canary, "update"), PAGE_WITHIN_S)
         self._say(f"then, with the same key: {update['done'] if update else 'no update'}")
 
-    async def _one_that_passes(self, backdrop: Backdrop, config: Path) -> None:
+    async def _one_that_passes(self, backdrop: DemoServers, config: Path) -> None:
         self._console.print(Rule("3. a candidate that passes"))
-        async with Users(backdrop.urls) as users:
+        async with DemoUsers(backdrop.urls) as users:
             await users.ask("gpt-5.6-luna", PASSING_USERS, rounds=2)
             self._say(f"{users.answered} requests from {PASSING_USERS} users")
             count = await users.give_feedback()
@@ -262,7 +262,7 @@ class _Story:
         page.write_text(rendered(report, "html"))
         self._say(f"the same report as HTML: {page.resolve()}")
 
-    async def _keep(self, backdrop: Backdrop, *, opening: bool) -> None:
+    async def _keep(self, backdrop: DemoServers, *, opening: bool) -> None:
         admin = backdrop.admin_url
         self._say(f"still running: page {admin}/ (token {backdrop.token}), metrics {admin}/metrics")
         if opening:
@@ -290,7 +290,7 @@ class _Story:
         self._console.print(f"[dim]{time.monotonic() - self._began:5.1f} s[/]  {text}", highlight=False)
 
 
-def _variables(backdrop: Backdrop) -> str:
+def _variables(backdrop: DemoServers) -> str:
     """A shell's line after which the commands find the demo's server."""
     config = FOLDER / "canary.yaml"
     return f"export CANARY_ADMIN_TOKEN={backdrop.token} CANARY_CONFIG={config} CANARY_DATA={backdrop.data}"

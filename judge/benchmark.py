@@ -14,7 +14,7 @@ from bench.dataset.example import prompt
 from bench.dataset.labels import LABEL, PROPOSED
 from bench.errors import BenchError
 from bench.models.asker import Answer, client_for, total_cost
-from bench.models.pair import Pair
+from bench.models.pair import ModelPair
 from bench.settings import BenchSettings, JudgeSource
 from common.interval import Interval
 from judge.figures import FEWEST_LABELS, kappa
@@ -240,7 +240,7 @@ class JudgedBench:
 
 
 def asker_for(
-    settings: BenchSettings, pair: Pair, environment: Mapping[str, str], *, at_once: int
+    settings: BenchSettings, pair: ModelPair, environment: Mapping[str, str], *, at_once: int
 ) -> JudgeAsker:
     """Asks the config's judge about both models' answers; close() it.
 
@@ -251,7 +251,7 @@ def asker_for(
     return JudgeAsker(client, source, settings, environment)
 
 
-def _judge_for(settings: BenchSettings, pair: Pair) -> JudgeSource:
+def _judge_for(settings: BenchSettings, pair: ModelPair) -> JudgeSource:
     source = settings.judge
     if source is None:
         raise BenchError(

@@ -17,7 +17,7 @@ from bench.answers.scorers import BETTER, MATERIAL, Messages, conversation, mark
 from bench.dataset.example import fingerprint
 from bench.errors import BenchError, Unpriced
 from bench.models.asker import Answer, Asker, EntryAuth, client_for, direct
-from bench.models.wires import Extras
+from bench.models.wires import RequestExtras
 from bench.settings import BenchSettings, JudgeSource
 from common.numbers import dollars
 from judge.judgements import FIRST, SECOND, JudgedExchange, Judgements, Kind
@@ -138,7 +138,7 @@ class JudgeAsker:
             raise Unpriced(without_price(source.name))
         self.source = source
         self._most_tokens = most_tokens
-        self._bound = Extras(parameters=_MOST[provider.api](most_tokens))
+        self._bound = RequestExtras(parameters=_MOST[provider.api](most_tokens))
         target = direct(provider, source.model, prices, environment)
         self._target = replace(target, timeout_s=min(target.timeout_s, ANSWER_WITHIN_S))
         self._asker = Asker(client, self._target)
@@ -219,7 +219,7 @@ Calls = Mapping[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class JudgementSubject:
     """One judgement to be made: its questions by turn, and when its texts expire (UTC seconds)."""
 
     judgement: JudgedExchange
@@ -264,7 +264,7 @@ class Judge:
         """Close its connections, and end the renewal of its credential."""
         await self._asker.close()
 
-    async def begin(self, subject: Subject) -> Calls:
+    async def begin(self, subject: JudgementSubject) -> Calls:
         """Note the calls that are to be made now; empty if there is nothing left to ask.
 
         Raises BudgetSpent if their highest price does not fit into the day's budget. May raise StoreDown.
@@ -278,13 +278,13 @@ class Judge:
             expires_at=subject.expires_at,
         )
 
-    async def ask(self, subject: Subject, calls: Calls) -> Ended:
+    async def ask(self, subject: JudgementSubject, calls: Calls) -> Ended:
         """Make the calls that were noted, and store what the judge says. May raise StoreDown."""
         asked = [self._ask(call, subject, turn) for turn, call in calls.items()]
         ended = await asyncio.gather(*asked)
         return min(ended, key=_WORST_FIRST.index)
 
-    async def _ask(self, call: int, subject: Subject, turn: int) -> Ended:
+    async def _ask(self, call: int, subject: JudgementSubject, turn: int) -> Ended:
         answer = await self._asker.ask(subject.questions[turn])
         if answer.text is None:
             unpaid = answer.failure in _UNPAID or str(answer.failure).startswith("caller_")
@@ -303,9 +303,9 @@ class Judge:
 
 def pair_subject(
     real: Capture, copy: Capture, *, judge: str, criteria: str, redact: tuple[str, ...] = ()
-) -> Subject:
+) -> JudgementSubject:
     """A mirrored pair: the baseline's answer first, then the candidate's."""
-    return Subject(
+    return JudgementSubject(
         judgement=replace(
             _judgement(real, judge=judge, words_sha256=words_sha256("pair", criteria)),
             candidate=_model(copy),
@@ -317,7 +317,9 @@ def pair_subject(
     )
 
 
-def answer_subject(capture: Capture, *, judge: str, criteria: str, redact: tuple[str, ...] = ()) -> Subject:
+def answer_subject(
+    capture: Capture, *, judge: str, criteria: str, redact: tuple[str, ...] = ()
+) -> JudgementSubject:
     """One arm's answer."""
     made = _judgement(capture, judge=judge, words_sha256=words_sha256("answer", criteria))
     made = replace(made, kind="answer", arm=capture.about.arm)
@@ -329,7 +331,7 @@ def answer_subject(capture: Capture, *, judge: str, criteria: str, redact: tuple
             baseline_length=None,
             candidate_length=made.baseline_length,
         )
-    return Subject(
+    return JudgementSubject(
         judgement=made,
         questions={FIRST: answer_question(capture.messages, capture.answer, criteria)},
         expires_at=capture.about.expires_at,

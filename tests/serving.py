@@ -20,7 +20,7 @@ import uvloop
 
 from canary.config.certificate import CERTIFICATE, pinned_context
 from demo.provider.behaviour import Behaviour
-from demo.provider.server import LocalProvider, Log
+from demo.provider.server import LocalProvider, RequestLog
 
 Found = TypeVar("Found")
 
@@ -53,7 +53,7 @@ class ProviderThread:
         return self._provider.url
 
     @property
-    def log(self) -> Log:
+    def log(self) -> RequestLog:
         """What reached it."""
         return self._provider.log
 

@@ -320,7 +320,7 @@ _NO_RESULT = Answer(failure="provider_malformed", said="the batch has no result 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Batches:
+class BatchRun:
     """The batches of one run. `saved` keeps their ids and the answers of an interrupted run; `progress` gets
     a model's name with the questions done and all; `tell` gets lines for the person who waits."""
 
@@ -377,7 +377,7 @@ def at_batch_price(target: Target) -> Target:
 class _ModelBatch:
     """One model's part of a run."""
 
-    run: Batches
+    run: BatchRun
     wire: BatchWire
     target: Target
     asker: Asker

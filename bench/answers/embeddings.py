@@ -15,7 +15,7 @@ from bench.answers.results import Result
 from bench.answers.scorers import is_right
 from bench.dataset.example import Example
 from bench.errors import BenchError
-from bench.models.asker import Asker, Read, Target, as_it_is, client_for, direct, total_cost
+from bench.models.asker import Asker, ParsedAnswer, Target, as_it_is, client_for, direct, total_cost
 from bench.models.wires import Asked
 from bench.settings import BenchSettings
 from proxy.dialects.operation import Api
@@ -150,13 +150,13 @@ def _unit(vector: Sequence[float]) -> Vector:
     return found / length if length else found
 
 
-def _read(api: _EmbeddingApi, body: bytes) -> Read:
+def _read(api: _EmbeddingApi, body: bytes) -> ParsedAnswer:
     """The body itself as the text of the answer, once it can be read."""
     try:
         tokens = api.vectors(body)[1]
     except msgspec.DecodeError:
-        return Read("", None, "provider_malformed")
-    return Read(body.decode(), Usage(input_tokens=tokens, output_tokens=0), None)
+        return ParsedAnswer("", None, "provider_malformed")
+    return ParsedAnswer(body.decode(), Usage(input_tokens=tokens, output_tokens=0), None)
 
 
 class _OpenAIVector(msgspec.Struct):

@@ -17,7 +17,7 @@ from bench.answers.scorers import SCORERS, example_question, is_right, label, ma
 from bench.dataset.example import Example, prompt
 from bench.errors import BenchError, NoAnswers
 from bench.models.asker import Answer, Asker
-from bench.models.wires import NO_EXTRAS, Extras
+from bench.models.wires import NO_EXTRAS, RequestExtras
 from records.captures.capture import CapturedMessage
 
 # Saves a run's answers on disk, so that after an interruption none is paid for twice. Removed at the end.
@@ -65,7 +65,7 @@ async def ask_once(
     question: str,
     messages: Sequence[CapturedMessage],
     saved: Saved,
-    extras: Extras = NO_EXTRAS,
+    extras: RequestExtras = NO_EXTRAS,
     *,
     logprobs: bool = False,
     keeps: Callable[[str], bool] = lambda text: True,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from bench.answers.batches import PRICE_FACTOR, Batches, BatchWire, batch_wire
+from bench.answers.batches import PRICE_FACTOR, BatchRun, BatchWire, batch_wire
 from bench.answers.embeddings import Embedder, embedder_for, scored
 from bench.answers.results import AnswerStore, SavedAnswers, run
 from bench.benchmark.comparison import Comparison, DatasetResult, Similarity, compared, measured
@@ -18,16 +18,16 @@ from bench.benchmark.rubric import RunConditions
 from bench.dataset.example import Example, fingerprint
 from bench.dataset.file import Dataset, parse, weights_of
 from bench.errors import BadDataset, BenchError, NoAnswers
-from bench.issues import file_of
+from bench.known_issues import file_of
 from bench.models.asker import Asker, ProxyRoute, Target, client_for, direct, pinned
-from bench.models.pair import AmbiguousModel, NamedModel, Pair, named, pair, terms_of
+from bench.models.pair import AmbiguousModel, ModelPair, NamedModel, named, pair, terms_of
 from bench.settings import BenchSettings, BenchTerms, DatasetSource
 from records.facts.prices import Prices, UnpricedArm, unpriced_model
 from routing.canary import ArmName
 
 
 @dataclass(slots=True, kw_only=True)
-class Bench:
+class BenchmarkRun:
     """The parts of a benchmark run. `stages` gets the seconds that each dataset took, and the batches.
 
     `by_batch`: the models are asked by batch, and only judges one by one. `tell` gets lines for the person
@@ -35,7 +35,7 @@ class Bench:
     """
 
     settings: BenchSettings
-    pair: Pair
+    pair: ModelPair
     proxy: ProxyRoute | None
     environment: Mapping[str, str]
     at_once: int
@@ -89,7 +89,7 @@ class Bench:
         logprobs = frozenset(
             each.hash for source, dataset in datasets if source.confidence for each in dataset.scored
         )
-        batches = Batches(saved=saved, progress=self.progress, tell=self.tell)
+        batches = BatchRun(saved=saved, progress=self.progress, tell=self.tell)
         found = await batches.ask(list(zip(askers, wires, strict=True)), examples, logprobs)
         self.stages["batch"] = time.perf_counter() - began
         return found
@@ -136,7 +136,7 @@ class Bench:
 
 
 def unpriced(
-    settings: BenchSettings, pair: Pair, sources: Sequence[DatasetSource] = ()
+    settings: BenchSettings, pair: ModelPair, sources: Sequence[DatasetSource] = ()
 ) -> tuple[UnpricedArm, ...]:
     """The pair's models, and the judges of these datasets, without a known price."""
     prices = Prices(settings.prices, settings.price_as)
@@ -200,7 +200,7 @@ def path_of(source: DatasetSource, folder: Path) -> Path:
     return Path(source.file) if source.name == source.file else folder / source.file
 
 
-def saved_in(data: Path, pair: Pair, proxy: ProxyRoute | None, *, now: float) -> SavedAnswers:
+def saved_in(data: Path, pair: ModelPair, proxy: ProxyRoute | None, *, now: float) -> SavedAnswers:
     """The answers that an interrupted run of these models saved in the data folder."""
     folder = data / "bench"
     for path in (data, folder):
@@ -239,7 +239,7 @@ def basis_of(
     }
 
 
-def _requests(models: Pair) -> list[object]:
+def _requests(models: ModelPair) -> list[object]:
     return [each.request.document() for each in (models.baseline, models.candidate) if each is not None]
 
 

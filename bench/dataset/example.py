@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from bench.models.wires import NO_EXTRAS, RESPONSES, Extras
+from bench.models.wires import NO_EXTRAS, RESPONSES, RequestExtras
 from records.captures.capture import CapturedMessage
 
 AnswerTask = Literal["choice", "extract", "classify", "similar", "rank", "exact", "judge"]
@@ -82,7 +82,7 @@ class Example:
     tolerance: float | None
     hash: str
     classes: tuple[str, ...] = ()
-    extras: Extras = NO_EXTRAS
+    extras: RequestExtras = NO_EXTRAS
 
 
 def example(line: ExampleLine) -> Example:
@@ -111,7 +111,7 @@ def example(line: ExampleLine) -> Example:
         threshold=line.threshold,
         tolerance=line.tolerance,
         hash=fingerprint(asked),
-        extras=Extras(**_given(line)),
+        extras=RequestExtras(**_given(line)),
     )
 
 

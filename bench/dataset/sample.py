@@ -110,7 +110,7 @@ _ADVERSARIAL = re.compile(
 )
 
 
-class Kinds:
+class InputKinds:
     """The rules over these captures. `shares`: each category's share of them, in [0, 1]."""
 
     def __init__(self, captures: Sequence[Capture], shares: Mapping[str, float]) -> None:
@@ -326,7 +326,7 @@ def _draw(capture: Capture) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Captured:
+class CapturedExchange:
     """An exchange, its label, and the candidate's answer to its mirror copy."""
 
     capture: Capture
@@ -334,7 +334,7 @@ class Captured:
     other: str | None
 
 
-def captured(store: Store, name: str, *, since: float) -> Iterator[Captured]:
+def captured(store: Store, name: str, *, since: float) -> Iterator[CapturedExchange]:
     """The current model's exchanges since `since` (UTC seconds), of the canary `name`, else of all canaries
     NAME-…, else of the model `name`. After a promotion the candidate is the current model. Raises StoreDown.
     """
@@ -355,13 +355,13 @@ def canaries_of(name: str, canaries: Collection[str]) -> list[str]:
 
 
 def lines_of(
-    found: Iterable[Captured], size: int, task: Task, existing: Iterable[Example] = (), *, at: float
+    found: Iterable[CapturedExchange], size: int, task: Task, existing: Iterable[Example] = (), *, at: float
 ) -> list[dict[str, Any]]:
     """A sample of at most `size` of these exchanges as a dataset's lines, each with its kind of input and the
     day (UTC) on which it was sampled; `at` in UTC seconds."""
     exchanges = {each.capture.about.exchange_id: each for each in found}
     captures = [each.capture for each in exchanges.values()]
-    kinds = Kinds(captures, shares(captures))
+    kinds = InputKinds(captures, shares(captures))
     chosen = sample(captures, size, existing)
     sampled = {"sampled": datetime.fromtimestamp(at, UTC).date().isoformat()}
     found_of = [exchanges[each.about.exchange_id] for each in chosen]
@@ -371,13 +371,13 @@ def lines_of(
     ]
 
 
-def _of(store: Store, canary: str, since: float) -> Iterator[Captured]:
+def _of(store: Store, canary: str, since: float) -> Iterator[CapturedExchange]:
     captures, labels = CaptureStore(store), Labels(store).of(canary)
     pairs = captures.pairs(canary, since=since) if labels else iter(())
     others = {real.about.exchange_id: copy.answer for real, copy in pairs}
     for capture in captures.read(canary, since=since):
         id_ = capture.about.exchange_id
-        yield Captured(capture=capture, label=labels.get(id_), other=others.get(id_))
+        yield CapturedExchange(capture=capture, label=labels.get(id_), other=others.get(id_))
 
 
 # Labels proposed by a judge: it writes what the right answer to each example is, for people to review.

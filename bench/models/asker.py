@@ -15,7 +15,7 @@ from typing import Literal
 import httpx2
 import msgspec
 
-from bench.models.wires import NO_EXTRAS, WIRES, ChatWire, Extras, chat_path, confidence_in
+from bench.models.wires import NO_EXTRAS, WIRES, ChatWire, RequestExtras, chat_path, confidence_in
 from proxy.answers.provider_error import said
 from proxy.answers.recorder import text_in
 from proxy.dialects.operation import Api
@@ -88,7 +88,7 @@ def as_it_is(path: str, body: bytes) -> tuple[str, bytes]:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class ParsedAnswer:
     """A parsed answer body: the model's text and usage, or a `failure`, and how sure the model was."""
 
     text: str
@@ -108,7 +108,7 @@ class Target:
     url: str
     wire: ChatWire
     headers: Mapping[str, str] = field(repr=False)
-    read: Callable[[bytes], Read]
+    read: Callable[[bytes], ParsedAnswer]
     cost: Callable[[Usage], float | None]
     timeout_s: float = 600.0
     arm: str | None = None
@@ -116,13 +116,15 @@ class Target:
     request: RequestChanges = NO_CHANGES
     address: Callable[[str, bytes], tuple[str, bytes]] = as_it_is
 
-    def asks(self, messages: Sequence[CapturedMessage], extras: Extras = NO_EXTRAS) -> tuple[str, bytes]:
+    def asks(
+        self, messages: Sequence[CapturedMessage], extras: RequestExtras = NO_EXTRAS
+    ) -> tuple[str, bytes]:
         """Path and body of one question."""
         path, request = self.wire.at(extras.path).asks(self.model, messages, extras.parameters)
         body = msgspec.json.encode(request)
         return self.address(path, adapted(body, self.request) or body)
 
-    def key(self, messages: Sequence[CapturedMessage], extras: Extras = NO_EXTRAS) -> str:
+    def key(self, messages: Sequence[CapturedMessage], extras: RequestExtras = NO_EXTRAS) -> str:
         """What names a question by all that is asked, and where."""
         path, body = self.asks(messages, extras)
         return sha256(b"\0".join((self.url.encode(), path.encode(), body))).hexdigest()
@@ -164,7 +166,7 @@ class Asker:
     async def ask(
         self,
         messages: Sequence[CapturedMessage],
-        extras: Extras = NO_EXTRAS,
+        extras: RequestExtras = NO_EXTRAS,
         *,
         logprobs: bool = False,
     ) -> Answer:
@@ -179,7 +181,7 @@ class Asker:
             self._refuses_logprobs = True
         return await self._until_taken(messages, extras)
 
-    async def _until_taken(self, messages: Sequence[CapturedMessage], extras: Extras) -> Answer:
+    async def _until_taken(self, messages: Sequence[CapturedMessage], extras: RequestExtras) -> Answer:
         """One answer. After a 429 it waits and retries, at most three times: our rate is not the model's
         fault. Nothing else is retried."""
         turn = 0
@@ -190,7 +192,9 @@ class Asker:
             await self._sleep(min(2.0**turn if wait_s is None else wait_s, LONGEST_WAIT_S))
             turn += 1
 
-    async def _ask(self, messages: Sequence[CapturedMessage], extras: Extras) -> tuple[Answer, float | None]:
+    async def _ask(
+        self, messages: Sequence[CapturedMessage], extras: RequestExtras
+    ) -> tuple[Answer, float | None]:
         """(the answer, the seconds to wait from Retry-After)."""
         target = self.target
         path, body = target.asks(messages, extras)
@@ -389,10 +393,10 @@ def key_of(provider: Provider, environment: Mapping[str, str]) -> str:
     raise NoKey(f"no key for {provider.name}: set {names[0]}, or api_key in the config")
 
 
-def read(api: Api, body: bytes) -> Read:
+def read(api: Api, body: bytes) -> ParsedAnswer:
     """Parse a whole answer of this API."""
     read_json = operation(api, "POST", target_of(api, chat_path(api))).read_json
     assert read_json is not None  # every chat operation has one  # noqa: S101
     found = read_json(body)
     failure: Failure | None = None if found.valid and not found.failed else "provider_malformed"
-    return Read(text_in(body), found.usage, failure, confidence_in(api, body))
+    return ParsedAnswer(text_in(body), found.usage, failure, confidence_in(api, body))

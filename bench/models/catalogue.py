@@ -14,7 +14,7 @@ from proxy.providers.provider import Provider
 MOST_PAGES = 20
 
 
-class Unlisted(Exception):
+class ModelsNotListed(Exception):
     """A provider's list could not be read; the message says why."""
 
 
@@ -44,7 +44,7 @@ async def listed(
             entries = page["models" if provider.api == "gemini" else "data"]
             found += [ListedModel(_name(provider.api, entry), retirement(entry)) for entry in entries]
         except (KeyError, TypeError) as problem:
-            raise Unlisted(f"{provider.name}: the response is not a list of models") from problem
+            raise ModelsNotListed(f"{provider.name}: the response is not a list of models") from problem
         following = _following(provider.api, page)
         if not following:
             break
@@ -57,14 +57,14 @@ async def _page(client: httpx2.AsyncClient, provider: Provider, **asked: Any) ->
     try:
         answer = await client.get(root_of(provider) + _PATHS[provider.api], **asked)
         if not answer.is_success:
-            raise Unlisted(f"{name}: listing its models failed with HTTP {answer.status_code}")
+            raise ModelsNotListed(f"{name}: listing its models failed with HTTP {answer.status_code}")
         page = answer.json()
     except httpx2.HTTPError as problem:
-        raise Unlisted(f"{name}: {type(problem).__name__}: {problem}") from problem
+        raise ModelsNotListed(f"{name}: {type(problem).__name__}: {problem}") from problem
     except ValueError as problem:
-        raise Unlisted(f"{name}: the response is not JSON") from problem
+        raise ModelsNotListed(f"{name}: the response is not JSON") from problem
     if not isinstance(page, dict):
-        raise Unlisted(f"{name}: the response is not a list of models")
+        raise ModelsNotListed(f"{name}: the response is not a list of models")
     return page
 
 
@@ -97,7 +97,7 @@ def _following(api: str, page: Mapping[str, Any]) -> dict[str, str]:
 async def models_of(provider: Provider, environment: Mapping[str, str]) -> Sequence[ListedModel]:
     """The provider's models. Raises Unlisted, whose message names the provider and the cause."""
     if provider.kind != "plain":
-        raise Unlisted(f"{provider.name}: the models of a `kind: {provider.kind}` cannot be listed")
+        raise ModelsNotListed(f"{provider.name}: the models of a `kind: {provider.kind}` cannot be listed")
     auth = None
     try:
         auth = await asyncio.to_thread(entry_auth, provider)
@@ -105,9 +105,9 @@ async def models_of(provider: Provider, environment: Mapping[str, str]) -> Seque
         async with client_for(provider, at_once=1) as client, asyncio.timeout(provider.timeout.total_s):
             return await listed(client, provider, headers, auth or NO_AUTH)
     except NoKey as problem:
-        raise Unlisted(str(problem)) from problem
+        raise ModelsNotListed(str(problem)) from problem
     except TimeoutError as problem:
-        raise Unlisted(f"{provider.name}: no answer in time") from problem
+        raise ModelsNotListed(f"{provider.name}: no answer in time") from problem
     finally:
         if auth is not None:
             auth.close()

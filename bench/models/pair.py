@@ -31,7 +31,7 @@ class NamedModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
+class ModelPair:
     """The current model and the candidate (None: only the current model), and the canary whose arms they are,
     if any."""
 
@@ -47,7 +47,7 @@ class Pair:
         return arm_names(*(each.arm for each in (self.baseline, self.candidate)))
 
 
-def pair(settings: BenchSettings, model: str | None, against: str | None) -> Pair:
+def pair(settings: BenchSettings, model: str | None, against: str | None) -> ModelPair:
     """The models of `canary bench MODEL --against CURRENT`; without MODEL only the current model.
 
     CURRENT defaults to the baseline of the canary that tries MODEL, else to the model that the users of all
@@ -60,20 +60,20 @@ def pair(settings: BenchSettings, model: str | None, against: str | None) -> Pai
         arms = [canary.baseline for canary in trying] or [_now(settings, each) for each in settings.canaries]
         baseline = _current(settings, arms)
     if model is None:
-        return Pair(baseline=baseline, candidate=None)
+        return ModelPair(baseline=baseline, candidate=None)
     if not trying:
-        return Pair(baseline=baseline, candidate=named(settings, model, at=baseline.provider))
+        return ModelPair(baseline=baseline, candidate=named(settings, model, at=baseline.provider))
     candidates = {canary.candidate.provider: _arm(settings, canary.candidate) for canary in trying}
     if len(candidates) > 1:
         raise _ambiguous(model, candidates)
     for canary in reversed(trying):
         current = _arm(settings, canary.baseline)
         if current.name == baseline.name:
-            return Pair(baseline=current, candidate=_arm(settings, canary.candidate), canary=canary)
-    return Pair(baseline=baseline, candidate=candidates.popitem()[1])
+            return ModelPair(baseline=current, candidate=_arm(settings, canary.candidate), canary=canary)
+    return ModelPair(baseline=baseline, candidate=candidates.popitem()[1])
 
 
-def terms_of(settings: BenchSettings, pair: Pair) -> BenchTerms:
+def terms_of(settings: BenchSettings, pair: ModelPair) -> BenchTerms:
     """The terms of the candidate's own canary; without one, of all canaries whose users have that baseline,
     or had it; without any in the file, of those that promoted it and have left the file."""
     if pair.candidate is None:
@@ -92,7 +92,7 @@ def terms_of(settings: BenchSettings, pair: Pair) -> BenchTerms:
     return joined(settings.terms[each.name] for each in chosen if each.name in settings.terms)
 
 
-def without_terms(settings: BenchSettings, pair: Pair) -> str:
+def without_terms(settings: BenchSettings, pair: ModelPair) -> str:
     """That the config's rubrics are of other current models, so none is judged by; "" if one is."""
     stated = any(each.decides for each in settings.terms.values())
     if pair.candidate is None or not stated or terms_of(settings, pair).decides:
@@ -100,7 +100,7 @@ def without_terms(settings: BenchSettings, pair: Pair) -> str:
     return f"no canary has {pair.baseline.name} as its current model: no rubric, no critical category judged"
 
 
-def _is_baseline(settings: BenchSettings, canary: Canary, pair: Pair) -> bool:
+def _is_baseline(settings: BenchSettings, canary: Canary, pair: ModelPair) -> bool:
     arms = (canary.baseline, _now(settings, canary))
     return pair.baseline.name in (_arm(settings, arm).name for arm in arms)
 

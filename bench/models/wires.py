@@ -28,7 +28,7 @@ Asked = tuple[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Extras:
+class RequestExtras:
     """What a request has beside its model and its messages: further members of its body, headers, and the
     path as callers write it, "" for the API's own chat."""
 
@@ -37,7 +37,7 @@ class Extras:
     path: str = ""
 
 
-NO_EXTRAS = Extras()
+NO_EXTRAS = RequestExtras()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

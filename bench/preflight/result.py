@@ -35,7 +35,7 @@ class RefusalKind:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unanswered:
+class UnansweredRequests:
     """Requests that were neither taken nor refused: a limit, a fault of the provider, no answer. `unsent`: no
     credential could be had, so no user's request would be sent either."""
 
@@ -47,7 +47,7 @@ class Unanswered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Preflight:
+class PreflightResult:
     """What came to `asked` requests, which ones these were in words (`source`, "" for a person's own file),
     and what else a reader should know (`notes`)."""
 
@@ -56,7 +56,7 @@ class Preflight:
     taken: int
     source: str = ""
     refusals: tuple[RefusalKind, ...] = ()
-    unanswered: tuple[Unanswered, ...] = ()
+    unanswered: tuple[UnansweredRequests, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property

@@ -14,7 +14,7 @@ from bench.models.asker import NoKey
 from bench.preflight.client import ArmClient, ArmReply
 from bench.preflight.cure import cure, merged, shape
 from bench.preflight.requests import COUNTING, CapturedRequest, described, minimal_requests, operation_of
-from bench.preflight.result import NothingToAsk, Preflight, RefusalKind, Unanswered
+from bench.preflight.result import NothingToAsk, PreflightResult, RefusalKind, UnansweredRequests
 from proxy.attempts.foreign_state import names_state
 from proxy.calls.routes import ArmTarget, Routes, Trial
 from proxy.providers.credentials import Credentials
@@ -37,13 +37,15 @@ _VARIES = re.compile(r"\d[\w.-]*|\b\w*(?<=[a-f\d]{12})\b")
 """Numbers and identifiers, which do not make another kind of refusal."""
 
 
-async def preflight(client: ArmClient, requests: Sequence[WireRequest], *, source: str = "") -> Preflight:
+async def preflight(
+    client: ArmClient, requests: Sequence[WireRequest], *, source: str = ""
+) -> PreflightResult:
     """Ask the candidate each request once. Raises NothingToAsk."""
     found, notes = _readable(client, await _asked(client, requests))
     return await _result(client, found, source, notes)
 
 
-async def preflight_of_operations(client: ArmClient) -> Preflight:
+async def preflight_of_operations(client: ArmClient) -> PreflightResult:
     """Ask the candidate one minimal request of each operation that the canary can take.
 
     Without paths in `match`, a refused operation counts if the baseline takes it: a chat model has no
@@ -55,7 +57,7 @@ async def preflight_of_operations(client: ArmClient) -> Preflight:
     return await _result(client, found, MINIMAL, notes)
 
 
-async def preflight_of_captured(client: ArmClient, captured: Sequence[CapturedRequest]) -> Preflight:
+async def preflight_of_captured(client: ArmClient, captured: Sequence[CapturedRequest]) -> PreflightResult:
     """Ask the candidate captured requests, or without any one of each operation. Raises NothingToAsk."""
     asked = [each for each in captured if client.concerns(each.request)]
     if not asked:
@@ -136,7 +138,7 @@ async def _without_baseline(client: ArmClient, request: WireRequest, reply: ArmR
     return f"the baseline refuses it too ({baseline.message})" if refused else ""
 
 
-async def _result(client: ArmClient, found: _Found, source: str, notes: Sequence[str]) -> Preflight:
+async def _result(client: ArmClient, found: _Found, source: str, notes: Sequence[str]) -> PreflightResult:
     refused: dict[tuple[object, ...], list[tuple[WireRequest, ArmReply]]] = {}
     broken: dict[tuple[str, str], list[ArmReply]] = {}
     for request, reply in found:
@@ -146,14 +148,14 @@ async def _result(client: ArmClient, found: _Found, source: str, notes: Sequence
             refused.setdefault(alike, []).append((request, reply))
         elif not reply.taken:
             broken.setdefault((reply.operation, kind), []).append(reply)
-    return Preflight(
+    return PreflightResult(
         canary=client.trial.canary.name,
         asked=len(found),
         taken=sum(reply.taken for _, reply in found),
         source=source,
         refusals=tuple([await _explained(client, kind) for kind in refused.values()]),
         unanswered=tuple(
-            Unanswered(
+            UnansweredRequests(
                 operation=replies[0].operation,
                 message=replies[0].message,
                 count=len(replies),

@@ -31,10 +31,10 @@ from common.clock import rfc3339
 if TYPE_CHECKING:
     from bench.answers.results import SavedAnswers
     from bench.benchmark.comparison import Comparison
-    from bench.benchmark.run import Bench
+    from bench.benchmark.run import BenchmarkRun
     from bench.dataset.file import Dataset
     from bench.models.asker import ProxyRoute
-    from bench.models.pair import Pair
+    from bench.models.pair import ModelPair
     from bench.settings import BenchSettings, DatasetSource
     from canary.commands.report import Output
     from judge.benchmark import JudgedBench
@@ -150,7 +150,7 @@ def _print(document: dict[str, Any], output: str) -> None:
 
 def measure(
     settings: "BenchSettings",
-    pair: "Pair",
+    pair: "ModelPair",
     datasets: "list[tuple[DatasetSource, Dataset]]",
     *,
     data: Path,
@@ -160,7 +160,7 @@ def measure(
     judge: bool = False,
 ) -> "tuple[dict[str, Any], Comparison, JudgedBench | None]":
     """Run the benchmark; returns its document, the comparison, the judge's word. Exits 1 if it cannot run."""
-    from bench.benchmark.run import Bench, saved_in, unpriced
+    from bench.benchmark.run import BenchmarkRun, saved_in, unpriced
     from bench.errors import BenchError
     from bench.models.asker import NoKey
     from bench.models.pair import without_terms
@@ -181,7 +181,7 @@ def measure(
                 f"{known} answers were saved by a run that did not end well; they are not asked again, "
                 f"and their latency does not count (delete {saved.path} to ask all again)"
             )
-        bench = Bench(
+        bench = BenchmarkRun(
             settings=settings,
             pair=pair,
             proxy=proxy,
@@ -211,7 +211,11 @@ def measure(
 
 
 def _run(
-    bench: "Bench", datasets: "list[tuple[DatasetSource, Dataset]]", saved: "SavedAnswers", *, judge: bool
+    bench: "BenchmarkRun",
+    datasets: "list[tuple[DatasetSource, Dataset]]",
+    saved: "SavedAnswers",
+    *,
+    judge: bool,
 ) -> "tuple[Comparison, JudgedBench | None]":
     """Run it. The answers are deleted only when nothing is missing, so that none is paid for twice."""
     from bench.errors import BenchError
@@ -231,7 +235,11 @@ def _run(
 
 
 async def _asked(
-    bench: "Bench", datasets: "list[tuple[DatasetSource, Dataset]]", saved: "SavedAnswers", *, judge: bool
+    bench: "BenchmarkRun",
+    datasets: "list[tuple[DatasetSource, Dataset]]",
+    saved: "SavedAnswers",
+    *,
+    judge: bool,
 ) -> "tuple[Comparison, JudgedBench | None]":
     """The comparison, and then the judge's word about both models' answers, if it is wanted."""
     from bench.models.pair import terms_of
@@ -282,7 +290,7 @@ def _report_file(asked: str | None, *, dry: bool, partial: bool) -> "Output | No
     return found
 
 
-def _issues(config: Config, file: Path, pair: "Pair", data: Path) -> dict[str, Any] | None:
+def _issues(config: Config, file: Path, pair: "ModelPair", data: Path) -> dict[str, Any] | None:
     """The candidate's results on the known issues; None without issues or candidate."""
     if pair.candidate is None:
         return None
@@ -292,7 +300,7 @@ def _issues(config: Config, file: Path, pair: "Pair", data: Path) -> dict[str, A
 
 def _saved(
     config: Config,
-    pair: "Pair",
+    pair: "ModelPair",
     document: dict[str, Any],
     wrong: "list[FailureRow]",
     data: Path,
@@ -309,7 +317,7 @@ def _saved(
         return {"canary": None, "forecast": None, "family": None}
 
 
-def _pair(settings: "BenchSettings", model: str | None, against: str | None) -> "Pair":
+def _pair(settings: "BenchSettings", model: str | None, against: str | None) -> "ModelPair":
     from bench.models.pair import AmbiguousModel, pair
 
     with ended_by(AmbiguousModel, code=2):
@@ -351,7 +359,7 @@ def progress() -> Callable[[str, int, int], None]:
     return show
 
 
-def _proxy_route(pair: "Pair", data: Path) -> "ProxyRoute | None":
+def _proxy_route(pair: "ModelPair", data: Path) -> "ProxyRoute | None":
     """The route through the proxy. Raises BadSecret.
 
     None if the models are not a canary's arms, no server answers, pins are off, or the canary would not match

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.benchmark.comparison import to_csv
-from bench.models.pair import Pair
-from bench.settings import BenchSettings, Promoted
+from bench.models.pair import ModelPair
+from bench.settings import BenchSettings, PromotedCanary
 from canary.commands.report import Output
 from canary.commands.shell import say, writing
 from canary.config import Config
@@ -47,7 +47,7 @@ def settings_now(config: Config, data: Path) -> BenchSettings:
         return config.bench
 
 
-def _promoted(config: Config, store: Store) -> Iterator[tuple[str, Promoted]]:
+def _promoted(config: Config, store: Store) -> Iterator[tuple[str, PromotedCanary]]:
     states = {name: each.state for name, each in store.states().items()}
     over = {name: state for name, state in states.items() if state.state in ("promoted", "ended")}
     for past in past_canaries(store, over):
@@ -55,14 +55,14 @@ def _promoted(config: Config, store: Store) -> Iterator[tuple[str, Promoted]]:
         if past.ending != "promoted":
             continue
         if wanted is not None:
-            yield past.name, Promoted(arm=wanted.canary.candidate, terms=config.bench.terms[past.name])
+            yield past.name, PromotedCanary(arm=wanted.canary.candidate, terms=config.bench.terms[past.name])
         elif fixed is not None and (judged := judged_by(past.name, fixed)).candidate is not None:
-            yield past.name, Promoted(arm=judged.candidate, terms=bench_terms(judged, None))
+            yield past.name, PromotedCanary(arm=judged.candidate, terms=bench_terms(judged, None))
 
 
 def save(
     config: Config,
-    pair: Pair,
+    pair: ModelPair,
     document: Mapping[str, Any],
     wrong: Sequence[FailureRow],
     data: Path,
@@ -89,7 +89,7 @@ def save(
 
 def _store(
     config: Config,
-    pair: Pair,
+    pair: ModelPair,
     document: Mapping[str, Any],
     wrong: Sequence[FailureRow],
     store: Store,
@@ -103,7 +103,7 @@ def _store(
     CaptureStore(store).expire(now)
 
 
-def _canary(config: Config, pair: Pair, store: Store, now: float) -> dict[str, Any] | None:
+def _canary(config: Config, pair: ModelPair, store: Store, now: float) -> dict[str, Any] | None:
     started = store.states()
     for name, each in reversed(list(config.canaries.items())):
         arm = each.canary.candidate
@@ -125,7 +125,7 @@ def _canary(config: Config, pair: Pair, store: Store, now: float) -> dict[str, A
 
 
 def _forecast(
-    config: Config, pair: Pair, document: Mapping[str, Any], store: Store, now: float
+    config: Config, pair: ModelPair, document: Mapping[str, Any], store: Store, now: float
 ) -> dict[str, Any] | None:
     """What the candidate would save a month of what the current model costs now."""
     if pair.candidate is None:
@@ -154,7 +154,7 @@ def _arms(canary: Canary) -> dict[str, str]:
     return {name: f"{arm.provider}/{arm.model}" for name, arm in arms.items()}
 
 
-def _family(pair: Pair, store: Store) -> dict[str, Any] | None:
+def _family(pair: ModelPair, store: Store) -> dict[str, Any] | None:
     if pair.candidate is None:
         return None
     past = [from_document(each) for each in Evaluations(store).all()]

@@ -34,7 +34,7 @@ from canary.commands.shell import (
 from common.clock import rfc3339
 
 if TYPE_CHECKING:
-    from bench.issues import Issue
+    from bench.known_issues import Issue
     from canary.config import Config
     from records.store.benchmarks import IssueCheck
 
@@ -81,7 +81,7 @@ def add(
 ) -> None:
     """Add a known issue: an example, what went wrong, and the first model with the issue."""
     from bench.errors import BadDataset
-    from bench.issues import file_of, parse_issues
+    from bench.known_issues import file_of, parse_issues
 
     line = _line_of(config, dataset, id_)
     issue = {
@@ -131,8 +131,8 @@ def rechecked(
     """Test a model for the known issues, and store what became of each; None if there are none. Exits 1 if it
     cannot run."""
     from bench.errors import BenchError
-    from bench.issues import document
-    from bench.issues import recheck as ask_again
+    from bench.known_issues import document
+    from bench.known_issues import recheck as ask_again
     from bench.models.asker import NoKey
     from bench.models.pair import AmbiguousModel, named
 
@@ -151,7 +151,7 @@ def rechecked(
 def known(config: Path) -> "list[Issue]":
     """The known issues in the file beside this config. Exits 1 if a line is invalid."""
     from bench.errors import BadDataset
-    from bench.issues import file_of, parse_issues
+    from bench.known_issues import file_of, parse_issues
 
     file = file_of(config)
     if not file.exists():

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from bench.settings import BenchSettings
     from canary.config import Config
     from control.settings import CanarySettings
-    from judge.runs.due import Unjudged
+    from judge.runs.due import UnjudgedExchange
     from judge.terms import JudgedRun
     from records.store import Store
 
@@ -85,7 +85,7 @@ def _run(store: "Store", wanted: "CanarySettings", pairs: int | None, answers: i
     return replace(run, kind="answer", number=answers or 0)
 
 
-def _nothing(config: "Config", run: "JudgedRun", store: "Store") -> "Sequence[Unjudged]":
+def _nothing(config: "Config", run: "JudgedRun", store: "Store") -> "Sequence[UnjudgedExchange]":
     """Exit 1, and say what would bring something to judge."""
     from judge.judgements import Judgements
 
@@ -99,7 +99,7 @@ def _nothing(config: "Config", run: "JudgedRun", store: "Store") -> "Sequence[Un
 
 
 async def _judged(
-    settings: "BenchSettings", run: "JudgedRun", due: "Sequence[Unjudged]", store: "Store"
+    settings: "BenchSettings", run: "JudgedRun", due: "Sequence[UnjudgedExchange]", store: "Store"
 ) -> "dict[str, Any]":
     """Exits 1 without a price or a key."""
     from bench.errors import BenchError

@@ -30,7 +30,7 @@ from records.facts.prices import said_once
 
 if TYPE_CHECKING:
     from bench.preflight.requests import CapturedRequest
-    from bench.preflight.result import Preflight
+    from bench.preflight.result import PreflightResult
     from records.captures.capture import WireRequest
 
 REFUSED = 3
@@ -104,7 +104,7 @@ async def _asked(
     name: str,
     requests: "list[WireRequest] | None",
     captured: "list[CapturedRequest]",
-) -> "Preflight":
+) -> "PreflightResult":
     from bench.preflight.client import ArmClient
     from bench.preflight.run import preflight as asked
     from bench.preflight.run import preflight_of_captured

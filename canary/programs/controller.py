@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 
-from bench.preflight.result import Preflight
+from bench.preflight.result import PreflightResult
 from canary import __version__
 from canary.config import Config
 from canary.interpreter import environment, program
@@ -197,7 +197,7 @@ class ConfiguredCandidates:
             f"`canary preflight {name}` asks with yours"
         )
 
-    async def ask(self, name: str) -> Preflight:
+    async def ask(self, name: str) -> PreflightResult:
         """Ask it the newest captured requests, or one of each operation. Raises NothingToAsk, StoreDown."""
         # The proxy's code takes a while to import, and most admin processes never ask: not on the event loop.
         await asyncio.to_thread(import_module, "bench.preflight.run")

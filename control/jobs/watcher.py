@@ -16,7 +16,7 @@ import msgspec
 
 from alerts.incidents.notice import Receiver
 from alerts.incidents.notifier import Announcement, Outbox, announce, notifier_client
-from bench.models.catalogue import ListedModel, Unlisted, models_of
+from bench.models.catalogue import ListedModel, ModelsNotListed, models_of
 from common.whole_file import write_whole
 from control.jobs.model_news import (
     BenchmarkResult,
@@ -152,7 +152,7 @@ class ReleaseWatcher:
     async def _listed(self, provider: Provider) -> Sequence[ListedModel] | None:
         try:
             return await models_of(provider, self.environment)
-        except Unlisted as problem:
+        except ModelsNotListed as problem:
             self.troubles.append(str(problem))
             return None
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from bench.preflight.result import NothingToAsk, Preflight
+from bench.preflight.result import NothingToAsk, PreflightResult
 from control.settings import CanarySettings, ControlSettings
 from control.states.rollouts import CONFIG, Rollouts, unready
 from records.errors import StoreDown
@@ -38,11 +38,11 @@ _FAILED = "preflight_failed"
 class PreflightWords(Protocol):
     """What people read of a result."""
 
-    def sentence(self, result: Preflight, *, failed: bool) -> str:
+    def sentence(self, result: PreflightResult, *, failed: bool) -> str:
         """One line; `failed`: the canary must not start by itself."""
         ...
 
-    def text(self, result: Preflight) -> str:
+    def text(self, result: PreflightResult) -> str:
         """All of it, as `canary preflight` prints it."""
         ...
 
@@ -57,7 +57,7 @@ class PreflightCandidates(Protocol):
         """Why no request can be sent to this canary's candidate; "" when one can."""
         ...
 
-    async def ask(self, name: str) -> Preflight:
+    async def ask(self, name: str) -> PreflightResult:
         """Ask it. Raises NothingToAsk, StoreDown."""
         ...
 
@@ -69,7 +69,7 @@ class PreflightStanding:
 
     at: float
     sentence: str
-    result: Preflight | None = None
+    result: PreflightResult | None = None
     text: str = ""
 
     @property
@@ -78,7 +78,7 @@ class PreflightStanding:
         return self.result is not None and _failed(self.result)
 
 
-def _failed(result: Preflight) -> bool:
+def _failed(result: PreflightResult) -> bool:
     """True when too many requests were refused, or none could be sent."""
     share = result.refused_share
     return bool(result.unsent) or (share is not None and share > REFUSED_SHARE)
@@ -126,7 +126,7 @@ class Preflights:
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    async def ask(self, name: str) -> Preflight:
+    async def ask(self, name: str) -> PreflightResult:
         """Ask one candidate for a person. Raises NothingToAsk, StoreDown."""
         if self._candidates is None:
             raise NothingToAsk("this process asks no candidates")

@@ -10,7 +10,7 @@ import msgspec
 from common.clock import rfc3339
 from demo.provider.behaviour import alnum
 from demo.provider.connection import Headers, LocalAnswer, Request, RequestRefused, compact, parse, pretty
-from demo.provider.openai import File
+from demo.provider.openai import UploadedFile
 
 DAY_S = 86400
 
@@ -25,7 +25,7 @@ class BatchLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LineResult:
+class BatchLineResult:
     """What came of one question; `status` and `body` where it was answered."""
 
     id: str
@@ -49,7 +49,7 @@ class LocalBatch:
     input_file: str = ""
     wrong: tuple[dict[str, Any], ...] = ()
     canceled: bool = False
-    results: tuple[LineResult, ...] | None = None
+    results: tuple[BatchLineResult, ...] | None = None
 
     def count(self, *, good: bool) -> int:
         """The results so far that are, or are not, answers."""
@@ -106,7 +106,7 @@ def result_lines(batch: LocalBatch) -> Iterator[bytes]:
         yield compact({"custom_id": result.id, "result": found}) + b"\n"
 
 
-def _kind(result: LineResult) -> str:
+def _kind(result: BatchLineResult) -> str:
     return ("succeeded" if result.good else "errored") if result.state == "answered" else result.state
 
 
@@ -172,14 +172,14 @@ def batch_document(batch: LocalBatch) -> bytes:
     )
 
 
-def result_files(batch: LocalBatch) -> list[File]:
+def result_files(batch: LocalBatch) -> list[UploadedFile]:
     """The result_files of an ended batch: its answers, and its errors."""
     return [_file(batch, "out", good=True), _file(batch, "err", good=False)]
 
 
-def _file(batch: LocalBatch, kind: str, *, good: bool) -> File:
+def _file(batch: LocalBatch, kind: str, *, good: bool) -> UploadedFile:
     found = [_line(batch, result) for result in batch.results or () if result.good == good]
-    return File(
+    return UploadedFile(
         id=_file_id(batch, kind),
         name=f"{batch.id}_{kind}.jsonl",
         purpose="batch_output",
@@ -202,7 +202,7 @@ def _status(batch: LocalBatch) -> str:
     return "expired" if any(result.state == "expired" for result in batch.results) else "completed"
 
 
-def _line(batch: LocalBatch, result: LineResult) -> bytes:
+def _line(batch: LocalBatch, result: BatchLineResult) -> bytes:
     answered = result.state == "answered"
     response = {
         "status_code": result.status,
@@ -228,7 +228,7 @@ Serve = Callable[[Request], LocalAnswer | None]
 class LocalBatches:
     """All batches. `files` are OpenAI's, `wait_s` gives the seconds that a model's batches take."""
 
-    def __init__(self, files: dict[str, File], serve: Serve, wait_s: Callable[[str], float]) -> None:
+    def __init__(self, files: dict[str, UploadedFile], serve: Serve, wait_s: Callable[[str], float]) -> None:
         self._files = files
         self._serve = serve
         self._wait_s = wait_s
@@ -290,9 +290,9 @@ class LocalBatches:
         models = {str(parse(line.body).get("model", "")) for line in batch.lines}
         return now >= batch.created + max(map(self._wait_s, models), default=0.0)
 
-    def _result(self, batch: LocalBatch, line: BatchLine) -> LineResult:
+    def _result(self, batch: LocalBatch, line: BatchLine) -> BatchLineResult:
         if batch.canceled:
-            return LineResult(id=line.id, state="canceled")
+            return BatchLineResult(id=line.id, state="canceled")
         headers = tuple(each for each in batch.headers if each[0] != "content-type")
         answer = self._serve(
             Request(
@@ -305,8 +305,8 @@ class LocalBatches:
             )
         )
         if answer is None:
-            return LineResult(id=line.id, state="expired")
-        return LineResult(id=line.id, state="answered", status=answer.status, body=answer.body)
+            return BatchLineResult(id=line.id, state="expired")
+        return BatchLineResult(id=line.id, state="answered", status=answer.status, body=answer.body)
 
     def _openai(self, batch: LocalBatch) -> LocalAnswer:
         if batch.results is not None:

@@ -121,7 +121,7 @@ class Behaviour:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Conduct:
+class RequestConduct:
     """One request's fault, if any, and times."""
 
     fault: Fault | None
@@ -136,12 +136,12 @@ def chance(seed: int, model: str, body: bytes, nth: int) -> Random:
     return Random(digest)  # noqa: S311 - repeatable draws are the point
 
 
-def conduct(behaviour: Behaviour, draws: Random) -> Conduct:
+def conduct(behaviour: Behaviour, draws: Random) -> RequestConduct:
     """Decide one request's fault and times."""
     fault = drawn(behaviour.faults, draws.random())
     stretch = draws.lognormvariate(0.0, behaviour.spread) if behaviour.spread else 1.0
     late = behaviour.slow_s if fault == "slow" else 0.0
-    return Conduct(
+    return RequestConduct(
         fault=fault,
         ttfb_s=behaviour.ttfb_s + late,
         ttft_s=max(behaviour.ttft_s * stretch, behaviour.ttfb_s) + late,

@@ -35,7 +35,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import httptools
 import msgspec
 
-from demo.provider.behaviour import Behaviour, Conduct, Fault, LocalReply, Prompt
+from demo.provider.behaviour import Behaviour, Fault, LocalReply, Prompt, RequestConduct
 
 Headers = tuple[tuple[str, str], ...]
 MAX_BODY = 256 * 2**20
@@ -248,7 +248,12 @@ def disguise(answer: LocalAnswer, fault: Fault | None) -> LocalAnswer:
 
 
 async def send(
-    connection: LocalConnection, answer: LocalAnswer, conduct: Conduct, behaviour: Behaviour, *, gzip: bool
+    connection: LocalConnection,
+    answer: LocalAnswer,
+    conduct: RequestConduct,
+    behaviour: Behaviour,
+    *,
+    gzip: bool,
 ) -> None:
     """Send one answer. Raises CallerLeft if the caller closes first."""
     if conduct.fault in ("reset", "close", "hang"):
@@ -264,7 +269,7 @@ async def send(
 
 
 async def _send_document(
-    connection: LocalConnection, answer: LocalAnswer, conduct: Conduct, coding: "_Coding"
+    connection: LocalConnection, answer: LocalAnswer, conduct: RequestConduct, coding: "_Coding"
 ) -> None:
     await connection.idle(conduct.ttft_s + conduct.pace_s * answer.tokens)
     body = coding.encode(answer.body) + coding.finish()
@@ -281,7 +286,7 @@ async def _send_stream(
     connection: LocalConnection,
     answer: LocalAnswer,
     events: Sequence[Event],
-    conduct: Conduct,
+    conduct: RequestConduct,
     after_events: int,
     coding: "_Coding",
 ) -> None:

@@ -298,7 +298,7 @@ def _model(name: str) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class File:
+class UploadedFile:
     """An uploaded file."""
 
     id: str
@@ -322,12 +322,12 @@ class File:
         )
 
 
-def upload(content_type: str, body: bytes, file_id: str, created: int) -> File:
+def upload(content_type: str, body: bytes, file_id: str, created: int) -> UploadedFile:
     """Parse a multipart upload (RFC 7578) with the parts `file` and `purpose`, byte for byte."""
     parts = dict(_parts(content_type, body))
     if "file" not in parts or "purpose" not in parts:
         raise RequestRefused(400, "An upload needs the parts 'file' and 'purpose'.", param="file")
-    return File(
+    return UploadedFile(
         id=file_id,
         name=parts["file"].name or "upload",
         purpose=parts["purpose"].content.decode(),

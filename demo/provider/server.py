@@ -1,6 +1,7 @@
 """The provider: listens, answers each request as its model behaves, and logs what it received.
 
-Each request is routed to its operation, which makes the whole answer and sends nothing (`Operations`).
+Each request is routed to its operation, which makes the whole answer and sends nothing
+(`ProviderOperations`).
 """
 
 import asyncio
@@ -18,7 +19,7 @@ import msgspec
 from demo.provider import anthropic, gemini, interactions, openai
 from demo.provider.anthropic import MESSAGES
 from demo.provider.batches import ROOTS, LocalBatches, Serve
-from demo.provider.behaviour import Behaviour, Conduct, Fault, Prompt, alnum, answer, chance, conduct
+from demo.provider.behaviour import Behaviour, Fault, Prompt, RequestConduct, alnum, answer, chance, conduct
 from demo.provider.connection import (
     BREAKS,
     CallerLeft,
@@ -34,7 +35,7 @@ from demo.provider.connection import (
 )
 from demo.provider.gemini import GENERATE
 from demo.provider.interactions import INTERACTIONS, interaction_id
-from demo.provider.openai import CHAT, File
+from demo.provider.openai import CHAT, UploadedFile
 from demo.provider.responses import RESPONSES, response_id
 
 CALM = Behaviour()
@@ -47,7 +48,7 @@ Ending = Literal["open", "complete", "broken", "caller_left"]
 
 
 @dataclass(slots=True, kw_only=True)
-class Received:
+class ReceivedRequest:
     """One request. It is filled in while the answer runs, so unlike a record it is not frozen.
 
     `mono` is CLOCK_MONOTONIC at the request's last byte, `left_mono` when the caller closed before the answer
@@ -83,19 +84,19 @@ class Received:
 
 
 @dataclass(slots=True)
-class Log:
+class RequestLog:
     """The requests in order of arrival. Beyond `limit` (None: no limit) the oldest are dropped."""
 
     limit: int | None = None
-    entries: list[Received] = field(default_factory=list)
+    entries: list[ReceivedRequest] = field(default_factory=list)
 
-    def add(self, entry: Received) -> None:
+    def add(self, entry: ReceivedRequest) -> None:
         """Append a request. Drops the older half at the limit, so that long runs stay cheap."""
         self.entries.append(entry)
         if self.limit is not None and len(self.entries) >= 2 * self.limit:
             del self.entries[: -self.limit]
 
-    def of(self, model: str) -> list[Received]:
+    def of(self, model: str) -> list[ReceivedRequest]:
         """The entries of one model."""
         return [entry for entry in self.entries if entry.model == model]
 
@@ -123,14 +124,14 @@ class LocalProvider:
         log_limit: int | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.log = Log(limit=log_limit)
+        self.log = RequestLog(limit=log_limit)
         self._behaviours = dict(behaviours or {})
         self._other = other
         self._keys = keys
         self._seed = seed
         self._address = (host, port)
         self._clock = clock
-        self._operations = Operations(self._batched, self._batch_s)
+        self._operations = ProviderOperations(self._batched, self._batch_s)
         self._seen: dict[int, int] = {}
         self._connections: set[LocalConnection] = set()
         self._open = 0
@@ -180,7 +181,7 @@ class LocalProvider:
         if request.path.startswith("/_provider/"):
             await send(connection, self._control(request), conduct(CALM, Random(0)), CALM, gzip=False)  # noqa: S311
             return
-        entry = Received(
+        entry = ReceivedRequest(
             method=request.method,
             target=request.target,
             headers=request.headers,
@@ -201,7 +202,7 @@ class LocalProvider:
             self._open -= 1
             self._settled.set()
 
-    async def _answer(self, request: Request, connection: LocalConnection, entry: Received) -> None:
+    async def _answer(self, request: Request, connection: LocalConnection, entry: ReceivedRequest) -> None:
         behaviour = self._behaviours.get(entry.model, self._other if entry.model else CALM)
         draws = chance(self._seed, entry.model, request.body, self._nth(request))
         meets = conduct(behaviour or CALM, draws)
@@ -211,7 +212,7 @@ class LocalProvider:
         await send(connection, answer, meets, behaviour or CALM, gzip=compress)
 
     def _prepare(
-        self, request: Request, behaviour: Behaviour | None, meets: Conduct, draws: Random
+        self, request: Request, behaviour: Behaviour | None, meets: RequestConduct, draws: Random
     ) -> LocalAnswer:
         dialect = dialect_of(request)
         headers = (("date", formatdate(self._clock(), usegmt=True)), *dialect.headers(draws, meets.ttfb_s))
@@ -292,7 +293,7 @@ MISSHAPEN = (AttributeError, LookupError, TypeError, ValueError)
 GEMINI = re.compile(r"^/v1(?:beta|alpha)?/models/([^/:]+):(\w+)$")
 
 
-class Operations:
+class ProviderOperations:
     """Answers requests. Stores the last `keep` files, responses and interactions that requests may name.
 
     `serve` answers the questions of batches, which take `wait_s` of their model.
@@ -300,7 +301,7 @@ class Operations:
 
     def __init__(self, serve: Serve, wait_s: Callable[[str], float], *, keep: int = 1000) -> None:
         self._keep = keep
-        self._files: dict[str, File] = {}
+        self._files: dict[str, UploadedFile] = {}
         self._responses: dict[str, tuple[str, bytes]] = {}
         self._interactions: dict[str, tuple[str, bytes]] = {}
         self._batches = LocalBatches(self._files, serve, wait_s)

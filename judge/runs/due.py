@@ -15,7 +15,7 @@ from sqlalchemy import Select, false, func, or_, select
 
 from bench.answers.results import together
 from judge.judgements import BudgetSpent, Judgements, Kind
-from judge.model import Calls, Judge, Subject, answer_subject, pair_subject
+from judge.model import Calls, Judge, JudgementSubject, answer_subject, pair_subject
 from judge.terms import JudgedRun
 from records.store import Store, tables
 from records.store.captures import CaptureStore
@@ -31,7 +31,7 @@ NEWEST = 5000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unjudged:
+class UnjudgedExchange:
     """A captured exchange that waits for the judge. `at` is UTC seconds; `arm` is "" for a pair."""
 
     exchange_id: str
@@ -42,7 +42,7 @@ class Unjudged:
 
 def unjudged(
     store: Store, canary: str, run: int, kind: Kind, *, each: int, newest: int | None = None
-) -> list[Unjudged]:
+) -> list[UnjudgedExchange]:
     """The newest captures of the run without a judgement, at most `each` of a category and arm, newest first;
     of the canary's `newest` captures, or of all. May raise StoreDown.
 
@@ -56,7 +56,7 @@ def unjudged(
     with store.reading() as connection:
         rows = connection.execute(query).all()
     return [
-        Unjudged(
+        UnjudgedExchange(
             exchange_id=row.exchange_id,
             category=row.category,
             arm="" if kind == "pair" else row.arm,
@@ -99,13 +99,13 @@ def _pairs(canary: str, run: int, most: int | None) -> Select[*tuple[Any, ...]]:
 
 
 def choose(
-    waiting: Sequence[Unjudged],
+    waiting: Sequence[UnjudgedExchange],
     begun: Mapping[Stratum, int],
     *,
     number: int,
     of_day: float,
     most: int,
-) -> list[Unjudged]:
+) -> list[UnjudgedExchange]:
     """What is judged next, at most `most`, in this order: the strata with the fewest first, and in each the
     newest first.
 
@@ -113,11 +113,11 @@ def choose(
     today). `number` is the day's, `of_day` the part of the day that is over, in [0, 1]. Strata without room
     now are left out. One that is first seen after the whole number was used waits for the next day.
     """
-    queues: dict[Stratum, list[Unjudged]] = {}
+    queues: dict[Stratum, list[UnjudgedExchange]] = {}
     for each in sorted(waiting, key=lambda each: each.at):
         queues.setdefault((each.category, each.arm), []).append(each)
     used = {place: begun.get(place, 0) for place in {*begun, *queues}}
-    chosen: list[Unjudged] = []
+    chosen: list[UnjudgedExchange] = []
     while len(chosen) < most:
         order = sorted((place for place, queue in queues.items() if queue), key=_fewest_first(used, queues))
         place = next((each for each in order if _has_room(each, used, number, of_day)), None)
@@ -129,7 +129,7 @@ def choose(
 
 
 def _fewest_first(
-    used: Mapping[Stratum, int], queues: Mapping[Stratum, Sequence[Unjudged]]
+    used: Mapping[Stratum, int], queues: Mapping[Stratum, Sequence[UnjudgedExchange]]
 ) -> Callable[[Stratum], tuple[int, float]]:
     return lambda place: (used[place], -queues[place][-1].at)
 
@@ -151,32 +151,32 @@ def _own_room(count: int, part: float, of_day: float) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Due:
+class DueJudgements:
     """What is judged `now`, and why more has to wait for another day or hour ("" if nothing has)."""
 
-    now: list[Unjudged]
+    now: list[UnjudgedExchange]
     held: str = ""
 
 
-def due_now(store: Store, run: JudgedRun, now: float, *, most: int) -> Due:
+def due_now(store: Store, run: JudgedRun, now: float, *, most: int) -> DueJudgements:
     """What is judged next at `now`, UTC seconds. May raise StoreDown."""
     begun = Judgements(store).begun(run.canary, run.run, run.kind, now=now)
     if sum(begun.values()) >= run.number:
-        return Due(now=[], held=f"the day's `{run.kind}s: {run.number}` is used up")
+        return DueJudgements(now=[], held=f"the day's `{run.kind}s: {run.number}` is used up")
     waiting = unjudged(store, run.canary, run.run, run.kind, each=most, newest=NEWEST)
     chosen = choose(waiting, begun, number=run.number, of_day=now % _DAY_S / _DAY_S, most=most)
     held = len(chosen) < min(len(waiting), most)
     words = f"{run.kind}s wait, because their categories' part of today is used"
-    return Due(now=chosen, held=words if held else "")
+    return DueJudgements(now=chosen, held=words if held else "")
 
 
-def more(store: Store, run: JudgedRun) -> list[Unjudged]:
+def more(store: Store, run: JudgedRun) -> list[UnjudgedExchange]:
     """`number` more, whatever the day has had: evenly, and the rest from those that have more."""
     waiting = unjudged(store, run.canary, run.run, run.kind, each=run.number)
     return choose(waiting, {}, number=run.number, of_day=1.0, most=run.number)
 
 
-def subject_of(store: Store, run: JudgedRun, exchange_id: str, judge: str) -> Subject | None:
+def subject_of(store: Store, run: JudgedRun, exchange_id: str, judge: str) -> JudgementSubject | None:
     """The questions about it; None once its texts have expired. May raise StoreDown."""
     captures = CaptureStore(store)
     if run.kind == "answer":
@@ -203,7 +203,7 @@ class JudgedNow:
 
 
 async def judge_now(
-    judge: Judge, run: JudgedRun, due: Sequence[Unjudged], store: Store, *, progress: Progress
+    judge: Judge, run: JudgedRun, due: Sequence[UnjudgedExchange], store: Store, *, progress: Progress
 ) -> JudgedNow:
     """Judge these, `at_once` at a time; a failure of the provider ends it. May raise StoreDown."""
     now, waiting, working = JudgedNow(), list(reversed(due)), 0
@@ -231,7 +231,7 @@ async def judge_now(
     return now
 
 
-async def _ask(judge: Judge, subject: Subject, calls: Calls, now: JudgedNow) -> None:
+async def _ask(judge: Judge, subject: JudgementSubject, calls: Calls, now: JudgedNow) -> None:
     ended = await judge.ask(subject, calls)
     if ended == "judged":
         now.ids.append(subject.judgement.exchange_id)

@@ -31,8 +31,8 @@ from records.errors import StoreDown
 from records.store import Store
 
 if TYPE_CHECKING:
-    from judge.model import Calls, Ended, Judge, Subject
-    from judge.runs.due import Unjudged
+    from judge.model import Calls, Ended, Judge, JudgementSubject
+    from judge.runs.due import UnjudgedExchange
 
 log = structlog.get_logger()
 
@@ -126,7 +126,7 @@ class JudgeJob:
         self._pause = JudgePause()
         self._judge: Judge | None = None
         self._built_of: BenchSettings | None = None
-        self._queue: list[tuple[JudgedRun, Unjudged]] = []
+        self._queue: list[tuple[JudgedRun, UnjudgedExchange]] = []
         self._looked_at, self._is_dry = float("-inf"), True
         self._busy: set[str] = set()
         self._aside: dict[str, float] = {}
@@ -263,7 +263,7 @@ class JudgeJob:
         log.warning("judge.paused", reason=self._pause.reason, problem=self._pause.words)
         return None
 
-    async def _next(self, now: float, *, look: bool) -> "tuple[JudgedRun, Unjudged] | None":
+    async def _next(self, now: float, *, look: bool) -> "tuple[JudgedRun, UnjudgedExchange] | None":
         """The next to judge. The store is looked at every five seconds, and when all it had is begun."""
         mono = time.monotonic()
         if look and (mono - self._looked_at >= LOOK_EVERY_S or not (self._queue or self._is_dry)):
@@ -275,7 +275,7 @@ class JudgeJob:
                 return due
         return None
 
-    def _look(self, now: float) -> "list[tuple[JudgedRun, Unjudged]]":
+    def _look(self, now: float) -> "list[tuple[JudgedRun, UnjudgedExchange]]":
         """What every canary has for the judge now, in turns."""
         self._judgements.give_up(now)
         self._spent_usd = self._judgements.spent(now)
@@ -288,7 +288,7 @@ class JudgeJob:
         return [each for each in chain.from_iterable(zip_longest(*due)) if each is not None]
 
     async def _begin(
-        self, group: asyncio.TaskGroup, judge: "Judge", run: "JudgedRun", due: "Unjudged"
+        self, group: asyncio.TaskGroup, judge: "Judge", run: "JudgedRun", due: "UnjudgedExchange"
     ) -> bool:
         """Note the calls of one judgement and make them in a task; False if there is nothing to ask any more.
 
@@ -305,7 +305,7 @@ class JudgeJob:
         group.create_task(self._ask(judge, subject, calls))
         return True
 
-    async def _ask(self, judge: "Judge", subject: "Subject", calls: "Calls") -> None:
+    async def _ask(self, judge: "Judge", subject: "JudgementSubject", calls: "Calls") -> None:
         exchange_id = subject.judgement.exchange_id
         try:
             ended, problem = await judge.ask(subject, calls), judge.problem

@@ -25,7 +25,7 @@ REASONS = tuple(reason.replace(" ", "_") for reason in get_args(Reason) if reaso
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeStanding:
+class JudgeStatus:
     """The configured judge: its dollars a UTC day, and why it pauses, "" while it works."""
 
     budget_usd: float
@@ -56,7 +56,7 @@ class JudgeMetrics(Collector):
         leads: Callable[[], bool],
         *,
         canaries: Callable[[], Collection[str]],
-        standing: Callable[[], JudgeStanding | None],
+        standing: Callable[[], JudgeStatus | None],
     ) -> None:
         self._store, self._leads = store, leads
         self._canaries, self._standing = canaries, standing
@@ -125,7 +125,7 @@ def families(counts: Sequence[JudgedCounts]) -> Iterator[Family]:
     yield from (pairs, answers, mark)
 
 
-def judge_families(standing: JudgeStanding | None, spent_usd: float | None) -> Iterator[Family]:
+def judge_families(standing: JudgeStatus | None, spent_usd: float | None) -> Iterator[Family]:
     """The families of the judge itself: without samples where no judge is configured, or nothing was read."""
     cost = GaugeMetricFamily("canary_judge_cost_usd", "Dollars of this UTC day")
     budget = GaugeMetricFamily("canary_judge_budget_usd", "Dollars that a UTC day may cost")

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from bench.preflight.result import Preflight, RefusalKind, Unanswered, named
+from bench.preflight.result import PreflightResult, RefusalKind, UnansweredRequests, named
 from routing.canary import RequestChanges
 
 
-def sentence(result: Preflight, *, failed: bool) -> str:
+def sentence(result: PreflightResult, *, failed: bool) -> str:
     """What came of it in one line. `failed`: the canary must not start by itself."""
     if result.unsent:
         return f"preflight_failed: {result.unsent}"
@@ -20,12 +20,12 @@ def sentence(result: Preflight, *, failed: bool) -> str:
     return f"{says}; {result.source}" if result.source else says
 
 
-def text(result: Preflight) -> str:
+def text(result: PreflightResult) -> str:
     """The whole result."""
     return "\n".join([_headline(result), *_details(result)])
 
 
-def _headline(result: Preflight) -> str:
+def _headline(result: PreflightResult) -> str:
     """The result in one line, with what was asked."""
     counts = f"{result.taken} of {result.asked} requests taken, {result.refused} refused"
     failed = result.asked - result.taken - result.refused
@@ -33,7 +33,7 @@ def _headline(result: Preflight) -> str:
     return f"{says}; {result.source}" if result.source else says
 
 
-def _details(result: Preflight) -> Iterator[str]:
+def _details(result: PreflightResult) -> Iterator[str]:
     for refusal in result.refusals:
         yield f"✗ {refusal.count} × {_refusal(refusal)}"
         yield from (f"    {line}" for line in _cure(refusal))
@@ -47,7 +47,7 @@ def _refusal(found: RefusalKind) -> str:
     return f"{found.operation}: {found.status} {_message(found)}"
 
 
-def _message(found: RefusalKind | Unanswered) -> str:
+def _message(found: RefusalKind | UnansweredRequests) -> str:
     """The provider's message, with its code, type and param."""
     details = ", ".join(f"{name} {value}" for name, value in named(found.error).items() if value)
     return f"{found.message} ({details})" if details else found.message

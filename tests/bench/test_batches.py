@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.answers.batches import Batches, batch_wire
+from bench.answers.batches import BatchRun, batch_wire
 from bench.answers.results import SavedAnswers
 from bench.errors import NoBatch
 from bench.models.asker import Answer, Asker, client_for, direct
@@ -55,7 +55,7 @@ def asked(
             client = await open_.enter_async_context(client_for(provider, at_once=2))
             changes = {} if request is None else {"request": request}
             asker = Asker(client, direct(provider, "new", prices, {}, **changes))
-            batches = Batches(
+            batches = BatchRun(
                 saved=SavedAnswers(file, now=0.0),
                 progress=lambda name, done, of: None,
                 tell=(told if told is not None else []).append,

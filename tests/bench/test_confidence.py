@@ -9,7 +9,7 @@ from bench.answers.results import Result
 from bench.benchmark.comparison import levels
 from bench.benchmark.figures import ResultPair
 from bench.models.asker import Answer, Asker, direct
-from bench.models.wires import Extras, confidence_in
+from bench.models.wires import RequestExtras, confidence_in
 from demo.provider.behaviour import Behaviour
 from proxy.dialects.operation import Api
 from records.captures.capture import CapturedMessage
@@ -22,7 +22,7 @@ ASK = (CapturedMessage("user", "What is 2 + 2?"),)
 
 def asked(provider: ProviderThread, api: Api, parameters: dict[str, Any] | None = None) -> list[Answer]:
     """Two answers with the model's confidence, one after the other."""
-    extras = Extras(parameters=parameters or {})
+    extras = RequestExtras(parameters=parameters or {})
 
     async def story() -> list[Answer]:
         async with httpx2.AsyncClient(trust_env=False) as client:

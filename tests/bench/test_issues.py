@@ -7,7 +7,7 @@ import pytest
 
 from bench.answers.results import Result
 from bench.errors import BadDataset
-from bench.issues import checked, parse_issues
+from bench.known_issues import checked, parse_issues
 from bench.models.asker import Answer
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from bench.dataset.file import shares
-from bench.dataset.sample import Kinds, language, line, script
+from bench.dataset.sample import InputKinds, language, line, script
 from records.captures.capture import Capture
 from tests.bench.test_sampling import a_capture
 
@@ -24,7 +24,7 @@ def others() -> list[Capture]:
 def kind_of(text: str, category: str = "common") -> str | None:
     one = a_capture("one", category, asked=text)
     captures = [*others(), one]
-    return Kinds(captures, shares(captures)).of(one)
+    return InputKinds(captures, shares(captures)).of(one)
 
 
 @pytest.mark.parametrize(
@@ -61,17 +61,17 @@ def test_a_category_under_five_percent_is_rare_and_no_category_is_not() -> None:
 
 def test_with_few_captures_none_is_long_and_nothing_is_a_typing_mistake() -> None:
     captures = [a_capture(f"c-{number}", asked="word " * (number + 4)) for number in range(19)]
-    kinds = Kinds(captures, {})
+    kinds = InputKinds(captures, {})
     assert {kinds.of(each) for each in captures} == {None}
     captures += [a_capture("x", asked="word " * 40)]
-    assert Kinds(captures, {}).of(captures[-1]) == "long"
+    assert InputKinds(captures, {}).of(captures[-1]) == "long"
 
 
 def test_a_majority_in_another_language_makes_english_the_other_one() -> None:
     german = "Wo ist meine Bestellung und wann kommt sie bitte?"
     captures = [a_capture(f"c-{number}", asked=german) for number in range(10)]
     english = a_capture("e", asked="Where is my order and when is it due?")
-    kinds = Kinds([*captures, english], {})
+    kinds = InputKinds([*captures, english], {})
     assert (kinds.of(english), kinds.of(captures[0])) == ("other_language", None)
 
 

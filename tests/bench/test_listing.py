@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx2
 import pytest
 
-from bench.models.catalogue import ListedModel, Unlisted, listed, retirement
+from bench.models.catalogue import ListedModel, ModelsNotListed, listed, retirement
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Provider
 
@@ -79,7 +79,7 @@ def test_a_list_that_cannot_be_had_says_why(status: int, body: str, words: str) 
         async with httpx2.AsyncClient(trust_env=False) as client:
             await listed(client, Provider(name="p", api="openai", base_url=url), {})
 
-    with lists({"/models": (status, body)}) as url, pytest.raises(Unlisted, match=words):
+    with lists({"/models": (status, body)}) as url, pytest.raises(ModelsNotListed, match=words):
         asyncio.run(asked(url))
 
 

@@ -12,12 +12,12 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from judge.judgements import Judgements, Kind, RunJudgements
-from judge.runs.metrics import JudgeMetrics, JudgeStanding, read
+from judge.runs.metrics import JudgeMetrics, JudgeStatus, read
 from records.store import Store
 from tests.judge.test_judgements import ANSWER, PAIR
 
 Samples = dict[tuple[str, ...], float]
-WORKS = JudgeStanding(budget_usd=5.0, paused="")
+WORKS = JudgeStatus(budget_usd=5.0, paused="")
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def judge(
         Judgements(store).answered(calls[turn], said=word, reason="", cost_usd=0.1)
 
 
-def metrics(store: Store, standing: JudgeStanding | None = WORKS, *, leads: bool = True) -> JudgeMetrics:
+def metrics(store: Store, standing: JudgeStatus | None = WORKS, *, leads: bool = True) -> JudgeMetrics:
     return JudgeMetrics(store, lambda: leads, canaries=lambda: {"trial"}, standing=lambda: standing)
 
 

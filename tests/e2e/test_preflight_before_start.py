@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from demo.provider.behaviour import Behaviour
-from demo.provider.server import LocalProvider, Received
+from demo.provider.server import LocalProvider, ReceivedRequest
 from tests.serving import ProviderThread, Running, eventually
 
 PROVIDERS = """
@@ -74,7 +74,7 @@ class Started:
         )
         return found
 
-    def asked(self, name: str) -> list[Received]:
+    def asked(self, name: str) -> list[ReceivedRequest]:
         """What reached the canary's candidate."""
         return self.provider.log.of(f"new-{name}")
 

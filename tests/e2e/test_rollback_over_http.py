@@ -17,7 +17,7 @@ import httpx2
 import pytest
 
 from demo.provider.behaviour import Behaviour
-from demo.provider.server import Received
+from demo.provider.server import ReceivedRequest
 from tests.e2e.crowd import KEY, MOST_REQUESTS, Crowd
 from tests.e2e.receivers import Hook, alertmanager, alerts_about, listening_hook, needs_alertmanager
 from tests.e2e.stage import Stage, chat, on_stage
@@ -58,7 +58,7 @@ class RolledBack:
     """What happened while the candidate went bad. Times are CLOCK_MONOTONIC seconds."""
 
     scene: Scene
-    candidate: list[Received]
+    candidate: list[ReceivedRequest]
     statuses: list[int]
     began: float
     at: float

@@ -18,7 +18,7 @@ from google.genai import errors as genai_errors
 from google.genai import types as genai_types
 
 from demo.provider.behaviour import Behaviour
-from demo.provider.server import LocalProvider, Received
+from demo.provider.server import LocalProvider, ReceivedRequest
 from routing.canary import ArmName
 from tests.e2e.stage import Stage, chat, on_stage
 
@@ -101,8 +101,8 @@ def gemini_sdk(url: str, user: str) -> genai.Client:
 class Twice:
     """What one call sent, both ways, and what came back through canary."""
 
-    straight: Received
-    through: Received
+    straight: ReceivedRequest
+    through: ReceivedRequest
     result: Any
 
     def same_headers(self, *, identity: bool = False) -> None:

@@ -7,20 +7,20 @@ from typing import Literal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from judge.runs.due import Stratum, Unjudged, choose
+from judge.runs.due import Stratum, UnjudgedExchange, choose
 
 _SERIAL = count()
 Arm = Literal["", "baseline", "candidate"]
 
 
-def waiting(category: str, number: int, *, arm: Arm = "", at: float = 0.0) -> list[Unjudged]:
+def waiting(category: str, number: int, *, arm: Arm = "", at: float = 0.0) -> list[UnjudgedExchange]:
     return [
-        Unjudged(exchange_id=f"e{next(_SERIAL)}", category=category, arm=arm, at=at + each)
+        UnjudgedExchange(exchange_id=f"e{next(_SERIAL)}", category=category, arm=arm, at=at + each)
         for each in range(number)
     ]
 
 
-def counts(chosen: list[Unjudged]) -> dict[Stratum, int]:
+def counts(chosen: list[UnjudgedExchange]) -> dict[Stratum, int]:
     return dict(Counter((each.category, each.arm) for each in chosen))
 
 
@@ -73,7 +73,7 @@ def test_never_more_than_the_days_number_and_no_category_is_starved(
 ) -> None:
     """Whatever comes in a day, a category that comes late finds what of its part was still to accrue."""
     begun: dict[Stratum, int] = {(f"c{each}", ""): 0 for each in range(7)}
-    part, queue = number / len(begun), list[Unjudged]()
+    part, queue = number / len(begun), list[UnjudgedExchange]()
     events = [*((at, f"c{which}", many) for at, which, many in arrivals), (late, "c6", number)]
     for at, category, many in sorted(events):
         is_first = not any(each.category == category for each in queue) and not begun[category, ""]

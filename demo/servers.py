@@ -29,7 +29,7 @@ READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 15.0
 
 
-class Backdrop:
+class DemoServers:
     """Runs the provider and `canary serve` as child processes, which end with the demo."""
 
     def __init__(self, folder: Path, roles: Sequence[Role]) -> None:
@@ -43,7 +43,7 @@ class Backdrop:
         self._servers = [_Server(role, folder / f"data-{number}") for number, role in enumerate(roles)]
         self.provider = ""
 
-    async def __aenter__(self) -> "Backdrop":
+    async def __aenter__(self) -> "DemoServers":
         return self
 
     async def provide(self) -> None:
@@ -222,7 +222,7 @@ _QUESTIONS = (
 )
 
 
-class Users:
+class DemoUsers:
     """Sends requests like an app: with one changed base URL, and the user's id in `user`."""
 
     def __init__(self, urls: Sequence[str], members: Mapping[str, Any] | None = None) -> None:
@@ -296,7 +296,7 @@ class Users:
         self.by_arm[arm] += 1
         self._exchanges[user] = (answer.headers["x-canary-exchange"], arm)
 
-    async def __aenter__(self) -> "Users":
+    async def __aenter__(self) -> "DemoUsers":
         return self
 
     async def __aexit__(

@@ -42,7 +42,7 @@ class Issue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
+class CheckedIssue:
     """An issue, and whether a model has it. `unknown`: not asked, no answer, or no mark."""
 
     issue: Issue
@@ -83,10 +83,10 @@ def _issue(line: IssueLine) -> Issue:
     return Issue(example=example, what=line.what, since=line.since, at=line.at, by=line.by)
 
 
-def checked(issues: Sequence[Issue], results: Mapping[str, Result]) -> list[Checked]:
+def checked(issues: Sequence[Issue], results: Mapping[str, Result]) -> list[CheckedIssue]:
     """Each issue's state, from a model's results by example hash."""
     found = [(issue, results.get(issue.example.hash)) for issue in issues]
-    return [Checked(issue=issue, state=_state(result), result=result) for issue, result in found]
+    return [CheckedIssue(issue=issue, state=_state(result), result=result) for issue, result in found]
 
 
 def _state(result: Result | None) -> IssueState:
@@ -113,7 +113,7 @@ async def recheck(
     environment: Mapping[str, str],
     *,
     judge: NamedModel | None,
-) -> list[Checked]:
+) -> list[CheckedIssue]:
     """Ask a model all issues, directly at its provider. Without a judge, issues that need one are skipped.
     Raises BenchError, NoKey."""
     prices = Prices(settings.prices, settings.price_as)
@@ -132,7 +132,7 @@ async def recheck(
     return checked(issues, {result.example.hash: result for result in found})
 
 
-def document(model: str, found: Sequence[Checked]) -> dict[str, Any]:
+def document(model: str, found: Sequence[CheckedIssue]) -> dict[str, Any]:
     """The result as JSON types; issues that are still there come first."""
     order = {"still_there": 0, "unknown": 1, "gone": 2}
     return {
