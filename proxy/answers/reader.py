@@ -121,8 +121,6 @@ _PLAIN = (b"", b"identity")
 
 
 class Reader(Protocol):
-    """Follows one answer."""
-
     @property
     def seen(self) -> AnswerSummary:
         """What the answer says, as far as it has been read."""

@@ -57,7 +57,6 @@ class Checker:
         return result
 
     def close(self) -> None:
-        """End the process."""
         if self._again is not None:
             self._again.cancel()
         self._child.kill()

@@ -46,7 +46,6 @@ _KEPT = ("required", "enum", "pattern", "minimum", "maximum", "$ref")
 
 
 def result(job: CheckJob) -> CheckResult:
-    """Do one job."""
     verdicts = [_verdict(*check) for check in job.checks]
     return CheckResult(verdicts, redacted(job.text, job.patterns) if job.text else "")
 

@@ -253,8 +253,6 @@ class StreamUsageRefusals:
 
 
 class AttemptDispatch:
-    """Sends attempts to providers."""
-
     __slots__ = ("_credentials", "_stream_usage", "_upstreams")
 
     def __init__(

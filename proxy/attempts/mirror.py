@@ -126,7 +126,6 @@ class Mirrors:
         )
 
     async def _copy(self, call: Call, trial: Trial, assignment: Assignment) -> None:
-        """Send one copy and handle every ending."""
         if not _may_repeat(call, trial.candidate):
             return
         if is_foreign_to_candidate(call, trial):

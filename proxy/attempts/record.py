@@ -142,7 +142,6 @@ class ExchangeRecorder:
         self.ids_key = ids_key
 
     def open(self) -> "ExchangeRecord":
-        """Start the record of a new exchange."""
         self.started += 1
         return ExchangeRecord(self)
 

@@ -81,7 +81,6 @@ class ProviderSockets:
         return self._made.get(response_id or "", self.first)
 
     def remember(self, response_id: str, socket: ProviderSocket) -> None:
-        """Remember which socket made a response."""
         if len(self._made) >= _MOST_MADE:
             del self._made[next(iter(self._made))]
         self._made[response_id] = socket
@@ -92,7 +91,6 @@ class ProviderSockets:
             socket.stream.close()
 
     def abort(self) -> None:
-        """Close all sockets at once."""
         for socket in self._open.values():
             socket.stream.abort()
 
@@ -173,14 +171,12 @@ class ResponseTurn:
         self.attempt: Attempt
 
     def start(self, target: ArmTarget) -> Attempt:
-        """Begin an attempt at one arm."""
         attempt = self.attempt = Attempt(target)
         self.began = False
         self.record.attempts.append(attempt)
         return attempt
 
     def prepare(self, request: UpstreamRequest) -> None:
-        """Make the attempt ready for the events of its response."""
         attempt = self.attempt
         attempt.request, attempt.sent_at = request, monotonic()
         attempt.output = CollectedOutput() if request.output is not None else None

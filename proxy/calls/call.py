@@ -40,7 +40,6 @@ NO_LABELS = CallerLabels()
 
 
 def labels_of(named: Mapping[bytes, bytes]) -> CallerLabels:
-    """Read the labels from a request's headers."""
     if named.keys().isdisjoint(_NAMES):
         return NO_LABELS
     session, retries = named.get(_SESSION), named.get(_RETRIES, b"")

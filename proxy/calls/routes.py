@@ -85,7 +85,6 @@ class Trial:
     breaker: Breaker = field(default_factory=Breaker)
 
     def target(self, arm: ArmName) -> ArmTarget:
-        """Return the target of that arm."""
         return self.baseline if arm == "baseline" else self.candidate
 
     @property
@@ -167,7 +166,6 @@ class Routes:
         self._by_model = _by_model(trials)
 
     def plain(self, provider: Provider) -> ArmTarget:
-        """Return the target of requests without a canary."""
         return self._plain[provider.name]
 
     def may_take(self, route: Route) -> bool:

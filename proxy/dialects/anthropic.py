@@ -271,7 +271,6 @@ _decode_output = msgspec.json.Decoder(_OutputMessage).decode
 
 
 def take_output(output: CollectedOutput, data: bytes) -> None:
-    """Collect what one event adds to a block."""
     event = _decode_output_event(data)
     block, delta = event.content_block, event.delta
     if block is not None:
@@ -285,7 +284,6 @@ def take_output(output: CollectedOutput, data: bytes) -> None:
 
 
 def read_output(output: CollectedOutput, body: bytes) -> None:
-    """Collect the blocks of a whole message."""
     message = _decode_output(body)
     for place, block in enumerate(message.content or ()):
         if block.type == "text":
@@ -318,7 +316,6 @@ _decode_format = msgspec.json.Decoder(_Format).decode
 
 
 def expected_output(request: OutputRequest) -> ExpectedOutput:
-    """What the request lets its answer hold. Raises one of UNREADABLE."""
     tools = _decode_tools(request.tools) if is_given(request.tools) else []
     form = _decode_format(request.form) if is_given(request.form) else _Format()
     wanted = form.format or form

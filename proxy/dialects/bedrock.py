@@ -58,7 +58,6 @@ _HEADERS = tuple(
 
 
 def usage_in_head(named: Mapping[bytes, bytes]) -> Usage | None:
-    """The counts in an answer's headers; None without them."""
     counts = [_number(named.get(name, b"")) for name in _HEADERS]
     if counts[0] is None and counts[1] is None:
         return None
@@ -238,7 +237,6 @@ _decode_list = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
 
 
 def take_invoked(output: CollectedOutput, data: bytes) -> None:
-    """Collect what one chunk of InvokeModelWithResponseStream adds."""
     payload = payload_of(data)
     shape = shape_of(payload)
     if is_anthropic(shape):
@@ -252,7 +250,6 @@ def take_invoked(output: CollectedOutput, data: bytes) -> None:
 
 
 def read_invoked(output: CollectedOutput, body: bytes) -> None:
-    """Collect a whole answer of InvokeModel."""
     shape = shape_of(body)
     if is_anthropic(shape):
         anthropic.read_output(output, body)
@@ -265,7 +262,6 @@ def read_invoked(output: CollectedOutput, body: bytes) -> None:
 
 
 def expected_invoked(request: OutputRequest) -> ExpectedOutput:
-    """What a request to InvokeModel lets its answer hold. Raises one of UNREADABLE."""
     if bytes(request.tools).startswith(b"{") or b'"textFormat"' in bytes(request.form):
         return converse.expected_output(request)
     tools = _decode_list(request.tools) if is_given(request.tools) else []
@@ -310,7 +306,6 @@ _decode_tokens = msgspec.json.Decoder(_Tokens).decode
 
 
 def _read_tokens(body: bytes) -> AnswerSummary:
-    """Read a count of tokens."""
     counts = readable(_decode_tokens, body)
     if counts is None:
         return AnswerSummary(valid=is_json_object(body))

@@ -186,7 +186,6 @@ _decode_answer = msgspec.json.Decoder(_Answer).decode
 
 
 def read_json(body: bytes) -> AnswerSummary:
-    """Read a whole answer of Converse."""
     message = readable(_decode_answer, body)
     if message is None:
         return read_counted(body, _decode_usage)
@@ -245,7 +244,6 @@ _decode_piece = msgspec.json.Decoder(str).decode
 
 
 def take_output(output: CollectedOutput, data: bytes) -> None:
-    """Collect what one event of ConverseStream adds to a block."""
     event = _decode_output_event(data)
     place = event.content_block_index
     if event.start is not None:
@@ -269,7 +267,6 @@ def _go_on(output: CollectedOutput, place: int, block: _OutputBlock) -> None:
 
 
 def read_output(output: CollectedOutput, body: bytes) -> None:
-    """Collect the blocks of a whole answer of Converse."""
     answer = _decode_output(body)
     message = answer.output.message if answer.output is not None else None
     for place, block in enumerate((message.content if message is not None else None) or ()):
@@ -326,7 +323,6 @@ _decode_form = msgspec.json.Decoder(_Form).decode
 
 
 def expected_output(request: OutputRequest) -> ExpectedOutput:
-    """What a request to Converse lets its answer hold. Raises one of UNREADABLE."""
     config = _decode_tools(request.tools) if is_given(request.tools) else _Tools()
     form = (_decode_form(request.form) if is_given(request.form) else _Form()).textFormat
     tools = [tool.toolSpec for tool in config.tools or () if tool.toolSpec is not None]

@@ -301,7 +301,6 @@ _OWN_PARTS = frozenset(
 
 
 def expected_output(request: OutputRequest) -> ExpectedOutput:
-    """What the request lets its answer hold. Raises one of UNREADABLE."""
     groups = _decode_tools(request.tools) if is_given(request.tools) else []
     declared = [
         function

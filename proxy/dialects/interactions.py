@@ -266,7 +266,6 @@ def take_output(output: CollectedOutput, data: bytes) -> None:
 
 
 def read_output(output: CollectedOutput, body: bytes) -> None:
-    """Collect the steps of a whole interaction."""
     interaction = _decode_output(body)
     _take_steps(output, interaction.steps or [])
 
@@ -314,7 +313,6 @@ _OWN_STEPS = frozenset(
 
 
 def expected_output(request: OutputRequest) -> ExpectedOutput:
-    """What the request lets its answer hold. Raises one of UNREADABLE."""
     tools = _decode_tools(request.tools) if is_given(request.tools) else []
     formats = _decode_formats(request.form) if is_given(request.form) else []
     wanted = [each for each in (formats if isinstance(formats, list) else [formats]) if _wants_json(each)]

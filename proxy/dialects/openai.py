@@ -409,7 +409,6 @@ _decode_format = msgspec.json.Decoder(_Format).decode
 
 
 def expected_output(request: OutputRequest) -> ExpectedOutput:
-    """What the request lets its answer hold. Raises one of UNREADABLE."""
     tools = _decode_tools(request.tools) if is_given(request.tools) else []
     functions = _decode_functions(request.functions) if is_given(request.functions) else []
     declared = [*functions, *[tool.function or tool.custom for tool in tools]]

@@ -199,7 +199,6 @@ class CollectedOutput:
         self._size = 0
 
     def add_text(self, index: int, text: str) -> None:
-        """Add text to a choice."""
         if self._fits(text):
             self._choice(index).texts.append(text)
 
@@ -423,8 +422,6 @@ decode_counted = msgspec.json.Decoder(CountedAnswer).decode
 
 
 class Counts(Protocol):
-    """An API's counts of tokens."""
-
     def usage(self) -> Usage | None: ...
 
 

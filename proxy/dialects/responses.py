@@ -199,7 +199,6 @@ class ResponsesEvents:
 
 
 def _note_end(answer: AnswerChoices, response: _Response) -> None:
-    """Note why a response ended, and what it holds."""
     choice = answer.choice(0)
     if response.status == "incomplete":
         reason = response.incomplete_details.reason if response.incomplete_details is not None else None
@@ -280,7 +279,6 @@ def take_output(output: CollectedOutput, data: bytes) -> None:
 
 
 def read_output(output: CollectedOutput, body: bytes) -> None:
-    """Collect the items of a whole response."""
     response = _decode_output(body)
     for item in response.output or ():
         _take_item(output, item)
@@ -326,7 +324,6 @@ _OWN_ITEMS = (
 
 
 def expected_output(request: OutputRequest) -> ExpectedOutput:
-    """What the request lets its answer hold. Raises one of UNREADABLE."""
     given = _decode_tools(request.tools) if is_given(request.tools) else []
     tools = [*given, *[nested for tool in given for nested in tool.tools or ()]]
     named = [tool for tool in tools if tool.type in ("function", "custom")]

@@ -101,7 +101,6 @@ def _parameters(query: bytes) -> list[bytes]:
 
 @lru_cache(maxsize=16)
 def _key(secret: str, day: str, region: str, service: str) -> bytes:
-    """The key of one day, region and service."""
     key = b"AWS4" + secret.encode()
     for part in (day, region, service, "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")

@@ -49,8 +49,6 @@ class NoCredential(Exception):
 
 
 class Credential(Protocol):
-    """One entry's credential."""
-
     def headers(self, request: UnsignedRequest) -> Headers:
         """The headers that carry it. Never waits. Raises NoCredential."""
         ...
@@ -223,7 +221,6 @@ def _aws_end(credentials: Any) -> float:
 
 
 def _aws_headers(provider: Provider, keys: AwsKeys, request: UnsignedRequest) -> Headers:
-    """The signature, for this moment. Raises NoCredential."""
     if request.body is None:
         raise NoCredential("a body that is streamed cannot be signed")
     prefix, scope = _aws_scope(provider.base_url, provider.region)
@@ -256,13 +253,10 @@ _NAMES: Mapping[Auth, bytes] = {
 
 
 class ConfigKey:
-    """A key from the config."""
-
     def __init__(self, provider: Provider, key: str) -> None:
         self._headers = [_header(scheme, key.encode()) for scheme in _schemes(provider)]
 
     def headers(self, request: UnsignedRequest) -> Headers:
-        """The same headers for every request."""
         return list(self._headers)
 
 
@@ -369,7 +363,6 @@ def _google_said(problem: Exception) -> str:
 
 
 def _token_headers(provider: Provider, token: Headers, request: UnsignedRequest) -> Headers:
-    """A cloud's token, sent as it is."""
     return list(token)
 
 
@@ -458,7 +451,6 @@ class Credentials:
         return [trouble for _, credential in self._known.values() if (trouble := _trouble(credential))]
 
     def close(self) -> None:
-        """Fetch no more tokens."""
         self.keep_only(())
 
     def _made(self, provider: Provider) -> Credential | None:

@@ -237,7 +237,6 @@ class _Members:
         del self._by_name[name]
 
     def add(self, name: str, value: bytes) -> _Member:
-        """Add a member at the end."""
         member = self._by_name[name] = _Member(msgspec.json.encode(name), value)
         return member
 

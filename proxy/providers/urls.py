@@ -141,7 +141,6 @@ def _write_plain(
 
 
 def with_model(path: str, model: str) -> str:
-    """Gemini's path with another model."""
     return MODEL_PATH.sub(lambda place: f"{place['before']}{quoted(model)}:{place['method']}", path)
 
 

@@ -316,7 +316,6 @@ class CallerConnection:
             self.waiting.append(incoming)
 
     def body(self, body: bytes) -> None:
-        """Take body bytes of the latest request."""
         if not self.refused and self.latest is not None and not self.latest.complete:
             self.latest.feed(body)
 
@@ -402,7 +401,6 @@ class CallerConnection:
             self.flow.resume_reading()
 
     def cancel(self) -> None:
-        """Cancel the handler, or the wait for the next request."""
         if self.task is not None:
             self.task.cancel()
 

@@ -53,13 +53,11 @@ class TransportFlow:
         self._drained: asyncio.Future[None] | None = None
 
     def pause_reading(self) -> None:
-        """Stop reading from the socket."""
         if not self.read_paused:
             self.read_paused = True
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Resume reading from the socket."""
         if self.read_paused:
             self.read_paused = False
             if not self._transport.is_closing():
@@ -120,28 +118,13 @@ class RequestConnection(Protocol):
     transport: asyncio.Transport
     flow: TransportFlow
 
-    def resume_reading(self) -> None:
-        """Resume reading; the time of the pause does not count against the caller."""
-
-    def responded(self, incoming: "CallerRequest") -> None:
-        """Called when a response is complete."""
-
-    def reject(self, status: int, message: str) -> None:
-        """Answer instead of the running request's handler, and close."""
-
-    def cancel(self) -> None:
-        """Cancel the handler."""
-
-    def has_left(self) -> bool:
-        """True if the caller had shut down its sending side and is gone."""
-        ...
-
-    def switched(self) -> bytes:
-        """Switch to another protocol; return its bytes that have already arrived."""
-        ...
-
-    def hang_up(self) -> None:
-        """Called when the other protocol has ended."""
+    def resume_reading(self) -> None: ...
+    def responded(self, incoming: "CallerRequest") -> None: ...
+    def reject(self, status: int, message: str) -> None: ...
+    def cancel(self) -> None: ...
+    def has_left(self) -> bool: ...
+    def switched(self) -> bytes: ...
+    def hang_up(self) -> None: ...
 
 
 class CallerRequest:

@@ -72,7 +72,6 @@ class Breaker:
             self.abandoned()
 
     def succeeded(self) -> None:
-        """Record that the candidate answered."""
         if self._opened_at is not None:
             self._opened_at = self._probed_at = None
             self._recent.clear()
@@ -80,7 +79,6 @@ class Breaker:
         self._row = 0
 
     def failed(self, now: float) -> None:
-        """Record that the candidate failed at `now`."""
         self._recent.append(False)
         self._row += 1
         half_failed = len(self._recent) == WINDOW and self._recent.count(False) * 2 >= WINDOW

@@ -90,11 +90,8 @@ KEEP_AGE_S = 300.0
 class ConnectionOwner(Protocol):
     """The pool, as a connection sees it."""
 
-    def put_back(self, connection: "Connection") -> None:
-        """Take back an idle connection that may be used again."""
-
-    def drop(self, connection: "Connection") -> None:
-        """Forget a connection that is gone."""
+    def put_back(self, connection: "Connection") -> None: ...
+    def drop(self, connection: "Connection") -> None: ...
 
 
 class Connection:

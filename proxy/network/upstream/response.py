@@ -205,7 +205,6 @@ class ConnectionLimit:
 
     @property
     def waiting(self) -> int:
-        """The number of waiters."""
         return len(self._waiters)
 
     def take(self) -> bool:
@@ -246,11 +245,8 @@ Take = Callable[[bytes], bool]
 class BodySource(Protocol):
     """The connection that an unfinished response is read from."""
 
-    def resume(self) -> None:
-        """Resume reading after the backlog was taken."""
-
-    def give_up(self) -> None:
-        """Abort the transport; the rest is not wanted."""
+    def resume(self) -> None: ...
+    def give_up(self) -> None: ...
 
 
 class UpstreamResponse:
