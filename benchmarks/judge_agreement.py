@@ -46,8 +46,8 @@ from bench.settings import CRITERIA, BenchSettings, JudgeSource
 from common.interval import Interval, wilson
 from demo.provider.behaviour import Behaviour
 from demo.provider.server import LocalProvider
-from judge.benchmark import AnswerPair, JudgedPair, KnownAgreement, Vote, judged, judged_figures
-from judge.figures import kappa
+from judge.benchmark import AnswerPair, JudgedPair, Vote, judged, judged_figures
+from judge.figures import LabelAgreement, kappa
 from judge.judgements import FIRST, SECOND, Result
 from judge.model import MOST_TOKENS, JudgeAsker, words_sha256
 from proxy.providers.provider import Provider
@@ -179,7 +179,7 @@ def _unread(found: Sequence[JudgedPair]) -> Counter[str]:
     return Counter(each.reason for each in found if each.result == "no_mark")
 
 
-def _agrees(who: str, found: KnownAgreement) -> Iterator[str]:
+def _agrees(who: str, found: LabelAgreement) -> Iterator[str]:
     beyond = "unknown" if found.kappa is None else _interval(found.kappa, 1, 2)
     yield f"{who}: {found.labels} labels, the same {_share(found.share)}, kappa {beyond}"
 
@@ -194,9 +194,7 @@ def _alike(who: str, votes: Sequence[tuple[str, str]]) -> str:
     found, same = kappa(votes), sum(first == second for first, second in votes)
     low, high = wilson(same, len(votes))
     words = _share(Interval(low=low, estimate=same / len(votes), high=high))
-    beyond = "unknown"
-    if found is not None:
-        beyond = _interval(Interval(low=found[0], estimate=found[1], high=found[2]), 1, 2)
+    beyond = "unknown" if found is None else _interval(found, 1, 2)
     return f"{who}: {len(votes)} labels, the same {words}, kappa {beyond}"
 
 

@@ -17,7 +17,7 @@ from bench.models.asker import Answer, client_for, total_cost
 from bench.models.pair import ModelPair
 from bench.settings import BenchSettings, JudgeSource
 from common.interval import Interval
-from judge.figures import FEWEST_LABELS, kappa
+from judge.figures import FEWEST_LABELS, LabelAgreement, kappa
 from judge.judgements import FIRST, SECOND, Result, order_decided, result_of
 from judge.model import JudgeAsker, pair_questions, said
 from judge.terms import same_model
@@ -69,16 +69,6 @@ class JudgedPair:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KnownAgreement:
-    """The judge against what is known of `labels` pairs that it was asked about and marked: the share that is
-    alike, and Cohen's kappa. None below `FEWEST_LABELS`; kappa also where chance alone explains all."""
-
-    labels: int
-    share: Interval | None
-    kappa: Interval | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedFigures:
     """What the judge says of `pairs`. `alike` are the ties that it was not asked about.
 
@@ -96,7 +86,7 @@ class JudgedFigures:
     judged_preference: Interval | None
     order_decided: float | None
     prefers_longer: float | None
-    agreement: KnownAgreement
+    agreement: LabelAgreement
     cost_usd: float | None
     lost_examples: tuple[str, ...]
 
@@ -178,16 +168,16 @@ def preference(found: Sequence[JudgedPair]) -> Interval | None:
     return None if by is None else by.shifted(1).scaled(0.5)
 
 
-def agreement(found: Sequence[JudgedPair]) -> KnownAgreement:
-    """How far the judge agrees with what is known."""
+def agreement(found: Sequence[JudgedPair]) -> LabelAgreement:
+    """How far the judge agrees with what is known, of the pairs that it was asked about and marked. Pairs of
+    one cluster widen the share's interval."""
     votes = list(_votes(found))
     if len(votes) < FEWEST_LABELS:
-        return KnownAgreement(labels=len(votes), share=None, kappa=None)
-    beyond = kappa([(known, result) for known, result, _ in votes])
-    return KnownAgreement(
+        return LabelAgreement(labels=len(votes), share=None, kappa=None)
+    return LabelAgreement(
         labels=len(votes),
         share=share([known == result for known, result, _ in votes], [cluster for *_, cluster in votes]),
-        kappa=None if beyond is None else Interval(low=beyond[0], estimate=beyond[1], high=beyond[2]),
+        kappa=kappa([(known, result) for known, result, _ in votes]),
     )
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from common.interval import Range, Z, wilson
+from common.interval import Interval, Range, Z, wilson
 from judge.judgements import JudgedExchange, RunJudgements
 from records.store.captures import Better, Label, comparable
 
@@ -25,8 +25,8 @@ NEEDED_LABELS, WORTH = 50, 0.4
 _RESULTS: Mapping[str, Better] = {"candidate": "candidate", "baseline": "baseline", "tie": "tie"}
 
 
-def kappa(votes: Sequence[tuple[str, str]]) -> tuple[float, float, float] | None:
-    """Return the 95 % interval and estimate (low, estimate, high), in [-1, 1], of two labellers' votes.
+def kappa(votes: Sequence[tuple[str, str]]) -> Interval | None:
+    """Cohen's kappa of two labellers' votes, in [-1, 1], with its 95 % interval.
 
     None without votes, and where both always give one and the same label: chance alone does that. Cohen,
     Educational and Psychological Measurement 1960; the variance is that of Fleiss, Cohen and Everitt,
@@ -45,7 +45,7 @@ def kappa(votes: Sequence[tuple[str, str]]) -> tuple[float, float, float] | None
     else:
         reach = Z * math.sqrt(_variance(votes, estimate, chance))
         low, high = estimate - reach, estimate + reach
-    return max(-1.0, low), estimate, min(1.0, high)
+    return Interval(low=max(-1.0, low), estimate=estimate, high=min(1.0, high))
 
 
 def _variance(votes: Sequence[tuple[str, str]], estimate: float, chance: float) -> float:
@@ -65,31 +65,27 @@ def _variance(votes: Sequence[tuple[str, str]], estimate: float, chance: float) 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelAgreement:
     """How often two labellers of the same pairs agree on candidate, baseline or tie: the share, and Cohen's
-    kappa. None below 30 labels."""
+    kappa; None below `FEWEST_LABELS`. No kappa either where nothing shows that the two look at the same
+    thing."""
 
     labels: int
-    share: Range | None
-    kappa: Range | None
+    share: Interval | None
+    kappa: Interval | None
 
 
 def agreement(votes: Sequence[tuple[Better, Better]]) -> LabelAgreement:
-    """The share of equal votes with Wilson's 95 % interval, and Cohen's kappa with its own. Nothing below
-    FEWEST_LABELS."""
+    """The share of equal votes with Wilson's 95 % interval, and Cohen's kappa with its own, unless either
+    gives always the same vote."""
     if len(votes) < FEWEST_LABELS:
         return LabelAgreement(labels=len(votes), share=None, kappa=None)
     equal = sum(first == second for first, second in votes)
     low, high = wilson(equal, len(votes))
+    differ = min(len(set(voter)) for voter in zip(*votes, strict=True)) > 1
     return LabelAgreement(
         labels=len(votes),
-        share=Range(low=low, estimate=equal / len(votes), high=high),
-        kappa=_kappa(votes),
+        share=Interval(low=low, estimate=equal / len(votes), high=high),
+        kappa=kappa(votes) if differ else None,
     )
-
-
-def _kappa(votes: Sequence[tuple[Better, Better]]) -> Range | None:
-    """None if either gives always the same vote: nothing shows that the two look at the same thing."""
-    found = kappa(votes) if min(len(set(voter)) for voter in zip(*votes, strict=True)) > 1 else None
-    return None if found is None else Range(low=found[0], estimate=found[1], high=found[2])
 
 
 def with_people(run: RunJudgements) -> LabelAgreement:

@@ -13,8 +13,8 @@ from bench.benchmark.rubric import RowResult
 from bench.models.pair import NamedModel
 from common.interval import Interval
 from common.numbers import percent, rough_percent
-from judge.benchmark import JudgedBench, JudgedDataset, JudgedFigures, KnownAgreement, judged_figures
-from judge.figures import FEWEST_LABELS, WORTH
+from judge.benchmark import JudgedBench, JudgedDataset, JudgedFigures, judged_figures
+from judge.figures import FEWEST_LABELS, WORTH, LabelAgreement
 from judge.model import words_sha256
 from pages.words import bench as words
 from records.facts.prices import UnpricedArm
@@ -274,7 +274,7 @@ def _preference(judge: str, known: Interval) -> str:
     return f"no preference of {judge} can be told, because the interval includes 50 %: {share}"
 
 
-def _worth(found: KnownAgreement) -> str:
+def _worth(found: LabelAgreement) -> str:
     if found.share is None:
         needed = f"{FEWEST_LABELS} are needed"
         return f"what that is worth is not known: {found.labels} pairs with a known better answer, {needed}"

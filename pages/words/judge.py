@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.dataset.labels import LabelShare, Line, differing, kept
-from common.interval import Range
+from common.interval import Interval, Range
 from common.numbers import count, dollars, rough_percent
 from judge.figures import NEEDED_LABELS, WORTH, JudgedMarks, JudgeFigures, LabelAgreement
 from judge.judgements import JudgedExchange, Judgements
@@ -186,7 +186,7 @@ def lost(found: JudgeFigures) -> list[LostLine]:
     ]
 
 
-def with_ends(known: Range) -> str:
+def with_ends(known: Range | Interval) -> str:
     """54 % (49 % to 59 %)."""
     low, high = _filled(known)
     return f"{rough_percent(known.estimate)} ({rough_percent(low)} to {rough_percent(high)})"
@@ -268,11 +268,11 @@ def _left_out(pairs: int) -> list[str]:
     ]
 
 
-def _filled(known: Range) -> tuple[float, float]:
+def _filled(known: Range | Interval) -> tuple[float, float]:
     return (0.0 if known.low is None else known.low), (1.0 if known.high is None else known.high)
 
 
-def _ends(known: Range) -> str:
+def _ends(known: Range | Interval) -> str:
     """4.12 (4.01 to 4.22)."""
     return f"{known.estimate:.2f} ({amount(known.low, 'number')} to {amount(known.high, 'number')})"
 

@@ -33,14 +33,15 @@ def test_it_is_that_of_statsmodels(seed: int, of: int, alike: float) -> None:
     known = cohens_kappa(table)
     reach = Z * known.std_kappa
     expected = max(-1, known.kappa - reach), known.kappa, min(1, known.kappa + reach)
-    assert kappa(votes) == pytest.approx(expected)
+    found = kappa(votes)
+    assert found is not None
+    assert (found.low, found.estimate, found.high) == pytest.approx(expected)
 
 
 def test_two_who_agree_by_chance_alone_have_a_kappa_of_zero() -> None:
     found = kappa(list(product(VOTES, VOTES)) * 10)
     assert found is not None
-    low, estimate, high = found
-    assert (low < -0.05, estimate, high > 0.05) == (True, 0.0, True)
+    assert (found.low < -0.05, found.estimate, found.high > 0.05) == (True, 0.0, True)
 
 
 def test_nothing_is_said_without_votes_or_with_one_label_only() -> None:
@@ -54,12 +55,11 @@ def test_agreeing_on_all_of_few_is_not_certainty() -> None:
         kappa([("tie", "tie"), ("baseline", "baseline")] * 500),
     )
     assert few is not None and many is not None
-    assert few[1:] == many[1:] == (1.0, 1.0)
-    assert few[0] < 0.5 < 0.98 < many[0]
+    assert few.estimate == few.high == many.estimate == many.high == 1.0
+    assert few.low < 0.5 < 0.98 < many.low
 
 
 def test_agreeing_on_none_is_not_certainty_either() -> None:
     found = kappa([("tie", "baseline"), ("baseline", "tie")] * 5)
     assert found is not None
-    low, estimate, high = found
-    assert (low, estimate, high > -0.5) == (-1.0, -1.0, True)
+    assert (found.low, found.estimate, found.high > -0.5) == (-1.0, -1.0, True)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from common.interval import Range
+from common.interval import Interval, Range
 from judge.figures import JudgedCategory, JudgedMarks, JudgeFigures, LabelAgreement, LostExample
 
 NO_LABELS = LabelAgreement(labels=0, share=None, kappa=None)
@@ -10,6 +10,10 @@ NO_LABELS = LabelAgreement(labels=0, share=None, kappa=None)
 
 def _range(low: float, estimate: float, high: float) -> Range:
     return Range(low=low, estimate=estimate, high=high)
+
+
+def _interval(low: float, estimate: float, high: float) -> Interval:
+    return Interval(low=low, estimate=estimate, high=high)
 
 
 FULL = JudgeFigures(
@@ -24,8 +28,8 @@ FULL = JudgeFigures(
         JudgedCategory(value="billing", pairs=240, judged_preference=_range(0.55, 0.61, 0.67)),
         JudgedCategory(value="login", pairs=11, judged_preference=None),
     ),
-    agreement=LabelAgreement(labels=140, share=_range(0.74, 0.81, 0.87), kappa=_range(0.5, 0.62, 0.74)),
-    people=LabelAgreement(labels=40, share=_range(0.7, 0.85, 0.94), kappa=_range(0.5, 0.7, 0.9)),
+    agreement=LabelAgreement(labels=140, share=_interval(0.74, 0.81, 0.87), kappa=_interval(0.5, 0.62, 0.74)),
+    people=LabelAgreement(labels=40, share=_interval(0.7, 0.85, 0.94), kappa=_interval(0.5, 0.7, 0.9)),
     order_decided=0.12,
     prefers_longer=0.63,
     prefers_own_vendor=0.58,

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from common.interval import Range
+from common.interval import Interval, Range
 from judge.figures import JudgedMarks, JudgeFigures, LabelAgreement
 from pages.words import judge
 from tests.verdict.judgement_figures import FEW, FULL, MARKS, NO_LABELS, NONE
@@ -102,8 +102,8 @@ def test_the_agreement_of_people_stands_beside_that_of_two_people() -> None:
 def test_what_labels_do_not_bear_out_decides_no_criterion(labels: int, kappa: float, cure: str) -> None:
     given = LabelAgreement(
         labels=labels,
-        share=Range(low=0.6, estimate=0.7, high=0.8),
-        kappa=Range(low=0.1, estimate=kappa, high=0.8),
+        share=Interval(low=0.6, estimate=0.7, high=0.8),
+        kappa=Interval(low=0.1, estimate=kappa, high=0.8),
     )
     told = " ".join(judge.worth(replace(FULL, agreement=given), "support"))
     until = "No criterion on the judge is decided until 50 labelled pairs agree with a κ of at least 0.4: "
