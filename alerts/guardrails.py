@@ -9,7 +9,7 @@ Times are CLOCK_MONOTONIC seconds of one boot; `restore` converts them after a r
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ from alerts.evidence.exchanges import (
     WorkerId,
     timed_outcome,
 )
+from alerts.incidents.incident import trouble_of
 from alerts.incidents.rollback import (
     FAILURES,
     ArmTally,
@@ -410,16 +411,10 @@ class Watch:
     def trouble(self, status: GuardrailStatus, arms: ArmNames = UNNAMED) -> Trouble:
         """What people on call are told of this status."""
         path, error = self.state.paths.get(status.key), self.state.provider_error
-        return Trouble(
-            rule=status.rule,
-            own=status.sentence,
+        return replace(
+            trouble_of(status),
             baseline=arms.baseline,
             candidate=arms.candidate,
-            category=status.category,
-            segment=status.segment,
-            value=status.value,
-            threshold=status.threshold,
-            numbers=status.evidence,
             where="" if status.category or status.segment else status.where.brief,
             since=path.rising_since if path is not None else None,
             seen=seen_in(self.state.failures, fall_back=arms.fall_back),

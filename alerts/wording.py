@@ -112,7 +112,7 @@ def on_call(trouble: Trouble, done: str, now: float, *, quoting: bool = True) ->
     (`done`), and, if `quoting`, the provider's words."""
     said = f'The provider says: "{trouble.said}".' if quoting and trouble.said else ""
     what = f"{_fails(trouble, quoting=quoting)}{_since(trouble, now)}"
-    parts = [_stopped(what), _saw(trouble), _stopped(capitalized(done)), said]
+    parts = [ended(what), _saw(trouble), ended(capitalized(done)), said]
     return " ".join(each for each in parts if each)
 
 
@@ -125,8 +125,8 @@ def title(trouble: Trouble, done: str, now: float) -> str:
         category=trouble.category and _short(trouble.category),
         where="",
     )
-    shown = cut(_stopped(f"{_fails(short, quoting=False)}{_since(short, now)}"), TITLE)
-    for each in (_stopped(capitalized(done)), _saw(short)):
+    shown = cut(ended(f"{_fails(short, quoting=False)}{_since(short, now)}"), TITLE)
+    for each in (ended(capitalized(done)), _saw(short)):
         if each and len(shown) + 1 + len(each) <= TITLE:
             shown = f"{shown} {each}"
     return shown
@@ -134,7 +134,7 @@ def title(trouble: Trouble, done: str, now: float) -> str:
 
 def was(trouble: Trouble) -> str:
     """What a trouble that is over was about, without a provider's words."""
-    return f"It was: {_stopped(_fails(trouble, quoting=False))}"
+    return f"It was: {ended(_fails(trouble, quoting=False))}"
 
 
 def clock(at: float, now: float) -> str:
@@ -354,7 +354,9 @@ def _since(trouble: Trouble, now: float) -> str:
     return "" if trouble.since is None else f", since {clock(trouble.since, now)}"
 
 
-def _stopped(text: str) -> str:
+def ended(text: str) -> str:
+    """The text as a whole sentence, with a full stop if it has no end; "" for none."""
+    text = text.strip()
     return text if not text or text.endswith((".", "!", "?")) else f"{text}."
 
 

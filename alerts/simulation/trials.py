@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice
 from multiprocessing import active_children
 from typing import Any, NamedTuple
@@ -155,7 +155,8 @@ def alarms(found: Sequence[Detection]) -> Alarms:
     return Alarms(runs=len(found), rolled_back=_convicting(found), paged=_paging(found))
 
 
-class RunSpread(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class RunSpread:
     """Median and 95th percentile over all runs; None where too few runs have a value."""
 
     median: float | None
@@ -170,12 +171,12 @@ class Detected:
     """
 
     runs: int
-    rolled_back: Mapping[str, int]
     paged: Mapping[str, int]
-    outcomes: RunSpread
-    minutes: RunSpread
-    outcomes_to_page: RunSpread
     minutes_to_page: RunSpread
+    outcomes_to_page: RunSpread
+    rolled_back: Mapping[str, int]
+    minutes: RunSpread
+    outcomes: RunSpread
 
 
 def detected(found: Sequence[Detection], fault_at_s: float) -> Detected:
@@ -210,12 +211,12 @@ def _minutes(at_s: float, fault_at_s: float) -> float:
 
 def _convicting(found: Sequence[Detection]) -> Mapping[str, int]:
     rules = (detection.rolled_back_by for detection in found)
-    return Counter(rule for rule in rules if rule is not None)
+    return dict(Counter(rule for rule in rules if rule is not None))
 
 
 def _paging(found: Sequence[Detection]) -> Mapping[str, int]:
     pages = ([notice for notice in detection.notices if notice.event == "page"] for detection in found)
-    return Counter(notices[0].rules[0] for notices in pages if notices)
+    return dict(Counter(notices[0].rules[0] for notices in pages if notices))
 
 
 # What `canary simulate` does: runs many scenarios of one canary's guardrails in processes, and sums them up.
@@ -334,7 +335,7 @@ def answer(
         "bad_candidates": [
             {
                 "candidate": what,
-                **_detected_document(list(islice(found, len(tasks))), bad[what].fault_at_s),
+                **asdict(detected(list(islice(found, len(tasks))), bad[what].fault_at_s)),
             }
             for what, tasks in ill.items()
         ],
@@ -424,8 +425,8 @@ def _alarms_document(found: Sequence[Detection]) -> dict[str, Any]:
     back = sum(counted.rolled_back.values())
     return {
         "weeks": counted.runs,
-        "rolled_back": dict(counted.rolled_back),
-        "paged": dict(counted.paged),
+        "rolled_back": counted.rolled_back,
+        "paged": counted.paged,
         "rolled_back_at_most": _at_most(back, counted.runs),
     }
 
@@ -434,16 +435,3 @@ def _at_most(count: int, runs: int) -> float:
     from scipy.stats import beta
 
     return 1.0 if count >= runs else float(beta.ppf(0.95, count + 1, runs - count))
-
-
-def _detected_document(found: Sequence[Detection], fault_at_s: float) -> dict[str, Any]:
-    summed = detected(found, fault_at_s)
-    return {
-        "runs": summed.runs,
-        "paged": dict(summed.paged),
-        "minutes_to_page": summed.minutes_to_page._asdict(),
-        "outcomes_to_page": summed.outcomes_to_page._asdict(),
-        "rolled_back": dict(summed.rolled_back),
-        "minutes": summed.minutes._asdict(),
-        "outcomes": summed.outcomes._asdict(),
-    }

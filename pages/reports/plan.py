@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from common.numbers import count, set_percent
+from common.numbers import count, rough_percent, set_percent
 from judge.figures import NEEDED_LABELS
+from pages.document import Column, Document, Points, Row, Section, Table, columns
 from pages.words.figures import amount, joined, label
+from pages.writers import text
 from records.facts.metric import JUDGED, JUDGED_PREFERENCE, Metric
 from verdict.planner.assumptions import PartChance, asked_for, believed, is_share, part_chances
 from verdict.planner.power import SURE, Power
@@ -249,15 +251,24 @@ def prospect_line(prospect: Prospect) -> str:
 
 def outlook_text(found: Outlook) -> str:
     """The whole plan for a terminal."""
-    blocks = [
-        _line(found.prospect, found.power, _headline(found.levers)),
-        _table(found.table, found.prospect),
-        _rows(found.prospect, found.power),
-        _parts(found.power),
-        _levers(found.levers),
-        "\n".join(["What this rests on:", *(f"  {each.sentence}" for each in found.assumptions)]),
-    ]
-    return "\n\n".join(block for block in blocks if block)
+    prospect, power = found.prospect, found.power
+    what = "Chance that the other rows pass" if prospect.waiting else "Chance to ship"
+    page = Document(
+        title="",
+        about="",
+        tone="",
+        head=[],
+        sections=[
+            Section(
+                f"{what} with {prospect.users_a_day}, by planned days and share, in %", [_table(found.table)]
+            ),
+            Section("Each row’s chance to pass", [_rows(prospect, power)]),
+            Section("Each critical part’s chance to have enough users", [_parts(power)]),
+            Section("What would help", [_levers(found.levers)]),
+            Section("What this rests on", [Points([each.sentence for each in found.assumptions])]),
+        ],
+    )
+    return f"{_line(prospect, power, _headline(found.levers))}{text(page).rstrip()}"
 
 
 def _line(prospect: Prospect, power: Power, best: Lever | None) -> str:
@@ -265,13 +276,13 @@ def _line(prospect: Prospect, power: Power, best: Lever | None) -> str:
     truth = "with the given values" if prospect.assumptions.values else "halfway between acceptable and ideal"
     line = (
         f"{prospect.judged.name}: {_no_price(prospect)}{_passes(prospect, truth)} with a chance of "
-        f"{_chance(power.ship)} in {count(prospect.days, 'day')} at a share of "
+        f"{rough_percent(power.ship)} in {count(prospect.days, 'day')} at a share of "
         f"{set_percent(prospect.share)}, with {count(prospect.users, 'user')} ({expected.users_from}) who "
         f"send {expected.requests:.3g} requests each."
     )
     if weakest := _weakest(prospect, power):
         line += weakest
-        line += f" With {best.change} the chance is {_chance(best.ship)}." if best is not None else ""
+        line += f" With {best.change} the chance is {rough_percent(best.ship)}." if best is not None else ""
     if not prospect.judged.planned_days:
         line += " The config has no `planned_days`, so any day may bring the verdict."
     if prospect.waiting:
@@ -285,12 +296,12 @@ def _weakest(prospect: Prospect, power: Power) -> str:
     if part is not None and part.chance < row.power:
         source = prospect.assumptions.sources.get(part.name, "assumed")
         return (
-            f" Least likely is that critical {part.words} has enough users ({_chance(part.chance)}): "
+            f" Least likely is that critical {part.words} has enough users ({rough_percent(part.chance)}): "
             f"{needed(part)}, if {set_percent(part.share)} of the users are in it ({source})."
         )
     if row.power >= SURE:
         return ""
-    return f" The row least likely to pass is {label(row.metric)} ({_chance(row.power)})."
+    return f" The row least likely to pass is {label(row.metric)} ({rough_percent(row.power)})."
 
 
 def unplanned(judged: JudgedCanary) -> str:
@@ -331,45 +342,35 @@ def _no_price(prospect: Prospect) -> str:
     )
 
 
-def _chance(chance: float) -> str:
-    return f"{chance * 100:.0f} %"
-
-
-def _table(cells: Sequence[PlannedChance], prospect: Prospect) -> str:
+def _table(cells: Sequence[PlannedChance]) -> Table:
     shares = list(dict.fromkeys(cell.share for cell in cells))
     found = {(cell.days, cell.share): cell.ship for cell in cells}
-    what = "Chance that the other rows pass" if prospect.waiting else "Chance to ship"
-    lines = [f"{what} with {prospect.users_a_day}, by planned days and share, in %:"]
-    lines.append("  days" + "".join(f"{set_percent(share):>7}" for share in shares))
-    for days in dict.fromkeys(cell.days for cell in cells):
-        lines.append(f"  {days:4}" + "".join(f"{found[days, share] * 100:7.0f}" for share in shares))
-    return "\n".join(lines)
+    head = [Column(name, figure=True) for name in ("days", *map(set_percent, shares))]
+    days = dict.fromkeys(cell.days for cell in cells)
+    return Table(head, [[f"{day}", *(f"{100 * found[day, share]:.0f}" for share in shares)] for day in days])
 
 
-def _rows(prospect: Prospect, power: Power) -> str:
-    width = max(len(row.metric) for row in power.criteria)
-    weakest = power.weakest
-    lines = ["Each row's chance to pass:"]
+def _rows(prospect: Prospect, power: Power) -> Table:
+    rows: list[Row] = []
     for row in power.criteria:
-        mark = f"  weakest: {label(row.metric)}" if row is weakest and row.power < SURE else ""
-        users = count(row.units, "candidate user")
         if row.metric in prospect.without_price:
-            lines.append(f"  {row.metric:{width}}      –  no price: set `prices:` or `price_as:`")
+            rows.append([row.metric, "–", "no price: set `prices:` or `price_as:`", ""])
         else:
-            lines.append(f"  {row.metric:{width}}  {_chance(row.power):>5}  {users} with a value{mark}")
-    return "\n".join(lines)
+            weakest = row is power.weakest and row.power < SURE
+            mark = f"weakest: {label(row.metric)}" if weakest else ""
+            rows.append(
+                [row.metric, rough_percent(row.power), count(row.units, "candidate user"), mark],
+            )
+    return Table([Column("metric"), Column("chance", figure=True), *columns("with a value", "")], rows)
 
 
-def _parts(power: Power) -> str:
-    if not power.parts:
-        return ""
-    lines = (f"  {part.words}  {_chance(part.chance):>5}  {needed(part)}" for part in power.parts)
-    return "\n".join(["Each critical part's chance to have enough users:", *lines])
+def _parts(power: Power) -> Table:
+    rows = [[part.words, rough_percent(part.chance), needed(part)] for part in power.parts]
+    return Table([Column("part"), Column("chance", figure=True), Column("users")], rows)
 
 
-def _levers(found: Sequence[Lever]) -> str:
-    if not found:
-        return ""
-    return "\n".join(
-        ["What would help:", *(f"  {_chance(lever.ship):>5}  {lever.change}" for lever in found)]
+def _levers(found: Sequence[Lever]) -> Table:
+    return Table(
+        [Column("chance", figure=True), Column("with")],
+        [[rough_percent(lever.ship), lever.change] for lever in found],
     )

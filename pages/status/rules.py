@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from alerts.evidence.statistics import PAGE_CUSUM, PAGE_MIXTURE, ROLLBACK_CUSUM, ROLLBACK_MIXTURE
 from alerts.incidents.rollback import LIMITS, Point
+from alerts.wording import capitalized
 from common.numbers import decimal, percent, seconds, times
 from pages.words import status
 
@@ -136,7 +137,7 @@ def rule_view(found: Mapping[str, Any]) -> RuleView:
     )
     return RuleView(
         key=found["rule"],
-        name=_NAMES.get(name, capitalized(status.plain(name))),
+        name=_title(name),
         scope=scope,
         word="near its limit" if near else rule_word(found["state"]),
         tone="warn" if near else rule_tone(found["state"]),
@@ -178,8 +179,11 @@ def _filled(name: str, found: Mapping[str, Any]) -> float | None:
 def rule_name(key: str) -> str:
     """A rule's key as a title: `error_rate[plan=pro]` is "Error rate (plan pro)"."""
     name, scope = _parted(key)
-    title = _NAMES.get(name, capitalized(status.plain(name)))
-    return f"{title} ({scope})" if scope else title
+    return f"{_title(name)} ({scope})" if scope else _title(name)
+
+
+def _title(name: str) -> str:
+    return _NAMES.get(name, capitalized(status.plain(name)))
 
 
 def rule_word(state: str) -> str:
@@ -195,11 +199,6 @@ def rule_tone(state: str) -> Tone:
 def _parted(key: str) -> tuple[str, str]:
     name, _, scope = key.partition("[")
     return name, scope.removesuffix("]").replace("=", " ").replace(",", ", ")
-
-
-def capitalized(text: str) -> str:
-    """The text with its first letter in upper case."""
-    return text[:1].upper() + text[1:]
 
 
 WIDTH, HEIGHT = 600.0, 180.0

@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from alerts import wording
+from alerts.wording import capitalized, ended, users_needed
 from common.interval import wilson
 from common.numbers import UNKNOWN, count, decimal, dollars, percent, seconds, set_percent
-from pages.status.rules import RuleView, Tone, capitalized, rule_name, rule_view
+from pages.status.rules import RuleView, Tone, rule_name, rule_view
 from pages.words import status
 from pages.words.figures import models, title, unreached
-from records.store.releases import Ending, PastCanary, Release
+from records.store.releases import Ending, PastCanary
 
 FEW = 5
 """Fewer failures of the last minutes are not worth a word."""
@@ -85,7 +85,7 @@ def _where(canary: Mapping[str, Any], sentence: str) -> str:
     """Where the failing exchanges lie; "" if nowhere in particular, or if `sentence` names each of them."""
     places = [f"{part['by']} {part['value']} (" for part in canary.get("where", ())]
     named = all(place in sentence for place in places)
-    return "" if named else _ended(capitalized(canary["where_sentence"]))
+    return "" if named else ended(capitalized(canary["where_sentence"]))
 
 
 def _unseen(rules: Sequence[RuleView]) -> list[str]:
@@ -105,7 +105,7 @@ def _needs(canary: Mapping[str, Any]) -> str:
         for each in canary["guardrails"]
         if each.get("users_needed") and each.get("action") == "rollback" and "[" not in each["rule"]
     }
-    return wording.users_needed(needs, canary["share"], many=True)
+    return users_needed(needs, canary["share"], many=True)
 
 
 def _tone(canary: Mapping[str, Any], rules: Sequence[RuleView]) -> Tone:
@@ -159,16 +159,16 @@ def _hides(canary: Mapping[str, Any]) -> bool:
 
 
 def _sentence(canary: Mapping[str, Any], rules: Sequence[RuleView]) -> str:
-    refused = _ended(f"Refused: {_refused(canary)}") if _refused(canary) else ""
+    refused = ended(f"Refused: {_refused(canary)}") if _refused(canary) else ""
     if _hides(canary):
         return refused
     match canary["state"]:
         case "waiting":
-            return _ended(f"Not started yet. Everybody gets the baseline. {capitalized(canary['reason'])}")
+            return ended(f"Not started yet. Everybody gets the baseline. {capitalized(canary['reason'])}")
         case "ended":
             return "Ended. Everybody gets the baseline."
         case "rolled_back":
-            why = _ended(f"Rolled back. Everybody gets the baseline. {capitalized(canary['reason'])}")
+            why = ended(f"Rolled back. Everybody gets the baseline. {capitalized(canary['reason'])}")
             return f"{why} {refused}".strip()
         case "promoted":
             whom = "everybody" if canary.get("lane") is None else "everybody in its lane"
@@ -236,22 +236,13 @@ def _worst(rules: Sequence[RuleView], not_seen: str) -> str:
         if found:
             more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
             unproven = ", but not enough evidence to page" if tone == "warn" else ""
-            return f"{_titled(found[0])}: {found[0].word}{unproven}{more}."
+            return f"{rule_name(found[0].key)}: {found[0].word}{unproven}{more}."
     near = [rule for rule in rules if rule.near]
     if near:
-        return f"Near its limit: {', '.join(_titled(rule) for rule in near)}."
+        return f"Near its limit: {', '.join(rule_name(rule.key) for rule in near)}."
     if all(rule.tone == "calm" for rule in rules):
         return "Not enough traffic to judge yet."
     return "" if not_seen else "No guardrail is near its limit."
-
-
-def _titled(rule: RuleView) -> str:
-    return rule_name(rule.key)
-
-
-def _ended(text: str) -> str:
-    text = text.strip()
-    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _ramp(canary: Mapping[str, Any]) -> str:
@@ -313,14 +304,10 @@ def past_view(past: PastCanary) -> PastView:
         at=by.at if by is not None else past.left_at,
         who=by.who if by is not None else "",
         reason=by.reason if by is not None else "",
-        models=_models(release) if release is not None else "",
+        models=models(release.baseline, release.candidate) if release is not None else "",
         release=release.id if release is not None else "",
         runs=past.rolled_back,
     )
-
-
-def _models(release: Release) -> str:
-    return models(release.baseline, release.candidate)
 
 
 def _ending(past: PastCanary) -> str:

@@ -11,9 +11,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from alerts.wording import capitalized
 from common.numbers import count, dollars, percent, rough_percent, seconds, set_percent
 from common.text import visible_document
-from pages.status.rules import Tone, capitalized
+from pages.status.rules import Tone
 from pages.status.standing import DENOMINATORS, Standing, not_evidence, standing
 from pages.words import status
 from pages.words.status import span

@@ -6,6 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from alerts.wording import capitalized
 from common.numbers import UNKNOWN, count, dollars, percent, seconds, set_percent, times
 from pages.words import figures
 from records.facts.prices import UnpricedArm, said_once
@@ -159,7 +160,7 @@ def unmatched(traffic: Mapping[str, Any]) -> str:
 
 def astray(found: Mapping[str, Any]) -> str:
     """A sentence about an entry of the status's `traffic`, with the words of others."""
-    sentence, said = f"{found['sentence'][:1].upper()}{found['sentence'][1:]}.", found["said"]
+    sentence, said = f"{capitalized(found['sentence'])}.", found["said"]
     if not said:
         return sentence
     asked = found["kind"] == "unmatched"

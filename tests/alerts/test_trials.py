@@ -1,6 +1,7 @@
 """What is counted of many runs, and which runs are played."""
 
 import math
+from dataclasses import astuple
 
 import pytest
 from hypothesis import given
@@ -75,7 +76,7 @@ def test_a_spread_is_that_of_all_runs(values: list[float], others: int) -> None:
     whole = sorted([*values, *[math.inf] * others])
     if not whole:
         return
-    found = [each if each is not None else math.inf for each in spread(values, len(whole))]
+    found = [each if each is not None else math.inf for each in astuple(spread(values, len(whole)))]
     assert found == [whole[int(0.5 * len(whole))], whole[int(0.95 * len(whole))]]
 
 

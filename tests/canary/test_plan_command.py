@@ -120,7 +120,7 @@ def test_options_replace_what_is_assumed(readme: Path) -> None:
 def test_the_days_of_the_config_and_of_the_option_mean_the_same(readme: Path) -> None:
     by_option = _run("plan", readme, "--days", "28").stdout
     assert "in 28 days at a share of 5 %, with 40,000 users (assumed) who send" in by_option.splitlines()[0]
-    assert "  40,000 users in 28 days, evenly: 1,429 users a day (assumed)\n" in by_option
+    assert "  • 40,000 users in 28 days, evenly: 1,429 users a day (assumed)\n" in by_option
     readme.write_text(readme.read_text().replace("    share: 5%\n", "    share: 5%\n    planned_days: 28\n"))
     assert _run("plan", readme).stdout == by_option
     # Given users are those of the planned days, whoever says how many days.

@@ -346,7 +346,7 @@ def test_the_document_and_the_text_hold_the_same() -> None:
     assert [row["metric"] for row in document["rows"]] == ["error_rate", "csat"]
     text = outlook_text(found)
     for each in document["assumptions"]:
-        assert f"  {each['sentence']}\n" in f"{text}\n"
+        assert f"  • {each['sentence']}\n" in f"{text}\n"
     assert all(lever["change"] in text for lever in document["levers"])
 
 
