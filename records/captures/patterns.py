@@ -91,17 +91,6 @@ def slow_text(pattern: re.Pattern[Any], use: Use = "search") -> SlowText | None:
     return None
 
 
-def pumped(pattern: re.Pattern[Any], use: Use = "search") -> Iterator[SlowText]:
-    """Texts that go through each loop of a pattern many times, and then do not fit."""
-    analysis = _Analysis(pattern, use)
-    for q in analysis.loops:
-        if (pump := analysis.way(q, q)) is not None:
-            before = analysis.way(analysis.outside, q) or ""
-            for after in analysis.misfits([q], analysis.context[pump[-1]])[:3]:
-                yield SlowText(before, pump, after)
-                yield SlowText("", before + pump, after)
-
-
 class _Analysis:
     """One pattern's automaton, and what can be reached in it. `outside` is the place before the match."""
 

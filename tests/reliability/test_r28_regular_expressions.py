@@ -33,7 +33,7 @@ from proxy.calls.callers import Callers
 from proxy.calls.refusal import Refused
 from proxy.network.server.request_head import find_fault, is_other_protocol, split
 from proxy.providers.headers import without_key
-from records.captures.patterns import Use, pumped, slow_text
+from records.captures.patterns import SlowText, Use, _Analysis, slow_text
 from records.captures.redaction import redacted
 from routing.caller import Caller
 from tests.e2e.stage import Stage, on_stage
@@ -57,6 +57,17 @@ MADE_ELSEWHERE = {
     "records/facts/prices.py": "a pattern of the price list, on the config's own URLs",
 }
 """Files that make patterns of something else than their own text, and what of."""
+
+
+def pumped(pattern: re.Pattern[Any], use: Use = "search") -> Iterator[SlowText]:
+    """Texts that go through each loop of a pattern many times, and then do not fit."""
+    analysis = _Analysis(pattern, use)
+    for q in analysis.loops:
+        if (pump := analysis.way(q, q)) is not None:
+            before = analysis.way(analysis.outside, q) or ""
+            for after in analysis.misfits([q], analysis.context[pump[-1]])[:3]:
+                yield SlowText(before, pump, after)
+                yield SlowText("", before + pump, after)
 
 
 class Found(NamedTuple):
