@@ -19,7 +19,7 @@ from proxy.attempts.realtime_session import RealtimeSession
 from proxy.attempts.record import ExchangeRecord, ExchangeRecorder
 from proxy.calls.call import Call
 from proxy.calls.callers import Callers
-from proxy.calls.canary_choice import PIN, CanaryChooser, Pins
+from proxy.calls.canary_choice import PIN, ArmPins, CanaryChooser
 from proxy.calls.reader import HeldBodies, read
 from proxy.calls.refusal import ErrorForm, Refused, error_body
 from proxy.calls.routes import ArmTarget, Routes, Trial
@@ -53,7 +53,7 @@ class Exchanges:
     upstreams: Upstreams
     recorder: ExchangeRecorder
     assignment_key: bytes
-    pins: Pins
+    pins: ArmPins
     mirrors: Mirrors
     ticker: Ticker
     credentials: Credentials

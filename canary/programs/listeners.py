@@ -33,7 +33,7 @@ from canary.programs.process import SIGINT_GRACE_S, ShutdownSignal, WorkerArgs
 from canary.secrets import Secret, admin_token
 from console.access.guard import Access
 from proxy.network.file_descriptors import MOST_RESERVED, FileDescriptors
-from proxy.network.server.caller_connection import SharedState, TrafficProtocol
+from proxy.network.server.caller_connection import SharedByConnections, TrafficProtocol
 from proxy.network.server.endpoints import AsgiHandler
 from proxy.network.server.listeners import url_of
 from proxy.network.server.tls import TlsProtocol
@@ -61,7 +61,7 @@ class TrafficServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen on duplicates of the sockets."""
         self._held = list(sockets or ())
-        self.lifespan.state["shared"] = SharedState(asyncio.get_running_loop(), self._came)
+        self.lifespan.state["shared"] = SharedByConnections(asyncio.get_running_loop(), self._came)
         await super().startup([each.dup() for each in self._held])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -6,20 +6,20 @@ from alerts.rules.rule import DEFAULT_RULES
 from canary.config import Config
 from control.settings import CanarySettings
 from proxy.calls.routes import ArmTarget, Routes, Trial
-from proxy.network.upstream.breaker import Breaker
+from proxy.network.upstream.breaker import CandidateBreaker
 from routing.canary import NO_CHANGES, ArmName, definition
 
 _OF_REPEATS = ("session_repeats", "repeat_question")
 """The metrics that count repeated questions."""
 
 
-def routes(config: Config, breakers: Mapping[str, Breaker]) -> Routes:
+def routes(config: Config, breakers: Mapping[str, CandidateBreaker]) -> Routes:
     """The proxy's routes. A canary that existed before keeps its breaker."""
     trials = [_trial(config, each, breakers) for each in config.canaries.values()]
     return Routes(config.providers, trials, config.tags, config.captures)
 
 
-def _trial(config: Config, settings: CanarySettings, breakers: Mapping[str, Breaker]) -> Trial:
+def _trial(config: Config, settings: CanarySettings, breakers: Mapping[str, CandidateBreaker]) -> Trial:
     canary = settings.canary
     return Trial(
         canary=canary,
@@ -30,7 +30,7 @@ def _trial(config: Config, settings: CanarySettings, breakers: Mapping[str, Brea
         capture=settings.capture,
         redact=config.redact if settings.capture is None else settings.capture.redact,
         counts_repeats=_counts_repeats(settings),
-        breaker=breakers.get(canary.name) or Breaker(),
+        breaker=breakers.get(canary.name) or CandidateBreaker(),
     )
 
 

@@ -21,7 +21,7 @@ from proxy.attempts.dispatch import StreamUsageRefusals
 from proxy.attempts.mirror import Mirrors
 from proxy.attempts.record import ExchangeRecorder
 from proxy.calls.callers import Callers
-from proxy.calls.canary_choice import Pins
+from proxy.calls.canary_choice import ArmPins
 from proxy.calls.reader import HeldBodies
 from proxy.exchange import Exchanges, TrafficApp
 from proxy.network.file_descriptors import FileDescriptors
@@ -90,7 +90,7 @@ class Worker:
             upstreams=self.upstreams,
             recorder=self.recorder,
             assignment_key=self.keys.assignment,
-            pins=Pins(pin_token.value),
+            pins=ArmPins(pin_token.value),
             mirrors=self.mirrors,
             ticker=self.ticker,
             credentials=self.credentials,

@@ -38,7 +38,7 @@ class EventFrame(NamedTuple):
     payload: bytes
 
 
-class EventFrames:
+class EventFrameCutter:
     """Takes a stream's bytes and returns its whole frames. `broken`: the bytes are no such frames."""
 
     __slots__ = ("_begun", "_wanted", "broken")
@@ -159,7 +159,7 @@ class EventStreamReader:
     def __init__(self, events: EventReader) -> None:
         self.seen = events.seen
         self._events = events
-        self._frames = EventFrames()
+        self._frames = EventFrameCutter()
         self._malformed = False
 
     def feed(self, data: bytes, now: float) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from proxy.answers.aws_event_stream import EventFrames, StreamForm
+from proxy.answers.aws_event_stream import EventFrameCutter, StreamForm
 from proxy.dialects.bedrock import payload_of
 from proxy.dialects.operation import UNREADABLE
 
@@ -23,14 +23,14 @@ class AnswerRecorder:
     def __init__(self) -> None:
         self.streamed = self.truncated = self.lost = False
         self._line = b""
-        self._frames: EventFrames | None = None
+        self._frames: EventFrameCutter | None = None
         self._parts: list[bytes] = []
         self._size = 0
 
     def begin(self, form: StreamForm | None) -> None:
         """Note the form of the answer; None for a whole one."""
         self.streamed = form is not None
-        self._frames = EventFrames() if form == "frames" else None
+        self._frames = EventFrameCutter() if form == "frames" else None
 
     @property
     def recorded(self) -> bytes:

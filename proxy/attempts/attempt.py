@@ -56,7 +56,7 @@ def status_failure(status: int, *, candidate: bool) -> ErrorType | None:
     return _CALLER_ERRORS.get(status, "caller_rejected")
 
 
-class Outlet(Protocol):
+class AnswerOutlet(Protocol):
     """The destination of an answer's bytes. `write(b"")` sends the head alone."""
 
     @property
@@ -199,7 +199,7 @@ class Attempt:
         self.response = self.status = self.first_byte_at = self.failure = None
         self.held, self.ended, self.chunks = b"", False, 0
 
-    async def relay(self, out: Outlet) -> bytes:
+    async def relay(self, out: AnswerOutlet) -> bytes:
         """Relay the body as it arrives, except its last bytes, which are returned.
 
         Raises UpstreamError when the body breaks off. A body framed only by the end of the connection also
@@ -220,7 +220,7 @@ class Attempt:
             raise UpstreamError(self.failure, "the connection ended before the answer was complete")
         return last
 
-    async def _passed_on(self, response: UpstreamResponse, out: Outlet) -> bytes:
+    async def _passed_on(self, response: UpstreamResponse, out: AnswerOutlet) -> bytes:
         """Pass the body on as it is read from the socket; return its last bytes."""
 
         def take(data: bytes) -> bool:

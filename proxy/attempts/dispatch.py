@@ -44,7 +44,7 @@ from proxy.providers.credentials import Credentials, NoCredential, UnsignedReque
 from proxy.providers.headers import PROTOCOLS, quoted, to_provider, without, without_key
 from proxy.providers.json_edit import TooIntricateJson, adapted, insert_first, replace_value
 from proxy.providers.provider import Provider
-from proxy.providers.urls import HOLE, EntryUrl, FormChange
+from proxy.providers.urls import HOLE, EntryUrl, UrlFormChange
 from records.outcome import ErrorType
 from routing.canary import NO_CHANGES, RequestChanges
 from routing.states import UNKNOWN_PATIENCE_S, States
@@ -138,7 +138,9 @@ def _with_model(operation: Operation, model: str, body: bytes) -> bytes:
     return body
 
 
-def _in_other_form(call: Call, target: bytes, body: bytes, change: FormChange) -> tuple[bytes, bytes, bytes]:
+def _in_other_form(
+    call: Call, target: bytes, body: bytes, change: UrlFormChange
+) -> tuple[bytes, bytes, bytes]:
     """Target, query and body in a form that is not the caller's. Raises Refused."""
     if change.wants_model:
         if not call.facts.model:

@@ -119,7 +119,7 @@ _UNIT_HEADERS: Mapping[UnitSource, bytes] = {"header": b"x-canary-unit", "sessio
 _ARMS: Mapping[bytes, ArmName] = {b"baseline": "baseline", b"candidate": "candidate"}
 
 
-class Pins:
+class ArmPins:
     """Reads pins and given arms. `token()` returns the current pin token; None or "" switches both off."""
 
     def __init__(self, token: Callable[[], str | None]) -> None:

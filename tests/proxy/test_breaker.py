@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.network.upstream.breaker import IN_A_ROW, RETRY_AFTER_S, WINDOW, Breaker
+from proxy.network.upstream.breaker import IN_A_ROW, RETRY_AFTER_S, WINDOW, CandidateBreaker
 
 
-def after(answers: str, breaker: Breaker | None = None) -> Breaker:
+def after(answers: str, breaker: CandidateBreaker | None = None) -> CandidateBreaker:
     """A breaker that has seen them at second 0: `+` succeeded, `-` failed."""
-    seen = breaker or Breaker()
+    seen = breaker or CandidateBreaker()
     for answer in answers:
         if answer == "+":
             seen.succeeded()
@@ -107,7 +107,7 @@ def test_a_caller_who_leaves_a_closed_one_changes_nothing() -> None:
 
 @given(st.text(alphabet="+-", max_size=120))
 def test_while_closed_it_opens_exactly_by_the_two_rules(answers: str) -> None:
-    breaker = Breaker()
+    breaker = CandidateBreaker()
     for seen in range(1, len(answers) + 1):
         after(answers[seen - 1], breaker)
         past = answers[:seen]

@@ -8,7 +8,7 @@ from botocore.eventstream import EventStreamBuffer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.answers.aws_event_stream import EventFrame, EventFrames
+from proxy.answers.aws_event_stream import EventFrame, EventFrameCutter
 from tests.servers.event_frames import chunk, error, event, exception, frame, header
 
 STREAM = (
@@ -32,8 +32,8 @@ OTHER_HEADERS = (
 )
 
 
-def fed(data: bytes, cuts: list[int]) -> tuple[list[EventFrame], EventFrames]:
-    frames = EventFrames()
+def fed(data: bytes, cuts: list[int]) -> tuple[list[EventFrame], EventFrameCutter]:
+    frames = EventFrameCutter()
     found: list[EventFrame] = []
     for start, end in pairwise([0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]):
         found += frames.take(data[start:end])

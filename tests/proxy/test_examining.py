@@ -17,7 +17,7 @@ from demo.provider.server import LocalProvider
 from proxy.attempts.checker import Checker
 from proxy.attempts.mirror import Mirrors
 from proxy.attempts.record import ExchangeRecorder
-from proxy.calls.canary_choice import Pins
+from proxy.calls.canary_choice import ArmPins
 from proxy.calls.routes import Routes
 from proxy.exchange import Exchanges
 from proxy.network.server.caller_connection import TrafficProtocol
@@ -99,7 +99,7 @@ class Traffic:
             upstreams=upstreams,
             recorder=recorder,
             assignment_key=KEY,
-            pins=Pins(lambda: None),
+            pins=ArmPins(lambda: None),
             mirrors=Mirrors(upstreams=upstreams, recorder=recorder, plan=self._plan, credentials=credentials),
             ticker=self.ticker,
             credentials=credentials,

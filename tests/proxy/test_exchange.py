@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from proxy.attempts import record
-from proxy.network.upstream.breaker import IN_A_ROW, Breaker
+from proxy.network.upstream.breaker import IN_A_ROW, CandidateBreaker
 from records.outcome import ErrorType, Outcome
 from tests.proxy.raw_provider import RawProvider, Wire, pool
 from tests.proxy.traffic import ANSWER, Traffic, chat
@@ -99,7 +99,7 @@ def test_where_the_baseline_is_full_both_arms_are_refused(run: Run, second: floa
     ],
 )
 def test_only_what_is_the_candidates_fault_opens_its_breaker(failure: ErrorType, opens: bool) -> None:
-    breaker = Breaker()
+    breaker = CandidateBreaker()
     for _ in range(IN_A_ROW):
         breaker.ended(failure, 0.0)
     assert breaker.open is opens
@@ -126,7 +126,7 @@ def test_refusals_that_the_baseline_does_not_give_open_the_breaker(
             asked.append(b"candidate" if of_candidate else b"baseline")
             await wire.send(_saying(status if of_candidate else by_baseline))
 
-    async def scene() -> tuple[list[Outcome], Breaker]:
+    async def scene() -> tuple[list[Outcome], CandidateBreaker]:
         async with RawProvider(play) as provider, pool() as upstreams:
             traffic = Traffic(provider.entry(), upstreams)
             async with traffic.served() as http:

@@ -5,10 +5,10 @@ import os
 
 import pytest
 
-from proxy.calls.canary_choice import Pins, signature
+from proxy.calls.canary_choice import ArmPins, signature
 from proxy.calls.refusal import Refused
 
-PINS = Pins(lambda: "open sesame")
+PINS = ArmPins(lambda: "open sesame")
 
 
 @pytest.mark.parametrize("arm", ["baseline", "candidate"])
@@ -20,7 +20,7 @@ def test_the_right_token_pins_an_arm(arm: str) -> None:
 def test_without_a_pin_nobody_asks_for_the_token() -> None:
     assert PINS.asked({}) is None
     assert PINS.asked({b"x-canary-pin-token": b"wrong"}) is None
-    assert Pins(lambda: None).asked({}) is None
+    assert ArmPins(lambda: None).asked({}) is None
 
 
 @pytest.mark.parametrize("token", [None, b"", b"open", b"open sesame ", b"Open sesame", "öffne".encode()])
@@ -36,7 +36,7 @@ def test_another_token_is_refused(token: bytes | None) -> None:
 @pytest.mark.parametrize("token", [{}, {b"x-canary-pin-token": b""}, {b"x-canary-pin-token": b"None"}])
 def test_where_pins_are_switched_off_no_token_is_right(off: str | None, token: dict[bytes, bytes]) -> None:
     with pytest.raises(Refused) as refused:
-        Pins(lambda: off).asked({b"x-canary-pin": b"candidate", **token})
+        ArmPins(lambda: off).asked({b"x-canary-pin": b"candidate", **token})
     assert refused.value.status == 403
 
 
@@ -49,7 +49,7 @@ def test_a_pin_to_no_arm_is_refused_to_those_who_may_pin(word: bytes) -> None:
 
 def test_the_token_is_read_anew_each_time() -> None:
     tokens = iter(["old", "new"])
-    pins = Pins(lambda: next(tokens))
+    pins = ArmPins(lambda: next(tokens))
     named = {b"x-canary-pin": b"baseline", b"x-canary-pin-token": b"old"}
     assert pins.asked(named) == "baseline"
     with pytest.raises(Refused):
@@ -72,7 +72,7 @@ def test_a_signature_is_the_published_one() -> None:
     assert signed == ("a0e28d871ef0caef80ce164d355cf0f5f0a1617d7fe5fb12e691fce1ba5b517d")
 
 
-def given(header: bytes | None, unit: str | None = "user-1", pins: Pins = PINS) -> str:
+def given(header: bytes | None, unit: str | None = "user-1", pins: ArmPins = PINS) -> str:
     named = {} if header is None else {b"x-canary-assignment": header}
     return pins.given("one", unit, named)
 
@@ -117,12 +117,12 @@ def test_the_signature_of_another_unit_or_canary_is_no_arm() -> None:
 @pytest.mark.parametrize("off", [None, ""])
 def test_where_there_is_no_token_no_signature_is_right(off: str | None) -> None:
     unsigned = signature("", canary="one", unit="user-1", arm="candidate").encode()
-    assert given(b"candidate; sig=%s" % unsigned, pins=Pins(lambda: off)) == "bad_assignment"
+    assert given(b"candidate; sig=%s" % unsigned, pins=ArmPins(lambda: off)) == "bad_assignment"
 
 
 def test_a_token_that_is_not_utf_8_signs_as_the_bytes_that_it_is() -> None:
     token = os.fsdecode(b"caf\xe9")
     signed = hmac.new(b"caf\xe9", b"one\0user-1\0candidate", "sha256").hexdigest().encode()
-    pins = Pins(lambda: token)
+    pins = ArmPins(lambda: token)
     assert given(b"candidate; sig=%s" % signed, pins=pins) == "candidate"
     assert pins.asked({b"x-canary-pin": b"candidate", b"x-canary-pin-token": b"caf\xe9"}) == "candidate"

@@ -10,7 +10,7 @@ import pytest
 
 from proxy.network.file_descriptors import FileDescriptors
 from proxy.network.ticker import Ticker
-from proxy.network.upstream.pool import Origin
+from proxy.network.upstream.pool import OriginPool
 from proxy.network.upstream.response import UpstreamError
 from proxy.providers.provider import Provider, Timeout
 from tests.proxy.raw_provider import OK, playing, pool, post, read_all, turns
@@ -470,7 +470,7 @@ def earlier() -> set[threading.Thread]:
 
 def origins() -> int:
     gc.collect()
-    return sum(isinstance(each, Origin) for each in gc.get_objects())
+    return sum(isinstance(each, OriginPool) for each in gc.get_objects())
 
 
 async def nothing_is_left(earlier: set[threading.Thread]) -> None:

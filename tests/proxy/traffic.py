@@ -12,7 +12,7 @@ from uvicorn.server import ServerState
 
 from proxy.attempts.mirror import Mirrors
 from proxy.attempts.record import ExchangeRecorder
-from proxy.calls.canary_choice import Pins
+from proxy.calls.canary_choice import ArmPins
 from proxy.calls.routes import Routes
 from proxy.exchange import Exchanges
 from proxy.network.server.caller_connection import TrafficProtocol
@@ -63,7 +63,7 @@ class Traffic:
             upstreams=upstreams,
             recorder=self.recorder,
             assignment_key=KEY,
-            pins=Pins(lambda: None),
+            pins=ArmPins(lambda: None),
             mirrors=Mirrors(
                 upstreams=upstreams, recorder=self.recorder, plan=self.plan, credentials=credentials
             ),

@@ -82,7 +82,7 @@ IDLE, HEAD, BODY, WAIT, LINGER = range(5)
 PATIENCE_S = (IDLE_S, HEAD_S, BODY_S, inf, LINGER_S)
 
 
-class SharedState:
+class SharedByConnections:
     """State shared by the connections of one server."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, came: Callable[[int], bool] = lambda _: True) -> None:
@@ -221,8 +221,8 @@ class CallerConnection:
         self.handler = cast(Handler, config.app)  # unwrapped: there is no middleware
         self.server_state = server_state
         if "shared" not in app_state:
-            app_state["shared"] = SharedState(self.loop)
-        self.shared: SharedState = app_state["shared"]
+            app_state["shared"] = SharedByConnections(self.loop)
+        self.shared: SharedByConnections = app_state["shared"]
         self.waiting: deque[CallerRequest] = deque()
         self.stage = IDLE
         self.requests = RequestParser(self)

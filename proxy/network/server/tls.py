@@ -67,7 +67,7 @@ class TlsProtocol:
 
 class CallerTls(asyncio.Transport):
     """One caller's connection: an asyncio.Protocol to the socket's transport, and a transport to the protocol
-    above. `came` gets the descriptor, as `SharedState.came` does."""
+    above. `came` gets the descriptor, as `SharedByConnections.came` does."""
 
     ending = False  # the server shuts down: no request after the next one
 

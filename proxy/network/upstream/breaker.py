@@ -19,7 +19,7 @@ WINDOW = 20
 RETRY_AFTER_S = 10.0
 
 
-class Breaker:
+class CandidateBreaker:
     """The breaker. Callers pass times in CLOCK_MONOTONIC seconds."""
 
     __slots__ = ("_opened_at", "_probed_at", "_recent", "_row")

@@ -30,7 +30,7 @@ from proxy.network.upstream.response import (
 from records.outcome import ErrorType
 
 
-class Outflow:
+class WriteFlow:
     """The write side of a transport. A backlog is the number of bytes in the transport's buffer."""
 
     __slots__ = ("_backlog", "_freed", "_loop", "_progress_at")
@@ -107,7 +107,7 @@ class Connection:
         self._ticker = ticker
         self._owner = owner
         self._parser = ResponseParser()
-        self._outflow = Outflow(loop)
+        self._outflow = WriteFlow(loop)
         self._response: UpstreamResponse | None = None
         self._eof = False
         self._used = False

@@ -184,7 +184,7 @@ class PoolContext:
         self.closed = False
 
 
-class Origin:
+class OriginPool:
     """The connections to one scheme, host, port and CA file. The most recently used is picked first, so that
     surplus connections become idle and retire."""
 
@@ -263,8 +263,8 @@ class Upstreams:
         self._limits: dict[str, ConnectionLimit] = {}
         self._tunnels: set[Tunnel] = set()
         self._context = PoolContext(self._loop, self._ticker)
-        self._routes: dict[str, tuple[Provider, Address, Origin]] = {}
-        self._origins: dict[_Key, Origin] = {}
+        self._routes: dict[str, tuple[Provider, Address, OriginPool]] = {}
+        self._origins: dict[_Key, OriginPool] = {}
         self._wanted: set[_Key] | None = None  # None: whatever is asked for
 
     async def send(
@@ -373,13 +373,13 @@ class Upstreams:
         gone = [each.gone for each in connections] + [each.gone for each in tunnels]
         await asyncio.gather(*gone)
 
-    def _way(self, provider: Provider) -> tuple[Address, Origin]:
+    def _way(self, provider: Provider) -> tuple[Address, OriginPool]:
         known, address, origin = self._routes.get(provider.name) or self._learn(provider)
         if known is not provider:
             _, address, origin = self._learn(provider)
         return address, origin
 
-    def _learn(self, provider: Provider) -> tuple[Provider, Address, Origin]:
+    def _learn(self, provider: Provider) -> tuple[Provider, Address, OriginPool]:
         """Register a new provider, or one changed by a reload. Connections to the same address stay open.
 
         An exchange that began before its provider was removed gets a separate, retired origin.
@@ -396,7 +396,7 @@ class Upstreams:
         self._routes[provider.name] = route
         return route
 
-    def _open_origin(self, provider: Provider, address: Address) -> Origin:
+    def _open_origin(self, provider: Provider, address: Address) -> OriginPool:
         dialer = Dialer(
             self._loop,
             self._ticker,
@@ -406,7 +406,7 @@ class Upstreams:
             ca_file=provider.ca_file,
             descriptors=self._descriptors,
         )
-        return Origin(self._context, dialer)
+        return OriginPool(self._context, dialer)
 
     def _add_limit(self, key: str) -> ConnectionLimit:
         limit = self._limits[key] = ConnectionLimit(self._loop, self._limit)

@@ -15,7 +15,7 @@ from time import monotonic
 from typing import cast
 
 from proxy.network.ticker import Ticker
-from proxy.network.upstream.connection import Outflow
+from proxy.network.upstream.connection import WriteFlow
 from proxy.network.upstream.response import (
     BODY,
     DONE,
@@ -61,7 +61,7 @@ class Tunnel(asyncio.Protocol):
         self._released = released
         self._parser = ResponseParser(may_switch=True)
         self._parser.begin(bodiless=False)
-        self._outflow = Outflow(loop)
+        self._outflow = WriteFlow(loop)
         self._transport: asyncio.Transport | None = None
         self._stage = HEAD
         self._size = 0  # bytes of the waiting chunks, or of the refusal's body
