@@ -25,8 +25,8 @@ from msgspec.structs import replace
 from benchmarks.ingest import outcomes
 from benchmarks.part_costs import PartCosts, instructions
 from canary.config import parse
-from canary.interpreter import environment, program
 from canary.programs.process import boot_id
+from canary.python_path import environment, program
 from control.controller import Controller
 from control.feed.events import TracingListener, WorkerEvents, of_batch
 from control.feed.spool import BATCH, SpoolSource

@@ -15,7 +15,7 @@ import msgspec
 from benchmarks.contender import CLIENT_CORE, PROXY_CORE
 from benchmarks.leader_traffic import CANARIES, Order, Sent
 from canary.config import parse
-from canary.programs.fleet import Fleet
+from canary.programs.fleet import FleetParts
 from control.controller import Controller
 from control.states.rollouts import PendingRollbacks
 from records.store import Store
@@ -77,7 +77,9 @@ class RateStep:
 class LeaderBench:
     """A leading controller, and the fleet that it is sent."""
 
-    def __init__(self, controller: Controller, fleet: Fleet, traffic: asyncio.subprocess.Process) -> None:
+    def __init__(
+        self, controller: Controller, fleet: FleetParts, traffic: asyncio.subprocess.Process
+    ) -> None:
         self._controller, self._fleet, self._traffic = controller, fleet, traffic
 
     @property
@@ -161,7 +163,7 @@ def on_core(core: str) -> Iterator[None]:
 async def leading(store: Store, folder: Path, redis: str) -> AsyncIterator[LeaderBench]:
     """The leader's loops, in this process."""
     config = parse(PROVIDERS + "".join(CANARY.format(name=name) for name in (*CANARIES, *TRIALS)), "", {})
-    fleet = Fleet(folder, store, redis, lambda: list(config.canaries))
+    fleet = FleetParts(folder, store, redis, lambda: list(config.canaries))
     controller = Controller(
         fleet.source,
         fleet.leader,

@@ -1,6 +1,6 @@
 """What a person starts: command line, configuration, processes. The one place that knows every room."""
 
-from canary.interpreter import put_rooms_first
+from canary.python_path import put_rooms_first
 
 __version__ = "0.1.0"
 

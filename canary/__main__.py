@@ -1,6 +1,6 @@
 """`python -m canary` is the `canary` command."""
 
-from canary.interpreter import leave_working_folder
+from canary.python_path import leave_working_folder
 
 leave_working_folder()
 

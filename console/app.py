@@ -17,11 +17,11 @@ from console.access.guard import Access, Guard, bearer_challenge, plainly_forbid
 from console.access.login import Login, OidcPages
 from console.access.session import Sessions
 from console.api import Api, broken, is_api, order_refused, refused
-from console.captures import Captures
-from console.datasets import Datasets
-from console.history import History
-from console.orders import Orders
-from console.page import Page
+from console.captures import CapturePages
+from console.datasets import DatasetPages
+from console.history import HistoryPages
+from console.orders import OrderForms
+from console.page import ReadOnlyPages
 from console.rendering import Templates
 from control.operator.operator import Operator
 from control.operator.orders import BadOrder
@@ -47,11 +47,11 @@ def admin_app(
         *Api(operator).routes(),
         *login.routes(),
         *OidcPages(access.oidc, sessions, login, templates).routes(),
-        *Page(operator, login, templates, closing).routes(),
-        *History(operator, login).routes(),
-        *Captures(operator, login).routes(),
-        *Datasets(operator, login).routes(),
-        *Orders(operator, login).routes(),
+        *ReadOnlyPages(operator, login, templates, closing).routes(),
+        *HistoryPages(operator, login).routes(),
+        *CapturePages(operator, login).routes(),
+        *DatasetPages(operator, login).routes(),
+        *OrderForms(operator, login).routes(),
     ]
     guard = Middleware(
         Guard, access=access, sessions=sessions, challenge=login.challenge, forbid=login.forbid

@@ -41,7 +41,7 @@ DISAGREEMENTS = "disagreements"
 _WHO_BOUND, _OPEN_MESSAGES = 200, 3
 
 
-class Captures:
+class CapturePages:
     """The page with a day's pairs, oldest first, and the one on which they are labelled, with its form."""
 
     def __init__(self, operator: Operator, login: Login) -> None:

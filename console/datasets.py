@@ -99,7 +99,7 @@ _WHO_BOUND, _LABEL_BOUND = 200, 64
 Form = Mapping[str, str]
 
 
-class Datasets:
+class DatasetPages:
     """The page with all datasets, and the one on which their examples are labelled. The last labels of each
     person can be undone until the server restarts."""
 

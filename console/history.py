@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from verdict.archive.evaluations import Evaluation
 
 
-class History:
+class HistoryPages:
     """The pages of the archive and of the releases."""
 
     def __init__(self, operator: Operator, login: Login) -> None:

@@ -22,7 +22,7 @@ Act = Callable[[str, Mapping[str, str]], Awaitable[tuple[int, str]]]
 """Acts on the canary of that name by the form's fields; the HTTP status, and what came of it."""
 
 
-class Orders:
+class OrderForms:
     """The route that takes orders."""
 
     def __init__(self, operator: Operator, login: Login) -> None:

@@ -94,7 +94,7 @@ _NEWEST = 8
 _PAST = 20
 
 
-class Page:
+class ReadOnlyPages:
     """The read-only pages."""
 
     def __init__(

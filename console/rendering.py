@@ -120,7 +120,7 @@ PROSPECT_FRESH_S = 600.0
 T = TypeVar("T")
 
 
-class Kept(Generic[T]):
+class RunCache(Generic[T]):
     """What is dear to make, by canary and run. Makes one at a time, and keeps it while it is fresh."""
 
     def __init__(
@@ -156,7 +156,7 @@ class Kept(Generic[T]):
             return made
 
 
-def reports(operator: Operator, mono: Callable[[], float]) -> Kept[Mapping[str, Any]]:
+def reports(operator: Operator, mono: Callable[[], float]) -> RunCache[Mapping[str, Any]]:
     """The documents of the canaries' reports."""
 
     async def make(canary: str) -> Mapping[str, Any]:
@@ -164,13 +164,13 @@ def reports(operator: Operator, mono: Callable[[], float]) -> Kept[Mapping[str, 
         document: Mapping[str, Any] = json.loads(await asyncio.to_thread(report_in, "json", found))
         return document
 
-    return Kept(make, mono, fresh_s=FRESH_S, per_cost=FRESH_PER_COST)
+    return RunCache(make, mono, fresh_s=FRESH_S, per_cost=FRESH_PER_COST)
 
 
-def prospect_lines(operator: Operator, mono: Callable[[], float]) -> Kept[str]:
+def prospect_lines(operator: Operator, mono: Callable[[], float]) -> RunCache[str]:
     """The canaries' chances to ship, each in a line; "" without a rubric."""
 
     async def make(canary: str) -> str:
         return await asyncio.to_thread(prospect_line, *await operator.prospect(canary))
 
-    return Kept(make, mono, fresh_s=PROSPECT_FRESH_S)
+    return RunCache(make, mono, fresh_s=PROSPECT_FRESH_S)

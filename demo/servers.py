@@ -21,9 +21,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from canary.commands.client import AdminClient, NotReached
+from canary.commands.client import AdminClient, ServerNotReached
 from canary.config.server import Role
-from canary.interpreter import environment, program
+from canary.python_path import environment, program
 
 READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 15.0
@@ -114,7 +114,7 @@ class DemoServers:
             addresses = [*self.urls, *(server.admin for server in self._servers)]
             answers = [await client.get(f"{url}/readyz") for url in addresses]
             status = await asyncio.to_thread(self.admin().get, "/api/status")
-        except (OSError, ValueError, httpx2.TransportError, NotReached):
+        except (OSError, ValueError, httpx2.TransportError, ServerNotReached):
             return False
         follow = status["workers"]["confirmed"] == len(self.urls) and all(
             canary["state"] == "running" for canary in status["canaries"]

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from bench.models.asker import ProxyRoute
     from bench.models.pair import ModelPair
     from bench.settings import BenchSettings, DatasetSource
-    from canary.commands.report import Output
+    from canary.commands.report import ReportOutput
     from judge.benchmark import JudgedBench
     from records.store.benchmarks import FailureRow
 
@@ -273,9 +273,9 @@ def _kept(saved: "SavedAnswers") -> str:
     return f"; {saved.count} of the answers are kept: the same command asks only what is missing"
 
 
-def _report_file(asked: str | None, *, dry: bool, partial: bool) -> "Output | None":
+def _report_file(asked: str | None, *, dry: bool, partial: bool) -> "ReportOutput | None":
     """Exits 2 for a file without a known ending, without a candidate, or for a part of the datasets."""
-    from canary.commands.report import FORMS, BadOutput, Output
+    from canary.commands.report import FORMS, BadReportOutput, ReportOutput
 
     if asked is None:
         return None
@@ -284,8 +284,8 @@ def _report_file(asked: str | None, *, dry: bool, partial: bool) -> "Output | No
     if dry:
         fail("--report needs a new model; --dry measures only the current one", code=2)
     try:
-        found = Output.asked(None, f"./{asked}" if asked in FORMS else asked)
-    except BadOutput as problem:
+        found = ReportOutput.asked(None, f"./{asked}" if asked in FORMS else asked)
+    except BadReportOutput as problem:
         fail(str(problem).replace("-o ", "--report "), code=2)
     return found
 
@@ -369,7 +369,7 @@ def _proxy_route(pair: "ModelPair", data: Path) -> "ProxyRoute | None":
 
     from bench.models.asker import ProxyRoute
     from bench.models.wires import chat_path
-    from canary.commands.client import NotReached, ServerAddress
+    from canary.commands.client import ServerAddress, ServerNotReached
     from canary.secrets import Secret
 
     token = Secret("CANARY_PIN_TOKEN", os.environ).value()
@@ -383,7 +383,7 @@ def _proxy_route(pair: "ModelPair", data: Path) -> "ProxyRoute | None":
         proxy = ServerAddress.of("traffic", None, data)
         verify = proxy.trust or True
         answer = httpx2.get(f"{proxy.url}/readyz", timeout=_LOOK_S, verify=verify, trust_env=False)
-    except (NotReached, httpx2.TransportError):
+    except (ServerNotReached, httpx2.TransportError):
         return None
     if not answer.is_success:
         return None

@@ -10,7 +10,7 @@ from typing import Any
 from bench.benchmark.comparison import to_csv
 from bench.models.pair import ModelPair
 from bench.settings import BenchSettings, PromotedCanary
-from canary.commands.report import Output
+from canary.commands.report import ReportOutput
 from canary.commands.shell import say, writing
 from canary.config import Config
 from canary.config.config import bench_terms
@@ -186,7 +186,7 @@ def with_verdict(document: Mapping[str, Any], release: Dossier) -> dict[str, Any
     }
 
 
-def write_report(found: Dossier, output: Output) -> None:
+def write_report(found: Dossier, output: ReportOutput) -> None:
     """Write the one report of the release."""
     output.write(rendered(found, output.form))
     say(f"{headline(found)}\nwrote {output.file}")

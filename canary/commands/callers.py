@@ -21,7 +21,7 @@ from canary.commands.shell import (
     print_text,
     say,
 )
-from canary.config.fields import KEY_PREFIX
+from canary.config.field_types import KEY_PREFIX
 from canary.config.quantity import CANARY_NAME
 
 KEY_BYTES = 32

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from alerts import wording
-from canary.commands.plan import LanesNow, data_of, lanes_now, recorded_traffic
+from canary.commands.plan import CurrentLanes, data_of, lanes_now, recorded_traffic
 from canary.commands.shell import ConfigFile, Form, ended_by, fail, print_json, print_text, say
 from canary.config import Config, ConfigError, load
 from canary.config.certificate import certificate_of
@@ -121,7 +121,7 @@ def _budget_without_a_call(read: Config) -> str:
 
 
 def _prospects(
-    read: Config, lanes: LanesNow, data: Path, wanted: "Wanted"
+    read: Config, lanes: CurrentLanes, data: Path, wanted: "Wanted"
 ) -> "Mapping[str, Prospect | None]":
     """Each canary's prospect, as `canary plan` has it; None for a refused one. A check needs no records."""
     from verdict.planner.prospect import prospect_of
@@ -144,7 +144,7 @@ def _prospects(
 
 def _document(
     read: Config,
-    lanes: LanesNow,
+    lanes: CurrentLanes,
     prospects: "Mapping[str, Prospect | None]",
     requests: Sequence[float],
     warnings: Sequence[str],
@@ -174,7 +174,7 @@ def _document(
     }
 
 
-def _part(canary: Canary, lanes: LanesNow) -> dict[str, Any]:
+def _part(canary: Canary, lanes: CurrentLanes) -> dict[str, Any]:
     """The canary's lane, its candidate's part of all units at the last step, and why it is refused."""
     size, refused = lanes.sizes.get(canary.name), lanes.refused.get(canary.name)
     part = 0.0 if refused is not None else (1.0 if size is None else size) * canary.steps[-1].share

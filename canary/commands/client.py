@@ -17,7 +17,7 @@ _UNAUTHORIZED = 401
 _BAD_REQUEST = 400
 
 
-class NotReached(Exception):
+class ServerNotReached(Exception):
     """The server did not answer, or refused the request. The message says what to do."""
 
 
@@ -34,7 +34,7 @@ class ServerAddress:
 
         A server found in its data folder is trusted by exactly the certificate that lies there. One given by
         a URL is by the system's authorities and those of SSL_CERT_FILE. HOST:PORT is the folder's server if
-        that listens there, else one without TLS. Raises NotReached.
+        that listens there, else one without TLS. Raises ServerNotReached.
         """
         if given and "://" in given:
             url = given.rstrip("/")
@@ -81,7 +81,7 @@ class AdminClient:
         query: Mapping[str, str] | None = None,
         document: Mapping[str, Any] | None = None,
     ) -> str:
-        """The answer's text. Raises NotReached, with the server's own message if it refused."""
+        """The answer's text. Raises ServerNotReached, with the server's own message if it refused."""
         try:
             answer = httpx2.request(
                 method,
@@ -94,30 +94,30 @@ class AdminClient:
                 trust_env=False,
             )
         except UnicodeEncodeError as error:
-            raise NotReached(f"{error.object!r} cannot be sent: it is not valid text") from error
+            raise ServerNotReached(f"{error.object!r} cannot be sent: it is not valid text") from error
         except (httpx2.InvalidURL, httpx2.TransportError) as error:
-            raise NotReached(no_answer(self._url, error)) from error
+            raise ServerNotReached(no_answer(self._url, error)) from error
         if answer.status_code == _UNAUTHORIZED:
-            raise NotReached(
+            raise ServerNotReached(
                 f"{self._url} refuses {'this token' if self._bearer else 'requests without a token'}; set "
                 f"{self._variable} to the server's token{self._where}"
             )
         if answer.is_error:
-            raise NotReached(refusal(answer))
+            raise ServerNotReached(refusal(answer))
         return str(answer.text)
 
     def _document(self, text: str) -> Any:
         try:
             return json.loads(text)
         except ValueError as error:
-            raise NotReached(f"{self._url} is not a canary admin listener") from error
+            raise ServerNotReached(f"{self._url} is not a canary admin listener") from error
 
 
 def bearer(name: str, token: str | None) -> dict[str, str]:
-    """The authorization header, {} without a token. Raises NotReached, without the token, if the token
+    """The authorization header, {} without a token. Raises ServerNotReached, without the token, if the token
     cannot be sent in a header."""
     if token and not (token.isascii() and token.isprintable()):
-        raise NotReached(f"{name} is not a token: it must be one line of ASCII characters")
+        raise ServerNotReached(f"{name} is not a token: it must be one line of ASCII characters")
     return {"authorization": f"Bearer {token}"} if token else {}
 
 
@@ -149,13 +149,13 @@ def _token(environment: Mapping[str, str], names: Sequence[str]) -> tuple[str, s
         found = ((name, Secret(name, environment).value()) for name in names)
         return next(((name, token) for name, token in found if token), (names[0], None))
     except BadSecret as problem:
-        raise NotReached(str(problem)) from problem
+        raise ServerNotReached(str(problem)) from problem
 
 
 def _is_in_folder(data: Path, listener: str, url: str) -> bool:
     try:
         return _from_folder(data, listener) == url
-    except NotReached:
+    except ServerNotReached:
         return False
 
 
@@ -173,26 +173,26 @@ def _pinned(data: Path) -> ssl.SSLContext:
     try:
         return pinned_context(text or "")
     except (ssl.SSLError, ValueError) as error:
-        raise NotReached(f"{data / CERTIFICATE} has no certificate; restart `canary serve`") from error
+        raise ServerNotReached(f"{data / CERTIFICATE} has no certificate; restart `canary serve`") from error
 
 
 def _from_folder(data: Path, listener: str) -> str:
     text = _read(data / "server.json", or_else=f"give its address with --{listener}")
     if text is None:
-        raise NotReached(
+        raise ServerNotReached(
             f"no server has run in {data}; start `canary serve`, or name its folder with --data or its "
             f"address with --{listener}"
         )
     try:
         return str(json.loads(text)[listener])
     except (ValueError, KeyError, TypeError) as error:
-        raise NotReached(
+        raise ServerNotReached(
             f"{data / 'server.json'} names no {listener} listener; give its address with --{listener}"
         ) from error
 
 
 def _read(path: Path, *, or_else: str) -> str | None:
-    """The text of one of the server's files, None if it does not exist. Raises NotReached if it is
+    """The text of one of the server's files, None if it does not exist. Raises ServerNotReached if it is
     unreadable."""
     try:
         return path.read_text().strip()
@@ -200,6 +200,6 @@ def _read(path: Path, *, or_else: str) -> str | None:
         return None
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise NotReached(
+        raise ServerNotReached(
             f"{path} cannot be read: {why}. Run this as the server's user, or {or_else}"
         ) from error

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, select
 from canary.config import Config, ConfigError
 from canary.config.certificate import certificate_of
 from canary.config.quantity import is_loopback
-from canary.interpreter import ROOT, shadows
+from canary.python_path import ROOT, shadows
 from canary.secrets import BadSecret, Secret
 from records.errors import RecordError
 from records.facts.prices import said_once

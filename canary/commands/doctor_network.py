@@ -20,11 +20,11 @@ import httpx2
 import uvloop
 
 from bench.preflight.run import ProbeAnswer, ProbedArm, probe
-from canary.commands.client import AdminClient, NotReached, ServerAddress
+from canary.commands.client import AdminClient, ServerAddress, ServerNotReached
 from canary.commands.doctor_machine import Diagnosis, broken, fine, skew, warning
 from canary.config import Config
 from canary.config.quantity import is_loopback
-from canary.programs.wiring import routes
+from canary.programs.routes import routes
 from pages.words.status import astray, split_off, unassigned, unmatched
 from proxy.providers.credentials import Credentials
 from proxy.providers.provider import CLOUD_AUTH, Provider
@@ -120,7 +120,7 @@ def server(data: Path, environment: Mapping[str, str], admin: str | None, config
     try:
         client = AdminClient(admin=admin, data=data, environment=environment)
         state = client.text("GET", "/readyz").strip()
-    except NotReached as problem:
+    except ServerNotReached as problem:
         return [warning(str(problem), "start it with `canary serve`, if it should run")]
     found = [broken(each, "") for each in _degraded(state)] or [fine(f"says: {state}")]
     found += _traffic(data)
@@ -128,7 +128,7 @@ def server(data: Path, environment: Mapping[str, str], admin: str | None, config
         status = client.get("/api/status")
         traffic = [*_matched(status, config), *_astray(status, config)]
         assigned = _assigned(status)
-    except (NotReached, KeyError):  # an agent has no status
+    except (ServerNotReached, KeyError):  # an agent has no status
         traffic, assigned = [], []
     return [*found, *traffic, *_callers(client, config), *assigned]
 
@@ -210,7 +210,7 @@ def _callers(client: AdminClient, config: Config) -> list[Diagnosis]:
     """The callers that have been in the config for a day, and that the server has not seen."""
     try:
         known = client.get("/api/callers") if config.callers else {"callers": []}
-    except NotReached:  # an agent has no API
+    except ServerNotReached:  # an agent has no API
         return []
     unseen = [each for each in known["callers"] if each["last_seen"] is None]
     late = unused(unseen, time.time())
@@ -237,7 +237,7 @@ def _degraded(state: str) -> list[str]:
 def _traffic(data: Path) -> list[Diagnosis]:
     try:
         address = ServerAddress.of("traffic", None, data)
-    except NotReached:
+    except ServerNotReached:
         return []  # the server runs on another machine
     url, verify = address.url, address.trust or True
     try:

@@ -36,12 +36,12 @@ TRIES = 5
 _TIMEOUT_S = 60.0
 
 
-class NotTaken(Exception):
+class FeedbackNotTaken(Exception):
     """The server does not answer, refuses, or has no room. The message says what to do."""
 
 
 @dataclass(slots=True)
-class Imported:
+class ImportResult:
     """The result of an import. `accepted` rows are on the server's disk. If any row is `bad`, `accepted` is
     0 and `problems` lists the first bad rows by line."""
 
@@ -72,7 +72,7 @@ class FeedbackClient:
         return problems
 
     def send(self, values: bytes) -> int:
-        """Send the values; returns their number. Raises NotTaken if none, or perhaps some, was accepted."""
+        """Send the values; returns their number. Raises FeedbackNotTaken if some may not have been taken."""
         return int(self._post(values, "accepted"))
 
     def _post(self, values: bytes, wanted: str, **query: str) -> Any:
@@ -92,7 +92,7 @@ class FeedbackClient:
                     trust_env=False,
                 )
             except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
-                raise NotTaken(no_answer(self._url, error)) from error
+                raise FeedbackNotTaken(no_answer(self._url, error)) from error
             except httpx2.TransportError as error:
                 problem = no_answer(self._url, error)
                 continue
@@ -101,24 +101,24 @@ class FeedbackClient:
             problem = refusal(answer)
             if answer.status_code != 503:
                 break
-        raise NotTaken(problem)
+        raise FeedbackNotTaken(problem)
 
 
 def _member(answer: httpx2.Response, name: str) -> Any:
     try:
         return answer.json()[name]
     except (ValueError, KeyError, TypeError) as error:
-        raise NotTaken(f"{answer.url} is not a canary traffic listener") from error
+        raise FeedbackNotTaken(f"{answer.url} is not a canary traffic listener") from error
 
 
-def import_file(path: Path, client: FeedbackClient, *, now: float) -> Imported:
+def import_file(path: Path, client: FeedbackClient, *, now: float) -> ImportResult:
     """Check every row, then send all of them if none is invalid.
 
     A row without `at` gets the file's modification time, so a second import repeats exactly the same values.
-    Raises BadFile, OSError, and NotTaken, whose message says how many rows were accepted.
+    Raises BadFile, OSError, and FeedbackNotTaken, whose message says how many rows were accepted.
     """
     default_at = datetime.fromtimestamp(min(path.stat().st_mtime, now), UTC)
-    done = Imported()
+    done = ImportResult()
     for batch in batches(feedback_lines(path, default_at=default_at)):
         done.rows += len(batch)
         _look(batch, client, done)
@@ -127,8 +127,8 @@ def import_file(path: Path, client: FeedbackClient, *, now: float) -> Imported:
     for batch in batches(feedback_lines(path, default_at=default_at)):
         try:
             done.accepted += client.send(_encoded(batch))
-        except NotTaken as problem:
-            raise NotTaken(
+        except FeedbackNotTaken as problem:
+            raise FeedbackNotTaken(
                 f"{problem}\n{done.accepted} of {done.rows} rows were accepted, up to line "
                 f"{batch[0].number - 1}. Import the file again; rows already accepted do not change"
             ) from problem
@@ -150,7 +150,7 @@ def batches(found: Iterable[FeedbackLine]) -> Iterator[list[FeedbackLine]]:
         yield batch
 
 
-def _look(batch: list[FeedbackLine], client: FeedbackClient, done: Imported) -> None:
+def _look(batch: list[FeedbackLine], client: FeedbackClient, done: ImportResult) -> None:
     """Record the problems of a batch's rows."""
     readable = [line for line in batch if line.value is not None]
     wrong = {line.number: line.problem for line in batch if line.value is None}
@@ -183,7 +183,7 @@ def import_(
     output: Form = "text",
 ) -> None:
     """Send every row of a CSV file to the server, or none if one is invalid. Repeating it changes nothing."""
-    from canary.commands.client import NotReached, ServerAddress
+    from canary.commands.client import ServerAddress, ServerNotReached
     from canary.secrets import BadSecret, Secret
     from records.facts.feedback import COLUMNS, BadFeedbackFile
 
@@ -196,7 +196,7 @@ def import_(
         fail(f"{file}: {problem}")
     except OSError as problem:
         fail(f"{unreadable(file, problem)}; name a CSV file with the columns {', '.join(COLUMNS)}")
-    except (BadSecret, NotReached, NotTaken) as problem:
+    except (BadSecret, ServerNotReached, FeedbackNotTaken) as problem:
         fail(str(problem))
     for each in done.problems:
         say(f"{file} line {each['line']}: {each['error']}")

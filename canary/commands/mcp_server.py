@@ -33,7 +33,7 @@ from mcp.types import (
 )
 
 from canary import __version__
-from canary.commands.client import AdminClient, NotReached
+from canary.commands.client import AdminClient, ServerNotReached
 from canary.config.quantity import CANARY_NAME
 
 _SERVER = ("workers", "degraded")
@@ -193,7 +193,7 @@ class BadArguments(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class McpTool:
-    """One tool. `answer` asks the server and returns a JSON object; it may raise NotReached."""
+    """One tool. `answer` asks the server and returns a JSON object; it may raise ServerNotReached."""
 
     name: str
     description: str
@@ -245,7 +245,7 @@ def _why_this_arm(client: AdminClient, canary: str, unit: str) -> Mapping[str, A
         if each["canary"] == canary:
             return dict(each)
     names = ", ".join(each["canary"] for each in every) or "none"
-    raise NotReached(f"the config has no canary {canary!r}; it has: {names}")
+    raise ServerNotReached(f"the config has no canary {canary!r}; it has: {names}")
 
 
 def _path(arguments: CanaryArguments | WhyArguments) -> str:
@@ -326,7 +326,7 @@ async def _listed(context: Any, asked: PaginatedRequestParams | None) -> ListToo
 async def _called(connect: Callable[[], AdminClient], asked: CallToolRequestParams) -> CallToolResult:
     try:
         answer = await asyncio.to_thread(_answer, connect, asked)
-    except (BadArguments, NotReached) as problem:
+    except (BadArguments, ServerNotReached) as problem:
         return _result(str(problem), is_error=True)
     return _result(json.dumps(answer, ensure_ascii=False))
 

@@ -154,7 +154,7 @@ def _wanted(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LanesNow:
+class CurrentLanes:
     """`sizes` has each canary's part of the units, in [0, 1], but for one alone that has no lane. `refused`
     says why a canary's candidate serves nobody, by name. Without `known`, no state could be read: the sizes
     are those of canaries that have not started."""
@@ -169,14 +169,14 @@ class LanesNow:
         return (read.lanes if name in self.refused else self.sizes).get(name, 1.0)
 
 
-def lanes_now(read: Config, data: Path) -> LanesNow:
+def lanes_now(read: Config, data: Path) -> CurrentLanes:
     """The lanes as the server with this data folder has them, or would cut them. Creates nothing."""
     states = None if not data.is_dir() else _states(read, data)
-    return LanesNow(sizes=read.lanes, refused={}, known=False) if states is None else _by(states, read)
+    return CurrentLanes(sizes=read.lanes, refused={}, known=False) if states is None else _by(states, read)
 
 
 def recorded_traffic(
-    read: Config, data: Path, lanes: LanesNow, known: "CanarySettings", judged: "JudgedCanary"
+    read: Config, data: Path, lanes: CurrentLanes, known: "CanarySettings", judged: "JudgedCanary"
 ) -> "Recorded | None":
     """What the store has of the canary's traffic; None, said on stderr, if it does not answer. Creates no
     file."""
@@ -194,7 +194,7 @@ def recorded_traffic(
         return None
 
 
-def _by(states: "Mapping[str, VersionedState]", read: Config) -> LanesNow:
+def _by(states: "Mapping[str, VersionedState]", read: Config) -> CurrentLanes:
     from control.states.rollouts import allotment, redefinition
 
     held = {name: each if name in read.canaries else _left(each) for name, each in states.items()}
@@ -209,7 +209,7 @@ def _by(states: "Mapping[str, VersionedState]", read: Config) -> LanesNow:
             refused[name] = problem
         if name in cut.refused or (state is not None and state.state == "ended"):
             sizes[name] = 0.0
-    return LanesNow(sizes=sizes, refused=refused, known=True)
+    return CurrentLanes(sizes=sizes, refused=refused, known=True)
 
 
 def _left(stored: "VersionedState") -> "VersionedState":

@@ -108,7 +108,7 @@ async def _asked(
     from bench.preflight.client import ArmClient
     from bench.preflight.run import preflight as asked
     from bench.preflight.run import preflight_of_captured
-    from canary.programs.wiring import routes
+    from canary.programs.routes import routes
     from proxy.providers.credentials import Credentials
 
     known = routes(config, {})

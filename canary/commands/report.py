@@ -1,6 +1,6 @@
 """`canary report`: judges a canary by its rubric, from the store or from a CSV log.
 
-`Output` is the form and the file of any report.
+`ReportOutput` is the form and the file of any report.
 """
 
 import os
@@ -41,33 +41,33 @@ _ENDINGS = {
 }
 
 
-class BadOutput(ValueError):
+class BadReportOutput(ValueError):
     """An unknown format, or a file without a known ending. The message says how to fix it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
+class ReportOutput:
     """One of FORMS, and the file to write (None: standard output)."""
 
     form: str
     file: Path | None
 
     @classmethod
-    def asked(cls, form: str | None, output: str | None) -> "Output":
+    def asked(cls, form: str | None, output: str | None) -> "ReportOutput":
         """Parse `-f` and `-o`. Without `-f`, `-o` is a format or a file whose ending gives the format.
 
-        Raises BadOutput.
+        Raises BadReportOutput.
         """
         if form is not None and form not in FORMS:
-            raise BadOutput(f"-f {form!r} is not a format; use {', '.join(FORMS)}")
+            raise BadReportOutput(f"-f {form!r} is not a format; use {', '.join(FORMS)}")
         if output is None or (form is None and output in FORMS):
             return cls(form=form or output or "text", file=None)
         file = Path(output)
         if not file.parent.is_dir() or file.is_dir():
-            raise BadOutput(f"-o {output!r} is a folder, or its folder does not exist")
+            raise BadReportOutput(f"-o {output!r} is a folder, or its folder does not exist")
         wanted = form or _ENDINGS.get(file.suffix.lower())
         if wanted is None:
-            raise BadOutput(
+            raise BadReportOutput(
                 f"-o {output!r} is neither a format ({', '.join(FORMS)}) nor a file that ends in "
                 ".html, .md, .json or .txt; give the format with -f"
             )
@@ -129,8 +129,8 @@ def report(
     from verdict.decision.reports import NoSuchCanary, report_from_csv, report_from_store
 
     read = read_config(config)
-    with ended_by(BadOutput, ConfigError, code=2):
-        wanted = Output.asked(form, output)
+    with ended_by(BadReportOutput, ConfigError, code=2):
+        wanted = ReportOutput.asked(form, output)
         retro = read_rubric(rubric, os.environ, read.metrics) if rubric is not None else None
     try:
         with ended_by(NoSuchCanary, ValueError):
@@ -156,8 +156,8 @@ def _compare(names: list[str], config: Path, data: Path, form: str | None, outpu
     if len(set(names)) < 2:
         fail("--compare needs the names of two canaries or more", code=2)
     read = read_config(config)
-    with ended_by(BadOutput, code=2):
-        wanted = Output.asked(form, output)
+    with ended_by(BadReportOutput, code=2):
+        wanted = ReportOutput.asked(form, output)
     with ended_by(NoSuchCanary, ValueError), opened(read, data) as store:
         found = compare_from_store(read.control.reports, names, store, now=time.time())
     wanted.write(rendered(found, wanted.form, width=wanted.width))

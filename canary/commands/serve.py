@@ -19,7 +19,7 @@ from canary.commands.shell import (
     without_log_lines,
 )
 from canary.config import ConfigError, load
-from canary.interpreter import environment, program
+from canary.python_path import environment, program
 
 
 def serve(
@@ -41,7 +41,7 @@ def serve(
     """Start the server: the traffic workers and the admin process."""
     from canary.config.config import check_role
     from canary.config.load import data_folder
-    from canary.programs.serve import InUse, serve
+    from canary.programs.serve import FolderInUse, serve
     from canary.secrets import BadSecret
 
     flags = {
@@ -54,7 +54,7 @@ def serve(
         "grace": grace,
         "role": role,
     }
-    with ended_by(ConfigError, code=2), ended_by(InUse, BadSecret, OSError):
+    with ended_by(ConfigError, code=2), ended_by(FolderInUse, BadSecret, OSError):
         read = load(config, os.environ)
         for warning in read.warnings:
             say(warning)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
 
 import typer
 
-from canary.commands.client import AdminClient, NotReached
+from canary.commands.client import AdminClient, ServerNotReached
 from canary.config import Config, ConfigError, load
 from canary.config.load import CONFIG as CONFIG
 from canary.config.load import DATA as DATA
@@ -69,7 +69,7 @@ def admin_client(admin: str | None, data: Path) -> AdminClient:
 
 def ask(call: Callable[[], T]) -> T:
     """Call the server and return its answer. Exits 1 if the server does not answer, or refuses."""
-    with ended_by(NotReached):
+    with ended_by(ServerNotReached):
         return call()
 
 

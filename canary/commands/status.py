@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from canary.commands.client import AdminClient, NotReached
+from canary.commands.client import AdminClient, ServerNotReached
 from canary.commands.shell import (
     CONFIG,
     DATA,
@@ -103,31 +103,31 @@ def _watched(client: AdminClient, name: str | None, until: str | None, form: str
     if form == "text" and console.is_terminal:
         with _screen(console) as show:
             return watch(updates, show, until)
-    return watch(updates, Lines(print_text, time.time, form=form).show, until)
+    return watch(updates, StatusLines(print_text, time.time, form=form).show, until)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Glance:
+class StatusLook:
     """The newest status document. `silence` says why the server sent no newer one; "" if it did."""
 
     document: Document
     silence: str = ""
 
 
-def looks(read: Callable[[], Document], clock: Clock) -> Iterator[Glance]:
-    """Poll the status every second, forever. Raises NotReached if the first request fails; after later
+def looks(read: Callable[[], Document], clock: Clock) -> Iterator[StatusLook]:
+    """Poll the status every second, forever. Raises ServerNotReached if the first request fails; after later
     failures the last document stays."""
-    look = Glance(document=read())
+    look = StatusLook(document=read())
     while True:
         yield look
         clock.sleep(EVERY_S)
         try:
-            look = Glance(document=read())
-        except NotReached as silence:
-            look = Glance(document=look.document, silence=str(silence))
+            look = StatusLook(document=read())
+        except ServerNotReached as silence:
+            look = StatusLook(document=look.document, silence=str(silence))
 
 
-def watch(updates: Iterator[Glance], show: Callable[[Glance], None], until: str | None) -> Document:
+def watch(updates: Iterator[StatusLook], show: Callable[[StatusLook], None], until: str | None) -> Document:
     """Show the updates until there is a canary and every canary is in the state `until`, or Ctrl-C. Returns
     the last document."""
     document: Document = {"canaries": []}
@@ -143,7 +143,7 @@ def watch(updates: Iterator[Glance], show: Callable[[Glance], None], until: str 
 
 
 @contextmanager
-def _screen(console: "Console") -> Iterator[Callable[[Glance], None]]:
+def _screen(console: "Console") -> Iterator[Callable[[StatusLook], None]]:
     """Shows the status on the terminal's alternate screen, and leaves the last one on the main screen."""
     from rich.console import Group
     from rich.live import Live
@@ -153,7 +153,7 @@ def _screen(console: "Console") -> Iterator[Callable[[Glance], None]]:
 
     last: Group | None = None
 
-    def show(look: Glance) -> None:
+    def show(look: StatusLook) -> None:
         nonlocal last
         silence = [Text(f"no answer: {visible(look.silence)}", "bold red")] if look.silence else []
         last = Group(*silence, picture(look.document, time.time(), width=console.width))
@@ -167,7 +167,7 @@ def _screen(console: "Console") -> Iterator[Callable[[Glance], None]]:
             console.print(last)
 
 
-class Lines:
+class StatusLines:
     """Writes a line for each canary that changed, as text or as its JSON document. For output that is not a
     terminal."""
 
@@ -175,7 +175,7 @@ class Lines:
         self._write, self._now, self._form = write, now, form
         self._seen: dict[str, object] = {}
 
-    def show(self, look: Glance) -> None:
+    def show(self, look: StatusLook) -> None:
         """Write the changes."""
         moment = datetime.fromtimestamp(self._now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         if self._form == "text" and self._new("", look.silence):
@@ -214,7 +214,7 @@ def _what_counts(canary: Document) -> object:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GateResult:
+class WaitResult:
     """A canary's state and verdict at the last request."""
 
     state: str
@@ -244,10 +244,10 @@ def wait(
         within_s, every_s = parse_duration(timeout), parse_duration(poll)
     client = admin_client(admin, data)
 
-    def look() -> GateResult:
+    def look() -> WaitResult:
         (canary,) = _read(client, name)["canaries"]
         report = client.get(f"/api/canaries/{name}/report", form="json")
-        return GateResult(state=canary["state"], verdict=report["verdict"])
+        return WaitResult(state=canary["state"], verdict=report["verdict"])
 
     found = ask(lambda: until_settled(look, within_s, max(every_s, 1.0), Clock()))
     if output == "json":
@@ -258,7 +258,7 @@ def wait(
     raise typer.Exit(exit_code(found))
 
 
-def exit_code(found: GateResult) -> int:
+def exit_code(found: WaitResult) -> int:
     """The exit code. A rollback takes precedence over the verdict."""
     if found.state == "rolled_back":
         return ROLLED_BACK
@@ -266,11 +266,11 @@ def exit_code(found: GateResult) -> int:
 
 
 def until_settled(
-    look: Callable[[], GateResult], within_s: float, every_s: float, clock: Clock
-) -> GateResult:
+    look: Callable[[], WaitResult], within_s: float, every_s: float, clock: Clock
+) -> WaitResult:
     """Poll until the result is settled or the time is up.
 
-    Raises NotReached if the first request fails, or if the server is unreachable for 120 s later.
+    Raises ServerNotReached if the first request fails, or if the server is unreachable for 120 s later.
     """
     found, answered_at = look(), clock.now()
     deadline = answered_at + within_s
@@ -278,7 +278,7 @@ def until_settled(
         clock.sleep(min(every_s, left))
         try:
             found, answered_at = look(), clock.now()
-        except NotReached:
+        except ServerNotReached:
             if clock.now() - answered_at > SILENCE_S:
                 raise
     return found

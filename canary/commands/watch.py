@@ -27,7 +27,7 @@ from canary.commands.shell import (
     without_log_lines,
 )
 from canary.config import Config, ConfigError, load
-from canary.interpreter import environment, program
+from canary.python_path import environment, program
 from control.jobs.model_news import BenchmarkResult, CanaryUptake
 from records.facts.prices import Prices, unpriced_model
 

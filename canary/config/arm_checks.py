@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
-from canary.config import build
+from canary.config import conversion
 from canary.config.errors import Path
 from canary.config.quantity import suggestion
-from canary.config.schema import Salvage
+from canary.config.schema import CheckedDocument
 from canary.config.sections import CanarySection, CaptureSection, FileSection, ProviderSection, RequestSection
 from judge.terms import same_model
 from proxy.dialects.operation import Api
@@ -28,7 +28,7 @@ _GLOBAL = "aiplatform.googleapis.com"
 _REGIONAL = re.compile(rf"(?P<region>[a-z0-9-]+)-{re.escape(_GLOBAL)}")
 
 
-def check_kind(name: str, provider: ProviderSection, found: Salvage) -> None:
+def check_kind(name: str, provider: ProviderSection, found: CheckedDocument) -> None:
     """Record every problem of an entry with its kind."""
     for key, message in (*_wrong_with_kind(provider), *_wrong_with_region(provider)):
         path: Path = ("providers", name) if key is None else ("providers", name, key)
@@ -54,7 +54,7 @@ def _wrong_with_region(provider: ProviderSection) -> Iterator[tuple[str | None, 
         if provider.project is None:
             yield None, "has no project, which the URLs of `kind: vertex` name; set `project`"
         yield from _wrong_with_location(provider)
-    if provider.kind == "bedrock" and build.own_auth_of(provider) == "aws" and provider.region is None:
+    if provider.kind == "bedrock" and conversion.own_auth_of(provider) == "aws" and provider.region is None:
         yield None, "has no region, which the signature for Bedrock names; set `region`"
 
 
@@ -79,12 +79,12 @@ def wrong_with_name(name: str, providers: Mapping[str, ProviderSection]) -> str 
     return None
 
 
-def check_forms(file: FileSection, canary: CanarySection, path: Path, found: Salvage) -> None:
+def check_forms(file: FileSection, canary: CanarySection, path: Path, found: CheckedDocument) -> None:
     """Warn of a canary's paths that its candidate's entry has in no form, so that they stay outside it."""
     sections = [file.providers.get(arm.provider) for arm in (canary.baseline, canary.candidate)]
     if sections[0] is None or sections[1] is None or sections[0] is sections[1]:
         return
-    baseline, candidate = (build.provider("", section) for section in sections if section is not None)
+    baseline, candidate = (conversion.provider("", section) for section in sections if section is not None)
     for index, each in enumerate(canary.match.paths):
         if not takes_from(baseline, candidate, each):
             message = (
@@ -104,7 +104,7 @@ _Names = Sequence[tuple[Path, str]]
 """Members' names with their places in the file."""
 
 
-def check_request(section: RequestSection, path: Path, found: Salvage) -> None:
+def check_request(section: RequestSection, path: Path, found: CheckedDocument) -> None:
     """Record every problem of one arm's `request:`."""
     for place, name in _every_name(section, path):
         if problem := _wrong_with_name(name):
@@ -189,7 +189,7 @@ def _wrong_with_renames(section: RequestSection, path: Path) -> Iterator[tuple[P
         targets.setdefault(new, name)
 
 
-def check_captures(file: FileSection, found: Salvage) -> None:
+def check_captures(file: FileSection, found: CheckedDocument) -> None:
     """Record every problem of the patterns, and of the captures of models that no canary takes."""
     _check_patterns(file.redact, ("redact",), found)
     first: dict[str, int] = {}
@@ -202,14 +202,14 @@ def check_captures(file: FileSection, found: Salvage) -> None:
             first.setdefault(model, index)
 
 
-def check_capture(section: CaptureSection, path: Path, found: Salvage) -> None:
+def check_capture(section: CaptureSection, path: Path, found: CheckedDocument) -> None:
     """Record every problem of one `capture`."""
     if not (section.rate or section.per_category or found.cut_below(path)):
         found.complain(path, "captures nothing; set a rate, for example `rate: 1%`, or per_category")
     _check_patterns(section.redact, (*path, "redact"), found)
 
 
-def _check_patterns(patterns: Sequence[str], path: Path, found: Salvage) -> None:
+def _check_patterns(patterns: Sequence[str], path: Path, found: CheckedDocument) -> None:
     for index, text in enumerate(patterns):
         try:
             pattern(text)
@@ -217,7 +217,7 @@ def _check_patterns(patterns: Sequence[str], path: Path, found: Salvage) -> None
             found.complain((*path, index), str(error))
 
 
-def check_judge(file: FileSection, found: Salvage) -> None:
+def check_judge(file: FileSection, found: CheckedDocument) -> None:
     """Record what is wrong with the judge itself."""
     judge = file.judge
     if judge is None:
@@ -229,7 +229,7 @@ def check_judge(file: FileSection, found: Salvage) -> None:
         found.warn(("judge",), "judges nothing: give a canary `judge: {pairs: 200}`")
 
 
-def check_judging(file: FileSection, canary: CanarySection, path: Path, found: Salvage) -> None:
+def check_judging(file: FileSection, canary: CanarySection, path: Path, found: CheckedDocument) -> None:
     """Record what is wrong with the judging of one canary."""
     _check_rows(canary, path, found)
     terms, place = canary.judge, (*path, "judge")
@@ -257,7 +257,7 @@ def check_judging(file: FileSection, canary: CanarySection, path: Path, found: S
             found.complain(place, message)
 
 
-def _check_rows(canary: CanarySection, path: Path, found: Salvage) -> None:
+def _check_rows(canary: CanarySection, path: Path, found: CheckedDocument) -> None:
     """A row needs what it is about to be judged; a preference is a comparison already."""
     needed = {JUDGED_PREFERENCE: "pairs", JUDGED_MARK: "answers"}
     for index, row in enumerate(canary.rubric):

@@ -10,11 +10,11 @@ from itertools import combinations
 from typing import get_args
 
 from alerts.rules.rule import rule_key
-from canary.config import build, guardrails
+from canary.config import conversion, guardrails
 from canary.config.arm_checks import check_capture, check_forms, check_judging, check_request
 from canary.config.errors import Path
 from canary.config.quantity import CANARY_NAME, COMPUTED, TAG_NAME, suggestion
-from canary.config.schema import Salvage
+from canary.config.schema import CheckedDocument
 from canary.config.sections import CanarySection, FileSection, GuardrailSection
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Kind, Timeout
@@ -31,9 +31,9 @@ MOST_ROWS = 5
 LARGE_SHARE = 0.5
 
 
-def check_canaries(file: FileSection, found: Salvage) -> None:
+def check_canaries(file: FileSection, found: CheckedDocument) -> None:
     """Record every problem and warning of each canary, and of those that match the same requests."""
-    metrics = build.declared_metrics(file)
+    metrics = conversion.declared_metrics(file)
     for index, canary in enumerate(file.canaries):
         path: Path = ("canaries", index)
         _check_names(canary, path, found)
@@ -56,7 +56,7 @@ def check_canaries(file: FileSection, found: Salvage) -> None:
     check_lanes(file, found)
 
 
-def _check_names(canary: CanarySection, path: Path, found: Salvage) -> None:
+def _check_names(canary: CanarySection, path: Path, found: CheckedDocument) -> None:
     if not CANARY_NAME.fullmatch(canary.name):
         found.complain((*path, "name"), "a canary's name may contain letters, digits, . _ and -, at most 63")
     for key, names in (
@@ -70,7 +70,7 @@ def _check_names(canary: CanarySection, path: Path, found: Salvage) -> None:
                 found.complain((*path, key, index), f'"{name}" is listed twice')
 
 
-def _check_arms(file: FileSection, canary: CanarySection, path: Path, found: Salvage) -> None:
+def _check_arms(file: FileSection, canary: CanarySection, path: Path, found: CheckedDocument) -> None:
     for key, arm in (("baseline", canary.baseline), ("candidate", canary.candidate)):
         names = found.names("providers")
         if arm.provider not in names:
@@ -91,9 +91,9 @@ def _check_arms(file: FileSection, canary: CanarySection, path: Path, found: Sal
         )
         found.complain(place, message)
     if candidate is baseline:
-        if build.arm(canary.candidate) == build.arm(canary.baseline):
+        if conversion.arm(canary.candidate) == conversion.arm(canary.baseline):
             found.warn((*path, "candidate", "model"), "both arms use the same model: this is an A/A test")
-    elif build.own_auth_of(candidate) is None:
+    elif conversion.own_auth_of(candidate) is None:
         if not found.was_cut(("providers", name, "api_key")):
             message = (
                 f'"{name}" has no api_key, and the caller\'s key is never sent to another provider; '
@@ -104,7 +104,7 @@ def _check_arms(file: FileSection, canary: CanarySection, path: Path, found: Sal
         found.warn(place, f'"{name}" and the baseline\'s provider have the same api_key')
 
 
-def _check_patience(canary: CanarySection, path: Path, found: Salvage) -> None:
+def _check_patience(canary: CanarySection, path: Path, found: CheckedDocument) -> None:
     if canary.baseline.patience_s is not None:
         found.complain((*path, "baseline", "patience"), "only the candidate has a patience; remove it here")
     if canary.candidate.patience_s is not None and canary.on_candidate_failure == "error":
@@ -112,7 +112,7 @@ def _check_patience(canary: CanarySection, path: Path, found: Salvage) -> None:
         found.warn((*path, "candidate", "patience"), message)
 
 
-def _check_shares(canary: CanarySection, path: Path, found: Salvage) -> None:
+def _check_shares(canary: CanarySection, path: Path, found: CheckedDocument) -> None:
     if canary.share is not None and canary.ramp is not None:
         found.complain((*path, "ramp"), "cannot be combined with share; remove one of them")
     neither = canary.share is None and canary.ramp is None
@@ -131,12 +131,12 @@ def _check_shares(canary: CanarySection, path: Path, found: Salvage) -> None:
             found.complain((*place, "share"), message)
 
 
-def _warn_of_large(share: float, path: Path, found: Salvage) -> None:
+def _warn_of_large(share: float, path: Path, found: CheckedDocument) -> None:
     if share > LARGE_SHARE:
         found.warn(path, f"{share:.4g} is more than half of the users; a typical share is 5% to 10%")
 
 
-def _check_assignment(canary: CanarySection, path: Path, found: Salvage) -> None:
+def _check_assignment(canary: CanarySection, path: Path, found: CheckedDocument) -> None:
     """Check what a flag system's arms exclude, and say what canary then does not check."""
     if canary.assignment == "hash":
         return
@@ -159,7 +159,7 @@ def _check_assignment(canary: CanarySection, path: Path, found: Salvage) -> None
     found.warn((*path, "assignment"), message)
 
 
-def _check_match(canary: CanarySection, path: Path, found: Salvage) -> None:
+def _check_match(canary: CanarySection, path: Path, found: CheckedDocument) -> None:
     for index, text in enumerate(canary.match.paths):
         if not text.startswith("/"):
             found.complain((*path, "match", "paths", index), f'a path starts with "/": write "/{text}"')
@@ -175,7 +175,7 @@ def _check_match(canary: CanarySection, path: Path, found: Salvage) -> None:
         found.warn((*path, "match"), "is empty: this canary takes every request, for any model")
 
 
-def _check_reach(file: FileSection, canary: CanarySection, path: Path, found: Salvage) -> None:
+def _check_reach(file: FileSection, canary: CanarySection, path: Path, found: CheckedDocument) -> None:
     name = canary.baseline.provider
     if name not in file.providers:
         return
@@ -185,9 +185,9 @@ def _check_reach(file: FileSection, canary: CanarySection, path: Path, found: Sa
         why = ", ".join(f"{each} belongs to {_owner(provider.kind, each)}" for each in paths)
         message = f'no request reaches this canary: its baseline "{name}" has the {api} API, and {why}'
         found.complain((*path, "match", "paths"), message)
-    elif below := build.base_path(file.providers, name):
+    elif below := conversion.base_path(file.providers, name):
         scheme = "http" if file.tls is None else "https"
-        shorter = f", or to {own}" if (own := build.own_paths(file.providers, name)) else ""
+        shorter = f", or to {own}" if (own := conversion.own_paths(file.providers, name)) else ""
         message = (
             f"only requests to the base URL {scheme}://{file.traffic}{below}{shorter} reach this canary, "
             f'because "{name}" is not the first provider with `api: {api}`'
@@ -200,7 +200,7 @@ def _owner(kind: Kind, path: str) -> str:
     return f"the {apis[0]} API" if apis else "no API's LLM operations"
 
 
-def _check_tags(file: FileSection, canary: CanarySection, path: Path, found: Salvage) -> None:
+def _check_tags(file: FileSection, canary: CanarySection, path: Path, found: CheckedDocument) -> None:
     places: list[tuple[Path, str]] = [
         *(((*path, "match", "tags", name), name) for name in canary.match.tags),
         *(((*path, "segments", index), name) for index, name in enumerate(canary.segments)),
@@ -214,7 +214,7 @@ def _check_tags(file: FileSection, canary: CanarySection, path: Path, found: Sal
             found.complain(place, f'"{name}" is not listed under tags{suggestion(name, file.tags)}')
 
 
-def _check_critical(canary: CanarySection, path: Path, found: Salvage) -> None:
+def _check_critical(canary: CanarySection, path: Path, found: CheckedDocument) -> None:
     parts = len(canary.critical_categories) + len(canary.critical_segments)
     if parts > guardrails.MOST_PARTS and canary.guardrails != ():
         message = (
@@ -234,7 +234,7 @@ def _check_critical(canary: CanarySection, path: Path, found: Salvage) -> None:
             found.complain(place, f'"{tag}" is not listed under this canary\'s segments{near}')
 
 
-def _check_guardrails(file: FileSection, canary: CanarySection, path: Path, found: Salvage) -> None:
+def _check_guardrails(file: FileSection, canary: CanarySection, path: Path, found: CheckedDocument) -> None:
     seen: dict[str, int] = {}
     longest_s = _longest_s(file, canary)
     for index, rule in enumerate(canary.guardrails or ()):
@@ -268,7 +268,7 @@ def _longest_s(file: FileSection, canary: CanarySection) -> float:
     return totals[0] if totals else Timeout().total_s
 
 
-def _check_scope(rule: GuardrailSection, place: Path, found: Salvage) -> None:
+def _check_scope(rule: GuardrailSection, place: Path, found: CheckedDocument) -> None:
     narrowed = [key for key in ("category", "segment") if getattr(rule, key) is not None]
     if rule.rule not in guardrails.WHOLE_ONLY or not narrowed:
         return
@@ -281,7 +281,10 @@ def _check_scope(rule: GuardrailSection, place: Path, found: Salvage) -> None:
 
 
 def _try(
-    read: Callable[[GuardrailSection], float | None], rule: GuardrailSection, path: Path, found: Salvage
+    read: Callable[[GuardrailSection], float | None],
+    rule: GuardrailSection,
+    path: Path,
+    found: CheckedDocument,
 ) -> float | None:
     try:
         return read(rule)
@@ -290,7 +293,9 @@ def _try(
         return None
 
 
-def _check_rubric(canary: CanarySection, metrics: Mapping[str, Metric], path: Path, found: Salvage) -> None:
+def _check_rubric(
+    canary: CanarySection, metrics: Mapping[str, Metric], path: Path, found: CheckedDocument
+) -> None:
     known = list(dict.fromkeys([*COMPUTED, *BUILT_IN, *JUDGED, THROUGHPUT, *found.names("metrics")]))
     seen: set[str] = set()
     for index, row in enumerate(canary.rubric):
@@ -302,7 +307,7 @@ def _check_rubric(canary: CanarySection, metrics: Mapping[str, Metric], path: Pa
         seen.add(row.metric)
         if not row.question.strip():
             found.complain((*place, "question"), "must state the business question that the metric answers")
-        for key, message in wrong_with(build.criterion(row), metrics):
+        for key, message in wrong_with(conversion.criterion(row), metrics):
             found.complain((*place, *key), message)
     rows = sum(not is_offline(row.metric) for row in canary.rubric)
     if rows > MOST_ROWS:
@@ -319,10 +324,10 @@ def _unknown_metric(name: str, known: Collection[str]) -> str:
     return f'"{name}" is not a built-in, computed or declared metric{suggestion(name, known)}'
 
 
-def check_retention(file: FileSection, found: Salvage) -> None:
+def check_retention(file: FileSection, found: CheckedDocument) -> None:
     """Warn of records that are deleted while a plan and its extension still count their days."""
-    metrics, days = build.declared_metrics(file), file.retention_s / DAY_S
-    plans = [(2 * build.planned_days(canary, metrics), canary.name) for canary in file.canaries]
+    metrics, days = conversion.declared_metrics(file), file.retention_s / DAY_S
+    plans = [(2 * conversion.planned_days(canary, metrics), canary.name) for canary in file.canaries]
     longest, name = max(plans, default=(0, ""))
     if longest > days:
         found.warn(
@@ -335,7 +340,9 @@ def check_retention(file: FileSection, found: Salvage) -> None:
 WEEK_DAYS = 7
 
 
-def check_plan(canary: CanarySection, metrics: Mapping[str, Metric], path: Path, found: Salvage) -> None:
+def check_plan(
+    canary: CanarySection, metrics: Mapping[str, Metric], path: Path, found: CheckedDocument
+) -> None:
     """Record planned days that end before the verdict may be to ship; warn of less than a week before it."""
     if canary.rubric and 0 < canary.minimum_days < WEEK_DAYS:
         found.warn(
@@ -343,7 +350,7 @@ def check_plan(canary: CanarySection, metrics: Mapping[str, Metric], path: Path,
             f"{canary.minimum_days:g} is less than a week, so a verdict to ship may rest on working days "
             f"alone, or on a weekend; write at least {WEEK_DAYS}",
         )
-    planned, least = canary.planned_days, canary.minimum_days + build.days_to_mature(canary, metrics)
+    planned, least = canary.planned_days, canary.minimum_days + conversion.days_to_mature(canary, metrics)
     if planned is None or planned >= least:
         return
     if planned == 0 and canary.minimum_days == 0:
@@ -357,20 +364,22 @@ def check_plan(canary: CanarySection, metrics: Mapping[str, Metric], path: Path,
     found.complain((*path, "planned_days"), said)
 
 
-def check_lanes(file: FileSection, found: Salvage) -> None:
+def check_lanes(file: FileSection, found: CheckedDocument) -> None:
     """Record two canaries of one name, and every problem and warning of lanes."""
     for (_, one), (index, other) in combinations(enumerate(file.canaries), 2):
         if one.name == other.name:
             message = f'two canaries are named "{one.name}"; rename this one'
             found.complain(("canaries", index, "name"), message)
     known = {each.name: (index, each) for index, each in enumerate(file.canaries)}
-    canaries = [build.canary(section) for _, section in known.values()]
+    canaries = [conversion.canary(section) for _, section in known.values()]
     for group in groups(canaries):
         members = [known[each.name] for each in group]
         _check_group(members, sizes(group), found)
 
 
-def _check_group(members: list[tuple[int, CanarySection]], parts: dict[str, float], found: Salvage) -> None:
+def _check_group(
+    members: list[tuple[int, CanarySection]], parts: dict[str, float], found: CheckedDocument
+) -> None:
     _, first = members[0]
     declared = sum(each.lane or 0.0 for _, each in members)
     for index, each in members:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from canary.config.config import Config, TlsFiles
-from canary.config.errors import ConfigError, Problem
+from canary.config.errors import ConfigError, ConfigProblem
 
 CERTIFICATE = "certificate.pem"
 """The file in the data folder with the certificate that the listeners show. It has no key."""
@@ -94,7 +94,7 @@ def certificate_of(config: Config, file: Path, now: float) -> Certificate | None
     try:
         return _read(config.tls, config.folder, now)
     except _Unusable as problem:
-        found = Problem(file=str(file), path=f"tls.{problem.key}", line=None, message=str(problem))
+        found = ConfigProblem(file=str(file), path=f"tls.{problem.key}", line=None, message=str(problem))
         raise ConfigError([found]) from problem
 
 

@@ -9,11 +9,11 @@ from pathlib import PurePath
 from urllib.parse import urlsplit
 
 from canary.config.arm_checks import check_captures, check_judge, check_kind, wrong_with_name
-from canary.config.build import own_auth_of
 from canary.config.canary_checks import check_canaries
+from canary.config.conversion import own_auth_of
 from canary.config.errors import Path
 from canary.config.quantity import CANARY_NAME, COMPUTED, METRIC_NAME, TAG_NAME, nearest, suggestion
-from canary.config.schema import Salvage
+from canary.config.schema import CheckedDocument
 from canary.config.sections import CanarySection, FileSection, NotifySection, ProviderSection
 from console.access.openid_settings import is_private
 from proxy.dialects.operation import Api
@@ -58,7 +58,7 @@ _MACHINES_AUTH: Mapping[Kind, Auth] = {"azure": "azure", "bedrock": "aws", "vert
 _STORES = ("sqlite", "postgresql", "postgresql+psycopg", "postgresql+asyncpg")
 
 
-def check(file: FileSection, found: Salvage) -> None:
+def check(file: FileSection, found: CheckedDocument) -> None:
     """Record every problem and warning of a file that has passed the schema."""
     _check_providers(file, found)
     _check_metrics(file, found)
@@ -82,7 +82,7 @@ def check(file: FileSection, found: Salvage) -> None:
     check_canaries(file, found)
 
 
-def _check_providers(file: FileSection, found: Salvage) -> None:
+def _check_providers(file: FileSection, found: CheckedDocument) -> None:
     if not found.names("providers"):
         found.complain(("providers",), "is missing; name at least one provider")
     for name in found.names("providers"):
@@ -173,7 +173,7 @@ def _wrong_with_url(url: str) -> str | None:
     return "must be a URL with http:// or https:// and a host"
 
 
-def _check_metrics(file: FileSection, found: Salvage) -> None:
+def _check_metrics(file: FileSection, found: CheckedDocument) -> None:
     for name in found.names("metrics"):
         path = ("metrics", name)
         if name in COMPUTED:
@@ -192,7 +192,7 @@ def _check_metrics(file: FileSection, found: Salvage) -> None:
             found.complain(("metrics", name, "scale"), message)
 
 
-def _check_datasets(file: FileSection, found: Salvage) -> None:
+def _check_datasets(file: FileSection, found: CheckedDocument) -> None:
     for name, section in file.datasets.items():
         provider = (section.judge or "").partition("/")[0]
         if section.judge is not None and provider not in found.names("providers"):
@@ -200,7 +200,7 @@ def _check_datasets(file: FileSection, found: Salvage) -> None:
             found.complain(("datasets", name, "judge"), f"{message}{_or(provider, found)}")
 
 
-def _check_embeddings(file: FileSection, found: Salvage) -> None:
+def _check_embeddings(file: FileSection, found: CheckedDocument) -> None:
     section = file.embeddings
     if section is None:
         return
@@ -216,11 +216,11 @@ def _check_embeddings(file: FileSection, found: Salvage) -> None:
         )
 
 
-def _or(provider: str, found: Salvage) -> str:
+def _or(provider: str, found: CheckedDocument) -> str:
     return suggestion(provider, list(found.names("providers")))
 
 
-def _check_price_as(file: FileSection, found: Salvage) -> None:
+def _check_price_as(file: FileSection, found: CheckedDocument) -> None:
     for model, other in file.price_as.items():
         if model in file.prices:
             found.complain_of_name(
@@ -231,7 +231,7 @@ def _check_price_as(file: FileSection, found: Salvage) -> None:
             found.complain(("price_as", model), message)
 
 
-def _check_prices(file: FileSection, found: Salvage) -> None:
+def _check_prices(file: FileSection, found: CheckedDocument) -> None:
     """Warn of a price for a model that nothing in the file names: probably a misspelt one."""
     arms = {arm.model for canary in file.canaries for arm in (canary.baseline, canary.candidate)}
     matched = {model for canary in file.canaries for model in canary.match.models}
@@ -244,7 +244,7 @@ def _check_prices(file: FileSection, found: Salvage) -> None:
             found.warn(("prices", model), f'no arm has the model "{model}"{near}')
 
 
-def _check_notify(file: FileSection, found: Salvage) -> None:
+def _check_notify(file: FileSection, found: CheckedDocument) -> None:
     for index, section in enumerate(file.notify):
         path: Path = ("notify", index)
         kinds = [kind for kind, value in section if value is not None]
@@ -300,7 +300,7 @@ def _misplaced(outcomes: str, shared: str) -> str:
     )
 
 
-def _check_places(file: FileSection, found: Salvage) -> None:
+def _check_places(file: FileSection, found: CheckedDocument) -> None:
     """Check the store, the places and the listeners. `config.roles` checks whether they fit the role."""
     scheme, separator, rest = file.store.partition("://")
     if scheme not in _STORES or not separator or not rest.strip("/"):
@@ -317,7 +317,7 @@ def _check_places(file: FileSection, found: Salvage) -> None:
         found.complain(("admin",), "is also the traffic listener's address; set a different one")
 
 
-def check_callers(file: FileSection, found: Salvage) -> None:
+def check_callers(file: FileSection, found: CheckedDocument) -> None:
     """Record every problem of the callers; without callers only that an empty list keeps nobody out."""
     if not file.callers:
         if "callers" in file.model_fields_set and not found.cut_below(("callers",)):
@@ -337,7 +337,7 @@ def check_callers(file: FileSection, found: Salvage) -> None:
             found.warn(place, f'there is no caller "{name}"{suggestion(name, names)}')
 
 
-def _check_names(file: FileSection, found: Salvage) -> None:
+def _check_names(file: FileSection, found: CheckedDocument) -> None:
     seen: set[str] = set()
     for index, caller in enumerate(file.callers):
         path = ("callers", index, "name")
@@ -355,7 +355,7 @@ def _twice(name: str) -> str:
     )
 
 
-def _check_keys(file: FileSection, found: Salvage) -> None:
+def _check_keys(file: FileSection, found: CheckedDocument) -> None:
     owners: dict[str, str] = {}
     for index, caller in enumerate(file.callers):
         for digest in caller.key_sha256:
@@ -365,7 +365,7 @@ def _check_keys(file: FileSection, found: Salvage) -> None:
             owners[digest] = caller.name
 
 
-def _check_entries(file: FileSection, found: Salvage) -> None:
+def _check_entries(file: FileSection, found: CheckedDocument) -> None:
     """Each entry of a caller exists, and every entry has a credential of its own: the caller's is no key
     there."""
     known = found.names("providers")
@@ -402,7 +402,7 @@ def _named(canaries: tuple[CanarySection, ...]) -> Iterator[tuple[Path, str]]:
 _TLS = "must begin with https://; http:// only works on this machine"
 
 
-def check_oidc(file: FileSection, found: Salvage) -> None:
+def check_oidc(file: FileSection, found: CheckedDocument) -> None:
     """Record every problem of `oidc`, and of `admin_url` for it."""
     if file.oidc is None:
         return

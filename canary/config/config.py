@@ -17,7 +17,7 @@ from bench.settings import (
     RubricRow,
     measurable,
 )
-from canary.config.errors import ConfigError, Problem
+from canary.config.errors import ConfigError, ConfigProblem
 from canary.config.server import Role, ServerSettings
 from console.access.openid_settings import OidcSettings
 from control.jobs.model_news import arms_of, retiring
@@ -208,5 +208,8 @@ def check_role(config: Config, role: Role) -> None:
         found.append(("shared", "replicas need a Redis: redis://HOST:PORT/0"))
     if found:
         raise ConfigError(
-            [Problem(file=f"role {role}", path=key, line=None, message=message) for key, message in found]
+            [
+                ConfigProblem(file=f"role {role}", path=key, line=None, message=message)
+                for key, message in found
+            ]
         )

@@ -19,7 +19,7 @@ def dotted(path: Path) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class ConfigProblem:
     """One problem. `path` is dotted ("" for the whole file); `line` counts from 1, None if unknown."""
 
     file: str
@@ -35,6 +35,6 @@ class Problem:
 class ConfigError(Exception):
     """The config is invalid. `problems` is in the file's order; str() prints one problem per line."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[ConfigProblem]) -> None:
         self.problems = sorted(problems, key=lambda problem: problem.line or 0)
         super().__init__("\n".join(str(problem) for problem in self.problems))

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from canary.config.config import Config
-from canary.config.errors import ConfigError, Problem
+from canary.config.errors import ConfigError, ConfigProblem
 
 if TYPE_CHECKING:
-    from canary.config.document import ConfigDocument
+    from canary.config.yaml_document import ConfigDocument
     from records.facts.metric import Metric
     from verdict.terms.rubric import Criterion
 
@@ -28,22 +28,22 @@ def load(path: Path, environment: Mapping[str, str]) -> Config:
 
 def parse(text: str, name: str, environment: Mapping[str, str]) -> Config:
     """Read a config from text; `name` is the file name for messages. Raises ConfigError."""
-    from canary.config import build
+    from canary.config import conversion
     from canary.config.checks import check
-    from canary.config.document import read
     from canary.config.schema import salvage
+    from canary.config.yaml_document import read
 
     file, found = salvage(read(text, name, environment))
     check(file, found)
     if found.problems:
         raise ConfigError(found.problems)
-    return build.config(file, found.warnings)
+    return conversion.config(file, found.warnings)
 
 
 def data_folder(config: Path, environment: Mapping[str, str]) -> Path:
     """The folder that `data` in the file names, relative to the file's folder, wherever a command is started.
     It is `canary-data` if the file names none, or cannot be read."""
-    from canary.config.document import read
+    from canary.config.yaml_document import read
 
     try:
         root = read(config.read_text(encoding="utf-8"), str(config), environment).root
@@ -61,9 +61,9 @@ def read_rubric(
     only a benchmark measures. Raises ConfigError with every problem and its line."""
     from pydantic import ValidationError
 
-    from canary.config.build import criterion
-    from canary.config.document import read
+    from canary.config.conversion import criterion
     from canary.config.sections import RubricFileSection
+    from canary.config.yaml_document import read
     from records.facts.metric import is_offline
 
     document = read(_text(path), str(path), environment)
@@ -85,7 +85,7 @@ def read_rubric(
 
 def _wrong(
     document: "ConfigDocument", rows: "tuple[Criterion, ...]", metrics: "Mapping[str, Metric]"
-) -> Iterator[Problem]:
+) -> Iterator[ConfigProblem]:
     from canary.config.quantity import suggestion
     from records.facts.metric import is_offline
     from verdict.terms.measures import known
@@ -108,5 +108,5 @@ def _text(path: Path, *, or_else: str = "") -> str:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         if isinstance(error, FileNotFoundError):
             reason = f"{reason}{or_else}"
-        problem = Problem(file=str(path), path="", line=None, message=f"cannot be read: {reason}")
+        problem = ConfigProblem(file=str(path), path="", line=None, message=f"cannot be read: {reason}")
         raise ConfigError([problem]) from error

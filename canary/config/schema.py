@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from canary.config.document import ConfigDocument
-from canary.config.errors import Path, Problem
+from canary.config.errors import ConfigProblem, Path
 from canary.config.quantity import nearest, suggestion
 from canary.config.sections import FileSection
+from canary.config.yaml_document import ConfigDocument
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -119,14 +119,14 @@ _SHAPES = {
 
 
 @dataclass(slots=True, kw_only=True)
-class Salvage:
+class CheckedDocument:
     """A document under validation. `cut` has the paths of bad values; no second problem is recorded there.
 
     `places` maps each path of the salvaged file to its path in the document.
     """
 
     document: ConfigDocument
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[ConfigProblem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     cut: set[Path] = field(default_factory=set)
     places: dict[Path, Path] = field(default_factory=dict)
@@ -168,9 +168,9 @@ class Salvage:
         return list(found.value) if found is not None and isinstance(found.value, dict) else []
 
 
-def salvage(document: ConfigDocument) -> tuple[FileSection, Salvage]:
+def salvage(document: ConfigDocument) -> tuple[FileSection, CheckedDocument]:
     """Validate the document. Returns its valid part, and the problems of the rest."""
-    found = Salvage(document=document, problems=list(document.problems), cut=set(document.spoilt))
+    found = CheckedDocument(document=document, problems=list(document.problems), cut=set(document.spoilt))
     while True:
         found.places.clear()
         data = document.root.plain(found.cut, found.places)
@@ -182,7 +182,7 @@ def salvage(document: ConfigDocument) -> tuple[FileSection, Salvage]:
                 _note(found, detail)
 
 
-def _note(found: Salvage, detail: "ErrorDetails") -> None:
+def _note(found: CheckedDocument, detail: "ErrorDetails") -> None:
     path = tuple(part for part in detail["loc"] if part != "[key]")
     origin = found.origin(path)
     emptied = detail["type"] == "too_short" and found.cut_below(path)  # the list had items, all of them bad
@@ -195,7 +195,7 @@ def _note(found: Salvage, detail: "ErrorDetails") -> None:
         _meant_instead(found, origin)
 
 
-def _meant_instead(found: Salvage, origin: Path) -> None:
+def _meant_instead(found: CheckedDocument, origin: Path) -> None:
     """Treat the correct name of a mistyped key as removed, so the key is not reported as missing too."""
     meant = nearest(str(origin[-1]), known_keys(origin[:-1]))
     if meant is not None and (*origin[:-1], meant) not in found.document.lines:

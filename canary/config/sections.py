@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Field, JsonValue
 
 from alerts.rules.rule import Action, RuleName
 from bench.settings import CRITERIA, Layer
-from canary.config.fields import (
+from canary.config.field_types import (
     AnyDuration,
     AnyShare,
     BoundText,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar, get_args
 
-from canary.config.errors import ConfigError, Problem
+from canary.config.errors import ConfigError, ConfigProblem
 from canary.config.quantity import DEFAULT_ADMIN, DEFAULT_TRAFFIC, HostPort, parse_address, parse_duration
 
 MOST_WORKERS = 256
@@ -34,7 +34,7 @@ class ServerSettings:
         `flags` maps "traffic", "admin", "workers", "data", "grace", "role" to the text given, or None.
         Raises ConfigError that names each invalid flag or variable.
         """
-        problems: list[Problem] = []
+        problems: list[ConfigProblem] = []
 
         def given(name: str, parse: Callable[[str], _T], otherwise: _T) -> _T:
             variable = f"CANARY_{name.upper()}"
@@ -44,7 +44,7 @@ class ServerSettings:
                 return otherwise if text is None else parse(text)
             except ValueError as error:
                 source = variable if flag is None else f"--{name}"
-                problems.append(Problem(file=source, path="", line=None, message=str(error)))
+                problems.append(ConfigProblem(file=source, path="", line=None, message=str(error)))
                 return otherwise
 
         settings = ServerSettings(
@@ -60,7 +60,7 @@ class ServerSettings:
             message = (
                 f"the traffic listener uses {settings.admin.host}:{settings.admin.port} too; change one port"
             )
-            problems.append(Problem(file="--admin", path="", line=None, message=message))
+            problems.append(ConfigProblem(file="--admin", path="", line=None, message=message))
         if problems:
             raise ConfigError(problems)
         return settings

@@ -45,7 +45,7 @@ SILENT_AFTER_S = 2.5
 UNHEARD_AFTER_S = 30.0
 
 
-class Agent:
+class ReplicaAgent:
     """Everything the agent owns."""
 
     def __init__(self, args: WorkerArgs, config: FollowedConfig) -> None:
@@ -177,7 +177,7 @@ class Agent:
 
 def main() -> None:
     """Entry point of `python -m canary.programs.agent ARGS`."""
-    run(lambda args, config: Agent(args, config).run())
+    run(lambda args, config: ReplicaAgent(args, config).run())
 
 
 if __name__ == "__main__":

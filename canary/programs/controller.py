@@ -20,10 +20,10 @@ from starlette.applications import Starlette
 from bench.preflight.result import PreflightResult
 from canary import __version__
 from canary.config import Config
-from canary.interpreter import environment, program
 from canary.programs.config_pipe import FollowedConfig
 from canary.programs.listeners import access_to, listen, own_url
 from canary.programs.process import ShutdownSignal, WorkerArgs, boot_id, run
+from canary.python_path import environment, program
 from canary.secrets import SecretKeys
 from common.clock import every
 from console.app import admin_app
@@ -43,7 +43,7 @@ from routing.states import NO_STATES
 
 if TYPE_CHECKING:
     from bench.preflight.requests import CapturedRequest
-    from canary.programs.fleet import Fleet
+    from canary.programs.fleet import FleetParts
     from verdict.decision.document import Report
 
 
@@ -55,7 +55,7 @@ WITHIN_S = 15.0
 LOOK_EVERY_S = 1.0
 
 
-class Admin:
+class AdminProcess:
     """Everything the admin process owns."""
 
     def __init__(self, args: WorkerArgs, config: FollowedConfig) -> None:
@@ -86,13 +86,13 @@ class Admin:
             last=self.parts.last,
         )
 
-    def _parts(self, shared: str) -> "SingleMachine | Fleet":
+    def _parts(self, shared: str) -> "SingleMachineParts | FleetParts":
         """The parts for this role, imported here: a single machine needs no Redis client."""
         if not self.args.fleet:
-            return SingleMachine(self.args.folder, self.store, lambda: self.config.current.base_urls)
-        from canary.programs.fleet import Fleet
+            return SingleMachineParts(self.args.folder, self.store, lambda: self.config.current.base_urls)
+        from canary.programs.fleet import FleetParts
 
-        return Fleet(self.args.folder, self.store, shared, lambda: list(self.config.current.canaries))
+        return FleetParts(self.args.folder, self.store, shared, lambda: list(self.config.current.canaries))
 
     async def run(self) -> None:
         """Run until told to end, then finish the rest."""
@@ -137,7 +137,7 @@ class Admin:
         self.controller.configure(config.control)
 
 
-class SingleMachine:
+class SingleMachineParts:
     """The parts of a single machine."""
 
     def __init__(self, data: Path, store: Store, base_urls: Callable[[], Mapping[str, str]]) -> None:
@@ -201,11 +201,11 @@ class ConfiguredCandidates:
         """Ask it the newest captured requests, or one of each operation. Raises NothingToAsk, StoreDown."""
         # The proxy's code takes a while to import, and most admin processes never ask: not on the event loop.
         await asyncio.to_thread(import_module, "bench.preflight.run")
-        await asyncio.to_thread(import_module, "canary.programs.wiring")
+        await asyncio.to_thread(import_module, "canary.programs.routes")
         from bench.preflight.client import ArmClient
         from bench.preflight.result import NothingToAsk
         from bench.preflight.run import preflight_of_captured
-        from canary.programs.wiring import routes
+        from canary.programs.routes import routes
         from proxy.providers.credentials import Credentials
 
         if problem := self.unaskable(name):
@@ -248,7 +248,7 @@ def _sentences(report: "Report") -> Sequence[str]:
 
 def main() -> None:
     """Entry point of `python -m canary.programs.controller ARGS`."""
-    run(lambda args, config: Admin(args, config).run())
+    run(lambda args, config: AdminProcess(args, config).run())
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from records.store.shipper import name_of_spool
 from routing.states import NO_STATES
 
 
-class Fleet:
+class FleetParts:
     """The parts of one admin process among several."""
 
     def __init__(

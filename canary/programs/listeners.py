@@ -140,12 +140,12 @@ def _spoken(config: FollowedConfig) -> type[asyncio.Protocol]:
     """What uvicorn calls for each connection: the protocol, or with a certificate TLS that has it above."""
     if config.certificate is None:
         return TrafficProtocol
-    context = NewestContext(lambda: config.certificate)
+    context = NewestTlsContext(lambda: config.certificate)
     tls = TlsProtocol(context, TrafficProtocol, Ticker(asyncio.get_running_loop()))
     return cast(type[asyncio.Protocol], tls)
 
 
-class NewestContext:
+class NewestTlsContext:
     """The TLS context of the newest certificate, for each new connection."""
 
     def __init__(self, certificate: Callable[[], Certificate | None]) -> None:

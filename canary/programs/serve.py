@@ -23,9 +23,9 @@ from canary.config import ServerSettings
 from canary.config.certificate import CERTIFICATE
 from canary.config.quantity import is_loopback
 from canary.config.server import Role
-from canary.interpreter import environment, program
 from canary.programs.config_pipe import WatchedConfig
 from canary.programs.process import SIGINT_GRACE_S, WorkerArgs, log_to_stderr
+from canary.python_path import environment, program
 from canary.secrets import OPTIONAL, BadSecret, Secret, SecretKeys, admin_token
 from common.whole_file import write_whole
 from proxy.network.file_descriptors import raise_limit
@@ -54,7 +54,7 @@ _WHY_SHARED = (
 )
 
 
-class InUse(Exception):
+class FolderInUse(Exception):
     """The data folder belongs to another running server."""
 
 
@@ -73,7 +73,7 @@ def prepare_folder(data: Path) -> int:
     except OSError as error:
         holder = os.read(lock, 20).decode().strip() or "unknown"
         os.close(lock)
-        raise InUse(
+        raise FolderInUse(
             f"{data} is in use by another canary (pid {holder}); give this one its own --data"
         ) from error
     os.truncate(lock, 0)
@@ -226,7 +226,7 @@ async def _end(
 
 
 def serve(config: Path, settings: ServerSettings, *, take_over: bool = False) -> None:
-    """Run everything one machine needs, until a signal ends it. Raises InUse, BadSecret, OSError.
+    """Run everything one machine needs, until a signal ends it. Raises FolderInUse, BadSecret, OSError.
 
     `take_over` shares the ports with the canary that holds them."""
     log_to_stderr()

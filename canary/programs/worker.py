@@ -9,11 +9,11 @@ import time
 import structlog
 
 from canary.config import Config
-from canary.interpreter import program
 from canary.programs.config_pipe import FollowedConfig
 from canary.programs.listeners import TrafficServer, serve_until_told, uvicorn_config
 from canary.programs.process import ShutdownSignal, WorkerArgs, run
-from canary.programs.wiring import routes
+from canary.programs.routes import routes
+from canary.python_path import program
 from canary.secrets import Secret, SecretKeys
 from proxy.attempts.capture import CapturePipe, Captures
 from proxy.attempts.checker import Checker

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from canary.cli import app
-from canary.commands.client import AdminClient, NotReached
+from canary.commands.client import AdminClient, ServerNotReached
 from tests.e2e.stage import Stage, on_stage
 from tests.serving import Running
 
@@ -60,17 +60,17 @@ def test_the_token_comes_from_the_variable_or_from_the_file_that_it_names(
     (without_token / "server.json").write_text((running.data / "server.json").read_text())
     assert canaries(running, elsewhere, {"CANARY_ADMIN_TOKEN": running.token}) == ["trial"]
     assert canaries(running, elsewhere, {"CANARY_ADMIN_TOKEN_FILE": str(file)}) == ["trial"]
-    with pytest.raises(NotReached, match="refuses requests without a token; set CANARY_ADMIN_TOKEN"):
+    with pytest.raises(ServerNotReached, match="refuses requests without a token; set CANARY_ADMIN_TOKEN"):
         canaries(running, elsewhere, {})
-    with pytest.raises(NotReached, match="refuses this token; set CANARY_ADMIN_TOKEN"):
+    with pytest.raises(ServerNotReached, match="refuses this token; set CANARY_ADMIN_TOKEN"):
         canaries(running, elsewhere, {"CANARY_ADMIN_TOKEN": "another"})
-    with pytest.raises(NotReached, match="or name the server's data folder with --data"):
+    with pytest.raises(ServerNotReached, match="or name the server's data folder with --data"):
         canaries(running, elsewhere, {"CANARY_ADMIN_TOKEN": "another"})
-    with pytest.raises(NotReached, match=r"token, which it got from its environment: \S+ holds none$"):
+    with pytest.raises(ServerNotReached, match=r"token, which it got from its environment: \S+ holds none$"):
         canaries(running, without_token, {"CANARY_ADMIN_TOKEN": "another"})
-    with pytest.raises(NotReached, match=r"/api/status answered 404; is it a canary listener\?"):
+    with pytest.raises(ServerNotReached, match=r"/api/status answered 404; is it a canary listener\?"):
         AdminClient(admin=stage.provider.url, data=running.data, environment={}).get("/api/status")
-    with pytest.raises(NotReached, match="is not a canary admin listener"):
+    with pytest.raises(ServerNotReached, match="is not a canary admin listener"):
         AdminClient(admin=running.admin, data=elsewhere, environment={}).get("/healthz")
 
 
@@ -100,30 +100,32 @@ def test_an_order_is_told_in_words_or_as_json_and_takes_any_reason_that_can_be_t
 def test_a_folder_that_tells_no_listener_is_named_with_what_to_give(tmp_path: Path, text: str) -> None:
     (tmp_path / "server.json").write_text(text)
     with pytest.raises(
-        NotReached, match=r"server\.json names no admin listener; give its address with --admin"
+        ServerNotReached, match=r"server\.json names no admin listener; give its address with --admin"
     ):
         AdminClient(admin=None, data=tmp_path, environment={})
 
 
 @pytest.mark.parametrize("token", ["line\nbreak", "ünvalid"])
 def test_a_token_that_no_header_can_carry_is_refused_and_not_shown(tmp_path: Path, token: str) -> None:
-    with pytest.raises(NotReached) as caught:
+    with pytest.raises(ServerNotReached) as caught:
         AdminClient(admin="127.0.0.1:9", data=tmp_path, environment={"CANARY_ADMIN_TOKEN": token})
     assert str(caught.value) == "CANARY_ADMIN_TOKEN is not a token: it must be one line of ASCII characters"
 
 
 def test_an_address_that_is_none_is_told_from_a_server_that_is_down(tmp_path: Path) -> None:
     for address in ("ftp://127.0.0.1", ":"):
-        with pytest.raises(NotReached, match="is not an address; write HOST:PORT, or a URL"):
+        with pytest.raises(ServerNotReached, match="is not an address; write HOST:PORT, or a URL"):
             AdminClient(admin=address, data=tmp_path, environment={}).get("/api/status")
 
 
 def test_a_data_folder_of_another_user_is_told_from_one_where_no_server_has_run(tmp_path: Path) -> None:
     (tmp_path / "server.json").mkdir()  # to root, no file is another's: a folder cannot be read either
-    with pytest.raises(NotReached, match=r"server\.json cannot be read: .*give its address with --admin"):
+    with pytest.raises(
+        ServerNotReached, match=r"server\.json cannot be read: .*give its address with --admin"
+    ):
         AdminClient(admin=None, data=tmp_path, environment={})
     (tmp_path / "admin.token").mkdir()
-    with pytest.raises(NotReached, match=r"admin\.token cannot be read: .*or set CANARY_ADMIN_TOKEN"):
+    with pytest.raises(ServerNotReached, match=r"admin\.token cannot be read: .*or set CANARY_ADMIN_TOKEN"):
         AdminClient(admin="127.0.0.1:9", data=tmp_path, environment={})
 
 
@@ -137,5 +139,5 @@ def test_who_gives_an_order_has_a_number_where_the_system_knows_no_name() -> Non
 
 def test_a_token_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     missing = tmp_path / "missing"
-    with pytest.raises(NotReached, match=f"CANARY_ADMIN_TOKEN_FILE: cannot read {missing}"):
+    with pytest.raises(ServerNotReached, match=f"CANARY_ADMIN_TOKEN_FILE: cannot read {missing}"):
         AdminClient(admin="127.0.0.1:9", data=tmp_path, environment={"CANARY_ADMIN_TOKEN_FILE": str(missing)})

@@ -4,7 +4,7 @@ import pytest
 
 from canary.config import parse
 from canary.config.errors import ConfigError
-from canary.programs.wiring import routes
+from canary.programs.routes import routes
 from records.captures.capture import CaptureRule
 
 TEXT = """\

@@ -1,7 +1,7 @@
 import pytest
 
-from canary.config.document import ConfigDocument, read
 from canary.config.errors import ConfigError, Path
+from canary.config.yaml_document import ConfigDocument, read
 
 
 def messages(document: ConfigDocument) -> list[str]:

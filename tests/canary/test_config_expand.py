@@ -1,6 +1,6 @@
 import pytest
 
-from canary.config.document import BadReference, expand
+from canary.config.yaml_document import BadReference, expand
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from canary.commands.doctor_machine import (
 )
 from canary.commands.doctor_network import connect, shared, unused, with_version
 from canary.config import parse
-from canary.interpreter import ROOT
+from canary.python_path import ROOT
 from records.outcome import Feedback
 from records.spool.writer import SpoolWriter
 from records.store import Store

@@ -16,7 +16,7 @@ from canary.commands.feedback import (
     MOST_VALUES,
     TRIES,
     FeedbackClient,
-    NotTaken,
+    FeedbackNotTaken,
     batches,
     import_file,
 )
@@ -143,7 +143,7 @@ def test_a_server_without_room_is_asked_again(endpoint: Endpoint, file: Path) ->
 def test_a_server_that_stays_full_leaves_word_of_what_was_accepted(endpoint: Endpoint, file: Path) -> None:
     write(file, *[4] * 1500)
     endpoint.full_after, waits = 1, list[float]()
-    with pytest.raises(NotTaken) as caught:
+    with pytest.raises(FeedbackNotTaken) as caught:
         import_file(file, client(endpoint, waits), now=NOW)
     assert "the spool is full" in str(caught.value)
     assert "1000 of 1500 rows were accepted, up to line 1001" in str(caught.value)
@@ -154,14 +154,14 @@ def test_a_server_that_stays_full_leaves_word_of_what_was_accepted(endpoint: End
 def test_nobody_there_is_said(file: Path, tmp_path: Path) -> None:
     write(file, 4)
     nobody = FeedbackClient("http://127.0.0.1:9", None, pause=lambda _: None)
-    with pytest.raises(NotTaken, match="is `canary serve` running"):
+    with pytest.raises(FeedbackNotTaken, match="is `canary serve` running"):
         import_file(file, nobody, now=NOW)
 
 
 def test_an_address_that_is_none_is_not_tried_again(file: Path) -> None:
     write(file, 4)
     waits = list[float]()
-    with pytest.raises(NotTaken, match="is not an address; write HOST:PORT"):
+    with pytest.raises(FeedbackNotTaken, match="is not an address; write HOST:PORT"):
         import_file(file, FeedbackClient("ftp://127.0.0.1", None, pause=waits.append), now=NOW)
     assert waits == []
 
@@ -170,7 +170,7 @@ def test_an_address_that_is_none_is_not_tried_again(file: Path) -> None:
 def test_a_server_that_is_no_canarys_is_told(endpoint: Endpoint, file: Path, answer: bytes) -> None:
     write(file, 4)
     endpoint.foreign = answer
-    with pytest.raises(NotTaken, match="is not a canary traffic listener"):
+    with pytest.raises(FeedbackNotTaken, match="is not a canary traffic listener"):
         import_file(file, client(endpoint), now=NOW)
 
 

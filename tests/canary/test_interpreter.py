@@ -3,7 +3,7 @@
 import tomllib
 from pathlib import Path
 
-from canary.interpreter import ROOMS, environment, program, shadows
+from canary.python_path import ROOMS, environment, program, shadows
 
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from canary.commands.client import NotReached
-from canary.commands.status import Clock, Glance, Lines, looks, watch
+from canary.commands.client import ServerNotReached
+from canary.commands.status import Clock, StatusLines, StatusLook, looks, watch
 from pages.status.terminal import picture
 from tests.console.test_standing import MODELS
 
@@ -54,7 +54,7 @@ def answers(*told: Mapping[str, Any] | None) -> Callable[[], Mapping[str, Any]]:
     def read() -> Mapping[str, Any]:
         answer = next(left, told[-1])
         if answer is None:
-            raise NotReached("nobody listens")
+            raise ServerNotReached("nobody listens")
         return answer
 
     return read
@@ -67,7 +67,7 @@ def slept(seconds: float) -> None:
 def written(*told: Mapping[str, Any] | None, until: str, form: str = "text") -> list[str]:
     lines: list[str] = []
     coming = looks(answers(*told), Clock(sleep=slept))
-    watch(coming, Lines(lines.append, lambda: NOW, form=form).show, until)
+    watch(coming, StatusLines(lines.append, lambda: NOW, form=form).show, until)
     return lines
 
 
@@ -88,7 +88,7 @@ def test_a_server_that_is_silent_for_a_while_is_told_once_and_waited_for() -> No
 
 
 def test_a_server_that_never_answered_is_not_waited_for() -> None:
-    with pytest.raises(NotReached):
+    with pytest.raises(ServerNotReached):
         written(None, until="paused")
 
 
@@ -104,11 +104,11 @@ def test_every_canary_must_be_there() -> None:
 
 
 def test_ctrl_c_ends_it_with_the_last_document() -> None:
-    def interrupted() -> Iterator[Glance]:
-        yield Glance(document=document(state="rolled_back"))
+    def interrupted() -> Iterator[StatusLook]:
+        yield StatusLook(document=document(state="rolled_back"))
         raise KeyboardInterrupt
 
-    last = watch(interrupted(), Lines(lambda text: None, lambda: NOW, form="text").show, None)
+    last = watch(interrupted(), StatusLines(lambda text: None, lambda: NOW, form="text").show, None)
     assert last["canaries"][0]["state"] == "rolled_back"
 
 

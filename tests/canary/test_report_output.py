@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from canary.cli import app
-from canary.commands.report import BadOutput, Output
+from canary.commands.report import BadReportOutput, ReportOutput
 from tests.examples import FOLDER, WORLDS, write_log
 
 
@@ -25,7 +25,7 @@ from tests.examples import FOLDER, WORLDS, write_log
 def test_a_form_is_printed_and_a_file_is_written(
     form: str | None, output: str | None, expected: tuple[str, str | None]
 ) -> None:
-    found = Output.asked(form, output)
+    found = ReportOutput.asked(form, output)
     assert (found.form, None if found.file is None else str(found.file)) == expected
 
 
@@ -42,8 +42,8 @@ def test_a_form_is_printed_and_a_file_is_written(
 def test_what_cannot_be_is_refused_with_what_would_be_right(
     form: str | None, output: str | None, said: str
 ) -> None:
-    with pytest.raises(BadOutput, match=said):
-        Output.asked(form, output)
+    with pytest.raises(BadReportOutput, match=said):
+        ReportOutput.asked(form, output)
 
 
 def test_the_command_writes_the_file_whole_and_exits_with_the_verdict(tmp_path: Path) -> None:

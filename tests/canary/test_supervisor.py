@@ -26,7 +26,7 @@ def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChildProg
     (tmp_path / "canary.yaml").write_text(CONFIG)
     (tmp_path / "sleeper.py").write_text(PROGRAM)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("canary.interpreter.ROOT", str(tmp_path))
+    monkeypatch.setattr("canary.python_path.ROOT", str(tmp_path))
     config = WatchedConfig(tmp_path / "canary.yaml")
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         orders = WorkerArgs(

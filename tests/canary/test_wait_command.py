@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from canary.commands.client import NotReached
-from canary.commands.status import Clock, GateResult, exit_code, until_settled
+from canary.commands.client import ServerNotReached
+from canary.commands.status import Clock, WaitResult, exit_code, until_settled
 
-OPEN = GateResult(state="running", verdict="extend")
+OPEN = WaitResult(state="running", verdict="extend")
 
 
 class Hand:
@@ -23,15 +23,15 @@ class Hand:
         self.at += seconds
 
 
-def _answers(*told: GateResult | None) -> Callable[[], GateResult]:
+def _answers(*told: WaitResult | None) -> Callable[[], WaitResult]:
     """The server's answers in turn, the last one for ever; None is silence."""
-    left: Iterator[GateResult | None] = iter(told)
+    left: Iterator[WaitResult | None] = iter(told)
     last = told[-1]
 
-    def look() -> GateResult:
+    def look() -> WaitResult:
         answer = next(left, last)
         if answer is None:
-            raise NotReached("nobody")
+            raise ServerNotReached("nobody")
         return answer
 
     return look
@@ -51,19 +51,19 @@ def _answers(*told: GateResult | None) -> Callable[[], GateResult]:
     ],
 )
 def test_the_exit_code_is_the_contracts(state: str, verdict: str, code: int) -> None:
-    assert exit_code(GateResult(state=state, verdict=verdict)) == code
+    assert exit_code(WaitResult(state=state, verdict=verdict)) == code
 
 
 @pytest.mark.parametrize(
     "end",
     [
-        GateResult(state="running", verdict="ship"),
-        GateResult(state="running", verdict="dont_ship"),
-        GateResult(state="rolled_back", verdict="extend"),
-        GateResult(state="ended", verdict="extend"),
+        WaitResult(state="running", verdict="ship"),
+        WaitResult(state="running", verdict="dont_ship"),
+        WaitResult(state="rolled_back", verdict="extend"),
+        WaitResult(state="ended", verdict="extend"),
     ],
 )
-def test_it_ends_as_soon_as_there_is_nothing_to_wait_for(end: GateResult) -> None:
+def test_it_ends_as_soon_as_there_is_nothing_to_wait_for(end: WaitResult) -> None:
     hand = Hand()
     assert until_settled(_answers(OPEN, OPEN, end), 7200, 30, hand.clock()) == end
     assert hand.at == 60
@@ -77,19 +77,19 @@ def test_it_ends_at_the_timeout_with_what_it_saw_last() -> None:
 
 def test_a_restart_of_the_server_is_borne() -> None:
     hand = Hand()
-    end = GateResult(state="running", verdict="ship")
+    end = WaitResult(state="running", verdict="ship")
     assert until_settled(_answers(OPEN, None, None, end), 7200, 30, hand.clock()) == end
 
 
 def test_a_server_that_stays_silent_is_given_up() -> None:
     hand = Hand()
-    with pytest.raises(NotReached):
+    with pytest.raises(ServerNotReached):
         until_settled(_answers(OPEN, None), 7200, 30, hand.clock())
     assert hand.at == 150
 
 
 def test_a_server_that_never_answered_is_no_reason_to_wait() -> None:
     hand = Hand()
-    with pytest.raises(NotReached):
+    with pytest.raises(ServerNotReached):
         until_settled(_answers(None), 7200, 30, hand.clock())
     assert hand.at == 0

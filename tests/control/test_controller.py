@@ -19,7 +19,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from canary.config import parse
-from canary.interpreter import environment, program
+from canary.python_path import environment, program
 from console.access.guard import Access
 from console.app import health_app
 from control.controller import Controller

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from canary.interpreter import environment, program
+from canary.python_path import environment, program
 from control.jobs import segment_job
 from control.jobs.segment_job import SegmentJob, SegmentProgram, passed
 from records.store import Store
@@ -136,7 +136,7 @@ def test_the_program_gets_what_opens_stores_and_no_other_secret(tmp_path: Path) 
 _ROLLS = """
 import asyncio, sys
 from pathlib import Path
-from canary.interpreter import environment, program
+from canary.python_path import environment, program
 from control.jobs.segment_job import SegmentProgram
 roller = SegmentProgram(command=program("canary.programs.roller"), environment=environment(),
                 url="sqlite:///canary.db", data=Path(sys.argv[1]), outcomes="outcomes")

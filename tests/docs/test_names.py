@@ -4,7 +4,7 @@ import ast
 from collections import defaultdict
 from pathlib import Path
 
-from canary.interpreter import ROOMS
+from canary.python_path import ROOMS
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = (*ROOMS, "benchmarks", "deploy", "grafana")

@@ -17,7 +17,7 @@ import pytest
 import trustme
 from websockets.asyncio.client import connect
 
-from canary.commands.client import AdminClient, NotReached
+from canary.commands.client import AdminClient, ServerNotReached
 from demo.provider.behaviour import Behaviour
 from tests.certificates import NAME, TLS, write_pair
 from tests.e2e.realtime_provider import RealtimeProvider
@@ -164,7 +164,7 @@ def test_a_url_is_verified_by_the_systems_authorities_and_those_of_ssl_cert_file
     stage: Stage, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     admin, data = stage.server.admin, stage.server.data
-    with pytest.raises(NotReached, match="is not trusted; set SSL_CERT_FILE"):
+    with pytest.raises(ServerNotReached, match="is not trusted; set SSL_CERT_FILE"):
         AdminClient(admin=admin, data=data, environment={}).get("/api/status")
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
@@ -172,9 +172,9 @@ def test_a_url_is_verified_by_the_systems_authorities_and_those_of_ssl_cert_file
     monkeypatch.delenv("SSL_CERT_FILE")
     bare = admin.removeprefix("https://")
     assert AdminClient(admin=bare, data=data, environment={}).get("/api/status")["canaries"]
-    with pytest.raises(NotReached, match="This port speaks TLS: use https://"):
+    with pytest.raises(ServerNotReached, match="This port speaks TLS: use https://"):
         AdminClient(admin=f"http://{bare}", data=data, environment={}).get("/api/status")
-    with pytest.raises(NotReached, match="This port speaks TLS: use https://"):
+    with pytest.raises(ServerNotReached, match="This port speaks TLS: use https://"):
         AdminClient(admin=bare, data=tmp_path, environment={"CANARY_ADMIN_TOKEN": "t"}).get("/api/status")
 
 

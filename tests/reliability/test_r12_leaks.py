@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from canary.interpreter import ROOMS, ROOT
+from canary.python_path import ROOMS, ROOT
 from routing.canary import ArmName
 from tests.e2e.stage import Stage, chat, worker_pids
 from tests.reliability.answers import SSE, answer, chunk, event, head

@@ -26,7 +26,7 @@ import pytest
 
 from canary.config.errors import ConfigError
 from canary.config.load import parse
-from canary.interpreter import ROOMS
+from canary.python_path import ROOMS
 from proxy.answers.provider_error import said
 from proxy.calls import routes
 from proxy.calls.callers import Callers

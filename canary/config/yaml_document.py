@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import yaml
 
-from canary.config.errors import ConfigError, Path, Problem, dotted
+from canary.config.errors import ConfigError, ConfigProblem, Path, dotted
 
 _NULL = "tag:yaml.org,2002:null"
 _IMPLICIT = frozenset(
@@ -69,15 +69,15 @@ class ConfigDocument:
     name: str
     root: DocumentEntry
     lines: Mapping[Path, int]
-    problems: tuple[Problem, ...]
+    problems: tuple[ConfigProblem, ...]
     spoilt: frozenset[Path]
 
-    def problem(self, path: Path, message: str) -> Problem:
+    def problem(self, path: Path, message: str) -> ConfigProblem:
         """A problem at this path, with the line of the nearest path that the file has."""
         known = path
         while known not in self.lines:
             known = known[:-1]
-        return Problem(file=self.name, path=dotted(path), line=self.lines[known], message=message)
+        return ConfigProblem(file=self.name, path=dotted(path), line=self.lines[known], message=message)
 
 
 def read(text: str, name: str, environment: Mapping[str, str]) -> ConfigDocument:
@@ -88,7 +88,7 @@ def read(text: str, name: str, environment: Mapping[str, str]) -> ConfigDocument
         root = DocumentEntry(path=(), line=1, value={})
     if not isinstance(root.value, dict):
         message = "the file must be a mapping, such as `providers: …`"
-        raise ConfigError([Problem(file=name, path="", line=1, message=message)])
+        raise ConfigError([ConfigProblem(file=name, path="", line=1, message=message)])
     lines = {entry.path: entry.line for entry in root.walk()}
     return ConfigDocument(
         name=name,
@@ -108,7 +108,7 @@ def _compose(text: str, name: str) -> yaml.Node | None:
         message = ", ".join(part for part in (error.context, error.problem) if part)
     except yaml.YAMLError as error:
         line, message = None, str(error).replace("\n", " ")
-    raise ConfigError([Problem(file=name, path="", line=line, message=f"this is not YAML: {message}")])
+    raise ConfigError([ConfigProblem(file=name, path="", line=line, message=f"this is not YAML: {message}")])
 
 
 class _Reader:
@@ -117,11 +117,11 @@ class _Reader:
     def __init__(self, name: str, environment: Mapping[str, str]) -> None:
         self.name = name
         self.environment = environment
-        self.problems: list[Problem] = []
+        self.problems: list[ConfigProblem] = []
         self.spoilt: set[Path] = set()
 
     def complain(self, path: Path, line: int, message: str) -> None:
-        self.problems.append(Problem(file=self.name, path=dotted(path), line=line, message=message))
+        self.problems.append(ConfigProblem(file=self.name, path=dotted(path), line=line, message=message))
 
     def entry(
         self, node: yaml.Node | None, path: Path, line: int, above: tuple[yaml.Node, ...]
