@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from bench.answers.embeddings import embedder_for, scored
-from bench.answers.results import Result, run
+from bench.answers.results import ExampleResult, run
 from bench.dataset.example import Example
 from bench.dataset.file import parse
 from bench.errors import BadDataset, DatasetProblem
@@ -47,7 +47,7 @@ class CheckedIssue:
 
     issue: Issue
     state: IssueState
-    result: Result | None
+    result: ExampleResult | None
 
 
 _decode = msgspec.json.Decoder(IssueLine).decode
@@ -83,13 +83,13 @@ def _issue(line: IssueLine) -> Issue:
     return Issue(example=example, what=line.what, since=line.since, at=line.at, by=line.by)
 
 
-def checked(issues: Sequence[Issue], results: Mapping[str, Result]) -> list[CheckedIssue]:
+def checked(issues: Sequence[Issue], results: Mapping[str, ExampleResult]) -> list[CheckedIssue]:
     """Each issue's state, from a model's results by example hash."""
     found = [(issue, results.get(issue.example.hash)) for issue in issues]
     return [CheckedIssue(issue=issue, state=_state(result), result=result) for issue, result in found]
 
 
-def _state(result: Result | None) -> IssueState:
+def _state(result: ExampleResult | None) -> IssueState:
     if result is None or result.answer.failure is not None or result.score is None:
         return "unknown"
     return "gone" if result.right else "still_there"

@@ -59,7 +59,7 @@ class RubricRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BenchTerms:
+class BenchRubric:
     """The rows and the critical categories by which a candidate is judged, and what counts for a judge of its
     answers."""
 
@@ -78,7 +78,7 @@ class BenchTerms:
         return min((baseline - each.at(baseline) for each in bounds if each.relative), default=MARGIN)
 
 
-NO_TERMS = BenchTerms()
+NO_TERMS = BenchRubric()
 
 
 def measurable(metric: str) -> bool:
@@ -92,14 +92,14 @@ def latency_level(metric: str) -> float | None:
     return QUANTILES.get(level) if stem == "latency" else None
 
 
-def joined(terms: Iterable[BenchTerms]) -> BenchTerms:
+def joined(terms: Iterable[BenchRubric]) -> BenchRubric:
     """Several canaries' terms together. Rows with the same metric and bounds are one. The criteria are the
     last that a canary states."""
     listed = list(terms)
     rows = {(row.metric, row.acceptable.text, row.ideal.text): row for each in listed for row in each.rows}
     critical = frozenset(name for each in listed for name in each.critical)
     criteria = [each.criteria for each in listed if each.criteria != CRITERIA] or [CRITERIA]
-    return BenchTerms(rows=tuple(rows.values()), critical=critical, criteria=criteria[-1])
+    return BenchRubric(rows=tuple(rows.values()), critical=critical, criteria=criteria[-1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +122,7 @@ class PromotedCanary:
     """A promoted canary: the arm that users have since, and the terms by which it was judged."""
 
     arm: Arm
-    terms: BenchTerms
+    terms: BenchRubric
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +136,7 @@ class BenchSettings:
 
     providers: Mapping[str, Provider]
     canaries: Sequence[Canary]
-    terms: Mapping[str, BenchTerms] = field(default_factory=dict)
+    terms: Mapping[str, BenchRubric] = field(default_factory=dict)
     prices: Mapping[str, TokenPrices] = field(default_factory=dict)
     price_as: Mapping[str, str] = field(default_factory=dict)
     datasets: Sequence[DatasetSource] = ()

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
-from bench.answers import results
-from bench.answers.results import Saved
+from bench.answers.results import ExampleResult, Saved, together
 from bench.answers.scorers import Messages, reason
 from bench.benchmark.figures import ResultPair
 from bench.benchmark.statistics import paired_difference, share
@@ -109,7 +108,7 @@ async def judged(
             found[number] = await _judged(asker, pair, criteria, saved)
             progress(len(found), len(pairs))
 
-    await results.together(work() for _ in range(min(at_once, len(pairs))))
+    await together(work() for _ in range(min(at_once, len(pairs))))
     return [found[number] for number in range(len(pairs))]
 
 
@@ -301,7 +300,7 @@ def _answered(pairs: Sequence[ResultPair]) -> Iterator[tuple[str, AnswerPair]]:
         )
 
 
-def known(baseline: results.Result, candidate: results.Result) -> Vote | None:
+def known(baseline: ExampleResult, candidate: ExampleResult) -> Vote | None:
     """Whose answer the dataset knows to be right; both or neither is a tie. None where a judge marked them,
     or the label is a model's proposal, because then nobody knows."""
     example = baseline.example

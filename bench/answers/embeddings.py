@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.answers.results import Result
+from bench.answers.results import ExampleResult
 from bench.answers.scorers import is_right
 from bench.dataset.example import Example
 from bench.errors import BenchError
@@ -116,7 +116,7 @@ def expected_texts(examples: Iterable[Example]) -> Iterator[str]:
             yield from _accepted(example)
 
 
-async def scored(results: Sequence[Sequence[Result]], by: Embedder) -> list[list[Result]]:
+async def scored(results: Sequence[Sequence[ExampleResult]], by: Embedder) -> list[list[ExampleResult]]:
     """The results with `similar` answers scored by their meaning. Raises BenchError."""
     found = [result for of_model in results for result in of_model if _is_scored(result)]
     answers = [result.answer.text or "" for result in found]
@@ -124,11 +124,11 @@ async def scored(results: Sequence[Sequence[Result]], by: Embedder) -> list[list
     return [[_scored(result, by) for result in of_model] for of_model in results]
 
 
-def _is_scored(result: Result) -> bool:
+def _is_scored(result: ExampleResult) -> bool:
     return result.example.task == "similar" and result.answer.text is not None
 
 
-def _scored(result: Result, by: Embedder) -> Result:
+def _scored(result: ExampleResult, by: Embedder) -> ExampleResult:
     if not _is_scored(result):
         return result
     example, text = result.example, result.answer.text or ""

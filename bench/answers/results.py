@@ -147,7 +147,7 @@ MOST_UNMARKED = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class ExampleResult:
     """One model's answer to one example. `score` is None if the judge gave no mark, so it is unknown whether
     the answer is right; `no_mark` says why, `judge_failed` that the judge gave no answer at all. A failure is
     never right. `reason` is the judge's, for its mark.
@@ -190,7 +190,7 @@ async def run(
     at_once: int = AT_ONCE,
     logprobs: bool = False,
     progress: Callable[[int, int], None] = lambda done, of: None,
-) -> list[list[Result]]:
+) -> list[list[ExampleResult]]:
     """Each model's results, in the examples' order. The models take turns, so they run in the same hour.
     With `logprobs` they are asked how sure they are. `judge` marks the answers to the task `judge`.
 
@@ -199,8 +199,8 @@ async def run(
     needing = [example.id for example in examples if example.task == "judge"]
     if needing and judge is None:
         raise BenchError(f"example {needing[0]} needs a judge: set `judge` for its dataset")
-    found: list[dict[int, Result]] = [{} for _ in models]
-    judged: list[Result] = []
+    found: list[dict[int, ExampleResult]] = [{} for _ in models]
+    judged: list[ExampleResult] = []
     total = len(models) * len(examples)
     workers = min(at_once, total)
     waiting = _turns(len(models), examples)
@@ -224,7 +224,7 @@ async def run(
     return [[answered[number] for number in range(len(examples))] for answered in found]
 
 
-def unmarked(judge: str, results: Sequence[Result]) -> str:
+def unmarked(judge: str, results: Sequence[ExampleResult]) -> str:
     """What is wrong where this judge marked none of these results."""
     return f"the judge {judge} gave no mark; the first time: {results[0].no_mark}"
 
@@ -245,20 +245,20 @@ def _turns(models: int, examples: Sequence[Example]) -> Iterator[tuple[int, int,
             yield (place + number) % models, number, example
 
 
-async def _scored(judge: Asker | None, example: Example, answer: Answer, saved: Saved) -> Result:
+async def _scored(judge: Asker | None, example: Example, answer: Answer, saved: Saved) -> ExampleResult:
     if answer.text is None:
-        return Result(example=example, answer=answer, score=0.0, right=False)
+        return ExampleResult(example=example, answer=answer, score=0.0, right=False)
     if example.task == "judge" and judge is not None:
         return await _judged(judge, example, answer, answer.text, saved)
     score = SCORERS[example.task](example, answer.text)
-    return Result(example=example, answer=answer, score=score, right=is_right(example, score))
+    return ExampleResult(example=example, answer=answer, score=score, right=is_right(example, score))
 
 
-async def _judged(by: Asker, example: Example, answer: Answer, text: str, saved: Saved) -> Result:
+async def _judged(by: Asker, example: Example, answer: Answer, text: str, saved: Saved) -> ExampleResult:
     question = example_question(example, text)
     mark = await ask_once(by, by.target.key(question), question, saved, keeps=_has_mark)
     score = None if mark.text is None else mark_score(mark.text)
-    return Result(
+    return ExampleResult(
         example=example,
         answer=answer,
         score=score,

@@ -11,8 +11,16 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import Literal
 
-from bench.answers.results import Result, unmarked
-from bench.benchmark.figures import ClassLine, Figures, ResultPair, WeightedTotals, figures, per_class, totals
+from bench.answers.results import ExampleResult, unmarked
+from bench.benchmark.figures import (
+    ClassLine,
+    ComparedFigures,
+    ResultPair,
+    WeightedTotals,
+    figures,
+    per_class,
+    totals,
+)
 from bench.benchmark.reasons import (
     BenchCaveat,
     BenchReason,
@@ -29,7 +37,7 @@ from bench.dataset.file import Dataset
 from bench.errors import NoAnswers
 from bench.models.pair import NamedModel
 from bench.models.wires import NO_EXTRAS
-from bench.settings import NO_TERMS, BenchTerms, DatasetSource, Layer
+from bench.settings import NO_TERMS, BenchRubric, DatasetSource, Layer
 from common.text import cell
 from records.store.benchmarks import FailureRow
 
@@ -52,7 +60,7 @@ class DatasetPart:
 
     name: str
     critical: bool
-    figures: Figures
+    figures: ComparedFigures
     flagged: bool
     reasons: tuple[BenchReason, ...]
 
@@ -69,7 +77,7 @@ class DatasetResult:
 
     source: DatasetSource
     dataset: Dataset
-    figures: Figures
+    figures: ComparedFigures
     categories: tuple[DatasetPart, ...]
     tags: tuple[DatasetPart, ...]
     classes: tuple[tuple[ClassLine, ...], ...]
@@ -101,7 +109,7 @@ class LayerLine:
     """All datasets of one layer together. `rows` are the rubric's rows that were judged on it."""
 
     layer: Layer
-    figures: Figures
+    figures: ComparedFigures
     datasets: tuple[DatasetResult, ...]
     rows: tuple[RowResult, ...] = ()
 
@@ -149,9 +157,9 @@ class Comparison:
 def measured(
     source: DatasetSource,
     dataset: Dataset,
-    results: Sequence[Sequence[Result]],
+    results: Sequence[Sequence[ExampleResult]],
     *,
-    terms: BenchTerms = NO_TERMS,
+    terms: BenchRubric = NO_TERMS,
 ) -> DatasetResult:
     """One dataset's comparison, from the `results` of the current model and of the candidate, if any.
 
@@ -188,7 +196,7 @@ def compared(
     datasets: Sequence[DatasetResult],
     similarity: Similarity | None = None,
     *,
-    terms: BenchTerms = NO_TERMS,
+    terms: BenchRubric = NO_TERMS,
     conditions: RunConditions = USUAL,
 ) -> Comparison:
     """The layers, the rubric's rows, and the verdict over all datasets and rows."""
@@ -222,7 +230,7 @@ def compared(
     )
 
 
-def _without(terms: BenchTerms, datasets: Sequence[DatasetResult]) -> list[str]:
+def _without(terms: BenchRubric, datasets: Sequence[DatasetResult]) -> list[str]:
     """The critical categories of which no dataset has an example."""
     return sorted(terms.critical - {part.name for dataset in datasets for part in dataset.categories})
 
@@ -231,7 +239,7 @@ def _parts(
     source: DatasetSource,
     critical: frozenset[str],
     pairs: Sequence[ResultPair],
-    names: Callable[[Result], Iterable[str]],
+    names: Callable[[ExampleResult], Iterable[str]],
 ) -> tuple[DatasetPart, ...]:
     groups: dict[str, list[ResultPair]] = {}
     for pair in pairs:
@@ -301,24 +309,24 @@ def _level(value: float | None, threshold: float | None) -> Level | None:
     return "high" if value >= threshold else "low"
 
 
-def _category(result: Result) -> Iterable[str]:
+def _category(result: ExampleResult) -> Iterable[str]:
     return (result.example.category,)
 
 
-def _tags(result: Result) -> Iterable[str]:
+def _tags(result: ExampleResult) -> Iterable[str]:
     return (f"{name}: {value}" for name, value in result.example.tags.items())
 
 
-def _classes(results: Sequence[Result]) -> tuple[ClassLine, ...]:
+def _classes(results: Sequence[ExampleResult]) -> tuple[ClassLine, ...]:
     return tuple(per_class([each for each in results if each.example.task == "classify"]))
 
 
-def _refuses_parameters(results: Sequence[Result]) -> bool:
+def _refuses_parameters(results: Sequence[ExampleResult]) -> bool:
     refused = all(each.answer.status in _REFUSED for each in results)
     return refused and any(each.example.extras != NO_EXTRAS for each in results)
 
 
-def _must_answer(source: DatasetSource, which: str, results: Sequence[Result]) -> None:
+def _must_answer(source: DatasetSource, which: str, results: Sequence[ExampleResult]) -> None:
     if all(result.answer.failure is not None for result in results):
         first = results[0].answer
         said = f": {first.said}" if first.said else ""
@@ -390,7 +398,9 @@ def to_csv(rows: Sequence[FailureRow]) -> str:
     return text.getvalue()
 
 
-def _row(layer: str, dataset: DatasetResult, baseline: Result, candidate: Result | None) -> FailureRow:
+def _row(
+    layer: str, dataset: DatasetResult, baseline: ExampleResult, candidate: ExampleResult | None
+) -> FailureRow:
     example = baseline.example
     return {
         "layer": layer,
@@ -406,14 +416,14 @@ def _row(layer: str, dataset: DatasetResult, baseline: Result, candidate: Result
     }
 
 
-def _judged(words: JudgedAnswers, baseline: Result) -> FailureRow:
+def _judged(words: JudgedAnswers, baseline: ExampleResult) -> FailureRow:
     judged, why = words.get(baseline.example.hash, (None, None))
     if why and judged != "no_mark":
         why = f"{why} ({LETTERS})"
     return {"judged": judged, "judge_reason": why}
 
 
-def _answer(side: str, result: Result) -> FailureRow:
+def _answer(side: str, result: ExampleResult) -> FailureRow:
     return {
         f"{side}_answer": result.answer.text,
         f"{side}_failure": result.answer.failure,

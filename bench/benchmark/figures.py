@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.answers.results import Result
+from bench.answers.results import ExampleResult
 from bench.benchmark.statistics import (
     Statistic,
     mean,
@@ -21,12 +21,12 @@ from bench.dataset.file import TrafficWeights
 from bench.models.asker import Answer, Failure, total_cost
 from common.interval import Interval
 
-ResultPair = tuple[Result, Result | None]
+ResultPair = tuple[ExampleResult, ExampleResult | None]
 """The current model's result and the candidate's, None if only the current model is measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Side:
+class ModelFigures:
     """One model's figures. `completion` is the share of right answers; a failure is wrong. `score` is a mean.
 
     `said` are the provider's words at the first of the most common failures. Latencies cover the `timed`
@@ -52,7 +52,7 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
+class ComparedFigures:
     """Both models over the same examples. Comparisons are None without a candidate.
 
     `difference` is between shares. Ratios are candidate over baseline (p95 latency, mean cost). `unjudged`
@@ -61,8 +61,8 @@ class Figures:
 
     examples: int
     unjudged: int
-    baseline: Side
-    candidate: Side | None
+    baseline: ModelFigures
+    candidate: ModelFigures | None
     difference: Interval | None
     mcnemar_p: float | None
     latency_ratio: Interval | None
@@ -80,7 +80,7 @@ class Figures:
         return self.difference.estimate if self.difference is not None else 0.0
 
 
-def figures(pairs: Sequence[ResultPair], *, ratios: bool = True) -> Figures:
+def figures(pairs: Sequence[ResultPair], *, ratios: bool = True) -> ComparedFigures:
     """The figures of these pairs. The bootstrapped ratios take a tenth of a second, so they are optional."""
     known = marked(pairs)
     baseline = [result for result, _ in known]
@@ -91,7 +91,7 @@ def figures(pairs: Sequence[ResultPair], *, ratios: bool = True) -> Figures:
     answered = [(a, b) for a, b in both if ratios and a.answered and b.answered]
     timed = [(a.answer.latency_s, b.answer.latency_s, a) for a, b in answered]
     paid = [(a.answer.cost_usd, b.answer.cost_usd, a) for a, b in answered]
-    return Figures(
+    return ComparedFigures(
         examples=len(known),
         unjudged=len(pairs) - len(known),
         baseline=side(baseline),
@@ -105,7 +105,7 @@ def figures(pairs: Sequence[ResultPair], *, ratios: bool = True) -> Figures:
     )
 
 
-def side(results: Sequence[Result]) -> Side:
+def side(results: Sequence[ExampleResult]) -> ModelFigures:
     """One model's figures."""
     answers = [result.answer for result in results]
     times = [
@@ -115,7 +115,7 @@ def side(results: Sequence[Result]) -> Side:
     scores = [result.score for result in results if result.score is not None]
     failed: Counter[Failure] = Counter()
     failed.update(answer.failure for answer in answers if answer.failure is not None)
-    return Side(
+    return ModelFigures(
         examples=len(results),
         correct=sum(result.right for result in results),
         completion=_share(results, lambda each: each.right),
@@ -142,13 +142,15 @@ def _said(answers: Sequence[Answer], failed: Counter[Failure]) -> str:
     return next(each.said for each in answers if each.failure == most)
 
 
-def _per_hour(results: Sequence[Result]) -> float | None:
+def _per_hour(results: Sequence[ExampleResult]) -> float | None:
     took = [(result.took_s, result.answered) for result in results if result.took_s is not None]
     seconds = sum(took_s for took_s, _ in took)
     return 3600 * sum(answered for _, answered in took) / seconds if seconds else None
 
 
-def _ratio(values: Sequence[tuple[float | None, float | None, Result]], of: Statistic) -> Interval | None:
+def _ratio(
+    values: Sequence[tuple[float | None, float | None, ExampleResult]], of: Statistic
+) -> Interval | None:
     known = [(a, b, result.cluster) for a, b, result in values if a and b]
     if not known:
         return None
@@ -156,7 +158,7 @@ def _ratio(values: Sequence[tuple[float | None, float | None, Result]], of: Stat
     return paired_ratio(baseline, candidate, of_clusters, of=of)
 
 
-def _ids(results: Sequence[Result]) -> tuple[str, ...]:
+def _ids(results: Sequence[ExampleResult]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(result.example.id for result in results))
 
 
@@ -174,12 +176,12 @@ class ClassLine:
     false_positive_rate: Interval | None
 
 
-def per_class(results: Sequence[Result]) -> list[ClassLine]:
+def per_class(results: Sequence[ExampleResult]) -> list[ClassLine]:
     """Every expected class of one model's results, by name."""
     return [_line(name, results) for name in sorted({each.example.expected for each in results})]
 
 
-def _line(name: str, results: Sequence[Result]) -> ClassLine:
+def _line(name: str, results: Sequence[ExampleResult]) -> ClassLine:
     positive = [each for each in results if each.example.expected == name]
     negative = [each for each in results if each.example.expected != name]
     named = [each for each in results if each.named == name]
@@ -192,7 +194,7 @@ def _line(name: str, results: Sequence[Result]) -> ClassLine:
     )
 
 
-def _share(results: Sequence[Result], of: Callable[[Result], bool]) -> Interval | None:
+def _share(results: Sequence[ExampleResult], of: Callable[[ExampleResult], bool]) -> Interval | None:
     return share([of(each) for each in results], [each.cluster for each in results])
 
 

@@ -26,10 +26,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from bench.benchmark.figures import Figures, Side, WeightedTotals
+from bench.benchmark.figures import ComparedFigures, ModelFigures, WeightedTotals
 from bench.benchmark.rubric import RowResult, Severity
 from bench.dataset.file import FEW, FEW_CRITICAL, Dataset
-from bench.settings import NO_TERMS, BenchTerms, DatasetSource, Layer
+from bench.settings import NO_TERMS, BenchRubric, DatasetSource, Layer
 from common.interval import Interval
 
 Verdict = Literal["ship", "dont_ship", "extend"]
@@ -72,7 +72,7 @@ class BenchReason:
     severity: Severity
     source: DatasetSource | None = None
     category: str | None = None
-    figures: Figures | None = None
+    figures: ComparedFigures | None = None
     weighted: WeightedTotals | None = None
     limit: float = 0.0
     count: int = 0
@@ -97,10 +97,10 @@ def verdict(reasons: Sequence[BenchReason]) -> Verdict:
 
 def of_dataset(
     source: DatasetSource,
-    found: Figures,
+    found: ComparedFigures,
     dataset: Dataset,
     *,
-    terms: BenchTerms = NO_TERMS,
+    terms: BenchRubric = NO_TERMS,
     weighted: WeightedTotals | None = None,
 ) -> Iterator[BenchReason]:
     """The reasons of a whole dataset."""
@@ -118,7 +118,7 @@ def of_dataset(
             yield reason(kind=kind, severity="open", weighted=weighted, limit=limit)
 
 
-def of_critical(source: DatasetSource, category: str, found: Figures) -> Iterator[BenchReason]:
+def of_critical(source: DatasetSource, category: str, found: ComparedFigures) -> Iterator[BenchReason]:
     """The reasons of a critical category."""
     if found.candidate is None:
         return
@@ -139,14 +139,14 @@ def of_rows(rows: Iterable[RowResult]) -> Iterator[BenchReason]:
             yield BenchReason(kind="row", severity=row.severity, row=row)
 
 
-def below_floor(source: DatasetSource, side: Side) -> bool:
+def below_floor(source: DatasetSource, side: ModelFigures) -> bool:
     """True if the estimate is below the floor, significantly or not."""
     found = side.completion
     return source.floor is not None and found is not None and found.estimate < source.floor
 
 
 def _failing(
-    source: DatasetSource, category: str | None, found: Figures, weighted: WeightedTotals | None
+    source: DatasetSource, category: str | None, found: ComparedFigures, weighted: WeightedTotals | None
 ) -> BenchReason | None:
     """A reason that more examples would not change."""
     fails = partial(
@@ -158,17 +158,19 @@ def _failing(
     return fails(kind="worse") if (found if weighted is None else weighted).worse else None
 
 
-def _completion(found: Figures, weighted: WeightedTotals | None) -> Interval | None:
+def _completion(found: ComparedFigures, weighted: WeightedTotals | None) -> Interval | None:
     if weighted is not None:
         return weighted.candidate
     return found.candidate.completion if found.candidate is not None else None
 
 
-def _difference(found: Figures, weighted: WeightedTotals | None) -> Interval | None:
+def _difference(found: ComparedFigures, weighted: WeightedTotals | None) -> Interval | None:
     return found.difference if weighted is None else weighted.difference
 
 
-def _few(found: Figures, candidate: Side, dataset: Dataset) -> Iterator[tuple[ReasonKind, int]]:
+def _few(
+    found: ComparedFigures, candidate: ModelFigures, dataset: Dataset
+) -> Iterator[tuple[ReasonKind, int]]:
     """What the examples lack, and how many they are."""
     if dataset.proposed:
         yield "unreviewed", dataset.proposed
@@ -183,7 +185,7 @@ def _few(found: Figures, candidate: Side, dataset: Dataset) -> Iterator[tuple[Re
 
 
 def _not_sure(
-    source: DatasetSource, found: Figures, terms: BenchTerms, weighted: WeightedTotals | None
+    source: DatasetSource, found: ComparedFigures, terms: BenchRubric, weighted: WeightedTotals | None
 ) -> Iterator[tuple[ReasonKind, float]]:
     """What cannot be ruled out, and the limit of it."""
     interval, difference = _completion(found, weighted), _difference(found, weighted)
@@ -209,7 +211,7 @@ class BenchCaveat:
     category: str = ""
 
 
-def caveats(layers: Mapping[Layer, Figures], missing: Iterable[str]) -> Iterator[BenchCaveat]:
+def caveats(layers: Mapping[Layer, ComparedFigures], missing: Iterable[str]) -> Iterator[BenchCaveat]:
     """The caveats, from each layer's figures and the critical categories without an example."""
     for layer, found in layers.items():
         kinds: tuple[tuple[Literal["cost", "latency"], Interval | None], ...]

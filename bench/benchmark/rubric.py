@@ -18,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 
-from bench.answers.results import AT_ONCE, Result
+from bench.answers.results import AT_ONCE, ExampleResult
 from bench.benchmark.figures import ResultPair, Stratum, clusters, completion, difference, marked, strata
 from bench.benchmark.statistics import (
     Floats,
@@ -40,7 +40,7 @@ from routing.canary import ArmName
 MOST_UNPRICED = 0.01
 """With more answers of unknown cost, a cost row stays open."""
 
-Both = Sequence[tuple[Result, Result]]
+Both = Sequence[tuple[ExampleResult, ExampleResult]]
 """The current model's and the candidate's results on the same examples."""
 
 Unit = Literal["share", "seconds", "dollars", "tokens", "answers an hour"]
@@ -62,7 +62,7 @@ USUAL = RunConditions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lack:
+class MissingEvidence:
     """What a metric needs before its row may pass.
 
     timed       `of` independent timed answers for the quantile `level`; there are `count`
@@ -120,8 +120,8 @@ class Measurement:
     baseline: Interval | None
     contrast: Contrast
     ratio: Interval | None = None
-    lacks: Lack | None = None
-    baseline_lacks: Lack | None = None
+    lacks: MissingEvidence | None = None
+    baseline_lacks: MissingEvidence | None = None
     at_once: int | None = None
     by_traffic: bool = False
     only_relative: bool = False
@@ -135,7 +135,7 @@ class Measurement:
 def measurement(metric: str, pairs: Both, conditions: RunConditions) -> Measurement:
     """The metric's values on these examples."""
     if metric == COMPLETION:
-        lacks = None if pairs else Lack(kind="marks")
+        lacks = None if pairs else MissingEvidence(kind="marks")
         return _shares([a.right for a, _ in pairs], [b.right for _, b in pairs], clusters(pairs), lacks)
     if (named := class_measure(metric)) is not None:
         return _of_class(*named, pairs)
@@ -159,7 +159,7 @@ def completion_by_traffic(parts: Sequence[Stratum]) -> Measurement:
     )
 
 
-def _without(unit: Unit, lacks: Lack) -> Measurement:
+def _without(unit: Unit, lacks: MissingEvidence) -> Measurement:
     """A metric without a value, and why."""
     return Measurement(
         unit=unit,
@@ -172,7 +172,10 @@ def _without(unit: Unit, lacks: Lack) -> Measurement:
 
 
 def _shares(
-    baseline: Sequence[bool], candidate: Sequence[bool], of: Sequence[str], lacks: Lack | None = None
+    baseline: Sequence[bool],
+    candidate: Sequence[bool],
+    of: Sequence[str],
+    lacks: MissingEvidence | None = None,
 ) -> Measurement:
     """Shares of the same examples, (n,) each, of these clusters."""
     return Measurement(
@@ -190,16 +193,16 @@ def _of_class(measure: ClassMeasure, name: str, pairs: Both) -> Measurement:
     if measure == "precision":
         return _precision(name, pairs)
     if not any(name in (a.example.expected, *a.example.classes) for a, _ in pairs):
-        return _without("share", Lack(kind="class", name=name))
+        return _without("share", MissingEvidence(kind="class", name=name))
     wanted = [pair for pair in pairs if (pair[0].example.expected == name) == (measure == "recall")]
     if not wanted:
-        return _without("share", Lack(kind="examples_of", measure=measure, name=name))
+        return _without("share", MissingEvidence(kind="examples_of", measure=measure, name=name))
     theirs, ours = ([each.named == name for each in arm] for arm in _arms(wanted))
     return _shares(theirs, ours, clusters(wanted))
 
 
 def _precision(name: str, pairs: Both) -> Measurement:
-    def of(results: Sequence[Result]) -> Interval | None:
+    def of(results: Sequence[ExampleResult]) -> Interval | None:
         named = [each for each in results if each.named == name]
         return share([each.example.expected == name for each in named], [each.cluster for each in named])
 
@@ -210,7 +213,7 @@ def _precision(name: str, pairs: Both) -> Measurement:
             return None
         return weighted([(1.0, candidate), (-factor, baseline)])
 
-    lacks = Lack(kind="named", name=name)
+    lacks = MissingEvidence(kind="named", name=name)
     return Measurement(
         unit="share",
         candidate=candidate,
@@ -227,9 +230,9 @@ def _latency(level: float, pairs: Both) -> Measurement:
     known = [_known(arm, pairs) for arm in values]
     least = least_for(level)
 
-    def lacks(of: Sequence[str]) -> Lack | None:
+    def lacks(of: Sequence[str]) -> MissingEvidence | None:
         timed = len(set(of))
-        return Lack(kind="timed", level=level, count=timed, of=least) if timed < least else None
+        return MissingEvidence(kind="timed", level=level, count=timed, of=least) if timed < least else None
 
     return _paired(
         "seconds",
@@ -252,7 +255,9 @@ def _cost(pairs: Both, price_factor: float, *, per_user: bool) -> Measurement:
 
 def _tokens(pairs: Both) -> Measurement:
     values = [list(map(_tokens_of, arm)) for arm in _arms(pairs)]
-    lacks = [None if any(each is not None for each in arm) else Lack(kind="usage") for arm in values]
+    lacks = [
+        None if any(each is not None for each in arm) else MissingEvidence(kind="usage") for arm in values
+    ]
     return _mean("tokens", values, pairs, lacks=lacks)
 
 
@@ -260,7 +265,7 @@ Values = Sequence[Sequence[float | None]]
 """Each model's values on the same examples, None where unknown: the current model's, the candidate's."""
 
 
-def _mean(unit: Unit, values: Values, pairs: Both, *, lacks: Sequence[Lack | None]) -> Measurement:
+def _mean(unit: Unit, values: Values, pairs: Both, *, lacks: Sequence[MissingEvidence | None]) -> Measurement:
     def own(arm: Sequence[float | None]) -> Interval | None:
         known, of = _known(arm, pairs)
         array = np.asarray([known], dtype=np.float64)
@@ -282,7 +287,7 @@ def _paired(
     pairs: Both,
     *,
     of: Callable[[Floats], Floats],
-    lacks: Sequence[Lack | None],
+    lacks: Sequence[MissingEvidence | None],
 ) -> Measurement:
     """A measurement with the contrast and the ratio over the examples where both models have a value."""
     known = [
@@ -329,7 +334,7 @@ def _throughput(pairs: Both, at_once: int) -> Measurement:
         if a.took_s and b.took_s
     ]
     if not rows:
-        return _without("answers an hour", Lack(kind="pace"))
+        return _without("answers an hour", MissingEvidence(kind="pace"))
     array = np.asarray([row[:4] for row in rows], dtype=np.float64).T
     of = [row[4] for row in rows]
 
@@ -348,21 +353,21 @@ def _throughput(pairs: Both, at_once: int) -> Measurement:
     )
 
 
-def _unpriced(results: Sequence[Result], arm: ArmName) -> Lack | None:
+def _unpriced(results: Sequence[ExampleResult], arm: ArmName) -> MissingEvidence | None:
     answered = [result for result in results if result.answered]
     unknown = sum(result.answer.cost_usd is None for result in answered)
     if unknown == len(answered):
-        return Lack(kind="price", arm=arm)
+        return MissingEvidence(kind="price", arm=arm)
     if unknown > MOST_UNPRICED * len(answered):
-        return Lack(kind="costs", arm=arm, count=unknown, of=len(answered))
+        return MissingEvidence(kind="costs", arm=arm, count=unknown, of=len(answered))
     return None
 
 
-def _arms(pairs: Both) -> tuple[list[Result], list[Result]]:
+def _arms(pairs: Both) -> tuple[list[ExampleResult], list[ExampleResult]]:
     return [a for a, _ in pairs], [b for _, b in pairs]
 
 
-def _tokens_of(result: Result) -> float | None:
+def _tokens_of(result: ExampleResult) -> float | None:
     given, said = result.answer.input_tokens, result.answer.output_tokens
     return float(given + said) if result.answered and given is not None and said is not None else None
 
@@ -392,7 +397,7 @@ class RowResult:
     layer: Layer
     measurement: Measurement
     state: RowState
-    lack: Lack | None = None
+    lack: MissingEvidence | None = None
     decides: bool = True
 
     @property
@@ -451,15 +456,15 @@ def _decided(row: RubricRow, found: Measurement, layer: Layer) -> RowResult:
     elsewhere = found.only_relative and absolute and lack is None
     state: RowState = "NODATA"
     if elsewhere:
-        lack = Lack(kind="users")
+        lack = MissingEvidence(kind="users")
     elif acceptable is None or ideal is None:
-        lack = lack or Lack(kind="examples")
+        lack = lack or MissingEvidence(kind="examples")
     else:
         state = _state(acceptable, ideal, lack)
     return RowResult(row=row, layer=layer, measurement=found, state=state, lack=lack, decides=not elsewhere)
 
 
-def _state(acceptable: Interval, ideal: Interval, lack: Lack | None) -> RowState:
+def _state(acceptable: Interval, ideal: Interval, lack: MissingEvidence | None) -> RowState:
     if acceptable.high < 0:
         return "FAIL"
     if lack is not None or acceptable.low < 0:

@@ -21,7 +21,7 @@ from bench.errors import BadDataset, BenchError, NoAnswers
 from bench.known_issues import file_of
 from bench.models.asker import Asker, ProxyRoute, Target, client_for, direct, pinned
 from bench.models.pair import AmbiguousModel, ModelPair, NamedModel, named, pair, terms_of
-from bench.settings import BenchSettings, BenchTerms, DatasetSource
+from bench.settings import BenchRubric, BenchSettings, DatasetSource
 from records.facts.prices import Prices, UnpricedArm, unpriced_model
 from routing.canary import ArmName
 
@@ -102,7 +102,7 @@ class BenchmarkRun:
         judge: Asker | None,
         saved: AnswerStore,
         similar: Embedder | None,
-        terms: BenchTerms,
+        terms: BenchRubric,
     ) -> DatasetResult:
         began = time.perf_counter()
         try:
@@ -243,7 +243,7 @@ def _requests(models: ModelPair) -> list[object]:
     return [each.request.document() for each in (models.baseline, models.candidate) if each is not None]
 
 
-def _terms(terms: BenchTerms) -> list[object]:
+def _terms(terms: BenchRubric) -> list[object]:
     rows = [[row.metric, row.acceptable.text, row.ideal.text] for row in terms.rows]
     return [rows, sorted(terms.critical), terms.criteria]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.errors import BenchError
-from bench.settings import BenchSettings, BenchTerms, joined
+from bench.settings import BenchRubric, BenchSettings, joined
 from proxy.providers.provider import Provider
 from routing.canary import NO_CHANGES, Arm, Canary, RequestChanges, arm_names
 
@@ -73,7 +73,7 @@ def pair(settings: BenchSettings, model: str | None, against: str | None) -> Mod
     return ModelPair(baseline=baseline, candidate=candidates.popitem()[1])
 
 
-def terms_of(settings: BenchSettings, pair: ModelPair) -> BenchTerms:
+def terms_of(settings: BenchSettings, pair: ModelPair) -> BenchRubric:
     """The terms of the candidate's own canary; without one, of all canaries whose users have that baseline,
     or had it; without any in the file, of those that promoted it and have left the file."""
     if pair.candidate is None:

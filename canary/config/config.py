@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from alerts.incidents.notice import Receiver
 from bench.settings import (
     CRITERIA,
+    BenchRubric,
     BenchSettings,
-    BenchTerms,
     DatasetSource,
     EmbeddingSource,
     JudgeSource,
@@ -181,10 +181,10 @@ class Config:
         )
 
 
-def bench_terms(judged: JudgedCanary, judge: JudgeTerms | None) -> BenchTerms:
+def bench_terms(judged: JudgedCanary, judge: JudgeTerms | None) -> BenchRubric:
     """The canary's rows that a benchmark measures, its critical categories, and what its judge looks at."""
     rows = (row for row in (*judged.criteria, *judged.offline) if measurable(row.metric))
-    return BenchTerms(
+    return BenchRubric(
         rows=tuple(
             RubricRow(metric=row.metric, acceptable=row.acceptable, ideal=row.ideal, question=row.question)
             for row in rows

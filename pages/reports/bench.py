@@ -7,7 +7,7 @@ from typing import Any
 from bench.answers.batches import PRICE_FACTOR
 from bench.answers.scorers import WORDS_SHA256
 from bench.benchmark.comparison import Comparison, ConfidenceSplit, DatasetPart, DatasetResult
-from bench.benchmark.figures import Figures, Side, WeightedTotals
+from bench.benchmark.figures import ComparedFigures, ModelFigures, WeightedTotals
 from bench.benchmark.reasons import verdict
 from bench.benchmark.rubric import RowResult
 from bench.models.pair import NamedModel
@@ -75,7 +75,7 @@ def _gap(found: Comparison) -> dict[str, float | None] | None:
     }
 
 
-def _less(one: Side | None, other: Side | None) -> float | None:
+def _less(one: ModelFigures | None, other: ModelFigures | None) -> float | None:
     if one is None or other is None or one.completion is None or other.completion is None:
         return None
     return one.completion.estimate - other.completion.estimate
@@ -149,7 +149,7 @@ def _part(part: DatasetPart) -> dict[str, Any]:
     }
 
 
-def _figures(found: Figures) -> dict[str, Any]:
+def _figures(found: ComparedFigures) -> dict[str, Any]:
     return {
         "examples": found.examples,
         "unjudged": found.unjudged,
@@ -164,7 +164,7 @@ def _figures(found: Figures) -> dict[str, Any]:
     }
 
 
-def _side(side: Side) -> dict[str, Any]:
+def _side(side: ModelFigures) -> dict[str, Any]:
     found = side.completion
     return {
         **asdict(side),

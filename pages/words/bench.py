@@ -3,9 +3,9 @@
 import math
 from typing import assert_never
 
-from bench.benchmark.figures import Figures, Side
+from bench.benchmark.figures import ComparedFigures, ModelFigures
 from bench.benchmark.reasons import BenchCaveat, BenchReason
-from bench.benchmark.rubric import Lack, Measurement, RowResult, Unit
+from bench.benchmark.rubric import Measurement, MissingEvidence, RowResult, Unit
 from bench.dataset.file import FEW, FEW_CRITICAL
 from bench.settings import DatasetSource
 from common.interval import Interval
@@ -34,7 +34,7 @@ def reason(found: BenchReason) -> str:
     return f"{where}: {says}{failed}"
 
 
-def _said_of(found: BenchReason, source: DatasetSource, figures: Figures) -> str:
+def _said_of(found: BenchReason, source: DatasetSource, figures: ComparedFigures) -> str:
     """What a reason says of a dataset or of a part of it."""
     by = _BY_TRAFFIC if found.weighted is not None else ""
     floor, examples = f"the floor of {found.limit:.0%}", figures.examples
@@ -74,7 +74,7 @@ def _said_of(found: BenchReason, source: DatasetSource, figures: Figures) -> str
     assert_never(found.kind)
 
 
-def _worse(found: BenchReason, figures: Figures) -> str:
+def _worse(found: BenchReason, figures: ComparedFigures) -> str:
     lost = _known(found.difference)
     if found.weighted is not None:
         interval = f"{_points(lost.low)} to {_points(lost.high)}"
@@ -85,7 +85,7 @@ def _worse(found: BenchReason, figures: Figures) -> str:
     )
 
 
-def _failed(side: Side | None) -> str:
+def _failed(side: ModelFigures | None) -> str:
     """The most common failure with the provider's words; "" without failures."""
     if side is None or not side.failures:
         return ""
@@ -132,7 +132,7 @@ def row(found: RowResult) -> str:
     return f'{metric} {value} {_VERBS[found.state]} "{bound.text}"{_more_at_once(found)}'
 
 
-def lack(found: Lack | None) -> str:
+def lack(found: MissingEvidence | None) -> str:
     """What a metric needs."""
     if found is None:
         return ""

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bench.answers.results import Result, SavedAnswers, run
+from bench.answers.results import ExampleResult, SavedAnswers, run
 from bench.dataset.file import Dataset
 from bench.models.asker import Asker, client_for, direct
 from proxy.dialects.operation import Api
@@ -37,10 +37,10 @@ def results_of(
     models: tuple[str, ...] = ("old", "new"),
     judge: str | None = None,
     now: float = 0.0,
-) -> list[list[Result]]:
+) -> list[list[ExampleResult]]:
     """What the runner finds, asked straight at the provider."""
 
-    async def asked() -> list[list[Result]]:
+    async def asked() -> list[list[ExampleResult]]:
         async with AsyncExitStack() as open_:
             client = await open_.enter_async_context(client_for(provider, at_once=4))
             by = Asker(client, direct(provider, judge, PRICES, {})) if judge else None

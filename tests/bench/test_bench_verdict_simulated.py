@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from bench.answers.results import Result
+from bench.answers.results import ExampleResult
 from bench.benchmark.figures import ResultPair, figures
 from bench.benchmark.reasons import of_dataset, verdict
 from bench.dataset.example import Example
@@ -47,8 +47,8 @@ def verdicts(world: World) -> dict[str, float]:
     return {name: count / RUNS for name, count in found.items()}
 
 
-def _result(example: Example, right: bool) -> Result:
-    return Result(example=example, answer=Answer(text="x"), score=float(right), right=bool(right))
+def _result(example: Example, right: bool) -> ExampleResult:
+    return ExampleResult(example=example, answer=Answer(text="x"), score=float(right), right=bool(right))
 
 
 def _tell(world: World, found: dict[str, float]) -> None:

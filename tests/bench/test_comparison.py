@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.answers.results import Result
+from bench.answers.results import ExampleResult
 from bench.benchmark.comparison import COLUMNS, Comparison, DatasetResult, compared, failures, measured
 from bench.benchmark.figures import figures, side
 from bench.dataset.sample import part_of
@@ -27,11 +27,11 @@ ABOUT = Circumstances(
 )
 
 
-def results(lines: list[dict[str, Any]], right: list[bool], **answer: Any) -> list[Result]:
+def results(lines: list[dict[str, Any]], right: list[bool], **answer: Any) -> list[ExampleResult]:
     """One model's results: a right answer where it says so, a wrong one where not."""
     fields = {"text": "x", "latency_s": 1.0, "cost_usd": 0.01, **answer}
     return [
-        Result(example=example, answer=Answer(**fields), score=float(ok), right=ok)
+        ExampleResult(example=example, answer=Answer(**fields), score=float(ok), right=ok)
         for example, ok in zip(dataset_of(*lines).examples, right, strict=True)
     ]
 
@@ -181,7 +181,7 @@ def test_latency_leaves_out_kept_answers_and_failures_and_cost_what_is_unknown()
 def test_what_the_judge_gave_no_mark_is_in_no_figure_and_keeps_the_verdict_open() -> None:
     lines = [{"task": "judge", "expected": "x"} for _ in range(60)]
     old, new = results(lines, [True] * 60), results(lines, [True] * 60)
-    new[0] = Result(example=new[0].example, answer=new[0].answer, score=None, right=False)
+    new[0] = ExampleResult(example=new[0].example, answer=new[0].answer, score=None, right=False)
     found = measured(DatasetSource(name="d", file="d", layer="real"), dataset_of(*lines), [old, new])
     assert (found.figures.examples, found.figures.unjudged) == (59, 1)
     assert found.figures.new_failures == ()

@@ -5,7 +5,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from bench.answers.results import Result
+from bench.answers.results import ExampleResult
 from bench.benchmark.comparison import levels
 from bench.benchmark.figures import ResultPair
 from bench.models.asker import Answer, Asker, direct
@@ -99,7 +99,7 @@ def pair(current: float | None, new: float | None = None, tag: str | None = None
     tags = {} if tag is None else {"confidence": tag}
     example = example_of(task="exact", expected="a", tags=tags)
     one, other = (
-        Result(example=example, answer=Answer(text="a", confidence=each), score=1.0, right=True)
+        ExampleResult(example=example, answer=Answer(text="a", confidence=each), score=1.0, right=True)
         for each in (current, new)
     )
     return one, other

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from bench.answers.embeddings import Embedder, embedder_for, scored
-from bench.answers.results import Result
+from bench.answers.results import ExampleResult
 from bench.dataset.example import Example
 from bench.errors import BenchError
 from bench.models.asker import Answer
@@ -27,17 +27,17 @@ def similar(expected: object, **more: object) -> Example:
     return dataset_of({"task": "similar", "expected": expected, **more}).examples[0]
 
 
-def answered(example: Example, text: str | None) -> Result:
+def answered(example: Example, text: str | None) -> ExampleResult:
     answer = Answer(failure="provider_5xx") if text is None else Answer(text=text)
-    return Result(example=example, answer=answer, score=0.0, right=False)
+    return ExampleResult(example=example, answer=answer, score=0.0, right=False)
 
 
 def by_meaning(
-    provider: ProviderThread, api: Api, *results: Result, embedders: list[Embedder] | None = None
-) -> list[Result]:
+    provider: ProviderThread, api: Api, *results: ExampleResult, embedders: list[Embedder] | None = None
+) -> list[ExampleResult]:
     """The results as `scored` leaves them."""
 
-    async def story() -> list[Result]:
+    async def story() -> list[ExampleResult]:
         settings = BenchSettings(
             providers={api: entry(provider.url, api)},
             canaries=[],

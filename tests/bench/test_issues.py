@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bench.answers.results import Result
+from bench.answers.results import ExampleResult
 from bench.errors import BadDataset
 from bench.known_issues import checked, parse_issues
 from bench.models.asker import Answer
@@ -41,7 +41,7 @@ def test_an_issue_is_gone_still_there_or_not_known() -> None:
         (Answer(text="4"), None, False),
     ]
     results = {
-        each.example.hash: Result(example=each.example, answer=answer, score=score, right=right)
+        each.example.hash: ExampleResult(example=each.example, answer=answer, score=score, right=right)
         for each, (answer, score, right) in zip(found, answers, strict=False)
     }
     states = [each.state for each in checked(found, results)]

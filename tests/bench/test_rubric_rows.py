@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from bench.answers.results import Result
+from bench.answers.results import ExampleResult
 from bench.benchmark.comparison import Comparison, DatasetResult, compared, measured
 from bench.benchmark.rubric import RunConditions
 from bench.models.asker import Answer
-from bench.settings import NO_TERMS, BenchTerms, DatasetSource, Layer, RubricRow
+from bench.settings import NO_TERMS, BenchRubric, DatasetSource, Layer, RubricRow
 from pages.reports.bench import Circumstances, to_document
 from pages.reports.bench_text import rendered
 from pages.words.bench import caveat
@@ -35,7 +35,7 @@ def given(
     expected: Sequence[str] = ("fine",),
     name: str = "d",
     category: str = "",
-    terms: BenchTerms = NO_TERMS,
+    terms: BenchRubric = NO_TERMS,
 ) -> DatasetResult:
     """A dataset of `n` examples to classify. Each list of answers and of classes repeats."""
     lines = [
@@ -56,15 +56,17 @@ def given(
     return measured(source, dataset, results, terms=terms)
 
 
-def _result(example: Any, answer: dict[str, Any]) -> Result:
+def _result(example: Any, answer: dict[str, Any]) -> ExampleResult:
     given = {"text": example.expected, "latency_s": 1.0, "cost_usd": 0.01, **answer}
     took_s = given.pop("took_s", given["latency_s"])
     right = given["text"] == example.expected
-    return Result(example=example, answer=Answer(**given), score=float(right), right=right, took_s=took_s)
+    return ExampleResult(
+        example=example, answer=Answer(**given), score=float(right), right=right, took_s=took_s
+    )
 
 
 def judged(rows: Sequence[RubricRow], *datasets: DatasetResult, **fields: Any) -> Comparison:
-    return compared(datasets, terms=BenchTerms(rows=tuple(rows)), **fields)
+    return compared(datasets, terms=BenchRubric(rows=tuple(rows)), **fields)
 
 
 def only(found: Comparison) -> dict[str, Any]:
@@ -246,7 +248,7 @@ def test_rows_are_judged_on_the_examples_from_users_where_they_can_be() -> None:
 def test_the_margin_is_the_rubrics_where_it_names_one() -> None:
     """Two of 200 pairs differ each way; with a pair added each way: ±1.96·√(6/202)/√202 = ±2.4 points."""
     old, new = wrong(2, 200), [{}] * 2 + wrong(2, 198)
-    terms = BenchTerms(rows=(row("task_completed", ">= baseline - 2pp", ">= baseline"),))
+    terms = BenchRubric(rows=(row("task_completed", ">= baseline - 2pp", ">= baseline"),))
     within = given(200, expected=["harm"], old=old, new=new)
     assert compared([within]).verdict == "ship"
     found = compared([given(200, expected=["harm"], old=old, new=new, terms=terms)], terms=terms)
@@ -257,7 +259,7 @@ def test_the_margin_is_the_rubrics_where_it_names_one() -> None:
 
 
 def test_a_critical_category_of_the_config_is_critical() -> None:
-    terms = BenchTerms(critical=frozenset({"refund", "fraud"}))
+    terms = BenchRubric(critical=frozenset({"refund", "fraud"}))
     found = compared([given(39, category="refund", terms=terms)], terms=terms)
     assert any("critical category refund: 39 examples: below 40" in each for each in reasons(found))
     assert tuple(map(caveat, found.caveats)) == ("no example is of the critical category fraud",)

@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from bench.answers.results import Result, SavedAnswers, run
+from bench.answers.results import ExampleResult, SavedAnswers, run
 from bench.dataset.file import Dataset
 from bench.errors import BenchError
 from bench.models.asker import Answer, Asker, NoKey, direct, key_of, read, total_cost
@@ -204,8 +204,8 @@ def vars_of(message: CapturedMessage) -> dict[str, str]:
 
 def asked(
     provider: ProviderThread, api: Api, dataset: Dataset, request: RequestChanges = NO_CHANGES
-) -> list[Result]:
-    async def story() -> list[Result]:
+) -> list[ExampleResult]:
+    async def story() -> list[ExampleResult]:
         async with httpx2.AsyncClient(trust_env=False) as client:
             target = direct(entry(provider.url, api), "new", PRICES, {}, request)
             (found,) = await run([Asker(client, target)], dataset.scored, saved=None, at_once=1)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bench.answers import scorers as judge
-from bench.answers.results import Result
+from bench.answers.results import ExampleResult
 from bench.answers.scorers import SCORERS, THRESHOLDS, is_right
 from bench.benchmark.figures import per_class
 from bench.dataset.example import TASKS
@@ -101,7 +101,7 @@ def test_each_class_has_its_recall_precision_and_false_alarms() -> None:
     examples = dataset_of(*lines).examples
     bad, good = per_class(
         [
-            Result(example=example, answer=Answer(text=named), score=0.0, right=False)
+            ExampleResult(example=example, answer=Answer(text=named), score=0.0, right=False)
             for example, (_, named) in zip(examples, told, strict=True)
         ]
     )

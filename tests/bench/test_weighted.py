@@ -10,7 +10,7 @@ from bench.benchmark.comparison import Comparison, compared, measured
 from bench.benchmark.run import read
 from bench.dataset.file import Dataset, document, parse, weights_file
 from bench.errors import BenchError
-from bench.settings import BenchTerms, DatasetSource, RubricRow
+from bench.settings import BenchRubric, DatasetSource, RubricRow
 from pages.reports.bench import Circumstances, to_document
 from pages.reports.bench_text import by_traffic
 from pages.words.bench import row as row_said
@@ -108,7 +108,7 @@ def test_a_loss_in_a_rare_category_alone_is_small_by_traffic_and_a_common_one_is
 def test_a_row_on_completion_is_judged_by_traffic(tmp_path: Path) -> None:
     """Half of the refunds are wrong: 75 % of the examples, 98 % of the traffic."""
     row = RubricRow(metric="task_completed", acceptable=parse_bound(">= 90%"), ideal=parse_bound(">= 99.9%"))
-    terms = BenchTerms(rows=(row,))
+    terms = BenchRubric(rows=(row,))
     found = comparison(
         dataset(tmp_path, {"refund": 0.04, "order": 0.96}), rights(25, 50), rights(25, 50), terms=terms
     )
