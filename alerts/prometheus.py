@@ -6,9 +6,9 @@ in docs/runbooks/.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import yaml
 
@@ -17,63 +17,6 @@ from alerts.rules.rule import Action, Rule, StatusName, rule_key
 from records.exports.prometheus import GUARDRAIL_VALUES
 
 Severity = Literal["critical", "warning", "info"]
-
-GUARDRAILS: Mapping[StatusName, str] = {
-    "error_rate": "CanaryErrorRate",
-    "error_rate_vs_baseline": "CanaryErrorRateVsBaseline",
-    "latency_p95": "CanaryLatencyP95",
-    "latency_vs_baseline": "CanaryLatencyVsBaseline",
-    "abandoned": "CanaryAbandoned",
-    "answer_faults": "CanaryAnswerFaults",
-    "refused": "CanaryRefused",
-    "cut_off": "CanaryCutOff",
-    "empty": "CanaryEmpty",
-    "invalid_output": "CanaryInvalidOutput",
-    "stalled": "CanaryStalled",
-    "cost_per_request": "CanaryCostPerRequest",
-    "csat": "CanaryCsat",
-    "thumbs": "CanaryThumbs",
-    "helped": "CanaryHelped",
-    "nps": "CanaryNps",
-    "escalated": "CanaryEscalated",
-    "repeat_question": "CanaryRepeatQuestion",
-    "telemetry": "CanaryTelemetry",
-    "outage": "CanaryOutage",
-}
-
-ServiceName = Literal[
-    "CanaryGuardrailWarns",
-    "CanaryRolledBack",
-    "CanaryAbsent",
-    "CanaryPlanNotFollowed",
-    "CanaryNoLeader",
-    "CanaryRedisDown",
-    "CanaryStoreDown",
-    "CanaryRecordsWaiting",
-    "CanaryRecordsDropped",
-    "CanaryRecordsQuarantined",
-    "CanaryOutcomesNotRolled",
-    "CanaryOutcomesLost",
-    "CanaryRequestsShed",
-    "CanaryBreakerOpen",
-    "CanaryCostUnknown",
-    "CanaryJudgePaused",
-]
-
-ALERTS: tuple[str, ...] = (*GUARDRAILS.values(), *get_args(ServiceName))
-"""Every alert that `canary rules` can write."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recording:
-    """A recording rule: the series `record` from the expression `expr`."""
-
-    record: str
-    expr: str
-
-    def document(self, runbooks: str) -> dict[str, Any]:
-        """The rule as a rules file holds it. A recording rule has no runbook."""
-        return {"record": self.record, "expr": self.expr}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +76,10 @@ _MEANING: Mapping[StatusName, str] = {
     "telemetry": "Requests are routed, but no outcome arrives.",
     "outage": "The baseline itself fails more than the candidate may. The candidate is not the cause.",
 }
+GUARDRAILS: Mapping[StatusName, str] = {
+    name: f"Canary{''.join(part.capitalize() for part in name.split('_'))}" for name in _MEANING
+}
+"""The name of each guardrail's alert, as `CanaryErrorRate`."""
 _DONE: Mapping[Action, str] = {
     "rollback": "The state is {{ $value }}: at 2 canary pages, at 3 it has rolled the candidate back.",
     "page": "Canary pages and changes nothing.",
@@ -325,6 +272,8 @@ SERVICE: tuple[Alert, ...] = (
     ),
 )
 """Every alert about the server. Sums run over all targets that Prometheus scrapes."""
+ALERTS: tuple[str, ...] = (*GUARDRAILS.values(), *(each.alert for each in SERVICE))
+"""Every alert that `canary rules` can write."""
 
 
 OPENTELEMETRY = {
@@ -336,10 +285,10 @@ OPENTELEMETRY = {
 them."""
 
 
-def aliases() -> list[Recording]:
+def aliases() -> list[dict[str, Any]]:
     """Every series of these histograms under its OpenTelemetry name, with the same labels."""
     return [
-        Recording(record=f"{alias}_{part}", expr=f"{family}_{part}")
+        {"record": f"{alias}_{part}", "expr": f"{family}_{part}"}
         for family, alias in OPENTELEMETRY.items()
         for part in ("bucket", "sum", "count")
     ]
@@ -352,20 +301,14 @@ _HEAD = "# Written by `canary rules` from canary.yaml. Do not edit; change the g
 
 def rules_text(canaries: Mapping[str, Sequence[Rule]], *, runbooks: str = RUNBOOKS) -> str:
     """The rules file for these canaries' guardrails. `runbooks` is the folder or URL of the runbook pages."""
-    groups = [
-        _group("canary-opentelemetry", aliases(), runbooks),
-        *(
-            _group(f"canary-guardrails-{name}", guardrail_alerts(name, rules), runbooks)
-            for name, rules in canaries.items()
-        ),
-        _group("canary-service", SERVICE, runbooks),
-    ]
-    document = {"groups": [group for group in groups if group["rules"]]}
+    folder = runbooks.rstrip("/")
+    groups = {"canary-opentelemetry": aliases()}
+    for name, rules in canaries.items():
+        alerts = guardrail_alerts(name, rules)
+        groups[f"canary-guardrails-{name}"] = [each.document(folder) for each in alerts]
+    groups["canary-service"] = [each.document(folder) for each in SERVICE]
+    document = {"groups": [{"name": name, "rules": found} for name, found in groups.items() if found]}
     return _HEAD + yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=4096)
-
-
-def _group(name: str, parts: Iterable[Recording | Alert], runbooks: str) -> dict[str, Any]:
-    return {"name": name, "rules": [part.document(runbooks.rstrip("/")) for part in parts]}
 
 
 class _Dumper(yaml.SafeDumper):

@@ -88,7 +88,7 @@ FAULTS: tuple[FaultRule, ...] = (
         absolute=0.2,
     ),
 )
-"""Every rule about answer faults. A new one is a row here, a name in `RuleName`, and an alert's name and
+"""Every rule about answer faults. A new one is a row here, a name in `RuleName`, and an alert's
 meaning in `alerts.prometheus`."""
 FAULT_OF: Mapping[RuleName, FaultRule] = {each.rule: each for each in FAULTS}
 FAULT_RULES: tuple[RuleName, ...] = tuple(FAULT_OF)

@@ -107,16 +107,19 @@ def _judged_nodes(found: Node) -> Iterator[tuple[str, Node]]:
 
 
 def _share(found: Node | None) -> str:
-    return "–" if found is None else _interval(found, 100, 0, " %")
+    return _interval(found, "{:.0f} %", "{:.0f}", scale=100)
 
 
 def _kappa(found: Node | None) -> str:
-    return "–" if found is None else _interval(found, 1, 2, "")
+    return _interval(found, "{:.2f}", "{:.2f}")
 
 
-def _interval(found: Node, scale: float, places: int, unit: str) -> str:
-    low, estimate, high = (f"{scale * found[name]:.{places}f}" for name in ("low", "estimate", "high"))
-    return f"{estimate}{unit} ({low} to {high})"
+def _interval(found: Node | None, form: str, ends: str, *, scale: float = 1, to: str = " to ") -> str:
+    """The estimate with its interval, each in its form."""
+    if found is None:
+        return "–"
+    low, estimate, high = (scale * found[name] for name in ("low", "estimate", "high"))
+    return f"{form.format(estimate)} ({ends.format(low)}{to}{ends.format(high)})"
 
 
 def _failed(document: Node) -> Iterator[str]:
@@ -219,9 +222,8 @@ def _family(found: Node) -> str:
 
 
 def _mean(found: Node, scale: float) -> str:
-    places = 1 if scale == 100 else 2
-    low, estimate, high = (f"{scale * found[name]:+.{places}f}" for name in ("low", "estimate", "high"))
-    return f"{estimate} ({low} to {high})"
+    form = "{:+.1f}" if scale == 100 else "{:+.2f}"
+    return _interval(found, form, form, scale=scale)
 
 
 def _nodes(document: Node) -> Iterator[tuple[str, Node]]:
@@ -327,8 +329,7 @@ def _totals(found: Node) -> str:
     sides = (("current", found["baseline"]), ("candidate", found["candidate"]))
     parts = [f"{name} {_percent(side)}" for name, side in sides if side is not None]
     if (lost := found["difference"]) is not None:
-        low, middle, high = (f"{100 * lost[name]:+.1f}" for name in ("low", "estimate", "high"))
-        parts.append(f"{middle} points ({low} to {high})")
+        parts.append(_interval(lost, "{:+.1f} points", "{:+.1f}", scale=100))
     covered = f", {rough_percent(found['covered'])} of it" if found["covered"] < 0.995 else ""
     return f"weighted by the traffic of {found['at'][:10]}{covered}: {', '.join(parts)}"
 
@@ -353,21 +354,15 @@ def _completion(side: Node | None) -> str:
 
 
 def _points(found: Node | None) -> str:
-    if found is None:
-        return "–"
-    low, estimate, high = (100 * found[name] for name in ("low", "estimate", "high"))
-    return f"{estimate:+.1f} ({low:+.0f} to {high:+.0f})"
+    return _interval(found, "{:+.1f}", "{:+.0f}", scale=100)
 
 
 def _percent(found: Node | None) -> str:
-    if found is None:
-        return "–"
-    low, estimate, high = (100 * found[name] for name in ("low", "estimate", "high"))
-    return f"{estimate:.1f} % ({low:.0f}–{high:.0f})"
+    return _interval(found, "{:.1f} %", "{:.0f}", scale=100, to="–")
 
 
 def _ratio(found: Node | None) -> str:
-    return "–" if found is None else f"×{found['estimate']:.2f} ({found['low']:.2f}–{found['high']:.2f})"
+    return _interval(found, "×{:.2f}", "{:.2f}", to="–")
 
 
 def _total(side: Node) -> str:
