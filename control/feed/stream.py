@@ -8,10 +8,11 @@ where.
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -43,6 +44,8 @@ from records.shared.stream import (
 )
 from records.store import Store
 from records.store.leader import Checkpoints, MissedRecords, StoredCheckpoint, records_since
+
+AnyOutcome = TypeVar("AnyOutcome", Outcome, BriefOutcome)
 
 OVERLAP_S = 30.0
 """How long after its end an exchange may still appear in the store: clocks differ, shipping takes time."""
@@ -80,7 +83,6 @@ class RecordDeduplicator:
 
         A record from before `searched_until` was found in the store.
         """
-        late = self.position.searched_until
         self.position.place = place
         in_flight = [
             ((dispatch.replica, slot, pid), structs.replace(each, mono=here(each.at)))
@@ -88,21 +90,11 @@ class RecordDeduplicator:
             for slot, pid, each in dispatch.in_flight
             if self._is_open(each)
         ]
-        outcomes = [
-            restored(part, here(part.at))
-            for dispatch in dispatches
-            for part in dispatch.outcomes
-            if _ended(part) > late and self._is_new_outcome(part)
-        ]
-        feedback = [
-            structs.replace(each, mono=here(each.at))
-            for dispatch in dispatches
-            for each in dispatch.feedback
-            if each.at > late and self._is_new_feedback(each)
-        ]
+        outcomes = self._new_outcomes(part for dispatch in dispatches for part in dispatch.outcomes)
+        feedback = self._new_feedback(each for dispatch in dispatches for each in dispatch.feedback)
         return replace(
             heartbeats(dispatches),
-            records=[*outcomes, *feedback],
+            records=[*(restored(part, here(part.at)) for part in outcomes), *feedback],
             in_flight=in_flight,
             unmatched=[each for dispatch in dispatches for each in dispatch.unmatched],
             callers=[each for dispatch in dispatches for each in dispatch.callers],
@@ -110,17 +102,8 @@ class RecordDeduplicator:
 
     def found(self, tail: MissedRecords, asked_at: float) -> WorkerEvents:
         """The new records in the store's answer to a search that began at UTC second `asked_at`."""
-        late = self.position.searched_until
-        records: list[Outcome | Feedback] = [
-            structs.replace(each, mono=here(each.at))
-            for each in tail.outcomes
-            if _ended(each) > late and self._is_new_outcome(each)
-        ]
-        records += [
-            structs.replace(each, mono=here(each.at))
-            for each in tail.feedback
-            if each.at > late and self._is_new_feedback(each)
-        ]
+        outcomes = [structs.replace(each, mono=here(each.at)) for each in self._new_outcomes(tail.outcomes)]
+        records: list[Outcome | Feedback] = [*outcomes, *self._new_feedback(tail.feedback)]
         if asked_at - self._failed_at > 2 * OVERLAP_S:
             self._search_from(asked_at - OVERLAP_S)
         return WorkerEvents(records=records, heard=len(tail.outcomes))
@@ -137,9 +120,22 @@ class RecordDeduplicator:
             key: ended for key, ended in position.told.items() if ended > position.searched_until
         }
 
-    def _is_new_outcome(self, outcome: Outcome | BriefOutcome) -> bool:
-        self._open.pop(outcome.exchange_id, None)
-        return self._note(outcome.exchange_id, _ended(outcome))
+    def _new_outcomes(self, outcomes: Iterable[AnyOutcome]) -> list[AnyOutcome]:
+        late, found = self.position.searched_until, []
+        for each in outcomes:
+            if _ended(each) > late:
+                self._open.pop(each.exchange_id, None)
+                if self._note(each.exchange_id, _ended(each)):
+                    found.append(each)
+        return found
+
+    def _new_feedback(self, feedback: Iterable[Feedback]) -> list[Feedback]:
+        late = self.position.searched_until
+        return [
+            structs.replace(each, mono=here(each.at))
+            for each in feedback
+            if each.at > late and self._note(f"{each.key}\0{each.value}\0{each.at}", each.at)
+        ]
 
     def _is_open(self, exchange: InFlight) -> bool:
         """False for an exchange whose outcome was passed on, or may have been: one that began before
@@ -153,9 +149,6 @@ class RecordDeduplicator:
         if len(self._open) > MOST_OPEN:
             del self._open[next(iter(self._open))]
         return True
-
-    def _is_new_feedback(self, feedback: Feedback) -> bool:
-        return self._note(f"{feedback.key}\0{feedback.value}\0{feedback.at}", feedback.at)
 
     def _note(self, name: str, ended: float) -> bool:
         key = _key(name)
@@ -359,7 +352,7 @@ class StreamPublisher:
         self._put_in_flight(events)
         outcomes = [brief(each) for each in events.records if type(each) is Outcome and each.canary]
         feedback = [each for each in events.records if type(each) is Feedback and each.canary]
-        beats = list(_last_of_each(events).values())
+        beats = _last_of_each(events)
         if not (events.heard or outcomes or feedback or beats):
             return
         for start in range(0, max(len(outcomes), len(feedback), 1), RECORDS_A_DISPATCH):
@@ -384,19 +377,11 @@ class StreamPublisher:
             self._outgoing.put(ReplicaRecords(replica=self._replica, in_flight=part))
 
 
-def _last_of_each(events: WorkerEvents) -> dict[object, Heartbeat]:
+def _last_of_each(events: WorkerEvents) -> list[Heartbeat]:
     """Each worker's last heartbeat, with the dropped mirror copies of all its heartbeats added up."""
     last: dict[object, Heartbeat] = {}
+    dropped: dict[object, Counter[str]] = {}
     for key, beat in events.beats:
-        before = last.get(key)
-        last[key] = beat if before is None else _together(before, beat)
-    return last
-
-
-def _together(before: Heartbeat, beat: Heartbeat) -> Heartbeat:
-    if not before.mirrors_dropped:
-        return beat
-    dropped = dict(before.mirrors_dropped)
-    for name, count in beat.mirrors_dropped.items():
-        dropped[name] = dropped.get(name, 0) + count
-    return structs.replace(beat, mirrors_dropped=dropped)
+        last[key] = beat
+        dropped.setdefault(key, Counter()).update(beat.mirrors_dropped)
+    return [structs.replace(beat, mirrors_dropped=dict(dropped[key])) for key, beat in last.items()]

@@ -263,17 +263,18 @@ class CallerTraffic:
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
+        self._names: Sequence[str] = ()
         self._figures: dict[str, CallerFigures] = {}
-        self._left: dict[str, CallerFigures] = {}
 
     def configure(self, callers: Sequence[Caller]) -> None:
         """Count for these callers, and keep what was counted for the others."""
-        self._follow([each.name for each in callers], self._left | self._figures)
+        self._names = [each.name for each in callers]
+        self._follow(self._figures)
 
     def take(self, events: WorkerEvents) -> None:
         """Count these events."""
         for each in events.callers:
-            if (figures := self._figures.get(each.caller) or self._left.get(each.caller)) is not None:
+            if (figures := self._figures.get(each.caller)) is not None:
                 figures.requests += each.requests
                 figures.refused += each.requests if each.refused else 0
                 figures.last_seen = max(figures.last_seen or 0.0, each.at)
@@ -285,18 +286,18 @@ class CallerTraffic:
 
     def snapshot(self) -> dict[str, Any]:
         """The figures as JSON types."""
-        return {"by_name": self._left | self._figures}
+        return {"by_name": self._figures}
 
     def restore(self, document: Mapping[str, Any]) -> None:
         """Continue from a snapshot, with the callers of the present config."""
         known = msgspec.convert(document.get("by_name", {}), dict[str, CallerFigures])
-        self._follow(list(self._figures), self._figures | known)
+        self._follow(self._figures | known)
 
-    def _follow(self, names: Sequence[str], known: Mapping[str, CallerFigures]) -> None:
-        """Show these names. Of the others those that were seen are kept, the newest last."""
-        left = {name: each for name, each in known.items() if name not in names and each.requests}
-        self._left = dict(list(left.items())[-MOST_LEFT:])
-        self._figures = {name: known.get(name) or CallerFigures(since=self._clock()) for name in names}
+    def _follow(self, known: Mapping[str, CallerFigures]) -> None:
+        """Keep the names of the config. Of the others those that were seen are kept, the newest last."""
+        left = [name for name, each in known.items() if name not in self._names and each.requests]
+        self._figures = {name: known[name] for name in left[-MOST_LEFT:]}
+        self._figures |= {name: known.get(name) or CallerFigures(since=self._clock()) for name in self._names}
 
     def _one(self, caller: Caller) -> dict[str, Any]:
         figures = self._figures.get(caller.name) or CallerFigures(since=self._clock())
