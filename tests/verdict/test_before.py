@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from records.facts.metric import BUILT_IN
+from tests.verdict.reference import adjusted
 from verdict.rows.reading import read
 from verdict.sample.arrays import BadSample
 from verdict.sample.log import from_csv
 from verdict.sample.observations import observe
-from verdict.statistics.ratio import UnitSums, adjusted, arms
+from verdict.statistics.ratio import UnitSums, arms
 from verdict.statistics.types import Floats
 
 

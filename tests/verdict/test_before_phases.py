@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from tests.verdict.reference import adjusted, narrower
 from verdict.rows.comparison import Quantiles
 from verdict.sample.arrays import Sample, TextColumn, Values
-from verdict.statistics.ratio import LEAST, Arms, UnitSums, adjusted, arms, narrower, unit_sums
+from verdict.statistics.ratio import LEAST, Arms, UnitSums, arms, unit_sums
 from verdict.statistics.types import Floats, Ints
 
 Z = 1.959964

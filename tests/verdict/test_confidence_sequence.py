@@ -7,12 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.verdict.reference import evidence, one_sided_multiplier
 from verdict.statistics.sequence import (
-    evidence,
     log_evidence,
     multiplier,
     one_sided_evidence,
-    one_sided_multiplier,
     p_value,
     tuning,
     units_needed,

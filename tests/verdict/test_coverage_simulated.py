@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from verdict.statistics.ratio import ratio
+from tests.verdict.reference import ratio
 from verdict.statistics.sequence import mixture_interval, multiplier, tuning
 from verdict.statistics.types import Floats
 

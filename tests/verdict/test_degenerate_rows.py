@@ -21,6 +21,7 @@ from records.facts.metric import BUILT_IN, Metric, parse_bound
 from records.outcome import Fault
 from records.store.releases import Release, Run
 from tests.verdict.judged import answer, pair
+from tests.verdict.reference import adjusted, narrower
 from verdict.archive import trends
 from verdict.archive.evaluations import Evaluation
 from verdict.archive.releases import ReleaseHistory, RunHistory, dossier
@@ -31,7 +32,7 @@ from verdict.decision.verdict import build
 from verdict.sample.arrays import MeasureTotals, Ratings, Sample, TextColumn
 from verdict.sample.log import AnswerTable, ExchangeTable
 from verdict.statistics.boundaries import Shape as Skewed
-from verdict.statistics.ratio import Arms, Ratio, UnitSums, adjusted, arms, narrower
+from verdict.statistics.ratio import Arms, Ratio, UnitSums, arms
 from verdict.statistics.types import Bools, Floats, Ints, NotComputed
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.rubric import Criterion

@@ -18,11 +18,11 @@ from verdict.decision.document import MetricLine, PlanLine, Report, from_json, t
 from verdict.decision.plan_course import often_missed
 from verdict.decision.verdict import build
 from verdict.rows.looks import Look, RowPlan, SeenMargin, SeenRow, chance, smallest_risk, standing
-from verdict.rows.margins import ExactShare, QuantileEnds, SlowerShare, contrast, z_to_ship
+from verdict.rows.margins import ExactShare, QuantileEnds, contrast, z_to_ship
 from verdict.sample.arrays import MeasureTotals, Ratings, Sample, TextColumn
 from verdict.sample.log import ExchangeTable
 from verdict.sample.observations import observe
-from verdict.statistics.boundaries import Shape
+from verdict.statistics.boundaries import EstimateSpread, Shape
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.plan import DAY_S, VerdictPlan, log_end
 from verdict.terms.rubric import Criterion, parse_bound
@@ -289,7 +289,8 @@ def test_the_reach_of_a_percentile_is_never_shorter_than_students() -> None:
         scale=np.arange(1.0, 101.0),
         reached=np.arange(1, 101) / 100,
         level=0.9,
-        cases=[SlowerShare(off=0.0, se=0.019, shape=Shape(skewness=0.0, units=1e9))],
+        cases=[EstimateSpread(off=0.0, se=0.019, skewness=0.0)],
+        units=1e9,
     ).ends(2.0)
     assert (ends.low, ends.estimate, ends.high) == (87.0, 90.0, 94.0)
 

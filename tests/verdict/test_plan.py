@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from tests.verdict.reference import ratio
 from verdict.statistics.boundaries import Shape, boundaries, crossings, effective_units, skewness
-from verdict.statistics.ratio import ratio
 from verdict.terms.plan import DAY_S, VerdictPlan, default_days, first_day, midnights
 
 FORTNIGHT = VerdictPlan(days=14, first_day=7)

@@ -10,11 +10,11 @@ from scipy import special, stats
 
 from records.facts.metric import BUILT_IN
 from routing.canary import Step
+from tests.verdict.reference import ratio
 from verdict.planner.assumptions import Assumptions, Course
 from verdict.planner.power import Power, power_of_plan, power_of_sequence
 from verdict.rows.comparison import FEW, GATE
 from verdict.statistics.boundaries import Shape, boundaries, effective_units, skewness
-from verdict.statistics.ratio import ratio
 from verdict.statistics.sequence import multiplier, tuning
 from verdict.statistics.types import Floats
 from verdict.terms.plan import VerdictPlan

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from records.facts.metric import BUILT_IN
+from tests.verdict.reference import difference, ratio
 from verdict.rows.reading import MetricReading, read
 from verdict.rows.row import State, decide
 from verdict.sample.arrays import Ratings, Sample, TextColumn
 from verdict.sample.log import ExchangeTable
 from verdict.sample.observations import observe
-from verdict.statistics.ratio import UnitSums, arms, difference, ratio, unit_sums
+from verdict.statistics.ratio import UnitSums, arms, unit_sums
 from verdict.terms.rubric import Criterion, parse_bound
 
 ROWS = (

@@ -7,10 +7,10 @@ import sqlalchemy as sa
 from records.facts.metric import BUILT_IN
 from records.store.tables import releases, runs
 from routing.canary import Arm, Canary, Match, Step
+from tests.verdict.reference import ratio
 from tests.verdict.totals import UnitTotals
 from verdict.planner.assumptions import Assumptions, Sizes
 from verdict.planner.recorded import Recorded, recorded
-from verdict.statistics.ratio import ratio
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.plan import DAY_S
 from verdict.terms.rubric import Criterion, parse_bound

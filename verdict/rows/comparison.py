@@ -408,7 +408,7 @@ class ArmSums:
         if self.observed.strata or not enough:
             return self._plain
         category = self.observed.category if by_category else None
-        return narrower(sums, self.observed.before, category, self._plain)
+        return narrower(sums, self._plain, self.observed.before, category)
 
     @cached_property
     def _plain(self) -> Arms:

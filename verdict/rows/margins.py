@@ -26,7 +26,15 @@ from verdict.rows.comparison import (
 from verdict.rows.reading import trimmings
 from verdict.sample.arrays import Sample
 from verdict.sample.observations import Observations
-from verdict.statistics.boundaries import Shape, at_least, effective_units, lent_skewness, skewness, spreads
+from verdict.statistics.boundaries import (
+    EstimateSpread,
+    Shape,
+    at_least,
+    effective_units,
+    lent_skewness,
+    skewness,
+    spreads,
+)
 from verdict.statistics.ratio import Arms, UnitSums
 from verdict.statistics.types import Floats
 from verdict.terms.rubric import Bound
@@ -200,27 +208,22 @@ class WeightedShares:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SlowerShare:
-    """A case of the share of values above a quantile: how far it is off, its error, and its shape."""
-
-    off: float
-    se: float
-    shape: Shape
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class QuantileEnds:
     """One arm's quantile at `level` by Woodruff's method: the ends of the share above the quantile, mapped
-    back. Each end is the outermost of the `cases`. `reached` (g,) is the part of the weight up to each place
-    of the rising `scale` (g,)."""
+    back. Each end is the outermost of the `cases`, the spreads of that share over so many effective `units`.
+    `reached` (g,) is the part of the weight up to each place of the rising `scale` (g,)."""
 
     scale: Floats
     reached: Floats
     level: float
-    cases: Sequence[SlowerShare]
+    cases: Sequence[EstimateSpread]
+    units: float
 
     def ends(self, boundary: float) -> Interval:
-        reaches = [(case, *case.shape.quantile_reach(boundary)) for case in self.cases]
+        reaches = [
+            (case, *Shape(skewness=case.skewness, units=self.units).quantile_reach(boundary))
+            for case in self.cases
+        ]
         low = min(self.level + case.off - case.se * down for case, down, _ in reaches)
         high = max(self.level + case.off + case.se * up for case, _, up in reaches)
         return Interval(
@@ -531,15 +534,12 @@ class _Slower:
     def _ends(self, influence: Floats, *, candidate: bool) -> QuantileEnds:
         arm = self.quantiles.candidate if candidate else self.quantiles.baseline
         slower = self.slower.candidate if candidate else self.slower.baseline
-        units = _busy(self.found, candidate=candidate)
         return QuantileEnds(
             scale=arm.scale,
             reached=arm.reached(),
             level=arm.level + slower.moved,
-            cases=[
-                SlowerShare(off=case.off, se=case.se, shape=Shape(skewness=case.skewness, units=units))
-                for case in spreads(influence)
-            ],
+            cases=spreads(influence),
+            units=_busy(self.found, candidate=candidate),
         )
 
 

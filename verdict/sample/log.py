@@ -72,8 +72,9 @@ def _shares(found: Bools, among: Bools) -> MeasureTotals:
 class ExchangeTable:
     """Exchanges in the order of `at`, UTC seconds, (n,) each; a missing number is NaN.
 
-    `counts` is False where the arm is not measured (the caller's own error, an aborted stream). `unreached`
-    says why an arm was not asked, None if it was: ratings of these exchanges do not count. `aborted` marks
+    `counts` is False where the arm is not measured (the caller's own error, an aborted stream). `errors` are
+    their error types: where the arm was not reached, ratings do not count. `lines` are those of the log.
+    `aborted` marks
     those that the caller left; they are abandoned if no first token had arrived. `feedback`
     rows index these columns. `answers` is None if the log says nothing of them. `before` is by unit, as in
     `Sample`.
@@ -92,7 +93,8 @@ class ExchangeTable:
     tokens: Floats
     category: TextColumn
     answers: AnswerTable | None = None
-    unreached: Sequence[str | None] = ()
+    errors: Sequence[ErrorType | None] = ()
+    lines: Sequence[int] = ()
     aborted: Bools | None = None
     tags: Mapping[str, TextColumn] = field(default_factory=dict)
     feedback: Mapping[str, Ratings] = field(default_factory=dict)
@@ -109,6 +111,10 @@ class ExchangeTable:
     def abandoned(self) -> Bools:
         """The exchanges that the caller left before a first token."""
         return self.ended & ~self.counts & np.isnan(self.ttft_s)
+
+    def name(self, place: int) -> str:
+        """The exchange, as a report names it."""
+        return f"line {self.lines[place]}"
 
     def sample(self) -> Sample:
         """A sample with one row per exchange."""
@@ -138,17 +144,17 @@ class ExchangeTable:
             recent=self.recent,
             before=self.before,
             unreached=Counter(
-                why
-                for why, mine in zip(self.unreached, self.candidate.tolist(), strict=False)
-                if why and mine
+                error
+                for error, mine in zip(self.errors, self.candidate.tolist(), strict=False)
+                if error is not None and error in UNREACHED and mine
             ),
             candidate_exchanges=int(self.candidate.sum()),
         )
 
     def _of_reached(self, ratings: Ratings) -> Ratings:
-        if not any(self.unreached):
+        if not any(error in UNREACHED for error in self.errors):
             return ratings
-        reached = np.array([why is None for why in self.unreached], dtype=np.bool_)[ratings.row]
+        reached = np.array([error not in UNREACHED for error in self.errors], dtype=np.bool_)[ratings.row]
         return Ratings(row=ratings.row[reached], value=ratings.value[reached], at=ratings.at[reached])
 
     def _totals(self, value: Floats) -> MeasureTotals:
@@ -159,19 +165,7 @@ class ExchangeTable:
 # The failures of an external log: counts of all lines, and the newest lines to look up.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogLines:
-    """The line number and the error type of each exchange, in the order of the exchanges."""
-
-    lines: Sequence[int]
-    errors: Sequence[ErrorType | None]
-
-    def name(self, place: int) -> str:
-        """The exchange, as a report names it."""
-        return f"line {self.lines[place]}"
-
-
-def recent_of(log: LogLines, exchanges: ExchangeTable, metrics: Mapping[str, Metric]) -> Recent | None:
+def recent_of(exchanges: ExchangeTable, metrics: Mapping[str, Metric]) -> Recent | None:
     """None without an exchange that counts."""
     counted = np.flatnonzero(exchanges.counts)
     if not len(counted):
@@ -182,26 +176,26 @@ def recent_of(log: LogLines, exchanges: ExchangeTable, metrics: Mapping[str, Met
         until=float(exchanges.at[counted[-1]]),
         baseline=len(counted) - candidates,
         candidate=candidates,
-        modes=(*_errors(log, exchanges), *_faults_of(log, exchanges), *_abandoned(log, exchanges)),
-        exchanges=tuple(_seen(log, exchanges, place) for place in counted[::-1][:NEWEST].tolist()),
+        modes=(*_errors(exchanges), *_faults_of(exchanges), *_abandoned(exchanges)),
+        exchanges=tuple(_seen(exchanges, place) for place in counted[::-1][:NEWEST].tolist()),
         ratings=tuple(
             rating
             for name, ratings in exchanges.feedback.items()
             if name in metrics
             for candidate in (False, True)
-            for rating in _ratings_of(log, exchanges, metrics[name], ratings, candidate)
+            for rating in _ratings_of(exchanges, metrics[name], ratings, candidate)
         ),
     )
 
 
-def _errors(log: LogLines, exchanges: ExchangeTable) -> Iterator[FailureMode]:
-    names = np.array([error or "" for error in log.errors], dtype=np.str_)
+def _errors(exchanges: ExchangeTable) -> Iterator[FailureMode]:
+    names = np.array([error or "" for error in exchanges.errors], dtype=np.str_)
     for name in np.unique(names[exchanges.failed]).tolist():
         found = exchanges.failed & (names == name)
-        yield _mode(log, exchanges, ("error", name), found, exchanges.counts)
+        yield _mode(exchanges, ("error", name), found, exchanges.counts)
 
 
-def _faults_of(log: LogLines, exchanges: ExchangeTable) -> Iterator[FailureMode]:
+def _faults_of(exchanges: ExchangeTable) -> Iterator[FailureMode]:
     answers = exchanges.answers
     if answers is None:
         return
@@ -209,18 +203,16 @@ def _faults_of(log: LogLines, exchanges: ExchangeTable) -> Iterator[FailureMode]
         among = answers.among(fault, exchanges.counts)
         found = answers.faults[fault] & among
         if found.any():
-            yield _mode(log, exchanges, ("fault", fault), found, among)
+            yield _mode(exchanges, ("fault", fault), found, among)
 
 
-def _abandoned(log: LogLines, exchanges: ExchangeTable) -> Iterator[FailureMode]:
+def _abandoned(exchanges: ExchangeTable) -> Iterator[FailureMode]:
     if exchanges.abandoned.any():
         name: tuple[CountedKind, str] = ("abandoned", "abandoned")
-        yield _mode(log, exchanges, name, exchanges.abandoned, exchanges.ended)
+        yield _mode(exchanges, name, exchanges.abandoned, exchanges.ended)
 
 
-def _mode(
-    log: LogLines, exchanges: ExchangeTable, name: tuple[CountedKind, str], found: Bools, among: Bools
-) -> FailureMode:
+def _mode(exchanges: ExchangeTable, name: tuple[CountedKind, str], found: Bools, among: Bools) -> FailureMode:
     candidate = exchanges.candidate
     newest = np.flatnonzero(found & candidate)[::-1][:EXAMPLES].tolist()
     return FailureMode(
@@ -231,28 +223,28 @@ def _mode(
         baseline_of=int((among & ~candidate).sum()),
         candidate=int((found & candidate).sum()),
         candidate_of=int((among & candidate).sum()),
-        examples=tuple(map(log.name, newest)),
+        examples=tuple(map(exchanges.name, newest)),
     )
 
 
-def _seen(log: LogLines, exchanges: ExchangeTable, place: int) -> Seen:
+def _seen(exchanges: ExchangeTable, place: int) -> Seen:
     latency_s = float(exchanges.latency_s[place])
     return Seen(
-        name=log.name(place),
+        name=exchanges.name(place),
         candidate=bool(exchanges.candidate[place]),
         latency_s=None if math.isnan(latency_s) else latency_s,
     )
 
 
 def _ratings_of(
-    log: LogLines, exchanges: ExchangeTable, metric: Metric, ratings: Ratings, candidate: bool
+    exchanges: ExchangeTable, metric: Metric, ratings: Ratings, candidate: bool
 ) -> Iterator[RecentRating]:
     """The arm's newest ratings by this metric."""
     category = exchanges.category
     mine = np.flatnonzero(exchanges.candidate[ratings.row] == candidate)[::-1][:RATINGS]
     for place, value in zip(ratings.row[mine].tolist(), ratings.value[mine].tolist(), strict=True):
         yield RecentRating(
-            name=log.name(place),
+            name=exchanges.name(place),
             metric=metric.name,
             candidate=candidate,
             category=category.names[int(category.code[place])],
@@ -397,9 +389,8 @@ def _build(table: _Table, metrics: Mapping[str, Metric], now: float) -> Sample:
         phase=np.nan_to_num(phase, nan=0.0).astype(np.int64)[order],
         at=at[order],
         counts=np.array([_counts(error) for error in errors], dtype=np.bool_)[order],
-        unreached=[
-            error if error in UNREACHED else None for error in (errors[row] for row in order.tolist())
-        ],
+        errors=[errors[row] for row in order.tolist()],
+        lines=np.array(table.lines)[order].tolist(),
         failed=np.array([blames_arm(error) for error in errors], dtype=np.bool_)[order],
         aborted=np.array([error == "aborted" for error in errors], dtype=np.bool_)[order],
         latency_s=_duration(table, "latency_s", errors)[order],
@@ -426,10 +417,7 @@ def _build(table: _Table, metrics: Mapping[str, Metric], now: float) -> Sample:
             if column.startswith("pre_")
         },
     )
-    log = LogLines(
-        lines=np.array(table.lines)[order].tolist(), errors=[errors[row] for row in order.tolist()]
-    )
-    return replace(exchanges, recent=recent_of(log, exchanges, metrics)).sample()
+    return replace(exchanges, recent=recent_of(exchanges, metrics)).sample()
 
 
 def _required(table: _Table, column: str, parse: Callable[[str], float], right: str) -> Floats:

@@ -55,84 +55,10 @@ class Ratio:
         return math.sqrt(self.variance)
 
 
-def ratio(totals: Floats, counts: Floats) -> Ratio:
-    """ΣS/ΣN with Var(R) = Σe²/((K−1)·K·N̄²), e = S − R·N.
-
-    `totals` and `counts` are (K,) unit sums, counts > 0. Raises ValueError below two units.
-    """
-    units = len(totals)
-    if units < 2:
-        raise ValueError(f"the variance of a ratio needs two units, got {units}")
-    size = float(np.sum(counts))
-    value = float(np.sum(totals)) / size
-    influence = residuals(totals, value * counts) / size * math.sqrt(units / (units - 1))
-    return Ratio(value=value, influence=influence)
-
-
 def residuals(totals: Floats, expected: Floats) -> Floats:
     """`totals` − `expected`, (K,) each; 0 where only rounding is left: equal values have no spread."""
     found = totals - expected
     return np.where(np.abs(found) <= _ROUNDING * (np.abs(totals) + np.abs(expected)), 0.0, found)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """A value and its standard error, in the same unit."""
-
-    value: float
-    se: float
-
-
-def difference(candidate: Ratio, baseline: Ratio, *, factor: float = 1.0) -> Estimate:
-    """R_T − k·R_C of independent arms, with SE² = V_T + k²·V_C. `factor` is k."""
-    return Estimate(
-        value=candidate.value - factor * baseline.value,
-        se=math.sqrt(candidate.variance + factor**2 * baseline.variance),
-    )
-
-
-def log_ratio(candidate: Ratio, baseline: Ratio) -> Estimate:
-    """ln(R_T/R_C) of independent arms, SE² = V_T/R_T² + V_C/R_C²; both ratios must be positive."""
-    return Estimate(
-        value=math.log(candidate.value / baseline.value),
-        se=math.hypot(candidate.se / candidate.value, baseline.se / baseline.value),
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Adjusted:
-    """Both arms after CUPED, and its θ."""
-
-    candidate: Ratio
-    baseline: Ratio
-    theta: float
-
-
-def cuped(candidate: tuple[Floats, Floats, Floats], baseline: tuple[Floats, Floats, Floats]) -> Adjusted:
-    """Both arms' ratios, adjusted by the units' values before the canary.
-
-    Each arm is (totals, counts, before), all (K,). θ = Σ(e/N̄)(x−x̄_arm)/Σ(x−x̄_arm)² over both arms,
-    R′ = R − θ(x̄_arm−x̄_all), residual e/N̄ − θ(x−x̄_arm). An absolute bound must add θ²·s_x²/K_all to the
-    variance, because x̄_all is itself estimated. Deng, Xu, Kohavi, Walker, WSDM 2013.
-    """
-    arms = (candidate, baseline)
-    before_all = float(np.mean(np.concatenate([before for _, _, before in arms])))
-    centred = [before - np.mean(before) for _, _, before in arms]
-    plain = [ratio(totals, counts) for totals, counts, _ in arms]
-    # The influence is e/N̄ times this factor, which makes its squares sum to the variance.
-    shrink = [1 / math.sqrt(len(x) * (len(x) - 1)) for x in centred]
-    residual = [r.influence / s for r, s in zip(plain, shrink, strict=True)]
-    spread = sum(float(np.sum(x**2)) for x in centred)
-    shared = sum(float(np.sum(e * x)) for e, x in zip(residual, centred, strict=True))
-    theta = shared / spread if spread > 0 else 0.0
-    adjusted = [
-        Ratio(
-            value=r.value - theta * (float(np.mean(before)) - before_all),
-            influence=(e - theta * x) * s,
-        )
-        for r, e, x, s, (_, _, before) in zip(plain, residual, centred, shrink, arms, strict=True)
-    ]
-    return Adjusted(candidate=adjusted[0], baseline=adjusted[1], theta=theta)
 
 
 # Both arms of a ramp: ratios are compared within each phase, because the share differs between phases.
@@ -242,8 +168,8 @@ def weights(sums: UnitSums) -> Floats:
 def arms(sums: UnitSums, *, strata: bool = False) -> Arms:
     """Σω_k·R_k for each arm, with ω_k phase k's part of the candidate's counts, and influences by unit.
 
-    The candidate must have values in every phase. With one phase the variances are those of `ratio`, with K−1
-    degrees of freedom; with several, SE² = Σψ². Phases that are `strata` of one time lose a degree of freedom
+    The candidate must have values in every phase. With one phase Var(R) = Σe²/((K−1)·K·N̄²), e = S − R·N,
+    over K units; with several, SE² = Σψ². Phases that are `strata` of one time lose a degree of freedom
     each: their ψ grow by √(K_k/(K_k−1)). An arm without units has the value 0.
     """
     omega = weights(sums)
@@ -321,17 +247,13 @@ _RANK_TOLERANCE = 1e-9
 """What varies by less than this part of its size is taken for constant: the rest is rounding."""
 
 
-def narrower(
-    sums: UnitSums, before: Floats | None, category: Ints | None = None, plain: Arms | None = None
-) -> Arms:
-    """`adjusted` where that narrows the arms' difference, else the `plain` ones, which are `arms` of the
-    sums."""
-    plain = arms(sums) if plain is None else plain
-    found = _adjusted(sums, plain, before, category)
+def narrower(sums: UnitSums, plain: Arms, before: Floats | None, category: Ints | None) -> Arms:
+    """`adjusted` where that narrows the difference of the `plain` arms, which are `arms` of the sums."""
+    found = adjusted(sums, plain, before, category)
     return found if found.se(1) <= WORTH * plain.se(1) and plain.se(1) > 0 else plain
 
 
-def adjusted(sums: UnitSums, before: Floats | None, category: Ints | None = None) -> Arms:
+def adjusted(sums: UnitSums, plain: Arms, before: Floats | None, category: Ints | None) -> Arms:
     """The arms' R′ = R − Σω_k(s̄_arm,k − s̄_k), with s what is expected of a unit from its past.
 
     `before` holds each unit's earlier values, (units, values), NaN without one; `category` its first category
@@ -339,12 +261,7 @@ def adjusted(sums: UnitSums, before: Floats | None, category: Ints | None = None
     mean. A unit without a value counts as average, which explains nothing. s̄_k is itself estimated: its
     influence is in both arms, so it adds θ²s_x²/K_all to the variance of an absolute bound and cancels in a
     difference.
-    Raises ValueError below two units in an arm.
     """
-    return _adjusted(sums, arms(sums), before, category)
-
-
-def _adjusted(sums: UnitSums, plain: Arms, before: Floats | None, category: Ints | None) -> Arms:
     columns = [] if before is None else [before[:, k] for k in range(before.shape[1])]
     found = [_known(column[sums.unit], sums.phase) for column in columns]
     stratum = None if category is None else _strata(category[sums.unit])

@@ -29,19 +29,9 @@ def multiplier(tau: float, alpha: float) -> float:
     return math.sqrt(2 * (tau + 1) / tau * math.log(math.sqrt(tau + 1) / alpha))
 
 
-def one_sided_multiplier(tau: float, alpha: float) -> float:
-    """c of the one-sided bound estimate − c·SE; tune ρ² at 2α for it."""
-    return math.sqrt(2 * (tau + 1) / tau * math.log(1 + math.sqrt(tau + 1) / (2 * alpha)))
-
-
 def log_evidence(z: float, tau: float) -> float:
     """ln E₂ against "no difference" at z = estimate/SE: z²τ/(2(1+τ)) − ½ ln(1+τ)."""
     return z * z * tau / (2 * (1 + tau)) - 0.5 * math.log1p(tau)
-
-
-def evidence(z: float, tau: float) -> float:
-    """E₂, two-sided; +inf on overflow."""
-    return _exp(log_evidence(z, tau))
 
 
 def one_sided_evidence(z: float, tau: float) -> float:
