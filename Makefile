@@ -39,9 +39,9 @@ test: .venv/dev .venv/openid/node_modules test-programs  ## Every room, and each
 	.venv/bin/pytest -q -m "alone and not more and not slow" $(filter-out $(MORE_FILES),$(ALONE))
 	.venv/bin/pytest -q $(BESIDE) -m "not alone and not more and not slow" $(addprefix --ignore=,$(MORE_FILES))
 
-test-more: .venv/dev .venv/openid/node_modules test-programs  ## The same promises over more dialects, replicas, faults and seeds. Minutes.
+test-more: .venv/dev .venv/openid/node_modules test-programs  ## The same promises over more dialects, replicas, faults, seeds and examples. Minutes.
 	.venv/bin/pytest -q -m "alone and more and not slow" $(filter $(MORE),$(ALONE))
-	.venv/bin/pytest -q $(BESIDE) -m "more and not alone and not slow"
+	.venv/bin/pytest -q $(BESIDE) --hypothesis-profile more -m "(more or hypothesis) and not alone and not slow"
 
 test-all: test test-more  ## All tests but the long simulations.
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import settings
 
 from demo.provider.server import LocalProvider
+from tests import effort
 from tests.servers.object_store import checked_s3, s3
 from tests.servers.postgres import durable_postgres, postgres
 from tests.servers.redis import redis_server
 from tests.serving import ProviderThread, Running
 
-settings.register_profile("canary", derandomize=True, deadline=None, database=None)
-settings.load_profile("canary")  # the same examples everywhere, however slow the machine is
+settings.load_profile(effort.CANARY)  # the same examples everywhere, however slow the machine is
 
 __all__ = ["checked_s3", "durable_postgres", "postgres", "provider", "redis_server", "s3", "serve"]
 

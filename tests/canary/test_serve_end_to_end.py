@@ -5,6 +5,7 @@ from pathlib import Path
 
 import httpx2
 import openai
+import pytest
 
 from routing.cohort import derive_key, in_cohort
 from tests.serving import ProviderThread, Running, eventually
@@ -26,6 +27,7 @@ def chat(user: str) -> dict[str, object]:
     return {"model": "gpt-4o", "user": user, "messages": [{"role": "user", "content": "hello"}]}
 
 
+@pytest.mark.more
 def test_users_split_between_the_arms_and_stay_there(
     provider: ProviderThread, serve: Callable[..., Running]
 ) -> None:
@@ -43,6 +45,7 @@ def test_users_split_between_the_arms_and_stay_there(
     assert {entry.credentials["authorization"] for entry in provider.log.entries} == {"Bearer sk-caller"}
 
 
+@pytest.mark.more
 def test_it_drains_and_ends_cleanly_on_sigterm(
     provider: ProviderThread, serve: Callable[..., Running]
 ) -> None:

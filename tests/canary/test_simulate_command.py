@@ -127,6 +127,7 @@ def test_traffic_that_cannot_be_is_refused(config: Path, option: str, value: str
     assert message in refused(config, option, value)
 
 
+@pytest.mark.more
 def test_a_candidate_that_hangs_and_one_with_empty_answers_are_rolled_back(config: Path) -> None:
     arguments = ("--weeks", "0", "--runs", "2", "--hang", "100%", "--fault", "empty=100%", "--rate", "4")
     bad = asked(config, *arguments)["bad_candidates"]

@@ -27,6 +27,7 @@ from demo.provider.behaviour import Behaviour
 from judge.model import words_sha256
 from records.store import Store
 from records.store.benchmarks import BenchFailures, Benchmarks
+from tests.effort import in_more
 from tests.records.samples import a_batch, an_outcome
 from tests.records.stored import stored_in
 from tests.serving import ProviderThread, Running, eventually
@@ -126,7 +127,10 @@ def test_a_worse_candidate_does_not_and_its_wrong_answers_go_into_a_spreadsheet(
     assert rows[0]["baseline_answer"] == f"in {CITIES[0]}"
 
 
-@pytest.mark.parametrize("name", ["release.html", "release.md", "release.json"])
+@pytest.mark.parametrize(
+    "name",
+    ["release.html", *map(in_more, ("release.md", "release.json"))],
+)
 def test_the_one_report_of_all_layers_is_written_and_decides(
     folder: Path, provider: ProviderThread, name: str
 ) -> None:

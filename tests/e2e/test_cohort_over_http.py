@@ -95,6 +95,7 @@ def test_users_get_the_arm_of_the_rule_and_raising_the_share_only_adds(stage: St
     assert first < more
 
 
+@pytest.mark.more
 def test_nobody_moves_when_a_worker_is_killed_or_everything_restarts(stage: Stage) -> None:
     at_share(stage, 10)
     before = arms_over_http(stage)

@@ -184,6 +184,7 @@ def test_a_rollback_wins_over_the_flag(tmp_path: Path) -> None:
         assert "baseline (the canary is rolled back" in said
 
 
+@pytest.mark.more
 def test_without_a_pin_token_the_server_says_that_no_arm_is_taken(tmp_path: Path) -> None:
     with on_stage(tmp_path, CONFIG) as stage:
         assert "serve.no_pin_token" in stage.server.log_file.read_text()

@@ -205,6 +205,7 @@ def test_a_pair_that_the_provider_refuses_keeps_no_other_waiting(tmp_path: Path)
         assert judge.refused == 2  # both orders, once
 
 
+@pytest.mark.more
 def test_a_judge_without_price_or_credential_says_so(tmp_path: Path) -> None:
     with JudgeServer(likes("Warm")) as judge, judged(tmp_path, judge) as stage:
         text = stage.config_text
@@ -287,6 +288,7 @@ def ready_or_none(stage: Stage) -> str | None:
     return None
 
 
+@pytest.mark.more
 def test_by_hand_needs_no_server(tmp_path: Path) -> None:
     with JudgeServer(likes("Warm")) as judge, judged(tmp_path, judge, own="pairs: 2") as stage:
         ask(stage, range(1, 13))

@@ -63,6 +63,7 @@ def stage(gate: Gate, tmp_path: Path) -> Iterator[Stage]:
             up.server.kill()
 
 
+@pytest.mark.more
 def test_the_other_workers_connections_do_not_notice(stage: Stage, gate: Gate) -> None:
     with ExitStack() as open_streams:
         streams = [opened(stage, open_streams, f"other-{number}") for number in range(STREAMS)]

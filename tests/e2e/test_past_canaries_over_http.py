@@ -9,6 +9,7 @@ import pytest
 
 from routing.canary import ArmName
 from tests.e2e.stage import Stage, chat, on_stage
+from tests.effort import in_more
 from tests.serving import eventually
 
 HEAD = """
@@ -34,7 +35,7 @@ CONFIG = HEAD + "".join(TRIAL.replace("NAME", name) for name in NAMES)
 LATER = HEAD + TRIAL.replace("NAME", "stays")
 
 
-@pytest.fixture(scope="module", params=["before a restart", "after a restart"])
+@pytest.fixture(scope="module", params=[in_more("before a restart"), "after a restart"])
 def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """`bad` was rolled back, resumed and rolled back again, `good` promoted, `short` only removed."""
     with on_stage(tmp_path_factory.mktemp("past"), CONFIG) as up:

@@ -538,6 +538,7 @@ def test_openai_s_sdk_holds_a_conversation(stage: Stage) -> None:
     assert known(row, "outcome", "arm", "input_tokens") == ("ok", "candidate", 100)
 
 
+@pytest.mark.more
 def test_sessions_go_on_while_the_server_drains_and_are_cut_at_its_end(
     tmp_path_factory: pytest.TempPathFactory, provider: RealtimeProvider
 ) -> None:

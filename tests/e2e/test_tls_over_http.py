@@ -278,6 +278,7 @@ def test_a_slow_reader_gets_all_of_its_stream_and_keeps_nobody_waiting(
     slow(stage)
 
 
+@pytest.mark.more
 def test_a_server_that_is_told_to_end_finishes_an_open_stream(stage: Stage, authority: trustme.CA) -> None:
     slow(stage, words=20, pace_s=0.1)
     with dialled(stage, authority) as caller:

@@ -130,6 +130,7 @@ def counted(stage: Stage, arm: str) -> Any:
     return stage.status("support-nov")["arms"][arm]["requests"]
 
 
+@pytest.mark.more
 def test_a_collector_that_never_answers_holds_nothing_up(tmp_path: Path, collector: Collector) -> None:
     collector.answering.clear()
     env = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}

@@ -22,6 +22,7 @@ from proxy.network.websocket import (
     Message,
     agreed,
 )
+from tests.effort import examples
 
 TEXTS = st.binary(max_size=300) | st.integers(60_000, 70_000).map(lambda size: b"x" * size)
 
@@ -78,7 +79,7 @@ def read(reader: FrameReader, data: bytes, seed: int = 0) -> list[Message]:
 
 
 @given(conversations(), st.booleans(), st.integers(0, 1000))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_messages_are_read_however_the_bytes_are_cut(frames: list[Frame], mask: bool, seed: int) -> None:
     reader = FrameReader()
     assert read(reader, wire(frames, mask=mask), seed) == whole(frames)
@@ -88,7 +89,7 @@ def test_messages_are_read_however_the_bytes_are_cut(frames: list[Frame], mask: 
 
 
 @given(conversations(), st.booleans(), st.booleans(), st.integers(9, 15))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_compressed_messages_are_read_from_an_inflated_copy(
     frames: list[Frame], mask: bool, fresh: bool, window: int
 ) -> None:
@@ -103,7 +104,7 @@ ANY_FRAME = st.tuples(
 
 
 @given(st.lists(ANY_FRAME, max_size=8))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 def test_the_reading_ends_where_the_oracle_fails_the_connection(raw: list[tuple[int, bool, int]]) -> None:
     oracle, reader = Protocol(Side.CLIENT, max_size=None), FrameReader()
     oracle.state = State.OPEN
@@ -116,7 +117,7 @@ def test_the_reading_ends_where_the_oracle_fails_the_connection(raw: list[tuple[
 
 
 @given(st.binary(max_size=300))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_no_bytes_break_the_reader(data: bytes) -> None:
     one, other = FrameReader(False), FrameReader(False)
     assert one.feed(data) == read(other, data)

@@ -7,6 +7,7 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
 from proxy.network.websocket import CLOSE, PIECE_BOUND, PING, TEXT, MessageCutter, WholeMessage, frame, masked
+from tests.effort import examples
 from tests.proxy.test_realtime_frames import conversations, whole, wire
 
 
@@ -20,7 +21,7 @@ def cut(data: bytes, *, sizes: list[int]) -> tuple[list[WholeMessage], MessageCu
     return found, cutter
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(conversations(), st.booleans(), st.lists(st.integers(1, 9000), min_size=1, max_size=5))
 def test_every_message_comes_whole_with_all_its_bytes(
     frames: list[Frame], mask: bool, sizes: list[int]
@@ -34,7 +35,7 @@ def test_every_message_comes_whole_with_all_its_bytes(
     assert sorted(b"".join(piece.raw for piece in found)) == sorted(data)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(conversations(), st.booleans())
 def test_what_is_forwarded_says_the_same_to_another_reader(frames: list[Frame], mask: bool) -> None:
     found, _ = cut(wire(frames, mask=mask), sizes=[1000])

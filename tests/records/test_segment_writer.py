@@ -17,6 +17,7 @@ from records.outcome import Outcome
 from records.store import Store, segment_writer, tables
 from records.store.segment_writer import RolledOutcomes, expire, roll, standing
 from records.store.segments.sources import sources
+from tests.effort import examples
 from tests.records.conftest import SQLITE
 from tests.records.samples import DAY, a_batch, an_outcome
 from tests.records.stored import stored
@@ -348,7 +349,7 @@ acts = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(acts)
 def test_after_any_acts_each_outcome_that_is_not_expired_is_there_once(
     tmp_path_factory: pytest.TempPathFactory, acts: list[tuple[str, list[float] | float | None]]

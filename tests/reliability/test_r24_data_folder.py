@@ -1,5 +1,6 @@
 """R24: the data folder stands beside the config file, wherever a command is started."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -8,8 +9,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
-from tests.serving import WAIT_S, ProviderThread, eventually
+from canary.cli import app
+from tests.serving import ProviderThread, eventually
 
 CONFIG = """
 providers: {{openai: {{api: openai, base_url: "{url}/v1"}}}}
@@ -39,23 +43,24 @@ def write(folder: Path, url: str = "http://127.0.0.1:9", more: str = "") -> Path
     return config
 
 
-def canary(config: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A command, started in `folder`."""
-    command = [*CANARY, *arguments, "--config", os.path.relpath(config, folder)]
-    return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=WAIT_S, check=False, env=environment()
-    )
+def canary(config: Path, folder: Path, *arguments: str) -> Result:
+    """A command, started in `folder`. It runs in our process: a program's start takes a second."""
+    with contextlib.chdir(folder):
+        named = ["--config", os.path.relpath(config, folder)]
+        return CliRunner(env=environment()).invoke(app, [*arguments, *named], catch_exceptions=False)
 
 
-def environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("CANARY_")}
+def environment() -> dict[str, str | None]:
+    """Without the variables of ours."""
+    return {name: None for name in os.environ if name.startswith("CANARY_")}
 
 
 def serving(config: Path, folder: Path, data: Path) -> Iterator[subprocess.Popen[bytes]]:
     """`canary serve`, started in `folder` without --data, once `data` has its addresses."""
     command = [*CANARY, "serve", "--config", os.path.relpath(config, folder)]
     command += ["--traffic", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
-    with subprocess.Popen(command, cwd=folder, env=environment(), stderr=subprocess.DEVNULL) as server:
+    plain = {name: value for name, value in os.environ.items() if name not in environment()}
+    with subprocess.Popen(command, cwd=folder, env=plain, stderr=subprocess.DEVNULL) as server:
         try:
             eventually(lambda: (data / "server.json").exists() or server.poll() is not None)
             yield server
@@ -75,10 +80,10 @@ def test_every_command_finds_the_folder_beside_the_config_from_any_folder(
     data = config.parent / name
     for server in serving(config, elsewhere, data):
         assert msgspec.json.decode((data / "server.json").read_bytes())["pid"] == server.pid
-        eventually(lambda: canary(config, elsewhere, "status").returncode == 0)
+        eventually(lambda: canary(config, elsewhere, "status").exit_code == 0)
         for command in COMMANDS:
             done = canary(config, elsewhere, *command)
-            assert done.returncode in (0, 4), (command, done.stderr)
+            assert done.exit_code in (0, 4), (command, done.stderr)
         found = canary(config, elsewhere, "doctor").stdout
         assert f"only you can read {data}" in found
     assert list(elsewhere.iterdir()) == []

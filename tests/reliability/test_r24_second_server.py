@@ -76,6 +76,7 @@ def test_another_program_on_the_port_is_named(first: Running, tmp_path: Path) ->
     )
 
 
+@pytest.mark.more
 def test_a_server_takes_over_a_port_on_purpose_and_the_next_one_is_refused(
     ending: Running, tmp_path: Path
 ) -> None:

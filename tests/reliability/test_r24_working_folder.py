@@ -41,7 +41,7 @@ def foreign_folder(folder: Path) -> Path:
     ("program", "path"),
     [
         pytest.param(SCRIPT, "", id="canary"),
-        pytest.param(MODULE, ".", id="python -m canary, PYTHONPATH"),
+        pytest.param(MODULE, ".", id="python -m canary, PYTHONPATH", marks=pytest.mark.more),
         pytest.param(SCRIPT, ".", id="canary, PYTHONPATH", marks=pytest.mark.more),
         pytest.param(MODULE, "", id="python -m canary", marks=pytest.mark.more),
     ],

@@ -20,6 +20,7 @@ from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN, Metric, parse_bound
 from records.outcome import Fault
 from records.store.releases import Release, Run
+from tests.effort import examples
 from tests.verdict.judged import answer, pair
 from tests.verdict.reference import adjusted, narrower
 from verdict.archive import trends
@@ -297,7 +298,7 @@ UNITS = (
     phases=st.sampled_from(UNITS),
     planned=st.sampled_from([0, 2]),
 )
-@settings(EXAMPLES, max_examples=30)
+@settings(EXAMPLES, max_examples=examples(30))
 def test_every_row_can_be_computed_of_values_without_spread_on_any_scale(
     value: str, category: str, before: str | None, phases: tuple[tuple[int, int], ...], planned: int
 ) -> None:
@@ -314,7 +315,7 @@ def test_every_row_can_be_computed_of_values_without_spread_on_any_scale(
     phases=st.sampled_from(UNITS),
     planned=st.sampled_from([0, 2]),
 )
-@settings(EXAMPLES, max_examples=15)
+@settings(EXAMPLES, max_examples=examples(15))
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_values_of_which_nothing_can_be_computed_leave_the_row_open_and_the_report_whole(
     value: str, category: str, before: str | None, phases: tuple[tuple[int, int], ...], planned: int

@@ -14,6 +14,7 @@ from pages.reports.report import rendered
 from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN
 from routing.canary import Step
+from tests.effort import examples
 from verdict.decision.document import MetricLine, PlanLine, Report, from_json, to_json
 from verdict.decision.plan_course import often_missed
 from verdict.decision.verdict import build
@@ -132,7 +133,7 @@ def _follows(report: Report) -> None:
         assert (report.window.whole_days or 0) >= report.plan.first_look
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     users=st.integers(60, 700),

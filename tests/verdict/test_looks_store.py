@@ -16,6 +16,7 @@ from records.facts.metric import BUILT_IN
 from records.store import Act, FixedRubric, Store, tables
 from records.store.reports import LookScope, StoredLook, VerdictLooks
 from routing.states import State
+from tests.effort import in_more
 from tests.verdict.conftest import START, World, exchanges
 from tests.verdict.shipping import Shipper
 from verdict.decision.document import Report
@@ -56,7 +57,7 @@ def _settings(terms: JudgedCanary = TERMS) -> ReportSettings:
     return ReportSettings(canaries={"c": terms}, metrics=BUILT_IN)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.more)])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """An empty store of either kind."""
     url = "sqlite:///canary.db"
@@ -314,7 +315,7 @@ def test_a_second_run_has_its_own_looks(sqlite: Store) -> None:
     assert before.plan.looks == (1, 2)
 
 
-@pytest.mark.parametrize("state", ["rolled_back", "ended", "promoted"])
+@pytest.mark.parametrize("state", ["rolled_back", *map(in_more, ("ended", "promoted"))])
 def test_a_run_that_is_over_keeps_its_looks_and_gets_no_later_ones(sqlite: Store, state: str) -> None:
     Shipper(sqlite).lines(exchanges(replace(WORLD, days=2.6)))
     _runs(sqlite)
