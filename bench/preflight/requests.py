@@ -1,8 +1,7 @@
 """What a preflight asks: captured requests, those of a file, or the smallest of each operation of an API."""
 
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,13 +138,6 @@ def newest_requests(store: Store, canary: Canary, *, limit: int) -> list[Capture
         for each in found
         if each.request is not None
     ]
-
-
-def described(asked: Sequence[CapturedRequest]) -> str:
-    """Which requests these are: `the 3 newest captured requests were asked, redacted: 2 of trial, 1 of …`."""
-    counts = Counter(each.source for each in asked)
-    whose = ", ".join(f"{count} of {name}" for name, count in counts.items())
-    return f"the {len(asked)} newest captured requests were asked, redacted: {whose}"
 
 
 def _takes(canary: Canary, capture: Capture) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 from records.outcome import ProviderError
 from routing.canary import NO_CHANGES, RequestChanges
@@ -47,17 +47,35 @@ class UnansweredRequests:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PreflightNote:
+    """Requests that do not count, and why.
+
+    foreign_state  `count` of them carry state that only the baseline's account can read
+    both_refuse    the baseline refuses this operation, too, with this message
+    others_work    the candidate refuses this operation with this message, and takes others
+    """
+
+    kind: Literal["foreign_state", "both_refuse", "others_work"]
+    operation: str = ""
+    message: str = ""
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PreflightResult:
-    """What came to `asked` requests, which ones these were in words (`source`, "" for a person's own file),
-    and what else a reader should know (`notes`)."""
+    """What came to `asked` requests, and what else a reader should know (`notes`).
+
+    `captured` counts the captured requests among them by canary, or by model without one; empty: there was
+    none, so one minimal request of each operation was asked. None: a person's own file.
+    """
 
     canary: str
     asked: int
     taken: int
-    source: str = ""
+    captured: Mapping[str, int] | None = None
     refusals: tuple[RefusalKind, ...] = ()
     unanswered: tuple[UnansweredRequests, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[PreflightNote, ...] = ()
 
     @property
     def refused(self) -> int:
@@ -75,50 +93,7 @@ class PreflightResult:
         """Why requests could not even be sent; "" if they could."""
         return next((each.message for each in self.unanswered if each.unsent), "")
 
-    def document(self) -> dict[str, Any]:
-        """The contract's JSON. `source`, `failed` and `notes` only stand there when there is something to
-        say."""
-        document: dict[str, Any] = {
-            "canary": self.canary,
-            "asked": self.asked,
-            "taken": self.taken,
-            "refused": self.refused,
-            "refusals": [_refusal(each) for each in self.refusals],
-        }
-        if self.unanswered:
-            document["failed"] = [
-                {
-                    "operation": each.operation,
-                    **named(each.error),
-                    "message": each.message,
-                    "count": each.count,
-                }
-                for each in self.unanswered
-            ]
-        if self.source:
-            document["source"] = self.source
-        return document | ({"notes": list(self.notes)} if self.notes else {})
-
-
-def _refusal(refusal: RefusalKind) -> dict[str, Any]:
-    document = {
-        "operation": refusal.operation,
-        "status": refusal.status,
-        **named(refusal.error),
-        "message": refusal.message,
-        "count": refusal.count,
-        "request": _request(refusal.request),
-    }
-    if refusal.cured is not None:
-        document["asked_again"] = {"taken": refusal.cured, "refused": list(refusal.then)}
-    return document
-
 
 def named(error: ProviderError) -> Mapping[str, str]:
     """What a provider says beside its message."""
     return {"code": error.code, "type": error.type, "param": error.param}
-
-
-def _request(changes: RequestChanges) -> Mapping[str, Any]:
-    """The lines as an arm's `request:` takes them."""
-    return {"rename": dict(changes.rename), "remove": list(changes.remove)}

@@ -7,14 +7,21 @@ A probe asks both arms of every canary the smallest request of each operation in
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bench.models.asker import NoKey
 from bench.preflight.client import ArmClient, ArmReply
 from bench.preflight.cure import cure, merged, shape
-from bench.preflight.requests import COUNTING, CapturedRequest, described, minimal_requests, operation_of
-from bench.preflight.result import NothingToAsk, PreflightResult, RefusalKind, UnansweredRequests
+from bench.preflight.requests import COUNTING, CapturedRequest, minimal_requests, operation_of
+from bench.preflight.result import (
+    NothingToAsk,
+    PreflightNote,
+    PreflightResult,
+    RefusalKind,
+    UnansweredRequests,
+)
 from proxy.attempts.foreign_state import names_state
 from proxy.calls.routes import ArmTarget, Routes, Trial
 from proxy.providers.credentials import Credentials
@@ -28,8 +35,6 @@ MOST_ROUNDS = 8
 MOST_SHAPES = 4
 """Requests of different form that are asked again, of each kind of refusal."""
 
-MINIMAL = "no captured request to ask, so one minimal request of each operation was asked"
-
 NOT_OFFERED = (400, 404, 405, 422)
 """What providers answer to an operation that a model does not have."""
 
@@ -38,11 +43,11 @@ _VARIES = re.compile(r"\d[\w.-]*|\b\w*(?<=[a-f\d]{12})\b")
 
 
 async def preflight(
-    client: ArmClient, requests: Sequence[WireRequest], *, source: str = ""
+    client: ArmClient, requests: Sequence[WireRequest], captured: Mapping[str, int] | None = None
 ) -> PreflightResult:
-    """Ask the candidate each request once. Raises NothingToAsk."""
+    """Ask the candidate each request once; `captured` counts them by source. Raises NothingToAsk."""
     found, notes = _readable(client, await _asked(client, requests))
-    return await _result(client, found, source, notes)
+    return await _result(client, found, captured, notes)
 
 
 async def preflight_of_operations(client: ArmClient) -> PreflightResult:
@@ -51,10 +56,10 @@ async def preflight_of_operations(client: ArmClient) -> PreflightResult:
     Without paths in `match`, a refused operation counts if the baseline takes it: a chat model has no
     embeddings. Raises NothingToAsk.
     """
-    found, notes = await _asked(client, list(_smallest(client).values())), list[str]()
+    found, notes = await _asked(client, list(_smallest(client).values())), list[PreflightNote]()
     if not client.trial.canary.match.paths:
         found, notes = await _offered(client, found)
-    return await _result(client, found, MINIMAL, notes)
+    return await _result(client, found, {}, notes)
 
 
 async def preflight_of_captured(client: ArmClient, captured: Sequence[CapturedRequest]) -> PreflightResult:
@@ -62,7 +67,7 @@ async def preflight_of_captured(client: ArmClient, captured: Sequence[CapturedRe
     asked = [each for each in captured if client.concerns(each.request)]
     if not asked:
         return await preflight_of_operations(client)
-    return await preflight(client, [each.request for each in asked], source=described(asked))
+    return await preflight(client, [each.request for each in asked], Counter(each.source for each in asked))
 
 
 def _smallest(client: ArmClient) -> Mapping[str, WireRequest]:
@@ -97,8 +102,8 @@ async def _asked(client: ArmClient, requests: Sequence[WireRequest]) -> _Found:
     return list(zip(requests, await asyncio.gather(*map(one, requests)), strict=True))
 
 
-def _readable(client: ArmClient, found: _Found) -> tuple[_Found, list[str]]:
-    """The replies without refusals of state that only the baseline's account can read, and a sentence for
+def _readable(client: ArmClient, found: _Found) -> tuple[_Found, list[PreflightNote]]:
+    """The replies without refusals of state that only the baseline's account can read, and a note of
     those: in traffic the baseline is asked then."""
     if client.trial.shares_state:
         return found, []
@@ -108,37 +113,43 @@ def _readable(client: ArmClient, found: _Found) -> tuple[_Found, list[str]]:
         if not (reply.refused and names_state(reply.message.encode(), request.body.encode()))
     ]
     left = len(found) - len(kept)
-    return kept, [f"{left} that carry state of the baseline's account do not count"] if left else []
+    return kept, [PreflightNote(kind="foreign_state", count=left)] if left else []
 
 
-async def _offered(client: ArmClient, found: _Found) -> tuple[_Found, list[str]]:
-    """The replies without those to operations that the baseline refuses too, and a sentence for each. If none
+async def _offered(client: ArmClient, found: _Found) -> tuple[_Found, list[PreflightNote]]:
+    """The replies without those to operations that the baseline refuses too, and a note of each. If none
     were left, all are: then it is not the operation that is refused."""
     works = any(reply.taken and reply.operation not in COUNTING for _, reply in found)
     counted, notes = [], []
     for request, reply in found:
-        says = ""
+        note = None
         if reply.status in NOT_OFFERED:
-            says = await _without_baseline(client, request, reply, works=works)
-        if says:
-            notes.append(f"{reply.operation} does not count: {says}")
+            note = await _without_baseline(client, request, reply, works=works)
+        if note is not None:
+            notes.append(note)
         else:
             counted.append((request, reply))
     return (counted, notes) if counted else (found, [])
 
 
-async def _without_baseline(client: ArmClient, request: WireRequest, reply: ArmReply, *, works: bool) -> str:
-    """Why a refused operation is none that callers use; "" when the baseline takes it, or when it cannot be
+async def _without_baseline(
+    client: ArmClient, request: WireRequest, reply: ArmReply, *, works: bool
+) -> PreflightNote | None:
+    """Why a refused operation is none that callers use; None when the baseline takes it, or when it cannot be
     asked and no other operation works."""
+    operation = reply.operation
     try:
         baseline = await client.ask(request, client.trial.baseline)
     except NoKey:
-        return f"refused ({reply.message}), and others work" if works else ""
-    refused = baseline.status in NOT_OFFERED
-    return f"the baseline refuses it too ({baseline.message})" if refused else ""
+        unlike = PreflightNote(kind="others_work", operation=operation, message=reply.message)
+        return unlike if works else None
+    note = PreflightNote(kind="both_refuse", operation=operation, message=baseline.message)
+    return note if baseline.status in NOT_OFFERED else None
 
 
-async def _result(client: ArmClient, found: _Found, source: str, notes: Sequence[str]) -> PreflightResult:
+async def _result(
+    client: ArmClient, found: _Found, captured: Mapping[str, int] | None, notes: Sequence[PreflightNote]
+) -> PreflightResult:
     refused: dict[tuple[object, ...], list[tuple[WireRequest, ArmReply]]] = {}
     broken: dict[tuple[str, str], list[ArmReply]] = {}
     for request, reply in found:
@@ -152,7 +163,7 @@ async def _result(client: ArmClient, found: _Found, source: str, notes: Sequence
         canary=client.trial.canary.name,
         asked=len(found),
         taken=sum(reply.taken for _, reply in found),
-        source=source,
+        captured=captured,
         refusals=tuple([await _explained(client, kind) for kind in refused.values()]),
         unanswered=tuple(
             UnansweredRequests(

@@ -59,7 +59,7 @@ def preflight(
     import uvloop
 
     from bench.preflight.result import NothingToAsk
-    from pages.words.preflight import text
+    from pages.words.preflight import document, text
 
     without_log_lines()
     read = read_config(config)
@@ -71,7 +71,7 @@ def preflight(
     for each in said_once(each for each in read.unpriced() if each.canary == name):
         say(f"warning: {each.sentence}")
     if output == "json":
-        print_json(result.document())
+        print_json(document(result))
     else:
         print_text(text(result))
     raise typer.Exit(REFUSED if result.refused else 0 if result.taken else 1)

@@ -218,7 +218,7 @@ class Operator:
         self._watched(canary)
         try:
             with _store_asked():
-                return (await self.preflights.ask(canary)).document()
+                return await self.preflights.ask(canary)
         except NothingToAsk as problem:
             raise BadOrder(409, f"not preflighted: {problem}") from problem
 

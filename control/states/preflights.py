@@ -46,6 +46,10 @@ class PreflightWords(Protocol):
         """All of it, as `canary preflight` prints it."""
         ...
 
+    def document(self, result: PreflightResult) -> dict[str, Any]:
+        """All of it as JSON types."""
+        ...
+
 
 class PreflightCandidates(Protocol):
     """The candidates of the config, as a preflight asks them."""
@@ -65,12 +69,13 @@ class PreflightCandidates(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreflightStanding:
     """What is known of a candidate at UTC second `at`: a result, or why there is none, in a `sentence`, and
-    the whole result as `text`."""
+    the whole result as `text` and as JSON types."""
 
     at: float
     sentence: str
     result: PreflightResult | None = None
     text: str = ""
+    document: dict[str, Any] | None = None
 
     @property
     def failed(self) -> bool:
@@ -126,8 +131,8 @@ class Preflights:
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    async def ask(self, name: str) -> PreflightResult:
-        """Ask one candidate for a person. Raises NothingToAsk, StoreDown."""
+    async def ask(self, name: str) -> dict[str, Any]:
+        """Ask one candidate, and return the result as JSON types. Raises NothingToAsk, StoreDown."""
         if self._candidates is None:
             raise NothingToAsk("this process asks no candidates")
         result = await self._candidates.ask(name)
@@ -137,8 +142,9 @@ class Preflights:
             sentence=words.sentence(result, failed=_failed(result)),
             result=result,
             text=words.text(result),
+            document=(document := words.document(result)),
         )
-        return result
+        return document
 
     @property
     def failed(self) -> Mapping[str, str]:
@@ -165,7 +171,7 @@ class Preflights:
             "at": known.at if known.result is not None else None,
             "sentence": known.sentence,
             "text": known.text,
-            "result": known.result.document() if known.result is not None else None,
+            "result": known.document,
         }
 
     def _unaskable(self, name: str) -> str:

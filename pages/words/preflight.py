@@ -1,8 +1,9 @@
 """A preflight's result in words: one line, or all of it for a terminal or a page."""
 
 from collections.abc import Iterator
+from typing import Any, assert_never
 
-from bench.preflight.result import PreflightResult, RefusalKind, UnansweredRequests, named
+from bench.preflight.result import PreflightNote, PreflightResult, RefusalKind, UnansweredRequests, named
 from routing.canary import RequestChanges
 
 
@@ -17,7 +18,7 @@ def sentence(result: PreflightResult, *, failed: bool) -> str:
         return f"preflight: {_headline(result)}"
     counts = f"{result.refused} of {result.asked} requests refused"
     says = f"preflight_failed: {counts}: {_refusal(result.refusals[0])}"
-    return f"{says}; {result.source}" if result.source else says
+    return "; ".join(filter(None, (says, _source(result))))
 
 
 def text(result: PreflightResult) -> str:
@@ -30,7 +31,7 @@ def _headline(result: PreflightResult) -> str:
     counts = f"{result.taken} of {result.asked} requests taken, {result.refused} refused"
     failed = result.asked - result.taken - result.refused
     says = f"{result.canary}: {counts}" + (f", {failed} not answered" if failed else "")
-    return f"{says}; {result.source}" if result.source else says
+    return "; ".join(filter(None, (says, _source(result))))
 
 
 def _details(result: PreflightResult) -> Iterator[str]:
@@ -39,7 +40,7 @@ def _details(result: PreflightResult) -> Iterator[str]:
         yield from (f"    {line}" for line in _cure(refusal))
     for each in result.unanswered:
         yield f"! {each.count} × {each.operation}: {_message(each)}"
-    yield from (f"  {note}" for note in result.notes)
+    yield from (f"  {_note(note)}" for note in result.notes)
 
 
 def _refusal(found: RefusalKind) -> str:
@@ -73,3 +74,58 @@ def _yaml(changes: RequestChanges) -> Iterator[str]:
         yield f"rename: {{{pairs}}}"
     if changes.remove:
         yield f"remove: [{', '.join(changes.remove)}]"
+
+
+def _source(result: PreflightResult) -> str:
+    """Which requests were asked; "" for a person's own file."""
+    if result.captured is None:
+        return ""
+    if not result.captured:
+        return "no captured request to ask, so one minimal request of each operation was asked"
+    whose = ", ".join(f"{count} of {name}" for name, count in result.captured.items())
+    asked = sum(result.captured.values())
+    return f"the {asked} newest captured requests were asked, redacted: {whose}"
+
+
+def _note(found: PreflightNote) -> str:
+    match found.kind:
+        case "foreign_state":
+            return f"{found.count} that carry state of the baseline's account do not count"
+        case "both_refuse":
+            return f"{found.operation} does not count: the baseline refuses it too ({found.message})"
+        case "others_work":
+            return f"{found.operation} does not count: refused ({found.message}), and others work"
+    assert_never(found.kind)
+
+
+def document(result: PreflightResult) -> dict[str, Any]:
+    """The contract's JSON. `source`, `failed` and `notes` only stand there when there is something to say."""
+    document: dict[str, Any] = {
+        "canary": result.canary,
+        "asked": result.asked,
+        "taken": result.taken,
+        "refused": result.refused,
+        "refusals": [_refused(each) for each in result.refusals],
+    }
+    if result.unanswered:
+        document["failed"] = [
+            {"operation": each.operation, **named(each.error), "message": each.message, "count": each.count}
+            for each in result.unanswered
+        ]
+    if source := _source(result):
+        document["source"] = source
+    return document | ({"notes": list(map(_note, result.notes))} if result.notes else {})
+
+
+def _refused(refusal: RefusalKind) -> dict[str, Any]:
+    document = {
+        "operation": refusal.operation,
+        "status": refusal.status,
+        **named(refusal.error),
+        "message": refusal.message,
+        "count": refusal.count,
+        "request": {"rename": dict(refusal.request.rename), "remove": list(refusal.request.remove)},
+    }
+    if refusal.cured is not None:
+        document["asked_again"] = {"taken": refusal.cured, "refused": list(refusal.then)}
+    return document
