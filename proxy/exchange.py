@@ -40,7 +40,7 @@ log = structlog.get_logger()
 
 @dataclass(slots=True, kw_only=True)
 class Exchanges:
-    """The handler of the LLM paths. `routes` is replaced on reload; `plan()` returns the newest plan;
+    """The handler of the LLM paths. `routes` is replaced on reload; `states()` returns the newest states;
     `ticker` watches the requests that wait for a candidate; `callers` says who may call;
     `bodies` counts what of their requests is held.
 
@@ -49,7 +49,7 @@ class Exchanges:
     """
 
     routes: Routes
-    plan: Callable[[], States]
+    states: Callable[[], States]
     upstreams: Upstreams
     recorder: ExchangeRecorder
     assignment_key: bytes
@@ -65,7 +65,7 @@ class Exchanges:
     dispatch: AttemptDispatch = field(init=False)
 
     def __post_init__(self) -> None:
-        self.lanes = CanaryChooser(self.plan, lambda: self.assignment_key)
+        self.lanes = CanaryChooser(self.states, lambda: self.assignment_key)
         self.dispatch = AttemptDispatch(self.upstreams, self.credentials, self.stream_usage)
 
     def reroute(self, routes: Routes) -> None:
@@ -140,7 +140,7 @@ class Exchanges:
             return Assignment(arm="baseline", reason="no_plan" if call.rest is None else "no_lane")
         return assign(
             trial.canary,
-            self.plan().state_of(trial.canary.name, trial.definition),
+            self.states().state_of(trial.canary.name, trial.definition),
             key=self.assignment_key,
             unit=call.unit,
             stateful=stateful,
@@ -213,7 +213,7 @@ class Exchanges:
 
     def _may_recall(self, call: Call, trial: Trial) -> bool:
         """True when the candidate may be asked to go on with a conversation that it began."""
-        state = self.plan().state_of(trial.canary.name, trial.definition)
+        state = self.states().state_of(trial.canary.name, trial.definition)
         if not may_have_begun(trial.canary, state, key=self.assignment_key, unit=call.unit):
             return False
         return self.upstreams.free_slots(trial.candidate.key) > 0 and trial.breaker.allows(time.monotonic())
@@ -261,7 +261,7 @@ class Exchanges:
         kind = request_kind(call.route.operation.name, stream=call.facts.stream)
         timeout = asyncio.timeout(None)
         recalled = assignment.arm == "baseline"
-        wait = CandidateWait(trial, self.plan, timeout, run=assignment.run, kind=kind, recalled=recalled)
+        wait = CandidateWait(trial, self.states, timeout, run=assignment.run, kind=kind, recalled=recalled)
         try:
             async with timeout:
                 self.ticker.watch(wait)

@@ -42,7 +42,7 @@ BEATS_A_SECOND = 10
 IN_FLIGHT_BEATS = 2
 """Beats from one look at the exchanges in flight to the next."""
 FIRST_PLAN_EVERY_S = 0.02
-"""How often the plan is looked for before the first caller is accepted."""
+"""How often the states are looked for before the first caller is accepted."""
 GC_THRESHOLDS = (20_000, 20, 20)
 FIRST_TOKENS_WITHIN_S = 2.0
 """How long a start or a reload waits for the tokens of clouds. Without them requests begin to fail."""
@@ -57,8 +57,8 @@ class Worker:
         config.on_change(self._reloaded)
         self.keys = SecretKeys(os.environ, args.folder)
         self.spool = SpoolWriter(args.folder / "spool", worker=args.slot)
-        self.plans = StatesWatch(args.folder / "plan.json")
-        self.plan = self.plans.poll(time.time(), time.monotonic())
+        self.states_watch = StatesWatch(args.folder / "plan.json")
+        self.states = self.states_watch.poll(time.time(), time.monotonic())
         self.descriptors = FileDescriptors.of_this_process()
         self.ticker = Ticker(asyncio.get_running_loop())
         self.upstreams = Upstreams(descriptors=self.descriptors, ticker=self.ticker)
@@ -72,21 +72,21 @@ class Worker:
             ids_key=self.keys.ids,
             captures=Captures(self.capture_pipe.send),
             checker=self.checker,
-            plan=lambda: self.plan,
+            states=lambda: self.states,
         )
         self.credentials = Credentials()
         stream_usage = StreamUsageRefusals()
         self.mirrors = Mirrors(
             upstreams=self.copies_upstreams,
             recorder=self.recorder,
-            plan=lambda: self.plan,
+            states=lambda: self.states,
             credentials=self.credentials,
             stream_usage=stream_usage,
         )
         pin_token = Secret("CANARY_PIN_TOKEN", os.environ)
         self.exchanges = Exchanges(
             routes=routes(self.config.current, {}),
-            plan=lambda: self.plan,
+            states=lambda: self.states,
             upstreams=self.upstreams,
             recorder=self.recorder,
             assignment_key=self.keys.assignment,
@@ -101,7 +101,7 @@ class Worker:
         feedback_token = Secret("CANARY_FEEDBACK_TOKEN", os.environ)
         self.endpoints = Endpoints(
             spool=self.spool,
-            has_plan=lambda: self.plan.version > 0,
+            has_plan=lambda: self.states.version > 0,
             metrics=lambda: self.config.current.metrics,
             token=feedback_token.value,
             ids_keys=lambda: self.keys.verifying,
@@ -137,13 +137,15 @@ class Worker:
         waits_until = self.endpoints.started + READY_WITHIN_S
         while not (server.should_exit or self._has_states() or time.monotonic() > waits_until):
             await asyncio.sleep(FIRST_PLAN_EVERY_S)
-            self.plan = self.plans.poll(time.time(), time.monotonic())
+            self.states = self.states_watch.poll(time.time(), time.monotonic())
         await server._serve([listener])
 
     def _has_states(self) -> bool:
-        """True when a fresh plan has the states of all canaries of the config, and none is about to start."""
+        """True when fresh states have all canaries of the config, and none is about to start."""
         canaries = self.config.current.canaries
-        return not canaries or (self.plans.is_fresh(time.monotonic()) and self.plan.is_settled(canaries))
+        return not canaries or (
+            self.states_watch.is_fresh(time.monotonic()) and self.states.is_settled(canaries)
+        )
 
     async def _fetch_tokens(self, config: Config) -> None:
         """Begin to fetch the tokens of new entries, and give the first ones time to come."""
@@ -157,13 +159,13 @@ class Worker:
         gc.freeze()  # what the start has built stays: collections look at what requests leave only
 
     async def _beat(self, shutdown: ShutdownSignal) -> None:
-        """Ten times a second: read the plan and the keys, write a heartbeat and slow exchanges."""
+        """Ten times a second: read the states and the keys, write a heartbeat and slow exchanges."""
         beats = 0
         while True:
             before = time.monotonic()
             await asyncio.sleep(BEAT_S)
             now = time.monotonic()
-            self.plan = self.plans.poll(time.time(), now)
+            self.states = self.states_watch.poll(time.time(), now)
             if self.keys.look():
                 self.exchanges.rekey(self.keys.assignment)
                 self.recorder.rekey(self.keys.ids)
@@ -192,7 +194,7 @@ class Worker:
             finished=self.recorder.finished,
             dropped=self.spool.dropped,
             lag_s=lag_s,
-            plan_version=self.plan.version,
+            plan_version=self.states.version,
             draining=draining,
             closing=closing,
             breakers_open=tuple(name for name, trial in trials.items() if trial.breaker.open),

@@ -315,28 +315,28 @@ class CandidateWait:
     """
 
     __slots__ = (
-        "_kind", "_plan", "_probes", "_recalled", "_run", "_since", "_timeout", "_trial", "check_at",
+        "_kind", "_probes", "_recalled", "_run", "_since", "_states", "_timeout", "_trial", "check_at",
         "failure",
     )  # fmt: skip
 
     def __init__(
         self,
         trial: Trial,
-        plan: Callable[[], States],
+        states: Callable[[], States],
         timeout: asyncio.Timeout,
         *,
         run: int,
         kind: str,
         recalled: bool = False,
     ) -> None:
-        """`plan()` returns the newest plan; `timeout` ends the wait. `run` is the assignment's; `kind` is the
-        request's (`routing.states.request_kind`). `recalled`: the candidate is asked about a conversation
-        that it began, for one of the baseline's units. A wait that begins with an open breaker is its
-        probe."""
+        """`states()` returns the newest states; `timeout` ends the wait. `run` is the assignment's; `kind`
+        is the request's (`routing.states.request_kind`). `recalled`: the candidate is asked about a
+        conversation that it began, for one of the baseline's units. A wait that begins with an open breaker
+        is its probe."""
         self.check_at = 0.0
         self.failure: ErrorType | None = None
         self._trial = trial
-        self._plan = plan
+        self._states = states
         self._timeout = timeout
         self._run = run
         self._kind = kind
@@ -345,7 +345,7 @@ class CandidateWait:
         self._probes = trial.breaker.open
 
     def check(self, now: float) -> None:
-        """End the wait if it is time. Looks at the newest plan every time."""
+        """End the wait if it is time. Looks at the newest states every time."""
         if self.failure is not None:
             return
         self.failure = self._reason(now)
@@ -353,10 +353,10 @@ class CandidateWait:
             self._timeout.reschedule(0.0)
 
     def _reason(self, now: float) -> ErrorType | None:
-        trial, plan = self._trial, self._plan()
-        state = plan.state_of(trial.canary.name, trial.definition)
+        trial, states = self._trial, self._states()
+        state = states.state_of(trial.canary.name, trial.definition)
         promoted = state is not None and state.state == "promoted"
-        if not promoted and now - self._since >= patience_s(trial, plan, self._kind):
+        if not promoted and now - self._since >= patience_s(trial, states, self._kind):
             return "provider_timeout"
         if self._recalled:
             runs = state is not None and state.recallable
@@ -366,13 +366,13 @@ class CandidateWait:
         return "breaker_open" if opened or not runs else None
 
 
-def patience_s(trial: Trial, plan: States, kind: str) -> float:
+def patience_s(trial: Trial, states: States, kind: str) -> float:
     """The seconds that a request of this kind may wait for the candidate.
 
-    The config's, else the plan's, else `UNKNOWN_PATIENCE_S`; at most the candidate's `total`.
+    The config's, else that of the states, else `UNKNOWN_PATIENCE_S`; at most the candidate's `total`.
     """
     patience = trial.candidate.patience_s
     if patience is None:
-        known = plan.patience.get(trial.canary.name)
+        known = states.patience.get(trial.canary.name)
         patience = None if known is None else known.get(kind)
     return min(UNKNOWN_PATIENCE_S if patience is None else patience, trial.candidate.timeout.total_s)

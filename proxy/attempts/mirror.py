@@ -59,7 +59,7 @@ class Mirrors:
         *,
         upstreams: Upstreams,
         recorder: ExchangeRecorder,
-        plan: Callable[[], States],
+        states: Callable[[], States],
         credentials: Credentials,
         stream_usage: StreamUsageRefusals | None = None,
         room: MirrorLimits = MirrorLimits(),
@@ -75,7 +75,7 @@ class Mirrors:
             captures=recorder.captures,
             checker=recorder.checker,
         )
-        self._plan = plan
+        self._states = states
         self._dispatch = AttemptDispatch(upstreams, credentials, stream_usage or StreamUsageRefusals())
         self._room = room
         self._draw = draw
@@ -112,8 +112,8 @@ class Mirrors:
         await self._upstreams.close()
 
     def _wanted(self, trial: Trial) -> bool:
-        """True while the canary has a share under a fresh plan and the candidate's breaker is closed."""
-        state = self._plan().state_of(trial.canary.name, trial.definition)
+        """True while the canary has a share under fresh states and the candidate's breaker is closed."""
+        state = self._states().state_of(trial.canary.name, trial.definition)
         runs = state is not None and state.state in ("running", "paused") and state.share > 0.0
         return runs and not trial.breaker.open
 

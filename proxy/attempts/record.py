@@ -124,15 +124,15 @@ class ExchangeRecorder:
         ids_key: bytes,
         captures: Captures | None = None,
         checker: Checker | None = None,
-        plan: Callable[[], States] = lambda: NO_STATES,
+        states: Callable[[], States] = lambda: NO_STATES,
     ) -> None:
-        """`plan()` returns the newest plan."""
+        """`states()` returns the newest states."""
         self.append = append
         self.price = price
         self.ids_key = ids_key
         self.captures = captures
         self.checker = checker
-        self.plan = plan
+        self.states = states
         self.in_flight = OpenExchanges()
         self.started = 0
         self.finished = 0
@@ -395,7 +395,7 @@ class ExchangeRecord:
             return False
         kind = request_kind(call.route.operation.name, stream=True)
         by_arm = self.fell_back is None and call.route.operation.output is not None
-        return by_arm and gap_s > self._recorder.plan().stall_s(call.trial.canary.name, kind)
+        return by_arm and gap_s > self._recorder.states().stall_s(call.trial.canary.name, kind)
 
     def _attempt_record(self, call: Call, attempt: Attempt) -> AttemptRecord:
         target, usage = attempt.target, attempt.usage

@@ -34,10 +34,10 @@ NOBODYS: Choice = (None, None, None)
 
 
 class CanaryChooser:
-    """Follows the plan. `key` returns the assignment key."""
+    """Follows the states. `key` returns the assignment key."""
 
-    def __init__(self, plan: Callable[[], States], key: Callable[[], bytes]) -> None:
-        self._plan = plan
+    def __init__(self, states: Callable[[], States], key: Callable[[], bytes]) -> None:
+        self._states = states
         self._key = key
         self._seen: tuple[States, Routes] | None = None
         self._left: Sequence[Lane] = ()
@@ -55,7 +55,7 @@ class CanaryChooser:
         trials = routes.matching(route, facts.model, named, tags)
         if not trials:
             return None, None, _unit(UNIT_FROM, named, facts)
-        first, states = trials[0], self._plan().states
+        first, states = trials[0], self._states().states
         unit = _unit(first.canary.unit_from, named, facts)
         if len(trials) == 1 and ((state := states.get(first.canary.name)) is None or state.lane is None):
             return first, None, unit
@@ -76,7 +76,7 @@ class CanaryChooser:
         called = (each for each in trials if each.canary.name.encode() == named.get(NAME))
         if (trial := next(called, None)) is not None:
             return trial
-        states, place = self._plan().states, None if unit is None else lane_place(self._key(), unit)
+        states, place = self._states().states, None if unit is None else lane_place(self._key(), unit)
         mine = (each for each in trials if place is not None and holds(states.get(each.canary.name), place))
         return next(mine, trials[0])
 
@@ -92,7 +92,7 @@ class CanaryChooser:
 
     def _lanes_that_left(self, routes: Routes) -> Sequence[Lane]:
         """The lanes of canaries that have ended, or have left the config and will: the newest first."""
-        seen = self._plan(), routes
+        seen = self._states(), routes
         if seen != self._seen:
             states = seen[0].states.items()
             left = [each for name, each in states if each.state == "ended" or name not in routes.trials]

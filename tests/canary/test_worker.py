@@ -95,7 +95,7 @@ def test_a_worker_accepts_nobody_before_its_plan_has_the_state_of_every_canary(
                 assert not waiting.done()
                 states_file.write(tmp_path / "plan.json", a_plan(worker))
                 assert await waiting == b"ready\n"
-                assert worker.plan.states["support"].effective_share == 0.5
+                assert worker.states.states["support"].effective_share == 0.5
 
     asyncio.run(story())
 
@@ -103,17 +103,17 @@ def test_a_worker_accepts_nobody_before_its_plan_has_the_state_of_every_canary(
 async def heartbeats(worker: Worker, number: int) -> None:
     """Wait for so many looks at the plan."""
     seen = 0
-    poll = worker.plans.poll
+    poll = worker.states_watch.poll
 
     def counted(now_utc: float, mono: float) -> States:
         nonlocal seen
         seen += 1
         return poll(now_utc, mono)
 
-    worker.plans.poll = counted  # type: ignore[method-assign]
+    worker.states_watch.poll = counted  # type: ignore[method-assign]
     while seen < number:  # noqa: ASYNC110 - nobody tells
         await asyncio.sleep(0.01)
-    worker.plans.poll = poll  # type: ignore[method-assign]
+    worker.states_watch.poll = poll  # type: ignore[method-assign]
 
 
 def test_after_ten_seconds_a_worker_accepts_callers_without_a_plan(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_what_breaks_a_worker_is_raised_once_it_has_drained(tmp_path: Path) -> N
     async def story(fd: int) -> None:
         with handed(CONFIG) as config:
             worker = Worker(orders(tmp_path, fd), config)
-            worker.plans = Broken(tmp_path / "plan.json")
+            worker.states_watch = Broken(tmp_path / "plan.json")
             await worker.run()
 
     with pytest.raises(LookupError, match="a defect"):

@@ -95,17 +95,19 @@ class Traffic:
         credentials = Credentials()
         self.exchanges = Exchanges(
             routes=Routes({"raw": entry}, [self.trial], ()),
-            plan=self._plan,
+            states=self._states,
             upstreams=upstreams,
             recorder=recorder,
             assignment_key=KEY,
             pins=ArmPins(lambda: None),
-            mirrors=Mirrors(upstreams=upstreams, recorder=recorder, plan=self._plan, credentials=credentials),
+            mirrors=Mirrors(
+                upstreams=upstreams, recorder=recorder, states=self._states, credentials=credentials
+            ),
             ticker=self.ticker,
             credentials=credentials,
         )
 
-    def _plan(self) -> States:
+    def _states(self) -> States:
         state = State(state="running", share=self._share, definition=self.trial.definition)
         return States(version=1, states={"support": state})
 

@@ -78,13 +78,13 @@ class Worker:
         self.mirrors = Mirrors(
             upstreams=self.upstreams,
             recorder=self.recorder,
-            plan=self.plan,
+            states=self.states,
             credentials=Credentials(),
             room=self.room,
             draw=lambda: self.draw,
         )
 
-    def plan(self) -> States:
+    def states(self) -> States:
         return States(version=1, states={} if self.state is None else {"support": self.state})
 
     def offer(self, asked: Call, assignment: Assignment = BASELINE, *, answer: Script | None = None) -> None:

@@ -53,25 +53,25 @@ class Traffic:
         self.patience: dict[str, dict[str, float]] = {}
         self.silence: dict[str, dict[str, float]] = {}
         self.recorder = ExchangeRecorder(
-            append=self._append, price=lambda api, model, usage: None, ids_key=KEY, plan=self.plan
+            append=self._append, price=lambda api, model, usage: None, ids_key=KEY, states=self.states
         )
         self.ticker = Ticker(asyncio.get_running_loop())
         credentials = Credentials()
         self.exchanges = Exchanges(
             routes=Routes({"raw": provider}, [self.trial], ()),
-            plan=self.plan,
+            states=self.states,
             upstreams=upstreams,
             recorder=self.recorder,
             assignment_key=KEY,
             pins=ArmPins(lambda: None),
             mirrors=Mirrors(
-                upstreams=upstreams, recorder=self.recorder, plan=self.plan, credentials=credentials
+                upstreams=upstreams, recorder=self.recorder, states=self.states, credentials=credentials
             ),
             ticker=self.ticker,
             credentials=credentials,
         )
 
-    def plan(self) -> States:
+    def states(self) -> States:
         state = replace(self.state, share=self.share)
         return States(version=1, states={"support": state}, patience=self.patience, silence=self.silence)
 
