@@ -17,6 +17,7 @@ import socket
 import ssl
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from heapq import nsmallest
 from ipaddress import ip_address
 from operator import itemgetter
@@ -36,7 +37,7 @@ from proxy.network.file_descriptors import MOST_RESERVED, FileDescriptors
 from proxy.network.server.caller_connection import SharedByConnections, TrafficProtocol
 from proxy.network.server.endpoints import AsgiHandler
 from proxy.network.server.listeners import url_of
-from proxy.network.server.tls import TlsProtocol
+from proxy.network.server.tls import CallerTls
 from proxy.network.ticker import Ticker
 
 HELD_S = 0.05
@@ -141,7 +142,7 @@ def _spoken(config: FollowedConfig) -> type[asyncio.Protocol]:
     if config.certificate is None:
         return TrafficProtocol
     context = NewestTlsContext(lambda: config.certificate)
-    tls = TlsProtocol(context, TrafficProtocol, Ticker(asyncio.get_running_loop()))
+    tls = partial(CallerTls, context, TrafficProtocol, Ticker(asyncio.get_running_loop()))
     return cast(type[asyncio.Protocol], tls)
 
 

@@ -233,7 +233,8 @@ class Attempt:
         return last
 
     async def _read(self) -> bytes:
-        response = self._open_response
+        response = self.response
+        assert response is not None  # noqa: S101 - only attempts with a response are read
         data = await response.read()
         return self._finished(response, data) if response.complete else self._fed(response, data)
 
@@ -254,11 +255,6 @@ class Attempt:
         self.failure = self.failure or wrong
         self.ended = True
         return data + rest if rest else data
-
-    @property
-    def _open_response(self) -> UpstreamResponse:
-        assert self.response is not None  # noqa: S101 - only attempts with a response are read
-        return self.response
 
     def take_session(self, session: RealtimeSession) -> None:
         """Take the session that replaces the response."""

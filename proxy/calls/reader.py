@@ -63,7 +63,7 @@ async def read(
     routes: Routes,
     lanes: CanaryChooser,
     callers: Callers,
-    bodies: HeldBodies | None = None,
+    bodies: HeldBodies,
 ) -> Call:
     """Read one request.
 
@@ -100,8 +100,8 @@ async def read(
             and _is_json(named.get(b"content-type", _JSON)[:_TYPE_BOUND])
         ):
             body = whole = incoming.taken() or await _whole(incoming, bodies)
-            if len(whole) > SMALL_BODY:
-                _count_taken(incoming, bodies, len(whole))
+            if len(whole) > SMALL_BODY and incoming not in bodies.held:  # it came in one piece
+                bodies.hold(incoming, len(whole))
             facts = facts_of(route, whole)
         elif _has_body(named):
             needs_whole = route.provider.own_auth == "aws" or _hides_model(incoming, route, named, caller)
@@ -209,18 +209,11 @@ def _has_body(named: Mapping[bytes, bytes]) -> bool:
     return named.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in named
 
 
-def _count_taken(incoming: CallerRequest, bodies: HeldBodies | None, size: int) -> None:
-    """Count a body that came in one piece, and so was not counted as it came."""
-    if bodies is not None and incoming not in bodies.held:
-        bodies.hold(incoming, size)
-
-
-async def _whole(incoming: CallerRequest, bodies: HeldBodies | None) -> bytes:
+async def _whole(incoming: CallerRequest, bodies: HeldBodies) -> bytes:
     parts, size, began = [], 0, time.monotonic()
     while part := await incoming.read():
         size += len(part)
-        if bodies is not None:
-            bodies.hold(incoming, len(part))
+        bodies.hold(incoming, len(part))
         if time.monotonic() - began > BODY_WITHIN_S:
             message = f"the request body took over {BODY_WITHIN_S:g} s to arrive"
             raise Refused(408, message, "caller_rejected")

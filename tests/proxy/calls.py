@@ -13,7 +13,7 @@ from typing import Any, cast
 from proxy.calls.call import Call
 from proxy.calls.callers import Callers
 from proxy.calls.canary_choice import CanaryChooser
-from proxy.calls.reader import read
+from proxy.calls.reader import HeldBodies, read
 from proxy.calls.routes import ArmTarget, Routes, Trial
 from proxy.network.server.caller_request import CallerRequest
 from proxy.network.upstream.response import UpstreamError
@@ -205,4 +205,6 @@ def call(
         [(b"content-type", b"application/json"), *headers],
         Body(body) if isinstance(body, bytes) else body,
     )
-    return asyncio.run(read(cast(CallerRequest, request), table or routes(trial()), LANES, Callers()))
+    return asyncio.run(
+        read(cast(CallerRequest, request), table or routes(trial()), LANES, Callers(), HeldBodies())
+    )

@@ -199,7 +199,10 @@ def test_only_a_get_asks_for_a_websocket(method: str, upgrades: bool) -> None:
     """RFC 6455 §4.1: whatever else offers one is answered as if it did not."""
     asking = [(b"connection", b"upgrade"), (b"upgrade", b"WebSocket")]
     request = Request(method, "/v1/models/m", b"", asking, Body(), upgrades=True)
-    assert asyncio.run(read(cast(CallerRequest, request), routes(), LANES, Callers())).upgrades is upgrades
+    assert (
+        asyncio.run(read(cast(CallerRequest, request), routes(), LANES, Callers(), HeldBodies())).upgrades
+        is upgrades
+    )
 
 
 def test_what_is_kept_of_foreign_text_is_bounded_in_bytes() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from proxy.calls.call import Call
 from proxy.calls.callers import Callers, session_model
-from proxy.calls.reader import admit_message, message_call, read
+from proxy.calls.reader import HeldBodies, admit_message, message_call, read
 from proxy.calls.refusal import Refused, error_body
 from proxy.network.server.caller_request import CallerRequest
 from proxy.providers.provider import Provider
@@ -58,7 +58,7 @@ def ask(
     length = [(b"content-length", b"%d" % sum(map(len, whole.parts)))] if whole.parts else []
     request = Request(method, path, query, [*asked, *length, *headers], whole, upgrades=upgrades)
     table = routes(trial(), tags=tags, providers=OWN)
-    return asyncio.run(read(cast(CallerRequest, request), table, LANES, callers))
+    return asyncio.run(read(cast(CallerRequest, request), table, LANES, callers, HeldBodies()))
 
 
 def refusal(callers: Callers, *headers: Header, **request: Any) -> Refused:

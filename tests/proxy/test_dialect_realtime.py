@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from proxy.attempts.dispatch import upstream_request
 from proxy.calls.call import Call
 from proxy.calls.callers import Callers
-from proxy.calls.reader import read
+from proxy.calls.reader import HeldBodies, read
 from proxy.calls.routes import Routes
 from proxy.dialects.realtime import parameter, with_model, without_credentials
 from proxy.network.server.caller_request import CallerRequest
@@ -35,7 +35,7 @@ def handshake(
     asked = [(b"connection", b"Upgrade"), (b"upgrade", b"WebSocket")] if upgrade else []
     request = Request("GET", path, query, [*asked, *headers], Body(), upgrades=upgrade)
     table = table or routes(trial(models=["gpt-realtime"], candidate=("azure", "gpt realtime/2")))
-    return asyncio.run(read(cast(CallerRequest, request), table, LANES, Callers()))
+    return asyncio.run(read(cast(CallerRequest, request), table, LANES, Callers(), HeldBodies()))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,9 @@ def test_a_get_that_asks_for_no_websocket_is_no_session() -> None:
     assert (said.upgrades, said.trial) == (False, None)
     other = [(b"connection", b"Upgrade"), (b"upgrade", b"h2c")]
     request = Request("GET", "/v1/realtime", b"model=gpt-realtime", other, Body(), upgrades=True)
-    assert not asyncio.run(read(cast(CallerRequest, request), routes(), LANES, Callers())).upgrades
+    assert not asyncio.run(
+        read(cast(CallerRequest, request), routes(), LANES, Callers(), HeldBodies())
+    ).upgrades
 
 
 def test_other_paths_ask_for_websockets_too() -> None:

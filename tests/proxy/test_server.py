@@ -9,6 +9,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 
 import pytest
@@ -21,7 +22,7 @@ from proxy.network.server import caller_connection
 from proxy.network.server.caller_connection import RequestParser, TrafficProtocol
 from proxy.network.server.caller_request import CallerRequest, sendable
 from proxy.network.server.endpoints import serve_asgi
-from proxy.network.server.tls import TlsProtocol
+from proxy.network.server.tls import CallerTls
 from proxy.network.ticker import Ticker
 from tests.serving import eventually
 
@@ -174,7 +175,7 @@ class Server:
         if authority is not None:
             pair = authority.issue_cert("127.0.0.1")
             self.context = server_context(pair.cert_chain_pems[0].bytes(), pair.private_key_pem.bytes())
-            http = TlsProtocol(lambda: self.context, TrafficProtocol, Ticker(self.loop))
+            http = partial(CallerTls, lambda: self.context, TrafficProtocol, Ticker(self.loop))
         config = uvicorn.Config(
             self.app, http=http, ws="none", lifespan="off", loop="none", log_config=None,
             access_log=False, server_header=False, date_header=False,

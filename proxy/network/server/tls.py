@@ -36,58 +36,38 @@ _RECORD = 16 * 1024
 _NO_TLS = refusal(400, "This port speaks TLS: use https://.")
 
 
-class TlsProtocol:
-    """Makes the connections of a listener, in the place of `protocol`. uvicorn calls either.
-
-    `context` is asked for each connection, so a new certificate serves the next one.
-    """
-
-    def __init__(
-        self, context: Callable[[], ssl.SSLContext], protocol: Callable[..., Any], ticker: Ticker
-    ) -> None:
-        self._context = context
-        self._protocol = protocol
-        self._ticker = ticker
-
-    def __call__(
-        self,
-        *,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> "CallerTls":
-        protocol = partial(
-            self._protocol, config=config, server_state=server_state, app_state=app_state, _loop=_loop
-        )
-        shared = app_state.get("shared")
-        came = shared.came if shared is not None else lambda _: True
-        return CallerTls(self._context(), protocol, server_state, self._ticker, came)
-
-
 class CallerTls(asyncio.Transport):
     """One caller's connection: an asyncio.Protocol to the socket's transport, and a transport to the protocol
-    above. `came` gets the descriptor, as `SharedByConnections.came` does."""
+    above, which `protocol` makes once the handshake is complete.
+
+    uvicorn calls this class, with the first three arguments bound, in the place of `protocol`. `context` is
+    asked for each connection, so a new certificate serves the next one.
+    """
 
     ending = False  # the server shuts down: no request after the next one
 
     def __init__(
         self,
-        context: ssl.SSLContext,
-        protocol: Callable[[], Any],
-        server_state: ServerState,
+        context: Callable[[], ssl.SSLContext],
+        protocol: Callable[..., Any],
         ticker: Ticker,
-        came: Callable[[int], bool],
+        *,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__()
-        self._context = context
+        self._context = context()
         self._received, self._to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._received, self._to_send, server_side=True)
-        self._make = protocol
+        self._tls = self._context.wrap_bio(self._received, self._to_send, server_side=True)
+        self._make = partial(
+            protocol, config=config, server_state=server_state, app_state=app_state, _loop=_loop
+        )
         self._above: Any = None  # the protocol, once the handshake is complete
         self._server_state = server_state
         self._ticker = ticker
-        self._came = came
+        self._shared = app_state.get("shared")
         self._paused = False
         self._shut = False  # the caller has shut down the sending side of its socket
         self._heard_end = False  # by close_notify, or it has shut that down
@@ -98,7 +78,8 @@ class CallerTls(asyncio.Transport):
     def connection_made(self, transport: asyncio.Transport) -> None:
         self._socket = transport
         self.check_at = monotonic() + HANDSHAKE_S
-        self._came(transport.get_extra_info("socket").fileno())  # before the handshake: it counts already
+        if self._shared is not None:  # before the handshake: it counts already
+            self._shared.came(transport.get_extra_info("socket").fileno())
         self._server_state.connections.add(self)  # type: ignore[arg-type]
         self._ticker.watch(self)
 
