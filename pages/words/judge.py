@@ -147,17 +147,18 @@ def bar(known: Range | None) -> PreferenceBar | None:
 def worth(found: JudgeFigures, canary: str) -> list[str]:
     """What the judge's word is worth: people's labels, the order, the length, the vendor, what is missing."""
     return [
-        *(_agreement(found, where_to_label(canary)) if _readable(found) else _no_pairs(found)),
-        *_people(found.people),
-        *_order(found.order_decided),
-        *_bias(found.prefers_longer, "the longer one", "50 % would mean that length does not matter"),
-        *_bias(
-            found.prefers_own_vendor,
-            "that of the judge’s own vendor",
-            "50 % would mean that the vendor does not matter",
+        *(_agreement(found, where_to_label(canary)) if found.pairs - found.no_mark else [_no_pairs(found)]),
+        *filter(
+            None,
+            (
+                _people(found.people),
+                _order(found.order_decided),
+                _bias(found.prefers_longer, "the longer one", "length"),
+                _bias(found.prefers_own_vendor, "that of the judge’s own vendor", "the vendor"),
+                _unread(found),
+                _left_out(found.left_out),
+            ),
         ),
-        *_unread(found),
-        *_left_out(found.left_out),
     ]
 
 
@@ -192,16 +193,11 @@ def with_ends(known: Range | Interval) -> str:
     return f"{rough_percent(known.estimate)} ({rough_percent(low)} to {rough_percent(high)})"
 
 
-def _readable(found: JudgeFigures) -> int:
-    """The pairs with a result, which alone can be compared with labels."""
-    return found.pairs - found.no_mark
-
-
-def _no_pairs(found: JudgeFigures) -> list[str]:
+def _no_pairs(found: JudgeFigures) -> str:
     """Nothing could be labelled yet."""
     if found.marks is not None:
-        return ["What these marks are worth is not known: people label pairs of answers, not single ones."]
-    return [f"{_UNKNOWN}: no pair has a readable judgement yet."]
+        return "What these marks are worth is not known: people label pairs of answers, not single ones."
+    return f"{_UNKNOWN}: no pair has a readable judgement yet."
 
 
 def _agreement(judge: JudgeFigures, where: str) -> list[str]:
@@ -224,48 +220,45 @@ def _agreement(judge: JudgeFigures, where: str) -> list[str]:
     return [sentence, f"No criterion on the judge is decided until {until}: {cure}."]
 
 
-def _people(found: LabelAgreement) -> list[str]:
+def _people(found: LabelAgreement) -> str:
     """The yardstick: how often two people agree."""
     if found.share is None:
-        return []
-    return [f"Two people agree with each other on {with_ends(found.share)} of {count(found.labels, 'pair')}."]
+        return ""
+    return f"Two people agree with each other on {with_ends(found.share)} of {count(found.labels, 'pair')}."
 
 
-def _order(share: float | None) -> list[str]:
+def _order(share: float | None) -> str:
     if share is None:
-        return []
-    return [
+        return ""
+    return (
         f"The order of the answers decided in {rough_percent(share)} of the pairs: asked in both orders, the "
         "judge took the same place twice. These count as ties."
-    ]
-
-
-def _bias(share: float | None, whose: str, reads: str) -> list[str]:
-    return (
-        []
-        if share is None
-        else [
-            f"The answer that won was {whose} in {rough_percent(share)} of the pairs with a winner; {reads}."
-        ]
     )
 
 
-def _unread(found: JudgeFigures) -> list[str]:
+def _bias(share: float | None, whose: str, what: str) -> str:
+    if share is None:
+        return ""
+    won = f"The answer that won was {whose} in {rough_percent(share)} of the pairs with a winner"
+    return f"{won}; 50 % would mean that {what} does not matter."
+
+
+def _unread(found: JudgeFigures) -> str:
     if not found.no_mark:
-        return []
+        return ""
     are = "is" if found.no_mark == 1 else "are"
-    return [f"{count(found.no_mark, 'pair')} without a readable judgement {are} not counted."]
+    return f"{count(found.no_mark, 'pair')} without a readable judgement {are} not counted."
 
 
-def _left_out(pairs: int) -> list[str]:
+def _left_out(pairs: int) -> str:
     """What an earlier judge said: another judge is another instrument."""
     if not pairs:
-        return []
+        return ""
     are, theirs = ("is", "it") if pairs == 1 else ("are", "theirs")
-    return [
+    return (
         f"{count(pairs, 'pair')} that an earlier judge, or the same with other words, judged {are} left out, "
         f"and so are labels of {theirs}."
-    ]
+    )
 
 
 def _filled(known: Range | Interval) -> tuple[float, float]:
@@ -324,15 +317,11 @@ def _marks(judged: Sequence[JudgedExchange]) -> dict[str, Any]:
 def judged_now_text(told: dict[str, Any]) -> str:
     """The same in a line."""
     if "pairs" in told:
-        what = f"{_counted(told['pairs'], 'pair')}: won {told['won']}, tie {told['tie']}, lost {told['lost']}"
+        what = f"{count(told['pairs'], 'pair')}: won {told['won']}, tie {told['tie']}, lost {told['lost']}"
     else:
-        what = f"{_counted(told['answers'], 'answer')}: {_arm(told, 'baseline')}, {_arm(told, 'candidate')}"
+        what = f"{count(told['answers'], 'answer')}: {_arm(told, 'baseline')}, {_arm(told, 'candidate')}"
     money = f"cost {dollars(told['cost_usd'])}, {dollars(told['budget_left_usd'])} left today"
     return f"{told['canary']}: {what}, no mark {told['no_mark']}{_never_ended(told)}; {money}"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _never_ended(told: dict[str, Any]) -> str:
