@@ -16,7 +16,7 @@ import msgspec
 
 from alerts.evidence.exchanges import (
     EndedExchange,
-    FirstStarted,
+    FirstStartedExchanges,
     GuardrailSample,
     RunningExchanges,
     WorkerId,
@@ -26,9 +26,9 @@ from alerts.incidents.incident import trouble_of
 from alerts.incidents.rollback import (
     FAILURES,
     ArmTally,
+    EvidencePath,
+    EvidencePoint,
     FailureSample,
-    Path,
-    Point,
     RollbackEvidence,
     limits_of,
     rule_then,
@@ -78,7 +78,7 @@ class WatchState:
     failures: list[FailureSample] = field(default_factory=list)
     failing: FailingTally = field(default_factory=FailingTally)
     provider_error: CandidateError | None = None
-    paths: dict[str, Path] = field(default_factory=dict)
+    paths: dict[str, EvidencePath] = field(default_factory=dict)
     step_phase: int = -1
     step_units: list[str] = field(default_factory=list)
     running: RunningExchanges = field(default_factory=RunningExchanges)
@@ -133,7 +133,7 @@ def _left(outcome: Outcome) -> bool:
     return outcome.abandoned and outcome.reason == "cohort"
 
 
-Paths = dict[str, Path]
+Paths = dict[str, EvidencePath]
 
 
 def add_growth(paths: Paths, grown: Iterable[Growth], utc_minus_mono: float) -> None:
@@ -144,9 +144,9 @@ def add_growth(paths: Paths, grown: Iterable[Growth], utc_minus_mono: float) -> 
     for guardrail, at in grown:
         evidence, rule = guardrail.state.evidence, guardrail.rule
         if max(evidence.running) > 0.0:
-            path = paths.setdefault(rule_key(rule.rule, rule.category, rule.segment), Path())
+            path = paths.setdefault(rule_key(rule.rule, rule.category, rule.segment), EvidencePath())
             observations = float(evidence.observations)
-            path.add(Point(at + utc_minus_mono, evidence.mixture, evidence.cusum, observations))
+            path.add(EvidencePoint(at + utc_minus_mono, evidence.mixture, evidence.cusum, observations))
             path.ended = guardrail.state.convicted and rule.action == "rollback"
 
 
@@ -155,8 +155,8 @@ def add_statuses(paths: Paths, statuses: Iterable[GuardrailStatus], at: float) -
     for status in statuses:
         numbers = status.evidence
         if "ln_mixture" in numbers and numbers["observations"]:
-            path = paths.setdefault(status.key, Path())
-            path.add(Point(at, numbers["ln_mixture"], numbers["ln_cusum"], numbers["observations"]))
+            path = paths.setdefault(status.key, EvidencePath())
+            path.add(EvidencePoint(at, numbers["ln_mixture"], numbers["ln_cusum"], numbers["observations"]))
 
 
 LONGEST_SETTLE_S = 10.0
@@ -397,7 +397,7 @@ class Watch:
             who=who,
             reason=reason,
             at=at,
-            rules=tuple(rule_then(status, paths.get(status.key, Path())) for status in statuses),
+            rules=tuple(rule_then(status, paths.get(status.key, EvidencePath())) for status in statuses),
             arms={arm: tally.figures(now) for arm, tally in self.state.tallies.items()},
             failures=tuple(self.state.failures),
             where=self.where(statuses, rule),
@@ -453,7 +453,7 @@ class Watch:
             if state_key(g) in guardrails
         ]
         firsts = [
-            (scope, msgspec.convert(document["first"][scope.name], FirstStarted, str_keys=True))
+            (scope, msgspec.convert(document["first"][scope.name], FirstStartedExchanges, str_keys=True))
             for scope in self.scopes
             if scope.name in document["first"]
         ]

@@ -117,7 +117,7 @@ _FEW = 10
 
 
 @dataclass(slots=True)
-class Sum:
+class SummedValues:
     """The sum of values whose mean is shown."""
 
     count: int = 0
@@ -223,11 +223,11 @@ class ArmPulse:
     unreached: dict[str, int] = field(default_factory=dict)
     error_types: dict[str, int] = field(default_factory=dict)
     answers: AnswerPulse = field(default_factory=AnswerPulse)
-    cost: Sum = field(default_factory=Sum)
+    cost: SummedValues = field(default_factory=SummedValues)
     latency: Window = field(default_factory=_recent)
     first_token: Window = field(default_factory=_recent)
     per_token: Window = field(default_factory=_recent)
-    ratings: dict[str, Sum] = field(default_factory=dict)
+    ratings: dict[str, SummedValues] = field(default_factory=dict)
 
     def add_times(self, measured: Alike) -> dict[int, Slice]:
         """Add the times of outcomes that are alike and `measured`. Returns the forgotten slices of
@@ -343,7 +343,7 @@ class Pulse:
         """Add one feedback value about an exchange in this run, or replace the value `before` it."""
         if feedback.run != self.run or feedback.arm is None:
             return
-        ratings = self.arms[feedback.arm].ratings.setdefault(feedback.metric, Sum())
+        ratings = self.arms[feedback.arm].ratings.setdefault(feedback.metric, SummedValues())
         if before is None or not ratings.count:
             ratings.add(feedback.value)
         else:

@@ -22,7 +22,7 @@ from console.rendering import Templates, headers, headers_of_whole, prospect_lin
 from control.operator.operator import Operator
 from control.operator.orders import ORDERS, BadOrder, Order
 from pages.status.rules import proof_of, reach
-from pages.status.standing import LOUDEST, PastView, arm_rows, past_view, standing
+from pages.status.standing import LOUDEST, PastCanaryView, arm_rows, past_view, standing
 from pages.words.status import astray, laneless, unmatched
 
 LOOK_EVERY_S = 1.0
@@ -131,7 +131,7 @@ class ReadOnlyPages:
     async def overview(self, request: Request) -> Response:
         """All canaries, the worst first; what does not work; the latest audit entries; past canaries."""
         degraded, audit = [*self._operator.degraded()], []
-        past: list[PastView] = []
+        past: list[PastCanaryView] = []
         try:
             audit = [*await self._operator.audit(_NEWEST)]
             past = await self._past(islice(self._operator.past(), _PAST))
@@ -301,7 +301,7 @@ class ReadOnlyPages:
             bound_words=bound_words,
         )
 
-    async def _past(self, names: Iterable[str]) -> list[PastView]:
+    async def _past(self, names: Iterable[str]) -> list[PastCanaryView]:
         return [past_view(each) for each in await self._operator.endings(names)]
 
     def _canary_or_past(self, name: str) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Curve:
+class MetricCurve:
     """SVG paths in WIDTH × HEIGHT. `zero` is the height of equal arms. `good` marks the better side."""
 
     title: str
@@ -45,13 +45,13 @@ class Curve:
     alternative: str
 
 
-def curves(report: Report) -> list[Curve]:
+def curves(report: Report) -> list[MetricCurve]:
     """One curve per metric with a course."""
     lines = {line.metric: line for line in report.metrics}
     return [_curve(course, lines[course.metric]) for course in report.details.over_time]
 
 
-def _curve(course: MetricCourse, line: MetricLine) -> Curve:
+def _curve(course: MetricCourse, line: MetricLine) -> MetricCurve:
     points = course.points
     bottom, top = _frame(course)
     first = date.fromisoformat(points[0].day).toordinal()
@@ -70,7 +70,7 @@ def _curve(course: MetricCourse, line: MetricLine) -> Curve:
     unit = unit_of(line.metric, line.acceptable)
     up = parse_bound(line.acceptable).higher_is_better
     now = points[-1]
-    return Curve(
+    return MetricCurve(
         title=title(line.metric),
         band=f"M{' L'.join([*upper, *lower])}Z",
         line="M" + " L".join(f"{across} {down}" for across, down in middle),
@@ -128,7 +128,7 @@ class BarLabel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stretch:
+class BarStretch:
     """An interval from place to place; an open end reaches the edge."""
 
     low: float
@@ -138,7 +138,7 @@ class Stretch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
+class MetricBar:
     """Places in [0, BAR_WIDTH]. Zones are (x, width) on the better side of each bound. None is not drawn.
 
     With a plan, `decides` is what its looks leave possible (None: no look yet) and `live` the interval that
@@ -150,14 +150,14 @@ class Bar:
     acceptable: BarLabel
     ideal: BarLabel
     planned: bool
-    decides: Stretch | None
-    live: Stretch | None
+    decides: BarStretch | None
+    live: BarStretch | None
     candidate: float | None
     baseline: float | None
     alternative: str
 
 
-def bar(line: MetricLine) -> Bar | None:
+def bar(line: MetricLine) -> MetricBar | None:
     """A metric's bar; None for a relative bound without a baseline value."""
     bounds = parse_bound(line.acceptable), parse_bound(line.ideal)
     if bounds[0].relative and line.baseline is None:
@@ -167,7 +167,7 @@ def bar(line: MetricLine) -> Bar | None:
     shown = [acceptable, ideal, line.candidate, line.baseline, *(live or ()), *(decides or ())]
     place = _scale([number for number in shown if number is not None])
     up = bounds[0].higher_is_better
-    return Bar(
+    return MetricBar(
         acceptable_zone=_zone(place(acceptable), up=up),
         ideal_zone=_zone(place(ideal), up=up),
         acceptable=_label(line, "acceptable", acceptable, place(acceptable)),
@@ -198,11 +198,11 @@ def _decides(line: MetricLine) -> Ends | None:
     return None if ends == (None, None) else ends
 
 
-def _stretch(ends: Ends | None, place: Callable[[float], float]) -> Stretch | None:
+def _stretch(ends: Ends | None, place: Callable[[float], float]) -> BarStretch | None:
     if ends is None:
         return None
     low, high = ends
-    return Stretch(
+    return BarStretch(
         low=_BAR_LEFT if low is None else place(low),
         high=_BAR_RIGHT if high is None else place(high),
         open_low=low is None,

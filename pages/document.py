@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Literal, TypeAlias
 
-from pages.charts import Bar, Curve, DensityPlot, LookChart
+from pages.charts import DensityPlot, LookChart, MetricBar, MetricCurve
 from pages.words.judge import PreferenceBar
 
 Place = Literal["", "brief", "full"]
 
 
 @dataclass(frozen=True, slots=True)
-class Says:
+class Paragraph:
     """A paragraph. `weight` is how it stands out; `strong` is the sentence to read first."""
 
     text: str
@@ -25,7 +25,7 @@ class Says:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Coded:
+class CodedSentence:
     """A sentence after an id: the `code`, and the `short` form of it where room is scarce."""
 
     code: str
@@ -34,17 +34,17 @@ class Coded:
 
 
 @dataclass(frozen=True, slots=True)
-class Points:
+class BulletList:
     """A list of sentences. A page folds what comes after the first `few`."""
 
-    sentences: Sequence[str | Coded]
+    sentences: Sequence[str | CodedSentence]
     _: KW_ONLY
     few: int | None = None
     place: Place = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class FactList:
     """Names with their values. `wide`: the values are long."""
 
     pairs: Sequence[tuple[str, str]]
@@ -111,7 +111,7 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Folded:
+class FoldedBlocks:
     """Blocks to open by their title. Not in a terminal."""
 
     title: str
@@ -130,8 +130,8 @@ class CriterionCard:
     says: Sequence[str]
     candidate: str
     baseline: str
-    found: Sequence[Says]
-    bar: Bar | None
+    found: Sequence[Paragraph]
+    bar: MetricBar | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +151,7 @@ class Drawings:
     """Drawings of one kind on a page, with how they are read and a key of their symbols. In Markdown the
     `table` stands for them; a terminal shows neither."""
 
-    drawn: Sequence[Curve] | Sequence[LookChart] | Sequence[DensityPlot] | Sequence[PreferenceBar]
+    drawn: Sequence[MetricCurve] | Sequence[LookChart] | Sequence[DensityPlot] | Sequence[PreferenceBar]
     kind: Literal["curve", "looks", "density", "preference"]
     reads: str = ""
     key: Sequence[tuple[str, str]] = ()
@@ -171,7 +171,7 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gauge:
+class ScoreGauge:
     """A score from 0 to 100, in words and as a place between its ends."""
 
     low: float
@@ -182,7 +182,9 @@ class Gauge:
     place: Place = ""
 
 
-Block: TypeAlias = Says | Points | Facts | Table | Folded | Criteria | Drawings | Gauge | Section
+Block: TypeAlias = (
+    Paragraph | BulletList | FactList | Table | FoldedBlocks | Criteria | Drawings | ScoreGauge | Section
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,19 +206,19 @@ def shown(block: Block, *, brief: bool) -> bool:
     if block.place == ("full" if brief else "brief"):
         return False
     match block:
-        case Says():
+        case Paragraph():
             return bool(block.text)
-        case Points():
+        case BulletList():
             return bool(block.sentences)
-        case Facts():
+        case FactList():
             return bool(block.pairs)
         case Table():
             return bool(block.rows)
-        case Folded():
+        case FoldedBlocks():
             return any(shown(each, brief=brief) for each in block.blocks)
         case Section():
             return not (brief and block.aside) and any(shown(each, brief=brief) for each in block.blocks)
         case Drawings():
             return bool(block.drawn)
-        case Criteria() | Gauge():
+        case Criteria() | ScoreGauge():
             return True

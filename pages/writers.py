@@ -15,16 +15,16 @@ from rich.text import Text
 from common.text import visible_page
 from pages.document import (
     Block,
+    BulletList,
     Cell,
-    Coded,
+    CodedSentence,
     Criteria,
     Document,
     Drawings,
-    Facts,
-    Folded,
-    Gauge,
-    Points,
-    Says,
+    FactList,
+    FoldedBlocks,
+    Paragraph,
+    ScoreGauge,
     Section,
     Table,
     shown,
@@ -100,16 +100,16 @@ def _printables(blocks: Sequence[Block], *, wide: bool) -> Iterator[RenderableTy
 
 def _runs_on(before: Block, block: Block) -> bool:
     """True if the sentence follows without an empty line."""
-    return isinstance(before, Says | Gauge) and isinstance(block, Says | Gauge)
+    return isinstance(before, Paragraph | ScoreGauge) and isinstance(block, Paragraph | ScoreGauge)
 
 
 def _printable(block: Block, *, wide: bool) -> Iterator[RenderableType]:
     match block:
-        case Says():
+        case Paragraph():
             yield Text(block.text)
-        case Points():
+        case BulletList():
             yield _points(block.sentences)
-        case Facts():
+        case FactList():
             yield from (Text(f"{name.lower():7} {value}") for name, value in block.pairs)
         case Table():
             yield from _tables(block, wide=wide)
@@ -119,11 +119,11 @@ def _printable(block: Block, *, wide: bool) -> Iterator[RenderableType]:
         case Section():
             yield Text(f"\n{block.title}" if block.title else "")
             yield from _printables(block.blocks, wide=wide)
-        case Gauge():
+        case ScoreGauge():
             yield Text(block.says)
 
 
-def _points(sentences: Sequence[str | Coded]) -> Grid:
+def _points(sentences: Sequence[str | CodedSentence]) -> Grid:
     grid = Grid.grid(padding=(0, 1))
     for each in sentences:
         grid.add_row("  •", Text(each if isinstance(each, str) else f"{each.short} {each.text}"))
@@ -175,11 +175,11 @@ def safe(text: str) -> str:
 
 def _block(block: Block) -> str:
     match block:
-        case Says():
+        case Paragraph():
             return f"**{safe(block.text)}**" if block.weight == "strong" else safe(block.text)
-        case Points():
+        case BulletList():
             return "\n".join(f"- {_point(each)}" for each in block.sentences)
-        case Facts():
+        case FactList():
             return "\n".join(f"- **{safe(name)}**: {safe(value)}" for name, value in block.pairs)
         case Table():
             return _table(block)
@@ -187,7 +187,7 @@ def _block(block: Block) -> str:
             return "\n\n".join(part for part in (safe(block.reads), _table(block.table)) if part)
         case Drawings():
             return _table(block.table) if block.table is not None else ""
-        case Folded():
+        case FoldedBlocks():
             return _folded(block.title, block.blocks)
         case Section():
             return _section(block)
@@ -210,7 +210,7 @@ def _body(blocks: Sequence[Block]) -> str:
     return "\n\n".join(part for each in blocks if shown(each, brief=False) and (part := _block(each)))
 
 
-def _point(sentence: str | Coded) -> str:
+def _point(sentence: str | CodedSentence) -> str:
     return (
         safe(sentence) if isinstance(sentence, str) else f"`{sentence.code}` {safe(sentence.text)}".rstrip()
     )
@@ -245,12 +245,12 @@ def html(document: Document) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    opening = list(takewhile(lambda each: isinstance(each, Says | Gauge), document.head))
+    opening = list(takewhile(lambda each: isinstance(each, Paragraph | ScoreGauge), document.head))
     page = pages.get_template("page.html").render(
         document=document,
         about=": ".join(part for part in (document.topic, document.about) if part),
-        gauge=next((each for each in opening if isinstance(each, Gauge)), None),
-        opening=[each for each in opening if isinstance(each, Says)],
+        gauge=next((each for each in opening if isinstance(each, ScoreGauge)), None),
+        opening=[each for each in opening if isinstance(each, Paragraph)],
         rest=document.head[len(opening) :],
         classes=_CLASSES,
         kind_of=lambda block: type(block).__name__,

@@ -47,7 +47,7 @@ class GuardrailSample(NamedTuple):
 
 
 @dataclass(slots=True)
-class FirstStarted:
+class FirstStartedExchanges:
     """The queue of undecided exchanges, and each unit's counted minutes.
 
     `minutes` holds, per unit, the latest counted minute and a bit for each of the twelve minutes up to it,
@@ -164,7 +164,7 @@ def _kind(operation: str, stream: bool) -> str:
     return request_kind(operation, stream=stream)
 
 
-class Timed(NamedTuple):
+class ExchangeTime(NamedTuple):
     """One exchange's time in seconds, by CLOCK_MONOTONIC.
 
     `latency_s` is None unless the exchange ended by itself, `ttft_s` is None while no first token has come.
@@ -190,10 +190,10 @@ class Timed(NamedTuple):
         return _kind(self.operation, self.stream)
 
 
-def timed_outcome(outcome: Outcome, started: float) -> Timed:
+def timed_outcome(outcome: Outcome, started: float) -> ExchangeTime:
     """The time of an exchange that has ended. `latency_s` of one that its caller left says nothing."""
     latency_s = None if outcome.outcome == "aborted" else outcome.latency_s
-    return Timed(
+    return ExchangeTime(
         started,
         outcome.unit,
         outcome.arm == "candidate",
@@ -221,7 +221,7 @@ class EndedExchange(NamedTuple):
 
     outcome: Outcome
     at: float
-    timed: Timed
+    timed: ExchangeTime
     counted: Collection[str]
     sample: GuardrailSample | None
 
@@ -235,10 +235,10 @@ class RunningExchange:
     record: InFlight
     counted: list[str] = field(default_factory=list)
 
-    def timed(self, now: float) -> Timed:
+    def timed(self, now: float) -> ExchangeTime:
         """The exchange's time at monotonic `now`."""
         record = self.record
-        return Timed(
+        return ExchangeTime(
             self.started,
             record.unit,
             record.arm == "candidate",

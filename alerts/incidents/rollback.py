@@ -27,7 +27,7 @@ Saw = Literal["", "baseline", "error", "broken"]
 """What a user saw of a failure: the baseline's answer, an error, an answer that broke off; "": the answer."""
 
 
-class Point(NamedTuple):
+class EvidencePoint(NamedTuple):
     """The evidence at one moment: UTC seconds, natural logarithms, number of observations."""
 
     at: float
@@ -37,15 +37,15 @@ class Point(NamedTuple):
 
 
 @dataclass(slots=True)
-class Path:
+class EvidencePath:
     """One rule's evidence over time in bounded memory: the whole run at low resolution, the end at full."""
 
-    whole: list[Point] = field(default_factory=list)
-    last: list[Point] = field(default_factory=list)
+    whole: list[EvidencePoint] = field(default_factory=list)
+    last: list[EvidencePoint] = field(default_factory=list)
     spacing_s: float = 1.0
     ended: bool = False
 
-    def add(self, point: Point) -> None:
+    def add(self, point: EvidencePoint) -> None:
         """Add a later point. Ignored without a new observation, and once the path has ended."""
         if self.ended or (self.last and self.last[-1].observations == point.observations):
             return
@@ -59,7 +59,7 @@ class Path:
             self.whole = self.whole[::2]
             self.spacing_s *= 2.0
 
-    def points(self) -> tuple[Point, ...]:
+    def points(self) -> tuple[EvidencePoint, ...]:
         """All points in order of time, at most 120."""
         last_from = self.last[0].at if self.last else 0.0
         return tuple(point for point in self.whole if point.at < last_from) + tuple(self.last)
@@ -170,11 +170,11 @@ class RuleThen:
     value: float | None
     threshold: float | None
     evidence: Mapping[str, float]
-    path: tuple[Point, ...]
+    path: tuple[EvidencePoint, ...]
     where: Concentration = NOWHERE
 
 
-def rule_then(status: GuardrailStatus, path: Path) -> RuleThen:
+def rule_then(status: GuardrailStatus, path: EvidencePath) -> RuleThen:
     """A frozen copy of a rule's status and path."""
     return RuleThen(
         rule=status.key,
@@ -248,7 +248,7 @@ class RollbackEvidence:
         return rule.evidence if (rule := self.convicting) is not None else {}
 
     @property
-    def path(self) -> tuple[Point, ...]:
+    def path(self) -> tuple[EvidencePoint, ...]:
         """The convicting rule's evidence over time; empty for a person."""
         return rule.path if (rule := self.convicting) is not None else ()
 

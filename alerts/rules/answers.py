@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from alerts.evidence.exchanges import GuardrailSample
 from alerts.evidence.statistics import Window, absolute_steps
-from alerts.rules.failures import TOO_HIGH, Awaited
+from alerts.rules.failures import TOO_HIGH, AwaitedOutcomes
 from alerts.rules.relative import RelativeRule, RelativeState
 from alerts.rules.rule import FAULT_OF, GuardrailStatus, Rule
 from common.numbers import percent
@@ -103,7 +103,7 @@ class AnswerFault(OutcomeRule):
 class UnusableState(RelativeState):
     """The state of a rule with an absolute limit, too, JSON-able."""
 
-    awaited: Awaited = field(default_factory=Awaited)
+    awaited: AwaitedOutcomes = field(default_factory=AwaitedOutcomes)
 
 
 class UnusableAnswer(AnswerFault):

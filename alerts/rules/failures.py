@@ -27,7 +27,7 @@ EARLY, FEWEST_EARLY = 8.0, 4
 
 
 @dataclass(slots=True)
-class Awaited:
+class AwaitedOutcomes:
     """The baseline's recent outcomes, and the candidate's that wait for them, JSON-able.
 
     `heard_at` is the monotonic time of the first look, with outcomes waiting, after the baseline's newest
@@ -97,7 +97,7 @@ class AbsoluteState:
     candidate: Window
     baseline: Window
     evidence: Evidence = field(default_factory=Evidence)
-    awaited: Awaited = field(default_factory=Awaited)
+    awaited: AwaitedOutcomes = field(default_factory=AwaitedOutcomes)
     units: list[str] = field(default_factory=list)
     convicted: bool = False
 

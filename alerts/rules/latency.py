@@ -8,7 +8,7 @@ fast exchange does not count sooner than a slow one that started with it.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from alerts.evidence.exchanges import FirstStarted, GuardrailSample, Timed
+from alerts.evidence.exchanges import ExchangeTime, FirstStartedExchanges, GuardrailSample
 from alerts.evidence.statistics import MINIMUM_UNITS, PAGE_CUSUM, Window
 from alerts.rules.failures import AbsoluteRule, AbsoluteState
 from alerts.rules.rule import GuardrailStatus, Rule, decided
@@ -40,11 +40,11 @@ class LatencyState(AbsoluteState):
     `answered` holds those of them that have been answered since: they were slow, not silent.
     """
 
-    first: FirstStarted = field(default_factory=FirstStarted)
+    first: FirstStartedExchanges = field(default_factory=FirstStartedExchanges)
     serial: int = 0
     typical: dict[str, Window] = field(default_factory=dict)
     p95s: dict[str, tuple[float, float | None]] = field(default_factory=dict)
-    held: list[Timed] = field(default_factory=list)
+    held: list[ExchangeTime] = field(default_factory=list)
     cut: Window = field(default_factory=lambda: Window(None, binned=True))
     answered: Window = field(default_factory=lambda: Window(None))
 
@@ -63,15 +63,15 @@ class LatencyRule(AbsoluteRule):
         )
         super().__init__(rule, state, limit=SLOW_SHARE, least_units=MINIMUM_UNITS)
 
-    def bound_s(self, exchange: Timed, now: float) -> float | None:
+    def bound_s(self, exchange: ExchangeTime, now: float) -> float | None:
         """The seconds from which on the exchange is slow; None is unknown."""
         return self.rule.limit
 
-    def measured_s(self, exchange: Timed) -> float | None:
+    def measured_s(self, exchange: ExchangeTime) -> float | None:
         """The time that counts; None if it is unknown so far."""
         return exchange.latency_s
 
-    def time(self, exchange: Timed, now: float) -> bool:
+    def time(self, exchange: ExchangeTime, now: float) -> bool:
         """Take in one exchange. True when it is judged; an exchange in flight may have to come again."""
         bound_s = self.bound_s(exchange, now)
         sample = self._judged(exchange, bound_s) if bound_s is not None else None
@@ -85,7 +85,7 @@ class LatencyRule(AbsoluteRule):
         for sample in judged:
             self.state.first.offer(sample)
 
-    def _judged(self, exchange: Timed, bound_s: float) -> GuardrailSample | None:
+    def _judged(self, exchange: ExchangeTime, bound_s: float) -> GuardrailSample | None:
         """The exchange with its time judged by the bound; None while it may still be fast."""
         measured_s = self.measured_s(exchange)
         if measured_s is None and exchange.waited_s <= bound_s:
@@ -123,19 +123,19 @@ class LatencyRule(AbsoluteRule):
         least_s = cut.quantile(0.0, now)
         return shown | ({"no_answer": float(silent), "no_answer_s": least_s} if silent and least_s else {})
 
-    def answer(self, ended: Iterable[Timed]) -> None:
+    def answer(self, ended: Iterable[ExchangeTime]) -> None:
         """Note the exchanges that counted while in flight, and that the candidate has answered since."""
         for each in ended:
             measured_s, bound_s = self.measured_s(each), self.bound_s(each, each.started)
             if each.candidate and not each.failed and measured_s is not None and bound_s is not None:
                 self.state.answered.add(each.started + bound_s, measured_s)
 
-    def finish(self, ended: Iterable[tuple[Timed, float]]) -> None:
+    def finish(self, ended: Iterable[tuple[ExchangeTime, float]]) -> None:
         """Take in exchanges that have ended, and when they did."""
         judged = (self._judge_ended(exchange, at) for exchange, at in ended)
         self._take([sample for sample in judged if sample is not None])
 
-    def _judge_ended(self, exchange: Timed, at: float) -> GuardrailSample | None:
+    def _judge_ended(self, exchange: ExchangeTime, at: float) -> GuardrailSample | None:
         bound_s = self.bound_s(exchange, at)
         return self._judged(exchange, bound_s) if bound_s is not None else None
 
@@ -201,11 +201,11 @@ class LatencyVsBaseline(LatencyRule):
     counts. `minimum` counts units. Values are shown as multiples of the baseline's p95.
     """
 
-    def measured_s(self, exchange: Timed) -> float | None:
+    def measured_s(self, exchange: ExchangeTime) -> float | None:
         """The time to first token of a stream, else the whole time. A stream without one is unknown."""
         return exchange.ttft_s if exchange.stream else exchange.latency_s
 
-    def bound_s(self, exchange: Timed, now: float) -> float | None:
+    def bound_s(self, exchange: ExchangeTime, now: float) -> float | None:
         """The seconds from which on the exchange is slow; None without enough baseline exchanges."""
         p95_s = self.p95_s(exchange.kind, now)
         return None if p95_s is None else max(self.rule.limit * p95_s, p95_s + LEAST_EXTRA_S)
@@ -225,7 +225,7 @@ class LatencyVsBaseline(LatencyRule):
         """The time as a multiple of the baseline's p95."""
         return self.rule.limit * took_s / bound_s
 
-    def _judge_ended(self, exchange: Timed, at: float) -> GuardrailSample | None:
+    def _judge_ended(self, exchange: ExchangeTime, at: float) -> GuardrailSample | None:
         """Judge one exchange; hold it while there is no bound. It then adds to the baseline's times."""
         bound_s = self.bound_s(exchange, at)
         if bound_s is None:

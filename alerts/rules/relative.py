@@ -278,7 +278,7 @@ ASKED = 16
 """Questions of a session that are remembered, as in the session's row in the store."""
 
 
-class TroubleRule(Generic[State]):
+class UserReportRule(Generic[State]):
     """The common part of both rules. `minimum` counts units that had the trouble, in both arms."""
 
     words = ""
@@ -318,7 +318,7 @@ class TroubleRule(Generic[State]):
         )
 
 
-class Escalated(TroubleRule[EventsState]):
+class Escalated(UserReportRule[EventsState]):
     """The candidate's units ask for a human more often."""
 
     words = "escalated"
@@ -334,7 +334,7 @@ class RepeatState(EventsState):
     asked: dict[str, list[str]] = field(default_factory=dict)
 
 
-class RepeatQuestion(TroubleRule[RepeatState]):
+class RepeatQuestion(UserReportRule[RepeatState]):
     """The candidate's units have to ask again more often: they say so, or a session repeats a question.
 
     Only canaries that count repeated questions have fingerprints.

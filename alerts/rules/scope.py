@@ -7,10 +7,10 @@ from typing import Any, Protocol, runtime_checkable
 from alerts.evidence.exchanges import (
     SLOTS,
     EndedExchange,
-    FirstStarted,
+    ExchangeTime,
+    FirstStartedExchanges,
     GuardrailSample,
     RunningExchange,
-    Timed,
     unit_slot,
 )
 from alerts.evidence.statistics import Evidence
@@ -18,7 +18,7 @@ from alerts.rules.answers import Abandoned, AnswerFault, OutcomeRule, Stalled, U
 from alerts.rules.failures import ErrorRate, Outage, Telemetry
 from alerts.rules.latency import LatencyP95, LatencyRule, LatencyVsBaseline
 from alerts.rules.means import CostPerRequest, Rating
-from alerts.rules.relative import ErrorRateVsBaseline, Escalated, RelativeRule, RepeatQuestion, TroubleRule
+from alerts.rules.relative import ErrorRateVsBaseline, Escalated, RelativeRule, RepeatQuestion, UserReportRule
 from alerts.rules.rule import (
     FAULT_OF,
     FAULT_RULES,
@@ -55,21 +55,21 @@ class Guardrail(Protocol):
 
 
 @runtime_checkable
-class Shows(Protocol):
+class WindowedRule(Protocol):
     """A rule that shows all exchanges in a window."""
 
     def show(self, samples: Sequence[GuardrailSample]) -> None: ...
 
 
 @runtime_checkable
-class Scores(Protocol):
+class ScoredRule(Protocol):
     """A rule that learns from counted exchanges."""
 
     def score(self, sample: GuardrailSample) -> None: ...
 
 
 @runtime_checkable
-class LearnsFromFeedback(Protocol):
+class FeedbackRule(Protocol):
     """A rule that learns from feedback."""
 
     rule: Rule
@@ -80,7 +80,7 @@ class LearnsFromFeedback(Protocol):
 
 
 @runtime_checkable
-class Proof(Protocol):
+class ConvictionState(Protocol):
     """The state of a rule whose evidence can convict the candidate."""
 
     evidence: Evidence
@@ -100,15 +100,15 @@ class Scope:
         self.category = category
         self.segment = dict(segment or {})
         self.guardrails = list(guardrails)
-        self.first = FirstStarted()
+        self.first = FirstStartedExchanges()
         self._of_outcomes = [g for g in guardrails if isinstance(g, OutcomeRule)]
         self._of_questions = [g for g in guardrails if isinstance(g, RepeatQuestion)]
         self.latencies = [g for g in guardrails if isinstance(g, LatencyRule)]
         whole = [g for g in guardrails if not isinstance(g, LatencyRule)]
-        self._shows = [g for g in whole if isinstance(g, Shows)]
-        self._scores = [g for g in whole if isinstance(g, Scores)]
-        self._learning = [g for g in guardrails if isinstance(g, LearnsFromFeedback)]
-        self._proving = [g for g in self._scores if isinstance(g.state, Proof)]
+        self._shows = [g for g in whole if isinstance(g, WindowedRule)]
+        self._scores = [g for g in whole if isinstance(g, ScoredRule)]
+        self._learning = [g for g in guardrails if isinstance(g, FeedbackRule)]
+        self._proving = [g for g in self._scores if isinstance(g.state, ConvictionState)]
 
     @property
     def name(self) -> str:
@@ -199,7 +199,7 @@ class Scope:
                 )
 
 
-def _uncounted(key: str, ended: Sequence[EndedExchange]) -> list[tuple[Timed, float]]:
+def _uncounted(key: str, ended: Sequence[EndedExchange]) -> list[tuple[ExchangeTime, float]]:
     """The times of the exchanges that have not counted for the rule of this key, and when they ended."""
     return [(each.timed, each.at) for each in ended if key not in each.counted]
 
@@ -313,7 +313,7 @@ def _meet(guardrail: Guardrail, number: int, share: float, *, candidate: bool) -
             at=at,
             event=candidate,
         )
-    if isinstance(guardrail, TroubleRule) and candidate:
+    if isinstance(guardrail, UserReportRule) and candidate:
         guardrail.note(unit=unit, candidate=candidate, share=share, at=at)
     if isinstance(guardrail, ErrorRate | UnusableAnswer):
         had = tuple(faults.faults) if faults is not None and candidate else ()
@@ -325,7 +325,7 @@ def _meet(guardrail: Guardrail, number: int, share: float, *, candidate: bool) -
 
 def _acts(guardrail: Guardrail) -> bool:
     rule, proof = guardrail.rule, guardrail.state
-    if not isinstance(proof, Proof):
+    if not isinstance(proof, ConvictionState):
         return False
     return proof.convicted if rule.action == "rollback" else proof.evidence.pages(rule.minimum)
 
@@ -333,7 +333,7 @@ def _acts(guardrail: Guardrail) -> bool:
 def share_budgets(guardrails: Iterable[Guardrail]) -> None:
     """Let each rule's evidence know with how many it shares its error budget."""
     for guardrail in guardrails:
-        if isinstance(guardrail.state, Proof):
+        if isinstance(guardrail.state, ConvictionState):
             guardrail.state.evidence.parts = guardrail.rule.parts
 
 

@@ -142,7 +142,7 @@ def going_bad(scenario: Scenario, *, within_s: float) -> Scenario:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Alarms:
+class FalseAlarms:
     """False alarms of equal arms: runs by the rule that rolled back, and by the first rule that paged."""
 
     runs: int
@@ -150,9 +150,9 @@ class Alarms:
     paged: Mapping[str, int]
 
 
-def alarms(found: Sequence[Detection]) -> Alarms:
+def alarms(found: Sequence[Detection]) -> FalseAlarms:
     """Count the runs in which anything happened."""
-    return Alarms(runs=len(found), rolled_back=_convicting(found), paged=_paging(found))
+    return FalseAlarms(runs=len(found), rolled_back=_convicting(found), paged=_paging(found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ class RunSpread:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Detected:
+class DetectionSummary:
     """The delay from the fault of a bad candidate to the rollback and to the page.
 
     Outcomes are the candidate's, one per user and minute. Minutes are clock time.
@@ -179,11 +179,11 @@ class Detected:
     outcomes: RunSpread
 
 
-def detected(found: Sequence[Detection], fault_at_s: float) -> Detected:
+def detected(found: Sequence[Detection], fault_at_s: float) -> DetectionSummary:
     """Sum up runs of `going_bad`. An alarm before the fault counts as a delay of 0."""
     back = [detection for detection in found if detection.rolled_back_by is not None]
     paged = [(detection.paged_at_s, detection.outcomes_at_page) for detection in found]
-    return Detected(
+    return DetectionSummary(
         runs=len(found),
         rolled_back=_convicting(found),
         paged=_paging(found),
@@ -239,7 +239,7 @@ class Killed(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class SimulationQuestion:
     """What to simulate. Seconds, shares in [0, 1], costs as factors of the baseline's. Latencies are p95s."""
 
     weeks: int
@@ -267,7 +267,7 @@ class Question:
             raise ValueError("--cost, --latency, --base-latency and --within must be above 0")
 
 
-def healthy(question: Question) -> Scenario:
+def healthy(question: SimulationQuestion) -> Scenario:
     """The traffic without a fault."""
     plain = Scenario(
         users=question.users,
@@ -279,7 +279,7 @@ def healthy(question: Question) -> Scenario:
     return replace(plain, latency_s=_median_s(plain, question.base_latency_s))
 
 
-def faults(question: Question) -> dict[str, Scenario]:
+def faults(question: SimulationQuestion) -> dict[str, Scenario]:
     """The bad candidates to simulate, keyed by their fault in words."""
     plain = healthy(question)
     return {
@@ -288,7 +288,7 @@ def faults(question: Question) -> dict[str, Scenario]:
     }
 
 
-def _behaviours(plain: Scenario, question: Question) -> Iterator[tuple[str, ArmBehaviour]]:
+def _behaviours(plain: Scenario, question: SimulationQuestion) -> Iterator[tuple[str, ArmBehaviour]]:
     yield from ((f"{100 * share:g} % fail", ArmBehaviour(error=share)) for share in question.errors)
     yield from ((f"costs {cost:g}×", ArmBehaviour(cost=cost)) for cost in question.costs)
     for p95_s in question.latencies_s:
@@ -306,7 +306,7 @@ def _median_s(scenario: Scenario, p95_s: float) -> float:
 def answer(
     canary: str,
     rules: Sequence[Rule],
-    question: Question,
+    question: SimulationQuestion,
     *,
     jobs: int,
     on_estimate: Callable[[str], None],
@@ -347,7 +347,7 @@ def answer(
     }
 
 
-def _tasks(scenario: Scenario, question: Question, rules: Sequence[Rule]) -> list[Task]:
+def _tasks(scenario: Scenario, question: SimulationQuestion, rules: Sequence[Rule]) -> list[Task]:
     return [Task(scenario, question.seed + n, rules) for n in range(question.runs)]
 
 

@@ -85,14 +85,14 @@ def simulate(
     output: Form = "text",
 ) -> None:
     """Simulate a canary's guardrails: count false alarms, and time how fast they catch a bad candidate."""
-    from alerts.simulation.trials import Killed, Question, answer
+    from alerts.simulation.trials import Killed, SimulationQuestion, answer
     from pages.reports.simulation import show
     from pages.status.terminal import Progress
 
     named = error or cost or latency or hang or fault
     try:
         wanted = _chosen(read_config(config).canaries, canary)
-        question = Question(
+        question = SimulationQuestion(
             weeks=weeks,
             runs=runs,
             rate=rate,

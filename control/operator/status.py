@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from alerts.incidents.incident import Incident
-from alerts.incidents.rollback import Point, RolledBack, RuleThen, rolled_back
+from alerts.incidents.rollback import EvidencePoint, RolledBack, RuleThen, rolled_back
 from alerts.rules.places import to_document
 from alerts.rules.rule import rule_key
 from alerts.rules.scope import users_needed
@@ -86,7 +86,7 @@ def _rule(then: RuleThen) -> dict[str, Any]:
     return asdict(then) | {"path": _points(then.path), "where": then.where.document}
 
 
-def _points(path: Sequence[Point]) -> list[dict[str, float]]:
+def _points(path: Sequence[EvidencePoint]) -> list[dict[str, float]]:
     return [point._asdict() for point in path]
 
 

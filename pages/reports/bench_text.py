@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 from bench.benchmark.rubric import Unit
 from common.numbers import count, dollars, rough_percent, seconds
-from pages.document import Document, Points, Row, Says, Section, Table, columns
+from pages.document import BulletList, Document, Paragraph, Row, Section, Table, columns
 from pages.words.bench import number
 from pages.words.verdict import HEADLINES
 from pages.writers import text
@@ -33,7 +33,7 @@ def _page(document: Node) -> Document:
         title=f"{_headline(document)}: {models or document['baseline']}",
         about="",
         tone="",
-        head=[Points([*(f"but: {each}" for each in document.get("caveats", ())), *document["reasons"]])],
+        head=[BulletList([*(f"but: {each}" for each in document.get("caveats", ())), *document["reasons"]])],
         sections=[
             Section("Correct answers", [_right(document), *map(_says, _of_answers(document))]),
             Section("The rubric’s rows that a benchmark measures", [_rows(document)]),
@@ -53,8 +53,8 @@ def _page(document: Node) -> Document:
     )
 
 
-def _says(text: str) -> Says:
-    return Says(text)
+def _says(text: str) -> Paragraph:
+    return Paragraph(text)
 
 
 def _alone(*sentences: str) -> Section:
@@ -93,7 +93,7 @@ def _judged(found: Node | None) -> list[Section]:
     return [
         Section(
             f"What {whose} says of both answers ({words}, {cost}; decides nothing)",
-            [Points(found["says"]), Table(columns(*names), rows)],
+            [BulletList(found["says"]), Table(columns(*names), rows)],
         )
     ]
 

@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import Any
 
 from common.numbers import count
-from pages.document import Document, Points, Section, Table, columns
+from pages.document import BulletList, Document, Section, Table, columns
 from pages.words import verdict
 from pages.words.figures import between, joined, label, signed
 from pages.words.reasons import sentences
@@ -41,7 +41,7 @@ def document(found: SideBySide) -> Document:
         title="Candidates beside each other",
         about=f"{len(found.candidates)} canaries",
         tone="",
-        head=[Points(_says(found))],
+        head=[BulletList(_says(found))],
         sections=[
             Section(
                 "Verdicts, the best first", [Table(verdicts, [_verdict(each) for each in found.candidates])]

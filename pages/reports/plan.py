@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from common.numbers import count, rough_percent, set_percent
 from judge.figures import NEEDED_LABELS
-from pages.document import Column, Document, Points, Row, Section, Table, columns
+from pages.document import BulletList, Column, Document, Row, Section, Table, columns
 from pages.words.figures import amount, joined, label
 from pages.writers import text
 from records.facts.metric import JUDGED, JUDGED_PREFERENCE, Metric
@@ -138,7 +138,7 @@ _LEAST_JUDGED = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
+class PlanOutlook:
     """A prospect's chances, worked out: of the rubric, its rows, the table, the levers, the boundaries."""
 
     prospect: Prospect
@@ -149,10 +149,10 @@ class Outlook:
     assumptions: Sequence[Assumption]
 
 
-def outlook(prospect: Prospect) -> Outlook:
+def outlook(prospect: Prospect) -> PlanOutlook:
     """Work out the chances."""
     power = prospect.power()
-    return Outlook(
+    return PlanOutlook(
         prospect=prospect,
         power=power,
         table=table(prospect),
@@ -162,7 +162,7 @@ def outlook(prospect: Prospect) -> Outlook:
     )
 
 
-def outlook_document(found: Outlook) -> dict[str, object]:
+def outlook_document(found: PlanOutlook) -> dict[str, object]:
     """JSON types only; chances and shares as fractions. `ship` is null while `unpriced` rows wait for a
     price, and with a row on a judge; table and levers are then what holds with prices, for the other rows."""
     return {
@@ -249,7 +249,7 @@ def prospect_line(prospect: Prospect) -> str:
     return _line(prospect, power, _headline(levers(prospect, power)))
 
 
-def outlook_text(found: Outlook) -> str:
+def outlook_text(found: PlanOutlook) -> str:
     """The whole plan for a terminal."""
     prospect, power = found.prospect, found.power
     what = "Chance that the other rows pass" if prospect.waiting else "Chance to ship"
@@ -265,7 +265,7 @@ def outlook_text(found: Outlook) -> str:
             Section("Each row’s chance to pass", [_rows(prospect, power)]),
             Section("Each critical part’s chance to have enough users", [_parts(power)]),
             Section("What would help", [_levers(found.levers)]),
-            Section("What this rests on", [Points([each.sentence for each in found.assumptions])]),
+            Section("What this rests on", [BulletList([each.sentence for each in found.assumptions])]),
         ],
     )
     return f"{_line(prospect, power, _headline(found.levers))}{text(page).rstrip()}"

@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Any
 
 from common.numbers import count, dollars, percent, seconds
-from pages.document import Cell, Document, Points, Row, Section, Table, columns
+from pages.document import BulletList, Cell, Document, Row, Section, Table, columns
 from pages.words import gains, judge, verdict
 from pages.words.archive import reasons_of
 from pages.words.figures import bound_words, label
@@ -52,7 +52,7 @@ def document(found: Dossier) -> Document:
         title=headline(found),
         about=f"Release {found.release.id}, {found.state.replace('_', ' ')}",
         tone=found.verdict or "extend",
-        head=[Points(reasons_of(found))],
+        head=[BulletList(reasons_of(found))],
         sections=_sections(found),
     )
 
@@ -76,7 +76,7 @@ def _sections(found: Dossier) -> list[Section]:
 
 
 def _section(title: str, says: Sequence[str] = (), table: Table | None = None) -> Section:
-    return Section(title, [Points(says), *([table] if table is not None else [])])
+    return Section(title, [BulletList(says), *([table] if table is not None else [])])
 
 
 def _noted(note: ReleaseNote) -> str:

@@ -7,19 +7,19 @@ from typing import TypeVar
 from pages.charts import bar, curves, density_plot, look_charts
 from pages.document import (
     Block,
+    BulletList,
     Cell,
-    Coded,
+    CodedSentence,
     Column,
     Criteria,
     CriterionCard,
     Document,
     Drawings,
-    Facts,
-    Folded,
-    Gauge,
-    Points,
+    FactList,
+    FoldedBlocks,
+    Paragraph,
     Row,
-    Says,
+    ScoreGauge,
     Section,
     Table,
     columns,
@@ -60,14 +60,14 @@ def document(report: Report) -> Document:
         about=models,
         tone=report.verdict,
         head=[
-            Says(meaning),
+            Paragraph(meaning),
             _score(report),
-            Says(gains.in_short(report), weight="strong"),
-            Says(gains.known_of_answers(report), weight="small"),
-            Says(plan.plan_line(report), weight="small"),
-            Says(plan.rests_on(report), weight="small"),
-            Points(gains.further_reasons(report), few=_FIRST),
-            Section("What would change the verdict", [Points(next_steps(report), few=_STEPS)]),
+            Paragraph(gains.in_short(report), weight="strong"),
+            Paragraph(gains.known_of_answers(report), weight="small"),
+            Paragraph(plan.plan_line(report), weight="small"),
+            Paragraph(plan.rests_on(report), weight="small"),
+            BulletList(gains.further_reasons(report), few=_FIRST),
+            Section("What would change the verdict", [BulletList(next_steps(report), few=_STEPS)]),
             _facts(report),
         ],
         sections=[
@@ -80,15 +80,15 @@ def document(report: Report) -> Document:
             Section("Segments and categories, worst first", _parts(report)),
             Section("Failure modes", _failures(report)),
             Section("By day since a user's first request", [_since_first(report)], aside=True),
-            Section("How to read this", [Points(verdict.method(report))], aside=True),
+            Section("How to read this", [BulletList(verdict.method(report))], aside=True),
         ],
         foot=("Rubric", report.rubric_sha256),
     )
 
 
-def _score(report: Report) -> Gauge:
+def _score(report: Report) -> ScoreGauge:
     score = report.score
-    return Gauge(
+    return ScoreGauge(
         low=score.low,
         estimate=score.estimate,
         high=score.high,
@@ -97,7 +97,7 @@ def _score(report: Report) -> Gauge:
     )
 
 
-def _facts(report: Report) -> Facts:
+def _facts(report: Report) -> FactList:
     pairs = {
         "Users": verdict.users(report),
         "Window": verdict.span_of_days(report),
@@ -105,12 +105,12 @@ def _facts(report: Report) -> Facts:
         "Mirror": verdict.mirror(report),
         "Decided": verdict.decision(report),
     }
-    return Facts([(name, value) for name, value in pairs.items() if value])
+    return FactList([(name, value) for name, value in pairs.items() if value])
 
 
 def _criteria(report: Report) -> list[Block]:
     if not report.metrics:
-        return [Says("There is no rubric.")]
+        return [Paragraph("There is no rubric.")]
     planned = report.plan is not None
     criteria = Criteria(
         cards=[_card(line, report) for line in report.metrics],
@@ -118,7 +118,7 @@ def _criteria(report: Report) -> list[Block]:
         reads=plan.COLUMNS if planned else "",
         table=_planned_rubric(report) if planned else _rubric(report),
     )
-    return [Says(plan.heading(report), weight="bold"), criteria]
+    return [Paragraph(plan.heading(report), weight="bold"), criteria]
 
 
 _SIDES = (("diamond", "current model"), ("zone", "acceptable"), ("ideal", "ideal"))
@@ -141,9 +141,9 @@ def _card(line: MetricLine, report: Report) -> CriterionCard:
         candidate=verdict.value(line, line.candidate),
         baseline=verdict.value(line, line.baseline),
         found=[
-            Says(verdict.against_baseline(line)),
-            Says(verdict.evidence(line, report), weight="soft"),
-            Says(plan.row_outlook(line, report)),
+            Paragraph(verdict.against_baseline(line)),
+            Paragraph(verdict.evidence(line, report), weight="soft"),
+            Paragraph(plan.row_outlook(line, report)),
         ],
         bar=bar(line),
     )
@@ -227,9 +227,9 @@ def _result(line: MetricLine, report: Report) -> list[str | Cell]:
 def _gains(report: Report) -> list[Block]:
     facts = gains.money_facts(report)
     return [
-        Points(gains.changes(report)),
-        Facts(facts, wide=True, place="full"),
-        Says("" if facts else gains.no_money(report), place="full"),
+        BulletList(gains.changes(report)),
+        FactList(facts, wide=True, place="full"),
+        Paragraph("" if facts else gains.no_money(report), place="full"),
     ]
 
 
@@ -248,7 +248,7 @@ def _judge(report: Report) -> list[Block]:
         [_category(each) for each in judge.categories(found)],
     )
     losses = [
-        Coded(
+        CodedSentence(
             code=each.exchange_id,
             short=each.short_id,
             text=" – ".join(part for part in (each.category, each.said) if part),
@@ -256,14 +256,14 @@ def _judge(report: Report) -> list[Block]:
         for each in judge.lost(found)
     ]
     return [
-        Says(judge.preference(found), weight="bold"),
+        Paragraph(judge.preference(found), weight="bold"),
         Drawings(drawn=[whole] if whole is not None else [], kind="preference"),
-        Says(judge.conclusion(found)),
-        Says(judge.marks(found.marks) if found.marks is not None and found.pairs else ""),
+        Paragraph(judge.conclusion(found)),
+        Paragraph(judge.marks(found.marks) if found.marks is not None and found.pairs else ""),
         categories,
-        Points([*judge.worth(found, report.canary), judge.identity(found)]),
-        Says(judge.LOST if losses else ""),
-        Points(losses),
+        BulletList([*judge.worth(found, report.canary), judge.identity(found)]),
+        Paragraph(judge.LOST if losses else ""),
+        BulletList(losses),
     ]
 
 
@@ -350,8 +350,8 @@ def _parts(report: Report) -> list[Block]:
     none = "In no segment or category does the candidate differ from the current model by more than chance."
     return [
         _places(differing, report, few=_PARTS),
-        Says(none if parts and not differing else "", place="full"),
-        Folded(f"{len(alike)} more: no difference seen, or too few users", [_places(alike, report)]),
+        Paragraph(none if parts and not differing else "", place="full"),
+        FoldedBlocks(f"{len(alike)} more: no difference seen, or too few users", [_places(alike, report)]),
     ]
 
 
@@ -390,9 +390,9 @@ def _failures(report: Report) -> list[Block]:
     head = [*columns("failure mode", "candidate", "current model"), Column("examples", place="full")]
     counted = sum(mode.kind not in ("slow", "rating") for mode in found.modes)
     return [
-        Says(verdict.failing_place(report.details)),
+        Paragraph(verdict.failing_place(report.details)),
         Table(head, rows, few=max(_MODES, counted)),
-        Says(verdict.failure_basis(found), weight="small", place="full"),
+        Paragraph(verdict.failure_basis(found), weight="small", place="full"),
     ]
 
 

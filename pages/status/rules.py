@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from alerts.evidence.statistics import PAGE_CUSUM, PAGE_MIXTURE, ROLLBACK_CUSUM, ROLLBACK_MIXTURE
-from alerts.incidents.rollback import LIMITS, Point
+from alerts.incidents.rollback import LIMITS, EvidencePoint
 from alerts.wording import capitalized
 from common.numbers import decimal, percent, seconds, times
 from pages.words import status
@@ -224,7 +224,7 @@ class EvidenceCourse:
     end: float
 
 
-def reach(path: Sequence[Point], limits: Mapping[str, float] = LIMITS) -> EvidenceCourse | None:
+def reach(path: Sequence[EvidencePoint], limits: Mapping[str, float] = LIMITS) -> EvidenceCourse | None:
     """The chart, on a logarithmic scale; None for fewer than two points. `limits` as in RollbackEvidence."""
     if len(path) < 2:
         return None

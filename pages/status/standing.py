@@ -25,7 +25,7 @@ _WORSE = LOUDEST[:2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class CanaryStanding:
     """One canary at a glance. `sentence` sums up its state. `where` says where the failing exchanges lie, ""
     if the sentence does. `said` is what the candidate's provider said last, None for nothing. `traffic` says
     what is wrong with most of its requests, `not_seen` what nobody reads ("" if somebody does). `unseen` are
@@ -56,12 +56,12 @@ class Standing:
         return self.state if self.tone == _STATE_TONES.get(self.state, "calm") else self.tone
 
 
-def standing(canary: Mapping[str, Any]) -> Standing:
+def standing(canary: Mapping[str, Any]) -> CanaryStanding:
     """The view of one canary of the status document."""
     rules = [rule_view(each) for each in canary["guardrails"]]
     watched = canary["state"] not in ("waiting", "ended")
     sentence = _sentence(canary, rules)
-    return Standing(
+    return CanaryStanding(
         name=canary["name"],
         models=status.models(canary),
         state=canary["state"],
@@ -272,7 +272,7 @@ _TONES: Mapping[Ending, Tone] = {"rolled_back": "bad", "promoted": "calm", "ende
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PastView:
+class PastCanaryView:
     """One past canary at a glance. `at` is when its ending was brought, UTC seconds; None if unknown.
 
     `models` are the baseline's and the candidate's, `release` is the release's id; "" if unknown. `runs`
@@ -292,10 +292,10 @@ class PastView:
     runs: Sequence[int]
 
 
-def past_view(past: PastCanary) -> PastView:
+def past_view(past: PastCanary) -> PastCanaryView:
     """The view of one past canary."""
     by, release = past.by, past.release
-    return PastView(
+    return PastCanaryView(
         name=past.name,
         icon=past.ending,
         word=status.plain(past.ending),

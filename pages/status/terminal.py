@@ -15,7 +15,7 @@ from alerts.wording import capitalized
 from common.numbers import count, dollars, percent, rough_percent, seconds, set_percent
 from common.text import visible_document
 from pages.status.rules import Tone
-from pages.status.standing import DENOMINATORS, Standing, not_evidence, standing
+from pages.status.standing import DENOMINATORS, CanaryStanding, not_evidence, standing
 from pages.words import status
 from pages.words.status import span
 
@@ -82,7 +82,7 @@ def _canary(canary: Mapping[str, Any], now: float, *, bars: bool) -> list[Render
     return [*parts, *_guardrails(stands, bars=bars), Text("")]
 
 
-def _header(canary: Mapping[str, Any], stands: Standing, now: float) -> Table:
+def _header(canary: Mapping[str, Any], stands: CanaryStanding, now: float) -> Table:
     """Name and state, set and actual share, ramp step, and time since the start."""
     head = Table.grid(padding=(0, 1))
     head.add_row(Text(canary["name"], "bold"), Text(stands.word, _TONES[stands.tone]))
@@ -164,7 +164,7 @@ def _rollback(why: Mapping[str, Any]) -> Text:
     )
 
 
-def _where_it_fails(stands: Standing, now: float) -> list[RenderableType]:
+def _where_it_fails(stands: CanaryStanding, now: float) -> list[RenderableType]:
     """Where the failing exchanges lie, and what the candidate's provider said last."""
     lines = [Text(stands.where)] if stands.where else []
     if stands.said is not None:
@@ -241,7 +241,7 @@ def _mirror(copies: Mapping[str, Any]) -> Text:
     return Text.assemble((f"mirror {set_percent(copies['share'])}", "bold"), "  ", ", ".join(figures))
 
 
-def _guardrails(stands: Standing, *, bars: bool) -> list[RenderableType]:
+def _guardrails(stands: CanaryStanding, *, bars: bool) -> list[RenderableType]:
     """A table of each rule's value, limit and evidence; then the sentences of the rules that warn or fire,
     and the names of the rules without data."""
     table = Table(box=None, pad_edge=False, header_style="dim")

@@ -23,7 +23,7 @@ _WORST_FIRST: tuple[State, ...] = ("FAIL", "INCONCLUSIVE", "NODATA", "PASS", "ID
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
+class EvidenceLayer:
     """One kind of evidence and its result. `tone` is a metric's state, for the colour."""
 
     kind: Literal["synthetic", "real", "judge", "user_experience", "business", "offline"]
@@ -92,7 +92,7 @@ def no_money(report: Report) -> str:
     return "No data: each arm needs 100 users with a known cost."
 
 
-def layers(report: Report) -> list[Layer]:
+def layers(report: Report) -> list[EvidenceLayer]:
     """The layers: both benchmarks, a judge if there is one, user experience, business, and rows that only a
     benchmark measures."""
     business = [line for line in report.metrics if line.metric in BUSINESS]
@@ -110,11 +110,11 @@ def layers(report: Report) -> list[Layer]:
 _TONES: dict[str, State] = {"ship": "PASS", "dont_ship": "FAIL", "extend": "INCONCLUSIVE"}
 
 
-def _benchmark(layer: Literal["synthetic", "real"], name: str, report: Report) -> Layer:
+def _benchmark(layer: Literal["synthetic", "real"], name: str, report: Report) -> EvidenceLayer:
     for found in report.details.benchmarks:
         if found.layer == layer:
             new = f"{found.new_failures} new failure{'' if found.new_failures == 1 else 's'}"
-            return Layer(
+            return EvidenceLayer(
                 kind=layer,
                 name=name,
                 says=f"{verdict.STATES[_TONES[found.verdict]][0]} {100 * found.candidate:.1f} % right "
@@ -122,10 +122,10 @@ def _benchmark(layer: Literal["synthetic", "real"], name: str, report: Report) -
                 f"{100 * found.baseline:.1f} %; {new} in {found.examples:,} examples, {found.at[:10]}",
                 tone=_TONES[found.verdict],
             )
-    return Layer(kind=layer, name=name, says="Not run.", tone="NODATA")
+    return EvidenceLayer(kind=layer, name=name, says="Not run.", tone="NODATA")
 
 
-def _judged(report: Report) -> Iterator[Layer]:
+def _judged(report: Report) -> Iterator[EvidenceLayer]:
     """What a judge says of answers to real requests, with the mark of its rows, if it has any."""
     if report.judge is None:
         return
@@ -135,10 +135,10 @@ def _judged(report: Report) -> Iterator[Layer]:
     start = f"{verdict.STATES[worst][0]} " if lines else ""
     end = "" if lines else "; does not decide"
     says = f"{start}{judge.in_short(report.judge)}{end}"
-    yield Layer(kind="judge", name="A judge on real requests", says=says, tone=worst)
+    yield EvidenceLayer(kind="judge", name="A judge on real requests", says=says, tone=worst)
 
 
-def _offline(report: Report) -> Iterator[Layer]:
+def _offline(report: Report) -> Iterator[EvidenceLayer]:
     """The rows that only a benchmark measures, which do not decide this report."""
     rows = report.details.offline
     if rows:
@@ -146,7 +146,7 @@ def _offline(report: Report) -> Iterator[Layer]:
         states = {row.state for row in rows}
         worst: State = next(state for state in _WORST_FIRST if state in states)
         name = "Rows for a benchmark only"
-        yield Layer(kind="offline", name=name, says="; ".join(found), tone=worst)
+        yield EvidenceLayer(kind="offline", name=name, says="; ".join(found), tone=worst)
 
 
 def _not_measured(row: OfflineRow) -> str:
@@ -155,14 +155,14 @@ def _not_measured(row: OfflineRow) -> str:
 
 def _layer(
     kind: Literal["user_experience", "business"], name: str, lines: Sequence[MetricLine], report: Report
-) -> Layer:
+) -> EvidenceLayer:
     if not lines:
         says = "Not measured: the rubric has no row on it."
-        return Layer(kind=kind, name=name, says=says, tone="NODATA")
+        return EvidenceLayer(kind=kind, name=name, says=says, tone="NODATA")
     found = [f"{verdict.mark(line, report)[0]} {label(line.metric)}" for line in lines]
     states = {line.state for line in lines}
     worst: State = next(state for state in _WORST_FIRST if state in states)
-    return Layer(kind=kind, name=name, says=", ".join(found), tone=worst)
+    return EvidenceLayer(kind=kind, name=name, says=", ".join(found), tone=worst)
 
 
 def changes(report: Report) -> list[str]:

@@ -3,17 +3,19 @@ labels are worth."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.dataset.labels import LabelShare, Line, differing, kept
 from common.interval import Interval, Range
 from common.numbers import count, dollars, rough_percent
 from judge.figures import NEEDED_LABELS, WORTH, JudgedMarks, JudgeFigures, LabelAgreement
-from judge.judgements import JudgedExchange, Judgements
-from judge.model import Judge
-from judge.runs.due import JudgedNow
-from judge.terms import JudgedRun
 from pages.words.figures import amount, signed
+
+if TYPE_CHECKING:
+    from judge.judgements import JudgedExchange, Judgements
+    from judge.model import Judge
+    from judge.runs.due import JudgedNow
+    from judge.terms import JudgedRun
 
 TITLE = "Whose answers a judge prefers"
 NOT_YET = (
@@ -274,7 +276,7 @@ def _ends(known: Range | Interval) -> str:
 
 
 def judged_now_document(
-    run: JudgedRun, judge: Judge, now: JudgedNow, judgements: Judgements, *, at: float
+    run: "JudgedRun", judge: "Judge", now: "JudgedNow", judgements: "Judgements", *, at: float
 ) -> dict[str, Any]:
     """What `canary judge -o json` prints. May raise StoreDown."""
     wanted = set(now.ids)
@@ -296,17 +298,17 @@ def judged_now_document(
     }
 
 
-def _is_unreadable(judged: JudgedExchange) -> bool:
+def _is_unreadable(judged: "JudgedExchange") -> bool:
     """True for one without a mark although every call was answered."""
     return judged.result == "no_mark" and all(call.state == "answered" for call in judged.calls)
 
 
-def _pairs(judged: Sequence[JudgedExchange]) -> dict[str, int]:
+def _pairs(judged: "Sequence[JudgedExchange]") -> dict[str, int]:
     words = {"won": "candidate", "tie": "tie", "lost": "baseline"}
     return {word: sum(each.result == result for each in judged) for word, result in words.items()}
 
 
-def _marks(judged: Sequence[JudgedExchange]) -> dict[str, Any]:
+def _marks(judged: "Sequence[JudgedExchange]") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for arm in ("baseline", "candidate"):
         marks = [each.mark for each in judged if each.arm == arm and each.mark is not None]

@@ -14,8 +14,8 @@ from alerts.guardrails import Watch
 from alerts.incidents.rollback import (
     FAILURES,
     POINTS,
-    Path,
-    Point,
+    EvidencePath,
+    EvidencePoint,
     RollbackEvidence,
     rolled_back,
     to_document,
@@ -230,9 +230,9 @@ def test_what_is_kept_for_people_is_bounded(traffic_of: Any) -> None:
     traffic.send(20)
     traffic.send(100, arm="candidate", failed=True)
     assert len(traffic.watch.state.failures) == FAILURES
-    path = Path()
+    path = EvidencePath()
     for index in range(20_000):
-        path.add(Point(float(index), 0.0, 0.0, float(index)))
+        path.add(EvidencePoint(float(index), 0.0, 0.0, float(index)))
     points = path.points()
     assert len(points) <= 2 * POINTS
     assert points[0].at == 0.0

@@ -2,7 +2,7 @@
 
 import math
 
-from alerts.incidents.rollback import Point
+from alerts.incidents.rollback import EvidencePoint
 from pages.status.rules import HEIGHT, WIDTH, reach
 
 
@@ -11,7 +11,7 @@ def places(points: str) -> list[tuple[float, float]]:
 
 
 def test_the_course_runs_from_left_to_right_and_up_through_what_convicts() -> None:
-    path = [Point(100.0 + i, math.log(10.0) * i, -1.0, float(i)) for i in range(5)]
+    path = [EvidencePoint(100.0 + i, math.log(10.0) * i, -1.0, float(i)) for i in range(5)]
     course = reach(path)
     assert course is not None
     found = places(course.whole.points)
@@ -24,7 +24,7 @@ def test_the_course_runs_from_left_to_right_and_up_through_what_convicts() -> No
 
 def test_one_moment_is_no_course() -> None:
     assert reach([]) is None
-    assert reach([Point(1.0, 2.0, 3.0, 4.0)]) is None
-    at_once = reach([Point(1.0, 2.0, 3.0, 4.0), Point(1.0, 3.0, 3.0, 5.0)])
+    assert reach([EvidencePoint(1.0, 2.0, 3.0, 4.0)]) is None
+    at_once = reach([EvidencePoint(1.0, 2.0, 3.0, 4.0), EvidencePoint(1.0, 3.0, 3.0, 5.0)])
     assert at_once is not None
     assert {x for x, _ in places(at_once.whole.points)} == {0.0}

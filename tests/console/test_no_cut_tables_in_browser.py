@@ -12,8 +12,8 @@ from playwright.sync_api import Browser
 
 import console
 from console.rendering import Templates
-from pages.document import Cell, Document, Points, Says, Section, Table, columns
-from pages.status.standing import PastView
+from pages.document import BulletList, Cell, Document, Paragraph, Section, Table, columns
+from pages.status.standing import PastCanaryView
 from pages.words.figures import title
 from pages.writers import html
 from tests.console.chromium import chromium
@@ -86,8 +86,8 @@ def _release() -> str:
             title=f"Extend: openai/{MODEL}",
             about=f"Release {ID}, under way",
             tone="extend",
-            head=[Points([REASON])],
-            sections=[Section(title, [Says(f"Of {ID}."), table]) for title, table in tables.items()],
+            head=[BulletList([REASON])],
+            sections=[Section(title, [Paragraph(f"Of {ID}."), table]) for title, table in tables.items()],
         )
     )
 
@@ -109,7 +109,7 @@ def _releases() -> str:
 
 
 def _overview() -> str:
-    past = PastView(
+    past = PastCanaryView(
         name=NAME, at=NOW, word="rolled back", tone="bad", icon="bad", sentence="…", who=ID, reason=REASON,
         models=f"openai/{MODEL} → azure/{MODEL}", release=ID, runs=(1,),
     )  # fmt: skip

@@ -9,7 +9,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from alerts.incidents.rollback import ArmFigures, FailureSample, Point, RollbackEvidence, RolledBack, RuleThen
+from alerts.incidents.rollback import (
+    ArmFigures,
+    EvidencePoint,
+    FailureSample,
+    RollbackEvidence,
+    RolledBack,
+    RuleThen,
+)
 from alerts.rules.places import CandidateError
 from alerts.wording import Trouble
 from canary.config import Config, parse
@@ -69,7 +76,7 @@ def why(who: str = "guardrail error_rate", *, run: int = 1, at: float = 1000.0) 
         value=5 / 9,
         threshold=0.05,
         evidence={"ln_mixture": 7.2},
-        path=(Point(990.0, 1.0, 1.0, 3.0), Point(999.0, 7.2, 7.2, 9.0)),
+        path=(EvidencePoint(990.0, 1.0, 1.0, 3.0), EvidencePoint(999.0, 7.2, 7.2, 9.0)),
     )
     return RollbackEvidence(
         canary="trial",

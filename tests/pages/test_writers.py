@@ -4,7 +4,18 @@ import re
 
 import pytest
 
-from pages.document import Cell, Coded, Column, Document, Facts, Folded, Points, Says, Section, Table
+from pages.document import (
+    BulletList,
+    Cell,
+    CodedSentence,
+    Column,
+    Document,
+    FactList,
+    FoldedBlocks,
+    Paragraph,
+    Section,
+    Table,
+)
 from pages.writers import html, markdown, text
 
 HOSTILE = 'x"><script>alert(1)</script>|*a*'
@@ -29,16 +40,18 @@ WHOLE = Document(
     about="a → b",
     tone="ship",
     head=[
-        Says("It saves.", weight="strong"),
-        Points(["one", "two", "three"], few=2),
-        Facts([("Users", "12")]),
+        Paragraph("It saves.", weight="strong"),
+        BulletList(["one", "two", "three"], few=2),
+        FactList([("Users", "12")]),
     ],
     sections=[
-        Section("Criteria", [TABLE, Says("only on a page", place="full")]),
-        Section("Pairs", [Points([Coded(code="0123456789", short="…6789", text="refund – worse")])]),
-        Section("Parts", [Folded("4 more", [Points(["alike"])])]),
-        Section("How to read this", [Points(["slowly"])], aside=True),
-        Section("Empty", [Points([])]),
+        Section("Criteria", [TABLE, Paragraph("only on a page", place="full")]),
+        Section(
+            "Pairs", [BulletList([CodedSentence(code="0123456789", short="…6789", text="refund – worse")])]
+        ),
+        Section("Parts", [FoldedBlocks("4 more", [BulletList(["alike"])])]),
+        Section("How to read this", [BulletList(["slowly"])], aside=True),
+        Section("Empty", [BulletList([])]),
     ],
     foot=("Rubric", "abc"),
 )
@@ -98,11 +111,11 @@ def test_no_text_breaks_out_of_its_place(form: object) -> None:
     assert callable(form)
     table = Table([Column(HOSTILE)], [[Cell(HOSTILE, note=HOSTILE, code="c")], [HOSTILE]])
     blocks = [
-        Says(HOSTILE),
-        Points([HOSTILE]),
-        Facts([(HOSTILE, HOSTILE)]),
+        Paragraph(HOSTILE),
+        BulletList([HOSTILE]),
+        FactList([(HOSTILE, HOSTILE)]),
         table,
-        Folded(HOSTILE, [Says(HOSTILE)]),
+        FoldedBlocks(HOSTILE, [Paragraph(HOSTILE)]),
     ]
     said = form(
         Document(
