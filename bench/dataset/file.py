@@ -10,7 +10,6 @@ It writes `FILE.weights.json`, each category's share of the captured exchanges: 
 import fcntl
 import json
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from typing import Any
 import msgspec
 
 from bench.dataset.example import TASKS, Example, ExampleLine, example, fingerprint, problems
-from bench.dataset.labels import LABEL, PROPOSED, Line, tier
+from bench.dataset.labels import LABEL, PROPOSED, Line
 from bench.errors import BadDataset, BenchError, DatasetProblem
 from common.clock import rfc3339
 from common.whole_file import write_whole
@@ -177,43 +176,6 @@ def _repeats(found: list[tuple[int, ExampleLine]]) -> Iterator[DatasetProblem]:
         first = seen.setdefault(example(line).hash, number)
         if first != number:
             yield DatasetProblem(number, f"repeats line {first}")
-
-
-def warnings(dataset: Dataset) -> Iterator[str]:
-    """Weaknesses of a valid dataset, in words."""
-    scored = dataset.scored
-    if dataset.proposed:
-        yield (
-            f"{dataset.proposed} labels are unreviewed proposals: they favour the model that made them "
-            "(review them with `canary dataset label`)"
-        )
-    if len(scored) < FEW:
-        yield f"{len(scored)} examples are too few for a narrow interval; use at least {FEW}"
-    for category, count in sorted(Counter(item.category for item in scored).items()):
-        if category in dataset.critical and count < FEW_CRITICAL:
-            yield (
-                f"the critical category {category or '(none)'} has {count} examples: "
-                f"below {FEW_CRITICAL} a loss may go undetected"
-            )
-    repeated = sum(count > 1 for count in Counter(item.cluster for item in scored).values())
-    if repeated:
-        yield f"{repeated} ids or documents have several lines: each counts as one piece of evidence"
-
-
-def described(dataset: Dataset) -> Mapping[str, object]:
-    """A summary of the dataset as JSON types."""
-    scored = dataset.scored
-    return {
-        "sha256": dataset.sha256,
-        "examples": len(scored),
-        "ambiguous": len(dataset.examples) - len(scored),
-        "proposed": dataset.proposed,
-        "tier": tier(len(scored) - dataset.proposed),
-        "tasks": dict(sorted(Counter(item.task for item in scored).items())),
-        "categories": dict(sorted(Counter(item.category for item in scored).items())),
-        "critical": sorted(dataset.critical),
-        "warnings": list(warnings(dataset)),
-    }
 
 
 class LineGone(BenchError):

@@ -5,7 +5,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -328,7 +328,7 @@ def check(
     output: Form = "text",
 ) -> None:
     """Check a dataset: summarize it, or list every invalid line."""
-    from bench.dataset.file import described, parse
+    from bench.dataset.file import parse
     from bench.dataset.labels import document
     from bench.errors import BadDataset
 
@@ -351,7 +351,6 @@ def check(
 
 
 def _tell(file: Path, found: "Dataset", lines: list[dict[str, Any]]) -> None:
-    from bench.dataset.file import described
     from pages.words.judge import labels_worth
 
     about: Any = described(found)
@@ -367,6 +366,47 @@ def _tell(file: Path, found: "Dataset", lines: list[dict[str, Any]]) -> None:
         print_text(f"labels      {each}")
     for each in about["warnings"]:
         say(each)
+
+
+def warnings(dataset: "Dataset") -> Iterator[str]:
+    """Weaknesses of a valid dataset."""
+    from bench.dataset.file import FEW, FEW_CRITICAL
+
+    scored = dataset.scored
+    if dataset.proposed:
+        yield (
+            f"{dataset.proposed} labels are unreviewed proposals: they favour the model that made them "
+            "(review them with `canary dataset label`)"
+        )
+    if len(scored) < FEW:
+        yield f"{len(scored)} examples are too few for a narrow interval; use at least {FEW}"
+    for category, count in sorted(Counter(item.category for item in scored).items()):
+        if category in dataset.critical and count < FEW_CRITICAL:
+            yield (
+                f"the critical category {category or '(none)'} has {count} examples: "
+                f"below {FEW_CRITICAL} a loss may go undetected"
+            )
+    repeated = sum(count > 1 for count in Counter(item.cluster for item in scored).values())
+    if repeated:
+        yield f"{repeated} ids or documents have several lines: each counts as one piece of evidence"
+
+
+def described(dataset: "Dataset") -> Mapping[str, object]:
+    """A summary of the dataset as JSON types."""
+    from bench.dataset.labels import tier
+
+    scored = dataset.scored
+    return {
+        "sha256": dataset.sha256,
+        "examples": len(scored),
+        "ambiguous": len(dataset.examples) - len(scored),
+        "proposed": dataset.proposed,
+        "tier": tier(len(scored) - dataset.proposed),
+        "tasks": dict(sorted(Counter(item.task for item in scored).items())),
+        "categories": dict(sorted(Counter(item.category for item in scored).items())),
+        "critical": sorted(dataset.critical),
+        "warnings": list(warnings(dataset)),
+    }
 
 
 def _nothing(name: str, since: str | None, others: list[str]) -> str:

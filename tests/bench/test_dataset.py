@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from bench.dataset.example import TASKS
-from bench.dataset.file import Dataset, described, parse, warnings
+from bench.dataset.file import Dataset, parse
 from bench.errors import BadDataset
+from canary.commands.dataset import described, warnings
 
 RIGHT: dict[str, dict[str, Any]] = {
     "choice": {"choices": ["red", "blue"], "expected": "B"},

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from bench.dataset.file import described, parse, warnings
+from bench.dataset.file import parse
 from bench.dataset.labels import accepted, ambiguous, edited, is_open, standing, tier
 from bench.dataset.sample import even_sizes, line, sample
+from canary.commands.dataset import described, warnings
 from records.captures.capture import Capture, CapturedMessage, CaptureInfo, WireRequest
 from records.store.captures import Label, Right
 
