@@ -13,7 +13,7 @@ from control.operator.operator import Operator
 from control.operator.orders import ORDERS, BadOrder, Order
 from pages.status.standing import key_of, standing
 from pages.words import status
-from records.store.decisions import CHOICES
+from records.store.decisions import CHOICES, Choice
 
 _WHO_BOUND, _REASON_BOUND = 200, 2000
 
@@ -52,7 +52,7 @@ class OrderForms:
 
         async def act(name: str, form: Mapping[str, str]) -> tuple[int, str]:
             who, reason = self._login.who(request, form.get("who", "")), form.get("reason", "").strip()
-            choice = next((each for each in CHOICES if each == form.get("decision")), None)
+            choice: Choice | None = next((each for each in CHOICES if each == form.get("decision")), None)
             despite = [each.strip() for each in form.get("despite", "").split(",") if each.strip()]
             if choice is None or not who or not reason:
                 raise BadOrder(400, "Not done: choose a decision, and enter your name and a reason.")

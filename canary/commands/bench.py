@@ -12,6 +12,7 @@ import typer
 
 from canary.commands.issues import rechecked
 from canary.commands.shell import (
+    VERDICT_EXITS,
     ConfigFile,
     DataFolder,
     Form,
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
 QUICK = 20
 INTERRUPTED = 130
 _LOOK_S = 2.0
-
-EXITS = {"ship_now": 0, "ship": 0, "ship_with_caveats": 0, "dont_ship": 3, "extend": 4}
 
 
 def bench(
@@ -134,12 +133,12 @@ def bench(
         write_failures(failures, wrong)
     if dry or dataset or quick:  # no verdict on the model, or only on a part of the examples
         _print(document, output)
-        raise typer.Exit(0 if found.verdict is None else EXITS[found.verdict])
+        raise typer.Exit(0 if found.verdict is None else VERDICT_EXITS[found.verdict])
     release = release_of(read, document, data)
     _print(with_verdict(document, release), output)
     if written is not None:
         write_report(release, written)
-    raise typer.Exit(EXITS[release.verdict or "extend"])
+    raise typer.Exit(VERDICT_EXITS[release.verdict or "extend"])
 
 
 def _print(document: dict[str, Any], output: str) -> None:
@@ -381,8 +380,7 @@ def _proxy_route(pair: "ModelPair", data: Path) -> "ProxyRoute | None":
         return None
     try:
         proxy = ServerAddress.of("traffic", None, data)
-        verify = proxy.trust or True
-        answer = httpx2.get(f"{proxy.url}/readyz", timeout=_LOOK_S, verify=verify, trust_env=False)
+        answer = proxy.ask("GET", "/readyz", within_s=_LOOK_S)
     except (ServerNotReached, httpx2.TransportError):
         return None
     if not answer.is_success:

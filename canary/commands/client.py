@@ -44,6 +44,12 @@ class ServerAddress:
         url = _from_folder(data, listener)
         return cls(url=url, trust=_pinned(data) if url.startswith("https:") else None)
 
+    def ask(self, method: str, path: str, *, within_s: float, **given: Any) -> httpx2.Response:
+        """Send a request, with what httpx takes. Raises httpx's InvalidURL and TransportError."""
+        verify = self.trust or True
+        url = self.url + path
+        return httpx2.request(method, url, timeout=within_s, verify=verify, trust_env=False, **given)
+
 
 class AdminClient:
     """One server's admin API."""
@@ -58,8 +64,8 @@ class AdminClient:
     ) -> None:
         """`admin` is HOST:PORT or a URL; without it, the address comes from the data folder. The token is the
         first of these variables that is set, else the data folder's."""
-        address = ServerAddress.of("admin", admin, data)
-        self._url, self._trust = address.url, address.trust
+        self._server = ServerAddress.of("admin", admin, data)
+        self._url = self._server.url
         self._variable, given = _token(environment, tokens)
         token = given or _read(data / "admin.token", or_else=f"set {self._variable}")
         self._bearer = bearer(self._variable, token)
@@ -83,15 +89,13 @@ class AdminClient:
     ) -> str:
         """The answer's text. Raises ServerNotReached, with the server's own message if it refused."""
         try:
-            answer = httpx2.request(
+            answer = self._server.ask(
                 method,
-                self._url + path,
+                path,
                 params=query,
                 content=None if document is None else json.dumps(document),  # ASCII
                 headers=self._bearer,
-                timeout=_TIMEOUT_S,
-                verify=self._trust or True,
-                trust_env=False,
+                within_s=_TIMEOUT_S,
             )
         except UnicodeEncodeError as error:
             raise ServerNotReached(f"{error.object!r} cannot be sent: it is not valid text") from error

@@ -239,9 +239,9 @@ def _traffic(data: Path) -> list[Diagnosis]:
         address = ServerAddress.of("traffic", None, data)
     except ServerNotReached:
         return []  # the server runs on another machine
-    url, verify = address.url, address.trust or True
+    url = address.url
     try:
-        answer = httpx2.get(f"{url}/readyz", timeout=CONNECT_WITHIN_S, verify=verify, trust_env=False)
+        answer = address.ask("GET", "/readyz", within_s=CONNECT_WITHIN_S)
     except httpx2.TransportError as problem:
         says = f"the traffic listener at {url} does not answer: {problem}"
         return [broken(says, "see the server's log")]

@@ -1,7 +1,6 @@
 """`canary feedback …`: imports feedback from a file. Checks every row before it sends the first one."""
 
 import os
-import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -13,7 +12,7 @@ import httpx2
 import msgspec
 import typer
 
-from canary.commands.client import bearer, no_answer, refusal
+from canary.commands.client import ServerAddress, ServerNotReached, bearer, no_answer, refusal
 from canary.commands.shell import (
     CONFIG,
     DATA,
@@ -34,6 +33,7 @@ MOST_SHOWN = 100
 
 TRIES = 5
 _TIMEOUT_S = 60.0
+_PATH = "/canary/feedback"
 
 
 class FeedbackNotTaken(Exception):
@@ -52,18 +52,12 @@ class ImportResult:
 
 
 class FeedbackClient:
-    """A client of the feedback endpoint. `trust` verifies its certificate, where it has one. `pause` sleeps,
-    in seconds, before a retry."""
+    """A client of the feedback endpoint. `pause` sleeps, in seconds, before a retry."""
 
     def __init__(
-        self,
-        url: str,
-        token: str | None,
-        *,
-        trust: ssl.SSLContext | None = None,
-        pause: Callable[[float], None] = time.sleep,
+        self, server: ServerAddress, token: str | None, *, pause: Callable[[float], None] = time.sleep
     ) -> None:
-        self._url, self._trust, self._pause = f"{url}/canary/feedback", trust, pause
+        self._server, self._pause = server, pause
         self._headers = {"content-type": "application/json", **bearer("CANARY_FEEDBACK_TOKEN", token)}
 
     def check(self, values: bytes) -> list[dict[str, Any]]:
@@ -77,24 +71,18 @@ class FeedbackClient:
 
     def _post(self, values: bytes, wanted: str, **query: str) -> Any:
         """The member `wanted` of the answer. Retries while the server has no room or is unreachable."""
-        problem = ""
+        problem, url = "", f"{self._server.url}{_PATH}"
         for attempt in range(TRIES):
             if attempt:
                 self._pause(2.0 ** (attempt - 1))
             try:
-                answer = httpx2.post(
-                    self._url,
-                    params=query,
-                    content=values,
-                    headers=self._headers,
-                    timeout=_TIMEOUT_S,
-                    verify=self._trust or True,
-                    trust_env=False,
+                answer = self._server.ask(
+                    "POST", _PATH, params=query, content=values, headers=self._headers, within_s=_TIMEOUT_S
                 )
             except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
-                raise FeedbackNotTaken(no_answer(self._url, error)) from error
+                raise FeedbackNotTaken(no_answer(url, error)) from error
             except httpx2.TransportError as error:
-                problem = no_answer(self._url, error)
+                problem = no_answer(url, error)
                 continue
             if answer.is_success:
                 return _member(answer, wanted)
@@ -183,14 +171,12 @@ def import_(
     output: Form = "text",
 ) -> None:
     """Send every row of a CSV file to the server, or none if one is invalid. Repeating it changes nothing."""
-    from canary.commands.client import ServerAddress, ServerNotReached
     from canary.secrets import BadSecret, Secret
     from records.facts.feedback import COLUMNS, BadFeedbackFile
 
     try:
         token = Secret("CANARY_FEEDBACK_TOKEN", os.environ).value()
-        address = ServerAddress.of("traffic", traffic, data)
-        client = FeedbackClient(address.url, token, trust=address.trust)
+        client = FeedbackClient(ServerAddress.of("traffic", traffic, data), token)
         done = import_file(file, client, now=time.time())
     except BadFeedbackFile as problem:
         fail(f"{file}: {problem}")

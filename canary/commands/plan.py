@@ -172,7 +172,27 @@ class CurrentLanes:
 def lanes_now(read: Config, data: Path) -> CurrentLanes:
     """The lanes as the server with this data folder has them, or would cut them. Creates nothing."""
     states = None if not data.is_dir() else _states(read, data)
-    return CurrentLanes(sizes=read.lanes, refused={}, known=False) if states is None else _by(states, read)
+    if states is None:
+        return CurrentLanes(sizes=read.lanes, refused={}, known=False)
+    from control.states.rollouts import allotment, redefinition
+
+    held = {
+        # One that is no longer in the file has ended, as the server takes it.
+        name: each if name in read.canaries else replace(each, state=replace(each.state, state="ended"))
+        for name, each in states.items()
+    }
+    cut, sizes = allotment(read.canaries, held), dict.fromkeys(read.lanes, 1.0)
+    refused = dict(cut.refused)
+    for name, wanted in read.canaries.items():
+        state = held[name].state if name in held else None
+        lane = cut.lanes.get(name) if state is None or state.state == "waiting" else state.lane
+        if lane is not None:
+            sizes[name] = lane.part
+        if problem := redefinition(wanted.canary, state):
+            refused[name] = problem
+        if name in cut.refused or (state is not None and state.state == "ended"):
+            sizes[name] = 0.0
+    return CurrentLanes(sizes=sizes, refused=refused, known=True)
 
 
 def recorded_traffic(
@@ -192,29 +212,6 @@ def recorded_traffic(
     except StoreDown as problem:
         say(f"{problem}; planning without recorded traffic")
         return None
-
-
-def _by(states: "Mapping[str, VersionedState]", read: Config) -> CurrentLanes:
-    from control.states.rollouts import allotment, redefinition
-
-    held = {name: each if name in read.canaries else _left(each) for name, each in states.items()}
-    cut, sizes = allotment(read.canaries, held), dict.fromkeys(read.lanes, 1.0)
-    refused = dict(cut.refused)
-    for name, wanted in read.canaries.items():
-        state = held[name].state if name in held else None
-        lane = cut.lanes.get(name) if state is None or state.state == "waiting" else state.lane
-        if lane is not None:
-            sizes[name] = lane.part
-        if problem := redefinition(wanted.canary, state):
-            refused[name] = problem
-        if name in cut.refused or (state is not None and state.state == "ended"):
-            sizes[name] = 0.0
-    return CurrentLanes(sizes=sizes, refused=refused, known=True)
-
-
-def _left(stored: "VersionedState") -> "VersionedState":
-    """A canary that is no longer in the file, as the server takes it: ended."""
-    return replace(stored, state=replace(stored.state, state="ended"))
 
 
 def data_of(config: Path) -> Path:

@@ -15,6 +15,7 @@ import typer
 from canary.commands.shell import (
     CONFIG,
     DATA,
+    VERDICT_EXITS,
     ConfigFile,
     DataFolder,
     ended_by,
@@ -85,9 +86,6 @@ class ReportOutput:
         shown = text if self.form == "html" else visible(text)
         with writing(self.file):
             return write_whole(self.file, (shown.rstrip("\n") + "\n").encode())
-
-
-VERDICT_EXITS = {"ship_now": 0, "ship": 0, "ship_with_caveats": 0, "dont_ship": 3, "extend": 4}
 
 
 def report(

@@ -54,6 +54,9 @@ Minutes = Annotated[
 Form = Annotated[Literal["text", "json"], typer.Option("-o", "--output", help="The output format.")]
 
 
+VERDICT_EXITS = {"ship_now": 0, "ship": 0, "ship_with_caveats": 0, "dont_ship": 3, "extend": 4}
+"""The exit code of a command that ends with a verdict."""
+
 T = TypeVar("T")
 
 

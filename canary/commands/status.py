@@ -14,6 +14,7 @@ from canary.commands.client import AdminClient, ServerNotReached
 from canary.commands.shell import (
     CONFIG,
     DATA,
+    VERDICT_EXITS,
     Admin,
     ConfigFile,
     DataFolder,
@@ -260,9 +261,7 @@ def wait(
 
 def exit_code(found: WaitResult) -> int:
     """The exit code. A rollback takes precedence over the verdict."""
-    if found.state == "rolled_back":
-        return ROLLED_BACK
-    return {"dont_ship": 3, "extend": 4}.get(found.verdict, 0)
+    return ROLLED_BACK if found.state == "rolled_back" else VERDICT_EXITS[found.verdict]
 
 
 def until_settled(

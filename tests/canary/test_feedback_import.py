@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
+from canary.commands.client import ServerAddress
 from canary.commands.feedback import (
     MOST_BYTES,
     MOST_VALUES,
@@ -93,7 +94,9 @@ def write(file: Path, *values: object) -> None:
 
 
 def client(endpoint: Endpoint, waits: list[float] | None = None) -> FeedbackClient:
-    return FeedbackClient(endpoint.url, "tok", pause=(waits if waits is not None else []).append)
+    return FeedbackClient(
+        ServerAddress(url=endpoint.url), "tok", pause=(waits if waits is not None else []).append
+    )
 
 
 def test_every_row_is_sent_in_arrays_of_at_most_a_thousand(endpoint: Endpoint, file: Path) -> None:
@@ -153,7 +156,7 @@ def test_a_server_that_stays_full_leaves_word_of_what_was_accepted(endpoint: End
 
 def test_nobody_there_is_said(file: Path, tmp_path: Path) -> None:
     write(file, 4)
-    nobody = FeedbackClient("http://127.0.0.1:9", None, pause=lambda _: None)
+    nobody = FeedbackClient(ServerAddress(url="http://127.0.0.1:9"), None, pause=lambda _: None)
     with pytest.raises(FeedbackNotTaken, match="is `canary serve` running"):
         import_file(file, nobody, now=NOW)
 
@@ -162,7 +165,9 @@ def test_an_address_that_is_none_is_not_tried_again(file: Path) -> None:
     write(file, 4)
     waits = list[float]()
     with pytest.raises(FeedbackNotTaken, match="is not an address; write HOST:PORT"):
-        import_file(file, FeedbackClient("ftp://127.0.0.1", None, pause=waits.append), now=NOW)
+        import_file(
+            file, FeedbackClient(ServerAddress(url="ftp://127.0.0.1"), None, pause=waits.append), now=NOW
+        )
     assert waits == []
 
 
