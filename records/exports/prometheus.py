@@ -13,6 +13,7 @@ from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import product
+from operator import attrgetter
 from typing import Any, get_args
 
 import structlog
@@ -207,6 +208,13 @@ class HeardFeedback:
 _REASONS = frozenset(get_args(Reason))
 _STATES: tuple[str, ...] = get_args(StateName)
 _ONE, _ARM = ("canary",), ("canary", "arm")
+
+_COST_USD, _OVERHEAD_S, _LATENCY_S, _TTFT_S, _PER_TOKEN_S = map(
+    attrgetter, ("cost_usd", "overhead_s", "latency_s", "ttft_s", "per_token_s")
+)
+_TOKENS = [
+    (kind, attrgetter(f"usage.{kind}_tokens")) for kind in ("input", "cached_input", "output", "reasoning")
+]
 
 
 class Meters(Collector):
@@ -421,35 +429,22 @@ class Meters(Collector):
         self._copies.add((canary, one.outcome), len(group))
         if one.error_type is not None:
             self._copy_errors.add((canary, one.error_type), len(group))
-        costs_usd = [each.cost_usd for each in group if each.cost_usd is not None]
-        if costs_usd:
+        if costs_usd := _known(_COST_USD, group):
             self._copy_cost.add((canary,), sum(costs_usd))
 
     def _observe_times(self, one: Outcome, group: Sequence[Outcome], arm: Labels) -> None:
-        self._overhead.observe((), [each.overhead_s for each in group if each.overhead_s is not None])
+        self._overhead.observe((), _known(_OVERHEAD_S, group))
         if one.outcome in ("aborted", "shed"):
             return  # these were cut short, so their times do not measure the model
-        self._duration.observe(arm, [each.latency_s for each in group if each.latency_s is not None])
-        streams = [each for each in group if each.ttft_s is not None]
-        self._ttft.observe(arm, [each.ttft_s for each in streams if each.ttft_s is not None])
-        per_token_s = [each.per_token_s for each in streams]
-        self._tpot.observe(arm, [each for each in per_token_s if each is not None])
+        self._duration.observe(arm, _known(_LATENCY_S, group))
+        self._ttft.observe(arm, _known(_TTFT_S, group))
+        self._tpot.observe(arm, _known(_PER_TOKEN_S, [each for each in group if each.ttft_s is not None]))
 
     def _observe_usage(self, one: Outcome, group: Sequence[Outcome], arm: Labels) -> None:
-        usages = [each.usage for each in group]
-        for kind, counts in (
-            ("input", [each.input_tokens for each in usages if each.input_tokens is not None]),
-            (
-                "cached_input",
-                [each.cached_input_tokens for each in usages if each.cached_input_tokens is not None],
-            ),
-            ("output", [each.output_tokens for each in usages if each.output_tokens is not None]),
-            ("reasoning", [each.reasoning_tokens for each in usages if each.reasoning_tokens is not None]),
-        ):
-            if counts:
+        for kind, tokens in _TOKENS:
+            if counts := _known(tokens, group):
                 self._tokens.add((*arm, kind), sum(counts))
-        costs_usd = [each.cost_usd for each in group if each.cost_usd is not None]
-        if costs_usd:
+        if costs_usd := _known(_COST_USD, group):
             self._cost.add(arm, sum(costs_usd))
         if one.outcome in ("ok", "fallback"):
             unpriced = sum(
@@ -477,6 +472,11 @@ class Meters(Collector):
         for canary in self._canaries:
             breakers.values[(canary,)] = float(sum(canary in beat.breakers_open for beat in beats))
         return inflight, breakers
+
+
+def _known(value_of: Callable[[Outcome], Any], group: Iterable[Outcome]) -> list[float]:
+    """The values that are known of these outcomes."""
+    return [value for value in map(value_of, group) if value is not None]
 
 
 async def after_scrapes(
