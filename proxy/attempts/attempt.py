@@ -16,9 +16,7 @@ from proxy.calls.call import Call, UpstreamRequest
 from proxy.calls.routes import ArmTarget
 from proxy.dialects.operation import CollectedOutput
 from proxy.network.server.caller_request import sendable
-from proxy.network.upstream.pool import Upstreams
 from proxy.network.upstream.response import SWITCHING, UpstreamError, UpstreamResponse
-from proxy.network.upstream.tunnel import Tunnel
 from records.outcome import ErrorType, Usage
 
 STREAM_HELD = 64 << 10
@@ -256,9 +254,18 @@ class Attempt:
         self.ended = True
         return data + rest if rest else data
 
-    def take_session(self, session: RealtimeSession) -> None:
-        """Take the session that replaces the response."""
+    async def begin_session(self, session: RealtimeSession, *, covered: bool) -> None:
+        """Take the session that replaces the response.
+
+        `covered`: hold the candidate's first event, since a provider may refuse only then.
+        """
         self.session, self.status = session, SWITCHING
+        if not sendable(session.handshake):
+            self.failure = "provider_malformed"
+        elif covered:
+            wrong = await session.greeted()
+            refused = wrong is not None and wrong.startswith("caller_")
+            self.failure = "candidate_rejects" if refused else wrong
 
     def silence_s(self, now: float) -> float:
         """The longest time between two reads of a stream's body that the caller did not cause; up to `now`,
@@ -307,43 +314,3 @@ class Attempt:
             self.session.abort()
         if self.response is not None:
             self.response.abort()
-
-
-_NO_REFUSAL = 400
-
-
-async def open_session(
-    upstreams: Upstreams, call: Call, request: UpstreamRequest, attempt: Attempt, *, covered: bool
-) -> None:
-    """Give the attempt a session, or the response that refused it. Raises UpstreamError.
-
-    `covered`: hold the candidate's first event, since a provider may refuse only then.
-    """
-    target = attempt.target
-    response = await upstreams.upgrade(
-        target.provider,
-        limit_key=target.key,
-        target=request.target,
-        headers=request.headers,
-        timeout=target.timeout,
-    )
-    if isinstance(response, Tunnel):
-        await _begin(
-            RealtimeSession(response, response.headers, idle_s=target.timeout.idle_s),
-            attempt,
-            covered=covered,
-        )
-    else:
-        attempt.opened(response, call, covered=covered)
-        if attempt.failure is None and response.status < _NO_REFUSAL:
-            attempt.failure = "provider_malformed"  # neither a session nor a refusal
-
-
-async def _begin(session: RealtimeSession, attempt: Attempt, *, covered: bool) -> None:
-    attempt.take_session(session)
-    if not sendable(session.handshake):
-        attempt.failure = "provider_malformed"
-    elif covered:
-        wrong = await session.greeted()
-        refused = wrong is not None and wrong.startswith("caller_")
-        attempt.failure = "candidate_rejects" if refused else wrong

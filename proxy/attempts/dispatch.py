@@ -21,7 +21,7 @@ A wait lasts from the choice of the candidate until its first event or its whole
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from time import monotonic
 from typing import Any
@@ -29,7 +29,8 @@ from typing import Any
 import msgspec
 import structlog
 
-from proxy.attempts.attempt import Attempt, open_session
+from proxy.attempts.attempt import Attempt
+from proxy.attempts.realtime_session import RealtimeSession
 from proxy.calls.call import NO_FACTS, Call, RequestFacts, UpstreamRequest, facts_of
 from proxy.calls.refusal import Refused
 from proxy.calls.routes import ArmTarget, Trial
@@ -39,7 +40,8 @@ from proxy.dialects.anthropic import version_member as as_member
 from proxy.dialects.operation import UNREADABLE, Operation
 from proxy.dialects.realtime import with_model, without_credentials
 from proxy.network.upstream.pool import Upstreams
-from proxy.network.upstream.response import UpstreamError
+from proxy.network.upstream.response import UpstreamError, UpstreamResponse
+from proxy.network.upstream.tunnel import Tunnel
 from proxy.providers.credentials import Credentials, NoCredential, UnsignedRequest
 from proxy.providers.headers import PROTOCOLS, quoted, to_provider, without, without_key
 from proxy.providers.json_edit import TooIntricateJson, adapted, insert_first, replace_value
@@ -254,6 +256,22 @@ class StreamUsageRefusals:
         )
 
 
+_LEAST_REFUSAL = 400
+
+
+def upgraded(
+    upstreams: Upstreams, target: ArmTarget, request: UpstreamRequest
+) -> Awaitable[Tunnel | UpstreamResponse]:
+    """Ask an arm's entry for a WebSocket. Raises UpstreamError, but not for a refusal."""
+    return upstreams.upgrade(
+        target.provider,
+        limit_key=target.key,
+        target=request.target,
+        headers=request.headers,
+        timeout=target.timeout,
+    )
+
+
 class AttemptDispatch:
     __slots__ = ("_credentials", "_stream_usage", "_upstreams")
 
@@ -289,7 +307,14 @@ class AttemptDispatch:
         if attempt.sent_at is None:
             attempt.sent_at = monotonic()
         if call.upgrades:
-            await open_session(self._upstreams, call, request, attempt, covered=covered)
+            answer = await upgraded(self._upstreams, target, request)
+            if isinstance(answer, Tunnel):
+                session = RealtimeSession(answer, answer.headers, idle_s=target.timeout.idle_s)
+                await attempt.begin_session(session, covered=covered)
+                return request
+            attempt.opened(answer, call, covered=covered)
+            if attempt.failure is None and answer.status < _LEAST_REFUSAL:
+                attempt.failure = "provider_malformed"  # neither a session nor a refusal
             return request
         headers = request.headers
         if is_copy:

@@ -8,6 +8,7 @@ import msgspec
 from proxy.answers.reader import Reader, reader_for
 from proxy.answers.recorder import AnswerRecorder
 from proxy.attempts.attempt import Attempt, status_failure
+from proxy.attempts.dispatch import upgraded
 from proxy.attempts.realtime_session import SessionStream
 from proxy.attempts.record import ExchangeRecord, ExchangeRecorder
 from proxy.calls.call import Call, UpstreamRequest
@@ -57,13 +58,7 @@ class ProviderSockets:
 
     async def open(self, target: ArmTarget, request: UpstreamRequest) -> ProviderSocket:
         """Open a socket to an arm's entry. Raises UpstreamError, also for a refusal."""
-        answer = await self._upstreams.upgrade(
-            target.provider,
-            limit_key=target.key,
-            target=request.target,
-            headers=request.headers,
-            timeout=target.timeout,
-        )
+        answer = await upgraded(self._upstreams, target, request)
         if not isinstance(answer, Tunnel):
             failure = status_failure(answer.status, candidate=True) or "provider_malformed"
             raise UpstreamError(failure, f"the provider answered the upgrade with {answer.status}")
