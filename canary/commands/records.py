@@ -34,11 +34,11 @@ def roll(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "t
 
     Works with and without a running server. A file each hour for itself, so many calls make many small files.
     """
-    from records.store.segment_writer import PATIENCE
+    from records.store.segment_writer import TIMEOUTS
     from records.store.segment_writer import roll as roll_outcomes
 
     read = read_config(config)
-    with opened(read, data, PATIENCE) as store:
+    with opened(read, data, TIMEOUTS) as store:
         rolled = roll_outcomes(store, time.time(), all_of_it=True)
         where = store.folder.place if store.folder is not None else "the database"
     if output == "json":

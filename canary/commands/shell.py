@@ -90,15 +90,15 @@ def canary_of(config: Config, name: str) -> "CanarySettings":
 
 
 @contextmanager
-def opened(config: Config, data: Path, patience: "StoreTimeouts | None" = None) -> Iterator["Store"]:
-    """The store, connected, to be closed afterwards; with a `patience`, connected at its first use. Exits 1
+def opened(config: Config, data: Path, timeouts: "StoreTimeouts | None" = None) -> Iterator["Store"]:
+    """The store, connected, to be closed afterwards; with a `timeouts`, connected at its first use. Exits 1
     if it does not exist or does not answer."""
     from records.errors import StoreDown
 
     if not has_store(config, data):
         fail(f"there is no data folder {data}; start `canary serve` first, or name its folder with --data")
     with ended_by(StoreDown):
-        store = config.open_store(data) if patience is None else config.store_at(data, patience)
+        store = config.open_store(data) if timeouts is None else config.store_at(data, timeouts)
         with closing(store):
             yield store
 

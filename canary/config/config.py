@@ -106,12 +106,12 @@ class Config:
 
         return Store.open(self.store, data, outcomes=self.outcomes)
 
-    def store_at(self, data: Path, patience: "StoreTimeouts | None" = None) -> "Store":
+    def store_at(self, data: Path, timeouts: "StoreTimeouts | None" = None) -> "Store":
         """The store, without connecting."""
         from records.store import Store
-        from records.store.database import PATIENCE
+        from records.store.database import TIMEOUTS
 
-        return Store.at(self.store, data, patience or PATIENCE, outcomes=self.outcomes)
+        return Store.at(self.store, data, timeouts or TIMEOUTS, outcomes=self.outcomes)
 
     @property
     def base_urls(self) -> Mapping[str, str]:

@@ -18,7 +18,7 @@ from canary.programs.process import log_to_stderr
 from records.errors import RecordError
 from records.store import Store
 from records.store.segment_writer import (
-    PATIENCE,
+    TIMEOUTS,
     RolledOutcomes,
     SegmentTurn,
     SegmentTurnResult,
@@ -36,7 +36,7 @@ def turn(told: SegmentTurn) -> SegmentTurnResult:
     """Roll, then expire. A failure is in the result."""
     rolled, expired = RolledOutcomes(), 0
     try:
-        with closing(Store.at(told.url, Path(told.data), PATIENCE, outcomes=told.outcomes)) as store:
+        with closing(Store.at(told.url, Path(told.data), TIMEOUTS, outcomes=told.outcomes)) as store:
             rolled = roll(store, time.time())
             expired = expire(store, told.before)
     except (RecordError, ValueError, OSError) as problem:

@@ -103,7 +103,7 @@ class StoreTimeouts:
     report_s: float = 300.0
 
 
-PATIENCE = StoreTimeouts()
+TIMEOUTS = StoreTimeouts()
 
 _SQLITE = (
     "synchronous=FULL",

@@ -121,7 +121,7 @@ class SegmentTurnResult(msgspec.Struct, frozen=True, kw_only=True):
     problem: str = ""
 
 
-PATIENCE = StoreTimeouts(answer_s=60.0)
+TIMEOUTS = StoreTimeouts(answer_s=60.0)
 """What a store has that rolls: a segment in the database has some 20 MB."""
 
 ALONE_WITHIN_S = 60.0

@@ -19,7 +19,7 @@ from records.outcome import Feedback, Outcome
 from records.shared.segment_folder import FOLDER, OUTCOMES, SegmentFolder
 from records.spool.reader import SpoolBatch
 from records.store import retention, tables
-from records.store.database import PATIENCE, StoreTimeouts, alone, engine_of, insert, insert_new, transaction
+from records.store.database import TIMEOUTS, StoreTimeouts, alone, engine_of, insert, insert_new, transaction
 from records.store.ingest import BatchIngest
 from records.store.migrate import HEAD, migrate, version_of
 from records.store.retention import DailyPartitions
@@ -114,12 +114,12 @@ class Store:
     """
 
     def __init__(
-        self, engine: Engine, patience: StoreTimeouts = PATIENCE, folder: SegmentFolder | None = None
+        self, engine: Engine, timeouts: StoreTimeouts = TIMEOUTS, folder: SegmentFolder | None = None
     ) -> None:
         """`folder` has the segments of outcomes; None: the database."""
         self._engine = engine.execution_options(**{FOLDER: folder})
         self.folder = folder
-        self._patience = patience
+        self._timeouts = timeouts
         self.ingest = BatchIngest(engine.dialect)
         self._days = DailyPartitions(engine)
         self._migrating = threading.Lock()
@@ -127,11 +127,11 @@ class Store:
 
     @classmethod
     def at(
-        cls, url: str, data: Path, patience: StoreTimeouts = PATIENCE, *, outcomes: str = OUTCOMES
+        cls, url: str, data: Path, timeouts: StoreTimeouts = TIMEOUTS, *, outcomes: str = OUTCOMES
     ) -> "Store":
         """Create the store for this URL without connecting. A relative SQLite path is relative to `data`, and
         so is `outcomes`, the folder of their segments."""
-        return cls(engine_of(url, data), patience, SegmentFolder.at(outcomes, data))
+        return cls(engine_of(url, data), timeouts, SegmentFolder.at(outcomes, data))
 
     @classmethod
     def open(cls, url: str, data: Path, *, outcomes: str = OUTCOMES) -> "Store":
@@ -193,7 +193,7 @@ class Store:
             return act()
 
     def _try(self, outcomes: Sequence[Outcome], feedback: Sequence[Feedback]) -> None:
-        with self._begin(within_s=self._patience.batch_s, writes=True) as connection:
+        with self._begin(within_s=self._timeouts.batch_s, writes=True) as connection:
             self.ingest.outcomes(connection, outcomes)
             self.ingest.feedback(connection, feedback)
             connection.rollback()
@@ -201,7 +201,7 @@ class Store:
     def _ship(
         self, batch: SpoolBatch, spool: str, outcomes: Sequence[Outcome], feedback: Sequence[Feedback]
     ) -> ShippedCounts:
-        with self._begin(within_s=self._patience.batch_s, writes=True) as connection:
+        with self._begin(within_s=self._timeouts.batch_s, writes=True) as connection:
             # A commit whose answer was lost is repeated; the cursors show whether it had succeeded.
             if self._has_moved(connection, spool, batch.cursors):
                 return ShippedCounts(0, len(outcomes) + len(feedback), _totals(connection, spool))
@@ -315,7 +315,7 @@ class Store:
         PostgreSQL drops the partitions of whole days. Outcomes are `records.store.segment_writer`'s.
         """
         self.migrate()
-        begin = partial(self._begin, within_s=self._patience.report_s, writes=True)
+        begin = partial(self._begin, within_s=self._timeouts.report_s, writes=True)
         deleted = retention.expire(begin, before, breathe, partitioned=not self.one_spool)
         if not self.one_spool:
             self._days.drop_before(int(before // 86400))
@@ -345,7 +345,7 @@ class Store:
     def reading(self) -> Iterator[Connection]:
         """A connection for a report's queries over `records.store.tables`; all queries see one snapshot."""
         self.migrate()
-        limit_s = self._patience.report_s
+        limit_s = self._timeouts.report_s
         with transaction(self._engine, within_s=limit_s, one_moment=True) as connection:
             yield connection
 
@@ -365,7 +365,7 @@ class Store:
     @contextmanager
     def _begin(self, *, within_s: float | None = None, writes: bool = False) -> Iterator[Connection]:
         self.migrate()
-        limit_s = self._patience.answer_s if within_s is None else within_s
+        limit_s = self._timeouts.answer_s if within_s is None else within_s
         with transaction(self._engine, within_s=limit_s, writes=writes) as connection:
             yield connection
 
@@ -468,7 +468,7 @@ def states_at(url: str, data: Path) -> dict[str, VersionedState] | None:
     try:
         if engine.dialect.name == "sqlite" and not os.access(engine.url.database or "", os.R_OK | os.W_OK):
             return None  # connecting would create it, or wait for a right to write it
-        with transaction(engine, within_s=PATIENCE.answer_s) as connection:
+        with transaction(engine, within_s=TIMEOUTS.answer_s) as connection:
             return states_in(connection) if version_of(connection) == HEAD else None
     finally:
         engine.dispose()

@@ -42,7 +42,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 
     def another() -> Store:
         outcomes = "store" if where == "itself" else "outcomes"
-        opened.append(Store.at(url, tmp_path, segment_writer.PATIENCE, outcomes=outcomes))
+        opened.append(Store.at(url, tmp_path, segment_writer.TIMEOUTS, outcomes=outcomes))
         return opened[-1]
 
     yield another

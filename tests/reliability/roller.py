@@ -88,7 +88,7 @@ class MortalStore(Store):
 
 def live(url: str, data: Path, outcomes: str, death: Death) -> None:
     """Roll and expire what is due."""
-    store = MortalStore.at(url, data, segment_writer.PATIENCE, outcomes=outcomes)
+    store = MortalStore.at(url, data, segment_writer.TIMEOUTS, outcomes=outcomes)
     MortalStore.death = MortalFolder.death = death
     if store.folder is not None:
         store.folder.__class__ = MortalFolder
