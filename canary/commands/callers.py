@@ -21,7 +21,6 @@ from canary.commands.shell import (
     print_text,
     say,
 )
-from canary.config.field_types import KEY_PREFIX
 from canary.config.quantity import CANARY_NAME
 
 KEY_BYTES = 32
@@ -32,6 +31,8 @@ app = typer.Typer(help="Make a caller's key, and list who calls.", no_args_is_he
 @app.command(epilog=example("callers new web"))
 def new(name: Annotated[str, typer.Argument(help="The caller's name.")], output: Form = "text") -> None:
     """Print a new key, once, and the caller's line for the config. Stores nothing."""
+    from canary.config.field_types import KEY_PREFIX  # pydantic, which most commands do without
+
     if not CANARY_NAME.fullmatch(name):
         fail(f"{name!r} is not a caller's name: letters, digits, . _ and -, at most 63", code=2)
     key = f"{KEY_PREFIX}{secrets.token_urlsafe(KEY_BYTES)}"

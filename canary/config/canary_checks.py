@@ -72,10 +72,7 @@ def _check_names(canary: CanarySection, path: Path, found: CheckedDocument) -> N
 
 def _check_arms(file: FileSection, canary: CanarySection, path: Path, found: CheckedDocument) -> None:
     for key, arm in (("baseline", canary.baseline), ("candidate", canary.candidate)):
-        names = found.names("providers")
-        if arm.provider not in names:
-            message = f'there is no provider "{arm.provider}"{suggestion(arm.provider, names)}'
-            found.complain((*path, key, "provider"), message)
+        found.must_know_provider((*path, key, "provider"), arm.provider)
         if arm.request is not None:
             check_request(arm.request, (*path, key, "request"), found)
     baseline = file.providers.get(canary.baseline.provider)

@@ -4,7 +4,7 @@ No entry may send a caller's key to its provider; nobody on the way may read a s
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from urllib.parse import urlsplit
 
@@ -74,8 +74,7 @@ def check(file: FileSection, found: CheckedDocument) -> None:
     _check_price_as(file, found)
     _check_prices(file, found)
     _check_notify(file, found)
-    if file.admin_url is not None and (wrong := _wrong_with_url(file.admin_url)):
-        found.complain(("admin_url",), wrong)
+    _check_url(file.admin_url, ("admin_url",), found)
     check_oidc(file, found)
     _check_places(file, found)
     check_callers(file, found)
@@ -252,21 +251,15 @@ def _check_notify(file: FileSection, found: CheckedDocument) -> None:
             found.complain(path, f"names no receiver; set one of {', '.join(NotifySection.model_fields)}")
         if len(kinds) > 1:
             found.complain(path, f"names {' and '.join(kinds)}; each receiver needs its own entry")
-        for place, url in _receiver_urls(section):
-            wrong = _wrong_with_url(url)
-            if wrong:
-                found.complain((*path, *place), wrong)
+        for kind in ("alertmanager", "slack", "webhook"):
+            _check_url(getattr(section, kind), (*path, kind), found)
+        if section.pagerduty is not None:
+            _check_url(section.pagerduty.url, (*path, "pagerduty", "url"), found)
 
 
-def _receiver_urls(section: NotifySection) -> Sequence[tuple[Path, str]]:
-    urls: list[tuple[Path, str | None]] = [
-        (("alertmanager",), section.alertmanager),
-        (("slack",), section.slack),
-        (("webhook",), section.webhook),
-    ]
-    if section.pagerduty is not None:
-        urls.append((("pagerduty", "url"), section.pagerduty.url))
-    return [(place, url) for place, url in urls if url is not None]
+def _check_url(url: str | None, path: Path, found: CheckedDocument) -> None:
+    if url is not None and (wrong := _wrong_with_url(url)):
+        found.complain(path, wrong)
 
 
 def _names_a_database(url: str) -> bool:
@@ -344,15 +337,12 @@ def _check_names(file: FileSection, found: CheckedDocument) -> None:
         if not CANARY_NAME.fullmatch(caller.name):
             found.complain(path, "a caller's name may contain letters, digits, . _ and -, at most 63")
         elif caller.name in seen:
-            found.complain(path, _twice(caller.name))
+            message = (
+                f'two callers are named "{caller.name}"; for a second key of the same caller, put both '
+                "digests into one `key_sha256: [old, new]`, and for another caller choose another name"
+            )
+            found.complain(path, message)
         seen.add(caller.name)
-
-
-def _twice(name: str) -> str:
-    return (
-        f'two callers are named "{name}"; for a second key of the same caller, put both digests into one '
-        "`key_sha256: [old, new]`, and for another caller choose another name"
-    )
 
 
 def _check_keys(file: FileSection, found: CheckedDocument) -> None:
@@ -368,12 +358,9 @@ def _check_keys(file: FileSection, found: CheckedDocument) -> None:
 def _check_entries(file: FileSection, found: CheckedDocument) -> None:
     """Each entry of a caller exists, and every entry has a credential of its own: the caller's is no key
     there."""
-    known = found.names("providers")
     for index, caller in enumerate(file.callers):
         for place, name in enumerate(caller.providers or ()):
-            if name not in known:
-                message = f'there is no provider "{name}"{suggestion(name, known)}'
-                found.complain(("callers", index, "providers", place), message)
+            found.must_know_provider(("callers", index, "providers", place), name)
     for name, provider in file.providers.items():
         path: Path = ("providers", name)
         if own_auth_of(provider) is None and not found.cut_below(path):

@@ -141,6 +141,12 @@ class CheckedDocument:
         """Record a problem with the name of an entry, even if the entry has other problems."""
         self.problems.append(self.document.problem(self.origin(path), message))
 
+    def must_know_provider(self, path: Path, name: str) -> None:
+        """Record that the document declares no provider of this name, if so."""
+        names = self.names("providers")
+        if name not in names:
+            self.complain(path, f'there is no provider "{name}"{suggestion(name, names)}')
+
     def warn(self, path: Path, message: str) -> None:
         """Record a warning: the value is allowed but probably a mistake."""
         self.warnings.append(str(self.document.problem(self.origin(path), message)))
