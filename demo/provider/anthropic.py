@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from demo.provider.behaviour import LocalReply, Prompt, Tokens, Tool, alnum, count, is_json
+from demo.provider.behaviour import LocalReply, Prompt, Tokens, Tool, alnum, count, first_tool, is_json
 from demo.provider.connection import (
     REDACT,
     Event,
@@ -15,6 +15,7 @@ from demo.provider.connection import (
     Request,
     RequestRefused,
     compact,
+    event,
     refuse_others_thinking,
     sealed,
 )
@@ -98,9 +99,7 @@ def _parts(content: Any) -> list[dict[str, Any]]:
 def _tool_to_call(body: Mapping[str, Any]) -> Tool | None:
     choice = body.get("tool_choice") or {"type": "auto"}
     offered = [tool for tool in body.get("tools") or () if choice.get("name") in (None, tool["name"])]
-    if choice["type"] == "none" or not offered:
-        return None
-    return Tool(name=offered[0]["name"], parameters=offered[0].get("input_schema") or {})
+    return None if choice["type"] == "none" else first_tool(offered, "input_schema")
 
 
 def count_tokens(prompt: Prompt) -> bytes:
@@ -149,9 +148,7 @@ def failure(_: int) -> bytes:
 
 
 def _event(name: str, fields: dict[str, Any], *, token: bool = False) -> Event:
-    return Event(
-        data=f"event: {name}\ndata: ".encode() + compact({"type": name, **fields}) + b"\n\n", token=token
-    )
+    return event(name, {"type": name, **fields}, token=token)
 
 
 def _message(reply: LocalReply, stop_reason: str | None, usage: dict[str, Any]) -> dict[str, Any]:

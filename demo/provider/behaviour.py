@@ -32,7 +32,7 @@ schema with properties. Other requests are answered well.
 import hashlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from string import ascii_letters, digits
@@ -290,6 +290,14 @@ class Tool:
 
     name: str
     parameters: Mapping[str, Any]
+
+
+def first_tool(offered: Sequence[Mapping[str, Any]], *schemas: str) -> Tool | None:
+    """The first of the offered tools, None without any; `schemas` name the members that may have its
+    schema."""
+    if not offered:
+        return None
+    return Tool(name=offered[0]["name"], parameters=next(filter(None, map(offered[0].get, schemas)), {}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -405,6 +405,17 @@ def pretty(value: object) -> bytes:
     return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
 
 
+def event(name: str, fields: Mapping[str, Any], *, token: bool = False) -> Event:
+    """A named event of a stream."""
+    return Event(data=b"event: %s\ndata: %s\n\n" % (name.encode(), compact(fields)), token=token)
+
+
+def missing(name: str) -> RequestRefused:
+    """OpenAI's refusal of a request without this member."""
+    message = f"Missing required parameter: '{name}'."
+    return RequestRefused(400, message, param=name, code="missing_required_parameter")
+
+
 def parse(body: bytes) -> dict[str, Any]:
     """The request's JSON object. Raises RequestRefused (400)."""
     try:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from demo.provider.behaviour import LocalReply, Prompt, Tool, count, is_json
+from demo.provider.behaviour import LocalReply, Prompt, Tool, count, first_tool, is_json
 from demo.provider.connection import (
     Event,
     Headers,
@@ -93,10 +93,7 @@ def _wanted_schema(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
 def _tool_to_call(body: Mapping[str, Any]) -> Tool | None:
     config = (body.get("toolConfig") or {}).get("functionCallingConfig") or {}
     offered = [tool for group in body.get("tools") or () for tool in group.get("functionDeclarations") or ()]
-    if config.get("mode") == "NONE" or not offered:
-        return None
-    schemas = (offered[0].get(name) for name in SCHEMA_FIELDS)
-    return Tool(name=offered[0]["name"], parameters=next(filter(None, schemas), {}))
+    return None if config.get("mode") == "NONE" else first_tool(offered, *SCHEMA_FIELDS)
 
 
 def count_tokens(prompt: Prompt) -> bytes:

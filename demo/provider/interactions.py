@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from demo.provider.behaviour import LocalReply, Prompt, Tool, is_json
-from demo.provider.connection import Event, LocalWire, Request, RequestRefused, compact, pretty
+from demo.provider.behaviour import LocalReply, Prompt, Tool, first_tool, is_json
+from demo.provider.connection import Event, LocalWire, Request, RequestRefused, event, pretty
 from demo.provider.gemini import GeminiDialect
 
 ECHOED = ("continuation_token", "labels", "previous_interaction_id", "store", "system_instruction", "tools")
@@ -57,9 +57,7 @@ def _is_answered(given: Any) -> bool:
 
 def _tool_to_call(body: Mapping[str, Any], config: Mapping[str, Any]) -> Tool | None:
     offered = [tool for tool in body.get("tools") or () if tool.get("type") == "function"]
-    if config.get("tool_choice") == "none" or not offered:
-        return None
-    return Tool(name=offered[0]["name"], parameters=offered[0].get("parameters") or {})
+    return None if config.get("tool_choice") == "none" else first_tool(offered, "parameters")
 
 
 def _wanted_schema(wanted: Any) -> Mapping[str, Any] | None:
@@ -116,8 +114,7 @@ def _steps(reply: LocalReply, index: int) -> Iterator[Event]:
 
 
 def _event(name: str, fields: dict[str, Any], *, token: bool = False) -> Event:
-    data = compact({**fields, "event_type": name})
-    return Event(data=f"event: {name}\ndata: ".encode() + data + b"\n\n", token=token)
+    return event(name, {**fields, "event_type": name}, token=token)
 
 
 def _step(reply: LocalReply) -> dict[str, Any]:

@@ -10,8 +10,17 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from demo.provider.behaviour import LocalReply, Prompt, Tokens, Tool, count
-from demo.provider.connection import Event, Headers, LocalWire, Request, RequestRefused, compact, pretty
+from demo.provider.behaviour import LocalReply, Prompt, Tokens, Tool, count, first_tool
+from demo.provider.connection import (
+    Event,
+    Headers,
+    LocalWire,
+    Request,
+    RequestRefused,
+    compact,
+    missing,
+    pretty,
+)
 
 JSON_TYPES = {
     str: "a string",
@@ -87,12 +96,7 @@ def read(_: Request, body: Mapping[str, Any]) -> Prompt:
     """The prompt in a chat completion's body."""
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
-        raise RequestRefused(
-            400,
-            "Missing required parameter: 'messages'.",
-            param="messages",
-            code="missing_required_parameter",
-        )
+        raise missing("messages")
     parts = [part for message in messages for part in content_parts(message.get("content"))]
     return Prompt(
         model=str(body.get("model", "")),
@@ -129,9 +133,7 @@ def _tool_to_call(body: Mapping[str, Any]) -> Tool | None:
     choice = body.get("tool_choice", "auto")
     if isinstance(choice, dict):
         offered = [tool for tool in offered if tool["name"] == choice["function"]["name"]]
-    if choice == "none" or not offered:
-        return None
-    return Tool(name=offered[0]["name"], parameters=offered[0].get("parameters") or {})
+    return None if choice == "none" else first_tool(offered, "parameters")
 
 
 def document(prompt: Prompt, reply: LocalReply, created: int) -> bytes:
@@ -253,9 +255,7 @@ def embeddings(body: Mapping[str, Any], means: Mapping[str, str]) -> bytes:
     have equal embeddings."""
     given = body.get("input")
     if not given:
-        raise RequestRefused(
-            400, "Missing required parameter: 'input'.", param="input", code="missing_required_parameter"
-        )
+        raise missing("input")
     texts = [given] if isinstance(given, str) else [str(text) for text in given]
     read = sum(count(text) for text in texts)
     return pretty(

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping
 from itertools import count
 from typing import Any
 
-from demo.provider.behaviour import LocalReply, Prompt, Tokens, Tool
+from demo.provider.behaviour import LocalReply, Prompt, Tokens, Tool, first_tool
 from demo.provider.connection import (
     Event,
     LocalWire,
     Request,
-    RequestRefused,
-    compact,
+    event,
+    missing,
     pretty,
     refuse_others_reasoning,
     sealed,
@@ -28,9 +28,7 @@ def read(_: Request, body: Mapping[str, Any]) -> Prompt:
     """The prompt in a Responses body."""
     given = body.get("input")
     if not given:
-        raise RequestRefused(
-            400, "Missing required parameter: 'input'.", param="input", code="missing_required_parameter"
-        )
+        raise missing("input")
     items = [{"role": "user", "content": given}] if isinstance(given, str) else given
     parts = [part for item in items for part in content_parts(item.get("content"))]
     return Prompt(
@@ -51,9 +49,7 @@ def _tool_to_call(body: Mapping[str, Any]) -> Tool | None:
     choice = body.get("tool_choice", "auto")
     if isinstance(choice, dict):
         offered = [tool for tool in offered if tool["name"] == choice.get("name")]
-    if choice == "none" or not offered:
-        return None
-    return Tool(name=offered[0]["name"], parameters=offered[0].get("parameters") or {})
+    return None if choice == "none" else first_tool(offered, "parameters")
 
 
 def document(prompt: Prompt, reply: LocalReply, created: int) -> bytes:
@@ -69,42 +65,42 @@ def events(prompt: Prompt, reply: LocalReply, created: int) -> Iterator[Event]:
     index = len(reasoning)
     place = {"item_id": item["id"], "output_index": index}
 
-    def event(name: str, fields: dict[str, Any], *, token: bool = False) -> Event:
-        body = {"type": f"response.{name}", "sequence_number": next(numbers), **fields}
-        return Event(data=f"event: response.{name}\ndata: ".encode() + compact(body) + b"\n\n", token=token)
+    def told(name: str, fields: dict[str, Any], *, token: bool = False) -> Event:
+        kind = f"response.{name}"
+        return event(kind, {"type": kind, "sequence_number": next(numbers), **fields}, token=token)
 
     started = _response(prompt, reply, created, status="in_progress", output=[], usage=None)
-    yield event("created", {"response": started})
-    yield event("in_progress", {"response": started})
+    yield told("created", {"response": started})
+    yield told("in_progress", {"response": started})
     for thought in reasoning:
-        yield event("output_item.added", {"output_index": 0, "item": thought})
-        yield event("output_item.done", {"output_index": 0, "item": thought})
+        yield told("output_item.added", {"output_index": 0, "item": thought})
+        yield told("output_item.done", {"output_index": 0, "item": thought})
     if not reply.silent:
         added = {**item, "content": []} if not reply.tool else item
-        yield event("output_item.added", {"output_index": index, "item": added})
-        yield from _tool_events(event, place, reply) if reply.tool else _text_events(event, place, reply)
+        yield told("output_item.added", {"output_index": index, "item": added})
+        yield from _tool_events(told, place, reply) if reply.tool else _text_events(told, place, reply)
         done = _item(reply, reply.text, "completed")
-        yield event("output_item.done", {"output_index": index, "item": done})
+        yield told("output_item.done", {"output_index": index, "item": done})
     finished = _finished(prompt, reply, created)
-    yield event(finished["status"], {"response": finished})
+    yield told(finished["status"], {"response": finished})
 
 
-def _tool_events(event: Any, place: dict[str, Any], reply: LocalReply) -> Iterator[Event]:
+def _tool_events(told: Any, place: dict[str, Any], reply: LocalReply) -> Iterator[Event]:
     for piece in reply.pieces:
-        yield event("function_call_arguments.delta", {**place, "delta": piece}, token=True)
-    yield event("function_call_arguments.done", {**place, "name": reply.tool, "arguments": reply.text})
+        yield told("function_call_arguments.delta", {**place, "delta": piece}, token=True)
+    yield told("function_call_arguments.done", {**place, "name": reply.tool, "arguments": reply.text})
 
 
-def _text_events(event: Any, place: dict[str, Any], reply: LocalReply) -> Iterator[Event]:
+def _text_events(told: Any, place: dict[str, Any], reply: LocalReply) -> Iterator[Event]:
     place = {**place, "content_index": 0}
     refuses = reply.finish == "refusal"
     kind = "refusal" if refuses else "output_text"
     unlikely: dict[str, Any] = {} if refuses else {"logprobs": []}
-    yield event("content_part.added", {**place, "part": _part(reply, "")})
+    yield told("content_part.added", {**place, "part": _part(reply, "")})
     for piece in reply.pieces:
-        yield event(f"{kind}.delta", {**place, "delta": piece, **unlikely}, token=True)
-    yield event(f"{kind}.done", {**place, "refusal" if refuses else "text": reply.text, **unlikely})
-    yield event("content_part.done", {**place, "part": _part(reply, reply.text)})
+        yield told(f"{kind}.delta", {**place, "delta": piece, **unlikely}, token=True)
+    yield told(f"{kind}.done", {**place, "refusal" if refuses else "text": reply.text, **unlikely})
+    yield told("content_part.done", {**place, "part": _part(reply, reply.text)})
 
 
 def _finished(prompt: Prompt, reply: LocalReply, created: int) -> dict[str, Any]:
@@ -188,7 +184,7 @@ def _usage(tokens: Tokens) -> dict[str, Any]:
 def failure(sent: int) -> bytes:
     """The error event in a stream."""
     fields = {"type": "error", "sequence_number": sent, "code": "server_error", "message": FAILED.message}
-    return b"event: error\ndata: " + compact({**fields, "param": None}) + b"\n\n"
+    return event("error", {**fields, "param": None}).data
 
 
 RESPONSES = LocalWire(
