@@ -6,9 +6,6 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Literal
 
-# How an arm's request differs from the caller's: members renamed, removed, set or given a default.
-
-
 _FEW = 80
 """Characters; longer changes are named by their fingerprint."""
 

@@ -10,17 +10,14 @@ import msgspec
 from routing.canary import Arm, Canary, Match
 from routing.cohort import SPACE, hmac_sha256
 
-# A lane: the part of the units that belongs to one of several canaries which match the same requests.
-
-
 Span = tuple[int, int]
 """Places from the first, up to and without the second, in [0, 2³²]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lane:
-    """The places of one canary's units. `match` and `baseline` are the canary's: once it has ended, its users
-    get that baseline for the same requests."""
+    """The places of one canary's units, of several canaries that match the same requests. `match` and
+    `baseline` are the canary's: once it has ended, its users get that baseline for the same requests."""
 
     spans: tuple[Span, ...]
     match: Match

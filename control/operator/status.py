@@ -324,9 +324,6 @@ class RollbackHistory:
         return [each for each in found if each is not None]
 
 
-# Which arm a unit gets in every canary, and why. Asks and changes nothing.
-
-
 def explanation(
     canaries: Mapping[str, CanarySettings], rollouts: Rollouts, unit: str, key: bytes
 ) -> dict[str, Any]:

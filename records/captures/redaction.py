@@ -140,9 +140,6 @@ def _phone(found: re.Match[str]) -> str:
     return PHONE if has_prefix or digits >= _FEWEST_DIGITS or _NATIONAL.fullmatch(text) else text
 
 
-# Removes secrets and personal data from a text before it is stored. Pure.
-
-
 SECRET, EMAIL, OTHER = "[secret]", "[email]", "[redacted]"
 
 _SECRETS = re.compile(
@@ -189,9 +186,6 @@ def storable(text: str) -> str:
 @lru_cache(256)
 def _compiled(text: str) -> re.Pattern[str]:
     return re.compile(text)  # the config was checked
-
-
-# Redacts a captured request so that it can be sent again: the same members, in the same order. Pure.
 
 
 REMOVED = "[unit]"

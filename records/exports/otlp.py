@@ -1,6 +1,10 @@
 """Sends spans, events and metrics over OTLP/HTTP from its own thread, fed by a bounded queue.
 
 Callers never block. Records that do not fit or that the receiver refuses are dropped and logged.
+
+`gen_ai.*` follow OpenTelemetry's conventions, which still change. They are those of the repository
+open-telemetry/semantic-conventions-genai, the only place where they are kept since they left the general
+conventions. No other file has one of these names.
 """
 
 import logging
@@ -114,9 +118,6 @@ WELL_KNOWN_PROVIDERS = {"openai": "openai", "anthropic": "anthropic", "gemini": 
 """OpenTelemetry's provider name by wire API: the API's owner, not always the operator of the endpoint."""
 
 
-# What spans and metrics say alike of the operation that an exchange is.
-
-
 Value = str | bool | int | float | Sequence[str]
 
 BaseUrls = Callable[[], Mapping[str, str]]
@@ -154,9 +155,6 @@ def server_of(base_url: str) -> Mapping[str, Value | None]:
 def known(values: Mapping[str, Value | None]) -> dict[str, Value]:
     """Leave out unknown values."""
     return {key: value for key, value in values.items() if value is not None and value != ""}
-
-
-# Converts records to spans and events. Pure except for the sampler, which the environment configures.
 
 
 _SCOPE = InstrumentationScope("canary")
@@ -323,9 +321,6 @@ def _ns(seconds: float) -> int:
     return int(seconds * 1e9)
 
 
-# OpenTelemetry's metrics of a client of generative AI, counted from outcomes and sent by the SDK's reader.
-
-
 MOST_MODELS = 100
 OTHER = "_OTHER"
 """Stands for every model after the first MOST_MODELS of canaries, or of other exchanges."""
@@ -335,7 +330,12 @@ _ENDED = ("ok", "fallback", *FAILED)
 
 
 class ClientMetrics:
-    """The histograms, and the reader that sends them every OTEL_METRIC_EXPORT_INTERVAL ms (60,000)."""
+    """The histograms of a client of generative AI, and the reader that sends them every
+    OTEL_METRIC_EXPORT_INTERVAL ms (60,000).
+
+    A value is recorded for each exchange, sampled or not. Models that a config does not name are bounded,
+    those of canaries apart from the others, so that callers' models cannot take the place of a canary's.
+    """
 
     def __init__(self, resource: Resource, base_urls: BaseUrls) -> None:
         self.exporter = _LoggingExporter()

@@ -91,9 +91,6 @@ def is_offline(name: str) -> bool:
     return name == THROUGHPUT or class_measure(name) is not None
 
 
-# Bounds of metrics, as rubrics have them: absolute, or relative to the baseline.
-
-
 Comparison = Literal["<", "<=", ">", ">="]
 
 _NUMBER = r"(\d+(?:\.\d+)?|\.\d+)"

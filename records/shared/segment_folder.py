@@ -143,9 +143,6 @@ def _secret(options: Mapping[str, str]) -> bool:
     return any(re.search(r"key|secret|token|sig", name) for name in options)
 
 
-# Where segments lie: a folder, or a prefix in an object store.
-
-
 IN_STORE: Final = "store"
 """In place of a folder: the database itself keeps the segments, for replicas that share nothing else."""
 

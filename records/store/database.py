@@ -28,9 +28,6 @@ from sqlalchemy.exc import (
 
 from records.errors import StoreDown, Unstorable
 
-# A database connection's socket, which a timer can shut down safely while a thread waits on it.
-
-
 if TYPE_CHECKING:
     import psycopg
 
@@ -67,10 +64,8 @@ class DriverSocket:
                 self._socket = None
 
 
-# A session's recent questions: up to 16 fingerprints separated by spaces, newest last.
-
-
 MOST = 16
+"""A session's recent questions: fingerprints separated by spaces, the newest last."""
 
 
 def canary_seen(asked: str, again: str) -> int:
@@ -307,9 +302,6 @@ def _write_ahead(cursor: Any) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     immediate = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
-
-
-# A lock that one process of a database holds at a time, for as long as it lives.
 
 
 _TAKE = f"SELECT pg_try_advisory_xact_lock({0x726F6C6C})"  # "roll"

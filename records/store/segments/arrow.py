@@ -92,9 +92,6 @@ def moment(at: float) -> Any:
     return pa.scalar(round(min(max(at, 0.0), _FAR_S) * 1e6), TYPES["time"])
 
 
-# Builds segments in memory: outcomes become one Parquet file an hour, a row group at a time.
-
-
 _GROUP = 25_000
 """Rows of a row group. They are sorted by time; the groups of a file may overlap."""
 
