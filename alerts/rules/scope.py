@@ -55,31 +55,6 @@ class Guardrail(Protocol):
 
 
 @runtime_checkable
-class WindowedRule(Protocol):
-    """A rule that shows all exchanges in a window."""
-
-    def show(self, samples: Sequence[GuardrailSample]) -> None: ...
-
-
-@runtime_checkable
-class ScoredRule(Protocol):
-    """A rule that learns from counted exchanges."""
-
-    def score(self, sample: GuardrailSample) -> None: ...
-
-
-@runtime_checkable
-class FeedbackRule(Protocol):
-    """A rule that learns from feedback."""
-
-    rule: Rule
-
-    def observe_feedback(
-        self, *, unit: str, candidate: bool, share: float, value: float, at: float
-    ) -> None: ...
-
-
-@runtime_checkable
 class ConvictionState(Protocol):
     """The state of a rule whose evidence can convict the candidate."""
 
@@ -89,6 +64,10 @@ class ConvictionState(Protocol):
 
 Growth = tuple[Guardrail, float]
 """A rule whose evidence may have grown, and the monotonic time of the exchange behind it."""
+
+
+SCORED = ErrorRate | ErrorRateVsBaseline | Outage | CostPerRequest | UnusableAnswer
+"""The rules that learn from counted exchanges; those about latency count their own."""
 
 
 class Scope:
@@ -104,10 +83,9 @@ class Scope:
         self._of_outcomes = [g for g in guardrails if isinstance(g, OutcomeRule)]
         self._of_questions = [g for g in guardrails if isinstance(g, RepeatQuestion)]
         self.latencies = [g for g in guardrails if isinstance(g, LatencyRule)]
-        whole = [g for g in guardrails if not isinstance(g, LatencyRule)]
-        self._shows = [g for g in whole if isinstance(g, WindowedRule)]
-        self._scores = [g for g in whole if isinstance(g, ScoredRule)]
-        self._learning = [g for g in guardrails if isinstance(g, FeedbackRule)]
+        self._shows = [g for g in guardrails if isinstance(g, ErrorRate | CostPerRequest)]
+        self._scores = [g for g in guardrails if isinstance(g, SCORED)]
+        self._learning = [g for g in guardrails if isinstance(g, Rating | UserReportRule)]
         self._proving = [g for g in self._scores if isinstance(g.state, ConvictionState)]
 
     @property

@@ -18,7 +18,7 @@ from pages.writers import listing, written
 from records.store.benchmarks import FailureRow
 from records.store.releases import ReleaseNote
 from verdict.archive.evaluations import moment
-from verdict.archive.releases import LAYERS, Dossier, LayerName, LayerStanding, RunStanding
+from verdict.archive.releases import LAYERS, Dossier, LayerName, LayerStanding, ReleaseClock, RunStanding
 from verdict.decision.document import SHIPS, MetricLine, Report
 from verdict.decision.document import to_json as report_json
 
@@ -139,25 +139,25 @@ def _money(found: Dossier) -> list[str]:
 
 def _clock(found: Dossier) -> list[str]:
     clock = found.clock
-    stages = {
+    words = {"started": "first given to users"}
+    reached = [
+        f"{words.get(name, name)} {_moment(at)}" for name, at in _stages(clock).items() if at is not None
+    ]
+    told = [f"{', '.join(reached).capitalize()} (UTC)."]
+    if clock.days is not None:
+        told.append(f"From the first of these to the decision it took {clock.days:.1f} days.")
+    if clock.minutes:
+        return [*told, f"People noted {clock.minutes:.0f} minutes of work on it."]
+    return [*told, "Nobody noted how long people worked on it."]
+
+
+def _stages(clock: ReleaseClock) -> dict[str, float | None]:
+    return {
         "noticed": clock.noticed,
         "benchmarked": clock.benchmarked,
-        "first given to users": clock.started,
+        "started": clock.started,
         "decided": clock.decided,
     }
-    reached = [f"{name} {_moment(at)}" for name, at in stages.items() if at is not None]
-    days = (
-        f"From the first of these to the decision it took {clock.days:.1f} days."
-        if clock.days is not None
-        else ""
-    )
-    minutes = clock.minutes
-    people = (
-        f"People noted {minutes:.0f} minutes of work on it."
-        if minutes
-        else "Nobody noted how long people worked on it."
-    )
-    return [f"{', '.join(reached).capitalize()} (UTC).", *([days] if days else []), people]
 
 
 def _runs(runs: Sequence[RunStanding]) -> Table:
@@ -377,12 +377,6 @@ def _moment(seconds: float) -> str:
 def line(found: Dossier) -> dict[str, Any]:
     """The release in a list: JSON types, times in RFC 3339."""
     clock, release = found.clock, found.release
-    stages = {
-        "noticed": clock.noticed,
-        "benchmarked": clock.benchmarked,
-        "started": clock.started,
-        "decided": clock.decided,
-    }
     return {
         "id": release.id,
         "candidate": _model(release.candidate),
@@ -393,7 +387,7 @@ def line(found: Dossier) -> dict[str, Any]:
         "days": None if clock.days is None else round(clock.days, 2),
         "minutes": clock.minutes,
         "layers": {name: {"state": each.state, "score": each.score} for name, each in found.layers.items()},
-        "stages": {name: None if at is None else moment(at) for name, at in stages.items()},
+        "stages": {name: None if at is None else moment(at) for name, at in _stages(clock).items()},
     }
 
 

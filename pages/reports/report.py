@@ -1,7 +1,7 @@
 """The report of `canary report` as a document, and in every form. Computes nothing."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from pages.charts import bar, curves, density_plot, look_charts
@@ -39,7 +39,7 @@ _STEPS = 4
 _RESULTS = ("", "metric", "baseline", "candidate")
 _BOUNDS = ("acceptable", "ideal")
 
-_Point = TypeVar("_Point", CoursePoint, LookPoint)
+_Point = TypeVar("_Point")
 
 
 def rendered(report: Report, form: str, *, width: int = 110) -> str:
@@ -304,12 +304,8 @@ def _course_table(report: Report) -> Table:
         ends = between(point.low, point.high, unit)
         return Cell(f"{signed(point.estimate, unit)} ({ends})", note=f"{point.day}, {point.units:,} users")
 
-    lines = {line.metric: line for line in report.metrics}
-    rows: list[Row] = [
-        [label(each.metric), *(cell(point, lines[each.metric]) for point in _three(each.points))]
-        for each in report.details.over_time
-    ]
-    return Table(columns("candidate minus baseline", "first", "middle", "now"), rows)
+    courses = [(each.metric, each.points) for each in report.details.over_time]
+    return Table(columns("candidate minus baseline", "first", "middle", "now"), _three(courses, report, cell))
 
 
 def _look_table(report: Report) -> Table:
@@ -319,16 +315,23 @@ def _look_table(report: Report) -> Table:
         ends = ends_in_words(possible(point, line), unit_of(line.metric, line.acceptable))
         return Cell(ends, note=f"day {point.day}, {point.units:,} users")
 
+    courses = [(each.metric, each.points) for each in report.details.looks]
+    names = ("left possible by", "first look", "middle", "latest look")
+    return Table(columns(*names), _three(courses, report, cell))
+
+
+def _three(
+    courses: Sequence[tuple[str, Sequence[_Point]]],
+    report: Report,
+    cell: Callable[[_Point, MetricLine], Cell],
+) -> list[Row]:
+    """Each course's first, middle and last point."""
     lines = {line.metric: line for line in report.metrics}
-    rows: list[Row] = [
-        [label(each.metric), *(cell(point, lines[each.metric]) for point in _three(each.points))]
-        for each in report.details.looks
-    ]
-    return Table(columns("left possible by", "first look", "middle", "latest look"), rows)
-
-
-def _three(points: Sequence[_Point]) -> tuple[_Point, _Point, _Point]:
-    return points[0], points[len(points) // 2], points[-1]
+    rows: list[Row] = []
+    for metric, points in courses:
+        chosen = (points[0], points[len(points) // 2], points[-1])
+        rows.append([label(metric), *(cell(point, lines[metric]) for point in chosen)])
+    return rows
 
 
 def _spreads(report: Report) -> Drawings:
