@@ -149,7 +149,7 @@ def test_exactly_one_page_says_what_happened(story: Story) -> None:
     told = eventually(
         lambda: [each for each in story.hook.events("goes-bad") if "was rolled" in each["done"]]
     )
-    assert "share 5.0% → 0.0%" in told[0]["done"]
+    assert "share 5 % → 0 %" in told[0]["done"]
     assert {each["dedup_key"] for each in story.hook.events("goes-bad")} == {page["dedup_key"]}
 
 

@@ -137,7 +137,7 @@ def test_exactly_one_page_says_what_happened(rolled_back: RolledBack) -> None:
     assert page["rules"][0] in ("error_rate", "error_rate_vs_baseline")
     told = eventually(lambda: [each for each in hook.events("goes-bad") if "was rolled" in each["done"]])
     assert {each["dedup_key"] for each in hook.events("goes-bad")} == {page["dedup_key"]}
-    assert "share 5.0% → 0.0%" in told[0]["done"]
+    assert "share 5 % → 0 %" in told[0]["done"]
     assert len(hook.events("goes-bad", "page")) == 1
 
 
