@@ -134,31 +134,32 @@ def _order(
     output: str,
     *,
     by: str | None = None,
-    share: float | None = None,
-    hard: bool = False,
-    minutes: float | None = None,
+    **more: float | None,
 ) -> None:
+    """Give the order with what `more` is known, and say what came of it."""
     document: dict[str, Any] = {"who": by or user(), "reason": reason}
-    if hard:
-        document["hard"] = True
-    if minutes is not None:
-        document["minutes"] = minutes
-    if share is not None:
-        document["share"] = share
-    path = f"/api/canaries/{quote(name, safe='')}/{order}"
-    done = ask(lambda: admin_client(admin, data).post(path, document))
-    asked = done.get("promote_asked")
+    document |= {key: value for key, value in more.items() if value is not None and value is not False}
+    done = _sent(admin, data, name, order, document)
     if output == "json":
         print_json(done)
     else:
-        _tell(order, name, done, asked)
-    if asked:
+        _tell(order, name, done)
+    if done.get("promote_asked"):
         raise typer.Exit(ASKED)
 
 
-def _tell(order: str, name: str, done: Mapping[str, Any], asked: Mapping[str, Any] | None) -> None:
-    if asked:
-        return say(_asked(name, asked))
+def _sent(admin: str | None, data: Path, name: str, order: str, document: Mapping[str, Any]) -> Any:
+    path = f"/api/canaries/{quote(name, safe='')}/{order}"
+    return ask(lambda: admin_client(admin, data).post(path, document))
+
+
+def _tell(order: str, name: str, done: Mapping[str, Any]) -> None:
+    if asked := done.get("promote_asked"):
+        until = datetime.fromtimestamp(asked["until"], UTC).strftime("%Y-%m-%d %H:%M")
+        return say(
+            f"{name}: not promoted yet: {asked['who']} has asked for it. Until {until} UTC somebody else may "
+            f"promote it, on the page or with: canary promote {name} --by THEIR-NAME --reason …"
+        )
     if order in ("start", "resume", "ramp"):
         for arm in said_once(UnpricedArm(**each) for each in done.get("unpriced", ())):
             say(f"warning: {arm.sentence}")
@@ -166,14 +167,6 @@ def _tell(order: str, name: str, done: Mapping[str, Any], asked: Mapping[str, An
     return say(
         f"{name}: {done['state'].replace('_', ' ')}, share {done['share'] * 100:.3g}%{lane}, "
         f"confirmed by {done['confirmed']} of {done['workers']} workers"
-    )
-
-
-def _asked(name: str, request: Mapping[str, Any]) -> str:
-    until = datetime.fromtimestamp(request["until"], UTC).strftime("%Y-%m-%d %H:%M")
-    return (
-        f"{name}: not promoted yet: {request['who']} has asked for it. Until {until} UTC somebody else may "
-        f"promote it, on the page or with: canary promote {name} --by THEIR-NAME --reason …"
     )
 
 
@@ -216,8 +209,7 @@ def decide(
     if names and wanted != "ship":
         fail("--despite needs the decision ship: it names the misses that this outweighs", code=2)
     document = {"decision": wanted, "who": who, "reason": reason, "despite": names, "minutes": minutes}
-    path = f"/api/canaries/{quote(name, safe='')}/decide"
-    done = ask(lambda: admin_client(admin, data).post(path, document))
+    done = _sent(admin, data, name, "decide", document)
     if output == "json":
         return print_json(done)
     weighed = f" despite {', '.join(names)}" if names else ""
