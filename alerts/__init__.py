@@ -7,5 +7,5 @@ incidents/   from a status to a page: why a rollback happened, incidents, notice
 pulse        live figures of both arms, which people read beside the rules
 prometheus   the same rules as a Prometheus rules file
 simulation/  made-up traffic through the real guardrails
-wording      the sentences of all of these
+wording      the one sentence that people on call get
 """

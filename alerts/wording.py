@@ -1,4 +1,4 @@
-"""The words of guardrails: numbers in a rule's sentence, and the one sentence that people on call get.
+"""The one sentence of a guardrail that people on call get.
 
 Every receiver, the terminal, the page, MCP and `why` say the same sentence, made here of a `Trouble`:
 
@@ -10,31 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from common.numbers import UNKNOWN, count, decimal, percent, set_percent, times
-
-
-def as_often(ratio: float | None, limit: float) -> str:
-    """A risk ratio and its limit. Without a baseline event the ratio is None and left out."""
-    shown = "" if ratio is None else f", {times(ratio)} as often"
-    return f"{shown} (limit {times(limit)})"
-
-
-MANY_USERS = 10
-
-
-def users_needed(needs: Mapping[str, int], share: float, *, many: bool = False) -> str:
-    """After how many users of the candidate each rule acts at this share, in one sentence; "" without rules.
-    `needs` has each rule's number. `many`: "" also where no rule needs ten."""
-    if not needs or (many and max(needs.values()) < MANY_USERS):
-        return ""
-    rules: dict[int, list[str]] = {}
-    for rule, users in sorted(needs.items(), key=lambda item: item[1]):
-        rules.setdefault(users, []).append(rule)
-    each = [f"{count(users)} ({', '.join(names)})" for users, names in rules.items()]
-    return (
-        f"At a share of {set_percent(share)}, a candidate that gets everything wrong is rolled back after"
-        f" about so many of its users: {'; '.join(each)}"
-    )
+from common.numbers import UNKNOWN, count, decimal, percent, times
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

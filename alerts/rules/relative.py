@@ -10,7 +10,6 @@ Two tests share one error budget:
 
 from dataclasses import dataclass, field
 from heapq import nlargest
-from typing import Generic, TypeVar
 
 from alerts.evidence.exchanges import GuardrailSample, UnitsMet, unit_slot
 from alerts.evidence.statistics import (
@@ -23,8 +22,7 @@ from alerts.evidence.statistics import (
     unit_steps,
 )
 from alerts.rules.rule import GuardrailStatus, Rule, decided
-from alerts.wording import as_often
-from common.numbers import percent
+from common.numbers import percent, times
 from records.outcome import Outcome
 
 DAY_S = 86_400.0
@@ -121,6 +119,12 @@ def risk_ratio(events: Window, now: float) -> float | None:
         return None
     of_candidate = events.over(now)
     return (of_candidate / share) / ((count - of_candidate) / (1.0 - share))
+
+
+def _as_often(ratio: float | None, limit: float) -> str:
+    """A risk ratio and its limit. Without a baseline event the ratio is None and left out."""
+    shown = "" if ratio is None else f", {times(ratio)} as often"
+    return f"{shown} (limit {times(limit)})"
 
 
 def over_ratio(events: Window, now: float, factor: float) -> bool:
@@ -242,7 +246,7 @@ class RelativeRule:
         return (
             f"units with {self.of_units}: {events.over(now)} of the candidate,"
             f" {events.count(now) - events.over(now)} of the baseline"
-            f"{as_often(risk_ratio(events, now), self.rule.limit)};"
+            f"{_as_often(risk_ratio(events, now), self.rule.limit)};"
             f" {percent(share)} of the candidate's {self.of_outcomes}"
         )
 
@@ -269,8 +273,6 @@ class ErrorRateVsBaseline(RelativeRule):
         )
 
 
-State = TypeVar("State", bound=EventsState)
-
 FACTOR = 1.5
 """The candidate's units may have the trouble so many times as often. Not configurable."""
 SESSIONS = 20_000
@@ -278,12 +280,12 @@ ASKED = 16
 """Questions of a session that are remembered, as in the session's row in the store."""
 
 
-class UserReportRule(Generic[State]):
+class UserReportRule:
     """The common part of both rules. `minimum` counts units that had the trouble, in both arms."""
 
     words = ""
 
-    def __init__(self, rule: Rule, state: State) -> None:
+    def __init__(self, rule: Rule, state: EventsState) -> None:
         self.rule = rule
         self.state = state
 
@@ -314,11 +316,11 @@ class UserReportRule(Generic[State]):
             threshold=FACTOR,
             evidence=evidence.numbers(),
             sentence=f"units that {self.words}: {events.over(now)} of the candidate,"
-            f" {events.count(now) - events.over(now)} of the baseline{as_often(ratio, FACTOR)}",
+            f" {events.count(now) - events.over(now)} of the baseline{_as_often(ratio, FACTOR)}",
         )
 
 
-class Escalated(UserReportRule[EventsState]):
+class Escalated(UserReportRule):
     """The candidate's units ask for a human more often."""
 
     words = "escalated"
@@ -334,12 +336,13 @@ class RepeatState(EventsState):
     asked: dict[str, list[str]] = field(default_factory=dict)
 
 
-class RepeatQuestion(UserReportRule[RepeatState]):
+class RepeatQuestion(UserReportRule):
     """The candidate's units have to ask again more often: they say so, or a session repeats a question.
 
     Only canaries that count repeated questions have fingerprints.
     """
 
+    state: RepeatState
     words = "asked again"
 
     def __init__(self, rule: Rule) -> None:

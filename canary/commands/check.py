@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from alerts import wording
 from canary.commands.plan import CurrentLanes, data_of, lanes_now, recorded_traffic
 from canary.commands.shell import ConfigFile, Form, ended_by, fail, print_json, print_text, say
 from canary.config import Config, ConfigError, load
@@ -71,10 +70,12 @@ def check(
     document = _document(read, lanes, prospects, given, warnings)
     if output == "json":
         return print_json(document)
+    from pages.words.status import users_needed_sentence
+
     for each in document["canaries"]:
         shares = " → ".join(f"{share * 100:.3g}%" for share in each["shares"])
         print_text(f"{each['name']}: {each['baseline']} → {each['candidate']}, share {shares}{_lane(each)}")
-        if needs := wording.users_needed(each["users_needed"], each["shares"][-1]):
+        if needs := users_needed_sentence(each["users_needed"], each["shares"][-1]):
             print_text(needs)
         if said := each["plan"]["sentence"] if each["plan"] is not None else each["unplanned"]:
             print_text(said)

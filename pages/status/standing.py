@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from alerts.wording import capitalized, ended, users_needed
+from alerts.wording import capitalized, ended
 from common.interval import wilson
 from common.numbers import UNKNOWN, count, decimal, dollars, percent, seconds, set_percent
 from pages.status.rules import RuleView, Tone, rule_name, rule_view
@@ -105,7 +105,7 @@ def _needs(canary: Mapping[str, Any]) -> str:
         for each in canary["guardrails"]
         if each.get("users_needed") and each.get("action") == "rollback" and "[" not in each["rule"]
     }
-    return users_needed(needs, canary["share"], many=True)
+    return status.users_needed_sentence(needs, canary["share"], many=True)
 
 
 def _tone(canary: Mapping[str, Any], rules: Sequence[RuleView]) -> Tone:

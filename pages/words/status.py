@@ -172,6 +172,24 @@ def unpriced(arms: Iterable[Mapping[str, Any]]) -> list[str]:
     return [each.sentence for each in said_once(UnpricedArm(**each) for each in arms)]
 
 
+MANY_USERS = 10
+
+
+def users_needed_sentence(needs: Mapping[str, int], share: float, *, many: bool = False) -> str:
+    """After how many users of the candidate each rule acts at this share, in one sentence; "" without rules.
+    `needs` has each rule's number. `many`: "" also where no rule needs ten."""
+    if not needs or (many and max(needs.values()) < MANY_USERS):
+        return ""
+    rules: dict[int, list[str]] = {}
+    for rule, users in sorted(needs.items(), key=lambda item: item[1]):
+        rules.setdefault(users, []).append(rule)
+    each = [f"{count(users)} ({', '.join(names)})" for users, names in rules.items()]
+    return (
+        f"At a share of {set_percent(share)}, a candidate that gets everything wrong is rolled back after"
+        f" about so many of its users: {'; '.join(each)}"
+    )
+
+
 FILTERS: Mapping[str, Callable[..., Any]] = {
     each.__name__: each
     for each in (

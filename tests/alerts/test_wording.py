@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from alerts.wording import TITLE, FailuresSeen, Trouble, on_call, title, users_needed
+from alerts.wording import TITLE, FailuresSeen, Trouble, on_call, title
 from common.numbers import dollars
+from pages.words.status import users_needed_sentence
 
 NOW = 1_790_000_000.0
 """14:13 UTC on 21 September."""
@@ -156,9 +157,9 @@ def test_a_trouble_of_another_day_names_the_day() -> None:
 
 def test_the_users_that_rules_need_are_one_sentence_and_none_where_few_are_enough() -> None:
     needs = {"empty": 7, "abandoned": 10, "invalid_output": 7}
-    assert users_needed(needs, 0.5) == (
+    assert users_needed_sentence(needs, 0.5) == (
         "At a share of 50 %, a candidate that gets everything wrong is rolled back after about so many of its"
         " users: 7 (empty, invalid_output); 10 (abandoned)"
     )
-    assert users_needed({"empty": 4}, 0.05, many=True) == ""
-    assert users_needed({}, 0.05) == ""
+    assert users_needed_sentence({"empty": 4}, 0.05, many=True) == ""
+    assert users_needed_sentence({}, 0.05) == ""
