@@ -16,5 +16,6 @@ async def every(seconds: float, job: Callable[[], Awaitable[object]], *, at_once
 
 
 def rfc3339(at: float, to: str = "seconds") -> str:
-    """UTC seconds as text, for example 2026-11-26T09:00:00Z; `to`: down to `seconds` or `milliseconds`."""
+    """UTC seconds as text, for example 2026-11-26T09:00:00Z; `to`: down to `seconds`, `milliseconds` or
+    `microseconds`."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec=to).replace("+00:00", "Z")

@@ -14,11 +14,12 @@ a model that retires                    → to announce once with 90 … 31, 30 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Protocol
 
 import msgspec
 
+from common.clock import rfc3339
 from routing.canary import Canary
 
 THRESHOLDS = (7, 30, 90)
@@ -159,7 +160,7 @@ def after_listing(
     """The memory after reading a provider's list at UTC second `at`, and the wanted new models as
     `provider/model`."""
     before = memory.known.get(provider)
-    first_seen = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    first_seen = rfc3339(at)
     now = {**dict.fromkeys(models, first_seen), **(before or {})}
     new = [] if before is None else sorted(set(models) - set(before))
     names = [f"{provider}/{model}" for model in new if wanted(model)]

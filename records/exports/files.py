@@ -11,7 +11,6 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, Literal, TextIO
@@ -36,6 +35,7 @@ from sqlalchemy import (
     tuple_,
 )
 
+from common.clock import rfc3339
 from common.text import cell
 from records.errors import StoreDown
 from records.store import Store, tables
@@ -252,7 +252,7 @@ def _cell(value: Any, kind: Kind) -> Any:
     if value is None:
         return ""
     if kind == "time":
-        return datetime.fromtimestamp(value, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        return rfc3339(value, "microseconds")
     if kind == "truth":
         return "true" if value else "false"
     return cell(value) if isinstance(value, str) else value
