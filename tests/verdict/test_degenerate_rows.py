@@ -30,6 +30,7 @@ from verdict.decision import verdict
 from verdict.decision.compare import CandidateStanding, side_by_side
 from verdict.decision.document import Report, from_json, to_json
 from verdict.decision.verdict import build
+from verdict.rows.looks import known
 from verdict.sample.arrays import MeasureTotals, Ratings, Sample, TextColumn
 from verdict.sample.log import AnswerTable, ExchangeTable
 from verdict.statistics.boundaries import Shape as Skewed
@@ -429,7 +430,7 @@ def test_what_is_no_number_neither_passes_nor_fails(number: float) -> None:
         )
     for ends in ((math.nan, 0.0, 0.0), (0.0, math.nan, 0.0), (0.0, 0.0, math.nan)):
         with pytest.raises(NotComputed):
-            Interval(low=ends[0], estimate=ends[1], high=ends[2]).known()
+            known(Interval(low=ends[0], estimate=ends[1], high=ends[2]))
 
 
 @pytest.mark.parametrize(
