@@ -30,7 +30,7 @@ from verdict.decision import verdict
 from verdict.decision.compare import CandidateStanding, side_by_side
 from verdict.decision.document import Report, from_json, to_json
 from verdict.decision.verdict import build
-from verdict.rows.looks import known
+from verdict.rows.reading import known
 from verdict.sample.arrays import MeasureTotals, Ratings, Sample, TextColumn
 from verdict.sample.log import AnswerTable, ExchangeTable
 from verdict.statistics.boundaries import Shape as Skewed

@@ -19,6 +19,7 @@ from verdict.statistics.ratio import (
     Ratio,
     UnitSums,
     arms,
+    common_phases,
     narrower,
     quantile,
     renumbered,
@@ -432,8 +433,7 @@ def arm_sums(sample: Sample, observed: Observations) -> ArmSums:
     if not sums.candidate.any() or sums.candidate.all():
         return ArmSums(sample=sample, observed=observed, sums=sums)
     phases = int(sample.phase.max()) + 1  # the sample's: the newest may have no value yet
-    theirs, ours = (np.bincount(sums.phase[sums.candidate == arm], minlength=phases) for arm in (False, True))
-    common = (theirs > 0) & (ours > 0)
+    common = common_phases(sums.phase, sums.candidate, phases)
     if not common.any():
         return ArmSums(
             sample=sample, observed=observed.only(sample.candidate), sums=sums.only(sums.candidate)

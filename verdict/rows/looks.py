@@ -3,15 +3,15 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 from scipy import optimize, special
 
 from common.interval import Interval
 from records.store.reports import StoredLook
-from verdict.rows.comparison import HeavyUnit
 from verdict.rows.margins import Contrast, Margin, z_to_refuse, z_to_ship
+from verdict.rows.reading import OneUnit, known, only_by, outcome
 from verdict.statistics.boundaries import Shape, boundaries
 from verdict.statistics.types import NotComputed
 from verdict.terms.plan import Side, VerdictPlan
@@ -31,21 +31,6 @@ class SeenMargin:
     high: float
     to_ship: float
     to_refuse: float
-
-
-Outcome: TypeAlias = Literal["pass", "fail", "open"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OneUnit:
-    """One unit on which a row depends: what the row `would` be by its acceptable bound, what it would be
-    `without` the unit, the unit's arm, and its shares of that arm's values and of the row's variance."""
-
-    would: Outcome
-    without: Outcome
-    candidate: bool
-    values: float
-    variance: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,32 +152,6 @@ def _one_unit(
         return None
     would = outcome(*_ends(contrast.with_heavy(bound), boundary, refusal))
     return only_by(contrast.heavy, would, outcome(*_ends(contrast.without_heavy(bound), boundary, refusal)))
-
-
-def known(interval: Interval) -> Interval:
-    """This interval. Raises NotComputed where an end is no number, which every comparison would take for the
-    wrong side or the right one."""
-    if any(map(math.isnan, (interval.low, interval.estimate, interval.high))):
-        raise NotComputed("their interval is not a number")
-    return interval
-
-
-def outcome(low: float, high: float) -> Outcome:
-    """What a row is by the ends of its margin to the acceptable bound."""
-    return "pass" if low >= 0 else "fail" if high < 0 else "open"
-
-
-def only_by(heavy: HeavyUnit, would: Outcome, without: Outcome) -> OneUnit | None:
-    """The unit, where a row would have one outcome with it and another without it; None elsewhere."""
-    if would == without:
-        return None
-    return OneUnit(
-        would=would,
-        without=without,
-        candidate=heavy.candidate,
-        values=heavy.values,
-        variance=heavy.variance,
-    )
 
 
 def _ends(margin: Margin, boundary: float | None, refusal: float | None) -> tuple[float, float]:

@@ -8,6 +8,7 @@ tokens lack the exchanges that callers abandoned, and are judged in the same way
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 import numpy as np
 from scipy import special
@@ -30,9 +31,9 @@ from verdict.rows.comparison import (
 from verdict.sample.arrays import Sample, Values
 from verdict.sample.observations import EXPECTED, MissingShare, Observations, tables
 from verdict.statistics import sequence
-from verdict.statistics.ratio import Arms, UnitSums, arms
+from verdict.statistics.ratio import Arms, UnitSums, arms, common_phases
 from verdict.statistics.sequence import GroupCounts, fisher
-from verdict.statistics.types import Bools, Floats, Ints
+from verdict.statistics.types import Bools, Floats, Ints, NotComputed
 from verdict.terms.rubric import Bound
 
 DIFFERENT = 0.01
@@ -87,8 +88,7 @@ def _responses(sample: Sample, observed: Observations) -> UnitSums:
     seen = np.unique(place[observed.exposed[sample.unit]])
     answered = np.isin(seen, place[observed.row])
     unit, phase, candidate = seen // 2 // phases, seen // 2 % phases, seen % 2 == 1
-    theirs, ours = (np.bincount(phase[candidate == arm], minlength=phases) > 0 for arm in (False, True))
-    rows = (theirs & ours)[phase]
+    rows = common_phases(phase, candidate, phases)[phase]
     return UnitSums(
         unit=unit[rows],
         phase=phase[rows],
@@ -379,3 +379,47 @@ def _share(means: Floats, bounds: tuple[float, float]) -> Interval:
     total = float(np.sum((means - low) / (high - low)))
     share = sequence.mixture_interval(total, len(means), alpha=ALPHA)
     return share.scaled(high - low).shifted(low)
+
+
+# What a row is by the ends of its margin, and the unit on which that hangs.
+
+
+Outcome: TypeAlias = Literal["pass", "fail", "open"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneUnit:
+    """One unit on which a row depends: what the row `would` be by its acceptable bound, what it would be
+    `without` the unit, the unit's arm, and its shares of that arm's values and of the row's variance."""
+
+    would: Outcome
+    without: Outcome
+    candidate: bool
+    values: float
+    variance: float
+
+
+def known(interval: Interval) -> Interval:
+    """This interval. Raises NotComputed where an end is no number, which every comparison would take for the
+    wrong side or the right one."""
+    if any(map(math.isnan, (interval.low, interval.estimate, interval.high))):
+        raise NotComputed("their interval is not a number")
+    return interval
+
+
+def outcome(low: float, high: float) -> Outcome:
+    """What a row is by the ends of its margin to the acceptable bound."""
+    return "pass" if low >= 0 else "fail" if high < 0 else "open"
+
+
+def only_by(heavy: HeavyUnit, would: Outcome, without: Outcome) -> OneUnit | None:
+    """The unit, where a row would have one outcome with it and another without it; None elsewhere."""
+    if would == without:
+        return None
+    return OneUnit(
+        would=would,
+        without=without,
+        candidate=heavy.candidate,
+        values=heavy.values,
+        variance=heavy.variance,
+    )

@@ -14,7 +14,7 @@ import structlog
 from judge.figures import LabelAgreement
 from records.errors import StoreDown
 from verdict.details import SinceFirst
-from verdict.rows.looks import OneUnit
+from verdict.rows.reading import OneUnit
 from verdict.sample.observations import MissingShare
 from verdict.statistics.types import NotComputed
 from verdict.terms.judged_canary import RunRolledBack

@@ -23,8 +23,8 @@ from judge.figures import FEWEST_LABELS, NEEDED_LABELS, borne_out, with_people
 from records.facts.metric import JUDGED, JUDGED_PREFERENCE
 from verdict.details import UnknownCosts
 from verdict.rows.comparison import ALPHA, ArmComparison, Bracketed
-from verdict.rows.looks import Look, OneUnit, RowPlan, RowStanding, known, only_by, outcome, standing, unknown
-from verdict.rows.reading import MetricReading, response
+from verdict.rows.looks import Look, RowPlan, RowStanding, standing, unknown
+from verdict.rows.reading import MetricReading, OneUnit, known, only_by, outcome, response
 from verdict.rows.reasons import (
     Capped,
     CostsUnknown,

@@ -13,7 +13,7 @@ from scipy import special
 from judge.judgements import JudgedExchange, Kind
 from records.facts.metric import JUDGED, JUDGED_PREFERENCE, Metric
 from verdict.sample.arrays import Codes, MeasureTotals, Ratings, Sample, TextColumn, Values
-from verdict.statistics.ratio import UnitSums, arms, quantile, unit_sums
+from verdict.statistics.ratio import UnitSums, arms, common_phases, quantile, unit_sums
 from verdict.statistics.sequence import GroupCounts, fisher
 from verdict.statistics.types import Bools, Floats, Ints
 from verdict.terms.measures import MEASURED, Measure, must_be_known, quantile_level
@@ -80,12 +80,8 @@ def _normal(difference: float, se: float) -> float:
 
 def _sums(sample: Sample, missing: MeasureTotals) -> UnitSums:
     counted = missing.count > 0
-    phases = int(sample.phase.max()) + 1
-    seen = [
-        np.bincount(sample.phase[counted & (sample.candidate == arm)], minlength=phases) > 0
-        for arm in (False, True)
-    ]
-    rows: Bools = counted & (seen[0] & seen[1])[sample.phase]
+    common = common_phases(sample.phase[counted], sample.candidate[counted], int(sample.phase.max()) + 1)
+    rows: Bools = counted & common[sample.phase]
     return unit_sums(
         sample.unit[rows],
         sample.phase[rows],

@@ -126,6 +126,12 @@ def _of_phase(phase: int, unit: Ints, candidate: Bools, total: Floats, count: Fl
     )
 
 
+def common_phases(phase: Ints, candidate: Bools, phases: int) -> Bools:
+    """Whether both arms have a row in each phase, (phases,). `phase` and `candidate` are (rows,)."""
+    theirs, ours = (np.bincount(phase[candidate == arm], minlength=phases) > 0 for arm in (False, True))
+    return theirs & ours
+
+
 def distinct(unit: Ints) -> int:
     """The number of distinct units, given as numbers from 0."""
     return int(np.count_nonzero(np.bincount(unit)))
