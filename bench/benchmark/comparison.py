@@ -287,6 +287,7 @@ def levels(pairs: Sequence[ResultPair]) -> tuple[list[Level | None], tuple[str, 
     whose, measured = _measured(pairs)
     rest = [value for tag, value in zip(tagged, measured, strict=True) if tag is None and value is not None]
     threshold = statistics.median(rest) if rest else None
+    found: list[Level | None]
     found = [tag or _level(value, threshold) for tag, value in zip(tagged, measured, strict=True)]
     return found, (*(["tags"] if any(tagged) else []), *([whose] if rest else [])), threshold
 
