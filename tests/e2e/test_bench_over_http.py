@@ -675,7 +675,7 @@ def test_similar_answers_are_scored_by_embeddings_where_the_config_names_a_model
     side = found["layers"][0]["candidate"]
     assert (side["correct"], side["score"]) == (60, pytest.approx(1.0))
     assert found["embedding_cost_usd"] == pytest.approx((3 + 6 + 3 + 5) / 1e6)
-    assert "by openai/meanings for $1.7e-05" in " ".join(bench(folder, *words).stdout.split())
+    assert "by openai/meanings for $0.0000170" in " ".join(bench(folder, *words).stdout.split())
     assert document(bench(folder, "new", "--dataset", "capitals", "-o", "json"))["similar_by"] is None
     told = ["--dataset", "letters", "--what", "denies a refund", "--since", "old"]
     where = ["--config", str(config)]
