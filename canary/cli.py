@@ -13,6 +13,7 @@ from canary.commands import archive, callers, dataset, feedback, issues, records
 from canary.commands.bench import bench
 from canary.commands.check import check, schema
 from canary.commands.doctor import doctor
+from canary.commands.guardrails import rules, simulate
 from canary.commands.judge import judge
 from canary.commands.orders import decide, pause, promote, ramp, resume, rollback, start
 from canary.commands.plan import plan
@@ -20,7 +21,6 @@ from canary.commands.preflight import preflight
 from canary.commands.report import report
 from canary.commands.serve import demo, mcp, serve
 from canary.commands.shell import example, print_text
-from canary.commands.simulate import rules, simulate
 from canary.commands.status import explain, status, wait
 from canary.commands.watch import watch
 

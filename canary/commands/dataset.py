@@ -470,7 +470,7 @@ def _written(file: Path, added: str, task: AnswerTask) -> "Dataset":
     """Append lines to the dataset, and return it. Existing lines do not change."""
     from bench.dataset.file import parse
     from bench.errors import BadDataset
-    from canary.config.succession import put
+    from canary.config.next_canary import put
 
     before = read_file(file) if file.exists() else ""
     text = f"{before.rstrip()}\n{added}".lstrip()

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
@@ -28,6 +27,7 @@ from canary.commands.shell import (
     say,
 )
 from canary.config.quantity import parse_duration
+from common.clock import rfc3339
 from common.text import visible
 from routing.states import StateName
 
@@ -178,7 +178,7 @@ class StatusLines:
 
     def show(self, look: StatusLook) -> None:
         """Write the changes."""
-        moment = datetime.fromtimestamp(self._now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        moment = rfc3339(self._now())
         if self._form == "text" and self._new("", look.silence):
             self._write(f"{moment} {f'no answer: {look.silence}' if look.silence else 'answers again'}")
         for canary in look.document["canaries"]:

@@ -197,7 +197,7 @@ class CommandTrial:
 
     def take_up(self, model: str) -> CanaryUptake | None:
         """Write the model into the file as the next canary of the line."""
-        from canary.config.succession import NeverNext, NotNext, follow
+        from canary.config.next_canary import NeverNext, NotNext, follow
 
         if self.line is None:
             return None
@@ -214,7 +214,7 @@ class CommandTrial:
 
     def _current(self) -> str | None:
         """The model that users have now; None to let the benchmark choose."""
-        from canary.config.succession import NotNext, line_of
+        from canary.config.next_canary import NotNext, line_of
 
         if self.line is None:
             return None

@@ -11,8 +11,8 @@ from typing import get_args
 
 from alerts.rules.rule import rule_key
 from canary.config import conversion, guardrails
-from canary.config.arm_checks import check_capture, check_forms, check_judging, check_request
 from canary.config.errors import Path
+from canary.config.part_checks import check_capture, check_forms, check_judging, check_request
 from canary.config.quantity import CANARY_NAME, COMPUTED, TAG_NAME, suggestion
 from canary.config.schema import CheckedDocument
 from canary.config.sections import CanarySection, FileSection, GuardrailSection

@@ -29,7 +29,7 @@ def load(path: Path, environment: Mapping[str, str]) -> Config:
 def parse(text: str, name: str, environment: Mapping[str, str]) -> Config:
     """Read a config from text; `name` is the file name for messages. Raises ConfigError."""
     from canary.config import conversion
-    from canary.config.checks import check
+    from canary.config.file_checks import check
     from canary.config.schema import salvage
     from canary.config.yaml_document import read
 

@@ -2,8 +2,8 @@ from datetime import date, time
 
 import pytest
 
-from canary.config.checks import RESERVED
 from canary.config.errors import ConfigError
+from canary.config.file_checks import RESERVED
 from canary.config.load import parse
 from control.settings import DailyTime
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from canary.config.load import parse
-from canary.config.succession import NotNext, Succession, put, rewritten
+from canary.config.next_canary import NotNext, Succession, put, rewritten
 from routing.canary import Arm, RequestChanges
 from routing.states import State, StateName
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from urllib.parse import urlsplit
 
-from canary.config.arm_checks import check_captures, check_judge, check_kind, wrong_with_name
 from canary.config.canary_checks import check_canaries
 from canary.config.conversion import own_auth_of
 from canary.config.errors import Path
+from canary.config.part_checks import check_captures, check_judge, check_kind, wrong_with_name
 from canary.config.quantity import CANARY_NAME, COMPUTED, METRIC_NAME, TAG_NAME, nearest, suggestion
 from canary.config.schema import CheckedDocument
 from canary.config.sections import CanarySection, FileSection, NotifySection, ProviderSection
