@@ -43,6 +43,17 @@ def dollars(value: float | None) -> str:
     return _told(value, lambda size: f"${_money(size)}")
 
 
+def set_dollars(value: float | None) -> str:
+    """A budget, and what is spent of it, in cents; below a dollar in three digits where it has them: $5.00,
+    $0.50, $0.125, $0.005."""
+
+    def form(size: float) -> str:
+        whole, _, part = _money(size).partition(".")
+        return f"${whole}.{part.rstrip('0'):0<2}"
+
+    return _told(value, form)
+
+
 def times(value: float | None) -> str:
     """A factor: 1.2×, 1,240×."""
     return _told(value, lambda size: f"{size:.1f}×" if size < 10 else f"{size:,.0f}×")

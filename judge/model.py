@@ -19,7 +19,7 @@ from bench.errors import BenchError, Unpriced
 from bench.models.asker import Answer, Asker, EntryAuth, client_for, direct
 from bench.models.wires import RequestExtras
 from bench.settings import BenchSettings, JudgeSource
-from common.numbers import dollars
+from common.numbers import set_dollars
 from judge.judgements import FIRST, SECOND, JudgedExchange, Judgements, Kind
 from judge.terms import without_price
 from records.captures.capture import Capture, CapturedMessage
@@ -190,9 +190,10 @@ def too_small(settings: BenchSettings, kind: Kind) -> str:
     answers = "two answers of the judge" if kind == "pair" else "one answer of the judge"
     cost = "cost" if kind == "pair" else "costs"
     return (
-        f"judge: daily_budget: {dollars(source.daily_budget_usd)} is too small for one call: {answers}, of "
-        f"at most {MOST_TOKENS:,} tokens, {cost} up to {dollars(least)} with the shortest question; write a "
-        f"daily_budget of at least {math.ceil(100 * least) / 100:.2f}, and more for long conversations"
+        f"judge: daily_budget: {set_dollars(source.daily_budget_usd)} is too small for one call: {answers}, "
+        f"of at most {MOST_TOKENS:,} tokens, {cost} up to {set_dollars(least)} with the shortest question; "
+        f"write a daily_budget of at least {math.ceil(100 * least) / 100:.2f}, and more for long "
+        "conversations"
     )
 
 

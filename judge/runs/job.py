@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import structlog
 
 from bench.settings import BenchSettings, JudgeSource
-from common.numbers import dollars
+from common.numbers import set_dollars
 from judge.judgements import BudgetSpent, Judgements
 from judge.terms import JudgedRun, JudgeTerms
 from records.errors import StoreDown
@@ -177,7 +177,7 @@ class JudgeJob:
 
     def _sentence(self, source: JudgeSource) -> str:
         pause = self._pause
-        spent = f"{dollars(self._spent_usd or 0.0)} of {dollars(source.daily_budget_usd)} today"
+        spent = f"{set_dollars(self._spent_usd or 0.0)} of {set_dollars(source.daily_budget_usd)} today"
         if not pause.reason:
             return "; ".join([f"{source.name}, {spent}", *self._held])
         until = datetime.fromtimestamp(pause.until, UTC).strftime(" until %d %b %H:%M UTC")
@@ -214,9 +214,9 @@ class JudgeJob:
     async def _stop(self, source: JudgeSource, needed: float, now: float) -> None:
         """Pause: the cheapest that waits needs more dollars than are left."""
         self._spent_usd = await asyncio.to_thread(self._judgements.spent, now)
-        budget = dollars(source.daily_budget_usd)
+        budget = set_dollars(source.daily_budget_usd)
         if needed > source.daily_budget_usd:
-            words = f"{budget} is too small for one call, for which {dollars(needed)} is set aside"
+            words = f"{budget} is too small for one call, for which {set_dollars(needed)} is set aside"
             self._pause.budget_too_small(f"{words}; raise `daily_budget`", now)
         else:
             self._pause.budget_spent(f"no room for another call in {budget}", now)

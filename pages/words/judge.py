@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.dataset.labels import LabelShare, Line, differing, kept
 from common.interval import Interval, Range
-from common.numbers import count, dollars, rough_percent
+from common.numbers import count, rough_percent, set_dollars
 from judge.figures import NEEDED_LABELS, WORTH, JudgedMarks, JudgeFigures, LabelAgreement
 from pages.words.figures import amount, signed
 
@@ -322,7 +322,7 @@ def judged_now_text(told: dict[str, Any]) -> str:
         what = f"{count(told['pairs'], 'pair')}: won {told['won']}, tie {told['tie']}, lost {told['lost']}"
     else:
         what = f"{count(told['answers'], 'answer')}: {_arm(told, 'baseline')}, {_arm(told, 'candidate')}"
-    money = f"cost {dollars(told['cost_usd'])}, {dollars(told['budget_left_usd'])} left today"
+    money = f"cost {set_dollars(told['cost_usd'])}, {set_dollars(told['budget_left_usd'])} left today"
     return f"{told['canary']}: {what}, no mark {told['no_mark']}{_never_ended(told)}; {money}"
 
 

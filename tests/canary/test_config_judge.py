@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 from bench.settings import CRITERIA, JudgeSource
 from canary.cli import app
 from canary.config import ConfigError, parse
-from common.numbers import dollars
+from common.numbers import set_dollars
 from judge.model import least_price
 from judge.terms import JudgeTerms
 from records.store import FixedRubric
@@ -161,7 +161,7 @@ def test_the_least_price_is_that_of_the_shortest_questions_and_the_longest_answe
     ],
 )
 def test_a_small_budget_is_not_rounded_to_a_larger_one(amount: float, shown: str) -> None:
-    assert dollars(amount) == shown
+    assert set_dollars(amount) == shown
 
 
 def test_a_rubric_on_a_judge_only_cannot_be_planned_and_plan_and_check_say_so(tmp_path: Path) -> None:
