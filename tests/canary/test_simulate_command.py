@@ -66,6 +66,7 @@ def test_a_candidate_that_fails_is_rolled_back_and_the_same_seed_gives_the_same_
     assert row["minutes_to_page"]["median"] <= row["minutes"]["median"]
 
 
+@pytest.mark.more
 def test_what_is_not_found_in_time_has_no_figure(config: Path) -> None:
     found = asked(config, "--weeks", "0", "--runs", "2", "--cost", "1.2x", "--within", "5m")
     (row,) = found["bad_candidates"]

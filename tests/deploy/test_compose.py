@@ -22,6 +22,7 @@ from redis.retry import Retry
 
 from canary.config import parse
 from tests.certificates import TLS, write_pair
+from tests.effort import in_more
 from tests.servers.ports import free_port
 from tests.serving import ProviderThread, Running, eventually
 
@@ -246,7 +247,7 @@ def at(folder: Path, **addresses: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("tls", ["", TLS.replace("tls/", "../tls/")], ids=["plain", "tls"])
+@pytest.mark.parametrize("tls", [in_more(""), TLS.replace("tls/", "../tls/")], ids=["plain", "tls"])
 def test_the_health_check_tells_a_server_that_answers_from_one_that_does_not(
     provider: ProviderThread, tmp_path: Path, serve: Callable[..., Running], tls: str
 ) -> None:

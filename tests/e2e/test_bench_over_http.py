@@ -622,6 +622,7 @@ def test_a_candidate_that_refuses_the_datasets_parameters_does_not_ship_until_it
     assert bench(folder, "new", "-o", "json").exit_code == 0
 
 
+@pytest.mark.more
 def test_through_the_proxy_the_proxy_adapts_the_requests(
     folder: Path, provider: ProviderThread, serve: Callable[..., Running]
 ) -> None:
@@ -782,6 +783,7 @@ def test_a_judge_compares_both_answers_in_both_orders_and_agrees_with_the_datase
     assert "it agrees with the datasets on 98.0 % (89.3 to 99.6) of 49 pairs" in shown
 
 
+@pytest.mark.more
 def test_the_judges_word_stands_in_the_text_and_decides_nothing(
     folder: Path, provider: ProviderThread
 ) -> None:
@@ -798,6 +800,7 @@ def test_the_judges_word_stands_in_the_text_and_decides_nothing(
     assert re.search(r"capitals +60 +18 +11 +30 +1 +40 % \(", judged.stdout)
 
 
+@pytest.mark.more
 def test_a_sanity_check_is_judged_on_its_few_examples(folder: Path, provider: ProviderThread) -> None:
     with_a_judge(folder, provider)
     found = document(bench(folder, "new", "--judge", "--quick", "-o", "json"))["judge"]

@@ -41,6 +41,7 @@ def demo(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[subprocess.
             process.terminate()  # killed, it could not end what it started
 
 
+@pytest.mark.more
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("demo", [["--open"]], indirect=True, ids=["open"])
 def test_the_demo_tells_its_three_stories_and_ends_with_all_that_it_started(

@@ -15,6 +15,7 @@ from demo.provider.server import LocalProvider
 from routing.canary import ArmName
 from tests.e2e.conversations import Conversation
 from tests.e2e.stage import Stage, on_stage
+from tests.effort import in_more
 from tests.serving import WAIT_S, eventually
 
 PROVIDERS = """
@@ -193,7 +194,7 @@ def test_after_a_rollback_for_cost_the_candidate_goes_on_with_what_it_began(stag
     goes_on_at(ask(stage, conversation), "candidate", assigned="baseline")
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("stream", [in_more(False), True])
 def test_without_a_fallback_the_baseline_is_asked_all_the_same(stage: Stage, stream: bool) -> None:
     conversation = begun(stage, "uncovered", "baseline", stream=stream)
     order(stage, "uncovered", "promote")
@@ -225,7 +226,7 @@ def test_stored_responses_are_the_baselines_until_promotion_and_then_each_arms_o
 # The real SDKs.
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("stream", [in_more(False), True])
 def test_openais_sdk_goes_on_with_its_reasoning_items(stage: Stage, stream: bool) -> None:
     wants: dict[str, Any] = {"model": "by-openai", "store": False, "include": ["reasoning.encrypted_content"]}
     user = next(stage.users("candidate", "by-openai", 0.5))
@@ -250,7 +251,7 @@ def test_openais_sdk_goes_on_with_its_reasoning_items(stage: Stage, stream: bool
         order(stage, "by-openai", "resume")
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("stream", [in_more(False), True])
 def test_anthropics_sdk_goes_on_with_its_signed_thinking(stage: Stage, stream: bool) -> None:
     user = next(stage.users("candidate", "by-anthropic", 0.5))
     asks: dict[str, Any] = {
@@ -277,7 +278,7 @@ def test_anthropics_sdk_goes_on_with_its_signed_thinking(stage: Stage, stream: b
         order(stage, "by-anthropic", "resume")
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("stream", [in_more(False), True])
 def test_googles_sdk_goes_on_with_its_thought_signatures(stage: Stage, stream: bool) -> None:
     user = next(stage.users("candidate", "by-gemini", 0.5))
     options = genai_types.HttpOptions(base_url=stage.server.traffic, headers={"x-canary-unit": user})

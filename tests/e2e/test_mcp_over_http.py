@@ -18,6 +18,7 @@ from mcp.types import CallToolResult, TextContent, Tool
 from demo.provider.behaviour import Behaviour
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.e2e.told import JUDGE, captured, spend, tell
+from tests.effort import in_more
 from tests.serving import eventually
 
 CONFIG = (
@@ -109,7 +110,7 @@ def said(answer: CallToolResult) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
+@pytest.mark.parametrize("mode", ["auto", in_more("legacy")])
 def test_a_viewer_reads_releases_status_report_and_why(stage: Stage, mode: str) -> None:
     calls: list[Asked] = [
         ("releases", {}),

@@ -372,6 +372,7 @@ def test_the_watcher_and_a_person_judge_by_the_terms_of_what_was_promoted(
     assert (left.exit_code, json.loads(left.stdout)["verdict"]) == (3, "dont_ship")
 
 
+@pytest.mark.more
 def test_a_sanity_check_prepares_a_canary_only_after_five_releases_that_shipped(
     provider: ProviderThread, serve: Callable[..., Running], hook: Hook
 ) -> None:

@@ -125,6 +125,7 @@ async def asked_while_it_drains(stage: Stage) -> tuple[str, str]:
     return ready, status.stderr
 
 
+@pytest.mark.more
 def test_a_server_that_drains_says_so_and_does_not_miss_its_workers(tmp_path: Path) -> None:
     with up(tmp_path, workers=1, grace_s=600.0) as stage:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

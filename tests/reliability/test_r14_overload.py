@@ -151,6 +151,7 @@ def test_beyond_the_bound_both_arms_are_refused_alike_and_nobody_hangs(stage: St
     )
 
 
+@pytest.mark.more
 def test_beyond_what_the_baseline_may_hold_both_arms_are_refused_alike(stage: Stage, gate: Gate) -> None:
     before = len(stage.outcomes())
     held = of_one_arm(stage, "baseline", A_LANE, "held")

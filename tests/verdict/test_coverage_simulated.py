@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from tests.effort import in_more
 from tests.verdict.reference import ratio
 from verdict.statistics.sequence import mixture_interval, multiplier, tuning
 from verdict.statistics.types import Floats
@@ -31,7 +32,7 @@ def _coverage(*, worlds: int, icc: float, seed: int) -> tuple[float, float]:
     return by_request / worlds, by_user / worlds
 
 
-@pytest.mark.parametrize(("icc", "naive"), [(0.86, 0.54), (0.4, 0.68)])
+@pytest.mark.parametrize(("icc", "naive"), [(0.86, 0.54), in_more(0.4, 0.68)])
 def test_intervals_over_requests_miss_and_intervals_over_users_hold(icc: float, naive: float) -> None:
     by_request, by_user = _coverage(worlds=1500, icc=icc, seed=17)
     assert by_request == pytest.approx(naive, abs=0.04)
@@ -95,7 +96,7 @@ def _monte_carlo_limit(worlds: int) -> float:
     return 0.05 + 3 * math.sqrt(0.05 * 0.95 / worlds)
 
 
-@pytest.mark.parametrize("looks", [14, 30])
+@pytest.mark.parametrize("looks", [14, in_more(30)])
 def test_looking_every_day_raises_false_alarms_but_not_with_the_sequence(looks: int) -> None:
     naive, sequential = _false_alarms(worlds=1500, looks=looks, seed=looks)
     assert naive > 0.15
@@ -123,7 +124,7 @@ def _ever_wrong(*, p: float, worlds: int, users: int, seed: int) -> float:
     return wrong / worlds
 
 
-@pytest.mark.parametrize("p", [0.01, 0.002])
+@pytest.mark.parametrize("p", [0.01, in_more(0.002)])
 def test_rare_errors_are_covered_at_every_look(p: float) -> None:
     worlds = 200
     assert _ever_wrong(p=p, worlds=worlds, users=800, seed=4) <= _monte_carlo_limit(worlds)
@@ -131,7 +132,7 @@ def test_rare_errors_are_covered_at_every_look(p: float) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("p", [0.01, 0.002])
+@pytest.mark.parametrize("p", [0.01, in_more(0.002)])
 def test_rare_errors_are_covered_at_every_look_in_full(p: float) -> None:
     found = _ever_wrong(p=p, worlds=4000, users=800, seed=41)
     print(f"rare errors at {p:.1%}: an interval ever without the truth {found:.2%} of 4000")

@@ -16,6 +16,7 @@ from control.states.rollouts import Rollouts
 from records.errors import StoreDown
 from records.store import Act, Store, VersionedState, tables
 from routing import transitions
+from tests.effort import in_more
 from tests.verdict.conftest import START, World, exchanges
 from tests.verdict.shipping import Shipper
 from verdict.archive import archivist
@@ -162,7 +163,7 @@ def test_only_the_one_whose_part_it_is_takes_looks(store: Store, monkeypatch: py
     assert _days(store) == []
 
 
-@pytest.mark.parametrize("program", ["worker", "agent", "controller"])
+@pytest.mark.parametrize("program", ["controller", in_more("worker"), in_more("agent")])
 def test_no_program_imports_the_statistics_before_they_are_needed(program: str) -> None:
     """They take two seconds and 60 MB in each process."""
     code = f"import sys, canary.programs.{program}; print('scipy' in sys.modules, 'numpy' in sys.modules)"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pages.words.reasons import sentences
+from tests.effort import in_more
 from verdict.decision.parts import break_down, parts_of
 from verdict.decision.verdict import build
 from verdict.sample.log import from_csv
@@ -53,7 +54,7 @@ def test_with_few_users_nothing_is_said(
     assert {one.difference.low for one in parts.categories} == {None}
 
 
-@pytest.mark.parametrize("lost", [0.2, 0.0])
+@pytest.mark.parametrize("lost", [0.2, in_more(0.0)])
 def test_a_critical_category_below_the_floor_blocks_even_if_the_baseline_is_too(
     write_log: Log, world: type[Any], canary: JudgedCanary, now: float, lost: float
 ) -> None:
