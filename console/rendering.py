@@ -19,8 +19,8 @@ from pages.words import judge, status
 
 if TYPE_CHECKING:
     from verdict.archive.releases import Dossier
-    from verdict.decision.compare import SideBySide
     from verdict.decision.document import Report
+    from verdict.decision.reports import SideBySide
     from verdict.planner.prospect import Prospect
     from verdict.terms.judged_canary import JudgedCanary
 

@@ -19,7 +19,7 @@ from records.facts.prices import said_once
 from routing.canary import Canary
 
 if TYPE_CHECKING:
-    from verdict.planner.prospect import Prospect, Wanted
+    from verdict.planner.prospect import PlanRequest, Prospect
 
 USUAL_REQUESTS = (1.0, 3.0, 8.0)
 """Requests per user, for the JSON, if not given."""
@@ -42,7 +42,7 @@ def check(
     output: Form = "text",
 ) -> None:
     """Check the configuration, and estimate how likely a good candidate is to ship."""
-    from verdict.planner.prospect import Wanted
+    from verdict.planner.prospect import PlanRequest
 
     now = time.time()
     with ended_by(ConfigError, code=2):
@@ -65,7 +65,7 @@ def check(
     warnings += lanes.refused.values()
     for warning in warnings:
         say(warning)
-    prospects = _prospects(read, lanes, data, Wanted(users=users, requests=requests))
+    prospects = _prospects(read, lanes, data, PlanRequest(users=users, requests=requests))
     given = USUAL_REQUESTS if requests is None else (requests,)
     document = _document(read, lanes, prospects, given, warnings)
     if output == "json":
@@ -122,7 +122,7 @@ def _budget_without_a_call(read: Config) -> str:
 
 
 def _prospects(
-    read: Config, lanes: CurrentLanes, data: Path, wanted: "Wanted"
+    read: Config, lanes: CurrentLanes, data: Path, wanted: "PlanRequest"
 ) -> "Mapping[str, Prospect | None]":
     """Each canary's prospect, as `canary plan` has it; None for a refused one. A check needs no records."""
     from verdict.planner.prospect import prospect_of

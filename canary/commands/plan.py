@@ -30,8 +30,8 @@ from records.facts.prices import said_once
 if TYPE_CHECKING:
     from control.settings import CanarySettings
     from records.store import VersionedState
-    from verdict.planner.prospect import Wanted
-    from verdict.planner.recorded import Recorded
+    from verdict.planner.prospect import PlanRequest
+    from verdict.planner.recorded import RecordedTraffic
     from verdict.terms.judged_canary import JudgedCanary
 
 
@@ -133,18 +133,18 @@ def _wanted(
     share: str | None,
     requests: float | None,
     assume: Sequence[str],
-) -> "Wanted":
+) -> "PlanRequest":
     """The options. Exits 2 for one that cannot be read, or too few days."""
     from canary.config.quantity import parse_share
     from verdict.planner.assumptions import parse_assumptions
-    from verdict.planner.prospect import Wanted
+    from verdict.planner.prospect import PlanRequest
     from verdict.terms.plan import first_day
 
     least = first_day(judged.minimum_days, judged.matures_days)
     if days is not None and days < least:
         fail(f"--days {days}: no verdict to ship comes before day {least}; give at least {least}", code=2)
     with ended_by(ValueError, code=2):
-        return Wanted(
+        return PlanRequest(
             users=users,
             days=days,
             share=parse_share(share) if share is not None else None,
@@ -197,7 +197,7 @@ def lanes_now(read: Config, data: Path) -> CurrentLanes:
 
 def recorded_traffic(
     read: Config, data: Path, lanes: CurrentLanes, known: "CanarySettings", judged: "JudgedCanary"
-) -> "Recorded | None":
+) -> "RecordedTraffic | None":
     """What the store has of the canary's traffic; None, said on stderr, if it does not answer. Creates no
     file."""
     from records.errors import StoreDown

@@ -148,8 +148,7 @@ def report(
 def _compare(names: list[str], config: Path, data: Path, form: str | None, output: str | None) -> None:
     """Set the candidates of these canaries side by side."""
     from pages.reports.compare import rendered
-    from verdict.decision.compare import compare_from_store
-    from verdict.decision.reports import NoSuchCanary
+    from verdict.decision.reports import NoSuchCanary, compare_from_store
 
     if len(set(names)) < 2:
         fail("--compare needs the names of two canaries or more", code=2)

@@ -55,8 +55,8 @@ from routing.states import State
 
 if TYPE_CHECKING:  # the statistics take two seconds to import, and most processes never make a report
     from verdict.archive.releases import Dossier
-    from verdict.decision.compare import SideBySide
     from verdict.decision.document import Report
+    from verdict.decision.reports import SideBySide
     from verdict.planner.prospect import Prospect
     from verdict.terms.judged_canary import JudgedCanary
 
@@ -396,8 +396,7 @@ class Operator:
         ], split
 
     def _compare(self, canaries: Sequence[str]) -> "SideBySide":
-        from verdict.decision.compare import compare_from_store
-        from verdict.decision.reports import NoSuchCanary
+        from verdict.decision.reports import NoSuchCanary, compare_from_store
 
         try:
             return compare_from_store(self.settings().reports, canaries, self.store, now=time.time())

@@ -13,9 +13,9 @@ from pages.words.reasons import sentences
 from pages.writers import written
 from records.facts.metric import JUDGED_PREFERENCE
 from routing.canary import Arm
-from verdict.decision.compare import CandidateStanding, SideBySide, at_the_same_time
 from verdict.decision.document import MetricLine, Report
 from verdict.decision.document import to_json as report_json
+from verdict.decision.reports import CandidateStanding, SideBySide, at_the_same_time
 from verdict.terms.measures import unit_of
 
 _NOT_COMPARED = (

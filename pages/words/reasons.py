@@ -57,7 +57,7 @@ from verdict.rows.reasons import (
     ShareChanged,
     SplitNotChecked,
     SplitOff,
-    Told,
+    StoredReason,
     TooFewUsers,
     UnequalResponse,
     UnevenlyAbandoned,
@@ -84,7 +84,7 @@ def sentences(report: Report) -> tuple[str, ...]:
 def sentence(reason: Reason, report: Report) -> str:
     """One reason; the figures of a row, and its bound, are those of the report's line."""
     match reason:
-        case Told():
+        case StoredReason():
             return reason.words
         case SplitOff() | SplitNotChecked() | Unreached() | InBothArms() | NobodyRead() | NoRubric():
             return _of_users(reason)

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from records.exports.files import Kind, Rows, write_table
-from verdict.sample.log import from_csv
+from verdict.sample.csv_log import from_csv
 
 COLUMNS: dict[str, Kind] = {"name": "text", "at": "time", "n": "count", "x": "number", "ok": "truth"}
 PAGES: list[Rows] = [

@@ -4,9 +4,18 @@ from dataclasses import replace
 
 from common.interval import Range
 from verdict.archive.evaluations import Evaluation, Event, Model
-from verdict.decision.document import Decided, Difference, MetricLine, Report, ReportWindow, Score, Srm, Units
+from verdict.decision.document import (
+    Decided,
+    Difference,
+    MetricLine,
+    Report,
+    ReportWindow,
+    SampleRatioCheck,
+    Score,
+    Units,
+)
 from verdict.details import Details, Money
-from verdict.rows.reasons import Told
+from verdict.rows.reasons import StoredReason
 
 DAY_S = 86400.0
 
@@ -49,12 +58,12 @@ def an_evaluation(number: int = 1, *, score: float = 80.0, synthetic: float | No
     report = Report(
         canary=f"c{number}",
         verdict="ship",
-        reasons=(Told(words="all well"),),
+        reasons=(StoredReason(words="all well"),),
         score=Score(low=70, estimate=score, high=90),
         rubric_sha256="ab" * 32,
         window=ReportWindow(start=0.0, end=9 * DAY_S, days=9.0, whole_days=9, days_required=7.0),
         units=Units(baseline=5400, candidate=600),
-        srm=Srm(p_value=0.4, blocked=False),
+        srm=SampleRatioCheck(p_value=0.4, blocked=False),
         metrics=(
             a_line("task_completed", 0.9, Difference(low=-0.04, estimate=-0.02, high=0.0, p_value=0.2)),
             a_line("cost_per_request", 0.05, Difference(low=-0.006, estimate=-0.005, high=-0.004, p_value=0)),

@@ -14,8 +14,8 @@ from verdict.decision.judged_figures import preference
 from verdict.decision.plan_course import PlanCourse
 from verdict.rows.comparison import arm_sums
 from verdict.rows.looks import Look
-from verdict.sample.arrays import Sample
 from verdict.sample.observations import judged_sample, observe
+from verdict.sample.sample import Sample
 from verdict.statistics.types import Bools, Floats
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.plan import DAY_S

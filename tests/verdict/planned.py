@@ -11,12 +11,12 @@ from verdict.decision.document import (
     PlanLine,
     Report,
     ReportWindow,
+    SampleRatioCheck,
     Score,
-    Srm,
     Units,
 )
 from verdict.details import Details, LookPoint, RowCourse
-from verdict.rows.reasons import Told
+from verdict.rows.reasons import StoredReason
 from verdict.rows.row import State
 
 START = datetime(2026, 11, 2, tzinfo=UTC)
@@ -69,14 +69,14 @@ def planned_report(*lines: MetricLine, day: int, ended: timedelta = timedelta(ho
     return Report(
         canary="support-nov",
         verdict="extend",
-        reasons=(Told(words="Open."),),
+        reasons=(StoredReason(words="Open."),),
         score=Score(low=20.0, estimate=60.0, high=90.0),
         rubric_sha256="0" * 64,
         window=ReportWindow(
             start=START.timestamp(), end=end, days=day + 0.5, whole_days=day, days_required=7
         ),
         units=Units(baseline=4000, candidate=400),
-        srm=Srm(p_value=0.5, blocked=False),
+        srm=SampleRatioCheck(p_value=0.5, blocked=False),
         metrics=lines,
         segments=(),
         categories=(),
@@ -94,4 +94,4 @@ def planned_report(*lines: MetricLine, day: int, ended: timedelta = timedelta(ho
 
 def as_told(report: Report) -> Report:
     """The report as it comes back from its document: with its reasons in words."""
-    return replace(report, reasons=tuple(Told(words=each) for each in sentences(report)))
+    return replace(report, reasons=tuple(StoredReason(words=each) for each in sentences(report)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import stats
 
-from verdict.sample.arrays import MeasureTotals, Ratings, Sample, TextColumn, Values
+from verdict.sample.sample import MeasureTotals, Ratings, Sample, TextColumn, Values
 from verdict.statistics.types import Bools, Floats, Ints
 
 DAY_S = 86400.0

@@ -10,9 +10,9 @@ import pytest
 from records.facts.metric import BUILT_IN
 from tests.verdict.reference import adjusted
 from verdict.rows.reading import read
-from verdict.sample.arrays import BadSample
-from verdict.sample.log import from_csv
+from verdict.sample.csv_log import from_csv
 from verdict.sample.observations import observe
+from verdict.sample.sample import BadSample
 from verdict.statistics.ratio import UnitSums, arms
 from verdict.statistics.types import Floats
 

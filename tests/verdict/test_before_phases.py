@@ -8,7 +8,7 @@ import pytest
 
 from tests.verdict.reference import adjusted, narrower
 from verdict.rows.comparison import Quantiles
-from verdict.sample.arrays import Sample, TextColumn, Values
+from verdict.sample.sample import Sample, TextColumn, Values
 from verdict.statistics.ratio import LEAST, Arms, UnitSums, arms, unit_sums
 from verdict.statistics.types import Floats, Ints
 

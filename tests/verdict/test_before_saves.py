@@ -8,11 +8,11 @@ import pytest
 
 from records.facts.metric import BUILT_IN
 from tests.verdict.simulated import GRID
-from verdict.rows.comparison import LogMeans, Means, Recovered
+from verdict.rows.comparison import LogMeanComparison, MeanComparison, RecoveredComparison
 from verdict.rows.reading import read
-from verdict.sample.arrays import MeasureTotals, Ratings, Sample, TextColumn, Values
 from verdict.sample.cohort import of_units
 from verdict.sample.observations import observe
+from verdict.sample.sample import MeasureTotals, Ratings, Sample, TextColumn, Values
 from verdict.statistics.types import Floats, Ints
 
 METRICS = ("cost_per_request", "latency_p95", "task_completed", "csat", "error_rate")
@@ -108,7 +108,11 @@ def saved(*, requests: float, uneven: float, worlds: int, rated: float = 0.125) 
             assert known is not None
             assert plain is not None
             # Not where few events, or a difference in the answers, have no variance of their own.
-            arms = [each.arms for each in (known, plain) if isinstance(each, Means | LogMeans | Recovered)]
+            arms = [
+                each.arms
+                for each in (known, plain)
+                if isinstance(each, MeanComparison | LogMeanComparison | RecoveredComparison)
+            ]
             both = [each.se(1) for each in arms if each is not None]
             if len(both) == 2:
                 widths[name].append((both[0], both[1]))

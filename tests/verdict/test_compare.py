@@ -9,8 +9,8 @@ import pytest
 from pages.reports.compare import rendered, to_json
 from routing.canary import Arm
 from tests.verdict.archived import DAY_S, an_evaluation
-from verdict.decision.compare import CandidateStanding, SideBySide, side_by_side
 from verdict.decision.document import Report, ReportWindow, Score, Verdict
+from verdict.decision.reports import CandidateStanding, SideBySide, side_by_side
 from verdict.details import Details
 
 BASELINE = Arm(provider="openai", model="gpt-4o")

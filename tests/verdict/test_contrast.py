@@ -13,8 +13,8 @@ from tests.verdict.simulated_looks import row
 from verdict.decision.document import Report
 from verdict.decision.verdict import build
 from verdict.rows.margins import Margin, contrast
-from verdict.sample.arrays import Ratings, Sample, TextColumn
 from verdict.sample.observations import observe
+from verdict.sample.sample import Ratings, Sample, TextColumn
 from verdict.statistics.boundaries import spreads
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.rubric import parse_bound

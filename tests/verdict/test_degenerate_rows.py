@@ -27,12 +27,12 @@ from verdict.archive import trends
 from verdict.archive.evaluations import Evaluation
 from verdict.archive.releases import ReleaseHistory, RunHistory, dossier
 from verdict.decision import verdict
-from verdict.decision.compare import CandidateStanding, side_by_side
 from verdict.decision.document import Report, from_json, to_json
+from verdict.decision.reports import CandidateStanding, side_by_side
 from verdict.decision.verdict import build
 from verdict.rows.reading import known
-from verdict.sample.arrays import MeasureTotals, Ratings, Sample, TextColumn
-from verdict.sample.log import AnswerTable, ExchangeTable
+from verdict.sample.csv_log import AnswerTable, ExchangeTable
+from verdict.sample.sample import MeasureTotals, Ratings, Sample, TextColumn
 from verdict.statistics.boundaries import Shape as Skewed
 from verdict.statistics.ratio import Arms, Ratio, UnitSums, arms
 from verdict.statistics.types import Bools, Floats, Ints, NotComputed

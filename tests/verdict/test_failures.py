@@ -12,10 +12,10 @@ from tests.verdict.totals import DAY_S, UnitTotals
 from verdict.decision.figures import failures
 from verdict.details import FailureMode
 from verdict.sample import cohort
-from verdict.sample.arrays import Recent, RecentRating, displeased
 from verdict.sample.cohort import read_modes, to_judge
-from verdict.sample.log import from_csv
-from verdict.sample.stored import RunWindow
+from verdict.sample.csv_log import from_csv
+from verdict.sample.sample import RecentFailures, RecentRating, displeased
+from verdict.sample.unit_totals import RunWindow
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.rubric import Criterion, parse_bound
 
@@ -91,7 +91,7 @@ def test_slow_is_what_hardly_any_of_the_baseline_s_is(tmp_path: Path) -> None:
     assert (mode.kind, mode.candidate, mode.candidate_of, mode.baseline) == ("slow", 5, 20, 2)
 
 
-def recent_of(unit_totals: UnitTotals, *metrics: Metric) -> Recent:
+def recent_of(unit_totals: UnitTotals, *metrics: Metric) -> RecentFailures:
     """What a report of run 1 reads. The totals of its units, which say when the run was, must be there."""
     canary = JudgedCanary(name="c", criteria=[], metrics={metric.name: metric for metric in metrics})
     found = to_judge(unit_totals.connection, canary, 1).recent
@@ -193,7 +193,7 @@ def test_errors_and_faults_come_first_however_bad_the_ratings_are() -> None:
         for n in range(20)
     ]
     found = failures(
-        Recent(
+        RecentFailures(
             since=0.0,
             until=1.0,
             baseline=100,

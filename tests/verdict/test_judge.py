@@ -10,13 +10,13 @@ import pytest
 
 from records.facts.metric import BUILT_IN, Metric
 from verdict.decision.decide import points, score
-from verdict.rows.comparison import GATE, Means, symmetric
+from verdict.rows.comparison import GATE, MeanComparison, symmetric
 from verdict.rows.reading import MetricReading, read
 from verdict.rows.reasons import Capped
 from verdict.rows.row import capped, decide, detectable, further_units
-from verdict.sample.arrays import Ratings, Sample, TextColumn
-from verdict.sample.log import ExchangeTable
+from verdict.sample.csv_log import ExchangeTable
 from verdict.sample.observations import observe
+from verdict.sample.sample import Ratings, Sample, TextColumn
 from verdict.statistics.sequence import POWER_Z, multiplier
 from verdict.statistics.types import Floats
 from verdict.terms.measures import UnknownMetric
@@ -355,7 +355,7 @@ def test_ratings_that_hardly_differ_have_no_known_spread(same: float, others: in
 def test_ratings_that_differ_keep_the_normal_interval() -> None:
     ratings = np.repeat([4.0, 3.0], [170, 30])
     reading = _reading(_sample(ratings, ratings), "csat")
-    assert isinstance(reading.comparison, Means)
+    assert isinstance(reading.comparison, MeanComparison)
 
 
 def test_amounts_that_were_cut_say_where() -> None:

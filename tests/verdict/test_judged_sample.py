@@ -12,8 +12,8 @@ from records.facts.metric import JUDGED_MARK, JUDGED_PREFERENCE
 from tests.verdict.judged import answer, pair, sample_of
 from verdict.decision.judged_figures import judge_figures, preference
 from verdict.rows.comparison import ArmSums, arm_sums
-from verdict.sample.arrays import Sample
 from verdict.sample.observations import judged_sample, observe
+from verdict.sample.sample import Sample
 from verdict.statistics import sequence
 
 BY_HAND = [

@@ -7,8 +7,8 @@ from common.concentration import FailingPart
 from pages.reports.report import rendered
 from verdict.decision.figures import located
 from verdict.decision.verdict import build
-from verdict.sample.arrays import Sample
-from verdict.sample.log import from_csv
+from verdict.sample.csv_log import from_csv
+from verdict.sample.sample import Sample
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.rubric import Criterion, parse_bound
 

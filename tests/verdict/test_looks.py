@@ -20,9 +20,9 @@ from verdict.decision.plan_course import often_missed
 from verdict.decision.verdict import build
 from verdict.rows.looks import Look, RowPlan, SeenMargin, SeenRow, chance, smallest_risk, standing
 from verdict.rows.margins import ExactShare, QuantileEnds, contrast, z_to_ship
-from verdict.sample.arrays import MeasureTotals, Ratings, Sample, TextColumn
-from verdict.sample.log import ExchangeTable
+from verdict.sample.csv_log import ExchangeTable
 from verdict.sample.observations import observe
+from verdict.sample.sample import MeasureTotals, Ratings, Sample, TextColumn
 from verdict.statistics.boundaries import EstimateSpread, Shape
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.plan import DAY_S, VerdictPlan, log_end

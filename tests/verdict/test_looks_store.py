@@ -22,8 +22,8 @@ from tests.verdict.shipping import Shipper
 from verdict.decision.document import Report
 from verdict.decision.plan_course import PlanCourse
 from verdict.decision.reports import judged_canary, report_from_csv, report_of, take_looks
-from verdict.sample.arrays import BadSample
-from verdict.sample.log import from_csv
+from verdict.sample.csv_log import from_csv
+from verdict.sample.sample import BadSample
 from verdict.terms.fixed_terms import judged_by, terms_of
 from verdict.terms.judged_canary import JudgedCanary, ReportSettings
 from verdict.terms.plan import ARRIVAL_S, DAY_S

@@ -16,9 +16,9 @@ from tests.verdict.conftest import World, exchanges
 from verdict.decision.document import Report
 from verdict.decision.verdict import build
 from verdict.rows.reading import read, trimmings
-from verdict.sample.arrays import MeasureTotals, Sample
-from verdict.sample.log import from_csv
+from verdict.sample.csv_log import from_csv
 from verdict.sample.observations import abandoned, observe, unpriced
+from verdict.sample.sample import MeasureTotals, Sample
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.rubric import Criterion, parse_bound
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from verdict.decision.figures import MONTH_DAYS, money
-from verdict.sample.arrays import MeasureTotals, Sample
-from verdict.sample.log import from_csv
+from verdict.sample.csv_log import from_csv
+from verdict.sample.sample import MeasureTotals, Sample
 
 Log = Callable[[Any], Path]
 

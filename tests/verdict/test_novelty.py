@@ -14,9 +14,9 @@ from verdict.decision.document import Report
 from verdict.decision.figures import FADING, fading, last_third, since_first
 from verdict.decision.verdict import build
 from verdict.details import SinceFirst
-from verdict.sample.arrays import Sample, TextColumn
-from verdict.sample.log import ExchangeTable, from_csv
+from verdict.sample.csv_log import ExchangeTable, from_csv
 from verdict.sample.observations import observe
+from verdict.sample.sample import Sample, TextColumn
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.rubric import Criterion, parse_bound
 

@@ -10,7 +10,7 @@ from records.facts.metric import BUILT_IN
 from verdict.decision.document import Report
 from verdict.decision.offline import offline_rows
 from verdict.decision.verdict import build
-from verdict.sample.log import from_csv
+from verdict.sample.csv_log import from_csv
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.rubric import Criterion, parse_bound
 

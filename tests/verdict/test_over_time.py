@@ -11,7 +11,7 @@ import pytest
 from verdict.decision import figures
 from verdict.decision.document import Report
 from verdict.decision.verdict import build
-from verdict.sample.log import from_csv
+from verdict.sample.csv_log import from_csv
 from verdict.terms.judged_canary import JudgedCanary
 
 Log = Callable[[Any], Path]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from verdict.sample.arrays import Values
+from verdict.sample.sample import Values
 
 
 def _values(sizes: list[int], seed: int = 3) -> Values:

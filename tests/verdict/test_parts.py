@@ -11,7 +11,7 @@ from pages.words.reasons import sentences
 from tests.effort import in_more
 from verdict.decision.parts import break_down, parts_of
 from verdict.decision.verdict import build
-from verdict.sample.log import from_csv
+from verdict.sample.csv_log import from_csv
 from verdict.sample.observations import observe
 from verdict.terms.judged_canary import JudgedCanary
 

@@ -11,7 +11,7 @@ from scipy import special, stats
 from records.facts.metric import BUILT_IN
 from routing.canary import Step
 from tests.verdict.reference import ratio
-from verdict.planner.assumptions import Assumptions, Course
+from verdict.planner.assumptions import Assumptions, ExpectedTraffic
 from verdict.planner.power import Power, power_of_plan, power_of_sequence
 from verdict.rows.comparison import FEW, GATE
 from verdict.statistics.boundaries import Shape, boundaries, effective_units, skewness
@@ -34,8 +34,8 @@ def row(metric: str, acceptable: str, ideal: str) -> Criterion:
 README = (row("error_rate", "< 5%", "< 1%"), row("csat", ">= baseline - 5%", ">= baseline + 0%"))
 
 
-def course(share: float, requests: float, users: float = 20_000, days: float = 14) -> Course:
-    return Course(users_per_day=users / days, requests=requests, steps=(Step(share=share),))
+def course(share: float, requests: float, users: float = 20_000, days: float = 14) -> ExpectedTraffic:
+    return ExpectedTraffic(users_per_day=users / days, requests=requests, steps=(Step(share=share),))
 
 
 def readme(share: float, requests: float, *, days: int = 14, until: int | None = None) -> Power:
@@ -158,7 +158,7 @@ def test_a_dear_tail_of_costs_lowers_the_chance() -> None:
 
 def test_a_ramp_tells_what_its_steps_let_through() -> None:
     week = 7 * 86400.0
-    slow = Course(
+    slow = ExpectedTraffic(
         users_per_day=20_000 / 14, requests=3, steps=(Step(share=0.02, for_s=week), Step(share=0.08))
     )
     ships = power_of_plan(README, FORTNIGHT, slow).ship
@@ -170,7 +170,9 @@ def test_a_ramp_tells_what_its_steps_let_through() -> None:
 
 def test_users_at_a_share_of_all_are_compared_with_nobody() -> None:
     day = 86400.0
-    whole = Course(users_per_day=100, requests=1, steps=(Step(share=0.5, for_s=2 * day), Step(share=1.0)))
+    whole = ExpectedTraffic(
+        users_per_day=100, requests=1, steps=(Step(share=0.5, for_s=2 * day), Step(share=1.0))
+    )
     assert whole.until(9).candidate == 100
 
 

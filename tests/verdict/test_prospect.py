@@ -23,15 +23,15 @@ from routing.canary import Step
 from verdict.planner.assumptions import Assumptions, BadAssumption, believed, parse_assumptions
 from verdict.planner.prospect import (
     USUAL_STEPS,
+    PlanRequest,
     Prospect,
-    Wanted,
     levers,
     look_boundaries,
     one_in,
     prospect_of,
     table,
 )
-from verdict.planner.recorded import Recorded, reaching
+from verdict.planner.recorded import RecordedTraffic, reaching
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.rubric import Criterion, parse_bound
 
@@ -50,9 +50,9 @@ README = JudgedCanary(
 
 
 def _prospect(
-    judged: JudgedCanary = README, wanted: Wanted | None = None, seen: Recorded | None = None
+    judged: JudgedCanary = README, wanted: PlanRequest | None = None, seen: RecordedTraffic | None = None
 ) -> Prospect:
-    found = prospect_of(judged, USUAL_STEPS, wanted or Wanted(), seen)
+    found = prospect_of(judged, USUAL_STEPS, wanted or PlanRequest(), seen)
     assert found is not None
     return found
 
@@ -69,7 +69,7 @@ def test_the_table_has_the_usual_days_and_shares() -> None:
 
 
 def test_own_days_have_a_row_of_their_own() -> None:
-    cells = table(_prospect(wanted=Wanted(days=21)))
+    cells = table(_prospect(wanted=PlanRequest(days=21)))
     assert sorted({cell.days for cell in cells}) == [7, 14, 21, 28]
 
 
@@ -93,7 +93,7 @@ def test_the_line_names_a_lever_that_keeps_the_rubric() -> None:
         "14 days at a share of 5 %, with 20,000 users (assumed) who send 3 requests each. The row least "
         "likely to pass is satisfaction (52 %). With a share of 10 % instead of 5 % the chance is 76 %."
     )
-    assert "least likely" not in prospect_line(_prospect(wanted=Wanted(users=2_000_000)))
+    assert "least likely" not in prospect_line(_prospect(wanted=PlanRequest(users=2_000_000)))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_the_line_names_a_lever_that_keeps_the_rubric() -> None:
 def test_a_wider_bound_is_spelled_as_the_rubric_spells_it(acceptable: str, ideal: str, wider: str) -> None:
     judged = replace(README, criteria=(_row("csat", acceptable, ideal),))
     distance = abs(parse_bound(acceptable).at(4) - parse_bound(ideal).at(4)) / 2
-    prospect = _prospect(judged, Wanted(assumptions=Assumptions(sds={"csat": 12 * distance})))
+    prospect = _prospect(judged, PlanRequest(assumptions=Assumptions(sds={"csat": 12 * distance})))
     changes = [lever.change for lever in levers(prospect, prospect.power()) if lever.loosens]
     assert changes == [f"csat {wider} instead of {acceptable}"]
     assert parse_bound(wider)
@@ -147,7 +147,7 @@ def test_every_assumption_is_named_with_its_source() -> None:
 
 def test_what_is_recorded_replaces_what_is_assumed_and_what_is_given_replaces_both() -> None:
     over = "measured over 812 users in 9 days"
-    seen = Recorded(
+    seen = RecordedTraffic(
         over=over,
         users_per_day=1000,
         requests=2,
@@ -159,7 +159,7 @@ def test_what_is_recorded_replaces_what_is_assumed_and_what_is_given_replaces_bo
         ),
     )
     given = parse_assumptions("csat.sd=1.1, csat.candidate=4.3", BUILT_IN)
-    found = _of(_prospect(wanted=Wanted(share=0.1, requests=5, assumptions=given), seen=seen))
+    found = _of(_prospect(wanted=PlanRequest(share=0.1, requests=5, assumptions=given), seen=seen))
     assert found["users"] == (14_000, over)
     assert found["requests"] == (5, "given")
     assert found["share"] == (0.1, "given")
@@ -190,20 +190,20 @@ def test_the_chance_counts_critical_parts_with_what_the_row_with_the_fewest_rate
 
 
 def test_a_critical_part_that_half_of_the_users_are_in_costs_nothing() -> None:
-    given = Wanted(assumptions=parse_assumptions("category:refund=50%", BUILT_IN))
+    given = PlanRequest(assumptions=parse_assumptions("category:refund=50%", BUILT_IN))
     whole, part = _prospect().power(), _prospect(REFUND, given).power()
     assert part.ship == pytest.approx(whole.ship, abs=1e-6)
     assert prospect_line(_prospect(REFUND, given)) == prospect_line(_prospect())
 
 
 def test_the_baselines_users_of_a_critical_part_count_as_well() -> None:
-    few, many = (_prospect(REFUND, Wanted(share=share)).power().parts[0].units for share in (0.1, 0.9))
+    few, many = (_prospect(REFUND, PlanRequest(share=share)).power().parts[0].units for share in (0.1, 0.9))
     assert few == pytest.approx(many)
 
 
 def test_a_critical_parts_chance_is_that_of_a_hundred_users_by_chance() -> None:
     rng = np.random.default_rng(3)
-    units, given = 318.15, Wanted(assumptions=parse_assumptions("category:refund=30%", BUILT_IN))
+    units, given = 318.15, PlanRequest(assumptions=parse_assumptions("category:refund=30%", BUILT_IN))
     (part,) = _prospect(REFUND, given).power().parts
     drawn = float(np.mean(rng.poisson(0.3 * units, size=20_000) >= 100))
     assert part.chance == pytest.approx(drawn, abs=0.015)
@@ -211,7 +211,7 @@ def test_a_critical_parts_chance_is_that_of_a_hundred_users_by_chance() -> None:
 
 def test_every_critical_part_is_an_assumption_of_its_own() -> None:
     critical = replace(REFUND, critical_segments=frozenset({("plan", "enterprise")}))
-    given = Wanted(assumptions=parse_assumptions("segment:plan=enterprise=4%", BUILT_IN))
+    given = PlanRequest(assumptions=parse_assumptions("segment:plan=enterprise=4%", BUILT_IN))
     found = {each.name: each for each in assumed(_prospect(critical, given))}
     told = {name: (each.value, each.source) for name, each in found.items()}
     assert told["category:refund"] == (0.1, "assumed")
@@ -231,7 +231,7 @@ def test_a_number_may_begin_with_its_point() -> None:
 
 
 def test_traffic_of_less_than_three_days_is_said_to_be_assumed() -> None:
-    short = Recorded(
+    short = RecordedTraffic(
         over="measured over 900 users in 1 day", too_short="; 0.9 days are recorded, 3 are needed"
     )
     line = prospect_line(_prospect(seen=short))
@@ -296,8 +296,8 @@ def test_rates_in_words() -> None:
 
 
 def test_there_is_nothing_to_plan_without_a_rubric_or_two_arms() -> None:
-    assert prospect_of(replace(README, criteria=()), USUAL_STEPS, Wanted()) is None
-    assert prospect_of(README, (Step(share=1.0),), Wanted()) is None
+    assert prospect_of(replace(README, criteria=()), USUAL_STEPS, PlanRequest()) is None
+    assert prospect_of(README, (Step(share=1.0),), PlanRequest()) is None
 
 
 def test_a_row_on_a_judges_word_is_left_out_and_named() -> None:
@@ -363,7 +363,7 @@ def test_nothing_is_told_to_ship_while_a_cost_row_waits_for_a_price(
     bound: str, unpriced: tuple[str, ...], open_: tuple[str, ...]
 ) -> None:
     judged = replace(README, criteria=(README.criteria[0], _row("cost_per_request", bound, bound)))
-    found = prospect_of(judged, USUAL_STEPS, Wanted(), unpriced=unpriced)
+    found = prospect_of(judged, USUAL_STEPS, PlanRequest(), unpriced=unpriced)
     assert found is not None
     document: dict[str, Any] = brief_document(found)
     line = prospect_line(found)

@@ -9,9 +9,9 @@ from records.facts.metric import BUILT_IN
 from tests.verdict.reference import difference, ratio
 from verdict.rows.reading import MetricReading, read
 from verdict.rows.row import State, decide
-from verdict.sample.arrays import Ratings, Sample, TextColumn
-from verdict.sample.log import ExchangeTable
+from verdict.sample.csv_log import ExchangeTable
 from verdict.sample.observations import observe
+from verdict.sample.sample import Ratings, Sample, TextColumn
 from verdict.statistics.ratio import UnitSums, arms, unit_sums
 from verdict.terms.rubric import Criterion, parse_bound
 

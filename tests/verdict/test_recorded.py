@@ -9,8 +9,8 @@ from records.store.tables import releases, runs
 from routing.canary import Arm, Canary, Match, Step
 from tests.verdict.reference import ratio
 from tests.verdict.totals import UnitTotals
-from verdict.planner.assumptions import Assumptions, Sizes
-from verdict.planner.recorded import Recorded, recorded
+from verdict.planner.assumptions import Assumptions, ValuesPerUser
+from verdict.planner.recorded import RecordedTraffic, recorded
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.plan import DAY_S
 from verdict.terms.rubric import Criterion, parse_bound
@@ -47,7 +47,7 @@ JUDGED = JudgedCanary(
 )
 
 
-def _read(totals: UnitTotals) -> Recorded | None:
+def _read(totals: UnitTotals) -> RecordedTraffic | None:
     return recorded(totals.connection, CANARY, JUDGED, now=NOW)
 
 
@@ -73,7 +73,7 @@ def test_a_run_tells_users_requests_baselines_and_spreads(unit_totals: UnitTotal
     assert found.assumptions.baselines["error_rate"] == pytest.approx(12 / counts.sum())
     exact = ratio(costs, counts.astype(float))
     assert found.assumptions.baselines["cost_per_request"] == pytest.approx(exact.value)
-    spread = Sizes.of(counts.sum() / 120, 1.0).variance(Assumptions().alike)
+    spread = ValuesPerUser.of(counts.sum() / 120, 1.0).variance(Assumptions().alike)
     assert found.assumptions.sds["cost_per_request"] ** 2 * spread == pytest.approx(120 * exact.variance)
     assert found.assumptions.parts == {
         "category:refund": pytest.approx(11 / 121),
@@ -101,7 +101,7 @@ def test_ratings_tell_their_mean_their_spread_and_how_many_rate(unit_totals: Uni
     assert found.assumptions.responses == {"csat": 0.25}
     exact = ratio(values.sum(axis=1), np.full(110, 2.0))
     assert found.assumptions.baselines["csat"] == pytest.approx(exact.value)
-    spread = Sizes.of(8, 0.25).variance(0.4)
+    spread = ValuesPerUser.of(8, 0.25).variance(0.4)
     assert found.assumptions.sds["csat"] ** 2 * spread == pytest.approx(110 * exact.variance)
 
 

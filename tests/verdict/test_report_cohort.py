@@ -10,9 +10,9 @@ from records.facts.metric import BUILT_IN
 from records.store.sums import pack, unpack
 from tests.verdict.totals import DAY_S, UnitTotals
 from verdict.details import Mirror
-from verdict.sample.arrays import BadSample
 from verdict.sample.cohort import from_store, mirrored
 from verdict.sample.observations import observe
+from verdict.sample.sample import BadSample
 
 
 @pytest.mark.parametrize(

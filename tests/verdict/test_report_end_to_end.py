@@ -11,7 +11,7 @@ from tests.verdict.planned import as_told
 from verdict.decision.decide import misses
 from verdict.decision.document import Report, from_json, to_json
 from verdict.decision.verdict import build
-from verdict.sample.log import from_csv
+from verdict.sample.csv_log import from_csv
 from verdict.terms.judged_canary import JudgedCanary, Outweighed, RunRolledBack
 
 Log = Callable[[Any], Path]

@@ -20,7 +20,7 @@ from tests.verdict.conftest import World, exchanges
 from verdict.decision.document import Difference, Report
 from verdict.decision.verdict import build, whole_days
 from verdict.sample.cohort import from_store
-from verdict.sample.log import from_csv
+from verdict.sample.csv_log import from_csv
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.rubric import Criterion, parse_bound
 

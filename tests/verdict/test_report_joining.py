@@ -7,9 +7,9 @@ import pytest
 from records.facts.metric import BUILT_IN
 from tests.verdict.totals import DAY_S, UnitTotals
 from verdict.rows.reading import read
-from verdict.sample.arrays import Sample
 from verdict.sample.cohort import from_store
 from verdict.sample.observations import observe
+from verdict.sample.sample import Sample
 
 
 def _csat(totals: UnitTotals, **asked: list[str]) -> Sample:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from verdict.sample.arrays import BadSample, Sample
-from verdict.sample.log import from_csv
+from verdict.sample.csv_log import from_csv
 from verdict.sample.observations import observe
+from verdict.sample.sample import BadSample, Sample
 
 HEADER = "unit,arm,at,latency_s,cost_usd,error_type,category,tag_region,metric_csat\n"
 

@@ -16,8 +16,8 @@ from pages.words import verdict
 from pages.words.figures import label
 from verdict.decision.document import Mirror, Report, from_json
 from verdict.decision.verdict import build
-from verdict.rows.reasons import Told
-from verdict.sample.log import from_csv
+from verdict.rows.reasons import StoredReason
+from verdict.sample.csv_log import from_csv
 from verdict.terms.judged_canary import JudgedCanary
 
 Log = Callable[[Any], Path]
@@ -98,7 +98,7 @@ def test_every_form_says_what_is_missing(extended: Report, form: str) -> None:
 def test_nothing_breaks_out_of_the_page_or_a_table(refused: Report) -> None:
     line = replace(refused.metrics[0], question=HOSTILE)
     hostile = replace(
-        refused, canary=HOSTILE, metrics=(line, *refused.metrics[1:]), reasons=(Told(words=HOSTILE),)
+        refused, canary=HOSTILE, metrics=(line, *refused.metrics[1:]), reasons=(StoredReason(words=HOSTILE),)
     )
     assert "script" not in _parsed(rendered(hostile, "html")).tags
     text = rendered(hostile, "markdown")

@@ -21,8 +21,8 @@ from tests.verdict.judged import label, pair
 from verdict.decision.document import ArmModel, ArmModels, Report, Verdict, from_json, to_json
 from verdict.decision.verdict import build
 from verdict.details import UnknownCosts
-from verdict.rows.reasons import Told
-from verdict.sample.log import from_csv
+from verdict.rows.reasons import StoredReason
+from verdict.sample.csv_log import from_csv
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.rubric import Criterion
 
@@ -68,7 +68,9 @@ def test_over_a_verdict_that_does_not_ship_the_headline_is_its_reason_and_told_o
     cheaper: Report, form: str, verdict: Verdict
 ) -> None:
     why = "This run was rolled back by ann: refunds."
-    held = replace(cheaper, verdict=verdict, reasons=(Told(words=why), Told(words="Ideal: error rate.")))
+    held = replace(
+        cheaper, verdict=verdict, reasons=(StoredReason(words=why), StoredReason(words="Ideal: error rate."))
+    )
     text = _plain(rendered(held, form, width=200))
     assert gains.in_short(held) == why
     assert "equal quality" not in text

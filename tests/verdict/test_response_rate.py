@@ -14,9 +14,9 @@ from records.facts.metric import BUILT_IN
 from tests.verdict.simulated import World, rating, usual, visits
 from verdict.decision.verdict import build
 from verdict.rows.reading import read, response, trimmings
-from verdict.sample.arrays import Sample
-from verdict.sample.log import from_csv
+from verdict.sample.csv_log import from_csv
 from verdict.sample.observations import observe
+from verdict.sample.sample import Sample
 from verdict.terms.judged_canary import JudgedCanary
 
 Log = Callable[[Any], Path]

@@ -13,8 +13,8 @@ from tests.verdict.judged import label, pair
 from verdict.decision.reports import report_from_csv
 from verdict.decision.verdict import find
 from verdict.rows.reasons import InBothArms
-from verdict.sample.arrays import BadSample, Ratings, Sample, TextColumn, in_one_arm, units_in_both_arms
-from verdict.sample.log import from_csv
+from verdict.sample.csv_log import from_csv
+from verdict.sample.sample import BadSample, Ratings, Sample, TextColumn, in_one_arm, units_in_both_arms
 from verdict.terms.judged_canary import JudgedCanary, ReportSettings
 
 FLAGGED = JudgedCanary(name="c", criteria=[], assigned_outside=True)

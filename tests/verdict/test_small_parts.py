@@ -14,8 +14,8 @@ from tests.verdict.planned import as_told
 from verdict.decision.document import CategoryLine, Report, from_json, to_json
 from verdict.decision.parts import break_down, parts_of
 from verdict.decision.verdict import build
-from verdict.sample.arrays import MeasureTotals, Sample, TextColumn
 from verdict.sample.observations import observe
+from verdict.sample.sample import MeasureTotals, Sample, TextColumn
 from verdict.statistics.types import Bools, Floats, Ints
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.rubric import Criterion, parse_bound

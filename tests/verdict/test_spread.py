@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from verdict.decision.figures import BINS, spreads
-from verdict.sample.log import from_csv
+from verdict.sample.csv_log import from_csv
 
 Log = Callable[[Any], Path]
 

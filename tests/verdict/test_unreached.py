@@ -10,7 +10,7 @@ from pages.words.reasons import sentences
 from tests.verdict.conftest import World, exchanges
 from verdict.decision.document import Report
 from verdict.decision.verdict import build
-from verdict.sample.log import from_csv
+from verdict.sample.csv_log import from_csv
 from verdict.terms.judged_canary import JudgedCanary
 
 WORLD = World()

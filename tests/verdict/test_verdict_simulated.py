@@ -37,7 +37,7 @@ from tests.verdict.simulated_looks import (
 )
 from verdict.decision.decide import decide
 from verdict.decision.verdict import find
-from verdict.planner.assumptions import Course
+from verdict.planner.assumptions import ExpectedTraffic
 from verdict.planner.power import power_of_plan
 from verdict.rows.looks import RowPlan
 from verdict.terms.judged_canary import JudgedCanary
@@ -151,7 +151,7 @@ def _readme_shipped(cell: str, seed: int) -> float:
 
 def _told(share: float, requests: float, until: int) -> float:
     """What `canary plan` tells of a candidate halfway."""
-    course = Course(users_per_day=20_000 / 14, requests=requests, steps=(Step(share=share),))
+    course = ExpectedTraffic(users_per_day=20_000 / 14, requests=requests, steps=(Step(share=share),))
     return power_of_plan(README, PLAN, course, until=until).ship
 
 

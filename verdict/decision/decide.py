@@ -13,9 +13,9 @@ from verdict.decision.document import (
     MetricLine,
     PlanLine,
     ReportWindow,
+    SampleRatioCheck,
     Score,
     SegmentLine,
-    Srm,
     Verdict,
 )
 from verdict.decision.parts import Part as MeasuredPart
@@ -96,7 +96,7 @@ class Findings:
     rows: tuple[Row, ...]
     lines: tuple[MetricLine, ...]
     parts: Parts
-    srm: Srm
+    srm: SampleRatioCheck
     window: ReportWindow
     days_elapsed: float
     rubric_sha256: str

@@ -11,7 +11,7 @@ from common.interval import finite
 from judge.figures import JudgeFigures
 from routing.canary import Arm, arm_names
 from verdict.details import Details, Mirror
-from verdict.rows.reasons import Reason, Told
+from verdict.rows.reasons import Reason, StoredReason
 from verdict.rows.row import State
 
 # Which models a report compares.
@@ -117,7 +117,7 @@ class Units:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Srm:
+class SampleRatioCheck:
     """The sample-ratio check. p is None if it could not be made, `off` where a flag system assigns units."""
 
     p_value: float | None
@@ -238,7 +238,7 @@ class Report:
     rubric_sha256: str
     window: ReportWindow
     units: Units
-    srm: Srm
+    srm: SampleRatioCheck
     metrics: tuple[MetricLine, ...]
     segments: tuple[SegmentLine, ...]
     categories: tuple[CategoryLine, ...]
@@ -294,12 +294,12 @@ def from_json(document: dict[str, Any]) -> Report:
     return Report(
         canary=document["canary"],
         verdict=document["verdict"],
-        reasons=tuple(Told(words=each) for each in document["reasons"]),
+        reasons=tuple(StoredReason(words=each) for each in document["reasons"]),
         score=Score(**document["score"]),
         rubric_sha256=document["rubric_sha256"],
         window=ReportWindow(**{**window, "start": _seconds(window["start"]), "end": _seconds(window["end"])}),
         units=Units(**document["units"]),
-        srm=Srm(**document["srm"]),
+        srm=SampleRatioCheck(**document["srm"]),
         metrics=tuple(_metric_line(line) for line in document["metrics"]),
         segments=tuple(SegmentLine(**_with_difference(line)) for line in document["segments"]),
         categories=tuple(CategoryLine(**_with_difference(line)) for line in document["categories"]),

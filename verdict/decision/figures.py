@@ -26,8 +26,8 @@ from verdict.rows.comparison import GATE
 from verdict.rows.reading import MetricReading, read
 from verdict.rows.reasons import EffectFades
 from verdict.rows.row import Row
-from verdict.sample.arrays import Recent, RecentRating, Sample, Seen, TextColumn, Values
 from verdict.sample.observations import Observations, observe
+from verdict.sample.sample import RecentFailures, RecentRating, Sample, SeenExchange, TextColumn, Values
 from verdict.statistics.ratio import UnitSums, distinct, unit_sums
 from verdict.statistics.types import Bools, Floats, Ints
 from verdict.terms.rubric import Criterion
@@ -35,7 +35,7 @@ from verdict.terms.rubric import Criterion
 OTHERS = 8
 
 
-def failures(recent: Recent | None) -> Failures | None:
+def failures(recent: RecentFailures | None) -> Failures | None:
     """All errors, answer faults and abandoned requests, then the OTHERS worst failure modes of other kinds.
 
     The candidate's worst come first. None without exchanges.
@@ -59,7 +59,7 @@ def _worst_first(modes: Sequence[FailureMode]) -> list[FailureMode]:
     return sorted(modes, key=lambda mode: -mode.excess)
 
 
-def _slow(exchanges: Sequence[Seen]) -> float | None:
+def _slow(exchanges: Sequence[SeenExchange]) -> float | None:
     """The 99th percentile of the baseline's latency; None with fewer than 100 exchanges."""
     times = [seen.latency_s for seen in exchanges if seen.latency_s is not None and not seen.candidate]
     if len(times) < 100:
@@ -67,7 +67,7 @@ def _slow(exchanges: Sequence[Seen]) -> float | None:
     return float(np.quantile(times, 0.99, method="inverted_cdf"))
 
 
-def _slower(recent: Recent, slow_s: float | None) -> Iterator[FailureMode]:
+def _slower(recent: RecentFailures, slow_s: float | None) -> Iterator[FailureMode]:
     if slow_s is None:
         return
     timed = [seen for seen in recent.exchanges if seen.latency_s is not None]
@@ -76,7 +76,7 @@ def _slower(recent: Recent, slow_s: float | None) -> Iterator[FailureMode]:
         yield _mode("slow", "latency", "", slow, timed)
 
 
-def _ratings(recent: Recent) -> Iterator[FailureMode]:
+def _ratings(recent: RecentFailures) -> Iterator[FailureMode]:
     """Bad ratings, by metric and category."""
     found: dict[tuple[str, str], list[RecentRating]] = defaultdict(list)
     for rating in recent.ratings:
@@ -91,8 +91,8 @@ def _mode(
     kind: Literal["slow", "rating"],
     name: str,
     category: str,
-    failed: Sequence[Seen | RecentRating],
-    of: Sequence[Seen | RecentRating],
+    failed: Sequence[SeenExchange | RecentRating],
+    of: Sequence[SeenExchange | RecentRating],
 ) -> FailureMode:
     """`failed` and `of` are newest first."""
     found, every = (Counter(seen.candidate for seen in some) for some in (failed, of))

@@ -20,8 +20,8 @@ from records.facts.metric import JUDGED_MARK, JUDGED_PREFERENCE
 from verdict.decision.document import vendor
 from verdict.rows.comparison import GATE, arm_sums
 from verdict.rows.reading import read, stratified
-from verdict.sample.arrays import Sample
 from verdict.sample.observations import Observations, judged_sample, observe
+from verdict.sample.sample import Sample
 
 _SHARE = (0.0, 1.0)
 _EXAMPLES = 5

@@ -14,8 +14,8 @@ from verdict.rows.comparison import ALPHA, GATE
 from verdict.rows.reading import MetricReading, read
 from verdict.rows.reasons import attempt
 from verdict.rows.row import decide
-from verdict.sample.arrays import Sample, TextColumn, Values
 from verdict.sample.observations import Observations
+from verdict.sample.sample import Sample, TextColumn, Values
 from verdict.statistics import sequence
 from verdict.statistics.ratio import UnitSums, distinct, quantile, unit_sums
 from verdict.statistics.sequence import Stratum, e_bh

@@ -15,7 +15,7 @@ from verdict.decision.document import (
     MetricLine,
     Report,
     ReportWindow,
-    Srm,
+    SampleRatioCheck,
     Units,
     models_of,
 )
@@ -59,8 +59,8 @@ from verdict.rows.row import (
     unknown_costs,
 )
 from verdict.rows.row import decide as decide_row
-from verdict.sample.arrays import Sample
 from verdict.sample.observations import Observations, holding, observe
+from verdict.sample.sample import Sample
 from verdict.statistics import sequence
 from verdict.statistics.ratio import distinct
 from verdict.statistics.sequence import Split
@@ -405,10 +405,10 @@ def _units(sample: Sample) -> Units:
     )
 
 
-def _split(sample: Sample, canary: JudgedCanary) -> Srm:
+def _split(sample: Sample, canary: JudgedCanary) -> SampleRatioCheck:
     """Check the units' first arm, by phase, against the phase's share; not where a flag system assigns."""
     if canary.assigned_outside:
-        return Srm(p_value=None, blocked=False, off=True)
+        return SampleRatioCheck(p_value=None, blocked=False, off=True)
     shares = {**canary.shares, **sample.shares}
     first = sample.first_rows()
     phase, candidate = sample.phase[first], sample.candidate[first]
@@ -423,7 +423,7 @@ def _split(sample: Sample, canary: JudgedCanary) -> Srm:
     ]
     p = sequence.chi_square(splits)
     mismatch = (p is not None and p < _MISMATCH) or sequence.split_evidence(splits) >= sequence.ALARM
-    return Srm(p_value=p, blocked=mismatch)
+    return SampleRatioCheck(p_value=p, blocked=mismatch)
 
 
 def _elapsed(sample: Sample, now: float) -> float:

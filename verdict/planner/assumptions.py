@@ -87,7 +87,7 @@ class Assumptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Believed:
+class BelievedMetric:
     """What is taken to be true of one row's metric.
 
     `value` is the candidate's, `baseline` the baseline's. `response` is the share of exchanges with a value.
@@ -101,13 +101,13 @@ class Believed:
     sd: float
 
 
-def believed(criterion: Criterion, assumptions: Assumptions, metrics: Mapping[str, Metric]) -> Believed:
+def believed(criterion: Criterion, assumptions: Assumptions, metrics: Mapping[str, Metric]) -> BelievedMetric:
     """The assumptions for one row."""
     name = criterion.metric
     baseline = _baseline(name, assumptions, metrics)
     value = assumptions.values.get(name, halfway(criterion.acceptable, criterion.ideal, baseline))
     usual = assumptions.asked if asked_for(name, metrics) else 1.0
-    return Believed(
+    return BelievedMetric(
         baseline=baseline,
         value=value,
         response=assumptions.responses.get(name, usual),
@@ -266,7 +266,7 @@ class Exposure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Course:
+class ExpectedTraffic:
     """The expected traffic: new users a day, evenly, of both arms, and the shares of the candidate in order.
 
     `requests` is the mean of a user, at least 1: each makes 1 + Poisson(requests − 1) requests.
@@ -301,7 +301,7 @@ class Course:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sizes:
+class ValuesPerUser:
     """The number of values per user: `answers` is the share of users with any; `mean` and `mean_square` are
     the moments among those."""
 
@@ -310,7 +310,7 @@ class Sizes:
     mean_square: float
 
     @classmethod
-    def of(cls, requests: float, response: float) -> "Sizes":
+    def of(cls, requests: float, response: float) -> "ValuesPerUser":
         """For 1 + Poisson(requests − 1) requests, each with a value at the rate `response`."""
         further = (requests - 1) * response
         answers = 1 - (1 - response) * math.exp(-further)
@@ -366,7 +366,7 @@ def part_names(judged: JudgedCanary) -> tuple[str, ...]:
 
 
 def part_chances(
-    judged: JudgedCanary, course: Course, assumptions: Assumptions, day: float
+    judged: JudgedCanary, course: ExpectedTraffic, assumptions: Assumptions, day: float
 ) -> Sequence[PartChance]:
     """Each critical part's chance by this day. Users come as a Poisson process."""
     rarest, units = min(
@@ -386,9 +386,9 @@ def part_chances(
 
 
 def _units(
-    judged: JudgedCanary, row: Criterion, course: Course, assumptions: Assumptions, day: float
+    judged: JudgedCanary, row: Criterion, course: ExpectedTraffic, assumptions: Assumptions, day: float
 ) -> float:
     """The users with a value of the row in the smaller arm by the day."""
     response = believed(row, assumptions, judged.metrics).response
     met = course.until(day - judged.days_to_mature(row))
-    return min(met.candidate, met.baseline) * Sizes.of(course.requests, response).answers
+    return min(met.candidate, met.baseline) * ValuesPerUser.of(course.requests, response).answers

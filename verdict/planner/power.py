@@ -12,11 +12,11 @@ from scipy import special
 from records.facts.metric import BUILT_IN, Metric
 from verdict.planner.assumptions import (
     Assumptions,
-    Believed,
-    Course,
+    BelievedMetric,
+    ExpectedTraffic,
     Exposure,
     PartChance,
-    Sizes,
+    ValuesPerUser,
     believed,
     is_share,
 )
@@ -72,7 +72,7 @@ class Power:
 def power_of_plan(
     criteria: Sequence[Criterion],
     plan: VerdictPlan,
-    course: Course,
+    course: ExpectedTraffic,
     *,
     assumptions: Assumptions | None = None,
     metrics: Mapping[str, Metric] = BUILT_IN,
@@ -87,7 +87,7 @@ def power_of_plan(
 
 def power_of_sequence(
     criteria: Sequence[Criterion],
-    course: Course,
+    course: ExpectedTraffic,
     days: float,
     *,
     assumptions: Assumptions | None = None,
@@ -108,8 +108,8 @@ class _Row:
     """One criterion under the assumptions. `share`: its single values are 0 or 1."""
 
     criterion: Criterion
-    truth: Believed
-    sizes: Sizes
+    truth: BelievedMetric
+    sizes: ValuesPerUser
     alike: float
     matures_days: float
     share: bool
@@ -153,7 +153,7 @@ def _rows(
             _Row(
                 criterion=criterion,
                 truth=truth,
-                sizes=Sizes.of(requests, truth.response),
+                sizes=ValuesPerUser.of(requests, truth.response),
                 alike=assumptions.alike,
                 matures_days=metric.matures_after_s / DAY_S if metric is not None else 0.0,
                 share=is_share(criterion.metric, metrics),
@@ -173,7 +173,7 @@ def _of_sequence(row: _Row, exposure: Exposure, planned: float) -> Chance:
     return _chance(row, exposure, float(special.ndtr(row.distance / se - c)))
 
 
-def _of_plan(row: _Row, plan: VerdictPlan, course: Course, end: int) -> Chance:
+def _of_plan(row: _Row, plan: VerdictPlan, course: ExpectedTraffic, end: int) -> Chance:
     last = course.until(end - row.matures_days)
     looks = _looks(row, plan, course, end)
     if not looks:
@@ -194,7 +194,7 @@ def _chance(row: _Row, exposure: Exposure, power: float) -> Chance:
     )
 
 
-def _looks(row: _Row, plan: VerdictPlan, course: Course, end: int) -> list[tuple[int, Exposure]]:
+def _looks(row: _Row, plan: VerdictPlan, course: ExpectedTraffic, end: int) -> list[tuple[int, Exposure]]:
     """The looks that may ship up to the day `end`, with the users whose values are complete by then. Looks
     under the gate, and those that tell nothing new, leave their risk to the next."""
     found: list[tuple[int, Exposure]] = []

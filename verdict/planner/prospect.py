@@ -10,9 +10,9 @@ from records.errors import StoreDown
 from records.facts.metric import JUDGED, Metric
 from records.store import Store
 from routing.canary import Canary, Step
-from verdict.planner.assumptions import Assumptions, Course, asked_for, believed, part_chances
+from verdict.planner.assumptions import Assumptions, ExpectedTraffic, asked_for, believed, part_chances
 from verdict.planner.power import Power, power_of_plan, power_of_sequence
-from verdict.planner.recorded import Recorded, in_lane, recorded
+from verdict.planner.recorded import RecordedTraffic, in_lane, recorded
 from verdict.statistics.boundaries import boundaries
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.measures import source
@@ -71,8 +71,8 @@ class Prospect:
         return VerdictPlan(days=self.days, first_day=first, risk=self.judged.risk)
 
     @property
-    def course(self) -> Course:
-        return Course(
+    def course(self) -> ExpectedTraffic:
+        return ExpectedTraffic(
             users_per_day=self.expected.users_per_day, requests=self.expected.requests, steps=self.steps
         )
 
@@ -323,7 +323,7 @@ def one_in(rate: float) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class PlanRequest:
     """What a person gives. `users` are those of both arms in the planned days, `days` if given."""
 
     users: int | None = None
@@ -336,8 +336,8 @@ class Wanted:
 def prospect_of(
     judged: JudgedCanary,
     steps: Sequence[Step],
-    wanted: Wanted,
-    seen: Recorded | None = None,
+    wanted: PlanRequest,
+    seen: RecordedTraffic | None = None,
     *,
     lane: float = 1.0,
     unpriced: Iterable[str] = (),
@@ -386,7 +386,9 @@ USUAL_STEPS = (Step(share=SHARE),)
 """The share of a rubric that no canary has."""
 
 
-def recorded_of(store: Store, canary: Canary, judged: JudgedCanary, lane: float = 1.0) -> Recorded | None:
+def recorded_of(
+    store: Store, canary: Canary, judged: JudgedCanary, lane: float = 1.0
+) -> RecordedTraffic | None:
     """What an open store has of the canary's traffic. May raise StoreDown."""
     with store.reading() as connection:
         return recorded(connection, canary, _without(judged, JUDGED), now=time.time(), lane=lane)
@@ -401,10 +403,10 @@ def prospect_from_store(
         seen = recorded_of(store, canary, judged, lane)
     except StoreDown:
         seen = None
-    return prospect_of(judged, canary.steps, Wanted(), seen, lane=lane, unpriced=unpriced)
+    return prospect_of(judged, canary.steps, PlanRequest(), seen, lane=lane, unpriced=unpriced)
 
 
-def _expected(wanted: Wanted, seen: Recorded | None, days: int, lane: float) -> Expectation:
+def _expected(wanted: PlanRequest, seen: RecordedTraffic | None, days: int, lane: float) -> Expectation:
     """Given users come in these days; recorded and assumed users have a daily rate, whatever the days."""
     too_short = seen.too_short if seen is not None else ""
     users, users_from = wanted.users, "given"

@@ -14,10 +14,10 @@ import sqlalchemy as sa
 
 from records.store.tables import feedback, releases, runs, unit_days
 from routing.canary import Canary
-from verdict.planner.assumptions import Assumptions, Sizes, is_share, part_names
+from verdict.planner.assumptions import Assumptions, ValuesPerUser, is_share, part_names
 from verdict.rows.comparison import GATE
-from verdict.sample.stored import MEASURED, SUMS, measured
 from verdict.sample.stored_feedback import newest
+from verdict.sample.unit_totals import MEASURED, SUMS, measured
 from verdict.statistics.types import Bools, Floats, Ints
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.measures import source
@@ -309,7 +309,7 @@ LEAST_DAYS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
+class RecordedTraffic:
     """What was recorded of a canary's traffic. `users_per_day` and `requests` are None where requests named
     no user, or fewer than 3 days are recorded, which `too_short` says. `over` says over how much: measured
     over 812 users in 9 days."""
@@ -320,7 +320,7 @@ class Recorded:
     too_short: str = ""
     assumptions: Assumptions = field(default_factory=Assumptions)
 
-    def beside(self, other: "Recorded | None") -> "Recorded":
+    def beside(self, other: "RecordedTraffic | None") -> "RecordedTraffic":
         """This where it says something, else what `other` says."""
         if other is None:
             return self
@@ -334,7 +334,7 @@ class Recorded:
 
 def recorded(
     connection: sa.Connection, canary: Canary, judged: JudgedCanary, *, now: float, lane: float = 1.0
-) -> Recorded | None:
+) -> RecordedTraffic | None:
     """The last 14 days of the canary's own runs, or else the exchanges of its match that no run took; besides
     these, what an earlier canary of the same model measured.
 
@@ -350,7 +350,7 @@ def recorded(
     return earlier
 
 
-def _earlier(connection: sa.Connection, canary: Canary, judged: JudgedCanary) -> Recorded | None:
+def _earlier(connection: sa.Connection, canary: Canary, judged: JudgedCanary) -> RecordedTraffic | None:
     """What the newest other canary measured that tried, or had, this one's baseline: how users behave, not
     what its model was worth."""
     model = f"{canary.baseline.provider}/{canary.baseline.model}"
@@ -377,7 +377,7 @@ def _earlier(connection: sa.Connection, canary: Canary, judged: JudgedCanary) ->
 
 def _of(
     connection: sa.Connection, traffic: RunTraffic | UntakenTraffic, judged: JudgedCanary
-) -> Recorded | None:
+) -> RecordedTraffic | None:
     measures = {of for row in judged.criteria if (of := source(row.metric)) is not None}
     seen, measured = traffic.read(connection, measures)
     if seen is None or seen.groups < GATE:
@@ -390,7 +390,7 @@ def in_lane(source: str, lane: float) -> str:
     return source if lane == 1.0 else f"{source}; {lane:.1%} of them are in its lane"
 
 
-def _part(found: Recorded, lane: float) -> Recorded:
+def _part(found: RecordedTraffic, lane: float) -> RecordedTraffic:
     users = None if found.users_per_day is None else lane * found.users_per_day
     return replace(found, users_per_day=users, over=in_lane(found.over, lane))
 
@@ -401,7 +401,7 @@ def _read(
     seen: SeenTraffic,
     measured: Mapping[str, Moments],
     judged: JudgedCanary,
-) -> Recorded:
+) -> RecordedTraffic:
     found = Assumptions()
     for row in judged.criteria:
         name = row.metric
@@ -414,7 +414,7 @@ def _read(
         parts = traffic.parts(connection, part_names(judged))
         found = Assumptions(parts=parts, sources=dict.fromkeys(parts, seen.over)).over(found)
     enough = bool(seen.users) and seen.days >= LEAST_DAYS
-    return Recorded(
+    return RecordedTraffic(
         over=seen.over,
         users_per_day=seen.users / seen.days if enough else None,
         requests=seen.requests if enough else None,
@@ -429,7 +429,7 @@ def _of_metric(name: str, moments: Moments, seen: SeenTraffic, judged: JudgedCan
     """The baseline's value, how many exchanges have one, and the spread that gives the measured variance."""
     is_feedback = name in judged.metrics
     response = min(1.0, moments.count / seen.exchanges) if is_feedback else 1.0
-    spread = Sizes.of(seen.requests, response).variance(Assumptions().alike)
+    spread = ValuesPerUser.of(seen.requests, response).variance(Assumptions().alike)
     spreads = not is_share(name, judged.metrics)
     names = [name, *([f"{name}.rated"] if is_feedback else []), *([f"{name}.sd"] if spreads else [])]
     return Assumptions(

@@ -12,8 +12,8 @@ from typing import Protocol
 import numpy as np
 
 from common.interval import Interval, recovered
-from verdict.sample.arrays import Sample, Values
 from verdict.sample.observations import Observations
+from verdict.sample.sample import Sample, Values
 from verdict.statistics.ratio import (
     Arms,
     Ratio,
@@ -54,7 +54,7 @@ class ArmComparison(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Means:
+class MeanComparison:
     """Ratios of sums, by the delta method; `c` is the sequence's multiplier."""
 
     arms: Arms
@@ -72,7 +72,7 @@ class Means:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogMeans:
+class LogMeanComparison:
     """Positive, skewed ratios such as cost: compared on the logarithm, returned in the metric's unit."""
 
     arms: Arms
@@ -104,7 +104,7 @@ class LogMeans:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recovered:
+class RecoveredComparison:
     """Arms with an interval each: few events, and quantiles.
 
     The contrast's interval is recovered from the arms' intervals, on the logarithm if `logarithmic`. `arms`
@@ -139,7 +139,7 @@ class Recovered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bracketed:
+class BracketedComparison:
     """A metric whose response rate differs between the arms: bounds from the worst to the best case.
 
     Lee, Review of Economic Studies 2009: the arm that responds more is trimmed once at each end.
@@ -287,13 +287,13 @@ class Quantiles:
         places = np.where(self.mine, self.candidate.slow, self.baseline.slow)
         return values.at_or_above(places).astype(np.float64)
 
-    def compare(self, slower: Arms, c: float) -> Recovered:
+    def compare(self, slower: Arms, c: float) -> RecoveredComparison:
         """The arms' intervals, from the clustered shares of slower values."""
 
         def interval(arm: _Arm, share: Ratio) -> Interval:
             return arm.interval(c * share.se, share.moved)
 
-        return Recovered(
+        return RecoveredComparison(
             candidate=interval(self.candidate, slower.candidate),
             baseline=interval(self.baseline, slower.baseline),
             c=c,

@@ -19,13 +19,13 @@ from verdict.rows.comparison import (
     ArmSums,
     HeavyUnit,
     Quantiles,
-    Recovered,
+    RecoveredComparison,
     arm_sums,
     unit_totals,
 )
 from verdict.rows.reading import trimmings
-from verdict.sample.arrays import Sample
 from verdict.sample.observations import Observations
+from verdict.sample.sample import Sample
 from verdict.statistics.boundaries import (
     EstimateSpread,
     Shape,
@@ -139,7 +139,7 @@ class ArmEnds(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecoveredMargin:
-    """A margin from the arms' own ends (as in `comparison.Recovered`)."""
+    """A margin from the arms' own ends (as in `RecoveredComparison`)."""
 
     candidate: ArmEnds
     baseline: ArmEnds
@@ -165,7 +165,7 @@ class RecoveredMargin:
         return self._at(boundary).high if boundary >= 0 else self._at(-boundary).low
 
     def _at(self, boundary: float) -> Interval:
-        arms = Recovered(
+        arms = RecoveredComparison(
             candidate=self.candidate.ends(boundary),
             baseline=self.baseline.ends(boundary) if self.factor else _NOTHING,
             c=boundary,

@@ -19,17 +19,17 @@ from verdict.rows.comparison import (
     GATE,
     ArmComparison,
     ArmSums,
-    Bracketed,
+    BracketedComparison,
     HeavyUnit,
-    LogMeans,
-    Means,
+    LogMeanComparison,
+    MeanComparison,
     Quantiles,
-    Recovered,
+    RecoveredComparison,
     arm_sums,
     unit_means,
 )
-from verdict.sample.arrays import Sample, Values
 from verdict.sample.observations import EXPECTED, MissingShare, Observations, tables
+from verdict.sample.sample import Sample, Values
 from verdict.statistics import sequence
 from verdict.statistics.ratio import Arms, UnitSums, arms, common_phases
 from verdict.statistics.sequence import GroupCounts, fisher
@@ -318,7 +318,7 @@ def _with_response(sample: Sample, observed: Observations, plain: ArmComparison,
     if trimmed is None:
         return plain
     fewer, more = (_compare(arm_sums(sample, case), c) for case in trimmed)
-    return Bracketed(plain=plain, trimmed=(fewer, more))
+    return BracketedComparison(plain=plain, trimmed=(fewer, more))
 
 
 def _compare(found: ArmSums, c: float) -> ArmComparison:
@@ -332,23 +332,27 @@ def _compare(found: ArmSums, c: float) -> ArmComparison:
     if observed.feedback and observed.bounds is None and both.candidate.se == 0:
         return _unspread(both, c)
     positive = both.candidate.value > 0 and (both.baseline.value > 0 or sums.candidate.all())
-    return LogMeans(arms=both, c=c) if observed.logarithmic and positive else Means(arms=both, c=c)
+    return (
+        LogMeanComparison(arms=both, c=c)
+        if observed.logarithmic and positive
+        else MeanComparison(arms=both, c=c)
+    )
 
 
-def _unspread(both: Arms, c: float) -> Recovered:
+def _unspread(both: Arms, c: float) -> RecoveredComparison:
     """An unbounded interval: all candidate units have the same amount, mostly 0, and without a scale the next
     unit may be arbitrarily far off."""
     candidate, baseline = (
         Interval(low=-np.inf, estimate=arm.value, high=np.inf) for arm in (both.candidate, both.baseline)
     )
-    return Recovered(candidate=candidate, baseline=baseline, c=c)
+    return RecoveredComparison(candidate=candidate, baseline=baseline, c=c)
 
 
-def _shares(sums: UnitSums, bounds: tuple[float, float], c: float, *, strata: bool) -> Recovered:
+def _shares(sums: UnitSums, bounds: tuple[float, float], c: float, *, strata: bool) -> RecoveredComparison:
     if strata:
         ours, theirs = (stratified(sums, bounds, candidate=arm) for arm in (True, False))
-        return Recovered(candidate=ours, baseline=theirs, c=c)
-    return Recovered(
+        return RecoveredComparison(candidate=ours, baseline=theirs, c=c)
+    return RecoveredComparison(
         candidate=_share(unit_means(sums, candidate=True), bounds),
         baseline=_weighted(sums, bounds, np.ones(len(sums.unit)), candidate=False),
         c=c,

@@ -22,7 +22,7 @@ from verdict.terms.plan import ShareChange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class StoredReason:
     """A reason of a stored report, in the words of its time."""
 
     words: str
@@ -332,7 +332,7 @@ class LogEnds:
 
 
 Reason: TypeAlias = (
-    Told
+    StoredReason
     | SplitOff
     | SplitNotChecked
     | RunRolledBack

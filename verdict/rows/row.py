@@ -22,7 +22,7 @@ from common.interval import Interval
 from judge.figures import FEWEST_LABELS, NEEDED_LABELS, borne_out, with_people
 from records.facts.metric import JUDGED, JUDGED_PREFERENCE
 from verdict.details import UnknownCosts
-from verdict.rows.comparison import ALPHA, ArmComparison, Bracketed
+from verdict.rows.comparison import ALPHA, ArmComparison, BracketedComparison
 from verdict.rows.looks import Look, RowPlan, RowStanding, standing, unknown
 from verdict.rows.reading import MetricReading, OneUnit, known, only_by, outcome, response
 from verdict.rows.reasons import (
@@ -33,8 +33,8 @@ from verdict.rows.reasons import (
     UnequalResponse,
     UnevenlyAbandoned,
 )
-from verdict.sample.arrays import Sample
 from verdict.sample.observations import MissingShare, Observations, abandoned, unpriced
+from verdict.sample.sample import Sample
 from verdict.statistics import sequence
 from verdict.terms.measures import source
 from verdict.terms.rubric import Bound, Criterion
@@ -285,7 +285,7 @@ def unequal_response(sample: Sample, observed: Observations, row: Row) -> Unequa
 
 def _ends(row: Row) -> tuple[float, float] | None:
     comparison = row.reading.comparison
-    if not isinstance(comparison, Bracketed):
+    if not isinstance(comparison, BracketedComparison):
         return None
     low, high = sorted(case.contrast(1, 0).estimate for case in comparison.trimmed)
     return low, high

@@ -17,27 +17,28 @@ from records.store.sums import WEEK_S
 from records.store.tables import failure_days, feedback, prior_weeks, unit_days
 from routing.canary import ArmName, Match
 from verdict.details import EXAMPLES, CountedKind, FailureMode, Mirror
-from verdict.sample.arrays import (
+from verdict.sample.observations import TRAFFIC
+from verdict.sample.sample import (
     NEWEST,
     RATINGS,
     ArmTotal,
     MeasureTotals,
-    Recent,
+    RecentFailures,
     RecentRating,
     Sample,
-    Seen,
+    SeenExchange,
     TextColumn,
     displeased,
     in_one_arm,
 )
-from verdict.sample.observations import TRAFFIC
-from verdict.sample.stored import (
+from verdict.sample.stored_feedback import ExchangeKeys, find, newest, read_feedback, read_sessions
+from verdict.sample.unit_totals import (
     COHORT,
     MEASURED,
     WINDOW,
+    CellIndex,
     Cells,
     Numbered,
-    Places,
     RunWindow,
     TotalsScope,
     concurrent,
@@ -47,7 +48,6 @@ from verdict.sample.stored import (
     read_cells,
     stream,
 )
-from verdict.sample.stored_feedback import ExchangeKeys, find, newest, read_feedback, read_sessions
 from verdict.statistics.types import Floats
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.measures import per_unit, source
@@ -181,7 +181,7 @@ def _feedback(
 _ARMS: tuple[ArmName, ...] = ("baseline", "candidate")
 
 
-def read_exchanges(connection: sa.Connection, window: RunWindow) -> tuple[Seen, ...]:
+def read_exchanges(connection: sa.Connection, window: RunWindow) -> tuple[SeenExchange, ...]:
     """The window's newest counted exchanges, newest first."""
     found = newest(
         connection,
@@ -193,7 +193,8 @@ def read_exchanges(connection: sa.Connection, window: RunWindow) -> tuple[Seen, 
     )
     rows = zip(*(found[name].to_pylist() for name in ("exchange_id", "arm", "latency_s")), strict=True)
     return tuple(
-        Seen(name=name, candidate=arm == "candidate", latency_s=latency_s) for name, arm, latency_s in rows
+        SeenExchange(name=name, candidate=arm == "candidate", latency_s=latency_s)
+        for name, arm, latency_s in rows
     )
 
 
@@ -374,7 +375,7 @@ def from_store(
     candidate_at, possible = _by_day(connection, scope)
     scope = replace(scope, cuts=cuts(candidate_at))
     cells = read_cells(connection, scope)
-    places = Places(cells)
+    places = CellIndex(cells)
     sample = Sample(
         units=tuple(cells.names.units),
         unit=cells.keys.unit,
@@ -467,8 +468,10 @@ def _unreached(connection: sa.Connection, window: RunWindow) -> Mapping[str, int
     }
 
 
-def _recent(connection: sa.Connection, canary: JudgedCanary, window: RunWindow, sample: Sample) -> Recent:
-    return Recent(
+def _recent(
+    connection: sa.Connection, canary: JudgedCanary, window: RunWindow, sample: Sample
+) -> RecentFailures:
+    return RecentFailures(
         since=window.since,
         until=window.until,
         baseline=sample.possible["errors"].baseline,
@@ -543,6 +546,8 @@ def _shares(cells: Cells) -> dict[int, float]:
     return dict(zip(cells.keys.phase[by_last].tolist(), cells.share[by_last].tolist(), strict=True))
 
 
-def _sessions(connection: sa.Connection, scope: TotalsScope, places: Places) -> Mapping[str, MeasureTotals]:
+def _sessions(
+    connection: sa.Connection, scope: TotalsScope, places: CellIndex
+) -> Mapping[str, MeasureTotals]:
     wanted = any(name.startswith("session_") for name in scope.sources)
     return read_sessions(connection, scope, places) if wanted else {}

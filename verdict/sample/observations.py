@@ -12,7 +12,7 @@ from scipy import special
 
 from judge.judgements import JudgedExchange, Kind
 from records.facts.metric import JUDGED, JUDGED_PREFERENCE, Metric
-from verdict.sample.arrays import Codes, MeasureTotals, Ratings, Sample, TextColumn, Values
+from verdict.sample.sample import Codes, MeasureTotals, Ratings, Sample, TextColumn, Values
 from verdict.statistics.ratio import UnitSums, arms, common_phases, quantile, unit_sums
 from verdict.statistics.sequence import GroupCounts, fisher
 from verdict.statistics.types import Bools, Floats, Ints

@@ -17,14 +17,14 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from records.facts.exchange_id import time_and_serial
 from records.store.segments.sources import OutcomeSource, sources
 from records.store.tables import feedback, sessions
-from verdict.sample.arrays import MeasureTotals, Ratings
-from verdict.sample.stored import (
+from verdict.sample.sample import MeasureTotals, Ratings
+from verdict.sample.unit_totals import (
     EXPOSED,
-    Growing,
-    Names,
+    CellIndex,
+    GrowingColumn,
     Numbered,
-    Places,
     RowKeys,
+    TextNumbers,
     TotalsScope,
     exposed,
     stream,
@@ -181,7 +181,7 @@ _DAY_MICROS = 86_400_000_000
 
 
 def read_exchange_feedback(
-    connection: sa.Connection, scope: TotalsScope, places: Places, metrics: Collection[str]
+    connection: sa.Connection, scope: TotalsScope, places: CellIndex, metrics: Collection[str]
 ) -> Iterator[tuple[str, Ratings]]:
     """The values of each metric about the run's exchanges. A value that belongs to no row is left out."""
     columns = feedback.c
@@ -208,12 +208,12 @@ def read_exchange_feedback(
 class _Given:
     """Values about exchanges of known units, as columns: half a million take 30 MiB."""
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: TextNumbers) -> None:
         self._names = names
         self._metrics = Numbered()
-        self._metric, self._value, self._at = Growing("i2"), Growing("f8"), Growing("f8")
-        self.unit, self.phase, self.candidate = Growing("i8"), Growing("i8"), Growing("?")
-        self._micros, self._serial = Growing("i8"), Growing("u8")
+        self._metric, self._value, self._at = GrowingColumn("i2"), GrowingColumn("f8"), GrowingColumn("f8")
+        self.unit, self.phase, self.candidate = GrowingColumn("i8"), GrowingColumn("i8"), GrowingColumn("?")
+        self._micros, self._serial = GrowingColumn("i8"), GrowingColumn("u8")
 
     def add(self, columns: Sequence[Sequence[Any]]) -> None:
         """Add what is of a known unit of the columns metric, value, at, exchange_id, unit, phase and arm."""
@@ -240,7 +240,9 @@ class _Given:
             yield name, Ratings(row=row[own], value=value[own], at=at[own])
 
 
-def _rows_of_exchanges(connection: sa.Connection, scope: TotalsScope, places: Places, given: _Given) -> Ints:
+def _rows_of_exchanges(
+    connection: sa.Connection, scope: TotalsScope, places: CellIndex, given: _Given
+) -> Ints:
     """The row that each value's exchange is in; −1 without one."""
     names, keys = places.cells.names, given.keys
     unit, phase, candidate = given.unit.array(), given.phase.array(), given.candidate.array()
@@ -260,7 +262,7 @@ def _rows_of_exchanges(connection: sa.Connection, scope: TotalsScope, places: Pl
     return rows
 
 
-def _tags(table: Any, names: Names) -> Iterable[tuple[str, ...]]:
+def _tags(table: Any, names: TextNumbers) -> Iterable[tuple[str, ...]]:
     """The values of the segments' tags, for each exchange of the table."""
     if "tags" not in table.column_names:
         return [()] * table.num_rows
@@ -274,7 +276,7 @@ _KEYS_AT_ONCE = 5_000
 
 
 def read_sessions(
-    connection: sa.Connection, scope: TotalsScope, places: Places
+    connection: sa.Connection, scope: TotalsScope, places: CellIndex
 ) -> Mapping[str, MeasureTotals]:
     """Sessions by the row in which they were last seen: length, exchanges and repeated questions."""
     columns = sessions.c
@@ -304,7 +306,7 @@ def read_sessions(
 
 
 def read_feedback(
-    connection: sa.Connection, scope: TotalsScope, places: Places, metrics: Collection[str]
+    connection: sa.Connection, scope: TotalsScope, places: CellIndex, metrics: Collection[str]
 ) -> Mapping[str, Ratings]:
     """The values of these metrics. A value that belongs to no row is left out."""
     if connection.dialect.name == "postgresql":
@@ -329,7 +331,7 @@ def _together(pieces: Sequence[Ratings]) -> Ratings:
 
 
 def _read_other_feedback(
-    connection: sa.Connection, scope: TotalsScope, places: Places, metrics: Collection[str]
+    connection: sa.Connection, scope: TotalsScope, places: CellIndex, metrics: Collection[str]
 ) -> Iterator[tuple[str, Ratings]]:
     """The values of each metric about sessions and units, piece by piece."""
     columns = feedback.c
@@ -349,7 +351,7 @@ def _read_other_feedback(
 class _Join:
     """Finds each value's row: its session's, or the one where its unit was last seen."""
 
-    def __init__(self, connection: sa.Connection, scope: TotalsScope, places: Places) -> None:
+    def __init__(self, connection: sa.Connection, scope: TotalsScope, places: CellIndex) -> None:
         self._connection, self._scope, self._places = connection, scope, places
 
     def rows(self, session: Sequence[str], unit: Sequence[str], at: Floats) -> Ints:

@@ -1,6 +1,6 @@
 """The array types of the statistics, and their error."""
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -8,8 +8,6 @@ import numpy.typing as npt
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
-Texts: TypeAlias = npt.NDArray[Any]
-"""Arrays of numpy's fixed-width str."""
 
 
 class NotComputed(ArithmeticError):

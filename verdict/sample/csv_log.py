@@ -16,16 +16,16 @@ from common.text import from_cell
 from records.facts.metric import BUILT_IN, LARGEST, Metric
 from records.outcome import INVALID_OUTPUT, UNREACHED, ErrorType, Fault, Finish, OutputCheck, blames_arm
 from verdict.details import EXAMPLES, CountedKind, FailureMode
-from verdict.sample.arrays import (
+from verdict.sample.sample import (
     NEWEST,
     RATINGS,
     BadSample,
     MeasureTotals,
     Ratings,
-    Recent,
+    RecentFailures,
     RecentRating,
     Sample,
-    Seen,
+    SeenExchange,
     TextColumn,
     Values,
     displeased,
@@ -99,7 +99,7 @@ class ExchangeTable:
     tags: Mapping[str, TextColumn] = field(default_factory=dict)
     feedback: Mapping[str, Ratings] = field(default_factory=dict)
     shares: Mapping[int, float] = field(default_factory=dict)
-    recent: Recent | None = None
+    recent: RecentFailures | None = None
     before: Mapping[str, Floats] = field(default_factory=dict)
 
     @property
@@ -165,13 +165,13 @@ class ExchangeTable:
 # The failures of an external log: counts of all lines, and the newest lines to look up.
 
 
-def recent_of(exchanges: ExchangeTable, metrics: Mapping[str, Metric]) -> Recent | None:
+def recent_of(exchanges: ExchangeTable, metrics: Mapping[str, Metric]) -> RecentFailures | None:
     """None without an exchange that counts."""
     counted = np.flatnonzero(exchanges.counts)
     if not len(counted):
         return None
     candidates = int(exchanges.candidate[counted].sum())
-    return Recent(
+    return RecentFailures(
         since=float(exchanges.at[counted[0]]),
         until=float(exchanges.at[counted[-1]]),
         baseline=len(counted) - candidates,
@@ -227,9 +227,9 @@ def _mode(exchanges: ExchangeTable, name: tuple[CountedKind, str], found: Bools,
     )
 
 
-def _seen(exchanges: ExchangeTable, place: int) -> Seen:
+def _seen(exchanges: ExchangeTable, place: int) -> SeenExchange:
     latency_s = float(exchanges.latency_s[place])
-    return Seen(
+    return SeenExchange(
         name=exchanges.name(place),
         candidate=bool(exchanges.candidate[place]),
         latency_s=None if math.isnan(latency_s) else latency_s,

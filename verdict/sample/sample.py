@@ -21,7 +21,7 @@ RATINGS = 5_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class SeenExchange:
     """One counted exchange."""
 
     name: str
@@ -41,7 +41,7 @@ class RecentRating:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recent:
+class RecentFailures:
     """A run's failures between two UTC seconds.
 
     `baseline` and `candidate` are the counted exchanges of each arm. `modes` count errors, answer faults and
@@ -53,7 +53,7 @@ class Recent:
     baseline: int
     candidate: int
     modes: tuple[FailureMode, ...] = ()
-    exchanges: tuple[Seen, ...] = ()
+    exchanges: tuple[SeenExchange, ...] = ()
     ratings: tuple[RecentRating, ...] = ()
 
 
@@ -281,7 +281,7 @@ class Sample:
     tags: Mapping[str, TextColumn] = field(default_factory=dict)
     feedback: Mapping[str, Ratings] = field(default_factory=dict)
     shares: Mapping[int, float] = field(default_factory=dict)
-    recent: Recent | None = None
+    recent: RecentFailures | None = None
     before: Mapping[str, Floats] = field(default_factory=dict)
     possible: Mapping[str, ArmTotal] = field(default_factory=dict)
     unreached: Mapping[str, int] = field(default_factory=dict)

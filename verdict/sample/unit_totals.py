@@ -14,7 +14,7 @@ from records.outcome import BLAMED, UNREACHED
 from records.store.database import rows_of
 from records.store.sums import unpack
 from records.store.tables import unit_days
-from verdict.sample.arrays import Codes, MeasureTotals, TextColumn, Values
+from verdict.sample.sample import Codes, MeasureTotals, TextColumn, Values
 from verdict.statistics.types import Bools, Floats, Ints
 from verdict.terms.plan import DAY_S
 
@@ -95,7 +95,7 @@ class _PlaceCache(dict[str, tuple[str, ...]]):
         return place
 
 
-class Names:
+class TextNumbers:
     """The numbers of the rows' texts, the parsed tags, and how often time is `cut`."""
 
     def __init__(self, scope: TotalsScope) -> None:
@@ -126,7 +126,7 @@ class RowKeys:
     piece: Codes
 
     @classmethod
-    def read(cls, columns: Sequence[Sequence[Any]], names: Names, *, new: bool) -> "RowKeys":
+    def read(cls, columns: Sequence[Sequence[Any]], names: TextNumbers, *, new: bool) -> "RowKeys":
         """From the columns of `TotalsScope.grouped`. With `new`, unknown texts get a number."""
         unit, category, phase, arm, *rest = columns
         tags, pieces = (rest[:-1], rest[-1]) if names.cut else (rest, np.zeros(len(unit)))
@@ -149,7 +149,7 @@ class RowKeys:
         """All columns, in the order of the fields."""
         return self.unit, self.phase, self.candidate, self.category, self.place, self.piece
 
-    def joined(self, names: Names) -> Ints:
+    def joined(self, names: TextNumbers) -> Ints:
         """The keys combined into one number per row; −1 for an unknown text."""
         number = (self.phase * 2 + self.candidate) * len(names.units) + self.unit
         number = number * len(names.categories) + self.category
@@ -190,7 +190,7 @@ _VALUES = {"latency": _DAYS.latency, "ttft": _DAYS.ttft}
 class Cells:
     """The rows in the order of `first_at`, (n,) each, with their keys."""
 
-    names: Names
+    names: TextNumbers
     keys: RowKeys
     first_at: Floats
     last_at: Floats
@@ -201,11 +201,11 @@ class Cells:
 
 def read_cells(connection: sa.Connection, scope: TotalsScope) -> Cells:
     """All cells of the run from the time when both arms had a share."""
-    names, keys = Names(scope), [Growing(kind) for kind in _KEYS]
+    names, keys = TextNumbers(scope), [GrowingColumn(kind) for kind in _KEYS]
     sums = [name for name in SUMS if name in scope.sources]
-    numbers = [Growing("f8") for _ in range(3 + 2 * len(sums))]
+    numbers = [GrowingColumn("f8") for _ in range(3 + 2 * len(sums))]
     packs = {name: _Packs() for name in _VALUES if name in scope.sources}
-    receivers: list[Growing | _Packs] = [*numbers, *packs.values()]
+    receivers: list[GrowingColumn | _Packs] = [*numbers, *packs.values()]
     statement = (
         sa.select(
             *scope.grouped(_DAYS),
@@ -257,7 +257,7 @@ def _partitions(
         yield from result.partitions()
 
 
-class Growing:
+class GrowingColumn:
     """A growing column in one buffer. Many small arrays would fragment memory."""
 
     def __init__(self, kind: str) -> None:
@@ -282,7 +282,7 @@ class _Packs:
 
     def __init__(self) -> None:
         self._packed = bytearray()
-        self._sizes = Growing("i4")
+        self._sizes = GrowingColumn("i4")
 
     def add(self, packed: Sequence[bytes]) -> None:
         self._sizes.add(np.fromiter(map(len, packed), dtype=np.int64, count=len(packed)) // 2)
@@ -308,9 +308,9 @@ def _joined(connection: sa.Connection, column: Sum) -> Sum:
 
 
 def _assembled(
-    names: Names,
-    keys: Sequence[Growing],
-    numbers: Sequence[Growing],
+    names: TextNumbers,
+    keys: Sequence[GrowingColumn],
+    numbers: Sequence[GrowingColumn],
     packs: Mapping[str, _Packs],
     sums: Sequence[str],
 ) -> Cells:
@@ -343,7 +343,7 @@ def _assembled(
 # Finds rows of a sample: by key, or by unit and time.
 
 
-class Places:
+class CellIndex:
     """An index over the cells."""
 
     def __init__(self, cells: Cells) -> None:
