@@ -143,11 +143,11 @@ class Operator:
         """One canary's report, made in a thread. Without `quoting` it has no reasons of the judge, which
         quote captured texts."""
         self._must_be_known(canary)
-        return await _asked(self._report, canary, quoting)
+        return await _ask_store(self._report, canary, quoting)
 
     async def compare(self, canaries: Sequence[str]) -> "SideBySide":
         """These canaries' candidates beside each other, made in a thread."""
-        return await _asked(self._compare, canaries)
+        return await _ask_store(self._compare, canaries)
 
     async def prospect(self, canary: str) -> "tuple[JudgedCanary, Prospect | None]":
         """The canary's terms, and its prospect from recorded traffic if there is any; None where there is
@@ -242,7 +242,7 @@ class Operator:
             raise BadOrder(404, f"no canary {canary!r} to decide of; there are: {self._names()}")
         misses, note = [], ""
         if choice == "ship":
-            found, split = await _asked(self._misses, canary)
+            found, split = await _ask_store(self._misses, canary)
             misses, note = outweighed(found, despite), cannot_outweigh(state, split)
         decision = Decision(
             at=time.time(),
@@ -253,17 +253,17 @@ class Operator:
             reason=reason,
             despite=misses,
         )
-        await _asked(Decisions(self.store).record, decision, state, minutes=minutes)
+        await _ask_store(Decisions(self.store).record, decision, state, minutes=minutes)
         return {**asdict(decision), "note": note}
 
     async def pair_to_label(self, canary: str, wanted: PairWanted) -> PairToLabel:
         """The pair that a person labels next."""
         run = self._labelled_run(canary)
-        return await _asked(labels.next_pair, self.store, canary, run, wanted, now=time.time())
+        return await _ask_store(labels.next_pair, self.store, canary, run, wanted, now=time.time())
 
     async def labels(self, canary: str) -> Mapping[str, Label]:
         """The labels of the canary's pairs, by exchange id."""
-        return await _asked(Labels(self.store).of, canary)
+        return await _ask_store(Labels(self.store).of, canary)
 
     async def label(
         self, canary: str, exchange_id: str, right: Right, *, who: str, disagreements: bool = False
@@ -272,13 +272,13 @@ class Operator:
         run = self._labelled_run(canary)
         _must_be_storable(exchange_id, who)
         label = Label(at=time.time(), canary=canary, exchange_id=exchange_id, right=right, who=who)
-        await _asked(labels.keep, self.store, label, run=run, disagreements=disagreements)
+        await _ask_store(labels.keep, self.store, label, run=run, disagreements=disagreements)
 
     async def take_back_label(self, canary: str, exchange_id: str, *, who: str) -> None:
         """Take back a person's label of a pair."""
         self._capturing(canary)
         _must_be_storable(exchange_id, who)
-        await _asked(labels.withdraw, self.store, canary, exchange_id, who, now=time.time())
+        await _ask_store(labels.withdraw, self.store, canary, exchange_id, who, now=time.time())
 
     async def judge_day(self, canary: str) -> JudgeDay | None:
         """What a judge did of the canary today; None where the config has no judge for it."""
@@ -287,31 +287,31 @@ class Operator:
         if terms is None:
             return None
         run = state.run if state is not None else 0
-        return await _asked(judge_day, self.store, canary, run, terms, now=time.time())
+        return await _ask_store(judge_day, self.store, canary, run, terms, now=time.time())
 
     async def judgements(self, exchange_ids: Sequence[str]) -> Mapping[str, JudgedExchange]:
         """What a judge said of these exchanges, by exchange id."""
-        return await _asked(Judgements(self.store).about, exchange_ids)
+        return await _ask_store(Judgements(self.store).about, exchange_ids)
 
     async def evaluations(self, canary: str | None = None) -> Sequence[Mapping[str, Any]]:
         """Every archived evaluation, or those of one canary, oldest first."""
-        return await _asked(Evaluations(self.store).all, canary)
+        return await _ask_store(Evaluations(self.store).all, canary)
 
     async def refused(self) -> Mapping[str, float]:
         """The models that a benchmark refused and no user tried, with the UTC second."""
-        return await _asked(Benchmarks(self.store).refused)
+        return await _ask_store(Benchmarks(self.store).refused)
 
     async def releases(self) -> "Sequence[Dossier]":
         """Every release, newest first, each by the last kept report of its runs."""
-        return await _asked(self._releases)
+        return await _ask_store(self._releases)
 
     async def release(self, which: str) -> "Dossier":
         """One release, by its id or its candidate."""
-        return await _asked(self._release, which)
+        return await _ask_store(self._release, which)
 
     async def audit(self, limit: int, canary: str | None = None) -> Sequence[Mapping[str, Any]]:
         """The newest audit entries, or those of one canary, newest first."""
-        return [_audit_entry(each) for each in await _asked(self.store.audit, limit, canary)]
+        return [_audit_entry(each) for each in await _ask_store(self.store.audit, limit, canary)]
 
     def past(self) -> Mapping[str, State]:
         """The canaries that have run and left the config, with their states; the one that left last comes
@@ -334,11 +334,11 @@ class Operator:
         """How these past canaries ended, in the same order."""
         past = self.past()
         states = {name: past[name] for name in names if name in past}
-        return await _asked(past_canaries, self.store, states)
+        return await _ask_store(past_canaries, self.store, states)
 
     async def captured_at(self, canary: str) -> float | None:
         """When the canary's newest captured exchange was, UTC seconds; None if there is none."""
-        newest = await _asked(CaptureStore(self.store).newest, [canary], 1)
+        newest = await _ask_store(CaptureStore(self.store).newest, [canary], 1)
         return newest[0].about.at if newest else None
 
     def recent(self, canary: str) -> Mapping[str, Any]:
@@ -353,14 +353,14 @@ class Operator:
 
     async def daily_reports(self, canary: str, limit: int) -> Sequence[ReportEntry]:
         """The reports that the report job stored, newest first, without their documents."""
-        found = await _asked(DailyReports(self.store).entries, canary, limit)
+        found = await _ask_store(DailyReports(self.store).entries, canary, limit)
         if not found:
             self._watched(canary)
         return found
 
     async def daily_report(self, canary: str, day: str) -> DailyReport:
         """The newest report of one day (ISO) in the job's time zone."""
-        found = await _asked(DailyReports(self.store).newest, canary, day=day)
+        found = await _ask_store(DailyReports(self.store).newest, canary, day=day)
         if found is None:
             raise BadOrder(404, f"no report of {canary!r} was stored on {day!r}")
         return found
@@ -372,7 +372,7 @@ class Operator:
         `since` ≤ at < `until`, UTC seconds."""
         self._must_be_known(canary)
         found = CaptureStore(self.store).pairs(canary, since=since, until=until, category=category)
-        return await _asked(lambda: list(islice(found, limit)))
+        return await _ask_store(lambda: list(islice(found, limit)))
 
     def _report(self, canary: str, quoting: bool) -> "Report":
         from verdict.decision.document import without_reasons
@@ -505,7 +505,7 @@ class Operator:
             await asyncio.sleep(LOOK_EVERY_S)
 
 
-async def _asked(act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def _ask_store(act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Ask the store in a thread. Raises BadOrder (503) while it does not answer."""
     with _store_asked():
         return await asyncio.to_thread(act, *args, **kwargs)
