@@ -25,7 +25,8 @@ Start = Callable[..., Container]
 EVERYTHING_IMPORTED = """
 import importlib, pathlib, sys
 site = pathlib.Path(sys.prefix, "lib/python3.13/site-packages")
-for room in "canary console control proxy alerts report bench records routing demo".split():
+rooms = "canary console pages control verdict judge proxy alerts bench records routing common demo"
+for room in rooms.split():
     for file in sorted((site / room).rglob("*.py")):
         name = ".".join(file.relative_to(site).with_suffix("").parts).removesuffix(".__init__")
         if not name.endswith(("__main__", "migrations.env")) and not name.startswith("canary.commands.mcp_"):
