@@ -1,5 +1,6 @@
 """What tests of every room may ask for: the demo provider, and the real server."""
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +16,14 @@ from tests.servers.redis import redis_server
 from tests.serving import ProviderThread, Running
 
 settings.load_profile(effort.CANARY)  # the same examples everywhere, however slow the machine is
+
+gc.disable()  # what the collection makes stays: to search it for garbage takes a third of the time
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+
 
 __all__ = ["checked_s3", "durable_postgres", "postgres", "provider", "redis_server", "s3", "serve"]
 
