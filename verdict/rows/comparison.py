@@ -5,6 +5,7 @@ relative bound with its factor. All intervals are two-sided and always valid, at
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
@@ -180,6 +181,15 @@ def _without_rounding(interval: Interval, size: float) -> Interval:
         for end in (interval.low, interval.estimate, interval.high)
     )
     return Interval(low=low, estimate=estimate, high=high)
+
+
+def of_phases(weights: Floats, parts: Sequence[Interval]) -> Interval:
+    """The interval of the phases' weighted sum, as `recovered` has it, but summed as numpy does: stored looks
+    have those last digits."""
+    middle = float(weights @ [part.estimate for part in parts])
+    down = float(np.linalg.norm(weights * [part.estimate - part.low for part in parts]))
+    up = float(np.linalg.norm(weights * [part.high - part.estimate for part in parts]))
+    return Interval(low=middle - down, estimate=middle, high=middle + up)
 
 
 def _exponential(log: float, half: float) -> Interval:

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from scipy import special
 
-from common.interval import Interval, recovered
+from common.interval import Interval
 from verdict.rows.comparison import (
     GATE,
     ArmComparison,
@@ -21,6 +21,7 @@ from verdict.rows.comparison import (
     Quantiles,
     RecoveredComparison,
     arm_sums,
+    of_phases,
     unit_totals,
 )
 from verdict.rows.reading import trimmings
@@ -201,10 +202,11 @@ class ExactShare:
 class WeightedShares:
     """Shares of several phases with weights that sum to 1."""
 
-    parts: Sequence[tuple[float, ExactShare]]
+    shares: Sequence[ExactShare]
+    weights: Floats
 
     def ends(self, boundary: float) -> Interval:
-        return recovered((weight, share.ends(boundary)) for weight, share in self.parts)
+        return of_phases(self.weights, [share.ends(boundary) for share in self.shares])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,7 +283,7 @@ def shares_by_phase(sums: UnitSums, bounds: tuple[float, float]) -> WeightedShar
     weight = np.array([float(sums.count[sums.candidate & (sums.phase == k)].sum()) for k in phases.tolist()])
     of_phase = [theirs.phase == k for k in phases.tolist()]
     shares = [_share_of(theirs.total[rows], theirs.count[rows], bounds) for rows in of_phase]
-    return WeightedShares(parts=list(zip((weight / weight.sum()).tolist(), shares, strict=True)))
+    return WeightedShares(shares=shares, weights=weight / weight.sum())
 
 
 # One metric at a look: its margins to the rubric's bounds, and how much the look tells.

@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from scipy import special
 
-from common.interval import Interval, recovered
+from common.interval import Interval
 from verdict.rows.comparison import (
     ALPHA,
     GATE,
@@ -26,6 +26,7 @@ from verdict.rows.comparison import (
     Quantiles,
     RecoveredComparison,
     arm_sums,
+    of_phases,
     unit_means,
 )
 from verdict.sample.observations import EXPECTED, MissingShare, Observations, tables
@@ -373,7 +374,7 @@ def _weighted(sums: UnitSums, bounds: tuple[float, float], weight: Floats, *, ca
     sizes = np.bincount(place, weights=weight[sums.candidate])
     omega = sizes / sizes.sum()
     shares = [_share(means[arm.phase == phase], bounds) for phase in phases]
-    return recovered(zip(omega.tolist(), shares, strict=True))
+    return of_phases(omega, shares)
 
 
 def _share(means: Floats, bounds: tuple[float, float]) -> Interval:
