@@ -1,4 +1,4 @@
-"""Reads what the store holds of every release. Nothing of it comes from the config's present state."""
+"""Every release as the store has it: its runs, its layers, its clock. Nothing is from the present config."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""What one run of a canary changed, from its archived evaluations."""
+"""What the runs of canaries changed, one by one and by vendor, from their archived evaluations."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,6 +1,7 @@
-"""What keeps a report from shipping and a person may outweigh, each by a name, as it stands. Pure.
+"""Turns the rows' states into a verdict with its reasons and a score. Pure.
 
-A row is named by its metric, a critical category `category:VALUE`, a critical segment `segment:TAG=VALUE`.
+A miss is named by its row's metric, by a critical category `category:VALUE`, or by a critical segment
+`segment:TAG=VALUE`: a person may outweigh it, as it stands.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -78,9 +79,6 @@ def _of_part(part: Part) -> Miss:
     name = f"segment:{part.by}={part.value}" if isinstance(part, SegmentLine) else f"category:{part.value}"
     found = part.difference
     return Miss(name=name, metric=part.metric, low=found.low, estimate=found.estimate, high=found.high)
-
-
-# Turns the rows' states into a verdict with reasons.
 
 
 HONEST_DAYS = 7

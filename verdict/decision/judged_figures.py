@@ -148,14 +148,14 @@ def _vendor(arm: str) -> str:
 
 
 def _lost(pairs: Sequence[JudgedExchange]) -> tuple[LostExample, ...]:
-    """The newest pairs that the candidate lost."""
+    """The newest pairs that the candidate lost. The reason is that of the first turn, in which A is the
+    baseline's answer and B the candidate's."""
     newest = [pair for pair in pairs if pair.result == "baseline"][: -_EXAMPLES - 1 : -1]
     return tuple(
-        LostExample(exchange_id=pair.exchange_id, category=pair.category, reason=_reason(pair))
+        LostExample(
+            exchange_id=pair.exchange_id,
+            category=pair.category,
+            reason=pair.calls[0].reason if pair.calls else "",
+        )
         for pair in newest
     )
-
-
-def _reason(pair: JudgedExchange) -> str:
-    """That of the first turn, in which A is the baseline's answer and B the candidate's."""
-    return pair.calls[0].reason if pair.calls else ""

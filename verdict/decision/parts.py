@@ -1,4 +1,4 @@
-"""One metric in a group of too few units for an interval: the exact test of its two arms."""
+"""Every row in each segment and category: which are worse or better, which have too few users. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""One canary's report, from the server's records or from an external log."""
+"""Reports of canaries, from the server's records or an external log: of one, or several side by side."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress

@@ -389,7 +389,8 @@ def _days_needed(further: int | None, units: int, days: float) -> float | None:
 
 
 def _window(sample: Sample, canary: JudgedCanary, now: float) -> ReportWindow:
-    done, required = whole_days(sample.candidate_at, now), _days_required(canary)
+    # The slowest metric takes its time to mature.
+    done, required = whole_days(sample.candidate_at, now), canary.minimum_days + canary.matures_days
     if len(sample.first_at) == 0:
         return ReportWindow(start=None, end=None, days=0.0, whole_days=done, days_required=required)
     start, end = float(sample.first_at[0]), float(min(sample.last_at.max(), now))
@@ -442,8 +443,3 @@ def whole_days(times: Floats, now: float) -> int:
     start = times.min()
     periods = np.unique(np.floor((times - start) / DAY_S))
     return int(np.sum((periods + 1) * DAY_S <= now - start))
-
-
-def _days_required(canary: JudgedCanary) -> float:
-    """The minimum days, plus the time that the slowest metric takes to mature."""
-    return canary.minimum_days + canary.matures_days

@@ -1,4 +1,4 @@
-"""What a plan takes to be true of users and models before a run has measured it, and from where."""
+"""What a plan takes to be true of users, models and traffic before a run has measured it, and from where."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Looks at one row of the rubric: what each saw, at the boundaries of its day."""
+"""Looks at one row of the rubric: what each saw at its boundaries, and where the row stands after them."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,8 +1,8 @@
-"""Response rates: how many units give a value in each arm, and bounds when the rates differ.
+"""One metric so far: who gave a value in each arm, and the arms' comparison by the method for its kind.
 
-The candidate itself may cause a difference, so the difference never blocks. The metric is then judged between
-the worst and the best case of the missing values (Lee, Review of Economic Studies 2009). Costs, times and
-tokens lack the exchanges that callers abandoned, and are judged in the same way.
+The candidate itself may cause a different response rate, so the difference never blocks. The metric is then
+judged between the worst and the best case of the missing values (Lee, Review of Economic Studies 2009).
+Costs, times and tokens lack the exchanges that callers abandoned, and are judged in the same way.
 """
 
 import math

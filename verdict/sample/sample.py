@@ -1,4 +1,4 @@
-"""A run's failures: counts of all of them, and the newest single exchanges and ratings to look up."""
+"""A canary's traffic as arrays: units, measures, single values and ratings, with its newest failures."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,7 @@
-"""The keys of unit total rows, with texts as numbers to save memory: there may be half a million units."""
+"""The store's unit totals as columns: one row per unit, phase, arm, category and set of tags.
+
+Texts are numbers, to save memory: there may be half a million units.
+"""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,9 @@
-"""Boundaries of a group-sequential test, from the information that its looks measured.
+"""Boundaries of a group-sequential test, and how far skewed or few units let an interval's end reach there.
 
 Lan, DeMets, Biometrika 1983; Jennison, Turnbull, Group Sequential Methods, 2000, chapter 19. The looks' z
-are a Markov chain: the squared correlation of neighbours is the ratio of their information.
+are a Markov chain: the squared correlation of neighbours is the ratio of their information. The reach of an
+end, in standard errors with the sign of the boundary: Hall, "On the removal of skewness by transformation",
+JRSS B 1992, with Student's t for the effective number of units.
 """
 
 import math

@@ -1,7 +1,8 @@
-"""Always-valid intervals and evidence: asymptotic confidence sequences.
+"""Always-valid intervals and evidence, and exact tests of few units.
 
-Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas, "Time-uniform central limit theory and asymptotic confidence
-sequences", arXiv 2103.06476. τ = n·ρ² is the information so far in units of the prior's.
+Asymptotic confidence sequences: Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas, "Time-uniform central limit
+theory and asymptotic confidence sequences", arXiv 2103.06476. τ = n·ρ² is the information so far in units of
+the prior's.
 """
 
 import math

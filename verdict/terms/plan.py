@@ -1,4 +1,4 @@
-"""How much of a plan's risk its looks may have spent by a day.
+"""A plan: the days of its looks, and how much of its risk they may have spent by a day.
 
 Hwang, Shih, DeCani, Statistics in Medicine 1990. Time is t = day/D, with D the planned days: nine tenths of
 the risk are spent by t = 1, the last tenth by t = 2, for one extension.
