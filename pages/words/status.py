@@ -102,7 +102,7 @@ def lane(canary: Mapping[str, Any]) -> str:
         return ""
     of_all = f"{set_percent(size)} of the users of these requests"
     share: float = canary["share"]
-    return f"{of_all}, so the candidate has {set_percent(size * share)} of all" if share else of_all
+    return f"{of_all}, so the candidate has {percent(size * share)} of all" if share else of_all
 
 
 def assignment(canary: Mapping[str, Any]) -> str:
