@@ -79,6 +79,7 @@ def left(page: Page, words: str) -> None:
 
 def test_a_person_labels_by_keys_and_undoes(open_page: Open, file: Path) -> None:
     with open_page() as page:
+        page.goto("/")
         page.get_by_role("link", name="Datasets").click()
         row = page.get_by_role("row").filter(has_text="users")
         expect(row.get_by_role("cell")).to_have_text(
