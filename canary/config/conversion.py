@@ -136,7 +136,10 @@ def criterion(section: CriterionSection) -> Criterion:
 
 def declared_metrics(file: FileSection) -> Mapping[str, Metric]:
     """The built-in metrics and the file's own."""
-    return {**BUILT_IN, **{name: _metric(name, section) for name, section in file.metrics.items()}}
+    sections = file.metrics.items()
+    reported = {**BUILT_IN, **{name: _metric(name, each) for name, each in sections if each.cost_per is None}}
+    costs = {name: _cost(name, each, reported) for name, each in sections if each.cost_per is not None}
+    return {**reported, **costs}
 
 
 def planned_days(section: CanarySection, metrics: Mapping[str, Metric]) -> int:
@@ -315,8 +318,31 @@ def _steps(section: CanarySection) -> tuple[Step, ...]:
 
 
 def _metric(name: str, section: MetricSection) -> Metric:
-    low, high = section.scale or _BOUNDS[section.kind]
-    return Metric(name=name, low=low, high=high, **{key: value for key, value in section if key != "scale"})
+    kind = section.kind or "amount"
+    low, high = section.scale or _BOUNDS[kind]
+    return Metric(
+        name=name,
+        kind=kind,
+        question=section.question,
+        low=low,
+        high=high,
+        higher_is_better=section.higher_is_better,
+        matures_after_s=section.matures_after_s,
+        per=section.per or "value",
+    )
+
+
+def _cost(name: str, section: MetricSection, reported: Mapping[str, Metric]) -> Metric:
+    counted = reported.get(section.cost_per or "")
+    return Metric(
+        name=name,
+        kind="amount",
+        question=section.question,
+        low=0.0,
+        higher_is_better=False,
+        matures_after_s=0.0 if counted is None else counted.matures_after_s,
+        cost_per=section.cost_per or "",
+    )
 
 
 def _receiver(section: NotifySection) -> Receiver:

@@ -9,17 +9,23 @@ from pathlib import PurePath
 from urllib.parse import urlsplit
 
 from canary.config.canary_checks import check_canaries
-from canary.config.conversion import own_auth_of
+from canary.config.conversion import declared_metrics, own_auth_of
 from canary.config.errors import Path
 from canary.config.part_checks import check_captures, check_judge, check_kind, wrong_with_name
 from canary.config.quantity import CANARY_NAME, COMPUTED, METRIC_NAME, TAG_NAME, nearest, suggestion
 from canary.config.schema import CheckedDocument
-from canary.config.sections import CanarySection, FileSection, NotifySection, ProviderSection
+from canary.config.sections import (
+    CanarySection,
+    FileSection,
+    MetricSection,
+    NotifySection,
+    ProviderSection,
+)
 from console.access.openid_settings import is_private
 from proxy.dialects.operation import Api
 from proxy.providers.headers import STEERING, STEERING_FAMILIES, steers
 from proxy.providers.provider import CLOUD_AUTH, Auth, Kind
-from records.facts.metric import JUDGED, is_offline
+from records.facts.metric import JUDGED, Metric, is_offline
 from records.shared.segment_folder import IN_STORE, OBJECT_STORES, ObjectStore
 from routing.caller import TAG
 
@@ -54,6 +60,15 @@ _PATHS: Mapping[tuple[Api, str], str] = {
 more than one, and nobody knows what a server of one's own takes."""
 
 _MACHINES_AUTH: Mapping[Kind, Auth] = {"azure": "azure", "bedrock": "aws", "vertex": "google"}
+
+_OF_VALUES = {
+    "kind": "kind",
+    "per": "per",
+    "scale": "scale",
+    "higher_is_better": "higher_is_better",
+    "matures_after_s": "matures_after",
+}
+"""The fields of a metric whose values are reported, with their keys. One with `cost_per` has none of them."""
 
 _STORES = ("sqlite", "postgresql", "postgresql+psycopg", "postgresql+asyncpg")
 
@@ -184,11 +199,51 @@ def _check_metrics(file: FileSection, found: CheckedDocument) -> None:
         elif not METRIC_NAME.fullmatch(name):
             message = "a metric's name may contain lower-case letters, digits and _, and starts with a letter"
             found.complain_of_name(path, message)
+    known = declared_metrics(file)
     for name, section in file.metrics.items():
-        if section.scale is not None and section.kind in ("bool", "nps"):
-            ends = "0-1" if section.kind == "bool" else "0-10"
-            message = f"a {section.kind} metric always has the scale {ends}; remove `scale`"
-            found.complain(("metrics", name, "scale"), message)
+        path = ("metrics", name)
+        counts = section.cost_per and ("metrics", section.cost_per)
+        if found.was_cut((*path, "kind")) or (counts and found.cut_below(counts)):
+            continue
+        wrong = _wrong_with_cost(section, known) if section.cost_per else _wrong_with_values(section)
+        for key, message in wrong:
+            found.complain((*path, *key), message)
+
+
+def _wrong_with_values(section: MetricSection) -> Iterator[tuple[Path, str]]:
+    """Every mistake in a metric whose values are reported: its key, () for the whole entry, and a message."""
+    if section.kind is None:
+        yield ("kind",), "is missing; only a metric with `cost_per` has none"
+    if section.scale is not None and section.kind in ("bool", "nps"):
+        ends = "0-1" if section.kind == "bool" else "0-10"
+        yield ("scale",), f"a {section.kind} metric always has the scale {ends}; remove `scale`"
+    if section.kind in ("rating", "nps") and section.per not in (None, "value"):
+        yield (
+            ("per",),
+            f"a {section.kind} is an opinion, and who gave none has none; write `per: value`",
+        )
+
+
+def _wrong_with_cost(section: MetricSection, known: Mapping[str, Metric]) -> Iterator[tuple[Path, str]]:
+    """Every mistake in a metric that is what each event of another one costs."""
+    for field, key in _OF_VALUES.items():
+        if field in section.model_fields_set:
+            yield (
+                (key,),
+                "cannot be combined with cost_per, whose values are dollars, lower is better; remove it",
+            )
+    name = section.cost_per or ""
+    if (counted := known.get(name)) is None:
+        yield ("cost_per",), f'"{name}" is not a built-in or declared metric{suggestion(name, list(known))}'
+    elif counted.cost_per or counted.kind not in ("bool", "count"):
+        what = "a cost itself" if counted.cost_per else f"of the kind {counted.kind}"
+        yield ("cost_per",), f'"{name}" is {what}, and has no number of events; name a bool or a count'
+    elif not counted.is_event:
+        yield (
+            ("cost_per",),
+            f'"{name}" is per value, so nobody knows how often it happened; declare it with `per: session`, '
+            "`per: user` or `per: exchange`",
+        )
 
 
 def _check_datasets(file: FileSection, found: CheckedDocument) -> None:

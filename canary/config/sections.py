@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, JsonValue
+from pydantic import BeforeValidator, ConfigDict, Field, JsonValue
 
 from alerts.rules.rule import Action, RuleName
 from bench.settings import CRITERIA, Layer
@@ -33,7 +33,7 @@ from canary.config.quantity import DEFAULT_ADMIN, DEFAULT_TRAFFIC
 from canary.config.server import MOST_WORKERS, Role
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Auth, Kind
-from records.facts.metric import MetricKind
+from records.facts.metric import MetricKind, Per
 from routing.canary import UnitSource
 from verdict.terms.plan import STANDARD_RISK
 from verdict.terms.rubric import DEFAULT_PLANNED_UNITS
@@ -348,9 +348,23 @@ class CallerSection(ConfigSection):
 
 
 class MetricSection(ConfigSection):
-    """A feedback metric that apps may report."""
+    """A feedback metric that apps may report, or with `cost_per` what each event of one costs."""
 
-    kind: MetricKind = Field(description="The kind of its values.")
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["kind"]}, {"required": ["cost_per"]}]},
+    )
+
+    kind: MetricKind | None = Field(None, description="The kind of its values. Required without cost_per.")
+    per: Per | None = Field(
+        None,
+        description="What one observation is: a value that somebody gave, or every exposed exchange, session "
+        "or user, which is 0 without a value. Default: value.",
+    )
+    cost_per: MaybeText = Field(
+        None,
+        description="The metric by whose events an arm's cost is divided: a bool or count per exchange, "
+        "session or user.",
+    )
     scale: Scale | None = Field(None, description="The lowest and highest value.")
     higher_is_better: bool = Field(True, description="Whether a higher value is better.")
     question: Text = Field(description="The business question it answers.")

@@ -200,6 +200,8 @@ class _FeedbackReader:
         metric = self._terms.metrics.get(name)
         if metric is None:
             raise BadFeedback(422, f"unknown metric {name!r}{self._hint(name)}")
+        if metric.cost_per:
+            raise BadFeedback(422, f"{name} is computed from costs: send {metric.cost_per}")
         return metric
 
     def _hint(self, name: str) -> str:

@@ -10,13 +10,19 @@ LARGEST = 1e15
 
 MetricKind = Literal["bool", "rating", "nps", "count", "amount"]
 
+Per = Literal["value", "exchange", "session", "user"]
+"""What one observation is: an opinion that somebody gave, or an exchange, session or user to which something
+happened or did not."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """A feedback metric.
+    """A feedback metric, or the cost of each event of one.
 
     `low` and `high` bound its values (None: unbounded). `question` is the business question that it answers.
-    `matures_after_s` is the time from a unit's first exposure until its value is complete.
+    `matures_after_s` is the time from a unit's first exposure until its value is complete. `cost_per` names
+    the metric by whose events an arm's cost is divided ("": this metric's values are reported). Nobody sends
+    values of such a metric, lower is better, and it matures as the named one.
     """
 
     name: str
@@ -26,17 +32,18 @@ class Metric:
     high: float | None = None
     higher_is_better: bool = True
     matures_after_s: float = 0.0
+    per: Per = "value"
+    cost_per: str = ""
+
+    @property
+    def is_event(self) -> bool:
+        """True where every exposed exchange, session or user is one observation: without a value it is 0."""
+        return self.per != "value"
 
 
-def _bool(name: str, question: str, *, higher_is_better: bool = True, days: float = 0) -> Metric:
+def _bool(name: str, question: str, *, per: Per = "value", higher_is_better: bool = True) -> Metric:
     return Metric(
-        name=name,
-        kind="bool",
-        question=question,
-        low=0,
-        high=1,
-        higher_is_better=higher_is_better,
-        matures_after_s=days * 86400,
+        name=name, kind="bool", question=question, low=0, high=1, higher_is_better=higher_is_better, per=per
     )
 
 
@@ -47,13 +54,18 @@ BUILT_IN: dict[str, Metric] = {
         Metric(name="nps", kind="nps", low=0, high=10, question="Would users recommend us?"),
         _bool("thumbs", "Do users like the single answer?"),
         _bool("helped", "Did the answer help?"),
-        _bool("escalated", "Did the user need a human after all?", higher_is_better=False),
-        _bool("repeat_question", "Did the user have to ask again?", higher_is_better=False),
+        _bool("escalated", "Did the user need a human after all?", per="session", higher_is_better=False),
+        _bool("repeat_question", "Did the user have to ask again?", per="session", higher_is_better=False),
         _bool("task_completed", "Did the user get done what they came for?"),
-        _bool("conversion", "Did the user buy?"),
-        Metric(name="revenue", kind="amount", question="How much did the user spend?"),
-        _bool("churn", "Did the user leave us?", higher_is_better=False),
-        _bool("compliance_violation", "Did an answer break a rule we must keep?", higher_is_better=False),
+        _bool("conversion", "Did the user buy?", per="user"),
+        Metric(name="revenue", kind="amount", question="How much did the user spend?", per="user"),
+        _bool("churn", "Did the user leave us?", per="user", higher_is_better=False),
+        _bool(
+            "compliance_violation",
+            "Did an answer break a rule we must keep?",
+            per="exchange",
+            higher_is_better=False,
+        ),
     )
 }
 

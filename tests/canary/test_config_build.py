@@ -159,6 +159,37 @@ metrics:
     assert (metrics["refund"].low, metrics["refund"].high) == (None, None)
 
 
+def test_a_declared_metric_says_what_one_observation_is() -> None:
+    metrics = built(
+        SMALL
+        + """\
+metrics:
+  resolved: {kind: bool, per: session, question: "Was the case settled?", matures_after: 1d}
+  cost_per_resolution: {cost_per: resolved, question: "What does a settled case cost?"}
+  settled: {kind: bool, question: "Settled?"}
+"""
+    ).metrics
+    assert (metrics["resolved"].per, metrics["resolved"].is_event) == ("session", True)
+    assert (metrics["settled"].per, metrics["settled"].is_event) == ("value", False)
+    assert metrics["cost_per_resolution"] == Metric(
+        name="cost_per_resolution",
+        kind="amount",
+        question="What does a settled case cost?",
+        low=0,
+        higher_is_better=False,
+        matures_after_s=86400.0,
+        cost_per="resolved",
+    )
+    assert {name: metric.per for name, metric in metrics.items() if name in BUILT_IN and metric.is_event} == {
+        "escalated": "session",
+        "repeat_question": "session",
+        "conversion": "user",
+        "revenue": "user",
+        "churn": "user",
+        "compliance_violation": "exchange",
+    }
+
+
 def test_a_declared_metric_may_redefine_a_built_in_one() -> None:
     text = SMALL + 'metrics: {csat: {kind: rating, scale: [1, 10], question: "Satisfied?"}}\n'
     assert built(text).metrics["csat"].high == 10

@@ -174,6 +174,64 @@ def test_a_metrics_name_must_be_a_plain_word(name: str) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("entry", "messages"),
+    [
+        ("per: session", ["stars.kind: is missing; only a metric with `cost_per` has none"]),
+        *(
+            (
+                f"kind: {kind}, per: user",
+                [f"stars.per: a {kind} is an opinion, and who gave none has none; write `per: value`"],
+            )
+            for kind in ("rating", "nps")
+        ),
+        ("kind: rating, per: value", []),
+        ("cost_per: escalated", []),
+        (
+            "cost_per: escalatde",
+            ['stars.cost_per: "escalatde" is not a built-in or declared metric; did you mean "escalated"?'],
+        ),
+        (
+            "cost_per: helped",
+            [
+                'stars.cost_per: "helped" is per value, so nobody knows how often it happened; declare it '
+                "with `per: session`, `per: user` or `per: exchange`"
+            ],
+        ),
+        (
+            "cost_per: revenue",
+            [
+                'stars.cost_per: "revenue" is of the kind amount, and has no number of events; name a bool '
+                "or a count"
+            ],
+        ),
+        (
+            "cost_per: stars",
+            ['stars.cost_per: "stars" is a cost itself, and has no number of events; name a bool or a count'],
+        ),
+        (
+            "cost_per: churn, higher_is_better: false, matures_after: 7d",
+            [
+                f"stars.{key}: cannot be combined with cost_per, whose values are dollars, lower is better; "
+                "remove it"
+                for key in ("higher_is_better", "matures_after")
+            ],
+        ),
+    ],
+)
+def test_a_metric_whose_observations_cannot_be_is_refused(entry: str, messages: list[str]) -> None:
+    text = SOUND + f'metrics:\n  stars: {{{entry}, question: "?"}}\n'
+    if messages:
+        assert refusal(text) == [f"canary.yaml:4: metrics.{message}" for message in messages]
+    else:
+        assert "stars" in parse(text, "canary.yaml", {}).metrics
+
+
+def test_a_cost_of_a_metric_with_a_mistake_is_not_wrong_too() -> None:
+    won, price = 'won: {kind: boole, per: user, question: "?"}', 'price: {cost_per: won, question: "?"}'
+    assert len(refusal(SOUND + f"metrics:\n  {won}\n  {price}\n")) == 1
+
+
 @pytest.mark.parametrize(("kind", "ends"), [("bool", "0-1"), ("nps", "0-10")])
 def test_kinds_with_a_scale_of_their_own_take_no_other(kind: str, ends: str) -> None:
     assert refusal(SOUND + f'metrics:\n  solved:\n    kind: {kind}\n    question: "?"\n    scale: 1-7\n') == [

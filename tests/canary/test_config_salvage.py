@@ -86,7 +86,7 @@ def test_a_mistyped_key_is_not_reported_as_missing_too() -> None:
     [
         (", model: old", "", "9: canaries[0].baseline.model: is missing"),
         ("    base_url: https://api.openai.com/v1\n", "", "2: providers.openai.base_url: is missing"),
-        ("kind: bool, ", "", "16: metrics.settled.kind: is missing"),
+        ("kind: bool, ", "", "16: metrics.settled.kind: is missing; only a metric with `cost_per` has none"),
         (', question: "Settled?"', "", "16: metrics.settled.question: is missing"),
         (', question: "Happy?"', "", "14: canaries[0].rubric[0].question: is missing"),
         ("weight: 15, ", "", "14: canaries[0].rubric[0].weight: is missing"),

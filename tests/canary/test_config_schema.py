@@ -19,7 +19,18 @@ TYPES: dict[str, type | tuple[type, ...]] = {
     "boolean": bool,
     "null": type(None),
 }
-CHECKED = {"type", "enum", "const", "anyOf", "$ref", "pattern", "required", "properties", "items"} | {
+CHECKED = {
+    "type",
+    "enum",
+    "const",
+    "anyOf",
+    "oneOf",
+    "$ref",
+    "pattern",
+    "required",
+    "properties",
+    "items",
+} | {
     *("additionalProperties", "minimum", "maximum", "exclusiveMinimum", "minItems", "maxItems", "minLength"),
     *("propertyNames",),
 }
@@ -33,6 +44,8 @@ def objections(value: Any, node: dict[str, Any], root: dict[str, Any], path: str
         yield from objections(value, root["$defs"][node["$ref"].rpartition("/")[2]], root, path)
     if "anyOf" in node and all(any(objections(value, each, root, path)) for each in node["anyOf"]):
         yield f"{path}: {value!r} fits none of {node['anyOf']}"
+    if "oneOf" in node and sum(not any(objections(value, each, root, path)) for each in node["oneOf"]) != 1:
+        yield f"{path}: {value!r} fits none or several of {node['oneOf']}"
     right = TYPES[node["type"]] if "type" in node else object
     if not isinstance(value, right) or (
         isinstance(value, bool) and node.get("type") in ("number", "integer")
@@ -95,6 +108,9 @@ def test_the_schema_accepts_the_example() -> None:
         {"canaries": [{"name": "trial"}]},
         {"canaries": {}},
         {"metrics": {"settled": {"kind": "bool"}}},
+        {"metrics": {"settled": {"question": "?"}}},
+        {"metrics": {"settled": {"kind": "bool", "question": "?", "per": "team"}}},
+        {"metrics": {"price": {"kind": "bool", "cost_per": "churn", "question": "?"}}},
         {"metrics": {"settled": {"kind": "bool", "question": "?", "higher_is_better": "maybe"}}},
         {"metrics": {"settled": {"kind": "rating", "question": "?", "scale": [1, 2, 3]}}},
         {"prices": {"m": {"input": -1, "output": 1}}},

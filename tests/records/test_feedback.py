@@ -17,6 +17,7 @@ NOW = 1_795_000_000.0
 METRICS = {
     **BUILT_IN,
     "turns": Metric(name="turns", kind="count", question="How many turns did it take?"),
+    "price": Metric(name="price", kind="amount", question="What does a buyer cost?", cost_per="conversion"),
     "refund": Metric(name="refund", kind="amount", high=0, question="How much went back?"),
 }
 
@@ -289,6 +290,10 @@ def test_no_app_sends_what_a_judge_measures(metric: str) -> None:
 
 def test_an_unknown_metric_is_answered_with_the_nearest_one() -> None:
     assert refusal(a_value(metric="casat")) == (422, "unknown metric 'casat': did you mean 'csat'?")
+
+
+def test_a_cost_is_computed_and_not_sent() -> None:
+    assert refusal(a_value(metric="price")) == (422, "price is computed from costs: send conversion")
     assert "known: " in refusal(a_value(metric="zzzzzz"))[1]
 
 
