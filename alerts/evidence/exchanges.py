@@ -8,6 +8,7 @@ order.
 """
 
 import heapq
+import math
 import zlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -331,7 +332,12 @@ NEWEST = 10
 SUDDEN = ((5, 2), (NEWEST, 3))
 """Of so many newest outcomes so many bad ones are a failure that has just begun."""
 VALUES = 2_000
-FEWEST_VALUES = 200
+FEWEST_VALUES = 30
+"""Fewer of the baseline's values say too little of its mean."""
+PSEUDO = 0.5
+"""How much a made-up worst value weighs: without it, 30 fives would be certain."""
+REACH = 2.0
+"""Standard errors from the baseline's mean to its cautious one."""
 
 
 @dataclass(slots=True)
@@ -386,20 +392,44 @@ class RecentMean:
     values: list[float] = field(default_factory=list)
     place: int = 0
     total: float = 0.0
+    squares: float = 0.0
 
     def add(self, value: float) -> None:
         """Add a baseline value."""
         if len(self.values) < VALUES:
             self.values.append(value)
             self.total += value
+            self.squares += value * value
             return
-        self.total += value - self.values[self.place]
-        self.values[self.place] = value
+        old, self.values[self.place] = self.values[self.place], value
+        self.total += value - old
+        self.squares += value * value - old * old
         self.place = (self.place + 1) % VALUES
         if self.place == 0:
-            self.total = sum(self.values)
+            self.total, self.squares = sum(self.values), sum([each * each for each in self.values])
 
     @property
-    def mean(self) -> float | None:
-        """None with fewer than 200 values."""
-        return self.total / len(self.values) if len(self.values) >= FEWEST_VALUES else None
+    def is_known(self) -> bool:
+        """True with 30 values."""
+        return len(self.values) >= FEWEST_VALUES
+
+    @property
+    def largest(self) -> float:
+        """The largest value; there must be one."""
+        return max(self.values)
+
+    def cautious(self, *, upward: bool, worst: float | None = None) -> float | None:
+        """The mean, moved two standard errors up or down; None with fewer than 30 values. `worst`, the end
+        of a bounded scale, counts as half a value beside the others."""
+        if not self.is_known:
+            return None
+        count, total, squares = float(len(self.values)), self.total, self.squares
+        if worst is not None:
+            count, total, squares = (
+                count + PSEUDO,
+                total + PSEUDO * worst,
+                squares + PSEUDO * worst * worst,
+            )
+        mean = total / count
+        error = math.sqrt(max(squares / count - mean * mean, 0.0) / (count - 1.0))
+        return mean + REACH * error if upward else mean - REACH * error

@@ -17,7 +17,7 @@ from alerts.evidence.statistics import Evidence
 from alerts.rules.answers import Abandoned, AnswerFault, OutcomeRule, Stalled, UnusableAnswer, may_count
 from alerts.rules.failures import ErrorRate, Outage, Telemetry
 from alerts.rules.latency import LatencyP95, LatencyRule, LatencyVsBaseline
-from alerts.rules.means import CostPerRequest, Rating
+from alerts.rules.means import CostPerRequest, ValueMean
 from alerts.rules.relative import ErrorRateVsBaseline, Escalated, RelativeRule, RepeatQuestion, UserReportRule
 from alerts.rules.rule import (
     FAULT_OF,
@@ -41,7 +41,7 @@ KNOWN, MOST_USERS = 60, 1_000
 """Users of the baseline that are met before the first of the candidate, to tell how many a rule needs."""
 LEAST_SHOWN = 0.01
 """With a smaller share, a rule needs no other number of users."""
-SHAPE = 3
+SHAPE = 4
 """Part of a state's key: a higher number drops evidence whose shape is an earlier one."""
 
 
@@ -85,7 +85,7 @@ class Scope:
         self.latencies = [g for g in guardrails if isinstance(g, LatencyRule)]
         self._shows = [g for g in guardrails if isinstance(g, ErrorRate | CostPerRequest)]
         self._scores = [g for g in guardrails if isinstance(g, SCORED)]
-        self._learning = [g for g in guardrails if isinstance(g, Rating | UserReportRule)]
+        self._learning = [g for g in guardrails if isinstance(g, ValueMean | UserReportRule)]
         self._proving = [g for g in self._scores if isinstance(g.state, ConvictionState)]
 
     @property
@@ -227,12 +227,11 @@ def _answer_fault(rule: Rule) -> AnswerFault:
     return (Stalled if rule.rule == "stalled" else UnusableAnswer)(rule, most=most)
 
 
-def _rating(rule: Rule, metrics: Mapping[str, Metric]) -> Rating:
+def _rating(rule: Rule, metrics: Mapping[str, Metric]) -> ValueMean:
     metric = metrics[rule.rule]
-    if metric.low is None or metric.high is None:
+    if metric.kind in ("rating", "nps") and (metric.low is None or metric.high is None):
         raise ValueError(f"the guardrail {rule.rule} needs a metric {rule.rule} with `low` and `high`")
-    worst, best = (metric.low, metric.high) if metric.higher_is_better else (metric.high, metric.low)
-    return Rating(rule, worst=worst, best=best)
+    return ValueMean(rule, metric)
 
 
 def users_needed(rule: Rule, share: float) -> int | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from alerts.evidence.exchanges import RecentMean
 from alerts.evidence.statistics import PAGE_MIXTURE, ROLLBACK_MIXTURE, Evidence, betting_steps
 from alerts.guardrails import Watch
 from alerts.rules.rule import Rule
@@ -29,16 +30,82 @@ def ratings(traffic_of: Any) -> Any:
     return traffic
 
 
-def test_betting_starts_once_the_baseline_has_two_hundred_prices(cost: Any) -> None:
-    cost.send(199, gap_s=0.1, cost_usd=0.04)
-    cost.send(5, arm="candidate", cost_usd=0.5)
-    assert cost.decide()["cost_per_request"].evidence["observations"] == 0
-    cost.send(1, cost_usd=0.04)
-    for usd in [0.05, 0.2, 0.09, 0.4, 0.3, 0.1]:
+def test_the_candidates_values_wait_for_thirty_of_the_baseline(cost: Any) -> None:
+    cost.send(29, gap_s=0.1, cost_usd=0.04)
+    for usd in [0.05, 0.2, 0.09]:
         cost.send(1, arm="candidate", cost_usd=usd)
-    evidence = cost.decide()["cost_per_request"].evidence
-    assert evidence["ln_mixture"] == pytest.approx(2.088347, abs=5e-7)
-    assert evidence["ln_cusum"] == pytest.approx(2.295453, abs=5e-7)
+    status = cost.decide()["cost_per_request"]
+    assert status.evidence["observations"] == 0
+    assert (status.evidence["baseline_values"], status.evidence["baseline_values_needed"]) == (29, 30)
+    assert status.sentence.endswith("; waits: 29 of 30 baseline values")
+    cost.send(1, cost_usd=0.04)
+    for usd in [0.4, 0.3, 0.1]:
+        cost.send(1, arm="candidate", cost_usd=usd)
+    status = cost.decide()["cost_per_request"]
+    assert status.evidence["ln_mixture"] == pytest.approx(2.088347, abs=5e-7)
+    assert status.evidence["ln_cusum"] == pytest.approx(2.295453, abs=5e-7)
+    assert status.sentence.endswith("; waits: 6 of 30 values of the candidate")
+
+
+def test_a_baseline_of_few_values_is_taken_at_its_cautious_mean() -> None:
+    known = RecentMean()
+    for value in [1.0, 3.0] * 15:
+        known.add(value)
+    assert known.cautious(upward=True) == pytest.approx(2 + 2 / math.sqrt(29))
+    assert known.cautious(upward=False) == pytest.approx(2 - 2 / math.sqrt(29))
+
+
+def test_nobody_is_certain_after_thirty_best_ratings() -> None:
+    known = RecentMean()
+    for _ in range(30):
+        known.add(5.0)
+    assert known.cautious(upward=False) == pytest.approx(5.0)
+    assert known.cautious(upward=False, worst=1.0) == pytest.approx(4.747, abs=1e-3)
+
+
+def test_the_recent_mean_is_that_of_the_last_two_thousand() -> None:
+    known, draw = RecentMean(), random.Random(3)
+    values = [draw.expovariate(1.0) for _ in range(4_700)]
+    for value in values:
+        known.add(value)
+    last = values[-2_000:]
+    mean = sum(last) / 2_000
+    error = math.sqrt(sum((value - mean) ** 2 for value in last) / 1_999 / 2_000)
+    assert known.cautious(upward=True) == pytest.approx(mean + 2 * error)
+
+
+@pytest.mark.parametrize("first", ["baseline", "candidate", "mixed"])
+def test_the_lowest_ratings_beside_thirty_of_the_highest_page_within_thirty(ratings: Any, first: str) -> None:
+    turns = [False] * 30 + [True] * 150
+    if first != "baseline":
+        turns = turns[::-1] if first == "candidate" else random.Random(1).sample(turns, len(turns))
+    seen = [0, 0]
+    for candidate in turns:
+        ratings.rate("csat", 1 if candidate else 5, candidate=candidate)
+        seen[candidate] += 1
+        if min(seen) >= 30:
+            break
+    assert ratings.decide()["csat"].action == "page"
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5])
+def test_nearly_eight_times_the_price_is_rolled_back_soon(traffic_of: Any, share: float) -> None:
+    spread = math.sqrt(math.log(1 + 0.75**2))
+    for seed in range(20):
+        draw, traffic = random.Random(seed), traffic_of(Watch("support-nov", [COST]))
+
+        def price(mean_usd: float, draw: random.Random = draw) -> float:
+            return mean_usd * draw.lognormvariate(-spread * spread / 2, spread)
+
+        for _ in range(30):
+            traffic.send(1, gap_s=0.1, cost_usd=price(0.01))
+        sent = 0
+        while traffic.decide()["cost_per_request"].action != "rollback":
+            for _ in range(round((1 - share) / share)):
+                traffic.send(1, gap_s=0.1, cost_usd=price(0.01))
+            traffic.send(1, arm="candidate", cost_usd=price(0.077))
+            sent += 1
+            assert sent <= 45
 
 
 def test_a_candidate_at_three_times_the_price_is_rolled_back(cost: Any) -> None:

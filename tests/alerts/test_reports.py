@@ -46,6 +46,6 @@ def test_a_worse_rating_of_the_candidate_pages(traffic_of: Any, metric: RuleName
     for number in range(300):
         traffic.rate(metric, good if number % 10 else 0, candidate=False)
     assert traffic.decide()[metric].state == "not_enough_data"
-    for number in range(60):
+    for number in range(120):
         traffic.rate(metric, good if number % 3 else 0, candidate=True)
     assert traffic.decide()[metric].action == "page"
