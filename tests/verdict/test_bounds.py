@@ -9,6 +9,9 @@ from verdict.terms.rubric import Criterion, parse_bound, wrong_with
 METRICS = {
     **BUILT_IN,
     "turns": Metric(name="turns", kind="count", question="?", low=0),
+    "price": Metric(
+        name="price", kind="amount", question="?", low=0, higher_is_better=False, cost_per="conversion"
+    ),
     "margin": Metric(name="margin", kind="amount", question="?"),
     "mark": Metric(name="mark", kind="rating", question="?", low=0, high=1),
 }
@@ -38,6 +41,7 @@ def _wrong(metric: str, acceptable: str, ideal: str) -> list[tuple[tuple[str, ..
         ("session_repeats", "> 1%", "> 2%", 'write "< 1%"'),
         ("csat", "< 4", "< 3", 'write "> 4"'),
         ("escalated", ">= 1%", ">= 2%", 'write "<= 1%"'),
+        ("price", ">= $2", ">= $3", 'write "<= $2"'),
         ("turns", "< 3", "< 2", "declare `higher_is_better: false` under metrics.turns"),
     ],
 )
@@ -72,6 +76,9 @@ def test_a_bound_against_the_metrics_direction_is_told_with_the_right_one(
         ("csat", ">= baseline - 2pp", ">= baseline", ("acceptable", "has the unit pp")),
         ("nps", "> 10%", "> 20", ("acceptable", "has the unit %")),
         ("cost_per_request", "< 2s", "< 1", ("acceptable", "has the unit s")),
+        ("price", "< 2%", "< 1", ("acceptable", "has the unit %")),
+        ("price", "< $2", "< $0", ("ideal", "can be kept by no value of 0 or more")),
+        ("price", "<= 1.2x baseline", "<= 1x baseline", None),
     ],
 )
 def test_a_bound_that_no_value_or_every_value_keeps_is_told(

@@ -7,6 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from records.facts.metric import BUILT_IN, Metric
+from records.store import FixedRubric
+from verdict.terms.fixed_terms import judged_by, terms_of
+from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.rubric import BadBound, Criterion, check, parse_bound, sha256
 
 
@@ -127,6 +131,45 @@ def test_the_fingerprint_moves_with_what_decides_and_with_nothing_else(criteria:
     assert sha256([replace(criteria[0], acceptable=parse_bound(">= 84%")), *criteria[1:]]) != fixed
     assert sha256(criteria, planned_units=1000) != fixed
     assert sha256(criteria[1:]) != fixed
+
+
+RESOLVED = Metric(name="resolved", kind="bool", per="session", question="Settled?", low=0, high=1)
+PRICE = Metric(
+    name="price", kind="amount", question="At what cost?", low=0, higher_is_better=False, cost_per="resolved"
+)
+
+
+def terms_with(*metrics: Metric) -> JudgedCanary:
+    row = Criterion(
+        metric="price", acceptable=parse_bound("< $2"), ideal=parse_bound("< $1"), weight=1, question="?"
+    )
+    return JudgedCanary(name="trial", criteria=[row], metrics={each.name: each for each in metrics})
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(RESOLVED, per="user"),
+        replace(RESOLVED, kind="count", high=None),
+        replace(RESOLVED, matures_after_s=86400.0),
+        replace(RESOLVED, higher_is_better=False),
+        replace(PRICE, cost_per="conversion"),
+        replace(PRICE, matures_after_s=86400.0),
+    ],
+)
+def test_the_fingerprint_moves_with_the_definition_of_every_metric_that_a_row_uses(other: Metric) -> None:
+    fixed, conversion = terms_with(RESOLVED, PRICE), BUILT_IN["conversion"]
+    assert terms_with(RESOLVED, PRICE, conversion, other).sha256 != fixed.sha256
+    unused = replace(conversion, name="unused")
+    assert terms_with(replace(RESOLVED, question="In other words?"), PRICE, unused).sha256 == fixed.sha256
+
+
+def test_stored_terms_have_the_metric_whose_events_a_cost_is_divided_by() -> None:
+    judged = terms_with(RESOLVED, PRICE)
+    fixed = FixedRubric(sha256=judged.sha256, document=terms_of(judged), fixed_at=0.0)
+    stored = judged_by("trial", fixed)
+    assert stored.sha256 == judged.sha256
+    assert (stored.metrics["resolved"], stored.metrics["price"]) == (RESOLVED, PRICE)
 
 
 def test_the_fingerprint_of_the_contracts_example_is_pinned(criteria: Sequence[Criterion]) -> None:

@@ -14,12 +14,12 @@ from records.store import AuditEntry, FixedRubric, Store, tables
 from routing.canary import Arm, Match
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.plan import ShareChange
-from verdict.terms.rubric import Criterion, parse_bound
+from verdict.terms.rubric import Criterion, metrics_of, parse_bound
 
 
 def terms_of(judged: JudgedCanary) -> dict[str, object]:
     """The terms to store: the rubric as written, and everything else that a report of this canary needs."""
-    declared = (judged.metrics[row.metric] for row in judged.criteria if row.metric in judged.metrics)
+    declared = metrics_of(judged.criteria, judged.metrics).values()
     return {
         "criteria": [_written(row) for row in judged.criteria],
         "planned_units": judged.planned_units,

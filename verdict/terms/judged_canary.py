@@ -131,6 +131,7 @@ class JudgedCanary:
             planned_units=self.planned_units,
             planned=planned if self.planned_days else None,
             judge=self.judge if judges else "",
+            metrics=self.metrics,
         )
 
     def days_to_mature(self, row: Criterion) -> float:

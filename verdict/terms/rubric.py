@@ -68,11 +68,13 @@ def sha256(
     planned_units: int = DEFAULT_PLANNED_UNITS,
     planned: Mapping[str, float] | None = None,
     judge: str = "",
+    metrics: Mapping[str, Metric] | None = None,
 ) -> str:
     """SHA-256, in hex, of the canonical JSON of everything that affects the verdict.
 
-    It covers metrics, bounds, weights, the planned units and, with a plan, its terms and the rows' risks, and
-    the judge of rows on a judge's word. It does not cover the questions or the spelling of bounds.
+    It covers metrics, with the definition of those in `metrics`, bounds, weights, the planned units and, with
+    a plan, its terms and the rows' risks, and the judge of rows on a judge's word. It does not cover the
+    questions or the spelling of bounds.
     """
     document: dict[str, object] = {
         "criteria": [_canonical(criterion) for criterion in criteria],
@@ -82,6 +84,8 @@ def sha256(
         document |= {**planned, "risks": {row.metric: row.risk for row in criteria if row.risk is not None}}
     if judge:
         document["judge"] = judge
+    if used := metrics_of(criteria, metrics or {}):
+        document["metrics"] = {name: _definition(metric) for name, metric in used.items()}
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -92,6 +96,26 @@ def _canonical(criterion: Criterion) -> dict[str, object]:
         "acceptable": _canonical_bound(criterion.acceptable),
         "ideal": _canonical_bound(criterion.ideal),
         "weight": float(criterion.weight),
+    }
+
+
+def metrics_of(criteria: Sequence[Criterion], metrics: Mapping[str, Metric]) -> Mapping[str, Metric]:
+    """The declared metrics that the rows use: their own, and those by whose events a cost is divided."""
+    own = {row.metric: metrics[row.metric] for row in criteria if row.metric in metrics}
+    counted = {each.cost_per: metrics[each.cost_per] for each in own.values() if each.cost_per in metrics}
+    return {**counted, **own}
+
+
+def _definition(metric: Metric) -> dict[str, object]:
+    """What a metric is, without its question."""
+    return {
+        "kind": metric.kind,
+        "per": metric.per,
+        "low": None if metric.low is None else float(metric.low),
+        "high": None if metric.high is None else float(metric.high),
+        "higher_is_better": metric.higher_is_better,
+        "matures_after_s": float(metric.matures_after_s),
+        "cost_per": metric.cost_per,
     }
 
 
@@ -165,6 +189,8 @@ def _declared(metric: Metric) -> Scale:
     better: Better = "higher" if metric.higher_is_better else "lower"
     if metric.kind == "nps":
         return Scale(better=better, low=-100, high=100, example="30")
+    if metric.cost_per:
+        return Scale(better="lower", low=0, example="0.12")
     low = -math.inf if metric.low is None else metric.low
     high = math.inf if metric.high is None else metric.high
     if metric.kind == "bool":
@@ -211,7 +237,7 @@ def _turned(row: Criterion, scale: Scale, metrics: Mapping[str, Metric]) -> str:
     wanted, flipped = ("high", "low")[scale.better == "higher"], _FLIPPED[bound.comparison]
     right = f'write "{flipped} {_flipped_rest(bound)}"'
     metric = metrics.get(row.metric)
-    if metric is not None and metric != BUILT_IN.get(row.metric):
+    if metric is not None and not metric.cost_per and metric != BUILT_IN.get(row.metric):
         declared = "false" if metric.higher_is_better else "true"
         right += f", or declare `higher_is_better: {declared}` under metrics.{row.metric}"
     return f"asks for a {wanted} value, but {scale.better} is better; {right}"
