@@ -29,6 +29,7 @@ from canary.programs.process import boot_id
 from canary.python_path import environment, program
 from control.controller import Controller
 from control.feed.events import TracingListener, WorkerEvents, of_batch
+from control.feed.joins import FeedbackJoins
 from control.feed.spool import BATCH, SpoolSource
 from control.feed.stream import RecordDeduplicator, StreamPublisher
 from control.fleet.leadership import SoleLeader
@@ -96,7 +97,9 @@ class AdminBench:
         self.costs.end()
 
     def _feed(self) -> SpoolSource:
-        return SpoolSource(self.folder / "spool", self.folder / "live.json", boot=boot_id())
+        return SpoolSource(
+            self.folder / "spool", self.folder / "live.json", boot=boot_id(), joins=FeedbackJoins(self.store)
+        )
 
     def _controller(self, feed: SpoolSource) -> Controller:
         controller = Controller(

@@ -22,6 +22,7 @@ from canary.programs.process import ShutdownSignal, WorkerArgs, boot_id, run
 from common.clock import every
 from console.app import health_app
 from control.feed.events import MetricsListener, TracingListener, WorkerRegistry
+from control.feed.joins import FeedbackJoins
 from control.feed.spool import SpoolShippers, SpoolSource
 from control.feed.stream import StreamPublisher
 from control.fleet.metrics import AgentMetrics
@@ -70,7 +71,11 @@ class ReplicaAgent:
         )
         publisher = StreamPublisher(self.outgoing, replica=name_of_spool(spool))
         self.feed = SpoolSource(
-            spool, args.folder / "live.json", boot=boot_id(), others=[publisher, self.tracing]
+            spool,
+            args.folder / "live.json",
+            boot=boot_id(),
+            joins=FeedbackJoins(self.store, shared=True),
+            others=[publisher, self.tracing],
         )
         self.feed.attach(self.workers, MetricsListener(self.meters))
         self.shipping = SpoolShippers(args.folder, self.store, other=self.feed.reader)

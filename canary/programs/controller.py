@@ -29,6 +29,7 @@ from common.clock import every
 from console.app import admin_app
 from control.controller import Controller
 from control.feed.events import TracingListener
+from control.feed.joins import FeedbackJoins
 from control.feed.spool import SpoolShippers, SpoolSource
 from control.fleet.leadership import SoleLeader
 from control.fleet.publisher import FilePublisher
@@ -142,7 +143,13 @@ class SingleMachineParts:
 
     def __init__(self, data: Path, store: Store, base_urls: Callable[[], Mapping[str, str]]) -> None:
         self.tracing = TracingListener(os.environ, __version__, base_urls)
-        self.source = SpoolSource(data / "spool", data / "live.json", boot=boot_id(), others=[self.tracing])
+        self.source = SpoolSource(
+            data / "spool",
+            data / "live.json",
+            boot=boot_id(),
+            joins=FeedbackJoins(store),
+            others=[self.tracing],
+        )
         self.leader = SoleLeader()
         self.publisher = FilePublisher(data / "plan.json")
         self.last = states_file.read(data / "plan.json") or NO_STATES

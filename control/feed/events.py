@@ -75,16 +75,16 @@ class EventListener(Protocol):
         ...
 
 
-class StatefulListener(EventListener, Protocol):
-    """A listener whose memory is saved together with the source's position."""
+class StatefulMemory(Protocol):
+    """What is saved together with the source's position."""
 
     def snapshot(self) -> Mapping[str, Any]:
-        """The memory under keys that no other listener uses, for msgspec to encode to JSON at once: it may
+        """The memory under keys that no other one uses, for msgspec to encode to JSON at once: it may
         change with the next event."""
         ...
 
     def restore(self, document: Mapping[str, Any], *, new_boot: float | None) -> None:
-        """Continue from a snapshot, which may lack this listener's keys.
+        """Continue from a snapshot, which may lack its keys.
 
         `new_boot` is UTC minus CLOCK_MONOTONIC, in seconds, if the snapshot comes from another boot or
         machine; else None.
@@ -92,14 +92,18 @@ class StatefulListener(EventListener, Protocol):
         ...
 
 
-def restore(listeners: Iterable[StatefulListener], checkpoint: Mapping[str, Any], boot: str) -> None:
+class StatefulListener(EventListener, StatefulMemory, Protocol):
+    """A listener with such a memory."""
+
+
+def restore(listeners: Iterable[StatefulMemory], checkpoint: Mapping[str, Any], boot: str) -> None:
     """Let these continue from a checkpoint. `boot` is the id of this boot."""
     new_boot = None if checkpoint["boot"] == boot else time.time() - time.monotonic()
     for listener in listeners:
         listener.restore(checkpoint, new_boot=new_boot)
 
 
-def checkpoint_of(listeners: Iterable[StatefulListener], boot: str, **place: object) -> bytes:
+def checkpoint_of(listeners: Iterable[StatefulMemory], boot: str, **place: object) -> bytes:
     """What these know now, and up to where the source was read, as JSON."""
     document: dict[str, Any] = {"boot": boot, **place}
     for listener in listeners:

@@ -16,8 +16,18 @@ from typing import Any
 import msgspec
 import structlog
 
+from common.clock import every
 from common.whole_file import write_whole
-from control.feed.events import EventListener, StatefulListener, checkpoint_of, of_batch, restore
+from control.feed.events import (
+    EventListener,
+    StatefulListener,
+    StatefulMemory,
+    WorkerEvents,
+    checkpoint_of,
+    of_batch,
+    restore,
+)
+from control.feed.joins import LOOK_EVERY_S, FeedbackJoins
 from records.exports.prometheus import Meters
 from records.spool.reader import SpoolReader
 from records.spool.writer import room_bytes
@@ -39,13 +49,21 @@ class SpoolSource:
     save_every_s = 1.0
 
     def __init__(
-        self, folder: Path, checkpoint: Path, *, boot: str, others: Sequence[EventListener] = ()
+        self,
+        folder: Path,
+        checkpoint: Path,
+        *,
+        boot: str,
+        joins: FeedbackJoins,
+        others: Sequence[EventListener] = (),
     ) -> None:
-        """Follow one spool folder. `others` listen beside those that are attached."""
+        """Follow one spool folder. `joins` finds the arms of feedback about sessions and units. `others`
+        listen beside those that are attached."""
         self._folder, self._checkpoint, self._boot = folder, checkpoint, boot
         self._document = _read(checkpoint)
         self.listeners: list[EventListener] = list(others)
-        self._stateful: Sequence[StatefulListener] = ()
+        self._joins = joins
+        self._stateful: Sequence[StatefulMemory] = ()
         self.reader = SpoolReader(folder, self._document.get("cursors", {}), quarantine=False)
         self._pending: dict[str, int] = {}
         self._writer = ThreadPoolExecutor(1)  # its own: the others may all wait for a store
@@ -53,13 +71,13 @@ class SpoolSource:
     def attach(self, workers: EventListener, *stateful: StatefulListener) -> None:
         """Pass events to these, too, from where the last checkpoint ends, and restore the stateful ones."""
         self.listeners = [workers, *stateful, *self.listeners]
-        self._stateful = stateful
+        self._stateful = [*stateful, self._joins]
         if self._document:
-            restore(stateful, self._document, self._boot)
+            restore(self._stateful, self._document, self._boot)
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """What has to run, without end."""
-        return [self.follow()]
+        return [self.follow(), every(LOOK_EVERY_S, self._join)]
 
     async def follow(self) -> None:
         """Tell what is new, twenty times a second. Without a descriptor to read it, it waits in the spool."""
@@ -78,10 +96,18 @@ class SpoolSource:
         """Tell what is new; True when there may be more to tell at once."""
         batch = self.reader.read(BATCH)
         self._pending.update(batch.cursors)
-        events = of_batch(batch, self._boot)
+        self._tell(self._joins.join(of_batch(batch, self._boot)))
+        return not batch.is_empty
+
+    def _tell(self, events: WorkerEvents) -> None:
         for listener in self.listeners:
             listener.take(events)
-        return not batch.is_empty
+
+    async def _join(self) -> None:
+        """Tell the feedback that has waited for its arm."""
+        found = await self._joins.look()
+        if found:
+            self._tell(WorkerEvents(records=found))
 
     def drain(self) -> None:
         """Tell everything that the workers left."""

@@ -130,11 +130,13 @@ class RecordDeduplicator:
         return found
 
     def _new_feedback(self, feedback: Iterable[Feedback]) -> list[Feedback]:
+        """Those about a session or unit come by the stream alone, and up to a minute later."""
         late = self.position.searched_until
         return [
             structs.replace(each, mono=here(each.at))
             for each in feedback
-            if each.at > late and self._note(f"{each.key}\0{each.value}\0{each.at}", each.at)
+            if (each.at > late or not each.exchange_id)
+            and self._note(f"{each.key}\0{each.value}\0{each.at}", each.at)
         ]
 
     def _is_open(self, exchange: InFlight) -> bool:
@@ -347,11 +349,11 @@ class StreamPublisher:
         self._outgoing, self._replica = outgoing, replica
 
     def take(self, events: WorkerEvents) -> None:
-        """Publish outcomes and feedback of canaries, and each worker's last heartbeat. Exchanges in flight go
-        before the outcomes that may end them."""
+        """Publish outcomes of canaries, feedback that is about them or joined nothing, and each worker's last
+        heartbeat. Exchanges in flight go before the outcomes that may end them."""
         self._put_in_flight(events)
         outcomes = [brief(each) for each in events.records if type(each) is Outcome and each.canary]
-        feedback = [each for each in events.records if type(each) is Feedback and each.canary]
+        feedback = [each for each in events.records if type(each) is Feedback]
         beats = _last_of_each(events)
         if not (events.heard or outcomes or feedback or beats):
             return

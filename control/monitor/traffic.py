@@ -30,17 +30,19 @@ MINUTES = 60
 MOST_SHOWN = 10
 RECENT = 10
 """Minutes in which requests are looked at for what is wrong with most of them."""
+_BY_NAME, _UNJOINED = "feedback_by_name", "feedback_unjoined"
 FEWEST, MOST = 3, 0.5
 """Fewer requests, or a smaller share of them, are not worth a word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AstrayTraffic:
-    """Requests that do a canary no good. `kind`: `no_unit`, an error type of `REFUSALS`, or `unmatched`.
+    """Requests that do a canary no good. `kind`: `no_unit`, an error type of `REFUSALS`, or `unmatched`; or
+    `unjoined`: feedback values about sessions and users of no exchange.
 
-    `canary` is "" for requests that match none. `entry` is the provider entry that refuses them, "" if more
-    than one may. `said` is what the provider says, or which models were asked for: words of others, which
-    are not in the sentence.
+    `canary` is "" for requests that match none, and for feedback. `entry` is the provider entry that refuses
+    them, "" if more than one may. `said` is what the provider says, or which models were asked for: words of
+    others, which are not in the sentence.
     """
 
     kind: str
@@ -73,7 +75,9 @@ class _Minute:
 class UnmatchedTraffic:
     """Counts by minute, in bounded memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        """`clock` gives UTC seconds."""
+        self._clock = clock
         self._minutes: dict[int, _Minute] = {}
         self._said: dict[str, str] = {}
         """By canary, what its provider said in its newest refusal."""
@@ -96,6 +100,11 @@ class UnmatchedTraffic:
                     self._minute(at).matched[one.canary] += requests
                 if one.error_type in REFUSALS or one.reason == NO_UNIT:
                     self._note(group)
+        for value in events.feedback:
+            if not value.exchange_id:
+                minute = self._minute(int(self._clock() // 60))
+                minute.note("", _BY_NAME, 1)
+                minute.note("", _UNJOINED, value.arm is None)
 
     def document(self, now: float) -> dict[str, Any]:
         """The figures at UTC second `now`. `share` is None without requests; those of `no_lane` are not in
@@ -121,6 +130,7 @@ class UnmatchedTraffic:
         """What is wrong with most requests, of each canary and of those that match none."""
         recent = self._since(now, RECENT)
         found = list(self._refused("", sum(each.models.total() for each in recent), recent, ""))
+        found += self._unjoined(_sum(self._since(now, MINUTES), ""))
         for name, wanted in canaries.items():
             of = sum(each.matched[name] for each in recent)
             found += self._without_user(wanted, of, recent)
@@ -141,6 +151,19 @@ class UnmatchedTraffic:
                 of=of,
                 sentence=f"{_of(found, of)} name no user, so the baseline serves them, outside the canary: "
                 "send the header x-canary-unit, or `user` in the body (docs/sdks.md)",
+            )
+
+    def _unjoined(self, counts: Counter[str]) -> Iterable[AstrayTraffic]:
+        found, of = counts[_UNJOINED], counts[_BY_NAME]
+        if found:
+            yield AstrayTraffic(
+                kind="unjoined",
+                canary="",
+                requests=found,
+                of=of,
+                sentence=f"{found:,} of {of:,} feedback values by session or user of the last hour belong to "
+                "no exchange of a running canary: send the ids that the requests have in x-canary-session or "
+                "as the unit (docs/feedback.md)",
             )
 
     def _refused(

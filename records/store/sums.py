@@ -67,7 +67,8 @@ MOST_ROWS = 5_000_000
 EXAMPLES = 3
 """The ids that a row of `failure_days` keeps at least, of its newest exchanges."""
 
-_EXPOSED = frozenset({"ok", "fallback", "error", "caller_error", "aborted"})
+EXPOSED = frozenset({"ok", "fallback", "error", "caller_error", "aborted"})
+"""Outcomes of exchanges that their unit saw."""
 _ENDED = frozenset({"ok", "fallback", "error", "aborted"})
 _ANSWERED = frozenset({"ok", "fallback"})
 _UNTREATED = frozenset({"", "stopped", "no_plan"})
@@ -81,7 +82,7 @@ def unit_days(outcomes: Iterable[Outcome]) -> list[Row]:
         (
             each
             for each in outcomes
-            if each.outcome in _EXPOSED and each.canary and (each.mirror or each.reason == "cohort")
+            if each.outcome in EXPOSED and each.canary and (each.mirror or each.reason == "cohort")
         ),
         lambda each: (
             each.canary,
@@ -105,7 +106,7 @@ def sessions(outcomes: Iterable[Outcome]) -> list[Row]:
             each
             for each in outcomes
             if each.session and each.canary and not each.mirror and not each.unreached
-            if each.outcome in _EXPOSED and each.reason == "cohort"
+            if each.outcome in EXPOSED and each.reason == "cohort"
         ),
         lambda each: (each.canary, each.run, each.session),
         lambda first: _Session(first, first.at),

@@ -23,6 +23,7 @@ from canary.python_path import environment, program
 from console.access.guard import Access
 from console.app import health_app
 from control.controller import Controller
+from control.feed.joins import FeedbackJoins
 from control.feed.spool import SpoolSource
 from control.fleet.leadership import SoleLeader
 from control.fleet.publisher import FilePublisher
@@ -71,7 +72,7 @@ def outcome(number: int, arm: ArmName) -> Outcome:
 def deciding(folder: Path, store: Store, more: str = "") -> Controller:
     """A single machine's controller over the folder's spool. `more` is added to the config."""
     return Controller(
-        SpoolSource(folder / "spool", folder / "live.json", boot="0" * 32),
+        SpoolSource(folder / "spool", folder / "live.json", boot="0" * 32, joins=FeedbackJoins(store)),
         SoleLeader(),
         FilePublisher(folder / "plan.json"),
         store=store,

@@ -189,3 +189,13 @@ def test_a_replica_of_the_version_before_tells_no_exchange_in_flight() -> None:
     old = msgspec.msgpack.encode({"replica": "r", "heard": 3})
     dispatch = msgspec.msgpack.decode(old, type=ReplicaRecords)
     assert (dispatch.heard, list(dispatch.in_flight)) == (3, [])
+
+
+def test_feedback_that_was_joined_late_is_told_once() -> None:
+    now = time.time()
+    gathering = RecordDeduplicator()
+    gathering.found(MissedRecords([], []), now + 2 * OVERLAP_S)
+    joined = Feedback(key="k", metric="csat", value=4.0, at=now, mono=1.0, unit="ann", canary="trial")
+    entry = ReplicaRecords(replica="r", feedback=[joined])
+    assert [each.key for each in gathering.hear([entry], "1-0").feedback] == ["k"]
+    assert gathering.hear([entry], "1-0").feedback == []

@@ -7,8 +7,10 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from control.feed.events import WorkerEvents
+from control.feed.joins import FeedbackJoins
 from control.feed.spool import SpoolSource
 from records.spool.writer import SpoolWriter
+from records.store import Store
 from tests.records.samples import an_outcome
 
 
@@ -22,9 +24,13 @@ class Heard:
 
 
 def test_without_a_descriptor_the_records_wait_in_the_spool_and_the_controller_lives(tmp_path: Path) -> None:
+    joins = FeedbackJoins(Store.at("sqlite:///canary.db", tmp_path))
+
     async def act() -> None:
         heard = Heard()
-        feed = SpoolSource(tmp_path / "spool", tmp_path / "live.json", boot="boot", others=[heard])
+        feed = SpoolSource(
+            tmp_path / "spool", tmp_path / "live.json", boot="boot", joins=joins, others=[heard]
+        )
         following = asyncio.create_task(feed.follow())
         before = resource.getrlimit(resource.RLIMIT_NOFILE)
         try:

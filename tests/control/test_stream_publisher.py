@@ -31,11 +31,11 @@ def test_outcomes_of_no_canary_are_counted_and_not_told() -> None:
     assert (dispatch.replica, dispatch.heard) == ("r", 2)
 
 
-def test_feedback_of_a_canary_is_told() -> None:
+def test_feedback_of_a_canary_is_told_and_what_joined_none() -> None:
     rating = Feedback(key="k", metric="csat", value=4.0, at=1.0, mono=1.0, canary="trial")
     unit = Feedback(key="u", metric="nps", value=9.0, at=1.0, mono=1.0, unit="hash")
     (dispatch,) = told(WorkerEvents(records=[rating, unit]))
-    assert dispatch.feedback == [rating]
+    assert dispatch.feedback == [rating, unit]
 
 
 def test_of_each_worker_the_last_sign_of_life_goes_with_all_copies_that_were_dropped() -> None:

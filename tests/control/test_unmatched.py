@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec import structs
 
@@ -14,7 +15,7 @@ from control.feed.events import WorkerEvents
 from control.feed.stream import RecordDeduplicator, StreamPublisher
 from control.monitor.traffic import MINUTES, MOST_SHOWN, UnmatchedTraffic
 from records.facts.counts import LONGEST_NAME, MOST_MODELS, REST, unmatched_in
-from records.outcome import ErrorType, Outcome, ProviderError
+from records.outcome import ErrorType, Feedback, Outcome, ProviderError
 from records.shared.stream import OutgoingQueue
 from routing.states import State
 
@@ -252,3 +253,20 @@ def test_few_requests_a_minority_canary_s_own_refusals_and_old_ones_are_not_wort
     requests: list[Outcome],
 ) -> None:
     assert astray(*requests) == {}
+
+
+def test_feedback_that_belongs_to_no_exchange_is_said_for_an_hour() -> None:
+    traffic = UnmatchedTraffic(clock=lambda: NOW)
+
+    def value(**about: Any) -> Feedback:
+        return Feedback(key="k", metric="csat", value=4.0, at=1.0, mono=1.0, **about)
+
+    joined = value(unit="ann", canary="trial", arm="candidate")
+    traffic.take(WorkerEvents(records=[joined, value(exchange_id="x"), value(session="s"), value(unit="b")]))
+    again = UnmatchedTraffic()
+    again.restore(msgspec.json.decode(msgspec.json.encode(traffic.snapshot())))
+    for each in (traffic, again):
+        (found,) = each.astray(NOW + 60, {}, {})
+        assert (found.kind, found.canary, found.requests, found.of) == ("unjoined", "", 2, 3)
+        assert found.sentence.startswith("2 of 3 feedback values by session or user")
+        assert each.astray(NOW + 60 * (MINUTES + 1), {}, {}) == []

@@ -1,0 +1,135 @@
+"""Joins feedback about a session or unit to its last exchange: within 60 s, from memory or from the store.
+
+    its session or unit exchanged lately      → joined at once
+    else                                      → waits; the store is asked every few seconds
+    still unknown after 60 s                  → passed on as it came, without an arm
+
+Where several replicas write one store, another one may have the newer exchange: all values wait for the
+store, and the newer of both answers counts.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import msgspec
+import structlog
+from msgspec import structs
+
+from control.feed.events import WorkerEvents
+from records.errors import StoreDown
+from records.outcome import Feedback, Outcome
+from records.store import Store
+from records.store.last_exchanges import LastExchange, last_exchange, last_exchanges
+
+log = structlog.get_logger()
+
+LOOK_EVERY_S = 5.0
+WAIT_S = 55.0
+"""From then on a value is not asked about again."""
+MOST_KNOWN = 50_000
+MOST_WAITING = 20_000
+MOST_ASKED = 4_000
+"""Values for which the store is asked at once."""
+
+_Waiting = tuple[float, Feedback]
+"""(UTC second at which the value is given up, the value)."""
+
+
+class FeedbackJoins:
+    """Knows the last exchanges, and the values that wait for one. Belongs to the event loop's thread."""
+
+    def __init__(self, store: Store, *, shared: bool = False) -> None:
+        """`shared`: other replicas write the store, too."""
+        self._store, self._shared = store, shared
+        self._sessions: dict[str, LastExchange] = {}
+        self._units: dict[str, LastExchange] = {}
+        self._waiting: deque[_Waiting] = deque()
+
+    def join(self, events: WorkerEvents) -> WorkerEvents:
+        """The events with the arms of the feedback that can be joined at once, without what has to wait."""
+        for outcome in events.outcomes:
+            self._remember(outcome)
+        if not any(_lacks_arm(each) for each in events.feedback):
+            return events
+        records: list[Outcome | Feedback] = []
+        for record in events.records:
+            if type(record) is not Feedback or not _lacks_arm(record):
+                records.append(record)
+            elif not self._shared and (last := self._known(record)) is not None:
+                records.append(_joined(record, last))
+            else:
+                self._waiting.append((time.time() + WAIT_S, record))
+        return replace(events, records=records)
+
+    async def look(self) -> list[Feedback]:
+        """The values that wait no longer, in the order in which they came: joined, or given up."""
+        done = [self._waiting.popleft()[1] for _ in range(len(self._waiting) - MOST_WAITING)]
+        asked = list(islice(self._waiting, MOST_ASKED))
+        if not asked:
+            return done
+        sessions, units = await self._stored(each for _, each in asked)
+        now = time.time()
+        for until, each in asked:
+            self._waiting.popleft()  # not before the store has answered, or a checkpoint would lack it
+            stored = sessions.get(each.session) if each.session else units.get(each.unit)
+            last = max((at for at in (stored, self._known(each)) if at is not None), default=None)
+            if last is None and now < until:
+                self._waiting.append((until, each))
+            else:
+                done.append(each if last is None else _joined(each, last))
+        return done
+
+    def snapshot(self) -> Mapping[str, Any]:
+        """The values that wait. The last exchanges are in the store, too."""
+        return {"joins": list(self._waiting)}
+
+    def restore(self, document: Mapping[str, Any], *, new_boot: float | None) -> None:
+        """Continue from a snapshot."""
+        waiting = msgspec.convert(document.get("joins", []), list[_Waiting])
+        self._waiting = deque(waiting)
+
+    async def _stored(
+        self, asked: Iterable[Feedback]
+    ) -> tuple[Mapping[str, LastExchange], Mapping[str, LastExchange]]:
+        about = list(asked)
+        sessions = {each.session for each in about if each.session}
+        units = {each.unit for each in about if not each.session}
+        try:
+            return await asyncio.to_thread(last_exchanges, self._store, sessions=sessions, units=units)
+        except StoreDown as problem:
+            log.warning("feedback.not_looked_up", problem=str(problem))
+            return {}, {}
+
+    def _remember(self, outcome: Outcome) -> None:
+        last = last_exchange(outcome)
+        if last is None:
+            return
+        _keep(self._units, outcome.unit, last)
+        if outcome.session:
+            _keep(self._sessions, outcome.session, last)
+
+    def _known(self, feedback: Feedback) -> LastExchange | None:
+        return self._sessions.get(feedback.session) if feedback.session else self._units.get(feedback.unit)
+
+
+def _lacks_arm(feedback: Feedback) -> bool:
+    return feedback.arm is None and not feedback.exchange_id
+
+
+def _joined(feedback: Feedback, last: LastExchange) -> Feedback:
+    return structs.replace(
+        feedback, canary=last.canary, run=last.run, phase=last.phase, arm=last.arm, unit=last.unit
+    )
+
+
+def _keep(known: dict[str, LastExchange], name: str, last: LastExchange) -> None:
+    """Remember the last exchange of a name, and forget the name heard of longest ago."""
+    before = known.pop(name, last)
+    known[name] = max(before, last)
+    if len(known) > MOST_KNOWN:
+        del known[next(iter(known))]

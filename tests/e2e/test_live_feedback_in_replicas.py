@@ -1,0 +1,62 @@
+"""Feedback that another replica takes than the one whose exchange it is about reaches the guardrails."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from demo.provider.server import LocalProvider
+from tests.e2e.replicas import Fleet, fleet
+from tests.e2e.stage import chat
+from tests.servers.postgres import Postgres
+from tests.servers.redis import RedisServer
+from tests.serving import ProviderThread, eventually
+
+pytestmark = pytest.mark.more  # in several replicas
+
+CONFIG = """
+providers:
+  openai: {{api: openai, base_url: "{url}/v1"}}
+canaries:
+  - name: live
+    match: {{models: [gpt-4o]}}
+    baseline: {{provider: openai, model: old}}
+    candidate: {{provider: openai, model: new}}
+    share: 50%
+    guardrails: [{{rule: csat}}]
+"""
+
+
+@pytest.fixture
+def members(
+    tmp_path: Path, postgres: Postgres, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Fleet]:
+    monkeypatch.setenv("CANARY_FEEDBACK_TOKEN", "tok")
+    with ProviderThread(LocalProvider()) as provider:
+        config = CONFIG.format(url=provider.url)
+        with fleet(tmp_path, config, store=postgres.fresh(), shared=redis_server.url) as members:
+            for role in ("admin", "traffic", "traffic"):
+                members.add(role)  # type: ignore[arg-type]
+            members.ready(2)
+            yield members
+
+
+def test_a_value_joins_the_exchange_of_another_replica(members: Fleet) -> None:
+    first, second = members.replicas
+    users = list(islice(members.users("candidate", "live", 0.5), 2))
+    for user in users:
+        headers = {"authorization": "Bearer sk", "x-canary-session": f"s-{user}"}
+        url = f"{first.traffic}/v1/chat/completions"
+        assert httpx2.post(url, json=chat("gpt-4o", user), headers=headers, timeout=20.0).status_code == 200
+    values = [
+        {"metric": "csat", "value": 1, "unit": users[0]},
+        {"metric": "csat", "value": 2, "session": f"s-{users[1]}"},
+    ]
+    token = {"authorization": "Bearer tok"}
+    url = f"{second.traffic}/canary/feedback"
+    assert httpx2.post(url, json=values, headers=token, timeout=20.0).status_code == 202
+    eventually(lambda: members.status("live")["guardrails"][0]["evidence"]["outcomes"] == 2.0)
+    counted = {name: value for name, value in second.metrics().items() if "canary_feedback_total" in name}
+    assert sum(value for name, value in counted.items() if 'arm="candidate"' in name) == 2.0

@@ -1,0 +1,94 @@
+"""Feedback about sessions and users reaches guardrails and /metrics under the arm of their last exchange."""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import httpx2
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from routing.canary import ArmName
+from tests.e2e.stage import Stage, chat, on_stage
+from tests.serving import eventually
+
+CONFIG = """
+providers:
+  openai: {{api: openai, base_url: "{url}/v1"}}
+canaries:
+  - name: live
+    match: {{models: [gpt-4o]}}
+    baseline: {{provider: openai, model: gpt-4o-2024-08-06}}
+    candidate: {{provider: openai, model: gpt-4o-2024-11-20}}
+    share: 50%
+    guardrails:
+      - {{rule: csat}}
+"""
+TOKEN = {"authorization": "Bearer tok"}
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    env = {"CANARY_FEEDBACK_TOKEN": "tok"}
+    with on_stage(tmp_path_factory.mktemp("live"), CONFIG, env=env, workers=2) as up:
+        yield up
+
+
+def talk(stage: Stage, arm: ArmName, prefix: str, users: int = 3) -> list[str]:
+    """One exchange of each of these users of an arm, in a session of its own (`s-USER`)."""
+    names = list(islice(stage.users(arm, "live", 0.5, prefix), users))
+    for name in names:
+        headers = {"authorization": "Bearer sk", "x-canary-session": f"s-{name}"}
+        url = f"{stage.server.traffic}/v1/chat/completions"
+        answer = httpx2.post(url, json=chat("gpt-4o", name), headers=headers, timeout=20.0)
+        assert answer.status_code == 200
+    return names
+
+
+def rate(stage: Stage, *values: dict[str, Any]) -> None:
+    url = f"{stage.server.traffic}/canary/feedback"
+    assert httpx2.post(url, json=list(values), headers=TOKEN, timeout=20.0).status_code == 202
+
+
+def counted(stage: Stage) -> dict[tuple[str, str], float]:
+    """`canary_feedback_total` of csat by canary and arm."""
+    text = stage.api("GET", "/metrics").text
+    return {
+        (sample.labels["canary"], sample.labels["arm"]): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "canary_feedback_total" and sample.labels["metric"] == "csat"
+    }
+
+
+def heard(stage: Stage) -> tuple[float, float]:
+    """The raters of both arms that the guardrail has counted: the candidate's, the baseline's."""
+    (rule,) = stage.status("live")["guardrails"]
+    return rule["evidence"]["outcomes"], rule["evidence"]["baseline_outcomes"]
+
+
+def test_values_by_session_and_by_user_count_under_their_arm(stage: Stage) -> None:
+    new, old = talk(stage, "candidate", "new"), talk(stage, "baseline", "old", 2)
+    rate(
+        stage,
+        *({"metric": "csat", "value": 2, "unit": name} for name in new[:2]),
+        {"metric": "csat", "value": 1, "session": f"s-{new[2]}"},
+        *({"metric": "csat", "value": 5, "session": f"s-{name}"} for name in old),
+    )
+    assert eventually(lambda: heard(stage) == (3.0, 2.0) and counted(stage)) == {
+        ("live", "candidate"): 3.0,
+        ("live", "baseline"): 2.0,
+    }
+    (rule,) = stage.status("live")["guardrails"]
+    assert "waits: 2 of 30 baseline values" in rule["sentence"]
+    assert stage.status("live")["arms"]["candidate"]["feedback"]["csat"]["count"] == 3
+
+
+def test_after_a_restart_the_store_knows_their_arm(stage: Stage) -> None:
+    (name,) = talk(stage, "candidate", "later", 1)
+    eventually(lambda: len(stage.outcomes()) == 6)
+    before = heard(stage)
+    stage.server.stop()
+    stage.restart()
+    rate(stage, {"metric": "csat", "value": 3, "unit": name})
+    eventually(lambda: heard(stage) == (before[0] + 1.0, before[1]))
