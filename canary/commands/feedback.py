@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import httpx2
 import msgspec
@@ -22,9 +23,11 @@ from canary.commands.shell import (
     example,
     fail,
     print_json,
+    read_config,
     say,
     unreadable,
 )
+from canary.config import Config
 from records.facts.feedback import FeedbackLine, feedback_lines
 
 MOST_VALUES, MOST_BYTES = 1000, 3 << 20
@@ -43,10 +46,11 @@ class FeedbackNotTaken(Exception):
 @dataclass(slots=True)
 class ImportResult:
     """The result of an import. `accepted` rows are on the server's disk. If any row is `bad`, `accepted` is
-    0 and `problems` lists the first bad rows by line."""
+    0 and `problems` lists the first bad rows by line. `skipped` rows map to nothing."""
 
     rows: int = 0
     accepted: int = 0
+    skipped: int = 0
     bad: int = 0
     problems: list[dict[str, Any]] = field(default_factory=list)
 
@@ -99,7 +103,15 @@ def _member(answer: httpx2.Response, name: str) -> Any:
         raise FeedbackNotTaken(f"{answer.url} is not a canary traffic listener") from error
 
 
-def import_file(path: Path, client: FeedbackClient, *, now: float) -> ImportResult:
+class LineReader(Protocol):
+    """Reads the rows of a file."""
+
+    def __call__(self, path: Path, *, default_at: datetime) -> Iterator[FeedbackLine]: ...
+
+
+def import_file(
+    path: Path, client: FeedbackClient, *, now: float, read: LineReader = feedback_lines
+) -> ImportResult:
     """Check every row, then send all of them if none is invalid.
 
     A row without `at` gets the file's modification time, so a second import repeats exactly the same values.
@@ -107,14 +119,18 @@ def import_file(path: Path, client: FeedbackClient, *, now: float) -> ImportResu
     """
     default_at = datetime.fromtimestamp(min(path.stat().st_mtime, now), UTC)
     done = ImportResult()
-    for batch in batches(feedback_lines(path, default_at=default_at)):
+    for batch in batches(read(path, default_at=default_at)):
         done.rows += len(batch)
         _look(batch, client, done)
     if done.bad:
         return done
-    for batch in batches(feedback_lines(path, default_at=default_at)):
+    for batch in batches(read(path, default_at=default_at)):
+        sent = [line for line in batch if line.values]
+        done.skipped += len(batch) - len(sent)
         try:
-            done.accepted += client.send(_encoded(batch))
+            if sent:
+                client.send(_encoded(sent))
+            done.accepted += len(sent)
         except FeedbackNotTaken as problem:
             raise FeedbackNotTaken(
                 f"{problem}\n{done.accepted} of {done.rows} rows were accepted, up to line "
@@ -126,13 +142,14 @@ def import_file(path: Path, client: FeedbackClient, *, now: float) -> ImportResu
 def batches(found: Iterable[FeedbackLine]) -> Iterator[list[FeedbackLine]]:
     """Group the rows by the limits of one request."""
     batch: list[FeedbackLine] = []
-    size = 0
+    values = size = 0
     for line in found:
-        cost = len(msgspec.json.encode(line.value)) + 1
-        if batch and (len(batch) == MOST_VALUES or size + cost > MOST_BYTES):
+        cost, count = len(msgspec.json.encode(line.values)), max(len(line.values), 1)
+        if batch and (values + count > MOST_VALUES or size + cost > MOST_BYTES):
             yield batch
-            batch, size = [], 0
+            batch, values, size = [], 0, 0
         batch.append(line)
+        values += count
         size += cost
     if batch:
         yield batch
@@ -140,18 +157,18 @@ def batches(found: Iterable[FeedbackLine]) -> Iterator[list[FeedbackLine]]:
 
 def _look(batch: list[FeedbackLine], client: FeedbackClient, done: ImportResult) -> None:
     """Record the problems of a batch's rows."""
-    readable = [line for line in batch if line.value is not None]
-    wrong = {line.number: line.problem for line in batch if line.value is None}
-    if readable:
-        refused = client.check(_encoded(readable))
-        wrong |= {readable[each["place"]].number: each["error"] for each in refused}
+    numbers = [line.number for line in batch for _ in line.values]
+    wrong = {line.number: line.problem for line in batch if line.problem}
+    if numbers:
+        refused = client.check(_encoded(batch))
+        wrong |= {numbers[each["place"]]: each["error"] for each in reversed(refused)}
     done.bad += len(wrong)
     room = MOST_SHOWN - len(done.problems)
     done.problems += [{"line": number, "error": wrong[number]} for number in sorted(wrong)[:room]]
 
 
 def _encoded(batch: list[FeedbackLine]) -> bytes:
-    return msgspec.json.encode([line.value for line in batch])
+    return msgspec.json.encode([value for line in batch for value in line.values])
 
 
 app = typer.Typer(help="Import feedback from other systems.", no_args_is_help=True)
@@ -162,9 +179,15 @@ Traffic = Annotated[
 ]
 
 
+Mapping = Annotated[
+    str | None, typer.Option("--mapping", help="The feedback mapping of the config that maps the rows.")
+]
+
+
 @app.command("import", epilog=example("feedback import november.csv"))
 def import_(
     file: Annotated[Path, typer.Argument(help="A CSV file; docs/feedback.md lists its columns.")],
+    mapping: Mapping = None,
     traffic: Traffic = None,
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
@@ -174,14 +197,16 @@ def import_(
     from canary.secrets import BadSecret, Secret
     from records.facts.feedback import COLUMNS, BadFeedbackFile
 
+    read = feedback_lines if mapping is None else _mapped_reader(read_config(config), mapping)
     try:
         token = Secret("CANARY_FEEDBACK_TOKEN", os.environ).value()
         client = FeedbackClient(ServerAddress.of("traffic", traffic, data), token)
-        done = import_file(file, client, now=time.time())
+        done = import_file(file, client, now=time.time(), read=read)
     except BadFeedbackFile as problem:
         fail(f"{file}: {problem}")
     except OSError as problem:
-        fail(f"{unreadable(file, problem)}; name a CSV file with the columns {', '.join(COLUMNS)}")
+        columns = "the mapping's columns" if mapping else f"the columns {', '.join(COLUMNS)}"
+        fail(f"{unreadable(file, problem)}; name a CSV file with {columns}")
     except (BadSecret, ServerNotReached, FeedbackNotTaken) as problem:
         fail(str(problem))
     for each in done.problems:
@@ -190,4 +215,16 @@ def import_(
         print_json(asdict(done))
     if done.bad:
         fail(f"{done.bad} of {done.rows} rows are invalid; nothing was sent")
-    say(f"{done.accepted} of {done.rows} rows accepted")
+    skipped = f"; {done.skipped} map to nothing" if done.skipped else ""
+    say(f"{done.accepted} of {done.rows} rows accepted{skipped}")
+
+
+def _mapped_reader(config: Config, name: str) -> LineReader:
+    """Reads the rows by a mapping of the config. Exits 2 if there is none of this name."""
+    from records.facts.feedback_mapping import mapped_lines
+
+    mapping = config.feedback_mappings.get(name)
+    if mapping is None:
+        known = ", ".join(config.feedback_mappings) or "none"
+        fail(f"`feedback_mappings` of the config has no {name!r}; it has: {known}", code=2)
+    return partial(mapped_lines, mapping=mapping, metrics=config.metrics)

@@ -25,6 +25,7 @@ from control.settings import CanarySettings, ControlSettings, DailyTime
 from judge.terms import JudgeTerms
 from proxy.providers.provider import Provider, Timeout
 from records.captures.capture import CaptureRule
+from records.facts.feedback_mapping import FeedbackMapping
 from records.facts.metric import Metric
 from records.facts.prices import Prices, TokenPrices, UnpricedArm, unpriced_arms
 from routing.caller import Caller
@@ -62,6 +63,7 @@ class Config:
     canaries: Mapping[str, CanarySettings]
     metrics: Mapping[str, Metric]
     server: ServerSettings
+    feedback_mappings: Mapping[str, FeedbackMapping] = field(default_factory=dict)
     arm_timeouts: Mapping[tuple[str, ArmName], Timeout] = field(default_factory=dict)
     patience: Mapping[str, float] = field(default_factory=dict)
     captures: Mapping[str, CaptureRule] = field(default_factory=dict)

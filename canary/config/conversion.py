@@ -21,7 +21,9 @@ from canary.config.sections import (
     CanarySection,
     CaptureSection,
     CriterionSection,
+    FeedbackMappingSection,
     FileSection,
+    MappedValueSection,
     MatchSection,
     MetricSection,
     NotifySection,
@@ -36,6 +38,7 @@ from judge.terms import JudgeTerms
 from proxy.providers.provider import Auth, Provider, Timeout, own_auth
 from proxy.providers.urls import below_entry, nameless_paths
 from records.captures.capture import CaptureRule
+from records.facts.feedback_mapping import MEMBERS, FeedbackMapping, MappedValue
 from records.facts.metric import BUILT_IN, Metric, is_offline
 from records.facts.prices import TokenPrices
 from records.shared.segment_folder import IN_STORE, OUTCOMES
@@ -63,6 +66,7 @@ def config(file: FileSection, warnings: Sequence[str]) -> Config:
         providers=providers,
         canaries={section.name: _canary(section, metrics, file) for section in file.canaries},
         metrics=metrics,
+        feedback_mappings={name: mapping(section) for name, section in file.feedback_mappings.items()},
         server=ServerSettings(**{each.name: getattr(file, each.name) for each in fields(ServerSettings)}),
         arm_timeouts=dict(_arm_timeouts(file.canaries, providers)),
         patience={
@@ -140,6 +144,25 @@ def declared_metrics(file: FileSection) -> Mapping[str, Metric]:
     reported = {**BUILT_IN, **{name: _metric(name, each) for name, each in sections if each.cost_per is None}}
     costs = {name: _cost(name, each, reported) for name, each in sections if each.cost_per is not None}
     return {**reported, **costs}
+
+
+def mapping(section: FeedbackMappingSection) -> FeedbackMapping:
+    """One feedback mapping."""
+    return FeedbackMapping(
+        members={name: each.column or "" for name, each in section.map.items() if name in MEMBERS},
+        metrics={name: _mapped(each) for name, each in section.map.items() if name not in MEMBERS},
+        only={column: frozenset(text.lower() for text in texts) for column, texts in section.only.items()},
+    )
+
+
+def _mapped(section: MappedValueSection) -> MappedValue:
+    return MappedValue(
+        column=section.column or "",
+        scale=section.scale,
+        values={text.lower(): value for text, value in section.values.items()},
+        constant=True if section.value is None else section.value,
+        when=section.when or "",
+    )
 
 
 def planned_days(section: CanarySection, metrics: Mapping[str, Metric]) -> int:

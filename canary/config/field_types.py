@@ -25,6 +25,7 @@ from canary.config.quantity import (
     parse_scale,
     parse_share,
 )
+from records.facts.feedback import parse_number
 from verdict.terms.plan import RISKS
 from verdict.terms.rubric import Bound, parse_bound
 
@@ -71,6 +72,13 @@ _NO_USERS = "gives the canary no users; write a lane above 0%, for example 50%, 
 def _weight(value: object) -> object:
     """The number of a weight that may be written as a percentage: weights often add up to 100 %."""
     return value.strip().removesuffix("%").rstrip() if isinstance(value, str) else value
+
+
+def _number(text: str) -> bool | int | float:
+    try:
+        return parse_number(text)
+    except ValueError as problem:
+        raise ValueError("must be a number, true or false") from problem
 
 
 def _date(value: object) -> date:
@@ -191,6 +199,11 @@ KeyDigests = Annotated[
             ]
         }
     ),
+]
+MappedNumber = Annotated[
+    bool | int | float,
+    _parsed(_number),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "number"}]}),
 ]
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from canary.config.canary_checks import check_canaries
 from canary.config.conversion import declared_metrics, own_auth_of
 from canary.config.errors import Path
-from canary.config.part_checks import check_captures, check_judge, check_kind, wrong_with_name
+from canary.config.part_checks import check_captures, check_judge, check_kind, check_mappings, wrong_with_name
 from canary.config.quantity import CANARY_NAME, COMPUTED, METRIC_NAME, TAG_NAME, nearest, suggestion
 from canary.config.schema import CheckedDocument
 from canary.config.sections import (
@@ -82,6 +82,7 @@ def check(file: FileSection, found: CheckedDocument) -> None:
             found.complain(
                 ("tags", index), f'"{name}" is not a valid tag name; use letters, digits, . _ and -'
             )
+    check_mappings(file, found)
     check_captures(file, found)
     check_judge(file, found)
     _check_datasets(file, found)

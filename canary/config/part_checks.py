@@ -1,5 +1,5 @@
-"""Checks of a canary's parts: its arms (what a kind of provider entry needs, one way for each member of
-`request:`), what it captures, and what its judge judges."""
+"""Checks of parts of the file: feedback mappings, and a canary's arms (what a kind of provider entry needs,
+one way for each member of `request:`), what it captures, and what its judge judges."""
 
 import json
 import re
@@ -8,15 +8,25 @@ from urllib.parse import urlsplit
 
 from canary.config import conversion
 from canary.config.errors import Path
-from canary.config.quantity import suggestion
+from canary.config.quantity import CANARY_NAME, suggestion
 from canary.config.schema import CheckedDocument
-from canary.config.sections import CanarySection, CaptureSection, FileSection, ProviderSection, RequestSection
+from canary.config.sections import (
+    CanarySection,
+    CaptureSection,
+    FileSection,
+    MappedValueSection,
+    ProviderSection,
+    RequestSection,
+)
 from judge.terms import same_model
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Kind
 from proxy.providers.urls import takes_from
 from records.captures.patterns import BadPattern, pattern
-from records.facts.metric import JUDGED, JUDGED_MARK, JUDGED_PREFERENCE
+from records.errors import BadFeedback
+from records.facts.feedback import SUBJECTS, on_scale
+from records.facts.feedback_mapping import MEMBERS
+from records.facts.metric import JUDGED, JUDGED_MARK, JUDGED_PREFERENCE, Metric
 
 _APIS: Mapping[Kind, tuple[Api, ...]] = {
     "azure": ("openai", "anthropic"),
@@ -278,3 +288,55 @@ def _check_rows(canary: CanarySection, path: Path, found: CheckedDocument) -> No
             if bound.relative:
                 message = 'compares both arms already, so its bound is a share, for example ">= 45%"'
                 found.complain((*place, name), message)
+
+
+def check_mappings(file: FileSection, found: CheckedDocument) -> None:
+    """Record every problem of the feedback mappings."""
+    metrics = conversion.declared_metrics(file)
+    for name, section in file.feedback_mappings.items():
+        path: Path = ("feedback_mappings", name)
+        if not CANARY_NAME.fullmatch(name):
+            found.complain_of_name(path, f'"{name}" is part of a URL; use letters, digits, . _ and -')
+        if len([each for each in SUBJECTS if each in section.map]) != 1:
+            found.complain((*path, "map"), f"needs exactly one of {', '.join(SUBJECTS)}")
+        if not section.map.keys() - set(MEMBERS):
+            found.complain((*path, "map"), "has no metric, such as `csat: COLUMN`")
+        for member, value in section.map.items():
+            for key, message in _wrong_with_mapped(member, value, metrics):
+                found.complain((*path, "map", member, *key), message)
+
+
+def _wrong_with_mapped(
+    name: str, section: MappedValueSection, metrics: Mapping[str, Metric]
+) -> Iterator[tuple[Path, str]]:
+    """Each problem of one entry of a mapping's `map`, with its key below it."""
+    constant = section.value is not None or section.when is not None
+    if constant == (section.column is not None):
+        yield (), "needs a column (`from`), or else a constant (`value`, `when`)"
+    if section.values and (constant or section.scale != 1.0):
+        yield ("values",), "stands with `from` alone"
+    if name in MEMBERS:
+        if constant or section.values or section.scale != 1.0:
+            yield (), "is taken from a column as it stands; write its name only"
+        return
+    metric = metrics.get(name)
+    if metric is None:
+        yield (
+            (),
+            f'"{name}" is neither a metric nor one of {", ".join(MEMBERS)}{suggestion(name, list(metrics))}',
+        )
+        return
+    if metric.cost_per:
+        yield (), f'"{name}" is computed from costs; map "{metric.cost_per}"'
+        return
+    given: list[tuple[Path, bool | int | float]]
+    given = [(("values", text), value) for text, value in section.values.items()]
+    if section.value is not None:
+        given.append((("value",), section.value))
+    if section.when is not None and section.value is None:
+        given.append((("when",), True))
+    for key, value in given:
+        try:
+            on_scale(metric, value)
+        except BadFeedback as problem:
+            yield key, problem.message

@@ -17,6 +17,7 @@ from canary.config.field_types import (
     LaneSize,
     LimitText,
     ListenAddress,
+    MappedNumber,
     MaybeText,
     NotNegative,
     Positive,
@@ -376,6 +377,48 @@ class MetricSection(ConfigSection):
     )
 
 
+class MappedValueSection(ConfigSection):
+    """Where a member of feedback comes from. A text alone is the column."""
+
+    column: Text | None = Field(
+        None, alias="from", description="The column of a CSV, or the dotted path into an event's JSON."
+    )
+    scale: Positive = Field(1.0, description="What the column's number is multiplied by.")
+    values: dict[Text, MappedNumber] = Field(
+        {}, description="The value of each text of the column, in any case. Other texts have none."
+    )
+    value: MappedNumber | None = Field(None, description="A constant, in place of a column. Default: true.")
+    when: Text | None = Field(None, description="The column that must not be empty for the constant.")
+
+
+def _column_alone(value: object) -> object:
+    return {"from": value} if isinstance(value, str) else value
+
+
+def _text_alone(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+class FeedbackMappingSection(ConfigSection):
+    """How the rows of another system's export, or the events of its webhook, become feedback."""
+
+    only: dict[
+        Text,
+        Annotated[
+            tuple[Text, ...],
+            BeforeValidator(_text_alone, json_schema_input_type=Text | tuple[Text, ...]),
+            Field(min_length=1),
+        ],
+    ] = Field({}, description="Use only rows of which each of these columns has one of these texts.")
+    map: dict[
+        Text,
+        Annotated[
+            MappedValueSection,
+            BeforeValidator(_column_alone, json_schema_input_type=Text | MappedValueSection),
+        ],
+    ] = Field(description="Where each member and each metric comes from.")
+
+
 class PriceSection(ConfigSection):
     """A model's prices, in dollars per million tokens."""
 
@@ -484,6 +527,9 @@ class FileSection(ConfigSection):
     canaries: tuple[CanarySection, ...] = Field((), description="The rollouts under test.")
     metrics: dict[str, MetricSection] = Field(
         {}, description="Feedback metrics in addition to the built-in ones."
+    )
+    feedback_mappings: dict[str, FeedbackMappingSection] = Field(
+        {}, description="How exports and webhooks of other systems become feedback, by name."
     )
     capture: tuple[ModelCaptureSection, ...] = Field(
         (), description="Store the redacted texts of some exchanges of models that no canary takes."

@@ -103,6 +103,7 @@ class Worker:
             spool=self.spool,
             has_plan=lambda: self.states.version > 0,
             metrics=lambda: self.config.current.metrics,
+            mappings=lambda: self.config.current.feedback_mappings,
             token=feedback_token.value,
             ids_keys=lambda: self.keys.verifying,
             troubles=self.credentials.troubles,

@@ -1,8 +1,9 @@
 """What a record holds, without I/O.
 
-`exchange_id`   signed ids
-`feedback`      values from people: a metric's rules, requests, files
-`metric`        what is measured, and bounds on it
-`prices`        what a request cost, and arms without a known price
-`counts`        counts over batches of outcomes
+`exchange_id`       signed ids
+`feedback`          values from people: a metric's rules, requests, files
+`feedback_mapping`  feedback from other systems' exports and webhooks
+`metric`            what is measured, and bounds on it
+`prices`            what a request cost, and arms without a known price
+`counts`            counts over batches of outcomes
 """

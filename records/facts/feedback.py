@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
@@ -109,7 +109,7 @@ def parse(document: bytes, terms: FeedbackTerms) -> Iterator[Feedback]:
     expired ids, 413 for too many values, 422 for unknown metrics and values out of range.
     """
     values, is_array = _values(document)
-    reader = _FeedbackReader(terms)
+    reader = FeedbackReader(terms)
     for index, value in enumerate(values):
         yield reader.read(value, f"[{index}]: " if is_array else "")
     terms.voices.note(reader.voices)
@@ -121,7 +121,7 @@ def complaints(document: bytes, terms: FeedbackTerms) -> Iterator[str | None]:
     Raises BadFeedback when the document as a whole is refused.
     """
     values, _ = _values(document)
-    reader = _FeedbackReader(terms)
+    reader = FeedbackReader(terms)
     for value in values:
         try:
             reader.read(value, "")
@@ -147,8 +147,8 @@ def _values(document: bytes) -> tuple[list[_Value], bool]:
     return values, found is values
 
 
-class _FeedbackReader:
-    """Validates one value at a time."""
+class FeedbackReader:
+    """Validates one value at a time. `voices` has the feedback ids of those it has read."""
 
     def __init__(self, terms: FeedbackTerms) -> None:
         self._terms = terms
@@ -163,9 +163,13 @@ class _FeedbackReader:
         except BadFeedback as exc:
             raise BadFeedback(exc.status, where + exc.message) from exc
 
+    def read_members(self, members: Mapping[str, Any], where: str) -> Feedback:
+        """Return the feedback of a value that is decoded already; its members have the right types."""
+        return self.read(msgspec.convert(members, _Value), where)
+
     def _read(self, value: _Value) -> Feedback:
         _check_sizes(value)
-        number = _on_scale(self._metric(value.metric), value.value)
+        number = on_scale(self._metric(value.metric), value.value)
         about = self._about(value)
         return replace(
             about,
@@ -260,7 +264,7 @@ def _check_sizes(value: _Value) -> None:
             raise BadFeedback(400, f"{name} is longer than {longest} characters")
 
 
-def _on_scale(metric: Metric, value: bool | int | float) -> float:
+def on_scale(metric: Metric, value: bool | int | float) -> float:
     """Return the value as a number, checked against the metric's kind and range."""
     if metric.kind != "bool" and isinstance(value, bool):
         raise BadFeedback(422, f"{metric.name} takes {_scale(metric)}, not {str(value).lower()}")
@@ -303,33 +307,55 @@ class BadFeedbackFile(Exception):
 
 @dataclass(frozen=True, slots=True)
 class FeedbackLine:
-    """One row of the file: its first line, and its value or its problem."""
+    """One row of the file: its first line, and its values or its problem. A row without either is skipped."""
 
     number: int
-    value: Mapping[str, Any] | None = None
+    values: tuple[Mapping[str, Any], ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CsvRow:
+    """One row of a CSV: its first line, and its cells that are not empty, by column, or its problem."""
+
+    number: int
+    cells: Mapping[str, str]
     problem: str = ""
 
 
 def feedback_lines(path: Path, *, default_at: datetime) -> Iterator[FeedbackLine]:
     """Parse every row below the header; `default_at` replaces an empty `at`.
 
-    The server checks the values. Raises BadFile, OSError.
+    The server checks the values. Raises BadFeedbackFile, OSError.
     """
+    for row in csv_rows(path, _check):
+        yield FeedbackLine(row.number, problem=row.problem) if row.problem else _line(row, default_at)
+
+
+def csv_rows(path: Path, check: Callable[[list[str]], None]) -> Iterator[CsvRow]:
+    """Read every row below the header, which `check` refuses by BadFeedbackFile. Raises that, OSError."""
     csv.field_size_limit(_LONGEST_CELL)
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.reader(file, strict=True)
         try:
             header = [name.strip() for name in next(rows, [])]
-            _check(header)
+            check(header)
             before = rows.line_num
             for row in rows:
                 number, before = before + 1, rows.line_num
                 if any(cell.strip() for cell in row):
-                    yield _line(number, header, row, default_at)
+                    yield _row(number, header, row)
         except csv.Error as exc:
             raise BadFeedbackFile(f"line {rows.line_num}: not CSV: {exc}") from exc
         except UnicodeDecodeError as exc:
             raise BadFeedbackFile(f"after line {rows.line_num}: not UTF-8; save the file as UTF-8") from exc
+
+
+def _row(number: int, header: list[str], row: list[str]) -> CsvRow:
+    if len(row) != len(header):
+        return CsvRow(number, {}, f"{len(row)} cells, but {len(header)} columns")
+    cells = {name: from_cell(cell.strip()) for name, cell in zip(header, row, strict=True) if cell.strip()}
+    return CsvRow(number, cells)
 
 
 def _check(header: list[str]) -> None:
@@ -348,26 +374,25 @@ def _check(header: list[str]) -> None:
         raise BadFeedbackFile(f"line 1: one of the columns {', '.join(SUBJECTS)} is required")
 
 
-def _line(number: int, header: list[str], row: list[str], default_at: datetime) -> FeedbackLine:
-    if len(row) != len(header):
-        return FeedbackLine(number, problem=f"{len(row)} cells, but {len(header)} columns")
-    cells = {name: from_cell(cell.strip()) for name, cell in zip(header, row, strict=True) if cell.strip()}
+def _line(row: CsvRow, default_at: datetime) -> FeedbackLine:
+    number, cells = row.number, row.cells
     value: dict[str, Any] = {"at": default_at.isoformat(), **cells}
     for name in ("metric", "value"):
         if name not in cells:
             return FeedbackLine(number, problem=f"{name} is empty")
     try:
-        value["value"] = _number(cells["value"])
+        value["value"] = parse_number(cells["value"])
     except ValueError:
         return FeedbackLine(number, problem=f"value {cells['value']!r} is neither a number nor true or false")
     try:
         datetime.fromisoformat(value["at"])
     except ValueError:
         return FeedbackLine(number, problem=f"at {value['at']!r} is not a time such as 2026-11-24T16:00:00Z")
-    return FeedbackLine(number, value)
+    return FeedbackLine(number, (value,))
 
 
-def _number(text: str) -> bool | int | float:
+def parse_number(text: str) -> bool | int | float:
+    """The number, or true or false, that a text says. Raises ValueError."""
     known = _TRUTH.get(text.lower())
     if known is not None:
         return known

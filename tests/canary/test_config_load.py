@@ -37,6 +37,8 @@ SECTIONS = {
     "`rubric`": "CriterionSection",
     "`callers[]`": "CallerSection",
     "`metrics.NAME`": "MetricSection",
+    "`feedback_mappings.NAME`": "FeedbackMappingSection",
+    "`map`": "MappedValueSection",
     "`prices.MODEL`": "PriceSection",
     "`datasets.NAME`": "DatasetSection",
     "`report_job`": "ReportJobSection",
@@ -107,7 +109,7 @@ def test_the_page_says_which_keys_are_required(heading: str, section: str) -> No
 
 def test_the_files_documented_defaults_are_what_leaving_them_out_means() -> None:
     defaults = dict(documented_defaults("The file"))
-    assert len(defaults) == 20
+    assert len(defaults) == 21
     del defaults["canaries"]
     assert defaults.pop("callers") == "[]"  # written out, it is a warning
     for key, value in defaults.items():

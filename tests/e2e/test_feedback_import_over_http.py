@@ -28,6 +28,22 @@ canaries:
     candidate: {{provider: openai, model: gpt-4o-2024-11-20}}
     share: 50%
     guardrails: []
+feedback_mappings:
+  tickets:
+    only: {{Channel: chat}}
+    map:
+      unit: User
+      feedback_id: Id
+      at: Closed
+      escalated: {{when: Agent}}
+      csat: Score
+  orders:
+    only: {{type: charge.succeeded}}
+    map:
+      unit: data.object.metadata.user_id
+      feedback_id: data.object.id
+      conversion: {{value: true}}
+      revenue: {{from: data.object.amount, scale: 0.01}}
 """
 TOKEN = {"CANARY_FEEDBACK_TOKEN": "tok", "CANARY_SECRET": "a secret of more than sixteen bytes"}
 IDS_KEY = derive_key(TOKEN["CANARY_SECRET"].encode(), "ids")
@@ -45,8 +61,10 @@ def an_exchange(stage: Stage, user: str) -> str:
     return str(answer.headers["x-canary-exchange"])
 
 
-def run(stage: Stage, file: Path, token: str | None = "tok") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "canary", "feedback", "import", str(file), "-o", "json"]
+def run(
+    stage: Stage, file: Path, *options: str, token: str | None = "tok"
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "canary", "feedback", "import", str(file), "-o", "json", *options]
     env = {**os.environ, "CANARY_FEEDBACK_TOKEN": token or "", "CANARY_DATA": str(stage.server.data)}
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=env)
 
@@ -77,7 +95,7 @@ def test_late_feedback_of_every_scope_arrives_and_a_second_run_changes_nothing(
     first = run(stage, file)
     assert (first.returncode, json.loads(first.stdout)) == (
         0,
-        {"rows": 4, "accepted": 4, "bad": 0, "problems": []},
+        {"rows": 4, "accepted": 4, "skipped": 0, "bad": 0, "problems": []},
     )
     unit, session = unit_hash(IDS_KEY, "user-1"), unit_hash(IDS_KEY, "talk-1")
     eventually(lambda: stored(stage, session=session))
@@ -130,6 +148,68 @@ def test_sessions_and_units_need_the_token(stage: Stage, tmp_path: Path) -> None
     assert done.returncode == 1
     assert "line 2: feedback by unit needs the feedback token" in done.stderr
     assert stored(stage, unit=unit_hash(IDS_KEY, "user-3")) == []
+
+
+def test_an_export_is_imported_by_a_mapping_of_the_config(stage: Stage, tmp_path: Path) -> None:
+    file, config = tmp_path / "tickets.csv", tmp_path / "canary.yaml"
+    config.write_text(CONFIG.format(url="http://127.0.0.1:9"))
+    header = "Id,User,Channel,Agent,Score,Closed\n"
+    file.write_text(
+        f"{header}1,user-5,chat,Sam,2,2026-11-20 09:12\n2,user-5,mail,Sam,2,2026-11-20 09:15\n"
+        "3,user-5,chat,,5,1763630000\n"
+    )
+    by_mapping = ("--mapping", "tickets", "--config", str(config))
+    for _ in range(2):
+        done = run(stage, file, *by_mapping)
+        assert (done.returncode, json.loads(done.stdout)) == (
+            0,
+            {"rows": 3, "accepted": 2, "skipped": 1, "bad": 0, "problems": []},
+        ), done.stderr
+        assert "2 of 3 rows accepted; 1 map to nothing" in done.stderr
+    unit = unit_hash(IDS_KEY, "user-5")
+    assert eventually(lambda: len(stored(stage, unit=unit)) == 3)
+    found = {(row["metric"], row["value"]) for row in stored(stage, unit=unit)}
+    assert found == {("csat", 2.0), ("escalated", 1.0), ("csat", 5.0)}
+
+    file.write_text(f"{header}4,user-5,chat,,good,\n5,{'u' * 600},chat,Sam,5,\n")
+    done = run(stage, file, *by_mapping)
+    assert (done.returncode, [each["line"] for each in json.loads(done.stdout)["problems"]]) == (1, [2, 3])
+    assert "line 2: column 'Score': 'good' is neither a number nor true or false" in done.stderr
+    done = run(stage, file, "--mapping", "ticket", "--config", str(config))
+    assert (done.returncode, "has no 'ticket'; it has: tickets, orders" in done.stderr) == (2, True)
+
+
+def test_a_webhook_of_another_system_is_feedback_by_a_mapping(stage: Stage) -> None:
+    url = f"{stage.server.traffic}/canary/feedback"
+    order = {"type": "charge.succeeded", "data": {"object": {"id": "ch_1", "amount": 1999}}}
+    order["data"]["object"]["metadata"] = {"user_id": "user-6"}  # type: ignore[index]
+    unit = unit_hash(IDS_KEY, "user-6")
+    with httpx2.Client(timeout=20.0) as http:
+
+        def sent(document: Any, path: str = "/orders", token: str = "tok") -> tuple[int, dict[str, Any]]:
+            headers = {"authorization": f"Bearer {token}"} if token else {}
+            answer = http.post(url + path, json=document, headers=headers)
+            return answer.status_code, answer.json()
+
+        assert sent(order, token="")[0] == sent(order, token="x")[0] == sent(order, "/x", "")[0] == 401
+        assert sent(order, "/order") == (
+            404,
+            {"error": "`feedback_mappings` has no 'order'; it has: tickets, orders"},
+        )
+        much = {**order, "data": {"object": {**order["data"]["object"], "amount": "much"}}}  # type: ignore[index]
+        said = "column 'data.object.amount': 'much' is neither a number nor true or false"
+        assert sent(much) == (422, {"error": said})
+        assert sent([order, much]) == (422, {"error": f"[1]: {said}"})
+        assert sent([order, much, {}], "/orders?check") == (200, {"problems": [{"place": 1, "error": said}]})
+        assert sent({"type": "charge.refunded"}) == (202, {"accepted": 0, "skipped": 1})
+        for _ in range(2):  # a webhook may come twice
+            assert sent([order, {"type": "ping"}]) == (202, {"accepted": 2, "skipped": 1})
+        assert eventually(lambda: len(stored(stage, unit=unit)) == 2)
+        found = {(row["metric"], row["value"], row["key"]) for row in stored(stage, unit=unit)}
+        assert found == {
+            ("revenue", 19.99, f"{unit}/id/ch_1/revenue"),
+            ("conversion", 1.0, f"{unit}/id/ch_1/conversion"),
+        }
 
 
 @pytest.mark.parametrize(

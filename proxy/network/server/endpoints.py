@@ -20,6 +20,7 @@ from starlette.routing import Route
 from proxy.network.server.caller_request import CallerRequest, sendable
 from records.errors import BadFeedback, SpoolFull
 from records.facts.feedback import FeedbackTerms, FeedbackVoices, complaints, parse
+from records.facts.feedback_mapping import FeedbackMapping, event_complaints, parse_events
 from records.facts.metric import Metric
 from records.outcome import Feedback
 
@@ -32,6 +33,9 @@ SLICE = 8
 _ASKS_CHECK = re.compile(rb"(?:^|&)check(?:[=&]|$)")
 
 T = TypeVar("T")
+Read = Callable[[bytes, FeedbackTerms], Iterable[Feedback | None]]
+"""Reads a document's values, None for an event that is skipped."""
+Complain = Callable[[bytes, FeedbackTerms], Iterable[str | None]]
 
 
 class FeedbackSpool(Protocol):
@@ -44,13 +48,19 @@ class FeedbackSpool(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Endpoints:
-    """The endpoints. `has_plan()`: whether a plan is known. `metrics()`: the accepted feedback metrics.
-    `token()`: the feedback token. `ids_keys()`: the keys that sign exchange ids, current key first.
-    `troubles()`: the provider entries that have no credential, and why."""
+    """The endpoints.
+
+    `has_plan()` says whether a plan is known.
+    `metrics()` has the accepted feedback metrics, `mappings()` the feedback mappings, by name.
+    `token()` is the feedback token.
+    `ids_keys()` has the keys that sign exchange ids, current key first.
+    `troubles()` has the provider entries without a credential, and why.
+    """
 
     spool: FeedbackSpool
     has_plan: Callable[[], bool]
     metrics: Callable[[], Mapping[str, Metric]]
+    mappings: Callable[[], Mapping[str, FeedbackMapping]]
     token: Callable[[], str | None]
     ids_keys: Callable[[], Sequence[bytes]]
     troubles: Callable[[], Sequence[str]]
@@ -64,6 +74,7 @@ class Endpoints:
                 Route("/healthz", self.health),
                 Route("/readyz", self.ready),
                 Route("/canary/feedback", self.feedback, methods=["POST"]),
+                Route("/canary/feedback/{mapping}", self.mapped_feedback, methods=["POST"]),
             ]
         )
 
@@ -89,13 +100,35 @@ class Endpoints:
 
         With `?check` nothing is stored, and a 200 lists every value that would be refused.
         """
+        return await self._take(request, parse, complaints)
+
+    async def mapped_feedback(self, request: Request) -> Response:
+        """As `feedback`, of another system's events, which a mapping of the config makes values. The token is
+        required; an event that maps to nothing is skipped."""
+        if not self._authorised(request):
+            error = "feedback by a mapping needs the feedback token: Authorization: Bearer …"
+            return JSONResponse({"error": error}, status_code=401)
+        name = request.path_params["mapping"]
+        mapping = self.mappings().get(name)
+        if mapping is None:
+            known = ", ".join(self.mappings()) or "none"
+            error = f"`feedback_mappings` has no {name[:64]!r}; it has: {known}"
+            return JSONResponse({"error": error}, status_code=404)
+        return await self._take(
+            request,
+            lambda document, terms: parse_events(document, mapping, terms),
+            lambda document, terms: event_complaints(document, mapping, terms),
+        )
+
+    async def _take(self, request: Request, read: Read, complain: Complain) -> Response:
         try:
             document, terms = await _bounded(request), self._terms(request)
             if _ASKS_CHECK.search(request.scope["query_string"]):
-                found = [each async for each in _in_slices(complaints(document, terms))]
+                found = [each async for each in _in_slices(complain(document, terms))]
                 problems = [{"place": place, "error": wrong} for place, wrong in enumerate(found) if wrong]
                 return JSONResponse({"problems": problems})
-            records = [each async for each in _in_slices(parse(document, terms))]
+            values = [each async for each in _in_slices(read(document, terms))]
+            records = [value for value in values if value is not None]
             if not self.spool.append_all(records):
                 raise SpoolFull
             await self.spool.synced()
@@ -107,7 +140,8 @@ class Endpoints:
                 status_code=503,
                 headers={"retry-after": "5"},
             )
-        return JSONResponse({"accepted": len(records)}, status_code=202)
+        skipped = {"skipped": len(values) - len(records)} if len(values) > len(records) else {}
+        return JSONResponse({"accepted": len(records), **skipped}, status_code=202)
 
     def _terms(self, request: Request) -> FeedbackTerms:
         keys = self.ids_keys()
