@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -28,7 +29,13 @@ from canary.commands.shell import (
     unreadable,
 )
 from canary.config import Config
-from records.facts.feedback import FeedbackLine, feedback_lines
+from records.facts.feedback import (
+    MOST_VOICES,
+    SUBJECTS,
+    FeedbackLine,
+    feedback_lines,
+    too_many_voices,
+)
 
 MOST_VALUES, MOST_BYTES = 1000, 3 << 20
 MOST_SHOWN = 100
@@ -55,6 +62,28 @@ class ImportResult:
     problems: list[dict[str, Any]] = field(default_factory=list)
 
 
+class FileVoices:
+    """Counts the feedback ids of each subject and metric in a whole file, of which a request sees a part."""
+
+    def __init__(self) -> None:
+        self._seen = set[int]()
+        self._count = Counter[int]()
+
+    def problem(self, value: Mapping[str, Any]) -> str:
+        """What is wrong with one more value, "" if nothing is."""
+        if not value.get("feedback_id"):
+            return ""
+        about = hash((*(value.get(name) for name in SUBJECTS), value["metric"]))
+        voice = hash((about, value["feedback_id"]))
+        if voice in self._seen:
+            return ""
+        if self._count[about] == MOST_VOICES:
+            return too_many_voices(value["metric"])
+        self._seen.add(voice)
+        self._count[about] += 1
+        return ""
+
+
 class FeedbackClient:
     """A client of the feedback endpoint. `pause` sleeps, in seconds, before a retry."""
 
@@ -62,6 +91,7 @@ class FeedbackClient:
         self, server: ServerAddress, token: str | None, *, pause: Callable[[float], None] = time.sleep
     ) -> None:
         self._server, self._pause = server, pause
+        self.has_token = token is not None
         self._headers = {"content-type": "application/json", **bearer("CANARY_FEEDBACK_TOKEN", token)}
 
     def check(self, values: bytes) -> list[dict[str, Any]]:
@@ -118,10 +148,10 @@ def import_file(
     Raises BadFile, OSError, and FeedbackNotTaken, whose message says how many rows were accepted.
     """
     default_at = datetime.fromtimestamp(min(path.stat().st_mtime, now), UTC)
-    done = ImportResult()
+    done, voices = ImportResult(), FileVoices()
     for batch in batches(read(path, default_at=default_at)):
         done.rows += len(batch)
-        _look(batch, client, done)
+        _look(batch, client, voices, done)
     if done.bad:
         return done
     for batch in batches(read(path, default_at=default_at)):
@@ -155,10 +185,13 @@ def batches(found: Iterable[FeedbackLine]) -> Iterator[list[FeedbackLine]]:
         yield batch
 
 
-def _look(batch: list[FeedbackLine], client: FeedbackClient, done: ImportResult) -> None:
-    """Record the problems of a batch's rows."""
+def _look(batch: list[FeedbackLine], client: FeedbackClient, voices: FileVoices, done: ImportResult) -> None:
+    """Record the problems of a batch's rows. Without the token a feedback id means nothing."""
     numbers = [line.number for line in batch for _ in line.values]
     wrong = {line.number: line.problem for line in batch if line.problem}
+    for line in batch if client.has_token else ():
+        if many := [problem for value in line.values if (problem := voices.problem(value))]:
+            wrong[line.number] = many[0]
     if numbers:
         refused = client.check(_encoded(batch))
         wrong |= {numbers[each["place"]]: each["error"] for each in reversed(refused)}
@@ -179,7 +212,7 @@ Traffic = Annotated[
 ]
 
 
-Mapping = Annotated[
+MappingName = Annotated[
     str | None, typer.Option("--mapping", help="The feedback mapping of the config that maps the rows.")
 ]
 
@@ -187,7 +220,7 @@ Mapping = Annotated[
 @app.command("import", epilog=example("feedback import november.csv"))
 def import_(
     file: Annotated[Path, typer.Argument(help="A CSV file; docs/feedback.md lists its columns.")],
-    mapping: Mapping = None,
+    mapping: MappingName = None,
     traffic: Traffic = None,
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,

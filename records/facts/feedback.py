@@ -192,11 +192,7 @@ class FeedbackReader:
         about, voice = hash((subject, value.metric)), hash(value.feedback_id)
         mine = self.voices.setdefault(about, set(self._terms.voices.of(about)))
         if voice not in mine and len(mine) >= MOST_VOICES:
-            raise BadFeedback(
-                422,
-                f"more than {MOST_VOICES} feedback ids for {value.metric} of one exchange, session or user: "
-                "send a correction under an id that you sent before, or one value for several events",
-            )
+            raise BadFeedback(422, too_many_voices(value.metric))
         mine.add(voice)
         return f"{subject}{BY_ID}{value.feedback_id}"
 
@@ -256,6 +252,14 @@ class FeedbackReader:
         if at.timestamp() > self._terms.now + MOST_AHEAD_S:
             raise BadFeedback(422, "`at` is in the future: check the clock of the sender")
         return at.timestamp()
+
+
+def too_many_voices(metric: str) -> str:
+    """What is wrong with a further feedback id of a subject that has MOST_VOICES for the metric."""
+    return (
+        f"more than {MOST_VOICES} feedback ids for {metric} of one exchange, session or user: "
+        "send a correction under an id that you sent before, or one value for several events"
+    )
 
 
 def _check_sizes(value: _Value) -> None:

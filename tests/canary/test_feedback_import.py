@@ -120,6 +120,19 @@ def test_one_bad_row_and_nothing_is_sent_and_each_is_named(endpoint: Endpoint, f
     assert endpoint.taken == []
 
 
+def test_the_21st_feedback_id_of_a_subject_is_named_wherever_in_the_file_it_stands(
+    endpoint: Endpoint, file: Path
+) -> None:
+    orders = "".join(f"u,revenue,5,ch-{number}\n" + "v,csat,4,same\n" * 99 for number in (*range(21), 0))
+    file.write_text(f"unit,metric,value,feedback_id\n{orders}")
+    done = import_file(file, client(endpoint), now=NOW)
+    assert [each["line"] for each in done.problems] == [2002]
+    assert done.problems[0]["error"].startswith("more than 20 feedback ids for revenue of one exchange")
+    assert endpoint.taken == []
+    unsigned = FeedbackClient(ServerAddress(url=endpoint.url), None)
+    assert import_file(file, unsigned, now=NOW).accepted == 2200
+
+
 def test_twice_the_same_file_is_twice_the_same_values(endpoint: Endpoint, file: Path) -> None:
     write(file, 4, 5)
     os.utime(file, (NOW - 60, NOW - 60))
