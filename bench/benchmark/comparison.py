@@ -13,7 +13,7 @@ from typing import Literal
 
 from bench.answers.results import ExampleResult, unmarked
 from bench.benchmark.figures import (
-    ClassLine,
+    ClassFigures,
     ComparedFigures,
     ResultPair,
     WeightedTotals,
@@ -32,7 +32,7 @@ from bench.benchmark.reasons import (
     of_rows,
     verdict,
 )
-from bench.benchmark.rubric import USUAL, RowResult, RunConditions, WeighedPairs, decided
+from bench.benchmark.rubric import USUAL, RubricRowResult, RunConditions, WeighedPairs, decided
 from bench.dataset.file import Dataset
 from bench.errors import NoAnswers
 from bench.models.pair import NamedModel
@@ -80,7 +80,7 @@ class DatasetResult:
     figures: ComparedFigures
     categories: tuple[DatasetPart, ...]
     tags: tuple[DatasetPart, ...]
-    classes: tuple[tuple[ClassLine, ...], ...]
+    classes: tuple[tuple[ClassFigures, ...], ...]
     reasons: tuple[BenchReason, ...]
     pairs: tuple[ResultPair, ...]
     confidence: "ConfidenceSplit | None" = None
@@ -105,13 +105,13 @@ class ConfidenceSplit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LayerLine:
+class LayerResult:
     """All datasets of one layer together. `rows` are the rubric's rows that were judged on it."""
 
     layer: Layer
     figures: ComparedFigures
     datasets: tuple[DatasetResult, ...]
-    rows: tuple[RowResult, ...] = ()
+    rows: tuple[RubricRowResult, ...] = ()
 
     @property
     def reasons(self) -> tuple[BenchReason, ...]:
@@ -134,11 +134,11 @@ class Comparison:
     examples of the task `similar`. `rubric` has the rows as judged. `caveats` do not decide; they belong
     beside the verdict."""
 
-    layers: tuple[LayerLine, ...]
+    layers: tuple[LayerResult, ...]
     verdict: Verdict | None
     reasons: tuple[BenchReason, ...]
     similarity: Similarity | None = None
-    rubric: tuple[RowResult, ...] = ()
+    rubric: tuple[RubricRowResult, ...] = ()
     caveats: tuple[BenchCaveat, ...] = ()
 
     @property
@@ -211,7 +211,7 @@ def compared(
     }
     rows = () if alone else decided(terms.rows, weighed, conditions)
     layers = tuple(
-        LayerLine(
+        LayerResult(
             layer=layer,
             figures=figures([pair for dataset in inside[layer] for pair in dataset.pairs]),
             datasets=tuple(inside[layer]),
@@ -318,7 +318,7 @@ def _tags(result: ExampleResult) -> Iterable[str]:
     return (f"{name}: {value}" for name, value in result.example.tags.items())
 
 
-def _classes(results: Sequence[ExampleResult]) -> tuple[ClassLine, ...]:
+def _classes(results: Sequence[ExampleResult]) -> tuple[ClassFigures, ...]:
     return tuple(per_class([each for each in results if each.example.task == "classify"]))
 
 

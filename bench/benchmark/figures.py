@@ -163,7 +163,7 @@ def _ids(results: Sequence[ExampleResult]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClassLine:
+class ClassFigures:
     """One class. `recall`: the share of its examples that were named so. `precision`: the share of examples
     named so that are of the class. `false_positive_rate`: the share of other examples that were named so.
     None without such examples.
@@ -176,16 +176,16 @@ class ClassLine:
     false_positive_rate: Interval | None
 
 
-def per_class(results: Sequence[ExampleResult]) -> list[ClassLine]:
+def per_class(results: Sequence[ExampleResult]) -> list[ClassFigures]:
     """Every expected class of one model's results, by name."""
     return [_line(name, results) for name in sorted({each.example.expected for each in results})]
 
 
-def _line(name: str, results: Sequence[ExampleResult]) -> ClassLine:
+def _line(name: str, results: Sequence[ExampleResult]) -> ClassFigures:
     positive = [each for each in results if each.example.expected == name]
     negative = [each for each in results if each.example.expected != name]
     named = [each for each in results if each.named == name]
-    return ClassLine(
+    return ClassFigures(
         name=name,
         examples=len(positive),
         recall=_share(positive, lambda each: each.named == name),

@@ -27,7 +27,7 @@ from functools import partial
 from typing import Literal
 
 from bench.benchmark.figures import ComparedFigures, ModelFigures, WeightedTotals
-from bench.benchmark.rubric import RowResult, Severity
+from bench.benchmark.rubric import RubricRowResult, Severity
 from bench.dataset.file import FEW, FEW_CRITICAL, Dataset
 from bench.settings import NO_TERMS, BenchRubric, DatasetSource, Layer
 from common.interval import Interval
@@ -76,7 +76,7 @@ class BenchReason:
     weighted: WeightedTotals | None = None
     limit: float = 0.0
     count: int = 0
-    row: RowResult | None = None
+    row: RubricRowResult | None = None
 
     @property
     def completion(self) -> Interval | None:
@@ -132,7 +132,7 @@ def of_critical(source: DatasetSource, category: str, found: ComparedFigures) ->
         yield reason(kind="few_critical")
 
 
-def of_rows(rows: Iterable[RowResult]) -> Iterator[BenchReason]:
+def of_rows(rows: Iterable[RubricRowResult]) -> Iterator[BenchReason]:
     """The reasons of the rubric's rows."""
     for row in rows:
         if row.severity is not None:

@@ -385,7 +385,7 @@ _NEAREST: tuple[Layer, ...] = ("real", "synthetic")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RowResult:
+class RubricRowResult:
     """One row as decided.
 
     layer    where it was measured, or looked for
@@ -412,7 +412,7 @@ def decided(
     rows: Sequence[RubricRow],
     layers: Mapping[Layer, Sequence[WeighedPairs]],
     conditions: RunConditions,
-) -> tuple[RowResult, ...]:
+) -> tuple[RubricRowResult, ...]:
     """Every row, on the layer nearest to users that has a value for it; at least one layer is given."""
     near: list[Layer] = [layer for layer in _NEAREST if layer in layers]
     return tuple(
@@ -421,7 +421,7 @@ def decided(
     )
 
 
-def _first(found: Sequence[RowResult]) -> RowResult:
+def _first(found: Sequence[RubricRowResult]) -> RubricRowResult:
     return next((each for each in found if each.state != "NODATA"), found[0])
 
 
@@ -448,7 +448,7 @@ def _strata(datasets: Sequence[WeighedPairs]) -> list[Stratum]:
     ]
 
 
-def _decided(row: RubricRow, found: Measurement, layer: Layer) -> RowResult:
+def _decided(row: RubricRow, found: Measurement, layer: Layer) -> RubricRowResult:
     """The row's state by this measurement on a layer."""
     absolute = not row.acceptable.relative
     acceptable, ideal = _margin(found, row.acceptable), _margin(found, row.ideal)
@@ -461,7 +461,9 @@ def _decided(row: RubricRow, found: Measurement, layer: Layer) -> RowResult:
         lack = lack or MissingEvidence(kind="examples")
     else:
         state = _state(acceptable, ideal, lack)
-    return RowResult(row=row, layer=layer, measurement=found, state=state, lack=lack, decides=not elsewhere)
+    return RubricRowResult(
+        row=row, layer=layer, measurement=found, state=state, lack=lack, decides=not elsewhere
+    )
 
 
 def _state(acceptable: Interval, ideal: Interval, lack: MissingEvidence | None) -> RowState:

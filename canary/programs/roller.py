@@ -19,7 +19,7 @@ from records.errors import RecordError
 from records.store import Store
 from records.store.segment_writer import (
     TIMEOUTS,
-    RolledOutcomes,
+    SegmentsWritten,
     SegmentTurn,
     SegmentTurnResult,
     expire,
@@ -34,7 +34,7 @@ NICE = 10
 
 def turn(told: SegmentTurn) -> SegmentTurnResult:
     """Roll, then expire. A failure is in the result."""
-    rolled, expired = RolledOutcomes(), 0
+    rolled, expired = SegmentsWritten(), 0
     try:
         with closing(Store.at(told.url, Path(told.data), TIMEOUTS, outcomes=told.outcomes)) as store:
             rolled = roll(store, time.time())

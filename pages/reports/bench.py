@@ -9,7 +9,7 @@ from bench.answers.scorers import WORDS_SHA256
 from bench.benchmark.comparison import Comparison, ConfidenceSplit, DatasetPart, DatasetResult
 from bench.benchmark.figures import ComparedFigures, ModelFigures, WeightedTotals
 from bench.benchmark.reasons import verdict
-from bench.benchmark.rubric import RowResult
+from bench.benchmark.rubric import RubricRowResult
 from bench.models.pair import NamedModel
 from common.interval import Interval
 from common.numbers import percent, rough_percent
@@ -114,7 +114,7 @@ def _confidence(found: ConfidenceSplit | None) -> dict[str, Any] | None:
     }
 
 
-def _row_result(row: RowResult) -> dict[str, Any]:
+def _row_result(row: RubricRowResult) -> dict[str, Any]:
     found = row.measurement
     kind, interval = found.against
     return {

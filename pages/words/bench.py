@@ -5,7 +5,7 @@ from typing import assert_never
 
 from bench.benchmark.figures import ComparedFigures, ModelFigures
 from bench.benchmark.reasons import BenchCaveat, BenchReason
-from bench.benchmark.rubric import Measurement, MissingEvidence, RowResult, Unit
+from bench.benchmark.rubric import Measurement, MissingEvidence, RubricRowResult, Unit
 from bench.dataset.file import FEW, FEW_CRITICAL
 from bench.settings import DatasetSource
 from common.interval import Interval
@@ -114,7 +114,7 @@ def caveat(found: BenchCaveat) -> str:
     return f"takes {much} as long as the current model at p95{where}"
 
 
-def row(found: RowResult) -> str:
+def row(found: RubricRowResult) -> str:
     """For example: recall:fraud 98.0 % (93.0 to 99.4) is not clearly within ">= 98%"."""
     metric, acceptable, measured = found.row.metric, found.row.acceptable, found.measurement
     if found.state == "NODATA":
@@ -163,7 +163,7 @@ def lack(found: MissingEvidence | None) -> str:
     assert_never(found.kind)
 
 
-def _more_at_once(found: RowResult) -> str:
+def _more_at_once(found: RubricRowResult) -> str:
     """The concurrency that this pace would need."""
     measured, bound = found.measurement, found.row.acceptable
     if measured.at_once is None or measured.candidate is None or found.state in ("IDEAL", "PASS"):

@@ -135,28 +135,28 @@ _AT_ONCE = 10
 
 
 @dataclass(frozen=True, slots=True)
-class RolledOutcomes:
+class SegmentsWritten:
     """What was rolled: outcomes, into so many segments."""
 
     outcomes: int = 0
     segments: int = 0
 
-    def __add__(self, other: "RolledOutcomes") -> "RolledOutcomes":
-        return RolledOutcomes(self.outcomes + other.outcomes, self.segments + other.segments)
+    def __add__(self, other: "SegmentsWritten") -> "SegmentsWritten":
+        return SegmentsWritten(self.outcomes + other.outcomes, self.segments + other.segments)
 
 
 class RolledElsewhere(StoreDown):
     """Another process has rolled the same outcomes. Nothing of this segment is stored."""
 
 
-def roll(store: Store, now: float, *, all_of_it: bool = False) -> RolledOutcomes:
+def roll(store: Store, now: float, *, all_of_it: bool = False) -> SegmentsWritten:
     """Roll what is due as of UTC second `now`, or all that is fresh when it begins.
 
     Raises StoreDown; what was rolled until then stays so.
     """
     with store.rolling(ALONE_WITHIN_S):
         _clean(store)
-        until, rolled = _newest(store) if all_of_it else None, RolledOutcomes()
+        until, rolled = _newest(store) if all_of_it else None, SegmentsWritten()
         while ids := _oldest(store, now, until):
             rolled += _roll(store, ids)
         return rolled
@@ -194,7 +194,7 @@ def _delete(store: Store, path: str) -> None:
         store.folder.delete(path)
 
 
-def _roll(store: Store, ids: Sequence[int]) -> RolledOutcomes:
+def _roll(store: Store, ids: Sequence[int]) -> SegmentsWritten:
     from records.store.segments.arrow import build, tables_of
 
     fresh = tables.fresh_outcomes
@@ -222,7 +222,7 @@ def _parts(ids: Sequence[int], most: int) -> Iterator[Sequence[int]]:
 
 def write(
     store: Store, hours: "Mapping[int, BuiltSegment]", forget: Callable[[Connection], None]
-) -> RolledOutcomes:
+) -> SegmentsWritten:
     """Write each hour's outcomes as a segment. All become whole in the transaction that forgets where the
     outcomes were before. After another error than RolledElsewhere, that may have happened: the files stay."""
     begun = {_path(hour): built for hour, built in hours.items()}
@@ -236,7 +236,7 @@ def write(
         for path in begun:
             _delete(store, path)
         raise
-    return RolledOutcomes(sum(built.rows for built in begun.values()), len(begun))
+    return SegmentsWritten(sum(built.rows for built in begun.values()), len(begun))
 
 
 def _write_one(store: Store, path: str, built: "BuiltSegment") -> None:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, select, update
 from records.errors import StoreDown
 from records.outcome import Outcome
 from records.store import Store, segment_writer, tables
-from records.store.segment_writer import RolledOutcomes, expire, roll, standing
+from records.store.segment_writer import SegmentsWritten, expire, roll, standing
 from records.store.segments.sources import sources
 from tests.effort import examples
 from tests.records.conftest import SQLITE
@@ -96,7 +96,7 @@ def test_an_hour_that_is_over_becomes_a_segment_and_the_present_one_stays_fresh(
     fill(store, *hours(2), [an_outcome(90, at=NOON + 1)])
     before = stored(store)
     assert standing(store, NOON + 200, 0.0).is_due
-    assert roll(store, NOON + 200) == RolledOutcomes(outcomes=6, segments=2)
+    assert roll(store, NOON + 200) == SegmentsWritten(outcomes=6, segments=2)
     assert stored(store) == before
     assert all(path.startswith("day=2024-10-04/hour=1") for path in known(store))
     in_order(store)
@@ -108,13 +108,13 @@ def test_an_hour_waits_for_those_of_its_exchanges_that_last(place: Place) -> Non
     store = place()
     fill(store, *hours(1))
     assert not standing(store, NOON + 60, 0.0).is_due
-    assert roll(store, NOON + 60) == RolledOutcomes()
+    assert roll(store, NOON + 60) == SegmentsWritten()
 
 
 def test_a_batch_of_two_hours_becomes_two_segments(place: Place) -> None:
     store = place()
     fill(store, [an_outcome(1, at=NOON - 1.0), an_outcome(2, at=NOON + 1.0)])
-    assert roll(store, NOON + 2 * HOUR) == RolledOutcomes(2, 2)
+    assert roll(store, NOON + 2 * HOUR) == SegmentsWritten(2, 2)
     with store.reading() as connection:
         firsts = [source.first_at for source in sources(connection)]
     assert firsts == [NOON - 1.0, NOON + 1.0]
@@ -127,7 +127,7 @@ def test_many_fresh_outcomes_are_rolled_before_their_hour_is_over(
     everything = fill(store, *([an_outcome(n, at=NOON + n)] for n in range(10)))
     monkeypatch.setattr("records.store.segment_writer.ROWS", 4)
     assert standing(store, NOON + 10, 0.0).is_due
-    assert roll(store, NOON + 10) == RolledOutcomes(8, 2)
+    assert roll(store, NOON + 10) == SegmentsWritten(8, 2)
     assert sorted(ids(store)) == everything
     assert standing(store, NOON + 10, 0.0).fresh == 2
 
@@ -135,8 +135,8 @@ def test_many_fresh_outcomes_are_rolled_before_their_hour_is_over(
 def test_all_that_is_fresh_is_rolled_when_somebody_asks_for_it(place: Place) -> None:
     store = place()
     everything = fill(store, [an_outcome(1, at=NOON)], [an_outcome(2, at=NOON + 1)])
-    assert roll(store, NOON, all_of_it=True) == RolledOutcomes(2, 1)
-    assert roll(store, NOON, all_of_it=True) == RolledOutcomes()
+    assert roll(store, NOON, all_of_it=True) == SegmentsWritten(2, 1)
+    assert roll(store, NOON, all_of_it=True) == SegmentsWritten()
     assert sorted(ids(store)) == everything
     in_order(store)
 
@@ -163,13 +163,13 @@ def test_what_was_interrupted_is_finished_at_the_next_turn(place: Place, state: 
     assert ids(store) == []
     assert standing(store, NOON + 200, 0.0).is_due
     more = fill(store, [an_outcome(70, at=NOON - 5.0)])
-    assert roll(store, NOON + 200) == RolledOutcomes(1, 1)
+    assert roll(store, NOON + 200) == SegmentsWritten(1, 1)
     assert (sorted(lost), ids(store)) == (everything, more)
     in_order(store)
 
 
 def test_two_rollers_at_once_roll_each_outcome_once(place: Place) -> None:
-    store, rolled = place(), list[RolledOutcomes]()
+    store, rolled = place(), list[SegmentsWritten]()
     everything = fill(store, *hours(20))
     rollers = [Thread(target=lambda: rolled.append(roll(place(), NOON + 200))) for _ in range(3)]
     for each in rollers:
@@ -248,7 +248,7 @@ def test_who_waits_for_another_roller_is_told_so(place: Place, monkeypatch: pyte
         roll(place(), NOON)
     done.set()
     holder.join()
-    assert roll(place(), NOON) == RolledOutcomes()
+    assert roll(place(), NOON) == SegmentsWritten()
 
 
 @pytest.mark.parametrize("place", IN_A_FOLDER, indirect=True)
@@ -307,8 +307,8 @@ def test_segments_in_a_folder_that_the_config_names_no_more_are_said_to_be_there
         expire(store, NOON)
         fill(store, [an_outcome(70, at=NOON)])
         assert not standing(store, NOON + 60, 0.0).is_due
-        assert roll(store, NOON, all_of_it=True) == RolledOutcomes(1, 1)
-    assert roll(sqlite_store, NOON) == RolledOutcomes()
+        assert roll(store, NOON, all_of_it=True) == SegmentsWritten(1, 1)
+    assert roll(sqlite_store, NOON) == SegmentsWritten()
     assert files(sqlite_store) == set()
 
 
@@ -326,7 +326,7 @@ def test_a_full_disk_loses_nothing_and_is_tried_again(sqlite_store: Store, tmp_p
                 roll(store, NOON + 200)
             assert sorted(ids(store)) == everything
             (disk / "other").unlink()
-            assert roll(store, NOON + 200) == RolledOutcomes(2, 1)
+            assert roll(store, NOON + 200) == SegmentsWritten(2, 1)
             assert sorted(ids(store)) == everything
             in_order(store)
     finally:
