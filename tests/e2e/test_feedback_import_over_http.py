@@ -246,6 +246,16 @@ def test_ten_thousand_values_for_one_exchange_id_are_one_voice(stage: Stage) -> 
     )
 
 
+def test_ten_thousand_rows_for_one_exchange_id_are_one_voice(stage: Stage, tmp_path: Path) -> None:
+    exchange, file, before = an_exchange(stage, "user-7"), tmp_path / "flood.csv", _csat(stage)
+    rows = [f"{exchange},csat,1,f-{number}" for number in range(9_999)] + [f"{exchange},csat,3,last"]
+    file.write_text("exchange_id,metric,value,feedback_id\n" + "\n".join(rows))
+    done = run(stage, file, token=None)
+    assert (done.returncode, json.loads(done.stdout)["accepted"]) == (0, 10_000), done.stderr
+    assert eventually(lambda: [row["value"] for row in stored(stage, exchange=exchange)] == [3.0])
+    assert eventually(lambda: _csat(stage) == before + 1)
+
+
 def _csat(stage: Stage) -> int:
     """The values of csat that Prometheus counts, of both arms."""
     lines = httpx2.get(f"{stage.server.admin}/metrics", timeout=20.0).text.splitlines()
