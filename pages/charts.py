@@ -10,7 +10,6 @@ from pages.words.figures import amount, between, bound_words, ends_in_words, sig
 from verdict.decision.document import MetricLine, PlanLine, Report
 from verdict.decision.plan_course import Ends, look_ends
 from verdict.details import LookPoint, MetricCourse, RowCourse, TimeSpread
-from verdict.terms.measures import unit_of
 from verdict.terms.rubric import parse_bound
 
 WIDTH, HEIGHT = 340.0, 170.0
@@ -67,7 +66,7 @@ def _curve(course: MetricCourse, line: MetricLine) -> MetricCurve:
     upper = [f"{x(point.day)} {y(point.high, top)}" for point in points]
     lower = [f"{x(point.day)} {y(point.low, bottom)}" for point in reversed(points)]
     middle = [(x(point.day), y(point.estimate, 0.0)) for point in points]
-    unit = unit_of(line.metric, line.acceptable)
+    unit = line.unit
     up = parse_bound(line.acceptable).higher_is_better
     now = points[-1]
     return MetricCurve(
@@ -246,12 +245,12 @@ def _looks(line: MetricLine) -> str:
     ends = _decides(line)
     if line.look is None or line.look.day is None or ends is None:
         return "nothing ruled out by a look"
-    possible = ends_in_words(ends, unit_of(line.metric, line.acceptable))
+    possible = ends_in_words(ends, line.unit)
     return f"as of the look of day {line.look.day} {possible}"
 
 
 def _shown(line: MetricLine, number: float | None) -> str:
-    return amount(number, unit_of(line.metric, line.acceptable))
+    return amount(number, line.unit)
 
 
 # Two overlaid distributions of a time on a logarithmic scale.
@@ -388,7 +387,7 @@ def look_charts(report: Report) -> list[LookChart]:
 
 
 def _look_chart(course: RowCourse, line: MetricLine, plan: PlanLine) -> LookChart:
-    points, unit = course.points, unit_of(line.metric, line.acceptable)
+    points, unit = course.points, line.unit
     up = parse_bound(line.acceptable).higher_is_better
     last = plan.planned_days if points[-1].day <= plan.planned_days else 2 * plan.planned_days
     step, y = (_RIGHT - _LEFT) / last, _heights(points, up=up)

@@ -25,7 +25,7 @@ from console.access.openid_settings import is_private
 from proxy.dialects.operation import Api
 from proxy.providers.headers import STEERING, STEERING_FAMILIES, steers
 from proxy.providers.provider import CLOUD_AUTH, Auth, Kind
-from records.facts.metric import JUDGED, Metric, is_offline
+from records.facts.metric import BUILT_IN, JUDGED, Metric, is_offline
 from records.shared.segment_folder import IN_STORE, OBJECT_STORES, ObjectStore
 from routing.caller import TAG
 
@@ -209,6 +209,18 @@ def _check_metrics(file: FileSection, found: CheckedDocument) -> None:
         wrong = _wrong_with_cost(section, known) if section.cost_per else _wrong_with_values(section)
         for key, message in wrong:
             found.complain((*path, *key), message)
+        _warn_of_opinion(name, known[name], found)
+
+
+def _warn_of_opinion(name: str, metric: Metric, found: CheckedDocument) -> None:
+    """Warn of an entry that turns a built-in event into the mean of the values that are sent."""
+    event = BUILT_IN.get(name)
+    if event is not None and event.is_event and not metric.is_event and not metric.cost_per:
+        message = (
+            f"redefines {name}, which is per {event.per}, per value: where your app sends only what happens, "
+            f"write `per: {event.per}`"
+        )
+        found.warn(("metrics", name), message)
 
 
 def _wrong_with_values(section: MetricSection) -> Iterator[tuple[Path, str]]:

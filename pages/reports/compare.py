@@ -8,7 +8,7 @@ from typing import Any
 from common.numbers import count
 from pages.document import BulletList, Document, Section, Table, columns
 from pages.words import verdict
-from pages.words.figures import between, joined, label, signed
+from pages.words.figures import between, defined, joined, label, signed
 from pages.words.reasons import sentences
 from pages.writers import written
 from records.facts.metric import JUDGED_PREFERENCE
@@ -16,7 +16,6 @@ from routing.canary import Arm
 from verdict.decision.document import MetricLine, Report
 from verdict.decision.document import to_json as report_json
 from verdict.decision.reports import CandidateStanding, SideBySide, at_the_same_time
-from verdict.terms.measures import unit_of
 
 _NOT_COMPARED = (
     "Each candidate was compared with its own baseline, over its own users. The candidates were not compared "
@@ -35,7 +34,7 @@ def rendered(found: SideBySide, form: str, *, width: int = 110) -> str:
 def document(found: SideBySide) -> Document:
     """The verdicts, then each candidate's rows against its own baseline."""
     verdicts = columns("candidate", "model", "verdict", "score", "users", "days", "lane", "saves a month")
-    metrics = columns("candidate", *(label(metric) for metric in found.metrics))
+    metrics = columns("candidate", *(_defined(_line(found.candidates[0], name)) for name in found.metrics))
     rows = [[each.name, *_differences(each, found)] for each in found.candidates] if found.metrics else []
     return Document(
         title="Candidates beside each other",
@@ -142,7 +141,7 @@ def _differences(standing: CandidateStanding, found: SideBySide) -> list[str]:
 def _difference(line: MetricLine, report: Report) -> str:
     """The row's mark, and the candidate minus its own baseline with the interval."""
     glyph, _ = verdict.mark(line, report)
-    unit, found = unit_of(line.metric, line.acceptable), line.difference
+    unit, found = line.unit, line.difference
     if line.metric == JUDGED_PREFERENCE:
         return f"{glyph} {verdict.value(line, line.candidate)} ({verdict.interval(line)})"
     if found.estimate is None:
@@ -170,6 +169,7 @@ def _warnings(found: SideBySide) -> Iterator[str]:
     )
     yield from (f"{each.name} has no traffic yet." for each in candidates if each.report.window.start is None)
     yield from _of_windows(candidates)
+    yield from _of_definitions(candidates)
     yield from _of_rubrics(found)
     baselines = {each.name: each.baseline for each in candidates}
     if len({_changed_model(arm) for arm in baselines.values()}) > 1:
@@ -204,6 +204,22 @@ def _of_rubrics(found: SideBySide) -> Iterator[str]:
         "The rubrics differ: only metrics that all of them have are shown, each by its own bounds, and no "
         f"scores are told apart.{left}"
     )
+
+
+def _of_definitions(candidates: Sequence[CandidateStanding]) -> Iterator[str]:
+    """The names under which the rubrics have different metrics."""
+    found: dict[str, dict[tuple[str, ...], str]] = {}
+    for each in candidates:
+        for line in each.report.metrics:
+            said = f"{_defined(line)} in {each.name}"
+            found.setdefault(line.metric, {}).setdefault(line.definition, said)
+    for name, differing in found.items():
+        if len(differing) > 1:
+            yield f"{label(name)} is not one metric: {joined([*differing.values()])}."
+
+
+def _defined(line: MetricLine) -> str:
+    return defined(line.metric, line.per, line.cost_per)
 
 
 def _line(standing: CandidateStanding, metric: str) -> MetricLine:

@@ -32,7 +32,7 @@ from pages.writers import written
 from verdict.decision.document import MetricLine, Report, to_json
 from verdict.decision.plan_course import possible
 from verdict.details import CoursePoint, LookPoint
-from verdict.terms.measures import Unit, quantile_level, unit_of
+from verdict.terms.measures import Unit, quantile_level
 
 _FIRST, _PARTS, _MODES = 5, 15, 6
 _STEPS = 4
@@ -133,11 +133,12 @@ _KEY_OF_LOOKS = (
 
 def _card(line: MetricLine, report: Report) -> CriterionCard:
     bounds = f"Acceptable: {bound_words(line.acceptable)}; ideal: {bound_words(line.ideal)}"
+    about = "" if line.per in (None, "value") else f"; each {line.per} counts"
     return CriterionCard(
         name=title(line.metric),
         mark=" ".join(verdict.mark(line, report)),
         tone=line.state,
-        says=[line.question, f"{bounds}; weight {line.weight:g}"],
+        says=[line.question, f"{bounds}; weight {line.weight:g}{about}"],
         candidate=verdict.value(line, line.candidate),
         baseline=verdict.value(line, line.baseline),
         found=[
@@ -300,7 +301,7 @@ def _course_table(report: Report) -> Table:
     """Each metric's first, middle and last point."""
 
     def cell(point: CoursePoint, line: MetricLine) -> Cell:
-        unit = unit_of(line.metric, line.acceptable)
+        unit = line.unit
         ends = between(point.low, point.high, unit)
         return Cell(f"{signed(point.estimate, unit)} ({ends})", note=f"{point.day}, {point.units:,} users")
 
@@ -312,7 +313,7 @@ def _look_table(report: Report) -> Table:
     """Each row's first, middle and latest look."""
 
     def cell(point: LookPoint, line: MetricLine) -> Cell:
-        ends = ends_in_words(possible(point, line), unit_of(line.metric, line.acceptable))
+        ends = ends_in_words(possible(point, line), line.unit)
         return Cell(ends, note=f"day {point.day}, {point.units:,} users")
 
     courses = [(each.metric, each.points) for each in report.details.looks]
@@ -401,7 +402,7 @@ def _failures(report: Report) -> list[Block]:
 
 def _since_first(report: Report) -> Table:
     """Each metric's difference by day since a user's first request, percentiles as shares beyond them."""
-    units: dict[str, Unit] = {line.metric: unit_of(line.metric, line.acceptable) for line in report.metrics}
+    units: dict[str, Unit] = {line.metric: line.unit for line in report.metrics}
     rows: list[Row] = [
         [
             label(found.metric),

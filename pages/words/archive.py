@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from common.interval import Interval, Range
-from pages.words.figures import joined, label
+from pages.words.figures import defined, joined, label
 from pages.words.judge import with_ends
 from pages.words.reasons import sentences
 from pages.words.verdict import in_words
@@ -27,7 +27,7 @@ def family(family: Family) -> str:
         for name, words in (
             ("cost", _mean(family.cost, percent)),
             (
-                label(family.accuracy_metric or "accuracy"),
+                defined(family.accuracy_metric or "accuracy", family.accuracy_per),
                 _mean(family.accuracy, _in_unit(family.accuracy_unit)),
             ),
             ("latency p95", _mean(family.latency, percent)),
@@ -52,7 +52,7 @@ def accuracy(step: TrendStep) -> str:
     """The change of the metric that stands for accuracy, named, with its interval."""
     if step.accuracy is None or step.accuracy_metric is None:
         return "–"
-    return f"{label(step.accuracy_metric)} {_in_unit(step.accuracy_unit)(step.accuracy)}"
+    return f"{defined(step.accuracy_metric, step.accuracy_per)} {_in_unit(step.accuracy_unit)(step.accuracy)}"
 
 
 def _in_unit(unit: Unit) -> Callable[[Range | None], str]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Collection, Mapping
 
 from common.numbers import count, decimal, dollars, percent, rough_percent, seconds, seconds_between
-from records.facts.metric import JUDGED, JUDGED_PREFERENCE
+from records.facts.metric import JUDGED, JUDGED_PREFERENCE, Per
 from verdict.details import unreached_worth_telling
 from verdict.terms.measures import Unit
 from verdict.terms.rubric import parse_bound
@@ -38,6 +38,14 @@ def label(metric: str) -> str:
     if stem in ("latency", "ttft"):
         return f"{'latency' if stem == 'latency' else 'time to first token'} {level}"
     return NAMES.get(metric, metric.replace("_", " "))
+
+
+def defined(metric: str, per: Per | None, cost_per: str = "") -> str:
+    """The label with what one observation is: escalated per session, revenue per user; of an opinion, and of
+    what is measured, the label alone."""
+    if cost_per:
+        return f"{label(metric)} (cost per {label(cost_per)})"
+    return label(metric) if per in (None, "value") else f"{label(metric)} per {per}"
 
 
 def title(metric: str) -> str:

@@ -95,8 +95,8 @@ def no_money(report: Report) -> str:
 def layers(report: Report) -> list[EvidenceLayer]:
     """The layers: both benchmarks, a judge if there is one, user experience, business, and rows that only a
     benchmark measures."""
-    business = [line for line in report.metrics if line.metric in BUSINESS]
-    users = [line for line in report.metrics if line.metric not in (*BUSINESS, *JUDGED)]
+    business = [line for line in report.metrics if line.of_business]
+    users = [line for line in report.metrics if line.metric not in JUDGED and not line.of_business]
     return [
         _benchmark("synthetic", "Synthetic benchmarks", report),
         _benchmark("real", "Benchmarks on real-world tasks", report),
@@ -173,7 +173,7 @@ def changes(report: Report) -> list[str]:
     for line in report.metrics:
         if line.difference.estimate is None or line.difference.p_value is None:
             continue
-        if unpriced and source(line.metric) == "cost":
+        if unpriced and (line.cost_per or source(line.metric) == "cost"):
             continue
         words = _side(line)
         change = f" ({verdict.change(line)})" if words in (_BETTER, _WORSE) else ""
@@ -209,7 +209,9 @@ def _significant(line: MetricLine) -> bool:
 def _quality(report: Report) -> str:
     """The quality in words; equal only if every quality criterion passes and none differs significantly."""
     lines = [
-        line for line in report.metrics if line.metric not in _COSTS and not line.metric.startswith(_TIMES)
+        line
+        for line in report.metrics
+        if line.metric not in _COSTS and not line.cost_per and not line.metric.startswith(_TIMES)
     ]
     if not lines:
         return ""
@@ -268,7 +270,7 @@ _NO_ROW = "This does not decide: no criterion is about it."
 
 def known_of_answers(report: Report) -> str:
     """What is known of the answers, and that it does not decide; "" where a row of the rubric decides it."""
-    if any(_of_answers(line.metric) for line in report.metrics):
+    if any(_of_answers(line.metric) for line in report.metrics if not line.cost_per):
         return ""
     if report.judge is None:
         return (

@@ -24,7 +24,6 @@ from verdict.decision.document import LookLine, MetricLine, PlanLine, Report, Se
 from verdict.decision.plan_course import HOPELESS, Ends, end_of, look_ends, may_ship
 from verdict.details import UsersToCome
 from verdict.rows.row import State
-from verdict.terms.measures import unit_of
 from verdict.terms.plan import DAY_S, REFUSAL_RISK
 
 MIDNIGHT = "00:00 UTC"
@@ -173,7 +172,7 @@ def possible_cell(line: MetricLine) -> str:
     ends: Ends = look_ends(line)
     if ends == (None, None):
         return "–"
-    unit = unit_of(line.metric, line.acceptable)
+    unit = line.unit
     low, high = ("…" if end is None else amount(end, unit) for end in ends)
     return f"{low} – {high}"
 

@@ -66,7 +66,7 @@ from verdict.rows.reasons import (
 )
 from verdict.sample.observations import MissingShare
 from verdict.terms.judged_canary import RunRolledBack
-from verdict.terms.measures import Unit, quantile_level, unit_of
+from verdict.terms.measures import Unit, quantile_level
 from verdict.terms.plan import ShareChange
 from verdict.terms.rubric import parse_bound
 
@@ -127,7 +127,7 @@ def sentence(reason: Reason, report: Report) -> str:
                 f"needs at least {reason.needed}, because weekdays differ."
             )
         case Capped():
-            cap = amount(reason.at, _unit(_line(report, reason.metric, reason.acceptable)))
+            cap = amount(reason.at, _line(report, reason.metric, reason.acceptable).unit)
             return (
                 f"{title(reason.metric)}: values are capped at the baseline's 99.9th percentile, {cap}, so "
                 "the means shown are those of the capped values."
@@ -146,11 +146,7 @@ def _line(report: Report, metric: str, acceptable: str) -> MetricLine:
 
 def _unit_in(report: Report, metric: str) -> Unit:
     """The unit of a metric of several rows is that of the last."""
-    return _unit(next(line for line in reversed(report.metrics) if line.metric == metric))
-
-
-def _unit(line: MetricLine) -> Unit:
-    return unit_of(line.metric, line.acceptable)
+    return next(line.unit for line in reversed(report.metrics) if line.metric == metric)
 
 
 def miss_words(name: str) -> str:
@@ -219,7 +215,7 @@ def _undecided(reason: RowOpen, line: MetricLine) -> str:
             f"{title(line.metric)} depends on too few users: more than a fifth of its variance comes from "
             f"one user ({_standing(line)})."
         )
-    least = distance(line.mde, _unit(line))
+    least = distance(line.mde, line.unit)
     mde = f"; this traffic can show a difference of {least} or more" if line.mde else ""
     return (
         f"{title(line.metric)} is undecided against “{line.acceptable}”: {_standing(line)}{mde}; "
@@ -251,7 +247,7 @@ def _by_one_user(reason: OneUser, line: MetricLine) -> str:
 
 def _standing(line: MetricLine) -> str:
     """The value and the interval on which the bound is judged."""
-    unit = _unit(line)
+    unit = line.unit
     if line.look is not None:
         return standing_words(line)
     if parse_bound(line.acceptable).relative:
@@ -284,7 +280,7 @@ def bound_and_value(line: MetricLine) -> str:
     bound = parse_bound(line.acceptable)
     if not bound.relative or line.baseline is None:
         return f"“{line.acceptable}”"
-    return f"“{line.acceptable}” (now {amount(bound.at(line.baseline), _unit(line))})"
+    return f"“{line.acceptable}” (now {amount(bound.at(line.baseline), line.unit)})"
 
 
 def standing_words(line: MetricLine) -> str:
@@ -292,12 +288,12 @@ def standing_words(line: MetricLine) -> str:
     look = line.look
     if look is None or look.day is None:
         return f"{_value(line)}, before the first look"
-    possible = ends_in_words(look_ends(line), _unit(line))
+    possible = ends_in_words(look_ends(line), line.unit)
     return f"{_value(line)}; as of the look of day {look.day} it may be {possible}"
 
 
 def _value(line: MetricLine) -> str:
-    return amount(line.candidate, _unit(line))
+    return amount(line.candidate, line.unit)
 
 
 def _without_data(reason: TooFewUsers, line: MetricLine) -> str:
@@ -438,7 +434,7 @@ def _of_plan(reason: PlanUsedUp | NotExpected | RiskTaken | ShareChanged | LogEn
                 "days, under a new name, would help if the true value is within the bound."
             )
         case RiskTaken():
-            return _risk_taken(reason)
+            return _risk_taken(report, reason)
         case ShareChanged():
             return _late_change(reason.change)
         case LogEnds():
@@ -461,9 +457,9 @@ def _extended(plan: PlanLine) -> str:
     return "" if end_of(plan) == end else f"The extension to day {end} is not in this chance. "
 
 
-def _risk_taken(reason: RiskTaken) -> str:
+def _risk_taken(report: Report, reason: RiskTaken) -> str:
     misses = [
-        f"{label(metric)} by {distance(miss, unit_of(metric, acceptable))}"
+        f"{label(metric)} by {distance(miss, _line(report, metric, acceptable).unit)}"
         for metric, acceptable, miss in reason.misses
     ]
     here = f" (here: {joined(misses)})" if misses else ""
@@ -519,7 +515,7 @@ def _unequal_response(reason: UnequalResponse, line: MetricLine) -> str:
         return f"{said} The missing values may hide a difference."
     return (
         f"{said} In the worst and the best case of the missing values the difference is "
-        f"{between(*reason.ends, _unit(line))}; the interval spans both."
+        f"{between(*reason.ends, line.unit)}; the interval spans both."
     )
 
 

@@ -15,7 +15,7 @@ from verdict.decision.plan_course import end_of, look_ends
 from verdict.details import Details, FailureMode, Failures
 from verdict.rows.comparison import GATE
 from verdict.rows.row import State
-from verdict.terms.measures import Unit, unit_of
+from verdict.terms.measures import Unit
 from verdict.terms.rubric import parse_bound
 
 
@@ -213,7 +213,7 @@ def against_baseline(line: MetricLine) -> str:
     """The metric's difference from the current model, with its interval."""
     if line.metric == JUDGED_PREFERENCE:
         return "the judge’s preference of the candidate; 50 % is none"
-    unit = unit_of(line.metric, line.acceptable)
+    unit = line.unit
     found = line.difference
     if found.estimate is None or found.p_value is None:
         return "not compared yet"
@@ -239,7 +239,7 @@ def worse_by_looks(line: MetricLine) -> bool:
 
 def change(line: MetricLine) -> str:
     """The candidate's change in words. The difference must be known."""
-    return _change(line.difference.estimate or 0.0, line.baseline, unit_of(line.metric, line.acceptable))
+    return _change(line.difference.estimate or 0.0, line.baseline, line.unit)
 
 
 def _change(difference: float, baseline: float | None, unit: Unit) -> str:
@@ -287,7 +287,7 @@ def evidence(line: MetricLine, report: Report) -> str:
         return f"{users}, of {GATE} needed for an interval"
     if line.mde is None:
         return users
-    mde = distance(line.mde, unit_of(line.metric, line.acceptable))
+    mde = distance(line.mde, line.unit)
     if report.plan is not None:
         if line.state != "INCONCLUSIVE":
             return users
@@ -323,8 +323,7 @@ def part_name(part: Part) -> str:
 
 def part_difference(part: Part, report: Report) -> str:
     """The part's difference from the baseline with its interval."""
-    bounds = {line.metric: line.acceptable for line in report.metrics}
-    unit = unit_of(part.metric, bounds[part.metric])
+    unit = {line.metric: line.unit for line in report.metrics}[part.metric]
     if part.difference.estimate is None:
         return "–"
     if part.difference.p_value is None:
@@ -335,7 +334,7 @@ def part_difference(part: Part, report: Report) -> str:
 
 def value(line: MetricLine, number: float | None) -> str:
     """A number in the line's unit."""
-    return amount(number, unit_of(line.metric, line.acceptable))
+    return amount(number, line.unit)
 
 
 def interval(line: MetricLine) -> str:

@@ -227,6 +227,17 @@ def test_a_metric_whose_observations_cannot_be_is_refused(entry: str, messages: 
         assert "stars" in parse(text, "canary.yaml", {}).metrics
 
 
+@pytest.mark.parametrize(("per", "warned"), [("", True), ("per: value, ", True), ("per: user, ", False)])
+def test_an_event_that_becomes_an_opinion_is_a_warning(per: str, warned: bool) -> None:
+    entry = f'churn: {{kind: bool, {per}higher_is_better: false, question: "?"}}'
+    found = parse(SOUND + f"metrics:\n  {entry}\n", "canary.yaml", {}).warnings
+    message = (
+        "canary.yaml:4: metrics.churn: redefines churn, which is per user, per value: where your app sends "
+        "only what happens, write `per: user`"
+    )
+    assert found == ((message,) if warned else ())
+
+
 def test_a_cost_of_a_metric_with_a_mistake_is_not_wrong_too() -> None:
     won, price = 'won: {kind: boole, per: user, question: "?"}', 'price: {cost_per: won, question: "?"}'
     assert len(refusal(SOUND + f"metrics:\n  {won}\n  {price}\n")) == 1

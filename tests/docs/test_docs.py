@@ -122,7 +122,8 @@ def test_every_built_in_metric_is_described_as_it_is() -> None:
         row.split("`")[1]: row for row in text_of("docs/feedback.md").splitlines() if row.startswith("| `")
     }
     for name, metric in BUILT_IN.items():
-        _, _, values, better, *_ = rows[name].split("|")
+        _, _, values, per, better, *_ = rows[name].split("|")
+        assert per.strip() == metric.per
         assert better.strip() == ("higher" if metric.higher_is_better else "lower")
         bounds = [f"{bound:g}" for bound in (metric.low, metric.high) if bound is not None]
         assert re.findall(r"\d+", values) == bounds

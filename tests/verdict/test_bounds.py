@@ -76,9 +76,8 @@ def test_a_bound_against_the_metrics_direction_is_told_with_the_right_one(
         ("csat", ">= baseline - 2pp", ">= baseline", ("acceptable", "has the unit pp")),
         ("nps", "> 10%", "> 20", ("acceptable", "has the unit %")),
         ("cost_per_request", "< 2s", "< 1", ("acceptable", "has the unit s")),
-        ("price", "< 2%", "< 1", ("acceptable", "has the unit %")),
+        ("price", "< 200%", "< 1", ("acceptable", "has the unit %")),
         ("price", "< $2", "< $0", ("ideal", "can be kept by no value of 0 or more")),
-        ("price", "<= 1.2x baseline", "<= 1x baseline", None),
     ],
 )
 def test_a_bound_that_no_value_or_every_value_keeps_is_told(
@@ -110,6 +109,7 @@ def test_a_bound_that_no_value_or_every_value_keeps_is_told(
         ("mark", "> 70%", "> 0.9"),
         ("unheard_of", "> 1", "> 2"),
         ("error_rate", "<= 1.5x baseline", "<= baseline"),
+        ("price", "<= 1.5x baseline", "<= baseline"),
     ],
 )
 def test_a_bound_that_can_be_meant_is_left_alone(metric: str, acceptable: str, ideal: str) -> None:

@@ -84,6 +84,18 @@ def test_different_rubrics_leave_the_common_metrics_and_tell_no_scores_apart() -
     assert "1 metric left out: cost_per_request" in warned
 
 
+def test_one_name_for_two_metrics_is_said_and_not_compared() -> None:
+    one, other = standing("a"), standing("b")
+    rows = [replace(line, kind="bool", per="session") for line in other.report.metrics[:1]]
+    report = replace(other.report, metrics=(*rows, *other.report.metrics[1:]), rubric_sha256="cd" * 32)
+    found = side_by_side([one, replace(other, report=report)])
+    assert "task_completed" not in found.metrics
+    assert not found.one_rubric
+    assert to_json(found)["warnings"][0] == (
+        "task completed is not one metric: task completed in a and task completed per session in b."
+    )
+
+
 def test_the_same_rows_under_another_plan_are_compared_with_a_warning() -> None:
     one, other = standing("a"), standing("b", score=(10, 20, 30), report={"rubric_sha256": "cd" * 32})
     found = side_by_side([one, other])

@@ -207,11 +207,19 @@ def test_the_json_has_exactly_the_contracts_fields(
         "canary", "verdict", "reasons", "score", "rubric_sha256", "window", "units", "srm",
         "metrics", "segments", "categories", "details",
     }  # fmt: skip
-    assert set(document["metrics"][0]) == {
+    declared, measured = (
+        next(line for line in document["metrics"] if line["metric"] == name)
+        for name in ("task_completed", "cost_per_request")
+    )
+    assert set(measured) == {
         "metric", "baseline", "candidate", "candidate_interval", "difference", "state", "acceptable", "ideal",
         "weight", "units", "mde", "units_needed", "days_needed", "question",
         "matures_days",
     }  # fmt: skip
+    assert {name: declared[name] for name in declared.keys() - measured.keys()} == {
+        "kind": "bool",
+        "per": "value",
+    }
     assert set(document["metrics"][0]["difference"]) == {"low", "estimate", "high", "p_value"}
     assert set(document["segments"][0]) == {"by", "value", "metric", "difference", "state", "blocks"}
     assert set(document["categories"][0]) == {"value", "metric", "difference", "state", "blocks"}

@@ -18,7 +18,6 @@ from verdict.decision.reports import GATHERING, report_of
 from verdict.rows.reasons import attempt
 from verdict.rows.row import State
 from verdict.terms.judged_canary import ReportSettings
-from verdict.terms.measures import BUSINESS
 from verdict.terms.rubric import Bound, parse_bound
 
 _FINAL: tuple[StateName, ...] = ("rolled_back", "promoted")
@@ -165,10 +164,10 @@ def layers_of(
         "synthetic": measured.get("synthetic", _NOTHING),
         "real": measured.get("real", _NOTHING),
         "users": replace(
-            _rows([line for line in lines if line.metric not in BUSINESS]),
+            _rows([line for line in lines if not line.of_business]),
             judged=[report.judge for report in reports if report.judge is not None],
         ),
-        "business": _rows([line for line in lines if line.metric in BUSINESS]),
+        "business": _rows([line for line in lines if line.of_business]),
     }
 
 

@@ -9,11 +9,11 @@ import numpy as np
 from scipy import special
 
 from common.interval import Interval, Range
-from records.facts.metric import parse_bound
+from records.facts.metric import Per, parse_bound
 from verdict.archive.evaluations import Evaluation, moment
 from verdict.decision.document import MetricLine, vendor
 from verdict.statistics.types import Floats
-from verdict.terms.measures import Unit, source, unit_of
+from verdict.terms.measures import Unit, source
 
 COST, LATENCY = "cost_per_request", "latency_p95"
 
@@ -38,6 +38,7 @@ class TrendStep:
     of pairs of which a judge preferred the candidate's answer, ties as half; None without a judge.
     `variant`: both arms have one model, and their requests alone differ. `accuracy_of_users` is the
     candidate's value of `accuracy_metric`, of a share in which users or canary see what goes well, 0 to 1.
+    `accuracy_per` is what one observation of that metric is; None for one that canary measures.
     """
 
     key: str
@@ -62,6 +63,12 @@ class TrendStep:
     judged: Range | None = None
     variant: bool = False
     accuracy_of_users: float | None = None
+    accuracy_per: Per | None = None
+
+    @property
+    def accuracy_is(self) -> tuple[str | None, Per | None]:
+        """What stands for accuracy: under another definition, one name is another metric."""
+        return self.accuracy_metric, self.accuracy_per
 
 
 def step_of(run: Sequence[Evaluation]) -> TrendStep:
@@ -87,7 +94,8 @@ def step_of(run: Sequence[Evaluation]) -> TrendStep:
         synthetic=evaluation.synthetic,
         accuracy=_change(quality, 1.0),
         accuracy_metric=quality.metric if quality is not None else None,
-        accuracy_unit=unit_of(quality.metric, quality.acceptable) if quality is not None else "share",
+        accuracy_unit=quality.unit if quality is not None else "share",
+        accuracy_per=quality.per if quality is not None else None,
         cost=None if unpriced else _relative(lines.get(COST)),
         latency=_relative(lines.get(LATENCY)),
         saving_usd_month=report.details.saving_usd_month,
@@ -101,7 +109,7 @@ def quality_line(lines: Sequence[MetricLine]) -> MetricLine | None:
     """The row that stands for accuracy: task_completed; else the row on feedback with the highest weight, but
     none on business; else the one of FAULTS with the highest weight. At equal weights the first."""
     exact = [line for line in lines if line.metric == ACCURACY]
-    feedback = [line for line in lines if _of_users(line.metric)]
+    feedback = [line for line in lines if _of_users(line.metric) and not line.cost_per]
     faults = [line for name in FAULTS for line in lines if line.metric == name]
     found = exact or feedback or faults
     return max(found, key=lambda line: line.weight) if found else None
@@ -109,7 +117,7 @@ def quality_line(lines: Sequence[MetricLine]) -> MetricLine | None:
 
 def _accuracy(line: MetricLine | None) -> float | None:
     """The candidate's share of what went well; None for another metric than a share, or without data."""
-    if line is None or line.candidate is None or unit_of(line.metric, line.acceptable) != "share":
+    if line is None or line.candidate is None or line.unit != "share":
         return None
     return line.candidate if parse_bound(line.acceptable).higher_is_better else 1.0 - line.candidate
 
@@ -152,7 +160,7 @@ class Family:
     by a benchmark; `shipped` of them were promoted or decided to ship; `last_shipped`: the last five were.
 
     Mean changes have Student's interval over releases, and are None below `needed` releases with a value.
-    `accuracy` is over those of `accuracy_metric`, the newest release's.
+    `accuracy` is over those of `accuracy_metric` per `accuracy_per`, the newest release's.
     """
 
     vendor: str
@@ -163,6 +171,7 @@ class Family:
     needed: int
     accuracy: Interval | None
     accuracy_metric: str | None
+    accuracy_per: Per | None
     accuracy_unit: Unit
     cost: Interval | None
     latency: Interval | None
@@ -174,7 +183,7 @@ def family_of(vendor: str, steps: Sequence[TrendStep], refused: Mapping[str, flo
     releases = _releases(steps, refused)
     shipped = [_has_shipped(runs) for runs in releases.values()]
     told = next((step for step in reversed(steps) if step.accuracy is not None), None)
-    metric = told.accuracy_metric if told is not None else None
+    metric, per = told.accuracy_is if told is not None else (None, None)
     return Family(
         vendor=vendor,
         evaluations=len(steps),
@@ -182,8 +191,9 @@ def family_of(vendor: str, steps: Sequence[TrendStep], refused: Mapping[str, flo
         shipped=sum(shipped),
         last_shipped=len(shipped) >= NEEDED and all(shipped[-NEEDED:]),
         needed=NEEDED,
-        accuracy=_mean([_newest(runs, "accuracy", metric) for runs in releases.values()]),
+        accuracy=_mean([_newest(runs, "accuracy", (metric, per)) for runs in releases.values()]),
         accuracy_metric=metric,
+        accuracy_per=per,
         accuracy_unit=told.accuracy_unit if told is not None else "share",
         cost=_mean([_newest(runs, "cost") for runs in releases.values()]),
         latency=_mean([_newest(runs, "latency") for runs in releases.values()]),
@@ -206,12 +216,14 @@ def _has_shipped(runs: Sequence[TrendStep]) -> bool:
 
 
 def _newest(
-    runs: Sequence[TrendStep], name: Literal["accuracy", "cost", "latency"], metric: str | None = None
+    runs: Sequence[TrendStep],
+    name: Literal["accuracy", "cost", "latency"],
+    metric: tuple[str | None, Per | None] | None = None,
 ) -> float | None:
     """The newest known change; of accuracy, the newest of this metric."""
     for step in reversed(runs):
         change = getattr(step, name)
-        if change is not None and (name != "accuracy" or step.accuracy_metric == metric):
+        if change is not None and (name != "accuracy" or step.accuracy_is == metric):
             return float(change.estimate)
     return None
 
@@ -332,11 +344,11 @@ def runs_of(evaluations: Iterable[Evaluation]) -> list[list[Evaluation]]:
 
 def _validity(steps: Sequence[TrendStep]) -> Validity:
     both = [step for step in steps if step.synthetic is not None and step.accuracy_of_users is not None]
-    metric = both[-1].accuracy_metric if both else None
+    metric, per = both[-1].accuracy_is if both else (None, None)
     pairs = [
         (step.synthetic or 0.0, step.accuracy_of_users or 0.0)
         for step in both
-        if step.accuracy_metric == metric
+        if step.accuracy_is == (metric, per)
     ]
     synthetic, real = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     return Validity(

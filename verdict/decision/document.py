@@ -9,10 +9,12 @@ import msgspec
 
 from common.interval import finite
 from judge.figures import JudgeFigures
+from records.facts.metric import MetricKind, Per
 from routing.canary import Arm, arm_names
 from verdict.details import Details, Mirror
 from verdict.rows.reasons import Reason, StoredReason
 from verdict.rows.row import State
+from verdict.terms.measures import BUSINESS, Unit, unit_of
 
 # Which models a report compares.
 
@@ -169,7 +171,8 @@ class PlanLine:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricLine:
     """One row of the rubric. `units` counts candidate units with a value, `units_needed` those still to come.
-    A unit's value is complete `matures_days` after its first request."""
+    A unit's value is complete `matures_days` after its first request. `kind`, `per` and `cost_per` are the
+    metric's; None and "" for a measured one."""
 
     metric: str
     baseline: float | None
@@ -187,6 +190,26 @@ class MetricLine:
     question: str
     matures_days: float = 0.0
     look: LookLine | None = None
+    kind: MetricKind | None = None
+    per: Per | None = None
+    cost_per: str = ""
+
+    @property
+    def unit(self) -> Unit:
+        """The unit of the metric's values."""
+        if self.cost_per:
+            return "usd"
+        return "share" if self.kind == "bool" else unit_of(self.metric, self.acceptable)
+
+    @property
+    def of_business(self) -> bool:
+        """True for what a company counts."""
+        return self.metric in BUSINESS or self.cost_per != ""
+
+    @property
+    def definition(self) -> tuple[str, str, str, str]:
+        """What the row is about: its metric by name, and as it was defined."""
+        return self.metric, self.kind or "", self.per or "", self.cost_per
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,8 +251,8 @@ class Decided:
 class Report:
     """The result of `canary report`. Its fields are those of the JSON, which omits `mirror` without copies,
     `decision` without a decision, `judge` without a judgement, `lane` without one, `models` where they are
-    not known, and `plan` and the rows' `look` without a plan. `lane`: the canary's part of its requests'
-    users, in [0, 1]."""
+    not known, `plan` and the rows' `look` without a plan, and a row's `kind`, `per` and `cost_per` where it
+    has none. `lane`: the canary's part of its requests' users, in [0, 1]."""
 
     canary: str
     verdict: Verdict
@@ -271,6 +294,10 @@ def to_json(report: Report, sentences: Sentences) -> dict[str, Any]:
         del document["mirror"]
     if report.judge is None:
         del document["judge"]
+    for line in document["metrics"]:
+        for name in ("kind", "per", "cost_per"):
+            if not line[name]:
+                del line[name]
     for name in ("lane", "models"):
         if document[name] is None:
             del document[name]

@@ -24,7 +24,7 @@ from verdict.sample.sample import Sample
 from verdict.statistics.boundaries import boundaries, crossings
 from verdict.statistics.types import Floats
 from verdict.terms.judged_canary import JudgedCanary
-from verdict.terms.measures import Unit, source, unit_of
+from verdict.terms.measures import Unit, source
 from verdict.terms.plan import LIGHT_RISK, ShareChange, VerdictPlan, log_end, midnights
 from verdict.terms.rubric import Bound, Criterion, parse_bound
 
@@ -324,7 +324,7 @@ def value_at(margin: float | None, bound: Bound, baseline: float | None) -> floa
 
 def possible(margins: Margins, line: MetricLine) -> Ends:
     """The values of the line's metric within these margins, none that the metric cannot have."""
-    bound, unit = parse_bound(line.acceptable), unit_of(line.metric, line.acceptable)
+    bound, unit = parse_bound(line.acceptable), line.unit
     ends = [value_at(end, bound, line.baseline) for end in (margins.low, margins.high)]
     low, high = ends if bound.higher_is_better else reversed(ends)
     return _inside(low, unit), _inside(high, unit)

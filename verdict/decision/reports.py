@@ -254,10 +254,10 @@ class CandidateStanding:
         return self.report.canary
 
     @property
-    def rows(self) -> tuple[tuple[str, str, str, float], ...]:
-        """Its rubric's rows: metric, acceptable and ideal bound, weight."""
+    def rows(self) -> tuple[tuple[tuple[str, ...], str, str, float], ...]:
+        """Its rubric's rows: metric with its definition, acceptable and ideal bound, weight."""
         lines = self.report.metrics
-        return tuple(sorted((each.metric, each.acceptable, each.ideal, each.weight) for each in lines))
+        return tuple(sorted((each.definition, each.acceptable, each.ideal, each.weight) for each in lines))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -337,9 +337,9 @@ def _rank(standing: CandidateStanding) -> tuple[int, float, str]:
 
 
 def _common(candidates: Sequence[CandidateStanding]) -> list[str]:
-    """The metrics that every rubric has a row on, in the first one's order."""
-    rubrics = [[line.metric for line in each.report.metrics] for each in candidates]
-    return [metric for metric in rubrics[0] if all(metric in rubric for rubric in rubrics)]
+    """The metrics of one definition that every rubric has a row on, in the first one's order."""
+    rubrics = [[line.definition for line in each.report.metrics] for each in candidates]
+    return [each[0] for each in rubrics[0] if all(each in rubric for rubric in rubrics)]
 
 
 def _alike(one: CandidateStanding, other: CandidateStanding) -> bool:

@@ -329,6 +329,7 @@ def _line(row: Row, canary: JudgedCanary, window: ReportWindow) -> MetricLine:
         low, high = finite(own.low), finite(own.high)
     further = further_units(row, gate=GATE, planned=canary.planned_units)
     mde, days_needed = _to_tell(row, further, window)
+    metric = canary.metrics.get(criterion.metric)
     return MetricLine(
         metric=criterion.metric,
         baseline=finite(reading.baseline),
@@ -346,6 +347,9 @@ def _line(row: Row, canary: JudgedCanary, window: ReportWindow) -> MetricLine:
         question=criterion.question,
         matures_days=canary.days_to_mature(criterion),
         look=_look_line(row),
+        kind=metric.kind if metric is not None and not metric.cost_per else None,
+        per=metric.per if metric is not None and not metric.cost_per else None,
+        cost_per=metric.cost_per if metric is not None else "",
     )
 
 
