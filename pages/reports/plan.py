@@ -9,7 +9,7 @@ from pages.document import BulletList, Column, Document, Row, Section, Table, co
 from pages.words.figures import amount, joined, label
 from pages.writers import text
 from records.facts.metric import JUDGED, JUDGED_PREFERENCE, Metric
-from verdict.planner.assumptions import PartChance, asked_for, believed, is_share, part_chances
+from verdict.planner.assumptions import SESSIONS, PartChance, asked_for, believed, is_share, part_chances
 from verdict.planner.power import SURE, Power
 from verdict.planner.prospect import (
     Lever,
@@ -67,6 +67,17 @@ def _of_traffic(prospect: Prospect) -> Iterator[Assumption]:
         source=expected.requests_from,
         words=f"{expected.requests:.3g} requests a user, 1 + Poisson",
     )
+    metrics = prospect.judged.metrics
+    if any(
+        row.metric in metrics and metrics[row.metric].per == "session" for row in prospect.judged.criteria
+    ):
+        sessions = prospect.assumptions.sessions or SESSIONS
+        yield Assumption(
+            name="sessions",
+            value=sessions,
+            source=prospect.assumptions.sources.get("sessions", "assumed"),
+            words=f"{sessions:.3g} session{'' if sessions == 1 else 's'} a user, 1 + Poisson",
+        )
     steps = " → ".join(set_percent(step.share) for step in prospect.steps)
     yield Assumption(
         name="share", value=prospect.share, source=prospect.shares_from, words=f"a share of {steps}"
@@ -118,18 +129,22 @@ def _of_row(prospect: Prospect, row: Criterion) -> Iterator[Assumption]:
         "halfway between acceptable and ideal",
     )
     if not is_share(name, metrics):
-        yield one("sd", truth.sd, _spread(name, truth.sd, unit))
+        yield one("sd", truth.sd, _spread(name, truth.sd, unit, metrics))
     if asked_for(name, metrics) or name in assumptions.responses:
         yield one("rated", truth.response, f"{one_in(truth.response)} has a value")
 
 
-def _spread(name: str, sd: float, unit: Unit) -> str:
+def _spread(name: str, sd: float, unit: Unit, metrics: Mapping[str, Metric]) -> str:
     if quantile_level(name) is not None:
         return f"over n requests its standard error is {amount(sd, unit)} / √n"
+    if name in metrics and metrics[name].cost_per:
+        return f"over n users its standard error is {amount(sd, unit)} / √n"
     return f"one value has a standard deviation of {amount(sd, unit)}"
 
 
 def _unit(row: Criterion, metrics: Mapping[str, Metric]) -> Unit:
+    if row.metric in metrics and metrics[row.metric].cost_per:
+        return "usd"
     return "share" if is_share(row.metric, metrics) else unit_of(row.metric, row.acceptable.text)
 
 

@@ -18,7 +18,7 @@ from pages.reports.plan import (
     prospect_line,
     unplanned,
 )
-from records.facts.metric import BUILT_IN
+from records.facts.metric import BUILT_IN, Metric
 from routing.canary import Step
 from verdict.planner.assumptions import Assumptions, BadAssumption, believed, parse_assumptions
 from verdict.planner.prospect import (
@@ -63,7 +63,7 @@ def _of(prospect: Prospect) -> dict[str, tuple[float | None, str]]:
 
 def test_the_table_has_the_usual_days_and_shares() -> None:
     found = {(cell.days, cell.share): round(cell.ship * 100) for cell in table(_prospect())}
-    assert [found[14, share] for share in (0.02, 0.05, 0.1, 0.2, 0.5)] == [19, 51, 76, 94, 99]
+    assert [found[14, share] for share in (0.02, 0.05, 0.1, 0.2, 0.5)] == [19, 51, 77, 94, 99]
     assert [found[days, 0.05] for days in (7, 14, 28)] == [27, 51, 78]
     assert len(found) == 15
 
@@ -78,8 +78,8 @@ def test_the_levers_say_what_each_would_give() -> None:
     found = {lever.change: round(lever.ship * 100) for lever in levers(prospect, prospect.power())}
     assert found == {
         "csat >= baseline - 7.5% instead of >= baseline - 5%": 81,
-        "a share of 10 % instead of 5 %": 76,
-        "one in four rated instead of one in eight": 72,
+        "a share of 10 % instead of 5 %": 77,
+        "one in four rated instead of one in eight": 73,
         "the extension, to day 28": 67,
         "21 planned days instead of 14": 67,
     }
@@ -91,7 +91,7 @@ def test_the_line_names_a_lever_that_keeps_the_rubric() -> None:
     assert line == (
         "support-nov: a candidate halfway between acceptable and ideal ships with a chance of 51 % in "
         "14 days at a share of 5 %, with 20,000 users (assumed) who send 3 requests each. The row least "
-        "likely to pass is satisfaction (52 %). With a share of 10 % instead of 5 % the chance is 76 %."
+        "likely to pass is satisfaction (52 %). With a share of 10 % instead of 5 % the chance is 77 %."
     )
     assert "least likely" not in prospect_line(_prospect(wanted=PlanRequest(users=2_000_000)))
 
@@ -143,6 +143,23 @@ def test_every_assumption_is_named_with_its_source() -> None:
         "csat.sd": (1.0, "assumed"),
         "csat.rated": (0.125, "assumed"),
     }
+
+
+def test_an_event_has_sessions_in_place_of_a_share_that_answers() -> None:
+    rubric = (_row("escalated", "<= 8%", "<= 4%"), _row("price", "<= 1.2x baseline", "<= 1x baseline"))
+    price = Metric(
+        name="price", kind="amount", question="?", low=0, higher_is_better=False, cost_per="escalated"
+    )
+    judged = replace(README, criteria=rubric, metrics={**BUILT_IN, "price": price})
+    given = PlanRequest(assumptions=parse_assumptions("sessions=2, escalated=5%", judged.metrics))
+    prospect = _prospect(judged, given)
+    found = {each.name: each.sentence for each in assumed(prospect)}
+    assert found["sessions"] == "2 sessions a user, 1 + Poisson (given)"
+    assert not [name for name in found if name.endswith(".rated")]
+    assert found["price.sd"].startswith("price: over n users its standard error is $")
+    assert "sessions" not in {each.name for each in assumed(_prospect())}
+    assert replace(prospect, unpriced=frozenset({"candidate"})).without_price == ("price",)
+    assert not any("rated" in lever.change for lever in levers(prospect, prospect.power()))
 
 
 def test_what_is_recorded_replaces_what_is_assumed_and_what_is_given_replaces_both() -> None:
@@ -260,6 +277,8 @@ def test_each_metric_has_a_baseline_of_its_own(metric: str, baseline: float) -> 
         ("segment:enterprise=5%", "names no tag's value"),
         ("happy=4", "no metric 'happy'"),
         ("escalated=4", "between 0 % and 100 %"),
+        ("escalated.rated=5%", "escalated is no opinion, and whoever sent nothing counts too"),
+        ("sessions=0.5", "has 1 session or more"),
         ("csat.rated=0%", "between 0 % and 100 %"),
         ("csat.sd=-1", "not below 0"),
         ("csat.sd=3", "values of 1 to 5 have a standard deviation of 2 at most"),

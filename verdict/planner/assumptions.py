@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 from scipy import special
 
 from records.facts.metric import BUILT_IN, Metric
@@ -41,6 +42,9 @@ _NPS_SD = 78.0
 _MONEY_CV = 2.0
 """Of an amount such as revenue, which is 0 for many users."""
 
+SESSIONS = 1.0
+"""Of a user, where nobody said and nothing was recorded: the fewest that may tell of an event."""
+
 _ASKED_FOR = frozenset({"thumbs", "helped"})
 
 
@@ -50,19 +54,21 @@ class Assumptions:
 
     `values` are the candidate's true values, by default halfway between acceptable and ideal. `baselines` are
     the baseline's. `responses` is the share of exchanges with a value: by default `asked` for values that
-    users must be asked for (ratings, NPS, thumbs, "did this help?"), and 1 for values that the app knows.
-    `sds` is the standard deviation of one value. `alike` is the intraclass correlation: the share of the
-    variance between users. `cost_cv` is the coefficient of variation of a request's cost (for `cost_total`, a
-    user's). `log_latency_sd` is the standard deviation of the log latency. `parts` are the shares of users
-    that critical parts have, by `category:VALUE` or `segment:TAG=VALUE`. `sources` says where a value comes
-    from, by its name (`csat`, `csat.sd`, `csat.rated`, `csat.candidate`, a part's); without an entry it is
-    assumed.
+    users must be asked for (ratings, NPS, thumbs, "did this help?"), and 1 for values that the app knows. An
+    event has a value wherever it could happen. `sds` is the standard deviation of one value. `sessions` is
+    the mean of a user, who has 1 + Poisson(sessions − 1); None: SESSIONS. `alike` is the intraclass
+    correlation: the share of the variance between users. `cost_cv` is the coefficient of variation of a
+    request's cost (for `cost_total` and the cost of an event, a user's). `log_latency_sd` is the standard
+    deviation of the log latency. `parts` are the shares of users that critical parts have, by
+    `category:VALUE` or `segment:TAG=VALUE`. `sources` says where a value comes from, by its name (`csat`,
+    `csat.sd`, `csat.rated`, `csat.candidate`, `sessions`, a part's); without an entry it is assumed.
     """
 
     values: Mapping[str, float] = field(default_factory=dict)
     baselines: Mapping[str, float] = field(default_factory=dict)
     responses: Mapping[str, float] = field(default_factory=dict)
     sds: Mapping[str, float] = field(default_factory=dict)
+    sessions: float | None = None
     alike: float = 0.4
     asked: float = 0.125
     cost_cv: float = 1.0
@@ -77,6 +83,7 @@ class Assumptions:
             baselines={**other.baselines, **self.baselines},
             responses={**other.responses, **self.responses},
             sds={**other.sds, **self.sds},
+            sessions=other.sessions if self.sessions is None else self.sessions,
             alike=self.alike,
             asked=self.asked,
             cost_cv=self.cost_cv,
@@ -123,7 +130,15 @@ def halfway(acceptable: Bound, ideal: Bound, baseline: float) -> float:
 def asked_for(name: str, metrics: Mapping[str, Metric]) -> bool:
     """True for a metric whose value a user must be asked for."""
     metric = metrics.get(name)
-    return metric is not None and (metric.kind in ("rating", "nps") or name in _ASKED_FOR)
+    if metric is None or metric.is_event:
+        return False
+    return metric.kind in ("rating", "nps") or name in _ASKED_FOR
+
+
+def is_opinion(name: str, metrics: Mapping[str, Metric]) -> bool:
+    """True for a metric that has a value only where somebody gave one."""
+    metric = metrics.get(name)
+    return metric is not None and not metric.is_event and not metric.cost_per
 
 
 def is_share(name: str, metrics: Mapping[str, Metric]) -> bool:
@@ -155,6 +170,10 @@ def _sd(name: str, value: float, assumptions: Assumptions, metrics: Mapping[str,
     if is_share(name, metrics):
         return math.sqrt(max(0.0, value * (1 - value)))
     metric = metrics.get(name)
+    if metric is not None and metric.cost_per:
+        return abs(value) * math.hypot(assumptions.cost_cv, _events_cv(metric.cost_per, assumptions, metrics))
+    if metric is not None and metric.kind == "count" and metric.is_event:
+        return math.hypot(abs(value) * assumptions.cost_cv, math.sqrt(abs(value)))
     if metric is None or metric.kind in ("amount", "count"):
         return abs(value) * (
             _MONEY_CV if metric is not None and metric.kind == "amount" else assumptions.cost_cv
@@ -164,11 +183,19 @@ def _sd(name: str, value: float, assumptions: Assumptions, metrics: Mapping[str,
     return (metric.high - metric.low) / 4
 
 
+def _events_cv(name: str, assumptions: Assumptions, metrics: Mapping[str, Metric]) -> float:
+    """The coefficient of variation of a user's number of these events, as if each could have one chance."""
+    mean = _baseline(name, assumptions, metrics)
+    if mean <= 0:
+        return math.inf
+    return math.sqrt(max(0.0, 1 - mean) / mean if is_share(name, metrics) else 1 / mean + 1)
+
+
 # The assumptions behind a prospect, one by one, each with its value and where it comes from; and those that
 
 
 _FORM = (
-    "write METRIC=BASELINE, METRIC.sd=NUMBER, METRIC.rated=SHARE, METRIC.candidate=VALUE, "
+    "write METRIC=BASELINE, METRIC.sd=NUMBER, METRIC.rated=SHARE, METRIC.candidate=VALUE, sessions=NUMBER, "
     "category:NAME=SHARE or segment:TAG=VALUE=SHARE, for example csat.sd=1.1,escalated=4%,category:refund=5%"
 )
 _NUMBER = re.compile(r"\$?(-?(?:\d+(?:\.\d*)?|\.\d+))\s*(%|ms|s)?")
@@ -200,6 +227,10 @@ def _read(piece: str, metrics: Mapping[str, Metric]) -> Assumptions:
     value = float(match[1]) * _SCALE[match[2] or ""]
     if name.startswith(("category:", "segment:")):
         return _part(name, value, piece)
+    if name == "sessions" and name not in metrics:
+        if value < 1:
+            raise BadAssumption(f"{piece!r}: a user who is exposed has 1 session or more")
+        return Assumptions(sessions=value, sources={name: "given"})
     metric, dot, part = name.partition(".")
     if not known(metric, metrics):
         raise BadAssumption(f"{piece!r}: there is no metric {metric!r}; {_FORM}")
@@ -237,6 +268,8 @@ def _given(metric: str, part: str, value: float, piece: str, metrics: Mapping[st
 def _impossible(metric: str, part: str, value: float, metrics: Mapping[str, Metric]) -> str:
     """Why the metric cannot have this value, as the rest of a sentence; "" if it can."""
     scale = scale_of(metric, metrics)
+    if part == "rated" and metric in metrics and not is_opinion(metric, metrics):
+        return f": {metric} is no opinion, and whoever sent nothing counts too"
     if part == "rated" or (part != "sd" and is_share(metric, metrics)):
         possible = 0 <= value <= 1 and (part != "rated" or value > 0)
         return "" if possible else " is a share and must lie between 0 % and 100 %"
@@ -303,14 +336,23 @@ class ExpectedTraffic:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValuesPerUser:
     """The number of values per user: `answers` is the share of users with any; `mean` and `mean_square` are
-    the moments among those."""
+    the moments among those. `inverse` is the mean of 1/N, where a user's mean is one value; else None."""
 
     answers: float
     mean: float
     mean_square: float
+    inverse: float | None = None
 
     @classmethod
-    def of(cls, requests: float, response: float) -> "ValuesPerUser":
+    def one_voice(cls, requests: float, response: float) -> "ValuesPerUser":
+        """As `of`, where the mean of each user's values is one value."""
+        further = (requests - 1) * response
+        answers = cls.of(requests, response).answers
+        inverse = response * _inverse(further, 1) + (1 - response) * _inverse(further, 0)
+        return cls(answers=answers, mean=1.0, mean_square=1.0, inverse=inverse / answers if answers else 1.0)
+
+    @classmethod
+    def of(cls, requests: float, response: float = 1.0) -> "ValuesPerUser":
         """For 1 + Poisson(requests − 1) requests, each with a value at the rate `response`."""
         further = (requests - 1) * response
         answers = 1 - (1 - response) * math.exp(-further)
@@ -326,8 +368,51 @@ class ValuesPerUser:
 
     def variance(self, alike: float) -> float:
         """K times the variance of ΣS/ΣN over K users, for values of variance 1. Users with many values weigh
-        more, and so does their correlation."""
+        more, and so does their correlation, but where each has one voice."""
+        if self.inverse is not None:
+            return alike + (1 - alike) * self.inverse
         return (1 - alike) / self.mean + alike * self.mean_square / self.mean**2
+
+
+def values_per_user(
+    criterion: Criterion, requests: float, assumptions: Assumptions, metrics: Mapping[str, Metric]
+) -> ValuesPerUser:
+    """The number of a row's observations per user: of an event every exchange, session or user is one, of an
+    opinion each user who gave any has one voice."""
+    metric = metrics.get(criterion.metric)
+    if metric is None or metric.per == "exchange":
+        return ValuesPerUser.of(requests)
+    if metric.cost_per or metric.per == "user":
+        return ValuesPerUser.of(1.0)
+    if metric.per == "session":
+        return ValuesPerUser.of(min(requests, assumptions.sessions or SESSIONS))
+    return ValuesPerUser.one_voice(requests, believed(criterion, assumptions, metrics).response)
+
+
+def events_per_user(
+    criterion: Criterion, requests: float, assumptions: Assumptions, metrics: Mapping[str, Metric]
+) -> float | None:
+    """The events of one user by which a cost is divided; None for a row that is no cost of an event."""
+    metric = metrics.get(criterion.metric)
+    if metric is None or not metric.cost_per:
+        return None
+    per = metrics[metric.cost_per].per
+    chances = requests if per == "exchange" else 1.0 if per == "user" else assumptions.sessions or SESSIONS
+    return chances * _baseline(metric.cost_per, assumptions, metrics)
+
+
+_MANY = 50.0
+
+
+def _inverse(mean: float, more: int) -> float:
+    """The mean of 1/(P + more) over Poisson P with this mean, where P + more is above 0; `more` is 0 or 1."""
+    if more:
+        return -math.expm1(-mean) / mean if mean else 1.0
+    if mean > _MANY:
+        return (1 + 1 / mean) / mean
+    if mean < 1e-6:
+        return mean
+    return math.exp(-mean) * (float(special.expi(mean)) - math.log(mean) - float(np.euler_gamma))
 
 
 # A canary's critical parts in a plan: each must get enough users of its own, or the verdict is to extend.
@@ -389,6 +474,6 @@ def _units(
     judged: JudgedCanary, row: Criterion, course: ExpectedTraffic, assumptions: Assumptions, day: float
 ) -> float:
     """The users with a value of the row in the smaller arm by the day."""
-    response = believed(row, assumptions, judged.metrics).response
+    sizes = values_per_user(row, course.requests, assumptions, judged.metrics)
     met = course.until(day - judged.days_to_mature(row))
-    return min(met.candidate, met.baseline) * ValuesPerUser.of(course.requests, response).answers
+    return min(met.candidate, met.baseline) * sizes.answers

@@ -18,7 +18,9 @@ from verdict.planner.assumptions import (
     PartChance,
     ValuesPerUser,
     believed,
+    events_per_user,
     is_share,
+    values_per_user,
 )
 from verdict.rows.comparison import ALPHA, FEW, GATE
 from verdict.statistics import sequence
@@ -26,6 +28,9 @@ from verdict.statistics.boundaries import Shape, boundaries, crossings
 from verdict.statistics.sequence import CountLook, chance_of_fewer, chance_of_more
 from verdict.terms.plan import DAY_S, VerdictPlan
 from verdict.terms.rubric import DEFAULT_PLANNED_UNITS, Criterion
+
+FEWEST_EVENTS = 30
+"""Of an arm, by which its cost can be divided."""
 
 SURE = 0.995
 """From this chance on, 100 in 100 as it is told, nothing needs to be said."""
@@ -105,7 +110,8 @@ def _product(chances: Sequence[Chance]) -> Power:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Row:
-    """One criterion under the assumptions. `share`: its single values are 0 or 1."""
+    """One criterion under the assumptions. `share`: its single values are 0 or 1. `events`: of a
+    cost per event, the events of one user; None for another row."""
 
     criterion: Criterion
     truth: BelievedMetric
@@ -113,6 +119,7 @@ class _Row:
     alike: float
     matures_days: float
     share: bool
+    events: float | None = None
 
     @property
     def distance(self) -> float:
@@ -137,10 +144,13 @@ class _Row:
         return self.units(exposure) / (1 + against)
 
     def passes_gate(self, exposure: Exposure) -> bool:
-        """Enough units have a value: the candidate's, and for a bound on the baseline, the baseline's."""
+        """Enough units have a value: the candidate's, and for a bound on the baseline, the baseline's. A cost
+        per event needs events of both arms."""
         relative = self.criterion.acceptable.relative
-        smaller = min(exposure.candidate, exposure.baseline) if relative else exposure.candidate
-        return smaller * self.sizes.answers >= GATE
+        both = min(exposure.candidate, exposure.baseline)
+        if self.events is not None and both * self.events < FEWEST_EVENTS:
+            return False
+        return (both if relative else exposure.candidate) * self.sizes.answers >= GATE
 
 
 def _rows(
@@ -153,10 +163,11 @@ def _rows(
             _Row(
                 criterion=criterion,
                 truth=truth,
-                sizes=ValuesPerUser.of(requests, truth.response),
+                sizes=values_per_user(criterion, requests, assumptions, metrics),
                 alike=assumptions.alike,
                 matures_days=metric.matures_after_s / DAY_S if metric is not None else 0.0,
                 share=is_share(criterion.metric, metrics),
+                events=events_per_user(criterion, requests, assumptions, metrics),
             )
         )
     return found

@@ -60,9 +60,13 @@ class Prospect:
         return tuple(
             row.metric
             for row in self.judged.criteria
-            if source(row.metric) == "cost"
+            if (source(row.metric) == "cost" or self._is_cost(row))
             and ("candidate" in self.unpriced or (self.unpriced and row.acceptable.relative))
         )
+
+    def _is_cost(self, row: Criterion) -> bool:
+        metric = self.judged.metrics.get(row.metric)
+        return metric is not None and metric.cost_per != ""
 
     @property
     def plan(self) -> VerdictPlan:
