@@ -76,6 +76,7 @@ def export(
     from records.exports.files import (
         export_columns,
         export_pages,
+        with_definitions,
         write_arrow,
         write_csv,
         write_json,
@@ -90,6 +91,8 @@ def export(
         spooled = _spooled(data, read.store) if what in ("outcomes", "feedback") else 0
         shown = export_columns(what)
         found = export_pages(store, what, canary=canary, since=begin, until=end)
+        if what == "feedback":
+            shown, found = with_definitions(shown, found, read.metrics)
         if str(output) == "json":
             count = write_json(sys.stdout, shown, found)
         elif str(output) == "-":

@@ -38,6 +38,7 @@ from sqlalchemy import (
 from common.clock import rfc3339
 from common.text import cell
 from records.errors import StoreDown
+from records.facts.metric import Metric
 from records.store import Store, tables
 from records.store.segments.arrow import AT_ONCE, SCHEMA, TYPES, micros, moment, tables_of
 from records.store.segments.columns import COLUMNS, Kind
@@ -164,6 +165,16 @@ def export_pages(
             return
         yield [tuple(row)[len(key) :] for row in rows]
         after = tuple(rows[-1][: len(key)])
+
+
+def with_definitions(
+    columns: Mapping[str, Kind], pages: Iterable[Sequence[tuple[Any, ...]]], metrics: Mapping[str, Metric]
+) -> tuple[dict[str, Kind], Iterator[list[tuple[Any, ...]]]]:
+    """Feedback's columns and rows with each metric's `kind` and `per`; both are "" for an undeclared one."""
+    place = list(columns).index("metric")
+    known = {name: (metric.kind, metric.per) for name, metric in metrics.items()}
+    rows = ([(*row, *known.get(row[place], ("", ""))) for row in page] for page in pages)
+    return {**columns, "kind": "text", "per": "text"}, rows
 
 
 def _outcomes(

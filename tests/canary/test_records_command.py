@@ -67,6 +67,8 @@ def test_parquet_goes_to_a_file(folder: Path) -> None:
     assert export(folder, "--format", "csv", "-o", str(other)).exit_code == 0
     assert other.read_text().startswith("exchange_id,")
     assert export(folder, "--what", "feedback", "-o", str(folder / "f.csv")).exit_code == 0
+    (row,) = csv.DictReader(io.StringIO((folder / "f.csv").read_text()))
+    assert (row["metric"], row["kind"], row["per"]) == ("csat", "rating", "value")
     assert "so so" in (folder / "f.csv").read_text()
 
 
