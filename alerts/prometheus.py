@@ -13,7 +13,7 @@ from typing import Any, Literal
 import yaml
 
 from alerts.incidents.incident import MANY_WAITING, RESOLVE_AFTER_S
-from alerts.rules.rule import Action, Rule, StatusName, rule_key
+from alerts.rules.rule import Action, Rule, rule_key
 from records.exports.prometheus import GUARDRAIL_VALUES
 
 Severity = Literal["critical", "warning", "info"]
@@ -54,7 +54,7 @@ def quoted(text: str) -> str:
 _FIRING = f"{GUARDRAIL_VALUES['firing']:g}"
 _LATCHED = f"{GUARDRAIL_VALUES['latched']:g}"
 
-_MEANING: Mapping[StatusName, str] = {
+_MEANING: Mapping[str, str] = {
     "error_rate": "Too many of the candidate's outcomes fail.",
     "error_rate_vs_baseline": "The candidate's users see failures more often than the baseline's users.",
     "latency_p95": "The candidate's p95 latency is over its limit, and the baseline's is not.",
@@ -76,10 +76,12 @@ _MEANING: Mapping[StatusName, str] = {
     "telemetry": "Requests are routed, but no outcome arrives.",
     "outage": "The baseline itself fails more than the candidate may. The candidate is not the cause.",
 }
-GUARDRAILS: Mapping[StatusName, str] = {
+GUARDRAILS: Mapping[str, str] = {
     name: f"Canary{''.join(part.capitalize() for part in name.split('_'))}" for name in _MEANING
 }
 """The name of each guardrail's alert, as `CanaryErrorRate`."""
+METRIC_ALERT = "CanaryMetric"
+"""The alert of guardrails about any other metric, which its label `rule` names."""
 _DONE: Mapping[Action, str] = {
     "rollback": "The state is {{ $value }}: at 2 canary pages, at 3 it has rolled the candidate back.",
     "page": "Canary pages and changes nothing.",
@@ -102,17 +104,21 @@ def guardrail_alerts(canary: str, rules: Sequence[Rule]) -> list[Alert]:
     return alerts
 
 
-def _alert(canary: str, rule: Rule, name: StatusName, action: Action) -> Alert:
+def _alert(canary: str, rule: Rule, name: str, action: Action) -> Alert:
     key = rule_key(name, rule.category, rule.segment)
     state = f"canary_guardrail_state{{canary={quoted(canary)},rule={quoted(key)}}}"
     return Alert(
-        alert=GUARDRAILS[name],
+        alert=GUARDRAILS.get(name, METRIC_ALERT),
         expr=f"{state} == {_FIRING}" + (_or_latched(state) if action == "rollback" else ""),
         severity="critical",
         summary=f"{canary}: {key} fires",
-        description=f"{_MEANING[name]} {_DONE[action]}",
+        description=f"{_MEANING.get(name, _worse(name))} {_DONE[action]}",
         labels={"canary": canary, "rule": key},
     )
+
+
+def _worse(metric: str) -> str:
+    return f"The candidate's users have a worse {metric} than the baseline's."
 
 
 def _or_latched(state: str) -> str:
@@ -272,7 +278,7 @@ SERVICE: tuple[Alert, ...] = (
     ),
 )
 """Every alert about the server. Sums run over all targets that Prometheus scrapes."""
-ALERTS: tuple[str, ...] = (*GUARDRAILS.values(), *(each.alert for each in SERVICE))
+ALERTS: tuple[str, ...] = (*GUARDRAILS.values(), METRIC_ALERT, *(each.alert for each in SERVICE))
 """Every alert that `canary rules` can write."""
 
 

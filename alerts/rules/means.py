@@ -36,7 +36,7 @@ class MeanState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scale:
+class BadnessScale:
     """How bad a value is. `low` and `high` are the ends of its scale, None for none.
 
     A higher value is better up to `high`, or up to the baseline's largest one. A lower value is better down
@@ -64,10 +64,12 @@ class Scale:
         return recent.cautious(upward=not self.higher_is_better, worst=worst)
 
 
-COST = Scale(higher_is_better=False)
+COST = BadnessScale(higher_is_better=False)
 
 
-def _observe(state: MeanState, rule: Rule, scale: Scale, *, unit: str, candidate: bool, value: float) -> None:
+def _observe(
+    state: MeanState, rule: Rule, scale: BadnessScale, *, unit: str, candidate: bool, value: float
+) -> None:
     """Add one value to the evidence against a mean that is worse than `limit` times the baseline's."""
     value = scale.clip(value)
     if candidate:
@@ -182,7 +184,7 @@ class ValueMean:
 
     def __init__(self, rule: Rule, metric: Metric) -> None:
         self.rule = rule
-        self.scale = Scale(higher_is_better=metric.higher_is_better, low=metric.low, high=metric.high)
+        self.scale = BadnessScale(higher_is_better=metric.higher_is_better, low=metric.low, high=metric.high)
         self.state = MeanState(candidate=Window(rule.window_s), baseline=Window(rule.window_s))
 
     def observe_feedback(self, *, unit: str, candidate: bool, share: float, value: float, at: float) -> None:
@@ -208,7 +210,8 @@ class ValueMean:
             over=mean is not None and bound is not None and self._is_worse(mean, bound),
             value=mean,
             threshold=bound,
-            more={} if baseline_mean is None else {"baseline_mean": baseline_mean},
+            more=({} if baseline_mean is None else {"baseline_mean": baseline_mean})
+            | {"higher_is_better": float(self.scale.higher_is_better)},
             sentence=f"candidate: {self.rule.rule} {decimal(mean)} from {state.candidate.count(now)} raters;"
             f" baseline: {decimal(baseline_mean)} from {state.baseline.count(now)}"
             f" (limit {100 * self.rule.limit:g} % of the baseline)",

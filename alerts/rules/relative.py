@@ -274,20 +274,23 @@ class ErrorRateVsBaseline(RelativeRule):
 
 
 FACTOR = 1.5
-"""The candidate's units may have the trouble so many times as often. Not configurable."""
+"""The candidate's units may have the trouble so many times as often, where a rule's name says it all."""
 SESSIONS = 20_000
 ASKED = 16
 """Questions of a session that are remembered, as in the session's row in the store."""
 
 
-class UserReportRule:
-    """The common part of both rules. `minimum` counts units that had the trouble, in both arms."""
+class ReportedEvent:
+    """The candidate's units report an event that should not happen more often: they ask for a human, say.
 
-    words = ""
+    `minimum` counts units that had the event, in both arms.
+    """
 
-    def __init__(self, rule: Rule, state: EventsState) -> None:
+    def __init__(self, rule: Rule, state: EventsState | None = None, *, words: str = "") -> None:
+        """`words` say what the units do, as in "units that escalated"."""
         self.rule = rule
-        self.state = state
+        self.state = state or EventsState(events=Window(rule.window_s))
+        self.words = words or f"have {rule.rule}"
 
     def observe_feedback(self, *, unit: str, candidate: bool, share: float, value: float, at: float) -> None:
         """Add one report. A value of 0 means that the unit had no trouble."""
@@ -297,7 +300,8 @@ class UserReportRule:
     def note(self, *, unit: str, candidate: bool, share: float, at: float) -> bool:
         """Add one unit's trouble. True when it added to the evidence."""
         state = self.state
-        counted = note_event(state, unit=unit, candidate=candidate, share=share, at=at, factor=FACTOR)
+        factor = self.rule.limit
+        counted = note_event(state, unit=unit, candidate=candidate, share=share, at=at, factor=factor)
         if counted and candidate and not state.convicted:
             state.convicted = state.evidence.convicts(self.rule.minimum)
         return counted
@@ -309,24 +313,15 @@ class UserReportRule:
         return decided(
             self.rule,
             enough=events.count(now) >= self.rule.minimum,
-            over=over_ratio(events, now, FACTOR) or evidence.cusum >= PAGE_CUSUM,
+            over=over_ratio(events, now, self.rule.limit) or evidence.cusum >= PAGE_CUSUM,
             convincing=evidence.pages(self.rule.minimum),
             convicted=self.state.convicted,
             value=ratio,
-            threshold=FACTOR,
+            threshold=self.rule.limit,
             evidence=evidence.numbers(),
             sentence=f"units that {self.words}: {events.over(now)} of the candidate,"
-            f" {events.count(now) - events.over(now)} of the baseline{_as_often(ratio, FACTOR)}",
+            f" {events.count(now) - events.over(now)} of the baseline{_as_often(ratio, self.rule.limit)}",
         )
-
-
-class Escalated(UserReportRule):
-    """The candidate's units ask for a human more often."""
-
-    words = "escalated"
-
-    def __init__(self, rule: Rule) -> None:
-        super().__init__(rule, EventsState(events=Window(rule.window_s)))
 
 
 @dataclass(slots=True)
@@ -336,17 +331,16 @@ class RepeatState(EventsState):
     asked: dict[str, list[str]] = field(default_factory=dict)
 
 
-class RepeatQuestion(UserReportRule):
+class RepeatQuestion(ReportedEvent):
     """The candidate's units have to ask again more often: they say so, or a session repeats a question.
 
     Only canaries that count repeated questions have fingerprints.
     """
 
     state: RepeatState
-    words = "asked again"
 
     def __init__(self, rule: Rule) -> None:
-        super().__init__(rule, RepeatState(events=Window(rule.window_s)))
+        super().__init__(rule, RepeatState(events=Window(rule.window_s)), words="asked again")
 
     def hear(self, outcome: Outcome, at: float) -> bool:
         """Add one outcome that arrived at monotonic `at`. True when it added to the evidence."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from common.concentration import CATEGORY, NOWHERE, Concentration
+from records.facts.metric import Metric
 from records.outcome import INVALID_OUTPUT, Fault
 
 Action = Literal["warn", "page", "rollback", "hold"]
@@ -90,13 +91,13 @@ FAULTS: tuple[FaultRule, ...] = (
 )
 """Every rule about answer faults. A new one is a row here, a name in `RuleName`, and an alert's
 meaning in `alerts.prometheus`."""
-FAULT_OF: Mapping[RuleName, FaultRule] = {each.rule: each for each in FAULTS}
-FAULT_RULES: tuple[RuleName, ...] = tuple(FAULT_OF)
-CANNOT_SERVE: frozenset[RuleName] = frozenset(
-    {"error_rate", "error_rate_vs_baseline", "abandoned", *FAULT_RULES}
-)
+FAULT_OF: Mapping[str, FaultRule] = {each.rule: each for each in FAULTS}
+FAULT_RULES: tuple[RuleName, ...] = tuple(each.rule for each in FAULTS)
+CANNOT_SERVE: frozenset[str] = frozenset({"error_rate", "error_rate_vs_baseline", "abandoned", *FAULT_RULES})
 """Rules that roll back a candidate whose answers are of no use. Slow or dear answers still are."""
 RATINGS: tuple[RuleName, ...] = ("csat", "thumbs", "helped", "nps")
+OF_METRICS: tuple[RuleName, ...] = (*RATINGS, "escalated", "repeat_question")
+"""Rules about the built-in metric of their name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,14 +105,15 @@ class Rule:
     """One guardrail.
 
     `limit` is in the rule's unit: a share for `error_rate` (.05), seconds for `latency_p95`, a factor of the
-    baseline's mean rating for the ratings (.95), seconds without an outcome for `telemetry`, and a factor of
-    the baseline for the others (1.5 for `latency_vs_baseline`), fixed for `escalated` and `repeat_question`.
-    `window_s` None is the whole run. `minimum` counts exchanges, raters or distinct units, depending on the
-    rule. Action `page` pages, `rollback` also rolls the candidate back, `hold` also stops the ramp's clock.
+    baseline's mean for the ratings (.95) and other metrics, seconds without an outcome for `telemetry`, and a
+    factor of the baseline for the others (1.5 for `latency_vs_baseline`). `window_s` None is the whole run.
+    `minimum` counts exchanges, raters or distinct units, depending on the rule. Action `page` pages,
+    `rollback` also rolls the candidate back, `hold` also stops the ramp's clock. A rule about a metric has
+    its name, and `metric` if the config wrote it so.
     `parts` is the number of parts of the traffic whose rules of this name share the error budget of one.
     """
 
-    rule: RuleName
+    rule: str
     limit: float
     window_s: float | None
     minimum: int
@@ -119,6 +121,7 @@ class Rule:
     category: str | None = None
     segment: Mapping[str, str] | None = None
     parts: int = 1
+    metric: Metric | None = None
 
 
 DEFAULT_RULES: tuple[Rule, ...] = (
@@ -165,7 +168,7 @@ class GuardrailStatus:
     the rule counts are concentrated, as the sentence says.
     """
 
-    rule: StatusName
+    rule: str
     state: StatusState
     sentence: str
     action: Action | None = None
@@ -195,7 +198,7 @@ def located(status: GuardrailStatus, found: Concentration) -> GuardrailStatus:
     return replace(status, where=found, sentence=f"{status.sentence}; {found.sentence}")
 
 
-def rule_key(rule: StatusName, category: str | None, segment: Mapping[str, str] | None) -> str:
+def rule_key(rule: str, category: str | None, segment: Mapping[str, str] | None) -> str:
     """`error_rate`, `error_rate[category=billing]`, `error_rate[region=eu]`."""
     parts = [f"category={category}"] if category is not None else []
     parts += [f"{name}={value}" for name, value in sorted((segment or {}).items())]

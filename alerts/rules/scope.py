@@ -15,21 +15,21 @@ from alerts.evidence.exchanges import (
 )
 from alerts.evidence.statistics import Evidence
 from alerts.rules.answers import Abandoned, AnswerFault, OutcomeRule, Stalled, UnusableAnswer, may_count
+from alerts.rules.events import EventWorth
 from alerts.rules.failures import ErrorRate, Outage, Telemetry
 from alerts.rules.latency import LatencyP95, LatencyRule, LatencyVsBaseline
 from alerts.rules.means import CostPerRequest, ValueMean
-from alerts.rules.relative import ErrorRateVsBaseline, Escalated, RelativeRule, RepeatQuestion, UserReportRule
+from alerts.rules.relative import ErrorRateVsBaseline, RelativeRule, RepeatQuestion, ReportedEvent
 from alerts.rules.rule import (
     FAULT_OF,
     FAULT_RULES,
-    RATINGS,
     Action,
     GuardrailStatus,
     Rule,
     RuleName,
     rule_key,
 )
-from records.facts.metric import Metric
+from records.facts.metric import BUILT_IN, Metric
 from records.outcome import Feedback, InFlight, Outcome
 
 DEFAULT_ERROR_LIMIT = 0.05
@@ -85,7 +85,7 @@ class Scope:
         self.latencies = [g for g in guardrails if isinstance(g, LatencyRule)]
         self._shows = [g for g in guardrails if isinstance(g, ErrorRate | CostPerRequest)]
         self._scores = [g for g in guardrails if isinstance(g, SCORED)]
-        self._learning = [g for g in guardrails if isinstance(g, ValueMean | UserReportRule)]
+        self._learning = [g for g in guardrails if isinstance(g, ValueMean | ReportedEvent | EventWorth)]
         self._proving = [g for g in self._scores if isinstance(g.state, ConvictionState)]
 
     @property
@@ -204,20 +204,19 @@ def _scope(rules: Sequence[Rule], metrics: Mapping[str, Metric], least_share: fl
 
 
 def _guardrail(rule: Rule, metrics: Mapping[str, Metric], least_share: float, compared: bool) -> Guardrail:
-    build: dict[RuleName, Callable[[Rule], Guardrail]] = {
+    build: dict[str, Callable[[Rule], Guardrail]] = {
         "error_rate": ErrorRate,
         "error_rate_vs_baseline": lambda rule: ErrorRateVsBaseline(rule, least_share=least_share),
         "latency_p95": lambda rule: LatencyP95(rule, compared=compared),
         "latency_vs_baseline": LatencyVsBaseline,
         "abandoned": Abandoned,
         "cost_per_request": CostPerRequest,
-        "escalated": Escalated,
         "repeat_question": RepeatQuestion,
         "telemetry": Telemetry,
         **dict.fromkeys(FAULT_RULES, _answer_fault),
-        **dict.fromkeys(RATINGS, lambda rule: _rating(rule, metrics)),
     }
-    return build[rule.rule](rule)
+    of_name = build.get(rule.rule)
+    return of_name(rule) if of_name is not None else _of_metric(rule, rule.metric or metrics[rule.rule])
 
 
 def _answer_fault(rule: Rule) -> AnswerFault:
@@ -227,8 +226,11 @@ def _answer_fault(rule: Rule) -> AnswerFault:
     return (Stalled if rule.rule == "stalled" else UnusableAnswer)(rule, most=most)
 
 
-def _rating(rule: Rule, metrics: Mapping[str, Metric]) -> ValueMean:
-    metric = metrics[rule.rule]
+def _of_metric(rule: Rule, metric: Metric) -> Guardrail:
+    if metric.is_event and metric.kind == "bool" and not metric.higher_is_better:
+        return ReportedEvent(rule, words="escalated" if metric.name == "escalated" else "")
+    if metric.is_event:
+        return EventWorth(rule, metric)
     if metric.kind in ("rating", "nps") and (metric.low is None or metric.high is None):
         raise ValueError(f"the guardrail {rule.rule} needs a metric {rule.rule} with `low` and `high`")
     return ValueMean(rule, metric)
@@ -244,10 +246,10 @@ def users_needed(rule: Rule, share: float) -> int | None:
     return _users_needed(rule.rule, rule.limit, rule.minimum, rule.action, rule.parts, shown)
 
 
-def users_needed_of(rules: Iterable[Rule], share: float) -> dict[RuleName, int]:
+def users_needed_of(rules: Iterable[Rule], share: float) -> dict[str, int]:
     """The users that the rules over all traffic need which roll back, by rule."""
     whole = [rule for rule in rules if rule.action == "rollback" and not rule.category and not rule.segment]
-    needs: dict[RuleName, int] = {}
+    needs: dict[str, int] = {}
     for rule in whole:
         users = users_needed(rule, share)
         if users is not None:
@@ -256,11 +258,9 @@ def users_needed_of(rules: Iterable[Rule], share: float) -> dict[RuleName, int]:
 
 
 @lru_cache(maxsize=1024)
-def _users_needed(
-    name: RuleName, limit: float, minimum: int, action: Action, parts: int, share: float
-) -> int:
+def _users_needed(name: str, limit: float, minimum: int, action: Action, parts: int, share: float) -> int:
     rule = Rule(rule=name, limit=limit, window_s=None, minimum=minimum, action=action, parts=parts)
-    guardrail = _guardrail(rule, {}, 0.0, False)
+    guardrail = _guardrail(rule, BUILT_IN, 0.0, False)
     share_budgets([guardrail])
     usual = (1.0 - share) / share
     for number in range(KNOWN):
@@ -290,7 +290,7 @@ def _meet(guardrail: Guardrail, number: int, share: float, *, candidate: bool) -
             at=at,
             event=candidate,
         )
-    if isinstance(guardrail, UserReportRule) and candidate:
+    if isinstance(guardrail, ReportedEvent) and candidate:
         guardrail.note(unit=unit, candidate=candidate, share=share, at=at)
     if isinstance(guardrail, ErrorRate | UnusableAnswer):
         had = tuple(faults.faults) if faults is not None and candidate else ()

@@ -22,7 +22,7 @@ from alerts.evidence.exchanges import MINUTE_S
 from alerts.guardrails import Watch
 from alerts.incidents.incident import Incident, step
 from alerts.incidents.notice import Notice
-from alerts.rules.rule import DEFAULT_RULES, RATINGS, Rule, RuleName, rule_key
+from alerts.rules.rule import DEFAULT_RULES, OF_METRICS, Rule, RuleName, rule_key
 from alerts.simulation.traffic import EPOCH, HEALTHY, NAME, ArmBehaviour, Record, Scenario, records
 from records.outcome import Fault, Outcome
 
@@ -112,7 +112,7 @@ A page that opens and resolves between two judgements is missed."""
 WARM_S = 600.0
 WARM_BASELINE = 300
 """Baseline outcomes before the fault: enough for each rule to know the baseline."""
-UNFED: tuple[RuleName, ...] = (*RATINGS, "escalated", "repeat_question", "telemetry")
+UNFED: tuple[RuleName, ...] = (*OF_METRICS, "telemetry")
 """Rules that get no data in a simulation."""
 
 
@@ -342,7 +342,7 @@ def answer(
         "not_simulated": [
             rule_key(rule.rule, rule.category, rule.segment)
             for rule in rules
-            if rule.rule in UNFED or rule.category is not None or rule.segment
+            if rule.rule in UNFED or rule.metric is not None or rule.category is not None or rule.segment
         ],
     }
 

@@ -6,6 +6,7 @@ that match alike know a unit alike.
 
 import math
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from itertools import combinations
 from typing import get_args
 
@@ -46,7 +47,7 @@ def check_canaries(file: FileSection, found: CheckedDocument) -> None:
         check_forms(file, canary, path, found)
         _check_tags(file, canary, path, found)
         _check_critical(canary, path, found)
-        _check_guardrails(file, canary, path, found)
+        _check_guardrails(file, canary, metrics, path, found)
         _check_rubric(canary, metrics, path, found)
         check_plan(canary, metrics, path, found)
         check_judging(file, canary, path, found)
@@ -231,12 +232,23 @@ def _check_critical(canary: CanarySection, path: Path, found: CheckedDocument) -
             found.complain(place, f'"{tag}" is not listed under this canary\'s segments{near}')
 
 
-def _check_guardrails(file: FileSection, canary: CanarySection, path: Path, found: CheckedDocument) -> None:
+def _check_guardrails(
+    file: FileSection,
+    canary: CanarySection,
+    metrics: Mapping[str, Metric],
+    path: Path,
+    found: CheckedDocument,
+) -> None:
     seen: dict[str, int] = {}
     longest_s = _longest_s(file, canary)
     for index, rule in enumerate(canary.guardrails or ()):
         place = (*path, "guardrails", index)
-        limit = _try(guardrails.limit, rule, (*place, "limit"), found)
+        if wrong := guardrails.wrong_with_subject(rule, metrics):
+            known = rule.metric in found.names("metrics") and rule.metric not in metrics
+            if not known and not any(found.was_cut((*place, key)) for key in ("rule", "metric")):
+                found.complain((*place, "metric") if rule.metric and not rule.rule else place, wrong)
+            continue
+        limit = _try(partial(guardrails.limit, metrics=metrics), rule, (*place, "limit"), found)
         if rule.rule == "latency_p95" and limit is not None and limit >= longest_s:
             message = (
                 f"{rule.limit} is never reached: no answer of the candidate takes longer than its total of"
@@ -245,9 +257,9 @@ def _check_guardrails(file: FileSection, canary: CanarySection, path: Path, foun
             found.complain((*place, "limit"), message)
         for ignored, message in guardrails.ignored(rule):
             found.complain((*place, ignored), message)
-        _try(guardrails.window_s, rule, (*place, "window"), found)
+        _try(partial(guardrails.window_s, metrics=metrics), rule, (*place, "window"), found)
         _check_scope(rule, place, found)
-        key = rule_key(rule.rule, rule.category, rule.segment)
+        key = rule_key(rule.name, rule.category, rule.segment)
         if key in seen:
             message = (
                 f"{key} has the same rule, category and segment as guardrails[{seen[key]}]; status, metrics "
@@ -267,11 +279,11 @@ def _longest_s(file: FileSection, canary: CanarySection) -> float:
 
 def _check_scope(rule: GuardrailSection, place: Path, found: CheckedDocument) -> None:
     narrowed = [key for key in ("category", "segment") if getattr(rule, key) is not None]
-    if rule.rule not in guardrails.WHOLE_ONLY or not narrowed:
+    if not narrowed or (rule.metric is None and rule.rule not in guardrails.WHOLE_ONLY):
         return
     source = "a lost outcome" if rule.rule == "telemetry" else "feedback"
     message = (
-        f"{rule.rule} can only watch the whole canary, because {source} has no category and no tags; remove"
+        f"{rule.name} can only watch the whole canary, because {source} has no category and no tags; remove"
         f" {narrowed[0]} (the report shows feedback by category and segment)"
     )
     found.complain((*place, narrowed[0]), message)

@@ -267,6 +267,7 @@ def _canary(section: CanarySection, metrics: Mapping[str, Metric], file: FileSec
         ),
         guardrails=guardrails.rules(
             section.guardrails,
+            metrics=metrics,
             categories=section.critical_categories,
             segments=[_segment(text) for text in section.critical_segments],
         ),

@@ -149,8 +149,15 @@ class StepSection(ConfigSection):
 class GuardrailSection(ConfigSection):
     """A rule that warns, pages or rolls back. Keys not given are those of the default rule of that name."""
 
-    rule: RuleName = Field(description="The rule's name.")
-    limit: LimitText | None = Field(None, description="The limit, in the rule's own unit.")
+    rule: RuleName | None = Field(None, description="The rule's name. Give either rule or metric.")
+    metric: Text | None = Field(
+        None, description="The metric, built in or declared, in which the candidate must not be worse."
+    )
+    limit: LimitText | None = Field(
+        None,
+        description="The limit, in the rule's own unit; of a metric how far below the baseline (`10%`), or "
+        "a factor of it (`1.5x`).",
+    )
     window: WindowText | None = Field(None, description="The time window, or `run` for the whole run.")
     minimum: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
         None, description="The minimum number of exchanges, raters or units."
@@ -160,6 +167,11 @@ class GuardrailSection(ConfigSection):
     segment: dict[Text, Text] | None = Field(
         None, description="Count only exchanges with this tag, for example `region: eu`."
     )
+
+    @property
+    def name(self) -> str:
+        """The rule's or the metric's name; "" for none."""
+        return self.metric or self.rule or ""
 
 
 class CriterionSection(ConfigSection):

@@ -130,7 +130,7 @@ class RuleView:
 def rule_view(found: Mapping[str, Any]) -> RuleView:
     """The view of one guardrail of the status document."""
     name, scope = _parted(found["rule"])
-    unit = _UNITS.get(name, times)
+    unit = _UNITS.get(name) or (decimal if _is_mean(found) else times)
     filled, reached = _filled(name, found), proved(found)
     near = found["state"] == "ok" and (
         (filled or 0.0) >= NEAR_LIMIT * LIMIT_AT or (reached or 0.0) >= NEAR_EVIDENCE
@@ -142,7 +142,7 @@ def rule_view(found: Mapping[str, Any]) -> RuleView:
         word="near its limit" if near else rule_word(found["state"]),
         tone="warn" if near else rule_tone(found["state"]),
         value="baseline has none" if _is_without_ratio(name, found) else _value(found, unit),
-        limit=f"{'at least' if name in _LOW_IS_BAD else 'limit'} {unit(found['threshold'])}",
+        limit=f"{'at least' if _low_is_bad(name, found) else 'limit'} {unit(found['threshold'])}",
         filled=filled,
         proved=reached,
         proof=proof(found) if reached else "",
@@ -160,20 +160,29 @@ def _value(found: Mapping[str, Any], unit: Callable[[float | None], str]) -> str
 
 def _is_without_ratio(name: str, found: Mapping[str, Any]) -> bool:
     """True when the candidate's users have the event and none of the baseline's: there is no multiple."""
-    multiple = name not in _UNITS and name not in _OF_VALUES
+    multiple = name not in _UNITS and name not in _OF_VALUES and not _is_mean(found)
     return multiple and found["value"] is None and bool(found["evidence"].get("adverse_units"))
 
 
 def _filled(name: str, found: Mapping[str, Any]) -> float | None:
     """How much of the way to its limit the value has gone, as a bar's length; None if unknown.
 
-    A rating's way begins at the baseline's mean, any other value's at zero."""
+    A mean's way begins at the baseline's, that of events that should happen at once as often, any other at
+    zero."""
     value: float | None = found["value"]
     limit: float | None = found["threshold"]
-    start: float | None = found["evidence"].get("baseline_mean") if name in _LOW_IS_BAD else 0.0
-    if value is None or limit is None or start is None or limit == start:
+    start: float = found["evidence"].get("baseline_mean", 1.0 if _low_is_bad(name, found) else 0.0)
+    if value is None or limit is None or limit == start:
         return None
     return min(1.0, max(0.0, (value - start) / (limit - start) * LIMIT_AT))
+
+
+def _is_mean(found: Mapping[str, Any]) -> bool:
+    return "baseline_mean" in found["evidence"]
+
+
+def _low_is_bad(name: str, found: Mapping[str, Any]) -> bool:
+    return name in _LOW_IS_BAD or bool(found["evidence"].get("higher_is_better"))
 
 
 def rule_name(key: str) -> str:

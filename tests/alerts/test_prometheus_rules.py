@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from alerts.prometheus import ALERTS, GUARDRAILS, rules_text
+from alerts.prometheus import ALERTS, GUARDRAILS, METRIC_ALERT, rules_text
 from alerts.rules.rule import DEFAULT_RULES, Rule, RuleName
 from canary.config import parse
 from tests.alerts.promtool import Case, Fired, check, fire, needs_promtool
@@ -40,7 +40,7 @@ def test_the_example_is_what_the_example_config_means_today() -> None:
 def test_every_alert_has_a_page_and_every_page_an_alert() -> None:
     assert {page.stem for page in RUNBOOKS.glob("*.md")} == set(ALERTS)
     written = {rule["alert"] for rule in every_rule(EXAMPLE.read_text()) if "alert" in rule}
-    assert written == set(ALERTS)
+    assert written == set(ALERTS) - {METRIC_ALERT}  # the example watches no metric of its own
 
 
 @pytest.mark.parametrize("name", ALERTS)
@@ -65,6 +65,11 @@ def test_a_rule_about_a_part_of_the_traffic_has_an_alert_of_its_own() -> None:
         rule="latency_p95", limit=2.0, window_s=300.0, minimum=20, action="page", category="billing"
     )
     assert alerts_of(billing) == {("CanaryLatencyP95", "latency_p95[category=billing]")}
+
+
+def test_a_guardrail_on_a_metric_has_the_alert_of_metrics() -> None:
+    resolved = Rule(rule="resolved", limit=0.9, window_s=None, minimum=30, action="page")
+    assert alerts_of(resolved) == {("CanaryMetric", "resolved")}
 
 
 def test_a_rule_that_may_only_warn_has_no_alert_of_its_own() -> None:
@@ -304,4 +309,4 @@ def test_a_case_that_is_told_wrongly_is_noticed(tmp_path: Path) -> None:
 
 def test_every_alert_that_pages_or_warns_is_tried() -> None:
     tried = {name for _, _, expected in CASES.values() for name, _ in expected}
-    assert tried | {"CanaryAbsent"} == set(ALERTS)
+    assert tried | {"CanaryAbsent", METRIC_ALERT} == set(ALERTS)

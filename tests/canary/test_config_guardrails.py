@@ -7,7 +7,7 @@ from alerts.guardrails import Watch
 from alerts.rules.rule import DEFAULT_RULES, RATINGS, Action, GuardrailStatus, Rule, RuleName
 from canary.config import guardrails
 from canary.config.sections import GuardrailSection
-from records.facts.metric import BUILT_IN
+from records.facts.metric import BUILT_IN, Metric
 from tests.alerts.conftest import Traffic
 
 
@@ -206,3 +206,48 @@ def test_twenty_parts_have_rules_of_their_own() -> None:
     own = [rule for rule in found if rule.rule == "error_rate" and rule.category is not None]
     assert [rule.category for rule in own] == [f"c{number}" for number in range(20)]
     assert {rule.parts for rule in own} == {20}
+
+
+def test_a_metric_stands_in_place_of_a_rule() -> None:
+    (own,) = guardrails.rules([GuardrailSection(metric="conversion", limit="10%")])
+    assert (own.rule, own.limit, own.window_s, own.minimum) == ("conversion", 0.9, None, 30)
+    (known,) = guardrails.rules([GuardrailSection(metric="escalated", limit="1.1x", action="rollback")])
+    assert (known.rule, known.limit, known.minimum, known.action) == ("escalated", 1.1, 3, "rollback")
+    (csat,) = guardrails.rules([GuardrailSection(metric="csat")])
+    assert replace(csat, metric=None) == next(rule for rule in DEFAULT_RULES if rule.rule == "csat")
+
+
+@pytest.mark.parametrize(
+    ("metric", "limit"),
+    [("conversion", "60%"), ("conversion", "1.2x"), ("churn", "5%"), ("churn", "0.9x"), ("churn", "200x")],
+)
+def test_a_limit_of_a_metric_that_does_nothing_is_refused(metric: str, limit: str) -> None:
+    with pytest.raises(ValueError, match=r"write"):
+        guardrails.rules([GuardrailSection(metric=metric, limit=limit)])
+
+
+def test_a_factor_beyond_the_end_of_a_scale_is_refused() -> None:
+    effort = Metric(name="effort", kind="rating", low=1, high=7, higher_is_better=False, question="?")
+    with pytest.raises(ValueError, match="effort ends at 7"):
+        guardrails.limit(GuardrailSection(metric="effort", limit="7x"), {"effort": effort})
+
+
+@pytest.mark.parametrize(
+    ("given", "wrong"),
+    [
+        ({}, "give either `rule` or `metric`"),
+        ({"rule": "csat", "metric": "csat"}, "give either `rule` or `metric`"),
+        ({"metric": "resolvd"}, "not a built-in or declared metric"),
+        ({"metric": "error_rate"}, "write rule: error_rate"),
+        ({"metric": "cost_per_order"}, "nobody sends values of cost_per_order"),
+        ({"metric": "refused"}, "a rule has the name refused, too"),
+        ({"metric": "conversion"}, ""),
+    ],
+)
+def test_a_guardrail_is_about_one_rule_or_one_known_metric(given: dict[str, Any], wrong: str) -> None:
+    cost = Metric(name="cost_per_order", kind="amount", question="?", cost_per="conversion")
+    refused = Metric(name="refused", kind="bool", question="?")
+    metrics = {**BUILT_IN, "cost_per_order": cost, "refused": refused}
+    said = guardrails.wrong_with_subject(GuardrailSection(**given), metrics)
+    assert wrong in said
+    assert bool(wrong) is bool(said)

@@ -23,6 +23,9 @@ canaries:
     share: 50%
     guardrails:
       - {{rule: csat}}
+      - {{metric: resolved, limit: 10%, action: page}}
+metrics:
+  resolved: {{kind: bool, per: session, question: "Was the case settled?"}}
 """
 TOKEN = {"authorization": "Bearer tok"}
 
@@ -61,9 +64,13 @@ def counted(stage: Stage) -> dict[tuple[str, str], float]:
     }
 
 
+def guardrail(stage: Stage, name: str) -> dict[str, Any]:
+    return next(each for each in stage.status("live")["guardrails"] if each["rule"] == name)
+
+
 def heard(stage: Stage) -> tuple[float, float]:
     """The raters of both arms that the guardrail has counted: the candidate's, the baseline's."""
-    (rule,) = stage.status("live")["guardrails"]
+    rule = guardrail(stage, "csat")
     return rule["evidence"]["outcomes"], rule["evidence"]["baseline_outcomes"]
 
 
@@ -79,14 +86,24 @@ def test_values_by_session_and_by_user_count_under_their_arm(stage: Stage) -> No
         ("live", "candidate"): 3.0,
         ("live", "baseline"): 2.0,
     }
-    (rule,) = stage.status("live")["guardrails"]
+    rule = guardrail(stage, "csat")
     assert "waits: 2 of 30 baseline values" in rule["sentence"]
     assert stage.status("live")["arms"]["candidate"]["feedback"]["csat"]["count"] == 3
 
 
+def test_a_guardrail_on_a_declared_event_hears_of_it(stage: Stage) -> None:
+    settled = [*talk(stage, "candidate", "settled", 1), *talk(stage, "baseline", "settled", 3)]
+    rate(stage, *({"metric": "resolved", "value": True, "session": f"s-{name}"} for name in settled))
+    found = eventually(
+        lambda: (rule := guardrail(stage, "resolved"))["evidence"]["baseline_events"] == 3.0 and rule
+    )
+    assert (found["evidence"]["events"], found["threshold"]) == (1.0, 0.9)
+    assert found["sentence"].endswith("; waits: 4 of 30 units with resolved")
+
+
 def test_after_a_restart_the_store_knows_their_arm(stage: Stage) -> None:
     (name,) = talk(stage, "candidate", "later", 1)
-    eventually(lambda: len(stage.outcomes()) == 6)
+    eventually(lambda: len(stage.outcomes()) == 10)
     before = heard(stage)
     stage.server.stop()
     stage.restart()
