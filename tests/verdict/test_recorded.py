@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from records.facts.metric import BUILT_IN
+from records.facts.metric import BUILT_IN, Metric
 from records.store.tables import releases, runs
 from routing.canary import Arm, Canary, Match, Step
 from tests.verdict.reference import ratio
@@ -99,10 +99,74 @@ def test_ratings_tell_their_mean_their_spread_and_how_many_rate(unit_totals: Uni
     assert (found.users_per_day, found.requests) == (None, None)
     assert found.too_short == "; 0.0 days are recorded, 3 are needed"
     assert found.assumptions.responses == {"csat": 0.25}
-    exact = ratio(values.sum(axis=1), np.full(110, 2.0))
+    exact = ratio(values.mean(axis=1), np.ones(110))
     assert found.assumptions.baselines["csat"] == pytest.approx(exact.value)
-    spread = ValuesPerUser.of(8, 0.25).variance(0.4)
+    spread = ValuesPerUser.one_voice(8, 0.25).variance(0.4)
     assert found.assumptions.sds["csat"] ** 2 * spread == pytest.approx(110 * exact.variance)
+
+
+EVENTS = JudgedCanary(
+    name="c",
+    criteria=(
+        _row("escalated", "<= 1.5x baseline", "<= 1x baseline"),
+        _row("conversion", ">= 0.9x baseline", ">= 1x baseline"),
+        _row("revenue", ">= 0.9x baseline", ">= 1x baseline"),
+        _row("compliance_violation", "<= 1.5x baseline", "<= 1x baseline"),
+        _row("price", "<= 1.2x baseline", "<= 1x baseline"),
+    ),
+    planned_days=14,
+    metrics={
+        **BUILT_IN,
+        "price": Metric(
+            name="price", kind="amount", question="?", low=0, higher_is_better=False, cost_per="conversion"
+        ),
+    },
+)
+
+
+def test_events_tell_how_often_they_happen_to_every_exposed_user(unit_totals: UnitTotals) -> None:
+    costs = np.random.default_rng(8).gamma(2, 0.05, size=120)
+    spent = np.zeros(120)
+    for user in range(120):
+        unit, at = f"u{user}", 20 * DAY_S + user * DAY_S / 20
+        unit_totals.cell(arm="baseline", unit=unit, first_at=at, exchanges=5, cost_sum=float(costs[user]))
+        for number in range(2):  # and one exchange without a session
+            unit_totals.session(
+                session=f"{unit}-{number}", unit=unit, arm="baseline", exchanges=2, last_at=at, first_at=at
+            )
+        name = unit_totals.exchange(arm="baseline", unit=unit, at=at)
+        if user < 12:
+            for _ in range(2):
+                unit_totals.says(1, metric="escalated", session=f"{unit}-0", at=at)
+        if user < 40:
+            spent[user] = 10.0 + user
+            unit_totals.says(1, metric="conversion", unit=unit, at=at)
+            unit_totals.says(1, metric="conversion", exchange_id=name, at=at)
+            unit_totals.says(4, metric="revenue", unit=unit, at=at)
+            unit_totals.says(6 + user, metric="revenue", exchange_id=name, at=at)
+        if user < 3:
+            unit_totals.says(1, metric="compliance_violation", exchange_id=name, at=at)
+    unit_totals.says(1, metric="conversion", unit="somebody else", at=21 * DAY_S)
+    unit_totals.cell(unit="v", first_at=21 * DAY_S, exchanges=50)
+    unit_totals.says(1, metric="conversion", unit="v", at=21 * DAY_S)
+    found = recorded(unit_totals.connection, CANARY, EVENTS, now=NOW)
+    assert found is not None
+    told = found.assumptions
+    assert told.sessions == 3
+    assert told.baselines == pytest.approx(
+        {
+            "escalated": 12 / 360,
+            "conversion": 40 / 120,
+            "revenue": spent.sum() / 120,
+            "compliance_violation": 3 / 600,
+            "price": costs.sum() / 40,
+        }
+    )
+    assert told.sds["revenue"] ** 2 == pytest.approx(120 * ratio(spent, np.ones(120)).variance)
+    happened = (np.arange(120) < 40).astype(float)
+    assert told.sds["price"] ** 2 == pytest.approx(120 * ratio(costs, happened).variance)
+    assert told.responses == {}
+    assert set(told.sources) == {*told.baselines, "sessions", "revenue.sd", "price.sd"}
 
 
 def test_before_a_run_the_exchanges_of_its_match_tell(unit_totals: UnitTotals) -> None:

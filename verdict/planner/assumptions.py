@@ -42,6 +42,9 @@ _NPS_SD = 78.0
 _MONEY_CV = 2.0
 """Of an amount such as revenue, which is 0 for many users."""
 
+FEWEST_EVENTS = 30
+"""Of an arm, by which its cost can be divided."""
+
 SESSIONS = 1.0
 """Of a user, where nobody said and nothing was recorded: the fewest that may tell of an event."""
 
@@ -75,6 +78,10 @@ class Assumptions:
     log_latency_sd: float = 0.6
     parts: Mapping[str, float] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
+
+    def with_response(self, name: str, response: float, source: str) -> "Assumptions":
+        """These, with the share of exchanges that have a value of the metric, and where it comes from."""
+        return Assumptions(responses={name: response}, sources={f"{name}.rated": source}).over(self)
 
     def over(self, other: "Assumptions") -> "Assumptions":
         """These assumptions where they say something, else those of `other`."""

@@ -11,6 +11,7 @@ from scipy import special
 
 from records.facts.metric import BUILT_IN, Metric
 from verdict.planner.assumptions import (
+    FEWEST_EVENTS,
     Assumptions,
     BelievedMetric,
     ExpectedTraffic,
@@ -28,9 +29,6 @@ from verdict.statistics.boundaries import Shape, boundaries, crossings
 from verdict.statistics.sequence import CountLook, chance_of_fewer, chance_of_more
 from verdict.terms.plan import DAY_S, VerdictPlan
 from verdict.terms.rubric import DEFAULT_PLANNED_UNITS, Criterion
-
-FEWEST_EVENTS = 30
-"""Of an arm, by which its cost can be divided."""
 
 SURE = 0.995
 """From this chance on, 100 in 100 as it is told, nothing needs to be said."""

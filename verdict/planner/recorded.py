@@ -12,9 +12,18 @@ import msgspec
 import numpy as np
 import sqlalchemy as sa
 
-from records.store.tables import feedback, releases, runs, unit_days
+from records.facts.metric import Metric
+from records.store.tables import feedback, releases, runs, sessions, unit_days
 from routing.canary import Canary
-from verdict.planner.assumptions import Assumptions, ValuesPerUser, is_share, part_names
+from verdict.planner.assumptions import (
+    FEWEST_EVENTS,
+    Assumptions,
+    ValuesPerUser,
+    is_opinion,
+    is_share,
+    part_names,
+    values_per_user,
+)
 from verdict.rows.comparison import GATE
 from verdict.sample.stored_feedback import newest
 from verdict.sample.unit_totals import MEASURED, SUMS, measured
@@ -22,6 +31,7 @@ from verdict.statistics.types import Bools, Floats, Ints
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.measures import source
 from verdict.terms.plan import DAY_S
+from verdict.terms.rubric import Criterion
 
 # The recorded traffic of a canary's runs, which tells of its users.
 
@@ -147,6 +157,90 @@ class RunTraffic:
             name: Moments.of(tuple(ours)[5 + 6 * place : 11 + 6 * place]) for place, name in enumerate(known)
         }
 
+    def events(self, metric: Metric, *, costs: bool = False) -> Any:
+        """A query with one row for each of the baseline's users: its exposed exchanges, sessions, or itself
+        as `n`, with the sum of the metric's values as `s`; with `costs`, the events as `n` and the cost as
+        `s`."""
+        users, facts = self._exposed(), self._facts(metric)
+        of = users.c
+        n = {"exchange": of.exchanges, "session": of.sessions}.get(metric.per, double(sa.literal(1.0)))
+        s = sa.func.coalesce(facts.c.s, 0.0)
+        happened = sa.case((s > n, n), else_=s) if metric.kind == "bool" else s
+        found = (happened.label("n"), of.cost.label("s")) if costs else (n.label("n"), happened.label("s"))
+        return sa.select(*found).select_from(users.outerjoin(facts, facts.c.unit == of.unit))
+
+    def sessions(self, connection: sa.Connection) -> float:
+        """The sessions of the baseline's users; an exchange without a session is one of its own."""
+        of = self._exposed().c
+        return float(connection.execute(sa.select(sa.func.sum(of.sessions))).scalar() or 0.0)
+
+    def _exposed(self) -> Any:
+        """The baseline's users with their exchanges, sessions and cost."""
+        columns, own = unit_days.c, sessions.c
+        named = (
+            sa.select(
+                own.unit,
+                double(sa.func.count()).label("number"),
+                double(sa.func.sum(own.exchanges)).label("exchanges"),
+            )
+            .where(own.canary == self.canary, own.arm == "baseline", own.last_at >= self.since_day * DAY_S)
+            .group_by(own.unit)
+            .subquery()
+        )
+        users = (
+            sa.select(
+                columns.unit,
+                double(sa.func.sum(columns.exchanges)).label("exchanges"),
+                double(sa.func.sum(columns.cost_sum)).label("cost"),
+            )
+            .where(
+                columns.canary == self.canary,
+                columns.day >= self.since_day,
+                columns.mirror.is_(False),
+                columns.arm == "baseline",
+            )
+            .group_by(columns.unit)
+            .subquery()
+        )
+        nameless = users.c.exchanges - sa.func.coalesce(named.c.exchanges, 0.0)
+        found = sa.func.coalesce(named.c.number, 0.0) + sa.case((nameless > 0, nameless), else_=0.0)
+        return (
+            sa.select(users.c.unit, users.c.exchanges, users.c.cost, found.label("sessions"))
+            .select_from(users.outerjoin(named, named.c.unit == users.c.unit))
+            .subquery()
+        )
+
+    def _facts(self, metric: Metric) -> Any:
+        """The sum `s` of each unit's values; of truth values, the number of exchanges, sessions or users."""
+        columns, own = feedback.c, sessions.c
+        units = (
+            sa.select(own.session, sa.func.max(own.unit).label("unit"))
+            .where(own.canary == self.canary)
+            .group_by(own.session)
+            .subquery()
+        )
+        unit = sa.func.coalesce(sa.func.nullif(columns.unit, ""), units.c.unit)
+        named = {"exchange": columns.exchange_id, "session": columns.session}.get(metric.per)
+        about = unit if named is None else sa.func.coalesce(sa.func.nullif(named, ""), columns.key)
+        true = sa.func.count(sa.distinct(sa.case((columns.value > 0, about))))
+        return (
+            sa.select(
+                unit.label("unit"),
+                double(true if metric.kind == "bool" else sa.func.sum(columns.value)).label("s"),
+            )
+            .select_from(
+                feedback.outerjoin(units, (columns.session != "") & (units.c.session == columns.session))
+            )
+            .where(
+                columns.metric == metric.name,
+                columns.at >= self.since_day * DAY_S,
+                columns.canary.in_((self.canary, "")),
+                sa.or_(columns.arm.is_(None), columns.arm == "baseline"),
+            )
+            .group_by(unit)
+            .subquery()
+        )
+
     def parts(self, connection: sa.Connection, names: Sequence[str]) -> Mapping[str, float]:
         """The share of the users who used each critical part, for those that somebody used. A user with
         several sets of tags counts in each."""
@@ -175,6 +269,15 @@ def moments_of(connection: sa.Connection, groups: Any) -> Moments:
     """The moments of a query with one row for each group: `n` values with the sum `s`."""
     of = groups.subquery().c
     return Moments.of(tuple(connection.execute(sa.select(*Moments.sums(of.n, of.s))).one()))
+
+
+def moments_of_means(connection: sa.Connection, groups: Any) -> tuple[Moments, float]:
+    """The moments of the groups' means, each one value, and the number of values."""
+    of, one = groups.subquery().c, double(sa.literal(1.0))
+    *sums, values = connection.execute(
+        sa.select(*Moments.sums(one, of.s / of.n), sa.func.sum(of.n)).where(of.n > 0)
+    ).one()
+    return Moments.of(sums), float(values or 0.0)
 
 
 def _seen(
@@ -404,12 +507,8 @@ def _read(
 ) -> RecordedTraffic:
     found = Assumptions()
     for row in judged.criteria:
-        name = row.metric
-        moments = measured.get(source(name) or "") if name not in _PER_USER else None
-        if name in judged.metrics:
-            moments = moments_of(connection, _ratings(traffic, name, judged))
-        if moments is not None and moments.groups >= GATE:
-            found = _of_metric(name, moments, seen, judged).over(found)
+        told = _of_row(connection, traffic, row, seen, measured, judged)
+        found = told.over(found) if told is not None else found
     if seen.users and part_names(judged):
         parts = traffic.parts(connection, part_names(judged))
         found = Assumptions(parts=parts, sources=dict.fromkeys(parts, seen.over)).over(found)
@@ -425,18 +524,65 @@ def _read(
     )
 
 
-def _of_metric(name: str, moments: Moments, seen: SeenTraffic, judged: JudgedCanary) -> Assumptions:
-    """The baseline's value, how many exchanges have one, and the spread that gives the measured variance."""
-    is_feedback = name in judged.metrics
-    response = min(1.0, moments.count / seen.exchanges) if is_feedback else 1.0
-    spread = ValuesPerUser.of(seen.requests, response).variance(Assumptions().alike)
+def _of_row(
+    connection: sa.Connection,
+    traffic: RunTraffic | UntakenTraffic,
+    row: Criterion,
+    seen: SeenTraffic,
+    measured: Mapping[str, Moments],
+    judged: JudgedCanary,
+) -> Assumptions | None:
+    """The baseline's value, how many exchanges have one, and the spread; None if too few users tell."""
+    name = row.metric
+    metric = judged.metrics.get(name)
+    if metric is None:
+        moments = measured.get(source(name) or "") if name not in _PER_USER else None
+        return (
+            None if moments is None else _told(name, moments, ValuesPerUser.of(seen.requests), seen, judged)
+        )
+    if is_opinion(name, judged.metrics):
+        moments, values = moments_of_means(connection, _ratings(traffic, name, judged))
+        rated = min(1.0, values / seen.exchanges)
+        told = _told(name, moments, ValuesPerUser.one_voice(seen.requests, rated), seen, judged)
+        return None if told is None else told.with_response(name, rated, seen.over)
+    if isinstance(traffic, UntakenTraffic):
+        return None
+    return _of_events(connection, traffic, row, metric, seen, judged)
+
+
+def _of_events(
+    connection: sa.Connection,
+    traffic: RunTraffic,
+    row: Criterion,
+    metric: Metric,
+    seen: SeenTraffic,
+    judged: JudgedCanary,
+) -> Assumptions | None:
+    counted = judged.metrics[metric.cost_per] if metric.cost_per else metric
+    moments = moments_of(connection, traffic.events(counted, costs=bool(metric.cost_per)))
+    if metric.cost_per and moments.count < FEWEST_EVENTS:
+        return None
+    about = Assumptions()
+    if counted.per == "session":
+        sessions = traffic.sessions(connection) / seen.groups
+        about = Assumptions(sessions=max(1.0, sessions), sources={"sessions": seen.over})
+    sizes = values_per_user(row, seen.requests, about, judged.metrics)
+    told = _told(metric.name, replace(moments, groups=float(seen.groups)), sizes, seen, judged)
+    return None if told is None else told.over(about)
+
+
+def _told(
+    name: str, moments: Moments, sizes: ValuesPerUser, seen: SeenTraffic, judged: JudgedCanary
+) -> Assumptions | None:
+    """The baseline's value, and the spread of one value that gives the measured variance."""
+    if moments.groups < GATE:
+        return None
     spreads = not is_share(name, judged.metrics)
-    names = [name, *([f"{name}.rated"] if is_feedback else []), *([f"{name}.sd"] if spreads else [])]
+    sd = math.sqrt(moments.variance / sizes.variance(Assumptions().alike))
     return Assumptions(
         baselines={name: moments.value},
-        responses={name: response} if is_feedback else {},
-        sds={name: math.sqrt(moments.variance / spread)} if spreads else {},
-        sources=dict.fromkeys(names, seen.over),
+        sds={name: sd} if spreads else {},
+        sources=dict.fromkeys([name, *([f"{name}.sd"] if spreads else [])], seen.over),
     )
 
 
