@@ -132,7 +132,7 @@ class _Day:
             yield (
                 "support-nov", 1, 0, arm, False, users.names[u], self.number, CATEGORIES[c], users.tags[u],
                 users.world.share, first, last, n, n, bad, n, 1.3 * n, n, 0.5 * n, n, usd, n, 900.0 * n,
-                latency[start:end], ttft[start:end], n, 0, 0, 0, 0, 0, 0, n, 0,
+                latency[start:end], ttft[start:end], n, 0, 0, 0, 0, 0, 0, n, 0, 0,
             )  # fmt: skip
 
     def failures(self) -> Iterator[Row]:

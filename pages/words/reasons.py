@@ -42,6 +42,7 @@ from verdict.rows.reasons import (
     NoRubric,
     NotBorneOut,
     NotExpected,
+    OneSided,
     OneUser,
     PartTooFew,
     PartUnseen,
@@ -58,12 +59,14 @@ from verdict.rows.reasons import (
     SplitNotChecked,
     SplitOff,
     StoredReason,
+    TooFewEvents,
     TooFewUsers,
     UnequalResponse,
     UnevenlyAbandoned,
     Unreached,
     WorseInParts,
 )
+from verdict.rows.row import FEWEST_EVENTS, Held
 from verdict.sample.observations import MissingShare
 from verdict.terms.judged_canary import RunRolledBack
 from verdict.terms.measures import Unit, quantile_level
@@ -94,7 +97,7 @@ def sentence(reason: Reason, report: Report) -> str:
             return _of_row(reason, _line(report, reason.metric, reason.acceptable), report.plan)
         case TooFewUsers():
             return _without_data(reason, _line(report, reason.metric, reason.acceptable))
-        case RowNotComputed() | CostsUnknown() | NotBorneOut():
+        case RowNotComputed() | CostsUnknown() | NotBorneOut() | OneSided() | TooFewEvents():
             return _held_open(reason)
         case PartWorse() | WorseInParts() | PartUnseen() | PartTooFew():
             return _of_part(reason, report)
@@ -198,11 +201,28 @@ def _of_row(reason: RowMissed | RowOpen | OneUser, line: MetricLine, plan: PlanL
         case RowMissed():
             bound = f"“{line.acceptable}”" if line.look is None else bound_and_value(line)
             missed = f"{title(line.metric)} misses {bound}: {_standing(line)}, entirely on the wrong side."
-            return missed + _worse_than(reason.now_worse_than)
+            return missed + _happened(line) + _worse_than(reason.now_worse_than)
         case RowOpen():
             return _undecided(reason, line) if plan is None else still_open(line, plan)
         case OneUser():
             return _by_one_user(reason, line)
+
+
+_IN_AN_ARM = {"exchange": "answers", "session": "sessions", "user": "users"}
+
+
+def _happened(line: MetricLine) -> str:
+    """Of an event: how often it happened in each arm, or what it comes to."""
+    if line.per is None or line.per == "value" or line.baseline is None:
+        return ""
+    arms, ours, theirs = _IN_AN_ARM[line.per], _value(line), amount(line.baseline, line.unit)
+    if line.unit == "share":
+        to = "to" if line.per == "user" else "in"
+        return f" It happened {to} {ours} of the candidate's {arms} and {to} {theirs} of the baseline's."
+    return (
+        f" All {arms} together, also those without any, come to {ours} each with the candidate and to "
+        f"{theirs} with the baseline."
+    )
 
 
 def _worse_than(who: str) -> str:
@@ -314,7 +334,7 @@ def _have(reason: TooFewUsers, what: str) -> str:
     return f"{effective}{reason.carrying} {what}, and {GATE} are required"
 
 
-def _held_open(reason: RowNotComputed | CostsUnknown | NotBorneOut) -> str:
+def _held_open(reason: Held) -> str:
     """A row that more users alone will not decide: why, and what to do."""
     match reason:
         case RowNotComputed():
@@ -334,6 +354,18 @@ def _held_open(reason: RowNotComputed | CostsUnknown | NotBorneOut) -> str:
             )
         case NotBorneOut():
             return _not_borne_out(reason)
+        case OneSided():
+            said = "true" if reason.said else "false"
+            return (
+                f"{title(reason.metric)} cannot be judged: only {said} was ever sent: say `per: user` or "
+                "`per: session` if your app reports only when it happens."
+            )
+        case TooFewEvents():
+            return (
+                f"{title(reason.metric)} has too few events to divide by: {label(reason.event)} "
+                f"{count(reason.events, 'time')} in the {reason.arm}, and {FEWEST_EVENTS} in each arm are "
+                "required."
+            )
 
 
 def _shares(share: MissingShare) -> tuple[str, str, str]:

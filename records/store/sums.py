@@ -281,9 +281,11 @@ class _UnitDay:
     answers: _Answers = field(default_factory=_Answers)
     ended: int = 0
     abandoned: int = 0
+    sessionless: int = 0
 
     def add(self, outcome: Outcome) -> None:
         self.exchanges += 1
+        self.sessionless += not outcome.session and not outcome.unreached
         if outcome.at >= self.last_at:
             self.last_at, self.share = outcome.at, outcome.share
         elif outcome.at < self.first_at:
@@ -301,7 +303,8 @@ class _UnitDay:
         times = (pack(self.measured.latency), pack(self.measured.ttft))
         begin = (self.share, self.first_at, self.last_at, self.exchanges)
         answers = structs.astuple(self.answers)
-        return (*begin, *self.measured.row(_sum), *times, *answers, self.ended, self.abandoned)
+        last = (self.ended, self.abandoned, self.sessionless)
+        return (*begin, *self.measured.row(_sum), *times, *answers, *last)
 
 
 @dataclass(slots=True)

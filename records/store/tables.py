@@ -125,6 +125,7 @@ unit_days = Table(
     *(_bytes(name) for name in ("latency", "ttft")),
     *(_count(name) for name in ("finished", "refused", "cut_off", "empty", "answer_faults")),
     *(_count(name) for name in ("output_judged", "invalid_output", "ended", "abandoned")),
+    _count("sessionless"),
     PrimaryKeyConstraint("canary", "run", "phase", "arm", "mirror", "unit", "day", "category", "tags"),
     postgresql_partition_by=_BY_DAY,
 )

@@ -8,8 +8,7 @@ import numpy as np
 
 from judge.judgements import JudgeCall, JudgedExchange, Result, RunJudgements
 from records.store.captures import Label, Right
-from verdict.sample.observations import TRAFFIC
-from verdict.sample.sample import MeasureTotals, Sample, TextColumn
+from verdict.sample.sample import TRAFFIC, MeasureTotals, Sample, TextColumn
 
 _RESULTS: Mapping[float, Result] = {1.0: "candidate", 0.5: "tie", 0.0: "baseline"}
 _SAID: Mapping[Result, tuple[str, str]] = {

@@ -167,6 +167,24 @@ def completing(
     return _said(of, row, done.astype(np.float64))
 
 
+def happening(
+    rng: np.random.Generator, of: Visits, rates: tuple[float, float], *, alike: float = 0.05
+) -> Ratings:
+    """True for each request, a session of its own, in which it happened; nothing is said of the others."""
+    happened = rng.binomial(of.count, _own(rng, of, rates, alike))
+    row = np.repeat(np.arange(len(of.count)), happened)
+    return _said(of, row, np.ones(len(row)))
+
+
+def buying(
+    rng: np.random.Generator, of: Visits, rates: tuple[float, float], *, usd: float = 49.0, cv: float = 1.0
+) -> Ratings:
+    """What the users paid who bought, log-normal; nothing is said of the others."""
+    row, variance = np.flatnonzero(rng.random(len(of.user)) < np.array(rates)[of.side]), math.log(1 + cv**2)
+    price = usd * np.exp(math.sqrt(variance) * rng.normal(size=len(row)) - variance / 2)
+    return _said(of, row, price)
+
+
 def rating(
     rng: np.random.Generator,
     of: Visits,

@@ -1,15 +1,17 @@
 """The worlds on which the promises of a plan are held, by name."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tests.verdict.simulated import (
     Visits,
     World,
+    buying,
     completing,
     failing,
+    happening,
     lasting,
     paying,
     rating,
@@ -18,6 +20,7 @@ from tests.verdict.simulated import (
     visits,
 )
 from tests.verdict.simulated_looks import row
+from verdict.sample.sample import SESSIONS
 from verdict.statistics.types import Ints
 from verdict.terms.rubric import Criterion
 
@@ -33,6 +36,7 @@ class Edge:
     who: Make
     what: tuple[float, float]
     cv: float = 1.05
+    alike: float = 0.05
 
     def world(self, rng: Rng) -> World:
         of, metric = self.who(rng), self.criterion.metric
@@ -42,6 +46,18 @@ class Edge:
             return World(visits=of, totals={"cost": paying(rng, of, self.what, cv=self.cv)})
         if metric == "latency_p95":
             return World(visits=of, duration=lasting(rng, of, self.what))
+        if metric == "cost_per_resolution":
+            said_of = {"resolved": happening(rng, of, (0.6, 0.6))}
+            sessions = of.count.astype(np.float64)
+            totals = {"cost": paying(rng, of, self.what, cv=self.cv), SESSIONS: sessions}
+            return World(visits=of, totals=totals, said=said_of)
+        if metric in ("escalated", "resolved"):
+            said_of = {metric: happening(rng, of, self.what, alike=self.alike)}
+            return World(visits=of, totals={SESSIONS: of.count.astype(np.float64)}, said=said_of)
+        if metric in ("conversion", "revenue"):
+            bought = buying(rng, of, self.what)
+            paid = bought if metric == "revenue" else replace(bought, value=np.ones(len(bought.row)))
+            return World(visits=of, said={metric: paid})
         said = completing if metric == "task_completed" else rating
         return World(visits=of, said={metric: said(rng, of, self.what)})
 
@@ -89,11 +105,37 @@ P95_VS = row("latency_p95", "<= 1.2x baseline", "<= 0.5x baseline")
 CSAT = row("csat", "> 4.1", "> 4.9")
 CSAT_VS = row("csat", ">= baseline - 0.2", ">= baseline + 0.3")
 
+ESCALATED_VS = row("escalated", "<= baseline + 2pp", "<= baseline - 4pp")
+ESCALATED_1 = row("escalated", "< 1%", "< 0.1%")
+CONVERSION_VS = row("conversion", ">= baseline - 2pp", ">= baseline + 9pp")
+REVENUE_VS = row("revenue", ">= baseline - 10%", ">= baseline + 50%")
+RESOLVED_VS = row("resolved", ">= baseline - 2pp", ">= baseline + 9pp")
+COST_PER_VS = row("cost_per_resolution", "<= 1.2x baseline", "<= 0.5x baseline")
+
 _ONE, _FEWER = (0.01, 0.01), (0.002, 0.002)
 _DONE, _DONE_VS = (0.88, 0.85), (0.88, 0.86)
 _PAID, _PAID_VS = (0.08, 0.08), (0.08, 0.096)
 _TOOK, _TOOK_VS = (1.2, 1.2), (1.0, 1.2)
 _RATED = (4.3, 4.1)
+
+EVENTS: Mapping[str, Edge] = {
+    "escalated per session": Edge(criterion=ESCALATED_VS, who=evenly(600, 0.1), what=(0.05, 0.07)),
+    "escalated per session, 1 %, 300 users": Edge(criterion=ESCALATED_1, who=evenly(300), what=(0.01, 0.01)),
+    "conversion per user": Edge(criterion=CONVERSION_VS, who=evenly(1000), what=(0.1, 0.08)),
+    "revenue per user": Edge(criterion=REVENUE_VS, who=evenly(2000), what=(0.1, 0.09)),
+    "cost_per, relative": Edge(criterion=COST_PER_VS, who=evenly(600, 0.1), what=(0.08, 0.096)),
+}
+"""Metrics of what happened, of which nothing is sent where it did not."""
+
+POWER: Mapping[str, Edge] = {
+    "per value, half of the requests have one": Edge(
+        criterion=COMPLETED_VS, who=evenly(600, 0.1), what=(0.88, 0.88)
+    ),
+    "per session, only true is sent": Edge(
+        criterion=RESOLVED_VS, who=evenly(600, 0.1), what=(0.88, 0.88), alike=0.25
+    ),
+}
+"""One candidate, equal to its baseline, by an opinion and by what happened."""
 
 EDGES: Mapping[str, Edge] = {
     "errors 1 %, 300 users": Edge(criterion=ERRORS_1, who=evenly(300), what=_ONE),

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 
-from records.facts.metric import BUILT_IN
+from records.facts.metric import BUILT_IN, Metric
 from tests.verdict.simulated import DAY_S, World
 from verdict.rows.looks import RowPlan
 from verdict.rows.margins import Contrast, contrast
@@ -16,6 +16,13 @@ from verdict.terms.plan import Side, VerdictPlan
 from verdict.terms.rubric import Bound, Criterion, parse_bound
 
 PLAN = VerdictPlan(days=14, first_day=7)
+METRICS = {
+    **BUILT_IN,
+    "resolved": Metric(name="resolved", kind="bool", low=0, high=1, question="", per="session"),
+    "cost_per_resolution": Metric(
+        name="cost_per_resolution", kind="amount", question="", higher_is_better=False, cost_per="resolved"
+    ),
+}
 
 
 def row(metric: str, acceptable: str, ideal: str) -> Criterion:
@@ -65,7 +72,7 @@ def looks(world: World, planned: RowPlan, sides: Sequence[Side] = ("ship",)) -> 
 
 def measure(world: World, metric: str, day: int) -> Contrast | None:
     sample, now = world.until(day), day * DAY_S
-    return contrast(sample, observe(sample, metric, BUILT_IN, now=now))
+    return contrast(sample, observe(sample, metric, METRICS, now=now))
 
 
 def _bounds(planned: RowPlan, side: Side, found: Mapping[int, Contrast]) -> Mapping[int, float]:

@@ -8,13 +8,13 @@ import pytest
 
 from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN
-from tests.verdict.simulated import DAY_S, World, paying, rating, usual, visits
+from tests.verdict.simulated import DAY_S, World, happening, paying, rating, usual, visits
 from tests.verdict.simulated_looks import row
 from verdict.decision.document import Report
 from verdict.decision.verdict import build
 from verdict.rows.margins import Margin, contrast
 from verdict.sample.observations import observe
-from verdict.sample.sample import Ratings, Sample, TextColumn
+from verdict.sample.sample import SESSIONS, Ratings, Sample, TextColumn
 from verdict.statistics.boundaries import spreads
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.rubric import parse_bound
@@ -63,90 +63,115 @@ def test_a_heavy_unit_is_counted_twice_and_no_other() -> None:
     assert spreads(np.zeros(3))[1].se == 0.0
 
 
-def _with_one_user(part: float, stars: float, *, mean: float, candidate: bool = True) -> Sample:
-    """Ten days of 300 candidate users at a mean of 4.25 in the baseline; one user gives `part` of an arm's
-    ratings, all the same."""
+def _with_one_user(part: float, happens: bool, *, rate: float, candidate: bool = True) -> Sample:
+    """Ten days of 300 candidate users; in 7 % of the baseline's sessions it happens. One user has `part` of
+    an arm's sessions, in all of which it happens, or in none."""
     rng = np.random.default_rng(3)
     of = visits(rng, usual(rng, 3000), share=0.1, days=10)
-    said = rating(rng, of, (4.25, mean))
-    number = round(part / (1 - part) * np.sum(of.candidate[said.row] == candidate))
-    busy = np.flatnonzero((of.candidate == candidate) & (of.day >= 1))[:1]
-    rows = np.concatenate([said.row, np.repeat(busy, number)])
-    value = np.concatenate([said.value, np.full(number, stars)])
-    order = np.argsort(rows, kind="stable")
-    at = (of.day[rows[order]] + 0.5) * DAY_S
-    return World(visits=of, said={"csat": Ratings(row=rows[order], value=value[order], at=at)}).until(10)
+    mine = of.candidate == candidate
+    number, busy = round(part / (1 - part) * of.count[mine].sum()), np.flatnonzero(mine & (of.day >= 1))[0]
+    count = of.count + number * (np.arange(len(of.count)) == busy)
+    said = happening(rng, of, (0.07, rate))
+    rows = np.sort(np.concatenate([said.row, np.repeat(busy, number * happens)]))
+    at = (of.day[rows] + 0.5) * DAY_S
+    events = Ratings(row=rows, value=np.ones(len(rows)), at=at)
+    world = World(
+        visits=replace(of, count=count),
+        totals={SESSIONS: count.astype(np.float64)},
+        said={"escalated": events},
+    )
+    return world.until(10)
 
 
-def _judged(sample: Sample, planned_days: int, acceptable: str = "> 4.1") -> Report:
+def _judged(sample: Sample, planned_days: int, acceptable: str = "< 10%") -> Report:
     canary = JudgedCanary(
         name="c",
-        criteria=[row("csat", acceptable, "> 4.9")],
+        criteria=[row("escalated", acceptable, "< 1%")],
         minimum_days=min(planned_days, 1),
         planned_days=planned_days,
     )
     return build(sample, canary, now=10 * DAY_S)
 
 
+_AGAINST = "<= baseline + 4pp"
+
+
 @pytest.mark.parametrize("planned_days", [0, 7])
-@pytest.mark.parametrize("acceptable", ["> 4.1", ">= baseline - 0.2"])
+@pytest.mark.parametrize("acceptable", ["< 10%", _AGAINST])
 @pytest.mark.parametrize(
-    ("stars", "mean", "would", "without", "alone"),
-    [(1.0, 4.6, "miss", "pass", ("PASS", "IDEAL")), (5.0, 3.5, "keep", "miss it", ("FAIL",))],
+    ("happens", "rate", "would", "without", "alone"),
+    [(True, 0.04, "miss", "pass", ("PASS", "IDEAL")), (False, 0.25, "keep", "miss it", ("FAIL",))],
 )
-def test_one_user_with_most_of_the_ratings_neither_fails_nor_passes_a_row_and_is_named(
+def test_one_user_with_most_of_the_sessions_neither_fails_nor_passes_a_row_and_is_named(
     planned_days: int,
     acceptable: str,
-    stars: float,
-    mean: float,
+    happens: bool,
+    rate: float,
     would: str,
     without: str,
     alone: tuple[str, ...],
 ) -> None:
-    found = _judged(_with_one_user(0.95, stars, mean=mean), planned_days, acceptable)
+    found = _judged(_with_one_user(0.95, happens, rate=rate), planned_days, acceptable)
     (line,) = found.metrics
     assert (found.verdict, line.state) == ("extend", "INCONCLUSIVE")
     assert re.fullmatch(
-        f"Satisfaction would {would} “{acceptable}”.* only because of one user of the candidate, who has "
-        rf"9\d % of the candidate's values: without this user it would {without}. One user decides no row, "
-        "so it stays open.",
+        f"Escalated would {would} “{re.escape(acceptable)}”.* only because of one user of the candidate, who "
+        rf"has 9\d % of the candidate's values: without this user it would {without}. One user decides no "
+        "row, so it stays open.",
         sentences(found)[0],
     )
-    assert _judged(_with_one_user(0.0, stars, mean=mean), planned_days, acceptable).metrics[0].state in alone
+    assert (
+        _judged(_with_one_user(0.0, happens, rate=rate), planned_days, acceptable).metrics[0].state in alone
+    )
 
 
-@pytest.mark.parametrize(("stars", "mean"), [(1.0, 4.25), (5.0, 3.8)])
+@pytest.mark.parametrize(("happens", "rate"), [(True, 0.07), (False, 0.16)])
 @pytest.mark.parametrize("part", [0.15, 0.2, 0.25, 0.4, 0.9])
-def test_no_share_of_the_ratings_makes_one_user_decide(part: float, stars: float, mean: float) -> None:
-    state = _judged(_with_one_user(part, stars, mean=mean), 7).metrics[0].state
-    assert state not in (("FAIL",) if stars == 1.0 else ("PASS", "IDEAL"))
+def test_no_share_of_the_sessions_makes_one_user_decide(part: float, happens: bool, rate: float) -> None:
+    state = _judged(_with_one_user(part, happens, rate=rate), 7).metrics[0].state
+    assert state not in (("FAIL",) if happens else ("PASS", "IDEAL"))
 
 
 def test_a_candidate_that_is_bad_without_its_busiest_user_too_still_fails() -> None:
     for planned_days in (0, 7):
-        assert _judged(_with_one_user(0.67, 1.0, mean=3.0), planned_days).metrics[0].state == "FAIL"
+        assert _judged(_with_one_user(0.67, True, rate=0.3), planned_days).metrics[0].state == "FAIL"
 
 
 def test_a_busy_user_of_the_baseline_decides_no_relative_row() -> None:
-    for stars, mean in ((1.0, 3.5), (5.0, 4.6)):
-        sample = _with_one_user(0.95, stars, mean=mean, candidate=False)
-        found = _judged(sample, 7, ">= baseline - 0.2")
+    for happens, rate in ((True, 0.25), (False, 0.05)):
+        sample = _with_one_user(0.95, happens, rate=rate, candidate=False)
+        found = _judged(sample, 7, _AGAINST if happens else "<= 1.5x baseline")
         assert found.metrics[0].state == "INCONCLUSIVE"
         assert "only because of one user of the baseline" in sentences(found)[0]
 
 
 def test_one_user_makes_no_category_worse() -> None:
-    sample = _with_one_user(0.8, 1.0, mean=4.25)
+    sample = _with_one_user(0.8, True, rate=0.07)
     sample = replace(sample, category=TextColumn.of(["refund"] * len(sample.unit)))
     canary = JudgedCanary(
         name="c",
-        criteria=[row("csat", ">= baseline - 0.2", "> baseline")],
+        criteria=[row("escalated", "<= baseline + 2pp", "< baseline")],
         minimum_days=0,
         planned_days=0,
         critical_categories=frozenset({"refund"}),
     )
     (part,) = build(sample, canary, now=10 * DAY_S).categories
     assert (part.state, part.blocks) == ("NO_DIFFERENCE", False)
+
+
+def test_a_user_with_most_of_the_ratings_has_one_voice() -> None:
+    rng = np.random.default_rng(3)
+    of = visits(rng, usual(rng, 3000), share=0.1, days=10)
+    said = rating(rng, of, (4.25, 4.6))
+    busy = np.flatnonzero(of.candidate[said.row])[0]
+    flood = np.sort(np.concatenate([np.arange(len(said.row)), np.full(10_000, busy)]))
+    value = np.where(flood == busy, 1.0, said.value[flood])
+    row_of, at = said.row[flood], said.at[flood]
+    sample = World(visits=of, said={"csat": Ratings(row=row_of, value=value, at=at)}).until(10)
+    canary = JudgedCanary(name="c", criteria=[row("csat", "> 4.1", "> 4.9")], minimum_days=0)
+    (line,) = build(sample, canary, now=10 * DAY_S).metrics
+    assert line.state == "PASS"
+    assert line.candidate == pytest.approx(4.6, abs=0.1)
 
 
 def _margin(sample: Sample, metric: str, bound: str) -> Margin:
@@ -161,8 +186,10 @@ def test_a_mean_s_ends_lie_as_many_standard_errors_away_as_the_boundary_says() -
     said = rating(rng, of, (4.2, 4.2))
     margin = _margin(World(visits=of, said={"csat": said}).until(14), "csat", "> 4.1")
     mine = of.candidate[said.row]
-    unit, value = of.user[said.row][mine], said.value[mine]
-    se = float(np.linalg.norm(np.bincount(unit, weights=value - value.mean()))) / len(value)
+    unit, given = of.user[said.row][mine], said.value[mine]
+    count = np.bincount(unit)
+    value = np.bincount(unit, weights=given)[count > 0] / count[count > 0]
+    se = float(np.linalg.norm(value - value.mean())) / len(value)
     assert margin.low(1.96) == pytest.approx(value.mean() - 4.1 - 1.96 * se, abs=0.1 * se)
     assert margin.high(1.96) == pytest.approx(value.mean() - 4.1 + 1.96 * se, abs=0.1 * se)
 

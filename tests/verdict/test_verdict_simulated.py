@@ -15,9 +15,11 @@ from tests.verdict.simulated import DAY_S, EQUAL, HALFWAY, TrueValues, as_planne
 from tests.verdict.simulated_cases import (
     COST_VS,
     EDGES,
+    EVENTS,
     FAILS_SELDOM,
     GOOD,
     NO_ROOM,
+    POWER,
     README,
     WITH_ROOM,
     bots,
@@ -83,6 +85,41 @@ def test_a_candidate_exactly_at_its_bound_is_seldom_shipped_in_full(
         f"\nat the bound, {name}: ships by day 14 {part(found, 14):.1%}, by 28 {part(found, 28):.1%} of 1000"
     )
     assert part(found, 28) <= _limit(1000)
+
+
+def _event_shipped(name: str, seed: int) -> float:
+    event = {**EVENTS, **POWER}[name]
+    return first_shipped(event.world(np.random.default_rng(seed)), [event.criterion])
+
+
+def test_so_is_one_exactly_at_its_bound_by_what_happened() -> None:
+    for name in ("escalated per session", "cost_per, relative"):
+        assert part((_event_shipped(name, seed) for seed in range(20)), 28) <= _limit(20)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", EVENTS)
+def test_so_is_one_exactly_at_its_bound_by_what_happened_in_full(
+    pool: ProcessPoolExecutor, name: str
+) -> None:
+    found = each_world(pool, _event_shipped, name, 1000)
+    print(
+        f"\nat the bound, {name}: ships by day 14 {part(found, 14):.1%}, by 28 {part(found, 28):.1%} of 1000"
+    )
+    assert part(found, 28) <= _limit(1000)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_what_happened_in_every_session_ships_an_equal_candidate_no_later_than_opinions_do(
+    pool: ProcessPoolExecutor,
+) -> None:
+    found = {name: part(each_world(pool, _event_shipped, name, 1000), 14) for name in POWER}
+    for name, shipped in found.items():
+        print(f"\nequal arms, {name}: ships by day 14 {shipped:.1%} of 1000")
+    opinions, events = found.values()
+    assert events >= opinions - _noise(opinions, 1000)
 
 
 def _dear_shipped(share: str, seed: int) -> float:

@@ -35,6 +35,7 @@ class UnitTotals:
             "ttft_n": 0, "ttft_sum": 0, "cost_n": 0, "cost_sum": 0, "tokens_n": 0, "tokens_sum": 0,
             "latency": b"", "ttft": b"", "finished": 0, "refused": 0, "cut_off": 0, "empty": 0,
             "answer_faults": 0, "output_judged": 0, "invalid_output": 0, "ended": 0, "abandoned": 0,
+            "sessionless": 0,
             **changed,
         }  # fmt: skip
         self.connection.execute(sa.insert(unit_days), [row])

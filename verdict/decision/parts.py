@@ -1,7 +1,7 @@
 """Every row in each segment and category: which are worse or better, which have too few users. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import TypeAlias
 
@@ -17,7 +17,7 @@ from verdict.rows.row import decide
 from verdict.sample.observations import Observations
 from verdict.sample.sample import Sample, TextColumn, Values
 from verdict.statistics import sequence
-from verdict.statistics.ratio import UnitSums, distinct, quantile, unit_sums
+from verdict.statistics.ratio import UnitSums, distinct, quantile
 from verdict.statistics.sequence import Stratum, e_bh
 from verdict.statistics.sequence import exact_p_value as p_value
 from verdict.statistics.types import Floats
@@ -32,17 +32,23 @@ def chance_of_worse(sample: Sample, observed: Observations, *, higher_is_better:
     compared within the ramp's phases. None if no phase has both arms, or the group is not small.
     """
     sums = _last_phases(_sums(sample, observed))
-    badness = sums.total / sums.count * (-1 if higher_is_better else 1)
+    badness = (_over_events(sums) if observed.events else sums.total / sums.count) * (
+        -1 if higher_is_better else 1
+    )
     phases = [sums.phase == phase for phase in np.unique(sums.phase)]
     return p_value([Stratum(badness=badness[rows], candidate=sums.candidate[rows]) for rows in phases])
 
 
+def _over_events(sums: UnitSums) -> Floats:
+    """What each unit cost beyond the usual cost of its events, of which it may have none."""
+    return sums.total - float(sums.total.sum()) / max(float(sums.count.sum()), 1.0) * sums.count
+
+
 def _sums(sample: Sample, observed: Observations) -> UnitSums:
-    row, total = observed.row, observed.total
-    if observed.values is not None and observed.level is not None and len(row):
+    total = observed.total
+    if observed.values is not None and observed.level is not None and len(observed.row):
         total = _slow(observed.values, observed.level)
-    sums = unit_sums(sample.unit[row], sample.phase[row], sample.candidate[row], total, observed.count)
-    return replace(sums, count=np.ones(len(sums.unit))) if observed.per_unit else sums
+    return observed.sums(sample, total)
 
 
 def _slow(values: Values, level: float) -> Floats:

@@ -141,6 +141,7 @@ def take_looks(settings: ReportSettings, name: str, store: Store, *, now: float)
             name,
             scope.run,
             metrics=[row.metric for row in judged.criteria],
+            declared=judged.metrics,
             cuts=cuts(judged, kept, now=until),
             judged=said,
             assigned_outside=judged.assigned_outside,

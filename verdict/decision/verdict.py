@@ -40,9 +40,11 @@ from verdict.rows.reasons import (
     InBothArms,
     NobodyRead,
     NotBorneOut,
+    OneSided,
     Reason,
     RowNotComputed,
     ShareChanged,
+    TooFewEvents,
     Unreached,
     attempt,
     left_out,
@@ -219,7 +221,8 @@ def _row(
         observed = observe(seen, criterion.metric, canary.metrics, now=now)
         sums = arm_sums(seen, observed)
         reading = read(seen, observed, planned=canary.planned_units, sums=sums)
-        held = condition(criterion, sample, enough=reading.enough(criterion.acceptable))
+        enough = reading.enough(criterion.acceptable)
+        held = condition(criterion, sample, observed, canary.metrics, enough=enough)
         if planned is None:
             row = decide_row(criterion, reading, held=held)
             on_decided(seen, row, observed)
@@ -289,8 +292,8 @@ def _parts(
     row: Row,
     observed: Observations,
 ) -> Sequence[Part]:
-    """The row in every segment and category; nothing while too many costs are missing."""
-    if isinstance(row.held, CostsUnknown):
+    """The row in every segment and category; nothing while its values cannot decide it at all."""
+    if isinstance(row.held, CostsUnknown | OneSided | TooFewEvents):
         return ()
     if planned is not None:
         return planned.parts(row.criterion, observed)

@@ -6,7 +6,7 @@ relative bound with its factor. All intervals are two-sided and always valid, at
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
@@ -24,7 +24,6 @@ from verdict.statistics.ratio import (
     narrower,
     quantile,
     renumbered,
-    unit_sums,
     woodruff,
 )
 from verdict.statistics.types import Bools, Floats
@@ -433,13 +432,13 @@ class ArmSums:
         if observed.values is None or observed.level is None:
             return None
         found = Quantiles.of(self.sample, observed.values, observed.level)
-        return found, _sums(self.sample, observed, found.slower(observed.values))
+        return found, observed.sums(self.sample, found.slower(observed.values))
 
 
 def arm_sums(sample: Sample, observed: Observations) -> ArmSums:
     """Only the phases in which both arms have values. Without such a phase, only the candidate's values: no
     comparison is possible."""
-    sums = _sums(sample, observed, observed.total)
+    sums = observed.sums(sample, observed.total)
     if not sums.candidate.any() or sums.candidate.all():
         return ArmSums(sample=sample, observed=observed, sums=sums)
     phases = int(sample.phase.max()) + 1  # the sample's: the newest may have no value yet
@@ -483,9 +482,3 @@ def _carrying(sums: UnitSums, *, candidate: bool) -> int:
     per_phase = np.maximum(np.bincount(rows), 1)
     omega = np.bincount(sums.phase[sums.candidate], weights=sums.count[sums.candidate])
     return min(units, int(1 / float(np.sum((omega / omega.sum()) ** 2 / per_phase)) + 1e-9))
-
-
-def _sums(sample: Sample, observed: Observations, total: Floats) -> UnitSums:
-    row = observed.row
-    sums = unit_sums(sample.unit[row], sample.phase[row], sample.candidate[row], total, observed.count)
-    return replace(sums, count=np.ones(len(sums.unit))) if observed.per_unit else sums

@@ -441,7 +441,7 @@ class _Sums:
         """All candidate units have the same amount, mostly 0: without a scale the next may be arbitrarily far
         off."""
         observed = self.found.observed
-        return observed.feedback and observed.bounds is None and self.arms.candidate.se == 0
+        return observed.reported and observed.bounds is None and self.arms.candidate.se == 0
 
     def _influence(self, bound: Bound) -> Floats:
         factor, _ = bound.terms

@@ -330,7 +330,7 @@ def _compare(found: ArmSums, c: float) -> ArmComparison:
     if observed.bounds is not None and found.few:
         return _shares(sums, observed.bounds, c, strata=observed.strata)
     both = found.arms(by_category=False)
-    if observed.feedback and observed.bounds is None and both.candidate.se == 0:
+    if observed.reported and observed.bounds is None and both.candidate.se == 0:
         return _unspread(both, c)
     positive = both.candidate.value > 0 and (both.baseline.value > 0 or sums.candidate.all())
     return (

@@ -133,6 +133,24 @@ class NotBorneOut:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OneSided:
+    """A row on opinions of which nobody in either arm ever gave the other value: only `said` was sent."""
+
+    metric: str
+    said: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TooFewEvents:
+    """A row on the cost of an event that happened too rarely: so often in the arm that has fewer."""
+
+    metric: str
+    event: str
+    arm: Literal["candidate", "baseline"]
+    events: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TooFewUsers:
     """A row without data: the users of the arm that lacks them, and the effective number behind its value."""
 
@@ -345,6 +363,8 @@ Reason: TypeAlias = (
     | RowNotComputed
     | CostsUnknown
     | NotBorneOut
+    | OneSided
+    | TooFewEvents
     | TooFewUsers
     | OneUser
     | RowOpen

@@ -10,17 +10,19 @@ otherwise                        INCONCLUSIVE
 too few units                    NODATA
 
 A row stays INCONCLUSIVE while one unit decides it, or while it is held: its costs are not known, people's
-labels do not bear out its judge, or nothing can be computed of it.
+labels do not bear out its judge, only one value was ever sent, what its cost is divided by happened too
+rarely, or nothing can be computed of it.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from common.interval import Interval
 from judge.figures import FEWEST_LABELS, NEEDED_LABELS, borne_out, with_people
-from records.facts.metric import JUDGED, JUDGED_PREFERENCE
+from records.facts.metric import JUDGED, JUDGED_PREFERENCE, Metric
+from routing.canary import ArmName
 from verdict.details import UnknownCosts
 from verdict.rows.comparison import ALPHA, ArmComparison, BracketedComparison
 from verdict.rows.looks import Look, RowPlan, RowStanding, standing, unknown
@@ -29,7 +31,9 @@ from verdict.rows.reasons import (
     Capped,
     CostsUnknown,
     NotBorneOut,
+    OneSided,
     RowNotComputed,
+    TooFewEvents,
     UnequalResponse,
     UnevenlyAbandoned,
 )
@@ -41,7 +45,7 @@ from verdict.terms.rubric import Bound, Criterion
 
 State = Literal["IDEAL", "PASS", "FAIL", "INCONCLUSIVE", "NODATA"]
 
-Held: TypeAlias = CostsUnknown | NotBorneOut | RowNotComputed
+Held: TypeAlias = CostsUnknown | NotBorneOut | OneSided | RowNotComputed | TooFewEvents
 """Why a row stays open whatever its values say; more users will not change it."""
 
 HEAVY = 0.2
@@ -219,7 +223,21 @@ MOST_UNPRICED = 0.01
 """The largest share of answered exchanges without a known cost with which a cost row is still decided."""
 
 
-def condition(criterion: Criterion, sample: Sample, *, enough: bool) -> CostsUnknown | NotBorneOut | None:
+FEWEST_EVENTS = 30
+"""A cost is divided by so many events in each arm, or not judged."""
+
+ONE_SIDED_FROM = 20
+"""So many equal values are no chance."""
+
+
+def condition(
+    criterion: Criterion,
+    sample: Sample,
+    observed: Observations,
+    metrics: Mapping[str, Metric],
+    *,
+    enough: bool,
+) -> Held | None:
     """What holds the row open; None if nothing does. `enough`: its users are there."""
     metric = criterion.metric
     if metric in JUDGED:
@@ -228,10 +246,28 @@ def condition(criterion: Criterion, sample: Sample, *, enough: bool) -> CostsUnk
         if metric == JUDGED_PREFERENCE and borne_out(agreement):
             return None
         return NotBorneOut(metric=metric, agreement=agreement, enough=enough)
-    found = unpriced(sample) if source(metric) == "cost" else None
+    if metric in metrics and (found_of := _of_values(metrics[metric], observed)) is not None:
+        return found_of
+    found = unpriced(sample) if source(metric, metrics) == "cost" else None
     if found is None or not _too_many(found, relative=criterion.acceptable.relative):
         return None
     return CostsUnknown(metric=metric, share=found)
+
+
+def _of_values(metric: Metric, observed: Observations) -> OneSided | TooFewEvents | None:
+    """What the values of a metric, or their number, keep from being decided."""
+    if observed.events is not None:
+        ours, theirs = observed.events
+        if min(ours, theirs) >= FEWEST_EVENTS:
+            return None
+        arm: ArmName = "candidate" if ours <= theirs else "baseline"
+        return TooFewEvents(metric=metric.name, event=metric.cost_per, arm=arm, events=min(ours, theirs))
+    if metric.kind != "bool" or metric.is_event or len(observed.total) < ONE_SIDED_FROM:
+        return None
+    only_true, only_false = bool((observed.total == 1).all()), bool((observed.total == 0).all())
+    if only_true or (only_false and not metric.higher_is_better):
+        return OneSided(metric=metric.name, said=only_true)
+    return None
 
 
 def _too_many(found: MissingShare, *, relative: bool) -> bool:

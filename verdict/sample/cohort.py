@@ -10,19 +10,21 @@ import sqlalchemy as sa
 
 from judge.judgements import NOT_JUDGED, RunJudgements
 from records.facts.exchange_id import time_and_serial
-from records.facts.metric import JUDGED, Metric
+from records.facts.metric import BUILT_IN, Metric, Per
 from records.outcome import INVALID_OUTPUT, UNREACHED, blames_arm
 from records.store.segments.columns import faults_of
 from records.store.sums import WEEK_S
 from records.store.tables import failure_days, feedback, prior_weeks, unit_days
 from routing.canary import ArmName, Match
 from verdict.details import EXAMPLES, CountedKind, FailureMode, Mirror
-from verdict.sample.observations import TRAFFIC
 from verdict.sample.sample import (
     NEWEST,
     RATINGS,
+    SESSIONS,
+    TRAFFIC,
     ArmTotal,
     MeasureTotals,
+    Numbered,
     RecentFailures,
     RecentRating,
     Sample,
@@ -38,7 +40,6 @@ from verdict.sample.unit_totals import (
     WINDOW,
     CellIndex,
     Cells,
-    Numbered,
     RunWindow,
     TotalsScope,
     concurrent,
@@ -50,7 +51,7 @@ from verdict.sample.unit_totals import (
 )
 from verdict.statistics.types import Floats
 from verdict.terms.judged_canary import JudgedCanary
-from verdict.terms.measures import per_unit, source
+from verdict.terms.measures import facts_of, per_unit, source
 
 # What each unit did before a run: its earlier values of the metrics, from the store.
 
@@ -105,16 +106,22 @@ def began(connection: sa.Connection, canary: str, run: int, first_at: float) -> 
 
 
 def read_before(
-    connection: sa.Connection, prior: PriorTraffic, units: Numbered, metrics: Collection[str]
+    connection: sa.Connection,
+    prior: PriorTraffic,
+    units: Numbered,
+    metrics: Collection[str],
+    declared: Mapping[str, Metric] = BUILT_IN,
 ) -> Mapping[str, Floats]:
-    """`Sample.before` for these metrics: mean and weight of what is known of each unit, (units, 2)."""
-    measures = {name: source(name) for name in metrics}
+    """`Sample.before` for these metrics: mean and weight of what is known of each unit, (units, 2); of events
+    their sum, 0 without any."""
+    measures = {name: source(name) for name in metrics if name not in declared or not declared[name].cost_per}
+    events = {name for name in measures if name in declared and declared[name].is_event}
     sums = {
         **_totals(connection, prior, units, {of for of in measures.values() if of in _SUMS}),
         **_feedback(connection, prior, units, [name for name, of in measures.items() if of is None]),
     }
     return {
-        name: of_units(*sums[of or name], whole=per_unit(name))
+        name: of_units(*sums[of or name], whole=per_unit(name) or name in events)
         for name, of in measures.items()
         if (of or name) in sums
     }
@@ -345,6 +352,7 @@ def from_store(
     run: int | None = None,
     *,
     metrics: Collection[str] = (),
+    declared: Mapping[str, Metric] = BUILT_IN,
     segments: Sequence[str] = (),
     cuts: Callable[[Floats], Sequence[float]] = lambda _candidate_at: (),
     prior: tuple[str, Match] | None = None,
@@ -352,7 +360,7 @@ def from_store(
     assigned_outside: bool = False,
 ) -> Sample:
     """The run's unit totals (None: the latest run) while both arms had a share, with the measures, tags and
-    feedback that these metrics and segments need.
+    feedback that these metrics and segments need. `declared` says what a metric of feedback is.
 
     Left out: pinned and randomly assigned requests, requests bound to provider state, mirror copies, shed
     requests. The caller's own errors, aborted exchanges and those that did not reach their arm count as
@@ -362,13 +370,14 @@ def from_store(
     run; with it, the sample counts its exchanges. Raises BadSample for a unit in both arms of a phase, or
     leaves it out where the arms were `assigned_outside`.
     """
-    sources = {name: source(name) for name in metrics if name not in JUDGED}
+    said = facts_of(metrics, declared)
     scope = TotalsScope(
         canary=canary,
         run=_latest(connection, canary) if run is None else run,
         segments=segments,
         sources={
-            *(name for name in sources.values() if name is not None),
+            *(measure for name in metrics if (measure := source(name, declared)) is not None),
+            *(_EXPOSED[metric.per] for metric in said if metric.per in _EXPOSED),
             *({TRAFFIC} if judged.exchanges else ()),
         },
     )
@@ -388,12 +397,10 @@ def from_store(
         totals={**cells.totals, **_sessions(connection, scope, places)},
         values=cells.values,
         tags=cells.names.labels(cells.keys.place),
-        feedback=read_feedback(
-            connection, scope, places, [name for name, measure in sources.items() if measure is None]
-        ),
+        feedback=read_feedback(connection, scope, places, said),
         shares=_shares(cells),
         possible=possible,
-        before=_before(connection, scope, cells, prior, metrics),
+        before=_before(connection, scope, cells, prior, metrics, declared),
         judged=judged,
     )
     return in_one_arm(sample, assigned_outside=assigned_outside)
@@ -405,13 +412,14 @@ def _before(
     cells: Cells,
     prior: tuple[str, Match] | None,
     metrics: Collection[str],
+    declared: Mapping[str, Metric],
 ) -> Mapping[str, Floats]:
     if prior is None or len(cells.first_at) == 0:
         return {}
     provider, match = prior
     since = began(connection, scope.canary, scope.run, float(cells.first_at[0]))
     known = PriorTraffic(canary=scope.canary, provider=provider, match=match, since=since)
-    return read_before(connection, known, cells.names.units, metrics)
+    return read_before(connection, known, cells.names.units, metrics, declared)
 
 
 def to_judge(
@@ -436,6 +444,7 @@ def to_judge(
             "error_rate",
             "abandoned",
         ],
+        declared=canary.metrics,
         segments=canary.segments,
         cuts=cuts,
         prior=(canary.baseline.provider, canary.match) if canary.baseline and canary.match else None,
@@ -506,6 +515,9 @@ def _latest(connection: sa.Connection, canary: str) -> int:
     return connection.execute(latest).scalar() or 0
 
 
+_EXPOSED: Mapping[Per, str] = {"exchange": TRAFFIC, "session": SESSIONS}
+"""The measure that counts what an event may happen to. Users need none."""
+
 _POSSIBLE = {
     "errors": unit_days.c.counted,
     "answer_faults": unit_days.c.finished,
@@ -549,5 +561,11 @@ def _shares(cells: Cells) -> dict[int, float]:
 def _sessions(
     connection: sa.Connection, scope: TotalsScope, places: CellIndex
 ) -> Mapping[str, MeasureTotals]:
-    wanted = any(name.startswith("session_") for name in scope.sources)
-    return read_sessions(connection, scope, places) if wanted else {}
+    if not any(name.startswith("session_") or name == SESSIONS for name in scope.sources):
+        return {}
+    found = read_sessions(connection, scope, places)
+    alone = places.cells.totals.get(SESSIONS)
+    if alone is None:
+        return found
+    count = found["session_length_s"].count + alone.count
+    return {**found, SESSIONS: MeasureTotals(count=count, total=count)}

@@ -4,7 +4,7 @@ import csv
 import difflib
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,8 +19,11 @@ from verdict.details import EXAMPLES, CountedKind, FailureMode
 from verdict.sample.sample import (
     NEWEST,
     RATINGS,
+    SESSIONS,
+    TRAFFIC,
     BadSample,
     MeasureTotals,
+    Numbered,
     Ratings,
     RecentFailures,
     RecentRating,
@@ -77,7 +80,9 @@ class ExchangeTable:
     `aborted` marks
     those that the caller left; they are abandoned if no first token had arrived. `feedback`
     rows index these columns. `answers` is None if the log says nothing of them. `before` is by unit, as in
-    `Sample`.
+    `Sample`. `session` is the same number for the exchanges of one session; one without a session has a
+    number of its own (None: no exchange has one). `by_session` are the metrics of which each session is one
+    observation.
     """
 
     units: tuple[str, ...]
@@ -101,6 +106,8 @@ class ExchangeTable:
     shares: Mapping[int, float] = field(default_factory=dict)
     recent: RecentFailures | None = None
     before: Mapping[str, Floats] = field(default_factory=dict)
+    session: Ints | None = None
+    by_session: Collection[str] = ()
 
     @property
     def ended(self) -> Bools:
@@ -118,6 +125,8 @@ class ExchangeTable:
 
     def sample(self) -> Sample:
         """A sample with one row per exchange."""
+        everything = np.ones(len(self.at), dtype=np.bool_)
+        ends = self.reached & (self._last_of_session == np.arange(len(self.at)))
         return Sample(
             units=self.units,
             unit=self.unit,
@@ -132,6 +141,8 @@ class ExchangeTable:
                 "cost": self._totals(self.cost_usd),
                 "tokens": self._totals(self.tokens),
                 "abandoned": _shares(self.abandoned, self.ended),
+                TRAFFIC: _shares(everything, everything),
+                SESSIONS: _shares(ends, ends),
                 **(self.answers.totals(self.counts) if self.answers is not None else {}),
             },
             values={
@@ -139,7 +150,7 @@ class ExchangeTable:
                 "ttft": Values.exact(self.ttft_s, self.counts),
             },
             tags=self.tags,
-            feedback={name: self._of_reached(ratings) for name, ratings in self.feedback.items()},
+            feedback={name: self._placed(name, ratings) for name, ratings in self.feedback.items()},
             shares=self.shares,
             recent=self.recent,
             before=self.before,
@@ -151,11 +162,31 @@ class ExchangeTable:
             candidate_exchanges=int(self.candidate.sum()),
         )
 
-    def _of_reached(self, ratings: Ratings) -> Ratings:
+    def _placed(self, name: str, ratings: Ratings) -> Ratings:
+        """The values about exchanges that reached their arm; those about sessions in the session's last."""
+        found = ratings.only(self.reached[ratings.row])
+        if name not in self.by_session:
+            return found
+        return replace(found, row=self._last_of_session[found.row], subject=self._sessions[found.row])
+
+    @property
+    def _sessions(self) -> Ints:
+        return np.arange(len(self.at)) if self.session is None else self.session
+
+    @property
+    def _last_of_session(self) -> Ints:
+        """The last exchange that reached its arm in each one's session, (n,)."""
+        last = np.full(int(self._sessions.max(initial=-1)) + 1, -1, dtype=np.int64)
+        reached = np.flatnonzero(self.reached)
+        last[self._sessions[reached]] = reached  # the last assignment wins
+        return last[self._sessions]
+
+    @property
+    def reached(self) -> Bools:
+        """The exchanges that reached their arm, or did not because of it, (n,)."""
         if not any(error in UNREACHED for error in self.errors):
-            return ratings
-        reached = np.array([error not in UNREACHED for error in self.errors], dtype=np.bool_)[ratings.row]
-        return Ratings(row=ratings.row[reached], value=ratings.value[reached], at=ratings.at[reached])
+            return np.ones(len(self.at), dtype=np.bool_)
+        return np.array([error not in UNREACHED for error in self.errors], dtype=np.bool_)
 
     def _totals(self, value: Floats) -> MeasureTotals:
         present = self.counts & ~np.isnan(value)
@@ -256,7 +287,7 @@ Name = TypeVar("Name", bound=str)
 
 REQUIRED = ("unit", "arm", "at")
 OPTIONAL = (
-    *("latency_s", "ttft_s", "cost_usd", "tokens", "error_type", "category", "phase"),
+    *("latency_s", "ttft_s", "cost_usd", "tokens", "error_type", "category", "phase", "session"),
     *("finish", "faults", "output_check"),
 )
 DAY_S = 86400.0
@@ -285,9 +316,10 @@ def from_csv(
     `at` is RFC 3339 or UTC seconds, at most a day after `now`, UTC seconds. `arm` is baseline or candidate.
     `error_type` is one of the documented types, empty for a good exchange; a time of 0 beside one is missing.
     `finish`, `faults` and `output_check` are as in an export; without the first two nothing is known of
-    answers. `phase` counts changes of the share. `pre_NAME` is the unit's value of a metric before the
-    canary, the mean of its cells. `metrics` bound the values of `metric_*` cells. `assigned_outside` is as in
-    `in_one_arm`. Raises BadSample, OSError.
+    answers. `session` is the session's identity: a line without one is a session of its own. `phase` counts
+    changes of the share. `pre_NAME` is the unit's value of a metric before the canary, the mean of its cells.
+    `metrics` bound the values of `metric_*` cells. `assigned_outside` is as in `in_one_arm`.
+    Raises BadSample, OSError.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -382,6 +414,10 @@ def _build(table: _Table, metrics: Mapping[str, Metric], now: float) -> Sample:
     phase = table.read("phase", _count, "a whole number from 0")
     order = np.argsort(at, kind="stable")
     units, unit = np.unique(np.array(names, dtype=np.str_), return_inverse=True)
+    sessions = [
+        (name, session or row)
+        for row, (name, session) in enumerate(zip(names, table.text("session"), strict=True))
+    ]
     exchanges = ExchangeTable(
         units=tuple(units.tolist()),
         unit=unit.astype(np.int64)[order],
@@ -398,6 +434,8 @@ def _build(table: _Table, metrics: Mapping[str, Metric], now: float) -> Sample:
         cost_usd=table.read("cost_usd", _amount, "dollars, from 0")[order],
         tokens=table.read("tokens", _amount, "tokens, from 0")[order],
         category=_labels(table, "category", order),
+        session=Numbered().of(sessions)[order],
+        by_session=frozenset(name for name, metric in metrics.items() if metric.per == "session"),
         answers=_answers(table, order),
         tags={
             column.removeprefix("tag_"): _labels(table, column, order)

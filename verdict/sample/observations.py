@@ -1,5 +1,8 @@
 """The observations of one metric in a sample: its values and their weights, by unit and arm.
 
+An opinion (`per: value`) is observed where it was given, and each unit's opinions are one voice: their mean.
+An event is observed in every exposed exchange, session or user: where it did not happen it is 0.
+
 Costs, times and tokens lack abandoned exchanges; costs also lack unpriced ones. A judge's values are a sample
 of their own: each category is a stratum, as a ramp's phase is for any other metric.
 """
@@ -12,7 +15,16 @@ from scipy import special
 
 from judge.judgements import JudgedExchange, Kind
 from records.facts.metric import JUDGED, JUDGED_PREFERENCE, Metric
-from verdict.sample.sample import Codes, MeasureTotals, Ratings, Sample, TextColumn, Values
+from verdict.sample.sample import (
+    SESSIONS,
+    TRAFFIC,
+    Codes,
+    MeasureTotals,
+    Ratings,
+    Sample,
+    TextColumn,
+    Values,
+)
 from verdict.statistics.ratio import UnitSums, arms, common_phases, quantile, unit_sums
 from verdict.statistics.sequence import GroupCounts, fisher
 from verdict.statistics.types import Bools, Floats, Ints
@@ -128,7 +140,9 @@ class Observations:
 
     A quantile metric has a `level`, and `values` with one group per row. `logarithmic`: arms compare as a
     ratio. `bounds`: no value lies outside. `per_unit`: a unit's total is one value. `feedback`: not every
-    unit gives a value; `exposed` (units,) marks the units that could. `before` (units,) is each unit's value
+    unit gives a value, and its mean is one; `exposed` (units,) marks the units that could. `reported`: the
+    values are sent, so that all may be equal for want of data. `events` are the candidate's and the
+    baseline's, by which a cost is divided. `before` (units,) is each unit's value
     before the canary, if known. `abandoned`: the values lack these shares of the arms' exchanges.
     `capped_at`: larger values were cut to this one. `strata`: the sample's phases are strata of one time, and
     `count` holds weights.
@@ -144,11 +158,22 @@ class Observations:
     bounds: tuple[float, float] | None = None
     per_unit: bool = False
     feedback: bool = False
+    reported: bool = False
+    events: tuple[int, int] | None = None
     before: Floats | None = None
     abandoned: MissingShare | None = None
     capped_at: float | None = None
     category: Codes | None = None
     strata: bool = False
+
+    def sums(self, sample: Sample, total: Floats) -> UnitSums:
+        """The values by unit, phase and arm, with this `total` of each, (m,). One unit has one voice: where
+        each unit's total, or its mean, is one value, it counts once."""
+        row = self.row
+        found = unit_sums(sample.unit[row], sample.phase[row], sample.candidate[row], total, self.count)
+        if self.feedback:
+            return replace(found, total=found.total / found.count, count=np.ones(len(found.unit)))
+        return replace(found, count=np.ones(len(found.unit))) if self.per_unit else found
 
     def only(self, rows: Bools) -> "Observations":
         """The values of the rows marked in `rows`, (n,)."""
@@ -174,8 +199,10 @@ def observe(sample: Sample, name: str, metrics: Mapping[str, Metric], *, now: fl
 
 
 def _values(sample: Sample, name: str, metrics: Mapping[str, Metric], now: float) -> Observations:
+    if name in metrics and metrics[name].cost_per:
+        return _cost_per(sample, metrics[metrics[name].cost_per], now)
     if name in metrics:
-        return _feedback(sample, metrics[name], now)
+        return (_events if metrics[name].is_event else _opinions)(sample, metrics[name], now)
     if name in MEASURED:
         return _totals(sample, MEASURED[name])
     must_be_known(name, metrics)
@@ -225,8 +252,26 @@ def _everyone(sample: Sample) -> Bools:
     return np.ones(len(sample.units), dtype=np.bool_)
 
 
-def _feedback(sample: Sample, metric: Metric, now: float) -> Observations:
-    """Only units first exposed at least `matures_after_s` ago, and only their values within that time."""
+def _opinions(sample: Sample, metric: Metric, now: float) -> Observations:
+    """What somebody said: who said nothing has no value."""
+    matured, ratings = _counting(sample, metric, now)
+    every = sample.feedback.get(metric.name, ratings)
+    theirs = every.only(~sample.candidate[every.row] & (every.at <= now))
+    cap = _cap(metric, theirs.value, theirs.at)
+    return Observations(
+        row=ratings.row,
+        total=_points(metric, np.minimum(ratings.value, cap)),
+        count=np.ones(len(ratings.row)),
+        exposed=matured,
+        bounds=_bounds(metric),
+        feedback=True,
+        reported=True,
+        capped_at=cap if (ratings.value > cap).any() else None,
+    )
+
+
+def _counting(sample: Sample, metric: Metric, now: float) -> tuple[Bools, Ratings]:
+    """The units first exposed at least `matures_after_s` ago, (units,), and their values within that time."""
     first = sample.exposed_at()
     matured = first + metric.matures_after_s <= now
     empty = Ratings(row=_none(), value=np.zeros(0), at=np.zeros(0))
@@ -235,30 +280,111 @@ def _feedback(sample: Sample, metric: Metric, now: float) -> Observations:
     valid = matured[unit] & (ratings.at <= now)
     if metric.matures_after_s > 0:
         valid &= ratings.at <= first[unit] + metric.matures_after_s
-    row, value = ratings.row[valid], ratings.value[valid]
-    cap = _cap(sample, metric, ratings, now)
+    return matured, ratings.only(valid)
+
+
+def _events(sample: Sample, metric: Metric, now: float) -> Observations:
+    """What happened in each exposed exchange or session, or to each user: 0 where nothing is known."""
+    matured, ratings = _counting(sample, metric, now)
+    row, count, place = _exposed(sample, metric, _in_time(sample, metric, matured))
+    ratings = ratings.only(place[ratings.row] >= 0)
+    where, sums, at = _by_subject(metric, place[ratings.row], ratings)
+    truth = metric.kind == "bool"
+    theirs = ~sample.candidate[row[where]] & (sums != 0)
+    cap = 1.0 if truth else _cap(metric, sums[theirs], at[theirs])
+    total = np.bincount(where, weights=np.minimum(sums, cap), minlength=len(row))
     return Observations(
         row=row,
-        total=_points(metric, np.minimum(value, cap)),
-        count=np.ones(len(row)),
+        # A value that names no exchange, or session, may be about one that another value names.
+        total=np.minimum(total, count) if truth else total,
+        count=count,
         exposed=matured,
-        bounds=_bounds(metric),
-        feedback=True,
-        capped_at=cap if (value > cap).any() else None,
+        bounds=(0.0, 1.0) if truth else None,
+        per_unit=metric.per == "user",
+        reported=True,
+        capped_at=cap if not truth and (sums > cap).any() else None,
     )
 
 
-def _cap(sample: Sample, metric: Metric, ratings: Ratings, now: float) -> float:
+def _by_subject(metric: Metric, place: Ints, ratings: Ratings) -> tuple[Ints, Floats, Floats]:
+    """The sum of the values about each exchange, session or user, with its place and its first value's time;
+    `place` is each value's."""
+    about = np.arange(len(place)) if ratings.subject is None else ratings.subject
+    _, code = np.unique(np.zeros_like(place) if metric.per == "user" else about, return_inverse=True)
+    subjects, of = np.unique(place * (len(place) + 1) + code, return_inverse=True)
+    at, newest_first = np.zeros(len(subjects)), np.argsort(-ratings.at, kind="stable")
+    at[of[newest_first]] = ratings.at[newest_first]  # the last assignment wins
+    return subjects // (len(place) + 1), np.bincount(of, weights=ratings.value, minlength=len(subjects)), at
+
+
+def _in_time(sample: Sample, metric: Metric, matured: Bools) -> Bools:
+    """The rows of matured units that begin within the time that the metric takes to mature."""
+    if metric.matures_after_s == 0:
+        return matured[sample.unit]
+    return matured[sample.unit] & (
+        sample.first_at <= sample.exposed_at()[sample.unit] + metric.matures_after_s
+    )
+
+
+def _exposed(sample: Sample, metric: Metric, rows: Bools) -> tuple[Ints, Floats, Ints]:
+    """Those of the rows, marked (n,), that hold exposed exchanges, sessions or users, their number, and for
+    every row of the sample the place of its observation among these, −1 without one."""
+    if metric.per == "user":
+        return _users(sample, rows)
+    totals = sample.totals.get(TRAFFIC if metric.per == "exchange" else SESSIONS)
+    count = np.zeros(len(sample.unit)) if totals is None else totals.count
+    row = np.flatnonzero(rows & (count > 0))
+    place = np.full(len(sample.unit), -1, dtype=np.int64)
+    place[row] = np.arange(len(row))
+    return row, count[row], place
+
+
+def _users(sample: Sample, rows: Bools) -> tuple[Ints, Floats, Ints]:
+    """Each unit once in each phase and arm, at its first row there."""
+    phases = int(sample.phase.max(initial=0)) + 1
+    key = (sample.unit * phases + sample.phase) * 2 + sample.candidate
+    first = np.full(2 * phases * len(sample.units), -1, dtype=np.int64)
+    first[key[::-1]] = np.arange(len(key))[::-1]  # the last assignment wins
+    row = np.sort(first[first >= 0])
+    row = row[rows[row]]
+    place = np.full(len(key), -1, dtype=np.int64)
+    place[row] = np.arange(len(row))
+    return row, np.ones(len(row)), place[first[key]]
+
+
+def _cost_per(sample: Sample, metric: Metric, now: float) -> Observations:
+    """What the exposed units cost, over the number of the metric's events, in the phases in which both arms
+    have one."""
+    events = _events(sample, metric, now)
+    happened, cost = np.zeros(len(sample.unit)), sample.totals.get("cost")
+    happened[events.row] = events.total
+    spent = np.zeros(len(sample.unit)) if cost is None else cost.total
+    phases = int(sample.phase.max(initial=0)) + 1
+    some = np.flatnonzero(happened > 0)
+    common = common_phases(sample.phase[some], sample.candidate[some], phases)
+    told = _in_time(sample, metric, events.exposed) & common[sample.phase]
+    row = np.flatnonzero(told & ((happened != 0) | (spent != 0)))
+    ours = sample.candidate[events.row]
+    return Observations(
+        row=row,
+        total=spent[row],
+        count=happened[row],
+        exposed=events.exposed,
+        logarithmic=True,
+        events=(int(events.total[ours].sum()), int(events.total[~ours].sum())),
+    )
+
+
+def _cap(metric: Metric, values: Floats, at: Floats) -> float:
     """The largest amount of money that counts, the baseline's p99.9, so that one purchase cannot decide.
 
-    The cap comes from the baseline's first 10,000 values and is fixed from then on. Below 1,000 values, and
-    for other kinds of metrics, there is no cap: infinity.
+    `values` are the baseline's, given at `at`. The cap comes from the first 10,000 and is fixed from then on.
+    Below 1,000 values, and for other kinds of metrics, there is no cap: infinity.
     """
     if metric.kind != "amount":
         return np.inf
-    theirs = np.flatnonzero(~sample.candidate[ratings.row] & (ratings.at <= now))
-    first = theirs[np.argsort(ratings.at[theirs], kind="stable")][:_FROZEN_BY]
-    return quantile(ratings.value[first], 0.999) if len(first) >= _CAPPED_FROM else np.inf
+    first = np.argsort(at, kind="stable")[:_FROZEN_BY]
+    return quantile(values[first], 0.999) if len(first) >= _CAPPED_FROM else np.inf
 
 
 def _bounds(metric: Metric) -> tuple[float, float] | None:
@@ -276,9 +402,6 @@ def _points(metric: Metric, values: Floats) -> Floats:
 
 # A judge's values as a sample of their own, in which every figure of a metric is made as for any other.
 
-
-TRAFFIC = "exchanges"
-"""The measure of a sample that counts exchanges."""
 
 _GRID = 2.0**20
 """Weights are multiples of 2⁻²⁰, so that the mean of equal values is exactly that value."""

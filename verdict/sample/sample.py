@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import repeat
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -18,6 +19,10 @@ NEWEST = 20_000
 
 RATINGS = 5_000
 """The number of newest ratings read per metric and arm."""
+
+
+TRAFFIC, SESSIONS = "exchanges", "sessions"
+"""The measures of a sample that count exchanges, and sessions (with each exchange without one)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +203,22 @@ class Values:
         return self.code[np.arange(int(ends[-1])) + np.repeat(offset, sizes)]
 
 
+class Numbered(dict[Any, int]):
+    """Numbers keys from 0 in the order of their first appearance."""
+
+    def __missing__(self, key: Any) -> int:
+        self[key] = number = len(self)
+        return number
+
+    def of(self, keys: Sequence[Any]) -> Ints:
+        """Each key's number; new keys get one."""
+        return np.fromiter(map(self.__getitem__, keys), dtype=np.int64, count=len(keys))
+
+    def known(self, keys: Sequence[Any]) -> Ints:
+        """Each key's number; −1 for an unknown key."""
+        return np.fromiter(map(self.get, keys, repeat(-1)), dtype=np.int64, count=len(keys))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextColumn:
     """One text per row: `code` (n,) indexes `names`."""
@@ -221,17 +242,29 @@ class TextColumn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ratings:
-    """One metric's feedback, (m,) each. `row` is a row of the sample, `at` is in UTC seconds."""
+    """One metric's feedback, (m,) each. `row` is a row of the sample, `at` is in UTC seconds.
+
+    `subject` is the same number for values about one exchange, or session; None: each is about another."""
 
     row: Ints
     value: Floats
     at: Floats
+    subject: Ints | None = None
 
     def until(self, moment: float, place: Ints) -> "Ratings":
         """Those that came before the moment, about the rows that have a new place, (n,), −1 for one left
         out."""
-        kept = np.flatnonzero((self.at < moment) & (place[self.row] >= 0))
-        return Ratings(row=place[self.row[kept]], value=self.value[kept], at=self.at[kept])
+        found = self.only((self.at < moment) & (place[self.row] >= 0))
+        return replace(found, row=place[found.row])
+
+    def only(self, values: Bools) -> "Ratings":
+        """Those of the values that are marked, (m,)."""
+        return Ratings(
+            row=self.row[values],
+            value=self.value[values],
+            at=self.at[values],
+            subject=None if self.subject is None else self.subject[values],
+        )
 
 
 class _Later(Mapping[str, _Measure]):

@@ -15,21 +15,21 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from records.facts.exchange_id import time_and_serial
+from records.facts.metric import Metric
 from records.store.segments.sources import OutcomeSource, sources
 from records.store.tables import feedback, sessions
-from verdict.sample.sample import MeasureTotals, Ratings
+from verdict.sample.sample import MeasureTotals, Numbered, Ratings
 from verdict.sample.unit_totals import (
     EXPOSED,
     CellIndex,
     GrowingColumn,
-    Numbered,
     RowKeys,
     TextNumbers,
     TotalsScope,
     exposed,
     stream,
 )
-from verdict.statistics.types import Floats, Ints
+from verdict.statistics.types import Bools, Floats, Ints
 
 _NOT_AN_ID = (-1, 0)
 _AT_ONCE = 50_000
@@ -180,10 +180,12 @@ def _by_id(source: OutcomeSource, near: Ints, keys: ExchangeKeys) -> Ints:
 _DAY_MICROS = 86_400_000_000
 
 
-def read_exchange_feedback(
-    connection: sa.Connection, scope: TotalsScope, places: CellIndex, metrics: Collection[str]
+def _read_exchange_feedback(
+    join: "_Join", metrics: Collection[str], by_session: Collection[str]
 ) -> Iterator[tuple[str, Ratings]]:
-    """The values of each metric about the run's exchanges. A value that belongs to no row is left out."""
+    """The values of each metric about the run's exchanges. A value that belongs to no row is left out; one of
+    a metric `by_session` belongs to its exchange's session."""
+    connection, scope, places = join.connection, join.scope, join.places
     columns = feedback.c
     statement = sa.select(
         columns.metric,
@@ -202,7 +204,13 @@ def read_exchange_feedback(
     given = _Given(places.cells.names)
     for found in stream(connection, statement):
         given.add(found)
-    yield from given.by_metric(_rows_of_exchanges(connection, scope, places, given))
+    rows, sessions_of = _rows_of_exchanges(connection, scope, places, given, sessions=bool(by_session))
+    of_session = np.flatnonzero(given.of(by_session) & (rows >= 0) & (sessions_of != ""))
+    names = sessions_of[of_session].tolist()
+    rows[of_session] = join.by_session(names, np.full(len(names), np.inf))
+    subject = given.subject.copy()
+    subject[of_session] = _numbers(names)
+    yield from given.by_metric(rows, subject)
 
 
 class _Given:
@@ -214,6 +222,7 @@ class _Given:
         self._metric, self._value, self._at = GrowingColumn("i2"), GrowingColumn("f8"), GrowingColumn("f8")
         self.unit, self.phase, self.candidate = GrowingColumn("i8"), GrowingColumn("i8"), GrowingColumn("?")
         self._micros, self._serial = GrowingColumn("i8"), GrowingColumn("u8")
+        self._subject = GrowingColumn("i8")
 
     def add(self, columns: Sequence[Sequence[Any]]) -> None:
         """Add what is of a known unit of the columns metric, value, at, exchange_id, unit, phase and arm."""
@@ -224,7 +233,7 @@ class _Given:
         for column, values in (
             (self._metric, self._metrics.of(metric)), (self._value, value), (self._at, at),
             (self.unit, units), (self.phase, phase), (self.candidate, candidate),
-            (self._micros, keys.micros), (self._serial, keys.serial),
+            (self._micros, keys.micros), (self._serial, keys.serial), (self._subject, _numbers(exchange_id)),
         ):  # fmt: skip
             column.add(np.asarray(values)[known])
 
@@ -232,22 +241,41 @@ class _Given:
     def keys(self) -> ExchangeKeys:
         return ExchangeKeys(micros=self._micros.array(), serial=self._serial.array())
 
-    def by_metric(self, row: Ints) -> Iterator[tuple[str, Ratings]]:
+    @property
+    def subject(self) -> Ints:
+        """A number for each value's exchange, (n,)."""
+        return self._subject.array()
+
+    def of(self, metrics: Collection[str]) -> Bools:
+        """Marks the values of these metrics, (n,)."""
+        return np.isin(self._metric.array(), [self._metrics[name] for name in metrics])
+
+    def by_metric(self, row: Ints, subject: Ints) -> Iterator[tuple[str, Ratings]]:
         """The values with a row, (n,) in all, −1 without one."""
         metric, value, at = self._metric.array(), self._value.array(), self._at.array()
         for name, number in self._metrics.items():
             own = (row >= 0) & (metric == number)
-            yield name, Ratings(row=row[own], value=value[own], at=at[own])
+            yield name, Ratings(row=row[own], value=value[own], at=at[own], subject=subject[own])
+
+
+def _numbers(names: Sequence[Any]) -> Ints:
+    """A number for each name, the same for the same one."""
+    return np.fromiter(map(hash, names), dtype=np.int64, count=len(names))
 
 
 def _rows_of_exchanges(
-    connection: sa.Connection, scope: TotalsScope, places: CellIndex, given: _Given
-) -> Ints:
-    """The row that each value's exchange is in; −1 without one."""
+    connection: sa.Connection, scope: TotalsScope, places: CellIndex, given: _Given, *, sessions: bool
+) -> tuple[Ints, Any]:
+    """The row that each value's exchange is in, −1 without one; with `sessions`, its session, "" without one,
+    (n,) each."""
     names, keys = places.cells.names, given.keys
     unit, phase, candidate = given.unit.array(), given.phase.array(), given.candidate.array()
-    rows = np.full(len(unit), -1, dtype=np.int64)
-    columns = [*EXPOSED, "category", *(["tags"] if scope.segments else [])]
+    rows, named = np.full(len(unit), -1, dtype=np.int64), np.full(len(unit), "", dtype=object)
+    columns = [
+        *(*EXPOSED, "category"),
+        *(["tags"] if scope.segments else []),
+        *(["session"] if sessions else []),
+    ]
     for found, table in find(connection, keys, columns, exposed):
         rows[found] = places.find(
             RowKeys(
@@ -259,7 +287,9 @@ def _rows_of_exchanges(
                 piece=scope.pieces(keys.micros[found] // _DAY_MICROS),
             )
         )
-    return rows
+        if sessions:
+            named[found] = table["session"].to_pylist()
+    return rows, named
 
 
 def _tags(table: Any, names: TextNumbers) -> Iterable[tuple[str, ...]]:
@@ -306,16 +336,20 @@ def read_sessions(
 
 
 def read_feedback(
-    connection: sa.Connection, scope: TotalsScope, places: CellIndex, metrics: Collection[str]
+    connection: sa.Connection, scope: TotalsScope, places: CellIndex, metrics: Collection[Metric]
 ) -> Mapping[str, Ratings]:
     """The values of these metrics. A value that belongs to no row is left out."""
+    by_session = [metric.name for metric in metrics if metric.per == "session"]
+    rest = [metric.name for metric in metrics if metric.per != "session"]
     if connection.dialect.name == "postgresql":
         # Look sessions up by key: the planner would sometimes scan all.
         connection.execute(sa.text("SET LOCAL enable_seqscan = off"))
     found: dict[str, list[Ratings]] = defaultdict(list)
+    join = _Join(connection, scope, places)
     for name, ratings in (
-        *read_exchange_feedback(connection, scope, places, metrics),
-        *_read_other_feedback(connection, scope, places, metrics),
+        *_read_exchange_feedback(join, [*rest, *by_session], by_session),
+        *_read_other_feedback(join, rest, join.rows),
+        *_read_other_feedback(join, by_session, join.sessions),
     ):
         if len(ratings.row):
             found[name].append(ratings)
@@ -327,52 +361,82 @@ def _together(pieces: Sequence[Ratings]) -> Ratings:
         row=np.concatenate([each.row for each in pieces]),
         value=np.concatenate([each.value for each in pieces]),
         at=np.concatenate([each.at for each in pieces]),
+        subject=np.concatenate([each.subject for each in pieces if each.subject is not None]),
     )
+
+
+Place: TypeAlias = Callable[[Sequence[str], Sequence[str], Floats], tuple[Ints, Ints]]
+"""Finds the rows of values about these sessions and units at these times, −1 without one, and a number for
+what each is about, (n,) each."""
 
 
 def _read_other_feedback(
-    connection: sa.Connection, scope: TotalsScope, places: CellIndex, metrics: Collection[str]
+    join: "_Join", metrics: Collection[str], place: Place
 ) -> Iterator[tuple[str, Ratings]]:
     """The values of each metric about sessions and units, piece by piece."""
     columns = feedback.c
-    own = (columns.canary == scope.canary) & (columns.run == scope.run)
+    own = (columns.canary == join.scope.canary) & (columns.run == join.scope.run)
     statement = sa.select(columns.metric, columns.value, columns.at, columns.session, columns.unit).where(
         columns.metric.in_(metrics), own | (columns.canary == ""), columns.exchange_id == ""
     )
-    join = _Join(connection, scope, places)
-    for metric, value, at, session, unit in stream(connection, statement):
+    for metric, value, at, session, unit in stream(join.connection, statement) if metrics else ():
         moment, values = np.array(at, dtype=np.float64), np.array(value, dtype=np.float64)
-        row, names = join.rows(session, unit, moment), np.array(metric, dtype=np.str_)
+        (row, subject), names = place(session, unit, moment), np.array(metric, dtype=np.str_)
         for name in np.unique(names).tolist():
-            own_row = (row >= 0) & (names == name)
-            yield name, Ratings(row=row[own_row], value=values[own_row], at=moment[own_row])
+            found = Ratings(row=row, value=values, at=moment, subject=subject)
+            yield name, found.only((row >= 0) & (names == name))
 
 
 class _Join:
     """Finds each value's row: its session's, or the one where its unit was last seen."""
 
     def __init__(self, connection: sa.Connection, scope: TotalsScope, places: CellIndex) -> None:
-        self._connection, self._scope, self._places = connection, scope, places
+        self.connection, self.scope, self.places = connection, scope, places
 
-    def rows(self, session: Sequence[str], unit: Sequence[str], at: Floats) -> Ints:
-        """−1 for a value without a row."""
-        rows = self._by_session(session, at)
+    def rows(self, session: Sequence[str], unit: Sequence[str], at: Floats) -> tuple[Ints, Ints]:
+        """As `Place`: each value is about something of its own."""
+        rows = self.by_session(session, at)
         rest = np.flatnonzero(rows == -2)
-        units = self._places.cells.names.units.known([unit[i] for i in rest.tolist()])
-        rows[rest] = self._places.latest(units, at[rest])
-        return rows
+        units = self.places.cells.names.units.known([unit[i] for i in rest.tolist()])
+        rows[rest] = self.places.latest(units, at[rest])
+        return rows, _numbers(list(zip(session, unit, at.tolist(), strict=True)))
 
-    def _by_session(self, session: Sequence[str], at: Floats) -> Ints:
+    def sessions(self, session: Sequence[str], unit: Sequence[str], at: Floats) -> tuple[Ints, Ints]:
+        """As `Place`: a value about a unit is about the unit's latest session at the time, if it has one."""
+        latest = self._latest_sessions(unit, at)
+        names = [named or found for named, found in zip(session, latest, strict=True)]
+        rows, subject = self.rows(names, unit, at)
+        of_session = np.array([bool(name) for name in names], dtype=np.bool_)
+        subject[of_session] = _numbers(names)[of_session]
+        return rows, subject
+
+    def _latest_sessions(self, unit: Sequence[str], at: Floats) -> Sequence[str]:
+        """The session in which each unit was last seen at the time; "" without one."""
+        columns, begun = sessions.c, defaultdict[str, list[tuple[float, str]]](list)
+        for chunk in _chunks(sorted(set(unit) - {""})):
+            found = sa.select(columns.unit, columns.first_at, columns.session).where(
+                columns.canary == self.scope.canary,
+                columns.run == self.scope.run,
+                _among(self.connection, columns.unit, chunk),
+            )
+            for name, first_at, session in self.connection.execute(found):
+                begun[name].append((first_at, session))
+        return [
+            max((each for each in begun.get(name, ()) if each[0] <= moment), default=(0.0, ""))[1]
+            for name, moment in zip(unit, at.tolist(), strict=True)
+        ]
+
+    def by_session(self, session: Sequence[str], at: Floats) -> Ints:
         """−2 for a value that names no session."""
         columns = sessions.c
         found: dict[str, int] = {"": -2}
         begun: dict[str, float] = {"": -np.inf}
         for chunk in _chunks(sorted(set(session) - {""})):
-            result = self._connection.execute(
-                sa.select(columns.session, columns.first_at, *self._scope.grouped(columns)).where(
-                    columns.canary == self._scope.canary,
-                    columns.run == self._scope.run,
-                    _among(self._connection, columns.session, chunk),
+            result = self.connection.execute(
+                sa.select(columns.session, columns.first_at, *self.scope.grouped(columns)).where(
+                    columns.canary == self.scope.canary,
+                    columns.run == self.scope.run,
+                    _among(self.connection, columns.session, chunk),
                 )
             ).all()
             if result:
@@ -384,8 +448,8 @@ class _Join:
 
     def _find(self, columns: Sequence[Sequence[Any]]) -> Iterable[int]:
         """The rows with the same keys as these columns of `TotalsScope.grouped`."""
-        found: list[int] = self._places.find(
-            RowKeys.read(columns, self._places.cells.names, new=False)
+        found: list[int] = self.places.find(
+            RowKeys.read(columns, self.places.cells.names, new=False)
         ).tolist()
         return found
 

@@ -5,7 +5,6 @@ Texts are numbers, to save memory: there may be half a million units.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from typing import Any, TypeAlias
 
 import msgspec
@@ -17,7 +16,7 @@ from records.outcome import BLAMED, UNREACHED
 from records.store.database import rows_of
 from records.store.sums import unpack
 from records.store.tables import unit_days
-from verdict.sample.sample import Codes, MeasureTotals, TextColumn, Values
+from verdict.sample.sample import SESSIONS, Codes, MeasureTotals, Numbered, TextColumn, Values
 from verdict.statistics.types import Bools, Floats, Ints
 from verdict.terms.plan import DAY_S
 
@@ -68,22 +67,6 @@ def _number(value: float) -> sa.ColumnElement[Any]:
     """A number in the SQL text: PostgreSQL takes two expressions with parameters for different ones, and
     groups by neither."""
     return sa.literal_column(f"{value!r}")
-
-
-class Numbered(dict[Any, int]):
-    """Numbers keys from 0 in the order of their first appearance."""
-
-    def __missing__(self, key: Any) -> int:
-        self[key] = number = len(self)
-        return number
-
-    def of(self, keys: Sequence[Any]) -> Ints:
-        """Each key's number; new keys get one."""
-        return np.fromiter(map(self.__getitem__, keys), dtype=np.int64, count=len(keys))
-
-    def known(self, keys: Sequence[Any]) -> Ints:
-        """Each key's number; −1 for an unknown key."""
-        return np.fromiter(map(self.get, keys, repeat(-1)), dtype=np.int64, count=len(keys))
 
 
 class _PlaceCache(dict[str, tuple[str, ...]]):
@@ -182,6 +165,7 @@ SUMS = {
     "cost": (_DAYS.cost_n, _DAYS.cost_sum),
     "tokens": (_DAYS.tokens_n, _DAYS.tokens_sum),
     "exchanges": (_DAYS.exchanges, _DAYS.exchanges),
+    SESSIONS: (_DAYS.sessionless, _DAYS.sessionless),
 }
 _KEYS = ("i4", "i4", "?", "i4", "i4", "i2")
 """The numpy types of `RowKeys.columns`."""

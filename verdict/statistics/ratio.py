@@ -66,7 +66,7 @@ def residuals(totals: Floats, expected: Floats) -> Floats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitSums:
-    """One row per unit and phase, (rows,) each. `unit` numbers from 0, `count` > 0."""
+    """One row per unit and phase, (rows,) each. `unit` numbers from 0, `count` > 0 or `total` is not 0."""
 
     unit: Ints
     phase: Ints
@@ -115,13 +115,13 @@ def unit_sums(unit: Ints, phase: Ints, candidate: Bools, total: Floats, count: F
 
 def _of_phase(phase: int, unit: Ints, candidate: Bools, total: Floats, count: Floats) -> UnitSums:
     key = 2 * unit + candidate
-    counts = np.bincount(key, weights=count)
-    place = np.flatnonzero(counts)
+    counts, totals = np.bincount(key, weights=count), np.bincount(key, weights=total)
+    place = np.flatnonzero((counts != 0) | (totals != 0))  # a cost may have no event
     return UnitSums(
         unit=place // 2,
         phase=np.full(len(place), phase, dtype=np.int64),
         candidate=place % 2 == 1,
-        total=np.bincount(key, weights=total)[place],
+        total=totals[place],
         count=counts[place],
     )
 

@@ -1,6 +1,6 @@
 """The measured metrics by name: which measure each takes its values from, and what those values are."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -71,11 +71,19 @@ def per_unit(name: str) -> bool:
     return name in MEASURED and MEASURED[name].per_unit
 
 
-def source(name: str) -> str | None:
+def source(name: str, metrics: Mapping[str, Metric] = BUILT_IN) -> str | None:
     """The name in `Sample.totals` or `Sample.values` of a metric's measure; None for feedback."""
+    if name in metrics and metrics[name].cost_per:
+        return "cost"
     if name in MEASURED:
         return MEASURED[name].of
     return None if quantile_level(name) is None else name.rpartition("_")[0]
+
+
+def facts_of(names: Collection[str], metrics: Mapping[str, Metric]) -> Sequence[Metric]:
+    """The metrics whose feedback tells these: of a cost, that of the events by which it is divided."""
+    needed = {metrics[name].cost_per or name for name in names if name in metrics}
+    return [metrics[name] for name in sorted(needed) if name in metrics]
 
 
 def known(name: str, metrics: Mapping[str, Metric]) -> bool:
