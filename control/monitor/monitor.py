@@ -18,7 +18,7 @@ from alerts.pulse import Pulse
 from alerts.rules.rule import CANNOT_SERVE, GuardrailStatus
 from alerts.wording import UNNAMED, ArmNames
 from control.feed.events import WorkerEvents, WorkerKey
-from control.monitor.traffic import AstrayTraffic, CallerTraffic, UnmatchedTraffic
+from control.monitor.traffic import AstrayTraffic, CallerTraffic, UnmatchedTraffic, one_sided
 from control.monitor.wait_limits import CandidatePatience
 from control.settings import CanarySettings, ControlSettings
 from control.states.rollouts import Rollouts
@@ -179,10 +179,12 @@ class Monitor:
 
     def astray(self, now_utc: float) -> list[AstrayTraffic]:
         """What is wrong with most requests, though no guardrail sees it."""
-        canaries = self._settings.canaries
-        return self.unmatched.astray(
-            now_utc, canaries, {name: self._rollouts.state(name) for name in canaries}
-        )
+        canaries, metrics = self._settings.canaries, self._settings.metrics
+        states = {name: self._rollouts.state(name) for name in canaries}
+        found = self.unmatched.astray(now_utc, canaries, states)
+        for name, watched in self.canaries.items():
+            found += one_sided(name, watched.pulse, metrics)
+        return found
 
     def look(self, now_mono: float) -> None:
         """Update the rules' statuses without acting on them: an admin in standby only shows them."""

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from alerts.incidents.notice import utc_text
+from alerts.pulse import Pulse
 from control.feed.events import WorkerEvents
 from control.settings import CanarySettings
 from records.facts.counts import (
@@ -23,6 +24,7 @@ from records.facts.counts import (
     is_llm_request,
     troubles_in,
 )
+from records.facts.metric import Metric
 from routing.caller import Caller
 from routing.states import State
 
@@ -31,6 +33,7 @@ MOST_SHOWN = 10
 RECENT = 10
 """Minutes in which requests are looked at for what is wrong with most of them."""
 _BY_NAME, _UNJOINED = "feedback_by_name", "feedback_unjoined"
+MANY_VALUES = 20
 FEWEST, MOST = 3, 0.5
 """Fewer requests, or a smaller share of them, are not worth a word."""
 
@@ -38,7 +41,7 @@ FEWEST, MOST = 3, 0.5
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AstrayTraffic:
     """Requests that do a canary no good. `kind`: `no_unit`, an error type of `REFUSALS`, or `unmatched`; or
-    `unjoined`: feedback values about sessions and users of no exchange.
+    `unjoined`: feedback values about sessions and users of no exchange; or `one_sided`: values of a metric.
 
     `canary` is "" for requests that match none, and for feedback. `entry` is the provider entry that refuses
     them, "" if more than one may. `said` is what the provider says, or which models were asked for: words of
@@ -267,6 +270,23 @@ def _worth_saying(found: int, of: int) -> bool:
 
 def _of(found: int, of: int, whose: str = "") -> str:
     return f"{found:,} of {max(found, of):,} requests of the last ten minutes{whose}"
+
+
+def one_sided(canary: str, pulse: Pulse, metrics: Mapping[str, Metric]) -> Iterable[AstrayTraffic]:
+    """The opinions of yes or no of which a canary's users have only ever sent one, from the 20th on."""
+    for name, metric in metrics.items():
+        arms = [arm.ratings[name] for arm in pulse.arms.values() if name in arm.ratings]
+        count, yes = sum(each.count for each in arms), sum(each.total for each in arms)
+        only = {float(count): "true"} if metric.higher_is_better else {float(count): "true", 0.0: "false"}
+        if metric.kind == "bool" and not metric.is_event and count >= MANY_VALUES and yes in only:
+            yield AstrayTraffic(
+                kind="one_sided",
+                canary=canary,
+                requests=count,
+                of=count,
+                sentence=f"only {only[yes]} was ever sent of {name} ({count:,} values): "
+                "say `per: user` or `per: session` if your app reports only when it happens",
+            )
 
 
 class CallerFigures(msgspec.Struct):

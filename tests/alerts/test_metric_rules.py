@@ -1,6 +1,7 @@
 """Guardrails on any metric: opinions, events that should or should not happen, amounts; through a watch."""
 
 import math
+import os
 import random
 from collections.abc import Callable
 from typing import Any
@@ -162,3 +163,34 @@ def test_a_unit_counts_once_in_a_day_and_no_event_is_no_news(traffic_of: Any) ->
     for value in (0, 1, 1):
         traffic.rate("conversion", value, candidate=True, exchange_id="", unit="one")
     assert traffic.decide()["conversion"].evidence["events"] == 1
+
+
+WEEKS = 2 * int(os.environ.get("CANARY_SIMULATED_RUNS", "500"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
+def test_ratings_and_events_of_equal_arms_roll_nothing_back(traffic_of: Any, share: float) -> None:
+    """A week of 2,000 users with each metric, and rules that may all roll back."""
+    rules = [rule_on(metric, action="rollback") for metric in ("csat", "thumbs", "conversion", "revenue")]
+    rules += [rule_on("escalated", action="rollback")]
+    seen: dict[str, list[int]] = {rule.rule: [0, 0] for rule in rules}
+    for seed in range(WEEKS):
+        draw = random.Random(seed)
+        traffic = traffic_of(Watch("support-nov", rules, metrics=METRICS))
+        traffic.send(1, share=share)
+        for number in range(2_000):
+            candidate, about = draw.random() < share, {"exchange_id": "", "unit": f"u{number}"}
+            traffic.rate("csat", draw.choice((1, 3, 4, 4, 5, 5, 5)), candidate=candidate, **about)
+            traffic.rate("thumbs", draw.random() < 0.9, candidate=candidate, **about)
+            for metric, rate in (("conversion", 0.1), ("revenue", 0.1), ("escalated", 0.05)):
+                if draw.random() < rate:
+                    worth = order_value(draw) if metric == "revenue" else 1.0
+                    traffic.rate(metric, worth, candidate=candidate, **about)
+            if number % 100 == 99:
+                for name, status in traffic.decide().items():
+                    if status.action is not None:
+                        seen[name][status.action == "rollback"] |= 1 << seed
+    found = {name: [each.bit_count() for each in pair] for name, pair in seen.items()}
+    print(f"\nequal arms, {share:.0%}, {WEEKS} weeks: paged and rolled back {found}")
+    assert all(back <= 0.01 * WEEKS for _, back in found.values())

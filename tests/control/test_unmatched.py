@@ -10,13 +10,16 @@ import msgspec
 import pytest
 from msgspec import structs
 
+from alerts.pulse import Pulse
 from canary.config import parse
 from control.feed.events import WorkerEvents
 from control.feed.stream import RecordDeduplicator, StreamPublisher
-from control.monitor.traffic import MINUTES, MOST_SHOWN, UnmatchedTraffic
+from control.monitor.traffic import MINUTES, MOST_SHOWN, UnmatchedTraffic, one_sided
 from records.facts.counts import LONGEST_NAME, MOST_MODELS, REST, unmatched_in
+from records.facts.metric import BUILT_IN, Metric
 from records.outcome import ErrorType, Feedback, Outcome, ProviderError
 from records.shared.stream import OutgoingQueue
+from routing.canary import ArmName
 from routing.states import State
 
 NOW = 1_800_000_000.0
@@ -270,3 +273,28 @@ def test_feedback_that_belongs_to_no_exchange_is_said_for_an_hour() -> None:
         assert (found.kind, found.canary, found.requests, found.of) == ("unjoined", "", 2, 3)
         assert found.sentence.startswith("2 of 3 feedback values by session or user")
         assert each.astray(NOW + 60 * (MINUTES + 1), {}, {}) == []
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "said"),
+    [
+        ("helped", [1.0] * 20, "only true was ever sent of helped (20 values)"),
+        ("helped", [1.0] * 19, ""),
+        ("helped", [1.0] * 19 + [0.0], ""),
+        ("helped", [0.0] * 20, ""),
+        ("conversion", [1.0] * 20, ""),
+        ("csat", [1.0] * 20, ""),
+        ("broken", [0.0] * 20, "only false was ever sent of broken"),
+    ],
+)
+def test_an_opinion_that_is_only_ever_one_thing_is_said(metric: str, values: list[float], said: str) -> None:
+    broken = Metric(name="broken", kind="bool", higher_is_better=False, question="?")
+    pulse = Pulse(run=1)
+    for place, value in enumerate(values):
+        arm: ArmName = "candidate" if place % 3 else "baseline"
+        pulse.observe_feedback(
+            Feedback(key=f"k{place}", metric=metric, value=value, at=1.0, mono=1.0, run=1, arm=arm)
+        )
+    found = list(one_sided("trial", pulse, {**BUILT_IN, "broken": broken}))
+    assert bool(found) is bool(said)
+    assert all(each.kind == "one_sided" and each.sentence.startswith(said) for each in found)
