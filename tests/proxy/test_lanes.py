@@ -159,7 +159,7 @@ class LanedTraffic(Traffic):
 
     laned: Mapping[str, State] = {}
 
-    def plan(self) -> States:
+    def states(self) -> States:
         return States(version=1, states=self.laned)
 
 
