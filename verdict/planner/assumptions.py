@@ -42,9 +42,6 @@ _NPS_SD = 78.0
 _MONEY_CV = 2.0
 """Of an amount such as revenue, which is 0 for many users."""
 
-FEWEST_EVENTS = 30
-"""Of an arm, by which its cost can be divided."""
-
 SESSIONS = 1.0
 """Of a user, where nobody said and nothing was recorded: the fewest that may tell of an event."""
 

@@ -11,7 +11,6 @@ from scipy import special
 
 from records.facts.metric import BUILT_IN, Metric
 from verdict.planner.assumptions import (
-    FEWEST_EVENTS,
     Assumptions,
     BelievedMetric,
     ExpectedTraffic,
@@ -24,6 +23,7 @@ from verdict.planner.assumptions import (
     values_per_user,
 )
 from verdict.rows.comparison import ALPHA, FEW, GATE
+from verdict.rows.row import FEWEST_EVENTS
 from verdict.statistics import sequence
 from verdict.statistics.boundaries import Shape, boundaries, crossings
 from verdict.statistics.sequence import CountLook, chance_of_fewer, chance_of_more

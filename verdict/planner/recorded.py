@@ -16,7 +16,6 @@ from records.facts.metric import Metric
 from records.store.tables import feedback, releases, runs, sessions, unit_days
 from routing.canary import Canary
 from verdict.planner.assumptions import (
-    FEWEST_EVENTS,
     Assumptions,
     ValuesPerUser,
     is_opinion,
@@ -25,6 +24,7 @@ from verdict.planner.assumptions import (
     values_per_user,
 )
 from verdict.rows.comparison import GATE
+from verdict.rows.row import FEWEST_EVENTS
 from verdict.sample.stored_feedback import newest
 from verdict.sample.unit_totals import MEASURED, SUMS, measured
 from verdict.statistics.types import Bools, Floats, Ints
