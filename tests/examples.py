@@ -100,14 +100,17 @@ WORLDS = (
 
 
 def rows(world: World) -> Iterator[dict[str, object]]:
-    """The log's lines, user by user. A user's arm, speed and taste are the same in all its requests."""
-    rng = np.random.default_rng(world.seed)
+    """The log's lines, user by user. A user's arm, speed and taste are the same in all its requests.
+
+    Two requests make a session. Of the tasks that were not completed, four in ten go to a person.
+    """
+    rng, people = np.random.default_rng(world.seed), np.random.default_rng(1000 + world.seed)
     for user in range(world.users):
         name = ("baseline", "candidate")[int(rng.random() < world.share)]
         arm = world.candidate if name == "candidate" else world.baseline
         region, came = REGIONS[int(rng.integers(2))], rng.random() * world.days
         habit = rng.normal()
-        for _ in range(1 + rng.poisson(world.requests_a_user - 1)):
+        for request in range(1 + rng.poisson(world.requests_a_user - 1)):
             category = CATEGORIES[int(rng.integers(4))]
             worse = (world.worse_in.get(region, 0.0) + world.worse_in.get(category, 0.0)) * (
                 name == "candidate"
@@ -115,8 +118,9 @@ def rows(world: World) -> Iterator[dict[str, object]]:
             error = _error(arm, rng.random())
             slow = 8.0 if rng.random() < arm.slow else 1.0
             answered = rng.random() < 0.6
-            yield {
+            line = {
                 "unit": f"user-{user}",
+                "session": f"user-{user}/{request // 2}",
                 "arm": name,
                 "at": round(START + DAY_S * (came + rng.random() * (world.days - came)), 3),
                 "latency_s": round(arm.latency_s * slow * np.exp(0.2 * habit + 0.3 * rng.normal()), 4),
@@ -129,6 +133,8 @@ def rows(world: World) -> Iterator[dict[str, object]]:
                 if answered
                 else "",
             }
+            escalates = not line["metric_task_completed"] and people.random() < 0.4
+            yield {**line, "metric_escalated": 1 if escalates else ""}
 
 
 def _error(arm: Arm, draw: float) -> str:

@@ -209,7 +209,8 @@ def read_ratings(
     connection: sa.Connection, window: RunWindow, metrics: Collection[Metric]
 ) -> tuple[RecentRating, ...]:
     """The newest ratings of exchanges in the window, for those of these metrics that can be bad."""
-    rated = [metric for metric in metrics if metric.kind in ("bool", "rating", "nps")]
+    # Of an event only what happened is sent, so its values tell of no share.
+    rated = [each for each in metrics if each.kind in ("bool", "rating", "nps") and not each.is_event]
     given = [
         (metric, arm, row)
         for metric in rated

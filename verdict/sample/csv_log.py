@@ -212,7 +212,7 @@ def recent_of(exchanges: ExchangeTable, metrics: Mapping[str, Metric]) -> Recent
         ratings=tuple(
             rating
             for name, ratings in exchanges.feedback.items()
-            if name in metrics
+            if name in metrics and not metrics[name].is_event
             for candidate in (False, True)
             for rating in _ratings_of(exchanges, metrics[name], ratings, candidate)
         ),
