@@ -1,7 +1,8 @@
 """Metrics of what happened: whoever posts only that gets a right verdict, from a log and from the store."""
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,16 @@ import numpy as np
 import pytest
 
 from pages.words.reasons import sentences
+from records.facts.exchange_id import mint
 from records.facts.metric import BUILT_IN, Metric
+from records.outcome import Feedback, Outcome
+from records.store import Store
+from tests.verdict.shipping import Shipper
 from tests.verdict.totals import DAY_S, UnitTotals
 from verdict.decision.document import Report
 from verdict.decision.verdict import build
 from verdict.rows.comparison import arm_sums
-from verdict.sample.cohort import from_store
+from verdict.sample.cohort import from_store, to_judge
 from verdict.sample.csv_log import from_csv
 from verdict.sample.observations import observe
 from verdict.sample.sample import Sample
@@ -62,10 +67,10 @@ def judged(path: Path, *criteria: Criterion) -> Report:
     return build(from_csv(path, METRICS), canary, now=NOW)
 
 
-def only_true(share: Mapping[str, float], metric: str) -> Iterable[dict[str, Any]]:
+def only_true(share: Mapping[str, float], metric: str, sessions: int = 6000) -> Iterable[dict[str, Any]]:
     """Users with two sessions of two requests. In exactly this share of an arm's sessions it happened, and
     true stands in one line of them."""
-    rng, sessions = np.random.default_rng(3), 6000
+    rng = np.random.default_rng(3)
     where = {
         arm: set(rng.choice(sessions, round(part * sessions), replace=False)) for arm, part in share.items()
     }
@@ -205,6 +210,61 @@ def test_an_opinion_is_one_voice_a_user(tmp_path: Path) -> None:
     ]
     sample = from_csv(log(tmp_path / "log.csv", rows), METRICS)
     assert values(sample, "csat") == {"candidate": (5.5, 2), "baseline": (3, 1)}
+
+
+def records(lines: Iterable[Mapping[str, Any]], by: str) -> list[Outcome | Feedback]:
+    """The lines as the proxy would have spooled them; what happened is told by exchange, session or user."""
+    found: list[Outcome | Feedback] = []
+    for number, line in enumerate(lines):
+        unit, session, at = (
+            f"{int(line['unit'][1:]):032x}",
+            f"{line['unit']}/{line['session']}",
+            line["at"] + 1.0,
+        )
+        about = {"canary": "c", "run": 1, "phase": 0, "arm": line["arm"]}
+        name = mint(b"k" * 32, **about, unit_hash=unit, at=at, serial=number.to_bytes(8))
+        found.append(
+            Outcome(exchange_id=name, at=at, mono=at, outcome="ok", share=0.5, reason="cohort", unit=unit,
+                    session=session, **about)
+        )  # fmt: skip
+        if line["metric_escalated"] == 1:
+            told: dict[str, Any] = {
+                "exchange": {"exchange_id": name, "unit": unit, **about},
+                "session": {"session": session},
+                "unit": {"unit": unit},
+            }[by]
+            found.append(Feedback(key=name, metric="escalated", value=1.0, at=at + 0.1, mono=at, **told))
+    return found
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Iterator[Store]:
+    with closing(Store.open("sqlite:///canary.db", tmp_path)) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("by", ["exchange", "session", "unit"])
+def test_they_do_not_ship_from_the_store_either_however_it_is_told(sqlite: Store, by: str) -> None:
+    lines = only_true({"baseline": 0.051, "candidate": 0.105}, "metric_escalated", 2000)
+    # The user's latest session is the right one: the second comes an hour after the first.
+    lines = [{**line, "at": line["at"] + 3600 * (line["session"] == "b")} for line in lines]
+    Shipper(sqlite).ship(sorted(records(lines, by), key=lambda each: each.at))
+    bound = row("escalated", "<= baseline + 2pp", "<= baseline")
+    canary = JudgedCanary(name="c", criteria=[bound], metrics=METRICS)
+    with sqlite.reading() as connection:
+        report = build(to_judge(connection, canary, 1), canary, now=NOW)
+    (line,) = report.metrics
+    assert (report.verdict, line.state) == ("dont_ship", "FAIL")
+    assert (line.baseline, line.candidate) == pytest.approx((0.051, 0.105))
+
+
+def test_an_event_that_nobody_ever_sent_is_no_evidence_that_it_never_happens(tmp_path: Path) -> None:
+    rows = [{**user, "metric_escalated": ""} for user in users(2000)]
+    report = judged(log(tmp_path / "log.csv", rows), row("escalated", "< 5%", "< 1%"))
+    assert (report.verdict, report.metrics[0].state) == ("extend", "NODATA")
+    rows[7]["metric_escalated"] = 0
+    report = judged(log(tmp_path / "log.csv", rows), row("escalated", "< 5%", "< 1%"))
+    assert (report.verdict, report.metrics[0].state) == ("ship_now", "IDEAL")
 
 
 def test_the_store_joins_what_happened_by_exchange_session_and_user(unit_totals: UnitTotals) -> None:

@@ -135,10 +135,11 @@ def test_one_user_of_a_heavy_phase_is_no_baseline_however_many_a_light_one_has()
 
 def test_nor_is_one_user_with_most_of_a_ramps_requests_the_candidate() -> None:
     sample = _ramp((0, False, 300, 1, 3), (0, True, 1, 900, 0), (1, False, 300, 1, 90), (1, True, 150, 1, 75))
-    reading = _read(sample, "task_completed")
+    reading = _read(sample, "error_rate")
     assert reading.candidate_units == 151
     assert reading.carrying[0] == 1
-    assert _state(reading, "task_completed", (">= 80%", ">= 99%")) == "NODATA"
+    assert _state(reading, "error_rate", ("< 20%", "< 1%")) == "NODATA"
+    assert _read(sample, "task_completed").carrying[0] == 151  # an opinion is one voice a user
 
 
 def test_few_failing_users_are_compared_within_a_phase_too() -> None:

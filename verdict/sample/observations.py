@@ -284,8 +284,13 @@ def _counting(sample: Sample, metric: Metric, now: float) -> tuple[Bools, Rating
 
 
 def _events(sample: Sample, metric: Metric, now: float) -> Observations:
-    """What happened in each exposed exchange or session, or to each user: 0 where nothing is known."""
+    """What happened in each exposed exchange or session, or to each user: 0 where nothing is known.
+
+    Nothing at all without a single value in either arm: nobody can tell then that it is reported.
+    """
     matured, ratings = _counting(sample, metric, now)
+    if metric.name not in sample.feedback or not (sample.feedback[metric.name].at <= now).any():
+        matured = np.zeros(len(sample.units), dtype=np.bool_)
     row, count, place = _exposed(sample, metric, _in_time(sample, metric, matured))
     ratings = ratings.only(place[ratings.row] >= 0)
     where, sums, at = _by_subject(metric, place[ratings.row], ratings)
