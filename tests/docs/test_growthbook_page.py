@@ -29,7 +29,7 @@ BEGIN = 1_794_528_000.0
 
 USERS, DAYS, DAY_S = 120, 3, 86400.0
 DATES = {"{{startDate}}": "2026-11-13 00:00:00", "{{endDate}}": "2026-11-30 00:00:00"}
-METRICS = ("cost_per_request", "cost_total", "csat")
+METRICS = ("cost_per_request", "cost_total", "csat", "revenue")
 
 
 def queries(section: str) -> list[str]:
@@ -60,7 +60,7 @@ def traffic(user: int, day: int) -> Iterator[Outcome | Feedback]:
             arm=arm,
             reason="cohort",
             unit=unit,
-            session=f"s{user}",
+            session="" if serial == 3 else f"s{user}",
             category="billing" if user % 2 else "returns",
             latency_s=0.5 + user / 100,
             cost_usd=None if serial == 2 else 0.01 * (1 + user % 5) * (2 if arm == "candidate" else 1),
@@ -70,10 +70,23 @@ def traffic(user: int, day: int) -> Iterator[Outcome | Feedback]:
             yield _rating(outcome, "exchange")
         if serial == 1 and user % 5 == 1:
             yield _rating(outcome, "session")
+        if serial == 0:
+            yield from _events(outcome, user, day)
         if serial == 0 and user % 7 == 0:
             for number, left_out in enumerate(({"mirror": True}, {"reason": "pinned"}, {"outcome": "shed"})):
                 at_name = _name(arm, unit, at + 1 + number, 100 + number)
                 yield replace(outcome, exchange_id=at_name, at=at + 1 + number, cost_usd=99.0, **left_out)
+
+
+def _events(outcome: Outcome, user: int, day: int) -> Iterator[Feedback]:
+    """What happened to the user on a day, of which nobody says when it does not."""
+    about = Feedback(key="", metric="", value=1.0, at=outcome.at + 9, mono=outcome.at)
+    if user % (4 if outcome.arm == "candidate" else 5) == 0:
+        key = f"session-{outcome.exchange_id}/escalated"
+        yield replace(about, key=key, metric="escalated", session=outcome.session)
+    if user % 5 == 0 and day > 0:
+        key = f"unit-{outcome.exchange_id}/revenue"
+        yield replace(about, key=key, metric="revenue", value=10.0 + user, unit=outcome.unit)
 
 
 def _name(arm: Any, unit: str, at: float, serial: int) -> str:
@@ -167,7 +180,8 @@ OURS = "experiment = 'support-nov/1'"
 FIGURES = [
     ("cost_per_request", "Totals", "sum(cost_sum) / sum(cost_n)", OURS),
     ("cost_total", "Totals", "sum(cost_sum) / count(DISTINCT exposed.unit)", OURS),
-    ("csat", "Feedback", "sum(value) / count(value)", "metric = 'csat'"),
+    ("csat", "Opinions", "sum(value) / count(value)", "metric = 'csat'"),
+    ("revenue", "Events", "sum(value) / count(DISTINCT exposed.unit)", "metric = 'revenue'"),
 ]
 
 
@@ -184,6 +198,22 @@ def test_a_metric_of_each_variation_is_the_reports(
     assert line.baseline is not None and line.baseline != line.candidate
     found = joined(growthbook, fact, value, where)
     assert found == pytest.approx({"0": line.baseline, "1": line.candidate}, rel=1e-9)
+
+
+def test_an_event_per_session_is_a_share_of_all_sessions(growthbook: psycopg.Connection[Any]) -> None:
+    sent = [each for user in range(USERS) for day in range(DAYS) for each in traffic(user, day)]
+    counted = [each for each in sent if isinstance(each, Outcome) and each.cost_usd != 99.0]
+    to_people = {each.session for each in sent if isinstance(each, Feedback) and each.metric == "escalated"}
+    wanted = {}
+    for variation, arm in (("0", "baseline"), ("1", "candidate")):
+        # A request without a session is a session of its own.
+        named = {each.session or each.exchange_id for each in counted if each.arm == arm}
+        wanted[variation] = len(named & to_people) / len(named)
+    assert 0 < wanted["0"] != wanted["1"]
+    where = "metric = 'escalated' AND value > 0 AND session <> ''"
+    happened = joined(growthbook, "Events", "count(DISTINCT session)", where)
+    every = joined(growthbook, "Sessions", "sum(sessions)", OURS)
+    assert {name: happened[name] / every[name] for name in every} == pytest.approx(wanted, rel=1e-9)
 
 
 def test_the_error_rate_is_that_of_the_requests(growthbook: psycopg.Connection[Any]) -> None:

@@ -58,6 +58,17 @@ def test_a_log_s_failures_are_counted_by_arm_with_their_lines(tmp_path: Path) ->
     assert found.slow_s is None, "one baseline request does not tell what is slow"
 
 
+def test_what_only_tells_that_something_happened_is_no_share_of_bad_ratings(tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text(
+        "unit,arm,at,latency_s,error_type,metric_thumbs,metric_escalated\n"
+        "a,baseline,100,.1,,1,1\nb,candidate,101,.1,,0,1\n"
+    )
+    recent = from_csv(log, metrics=BUILT_IN).recent
+    assert recent is not None
+    assert {rating.metric for rating in recent.ratings} == {"thumbs"}
+
+
 def test_a_log_s_answer_faults_are_shares_of_the_answers_that_were_read(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_text(
