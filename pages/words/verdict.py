@@ -276,9 +276,8 @@ def evidence(line: MetricLine, report: Report) -> str:
     """The number of users with a value, and the smallest difference they can show."""
     if unripe(line, report):
         return f"a value is complete {days(line.matures_days)} after a user’s first request"
-    users = (
-        f"{users_of(line.metric, line.units)}{'' if line.metric == JUDGED_PREFERENCE else ' with a value'}"
-    )
+    everyone = line.metric == JUDGED_PREFERENCE or line.per in ("exchange", "session", "user")
+    users = f"{users_of(line.metric, line.units)}{'' if everyone else ' with a value'}"
     if line.metric in report.details.unpriced:
         return f"{users}; prices are missing"
     if line.metric in report.details.unlabelled:

@@ -1,5 +1,7 @@
 """Numbers as people say them."""
 
+from dataclasses import replace
+
 import pytest
 
 from pages.words.figures import (
@@ -7,6 +9,7 @@ from pages.words.figures import (
     between,
     bound_words,
     days,
+    defined,
     distance,
     joined,
     label,
@@ -16,6 +19,8 @@ from pages.words.figures import (
     to_come,
     users_of,
 )
+from pages.words.verdict import evidence
+from tests.verdict.planned import look_line, metric_line, planned_report
 from verdict.terms.measures import Unit, unit_of
 
 
@@ -127,3 +132,23 @@ def test_units_of_pairs_are_users_with_a_judged_pair() -> None:
 )
 def test_a_larger_share_is_no_cure_for_pairs(metrics: list[str], more: str) -> None:
     assert sooner(metrics) == more
+
+
+def test_a_declared_metric_has_the_unit_of_its_definition() -> None:
+    first = replace(metric_line(look_line(9, -0.02, 0.03)), metric="resolved", acceptable="> 3")
+    assert first.unit == "number"
+    event = replace(first, kind="bool", per="session")
+    assert (event.unit, event.of_business) == ("share", False)
+    cost = replace(first, cost_per="resolved")
+    assert (cost.unit, cost.of_business) == ("usd", True)
+    assert defined(event.metric, event.per) == "resolved per session"
+    assert defined("cost_per_case", None, "resolved") == "cost per case (cost per resolved)"
+    assert defined("csat", "value") == "satisfaction"
+
+
+def test_of_an_event_every_user_tells() -> None:
+    line = metric_line(look_line(9, -0.02, 0.03))
+    report = planned_report(line, day=9)
+    assert evidence(line, report).startswith("400 candidate users with a value")
+    assert evidence(replace(line, kind="bool", per="session"), report).startswith("400 candidate users")
+    assert "with a value" not in evidence(replace(line, kind="bool", per="session"), report)
