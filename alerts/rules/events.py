@@ -17,7 +17,7 @@ from heapq import nlargest
 from alerts.evidence.exchanges import FEWEST_VALUES, RecentMean
 from alerts.evidence.statistics import MINIMUM_UNITS, PAGE_CUSUM, Evidence, Steps, Window
 from alerts.rules.relative import DAY_S, KEPT
-from alerts.rules.rule import GuardrailStatus, Rule, decided
+from alerts.rules.rule import GuardrailStatus, Rule, Waits, decided
 from common.numbers import times
 from records.facts.metric import Metric
 
@@ -113,6 +113,7 @@ class EventWorth:
             threshold=self.rule.limit,
             evidence=evidence.numbers() | self._counted(mine, theirs),
             sentence=self._sentence(mine, theirs, ratio),
+            waits=self._waits_for(mine + theirs),
         )
 
     @property
@@ -136,16 +137,15 @@ class EventWorth:
         least = "at least" if self.higher else "limit"
         return (
             f"units with {self.rule.rule}: {mine} of the candidate, {theirs} of the baseline{shown}"
-            f" ({least} {times(self.rule.limit)}){self._waits_for(mine + theirs)}"
+            f" ({least} {times(self.rule.limit)})"
         )
 
-    def _waits_for(self, events: int) -> str:
-        """What the rule waits for, as the end of its sentence; "" if for nothing."""
+    def _waits_for(self, events: int) -> Waits | None:
         if not self._knows:
-            return f"; waits: {len(self.state.recent.values)} of {FEWEST_VALUES} baseline values"
+            return Waits(len(self.state.recent.values), FEWEST_VALUES, "baseline values")
         if events < self.rule.minimum:
-            return f"; waits: {events} of {self.rule.minimum} units with {self.rule.rule}"
-        return ""
+            return Waits(events, self.rule.minimum, f"units with {self.rule.rule}")
+        return None
 
 
 def _ratio(candidate: Window, baseline: Window, now: float) -> float | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from alerts.evidence.exchanges import FEWEST_VALUES, GuardrailSample, RecentMean
 from alerts.evidence.statistics import MINIMUM_UNITS, Evidence, Window, betting_steps
-from alerts.rules.rule import GuardrailStatus, Rule, decided
+from alerts.rules.rule import GuardrailStatus, Rule, Waits, decided
 from common.numbers import decimal, dollars
 from records.facts.metric import Metric
 
@@ -122,18 +122,18 @@ def _decided(
         value=value,
         threshold=threshold,
         evidence=state.evidence.numbers() | counted | known | (more or {}),
-        sentence=sentence + _waits_for(rule, len(state.recent.values), outcomes, baseline_outcomes),
+        sentence=sentence,
+        waits=_waits_for(rule, len(state.recent.values), outcomes, baseline_outcomes),
     )
 
 
-def _waits_for(rule: Rule, known: int, outcomes: int, baseline_outcomes: int) -> str:
-    """What the rule waits for, as the end of its sentence; "" if for nothing."""
+def _waits_for(rule: Rule, known: int, outcomes: int, baseline_outcomes: int) -> Waits | None:
     least = max(rule.minimum, FEWEST_VALUES)
     if known < FEWEST_VALUES or baseline_outcomes < rule.minimum:
-        return f"; waits: {min(known, baseline_outcomes)} of {least} baseline values"
+        return Waits(min(known, baseline_outcomes), least, "baseline values")
     if outcomes < rule.minimum:
-        return f"; waits: {outcomes} of {rule.minimum} values of the candidate"
-    return ""
+        return Waits(outcomes, rule.minimum, "values of the candidate")
+    return None
 
 
 class CostPerRequest:

@@ -156,6 +156,20 @@ StatusName = RuleName | Literal["outage", "preflight_failed"] | ServiceRule
 (`alerts.incidents.incident`). The last two are not configurable."""
 
 
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """What a rule waits for: it has `have` of the `need` things `of` which it needs some."""
+
+    have: int
+    need: int
+    of: str
+
+    @property
+    def sentence(self) -> str:
+        """`12 of 30 baseline values`."""
+        return f"{self.have} of {self.need} {self.of}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardrailStatus:
     """One guardrail's status.
@@ -165,7 +179,8 @@ class GuardrailStatus:
     action, None for none: `page` or `hold` while firing, `rollback` from the conviction until the next run
     (repeating it is harmless). `value` and `threshold` are in the rule's unit; None is unknown. Keys with
     `ln_` in `evidence` hold natural logarithms. `where`: the parts of the traffic in which the exchanges that
-    the rule counts are concentrated, as the sentence says.
+    the rule counts are concentrated, as the sentence says. `waits`: what a rule without a judgement waits
+    for, if it can say so.
     """
 
     rule: str
@@ -178,6 +193,7 @@ class GuardrailStatus:
     category: str | None = None
     segment: Mapping[str, str] | None = None
     where: Concentration = NOWHERE
+    waits: Waits | None = None
 
     @property
     def key(self) -> str:
@@ -217,6 +233,7 @@ def decided(
     threshold: float | None,
     sentence: str,
     evidence: Mapping[str, float] | None = None,
+    waits: Waits | None = None,
 ) -> GuardrailStatus:
     """The rule's status by what it found. Missing data is never `ok`; only a conviction requests a rollback.
 
@@ -246,8 +263,9 @@ def decided(
         action=action,
         value=value,
         threshold=threshold,
-        sentence=sentence,
+        sentence=sentence if waits is None else f"{sentence}; waits: {waits.sentence}",
         evidence=evidence or {},
         category=rule.category,
         segment=rule.segment,
+        waits=waits,
     )

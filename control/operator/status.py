@@ -189,6 +189,7 @@ def _models(canary: Canary) -> dict[str, dict[str, str]]:
 
 def _guardrails(wanted: CanarySettings, watched: WatchedCanary, share: float) -> list[dict[str, Any]]:
     """Each rule with its status. `action` is what the config lets the rule do, None for a built-in rule;
+    `waits`: what it waits for ({have, need, of}), None if for nothing;
     `users_needed`: so many of the candidate's users, if all of them meet the event, are enough for that."""
     rules = {rule_key(each.rule, each.category, each.segment): each for each in wanted.guardrails}
     return [
@@ -201,6 +202,7 @@ def _guardrails(wanted: CanarySettings, watched: WatchedCanary, share: float) ->
             "threshold": status.threshold,
             "evidence": dict(status.evidence),
             "sentence": status.sentence,
+            "waits": asdict(status.waits) if status.waits is not None else None,
             "where": status.where.document,
         }
         for status in watched.statuses

@@ -139,7 +139,7 @@ def rule_view(found: Mapping[str, Any]) -> RuleView:
         key=found["rule"],
         name=_title(name),
         scope=scope,
-        word="near its limit" if near else rule_word(found["state"]),
+        word="near its limit" if near else _waits_for(found) or rule_word(found["state"]),
         tone="warn" if near else rule_tone(found["state"]),
         value="baseline has none" if _is_without_ratio(name, found) else _value(found, unit),
         limit=f"{'at least' if _low_is_bad(name, found) else 'limit'} {unit(found['threshold'])}",
@@ -148,7 +148,10 @@ def rule_view(found: Mapping[str, Any]) -> RuleView:
         proof=proof(found) if reached else "",
         sentence=found["sentence"],
         near=near,
-        empty=filled is None and not reached and found["state"] in ("not_enough_data", "not_applicable"),
+        empty=filled is None
+        and not reached
+        and found["state"] in ("not_enough_data", "not_applicable")
+        and not _waits_for(found),
     )
 
 
@@ -175,6 +178,14 @@ def _filled(name: str, found: Mapping[str, Any]) -> float | None:
     if value is None or limit is None or limit == start:
         return None
     return min(1.0, max(0.0, (value - start) / (limit - start) * LIMIT_AT))
+
+
+def _waits_for(found: Mapping[str, Any]) -> str:
+    """What a rule that has begun to count waits for, `12 of 30 baseline values`; "" if for nothing."""
+    waits = found.get("waits")
+    if not waits or not waits["have"] or found["state"] != "not_enough_data":
+        return ""
+    return f"{waits['have']} of {waits['need']} {waits['of']}"
 
 
 def _is_mean(found: Mapping[str, Any]) -> bool:

@@ -134,6 +134,21 @@ def test_a_rule_without_data_in_a_part_is_named_with_that_part() -> None:
     assert unseen == ["Satisfaction", "Error rate (category refund; category order)"]
 
 
+def test_a_rule_that_waits_says_for_what() -> None:
+    waits = {"have": 12, "need": 30, "of": "baseline values"}
+    silent = {"state": "not_enough_data", "value": None}
+    found = standing(
+        canary(
+            guardrails=[
+                rule(rule="csat", **silent, waits=waits),
+                rule(rule="nps", **silent, waits=waits | {"have": 0}),
+            ]
+        )
+    )
+    assert [(each.name, each.word) for each in found.rules] == [("Satisfaction", "12 of 30 baseline values")]
+    assert found.unseen == ["Net promoter score"]
+
+
 def test_nothing_is_said_of_errors_before_there_is_an_answer() -> None:
     arms = {"baseline": arm(), "candidate": arm(requests=2, counted=0, errors=0)}
     assert "The candidate has not answered any request yet." in sentence(arms=arms)

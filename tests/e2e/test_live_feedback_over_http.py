@@ -87,7 +87,8 @@ def test_values_by_session_and_by_user_count_under_their_arm(stage: Stage) -> No
         ("live", "baseline"): 2.0,
     }
     rule = guardrail(stage, "csat")
-    assert "waits: 2 of 30 baseline values" in rule["sentence"]
+    assert rule["waits"] == {"have": 2, "need": 30, "of": "baseline values"}
+    assert "2 of 30 baseline values" in stage.canary("status", "live").stdout
     assert stage.status("live")["arms"]["candidate"]["feedback"]["csat"]["count"] == 3
 
 
