@@ -35,7 +35,7 @@ from alerts.incidents.rollback import (
     sample_of,
     seen_in,
 )
-from alerts.rules.failures import Telemetry
+from alerts.rules.failures import TelemetryRule
 from alerts.rules.places import (
     ANY,
     CandidateError,
@@ -198,7 +198,7 @@ class Watch:
         self.scopes: list[Scope] = build_scopes(self.rules, self.metrics)
         self.guardrails: list[Guardrail] = [g for scope in self.scopes for g in scope.guardrails]
         share_budgets(self.guardrails)
-        self.telemetries = [g for g in self.guardrails if isinstance(g, Telemetry)]
+        self.telemetries = [g for g in self.guardrails if isinstance(g, TelemetryRule)]
         self._settle_s = 0.0
         self._settle_from = float("-inf")
         self._swept_at = self._judged_at = float("-inf")

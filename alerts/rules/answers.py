@@ -62,7 +62,7 @@ class OutcomeRule(RelativeRule):
         )
 
 
-class Abandoned(OutcomeRule):
+class AbandonmentRule(OutcomeRule):
     """The candidate's callers leave without an answer more than `limit` times as often."""
 
     def __init__(self, rule: Rule) -> None:
@@ -78,7 +78,7 @@ class Abandoned(OutcomeRule):
         return super().over(now) or (self.recent_share or 0.0) >= ALL_LEAVE
 
 
-class AnswerFault(OutcomeRule):
+class AnswerFaultRule(OutcomeRule):
     """The candidate's answers have a fault more than `limit` times as often.
 
     Exchanges whose answer was not read (`Outcome.finish` None) do not count, unless a fault ended them.
@@ -106,7 +106,7 @@ class UnusableState(RelativeState):
     awaited: AwaitedOutcomes = field(default_factory=AwaitedOutcomes)
 
 
-class UnusableAnswer(AnswerFault):
+class UnusableAnswerRule(AnswerFaultRule):
     """An answer fault that leaves nothing to use. Beside `limit` times the baseline, more than a fixed share
     of the candidate's outcomes is too much, as for `error_rate`, in one error budget. That decides as soon
     at a large share of the users, where an event says little about its arm."""
@@ -165,7 +165,7 @@ class StalledState(UnusableState):
     silences: Window = field(default_factory=lambda: Window(None, binned=True))
 
 
-class Stalled(UnusableAnswer):
+class StallRule(UnusableAnswerRule):
     """Streams that fall silent in their middle. Its figures say how many did (`stalled`), and for how long
     half of them did at least (`stalled_s`)."""
 

@@ -50,7 +50,7 @@ def worth_steps(*, worth: float, candidate: bool, share: float, limit: float, hi
     return one, two, three
 
 
-class EventWorth:
+class EventWorthRule:
     """The candidate's units have the event less often or more often than `limit` times the baseline's, or for
     less or more in sum, whichever is worse. A unit's first event in 24 hours counts.
 

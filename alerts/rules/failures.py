@@ -181,7 +181,7 @@ def _show(window: Window, samples: Sequence[GuardrailSample]) -> None:
         )
 
 
-class ErrorRate(AbsoluteRule):
+class ErrorRateRule(AbsoluteRule):
     """More than `limit` of the candidate's outcomes fail. `minimum` counts units."""
 
     def __init__(self, rule: Rule) -> None:
@@ -223,7 +223,7 @@ class OutageState:
     evidence: Evidence = field(default_factory=Evidence)
 
 
-class Outage:
+class OutageRule:
     """Watches the baseline of an `error_rate` rule, at that rule's limit."""
 
     def __init__(self, rule: Rule) -> None:
@@ -286,7 +286,7 @@ class TelemetryState:
     heard: bool = False
 
 
-class Telemetry:
+class TelemetryRule:
     """Fires when requests were routed for `limit` seconds without one outcome."""
 
     def __init__(self, rule: Rule) -> None:

@@ -136,7 +136,7 @@ def _waits_for(rule: Rule, known: int, outcomes: int, baseline_outcomes: int) ->
     return None
 
 
-class CostPerRequest:
+class CostRule:
     """The candidate's exchanges cost more than `limit` times the baseline's. Unpriced ones do not count."""
 
     def __init__(self, rule: Rule) -> None:
@@ -178,7 +178,7 @@ class CostPerRequest:
         )
 
 
-class ValueMean:
+class ValueMeanRule:
     """The candidate's mean of a metric is worse than `limit` times the baseline's. Only a unit's first value
     counts."""
 

@@ -251,7 +251,7 @@ class RelativeRule:
         )
 
 
-class ErrorRateVsBaseline(RelativeRule):
+class ErrorRateVsBaselineRule(RelativeRule):
     """The candidate's units fail more than `limit` times as often.
 
     `least_share` is a fifth of the absolute rule's limit.
@@ -280,7 +280,7 @@ ASKED = 16
 """Questions of a session that are remembered, as in the session's row in the store."""
 
 
-class ReportedEvent:
+class ReportedEventRule:
     """The candidate's units report an event that should not happen more often: they ask for a human, say.
 
     `minimum` counts units that had the event, in both arms.
@@ -331,7 +331,7 @@ class RepeatState(EventsState):
     asked: dict[str, list[str]] = field(default_factory=dict)
 
 
-class RepeatQuestion(ReportedEvent):
+class RepeatQuestionRule(ReportedEventRule):
     """The candidate's units have to ask again more often: they say so, or a session repeats a question.
 
     Only canaries that count repeated questions have fingerprints.

@@ -14,12 +14,19 @@ from alerts.evidence.exchanges import (
     unit_slot,
 )
 from alerts.evidence.statistics import Evidence
-from alerts.rules.answers import Abandoned, AnswerFault, OutcomeRule, Stalled, UnusableAnswer, may_count
-from alerts.rules.events import EventWorth
-from alerts.rules.failures import ErrorRate, Outage, Telemetry
+from alerts.rules.answers import (
+    AbandonmentRule,
+    AnswerFaultRule,
+    OutcomeRule,
+    StallRule,
+    UnusableAnswerRule,
+    may_count,
+)
+from alerts.rules.events import EventWorthRule
+from alerts.rules.failures import ErrorRateRule, OutageRule, TelemetryRule
 from alerts.rules.latency import LatencyP95, LatencyRule, LatencyVsBaseline
-from alerts.rules.means import CostPerRequest, ValueMean
-from alerts.rules.relative import ErrorRateVsBaseline, RelativeRule, RepeatQuestion, ReportedEvent
+from alerts.rules.means import CostRule, ValueMeanRule
+from alerts.rules.relative import ErrorRateVsBaselineRule, RelativeRule, RepeatQuestionRule, ReportedEventRule
 from alerts.rules.rule import (
     FAULT_OF,
     FAULT_RULES,
@@ -66,7 +73,7 @@ Growth = tuple[Guardrail, float]
 """A rule whose evidence may have grown, and the monotonic time of the exchange behind it."""
 
 
-SCORED = ErrorRate | ErrorRateVsBaseline | Outage | CostPerRequest | UnusableAnswer
+SCORED = ErrorRateRule | ErrorRateVsBaselineRule | OutageRule | CostRule | UnusableAnswerRule
 """The rules that learn from counted exchanges; those about latency count their own."""
 
 
@@ -81,11 +88,13 @@ class Scope:
         self.guardrails = list(guardrails)
         self.first = FirstStartedExchanges()
         self._of_outcomes = [g for g in guardrails if isinstance(g, OutcomeRule)]
-        self._of_questions = [g for g in guardrails if isinstance(g, RepeatQuestion)]
+        self._of_questions = [g for g in guardrails if isinstance(g, RepeatQuestionRule)]
         self.latencies = [g for g in guardrails if isinstance(g, LatencyRule)]
-        self._shows = [g for g in guardrails if isinstance(g, ErrorRate | CostPerRequest)]
+        self._shows = [g for g in guardrails if isinstance(g, ErrorRateRule | CostRule)]
         self._scores = [g for g in guardrails if isinstance(g, SCORED)]
-        self._learning = [g for g in guardrails if isinstance(g, ValueMean | ReportedEvent | EventWorth)]
+        self._learning = [
+            g for g in guardrails if isinstance(g, ValueMeanRule | ReportedEventRule | EventWorthRule)
+        ]
         self._proving = [g for g in self._scores if isinstance(g.state, ConvictionState)]
 
     @property
@@ -199,41 +208,41 @@ def _scope(rules: Sequence[Rule], metrics: Mapping[str, Metric], least_share: fl
         (rule for rule in rules if rule.rule == "error_rate"), key=lambda rule: rule.limit, default=None
     )
     if strictest is not None:
-        guardrails.append(Outage(strictest))
+        guardrails.append(OutageRule(strictest))
     return Scope(rules[0].category, rules[0].segment, guardrails)
 
 
 def _guardrail(rule: Rule, metrics: Mapping[str, Metric], least_share: float, compared: bool) -> Guardrail:
     build: dict[str, Callable[[Rule], Guardrail]] = {
-        "error_rate": ErrorRate,
-        "error_rate_vs_baseline": lambda rule: ErrorRateVsBaseline(rule, least_share=least_share),
+        "error_rate": ErrorRateRule,
+        "error_rate_vs_baseline": lambda rule: ErrorRateVsBaselineRule(rule, least_share=least_share),
         "latency_p95": lambda rule: LatencyP95(rule, compared=compared),
         "latency_vs_baseline": LatencyVsBaseline,
-        "abandoned": Abandoned,
-        "cost_per_request": CostPerRequest,
-        "repeat_question": RepeatQuestion,
-        "telemetry": Telemetry,
+        "abandoned": AbandonmentRule,
+        "cost_per_request": CostRule,
+        "repeat_question": RepeatQuestionRule,
+        "telemetry": TelemetryRule,
         **dict.fromkeys(FAULT_RULES, _answer_fault),
     }
     of_name = build.get(rule.rule)
     return of_name(rule) if of_name is not None else _of_metric(rule, rule.metric or metrics[rule.rule])
 
 
-def _answer_fault(rule: Rule) -> AnswerFault:
+def _answer_fault(rule: Rule) -> AnswerFaultRule:
     most = FAULT_OF[rule.rule].absolute
     if most is None:
-        return AnswerFault(rule)
-    return (Stalled if rule.rule == "stalled" else UnusableAnswer)(rule, most=most)
+        return AnswerFaultRule(rule)
+    return (StallRule if rule.rule == "stalled" else UnusableAnswerRule)(rule, most=most)
 
 
 def _of_metric(rule: Rule, metric: Metric) -> Guardrail:
     if metric.is_event and metric.kind == "bool" and not metric.higher_is_better:
-        return ReportedEvent(rule, words="escalated" if metric.name == "escalated" else "")
+        return ReportedEventRule(rule, words="escalated" if metric.name == "escalated" else "")
     if metric.is_event:
-        return EventWorth(rule, metric)
+        return EventWorthRule(rule, metric)
     if metric.kind in ("rating", "nps") and (metric.low is None or metric.high is None):
         raise ValueError(f"the guardrail {rule.rule} needs a metric {rule.rule} with `low` and `high`")
-    return ValueMean(rule, metric)
+    return ValueMeanRule(rule, metric)
 
 
 def users_needed(rule: Rule, share: float) -> int | None:
@@ -290,9 +299,9 @@ def _meet(guardrail: Guardrail, number: int, share: float, *, candidate: bool) -
             at=at,
             event=candidate,
         )
-    if isinstance(guardrail, ReportedEvent) and candidate:
+    if isinstance(guardrail, ReportedEventRule) and candidate:
         guardrail.note(unit=unit, candidate=candidate, share=share, at=at)
-    if isinstance(guardrail, ErrorRate | UnusableAnswer):
+    if isinstance(guardrail, ErrorRateRule | UnusableAnswerRule):
         had = tuple(faults.faults) if faults is not None and candidate else ()
         sample = GuardrailSample(
             at, number, at, unit, candidate, share, candidate, 0.0, None, 1, had, True, True

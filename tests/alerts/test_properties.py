@@ -12,7 +12,7 @@ from alerts.evidence.exchanges import GuardrailSample
 from alerts.evidence.statistics import Evidence, absolute_steps, betting_steps, relative_steps
 from alerts.incidents.incident import Incident, from_document, step, to_document
 from alerts.incidents.notice import Notice
-from alerts.rules.relative import ErrorRateVsBaseline, ReportedEvent
+from alerts.rules.relative import ErrorRateVsBaselineRule, ReportedEventRule
 from alerts.rules.rule import Action, GuardrailStatus, Rule, StatusName
 
 shares = st.floats(0.001, 0.999)
@@ -52,7 +52,7 @@ Failures = list[tuple[int, bool, bool]]
 )
 def test_no_candidate_is_convicted_by_fewer_than_three_of_its_users(failures: Failures, share: float) -> None:
     rule = Rule(rule="error_rate_vs_baseline", limit=1.5, window_s=None, minimum=3, action="rollback")
-    engine = ErrorRateVsBaseline(rule, least_share=0.01)
+    engine = ErrorRateVsBaselineRule(rule, least_share=0.01)
     failing: set[str] = set()
     for place, (number, candidate, failed) in enumerate(failures):
         unit = f"{'candidate' if candidate else 'baseline'}-{number}"  # the hash chose: a unit has one arm
@@ -77,7 +77,7 @@ def test_no_candidate_is_convicted_by_fewer_than_three_of_its_users(failures: Fa
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=200))
 def test_reports_of_no_trouble_say_nothing(reports: list[tuple[int, bool]]) -> None:
-    engine = ReportedEvent(Rule(rule="escalated", limit=1.0, window_s=None, minimum=3, action="page"))
+    engine = ReportedEventRule(Rule(rule="escalated", limit=1.0, window_s=None, minimum=3, action="page"))
     for place, (number, candidate) in enumerate(reports):
         engine.observe_feedback(
             unit=f"{candidate}-{number}", candidate=candidate, share=0.1, value=0.0, at=float(place)
