@@ -19,7 +19,7 @@ from tests.verdict.archived import a_line, an_evaluation
 from tests.verdict.judgement_figures import FEW, FULL, MARKS, NONE
 from tests.verdict.planned import as_told
 from verdict.archive.evaluations import Evaluation
-from verdict.archive.releases import ReleaseHistory, RunHistory, dossier, layers_of
+from verdict.archive.releases import ArchivedRelease, RunHistory, dossier, layers_of
 from verdict.archive.trends import to_json as trends_json
 from verdict.archive.trends import trends
 from verdict.decision.document import Difference, MetricLine, Report, from_json, to_json
@@ -172,7 +172,7 @@ def test_a_release_says_it_under_each_canary(metrics: tuple[str, ...]) -> None:
     run = Run(release="r1", canary="c1", run=1, at=1.0)
     history = RunHistory(run=run, acts=(), report=_report(FULL, *metrics), decision=None)
     found = dossier(
-        ReleaseHistory(release=release, runs=[history], notes=(), benchmark=None, benchmarked_at=None)
+        ArchivedRelease(release=release, runs=[history], notes=(), benchmark=None, benchmarked_at=None)
     )
     for render_as in ("text", "markdown", "html"):
         assert judge.summary(FULL) in _words(release_forms.rendered(found, render_as))

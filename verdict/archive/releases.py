@@ -57,7 +57,7 @@ class RunHistory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReleaseHistory:
+class ArchivedRelease:
     """One release: its runs in the order of their start, people's notes, and its newest benchmark, with the
     time of the first one (UTC seconds). `successor`: the candidate's next release, against another baseline,
     if no user has tried this one."""
@@ -75,12 +75,12 @@ class ReleaseHistory:
         return list({history.run.canary: history for history in self.runs}.values())
 
 
-def histories(store: Store, releases: Sequence[Release] | None = None) -> list[ReleaseHistory]:
+def histories(store: Store, releases: Sequence[Release] | None = None) -> list[ArchivedRelease]:
     """The history of these releases, or of all, newest first. May raise StoreDown."""
     known, every = Releases(store), Releases(store).all()
     evaluations = {(each.canary, each.run): each for each in map(from_document, Evaluations(store).all())}
     found = [
-        ReleaseHistory(
+        ArchivedRelease(
             release=release,
             runs=[
                 _run_history(store, run, evaluations.get((run.canary, run.run)))
@@ -300,7 +300,7 @@ class Dossier:
 
 
 def dossier(
-    history: ReleaseHistory,
+    history: ArchivedRelease,
     live: Mapping[tuple[str, int], Report] | None = None,
     missing: Sequence[MissingReport] = (),
 ) -> Dossier:
@@ -324,7 +324,7 @@ def dossier(
     )
 
 
-def _newest(history: ReleaseHistory) -> set[tuple[str, int]]:
+def _newest(history: ArchivedRelease) -> set[tuple[str, int]]:
     return {(each.run.canary, each.run.run) for each in history.newest_runs}
 
 
@@ -364,7 +364,7 @@ def _verdict(benchmark: Mapping[str, Any] | None, runs: Sequence[RunStanding]) -
     return None if len(known) < len(found) and worst != "dont_ship" else worst
 
 
-def _state(history: ReleaseHistory, runs: Sequence[RunStanding]) -> ReleaseState:
+def _state(history: ArchivedRelease, runs: Sequence[RunStanding]) -> ReleaseState:
     """The state of the run that started last, else the last stage."""
     if runs:
         return max(runs, key=lambda run: run.started_at).state
@@ -373,7 +373,7 @@ def _state(history: ReleaseHistory, runs: Sequence[RunStanding]) -> ReleaseState
     return "benchmarked" if history.benchmarked_at is not None else "noticed"
 
 
-def _clock(history: ReleaseHistory) -> ReleaseClock:
+def _clock(history: ArchivedRelease) -> ReleaseClock:
     acts = [act.act for run in history.runs for act in run.acts]
     newest = [act.act for run in history.newest_runs for act in run.acts]
     decided = [act.at for act in newest if act.action in _DECIDES]
@@ -411,7 +411,7 @@ def release_of(settings: ReportSettings, store: Store, which: str, *, now: float
     return judged(settings, store, history_of(store, which), now=now)
 
 
-def history_of(store: Store, which: str) -> ReleaseHistory:
+def history_of(store: Store, which: str) -> ArchivedRelease:
     """The release that `release_of` takes. Raises NoSuchRelease and StoreDown."""
     found = Releases(store).of_model(which)
     if not found:
@@ -420,7 +420,7 @@ def history_of(store: Store, which: str) -> ReleaseHistory:
     return max(histories(store, found), key=_tried_last)
 
 
-def _tried_last(history: ReleaseHistory) -> tuple[float, float]:
+def _tried_last(history: ArchivedRelease) -> tuple[float, float]:
     return max((each.run.at for each in history.runs), default=0.0), history.release.made_at
 
 
@@ -440,11 +440,11 @@ def of_benchmark(document: Mapping[str, Any], *, now: float) -> Dossier:
     release = Release(
         id="(not stored)", candidate=document["candidate"], baseline=document["baseline"], made_at=now
     )
-    history = ReleaseHistory(release=release, runs=(), notes=(), benchmark=document, benchmarked_at=now)
+    history = ArchivedRelease(release=release, runs=(), notes=(), benchmark=document, benchmarked_at=now)
     return dossier(history)
 
 
-def judged(settings: ReportSettings, store: Store, history: ReleaseHistory, *, now: float) -> Dossier:
+def judged(settings: ReportSettings, store: Store, history: ArchivedRelease, *, now: float) -> Dossier:
     """The release, with the reports of its open runs as of `now`. Where a report cannot be made, the newest
     that was kept stands for the run."""
     live, missed = dict[tuple[str, int], Report](), list[MissingReport]()

@@ -137,7 +137,7 @@ _COUNTS: Mapping[str, Better] = {"tokens": "lower", "session_exchanges": "either
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scale:
+class MetricRange:
     """A metric's values, from `low` to `high`, and which of them are better.
 
     `units` are the units that a bound may have (None: any). `example` is a bound's value as people write it.
@@ -157,49 +157,49 @@ class Scale:
         return f"{self.low:g} or more" if math.isinf(self.high) else f"{self.low:g} to {self.high:g}"
 
 
-def scale_of(name: str, metrics: Mapping[str, Metric]) -> Scale | None:
+def scale_of(name: str, metrics: Mapping[str, Metric]) -> MetricRange | None:
     """The scale of a declared or measured metric, also by a benchmark only; None for an unknown one."""
     if name in metrics or name in JUDGED:
         return _declared(metrics[name] if name in metrics else JUDGED[name])
     if source(name) is None:
         return _offline(name)
     if share(name):
-        return Scale(better="lower", low=0, high=1, units=_SHARE_UNITS, example="5%")
+        return MetricRange(better="lower", low=0, high=1, units=_SHARE_UNITS, example="5%")
     if quantile_level(name) is not None:
-        return Scale(better="lower", low=0, units=_TIME_UNITS, example="2s")
+        return MetricRange(better="lower", low=0, units=_TIME_UNITS, example="2s")
     if name == "session_length_s":
-        return Scale(better="either", low=0, units=_TIME_UNITS, example="300s")
+        return MetricRange(better="either", low=0, units=_TIME_UNITS, example="300s")
     if name in _COUNTS:
-        return Scale(better=_COUNTS[name], low=0, example="3")
-    return Scale(better="lower", low=0, example="0.12")
+        return MetricRange(better=_COUNTS[name], low=0, example="3")
+    return MetricRange(better="lower", low=0, example="0.12")
 
 
-def _offline(name: str) -> Scale | None:
+def _offline(name: str) -> MetricRange | None:
     """The scale of a metric that only a benchmark measures."""
     if name == THROUGHPUT:
-        return Scale(better="higher", low=0, example="10000")
+        return MetricRange(better="higher", low=0, example="10000")
     if (found := class_measure(name)) is None:
         return None
     better: Better = "lower" if found[0] == "false_positive_rate" else "higher"
     example = "2%" if better == "lower" else "98%"
-    return Scale(better=better, low=0, high=1, units=_SHARE_UNITS, example=example)
+    return MetricRange(better=better, low=0, high=1, units=_SHARE_UNITS, example=example)
 
 
-def _declared(metric: Metric) -> Scale:
+def _declared(metric: Metric) -> MetricRange:
     better: Better = "higher" if metric.higher_is_better else "lower"
     if metric.kind == "nps":
-        return Scale(better=better, low=-100, high=100, example="30")
+        return MetricRange(better=better, low=-100, high=100, example="30")
     if metric.cost_per:
-        return Scale(better="lower", low=0, example="0.12")
+        return MetricRange(better="lower", low=0, example="0.12")
     low = -math.inf if metric.low is None else metric.low
     high = math.inf if metric.high is None else metric.high
     if metric.kind == "bool":
-        return Scale(better=better, low=low, high=high, units=_SHARE_UNITS, example="85%")
+        return MetricRange(better=better, low=low, high=high, units=_SHARE_UNITS, example="85%")
     if metric.kind == "rating":
         middle = f"{(low + high) / 2:g}"
         units = _SHARE_UNITS if high <= 1 else frozenset[str]()
-        return Scale(better=better, low=low, high=high, units=units, example=middle)
-    return Scale(better=better, low=low, high=high, units=None, example="10")
+        return MetricRange(better=better, low=low, high=high, units=units, example=middle)
+    return MetricRange(better=better, low=low, high=high, units=None, example="10")
 
 
 def wrong_with(row: Criterion, metrics: Mapping[str, Metric]) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -232,7 +232,7 @@ def _better(bound: Bound) -> Better:
     return "higher" if bound.higher_is_better else "lower"
 
 
-def _turned(row: Criterion, scale: Scale, metrics: Mapping[str, Metric]) -> str:
+def _turned(row: Criterion, scale: MetricRange, metrics: Mapping[str, Metric]) -> str:
     bound = row.acceptable
     wanted, flipped = ("high", "low")[scale.better == "higher"], _FLIPPED[bound.comparison]
     right = f'write "{flipped} {_flipped_rest(bound)}"'
@@ -253,7 +253,7 @@ def _flipped_rest(bound: Bound) -> str:
     return rest.translate(str.maketrans("+-", "-+"))
 
 
-def _wrong_unit(bound: Bound, scale: Scale) -> str | None:
+def _wrong_unit(bound: Bound, scale: MetricRange) -> str | None:
     found = _UNIT.search(bound.text)
     unit = found[1] if found else ""
     if not unit or scale.units is None or unit in scale.units or (bound.relative and unit == "%"):
@@ -261,7 +261,7 @@ def _wrong_unit(bound: Bound, scale: Scale) -> str | None:
     return f"has the unit {unit}, which this metric does not have; {_for_example(bound, scale)}"
 
 
-def _beyond(bound: Bound, scale: Scale) -> str | None:
+def _beyond(bound: Bound, scale: MetricRange) -> str | None:
     """A value, or a distance from the baseline, that no value can have."""
     if bound.relative:
         if abs(bound.offset) < scale.high - scale.low:
@@ -276,7 +276,7 @@ def _beyond(bound: Bound, scale: Scale) -> str | None:
     return f"{wrong}; {_for_example(bound, scale)}"
 
 
-def _empty(key: str, bound: Bound, scale: Scale) -> str | None:
+def _empty(key: str, bound: Bound, scale: MetricRange) -> str | None:
     """A bound that every value keeps, or that none does. One that is only ideal may be the best value."""
     if bound.relative:
         return None
@@ -289,7 +289,7 @@ def _empty(key: str, bound: Bound, scale: Scale) -> str | None:
     return None
 
 
-def _for_example(bound: Bound, scale: Scale) -> str:
+def _for_example(bound: Bound, scale: MetricRange) -> str:
     if bound.relative:
         sign = "-" if bound.higher_is_better else "+"
         return f'write, for example, "{bound.comparison} baseline {sign} 2%"'
