@@ -150,10 +150,10 @@ def values(sample: Sample, metric: str, now: float = NOW) -> dict[str, tuple[flo
 LINES = [
     {"unit": "a", "arm": "candidate", "at": 10, "session": "s", "metric_escalated": 1, "metric_revenue": 5},
     {"unit": "a", "arm": "candidate", "at": 20, "session": "s", "metric_escalated": 1, "metric_revenue": 7},
-    {"unit": "a", "arm": "candidate", "at": 30, "session": "t", "metric_escalated": 0},
+    {"unit": "a", "arm": "candidate", "at": 30, "session": "t", "metric_escalated": "false"},
     {"unit": "a", "arm": "candidate", "at": 40},
     {"unit": "b", "arm": "candidate", "at": 50, "session": "s"},
-    {"unit": "c", "arm": "baseline", "at": 60, "metric_escalated": 1, "metric_compliance_violation": 1},
+    {"unit": "c", "arm": "baseline", "at": 60, "metric_escalated": "true", "metric_compliance_violation": 1},
     {"unit": "d", "arm": "baseline", "at": 70, "metric_revenue": 3, "error_type": "proxy_full"},
 ]  # fmt: skip
 

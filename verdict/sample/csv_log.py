@@ -487,17 +487,22 @@ def _ratings(
 ) -> Ratings:
     metric = metrics.get(column.removeprefix("metric_"))
     low, high = (metric.low, metric.high) if metric else (None, None)
+    words = _TRUTH if metric and metric.kind == "bool" else {}
 
     def parse(cell: str) -> float:
-        value = _number(cell)
+        value = words[cell.lower()] if cell.lower() in words else _number(cell)
         if (low is not None and value < low) or (high is not None and value > high):
             raise ValueError(cell)
         return value
 
     bounded = low is not None and high is not None
-    values = table.read(column, parse, f"a number from {low:g} to {high:g}" if bounded else "a number")[order]
+    scale = f"a number from {low:g} to {high:g}" if bounded else "a number"
+    values = table.read(column, parse, "true or false (1 or 0)" if words else scale)[order]
     given = np.flatnonzero(~np.isnan(values))
     return Ratings(row=given, value=values[given], at=at[order][given])
+
+
+_TRUTH = {"true": 1.0, "false": 0.0}
 
 
 def _by_unit(values: Floats, unit: np.ndarray, units: int) -> Floats:
