@@ -322,7 +322,7 @@ def part_name(part: Part) -> str:
 
 def part_difference(part: Part, report: Report) -> str:
     """The part's difference from the baseline with its interval."""
-    unit = {line.metric: line.unit for line in report.metrics}[part.metric]
+    unit: Unit = next(line.unit for line in report.metrics if line.metric == part.metric)
     if part.difference.estimate is None:
         return "–"
     if part.difference.p_value is None:

@@ -1,7 +1,6 @@
 """Finds the last exchange of sessions and units: what feedback about them belongs to."""
 
-from collections.abc import Collection, Iterable, Mapping
-from itertools import batched
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select
@@ -45,11 +44,16 @@ def last_exchanges(
     with store.asking() as connection:
         for canary, held in states_in(connection).items():
             run, phases = held.state.run, held.state.phase + 1
-            for some in batched(sessions, _AT_ONCE):
+            for some in _batches(sessions):
                 _keep(by_session, canary, run, _of_sessions(connection, canary, run, some))
-            for some in batched(units, _AT_ONCE):
+            for some in _batches(units):
                 _keep(by_unit, canary, run, _of_units(connection, canary, run, phases, some))
     return by_session, by_unit
+
+
+def _batches(names: Collection[str]) -> Iterator[Sequence[str]]:
+    listed = list(names)
+    return (listed[first : first + _AT_ONCE] for first in range(0, len(listed), _AT_ONCE))
 
 
 def _keep(found: dict[str, LastExchange], canary: str, run: int, rows: Iterable[Any]) -> None:

@@ -68,8 +68,10 @@ def guardrail(stage: Stage, name: str) -> dict[str, Any]:
     return next(each for each in stage.status("live")["guardrails"] if each["rule"] == name)
 
 
-def heard(stage: Stage) -> tuple[float, float]:
-    """The raters of both arms that the guardrail has counted: the candidate's, the baseline's."""
+def heard(stage: Stage) -> tuple[float, float] | None:
+    """The raters that the guardrail counted, the candidate's and the baseline's; None just after a start."""
+    if not stage.status("live")["guardrails"]:
+        return None
     rule = guardrail(stage, "csat")
     return rule["evidence"]["outcomes"], rule["evidence"]["baseline_outcomes"]
 
@@ -105,7 +107,7 @@ def test_a_guardrail_on_a_declared_event_hears_of_it(stage: Stage) -> None:
 def test_after_a_restart_the_store_knows_their_arm(stage: Stage) -> None:
     (name,) = talk(stage, "candidate", "later", 1)
     eventually(lambda: len(stage.outcomes()) == 10)
-    before = heard(stage)
+    before = eventually(lambda: heard(stage))
     stage.server.stop()
     stage.restart()
     rate(stage, {"metric": "csat", "value": 3, "unit": name})
