@@ -129,10 +129,13 @@ def connection_of(answer: httpx2.Response) -> tuple[int, int]:
 
 
 def owner_of(connection: tuple[int, int], pids: tuple[int, ...]) -> int:
-    """Which process has the server's end of a connection over loopback, by its two ports."""
+    """Which process has the server's end of a connection over loopback, by its two ports.
+
+    The kernel may list one socket twice while others come and go.
+    """
     server, caller = (f":{port:04X}" for port in connection)
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    (inode,) = [line[9] for line in lines if line[1].endswith(server) and line[2].endswith(caller)]
+    (inode,) = {line[9] for line in lines if line[1].endswith(server) and line[2].endswith(caller)}
     for pid in pids:
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():
             if descriptor.is_symlink() and str(descriptor.readlink()) == f"socket:[{inode}]":
