@@ -12,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from records.facts.exchange_id import mint
+from records.facts.metric import BUILT_IN, Metric
 from records.outcome import Feedback, Outcome
 from records.spool.writer import SpoolWriter
 from records.store import Store, segment_writer
@@ -29,7 +30,17 @@ BEGIN = 1_794_528_000.0
 
 USERS, DAYS, DAY_S = 120, 3, 86400.0
 DATES = {"{{startDate}}": "2026-11-13 00:00:00", "{{endDate}}": "2026-11-30 00:00:00"}
-METRICS = ("cost_per_request", "cost_total", "csat", "revenue")
+DECLARED = {
+    **BUILT_IN,
+    "price": Metric(name="price", kind="amount", question="", cost_per="conversion", higher_is_better=False),
+}
+METRICS = (
+    "cost_per_request",
+    "cost_total",
+    "csat",
+    "revenue",
+    *("conversion", "compliance_violation", "price"),
+)
 
 
 def queries(section: str) -> list[str]:
@@ -87,6 +98,26 @@ def _events(outcome: Outcome, user: int, day: int) -> Iterator[Feedback]:
     if user % 5 == 0 and day > 0:
         key = f"unit-{outcome.exchange_id}/revenue"
         yield replace(about, key=key, metric="revenue", value=10.0 + user, unit=outcome.unit)
+    if user % 5 == 0:  # on each day, and yet one user
+        key = f"unit-{outcome.exchange_id}/conversion"
+        yield replace(about, key=key, metric="conversion", unit=outcome.unit)
+    if user % 6 == 1:
+        yield _of_exchange(replace(about, metric="conversion", value=float(user % 4 == 1)), outcome)
+    if user % 9 < 2:  # said twice, and yet one exchange
+        for rater in "ab":
+            yield _of_exchange(replace(about, metric="compliance_violation"), outcome, rater)
+
+
+def _of_exchange(said: Feedback, outcome: Outcome, rater: str = "") -> Feedback:
+    return replace(
+        said,
+        key=f"{outcome.exchange_id}/{said.metric}{rater}",
+        exchange_id=outcome.exchange_id,
+        canary=outcome.canary,
+        run=1,
+        arm=outcome.arm,
+        unit=outcome.unit,
+    )
 
 
 def _name(arm: Any, unit: str, at: float, serial: int) -> str:
@@ -101,16 +132,7 @@ def _rating(outcome: Outcome, by: str) -> Feedback:
     value, at = 1.0 + int(outcome.unit, 16) // 5 % scale, outcome.at + 5
     key = f"{outcome.exchange_id}/csat"
     said = Feedback(key=key, metric="csat", value=value, at=at, mono=at)
-    if by == "session":
-        return replace(said, session=outcome.session)
-    return replace(
-        said,
-        exchange_id=outcome.exchange_id,
-        canary=outcome.canary,
-        run=1,
-        arm=outcome.arm,
-        unit=outcome.unit,
-    )
+    return replace(said, session=outcome.session) if by == "session" else _of_exchange(said, outcome)
 
 
 @pytest.fixture(scope="module")
@@ -141,9 +163,9 @@ def shown(url: str, folder: Path) -> dict[str, MetricLine]:
     rows = [
         Criterion(metric=m, acceptable=bounds[0], ideal=bounds[1], weight=1, question="?") for m in METRICS
     ]
-    judged = JudgedCanary(name="support-nov", criteria=tuple(rows), shares={0: 0.5}, segments=())
+    judged = JudgedCanary(name="support-nov", criteria=tuple(rows), shares={0: 0.5}, metrics=DECLARED)
     with closing(Store.open(url, folder / "canary-data")) as store, store.reading() as connection:
-        sample = from_store(connection, "support-nov", metrics=METRICS)
+        sample = from_store(connection, "support-nov", metrics=METRICS, declared=DECLARED)
     report = build(sample, judged, now=BEGIN + 4 * DAY_S)
     assert (report.units.baseline, report.units.candidate) == (80, 40)
     return {line.metric: line for line in report.metrics}
@@ -200,6 +222,25 @@ def test_a_metric_of_each_variation_is_the_reports(
     assert found == pytest.approx({"0": line.baseline, "1": line.candidate}, rel=1e-9)
 
 
+CONVERTED = ("Events", "count(DISTINCT f.unit)", "metric = 'conversion' AND value > 0")
+VIOLATIONS = ("Events", "count(DISTINCT exchange_id)", "metric = 'compliance_violation' AND value > 0")
+RATIOS = {
+    "conversion": (CONVERTED, ("Totals", "count(DISTINCT exposed.unit)", OURS)),
+    "price": (("Totals", "sum(cost_sum)", OURS), CONVERTED),
+}
+
+
+@pytest.mark.parametrize("metric", RATIOS)
+def test_an_event_or_its_cost_is_the_reports(
+    growthbook: psycopg.Connection[Any], shown: dict[str, MetricLine], metric: str
+) -> None:
+    over, under = (joined(growthbook, *each) for each in RATIOS[metric])
+    line = shown[metric]
+    assert line.baseline is not None and line.baseline != line.candidate
+    found = {name: over[name] / under[name] for name in under}
+    assert found == pytest.approx({"0": line.baseline, "1": line.candidate}, rel=1e-9)
+
+
 def test_an_event_per_session_is_a_share_of_all_sessions(growthbook: psycopg.Connection[Any]) -> None:
     sent = [each for user in range(USERS) for day in range(DAYS) for each in traffic(user, day)]
     counted = [each for each in sent if isinstance(each, Outcome) and each.cost_usd != 99.0]
@@ -216,16 +257,20 @@ def test_an_event_per_session_is_a_share_of_all_sessions(growthbook: psycopg.Con
     assert {name: happened[name] / every[name] for name in every} == pytest.approx(wanted, rel=1e-9)
 
 
-def test_the_error_rate_is_that_of_the_requests(growthbook: psycopg.Connection[Any]) -> None:
+def test_the_shares_of_requests_are_those_of_the_requests(growthbook: psycopg.Connection[Any]) -> None:
     sent = [each for user in range(USERS) for day in range(DAYS) for each in traffic(user, day)]
     counted = [each for each in sent if isinstance(each, Outcome) and each.cost_usd != 99.0]
-    wanted = {}
+    said = [each for each in sent if isinstance(each, Feedback) and each.metric == "compliance_violation"]
+    failed, violated = {}, {}
     for variation, arm in (("0", "baseline"), ("1", "candidate")):
-        failed = [each.failed for each in counted if each.arm == arm]
-        wanted[variation] = sum(failed) / len(failed)
-    assert wanted["0"] != wanted["1"]
+        own = [each for each in counted if each.arm == arm]
+        failed[variation] = sum(each.failed for each in own) / len(own)
+        violated[variation] = len({each.exchange_id for each in said if each.arm == arm}) / len(own)
+    assert failed["0"] != failed["1"] and 0 < violated["0"] != violated["1"]
     found = joined(growthbook, "Totals", "sum(failed)::float / sum(counted)", OURS)
-    assert found == pytest.approx(wanted, rel=1e-9)
+    assert found == pytest.approx(failed, rel=1e-9)
+    over, under = joined(growthbook, *VIOLATIONS), joined(growthbook, "Totals", "sum(exchanges)", OURS)
+    assert {name: over[name] / under[name] for name in under} == pytest.approx(violated, rel=1e-9)
 
 
 def test_each_variation_has_the_reports_users(growthbook: psycopg.Connection[Any]) -> None:
