@@ -35,11 +35,24 @@ class CaptureRule:
     redact: tuple[str, ...] = ()
 
 
-class CapturedMessage(msgspec.Struct, frozen=True, gc=False):
-    """One message of a request, in the form that datasets use."""
+class CapturedToolCall(msgspec.Struct, frozen=True, gc=False):
+    """One call of a tool. `arguments`: JSON text, or what the model wrote in its place."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class CapturedMessage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One message of a request, in the form that datasets use.
+
+    A tool's result is a message of role `tool`, and names its call.
+    """
 
     role: str
     content: str
+    tool_calls: tuple[CapturedToolCall, ...] = ()
+    tool_call_id: str = ""
 
 
 class WireRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -106,6 +119,7 @@ class CaptureSample(msgspec.Struct, frozen=True, kw_only=True):
 class Capture(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One captured exchange, redacted. `truncated`: the answer was longer than the capture limit.
 
+    `answer_calls`: the tools that the answer calls. `tools`: the request's, as JSON text; "" without any.
     `request`: the whole request, to be sent again; None for a mirror copy, and for captures of earlier
     versions.
     """
@@ -115,6 +129,8 @@ class Capture(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     answer: str
     truncated: bool = False
     request: WireRequest | None = None
+    answer_calls: tuple[CapturedToolCall, ...] = ()
+    tools: str = ""
 
 
 class RawCapture(msgspec.Struct, frozen=True, kw_only=True, gc=False):
