@@ -130,6 +130,18 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False
     stated_usd: float | None = None
 
 
+class ToolCall(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A call of a tool in an answer. `name`: its first 64 characters. `digest`: 8 bytes of a keyed hash of
+    the whole name and the arguments, the same in whatever order and with whatever spaces they are written."""
+
+    name: str
+    digest: bytes
+
+
+MOST_TOOL_CALLS = 64
+"""Calls of one answer that are recorded."""
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """How one exchange ended. Everything counts to the assigned `arm`, whichever arm served it.
 
@@ -147,6 +159,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     `response_model`: the model that the answer names; empty when it names none.
     `chunks`: how often bytes of a stream's body were read, the last ones at `latency_s`; 0 for other answers.
     `longest_gap_s`: the longest time between two of these reads that the caller did not cause.
+    `tool_calls`: what the assigned arm's whole answer calls of the tools that the caller runs, the first 64.
     Missing values are None. The order of the fields is the spool's format: a new one goes to the end, with a
     default.
     """
@@ -194,6 +207,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     response_model: str = ""
     chunks: int = 0
     longest_gap_s: float | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
 
     @property
     def failed(self) -> bool:

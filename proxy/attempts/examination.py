@@ -1,9 +1,12 @@
 """Looks at an exchange's answer before its record is closed: its finish, its faults, its provider's words.
 
-A model's output is compared with what its request lets it hold: tool calls, JSON, schemas.
+A model's output is compared with what its request lets it hold: tool calls, JSON, schemas. Of its tool calls
+the names and a keyed hash stay.
 """
 
 from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
@@ -18,16 +21,16 @@ from proxy.dialects.operation import (
     UNREADABLE,
     AnswerChoices,
     ChoiceOutput,
+    CollectedCall,
     CollectedOutput,
     ExpectedOutput,
     OutputForm,
     OutputRequest,
     Schema,
-    ToolCall,
     in_order,
 )
 from proxy.providers.headers import credentials
-from records.outcome import Fault, Finish, OutputCheck, ProviderError
+from records.outcome import MOST_TOOL_CALLS, Fault, Finish, OutputCheck, ProviderError, ToolCall
 from routing.canary import ArmName
 
 _WITH_JSON: tuple[Finish, ...] = ("stop", "length", "unknown")
@@ -107,7 +110,7 @@ def _findings(
             yield from _of_text(expected, written.text)
 
 
-def _of_call(expected: ExpectedOutput, call: ToolCall) -> Iterator[OutputFinding]:
+def _of_call(expected: ExpectedOutput, call: CollectedCall) -> Iterator[OutputFinding]:
     if call.name not in expected.tools and not expected.others:
         yield OutputFinding("tool_unknown")
     if call.free:
@@ -138,6 +141,37 @@ def is_json(text: str) -> bool:
 _skim = msgspec.json.Decoder(msgspec.Raw).decode  # checks the syntax, and builds nothing
 
 
+def tool_calls(key: bytes, output: CollectedOutput | None) -> tuple[ToolCall, ...]:
+    """The calls in an output, hashed with `key` of 16 to 64 bytes."""
+    if output is None or not output.choices:
+        return ()
+    written = (call for choice in output.choices.values() for call in choice.calls)
+    return tuple([_tool_call(key, call) for call in islice(written, MOST_TOOL_CALLS)])
+
+
+_NAME_KEPT = 64
+_CANONICAL_BOUND = 1 << 16
+"""Characters of arguments that are put in order: the loop waits two milliseconds at most."""
+
+
+def _tool_call(key: bytes, call: CollectedCall) -> ToolCall:
+    arguments = call.arguments if call.free else canonical(call.arguments or "{}")
+    text = f"{call.name}\0{arguments}".encode("utf-8", "surrogatepass")
+    return ToolCall(
+        call.name[:_NAME_KEPT], blake2b(text, key=key, digest_size=8, person=b"tool call").digest()
+    )
+
+
+def canonical(text: str) -> str:
+    """JSON without spaces, its objects' members in order; the text itself where it is no JSON, or long."""
+    if len(text) > _CANONICAL_BOUND:
+        return text
+    try:
+        return msgspec.json.encode(msgspec.json.decode(text), order="sorted").decode()
+    except (*UNREADABLE, UnicodeEncodeError, OverflowError):
+        return text
+
+
 Answer = tuple[Finish | None, tuple[Fault, ...], OutputCheck]
 UNASKED = OutputJudgement("")
 NO_ANSWER: Answer = (None, (), "")
@@ -145,12 +179,14 @@ _GOOD: Answer = ("stop", (), "")
 
 
 class Examination:
-    """What needs time: schemas, and the config's patterns. `message` is None until it has been redacted."""
+    """What needs time: schemas, and the config's patterns. `message` is None until it has been redacted.
+    `calls`: the answer's tool calls."""
 
-    __slots__ = ("judgement", "message")
+    __slots__ = ("calls", "judgement", "message")
 
-    def __init__(self, judgement: OutputJudgement) -> None:
+    def __init__(self, judgement: OutputJudgement, calls: tuple[ToolCall, ...] = ()) -> None:
         self.judgement = judgement
+        self.calls = calls
         self.message: str | None = None
 
     async def run(self, checker: Checker, words: ProviderError | None, patterns: tuple[str, ...]) -> None:
@@ -166,14 +202,15 @@ class Examination:
             self.judgement, self.message = still_open.settled(result.verdicts), result.text
 
 
-def judgement_of(call: Call, attempt: Attempt) -> OutputJudgement:
-    """Judge a complete answer as far as that takes no time."""
+def examination_of(key: bytes, call: Call, attempt: Attempt) -> Examination:
+    """Judge a complete answer as far as that takes no time, and hash its tool calls with `key`."""
     form, request = call.route.operation.output, attempt.request
     if attempt.output is None or form is None or request is None or request.output is None:
-        return UNASKED
+        return Examination(UNASKED)
     judged = judge(form, request.output, attempt.output, attempt.reader.seen.answer)
+    calls = tool_calls(key, attempt.output)
     attempt.output.restart()  # nothing of the text outlives the look at it
-    return judged
+    return Examination(judged, calls)
 
 
 def answer_of(call: Call, attempt: Attempt, examination: Examination | None) -> Answer:

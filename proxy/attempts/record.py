@@ -17,7 +17,7 @@ from proxy.attempts.examination import (
     UNASKED,
     Examination,
     answer_of,
-    judgement_of,
+    examination_of,
     patterns_of,
     redacted_words,
     words_of,
@@ -220,7 +220,7 @@ class ExchangeRecord:
         if attempt.output is None and not call.trial.redact:
             return
         if self.fell_back is None and attempt.wrong is None and not self.foreign_state:
-            self._examination = Examination(judgement_of(call, attempt))
+            self._examination = examination_of(self._recorder.ids_key, call, attempt)
             await self._examination.run(checker, None, ())
         elif patterns := patterns_of(call):
             self._examination = Examination(UNASKED)
@@ -386,6 +386,9 @@ class ExchangeRecord:
             response_model=attempt.reader.seen.model[:_MODEL_BOUND] if attempt is not None else "",
             chunks=attempt.chunks if attempt is not None and call.facts.stream else 0,
             longest_gap_s=gap_s,
+            tool_calls=self._examination.calls
+            if finish is not None and self._examination is not None
+            else (),
         )
 
     def _has_stalled(self, outcome: OutcomeName, gap_s: float) -> bool:

@@ -156,7 +156,7 @@ class ExpectedOutput(NamedTuple):
     schema: Schema | None = None
 
 
-class ToolCall:
+class CollectedCall:
     """A call of a tool that the caller runs. `free`: its input is text. `broken`: no object where the API has
     one."""
 
@@ -180,8 +180,8 @@ class ChoiceOutput:
 
     def __init__(self) -> None:
         self.texts: list[str] = []
-        self.calls: list[ToolCall] = []
-        self.open: dict[int, ToolCall] = {}
+        self.calls: list[CollectedCall] = []
+        self.open: dict[int, CollectedCall] = {}
 
     @property
     def text(self) -> str:
@@ -204,12 +204,12 @@ class CollectedOutput:
 
     def add_call(
         self, index: int, place: int, *, id: str = "", name: str = "", arguments: str = ""
-    ) -> ToolCall:
+    ) -> CollectedCall:
         """Add to the call at `place`; it begins when it is first named, or with another id."""
         choice = self._choice(index)
         call = choice.open.get(place)
         if call is None or (id and call.id and id != call.id):
-            call = choice.open[place] = ToolCall(id)
+            call = choice.open[place] = CollectedCall(id)
             choice.calls.append(call)
         call.name = call.name or name
         if self._fits(arguments):

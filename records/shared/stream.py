@@ -1,7 +1,7 @@
 """The capped Redis stream of fresh records: faster than the store, but it may have gaps."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
@@ -23,6 +23,7 @@ from records.outcome import (
     OutcomeName,
     OutputCheck,
     ProviderError,
+    ToolCall,
     Usage,
 )
 from records.shared.states_channel import ANSWER_WITHIN_S, answering
@@ -32,7 +33,7 @@ from routing.canary import ArmName
 class BriefOutcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A shortened outcome: the fields that guardrails need, a third of the record. `mono` is left out
     because it is valid on one machine only. `tried`: the status and the seconds of the assigned arm's own
-    attempt, where the other arm answered for it."""
+    attempt, where the other arm answered for it. `tokens` of a session's exchange: input, cached, output."""
 
     exchange_id: str
     at: float
@@ -63,21 +64,22 @@ class BriefOutcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     adapted: bool = False
     tried: tuple[int | None, float | None] | None = None
     longest_gap_s: float | None = None
+    session: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tokens: tuple[int | None, int | None, int | None] | None = None
 
 
-_UNKNOWN, _ESTIMATED = Usage(), Usage(estimated=True)
-"""Token counts stay with the replica; guardrails need only whether they were estimated."""
-
-
-_BEFORE_TRIED = attrgetter(
-    *("usage.estimated" if name == "estimated" else name for name in BriefOutcome.__struct_fields__[:-2])
-)
+_DERIVED: Mapping[str, Callable[[Outcome], Any]] = {
+    "estimated": attrgetter("usage.estimated"),
+    "tried": lambda outcome: _tried(outcome),
+    "tokens": lambda outcome: _tokens(outcome),
+}
+_FIELDS = [_DERIVED.get(name, attrgetter(name)) for name in BriefOutcome.__struct_fields__]
 
 
 def brief(outcome: Outcome) -> BriefOutcome:
     """Shorten an outcome."""
-    values: tuple[Any, ...] = (*_BEFORE_TRIED(outcome), _tried(outcome), outcome.longest_gap_s)
-    return BriefOutcome(*values)
+    return BriefOutcome(*[value_of(outcome) for value_of in _FIELDS])
 
 
 def _tried(outcome: Outcome) -> tuple[int | None, float | None] | None:
@@ -87,15 +89,24 @@ def _tried(outcome: Outcome) -> tuple[int | None, float | None] | None:
     return first.status, first.latency_s
 
 
+def _tokens(outcome: Outcome) -> tuple[int | None, int | None, int | None] | None:
+    usage = outcome.usage
+    if not outcome.session or (usage.input_tokens is None and usage.output_tokens is None):
+        return None
+    return usage.input_tokens, usage.cached_input_tokens, usage.output_tokens
+
+
 def restored(part: BriefOutcome, mono: float) -> Outcome:
     """Rebuild an outcome with the fields of `part` and this machine's monotonic second `mono`."""
     values = structs.asdict(part)
-    tried, estimated = values.pop("tried"), values.pop("estimated")
+    tried, estimated, tokens = values.pop("tried"), values.pop("estimated"), values.pop("tokens")
+    read, cached, written = tokens or (None, None, None)
+    usage = Usage(input_tokens=read, cached_input_tokens=cached, output_tokens=written, estimated=estimated)
     attempts: tuple[AttemptRecord, ...] = ()
     if tried is not None:
         status, latency_s = tried
         attempts = (AttemptRecord(arm=part.arm, provider="", model="", status=status, latency_s=latency_s),)
-    return Outcome(**values, mono=mono, usage=_ESTIMATED if estimated else _UNKNOWN, attempts=attempts)
+    return Outcome(**values, mono=mono, usage=usage, attempts=attempts)
 
 
 KEY = "canary:outcomes"

@@ -15,16 +15,26 @@ from uvicorn.server import ServerState
 from demo.provider.behaviour import AnswerFault, Behaviour
 from demo.provider.server import LocalProvider
 from proxy.attempts.checker import Checker
+from proxy.attempts.examination import tool_calls
 from proxy.attempts.mirror import Mirrors
 from proxy.attempts.record import ExchangeRecorder
 from proxy.calls.canary_choice import ArmPins
 from proxy.calls.routes import Routes
+from proxy.dialects.operation import CollectedOutput
 from proxy.exchange import Exchanges
 from proxy.network.server.caller_connection import TrafficProtocol
 from proxy.network.ticker import Ticker
 from proxy.providers.credentials import Credentials
 from proxy.providers.provider import Provider
-from records.outcome import Fault, Finish, Outcome, OutputCheck, ProviderError
+from records.outcome import (
+    MOST_TOOL_CALLS,
+    Fault,
+    Finish,
+    Outcome,
+    OutputCheck,
+    ProviderError,
+    ToolCall,
+)
 from routing.canary import Match
 from routing.states import State, States
 from tests.proxy.calls import trial
@@ -215,6 +225,36 @@ def test_tool_calls_are_judged(
     named = api == "gemini" and fault == "tool_args_invalid"  # MALFORMED_FUNCTION_CALL
     finish: Finish = "other" if named else "tool_calls"
     assert row_of(run, api, form, fault, PLAIN[api] | TOOLS[api]) == (finish, faults, "judged")
+
+
+@Answers
+def test_a_tool_call_is_its_name_and_a_keyed_hash(run: Run, api: str, form: str) -> None:
+    (found,) = outcome_of(run, api, form, Behaviour(), PLAIN[api] | TOOLS[api]).tool_calls
+    assert (found.name, found.digest) == (
+        "weather",
+        called('{ "days": 1,\n "city": "Z\\u00fcrich" }')[0].digest,
+    )
+    assert outcome_of(run, api, form, Behaviour(), PLAIN[api]).tool_calls == ()
+
+
+def called(*arguments: str, name: str = "weather", key: bytes = KEY) -> tuple[ToolCall, ...]:
+    output = CollectedOutput()
+    for place, text in enumerate(arguments):
+        output.add_call(0, place, name=name, arguments=text)
+    return tool_calls(key, output)
+
+
+def test_equal_arguments_have_one_hash_in_any_order_and_with_any_spaces() -> None:
+    same = called('{"a":1,"b":{"c":[1,2],"d":"x"}}', ' {"b": {"d": "\\u0078", "c": [1, 2]}, "a": 1}')
+    assert len({call.digest for call in same}) == 1 and len(same[0].digest) == 8
+    apart = called(
+        "{}", '{"a":1}', '{"a":"1"}', '{"a":[2,1]}', '{"a":[1,2]}', '{"a":', '{"a": ', '{"a":1e999}'
+    )
+    assert len({call.digest for call in apart}) == len(apart)
+    assert called("")[0] == called("{}")[0] != called("{}", key=b"o" * 32)[0]
+    assert [call.name for call in called("{}", name="n" * 99)] == ["n" * 64]
+    assert len(called(*["{}"] * 100)) == MOST_TOOL_CALLS
+    assert tool_calls(KEY, None) == tool_calls(KEY, CollectedOutput()) == ()
 
 
 @Answers

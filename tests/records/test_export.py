@@ -1,5 +1,6 @@
 """Records as a table, page by page, from both databases."""
 
+import json
 from dataclasses import replace as replace_judged
 from typing import Any
 
@@ -9,8 +10,9 @@ from msgspec.structs import replace
 from judge.judgements import Judgements
 from records.exports import files
 from records.exports.files import What, export_columns, export_pages
-from records.outcome import ProviderError
+from records.outcome import ProviderError, ToolCall
 from records.store import Store
+from records.store.segments.columns import tool_calls_of
 from tests.judge.test_judgements import NOON, PAIR
 from tests.records.samples import DAY, a_batch, an_outcome, some_feedback
 
@@ -72,6 +74,15 @@ def test_whether_a_request_was_adapted_is_a_column(store: Store) -> None:
         "exchange-2": True,
     }
     assert export_columns("outcomes")["adapted"] == "truth"
+
+
+def test_tool_calls_are_a_column_and_come_back_from_it(store: Store) -> None:
+    calls = (ToolCall("search", b"12345678"), ToolCall("read\0", bytes(8)))
+    store.ship(a_batch(an_outcome(1), replace(an_outcome(2), tool_calls=calls)))
+    none, both = (row["tool_calls"] for row in rows(store))
+    assert (none, tool_calls_of(none)) == ("[]", ())
+    assert json.loads(both)[0] == {"name": "search", "digest": "3132333435363738"}
+    assert tool_calls_of(both) == (calls[0], ToolCall("read\ufffd", bytes(8)))
 
 
 def test_what_a_column_holds_is_said_of_each() -> None:

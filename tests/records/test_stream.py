@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 
 from records.errors import SharedDown
-from records.outcome import AttemptRecord, Feedback, Heartbeat, Outcome, Usage
+from records.outcome import AttemptRecord, Feedback, Heartbeat, Outcome, ToolCall, Usage
 from records.shared import states_channel, stream
 from records.shared.stream import OutgoingQueue, ReplicaRecords, StreamCursor, brief, restored
 from tests.records.samples import an_exchange_in_flight
@@ -27,6 +27,8 @@ OUTCOME = Outcome(
     served_by="baseline",
     reason="cohort",
     unit="u",
+    session="s",
+    tool_calls=(ToolCall("search", b"12345678"),),
     category="billing",
     tags={"region": "eu"},
     status=500,
@@ -85,6 +87,8 @@ def test_what_guardrails_need_of_an_outcome_survives_the_way() -> None:
     for name in ("category", "tags", "status", "error_type", "latency_s", "ttft_s", "cost_usd", "mirror"):
         assert getattr(again, name) == getattr(OUTCOME, name)
     assert (again.mono, again.usage.estimated) == (9.0, True)
+    assert (again.session, again.tool_calls) == (OUTCOME.session, OUTCOME.tool_calls)
+    assert (again.usage.input_tokens, again.usage.output_tokens) == (None, 7)
     assert (again.failed, again.evidence) == (OUTCOME.failed, OUTCOME.evidence)
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from records.facts.exchange_id import day_of
-from records.outcome import AttemptRecord, Fault, Feedback, Outcome, ProviderError, Usage
+from records.outcome import AttemptRecord, Fault, Feedback, Outcome, ProviderError, ToolCall, Usage
 
 Row = tuple[Any, ...]
 
@@ -75,6 +75,17 @@ def _faults(outcome: Outcome) -> str:
     return ",".join(outcome.faults)
 
 
+def _tool_calls(outcome: Outcome) -> str:
+    calls = [{"name": without_nul(call.name), "digest": call.digest.hex()} for call in outcome.tool_calls]
+    return _JSON(calls).decode()
+
+
+def tool_calls_of(stored: str) -> tuple[ToolCall, ...]:
+    """The tool calls in the column `tool_calls`."""
+    found = msgspec.json.decode(stored) if stored != "[]" else ()
+    return tuple([ToolCall(call["name"], bytes.fromhex(call["digest"])) for call in found])
+
+
 def _said(member: str) -> Callable[[Outcome], str | None]:
     """A member of what the provider said about a request that it refused or failed."""
     value = attrgetter(member)
@@ -124,13 +135,14 @@ def _columns() -> Mapping[str, OutcomeColumn]:
         **same("text", "output_check"),
         **{f"provider_error_{member}": OutcomeColumn("text", _said(member)) for member in _SAID},
         **same("truth", "adapted"),
+        "tool_calls": OutcomeColumn("text", _tool_calls),
     }
 
 
 COLUMNS = _columns()
 
 _DERIVED = frozenset(
-    {*_TOKENS, "at", "usage_estimated", "tags", "attempts", "faults"}
+    {*_TOKENS, "at", "usage_estimated", "tags", "attempts", "faults", "tool_calls"}
     | {name for name in COLUMNS if name.startswith("provider_error_")}
 )
 
@@ -147,6 +159,7 @@ def outcome_of(row: Mapping[str, Any]) -> Outcome:
         usage=Usage(**{name: row[name] for name in _TOKENS}, estimated=row["usage_estimated"]),
         attempts=_FROM_JSON(row["attempts"]),
         faults=faults_of(row["faults"]),
+        tool_calls=tool_calls_of(row["tool_calls"]),
         provider_error=None if None in said.values() else ProviderError(**said),
     )
 
