@@ -203,6 +203,55 @@ def test_a_waiting_canarys_exchanges_tell_of_its_users(unit_totals: UnitTotals) 
     assert found.assumptions.parts == {"category:refund": 0.2, "segment:plan=pro": 0.05}
 
 
+def test_before_a_run_feedback_about_the_exchanges_of_its_match_tells_of_events(
+    unit_totals: UnitTotals,
+) -> None:
+    spent, untaken = np.zeros(120), {"canary": "", "reason": "", "arm": "baseline"}
+    for user in range(120):
+        unit, at = f"u{user}", NOW - 4 * DAY_S + user * 60
+        a, b = f"{unit}-a", f"{unit}-b"
+        first, *_ = [
+            unit_totals.exchange(**untaken, unit=unit, session=session, cost_usd=0.01 + user, at=at + place)
+            for place, session in enumerate((a, a, b, b, ""))
+        ]
+        other = unit_totals.exchange(**untaken, unit=unit, model_requested="another", at=at)
+        if user < 12:
+            unit_totals.says(1, metric="escalated", session=a, at=at)
+            unit_totals.says(1, metric="escalated", exchange_id=first, at=at)
+        if user < 40:
+            spent[user] = 10.0 + user
+            unit_totals.says(1, metric="conversion", unit=unit, at=at)
+            unit_totals.says(1, metric="conversion", session=b, at=at)
+            unit_totals.says(4, metric="revenue", unit=unit, at=at)
+            unit_totals.says(6 + user, metric="revenue", exchange_id=first, at=at)
+        if user < 3:
+            unit_totals.says(1, metric="compliance_violation", exchange_id=first, at=at)
+        unit_totals.says(1, metric="compliance_violation", exchange_id=other, at=at)
+    unit_totals.says(1, metric="conversion", unit="somebody else", at=NOW - DAY_S)
+    found = recorded(unit_totals.connection, CANARY, EVENTS, now=NOW)
+    assert found is not None
+    told = found.assumptions
+    assert told.sessions == 3
+    assert told.baselines == pytest.approx(
+        {
+            "escalated": 12 / 360,
+            "conversion": 40 / 120,
+            "revenue": spent.sum() / 120,
+            "compliance_violation": 3 / 600,
+            "price": 5 * (0.01 * 120 + sum(range(120))) / 40,
+        }
+    )
+    assert told.sds["revenue"] ** 2 == pytest.approx(120 * ratio(spent, np.ones(120)).variance)
+    assert told.sources["conversion"] == "measured over 120 users in 1 day"
+
+
+def test_what_nobody_ever_sent_is_not_measured(unit_totals: UnitTotals) -> None:
+    for user in range(100):
+        unit_totals.cell(arm="baseline", unit=f"u{user}", first_at=20 * DAY_S)
+    found = recorded(unit_totals.connection, CANARY, EVENTS, now=NOW)
+    assert found is not None and found.assumptions.baselines == {}
+
+
 def test_a_handful_of_users_tells_nothing(unit_totals: UnitTotals) -> None:
     assert _read(unit_totals) is None
     for user in range(99):

@@ -260,7 +260,7 @@ def _opinions(sample: Sample, metric: Metric, now: float) -> Observations:
     cap = _cap(metric, theirs.value, theirs.at)
     return Observations(
         row=ratings.row,
-        total=_points(metric, np.minimum(ratings.value, cap)),
+        total=points_of(metric, np.minimum(ratings.value, cap)),
         count=np.ones(len(ratings.row)),
         exposed=matured,
         bounds=_bounds(metric),
@@ -398,7 +398,7 @@ def _bounds(metric: Metric) -> tuple[float, float] | None:
     return None if metric.low is None or metric.high is None else (metric.low, metric.high)
 
 
-def _points(metric: Metric, values: Floats) -> Floats:
+def points_of(metric: Metric, values: Floats) -> Floats:
     """NPS is the share of promoters (9, 10) minus the share of detractors (0 to 6), times 100."""
     if metric.kind != "nps":
         return values
