@@ -385,7 +385,7 @@ def example_question(example: Example, answer: str) -> tuple[CapturedMessage, ..
 
 def conversation(messages: Messages) -> str:
     """A request's messages as the judge reads them."""
-    return "\n".join(f"{message.role}: {message.content}" for message in messages)
+    return "\n".join(f"{message.role}: {message.said}" for message in messages)
 
 
 def mark(said: str) -> int | None:

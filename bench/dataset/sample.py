@@ -214,8 +214,8 @@ _CHATS = ("/chat/completions", "/messages", ":generateContent", ":streamGenerate
 
 def sample(captures: Iterable[Capture], size: int, existing: Iterable[Example] = ()) -> list[Capture]:
     """At most `size` captures, as evenly over categories as possible: a rare category is taken whole before a
-    common one gets more. Leaves out truncated captures and repeated questions, also those of `existing`
-    examples.
+    common one gets more. Leaves out truncated captures, answers that call a tool, and repeated questions,
+    also those of `existing` examples.
 
     The same captures give the same sample.
     """
@@ -223,7 +223,8 @@ def sample(captures: Iterable[Capture], size: int, existing: Iterable[Example] =
     asked = {_text(example.messages) for example in existing}
     for capture in sorted(captures, key=_draw):
         text = _text(capture.messages)
-        usable = not capture.truncated and capture.messages and capture.messages[-1].role == "user"
+        asks = bool(capture.messages) and capture.messages[-1].role == "user"
+        usable = asks and capture.answer and not capture.truncated and not capture.answer_calls
         if usable and text not in asked:
             asked.add(text)
             groups.setdefault(capture.about.category, []).append(capture)

@@ -277,6 +277,8 @@ captures = Table(
     Column("about", JSON, nullable=False),
     Column("messages", JSON, nullable=False),
     Column("answer", Text, nullable=False),
+    Column("answer_calls", JSON, nullable=False),
+    Column("tools", Text, nullable=False),
     Column("truncated", Boolean, nullable=False),
     Column("request", Text),
     Index("captures_by_canary", "canary", "day", "category"),
