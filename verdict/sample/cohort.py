@@ -372,6 +372,7 @@ def from_store(
     leaves it out where the arms were `assigned_outside`.
     """
     said = facts_of(metrics, declared)
+    priced = {declared[name].cost_per for name in metrics if name in declared}
     scope = TotalsScope(
         canary=canary,
         run=_latest(connection, canary) if run is None else run,
@@ -380,6 +381,13 @@ def from_store(
             *(measure for name in metrics if (measure := source(name, declared)) is not None),
             *(_EXPOSED[metric.per] for metric in said if metric.per in _EXPOSED),
             *({TRAFFIC} if judged.exchanges else ()),
+        },
+        early={
+            (measure, metric.matures_after_s)
+            for metric in said
+            if metric.is_event and metric.matures_after_s > 0
+            for measure in (_EXPOSED.get(metric.per), "cost" if metric.name in priced else None)
+            if measure is not None
         },
     )
     candidate_at, possible = _by_day(connection, scope)
@@ -564,9 +572,9 @@ def _sessions(
 ) -> Mapping[str, MeasureTotals]:
     if not any(name.startswith("session_") or name == SESSIONS for name in scope.sources):
         return {}
-    found = read_sessions(connection, scope, places)
-    alone = places.cells.totals.get(SESSIONS)
-    if alone is None:
-        return found
-    count = found["session_length_s"].count + alone.count
-    return {**found, SESSIONS: MeasureTotals(count=count, total=count)}
+    found = dict(read_sessions(connection, scope, places))
+    for name in found.keys() & places.cells.totals.keys():
+        # An exchange without a session is one of its own.
+        count = found[name].count + places.cells.totals[name].count
+        found[name] = MeasureTotals(count=count, total=count)
+    return found

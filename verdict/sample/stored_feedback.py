@@ -18,7 +18,7 @@ from records.facts.exchange_id import time_and_serial
 from records.facts.metric import Metric
 from records.store.segments.sources import OutcomeSource, sources
 from records.store.tables import feedback, sessions
-from verdict.sample.sample import MeasureTotals, Numbered, Ratings
+from verdict.sample.sample import SESSIONS, MeasureTotals, Numbered, Ratings, within
 from verdict.sample.unit_totals import (
     EXPOSED,
     CellIndex,
@@ -27,6 +27,8 @@ from verdict.sample.unit_totals import (
     TextNumbers,
     TotalsScope,
     exposed,
+    first_exposures,
+    in_time,
     stream,
 )
 from verdict.statistics.types import Bools, Floats, Ints
@@ -308,30 +310,41 @@ _KEYS_AT_ONCE = 5_000
 def read_sessions(
     connection: sa.Connection, scope: TotalsScope, places: CellIndex
 ) -> Mapping[str, MeasureTotals]:
-    """Sessions by the row in which they were last seen: length, exchanges and repeated questions."""
-    columns = sessions.c
+    """Sessions by the row in which they were last seen: length, exchanges and repeated questions, and with
+    `SESSIONS` among the early measures, the number of those in time."""
+    columns, first_at = sessions.c, first_exposures(scope)
+    times = [seconds for name, seconds in scope.early if name == SESSIONS]
+    one = sa.literal_column("1.0", sa.Double)
+    found_sums = [
+        sa.func.count(),
+        sa.func.sum(columns.last_at - columns.first_at),
+        sa.func.sum(sa.cast(columns.exchanges, sa.Double)),
+        sa.func.sum(sa.cast(columns.repeats, sa.Double)),
+        *(sa.func.sum(in_time(one, columns, first_at, seconds)) for seconds in times),
+    ]
     statement = (
-        sa.select(
-            *scope.grouped(columns),
-            sa.func.count(),
-            sa.func.sum(columns.last_at - columns.first_at),
-            sa.func.sum(sa.cast(columns.exchanges, sa.Double)),
-            sa.func.sum(sa.cast(columns.repeats, sa.Double)),
-        )
+        sa.select(*scope.grouped(columns), *found_sums)
         .where(columns.canary == scope.canary, columns.run == scope.run)
         .group_by(*scope.grouped(columns))
     )
-    sums = np.zeros((4, len(places.cells.first_at)))
+    if times:
+        statement = statement.join_from(sessions, first_at, first_at.c.unit == columns.unit)
+    sums = np.zeros((len(found_sums), len(places.cells.first_at)))
     for found in stream(connection, statement):
-        row = places.find(RowKeys.read(found[:-4], places.cells.names, new=False))
+        row = places.find(RowKeys.read(found[: -len(sums)], places.cells.names, new=False))
         known = row >= 0
-        for sum_, column in zip(sums, found[-4:], strict=True):
+        for sum_, column in zip(sums, found[-len(sums) :], strict=True):
             np.add.at(sum_, row[known], np.array(column, dtype=np.float64)[known])
-    count, length_s, exchanges, repeats = sums
+    count, length_s, exchanges, repeats, *early = sums
     return {
         "session_length_s": MeasureTotals(count=count, total=length_s),
         "session_exchanges": MeasureTotals(count=count, total=exchanges),
         "session_repeats": MeasureTotals(count=exchanges, total=repeats),
+        **({SESSIONS: MeasureTotals(count=count, total=count)} if SESSIONS in scope.sources else {}),
+        **{
+            within(SESSIONS, seconds): MeasureTotals(count=some, total=some)
+            for seconds, some in zip(times, early, strict=True)
+        },
     }
 
 

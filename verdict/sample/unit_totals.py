@@ -16,7 +16,7 @@ from records.outcome import BLAMED, UNREACHED
 from records.store.database import rows_of
 from records.store.sums import unpack
 from records.store.tables import unit_days
-from verdict.sample.sample import SESSIONS, Codes, MeasureTotals, Numbered, TextColumn, Values
+from verdict.sample.sample import SESSIONS, Codes, MeasureTotals, Numbered, TextColumn, Values, within
 from verdict.statistics.types import Bools, Floats, Ints
 from verdict.terms.plan import DAY_S
 
@@ -25,7 +25,8 @@ from verdict.terms.plan import DAY_S
 class TotalsScope:
     """The query: one run of a canary, the tags to separate, and the measures by `metrics.source` name.
 
-    No row lies on both sides of one of the `cuts`, UTC midnights in seconds.
+    No row lies on both sides of one of the `cuts`, UTC midnights in seconds. `early` are the measures to be
+    summed also within a time in seconds from their unit's first exposure, to the day.
     """
 
     canary: str
@@ -33,6 +34,7 @@ class TotalsScope:
     segments: Sequence[str] = ()
     sources: Collection[str] = ()
     cuts: Sequence[float] = ()
+    early: Collection[tuple[str, float]] = ()
 
     def grouped(self, columns: Any) -> list[Any]:
         """The key columns of a row, from `unit_days` or `sessions`: with cuts, the last one numbers the
@@ -189,7 +191,12 @@ class Cells:
 def read_cells(connection: sa.Connection, scope: TotalsScope) -> Cells:
     """All cells of the run from the time when both arms had a share."""
     names, keys = TextNumbers(scope), [GrowingColumn(kind) for kind in _KEYS]
-    sums = [name for name in SUMS if name in scope.sources]
+    first_at = first_exposures(scope)
+    sums: dict[str, Sequence[Sum]] = {name: SUMS[name] for name in SUMS if name in scope.sources}
+    sums |= {
+        within(name, seconds): [in_time(column, _DAYS, first_at, seconds) for column in SUMS[name]]
+        for name, seconds in scope.early
+    }
     numbers = [GrowingColumn("f8") for _ in range(3 + 2 * len(sums))]
     packs = {name: _Packs() for name in _VALUES if name in scope.sources}
     receivers: list[GrowingColumn | _Packs] = [*numbers, *packs.values()]
@@ -199,12 +206,14 @@ def read_cells(connection: sa.Connection, scope: TotalsScope) -> Cells:
             sa.func.min(_DAYS.first_at),
             sa.func.max(_DAYS.last_at),
             sa.func.max(_DAYS.share),
-            *(sa.func.sum(sa.cast(column, sa.Double)) for name in sums for column in SUMS[name]),
+            *(sa.func.sum(sa.cast(column, sa.Double)) for columns in sums.values() for column in columns),
             *(_joined(connection, _VALUES[name]) for name in packs),
         )
         .where(*concurrent(scope))
         .group_by(*scope.grouped(_DAYS))
     )
+    if scope.early:
+        statement = statement.join_from(unit_days, first_at, first_at.c.unit == _DAYS.unit)
     width = len(scope.grouped(_DAYS))
     for columns in stream(connection, statement):
         for growing, found in zip(
@@ -213,7 +222,18 @@ def read_cells(connection: sa.Connection, scope: TotalsScope) -> Cells:
             growing.add(found)
         for receiver, column in zip(receivers, columns[width:], strict=True):
             receiver.add(column)
-    return _assembled(names, keys, numbers, packs, sums)
+    return _assembled(names, keys, numbers, packs, list(sums))
+
+
+def first_exposures(scope: TotalsScope) -> sa.Subquery:
+    """Each unit's first exposure."""
+    first_at = sa.func.min(_DAYS.first_at).label("first_at")
+    return sa.select(_DAYS.unit, first_at).where(*concurrent(scope)).group_by(_DAYS.unit).subquery()
+
+
+def in_time(column: Sum, columns: Any, first_at: sa.Subquery, seconds: float) -> Sum:
+    """The column where the row begins within these seconds from its unit's first exposure, else 0."""
+    return sa.case((columns.first_at <= first_at.c.first_at + seconds, column), else_=0)
 
 
 def concurrent(scope: TotalsScope) -> list[Sum]:
