@@ -58,7 +58,8 @@ def fill(engine: sa.Engine, store: Store, world: World) -> int:
             _write(connection, failure_days, day.failures())
             connection.exec_driver_sql(
                 "INSERT INTO sessions SELECT canary, run, unit || '-' || day || category, unit, arm, phase, "
-                "category, tags, first_at, last_at, exchanges, exchanges / 5, '' FROM unit_days "
+                "category, tags, first_at, last_at, exchanges, exchanges / 5, '', cost_n, cost_sum, tokens_n, "
+                "tokens_sum, input_tokens, cached_tokens, exchanges, 0, failed > 0 FROM unit_days "
                 f"WHERE day = {number}"
             )
         write_segments(store, day.cells(named), world.share, world.rng)
@@ -135,7 +136,7 @@ class _Day:
             yield (
                 "support-nov", 1, 0, arm, False, users.names[u], self.number, CATEGORIES[c], users.tags[u],
                 users.world.share, first, last, n, n, bad, n, 1.3 * n, n, 0.5 * n, n, usd, n, 900.0 * n,
-                latency[start:end], ttft[start:end], n, 0, 0, 0, 0, 0, 0, n, 0, 0,
+                latency[start:end], ttft[start:end], n, 0, 0, 0, 0, 0, 0, n, 0, 700 * n, 400 * n, *[0] * 8,
             )  # fmt: skip
 
     def failures(self) -> Iterator[Row]:
