@@ -58,8 +58,8 @@ def fill(engine: sa.Engine, store: Store, world: World) -> int:
             _write(connection, failure_days, day.failures())
             connection.exec_driver_sql(
                 "INSERT INTO sessions SELECT canary, run, unit || '-' || day || category, unit, arm, phase, "
-                "category, tags, first_at, last_at, exchanges, exchanges / 5, '', cost_n, cost_sum, tokens_n, "
-                "tokens_sum, input_tokens, cached_tokens, exchanges, 0, failed > 0 FROM unit_days "
+                "category, tags, first_at, last_at, exchanges, exchanges / 5, '', cost_n, cost_sum, "
+                "tokens_n, tokens_sum, input_tokens, cached_tokens, exchanges, 0, failed > 0 FROM unit_days "
                 f"WHERE day = {number}"
             )
         write_segments(store, day.cells(named), world.share, world.rng)

@@ -193,7 +193,12 @@ def test_a_session_adds_up_what_its_steps_cost_and_how_it_ended(store: Store) ->
     store.ship(a_batch(step(1), step(3, "aborted", cost_usd=None)))
     store.ship(a_batch(step(2, faults=("empty",), finish="stop", cost_usd=0.5)))
     (session,) = rows(store, tables.sessions)
-    assert (session["cost_n"], session["cost_sum"], session["tokens_n"], session["tokens_sum"]) == (2, 0.75, 2, 210)
+    assert (session["cost_n"], session["cost_sum"], session["tokens_n"], session["tokens_sum"]) == (
+        2,
+        0.75,
+        2,
+        210,
+    )
     assert (session["input_tokens"], session["cached_tokens"]) == (200, 30)
     assert (session["tool_calls"], session["faulty"], session["abandoned"]) == (6, 1, True)
     store.ship(a_batch(step(4), step(5, "error", session=""), step(6, session="", faults=("refused",))))

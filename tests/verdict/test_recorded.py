@@ -1,5 +1,7 @@
 """What recorded traffic says of a canary's users, from totals, exchanges and feedback in a store."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import sqlalchemy as sa
@@ -103,6 +105,30 @@ def test_ratings_tell_their_mean_their_spread_and_how_many_rate(unit_totals: Uni
     assert found.assumptions.baselines["csat"] == pytest.approx(exact.value)
     spread = ValuesPerUser.one_voice(8, 0.25).variance(0.4)
     assert found.assumptions.sds["csat"] ** 2 * spread == pytest.approx(110 * exact.variance)
+
+
+def test_sessions_tell_what_one_costs_and_how_users_differ(unit_totals: UnitTotals) -> None:
+    rng = np.random.default_rng(9)
+    costs, alone = rng.gamma(2, 0.5, size=(120, 2)), rng.integers(0, 2, size=120)
+    for user in range(120):
+        at, spent = 20 * DAY_S + user * DAY_S / 20, float(costs[user, 1] * alone[user])
+        unit_totals.cell(
+            arm="baseline", unit=f"u{user}", first_at=at, exchanges=9, sessionless=int(alone[user]),
+            sessionless_cost_n=int(alone[user]), sessionless_cost_sum=spent,
+        )  # fmt: skip
+        about = {"unit": f"u{user}", "first_at": at, "last_at": at, "exchanges": 9 - int(alone[user])}
+        unit_totals.session(
+            session=f"s{user}", arm="baseline", cost_n=3, cost_sum=float(costs[user, 0]), **about
+        )
+    judged = replace(JUDGED, criteria=(_row("session_cost", "<= 1.2x baseline", "<= 1x baseline"),))
+    found = recorded(unit_totals.connection, CANARY, judged, now=NOW)
+    assert found is not None
+    sessions = 1.0 + alone
+    exact = ratio(costs[:, 0] + costs[:, 1] * alone, sessions)
+    assert found.assumptions.sessions == pytest.approx(sessions.mean())
+    assert found.assumptions.baselines["session_cost"] == pytest.approx(exact.value)
+    spread = ValuesPerUser.of(sessions.mean()).variance(Assumptions().alike)
+    assert found.assumptions.sds["session_cost"] ** 2 * spread == pytest.approx(120 * exact.variance)
 
 
 EVENTS = JudgedCanary(
@@ -243,6 +269,14 @@ def test_before_a_run_feedback_about_the_exchanges_of_its_match_tells_of_events(
     )
     assert told.sds["revenue"] ** 2 == pytest.approx(120 * ratio(spent, np.ones(120)).variance)
     assert told.sources["conversion"] == "measured over 120 users in 1 day"
+    judged = replace(EVENTS, criteria=(_row("session_cost", "<= 1.2x baseline", "<= 1x baseline"),))
+    found = recorded(unit_totals.connection, CANARY, judged, now=NOW)
+    assert found is not None
+    cost = 5 * (0.01 * 120 + sum(range(120))) / 360
+    assert (found.assumptions.sessions, found.assumptions.baselines["session_cost"]) == (
+        3,
+        pytest.approx(cost),
+    )
 
 
 def test_what_nobody_ever_sent_is_not_measured(unit_totals: UnitTotals) -> None:

@@ -21,13 +21,13 @@ from verdict.planner.traffic import Moments, RunTraffic, SeenTraffic, UntakenTra
 from verdict.rows.comparison import GATE
 from verdict.rows.row import FEWEST_EVENTS
 from verdict.terms.judged_canary import JudgedCanary
-from verdict.terms.measures import source
+from verdict.terms.measures import per_session, source
 from verdict.terms.plan import DAY_S
 from verdict.terms.rubric import Criterion
 
 WINDOW_DAYS = 14
-_PER_USER = frozenset({"cost_total", "session_length_s", "session_exchanges", "session_repeats"})
-"""Metrics whose values are not those of single exchanges."""
+_UNKNOWN = frozenset({"cost_total", "session_repeats"})
+"""Metrics whose values are not those of single exchanges or sessions."""
 
 
 LEAST_DAYS = 3
@@ -158,8 +158,10 @@ def _of_row(
     """The baseline's value, how many exchanges have one, and the spread; None if too few users tell."""
     name = row.metric
     metric = judged.metrics.get(name)
+    if metric is None and per_session(name, judged.metrics):
+        return _of_sessions(connection, traffic, row, seen, judged)
     if metric is None:
-        moments = measured.get(source(name) or "") if name not in _PER_USER else None
+        moments = measured.get(source(name) or "") if name not in _UNKNOWN else None
         return (
             None if moments is None else _told(name, moments, ValuesPerUser.of(seen.requests), seen, judged)
         )
@@ -185,13 +187,35 @@ def _of_events(
     moments = traffic.events(connection, counted, costs=bool(metric.cost_per))
     if moments is None or (metric.cost_per and moments.count < FEWEST_EVENTS):
         return None
-    about = Assumptions()
-    if counted.per == "session":
-        sessions = traffic.sessions(connection) / seen.groups
-        about = Assumptions(sessions=max(1.0, sessions), sources={"sessions": seen.over})
+    about = _sessions(connection, traffic, seen) if counted.per == "session" else Assumptions()
     sizes = values_per_user(row, seen.requests, about, judged.metrics)
     told = _told(metric.name, replace(moments, groups=float(seen.groups)), sizes, seen, judged)
     return None if told is None else told.over(about)
+
+
+def _of_sessions(
+    connection: sa.Connection,
+    traffic: RunTraffic | UntakenTraffic,
+    row: Criterion,
+    seen: SeenTraffic,
+    judged: JudgedCanary,
+) -> Assumptions | None:
+    """As `_of_row`, for a measure of sessions."""
+    moments = traffic.of_sessions(connection, row.metric) if seen.users else None
+    if moments is None:
+        return None
+    about = _sessions(connection, traffic, seen)
+    sizes = values_per_user(row, seen.requests, about, judged.metrics)
+    told = _told(row.metric, moments, sizes, seen, judged)
+    return None if told is None else told.over(about)
+
+
+def _sessions(
+    connection: sa.Connection, traffic: RunTraffic | UntakenTraffic, seen: SeenTraffic
+) -> Assumptions:
+    """The sessions of a user."""
+    found = max(1.0, traffic.sessions(connection) / seen.groups)
+    return Assumptions(sessions=found, sources={"sessions": seen.over})
 
 
 def _told(

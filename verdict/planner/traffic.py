@@ -19,7 +19,7 @@ from verdict.rows.comparison import GATE
 from verdict.sample.observations import points_of
 from verdict.sample.sample import Numbered
 from verdict.sample.stored_feedback import ExchangeKeys, find, newest
-from verdict.sample.unit_totals import MEASURED, SUMS, measured
+from verdict.sample.unit_totals import BY_SESSION, MEASURED, SESSIONLESS, SUMS, measured
 from verdict.statistics.types import Bools, Floats, Ints
 from verdict.terms.plan import DAY_S
 
@@ -193,6 +193,26 @@ class RunTraffic:
         """The sessions of the baseline's users; an exchange without a session is one of its own."""
         of = self._exposed().c
         return float(connection.execute(sa.select(sa.func.sum(of.sessions))).scalar() or 0.0)
+
+    def of_sessions(self, connection: sa.Connection, name: str) -> Moments | None:
+        """The moments over the baseline's users of a measure of sessions; None where no session has one."""
+        own, columns, nothing = sessions.c, unit_days.c, sa.literal(0.0)
+        n, s = BY_SESSION[name]
+        named = sa.select(own.unit, double(n).label("n"), double(s).label("s")).where(
+            own.canary == self.canary, own.arm == "baseline", own.last_at >= self.since_day * DAY_S
+        )
+        n, s = SESSIONLESS.get(name, (nothing, nothing))
+        alone = sa.select(columns.unit, double(n).label("n"), double(s).label("s")).where(
+            columns.canary == self.canary,
+            columns.day >= self.since_day,
+            columns.mirror.is_(False),
+            columns.arm == "baseline",
+        )
+        of = sa.union_all(named, alone).subquery().c
+        n, s = (sa.func.coalesce(sa.func.sum(each), 0.0) for each in (of.n, of.s))
+        groups = sa.select(n.label("n"), s.label("s")).group_by(of.unit).subquery().c
+        moments = Moments.of(tuple(connection.execute(sa.select(*Moments.sums(groups.n, groups.s))).one()))
+        return moments if moments.count else None
 
     def _exposed(self) -> Any:
         """The baseline's users with their exchanges, sessions and cost."""
@@ -387,6 +407,21 @@ class UntakenTraffic:
     def sessions(self, _connection: sa.Connection) -> float:
         """As RunTraffic's, of the users of what was read."""
         return float(self._sessions().sum())
+
+    def of_sessions(self, _connection: sa.Connection, name: str) -> Moments | None:
+        """As RunTraffic's, of cost, tokens and exchanges; None for what is not read."""
+        table = self._table
+        measure = name.removeprefix("session_")
+        if measure not in ("cost", "tokens", "exchanges"):
+            return None
+        value = np.ones(table.num_rows) if measure == "exchanges" else _value(table, measure)
+        texts = zip(table["unit"].to_pylist(), table["session"].to_pylist(), strict=True)
+        session = Numbered().of([(unit, name or place) for place, (unit, name) in enumerate(texts)])
+        known, users = ~np.isnan(value), self._user_of(table)
+        _, first = np.unique(session[known], return_index=True)
+        n = self._by_user(users[known][first])
+        moments = Moments.over(n, self._by_user(users[known], value[known]))
+        return moments if moments.count else None
 
     def _chances(self, metric: Metric) -> Floats:
         """What the metric's event may happen to, of each user: (users,)."""

@@ -403,7 +403,7 @@ def from_store(
         last_at=cells.last_at,
         candidate_at=candidate_at,
         category=TextColumn(names=list(cells.names.categories), code=cells.keys.category),
-        totals={**cells.totals, **_sessions(connection, scope, places)},
+        totals={**cells.totals, **_of_sessions(cells, read_sessions(connection, scope, places))},
         values=cells.values,
         tags=cells.names.labels(cells.keys.place),
         feedback=read_feedback(connection, scope, places, said),
@@ -567,14 +567,8 @@ def _shares(cells: Cells) -> dict[int, float]:
     return dict(zip(cells.keys.phase[by_last].tolist(), cells.share[by_last].tolist(), strict=True))
 
 
-def _sessions(
-    connection: sa.Connection, scope: TotalsScope, places: CellIndex
-) -> Mapping[str, MeasureTotals]:
-    if not any(name.startswith("session_") or name == SESSIONS for name in scope.sources):
-        return {}
-    found = dict(read_sessions(connection, scope, places))
-    for name in found.keys() & places.cells.totals.keys():
-        # An exchange without a session is one of its own.
-        count = found[name].count + places.cells.totals[name].count
-        found[name] = MeasureTotals(count=count, total=count)
-    return found
+def _of_sessions(cells: Cells, found: Mapping[str, MeasureTotals]) -> Mapping[str, MeasureTotals]:
+    """The measures of sessions, with the exchanges without one."""
+    return {
+        name: each.plus(cells.totals[name]) if name in cells.totals else each for name, each in found.items()
+    }

@@ -106,6 +106,9 @@ class MeasureTotals:
     def take(self, rows: Ints) -> "MeasureTotals":
         return MeasureTotals(count=self.count[rows], total=self.total[rows])
 
+    def plus(self, other: "MeasureTotals") -> "MeasureTotals":
+        return MeasureTotals(count=self.count + other.count, total=self.total + other.total)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmTotal:

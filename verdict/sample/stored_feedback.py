@@ -18,8 +18,9 @@ from records.facts.exchange_id import time_and_serial
 from records.facts.metric import Metric
 from records.store.segments.sources import OutcomeSource, sources
 from records.store.tables import feedback, sessions
-from verdict.sample.sample import SESSIONS, MeasureTotals, Numbered, Ratings, within
+from verdict.sample.sample import MeasureTotals, Numbered, Ratings, within
 from verdict.sample.unit_totals import (
+    BY_SESSION,
     EXPOSED,
     CellIndex,
     GrowingColumn,
@@ -305,46 +306,42 @@ def _tags(table: Any, names: TextNumbers) -> Iterable[tuple[str, ...]]:
 
 
 _KEYS_AT_ONCE = 5_000
+_NOTHING: Any = sa.literal_column("0.0")
 
 
 def read_sessions(
     connection: sa.Connection, scope: TotalsScope, places: CellIndex
 ) -> Mapping[str, MeasureTotals]:
-    """Sessions by the row in which they were last seen: length, exchanges and repeated questions, and with
-    `SESSIONS` among the early measures, the number of those in time."""
+    """The measures of sessions that are asked for, by the row in which each session was last seen; of those
+    among the early measures, also what began in time."""
     columns, first_at = sessions.c, first_exposures(scope)
-    times = [seconds for name, seconds in scope.early if name == SESSIONS]
-    one = sa.literal_column("1.0", sa.Double)
-    found_sums = [
-        sa.func.count(),
-        sa.func.sum(columns.last_at - columns.first_at),
-        sa.func.sum(sa.cast(columns.exchanges, sa.Double)),
-        sa.func.sum(sa.cast(columns.repeats, sa.Double)),
-        *(sa.func.sum(in_time(one, columns, first_at, seconds)) for seconds in times),
-    ]
+    wanted = {name: each for name, each in BY_SESSION.items() if name in scope.sources}
+    early = [(name, seconds) for name, seconds in scope.early if name in BY_SESSION]
+    for name, seconds in early:
+        n, s = BY_SESSION[name]
+        wanted[within(name, seconds)] = (
+            in_time(n, columns, first_at, seconds),
+            in_time(s, columns, first_at, seconds),
+        )
+    if not wanted:
+        return {}
+    summed = [sa.func.sum(sa.cast(each, sa.Double)) for pair in wanted.values() for each in pair]
     statement = (
-        sa.select(*scope.grouped(columns), *found_sums)
+        sa.select(*scope.grouped(columns), *(sa.func.coalesce(each, _NOTHING) for each in summed))
         .where(columns.canary == scope.canary, columns.run == scope.run)
         .group_by(*scope.grouped(columns))
     )
-    if times:
+    if early:
         statement = statement.join_from(sessions, first_at, first_at.c.unit == columns.unit)
-    sums = np.zeros((len(found_sums), len(places.cells.first_at)))
+    sums = np.zeros((len(summed), len(places.cells.first_at)))
     for found in stream(connection, statement):
         row = places.find(RowKeys.read(found[: -len(sums)], places.cells.names, new=False))
         known = row >= 0
         for sum_, column in zip(sums, found[-len(sums) :], strict=True):
             np.add.at(sum_, row[known], np.array(column, dtype=np.float64)[known])
-    count, length_s, exchanges, repeats, *early = sums
     return {
-        "session_length_s": MeasureTotals(count=count, total=length_s),
-        "session_exchanges": MeasureTotals(count=count, total=exchanges),
-        "session_repeats": MeasureTotals(count=exchanges, total=repeats),
-        **({SESSIONS: MeasureTotals(count=count, total=count)} if SESSIONS in scope.sources else {}),
-        **{
-            within(SESSIONS, seconds): MeasureTotals(count=some, total=some)
-            for seconds, some in zip(times, early, strict=True)
-        },
+        name: MeasureTotals(count=count, total=total)
+        for name, count, total in zip(wanted, sums[::2], sums[1::2], strict=True)
     }
 
 

@@ -15,9 +15,10 @@ from sqlalchemy.dialects.postgresql import BYTEA
 from records.outcome import BLAMED, UNREACHED
 from records.store.database import rows_of
 from records.store.sums import unpack
-from records.store.tables import unit_days
+from records.store.tables import sessions, unit_days
 from verdict.sample.sample import SESSIONS, Codes, MeasureTotals, Numbered, TextColumn, Values, within
 from verdict.statistics.types import Bools, Floats, Ints
+from verdict.terms.measures import CACHE_HITS
 from verdict.terms.plan import DAY_S
 
 
@@ -167,8 +168,33 @@ SUMS = {
     "cost": (_DAYS.cost_n, _DAYS.cost_sum),
     "tokens": (_DAYS.tokens_n, _DAYS.tokens_sum),
     "exchanges": (_DAYS.exchanges, _DAYS.exchanges),
-    SESSIONS: (_DAYS.sessionless, _DAYS.sessionless),
+    CACHE_HITS: (_DAYS.input_tokens, _DAYS.cached_tokens),
 }
+SESSIONLESS = {
+    SESSIONS: (_DAYS.sessionless, _DAYS.sessionless),
+    "session_exchanges": (_DAYS.sessionless, _DAYS.sessionless),
+    "session_cost": (_DAYS.sessionless_cost_n, _DAYS.sessionless_cost_sum),
+    "session_tokens": (_DAYS.sessionless_tokens_n, _DAYS.sessionless_tokens_sum),
+    "session_tool_calls": (_DAYS.sessionless, _DAYS.sessionless_tool_calls),
+    "session_faults": (_DAYS.sessionless, _DAYS.sessionless_faulty),
+    "session_abandoned": (_DAYS.sessionless, _DAYS.sessionless_abandoned),
+}
+"""What exchanges without a session add to the measures of sessions: each is a session of its own."""
+
+_OWN = sessions.c
+_ONE: Sum = sa.literal_column("1.0")
+BY_SESSION: Mapping[str, tuple[Sum, Sum]] = {
+    SESSIONS: (_ONE, _ONE),
+    "session_length_s": (_ONE, _OWN.last_at - _OWN.first_at),
+    "session_exchanges": (_ONE, _OWN.exchanges),
+    "session_repeats": (_OWN.exchanges, _OWN.repeats),
+    "session_cost": (sa.case((_OWN.cost_n > 0, _ONE)), _OWN.cost_sum),
+    "session_tokens": (sa.case((_OWN.tokens_n > 0, _ONE)), _OWN.tokens_sum),
+    "session_tool_calls": (_ONE, _OWN.tool_calls),
+    "session_faults": (_ONE, sa.case((_OWN.faulty > 0, _ONE))),
+    "session_abandoned": (_ONE, sa.case((_OWN.abandoned, _ONE))),
+}
+"""The number of values of one session, and their sum."""
 _KEYS = ("i4", "i4", "?", "i4", "i4", "i2")
 """The numpy types of `RowKeys.columns`."""
 
@@ -191,10 +217,10 @@ class Cells:
 def read_cells(connection: sa.Connection, scope: TotalsScope) -> Cells:
     """All cells of the run from the time when both arms had a share."""
     names, keys = TextNumbers(scope), [GrowingColumn(kind) for kind in _KEYS]
-    first_at = first_exposures(scope)
-    sums: dict[str, Sequence[Sum]] = {name: SUMS[name] for name in SUMS if name in scope.sources}
+    first_at, every = first_exposures(scope), {**SUMS, **SESSIONLESS}
+    sums: dict[str, Sequence[Sum]] = {name: every[name] for name in every if name in scope.sources}
     sums |= {
-        within(name, seconds): [in_time(column, _DAYS, first_at, seconds) for column in SUMS[name]]
+        within(name, seconds): [in_time(column, _DAYS, first_at, seconds) for column in every[name]]
         for name, seconds in scope.early
     }
     numbers = [GrowingColumn("f8") for _ in range(3 + 2 * len(sums))]
