@@ -57,7 +57,7 @@ class AnswerRecorder:
             self._output.restart()
             collect(self._form.read, self._output, b"".join(self._parts))
         first = self._output.choices.get(0)
-        return tuple(map(_call, first.calls)) if first is not None else ()
+        return tuple(map(captured_call, first.calls)) if first is not None else ()
 
     def record(self, data: bytes) -> None:
         """Take the next bytes. Never raises."""
@@ -100,7 +100,8 @@ class AnswerRecorder:
         self.truncated = self._size > MOST_BYTES
 
 
-def _call(call: CollectedCall) -> CapturedToolCall:
+def captured_call(call: CollectedCall) -> CapturedToolCall:
+    """The call as captures have it."""
     arguments = msgspec.json.encode(call.arguments).decode() if call.free else call.arguments
     return CapturedToolCall(id=call.id, name=call.name, arguments=arguments or "{}")
 
