@@ -14,7 +14,7 @@ from starlette.routing import Route
 from alerts.incidents.notice import utc_text
 from common.text import visible
 from console.access.guard import person_of
-from console.rendering import comparison_in, release_in, releases_in_short, report_in
+from console.rendering import comparison_in, release_in, releases_in_short, report_in, session_in
 from control.operator.operator import Operator
 from control.operator.orders import ORDERS, BadOrder
 from control.operator.status import document_of
@@ -54,11 +54,18 @@ class Api:
         return JSONResponse(self._operator.status())
 
     async def explain(self, request: Request) -> Response:
-        """GET ?unit=…: which arm the unit would get in each canary, and why."""
-        unit = request.query_params.get("unit", "")
-        if not unit:
-            return _problem(400, "the unit is missing: /api/explain?unit=…")
-        return JSONResponse(self._operator.explain(unit))
+        """GET ?unit=…: which arm the unit would get in each canary, and why; ?session=…: what is stored of a
+        session, as `json`, `markdown` or `html`."""
+        unit, session = (request.query_params.get(name, "").strip() for name in ("unit", "session"))
+        if bool(unit) == bool(session):
+            return _problem(400, "name a unit or a session: /api/explain?unit=… or /api/explain?session=…")
+        if unit:
+            return JSONResponse(self._operator.explain(unit))
+
+        async def made(form: str) -> str:
+            return await asyncio.to_thread(session_in, form, await self._operator.session(session))
+
+        return await _formed(request, made)
 
     async def audit(self, request: Request) -> Response:
         """GET ?limit=100: the newest audit entries."""

@@ -1,15 +1,17 @@
-"""The pages of what is over: all evaluations, each evaluation's report as it was then, and the releases."""
+"""The pages of what is recorded: all evaluations, each evaluation's report as it was then, the releases, and
+what happened in a session."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from console.access.login import Login
-from console.rendering import headers_of_whole, release_in, releases_in_short
+from console.rendering import headers_of_whole, release_in, releases_in_short, session_in
 from control.operator.operator import Operator
 from control.operator.orders import BadOrder
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class HistoryPages:
-    """The pages of the archive and of the releases."""
+    """The pages of the archive, of the releases and of sessions."""
 
     def __init__(self, operator: Operator, login: Login) -> None:
         self._operator = operator
@@ -27,6 +29,8 @@ class HistoryPages:
     def routes(self) -> list[Route]:
         """Every page."""
         return [
+            Route("/sessions", self.sessions),
+            Route("/sessions/{named:path}", self.session),
             Route("/releases", self.releases),
             Route("/releases/{id}", self.release),
             Route("/archive", self.trends),
@@ -45,6 +49,22 @@ class HistoryPages:
         """One evaluation's report, as it was then."""
         key = request.path_params["key"]
         text = await asyncio.to_thread(_whole, key, await self._operator.evaluations())
+        return HTMLResponse(text, headers=headers_of_whole(text))
+
+    async def sessions(self, request: Request) -> Response:
+        """GET ?id=…: to the page of a session; without it, what asks for one."""
+        named = request.query_params.get("id", "").strip()
+        if named:
+            return RedirectResponse(f"/sessions/{quote(named, safe='')}", status_code=303)
+        return self._login.answer(request, "sessions.html")
+
+    async def session(self, request: Request) -> Response:
+        """What happened in a session, at the address that has its hash."""
+        named = request.path_params["named"]
+        found = await self._operator.session(named)
+        if found.session not in ("", named):
+            return RedirectResponse(f"/sessions/{found.session}", status_code=303)
+        text = await asyncio.to_thread(session_in, "html", found)
         return HTMLResponse(text, headers=headers_of_whole(text))
 
     async def releases(self, request: Request) -> Response:

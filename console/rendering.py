@@ -8,6 +8,7 @@ from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
@@ -18,6 +19,7 @@ from pages.status.rules import rule_name, rule_tone, rule_word
 from pages.words import judge, status
 
 if TYPE_CHECKING:
+    from records.store.session_exchanges import StoredSession
     from verdict.archive.releases import Dossier
     from verdict.decision.document import Report
     from verdict.decision.reports import SideBySide
@@ -50,6 +52,15 @@ def release_in(form: str, found: "Dossier") -> str:
     from pages.reports.release import rendered
 
     return rendered(found, form)
+
+
+def session_in(form: str, found: "StoredSession") -> str:
+    """The session as "json", "markdown" or "html". For a thread, like `report_in`."""
+    from pages.reports.session import rendered
+
+    names = dict.fromkeys(canary for canary, _ in found.runs)
+    links = [(name, f"/canaries/{quote(name)}") for name in names]
+    return rendered(found, form, [*links, ("Another session", "/sessions"), ("All canaries", "/")])
 
 
 def releases_in_short(found: "Sequence[Dossier]") -> list[dict[str, Any]]:

@@ -283,8 +283,7 @@ async def judged_bench(
 
 def _answered(pairs: Sequence[ResultPair]) -> Iterator[tuple[str, AnswerPair]]:
     for baseline, candidate in pairs:
-        known_answer, new = baseline.answer.written, None if candidate is None else candidate.answer.written
-        if candidate is None or known_answer is None or new is None:
+        if candidate is None or baseline.answer.text is None or candidate.answer.text is None:
             continue
         example = baseline.example
         yield (
@@ -292,8 +291,8 @@ def _answered(pairs: Sequence[ResultPair]) -> Iterator[tuple[str, AnswerPair]]:
             AnswerPair(
                 id=example.id,
                 asked=prompt(example),
-                baseline=known_answer,
-                candidate=new,
+                baseline=baseline.answer.text,
+                candidate=candidate.answer.text,
                 known=known(baseline, candidate),
                 category=example.category,
                 cluster=example.cluster,

@@ -9,6 +9,7 @@ from dataclasses import KW_ONLY, dataclass, replace
 from typing import Literal, TypeAlias
 
 from pages.charts import DensityPlot, LookChart, MetricBar, MetricCurve
+from pages.waterfall import Waterfall
 from pages.words.judge import PreferenceBar
 
 Place = Literal["", "brief", "full"]
@@ -151,8 +152,14 @@ class Drawings:
     """Drawings of one kind on a page, with how they are read and a key of their symbols. In Markdown the
     `table` stands for them; a terminal shows neither."""
 
-    drawn: Sequence[MetricCurve] | Sequence[LookChart] | Sequence[DensityPlot] | Sequence[PreferenceBar]
-    kind: Literal["curve", "looks", "density", "preference"]
+    drawn: (
+        Sequence[MetricCurve]
+        | Sequence[LookChart]
+        | Sequence[DensityPlot]
+        | Sequence[PreferenceBar]
+        | Sequence[Waterfall]
+    )
+    kind: Literal["curve", "looks", "density", "preference", "waterfall"]
     reads: str = ""
     key: Sequence[tuple[str, str]] = ()
     table: Table | None = None
@@ -190,7 +197,8 @@ Block: TypeAlias = (
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """A whole report. `topic` and `about` say of what it is; `tone` is its verdict, for the colour. `head` is
-    said before the sections, `foot` is the name and value of what identifies it."""
+    said before the sections, `foot` is the name and value of what identifies it. `links`: (words, address) of
+    pages that its HTML leads to."""
 
     title: str
     about: str
@@ -199,6 +207,7 @@ class Document:
     sections: Sequence[Section]
     foot: tuple[str, str] | None = None
     topic: str = ""
+    links: Sequence[tuple[str, str]] = ()
 
 
 def shown(block: Block, *, brief: bool) -> bool:

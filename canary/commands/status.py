@@ -284,15 +284,26 @@ def until_settled(
 
 
 def explain(
-    unit: Annotated[str, typer.Argument(help="The raw id of a user or other unit.")],
+    unit: Annotated[str | None, typer.Argument(help="The raw id of a user or other unit.")] = None,
+    session: Annotated[
+        str | None,
+        typer.Option("--session", help="A session's raw id or hash, or the id of an exchange in it."),
+    ] = None,
     admin: Admin = None,
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
     output: Form = "text",
 ) -> None:
-    """Show which arm a unit gets in each canary, why, and what changes in its requests. Sends and records
-    nothing."""
-    document = ask(lambda: admin_client(admin, data).get("/api/explain", unit=unit))
+    """Show which arm a unit gets in each canary, why, and what changes in its requests; or what happened in a
+    session. Sends and records nothing."""
+    if (unit is None) == (session is None):
+        fail("name a unit or a --session", code=2)
+    about = {"unit": unit} if unit is not None else {"session": session or ""}
+    document = ask(lambda: admin_client(admin, data).get("/api/explain", **about))
+    if session is not None and output == "text":
+        from pages.reports.session import from_json, rendered
+
+        return print_text(rendered(from_json(document), "text").rstrip("\n"))
     if output == "json":
         return print_json(document)
     for each in document["canaries"]:

@@ -77,6 +77,7 @@ class AdminProcess:
             settings=current.control,
             pending=PendingRollbacks(data / "rollbacks.json"),
             assignment_key=self._assignment_key,
+            ids_keys=self._ids_keys,
             own_url=own_url(args, tls=config.certificate is not None),
             troubles=self._troubles,
             unpriced=lambda: self._unpriced,
@@ -133,6 +134,10 @@ class AdminProcess:
     def _assignment_key(self) -> bytes:
         self.keys.look()
         return self.keys.assignment
+
+    def _ids_keys(self) -> Sequence[bytes]:
+        self.keys.look()
+        return self.keys.verifying
 
     async def _reloaded(self, config: Config) -> None:
         self.controller.configure(config.control)

@@ -49,6 +49,7 @@ from records.store.captures import CaptureStore, Label, Labels, Right
 from records.store.decisions import Choice, Decision, Decisions
 from records.store.releases import PastCanary, past_canaries
 from records.store.reports import DailyReport, DailyReports, Evaluations, ReportEntry
+from records.store.session_exchanges import StoredSession, session_of
 from routing import transitions
 from routing.lanes import part_of
 from routing.states import State
@@ -70,8 +71,8 @@ LOOK_EVERY_S = 0.05
 @dataclass(slots=True, kw_only=True)
 class Operator:
     """`troubles` says what does not work at the moment, besides the config's changes to started canaries;
-    `unpriced` are the arms without a known price; `judge` is the judge's part of the status; `announce` tells
-    the receivers something that pages nobody.
+    `ids_keys` hash sessions, the present key first; `unpriced` are the arms without a known price; `judge` is
+    the judge's part of the status; `announce` tells the receivers something that pages nobody.
 
     Every method may raise BadOrder: 404 for an unknown canary, 409 for an order that is not legal now, 503
     while the store does not answer.
@@ -85,6 +86,7 @@ class Operator:
     workers: WorkerRegistry
     troubles: Callable[[], Sequence[str]]
     assignment_key: Callable[[], bytes]
+    ids_keys: Callable[[], Sequence[bytes]] = tuple
     unpriced: Callable[[], Sequence[UnpricedArm]] = tuple
     judge: Callable[[], Mapping[str, Any] | None] = lambda: None
     announce: Callable[[Announcement], None] = lambda news: None
@@ -138,6 +140,23 @@ class Operator:
     def explain(self, unit: str) -> Mapping[str, Any]:
         """Which arm this unit gets in every canary, and why."""
         return explanation(self.settings().canaries, self.rollouts, unit, self.assignment_key())
+
+    async def session(self, named: str) -> StoredSession:
+        """What is stored of a session: by an app's own id, its hash, or the id of an exchange in it."""
+        now = time.time()
+        found = await _ask_store(session_of, self.store, named, ids_keys=self.ids_keys(), now=now)
+        if not found.exchanges and not found.counted:
+            raise BadOrder(404, self._no_session(found.searched_since or now, now))
+        return found
+
+    def _no_session(self, since: float, now: float) -> str:
+        searched = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%d %H:%M")
+        days = self.settings().retention_s / 86400
+        return (
+            "Nothing is stored of this session. No canary has counted it, and no exchange since "
+            f"{searched} UTC names it. Give the id as the app sends it, its hash, or the id of an exchange; "
+            f"records expire after {days:g} days, and the newest come within seconds."
+        )
 
     async def report(self, canary: str, *, quoting: bool = True) -> "Report":
         """One canary's report, made in a thread. Without `quoting` it has no reasons of the judge, which

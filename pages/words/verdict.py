@@ -374,12 +374,15 @@ _FAULTS = {
 }
 
 
+def failed_by(name: str) -> str:
+    """An error type or an answer fault in words."""
+    return _ERRORS.get(name) or _FAULTS.get(name, name)
+
+
 def failure_name(mode: FailureMode, failures: Failures) -> str:
     """The failure mode in words."""
-    if mode.kind == "error":
-        return _ERRORS.get(mode.name, mode.name)
-    if mode.kind == "fault":
-        return _FAULTS.get(mode.name, mode.name)
+    if mode.kind in ("error", "fault"):
+        return failed_by(mode.name)
     if mode.kind == "abandoned":
         return "the caller left before the answer"
     if mode.kind == "slow":

@@ -205,7 +205,6 @@ def read_json(body: bytes) -> AnswerSummary:
 class _Call(msgspec.Struct, rename="camel", gc=False):
     """A call. Pieces of arguments (`partialArgs`) come where a request asks for them."""
 
-    id: str | None = None
     name: str = ""
     args: msgspec.Raw = msgspec.Raw()
     partial_args: Any = None
@@ -256,8 +255,9 @@ def _take_part(output: CollectedOutput, index: int, part: _OutputPart) -> None:
     else:
         choice = output.choices.get(index)
         arguments = bytes(call.args).decode() or "{}"
-        place = len(choice.calls) if choice is not None else 0
-        output.add_whole_call(index, place, id=call.id or "", name=call.name, arguments=arguments)
+        output.add_whole_call(
+            index, len(choice.calls) if choice is not None else 0, name=call.name, arguments=arguments
+        )
 
 
 class _Declared(msgspec.Struct, gc=False):

@@ -3,8 +3,8 @@ did before a run, by day for failures and models. No I/O.
 
 Totals by unit include a canary's exchanges assigned by the hash, and mirror copies, with every outcome except
 `shed`. Failures, latency, cost, tokens and answer faults include only exchanges that the arm answered or
-failed (`counted`, by `Outcome.measured`); abandonment includes those that the caller aborted, too. Sessions,
-and the exchanges without one, leave out those that did not reach their arm though it is not to blame.
+failed (`counted`, by `Outcome.measured`); abandonment includes those that the caller aborted, too. Sessions
+leave out exchanges that did not reach their arm though it is not to blame.
 """
 
 import math
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 from msgspec import structs
 
-from records.outcome import INVALID_OUTPUT, Outcome, Usage
+from records.outcome import INVALID_OUTPUT, Outcome
 from records.store.database import canary_asked
 from records.store.segments.columns import Row, without_nul
 
@@ -236,36 +236,6 @@ class _Answers(msgspec.Struct):
             self.invalid += judged and not INVALID_OUTPUT.isdisjoint(faults)
 
 
-class _Spent(msgspec.Struct):
-    """The known costs and tokens of exchanges, in the order of the columns."""
-
-    cost_n: int = 0
-    cost_sum: float = 0.0
-    tokens_n: int = 0
-    tokens_sum: float = 0.0
-
-    def add(self, outcome: Outcome) -> None:
-        usage = outcome.usage
-        if outcome.cost_usd is not None and not usage.estimated:
-            self.cost_n += 1
-            self.cost_sum += outcome.cost_usd
-        if usage.input_tokens is not None and usage.output_tokens is not None:
-            self.tokens_n += 1
-            self.tokens_sum += usage.input_tokens + usage.output_tokens
-
-
-class _CacheHits(msgspec.Struct):
-    """The input tokens of exchanges of which the cached ones are known, and those."""
-
-    input_tokens: int = 0
-    cached_tokens: int = 0
-
-    def add(self, usage: Usage) -> None:
-        if usage.input_tokens is not None and usage.cached_input_tokens is not None and not usage.estimated:
-            self.input_tokens += usage.input_tokens
-            self.cached_tokens += usage.cached_input_tokens
-
-
 @dataclass(slots=True)
 class _Measured:
     """Exchanges that the arm answered or failed."""
@@ -274,7 +244,10 @@ class _Measured:
     failed: int = 0
     latency: list[float] = field(default_factory=list)
     ttft: list[float] = field(default_factory=list)
-    spent: _Spent = field(default_factory=_Spent)
+    cost_n: int = 0
+    cost_sum: float = 0.0
+    tokens_n: int = 0
+    tokens_sum: float = 0.0
 
     def add(self, outcome: Outcome) -> None:
         self.counted += 1
@@ -283,35 +256,19 @@ class _Measured:
             self.latency.append(outcome.latency_s)
         if outcome.ttft_s is not None:
             self.ttft.append(outcome.ttft_s)
-        self.spent.add(outcome)
+        usage = outcome.usage
+        if outcome.cost_usd is not None and not usage.estimated:
+            self.cost_n += 1
+            self.cost_sum += outcome.cost_usd
+        if usage.input_tokens is not None and usage.output_tokens is not None:
+            self.tokens_n += 1
+            self.tokens_sum += usage.input_tokens + usage.output_tokens
 
     def row(self, total: Callable[[list[float]], float]) -> Row:
         """The columns from `counted` to `tokens_sum`."""
         latency, ttft = (len(self.latency), total(self.latency)), (len(self.ttft), total(self.ttft))
-        return (self.counted, self.failed, *latency, *ttft, *structs.astuple(self.spent))
-
-
-@dataclass(slots=True)
-class _Alone:
-    """Exchanges without a session, each a session of its own."""
-
-    exchanges: int = 0
-    spent: _Spent = field(default_factory=_Spent)
-    tool_calls: int = 0
-    faulty: int = 0
-    abandoned: int = 0
-
-    def add(self, outcome: Outcome) -> None:
-        self.exchanges += 1
-        if outcome.measured:
-            self.spent.add(outcome)
-        self.tool_calls += len(outcome.tool_calls)
-        self.faulty += bool(outcome.faults)
-        self.abandoned += outcome.broken_off
-
-    def row(self) -> Row:
-        counts = (self.tool_calls, self.faulty, self.abandoned)
-        return (self.exchanges, *structs.astuple(self.spent), *counts)
+        costs, tokens = (self.cost_n, self.cost_sum), (self.tokens_n, self.tokens_sum)
+        return (self.counted, self.failed, *latency, *ttft, *costs, *tokens)
 
 
 @dataclass(slots=True)
@@ -324,13 +281,11 @@ class _UnitDay:
     answers: _Answers = field(default_factory=_Answers)
     ended: int = 0
     abandoned: int = 0
-    cache_hits: _CacheHits = field(default_factory=_CacheHits)
-    alone: _Alone = field(default_factory=_Alone)
+    sessionless: int = 0
 
     def add(self, outcome: Outcome) -> None:
         self.exchanges += 1
-        if not outcome.session and not outcome.unreached:
-            self.alone.add(outcome)
+        self.sessionless += not outcome.session and not outcome.unreached
         if outcome.at >= self.last_at:
             self.last_at, self.share = outcome.at, outcome.share
         elif outcome.at < self.first_at:
@@ -341,7 +296,6 @@ class _UnitDay:
             self.abandoned += outcome.abandoned
         if measured:
             self.measured.add(outcome)
-            self.cache_hits.add(outcome.usage)
             if outcome.finish is not None:
                 self.answers.add(outcome)
 
@@ -349,8 +303,8 @@ class _UnitDay:
         times = (pack(self.measured.latency), pack(self.measured.ttft))
         begin = (self.share, self.first_at, self.last_at, self.exchanges)
         answers = structs.astuple(self.answers)
-        ended, hits = (self.ended, self.abandoned), structs.astuple(self.cache_hits)
-        return (*begin, *self.measured.row(_sum), *times, *answers, *ended, *hits, *self.alone.row())
+        last = (self.ended, self.abandoned, self.sessionless)
+        return (*begin, *self.measured.row(_sum), *times, *answers, *last)
 
 
 @dataclass(slots=True)
@@ -362,10 +316,6 @@ class _Session:
     exchanges: int = 0
     repeats: int = 0
     asked: list[str] = field(default_factory=list)
-    spent: _Spent = field(default_factory=_Spent)
-    cache_hits: _CacheHits = field(default_factory=_CacheHits)
-    tool_calls: int = 0
-    faulty: int = 0
 
     def add(self, outcome: Outcome) -> None:
         self.exchanges += 1
@@ -375,19 +325,12 @@ class _Session:
         if outcome.fingerprint:
             self.repeats += outcome.fingerprint in self.asked
             self.asked.append(outcome.fingerprint)
-        self.tool_calls += len(outcome.tool_calls)
-        self.faulty += bool(outcome.faults)
-        if outcome.measured:
-            self.spent.add(outcome)
-            self.cache_hits.add(outcome.usage)
 
     def row(self) -> Row:
         newest = self.newest
         named = (newest.unit, newest.arm, newest.phase, newest.category, _tags(newest))
         asked = canary_asked("", " ".join(self.asked)) if self.asked else ""
-        seen = (self.first_at, newest.at, self.exchanges, self.repeats, asked)
-        spent, hits = structs.astuple(self.spent), structs.astuple(self.cache_hits)
-        return (*named, *seen, *spent, *hits, self.tool_calls, self.faulty, newest.broken_off)
+        return (*named, self.first_at, newest.at, self.exchanges, self.repeats, asked)
 
 
 @dataclass(slots=True)

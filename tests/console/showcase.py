@@ -47,6 +47,8 @@ canaries:
 QUESTION = "Where is <b>my</b> parcel?"
 REASON = "One answer says <i>where</i> the parcel is, the other asks for its number again."
 USERS = 120
+SESSION = "agent 7/1"
+"""What an agent does: five calls of a tool, and an answer."""
 
 
 class Visitors:
@@ -65,6 +67,15 @@ class Visitors:
         url = f"{self._stage.server.traffic}/v1/chat/completions"
         body = chat(model, f"user-{number % USERS}", text=QUESTION, stream=number % 4 == 1)
         return str(self._http.post(url, json=body, headers=tags).headers["x-canary-exchange"])
+
+    def work(self, session: str, steps: int) -> None:
+        """An agent of one user asks for a parcel, in this session, and is told each time to look for it."""
+        url = f"{self._stage.server.traffic}/v1/chat/completions"
+        tool = {"type": "function", "function": {"name": "find_parcel", "parameters": {"type": "object"}}}
+        for step in range(steps):
+            body = chat("gpt-4o", "user-7", text=f"{QUESTION} {step}", stream=step % 2 == 0)
+            offered = {"tools": [tool]} if step < steps - 1 else {}
+            self._http.post(url, json=body | offered, headers={"x-canary-session": session})
 
     def rate(self, exchange: str, number: int) -> None:
         """User `number` says how content they are."""
@@ -85,6 +96,7 @@ def showcase(folder: Path) -> Iterator[tuple[Stage, Visitors]]:
         with ThreadPoolExecutor(4) as pool:
             asked = [*pool.map(lambda number: visitors.ask("gpt-4o", number), range(2 * USERS))]
             [*pool.map(lambda number: visitors.rate(asked[number], number), range(0, USERS, 2))]
+            visitors.work(SESSION, 6)
             turn = 0
             while stage.status("billing-mini")["state"] != "rolled_back":
                 assert turn < 60, "the bad candidate was not rolled back"

@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from tests.console.chromium import chromium, opened
-from tests.console.showcase import QUESTION, Visitors, showcase
+from tests.console.showcase import QUESTION, SESSION, Visitors, showcase
 from tests.e2e.stage import Stage
 from tests.serving import eventually
 
@@ -26,6 +26,8 @@ PAGES = (
     "/canaries/support-nov/label",
     "/archive",
     "/audit",
+    "/sessions",
+    "/sessions/agent 7%2F1",
 )
 NARROW = {"width": 390, "height": 844}
 Open = Callable[..., AbstractContextManager[Page]]
@@ -326,6 +328,25 @@ def test_the_archive_tells_what_every_run_changed_and_keeps_its_report(open_page
         expect(page.locator("h1")).to_have_text(re.compile("Don.t ship"))
         page.goto("/archive/0123456789abcdef")
         expect(page.locator("main")).to_contain_text("There is no evaluation")
+
+
+def test_a_session_is_found_by_its_id_and_shows_each_exchange_with_its_tools(open_page: Open) -> None:
+    with open_page(at="/sessions") as page:
+        page.get_by_role("textbox", name="Session").fill(SESSION)
+        page.keyboard.press("Enter")
+        expect(page.locator("h1")).to_contain_text("6 exchanges in ")
+        assert re.search(r"/sessions/[0-9a-f]{32}$", page.url)
+        rows = page.locator(".waterfall li:not(.axis):not(.idle)")
+        expect(rows).to_have_count(6)
+        expect(rows.nth(4)).to_contain_text("calls tools: find_parcel (the 5th time with the same arguments)")
+        expect(rows.nth(5)).to_contain_text("answered")
+        expect(page.locator("main")).to_contain_text("find_parcel was called 5 times with the same")
+        assert QUESTION not in page.inner_text("main")
+        expect(page.get_by_role("link", name="support-nov")).to_be_visible()
+        page.get_by_role("link", name="Another session").click()
+        page.get_by_role("textbox", name="Session").fill("nobody's")
+        page.keyboard.press("Enter")
+        expect(page.locator("main")).to_contain_text("Nothing is stored of this session.")
 
 
 def test_the_verdict_so_far_leads_to_its_segments_and_categories(open_page: Open) -> None:

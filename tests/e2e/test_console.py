@@ -117,6 +117,7 @@ def every_route() -> list[tuple[str, str]]:
         "file": "page.css",
         "id": "0",
         "which": "0",
+        "named": "0",
     }
     return [
         (method, route.path.replace(":path}", "}").format(**names))

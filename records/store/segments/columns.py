@@ -3,7 +3,7 @@ docs/records.md describes the columns.
 """
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
@@ -185,6 +185,16 @@ def pack(outcomes: Sequence[Outcome]) -> bytes:
 
 def unpack(packed: bytes) -> list[Outcome]:
     """The batch again. Raises ValueError for bytes of a later version."""
+    return _DECODE(_decompressed(packed))
+
+
+def unpack_with(packed: bytes, texts: Collection[str]) -> list[Outcome]:
+    """The batch if one of these texts is anywhere in it, else nothing, which takes a tenth of the time."""
+    raw = _decompressed(packed)
+    return _DECODE(raw) if any(text.encode() in raw for text in texts) else []
+
+
+def _decompressed(packed: bytes) -> bytes:
     if packed[:1] != _FORMAT:
         raise ValueError("these outcomes were stored by a newer canary: start the newer version")
-    return _DECODE(zstd.decompress(packed[1:]))
+    return zstd.decompress(packed[1:])

@@ -8,9 +8,10 @@ is loaded with the first table.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, select
@@ -18,7 +19,7 @@ from sqlalchemy import ColumnElement, Connection, Table, select
 from records.errors import StoreDown
 from records.outcome import Outcome
 from records.shared.segment_folder import FOLDER, SegmentFolder, one_line, sound
-from records.store.segments.columns import COLUMNS, outcome_of, unpack
+from records.store.segments.columns import COLUMNS, outcome_of, unpack, unpack_with
 from records.store.tables import fresh_outcomes, segments
 
 ALL = tuple(COLUMNS)
@@ -69,6 +70,24 @@ class Segment:
             parquet = ParquetFile(file, read_dictionary=coded, pre_buffer=True)
             return parquet.read(list(columns), use_threads=False)
 
+    def outcomes_with(self, column: str, texts: Collection[str]) -> list[Outcome]:
+        """Those that have one of these texts in the column, without their monotonic times. Of row groups that
+        have none only this column is read."""
+        from pyarrow import array, string
+        from pyarrow.compute import any as any_of
+        from pyarrow.compute import is_in
+        from pyarrow.parquet import ParquetFile
+
+        wanted, found = array(texts, string()), list[Outcome]()
+        with self._open() as file:
+            parquet = ParquetFile(file)
+            for group in range(parquet.num_row_groups):
+                named = is_in(parquet.read_row_group(group, [column], use_threads=False)[column], wanted)
+                if any_of(named).as_py():
+                    rows = parquet.read_row_group(group, list(ALL), use_threads=False).filter(named)
+                    found += map(outcome_of, rows.to_pylist())
+        return found
+
     @contextmanager
     def _open(self) -> Iterator[Any]:
         """The file, to be read in the block."""
@@ -101,6 +120,13 @@ class FreshRows:
         query = select(fresh_outcomes.c.outcomes).where(fresh_outcomes.c.id.in_(self.ids))
         packed = self.connection.execute(query.order_by(fresh_outcomes.c.id)).scalars()
         return [each for batch in packed for each in unpack(batch) if each.ended_at > ended_after]
+
+    def outcomes_with(self, column: str, texts: Collection[str]) -> list[Outcome]:
+        """As of a segment. A batch without these texts is not decoded."""
+        query = select(fresh_outcomes.c.outcomes).where(fresh_outcomes.c.id.in_(self.ids))
+        packed = self.connection.execute(query.order_by(fresh_outcomes.c.id)).scalars()
+        of, wanted = attrgetter(column), frozenset(texts)
+        return [each for batch in packed for each in unpack_with(batch, wanted) if of(each) in wanted]
 
     def read(self, columns: Sequence[str] = ALL, where: Any = None) -> Any:
         """As of a segment."""
