@@ -33,6 +33,8 @@ CONFIG = """
 providers:
   openai: {{api: openai, base_url: "https://api.openai.com/v1"}}
 tags: [region, plan]
+metrics:
+  sale_cost: {{cost_per: conversion, question: "What does a sale cost?"}}
 canaries:
   - name: support-nov
     match: {{models: [gpt-4o]}}
@@ -54,6 +56,13 @@ MORE = """
       - {metric: cost_total, acceptable: "< 100", ideal: "< 0.1", weight: 1, question: "Dear users?"}
       - {metric: session_length_s, acceptable: "< 8000s", ideal: "< 1s", weight: 1, question: "Long?"}
       - {metric: session_repeats, acceptable: "< 20%", ideal: "< 0.1%", weight: 1, question: "Again?"}
+"""
+EVENTS = """
+      - {metric: escalated, acceptable: "<= 1.5x baseline", ideal: "<= baseline", weight: 1, question: "?"}
+      - {metric: conversion, acceptable: ">= 0.9x baseline", ideal: ">= baseline", weight: 1, question: "?"}
+      - {metric: revenue, acceptable: ">= 0.9x baseline", ideal: ">= baseline", weight: 1, question: "?"}
+      - {metric: compliance_violation, acceptable: "< 1%", ideal: "< 0.1%", weight: 1, question: "?"}
+      - {metric: sale_cost, acceptable: "<= 1.2x baseline", ideal: "<= baseline", weight: 1, question: "?"}
 """
 
 
@@ -79,12 +88,13 @@ def main() -> None:
             ("contract's rubric", "", ""),
             ("and 20 segments", "region, plan", ""),
             ("and 9 rows", "region, plan", MORE),
+            ("and 14 rows, 5 of events", "region, plan", MORE + EVENTS),
         ):
             # Every report has a rubric of its own, so that no earlier one has stored its last look.
             config = CONFIG.format(segments=segments, more=more, store=url, weight=40 + time.time() % 1)
             found = _judged(config, data)
             print(
-                f"{name:18} {found['seconds']:6.1f} s, of its own CPU {found['cpu_seconds']:5.1f} s, "
+                f"{name:24} {found['seconds']:6.1f} s, of its own CPU {found['cpu_seconds']:5.1f} s, "
                 f"peak {found['peak_mib']:5.0f} MiB: {found['units']:,} units, "
                 f"{found['segments']} lines of segments, {found['verdict']}"
             )

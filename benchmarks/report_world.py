@@ -1,5 +1,5 @@
-"""Fills a store like weeks of traffic would: unit totals, a session for each, segments of all exchanges, and
-some feedback."""
+"""Fills a store like weeks of traffic would: unit totals, a session for each, segments of all exchanges, some
+feedback, and what happened in sessions and to users."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -30,13 +30,15 @@ Row = tuple[Any, ...]
 class World:
     """Equal arms, with the candidate at 10 %. On most days a user's requests have one category, else two.
 
-    One exchange in `speaks` has feedback: csat and task_completed.
+    One exchange in `speaks` has feedback: csat and task_completed, and one in a hundred of these breaks a
+    rule. One session in `needs_help` is escalated, and in as many its user buys.
     """
 
     exchanges: int
     units: int
     days: int = 14
     speaks: float = 0.005
+    needs_help: float = 0.05
     share: float = 0.1
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(5))
 
@@ -52,10 +54,12 @@ def fill(engine: sa.Engine, store: Store, world: World) -> int:
         with engine.begin() as connection:
             _write(connection, unit_days, day.totals())
             named = _speak(connection, day)
+            _write(connection, feedback, list(_happened(day)))
             _write(connection, failure_days, day.failures())
             connection.exec_driver_sql(
                 "INSERT INTO sessions SELECT canary, run, unit || '-' || day || category, unit, arm, phase, "
-                "category, tags, first_at, last_at, exchanges, exchanges / 5, '' FROM unit_days "
+                "category, tags, first_at, last_at, exchanges, exchanges / 5, '', cost_n, cost_sum, "
+                "tokens_n, tokens_sum, input_tokens, cached_tokens, exchanges, 0, failed > 0 FROM unit_days "
                 f"WHERE day = {number}"
             )
         write_segments(store, day.cells(named), world.share, world.rng)
@@ -132,7 +136,7 @@ class _Day:
             yield (
                 "support-nov", 1, 0, arm, False, users.names[u], self.number, CATEGORIES[c], users.tags[u],
                 users.world.share, first, last, n, n, bad, n, 1.3 * n, n, 0.5 * n, n, usd, n, 900.0 * n,
-                latency[start:end], ttft[start:end], n, 0, 0, 0, 0, 0, 0, n, 0, 0,
+                latency[start:end], ttft[start:end], n, 0, 0, 0, 0, 0, 0, n, 0, 700 * n, 400 * n, *[0] * 8,
             )  # fmt: skip
 
     def failures(self) -> Iterator[Row]:
@@ -195,8 +199,22 @@ def _speak(connection: sa.Connection, day: _Day) -> Any:
             ("csat", float(rng.integers(3, 6))), ("task_completed", float(rng.random() < 0.85)),
         ):  # fmt: skip
             feedback_rows.append((f"{name}/{metric}", metric, value, *about))
+        if number % 100 == 0:
+            feedback_rows.append((f"{name}/compliance", "compliance_violation", 1.0, *about))
     _write(connection, feedback, feedback_rows)
     return named
+
+
+def _happened(day: _Day) -> Iterator[Row]:
+    """Feedback by session, and by user: only what happened, as other systems send it."""
+    users, rng = day.users, np.random.default_rng(day.number)
+    for place in np.flatnonzero(rng.random(len(day.size)) < users.world.needs_help).tolist():
+        unit, at = users.names[day.unit[place]], float(day.end[place]) + 60
+        session = f"{unit}-{day.number}{CATEGORIES[day.category[place]]}"
+        nowhere = ("", 0, 0, None, "", "", day.number)
+        yield f"{session}/escalated", "escalated", 1.0, at, "", session, "", *nowhere
+        yield f"{session}/conversion", "conversion", 1.0, at, "", "", unit, *nowhere
+        yield f"{session}/revenue", "revenue", float(rng.gamma(2, 20)), at, "", "", unit, *nowhere
 
 
 def _write(connection: sa.Connection, table: sa.Table, rows: Iterable[Row]) -> None:

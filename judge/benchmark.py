@@ -283,7 +283,8 @@ async def judged_bench(
 
 def _answered(pairs: Sequence[ResultPair]) -> Iterator[tuple[str, AnswerPair]]:
     for baseline, candidate in pairs:
-        if candidate is None or baseline.answer.text is None or candidate.answer.text is None:
+        known_answer, new = baseline.answer.written, None if candidate is None else candidate.answer.written
+        if candidate is None or known_answer is None or new is None:
             continue
         example = baseline.example
         yield (
@@ -291,8 +292,8 @@ def _answered(pairs: Sequence[ResultPair]) -> Iterator[tuple[str, AnswerPair]]:
             AnswerPair(
                 id=example.id,
                 asked=prompt(example),
-                baseline=baseline.answer.text,
-                candidate=candidate.answer.text,
+                baseline=known_answer,
+                candidate=new,
                 known=known(baseline, candidate),
                 category=example.category,
                 cluster=example.cluster,

@@ -310,9 +310,9 @@ def pair_subject(
         judgement=replace(
             _judgement(real, judge=judge, words_sha256=words_sha256("pair", criteria)),
             candidate=_model(copy),
-            candidate_length=len(copy.answer),
+            candidate_length=len(copy.said),
         ),
-        questions=pair_questions(real.messages, real.answer, copy.answer, criteria),
+        questions=pair_questions(real.messages, real.said, copy.said, criteria),
         expires_at=min(real.about.expires_at, copy.about.expires_at),
         redact=redact,
     )
@@ -334,7 +334,7 @@ def answer_subject(
         )
     return JudgementSubject(
         judgement=made,
-        questions={FIRST: answer_question(capture.messages, capture.answer, criteria)},
+        questions={FIRST: answer_question(capture.messages, capture.said, criteria)},
         expires_at=capture.about.expires_at,
         redact=redact,
     )
@@ -354,7 +354,7 @@ def _judgement(real: Capture, *, judge: str, words_sha256: str) -> JudgedExchang
         judge=judge,
         words_sha256=words_sha256,
         baseline=_model(real),
-        baseline_length=len(real.answer),
+        baseline_length=len(real.said),
     )
 
 

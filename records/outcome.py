@@ -230,6 +230,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
         return self.outcome == "aborted" and (not self.stream or self.ttfb_s is None)
 
     @property
+    def broken_off(self) -> bool:
+        """True when the caller left or got an error: a session whose last exchange ended so is abandoned."""
+        return self.outcome in ("aborted", "error")
+
+    @property
     def ended_at(self) -> float:
         """UTC seconds at the end of the exchange."""
         return self.at + (self.latency_s or 0.0)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import httpx2
 import msgspec
@@ -16,7 +15,7 @@ from bench.answers.scorers import is_right
 from bench.dataset.example import Example
 from bench.errors import BenchError
 from bench.models.asker import Asker, ParsedAnswer, Target, as_it_is, client_for, direct, total_cost
-from bench.models.wires import Asked
+from bench.models.wires import Asked, RequestExtras
 from bench.settings import BenchSettings
 from proxy.dialects.operation import Api
 from records.captures.capture import CapturedMessage
@@ -101,7 +100,7 @@ async def embedder_for(
 def embedding_target(target: Target, api: Api) -> Target:
     """The same model, which is asked for the embeddings of messages."""
 
-    def asks(model: str, messages: Sequence[CapturedMessage], _: Mapping[str, Any]) -> Asked:
+    def asks(model: str, messages: Sequence[CapturedMessage], _: RequestExtras) -> Asked:
         return _APIS[api].asks(model, [message.content for message in messages])
 
     return replace(

@@ -13,7 +13,15 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from bench.answers.scorers import SCORERS, example_question, is_right, label, mark_score, reason
+from bench.answers.scorers import (
+    ACTION_SCORERS,
+    SCORERS,
+    example_question,
+    is_right,
+    label,
+    mark_score,
+    reason,
+)
 from bench.dataset.example import Example, prompt
 from bench.errors import BenchError, NoAnswers
 from bench.models.asker import Answer, Asker
@@ -249,8 +257,11 @@ async def _scored(judge: Asker | None, example: Example, answer: Answer, saved: 
     if answer.text is None:
         return ExampleResult(example=example, answer=answer, score=0.0, right=False)
     if example.task == "judge" and judge is not None:
-        return await _judged(judge, example, answer, answer.text, saved)
-    score = SCORERS[example.task](example, answer.text)
+        return await _judged(judge, example, answer, answer.action.written, saved)
+    if (of_action := ACTION_SCORERS.get(example.task)) is not None:
+        score = of_action(example, answer.action)
+    else:
+        score = SCORERS[example.task](example, answer.text)
     return ExampleResult(example=example, answer=answer, score=score, right=is_right(example, score))
 
 

@@ -14,7 +14,8 @@ from itertools import combinations, pairwise
 from typing import Any
 
 from bench.dataset.example import LETTERS, Example, Task, fingerprint, place_of
-from records.captures.capture import CapturedMessage
+from bench.models.tools import Action, AgentTool, expected_action
+from records.captures.capture import CapturedMessage, CapturedToolCall
 
 _BLANKS = re.compile(r"\s+")
 _EDGES = " \t\r\n.,;:!?\"'`*_()[]{}<>“”‘’«»"
@@ -301,6 +302,57 @@ def cosine(one: Counter[tuple[str, ...]], other: Counter[tuple[str, ...]]) -> fl
     return min(1.0, shared / lengths) if lengths else 0.0
 
 
+# `action`, `tool` and `schema`: what an agent does next, beside what is known to be right. No tool is run.
+
+
+def action(example: Example, done: Action) -> float:
+    """1 if the same tools are called with the same arguments, in any order; else 0. Where the right thing is
+    an answer, 1 for any answer without a call: its text is for a judge."""
+    return float(done.canonical == expected_action(example.expected).canonical)
+
+
+def tool(example: Example, done: Action) -> float:
+    """1 if the same tools are called, whatever their arguments; else 0."""
+    return float(done.names == expected_action(example.expected).names)
+
+
+def schema(example: Example, done: Action) -> float:
+    """1 if every call is of a declared tool, with arguments that its schema takes, and there is a call where
+    one is expected; else 0."""
+    if not done.calls:
+        return float(not expected_action(example.expected).calls)
+    return float(all(is_valid(call, example.extras.tools) for call in done.calls))
+
+
+def is_valid(call: CapturedToolCall, tools: Sequence[AgentTool]) -> bool:
+    """True if a call is of one of these tools, with JSON as arguments that its schema takes. A schema that
+    cannot be used takes any."""
+    declared = next((each for each in tools if each.name == call.name), None)
+    if declared is None:
+        return False
+    try:
+        given = json.loads(call.arguments or "{}")
+    except (ValueError, RecursionError):
+        return False
+    return declared.parameters is None or _fits(given, declared.parameters)
+
+
+def _fits(given: Any, schema: dict[str, Any]) -> bool:
+    import jsonschema_rs
+
+    try:
+        return jsonschema_rs.validator_for(schema, offline=True).is_valid(given)
+    except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError):
+        return True
+
+
+ACTION_SCORERS: Mapping[Task, Callable[[Example, Action], float]] = {
+    "action": action,
+    "tool": tool,
+    "schema": schema,
+}
+"""The scorers of what an agent does next."""
+
 Scorer = Callable[[Example, str], float]
 
 SCORERS: Mapping[Task, Scorer] = {
@@ -313,7 +365,7 @@ SCORERS: Mapping[Task, Scorer] = {
     "regex": regex,
     "json": fitting_json,
 }
-"""The scorers of all tasks except `judge`, which another model scores."""
+"""The scorers of an answer's text. Another model scores `judge`."""
 
 THRESHOLDS: Mapping[Task, float] = {
     "choice": 1.0,
@@ -324,6 +376,9 @@ THRESHOLDS: Mapping[Task, float] = {
     "exact": 1.0,
     "regex": 1.0,
     "json": 1.0,
+    "action": 1.0,
+    "tool": 1.0,
+    "schema": 1.0,
     "judge": 0.75,
 }
 """The score from which an answer is right, unless its example sets one."""
@@ -385,7 +440,7 @@ def example_question(example: Example, answer: str) -> tuple[CapturedMessage, ..
 
 def conversation(messages: Messages) -> str:
     """A request's messages as the judge reads them."""
-    return "\n".join(f"{message.role}: {message.content}" for message in messages)
+    return "\n".join(f"{message.role}: {message.said}" for message in messages)
 
 
 def mark(said: str) -> int | None:

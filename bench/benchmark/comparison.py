@@ -426,7 +426,7 @@ def _judged(words: JudgedAnswers, baseline: ExampleResult) -> FailureRow:
 
 def _answer(side: str, result: ExampleResult) -> FailureRow:
     return {
-        f"{side}_answer": result.answer.text,
+        f"{side}_answer": result.answer.written,
         f"{side}_failure": result.answer.failure,
         f"{side}_score": None if result.score is None else round(result.score, 4),
         f"{side}_reason": result.reason or result.no_mark,

@@ -10,12 +10,25 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from bench.models.tools import (
+    AgentTool,
+    DeclaredTool,
+    WrittenMessage,
+    broken_calls,
+    expected_action,
+    written_message,
+)
 from bench.models.wires import NO_EXTRAS, RESPONSES, RequestExtras
+from proxy.dialects.operation import Api
 from records.captures.capture import CapturedMessage
 
 AnswerTask = Literal["choice", "extract", "classify", "similar", "rank", "exact", "judge"]
 """The tasks whose expected answer is an answer, so that a model can propose it."""
-Task = Literal[AnswerTask, "regex", "json"]
+ActionTask = Literal["action", "tool", "schema"]
+"""The tasks whose expected answer is what an agent does next, an assistant's message."""
+SampledTask = Literal[AnswerTask, ActionTask]
+"""The tasks whose expected answer is told by what a model did."""
+Task = Literal[SampledTask, "regex", "json"]
 TASKS: tuple[Task, ...] = get_args(Task)
 
 _OURS = ("model", "stream", "messages", "system", "contents", "systemInstruction")
@@ -42,7 +55,7 @@ class ExampleLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     id: str
     task: Task
-    input: str | tuple[CapturedMessage, ...]
+    input: str | tuple[WrittenMessage, ...]
     expected: Any
     choices: tuple[str, ...] = ()
     category: str = ""
@@ -54,6 +67,8 @@ class ExampleLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     parameters: dict[str, Any] = {}
     headers: dict[str, str] = {}
     path: str = ""
+    api: Api | Literal[""] = ""
+    tools: tuple[DeclaredTool, ...] = ()
     labels: tuple[LabelEntry, ...] = ()
     sampled: str = ""
 
@@ -87,11 +102,11 @@ class Example:
 
 def example(line: ExampleLine) -> Example:
     """The example of a valid line."""
-    messages = (CapturedMessage("user", line.input),) if isinstance(line.input, str) else line.input
+    messages = messages_of(line)
     asked = {
         "id": line.id,
         "task": line.task,
-        "input": [[message.role, message.content] for message in messages],
+        "input": list(map(_asked, messages)),
         "expected": line.expected,
         "choices": line.choices,
         "threshold": line.threshold,
@@ -111,13 +126,48 @@ def example(line: ExampleLine) -> Example:
         threshold=line.threshold,
         tolerance=line.tolerance,
         hash=fingerprint(asked),
-        extras=RequestExtras(**_given(line)),
+        extras=_extras(line),
     )
+
+
+def _extras(line: ExampleLine) -> RequestExtras:
+    return RequestExtras(
+        parameters=line.parameters,
+        headers=line.headers,
+        path=line.path,
+        api=line.api or ("openai" if line.path else ""),
+        tools=tools_of(line),
+    )
+
+
+def messages_of(line: ExampleLine) -> tuple[CapturedMessage, ...]:
+    """The messages of a line's input."""
+    if isinstance(line.input, str):
+        return (CapturedMessage("user", line.input),)
+    return tuple(each.message() for each in line.input)
+
+
+def tools_of(line: ExampleLine) -> tuple[AgentTool, ...]:
+    """The tools that a line declares."""
+    return tuple(each.function for each in line.tools)
+
+
+def _asked(message: CapturedMessage) -> Any:
+    """What an example's hash has of a message."""
+    if message.tool_calls or message.role == "tool":
+        return written_message(message)
+    return [message.role, message.content]
 
 
 def _given(line: ExampleLine) -> dict[str, Any]:
     """What the line says of the request beside its messages."""
-    extras = {"parameters": line.parameters, "headers": line.headers, "path": line.path}
+    extras = {
+        "parameters": line.parameters,
+        "headers": line.headers,
+        "path": line.path,
+        "api": line.api,
+        "tools": [each.function() for each in tools_of(line)],
+    }
     return {name: value for name, value in extras.items() if value}
 
 
@@ -131,8 +181,9 @@ def problems(line: ExampleLine) -> Iterator[str]:
     """The errors in a line whose types are right."""
     if not line.id.strip():
         yield "id is empty"
-    if not line.input or (not isinstance(line.input, str) and line.input[-1].role != "user"):
-        yield "input must be a text, or messages with the user's last"
+    yield from _wrong_with_input(line)
+    if line.tools:
+        yield from _wrong_with_tools(line)
     if line.sampled and not _is_day(line.sampled):
         yield f"sampled must be a day such as 2026-11-26, not {line.sampled!r}"
     if line.threshold is not None and not 0 < line.threshold <= 1:
@@ -149,6 +200,41 @@ def problems(line: ExampleLine) -> Iterator[str]:
         yield "choices has a duplicate"
     if line.expected is not None:
         yield from _wrong_with_expected(line)
+
+
+def _wrong_with_input(line: ExampleLine) -> Iterator[str]:
+    messages = messages_of(line) if line.input else ()
+    if not messages or messages[-1].role not in ("user", "tool"):
+        yield "input must be a text, or messages with the user's or a tool's last"
+    if broken := broken_calls(messages):
+        yield f"input: {broken}"
+    if line.choices and messages and messages[-1].role == "tool":
+        yield "choices need a user's message at the end of input"
+
+
+def _wrong_with_tools(line: ExampleLine) -> Iterator[str]:
+    names = [each.function.name for each in line.tools]
+    if "" in names or len(set(names)) < len(names):
+        yield "each of tools needs a name of its own"
+    for tool in tools_of(line) if line.task == "schema" else ():
+        if tool.parameters is not None:
+            for problem in _wrong_with_schema(tool.parameters):
+                yield problem.replace("expected", f"parameters of the tool {tool.name}")
+
+
+def _wrong_with_action(line: ExampleLine) -> Iterator[str]:
+    if not line.tools:
+        yield f"the task {line.task} needs tools, as OpenAI's chat has them"
+    try:
+        action = expected_action(line.expected)
+    except msgspec.ValidationError as problem:
+        yield f"expected must be an assistant's message with tool_calls or content: {problem}"
+        return
+    if not action.calls and not action.text:
+        yield "expected must be an assistant's message with tool_calls or content"
+    known = {each.function.name for each in line.tools}
+    if strange := sorted(set(action.names) - known):
+        yield f"expected calls {', '.join(strange)}, which tools has not"
 
 
 def _wrong_with_expected(line: ExampleLine) -> Iterator[str]:
@@ -175,6 +261,8 @@ def _wrong_with_expected(line: ExampleLine) -> Iterator[str]:
         case "similar" | "exact":
             if not _is_text(expected) and not _are_texts(expected, least=1):
                 yield "expected must be a text, or a list of accepted texts"
+        case "action" | "tool" | "schema":
+            yield from _wrong_with_action(line)
         case "regex":
             yield from _wrong_with_pattern(expected)
         case "json":

@@ -23,17 +23,19 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
-from bench.dataset.example import PATHS, AnswerTask, Example, Task
+from bench.dataset.example import PATHS, ActionTask, AnswerTask, Example, Task
 from bench.dataset.file import Dataset, parse, shares
 from bench.dataset.labels import Line, accepted, ambiguous, edited, proposed
 from bench.errors import BadDataset
 from bench.models.asker import Answer, Asker, client_for, direct, total_cost
 from bench.models.pair import NamedModel
+from bench.models.tools import broken_calls, written_call, written_message
 from bench.settings import BenchSettings
+from proxy.dialects.operation import Api
 from records.captures.capture import Capture, CapturedMessage, WireRequest, source_of
 from records.facts.prices import Prices
 from records.store import Store
@@ -212,10 +214,12 @@ _CHATS = ("/chat/completions", "/messages", ":generateContent", ":streamGenerate
 """How the paths of the APIs' own chats end."""
 
 
-def sample(captures: Iterable[Capture], size: int, existing: Iterable[Example] = ()) -> list[Capture]:
+def sample(
+    captures: Iterable[Capture], size: int, existing: Iterable[Example] = (), task: Task = "judge"
+) -> list[Capture]:
     """At most `size` captures, as evenly over categories as possible: a rare category is taken whole before a
-    common one gets more. Leaves out truncated captures and repeated questions, also those of `existing`
-    examples.
+    common one gets more. Leaves out what no example of this task can be, and repeated questions, also those
+    of `existing` examples.
 
     The same captures give the same sample.
     """
@@ -223,8 +227,7 @@ def sample(captures: Iterable[Capture], size: int, existing: Iterable[Example] =
     asked = {_text(example.messages) for example in existing}
     for capture in sorted(captures, key=_draw):
         text = _text(capture.messages)
-        usable = not capture.truncated and capture.messages and capture.messages[-1].role == "user"
-        if usable and text not in asked:
+        if is_askable(capture, task) and text not in asked:
             asked.add(text)
             groups.setdefault(capture.about.category, []).append(capture)
     sizes = even_sizes({name: len(group) for name, group in groups.items()}, size)
@@ -233,6 +236,16 @@ def sample(captures: Iterable[Capture], size: int, existing: Iterable[Example] =
         chosen,
         key=lambda capture: (capture.about.category, capture.about.at, capture.about.exchange_id),
     )
+
+
+def is_askable(capture: Capture, task: Task) -> bool:
+    """True if a model can be asked the same, and the answer is a label of the task: whole, and in a task of
+    an agent's steps to a request with tools, in another a text alone. Each result follows its call."""
+    if capture.truncated or not capture.messages or broken_calls(capture.messages):
+        return False
+    of_agent = task in get_args(ActionTask)
+    told = bool(capture.tools) if of_agent else bool(capture.answer) and not capture.answer_calls
+    return told and capture.messages[-1].role in ("user", "tool")
 
 
 def even_sizes(available: Mapping[str, int], size: int) -> dict[str, int]:
@@ -274,16 +287,28 @@ def line(
     bare: dict[str, Any] = {
         "id": about.exchange_id,
         "task": task,
-        "input": [{"role": message.role, "content": message.content} for message in capture.messages],
-        "expected": capture.answer,
+        "input": list(map(written_message, capture.messages)),
         "tags": tags,
         **_request(capture.request),
+        **({"tools": json.loads(capture.tools)} if capture.tools else {}),
     }
+    if capture.tools and bare.get("api") == "openai" and "path" not in bare:
+        bare["parameters"].pop("tools", None)  # the line has them in this form
     if about.category:
         bare["category"] = about.category
     if about.session:
         bare["document"] = about.session
-    return _reviewed(proposed(bare, capture.answer, by=by, at=about.at), found, other)
+    said = None if task in get_args(ActionTask) else other
+    return _reviewed(proposed(bare, expected_of(capture, task), by=by, at=about.at), found, said)
+
+
+def expected_of(capture: Capture, task: Task) -> Any:
+    """What the exchange answered, as the expected answer of a task: a text, or what it did next."""
+    if task in get_args(ActionTask):
+        calls = list(map(written_call, capture.answer_calls))
+        done = {"content": capture.answer, "tool_calls": calls}
+        return {name: value for name, value in done.items() if value}
+    return capture.said
 
 
 def _request(request: WireRequest | None) -> dict[str, Any]:
@@ -300,7 +325,15 @@ def _request(request: WireRequest | None) -> dict[str, Any]:
         "headers": dict(request.headers),
         "path": path if path in PATHS else "",
     }
-    return {name: value for name, value in found.items() if value}
+    given = {name: value for name, value in found.items() if value}
+    return given | {"api": _api_of(path)} if given else {}
+
+
+def _api_of(path: str) -> Api:
+    """The API that has this path."""
+    if path.endswith(_CHATS[1]):
+        return "anthropic"
+    return "gemini" if path.endswith(_CHATS[2:]) else "openai"
 
 
 def _reviewed(line: dict[str, Any], found: Label | None, other: str | None) -> dict[str, Any]:
@@ -318,7 +351,7 @@ def _reviewed(line: dict[str, Any], found: Label | None, other: str | None) -> d
 
 
 def _text(messages: Sequence[CapturedMessage]) -> str:
-    return json.dumps([[message.role, message.content] for message in messages])
+    return json.dumps(list(map(written_message, messages)))
 
 
 def _draw(capture: Capture) -> str:
@@ -362,7 +395,7 @@ def lines_of(
     exchanges = {each.capture.about.exchange_id: each for each in found}
     captures = [each.capture for each in exchanges.values()]
     kinds = InputKinds(captures, shares(captures))
-    chosen = sample(captures, size, existing)
+    chosen = sample(captures, size, existing, task)
     sampled = {"sampled": datetime.fromtimestamp(at, UTC).date().isoformat()}
     found_of = [exchanges[each.about.exchange_id] for each in chosen]
     return [

@@ -10,20 +10,29 @@ from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, S
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
-from typing import Literal
+from typing import Any, Literal
 
 import httpx2
 import msgspec
 
-from bench.models.wires import NO_EXTRAS, WIRES, ChatWire, RequestExtras, chat_path, confidence_in
+from bench.models.tools import Action
+from bench.models.wires import (
+    NO_EXTRAS,
+    RESPONSES,
+    WIRES,
+    ChatWire,
+    RequestExtras,
+    chat_path,
+    confidence_in,
+)
 from proxy.answers.provider_error import said
-from proxy.answers.recorder import text_in
-from proxy.dialects.operation import Api
+from proxy.answers.recorder import captured_call, text_in
+from proxy.dialects.operation import Api, CollectedOutput, collect, readable
 from proxy.providers.credentials import Credential, Credentials, NoCredential, UnsignedRequest
 from proxy.providers.json_edit import adapted
 from proxy.providers.provider import Provider
 from proxy.providers.urls import addressed, below_entry, operation, target_of
-from records.captures.capture import CapturedMessage
+from records.captures.capture import CapturedMessage, CapturedToolCall
 from records.facts.prices import Prices
 from records.outcome import ErrorType, Usage
 from routing.canary import NO_CHANGES, ArmName, RequestChanges
@@ -39,6 +48,7 @@ _REFUSING = (400, 403, 422)
 class Answer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """`text` is None if `failure` is set, with the HTTP `status` and the beginning of the provider's message.
 
+    `calls`: the tools that the model calls.
     `confidence`: how sure the model was, 0 to 1; None where it was not asked or did not say.
     `latency_s` covers the whole answer; None for an answer saved by an interrupted run. `cost_usd` is None
     without a known price.
@@ -53,6 +63,17 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     input_tokens: int | None = None
     output_tokens: int | None = None
     confidence: float | None = None
+    calls: tuple[CapturedToolCall, ...] = ()
+
+    @property
+    def action(self) -> Action:
+        """What the model does next."""
+        return Action(self.text or "", self.calls)
+
+    @property
+    def written(self) -> str | None:
+        """The answer with its calls as a text to read; None without an answer."""
+        return None if self.text is None else self.action.written
 
 
 def refuses_logprobs(answer: Answer) -> bool:
@@ -89,12 +110,13 @@ def as_it_is(path: str, body: bytes) -> tuple[str, bytes]:
 
 @dataclass(frozen=True, slots=True)
 class ParsedAnswer:
-    """A parsed answer body: the model's text and usage, or a `failure`, and how sure the model was."""
+    """A parsed answer body: the model's text, calls and usage, or a `failure`, and how sure the model was."""
 
     text: str
     usage: Usage | None
     failure: Failure | None
     confidence: float | None = None
+    calls: tuple[CapturedToolCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +142,8 @@ class Target:
         self, messages: Sequence[CapturedMessage], extras: RequestExtras = NO_EXTRAS
     ) -> tuple[str, bytes]:
         """Path and body of one question."""
-        path, request = self.wire.at(extras.path).asks(self.model, messages, extras.parameters)
+        extras = self.wire.own(extras)
+        path, request = self.wire.at(extras.path).asks(self.model, messages, extras)
         body = msgspec.json.encode(request)
         return self.address(path, adapted(body, self.request) or body)
 
@@ -145,6 +168,7 @@ class Target:
             input_tokens=None if usage is None else usage.input_tokens,
             output_tokens=None if usage is None else usage.output_tokens,
             confidence=read.confidence,
+            calls=() if read.failure else read.calls,
         )
 
 
@@ -172,6 +196,7 @@ class Asker:
     ) -> Answer:
         """One answer, with the model's confidence if `logprobs` is set and the model gives them: one that
         refuses them is asked without, now and later."""
+        extras = self.target.wire.own(extras)
         with_logprobs = self.target.wire.at(extras.path).with_logprobs
         if logprobs and with_logprobs is not None and not self._refuses_logprobs:
             more = replace(extras, parameters=with_logprobs(extras.parameters))
@@ -394,9 +419,22 @@ def key_of(provider: Provider, environment: Mapping[str, str]) -> str:
 
 
 def read(api: Api, body: bytes) -> ParsedAnswer:
-    """Parse a whole answer of this API."""
-    read_json = operation(api, "POST", target_of(api, chat_path(api))).read_json
-    assert read_json is not None  # every chat operation has one  # noqa: S101
-    found = read_json(body)
+    """Parse a whole answer of this API, at any path that a benchmark asks."""
+    path = RESPONSES if api == "openai" and _is_response(body) else chat_path(api)
+    asked = operation(api, "POST", target_of(api, path))
+    assert asked.read_json is not None and asked.output is not None  # each has them  # noqa: S101
+    found, output = asked.read_json(body), CollectedOutput()
+    collect(asked.output.read, output, body)
+    calls = tuple(map(captured_call, output.choices[0].calls)) if 0 in output.choices else ()
     failure: Failure | None = None if found.valid and not found.failed else "provider_malformed"
-    return ParsedAnswer(text_in(body), found.usage, failure, confidence_in(api, body))
+    return ParsedAnswer(text_in(body), found.usage, failure, confidence_in(api, body), calls)
+
+
+class _Response(msgspec.Struct):
+    output: list[Any] | None = None
+
+
+def _is_response(body: bytes) -> bool:
+    """True for an answer of the Responses API."""
+    found = readable(msgspec.json.Decoder(_Response).decode, body)
+    return found is not None and found.output is not None

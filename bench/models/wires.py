@@ -1,15 +1,19 @@
-"""Each wire API: the request for one answer, and how sure the model was of it.
+"""Each wire API: the request for one answer, with tools, their calls and results in the API's own form, and
+how sure the model was of it.
 
 A request has no parameter of its own. Confidence is the answer's tokens' mean log probability.
 """
 
+import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from bench.models.tools import AgentTool, arguments_of, called, written_call
 from proxy.dialects.operation import Api
 from records.captures.capture import CapturedMessage
 
@@ -30,11 +34,14 @@ Asked = tuple[str, dict[str, Any]]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestExtras:
     """What a request has beside its model and its messages: further members of its body, headers, and the
-    path as callers write it, "" for the API's own chat."""
+    path as callers write it, "" for the API's own chat. These are of one `api`; "" is that of whoever is
+    asked. `tools` are asked with in any API's form; `parameters` that have the API's own form come first."""
 
     parameters: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     path: str = ""
+    api: Api | Literal[""] = ""
+    tools: tuple[AgentTool, ...] = ()
 
 
 NO_EXTRAS = RequestExtras()
@@ -42,12 +49,12 @@ NO_EXTRAS = RequestExtras()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatWire:
-    """One API. `asks` takes the model, the messages and an example's parameters, which are further members of
-    the body; `credential` gives the headers with a key. `with_logprobs` adds to the parameters what asks for
-    log probabilities; None where the API has none. `others` are the API's other ways to ask, by the path that
-    callers write."""
+    """One API. `asks` takes the model, the messages, and what the request has beside them; `credential` gives
+    the headers with a key. `with_logprobs` adds to the parameters what asks for log probabilities; None where
+    the API has none. `others` are the API's other ways to ask, by the path that callers write."""
 
-    asks: Callable[[str, Sequence[CapturedMessage], Mapping[str, Any]], Asked]
+    api: Api
+    asks: Callable[[str, Sequence[CapturedMessage], RequestExtras], Asked]
     credential: Callable[[str], Mapping[str, str]]
     with_logprobs: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
     others: Mapping[str, "ChatWire"] = field(default_factory=dict)
@@ -56,40 +63,169 @@ class ChatWire:
         """The way to ask at this path; "" is the API's own chat."""
         return self.others[path] if path else self
 
+    def own(self, extras: RequestExtras) -> RequestExtras:
+        """What this API can be asked with: of another API's request only the tools."""
+        return extras if extras.api in ("", self.api) else RequestExtras(tools=extras.tools)
+
 
 def chat_path(api: Api, model: str = "any") -> str:
     """The path of the API's own chat, as callers write it."""
     return _CHATS[api].format(model)
 
 
-def _openai(model: str, messages: Sequence[CapturedMessage], parameters: Mapping[str, Any]) -> Asked:
-    sent = [{"role": _plain_role(message.role), "content": message.content} for message in messages]
-    return "/chat/completions", {**parameters, "model": model, "messages": sent}
+def _openai(model: str, messages: Sequence[CapturedMessage], extras: RequestExtras) -> Asked:
+    tools = [{"type": "function", "function": each.function()} for each in extras.tools]
+    sent = list(map(_openai_message, messages))
+    return "/chat/completions", {**_with(tools), **extras.parameters, "model": model, "messages": sent}
 
 
-def _responses(model: str, messages: Sequence[CapturedMessage], parameters: Mapping[str, Any]) -> Asked:
-    """Providers keep what `store` does not forbid, so it is forbidden where an example says nothing."""
-    sent = [{"role": _plain_role(message.role), "content": message.content} for message in messages]
-    return RESPONSES.removeprefix("/v1"), {"store": False, **parameters, "model": model, "input": sent}
+def _openai_message(message: CapturedMessage) -> dict[str, Any]:
+    if message.role == "tool":
+        return {"role": "tool", "tool_call_id": message.tool_call_id, "content": message.content}
+    if not message.tool_calls:
+        return _plain(message)
+    calls = list(map(written_call, message.tool_calls))
+    return {"role": "assistant", "content": message.content or None, "tool_calls": calls}
 
 
-def _anthropic(model: str, messages: Sequence[CapturedMessage], parameters: Mapping[str, Any]) -> Asked:
-    body: dict[str, Any] = {"max_tokens": MOST_TOKENS, **parameters, "model": model}
+def _responses(model: str, messages: Sequence[CapturedMessage], extras: RequestExtras) -> Asked:
+    """Providers keep what `store` does not forbid, so it is forbidden where an example says nothing. There
+    functions are strict unless the request says otherwise."""
+    tools = [{"type": "function", "strict": False, **each.function()} for each in extras.tools]
+    body = {"store": False, **_with(tools), **extras.parameters}
+    custom = {each["name"] for each in body.get("tools", ()) if each.get("type") == "custom"}
+    names = called(messages)
+    sent = [item for message in messages for item in _items(message, custom, names)]
+    return RESPONSES.removeprefix("/v1"), {**body, "model": model, "input": sent}
+
+
+def _items(message: CapturedMessage, custom: Set[str], names: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """A message as items. A `custom` tool takes a text."""
+    if message.role == "tool":
+        kind = "custom_tool_call" if names.get(message.tool_call_id) in custom else "function_call"
+        yield {"type": f"{kind}_output", "call_id": message.tool_call_id, "output": message.content}
+        return
+    if message.content or not message.tool_calls:
+        yield _plain(message)
+    for call in message.tool_calls:
+        about = {"call_id": call.id, "name": call.name}
+        if call.name in custom:
+            text = arguments_of(call.arguments).get("input", call.arguments)
+            yield {"type": "custom_tool_call", **about, "input": str(text)}
+        else:
+            yield {"type": "function_call", **about, "arguments": call.arguments}
+
+
+def _anthropic(model: str, messages: Sequence[CapturedMessage], extras: RequestExtras) -> Asked:
+    tools: list[dict[str, Any]] = [
+        {"name": each.name, "description": each.description, "input_schema": each.schema}
+        for each in extras.tools
+    ]
+    body: dict[str, Any] = {"max_tokens": MOST_TOKENS, **_with(tools), **extras.parameters, "model": model}
     if system := _system(messages):
         body["system"] = system
-    sent = [{"role": _plain_role(message.role), "content": message.content} for message in _others(messages)]
-    return "/v1/messages", {**body, "messages": sent}
+    if called(messages) and (body.get("thinking") or {}).get("type") == "enabled":
+        del body["thinking"]  # it would want the thoughts before the calls, which only their account can read
+    sent = _turns(messages, "assistant", "content", _anthropic_block)
+    return "/v1/messages", {**body, "messages": list(map(_brief, sent))}
 
 
-def _gemini(model: str, messages: Sequence[CapturedMessage], parameters: Mapping[str, Any]) -> Asked:
-    body = dict(parameters)
+def _brief(turn: dict[str, Any]) -> dict[str, Any]:
+    """A message of one text with the text itself."""
+    only = turn["content"][0] if len(turn["content"]) == 1 else {}
+    return {**turn, "content": only["text"]} if "text" in only else turn
+
+
+def _anthropic_block(message: CapturedMessage, names: Mapping[str, str]) -> list[dict[str, Any]]:
+    if message.role == "tool":
+        result = {"type": "tool_result", "tool_use_id": _anthropic_id(message.tool_call_id)}
+        return [{**result, "content": message.content}]
+    text = [{"type": "text", "text": message.content}] if message.content else []
+    return text + [
+        {
+            "type": "tool_use",
+            "id": _anthropic_id(call.id),
+            "name": call.name,
+            "input": arguments_of(call.arguments),
+        }
+        for call in message.tool_calls
+    ]
+
+
+def _anthropic_id(call: str) -> str:
+    """The id with the characters that Anthropic takes."""
+    return re.sub(r"[^\w-]", "_", call, flags=re.ASCII)
+
+
+def _gemini(model: str, messages: Sequence[CapturedMessage], extras: RequestExtras) -> Asked:
+    functions = [
+        {"name": each.name, "description": each.description, "parametersJsonSchema": each.schema}
+        for each in extras.tools
+    ]
+    tools = [{"functionDeclarations": functions}] if functions else []
+    body: dict[str, Any] = {**_with(tools), **extras.parameters}
     if system := _system(messages):
         body["systemInstruction"] = {"parts": [{"text": system}]}
-    sent = [
-        {"role": "model" if message.role == "assistant" else "user", "parts": [{"text": message.content}]}
-        for message in _others(messages)
-    ]
+    sent = _turns(messages, "model", "parts", _gemini_part)
     return f"/v1beta/models/{model}:generateContent", {**body, "contents": sent}
+
+
+_UNSIGNED = "skip_thought_signature_validator"
+"""What Gemini takes for the signature of a thought that it did not have itself: without one it refuses calls.
+It is wanted of the first call of a message."""
+
+
+def _gemini_part(message: CapturedMessage, names: Mapping[str, str]) -> list[dict[str, Any]]:
+    if message.role == "tool":
+        about = {"name": names.get(message.tool_call_id, ""), "response": _response(message.content)}
+        return [{"functionResponse": about}]
+    parts: list[dict[str, Any]] = [{"text": message.content}] if message.content else []
+    signed: Mapping[str, Any] = {"thoughtSignature": _UNSIGNED}
+    for call in message.tool_calls:
+        function = {"name": call.name, "args": arguments_of(call.arguments)}
+        parts.append({"functionCall": function, **signed})
+        signed = {}
+    return parts
+
+
+def _response(content: str) -> dict[str, Any]:
+    """A tool's result as the object that Gemini wants."""
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        found = None
+    return found if isinstance(found, dict) else {"result": content}
+
+
+Blocks = Callable[[CapturedMessage, Mapping[str, str]], list[dict[str, Any]]]
+
+
+def _turns(messages: Sequence[CapturedMessage], assistant: str, member: str, blocks: Blocks) -> list[Any]:
+    """The messages, each with a list of blocks under `member`. The results of one message's calls are one
+    message of the user, with what the user says behind them."""
+    names, follows = called(messages), False
+    sent: list[dict[str, Any]] = []
+    for message in _others(messages):
+        found = blocks(message, names)
+        if follows and message.role != "assistant":
+            sent[-1][member] += found
+        else:
+            role = assistant if message.role == "assistant" else "user"
+            sent.append({"role": role, member: found or [_EMPTY]})
+            follows = message.role == "tool"
+    return sent
+
+
+_EMPTY = {"text": ""}
+
+
+def _with(tools: list[dict[str, Any]]) -> dict[str, Any]:
+    """The body's member with tools, none without any."""
+    return {"tools": tools} if tools else {}
+
+
+def _plain(message: CapturedMessage) -> dict[str, Any]:
+    return {"role": _plain_role(message.role), "content": message.content}
 
 
 def _openai_logprobs(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -102,7 +238,6 @@ def _gemini_logprobs(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _plain_role(role: str) -> str:
-    """A tool result needs its call, which datasets do not have, so it is sent as a user message."""
     return role if role in ("system", "assistant") else "user"
 
 
@@ -120,16 +255,22 @@ def _bearer(key: str) -> Mapping[str, str]:
 
 WIRES: Mapping[str, ChatWire] = {
     "openai": ChatWire(
+        api="openai",
         asks=_openai,
         credential=_bearer,
         with_logprobs=_openai_logprobs,
-        others={RESPONSES: ChatWire(asks=_responses, credential=_bearer)},
+        others={RESPONSES: ChatWire(api="openai", asks=_responses, credential=_bearer)},
     ),
     "anthropic": ChatWire(
-        asks=_anthropic, credential=lambda key: {"x-api-key": key, "anthropic-version": "2026-10-21"}
+        api="anthropic",
+        asks=_anthropic,
+        credential=lambda key: {"x-api-key": key, "anthropic-version": "2026-10-21"},
     ),
     "gemini": ChatWire(
-        asks=_gemini, credential=lambda key: {"x-goog-api-key": key}, with_logprobs=_gemini_logprobs
+        api="gemini",
+        asks=_gemini,
+        credential=lambda key: {"x-goog-api-key": key},
+        with_logprobs=_gemini_logprobs,
     ),
 }
 

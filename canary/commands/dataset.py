@@ -7,11 +7,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from bench.dataset.example import AnswerTask
+from bench.dataset.example import ActionTask, SampledTask
 from bench.dataset.imports.openai_evals import Ideal
 from canary.commands.records import moment
 from canary.commands.shell import (
@@ -61,7 +61,7 @@ def sample(
     file: Annotated[Path, typer.Argument(help="The dataset to create or extend.")],
     size: Annotated[int, typer.Option("--size", min=1, help="The most examples to add.")] = 200,
     task: Annotated[
-        AnswerTask, typer.Option("--task", help="The task, which says how to score answers.")
+        SampledTask, typer.Option("--task", help="The task, which says how to score answers.")
     ] = "judge",
     since: Annotated[
         str | None, typer.Option("--since", help="Only from this time, date or age on, for example 30d.")
@@ -77,6 +77,8 @@ def sample(
     from bench.dataset.sample import canaries_of, captured, lines_of
     from records.store.captures import CaptureStore
 
+    if propose and task in get_args(ActionTask):
+        fail(f"--propose asks for answers; the label of the task {task} is what the model did", code=2)
     begin = moment(since, 0.0, time.time())
     before = _existing(file)
     read = read_config(config)
@@ -466,7 +468,7 @@ def _existing(file: Path) -> "Dataset | None":
         return parse(read_file(file)) if file.exists() else None
 
 
-def _written(file: Path, added: str, task: AnswerTask) -> "Dataset":
+def _written(file: Path, added: str, task: SampledTask) -> "Dataset":
     """Append lines to the dataset, and return it. Existing lines do not change."""
     from bench.dataset.file import parse
     from bench.errors import BadDataset

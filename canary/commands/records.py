@@ -54,7 +54,8 @@ def export(
         str | None, typer.Option("--canary", help="Only records of this canary. Default: all.")
     ] = None,
     what: Annotated[
-        Literal["outcomes", "feedback", "labels", "judgements"], typer.Option("--what", help="Which records.")
+        Literal["outcomes", "sessions", "feedback", "labels", "judgements"],
+        typer.Option("--what", help="Which records."),
     ] = "outcomes",
     since: Annotated[
         str | None, typer.Option("--since", help="Only from this time, date or age on, for example 7d.")
@@ -72,7 +73,7 @@ def export(
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
 ) -> None:
-    """Export outcomes, feedback, labels or judgements, without prompts or answers. Needs no server."""
+    """Export records, sessions or feedback, without prompts or answers. Needs no server."""
     from records.exports.files import (
         export_columns,
         export_pages,
@@ -88,7 +89,7 @@ def export(
     begin, end = moment(since, 0.0, now), moment(until, float("inf"), now)
     read = read_config(config)
     with opened(read, data) as store, writing(output):
-        spooled = _spooled(data, read.store) if what in ("outcomes", "feedback") else 0
+        spooled = _spooled(data, read.store) if what in ("outcomes", "sessions", "feedback") else 0
         shown = export_columns(what)
         found = export_pages(store, what, canary=canary, since=begin, until=end)
         if what == "feedback":

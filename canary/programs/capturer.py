@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -15,10 +16,17 @@ import structlog
 
 from canary.programs.process import log_to_stderr
 from proxy.answers.recorder import text_in
-from proxy.calls.prompt import conversation
+from proxy.calls.prompt import PromptMessage, conversation, declared_tools
 from proxy.network.pipe import messages
-from records.captures.capture import Capture, CapturedMessage, RawCapture, WireRequest, write_captures
-from records.captures.redaction import redacted, redacted_request, storable
+from records.captures.capture import (
+    Capture,
+    CapturedMessage,
+    CapturedToolCall,
+    RawCapture,
+    WireRequest,
+    write_captures,
+)
+from records.captures.redaction import Clean, json_redacted, redacted, redacted_request, storable
 
 log = structlog.get_logger()
 
@@ -36,31 +44,44 @@ class TooSlow(Exception):
 
 
 def captured(taken: RawCapture) -> Capture | None:
-    """The redacted exchange; None if it has no text, or holds more than text."""
+    """The redacted exchange; None if it has neither text nor a tool call, or holds more than that."""
     turns = conversation(taken.request)
     answer = taken.answer.decode("utf-8", "replace") if taken.streamed else text_in(taken.answer)
     if taken.truncated:
         answer = answer[:-CUT_SHORT]
-    if not (turns and answer and all(turn.whole for turn in turns)):
+    if not (turns and (answer or taken.calls) and all(turn.whole for turn in turns)):
         return None
+    clean = _cleaner(taken.redact)
     return Capture(
         about=taken.about,
-        messages=tuple(CapturedMessage(turn.role, _clean(turn.text, taken.redact)) for turn in turns),
-        answer=_clean(answer, taken.redact),
+        messages=tuple(_message(turn, clean) for turn in turns),
+        answer=json_redacted(answer, clean),
+        answer_calls=tuple(_call(call, clean) for call in taken.calls),
+        tools=json_redacted(declared_tools(taken.request), clean),
         truncated=taken.truncated,
-        request=_request(taken),
+        request=_request(taken, clean),
     )
 
 
-def _request(taken: RawCapture) -> WireRequest | None:
+def _message(turn: PromptMessage, clean: Clean) -> CapturedMessage:
+    calls = tuple(_call(call, clean) for call in turn.calls)
+    return CapturedMessage(turn.role, json_redacted(turn.text, clean), calls, clean(turn.call_id))
+
+
+def _call(call: CapturedToolCall, clean: Clean) -> CapturedToolCall:
+    return CapturedToolCall(clean(call.id), clean(call.name), json_redacted(call.arguments, clean))
+
+
+def _request(taken: RawCapture, clean: Clean) -> WireRequest | None:
     """The redacted request; a mirror copy's is that of the real exchange."""
     if not taken.path or taken.about.copy_of:
         return None
-    return redacted_request(taken.path, taken.headers, taken.request, lambda text: _clean(text, taken.redact))
+    return redacted_request(taken.path, taken.headers, taken.request, clean)
 
 
-def _clean(text: str, patterns: tuple[str, ...]) -> str:
-    return redacted(storable(text), patterns)
+def _cleaner(patterns: tuple[str, ...]) -> Clean:
+    """What redacts the texts of one exchange. Messages and request have the same: each is redacted once."""
+    return cache(lambda text: redacted(storable(text), patterns))
 
 
 class Capturer:

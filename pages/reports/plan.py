@@ -23,7 +23,7 @@ from verdict.planner.prospect import (
 )
 from verdict.rows.comparison import GATE
 from verdict.terms.judged_canary import JudgedCanary
-from verdict.terms.measures import Unit, quantile_level, unit_of
+from verdict.terms.measures import Unit, per_session, quantile_level, unit_of
 from verdict.terms.rubric import Criterion
 
 # The assumptions, one by one, each with its value and where it comes from.
@@ -68,9 +68,7 @@ def _of_traffic(prospect: Prospect) -> Iterator[Assumption]:
         words=f"{expected.requests:.3g} requests a user, 1 + Poisson",
     )
     metrics = prospect.judged.metrics
-    if any(
-        row.metric in metrics and metrics[row.metric].per == "session" for row in prospect.judged.criteria
-    ):
+    if any(per_session(row.metric, metrics) for row in prospect.judged.criteria):
         sessions = prospect.assumptions.sessions or SESSIONS
         yield Assumption(
             name="sessions",

@@ -20,8 +20,11 @@ def show(document: Mapping[str, Any]) -> None:
         )
         console.print(Text(legend, style="dim"))
     if document["not_simulated"]:
-        missing = f"not simulated: {', '.join(document['not_simulated'])}"
-        console.print(Text(missing, style="dim"), soft_wrap=True)
+        missing = (
+            f"not simulated: {', '.join(document['not_simulated'])}; the traffic has no feedback, categories"
+            " or tags, so no figure here speaks of these rules"
+        )
+        console.print(Text(missing), soft_wrap=True)
 
 
 def _prose(document: Mapping[str, Any]) -> Iterator[Text]:

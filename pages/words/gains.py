@@ -14,11 +14,13 @@ from verdict.decision.document import SHIPS, MetricLine, Report
 from verdict.decision.offline import Forecast
 from verdict.details import Money, OfflineRow, UnknownCosts
 from verdict.rows.row import State
-from verdict.terms.measures import BUSINESS, source
+from verdict.terms.measures import BUSINESS, is_cost, source
 from verdict.terms.rubric import parse_bound
 
-_COSTS = ("cost_per_request", "cost_total", "tokens")
-_TIMES = ("latency_", "ttft_", "session_length_s", "session_exchanges")
+_COSTS = frozenset(
+    {"cost_per_request", "cost_total", "tokens", "session_cost", "session_tokens", "session_cache_hits"}
+)
+_TIMES = ("latency_", "ttft_", "session_length_s", "session_exchanges", "session_tool_calls")
 _WORST_FIRST: tuple[State, ...] = ("FAIL", "INCONCLUSIVE", "NODATA", "PASS", "IDEAL")
 
 
@@ -173,7 +175,7 @@ def changes(report: Report) -> list[str]:
     for line in report.metrics:
         if line.difference.estimate is None or line.difference.p_value is None:
             continue
-        if unpriced and (line.cost_per or source(line.metric) == "cost"):
+        if unpriced and (line.cost_per or is_cost(line.metric)):
             continue
         words = _side(line)
         change = f" ({verdict.change(line)})" if words in (_BETTER, _WORSE) else ""

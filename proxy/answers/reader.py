@@ -324,7 +324,7 @@ def reader_for(
     if status >= 300:
         recorder = None
     elif recorder is not None:
-        recorder.begin(form)
+        recorder.begin(form, operation.output)
     unpacks = [] if encoding in _PLAIN else unpackers(encoding)
     if unpacks is None:
         return BlindReader(stream=form is not None)

@@ -1,35 +1,41 @@
-"""Records the text of an answer for capture, within bounds, while a reader follows it.
+"""Records the text and the tool calls of an answer for capture, within bounds, while a reader follows it.
 
 Only answers selected for capture are recorded. The recorder never changes an answer, even when it fails.
 """
 
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from proxy.answers.aws_event_stream import EventFrameCutter, StreamForm
 from proxy.dialects.bedrock import payload_of
-from proxy.dialects.operation import UNREADABLE
+from proxy.dialects.operation import UNREADABLE, CollectedCall, CollectedOutput, OutputForm, collect
+from records.captures.capture import CapturedToolCall
 
 MOST_BYTES = 256 << 10
-"""Bound on the recorded text, or on the recorded body of an answer that is not streamed."""
+"""Bound on the recorded text, or on the recorded body of an answer that is not streamed; and on text and
+arguments of tool calls together."""
 
 
 class AnswerRecorder:
     """Gets a copy of an answer. `truncated`: the answer was longer than the bound."""
 
-    __slots__ = ("_frames", "_line", "_parts", "_size", "lost", "streamed", "truncated")
+    __slots__ = ("_form", "_frames", "_line", "_output", "_parts", "_size", "lost", "streamed", "truncated")
 
     def __init__(self) -> None:
         self.streamed = self.truncated = self.lost = False
+        self._form: OutputForm | None = None
+        self._output = CollectedOutput(MOST_BYTES)
         self._line = b""
         self._frames: EventFrameCutter | None = None
         self._parts: list[bytes] = []
         self._size = 0
 
-    def begin(self, form: StreamForm | None) -> None:
-        """Note the form of the answer; None for a whole one."""
+    def begin(self, form: StreamForm | None, output: OutputForm | None = None) -> None:
+        """Note the form of the answer, None for a whole one, and of a model's output in it."""
         self.streamed = form is not None
+        self._form = output
         self._frames = EventFrameCutter() if form == "frames" else None
 
     @property
@@ -41,6 +47,17 @@ class AnswerRecorder:
         if self.lost or (self.truncated and not self.streamed):
             return b""
         return b"".join(self._parts)
+
+    @property
+    def calls(self) -> tuple[CapturedToolCall, ...]:
+        """The calls of the first choice; none when recording failed or the answer was too long."""
+        if self.lost or self.truncated or self._form is None:
+            return ()
+        if not self.streamed:
+            self._output.restart()
+            collect(self._form.read, self._output, b"".join(self._parts))
+        first = self._output.choices.get(0)
+        return tuple(map(captured_call, first.calls)) if first is not None else ()
 
     def record(self, data: bytes) -> None:
         """Take the next bytes. Never raises."""
@@ -58,18 +75,35 @@ class AnswerRecorder:
         elif self._frames is not None:
             for frame in self._frames.take(data):
                 self._append(text_in(_unwrapped(frame.payload)).encode("utf-8", "replace"))
+                self._collect(frame.payload)
         else:
             *lines, self._line = (self._line + data).split(b"\n")
             for line in lines:
                 if line.startswith(b"data:"):
-                    self._append(text_in(line[5:].strip()).encode("utf-8", "replace"))
+                    event = line[5:].strip()
+                    self._append(text_in(event).encode("utf-8", "replace"))
+                    self._collect(event)
             self.truncated = self.truncated or len(self._line) > MOST_BYTES
+
+    def _collect(self, event: bytes) -> None:
+        """Collect the calls of one event. An answer is truncated when its calls are too long, or in pieces
+        that are not read."""
+        if self._form is not None:
+            with suppress(*UNREADABLE):
+                self._form.take(self._output, event)
+            self.truncated = self.truncated or self._output.lost
 
     def _append(self, text: bytes) -> None:
         room = MOST_BYTES - self._size
         self._parts.append(text[:room])
         self._size += len(text)
         self.truncated = self._size > MOST_BYTES
+
+
+def captured_call(call: CollectedCall) -> CapturedToolCall:
+    """The call as captures have it."""
+    arguments = msgspec.json.encode(call.arguments).decode() if call.free else call.arguments
+    return CapturedToolCall(id=call.id, name=call.name, arguments=arguments or "{}")
 
 
 def _unwrapped(payload: bytes) -> bytes:

@@ -101,8 +101,8 @@ def _is_capturable(call: Call) -> bool:
 
 
 def _raw(call: Call, sample: CaptureSample, outcome: Outcome, recorder: AnswerRecorder) -> RawCapture | None:
-    answer, body = recorder.recorded, call.body
-    if not answer or not isinstance(body, bytes) or outcome.outcome not in ("ok", "fallback"):
+    answer, calls, body = recorder.recorded, recorder.calls, call.body
+    if not (answer or calls) or not isinstance(body, bytes) or outcome.outcome not in ("ok", "fallback"):
         return None
     return RawCapture(
         about=CaptureInfo(
@@ -127,6 +127,7 @@ def _raw(call: Call, sample: CaptureSample, outcome: Outcome, recorder: AnswerRe
         ),
         request=body,
         answer=answer,
+        calls=calls,
         streamed=recorder.streamed,
         truncated=recorder.truncated,
         redact=sample.rule.redact,

@@ -205,6 +205,7 @@ def read_json(body: bytes) -> AnswerSummary:
 class _Call(msgspec.Struct, rename="camel", gc=False):
     """A call. Pieces of arguments (`partialArgs`) come where a request asks for them."""
 
+    id: str | None = None
     name: str = ""
     args: msgspec.Raw = msgspec.Raw()
     partial_args: Any = None
@@ -255,9 +256,8 @@ def _take_part(output: CollectedOutput, index: int, part: _OutputPart) -> None:
     else:
         choice = output.choices.get(index)
         arguments = bytes(call.args).decode() or "{}"
-        output.add_whole_call(
-            index, len(choice.calls) if choice is not None else 0, name=call.name, arguments=arguments
-        )
+        place = len(choice.calls) if choice is not None else 0
+        output.add_whole_call(index, place, id=call.id or "", name=call.name, arguments=arguments)
 
 
 class _Declared(msgspec.Struct, gc=False):

@@ -189,13 +189,17 @@ class ChoiceOutput:
 
 
 class CollectedOutput:
-    """The output of one answer, by choice. `lost`: it was too long, or of a shape that cannot be judged."""
+    """The output of one answer, by choice. `lost`: it was too long, or of a shape that cannot be judged.
 
-    __slots__ = ("_size", "choices", "lost")
+    `bound`: the most characters.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_bound", "_size", "choices", "lost")
+
+    def __init__(self, bound: int = OUTPUT_BOUND) -> None:
         self.choices: dict[int, ChoiceOutput] = {}
         self.lost = False
+        self._bound = bound
         self._size = 0
 
     def add_text(self, index: int, text: str) -> None:
@@ -240,7 +244,7 @@ class CollectedOutput:
 
     def _fits(self, text: str) -> bool:
         self._size += len(text)
-        if self._size > OUTPUT_BOUND and not self.lost:
+        if self._size > self._bound and not self.lost:
             self.lose()
         return not self.lost
 

@@ -244,6 +244,7 @@ def read_json(body: bytes) -> AnswerSummary:
 
 class _OutputItem(msgspec.Struct, gc=False):
     type: str = ""
+    call_id: str | None = None
     name: str | None = None
     arguments: str | None = None
     input: str | None = None
@@ -292,7 +293,8 @@ def _take_item(output: CollectedOutput, item: _OutputItem) -> None:
                 output.add_text(0, part.text or "")
     elif item.type in ("function_call", "custom_tool_call"):
         place = len(output.choices[0].calls) if output.choices else 0
-        call = output.add_call(0, place, name=item.name or "", arguments=item.arguments or item.input or "")
+        arguments = item.arguments or item.input or ""
+        call = output.add_call(0, place, id=item.call_id or "", name=item.name or "", arguments=arguments)
         call.free = item.type == "custom_tool_call"
 
 

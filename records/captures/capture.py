@@ -36,7 +36,11 @@ class CaptureRule:
 
 
 class CapturedToolCall(msgspec.Struct, frozen=True, gc=False):
-    """One call of a tool. `arguments`: JSON text, or what the model wrote in its place."""
+    """One call of a tool that the app runs. `id` is "" where the API has none.
+
+    `arguments`: JSON text, or what the model wrote in its place; the input of a tool that takes a text is a
+    JSON string.
+    """
 
     id: str
     name: str
@@ -46,13 +50,24 @@ class CapturedToolCall(msgspec.Struct, frozen=True, gc=False):
 class CapturedMessage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One message of a request, in the form that datasets use.
 
-    A tool's result is a message of role `tool`, and names its call.
+    `tool_calls`: what the assistant called. A tool's result is a message of role `tool`, and names its call.
     """
 
     role: str
     content: str
     tool_calls: tuple[CapturedToolCall, ...] = ()
     tool_call_id: str = ""
+
+    @property
+    def said(self) -> str:
+        """The text and the calls, as people and judges read them."""
+        return _with_calls(self.content, self.tool_calls)
+
+
+def _with_calls(text: str, calls: Sequence[CapturedToolCall]) -> str:
+    return "\n".join(
+        [*([text] if text else []), *(f"[calls {each.name} {each.arguments}]" for each in calls)]
+    )
 
 
 class WireRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -119,31 +134,37 @@ class CaptureSample(msgspec.Struct, frozen=True, kw_only=True):
 class Capture(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One captured exchange, redacted. `truncated`: the answer was longer than the capture limit.
 
-    `answer_calls`: the tools that the answer calls. `tools`: the request's, as JSON text; "" without any.
-    `request`: the whole request, to be sent again; None for a mirror copy, and for captures of earlier
-    versions.
+    `answer` is the answer's text, `answer_calls` what it calls. `tools`: the tools that the request declares,
+    as JSON text in the form of OpenAI's chat, "" without any. `request`: the whole request, to be sent again;
+    None for a mirror copy, and for captures of earlier versions.
     """
 
     about: CaptureInfo
     messages: tuple[CapturedMessage, ...]
     answer: str
-    truncated: bool = False
-    request: WireRequest | None = None
     answer_calls: tuple[CapturedToolCall, ...] = ()
     tools: str = ""
+    truncated: bool = False
+    request: WireRequest | None = None
+
+    @property
+    def said(self) -> str:
+        """The answer's text and calls, as people and judges read them."""
+        return _with_calls(self.answer, self.answer_calls)
 
 
 class RawCapture(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A captured exchange before redaction, as sent through the pipe. Never written to disk.
 
     `request` is the request's body; `path` and `headers` are as in `WireRequest`. `answer` is text when
-    `streamed`, otherwise the response body.
+    `streamed`, otherwise the response body. `calls` are the answer's.
     """
 
     about: CaptureInfo
     request: bytes
     answer: bytes
     streamed: bool
+    calls: tuple[CapturedToolCall, ...] = ()
     truncated: bool = False
     redact: tuple[str, ...] = ()
     path: str = ""

@@ -17,6 +17,9 @@ import msgspec
 
 from records.captures.capture import WireRequest
 
+Clean = Callable[[str], str]
+"""Redacts a text."""
+
 IBAN, IP, CARD, PHONE = "[iban]", "[ip]", "[card]", "[phone]"
 
 _UUID = re.compile(r"(\b[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\b)")
@@ -178,6 +181,33 @@ def redacted(text: str, patterns: Sequence[str] = ()) -> str:
     return without_numbers(_EMAIL.sub(EMAIL, text))
 
 
+_JSON = re.compile(r"\s*(?:\{.*\}|\[.*\])\s*", re.DOTALL)
+_NAMES_SECRET = re.compile(
+    r"(?:key|token|secret|passwor[dt]|passwd|passphrase|pwd|credential)s?\Z", re.IGNORECASE
+)
+
+
+def json_redacted(text: str, clean: Clean) -> str:
+    """The text redacted by `clean`. JSON stays JSON: its strings, names and numbers are redacted one by one,
+    and texts in it that are JSON in turn. One where something remains that spans them is `"[redacted]"`."""
+    if _JSON.fullmatch(text) is None:
+        return clean(text)
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return clean(text)
+    found = _redacted(value, clean)
+    written = text if found == value else msgspec.json.encode(found).decode()
+    once_more = clean(written)
+    if once_more == written:
+        return written
+    try:
+        msgspec.json.decode(once_more)
+    except msgspec.DecodeError:
+        return msgspec.json.encode(OTHER).decode()
+    return once_more
+
+
 def storable(text: str) -> str:
     """The text without characters that a database refuses."""
     return text.replace("\0", "").encode("utf-8", "replace").decode()
@@ -191,8 +221,6 @@ def _compiled(text: str) -> re.Pattern[str]:
 REMOVED = "[unit]"
 _IDENTITIES = frozenset({"user", "safety_identifier", "prompt_cache_key", "user_id"})
 """Members that name a person where they stand at the top or in `metadata`."""
-
-Clean = Callable[[str], str]
 
 
 def redacted_request(path: str, headers: Mapping[str, str], body: bytes, clean: Clean) -> WireRequest | None:
@@ -223,11 +251,23 @@ def _without_identity(name: str, value: Any) -> Any:
 
 def _redacted(value: Any, clean: Clean) -> Any:
     if isinstance(value, str):
-        return clean(value)
+        return json_redacted(value, clean)
     if isinstance(value, list):
         return [_redacted(each, clean) for each in value]
     if isinstance(value, dict):
-        return {clean(name): _redacted(each, clean) for name, each in value.items()}
+        return {clean(name): _member(name, each, clean) for name, each in value.items()}
     if isinstance(value, int | float) and not isinstance(value, bool):
         return value if clean(str(value)) == str(value) else 0
     return value
+
+
+def _member(name: str, value: Any, clean: Clean) -> Any:
+    """A member's value. What its name makes a secret is one here as it is in a text."""
+    found = _redacted(value, clean)
+    if not isinstance(found, str | int | float) or isinstance(found, bool) or not _NAMES_SECRET.search(name):
+        return found
+    said = f"{name}: {found}"
+    cleaned = clean(said)
+    if cleaned == said:
+        return found
+    return cleaned.partition(": ")[2] or OTHER if isinstance(found, str) else 0

@@ -111,12 +111,13 @@ def _is_stored(store: Store, segment: Any) -> bool:
         return connection.execute(query).first() is not None
 
 
-What = Literal["outcomes", "feedback", "labels", "judgements"]
+What = Literal["outcomes", "sessions", "feedback", "labels", "judgements"]
 
 PAGE = 5000
 """Rows read in one transaction and held in memory at once."""
 
 _TABLES: Mapping[What, Table] = {
+    "sessions": tables.sessions,
     "feedback": tables.feedback,
     "labels": tables.labels,
     "judgements": tables.judgements,
@@ -129,8 +130,8 @@ _COST = (
 )
 _ADDED: Mapping[What, Sequence[ColumnElement[Any]]] = {"judgements": (_COST.label("cost_usd"),)}
 """Columns from other tables."""
-_TIMES = ("at", "asked_at")
-_INTERNAL = ("day", "fingerprint", "id")
+_TIMES = ("at", "asked_at", "first_at", "last_at")
+_INTERNAL = ("day", "fingerprint", "id", "asked")
 """Columns that are internal to the store and not exported."""
 
 
@@ -144,7 +145,8 @@ def export_columns(what: What) -> dict[str, Kind]:
 def export_pages(
     store: Store, what: What, *, canary: str | None, since: float, until: float
 ) -> Iterator[list[tuple[Any, ...]]]:
-    """Yield rows of `columns` for one canary (None: all) with `since` ≤ at < `until`, up to 5,000 a page.
+    """Yield rows of `columns` for one canary (None: all) with `since` ≤ at < `until`, up to 5,000 a page. A
+    session is of the time at which it began.
 
     Rows come in key order, outcomes about by time. JSON is text. A record stored during the export may be
     missing, and no record appears twice. Raises StoreDown.
@@ -153,7 +155,8 @@ def export_pages(
         yield from _outcomes(store, canary, since, until)
         return
     table, key, shown = _TABLES[what], list(_TABLES[what].primary_key), _shown(what)
-    wanted = (table.c.at >= since) & (table.c.at < until)
+    at = table.c.first_at if what == "sessions" else table.c.at
+    wanted = (at >= since) & (at < until)
     if canary is not None:
         wanted &= table.c.canary == canary
     query = select(*key, *map(_plain, shown)).where(wanted).order_by(*key).limit(PAGE)

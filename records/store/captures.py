@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Row, delete, func, select, update
 from records.captures.capture import (
     Capture,
     CapturedMessage,
+    CapturedToolCall,
     CaptureInfo,
     UnstoredFile,
     WireRequest,
@@ -248,6 +249,8 @@ def _row(capture: Capture) -> dict[str, Any]:
         "about": msgspec.to_builtins(about),
         "messages": msgspec.to_builtins(capture.messages),
         "answer": capture.answer,
+        "answer_calls": msgspec.to_builtins(capture.answer_calls),
+        "tools": capture.tools,
         "truncated": capture.truncated,
         "request": None if capture.request is None else msgspec.json.encode(capture.request).decode(),
     }
@@ -258,6 +261,8 @@ def _capture(row: Row[Any]) -> Capture:
         about=msgspec.convert(row.about, CaptureInfo),
         messages=_messages(row.messages),
         answer=row.answer,
+        answer_calls=msgspec.convert(row.answer_calls, tuple[CapturedToolCall, ...]),
+        tools=row.tools,
         truncated=row.truncated,
         request=None if row.request is None else msgspec.json.decode(row.request, type=WireRequest),
     )

@@ -115,7 +115,7 @@ _TOTALS: Sequence[tuple[Table, Callable[[Sequence[Outcome]], Sequence[Row]], Map
         tables.sessions,
         sums.sessions,
         {
-            **{name: _of_latest(name) for name in ("unit", "arm", "phase", "category", "tags")},
+            **{name: _of_latest(name) for name in ("unit", "arm", "phase", "category", "tags", "abandoned")},
             "first_at": _earliest("first_at"),
             "last_at": _latest("last_at"),
             "repeats": lambda old, new: old.repeats + new.repeats + func.canary_seen(old.asked, new.asked),

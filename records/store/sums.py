@@ -3,8 +3,8 @@ did before a run, by day for failures and models. No I/O.
 
 Totals by unit include a canary's exchanges assigned by the hash, and mirror copies, with every outcome except
 `shed`. Failures, latency, cost, tokens and answer faults include only exchanges that the arm answered or
-failed (`counted`, by `Outcome.measured`); abandonment includes those that the caller aborted, too. Sessions
-leave out exchanges that did not reach their arm though it is not to blame.
+failed (`counted`, by `Outcome.measured`); abandonment includes those that the caller aborted, too. Sessions,
+and the exchanges without one, leave out those that did not reach their arm though it is not to blame.
 """
 
 import math
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 from msgspec import structs
 
-from records.outcome import INVALID_OUTPUT, Outcome
+from records.outcome import INVALID_OUTPUT, Outcome, Usage
 from records.store.database import canary_asked
 from records.store.segments.columns import Row, without_nul
 
@@ -236,26 +236,15 @@ class _Answers(msgspec.Struct):
             self.invalid += judged and not INVALID_OUTPUT.isdisjoint(faults)
 
 
-@dataclass(slots=True)
-class _Measured:
-    """Exchanges that the arm answered or failed."""
+class _Spent(msgspec.Struct):
+    """The known costs and tokens of exchanges, in the order of the columns."""
 
-    counted: int = 0
-    failed: int = 0
-    latency: list[float] = field(default_factory=list)
-    ttft: list[float] = field(default_factory=list)
     cost_n: int = 0
     cost_sum: float = 0.0
     tokens_n: int = 0
     tokens_sum: float = 0.0
 
     def add(self, outcome: Outcome) -> None:
-        self.counted += 1
-        self.failed += outcome.failed
-        if outcome.latency_s is not None:
-            self.latency.append(outcome.latency_s)
-        if outcome.ttft_s is not None:
-            self.ttft.append(outcome.ttft_s)
         usage = outcome.usage
         if outcome.cost_usd is not None and not usage.estimated:
             self.cost_n += 1
@@ -264,11 +253,65 @@ class _Measured:
             self.tokens_n += 1
             self.tokens_sum += usage.input_tokens + usage.output_tokens
 
+
+class _CacheHits(msgspec.Struct):
+    """The input tokens of exchanges of which the cached ones are known, and those."""
+
+    input_tokens: int = 0
+    cached_tokens: int = 0
+
+    def add(self, usage: Usage) -> None:
+        if usage.input_tokens is not None and usage.cached_input_tokens is not None and not usage.estimated:
+            self.input_tokens += usage.input_tokens
+            self.cached_tokens += usage.cached_input_tokens
+
+
+@dataclass(slots=True)
+class _Measured:
+    """Exchanges that the arm answered or failed."""
+
+    counted: int = 0
+    failed: int = 0
+    latency: list[float] = field(default_factory=list)
+    ttft: list[float] = field(default_factory=list)
+    spent: _Spent = field(default_factory=_Spent)
+
+    def add(self, outcome: Outcome) -> None:
+        self.counted += 1
+        self.failed += outcome.failed
+        if outcome.latency_s is not None:
+            self.latency.append(outcome.latency_s)
+        if outcome.ttft_s is not None:
+            self.ttft.append(outcome.ttft_s)
+        self.spent.add(outcome)
+
     def row(self, total: Callable[[list[float]], float]) -> Row:
         """The columns from `counted` to `tokens_sum`."""
         latency, ttft = (len(self.latency), total(self.latency)), (len(self.ttft), total(self.ttft))
-        costs, tokens = (self.cost_n, self.cost_sum), (self.tokens_n, self.tokens_sum)
-        return (self.counted, self.failed, *latency, *ttft, *costs, *tokens)
+        return (self.counted, self.failed, *latency, *ttft, *structs.astuple(self.spent))
+
+
+@dataclass(slots=True)
+class _Alone:
+    """Exchanges without a session, each a session of its own."""
+
+    exchanges: int = 0
+    spent: _Spent = field(default_factory=_Spent)
+    tool_calls: int = 0
+    faulty: int = 0
+    abandoned: int = 0
+
+    def add(self, outcome: Outcome) -> None:
+        self.exchanges += 1
+        if outcome.measured:
+            self.spent.add(outcome)
+        self.tool_calls += len(outcome.tool_calls)
+        self.faulty += bool(outcome.faults)
+        self.abandoned += outcome.broken_off
+
+    def row(self) -> Row:
+        counts = (self.tool_calls, self.faulty, self.abandoned)
+        return (self.exchanges, *structs.astuple(self.spent), *counts)
 
 
 @dataclass(slots=True)
@@ -281,11 +324,13 @@ class _UnitDay:
     answers: _Answers = field(default_factory=_Answers)
     ended: int = 0
     abandoned: int = 0
-    sessionless: int = 0
+    cache_hits: _CacheHits = field(default_factory=_CacheHits)
+    alone: _Alone = field(default_factory=_Alone)
 
     def add(self, outcome: Outcome) -> None:
         self.exchanges += 1
-        self.sessionless += not outcome.session and not outcome.unreached
+        if not outcome.session and not outcome.unreached:
+            self.alone.add(outcome)
         if outcome.at >= self.last_at:
             self.last_at, self.share = outcome.at, outcome.share
         elif outcome.at < self.first_at:
@@ -296,6 +341,7 @@ class _UnitDay:
             self.abandoned += outcome.abandoned
         if measured:
             self.measured.add(outcome)
+            self.cache_hits.add(outcome.usage)
             if outcome.finish is not None:
                 self.answers.add(outcome)
 
@@ -303,8 +349,8 @@ class _UnitDay:
         times = (pack(self.measured.latency), pack(self.measured.ttft))
         begin = (self.share, self.first_at, self.last_at, self.exchanges)
         answers = structs.astuple(self.answers)
-        last = (self.ended, self.abandoned, self.sessionless)
-        return (*begin, *self.measured.row(_sum), *times, *answers, *last)
+        ended, hits = (self.ended, self.abandoned), structs.astuple(self.cache_hits)
+        return (*begin, *self.measured.row(_sum), *times, *answers, *ended, *hits, *self.alone.row())
 
 
 @dataclass(slots=True)
@@ -316,6 +362,10 @@ class _Session:
     exchanges: int = 0
     repeats: int = 0
     asked: list[str] = field(default_factory=list)
+    spent: _Spent = field(default_factory=_Spent)
+    cache_hits: _CacheHits = field(default_factory=_CacheHits)
+    tool_calls: int = 0
+    faulty: int = 0
 
     def add(self, outcome: Outcome) -> None:
         self.exchanges += 1
@@ -325,12 +375,19 @@ class _Session:
         if outcome.fingerprint:
             self.repeats += outcome.fingerprint in self.asked
             self.asked.append(outcome.fingerprint)
+        self.tool_calls += len(outcome.tool_calls)
+        self.faulty += bool(outcome.faults)
+        if outcome.measured:
+            self.spent.add(outcome)
+            self.cache_hits.add(outcome.usage)
 
     def row(self) -> Row:
         newest = self.newest
         named = (newest.unit, newest.arm, newest.phase, newest.category, _tags(newest))
         asked = canary_asked("", " ".join(self.asked)) if self.asked else ""
-        return (*named, self.first_at, newest.at, self.exchanges, self.repeats, asked)
+        seen = (self.first_at, newest.at, self.exchanges, self.repeats, asked)
+        spent, hits = structs.astuple(self.spent), structs.astuple(self.cache_hits)
+        return (*named, *seen, *spent, *hits, self.tool_calls, self.faulty, newest.broken_off)
 
 
 @dataclass(slots=True)

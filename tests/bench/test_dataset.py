@@ -2,15 +2,17 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from bench.dataset.example import TASKS
+from bench.dataset.example import TASKS, ActionTask
 from bench.dataset.file import Dataset, parse
 from bench.errors import BadDataset
 from canary.commands.dataset import described, warnings
 
+CALL = {"id": "c1", "type": "function", "function": {"name": "search", "arguments": '{"q": "refund"}'}}
+TOOLS = [{"type": "function", "function": {"name": "search", "parameters": {"type": "object"}}}]
 RIGHT: dict[str, dict[str, Any]] = {
     "choice": {"choices": ["red", "blue"], "expected": "B"},
     "extract": {"expected": {"total": 12.5}},
@@ -21,6 +23,7 @@ RIGHT: dict[str, dict[str, Any]] = {
     "regex": {"expected": r"(?i)\b42\b"},
     "json": {"expected": {"type": "object", "required": ["total"]}},
     "judge": {"expected": "names the refund's date"},
+    **{each: {"tools": TOOLS, "expected": {"tool_calls": [CALL]}} for each in get_args(ActionTask)},
 }
 
 
@@ -71,7 +74,11 @@ def test_all_wrong_lines_are_named_at_once_by_their_number() -> None:
         ("exact", {"task": "guess"}, "'guess' - at `$.task`; a task is one of choice, extract,"),
         ("exact", {"id": " "}, "id is empty"),
         ("exact", {"input": ""}, "input"),
-        ("exact", {"input": [{"role": "assistant", "content": "Hello."}]}, "messages with the user's last"),
+        (
+            "exact",
+            {"input": [{"role": "assistant", "content": "Hello."}]},
+            "messages with the user's or a tool's last",
+        ),
         ("exact", {"expected": 42}, "a list of accepted texts"),
         ("exact", {"expected": []}, "a list of accepted texts"),
         ("exact", {"threshold": 1.5}, "threshold"),
@@ -143,3 +150,42 @@ def test_few_examples_and_repeated_ids_are_warned_of() -> None:
     few = warnings(of(*lines(39, category="fraud", critical=True)))
     assert any("fraud has 39 examples" in each for each in few)
     assert any("several lines" in each for each in warnings(of(line(), line(input="Who?"))))
+
+
+RESULT = {"role": "tool", "tool_call_id": "c1", "content": "[]"}
+ASKED = {"role": "user", "content": "Which?"}
+CALLS = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+
+
+def test_an_input_may_end_with_a_tools_result() -> None:
+    (found,) = of(line("action", input=[ASKED, CALLS, RESULT])).examples
+    assert [each.role for each in found.messages] == ["user", "assistant", "tool"]
+    assert found.messages[1].tool_calls[0].name == "search"
+    assert found.messages[2].tool_call_id == "c1"
+    assert [each.name for each in found.extras.tools] == ["search"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"input": [ASKED, CALLS]}, "input must be a text, or messages with the user's or a tool's last"),
+        ({"input": [ASKED, RESULT]}, "input: the result of c1 does not follow its call"),
+        ({"input": [ASKED, CALLS, ASKED]}, "input: the call c1 has no result behind it"),
+        ({"tools": []}, "the task action needs tools, as OpenAI's chat has them"),
+        ({"tools": [*TOOLS, *TOOLS]}, "each of tools needs a name of its own"),
+        ({"expected": {}}, "expected must be an assistant's message with tool_calls or content"),
+        (
+            {"expected": {"tool_calls": [{"function": {"name": "find"}}]}},
+            "expected calls find, which tools has not",
+        ),
+    ],
+)
+def test_what_no_provider_would_take_is_refused(fields: dict[str, Any], says: str) -> None:
+    assert says in [message for _, message in told(line("action", **fields))]
+
+
+def test_a_calls_arguments_are_part_of_the_question() -> None:
+    other = {**CALL, "function": {"name": "search", "arguments": '{"q": "order"}'}}
+    messages = [[ASKED, {**CALLS, "tool_calls": [call]}, RESULT] for call in (CALL, other)]
+    one, two = (of(line("action", input=each)).examples[0] for each in messages)
+    assert one.hash != two.hash

@@ -9,8 +9,9 @@ from msgspec.structs import replace
 from bench.dataset.file import parse
 from bench.dataset.labels import accepted, ambiguous, edited, is_open, standing, tier
 from bench.dataset.sample import even_sizes, line, sample
+from bench.models.tools import expected_action
 from canary.commands.dataset import described, warnings
-from records.captures.capture import Capture, CapturedMessage, CaptureInfo, WireRequest
+from records.captures.capture import Capture, CapturedMessage, CapturedToolCall, CaptureInfo, WireRequest
 from records.store.captures import Label, Right
 
 
@@ -109,6 +110,33 @@ def test_a_sampled_example_keeps_what_the_app_asked_with(
     (example,) = parse(json.dumps(told)).examples
     assert told["parameters"] == ASKED
     assert (told["headers"], example.extras.path) == ({"anthropic-beta": "tools-2026"}, where.get("path", ""))
+
+
+CALLED = CapturedToolCall("c1", "find", '{"q": "a"}')
+STEP = replace(
+    a_capture("x2"),
+    messages=(
+        CapturedMessage("user", "Where is a?"),
+        CapturedMessage("assistant", "", (CALLED,)),
+        CapturedMessage("tool", "nowhere", (), "c1"),
+    ),
+    answer="",
+    answer_calls=(replace(CALLED, id="c2", arguments='{"q": "b"}'),),
+    tools=json.dumps(ASKED["tools"]),
+)
+
+
+def test_an_agents_step_is_an_example_of_what_it_does_next() -> None:
+    request = WireRequest(path="/v1/messages", body=json.dumps(ASKED))
+    told = line(replace(STEP, request=request), "action")
+    (example,) = parse(json.dumps(told)).examples
+    assert example.messages == STEP.messages
+    assert expected_action(example.expected).calls == STEP.answer_calls
+    assert (example.extras.api, [each.name for each in example.extras.tools]) == ("anthropic", ["find"])
+    assert line(STEP, "judge")["expected"] == '[calls find {"q": "b"}]'
+    cut = replace(STEP, messages=STEP.messages[:1] + STEP.messages[2:])
+    orphan = replace(cut, about=replace(cut.about, exchange_id="x3"))
+    assert sample([STEP, orphan], 10, (), "action") == [STEP]
 
 
 @pytest.mark.parametrize("request_", [None, WireRequest(path="/v1/completions", body='{"best_of": 2}')])

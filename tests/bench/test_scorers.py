@@ -6,10 +6,12 @@ import pytest
 
 from bench.answers import scorers as judge
 from bench.answers.results import ExampleResult
-from bench.answers.scorers import SCORERS, THRESHOLDS, is_right
+from bench.answers.scorers import ACTION_SCORERS, SCORERS, THRESHOLDS, is_right
 from bench.benchmark.figures import per_class
 from bench.dataset.example import TASKS
 from bench.models.asker import Answer
+from bench.models.tools import Action
+from records.captures.capture import CapturedToolCall
 from tests.bench.examples import dataset_of, example_of
 
 CITIES = ["Paris", "Berlin", "New York", "York"]
@@ -22,7 +24,7 @@ def scored(answer: str, **fields: Any) -> float:
 
 def test_every_task_has_a_threshold_and_all_but_judging_a_scorer() -> None:
     assert set(THRESHOLDS) == set(TASKS)
-    assert set(SCORERS) == set(TASKS) - {"judge"}
+    assert {*SCORERS, *ACTION_SCORERS} == set(TASKS) - {"judge"}
 
 
 @pytest.mark.parametrize(
@@ -269,3 +271,53 @@ def test_only_an_answer_that_is_json_and_fits_the_schema_is_right(answer: str, s
     schema = {"type": "object", "required": ["total"], "properties": {"total": {"type": "integer"}}}
     assert scored(answer, task="json", expected=schema) == score
     assert scored("[1]", task="json", expected={}) == 1
+
+
+SEARCH = {
+    "type": "function",
+    "function": {
+        "name": "search",
+        "parameters": {
+            "type": "object",
+            "properties": {"q": {"type": "string"}, "top": {"type": "number"}},
+            "required": ["q"],
+        },
+    },
+}
+DEPLOY = {"type": "function", "function": {"name": "deploy"}}
+RIGHT_CALL = {"tool_calls": [{"function": {"name": "search", "arguments": {"q": "a", "top": 1}}}]}
+
+
+def done(*calls: tuple[str, str], text: str = "") -> Action:
+    return Action(text, tuple(CapturedToolCall("", name, arguments) for name, arguments in calls))
+
+
+@pytest.mark.parametrize(
+    ("made", "scores"),
+    [
+        (done(("search", '{"top": 1.0, "q":"a"}')), (1, 1, 1)),
+        (done(("search", '{"q": "a", "top": 1}'), text="I look."), (1, 1, 1)),
+        (done(("search", '{"q": "b"}')), (0, 1, 1)),
+        (done(("search", '{"q": 2}')), (0, 1, 0)),
+        (done(("search", '{"q": "a"')), (0, 1, 0)),
+        (done(("deploy", '{"now": true}')), (0, 0, 1)),
+        (done(("find", '{"q": "a"}')), (0, 0, 0)),
+        (done(("search", '{"q": "a", "top": 1}'), ("deploy", "{}")), (0, 0, 1)),
+        (done(text="I do not know."), (0, 0, 0)),
+    ],
+)
+def test_an_action_is_scored_by_its_tools_arguments_and_schemas(
+    made: Action, scores: tuple[int, int, int]
+) -> None:
+    example = example_of(task="action", tools=[SEARCH, DEPLOY], expected=RIGHT_CALL)
+    assert tuple(ACTION_SCORERS[task](example, made) for task in ("action", "tool", "schema")) == scores
+
+
+def test_calls_at_once_have_no_order_and_any_answer_is_the_action_to_answer() -> None:
+    calls = [("search", '{"q": "a"}'), ("deploy", "")]
+    both = {"tool_calls": [{"function": {"name": name, "arguments": text}} for name, text in calls]}
+    example = example_of(task="action", tools=[SEARCH, DEPLOY], expected=both)
+    assert ACTION_SCORERS["action"](example, done(*reversed(calls))) == 1
+    example = example_of(task="action", tools=[SEARCH], expected={"content": "It is done."})
+    assert ACTION_SCORERS["action"](example, done(text="Done!")) == 1
+    assert ACTION_SCORERS["action"](example, done(("search", '{"q": "a"}'), text="Done!")) == 0

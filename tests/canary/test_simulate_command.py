@@ -87,7 +87,7 @@ def test_the_table_tells_what_happens_and_what_was_left_out(config: Path) -> Non
     done = CliRunner().invoke(app, ["simulate", "--config", str(config), "--jobs", "1", *arguments])
     assert done.exit_code == 0
     assert "p95 of 9 s" in done.stdout
-    assert "not simulated: csat, error_rate[category=billing]" in done.stdout
+    assert "not simulated: csat, error_rate[category=billing]; the traffic has no feedback" in done.stdout
     assert "minutes at most" in done.stderr
 
 

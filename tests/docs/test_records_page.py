@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -10,7 +11,7 @@ from records.exports.files import What, export_columns, with_definitions
 PAGE = (Path(__file__).parents[2] / "docs/records.md").read_text()
 
 
-@pytest.mark.parametrize("what", ["outcomes", "feedback", "labels", "judgements"])
+@pytest.mark.parametrize("what", get_args(What))
 def test_every_column_of_an_export_has_a_row_and_no_other(what: What) -> None:
     section = PAGE.partition(f"\n## {what.capitalize()}\n")[2].partition("\n## ")[0]
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
@@ -22,11 +23,7 @@ def test_every_column_of_an_export_has_a_row_and_no_other(what: What) -> None:
 
 
 def test_every_kind_of_value_is_explained() -> None:
-    kinds = {
-        kind
-        for what in ("outcomes", "feedback", "labels", "judgements")
-        for kind in export_columns(what).values()
-    }
+    kinds = {kind for what in get_args(What) for kind in export_columns(what).values()}
     cells = {
         word
         for line in PAGE.splitlines()

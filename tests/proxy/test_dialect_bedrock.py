@@ -15,6 +15,7 @@ from proxy.dialects.bedrock import operation
 from proxy.dialects.operation import PASS_THROUGH, CollectedOutput, Operation, OutputRequest
 from proxy.providers.provider import Provider
 from proxy.providers.urls import other
+from records.captures.capture import CapturedToolCall
 from records.outcome import Fault, Finish, Usage
 from tests.servers.event_frames import chunk, event
 
@@ -399,8 +400,8 @@ def test_a_conversation_in_converses_form_is_read() -> None:
     assert conversation(json.dumps(body).encode()) == [
         PromptMessage(role="system", text="Be brief."),
         PromptMessage(role="user", text="Why?", whole=False),
-        PromptMessage(role="assistant", text="Blue."),
-        PromptMessage(role="tool", text="42"),
+        PromptMessage(role="assistant", text="Blue.", calls=(CapturedToolCall("c", "f", '{"a":1}'),)),
+        PromptMessage(role="tool", text="42\n{}", call_id="c"),
     ]
     assert question(json.dumps(body).encode()) == ""
     asking = {"messages": body["messages"][:1]}

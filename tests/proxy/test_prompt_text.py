@@ -15,6 +15,7 @@ from proxy.calls.prompt import (
     fingerprint,
     question,
 )
+from records.captures.capture import CapturedToolCall
 
 KEY = b"k" * 32
 
@@ -153,8 +154,7 @@ def test_tools_and_attachments_are_told_apart_from_what_people_say() -> None:
     )
     assert found == [
         PromptMessage(role="user", text="What is this?", whole=False),
+        PromptMessage(role="assistant", text="", calls=(CapturedToolCall("1", "", "{}"),)),
         PromptMessage(role="tool", text="42"),
     ]
-    items = [{"type": "function_call", "arguments": "{}"}, {"type": "function_call_output", "output": "42"}]
-    assert conversation(body(input=items)) == [PromptMessage(role="tool", text="42")]
     assert conversation(b"{") == []

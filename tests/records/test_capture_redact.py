@@ -1,9 +1,14 @@
 """What is taken out of a text before it is kept."""
 
+import json
+from functools import partial
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from records.captures.patterns import BadPattern, pattern
-from records.captures.redaction import redacted
+from records.captures.redaction import json_redacted, redacted
 
 SECRETS = [
     "sk-proj-abcdefghijklmnopqrstuvwx",
@@ -98,3 +103,48 @@ def test_a_pattern_that_cannot_be_used_says_why(text: str, words: str) -> None:
 )
 def test_any_long_text_is_done_in_bounded_time(text: str) -> None:
     redacted(text)  # the suite's time limit decides: a pattern that goes wild takes hours
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ('{"b": [1, 2],  "a": "x"}', '{"b": [1, 2],  "a": "x"}'),
+        ('{"phone": 4915112345678}', '{"phone":0}'),
+        ('["call\\n0151 23456789"]', '["call\\n[phone]"]'),
+        ('{"api_key": "abcdef12", "key": "a b"}', '{"api_key":"[secret]","key":"a b"}'),
+        ('{"pass_token": 12345678}', '{"pass_token":0}'),
+        ('{"inner": "{\\"to\\": \\"anna@example.com\\"}"}', '{"inner":"{\\"to\\":\\"[email]\\"}"}'),
+        ("{not JSON, anna@example.com}", "{not JSON, [email]}"),
+    ],
+)
+def test_json_stays_json(text: str, left: str) -> None:
+    assert json_redacted(text, redacted) == left
+
+
+def test_json_in_which_a_pattern_spans_several_members_is_given_up() -> None:
+    clean = partial(redacted, patterns=[r'"first":"Anna","last":"Berg"'])
+    assert json_redacted('{"first":"Anna","last":"Berg"}', clean) == '"[redacted]"'
+
+
+SECRETIVE = st.sampled_from(
+    ["anna@example.com", "0151 23456789", "sk-proj-abcdefghijklmnopqrst", "x", '"', ": "]
+)
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False)
+    | SECRETIVE
+    | st.text(),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.sampled_from(["to", "key", "password", "4111 1111"]), inner)
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.lists(VALUES) | st.dictionaries(SECRETIVE, VALUES))
+def test_any_json_is_redacted_whole_and_stays_json(value: object) -> None:
+    found = json_redacted(json.dumps(value), redacted)
+    json.loads(found)
+    assert redacted(found) == found

@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from records.captures.capture import Capture, CapturedMessage, CaptureInfo, unstored, write_captures
+from records.captures.capture import (
+    Capture,
+    CapturedMessage,
+    CapturedToolCall,
+    CaptureInfo,
+    unstored,
+    write_captures,
+)
 from records.errors import StoreDown
 from records.store import Store
 from records.store.captures import PAGE, CaptureShipper, CaptureStore
@@ -30,8 +37,15 @@ def a_capture(name: str, *, answer: str = "It is blue.", truncated: bool = False
     } | about
     return Capture(
         about=CaptureInfo(**said),
-        messages=(CapturedMessage("system", "Be brief."), CapturedMessage("user", "Wärum?")),
+        messages=(
+            CapturedMessage("system", "Be brief."),
+            CapturedMessage("assistant", "", (CapturedToolCall("c1", "look_up", '{"q":"sky"}'),)),
+            CapturedMessage("tool", "blue", tool_call_id="c1"),
+            CapturedMessage("user", "Wärum?"),
+        ),
         answer=answer,
+        answer_calls=(CapturedToolCall("c2", "paint", "{}"),),
+        tools='[{"type":"function","function":{"name":"paint"}}]',
         truncated=truncated,
     )
 

@@ -125,6 +125,22 @@ def test_feedback_is_a_table_of_its_own(store: Store) -> None:
     assert len(rows(store, "feedback", since=150.0)) == 1
 
 
+def test_a_session_is_a_row_of_the_time_at_which_it_began(store: Store) -> None:
+    begun = replace(an_outcome(1), session="s1", outcome="ok", cost_usd=0.5)
+    goes_on = replace(an_outcome(2, at=20_000 * DAY + 90), session="s1", outcome="aborted")
+    store.ship(a_batch(begun, goes_on, replace(an_outcome(3, at=20_001 * DAY), session="s2")))
+    first, second = rows(store, "sessions")
+    assert (first["session"], first["exchanges"], first["cost_sum"], first["abandoned"]) == (
+        "s1",
+        2,
+        0.5,
+        True,
+    )
+    assert (first["first_at"], first["last_at"]) == (20_000 * DAY, 20_000 * DAY + 90)
+    assert rows(store, "sessions", since=20_000 * DAY + 60) == [second]
+    assert export_columns("sessions")["last_at"] == "time" and "asked" not in first
+
+
 def test_a_judgement_is_a_row_with_its_cost_and_without_what_the_judge_wrote(store: Store) -> None:
     judgements = Judgements(store)
     for number in (1, 2):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from sqlalchemy import Table, select
 
-from records.outcome import ErrorType, Outcome, OutcomeName, Usage
+from records.outcome import ErrorType, Outcome, OutcomeName, ToolCall, Usage
 from records.store import Store, sums, tables
 from records.store.database import canary_asked, canary_seen
 from records.store.ingest import CELL_CAP_BYTES
@@ -181,6 +181,33 @@ def test_a_session_counts_what_is_asked_again(store: Store) -> None:
         "ab" * 16,
     )
     assert (session["first_at"], session["last_at"]) == (20_000 * DAY + 1, 20_000 * DAY + 6)
+
+
+def test_a_session_adds_up_what_its_steps_cost_and_how_it_ended(store: Store) -> None:
+    def step(serial: int, outcome: OutcomeName = "ok", **rest: Any) -> Outcome:
+        calls = (ToolCall(name="read", digest=b"12345678"),) * serial
+        usage = Usage(input_tokens=100, cached_input_tokens=10 * serial, output_tokens=5)
+        about = {"session": "s", "usage": usage, "tool_calls": calls, "cost_usd": 0.25, "error_type": None}
+        return replace(an_outcome(serial, at=20_000 * DAY + serial), outcome=outcome, **{**about, **rest})
+
+    store.ship(a_batch(step(1), step(3, "aborted", cost_usd=None)))
+    store.ship(a_batch(step(2, faults=("empty",), finish="stop", cost_usd=0.5)))
+    (session,) = rows(store, tables.sessions)
+    assert (session["cost_n"], session["cost_sum"], session["tokens_n"], session["tokens_sum"]) == (
+        2,
+        0.75,
+        2,
+        210,
+    )
+    assert (session["input_tokens"], session["cached_tokens"]) == (200, 30)
+    assert (session["tool_calls"], session["faulty"], session["abandoned"]) == (6, 1, True)
+    store.ship(a_batch(step(4), step(5, "error", session=""), step(6, session="", faults=("refused",))))
+    (session,) = rows(store, tables.sessions)
+    assert (session["cost_sum"], session["abandoned"]) == (1.0, False)
+    cell = the_cell(store)
+    alone = [cell[name] for name in cell if name.startswith("sessionless")]
+    assert alone == [2, 1, 0.25, 1, 105.0, 11, 1, 1]
+    assert (cell["input_tokens"], cell["cached_tokens"]) == (400, 130)
 
 
 def test_a_session_remembers_its_last_sixteen(store: Store) -> None:

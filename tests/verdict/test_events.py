@@ -187,6 +187,37 @@ def test_only_matured_users_count_and_only_what_happened_in_time(tmp_path: Path)
     assert sums.count.tolist() == [1, 1]
 
 
+def test_of_stored_days_only_those_in_time_count_for_events_and_their_cost(unit_totals: UnitTotals) -> None:
+    def matured(name: str, **about: Any) -> Metric:
+        return Metric(name=name, kind="bool", low=0, high=1, question="", matures_after_s=3 * DAY_S, **about)
+
+    declared = {
+        "settled": matured("settled", per="session"),
+        "wrong": matured("wrong", per="exchange"),
+        "price": Metric(name="price", kind="amount", question="", cost_per="settled"),
+    }
+    for unit, arm in (("a", "candidate"), ("b", "baseline")):
+        for day in range(6):
+            at = 100.0 + day * DAY_S
+            about = {"unit": unit, "arm": arm, "exchanges": 4, "sessionless": 1, "cost_n": 4, "cost_sum": 2.0}
+            unit_totals.cell(**about, first_at=at, last_at=at + 50)
+            session = f"{unit}{day}"
+            unit_totals.session(session=session, unit=unit, arm=arm, exchanges=3, first_at=at, last_at=at + 9)
+            unit_totals.says(1.0, metric="settled", session=session, at=at + 20)
+            unit_totals.says(1.0, metric="wrong", unit=unit, at=at + 20)
+    sample = from_store(unit_totals.connection, "c", metrics=list(declared), declared=declared)
+    # The days 0 to 3 begin in time; what was said on day 3 came too late.
+    found = {
+        name: arm_sums(sample, observe(sample, name, declared, now=NOW)).sums.only(np.array([True, False]))
+        for name in declared
+    }
+    assert {name: (sums.total[0], sums.count[0]) for name, sums in found.items()} == {
+        "settled": (3, 8),
+        "wrong": (3, 16),
+        "price": (8.0, 3),
+    }
+
+
 def test_each_phase_compares_all_its_exposed_users(tmp_path: Path) -> None:
     rows = [
         {"unit": "a", "arm": "baseline", "at": 0, "phase": 0, "metric_conversion": 1},

@@ -89,6 +89,14 @@ def test_a_steady_effect_is_shown_without_a_caveat(written: Written, canary: Jud
     assert [each.metric for each in report.details.since_first] == ["thumbs", "latency_p95"]
 
 
+def test_a_users_many_opinions_are_one_voice_on_each_day(written: Written, canary: JudgedCanary) -> None:
+    path = written(0.3)
+    once = _report(from_csv(path), canary).details.since_first[0]
+    loud = [line for line in path.read_text().splitlines() if line.startswith("u1,")]
+    path.write_text("\n".join([path.read_text().rstrip("\n"), *loud * 500]))
+    assert _report(from_csv(path), canary).details.since_first[0] == once
+
+
 def test_totals_over_days_show_no_days(written: Written, canary: JudgedCanary) -> None:
     sample = from_csv(written(0.3))
     report = _report(replace(sample, last_at=sample.last_at + 3 * DAY_S), canary)

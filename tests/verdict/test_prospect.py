@@ -31,7 +31,8 @@ from verdict.planner.prospect import (
     prospect_of,
     table,
 )
-from verdict.planner.recorded import RecordedTraffic, reaching
+from verdict.planner.recorded import RecordedTraffic
+from verdict.planner.traffic import reaching
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.rubric import Criterion, parse_bound
 

@@ -1,5 +1,7 @@
 """What recorded traffic says of a canary's users, from totals, exchanges and feedback in a store."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import sqlalchemy as sa
@@ -105,6 +107,30 @@ def test_ratings_tell_their_mean_their_spread_and_how_many_rate(unit_totals: Uni
     assert found.assumptions.sds["csat"] ** 2 * spread == pytest.approx(110 * exact.variance)
 
 
+def test_sessions_tell_what_one_costs_and_how_users_differ(unit_totals: UnitTotals) -> None:
+    rng = np.random.default_rng(9)
+    costs, alone = rng.gamma(2, 0.5, size=(120, 2)), rng.integers(0, 2, size=120)
+    for user in range(120):
+        at, spent = 20 * DAY_S + user * DAY_S / 20, float(costs[user, 1] * alone[user])
+        unit_totals.cell(
+            arm="baseline", unit=f"u{user}", first_at=at, exchanges=9, sessionless=int(alone[user]),
+            sessionless_cost_n=int(alone[user]), sessionless_cost_sum=spent,
+        )  # fmt: skip
+        about = {"unit": f"u{user}", "first_at": at, "last_at": at, "exchanges": 9 - int(alone[user])}
+        unit_totals.session(
+            session=f"s{user}", arm="baseline", cost_n=3, cost_sum=float(costs[user, 0]), **about
+        )
+    judged = replace(JUDGED, criteria=(_row("session_cost", "<= 1.2x baseline", "<= 1x baseline"),))
+    found = recorded(unit_totals.connection, CANARY, judged, now=NOW)
+    assert found is not None
+    sessions = 1.0 + alone
+    exact = ratio(costs[:, 0] + costs[:, 1] * alone, sessions)
+    assert found.assumptions.sessions == pytest.approx(sessions.mean())
+    assert found.assumptions.baselines["session_cost"] == pytest.approx(exact.value)
+    spread = ValuesPerUser.of(sessions.mean()).variance(Assumptions().alike)
+    assert found.assumptions.sds["session_cost"] ** 2 * spread == pytest.approx(120 * exact.variance)
+
+
 EVENTS = JudgedCanary(
     name="c",
     criteria=(
@@ -201,6 +227,63 @@ def test_a_waiting_canarys_exchanges_tell_of_its_users(unit_totals: UnitTotals) 
     assert found.over == "measured over 100 users in 3 days"
     assert (found.users_per_day, found.requests) == (pytest.approx(100 / 3), 3)
     assert found.assumptions.parts == {"category:refund": 0.2, "segment:plan=pro": 0.05}
+
+
+def test_before_a_run_feedback_about_the_exchanges_of_its_match_tells_of_events(
+    unit_totals: UnitTotals,
+) -> None:
+    spent, untaken = np.zeros(120), {"canary": "", "reason": "", "arm": "baseline"}
+    for user in range(120):
+        unit, at = f"u{user}", NOW - 4 * DAY_S + user * 60
+        a, b = f"{unit}-a", f"{unit}-b"
+        first, *_ = [
+            unit_totals.exchange(**untaken, unit=unit, session=session, cost_usd=0.01 + user, at=at + place)
+            for place, session in enumerate((a, a, b, b, ""))
+        ]
+        other = unit_totals.exchange(**untaken, unit=unit, model_requested="another", at=at)
+        if user < 12:
+            unit_totals.says(1, metric="escalated", session=a, at=at)
+            unit_totals.says(1, metric="escalated", exchange_id=first, at=at)
+        if user < 40:
+            spent[user] = 10.0 + user
+            unit_totals.says(1, metric="conversion", unit=unit, at=at)
+            unit_totals.says(1, metric="conversion", session=b, at=at)
+            unit_totals.says(4, metric="revenue", unit=unit, at=at)
+            unit_totals.says(6 + user, metric="revenue", exchange_id=first, at=at)
+        if user < 3:
+            unit_totals.says(1, metric="compliance_violation", exchange_id=first, at=at)
+        unit_totals.says(1, metric="compliance_violation", exchange_id=other, at=at)
+    unit_totals.says(1, metric="conversion", unit="somebody else", at=NOW - DAY_S)
+    found = recorded(unit_totals.connection, CANARY, EVENTS, now=NOW)
+    assert found is not None
+    told = found.assumptions
+    assert told.sessions == 3
+    assert told.baselines == pytest.approx(
+        {
+            "escalated": 12 / 360,
+            "conversion": 40 / 120,
+            "revenue": spent.sum() / 120,
+            "compliance_violation": 3 / 600,
+            "price": 5 * (0.01 * 120 + sum(range(120))) / 40,
+        }
+    )
+    assert told.sds["revenue"] ** 2 == pytest.approx(120 * ratio(spent, np.ones(120)).variance)
+    assert told.sources["conversion"] == "measured over 120 users in 1 day"
+    judged = replace(EVENTS, criteria=(_row("session_cost", "<= 1.2x baseline", "<= 1x baseline"),))
+    found = recorded(unit_totals.connection, CANARY, judged, now=NOW)
+    assert found is not None
+    cost = 5 * (0.01 * 120 + sum(range(120))) / 360
+    assert (found.assumptions.sessions, found.assumptions.baselines["session_cost"]) == (
+        3,
+        pytest.approx(cost),
+    )
+
+
+def test_what_nobody_ever_sent_is_not_measured(unit_totals: UnitTotals) -> None:
+    for user in range(100):
+        unit_totals.cell(arm="baseline", unit=f"u{user}", first_at=20 * DAY_S)
+    found = recorded(unit_totals.connection, CANARY, EVENTS, now=NOW)
+    assert found is not None and found.assumptions.baselines == {}
 
 
 def test_a_handful_of_users_tells_nothing(unit_totals: UnitTotals) -> None:

@@ -35,7 +35,9 @@ class UnitTotals:
             "ttft_n": 0, "ttft_sum": 0, "cost_n": 0, "cost_sum": 0, "tokens_n": 0, "tokens_sum": 0,
             "latency": b"", "ttft": b"", "finished": 0, "refused": 0, "cut_off": 0, "empty": 0,
             "answer_faults": 0, "output_judged": 0, "invalid_output": 0, "ended": 0, "abandoned": 0,
-            "sessionless": 0,
+            "input_tokens": 0, "cached_tokens": 0, "sessionless": 0, "sessionless_cost_n": 0,
+            "sessionless_cost_sum": 0, "sessionless_tokens_n": 0, "sessionless_tokens_sum": 0,
+            "sessionless_tool_calls": 0, "sessionless_faulty": 0, "sessionless_abandoned": 0,
             **changed,
         }  # fmt: skip
         self.connection.execute(sa.insert(unit_days), [row])
@@ -55,7 +57,8 @@ class UnitTotals:
         row: dict[str, Any] = {
             "canary": "c", "run": 1, "session": "s", "unit": "u", "arm": "candidate", "phase": 0,
             "category": "", "tags": "{}", "first_at": 100.0, "last_at": 100.0, "exchanges": 1, "repeats": 0,
-            "asked": "", **changed,
+            "asked": "", "cost_n": 0, "cost_sum": 0, "tokens_n": 0, "tokens_sum": 0, "input_tokens": 0,
+            "cached_tokens": 0, "tool_calls": 0, "faulty": 0, "abandoned": False, **changed,
         }  # fmt: skip
         self.connection.execute(sa.insert(sessions), [row])
 

@@ -419,9 +419,13 @@ def _influence(
 
 
 def _ratio(sample: Sample, observed: Observations, rows: Bools) -> tuple[float, Floats]:
+    """The ratio over these rows, and each unit's influence on it, (units,). In an opinion each unit has one
+    voice, as in the rubric's row: the mean of its values."""
     unit, units = sample.unit[observed.row[rows]], len(sample.units)
     total = np.bincount(unit, weights=observed.total[rows], minlength=units)
     count = np.bincount(unit, weights=observed.count[rows], minlength=units)
+    if observed.feedback:
+        total, count = total / np.maximum(count, 1.0), np.minimum(count, 1.0)
     value = float(total.sum() / count.sum())
     return value, (total - value * count) / count.sum()
 

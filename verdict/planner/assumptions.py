@@ -13,7 +13,7 @@ from records.facts.metric import BUILT_IN, Metric
 from routing.canary import Step
 from verdict.rows.comparison import GATE
 from verdict.terms.judged_canary import JudgedCanary
-from verdict.terms.measures import known, quantile_level, share
+from verdict.terms.measures import known, per_session, quantile_level, share
 from verdict.terms.plan import DAY_S
 from verdict.terms.rubric import Bound, Criterion, scale_of
 
@@ -26,6 +26,9 @@ _BASELINES: Mapping[str, float] = {
     "answer_faults": 0.03,
     "abandoned": 0.03,
     "session_repeats": 0.1,
+    "session_faults": 0.05,
+    "session_abandoned": 0.05,
+    "session_cache_hits": 0.5,
     "escalated": 0.05,
     "repeat_question": 0.1,
     "churn": 0.03,
@@ -381,15 +384,15 @@ class ValuesPerUser:
 def values_per_user(
     criterion: Criterion, requests: float, assumptions: Assumptions, metrics: Mapping[str, Metric]
 ) -> ValuesPerUser:
-    """The number of a row's observations per user: of an event every exchange, session or user is one, of an
-    opinion each user who gave any has one voice."""
+    """The number of a row's observations per user: what is measured, and an event, has one in every exchange,
+    session or user; of an opinion each user who gave any has one voice."""
     metric = metrics.get(criterion.metric)
+    if metric is not None and (metric.cost_per or metric.per == "user"):
+        return ValuesPerUser.of(1.0)
+    if per_session(criterion.metric, metrics):
+        return ValuesPerUser.of(min(requests, assumptions.sessions or SESSIONS))
     if metric is None or metric.per == "exchange":
         return ValuesPerUser.of(requests)
-    if metric.cost_per or metric.per == "user":
-        return ValuesPerUser.of(1.0)
-    if metric.per == "session":
-        return ValuesPerUser.of(min(requests, assumptions.sessions or SESSIONS))
     return ValuesPerUser.one_voice(requests, believed(criterion, assumptions, metrics).response)
 
 

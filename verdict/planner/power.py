@@ -238,13 +238,16 @@ def _shifted(bound: float, drift: float, shape: Shape) -> float:
     return y - k * (y * y - 1) / 6
 
 
+_LONG_TAILED = ("cost", "tokens", "session_cost", "session_tokens")
+
+
 def _shape(row: _Row, units: float) -> Shape:
     """The skewness of the candidate's estimate, oriented so that higher is better."""
     sign = 1 if row.criterion.acceptable.higher_is_better else -1
     if row.share:
         share = row.truth.value
         single = (1 - 2 * share) / math.sqrt(share * (1 - share)) if 0 < share < 1 else 0.0
-    elif row.criterion.metric.startswith(("cost", "tokens")) and row.truth.value:
+    elif row.criterion.metric.startswith(_LONG_TAILED) and row.truth.value:
         cv = row.truth.sd / abs(row.truth.value)
         single = 3 * cv + cv**3  # of a log-normal value
     else:

@@ -15,7 +15,7 @@ from verdict.planner.power import Power, power_of_plan, power_of_sequence
 from verdict.planner.recorded import RecordedTraffic, in_lane, recorded
 from verdict.statistics.boundaries import boundaries
 from verdict.terms.judged_canary import JudgedCanary
-from verdict.terms.measures import source
+from verdict.terms.measures import is_cost
 from verdict.terms.plan import PLANNED_DAYS, VerdictPlan, default_days, first_day
 from verdict.terms.rubric import Bound, Criterion
 
@@ -60,13 +60,9 @@ class Prospect:
         return tuple(
             row.metric
             for row in self.judged.criteria
-            if (source(row.metric) == "cost" or self._is_cost(row))
+            if is_cost(row.metric, self.judged.metrics)
             and ("candidate" in self.unpriced or (self.unpriced and row.acceptable.relative))
         )
-
-    def _is_cost(self, row: Criterion) -> bool:
-        metric = self.judged.metrics.get(row.metric)
-        return metric is not None and metric.cost_per != ""
 
     @property
     def plan(self) -> VerdictPlan:

@@ -40,7 +40,7 @@ from verdict.rows.reasons import (
 from verdict.sample.observations import MissingShare, Observations, abandoned, unpriced
 from verdict.sample.sample import Sample
 from verdict.statistics import sequence
-from verdict.terms.measures import source
+from verdict.terms.measures import is_cost, source
 from verdict.terms.rubric import Bound, Criterion
 
 State = Literal["IDEAL", "PASS", "FAIL", "INCONCLUSIVE", "NODATA"]
@@ -248,7 +248,7 @@ def condition(
         return NotBorneOut(metric=metric, agreement=agreement, enough=enough)
     if metric in metrics and (found_of := _of_values(metrics[metric], observed)) is not None:
         return found_of
-    found = unpriced(sample) if source(metric, metrics) == "cost" else None
+    found = unpriced(sample) if is_cost(metric, metrics) else None
     if found is None or not _too_many(found, relative=criterion.acceptable.relative):
         return None
     return CostsUnknown(metric=metric, share=found)
@@ -289,7 +289,7 @@ def unknown_costs(criteria: Sequence[Criterion], sample: Sample) -> UnknownCosts
     found = unpriced(sample)
     if found is None or not (max(found.candidate, found.baseline) > MOST_UNPRICED or found.different):
         return None
-    rows = any(source(row.metric) == "cost" for row in criteria)
+    rows = any(is_cost(row.metric) for row in criteria)
     if not rows and min(found.candidate, found.baseline) >= 1:
         return None
     return UnknownCosts(candidate=found.candidate, baseline=found.baseline)
@@ -298,7 +298,7 @@ def unknown_costs(criteria: Sequence[Criterion], sample: Sample) -> UnknownCosts
 # Says where one arm's values are missing more often than the other's, and where values were cut.
 
 
-_LACK = ("cost", "tokens", "latency", "ttft")
+_LACK = ("cost", "tokens", "session_cost", "session_tokens", "latency", "ttft")
 """The measures that an abandoned exchange lacks."""
 
 

@@ -372,6 +372,7 @@ def from_store(
     leaves it out where the arms were `assigned_outside`.
     """
     said = facts_of(metrics, declared)
+    priced = {declared[name].cost_per for name in metrics if name in declared}
     scope = TotalsScope(
         canary=canary,
         run=_latest(connection, canary) if run is None else run,
@@ -380,6 +381,13 @@ def from_store(
             *(measure for name in metrics if (measure := source(name, declared)) is not None),
             *(_EXPOSED[metric.per] for metric in said if metric.per in _EXPOSED),
             *({TRAFFIC} if judged.exchanges else ()),
+        },
+        early={
+            (measure, metric.matures_after_s)
+            for metric in said
+            if metric.is_event and metric.matures_after_s > 0
+            for measure in (_EXPOSED.get(metric.per), "cost" if metric.name in priced else None)
+            if measure is not None
         },
     )
     candidate_at, possible = _by_day(connection, scope)
@@ -395,7 +403,7 @@ def from_store(
         last_at=cells.last_at,
         candidate_at=candidate_at,
         category=TextColumn(names=list(cells.names.categories), code=cells.keys.category),
-        totals={**cells.totals, **_sessions(connection, scope, places)},
+        totals={**cells.totals, **_of_sessions(cells, read_sessions(connection, scope, places))},
         values=cells.values,
         tags=cells.names.labels(cells.keys.place),
         feedback=read_feedback(connection, scope, places, said),
@@ -559,14 +567,8 @@ def _shares(cells: Cells) -> dict[int, float]:
     return dict(zip(cells.keys.phase[by_last].tolist(), cells.share[by_last].tolist(), strict=True))
 
 
-def _sessions(
-    connection: sa.Connection, scope: TotalsScope, places: CellIndex
-) -> Mapping[str, MeasureTotals]:
-    if not any(name.startswith("session_") or name == SESSIONS for name in scope.sources):
-        return {}
-    found = read_sessions(connection, scope, places)
-    alone = places.cells.totals.get(SESSIONS)
-    if alone is None:
-        return found
-    count = found["session_length_s"].count + alone.count
-    return {**found, SESSIONS: MeasureTotals(count=count, total=count)}
+def _of_sessions(cells: Cells, found: Mapping[str, MeasureTotals]) -> Mapping[str, MeasureTotals]:
+    """The measures of sessions, with the exchanges without one."""
+    return {
+        name: each.plus(cells.totals[name]) if name in cells.totals else each for name, each in found.items()
+    }

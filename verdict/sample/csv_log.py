@@ -35,6 +35,7 @@ from verdict.sample.sample import (
     in_one_arm,
 )
 from verdict.statistics.types import Bools, Floats, Ints
+from verdict.terms.measures import CACHE_HITS
 
 # Single exchanges, for example from an external log, as a sample with one row each.
 
@@ -79,9 +80,11 @@ class ExchangeTable:
     their error types: where the arm was not reached, ratings do not count. `lines` are those of the log.
     `aborted` marks
     those that the caller left; they are abandoned if no first token had arrived. `feedback`
-    rows index these columns. `answers` is None if the log says nothing of them. `before` is by unit, as in
+    rows index these columns. What the log says nothing of is None (`answers`, `tool_calls`, tokens of input).
+    `before` is by unit, as in
     `Sample`. `session` is the same number for the exchanges of one session; one without a session has a
-    number of its own (None: no exchange has one). `by_session` are the metrics of which each session is one
+    number of its own (None: no exchange has one). `in_session` marks those with one (None: the log names
+    none). `by_session` are the metrics of which each session is one
     observation.
     """
 
@@ -97,6 +100,9 @@ class ExchangeTable:
     cost_usd: Floats
     tokens: Floats
     category: TextColumn
+    tool_calls: Floats | None = None
+    input_tokens: Floats | None = None
+    cached_tokens: Floats | None = None
     answers: AnswerTable | None = None
     errors: Sequence[ErrorType | None] = ()
     lines: Sequence[int] = ()
@@ -107,6 +113,7 @@ class ExchangeTable:
     recent: RecentFailures | None = None
     before: Mapping[str, Floats] = field(default_factory=dict)
     session: Ints | None = None
+    in_session: Bools | None = None
     by_session: Collection[str] = ()
 
     @property
@@ -126,7 +133,6 @@ class ExchangeTable:
     def sample(self) -> Sample:
         """A sample with one row per exchange."""
         everything = np.ones(len(self.at), dtype=np.bool_)
-        ends = self.reached & (self._last_of_session == np.arange(len(self.at)))
         return Sample(
             units=self.units,
             unit=self.unit,
@@ -142,7 +148,8 @@ class ExchangeTable:
                 "tokens": self._totals(self.tokens),
                 "abandoned": _shares(self.abandoned, self.ended),
                 TRAFFIC: _shares(everything, everything),
-                SESSIONS: _shares(ends, ends),
+                **self._by_session(),
+                **self._cache_hits(),
                 **(self.answers.totals(self.counts) if self.answers is not None else {}),
             },
             values={
@@ -161,6 +168,46 @@ class ExchangeTable:
             ),
             candidate_exchanges=int(self.candidate.sum()),
         )
+
+    def _by_session(self) -> dict[str, MeasureTotals]:
+        """The measures of sessions, each in the session's last exchange that reached its arm."""
+        last, reached = self._last_of_session, self.reached
+        ends = reached & (last == np.arange(len(self.at)))
+
+        def sums(value: Floats, known: Bools) -> MeasureTotals:
+            """Over the sessions with any known value."""
+            mine = reached & known
+            of, size = last[mine], len(self.at)
+            some = np.bincount(of, minlength=size) > 0
+            total = np.bincount(of, weights=value[mine], minlength=size)
+            return MeasureTotals(count=some.astype(np.float64), total=total)
+
+        found = {
+            SESSIONS: _shares(ends, ends),
+            "session_exchanges": sums(np.ones(len(self.at)), reached),
+            "session_abandoned": _shares(self.failed | (self.ended & ~self.counts), ends),
+        }
+        for name, value in (("session_cost", self.cost_usd), ("session_tokens", self.tokens)):
+            found[name] = sums(value, self.counts & ~np.isnan(value))
+        if self.tool_calls is not None:
+            found["session_tool_calls"] = sums(np.nan_to_num(self.tool_calls), reached)
+        if self.answers is not None:
+            faulty = np.logical_or.reduce(list(self.answers.faults.values()))
+            found["session_faults"] = _shares(sums(faulty.astype(np.float64), reached).total > 0, ends)
+        if self.in_session is not None:
+            begun = np.full(len(self.at), np.inf)
+            np.minimum.at(begun, last[reached], self.at[reached])
+            named = ends & self.in_session
+            length_s = np.where(named, self.at - begun, 0.0)
+            found["session_length_s"] = MeasureTotals(count=named.astype(np.float64), total=length_s)
+        return found
+
+    def _cache_hits(self) -> dict[str, MeasureTotals]:
+        if self.input_tokens is None or self.cached_tokens is None:
+            return {}
+        known = self.counts & ~np.isnan(self.input_tokens) & ~np.isnan(self.cached_tokens)
+        count, total = (np.where(known, each, 0.0) for each in (self.input_tokens, self.cached_tokens))
+        return {CACHE_HITS: MeasureTotals(count=count, total=total)}
 
     def _placed(self, name: str, ratings: Ratings) -> Ratings:
         """The values about exchanges that reached their arm; those about sessions in the session's last."""
@@ -288,7 +335,7 @@ Name = TypeVar("Name", bound=str)
 REQUIRED = ("unit", "arm", "at")
 OPTIONAL = (
     *("latency_s", "ttft_s", "cost_usd", "tokens", "error_type", "category", "phase", "session"),
-    *("finish", "faults", "output_check"),
+    *("finish", "faults", "output_check", "tool_calls", "input_tokens", "cached_input_tokens"),
 )
 DAY_S = 86400.0
 _LAST_SECOND = 1e11
@@ -316,8 +363,9 @@ def from_csv(
     `at` is RFC 3339 or UTC seconds, at most a day after `now`, UTC seconds. `arm` is baseline or candidate.
     `error_type` is one of the documented types, empty for a good exchange; a time of 0 beside one is missing.
     `finish`, `faults` and `output_check` are as in an export; without the first two nothing is known of
-    answers. `session` is the session's identity: a line without one is a session of its own. `phase` counts
-    changes of the share. `pre_NAME` is the unit's value of a metric before the canary, the mean of its cells.
+    answers. `tool_calls` is the number of them. `session` is the session's identity: a line without one is a
+    session of its own. `phase` counts changes of the share. `pre_NAME` is the unit's value of a metric before
+    the canary, the mean of its cells.
     `metrics` bound the values of `metric_*` cells. `assigned_outside` is as in `in_one_arm`.
     Raises BadSample, OSError.
     """
@@ -435,6 +483,10 @@ def _build(table: _Table, metrics: Mapping[str, Metric], now: float) -> Sample:
         tokens=table.read("tokens", _amount, "tokens, from 0")[order],
         category=_labels(table, "category", order),
         session=Numbered().of(sessions)[order],
+        in_session=_in_session(table, order),
+        tool_calls=_counts_in(table, "tool_calls", order),
+        input_tokens=_counts_in(table, "input_tokens", order),
+        cached_tokens=_counts_in(table, "cached_input_tokens", order),
         by_session=frozenset(name for name, metric in metrics.items() if metric.per == "session"),
         answers=_answers(table, order),
         tags={
@@ -511,6 +563,16 @@ def _by_unit(values: Floats, unit: np.ndarray, units: int) -> Floats:
     count = np.bincount(unit[given], minlength=units)
     total = np.bincount(unit[given], weights=values[given], minlength=units)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _in_session(table: _Table, order: np.ndarray) -> Bools | None:
+    named: Bools = np.array([bool(cell) for cell in table.text("session")], dtype=np.bool_)[order]
+    return named if named.any() else None
+
+
+def _counts_in(table: _Table, column: str, order: np.ndarray) -> Floats | None:
+    """A column of counts; None if the log has none."""
+    return table.read(column, _count, "a whole number from 0")[order] if column in table.header else None
 
 
 def _labels(table: _Table, column: str, order: np.ndarray) -> TextColumn:

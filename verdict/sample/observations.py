@@ -24,6 +24,7 @@ from verdict.sample.sample import (
     Sample,
     TextColumn,
     Values,
+    within,
 )
 from verdict.statistics.ratio import UnitSums, arms, common_phases, quantile, unit_sums
 from verdict.statistics.sequence import GroupCounts, fisher
@@ -260,7 +261,7 @@ def _opinions(sample: Sample, metric: Metric, now: float) -> Observations:
     cap = _cap(metric, theirs.value, theirs.at)
     return Observations(
         row=ratings.row,
-        total=_points(metric, np.minimum(ratings.value, cap)),
+        total=points_of(metric, np.minimum(ratings.value, cap)),
         count=np.ones(len(ratings.row)),
         exposed=matured,
         bounds=_bounds(metric),
@@ -331,12 +332,19 @@ def _in_time(sample: Sample, metric: Metric, matured: Bools) -> Bools:
     )
 
 
+def _early(sample: Sample, measure: str, metric: Metric) -> MeasureTotals | None:
+    """The measure within the time that the metric takes to mature. A log's rows are single exchanges, which
+    lie within it or not."""
+    whole = sample.totals.get(measure)
+    return sample.totals.get(within(measure, metric.matures_after_s), whole)
+
+
 def _exposed(sample: Sample, metric: Metric, rows: Bools) -> tuple[Ints, Floats, Ints]:
     """Those of the rows, marked (n,), that hold exposed exchanges, sessions or users, their number, and for
     every row of the sample the place of its observation among these, −1 without one."""
     if metric.per == "user":
         return _users(sample, rows)
-    totals = sample.totals.get(TRAFFIC if metric.per == "exchange" else SESSIONS)
+    totals = _early(sample, TRAFFIC if metric.per == "exchange" else SESSIONS, metric)
     count = np.zeros(len(sample.unit)) if totals is None else totals.count
     row = np.flatnonzero(rows & (count > 0))
     place = np.full(len(sample.unit), -1, dtype=np.int64)
@@ -361,7 +369,7 @@ def _cost_per(sample: Sample, metric: Metric, now: float) -> Observations:
     """What the exposed units cost, over the number of the metric's events, in the phases in which both arms
     have one."""
     events = _events(sample, metric, now)
-    happened, cost = np.zeros(len(sample.unit)), sample.totals.get("cost")
+    happened, cost = np.zeros(len(sample.unit)), _early(sample, "cost", metric)
     happened[events.row] = events.total
     spent = np.zeros(len(sample.unit)) if cost is None else cost.total
     phases = int(sample.phase.max(initial=0)) + 1
@@ -398,7 +406,7 @@ def _bounds(metric: Metric) -> tuple[float, float] | None:
     return None if metric.low is None or metric.high is None else (metric.low, metric.high)
 
 
-def _points(metric: Metric, values: Floats) -> Floats:
+def points_of(metric: Metric, values: Floats) -> Floats:
     """NPS is the share of promoters (9, 10) minus the share of detractors (0 to 6), times 100."""
     if metric.kind != "nps":
         return values

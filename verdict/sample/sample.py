@@ -25,6 +25,12 @@ TRAFFIC, SESSIONS = "exchanges", "sessions"
 """The measures of a sample that count exchanges, and sessions (with each exchange without one)."""
 
 
+def within(measure: str, seconds: float) -> str:
+    """The name of the part of a measure that lies within this time from the unit's first exposure, which
+    totals by day have beside the whole."""
+    return f"{measure} within {seconds:g} s"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenExchange:
     """One counted exchange."""
@@ -99,6 +105,9 @@ class MeasureTotals:
 
     def take(self, rows: Ints) -> "MeasureTotals":
         return MeasureTotals(count=self.count[rows], total=self.total[rows])
+
+    def plus(self, other: "MeasureTotals") -> "MeasureTotals":
+        return MeasureTotals(count=self.count + other.count, total=self.total + other.total)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,8 +18,9 @@ from records.facts.exchange_id import time_and_serial
 from records.facts.metric import Metric
 from records.store.segments.sources import OutcomeSource, sources
 from records.store.tables import feedback, sessions
-from verdict.sample.sample import MeasureTotals, Numbered, Ratings
+from verdict.sample.sample import MeasureTotals, Numbered, Ratings, within
 from verdict.sample.unit_totals import (
+    BY_SESSION,
     EXPOSED,
     CellIndex,
     GrowingColumn,
@@ -27,6 +28,8 @@ from verdict.sample.unit_totals import (
     TextNumbers,
     TotalsScope,
     exposed,
+    first_exposures,
+    in_time,
     stream,
 )
 from verdict.statistics.types import Bools, Floats, Ints
@@ -303,35 +306,42 @@ def _tags(table: Any, names: TextNumbers) -> Iterable[tuple[str, ...]]:
 
 
 _KEYS_AT_ONCE = 5_000
+_NOTHING: Any = sa.literal_column("0.0")
 
 
 def read_sessions(
     connection: sa.Connection, scope: TotalsScope, places: CellIndex
 ) -> Mapping[str, MeasureTotals]:
-    """Sessions by the row in which they were last seen: length, exchanges and repeated questions."""
-    columns = sessions.c
-    statement = (
-        sa.select(
-            *scope.grouped(columns),
-            sa.func.count(),
-            sa.func.sum(columns.last_at - columns.first_at),
-            sa.func.sum(sa.cast(columns.exchanges, sa.Double)),
-            sa.func.sum(sa.cast(columns.repeats, sa.Double)),
+    """The measures of sessions that are asked for, by the row in which each session was last seen; of those
+    among the early measures, also what began in time."""
+    columns, first_at = sessions.c, first_exposures(scope)
+    wanted = {name: each for name, each in BY_SESSION.items() if name in scope.sources}
+    early = [(name, seconds) for name, seconds in scope.early if name in BY_SESSION]
+    for name, seconds in early:
+        n, s = BY_SESSION[name]
+        wanted[within(name, seconds)] = (
+            in_time(n, columns, first_at, seconds),
+            in_time(s, columns, first_at, seconds),
         )
+    if not wanted:
+        return {}
+    summed = [sa.func.sum(sa.cast(each, sa.Double)) for pair in wanted.values() for each in pair]
+    statement = (
+        sa.select(*scope.grouped(columns), *(sa.func.coalesce(each, _NOTHING) for each in summed))
         .where(columns.canary == scope.canary, columns.run == scope.run)
         .group_by(*scope.grouped(columns))
     )
-    sums = np.zeros((4, len(places.cells.first_at)))
+    if early:
+        statement = statement.join_from(sessions, first_at, first_at.c.unit == columns.unit)
+    sums = np.zeros((len(summed), len(places.cells.first_at)))
     for found in stream(connection, statement):
-        row = places.find(RowKeys.read(found[:-4], places.cells.names, new=False))
+        row = places.find(RowKeys.read(found[: -len(sums)], places.cells.names, new=False))
         known = row >= 0
-        for sum_, column in zip(sums, found[-4:], strict=True):
+        for sum_, column in zip(sums, found[-len(sums) :], strict=True):
             np.add.at(sum_, row[known], np.array(column, dtype=np.float64)[known])
-    count, length_s, exchanges, repeats = sums
     return {
-        "session_length_s": MeasureTotals(count=count, total=length_s),
-        "session_exchanges": MeasureTotals(count=count, total=exchanges),
-        "session_repeats": MeasureTotals(count=exchanges, total=repeats),
+        name: MeasureTotals(count=count, total=total)
+        for name, count, total in zip(wanted, sums[::2], sums[1::2], strict=True)
     }
 
 

@@ -15,9 +15,10 @@ from sqlalchemy.dialects.postgresql import BYTEA
 from records.outcome import BLAMED, UNREACHED
 from records.store.database import rows_of
 from records.store.sums import unpack
-from records.store.tables import unit_days
-from verdict.sample.sample import SESSIONS, Codes, MeasureTotals, Numbered, TextColumn, Values
+from records.store.tables import sessions, unit_days
+from verdict.sample.sample import SESSIONS, Codes, MeasureTotals, Numbered, TextColumn, Values, within
 from verdict.statistics.types import Bools, Floats, Ints
+from verdict.terms.measures import CACHE_HITS
 from verdict.terms.plan import DAY_S
 
 
@@ -25,7 +26,8 @@ from verdict.terms.plan import DAY_S
 class TotalsScope:
     """The query: one run of a canary, the tags to separate, and the measures by `metrics.source` name.
 
-    No row lies on both sides of one of the `cuts`, UTC midnights in seconds.
+    No row lies on both sides of one of the `cuts`, UTC midnights in seconds. `early` are the measures to be
+    summed also within a time in seconds from their unit's first exposure, to the day.
     """
 
     canary: str
@@ -33,6 +35,7 @@ class TotalsScope:
     segments: Sequence[str] = ()
     sources: Collection[str] = ()
     cuts: Sequence[float] = ()
+    early: Collection[tuple[str, float]] = ()
 
     def grouped(self, columns: Any) -> list[Any]:
         """The key columns of a row, from `unit_days` or `sessions`: with cuts, the last one numbers the
@@ -165,8 +168,33 @@ SUMS = {
     "cost": (_DAYS.cost_n, _DAYS.cost_sum),
     "tokens": (_DAYS.tokens_n, _DAYS.tokens_sum),
     "exchanges": (_DAYS.exchanges, _DAYS.exchanges),
-    SESSIONS: (_DAYS.sessionless, _DAYS.sessionless),
+    CACHE_HITS: (_DAYS.input_tokens, _DAYS.cached_tokens),
 }
+SESSIONLESS = {
+    SESSIONS: (_DAYS.sessionless, _DAYS.sessionless),
+    "session_exchanges": (_DAYS.sessionless, _DAYS.sessionless),
+    "session_cost": (_DAYS.sessionless_cost_n, _DAYS.sessionless_cost_sum),
+    "session_tokens": (_DAYS.sessionless_tokens_n, _DAYS.sessionless_tokens_sum),
+    "session_tool_calls": (_DAYS.sessionless, _DAYS.sessionless_tool_calls),
+    "session_faults": (_DAYS.sessionless, _DAYS.sessionless_faulty),
+    "session_abandoned": (_DAYS.sessionless, _DAYS.sessionless_abandoned),
+}
+"""What exchanges without a session add to the measures of sessions: each is a session of its own."""
+
+_OWN = sessions.c
+_ONE: Sum = sa.literal_column("1.0")
+BY_SESSION: Mapping[str, tuple[Sum, Sum]] = {
+    SESSIONS: (_ONE, _ONE),
+    "session_length_s": (_ONE, _OWN.last_at - _OWN.first_at),
+    "session_exchanges": (_ONE, _OWN.exchanges),
+    "session_repeats": (_OWN.exchanges, _OWN.repeats),
+    "session_cost": (sa.case((_OWN.cost_n > 0, _ONE)), _OWN.cost_sum),
+    "session_tokens": (sa.case((_OWN.tokens_n > 0, _ONE)), _OWN.tokens_sum),
+    "session_tool_calls": (_ONE, _OWN.tool_calls),
+    "session_faults": (_ONE, sa.case((_OWN.faulty > 0, _ONE))),
+    "session_abandoned": (_ONE, sa.case((_OWN.abandoned, _ONE))),
+}
+"""The number of values of one session, and their sum."""
 _KEYS = ("i4", "i4", "?", "i4", "i4", "i2")
 """The numpy types of `RowKeys.columns`."""
 
@@ -189,7 +217,12 @@ class Cells:
 def read_cells(connection: sa.Connection, scope: TotalsScope) -> Cells:
     """All cells of the run from the time when both arms had a share."""
     names, keys = TextNumbers(scope), [GrowingColumn(kind) for kind in _KEYS]
-    sums = [name for name in SUMS if name in scope.sources]
+    first_at, every = first_exposures(scope), {**SUMS, **SESSIONLESS}
+    sums: dict[str, Sequence[Sum]] = {name: every[name] for name in every if name in scope.sources}
+    sums |= {
+        within(name, seconds): [in_time(column, _DAYS, first_at, seconds) for column in every[name]]
+        for name, seconds in scope.early
+    }
     numbers = [GrowingColumn("f8") for _ in range(3 + 2 * len(sums))]
     packs = {name: _Packs() for name in _VALUES if name in scope.sources}
     receivers: list[GrowingColumn | _Packs] = [*numbers, *packs.values()]
@@ -199,12 +232,14 @@ def read_cells(connection: sa.Connection, scope: TotalsScope) -> Cells:
             sa.func.min(_DAYS.first_at),
             sa.func.max(_DAYS.last_at),
             sa.func.max(_DAYS.share),
-            *(sa.func.sum(sa.cast(column, sa.Double)) for name in sums for column in SUMS[name]),
+            *(sa.func.sum(sa.cast(column, sa.Double)) for columns in sums.values() for column in columns),
             *(_joined(connection, _VALUES[name]) for name in packs),
         )
         .where(*concurrent(scope))
         .group_by(*scope.grouped(_DAYS))
     )
+    if scope.early:
+        statement = statement.join_from(unit_days, first_at, first_at.c.unit == _DAYS.unit)
     width = len(scope.grouped(_DAYS))
     for columns in stream(connection, statement):
         for growing, found in zip(
@@ -213,7 +248,18 @@ def read_cells(connection: sa.Connection, scope: TotalsScope) -> Cells:
             growing.add(found)
         for receiver, column in zip(receivers, columns[width:], strict=True):
             receiver.add(column)
-    return _assembled(names, keys, numbers, packs, sums)
+    return _assembled(names, keys, numbers, packs, list(sums))
+
+
+def first_exposures(scope: TotalsScope) -> sa.Subquery:
+    """Each unit's first exposure."""
+    first_at = sa.func.min(_DAYS.first_at).label("first_at")
+    return sa.select(_DAYS.unit, first_at).where(*concurrent(scope)).group_by(_DAYS.unit).subquery()
+
+
+def in_time(column: Sum, columns: Any, first_at: sa.Subquery, seconds: float) -> Sum:
+    """The column where the row begins within these seconds from its unit's first exposure, else 0."""
+    return sa.case((columns.first_at <= first_at.c.first_at + seconds, column), else_=0)
 
 
 def concurrent(scope: TotalsScope) -> list[Sum]:

@@ -6,15 +6,18 @@ from typing import Literal
 
 from records.facts.metric import BUILT_IN, JUDGED_MARK, JUDGED_PREFERENCE, Metric, parse_bound
 
+Better = Literal["lower", "higher", "either"]
+
 _LEVELS = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
     """A measured metric's place in `Sample.totals`. `per_unit`: each unit's total is one value. `ended`: only
-    exchanges that ended have a value. `strata`: as in `Observations`."""
+    exchanges that ended have a value. `strata`: as in `Observations`. `better`: which values are."""
 
     of: str
+    better: Better = "lower"
     logarithmic: bool = False
     bounds: tuple[float, float] | None = None
     per_unit: bool = False
@@ -29,9 +32,13 @@ BUSINESS = (
     "compliance_violation",
     "cost_per_request",
     "cost_total",
+    "session_cost",
     "tokens",
 )
 """What a company counts, beside what its users see."""
+
+CACHE_HITS = "cache_hits"
+"""The measure of cached input tokens, of the input tokens."""
 
 _SHARE = (0.0, 1.0)
 MEASURED = {
@@ -43,12 +50,23 @@ MEASURED = {
     "cost_per_request": Measure(of="cost", logarithmic=True, ended=True),
     "cost_total": Measure(of="cost", logarithmic=True, per_unit=True, ended=True),
     "tokens": Measure(of="tokens", logarithmic=True, ended=True),
-    "session_length_s": Measure(of="session_length_s", logarithmic=True),
-    "session_exchanges": Measure(of="session_exchanges", logarithmic=True),
-    "session_repeats": Measure(of="session_repeats", bounds=_SHARE),
-    JUDGED_PREFERENCE: Measure(of=JUDGED_PREFERENCE, bounds=_SHARE, strata=True),
-    JUDGED_MARK: Measure(of=JUDGED_MARK, bounds=(1.0, 5.0), strata=True),
+    "session_cost": Measure(of="session_cost", logarithmic=True),
+    "session_tokens": Measure(of="session_tokens", logarithmic=True),
+    **{
+        name: Measure(of=name, logarithmic=True, better="either")
+        for name in ("session_length_s", "session_exchanges", "session_tool_calls")
+    },
+    **{
+        name: Measure(of=name, bounds=_SHARE)
+        for name in ("session_repeats", "session_faults", "session_abandoned")
+    },
+    "session_cache_hits": Measure(of=CACHE_HITS, bounds=_SHARE, better="higher"),
+    JUDGED_PREFERENCE: Measure(of=JUDGED_PREFERENCE, bounds=_SHARE, strata=True, better="higher"),
+    JUDGED_MARK: Measure(of=JUDGED_MARK, bounds=(1.0, 5.0), strata=True, better="higher"),
 }
+
+
+_BY_EXCHANGE = frozenset({"session_repeats", CACHE_HITS})
 
 
 class UnknownMetric(ValueError):
@@ -80,6 +98,18 @@ def source(name: str, metrics: Mapping[str, Metric] = BUILT_IN) -> str | None:
     return None if quantile_level(name) is None else name.rpartition("_")[0]
 
 
+def per_session(name: str, metrics: Mapping[str, Metric]) -> bool:
+    """True for a metric of which each session is one observation."""
+    if name in metrics:
+        return metrics[name].per == "session"
+    return name in MEASURED and name.startswith("session_") and MEASURED[name].of not in _BY_EXCHANGE
+
+
+def is_cost(name: str, metrics: Mapping[str, Metric] = BUILT_IN) -> bool:
+    """True for dollars that requests cost, which an unknown price leaves open."""
+    return source(name, metrics) in ("cost", "session_cost")
+
+
 def facts_of(names: Collection[str], metrics: Mapping[str, Metric]) -> Sequence[Metric]:
     """The metrics whose feedback tells these: of a cost, that of the events by which it is divided."""
     needed = {metrics[name].cost_per or name for name in names if name in metrics}
@@ -102,28 +132,15 @@ def must_be_known(name: str, metrics: Mapping[str, Metric]) -> None:
 
 Unit = Literal["share", "s", "usd", "number"]
 
-_SHARES = (
-    "error_rate",
-    "refused",
-    "cut_off",
-    "empty",
-    "invalid_output",
-    "answer_faults",
-    "abandoned",
-    "session_repeats",
-    JUDGED_PREFERENCE,
-)
-
 
 def unit_of(metric: str, acceptable: str) -> Unit:
     """The metric's unit, from its name and the spelling of its bound."""
     if metric.startswith(("latency_", "ttft_")) or metric == "session_length_s":
         return "s"
-    if metric in ("cost_per_request", "cost_total", "revenue") or "$" in acceptable:
+    if metric in ("cost_per_request", "cost_total", "session_cost", "revenue") or "$" in acceptable:
         return "usd"
     built_in = BUILT_IN.get(metric)
-    share = metric in _SHARES or (built_in is not None and built_in.kind == "bool")
-    if share or "pp" in acceptable:
+    if share(metric) or (built_in is not None and built_in.kind == "bool") or "pp" in acceptable:
         return "share"
     bound = parse_bound(acceptable)
     return "share" if "%" in acceptable and not bound.relative else "number"

@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from records.facts.metric import (
     BUILT_IN,
@@ -18,7 +17,7 @@ from records.facts.metric import (
     class_measure,
     parse_bound,
 )
-from verdict.terms.measures import quantile_level, share, source
+from verdict.terms.measures import MEASURED, Better, quantile_level, share, source
 
 __all__ = ["DEFAULT_PLANNED_UNITS", "BadBound", "Bound", "Criterion", "check", "parse_bound", "sha256"]
 
@@ -128,12 +127,10 @@ def _canonical_bound(bound: Bound) -> dict[str, object]:
 # Checks the bounds of a rubric against its metrics: direction, unit, and the values that can occur.
 
 
-Better = Literal["lower", "higher", "either"]
-
 _UNIT = re.compile(r"(?<![a-z])(%|pp|ms|s)\s*$")
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _SHARE_UNITS, _TIME_UNITS = frozenset({"%", "pp"}), frozenset({"s", "ms"})
-_COUNTS: Mapping[str, Better] = {"tokens": "lower", "session_exchanges": "either"}
+_COUNTS = frozenset({"tokens", "session_tokens", "session_exchanges", "session_tool_calls"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,14 +160,16 @@ def scale_of(name: str, metrics: Mapping[str, Metric]) -> MetricRange | None:
         return _declared(metrics[name] if name in metrics else JUDGED[name])
     if source(name) is None:
         return _offline(name)
+    better = MEASURED[name].better if name in MEASURED else "lower"
     if share(name):
-        return MetricRange(better="lower", low=0, high=1, units=_SHARE_UNITS, example="5%")
+        example = "60%" if better == "higher" else "5%"
+        return MetricRange(better=better, low=0, high=1, units=_SHARE_UNITS, example=example)
     if quantile_level(name) is not None:
         return MetricRange(better="lower", low=0, units=_TIME_UNITS, example="2s")
     if name == "session_length_s":
-        return MetricRange(better="either", low=0, units=_TIME_UNITS, example="300s")
+        return MetricRange(better=better, low=0, units=_TIME_UNITS, example="300s")
     if name in _COUNTS:
-        return MetricRange(better=_COUNTS[name], low=0, example="3")
+        return MetricRange(better=better, low=0, example="3")
     return MetricRange(better="lower", low=0, example="0.12")
 
 
