@@ -1,4 +1,4 @@
-"""Runs the guide about LiteLLM's proxy of docs/migrations.md with the real one, before the demo's provider.
+"""Runs the guide about LiteLLM of docs/guides/migrations.md with the real one, before the demo's provider.
 
     python -m tests.docs.gateway --litellm ELSEWHERE/bin/litellm
 

@@ -45,7 +45,7 @@ NAME = re.compile(
 )
 LEFT = {
     "docs/configuration.md": {"gpt-4o", "gpt-4o-2024-08-06"},
-    "docs/migrations.md": {"gpt-4o", "gpt-4o-2024-08-06"},
+    "docs/guides/migrations.md": {"gpt-4o", "gpt-4o-2024-08-06"},
 }
 """Models that an example is about leaving, by page."""
 

@@ -1,4 +1,4 @@
-"""The guides of docs/migrations.md: each one's config as it stands, with local servers for the vendors.
+"""The guides of docs/guides/migrations.md: each config as it stands, with local servers for the vendors.
 
 The apps are as they were before the migration, with real SDKs. Their candidates' answers must be good and
 counted.
@@ -31,7 +31,7 @@ from tests.serving import ProviderThread, eventually
 
 pytestmark = pytest.mark.more  # each guide's config
 
-PAGE = (Path(__file__).parents[2] / "docs/migrations.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs/guides/migrations.md").read_text()
 CALLERS_KEY, OWN_KEY = "sk-of-the-app", "sk-of-the-candidates-entry"
 ASK: list[Any] = [{"role": "user", "content": "Where is my parcel?"}]
 EACH = 2
