@@ -5,5 +5,6 @@
 `transitions`   how a state may change
 `lanes`         how canaries that match the same requests share units
 `assign`, `assignment`, `cohort`    a unit's arm, by a keyed hash
+`identity`      the unit and the session that a text names
 `caller`        a team with a key of its own
 """

@@ -143,10 +143,16 @@ def _agree(mine: Mapping[str, str], theirs: Mapping[str, str]) -> bool:
 
 
 UnitSource = Literal["header", "body", "session"]
-"""`x-canary-unit`; `user`, `metadata.user_id` or `safety_identifier` in the body; `x-canary-session`."""
+"""`x-canary-unit`; `user`, `metadata.user_id` or `safety_identifier` in the body; the session."""
 
 UNIT_FROM: Sequence[UnitSource] = ("header", "body", "session")
 """Where the unit is looked for unless the canary says otherwise, and for requests without a canary."""
+
+SessionSource = Literal["header", "harness", "metadata", "body"]
+"""`x-canary-session`; a coding agent's own header; `metadata.user_id`; `session_id` or `conversation`."""
+
+SESSION_FROM: Sequence[SessionSource] = ("header", "harness", "metadata", "body")
+"""Where the session is looked for, as `UNIT_FROM`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +173,7 @@ class Canary:
     candidate: Arm
     steps: Sequence[Step]
     unit_from: Sequence[UnitSource] = UNIT_FROM
+    session_from: Sequence[SessionSource] = SESSION_FROM
     random_without_unit: bool = False
     fall_back: bool = True
     start_by_hand: bool = False
@@ -188,8 +195,8 @@ def definition(canary: Canary) -> str:
     """Fingerprint the parts that must not change once a canary has started: match, arms, unit rule and lane.
 
     They determine a unit's assignment and what the arms' records mean. A canary without changes of its
-    requests, a declared lane or a flag system has the fingerprint that it had before these could be
-    configured.
+    requests, a declared lane, a flag system or its own sources of a session has the fingerprint that it had
+    before these could be configured.
     """
     match = canary.match
     parts: tuple[object, ...] = (
@@ -208,4 +215,6 @@ def definition(canary: Canary) -> str:
         parts = (*parts, "lane", canary.lane)
     if canary.assigned_outside:
         parts = (*parts, "assigned outside")
+    if tuple(canary.session_from) != tuple(SESSION_FROM):
+        parts = (*parts, "session", list(canary.session_from))
     return sha256(repr(parts).encode()).hexdigest()[:16]

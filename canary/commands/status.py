@@ -306,6 +306,8 @@ def explain(
         return print_text(rendered(from_json(document), "text").rstrip("\n"))
     if output == "json":
         return print_json(document)
+    if unit is not None and document["unit"] != unit.strip():
+        print_text(f"the unit in this text is {document['unit']}")
     for each in document["canaries"]:
         print_text(f"{each['canary']}: {_arm(each)}")
         for arm, changes in each["request"].items():

@@ -65,6 +65,7 @@ def _check_names(canary: CanarySection, path: Path, found: CheckedDocument) -> N
         ("critical_categories", canary.critical_categories),
         ("critical_segments", canary.critical_segments),
         ("unit", canary.unit),
+        ("session", canary.session),
     ):
         for index, name in enumerate(names):
             if name in names[:index]:
@@ -399,7 +400,7 @@ def _check_group(
             )
             found.complain(("canaries", index, "assignment"), message)
     for index, each in members[1:]:
-        for key in ("unit", "no_unit"):
+        for key in ("unit", "session", "no_unit"):
             if getattr(each, key) != getattr(first, key):
                 message = f'differs from "{first.name}", which takes the same requests; both need the same'
                 found.complain(("canaries", index, key), message)

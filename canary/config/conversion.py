@@ -233,6 +233,7 @@ def canary(section: CanarySection) -> Canary:
         candidate=arm(section.candidate),
         steps=_steps(section),
         unit_from=section.unit,
+        session_from=section.session,
         random_without_unit=section.no_unit == "random",
         fall_back=section.on_candidate_failure == "baseline",
         start_by_hand=section.start == "manual",

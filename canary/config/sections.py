@@ -35,7 +35,7 @@ from canary.config.server import MOST_WORKERS, Role
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Auth, Kind
 from records.facts.metric import MetricKind, Per
-from routing.canary import UnitSource
+from routing.canary import SessionSource, UnitSource
 from verdict.terms.plan import STANDARD_RISK
 from verdict.terms.rubric import DEFAULT_PLANNED_UNITS
 
@@ -287,6 +287,11 @@ class CanarySection(ConfigSection):
         ("header", "body", "session"),
         min_length=1,
         description="Where to look for the unit, in order.",
+    )
+    session: tuple[SessionSource, ...] = Field(
+        ("header", "harness", "metadata", "body"),
+        min_length=1,
+        description="Where to look for the session, in order.",
     )
     no_unit: Literal["baseline", "random"] = Field(
         "baseline", description="Which arm serves a request without a unit."

@@ -51,6 +51,7 @@ from records.store.releases import PastCanary, past_canaries
 from records.store.reports import DailyReport, DailyReports, Evaluations, ReportEntry
 from records.store.session_exchanges import StoredSession, session_of
 from routing import transitions
+from routing.identity import unit_of
 from routing.lanes import part_of
 from routing.states import State
 
@@ -137,9 +138,11 @@ class Operator:
         """Each caller of the config: what it may do, what it has sent, and when it was last seen."""
         return self.monitor.callers.document(self.settings().callers)
 
-    def explain(self, unit: str) -> Mapping[str, Any]:
-        """Which arm this unit gets in every canary, and why."""
-        return explanation(self.settings().canaries, self.rollouts, unit, self.assignment_key())
+    def explain(self, text: str) -> Mapping[str, Any]:
+        """Which arm the unit that this text names gets in every canary, and why."""
+        unit = unit_of(text)
+        found = explanation(self.settings().canaries, self.rollouts, unit, self.assignment_key())
+        return {"unit": unit, **found}
 
     async def session(self, named: str) -> StoredSession:
         """What is stored of a session: by an app's own id, its hash, or the id of an exchange in it."""

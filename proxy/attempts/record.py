@@ -317,7 +317,7 @@ class ExchangeRecord:
                 tags={TAG: self._refused_caller} if self._refused_caller else {},
             )
         trial, provider, labels = call.trial, call.route.provider, call.labels
-        session = unit_hash(self._recorder.ids_key, labels.session) if labels.session else ""
+        session = unit_hash(self._recorder.ids_key, call.session) if call.session else ""
         finish, faults, output_check = (
             answer_of(call, attempt, self._examination)
             if outcome == "ok" and attempt is not None and assignment.reason != "foreign_state"

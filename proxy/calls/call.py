@@ -13,6 +13,7 @@ from proxy.network.server.caller_request import CallerRequest
 from proxy.providers.headers import Headers
 from proxy.providers.json_edit import TooIntricateJson, adapted, members_of
 from records.captures.capture import CaptureSample
+from routing.identity import AGENT, session_of, unit_and_session
 
 LABEL_BOUND = 64
 """Characters of a label."""
@@ -20,16 +21,14 @@ LABEL_BOUND = 64
 DISTINCT = ("utf-8", "backslashreplace")
 """Keeps different identities different even when they are not valid UTF-8."""
 
-_SESSION, _CATEGORY, _REQUEST_ID = b"x-canary-session", b"x-canary-category", b"x-canary-request-id"
+_CATEGORY, _REQUEST_ID = b"x-canary-category", b"x-canary-request-id"
 _TRACEPARENT, _RETRIES = b"traceparent", b"x-stainless-retry-count"
-_NAMES = frozenset({_SESSION, _CATEGORY, _REQUEST_ID, _TRACEPARENT, _RETRIES})
+_NAMES = frozenset({_CATEGORY, _REQUEST_ID, _TRACEPARENT, _RETRIES})
 
 
 class CallerLabels(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The labels; "" and 0 where the caller gave none. `session` is not hashed and not cut, the other texts
-    are cut to the length of a label."""
+    """The labels, cut to the length of a label; "" and 0 where the caller gave none."""
 
-    session: str = ""
     category: str = ""
     request_id: str = ""
     traceparent: str = ""
@@ -42,9 +41,8 @@ NO_LABELS = CallerLabels()
 def labels_of(named: Mapping[bytes, bytes]) -> CallerLabels:
     if named.keys().isdisjoint(_NAMES):
         return NO_LABELS
-    session, retries = named.get(_SESSION), named.get(_RETRIES, b"")
+    retries = named.get(_RETRIES, b"")
     return CallerLabels(
-        session=session.decode(*DISTINCT).strip() if session else "",
         category=_cut(text) if (text := named.get(_CATEGORY)) else "",
         request_id=_cut(text) if (text := named.get(_REQUEST_ID)) else "",
         traceparent=_cut(text) if (text := named.get(_TRACEPARENT)) else "",
@@ -59,16 +57,19 @@ def _cut(text: bytes) -> str:
 class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The facts of a request, from its body, from its path or from a session's handshake.
 
-    `unit`: the unit in the body, "" without one. `stream_options`: the raw member, empty without one.
-    `names_state`: the request names provider-side state. `declines_store`: `store` is false. `output`: the
-    members about tools and formats, None for a request without them. `own_data`: Azure is to search the
-    caller's `data_sources`.
+    `unit`: the unit in the body, "" without one. `agent_session`: the session in a coding agent's text about
+    its user; `body_session`: that in a member of its own; "" without them. `stream_options`: the raw member,
+    empty without one. `names_state`: the request names provider-side state. `declines_store`: `store` is
+    false. `output`: the members about tools and formats, None for a request without them. `own_data`: Azure
+    is to search the caller's `data_sources`.
     """
 
     model: str = ""
     stream: bool = False
     stream_options: bytes = b""
     unit: str = ""
+    agent_session: str = ""
+    body_session: str = ""
     names_state: bool = False
     declines_store: bool = False
     output: OutputRequest | None = None
@@ -103,6 +104,7 @@ class _Body(msgspec.Struct):
     user: _Unit = None
     safety_identifier: _Unit = None
     metadata: _Metadata | None = None
+    session_id: _Unit = None
     stream_options: msgspec.Raw = msgspec.Raw()
     previous_response_id: msgspec.Raw = msgspec.Raw()
     previous_interaction_id: msgspec.Raw = msgspec.Raw()
@@ -141,13 +143,16 @@ def facts_of(route: Route, body: bytes) -> RequestFacts | None:
     if parsed is None or (route.operation.needs_model and not parsed.model):
         return None
     streams = route.operation.streams
+    unit, agent_session = _text(parsed.user) or _text(parsed.safety_identifier), ""
+    if parsed.metadata is not None or unit.startswith(AGENT):
+        unit, agent_session = _user(parsed)
     return RequestFacts(
         model=route.model or parsed.model or "",
         stream=bool(parsed.stream) if streams is None else streams,
         stream_options=bytes(parsed.stream_options),
-        unit=_text(parsed.user)
-        or (_text(parsed.metadata.user_id) if parsed.metadata is not None else "")
-        or _text(parsed.safety_identifier),
+        unit=unit,
+        agent_session=agent_session,
+        body_session=_body_session(parsed) if parsed.session_id is not None or parsed.conversation else "",
         names_state=not (
             bytes(parsed.previous_response_id) in _NOTHING
             and bytes(parsed.conversation) in _NOTHING
@@ -158,6 +163,35 @@ def facts_of(route: Route, body: bytes) -> RequestFacts | None:
         output=_output_request(parsed),
         own_data=len(parsed.data_sources) > 0 and filled(parsed.data_sources),
     )
+
+
+def _user(parsed: _Body) -> tuple[str, str]:
+    """The unit in the body, and the session beside it where a coding agent names both in one text."""
+    unit = session = ""
+    agent = parsed.metadata.user_id if parsed.metadata is not None else None
+    for given in (parsed.user, agent, parsed.safety_identifier):
+        if given is not None:
+            its_unit, its_session = unit_and_session(_text(given))
+            unit, session = unit or its_unit, session or its_session
+    return unit, session
+
+
+def _body_session(parsed: _Body) -> str:
+    """The session that a member names: an id, as text or in an object."""
+    session = session_of(_text(parsed.session_id))
+    if session or not parsed.conversation:
+        return session
+    with suppress(*UNREADABLE):
+        found = _decode_conversation(parsed.conversation)
+        return session_of(_text(found.id if isinstance(found, _Conversation) else found))
+    return ""
+
+
+class _Conversation(msgspec.Struct):
+    id: str | None = None
+
+
+_decode_conversation = msgspec.json.Decoder(_Conversation | str | None).decode
 
 
 def _names_stored_answer(parsed: _Body) -> bool:
@@ -240,7 +274,8 @@ class Call(msgspec.Struct, kw_only=True):
 
     `upgrades`: the request asks for a WebSocket. `messages`: the route of its messages, where each is a
     request that a canary may take. `sample`: set when the exchange is captured. `unit`: the sticky identity,
-    from the first source in the canary's order that has one. `rest`: the baseline of a request that canaries
+    `session`: the conversation, "" without one; each from the first source in the canary's order that has
+    one, and not hashed. `rest`: the baseline of a request that canaries
     match and no lane has.
     """
 
@@ -256,6 +291,7 @@ class Call(msgspec.Struct, kw_only=True):
     tags: Mapping[str, str]
     at: float
     mono: float
+    session: str = ""
     labels: CallerLabels = NO_LABELS
     rest: ArmTarget | None = None
     upgrades: bool = False

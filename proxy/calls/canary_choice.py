@@ -13,7 +13,8 @@ from proxy.calls.call import DISTINCT, RequestFacts
 from proxy.calls.refusal import Refused
 from proxy.calls.routes import ArmTarget, Route, Routes, Trial
 from routing.assignment import Given
-from routing.canary import UNIT_FROM, ArmName, UnitSource
+from routing.canary import SESSION_FROM, UNIT_FROM, ArmName, SessionSource, UnitSource
+from routing.identity import AGENT, session_of, unit_of
 from routing.lanes import holds
 from routing.states import Lane, States, lane_place
 
@@ -27,10 +28,8 @@ ASSIGNMENT = b"x-canary-assignment"
 """The header with a unit's arm from a flag system: `candidate; sig=HEX` or `baseline; sig=HEX`."""
 
 
-Choice = tuple[Trial | None, ArmTarget | None, str | None]
-"""The canary that takes a request; the baseline of one that no lane has; the unit."""
-
-NOBODYS: Choice = (None, None, None)
+Choice = tuple[Trial | None, ArmTarget | None, str | None, str]
+"""The canary that takes a request; the baseline of one that no lane has; the unit; the session."""
 
 
 class CanaryChooser:
@@ -54,22 +53,24 @@ class CanaryChooser:
         one where lanes do not matter, none where no lane has it."""
         trials = routes.matching(route, facts.model, named, tags)
         if not trials:
-            return None, None, _unit(UNIT_FROM, named, facts)
+            session = session_in(SESSION_FROM, named, facts)
+            return None, None, _unit(UNIT_FROM, named, facts, session), session
         first, states = trials[0], self._states().states
-        unit = _unit(first.canary.unit_from, named, facts)
+        session = session_in(first.canary.session_from, named, facts)
+        unit = _unit(first.canary.unit_from, named, facts, session)
         if len(trials) == 1 and ((state := states.get(first.canary.name)) is None or state.lane is None):
-            return first, None, unit
+            return first, None, unit, session
         if PIN in named:
-            return self._pinned(trials, unit, named), None, unit
+            return self._pinned(trials, unit, named), None, unit, session
         if unit is None and not first.canary.random_without_unit:
-            return first, None, None
+            return first, None, None, session
         place = getrandbits(32) if unit is None else lane_place(self._key(), unit)
         known = [(trial, states.get(trial.canary.name)) for trial in trials]
         trial = next((each for each, state in known if holds(state, place)), None)
         if trial is None and not any(state is not None and state.lane is not None for _, state in known):
             trial = first
         rest = self._rest(routes, first, place, route, facts.model, named, tags) if trial is None else None
-        return trial, rest, unit
+        return trial, rest, unit, session
 
     def _pinned(self, trials: Sequence[Trial], unit: str | None, named: Mapping[bytes, bytes]) -> Trial:
         """The canary that the request names, else the one whose lane has the unit, else the first."""
@@ -101,19 +102,60 @@ class CanaryChooser:
         return self._left
 
 
-def _unit(sources: Sequence[UnitSource], named: Mapping[bytes, bytes], facts: RequestFacts) -> str | None:
+def _unit(
+    sources: Sequence[UnitSource], named: Mapping[bytes, bytes], facts: RequestFacts, session: str
+) -> str | None:
     """Return the unit from the first source that has one. An empty unit would be one bucket for everyone."""
     for source in sources:
         if source == "body":
             unit = facts.unit
+        elif source == "session":
+            unit = session
         else:
-            unit = named.get(_UNIT_HEADERS[source], b"").decode(*DISTINCT).strip()
+            unit = named.get(_UNIT, b"").decode(*DISTINCT).strip()
+            if unit.startswith(AGENT):
+                unit = unit_of(unit)
         if unit:
             return unit
     return None
 
 
-_UNIT_HEADERS: Mapping[UnitSource, bytes] = {"header": b"x-canary-unit", "session": b"x-canary-session"}
+def session_in(sources: Sequence[SessionSource], named: Mapping[bytes, bytes], facts: RequestFacts) -> str:
+    """Return the session from the first source that has one; "" without one."""
+    if not (facts.agent_session or facts.body_session) and named.keys().isdisjoint(_SESSION_HEADERS):
+        return ""  # most requests
+    for source in sources:
+        if source == "metadata":
+            session = facts.agent_session
+        elif source == "body":
+            session = facts.body_session
+        else:
+            session = _first_session(named, _HARNESSES if source == "harness" else _OWN)
+        if session:
+            return session
+    return ""
+
+
+def _first_session(named: Mapping[bytes, bytes], headers: Sequence[bytes]) -> str:
+    for header in headers:
+        if (value := named.get(header)) and (session := session_of(value.decode(*DISTINCT))):
+            return session
+    return ""
+
+
+_UNIT, _OWN = b"x-canary-unit", (b"x-canary-session",)
+_HARNESSES = (
+    b"x-claude-code-session-id",
+    b"session_id",  # Codex, older and newer
+    b"session-id",
+    b"x-opencode-session",
+    b"x-amp-thread-id",
+    b"x-litellm-session-id",
+    b"x-session-id",
+    b"x-grok-conv-id",
+)
+_SESSION_HEADERS = frozenset({*_OWN, *_HARNESSES})
+"""The headers that name a session: the caller's for us, those of coding agents and gateways."""
 
 
 _ARMS: Mapping[bytes, ArmName] = {b"baseline": "baseline", b"candidate": "candidate"}

@@ -17,12 +17,13 @@ from proxy.calls.call import (
     streamed,
 )
 from proxy.calls.callers import Callers, asked_model, message_model, needs_model, session_model
-from proxy.calls.canary_choice import NOBODYS, CanaryChooser
+from proxy.calls.canary_choice import CanaryChooser, Choice, session_in
 from proxy.calls.refusal import Refused
 from proxy.calls.routes import Route, Routes
 from proxy.network.server.caller_request import CallerRequest
 from proxy.providers.headers import Headers
 from routing.caller import TAG, Caller
+from routing.canary import SESSION_FROM
 
 BODY_BOUND = 64 << 20
 BODY_WITHIN_S = 600.0
@@ -112,7 +113,12 @@ async def read(
         refusal.form, refusal.caller = route.error_form, "" if caller is None else caller.name
         raise
     # A body that is not JSON passes through unchanged, outside any canary.
-    trial, rest, unit = NOBODYS if facts is None else lanes.choose(routes, route, facts, named, tags)
+    choice: Choice = (
+        (None, None, None, session_in(SESSION_FROM, named, NO_FACTS))
+        if facts is None
+        else lanes.choose(routes, route, facts, named, tags)
+    )
+    trial, rest, unit, session = choice
     return Call(
         method=incoming.method,
         route=route,
@@ -124,6 +130,7 @@ async def read(
         trial=trial,
         rest=rest,
         unit=unit,
+        session=session,
         tags=tags,
         labels=labels_of(named),
         at=time.time(),
@@ -169,7 +176,7 @@ def message_call(handshake: Call, routes: Routes, lanes: CanaryChooser, body: by
     """The call of one message on a WebSocket. Its headers are those of the handshake."""
     route, named = handshake.messages or handshake.route, handshake.named
     facts = facts_of(route, body) or NO_FACTS
-    trial, rest, unit = lanes.choose(routes, route, facts, named, handshake.tags)
+    trial, rest, unit, session = lanes.choose(routes, route, facts, named, handshake.tags)
     return msgspec.structs.replace(
         handshake,
         method="POST",
@@ -179,6 +186,7 @@ def message_call(handshake: Call, routes: Routes, lanes: CanaryChooser, body: by
         trial=trial,
         rest=rest,
         unit=unit,
+        session=session,
         at=time.time(),
         mono=time.monotonic(),
         upgrades=False,

@@ -18,6 +18,7 @@ from records.facts.exchange_id import verify
 from records.facts.metric import LARGEST, Metric
 from records.outcome import Feedback
 from routing.cohort import unit_hash
+from routing.identity import unit_of
 
 MOST_VALUES = 1000
 MOST_AHEAD_S = 300.0
@@ -222,7 +223,11 @@ class FeedbackReader:
             raise BadFeedback(
                 401, f"feedback by {given[0]} needs the feedback token: Authorization: Bearer …"
             )
-        return replace(self._blank, session=self._hash(value.session), unit=self._hash(value.unit))
+        return replace(
+            self._blank,
+            session=self._hash(value.session),
+            unit=self._hash(unit_of(value.unit or "") or value.unit),
+        )
 
     def _hash(self, identity: str | None) -> str:
         """Hash a session or unit as a request's is hashed: surrounding space is ignored."""

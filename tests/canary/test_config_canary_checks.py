@@ -252,6 +252,10 @@ def test_a_pattern_in_a_match_is_a_warning(match: str, key: str) -> None:
 def test_canaries_that_share_lanes_know_a_unit_alike() -> None:
     other = second("{models: [gpt-4o]}").replace("    share: 5%", "    share: 5%\n    unit: [session]")
     assert 'canaries[1].unit: differs from "trial"' in refusal(PROVIDERS + TRIAL + other)[0]
+    other = second("{models: [gpt-4o]}").replace("    share: 5%", "    share: 5%\n    session: [body]")
+    assert 'canaries[1].session: differs from "trial"' in refusal(PROVIDERS + TRIAL + other)[0]
+    twice = TRIAL.replace("    share: 5%", "    share: 5%\n    session: [body, body]")
+    assert '"body" is listed twice' in refusal(PROVIDERS + twice)[0]
 
 
 def test_header_names_that_differ_in_case_do_not_part_canaries() -> None:

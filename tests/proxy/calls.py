@@ -19,7 +19,7 @@ from proxy.network.server.caller_request import CallerRequest
 from proxy.network.upstream.response import UpstreamError
 from proxy.providers.provider import Provider
 from records.outcome import ErrorType
-from routing.canary import Arm, Canary, Match, Step, UnitSource, definition
+from routing.canary import SESSION_FROM, Arm, Canary, Match, SessionSource, Step, UnitSource, definition
 from routing.states import NO_STATES
 
 OPENAI = Provider(name="openai", api="openai", base_url="https://api.openai.com/v1")
@@ -41,6 +41,7 @@ def trial(
     baseline: tuple[str, str] = ("openai", "gpt-4o-2024-08-06"),
     candidate: tuple[str, str] = ("openai", "gpt-4o-2024-11-20"),
     unit_from: Sequence[UnitSource] = ("header", "body", "session"),
+    session_from: Sequence[SessionSource] = SESSION_FROM,
     providers: Mapping[str, Provider] = PROVIDERS,
 ) -> Trial:
     """A canary and its targets; arms are (provider entry, model)."""
@@ -51,6 +52,7 @@ def trial(
         candidate=Arm(provider=candidate[0], model=candidate[1]),
         steps=(Step(share=0.05),),
         unit_from=unit_from,
+        session_from=session_from,
     )
     base, tried = providers[baseline[0]], providers[candidate[0]]
     return Trial(

@@ -57,6 +57,79 @@ def test_a_canary_may_want_another_order(order: Sequence[UnitSource], unit: str 
     assert call(CHAT | {"user": "u1"}, (UNIT, b"h1"), (SESSION, b"c1"), table=table).unit == unit
 
 
+AGENT = f"user_{'9c' * 32}_account__session_0b33f1e1-4ee4-4fe2-b935-8212afc96ea1"
+NAMED = "0b33f1e1-4ee4-4fe2-b935-8212afc96ea1"
+BODY = CHAT | {"metadata": {"user_id": AGENT}, "session_id": "b-1", "conversation": "conv_1"}
+HARNESSES = (
+    b"x-claude-code-session-id",
+    b"session_id",
+    b"session-id",
+    b"x-opencode-session",
+    b"x-amp-thread-id",
+    b"x-litellm-session-id",
+    b"x-session-id",
+    b"x-grok-conv-id",
+)
+
+
+def test_the_session_is_the_header_then_the_harness_then_the_metadata_then_the_body() -> None:
+    harnesses = [(name, b"of " + name) for name in HARNESSES]
+    assert call(BODY, *reversed(harnesses), (SESSION, b"h-1")).session == "h-1"
+    for number, name in enumerate(HARNESSES):
+        assert call(BODY, *reversed(harnesses[number:])).session == f"of {name.decode()}"
+    assert call(BODY).session == NAMED
+    assert call(CHAT | {"session_id": 7, "conversation": "conv_1"}).session == "7"
+    assert call(CHAT | {"prompt_cache_key": "app"}).session == ""
+
+
+@pytest.mark.parametrize(
+    ("conversation", "session"),
+    [
+        ("conv_1", "conv_1"),
+        ({"id": "conv_1"}, "conv_1"),
+        ({}, ""),
+        (None, ""),
+        ("", ""),
+        (7, ""),
+        ({"id": 7}, ""),
+    ],
+)
+def test_a_conversation_is_a_session_by_its_id(conversation: object, session: str) -> None:
+    assert call(CHAT | {"conversation": conversation}).session == session
+
+
+@pytest.mark.parametrize("none", [b"", b" ", b"s" * 257, b"a\x01b", "a\u0085b".encode(), b"a\tb"])
+def test_what_is_no_session_leaves_it_to_the_next_source(none: bytes) -> None:
+    assert call(CHAT, (SESSION, none), (b"session_id", none), (b"x-session-id", b"s-9")).session == "s-9"
+    assert call(CHAT | {"session_id": none.decode()}, (SESSION, none)).session == ""
+    assert call(CHAT, (SESSION, b"s" * 256)).session == "s" * 256
+
+
+def test_a_canary_may_look_for_its_session_elsewhere() -> None:
+    table = routes(trial(unit_from=("session",), session_from=("body", "harness")))
+    said = call(BODY, (SESSION, b"h-1"), (b"session-id", b"x-1"), table=table)
+    assert (said.session, said.unit) == ("b-1", "b-1")
+    assert call(CHAT, (SESSION, b"h-1"), (b"session-id", b"x-1"), table=table).unit == "x-1"
+    assert (bare := call(CHAT, (SESSION, b"h-1"), table=table)).unit is None and bare.session == ""
+
+
+def test_the_unit_of_a_coding_agent_is_never_its_session() -> None:
+    places = [
+        call(CHAT | {"metadata": {"user_id": AGENT}}),
+        call(CHAT | {"user": AGENT}),
+        call(CHAT | {"safety_identifier": AGENT}),
+        call(CHAT, (UNIT, AGENT.encode())),
+    ]
+    assert {each.unit for each in places} == {"9c" * 32}
+    assert [each.session for each in places] == [NAMED, NAMED, NAMED, ""]
+    alone = call(CHAT | {"metadata": {"user_id": json.dumps({"session_id": "s-1"})}})
+    assert (alone.unit, alone.session) == ("s-1", "s-1")
+
+
+def test_what_passes_through_has_the_session_of_its_headers() -> None:
+    assert call(b"not json", (b"session_id", b"s-1")).session == "s-1"
+
+
 @pytest.mark.parametrize("empty", [b"", b" ", b"\t"])
 def test_an_empty_header_is_no_unit_but_the_next_place_may_have_one(empty: bytes) -> None:
     assert call(CHAT, (UNIT, empty), (SESSION, empty)).unit is None

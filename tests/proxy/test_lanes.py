@@ -55,7 +55,7 @@ def taken(
     table, body = routes(*trials), {"model": model} | ({"user": unit} if unit is not None else {})
     named = {f"x-canary-{name}".encode(): value.encode() for name, value in headers.items()}
     request = call(body, table=table)
-    found, rest, _ = lanes.choose(table, request.route, request.facts, named, {})
+    found, rest, _, _ = lanes.choose(table, request.route, request.facts, named, {})
     return found.canary.name if found is not None else None, rest.model if rest is not None else None
 
 

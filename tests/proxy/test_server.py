@@ -335,6 +335,10 @@ def test_a_host_that_is_one_is_served(server, host):
         (b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx-said: GET / RTSP/1.0\r\n\r\n", 200),
         (b"GET / HTTP/1.1\r\nhost: a\r\nx_canary_unit: 1\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nhost: a\r\ncontent_length: 1\r\n\r\n", 400),
+        (
+            b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\nsession_id: 1\r\nConversation_Id: 1\r\n\r\n",
+            200,
+        ),
         (b"GET / HTTP/1.1\r\nhost: a\r\ncontent-type: a/b\r\nContent-Type: a/b\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-type: a/b\r\n\r\n", 200),
         (b"GET * HTTP/1.1\r\nhost: a\r\n\r\n", 400),

@@ -218,6 +218,12 @@ def test_sessions_and_units_need_the_token_and_are_stored_as_hashes(scope: str) 
     assert (feedback.canary, feedback.arm, "user-1" in repr(feedback)) == ("", None, False)
 
 
+def test_a_coding_agents_text_is_its_user_here_too() -> None:
+    hash_, said = "9c" * 32, f"user_{'9c' * 32}_account__session_0b33f1e1-4ee4-4fe2-b935-8212afc96ea1"
+    (feedback,) = read(a_value(exchange_id=None, unit=said), token_ok=True)
+    assert feedback.unit == unit_hash(KEY, hash_)
+
+
 @pytest.mark.parametrize("scope", ["session", "unit"])
 def test_space_around_a_session_or_unit_does_not_count(scope: str) -> None:
     (feedback,) = read(a_value(exchange_id=None, **{scope: " user-1\t"}), token_ok=True)

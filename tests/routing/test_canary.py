@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routing.canary import Arm, Canary, Match, RequestChanges, Step, definition
+from routing.canary import SESSION_FROM, Arm, Canary, Match, RequestChanges, Step, definition
 
 VALUES = ["a", "b"]
 SETS = st.frozensets(st.sampled_from(VALUES), max_size=2)
@@ -83,6 +83,12 @@ def test_other_changes_of_the_requests_make_it_another_canary(changes: RequestCh
     swapped = replace(TRIAL, baseline=replace(TRIAL.baseline, request=changes))
     fingerprints = [definition(each) for each in (asking(changes), swapped, *others)]
     assert len(set(fingerprints)) == 4
+
+
+def test_other_sources_of_a_session_make_it_another_canary() -> None:
+    assert definition(replace(TRIAL, session_from=list(SESSION_FROM))) == definition(TRIAL)
+    others = [replace(TRIAL, session_from=each) for each in (("body",), ("body", "header"))]
+    assert len({definition(each) for each in (TRIAL, *others)}) == 3
 
 
 def test_the_order_of_the_changes_in_the_file_does_not_matter() -> None:

@@ -32,6 +32,10 @@ def refusal(status: int, message: str) -> bytes:
     return b"%b\r\n%b%b%b" % (STATUS_LINE[status], allow, fields % len(body), body)
 
 
+_SPELT_SO = frozenset({b"session_id", b"conversation_id"})
+"""Codex names its session so (0.80). Spelt with hyphens, the names mean nothing to a server."""
+
+
 def find_fault(method: bytes, version: str, framing: Headers, *, upgrade: bool) -> Fault | None:
     """Return why the request is refused, or None. `framing`: its fields named in FRAMING, and those with an
     underscore in their name.
@@ -54,7 +58,7 @@ def find_fault(method: bytes, version: str, framing: Headers, *, upgrade: bool) 
             codings.append(value.lower())
         elif name == b"content-type":
             types += 1
-        elif b"_" in name:
+        elif b"_" in name and name not in _SPELT_SO:
             return 400, "Header names with an underscore are not accepted; write a hyphen."
     if types > 1:
         return 400, "At most one Content-Type header is allowed."

@@ -1,0 +1,70 @@
+"""Who sends a request: the unit and the session in a text that an app or a coding agent gives.
+
+Coding agents name a user and a session in one text, of two forms:
+
+    user_HASH_account_UUID_session_UUID                   the account may be empty
+    {"device_id": …, "account_uuid": …, "session_id": …}  JSON text
+
+The unit is what stays from session to session: the account, else the device, else HASH. Any other text is
+the unit as it stands. `docs/units.json` pins all forms.
+"""
+
+import re
+
+import msgspec
+
+_UUID = "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+_FORM = re.compile(f"user_([0-9A-Za-z]+)_account_({_UUID})?_session_({_UUID})?")
+
+AGENT = ("{", "user_")
+"""How the text of a coding agent begins."""
+
+LONGEST_AGENT = 2048
+"""Characters of an agent's text. Its forms have less than 250."""
+
+LONGEST_SESSION = 256
+_CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")
+
+
+class _Agent(msgspec.Struct):
+    device_id: str | None = None
+    account_uuid: str | None = None
+    session_id: str | None = None
+
+
+_decode = msgspec.json.Decoder(_Agent).decode
+
+
+def unit_and_session(text: str) -> tuple[str, str]:
+    """Return the unit of a text, and the session that a coding agent's text has; "" for none of it."""
+    if not text.startswith(AGENT) or len(text) >= LONGEST_AGENT:
+        return text, ""
+    if text[0] == "{":
+        return _of_json(text)
+    if found := _FORM.fullmatch(text):
+        device, account, session = found.groups("")
+        return account or device, session
+    return text, ""
+
+
+def unit_of(text: str) -> str:
+    """Return the unit that a text names, wherever it stands: in a request, in feedback, in a command."""
+    return unit_and_session(text.strip())[0]
+
+
+def session_of(text: str) -> str:
+    """Return the session that a text names; "" where it is no session: too long, or not printable."""
+    text = text.strip()
+    return "" if len(text) > LONGEST_SESSION or _CONTROL.search(text) else text
+
+
+def _of_json(text: str) -> tuple[str, str]:
+    """A JSON text that has none of an agent's members is a unit like any other text."""
+    try:
+        agent = _decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        return text, ""
+    if agent == _Agent():
+        return text, ""
+    unit = (agent.account_uuid or "").strip() or (agent.device_id or "").strip()
+    return unit, session_of(agent.session_id or "")
