@@ -330,7 +330,8 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One feedback value from a user or an app. A value with a known `key` is a correction.
 
     Exactly one of `exchange_id`, `session` and `unit` was given. An exchange id carries canary, run, arm and
-    unit; for a session or unit they are joined later. `session` and `unit` are hashes.
+    unit; for a session or unit they are joined later. `session` and `unit` are hashes. `posted_at`: UTC
+    seconds at which a worker took a value whose sender gave `at`; None: `at` is that moment.
     """
 
     key: str
@@ -347,6 +348,12 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     arm: ArmName | None = None
     category: str = ""
     comment: str = ""
+    posted_at: float | None = None
+
+    @property
+    def taken_at(self) -> float:
+        """UTC seconds at which a worker took it."""
+        return self.at if self.posted_at is None else self.posted_at
 
 
 Record = Outcome | Heartbeat | Feedback | InFlight

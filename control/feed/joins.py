@@ -1,6 +1,7 @@
-"""Joins feedback about a session or unit to its last exchange: within 60 s, from memory or from the store.
+"""Joins feedback about a session or unit to its last exchange before it: within 60 s, from memory or from
+the store.
 
-    its session or unit exchanged lately      → joined at once
+    that exchange is remembered               → joined at once
     else                                      → waits; the store is asked every few seconds
     still unknown after 60 s                  → passed on as it came, without an arm
 
@@ -11,7 +12,7 @@ store, and the newer of both answers counts.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -24,7 +25,14 @@ from control.feed.events import WorkerEvents
 from records.errors import StoreDown
 from records.outcome import Feedback, Outcome
 from records.store import Store
-from records.store.last_exchanges import LastExchange, last_exchange, last_exchanges
+from records.store.last_exchanges import (
+    ArmStretch,
+    LastExchange,
+    StoredStretches,
+    last_before,
+    last_exchange,
+    stored_stretches,
+)
 
 log = structlog.get_logger()
 
@@ -46,8 +54,8 @@ class FeedbackJoins:
     def __init__(self, store: Store, *, shared: bool = False) -> None:
         """`shared`: other replicas write the store, too."""
         self._store, self._shared = store, shared
-        self._sessions: dict[str, LastExchange] = {}
-        self._units: dict[str, LastExchange] = {}
+        self._sessions: dict[str, ArmStretch] = {}
+        self._units: dict[str, ArmStretch] = {}
         self._waiting: deque[_Waiting] = deque()
 
     def join(self, events: WorkerEvents) -> WorkerEvents:
@@ -72,12 +80,12 @@ class FeedbackJoins:
         asked = list(islice(self._waiting, MOST_ASKED))
         if not asked:
             return done
-        sessions, units = await self._stored(each for _, each in asked)
+        stored = await self._stored([each for _, each in asked])
         now = time.time()
         for until, each in asked:
             self._waiting.popleft()  # not before the store has answered, or a checkpoint would lack it
-            stored = sessions.get(each.session) if each.session else units.get(each.unit)
-            last = max((at for at in (stored, self._known(each)) if at is not None), default=None)
+            found = (stored.before(each), self._known(each))
+            last = max((at for at in found if at is not None), default=None)
             if last is None and now < until:
                 self._waiting.append((until, each))
             else:
@@ -93,17 +101,14 @@ class FeedbackJoins:
         waiting = msgspec.convert(document.get("joins", []), list[_Waiting])
         self._waiting = deque(waiting)
 
-    async def _stored(
-        self, asked: Iterable[Feedback]
-    ) -> tuple[Mapping[str, LastExchange], Mapping[str, LastExchange]]:
-        about = list(asked)
+    async def _stored(self, about: Sequence[Feedback]) -> StoredStretches:
         sessions = {each.session for each in about if each.session}
         units = {each.unit for each in about if not each.session}
         try:
-            return await asyncio.to_thread(last_exchanges, self._store, sessions=sessions, units=units)
+            return await asyncio.to_thread(stored_stretches, self._store, sessions=sessions, units=units)
         except StoreDown as problem:
             log.warning("feedback.not_looked_up", problem=str(problem))
-            return {}, {}
+            return StoredStretches()
 
     def _remember(self, outcome: Outcome) -> None:
         last = last_exchange(outcome)
@@ -114,7 +119,8 @@ class FeedbackJoins:
             _keep(self._sessions, outcome.session, last)
 
     def _known(self, feedback: Feedback) -> LastExchange | None:
-        return self._sessions.get(feedback.session) if feedback.session else self._units.get(feedback.unit)
+        known = self._sessions.get(feedback.session) if feedback.session else self._units.get(feedback.unit)
+        return None if known is None else last_before([known], feedback.at)
 
 
 def _lacks_arm(feedback: Feedback) -> bool:
@@ -127,9 +133,18 @@ def _joined(feedback: Feedback, last: LastExchange) -> Feedback:
     )
 
 
-def _keep(known: dict[str, LastExchange], name: str, last: LastExchange) -> None:
-    """Remember the last exchange of a name, and forget the name heard of longest ago."""
-    before = known.pop(name, last)
-    known[name] = max(before, last)
+def _keep(known: dict[str, ArmStretch], name: str, last: LastExchange) -> None:
+    """Remember the newest exchanges of a name in one arm, and forget the name heard of longest ago."""
+    before = known.pop(name, None)
+    known[name] = ArmStretch(last.at, last) if before is None else _grown(before, last)
     if len(known) > MOST_KNOWN:
         del known[next(iter(known))]
+
+
+def _grown(stretch: ArmStretch, last: LastExchange) -> ArmStretch:
+    """The stretch with one exchange more, which need not be the newest. One of another arm, run or canary
+    begins a new stretch, or leaves of this one what is known to be later."""
+    newest = max(stretch.last, last)
+    if stretch.last[1:] == last[1:]:
+        return ArmStretch(stretch.first_at, newest)
+    return ArmStretch(max(stretch.first_at, newest.at), newest) if last.at >= stretch.first_at else stretch

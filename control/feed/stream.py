@@ -103,7 +103,8 @@ class RecordDeduplicator:
     def found(self, tail: MissedRecords, asked_at: float) -> WorkerEvents:
         """The new records in the store's answer to a search that began at UTC second `asked_at`."""
         outcomes = [structs.replace(each, mono=here(each.at)) for each in self._new_outcomes(tail.outcomes)]
-        records: list[Outcome | Feedback] = [*outcomes, *self._new_feedback(tail.feedback)]
+        feedback = self._new_feedback(tail.feedback, asked_at=asked_at)
+        records: list[Outcome | Feedback] = [*outcomes, *feedback]
         if asked_at - self._failed_at > 2 * OVERLAP_S:
             self._search_from(asked_at - OVERLAP_S)
         return WorkerEvents(records=records, heard=len(tail.outcomes))
@@ -129,15 +130,19 @@ class RecordDeduplicator:
                     found.append(each)
         return found
 
-    def _new_feedback(self, feedback: Iterable[Feedback]) -> list[Feedback]:
-        """Those about a session or unit come by the stream alone, and up to a minute later."""
-        late = self.position.searched_until
-        return [
-            structs.replace(each, mono=here(each.at))
-            for each in feedback
-            if (each.at > late or not each.exchange_id)
-            and self._note(f"{each.key}\0{each.value}\0{each.at}", each.at)
-        ]
+    def _new_feedback(
+        self, feedback: Iterable[Feedback], *, asked_at: float = float("-inf")
+    ) -> list[Feedback]:
+        """Those about a session or unit come by the stream alone, and up to a minute later. What was taken
+        lately is new, whatever moment it is of; the store, which was asked at `asked_at`, does not say when
+        it was."""
+        late, found = self.position.searched_until, []
+        for each in feedback:
+            heard = max(each.at, each.taken_at, asked_at)
+            is_new = heard > late or not each.exchange_id
+            if is_new and self._note(f"{each.key}\0{each.value}\0{each.at}", heard):
+                found.append(structs.replace(each, mono=here(each.taken_at)))
+        return found
 
     def _is_open(self, exchange: InFlight) -> bool:
         """False for an exchange whose outcome was passed on, or may have been: one that began before

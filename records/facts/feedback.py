@@ -178,6 +178,7 @@ class FeedbackReader:
             metric=value.metric,
             value=number,
             at=self._at(value.at),
+            posted_at=None if value.at is None else self._terms.now,
             comment=value.comment or "",
         )
 

@@ -1,11 +1,12 @@
-"""Finds the last exchange of sessions and units: what feedback about them belongs to."""
+"""Finds the last exchange of sessions and units before a moment: what feedback about them belongs to."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
-from records.outcome import Outcome
+from records.outcome import Feedback, Outcome
 from records.store.store import Store, states_in
 from records.store.sums import EXPOSED
 from records.store.tables import sessions as session_rows
@@ -27,6 +28,45 @@ class LastExchange(NamedTuple):
     unit: str
 
 
+class ArmStretch(NamedTuple):
+    """Exchanges of a session or unit in one arm, from UTC second `first_at` to the `last` one."""
+
+    first_at: float
+    last: LastExchange
+
+
+@dataclass(frozen=True, slots=True)
+class StoredStretches:
+    """What is stored of the sessions and units that were asked about, in the present runs."""
+
+    sessions: dict[str, list[ArmStretch]] = field(default_factory=dict)
+    units: dict[str, list[ArmStretch]] = field(default_factory=dict)
+
+    def before(self, feedback: Feedback) -> LastExchange | None:
+        """The last exchange of the value's session or unit at or before its `at`; None without one.
+
+        A session is stored with its last arm only. Before its end its unit says which arm it had.
+        """
+        if not feedback.session:
+            return last_before(self.units.get(feedback.unit, ()), feedback.at)
+        found = last_before(self.sessions.get(feedback.session, ()), feedback.at)
+        if found is None or found.at < feedback.at:
+            return found
+        of_unit = [each for each in self.units.get(found.unit, ()) if each.last.canary == found.canary]
+        return last_before(of_unit, feedback.at) or found
+
+
+def last_before(stretches: Iterable[ArmStretch], at: float) -> LastExchange | None:
+    """The last exchange at or before UTC second `at`; where that is within a stretch, it is as of `at`.
+
+    A stretch has only its two ends. Of two that overlap, those of two canaries, the one that began later is
+    taken.
+    """
+    begun = [each for each in stretches if each.first_at <= at]
+    found = max(begun, key=lambda each: (min(each.last.at, at), each.first_at), default=None)
+    return found and found.last._replace(at=min(found.last.at, at))
+
+
 def last_exchange(outcome: Outcome) -> LastExchange | None:
     """This exchange as its unit's last one; None for one that the hash did not assign or nobody saw."""
     seen = outcome.reason == "cohort" and outcome.outcome in EXPOSED and not outcome.mirror
@@ -35,20 +75,17 @@ def last_exchange(outcome: Outcome) -> LastExchange | None:
     return LastExchange(outcome.at, outcome.canary, outcome.run, outcome.phase, outcome.arm, outcome.unit)
 
 
-def last_exchanges(
-    store: Store, *, sessions: Collection[str], units: Collection[str]
-) -> tuple[Mapping[str, LastExchange], Mapping[str, LastExchange]]:
-    """The last exchanges in the present runs, by session and by unit. May raise StoreDown."""
-    by_session: dict[str, LastExchange] = {}
-    by_unit: dict[str, LastExchange] = {}
+def stored_stretches(store: Store, *, sessions: Collection[str], units: Collection[str]) -> StoredStretches:
+    """The stretches of these sessions, their units and these units. May raise StoreDown."""
+    found = StoredStretches()
     with store.asking() as connection:
         for canary, held in states_in(connection).items():
             run, phases = held.state.run, held.state.phase + 1
-            for some in _batches(sessions):
-                _keep(by_session, canary, run, _of_sessions(connection, canary, run, some))
-            for some in _batches(units):
-                _keep(by_unit, canary, run, _of_units(connection, canary, run, phases, some))
-    return by_session, by_unit
+            of_sessions = [*_of_sessions(connection, canary, run, sessions)]
+            _keep(found.sessions, canary, run, of_sessions)
+            asked = {*units, *(unit for _, unit, *_ in of_sessions)}
+            _keep(found.units, canary, run, _of_units(connection, canary, run, phases, asked))
+    return found
 
 
 def _batches(names: Collection[str]) -> Iterator[Sequence[str]]:
@@ -56,29 +93,32 @@ def _batches(names: Collection[str]) -> Iterator[Sequence[str]]:
     return (listed[first : first + _AT_ONCE] for first in range(0, len(listed), _AT_ONCE))
 
 
-def _keep(found: dict[str, LastExchange], canary: str, run: int, rows: Iterable[Any]) -> None:
-    for name, unit, phase, arm, at in rows:
-        if name not in found or at >= found[name].at:
-            found[name] = LastExchange(at, canary, run, phase, arm, unit)
+def _keep(found: dict[str, list[ArmStretch]], canary: str, run: int, rows: Iterable[Any]) -> None:
+    for name, unit, phase, arm, first_at, last_at in rows:
+        last = LastExchange(last_at, canary, run, phase, arm, unit)
+        found.setdefault(name, []).append(ArmStretch(first_at, last))
 
 
-def _of_sessions(connection: Connection, canary: str, run: int, names: Collection[str]) -> Iterable[Any]:
+def _of_sessions(connection: Connection, canary: str, run: int, names: Collection[str]) -> Iterator[Any]:
     of = session_rows.c
-    wanted = select(of.session, of.unit, of.phase, of.arm, of.last_at)
-    return connection.execute(wanted.where(of.canary == canary, of.run == run, of.session.in_(names)))
+    wanted = select(of.session, of.unit, of.phase, of.arm, of.first_at, of.last_at)
+    for some in _batches(names):
+        yield from connection.execute(wanted.where(of.canary == canary, of.run == run, of.session.in_(some)))
 
 
 def _of_units(
     connection: Connection, canary: str, run: int, phases: int, names: Collection[str]
-) -> Iterable[Any]:
+) -> Iterator[Any]:
     """Every member of the primary key before the unit is given, so that no row of another is looked at."""
     of = unit_days.c
-    wanted = select(of.unit, of.unit, of.phase, of.arm, of.last_at).where(
-        of.canary == canary,
-        of.run == run,
-        of.phase.in_(range(phases)),
-        of.arm.in_(_ARMS),
-        of.mirror.is_(False),
-        of.unit.in_(names),
-    )
-    return connection.execute(wanted)
+    ends = func.min(of.first_at), func.max(of.last_at)
+    for some in _batches(names):
+        wanted = select(of.unit, of.unit, of.phase, of.arm, *ends).where(
+            of.canary == canary,
+            of.run == run,
+            of.phase.in_(range(phases)),
+            of.arm.in_(_ARMS),
+            of.mirror.is_(False),
+            of.unit.in_(some),
+        )
+        yield from connection.execute(wanted.group_by(of.unit, of.phase, of.arm))

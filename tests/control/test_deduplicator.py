@@ -111,6 +111,26 @@ def test_a_correction_of_a_rating_is_told_and_its_repetition_is_not() -> None:
     assert told(gathering.found(MissedRecords([], [better]), now)) == []
 
 
+def test_a_value_of_long_ago_that_was_just_taken_is_told_once_by_whatever_way() -> None:
+    now = time.time()
+    old = Feedback(
+        key="k", metric="csat", value=4.0, at=now - 86400, mono=1.0, exchange_id="x1", posted_at=now
+    )
+    recent = msgspec.structs.replace(old, key="r", at=now - 10)
+    gathering = RecordDeduplicator()
+    entry = ReplicaRecords(replica="r", feedback=[old])
+    news = gathering.hear([entry], "1-0")
+    assert [each.key for each in news.feedback] == ["k"]
+    assert news.feedback[0].mono == pytest.approx(time.monotonic(), abs=5.0)
+    # The store, which does not know when it was taken, brings the other one first; then the stream both.
+    stored = msgspec.structs.replace(recent, posted_at=None)
+    assert [each.key for each in gathering.found(MissedRecords([], [stored]), now + 1).feedback] == ["r"]
+    late = ReplicaRecords(replica="r", feedback=[old, recent])
+    for second in (20.0, 30.5, 90.0):
+        gathering.found(MissedRecords([], []), now + second)
+        assert gathering.hear([late], "2-0").feedback == []
+
+
 def test_workers_of_two_replicas_are_told_apart() -> None:
     beat = Heartbeat(
         worker=0, pid=7, at=1.0, mono=1.0, started=1, finished=1, dropped=0, lag_s=0.0, plan_version=1

@@ -28,8 +28,8 @@ def an_exchange(serial: int, **changed: Any) -> Outcome:
     return Outcome(exchange_id=f"x{serial}", **(fields | changed))
 
 
-def said(**about: str) -> Feedback:
-    return Feedback(key="k", metric="csat", value=4.0, at=NOW, mono=1.0, **about)
+def said(at: float = NOW + 100, **about: str) -> Feedback:
+    return Feedback(key="k", metric="csat", value=4.0, at=at, mono=1.0, **about)
 
 
 def arms(records: Any) -> list[tuple[str, str | None, str]]:
@@ -69,6 +69,30 @@ def test_an_exchange_that_memory_does_not_hold_is_found_in_the_store(
     (joined,) = asyncio.run(found.look())
     assert arms([joined]) == [("trial", "candidate", "ann")]
     assert (joined.run, joined.phase, joined.value) == (1, 3, 4.0)
+
+
+MOVED = [an_exchange(10, arm="baseline", phase=1), an_exchange(20, phase=2), an_exchange(30, phase=2)]
+AT = [(NOW + 5, []), (NOW + 10, ["baseline"]), (NOW + 19, ["baseline"]), (NOW + 25, ["candidate"])]
+
+
+@pytest.mark.parametrize("about", [{"session": "talk"}, {"unit": "ann"}])
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("remembered", [False, True])
+def test_a_value_of_an_earlier_moment_gets_the_arm_of_then(
+    store: Store, about: dict[str, str], shared: bool, remembered: bool
+) -> None:
+    store.ship(a_batch(*MOVED[:2]))
+    store.ship(a_batch(MOVED[2]))
+    found = FeedbackJoins(store, shared=shared)
+    if remembered:
+        found.join(WorkerEvents(records=[MOVED[1], MOVED[0], MOVED[2]]))
+    for at, then in AT:
+        at_once = found.join(WorkerEvents(records=[said(at, **about)])).feedback
+        # The first exchange that is remembered came after the second began.
+        assert len(at_once) == (remembered and not shared and at == NOW + 25)
+        told = [*at_once, *asyncio.run(found.look())]
+        assert [each.arm for each in told if isinstance(each, Feedback)] == then
+        found.restore({}, new_boot=None)
 
 
 def test_where_replicas_share_a_store_the_newer_of_memory_and_store_counts(store: Store) -> None:
