@@ -248,6 +248,12 @@ def is_askable(capture: Capture, task: Task) -> bool:
     return told and capture.messages[-1].role in ("user", "tool")
 
 
+def is_whole(capture: Capture) -> bool:
+    """True if the request has the whole conversation, of which the provider keeps no part."""
+    body = {} if capture.request is None else msgspec.json.decode(capture.request.body)
+    return not any(body.get(name) for name in _STORED)
+
+
 def even_sizes(available: Mapping[str, int], size: int) -> dict[str, int]:
     """The number to take per category, at most `size` in all: rarest first, each an even part of the rest."""
     left, sizes = size, {}

@@ -75,6 +75,19 @@ def bench(
         bool,
         typer.Option("--judge", help="Let the config's judge compare both models' answers. Decides nothing."),
     ] = False,
+    replay: Annotated[
+        bool,
+        typer.Option(
+            "--replay",
+            help="Compare what both models do next at the steps of captured sessions. Runs no tool.",
+        ),
+    ] = False,
+    sessions: Annotated[
+        int | None, typer.Option("--sessions", min=1, help="With --replay: the newest sessions. Default: 50.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="With --replay: the most steps of each. Default: 8.")
+    ] = None,
     failures: Annotated[
         Path | None, typer.Option("--failures", help="A CSV file to write the wrong answers to.")
     ] = None,
@@ -82,7 +95,7 @@ def bench(
         str | None,
         typer.Option(
             "--report",
-            help="A file (.html, .md, .json) for the one report of all four layers.",
+            help="A file (.html, .md, .json) for the one report of all four layers, or for the replay.",
         ),
     ] = None,
     config: ConfigFile = CONFIG,
@@ -92,9 +105,10 @@ def bench(
     """Compare a new model with the current one on the same examples.
 
     Exits 0 for ship, 3 for don't ship, 4 if the data is not enough to decide: by the verdict of the release,
-    which counts the model's canaries too.
+    which counts the model's canaries too. A replay exits 3 or 0: it can only speak against a model.
     """
     from bench.benchmark.comparison import failures as failures_of
+    from bench.benchmark.replay import SOURCE, without_rows
     from bench.dataset.sample import part_of
     from canary.commands.bench_archive import (
         release_of,
@@ -103,26 +117,39 @@ def bench(
         write_failures,
         write_report,
     )
+    from canary.commands.bench_replay import steps_to_ask, tell
     from pages.reports.bench import sanity
 
     if model is None and not dry:
         fail("name the new model, or use --dry to measure only the current model", code=2)
     if judge and dry:
         fail("--judge compares two models; --dry measures only the current one", code=2)
+    if replay and dataset:
+        fail("--replay asks the steps of captured sessions; leave out --dataset", code=2)
+    if not replay and (sessions or steps):
+        fail("--sessions and --steps are about --replay", code=2)
     without_log_lines()
-    written = _report_file(report, dry=dry, partial=bool(dataset or quick))
+    written = _report_file(report, dry=dry and not replay, partial=bool(dataset or quick) and not replay)
     read = read_config(config)
     settings = settings_now(read, data)
     pair = _pair(settings, model, against)
     if dry:
         pair = replace(pair, candidate=None)
-    datasets = _datasets(settings, config, dataset or [])
+    taken = steps_to_ask(read, pair, data, sessions=sessions, steps=steps) if replay else None
+    if taken is not None:
+        settings, datasets = without_rows(settings), [(SOURCE, taken.dataset)]
+    else:
+        datasets = _datasets(settings, config, dataset or [])
     if quick:
         datasets = [(source, part_of(each, QUICK)) for source, each in datasets]
     document, found, judged = measure(
         settings, pair, datasets, data=data, at_once=at_once, progress=progress(), batch=batch, judge=judge
     )
     wrong = failures_of(found, {} if judged is None else judged.answers)
+    if taken is not None:
+        if failures is not None:
+            write_failures(failures, wrong)
+        raise typer.Exit(tell(taken, found, document, output, written))
     began = time.perf_counter()
     document["issues"] = _issues(read, config, pair, data)
     if document["issues"] is not None:

@@ -479,10 +479,14 @@ def _blocks(body: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield f"messages.{nth}.content.{mth}", block
 
 
+UNSIGNED = "skip_thought_signature_validator"
+"""What Gemini takes for the signature of a call that another model made."""
+
+
 def refuse_others_thoughts(account: str, body: Mapping[str, Any]) -> None:
     """Refuse thought signatures of another account, in the words of Gemini's API."""
     parts = [part for content in body.get("contents") or () for part in content.get("parts") or ()]
     for part in parts:
         state = part.get("thoughtSignature") or part.get("thought_signature")
-        if state and not readable(account, str(state)):
+        if state and state != UNSIGNED and not readable(account, str(state)):
             raise RequestRefused(400, "Thought signature is not valid.")

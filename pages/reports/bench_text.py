@@ -11,7 +11,7 @@ from pages.words.verdict import HEADLINES
 from pages.writers import text
 
 _LAYERS = {"synthetic": "Synthetic tasks", "real": "Real-world tasks"}
-_SPENT = {
+SPENT = {
     "batch": "Cost, at half the list price as in a batch; latency and throughput are not measured in a batch"
 }
 _SIDES = ("baseline", "candidate")
@@ -38,14 +38,14 @@ def _page(document: Node) -> Document:
             Section("Correct answers", [_right(document), *map(_says, _of_answers(document))]),
             Section("The rubric’s rows that a benchmark measures", [_rows(document)]),
             Section(
-                _SPENT.get(document["via"], "Latency (quantiles: inverted CDF) and cost"),
+                SPENT.get(document["via"], "Latency (quantiles: inverted CDF) and cost"),
                 [
-                    _spent(document),
+                    spent(document),
                     *(_says(f"{each['says']}; {each['do']}") for each in document.get("unpriced", ())),
                 ],
             ),
             Section("By class", [_classes(document)]),
-            *_judged(document.get("judge")),
+            *judged(document.get("judge")),
             _alone(*_failed(document)),
             *_checks(document),
             *_beside(document),
@@ -71,7 +71,7 @@ def _of_answers(document: Node) -> Iterator[str]:
     yield from by_traffic(document)
 
 
-def _judged(found: Node | None) -> list[Section]:
+def judged(found: Node | None) -> list[Section]:
     """What a judge says of both answers, by dataset and category."""
     if found is None:
         return []
@@ -129,7 +129,7 @@ def _failed(document: Node) -> Iterator[str]:
         more = f" and {len(failed) - _MOST_IDS} more" if len(failed) > _MOST_IDS else ""
         yield f"New failures: {', '.join(failed[:_MOST_IDS])}{more}"
     for side in _SIDES:
-        for failure, times in _failures(document, side).items():
+        for failure, times in failures(document, side).items():
             yield f"{side}: {times} times {failure}"
 
 
@@ -249,7 +249,7 @@ def _right(document: Node) -> Table:
             str(node["examples"]),
             _completion(node["baseline"]),
             _completion(node["candidate"]),
-            _points(node["difference"]),
+            points(node["difference"]),
             "–" if node["mcnemar_p"] is None else f"{node['mcnemar_p']:.2g}",
             str(len(node["new_failures"])) if node["candidate"] else "–",
             "blocks" if node["blocks"] else "look" if node.get("flagged") else "",
@@ -259,7 +259,7 @@ def _right(document: Node) -> Table:
     return Table(columns(*names), rows)
 
 
-def _spent(document: Node) -> Table:
+def spent(document: Node) -> Table:
     quantiles = ("p50", "p95", "p99")
     names = ("", "", *quantiles, "p95 ratio", "per hour", "per request", "total", "cost ratio", "judge")
     rows = [
@@ -289,7 +289,7 @@ def _classes(document: Node) -> Table:
             line["name"],
             "candidate" if side == "candidate" else "current",
             str(line["examples"]),
-            *(_percent(line[name]) for name in ("recall", "precision", "false_positive_rate")),
+            *(percent_words(line[name]) for name in ("recall", "precision", "false_positive_rate")),
         ]
         for dataset in _datasets(document)
         for side, lines in dataset["classes"].items()
@@ -327,7 +327,7 @@ def by_traffic(document: Node) -> Iterator[str]:
 
 def _totals(found: Node) -> str:
     sides = (("current", found["baseline"]), ("candidate", found["candidate"]))
-    parts = [f"{name} {_percent(side)}" for name, side in sides if side is not None]
+    parts = [f"{name} {percent_words(side)}" for name, side in sides if side is not None]
     if (lost := found["difference"]) is not None:
         parts.append(_interval(lost, "{:+.1f} points", "{:+.1f}", scale=100))
     covered = f", {rough_percent(found['covered'])} of it" if found["covered"] < 0.995 else ""
@@ -338,7 +338,7 @@ def _row_number(value: float | None, unit: Unit) -> str:
     return "–" if value is None else number(value, unit)
 
 
-def _failures(document: Node, side: str) -> dict[str, int]:
+def failures(document: Node, side: str) -> dict[str, int]:
     found: dict[str, int] = {}
     for layer in document["layers"]:
         for failure, times in (layer[side] or {"failures": {}})["failures"].items():
@@ -350,14 +350,14 @@ def _completion(side: Node | None) -> str:
     if side is None or side["completion"] is None:
         return "–"
     low, high = side["interval"]
-    return _percent({"low": low, "estimate": side["completion"], "high": high})
+    return percent_words({"low": low, "estimate": side["completion"], "high": high})
 
 
-def _points(found: Node | None) -> str:
+def points(found: Node | None) -> str:
     return _interval(found, "{:+.1f}", "{:+.0f}", scale=100)
 
 
-def _percent(found: Node | None) -> str:
+def percent_words(found: Node | None) -> str:
     return _interval(found, "{:.1f} %", "{:.0f}", scale=100, to="–")
 
 

@@ -85,6 +85,23 @@ class CaptureStore:
         with self._store.reading() as connection:
             return list(connection.execute(query).scalars())
 
+    def abouts(self) -> Iterator[CaptureInfo]:
+        """Yield what each real exchange is about, without its texts, by time."""
+        table = tables.captures.c
+        query = select(table.about).where(table.copy_of == "").order_by(table.at, table.exchange_id)
+        with self._store.reading() as connection:
+            for about in connection.execute(query).scalars():
+                yield msgspec.convert(about, CaptureInfo)
+
+    def several(self, exchange_ids: Sequence[str]) -> Iterator[Capture]:
+        """Yield those of these exchanges that are stored, page by page."""
+        table = tables.captures
+        for first in range(0, len(exchange_ids), PAGE):
+            page = select(table).where(table.c.exchange_id.in_(exchange_ids[first : first + PAGE]))
+            with self._store.reading() as connection:
+                rows = connection.execute(page.order_by(table.c.at, table.c.exchange_id)).all()
+            yield from map(_capture, rows)
+
     def newest(self, sources: Collection[str], limit: int) -> list[Capture]:
         """The newest captures of these sources, without mirror copies, the newest first."""
         table = tables.captures
