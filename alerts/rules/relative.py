@@ -21,7 +21,7 @@ from alerts.evidence.statistics import (
     relative_steps,
     unit_steps,
 )
-from alerts.rules.rule import GuardrailStatus, Rule, decided
+from alerts.rules.rule import GuardrailStatus, Rule, Waits, decided
 from common.numbers import percent, times
 from records.outcome import Outcome
 
@@ -309,10 +309,11 @@ class ReportedEventRule:
     def status(self, now: float) -> GuardrailStatus:
         """The rule's status at monotonic `now`."""
         events, evidence = self.state.events, self.state.evidence
-        ratio = risk_ratio(events, now)
+        ratio, known = risk_ratio(events, now), events.count(now)
+        enough = known >= self.rule.minimum
         return decided(
             self.rule,
-            enough=events.count(now) >= self.rule.minimum,
+            enough=enough,
             over=over_ratio(events, now, self.rule.limit) or evidence.cusum >= PAGE_CUSUM,
             convincing=evidence.pages(self.rule.minimum),
             convicted=self.state.convicted,
@@ -320,7 +321,8 @@ class ReportedEventRule:
             threshold=self.rule.limit,
             evidence=evidence.numbers(),
             sentence=f"units that {self.words}: {events.over(now)} of the candidate,"
-            f" {events.count(now) - events.over(now)} of the baseline{_as_often(ratio, self.rule.limit)}",
+            f" {known - events.over(now)} of the baseline{_as_often(ratio, self.rule.limit)}",
+            waits=None if enough else Waits(known, self.rule.minimum, f"units that {self.words}"),
         )
 
 

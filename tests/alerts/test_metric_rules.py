@@ -152,7 +152,13 @@ def test_worse_opinions_page_and_equal_ones_do_not(
 
 
 def test_a_rule_that_waits_says_for_what(traffic_of: Any) -> None:
-    for metric, waits in (("revenue", "0 of 30 baseline values"), ("conversion", "0 of 30 units with")):
+    told = {
+        "revenue": "0 of 30 baseline values",
+        "conversion": "0 of 30 units with",
+        "churn": "0 of 3 units that have churn",
+        "escalated": "0 of 3 units that escalated",
+    }
+    for metric, waits in told.items():
         status = watching(traffic_of, rule_on(metric)).decide()[metric]
         assert status.state == "not_enough_data"
         assert f"; waits: {waits}" in status.sentence

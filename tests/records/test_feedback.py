@@ -68,7 +68,7 @@ def test_an_exchange_id_says_canary_run_and_arm_by_itself() -> None:
     assert (feedback.exchange_id, feedback.session) == (an_id(), "")
     assert feedback.unit == unit_hash(KEY, "user-1")
     assert (feedback.metric, feedback.value, feedback.comment, feedback.mono) == ("csat", 4.0, "nice", 7.0)
-    assert feedback.at == 1794988800.0
+    assert (feedback.at, feedback.taken_at) == (1794988800.0, NOW)
 
 
 def test_without_a_time_it_is_now() -> None:
