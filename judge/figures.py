@@ -146,6 +146,26 @@ class JudgedMarks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedArms:
+    """A mean by arm, and candidate minus baseline (None: no value in an arm)."""
+
+    baseline: Range | None
+    candidate: Range | None
+    difference: Range | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedSessions:
+    """Whole sessions: how many have a mark and how many none that is readable, the marks from 1 to 5, and the
+    share whose task was done."""
+
+    sessions: int
+    no_mark: int
+    mark: JudgedArms
+    done: JudgedArms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LostExample:
     """A pair of which the judge took the baseline's answer. The reason is "" once it has expired, and in what
     is stored for longer than the texts."""
@@ -163,9 +183,10 @@ class JudgeFigures:
     `agreement` is the judge's with people, `people` that of two people. `order_decided` is the share of pairs
     that the order of the answers decided. `prefers_longer` and `prefers_own_vendor` are shares of the pairs
     that were won: by the longer answer, and by the judge's own vendor (None: both arms are of that vendor, or
-    neither). None: nothing to count. `marks` are those of single answers. `left_out` counts the pairs that an
-    earlier judge, or the same with other words, judged: nothing else here is of them but the cost and
-    `people`. `labels_needed` are those from which on its word is worth anything: 30, or 50 with a row on it.
+    neither). None: nothing to count. `marks` are those of single answers, `judged_session` is what it says of
+    whole sessions. `left_out` counts the pairs that an earlier judge, or the same with other words, judged:
+    nothing else here is of them but the cost and `people`. `labels_needed` are those from which on its word
+    is worth anything: 30, or 50 with a row on it.
     """
 
     provider: str
@@ -182,6 +203,7 @@ class JudgeFigures:
     prefers_own_vendor: float | None
     cost_usd: float
     marks: JudgedMarks | None = None
+    judged_session: JudgedSessions | None = None
     lost: tuple[LostExample, ...] = ()
     left_out: int = 0
     labels_needed: int = FEWEST_LABELS

@@ -14,19 +14,20 @@ from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, Row, Subquery, case, func, insert, select, text, update
 
+from judge.terms import Kind
 from records.store import Store, tables
 from records.store.captures import Better, Label
 
-Kind = Literal["pair", "answer"]
-"""Both arms' answers to one request, or one arm's answer."""
-
 Result = Literal["", "candidate", "baseline", "tie", "mark", "no_mark"]
-"""The better answer's arm; "" while calls are to come, "mark" for an answer that has one."""
+"""The better answer's arm; "" while calls are to come, "mark" for an answer or a session that has one."""
 
 CallState = Literal["asked", "answered", "failed", "lost"]
 
 FIRST, SECOND = 1, 2
-"""The turns of a pair: the baseline's answer stands first, then the candidate's. An answer has one turn."""
+"""The turns of a pair: the baseline's answer stands first, then the candidate's. Others have one turn."""
+
+DONE, NOT_DONE = "yes", "no"
+"""The second word of what is said of a session: whether its task was done."""
 
 LOST_AFTER_S = 900.0
 """A call without an answer for so long lost it with its process: no call takes this long."""
@@ -47,9 +48,9 @@ class BudgetSpent(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeCall:
-    """One question to the judge. `said` is "A", "B", "SAME", a mark from "1" to "5", or "" without a readable
-    one. `cost_usd` is None until it is known; then `reserved_usd` counts. The reason is redacted, and ""
-    once it has expired."""
+    """One question to the judge. `said` is "A", "B", "SAME", a mark from "1" to "5", of a session "4 yes" or
+    "4 no", or "" without a readable one. `cost_usd` is None until it is known; then `reserved_usd` counts.
+    The reason is redacted, and "" once it has expired."""
 
     turn: int
     state: CallState
@@ -61,12 +62,12 @@ class JudgeCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedExchange:
-    """A pair or an answer that the judge looked at.
+    """A pair, an answer or a session that the judge looked at.
 
-    `exchange_id` is the real exchange's, also of a pair; `at` is its time and `asked_at` the judge's, UTC
-    seconds. `unit` is a hash. `arm` is that of a single answer, "" for a pair. `judge`, `baseline` and
-    `candidate` are `provider/model`, "" without an answer of that arm; the lengths are characters. `mark` is
-    from 1 to 5.
+    `exchange_id` is the real exchange's, also of a pair, and `session_id` of a session; `at` is its time and
+    `asked_at` the judge's, UTC seconds. `unit` is a hash. `arm` is that of a single answer or a session, ""
+    for a pair. `judge`, `baseline` and `candidate` are `provider/model`, "" without an answer of that arm;
+    the lengths are characters. `mark` is from 1 to 5. `done`: the session's task was done, None for others.
     """
 
     exchange_id: str
@@ -86,6 +87,7 @@ class JudgedExchange:
     candidate_length: int | None = None
     result: Result = ""
     mark: float | None = None
+    done: bool | None = None
     calls: tuple[JudgeCall, ...] = ()
 
     @property
@@ -102,6 +104,16 @@ class JudgedExchange:
     def cost_usd(self) -> float:
         """What its calls cost, or may have cost."""
         return sum(call.reserved_usd if call.cost_usd is None else call.cost_usd for call in self.calls)
+
+
+def session_id(canary: str, run: int, session: str) -> str:
+    """What stands for an exchange's id where a session of a run is judged; `session` is its hash."""
+    return f"{canary}/{run}/{session}"
+
+
+def session_of(id: str) -> str:
+    """The session's hash in its `session_id`."""
+    return id.rpartition("/")[2]
 
 
 class Judgements:
@@ -233,7 +245,7 @@ def result_of(kind: Kind, said: Mapping[int, str]) -> Result:
     """The result of all turns' words. The same answer both times wins; unreadable words leave no mark."""
     if not all(said.values()):
         return "no_mark"
-    if kind == "answer":
+    if kind != "pair":
         return "mark"
     first = {"A": "baseline", "B": "candidate"}.get(said[FIRST])
     second = {"A": "candidate", "B": "baseline"}.get(said[SECOND])
@@ -263,10 +275,9 @@ def _decide(connection: Connection, exchange_id: str) -> None:
         return
     said = {turn: calls[turn].said if turn in calls else "" for turn in turns}
     result = result_of(kind, said)
-    mark = float(said[FIRST]) if result == "mark" else None
-    connection.execute(
-        update(table).where(table.c.exchange_id == exchange_id).values(result=result, mark=mark)
-    )
+    mark, _, task = said[FIRST].partition(" ") if result == "mark" else ("", "", "")
+    found = {"mark": float(mark) if mark else None, "done": task == DONE if task else None}
+    connection.execute(update(table).where(table.c.exchange_id == exchange_id).values(result=result, **found))
 
 
 def _note(connection: Connection, judged: JudgedExchange, *, is_known: bool, anew: bool) -> None:
@@ -419,7 +430,7 @@ class RunJudgements:
         )
 
     def of(self, kind: Kind) -> list[JudgedExchange]:
-        """The pairs, or the answers, that have their result from the newest judge with its newest words:
+        """The pairs, answers or sessions that have their result from the newest judge with its newest words:
         another judge's taste, or other words, would be another metric."""
         newest = self._newest(kind)
         return [each for each in self._ended(kind) if newest is not None and _asked(each) == _asked(newest)]
@@ -429,10 +440,10 @@ class RunJudgements:
         return len(self._ended("pair")) - len(self.of("pair"))
 
     def shown(self) -> JudgedExchange | None:
-        """One of the judgements that are shown: the newest pair that has its result, else such an answer;
-        while none has one, the newest that was asked for. None without any."""
+        """One of the judgements that are shown: the newest pair that has its result, else such an answer or
+        session; while none has one, the newest that was asked for. None without any."""
         asked = max(self.exchanges, key=_moment, default=None)
-        return self._newest("pair") or self._newest("answer") or asked
+        return self._newest("pair") or self._newest("answer") or self._newest("session") or asked
 
     def _newest(self, kind: Kind) -> JudgedExchange | None:
         return max(self._ended(kind), key=_moment, default=None)

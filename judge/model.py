@@ -5,8 +5,9 @@
 
 import asyncio
 import math
+import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
@@ -20,16 +21,22 @@ from bench.models.asker import Answer, Asker, EntryAuth, client_for, direct
 from bench.models.wires import RequestExtras
 from bench.settings import BenchSettings, JudgeSource
 from common.numbers import set_dollars
-from judge.judgements import FIRST, SECOND, JudgedExchange, Judgements, Kind
-from judge.terms import without_price
+from judge.judgements import DONE, FIRST, NOT_DONE, SECOND, JudgedExchange, Judgements
+from judge.terms import Kind, without_price
 from records.captures.capture import Capture, CapturedMessage
 from records.captures.redaction import redacted
 from records.facts.prices import Prices
 from records.outcome import Usage
+from routing.canary import ArmName
 
 Better = Literal["A", "B", "SAME"]
 Question = tuple[CapturedMessage, ...]
 
+
+_TOOLS = (
+    "Of an answer that calls a tool it counts whether that is the right tool with the right arguments; "
+    "the result comes later."
+)
 
 _PAIR = f"""\
 You compare two answers of an assistant to the same conversation. Between the lines of equal signs stand the
@@ -44,7 +51,7 @@ conversation and both answers. {MATERIAL}
 === END ===
 
 What counts: {{criteria}}
-The length, the style and the order of the answers do not count.
+{_TOOLS} The length, the style and the order of the answers do not count.
 Write one short sentence of why, then on a line of its own: BETTER: A, BETTER: B or BETTER: SAME"""
 
 _ANSWER = f"""\
@@ -58,12 +65,26 @@ You grade an assistant's answer. Between the lines of equal signs stand the conv
 === END ===
 
 What counts: {{criteria}}
+{_TOOLS}
 Marks: 5 nothing to improve; 4 good, a detail is missing; 3 useful in part; 2 hardly useful, or with a serious
 mistake; 1 useless or harmful. Length and style do not count.
 Write one short sentence of why, then on a line of its own: MARK: n"""
 
 
-_WORDS = {"pair": _PAIR, "answer": _ANSWER}
+_SESSION = f"""\
+You grade an assistant's work in one session. Between the lines of equal signs stands the session: what the
+user asked, which tools the assistant called, what they returned, and what it answered. {MATERIAL}
+
+=== SESSION ===
+{{asked}}
+=== END ===
+
+What counts: did the assistant finish the task that the user gave it, with the right tools? {{criteria}}
+Marks: 5 done, nothing to improve; 4 done, with a detour or a missing detail; 3 done in part; 2 hardly, or
+with a serious mistake; 1 not at all, or harmful. Length and style do not count.
+Write one short sentence of why, then on a line of its own: MARK: n, DONE: YES or MARK: n, DONE: NO"""
+
+_WORDS: Mapping[Kind, str] = {"pair": _PAIR, "answer": _ANSWER, "session": _SESSION}
 
 
 def pair_question(asked: Messages, first: str, second: str, criteria: str) -> Question:
@@ -76,6 +97,11 @@ def answer_question(asked: Messages, answer: str, criteria: str) -> Question:
     """How good one answer is. It names no model."""
     text = _ANSWER.format(asked=conversation(asked), answer=answer, criteria=criteria)
     return (CapturedMessage("user", text),)
+
+
+def session_question(session: str, criteria: str) -> Question:
+    """How good the work of a session is, and whether its task is done. It names no model."""
+    return (CapturedMessage("user", _SESSION.format(asked=session, criteria=criteria)),)
 
 
 def words_sha256(kind: Kind, criteria: str = "") -> str:
@@ -97,10 +123,17 @@ def pair_questions(asked: Messages, baseline: str, candidate: str, criteria: str
     return {turn: pair_question(asked, first, second, criteria) for turn, (first, second) in orders.items()}
 
 
+_DONE = re.compile(r"DONE\W{0,5}(YES|NO)\b", re.IGNORECASE)
+
+
 def said(kind: Kind, text: str) -> str:
-    """What an answer says, as it is stored: A, B, SAME, a mark, or "" if that is unreadable."""
+    """What an answer says, as it is stored: A, B, SAME, a mark, of a session a mark and `yes` or `no`, or ""
+    if that is unreadable."""
     found = better(text) if kind == "pair" else mark(text)
-    return "" if found is None else str(found)
+    if found is None or kind != "session":
+        return "" if found is None else str(found)
+    tasks = _DONE.findall(text)
+    return f"{found} {DONE if tasks[-1].upper() == 'YES' else NOT_DONE}" if tasks else ""
 
 
 # The judging model: what it is asked, at which bound and highest price, and how its answer is read.
@@ -200,7 +233,7 @@ def too_small(settings: BenchSettings, kind: Kind) -> str:
 def _shortest(kind: Kind) -> Sequence[Question]:
     if kind == "pair":
         return list(pair_questions((), "", "", "").values())
-    return (answer_question((), "", ""),)
+    return (answer_question((), "", "") if kind == "answer" else session_question("", ""),)
 
 
 # A model that judges real answers: each call is noted with its highest price before it is made.
@@ -323,20 +356,40 @@ def answer_subject(
 ) -> JudgementSubject:
     """One arm's answer."""
     made = _judgement(capture, judge=judge, words_sha256=words_sha256("answer", criteria))
-    made = replace(made, kind="answer", arm=capture.about.arm)
-    if capture.about.arm == "candidate":
-        made = replace(
-            made,
-            baseline="",
-            candidate=made.baseline,
-            baseline_length=None,
-            candidate_length=made.baseline_length,
-        )
     return JudgementSubject(
-        judgement=made,
+        judgement=_of_arm(replace(made, kind="answer"), capture.about.arm),
         questions={FIRST: answer_question(capture.messages, capture.said, criteria)},
         expires_at=capture.about.expires_at,
         redact=redact,
+    )
+
+
+def session_subject(
+    id: str, captures: Sequence[Capture], *, judge: str, criteria: str, redact: tuple[str, ...] = ()
+) -> JudgementSubject:
+    """One arm's session with this id. `captures` are its exchanges by time, at least one."""
+    text = session_text(captures)
+    made = _judgement(captures[0], judge=judge, words_sha256=words_sha256("session", criteria))
+    made = replace(made, exchange_id=id, kind="session", category="", baseline_length=len(text))
+    return JudgementSubject(
+        judgement=_of_arm(made, captures[0].about.arm),
+        questions={FIRST: session_question(text, criteria)},
+        expires_at=min(each.about.expires_at for each in captures),
+        redact=redact,
+    )
+
+
+def _of_arm(made: JudgedExchange, arm: ArmName) -> JudgedExchange:
+    """The judgement of what one arm did, whose model and length stand in the baseline's place."""
+    if arm == "baseline":
+        return replace(made, arm=arm)
+    return replace(
+        made,
+        arm=arm,
+        baseline="",
+        candidate=made.baseline,
+        baseline_length=None,
+        candidate_length=made.baseline_length,
     )
 
 
@@ -360,3 +413,59 @@ def _judgement(real: Capture, *, judge: str, words_sha256: str) -> JudgedExchang
 
 def _model(capture: Capture) -> str:
     return f"{capture.about.provider}/{capture.about.model}"
+
+
+# A session as the judge reads it: its conversations, with the longest texts cut in their middle.
+
+
+SESSION_BOUND = 80_000
+"""Characters of a session that a judge reads."""
+_TEXT_BOUNDS = (20_000, 5_000, 2_000, 800, 300)
+"""Characters of one message: the first of these with which the session is short enough."""
+
+
+def session_text(captures: Sequence[Capture]) -> str:
+    """The conversations of a session, each as it stood at its end: messages, tool calls and their results,
+    and the last answer. At most SESSION_BOUND characters.
+
+    An agent repeats its conversation in each request, which so replaces the one before.
+    """
+    whole: list[Capture] = []
+    for capture in captures:
+        place = next((nth for nth, each in enumerate(whole) if _goes_on(each, capture)), None)
+        if place is not None:
+            del whole[place]
+        whole.append(capture)
+    texts = (_conversations(whole, bound) for bound in (SESSION_BOUND, *_TEXT_BOUNDS))
+    fitting = next((text for text in texts if len(text) <= SESSION_BOUND), None)
+    return _cut(_conversations(whole, _TEXT_BOUNDS[-1]), SESSION_BOUND) if fitting is None else fitting
+
+
+def _goes_on(before: Capture, after: Capture) -> bool:
+    """True for a request with the first message of an earlier one and more messages. One that summarises a
+    conversation, or that a helper sends, begins otherwise."""
+    longer = len(after.messages) > len(before.messages)
+    return longer and _first(after.messages) == _first(before.messages)
+
+
+def _first(messages: Messages) -> CapturedMessage | None:
+    return next((each for each in messages if each.role != "system"), None)
+
+
+def _conversations(captures: Sequence[Capture], bound: int) -> str:
+    return "\n\n".join("\n".join(_lines(capture, bound)) for capture in captures)
+
+
+def _lines(capture: Capture, bound: int) -> Iterator[str]:
+    for message in capture.messages:
+        yield f"{message.role}: {_cut(message.said, bound)}"
+    yield f"assistant: {_cut(capture.said, bound)}"
+
+
+def _cut(text: str, bound: int) -> str:
+    """The text without its middle if it is longer than the bound."""
+    if len(text) <= bound:
+        return text
+    note = f" [… {len(text) - bound:,} characters left out …] "
+    kept = max(0, bound - len(note))
+    return text[: kept - kept // 2] + note + text[len(text) - kept // 2 :]

@@ -18,23 +18,38 @@ def without_price(name: str) -> str:
     )
 
 
+Kind = Literal["pair", "answer", "session"]
+"""Both arms' answers to one request, one arm's answer, or one arm's whole session."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeTerms:
-    """What is judged of a canary in a day: so many mirrored pairs, or so many single answers of both arms."""
+    """What is judged of a canary in a day: so many mirrored pairs, or single answers of both arms, or whole
+    sessions of both."""
 
     pairs: int = 0
     answers: int = 0
+    sessions: int = 0
     criteria: str = CRITERIA
+
+    @property
+    def kind(self) -> Kind:
+        return "pair" if self.pairs else "answer" if self.answers else "session"
+
+    @property
+    def number(self) -> int:
+        """How many a UTC day has."""
+        return self.pairs or self.answers or self.sessions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedRun:
-    """One run of a canary and how it is judged. `number` is how many pairs or answers of it a UTC day has;
+    """One run of a canary and how it is judged. `number` is how many of this kind a UTC day has of it;
     `redact` are the canary's own patterns."""
 
     canary: str
     run: int
-    kind: Literal["pair", "answer"]
+    kind: Kind
     number: int
     criteria: str
     redact: tuple[str, ...] = ()
@@ -45,8 +60,8 @@ class JudgedRun:
         return cls(
             canary=canary,
             run=run,
-            kind="pair" if terms.pairs else "answer",
-            number=terms.pairs or terms.answers,
+            kind=terms.kind,
+            number=terms.number,
             criteria=terms.criteria,
             redact=redact,
         )

@@ -116,9 +116,8 @@ def _budget_without_a_call(read: Config) -> str:
     """What is wrong with a daily budget in which a canary's judge could never make a call; "" if it could."""
     from judge.model import too_small
 
-    terms = [each.judge for each in read.canaries.values() if each.judge is not None]
-    pairs = any(each.pairs for each in terms)
-    return too_small(read.bench, "pair" if pairs else "answer") if terms else ""
+    kinds = [each.judge.kind for each in read.canaries.values() if each.judge is not None]
+    return next(filter(None, (too_small(read.bench, kind) for kind in kinds)), "")
 
 
 def _prospects(

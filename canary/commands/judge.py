@@ -1,10 +1,10 @@
-"""`canary judge`: judges captured pairs or answers of a canary now."""
+"""`canary judge`: judges captured pairs, answers or sessions of a canary now."""
 
 import asyncio
 import os
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from canary.config import Config
     from control.settings import CanarySettings
     from judge.runs.due import UnjudgedExchange
-    from judge.terms import JudgedRun
+    from judge.terms import JudgedRun, Kind
     from records.store import Store
 
 
@@ -42,27 +42,37 @@ def judge(
     answers: Annotated[
         int | None, typer.Option("--answers", min=1, help="Mark so many single answers of both arms.")
     ] = None,
+    sessions: Annotated[
+        int | None, typer.Option("--sessions", min=1, help="Mark so many whole sessions of both arms.")
+    ] = None,
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
     output: Form = "text",
 ) -> None:
-    """Judge captured pairs or answers of a canary's run now, whatever the day has had, within the budget.
+    """Judge captured pairs, answers or sessions of a canary's run now, within the day's budget.
 
-    Needs no server. Exits 1 if nothing was judged, or the provider failed.
+    What the day has had already does not count. Needs no server. Exits 1 if nothing was judged, or the
+    provider failed.
     """
     from judge.runs.due import more
+    from judge.terms import Kind
     from pages.words.judge import judged_now_text
 
-    if (pairs is None) == (answers is None):
-        fail("give either --pairs N (of mirrored requests) or --answers N (of both arms)", code=2)
+    asked: dict[Kind, int] = {
+        kind: number
+        for kind, number in zip(get_args(Kind), (pairs, answers, sessions), strict=True)
+        if number is not None
+    }
+    if len(asked) != 1:
+        fail("give --pairs N (of mirrored requests), --answers N or --sessions N (of both arms)", code=2)
     without_log_lines()
     read = read_config(config)
     wanted = canary_of(read, name)
     if wanted.judge is None:
         fail(f"{name} has no judge in {config}; give it one: `judge: {{pairs: 200}}`")
     with opened(read, data) as store:
-        run = _run(store, wanted, pairs, answers)
-        due = more(store, run) or _nothing(read, run, store)
+        run = _run(store, wanted, *asked.popitem())
+        due = more(store, run, time.time()) or _nothing(read, run, store)
         told = asyncio.run(_judged(read.bench, run, due, store))
     if output == "json":
         print_json(told)
@@ -71,7 +81,7 @@ def judge(
     _end(told, run)
 
 
-def _run(store: "Store", wanted: "CanarySettings", pairs: int | None, answers: int | None) -> "JudgedRun":
+def _run(store: "Store", wanted: "CanarySettings", kind: "Kind", number: int) -> "JudgedRun":
     """The canary's current run. Exits 1 if it has none."""
     name = wanted.canary.name
     known = store.states().get(name)
@@ -80,9 +90,7 @@ def _run(store: "Store", wanted: "CanarySettings", pairs: int | None, answers: i
     run = wanted.judged_run(known.state.run)
     if run is None:
         fail(f"{name} has no judge")
-    if pairs is not None:
-        return replace(run, kind="pair", number=pairs)
-    return replace(run, kind="answer", number=answers or 0)
+    return replace(run, kind=kind, number=number)
 
 
 def _nothing(config: "Config", run: "JudgedRun", store: "Store") -> "Sequence[UnjudgedExchange]":
@@ -91,6 +99,8 @@ def _nothing(config: "Config", run: "JudgedRun", store: "Store") -> "Sequence[Un
 
     done = sum(each.kind == run.kind for each in Judgements(store).of(run.canary, run.run))
     told = f"no {run.kind} of {run.canary}'s run {run.run} waits for the judge, {done} have been judged"
+    if run.kind == "session":
+        fail(f"{told}; a session that `capture: {{rate: …}}` drew is whole after 30 minutes of silence")
     if run.kind == "answer":
         fail(f"{told}; whole answers of both arms are captured as `capture` says")
     if not config.canaries[run.canary].mirror:

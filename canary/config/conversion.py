@@ -289,7 +289,12 @@ def _judge_of(section: CanarySection, file: FileSection) -> str:
 
 
 def _judge_terms(section: CanaryJudgeSection) -> JudgeTerms:
-    return JudgeTerms(pairs=section.pairs or 0, answers=section.answers or 0, criteria=section.criteria)
+    return JudgeTerms(
+        pairs=section.pairs or 0,
+        answers=section.answers or 0,
+        sessions=section.sessions or 0,
+        criteria=section.criteria,
+    )
 
 
 def _capture_rule(section: CaptureSection, file: FileSection) -> CaptureRule:

@@ -251,11 +251,17 @@ def check_judging(file: FileSection, canary: CanarySection, path: Path, found: C
             "`judge: {provider: …, model: …, daily_budget: 5.00}`"
         )
         found.complain(place, message)
-    if (terms.pairs is None) == (terms.answers is None):
-        message = "give either `pairs` (of mirrored requests) or `answers` (single ones of both arms)"
+    if sum(each is not None for each in (terms.pairs, terms.answers, terms.sessions)) != 1:
+        message = (
+            "give one of `pairs` (of mirrored requests), `answers` (single ones of both arms) "
+            "and `sessions` (whole ones of both)"
+        )
         found.complain(place, message)
     if canary.capture is None and not found.cut_below((*path, "capture")):
         found.complain(place, "has no texts to judge; set `capture`, for example `capture: {rate: 10%}`")
+    elif terms.sessions is not None and canary.capture is not None and not canary.capture.rate:
+        message = "needs whole sessions, which `capture` draws by its `rate`, for example `rate: 10%`"
+        found.complain((*place, "sessions"), message)
     if terms.pairs is not None and not canary.mirror and not found.cut_below((*path, "mirror")):
         message = "needs `mirror`, for example `mirror: 10%`; without it, write `judge: {answers: 200}`"
         found.complain((*place, "pairs"), message)

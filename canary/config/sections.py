@@ -234,13 +234,16 @@ class ModelCaptureSection(CaptureSection):
 
 
 class CanaryJudgeSection(ConfigSection):
-    """What the judge looks at of this canary. Give either pairs or answers."""
+    """What the judge looks at of this canary. Give pairs, answers or sessions."""
 
     pairs: Annotated[int, Field(ge=1)] | None = Field(
         None, description="How many mirrored pairs to judge in a day, evenly over the categories."
     )
     answers: Annotated[int, Field(ge=1)] | None = Field(
         None, description="Without `mirror`: how many single answers of both arms to mark in a day."
+    )
+    sessions: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="How many whole sessions of both arms to mark in a day, at random."
     )
     criteria: Text = Field(CRITERIA, description="What makes an answer good, in words for the judge.")
 

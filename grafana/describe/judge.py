@@ -6,7 +6,7 @@ from grafana.describe.panel import Panel, PanelRow, Query
 _PAIRS = f"sum(canary_judged_pairs{{{CANARY}}})"
 _WON, _TIED = (f'sum(canary_judged_pairs{{{CANARY},result="{result}"}})' for result in ("candidate", "tie"))
 _DECIDED = f'sum(canary_judged_pairs{{{CANARY},result!="no_mark"}})'
-_ANSWERS = f"canary_judged_answers{{{CANARY}}}"
+_ANSWERS, _SESSIONS = f"canary_judged_answers{{{CANARY}}}", f"canary_judged_sessions{{{CANARY}}}"
 
 JUDGE = PanelRow(
     title="The judge",
@@ -27,16 +27,20 @@ JUDGE = PanelRow(
         ),
         Panel(
             title="Mean mark",
-            description="Of single answers, 1 to 5, where no pairs are judged. The report has the intervals.",
+            description="Of single answers or whole sessions, 1 to 5. The report has the intervals, and the "
+            "share of sessions whose task was done.",
             kind="timeseries",
             unit="none",
-            queries=[Query(expr=f"max by (arm) (canary_judged_mark{{{ARM}}})", legend="{{arm}}")],
+            queries=[
+                Query(expr=f"max by (arm) (canary_judged_mark{{{ARM}}})", legend="{{arm}}"),
+                Query(expr=f"max by (arm) (canary_judged_session_mark{{{ARM}}})", legend="{{arm}}, sessions"),
+            ],
             width=5,
             decimals=2,
         ),
         Panel(
             title="Judged, by result",
-            description="Pairs and single answers of the newest run. no_mark: the judge said nothing "
+            description="Pairs, answers and sessions of the newest run. no_mark: the judge said nothing "
             "readable, or its answer was lost.",
             kind="bargauge",
             unit="short",
@@ -47,6 +51,7 @@ JUDGE = PanelRow(
                     instant=True,
                 ),
                 Query(expr=f"sum by (result) ({_ANSWERS})", legend="answers: {{result}}", instant=True),
+                Query(expr=f"sum by (result) ({_SESSIONS})", legend="sessions: {{result}}", instant=True),
             ],
             width=4,
             decimals=0,

@@ -1,28 +1,31 @@
 """What a judge does of one run: which captures wait for it, which are next, and what it is asked about each.
 
 They are chosen so that a day's number lasts for the rare categories too. A stratum is a category, or one
-arm's answers in it. Each has an equal part of the day's number. At a fraction of the day it has accrued that
-fraction of its part; what it has accrued and not used is free for the others. What it has not accrued yet is
-its own, so a rare stratum finds room when it comes, and by midnight the whole number may be used.
+arm's answers in it, or one arm's sessions. Each has an equal part of the day's number. At a fraction of the
+day it has accrued that fraction of its part; what it has accrued and not used is free for the others. What it
+has not accrued yet is its own, so a rare stratum finds room when it comes, and by midnight the whole number
+may be used.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any, Literal
 
-from sqlalchemy import Select, false, func, or_, select
+from sqlalchemy import Select, case, false, func, literal, or_, select
 
 from bench.answers.results import together
-from judge.judgements import BudgetSpent, Judgements, Kind
-from judge.model import Calls, Judge, JudgementSubject, answer_subject, pair_subject
-from judge.terms import JudgedRun
+from judge.judgements import BudgetSpent, Judgements, session_id, session_of
+from judge.model import Calls, Judge, JudgementSubject, answer_subject, pair_subject, session_subject
+from judge.terms import JudgedRun, Kind
+from records.captures.capture import takes_session
 from records.store import Store, tables
 from records.store.captures import CaptureStore
 
 _DAY_S = 86400
 Stratum = tuple[str, str]
-"""(category, arm); the arm is "" for pairs."""
+"""(category, arm); the arm is "" for pairs, the category for sessions."""
 
 Progress = Callable[[int, int], None]
 
@@ -30,24 +33,49 @@ NEWEST = 5000
 """What a look every few seconds reads of the newest captures: it takes as long after a month as on a day."""
 
 
+SILENCE_S = 1800.0
+"""A session is over after so long without a request."""
+
+SESSION_DAYS = 2
+"""Days of captures in which a look every few seconds finds sessions."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnjudgedExchange:
-    """A captured exchange that waits for the judge. `at` is UTC seconds; `arm` is "" for a pair."""
+    """A captured exchange that waits for the judge, or a session by its `session_id`.
+
+    `arm` is "" for a pair. Of a stratum the one with the highest `rank` is first: the newest, by its UTC
+    seconds, or a session by a number in [0, 1) that is its own.
+    """
 
     exchange_id: str
     category: str
     arm: Literal["", "baseline", "candidate"]
-    at: float
+    rank: float
 
 
 def unjudged(
-    store: Store, canary: str, run: int, kind: Kind, *, each: int, newest: int | None = None
+    store: Store, canary: str, run: int, kind: Kind, *, each: int, now: float, newest: int | None = None
 ) -> list[UnjudgedExchange]:
-    """The newest captures of the run without a judgement, at most `each` of a category and arm, newest first;
-    of the canary's `newest` captures, or of all. May raise StoreDown.
+    """The captures of the run without a judgement, the first `each` of a category and arm, the first first;
+    of the canary's `newest` captures (None: of all), of SESSION_DAYS (None: of all) for sessions. May raise
+    StoreDown.
 
     A truncated answer is left out, and one that another arm gave in a fallback.
     """
+    if kind == "session":
+        since = 0.0 if newest is None else now - SESSION_DAYS * _DAY_S
+        found = _sessions(store, canary, run, since=since, over_by=now - SILENCE_S)
+        ranked = sorted(found, key=lambda one: -one.rank)
+        return [
+            one for arm in ("baseline", "candidate") for one in [o for o in ranked if o.arm == arm][:each]
+        ]
+    return _exchanges(store, canary, run, kind, each=each, newest=newest)
+
+
+def _exchanges(
+    store: Store, canary: str, run: int, kind: Kind, *, each: int, newest: int | None
+) -> list[UnjudgedExchange]:
     selected = _pairs if kind == "pair" else _answers
     found = selected(canary, run, newest).subquery()
     place = func.row_number().over(partition_by=(found.c.category, found.c.arm), order_by=found.c.at.desc())
@@ -60,10 +88,55 @@ def unjudged(
             exchange_id=row.exchange_id,
             category=row.category,
             arm="" if kind == "pair" else row.arm,
-            at=row.at,
+            rank=row.at,
         )
         for row in rows
     ]
+
+
+def _sessions(
+    store: Store, canary: str, run: int, *, since: float, over_by: float
+) -> Iterator[UnjudgedExchange]:
+    """The sessions whose every exchange was drawn, which had one arm and are over; none that is judged or
+    being judged."""
+    with store.reading() as connection:
+        rows = connection.execute(_whole_sessions(canary, run, since, over_by)).all()
+    for row in rows:
+        if takes_session(row.session, row.rate):
+            id = session_id(canary, run, row.session)
+            yield UnjudgedExchange(exchange_id=id, category="", arm=row.arm, rank=_own_number(id))
+
+
+def _whole_sessions(canary: str, run: int, since: float, over_by: float) -> Select[*tuple[Any, ...]]:
+    table, done, calls = tables.captures.c, tables.judgements.c, tables.judge_calls.c
+    arm, rate = table.about["arm"].as_string(), table.about["rate"].as_float()
+    of_run = table.about["run"].as_integer() == run
+    real = (table.canary == canary) & (table.copy_of == "") & (table.session != "")
+    sessions = (
+        select(
+            table.session,
+            func.min(arm).label("arm"),
+            func.min(rate).label("rate"),
+            (literal(session_id(canary, run, "")) + table.session).label("id"),
+        )
+        .where(real, table.day >= int(since // _DAY_S), of_run)
+        .group_by(table.session)
+        .having(
+            func.max(table.at) <= over_by,
+            func.min(arm) == func.max(arm),
+            func.sum(case((table.truncated, 1), else_=0)) == 0,
+        )
+        .subquery()
+    )
+    id = sessions.c.id
+    judged = select(done.exchange_id).where(done.exchange_id == id, done.result != "")
+    asked = select(calls.exchange_id).where(calls.exchange_id == id, calls.state == "asked")
+    return select(sessions).where(~judged.exists(), ~asked.exists())
+
+
+def _own_number(id: str) -> float:
+    """A number in [0, 1) that is always this id's: a draw that both arms share, and every process."""
+    return int.from_bytes(blake2b(id.encode(), digest_size=6).digest()) / (1 << 48)
 
 
 def _answers(canary: str, run: int, most: int | None) -> Select[*tuple[Any, ...]]:
@@ -107,14 +180,14 @@ def choose(
     most: int,
 ) -> list[UnjudgedExchange]:
     """What is judged next, at most `most`, in this order: the strata with the fewest first, and in each the
-    newest first.
+    highest rank first.
 
     `begun` counts the day's judgements so far, by all strata that the run has had (0 for those without one
     today). `number` is the day's, `of_day` the part of the day that is over, in [0, 1]. Strata without room
     now are left out. One that is first seen after the whole number was used waits for the next day.
     """
     queues: dict[Stratum, list[UnjudgedExchange]] = {}
-    for each in sorted(waiting, key=lambda each: each.at):
+    for each in sorted(waiting, key=lambda each: each.rank):
         queues.setdefault((each.category, each.arm), []).append(each)
     used = {place: begun.get(place, 0) for place in {*begun, *queues}}
     chosen: list[UnjudgedExchange] = []
@@ -131,7 +204,7 @@ def choose(
 def _fewest_first(
     used: Mapping[Stratum, int], queues: Mapping[Stratum, Sequence[UnjudgedExchange]]
 ) -> Callable[[Stratum], tuple[int, float]]:
-    return lambda place: (used[place], -queues[place][-1].at)
+    return lambda place: (used[place], -queues[place][-1].rank)
 
 
 def _has_room(place: Stratum, used: Mapping[Stratum, int], number: int, of_day: float) -> bool:
@@ -163,22 +236,26 @@ def due_now(store: Store, run: JudgedRun, now: float, *, most: int) -> DueJudgem
     begun = Judgements(store).begun(run.canary, run.run, run.kind, now=now)
     if sum(begun.values()) >= run.number:
         return DueJudgements(now=[], held=f"the day's `{run.kind}s: {run.number}` is used up")
-    waiting = unjudged(store, run.canary, run.run, run.kind, each=most, newest=NEWEST)
+    waiting = unjudged(store, run.canary, run.run, run.kind, each=most, now=now, newest=NEWEST)
     chosen = choose(waiting, begun, number=run.number, of_day=now % _DAY_S / _DAY_S, most=most)
     held = len(chosen) < min(len(waiting), most)
     words = f"{run.kind}s wait, because their categories' part of today is used"
     return DueJudgements(now=chosen, held=words if held else "")
 
 
-def more(store: Store, run: JudgedRun) -> list[UnjudgedExchange]:
+def more(store: Store, run: JudgedRun, now: float) -> list[UnjudgedExchange]:
     """`number` more, whatever the day has had: evenly, and the rest from those that have more."""
-    waiting = unjudged(store, run.canary, run.run, run.kind, each=run.number)
+    waiting = unjudged(store, run.canary, run.run, run.kind, each=run.number, now=now)
     return choose(waiting, {}, number=run.number, of_day=1.0, most=run.number)
 
 
 def subject_of(store: Store, run: JudgedRun, exchange_id: str, judge: str) -> JudgementSubject | None:
     """The questions about it; None once its texts have expired. May raise StoreDown."""
     captures = CaptureStore(store)
+    if run.kind == "session":
+        found = captures.session(run.canary, session_of(exchange_id), run.run)
+        terms = {"judge": judge, "criteria": run.criteria}
+        return session_subject(exchange_id, found, **terms, redact=run.redact) if found else None
     if run.kind == "answer":
         real = captures.one(exchange_id)
         if real is None:

@@ -1,4 +1,4 @@
-"""Judges captured pairs and answers in the background, while this process leads.
+"""Judges captured pairs, answers and sessions in the background, while this process leads.
 
 Every five seconds, and whenever there is room, it takes what waits of each canary's current run. It reads the
 store and asks the judge; requests are never touched, and the store is used in other threads. Why it pauses:
@@ -26,7 +26,7 @@ import structlog
 from bench.settings import BenchSettings, JudgeSource
 from common.numbers import set_dollars
 from judge.judgements import BudgetSpent, Judgements
-from judge.terms import JudgedRun, JudgeTerms
+from judge.terms import JudgedRun, JudgeTerms, Kind
 from records.errors import StoreDown
 from records.store import Store
 
@@ -331,12 +331,13 @@ class JudgeJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeDay:
-    """How many of the canary's pairs, or single answers, were judged today, also by hand, of how many a day;
-    and what those of all canaries cost today. What waits for an answer, or was refused, is not judged."""
+    """How many of the canary's pairs, single answers or sessions were judged today, also by hand, of how many
+    a day; and what those of all canaries cost today. What waits for an answer, or was refused, is not
+    judged."""
 
     judged: int
     wanted: int
-    pairs: bool
+    kind: Kind
     spent_usd: float
 
 
@@ -344,8 +345,8 @@ def judge_day(store: Store, canary: str, run: int, terms: JudgeTerms, *, now: fl
     """The canary's day so far. May raise StoreDown."""
     judgements, today = Judgements(store), now // _DAY_S * _DAY_S
     return JudgeDay(
-        judged=judgements.ended(canary, run, "pair" if terms.pairs else "answer", since=today),
-        wanted=terms.pairs or terms.answers,
-        pairs=terms.pairs > 0,
+        judged=judgements.ended(canary, run, terms.kind, since=today),
+        wanted=terms.number,
+        kind=terms.kind,
         spent_usd=judgements.spent(now),
     )

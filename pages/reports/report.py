@@ -260,7 +260,7 @@ def _judge(report: Report) -> list[Block]:
         Paragraph(judge.preference(found), weight="bold"),
         Drawings(drawn=[whole] if whole is not None else [], kind="preference"),
         Paragraph(judge.conclusion(found)),
-        Paragraph(judge.marks(found.marks) if found.marks is not None and found.pairs else ""),
+        *map(Paragraph, judge.beside(found)),
         categories,
         BulletList([*judge.worth(found, report.canary), judge.identity(found)]),
         Paragraph(judge.LOST if losses else ""),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bench.dataset.labels import LabelShare, Line, differing, kept
 from common.interval import Interval, Range
 from common.numbers import count, rough_percent, set_dollars
-from judge.figures import NEEDED_LABELS, WORTH, JudgedMarks, JudgeFigures, LabelAgreement
+from judge.figures import NEEDED_LABELS, WORTH, JudgedMarks, JudgedSessions, JudgeFigures, LabelAgreement
 from pages.words.figures import amount, signed
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ def preference(found: JudgeFigures) -> str:
         return f"The judge has compared {count(pairs, 'pair')} of answers: too few to say whose are better."
     if found.marks is not None and not found.pairs:
         return marks(found.marks)
+    if found.judged_session is not None and not found.pairs:
+        return sessions(found.judged_session)
     if found.pairs:
         return f"None of {count(found.pairs, 'pair')} has a readable judgement, so nothing is known of them."
     return NOT_YET
@@ -79,8 +81,14 @@ def preference(found: JudgeFigures) -> str:
 
 def summary(found: JudgeFigures) -> str:
     """The preference with its meaning, and the marks where there are both."""
-    both = [marks(found.marks)] if found.marks is not None and found.pairs else []
-    return " ".join(part for part in (preference(found), conclusion(found), *both) if part)
+    return " ".join(part for part in (preference(found), conclusion(found), *beside(found)) if part)
+
+
+def beside(found: JudgeFigures) -> list[str]:
+    """The sentences on single answers and on sessions that stand beside the first one."""
+    said = [marks(found.marks)] if found.marks is not None else []
+    said += [sessions(found.judged_session)] if found.judged_session is not None else []
+    return said if found.pairs else said[1:]
 
 
 def conclusion(found: JudgeFigures) -> str:
@@ -108,16 +116,47 @@ def marks(found: JudgedMarks) -> str:
     return f"{sentence}: a difference of {signed(found.difference.estimate, 'number')} ({ends})."
 
 
+def sessions(found: JudgedSessions) -> str:
+    """What is said of whole sessions: the marks, and whether the tasks were done."""
+    start = f"Of {count(found.sessions, 'whole session')}, marked by the judge from 1 to 5"
+    mark, done = found.mark, found.done
+    if mark.candidate is None or mark.baseline is None or mark.difference is None:
+        return f"{start}, one arm has none yet."
+    ends = f"{signed(mark.difference.low, 'number')} to {signed(mark.difference.high, 'number')}"
+    words = (
+        f"{start}, the candidate’s have {_ends(mark.candidate)}, the current model’s {_ends(mark.baseline)}: "
+        f"a difference of {signed(mark.difference.estimate, 'number')} ({ends})."
+    )
+    if done.candidate is None or done.baseline is None:
+        return words
+    return (
+        f"{words} The task was done in {with_ends(done.candidate)} of the candidate’s sessions and in "
+        f"{with_ends(done.baseline)} of the current model’s."
+    )
+
+
 def in_short(found: JudgeFigures) -> str:
     """One line: preferred by a judge in 54 % (49 % to 59 %) of 412 pairs."""
     pairs, known, marked = found.pairs - found.no_mark, found.judged_preference, found.marks
     if known is not None:
         return f"preferred by a judge in {with_ends(known)} of {count(pairs, 'pair')}"
     if pairs or marked is None:
-        return f"a judge has compared {count(pairs, 'pair')}: too few"
+        return (
+            _sessions_in_short(found.judged_session)
+            or f"a judge has compared {count(pairs, 'pair')}: too few"
+        )
     if marked.candidate is None or marked.baseline is None:
         return f"a judge has marked {count(marked.answers, 'answer')}: too few"
     return f"marked by a judge {_ends(marked.candidate)}, the current model {_ends(marked.baseline)}"
+
+
+def _sessions_in_short(found: JudgedSessions | None) -> str:
+    if found is None or found.mark.candidate is None or found.mark.baseline is None:
+        return ""
+    return (
+        f"sessions marked by a judge {_ends(found.mark.candidate)}, the current model’s "
+        f"{_ends(found.mark.baseline)}"
+    )
 
 
 def categories(found: JudgeFigures) -> list[CategoryPreference]:
@@ -199,6 +238,8 @@ def _no_pairs(found: JudgeFigures) -> str:
     """Nothing could be labelled yet."""
     if found.marks is not None:
         return "What these marks are worth is not known: people label pairs of answers, not single ones."
+    if found.judged_session is not None:
+        return "What these marks are worth is not known: people label pairs of answers, not sessions."
     return f"{_UNKNOWN}: no pair has a readable judgement yet."
 
 
@@ -313,6 +354,8 @@ def _marks(judged: "Sequence[JudgedExchange]") -> dict[str, Any]:
     for arm in ("baseline", "candidate"):
         marks = [each.mark for each in judged if each.arm == arm and each.mark is not None]
         found[arm] = {"marked": len(marks), "mean_mark": sum(marks) / len(marks) if marks else None}
+        if any(each.kind == "session" for each in judged):
+            found[arm]["done"] = sum(each.done is True for each in judged if each.arm == arm)
     return found
 
 
@@ -321,22 +364,31 @@ def judged_now_text(told: dict[str, Any]) -> str:
     if "pairs" in told:
         what = f"{count(told['pairs'], 'pair')}: won {told['won']}, tie {told['tie']}, lost {told['lost']}"
     else:
-        what = f"{count(told['answers'], 'answer')}: {_arm(told, 'baseline')}, {_arm(told, 'candidate')}"
+        arms = f"{_arm(told, 'baseline')}, {_arm(told, 'candidate')}"
+        what = (
+            f"{count(told['answers'], 'answer')}: {arms}"
+            if "answers" in told
+            else f"{count(told['sessions'], 'session')}: {arms}"
+        )
     money = f"cost {set_dollars(told['cost_usd'])}, {set_dollars(told['budget_left_usd'])} left today"
     return f"{told['canary']}: {what}, no mark {told['no_mark']}{_never_ended(told)}; {money}"
 
 
 def _never_ended(told: dict[str, Any]) -> str:
     """What the judge should have written, where no answer could be read; "" where one could."""
-    count, ending = (
-        (told["pairs"], "BETTER: A, B or SAME") if "pairs" in told else (told["answers"], "MARK: 1 to 5")
-    )
+    endings = {
+        "pairs": "BETTER: A, B or SAME",
+        "answers": "MARK: 1 to 5",
+        "sessions": "MARK: 1 to 5, DONE: YES or NO",
+    }
+    count, ending = next((told[kind], ending) for kind, ending in endings.items() if kind in told)
     return f": the judge never ended with {ending}" if count and told["unreadable"] == count else ""
 
 
 def _arm(told: dict[str, Any], arm: str) -> str:
     marked, mean = told[arm]["marked"], told[arm]["mean_mark"]
-    return f"{arm} {mean:.2f} of 5 in {marked}" if marked else f"{arm} none"
+    done = f", {told[arm]['done']} done" if told[arm].get("done") is not None else ""
+    return f"{arm} {mean:.2f} of 5 in {marked}{done}" if marked else f"{arm} none"
 
 
 # What a dataset's labels are worth, in sentences.

@@ -15,7 +15,14 @@ from proxy.answers.recorder import AnswerRecorder
 from proxy.calls.call import Call
 from proxy.network.child_process import ChildProcess
 from proxy.providers.headers import without_key
-from records.captures.capture import CaptureInfo, CaptureRule, CaptureSample, RawCapture, source_of
+from records.captures.capture import (
+    CaptureInfo,
+    CaptureRule,
+    CaptureSample,
+    RawCapture,
+    source_of,
+    takes_session,
+)
 from records.outcome import Outcome
 
 log = structlog.get_logger()
@@ -52,12 +59,15 @@ class Captures:
         self._day = -1
         self._counts: dict[tuple[str, str], int] = {}
 
-    def drawn(self, call: Call, rule: CaptureRule | None, exchange_id: str) -> CaptureSample | None:
-        """Return a sample if this exchange is captured, by its category's daily quota or by the rate."""
+    def drawn(
+        self, call: Call, rule: CaptureRule | None, exchange_id: str, session: str = ""
+    ) -> CaptureSample | None:
+        """Return a sample if this exchange is captured, by its category's daily quota or by the rate, which
+        draws whole sessions. `session` is a hash, "" without one."""
         if rule is None or not _is_capturable(call):
             return None
         by_category = bool(rule.per_category) and self._has_quota(call, rule)
-        if self._open >= MOST_OPEN or (not by_category and self._draw() >= rule.rate):
+        if self._open >= MOST_OPEN or not (by_category or self._by_rate(rule, session)):
             return None
         self._open += 1
         return CaptureSample(exchange_id=exchange_id, kept="category" if by_category else "rate", rule=rule)
@@ -73,6 +83,9 @@ class Captures:
                 self._count(raw.about)
         except Exception as problem:
             log.error("capture.failed", exchange=outcome.exchange_id, problem=type(problem).__name__)
+
+    def _by_rate(self, rule: CaptureRule, session: str) -> bool:
+        return takes_session(session, rule.rate) if session else self._draw() < rule.rate
 
     def _has_quota(self, call: Call, rule: CaptureRule) -> bool:
         """True while the request's category has not reached its daily quota."""

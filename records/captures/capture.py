@@ -20,19 +20,25 @@ from common.whole_file import write_whole
 from routing.canary import ArmName
 
 CaptureReason = Literal["rate", "category"]
-"""Why an exchange was captured: by a random draw, or among the first of its category on that day."""
+"""Why an exchange was captured: by a random draw of it or its session, or among the first of its category on
+that day."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptureRule:
     """What is captured for a canary, or for a model without one: the first `per_category` exchanges of each
-    category and day, and a random part `rate`, in [0, 1], of all others. `redact` holds the rule's own
-    patterns."""
+    category and day, and a random part `rate`, in [0, 1], of all others: of sessions, each whole, and of
+    exchanges without a session. `redact` holds the rule's own patterns."""
 
     rate: float
     per_category: int = 0
     expires_after_s: float = 30 * 86400.0
     redact: tuple[str, ...] = ()
+
+
+def takes_session(session: str, rate: float) -> bool:
+    """True for a session, by its hash, whose every exchange is captured at this rate."""
+    return int(session[:8], 16) < rate * 2**32
 
 
 class CapturedToolCall(msgspec.Struct, frozen=True, gc=False):

@@ -70,6 +70,8 @@ BUILT_IN: dict[str, Metric] = {
 }
 
 JUDGED_PREFERENCE, JUDGED_MARK = "judged_preference", "judged_mark"
+JUDGED_SESSION, SESSION_DONE = "judged_session", "session_done"
+"""What a judge says of whole sessions: a mark, and whether the task was done. No rubric has them."""
 
 JUDGED: dict[str, Metric] = {
     metric.name: metric

@@ -130,6 +130,15 @@ class CaptureStore:
             row = connection.execute(query).one_or_none()
         return None if row is None else _capture(row)
 
+    def session(self, source: str, session: str, run: int | None = None) -> list[Capture]:
+        """The captures of a session by time, without mirror copies; of one run, or of all."""
+        table = tables.captures
+        of_it = (table.c.canary == source) & (table.c.session == session) & (table.c.copy_of == "")
+        query = select(table).where(of_it).order_by(table.c.at, table.c.exchange_id)
+        with self._store.reading() as connection:
+            found = list(map(_capture, connection.execute(query)))
+        return [each for each in found if run is None or each.about.run == run]
+
     def pair(self, canary: str, exchange_id: str) -> tuple[Capture, Capture] | None:
         """One pair, None unless both the real exchange of this canary and its mirror copy are stored."""
         table = tables.captures
@@ -262,6 +271,7 @@ def _row(capture: Capture) -> dict[str, Any]:
         "expires_at": about.expires_at,
         "canary": about.source,
         "category": about.category,
+        "session": about.session,
         "kept": about.kept,
         "about": msgspec.to_builtins(about),
         "messages": msgspec.to_builtins(capture.messages),

@@ -283,6 +283,7 @@ captures = Table(
     _number("expires_at"),
     _key("canary"),
     _key("category"),
+    _key("session"),
     _key("kept"),
     Column("about", JSON, nullable=False),
     Column("messages", JSON, nullable=False),
@@ -292,6 +293,7 @@ captures = Table(
     Column("truncated", Boolean, nullable=False),
     Column("request", Text),
     Index("captures_by_canary", "canary", "day", "category"),
+    Index("captures_by_session", "canary", "session"),
     Index("captures_by_copy", "copy_of"),
     Index("captures_by_expiry", "expires_at"),
 )
@@ -444,6 +446,7 @@ judgements = Table(
     Column("candidate_length", Integer),
     _key("result"),
     Column("mark", Number),
+    Column("done", Boolean),
     Index("judgements_by_run", "canary", "run", "at"),
 )
 

@@ -55,6 +55,10 @@ def test_a_judge_and_what_it_looks_at() -> None:
     assert read.judge == JudgeSource(provider="openai", model="gpt-5.6-terra", daily_budget_usd=5.0)
     assert read.canaries["trial"].judge == JudgeTerms(pairs=200, criteria=CRITERIA)
     assert read.warnings == ()
+    judged = parse(text(own="judge: {sessions: 50}", mirror="0%"), "canary.yaml", {}).canaries["trial"].judge
+    assert judged is not None
+    assert judged == JudgeTerms(sessions=50, criteria=CRITERIA)
+    assert (judged.kind, judged.number) == ("session", 50)
 
 
 @pytest.mark.parametrize(
@@ -65,8 +69,12 @@ def test_a_judge_and_what_it_looks_at() -> None:
             'is not in `providers`; did you mean "openai"?',
         ),
         (text(judge=""), "has no judge: name one at the top of the file"),
-        (text(own="judge: {pairs: 9, answers: 9}"), "give either `pairs`"),
-        (text(own='judge: {criteria: "Kind."}'), "give either `pairs`"),
+        (text(own="judge: {pairs: 9, answers: 9}"), "give one of `pairs`"),
+        (text(own='judge: {criteria: "Kind."}'), "give one of `pairs`"),
+        (
+            text(own="judge: {sessions: 50}", capture="capture: {per_category: 9}"),
+            "needs whole sessions, which `capture` draws by its `rate`",
+        ),
         (text(capture=""), "has no texts to judge; set `capture`"),
         (text(mirror="0%"), "needs `mirror`, for example `mirror: 10%`; without it, write"),
         (text(judge=JUDGE.replace("gpt-5.6-terra", "gpt-4o")), "this canary's baseline; no model judges"),

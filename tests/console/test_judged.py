@@ -25,7 +25,7 @@ from verdict.decision.document import to_json
 
 LINK = '<a href="/canaries/support/label">/canaries/support/label</a>'
 HOSTILE = "<script>alert(1)</script>"
-DAY = JudgeDay(judged=83, wanted=200, pairs=True, spent_usd=1.2)
+DAY = JudgeDay(judged=83, wanted=200, kind="pair", spent_usd=1.2)
 PAUSED = {
     "provider": "anthropic",
     "model": "claude-opus-5",
@@ -134,7 +134,7 @@ def test_more_than_the_day_s_number_says_that_those_by_hand_are_counted() -> Non
 
 
 def test_single_answers_are_counted_as_such() -> None:
-    page = _of_canary(MARKS, replace(DAY, pairs=False))
+    page = _of_canary(MARKS, replace(DAY, kind="answer"))
     assert "83 of 200 answers" in page
     assert "marked by the judge from 1 to 5" in page
 

@@ -11,8 +11,9 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from judge.judgements import Judgements, Kind, RunJudgements
+from judge.judgements import Judgements, RunJudgements
 from judge.runs.metrics import JudgeMetrics, JudgeStatus, read
+from judge.terms import Kind
 from records.store import Store
 from tests.judge.test_judgements import ANSWER, PAIR
 
@@ -37,7 +38,7 @@ def judge(
 ) -> None:
     """One judgement of now, of which each question costs ten cents."""
     judged = replace(PAIR if kind == "pair" else ANSWER, exchange_id=name, run=run, asked_at=time.time())
-    judged = replace(judged, words_sha256=words * 64, arm="" if kind == "pair" else arm)
+    judged = replace(judged, words_sha256=words * 64, kind=kind, arm="" if kind == "pair" else arm)
     turns = dict.fromkeys(range(1, 3 if kind == "pair" else 2), 0.1)
     calls = Judgements(store).begin(judged, turns, budget_usd=9.0, expires_at=time.time() + 60)
     for turn, word in enumerate(said, 1):
@@ -97,6 +98,24 @@ def test_answers_are_counted_by_arm_with_their_mean_mark(store: Store) -> None:
     marks = {key: value for key, value in found.items() if key[0] == "canary_judged_mark"}
     assert marks == {("canary_judged_mark", "candidate", "trial"): 3.5}
     assert not [key for key in found if key[0] == "canary_judged_pairs"]
+
+
+def test_sessions_have_families_of_their_own(store: Store) -> None:
+    for number, said in enumerate(["2 no", "5 yes", ""]):
+        judge(store, f"e{number}", said, kind="session")
+    judge(store, "e9", "4 yes", kind="session", arm="baseline")
+    found = asyncio.run(scraped(metrics(store), "canary_judged_sessions"))
+    assert not [key for key in found if key[0] in ("canary_judged_answers", "canary_judged_mark")]
+    assert {key: value for key, value in found.items() if "session" in key[0]} == {
+        ("canary_judged_sessions", "baseline", "trial", "mark"): 1.0,
+        ("canary_judged_sessions", "baseline", "trial", "no_mark"): 0.0,
+        ("canary_judged_sessions", "candidate", "trial", "mark"): 2.0,
+        ("canary_judged_sessions", "candidate", "trial", "no_mark"): 1.0,
+        ("canary_judged_session_mark", "baseline", "trial"): 4.0,
+        ("canary_judged_session_mark", "candidate", "trial"): 3.5,
+        ("canary_judged_session_done", "baseline", "trial"): 1.0,
+        ("canary_judged_session_done", "candidate", "trial"): 0.5,
+    }
 
 
 def test_the_newest_judged_run_counts(store: Store) -> None:

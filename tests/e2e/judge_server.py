@@ -17,7 +17,7 @@ PRICES = "prices: {the-judge: {input: 1, output: 2}}"
 """For the config: what the judge charges a token."""
 
 _ANSWERS = re.compile(
-    r"=== (?:ANSWER A|THE ANSWER) ===\n(.*?)\n=== (?:ANSWER B ===\n(.*?)\n=== )?END", re.DOTALL
+    r"=== (?:ANSWER A|THE ANSWER|SESSION) ===\n(.*?)\n=== (?:ANSWER B ===\n(.*?)\n=== )?END", re.DOTALL
 )
 _NUMBER = re.compile(r"question (\d+)\.")
 

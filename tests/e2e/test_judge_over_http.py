@@ -17,7 +17,7 @@ import pytest
 from demo.provider.behaviour import Behaviour
 from demo.provider.server import LocalProvider
 from judge.judgements import JudgedExchange, Judgements
-from records.store import Store
+from records.store import Store, tables
 from records.store.captures import CaptureStore
 from tests.e2e.judge_server import PRICES, Asked, JudgeServer, likes
 from tests.e2e.replicas import Fleet, Member, fleet
@@ -168,6 +168,78 @@ def test_single_answers_of_both_arms_are_marked_where_nothing_is_mirrored(tmp_pa
         assert told["baseline"] == {"marked": 3, "mean_mark": 3.0}
         assert told["candidate"] == {"marked": 3, "mean_mark": 4.0}
         assert len({asked.text for asked in judge.book}) == len(judge.book)
+
+
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "look_up",
+        "parameters": {"type": "object", "properties": {"order": {"type": "string"}}},
+    },
+}
+
+
+def work(stage: Stage, number: int, user: str) -> None:
+    """One agent's session: a question, a tool's call with its result, and the answer."""
+    messages = chat("gpt-4o", user, text=f"question {number}.")["messages"]
+    headers = {"x-canary-unit": user, "x-canary-session": f"session-{number}"}
+    with httpx2.Client(timeout=20.0, trust_env=False, headers=headers) as http:
+        for _ in range(2):
+            body = {"model": "gpt-4o", "messages": messages, "tools": [TOOL]}
+            answer = http.post(f"{stage.server.traffic}/v1/chat/completions", json=body)
+            said = answer.json()["choices"][0]["message"]
+            messages.append(said)
+            for call in said.get("tool_calls") or ():
+                result = json.dumps({"order": number, "mail": "anna@example.com"})
+                messages.append({"role": "tool", "tool_call_id": call["id"], "content": result})
+
+
+def half_an_hour_later(stage: Stage, captured: int) -> None:
+    """Move what was captured back in time, once so much is stored."""
+    with closing(Store.open("sqlite:///canary.db", stage.server.data)) as store:
+        eventually(lambda: len(list(CaptureStore(store).read("trial"))) >= captured)
+        with store.writing() as connection:
+            back = tables.captures.c.at - 3600.0
+            connection.execute(tables.captures.update().values(at=back))
+
+
+def test_whole_sessions_of_agents_are_marked_and_shown_by_session(tmp_path: Path) -> None:
+    """The candidate's say whether their task was done; the judge reads calls and results, redacted."""
+
+    def marks(asked: Asked) -> str:
+        done = "Warm to" in asked.first
+        return f"It looked it up.\nMARK: {5 if done else 2}, DONE: {'YES' if done else 'NO'}"
+
+    with JudgeServer(marks) as judge, judged(tmp_path, judge, own="sessions: 8") as stage:
+        for arm, numbers in (("baseline", range(1, 9)), ("candidate", range(11, 17))):
+            users = list(islice(stage.users(arm, "trial", 0.5), 2))
+            for number in numbers:
+                work(stage, number, users[number % 2])
+        half_an_hour_later(stage, 28)
+        found = done(stage, 8)
+        assert Counter((each.kind, each.arm, each.mark, each.done) for each in found) == {
+            ("session", "baseline", 2.0, False): 4,
+            ("session", "candidate", 5.0, True): 4,
+        }
+        for asked in judge.book:
+            assert f"user: question {asked.number}.\nassistant: [calls look_up " in asked.text
+            assert f'tool: {{"order":{asked.number},"mail":"[email]"}}\nassistant: ' in asked.text
+            assert not [word for word in SECRET_WORDS if word in asked.text.lower()]
+        more = stage.canary("judge", "trial", "--sessions", "9", "-o", "json", *_config(stage))
+        told = json.loads(more.stdout)
+        assert (told["sessions"], told["baseline"]["done"], told["candidate"]["done"]) == (6, 0, 2)
+        assert len({asked.text for asked in judge.book}) == len(judge.book) == 14
+        report = json.loads(stage.canary("report", "trial", "-o", "json", *_config(stage)).stdout)
+        shown = report["judge"]["judged_session"]
+        assert (shown["sessions"], shown["no_mark"]) == (14, 0)
+        assert shown["mark"]["difference"]["estimate"] == pytest.approx(3.0)
+        assert [shown["done"][arm]["estimate"] for arm in ("baseline", "candidate")] == [0.0, 1.0]
+        text = stage.canary("report", "trial", *_config(stage)).stdout
+        assert "Of 14 whole sessions, marked by the judge from 1 to 5" in " ".join(text.split())
+
+
+def _config(stage: Stage) -> list[str]:
+    return ["--config", str(stage.server.config)]
 
 
 def test_a_provider_that_fails_pauses_the_judge_and_nothing_else_until_it_answers(tmp_path: Path) -> None:

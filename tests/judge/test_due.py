@@ -15,7 +15,7 @@ Arm = Literal["", "baseline", "candidate"]
 
 def waiting(category: str, number: int, *, arm: Arm = "", at: float = 0.0) -> list[UnjudgedExchange]:
     return [
-        UnjudgedExchange(exchange_id=f"e{next(_SERIAL)}", category=category, arm=arm, at=at + each)
+        UnjudgedExchange(exchange_id=f"e{next(_SERIAL)}", category=category, arm=arm, rank=at + each)
         for each in range(number)
     ]
 
@@ -55,7 +55,7 @@ def test_both_arms_have_an_equal_part_of_a_category() -> None:
 def test_the_newest_come_first_and_the_fewest_before_them() -> None:
     due = [*waiting("a", 3, at=100.0), *waiting("b", 3)]
     chosen = choose(due, {("a", ""): 1}, number=99, of_day=0.0, most=3)
-    assert [(each.category, each.at) for each in chosen] == [("b", 2.0), ("a", 102.0), ("b", 1.0)]
+    assert [(each.category, each.rank) for each in chosen] == [("b", 2.0), ("a", 102.0), ("b", 1.0)]
 
 
 def test_more_categories_than_the_days_number_are_no_reason_to_wait() -> None:

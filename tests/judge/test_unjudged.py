@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from judge.judgements import JudgedExchange, Judgements, Kind
+from judge.judgements import JudgedExchange, Judgements
 from judge.runs.due import unjudged
+from judge.terms import Kind
 from records.store import Store
 from records.store.captures import CaptureStore
 from tests.records.test_capture_store import NOW, a_capture
@@ -34,7 +35,7 @@ def add(store: Store, name: str, *, copy: dict[str, Any] | None = None, **about:
 
 
 def waiting(store: Store, kind: Kind, each: int = 9) -> list[tuple[str, str, str]]:
-    found = unjudged(store, "support", 1, kind, each=each)
+    found = unjudged(store, "support", 1, kind, each=each, now=NOW)
     return [(each.exchange_id, each.category, each.arm) for each in found]
 
 

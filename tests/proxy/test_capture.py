@@ -76,6 +76,14 @@ def test_the_rate_is_the_part_that_is_kept() -> None:
     assert sum(captured(captures, request) is not None for _ in range(1000)) == 50
 
 
+def test_a_session_is_kept_whole_or_not_at_all() -> None:
+    captures, request = Captures(Pipe(), draw=lambda: 0.99), a_call(CaptureRule(rate=0.25))
+    rule = CaptureRule(rate=0.25)
+    for session, kept in (("3f" + "0" * 30, True), ("40" + "0" * 30, False)):
+        drawn = [captures.drawn(request, rule, "real", session) is not None for _ in range(3)]
+        assert drawn == [kept] * 3
+
+
 def test_the_first_of_each_category_and_day_are_kept_and_then_the_rate_decides() -> None:
     captures = Captures(Pipe(), draw=lambda: 0.99)
     rule = CaptureRule(rate=0.5, per_category=2)

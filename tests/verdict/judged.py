@@ -57,6 +57,13 @@ def answer(
     return replace(made, kind="answer", arm=arm, result="mark", mark=mark, calls=calls)
 
 
+def session(
+    number: int, mark: float, *, arm: Literal["baseline", "candidate"], unit: str, done: bool = True
+) -> JudgedExchange:
+    """One arm's session with its mark."""
+    return replace(answer(number, mark, arm=arm, unit=unit), kind="session", done=done)
+
+
 def label(number: int, right: Right, who: str = "ann", at: float = 100.0) -> Label:
     return Label(at=at, canary="c", exchange_id=f"e{number}", right=right, who=who)
 

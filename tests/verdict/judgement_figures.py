@@ -3,7 +3,15 @@
 from dataclasses import replace
 
 from common.interval import Interval, Range
-from judge.figures import JudgedCategory, JudgedMarks, JudgeFigures, LabelAgreement, LostExample
+from judge.figures import (
+    JudgedArms,
+    JudgedCategory,
+    JudgedMarks,
+    JudgedSessions,
+    JudgeFigures,
+    LabelAgreement,
+    LostExample,
+)
 
 NO_LABELS = LabelAgreement(labels=0, share=None, kappa=None)
 
@@ -74,5 +82,23 @@ MARKS = replace(
         baseline=_range(3.95, 4.05, 4.15),
         candidate=_range(4.01, 4.12, 4.22),
         difference=_range(-0.08, 0.07, 0.22),
+    ),
+)
+SESSIONS = replace(
+    NONE,
+    cost_usd=2.5,
+    judged_session=JudgedSessions(
+        sessions=96,
+        no_mark=2,
+        mark=JudgedArms(
+            baseline=_range(3.6, 4.1, 4.4),
+            candidate=_range(3.1, 3.7, 4.1),
+            difference=_range(-1.1, -0.4, 0.2),
+        ),
+        done=JudgedArms(
+            baseline=_range(0.7, 0.84, 0.93),
+            candidate=_range(0.6, 0.75, 0.86),
+            difference=_range(-0.3, -0.09, 0.1),
+        ),
     ),
 )

@@ -8,7 +8,7 @@ import pytest
 from common.interval import Interval, Range
 from judge.figures import JudgedMarks, JudgeFigures, LabelAgreement
 from pages.words import judge
-from tests.verdict.judgement_figures import FEW, FULL, MARKS, NO_LABELS, NONE
+from tests.verdict.judgement_figures import FEW, FULL, MARKS, NO_LABELS, NONE, SESSIONS
 
 
 def test_the_preference_is_a_sentence_with_its_interval() -> None:
@@ -42,6 +42,13 @@ def test_an_interval_over_the_half_is_no_preference(low: float, high: float, mea
             "4.22), the current model’s 4.05 (3.95 to 4.15): a difference of +0.07 (−0.08 to +0.22).",
         ),
         (
+            SESSIONS,
+            "Of 96 whole sessions, marked by the judge from 1 to 5, the candidate’s have 3.70 (3.10 to "
+            "4.10), the current model’s 4.10 (3.60 to 4.40): a difference of −0.40 (−1.10 to +0.20). "
+            "The task was done in 75 % (60 % to 86 %) of the candidate’s sessions and in 84 % (70 % to "
+            "93 %) of the current model’s.",
+        ),
+        (
             replace(NONE, pairs=2, no_mark=2),
             "None of 2 pairs has a readable judgement, so nothing is known of them.",
         ),
@@ -64,11 +71,11 @@ def test_without_labels_it_says_where_to_label() -> None:
     )
 
 
-@pytest.mark.parametrize("figures", [NONE, replace(NONE, pairs=2, no_mark=2), MARKS])
+@pytest.mark.parametrize("figures", [NONE, replace(NONE, pairs=2, no_mark=2), MARKS, SESSIONS])
 def test_without_a_readable_pair_nobody_is_asked_to_label(figures: JudgeFigures) -> None:
     first = judge.worth(figures, "support")[0]
     assert re.match("It is unknown whether|.* is not known", first)
-    assert "label" not in first.replace("people label pairs of answers, not single ones", "")
+    assert "label" not in re.sub("people label pairs of answers, not (single ones|sessions)", "", first)
 
 
 def test_with_a_row_on_the_judge_more_labels_are_asked_for() -> None:

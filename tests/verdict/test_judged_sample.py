@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from common.interval import Interval
+from judge.figures import JudgedSessions
 from judge.judgements import JudgedExchange
 from records.facts.metric import JUDGED_MARK, JUDGED_PREFERENCE
-from tests.verdict.judged import answer, pair, sample_of
+from tests.verdict.judged import answer, pair, sample_of, session
 from verdict.decision.judged_figures import judge_figures, preference
 from verdict.rows.comparison import ArmSums, arm_sums
 from verdict.sample.observations import judged_sample, observe
@@ -159,6 +161,60 @@ def test_marks_are_shown_by_arm_with_their_difference() -> None:
     assert few.marks is not None
     assert (few.marks.baseline, few.marks.candidate, few.marks.difference) == (None, None, None)
     assert figures.judged_preference is None
+
+
+def test_sessions_of_one_user_are_one_voice_with_the_mixtures_interval() -> None:
+    """Baseline: u1 has the mean 3 of (2, 4), u2 has 4. Candidate: u3 has 5, u4 has 4, u5 has 3 of four."""
+    marks = [("u1", 2), ("u1", 4), ("u2", 4)]
+    ours = [("u3", 5), ("u4", 4), ("u5", 1), ("u5", 3), ("u5", 3), ("u5", 5)]
+    found = [session(n, m, arm="baseline", unit=u, done=m > 3) for n, (u, m) in enumerate(marks)]
+    found += [session(9 + n, m, arm="candidate", unit=u, done=m > 3) for n, (u, m) in enumerate(ours)]
+    figures = judge_figures(sample_of(found, {"refund": 30}), planned=500)
+    assert figures is not None
+    shown = figures.judged_session
+    assert shown is not None
+    assert (shown.sessions, shown.no_mark, figures.pairs, figures.marks) == (9, 0, 0, None)
+    theirs, mine = (_marks_interval(means) for means in ([3.0, 4.0], [5.0, 4.0, 3.0]))
+    for arm, exact in ((shown.mark.baseline, theirs), (shown.mark.candidate, mine)):
+        assert arm is not None
+        assert (arm.low, arm.estimate, arm.high) == pytest.approx((exact.low, exact.estimate, exact.high))
+    difference = shown.mark.difference
+    assert difference is not None
+    assert difference.estimate == pytest.approx(0.5)
+    below = math.hypot(mine.estimate - mine.low, theirs.high - theirs.estimate)
+    assert difference.low == pytest.approx(0.5 - below)
+    assert shown.done.candidate is not None and shown.done.baseline is not None
+    assert shown.done.candidate.estimate == pytest.approx((1 + 1 + 0.25) / 3)
+    assert shown.done.baseline.estimate == pytest.approx((0.5 + 1) / 2)
+
+
+def _marks_interval(means: list[float]) -> Interval:
+    shares = sequence.mixture_interval(sum(mean - 1 for mean in means) / 4, len(means), alpha=0.05)
+    return shares.scaled(4.0).shifted(1.0)
+
+
+def test_sessions_of_many_users_have_a_narrower_interval_and_one_arm_none_of_a_difference() -> None:
+    rng = np.random.default_rng(5)
+    arms = ("baseline", "candidate")
+    many = [
+        session(number, float(rng.integers(1, 6)), arm=arms[number % 2], unit=f"u{number}")
+        for number in range(400)
+    ]
+    shown = _shown_sessions(many)
+    mean = np.mean([each.mark for each in many[1::2] if each.mark is not None])
+    assert shown.mark.candidate is not None and shown.mark.candidate.low is not None
+    assert shown.mark.candidate.estimate == pytest.approx(mean)
+    exact = _marks_interval([float(each.mark or 0) for each in many[1::2]])
+    assert exact.low < shown.mark.candidate.low < mean
+    alone = _shown_sessions([*many[1::2], replace(many[0], result="no_mark", mark=None, done=None)])
+    assert (alone.sessions, alone.no_mark) == (200, 1)
+    assert (alone.mark.baseline, alone.mark.difference, alone.done.difference) == (None, None, None)
+
+
+def _shown_sessions(found: Sequence[JudgedExchange]) -> JudgedSessions:
+    figures = judge_figures(sample_of(found), planned=500)
+    assert figures is not None and figures.judged_session is not None
+    return figures.judged_session
 
 
 def test_what_was_asked_later_is_not_known_before() -> None:

@@ -5,23 +5,26 @@ from dataclasses import replace
 
 import numpy as np
 
-from common.interval import Range
+from common.interval import Interval, Range, recovered
 from judge.figures import (
     FEWEST_LABELS,
+    JudgedArms,
     JudgedCategory,
     JudgedMarks,
+    JudgedSessions,
     JudgeFigures,
     LostExample,
     between_people,
     with_people,
 )
 from judge.judgements import JudgedExchange
-from records.facts.metric import JUDGED_MARK, JUDGED_PREFERENCE
+from records.facts.metric import JUDGED_MARK, JUDGED_PREFERENCE, JUDGED_SESSION, SESSION_DONE
 from verdict.decision.document import vendor
 from verdict.rows.comparison import GATE, arm_sums
 from verdict.rows.reading import read, stratified
-from verdict.sample.observations import Observations, judged_sample, observe
+from verdict.sample.observations import Observations, judged_sample, measured, observe
 from verdict.sample.sample import Sample
+from verdict.terms.measures import Measure
 
 _SHARE = (0.0, 1.0)
 _EXAMPLES = 5
@@ -55,6 +58,7 @@ def judge_figures(
         prefers_own_vendor=_share(_own_vendor_won(pair) for pair in pairs),
         cost_usd=sum(each.cost_usd for each in judging.exchanges),
         marks=_marks(sample, planned=planned),
+        judged_session=_sessions(sample, planned=planned),
         lost=_lost(pairs),
         left_out=judging.left_out(),
         labels_needed=labels_needed,
@@ -116,6 +120,47 @@ def _arm(seen: Sample, *, planned: float) -> Range | None:
     reading = read(seen, _observed(seen, JUDGED_MARK), planned=planned)
     known = reading.comparison if reading.measured else None
     return known.contrast(0, 0).shown() if known is not None else None
+
+
+def _sessions(sample: Sample, *, planned: float) -> JudgedSessions | None:
+    """What is said of whole sessions; None without a session."""
+    found = sample.judged.of("session")
+    if not found:
+        return None
+    no_mark = sum(each.result == "no_mark" for each in found)
+    mark = Measure(of=JUDGED_SESSION, bounds=(1.0, 5.0), strata=True)
+    done = Measure(of=SESSION_DONE, bounds=_SHARE, strata=True)
+    return JudgedSessions(
+        sessions=len(found) - no_mark,
+        no_mark=no_mark,
+        mark=_both(judged_sample(sample, JUDGED_SESSION), mark, planned=planned),
+        done=_both(judged_sample(sample, SESSION_DONE), done, planned=planned),
+    )
+
+
+def _both(seen: Sample, measure: Measure, *, planned: float) -> JudgedArms:
+    """Both arms' means and their difference. An arm of few users has the interval of the Bernoulli mixture on
+    their means, as a preference has, so that a team's sessions say something too."""
+    candidate = _bounded(seen, measure, planned=planned)
+    baseline = _bounded(replace(seen, candidate=~seen.candidate), measure, planned=planned)
+    apart = candidate and baseline and recovered([(1, candidate), (-1, baseline)])
+    return JudgedArms(
+        baseline=baseline.shown() if baseline is not None else None,
+        candidate=candidate.shown() if candidate is not None else None,
+        difference=apart.shown() if apart is not None else None,
+    )
+
+
+def _bounded(seen: Sample, measure: Measure, *, planned: float) -> Interval | None:
+    """The mean of the sample's candidate; None without a value."""
+    if not seen.candidate.any() or measure.bounds is None:
+        return None
+    observed = measured(seen, measure).only(seen.candidate)
+    found = arm_sums(seen, observed)
+    if found.carrying[0] < GATE:
+        return stratified(found.sums, measure.bounds, candidate=True)
+    comparison = read(seen, observed, planned=planned, sums=found).comparison
+    return None if comparison is None else comparison.contrast(0, 0)
 
 
 def _observed(seen: Sample, metric: str) -> Observations:

@@ -7,14 +7,22 @@ Costs, times and tokens lack abandoned exchanges; costs also lack unpriced ones.
 of their own: each category is a stratum, as a ramp's phase is for any other metric.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
 
-from judge.judgements import JudgedExchange, Kind
-from records.facts.metric import JUDGED, JUDGED_PREFERENCE, Metric
+from judge.judgements import JudgedExchange
+from judge.terms import Kind
+from records.facts.metric import (
+    JUDGED,
+    JUDGED_MARK,
+    JUDGED_PREFERENCE,
+    JUDGED_SESSION,
+    SESSION_DONE,
+    Metric,
+)
 from verdict.sample.sample import (
     SESSIONS,
     TRAFFIC,
@@ -205,12 +213,13 @@ def _values(sample: Sample, name: str, metrics: Mapping[str, Metric], now: float
     if name in metrics:
         return (_events if metrics[name].is_event else _opinions)(sample, metrics[name], now)
     if name in MEASURED:
-        return _totals(sample, MEASURED[name])
+        return measured(sample, MEASURED[name])
     must_be_known(name, metrics)
     return _quantile(sample, name)
 
 
-def _totals(sample: Sample, measure: Measure) -> Observations:
+def measured(sample: Sample, measure: Measure) -> Observations:
+    """The sample's totals of this measure."""
     nothing = MeasureTotals(count=np.zeros(0), total=np.zeros(0))
     totals = sample.totals.get(measure.of, nothing)
     row = np.flatnonzero(totals.count)
@@ -426,15 +435,15 @@ def holding(sample: Sample, metric: str) -> Sample:
 
 
 def judged_sample(sample: Sample, metric: str) -> Sample:
-    """One row per judged pair, or answer. Pairs are the candidate's alone: their preference is a comparison
-    already."""
-    kind: Kind = "pair" if metric == JUDGED_PREFERENCE else "answer"
-    found = [each for each in sample.judged.of(kind) if _value(each) is not None]
+    """One row per judged pair, answer or session. Pairs are the candidate's alone: their preference is a
+    comparison already."""
+    kind, value_of = _JUDGED[metric]
+    found = [each for each in sample.judged.of(kind) if value_of(each) is not None]
     units = TextColumn.of([each.unit or each.exchange_id for each in found])
     category = TextColumn.of([each.category for each in found])
     candidate = np.array([kind == "pair" or each.arm == "candidate" for each in found], dtype=np.bool_)
     at = np.array([each.at for each in found], dtype=np.float64)
-    value = np.array([_value(each) for each in found], dtype=np.float64)
+    value = np.array([value_of(each) for each in found], dtype=np.float64)
     weight = _weights(category, candidate, sample)
     return Sample(
         units=units.names,
@@ -449,8 +458,13 @@ def judged_sample(sample: Sample, metric: str) -> Sample:
     )
 
 
-def _value(judged: JudgedExchange) -> float | None:
-    return judged.preference if judged.kind == "pair" else judged.mark
+_JUDGED: Mapping[str, tuple[Kind, Callable[[JudgedExchange], float | None]]] = {
+    JUDGED_PREFERENCE: ("pair", lambda judged: judged.preference),
+    JUDGED_MARK: ("answer", lambda judged: judged.mark),
+    JUDGED_SESSION: ("session", lambda judged: judged.mark),
+    SESSION_DONE: ("session", lambda judged: judged.done),
+}
+"""What a judge's metric is about, and its value in one judgement."""
 
 
 def _weights(category: TextColumn, candidate: Bools, sample: Sample) -> Floats:
