@@ -219,8 +219,8 @@ def _compiled(text: str) -> re.Pattern[str]:
 
 
 REMOVED = "[unit]"
-_IDENTITIES = frozenset({"user", "safety_identifier", "prompt_cache_key", "user_id"})
-"""Members that name a person where they stand at the top or in `metadata`."""
+_IDENTITIES = frozenset({"user", "safety_identifier", "prompt_cache_key", "user_id", "session_id"})
+"""Members that name a person or a session where they stand at the top or in `metadata`."""
 
 
 def redacted_request(path: str, headers: Mapping[str, str], body: bytes, clean: Clean) -> WireRequest | None:
