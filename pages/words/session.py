@@ -119,7 +119,7 @@ def facts(found: StoredSession) -> list[tuple[str, str]]:
 
 
 def _models(exchanges: Sequence[SessionExchange]) -> Iterator[tuple[str, str]]:
-    whose = [(each.arm if each.canary else "no canary", each.model) for each in exchanges]
+    whose = [((each.served_by or each.arm) if each.canary else "no canary", each.model) for each in exchanges]
     for arm in ("baseline", "candidate", "no canary"):
         models = ", ".join(dict.fromkeys(model for of, model in whose if of == arm))
         if models:
