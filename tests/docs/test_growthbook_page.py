@@ -24,7 +24,7 @@ from verdict.sample.cohort import from_store
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.rubric import Criterion, parse_bound
 
-PAGE = (Path(__file__).parents[2] / "docs/growthbook.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs/guides/growthbook.md").read_text()
 BEGIN = 1_794_528_000.0
 """2026-11-13, midnight UTC."""
 
