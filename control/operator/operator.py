@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -38,7 +38,7 @@ from control.states.rollouts import (
     refusal,
     unready,
 )
-from judge.judgements import JudgedExchange, Judgements
+from judge.judgements import JudgedExchange, Judgements, session_id
 from judge.runs.job import JudgeDay, judge_day
 from records.captures.capture import Capture
 from records.errors import StoreDown
@@ -49,7 +49,7 @@ from records.store.captures import CaptureStore, Label, Labels, Right
 from records.store.decisions import Choice, Decision, Decisions
 from records.store.releases import PastCanary, past_canaries
 from records.store.reports import DailyReport, DailyReports, Evaluations, ReportEntry
-from records.store.session_exchanges import StoredSession, session_of
+from records.store.session_exchanges import SessionMark, StoredSession, session_of
 from routing import transitions
 from routing.identity import unit_of
 from routing.lanes import part_of
@@ -150,7 +150,21 @@ class Operator:
         found = await _ask_store(session_of, self.store, named, ids_keys=self.ids_keys(), now=now)
         if not found.exchanges and not found.counted:
             raise BadOrder(404, self._no_session(found.searched_since or now, now))
-        return found
+        return replace(found, marks=await _ask_store(self._marks, found))
+
+    def _marks(self, found: StoredSession) -> tuple[SessionMark, ...]:
+        whole = [session_id(canary, run, found.session) for canary, run in found.runs]
+        said = Judgements(self.store).about([*whole, *(each.exchange_id for each in found.exchanges)])
+        return tuple(
+            SessionMark(
+                judge=each.judge,
+                exchange_id="" if named in whole else named,
+                mark=each.mark,
+                better=each.result if each.preference is not None else "",
+                done=each.done,
+            )
+            for named, each in said.items()
+        )
 
     def _no_session(self, since: float, now: float) -> str:
         searched = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%d %H:%M")

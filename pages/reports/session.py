@@ -97,7 +97,9 @@ def _exchanges(found: StoredSession) -> list[Block]:
 
 def _text(number: int, exchange: SessionExchange, found: StoredSession) -> WaterfallText:
     says, tone = words.ended(exchange)
-    said = [words.value(each) for each in found.feedback if each.exchange_id == exchange.exchange_id]
+    name = exchange.exchange_id
+    said = [words.value(each) for each in found.feedback if each.exchange_id == name]
+    said += [words.marked(each) for each in found.marks if each.exchange_id == name]
     return WaterfallText(
         number=number,
         at=words.clock(exchange.at),
@@ -108,7 +110,7 @@ def _text(number: int, exchange: SessionExchange, found: StoredSession) -> Water
         says=says,
         tools=words.tools(exchange.tool_calls),
         tokens=words.tokens(exchange.input_tokens, exchange.cached_input_tokens, exchange.output_tokens),
-        feedback=", ".join(said),
+        feedback=", ".join(filter(None, said)),
         tone=tone,
     )
 

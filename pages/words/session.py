@@ -6,12 +6,19 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Literal
 
+from alerts.wording import capitalized
 from common.numbers import UNKNOWN, count, dollars, rough_percent, seconds
 from pages.words.figures import joined, label
 from pages.words.status import moment, plain, span
 from pages.words.verdict import failed_by
 from records.outcome import Finish
-from records.store.session_exchanges import SessionExchange, SessionFeedback, SessionToolCall, StoredSession
+from records.store.session_exchanges import (
+    SessionExchange,
+    SessionFeedback,
+    SessionMark,
+    SessionToolCall,
+    StoredSession,
+)
 
 Tone = Literal["", "warn", "bad"]
 
@@ -47,7 +54,13 @@ def length(length_s: float) -> str:
 
 def remarks(found: StoredSession) -> list[str]:
     """What stands out, and then what is not here."""
-    return [*_arms(found.exchanges), *_repeated(found.exchanges), *_lacking(found)]
+    whole = [said for each in found.marks if not each.exchange_id and (said := marked(each))]
+    return [
+        *_arms(found.exchanges),
+        *(f"{capitalized(each)}." for each in whole),
+        *_repeated(found.exchanges),
+        *_lacking(found),
+    ]
 
 
 def _arms(exchanges: Sequence[SessionExchange]) -> Iterator[str]:
@@ -142,6 +155,16 @@ def tokens(read: int | None, cached: int | None, written: int | None) -> str:
 def value(feedback: SessionFeedback) -> str:
     """Satisfaction 4."""
     return f"{label(feedback.metric)} {feedback.value:g}"
+
+
+def marked(mark: SessionMark) -> str:
+    """The judge gives it 4 of 5, and the task was done; "" without a readable judgement."""
+    if mark.mark is not None:
+        done = {True: ", and the task was done", False: ", and the task was not done", None: ""}[mark.done]
+        return f"the judge gives it {mark.mark:g} of 5{done}"
+    if mark.better == "tie":
+        return "the judge prefers neither answer"
+    return f"the judge prefers the {mark.better}’s answer" if mark.better else ""
 
 
 def clock(at: float, *, finely: bool = False) -> str:

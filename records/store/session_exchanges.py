@@ -108,6 +108,18 @@ class SessionFeedback:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SessionMark:
+    """What a judge says of the session, or of the exchange with this id. `mark` is from 1 to 5, `better` the
+    arm of the better answer, or "tie"; `done`: the session's task was done."""
+
+    judge: str
+    exchange_id: str = ""
+    mark: float | None = None
+    better: str = ""
+    done: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionTotals:
     """Sums over a session's exchanges. A cost or a number of tokens has the exchanges of which it is known;
     None where that is none. `priced`: of how many exchanges the cost is known."""
@@ -128,14 +140,16 @@ class SessionTotals:
 class StoredSession:
     """What is stored of a session, oldest first. `session`: its hash, "" for an exchange without a session.
 
-    `more`: only the newest `MOST_EXCHANGES` exchanges are here. `searched_since`: UTC second from which on a
-    session was looked for that no canary counted; None where one counted it.
+    `marks` are added by who knows the judge. `more`: only the newest `MOST_EXCHANGES` exchanges are here.
+    `searched_since`: UTC second from which on a session was looked for that no canary counted; None where one
+    counted it.
     """
 
     session: str
     counted: tuple[CountedSession, ...] = ()
     exchanges: tuple[SessionExchange, ...] = ()
     feedback: tuple[SessionFeedback, ...] = ()
+    marks: tuple[SessionMark, ...] = ()
     more: bool = False
     searched_since: float | None = None
 

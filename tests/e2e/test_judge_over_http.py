@@ -236,6 +236,8 @@ def test_whole_sessions_of_agents_are_marked_and_shown_by_session(tmp_path: Path
         assert [shown["done"][arm]["estimate"] for arm in ("baseline", "candidate")] == [0.0, 1.0]
         text = stage.canary("report", "trial", *_config(stage)).stdout
         assert "Of 14 whole sessions, marked by the judge from 1 to 5" in " ".join(text.split())
+        told = stage.canary("explain", "--session", "session-11").stdout
+        assert "The judge gives it 5 of 5, and the task was done." in told
 
 
 def _config(stage: Stage) -> list[str]:

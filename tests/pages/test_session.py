@@ -15,6 +15,7 @@ from records.store.session_exchanges import (
     CountedSession,
     SessionExchange,
     SessionFeedback,
+    SessionMark,
     SessionToolCall,
     StoredSession,
 )
@@ -47,6 +48,10 @@ WHOLE = a_session(
         SessionFeedback(metric="csat", value=2.0, at=START + 1010, exchange_id="x1000"),
         SessionFeedback(metric="escalated", value=1.0, at=START + 1020),
     ),
+    marks=(
+        SessionMark(judge="openai/judge", mark=2.0, done=False),
+        SessionMark(judge="openai/judge", exchange_id="x0", better="candidate"),
+    ),
 )
 
 
@@ -61,6 +66,8 @@ def test_every_form_says_the_same() -> None:
             "1,000 in (90 % cached), 50 out",
             "satisfaction 2",
             "escalated 1",
+            "The judge gives it 2 of 5, and the task was not done.",
+            "the judge prefers the candidate’s answer",
             "The cost of 1 exchange is not known",
         ):
             assert said in " ".join(told.split()), (form, said)
@@ -80,8 +87,11 @@ def test_what_stands_out_and_what_is_missing_is_said() -> None:
         "The arm changed within the session in trial: 2 exchanges of the candidate, then 1 exchange of the "
         "baseline."
     )
-    assert told[1] == "1 exchange is of no canary."
-    assert "The canaries counted 3 exchanges that are not stored any more" in told[2]
+    assert told[1:3] == [
+        "1 exchange is of no canary.",
+        "The judge gives it 2 of 5, and the task was not done.",
+    ]
+    assert "The canaries counted 3 exchanges that are not stored any more" in told[3]
     more = words.remarks(replace(WHOLE, counted=(counted,), more=True))
     assert "Only the newest 4 exchanges are shown: the canaries counted 3 more." in more
     looping = [an_exchange(n, tool_calls=(SessionToolCall(name="Bash", before=n),)) for n in range(4)]
