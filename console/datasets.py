@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from bench.dataset.example import messages_of
 from bench.dataset.file import LineGone, change, read_lines, stamp
 from bench.dataset.labels import (
     PROPOSED,
@@ -138,6 +139,7 @@ class DatasetPages:
             name=source.name,
             who=who,
             line=line,
+            messages=messages_of(line) if line is not None else (),
             stamp=stamp(line) if line is not None else "",
             expected=as_text(last_answer(line)) if line is not None else "",
             proposer=proposer(line) if line is not None else "",

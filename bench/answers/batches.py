@@ -407,9 +407,9 @@ class _ModelBatch:
 
     def _questions(self, examples: Sequence[Example], logprobs: frozenset[str]) -> Iterator[BatchQuestion]:
         for example in examples:
-            with_logprobs = self.target.wire.at(example.extras.path).with_logprobs
+            extras = self.target.wire.own(example.extras)
+            with_logprobs = self.target.wire.at(extras.path).with_logprobs
             if self.run.saved.get(self.target.name, example.hash) is None:
-                extras = example.extras
                 if with_logprobs is not None and example.hash in logprobs:
                     extras = replace(extras, parameters=with_logprobs(extras.parameters))
                 path, body = self.target.asks(prompt(example), extras)

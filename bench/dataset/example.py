@@ -140,8 +140,10 @@ def _extras(line: ExampleLine) -> RequestExtras:
     )
 
 
-def messages_of(line: ExampleLine) -> tuple[CapturedMessage, ...]:
-    """The messages of a line's input."""
+def messages_of(line: ExampleLine | Mapping[str, Any]) -> tuple[CapturedMessage, ...]:
+    """The messages of a valid line's input."""
+    if isinstance(line, Mapping):
+        line = msgspec.convert(line, ExampleLine)
     if isinstance(line.input, str):
         return (CapturedMessage("user", line.input),)
     return tuple(each.message() for each in line.input)

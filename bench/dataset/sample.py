@@ -27,7 +27,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from bench.dataset.example import PATHS, ActionTask, AnswerTask, Example, Task
+from bench.dataset.example import PATHS, ActionTask, AnswerTask, Example, Task, messages_of
 from bench.dataset.file import Dataset, parse, shares
 from bench.dataset.labels import Line, accepted, ambiguous, edited, proposed
 from bench.errors import BadDataset
@@ -486,7 +486,7 @@ async def propose(
 
 def question(line: Line) -> tuple[CapturedMessage, ...]:
     """The judge's prompt about a line of a dataset."""
-    asked = "\n".join(f"{message['role']}: {message['content']}" for message in line["input"])
+    asked = "\n".join(f"{message.role}: {message.said}" for message in messages_of(line))
     form = _FORMS[line["task"]]
     if line.get("choices"):
         form += f" (one of: {', '.join(line['choices'])})"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from bench.dataset.example import ActionTask, SampledTask
+from bench.dataset.example import ActionTask, SampledTask, messages_of
 from bench.dataset.imports.openai_evals import Ideal
 from canary.commands.records import moment
 from canary.commands.shell import (
@@ -248,11 +248,9 @@ def _look(line: dict[str, Any], where: str) -> dict[str, Any] | None:
     """Show a line and ask what to do. Returns the changed line, the same object if skipped, None to quit."""
     from bench.dataset.labels import accepted, ambiguous, history
 
-    text = line["input"]
-    messages = text if isinstance(text, list) else [{"role": "user", "content": text}]
     say(f"\n── {where} · {line['id']} · {line.get('category') or 'no category'}")
-    for message in messages:
-        say(f"{message['role']}: {message['content']}")
+    for message in messages_of(line):
+        say(f"{message.role}: {message.said}")
     by = next((each["by"] for each in reversed(history(line))), "")  # a file may have the tag alone
     expected = line["expected"]
     shown = expected if isinstance(expected, str) else json.dumps(expected, ensure_ascii=False)

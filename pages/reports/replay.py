@@ -163,7 +163,9 @@ def _named(tools: Any) -> str:
 def _missing(document: Node) -> Iterator[str]:
     """Why answers are missing, and what was done when and by whom."""
     for side, who in _WHO.items():
-        for failure, times in failures(document, side).items():
-            yield f"{who}: {times} times {failure}"
+        found = failures(document, side)
+        said = (document["layers"][0][side] or {"said": ""})["said"]  # at the most common failure, the first
+        for number, (failure, times) in enumerate(found.items()):
+            yield f"{who}: {times} times {failure}{f': {said}' if said and not number else ''}"
     took = ", ".join(f"{stage} {took_s:,.0f} s" for stage, took_s in document["stages"].items())
     yield f"{document['at']}, {document['owner']}, {document['via']}; {took}"
