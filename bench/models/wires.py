@@ -125,7 +125,8 @@ def _anthropic(model: str, messages: Sequence[CapturedMessage], extras: RequestE
     if system := _system(messages):
         body["system"] = system
     if called(messages) and (body.get("thinking") or {}).get("type") == "enabled":
-        del body["thinking"]  # it would want the thoughts before the calls, which only their account can read
+        # It would want the thoughts before the calls, which only their account can read.
+        body = {name: value for name, value in body.items() if name not in ("thinking", "context_management")}
     sent = _turns(messages, "assistant", "content", _anthropic_block)
     return "/v1/messages", {**body, "messages": list(map(_brief, sent))}
 
