@@ -208,8 +208,12 @@ def test_answers_are_judged_and_captured(stage: Stage) -> None:
     assert (called["finish"], called["output_check"], called["faults"]) == ("tool_calls", "judged", "")
     assert (cut["finish"], cut["faults"]) == ("length", "cut_off")
     with closing(Store.open("sqlite:///canary.db", stage.server.data)) as store:
-        (found,) = eventually(lambda: list(CaptureStore(store).read("gpt-4o", category=user)))
-    assert found.answer == "".join(
+        captures = CaptureStore(store)
+        calling, saying = eventually(
+            lambda: found if len(found := list(captures.read("gpt-4o", category=user))) > 1 else None
+        )
+    assert [call.name for call in calling.answer_calls] == [TOOL["name"]]
+    assert saying.answer == "".join(
         event.delta for event in events if event.type == "response.output_text.delta"
     )
 
