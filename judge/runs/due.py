@@ -97,41 +97,47 @@ def _exchanges(
 def _sessions(
     store: Store, canary: str, run: int, *, since: float, over_by: float
 ) -> Iterator[UnjudgedExchange]:
-    """The sessions whose every exchange was drawn, which had one arm and are over; none that is judged or
-    being judged."""
+    """The sessions whose every exchange was drawn, which had one arm and are over, and whose last exchange is
+    captured, or failed; none that is judged or being judged."""
     with store.reading() as connection:
         rows = connection.execute(_whole_sessions(canary, run, since, over_by)).all()
     for row in rows:
         if takes_session(row.session, row.rate):
-            id = session_id(canary, run, row.session)
-            yield UnjudgedExchange(exchange_id=id, category="", arm=row.arm, rank=_own_number(id))
+            yield UnjudgedExchange(exchange_id=row.id, category="", arm=row.arm, rank=_own_number(row.id))
 
 
 def _whole_sessions(canary: str, run: int, since: float, over_by: float) -> Select[*tuple[Any, ...]]:
-    table, done, calls = tables.captures.c, tables.judgements.c, tables.judge_calls.c
+    known, done, calls = tables.sessions.c, tables.judgements.c, tables.judge_calls.c
+    found = _captured_sessions(canary, run, since).subquery()
+    of_it = (known.canary == canary) & (known.run == run) & (known.session == found.c.session)
+    to_its_end = known.abandoned | (found.c.last_at >= known.last_at)
+    judged = select(done.exchange_id).where(done.exchange_id == found.c.id, done.result != "")
+    asked = select(calls.exchange_id).where(calls.exchange_id == found.c.id, calls.state == "asked")
+    return (
+        select(found)
+        .join(tables.sessions, of_it)
+        .where(known.last_at <= over_by, to_its_end, ~judged.exists(), ~asked.exists())
+    )
+
+
+def _captured_sessions(canary: str, run: int, since: float) -> Select[*tuple[Any, ...]]:
+    """The sessions that had one arm, of the captures since then, with the lowest rate at which any was
+    drawn."""
+    table = tables.captures.c
     arm, rate = table.about["arm"].as_string(), table.about["rate"].as_float()
-    of_run = table.about["run"].as_integer() == run
     real = (table.canary == canary) & (table.copy_of == "") & (table.session != "")
-    sessions = (
+    return (
         select(
             table.session,
+            (literal(session_id(canary, run, "")) + table.session).label("id"),
             func.min(arm).label("arm"),
             func.min(rate).label("rate"),
-            (literal(session_id(canary, run, "")) + table.session).label("id"),
+            func.max(table.at).label("last_at"),
         )
-        .where(real, table.day >= int(since // _DAY_S), of_run)
+        .where(real, table.day >= int(since // _DAY_S), table.about["run"].as_integer() == run)
         .group_by(table.session)
-        .having(
-            func.max(table.at) <= over_by,
-            func.min(arm) == func.max(arm),
-            func.sum(case((table.truncated, 1), else_=0)) == 0,
-        )
-        .subquery()
+        .having(func.min(arm) == func.max(arm), func.sum(case((table.truncated, 1), else_=0)) == 0)
     )
-    id = sessions.c.id
-    judged = select(done.exchange_id).where(done.exchange_id == id, done.result != "")
-    asked = select(calls.exchange_id).where(calls.exchange_id == id, calls.state == "asked")
-    return select(sessions).where(~judged.exists(), ~asked.exists())
 
 
 def _own_number(id: str) -> float:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 TITLE = "Whose answers a judge prefers"
 NOT_YET = (
-    "No answer has been judged yet. An answer is judged within half a minute of its capture; a pair of "
-    "answers needs a mirrored request."
+    "No answer has been judged yet. An answer is judged within half a minute of its capture, a session after "
+    "30 minutes of silence; a pair of answers needs a mirrored request."
 )
 LOST = "Pairs that the candidate lost:"
 LEGEND = "(A: current model, B: candidate)"

@@ -187,7 +187,8 @@ class ExchangeRecord:
         """Decide whether the exchange's texts are captured."""
         captures, call = self._recorder.captures, self.call
         if rule is not None and captures is not None and call is not None:
-            call.sample = captures.drawn(call, rule, self.exchange_id, self._session(call))
+            session = unit_hash(self._recorder.ids_key, call.session) if call.session else ""
+            call.sample = captures.drawn(call, rule, self.exchange_id, session)
 
     def asks_other_arm(self, asked: bool) -> None:
         """Note that the other arm is asked for a request whose state the assigned arm cannot read, or that it
@@ -317,7 +318,7 @@ class ExchangeRecord:
                 tags={TAG: self._refused_caller} if self._refused_caller else {},
             )
         trial, provider, labels = call.trial, call.route.provider, call.labels
-        session = self._session(call)
+        session = unit_hash(self._recorder.ids_key, call.session) if call.session else ""
         finish, faults, output_check = (
             answer_of(call, attempt, self._examination)
             if outcome == "ok" and attempt is not None and assignment.reason != "foreign_state"
@@ -390,10 +391,6 @@ class ExchangeRecord:
             if finish is not None and self._examination is not None
             else (),
         )
-
-    def _session(self, call: Call) -> str:
-        """The session's hash, "" without one."""
-        return unit_hash(self._recorder.ids_key, call.session) if call.session else ""
 
     def _has_stalled(self, outcome: OutcomeName, gap_s: float) -> bool:
         """True when the assigned arm's stream, whole or left by its caller, was silent for too long."""

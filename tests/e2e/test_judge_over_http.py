@@ -196,11 +196,12 @@ def work(stage: Stage, number: int, user: str) -> None:
 
 def half_an_hour_later(stage: Stage, captured: int) -> None:
     """Move what was captured back in time, once so much is stored."""
+    eventually(lambda: len(stage.outcomes()) >= captured)
     with closing(Store.open("sqlite:///canary.db", stage.server.data)) as store:
         eventually(lambda: len(list(CaptureStore(store).read("trial"))) >= captured)
         with store.writing() as connection:
-            back = tables.captures.c.at - 3600.0
-            connection.execute(tables.captures.update().values(at=back))
+            for table, column in ((tables.captures, "at"), (tables.sessions, "last_at")):
+                connection.execute(table.update().values({column: table.c[column] - 3600.0}))
 
 
 def test_whole_sessions_of_agents_are_marked_and_shown_by_session(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from judge.model import SESSION_BOUND, said, session_text
 from judge.runs.due import SILENCE_S, choose, subject_of, unjudged
 from judge.terms import JudgedRun
 from records.captures.capture import Capture, CapturedMessage, CapturedToolCall, takes_session
-from records.store import Store
+from records.store import Store, tables
 from records.store.captures import CaptureStore
 from tests.judge.test_unjudged import JUDGED
 from tests.records.test_capture_store import NOW, a_capture
@@ -31,8 +31,43 @@ def an_exchange(session: str, *, at: float = OVER, serial: int = 0, **more: Any)
     return a_capture(f"{session}-{serial}", **about)
 
 
+def ended(store: Store, *captures: Capture, abandoned: bool = False) -> None:
+    """What the store knows of the sessions of these exchanges, of which the last may have failed."""
+    with store.writing() as connection:
+        for about in (capture.about for capture in captures):
+            named = {
+                name: getattr(about, name) for name in ("canary", "run", "session", "unit", "arm", "phase")
+            }
+            of_it = tables.sessions.c.session == about.session
+            connection.execute(tables.sessions.delete().where(of_it))
+            connection.execute(
+                tables.sessions.insert().values(
+                    **named, **NOTHING, first_at=about.at, last_at=about.at, abandoned=abandoned
+                )
+            )
+
+
+COUNTS = (
+    "exchanges",
+    "repeats",
+    "cost_n",
+    "tokens_n",
+    "input_tokens",
+    "cached_tokens",
+    "tool_calls",
+    "faulty",
+)
+SUMS, TEXTS = ("cost_sum", "tokens_sum"), ("category", "tags", "asked")
+NOTHING: dict[str, Any] = dict.fromkeys(COUNTS, 0) | dict.fromkeys(SUMS, 0.0) | dict.fromkeys(TEXTS, "")
+
+
 def waiting(store: Store, *captures: Capture) -> list[tuple[str, str]]:
     CaptureStore(store).add(captures, now=NOW)
+    ended(store, *captures)
+    return waiting_now(store)
+
+
+def waiting_now(store: Store) -> list[tuple[str, str]]:
     found = unjudged(store, "support", 1, "session", each=99, now=NOW, newest=1)
     return [(each.exchange_id.removeprefix("support/1/")[:2], each.arm) for each in found]
 
@@ -62,6 +97,16 @@ def test_sessions_wait_once_they_are_over_were_drawn_and_had_one_arm(store: Stor
     assert sorted(found) == [("01", "baseline"), ("02", "candidate")]
 
 
+def test_a_session_whose_last_answer_is_unknown_does_not_wait_but_one_that_failed_does(store: Store) -> None:
+    """One that was too long, or had an image; a candidate that failed at the end is marked as it stood."""
+    assert waiting(store, an_exchange(named(1), at=OVER - 60)) == [("01", "baseline")]
+    last = an_exchange(named(1), serial=1)
+    ended(store, last)
+    assert waiting_now(store) == []
+    ended(store, last, abandoned=True)
+    assert waiting_now(store) == [("01", "baseline")]
+
+
 def test_a_session_is_judged_once_also_if_it_goes_on(store: Store) -> None:
     assert waiting(store, an_exchange(named(1))) == [("01", "baseline")]
     judgements, id = Judgements(store), session_id("support", 1, named(1))
@@ -83,6 +128,7 @@ def test_both_arms_get_as_many_drawn_without_regard_to_time(store: Store) -> Non
         for number in range(1, 65)
     ]
     CaptureStore(store).add(captures, now=NOW)
+    ended(store, *captures)
     due = unjudged(store, "support", 1, "session", each=99, now=NOW)
     chosen = choose(due, {}, number=12, of_day=1.0, most=12)
     assert sorted(each.arm for each in chosen) == ["baseline"] * 6 + ["candidate"] * 6
