@@ -190,6 +190,8 @@ def _mended(kind: str, entry: str, config: Config) -> str:
             return "see what the provider says; `canary doctor --probe` asks each arm's model once"
         case "no_unit":
             return "docs/sdks.md says where each SDK puts the user's id"
+        case "stateful":
+            return "docs/sdks.md, requests with provider-side state, says which they are"
         case _:
             return "change the canary's `match`, or the model that the app asks for"
 

@@ -19,7 +19,7 @@ from canary.config.schema import CheckedDocument
 from canary.config.sections import CanarySection, FileSection, GuardrailSection
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Kind, Timeout
-from proxy.providers.urls import takes_canaries
+from proxy.providers.urls import read, takes_canaries
 from records.facts.metric import BUILT_IN, CLASS_MEASURES, JUDGED, THROUGHPUT, Metric, is_offline
 from routing.caller import TAG
 from routing.lanes import groups, sizes
@@ -44,6 +44,7 @@ def check_canaries(file: FileSection, found: CheckedDocument) -> None:
         _check_assignment(canary, path, found)
         _check_match(canary, path, found)
         _check_reach(file, canary, path, found)
+        _check_state(file, canary, path, found)
         check_forms(file, canary, path, found)
         _check_tags(file, canary, path, found)
         _check_critical(canary, path, found)
@@ -192,6 +193,21 @@ def _check_reach(file: FileSection, canary: CanarySection, path: Path, found: Ch
             f'because "{name}" is not the first provider with `api: {api}`'
         )
         found.warn((*path, "baseline", "provider"), message)
+
+
+def _check_state(file: FileSection, canary: CanarySection, path: Path, found: CheckedDocument) -> None:
+    """Say which of the canary's requests stay with the baseline because two entries share no state."""
+    name = canary.baseline.provider
+    if name not in file.providers or canary.candidate.provider == name:
+        return
+    provider = file.providers[name]
+    for index, each in enumerate(canary.match.paths):
+        if read(provider.kind, provider.api, "POST", each).operation.creates_state:
+            message = (
+                f"requests to {each} without `store: false` stay with the baseline, outside the statistics: "
+                "the answers that they store exist at one provider entry only, and the arms are at two"
+            )
+            found.warn((*path, "match", "paths", index), message)
 
 
 def _owner(kind: Kind, path: str) -> str:

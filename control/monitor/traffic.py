@@ -17,7 +17,7 @@ from control.settings import CanarySettings
 from records.facts.counts import (
     MOST_LEFT,
     MOST_MODELS,
-    NO_UNIT,
+    OUTSIDE,
     REFUSALS,
     REST,
     Alike,
@@ -40,8 +40,9 @@ FEWEST, MOST = 3, 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AstrayTraffic:
-    """Requests that do a canary no good. `kind`: `no_unit`, an error type of `REFUSALS`, or `unmatched`; or
-    `unjoined`: feedback values about sessions and users of no exchange; or `one_sided`: values of a metric.
+    """Requests that do a canary no good. `kind`: a reason of `OUTSIDE`, an error type of `REFUSALS`, or
+    `unmatched`; or `unjoined`: feedback values about sessions and users of no exchange; or `one_sided`: the
+    values of a metric.
 
     `canary` is "" for requests that match none, and for feedback. `entry` is the provider entry that refuses
     them, "" if more than one may. `said` is what the provider says, or which models were asked for: words of
@@ -101,7 +102,7 @@ class UnmatchedTraffic:
             if one.canary and is_llm_request(one):
                 for at, requests in Counter([int(outcome.at // 60) for outcome in group]).items():
                     self._minute(at).matched[one.canary] += requests
-                if one.error_type in REFUSALS or one.reason == NO_UNIT:
+                if one.error_type in REFUSALS or one.reason in OUTSIDE:
                     self._note(group)
         for value in events.feedback:
             if not value.exchange_id:
@@ -136,25 +137,23 @@ class UnmatchedTraffic:
         found += self._unjoined(_sum(self._since(now, MINUTES), ""))
         for name, wanted in canaries.items():
             of = sum(each.matched[name] for each in recent)
-            found += self._without_user(wanted, of, recent)
+            found += self._outside(wanted, of, recent)
             found += self._refused(name, of, recent, wanted.canary.baseline.provider)
             found += self._without_traffic(wanted, states.get(name), now)
         return found
 
-    def _without_user(
-        self, wanted: CanarySettings, of: int, recent: Iterable[_Minute]
-    ) -> Iterable[AstrayTraffic]:
+    def _outside(self, wanted: CanarySettings, of: int, recent: Iterable[_Minute]) -> Iterable[AstrayTraffic]:
         name = wanted.canary.name
-        found = _sum(recent, name)[NO_UNIT]
-        if _worth_saying(found, of):
-            yield AstrayTraffic(
-                kind=NO_UNIT,
-                canary=name,
-                requests=found,
-                of=of,
-                sentence=f"{_of(found, of)} name no user, so the baseline serves them, outside the canary: "
-                "send the header x-canary-unit, or `user` in the body (docs/sdks.md)",
-            )
+        for kind in OUTSIDE:
+            found = _sum(recent, name)[kind]
+            if _worth_saying(found, of):
+                yield AstrayTraffic(
+                    kind=kind,
+                    canary=name,
+                    requests=found,
+                    of=of,
+                    sentence=f"{_of(found, of)} {_OUTSIDE[kind]}",
+                )
 
     def _unjoined(self, counts: Counter[str]) -> Iterable[AstrayTraffic]:
         found, of = counts[_UNJOINED], counts[_BY_NAME]
@@ -251,6 +250,13 @@ class UnmatchedTraffic:
             del self._minutes[next(iter(self._minutes))]
         return found
 
+
+_OUTSIDE: Mapping[str, str] = {
+    "no_unit": "name no user, so the baseline serves them, outside the canary: "
+    "send the header x-canary-unit, or `user` in the body (docs/sdks.md)",
+    "stateful": "name or create state at the baseline's provider entry, so the baseline serves them, outside "
+    "the canary: send `store: false` and the conversation itself, or give both arms one entry (docs/sdks.md)",
+}
 
 _REFUSED: Mapping[str, str] = {
     "caller_not_found": "got 404 from {by}: its `base_url` lacks a part such as /v1, or it has no such model",

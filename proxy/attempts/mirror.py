@@ -21,17 +21,27 @@ from proxy.attempts.foreign_state import is_foreign_to_candidate
 from proxy.attempts.record import ExchangeRecord, ExchangeRecorder
 from proxy.calls.call import Call
 from proxy.calls.refusal import Refused
-from proxy.calls.routes import ArmTarget, Trial
+from proxy.calls.routes import Trial
+from proxy.dialects.operation import UNREADABLE
 from proxy.network.upstream.pool import Upstreams
 from proxy.network.upstream.response import UpstreamError
 from proxy.providers.credentials import Credentials
+from proxy.providers.json_edit import TooIntricateJson, adapted, members_of
 from routing.assign import Assignment
+from routing.canary import RequestChanges
 from routing.states import States
 
 log = structlog.get_logger()
 
 _ACTS = re.compile(rb'"mcp_servers"|"type"\s*:\s*"mcp"')
 """Tools of other servers that the provider calls itself, so that a copy would act twice."""
+
+_CHANGES_STATE = ("conversation", "container", "background", "environment", "continuation_token")
+_RUNNING = re.compile(rb'"container"\s*:\s*"')
+"""Members of a request that adds to a conversation, acts in what runs, or answers only by what it stores."""
+
+_UNSET = (b"null", b'""', b"false")
+_STORES_NOTHING = RequestChanges(set=(("store", "false"),))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,8 +136,10 @@ class Mirrors:
         )
 
     async def _copy(self, call: Call, trial: Trial, assignment: Assignment) -> None:
-        if not _may_repeat(call, trial.candidate):
+        copy = _repeatable(call, trial)
+        if copy is None:
             return
+        call = copy
         if is_foreign_to_candidate(call, trial):
             return  # refused there whatever the candidate is worth
         record = self._copies.open()
@@ -164,11 +176,35 @@ def _answered_by_baseline(assignment: Assignment, attempt: Attempt) -> bool:
     return served and attempt.response is not None and attempt.wrong is None
 
 
-def _may_repeat(call: Call, target: ArmTarget) -> bool:
-    """False when a second request would have side effects: create or change provider-side state, or act
-    through a tool."""
+def _repeatable(call: Call, trial: Trial) -> Call | None:
+    """The call as it is copied; None when a second request would have side effects: create or change
+    provider-side state, or act through a tool."""
+    target = trial.candidate
     body = call.adapted_body(target) or call.body
-    return not (call.touches_state(target) or (isinstance(body, bytes) and _ACTS.search(body)))
+    if isinstance(body, bytes) and _ACTS.search(body):
+        return None
+    if not call.touches_state(target):
+        return call
+    if trial.shares_state and isinstance(call.body, bytes) and not target.request.concerns("store"):
+        return _unstored(call, call.body)
+    return None
+
+
+def _unstored(call: Call, body: bytes) -> Call | None:
+    """The call as it stores nothing, for a candidate that reads the baseline's state; None where the request
+    does more to state than to read it and to store its answer."""
+    try:
+        members = members_of(body)
+    except (*UNREADABLE, TooIntricateJson):
+        return None
+    if any(name in members and bytes(members[name]) not in _UNSET for name in _CHANGES_STATE):
+        return None
+    if _RUNNING.search(body):
+        return None
+    if not call.route.operation.creates_state or call.facts.declines_store:
+        return call
+    unstored = adapted(body, _STORES_NOTHING)
+    return None if unstored is None else structs.replace(call, body=unstored)
 
 
 def _begin(record: ExchangeRecord, call: Call, assignment: Assignment) -> None:

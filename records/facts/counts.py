@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import msgspec
 
 from records.outcome import ErrorType, Outcome, OutcomeName
+from routing.assignment import Reason
 from routing.caller import TAG
 
 MOST_LEFT = 1000
@@ -40,7 +41,9 @@ REST = "other models"
 """Stands for the models beyond the most frequent ones."""
 
 
-NO_UNIT = "no_unit"
+OUTSIDE: tuple[Reason, ...] = ("no_unit", "stateful")
+"""Why the baseline serves a request of a canary outside its statistics, though its app could change that."""
+
 REFUSALS: tuple[ErrorType, ...] = ("caller_not_found", "caller_unauthorized", "caller_rejected")
 """A provider's refusals of what a caller sent: no arm is to blame, so no guardrail sees them."""
 
@@ -60,9 +63,10 @@ class UnmatchedCount(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 def troubles_in(outcome: Outcome) -> Iterator[str]:
-    """Why the request does its canary no good: `no_unit`, and the error type of its provider's refusal."""
-    if outcome.reason == NO_UNIT:
-        yield NO_UNIT
+    """Why the request does its canary no good: a reason of `OUTSIDE`, and the error type of its provider's
+    refusal."""
+    if outcome.reason in OUTSIDE:
+        yield outcome.reason
     if outcome.error_type in REFUSALS and outcome.status is not None:  # the provider's own status
         yield str(outcome.error_type)
 

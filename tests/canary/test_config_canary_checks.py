@@ -314,6 +314,14 @@ def test_one_path_of_the_baselines_api_is_enough(path: str) -> None:
     assert warnings(changed(("{models: [gpt-4o]}", f"{{paths: [{path}, /v1/messages]}}"))) == ()
 
 
+def test_stored_answers_at_two_entries_are_said_to_stay_with_the_baseline() -> None:
+    paths = ("{models: [gpt-4o]}", "{paths: [/v1/chat/completions, /v1/responses]}")
+    away = ("{provider: openai, model: new}", "{provider: other, model: new}")
+    (found,) = [each for each in warnings(changed(paths, away)) if "store: false" in each]
+    assert "canaries[0].match.paths[1]: requests to /v1/responses" in found
+    assert warnings(changed(paths)) == ()
+
+
 @pytest.mark.parametrize(
     ("entry", "base_url"), [("other", "/other/v1"), ("claude-eu", "/claude-eu"), ("openai", None)]
 )

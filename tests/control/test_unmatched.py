@@ -195,6 +195,12 @@ def test_requests_that_name_no_user_are_said_with_where_the_user_belongs() -> No
     }
 
 
+def test_requests_that_stay_with_the_baseline_for_their_state_are_said() -> None:
+    (sentence,) = astray(*many(30, reason="stateful"), *many(10)).values()
+    assert sentence.startswith("30 of 40 requests of the last ten minutes name or create state at the")
+    assert "send `store: false`" in sentence
+
+
 @pytest.mark.parametrize(
     ("error", "status", "says"),
     [

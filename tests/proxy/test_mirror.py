@@ -323,6 +323,43 @@ def test_what_may_not_be_asked_twice_is_not_copied(run: Run, path: str, more: di
     offered_nowhere(run, call({**CHAT, **more}, path=path))
 
 
+ONE_ENTRY: list[tuple[str, dict[str, Any], bool]] = [
+    ("/v1/responses", {"input": "hello"}, True),
+    ("/v1/responses", {"input": "hello", "store": True, "previous_response_id": "resp_1"}, True),
+    ("/v1/responses", {"input": "hello", "store": False, "previous_response_id": "resp_1"}, True),
+    ("/v1/responses", {"input": [{"type": "item_reference", "id": "msg_1"}], "conversation": None}, True),
+    ("/v1/chat/completions", {"messages": [{"role": "user", "content": [{"file": {"file_id": "f"}}]}]}, True),
+    ("/v1/responses", {"input": "hello", "store": False, "conversation": "conv_1"}, False),
+    ("/v1/responses", {"input": "hello", "background": True}, False),
+    ("/v1/responses", {"tools": [{"type": "code_interpreter", "container": "cntr_1"}]}, False),
+    ("/v1/responses", {"tools": [{"type": "mcp", "server_url": "https://tools.example"}]}, False),
+]
+
+
+@pytest.mark.parametrize(("path", "more", "copied"), ONE_ENTRY)
+def test_at_one_entry_what_only_reads_and_stores_is_copied_and_stores_nothing(
+    run: Run, path: str, more: dict[str, Any], copied: bool
+) -> None:
+    sent = []
+
+    async def play(wire: Wire) -> None:
+        sent.append(json.loads((await wire.request()).body))
+        await wire.send(response())
+
+    async def scene() -> None:
+        async with RawProvider(play) as provider, pool() as upstreams:
+            worker = Worker(upstreams, replace(provider.entry(), name=trial().baseline.provider.name))
+            worker.offer(asked)
+            await worker.settled()
+            unstored = {"store": False} if path == "/v1/responses" else {}
+            model = {"model": "gpt-4o-2024-11-20"}
+            assert sent == ([{**CHAT, **more, **unstored, **model}] if copied else [])
+            assert len(worker.outcomes) == len(sent)
+
+    asked = call({**CHAT, **more}, path=path)
+    run(scene())
+
+
 SEALED = {"messages": [{"role": "assistant", "content": [{"type": "thinking", "signature": "EqQB"}]}]}
 
 
