@@ -1,7 +1,7 @@
 """The details of a report beside its verdict: metrics over time, latency spreads, failures, money."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from common.concentration import FailingPart
@@ -169,6 +169,20 @@ class UnknownCosts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CacheHits:
+    """The share of each arm's input tokens that the provider had cached, the p-value of equal shares, and
+    whether they are `different`, by p < .001 and a tenth of a point. `costs`: where they are, by metric on
+    costs what the candidate's value would be at the baseline's share, in dollars; empty without a known
+    price."""
+
+    candidate: float
+    baseline: float
+    p_value: float
+    different: bool
+    costs: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Benchmarked:
     """One layer of the candidate's last benchmark: both models' shares of right `examples` (0 to 1), the
     candidate's 95 % interval, and the layer's verdict. `at` is RFC 3339."""
@@ -224,8 +238,9 @@ class Details:
     `over_time`. `where`: the parts of the traffic in which the candidate's failed exchanges are concentrated.
     `unpriced`: the metrics that stay open because too many costs are not known; `unknown_costs`: how many are
     not, None while nothing about costs is spoiled by it. `unlabelled`: the metrics that stay open because
-    people's labels do not bear out the judge. `since_first` is known of a log only, with a plan as
-    of the latest look. `too_few`: the critical parts without enough users to be judged."""
+    people's labels do not bear out the judge. `cache_hits`: with a row on costs. `since_first` is known of a
+    log only, with a plan as of the latest look. `too_few`: the critical parts without enough users to be
+    judged."""
 
     over_time: tuple[MetricCourse, ...] = ()
     looks: tuple[RowCourse, ...] = ()
@@ -240,6 +255,7 @@ class Details:
     since_first: tuple[SinceFirst, ...] = ()
     too_few: tuple[UsersToCome, ...] = ()
     unlabelled: tuple[str, ...] = ()
+    cache_hits: CacheHits | None = None
 
     @property
     def saving_usd_month(self) -> Range | None:

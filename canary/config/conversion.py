@@ -40,7 +40,7 @@ from proxy.providers.urls import below_entry, nameless_paths
 from records.captures.capture import CaptureRule
 from records.facts.feedback_mapping import MEMBERS, FeedbackMapping, MappedValue
 from records.facts.metric import BUILT_IN, Metric, is_offline
-from records.facts.prices import TokenPrices
+from records.facts.prices import PricedModel, TokenPrices
 from records.shared.segment_folder import IN_STORE, OUTCOMES
 from routing.caller import TAG, Caller
 from routing.canary import NO_CHANGES, Arm, ArmName, Canary, Match, RequestChanges, Step
@@ -62,9 +62,18 @@ def config(file: FileSection, warnings: Sequence[str]) -> Config:
     """Convert the whole file."""
     providers = {name: provider(name, section) for name, section in file.providers.items()}
     metrics = declared_metrics(file)
+    prices = {model: TokenPrices(**dict(section)) for model, section in file.prices.items()}
+
+    def priced(model: ArmSection) -> PricedModel:
+        seller = providers[model.provider]
+        return PricedModel(seller=seller, model=model.model, overrides=prices, same_as=file.price_as)
+
     return Config(
         providers=providers,
-        canaries={section.name: _canary(section, metrics, file) for section in file.canaries},
+        canaries={
+            section.name: _canary(section, metrics, file, priced(section.candidate))
+            for section in file.canaries
+        },
         metrics=metrics,
         feedback_mappings={name: mapping(section) for name, section in file.feedback_mappings.items()},
         server=ServerSettings(**{each.name: getattr(file, each.name) for each in fields(ServerSettings)}),
@@ -79,7 +88,7 @@ def config(file: FileSection, warnings: Sequence[str]) -> Config:
         redact=file.redact,
         tags=tags(file),
         callers=tuple(Caller(**dict(section)) for section in file.callers),
-        prices={model: TokenPrices(**dict(section)) for model, section in file.prices.items()},
+        prices=prices,
         price_as=file.price_as,
         datasets=tuple(DatasetSource(name=name, **dict(section)) for name, section in file.datasets.items()),
         embeddings=None if file.embeddings is None else EmbeddingSource(**dict(file.embeddings)),
@@ -242,7 +251,9 @@ def canary(section: CanarySection) -> Canary:
     )
 
 
-def _canary(section: CanarySection, metrics: Mapping[str, Metric], file: FileSection) -> CanarySettings:
+def _canary(
+    section: CanarySection, metrics: Mapping[str, Metric], file: FileSection, candidate_price: PricedModel
+) -> CanarySettings:
     baseline, candidate, steps = arm(section.baseline), arm(section.candidate), _steps(section)
     return CanarySettings(
         canary=canary(section),
@@ -265,6 +276,7 @@ def _canary(section: CanarySection, metrics: Mapping[str, Metric], file: FileSec
             match=match(section.match),
             assigned_outside=section.assignment == "header",
             judge=_judge_of(section, file),
+            candidate_price=candidate_price,
         ),
         guardrails=guardrails.rules(
             section.guardrails,

@@ -32,7 +32,7 @@ from pages.writers import written
 from verdict.decision.document import MetricLine, Report, to_json
 from verdict.decision.plan_course import possible
 from verdict.details import CoursePoint, LookPoint
-from verdict.terms.measures import Unit, quantile_level
+from verdict.terms.measures import Unit, is_cost, quantile_level
 
 _FIRST, _PARTS, _MODES = 5, 15, 6
 _STEPS = 4
@@ -102,6 +102,7 @@ def _facts(report: Report) -> FactList:
         "Users": verdict.users(report),
         "Window": verdict.span_of_days(report),
         "Split": verdict.split(report),
+        "Prompt cache": verdict.cache_hits(report),
         "Mirror": verdict.mirror(report),
         "Decided": verdict.decision(report),
     }
@@ -145,6 +146,9 @@ def _card(line: MetricLine, report: Report) -> CriterionCard:
             Paragraph(verdict.against_baseline(line)),
             Paragraph(verdict.evidence(line, report), weight="soft"),
             Paragraph(plan.row_outlook(line, report)),
+            Paragraph(
+                verdict.cache_hits(report) if line.cost_per or is_cost(line.metric) else "", weight="soft"
+            ),
         ],
         bar=bar(line),
     )

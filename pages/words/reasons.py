@@ -28,6 +28,7 @@ from verdict.details import SinceFirst
 from verdict.rows.comparison import A_FIFTH, GATE
 from verdict.rows.reasons import (
     AnotherRubric,
+    CacheDiffers,
     Capped,
     CostsUnknown,
     DaysMissing,
@@ -114,6 +115,8 @@ def sentence(reason: Reason, report: Report) -> str:
             return _another_rubric(reason)
         case UnevenlyAbandoned():
             return _abandoned(reason)
+        case CacheDiffers():
+            return _cache_differs(reason, report)
         case UnequalResponse():
             return _unequal_response(reason, _line(report, reason.metric, reason.acceptable))
         case EffectFades():
@@ -536,6 +539,22 @@ def _abandoned(reason: UnevenlyAbandoned) -> str:
     )
 
 
+def _cache_differs(reason: CacheDiffers, report: Report) -> str:
+    ours, theirs = (amount(share, "share") for share in (reason.hits.candidate, reason.hits.baseline))
+    said = (
+        f"The provider had {ours} of the candidate's input tokens in its cache, {theirs} of the baseline's "
+        "(p < 0.001); a cache is warmer for the arm with more traffic."
+    )
+    lines = {line.metric: line for line in report.metrics}
+    found = [
+        f"{label(metric)} {amount(usd, 'usd')} in place of {amount(lines[metric].candidate, 'usd')}"
+        for metric, usd in reason.hits.costs.items()
+    ]
+    if found:
+        return f"{said} At the baseline's share the candidate would have {joined(found)}."
+    return f"{said} {title(joined([label(metric) for metric in reason.metrics]))} depends on it."
+
+
 def _unequal_response(reason: UnequalResponse, line: MetricLine) -> str:
     ours, theirs = (amount(rate, "share") for rate in reason.rates)
     when = " in the same phases of the ramp" if reason.phases > 1 else ""
@@ -578,6 +597,8 @@ def _detail(reason: LeftOut) -> str:
             return "The list of failures"
         case "money":
             return "The saving"
+        case "cache_hits":
+            return "The share of cached input tokens"
         case "where":
             return "Where failures lie"
         case "benchmark":

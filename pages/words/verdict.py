@@ -272,6 +272,18 @@ def unripe(line: MetricLine, report: Report) -> bool:
     return line.state == "NODATA" and report.window.days < line.matures_days
 
 
+def cache_hits(report: Report) -> str:
+    """The arms' shares of cached input tokens, with what the candidate would cost at the baseline's; "" where
+    no row is on costs, or nothing is known of caches."""
+    found = report.details.cache_hits
+    if found is None:
+        return ""
+    ours, theirs = amount(found.candidate, "share"), amount(found.baseline, "share")
+    costs = joined([f"{label(metric)} {amount(usd, 'usd')}" for metric, usd in found.costs.items()])
+    at = f"; at the baseline’s share the candidate’s {costs}" if costs else ""
+    return f"{ours} of the candidate’s input tokens cached, {theirs} of the baseline’s{at}"
+
+
 def evidence(line: MetricLine, report: Report) -> str:
     """The number of users with a value, and the smallest difference they can show."""
     if unripe(line, report):

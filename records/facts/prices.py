@@ -112,6 +112,12 @@ class Prices:
         """True when the model's requests at this entry have a cost, if their tokens are known."""
         return self._price(seller, model) is not None or bool(_STATE_COST & set(_vendors(seller)))
 
+    def cached_saves(self, seller: Seller, model: str) -> float | None:
+        """Dollars by which a cached input token is cheaper than a plain one, at base prices; None when the
+        price is unknown."""
+        price = self._price(seller, model)
+        return None if price is None else price.base[0] - price.base[1]
+
     def same_as(self, model: str) -> str | None:
         """The model whose price this one has by the config; None if it has its own."""
         return self._same_as.get(model)
@@ -246,6 +252,20 @@ def _compile(price: "ModelPrice") -> _Compiled | None:
 
     tiers = tuple((start, rates_above(start)) for start in sorted(starts, reverse=True))
     return _Compiled(rates_above(-1), tiers, bills_output=price.output_mtok is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PricedModel:
+    """A model at its entry, whose price is looked up when it is asked for: that takes half a second."""
+
+    seller: Seller
+    model: str
+    overrides: Mapping[str, TokenPrices]
+    same_as: Mapping[str, str]
+
+    def cached_saves(self) -> float | None:
+        """As `Prices.cached_saves`."""
+        return Prices(self.overrides, self.same_as).cached_saves(self.seller, self.model)
 
 
 # Arms whose requests have no known price, and the lines of the config that would help.

@@ -22,7 +22,7 @@ from verdict.decision.document import (
 from verdict.decision.parts import Part as MeasuredPart
 from verdict.decision.parts import Parts
 from verdict.decision.plan_course import outlook, taken_risk
-from verdict.details import SinceFirst
+from verdict.details import CacheHits, SinceFirst
 from verdict.rows.comparison import GATE
 from verdict.rows.reasons import (
     AnotherRubric,
@@ -104,6 +104,7 @@ class Findings:
     caveats: tuple[Reason, ...] = ()
     notes: tuple[Reason, ...] = ()
     since_first: tuple[SinceFirst, ...] = ()
+    cache_hits: CacheHits | None = None
 
 
 def decide(findings: Findings) -> tuple[Verdict, tuple[Reason, ...]]:

@@ -11,8 +11,11 @@ from scipy import special
 
 from common.concentration import CATEGORY, Breakdown, FailingPart, failing_parts
 from common.interval import Range, finite
+from records.facts.prices import PricedModel
+from verdict.decision.document import MetricLine
 from verdict.details import (
     EXAMPLES,
+    CacheHits,
     CoursePoint,
     DaySince,
     FailureMode,
@@ -26,10 +29,11 @@ from verdict.rows.comparison import GATE
 from verdict.rows.reading import MetricReading, read
 from verdict.rows.reasons import EffectFades
 from verdict.rows.row import Row
-from verdict.sample.observations import Observations, observe
+from verdict.sample.observations import MissingShare, Observations, cached, observe
 from verdict.sample.sample import RecentFailures, RecentRating, Sample, SeenExchange, TextColumn, Values
-from verdict.statistics.ratio import UnitSums, distinct, unit_sums
+from verdict.statistics.ratio import UnitSums, common_phases, distinct, unit_sums
 from verdict.statistics.types import Bools, Floats, Ints
+from verdict.terms.measures import CACHE_HITS
 from verdict.terms.rubric import Criterion
 
 OTHERS = 8
@@ -283,6 +287,50 @@ def _requests(sample: Sample, phases: Ints) -> tuple[float, float | None]:
         return priced, None
     counted = float(sample.totals["errors"].count[inside].sum())
     return counted, (priced / counted if counted else None)
+
+
+# What an arm's warmer prompt cache is worth. Pure, but for the price that is looked up where caches differ.
+
+
+_ALIKE = 0.001
+"""Shares of cached tokens that differ by less are one, however sure it is."""
+
+
+def cache_hits(sample: Sample, rows: Sequence[MetricLine], price: PricedModel | None) -> CacheHits | None:
+    """Each arm's share of cached input tokens, and the cost of these rows at the baseline's, if they differ.
+
+    A provider's cache is warmer for the arm with more traffic: a small candidate pays for tokens that it
+    would find cached at full rollout. None without rows, and while nothing is known of cached tokens.
+    """
+    found = cached(sample) if rows else None
+    if found is None:
+        return None
+    different = found.different and abs(found.candidate - found.baseline) > _ALIKE
+    saves = price.cached_saves() if price is not None and different else None
+    factor = None if saves is None else _without_its_cache(sample, found, saves)
+    costs = {
+        line.metric: line.candidate * factor
+        for line in rows
+        if factor is not None and line.candidate is not None
+    }
+    return CacheHits(
+        candidate=found.candidate,
+        baseline=found.baseline,
+        p_value=found.p_value,
+        different=different,
+        costs=costs,
+    )
+
+
+def _without_its_cache(sample: Sample, found: MissingShare, saves: float) -> float | None:
+    """The candidate's cost at the baseline's share over its cost; None without a cost. `saves`: dollars by
+    which a cached token is cheaper."""
+    hits, cost = sample.totals[CACHE_HITS], sample.totals.get("cost")
+    both = common_phases(sample.phase, sample.candidate, int(sample.phase.max()) + 1)
+    rows = sample.candidate & both[sample.phase]
+    spent = 0.0 if cost is None else float(cost.total[rows].sum())
+    extra = (found.candidate - found.baseline) * saves * float(hits.count[rows].sum())
+    return 1 + extra / spent if spent > 0 else None
 
 
 # Each metric's difference as users came in. Pure; nothing is read again.

@@ -19,12 +19,22 @@ from verdict.decision.document import (
     Units,
     models_of,
 )
-from verdict.decision.figures import course, fading, failures, located, money, since_first, spreads
+from verdict.decision.figures import (
+    cache_hits,
+    course,
+    fading,
+    failures,
+    located,
+    money,
+    since_first,
+    spreads,
+)
 from verdict.decision.judged_figures import judge_figures
 from verdict.decision.offline import offline_rows
 from verdict.decision.parts import Part, break_down, difference, parts_of
 from verdict.decision.plan_course import PlanCourse, new_looks, row_courses
 from verdict.details import (
+    CacheHits,
     Details,
     MetricCourse,
     SinceFirst,
@@ -35,6 +45,7 @@ from verdict.rows.comparison import GATE, arm_sums
 from verdict.rows.looks import NO_LOOKS, KeptLooks, Look
 from verdict.rows.reading import read, unread
 from verdict.rows.reasons import (
+    CacheDiffers,
     CostsUnknown,
     Detail,
     InBothArms,
@@ -68,7 +79,7 @@ from verdict.statistics.ratio import distinct
 from verdict.statistics.sequence import Split
 from verdict.statistics.types import Floats
 from verdict.terms.judged_canary import JudgedCanary
-from verdict.terms.measures import must_be_known
+from verdict.terms.measures import is_cost, must_be_known
 from verdict.terms.plan import DAY_S
 from verdict.terms.rubric import Criterion
 
@@ -118,6 +129,7 @@ def build_with_looks(
         unpriced=tuple(row.metric for row in findings.rows if isinstance(row.held, CostsUnknown)),
         unlabelled=tuple(row.metric for row in findings.rows if isinstance(row.held, NotBorneOut)),
         unknown_costs=unknown_costs(canary.criteria, sample),
+        cache_hits=findings.cache_hits,
         since_first=findings.since_first,
         too_few=findings.parts.to_come(),
         offline=offline_rows(canary.offline, None),
@@ -170,14 +182,16 @@ def find(
         _row(sample, canary, criterion, planned, window, now=now, on_decided=on_decided)
         for criterion in canary.criteria
     ]
-    days = [each for row in rows for each in row.days]
-    caveats += [*(row.caveat for row in rows), *fading(days)]
-    notes: list[Reason | None] = [_unread(sample), *(note for row in rows for note in row.notes)]
+    days, lines = [each for row in rows for each in row.days], tuple(row.line for row in rows)
+    unmade: list[Reason] = []
+    hits = left_out("cache_hits", lambda: _cache_hits(sample, canary, lines), None, unmade)
+    caveats += [*(row.caveat for row in rows), *fading(days), _cache_differs(hits, canary)]
+    notes: list[Reason | None] = [_unread(sample), *unmade, *(note for row in rows for note in row.notes)]
     (caveats if sample.too_many_flipped else notes).append(_flips(sample))
     return Findings(
         canary=canary,
         rows=tuple(found.row for found in rows),
-        lines=tuple(row.line for row in rows),
+        lines=lines,
         parts=break_down([part for row in rows for part in row.parts], canary),
         srm=_split(sample, canary),
         window=window,
@@ -189,7 +203,21 @@ def find(
         caveats=tuple(caveat for caveat in caveats if caveat is not None),
         notes=tuple(note for note in notes if note is not None),
         since_first=tuple(days),
+        cache_hits=hits,
     )
+
+
+def _cache_differs(found: CacheHits | None, canary: JudgedCanary) -> CacheDiffers | None:
+    """The caveat of the rows on costs; None if the arms' shares do not differ."""
+    if found is None or not found.different:
+        return None
+    metrics = [row.metric for row in canary.criteria if is_cost(row.metric, canary.metrics)]
+    return CacheDiffers(metrics=tuple(metrics), hits=found)
+
+
+def _cache_hits(sample: Sample, canary: JudgedCanary, lines: Sequence[MetricLine]) -> CacheHits | None:
+    costs = [line for line in lines if is_cost(line.metric, canary.metrics)]
+    return cache_hits(sample, costs, canary.candidate_price)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ import structlog
 
 from judge.figures import LabelAgreement
 from records.errors import StoreDown
-from verdict.details import SinceFirst
+from verdict.details import CacheHits, SinceFirst
 from verdict.rows.reading import OneUnit
 from verdict.sample.observations import MissingShare
 from verdict.statistics.types import NotComputed
@@ -263,6 +263,14 @@ class UnevenlyAbandoned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CacheDiffers:
+    """The arms' shares of cached input tokens differ, and with them these metrics on costs."""
+
+    metrics: tuple[str, ...]
+    hits: CacheHits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UnequalResponse:
     """One arm's users give a value more often: the candidate's and the baseline's rate, compared in so many
     phases. `ends`: the difference in the worst and the best case of the missing values, None if unknown."""
@@ -328,7 +336,16 @@ class NobodyRead:
 
 
 Detail = Literal[
-    "over_time", "by_day", "judge", "looks", "spreads", "failures", "money", "where", "benchmark"
+    "over_time",
+    "by_day",
+    "judge",
+    "looks",
+    "spreads",
+    "failures",
+    "money",
+    "where",
+    "benchmark",
+    "cache_hits",
 ]
 
 
@@ -377,6 +394,7 @@ Reason: TypeAlias = (
     | RiskTaken
     | ShareChanged
     | UnevenlyAbandoned
+    | CacheDiffers
     | UnequalResponse
     | EffectFades
     | RowsIdeal

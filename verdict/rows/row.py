@@ -298,7 +298,7 @@ def unknown_costs(criteria: Sequence[Criterion], sample: Sample) -> UnknownCosts
 # Says where one arm's values are missing more often than the other's, and where values were cut.
 
 
-_LACK = ("cost", "tokens", "session_cost", "session_tokens", "latency", "ttft")
+_LACK = ("cost", "tokens", "latency", "ttft")
 """The measures that an abandoned exchange lacks."""
 
 

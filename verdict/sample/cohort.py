@@ -51,7 +51,7 @@ from verdict.sample.unit_totals import (
 )
 from verdict.statistics.types import Floats
 from verdict.terms.judged_canary import JudgedCanary
-from verdict.terms.measures import facts_of, per_unit, source
+from verdict.terms.measures import facts_of, is_cost, per_unit, source
 
 # What each unit did before a run: its earlier values of the metrics, from the store.
 
@@ -452,6 +452,11 @@ def to_judge(
             "cost_total",
             "error_rate",
             "abandoned",
+            *(
+                ["session_cache_hits"]
+                if any(is_cost(row.metric, canary.metrics) for row in canary.criteria)
+                else []
+            ),
         ],
         declared=canary.metrics,
         segments=canary.segments,
@@ -540,21 +545,23 @@ def _by_day(connection: sa.Connection, scope: TotalsScope) -> tuple[Floats, Mapp
     """The first and the last moment of candidate traffic on each UTC day, and `Sample.possible`."""
     columns = unit_days.c
     counts = (sa.func.sum(sa.cast(column, sa.Double)).label(name) for name, column in _POSSIBLE.items())
+    # By a number, because SQLite would look each row up by the primary key to group by arm and day.
+    arm_and_day = 2 * columns.day + sa.case((columns.arm == "candidate", 1), else_=0)
     days = connection.execute(
         sa.select(
-            columns.arm,
+            sa.func.max(columns.arm).label("arm"),
             sa.func.min(columns.first_at).label("first_at"),
             sa.func.max(columns.last_at).label("last_at"),
             *counts,
         )
         .where(*concurrent(scope))
-        .group_by(columns.arm, columns.day)
+        .group_by(arm_and_day)
     ).all()
     moments = [at for day in days if day.arm == "candidate" for at in (day.first_at, day.last_at)]
     return np.array(moments, dtype=np.float64), {name: _total(days, name) for name in _POSSIBLE}
 
 
-def _total(days: Sequence[sa.Row[Any]], name: str) -> ArmTotal:
+def _total(days: Sequence[Any], name: str) -> ArmTotal:
     baseline, candidate = (
         int(sum(getattr(day, name) for day in days if day.arm == arm)) for arm in ("baseline", "candidate")
     )

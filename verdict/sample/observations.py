@@ -37,7 +37,7 @@ from verdict.sample.sample import (
 from verdict.statistics.ratio import UnitSums, arms, common_phases, quantile, unit_sums
 from verdict.statistics.sequence import GroupCounts, fisher
 from verdict.statistics.types import Bools, Floats, Ints
-from verdict.terms.measures import MEASURED, Measure, must_be_known, quantile_level
+from verdict.terms.measures import CACHE_HITS, MEASURED, Measure, must_be_known, quantile_level
 
 DIFFERENT = 0.001
 
@@ -75,6 +75,12 @@ def unpriced(sample: Sample) -> MissingShare | None:
         return None
     answered = counted.count - counted.total
     return _compared(sample, MeasureTotals(count=answered, total=np.maximum(answered - cost.count, 0.0)))
+
+
+def cached(sample: Sample) -> MissingShare | None:
+    """The share of input tokens that the provider had cached. None as in `abandoned`."""
+    known = sample.totals.get(CACHE_HITS)
+    return None if known is None else _compared(sample, known)
 
 
 def _compared(sample: Sample, missing: MeasureTotals) -> MissingShare | None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from records.facts.metric import BUILT_IN, JUDGED, Metric
+from records.facts.prices import PricedModel
 from routing.canary import Arm, Match, Step
 from verdict.terms.plan import DAY_S, STANDARD_RISK, ShareChange, VerdictPlan, first_day
 from verdict.terms.rubric import DEFAULT_PLANNED_UNITS, Criterion, sha256
@@ -79,7 +80,8 @@ class JudgedCanary:
     (None: not fixed). `outweighed` are the misses that a person decided to ship despite. `retro`: the
     criteria were chosen after the run. `share_changes` are those by hand. `over`: the run has ended, so no
     look comes after its traffic. `rolled_back`: by whom this run was rolled back, and why. `judge` is the
-    judge with its criteria, for rows on its word: another measures another thing.
+    judge with its criteria, for rows on its word: another measures another thing. `candidate_price`: the
+    candidate's model with its price, None for a canary that has left the config.
     """
 
     name: str
@@ -106,6 +108,7 @@ class JudgedCanary:
     outweighed: Outweighed = NOTHING
     retro: bool = False
     judge: str = ""
+    candidate_price: PricedModel | None = None
 
     @property
     def plan(self) -> VerdictPlan | None:
