@@ -1,5 +1,6 @@
 """What the real SDKs ask and hear is what is captured of it, in every wire API, whole and streamed."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
@@ -143,3 +144,82 @@ def test_what_the_sdk_hears_is_what_is_captured(stage: Stage, heard: dict[str, s
         (found,) = eventually(lambda: list(captures.read(canary, category=name)))
     assert found.messages == (CapturedMessage("system", SYSTEM), CapturedMessage("user", ASKED))
     assert found.answer == heard[name]
+
+
+SCHEMA: Any = {"type": "object", "properties": {"order": {"type": "string"}}, "required": ["order"]}
+RESULT = '{"state": "sent"}'
+
+
+def chat_agent(url: str, user: str) -> str:
+    """Calls a tool and sends its result; returns the call's arguments."""
+    tool: Any = {"type": "function", "function": {"name": "look_up", "parameters": SCHEMA}}
+    messages, sdk = list(MESSAGES), openai_sdk(url, user).chat.completions
+    with sdk.stream(model="openai", messages=messages, tools=[tool]) as stream:
+        said: Any = stream.get_final_completion().choices[0].message
+    (call,) = said.tool_calls
+    messages += [said, {"role": "tool", "tool_call_id": call.id, "content": RESULT}]
+    sdk.create(model="openai", messages=messages, tools=[tool])
+    return str(call.function.arguments)
+
+
+def responses_agent(url: str, user: str) -> str:
+    tool: Any = {"type": "function", "name": "look_up", "parameters": SCHEMA, "strict": False}
+    asked, sdk = list(MESSAGES), openai_sdk(url, user).responses
+    with sdk.stream(model="openai", input=asked, tools=[tool], store=False) as stream:
+        items: Any = stream.get_final_response().output
+    (call,) = [each for each in items if each.type == "function_call"]
+    asked += [*items, {"type": "function_call_output", "call_id": call.call_id, "output": RESULT}]
+    sdk.create(model="openai", input=asked, tools=[tool], store=False)
+    return str(call.arguments)
+
+
+def claude_agent(url: str, user: str) -> str:
+    options: Any = {"tools": [{"name": "look_up", "input_schema": SCHEMA}], "max_tokens": 99}
+    messages, sdk = list(MESSAGES), anthropic_sdk(url, user).messages
+    with sdk.stream(model="anthropic", messages=messages, **options) as stream:
+        content: Any = stream.get_final_message().content
+    (call,) = [each for each in content if each.type == "tool_use"]
+    result = {"type": "tool_result", "tool_use_id": call.id, "content": RESULT}
+    messages += [{"role": "assistant", "content": content}, {"role": "user", "content": [result]}]
+    sdk.create(model="anthropic", messages=messages, **options)
+    return json.dumps(call.input)
+
+
+def gemini_agent(url: str, user: str) -> str:
+    declared = genai_types.FunctionDeclaration(name="look_up", parameters_json_schema=SCHEMA)
+    config = genai_types.GenerateContentConfig(tools=[genai_types.Tool(function_declarations=[declared])])
+    contents, sdk = [genai_types.UserContent(ASKED)], gemini_sdk(url, user)
+    answers = list(sdk.models.generate_content_stream(model="gemini", contents=contents, config=config))
+    (said,) = [each.candidates[0].content for each in answers if each.function_calls]
+    part = genai_types.Part.from_function_response(name="look_up", response=json.loads(RESULT))
+    sdk.models.generate_content(
+        model="gemini", contents=[*contents, said, genai_types.UserContent(part)], config=config
+    )
+    return json.dumps(said.parts[-1].function_call.args)
+
+
+@pytest.mark.parametrize("agent", [chat_agent, responses_agent, claude_agent, gemini_agent])
+def test_what_an_agent_calls_and_is_told_is_what_is_captured(
+    stage: Stage, agent: Callable[[str, str], str]
+) -> None:
+    name = agent.__name__
+    arguments = json.loads(agent(stage.server.traffic, name))
+    canary = {"chat": "openai", "responses": "openai", "claude": "anthropic"}.get(
+        name.split("_")[0], "gemini"
+    )
+    with closing(Store.open("sqlite:///canary.db", stage.server.data)) as store:
+        captures = CaptureStore(store)
+        calling, told = eventually(
+            lambda: found if len(found := list(captures.read(canary, category=name))) == 2 else None
+        )
+    (call,), (answer,) = told.messages[1].tool_calls, calling.answer_calls
+    assert (call.name, answer.name) == ("look_up", "look_up")
+    assert json.loads(call.arguments) == json.loads(answer.arguments) == arguments
+    result = told.messages[2]
+    assert (result.role, result.tool_call_id, json.loads(result.content)) == (
+        "tool",
+        call.id,
+        json.loads(RESULT),
+    )
+    assert told.answer and not told.answer_calls
+    assert json.loads(told.tools)[0]["function"]["parameters"] == SCHEMA
