@@ -36,6 +36,8 @@ TABLE: Mapping[tuple[str, str], Kind] = {
     ("GET", "/datasets"): "page",
     ("GET", "/releases"): "page",
     ("GET", "/releases/{id}"): "page",
+    ("GET", "/sessions"): "page",
+    ("GET", "/sessions/{named:path}"): "page",
     ("GET", "/canaries/{name}"): "page",
     ("GET", "/canaries/{name}/actions"): "page",
     ("GET", "/canaries/{name}/events"): "page",
@@ -101,6 +103,7 @@ NAMES = {
     "file": "page.css",
     "id": "0",
     "which": "0",
+    "named": "0",
 }
 
 
