@@ -243,6 +243,8 @@ def redacted_request(path: str, headers: Mapping[str, str], body: bytes, clean: 
 
 
 def _without_identity(name: str, value: Any) -> Any:
+    if name == "client_metadata" and isinstance(value, dict):  # Codex's: its installation, session and turn
+        return dict.fromkeys(value, REMOVED)
     if name == "metadata" and isinstance(value, dict):
         return {inner: REMOVED if inner in _IDENTITIES else each for inner, each in value.items()}
     named = isinstance(value, str | int) and not isinstance(value, bool)

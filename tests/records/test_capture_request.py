@@ -54,13 +54,18 @@ def test_a_number_that_is_a_card_or_a_telephone_is_zero() -> None:
 
 def test_the_unit_is_replaced_whole() -> None:
     found = body(
-        user="anna", safety_identifier=17, session_id="s1", metadata={"user_id": "anna", "plan": "pro"}
+        user="anna",
+        safety_identifier=17,
+        session_id="s1",
+        metadata={"user_id": "anna", "plan": "pro"},
+        client_metadata={"x-codex-installation-id": "i1", "session_id": "s1"},
     )
     assert found == {
         "session_id": "[unit]",
         "user": "[unit]",
         "safety_identifier": "[unit]",
         "metadata": {"user_id": "[unit]", "plan": "pro"},
+        "client_metadata": {"x-codex-installation-id": "[unit]", "session_id": "[unit]"},
     }
 
 
