@@ -405,9 +405,12 @@ def test_a_conversation_has_its_system_instruction_its_turns_and_results() -> No
         OUTPUT,
     ]
     body = json.dumps({"model": "m", "system_instruction": "Be brief.", "input": given}).encode()
-    assert [(turn.role, turn.text) for turn in conversation(body)] == [
+    found = conversation(body)
+    assert [call.name for call in found[2].calls] == ["weather"]
+    assert [(turn.role, turn.text) for turn in found] == [
         ("system", "Be brief."),
         ("user", "Where is it?"),
+        ("assistant", ""),
         ("tool", "7 degrees"),
         ("assistant", "Hello"),
     ]
