@@ -22,6 +22,7 @@ from tests.verdict.simulated import (
 from tests.verdict.simulated_looks import row
 from verdict.sample.sample import SESSIONS
 from verdict.statistics.types import Ints
+from verdict.terms.measures import CACHE_HITS
 from verdict.terms.rubric import Criterion
 
 Rng = np.random.Generator
@@ -44,6 +45,11 @@ class Edge:
             return World(visits=of, totals={"errors": failing(rng, of, self.what)})
         if metric == "cost_per_request":
             return World(visits=of, totals={"cost": paying(rng, of, self.what, cv=self.cv)})
+        if metric == "session_cost":
+            return World(visits=of, totals={metric: paying(rng, of, self.what, cv=self.cv, alike=0.5)})
+        if metric in ("session_abandoned", "session_cache_hits"):
+            measure = CACHE_HITS if metric == "session_cache_hits" else metric
+            return World(visits=of, totals={measure: failing(rng, of, self.what, alike=self.alike)})
         if metric == "latency_p95":
             return World(visits=of, duration=lasting(rng, of, self.what))
         if metric == "cost_per_resolution":
@@ -110,6 +116,7 @@ ESCALATED_1 = row("escalated", "< 1%", "< 0.1%")
 CONVERSION_VS = row("conversion", ">= baseline - 2pp", ">= baseline + 9pp")
 REVENUE_VS = row("revenue", ">= baseline - 10%", ">= baseline + 50%")
 RESOLVED_VS = row("resolved", ">= baseline - 2pp", ">= baseline + 9pp")
+SESSION_COST_VS = row("session_cost", "<= 1.2x baseline", "<= 0.5x baseline")
 COST_PER_VS = row("cost_per_resolution", "<= 1.2x baseline", "<= 0.5x baseline")
 
 _ONE, _FEWER = (0.01, 0.01), (0.002, 0.002)
@@ -126,6 +133,25 @@ EVENTS: Mapping[str, Edge] = {
     "cost_per, relative": Edge(criterion=COST_PER_VS, who=evenly(600, 0.1), what=(0.08, 0.096)),
 }
 """Metrics of what happened, of which nothing is sent where it did not."""
+
+BY_SESSION: Mapping[str, Edge] = {
+    "session cost CV 1.7, relative": Edge(
+        criterion=SESSION_COST_VS, who=evenly(600, 0.1), what=_PAID_VS, cv=1.7
+    ),
+    "σ = 1 traffic, session cost, relative": Edge(
+        criterion=SESSION_COST_VS, who=unevenly(1.0), what=_PAID_VS, cv=1.7
+    ),
+    "abandoned sessions": Edge(
+        criterion=row("session_abandoned", "<= baseline + 2pp", "<= baseline - 4pp"), who=evenly(600, 0.1),
+        what=(0.05, 0.07), alike=0.2,
+    ),
+    "cached tokens, σ = 1, 100 a request": Edge(
+        criterion=row("session_cache_hits", ">= baseline - 5pp", ">= baseline + 9pp"), what=(0.8, 0.75),
+        who=lambda rng: visits(rng, 100 * uneven(rng, 12_000, 1.0), share=0.1), alike=0.3,
+    ),
+}  # fmt: skip
+"""Agents' sessions: a request of a visit is one, of which cost and habits are the user's own by half; for
+cached tokens, a token is one."""
 
 POWER: Mapping[str, Edge] = {
     "per value, half of the requests have one": Edge(

@@ -13,6 +13,7 @@ import pytest
 from routing.canary import Step
 from tests.verdict.simulated import DAY_S, EQUAL, HALFWAY, TrueValues, as_planned
 from tests.verdict.simulated_cases import (
+    BY_SESSION,
     COST_VS,
     EDGES,
     EVENTS,
@@ -88,18 +89,18 @@ def test_a_candidate_exactly_at_its_bound_is_seldom_shipped_in_full(
 
 
 def _event_shipped(name: str, seed: int) -> float:
-    event = {**EVENTS, **POWER}[name]
+    event = {**EVENTS, **BY_SESSION, **POWER}[name]
     return first_shipped(event.world(np.random.default_rng(seed)), [event.criterion])
 
 
 def test_so_is_one_exactly_at_its_bound_by_what_happened() -> None:
-    for name in ("escalated per session", "cost_per, relative"):
+    for name in ("escalated per session", "cost_per, relative", "session cost CV 1.7, relative"):
         assert part((_event_shipped(name, seed) for seed in range(20)), 28) <= _limit(20)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("name", EVENTS)
+@pytest.mark.parametrize("name", [*EVENTS, *BY_SESSION])
 def test_so_is_one_exactly_at_its_bound_by_what_happened_in_full(
     pool: ProcessPoolExecutor, name: str
 ) -> None:
