@@ -63,7 +63,7 @@ def test_every_sdk_example_runs_as_it_stands(
     running = serve(ALL_APIS.format(url=provider.url), workers=1)
     keys = {f"{name}_API_KEY": "sk-caller" for name in ("OPENAI", "ANTHROPIC", "GEMINI")}
     requests = []
-    for example in blocks("docs/sdks.md", "python"):
+    for example in blocks("docs/guides/sdks.md", "python"):
         before = len(provider.log.entries)
         example = example.replace(TRAFFIC, running.traffic)
         done = run([sys.executable, "-c", example], tmp_path, **keys)
