@@ -290,9 +290,9 @@ def replayed(asked: ReplaySteps, pairs: Sequence[ResultPair]) -> Replay:
         steps=len(pairs),
         sessions=asked.sessions,
         left_out=asked.left_out,
-        action=_shares(pairs, _scores("action")),
-        tool=_shares(pairs, _scores("tool")),
-        unusable=_shares(pairs, lambda each: difference(each) in UNUSABLE),
+        action=step_shares(pairs, _scores("action")),
+        tool=step_shares(pairs, _scores("tool")),
+        unusable=step_shares(pairs, lambda each: difference(each) in UNUSABLE),
         alike=share([_alike(a, b) for a, b in both], clusters(both)),
         differences=tuple(map(_counted, zip(*both, strict=True) if both else [[a for a, _ in pairs]])),
         tools=tuple(_by_tools(pairs)),
@@ -305,7 +305,8 @@ def _scores(task: Literal["action", "tool"]) -> Callable[[ExampleResult], bool]:
     return lambda each: each.answered and score(each.example, each.answer.action) == 1
 
 
-def _shares(pairs: Sequence[ResultPair], of: Callable[[ExampleResult], bool]) -> StepShares:
+def step_shares(pairs: Sequence[ResultPair], of: Callable[[ExampleResult], bool]) -> StepShares:
+    """The share of the steps of which this is true."""
     known = [of(a) for a, _ in pairs]
     new = [of(b) for _, b in pairs if b is not None]
     groups = clusters(pairs)

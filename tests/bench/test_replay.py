@@ -2,12 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
 from bench.answers.results import ExampleResult
 from bench.answers.scorers import ACTION_SCORERS
-from bench.benchmark.replay import Difference, Replay, ReplaySteps, replayed, steps_of
+from bench.benchmark.replay import Difference, Replay, ReplaySteps, replayed, step_shares, steps_of
 from bench.models.asker import Answer
 from records.captures.capture import Capture, CapturedMessage, CapturedToolCall, CaptureInfo, WireRequest
 
@@ -149,3 +150,36 @@ def test_another_action_never_decides_and_calls_that_cannot_run_do() -> None:
     assert replay_of(asked, [SAME] * 40, broken).verdict == "dont_ship"
     assert replay_of(asked, broken, broken).verdict is None
     assert replay_of(asked, broken, None).action.candidate is None
+
+
+RUNS = 400
+
+
+def told_unfit(sessions: int, more: float) -> float:
+    """The share of replays that say don't ship, where the current model cannot run 2 % of its actions and the
+    candidate `more`. A session has 8 steps, which are as alike as a correlation of 0.3."""
+    random = np.random.default_rng(3)
+    asked = steps_of([step(f"s{number:03d}", 1) for number in range(sessions)], 8)
+    failed, done = (
+        [ExampleResult(example=each.example, answer=SAME, score=0, right=right) for each in asked.steps]
+        for right in (False, True)
+    )
+    unfit = 0
+    for _ in range(RUNS):
+        hard = np.repeat(random.beta(0.02 * 7 / 3, 0.98 * 7 / 3, size=sessions), 8)
+        arms = [random.random(len(hard)) >= hard + extra for extra in (0.0, more)]
+        baseline, candidate = (
+            [(done if right else failed)[number // 8] for number, right in enumerate(each)] for each in arms
+        )
+        pairs = list(zip(baseline, candidate, strict=True))
+        unfit += step_shares(pairs, lambda each: not each.right).rises
+    return unfit / RUNS
+
+
+@pytest.mark.slow
+def test_equal_models_are_seldom_called_unfit_and_one_that_breaks_more_calls_is_found() -> None:
+    found = {(sessions, more): told_unfit(sessions, more) for sessions in (10, 50) for more in (0, 0.05, 0.1)}
+    for (sessions, more), share in found.items():
+        print(f"{sessions} sessions, {more:.0%} more broken: {share:.1%} don't ship")
+    assert max(found[sessions, 0] for sessions in (10, 50)) <= 0.025
+    assert found[50, 0.05] >= 0.85
