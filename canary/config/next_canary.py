@@ -141,10 +141,17 @@ class Succession:
             raise NotNext(f"the promoted candidate of {before.name} has its own `request:`; move it by hand")
         baseline = self.current
         candidate = Arm(provider=provider, model=model, request=before.candidate.request)
+        price = self.present.judged.candidate_price
         return replace(
             self.present,
             canary=replace(before, name=name, baseline=baseline, candidate=candidate, start_by_hand=by_hand),
-            judged=replace(self.present.judged, name=name, baseline=baseline, candidate=candidate),
+            judged=replace(
+                self.present.judged,
+                name=name,
+                baseline=baseline,
+                candidate=candidate,
+                candidate_price=price and replace(price, model=model),
+            ),
         )
 
     @property
