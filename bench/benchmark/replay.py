@@ -143,6 +143,9 @@ def steps_of(captures: Iterable[Capture], most: int) -> ReplaySteps:
     return ReplaySteps(steps=tuple(chosen), left_out=dict(left_out.most_common()))
 
 
+_STRANGE = "with tools in a form that is not known"
+
+
 def _step(capture: Capture) -> ReplayStep | str:
     """The step of an exchange, or why it is none."""
     if not capture.tools:
@@ -156,9 +159,11 @@ def _step(capture: Capture) -> ReplayStep | str:
     try:
         read = msgspec.convert(line(capture, "action"), ExampleLine)
     except msgspec.ValidationError:
-        return "with tools in a form that is not known"
-    if next(problems(read), None) is not None:
+        return _STRANGE
+    if {call.name for call in capture.answer_calls} - {each.function.name for each in read.tools}:
         return "that call a tool which their request does not declare"
+    if next(problems(read), None) is not None:
+        return _STRANGE
     place = 1 + sum(message.role == "assistant" for message in capture.messages)
     return ReplayStep(session=capture.about.session, place=place, example=example(read))
 

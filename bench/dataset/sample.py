@@ -208,7 +208,15 @@ _WRITTEN = frozenset(
 """The benchmark writes these itself: the model that it asks, and the example's own messages."""
 _STREAMED = frozenset({"stream", "stream_options"})
 """The benchmark reads whole answers."""
-_STORED = frozenset({"previous_response_id", "conversation", "container", "cachedContent", "cached_content"})
+_EARLIER = (
+    "previous_response_id",
+    "previous_interaction_id",
+    "conversation",
+    "cachedContent",
+    "cached_content",
+)
+"""Messages that the provider keeps."""
+_STORED = frozenset((*_EARLIER, "container"))
 """State that only the account which made it can read, and only for a while."""
 _CHATS = ("/chat/completions", "/messages", ":generateContent", ":streamGenerateContent")
 """How the paths of the APIs' own chats end."""
@@ -251,7 +259,7 @@ def is_askable(capture: Capture, task: Task) -> bool:
 def is_whole(capture: Capture) -> bool:
     """True if the request has the whole conversation, of which the provider keeps no part."""
     body = {} if capture.request is None else msgspec.json.decode(capture.request.body)
-    return not any(body.get(name) for name in _STORED)
+    return not any(body.get(name) for name in _EARLIER)
 
 
 def even_sizes(available: Mapping[str, int], size: int) -> dict[str, int]:
@@ -296,16 +304,26 @@ def line(
         "input": list(map(written_message, capture.messages)),
         "tags": tags,
         **_request(capture.request),
-        **({"tools": json.loads(capture.tools)} if capture.tools else {}),
     }
-    if capture.tools and bare.get("api") == "openai" and "path" not in bare:
-        bare["parameters"].pop("tools", None)  # the line has them in this form
+    if capture.tools:
+        bare["tools"] = _tools(capture, bare)
     if about.category:
         bare["category"] = about.category
     if about.session:
         bare["document"] = about.session
     said = None if task in get_args(ActionTask) else other
     return _reviewed(proposed(bare, expected_of(capture, task), by=by, at=about.at), found, said)
+
+
+def _tools(capture: Capture, line: Mapping[str, Any]) -> Any:
+    """The line's tools. Those of OpenAI's chat are in this form, so its parameters have them no more."""
+    parameters: dict[str, Any] = line.get("parameters", {})
+    if line.get("api") == "openai" and "path" not in line:
+        for older in ("functions", "function_call"):
+            parameters.pop(older, None)
+        if all(each.get("type") == "function" for each in parameters.get("tools") or ()):
+            return parameters.pop("tools", None) or json.loads(capture.tools)
+    return json.loads(capture.tools)
 
 
 def expected_of(capture: Capture, task: Task) -> Any:

@@ -139,6 +139,18 @@ def test_an_agents_step_is_an_example_of_what_it_does_next() -> None:
     assert sample([STEP, orphan], 10, (), "action") == [STEP]
 
 
+def test_a_chats_own_tools_are_the_lines_and_no_other_form_is_sent_beside_them() -> None:
+    strict = [{"type": "function", "function": {"name": "find", "parameters": {}, "strict": True}}]
+    body = json.dumps({"tools": strict, "functions": [{"name": "find"}], "temperature": 0})
+    told = line(replace(STEP, request=WireRequest(path="/v1/chat/completions", body=body)), "action")
+    assert (told["parameters"], told["tools"]) == ({"temperature": 0}, strict)
+    (example,) = parse(json.dumps(told)).examples
+    assert example.extras.tools[0].strict is True
+    body = json.dumps({"tools": [*strict, {"type": "custom", "custom": {"name": "patch"}}]})
+    told = line(replace(STEP, request=WireRequest(path="/v1/chat/completions", body=body)), "action")
+    assert (len(told["parameters"]["tools"]), told["tools"]) == (2, json.loads(STEP.tools))
+
+
 @pytest.mark.parametrize("request_", [None, WireRequest(path="/v1/completions", body='{"best_of": 2}')])
 def test_a_request_that_no_benchmark_asks_leaves_its_members_out(request_: WireRequest | None) -> None:
     told = line(replace(a_capture("x1"), request=request_), "judge")
