@@ -3,7 +3,8 @@
     python -m tests.docs.guides --python P --node FOLDER
 
 The frameworks are no dependency: P is the Python of an environment that has them, FOLDER holds
-`node_modules`. What is not named is not run, and said so.
+`node_modules`. What is not named is not run, and said so. Coding agents in FOLDER run twice each with the
+settings of agents.md, and the store must know their user and two sessions of theirs.
 """
 
 import argparse
@@ -11,12 +12,13 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from demo.provider.server import LocalProvider
 from tests.docs.test_examples import ALL_APIS, ROOT, TRAFFIC
-from tests.serving import ProviderThread, Running
+from tests.records.stored import stored_in
+from tests.serving import ProviderThread, Running, eventually
 
 GUIDES = ROOT / "docs/guides"
 KEYS = (
@@ -37,9 +39,9 @@ def blocks(language: str) -> Iterator[tuple[str, str]]:
             yield path.name, text
 
 
-def run(command: list[str], folder: Path) -> None:
+def run(command: list[str], folder: Path, more: Mapping[str, str] = {}) -> None:
     """Run one block with keys for nobody and nothing of the caller's environment. It must end with 0."""
-    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "CANARY_FEEDBACK_TOKEN": TOKEN}
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "CANARY_FEEDBACK_TOKEN": TOKEN, **more}
     environment |= dict.fromkeys(KEYS, "sk-caller") | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     subprocess.run(
         command, cwd=folder, env=environment, check=True, timeout=BLOCK_WITHIN_S, stdin=subprocess.DEVNULL
@@ -59,6 +61,48 @@ def run_all(traffic: str, python: str | None, node: Path | None) -> None:
             run(["node", "--input-type=module", "--eval", text.replace(TRAFFIC, traffic)], node)
 
 
+CODERS = {
+    "claude": ["-p", "say hi", "--model", "claude-sonnet-5-5"],
+    "codex": ["exec", "--skip-git-repo-check", "--model", "gpt-5.6-terra", "say hi"],
+    "opencode": ["run", "--model", "openai/gpt-4o", "say hi"],
+}
+"""The commands of coding agents, and what they are asked."""
+
+
+def run_agents(server: Running, node: Path | None) -> None:
+    """Run the coding agents in `node`, each with its block as its settings."""
+    settings = {
+        language: text.replace(TRAFFIC, server.traffic)
+        for language in ("sh", "toml", "json")
+        for name, text in blocks(language)
+        if name == "agents.md"
+    }
+    exported = dict(re.findall(r"^export (\w+)=(\S+)$", settings["sh"], re.MULTILINE))
+    for name, arguments in CODERS.items():
+        command = node / "node_modules/.bin" / name if node else None
+        found = command is not None and command.exists()
+        print(f"\n== agents.md: {name if found else f'{name} not run, not in --node'}", flush=True)
+        if found:
+            before = len(stored_in(server.data))
+            with tempfile.TemporaryDirectory() as home:
+                for file, text in (
+                    (".codex/config.toml", "toml"),
+                    (".config/opencode/opencode.json", "json"),
+                ):
+                    Path(home, file).parent.mkdir(parents=True)
+                    Path(home, file).write_text(settings[text])
+                for _ in range(2):
+                    run([str(command), *arguments], Path(home), {**exported, "USER": "ada"})
+            eventually(lambda known=before: is_one_user_of_two_sessions(server, known))
+
+
+def is_one_user_of_two_sessions(server: Running, known: int) -> bool:
+    """Whether the outcomes after the first `known` are those of a user's two sessions."""
+    rows = [row for row in stored_in(server.data)[known:] if row["operation"] not in ("", "other")]
+    units, sessions = {row["unit"] for row in rows}, {row["session"] for row in rows}
+    return len(units) == 1 and len(sessions) == 2 and "" not in units | sessions
+
+
 def main() -> None:
     """Start the provider and the server, and run what can be run."""
     parser = argparse.ArgumentParser(description="Run the guides' blocks against a real server.")
@@ -71,6 +115,7 @@ def main() -> None:
         server = Running(Path(folder), config, workers=1, grace_s=5.0, env=environment)
         try:
             run_all(server.traffic, wanted.python, wanted.node)
+            run_agents(server, wanted.node)
         finally:
             server.stop()
         print(f"\n{len(provider.log.entries)} requests reached the provider", flush=True)
