@@ -17,7 +17,7 @@ from records.outcome import Outcome
 from routing.canary import Arm, Match
 from routing.lanes import allot, holds
 from routing.states import Lane, State, States, lane_place
-from tests.proxy.calls import call, routes, trial
+from tests.proxy.calls import LANES, call, routes, trial
 from tests.proxy.raw_provider import RawProvider, Wire, pool
 from tests.proxy.traffic import ANSWER, KEY, Traffic, chat
 
@@ -141,6 +141,15 @@ def test_each_message_on_a_websocket_has_the_lane_of_its_unit() -> None:
         found = message_call(handshake, table, following(states), body)
         assert found.trial is expected
         assert (found.rest is None) == (expected is not None)
+
+
+def test_each_message_on_a_websocket_has_the_session_of_its_handshake_or_its_own() -> None:
+    table = routes(ONE)
+    handshake = call({"model": "gpt-4o"}, (b"session-id", b"s-1"), path="/v1/responses", table=table)
+    bare = call({"model": "gpt-4o"}, path="/v1/responses", table=table)
+    body = json.dumps({"model": "gpt-4o", "conversation": "conv_1", "input": "hi"}).encode()
+    assert message_call(handshake, table, LANES, body).session == "s-1"
+    assert message_call(bare, table, LANES, body).session == "conv_1"
 
 
 class LanedTraffic(Traffic):

@@ -50,6 +50,12 @@ def test_a_line_is_an_exchange_and_an_empty_cell_is_missing(tmp_path: Path) -> N
     assert sample.feedback["csat"].value.tolist() == [4.0]
 
 
+def test_a_coding_agents_sessions_in_a_log_are_one_user(tmp_path: Path) -> None:
+    user = f"user_{'9c' * 32}_account__session_0b33f1e1-4ee4-4fe2-b935-8212afc96ea"
+    lines = "".join(f"{user}{number},baseline,{number}\n" for number in range(1, 5))
+    assert _read(tmp_path, lines, "unit,arm,at\n").units == ("9c" * 32,)
+
+
 @pytest.mark.parametrize(
     ("body", "says"),
     [

@@ -15,6 +15,7 @@ import numpy as np
 from common.text import from_cell
 from records.facts.metric import BUILT_IN, LARGEST, Metric
 from records.outcome import INVALID_OUTPUT, UNREACHED, ErrorType, Fault, Finish, OutputCheck, blames_arm
+from routing.identity import unit_of
 from verdict.details import EXAMPLES, CountedKind, FailureMode
 from verdict.sample.sample import (
     NEWEST,
@@ -454,7 +455,7 @@ def _build(table: _Table, metrics: Mapping[str, Metric], now: float) -> Sample:
     at = _required(table, "at", _time, "a time, for example 2026-11-24T10:00:00Z, or UTC seconds")
     _check_times(table, at, now)
     arms = _required(table, "arm", _arm, "'baseline' or 'candidate'")
-    names = table.text("unit")
+    names = [unit_of(name) or name for name in table.text("unit")]
     for row, name in enumerate(names):
         if not name:
             table.refuse(row, "unit", "", "the unit's identity, for example a hashed user id")
