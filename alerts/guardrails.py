@@ -22,6 +22,7 @@ from alerts.evidence.exchanges import (
     WorkerId,
     timed_outcome,
 )
+from alerts.evidence.sessions import LiveSessions
 from alerts.incidents.incident import trouble_of
 from alerts.incidents.rollback import (
     FAILURES,
@@ -64,7 +65,7 @@ class WatchState:
     phase's share, `tallies` both arms' figures, `failures` the candidate's last failures and faulty answers,
     `failing` where they lie, `provider_error` its provider's newest error, and `paths` each rule's evidence
     over time. `step_units` are candidate users in the newest phase, at most as many as a step needs.
-    `running` are the exchanges in flight.
+    `running` are the exchanges in flight, `sessions` the open sessions.
     """
 
     run: int
@@ -82,6 +83,7 @@ class WatchState:
     step_phase: int = -1
     step_units: list[str] = field(default_factory=list)
     running: RunningExchanges = field(default_factory=RunningExchanges)
+    sessions: LiveSessions = field(default_factory=LiveSessions)
 
     def add(self, ended: Sequence[EndedExchange]) -> None:
         """Add exchanges of this run, those that are evidence."""
@@ -226,8 +228,11 @@ class Watch:
             telemetry.outcome_arrived()
         ended = [each for each in map(self._ended, mine) if each is not None]
         self.state.add(ended)
+        steps = self.state.sessions.take(ended)
         for scope in self.scopes:
             self._record_growth(scope.observe(ended))
+            if steps:
+                self._record_growth(scope.follow(steps))
 
     def _ended(self, outcome: Outcome) -> EndedExchange | None:
         """The outcome as rules take it in; None when no rule may use it."""
@@ -330,6 +335,7 @@ class Watch:
             self._record_growth(scope.score(until, now))
         if now - self._swept_at >= 60.0:
             self._swept_at = now
+            self.state.sessions.end_before(now)
             for scope in self.scopes:
                 scope.forget_before(now)
         statuses = self._located([guardrail.status(now) for guardrail in self.guardrails])

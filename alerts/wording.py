@@ -240,6 +240,25 @@ def _dear(trouble: Trouble) -> str:
     return f"{_answers(trouble)} cost {times(trouble.value)} those of {trouble.baseline}{over}"
 
 
+def _larger(verb: str, what: str) -> Callable[[Trouble], str]:
+    """`sessions of assistant-2 cost 3.1× those of assistant-1, over 24 sessions`."""
+
+    def said(trouble: Trouble) -> str:
+        sessions = trouble.numbers.get("sessions")
+        over = f", over {count(sessions, 'session')}" if sessions else ""
+        return (
+            f"sessions of {trouble.candidate} {verb} {times(trouble.value)} {what} {trouble.baseline}{over}"
+        )
+
+    return said
+
+
+def _stuck(trouble: Trouble) -> str:
+    users = trouble.numbers.get("adverse_units", 0.0)
+    again = "make the same tool call three times in a row"
+    return f"sessions of {trouble.candidate} {again}: {count(users, 'user')} so far"
+
+
 def _rated(trouble: Trouble) -> str:
     raters = trouble.numbers.get("outcomes")
     by = f" from {count(raters, 'user')}" if raters else ""
@@ -267,6 +286,9 @@ _WORDS: Mapping[str, Callable[[Trouble], str]] = {
     "invalid_output": _failing("have tool calls or JSON that an app cannot use"),
     "stalled": _failing("stall in mid-stream"),
     "cost_per_request": _dear,
+    "session_cost": _larger("cost", "those of"),
+    "session_exchanges": _larger("take", "the requests of"),
+    "stuck": _stuck,
     **dict.fromkeys(("csat", "thumbs", "helped", "nps"), _rated),
     "escalated": _users_who("ask for a human"),
     "repeat_question": _users_who("have to ask again"),
@@ -296,7 +318,8 @@ _SAW: Mapping[str, str] = {
         ("answer_faults", "refused", "cut_off", "empty", "invalid_output"), "Users got these answers."
     ),
     "stalled": "Users saw answers stop for so long.",
-    "cost_per_request": "Users notice nothing of that.",
+    **dict.fromkeys(("cost_per_request", "session_cost"), "Users notice nothing of that."),
+    **dict.fromkeys(("session_exchanges", "stuck"), "Users wait for longer."),
     **dict.fromkeys(
         ("csat", "thumbs", "helped", "nps", "escalated", "repeat_question"), "Users got its answers."
     ),

@@ -22,6 +22,9 @@ RuleName = Literal[
     "invalid_output",
     "stalled",
     "cost_per_request",
+    "session_cost",
+    "session_exchanges",
+    "stuck",
     "csat",
     "thumbs",
     "helped",
@@ -95,6 +98,7 @@ FAULT_OF: Mapping[str, FaultRule] = {each.rule: each for each in FAULTS}
 FAULT_RULES: tuple[RuleName, ...] = tuple(each.rule for each in FAULTS)
 CANNOT_SERVE: frozenset[str] = frozenset({"error_rate", "error_rate_vs_baseline", "abandoned", *FAULT_RULES})
 """Rules that roll back a candidate whose answers are of no use. Slow or dear answers still are."""
+OF_SESSIONS: tuple[RuleName, ...] = ("session_cost", "session_exchanges", "stuck")
 RATINGS: tuple[RuleName, ...] = ("csat", "thumbs", "helped", "nps")
 OF_METRICS: tuple[RuleName, ...] = (*RATINGS, "escalated", "repeat_question")
 """Rules about the built-in metric of their name."""
@@ -135,6 +139,9 @@ DEFAULT_RULES: tuple[Rule, ...] = (
         for each in FAULTS
     ),
     Rule(rule="cost_per_request", limit=2.0, window_s=1800.0, minimum=30, action="rollback"),
+    Rule(rule="session_cost", limit=2.0, window_s=None, minimum=3, action="rollback"),
+    Rule(rule="session_exchanges", limit=2.0, window_s=None, minimum=3, action="page"),
+    Rule(rule="stuck", limit=3.0, window_s=None, minimum=3, action="page"),
     Rule(rule="csat", limit=0.95, window_s=86400.0, minimum=30, action="page"),
     Rule(rule="thumbs", limit=0.95, window_s=86400.0, minimum=30, action="page"),
     Rule(rule="helped", limit=0.95, window_s=86400.0, minimum=30, action="page"),
@@ -143,7 +150,7 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     Rule(rule="repeat_question", limit=1.5, window_s=None, minimum=3, action="page"),
     Rule(rule="telemetry", limit=900.0, window_s=900.0, minimum=1, action="hold"),
 )
-"""Those that may roll back number nine. Each convicts a healthy candidate with probability .001."""
+"""Those that may roll back number ten. Each convicts a healthy candidate with probability .001."""
 
 
 # A rule's status at one moment: state, numbers, requested action.

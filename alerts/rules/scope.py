@@ -13,6 +13,7 @@ from alerts.evidence.exchanges import (
     RunningExchange,
     unit_slot,
 )
+from alerts.evidence.sessions import SessionStep
 from alerts.evidence.statistics import Evidence
 from alerts.rules.answers import (
     AbandonmentRule,
@@ -36,6 +37,7 @@ from alerts.rules.rule import (
     RuleName,
     rule_key,
 )
+from alerts.rules.sessions import SessionRule, StuckRule
 from records.facts.metric import BUILT_IN, Metric
 from records.outcome import Feedback, InFlight, Outcome
 
@@ -88,6 +90,7 @@ class Scope:
         self.guardrails = list(guardrails)
         self.first = FirstStartedExchanges()
         self._of_outcomes = [g for g in guardrails if isinstance(g, OutcomeRule)]
+        self._of_sessions = [g for g in guardrails if isinstance(g, SessionRule)]
         self._of_questions = [g for g in guardrails if isinstance(g, RepeatQuestionRule)]
         self.latencies = [g for g in guardrails if isinstance(g, LatencyRule)]
         self._shows = [g for g in guardrails if isinstance(g, ErrorRateRule | CostRule)]
@@ -140,6 +143,13 @@ class Scope:
             for each in ended:
                 if each.outcome.fingerprint:
                     repeated.hear(each.outcome, each.at)
+
+    def follow(self, steps: Sequence[SessionStep]) -> Iterator[Growth]:
+        """Pass exchanges of sessions to the rules about sessions. Yields the evidence that grew."""
+        for guardrail in self._of_sessions:
+            for step in steps:
+                if guardrail.hear(step):
+                    yield guardrail, step.at
 
     def time_running(self, running: Sequence[RunningExchange], now: float) -> None:
         """Pass the exchanges in flight to the latency rules, each until it has counted."""
@@ -221,6 +231,8 @@ def _guardrail(rule: Rule, metrics: Mapping[str, Metric], least_share: float, co
         "abandoned": AbandonmentRule,
         "cost_per_request": CostRule,
         "repeat_question": RepeatQuestionRule,
+        **dict.fromkeys(("session_cost", "session_exchanges"), SessionRule),
+        "stuck": StuckRule,
         "telemetry": TelemetryRule,
         **dict.fromkeys(FAULT_RULES, _answer_fault),
     }

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
 
-from records.outcome import IN_FLIGHT_AFTER_S, ErrorType, Fault, InFlight, Outcome, OutcomeName
+from alerts.evidence.sessions import STUCK_AT
+from records.outcome import IN_FLIGHT_AFTER_S, ErrorType, Fault, InFlight, Outcome, OutcomeName, ToolCall
 from routing.canary import ArmName
 
 
@@ -18,8 +19,9 @@ class ArmBehaviour:
 
     `error` is the share of exchanges that fail, `left` that of those whose caller leaves before the end,
     `hangs` that of those that are never answered; `faults` has the share of answers with each fault. `cost`
-    multiplies the cost. Latency is log-normal with median `latency_s` and sigma `latency_sigma`. With a
-    `category` only its exchanges are affected.
+    multiplies the cost, `steps` the exchanges of a session; a share `stuck` of the sessions repeats a tool
+    call. Latency is log-normal with median `latency_s` and sigma `latency_sigma`. With a `category` only its
+    exchanges are affected.
     """
 
     error: float | None = None
@@ -28,6 +30,8 @@ class ArmBehaviour:
     latency_s: float | None = None
     latency_sigma: float | None = None
     cost: float = 1.0
+    steps: float = 1.0
+    stuck: float | None = None
     faults: tuple[tuple[Fault, float], ...] = ()
     category: str | None = None
 
@@ -46,6 +50,10 @@ class Scenario:
     latency (median `latency_s`, sigma `latency_sigma`) is between users. A share `streams` of the exchanges
     are streams, with the first token after a quarter of their time. `categories` are shares of the traffic.
 
+    With `steps`, users are agents: each of their sessions has so many exchanges on average, log-normal with
+    sigma `steps_sigma`, half of whose variance is between users. Each exchange calls a tool, and costs
+    `STEP_COSTS` more than the one before; a share `base_stuck` of the sessions makes one call three times.
+
     From `fault_at_s` on, the candidate behaves as `candidate` says; during `outage_s`, both arms as `outage`.
     Callers leave `app_timeout_s` after the start. The baseline answers for a candidate that is silent for
     `patience_s`. At each of `cancelled_s`, all callers in flight leave at once.
@@ -63,6 +71,9 @@ class Scenario:
     latency_s: float = 0.8
     latency_sigma: float = 0.5
     streams: float = 0.0
+    steps: float = 0.0
+    steps_sigma: float = 0.6
+    base_stuck: float = 0.01
     categories: tuple[tuple[str, float], ...] = ()
     candidate: ArmBehaviour = HEALTHY
     fault_at_s: float = 0.0
@@ -89,6 +100,8 @@ class Scenario:
 
 NAME = "simulated"
 EPOCH = 1_800_000_000.0
+STEP_COSTS, STEP_EACH_S = 0.05, 5.0
+"""By how much of the first each further exchange of a session is dearer; seconds from one to the next."""
 FIRST_TOKEN = 0.25
 """The part of a stream's time that passes before its first token."""
 LONGEST_S = 600.0
@@ -103,6 +116,24 @@ class _User:
     faulty: float
     cost_usd: float
     latency_s: float
+    steps: float
+
+
+@dataclass(slots=True)
+class _Session:
+    """A session: how many exchanges it will have and has had, and from which on it is stuck."""
+
+    name: str
+    user: _User
+    steps: int
+    stuck_from: float = math.inf
+    done: int = 0
+
+    def call(self, draw: random.Random) -> ToolCall:
+        """The next exchange's tool call."""
+        self.done += 1
+        is_same = self.stuck_from <= self.done < self.stuck_from + STUCK_AT
+        return ToolCall("tool", bytes(8) if is_same else draw.randbytes(8))
 
 
 class _Ending(NamedTuple):
@@ -123,6 +154,9 @@ class _Exchange(NamedTuple):
     user: _User
     stream: bool
     category: str
+    session: str = ""
+    calls: tuple[ToolCall, ...] = ()
+    cost: float = 1.0
 
     @property
     def arm(self) -> ArmName:
@@ -141,15 +175,17 @@ def records(scenario: Scenario, seed: int) -> Iterator[tuple[float, Record]]:
     names = [name for name, _ in scenario.categories]
     parts = list(accumulate(part for _, part in scenario.categories))
     waiting: list[Event] = []
-    at, serial = 0.0, 0
-    while (at := at + draw.expovariate(scenario.exchanges_per_minute / 60.0)) < scenario.duration_s:
-        serial += 2
+    begun = _requests if scenario.steps == 0.0 else _of_sessions
+    for serial, (at, user, session) in enumerate(begun(scenario, users, activity, draw), 1):
         exchange = _Exchange(
-            serial,
+            2 * serial,
             at,
-            draw.choices(users, cum_weights=activity)[0],
+            user,
             scenario.streams > 0.0 and draw.random() < scenario.streams,
             draw.choices(names, cum_weights=parts)[0] if names else "",
+            session.name if session is not None else "",
+            (session.call(draw),) if session is not None else (),
+            1.0 + STEP_COSTS * (session.done - 1) if session is not None else 1.0,
         )
         for event in _events(scenario, exchange, draw):
             heapq.heappush(waiting, event)
@@ -159,6 +195,54 @@ def records(scenario: Scenario, seed: int) -> Iterator[tuple[float, Record]]:
     while waiting:
         arrived, _, record = heapq.heappop(waiting)
         yield arrived, record
+
+
+_Begun = tuple[float, _User, _Session | None]
+"""When an exchange begins, whose it is, and its session."""
+
+
+def _requests(
+    scenario: Scenario, users: list[_User], activity: list[float], draw: random.Random
+) -> Iterator[_Begun]:
+    at = 0.0
+    while (at := at + draw.expovariate(scenario.exchanges_per_minute / 60.0)) < scenario.duration_s:
+        yield at, draw.choices(users, cum_weights=activity)[0], None
+
+
+def _of_sessions(
+    scenario: Scenario, users: list[_User], activity: list[float], draw: random.Random
+) -> Iterator[_Begun]:
+    """The exchanges of the sessions of all users, in order of time."""
+    going: list[tuple[float, int, _Session]] = []
+    at, serial = 0.0, 0
+    while (at := at + draw.expovariate(scenario.exchanges_per_minute / scenario.steps / 60.0)) < (
+        scenario.duration_s
+    ):
+        yield from _going_on(going, at, draw)
+        serial += 1
+        session = _session(scenario, draw.choices(users, cum_weights=activity)[0], at, serial, draw)
+        heapq.heappush(going, (at, serial, session))
+    yield from _going_on(going, scenario.duration_s, draw)
+
+
+def _going_on(
+    going: list[tuple[float, int, _Session]], until: float, draw: random.Random
+) -> Iterator[_Begun]:
+    while going and going[0][0] < until:
+        at, serial, session = heapq.heappop(going)
+        yield at, session.user, session
+        if session.done < session.steps:
+            heapq.heappush(going, (at + draw.expovariate(1.0 / STEP_EACH_S), serial, session))
+
+
+def _session(scenario: Scenario, user: _User, at: float, serial: int, draw: random.Random) -> _Session:
+    behaviour = scenario.behaviour(candidate=user.candidate, category="", at=at)
+    half = scenario.steps_sigma / math.sqrt(2.0)
+    steps = behaviour.steps * user.steps * draw.lognormvariate(0.0, half)
+    stuck = draw.random() < (scenario.base_stuck if behaviour.stuck is None else behaviour.stuck)
+    return _Session(
+        f"s{serial}", user, max(STUCK_AT if stuck else 1, round(steps)), 1.0 if stuck else math.inf
+    )
 
 
 def _users(scenario: Scenario, draw: random.Random) -> tuple[list[_User], list[float]]:
@@ -173,10 +257,16 @@ def _users(scenario: Scenario, draw: random.Random) -> tuple[list[_User], list[f
             draw.gammavariate(0.5, 2.0) if scenario.base_faults else 0.0,
             draw.lognormvariate(middle, scenario.cost_sigma / half),
             scenario.latency_s * draw.lognormvariate(0.0, scenario.latency_sigma / half),
+            scenario.steps and draw.lognormvariate(_steps_middle(scenario), scenario.steps_sigma / half),
         )
         for index in range(scenario.users)
     ]
     return users, list(accumulate(draw.gammavariate(0.5, 1.0) for _ in users))
+
+
+def _steps_middle(scenario: Scenario) -> float:
+    """The mean of the logarithm of a session's exchanges."""
+    return math.log(scenario.steps) - scenario.steps_sigma**2 / 2.0
 
 
 def _of_user(mean: float, alike: float, draw: random.Random) -> float:
@@ -200,7 +290,12 @@ def _events(scenario: Scenario, exchange: _Exchange, draw: random.Random) -> Ite
             yield at + scenario.patience_s, exchange.serial, given_up
         if ttft_s is not None and not known:
             yield at + ttft_s, exchange.serial, _in_flight(exchange, ttft_s, scenario)
-    cost_usd = behaviour.cost * user.cost_usd * draw.lognormvariate(0.0, scenario.cost_sigma / math.sqrt(2.0))
+    cost_usd = (
+        exchange.cost
+        * behaviour.cost
+        * user.cost_usd
+        * draw.lognormvariate(0.0, scenario.cost_sigma / math.sqrt(2.0))
+    )
     yield at + ending.after_s, exchange.serial + 1, _outcome(exchange, ending, cost_usd, scenario)
 
 
@@ -305,6 +400,8 @@ def _outcome(exchange: _Exchange, ending: _Ending, cost_usd: float, scenario: Sc
         arm=exchange.arm,
         reason="cohort",
         unit=exchange.user.unit,
+        session=exchange.session,
+        tool_calls=exchange.calls if read else (),
         category=exchange.category,
         operation="chat",
         stream=exchange.stream,

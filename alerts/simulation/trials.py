@@ -22,7 +22,7 @@ from alerts.evidence.exchanges import MINUTE_S
 from alerts.guardrails import Watch
 from alerts.incidents.incident import Incident, step
 from alerts.incidents.notice import Notice
-from alerts.rules.rule import DEFAULT_RULES, OF_METRICS, Rule, RuleName, rule_key
+from alerts.rules.rule import DEFAULT_RULES, OF_METRICS, OF_SESSIONS, Rule, RuleName, rule_key
 from alerts.simulation.traffic import EPOCH, HEALTHY, NAME, ArmBehaviour, Record, Scenario, records
 from records.outcome import Fault, Outcome
 
@@ -36,6 +36,7 @@ WORKER = ("", 0, 1)
 class Detection:
     """What the guardrails did. `rolled_back_by` None: no rollback. `paged_at_s` None: no page.
 
+    `sessions` and `sessions_at_page` count the candidate's sessions since the fault in the same way.
     `candidate_outcomes` counts the candidate's outcomes (one per unit and minute, in the fault's category if
     it has one) between the fault and the rollback or the end, those in flight included; `outcomes_at_page`
     counts them up to the first page. `candidate_exchanges` counts all exchanges of the candidate.
@@ -48,6 +49,8 @@ class Detection:
     notices: tuple[Notice, ...]
     paged_at_s: float | None = None
     outcomes_at_page: int | None = None
+    sessions: int = 0
+    sessions_at_page: int | None = None
 
     @property
     def pages(self) -> int:
@@ -62,9 +65,10 @@ def detect(scenario: Scenario, seed: int, rules: Sequence[Rule] = DEFAULT_RULES)
     notices: list[Notice] = []
     faced: set[tuple[str, int]] = set()
     heard: set[str] = set()
+    begun: set[str] = set()
     judged_at = 0.0
     rolled_back_by: str | None = None
-    page: tuple[float, int] | None = None
+    page: tuple[float, int, int] | None = None
     for now, record in records(scenario, seed):
         if isinstance(record, Outcome):
             watch.observe(record)
@@ -73,6 +77,8 @@ def detect(scenario: Scenario, seed: int, rules: Sequence[Rule] = DEFAULT_RULES)
         if _of_fault(scenario, record):
             faced.add((record.unit, int(record.mono // MINUTE_S)))
             heard.add(record.exchange_id)
+            if isinstance(record, Outcome) and record.session:
+                begun.add(record.session)
         if now - judged_at < _judge_each_s(scenario, now):
             continue
         judged_at = now
@@ -80,7 +86,7 @@ def detect(scenario: Scenario, seed: int, rules: Sequence[Rule] = DEFAULT_RULES)
         incident, new = step(incident, statuses, canary=NAME, run=1, now=EPOCH + now, rolled_back=False)
         notices += new
         if page is None and new:
-            page = now, len(faced)
+            page = now, len(faced), len(begun)
         rolled_back_by = next((status.key for status in statuses if status.action == "rollback"), None)
         if rolled_back_by is not None:
             break
@@ -92,6 +98,8 @@ def detect(scenario: Scenario, seed: int, rules: Sequence[Rule] = DEFAULT_RULES)
         notices=tuple(notices),
         paged_at_s=page[0] if page else None,
         outcomes_at_page=page[1] if page else None,
+        sessions=len(begun),
+        sessions_at_page=page[2] if page else None,
     )
 
 
@@ -249,10 +257,13 @@ class SimulationQuestion:
     share: float
     base_error: float
     base_latency_s: float
+    steps: float = 0.0
     errors: tuple[float, ...]
     costs: tuple[float, ...]
     latencies_s: tuple[float, ...]
     hangs: tuple[float, ...] = ()
+    more_steps: tuple[float, ...] = ()
+    stuck: tuple[float, ...] = ()
     faults: tuple[tuple[Fault, float], ...] = ()
     within_s: float
     seed: int
@@ -265,6 +276,8 @@ class SimulationQuestion:
             raise ValueError("--base-error must be below 100%: in a healthy arm some requests succeed")
         if min((*self.costs, *self.latencies_s, self.base_latency_s, self.within_s)) <= 0.0:
             raise ValueError("--cost, --latency, --base-latency and --within must be above 0")
+        if not self.steps and (self.more_steps or self.stuck):
+            raise ValueError("--more-steps and --stuck need sessions: give --steps, the exchanges of one")
 
 
 def healthy(question: SimulationQuestion) -> Scenario:
@@ -274,6 +287,7 @@ def healthy(question: SimulationQuestion) -> Scenario:
         exchanges_per_minute=60.0 * question.rate,
         share=question.share,
         base_error=question.base_error,
+        steps=question.steps,
         judge_each_s=JUDGE_EACH_S,
     )
     return replace(plain, latency_s=_median_s(plain, question.base_latency_s))
@@ -293,6 +307,8 @@ def _behaviours(plain: Scenario, question: SimulationQuestion) -> Iterator[tuple
     yield from ((f"costs {cost:g}×", ArmBehaviour(cost=cost)) for cost in question.costs)
     for p95_s in question.latencies_s:
         yield f"p95 of {p95_s:g} s", ArmBehaviour(latency_s=_median_s(plain, p95_s))
+    yield from ((f"takes {steps:g}× the steps", ArmBehaviour(steps=steps)) for steps in question.more_steps)
+    yield from ((f"{100 * share:g} % stuck", ArmBehaviour(stuck=share)) for share in question.stuck)
     yield from ((f"{100 * share:g} % hang", ArmBehaviour(hangs=share)) for share in question.hangs)
     for fault, share in question.faults:
         yield f"{100 * share:g} % {fault}", ArmBehaviour(faults=((fault, share),))
@@ -342,7 +358,11 @@ def answer(
         "not_simulated": [
             rule_key(rule.rule, rule.category, rule.segment)
             for rule in rules
-            if rule.rule in UNFED or rule.metric is not None or rule.category is not None or rule.segment
+            if rule.rule in UNFED
+            or (rule.rule in OF_SESSIONS and not question.steps)
+            or rule.metric is not None
+            or rule.category is not None
+            or rule.segment
         ],
     }
 

@@ -53,6 +53,15 @@ Costs = Annotated[
 Latencies = Annotated[
     list[str] | None, typer.Option("--latency", help="Try a candidate with this latency p95, for example 4s.")
 ]
+Steps = Annotated[
+    float, typer.Option("--steps", min=0.0, help="Agents: requests come in sessions of so many on average.")
+]
+MoreSteps = Annotated[
+    list[str] | None, typer.Option("--more-steps", help="Try a candidate that takes so many steps, say 3x.")
+]
+Stuck = Annotated[
+    list[str] | None, typer.Option("--stuck", help="Try a candidate that repeats a call in so many sessions.")
+]
 Hangs = Annotated[
     list[str] | None, typer.Option("--hang", help="Try a candidate that never answers, for example 100%.")
 ]
@@ -73,10 +82,13 @@ def simulate(
     share: Share = None,
     base_error: BaseError = "1%",
     base_latency: BaseLatency = "1800ms",
+    steps: Steps = 0.0,
     error: Errors = None,
     cost: Costs = None,
     latency: Latencies = None,
     hang: Hangs = None,
+    more_steps: MoreSteps = None,
+    stuck: Stuck = None,
     fault: Faults = None,
     within: Within = "6h",
     seed: Seed = 1,
@@ -89,7 +101,7 @@ def simulate(
     from pages.reports.simulation import show
     from pages.status.terminal import Progress
 
-    named = error or cost or latency or hang or fault
+    named = error or cost or latency or hang or more_steps or stuck or fault
     try:
         wanted = _chosen(read_config(config).canaries, canary)
         question = SimulationQuestion(
@@ -100,10 +112,13 @@ def simulate(
             share=wanted.canary.steps[0].share if share is None else parse_share(share),
             base_error=parse_share(base_error),
             base_latency_s=parse_duration(base_latency),
+            steps=steps,
             errors=tuple(parse_share(each) for each in error or (() if named else ERRORS)),
             costs=tuple(_factor(each) for each in cost or (() if named else COSTS)),
             latencies_s=tuple(parse_duration(each) for each in latency or (() if named else LATENCIES)),
             hangs=tuple(parse_share(each) for each in hang or ()),
+            more_steps=tuple(_factor(each) for each in more_steps or ()),
+            stuck=tuple(parse_share(each) for each in stuck or ()),
             faults=tuple(_fault(each) for each in fault or ()),
             within_s=parse_duration(within),
             seed=seed,

@@ -11,6 +11,7 @@ from alerts.rules.rule import (
     FAULT_RULES,
     FAULTS,
     OF_METRICS,
+    OF_SESSIONS,
     RATINGS,
     Rule,
     RuleName,
@@ -21,8 +22,8 @@ from canary.config.sections import GuardrailSection
 from records.facts.metric import BUILT_IN, Metric
 
 _DEFAULTS: Mapping[str, Rule] = {rule.rule: rule for rule in DEFAULT_RULES}
-WHOLE_ONLY: tuple[RuleName, ...] = (*OF_METRICS, "telemetry")
-"""Rules that cannot be narrowed to a category or segment; no metric can."""
+WHOLE_ONLY: tuple[RuleName, ...] = (*OF_METRICS, *OF_SESSIONS, "telemetry")
+"""Rules that cannot be narrowed to a category or segment; no metric can. A session may have several."""
 _DAY_S = 86_400.0
 FEW_EVENTS, MANY_EVENTS = 3, 30
 """The fewest units with an event that should not happen; with one that should, and with amounts."""
@@ -97,6 +98,8 @@ def window_s(section: GuardrailSection, metrics: Mapping[str, Metric] = BUILT_IN
 
 def ignored(section: GuardrailSection) -> Iterator[tuple[str, str]]:
     """Keys of a rule that would decide nothing, each with what is wrong and what would be right."""
+    if section.rule in ("session_cost", "session_exchanges") and section.window not in (None, "run"):
+        yield "window", f"{section.rule} is about the whole run; remove it"
     if section.rule == "telemetry":
         if section.minimum not in (None, _DEFAULTS["telemetry"].minimum):
             yield "minimum", "telemetry counts no exchanges, so it has no minimum; remove it"
@@ -241,6 +244,8 @@ _LIMITS: Mapping[str, Callable[[str], float]] = {
     "cost_per_request": _factor,
     "escalated": _fixed,
     "repeat_question": _fixed,
-    **dict.fromkeys(("error_rate_vs_baseline", "latency_vs_baseline", "abandoned", *FAULT_RULES), _times),
+    **dict.fromkeys(
+        ("error_rate_vs_baseline", "latency_vs_baseline", "abandoned", *FAULT_RULES, *OF_SESSIONS), _times
+    ),
 }
 """How each rule's limit is read."""

@@ -158,6 +158,14 @@ class Monitor:
                 for status in watched.statuses
             }
         )
+        self._meters.set_sessions(
+            {
+                (name, arm): figures
+                for name, watched in self.canaries.items()
+                for arm, figures in watched.watch.state.sessions.document().items()
+                if figures["begun"]
+            }
+        )
         self.outbox.put(told, now_utc)
         return bool(told)
 

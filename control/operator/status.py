@@ -115,7 +115,8 @@ def status_of(
     wrong with most of its requests. `refused` in the status says that the config redefines the canary, or
     that it gets no lane; `lane` is its lane's size, None without one; `not_seen` what nobody reads."""
     where = watched.watch.where(watched.statuses)
-    arms = watched.pulse.document(now)
+    sessions = watched.watch.state.sessions.document()
+    arms = {name: {**each, "sessions": sessions[name]} for name, each in watched.pulse.document(now).items()}
     refused = redefinition(wanted.canary, state) or laneless
     return {
         "name": wanted.canary.name,

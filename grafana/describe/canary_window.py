@@ -248,10 +248,53 @@ USERS = PanelRow(
     ),
 )
 
+
+def _of_sessions(title: str, family: str, unit: str, description: str) -> Panel:
+    expr = f"max by (arm) ({family}{{{ARM}}})"
+    return Panel(
+        title=title,
+        description=description,
+        kind="timeseries",
+        unit=unit,
+        queries=[Query(expr=expr, legend="{{arm}}")],
+        width=6,
+    )
+
+
+SESSIONS = PanelRow(
+    title="Sessions of this run, as they stand",
+    panels=(
+        _of_sessions(
+            "Cost per session",
+            "canary_session_cost_usd",
+            "currencyUSD",
+            "Open sessions count as they stand. The default guardrail uses twice the baseline's.",
+        ),
+        _of_sessions(
+            "Exchanges per session",
+            "canary_session_exchanges",
+            "short",
+            "More steps, or no end. The default guardrail uses twice the baseline's.",
+        ),
+        _of_sessions(
+            "Abandoned sessions",
+            "canary_session_abandoned_ratio",
+            "percentunit",
+            "The share of sessions whose last exchange was left or ended in an error.",
+        ),
+        _of_sessions(
+            "Sessions",
+            "canary_session_begun",
+            "short",
+            "How many sessions of the run the figures are of.",
+        ),
+    ),
+)
+
 CANARY_WINDOW = Dashboard(
     uid="canary-window",
     title="Canary: the window",
     description="One canary while it runs. For display: the report decides.",
-    rows=(STANDS, HURTS, USERS, JUDGE),
+    rows=(STANDS, HURTS, USERS, SESSIONS, JUDGE),
     one_canary=True,
 )

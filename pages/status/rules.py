@@ -81,6 +81,9 @@ _NAMES = {
     "invalid_output": "Invalid output",
     "stalled": "Stalled streams",
     "cost_per_request": "Cost per request",
+    "session_cost": "Cost per session",
+    "session_exchanges": "Exchanges per session",
+    "stuck": "Repeated tool calls",
     "csat": "Satisfaction",
     "thumbs": "Thumbs up",
     "helped": "Answers that helped",
@@ -100,8 +103,8 @@ _UNITS: Mapping[str, Callable[[float | None], str]] = {
     "helped": decimal,
     "nps": decimal,
 }
-_OF_VALUES = ("cost_per_request", "latency_vs_baseline")
-"""Multiples of the baseline's cost or latency; other multiples are of how often its users have an event."""
+_OF_VALUES = ("cost_per_request", "session_cost", "session_exchanges", "latency_vs_baseline")
+"""Multiples of the baseline's cost, size or latency; others are of how often its users have an event."""
 _LOW_IS_BAD = ("csat", "thumbs", "helped", "nps")
 
 
@@ -181,7 +184,10 @@ def _filled(name: str, found: Mapping[str, Any]) -> float | None:
 
 
 def _waits_for(found: Mapping[str, Any]) -> str:
-    """What a rule that has begun to count waits for, `12 of 30 baseline values`; "" if for nothing."""
+    """What a rule that has begun to count waits for, `12 of 30 baseline values`; "" if for nothing. One about
+    sessions says where there are none."""
+    if found["evidence"].get("sessions") == found["evidence"].get("baseline_sessions") == 0.0:
+        return "no sessions"
     waits = found.get("waits")
     if not waits or not waits["have"] or found["state"] != "not_enough_data":
         return ""

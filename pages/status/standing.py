@@ -391,8 +391,37 @@ def arm_rows(arms: Mapping[str, Mapping[str, Any]]) -> Sequence[FigureRow]:
         if any(arm[key] is not None for arm in (baseline, candidate)):
             found.append(FigureRow(name, *_each(arms, key, unit)))
     metrics = sorted({*baseline["feedback"], *candidate["feedback"]})
-    return found + [
+    return [*found, *_session_rows(baseline.get("sessions"), candidate.get("sessions"))] + [
         FigureRow(title(metric), _rating(baseline, metric), _rating(candidate, metric)) for metric in metrics
+    ]
+
+
+_OF_SESSIONS: Sequence[tuple[str, str, Callable[[float | None], str]]] = (
+    ("Cost per session", "cost_usd", dollars),
+    ("Exchanges per session", "exchanges", decimal),
+    ("Tokens per session", "tokens", count),
+    ("Tool calls per session", "tool_calls", decimal),
+    ("Sessions with faults", "faults", percent),
+    ("Sessions abandoned", "abandoned", percent),
+    ("Input from the cache", "cache_hits", percent),
+)
+
+
+def _session_rows(baseline: Mapping[str, Any] | None, candidate: Mapping[str, Any] | None) -> list[FigureRow]:
+    """The sessions and what is known of them; none where there are none."""
+    if baseline is None or candidate is None or not (baseline["begun"] or candidate["begun"]):
+        return []
+    theirs, mine = (
+        ArmFigure(count(each["begun"]), f"{count(each['open'])} open" if each["open"] else "")
+        for each in (baseline, candidate)
+    )
+    return [
+        FigureRow("Sessions", theirs, mine),
+        *(
+            FigureRow(name, ArmFigure(unit(baseline[key])), ArmFigure(unit(candidate[key])))
+            for name, key, unit in _OF_SESSIONS
+            if baseline[key] is not None or candidate[key] is not None
+        ),
     ]
 
 

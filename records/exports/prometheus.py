@@ -205,6 +205,20 @@ class HeardFeedback:
         self._values = dict(zip(keys, values, strict=True))
 
 
+SESSIONS: Mapping[str, tuple[str, str]] = {
+    "begun": ("canary_session_begun", "Sessions of the run"),
+    "open": ("canary_session_open", "Sessions that are not over"),
+    "cost_usd": ("canary_session_cost_usd", "Cost of a session in US dollars"),
+    "exchanges": ("canary_session_exchanges", "Exchanges of a session"),
+    "length_s": ("canary_session_length_seconds", "Length of a session"),
+    "tokens": ("canary_session_tokens", "Tokens of a session"),
+    "tool_calls": ("canary_session_tool_calls", "Tool calls of a session"),
+    "faults": ("canary_session_faults_ratio", "Share of sessions with an answer fault"),
+    "abandoned": ("canary_session_abandoned_ratio", "Share of sessions that were left or ended in an error"),
+    "cache_hits": ("canary_session_cache_hits_ratio", "Cached tokens of all input tokens of sessions"),
+}
+"""The family and the help text of each figure of an arm's sessions."""
+
 _REASONS = frozenset(get_args(Reason))
 _STATES: tuple[str, ...] = get_args(StateName)
 _ONE, _ARM = ("canary",), ("canary", "arm")
@@ -276,6 +290,7 @@ class Meters(Collector):
             "canary_state", "1 for the current state, 0 for others", ("canary", "state")
         )
         self._guardrails = LabeledGauge("canary_guardrail_state", "See docs/metrics.md", ("canary", "rule"))
+        self._sessions = {name: LabeledGauge(*said, _ARM) for name, said in SESSIONS.items()}
         self._spooled = LabeledGauge("canary_records_spooled", "Records waiting to be stored", ())
         self._calls = CallerTally()
         self.configure(canaries=canaries, feedback_metrics=feedback_metrics, callers=callers)
@@ -379,6 +394,13 @@ class Meters(Collector):
         with self._lock:
             self._guardrails.values = shown
 
+    def set_sessions(self, figures: Mapping[Labels, Mapping[str, float | None]]) -> None:
+        """Replace the figures of the sessions by (canary, arm). One that is not known is not shown."""
+        with self._lock:
+            for name, gauge in self._sessions.items():
+                known = {labels: each.get(name) for labels, each in figures.items()}
+                gauge.values = {labels: float(value) for labels, value in known.items() if value is not None}
+
     def count_rollback(self, canary: str, rule: str) -> None:
         """Count a rollback by this rule, or by `manual`."""
         with self._lock:
@@ -401,7 +423,13 @@ class Meters(Collector):
         with self._lock:
             counters = [meter for meter in self._counters().values() if meter is not self._feedback_sum]
             of_states = (self._share, self._lane, self._state)
-            levels = (*of_states, self._guardrails, self._spooled, *self._worker_levels())
+            levels = (
+                *of_states,
+                self._guardrails,
+                *self._sessions.values(),
+                self._spooled,
+                *self._worker_levels(),
+            )
             families: list[Family] = [meter.family() for meter in (*counters, *levels)]
             families.append(self._feedback_values())
         yield from families

@@ -4,10 +4,11 @@ from typing import Any
 import pytest
 
 from alerts.guardrails import Watch
-from alerts.rules.rule import DEFAULT_RULES, RATINGS, Action, GuardrailStatus, Rule, RuleName
+from alerts.rules.rule import DEFAULT_RULES, OF_SESSIONS, RATINGS, Action, GuardrailStatus, Rule, RuleName
 from canary.config import guardrails
 from canary.config.sections import GuardrailSection
 from records.facts.metric import BUILT_IN, Metric
+from records.outcome import ToolCall
 from tests.alerts.conftest import Traffic
 
 
@@ -121,6 +122,10 @@ def watched(rule: Rule) -> GuardrailStatus:
         traffic.rate(rule.rule, worst, candidate=True)
         if number % 4 == 0:
             traffic.send(1, gap_s=0.5, arm="candidate", outcome="aborted", error_type="aborted")
+        if rule.rule in OF_SESSIONS and number < 90:
+            for arm, steps in (("baseline", 3), ("candidate", 12)):
+                name, calls = f"{arm}-{number}", (ToolCall("t", bytes(8)),) if arm == "candidate" else ()
+                traffic.send(steps, arm=arm, unit=name, session=name, cost_usd=1.0, tool_calls=calls)
     traffic.now += 30.0
     return next(status for status in traffic.decide().values() if status.rule == rule.rule)
 
@@ -154,6 +159,11 @@ def test_every_action_is_taken_or_refused(rule: RuleName, action: Action) -> Non
         assert built.action == action
     else:
         assert watched(built).action == action
+
+
+def test_sessions_are_of_the_whole_run() -> None:
+    (refused,) = guardrails.ignored(GuardrailSection(rule="session_cost", window="1h"))
+    assert refused == ("window", "session_cost is about the whole run; remove it")
 
 
 def test_telemetry_has_no_minimum() -> None:

@@ -135,7 +135,8 @@ class Crowd:
                 model = ("gpt-4o", "gpt-4o-mini")[user % 2]
                 text = "hello " * draws.randint(5, 60) + (GRATEFUL if draws.random() < 0.3 else "")
                 document = chat(model, f"user-{user}", stream=user % 4 < 2, text=text)
-                answer = http.post("/v1/chat/completions", json=document)
+                session = {"x-canary-session": f"session-{user}"}
+                answer = http.post("/v1/chat/completions", json=document, headers=session)
                 if draws.random() < 0.3:
                     http.post("/canary/feedback", json=_said(answer, draws)).raise_for_status()
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from records.exports.prometheus import GUARDRAIL_VALUES, LLM_BOUNDS, REMEMBERED_FEEDBACK, Meters
+from records.exports.prometheus import GUARDRAIL_VALUES, LLM_BOUNDS, REMEMBERED_FEEDBACK, SESSIONS, Meters
 from records.facts.counts import MOST_LEFT, CallerCount
 from records.outcome import Feedback, Heartbeat, Outcome, Usage
 from records.store import SpoolCounts
@@ -40,6 +40,7 @@ PROMISED = {
     "canary_state": {"canary", "state"},
     "canary_guardrail_state": {"canary", "rule"},
     "canary_rollbacks": {"canary", "rule"},
+    **{family: {"canary", "arm"} for family, _ in SESSIONS.values()},
     "canary_proxy_overhead_seconds": set(),
     "canary_breaker_open": {"canary"},
     "canary_records": {"state"},
@@ -142,6 +143,7 @@ def fill(meters: Meters) -> None:
     meters.beat(replace(a_heartbeat(), mirrors_dropped={"support-nov": 2}))
     meters.set_states(States(version=1, states={"support-nov": State(state="running", share=0.05)}))
     meters.set_guardrails({("support-nov", "error_rate"): "ok"})
+    meters.set_sessions({("support-nov", "baseline"): dict.fromkeys(SESSIONS, 0.5)})
     meters.count_rollback("support-nov", "error_rate")
     meters.set_records(SpoolCounts(accepted=3, stored=2, dropped=1), 4)
 

@@ -1,0 +1,210 @@
+"""A canary's sessions as they stand: what each has cost so far, how many exchanges it took, if it is stuck.
+
+A session is over after half an hour of silence. Sums over all sessions of the run stay; of sessions that are
+over nothing else does.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import msgspec
+
+from alerts.evidence.exchanges import SLOTS, EndedExchange, unit_slot
+from records.outcome import Outcome, ToolCall
+from routing.canary import ArmName
+
+OVER_AFTER_S = 1_800.0
+MOST_OPEN = 10_000
+"""Open sessions of a canary. Of more, those that have been silent for longest are forgotten."""
+STUCK_AT = 3
+"""A call of the same tool with the same arguments so many times in a row is stuck."""
+
+
+class LiveSession(msgspec.Struct, array_like=True, gc=False):
+    """One session so far. Times are CLOCK_MONOTONIC seconds.
+
+    `serial` counts the sessions of its arm, from 0. `is_first`: its unit's first in the run. `last`: when its
+    last exchange ended, which failed or was left by its caller if `broke_off`. `repeated`: the calls of the
+    last answer with tools, by hash, and how many times in a row each was made. None is unknown.
+    """
+
+    unit: str
+    arm: ArmName
+    serial: int
+    is_first: bool
+    began: float
+    last: float
+    share: float
+    exchanges: int = 0
+    cost_usd: float | None = None
+    tokens: int | None = None
+    faulty: bool = False
+    broke_off: bool = False
+    is_stuck: bool = False
+    repeated: tuple[tuple[int, int], ...] = ()
+
+
+class SessionStep(NamedTuple):
+    """A session after one more exchange, whose outcome arrived at monotonic `at`."""
+
+    session: LiveSession
+    outcome: Outcome
+    at: float
+
+
+@dataclass(slots=True)
+class SessionSums:
+    """One arm's sessions of the run in sum. `priced` and `counted` are those whose cost and whose tokens are
+    known; `faulty` had an answer fault, `broke_off` ended in an error or were left, as they stand."""
+
+    sessions: int = 0
+    exchanges: int = 0
+    priced: int = 0
+    cost_usd: float = 0.0
+    counted: int = 0
+    tokens: int = 0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    tool_calls: int = 0
+    faulty: int = 0
+    broke_off: int = 0
+    length_s: float = 0.0
+
+    def document(self) -> dict[str, Any]:
+        """How many have `begun`, and each figure of one of them on average; None is unknown."""
+        return {
+            "begun": self.sessions,
+            "cost_usd": _ratio(self.cost_usd, self.priced),
+            "exchanges": _ratio(self.exchanges, self.sessions),
+            "length_s": _ratio(self.length_s, self.sessions),
+            "tokens": _ratio(self.tokens, self.counted),
+            "tool_calls": _ratio(self.tool_calls, self.sessions),
+            "faults": _ratio(self.faulty, self.sessions),
+            "abandoned": _ratio(self.broke_off, self.sessions),
+            "cache_hits": _ratio(self.cached_tokens, self.input_tokens),
+        }
+
+
+def _ratio(total: float, of: float) -> float | None:
+    return total / of if of else None
+
+
+def _no_sums() -> dict[ArmName, SessionSums]:
+    return {"baseline": SessionSums(), "candidate": SessionSums()}
+
+
+@dataclass(slots=True)
+class LiveSessions:
+    """The sessions of one canary in one run, JSON-able. `open` is in the order of their last exchanges.
+
+    `met` has a bit for all units of a slot: one that shares its slot with a unit met before has no first
+    session.
+    """
+
+    open: dict[str, LiveSession] = field(default_factory=dict)
+    sums: dict[ArmName, SessionSums] = field(default_factory=_no_sums)
+    met: bytearray = field(default_factory=bytearray)
+
+    def take(self, ended: Iterable[EndedExchange]) -> list[SessionStep]:
+        """Add exchanges. Returns those that belong to a session, in order, each with its session."""
+        return [self._take(each.outcome, each.at) for each in ended if each.outcome.session]
+
+    def _take(self, outcome: Outcome, at: float) -> SessionStep:
+        key = f"{outcome.session}{outcome.unit}"  # one name may be that of many users' sessions
+        session = self.open.pop(key, None)
+        started = at - (outcome.latency_s or 0.0)
+        if session is None or started - session.last > OVER_AFTER_S or session.arm != outcome.arm:
+            session = self._begin(outcome, started)
+        self.open[key] = session
+        if len(self.open) > MOST_OPEN:
+            del self.open[next(iter(self.open))]
+        self._add(session, outcome, at)
+        return SessionStep(session, outcome, at)
+
+    def _begin(self, outcome: Outcome, started: float) -> LiveSession:
+        sums = self.sums[outcome.arm]
+        sums.sessions += 1
+        return LiveSession(
+            outcome.unit,
+            outcome.arm,
+            sums.sessions - 1,
+            self._meets(unit_slot(outcome.unit)),
+            started,
+            started,
+            outcome.share,
+        )
+
+    def _meets(self, slot: int) -> bool:
+        if not self.met:
+            self.met = bytearray(SLOTS >> 3)
+        is_new = not self.met[slot >> 3] >> (slot & 7) & 1
+        self.met[slot >> 3] |= 1 << (slot & 7)
+        return is_new
+
+    def _add(self, session: LiveSession, outcome: Outcome, at: float) -> None:
+        sums, usage = self.sums[session.arm], outcome.usage
+        session.share = outcome.share
+        session.exchanges += 1
+        sums.exchanges += 1
+        sums.length_s += max(0.0, at - session.last)
+        session.last = max(session.last, at)
+        if outcome.cost_usd is not None:
+            sums.priced += session.cost_usd is None
+            sums.cost_usd += outcome.cost_usd
+            session.cost_usd = (session.cost_usd or 0.0) + outcome.cost_usd
+        if usage.input_tokens is not None or usage.output_tokens is not None:
+            tokens = (usage.input_tokens or 0) + (usage.output_tokens or 0)
+            sums.counted += session.tokens is None
+            sums.tokens += tokens
+            session.tokens = (session.tokens or 0) + tokens
+        if usage.input_tokens is not None and usage.cached_input_tokens is not None:
+            sums.input_tokens += usage.input_tokens
+            sums.cached_tokens += usage.cached_input_tokens
+        sums.tool_calls += len(outcome.tool_calls)
+        sums.faulty += bool(outcome.faults) and not session.faulty
+        session.faulty = session.faulty or bool(outcome.faults)
+        broke_off = outcome.outcome in ("aborted", "error")
+        sums.broke_off += broke_off - session.broke_off
+        session.broke_off = broke_off
+        _repeat(session, outcome)
+
+    def end_before(self, now: float) -> None:
+        """Forget the sessions that are over at monotonic `now`."""
+        for key, session in list(self.open.items()):
+            if now - session.last <= OVER_AFTER_S:
+                return
+            del self.open[key]
+
+    def document(self) -> dict[str, dict[str, Any]]:
+        """Both arms' figures of the run, as the status shows them."""
+        opened = Counter(session.arm for session in self.open.values())
+        return {arm: {**sums.document(), "open": opened[arm]} for arm, sums in self.sums.items()}
+
+
+def _repeat(session: LiveSession, outcome: Outcome) -> None:
+    """Count how many times in a row each call of the answer was made. Failures, and answers to requests
+    without tools, which agents send in between, change nothing."""
+    if outcome.tool_calls:
+        before = dict(session.repeated)
+        times: dict[int, int] = {}
+        for call in outcome.tool_calls:
+            name = hash_of(call)
+            times[name] = times.get(name, before.get(name, 0)) + 1
+        session.repeated = tuple(times.items())
+        session.is_stuck = session.is_stuck or max(times.values()) >= STUCK_AT
+    elif outcome.finish is not None and outcome.output_check:
+        session.repeated = ()
+
+
+def hash_of(call: ToolCall) -> int:
+    """A call's hash as a number."""
+    return int.from_bytes(call.digest, "big")
+
+
+def quantile(values: Sequence[float], part: float) -> float | None:
+    """A value that a further one is over with a probability of at most 1 − `part`, if all are alike; None for
+    too few values."""
+    rank = -(-int(part * 1_000) * (len(values) + 1) // 1_000)
+    return sorted(values)[rank - 1] if 0 < rank <= len(values) else None

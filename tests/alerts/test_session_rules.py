@@ -1,0 +1,239 @@
+"""`session_cost`, `session_exchanges`, `stuck`: sessions as they stand, through a whole watch."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from alerts.evidence.sessions import OVER_AFTER_S, quantile
+from alerts.guardrails import Watch
+from alerts.rules.rule import DEFAULT_RULES, OF_SESSIONS
+from records.outcome import ToolCall, Usage
+
+RULES = [rule for rule in DEFAULT_RULES if rule.rule in OF_SESSIONS]
+SHARES = pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
+
+
+@pytest.fixture
+def agents(traffic_of: Any) -> Any:
+    return Agents(traffic_of(Watch("support-nov", RULES)))
+
+
+class Agents:
+    """Sends whole sessions, each of a user of its own unless `unit` says otherwise."""
+
+    def __init__(self, traffic: Any, share: float = 0.05) -> None:
+        self.traffic = traffic
+        self.share = share
+        self.sent = {"baseline": 0, "candidate": 0}
+
+    def session(
+        self, arm: str, steps: int, *, calls: Callable[[int], str] = str, cost_usd: float = 0.01, **more: Any
+    ) -> None:
+        self.sent[arm] += 1
+        name = f"{arm}-{self.sent[arm]}"
+        for step in range(steps):
+            fields = {"unit": name, "session": name, "finish": "tool_calls", "output_check": "judged"}
+            call = ToolCall("tool", calls(step).encode().ljust(8)[:8])
+            fields |= {"tool_calls": (call,), "cost_usd": cost_usd, "share": self.share, **more}
+            self.traffic.send(1, gap_s=0.5, arm=arm, **fields)
+
+    def until(
+        self, rule: str, action: str, candidate: Callable[[int], None], usual: Callable[[int], None]
+    ) -> int:
+        """The candidate's sessions until the rule acts so; 99 for never."""
+        each = round((1.0 - self.share) / self.share)
+        for number in range(60):
+            for other in range(each):
+                usual(number * each + other)
+            candidate(number)
+            if self.traffic.decide()[rule].action == action:
+                return self.sent["candidate"]
+        return 99
+
+
+@SHARES
+def test_an_agent_that_needs_three_times_the_steps_is_paged_and_a_dear_one_rolled_back(
+    agents: Agents, share: float, traffic_of: Any
+) -> None:
+    for rule, action, steps, cost_usd in (
+        ("session_exchanges", "page", 36, 0.01),
+        ("session_cost", "rollback", 12, 0.03),
+    ):
+        agents = Agents(traffic_of(Watch("support-nov", RULES)), share)
+        found = agents.until(
+            rule,
+            action,
+            lambda _, s=steps, c=cost_usd: agents.session("candidate", s, cost_usd=c),  # noqa: B023
+            lambda _: agents.session("baseline", 12),  # noqa: B023
+        )
+        assert found <= 30, (rule, found)
+    status = agents.traffic.decide()["session_cost"]
+    assert status.value == pytest.approx(3.0)
+    assert "candidate: $0.360 per session in " in status.sentence and "(limit 2.0×" in status.sentence
+
+
+@SHARES
+def test_sessions_within_the_limit_are_no_reason_however_many(agents: Agents, share: float) -> None:
+    """Half as many steps again, in every session: all are over what the baseline's stay under."""
+    agents.share = share
+    found = agents.until(
+        "session_cost",
+        "rollback",
+        lambda _: agents.session("candidate", 9),
+        lambda _: agents.session("baseline", 6),
+    )
+    assert found == 99
+    statuses = agents.traffic.decide()
+    assert {status.state for status in statuses.values()} == {"ok"}
+    assert statuses["session_cost"].evidence["ln_mixture"] > 7.0
+
+
+def test_a_session_counts_before_it_has_ended(agents: Agents) -> None:
+    for _ in range(60):
+        agents.session("baseline", 6)
+    for number in range(8):
+        agents.session("candidate", 30, unit=f"c{number}", session=f"c{number}")
+    assert len(agents.traffic.watch.state.sessions.open) == 68
+    assert agents.traffic.decide()["session_exchanges"].action == "page"
+    agents.traffic.now += OVER_AFTER_S + 60.0
+    agents.traffic.decide()
+    assert agents.traffic.watch.state.sessions.open == {}
+
+
+@SHARES
+def test_a_candidate_that_repeats_a_call_in_every_session_is_paged_within_five(
+    agents: Agents, share: float
+) -> None:
+    agents.share = share
+    found = agents.until(
+        "stuck",
+        "page",
+        lambda _: agents.session("candidate", 5, calls=lambda step: "same" if step < 3 else str(step)),
+        lambda _: agents.session("baseline", 5),
+    )
+    assert found <= 5
+    assert agents.traffic.decide()["stuck"].sentence.startswith(
+        "sessions with the same tool call three times in a row: 100.0 % of"
+    )
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2])
+def test_a_candidate_that_repeats_a_call_in_every_third_session_is_paged_within_thirty(
+    agents: Agents, share: float
+) -> None:
+    agents.share = share
+    found = agents.until(
+        "stuck",
+        "page",
+        lambda number: agents.session(
+            "candidate", 5, calls=lambda step: "x" if number % 3 == 2 else str(step)
+        ),
+        lambda _: agents.session("baseline", 5),
+    )
+    assert found <= 30
+
+
+def test_where_the_baseline_polls_as_well_nothing_is_stuck(agents: Agents) -> None:
+    agents.share = 0.5
+    found = agents.until(
+        "stuck",
+        "page",
+        lambda number: agents.session("candidate", 5, calls=lambda step: "x" if number % 3 else str(step)),
+        lambda number: agents.session("baseline", 5, calls=lambda step: "x" if number % 3 else str(step)),
+    )
+    assert found == 99
+
+
+@pytest.mark.parametrize(
+    ("answers", "is_stuck"),
+    [
+        ([["a"], ["a"], ["a"]], True),
+        ([["a"], ["b"], ["a"], ["a"]], False),
+        ([["a", "b"], ["b", "a"], ["a"]], True),
+        ([["a", "a", "a"]], True),
+        ([["a"], ["a"], None, ["a"]], False),
+        ([["a"], ["a"], "no tools", ["a"]], True),
+        ([["a"], ["a"], "failed", ["a"]], True),
+    ],
+)
+def test_in_a_row_means_answer_after_answer_with_tools(
+    agents: Agents, answers: list[Any], is_stuck: bool
+) -> None:
+    for answer in answers:
+        calls = answer if isinstance(answer, list) else []
+        agents.traffic.send(
+            1,
+            unit="u",
+            session="s",
+            failed=answer == "failed",
+            finish=None if answer == "failed" else "stop",
+            output_check="" if answer == "no tools" else "judged",
+            tool_calls=tuple(ToolCall("t", each.encode() * 8) for each in calls),
+        )
+    (session,) = agents.traffic.watch.state.sessions.open.values()
+    assert session.is_stuck is is_stuck
+
+
+def test_where_nobody_sends_sessions_the_rules_say_so(traffic_of: Any) -> None:
+    traffic = traffic_of(Watch("support-nov", RULES))
+    traffic.both(30, baseline={"cost_usd": 0.01}, candidate={"cost_usd": 9.0})
+    for status in traffic.decide().values():
+        assert (status.state, status.action) == ("not_enough_data", None)
+        assert status.sentence.startswith("no sessions")
+    Agents(traffic).session("baseline", 3)
+    assert traffic.decide()["session_cost"].sentence.endswith("; waits: 1 of 20 baseline sessions")
+
+
+def test_the_figures_of_a_session_as_they_stand(agents: Agents) -> None:
+    used = Usage(input_tokens=80, cached_input_tokens=60, output_tokens=20)
+    agents.session("candidate", 2, usage=used, faults=("cut_off",), latency_s=0.5)
+    agents.session("candidate", 1, tool_calls=(), failed=True, finish=None, cost_usd=None)
+    figures = agents.traffic.watch.state.sessions.document()["candidate"]
+    assert figures == {
+        "begun": 2,
+        "open": 2,
+        "cost_usd": 0.02,
+        "exchanges": 1.5,
+        "length_s": 0.5,
+        "tokens": 200.0,
+        "tool_calls": 1.0,
+        "faults": 0.5,
+        "abandoned": 0.5,
+        "cache_hits": 0.75,
+    }
+    agents.traffic.send(1, arm="candidate", unit="candidate-2", session="candidate-2")
+    assert agents.traffic.watch.state.sessions.document()["candidate"]["abandoned"] == 0.0
+    assert agents.traffic.watch.state.sessions.document()["baseline"]["cost_usd"] is None
+
+
+def test_two_users_with_one_name_for_their_sessions_have_two(agents: Agents) -> None:
+    for unit in ("ann", "ben", "ann"):
+        agents.traffic.send(1, unit=unit, session="main")
+    assert agents.traffic.watch.state.sessions.document()["baseline"]["begun"] == 2
+
+
+def test_sessions_and_their_evidence_survive_a_restart(agents: Agents) -> None:
+    for number in range(40):
+        agents.session("baseline", 5, calls=lambda step: "x" if step < number % 3 else str(step))  # noqa: B023
+    agents.session("candidate", 30)
+    watch = Watch("support-nov", RULES)
+    watch.restore(msgspec.json.decode(msgspec.json.encode(agents.traffic.watch.live_document())))
+    before, agents.traffic.watch = agents.traffic.watch, watch
+    assert watch.state.sessions == before.state.sessions
+    assert watch.decide(agents.traffic.now, routed=True) == before.decide(agents.traffic.now, routed=True)
+    for number in range(5):
+        agents.session("candidate", 30, unit=f"c{number}", session=f"c{number}")
+    assert agents.traffic.decide()["session_exchanges"].action == "page"
+
+
+def test_a_further_value_is_over_the_quantile_as_seldom_as_it_says() -> None:
+    draw = random.Random(3)
+    over = 0
+    for _ in range(4_000):
+        *known, further = [draw.random() for _ in range(31)]
+        over += further > (quantile(known, 0.95) or 0.0)
+    assert over / 4_000 == pytest.approx(1 / 31, abs=0.01)
+    assert quantile([1.0] * 18, 0.95) is None
