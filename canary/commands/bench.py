@@ -1,6 +1,7 @@
 """`canary bench MODEL`: compares a new model with the current one on the same examples."""
 
 import asyncio
+import json
 import os
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from canary.commands.shell import (
     Form,
     ended_by,
     fail,
+    opened,
     print_json,
     print_text,
     read_config,
@@ -28,10 +30,12 @@ from canary.commands.shell import (
 from canary.config import Config
 from canary.config.load import CONFIG, DATA
 from common.clock import rfc3339
+from common.numbers import count
 
 if TYPE_CHECKING:
     from bench.answers.results import SavedAnswers
     from bench.benchmark.comparison import Comparison
+    from bench.benchmark.replay import ReplaySteps
     from bench.benchmark.run import BenchmarkRun
     from bench.dataset.file import Dataset
     from bench.models.asker import ProxyRoute
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
 QUICK = 20
 INTERRUPTED = 130
 _LOOK_S = 2.0
+_CHARACTERS_OF_A_TOKEN = 4
 
 
 def bench(
@@ -117,7 +122,6 @@ def bench(
         write_failures,
         write_report,
     )
-    from canary.commands.bench_replay import steps_to_ask, tell
     from pages.reports.bench import sanity
 
     if model is None and not dry:
@@ -135,13 +139,13 @@ def bench(
     pair = _pair(settings, model, against)
     if dry:
         pair = replace(pair, candidate=None)
-    taken = steps_to_ask(read, pair, data, sessions=sessions, steps=steps) if replay else None
+    taken = _steps(read, pair, data, sessions=sessions, steps=steps, quick=quick) if replay else None
     if taken is not None:
         settings, datasets = without_rows(settings), [(SOURCE, taken.dataset)]
     else:
         datasets = _datasets(settings, config, dataset or [])
-    if quick:
-        datasets = [(source, part_of(each, QUICK)) for source, each in datasets]
+        if quick:
+            datasets = [(source, part_of(each, QUICK)) for source, each in datasets]
     document, found, judged = measure(
         settings, pair, datasets, data=data, at_once=at_once, progress=progress(), batch=batch, judge=judge
     )
@@ -149,7 +153,7 @@ def bench(
     if taken is not None:
         if failures is not None:
             write_failures(failures, wrong)
-        raise typer.Exit(tell(taken, found, document, output, written))
+        raise typer.Exit(_tell(taken, found, document, output, written))
     began = time.perf_counter()
     document["issues"] = _issues(read, config, pair, data)
     if document["issues"] is not None:
@@ -166,6 +170,47 @@ def bench(
     if written is not None:
         write_report(release, written)
     raise typer.Exit(VERDICT_EXITS[release.verdict or "extend"])
+
+
+def _steps(
+    config: Config, pair: "ModelPair", data: Path, *, sessions: int | None, steps: int | None, quick: bool
+) -> "ReplaySteps":
+    """The steps of the current model's captured sessions, QUICK of them if it is to be `quick`. Exits 1 where
+    there is none."""
+    from bench.benchmark.replay import SESSIONS, STEPS, NothingToReplay, recorded
+    from bench.dataset.sample import part_of
+
+    with ended_by(NothingToReplay), opened(config, data) as store:
+        found = recorded(store, pair.baseline, sessions=sessions or SESSIONS, steps=steps or STEPS)
+    if quick:
+        found = found.only(part_of(found.dataset, QUICK))
+    asked = sum(len(message.said) for each in found.steps for message in each.example.messages)
+    tokens = count(asked / _CHARACTERS_OF_A_TOKEN, "token")
+    whole = f"{count(len(found.steps), 'step')} of {count(found.sessions, 'session')}"
+    say(f"{whole}: about {tokens} of messages to each model")
+    return found
+
+
+def _tell(
+    taken: "ReplaySteps",
+    found: "Comparison",
+    benchmark: dict[str, Any],
+    output: str,
+    report: "ReportOutput | None",
+) -> int:
+    """Print what came of a replay, and write it to the report's file; returns the exit code."""
+    from bench.benchmark.replay import replayed
+    from pages.reports.replay import rendered, to_document
+
+    ((measured,),) = (layer.datasets for layer in found.layers)
+    result = replayed(taken, measured.pairs)
+    document = to_document(result, benchmark)
+    print_json(document) if output == "json" else print_text(rendered(document, "text").rstrip("\n"))
+    if report is not None:
+        as_json = report.form == "json"
+        report.write(json.dumps(document, indent=2) if as_json else rendered(document, report.form))
+        say(f"wrote {report.file}")
+    return 0 if result.verdict is None else VERDICT_EXITS[result.verdict]
 
 
 def _print(document: dict[str, Any], output: str) -> None:

@@ -82,6 +82,16 @@ def test_many_are_read_page_by_page_each_once(captures: CaptureStore) -> None:
     assert len(found) == len(everything) and set(found) == set(names(everything))
 
 
+def test_what_real_exchanges_are_about_is_read_without_texts_and_then_some_of_them(
+    captures: CaptureStore,
+) -> None:
+    everything = [a_capture(f"e-{n:04}", session=f"s{n % 3}") for n in range(PAGE + 10)]
+    captures.add([*everything, a_capture("copy", copy_of="e-0001")], now=NOW)
+    assert list(captures.abouts()) == [each.about for each in everything]
+    wanted = [each.about.exchange_id for each in everything[5:]]
+    assert list(captures.several([*wanted, "gone"])) == everything[5:]
+
+
 def test_a_category_has_its_quota_a_day_however_many_workers_sent_some(captures: CaptureStore) -> None:
     def some(worker: int, category: str, day: int = 0) -> list[Capture]:
         about = {"kept": "category", "per_category": 3, "category": category, "at": NOW - day * DAY_S}
