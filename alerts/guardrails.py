@@ -64,8 +64,9 @@ class WatchState:
     `shift` is added to every incoming time, and `utc_minus_mono` converts to UTC. `shares` holds each ramp
     phase's share, `tallies` both arms' figures, `failures` the candidate's last failures and faulty answers,
     `failing` where they lie, `provider_error` its provider's newest error, and `paths` each rule's evidence
-    over time. `step_units` are candidate users in the newest phase, at most as many as a step needs.
-    `running` are the exchanges in flight, `sessions` the open sessions.
+    over time. `phase` is the newest phase, whose first exchange began at monotonic `phase_since`;
+    `step_units` are candidate users in it, at most as many as a step needs. `running` are the exchanges in
+    flight, `sessions` the open sessions.
     """
 
     run: int
@@ -80,10 +81,21 @@ class WatchState:
     failing: FailingTally = field(default_factory=FailingTally)
     provider_error: CandidateError | None = None
     paths: dict[str, EvidencePath] = field(default_factory=dict)
+    phase: int = -1
+    phase_since: float = 0.0
     step_phase: int = -1
     step_units: list[str] = field(default_factory=list)
     running: RunningExchanges = field(default_factory=RunningExchanges)
     sessions: LiveSessions = field(default_factory=LiveSessions)
+
+    def is_held(self, exchange: Outcome | InFlight, started: float) -> bool:
+        """True for an exchange of an earlier phase that began after the newest one did: its unit keeps an arm
+        through a change of share, and nobody of the other arm does beside it."""
+        if exchange.phase > self.phase:
+            self.phase, self.phase_since = exchange.phase, started
+        elif exchange.phase == self.phase:
+            self.phase_since = min(self.phase_since, started)
+        return exchange.phase < self.phase and started > self.phase_since
 
     def add(self, ended: Sequence[EndedExchange]) -> None:
         """Add exchanges of this run, those that are evidence."""
@@ -242,6 +254,8 @@ class Watch:
         evidence = outcome.evidence
         if outcome.run != state.run or not (evidence or left_by_cohort(outcome)):
             return None
+        if state.is_held(outcome, started):
+            return None
         if outcome.arm == "candidate" or not evidence:
             state.locate(outcome, tags=self.segments, limits_s=self._slow_limits_s)
         return EndedExchange(
@@ -257,10 +271,11 @@ class Watch:
         state = self.state
         if record.canary != self.canary or record.run != state.run:
             return
-        if record.reason != "cohort":  # perhaps it was until now, and the other arm is asked (foreign state)
+        started = record.mono + state.shift
+        if record.reason != "cohort" or state.is_held(record, started):
+            # perhaps it was until now, and the other arm is asked (foreign state)
             state.running.leave(record.exchange_id)
             return
-        started = record.mono + state.shift
         failure = state.running.begin(worker, record, started=started, now=self._judged_at)
         self._fail(record, failure)
 

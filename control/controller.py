@@ -26,6 +26,7 @@ from control.jobs.segment_job import SegmentJob, SegmentProgram, expiring
 from control.monitor.monitor import DECIDE_EVERY_S, Monitor
 from control.operator.operator import Operator
 from control.settings import ControlSettings
+from control.states.activity import UnitActivity
 from control.states.preflights import PreflightCandidates, Preflights
 from control.states.rollouts import PendingRollbacks, Rollouts
 from judge.runs.job import JudgeJob
@@ -35,6 +36,7 @@ from records.errors import StoreDown
 from records.exports.prometheus import Meters
 from records.facts.prices import UnpricedArm
 from records.store import Store
+from routing.cohort import unit_hash
 from routing.states import NO_STATES, States
 from verdict.archive.archivist import Archivist, NightlyLooks
 
@@ -88,7 +90,17 @@ class Controller:
         self.meters = Meters(
             canaries=settings.canaries, feedback_metrics=settings.metrics, mono=time.monotonic
         )
-        self.rollouts = Rollouts(store, publisher.put, last=last, pending=pending)
+        self.rollouts = Rollouts(
+            store, publisher.put, last=last, pending=pending, canary=lambda name: self.settings.canary(name)
+        )
+        self.activity = UnitActivity(
+            store,
+            self.rollouts,
+            self.workers,
+            publisher,
+            settings=lambda: self.settings,
+            works=self._leads,
+        )
         self._astray: set[tuple[str, str]] = set()
         self.monitor = Monitor(meters=self.meters, rollouts=self.rollouts, settings=settings)
         self.preflights = Preflights(candidates, self.rollouts)
@@ -101,7 +113,7 @@ class Controller:
             works=self._leads,
             environment=environment,
         )
-        source.attach(self.workers, MetricsListener(self.meters), self.monitor)
+        source.attach(self.workers, MetricsListener(self.meters), self.monitor, also=[self.activity])
         self.operator = Operator(
             settings=lambda: self.settings,
             store=store,
@@ -115,6 +127,8 @@ class Controller:
             judge=self._judge_job.document if self._judge_job else lambda: None,
             announce=self._announcer.put,
             unpriced=unpriced,
+            held=lambda name, phase, unit: self.activity.keeps(name, phase, unit_hash(ids_keys()[0], unit)),
+            held_units=self.activity.document,
         )
         self._store = store
         self.release_metrics = ReleaseMetrics(store, self._leads)
@@ -167,6 +181,7 @@ class Controller:
             self._refresh(),
             every(TURN_EVERY_S, self.turn, at_once=True),
             self.rollouts.settling(),
+            self.activity.run(),
             self.operator.rollbacks_known.following(),
             self.operator.approvals.following(),
             self._announcer.run(),
@@ -303,6 +318,8 @@ class Controller:
             return
         if self._begun != term:
             await self.source.begin()
+            if self.leader.is_shared:
+                self.activity.begin()
             self._begun, self._reconciled = term, None
         if self._leads():
             await self._lead(passed_s)

@@ -84,6 +84,11 @@ class ControlSettings:
     report_job: DailyTime | None = None
     datasets: tuple[DatasetSource, ...] = ()
 
+    def canary(self, name: str) -> Canary | None:
+        """A canary of the config; None for none of this name."""
+        wanted = self.canaries.get(name)
+        return None if wanted is None else wanted.canary
+
     @property
     def reports(self) -> ReportSettings:
         """What reports take of it."""

@@ -32,7 +32,7 @@ from proxy.providers.credentials import Credentials
 from proxy.providers.headers import Headers, to_caller
 from proxy.responses_socket import ResponsesSocket
 from records.outcome import NO_ROOM, ErrorType
-from routing.assign import Assignment, assign, may_have_begun
+from routing.assign import Assignment, Held, assign, everybody, may_have_begun
 from routing.states import States, request_kind
 
 log = structlog.get_logger()
@@ -42,7 +42,7 @@ log = structlog.get_logger()
 class Exchanges:
     """The handler of the LLM paths. `routes` is replaced on reload; `states()` returns the newest states;
     `ticker` watches the requests that wait for a candidate; `callers` says who may call;
-    `bodies` counts what of their requests is held.
+    `bodies` counts what of their requests is held; `held` says who keeps an arm through a change of share.
 
     Each connection limit of `upstreams`, including its waiters, is three quarters of `most_in_flight`, so a
     hanging provider leaves room for the others.
@@ -61,6 +61,7 @@ class Exchanges:
     callers: Callers = field(default_factory=Callers)
     bodies: HeldBodies = field(default_factory=HeldBodies)
     most_in_flight: int = 4096
+    held: Held = everybody
     lanes: CanaryChooser = field(init=False)
     dispatch: AttemptDispatch = field(init=False)
 
@@ -149,6 +150,7 @@ class Exchanges:
             given=self.pins.given(trial.canary.name, call.unit, call.named)
             if trial.canary.assigned_outside
             else None,
+            held=self.held,
         )
 
     async def _ask(self, call: Call, assignment: Assignment, record: ExchangeRecord) -> Attempt:

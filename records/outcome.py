@@ -160,6 +160,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     `chunks`: how often bytes of a stream's body were read, the last ones at `latency_s`; 0 for other answers.
     `longest_gap_s`: the longest time between two of these reads that the caller did not cause.
     `tool_calls`: what the assigned arm's whole answer calls of the tools that the caller runs, the first 64.
+    `place`: the unit's place in [0, 2³²) by the canary's hash; None without a unit or canary.
     Missing values are None. The order of the fields is the spool's format: a new one goes to the end, with a
     default.
     """
@@ -208,6 +209,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     chunks: int = 0
     longest_gap_s: float | None = None
     tool_calls: tuple[ToolCall, ...] = ()
+    place: int | None = None
 
     @property
     def failed(self) -> bool:
@@ -271,11 +273,11 @@ BLAMED: tuple[ErrorType, ...] = tuple(name for name in get_args(ErrorType) if bl
 
 
 class InFlight(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A canary exchange that has not ended yet: written once it is `IN_FLIGHT_AFTER_S` old, and again when,
-    after that, a stream's first token arrives or the candidate fails. Its Outcome follows, unless the worker
-    dies.
+    """A canary exchange that has not ended yet: written once it is `IN_FLIGHT_AFTER_S` old, after a change of
+    share at once, and again when, after that, a stream's first token arrives or the candidate fails. Its
+    Outcome follows, unless the worker dies.
 
-    `at`, `mono`, `run` to `tags`: as in the Outcome. `ttft_s`: None while no first token has arrived.
+    `at`, `mono`, `run` to `tags`, `place`: as in the Outcome. `ttft_s`: None while no first token has come.
     `error_type`: why the candidate failed, while the baseline answers in its place; None: it has not failed.
     """
 
@@ -295,6 +297,7 @@ class InFlight(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tags: Mapping[str, str] = {}
     ttft_s: float | None = None
     error_type: ErrorType | None = None
+    place: int | None = None
 
 
 IN_FLIGHT_AFTER_S = 2.0

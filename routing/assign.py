@@ -1,11 +1,21 @@
 """Assignment: (canary, state, unit) → (arm, reason). Pure."""
 
+from collections.abc import Callable
+
 from routing.assignment import Assignment, Given, Reason
 from routing.canary import ArmName, Canary
-from routing.cohort import SPACE, in_cohort
+from routing.cohort import SPACE, bucket, in_cohort
 from routing.states import State
 
-__all__ = ["Assignment", "Given", "Reason", "assign", "may_have_begun"]
+__all__ = ["Assignment", "Given", "Held", "Reason", "assign", "everybody", "may_have_begun"]
+
+Held = Callable[[str, int, str], bool]
+"""(canary, phase, unit) → whether the unit keeps the state of this phase. Asked at the places of a hold."""
+
+
+def everybody(canary: str, phase: int, unit: str) -> bool:
+    """While nobody knows who is in the middle of something, everybody may be."""
+    return True
 
 
 def assign(
@@ -18,6 +28,7 @@ def assign(
     pin: ArmName | None = None,
     draw: int = 0,
     given: Given | None = None,
+    held: Held = everybody,
 ) -> Assignment:
     """Choose the arm for one request.
 
@@ -28,10 +39,14 @@ def assign(
     `draw`: a random integer in [0, 2³²), used only by canaries with `no_unit: random`.
     `given`: what a flag system says of the unit, for canaries with `assignment: header`; None: the hash
     decides. The candidate has every unit once it is promoted.
+    `held`: who keeps the state before a change of share (`routing.holds`).
     A canary that is not running assigns the baseline.
     """
     if state is None:
         return Assignment(arm="baseline", reason="no_plan")
+    place = None if unit is None else bucket(key, canary.name, unit)
+    if state.holds and unit is not None and place is not None:
+        state = _kept(canary.name, state, unit, place, held)
     share = state.effective_share
     arm: ArmName = "baseline"
     reason: Reason
@@ -46,13 +61,21 @@ def assign(
             arm, reason = given, "cohort"
         else:
             reason = given
-    elif unit is not None:
-        arm, reason = "candidate" if in_cohort(key, canary.name, unit, share) else "baseline", "cohort"
+    elif place is not None:
+        arm, reason = "candidate" if place < share * SPACE else "baseline", "cohort"
     elif canary.random_without_unit:
         arm, reason = "candidate" if draw < share * SPACE else "baseline", "random"
     else:
         reason = "no_unit"
-    return Assignment(arm=arm, reason=reason, run=state.run, phase=state.phase, share=share)
+    return Assignment(arm=arm, reason=reason, run=state.run, phase=state.phase, share=share, place=place)
+
+
+def _kept(canary: str, state: State, unit: str, place: int, held: Held) -> State:
+    """The state that this unit has: an earlier one while it is held."""
+    for hold in state.holds:
+        if hold.has(place) and held(canary, hold.before.phase, unit):
+            return hold.before
+    return state
 
 
 def may_have_begun(canary: Canary, state: State | None, *, key: bytes, unit: str | None) -> bool:

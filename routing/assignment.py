@@ -32,10 +32,12 @@ Given = Literal["baseline", "candidate", "no_assignment", "bad_assignment"]
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The arm, the reason, and the canary's run, phase and share at the decision."""
+    """The arm, the reason, and the canary's run, phase and share at the decision. `place`: the unit's, by the
+    canary's hash; None without a unit."""
 
     arm: ArmName
     reason: Reason
     run: int = 0
     phase: int = 0
     share: float = 0.0
+    place: int | None = None

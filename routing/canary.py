@@ -163,6 +163,9 @@ class Step:
     for_s: float | None = None
 
 
+SETTLE_S, SETTLE_AT_MOST_S = 1_800.0, 14_400.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Canary:
     """One rollout: a candidate tested against a baseline."""
@@ -181,6 +184,10 @@ class Canary:
     """Each unit's arm comes with its requests, from a flag system, instead of from the hash."""
     lane: float | None = None
     """The part of the units, in (0, 1], among canaries that match the same requests; None: an equal one."""
+    settle_s: float = SETTLE_S
+    """How long a unit must be idle before a change of share moves it; 0: everybody moves at once."""
+    settle_at_most_s: float = SETTLE_AT_MOST_S
+    """How long a change waits for a unit at most."""
 
     def meets(self, other: "Canary") -> bool:
         """True when one request could be taken by both."""

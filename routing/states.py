@@ -66,6 +66,24 @@ NO_PATIENCE: Mapping[str, Mapping[str, float]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """The units that a change of share would have moved in the middle of something (`routing.holds`).
+
+    `span`: the places where it changed arms. `before`: the state that they keep. `share`: the candidate's
+    after it; None where a flag system gives the arms. `until`: UTC seconds, when they move at the latest.
+    """
+
+    span: Span
+    before: "State"
+    share: float | None
+    until: float
+
+    def has(self, place: int) -> bool:
+        """True when the change may have moved the units at this place."""
+        return self.span[0] <= place < self.span[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class State:
     """One canary's state.
 
@@ -77,6 +95,7 @@ class State:
     `hard`: rolled back so that the candidate gets no request any more, not even of conversations it began.
     `definition`: fingerprint of match, arms, unit rule and lane at the start (`routing.canary.definition`).
     `lane`: the units that it has, where other canaries match the same requests; None: all.
+    `holds`: the units that keep an earlier state for a while, by the change that would have moved them.
     """
 
     state: StateName = "waiting"
@@ -93,6 +112,7 @@ class State:
     started_at: float | None = None
     changed_at: float | None = None
     lane: Lane | None = None
+    holds: tuple[Hold, ...] = ()
 
     @property
     def document(self) -> dict[str, Any]:

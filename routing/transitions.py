@@ -194,10 +194,12 @@ def _at_step(state: State, steps: Sequence[Step], index: int, now: float) -> Sta
 
 
 def _changed(before: State, after: State, now: float) -> State:
-    """Set `changed_at` and `highest_share` of `after`; a change of the effective share begins a new phase."""
+    """Set `changed_at` and `highest_share` of `after`; a change of the effective share begins a new phase.
+    Without a share nobody keeps the candidate."""
     share, share_before = after.effective_share, before.effective_share
     return replace(
         after,
+        holds=after.holds if share else (),
         changed_at=now,
         phase=before.phase if share == share_before else before.phase + 1,
         highest_share=max(before.highest_share, share_before, share),

@@ -248,6 +248,8 @@ def canary(section: CanarySection) -> Canary:
         start_by_hand=section.start == "manual",
         assigned_outside=section.assignment == "header",
         lane=section.lane,
+        settle_s=section.settle_s,
+        settle_at_most_s=section.settle_at_most_s,
     )
 
 

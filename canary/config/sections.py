@@ -35,7 +35,7 @@ from canary.config.server import MOST_WORKERS, Role
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Auth, Kind
 from records.facts.metric import MetricKind, Per
-from routing.canary import SessionSource, UnitSource
+from routing.canary import SETTLE_AT_MOST_S, SETTLE_S, SessionSource, UnitSource
 from verdict.terms.plan import STANDARD_RISK
 from verdict.terms.rubric import DEFAULT_PLANNED_UNITS
 
@@ -300,6 +300,19 @@ class CanarySection(ConfigSection):
         "baseline", description="Which arm serves a request without a unit."
     )
     start: Literal["auto", "manual"] = Field("auto", description="`manual` waits for `canary start`.")
+    settle_s: AnyDuration = Field(
+        SETTLE_S,
+        alias="settle",
+        description="How long a user must be idle before a change of share moves them; `0s` moves everybody "
+        "at once.",
+        json_schema_extra={"default": "30m"},
+    )
+    settle_at_most_s: AnyDuration = Field(
+        SETTLE_AT_MOST_S,
+        alias="settle_at_most",
+        description="How long a change of share waits for a user at most.",
+        json_schema_extra={"default": "4h"},
+    )
     promoted_by: Literal["one_person", "two_people"] = Field(
         "one_person",
         alias="promote",

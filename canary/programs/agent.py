@@ -136,6 +136,8 @@ class ReplicaAgent:
         """Poll the key, which has what the channel missed."""
         try:
             self.following.hear(await self.channel.read(), time.monotonic())
+            if self.following.holds:
+                self.following.hear_held(await self.channel.read_held(self.following.held.at))
             self.shared.answered()
         except SharedDown as problem:
             self.shared.failed(problem)

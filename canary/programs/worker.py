@@ -31,9 +31,10 @@ from proxy.network.upstream.pool import Upstreams
 from proxy.providers.credentials import Credentials
 from proxy.providers.provider import Provider
 from records.facts.prices import Prices
-from records.outcome import Heartbeat
+from records.outcome import IN_FLIGHT_AFTER_S, Heartbeat
 from records.shared.states_file import StatesWatch
 from records.spool.writer import SpoolWriter
+from routing.cohort import unit_hash
 
 log = structlog.get_logger()
 
@@ -97,6 +98,7 @@ class Worker:
             stream_usage=stream_usage,
             callers=Callers(self.config.current.callers),
             bodies=HeldBodies(self.config.current.server.body_budget_mib << 20),
+            held=self._is_held,
         )
         feedback_token = Secret("CANARY_FEEDBACK_TOKEN", os.environ)
         self.endpoints = Endpoints(
@@ -109,6 +111,9 @@ class Worker:
             troubles=self.credentials.troubles,
             started=time.monotonic(),
         )
+
+    def _is_held(self, canary: str, phase: int, unit: str) -> bool:
+        return self.states_watch.held.keeps(canary, phase, unit_hash(self.keys.ids, unit))
 
     async def run(self) -> None:
         """Serve until told to end, then drain. Raises the exception of a failed task."""
@@ -167,14 +172,17 @@ class Worker:
             await asyncio.sleep(BEAT_S)
             now = time.monotonic()
             self.states = self.states_watch.poll(time.time(), now)
+            changed = self.states_watch.has_unknown_holds
+            if (
+                changed or beats % IN_FLIGHT_BEATS == 0
+            ):  # before the heartbeat that says which states it follows
+                for each in self.recorder.in_flight.news(now, after_s=0.0 if changed else IN_FLIGHT_AFTER_S):
+                    self.spool.append(each)
             if self.keys.look():
                 self.exchanges.rekey(self.keys.assignment)
                 self.recorder.rekey(self.keys.ids)
                 log.warning("secret.changed", effect="users are assigned anew")
             self._tell(lag_s=max(0.0, now - before - BEAT_S), draining=shutdown.asked)
-            if beats % IN_FLIGHT_BEATS == 0:
-                for slow in self.recorder.in_flight.news(now):
-                    self.spool.append(slow)
             shutdown.check_parent()
             beats += 1
             if beats % (BEATS_A_SECOND * 86_400) == 0:

@@ -68,9 +68,11 @@ class SpoolSource:
         self._pending: dict[str, int] = {}
         self._writer = ThreadPoolExecutor(1)  # its own: the others may all wait for a store
 
-    def attach(self, workers: EventListener, *stateful: StatefulListener) -> None:
+    def attach(
+        self, workers: EventListener, *stateful: StatefulListener, also: Sequence[EventListener] = ()
+    ) -> None:
         """Pass events to these, too, from where the last checkpoint ends, and restore the stateful ones."""
-        self.listeners = [workers, *stateful, *self.listeners]
+        self.listeners = [workers, *also, *stateful, *self.listeners]
         self._stateful = [*stateful, self._joins]
         if self._document:
             restore(self._stateful, self._document, self._boot)

@@ -231,12 +231,19 @@ class StreamSource:
         self._cursor = StreamCursor(redis)
         self._deduplicator: RecordDeduplicator | None = None
 
-    def attach(self, workers: WorkerRegistry, metrics: StatefulListener, monitor: StatefulListener) -> None:
-        """Tell `workers` every heartbeat, and `monitor` everything while this admin leads.
+    def attach(
+        self,
+        workers: WorkerRegistry,
+        metrics: StatefulListener,
+        monitor: StatefulListener,
+        *,
+        also: Sequence[EventListener] = (),
+    ) -> None:
+        """Tell `workers` every heartbeat, and `monitor` and others everything while this admin leads.
 
         The agents count requests; here `metrics` only keeps the count of rollbacks over a change of leader.
         """
-        self._workers, self._listeners = workers, [monitor]
+        self._workers, self._listeners = workers, [*also, monitor]
         self._stateful = [metrics, monitor]
 
     @property

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from records.errors import SharedDown
-from records.shared import states_file
+from records.shared import held_units, states_file
+from records.shared.held_units import NOBODY_KNOWN, HeldUnits
 from routing.states import NO_STATES, States
 
 if TYPE_CHECKING:  # redis takes memory, which one machine does without
@@ -54,6 +55,15 @@ class FilePublisher:
         """Replace the states. From any thread, one at a time. Raises OSError where the disk refuses."""
         states_file.write(self._path, states)
 
+    def put_held(self, units: HeldUnits) -> None:
+        """Replace the units that keep an earlier state. As `put`."""
+        held_units.write(self._path.with_name(held_units.NAME), units)
+
+    async def held(self, newer_than: float) -> HeldUnits | None:
+        """The published ones, if they are of after this UTC second."""
+        units = held_units.read(self._path.with_name(held_units.NAME))
+        return units if units is not None and units.at > newer_than else None
+
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """Nothing has to run."""
         return []
@@ -75,6 +85,7 @@ class RedisPublisher:
         self._channel, self._availability = channel, availability
         self._loop = asyncio.get_running_loop()
         self._states = NO_STATES
+        self._held = self._sent = NOBODY_KNOWN
         self._fresh = asyncio.Event()
 
     def put(self, states: States) -> None:
@@ -82,6 +93,18 @@ class RedisPublisher:
         if states.version >= self._states.version:
             self._states = states
         self._loop.call_soon_threadsafe(self._fresh.set)
+
+    def put_held(self, units: HeldUnits) -> None:
+        """Publish the units that keep an earlier state. As `put`."""
+        self._held = units
+        self._loop.call_soon_threadsafe(self._fresh.set)
+
+    async def held(self, newer_than: float) -> HeldUnits | None:
+        """The published ones, whoever leads, if they are of after this UTC second."""
+        try:
+            return await self._channel.read_held(newer_than)
+        except SharedDown:
+            return None
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """What has to run, without end."""
@@ -95,6 +118,10 @@ class RedisPublisher:
             self._fresh.clear()
             try:
                 await self._channel.publish(self._states)
+                if self._held is not self._sent:
+                    held = self._held
+                    await self._channel.publish_held(held)
+                    self._sent = held
             except SharedDown as problem:
                 self._availability.failed(problem)
                 await asyncio.sleep(AGAIN_S)
@@ -121,6 +148,8 @@ class StatesFollower:
         self.newest = states_file.read(path) or NO_STATES
         self._heard_mono = self._written_mono = float("-inf")
         self._unwritten = False
+        self._held_path = path.with_name(held_units.NAME)
+        self.held = held_units.read(self._held_path) or NOBODY_KNOWN
 
     def hear(self, states: States | None, mono: float) -> bool:
         """Take received states, None for none. True when they were new."""
@@ -131,6 +160,23 @@ class StatesFollower:
         if changed or self._unwritten or mono - self._written_mono >= WRITE_EVERY_S:
             self._write(mono)
         return True
+
+    @property
+    def holds(self) -> bool:
+        """True while units keep an earlier state."""
+        return any(state.holds for state in self.newest.states.values())
+
+    def hear_held(self, units: HeldUnits | None) -> None:
+        """Take the units that keep an earlier state, None for none that are newer. What a full disk refuses
+        is heard again."""
+        if units is None or units.at <= self.held.at:
+            return
+        try:
+            held_units.write(self._held_path, units)
+        except OSError as error:
+            log.error("plan.not_written", file=str(self._held_path), problem=str(error))
+        else:
+            self.held = units
 
     def silent_s(self, mono: float) -> float:
         """Seconds since the last new states; infinite before the first."""

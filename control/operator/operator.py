@@ -51,6 +51,7 @@ from records.store.releases import PastCanary, past_canaries
 from records.store.reports import DailyReport, DailyReports, Evaluations, ReportEntry
 from records.store.session_exchanges import SessionMark, StoredSession, session_of
 from routing import transitions
+from routing.assign import Held, everybody
 from routing.identity import unit_of
 from routing.lanes import part_of
 from routing.states import State
@@ -72,8 +73,9 @@ LOOK_EVERY_S = 0.05
 @dataclass(slots=True, kw_only=True)
 class Operator:
     """`troubles` says what does not work at the moment, besides the config's changes to started canaries;
-    `ids_keys` hash sessions, the present key first; `unpriced` are the arms without a known price; `judge` is
-    the judge's part of the status; `announce` tells the receivers something that pages nobody.
+    `ids_keys` hash sessions, the present key first; `held` says who keeps an arm through a change of share,
+    `held_units` how many and how long; `unpriced` are the arms without a known price; `judge` is the judge's
+    part of the status; `announce` tells the receivers something that pages nobody.
 
     Every method may raise BadOrder: 404 for an unknown canary, 409 for an order that is not legal now, 503
     while the store does not answer.
@@ -88,6 +90,8 @@ class Operator:
     troubles: Callable[[], Sequence[str]]
     assignment_key: Callable[[], bytes]
     ids_keys: Callable[[], Sequence[bytes]] = tuple
+    held: Held = everybody
+    held_units: Callable[[str], Mapping[str, Any] | None] = lambda name: None
     unpriced: Callable[[], Sequence[UnpricedArm]] = tuple
     judge: Callable[[], Mapping[str, Any] | None] = lambda: None
     announce: Callable[[Announcement], None] = lambda news: None
@@ -122,6 +126,7 @@ class Operator:
                     unpriced=self._unpriced_of(name),
                     laneless=without_lane.get(name),
                     promote_asked=self.approvals.open(name, time.time()),
+                    held_units=self.held_units(name),
                     breakers_open=self.workers.breakers_open(name, time.monotonic()),
                     astray=[each for each in astray if each.canary == name],
                 )
@@ -141,7 +146,7 @@ class Operator:
     def explain(self, text: str) -> Mapping[str, Any]:
         """Which arm the unit that this text names gets in every canary, and why."""
         unit = unit_of(text)
-        found = explanation(self.settings().canaries, self.rollouts, unit, self.assignment_key())
+        found = explanation(self.settings().canaries, self.rollouts, unit, self.assignment_key(), self.held)
         return {"unit": unit, **found}
 
     async def session(self, named: str) -> StoredSession:

@@ -5,6 +5,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from alerts.incidents.incident import Incident
@@ -22,7 +23,7 @@ from records.errors import StoreDown
 from records.facts.prices import UnpricedArm
 from records.store import Store
 from routing import transitions
-from routing.assign import Assignment, assign
+from routing.assign import Assignment, Given, Held, assign, everybody
 from routing.assignment import UNASSIGNED
 from routing.canary import Canary, arm_names, definition
 from routing.cohort import SPACE, bucket
@@ -105,13 +106,15 @@ def status_of(
     unpriced: Sequence[UnpricedArm] = (),
     laneless: str | None = None,
     promote_asked: PromoteRequest | None = None,
+    held_units: Mapping[str, Any] | None = None,
     breakers_open: int = 0,
     astray: Sequence[AstrayTraffic] = (),
 ) -> dict[str, Any]:
     """The canary's status at monotonic `now`. `state` is None while it is not known; `rolled_back` is the
     rollback in force; `preflight` is what the candidate took before the start; `unpriced` are its arms whose
     price no list and no config names; `laneless` says why it gets no lane; `promote_asked` is the open
-    request to promote it; `breakers_open` is the number of workers whose breaker is open; `astray` is what is
+    request to promote it; `held_units` how many users keep an arm through a change of share, and until when
+    at most; `breakers_open` is the number of workers whose breaker is open; `astray` is what is
     wrong with most of its requests. `refused` in the status says that the config redefines the canary, or
     that it gets no lane; `lane` is its lane's size, None without one; `not_seen` what nobody reads."""
     where = watched.watch.where(watched.statuses)
@@ -130,6 +133,7 @@ def status_of(
         "hard": state is not None and state.hard,
         "reason": state.reason if state is not None else "",
         "refused": refused,
+        "held_units": held_units,
         "lane": state.lane.part if state is not None and state.lane is not None else None,
         "preflight": preflight,
         "started_at": state.started_at if state is not None else None,
@@ -328,13 +332,18 @@ class RollbackHistory:
 
 
 def explanation(
-    canaries: Mapping[str, CanarySettings], rollouts: Rollouts, unit: str, key: bytes
+    canaries: Mapping[str, CanarySettings],
+    rollouts: Rollouts,
+    unit: str,
+    key: bytes,
+    held: Held = everybody,
 ) -> dict[str, Any]:
-    """The document of `/api/explain`. `key`: the assignment key."""
+    """The document of `/api/explain`. `key`: the assignment key; `held`: who keeps an arm for a while."""
     refused = laneless(canaries, rollouts.states)
     return {
         "canaries": [
-            _of(each, canaries, rollouts, unit, key, refused.get(name)) for name, each in canaries.items()
+            _of(each, canaries, rollouts, unit, key, held, refused.get(name))
+            for name, each in canaries.items()
         ]
     }
 
@@ -345,6 +354,7 @@ def _of(
     rollouts: Rollouts,
     unit: str,
     key: bytes,
+    keeps: Held,
     without_lane: str | None,
 ) -> dict[str, Any]:
     """One canary's entry. `arm` is None where a flag system decides. A unit of another lane has the reason
@@ -354,7 +364,9 @@ def _of(
     mine = without_lane is None and (held is None or held.lane is None or held.lane.has(place))
     state = rollouts.in_force.state_of(name, definition(canary))
     # Given the candidate, a unit gets it exactly where the flag system decides: the state wins over it.
-    found = assign(canary, state, key=key, unit=unit, given="candidate" if canary.assigned_outside else None)
+    given: Given | None = "candidate" if canary.assigned_outside else None
+    found = assign(canary, state, key=key, unit=unit, given=given, held=keeps)
+    until = _held_until(state, found)
     promoted = state is not None and state.state == "promoted"
     by_flag = canary.assigned_outside and found.reason == "cohort" and not promoted
     assignment = found if mine else Assignment(arm="baseline", reason="no_lane", share=found.share)
@@ -365,12 +377,15 @@ def _of(
     )
     whatever = _in_spite_of_flag(state, found) if canary.assigned_outside else hashed
     arms = _BY_FLAG if by_flag else whatever
+    if until is not None:
+        arms = f"{arms}; {_kept(canary, until)}"
     return {
         "canary": name,
         "arm": None if by_flag and mine else assignment.arm,
         "reason": assignment.reason,
         "share": assignment.share,
         "bucket": at,
+        "held_until": until if mine else None,
         "lane": _lane(held, place, mine),
         "refused": refused,
         "sentence": refused or (arms if mine else _elsewhere(wanted, canaries, rollouts, place)),
@@ -379,6 +394,20 @@ def _of(
             "candidate": canary.candidate.request.document() if refused is None else {},
         },
     }
+
+
+def _held_until(state: State | None, found: Assignment) -> float | None:
+    """Until which UTC second at most the unit keeps the arm that it had before a change of share."""
+    holds = () if state is None or found.phase == state.phase else state.holds
+    return next((each.until for each in holds if each.before.phase == found.phase), None)
+
+
+def _kept(canary: Canary, until: float) -> str:
+    at_most = datetime.fromtimestamp(until, UTC).strftime("%H:%M UTC")
+    return (
+        f"it keeps this arm, from before the last change, until it has been idle for {canary.settle_s:g} s, "
+        f"{at_most} at the latest"
+    )
 
 
 _BY_FLAG = (

@@ -25,6 +25,7 @@ from records.store import Act, FixedRubric, Store, VersionedState
 from records.store.releases import Releases
 from routing import transitions
 from routing.canary import Canary, arm_names, definition
+from routing.holds import keep, release
 from routing.lanes import LaneAllotment, allot
 from routing.states import NO_STATES, Lane, State, States, states_of
 from verdict.terms.fixed_terms import terms_of
@@ -214,11 +215,13 @@ class Rollouts:
         *,
         last: States = NO_STATES,
         pending: PendingRollbacks | None = None,
+        canary: Callable[[str], Canary | None] = lambda name: None,
     ) -> None:
         """`publish` takes states to the workers without blocking; `last` are those in force until the store
-        answers; `pending` are rollbacks that an earlier process could not store."""
+        answers; `pending` are rollbacks that an earlier process could not store; `canary` is one of the
+        config, whose users in the middle of something are moved by no change of share."""
         self._store = store
-        self._publish = publish
+        self._publish, self._canary = publish, canary
         self._last = last
         self._pending = PendingRollbacks() if pending is None else pending
         self._publishing, self._adopting = threading.Lock(), threading.Lock()
@@ -387,7 +390,10 @@ class Rollouts:
         act: Act | None,
         why: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Store a state in place of the one that is held. False if somebody else was faster."""
+        """Store a state in place of the one that is held, with the units that it does not move yet. False if
+        somebody else was faster."""
+        canary = self._canary(name)
+        after = after if canary is None else keep(canary, held.state, after)
         done = self._store.swap(name, held.version, after, act, why)
         if done:
             self.adopt({name: VersionedState(held.version + 1, after)})
@@ -471,6 +477,16 @@ class Rollouts:
             if not self._swap(name, current, after, act if moved else None):
                 self._look()
 
+    def release(self, name: str, over: frozenset[int], now: float) -> None:
+        """End the holds of these phases, which keep no unit any more, and those whose time is up. May raise
+        StoreDown."""
+        current = self.states.get(name)
+        if current is None or self.state(name) != current.state:  # rolled back, and not stored yet
+            return
+        after = release(current.state, over, now=now)
+        if after != current.state and not self._swap(name, current, after, None):
+            self._look()
+
     def _end_gone(self, settings: ControlSettings, now: float) -> None:
         """End the canaries that have left the config. The lanes are cut afterwards."""
         act = Act(at=now, action="end", who=CONFIG, reason=REMOVED)
@@ -522,8 +538,8 @@ class Rollouts:
 
 
 def _alike(one: State, other: State) -> bool:
-    """True if the states differ only by the ramp's clock."""
-    return replace(one, step_elapsed_s=0.0) == replace(other, step_elapsed_s=0.0)
+    """True if the states differ only by the ramp's clock, and by who has moved since."""
+    return replace(one, step_elapsed_s=0.0, holds=()) == replace(other, step_elapsed_s=0.0, holds=())
 
 
 def _outrun(name: str, state: State) -> str:

@@ -180,6 +180,7 @@ def _sentence(canary: Mapping[str, Any], rules: Sequence[RuleView]) -> str:
     arms = canary["arms"]
     said = (
         opening,
+        status.held_units(canary),
         _errors(canary),
         not_evidence(arms),
         _kept_away(canary),

@@ -105,6 +105,15 @@ def lane(canary: Mapping[str, Any]) -> str:
     return f"{of_all}, so the candidate has {percent(size * share)} of all" if share else of_all
 
 
+def held_units(canary: Mapping[str, Any]) -> str:
+    """How many users a change of share has not moved yet; "" for none."""
+    held: Mapping[str, Any] | None = canary.get("held_units")
+    if held is None:
+        return ""
+    users = f"{count(held['units'], 'user')} in the middle of something"
+    return f"The last change waits for {users}, until {moment(held['until'])} at the latest."
+
+
 def assignment(canary: Mapping[str, Any]) -> str:
     """Who assigns the units, and how many requests had no good arm; "" where canary's hash does."""
     counts: Mapping[str, Any] | None = canary.get("assignment")

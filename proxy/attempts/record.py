@@ -70,20 +70,20 @@ class OpenExchanges:
         if self._told:
             self._told.pop(exchange, None)
 
-    def news(self, now: float) -> list[InFlight]:
-        """The exchanges that made progress since they were told, and those that are slow by the monotonic
-        second `now`."""
+    def news(self, now: float, *, after_s: float = IN_FLIGHT_AFTER_S) -> list[InFlight]:
+        """The exchanges that made progress since they were told, and those that have lasted for `after_s` by
+        the monotonic second `now`."""
         told = [exchange for exchange, progress in self._told.items() if exchange.progress != progress]
-        told += self._slow(now)
+        told += self._slow(now, after_s)
         for exchange in told:
             self._untold.pop(exchange, None)
             self._told[exchange] = exchange.progress
         return [exchange.in_flight() for exchange in told]
 
-    def _slow(self, now: float) -> list["ExchangeRecord"]:
+    def _slow(self, now: float, after_s: float) -> list["ExchangeRecord"]:
         slow: list[ExchangeRecord] = []
         for exchange in self._untold:
-            if now - exchange.mono < IN_FLIGHT_AFTER_S:
+            if now - exchange.mono < after_s:
                 break
             slow.append(exchange)
         return slow
@@ -273,6 +273,7 @@ class ExchangeRecord:
             tags=call.tags,
             ttft_s=self._ttft_s() if call.facts.stream else None,
             error_type=self.fell_back,
+            place=assignment.place,
         )
 
     def _ttft_s(self) -> float | None:
@@ -390,6 +391,7 @@ class ExchangeRecord:
             tool_calls=self._examination.calls
             if finish is not None and self._examination is not None
             else (),
+            place=assignment.place,
         )
 
     def _has_stalled(self, outcome: OutcomeName, gap_s: float) -> bool:

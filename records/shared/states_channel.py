@@ -1,6 +1,6 @@
 """Redis: a connection with short timeouts, and the states through it, for machines that share no file."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import cast
 
@@ -11,6 +11,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from records.errors import SharedDown
+from records.shared import held_units
+from records.shared.held_units import HeldUnits
 from routing.states import States
 
 ANSWER_WITHIN_S = 0.3
@@ -58,6 +60,15 @@ return 1
 """
 """Two admins may publish at once; the older states must not overwrite the newer ones."""
 
+HELD_KEY = "canary:held"
+"""Holds the units that keep an earlier state, and the UTC second of that."""
+
+_SET_HELD_UNLESS_NEWER = """
+if (tonumber(redis.call('HGET', KEYS[1], 'at') or 0) or 0) < tonumber(ARGV[1]) then
+  redis.call('HSET', KEYS[1], 'at', ARGV[1], 'units', ARGV[2])
+end
+"""
+
 
 class StatesChannel:
     """Publishes and reads the states. Every method may raise SharedDown."""
@@ -65,6 +76,7 @@ class StatesChannel:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._set = redis.register_script(_SET_UNLESS_NEWER)
+        self._set_held = redis.register_script(_SET_HELD_UNLESS_NEWER)
 
     async def publish(self, states: States) -> bool:
         """Store and announce the states. False when Redis already has newer ones."""
@@ -76,6 +88,19 @@ class StatesChannel:
         with answering():
             stored = await self._redis.get(KEY)
         return _states(stored)
+
+    async def publish_held(self, units: HeldUnits) -> None:
+        """Store the units that keep an earlier state, unless Redis has newer ones."""
+        with answering():
+            await self._set_held(keys=[HELD_KEY], args=[repr(units.at), held_units.encode(units)])
+
+    async def read_held(self, newer_than: float) -> HeldUnits | None:
+        """Read these units; None when Redis has none, or none of after this UTC second."""
+        with answering():
+            at = await cast(Awaitable[bytes | None], self._redis.hget(HELD_KEY, "at"))
+            if at is None or float(at) <= newer_than:
+                return None
+            return held_units.decode(await cast(Awaitable[bytes | None], self._redis.hget(HELD_KEY, "units")))
 
     async def listen(self) -> AsyncIterator[States]:
         """Yield the newest states after every announcement, for ever.

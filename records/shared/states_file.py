@@ -6,13 +6,13 @@ its own monotonic clock from the moment it saw the refresh, so clock steps do no
 states found at startup comes from UTC times.
 """
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
-from common.whole_file import Stamp, file_stamp, write_whole
+from common.whole_file import Stamp, file_stamp, read_unnoted, write_whole
+from records.shared.held_units import NAME, HeldUnits, HeldUnitsWatch
 from routing.states import NO_STATES, STALE_AFTER_S, States
 
 _DECODER = msgspec.json.Decoder(States)
@@ -42,17 +42,36 @@ class StatesWatch:
         self._seen: Stamp | None = None
         self._states = NO_STATES
         self._without_shares = NO_STATES
+        self._holds = False
         self._refreshed_mono: float | None = None
+        self._units = HeldUnitsWatch(path.with_name(NAME))
+
+    @property
+    def held(self) -> HeldUnits:
+        """The units that keep an earlier state, as last polled."""
+        return self._units.newest
+
+    @property
+    def has_unknown_holds(self) -> bool:
+        """True while a share has changed and it is not known yet who keeps the state before."""
+        return any(
+            not self.held.knows(name, hold.before.phase)
+            for name, state in self._states.states.items()
+            for hold in state.holds
+        )
 
     def poll(self, now_utc: float, mono: float) -> States:
         """Return the current states. Costs one stat() unless the file was replaced.
 
-        Unreadable files and older versions are ignored. After 15 min without a refresh every share is 0;
+        The units are looked at only while a state holds some. Unreadable files and older versions are
+        ignored. After 15 min without a refresh every share is 0;
         before the first ones the result is NO_STATES. `now_utc` and `mono` are seconds.
         """
         states = self._replacement()
         if states is not None and states.version >= self._states.version:
             self._take(states, now_utc, mono)
+        if self._holds:
+            self._units.poll()
         if self._refreshed_mono is None:
             return NO_STATES
         return self._states if self.is_fresh(mono) else self._without_shares
@@ -66,7 +85,7 @@ class StatesWatch:
             seen = file_stamp(self._path)
             if seen == self._seen:
                 return None
-            states = _DECODER.decode(_read_unnoted(self._path))
+            states = _DECODER.decode(read_unnoted(self._path))
         except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             return None  # missing or unreadable: the last states age and fall to share 0
         self._seen = seen
@@ -78,11 +97,8 @@ class StatesWatch:
         elif (states.version, states.refreshed_at) != (self._states.version, self._states.refreshed_at):
             self._refreshed_mono = mono
         self._states = states
-        stopped = {name: replace(state, share=0.0, hard=True) for name, state in states.states.items()}
+        self._holds = any(state.holds for state in states.states.values())
+        stopped = {
+            name: replace(state, share=0.0, hard=True, holds=()) for name, state in states.states.items()
+        }
         self._without_shares = replace(states, states=stopped)
-
-
-def _read_unnoted(path: Path) -> bytes:
-    """Read a file without updating its access time, a write that would wait for a hanging disk (ADR 8)."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOATIME), "rb") as file:
-        return file.read()

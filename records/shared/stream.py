@@ -67,6 +67,7 @@ class BriefOutcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     session: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     tokens: tuple[int | None, int | None, int | None] | None = None
+    place: int | None = None
 
 
 _DERIVED: Mapping[str, Callable[[Outcome], Any]] = {

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, func, select
 
 from records.outcome import Feedback, Outcome
+from records.store.segments.columns import unpack
 from records.store.store import Store, states_in
 from records.store.sums import EXPOSED
+from records.store.tables import fresh_outcomes, unit_days
 from records.store.tables import sessions as session_rows
-from records.store.tables import unit_days
 from routing.canary import ArmName
 
 _AT_ONCE = 500
@@ -86,6 +87,19 @@ def stored_stretches(store: Store, *, sessions: Collection[str], units: Collecti
             asked = {*units, *(unit for _, unit, *_ in of_sessions)}
             _keep(found.units, canary, run, _of_units(connection, canary, run, phases, asked))
     return found
+
+
+def fresh_batches(store: Store, since: float) -> Iterator[Sequence[Outcome]]:
+    """The outcomes of the last hour that ended after UTC second `since`, batch by batch. May raise
+    StoreDown."""
+    of = fresh_outcomes.c
+    with store.asking() as connection:
+        ids = connection.execute(select(of.id).where(of.ended_at > since).order_by(of.id)).scalars().all()
+    for each in ids:
+        with store.asking() as connection:
+            packed = connection.execute(select(of.outcomes).where(of.id == each)).scalar_one_or_none()
+        if packed is not None:  # else it has become a segment meanwhile
+            yield [outcome for outcome in unpack(packed) if outcome.ended_at > since]
 
 
 def _batches(names: Collection[str]) -> Iterator[Sequence[str]]:

@@ -277,3 +277,17 @@ def test_what_an_outcome_costs(traffic_of: Any) -> None:
     each = 1e6 / len(outcomes)
     print(f"observe {observing * each:.1f} µs an outcome, judge twice a second {judging * each:.1f} µs")
     assert sum(tally.exchanges for tally in traffic.watch.state.tallies.values()) == 60_000
+
+
+def test_units_that_a_lower_share_has_not_moved_yet_are_no_evidence(traffic_of: Any) -> None:
+    traffic = traffic_of(Watch("support-nov", DEFAULT_RULES))
+    traffic.share = 0.5
+    traffic.send(50, arm="baseline")
+    traffic.send(50, arm="candidate")
+    traffic.share = 0.1
+    traffic.send(50, phase=2)
+    held = {"phase": 1, "share": 0.5, "arm": "candidate"}
+    traffic.send(500, **held, failed=True)
+    assert {each.state for each in traffic.decide().values()} <= {"ok", "not_enough_data"}
+    traffic.send(50, phase=2, arm="candidate", failed=True)
+    assert "latched" in {each.state for each in traffic.decide().values()}

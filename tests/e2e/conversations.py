@@ -33,18 +33,21 @@ canaries:
     baseline: {{provider: openai, model: old}}
     candidate: {{provider: openai-2, model: new}}
     ramp: [{{share: 10%, for: 1h}}, {{share: 60%}}]
+    settle: 0s
     guardrails: []
   - name: by-anthropic
     match: {{models: [asked]}}
     baseline: {{provider: anthropic, model: old}}
     candidate: {{provider: anthropic-2, model: new}}
     ramp: [{{share: 10%, for: 1h}}, {{share: 60%}}]
+    settle: 0s
     guardrails: []
   - name: by-gemini
     match: {{models: [asked]}}
     baseline: {{provider: gemini, model: old}}
     candidate: {{provider: gemini-2, model: new}}
     ramp: [{{share: 10%, for: 1h}}, {{share: 60%}}]
+    settle: 0s
     guardrails: []
 """
 

@@ -22,6 +22,7 @@ canaries:
     baseline: {{provider: openai, model: gpt-4o-2024-08-06}}
     candidate: {{provider: openai, model: gpt-4o-2024-11-20}}
     share: SHARE
+    settle: 0s
     guardrails: []
 """
 PIN = "the-pin-token-of-the-benchmarks"

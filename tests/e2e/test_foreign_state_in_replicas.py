@@ -26,6 +26,7 @@ canaries:
     baseline: {{provider: openai, model: old}}
     candidate: {{provider: openai-2, model: new}}
     share: 50%
+    settle: 0s
     guardrails: []
 """
 

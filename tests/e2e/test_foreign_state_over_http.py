@@ -34,6 +34,7 @@ CANARY = """
     baseline: {{provider: API, model: NAME-old}}
     candidate: {{provider: API-2, model: NAME-new}}
     share: 50%
+    settle: 0s
     guardrails: [RULES]
 """
 COST = """
@@ -42,6 +43,7 @@ COST = """
     baseline: {{provider: openai, model: gpt-4o-mini}}
     candidate: {{provider: openai-2, model: gpt-4o}}
     share: 50%
+    settle: 0s
     guardrails: [{{rule: cost_per_request, limit: 2x, window: 30m, minimum: 3}}]
 """
 

@@ -25,6 +25,7 @@ CANARY = """
     baseline: {{provider: {provider}, model: old}}
     candidate: {{provider: {provider}, model: new-{name}{request}}}
     share: 5%
+    settle: 0s
     start: {start}
 """
 REFUSES = Behaviour(rejects=("messages",))

@@ -18,6 +18,7 @@ canaries:
     baseline: {{provider: openai, model: gpt-4o-2024-08-06}}
     candidate: {{provider: openai, model: gpt-4o-2024-11-20, request: {{remove: [seed]}}}}
     share: 20%
+    settle: 0s
     start: manual
 """
 WHY = "trial' is not the one that started"

@@ -35,6 +35,7 @@ canaries:
     baseline: {{provider: openai, model: gpt-4o-2024-08-06}}
     candidate: {{provider: openai, model: gpt-4o-2024-11-20}}
     share: 5%
+    settle: 0s
 notify: [{{webhook: "{hook}"}}]
 """
 CANDIDATE = "gpt-4o-2024-11-20"

@@ -32,11 +32,13 @@ canaries:
     baseline: {{provider: openai, model: gpt-4o-2024-08-06}}
     candidate: {{provider: openai, model: gpt-4o-2024-11-20}}
     share: 5%
+    settle: 0s
   - name: in-an-outage
     match: {{models: [gpt-4o-mini]}}
     baseline: {{provider: openai, model: gpt-4o-mini-2024-07-18}}
     candidate: {{provider: openai, model: gpt-4.1-nano-2025-04-14}}
     share: 5%
+    settle: 0s
 notify: NOTIFY
 """
 SECRET = "a-secret-of-the-rollback-tests-0123456789"

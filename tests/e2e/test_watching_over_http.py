@@ -21,6 +21,7 @@ canaries:
     baseline: {{provider: openai, model: gpt-4o-2024-08-06}}
     candidate: {{provider: openai, model: gpt-4o-2024-11-20}}
     ramp: [{{share: 5%, for: 1h}}, {{share: 20%, for: 1h}}]
+    settle: 0s
 """
 
 

@@ -29,6 +29,7 @@ canaries:
     baseline: {{provider: openai, model: gpt-4o-2024-08-06}}
     candidate: {{provider: openai, model: gpt-4o-2024-11-20}}
     share: 50%
+    settle: 0s
     guardrails: []
 """
 CANDIDATE = "gpt-4o-2024-11-20"

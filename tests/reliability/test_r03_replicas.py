@@ -24,6 +24,7 @@ canaries:
     baseline: {provider: openai, model: a}
     candidate: {provider: openai, model: b}
     share: 50%
+    settle: 0s
     guardrails: []
 """
 

@@ -30,6 +30,7 @@ canaries:
     baseline: {provider: openai, model: gpt-4o-2024-08-06}
     candidate: {provider: openai, model: gpt-4o-2024-11-20}
     share: SHARE%
+    settle: 0s
     guardrails: []
 """
 UNITS = [f"user-{number}" for number in range(100_000)]

@@ -34,6 +34,7 @@ canaries:
     baseline: {{provider: openai, model: gpt-4o-2024-08-06}}
     candidate: {{provider: openai, model: gpt-4o-2024-11-20}}
     share: 20%
+    settle: 0s
 notify: NOTIFY
 """
 CANDIDATE = "gpt-4o-2024-11-20"

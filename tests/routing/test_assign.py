@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from routing.assign import Assignment, Given, assign, may_have_begun
 from routing.canary import Arm, ArmName, Canary, Match, Step, definition
-from routing.cohort import in_cohort
+from routing.cohort import bucket, in_cohort
 from routing.states import State, StateName
 
 KEY = b"assignment key"
@@ -42,7 +42,8 @@ def test_without_a_state_even_a_pin_gets_the_baseline() -> None:
 def test_a_unit_gets_its_cohorts_arm(unit: str, share: float) -> None:
     answer = assign(a_canary(), at(share), key=KEY, unit=unit)
     expected = "candidate" if in_cohort(KEY, "support-nov", unit, share) else "baseline"
-    assert answer == Assignment(arm=expected, reason="cohort", run=2, phase=3, share=share)
+    place = bucket(KEY, "support-nov", unit)
+    assert answer == Assignment(arm=expected, reason="cohort", run=2, phase=3, share=share, place=place)
 
 
 @pytest.mark.parametrize("state", ["waiting", "rolled_back", "ended"])
