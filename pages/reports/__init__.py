@@ -1,1 +1,1 @@
-"""One module a report: verdict, release, candidates beside each other, plan, archive, benchmark."""
+"""One module a report: verdict, release, candidates beside each other, plan, archive, benchmark, replay."""

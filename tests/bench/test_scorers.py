@@ -321,3 +321,17 @@ def test_calls_at_once_have_no_order_and_any_answer_is_the_action_to_answer() ->
     example = example_of(task="action", tools=[SEARCH], expected={"content": "It is done."})
     assert ACTION_SCORERS["action"](example, done(text="Done!")) == 1
     assert ACTION_SCORERS["action"](example, done(("search", '{"q": "a"}'), text="Done!")) == 0
+
+
+def test_a_judge_reads_the_calls_before_and_the_call_that_is_the_answer() -> None:
+    before = {"role": "assistant", "tool_calls": [{"id": "c1", "function": {"name": "deploy"}}]}
+    messages = [
+        {"role": "user", "content": "Ship it."},
+        before,
+        {"role": "tool", "tool_call_id": "c1", "content": "done"},
+    ]
+    example = example_of(task="judge", input=messages, tools=[DEPLOY], expected="It searches.")
+    (asked,) = judge.example_question(example, done(("search", '{"q": "a"}')).written)
+    said = "user: Ship it.\nassistant: [calls deploy {}]\ntool: done"
+    assert said in asked.content
+    assert '[calls search {"q": "a"}]' in asked.content
