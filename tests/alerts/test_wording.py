@@ -109,6 +109,19 @@ def test_the_sentence_says_what_fails_since_when_what_users_saw_what_was_done_an
             " Users notice nothing of that.",
         ),
         (
+            about("session_cost", value=3.06, threshold=2.0, numbers={"sessions": 24.0}),
+            "Sessions of assistant-2 cost 3.1× those of assistant-1, over 24 sessions, since 13:43 UTC.",
+        ),
+        (
+            about("session_exchanges", value=3.0, threshold=2.0, numbers={"sessions": 1.0}),
+            "Sessions of assistant-2 take 3.0× the requests of assistant-1, over 1 session, since 13:43 UTC."
+            " Users wait for longer.",
+        ),
+        (
+            about("stuck", value=None, threshold=3.0),
+            "Sessions of assistant-2 make the same tool call three times in a row: 4 users so far, since",
+        ),
+        (
             about("csat", value=2.13, threshold=4.05, numbers={"outcomes": 31.0}),
             "Users rate answers of assistant-2 lower: csat 2.13 from 31 users, at least 4.05 wanted, since",
         ),

@@ -1,4 +1,4 @@
-"""Feedback that another replica takes than the one whose exchange it is about reaches the guardrails."""
+"""What other replicas hear reaches the guardrails: feedback about an exchange of another, and sessions."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -25,7 +25,7 @@ canaries:
     baseline: {{provider: openai, model: old}}
     candidate: {{provider: openai, model: new}}
     share: 50%
-    guardrails: [{{rule: csat}}]
+    guardrails: [{{rule: csat}}, {{rule: stuck}}]
 """
 
 
@@ -60,3 +60,19 @@ def test_a_value_joins_the_exchange_of_another_replica(members: Fleet) -> None:
     eventually(lambda: members.status("live")["guardrails"][0]["evidence"]["outcomes"] == 2.0)
     counted = {name: value for name, value in second.metrics().items() if "canary_feedback_total" in name}
     assert sum(value for name, value in counted.items() if 'arm="candidate"' in name) == 2.0
+
+
+def test_a_session_that_changes_its_replica_is_one_to_the_leader(members: Fleet) -> None:
+    """The local provider calls a tool the same way each time, where the request has one."""
+    tool = {"type": "function", "function": {"name": "search", "parameters": {"type": "object"}}}
+    for arm in ("baseline", "candidate"):
+        for user in islice(members.users(arm, "live", 0.5), 5):
+            document = chat("gpt-4o", user) | ({"tools": [tool]} if arm == "candidate" else {})
+            headers = {"authorization": "Bearer sk", "x-canary-session": f"of-{user}"}
+            for number in range(3):
+                url = f"{members.replicas[number % 2].traffic}/v1/chat/completions"
+                assert httpx2.post(url, json=document, headers=headers, timeout=20.0).status_code == 200
+    eventually(lambda: members.status("live")["guardrails"][1]["state"] == "firing")
+    sessions = members.status("live")["arms"]["candidate"]["sessions"]
+    assert (sessions["begun"], sessions["exchanges"], sessions["tool_calls"]) == (5, 3.0, 3.0)
+    assert sessions["tokens"] is not None
