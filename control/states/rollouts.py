@@ -166,9 +166,9 @@ def redefinition(canary: Canary, state: State | None) -> str | None:
         return None
     whom = "everybody" if state.lane is None else "all users of its lane"
     return (
-        f"canary {canary.name!r} is not the one that started: its match, arms, request changes, unit rule or "
-        "lane differ in the file (`lane:` added after the start counts too). Its baseline serves "
-        f"{whom}. Revert the change, or use a new name"
+        f"canary {canary.name!r} is not the one that started: its match, arms, request changes, unit or "
+        "session rule or lane differ in the file (`lane:` added after the start counts too). Its baseline "
+        f"serves {whom}. Revert the change, or use a new name"
     )
 
 

@@ -166,7 +166,7 @@ def test_a_rollback_and_a_resume_leave_the_lane_as_it_is(store: Store) -> None:
 
 def test_a_started_lane_cannot_change_in_the_file(store: Store) -> None:
     rollouts, (problem,) = loaded(store, ["a: lane: 40%", "b"], ["a: lane: 30%", "b"])
-    assert "its match, arms, request changes, unit rule or lane differ in the file" in problem
+    assert "its match, arms, request changes, unit or session rule or lane differ in the file" in problem
     assert "Its baseline serves all users of its lane" in problem
     assert sizes(rollouts) == {"a": 0.4, "b": 0.6}
 
