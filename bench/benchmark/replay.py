@@ -328,8 +328,9 @@ def _alike(one: ExampleResult, other: ExampleResult) -> bool:
 
 
 def _counted(results: Iterable[ExampleResult]) -> Mapping[Difference, int]:
-    found = Counter(each for each in map(difference, results) if each is not None)
-    return dict(found.most_common())
+    found: Counter[Difference] = Counter(each for each in map(difference, results) if each is not None)
+    counts: dict[Difference, int] = dict(found.most_common())
+    return counts
 
 
 def _by_tools(pairs: Sequence[ResultPair]) -> Iterator[ToolSteps]:
