@@ -1,5 +1,6 @@
 """A question that is asked again in its session, through the real server, and what is stored of it."""
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -110,6 +111,17 @@ def test_nobody_counts_where_the_rubric_does_not_ask(stage: Stage) -> None:
     for _ in range(9):
         ask(stage, "uncounted", f"{PLANTED}?", "uncounted-1")
     assert eventually(lambda: sessions(stage, 9)) == [(9, 0)]
+
+
+def test_a_session_is_a_row_of_an_export_with_what_its_steps_used(stage: Stage) -> None:
+    for number in range(11):
+        ask(stage, "uncounted", f"step {number}", "agent-1")
+    assert eventually(lambda: sessions(stage, 11))
+    export = ("records", "export", "--what", "sessions", "--canary", "uncounted")
+    done = stage.canary(*export, "--config", str(stage.server.config), "-o", "json")
+    (row,) = [each for each in json.loads(done.stdout) if each["exchanges"] == 11]
+    assert (row["tokens_n"], row["abandoned"], row["faulty"]) == (11, False, 0)
+    assert row["tokens_sum"] > 0 and row["first_at"] < row["last_at"]
 
 
 def test_the_question_itself_is_nowhere(stage: Stage) -> None:
