@@ -112,7 +112,7 @@ class LiveSessions:
         return [self._take(each.outcome, each.at) for each in ended if each.outcome.session]
 
     def _take(self, outcome: Outcome, at: float) -> SessionStep:
-        key = f"{outcome.session}{outcome.unit}"  # one name may be that of many users' sessions
+        key = outcome.session[:16] + outcome.unit[:16]  # one name may be that of many users' sessions
         session = self.open.pop(key, None)
         started = at - (outcome.latency_s or 0.0)
         if session is None or started - session.last > OVER_AFTER_S or session.arm != outcome.arm:

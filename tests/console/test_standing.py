@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pages.status.rules import LIMIT_AT
+from pages.status.rules import LIMIT_AT, rule_view
 from pages.status.standing import arm_rows, key_of, standing
 
 INTERVALS = {
@@ -22,6 +22,13 @@ def arm(**changed: Any) -> dict[str, Any]:
         "ttft_p50_s": None, "ttft_p95_s": None, "tokens_per_s": None, "cost_usd": None,
         "cost_per_request_usd": None, "feedback": {}, "intervals": INTERVALS, **changed,
     }  # fmt: skip
+
+
+def agents(**changed: Any) -> dict[str, Any]:
+    figures = dict.fromkeys(
+        ("cost_usd", "exchanges", "length_s", "tokens", "tool_calls", "faults", "abandoned", "cache_hits")
+    )
+    return {"begun": 0, "open": 0, **figures, **changed}
 
 
 def rule(**changed: Any) -> dict[str, Any]:
@@ -324,3 +331,24 @@ def test_an_unknown_figure_is_a_dash_and_errors_carry_their_interval() -> None:
     assert notes["Satisfaction"] == "4.30 to 4.70, of 18"
     assert (notes["p50 latency"], notes["p95 latency"]) == ("0.30 s to 0.50 s", "at least 1.10 s")
     assert (told["Tokens a second"].candidate.figure, notes["Tokens a second"]) == ("43.2", "")
+
+
+def test_sessions_have_rows_where_there_are_any() -> None:
+    arms = {"baseline": arm(sessions=agents()), "candidate": arm(sessions=agents())}
+    assert not [row for row in arm_rows(arms) if "ession" in row.name]
+    arms["candidate"] = arm(sessions=agents(begun=12, open=3, cost_usd=0.41, tokens=12_345.6, faults=0.25))
+    shown = {row.name: (row.baseline.figure, row.candidate.figure) for row in arm_rows(arms)}
+    assert shown["Sessions"] == ("0", "12")
+    assert shown["Cost per session"] == ("–", "$0.410")
+    assert shown["Tokens per session"] == ("–", "12,346")
+    assert shown["Sessions with faults"] == ("–", "25.0 %")
+    assert "Tool calls per session" not in shown
+    (row,) = (row for row in arm_rows(arms) if row.name == "Sessions")
+    assert row.candidate.note == "3 open"
+
+
+def test_a_rule_about_sessions_says_where_there_are_none() -> None:
+    none = {"sessions": 0.0, "baseline_sessions": 0.0}
+    found = rule(rule="stuck", state="not_enough_data", value=None, threshold=3.0, evidence=none)
+    view = rule_view(found)
+    assert (view.name, view.word, view.tone) == ("Repeated tool calls", "no sessions", "calm")
