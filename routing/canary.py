@@ -193,6 +193,10 @@ class Canary:
         """True when one request could be taken by both."""
         return self.baseline.provider == other.baseline.provider and self.match.overlaps(other.match)
 
+    def would_take(self, provider: str, model: str) -> bool:
+        """True when a request to this entry for this model may be the canary's."""
+        return self.baseline.provider == provider and (not self.match.models or model in self.match.models)
+
     def arm(self, name: ArmName) -> Arm:
         """Return the arm called `name`."""
         return self.baseline if name == "baseline" else self.candidate

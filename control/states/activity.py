@@ -7,7 +7,9 @@ a change of share       the states name the hold; every unit at its places keeps
     ↓                   workers tell at once which exchanges are under way, then that they follow these states
 all workers follow      the units that are held are published; all others at these places have moved
     ↓                   looked at again every second: a unit that has been idle for `settle` moves
-none is held any more   the hold leaves the states
+none is held any more   the hold leaves the states, after a few seconds at the earliest
+
+Before its first start a canary is in no outcome: the store says who has asked for its models.
 """
 
 import asyncio
@@ -27,6 +29,7 @@ from records.shared.held_units import NOBODY_KNOWN, HeldUnits, count, number_of,
 from records.store import Store
 from records.store.last_exchanges import fresh_batches
 from routing.canary import ArmName
+from routing.cohort import SPACE
 from routing.holds import hold_of
 from routing.states import State, States
 
@@ -37,6 +40,8 @@ AGAIN_AFTER = 30.0
 """So many times as long as a look took is waited for the next one, or a second."""
 KNOWN_WITHIN_S = 5.0
 """Workers that have not followed the states by then are not waited for."""
+LINGER_S = 10.0
+"""How long a change may still learn of exchanges that began before it."""
 MOST_OPEN, OPEN_S = 50_000, 3_600.0
 """Exchanges under way that are remembered, and for how long: the end of one on a lost machine never comes."""
 SHARDS = 64
@@ -77,6 +82,10 @@ class ActivityTable:
         """The units seen since `oldest` that the state holds, by the phase that they keep, part by part: the
         numbers of each part are above those of the parts before it."""
         return (shard.held(state, oldest) for shard in self._shards)
+
+    def unplaced(self, oldest: int) -> int:
+        """How many units seen since `oldest` have no known place."""
+        return sum(not row[2] & 2 for shard in self._shards for row in shard.since(oldest))
 
 
 class _Shard:
@@ -151,10 +160,11 @@ class UnitActivity:
         *,
         settings: Callable[[], ControlSettings],
         works: Callable[[], bool],
+        mono: Callable[[], float] = time.monotonic,
     ) -> None:
         """`works` is False while another admin leads."""
         self._store, self._rollouts, self._workers, self._publisher = store, rollouts, workers, publisher
-        self._settings, self._works = settings, works
+        self._settings, self._works, self._mono = settings, works, mono
         self._published = NOBODY_KNOWN
         self._begin()
 
@@ -164,6 +174,10 @@ class UnitActivity:
         self._since, self._seeded = time.time(), False
         self._holds: dict[tuple[str, int], tuple[int, float]] = {}
         """The version of the states in which a hold was first seen, and the monotonic second of that."""
+        self._asked: dict[str, float] = {}
+        """When the store was last asked who a starting canary's users are, UTC seconds."""
+        self._unplaced: dict[str, int] = {}
+        """How many of a starting canary's units are kept though their place is not known."""
         self._found: Mapping[str, Mapping[int, bytes]] = {}
 
     def begin(self) -> None:
@@ -200,6 +214,9 @@ class UnitActivity:
         if state is None or not state.holds:
             return None
         units = sum(count(found.get(hold.before.phase, b"")) for hold in state.holds)
+        if name in self._unplaced:
+            start, end = state.holds[0].span
+            units -= round(self._unplaced[name] * (1.0 - (end - start) / SPACE))
         return {"units": units, "until": max(hold.until for hold in state.holds)}
 
     async def run(self) -> None:
@@ -230,6 +247,9 @@ class UnitActivity:
             self._found = {name: found for name, found in self._found.items() if name in held}
             return
         now = time.time()
+        self._tables = {name: each for name, each in self._tables.items() if self._settle_s(name)}
+        if not all([await self._ask_before_start(name) for name, _ in self._holds.keys() & _first(held)]):
+            return
         found = {name: await self._units_of(name, state, now) for name, state in held.items()}
         sets: dict[str, dict[int, bytes]] = {}
         for name, phase in ready:
@@ -247,7 +267,7 @@ class UnitActivity:
 
     def _ready(self, states: States, held: Mapping[str, State]) -> Collection[tuple[str, int]]:
         """The holds of which it is known who was active when the share changed: all workers follow it."""
-        now = time.monotonic()
+        now = self._mono()
         keys = [(name, hold.before.phase) for name, state in held.items() for hold in state.holds]
         self._holds = {key: self._holds.get(key, (states.version, now)) for key in keys}
         ready = set()
@@ -269,6 +289,9 @@ class UnitActivity:
             for phase in found.keys() & part.keys():
                 found[phase].append(part[phase])
             await asyncio.sleep(0)
+        self._unplaced.pop(name, None)
+        if table is not None and state.holds[0].before.phase == 0:
+            self._unplaced[name] = table.unplaced(int(now - settle_s))
         return {phase: b"".join(units) for phase, units in found.items()}
 
     async def _release(
@@ -276,7 +299,11 @@ class UnitActivity:
     ) -> None:
         version = self._rollouts.in_force.version
         for name, state in held.items():
-            over = frozenset(phase for phase, kept in sets.get(name, {}).items() if not kept)
+            over = frozenset(
+                phase
+                for phase, kept in sets.get(name, {}).items()
+                if not kept and self._mono() - self._holds[name, phase][1] >= LINGER_S
+            )
             if over or any(hold.until <= now for hold in state.holds):
                 try:
                     await asyncio.to_thread(self._rollouts.release, name, over, now)
@@ -301,6 +328,28 @@ class UnitActivity:
         self._seeded = True
         return True
 
+    async def _ask_before_start(self, name: str) -> bool:
+        """Learn who asked for a canary's models before its first start: at first, and for a few seconds what
+        has been stored since. False while the store does not answer."""
+        canary, now, since = self._settings().canary(name), time.time(), self._asked.get(name)
+        if canary is None or (since is not None and self._mono() - self._holds[name, 0][1] > LINGER_S):
+            return True
+        batches = fresh_batches(self._store, now - canary.settle_s if since is None else since - LINGER_S)
+        try:
+            while (batch := await asyncio.to_thread(next, batches, None)) is not None:
+                for each in batch:
+                    if (
+                        not each.canary
+                        and each.unit
+                        and canary.would_take(each.provider, each.model_requested)
+                    ):
+                        seen = LastSeen(number_of(each.unit), None, 0, "baseline", int(each.ended_at))
+                        self._add(name, seen, canary.settle_s)
+        except StoreDown:
+            return False
+        self._asked[name] = now
+        return True
+
     def _note(self, outcomes: Iterable[Outcome], settles: Mapping[str, float]) -> None:
         for outcome in outcomes:
             if outcome.canary in settles and not outcome.mirror and outcome.unit:
@@ -316,6 +365,11 @@ class UnitActivity:
             if table is None:
                 table = self._tables[name] = ActivityTable()
             table.add(seen, oldest=int(time.time() - settle_s))
+
+
+def _first(held: Mapping[str, State]) -> set[tuple[str, int]]:
+    """The holds of first starts."""
+    return {(name, 0) for name in held}
 
 
 def last_seen(exchange: Outcome | InFlight, now: float | None = None) -> LastSeen | None:

@@ -22,6 +22,7 @@ from common.whole_file import sync_whole, write_whole
 from control.settings import CanarySettings, ControlSettings
 from records.errors import StoreDown
 from records.store import Act, FixedRubric, Store, VersionedState
+from records.store.last_exchanges import has_fresh_outcomes
 from records.store.releases import Releases
 from routing import transitions
 from routing.canary import Canary, arm_names, definition
@@ -509,6 +510,9 @@ class Rollouts:
         first = replace(first, definition=definition(canary), lane=lane)
         if not canary.start_by_hand:
             first = transitions.awaiting(first, reason=awaited)
+        if self._canary(canary.name) is not None and has_fresh_outcomes(self._store, now - canary.settle_s):
+            waiting = transitions.first_seen(canary.steps, by_hand=True, now=now)
+            first = keep(canary, replace(waiting, definition=first.definition), first)
         act = Act(at=now, action="first seen", who=CONFIG, reason=f"{first.state} at share {first.share:g}")
         self._store.swap(canary.name, 0, first, act)
         self._look()

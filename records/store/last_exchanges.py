@@ -89,6 +89,13 @@ def stored_stretches(store: Store, *, sessions: Collection[str], units: Collecti
     return found
 
 
+def has_fresh_outcomes(store: Store, since: float) -> bool:
+    """True when an exchange of the last hour ended after UTC second `since`. May raise StoreDown."""
+    of = fresh_outcomes.c
+    with store.asking() as connection:
+        return connection.execute(select(of.id).where(of.ended_at > since).limit(1)).first() is not None
+
+
 def fresh_batches(store: Store, since: float) -> Iterator[Sequence[Outcome]]:
     """The outcomes of the last hour that ended after UTC second `since`, batch by batch. May raise
     StoreDown."""

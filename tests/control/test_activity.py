@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from canary.config import parse
 from control.feed.events import WorkerEvents, WorkerRegistry
-from control.states.activity import ActivityTable, LastSeen, UnitActivity
+from control.states.activity import LINGER_S, ActivityTable, LastSeen, UnitActivity
 from control.states.rollouts import Rollouts
 from records.outcome import Heartbeat, InFlight, Outcome
 from records.shared.held_units import HeldUnits, count, number_of
@@ -19,6 +20,7 @@ from records.store import Act, Store
 from routing import transitions
 from routing.cohort import SPACE
 from routing.states import State
+from tests.records.samples import a_batch, an_outcome
 
 CONFIG = """
 providers:
@@ -45,14 +47,16 @@ class Admin:
 
     store: Store
     published: list[HeldUnits] = field(default_factory=list)
+    later_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.workers = WorkerRegistry()
         self.rollouts = Rollouts(self.store, lambda states: None, canary=SETTINGS.canary)
         self.rollouts.reconcile(SETTINGS, time.time())
         self.memory = UnitActivity(
-            self.store, self.rollouts, self.workers, self, settings=lambda: SETTINGS, works=lambda: True
-        )
+            self.store, self.rollouts, self.workers, self, settings=lambda: SETTINGS, works=lambda: True,
+            mono=lambda: time.monotonic() + self.later_s,
+        )  # fmt: skip
 
     def put_held(self, units: HeldUnits) -> None:
         self.published.append(units)
@@ -140,6 +144,12 @@ def test_nothing_is_published_until_all_workers_follow_and_then_an_empty_hold_en
     assert [units.sets for units in admin.published] == []
     admin.follow()
     assert admin.look() == []
+    admin.hear(1, 0.2)
+    assert admin.look() == [1]
+    admin.hear(1, 0.2, phase=2)
+    assert admin.look() == []
+    admin.later_s = LINGER_S
+    assert admin.look() == []
     assert admin.rollouts.states["agents"].state.holds == ()
     assert admin.rollouts.states["agents"].state.phase == 2
 
@@ -169,3 +179,30 @@ def test_the_table_forgets_nobody_who_is_active_and_grows_by_the_active_alone() 
     )
     assert all(place == number % SPACE for number, place, _, _ in rows)
     assert len(table) < 2.5 * len(rows)
+
+
+def test_a_canary_that_starts_keeps_who_asked_for_its_models_before(tmp_path: Path) -> None:
+    store = Store.open("sqlite:///canary.db", tmp_path)
+    at = time.time() - 60.0
+    store.ship(
+        a_batch(
+            *(
+                structs.replace(
+                    an_outcome(number, at=at),
+                    canary="",
+                    unit=unit(number),
+                    provider="openai",
+                    model_requested=model,
+                )
+                for number, model in ((1, "gpt-4o"), (2, "gpt-4o"), (3, "another"))
+            )
+        )
+    )
+    admin = Admin(store)
+    assert [hold.before.phase for hold in admin.rollouts.states["agents"].state.holds] == [0]
+    admin.follow()
+    assert admin.look() == [1, 2]
+    admin.hear(1, 0.05, phase=0)
+    status = admin.memory.document("agents")
+    assert status is not None and status["units"] <= 2
+    store.close()

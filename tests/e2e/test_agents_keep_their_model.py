@@ -41,7 +41,7 @@ def call(url: str | None, user: str) -> str:
     body, headers = chat("gpt-4o", user), {"authorization": "Bearer sk-caller"}
     answer = httpx2.post(f"{url}/v1/chat/completions", json=body, headers=headers, trust_env=False)
     assert answer.status_code == 200, answer.text
-    arm: str = answer.headers["x-canary-arm"]
+    arm: str = answer.headers.get("x-canary-arm", "baseline")
     return arm
 
 
@@ -136,6 +136,21 @@ def test_a_user_who_pauses_moves_and_counts_to_the_new_phase_only_then(stage: St
     assert len(seen) == 2
     both = [("baseline", 1, 0.1), ("candidate", 2, 0.6)]
     eventually(lambda: all(phases(unit) == both for unit in seen))
+
+
+def test_a_canary_that_is_new_in_the_file_moves_no_task(tmp_path: Path) -> None:
+    config = CONFIG.replace("SETTLE", "30m")
+    head = config.partition("canaries:")[0]
+    with on_stage(tmp_path, head, provider=LocalProvider(other=Behaviour()), workers=2) as stage:
+        config = config.replace("10%, for: 1h", "50%, for: 1h").format(url=stage.provider.url)
+
+        def add_the_canary() -> None:
+            stage.configure(config)
+            newcomers = stage.users("candidate", "agents", 0.5, prefix="newcomer")
+            eventually(lambda: call(stage.server.traffic, next(newcomers)) == "candidate")
+
+        arms = drive(lambda number: stage.server.traffic, {3: add_the_canary})
+        assert arms == {user: ["baseline"] * CALLS for user in USERS}
 
 
 @pytest.mark.more  # in several replicas

@@ -31,6 +31,7 @@ CANARY = """
     baseline: {provider: openai, model: base-NAME}
     candidate: {provider: openai, model: new-NAME}
     share: 20%
+    settle: 0s
     guardrails: []
 """
 USERS = [f"user-{number}" for number in range(150)]

@@ -36,6 +36,7 @@ CANARY = """
     baseline: {provider: openai, model: base-NAME}
     candidate: {provider: openai, model: new-NAME}
     share: SHARE
+    settle: 0s
     guardrails: []
 """
 
