@@ -40,6 +40,7 @@ class LiveSession(msgspec.Struct, array_like=True, gc=False):
     exchanges: int = 0
     cost_usd: float | None = None
     tokens: int | None = None
+    tool_calls: int = 0
     faulty: bool = False
     broke_off: bool = False
     is_stuck: bool = False
@@ -163,6 +164,7 @@ class LiveSessions:
             sums.input_tokens += usage.input_tokens
             sums.cached_tokens += usage.cached_input_tokens
         sums.tool_calls += len(outcome.tool_calls)
+        session.tool_calls += len(outcome.tool_calls)
         sums.faulty += bool(outcome.faults) and not session.faulty
         session.faulty = session.faulty or bool(outcome.faults)
         broke_off = outcome.outcome in ("aborted", "error")

@@ -24,6 +24,9 @@ RuleName = Literal[
     "cost_per_request",
     "session_cost",
     "session_exchanges",
+    "session_tokens",
+    "session_tool_calls",
+    "session_length_s",
     "stuck",
     "csat",
     "thumbs",
@@ -98,7 +101,10 @@ FAULT_OF: Mapping[str, FaultRule] = {each.rule: each for each in FAULTS}
 FAULT_RULES: tuple[RuleName, ...] = tuple(each.rule for each in FAULTS)
 CANNOT_SERVE: frozenset[str] = frozenset({"error_rate", "error_rate_vs_baseline", "abandoned", *FAULT_RULES})
 """Rules that roll back a candidate whose answers are of no use. Slow or dear answers still are."""
-OF_SESSIONS: tuple[RuleName, ...] = ("session_cost", "session_exchanges", "stuck")
+SESSION_SIZES: tuple[RuleName, ...] = (
+    *("session_cost", "session_exchanges", "session_tokens", "session_tool_calls", "session_length_s"),
+)
+OF_SESSIONS: tuple[RuleName, ...] = (*SESSION_SIZES, "stuck")
 RATINGS: tuple[RuleName, ...] = ("csat", "thumbs", "helped", "nps")
 OF_METRICS: tuple[RuleName, ...] = (*RATINGS, "escalated", "repeat_question")
 """Rules about the built-in metric of their name."""
@@ -151,6 +157,13 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     Rule(rule="telemetry", limit=900.0, window_s=900.0, minimum=1, action="hold"),
 )
 """Those that may roll back number ten. Each convicts a healthy candidate with probability .001."""
+
+FURTHER_RULES: tuple[Rule, ...] = tuple(
+    Rule(rule=name, limit=2.0, window_s=None, minimum=3, action="page")
+    for name in SESSION_SIZES
+    if name not in {each.rule for each in DEFAULT_RULES}
+)
+"""What rules that only a list names have by default."""
 
 
 # A rule's status at one moment: state, numbers, requested action.

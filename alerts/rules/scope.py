@@ -31,6 +31,7 @@ from alerts.rules.relative import ErrorRateVsBaselineRule, RelativeRule, RepeatQ
 from alerts.rules.rule import (
     FAULT_OF,
     FAULT_RULES,
+    SESSION_SIZES,
     Action,
     GuardrailStatus,
     Rule,
@@ -231,7 +232,7 @@ def _guardrail(rule: Rule, metrics: Mapping[str, Metric], least_share: float, co
         "abandoned": AbandonmentRule,
         "cost_per_request": CostRule,
         "repeat_question": RepeatQuestionRule,
-        **dict.fromkeys(("session_cost", "session_exchanges"), SessionRule),
+        **dict.fromkeys(SESSION_SIZES, SessionRule),
         "stuck": StuckRule,
         "telemetry": TelemetryRule,
         **dict.fromkeys(FAULT_RULES, _answer_fault),

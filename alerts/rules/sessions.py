@@ -1,4 +1,4 @@
-"""`session_cost`, `session_exchanges`, `stuck`: what goes on in the candidate's sessions, open ones too.
+"""`session_cost` and other sizes, and `stuck`: what goes on in the candidate's sessions, open ones too.
 
 A session that is over a bound counts against the candidate, whether or not it has ended. Two tests by user
 share one error budget:
@@ -8,7 +8,7 @@ share one error budget:
     FIRST   a user's first session. From its start on it counts as one that stays within the bound, until it
             does not. So open sessions can only speak for the candidate, and the bets hold at every look.
 
-The bound of cost and of exchanges is what 95 % of the baseline's sessions of the last day stay under. More of
+The bound of a size is what 95 % of the baseline's sessions of the last day stay under. More of
 the candidate's beyond it are evidence that its sessions are larger at all. By how much is what the limit is
 about: the rule acts only while their mean is over `limit` times the baseline's, by a standard error.
 """
@@ -20,11 +20,11 @@ from dataclasses import dataclass, field
 import msgspec
 
 from alerts.evidence.sessions import STUCK_AT, LiveSession, SessionStep, quantile
-from alerts.evidence.statistics import Evidence, Steps, Window, absolute_steps
+from alerts.evidence.statistics import MINIMUM_UNITS, Evidence, Steps, Window, absolute_steps
 from alerts.rules.failures import TOO_HIGH
 from alerts.rules.relative import DAY_S, EventsState, note_event, over_ratio, risk_ratio
 from alerts.rules.rule import GuardrailStatus, Rule, Waits, decided
-from common.numbers import decimal, dollars, percent, times
+from common.numbers import count, decimal, dollars, percent, seconds, times
 
 FIRST = 1
 """The number of the test of first sessions, after EVENTS."""
@@ -141,15 +141,23 @@ class SessionMeasure:
     shown: Callable[[float | None], str]
 
 
-def _exchanges(mean: float | None) -> str:
-    return f"{decimal(mean)} exchanges per session"
+def _per(what: str) -> Callable[[float | None], str]:
+    return lambda mean: f"{decimal(mean)} {what} per session"
 
 
 MEASURES: Mapping[str, SessionMeasure] = {
     "session_cost": SessionMeasure(
         lambda session: session.cost_usd, lambda mean: f"{dollars(mean)} per session"
     ),
-    "session_exchanges": SessionMeasure(lambda session: float(session.exchanges), _exchanges),
+    "session_exchanges": SessionMeasure(lambda session: float(session.exchanges), _per("exchanges")),
+    "session_tokens": SessionMeasure(
+        lambda session: None if session.tokens is None else float(session.tokens),
+        lambda mean: f"{count(mean)} tokens per session",
+    ),
+    "session_tool_calls": SessionMeasure(lambda session: float(session.tool_calls), _per("tool calls")),
+    "session_length_s": SessionMeasure(
+        lambda session: session.last - session.began, lambda mean: f"{seconds(mean)} per session"
+    ),
 }
 
 
@@ -282,7 +290,8 @@ class SessionRule:
         return decided(
             self.rule,
             enough=waits is None,
-            over=self.exceeds(now, recently=False) or self.exceeds(now, recently=True),
+            over=max(evidence.mixture, evidence.cusum) > 0.0
+            and (self.exceeds(now, recently=False) or self.exceeds(now, recently=True)),
             convincing=evidence.pages(self.rule.minimum),
             convicted=state.convicted,
             value=self.shown_value(now),
@@ -361,8 +370,8 @@ class StuckRule(SessionRule):
         """True when the candidate's sessions are stuck too often by either limit."""
         mine = self.state.candidate
         share = (mine.recent(RECENT) if recently else mine).mean or 0.0
-        often = over_ratio(self.state.events, now, self.rule.limit) or share > self.allowed()
-        return often and share >= LEAST_SHARE
+        many = share > self.allowed() and mine.total >= MINIMUM_UNITS
+        return share >= LEAST_SHARE and (many or over_ratio(self.state.events, now, self.rule.limit))
 
     def shown_value(self, now: float) -> float | None:
         """How many times as often."""

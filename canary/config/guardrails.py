@@ -10,9 +10,11 @@ from alerts.rules.rule import (
     DEFAULT_RULES,
     FAULT_RULES,
     FAULTS,
+    FURTHER_RULES,
     OF_METRICS,
     OF_SESSIONS,
     RATINGS,
+    SESSION_SIZES,
     Rule,
     RuleName,
     rule_key,
@@ -21,7 +23,7 @@ from canary.config.quantity import parse_duration, parse_share, suggestion
 from canary.config.sections import GuardrailSection
 from records.facts.metric import BUILT_IN, Metric
 
-_DEFAULTS: Mapping[str, Rule] = {rule.rule: rule for rule in DEFAULT_RULES}
+_DEFAULTS: Mapping[str, Rule] = {rule.rule: rule for rule in (*DEFAULT_RULES, *FURTHER_RULES)}
 WHOLE_ONLY: tuple[RuleName, ...] = (*OF_METRICS, *OF_SESSIONS, "telemetry")
 """Rules that cannot be narrowed to a category or segment; no metric can. A session may have several."""
 _DAY_S = 86_400.0
@@ -98,7 +100,7 @@ def window_s(section: GuardrailSection, metrics: Mapping[str, Metric] = BUILT_IN
 
 def ignored(section: GuardrailSection) -> Iterator[tuple[str, str]]:
     """Keys of a rule that would decide nothing, each with what is wrong and what would be right."""
-    if section.rule in ("session_cost", "session_exchanges") and section.window not in (None, "run"):
+    if section.rule in SESSION_SIZES and section.window not in (None, "run"):
         yield "window", f"{section.rule} is about the whole run; remove it"
     if section.rule == "telemetry":
         if section.minimum not in (None, _DEFAULTS["telemetry"].minimum):

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from alerts.evidence.statistics import PAGE_CUSUM, PAGE_MIXTURE, ROLLBACK_CUSUM, ROLLBACK_MIXTURE
 from alerts.incidents.rollback import LIMITS, EvidencePoint
+from alerts.rules.rule import SESSION_SIZES
 from alerts.wording import capitalized
 from common.numbers import decimal, percent, seconds, times
 from pages.words import status
@@ -83,6 +84,9 @@ _NAMES = {
     "cost_per_request": "Cost per request",
     "session_cost": "Cost per session",
     "session_exchanges": "Exchanges per session",
+    "session_tokens": "Tokens per session",
+    "session_tool_calls": "Tool calls per session",
+    "session_length_s": "Length of a session",
     "stuck": "Repeated tool calls",
     "csat": "Satisfaction",
     "thumbs": "Thumbs up",
@@ -103,7 +107,7 @@ _UNITS: Mapping[str, Callable[[float | None], str]] = {
     "helped": decimal,
     "nps": decimal,
 }
-_OF_VALUES = ("cost_per_request", "session_cost", "session_exchanges", "latency_vs_baseline")
+_OF_VALUES = ("cost_per_request", "latency_vs_baseline", *SESSION_SIZES)
 """Multiples of the baseline's cost, size or latency; others are of how often its users have an event."""
 _LOW_IS_BAD = ("csat", "thumbs", "helped", "nps")
 

@@ -9,7 +9,7 @@ import pytest
 
 from alerts.evidence.sessions import OVER_AFTER_S, quantile
 from alerts.guardrails import Watch
-from alerts.rules.rule import DEFAULT_RULES, OF_SESSIONS
+from alerts.rules.rule import DEFAULT_RULES, FURTHER_RULES, OF_SESSIONS
 from records.outcome import ToolCall, Usage
 
 RULES = [rule for rule in DEFAULT_RULES if rule.rule in OF_SESSIONS]
@@ -136,6 +136,14 @@ def test_a_candidate_that_repeats_a_call_in_every_third_session_is_paged_within_
     assert found <= 30
 
 
+def test_one_session_that_is_stuck_holds_no_ramp(agents: Agents) -> None:
+    for _ in range(30):
+        agents.session("baseline", 5)
+    for number in range(3):
+        agents.session("candidate", 5, calls=lambda step: str(step) if number else "x")  # noqa: B023
+    assert {status.state for status in agents.traffic.decide().values()} == {"ok"}
+
+
 def test_where_the_baseline_polls_as_well_nothing_is_stuck(agents: Agents) -> None:
     agents.share = 0.5
     found = agents.until(
@@ -213,6 +221,18 @@ def test_two_users_with_one_name_for_their_sessions_have_two(agents: Agents) -> 
     for unit in ("ann", "ben", "ann"):
         agents.traffic.send(1, unit=unit, session="main")
     assert agents.traffic.watch.state.sessions.document()["baseline"]["begun"] == 2
+
+
+def test_a_list_may_have_rules_about_other_sizes(traffic_of: Any) -> None:
+    agents = Agents(traffic_of(Watch("support-nov", FURTHER_RULES)))
+    for _ in range(30):
+        agents.session("baseline", 4, usage=Usage(output_tokens=10))
+    for _ in range(6):
+        agents.session("candidate", 16, usage=Usage(output_tokens=10))
+    found = agents.traffic.decide()
+    assert {status.action for status in found.values()} == {"page"}
+    assert found["session_tokens"].sentence.startswith("candidate: 160 tokens per session in 6")
+    assert found["session_length_s"].sentence.startswith("candidate: 7.50 s per session in 6")
 
 
 def test_sessions_and_their_evidence_survive_a_restart(agents: Agents) -> None:
