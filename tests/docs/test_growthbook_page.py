@@ -305,7 +305,7 @@ def test_the_role_does_not_read_comments(growthbook: psycopg.Connection[Any]) ->
 def test_clickhouse_finds_the_same_users_and_costs_in_the_files(
     url: str, folder: Path, shown: dict[str, MetricLine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assignments, facts = queries("Raw outcomes")
+    assignments, facts, _ = queries("Raw outcomes")
     monkeypatch.chdir(folder)
     counted = f"SELECT variation_id, uniqExact(unit) FROM ({assignments}) GROUP BY 1 ORDER BY 1"
     assert str(chdb.query(counted, "CSV")).split() == ['"0",80', '"1",40']
