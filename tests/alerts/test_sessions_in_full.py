@@ -129,7 +129,7 @@ def lived(fleet: Fleet, share: float, seed: int) -> tuple[set[str], set[str]]:
         session.exchanges, session.cost_usd, session.is_stuck = exchanges, cost, stuck
         for rule in rules:
             rule.hear(SessionStep(session, outcome, at))
-        if at - judged_at >= WEEK_JUDGE_S:
+        if at - judged_at >= 6.0 * WEEK_JUDGE_S:
             judged_at = at
             for rule in rules:
                 action = rule.status(at).action

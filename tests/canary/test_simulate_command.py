@@ -140,3 +140,14 @@ def test_a_candidate_that_hangs_and_one_with_empty_answers_are_rolled_back(confi
 @pytest.mark.parametrize("fault", ["bored=25%", "empty", "empty=much"])
 def test_a_fault_that_cannot_be_simulated_is_refused(config: Path, fault: str) -> None:
     assert "25%" in refused(config, "--fault", fault) or "much" in refused(config, "--fault", fault)
+
+
+@pytest.mark.more
+def test_agents_send_sessions_and_one_that_runs_away_is_paged(config: Path) -> None:
+    asks = ("--weeks", "0", "--runs", "1", "--rate", "4", "--share", "20%", "--within", "1h")
+    found = asked(config, *asks, "--steps", "6", "--more-steps", "3x", "--stuck", "100%")
+    assert [each["candidate"] for each in found["bad_candidates"]] == ["takes 3× the steps", "100 % stuck"]
+    more, stuck = (set(each["paged"]) for each in found["bad_candidates"])
+    assert more <= {"session_cost", "session_exchanges"} and stuck == {"stuck"}
+    assert "stuck" not in found["not_simulated"] and "csat" in found["not_simulated"]
+    assert "give --steps" in refused(config, "--stuck", "10%")
