@@ -5,8 +5,11 @@ ramp, order, resume, promotion   those active in the last `settle` keep the stat
                                  been idle that long, and no longer than `settle_at_most`
 rollback, end                    none keeps anything, not even by an earlier change
 
-A change adds a `Hold` to the state: the places between both shares, and the state before. Workers look a unit
-up only at such a place. Which units a hold keeps follows from what they did last: `hold_of`.
+A change adds a `Hold` to the state: the places between both shares, and the state before. Workers look a
+unit up only at such a place. What units did last says which ones a hold keeps: `hold_of`.
+
+A start (or a resume after a rollback) holds whoever is active, whatever arm is to come: otherwise the
+baseline alone would count those who were there at the start and never came back.
 """
 
 from dataclasses import replace
@@ -35,7 +38,7 @@ def keep(canary: Canary, before: State, after: State) -> State:
 
 
 def moved(canary: Canary, before: State, after: State) -> Span | None:
-    """The places of the units whose arm may differ between two states; None for none.
+    """The places of the units that a change may hold; None for none.
 
     A promotion moves whoever the baseline serves: the candidate's units that use provider-side state, and
     those that a flag system gave the baseline, too.
@@ -43,17 +46,19 @@ def moved(canary: Canary, before: State, after: State) -> Span | None:
     if (before.state == "promoted") != (after.state == "promoted"):
         return WHOLE
     shares = before.effective_share, after.effective_share
+    if shares[0] == 0.0:
+        return WHOLE
     if canary.assigned_outside:
-        return WHOLE if min(shares) == 0.0 < max(shares) else None
+        return None
     span = ceil(min(shares) * SPACE), ceil(max(shares) * SPACE)
     return span if span[0] < span[1] else None
 
 
 def hold_of(state: State, *, place: int | None, phase: int, arm: ArmName) -> Hold | None:
     """The hold that has a unit at this place, None if unknown, last served in this phase by this arm; None
-    for a unit that has moved, or whose arm no change touches."""
+    for a unit that has moved, or that no change touches."""
     for hold in state.holds:
-        if phase <= hold.before.phase and (place is None or _moves(hold, place, arm)):
+        if phase <= hold.before.phase and (place is None or _has(hold, place, arm)):
             return hold
     return None
 
@@ -65,7 +70,12 @@ def release(state: State, over: frozenset[int], *, now: float) -> State:
     return state if left == state.holds else replace(state, holds=left)
 
 
-def _moves(hold: Hold, place: int, arm: ArmName) -> bool:
-    if not hold.has(place):
-        return False
+def moves(hold: Hold, place: int, arm: ArmName) -> bool:
+    """True when the change gives a unit at this place, which has this arm, the other one, as far as the hash
+    tells."""
     return hold.share is None or arm != ("candidate" if place < hold.share * SPACE else "baseline")
+
+
+def _has(hold: Hold, place: int, arm: ArmName) -> bool:
+    started = hold.before.effective_share == 0.0
+    return hold.has(place) and (started or moves(hold, place, arm))

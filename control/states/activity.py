@@ -29,8 +29,7 @@ from records.shared.held_units import NOBODY_KNOWN, HeldUnits, count, number_of,
 from records.store import Store
 from records.store.last_exchanges import fresh_batches
 from routing.canary import ArmName
-from routing.cohort import SPACE
-from routing.holds import hold_of
+from routing.holds import hold_of, moves
 from routing.states import State, States
 
 log = structlog.get_logger()
@@ -48,6 +47,7 @@ SHARDS = 64
 """A table grows one part at a time, so that the event loop waits for milliseconds."""
 _SHARD_BITS = 58
 _LEAST = 64
+_ARMS: tuple[ArmName, ...] = ("baseline", "candidate")
 
 
 class LastSeen(NamedTuple):
@@ -59,6 +59,13 @@ class LastSeen(NamedTuple):
     phase: int
     arm: ArmName
     at: int
+
+
+class HeldPart(NamedTuple):
+    """Some units of a hold, and how many of them will get the other arm."""
+
+    units: bytes
+    moving: float
 
 
 class ActivityTable:
@@ -78,14 +85,10 @@ class ActivityTable:
         mark = seen.phase << 2 | (seen.place is not None) << 1 | (seen.arm == "candidate")
         self._shards[seen.number >> _SHARD_BITS].add(seen.number, seen.place or 0, mark, seen.at, oldest)
 
-    def parts(self, state: State, oldest: int) -> Iterator[Mapping[int, bytes]]:
+    def parts(self, state: State, oldest: int) -> Iterator[Mapping[int, HeldPart]]:
         """The units seen since `oldest` that the state holds, by the phase that they keep, part by part: the
         numbers of each part are above those of the parts before it."""
         return (shard.held(state, oldest) for shard in self._shards)
-
-    def unplaced(self, oldest: int) -> int:
-        """How many units seen since `oldest` have no known place."""
-        return sum(not row[2] & 2 for shard in self._shards for row in shard.since(oldest))
 
 
 class _Shard:
@@ -118,14 +121,17 @@ class _Shard:
         rows = zip(self._numbers, self._places, self._marks, self._ats, strict=True)
         return [row for row in rows if row[3] and row[3] >= oldest]
 
-    def held(self, state: State, oldest: int) -> Mapping[int, bytes]:
-        found: dict[int, list[int]] = {}
+    def held(self, state: State, oldest: int) -> Mapping[int, HeldPart]:
+        found: dict[int, list[int]] = {hold.before.phase: [] for hold in state.holds}
+        moving = dict.fromkeys(found, 0.0)
         for number, place, mark, _ in self.since(oldest):
-            known = place if mark & 2 else None
-            hold = hold_of(state, place=known, phase=mark >> 2, arm="candidate" if mark & 1 else "baseline")
+            known, arm = place if mark & 2 else None, _ARMS[mark & 1]
+            hold = hold_of(state, place=known, phase=mark >> 2, arm=arm)
             if hold is not None:
-                found.setdefault(hold.before.phase, []).append(number)
-        return {phase: packed(numbers) for phase, numbers in found.items()}
+                phase = hold.before.phase
+                found[phase].append(number)
+                moving[phase] += (hold.share or 1.0) if known is None else moves(hold, place, arm)
+        return {phase: HeldPart(packed(numbers), moving[phase]) for phase, numbers in found.items()}
 
     def _grow(self, oldest: int) -> None:
         left, slots = self.since(oldest), _LEAST
@@ -176,8 +182,8 @@ class UnitActivity:
         """The version of the states in which a hold was first seen, and the monotonic second of that."""
         self._asked: dict[str, float] = {}
         """When the store was last asked who a starting canary's users are, UTC seconds."""
-        self._unplaced: dict[str, int] = {}
-        """How many of a starting canary's units are kept though their place is not known."""
+        self._moving: dict[str, float] = {}
+        """How many of the held units will get the other arm. Only at a start others are held, too."""
         self._found: Mapping[str, Mapping[int, bytes]] = {}
 
     def begin(self) -> None:
@@ -214,9 +220,8 @@ class UnitActivity:
         if state is None or not state.holds:
             return None
         units = sum(count(found.get(hold.before.phase, b"")) for hold in state.holds)
-        if name in self._unplaced:
-            start, end = state.holds[0].span
-            units -= round(self._unplaced[name] * (1.0 - (end - start) / SPACE))
+        if name in self._moving:
+            units = round(self._moving[name])
         return {"units": units, "until": max(hold.until for hold in state.holds)}
 
     async def run(self) -> None:
@@ -285,13 +290,13 @@ class UnitActivity:
                 self._add(name, last_seen(record, now), settle_s)
         found: dict[int, list[bytes]] = {hold.before.phase: [] for hold in state.holds if now < hold.until}
         table = self._tables.get(name)
+        moving = 0.0
         for part in table.parts(state, int(now - settle_s)) if table is not None else ():
             for phase in found.keys() & part.keys():
-                found[phase].append(part[phase])
+                found[phase].append(part[phase].units)
+                moving += part[phase].moving
             await asyncio.sleep(0)
-        self._unplaced.pop(name, None)
-        if table is not None and state.holds[0].before.phase == 0:
-            self._unplaced[name] = table.unplaced(int(now - settle_s))
+        self._moving[name] = moving
         return {phase: b"".join(units) for phase, units in found.items()}
 
     async def _release(

@@ -393,12 +393,22 @@ class Rollouts:
     ) -> bool:
         """Store a state in place of the one that is held, with the units that it does not move yet. False if
         somebody else was faster."""
-        canary = self._canary(name)
-        after = after if canary is None else keep(canary, held.state, after)
+        after = self._kept(name, held.state, after)
         done = self._store.swap(name, held.version, after, act, why)
         if done:
             self.adopt({name: VersionedState(held.version + 1, after)})
         return done
+
+    def _kept(self, name: str, before: State, after: State) -> State:
+        """The state after a change, with the units that it does not move yet. Where nobody has asked for
+        anything lately, a start holds nobody. May raise StoreDown."""
+        canary = self._canary(name)
+        if canary is None or before.phase == after.phase:
+            return after
+        since = (after.changed_at or 0.0) - canary.settle_s
+        if before.effective_share == 0.0 and not has_fresh_outcomes(self._store, since):
+            return after
+        return keep(canary, before, after)
 
     def _look(self) -> None:
         self.adopt(self._store.states())
@@ -510,9 +520,7 @@ class Rollouts:
         first = replace(first, definition=definition(canary), lane=lane)
         if not canary.start_by_hand:
             first = transitions.awaiting(first, reason=awaited)
-        if self._canary(canary.name) is not None and has_fresh_outcomes(self._store, now - canary.settle_s):
-            waiting = transitions.first_seen(canary.steps, by_hand=True, now=now)
-            first = keep(canary, replace(waiting, definition=first.definition), first)
+        first = self._kept(canary.name, transitions.first_seen(canary.steps, by_hand=True, now=now), first)
         act = Act(at=now, action="first seen", who=CONFIG, reason=f"{first.state} at share {first.share:g}")
         self._store.swap(canary.name, 0, first, act)
         self._look()

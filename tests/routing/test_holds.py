@@ -64,14 +64,14 @@ def only(phase: int) -> Held:
 @pytest.mark.parametrize(
     ("changes", "spans"),
     [
-        (("start",), [(0.0, 0.05)]),
-        (("start", "ramp"), [(0.0, 0.05), (0.05, 0.5)]),
-        (("start", "order", "lower"), [(0.0, 0.05), (0.05, 0.5), (0.2, 0.5)]),
-        (("start", "order", "pause"), [(0.0, 0.05), (0.05, 0.5)]),
-        (("start", "promote"), [(0.0, 0.05), (0.0, 1.0)]),
+        (("start",), [(0.0, 1.0)]),
+        (("start", "ramp"), [(0.0, 1.0), (0.05, 0.5)]),
+        (("start", "order", "lower"), [(0.0, 1.0), (0.05, 0.5), (0.2, 0.5)]),
+        (("start", "order", "pause"), [(0.0, 1.0), (0.05, 0.5)]),
+        (("start", "promote"), [(0.0, 1.0), (0.0, 1.0)]),
         (("start", "order", "rollback"), []),
         (("start", "promote", "rollback"), []),
-        (("start", "rollback", "resume"), [(0.0, 0.05)]),
+        (("start", "rollback", "resume"), [(0.0, 1.0)]),
     ],
 )
 def test_each_change_of_share_holds_the_units_that_it_would_move(
@@ -153,7 +153,8 @@ def test_what_else_decides_an_arm_decides_as_before_a_promotion(
     ("changes", "place", "phase", "arm", "kept"),
     [
         (("start", "order"), 0.3, 1, "baseline", 1),
-        (("start", "order"), 0.3, 0, "baseline", 1),
+        (("start", "order"), 0.3, 0, "baseline", 0),
+        (("start",), 0.7, 0, "baseline", 0),
         (("start", "order"), 0.3, 2, "candidate", None),
         (("start", "order"), 0.7, 1, "baseline", None),
         (("start", "order", "lower"), 0.3, 1, "baseline", 1),
