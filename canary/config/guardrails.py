@@ -81,7 +81,7 @@ def limit(section: GuardrailSection, metrics: Mapping[str, Metric] = BUILT_IN) -
     Raises ValueError, also for a limit that would decide nothing."""
     if section.limit is None:
         return _default(section, metrics).limit
-    if section.metric is not None or section.rule in RATINGS:
+    if section.metric in metrics or section.rule in RATINGS:
         return _metric_limit(metrics[section.name], section.limit)
     return _LIMITS[section.name](section.limit)
 
@@ -100,8 +100,8 @@ def window_s(section: GuardrailSection, metrics: Mapping[str, Metric] = BUILT_IN
 
 def ignored(section: GuardrailSection) -> Iterator[tuple[str, str]]:
     """Keys of a rule that would decide nothing, each with what is wrong and what would be right."""
-    if section.rule in SESSION_SIZES and section.window not in (None, "run"):
-        yield "window", f"{section.rule} is about the whole run; remove it"
+    if section.name in SESSION_SIZES and section.window not in (None, "run"):
+        yield "window", f"{section.name} is about the whole run; remove it"
     if section.rule == "telemetry":
         if section.minimum not in (None, _DEFAULTS["telemetry"].minimum):
             yield "minimum", "telemetry counts no exchanges, so it has no minimum; remove it"
@@ -115,6 +115,8 @@ def wrong_with_subject(section: GuardrailSection, metrics: Mapping[str, Metric])
     if (name is None) is (section.rule is None):
         return "give either `rule` or `metric`"
     if name is None:
+        return ""
+    if metric is None and name in SESSION_SIZES:
         return ""
     if metric is None:
         computed = f"; write rule: {name}" if name in _DEFAULTS else suggestion(name, metrics)
@@ -152,7 +154,7 @@ def _rule(section: GuardrailSection, metrics: Mapping[str, Metric]) -> Rule:
     default = _default(section, metrics)
     return Rule(
         rule=section.name,
-        metric=metrics[section.name] if section.metric is not None else None,
+        metric=metrics.get(section.metric or ""),
         limit=limit(section, metrics),
         window_s=window_s(section, metrics),
         minimum=default.minimum if section.minimum is None else section.minimum,

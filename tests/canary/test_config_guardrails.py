@@ -4,7 +4,16 @@ from typing import Any
 import pytest
 
 from alerts.guardrails import Watch
-from alerts.rules.rule import DEFAULT_RULES, OF_SESSIONS, RATINGS, Action, GuardrailStatus, Rule, RuleName
+from alerts.rules.rule import (
+    DEFAULT_RULES,
+    OF_SESSIONS,
+    RATINGS,
+    SESSION_SIZES,
+    Action,
+    GuardrailStatus,
+    Rule,
+    RuleName,
+)
 from canary.config import guardrails
 from canary.config.sections import GuardrailSection
 from records.facts.metric import BUILT_IN, Metric
@@ -164,6 +173,13 @@ def test_every_action_is_taken_or_refused(rule: RuleName, action: Action) -> Non
 def test_sessions_are_of_the_whole_run() -> None:
     (refused,) = guardrails.ignored(GuardrailSection(rule="session_cost", window="1h"))
     assert refused == ("window", "session_cost is about the whole run; remove it")
+
+
+@pytest.mark.parametrize("name", SESSION_SIZES)
+def test_a_measure_of_sessions_is_a_metric_as_well_as_a_rule(name: RuleName) -> None:
+    by_metric = GuardrailSection(metric=name, limit="3x")
+    assert guardrails.wrong_with_subject(by_metric, BUILT_IN) == ""
+    assert guardrails.rules([by_metric]) == guardrails.rules([GuardrailSection(rule=name, limit="3x")])
 
 
 def test_telemetry_has_no_minimum() -> None:
