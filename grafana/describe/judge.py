@@ -6,7 +6,8 @@ from grafana.describe.panel import Panel, PanelRow, Query
 _PAIRS = f"sum(canary_judged_pairs{{{CANARY}}})"
 _WON, _TIED = (f'sum(canary_judged_pairs{{{CANARY},result="{result}"}})' for result in ("candidate", "tie"))
 _DECIDED = f'sum(canary_judged_pairs{{{CANARY},result!="no_mark"}})'
-_ANSWERS, _SESSIONS = f"canary_judged_answers{{{CANARY}}}", f"canary_judged_sessions{{{CANARY}}}"
+_SINGLE = f"canary_judged_answers{{{CANARY}}} or canary_judged_sessions{{{CANARY}}}"
+_MARK = f"canary_judged_mark{{{ARM}}} or canary_judged_session_mark{{{ARM}}}"
 
 JUDGE = PanelRow(
     title="The judge",
@@ -31,10 +32,7 @@ JUDGE = PanelRow(
             "share of sessions whose task was done.",
             kind="timeseries",
             unit="none",
-            queries=[
-                Query(expr=f"max by (arm) (canary_judged_mark{{{ARM}}})", legend="{{arm}}"),
-                Query(expr=f"max by (arm) (canary_judged_session_mark{{{ARM}}})", legend="{{arm}}, sessions"),
-            ],
+            queries=[Query(expr=f"max by (arm) ({_MARK})", legend="{{arm}}")],
             width=5,
             decimals=2,
         ),
@@ -50,8 +48,7 @@ JUDGE = PanelRow(
                     legend="pairs: {{result}}",
                     instant=True,
                 ),
-                Query(expr=f"sum by (result) ({_ANSWERS})", legend="answers: {{result}}", instant=True),
-                Query(expr=f"sum by (result) ({_SESSIONS})", legend="sessions: {{result}}", instant=True),
+                Query(expr=f"sum by (result) ({_SINGLE})", legend="marks: {{result}}", instant=True),
             ],
             width=4,
             decimals=0,
