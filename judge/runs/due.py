@@ -243,6 +243,8 @@ def due_now(store: Store, run: JudgedRun, now: float, *, most: int) -> DueJudgem
     if sum(begun.values()) >= run.number:
         return DueJudgements(now=[], held=f"the day's `{run.kind}s: {run.number}` is used up")
     waiting = unjudged(store, run.canary, run.run, run.kind, each=most, now=now, newest=NEWEST)
+    if run.kind == "session" and not waiting and not begun:
+        return DueJudgements(now=[], held="no session is whole yet, 30 minutes after its last request")
     chosen = choose(waiting, begun, number=run.number, of_day=now % _DAY_S / _DAY_S, most=most)
     held = len(chosen) < min(len(waiting), most)
     words = f"{run.kind}s wait, because their categories' part of today is used"

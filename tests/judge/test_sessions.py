@@ -9,7 +9,7 @@ from msgspec.structs import replace as changed
 
 from judge.judgements import Judgements, session_id
 from judge.model import SESSION_BOUND, said, session_text
-from judge.runs.due import SILENCE_S, choose, subject_of, unjudged
+from judge.runs.due import SILENCE_S, choose, due_now, subject_of, unjudged
 from judge.terms import JudgedRun
 from records.captures.capture import Capture, CapturedMessage, CapturedToolCall, takes_session
 from records.store import Store, tables
@@ -105,6 +105,13 @@ def test_a_session_whose_last_answer_is_unknown_does_not_wait_but_one_that_faile
     assert waiting_now(store) == []
     ended(store, last, abandoned=True)
     assert waiting_now(store) == [("01", "baseline")]
+
+
+def test_where_no_session_comes_the_status_says_so(store: Store) -> None:
+    assert "no session is whole yet" in due_now(store, RUN, NOW, most=9).held
+    waiting(store, an_exchange(named(1)))
+    due = due_now(store, RUN, NOW, most=9)
+    assert (len(due.now), due.held) == (1, "")
 
 
 def test_a_session_is_judged_once_also_if_it_goes_on(store: Store) -> None:
