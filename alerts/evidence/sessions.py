@@ -4,7 +4,6 @@ A session is over after half an hour of silence. Sums over all sessions of the r
 over nothing else does.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -57,10 +56,12 @@ class SessionStep(NamedTuple):
 
 @dataclass(slots=True)
 class SessionSums:
-    """One arm's sessions of the run in sum. `priced` and `counted` are those whose cost and whose tokens are
-    known; `faulty` had an answer fault, `broke_off` ended in an error or were left, as they stand."""
+    """One arm's sessions of the run in sum; `open` ones are not over. `priced` and `counted` are those whose
+    cost and whose tokens are known; `faulty` had an answer fault, `broke_off` ended in an error or were left
+    so far."""
 
     sessions: int = 0
+    open: int = 0
     exchanges: int = 0
     priced: int = 0
     cost_usd: float = 0.0
@@ -77,6 +78,7 @@ class SessionSums:
         """How many have `begun`, and each figure of one of them on average; None is unknown."""
         return {
             "begun": self.sessions,
+            "open": self.open,
             "cost_usd": _ratio(self.cost_usd, self.priced),
             "exchanges": _ratio(self.exchanges, self.sessions),
             "length_s": _ratio(self.length_s, self.sessions),
@@ -113,20 +115,24 @@ class LiveSessions:
         return [self._take(each.outcome, each.at) for each in ended if each.outcome.session]
 
     def _take(self, outcome: Outcome, at: float) -> SessionStep:
-        key = outcome.session[:16] + outcome.unit[:16]  # one name may be that of many users' sessions
+        key = outcome.session[-16:] + outcome.unit[-16:]  # one name may be that of many users' sessions
         session = self.open.pop(key, None)
         started = at - (outcome.latency_s or 0.0)
-        if session is None or started - session.last > OVER_AFTER_S or session.arm != outcome.arm:
+        if session is not None and (started - session.last > OVER_AFTER_S or session.arm != outcome.arm):
+            self.sums[session.arm].open -= 1
+            session = None
+        if session is None:
             session = self._begin(outcome, started)
         self.open[key] = session
         if len(self.open) > MOST_OPEN:
-            del self.open[next(iter(self.open))]
+            self._forget(next(iter(self.open)))
         self._add(session, outcome, at)
         return SessionStep(session, outcome, at)
 
     def _begin(self, outcome: Outcome, started: float) -> LiveSession:
         sums = self.sums[outcome.arm]
         sums.sessions += 1
+        sums.open += 1
         return LiveSession(
             outcome.unit,
             outcome.arm,
@@ -177,12 +183,14 @@ class LiveSessions:
         for key, session in list(self.open.items()):
             if now - session.last <= OVER_AFTER_S:
                 return
-            del self.open[key]
+            self._forget(key)
+
+    def _forget(self, key: str) -> None:
+        self.sums[self.open.pop(key).arm].open -= 1
 
     def document(self) -> dict[str, dict[str, Any]]:
         """Both arms' figures of the run, as the status shows them."""
-        opened = Counter(session.arm for session in self.open.values())
-        return {arm: {**sums.document(), "open": opened[arm]} for arm, sums in self.sums.items()}
+        return {arm: sums.document() for arm, sums in self.sums.items()}
 
 
 def _repeat(session: LiveSession, outcome: Outcome) -> None:
