@@ -21,6 +21,7 @@ from canary.commands.preflight import preflight
 from canary.commands.report import report
 from canary.commands.serve import demo, mcp, serve
 from canary.commands.shell import example, print_text
+from canary.commands.standing import begin, end, revert, show
 from canary.commands.status import explain, status, wait
 from canary.commands.watch import watch
 
@@ -35,12 +36,16 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (judge, "judge support-nov --pairs 200"),
     (explain, "explain user-17"),
     (report, "report support-nov -o report.html"),
+    (begin, "begin support --model gpt-6.1-terra"),
     (start, 'start support-nov --reason "release approved"'),
     (ramp, 'ramp support-nov 10% --reason "three quiet days"'),
     (pause, 'pause support-nov --reason "marketing campaign until Friday"'),
     (resume, 'resume support-nov --reason "campaign over"'),
     (rollback, 'rollback support-nov --reason "complaints from the German desk"'),
     (promote, 'promote support-nov --reason "report of 8 December"'),
+    (end, "end support-gpt-6.1-terra"),
+    (revert, 'revert support --reason "invents discounts"'),
+    (show, "show support -o yaml"),
     (mcp, "mcp --admin https://canary.internal:8081"),
     (status, "status support-nov --watch --until promoted"),
     (wait, "wait support-nov --timeout 2h --poll 1m"),

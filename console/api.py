@@ -46,6 +46,9 @@ class Api:
             Route("/api/canaries/{name}/decide", self.decide, methods=["POST"]),
             Route("/api/canaries/{name}/preflight", self.preflight, methods=["POST"]),
             Route("/api/canaries/{name}/rollbacks", self.rollbacks),
+            Route("/api/canaries/{name}/end", self.end, methods=["POST"]),
+            Route("/api/standing/{name}/begin", self.begin, methods=["POST"]),
+            Route("/api/standing/{name}/revert", self.revert, methods=["POST"]),
             Route("/api/canaries/{name}/{order}", self.order, methods=["POST"]),
         ]
 
@@ -137,6 +140,33 @@ class Api:
     async def preflight(self, request: Request) -> Response:
         """POST: ask the candidate now; the answer is that of `canary preflight -o json`."""
         return JSONResponse(await self._operator.preflight(request.path_params["name"]))
+
+    async def begin(self, request: Request) -> Response:
+        """POST {"arm": {"model", …}, "who", "reason"?}: begin a trial of a standing canary."""
+        try:
+            document = await _body(request)
+            arm = document.pop("arm", None) if isinstance(document, dict) else None
+            if not isinstance(arm, dict):
+                raise ValueError
+            done = await self._operator.begin(request.path_params["name"], arm, **_signed(document))
+        except ValueError:
+            return _problem(400, 'send JSON: {"arm": {"model": "…"}, "who": "…", "reason": "…"}')
+        return JSONResponse(done)
+
+    async def revert(self, request: Request) -> Response:
+        """POST {"who", "reason"}: give everybody the baseline before the one in force."""
+        return await self._signed(request, self._operator.revert)
+
+    async def end(self, request: Request) -> Response:
+        """POST {"who", "reason"?}: end a trial of a standing canary that never ran."""
+        return await self._signed(request, self._operator.end)
+
+    async def _signed(self, request: Request, act: Callable[..., Awaitable[Mapping[str, Any]]]) -> Response:
+        try:
+            signed = _signed(await _body(request))
+        except ValueError:
+            return _problem(400, 'send JSON: {"who": "…", "reason": "…"}')
+        return JSONResponse(await act(request.path_params["name"], **signed))
 
     async def order(self, request: Request) -> Response:
         """POST {"who", "reason", "share"?, "hard"?, "minutes"?}: one order to one canary (`ORDERS`). 202: a
@@ -256,6 +286,12 @@ def _decision_document(document: Any) -> dict[str, Any]:
         "despite": names,
         "minutes": _minutes(document),
     }
+
+
+def _signed(document: Any) -> dict[str, str]:
+    """Who orders, and why. Raises ValueError, BadOrder (400)."""
+    order = _order_document(document)
+    return {"who": order["who"], "reason": order["reason"]}
 
 
 def _minutes(document: Mapping[str, Any]) -> float | None:

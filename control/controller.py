@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -19,12 +20,13 @@ from bench.settings import BenchSettings
 from common.clock import every
 from control.feed.events import MetricsListener, WorkerRegistry
 from control.fleet.leadership import Leadership, SoleLeader
-from control.fleet.publisher import FilePublisher, RedisPublisher, ServiceAvailability
+from control.fleet.publisher import FilePublisher, RedisPublisher, ServiceAvailability, TrialsFile
 from control.jobs.release_metrics import ReleaseMetrics
 from control.jobs.reports import Announcer, ReportJob
 from control.jobs.segment_job import SegmentJob, SegmentProgram, expiring
 from control.monitor.monitor import DECIDE_EVERY_S, Monitor
 from control.operator.operator import Operator
+from control.operator.standing import Misfit, StandingOrders
 from control.settings import ControlSettings
 from control.states.activity import UnitActivity
 from control.states.preflights import PreflightCandidates, Preflights
@@ -74,13 +76,16 @@ class Controller:
         candidates: PreflightCandidates | None = None,
         judge: Callable[[], BenchSettings] | None = None,
         environment: Mapping[str, str] = {},
+        trials: Path,
+        misfit: Misfit = lambda name, trials: "",
         last: States = NO_STATES,
     ) -> None:
         """`candidates` are asked before canaries start by themselves. `judge` is the config's part that says
         who judges real answers; its key may stand in the `environment`. `last` are the states in force until
         the store answers; `own_url` is the page's address where the config names none; `roller` rolls
-        outcomes; `troubles` says what else does not work in this process; `unpriced` are the arms without a
-        price; `sentences` puts a report's reasons in words.
+        outcomes; `trials` is the file with what was begun of standing canaries, and `misfit` says why the
+        config cannot take a trial; `troubles` says what else does not work in this process; `unpriced` are
+        the arms without a price; `sentences` puts a report's reasons in words.
         """
         self.source, self.leader, self.publisher = source, leader, publisher
         self.settings = settings
@@ -113,6 +118,7 @@ class Controller:
             works=self._leads,
             environment=environment,
         )
+        self._trials = TrialsFile(store, trials, lambda: bool(self.settings.standing))
         source.attach(self.workers, MetricsListener(self.meters), self.monitor, also=[self.activity])
         self.operator = Operator(
             settings=lambda: self.settings,
@@ -129,6 +135,7 @@ class Controller:
             unpriced=unpriced,
             held=lambda name, phase, unit: self.activity.keeps(name, phase, unit_hash(ids_keys()[0], unit)),
             held_units=self.activity.document,
+            standing=StandingOrders(store, self.rollouts, lambda: self.settings, self._trials, misfit),
         )
         self._store = store
         self.release_metrics = ReleaseMetrics(store, self._leads)
@@ -184,6 +191,7 @@ class Controller:
             self.activity.run(),
             self.operator.rollbacks_known.following(),
             self.operator.approvals.following(),
+            self._trials.following(),
             self._announcer.run(),
             self._archivist.run(),
             self._nightly_looks.run(),

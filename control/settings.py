@@ -1,9 +1,9 @@
 """What the config says of canaries, as the control room takes it. Only `canary/config` knows the file."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
-from typing import Literal
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from alerts.incidents.notice import Receiver
@@ -12,6 +12,7 @@ from bench.settings import DatasetSource
 from judge.terms import JudgedRun, JudgeTerms
 from records.captures.capture import CaptureRule
 from records.facts.metric import Metric
+from records.facts.standing import ArmDocument, Standing
 from routing.caller import Caller
 from routing.canary import Canary
 from verdict.terms.judged_canary import JudgedCanary, ReportSettings
@@ -67,9 +68,39 @@ class CanarySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StandingCanary:
+    """A standing canary: the terms of every next candidate, whose model is "" in them, and what was begun.
+
+    `entry` is its entry in the config file. The terms have the baseline in force, which may be newer.
+    """
+
+    terms: CanarySettings
+    begun: Standing = field(default_factory=Standing)
+    entry: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def in_file(self) -> ArmDocument:
+        """The baseline that the config file names."""
+        found: ArmDocument = self.entry.get("baseline", {})
+        return found
+
+    @property
+    def candidate(self) -> ArmDocument:
+        """The candidate of the config file, without a model."""
+        found: ArmDocument = self.entry.get("candidate", {})
+        return found
+
+    @property
+    def baseline(self) -> ArmDocument:
+        """The baseline in force, as the file would have it."""
+        newest = self.begun.baseline
+        return self.in_file if newest is None else newest.arm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ControlSettings:
-    """All canaries by name, the feedback metrics, who is paged, who may call (nobody named: everybody), and
-    for how long records are kept.
+    """All canaries by name, the standing ones beside them, the feedback metrics, who is paged, who may call
+    (nobody named: everybody), and for how long records are kept.
 
     `admin_url` is where people reach the page, None where nobody said. `report_job` is when each canary's
     daily report is made, None for no such reports. The files of `datasets` are absolute.
@@ -77,6 +108,7 @@ class ControlSettings:
 
     canaries: Mapping[str, CanarySettings]
     metrics: Mapping[str, Metric]
+    standing: Mapping[str, StandingCanary] = field(default_factory=dict)
     notify: tuple[Receiver, ...] = ()
     callers: tuple[Caller, ...] = ()
     admin_url: str | None = None

@@ -138,7 +138,9 @@ class Exchanges:
     def _assign(self, call: Call, record: ExchangeRecord, stateful: bool) -> Assignment:
         trial = call.trial
         if trial is None:
-            return Assignment(arm="baseline", reason="no_plan" if call.rest is None else "no_lane")
+            if call.rest is None:
+                return Assignment(arm="baseline", reason="no_plan")
+            return Assignment(arm="baseline", reason="standing" if call.rest.standing else "no_lane")
         return assign(
             trial.canary,
             self.states().state_of(trial.canary.name, trial.definition),

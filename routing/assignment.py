@@ -16,11 +16,13 @@ Reason = Literal[
     "stopped",
     "foreign_state",
     "no_lane",
+    "standing",
     "no_assignment",
     "bad_assignment",
 ]
 """`foreign_state`: the assigned arm refused state that only the other arm's account can read.
 `no_lane`: canaries match the request, but none has the unit's lane; a baseline serves it outside them.
+`standing`: a standing canary matches the request, and none of its trials; its baseline serves it.
 `no_assignment`, `bad_assignment`: the canary takes its arms from a flag system, and the request has none, or
 one whose signature is wrong; the baseline serves it."""
 

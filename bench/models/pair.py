@@ -155,7 +155,8 @@ def _current(settings: BenchSettings, arms: Sequence[Arm]) -> NamedModel:
 
 
 def _arms(settings: BenchSettings) -> list[Arm]:
-    return [arm for canary in settings.canaries for arm in (canary.baseline, canary.candidate)]
+    both = [arm for canary in settings.canaries for arm in (canary.baseline, canary.candidate)]
+    return [arm for arm in both if arm.model]  # a standing canary's candidate has none yet
 
 
 def _arm(settings: BenchSettings, arm: Arm) -> NamedModel:

@@ -63,6 +63,7 @@ def check(
     data = data_of(config)
     lanes = lanes_now(read, data)
     warnings += lanes.refused.values()
+    warnings += _older(config, read)
     for warning in warnings:
         say(warning)
     prospects = _prospects(read, lanes, data, PlanRequest(users=users, requests=requests))
@@ -83,6 +84,9 @@ def check(
             print_text(
                 f"Only `canary bench` judges {', '.join(rows)}: no part of the canary's verdict and score"
             )
+    for name, standing in read.standing.items():
+        now_has = standing.terms.canary.baseline
+        print_text(f"{name}: standing, everybody gets {now_has.provider}/{now_has.model}")
     if lanes.sizes and not lanes.known:
         print_text(
             "These lanes are for canaries that have not started; one that has started keeps what it has"
@@ -92,6 +96,16 @@ def check(
     refused = ", ".join(lanes.refused)
     print_text(f"{config}: valid, but the server refuses {refused}" if refused else f"{config}: fine")
     return None
+
+
+def _older(config: Path, read: Config) -> list[str]:
+    """Where the file's baseline of a standing canary is older than what was promoted."""
+    return [
+        f"{config}: the baseline of {name} is older than the one in force, which counts: "
+        f"{each.baseline['provider']}/{each.baseline['model']} (`canary show {name} -o yaml` prints it)"
+        for name, each in read.standing.items()
+        if each.begun.baseline is not None and each.in_file != each.baseline
+    ]
 
 
 def _open_to_all(read: Config) -> str:
@@ -168,6 +182,10 @@ def _document(
                 "unplanned": unplanned(each.judged),
             }
             for each in read.canaries.values()
+        ],
+        "standing": [
+            {"name": name, "baseline": dict(each.baseline), "trials": list(each.begun.open)}
+            for name, each in read.standing.items()
         ],
         "states_read": lanes.known,
         "warnings": list(warnings),

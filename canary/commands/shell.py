@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
 
+import click
 import typer
 
 from canary.commands.client import AdminClient, ServerNotReached
@@ -77,16 +78,24 @@ def ask(call: Callable[[], T]) -> T:
 
 
 def read_config(path: Path) -> Config:
-    """Load the config. Exits 2 if it is invalid."""
+    """Load the config, with what was begun on the server of the command's data folder. Exits 2 if it is
+    invalid."""
     with ended_by(ConfigError, code=2):
-        return load(path, os.environ)
+        return loaded(path)
+
+
+def loaded(path: Path) -> Config:
+    """As `read_config`. Raises ConfigError."""
+    context = click.get_current_context(silent=True)
+    data = context.params.get("data") if context is not None else None
+    return load(path, os.environ, data if isinstance(data, Path) else None)
 
 
 def canary_of(config: Config, name: str) -> "CanarySettings":
-    """The canary of this name. Exits 2 if the config has none."""
-    if name not in config.canaries:
-        fail(f"the config has no canary {name!r}; it has: {', '.join(config.canaries) or 'none'}", code=2)
-    return config.canaries[name]
+    """The canary of this name, or the terms of a standing one. Exits 2 if the config has none."""
+    if name not in config.known:
+        fail(f"the config has no canary {name!r}; it has: {', '.join(config.known) or 'none'}", code=2)
+    return config.known[name]
 
 
 @contextmanager

@@ -20,13 +20,14 @@ from canary.commands.shell import (
     Form,
     ended_by,
     fail,
+    loaded,
     print_json,
     print_text,
     read_config,
     say,
     without_log_lines,
 )
-from canary.config import Config, ConfigError, load
+from canary.config import Config, ConfigError
 from canary.python_path import environment, program
 from control.jobs.model_news import BenchmarkResult, CanaryUptake
 from records.facts.prices import Prices, unpriced_model
@@ -132,7 +133,7 @@ def _rolled_back(config: Config, data: Path) -> Collection[str]:
 def _newest(file: Path, old: Config) -> Config:
     """Reload the config; keep the old one if the new one is invalid."""
     try:
-        return load(file, os.environ)
+        return loaded(file)
     except ConfigError as problem:
         say(f"{problem}\nstill using the old config")
         return old

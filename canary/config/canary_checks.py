@@ -56,6 +56,16 @@ def check_canaries(file: FileSection, found: CheckedDocument) -> None:
             check_capture(canary.capture, (*path, "capture"), found)
     check_retention(file, found)
     check_lanes(file, found)
+    _check_standing(file, found)
+
+
+def _check_standing(file: FileSection, found: CheckedDocument) -> None:
+    """Record two standing canaries for the same requests: each would have a baseline for them."""
+    standing = [(index, conversion.canary(each)) for index, each in enumerate(file.canaries) if each.standing]
+    for (_, one), (index, other) in combinations(standing, 2):
+        if one.meets(other):
+            message = f'matches requests of "{one.name}", which is standing too; separate them'
+            found.complain(("canaries", index, "match"), message)
 
 
 def _check_names(canary: CanarySection, path: Path, found: CheckedDocument) -> None:
@@ -76,6 +86,8 @@ def _check_names(canary: CanarySection, path: Path, found: CheckedDocument) -> N
 def _check_arms(file: FileSection, canary: CanarySection, path: Path, found: CheckedDocument) -> None:
     for key, arm in (("baseline", canary.baseline), ("candidate", canary.candidate)):
         found.must_know_provider((*path, key, "provider"), arm.provider)
+        if not arm.model and not (canary.standing and key == "candidate"):
+            found.complain((*path, key, "model"), "is missing")
         if arm.request is not None:
             check_request(arm.request, (*path, key, "request"), found)
     baseline = file.providers.get(canary.baseline.provider)
@@ -396,7 +408,7 @@ def check_lanes(file: FileSection, found: CheckedDocument) -> None:
         if one.name == other.name:
             message = f'two canaries are named "{one.name}"; rename this one'
             found.complain(("canaries", index, "name"), message)
-    known = {each.name: (index, each) for index, each in enumerate(file.canaries)}
+    known = {each.name: (index, each) for index, each in enumerate(file.canaries) if not each.standing}
     canaries = [conversion.canary(section) for _, section in known.values()]
     for group in groups(canaries):
         members = [known[each.name] for each in group]

@@ -21,7 +21,7 @@ from canary.config.errors import ConfigError, ConfigProblem
 from canary.config.server import Role, ServerSettings
 from console.access.openid_settings import OidcSettings
 from control.jobs.model_news import arms_of, retiring
-from control.settings import CanarySettings, ControlSettings, DailyTime
+from control.settings import CanarySettings, ControlSettings, DailyTime, StandingCanary
 from judge.terms import JudgeTerms
 from proxy.providers.provider import Provider, Timeout
 from records.captures.capture import CaptureRule
@@ -56,7 +56,8 @@ class Config:
     may call.
     `metrics` includes the built-in ones; `tags` is every tag that apps may send. `store` and `shared` are as
     written, and not in the repr because they may contain a password. `outcomes` is where their segments lie,
-    as `SegmentFolder.at` takes it. `folder` is the file's. `warnings` are complete lines to show.
+    as `SegmentFolder.at` takes it. `canaries` has the trials of `standing` ones, but not these themselves.
+    `folder` is the file's. `warnings` are complete lines to show.
     """
 
     providers: Mapping[str, Provider]
@@ -85,7 +86,9 @@ class Config:
     tls: TlsFiles | None = None
     retention_s: float = 90 * 86400.0
     report_job: DailyTime | None = None
+    standing: Mapping[str, StandingCanary] = field(default_factory=dict)
     folder: Path = field(default=Path(), compare=False)
+    file: Path = field(default=Path(), compare=False)
     warnings: tuple[str, ...] = ()
 
     @property
@@ -93,6 +96,7 @@ class Config:
         """The part that `control` needs."""
         return ControlSettings(
             canaries=self.canaries,
+            standing=self.standing,
             metrics=self.metrics,
             notify=self.notify,
             callers=self.callers,
@@ -101,6 +105,11 @@ class Config:
             report_job=self.report_job,
             datasets=tuple(replace(each, file=str(self.folder / each.file)) for each in self.datasets),
         )
+
+    @property
+    def known(self) -> Mapping[str, CanarySettings]:
+        """Every canary, with the terms of the standing ones."""
+        return {**{name: each.terms for name, each in self.standing.items()}, **self.canaries}
 
     def open_store(self, data: Path) -> "Store":
         """The store, connected. Relative paths are relative to `data`. Raises StoreDown."""
@@ -141,7 +150,7 @@ class Config:
             providers=list(self.providers.values()),
             notify=self.notify,
             retires=self.retires,
-            arms=arms_of(each.canary for each in self.canaries.values()),
+            arms=arms_of(each.canary for each in self.known.values()),
             own=frozenset(self._own_models()),
         )
 
@@ -154,7 +163,7 @@ class Config:
 
     def retiring(self, today: date) -> tuple[str, ...]:
         """A sentence for each arm whose model has retired by the config, or will soon."""
-        return tuple(retiring((each.canary for each in self.canaries.values()), self.retires, today))
+        return tuple(retiring((each.canary for each in self.known.values()), self.retires, today))
 
     def unpriced(self) -> tuple[UnpricedArm, ...]:
         """The arms without a known price. Not a part of loading: the price list takes half a second."""
@@ -171,10 +180,11 @@ class Config:
     @property
     def bench(self) -> BenchSettings:
         """The part that `bench` needs."""
+        known = self.known
         return BenchSettings(
             providers=self.providers,
-            canaries=[each.canary for each in self.canaries.values()],
-            terms={name: bench_terms(each.judged, each.judge) for name, each in self.canaries.items()},
+            canaries=[each.canary for each in known.values()],
+            terms={name: bench_terms(each.judged, each.judge) for name, each in known.items()},
             prices=self.prices,
             price_as=self.price_as,
             datasets=self.datasets,

@@ -33,7 +33,7 @@ from canary.config.sections import (
 )
 from canary.config.server import ServerSettings
 from console.access.openid_settings import OidcSettings
-from control.settings import CanarySettings, DailyTime
+from control.settings import CanarySettings, DailyTime, StandingCanary
 from judge.terms import JudgeTerms
 from proxy.providers.provider import Auth, Provider, Timeout, own_auth
 from proxy.providers.urls import below_entry, nameless_paths
@@ -68,12 +68,14 @@ def config(file: FileSection, warnings: Sequence[str]) -> Config:
         seller = providers[model.provider]
         return PricedModel(seller=seller, model=model.model, overrides=prices, same_as=file.price_as)
 
+    canaries = {each.name: _canary(each, metrics, file, priced(each.candidate)) for each in file.canaries}
+    standing = {
+        each.name: StandingCanary(terms=canaries[each.name]) for each in file.canaries if each.standing
+    }
     return Config(
         providers=providers,
-        canaries={
-            section.name: _canary(section, metrics, file, priced(section.candidate))
-            for section in file.canaries
-        },
+        canaries={name: each for name, each in canaries.items() if name not in standing},
+        standing=standing,
         metrics=metrics,
         feedback_mappings={name: mapping(section) for name, section in file.feedback_mappings.items()},
         server=ServerSettings(**{each.name: getattr(file, each.name) for each in fields(ServerSettings)}),

@@ -4,13 +4,14 @@ Whoever only gets a parsed config, as a worker does, needs no pydantic and no YA
 file is read.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from canary.config.config import Config
 from canary.config.errors import ConfigError, ConfigProblem
+from records.facts.standing import FILE, Standing, read_standings
 
 if TYPE_CHECKING:
     from canary.config.yaml_document import ConfigDocument
@@ -20,24 +21,59 @@ if TYPE_CHECKING:
 DATA, CONFIG = Path("canary-data"), Path("canary.yaml")
 
 
-def load(path: Path, environment: Mapping[str, str]) -> Config:
-    """Read a config file. Raises ConfigError, also if the file cannot be read."""
+Begun = Callable[[str, str], Mapping[str, Standing]]
+"""What was begun of the standing canaries, by the URL of the store and the data folder as the file has it."""
+
+
+def load(path: Path, environment: Mapping[str, str], begun: Begun | Path | None = None) -> Config:
+    """Read a config file, with what was begun of its standing canaries: as `begun` says, or as the server of
+    this data folder, by default the file's. Raises ConfigError, also if the file cannot be read."""
     text = _text(path, or_else="; give its path with --config")
-    return replace(parse(text, str(path), environment), folder=path.resolve().parent)
+
+    def found(store: str, named: str) -> Mapping[str, Standing]:
+        given = begun if isinstance(begun, Path) else environment.get("CANARY_DATA")
+        return begun_in(path.parent / (given or named), store)
+
+    file = path.resolve()
+    config = parse(text, str(path), environment, begun if callable(begun) else found)
+    return replace(config, folder=file.parent, file=file)
 
 
-def parse(text: str, name: str, environment: Mapping[str, str]) -> Config:
+def parse(
+    text: str, name: str, environment: Mapping[str, str], begun: Begun = lambda store, data: {}
+) -> Config:
     """Read a config from text; `name` is the file name for messages. Raises ConfigError."""
     from canary.config import conversion
     from canary.config.file_checks import check
     from canary.config.schema import salvage
+    from canary.config.standing import StandingEntries
     from canary.config.yaml_document import read
 
-    file, found = salvage(read(text, name, environment))
+    document = read(text, name, environment)
+    entries = StandingEntries.of(document)
+    trials = begun(entries.store, entries.data or str(DATA)) if entries else {}
+    file, found = salvage(entries.expanded(trials))
     check(file, found)
     if found.problems:
-        raise ConfigError(found.problems)
-    return conversion.config(file, found.warnings)
+        raise ConfigError(list(dict.fromkeys(found.problems)))
+    config = conversion.config(file, list(dict.fromkeys(found.warnings)))
+    terms = {name: each.terms for name, each in config.standing.items()}
+    return replace(config, standing=entries.settings(terms, trials))
+
+
+def begun_in(data: Path, store: str, named: str = "", *, anew: bool = False) -> Mapping[str, Standing]:
+    """What was begun, by the file of the server in this data folder, else by the store, or with `anew` first
+    by the store; nothing where neither is there. `named` is the folder in the file, which is not asked."""
+    from records.errors import StoreDown
+    from records.store.standing import standings_at
+
+    found = read_standings(data / FILE)
+    if (found is not None and not anew) or (store.startswith("sqlite:") and not data.is_dir()):
+        return found or {}
+    try:
+        return standings_at(store, data)
+    except StoreDown:
+        return found or {}
 
 
 def data_folder(config: Path, environment: Mapping[str, str]) -> Path:

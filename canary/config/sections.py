@@ -117,11 +117,19 @@ class RequestSection(ConfigSection):
     default: dict[Text, JsonValue] = Field({}, description="Members given where the request has none.")
 
 
+def _required(schema: dict[str, Any]) -> None:
+    del schema["default"]
+
+
 class ArmSection(ConfigSection):
     """One arm: a provider entry and a model."""
 
     provider: Text = Field(description="The name of an entry under `providers`.")
-    model: Text = Field(description="The model to request from the provider.")
+    model: Text = Field(
+        "",
+        description="The model to request from the provider. Only a standing canary's candidate has none.",
+        json_schema_extra=_required,
+    )
     request: RequestSection | None = Field(
         None,
         description="How this arm's request differs from the caller's. A dot in a name goes one level down.",
@@ -252,6 +260,11 @@ class CanarySection(ConfigSection):
     """One rollout under test."""
 
     name: Text = Field(description="The canary's name; use a new name for each rollout.")
+    standing: bool = Field(
+        False,
+        description="These are the terms of every next candidate, and split nothing: each is begun by its "
+        "name (`canary begin`).",
+    )
     owner: MaybeText = Field(None, description="Who decides about the canary: a name or an address.")
     match: MatchSection = Field(description="Which requests the canary takes.")
     baseline: ArmSection = Field(description="The arm that serves users today.")

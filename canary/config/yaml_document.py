@@ -29,6 +29,11 @@ _NOT_JSON = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 Scalar = str | bool | int | float
 
 
+def is_typed(path: Path) -> bool:
+    """True inside what an arm's request sends, in the config or in a file of one arm alone."""
+    return path[3:5] in _ARM_REQUEST or path[:2] in _ARM_REQUEST
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentEntry:
     """One value of the file. `line` is the line of its key, or of the value itself in a list."""
@@ -164,7 +169,7 @@ class _Reader:
         if node.tag == _NULL:
             return None
         plain = isinstance(node, yaml.ScalarNode) and node.style is None
-        if plain and path[3:5] in _ARM_REQUEST:
+        if plain and is_typed(path):
             return self.typed(node.value, path, line)
         return self.expanded(node.value, path, line)
 

@@ -26,9 +26,10 @@ from control.feed.joins import FeedbackJoins
 from control.feed.spool import SpoolShippers, SpoolSource
 from control.feed.stream import StreamPublisher
 from control.fleet.metrics import AgentMetrics
-from control.fleet.publisher import ServiceAvailability, StatesFollower
+from control.fleet.publisher import ServiceAvailability, StatesFollower, TrialsFile
 from records.errors import SharedDown, StoreDown
 from records.exports.prometheus import Meters
+from records.facts.standing import FILE
 from records.shared import states_channel
 from records.shared.states_channel import StatesChannel
 from records.shared.stream import OutgoingQueue
@@ -61,6 +62,7 @@ class ReplicaAgent:
         self.channel = StatesChannel(self.redis)
         self.outgoing = OutgoingQueue()
         self.following = StatesFollower(args.folder / "plan.json")
+        self.trials = TrialsFile(self.store, args.folder / FILE, lambda: bool(self.config.current.standing))
         self.workers = WorkerRegistry()
         self.tracing = TracingListener(os.environ, __version__, lambda: self.config.current.base_urls)
         self.meters = Meters(
@@ -94,6 +96,7 @@ class ReplicaAgent:
         ]
         loops += [
             *self.shipping.loops(),
+            self.trials.following(),
             self.config.follow(),
             every(CLOCK_S, partial(self._clock, shutdown)),
         ]

@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from io import FileIO
 from pathlib import Path
 
@@ -19,7 +20,9 @@ import structlog
 
 from canary.config import Config, ConfigError, load
 from canary.config.certificate import Certificate, certificate_of
+from canary.config.load import begun_in
 from common.whole_file import Stamp, file_stamp
+from records.facts.standing import FILE
 
 log = structlog.get_logger()
 
@@ -77,14 +80,17 @@ def _stamps(paths: Sequence[Path]) -> tuple[Stamp, ...]:
 
 
 class WatchedConfig:
-    """The config file and the certificate that it names, reread when they change. A bad file, or a bad pair,
-    keeps the old one and is logged once; a bad pair is read again at each look."""
+    """The config file, what was begun of its standing canaries, and the certificate that it names, reread
+    when they change. A bad file, or a bad pair, keeps the old one and is logged once; a bad pair is read
+    again at each look."""
 
-    def __init__(self, path: Path) -> None:
-        """Read the files. Raises ConfigError."""
-        self._path = path
+    def __init__(self, path: Path, data: Path | None = None, *, ask_store: bool = False) -> None:
+        """Read the files. `data` is the folder with the trials of standing canaries; at the start a replica
+        asks the store for them. Raises ConfigError."""
+        self._path, self._data = path, data
         self._file = _Files(path)
-        config = load(path, os.environ)
+        self._trials = () if data is None else _stamps([data / FILE])
+        config = load(path, os.environ, partial(begun_in, data, anew=True) if data and ask_store else data)
         self._pair = _Files(*_pair(config))
         self.reading = ConfigReading(config, certificate=certificate_of(config, path, time.time()))
 
@@ -92,7 +98,7 @@ class WatchedConfig:
         """Reread what has changed, and the config always with `force` (SIGHUP). True if there is a new
         `reading`."""
         before = self.reading
-        if self._file.changed(self._path, force=force):
+        if self._file.changed(self._path, force=force) or self._has_trials():
             self._reread_config()
         files, bad = _pair(self.reading.config), bool(self.reading.certificate_problem)
         changed = self._pair.changed(*files, again=bad)
@@ -101,11 +107,18 @@ class WatchedConfig:
             self._reread_certificate()
         return self.reading is not before
 
+    def _has_trials(self) -> bool:
+        """True if something was begun, promoted or taken back. The file is never half-written."""
+        before = self._trials
+        if self._data is not None and self.reading.config.standing:
+            self._trials = _stamps([self._data / FILE])
+        return self._trials != before
+
     def _reread_config(self) -> None:
         """A canary missing from a half-written file would be ended for good."""
         loads = self.reading.loads + 1
         try:
-            config = load(self._path, os.environ)
+            config = load(self._path, os.environ, self._data)
             self.reading = replace(self.reading, config=config, problem="", loads=loads)
         except (ConfigError, OSError) as error:
             self.reading = replace(self.reading, problem=str(error), loads=loads)

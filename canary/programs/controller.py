@@ -19,7 +19,7 @@ from starlette.applications import Starlette
 
 from bench.preflight.result import PreflightResult
 from canary import __version__
-from canary.config import Config
+from canary.config import Config, ConfigError, load
 from canary.programs.config_pipe import FollowedConfig
 from canary.programs.listeners import access_to, listen, own_url
 from canary.programs.process import ShutdownSignal, WorkerArgs, boot_id, run
@@ -38,6 +38,7 @@ from control.states.preflights import PreflightWords
 from control.states.rollouts import PendingRollbacks
 from pages.words import preflight
 from records.facts.prices import UnpricedArm
+from records.facts.standing import FILE, BegunTrial, Standing
 from records.shared import states_file
 from records.store import Store
 from routing.states import NO_STATES
@@ -85,6 +86,8 @@ class AdminProcess:
             candidates=ConfiguredCandidates(lambda: self.config.current, self.store),
             judge=lambda: self.config.current.bench,
             environment=os.environ,
+            trials=data / FILE,
+            misfit=self._misfit,
             last=self.parts.last,
         )
 
@@ -130,6 +133,18 @@ class AdminProcess:
 
     def _troubles(self) -> list[str]:
         return [*self.config.troubles(), *self.parts.troubles()]
+
+    def _misfit(self, name: str, trials: Mapping[str, BegunTrial]) -> str:
+        """Why the config file cannot be read with these trials of a standing canary; "" if it can."""
+        current = self.config.current
+        known = {each: standing.begun for each, standing in current.standing.items()}
+        begun = known.get(name, Standing())
+        known[name] = replace(begun, trials={**begun.trials, **trials})
+        try:
+            load(current.file, os.environ, lambda store, data: known)
+        except ConfigError as problem:
+            return str(problem)
+        return ""
 
     def _assignment_key(self) -> bytes:
         self.keys.look()

@@ -1,11 +1,12 @@
 """Builds the proxy's routes from a config."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from alerts.rules.rule import DEFAULT_RULES
 from canary.config import Config
 from control.settings import CanarySettings
-from proxy.calls.routes import ArmTarget, Routes, Trial
+from proxy.calls.routes import ArmTarget, Routes, StandingRoute, Trial
 from proxy.network.upstream.breaker import CandidateBreaker
 from routing.canary import NO_CHANGES, ArmName, definition
 
@@ -16,7 +17,14 @@ _OF_REPEATS = ("session_repeats", "repeat_question")
 def routes(config: Config, breakers: Mapping[str, CandidateBreaker]) -> Routes:
     """The proxy's routes. A canary that existed before keeps its breaker."""
     trials = [_trial(config, each, breakers) for each in config.canaries.values()]
-    return Routes(config.providers, trials, config.tags, config.captures)
+    standing = [
+        StandingRoute(
+            match=each.terms.canary.match,
+            baseline=replace(_target(config, each.terms, "baseline"), standing=True),
+        )
+        for each in config.standing.values()
+    ]
+    return Routes(config.providers, trials, config.tags, config.captures, standing)
 
 
 def _trial(config: Config, settings: CanarySettings, breakers: Mapping[str, CandidateBreaker]) -> Trial:

@@ -240,7 +240,7 @@ def serve(config: Path, settings: ServerSettings, *, take_over: bool = False) ->
         for name in OPTIONAL:
             Secret(name, os.environ).value()  # a file that is named must be there
         admin_token(os.environ, data, loopback=is_loopback(settings.admin.host))
-        watched = WatchedConfig(config)
+        watched = WatchedConfig(config, data, ask_store=settings.role != "all")
         by_flag = watched.reading.config.assigned_outside
         if by_flag and Secret("CANARY_PIN_TOKEN", os.environ).value() is None:
             log.warning("serve.no_pin_token", canaries=by_flag, effect="no arm of a flag system is taken")

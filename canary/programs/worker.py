@@ -226,8 +226,8 @@ class Worker:
 
 def _models(config: Config) -> list[tuple[Provider, str]]:
     """The entry and the model of every arm."""
-    arms = [arm for each in config.canaries.values() for arm in (each.canary.baseline, each.canary.candidate)]
-    return [(config.providers[arm.provider], arm.model) for arm in arms]
+    arms = [arm for each in config.known.values() for arm in (each.canary.baseline, each.canary.candidate)]
+    return [(config.providers[arm.provider], arm.model) for arm in arms if arm.model]
 
 
 def main() -> None:

@@ -1,20 +1,25 @@
 """Takes the states to the workers: of one machine by a file, of every replica by Redis, which keeps each
-file as new as the newest states received. And whether a service of others answers.
+file as new as the newest states received. Trials of standing canaries come from the store to each machine's
+own file. And whether a service of others answers.
 
 Older states and repetitions are ignored. Only an admin's refresh keeps the states fresh: a machine that
 receives none falls to share 0 (`records/shared/states_file.py`).
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from records.errors import SharedDown
+from common.clock import every
+from records.errors import SharedDown, StoreDown
+from records.facts.standing import write_standings
 from records.shared import held_units, states_file
 from records.shared.held_units import NOBODY_KNOWN, HeldUnits
+from records.store import Store
+from records.store.standing import Standings
 from routing.states import NO_STATES, States
 
 if TYPE_CHECKING:  # redis takes memory, which one machine does without
@@ -196,3 +201,33 @@ class StatesFollower:
 
 def _order(states: States) -> tuple[int, float]:
     return states.version, states.refreshed_at
+
+
+LOOK_EVERY_S = 1.0
+
+
+class TrialsFile:
+    """Keeps a machine's `trials.json` as the store has it."""
+
+    def __init__(self, store: Store, path: Path, wanted: Callable[[], bool]) -> None:
+        """`wanted` is False while the config has no standing canary."""
+        self._standings, self._path, self._wanted = Standings(store), path, wanted
+
+    def write(self) -> None:
+        """Bring the file to what the store has. May raise StoreDown. A full disk is tried again."""
+        try:
+            write_standings(self._path, self._standings.all())
+        except OSError as problem:
+            log.error("trials.not_written", file=str(self._path), problem=str(problem))
+
+    async def following(self) -> None:
+        """Write what has changed, once a second, without end."""
+
+        async def look() -> None:
+            if self._wanted():
+                try:
+                    await asyncio.to_thread(self.write)
+                except StoreDown:
+                    log.debug("trials.unknown")  # said elsewhere
+
+        await every(LOOK_EVERY_S, look, at_once=True)

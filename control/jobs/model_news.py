@@ -68,6 +68,8 @@ def arms_of(canaries: Iterable[Canary]) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for canary in canaries:
         for part, arm in (("baseline", canary.baseline), ("candidate", canary.candidate)):
+            if not arm.model:
+                continue  # a standing canary's candidate
             name = f"{arm.provider}/{arm.model}"
             known = f"{found[name]} and " if name in found else ""
             found[name] = f"{known}the {part} of {canary.name}"

@@ -2,6 +2,7 @@
 
 `operator`   every question and order of the console
 `orders`     which order is which transition; promotions by two people
+`standing`   standing canaries: begun, ended, taken back
 `status`     what is known of a canary, as JSON
 `labels`     which pair a person labels next
 """

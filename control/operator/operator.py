@@ -26,6 +26,7 @@ from control.operator.orders import (
     request_of,
     transition_for,
 )
+from control.operator.standing import StandingOrders
 from control.operator.status import RollbackHistory, explanation, status_of
 from control.settings import CanarySettings, ControlSettings
 from control.states.preflights import Preflights
@@ -95,6 +96,7 @@ class Operator:
     unpriced: Callable[[], Sequence[UnpricedArm]] = tuple
     judge: Callable[[], Mapping[str, Any] | None] = lambda: None
     announce: Callable[[Announcement], None] = lambda news: None
+    standing: StandingOrders
     rollbacks_known: RollbackHistory = field(init=False)
     approvals: PromotionApprovals = field(init=False)
 
@@ -132,6 +134,7 @@ class Operator:
                 )
                 for name, wanted in self.settings().canaries.items()
             ],
+            "standing": self.standing.document(),
             "workers": {"alive": alive, "confirmed": confirmed},
             "degraded": list(self.degraded()),
             "unmatched": self.monitor.unmatched.document(time.time()),
@@ -232,6 +235,33 @@ class Operator:
             await asyncio.to_thread(self.rollouts.settle)
             await asyncio.to_thread(self.rollouts.enter, wanted, now)
         return await self._answer(canary, state)
+
+    async def begin(
+        self, standing: str, arm: Mapping[str, Any], *, who: str, reason: str
+    ) -> Mapping[str, Any]:
+        """Begin a trial of a standing canary: its candidate with what `arm` says."""
+        _must_be_storable(who, reason)
+        return await self.standing.begin(standing, arm, who=who, reason=reason)
+
+    async def end(self, canary: str, *, who: str, reason: str) -> Mapping[str, Any]:
+        """End a trial of a standing canary that never ran."""
+        _must_be_storable(who, reason)
+        return await self.standing.end(canary, who=who, reason=reason)
+
+    async def revert(self, standing: str, *, who: str, reason: str) -> Mapping[str, Any]:
+        """Give everybody the baseline before the one in force, and begin nothing."""
+        _must_be_storable(who, reason)
+        if not reason.strip():
+            raise BadOrder(400, 'revert needs "reason": it stands in the audit log')
+        canary = await self.standing.promoted(standing)
+        state = self.rollouts.state(canary) if canary is not None else None
+        here = canary is not None and canary in self.settings().canaries
+        if canary is not None and here and state is not None and state.state == "promoted":
+            await self.order(canary, "rollback", who=who, reason=reason, share=None, hard=True)
+        else:
+            act = Act(at=time.time(), action="revert", who=who or "unknown", reason=reason)
+            await self.standing.revert(standing, act)
+        return {"standing": standing, "reverted": canary, "baseline": await self.standing.baseline(standing)}
 
     async def _asked(self, canary: str, state: State, act: Act) -> Mapping[str, Any]:
         """The answer to whoever asked for a promotion, of which the receivers are told."""

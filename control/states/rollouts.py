@@ -7,7 +7,7 @@ Two things do not wait for the store. A rollback is in force at once and stored 
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,9 +21,11 @@ from alerts.incidents.rollback import RollbackEvidence, RolledBack, rolled_back,
 from common.whole_file import sync_whole, write_whole
 from control.settings import CanarySettings, ControlSettings
 from records.errors import StoreDown
+from records.facts.standing import Standing
 from records.store import Act, FixedRubric, Store, VersionedState
 from records.store.last_exchanges import has_fresh_outcomes
 from records.store.releases import Releases
+from records.store.standing import Standings
 from routing import transitions
 from routing.canary import Canary, arm_names, definition
 from routing.holds import keep, release
@@ -437,11 +439,14 @@ class Rollouts:
         `awaits` says what a new canary that starts by itself waits for, "" for nothing.
         """
         self.settle()
-        self._end_gone(settings, now)
+        begun = self._begun(settings)
+        self._end_gone(settings, now, kept=frozenset(name for each in begun for name in each.kept))
         self._give_lanes(settings, now)
         cut = allotment(settings.canaries, self.states)  # who has just been started keeps what it has
         problems = [*redefinitions(settings.canaries, self.states), *cut.refused.values()]
         for name, wanted in settings.canaries.items():
+            if any(name in each.trials and name not in each.open for each in begun):
+                continue  # it has left, and our config does not know yet
             if name not in self.states:
                 awaited = cut.refused.get(name) or awaits(wanted)
                 self._begin(wanted, now, awaited, cut.lanes.get(name))
@@ -498,11 +503,18 @@ class Rollouts:
         if after != current.state and not self._swap(name, current, after, None):
             self._look()
 
-    def _end_gone(self, settings: ControlSettings, now: float) -> None:
-        """End the canaries that have left the config. The lanes are cut afterwards."""
+    def _begun(self, settings: ControlSettings) -> Sequence[Standing]:
+        """What was begun of the config's standing canaries. A config may be older than the store."""
+        if not settings.standing:
+            return ()
+        return [each for name, each in Standings(self._store).all().items() if name in settings.standing]
+
+    def _end_gone(self, settings: ControlSettings, now: float, *, kept: Collection[str]) -> None:
+        """End the canaries that have left the config, but for the `kept` ones: trials that it does not know
+        yet, and the one whose candidate is a standing baseline. The lanes are cut afterwards."""
         act = Act(at=now, action="end", who=CONFIG, reason=REMOVED)
         for name, each in self.states.items():
-            if name not in settings.canaries and each.state.state != "ended":
+            if name not in settings.canaries and name not in kept and each.state.state != "ended":
                 self.change(name, act, partial(transitions.end, reason=REMOVED, now=now))
 
     def _give_lanes(self, settings: ControlSettings, now: float) -> None:

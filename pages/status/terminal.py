@@ -36,11 +36,19 @@ def picture(document: Mapping[str, Any], now: float, *, width: int) -> Renderabl
     """Render every canary of the document in `width` columns: header, arms, guardrails."""
     document = visible_document(document)
     canaries = document["canaries"]
+    standing = _standing(document, now)
+    if not canaries and standing:
+        return Group(*standing, *_unmatched(document))
     if not canaries:
         none = Text("no canary in the config; requests pass through and are recorded")
         return Group(none, *_astray(document))
     parts = [part for canary in canaries for part in _canary(canary, now, bars=width >= NARROW)]
-    return Group(*parts, *_unpriced(canaries), *_unmatched(document), *_judge(document))
+    return Group(*parts, *standing, *_unpriced(canaries), *_unmatched(document), *_judge(document))
+
+
+def _standing(document: Mapping[str, Any], now: float) -> list[Text]:
+    """A line for each standing canary."""
+    return [Text(f"{each['name']}: {status.standing(each, now)}") for each in document.get("standing", ())]
 
 
 def _unpriced(canaries: Sequence[Mapping[str, Any]]) -> list[Text]:

@@ -95,6 +95,18 @@ def models(canary: Mapping[str, Any]) -> str:
     return figures.models(named["baseline"], named["candidate"])
 
 
+def standing(canary: Mapping[str, Any], now: float) -> str:
+    """A standing canary's baseline in force, since when and by whom, and what it tries."""
+    arm, trials = canary["baseline"], canary["trials"]
+    text = f"everybody gets {arm['provider']}/{arm['model']}"
+    if canary["since"] is not None:
+        ago = span(max(0.0, now - canary["since"]))
+        text += f", for {ago}: {canary['by']} promoted {canary['canary']}"
+    else:
+        text += ", by the config"
+    return f"{text}; it tries {', '.join(trials) or 'nothing'}"
+
+
 def lane(canary: Mapping[str, Any]) -> str:
     """A canary's lane, and its candidate's part of all users of these requests; "" without a lane."""
     size: float | None = canary.get("lane")

@@ -29,7 +29,7 @@ ASSIGNMENT = b"x-canary-assignment"
 
 
 Choice = tuple[Trial | None, ArmTarget | None, str | None, str]
-"""The canary that takes a request; the baseline of one that no lane has; the unit; the session."""
+"""The canary that takes a request; the baseline of one that none takes; the unit; the session."""
 
 
 class CanaryChooser:
@@ -54,7 +54,8 @@ class CanaryChooser:
         trials = routes.matching(route, facts.model, named, tags)
         if not trials:
             session = session_in(SESSION_FROM, named, facts)
-            return None, None, _unit(UNIT_FROM, named, facts, session), session
+            rest = routes.standing_baseline(route, facts.model, named, tags) if routes.standing else None
+            return None, rest, _unit(UNIT_FROM, named, facts, session), session
         first, states = trials[0], self._states().states
         session = session_in(first.canary.session_from, named, facts)
         unit = _unit(first.canary.unit_from, named, facts, session)
@@ -85,8 +86,11 @@ class CanaryChooser:
         self, routes: Routes, first: Trial, place: int, route: Route, model: str,
         named: Mapping[bytes, bytes], tags: Mapping[str, str],
     ) -> ArmTarget:  # fmt: skip
-        """The baseline of a request whose unit's place no lane has: the last one of the newest canary that
-        took such a request before it ended, else that of the first canary that matches."""
+        """The baseline of a request whose unit's place no lane has: of the standing canary that matches, else
+        the last one of the newest canary that took such a request before it ended, else that of the first
+        canary that matches."""
+        if routes.standing and (now := routes.standing_baseline(route, model, named, tags)) is not None:
+            return now
         left = (each for each in self._lanes_that_left(routes) if each.has(place))
         last = (routes.last_baseline(each, route, model, named, tags) for each in left)
         return next((each for each in last if each is not None), first.baseline)

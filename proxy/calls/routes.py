@@ -53,7 +53,7 @@ class ArmTarget:
 
     `patience_s`: how long a request may wait for this candidate; None follows the plan.
     `key` names the arm's own connection limit, so that a hanging candidate cannot starve the baseline.
-    `request` is NO_CHANGES itself where there are none.
+    `request` is NO_CHANGES itself where there are none. `standing`: a standing canary's own baseline.
     """
 
     arm: ArmName
@@ -63,6 +63,7 @@ class ArmTarget:
     key: str
     patience_s: float | None = None
     request: RequestChanges = NO_CHANGES
+    standing: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -91,6 +92,14 @@ class Trial:
     def shares_state(self) -> bool:
         """True when both arms use one provider entry and so share provider-side state."""
         return self.baseline.provider.name == self.candidate.provider.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StandingRoute:
+    """What a standing canary's requests get while none of its trials takes them."""
+
+    match: Match
+    baseline: ArmTarget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -137,7 +146,8 @@ class Route:
 class Routes:
     """All providers and canaries of one config, indexed so that lookups do not depend on their number.
 
-    `captures`: the rules for texts of models that no canary takes, by model.
+    `captures`: the rules for texts of models that no canary takes, by model. `standing`: the baselines of
+    standing canaries, for requests that none of their trials takes.
     """
 
     def __init__(
@@ -146,8 +156,10 @@ class Routes:
         trials: Sequence[Trial],
         tags: Sequence[str],
         captures: Mapping[str, CaptureRule] | None = None,
+        standing: Sequence[StandingRoute] = (),
     ) -> None:
         self.tags = frozenset(tags)
+        self.standing = standing
         self.captures = dict(captures or {})
         self.trials = {trial.canary.name: trial for trial in trials}
         self._providers = dict(providers)
@@ -163,6 +175,7 @@ class Routes:
         self._targets: dict[Arm, ArmTarget] = {}
         self._known: dict[tuple[str, str, Spoken], Route] = {}
         self._baselines = {trial.baseline.provider.name for trial in trials}
+        self._baselines |= {each.baseline.provider.name for each in standing}
         self._by_model = _by_model(trials)
 
     def plain(self, provider: Provider) -> ArmTarget:
@@ -219,6 +232,16 @@ class Routes:
                 if home or route.taken_by(trial.candidate):
                     found.append(trial)
         return found
+
+    def standing_baseline(
+        self, route: Route, model: str, headers: Mapping[bytes, bytes], tags: Mapping[str, str]
+    ) -> ArmTarget | None:
+        """Return the baseline of the standing canary that matches this request; None if none does."""
+        for each in self.standing:
+            here = each.baseline.provider is route.provider
+            if here and _accepts(each.match, route, model, headers, tags):
+                return each.baseline
+        return None
 
     def last_baseline(
         self, lane: Lane, route: Route, model: str, headers: Mapping[bytes, bytes], tags: Mapping[str, str]

@@ -334,7 +334,7 @@ class Meters(Collector):
         self._requests.add((*arm, one.outcome), count)
         if one.error_type is not None:
             self._errors.add((*arm, one.error_type), count)
-        if (canary or one.reason == "no_lane") and one.reason in _REASONS:
+        if (canary or one.reason in ("no_lane", "standing")) and one.reason in _REASONS:
             self._assignments.add((*arm, one.reason), count)
         if one.outcome == "fallback":
             self._fallbacks.add((canary, one.error_type or ""), count)

@@ -6,4 +6,5 @@
 `metric`            what is measured, and bounds on it
 `prices`            what a request cost, and arms without a known price
 `counts`            counts over batches of outcomes
+`standing`          a standing canary's baselines and trials
 """

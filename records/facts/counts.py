@@ -78,7 +78,8 @@ def is_llm_request(outcome: Outcome) -> bool:
 
 def unmatched_in(outcomes: Iterable[Outcome]) -> list[UnmatchedCount]:
     """The counts in one batch, with at most MOST_MODELS names a minute."""
-    taken_by_none = [each for each in outcomes if not each.canary and is_llm_request(each)]
+    outside = (each for each in outcomes if not each.canary and each.reason != "standing")
+    taken_by_none = [each for each in outside if is_llm_request(each)]
     counts = Counter(
         [(int(each.at // 60), each.model_requested) for each in taken_by_none if _unmatched(each)]
     )

@@ -15,10 +15,12 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, Table, fu
 from sqlalchemy import delete as sql_delete
 
 from records.errors import StoreDown, Unstorable
+from records.facts.standing import Withdrawal
 from records.outcome import Feedback, Outcome
 from records.shared.segment_folder import FOLDER, OUTCOMES, SegmentFolder
 from records.spool.reader import SpoolBatch
 from records.store import retention, tables
+from records.store.baselines import follow
 from records.store.database import TIMEOUTS, StoreTimeouts, alone, engine_of, insert, insert_new, transaction
 from records.store.ingest import BatchIngest
 from records.store.migrate import HEAD, migrate, version_of
@@ -241,13 +243,19 @@ class Store:
         """Replace a state if its version is still `expected_version` (0: no state yet), and log `act`.
 
         False, with nothing changed, when the version differs. Without `act`, for ticks of the ramp's clock,
-        nothing is logged. `why` is the reason of a rollback.
+        nothing is logged. `why` is the reason of a rollback. What it makes of a standing canary's baseline is
+        stored in the same transaction.
         """
         with self._begin(writes=True) as connection:
             before = states_in(connection).get(canary)
-            if not self._replace(connection, canary, expected_version, state.document):
+            if not replace_state(connection, canary, expected_version, state):
                 return False
             if act is not None:
+                old_state = before.state if before is not None else None
+                ordered = Withdrawal(at=act.at, who=act.who, reason=act.reason)
+                if not follow(connection, canary, old_state, state, ordered):
+                    connection.rollback()
+                    return False
                 old, new = {} if before is None else before.state.document, state.document
                 log_act(connection, canary, act, old, new)
                 if why is not None:  # a run has at most one rollback, which is never deleted
@@ -369,13 +377,6 @@ class Store:
         with transaction(self._engine, within_s=limit_s, writes=writes) as connection:
             yield connection
 
-    def _replace(self, connection: Connection, canary: str, expected: int, document: dict[str, Any]) -> bool:
-        table, values = tables.states, {"version": expected + 1, "document": document}
-        if expected == 0:
-            return insert_new(connection, table, [{"canary": canary, **values}]) == 1
-        same = (table.c.canary == canary) & (table.c.version == expected)
-        return connection.execute(update(table).where(same).values(**values)).rowcount == 1
-
     def _has_moved(self, connection: Connection, spool: str, cursors: Mapping[str, int]) -> bool:
         if not cursors:
             return False
@@ -438,6 +439,15 @@ def states_in(connection: Connection) -> dict[str, VersionedState]:
     """Read the state of every canary."""
     found = connection.execute(select(tables.states)).all()
     return {row.canary: VersionedState(row.version, msgspec.convert(row.document, State)) for row in found}
+
+
+def replace_state(connection: Connection, canary: str, expected: int, state: State) -> bool:
+    """Replace a state if its version is still the expected one (0: no state yet). False if it is not."""
+    table, values = tables.states, {"version": expected + 1, "document": state.document}
+    if expected == 0:
+        return insert_new(connection, table, [{"canary": canary, **values}]) == 1
+    same = (table.c.canary == canary) & (table.c.version == expected)
+    return connection.execute(update(table).where(same).values(**values)).rowcount == 1
 
 
 def log_act(

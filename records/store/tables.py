@@ -232,6 +232,14 @@ states = Table(
     Column("document", JSON, nullable=False),
 )
 
+standing = Table(
+    "standing",
+    metadata,
+    Column("canary", Key, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("document", JSON, nullable=False),
+)
+
 audit = Table(
     "audit",
     metadata,

@@ -118,7 +118,7 @@ def test_the_files_documented_defaults_are_what_leaving_them_out_means() -> None
 
 def test_a_canarys_documented_defaults_are_what_leaving_them_out_means() -> None:
     defaults = dict(documented_defaults("`canaries[]`"))
-    assert len(defaults) == 18
+    assert len(defaults) == 19
     for key, value in defaults.items():
         assert read(f"{TRIAL}    {key}: {value}\n") == read(TRIAL), key
 

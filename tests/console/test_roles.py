@@ -68,6 +68,9 @@ TABLE: Mapping[tuple[str, str], Kind] = {
     ("GET", "/api/canaries/{name}/rollbacks"): "api",
     ("POST", "/api/canaries/{name}/decide"): "api order",
     ("POST", "/api/canaries/{name}/preflight"): "api order",
+    ("POST", "/api/canaries/{name}/end"): "api order",
+    ("POST", "/api/standing/{name}/begin"): "api order",
+    ("POST", "/api/standing/{name}/revert"): "api order",
     ("POST", "/api/canaries/{name}/{order}"): "api order",
 }
 

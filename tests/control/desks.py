@@ -3,13 +3,16 @@
 import asyncio
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from alerts.incidents.notifier import Announcement
 from control.feed.events import WorkerRegistry
+from control.fleet.publisher import TrialsFile
 from control.monitor.monitor import Monitor
 from control.operator.operator import Operator
 from control.operator.orders import Order
+from control.operator.standing import StandingOrders
 from control.settings import ControlSettings
 from control.states.preflights import Preflights
 from control.states.rollouts import Rollouts
@@ -57,5 +60,12 @@ def desk_over(store: Store, settings: ControlSettings) -> Desk:
         troubles=list,
         assignment_key=lambda: b"key",
         announce=told.append,
+        standing=standing_orders(store, rollouts, settings),
     )
     return Desk(operator=operator, meters=meters, told=told)
+
+
+def standing_orders(store: Store, rollouts: Rollouts, settings: ControlSettings) -> StandingOrders:
+    """Those of a machine without workers."""
+    file = TrialsFile(store, Path("nowhere"), lambda: False)
+    return StandingOrders(store, rollouts, lambda: settings, file, lambda name, trials: "")

@@ -85,6 +85,7 @@ def deciding(folder: Path, store: Store, more: str = "") -> Controller:
         ),
         settings=parse(CONFIG + more, "canary.yaml", {}).control,
         pending=PendingRollbacks(folder / "rollbacks.json"),
+        trials=folder / "trials.json",
         assignment_key=lambda: b"key",
         own_url="http://127.0.0.1:1",
         troubles=list,

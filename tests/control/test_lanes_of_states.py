@@ -23,6 +23,7 @@ from routing import transitions
 from routing.cohort import SPACE
 from routing.lanes import part_of
 from routing.states import State, States, lane_place
+from tests.control.desks import standing_orders
 
 KEY = b"key"
 ENTRY = """
@@ -82,6 +83,7 @@ def operator(rollouts: Rollouts, store: Store, *file: str) -> Operator:
         workers=WorkerRegistry(),
         troubles=list,
         assignment_key=lambda: KEY,
+        standing=standing_orders(store, rollouts, wanted),
     )
 
 

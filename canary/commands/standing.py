@@ -1,0 +1,127 @@
+"""`canary begin`, `end`, `revert`, `show`: a standing canary and its trials."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+import typer
+
+from canary.commands.orders import Name, Reason
+from canary.commands.shell import (
+    CONFIG,
+    DATA,
+    Admin,
+    ConfigFile,
+    DataFolder,
+    Form,
+    admin_client,
+    ask,
+    ended_by,
+    fail,
+    print_json,
+    print_text,
+    read_config,
+    read_file,
+    say,
+    user,
+)
+from canary.config import ConfigError
+
+Standing = Annotated[str, typer.Argument(help="The standing canary's name.")]
+
+
+def begin(
+    name: Standing,
+    model: Annotated[str | None, typer.Option("--model", help="The candidate's model.")] = None,
+    arm: Annotated[
+        Path | None,
+        typer.Option(
+            "--arm", help="A YAML file with more of the candidate: `request:`, `timeout:` and so on."
+        ),
+    ] = None,
+    reason: Reason = "",
+    admin: Admin = None,
+    config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
+    output: Form = "text",
+) -> None:
+    """Begin a trial of a standing canary: the next model needs only its name. Writes no file."""
+    wanted = _arm(arm) if arm is not None else {}
+    if model is not None:
+        wanted["model"] = model
+    if not wanted.get("model"):
+        fail("name the model: canary begin NAME --model MODEL", code=2)
+    document = {"arm": wanted, "who": user(), "reason": reason}
+    done = ask(lambda: admin_client(admin, data).post(_path("standing", name, "begin"), document))
+    if output == "json":
+        return print_json(done)
+    waits = f", until `canary start {done['canary']}`" if done["start"] == "manual" else ""
+    why = f" ({done['reason']})" if done["reason"] else ""
+    return say(f"{done['canary']}: {done['state'].replace('_', ' ')}{why}{waits}")
+
+
+def end(
+    name: Name,
+    reason: Reason = "",
+    admin: Admin = None,
+    config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
+    output: Form = "text",
+) -> None:
+    """End a trial of a standing canary that never ran. It appears in no history."""
+    document = {"who": user(), "reason": reason}
+    done = ask(lambda: admin_client(admin, data).post(_path("canaries", name, "end"), document))
+    print_json(done) if output == "json" else say(f"{name}: ended")
+
+
+def revert(
+    name: Standing,
+    reason: Annotated[str, typer.Option("--reason", help="The reason, for the audit log (required).")],
+    admin: Admin = None,
+    config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
+    output: Form = "text",
+) -> None:
+    """Give everybody the baseline before the one in force, at once. Begins nothing."""
+    document = {"who": user(), "reason": reason}
+    done = ask(lambda: admin_client(admin, data).post(_path("standing", name, "revert"), document))
+    if output == "json":
+        return print_json(done)
+    now = done["baseline"]
+    return say(f"{name}: everybody gets {now['provider']}/{now['model']}; {done['reverted']} is taken back")
+
+
+def show(
+    name: Standing,
+    config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
+    output: Annotated[Literal["yaml", "json"], typer.Option("-o", "--output", help="The format.")] = "yaml",
+) -> None:
+    """Print a standing canary's entry with the baseline in force, as it may stand in the file."""
+    import yaml
+
+    known = read_config(config).standing
+    if name not in known:
+        fail(f"the config has no standing canary {name!r}; it has: {', '.join(known) or 'none'}", code=2)
+    entry = {**known[name].entry, "standing": True, "baseline": dict(known[name].baseline)}
+    if output == "json":
+        return print_json(entry)
+    return print_text(yaml.safe_dump([entry], sort_keys=False, allow_unicode=True).rstrip())
+
+
+def _arm(file: Path) -> dict[str, Any]:
+    """The arm in the file. Exits 1 if it cannot be read, 2 if it is no mapping of YAML."""
+    from canary.config.yaml_document import read
+
+    with ended_by(ConfigError, code=2):
+        document = read(read_file(file), str(file), os.environ)
+        if document.problems:
+            raise ConfigError(document.problems)
+    plain = document.root.plain(frozenset(), {})
+    return dict(plain) if isinstance(plain, Mapping) else {}
+
+
+def _path(kind: str, name: str, order: str) -> str:
+    return f"/api/{kind}/{quote(name, safe='')}/{order}"

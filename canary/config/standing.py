@@ -1,0 +1,130 @@
+"""Standing canaries in the file: each begun trial becomes an entry of its own, before anything is checked.
+
+A trial's entry is the standing one, under its own name, with the arms of its start. The standing entry has
+the baseline that was promoted last. Problems of both are told at the standing entry's lines.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from canary.config.errors import Path
+from canary.config.yaml_document import ConfigDocument, DocumentEntry, is_typed
+from control.settings import CanarySettings, StandingCanary
+from records.facts.standing import ArmDocument, Standing
+
+NOTHING = Standing()
+_ARMS = ("baseline", "candidate")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandingEntries:
+    """The standing entries of a document, by name. False when there are none."""
+
+    document: ConfigDocument
+    entries: Mapping[str, DocumentEntry]
+
+    @classmethod
+    def of(cls, document: ConfigDocument) -> "StandingEntries":
+        """Find them. What has no name, or arms of another shape, is left to the schema."""
+        found = {
+            _text(each, "name"): each for each in _canaries(document) if _text(each, "standing") == "true"
+        }
+        whole = {name: each for name, each in found.items() if name and all(_arm(each, arm) for arm in _ARMS)}
+        return cls(document=document, entries=whole)
+
+    def __bool__(self) -> bool:
+        return bool(self.entries)
+
+    @property
+    def store(self) -> str:
+        """The URL of the store."""
+        return _text(self.document.root, "store") or "sqlite:///canary.db"
+
+    @property
+    def data(self) -> str:
+        """The data folder as the file has it; "" where it has none."""
+        return _text(self.document.root, "data")
+
+    def expanded(self, begun: Mapping[str, Standing]) -> ConfigDocument:
+        """The document with an entry for each trial, and the baselines that were promoted."""
+        if not self:
+            return self.document
+        canaries = []
+        for each in _canaries(self.document):
+            name = _text(each, "name")
+            if self.entries.get(name) is not each:
+                canaries.append(each)
+                continue
+            known = begun.get(name, NOTHING)
+            baseline = known.baseline
+            canaries.append(each if baseline is None else _with(each, baseline=baseline.arm))
+            for trial, one in known.open.items():
+                entry = _with(each, baseline=one.baseline, candidate=one.candidate, name=trial)
+                value = {key: child for key, child in _mapping(entry).items() if key != "standing"}
+                canaries.append(replace(entry, value=value))
+        root = self.document.root
+        listed = replace(_mapping(root)["canaries"], value=canaries)
+        return replace(self.document, root=replace(root, value={**_mapping(root), "canaries": listed}))
+
+    def settings(
+        self, terms: Mapping[str, CanarySettings], begun: Mapping[str, Standing]
+    ) -> Mapping[str, StandingCanary]:
+        """Each standing canary, by its terms from the config."""
+        return {
+            name: StandingCanary(
+                terms=each,
+                begun=begun.get(name, NOTHING),
+                entry=_plain(self.entries[name]),
+            )
+            for name, each in terms.items()
+        }
+
+
+def _canaries(document: ConfigDocument) -> list[DocumentEntry]:
+    listed = _mapping(document.root).get("canaries")
+    return listed.value if listed is not None and isinstance(listed.value, list) else []
+
+
+def _mapping(entry: DocumentEntry) -> dict[str, DocumentEntry]:
+    return entry.value if isinstance(entry.value, dict) else {}
+
+
+def _text(entry: DocumentEntry, key: str) -> str:
+    found = _mapping(entry).get(key)
+    return found.value if found is not None and isinstance(found.value, str) else ""
+
+
+def _arm(entry: DocumentEntry, key: str) -> ArmDocument:
+    """The arm as a mapping of plain values; empty if it has another shape."""
+    found = _mapping(entry).get(key)
+    return _plain(found) if found is not None else {}
+
+
+def _plain(entry: DocumentEntry) -> dict[str, Any]:
+    plain = entry.plain(frozenset(), {})
+    return plain if isinstance(plain, dict) else {}
+
+
+def _with(entry: DocumentEntry, **values: ArmDocument | str) -> DocumentEntry:
+    """The entry with other values of these keys."""
+    fresh = {key: _entry(value, (*entry.path, key), entry.line) for key, value in values.items()}
+    return replace(entry, value={**_mapping(entry), **fresh})
+
+
+def _entry(value: Any, path: Path, line: int) -> DocumentEntry:
+    """A plain value as the file would have it: outside an arm's request every scalar is text."""
+    made: Any = value
+    if isinstance(value, Mapping):
+        made = {key: _entry(child, (*path, key), line) for key, child in value.items()}
+    elif isinstance(value, list | tuple):
+        made = [_entry(child, (*path, index), line) for index, child in enumerate(value)]
+    elif not is_typed(path) and value is not None and not isinstance(value, str):
+        made = (
+            str(value).lower()
+            if isinstance(value, bool)
+            else f"{value:g}"
+            if isinstance(value, float)
+            else str(value)
+        )
+    return DocumentEntry(path=path, line=line, value=made)

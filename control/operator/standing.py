@@ -1,0 +1,162 @@
+"""Standing canaries: models are begun by their names, end before they ran, and baselines are taken back.
+
+The store is the truth; `trials.json` takes it to the processes of a machine, whose supervisor reads the
+config anew when it changes. Killed between the two, a process writes the file after its next start.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+
+from control.fleet.publisher import TrialsFile
+from control.operator.orders import BadOrder
+from control.settings import ControlSettings, StandingCanary
+from control.states.rollouts import Rollouts
+from records.errors import StoreDown
+from records.facts.standing import ArmDocument, BegunTrial, Standing
+from records.store import Act, Store
+from records.store.standing import CannotStand, Standings
+
+log = structlog.get_logger()
+
+TAKEN_WITHIN_S = 10.0
+_SOON_S = 0.05
+_NAME = 63
+
+Misfit = Callable[[str, Mapping[str, BegunTrial]], str]
+"""Why the config cannot be read with these trials of a standing canary; "" if it can."""
+
+
+class StandingOrders:
+    """What people order of standing canaries. Every method may raise BadOrder."""
+
+    def __init__(
+        self,
+        store: Store,
+        rollouts: Rollouts,
+        settings: Callable[[], ControlSettings],
+        file: TrialsFile,
+        misfit: Misfit,
+    ) -> None:
+        self._standings, self._rollouts, self._settings = Standings(store), rollouts, settings
+        self._file, self._misfit = file, misfit
+
+    async def begin(self, name: str, arm: ArmDocument, *, who: str, reason: str) -> Mapping[str, Any]:
+        """Begin a trial: the standing canary's candidate with what `arm` says. Waits until it is taken up."""
+        standing = self._standing(name)
+        candidate, model = {**standing.candidate, **arm}, arm.get("model")
+        if not isinstance(model, str) or not model.strip():
+            raise BadOrder(400, 'begin needs the candidate\'s "model"')
+        with _refused():
+            begun = (await asyncio.to_thread(self._standings.all)).get(name, Standing())
+            trial = _fresh(name, model, {*begun.trials, *self._rollouts.states, *self._settings().canaries})
+            newest = begun.baseline
+            new = BegunTrial(
+                baseline=standing.in_file if newest is None else newest.arm,
+                candidate=candidate,
+                at=time.time(),
+                who=who or "unknown",
+            )
+            wanted = await asyncio.to_thread(self._misfit, name, {trial: new})
+            if wanted:
+                raise BadOrder(400, f"not begun: {wanted}")
+            alone = standing.terms.canary.lane is None
+            await asyncio.to_thread(self._rollouts.settle)
+            await asyncio.to_thread(self._standings.begin, name, trial, new, reason=reason, alone=alone)
+            await asyncio.to_thread(self._file.write)
+        log.info("standing.begun", canary=name, trial=trial, who=who)
+        return await self._taken_up(name, trial)
+
+    async def end(self, trial: str, *, who: str, reason: str) -> Mapping[str, Any]:
+        """End a trial that never ran."""
+        act = Act(at=time.time(), action="end", who=who or "unknown", reason=reason or "never ran")
+        with _refused():
+            await asyncio.to_thread(self._standings.end, trial, act)
+            await asyncio.to_thread(self._file.write)
+        return {"canary": trial, "state": "ended"}
+
+    async def promoted(self, name: str) -> str | None:
+        """The canary whose candidate is the baseline in force; None where it is the config's own. Raises
+        BadOrder (404, 503)."""
+        self._standing(name)
+        with _refused():
+            newest = (await asyncio.to_thread(self._standings.all)).get(name, Standing()).baseline
+        return newest.canary if newest is not None else None
+
+    async def revert(self, name: str, act: Act) -> None:
+        """Take back the baseline of a trial that has left, with the trials that are there."""
+        with _refused():
+            await asyncio.to_thread(self._standings.revert, name, act)
+
+    async def baseline(self, name: str) -> ArmDocument:
+        """The baseline in force, after telling the machine's processes."""
+        with _refused():
+            await asyncio.to_thread(self._file.write)
+            newest = (await asyncio.to_thread(self._standings.all)).get(name, Standing()).baseline
+        return self._standing(name).in_file if newest is None else newest.arm
+
+    def document(self) -> list[dict[str, Any]]:
+        """Every standing canary for the status document."""
+        return [self._about(name, each) for name, each in self._settings().standing.items()]
+
+    def _about(self, name: str, standing: StandingCanary) -> dict[str, Any]:
+        newest, baseline = standing.begun.baseline, standing.terms.canary.baseline
+        return {
+            "name": name,
+            "owner": standing.terms.owner,
+            "baseline": {"provider": baseline.provider, "model": baseline.model},
+            "since": newest.at if newest is not None else None,
+            "by": newest.who if newest is not None else None,
+            "canary": newest.canary if newest is not None else None,
+            "older_in_file": newest is not None and standing.in_file != newest.arm,
+            "trials": list(standing.begun.open),
+        }
+
+    def _standing(self, name: str) -> StandingCanary:
+        known = self._settings().standing
+        if name not in known:
+            raise BadOrder(404, f"no standing canary {name!r}; there are: {', '.join(known) or 'none'}")
+        return known[name]
+
+    async def _taken_up(self, name: str, trial: str) -> Mapping[str, Any]:
+        """The answer, once the trial is in our config and has a state, or after ten seconds without."""
+        until = time.monotonic() + TAKEN_WITHIN_S
+        while time.monotonic() < until:
+            if trial in self._settings().canaries and self._rollouts.in_force.is_settled([trial]):
+                break
+            await asyncio.sleep(_SOON_S)
+        state = self._rollouts.state(trial)
+        by_hand = self._standing(name).terms.canary.start_by_hand
+        return {
+            "standing": name,
+            "canary": trial,
+            "state": state.state if state is not None else "waiting",
+            "reason": state.reason if state is not None else "",
+            "start": "manual" if by_hand else "auto",
+        }
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    """Turn what the store refuses into BadOrder."""
+    try:
+        yield
+    except CannotStand as problem:
+        raise BadOrder(409, str(problem)) from problem
+    except StoreDown as problem:
+        raise BadOrder(503, str(problem)) from problem
+
+
+def _fresh(name: str, model: str, used: set[str]) -> str:
+    """The trial's name: the standing canary's with the model's, and a number where that was used before."""
+    plain = f"{name}-{re.sub('[^A-Za-z0-9._-]', '-', model)}"[:_NAME]
+    number = 2
+    found = plain
+    while found in used:
+        found, number = f"{plain[: _NAME - 4]}-{number}", number + 1
+    return found

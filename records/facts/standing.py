@@ -1,0 +1,110 @@
+"""A standing canary: the baselines that were promoted, and the trials that were begun; and the file that
+carries them to the processes of a machine (`trials.json`).
+
+Arms are mappings as in the config file. `records.store.standing` changes them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from common.whole_file import write_whole
+
+ArmDocument = Mapping[str, Any]
+
+FILE = "trials.json"
+"""In the data folder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawal:
+    """Who took a baseline back, when (UTC seconds) and why."""
+
+    at: float
+    who: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotedBaseline:
+    """A baseline: the candidate of this run of a trial, promoted at UTC second `at`."""
+
+    arm: ArmDocument
+    canary: str
+    run: int
+    at: float
+    who: str
+    withdrawn: Withdrawal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BegunTrial:
+    """A trial: its arms since UTC second `at`. `left_at`: when it left, None while it is there."""
+
+    baseline: ArmDocument
+    candidate: ArmDocument
+    at: float
+    who: str
+    left_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """One standing canary: its baselines, oldest first, and its trials by name."""
+
+    history: Sequence[PromotedBaseline] = ()
+    trials: Mapping[str, BegunTrial] = field(default_factory=dict)
+
+    @property
+    def baseline(self) -> PromotedBaseline | None:
+        """The baseline in force; None: the config's own."""
+        return next((each for each in reversed(self.history) if each.withdrawn is None), None)
+
+    @property
+    def open(self) -> Mapping[str, BegunTrial]:
+        """The trials that are there."""
+        return {name: each for name, each in self.trials.items() if each.left_at is None}
+
+    @property
+    def kept(self) -> frozenset[str]:
+        """The canaries whose states stay: the trials, and whose candidate is the baseline."""
+        newest = self.baseline
+        return frozenset(self.open) | ({newest.canary} if newest is not None else frozenset())
+
+    def without(self, names: Sequence[str], at: float) -> "Standing":
+        """After these trials have left."""
+        left = {name: replace(self.trials[name], left_at=at) for name in names}
+        return replace(self, trials={**self.trials, **left})
+
+    def withdrawn(self, canary: str, run: int, withdrawal: Withdrawal) -> "Standing":
+        """After the baseline that this run brought was taken back."""
+        history = [
+            replace(each, withdrawn=withdrawal)
+            if (each.canary, each.run) == (canary, run) and each.withdrawn is None
+            else each
+            for each in self.history
+        ]
+        return replace(self, history=history)
+
+
+def write_standings(path: Path, standings: Mapping[str, Standing]) -> bool:
+    """Replace the file, unless it says this already. True if it was replaced. Raises OSError."""
+    data = msgspec.json.encode(standings, order="deterministic")
+    try:
+        if path.read_bytes() == data:
+            return False
+    except OSError:
+        pass
+    write_whole(path, data, durable=False)  # the store has them
+    return True
+
+
+def read_standings(path: Path) -> dict[str, Standing] | None:
+    """Read the file; None where it is missing or unreadable."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Standing])
+    except (OSError, msgspec.DecodeError):
+        return None

@@ -1,0 +1,148 @@
+"""Standing canaries in the store: their trials, and the baselines that were promoted.
+
+                  trial's state        in one transaction
+    begin         none yet             the trial, with both arms; the trials that are over leave
+    promoted      running → promoted   its candidate is the newest baseline (`follow`)
+    rolled back   promoted → …         its baseline is withdrawn (`follow`)
+    revert        promoted, or gone    the newest baseline is withdrawn, every trial leaves
+    end           never ran            the trial leaves
+
+Arms are mappings as in the config file. A change compares the version; each has an audit entry.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from records.facts.standing import BegunTrial, Standing, Withdrawal
+from records.store.baselines import replace_standing, standings_in
+from records.store.database import TIMEOUTS, engine_of, transaction
+from records.store.migrate import HEAD, version_of
+from records.store.store import Act, Store, log_act, replace_state, states_in
+from routing import transitions
+from routing.states import State
+
+_TRIES = 5
+OVER = ("rolled_back", "promoted", "ended")
+"""The states of a trial that frees its place."""
+
+
+class CannotStand(Exception):
+    """The store does not allow this change of a standing canary. The message says what is legal."""
+
+
+class _Overtaken(Exception):
+    """Somebody else changed it meanwhile."""
+
+
+class Standings:
+    """The standing canaries of one database. Every method may raise StoreDown."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def all(self) -> dict[str, Standing]:
+        """Every standing canary that something was begun of."""
+        with self._store.asking() as connection:
+            return {name: standing for name, (_, standing) in standings_in(connection).items()}
+
+    def begin(self, name: str, trial: str, begun: BegunTrial, *, reason: str, alone: bool) -> None:
+        """Store a new trial. `alone`: those that are over leave, and another one must not be there. Raises
+        CannotStand."""
+
+        def change(connection: Connection) -> None:
+            version, standing = standings_in(connection).get(name, (0, Standing()))
+            states = states_in(connection)
+            if trial in states or trial in standing.trials:
+                raise CannotStand(f"a canary named {trial} existed before")
+            known = {each: states[each].state if each in states else None for each in standing.open}
+            over = [each for each, state in known.items() if state is not None and state.state in OVER]
+            if alone and (busy := [each for each in known if each not in over]):
+                state = known[busy[0]]
+                said = "has just begun" if state is None else f"is {state.state}"
+                raise CannotStand(
+                    f"{busy[0]} {said}, and {name} tries one model at a time: roll it back, promote it, or "
+                    f"`canary end {busy[0]}` if it never ran; with `lane:` several may run"
+                )
+            for each in over if alone else ():  # nobody may resume one at this moment
+                _must(replace_state(connection, each, states[each].version, states[each].state))
+            after = standing.without(over if alone else (), begun.at)
+            _put(connection, name, version, replace(after, trials={**after.trials, trial: begun}))
+            act = Act(at=begun.at, action="begin", who=begun.who, reason=reason)
+            log_act(connection, trial, act, {}, State().document)
+
+        self._changing(change)
+
+    def end(self, trial: str, act: Act) -> None:
+        """Let a trial leave that never ran. Raises CannotStand."""
+
+        def change(connection: Connection) -> None:
+            standings = standings_in(connection)
+            found = [(name, *each) for name, each in standings.items() if trial in each[1].open]
+            if not found:
+                raise CannotStand(f"{trial} is no trial of a standing canary")
+            name, version, standing = found[0]
+            known = states_in(connection).get(trial)
+            before = State() if known is None else known.state
+            if before.started_at is not None:
+                raise CannotStand(f"{trial} has run: roll it back or promote it, and begin the next one")
+            after = transitions.end(before, reason=act.reason, now=act.at)
+            if known is not None:
+                _must(replace_state(connection, trial, known.version, after))
+            _put(connection, name, version, standing.without([trial], act.at))
+            log_act(connection, trial, act, before.document, after.document)
+
+        self._changing(change)
+
+    def revert(self, name: str, act: Act) -> None:
+        """Withdraw the baseline in force, and let every trial leave. Raises CannotStand."""
+
+        def change(connection: Connection) -> None:
+            version, standing = standings_in(connection).get(name, (0, Standing()))
+            newest = standing.baseline
+            if newest is None:
+                raise CannotStand(f"{name} has no promoted baseline: nothing is before it")
+            back = Withdrawal(at=act.at, who=act.who, reason=act.reason)
+            after = standing.withdrawn(newest.canary, newest.run, back)
+            _put(connection, name, version, after.without(list(standing.open), act.at))
+            known = states_in(connection).get(newest.canary)
+            document = (State() if known is None else known.state).document
+            log_act(connection, newest.canary, act, document, document)
+
+        self._changing(change)
+
+    def _changing(self, change: Callable[[Connection], None]) -> None:
+        for _ in range(_TRIES):
+            try:
+                with self._store.writing() as connection:
+                    return change(connection)
+            except _Overtaken:
+                continue
+        raise CannotStand("somebody else changed it at the same moment: look at it, and try again")
+
+
+def standings_at(url: str, data: Path) -> dict[str, Standing]:
+    """The standing canaries in the database of this URL, none where it is not of this schema: creates and
+    upgrades nothing. A relative SQLite path is relative to `data`. Raises StoreDown."""
+    engine = engine_of(url, data)
+    try:
+        if engine.dialect.name == "sqlite" and not os.access(engine.url.database or "", os.R_OK | os.W_OK):
+            return {}
+        with transaction(engine, within_s=TIMEOUTS.answer_s) as connection:
+            if version_of(connection) != HEAD:
+                return {}
+            return {name: standing for name, (_, standing) in standings_in(connection).items()}
+    finally:
+        engine.dispose()
+
+
+def _put(connection: Connection, name: str, version: int, standing: Standing) -> None:
+    _must(replace_standing(connection, name, version, standing))
+
+
+def _must(done: bool) -> None:
+    if not done:
+        raise _Overtaken

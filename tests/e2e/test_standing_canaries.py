@@ -1,0 +1,153 @@
+"""A standing canary over the real server: models are begun by their names, and the config is only read."""
+
+import json
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from demo.provider.behaviour import Behaviour
+from tests.e2e.stage import Stage, chat, on_stage
+from tests.serving import eventually
+
+CONFIG = """
+providers:
+  openai: {{api: openai, base_url: "{url}/v1", api_key: k}}
+canaries:
+  - name: support
+    standing: true
+    owner: anna@example.com
+    match: {{models: [support-bot]}}
+    baseline: {{provider: openai, model: first}}
+    candidate: {{provider: openai}}
+    share: 50%
+    start: auto
+"""
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    with on_stage(tmp_path, CONFIG) as stage:
+        stage.server.config.chmod(stat.S_IRUSR)
+        yield stage
+
+
+def asked(stage: Stage, user: str | None = None) -> str:
+    """The model that the provider was asked for."""
+    answer = httpx2.post(
+        f"{stage.server.traffic}/v1/chat/completions",
+        json=chat("support-bot", user),
+        trust_env=False,
+        timeout=30,
+    )
+    assert answer.status_code == 200, answer.text
+    return stage.provider.log.entries[-1].model
+
+
+def given(stage: Stage, model: str) -> None:
+    """Every new user gets the model; one who is active may keep another for a while (`settle`)."""
+    names = (f"new-{time.monotonic_ns()}-{n}" for n in count())
+    eventually(lambda: {asked(stage, next(names)) for _ in range(8)} == {model} or None)
+
+
+def canary(stage: Stage, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = stage.canary(*words, "--config", str(stage.server.config))
+    assert done.returncode == code, (words, done.stdout, done.stderr)
+    return done
+
+
+def states(stage: Stage) -> dict[str, str]:
+    return {each["name"]: each["state"] for each in stage.api("GET", "/api/status").json()["canaries"]}
+
+
+def standing(stage: Stage) -> dict[str, Any]:
+    (found,) = stage.api("GET", "/api/status").json()["standing"]
+    return dict(found)
+
+
+def test_models_come_and_go_by_their_names_and_no_file_is_written(stage: Stage) -> None:
+    before = stage.server.config.read_bytes()
+    given(stage, "first")
+
+    canary(stage, "begin", "support", "--model", "second")
+    assert states(stage) == {"support-second": "running"}
+    eventually(lambda: {asked(stage, f"u{n}") for n in range(30)} == {"first", "second"} or None)
+    refused = canary(stage, "begin", "support", "--model", "third", code=1)
+    assert "support-second is running, and support tries one model at a time" in refused.stderr
+
+    canary(stage, "rollback", "support-second", "--reason", "r")
+    given(stage, "first")
+    arm = stage.server.config.with_name("arm.yaml")
+    arm.write_text("request: {set: {temperature: 0}}\n")
+    canary(stage, "begin", "support", "--model", "third", "--arm", str(arm))
+    eventually(lambda: states(stage) == {"support-third": "running"} or None)
+    canary(stage, "promote", "support-third", "--reason", "better")
+    given(stage, "third")
+    assert json.loads(stage.provider.log.entries[-1].body)["temperature"] == 0
+    now = eventually(lambda: found if (found := standing(stage))["canary"] else None)
+    assert (now["baseline"]["model"], now["canary"], now["older_in_file"]) == ("third", "support-third", True)
+
+    stage.restart()
+    given(stage, "third")
+    canary(stage, "begin", "support", "--model", "fourth")
+    assert stage.status("support-fourth")["models"]["baseline"]["model"] == "third"
+    assert stage.server.config.read_bytes() == before
+
+    canary(stage, "revert", "support", "--reason", "invents discounts")
+    given(stage, "first")
+    eventually(lambda: states(stage) == {} or None)
+    audit = [(each["canary"], each["action"]) for each in stage.api("GET", "/api/audit").json()]
+    assert ("support-third", "revert") in audit
+    assert ("support-fourth", "begin") in audit
+
+
+def test_a_rollback_of_what_was_promoted_takes_the_baseline_back(stage: Stage) -> None:
+    canary(stage, "begin", "support", "--model", "second")
+    canary(stage, "promote", "support-second", "--reason", "better")
+    given(stage, "second")
+    canary(stage, "rollback", "support-second", "--reason", "worse")
+    given(stage, "first")
+    eventually(lambda: standing(stage)["canary"] is None or None)
+    canary(stage, "begin", "support", "--model", "third")
+    assert stage.status("support-third")["models"]["baseline"]["model"] == "first"
+
+
+def test_a_trial_that_never_ran_ends_and_is_in_no_history(tmp_path: Path) -> None:
+    with on_stage(tmp_path, CONFIG.replace("start: auto", "start: manual")) as stage:
+        said = canary(stage, "begin", "support", "--model", "second").stderr
+        assert "support-second: waiting, until `canary start support-second`" in said
+        canary(stage, "end", "support-second")
+        eventually(lambda: states(stage) == {} or None)
+        assert stage.api("GET", "/api/releases").json() == {"releases": []}
+        assert stage.api("GET", "/canaries/support-second").status_code == 404
+        canary(stage, "begin", "support", "--model", "second")
+        assert states(stage) == {"support-second-2": "waiting"}
+        wrong = stage.api(
+            "POST", "/api/standing/support/begin", {"arm": {"model": "x", "modle": "y"}, "who": "w"}
+        )
+        assert (wrong.status_code, "modle: unknown key" in wrong.json()["error"]) == (400, True)
+
+
+def test_a_server_that_is_killed_begins_and_promotes_wholly_or_not_at_all(stage: Stage) -> None:
+    stage.provider.behave("second", Behaviour())
+    (stage.server.data / "trials.json").unlink(missing_ok=True)
+    stage.api("POST", "/api/standing/support/begin", {"arm": {"model": "second"}, "who": "w"})
+    (stage.server.data / "trials.json").write_text("{}")  # as if killed before it was written
+    stage.server.kill()
+    stage.restart()
+    eventually(lambda: states(stage) == {"support-second": "running"} or None)
+    canary(stage, "promote", "support-second", "--reason", "r")
+    (stage.server.data / "trials.json").unlink()
+    stage.server.process.send_signal(signal.SIGKILL)
+    stage.server.process.wait()
+    stage.restart()
+    given(stage, "second")
+    assert states(stage) == {"support-second": "promoted"}
+    assert standing(stage)["baseline"]["model"] == "second"
