@@ -30,10 +30,10 @@ from control.fleet.publisher import ServiceAvailability, StatesFollower, TrialsF
 from records.errors import SharedDown, StoreDown
 from records.exports.prometheus import Meters
 from records.facts.standing import FILE
-from records.shared import states_channel
+from records.shared import held_units, states_channel
 from records.shared.states_channel import StatesChannel
 from records.shared.stream import OutgoingQueue
-from records.store.leader import LeaderLeases, states_in
+from records.store.leader import HELD, Checkpoints, LeaderLeases, states_in
 from records.store.shipper import name_of_spool
 
 log = structlog.get_logger()
@@ -153,6 +153,9 @@ class ReplicaAgent:
                 known = self.following.newest  # only Redis has how long to wait
                 plan = replace(plan, patience=known.patience, silence=known.silence)
                 self.following.hear(plan, time.monotonic())
+                if self.following.has_unknown_holds:
+                    kept = await asyncio.to_thread(Checkpoints(self.store, HELD).load)
+                    self.following.hear_held(held_units.decode(kept.document))
             except StoreDown:
                 log.debug("plan.unheard")  # the shipper says that the store is down
 

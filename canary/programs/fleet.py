@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from control.feed.stream import StreamSource
 from control.fleet.leadership import Leadership
 from control.fleet.metrics import ControllerMetrics
 from control.fleet.publisher import RedisPublisher, ServiceAvailability
+from records.errors import StoreDown
 from records.shared import states_channel
+from records.shared.held_units import HeldUnits, encode
 from records.shared.states_channel import StatesChannel
 from records.store import Store
-from records.store.leader import Checkpoints, LeaderLeases
+from records.store.leader import HELD, Checkpoints, LeaderLeases, StoredCheckpoint
 from records.store.shipper import name_of_spool
 from routing.states import NO_STATES
 
@@ -31,7 +34,8 @@ class FleetParts:
         self._availability = ServiceAvailability("redis")
         name = name_of_spool(data / "spool")
         self.leader = Leadership(LeaderLeases(store), name, utc=time.time, mono=time.monotonic)
-        self.publisher = RedisPublisher(StatesChannel(self._redis), self._availability)
+        self._held = Checkpoints(store, HELD)
+        self.publisher = RedisPublisher(StatesChannel(self._redis), self._availability, keep=self._keep)
         self.source = StreamSource(
             self._redis,
             store,
@@ -55,6 +59,10 @@ class FleetParts:
     def loops(self, controller: Controller) -> list[Coroutine[Any, Any, None]]:
         """Nothing runs beside the controller: the agents ship."""
         return []
+
+    def _keep(self, units: HeldUnits) -> None:
+        with suppress(StoreDown):  # only what Redis does not reach lacks it
+            self._held.save(StoredCheckpoint(self.leader.term or 0, encode(units)), units.at)
 
     def troubles(self) -> list[str]:
         """What does not work at the moment."""

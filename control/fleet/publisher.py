@@ -17,7 +17,7 @@ from common.clock import every
 from records.errors import SharedDown, StoreDown
 from records.facts.standing import write_standings
 from records.shared import held_units, states_file
-from records.shared.held_units import NOBODY_KNOWN, HeldUnits
+from records.shared.held_units import NOBODY_KNOWN, HeldUnits, has_unknown_holds
 from records.store import Store
 from records.store.standing import Standings
 from routing.states import NO_STATES, States
@@ -86,8 +86,15 @@ class RedisPublisher:
 
     refresh_every_s = 1.0
 
-    def __init__(self, channel: "StatesChannel", availability: ServiceAvailability) -> None:
-        self._channel, self._availability = channel, availability
+    def __init__(
+        self,
+        channel: "StatesChannel",
+        availability: ServiceAvailability,
+        *,
+        keep: Callable[[HeldUnits], None] = lambda units: None,
+    ) -> None:
+        """`keep` stores the units that keep an earlier state, for replicas that Redis does not reach."""
+        self._channel, self._availability, self._keep = channel, availability, keep
         self._loop = asyncio.get_running_loop()
         self._states = NO_STATES
         self._held = self._sent = NOBODY_KNOWN
@@ -100,9 +107,10 @@ class RedisPublisher:
         self._loop.call_soon_threadsafe(self._fresh.set)
 
     def put_held(self, units: HeldUnits) -> None:
-        """Publish the units that keep an earlier state. As `put`."""
+        """Publish the units that keep an earlier state. As `put`, but it waits for the store."""
         self._held = units
         self._loop.call_soon_threadsafe(self._fresh.set)
+        self._keep(units)
 
     async def held(self, newer_than: float) -> HeldUnits | None:
         """The published ones, whoever leads, if they are of after this UTC second."""
@@ -170,6 +178,11 @@ class StatesFollower:
     def holds(self) -> bool:
         """True while units keep an earlier state."""
         return any(state.holds for state in self.newest.states.values())
+
+    @property
+    def has_unknown_holds(self) -> bool:
+        """True while it is not known which ones do."""
+        return has_unknown_holds(self.newest, self.held)
 
     def hear_held(self, units: HeldUnits | None) -> None:
         """Take the units that keep an earlier state, None for none that are newer. What a full disk refuses

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from common.whole_file import Stamp, file_stamp, read_unnoted, write_whole
+from routing.states import States
 
 NAME = "plan.held"
 _WIDTH = 8
@@ -38,6 +39,15 @@ class HeldUnits(msgspec.Struct, frozen=True, kw_only=True):
     def knows(self, canary: str, phase: int) -> bool:
         """True when it is known which units keep the state of this phase."""
         return phase in self.sets.get(canary, {})
+
+
+def has_unknown_holds(states: States, units: HeldUnits) -> bool:
+    """True while some share has changed and it is not known which units keep the state before."""
+    return any(
+        not units.knows(name, hold.before.phase)
+        for name, state in states.states.items()
+        for hold in state.holds
+    )
 
 
 NOBODY_KNOWN = HeldUnits()

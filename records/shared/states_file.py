@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from common.whole_file import Stamp, file_stamp, read_unnoted, write_whole
-from records.shared.held_units import NAME, HeldUnits, HeldUnitsWatch
+from records.shared.held_units import NAME, HeldUnits, HeldUnitsWatch, has_unknown_holds
 from routing.states import NO_STATES, STALE_AFTER_S, States
 
 _DECODER = msgspec.json.Decoder(States)
@@ -54,11 +54,7 @@ class StatesWatch:
     @property
     def has_unknown_holds(self) -> bool:
         """True while a share has changed and it is not known yet who keeps the state before."""
-        return any(
-            not self.held.knows(name, hold.before.phase)
-            for name, state in self._states.states.items()
-            for hold in state.holds
-        )
+        return self._holds and has_unknown_holds(self._states, self.held)
 
     def poll(self, now_utc: float, mono: float) -> States:
         """Return the current states. Costs one stat() unless the file was replaced.

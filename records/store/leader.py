@@ -1,4 +1,5 @@
-"""What the leader has in the store: its lease, its checkpoint, the states, and records that it missed.
+"""What the leader has in the store: its lease, its checkpoint, who is held, the states, and records that it
+missed.
 
 The lease is one row, changed only by compare-and-set. `control/fleet/leadership.py` decides when a lease has
 expired and who takes it; this module has no clock.
@@ -19,7 +20,7 @@ from records.store.store import Store
 from records.store.tables import checkpoints, feedback, leases
 from routing.states import States, states_of
 
-NAME = "leader"
+NAME, HELD = "leader", "held"
 NOBODY = ""
 
 
@@ -78,15 +79,16 @@ class StoredCheckpoint:
 
 
 class Checkpoints:
-    """The checkpoint of one database. Every method may raise StoreDown."""
+    """A checkpoint of one database: what the leader knows, or with the name HELD the units that it holds.
+    Every method may raise StoreDown."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, name: str = NAME) -> None:
+        self._store, self._name = store, name
 
     def load(self) -> StoredCheckpoint:
         """Return the last saved checkpoint."""
         with self._store.asking() as connection:
-            row = connection.execute(select(checkpoints).where(checkpoints.c.name == NAME)).one()
+            row = connection.execute(select(checkpoints).where(checkpoints.c.name == self._name)).one()
         return StoredCheckpoint(row.term, zlib.decompress(row.document) if row.document else b"")
 
     def save(self, checkpoint: StoredCheckpoint, now: float) -> bool:
@@ -96,7 +98,7 @@ class Checkpoints:
         with self._store.writing() as connection:
             done = connection.execute(
                 update(checkpoints)
-                .where(checkpoints.c.name == NAME, checkpoints.c.term <= checkpoint.term)
+                .where(checkpoints.c.name == self._name, checkpoints.c.term <= checkpoint.term)
                 .values(**values)
             )
         return done.rowcount == 1

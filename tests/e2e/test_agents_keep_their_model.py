@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -189,3 +190,39 @@ def kill_the_leader(members: Fleet) -> None:
     leader.kill()
     members.admins.remove(leader)
     members.leader()
+
+
+@pytest.mark.more  # in several replicas
+def test_without_redis_a_change_moves_newcomers_and_no_task(
+    tmp_path: Path, postgres: Postgres, redis_server: RedisServer
+) -> None:
+    config = CONFIG.replace("SETTLE", "30m")
+    with (
+        ProviderThread(LocalProvider(other=Behaviour())) as provider,
+        fleet(
+            tmp_path, config.format(url=provider.url), store=postgres.fresh(), shared=redis_server.url
+        ) as all_,
+    ):
+        for role in ("admin", "traffic"):
+            all_.add(role)
+        all_.ready(1)
+        (replica,) = all_.replicas
+        users = [
+            next(all_.users("baseline", "agents", 0.6)),
+            *islice(all_.users("candidate", "agents", 0.1), 2),
+        ]
+        arms = [call(replica.traffic, user) for user in users]
+        redis_server.kill()
+        try:
+            order(all_.leader().ask, "ramp", share=0.99)
+            newcomers = all_.users("candidate", "agents", 0.99, prefix="newcomer")
+            eventually(
+                lambda: [call(replica.traffic, next(newcomers)) for _ in range(20)] == ["candidate"] * 20
+            )
+            assert (
+                [call(replica.traffic, user) for user in users]
+                == arms
+                == ["baseline", "candidate", "candidate"]
+            )
+        finally:
+            redis_server.start()

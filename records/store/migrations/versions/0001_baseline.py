@@ -30,13 +30,16 @@ _GROWING = (
 
 
 def upgrade() -> None:
-    """Create the tables, what keeps their rows from changing, and one row each of leases and checkpoints."""
+    """Create the tables, what keeps their rows from changing, the lease's row and those of checkpoints."""
     connection = op.get_bind()
     metadata.create_all(connection, checkfirst=False)
     for statement in _POSTGRESQL if connection.dialect.name == "postgresql" else _SQLITE:
         op.execute(statement)
     op.execute("INSERT INTO leases (name, holder, term, refreshed_at) VALUES ('leader', '', 0, 0)")
-    op.execute("INSERT INTO checkpoints (name, term, saved_at, document) VALUES ('leader', 0, 0, '')")
+    op.execute(
+        "INSERT INTO checkpoints (name, term, saved_at, document) "
+        "VALUES ('leader', 0, 0, ''), ('held', 0, 0, '')"
+    )
 
 
 _SQLITE = [
