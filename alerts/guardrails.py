@@ -238,9 +238,10 @@ class Watch:
             return
         for telemetry in self.telemetries:
             telemetry.outcome_arrived()
-        ended = [each for each in map(self._ended, mine) if each is not None]
+        every = [each for each in map(self._ended, mine) if each is not None]
+        steps = self.state.sessions.take(every)
+        ended = [each for each in every if not each.held]
         self.state.add(ended)
-        steps = self.state.sessions.take(ended)
         for scope in self.scopes:
             self._record_growth(scope.observe(ended))
             if steps:
@@ -254,16 +255,13 @@ class Watch:
         evidence = outcome.evidence
         if outcome.run != state.run or not (evidence or left_by_cohort(outcome)):
             return None
+        at, timed = started + (outcome.latency_s or 0.0), timed_outcome(outcome, started)
         if state.is_held(outcome, started):
-            return None
+            return EndedExchange(outcome, at, timed, counted, None, held=True)
         if outcome.arm == "candidate" or not evidence:
             state.locate(outcome, tags=self.segments, limits_s=self._slow_limits_s)
         return EndedExchange(
-            outcome,
-            started + (outcome.latency_s or 0.0),
-            timed_outcome(outcome, started),
-            counted,
-            self._sample(outcome, started) if evidence else None,
+            outcome, at, timed, counted, self._sample(outcome, started) if evidence else None
         )
 
     def observe_in_flight(self, worker: WorkerId, record: InFlight) -> None:

@@ -218,13 +218,14 @@ def _silent_s(outcome: Outcome) -> float:
 
 class EndedExchange(NamedTuple):
     """One outcome as rules take it in, at monotonic `at`. `counted` are the rules for which it has counted
-    already; `sample` is None unless it is evidence."""
+    already; `sample` is None unless it is evidence. `held`: only its session may use it."""
 
     outcome: Outcome
     at: float
     timed: ExchangeTime
     counted: Collection[str]
     sample: GuardrailSample | None
+    held: bool = False
 
 
 @dataclass(slots=True)

@@ -47,11 +47,13 @@ class LiveSession(msgspec.Struct, array_like=True, gc=False):
 
 
 class SessionStep(NamedTuple):
-    """A session after one more exchange, whose outcome arrived at monotonic `at`."""
+    """A session after one more exchange, whose outcome arrived at monotonic `at`. `held`: its unit keeps an
+    arm through a change of share, so the share does not say whose an event is."""
 
     session: LiveSession
     outcome: Outcome
     at: float
+    held: bool = False
 
 
 @dataclass(slots=True)
@@ -111,23 +113,29 @@ class LiveSessions:
     met: bytearray = field(default_factory=bytearray)
 
     def take(self, ended: Iterable[EndedExchange]) -> list[SessionStep]:
-        """Add exchanges. Returns those that belong to a session, in order, each with its session."""
-        return [self._take(each.outcome, each.at) for each in ended if each.outcome.session]
+        """Add exchanges. Returns those that belong to a session, in order, each with its session. A held one
+        only goes on with a session that began before the change of share."""
+        steps = (self._take(each.outcome, each.at, held=each.held) for each in ended if each.outcome.session)
+        return [step for step in steps if step is not None]
 
-    def _take(self, outcome: Outcome, at: float) -> SessionStep:
+    def _take(self, outcome: Outcome, at: float, *, held: bool) -> SessionStep | None:
         key = outcome.session[-16:] + outcome.unit[-16:]  # one name may be that of many users' sessions
         session = self.open.pop(key, None)
         started = at - (outcome.latency_s or 0.0)
         if session is not None and (started - session.last > OVER_AFTER_S or session.arm != outcome.arm):
             self.sums[session.arm].open -= 1
             session = None
+        if session is None and held:
+            return None
         if session is None:
             session = self._begin(outcome, started)
         self.open[key] = session
         if len(self.open) > MOST_OPEN:
             self._forget(next(iter(self.open)))
+        if not held:
+            session.share = outcome.share
         self._add(session, outcome, at)
-        return SessionStep(session, outcome, at)
+        return SessionStep(session, outcome, at, held)
 
     def _begin(self, outcome: Outcome, started: float) -> LiveSession:
         sums = self.sums[outcome.arm]
@@ -152,7 +160,6 @@ class LiveSessions:
 
     def _add(self, session: LiveSession, outcome: Outcome, at: float) -> None:
         sums, usage = self.sums[session.arm], outcome.usage
-        session.share = outcome.share
         session.exchanges += 1
         sums.exchanges += 1
         sums.length_s += max(0.0, at - session.last)

@@ -5,6 +5,7 @@ share one error budget:
 
     EVENTS  a user's first session over the bound. In a healthy canary it is the candidate's with the
             probability of its share, exactly, whatever the sessions are like (`alerts.rules.relative`).
+            One that goes on through a change of share is no event: the share does not say whose it is.
     FIRST   a user's first session. From its start on it counts as one that stays within the bound, until it
             does not. So open sessions can only speak for the candidate, and the bets hold at every look.
 
@@ -190,7 +191,7 @@ class SessionRule:
         if row is None or bound is None:
             return False
         grown = (
-            self._count(row, step.at, bound, candidate=candidate)
+            self._count(row, step.at, bound, candidate=candidate, held=step.held)
             if was_known
             else self._catch_up(step.at, bound)
         )
@@ -242,7 +243,9 @@ class SessionRule:
         grown = [self._count(row, now, bound, candidate=candidate) for row, candidate in both]
         return any(grown)
 
-    def _count(self, row: SessionRow, at: float, bound: float, *, candidate: bool) -> bool:
+    def _count(
+        self, row: SessionRow, at: float, bound: float, *, candidate: bool, held: bool = False
+    ) -> bool:
         grown = False
         if not row.counted:
             row.counted = True
@@ -251,9 +254,10 @@ class SessionRule:
             row.over = grown = True
             if row.is_first:
                 self._turn(row, candidate=candidate)
-            note_event(
-                self.state, unit=row.unit, candidate=candidate, share=row.share, at=at, factor=self.factor
-            )
+            if not held:
+                note_event(
+                    self.state, unit=row.unit, candidate=candidate, share=row.share, at=at, factor=self.factor
+                )
         return grown
 
     def _begin(self, row: SessionRow, *, candidate: bool) -> bool:

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import combinations
 from typing import get_args
 
-from alerts.rules.rule import rule_key
+from alerts.rules.rule import OF_SESSIONS, rule_key
 from canary.config import conversion, guardrails
 from canary.config.errors import Path
 from canary.config.part_checks import check_capture, check_forms, check_judging, check_request
@@ -310,10 +310,14 @@ def _check_scope(rule: GuardrailSection, place: Path, found: CheckedDocument) ->
     narrowed = [key for key in ("category", "segment") if getattr(rule, key) is not None]
     if not narrowed or (rule.metric is None and rule.rule not in guardrails.WHOLE_ONLY):
         return
-    source = "a lost outcome" if rule.rule == "telemetry" else "feedback"
+    why, shown = "feedback has no category and no tags", "feedback"
+    if rule.rule == "telemetry":
+        why = "a lost outcome has no category and no tags"
+    elif rule.rule in OF_SESSIONS:
+        why, shown = "each request of a session may have others", "sessions"
     message = (
-        f"{rule.name} can only watch the whole canary, because {source} has no category and no tags; remove"
-        f" {narrowed[0]} (the report shows feedback by category and segment)"
+        f"{rule.name} can only watch the whole canary, because {why}; remove {narrowed[0]} (the report shows"
+        f" {shown} by category and segment)"
     )
     found.complain((*place, narrowed[0]), message)
 

@@ -236,7 +236,10 @@ def check_judge(file: FileSection, found: CheckedDocument) -> None:
     if judge.provider not in names:
         found.complain(("judge", "provider"), f"is not in `providers`{suggestion(judge.provider, names)}")
     if not any(canary.judge is not None for canary in file.canaries):
-        found.warn(("judge",), "judges nothing: give a canary `judge: {pairs: 200}`")
+        found.warn(
+            ("judge",),
+            "judges nothing: give a canary `judge: {pairs: 200}`, of agents `judge: {sessions: 50}`",
+        )
 
 
 def check_judging(file: FileSection, canary: CanarySection, path: Path, found: CheckedDocument) -> None:

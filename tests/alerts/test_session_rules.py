@@ -91,6 +91,20 @@ def test_sessions_within_the_limit_are_no_reason_however_many(agents: Agents, sh
     assert statuses["session_cost"].evidence["ln_mixture"] > 7.0
 
 
+def test_a_session_that_goes_on_through_a_change_of_share_counts_to_its_end(agents: Agents) -> None:
+    """Cut at the change, the baseline's sessions would look half as long as those that nothing holds."""
+    for number in range(40):
+        agents.session("baseline", 6, unit=f"b{number}", session=f"b{number}", share=0.05)
+    agents.session("candidate", 12, phase=2, share=0.6)
+    held = {"phase": 1, "share": 0.05}
+    for number in range(40):
+        agents.session("baseline", 6, unit=f"b{number}", session=f"b{number}", **held)
+        agents.session("baseline", 30, unit=f"b{number}", session=f"later-{number}", **held)
+    sums = agents.traffic.watch.state.sessions.document()
+    assert (sums["baseline"]["begun"], sums["baseline"]["exchanges"]) == (40, 12.0)
+    assert agents.traffic.decide()["session_exchanges"].value == pytest.approx(1.0)
+
+
 def test_a_session_counts_before_it_has_ended(agents: Agents) -> None:
     for _ in range(60):
         agents.session("baseline", 6)

@@ -467,7 +467,7 @@ def test_two_guardrails_that_nothing_tells_apart_are_refused_by_name(one: str, o
     ]
 
 
-@pytest.mark.parametrize("rule", ["csat", "thumbs", "escalated", "telemetry"])
+@pytest.mark.parametrize("rule", ["csat", "thumbs", "stuck", "telemetry"])
 @pytest.mark.parametrize("part", ["category: billing", "segment: {region: eu}"])
 def test_a_rule_that_cannot_tell_a_part_of_the_traffic_is_refused_with_one(rule: str, part: str) -> None:
     rules = f"[{{rule: {rule}, {part}}}]"

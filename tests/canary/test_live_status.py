@@ -142,6 +142,11 @@ def test_an_open_incident_and_a_base_url_of_its_own_stand_in_the_header() -> Non
     assert "the base URL http(s)://HOST:PORT/azure/v1" in text
 
 
+def test_users_in_the_middle_of_something_stand_in_the_header() -> None:
+    assert "The last change waits for 18 users" in drawn(held_units={"units": 18, "until": NOW + 3600.0})
+    assert "waits for" not in drawn()
+
+
 def test_a_guardrail_has_a_bar_for_its_value_and_one_for_its_evidence() -> None:
     (row,) = [line for line in drawn().splitlines() if line.startswith("Error rate")]
     assert row.count("━") > 8
