@@ -130,8 +130,8 @@ def _budget_without_a_call(read: Config) -> str:
     """What is wrong with a daily budget in which a canary's judge could never make a call; "" if it could."""
     from judge.model import too_small
 
-    kinds = [each.judge.kind for each in read.canaries.values() if each.judge is not None]
-    return next(filter(None, (too_small(read.bench, kind) for kind in kinds)), "")
+    judges = (each.judge for each in read.canaries.values() if each.judge is not None)
+    return next(filter(None, (too_small(read.bench, each.kind) for each in judges)), "")
 
 
 def _prospects(

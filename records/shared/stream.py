@@ -75,7 +75,9 @@ _DERIVED: Mapping[str, Callable[[Outcome], Any]] = {
     "tried": lambda outcome: _tried(outcome),
     "tokens": lambda outcome: _tokens(outcome),
 }
-_FIELDS = [_DERIVED.get(name, attrgetter(name)) for name in BriefOutcome.__struct_fields__]
+_FIELDS: list[Callable[[Outcome], Any]] = [
+    _DERIVED.get(name, attrgetter(name)) for name in BriefOutcome.__struct_fields__
+]
 
 
 def brief(outcome: Outcome) -> BriefOutcome:

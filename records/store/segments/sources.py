@@ -74,16 +74,16 @@ class Segment:
         """Those that have one of these texts in the column, without their monotonic times. Of row groups that
         have none only this column is read."""
         from pyarrow import array, string
-        from pyarrow.compute import any as any_of
-        from pyarrow.compute import is_in
+        from pyarrow.compute import SetLookupOptions, call_function
         from pyarrow.parquet import ParquetFile
 
-        wanted, found = array(texts, string()), list[Outcome]()
+        wanted, found = SetLookupOptions(array(texts, string())), list[Outcome]()
         with self._open() as file:
             parquet = ParquetFile(file)
             for group in range(parquet.num_row_groups):
-                named = is_in(parquet.read_row_group(group, [column], use_threads=False)[column], wanted)
-                if any_of(named).as_py():
+                values = parquet.read_row_group(group, [column], use_threads=False)[column]
+                named = call_function("is_in", [values], wanted)
+                if call_function("any", [named]).as_py():
                     rows = parquet.read_row_group(group, list(ALL), use_threads=False).filter(named)
                     found += map(outcome_of, rows.to_pylist())
         return found
