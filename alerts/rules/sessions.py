@@ -215,12 +215,12 @@ class SessionRule:
         return state.bound
 
     def allowed(self) -> float:
-        """The share of the candidate's first sessions that may be over the bound: by how it was found, one
-        standard error more, or by what those of the baseline really do."""
+        """The share of the candidate's first sessions that may be over the bound: by how it was found, half
+        a standard error more, or by what those of the baseline really do, a fifth more."""
         state, theirs = self.state, self.state.baseline
         error = math.sqrt(OVER_SHARE * (1.0 - OVER_SHARE) / state.bound_of) if state.bound_of else 1.0
         seen = theirs.over / theirs.firsts if theirs.firsts >= FEWEST_FIRSTS else 0.0
-        return max(OVER_SHARE + error, 1.5 * seen)
+        return max(OVER_SHARE + error / 2.0, 1.2 * seen)
 
     def exceeds(self, now: float, *, recently: bool) -> bool:
         """True when the candidate is over the limit by more than a standard error, in the whole run or
