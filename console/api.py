@@ -142,13 +142,15 @@ class Api:
         return JSONResponse(await self._operator.preflight(request.path_params["name"]))
 
     async def begin(self, request: Request) -> Response:
-        """POST {"arm": {"model", …}, "who", "reason"?}: begin a trial of a standing canary."""
+        """POST {"arm": {"model", …}, "who", "reason"?, "start"?}: begin a trial of a standing canary. `start:
+        manual` waits for a person whatever the config says."""
         try:
             document = await _body(request)
             arm = document.pop("arm", None) if isinstance(document, dict) else None
-            if not isinstance(arm, dict):
+            if not isinstance(arm, dict) or document.get("start") not in (None, "manual"):
                 raise ValueError
-            done = await self._operator.begin(request.path_params["name"], arm, **_signed(document))
+            by_hand, signed = document.get("start") == "manual", _signed(document)
+            done = await self._operator.begin(request.path_params["name"], arm, by_hand=by_hand, **signed)
         except ValueError:
             return _problem(400, 'send JSON: {"arm": {"model": "…"}, "who": "…", "reason": "…"}')
         return JSONResponse(done)

@@ -34,6 +34,7 @@ class OrderForms:
         return [
             Route("/canaries/{name}/preflight", self.preflight, methods=["POST"]),
             Route("/canaries/{name}/decide", self.decide, methods=["POST"]),
+            Route("/standing/{name}/begin", self.begin, methods=["POST"]),
             Route("/canaries/{name}/{order}", self.order, methods=["POST"]),
         ]
 
@@ -44,6 +45,19 @@ class OrderForms:
             done = await self._operator.preflight(name)
             said = f"{done['taken']} of {done['asked']} requests taken, {done['refused']} refused"
             return 200, f"{said}; {done['source']}."
+
+        return await self._done(request, act)
+
+    async def begin(self, request: Request) -> Response:
+        """Begin a trial of the standing canary, and say what became of it."""
+
+        async def act(name: str, form: Mapping[str, str]) -> tuple[int, str]:
+            who, model = self._login.who(request, form.get("who", "")), form.get("model", "").strip()
+            if not who or not model:
+                raise BadOrder(400, "Not done: enter the model and your name.")
+            reason = form.get("reason", "").strip()[:_REASON_BOUND]
+            done = await self._operator.begin(name, {"model": model}, who=who[:_WHO_BOUND], reason=reason)
+            return 200, f"{done['canary']}: {status.plain(done['state'])}."
 
         return await self._done(request, act)
 

@@ -23,7 +23,7 @@ from control.operator.operator import Operator
 from control.operator.orders import ORDERS, BadOrder, Order
 from pages.status.rules import proof_of, reach
 from pages.status.standing import LOUDEST, PastCanaryView, arm_rows, past_view, standing
-from pages.words.status import astray, laneless, unmatched
+from pages.words.status import astray, laneless, standing_said, unmatched
 
 LOOK_EVERY_S = 1.0
 HEARTBEAT_S = 15.0
@@ -150,6 +150,7 @@ class ReadOnlyPages:
             unmatched=unmatched(status["unmatched"]),
             laneless=laneless(status["unmatched"]),
             traffic=[astray(each) for each in status["traffic"]],
+            standing=[(each["name"], standing_said(each, time.time())) for each in status["standing"]],
             callers=self._operator.callers(),
         )
 

@@ -79,7 +79,7 @@ def trends(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = 
     from verdict.archive.trends import to_json
     from verdict.archive.trends import trends as sum_up
 
-    with opened(read_config(config), data) as store:
+    with opened(read_config(config, data), data) as store:
         found = sum_up(map(from_document, Evaluations(store).all()), Benchmarks(store).refused())
     return print_json(to_json(found)) if output == "json" else _print(summarized(found))
 
@@ -123,7 +123,7 @@ def import_(
 
     with ended_by(BadEvaluation, about=file):
         found = parse(read_file(file))
-    with opened(read_config(config), data) as store:
+    with opened(read_config(config, data), data) as store:
         added = Evaluations(store).add([to_stored(each, sentences) for each in found])
     if output == "json":
         return print_json({"read": len(found), "added": added})
@@ -135,7 +135,7 @@ def _read(config: Path, data: Path, canary: str | None) -> "list[Evaluation]":
     from records.store.reports import Evaluations
     from verdict.archive.evaluations import from_document
 
-    with opened(read_config(config), data) as store:
+    with opened(read_config(config, data), data) as store:
         return [from_document(each) for each in Evaluations(store).all(canary)]
 
 

@@ -134,7 +134,7 @@ def bench(
         fail("--sessions and --steps are about --replay", code=2)
     without_log_lines()
     written = _report_file(report, dry=dry and not replay, partial=bool(dataset or quick) and not replay)
-    read = read_config(config)
+    read = read_config(config, data)
     settings = settings_now(read, data)
     pair = _pair(settings, model, against)
     if dry:

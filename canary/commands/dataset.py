@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -81,7 +82,7 @@ def sample(
         fail(f"--propose asks for answers; the label of the task {task} is what the model did", code=2)
     begin = moment(since, 0.0, time.time())
     before = _existing(file)
-    read = read_config(config)
+    read = read_config(config, data)
     with opened(read, data) as store:
         found = list(captured(store, name, since=begin))
         if name in _models(read) and canaries_of(name, store.states()):
@@ -470,7 +471,6 @@ def _written(file: Path, added: str, task: SampledTask) -> "Dataset":
     """Append lines to the dataset, and return it. Existing lines do not change."""
     from bench.dataset.file import parse
     from bench.errors import BadDataset
-    from canary.config.next_canary import put
 
     before = read_file(file) if file.exists() else ""
     text = f"{before.rstrip()}\n{added}".lstrip()
@@ -480,3 +480,16 @@ def _written(file: Path, added: str, task: SampledTask) -> "Dataset":
         file.touch(mode=0o600)
         put(file.resolve(), text)
     return dataset
+
+
+def put(file: Path, text: str) -> None:
+    """Replace the file atomically, because a server may be reading it. Keeps its mode and owner."""
+    beside = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        shutil.copymode(file, beside)
+        owner = file.stat()
+        os.chown(beside, owner.st_uid, owner.st_gid)
+        beside.replace(file)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -71,7 +71,7 @@ def examine(
     from canary.commands import doctor_network as network
 
     try:
-        read = load(config, environment)
+        read = load(config, environment, data.absolute())
         settings = read.server.overridden(environment, {})
     except ConfigError as problem:
         do = "fix the file; `canary check` checks only the file"

@@ -230,7 +230,7 @@ def import_(
     from canary.secrets import BadSecret, Secret
     from records.facts.feedback import COLUMNS, BadFeedbackFile
 
-    read = feedback_lines if mapping is None else _mapped_reader(read_config(config), mapping)
+    read = feedback_lines if mapping is None else _mapped_reader(read_config(config, data), mapping)
     try:
         token = Secret("CANARY_FEEDBACK_TOKEN", os.environ).value()
         client = FeedbackClient(ServerAddress.of("traffic", traffic, data), token)

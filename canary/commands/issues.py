@@ -48,7 +48,7 @@ Judge = Annotated[
 @app.command("list", epilog=example("issues list"))
 def list_(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "text") -> None:
     """List the known issues, oldest first, each with the models that were asked, the newest last."""
-    found, checks = known(config), _history(read_config(config), data)
+    found, checks = known(config), _history(read_config(config, data), data)
     models = {
         each.example.hash: None
         if checks is None
@@ -113,7 +113,7 @@ def recheck(
 ) -> None:
     """Test a model for all known issues. Exits 0 if all are gone, 3 if one remains, 4 if one is unknown."""
     without_log_lines()
-    found = rechecked(read_config(config), config, model, data, judge=judge)
+    found = rechecked(read_config(config, data), config, model, data, judge=judge)
     if found is None:
         fail("there are no known issues; add one with `canary issues add`")
     if output == "json":

@@ -66,7 +66,7 @@ def judge(
     if len(asked) != 1:
         fail("give --pairs N (of mirrored requests), --answers N or --sessions N (of both arms)", code=2)
     without_log_lines()
-    read = read_config(config)
+    read = read_config(config, data)
     wanted = canary_of(read, name)
     if wanted.judge is None:
         fail(f"{name} has no judge in {config}; give it one: `judge: {{pairs: 200}}`")

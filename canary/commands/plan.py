@@ -77,7 +77,7 @@ def plan(
     from pages.reports.plan import outlook, outlook_document, outlook_text, unplanned
     from verdict.planner.prospect import USUAL_STEPS, prospect_of
 
-    read = read_config(config) if rubric is None or name is not None or config.exists() else None
+    read = read_config(config, data) if rubric is None or name is not None or config.exists() else None
     known = _canary(read, name) if read is not None and (rubric is None or name is not None) else None
     judged = _judged(read, known, rubric)
     wanted = _wanted(judged, users, days, share, requests, assume or ())

@@ -16,6 +16,7 @@ from canary.commands.shell import (
     Form,
     canary_of,
     ended_by,
+    fail,
     has_store,
     opened,
     print_json,
@@ -62,8 +63,10 @@ def preflight(
     from pages.words.preflight import document, text
 
     without_log_lines()
-    read = read_config(config)
+    read = read_config(config, data)
     canary_of(read, name)
+    if name in read.standing:
+        fail(f"{name} is standing and has no candidate: begin a trial of it, and preflight that", code=2)
     requests = _requests(file, read, name) if file is not None else None
     captured = _captured(read, data, name, sample) if file is None else []
     with ended_by(NothingToAsk):

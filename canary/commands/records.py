@@ -37,7 +37,7 @@ def roll(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "t
     from records.store.segment_writer import TIMEOUTS
     from records.store.segment_writer import roll as roll_outcomes
 
-    read = read_config(config)
+    read = read_config(config, data)
     with opened(read, data, TIMEOUTS) as store:
         rolled = roll_outcomes(store, time.time(), all_of_it=True)
         where = store.folder.place if store.folder is not None else "the database"
@@ -87,7 +87,7 @@ def export(
     now = time.time()
     form = _form(form, output)
     begin, end = moment(since, 0.0, now), moment(until, float("inf"), now)
-    read = read_config(config)
+    read = read_config(config, data)
     with opened(read, data) as store, writing(output):
         spooled = _spooled(data, read.store) if what in ("outcomes", "sessions", "feedback") else 0
         shown = export_columns(what)

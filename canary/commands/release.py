@@ -41,7 +41,7 @@ def list_(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "
     from pages.reports.release import line, listed
     from verdict.archive.releases import all_releases
 
-    with opened(read_config(config), data) as store:
+    with opened(read_config(config, data), data) as store:
         found = all_releases(store)
     if output == "json":
         return print_json({"releases": [line(each) for each in found]})
@@ -65,7 +65,7 @@ def show(
     from pages.reports.release import rendered, to_json
     from verdict.archive.releases import NoSuchRelease, release_of
 
-    read = read_config(config)
+    read = read_config(config, data)
     with opened(read, data) as store, ended_by(NoSuchRelease):
         found = release_of(read.control.reports, store, model, now=time.time())
         if failures is not None:
@@ -92,7 +92,7 @@ def note(
         fail("the note is empty", code=2)
     if minutes is not None and not 0 < minutes <= 10_000:
         fail("--minutes must be above 0 and at most 10000", code=2)
-    with opened(read_config(config), data) as store, ended_by(NoSuchRelease):
+    with opened(read_config(config, data), data) as store, ended_by(NoSuchRelease):
         about = history_of(store, model).release
         added = ReleaseNote(at=time.time(), release=about.id, who=user(), text=text.strip(), minutes=minutes)
         Releases(store).note(added)

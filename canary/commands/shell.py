@@ -8,7 +8,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
 
-import click
 import typer
 
 from canary.commands.client import AdminClient, ServerNotReached
@@ -77,18 +76,11 @@ def ask(call: Callable[[], T]) -> T:
         return call()
 
 
-def read_config(path: Path) -> Config:
-    """Load the config, with what was begun on the server of the command's data folder. Exits 2 if it is
-    invalid."""
+def read_config(path: Path, data: Path | None = None) -> Config:
+    """Load the config, with what was begun on the server of this data folder, by default the config's. Exits
+    2 if it is invalid."""
     with ended_by(ConfigError, code=2):
-        return loaded(path)
-
-
-def loaded(path: Path) -> Config:
-    """As `read_config`. Raises ConfigError."""
-    context = click.get_current_context(silent=True)
-    data = context.params.get("data") if context is not None else None
-    return load(path, os.environ, data if isinstance(data, Path) else None)
+        return load(path, os.environ, data and data.absolute())
 
 
 def canary_of(config: Config, name: str) -> "CanarySettings":

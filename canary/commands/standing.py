@@ -102,7 +102,7 @@ def show(
     """Print a standing canary's entry with the baseline in force, as it may stand in the file."""
     import yaml
 
-    known = read_config(config).standing
+    known = read_config(config, data).standing
     if name not in known:
         fail(f"the config has no standing canary {name!r}; it has: {', '.join(known) or 'none'}", code=2)
     entry = {**known[name].entry, "standing": True, "baseline": dict(known[name].baseline)}

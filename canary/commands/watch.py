@@ -9,25 +9,27 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 import typer
 
+from canary.commands.client import AdminClient, ServerNotReached
 from canary.commands.shell import (
     CONFIG,
     DATA,
+    Admin,
     ConfigFile,
     DataFolder,
     Form,
     ended_by,
     fail,
-    loaded,
     print_json,
     print_text,
     read_config,
     say,
     without_log_lines,
 )
-from canary.config import Config, ConfigError
+from canary.config import Config, ConfigError, load
 from canary.python_path import environment, program
 from control.jobs.model_news import BenchmarkResult, CanaryUptake
 from records.facts.prices import Prices, unpriced_model
@@ -52,24 +54,25 @@ def watch(
         bool,
         typer.Option(
             "--quick",
-            help="Only check each new model's sanity; --next then writes a canary that a person must start.",
+            help="Only check each new model's sanity; --begin then begins a trial that a person must start.",
         ),
     ] = False,
     match: Annotated[
         str, typer.Option("--match", help="Only models whose name matches this pattern, such as 'gpt-6*'.")
     ] = "*",
-    next_: Annotated[
+    begin: Annotated[
         str | None,
         typer.Option(
-            "--next",
+            "--begin",
             metavar="NAME",
-            help="Write a model that passes into the config's canary NAME or NAME-….",
+            help="Begin a trial of the standing canary NAME with a model that passes.",
         ),
     ] = None,
     again: Annotated[
         str | None,
         typer.Option("--again", metavar="MODEL", help="Look once, and benchmark this model in any case."),
     ] = None,
+    admin: Admin = None,
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
     output: Form = "text",
@@ -80,13 +83,15 @@ def watch(
 
     with ended_by(ValueError, code=2):
         every_s = parse_duration(every)
-    if next_ is not None and not (bench or again):
-        fail("--next needs --bench: only a model that passes its benchmark can be next", code=2)
+    if begin is not None and not (bench or again):
+        fail("--begin needs --bench: only a model that passes its benchmark begins", code=2)
     if quick and not (bench or again):
         fail("--quick needs --bench", code=2)
     without_log_lines()
-    read = read_config(config)
-    trial = CommandTrial(config=read, file=config, data=data, line=next_, quick=quick)
+    read = read_config(config, data)
+    if begin is not None and begin not in read.standing:
+        fail(f"the config has no standing canary {begin!r} to begin a trial of", code=2)
+    trial = CommandTrial(config=read, file=config, data=data, standing=begin, admin=admin, quick=quick)
     watcher = ReleaseWatcher(
         settings=read.watch,
         data=data,
@@ -104,7 +109,7 @@ def watch(
         if once or again:
             raise typer.Exit(1 if all(count is None for count in found.listed.values()) else 0)
         time.sleep(max(every_s, 1.0))
-        read = _newest(config, read)
+        read = _newest(config, data, read)
         trial.configure(read)
         watcher.configure(read.watch)
 
@@ -130,10 +135,10 @@ def _rolled_back(config: Config, data: Path) -> Collection[str]:
     return [model for model, ending in last.items() if ending == "rolled_back"]
 
 
-def _newest(file: Path, old: Config) -> Config:
+def _newest(file: Path, data: Path, old: Config) -> Config:
     """Reload the config; keep the old one if the new one is invalid."""
     try:
-        return loaded(file)
+        return load(file, os.environ, data.absolute())
     except ConfigError as problem:
         say(f"{problem}\nstill using the old config")
         return old
@@ -155,14 +160,15 @@ def _tell(found: "WatchResult", config: Config, output: str) -> None:
 
 @dataclass(slots=True, kw_only=True)
 class CommandTrial:
-    """A ModelTrial by `canary bench` in a process of its own, and by the next canary in the config's `file`.
-    `line` is the canary that a model that passes follows, if any.
-    `quick`: only a sanity check, and the canary waits for a person to start it."""
+    """A ModelTrial by `canary bench` in a process of its own, and by an order to the server. A model that
+    passes is begun as a trial of `standing`, if any. `quick`: only a sanity check, and the trial waits for a
+    person to start it."""
 
     config: Config
     file: Path
     data: Path
-    line: str | None
+    standing: str | None
+    admin: str | None = None
     quick: bool = False
 
     def configure(self, config: Config) -> None:
@@ -194,36 +200,56 @@ class CommandTrial:
         if done.returncode not in _SAYS:
             why = (done.stderr.strip().splitlines() or ["no message"])[-1]
             return _not_run(f"its benchmark failed: {why}")
-        return _result(json.loads(done.stdout), _SAYS[done.returncode], follows=self.line is not None)
+        return _result(json.loads(done.stdout), _SAYS[done.returncode], follows=self.standing is not None)
 
     def take_up(self, model: str) -> CanaryUptake | None:
-        """Write the model into the file as the next canary of the line."""
-        from canary.config.next_canary import NeverNext, NotNext, follow
-
-        if self.line is None:
+        """Begin a trial with the model."""
+        if self.standing is None:
             return None
+        config = _newest(self.file, self.data, self.config)
+        if problem := _cannot_begin(config, self.standing, model, by_hand=self.quick):
+            return CanaryUptake(says=f"no trial was begun: {problem}", waits=False)
+        order = {
+            "arm": {"model": model.partition("/")[2]},
+            "who": "canary watch",
+            "reason": "passed its benchmark",
+        }
+        order |= {"start": "manual"} if self.quick else {}
         try:
-            canary = follow(
-                self.line, self.file, self.data, os.environ, model=model, by_hand=self.quick
-            ).canary
-        except NotNext as problem:
-            waits = not (self.quick or isinstance(problem, NeverNext))
-            rest = "; it waits for that to change" if waits else ""
-            return CanaryUptake(says=f"no canary was prepared: {problem}{rest}", waits=waits)
-        begins = f"waits for `canary start {canary.name}`" if canary.start_by_hand else "starts automatically"
-        return CanaryUptake(says=f"{canary.name} is in {self.file} and {begins}", waits=False)
+            client = AdminClient(admin=self.admin, data=self.data, environment=os.environ)
+            done = client.post(f"/api/standing/{quote(self.standing, safe='')}/begin", order)
+        except ServerNotReached as problem:
+            rest = "" if self.quick else "; it waits for that to change"
+            return CanaryUptake(says=f"no trial was begun: {problem}{rest}", waits=not self.quick)
+        name = done["canary"]
+        begins = f"waits for `canary start {name}`" if done["start"] == "manual" else "starts automatically"
+        return CanaryUptake(says=f"{name} is begun and {begins}", waits=False)
 
     def _current(self) -> str | None:
         """The model that users have now; None to let the benchmark choose."""
-        from canary.config.next_canary import NotNext, line_of
-
-        if self.line is None:
+        known = self.config.standing.get(self.standing or "")
+        if known is None:
             return None
-        try:
-            found = line_of(self.line, self.file, self.data, os.environ).current
-        except NotNext:
-            return None
+        found = known.terms.canary.baseline
         return f"{found.provider}/{found.model}"
+
+
+def _cannot_begin(config: Config, standing: str, model: str, *, by_hand: bool) -> str:
+    """Why no trial with the model may begin by itself, whatever becomes of the others; "" if one may."""
+    known = config.standing.get(standing)
+    if known is None:
+        return f"the config has no standing canary {standing!r}"
+    provider, _, name = model.partition("/")
+    tried = [trial for trial, each in known.begun.trials.items() if each.candidate["model"] == name]
+    if provider != known.candidate.get("provider"):
+        return f"{model} is not at {known.candidate.get('provider')}"
+    if tried:
+        return f"{tried[-1]} has tried it"
+    terms = known.terms
+    rolls_back = any(rule.action == "rollback" for rule in terms.guardrails)
+    if by_hand or terms.canary.start_by_hand or (terms.judged.criteria and rolls_back and config.notify):
+        return ""
+    return f"{standing} has start: auto, which needs a rubric, a guardrail that rolls back, and notify"
 
 
 def _not_run(says: str) -> BenchmarkResult:
@@ -231,7 +257,7 @@ def _not_run(says: str) -> BenchmarkResult:
 
 
 def _result(document: Mapping[str, Any], says: str, *, follows: bool) -> BenchmarkResult:
-    """The result in words. `follows`: a model that passes is to be the next canary."""
+    """The result in words. `follows`: a model that passes is to be begun."""
     issues = document["issues"]["still_there"] if document["issues"] is not None else 0
     own = document.get("examples", document)
     decides = own if own["verdict"] == document["verdict"] else document
@@ -252,17 +278,17 @@ def _result(document: Mapping[str, Any], says: str, *, follows: bool) -> Benchma
         *(["the list of known issues to change"] if issues and verdict == "ship" and follows else []),
     ]
     if issues and verdict == "ship" and follows:
-        text += "; no canary was prepared: known issues are still there"
+        text += "; no trial was begun: known issues are still there"
     text += f"; it waits for {' and '.join(waits_for)}" if waits_for else ""
     return BenchmarkResult(says=text, verdict=verdict, waits=bool(waits_for))
 
 
 def _checked(document: Mapping[str, Any], text: str, *, follows: bool) -> BenchmarkResult:
-    """The result of a sanity check. `follows`: a model that passes is to be the next canary."""
+    """The result of a sanity check. `follows`: a model that passes is to be begun."""
     if not follows:
         return BenchmarkResult(says=text, verdict=document["verdict"])
     why = _not_enough(document)
-    says = f"{text}; no canary was prepared: {why}" if why is not None else text
+    says = f"{text}; no trial was begun: {why}" if why is not None else text
     return BenchmarkResult(says=says, verdict=document["verdict"], sane=why is None)
 
 

@@ -8,7 +8,7 @@ file_checks    what the schema cannot say; `canary_checks` and `part_checks` of 
 conversion     sections into the rooms' values; `guardrails` into rules
 config         the result; `server` has what flags and variables may override
 certificate    the listeners' certificate
-next_canary    writes the next model into a canary's entry
+standing       trials of standing canaries as entries
 """
 
 from canary.config.config import Config

@@ -60,7 +60,9 @@ class StandingEntries:
             baseline = known.baseline
             canaries.append(each if baseline is None else _with(each, baseline=baseline.arm))
             for trial, one in known.open.items():
-                entry = _with(each, baseline=one.baseline, candidate=one.candidate, name=trial)
+                by_hand = {"start": "manual"} if one.by_hand else {}
+                arms = {"baseline": one.baseline, "candidate": one.candidate}
+                entry = _with(each, **arms, **by_hand, name=trial)
                 value = {key: child for key, child in _mapping(entry).items() if key != "standing"}
                 canaries.append(replace(entry, value=value))
         root = self.document.root

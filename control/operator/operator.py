@@ -234,14 +234,16 @@ class Operator:
         with suppress(StoreDown):  # it is in force, and stored when the store answers
             await asyncio.to_thread(self.rollouts.settle)
             await asyncio.to_thread(self.rollouts.enter, wanted, now)
+            await self.standing.tell()
         return await self._answer(canary, state)
 
     async def begin(
-        self, standing: str, arm: Mapping[str, Any], *, who: str, reason: str
+        self, standing: str, arm: Mapping[str, Any], *, who: str, reason: str, by_hand: bool = False
     ) -> Mapping[str, Any]:
-        """Begin a trial of a standing canary: its candidate with what `arm` says."""
+        """Begin a trial of a standing canary: its candidate with what `arm` says; `by_hand`: a person must
+        start it."""
         _must_be_storable(who, reason)
-        return await self.standing.begin(standing, arm, who=who, reason=reason)
+        return await self.standing.begin(standing, arm, who=who, reason=reason, by_hand=by_hand)
 
     async def end(self, canary: str, *, who: str, reason: str) -> Mapping[str, Any]:
         """End a trial of a standing canary that never ran."""

@@ -46,8 +46,11 @@ class StandingOrders:
         self._standings, self._rollouts, self._settings = Standings(store), rollouts, settings
         self._file, self._misfit = file, misfit
 
-    async def begin(self, name: str, arm: ArmDocument, *, who: str, reason: str) -> Mapping[str, Any]:
-        """Begin a trial: the standing canary's candidate with what `arm` says. Waits until it is taken up."""
+    async def begin(
+        self, name: str, arm: ArmDocument, *, who: str, reason: str, by_hand: bool
+    ) -> Mapping[str, Any]:
+        """Begin a trial: the standing canary's candidate with what `arm` says, `by_hand` for a person to
+        start. Waits until it is taken up."""
         standing = self._standing(name)
         candidate, model = {**standing.candidate, **arm}, arm.get("model")
         if not isinstance(model, str) or not model.strip():
@@ -61,6 +64,7 @@ class StandingOrders:
                 candidate=candidate,
                 at=time.time(),
                 who=who or "unknown",
+                by_hand=by_hand,
             )
             wanted = await asyncio.to_thread(self._misfit, name, {trial: new})
             if wanted:
@@ -100,6 +104,11 @@ class StandingOrders:
             newest = (await asyncio.to_thread(self._standings.all)).get(name, Standing()).baseline
         return self._standing(name).in_file if newest is None else newest.arm
 
+    async def tell(self) -> None:
+        """Tell the machine's processes what an order made of a baseline. May raise StoreDown."""
+        if self._settings().standing:
+            await asyncio.to_thread(self._file.write)
+
     def document(self) -> list[dict[str, Any]]:
         """Every standing canary for the status document."""
         return [self._about(name, each) for name, each in self._settings().standing.items()]
@@ -131,7 +140,8 @@ class StandingOrders:
                 break
             await asyncio.sleep(_SOON_S)
         state = self._rollouts.state(trial)
-        by_hand = self._standing(name).terms.canary.start_by_hand
+        known = self._settings().canaries.get(trial)
+        by_hand = known is not None and known.canary.start_by_hand
         return {
             "standing": name,
             "canary": trial,

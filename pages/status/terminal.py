@@ -48,7 +48,9 @@ def picture(document: Mapping[str, Any], now: float, *, width: int) -> Renderabl
 
 def _standing(document: Mapping[str, Any], now: float) -> list[Text]:
     """A line for each standing canary."""
-    return [Text(f"{each['name']}: {status.standing(each, now)}") for each in document.get("standing", ())]
+    return [
+        Text(f"{each['name']}: {status.standing_said(each, now)}") for each in document.get("standing", ())
+    ]
 
 
 def _unpriced(canaries: Sequence[Mapping[str, Any]]) -> list[Text]:

@@ -95,7 +95,7 @@ def models(canary: Mapping[str, Any]) -> str:
     return figures.models(named["baseline"], named["candidate"])
 
 
-def standing(canary: Mapping[str, Any], now: float) -> str:
+def standing_said(canary: Mapping[str, Any], now: float) -> str:
     """A standing canary's baseline in force, since when and by whom, and what it tries."""
     arm, trials = canary["baseline"], canary["trials"]
     text = f"everybody gets {arm['provider']}/{arm['model']}"

@@ -42,12 +42,14 @@ class PromotedBaseline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BegunTrial:
-    """A trial: its arms since UTC second `at`. `left_at`: when it left, None while it is there."""
+    """A trial: its arms since UTC second `at`. `by_hand`: a person must start it, whatever the terms say.
+    `left_at`: when it left, None while it is there."""
 
     baseline: ArmDocument
     candidate: ArmDocument
     at: float
     who: str
+    by_hand: bool = False
     left_at: float | None = None
 
 

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from bench.dataset.labels import accepted
 from canary.cli import app
+from canary.commands.dataset import put
 from demo.provider.behaviour import Behaviour
 from records.captures.capture import Capture
 from records.store import Act, Store
@@ -265,3 +266,12 @@ def test_old_examples_are_retired_to_a_file_beside_and_none_is_lost(tmp_path: Pa
     assert retired("--older", "long").exit_code == 2
     file.write_text(a_line("x", None).replace('"yes"', '"yes", "sampled": "26.11.2026"'))
     assert "sampled must be a day" in retired().stderr
+
+
+def test_the_file_keeps_its_mode_and_nothing_stays_beside_it(tmp_path: Path) -> None:
+    file = tmp_path / "dataset.jsonl"
+    file.write_text("1\n")
+    file.chmod(0o640)
+    put(file, "2\n")
+    assert (file.read_text(), file.stat().st_mode & 0o777) == ("2\n", 0o640)
+    assert list(tmp_path.iterdir()) == [file]

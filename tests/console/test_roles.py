@@ -53,6 +53,7 @@ TABLE: Mapping[tuple[str, str], Kind] = {
     ("GET", "/datasets/{name}/label"): "texts",
     ("POST", "/canaries/{name}/label"): "form",
     ("POST", "/canaries/{name}/decide"): "form",
+    ("POST", "/standing/{name}/begin"): "form",
     ("POST", "/canaries/{name}/preflight"): "form",
     ("POST", "/canaries/{name}/{order}"): "form",
     ("POST", "/datasets/{name}/label"): "form",

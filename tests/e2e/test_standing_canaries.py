@@ -12,7 +12,10 @@ from typing import Any
 
 import httpx2
 import pytest
+from typer.testing import CliRunner
 
+from canary.cli import app
+from canary.config import parse
 from demo.provider.behaviour import Behaviour
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.serving import eventually
@@ -93,6 +96,17 @@ def test_models_come_and_go_by_their_names_and_no_file_is_written(stage: Stage) 
     assert json.loads(stage.provider.log.entries[-1].body)["temperature"] == 0
     now = eventually(lambda: found if (found := standing(stage))["canary"] else None)
     assert (now["baseline"]["model"], now["canary"], now["older_in_file"]) == ("third", "support-third", True)
+    shown = canary(stage, "show", "support").stdout
+    assert "temperature: 0" in shown and "model: third" in shown
+    assert parse(
+        f"{CONFIG.partition('canaries:')[0].format(url='http://x')}canaries:\n{shown}", "shown", {}
+    ).standing
+    where = {"CANARY_DATA": str(stage.server.data)}
+    checked = CliRunner().invoke(app, ["check", "--config", str(stage.server.config)], env=where)
+    assert (
+        "the baseline of support is older than the one in force, which counts: openai/third" in checked.stderr
+    )
+    assert "Begin the next model of support" in stage.api("GET", "/").text
 
     stage.restart()
     given(stage, "third")

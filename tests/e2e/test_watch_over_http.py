@@ -255,7 +255,7 @@ KNOWS, KNOWS_ALL = Behaviour(says=ANSWERS), Behaviour(says={**ANSWERS, "Capital?
 
 
 class Line:
-    """A running canary `trial`, and looks for the model that follows it."""
+    """A standing canary `trial` that tries `older`, and looks for the model after it."""
 
     def __init__(
         self, provider: ProviderThread, serve: Callable[..., Running], hook: Hook, line: str = LINE
@@ -263,14 +263,18 @@ class Line:
         for model in ("old", "older"):
             provider.behave(model, KNOWS)
         text = CONFIG.format(url=provider.url, hook=hook.url).replace("datasets:\n", line)
+        text = text.replace("  - name: trial\n", "  - name: trial\n    standing: true\n    settle: 0s\n")
+        text = text.replace("candidate: {provider: openai, model: older}", "candidate: {provider: openai}")
         self.text = text
         server = serve(self.text, workers=1)
         sums(server.config.parent)
         self.hook, self.config, self._where = hook, server.config, ["--data", str(server.data)]
         self.data = server.data
+        begun = CliRunner().invoke(app, ["begin", "trial", "--model", "older", *self._where])
+        assert begun.exit_code == 0, begun.stderr
 
     def looked(self, *words: str) -> str:
-        look = ["watch", "--once", "--bench", "--match", "gpt-*", "--next", "trial", *words, *self._where]
+        look = ["watch", "--once", "--bench", "--match", "gpt-*", "--begin", "trial", *words, *self._where]
         done = CliRunner().invoke(app, [*look, "--config", str(self.config)])
         assert done.exit_code == 0, done.stderr
         said = [each for each in self.hook.bodies if each["event"] == "benchmark_finished"]
@@ -281,7 +285,7 @@ class Line:
         command = ["bench", model, "-o", "json", *words, *self._where, "--config", str(self.config)]
         return CliRunner().invoke(app, command)
 
-    def order(self, word: str, canary: str = "trial") -> None:
+    def order(self, word: str, canary: str = "trial-older") -> None:
         assert CliRunner().invoke(app, [word, canary, "--reason", "r", *self._where]).exit_code == 0
 
     def states(self) -> list[tuple[str, str, float]]:
@@ -295,17 +299,16 @@ def test_a_model_that_passed_follows_a_rolled_back_canary_by_the_benchmark_it_ha
     line = Line(provider, serve, hook)
     line.looked()
     provider.behave("gpt-good", KNOWS)
-    assert line.looked().endswith(
-        "no canary was prepared: trial is running, so no other canary follows it; it waits for that to change"
-    )
+    said = line.looked()
+    assert "no trial was begun: trial-older is running, and trial tries one model at a time" in said
+    assert said.endswith("; it waits for that to change")
     told = len(hook.bodies)
     line.looked()
     assert (line.config.read_text(), len(hook.bodies)) == (line.text, told)
     waiting = (line.data / "watch.json").read_bytes()
     line.order("rollback")
     assert line.looked() == (
-        "ship: openai/gpt-good: its benchmark said ship; "
-        f"trial-gpt-good is in {line.config} and starts automatically"
+        "ship: openai/gpt-good: its benchmark said ship; trial-gpt-good is begun and starts automatically"
     )
     eventually(lambda: line.states() == [("trial-gpt-good", "running", 0.05)])
 
@@ -343,12 +346,12 @@ def test_a_model_that_passes_follows_a_promoted_canary_and_one_that_does_not_nev
     provider.behave("gpt-bad", Behaviour())
     assert "dont_ship: openai/gpt-bad: its benchmark against openai/older says don't ship" in line.looked()
     provider.behave("gpt-guesses", KNOWS)
-    assert "no canary was prepared: known issues are still there; it waits for" in line.looked()
+    assert "no trial was begun: known issues are still there; it waits for" in line.looked()
     assert line.config.read_text() == line.text
     provider.behave("gpt-good", KNOWS_ALL)
     assert line.looked() == (
         "ship: openai/gpt-good: its benchmark against openai/older says ship; "
-        f"trial-gpt-good is in {line.config} and starts automatically"
+        "trial-gpt-good is begun and starts automatically"
     )
     eventually(lambda: line.states() == [("trial-gpt-good", "running", 0.05)])
 
@@ -385,19 +388,19 @@ def test_a_sanity_check_prepares_a_canary_only_after_five_releases_that_shipped(
         Evaluations(store).add([to_stored(a_release(number), sentences) for number in range(5)])
     provider.behave("gpt-bad", Behaviour())
     said = line.looked("--quick")
-    assert "no canary was prepared: its sanity check did not pass (the benchmark says don't ship" in said
+    assert "no trial was begun: its sanity check did not pass (the benchmark says don't ship" in said
     assert line.config.read_text() == line.text
     provider.behave("gpt-good", KNOWS)
     said = line.looked("--quick")
     assert said.startswith("extend: openai/gpt-good: its sanity check against openai/older says not enough")
-    assert said.endswith(f"trial-gpt-good is in {line.config} and waits for `canary start trial-gpt-good`")
-    assert "start: manual" in line.config.read_text()
+    assert said.endswith("trial-gpt-good is begun and waits for `canary start trial-gpt-good`")
+    assert line.config.read_text() == line.text
     assert [each.model for each in provider.log.entries].count("gpt-good") == 20
     eventually(lambda: line.states() == [("trial-gpt-good", "waiting", 0.0)])
 
 
 def test_what_has_not_passed_a_benchmark_follows_nobody(tmp_path: Path) -> None:
-    done = watch(tmp_path, "--next", "trial")
-    assert (done.exit_code, "--next needs --bench" in done.stderr) == (2, True)
+    done = watch(tmp_path, "--begin", "trial")
+    assert (done.exit_code, "--begin needs --bench" in done.stderr) == (2, True)
     done = watch(tmp_path, "--quick")
     assert (done.exit_code, "--quick needs --bench" in done.stderr) == (2, True)
