@@ -22,7 +22,7 @@ from alerts.evidence.exchanges import (
     WorkerId,
     timed_outcome,
 )
-from alerts.evidence.sessions import LiveSessions
+from alerts.evidence.sessions import OVER_AFTER_S, LiveSessions
 from alerts.incidents.incident import trouble_of
 from alerts.incidents.rollback import (
     FAILURES,
@@ -87,6 +87,8 @@ class WatchState:
     step_units: list[str] = field(default_factory=list)
     running: RunningExchanges = field(default_factory=RunningExchanges)
     sessions: LiveSessions = field(default_factory=LiveSessions)
+    kept: dict[int, tuple[float, float]] = field(default_factory=dict)
+    """The share of each phase that held units keep, and when one of them last began an exchange."""
 
     def is_held(self, exchange: Outcome | InFlight, started: float) -> bool:
         """True for an exchange of an earlier phase that began after the newest one did: its unit keeps an arm
@@ -95,7 +97,21 @@ class WatchState:
             self.phase, self.phase_since = exchange.phase, started
         elif exchange.phase == self.phase:
             self.phase_since = min(self.phase_since, started)
-        return exchange.phase < self.phase and started > self.phase_since
+        held = exchange.phase < self.phase and started > self.phase_since
+        if held:
+            self.kept[exchange.phase] = exchange.share, started
+        return held
+
+    def share_of(self, exchange: Outcome | InFlight, started: float) -> float:
+        """The largest probability that an exchange is the candidate's. Beside units that keep a higher share
+        it is more than the share: those between both are in no arm's evidence."""
+        if not self.kept:
+            return exchange.share
+        self.kept = {phase: one for phase, one in self.kept.items() if started - one[1] < OVER_AFTER_S}
+        most = max((share for share, _ in self.kept.values()), default=0.0)
+        if most <= exchange.share or not exchange.share:
+            return exchange.share
+        return exchange.share / (1.0 - most + exchange.share)
 
     def add(self, ended: Sequence[EndedExchange]) -> None:
         """Add exchanges of this run, those that are evidence."""
@@ -103,15 +119,14 @@ class WatchState:
         for arm, tally in self.tallies.items():
             tally.add([pair for pair in evidence if pair[0].arm == arm])
         for outcome, sample in evidence:
-            if outcome.phase not in self.shares:
-                self._add_phase(outcome)
             if sample.candidate and (sample.failed or outcome.faults):
                 self._add_failure(outcome, sample)
         if evidence:
             outcome, sample = evidence[-1]
             self.utc_minus_mono = outcome.at - sample.started
 
-    def _add_phase(self, outcome: Outcome) -> None:
+    def add_phase(self, outcome: Outcome) -> None:
+        """Remember the share of a new phase."""
         self.shares[outcome.phase] = outcome.share
         if len(self.shares) > PHASES:
             del self.shares[next(iter(self.shares))]
@@ -258,6 +273,10 @@ class Watch:
         at, timed = started + (outcome.latency_s or 0.0), timed_outcome(outcome, started)
         if state.is_held(outcome, started):
             return EndedExchange(outcome, at, timed, counted, None, held=True)
+        if evidence and outcome.phase not in state.shares:
+            state.add_phase(outcome)
+        if (share := state.share_of(outcome, started)) != outcome.share:
+            outcome = msgspec.structs.replace(outcome, share=share)
         if outcome.arm == "candidate" or not evidence:
             state.locate(outcome, tags=self.segments, limits_s=self._slow_limits_s)
         return EndedExchange(
@@ -274,6 +293,8 @@ class Watch:
             # perhaps it was until now, and the other arm is asked (foreign state)
             state.running.leave(record.exchange_id)
             return
+        if (share := state.share_of(record, started)) != record.share:
+            record = msgspec.structs.replace(record, share=share)
         failure = state.running.begin(worker, record, started=started, now=self._judged_at)
         self._fail(record, failure)
 

@@ -291,3 +291,15 @@ def test_units_that_a_lower_share_has_not_moved_yet_are_no_evidence(traffic_of: 
     assert {each.state for each in traffic.decide().values()} <= {"ok", "not_enough_data"}
     traffic.send(50, phase=2, arm="candidate", failed=True)
     assert "latched" in {each.state for each in traffic.decide().values()}
+
+
+def test_beside_users_who_keep_a_higher_share_the_candidate_has_more_than_its_share(traffic_of: Any) -> None:
+    """From 90 % to 5 %: a third of those who are not held has the candidate, and so a third of failures."""
+    traffic = traffic_of(Watch("support-nov", DEFAULT_RULES))
+    traffic.send(20, share=0.9, arm="candidate")
+    traffic.send(20, share=0.9, arm="baseline")
+    for number in range(200):
+        traffic.send(1, phase=2, share=0.05, arm="candidate", failed=number % 20 == 0)
+        traffic.send(2, phase=2, share=0.05, arm="baseline", failed=number % 20 == 0)
+        traffic.send(3, phase=1, share=0.9, arm="candidate")
+    assert traffic.decide()["error_rate_vs_baseline"].state == "ok"
