@@ -151,8 +151,10 @@ def in_short(found: JudgeFigures) -> str:
 
 
 def _sessions_in_short(found: JudgedSessions | None) -> str:
-    if found is None or found.mark.candidate is None or found.mark.baseline is None:
+    if found is None:
         return ""
+    if found.mark.candidate is None or found.mark.baseline is None:
+        return f"a judge has marked {count(found.sessions, 'session')}: too few"
     return (
         f"sessions marked by a judge {_ends(found.mark.candidate)}, the current model’s "
         f"{_ends(found.mark.baseline)}"

@@ -16,7 +16,7 @@ from pages.words.gains import known_of_answers
 from pages.words.reasons import sentences
 from records.store.releases import Release, Run
 from tests.verdict.archived import a_line, an_evaluation
-from tests.verdict.judgement_figures import FEW, FULL, MARKS, NONE
+from tests.verdict.judgement_figures import FEW, FULL, MARKS, NONE, SESSIONS
 from tests.verdict.planned import as_told
 from verdict.archive.evaluations import Evaluation
 from verdict.archive.releases import ArchivedRelease, RunHistory, dossier, layers_of
@@ -114,6 +114,15 @@ def test_without_feedback_and_judge_nothing_is_said_to_be_known() -> None:
     assert known_of_answers(report).startswith("Nothing here says whether the answers are better")
     assert "equal quality" not in gains.in_short(report)
     assert "without more faults" in gains.in_short(report)
+
+
+def test_sessions_that_only_one_arm_has_are_too_few_and_no_pairs() -> None:
+    told = SESSIONS.judged_session
+    assert told is not None
+    one_arm = replace(told, sessions=3, mark=replace(told.mark, candidate=None))
+    assert (
+        judge.in_short(replace(SESSIONS, judged_session=one_arm)) == "a judge has marked 3 sessions: too few"
+    )
 
 
 @pytest.mark.parametrize("metric", ["task_completed", "csat", "judged_preference"])
