@@ -123,7 +123,7 @@ def held_units(canary: Mapping[str, Any]) -> str:
     if held is None:
         return ""
     users = f"{count(held['units'], 'user')} in the middle of something"
-    return f"The last change waits for {users}, until {moment(held['until'])} at the latest."
+    return f"The last change waits for {users}, until {moment(held['until'])} UTC at the latest."
 
 
 def assignment(canary: Mapping[str, Any]) -> str:

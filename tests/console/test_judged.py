@@ -133,6 +133,11 @@ def test_more_than_the_day_s_number_says_that_those_by_hand_are_counted() -> Non
     assert "202 of 200 pairs (by hand too)</dd>" in _of_canary(FULL, replace(DAY, judged=202))
 
 
+def test_where_sessions_are_marked_nobody_is_asked_to_label_pairs() -> None:
+    assert "Label pairs" in _of_canary(FULL, DAY)
+    assert "Label pairs" not in _of_canary(None, replace(DAY, kind="session"))
+
+
 def test_single_answers_are_counted_as_such() -> None:
     page = _of_canary(MARKS, replace(DAY, kind="answer"))
     assert "83 of 200 answers" in page
