@@ -22,7 +22,7 @@ def show(document: Mapping[str, Any]) -> None:
     if document["not_simulated"]:
         missing = (
             f"not simulated: {', '.join(document['not_simulated'])}; the traffic has no feedback, categories"
-            " or tags, so no figure here speaks of these rules"
+            " or tags, and sessions only where asked for, so no figure here speaks of these rules"
         )
         console.print(Text(missing), soft_wrap=True)
 
