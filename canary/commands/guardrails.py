@@ -103,7 +103,7 @@ def simulate(
 
     named = error or cost or latency or hang or more_steps or stuck or fault
     try:
-        wanted = _chosen(read_config(config).canaries, canary)
+        wanted = _chosen(read_config(config).known, canary)
         question = SimulationQuestion(
             weeks=weeks,
             runs=runs,

@@ -103,10 +103,10 @@ def plan(
 
 def _canary(read: Config, name: str | None) -> "CanarySettings":
     """The canary of this name, or the only one. Exits 2 if there is none."""
-    if name is None and len(read.canaries) == 1:
-        return next(iter(read.canaries.values()))
+    if name is None and len(read.known) == 1:
+        return next(iter(read.known.values()))
     if name is None:
-        fail(f"name a canary; there are: {', '.join(read.canaries) or 'none'}", code=2)
+        fail(f"name a canary; there are: {', '.join(read.known) or 'none'}", code=2)
     return canary_of(read, name)
 
 

@@ -7,6 +7,7 @@ receives none falls to share 0 (`records/shared/states_file.py`).
 """
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -225,11 +226,13 @@ class TrialsFile:
     def __init__(self, store: Store, path: Path, wanted: Callable[[], bool]) -> None:
         """`wanted` is False while the config has no standing canary."""
         self._standings, self._path, self._wanted = Standings(store), path, wanted
+        self._writing = threading.Lock()
 
     def write(self) -> None:
         """Bring the file to what the store has. May raise StoreDown. A full disk is tried again."""
         try:
-            write_standings(self._path, self._standings.all())
+            with self._writing:  # what is read later is written later
+                write_standings(self._path, self._standings.all())
         except OSError as problem:
             log.error("trials.not_written", file=str(self._path), problem=str(problem))
 

@@ -4,9 +4,7 @@ import json
 import signal
 import stat
 import subprocess
-import time
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +29,7 @@ canaries:
     baseline: {{provider: openai, model: first}}
     candidate: {{provider: openai}}
     share: 50%
+    settle: 0s
     start: auto
 """
 
@@ -55,9 +54,8 @@ def asked(stage: Stage, user: str | None = None) -> str:
 
 
 def given(stage: Stage, model: str) -> None:
-    """Every new user gets the model; one who is active may keep another for a while (`settle`)."""
-    names = (f"new-{time.monotonic_ns()}-{n}" for n in count())
-    eventually(lambda: {asked(stage, next(names)) for _ in range(8)} == {model} or None)
+    """Everybody gets the model."""
+    eventually(lambda: {asked(stage, f"u{n}") for n in range(8)} == {model} or None)
 
 
 def canary(stage: Stage, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,140 @@
+"""A standing canary in the store: its baselines, and trials that a config does not know yet."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from canary.config import parse
+from control.settings import ControlSettings
+from control.states.rollouts import Rollouts
+from records.facts.standing import BegunTrial, Standing
+from records.store import Act, Store
+from records.store.standing import CannotStand, Standings
+from routing import transitions
+from routing.states import State
+
+CONFIG = """
+providers:
+  openai: {api: openai, base_url: "http://127.0.0.1:1/v1", api_key: k}
+canaries:
+  - name: support
+    standing: true
+    match: {models: [bot]}
+    baseline: {provider: openai, model: first}
+    candidate: {provider: openai}
+    share: 50%
+"""
+FIRST = {"provider": "openai", "model": "first"}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
+        yield store
+
+
+def settings(begun: Standing | None) -> ControlSettings:
+    known = {} if begun is None else {"support": begun}
+    return parse(CONFIG, "canary.yaml", {}, lambda url, data: known).control
+
+
+def begin(store: Store, model: str) -> str:
+    trial = f"support-{model}"
+    arm = {"provider": "openai", "model": model, "patience": "3s"}
+    new = BegunTrial(baseline=FIRST, candidate=arm, at=1.0, who="ann")
+    Standings(store).begin("support", trial, new, reason="", alone=True)
+    return trial
+
+
+def now(store: Store) -> Standing:
+    return Standings(store).all()["support"]
+
+
+def order(rollouts: Rollouts, trial: str, action: str) -> State:
+    way = {
+        "promote": partial(transitions.promote, reason="r", now=2.0),
+        "rollback": partial(transitions.rollback, reason="r", now=2.0),
+        "resume": partial(transitions.resume, steps=(), reason="r", now=2.0),
+    }[action]
+    state = rollouts.change(trial, Act(at=2.0, action=action, who="bob", reason="r"), way)
+    rollouts.settle()
+    return state
+
+
+def test_what_was_promoted_is_the_baseline_until_it_is_rolled_back(store: Store) -> None:
+    trial = begin(store, "second")
+    rollouts = Rollouts(store, lambda states: None)
+    rollouts.reconcile(settings(now(store)), 1.5)
+    order(rollouts, trial, "promote")
+    newest = now(store).baseline
+    assert newest is not None
+    assert (newest.arm, newest.canary, newest.who) == (
+        {"provider": "openai", "model": "second"},  # a baseline has no patience
+        trial,
+        "bob",
+    )
+    order(rollouts, trial, "rollback")
+    assert now(store).baseline is None
+    withdrawn = now(store).history[0].withdrawn
+    assert withdrawn is not None and withdrawn.who == "bob"
+
+
+def test_a_config_that_is_older_than_the_store_ends_no_trial(store: Store) -> None:
+    trial = begin(store, "second")
+    rollouts = Rollouts(store, lambda states: None)
+    rollouts.reconcile(settings(now(store)), 1.5)
+    rollouts.reconcile(settings(None), 1.6)
+    assert rollouts.states[trial].state.state == "running"
+    order(rollouts, trial, "promote")
+    begin(store, "third")
+    rollouts.reconcile(settings(now(store)), 2.5)
+    assert rollouts.states[trial].state.state == "promoted"  # its candidate is the baseline
+    without = CONFIG.replace("    standing: true\n", "").replace(
+        "{provider: openai}", "{provider: openai, model: x}"
+    )
+    rollouts.reconcile(parse(without, "canary.yaml", {}).control, 3.0)
+    assert rollouts.states[trial].state.state == "ended"
+
+
+def test_a_trial_that_left_does_not_come_back_by_an_old_config(store: Store) -> None:
+    trial = begin(store, "second")
+    old = settings(now(store))
+    Standings(store).end(trial, Act(at=2.0, action="end", who="ann", reason=""))
+    rollouts = Rollouts(store, lambda states: None)
+    rollouts.reconcile(old, 2.5)
+    assert trial not in rollouts.states
+
+
+def test_one_is_tried_at_a_time_and_the_next_begins_where_the_last_is_over(store: Store) -> None:
+    trial = begin(store, "second")
+    with pytest.raises(CannotStand, match="support-second has just begun"):
+        begin(store, "third")
+    rollouts = Rollouts(store, lambda states: None)
+    rollouts.reconcile(settings(now(store)), 1.5)
+    with pytest.raises(CannotStand, match="support-second is running"):
+        begin(store, "third")
+    with pytest.raises(CannotStand, match="support-second has run"):
+        Standings(store).end(trial, Act(at=2.0, action="end", who="ann", reason=""))
+    order(rollouts, trial, "rollback")
+    begin(store, "third")
+    assert list(now(store).open) == ["support-third"]
+    with pytest.raises(CannotStand, match="a canary named support-second existed before"):
+        begin(store, "second")
+
+
+def test_reverting_withdraws_the_newest_baseline_and_ends_what_is_tried(store: Store) -> None:
+    act = Act(at=5.0, action="revert", who="cy", reason="worse")
+    with pytest.raises(CannotStand, match="nothing is before it"):
+        Standings(store).revert("support", act)
+    trial = begin(store, "second")
+    rollouts = Rollouts(store, lambda states: None)
+    rollouts.reconcile(settings(now(store)), 1.5)
+    order(rollouts, trial, "promote")
+    begin(store, "third")
+    Standings(store).revert("support", act)
+    assert (now(store).baseline, dict(now(store).open)) == (None, {})
+    newest = store.audit(1)[0]
+    assert (newest.canary, newest.act) == (trial, act)
