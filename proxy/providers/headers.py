@@ -65,6 +65,8 @@ STEERING = frozenset(
 )  # fmt: skip
 """Headers that tell a gateway where a request goes or what it is, which canary decides. They go on to
 entries that list them, in `forward_headers`."""
+_SESSION = b"x-litellm-session-id"
+"""Of a steering family, and steers nothing: it only names a session."""
 
 
 class _Travels(dict[bytes, bool]):
@@ -109,7 +111,7 @@ class _Forwarded(dict[tuple[bool, bool, tuple[str, ...]], _Travels]):
             | ({b"accept-encoding"} if identity else set()),
             _CREDENTIAL_ENDINGS if own_key else (),
             tuple(each.encode() for each in STEERING_FAMILIES if f"{each}*" not in listed),
-            names,
+            names | {_SESSION},
         )
         return travels
 

@@ -71,6 +71,7 @@ STEERING = [
 PLAIN = [
     (b"accept", b"application/json"),
     (b"accept-encoding", b"gzip, br"),
+    (b"x-litellm-session-id", b"s-1"),
     (b"anthropic-beta", b"context-1m-2025-08-07"),
     (b"anthropic-beta", b"files-api-2025-04-14"),
     (b"anthropic-version", b"2026-10-21"),
