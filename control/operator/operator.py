@@ -261,7 +261,7 @@ class Operator:
         if canary is not None and here and state is not None and state.state == "promoted":
             await self.order(canary, "rollback", who=who, reason=reason, share=None, hard=True)
         else:
-            act = Act(at=time.time(), action="revert", who=who or "unknown", reason=reason)
+            act = Act(at=time.time(), action="rollback", who=who or "unknown", reason=reason)
             await self.standing.revert(standing, act)
         return {"standing": standing, "reverted": canary, "baseline": await self.standing.baseline(standing)}
 

@@ -4,7 +4,7 @@
     begin         none yet             the trial, with both arms; the trials that are over leave
     promoted      running → promoted   its candidate is the newest baseline (`follow`)
     rolled back   promoted → …         its baseline is withdrawn (`follow`)
-    revert        promoted, or gone    the newest baseline is withdrawn, every trial leaves
+    revert        promoted → …         the newest baseline is withdrawn, every trial leaves
     end           never ran            the trial leaves
 
 Arms are mappings as in the config file. A change compares the version; each has an audit entry.
@@ -108,9 +108,12 @@ class Standings:
             back = Withdrawal(at=act.at, who=act.who, reason=act.reason)
             after = standing.withdrawn(newest.canary, newest.run, back)
             _put(connection, name, version, after.without(list(standing.open), act.at))
-            known = states_in(connection).get(newest.canary)
-            document = (State() if known is None else known.state).document
-            log_act(connection, newest.canary, act, document, document)
+            known = states_in(connection)[newest.canary]
+            state = known.state
+            if "rollback" in transitions.legal(state):  # so its history says that it was taken back
+                state = transitions.rollback(state, reason=act.reason, now=act.at, hard=True)
+                _must(replace_state(connection, newest.canary, known.version, state))
+            log_act(connection, newest.canary, act, known.state.document, state.document)
 
         self._changing(change)
 

@@ -12,6 +12,7 @@ from control.settings import ControlSettings
 from control.states.rollouts import Rollouts
 from records.facts.standing import BegunTrial, Standing
 from records.store import Act, Store
+from records.store.releases import past_canaries
 from records.store.standing import CannotStand, Standings
 from routing import transitions
 from routing.states import State
@@ -126,7 +127,7 @@ def test_one_is_tried_at_a_time_and_the_next_begins_where_the_last_is_over(store
 
 
 def test_reverting_withdraws_the_newest_baseline_and_ends_what_is_tried(store: Store) -> None:
-    act = Act(at=5.0, action="revert", who="cy", reason="worse")
+    act = Act(at=5.0, action="rollback", who="cy", reason="worse")
     with pytest.raises(CannotStand, match="nothing is before it"):
         Standings(store).revert("support", act)
     trial = begin(store, "second")
@@ -137,4 +138,7 @@ def test_reverting_withdraws_the_newest_baseline_and_ends_what_is_tried(store: S
     Standings(store).revert("support", act)
     assert (now(store).baseline, dict(now(store).open)) == (None, {})
     newest = store.audit(1)[0]
-    assert (newest.canary, newest.act) == (trial, act)
+    assert (newest.canary, newest.act, newest.after.state) == (trial, act, "rolled_back")
+    rollouts.reconcile(settings(now(store)), 6.0)
+    (past,) = past_canaries(store, {trial: rollouts.states[trial].state})
+    assert (past.ending, past.by) == ("rolled_back", act)

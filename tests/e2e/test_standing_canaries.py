@@ -116,7 +116,7 @@ def test_models_come_and_go_by_their_names_and_no_file_is_written(stage: Stage) 
     given(stage, "first")
     eventually(lambda: states(stage) == {} or None)
     audit = [(each["canary"], each["action"]) for each in stage.api("GET", "/api/audit").json()]
-    assert ("support-third", "revert") in audit
+    assert ("support-third", "rollback") in audit
     assert ("support-fourth", "begin") in audit
 
 
