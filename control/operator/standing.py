@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -20,7 +21,7 @@ from control.states.rollouts import Rollouts
 from records.errors import StoreDown
 from records.facts.standing import ArmDocument, BegunTrial, Standing
 from records.store import Act, Store
-from records.store.standing import CannotStand, Standings
+from records.store.standing import OVER, CannotStand, Standings
 
 log = structlog.get_logger()
 
@@ -66,9 +67,11 @@ class StandingOrders:
                 who=who or "unknown",
                 by_hand=by_hand,
             )
-            wanted = await asyncio.to_thread(self._misfit, name, {trial: new})
-            if wanted:
-                raise BadOrder(400, f"not begun: {wanted}")
+            leaving = {
+                each: replace(old, left_at=new.at) for each, old in begun.open.items() if self._is_over(each)
+            }
+            if problem := await asyncio.to_thread(self._misfit, name, {**leaving, trial: new}):
+                raise BadOrder(400, f"not begun: {problem}")
             alone = standing.terms.canary.lane is None
             await asyncio.to_thread(self._rollouts.settle)
             await asyncio.to_thread(self._standings.begin, name, trial, new, reason=reason, alone=alone)
@@ -125,6 +128,10 @@ class StandingOrders:
             "older_in_file": newest is not None and standing.in_file != newest.arm,
             "trials": list(standing.begun.open),
         }
+
+    def _is_over(self, trial: str) -> bool:
+        state = self._rollouts.state(trial)
+        return state is not None and state.state in OVER
 
     def _standing(self, name: str) -> StandingCanary:
         known = self._settings().standing

@@ -50,7 +50,7 @@ class Standings:
             return {name: standing for name, (_, standing) in standings_in(connection).items()}
 
     def begin(self, name: str, trial: str, begun: BegunTrial, *, reason: str, alone: bool) -> None:
-        """Store a new trial. `alone`: those that are over leave, and another one must not be there. Raises
+        """Store a new trial, and let those that are over leave. `alone`: no other one must be there. Raises
         CannotStand."""
 
         def change(connection: Connection) -> None:
@@ -67,9 +67,9 @@ class Standings:
                     f"{busy[0]} {said}, and {name} tries one model at a time: roll it back, promote it, or "
                     f"`canary end {busy[0]}` if it never ran; with `lane:` several may run"
                 )
-            for each in over if alone else ():  # nobody may resume one at this moment
+            for each in over:  # nobody may resume one at this moment
                 _must(replace_state(connection, each, states[each].version, states[each].state))
-            after = standing.without(over if alone else (), begun.at)
+            after = standing.without(over, begun.at)
             _put(connection, name, version, replace(after, trials={**after.trials, trial: begun}))
             act = Act(at=begun.at, action="begin", who=begun.who, reason=reason)
             log_act(connection, trial, act, {}, State().document)

@@ -147,6 +147,21 @@ def test_a_trial_that_never_ran_ends_and_is_in_no_history(tmp_path: Path) -> Non
         assert (wrong.status_code, "modle: unknown key" in wrong.json()["error"]) == (400, True)
 
 
+@pytest.mark.more
+def test_with_lanes_several_are_tried_and_a_rolled_back_one_frees_its_lane(tmp_path: Path) -> None:
+    with on_stage(tmp_path, CONFIG.replace("share: 50%", "share: 50%\n    lane: 50%")) as stage:
+        canary(stage, "begin", "support", "--model", "second")
+        canary(stage, "begin", "support", "--model", "third")
+        assert states(stage) == {"support-second": "running", "support-third": "running"}
+        refused = canary(stage, "begin", "support", "--model", "fourth", code=1).stderr
+        assert "add up to 1.5; they may have 1 in all" in refused
+        canary(stage, "rollback", "support-second", "--reason", "r")
+        canary(stage, "begin", "support", "--model", "fourth")
+        eventually(lambda: states(stage) == {"support-third": "running", "support-fourth": "running"} or None)
+        given = {asked(stage, f"u{n}") for n in range(40)}
+        assert given == {"first", "third", "fourth"}
+
+
 def test_a_server_that_is_killed_begins_and_promotes_wholly_or_not_at_all(stage: Stage) -> None:
     stage.provider.behave("second", Behaviour())
     (stage.server.data / "trials.json").unlink(missing_ok=True)
