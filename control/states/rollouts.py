@@ -513,9 +513,13 @@ class Rollouts:
         """End the canaries that have left the config, but for the `kept` ones: trials that it does not know
         yet, and the one whose candidate is a standing baseline. The lanes are cut afterwards."""
         act = Act(at=now, action="end", who=CONFIG, reason=REMOVED)
+
+        def ended(state: State) -> State:  # another admin, or `canary end`, may have been faster
+            return state if state.state == "ended" else transitions.end(state, reason=REMOVED, now=now)
+
         for name, each in self.states.items():
             if name not in settings.canaries and name not in kept and each.state.state != "ended":
-                self.change(name, act, partial(transitions.end, reason=REMOVED, now=now))
+                self.change(name, act, ended)
 
     def _give_lanes(self, settings: ControlSettings, now: float) -> None:
         """Give the waiting canaries the lanes that the config cuts."""

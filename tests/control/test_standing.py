@@ -109,6 +109,17 @@ def test_a_trial_that_left_does_not_come_back_by_an_old_config(store: Store) -> 
     assert trial not in rollouts.states
 
 
+def test_a_trial_that_was_ended_behind_our_back_is_ended_once(store: Store) -> None:
+    trial = begin(store, "second")
+    rollouts = Rollouts(store, lambda states: None)
+    by_hand = CONFIG.replace("    share", "    start: manual\n    share")
+    known = {"support": now(store)}
+    rollouts.reconcile(parse(by_hand, "canary.yaml", {}, lambda url, data: known).control, 1.5)
+    Standings(store).end(trial, Act(at=2.0, action="end", who="ann", reason=""))
+    rollouts.reconcile(settings(now(store)), 2.5)
+    assert [each.act.who for each in store.audit(10, trial)] == ["ann", "config", "ann"]
+
+
 def test_one_is_tried_at_a_time_and_the_next_begins_where_the_last_is_over(store: Store) -> None:
     trial = begin(store, "second")
     with pytest.raises(CannotStand, match="support-second has just begun"):
