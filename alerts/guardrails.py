@@ -261,6 +261,13 @@ class Watch:
             self._record_growth(scope.observe(ended))
             if steps:
                 self._record_growth(scope.follow(steps))
+        self._judge_ended()
+
+    def _judge_ended(self) -> None:
+        """Pass the sessions that are over to the rules about whole sessions."""
+        over = self.state.sessions.take_ended()
+        for scope in self.scopes if over else ():
+            self._record_growth(scope.end(over))
 
     def _ended(self, outcome: Outcome) -> EndedExchange | None:
         """The outcome as rules take it in; None when no rule may use it."""
@@ -370,6 +377,7 @@ class Watch:
         if now - self._swept_at >= 60.0:
             self._swept_at = now
             self.state.sessions.end_before(now)
+            self._judge_ended()
             for scope in self.scopes:
                 scope.forget_before(now)
         statuses = self._located([guardrail.status(now) for guardrail in self.guardrails])

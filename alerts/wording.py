@@ -266,6 +266,14 @@ def _rated(trouble: Trouble) -> str:
     return f"users rate {_answers(trouble)} lower: {trouble.rule} {decimal(trouble.value)}{by}{least}"
 
 
+def _colder(trouble: Trouble) -> str:
+    least = f", at least {percent(trouble.threshold)} wanted" if trouble.threshold is not None else ""
+    return (
+        f"sessions of {trouble.candidate} have {percent(trouble.value)} of their input tokens from the"
+        f" provider's cache{least}"
+    )
+
+
 def _users_who(words: str) -> Callable[[Trouble], str]:
     return lambda trouble: (
         f"users of {trouble.candidate}{_segment(trouble)} {words} more often:"
@@ -289,6 +297,9 @@ _WORDS: Mapping[str, Callable[[Trouble], str]] = {
     "session_cost": _larger("cost", "those of"),
     "session_exchanges": _larger("take", "the requests of"),
     "stuck": _stuck,
+    "session_faults": _users_who("have a session with a faulty answer"),
+    "session_abandoned": _users_who("leave a session without an answer, or at an error,"),
+    "session_cache_hits": _colder,
     **dict.fromkeys(("csat", "thumbs", "helped", "nps"), _rated),
     "escalated": _users_who("ask for a human"),
     "repeat_question": _users_who("have to ask again"),
@@ -318,7 +329,9 @@ _SAW: Mapping[str, str] = {
         ("answer_faults", "refused", "cut_off", "empty", "invalid_output"), "Users got these answers."
     ),
     "stalled": "Users saw answers stop for so long.",
-    **dict.fromkeys(("cost_per_request", "session_cost"), "Users notice nothing of that."),
+    **dict.fromkeys(
+        ("cost_per_request", "session_cost", "session_cache_hits"), "Users notice nothing of that."
+    ),
     **dict.fromkeys(("session_exchanges", "stuck"), "Users wait for longer."),
     **dict.fromkeys(
         ("csat", "thumbs", "helped", "nps", "escalated", "repeat_question"), "Users got its answers."

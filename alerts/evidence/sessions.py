@@ -26,7 +26,8 @@ class LiveSession(msgspec.Struct, array_like=True, gc=False):
 
     `serial` counts the sessions of its arm, from 0. `is_first`: its unit's first in the run. `last`: when its
     last exchange ended, which failed or was left by its caller if `broke_off`. `repeated`: the calls of the
-    last answer with tools, by hash, and how many times in a row each was made. None is unknown.
+    last answer with tools, by hash, and how many times in a row each was made. `held`: it went on through a
+    change of share that its unit did not follow. None is unknown.
     """
 
     unit: str
@@ -44,6 +45,15 @@ class LiveSession(msgspec.Struct, array_like=True, gc=False):
     broke_off: bool = False
     is_stuck: bool = False
     repeated: tuple[tuple[int, int], ...] = ()
+    phase: int = 0
+    held: bool = False
+    input_tokens: int = 0
+    cached_tokens: int = 0
+
+    @property
+    def cache_hits(self) -> float | None:
+        """The share of its input tokens that came from the provider's cache; None is unknown."""
+        return _ratio(self.cached_tokens, self.input_tokens)
 
 
 class SessionStep(NamedTuple):
@@ -105,12 +115,13 @@ class LiveSessions:
     """The sessions of one canary in one run, JSON-able. `open` is in the order of their last exchanges.
 
     `met` has a bit for all units of a slot: one that shares its slot with a unit met before has no first
-    session.
+    session. `ended` are those that are over and not yet given to the rules, nor held.
     """
 
     open: dict[str, LiveSession] = field(default_factory=dict)
     sums: dict[ArmName, SessionSums] = field(default_factory=_no_sums)
     met: bytearray = field(default_factory=bytearray)
+    ended: list[LiveSession] = field(default_factory=list)
 
     def take(self, ended: Iterable[EndedExchange]) -> list[SessionStep]:
         """Add exchanges. Returns those that belong to a session, in order, each with its session. A held one
@@ -123,7 +134,7 @@ class LiveSessions:
         session = self.open.pop(key, None)
         started = at - (outcome.latency_s or 0.0)
         if session is not None and (started - session.last > OVER_AFTER_S or session.arm != outcome.arm):
-            self.sums[session.arm].open -= 1
+            self._end(session)
             session = None
         if session is None and held:
             return None
@@ -132,8 +143,10 @@ class LiveSessions:
         self.open[key] = session
         if len(self.open) > MOST_OPEN:
             self._forget(next(iter(self.open)))
-        if not held:
-            session.share = outcome.share
+        if held:
+            session.held = True
+        else:
+            session.share, session.phase = outcome.share, outcome.phase
         self._add(session, outcome, at)
         return SessionStep(session, outcome, at, held)
 
@@ -176,6 +189,8 @@ class LiveSessions:
         if usage.input_tokens is not None and usage.cached_input_tokens is not None:
             sums.input_tokens += usage.input_tokens
             sums.cached_tokens += usage.cached_input_tokens
+            session.input_tokens += usage.input_tokens
+            session.cached_tokens += usage.cached_input_tokens
         sums.tool_calls += len(outcome.tool_calls)
         session.tool_calls += len(outcome.tool_calls)
         sums.faulty += bool(outcome.faults) and not session.faulty
@@ -193,7 +208,17 @@ class LiveSessions:
             self._forget(key)
 
     def _forget(self, key: str) -> None:
-        self.sums[self.open.pop(key).arm].open -= 1
+        self._end(self.open.pop(key))
+
+    def _end(self, session: LiveSession) -> None:
+        self.sums[session.arm].open -= 1
+        if not session.held:
+            self.ended.append(session)
+
+    def take_ended(self) -> list[LiveSession]:
+        """Return the sessions that have ended since the last call."""
+        ended, self.ended = self.ended, []
+        return ended
 
     def document(self) -> dict[str, dict[str, Any]]:
         """Both arms' figures of the run, as the status shows them."""

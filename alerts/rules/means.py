@@ -180,10 +180,11 @@ class CostRule:
 
 class ValueMeanRule:
     """The candidate's mean of a metric is worse than `limit` times the baseline's. Only a unit's first value
-    counts."""
+    counts. `of` says who has given the values."""
 
-    def __init__(self, rule: Rule, metric: Metric) -> None:
+    def __init__(self, rule: Rule, metric: Metric, *, of: str = "raters") -> None:
         self.rule = rule
+        self.of = of
         self.scale = BadnessScale(higher_is_better=metric.higher_is_better, low=metric.low, high=metric.high)
         self.state = MeanState(candidate=Window(rule.window_s), baseline=Window(rule.window_s))
 
@@ -212,7 +213,8 @@ class ValueMeanRule:
             threshold=bound,
             more=({} if baseline_mean is None else {"baseline_mean": baseline_mean})
             | {"higher_is_better": float(self.scale.higher_is_better)},
-            sentence=f"candidate: {self.rule.rule} {decimal(mean)} from {state.candidate.count(now)} raters;"
+            sentence=f"candidate: {self.rule.rule} {decimal(mean)}"
+            f" from {state.candidate.count(now)} {self.of};"
             f" baseline: {decimal(baseline_mean)} from {state.baseline.count(now)}"
             f" (limit {100 * self.rule.limit:g} % of the baseline)",
         )

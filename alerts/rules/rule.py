@@ -27,6 +27,9 @@ RuleName = Literal[
     "session_tokens",
     "session_tool_calls",
     "session_length_s",
+    "session_faults",
+    "session_abandoned",
+    "session_cache_hits",
     "stuck",
     "csat",
     "thumbs",
@@ -104,7 +107,12 @@ CANNOT_SERVE: frozenset[str] = frozenset({"error_rate", "error_rate_vs_baseline"
 SESSION_SIZES: tuple[RuleName, ...] = (
     *("session_cost", "session_exchanges", "session_tokens", "session_tool_calls", "session_length_s"),
 )
-OF_SESSIONS: tuple[RuleName, ...] = (*SESSION_SIZES, "stuck")
+SESSION_METRICS: tuple[RuleName, ...] = (
+    *SESSION_SIZES,
+    *("session_faults", "session_abandoned", "session_cache_hits"),
+)
+"""Rules about the metric of their name; those that are no size judge sessions that are over."""
+OF_SESSIONS: tuple[RuleName, ...] = (*SESSION_METRICS, "stuck")
 RATINGS: tuple[RuleName, ...] = ("csat", "thumbs", "helped", "nps")
 OF_METRICS: tuple[RuleName, ...] = (*RATINGS, "escalated", "repeat_question")
 """Rules about the built-in metric of their name."""
@@ -158,10 +166,15 @@ DEFAULT_RULES: tuple[Rule, ...] = (
 )
 """Those that may roll back number ten. Each convicts a healthy candidate with probability .001."""
 
-FURTHER_RULES: tuple[Rule, ...] = tuple(
-    Rule(rule=name, limit=2.0, window_s=None, minimum=3, action="page")
-    for name in SESSION_SIZES
-    if name not in {each.rule for each in DEFAULT_RULES}
+FURTHER_RULES: tuple[Rule, ...] = (
+    *(
+        Rule(rule=name, limit=2.0, window_s=None, minimum=3, action="page")
+        for name in SESSION_SIZES
+        if name not in {each.rule for each in DEFAULT_RULES}
+    ),
+    Rule(rule="session_faults", limit=1.5, window_s=None, minimum=3, action="page"),
+    Rule(rule="session_abandoned", limit=1.5, window_s=None, minimum=3, action="page"),
+    Rule(rule="session_cache_hits", limit=0.9, window_s=None, minimum=30, action="page"),
 )
 """What rules that only a list names have by default."""
 

@@ -13,7 +13,7 @@ from alerts.evidence.exchanges import (
     RunningExchange,
     unit_slot,
 )
-from alerts.evidence.sessions import SessionStep
+from alerts.evidence.sessions import LiveSession, SessionStep
 from alerts.evidence.statistics import Evidence
 from alerts.rules.answers import (
     AbandonmentRule,
@@ -38,7 +38,7 @@ from alerts.rules.rule import (
     RuleName,
     rule_key,
 )
-from alerts.rules.sessions import SessionRule, StuckRule
+from alerts.rules.sessions import EVENTS_OF_SESSIONS, CacheHitsRule, SessionEventRule, SessionRule, StuckRule
 from records.facts.metric import BUILT_IN, Metric
 from records.outcome import Feedback, InFlight, Outcome
 
@@ -91,7 +91,8 @@ class Scope:
         self.guardrails = list(guardrails)
         self.first = FirstStartedExchanges()
         self._of_outcomes = [g for g in guardrails if isinstance(g, OutcomeRule)]
-        self._of_sessions = [g for g in guardrails if isinstance(g, SessionRule)]
+        self._of_whole = [g for g in guardrails if isinstance(g, SessionEventRule | CacheHitsRule)]
+        self._of_sessions = [*(g for g in guardrails if isinstance(g, SessionRule)), *self._of_whole]
         self._of_questions = [g for g in guardrails if isinstance(g, RepeatQuestionRule)]
         self.latencies = [g for g in guardrails if isinstance(g, LatencyRule)]
         self._shows = [g for g in guardrails if isinstance(g, ErrorRateRule | CostRule)]
@@ -151,6 +152,13 @@ class Scope:
             for step in steps:
                 if guardrail.hear(step):
                     yield guardrail, step.at
+
+    def end(self, sessions: Sequence[LiveSession]) -> Iterator[Growth]:
+        """Pass sessions that are over to the rules about whole ones. Yields the evidence that grew."""
+        for guardrail in self._of_whole:
+            for session in sessions:
+                if guardrail.end(session):
+                    yield guardrail, session.last
 
     def time_running(self, running: Sequence[RunningExchange], now: float) -> None:
         """Pass the exchanges in flight to the latency rules, each until it has counted."""
@@ -234,6 +242,8 @@ def _guardrail(rule: Rule, metrics: Mapping[str, Metric], least_share: float, co
         "repeat_question": RepeatQuestionRule,
         **dict.fromkeys(SESSION_SIZES, SessionRule),
         "stuck": StuckRule,
+        "session_cache_hits": CacheHitsRule,
+        **dict.fromkeys(EVENTS_OF_SESSIONS, SessionEventRule),
         "telemetry": TelemetryRule,
         **dict.fromkeys(FAULT_RULES, _answer_fault),
     }

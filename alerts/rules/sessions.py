@@ -12,20 +12,35 @@ share one error budget:
 The bound of a size is what 95 % of the baseline's sessions of the last day stay under. More of
 the candidate's beyond it are evidence that its sessions are larger at all. By how much is what the limit is
 about: the rule acts only while their mean is over `limit` times the baseline's, by a standard error.
+
+`session_faults`, `session_abandoned` and `session_cache_hits` judge sessions that are over: how they went is
+known at their end alone. Those whose unit kept its arm through a change of share do not count.
 """
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
+from alerts.evidence.exchanges import unit_slot
 from alerts.evidence.sessions import STUCK_AT, LiveSession, SessionStep, quantile
 from alerts.evidence.statistics import MINIMUM_UNITS, Evidence, Steps, Window, absolute_steps
 from alerts.rules.failures import TOO_HIGH
-from alerts.rules.relative import DAY_S, EventsState, note_event, over_ratio, risk_ratio
+from alerts.rules.means import MeanState, ValueMeanRule
+from alerts.rules.relative import (
+    DAY_S,
+    EventsState,
+    RelativeRule,
+    RelativeState,
+    note_event,
+    over_ratio,
+    risk_ratio,
+)
 from alerts.rules.rule import GuardrailStatus, Rule, Waits, decided
 from common.numbers import count, decimal, dollars, percent, seconds, times
+from records.facts.metric import Metric
+from routing.canary import ArmName
 
 FIRST = 1
 """The number of the test of first sessions, after EVENTS."""
@@ -389,3 +404,127 @@ class StuckRule(SessionRule):
             f" of the candidate, {percent(theirs.mean)} of {theirs.count} of the baseline"
             f" (limit {times(self.rule.limit)} as often, {percent(MOST_STUCK)})"
         )
+
+
+def _none_begun() -> dict[ArmName, int]:
+    return {"baseline": 0, "candidate": 0}
+
+
+@dataclass(slots=True)
+class SessionEventsState(RelativeState):
+    """With the number of each arm's sessions, open ones too, JSON-able."""
+
+    begun: dict[ArmName, int] = field(default_factory=_none_begun)
+
+
+@dataclass(slots=True)
+class SessionMeanState(MeanState):
+    """With the number of each arm's sessions, open ones too, JSON-able."""
+
+    begun: dict[ArmName, int] = field(default_factory=_none_begun)
+
+
+def _begin(begun: dict[ArmName, int], session: LiveSession) -> None:
+    begun[session.arm] = max(begun[session.arm], session.serial + 1)
+
+
+def _with_sessions(status: GuardrailStatus, begun: Mapping[ArmName, int]) -> GuardrailStatus:
+    """The status with the number of sessions. Without any it says so, and waits for nothing."""
+    counted = {"sessions": float(begun["candidate"]), "baseline_sessions": float(begun["baseline"])}
+    status = replace(status, evidence={**status.evidence, **counted})
+    return status if any(begun.values()) else replace(status, sentence=NO_SESSIONS, waits=None)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEvent:
+    """What may go wrong in a session, and in words: "units with …", "of the candidate's …"."""
+
+    had: Callable[[LiveSession], bool]
+    of_units: str
+    of_sessions: str
+
+
+EVENTS_OF_SESSIONS: Mapping[str, SessionEvent] = {
+    "session_faults": SessionEvent(
+        lambda session: session.faulty, "a faulty answer in a session", "sessions have one"
+    ),
+    "session_abandoned": SessionEvent(
+        lambda session: session.broke_off, "a session that breaks off", "sessions end left or in an error"
+    ),
+}
+
+
+class SessionEventRule(RelativeRule):
+    """The candidate's users have it happen in a session more than `limit` times as often."""
+
+    state: SessionEventsState
+
+    def __init__(self, rule: Rule) -> None:
+        self.event = event = EVENTS_OF_SESSIONS[rule.rule]
+        super().__init__(
+            rule, least_share=LEAST_SHARE, of_units=event.of_units, of_outcomes=event.of_sessions
+        )
+        own = SessionEventsState(events=self.state.events, evidence=self.state.evidence)
+        self.state = own  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def hear(self, step: SessionStep) -> bool:
+        """Count a session. Nothing is evidence before its end."""
+        _begin(self.state.begun, step.session)
+        return False
+
+    def end(self, session: LiveSession) -> bool:
+        """Add a session that is over. True when it added to the evidence."""
+        return self.add(
+            unit=session.unit,
+            slot=unit_slot(session.unit),
+            candidate=session.arm == "candidate",
+            share=session.share,
+            phase=session.phase,
+            at=session.last,
+            event=self.event.had(session),
+        )
+
+    def status(self, now: float) -> GuardrailStatus:
+        """The rule's status at monotonic `now`."""
+        status, known, least = super().status(now), len(self.state.units), self.rule.minimum
+        if known < least:
+            waits = Waits(known, least, "candidate users whose session is over")
+            status = replace(status, sentence=f"{status.sentence}; waits: {waits.sentence}", waits=waits)
+        return _with_sessions(status, self.state.begun)
+
+
+CACHE_HITS = Metric(name="session_cache_hits", kind="rating", low=0, high=1, question="")
+
+
+class CacheHitsRule(ValueMeanRule):
+    """The candidate's sessions have fewer of their input tokens from the provider's cache than `limit` times
+    the baseline's. A user's first session with a known number counts."""
+
+    state: SessionMeanState
+
+    def __init__(self, rule: Rule) -> None:
+        super().__init__(rule, CACHE_HITS, of="users")
+        own = SessionMeanState(candidate=self.state.candidate, baseline=self.state.baseline)
+        self.state = own  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def hear(self, step: SessionStep) -> bool:
+        """Count a session. Nothing is evidence before its end."""
+        _begin(self.state.begun, step.session)
+        return False
+
+    def end(self, session: LiveSession) -> bool:
+        """Add a session that is over. True when it added to the evidence."""
+        value, before = session.cache_hits, self.state.evidence.observations
+        if value is not None:
+            self.observe_feedback(
+                unit=session.unit,
+                candidate=session.arm == "candidate",
+                share=session.share,
+                value=min(value, 1.0),
+                at=session.last,
+            )
+        return self.state.evidence.observations > before
+
+    def status(self, now: float) -> GuardrailStatus:
+        """The rule's status at monotonic `now`."""
+        return _with_sessions(super().status(now), self.state.begun)

@@ -120,7 +120,7 @@ A page that opens and resolves between two judgements is missed."""
 WARM_S = 600.0
 WARM_BASELINE = 300
 """Baseline outcomes before the fault: enough for each rule to know the baseline."""
-UNFED: tuple[RuleName, ...] = (*OF_METRICS, "telemetry")
+UNFED: tuple[RuleName, ...] = (*OF_METRICS, "session_cache_hits", "telemetry")
 """Rules that get no data in a simulation."""
 
 

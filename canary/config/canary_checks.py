@@ -313,7 +313,7 @@ def _check_scope(rule: GuardrailSection, place: Path, found: CheckedDocument) ->
     why, shown = "feedback has no category and no tags", "feedback"
     if rule.rule == "telemetry":
         why = "a lost outcome has no category and no tags"
-    elif rule.rule in OF_SESSIONS:
+    elif rule.name in OF_SESSIONS:
         why, shown = "each request of a session may have others", "sessions"
     message = (
         f"{rule.name} can only watch the whole canary, because {why}; remove {narrowed[0]} (the report shows"

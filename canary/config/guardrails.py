@@ -14,7 +14,7 @@ from alerts.rules.rule import (
     OF_METRICS,
     OF_SESSIONS,
     RATINGS,
-    SESSION_SIZES,
+    SESSION_METRICS,
     Rule,
     RuleName,
     rule_key,
@@ -100,7 +100,7 @@ def window_s(section: GuardrailSection, metrics: Mapping[str, Metric] = BUILT_IN
 
 def ignored(section: GuardrailSection) -> Iterator[tuple[str, str]]:
     """Keys of a rule that would decide nothing, each with what is wrong and what would be right."""
-    if section.name in SESSION_SIZES and section.window not in (None, "run"):
+    if section.name in SESSION_METRICS and section.window not in (None, "run"):
         yield "window", f"{section.name} is about the whole run; remove it"
     if section.rule == "telemetry":
         if section.minimum not in (None, _DEFAULTS["telemetry"].minimum):
@@ -116,7 +116,7 @@ def wrong_with_subject(section: GuardrailSection, metrics: Mapping[str, Metric])
         return "give either `rule` or `metric`"
     if name is None:
         return ""
-    if metric is None and name in SESSION_SIZES:
+    if metric is None and name in SESSION_METRICS:
         return ""
     if metric is None:
         computed = f"; write rule: {name}" if name in _DEFAULTS else suggestion(name, metrics)
@@ -251,5 +251,6 @@ _LIMITS: Mapping[str, Callable[[str], float]] = {
     **dict.fromkeys(
         ("error_rate_vs_baseline", "latency_vs_baseline", "abandoned", *FAULT_RULES, *OF_SESSIONS), _times
     ),
+    "session_cache_hits": _below,
 }
 """How each rule's limit is read."""

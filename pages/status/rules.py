@@ -87,6 +87,9 @@ _NAMES = {
     "session_tokens": "Tokens per session",
     "session_tool_calls": "Tool calls per session",
     "session_length_s": "Length of a session",
+    "session_faults": "Sessions with a faulty answer",
+    "session_abandoned": "Sessions that break off",
+    "session_cache_hits": "Cache hits per session",
     "stuck": "Repeated tool calls",
     "csat": "Satisfaction",
     "thumbs": "Thumbs up",
@@ -106,6 +109,7 @@ _UNITS: Mapping[str, Callable[[float | None], str]] = {
     "thumbs": decimal,
     "helped": decimal,
     "nps": decimal,
+    "session_cache_hits": percent,
 }
 _OF_VALUES = ("cost_per_request", "latency_vs_baseline", *SESSION_SIZES)
 """Multiples of the baseline's cost, size or latency; others are of how often its users have an event."""

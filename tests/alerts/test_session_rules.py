@@ -9,7 +9,7 @@ import pytest
 
 from alerts.evidence.sessions import OVER_AFTER_S, quantile
 from alerts.guardrails import Watch
-from alerts.rules.rule import DEFAULT_RULES, FURTHER_RULES, OF_SESSIONS
+from alerts.rules.rule import DEFAULT_RULES, FURTHER_RULES, OF_SESSIONS, SESSION_SIZES
 from records.outcome import ToolCall, Usage
 
 RULES = [rule for rule in DEFAULT_RULES if rule.rule in OF_SESSIONS]
@@ -238,7 +238,8 @@ def test_two_users_with_one_name_for_their_sessions_have_two(agents: Agents) -> 
 
 
 def test_a_list_may_have_rules_about_other_sizes(traffic_of: Any) -> None:
-    agents = Agents(traffic_of(Watch("support-nov", FURTHER_RULES)))
+    rules = [rule for rule in FURTHER_RULES if rule.rule in SESSION_SIZES]
+    agents = Agents(traffic_of(Watch("support-nov", rules)))
     for _ in range(30):
         agents.session("baseline", 4, usage=Usage(output_tokens=10))
     for _ in range(6):
@@ -247,6 +248,95 @@ def test_a_list_may_have_rules_about_other_sizes(traffic_of: Any) -> None:
     assert {status.action for status in found.values()} == {"page"}
     assert found["session_tokens"].sentence.startswith("candidate: 160 tokens per session in 6")
     assert found["session_length_s"].sentence.startswith("candidate: 7.50 s per session in 6")
+
+
+WHOLE = [rule for rule in FURTHER_RULES if rule.rule not in SESSION_SIZES]
+FAULTY: dict[str, Any] = {"faults": ("empty",)}
+LEFT: dict[str, Any] = {"outcome": "aborted", "error_type": "aborted"}
+
+
+def used(hits: float) -> Usage:
+    return Usage(input_tokens=1_000, cached_input_tokens=round(1_000 * hits), output_tokens=20)
+
+
+def whole(traffic_of: Any, draw: random.Random, users: int, *, share: float, bad: float, hits: float) -> Any:
+    """Users with a session each, of whose 10 % have a fault and break off, and 80 % of the input is cached;
+    of the candidate's so many."""
+    agents = Agents(traffic_of(Watch("support-nov", WHOLE)), share)
+    for _ in range(users):
+        candidate = draw.random() < share
+        arm, rate = ("candidate", bad) if candidate else ("baseline", 0.1)
+        usage = used(min(1.0, max(0.0, draw.gauss(hits if candidate else 0.8, 0.1))))
+        agents.session(arm, 1, usage=usage, **(FAULTY if draw.random() < rate else {}))
+        last = LEFT if draw.random() < rate else {}
+        number = agents.sent[arm]
+        agents.session(arm, 1, usage=usage, unit=f"{arm}-{number}", session=f"{arm}-{number}", **last)
+        agents.sent[arm] = number
+        agents.traffic.now += 60.0
+        agents.traffic.decide()
+    agents.traffic.now += OVER_AFTER_S + 60.0
+    return agents
+
+
+@SHARES
+def test_whole_sessions_that_go_worse_page_and_the_baseline_s_do_not(traffic_of: Any, share: float) -> None:
+    for bad, hits, action in ((0.5, 0.2, "page"), (0.1, 0.8, None)):
+        agents = whole(traffic_of, random.Random(7), round(60 / share), share=share, bad=bad, hits=hits)
+        found = agents.traffic.decide()
+        assert {status.action for status in found.values()} == {action}, found
+    for status in found.values():
+        assert status.state in ("ok", "warn")
+        assert status.evidence["sessions"] == agents.sent["candidate"]
+    assert found["session_cache_hits"].threshold == pytest.approx(0.9 * 0.8, abs=0.02)
+    assert " users; baseline: 0." in found["session_cache_hits"].sentence
+
+
+@pytest.mark.more
+def test_whole_sessions_of_equal_arms_page_nobody(traffic_of: Any) -> None:
+    paged = {rule.rule: 0 for rule in WHOLE}
+    for seed in range(200):
+        draw, share = random.Random(seed), (0.05, 0.2, 0.5)[seed % 3]
+        agents = whole(traffic_of, draw, 150, share=share, bad=0.1, hits=0.8)
+        for name, status in agents.traffic.decide().items():
+            paged[name] += status.action is not None
+    assert max(paged.values()) <= 2, paged
+
+
+def test_a_whole_session_counts_at_its_end_unless_its_unit_was_held(traffic_of: Any) -> None:
+    agents = Agents(traffic_of(Watch("support-nov", WHOLE)))
+    agents.session("baseline", 2, usage=used(0.5), unit="a", session="a")
+    agents.session("baseline", 1, usage=used(0.5), unit="b", session="b")
+    sentences = [status.sentence for status in agents.traffic.decide().values()]
+    assert [each.partition("; waits: ")[2] for each in sentences] == [
+        "0 of 3 candidate users whose session is over",
+        "0 of 3 candidate users whose session is over",
+        "0 of 30 baseline values",
+    ]
+    agents.session("candidate", 1, usage=used(0.2), phase=2, share=0.6)
+    agents.session("baseline", 1, usage=used(0.5), unit="a", session="a", phase=1)
+    agents.session("candidate", 1, usage=used(0.2), unit="a", session="a", phase=2, share=0.6)
+    agents.session("candidate", 1, usage=used(0.2), unit="b", session="b", phase=2, share=0.6)
+    assert agents.traffic.decide()["session_cache_hits"].evidence["baseline_values"] == 1
+    agents.traffic.now += OVER_AFTER_S + 60.0
+    found = agents.traffic.decide()
+    assert found["session_cache_hits"].evidence["baseline_values"] == 1
+    assert found["session_faults"].evidence["outcomes"] == 3
+    assert found["session_faults"].evidence["baseline_sessions"] == 2
+
+
+def test_without_sessions_the_rules_about_whole_ones_say_so_and_a_restart_keeps_theirs(
+    traffic_of: Any,
+) -> None:
+    traffic = traffic_of(Watch("support-nov", WHOLE))
+    traffic.both(30, baseline={"usage": used(0.8)}, candidate={"usage": used(0.1)})
+    for status in traffic.decide().values():
+        assert (status.state, status.sentence[:11], status.waits) == ("not_enough_data", "no sessions", None)
+    agents = whole(traffic_of, random.Random(1), 100, share=0.5, bad=0.4, hits=0.3)
+    watch = Watch("support-nov", WHOLE)
+    watch.restore(msgspec.json.decode(msgspec.json.encode(agents.traffic.watch.live_document())))
+    now = agents.traffic.now
+    assert watch.decide(now, routed=True) == agents.traffic.watch.decide(now, routed=True)
+    assert watch.state.sessions == agents.traffic.watch.state.sessions
 
 
 def test_sessions_and_their_evidence_survive_a_restart(agents: Agents) -> None:

@@ -8,7 +8,7 @@ from alerts.rules.rule import (
     DEFAULT_RULES,
     OF_SESSIONS,
     RATINGS,
-    SESSION_SIZES,
+    SESSION_METRICS,
     Action,
     GuardrailStatus,
     Rule,
@@ -175,11 +175,17 @@ def test_sessions_are_of_the_whole_run() -> None:
     assert refused == ("window", "session_cost is about the whole run; remove it")
 
 
-@pytest.mark.parametrize("name", SESSION_SIZES)
+@pytest.mark.parametrize("name", SESSION_METRICS)
 def test_a_measure_of_sessions_is_a_metric_as_well_as_a_rule(name: RuleName) -> None:
-    by_metric = GuardrailSection(metric=name, limit="3x")
+    limit = "10%" if name == "session_cache_hits" else "3x"
+    by_metric = GuardrailSection(metric=name, limit=limit)
     assert guardrails.wrong_with_subject(by_metric, BUILT_IN) == ""
-    assert guardrails.rules([by_metric]) == guardrails.rules([GuardrailSection(rule=name, limit="3x")])
+    assert guardrails.rules([by_metric]) == guardrails.rules([GuardrailSection(rule=name, limit=limit)])
+    assert guardrails.limit(by_metric) == (0.9 if limit == "10%" else 3.0)
+    ((key, _),) = guardrails.ignored(GuardrailSection(metric=name, window="1h"))
+    assert key == "window"
+    with pytest.raises(ValueError, match=r"times the baseline's|is not a factor"):
+        guardrails.limit(GuardrailSection(metric=name, limit="3x" if limit == "10%" else "10%"))
 
 
 def test_telemetry_has_no_minimum() -> None:
