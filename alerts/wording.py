@@ -329,9 +329,8 @@ _SAW: Mapping[str, str] = {
         ("answer_faults", "refused", "cut_off", "empty", "invalid_output"), "Users got these answers."
     ),
     "stalled": "Users saw answers stop for so long.",
-    **dict.fromkeys(
-        ("cost_per_request", "session_cost", "session_cache_hits"), "Users notice nothing of that."
-    ),
+    **dict.fromkeys(("cost_per_request", "session_cache_hits"), "Users notice nothing of that."),
+    "session_cost": "Users wait for longer where their tasks take more steps.",
     **dict.fromkeys(("session_exchanges", "stuck"), "Users wait for longer."),
     **dict.fromkeys(
         ("csat", "thumbs", "helped", "nps", "escalated", "repeat_question"), "Users got its answers."
