@@ -41,6 +41,7 @@ def check_canaries(file: FileSection, found: CheckedDocument) -> None:
         _check_arms(file, canary, path, found)
         _check_patience(canary, path, found)
         _check_shares(canary, path, found)
+        _check_settle(canary, path, found)
         _check_assignment(canary, path, found)
         _check_match(canary, path, found)
         _check_reach(file, canary, path, found)
@@ -146,6 +147,15 @@ def _check_shares(canary: CanarySection, path: Path, found: CheckedDocument) -> 
 def _warn_of_large(share: float, path: Path, found: CheckedDocument) -> None:
     if share > LARGE_SHARE:
         found.warn(path, f"{share:.4g} is more than half of the users; a typical share is 5% to 10%")
+
+
+def _check_settle(canary: CanarySection, path: Path, found: CheckedDocument) -> None:
+    if canary.settle_s > canary.settle_at_most_s:
+        message = (
+            "is more than `settle_at_most`, so no change of share would wait until a user is idle; write "
+            "less, or raise `settle_at_most` (default 4h)"
+        )
+        found.complain((*path, "settle"), message)
 
 
 def _check_assignment(canary: CanarySection, path: Path, found: CheckedDocument) -> None:

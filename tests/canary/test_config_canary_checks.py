@@ -634,6 +634,12 @@ def test_planned_days_hold_the_minimum_days(days: str, said: str) -> None:
     assert line == f"canary.yaml:12: canaries[0].planned_days: {said}"
 
 
+@pytest.mark.parametrize("keys", ["settle: 6h", "settle: 30m\n    settle_at_most: 10m"])
+def test_a_change_waits_at_least_until_a_user_is_idle(keys: str) -> None:
+    (line,) = refusal(changed(("share: 5%", f"share: 5%\n    {keys}")))
+    assert line.startswith("canary.yaml:12: canaries[0].settle: is more than `settle_at_most`")
+
+
 def test_no_plan_is_zero_days_of_both() -> None:
     assert warnings(changed(("share: 5%", "share: 5%\n    planned_days: 0\n    minimum_days: 0"))) == ()
 
