@@ -150,7 +150,9 @@ class ReadOnlyPages:
             unmatched=unmatched(status["unmatched"]),
             laneless=laneless(status["unmatched"]),
             traffic=[astray(each) for each in status["traffic"]],
-            standing=[(each["name"], standing_said(each, time.time())) for each in status["standing"]],
+            standing_canaries=[
+                (each["name"], standing_said(each, time.time())) for each in status["standing"]
+            ],
             callers=self._operator.callers(),
         )
 

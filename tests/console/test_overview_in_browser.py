@@ -62,7 +62,8 @@ def troubled(name: str) -> dict[str, Any]:
 
 
 def overview(*canaries: Mapping[str, Any]) -> str:
-    whole = values_of() | {"canaries": [shown(dict(each)) for each in canaries]}
+    of_each = {"canaries": [shown(dict(each)) for each in canaries], "standing_canaries": []}
+    whole = values_of() | of_each
     return Templates().text("overview.html", whole)
 
 

@@ -1,6 +1,7 @@
 """An agent whose candidate calls one tool again and again, through the real server: status, Prometheus, page,
 and the same figures after the server has been killed."""
 
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 
@@ -36,10 +37,15 @@ def session(stage: Stage, user: str, *, tools: bool) -> None:
         assert httpx2.post(url, json=document, headers=headers, timeout=20.0).status_code == 200
 
 
+def said(rule: Mapping[str, str]) -> str:
+    return rule["sentence"].partition(":")[0]
+
+
 def test_an_agent_that_repeats_its_calls_is_paged_within_five_sessions(tmp_path: Path) -> None:
     with on_stage(tmp_path, CONFIG) as stage:
-        before = stage.status("agents")["guardrails"]
-        assert [each["sentence"].split(":")[0] for each in before] == ["no sessions", "no sessions"]
+        eventually(
+            lambda: [said(each) for each in stage.status("agents")["guardrails"]] == ["no sessions"] * 2
+        )
         mine, theirs = (islice(stage.users(arm, "agents", 0.5), 5) for arm in ("candidate", "baseline"))
         for candidate, baseline in zip(mine, theirs, strict=True):
             session(stage, baseline, tools=False)
