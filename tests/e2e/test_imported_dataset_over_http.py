@@ -111,7 +111,7 @@ def test_bad_input_leaves_no_file(folder: Path) -> None:
     (folder / "judged.yaml").write_text("prompts: [a]\ntests: [{assert: [{type: llm-rubric, value: x}]}]")
     wrong = {
         "bad.jsonl": "bad.jsonl:2: ideal is missing; it must be a text, or a list of accepted texts\n",
-        "system.jsonl": "system.jsonl:1: input must be a text, or messages with the user's last\n",
+        "system.jsonl": "system.jsonl:1: input must be a text, or messages with the user's or a tool's last",
         "judged.yaml": "nothing can be imported; left out: 1 × assertion `llm-rubric` (a model judges it",
         "none.yaml": "none.yaml cannot be read: No such file or directory\n",
         "canary.yaml": "canary.yaml: has no `tests`; name a promptfoo config",
