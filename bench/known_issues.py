@@ -16,7 +16,6 @@ from bench.errors import BadDataset, DatasetProblem
 from bench.models.asker import Asker, client_for, direct
 from bench.models.pair import NamedModel
 from bench.settings import BenchSettings
-from records.facts.prices import Prices
 from records.store.benchmarks import IssueState
 
 
@@ -116,7 +115,7 @@ async def recheck(
 ) -> list[CheckedIssue]:
     """Ask a model all issues, directly at its provider. Without a judge, issues that need one are skipped.
     Raises BenchError, NoKey."""
-    prices = Prices(settings.prices, settings.price_as)
+    prices = settings.known_prices()
     async with AsyncExitStack() as clients:
 
         async def asker(named: NamedModel) -> Asker:

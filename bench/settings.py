@@ -6,7 +6,8 @@ from typing import Literal
 
 from proxy.providers.provider import Provider
 from records.facts.metric import Bound, is_offline
-from records.facts.prices import TokenPrices
+from records.facts.price_list import PriceList
+from records.facts.prices import Prices, TokenPrices
 from routing.canary import Arm, Canary
 
 Layer = Literal["synthetic", "real"]
@@ -128,7 +129,7 @@ class PromotedCanary:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchSettings:
     """Providers by name, canaries in the file's order with their terms by name, prices by model, models that
-    cost what another does, and datasets.
+    cost what another does, the list that is kept up to date, and datasets.
 
     `embeddings` is the model that scores `similar` (None: shared words do), `judge` the one that judges real
     answers. `promoted` are the promoted canaries by name, also those that have left the file.
@@ -139,7 +140,12 @@ class BenchSettings:
     terms: Mapping[str, BenchRubric] = field(default_factory=dict)
     prices: Mapping[str, TokenPrices] = field(default_factory=dict)
     price_as: Mapping[str, str] = field(default_factory=dict)
+    price_list: PriceList | None = None
     datasets: Sequence[DatasetSource] = ()
     embeddings: EmbeddingSource | None = None
     judge: JudgeSource | None = None
     promoted: Mapping[str, PromotedCanary] = field(default_factory=dict)
+
+    def known_prices(self) -> Prices:
+        """Prices by entry and model, by the list of now."""
+        return Prices(self.prices, self.price_as, self.price_list)

@@ -18,6 +18,7 @@ from canary.commands.judge import judge
 from canary.commands.orders import decide, pause, promote, ramp, resume, rollback, start
 from canary.commands.plan import plan
 from canary.commands.preflight import preflight
+from canary.commands.prices import prices
 from canary.commands.report import report
 from canary.commands.serve import demo, mcp, serve
 from canary.commands.shell import example, print_text
@@ -34,6 +35,7 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (plan, "plan support-nov --users 20000 --assume csat.sd=1.1,escalated=4%"),
     (preflight, "preflight support-nov --from requests.jsonl"),
     (judge, "judge support-nov --pairs 200"),
+    (prices, "prices --update"),
     (explain, "explain user-17"),
     (report, "report support-nov -o report.html"),
     (begin, "begin support --model gpt-6.1-terra"),

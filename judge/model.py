@@ -25,7 +25,6 @@ from judge.judgements import DONE, FIRST, NOT_DONE, SECOND, JudgedExchange, Judg
 from judge.terms import Kind, without_price
 from records.captures.capture import Capture, CapturedMessage
 from records.captures.redaction import redacted
-from records.facts.prices import Prices
 from records.outcome import Usage
 from routing.canary import ArmName
 
@@ -166,7 +165,7 @@ class JudgeAsker:
     ) -> None:
         """Raises NoKey, and Unpriced for a model without a known price, whose cost could not be bounded."""
         provider = settings.providers[source.provider]
-        prices = Prices(settings.prices, settings.price_as)
+        prices = settings.known_prices()
         if not prices.knows(provider, source.model):
             raise Unpriced(without_price(source.name))
         self.source = source
@@ -206,7 +205,7 @@ def least_price(settings: BenchSettings, kind: Kind) -> float | None:
     source = settings.judge
     if source is None:
         return None
-    provider, prices = settings.providers[source.provider], Prices(settings.prices, settings.price_as)
+    provider, prices = settings.providers[source.provider], settings.known_prices()
     asked = (len(question[0].content.encode()) for question in _shortest(kind))
     costs = [
         prices.cost(provider, source.model, Usage(input_tokens=tokens, output_tokens=MOST_TOKENS))

@@ -47,7 +47,7 @@ class BenchmarkRun:
     async def run(self, datasets: Sequence[tuple[DatasetSource, Dataset]], saved: SavedAnswers) -> Comparison:
         """Ask both models every example, dataset by dataset. Raises BenchError, NoKey; what is missing is
         found before the first question."""
-        prices = Prices(self.settings.prices, self.settings.price_as)
+        prices = self.settings.known_prices()
         wires = [batch_wire(each.provider, each.model) for each, _ in self._models()] if self.by_batch else []
         judges = [_judge(self.settings, source, dataset) for source, dataset in datasets]
         examples = [example for _, dataset in datasets for example in dataset.scored]
@@ -139,7 +139,7 @@ def unpriced(
     settings: BenchSettings, pair: ModelPair, sources: Sequence[DatasetSource] = ()
 ) -> tuple[UnpricedArm, ...]:
     """The pair's models, and the judges of these datasets, without a known price."""
-    prices = Prices(settings.prices, settings.price_as)
+    prices = settings.known_prices()
     judges = [named(settings, name) for name in dict.fromkeys(each.judge for each in sources) if name]
     models = [
         ("baseline", pair.baseline),

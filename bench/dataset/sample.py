@@ -37,7 +37,6 @@ from bench.models.tools import broken_calls, written_call, written_message
 from bench.settings import BenchSettings
 from proxy.dialects.operation import Api
 from records.captures.capture import Capture, CapturedMessage, WireRequest, source_of
-from records.facts.prices import Prices
 from records.store import Store
 from records.store.captures import CaptureStore, Label, Labels
 
@@ -486,7 +485,7 @@ async def propose(
     Returns the lines with a proposal, by id, and what the answers with a known price cost (None: without
     any). Raises NoKey.
     """
-    prices = Prices(settings.prices, settings.price_as)
+    prices = settings.known_prices()
     room = asyncio.Semaphore(AT_ONCE)
     async with client_for(judge.provider, at_once=AT_ONCE) as client:
         asker = Asker(client, direct(judge.provider, judge.model, prices, environment, judge.request))

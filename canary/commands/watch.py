@@ -32,7 +32,7 @@ from canary.commands.shell import (
 from canary.config import Config, ConfigError, load
 from canary.python_path import environment, program
 from control.jobs.model_news import BenchmarkResult, CanaryUptake
-from records.facts.prices import Prices, unpriced_model
+from records.facts.prices import unpriced_model
 
 if TYPE_CHECKING:
     from control.jobs.watcher import WatchResult
@@ -305,6 +305,6 @@ def _not_enough(document: Mapping[str, Any]) -> str | None:
 def _without_price(model: str, config: Config) -> str:
     """What is missing to tell a new model's cost; "" with a price."""
     provider, _, name = model.partition("/")
-    prices = Prices(config.prices, config.price_as)
+    prices = config.known_prices()
     found = unpriced_model(config.providers[provider], name, prices, arm="new model")
     return next((f"; it has no known price: {each.do}" for each in found), "")

@@ -27,6 +27,7 @@ from proxy.providers.provider import Provider, Timeout
 from records.captures.capture import CaptureRule
 from records.facts.feedback_mapping import FeedbackMapping
 from records.facts.metric import Metric
+from records.facts.price_list import PriceList
 from records.facts.prices import Prices, TokenPrices, UnpricedArm, unpriced_arms
 from routing.caller import Caller
 from routing.canary import ArmName
@@ -57,7 +58,8 @@ class Config:
     `metrics` includes the built-in ones; `tags` is every tag that apps may send. `store` and `shared` are as
     written, and not in the repr because they may contain a password. `outcomes` is where their segments lie,
     as `SegmentFolder.at` takes it. `canaries` has the trials of `standing` ones, but not these themselves.
-    `folder` is the file's. `warnings` are complete lines to show.
+    `price_list` is a list that is kept up to date; None: the built-in
+    one counts. `folder` is the file's. `warnings` are complete lines to show.
     """
 
     providers: Mapping[str, Provider]
@@ -72,6 +74,7 @@ class Config:
     callers: tuple[Caller, ...] = ()
     prices: Mapping[str, TokenPrices] = field(default_factory=dict)
     price_as: Mapping[str, str] = field(default_factory=dict)
+    price_list: PriceList | None = None
     datasets: tuple[DatasetSource, ...] = ()
     embeddings: EmbeddingSource | None = None
     judge: JudgeSource | None = None
@@ -165,17 +168,21 @@ class Config:
         """A sentence for each arm whose model has retired by the config, or will soon."""
         return tuple(retiring((each.canary for each in self.known.values()), self.retires, today))
 
+    def known_prices(self) -> Prices:
+        """Prices by entry and model, by the list of now."""
+        return Prices(self.prices, self.price_as, self.price_list)
+
     def unpriced(self) -> tuple[UnpricedArm, ...]:
         """The arms without a known price. Not a part of loading: the price list takes half a second."""
         canaries = (each.canary for each in self.canaries.values())
-        return tuple(unpriced_arms(canaries, self.providers, Prices(self.prices, self.price_as)))
+        return tuple(unpriced_arms(canaries, self.providers, self.known_prices()))
 
     def judge_is_priced(self) -> bool:
         """False if the budget of the judge cannot be kept, because no price of its model is known."""
         judge = self.judge
         if judge is None:
             return True
-        return Prices(self.prices, self.price_as).knows(self.providers[judge.provider], judge.model)
+        return self.known_prices().knows(self.providers[judge.provider], judge.model)
 
     @property
     def bench(self) -> BenchSettings:
@@ -187,6 +194,7 @@ class Config:
             terms={name: bench_terms(each.judged, each.judge) for name, each in known.items()},
             prices=self.prices,
             price_as=self.price_as,
+            price_list=self.price_list,
             datasets=self.datasets,
             embeddings=self.embeddings,
             judge=self.judge,

@@ -8,6 +8,7 @@ name in both, and the file's key as its `alias`; fields of another shape are con
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 
 from pydantic import JsonValue
 
@@ -27,6 +28,7 @@ from canary.config.sections import (
     MatchSection,
     MetricSection,
     NotifySection,
+    PricesSection,
     ProviderSection,
     RequestSection,
     TimeoutSection,
@@ -40,6 +42,7 @@ from proxy.providers.urls import below_entry, nameless_paths
 from records.captures.capture import CaptureRule
 from records.facts.feedback_mapping import MEMBERS, FeedbackMapping, MappedValue
 from records.facts.metric import BUILT_IN, Metric, is_offline
+from records.facts.price_list import FILE, PriceList
 from records.facts.prices import PricedModel, TokenPrices
 from records.shared.segment_folder import IN_STORE, OUTCOMES
 from routing.caller import TAG, Caller
@@ -47,6 +50,8 @@ from routing.canary import NO_CHANGES, Arm, ArmName, Canary, Match, RequestChang
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.plan import DAY_S, default_days
 from verdict.terms.rubric import Criterion
+
+HERE = Path()
 
 _BOUNDS: Mapping[str, tuple[float | None, float | None]] = {
     "bool": (0.0, 1.0),
@@ -58,15 +63,24 @@ _BOUNDS: Mapping[str, tuple[float | None, float | None]] = {
 """Lowest and highest value of each metric kind without a `scale`."""
 
 
-def config(file: FileSection, warnings: Sequence[str]) -> Config:
-    """Convert the whole file."""
+def config(
+    file: FileSection, warnings: Sequence[str], folder: Path = HERE, data: Path | None = None
+) -> Config:
+    """Convert the whole file, which lies in this folder. `data` is the data folder, if not the file's."""
     providers = {name: provider(name, section) for name, section in file.providers.items()}
     metrics = declared_metrics(file)
-    prices = {model: TokenPrices(**dict(section)) for model, section in file.prices.items()}
+    prices = {model: TokenPrices(**dict(section)) for model, section in file.prices.models.items()}
+    price_list = _price_list(file.prices, folder, data or Path(file.data))
 
     def priced(model: ArmSection) -> PricedModel:
         seller = providers[model.provider]
-        return PricedModel(seller=seller, model=model.model, overrides=prices, same_as=file.price_as)
+        return PricedModel(
+            seller=seller,
+            model=model.model,
+            overrides=prices,
+            same_as=file.price_as,
+            price_list=price_list,
+        )
 
     canaries = {each.name: _canary(each, metrics, file, priced(each.candidate)) for each in file.canaries}
     standing = {
@@ -92,6 +106,7 @@ def config(file: FileSection, warnings: Sequence[str]) -> Config:
         callers=tuple(Caller(**dict(section)) for section in file.callers),
         prices=prices,
         price_as=file.price_as,
+        price_list=price_list,
         datasets=tuple(DatasetSource(name=name, **dict(section)) for name, section in file.datasets.items()),
         embeddings=None if file.embeddings is None else EmbeddingSource(**dict(file.embeddings)),
         store=file.store,
@@ -106,6 +121,16 @@ def config(file: FileSection, warnings: Sequence[str]) -> Config:
         report_job=DailyTime(**dict(file.report_job)) if file.report_job is not None else None,
         warnings=tuple(warnings),
     )
+
+
+def _price_list(section: PricesSection, folder: Path, data: Path) -> PriceList | None:
+    """The list to keep up to date, if any, with absolute paths: it goes to processes and threads."""
+    if section.update is None:
+        return None
+    kept, source = (folder / data / FILE).absolute(), section.source
+    if source is None or "://" in source:
+        return PriceList(kept=kept, url=source or "")
+    return PriceList(kept=kept, file=(folder / source).absolute())
 
 
 def _oidc(file: FileSection) -> OidcSettings | None:

@@ -289,7 +289,7 @@ def _or(provider: str, found: CheckedDocument) -> str:
 
 def _check_price_as(file: FileSection, found: CheckedDocument) -> None:
     for model, other in file.price_as.items():
-        if model in file.prices:
+        if model in file.prices.models:
             found.complain_of_name(
                 ("price_as", model), f'"{model}" has a price in `prices`; remove one of them'
             )
@@ -299,14 +299,20 @@ def _check_price_as(file: FileSection, found: CheckedDocument) -> None:
 
 
 def _check_prices(file: FileSection, found: CheckedDocument) -> None:
-    """Warn of a price for a model that nothing in the file names: probably a misspelt one."""
+    """Check where the list comes from, and warn of a price for a model that nothing in the file names:
+    probably a misspelt one."""
     arms = {arm.model for canary in file.canaries for arm in (canary.baseline, canary.candidate)}
     matched = {model for canary in file.canaries for model in canary.match.models}
     judges = {(section.judge or "").partition("/")[2] for section in file.datasets.values()}
     helpers = {each.model for each in (file.embeddings, file.judge) if each is not None}
-    for model in file.prices:
+    section = file.prices
+    if section.source is not None and section.update is None and not found.was_cut(("prices", "update")):
+        found.complain(("prices", "from"), "needs `update: daily` beside it")
+    if section.source is not None and "://" in section.source:
+        _check_url(section.source, ("prices", "from"), found)
+    for model in section.models:
         if arms and model not in {*arms, *matched, *judges, *helpers, *file.price_as.values()}:
-            meant = nearest(model, arms - file.prices.keys())
+            meant = nearest(model, arms - section.models.keys())
             near = f'; did you mean "{meant}"?' if meant is not None else ""
             found.warn(("prices", model), f'no arm has the model "{model}"{near}')
 

@@ -18,31 +18,43 @@ if TYPE_CHECKING:
     from records.facts.metric import Metric
     from verdict.terms.rubric import Criterion
 
-DATA, CONFIG = Path("canary-data"), Path("canary.yaml")
+DATA, CONFIG, HERE = Path("canary-data"), Path("canary.yaml"), Path()
 
 
 Begun = Callable[[str, str], Mapping[str, Standing]]
 """What was begun of the standing canaries, by the URL of the store and the data folder as the file has it."""
 
 
-def load(path: Path, environment: Mapping[str, str], begun: Begun | Path | None = None) -> Config:
+def load(
+    path: Path, environment: Mapping[str, str], begun: Begun | Path | None = None, *, anew: bool = False
+) -> Config:
     """Read a config file, with what was begun of its standing canaries: as `begun` says, or as the server of
-    this data folder, by default the file's. Raises ConfigError, also if the file cannot be read."""
+    this data folder, by default the file's, or with `anew` first as the store. Raises ConfigError, also if
+    the file cannot be read."""
     text = _text(path, or_else="; give its path with --config")
+    given = begun if isinstance(begun, Path) else environment.get("CANARY_DATA")
 
     def found(store: str, named: str) -> Mapping[str, Standing]:
-        given = begun if isinstance(begun, Path) else environment.get("CANARY_DATA")
-        return begun_in(path.parent / (given or named), store)
+        return begun_in(path.parent / (given or named), store, anew=anew)
 
     file = path.resolve()
-    config = parse(text, str(path), environment, begun if callable(begun) else found)
+    trials = begun if callable(begun) else found
+    data = Path(given) if given else None
+    config = parse(text, str(path), environment, trials, folder=path.parent, data=data)
     return replace(config, folder=file.parent, file=file)
 
 
 def parse(
-    text: str, name: str, environment: Mapping[str, str], begun: Begun = lambda store, data: {}
+    text: str,
+    name: str,
+    environment: Mapping[str, str],
+    begun: Begun = lambda store, data: {},
+    *,
+    folder: Path = HERE,
+    data: Path | None = None,
 ) -> Config:
-    """Read a config from text; `name` is the file name for messages. Raises ConfigError."""
+    """Read a config from text; `name` is the file name for messages, `folder` its folder, and `data` the data
+    folder, if not the file's. Raises ConfigError."""
     from canary.config import conversion
     from canary.config.file_checks import check
     from canary.config.schema import salvage
@@ -56,7 +68,7 @@ def parse(
     check(file, found)
     if found.problems:
         raise ConfigError(list(dict.fromkeys(found.problems)))
-    config = conversion.config(file, list(dict.fromkeys(found.warnings)))
+    config = conversion.config(file, list(dict.fromkeys(found.warnings)), folder, data)
     terms = {name: each.terms for name, each in config.standing.items()}
     return replace(config, standing=entries.settings(terms, trials))
 

@@ -1,5 +1,6 @@
 """The keys of `canary.yaml` and their types. `checks` has the rules between keys."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, JsonValue
@@ -474,6 +475,24 @@ class PriceSection(ConfigSection):
     output: NotNegative = Field(description="Output tokens, including reasoning.")
 
 
+class PricesSection(ConfigSection):
+    """Prices by model, and how the list of all other models is kept up to date."""
+
+    model_config = ConfigDict(extra="allow")
+    # How pydantic wants it: https://docs.pydantic.dev/latest/concepts/models/#extra-data
+    __pydantic_extra__: dict[str, PriceSection] = Field(init=False)  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    update: Literal["daily"] | None = Field(None, description="Fetch the newest price list once a day.")
+    source: MaybeText = Field(
+        None, alias="from", description="A price list of one's own: a URL, or a file beside this one."
+    )
+
+    @property
+    def models(self) -> Mapping[str, PriceSection]:
+        """The prices of the config's own."""
+        return self.__pydantic_extra__
+
+
 class DatasetSection(ConfigSection):
     """A file of examples for `canary bench`."""
 
@@ -586,8 +605,9 @@ class FileSection(ConfigSection):
     callers: tuple[CallerSection, ...] = Field(
         (), description="Who may call the traffic listener. Without callers: whoever reaches it."
     )
-    prices: dict[Text, PriceSection] = Field(
-        {}, description="Dollars per million tokens, by model. These override the built-in prices."
+    prices: PricesSection = Field(
+        default_factory=lambda: PricesSection.model_validate({}),
+        description="Dollars per million tokens, by model. These override the built-in prices.",
     )
     price_as: dict[Text, Text] = Field(
         {}, description="Models that cost what another model costs, for example an Azure deployment's name."

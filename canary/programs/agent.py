@@ -29,6 +29,7 @@ from control.fleet.metrics import AgentMetrics
 from control.fleet.publisher import ServiceAvailability, StatesFollower, TrialsFile
 from records.errors import SharedDown, StoreDown
 from records.exports.prometheus import Meters
+from records.facts.price_list import PriceListUpdates
 from records.facts.standing import FILE
 from records.shared import held_units, states_channel
 from records.shared.states_channel import StatesChannel
@@ -63,6 +64,7 @@ class ReplicaAgent:
         self.outgoing = OutgoingQueue()
         self.following = StatesFollower(args.folder / "plan.json")
         self.trials = TrialsFile(self.store, args.folder / FILE, lambda: bool(self.config.current.standing))
+        self.price_updates = PriceListUpdates(lambda: self.config.current.price_list)
         self.workers = WorkerRegistry()
         self.tracing = TracingListener(os.environ, __version__, lambda: self.config.current.base_urls)
         self.meters = Meters(
@@ -98,6 +100,7 @@ class ReplicaAgent:
             *self.shipping.loops(),
             self.trials.following(),
             self.config.follow(),
+            self.price_updates.follow(),
             every(CLOCK_S, partial(self._clock, shutdown)),
         ]
         try:
@@ -174,7 +177,7 @@ class ReplicaAgent:
     def _degraded(self) -> list[str]:
         """What does not work at the moment, in plain words."""
         now = time.monotonic()
-        found = self.config.troubles()
+        found = [*self.config.troubles(), *self.price_updates.troubles()]
         if self.shipping.down is not None:
             found.append(f"the store does not answer, records wait in the spool: {self.shipping.down}")
         if self.shared.down is not None:

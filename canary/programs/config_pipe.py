@@ -12,7 +12,6 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from io import FileIO
 from pathlib import Path
 
@@ -20,7 +19,6 @@ import structlog
 
 from canary.config import Config, ConfigError, load
 from canary.config.certificate import Certificate, certificate_of
-from canary.config.load import begun_in
 from common.whole_file import Stamp, file_stamp
 from records.facts.standing import FILE
 
@@ -90,7 +88,7 @@ class WatchedConfig:
         self._path, self._data = path, data
         self._file = _Files(path)
         self._trials = () if data is None else _stamps([data / FILE])
-        config = load(path, os.environ, partial(begun_in, data, anew=True) if data and ask_store else data)
+        config = load(path, os.environ, data, anew=data is not None and ask_store)
         self._pair = _Files(*_pair(config))
         self.reading = ConfigReading(config, certificate=certificate_of(config, path, time.time()))
 

@@ -26,6 +26,7 @@ from canary.programs.process import ShutdownSignal, WorkerArgs, boot_id, run
 from canary.python_path import environment, program
 from canary.secrets import SecretKeys
 from common.clock import every
+from common.whole_file import Stamp
 from console.app import admin_app
 from control.controller import Controller
 from control.feed.events import TracingListener
@@ -37,6 +38,7 @@ from control.jobs.segment_job import SegmentProgram
 from control.states.preflights import PreflightWords
 from control.states.rollouts import PendingRollbacks
 from pages.words import preflight
+from records.facts.price_list import PriceListUpdates, list_stamp
 from records.facts.prices import UnpricedArm
 from records.facts.standing import FILE, BegunTrial, Standing
 from records.shared import states_file
@@ -67,6 +69,7 @@ class AdminProcess:
         current, data = self.config.current, args.folder
         self.store = current.store_at(data)
         self._unpriced: Sequence[UnpricedArm] = ()
+        self.price_updates = PriceListUpdates(lambda: self.config.current.price_list)
         self.keys = SecretKeys(os.environ, data)
         self.parts = self._parts(current.shared)
         self.controller = Controller(
@@ -103,7 +106,7 @@ class AdminProcess:
         """Run until told to end, then finish the rest."""
         shutdown = ShutdownSignal(asyncio.get_running_loop())
         loops = [*self.controller.loops(), *self.parts.loops(self.controller), self._watch(shutdown)]
-        loops.append(self.config.follow())
+        loops += [self.config.follow(), self.price_updates.follow()]
         try:
             await listen(self._app(shutdown), self.args, self.config, shutdown, loops)
         finally:
@@ -112,12 +115,14 @@ class AdminProcess:
             self.store.close()
 
     async def _watch(self, shutdown: ShutdownSignal) -> None:
-        """Check once a second that the supervisor lives, and after a reload which arms have no price."""
-        priced: Config | None = None
+        """Check once a second that the supervisor lives, and after a reload and with a new list of prices
+        which arms have no price."""
+        priced: tuple[Config, Stamp] | None = None
         while True:
-            if priced is not self.config.current:
-                priced = self.config.current
-                self._unpriced = await asyncio.to_thread(priced.unpriced)
+            config = self.config.current
+            if priced != (by := (config, list_stamp(config.price_list))):
+                priced = by
+                self._unpriced = await asyncio.to_thread(config.unpriced)
             await asyncio.sleep(LOOK_EVERY_S)
             shutdown.check_parent()
 
@@ -132,7 +137,7 @@ class AdminProcess:
         return admin_app(operator, registry, access, closing=lambda: shutdown.asked)
 
     def _troubles(self) -> list[str]:
-        return [*self.config.troubles(), *self.parts.troubles()]
+        return [*self.config.troubles(), *self.parts.troubles(), *self.price_updates.troubles()]
 
     def _misfit(self, name: str, trials: Mapping[str, BegunTrial]) -> str:
         """Why the config file cannot be read with these trials of a standing canary; "" if it can."""

@@ -15,6 +15,8 @@ from canary.programs.process import ShutdownSignal, WorkerArgs, run
 from canary.programs.routes import routes
 from canary.python_path import program
 from canary.secrets import Secret, SecretKeys
+from common.clock import every
+from common.whole_file import Stamp
 from proxy.attempts.capture import CapturePipe, Captures
 from proxy.attempts.checker import Checker
 from proxy.attempts.dispatch import StreamUsageRefusals
@@ -30,7 +32,7 @@ from proxy.network.ticker import Ticker
 from proxy.network.upstream.pool import Upstreams
 from proxy.providers.credentials import Credentials
 from proxy.providers.provider import Provider
-from records.facts.prices import Prices
+from records.facts.price_list import DAY_S, list_stamp
 from records.outcome import IN_FLIGHT_AFTER_S, Heartbeat
 from records.shared.states_file import StatesWatch
 from records.spool.writer import SpoolWriter
@@ -39,7 +41,8 @@ from routing.cohort import unit_hash
 log = structlog.get_logger()
 
 BEAT_S = 0.1
-BEATS_A_SECOND = 10
+PRICES_EVERY_S = 1.0
+"""From one look for a new list of prices to the next."""
 IN_FLIGHT_BEATS = 2
 """Beats from one look at the exchanges in flight to the next."""
 FIRST_PLAN_EVERY_S = 0.02
@@ -64,7 +67,8 @@ class Worker:
         self.ticker = Ticker(asyncio.get_running_loop())
         self.upstreams = Upstreams(descriptors=self.descriptors, ticker=self.ticker)
         self.copies_upstreams = Upstreams(descriptors=self.descriptors)
-        self.prices = Prices(self.config.current.prices, self.config.current.price_as)
+        self.prices = self.config.current.known_prices()
+        self._priced_by = _prices_of_now(self.config.current)
         self.capture_pipe = CapturePipe(program("canary.programs.capturer", str(args.folder / "captures")))
         self.checker = Checker(program("proxy.attempts.checker_process"))
         self.recorder = ExchangeRecorder(
@@ -123,7 +127,7 @@ class Worker:
         server = TrafficServer(uvicorn_config(app, self.config, grace_s=self.args.grace_s), self.descriptors)
         listener = socket.socket(fileno=self.args.fd)
         settling = asyncio.create_task(self._settle())
-        loops = [self._beat(shutdown), self.config.follow()]
+        loops = [self._beat(shutdown), self.config.follow(), every(PRICES_EVERY_S, self._follow_prices)]
         try:
             await serve_until_told(server, self._serve(server, listener), loops, shutdown)
         finally:
@@ -185,8 +189,6 @@ class Worker:
             self._tell(lag_s=max(0.0, now - before - BEAT_S), draining=shutdown.asked)
             shutdown.check_parent()
             beats += 1
-            if beats % (BEATS_A_SECOND * 86_400) == 0:
-                self.prices.refresh()
 
     def _tell(self, *, lag_s: float, draining: bool, closing: bool = False) -> None:
         if self.spool.append(self._heartbeat(lag_s=lag_s, draining=draining, closing=closing)):
@@ -211,10 +213,20 @@ class Worker:
             credentials_missing=tuple(self.credentials.troubles()),
         )
 
-    async def _reloaded(self, config: Config) -> None:
-        prices = Prices(config.prices, config.price_as)
+    async def _follow_prices(self) -> None:
+        """Price by the list that has come, or by the prices that a new day brings."""
+        if self._priced_by != _prices_of_now(self.config.current):
+            await self._price(self.config.current)
+
+    async def _price(self, config: Config) -> None:
+        """Look the models up in a thread, so that no request waits for the list."""
+        priced_by, prices = _prices_of_now(config), config.known_prices()
         await asyncio.to_thread(prices.load, _models(config))
-        self.prices = prices
+        if config is self.config.current:
+            self.prices, self._priced_by = prices, priced_by
+
+    async def _reloaded(self, config: Config) -> None:
+        await self._price(config)
         await self._fetch_tokens(config)
         before = self.exchanges.routes.trials
         self.exchanges.reroute(routes(config, {name: trial.breaker for name, trial in before.items()}))
@@ -228,6 +240,11 @@ def _models(config: Config) -> list[tuple[Provider, str]]:
     """The entry and the model of every arm."""
     arms = [arm for each in config.known.values() for arm in (each.canary.baseline, each.canary.candidate)]
     return [(config.providers[arm.provider], arm.model) for arm in arms if arm.model]
+
+
+def _prices_of_now(config: Config) -> tuple[int, Stamp]:
+    """What changes when prices may: the UTC day, and the list that is kept."""
+    return int(time.time() // DAY_S), list_stamp(config.price_list)
 
 
 def main() -> None:

@@ -7,17 +7,17 @@ is therefore looked up once and compiled to a few floats; a test compares the tw
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Literal, Protocol
 
+from records.facts.price_list import PriceList, in_force
 from records.outcome import Usage
 from routing.canary import Arm, Canary
 
 if TYPE_CHECKING:
-    from genai_prices.data_snapshot import DataSnapshot
-    from genai_prices.types import ModelPrice
+    from genai_prices.types import ModelInfo, ModelPrice, Provider
 
 _BY_API: Mapping[str, tuple[str, ...]] = {
     # Anthropic's and Google's models are also served by endpoints that speak OpenAI's API.
@@ -69,15 +69,36 @@ _PerToken = tuple[float, float, float, float, float]
 @dataclass(frozen=True, slots=True)
 class _Compiled:
     """A model's base prices, and its tiers by input size, largest first. Without `bills_output` (embeddings)
-    the number of output tokens may be unknown. `own`: from the config."""
+    the number of output tokens may be unknown. `own`: from the config. `listed` and `since`: the model's
+    name in the list, as VENDOR/MODEL, and the day on which these prices began, if the list says it."""
 
     base: _PerToken
     tiers: tuple[tuple[int, _PerToken], ...] = ()
     bills_output: bool = True
     own: bool = False
+    listed: str = ""
+    since: date | None = None
 
 
 _UNSEEN = _Compiled((0.0, 0.0, 0.0, 0.0, 0.0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundPrice:
+    """How a model at an entry is priced.
+
+    `by`: the config's `prices`, the list, what the provider states for each request, or nothing known.
+    `same_as`: the other model whose price it has, by `price_as`; "" without.
+    `listed`, `since`: the model's name in the list, as VENDOR/MODEL, and the day on which its prices began.
+    `rates`: dollars per million tokens; `tiers`: those of requests with more input tokens, largest first.
+    """
+
+    by: Literal["config", "list", "provider", "unknown"]
+    same_as: str = ""
+    listed: str = ""
+    since: date | None = None
+    rates: TokenPrices | None = None
+    tiers: Sequence[tuple[int, TokenPrices]] = ()
 
 
 class Prices:
@@ -85,14 +106,20 @@ class Prices:
 
     `overrides`, by model name, come from the config and take precedence, also over a cost that the provider
     states. `same_as`: models that cost what another model costs, by that model's name or VENDOR/MODEL, where
-    VENDOR is an id of genai-prices.
+    VENDOR is an id of genai-prices. `price_list`: a list that may be newer than the built-in one; it is read
+    once, at the first look-up.
     """
 
     def __init__(
-        self, overrides: Mapping[str, TokenPrices], same_as: Mapping[str, str] | None = None
+        self,
+        overrides: Mapping[str, TokenPrices],
+        same_as: Mapping[str, str] | None = None,
+        price_list: PriceList | None = None,
     ) -> None:
         self._own = {model: _Compiled(_per_token(rates), own=True) for model, rates in overrides.items()}
         self._same_as = dict(same_as or {})
+        self._price_list = price_list
+        self._listed: list[Provider] | None = None
         self._known: dict[tuple[str, str, str, str], _Compiled | None] = {}
 
     def cost(self, seller: Seller, model: str, usage: Usage) -> float | None:
@@ -110,7 +137,28 @@ class Prices:
 
     def knows(self, seller: Seller, model: str) -> bool:
         """True when the model's requests at this entry have a cost, if their tokens are known."""
-        return self._price(seller, model) is not None or bool(_STATE_COST & set(_vendors(seller)))
+        return self._price(seller, model) is not None or bool(_STATE_COST & set(self._vendors(seller)))
+
+    def found(self, seller: Seller, model: str) -> FoundPrice:
+        """How the model is priced, for a person."""
+        price, other = self._price(seller, model), self._same_as.get(model, "")
+        if (price is None or not price.own) and _STATE_COST & set(self._vendors(seller)):
+            return FoundPrice(by="provider")
+        if price is None:
+            return FoundPrice(by="unknown", same_as=other)
+        return FoundPrice(
+            by="config" if price.own else "list",
+            same_as=other,
+            listed=price.listed,
+            since=price.since,
+            rates=_per_million(price.base),
+            tiers=[(start, _per_million(rates)) for start, rates in price.tiers],
+        )
+
+    @property
+    def is_fetched(self) -> bool:
+        """True if the list is kept up to date."""
+        return self._price_list is not None
 
     def cached_saves(self, seller: Seller, model: str) -> float | None:
         """Dollars by which a cached input token is cheaper than a plain one, at base prices; None when the
@@ -127,13 +175,9 @@ class Prices:
 
         Imports genai-prices even without any, so that the first request does not stall the worker.
         """
-        _found(("openai",), "")
+        self._found(("openai",), "")
         for seller, model in models:
             self._price(seller, model)
-
-    def refresh(self) -> None:
-        """Drop the looked-up prices, since list prices change. Call once a day."""
-        self._known.clear()
 
     def _price(self, seller: Seller, model: str) -> _Compiled | None:
         key = (seller.api, seller.kind, seller.base_url, model)
@@ -148,10 +192,38 @@ class Prices:
         name = self._same_as.get(model, model)
         if own := self._own.get(model) or self._own.get(name):
             return own
-        if found := _found(_vendors(seller), name):
+        if found := self._found(self._vendors(seller), name):
             return found
         vendor, _, rest = name.partition("/")
-        return _found((vendor,), rest) if model in self._same_as and rest else None
+        return self._found((vendor,), rest) if model in self._same_as and rest else None
+
+    def _vendors(self, seller: Seller) -> tuple[str, ...]:
+        """Whose price list counts: the cloud's, the host's, or for a host that nobody knows (a gateway, an
+        own server) that of the API's own models."""
+        if by_kind := _BY_KIND.get(seller.kind):
+            return by_kind
+        return tuple(self._at(seller.base_url)) or _BY_API.get(seller.api, ())
+
+    def _at(self, url: str) -> Iterator[str]:
+        yield from (vendor for host, vendor in _BY_HOST if host.match(url))
+        # A list of one's own may leave out vendors; their hosts must not pass for nobody's.
+        known = (*self._providers(), *in_force(None).providers)
+        yield from (each.id for each in known if re.match(each.api_pattern, url))
+
+    def _found(self, vendors: Iterable[str], model: str) -> _Compiled | None:
+        providers = self._providers()
+        lists = {each.id: each for each in providers}
+        for vendor in vendors:
+            name = model.removeprefix(f"{vendor}/")  # Vertex's OpenAI endpoint wants `google/MODEL`
+            found = lists[vendor].find_model(name, all_providers=providers) if vendor in lists else None
+            if found is not None and found.prices:
+                return _compile(found, vendor, datetime.now(UTC))
+        return None
+
+    def _providers(self) -> "list[Provider]":
+        if self._listed is None:
+            self._listed = in_force(self._price_list).providers
+        return self._listed
 
 
 def _cost(price: _Compiled, usage: Usage) -> float | None:
@@ -188,39 +260,26 @@ def _per_token(rates: TokenPrices) -> _PerToken:
     )
 
 
-def _vendors(seller: Seller) -> tuple[str, ...]:
-    """Whose price list counts: the cloud's, the host's, or for a host that nobody knows (a gateway, an own
-    server) that of the API's own models."""
-    if by_kind := _BY_KIND.get(seller.kind):
-        return by_kind
-    return tuple(_at(seller.base_url)) or _BY_API.get(seller.api, ())
+def _per_million(rates: _PerToken) -> TokenPrices:
+    plain, cached, written, hour, output = (round(rate / _PER_MILLION, 9) for rate in rates)
+    return TokenPrices(
+        input=plain, output=output, cached_input=cached, cache_write=written, cache_write_1h=hour
+    )
 
 
-def _at(url: str) -> Iterator[str]:
-    yield from (vendor for host, vendor in _BY_HOST if host.match(url))
-    yield from (each.id for each in _snapshot().providers if re.match(each.api_pattern, url))
+def _began(model: "ModelInfo", price: "ModelPrice") -> date | None:
+    """The day on which these prices of the model began, if the list says it."""
+    conditions = model.prices if isinstance(model.prices, list) else []
+    days = [getattr(each.constraint, "start_date", None) for each in conditions if each.prices is price]
+    return days[-1] if days else None
 
 
-def _found(vendors: Iterable[str], model: str) -> _Compiled | None:
-    providers = _snapshot().providers
-    lists = {each.id: each for each in providers}
-    for vendor in vendors:
-        name = model.removeprefix(f"{vendor}/")  # Vertex's OpenAI endpoint wants `google/MODEL`
-        if vendor in lists and (found := lists[vendor].find_model(name, all_providers=providers)):
-            return _compile(found.get_prices(datetime.now(UTC)))
-    return None
-
-
-def _snapshot() -> "DataSnapshot":
-    from genai_prices.data_snapshot import get_snapshot
-
-    return get_snapshot()
-
-
-def _compile(price: "ModelPrice") -> _Compiled | None:
-    """Compile prices; None for a model not priced per text token (speech per hour, images per piece)."""
+def _compile(model: "ModelInfo", vendor: str, now: datetime) -> _Compiled | None:
+    """Compile a model's prices of now; None for one not priced per text token (speech per hour, images per
+    piece)."""
     from genai_prices.types import TieredPrices
 
+    price = model.get_prices(now)
     if price.input_mtok is None:
         return None
     parts = (
@@ -251,7 +310,13 @@ def _compile(price: "ModelPrice") -> _Compiled | None:
         )
 
     tiers = tuple((start, rates_above(start)) for start in sorted(starts, reverse=True))
-    return _Compiled(rates_above(-1), tiers, bills_output=price.output_mtok is not None)
+    return _Compiled(
+        rates_above(-1),
+        tiers,
+        bills_output=price.output_mtok is not None,
+        listed=f"{vendor}/{model.id}",
+        since=_began(model, price),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,15 +327,17 @@ class PricedModel:
     model: str
     overrides: Mapping[str, TokenPrices]
     same_as: Mapping[str, str]
+    price_list: PriceList | None = None
 
     def cached_saves(self) -> float | None:
         """As `Prices.cached_saves`."""
-        return Prices(self.overrides, self.same_as).cached_saves(self.seller, self.model)
+        return Prices(self.overrides, self.same_as, self.price_list).cached_saves(self.seller, self.model)
 
 
 # Arms whose requests have no known price, and the lines of the config that would help.
 
 
+_FETCH = "; `prices: {update: daily}` fetches the newest price list"
 _PLAIN_YAML = re.compile(r"[A-Za-z][\w./-]*")
 
 
@@ -307,7 +374,7 @@ def said_once(arms: Iterable[UnpricedArm]) -> list[UnpricedArm]:
         canary="",
         arm="",
         says=f"no known price, so costs are unknown: {named}",
-        do=_help(*models),
+        do=_help(*models) + (_FETCH if plain[0].do.endswith(_FETCH) else ""),
     )
     return [together, *(each for each in found if each not in plain)]
 
@@ -333,7 +400,14 @@ def unpriced_model(
     other = prices.same_as(model)
     why = f": `price_as` names {other}, which has no known price there" if other else ""
     says = f"{whose}the {arm} {seller.name}/{model} has no known price{why}, so its cost is unknown"
-    yield UnpricedArm(canary=canary, arm=arm, provider=seller.name, model=model, says=says, do=_help(model))
+    yield UnpricedArm(
+        canary=canary,
+        arm=arm,
+        provider=seller.name,
+        model=model,
+        says=says,
+        do=_help(model) + ("" if prices.is_fetched else _FETCH),
+    )
 
 
 def _help(*models: str) -> str:

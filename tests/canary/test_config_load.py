@@ -39,6 +39,7 @@ SECTIONS = {
     "`metrics.NAME`": "MetricSection",
     "`feedback_mappings.NAME`": "FeedbackMappingSection",
     "`map`": "MappedValueSection",
+    "`prices`": "PricesSection",
     "`prices.MODEL`": "PriceSection",
     "`datasets.NAME`": "DatasetSection",
     "`report_job`": "ReportJobSection",

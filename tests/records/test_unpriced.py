@@ -26,6 +26,7 @@ SAYS = "move: the candidate azure/prod-chat has no known price, so its cost is u
 HELP = (
     "add `prices: {prod-chat: {input: X, output: Y}}` in dollars per million tokens, or "
     "`price_as: {prod-chat: MODEL}` with a model whose price is known"
+    "; `prices: {update: daily}` fetches the newest price list"
 )
 
 

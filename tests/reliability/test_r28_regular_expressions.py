@@ -54,6 +54,7 @@ MADE_ELSEWHERE = {
     "proxy/dialects/operation.py": "names of members; its callers' patterns are found by their names",
     "records/captures/patterns.py": "checks the config's redaction patterns",
     "records/captures/redaction.py": "the config's redaction patterns, checked when it was read",
+    "records/facts/price_list.py": "whether a list's patterns are patterns at all",
     "records/facts/prices.py": "a pattern of the price list, on the config's own URLs",
 }
 """Files that make patterns of something else than their own text, and what of."""

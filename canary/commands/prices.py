@@ -1,0 +1,175 @@
+"""`canary prices`: what is priced how, and since when; and fetches the newest list by hand."""
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from canary.commands.shell import (
+    CONFIG,
+    DATA,
+    ConfigFile,
+    DataFolder,
+    Form,
+    ended_by,
+    fail,
+    print_json,
+    print_text,
+    read_config,
+    say,
+)
+from common.clock import rfc3339
+from records.facts.price_list import LATE_AFTER_S, ListRefused, fetch, in_force, kept_list
+
+if TYPE_CHECKING:
+    from canary.config import Config
+    from records.facts.prices import FoundPrice, TokenPrices
+
+RATES = {
+    "input": "input",
+    "cached_input": "cached",
+    "cache_write": "cache write",
+    "cache_write_1h": "for an hour",
+    "output": "output",
+}
+"""A price's parts, as the text calls them."""
+USUALLY = {"cached_input": "input", "cache_write": "input", "cache_write_1h": "cache_write"}
+"""The part that each of these costs as much as, where nothing else is said."""
+
+
+def prices(
+    update: Annotated[
+        bool, typer.Option("--update", help="Fetch the newest list now, as `prices: {update: daily}` does.")
+    ] = False,
+    config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
+    output: Form = "text",
+) -> None:
+    """Show how each model of the config is priced, by which list, and since when."""
+    read = read_config(config, data)
+    if update:
+        _update(read)
+    about, models = _list(read), list(_models(read))
+    if output == "json":
+        return print_json({"list": about, "models": models})
+    for line in _list_lines(about):
+        print_text(line)
+    for each in models:
+        print_text(_line(each))
+    return None
+
+
+def _update(read: "Config") -> None:
+    if read.price_list is None:
+        fail("the config has no `prices: {update: daily}`, so no list is fetched", code=2)
+    with ended_by(ListRefused):
+        if not read.price_list.kept.parent.is_dir():
+            raise ListRefused(f"there is no data folder {read.price_list.kept.parent}; name it with --data")
+        fetch(read.price_list, time.time())
+    say(f"fetched {read.price_list.source}")
+
+
+def _list(read: "Config") -> dict[str, Any]:
+    """The list in force, and the one that is to be kept."""
+    from importlib.metadata import version
+
+    wanted, counts = read.price_list, in_force(read.price_list)
+    kept = None if wanted is None else kept_list(wanted)
+    return {
+        "in_force": "built-in" if counts.kept is None else "fetched",
+        "built_in": f"genai-prices {version('genai-prices')}",
+        "newest": None if counts.newest is None else counts.newest.isoformat(),
+        "update": None if wanted is None else "daily",
+        "from": None if wanted is None else wanted.source,
+        "fetched_at": None if kept is None else rfc3339(kept.fetched_at),
+        "late": wanted is not None and (kept is None or time.time() - kept.fetched_at > LATE_AFTER_S),
+    }
+
+
+def _models(read: "Config") -> Iterator[dict[str, Any]]:
+    known = read.known_prices()
+    for (provider, model), uses in _uses(read).items():
+        found = known.found(read.providers[provider], model)
+        yield {
+            "provider": provider,
+            "model": model,
+            "uses": uses,
+            "by": found.by,
+            "price_as": found.same_as or None,
+            "listed": found.listed or None,
+            "since": None if found.since is None else found.since.isoformat(),
+            **_rates(found.rates),
+            "tiers": _tiers(found),
+        }
+
+
+def _uses(read: "Config") -> dict[tuple[str, str], list[str]]:
+    """Each model of the config at its entry, with who asks it."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for name, each in read.known.items():
+        for arm, of in (("baseline", each.canary.baseline), ("candidate", each.canary.candidate)):
+            if of.model:  # the candidate of a standing canary has none yet
+                found.setdefault((of.provider, of.model), []).append(f"{arm} of {name}")
+    for use, helper in (("judge", read.judge), ("embeddings", read.embeddings)):
+        if helper is not None:
+            found.setdefault((helper.provider, helper.model), []).append(use)
+    for dataset in read.datasets:
+        provider, _, model = (dataset.judge or "").partition("/")
+        if provider in read.providers:
+            found.setdefault((provider, model), []).append(f"judge of {dataset.name}")
+    return found
+
+
+def _rates(rates: "TokenPrices | None") -> dict[str, float | None]:
+    return {name: None if rates is None else getattr(rates, name) for name in RATES}
+
+
+def _tiers(found: "FoundPrice") -> Sequence[dict[str, Any]]:
+    return [{"above_input_tokens": start, **_rates(rates)} for start, rates in found.tiers]
+
+
+def _list_lines(about: dict[str, Any]) -> Iterator[str]:
+    newest = f", its newest price of {about['newest']}" if about["newest"] else ""
+    if about["in_force"] == "fetched":
+        yield f"List: {about['from']}, fetched {about['fetched_at']}{newest}"
+    else:
+        yield f"List: the built-in one of {about['built_in']}{newest}"
+    if about["fetched_at"] and about["in_force"] == "built-in":
+        yield f"{about['from']}, fetched {about['fetched_at']}, is older than the built-in one or unreadable"
+    if about["late"]:
+        last = (
+            f"the last good one is of {about['fetched_at']}" if about["fetched_at"] else "there is none yet"
+        )
+        yield f"{about['from']} is not up to date: {last}; `canary prices --update` says why"
+
+
+def _line(each: dict[str, Any]) -> str:
+    name = f"{each['provider']}/{each['model']}"
+    where = {
+        "config": "`prices` in the config",
+        "list": f"{each['listed']} in the list",
+        "provider": "the provider states it for each request",
+        "unknown": "no known price",
+    }[each["by"]]
+    same = f", as {each['price_as']} (`price_as`)" if each["price_as"] else ""
+    since = f", since {each['since']}" if each["since"] else ""
+    return f"{name} ({', '.join(each['uses'])}): {_dollars(each)}{where}{same}{since}"
+
+
+def _dollars(each: dict[str, Any]) -> str:
+    """The rates in dollars per million tokens, and those of larger requests."""
+    if each["input"] is None:
+        return ""
+    above = "".join(
+        f"above {tier['above_input_tokens']:,} input tokens {_said(tier)}; " for tier in each["tiers"]
+    )
+    return f"{_said(each)}; {above}"
+
+
+def _said(rates: dict[str, Any]) -> str:
+    """The rates that do not go without saying."""
+    plain = {name: rates[usual] for name, usual in USUALLY.items()}
+    return ", ".join(
+        f"{label} ${rates[name]:.10g}" for name, label in RATES.items() if rates[name] != plain.get(name)
+    )
