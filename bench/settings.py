@@ -38,6 +38,9 @@ class DatasetSource:
     confidence: Literal["logprobs"] | None = None
 
 
+ISSUES_FILE = "known-issues.jsonl"
+"""The file of known issues, in the config's folder."""
+
 CRITERIA = "Correct, complete and helpful."
 """What counts for a judge where a canary says nothing of it."""
 

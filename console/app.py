@@ -20,6 +20,7 @@ from console.api import Api, broken, is_api, order_refused, refused
 from console.captures import CapturePages
 from console.datasets import DatasetPages
 from console.history import HistoryPages
+from console.issues import IssuePages
 from console.orders import OrderForms
 from console.page import ReadOnlyPages
 from console.rendering import Templates
@@ -51,6 +52,7 @@ def admin_app(
         *HistoryPages(operator, login).routes(),
         *CapturePages(operator, login).routes(),
         *DatasetPages(operator, login).routes(),
+        *IssuePages(operator, login).routes(),
         *OrderForms(operator, login).routes(),
     ]
     guard = Middleware(

@@ -2,7 +2,7 @@
 what happened in a session."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -16,6 +16,7 @@ from control.operator.operator import Operator
 from control.operator.orders import BadOrder
 
 if TYPE_CHECKING:
+    from records.store.session_exchanges import StoredSession
     from verdict.archive.evaluations import Evaluation
 
 
@@ -64,8 +65,17 @@ class HistoryPages:
         found = await self._operator.session(named)
         if found.session not in ("", named):
             return RedirectResponse(f"/sessions/{found.session}", status_code=303)
-        text = await asyncio.to_thread(session_in, "html", found)
+        captured = await self._to_report(request, found)
+        text = await asyncio.to_thread(session_in, "html", found, captured)
         return HTMLResponse(text, headers=headers_of_whole(text))
+
+    async def _to_report(self, request: Request, found: "StoredSession") -> Collection[str]:
+        """The exchanges that may become known issues: failed or faulty ones, and one that stands alone."""
+        alone = len(found.exchanges) == 1
+        failed = [each.exchange_id for each in found.exchanges if alone or each.error_type or each.faults]
+        if not failed or not self._login.person(request).reads_texts:
+            return ()
+        return await self._operator.captured(failed)
 
     async def releases(self, request: Request) -> Response:
         """The releases, newest first."""

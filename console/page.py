@@ -249,6 +249,8 @@ class ReadOnlyPages:
         proof = proof_of(why.path[-1]._asdict(), *limits) if why is not None and why.path else ""
         runs = [each.why.run for each in history if found is None or each.why.run != found.why.run]
         said = to_document(why.provider_error) if why is not None else None
+        failed = [each.exchange_id for each in why.failures] if why is not None else []
+        reads = self._login.person(request).reads_texts
         return self._login.answer(
             request,
             "why.html",
@@ -259,6 +261,7 @@ class ReadOnlyPages:
             proof=proof,
             runs=runs,
             models=models,
+            captured=await self._operator.captured(failed) if reads else (),
         )
 
     async def audit(self, request: Request) -> Response:

@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 from base64 import b64encode
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import quote
@@ -54,12 +54,18 @@ def release_in(form: str, found: "Dossier") -> str:
     return rendered(found, form)
 
 
-def session_in(form: str, found: "StoredSession") -> str:
-    """The session as "json", "markdown" or "html". For a thread, like `report_in`."""
+def session_in(form: str, found: "StoredSession", to_report: Collection[str] = ()) -> str:
+    """The session as "json", "markdown" or "html", with links that make the exchanges `to_report` known
+    issues. For a thread, like `report_in`."""
     from pages.reports.session import rendered
 
     names = dict.fromkeys(canary for canary, _ in found.runs)
     links = [(name, f"/canaries/{quote(name)}") for name in names]
+    links += [
+        (f"Make exchange {number} a known issue", f"/issues/new?exchange={quote(each.exchange_id)}")
+        for number, each in enumerate(found.exchanges, 1)
+        if each.exchange_id in to_report
+    ]
     return rendered(found, form, [*links, ("Another session", "/sessions"), ("All canaries", "/")])
 
 

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
+from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from alerts.incidents.notice import Receiver
 from alerts.rules.rule import Rule
-from bench.settings import DatasetSource
+from bench.settings import ISSUES_FILE, DatasetSource
 from judge.terms import JudgedRun, JudgeTerms
 from records.captures.capture import CaptureRule
 from records.facts.metric import Metric
@@ -103,7 +104,8 @@ class ControlSettings:
     (nobody named: everybody), and for how long records are kept.
 
     `admin_url` is where people reach the page, None where nobody said. `report_job` is when each canary's
-    daily report is made, None for no such reports. The files of `datasets` are absolute.
+    daily report is made, None for no such reports. The files of `datasets` are absolute, and so is that
+    of known issues.
     """
 
     canaries: Mapping[str, CanarySettings]
@@ -115,6 +117,7 @@ class ControlSettings:
     retention_s: float = 90 * 86400.0
     report_job: DailyTime | None = None
     datasets: tuple[DatasetSource, ...] = ()
+    issues_file: Path = Path(ISSUES_FILE)
 
     def canary(self, name: str) -> Canary | None:
         """A canary of the config; None for none of this name."""

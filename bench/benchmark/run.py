@@ -221,9 +221,10 @@ def basis_of(
     config: Path,
     model: str,
     against: str | None,
+    issues: Sequence[str] = (),
 ) -> Mapping[str, str]:
     """The current model, and hashes of the datasets, the terms of its canaries, the models without a price,
-    and the known issues. `config` is the config file."""
+    and the known issues. `config` is the config file, `issues` has the hashes of those in the store."""
     try:
         models = pair(settings, model, against)
     except AmbiguousModel as problem:
@@ -235,7 +236,7 @@ def basis_of(
         "datasets": _hash([_dataset(each, config.parent) for each in settings.datasets]),
         "rubric": _hash(_terms(terms_of(settings, models))),
         "unpriced": ", ".join(f"{each.provider}/{each.model}" for each in unpriced(settings, models)),
-        "known issues": _hash([_text(file_of(config))]),
+        "known issues": _hash([_text(file_of(config)), *issues]),
     }
 
 

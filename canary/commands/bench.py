@@ -365,7 +365,8 @@ def _issues(config: Config, file: Path, pair: "ModelPair", data: Path) -> dict[s
     """The candidate's results on the known issues; None without issues or candidate."""
     if pair.candidate is None:
         return None
-    judge = next((each.judge for each in config.datasets if each.judge is not None), None)
+    own = [f"{config.judge.provider}/{config.judge.model}"] if config.judge is not None else []
+    judge = next((each for each in [*(each.judge for each in config.datasets), *own] if each), None)
     return rechecked(config, file, pair.candidate.name, data, judge=judge)
 
 

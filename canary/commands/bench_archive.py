@@ -19,7 +19,7 @@ from pages.words.archive import reasons_of
 from pages.words.gains import forecast_document, layers
 from records.errors import StoreDown
 from records.store import Store
-from records.store.benchmarks import BenchFailures, Benchmarks, FailureRow
+from records.store.benchmarks import BenchFailures, Benchmarks, FailureRow, StoredIssues
 from records.store.captures import CaptureStore
 from records.store.releases import Releases, past_canaries
 from records.store.reports import Evaluations
@@ -45,6 +45,15 @@ def settings_now(config: Config, data: Path) -> BenchSettings:
         if data.exists() or not config.store.startswith("sqlite"):  # else there was never a server
             say(f"what was promoted is not known: {problem}")
         return config.bench
+
+
+def stored_issues(config: Config, data: Path) -> list[str]:
+    """The hashes of the store's known issues; none without a store."""
+    try:
+        with closing(config.open_store(data)) as store:
+            return sorted(each.hash for each in StoredIssues(store).all())
+    except StoreDown:
+        return []
 
 
 def _promoted(config: Config, store: Store) -> Iterator[tuple[str, PromotedCanary]]:

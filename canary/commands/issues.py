@@ -1,12 +1,10 @@
 """`canary issues …`: known issues, which every new model is tested for."""
 
 import asyncio
-import json
 import os
 import time
 from collections.abc import Mapping
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,16 +20,14 @@ from canary.commands.shell import (
     example,
     fail,
     has_store,
+    opened,
     print_json,
     print_text,
     read_config,
-    read_file,
     say,
     user,
     without_log_lines,
-    writing,
 )
-from common.clock import rfc3339
 
 if TYPE_CHECKING:
     from bench.known_issues import Issue
@@ -47,60 +43,85 @@ Judge = Annotated[
 
 @app.command("list", epilog=example("issues list"))
 def list_(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "text") -> None:
-    """List the known issues, oldest first, each with the models that were asked, the newest last."""
-    found, checks = known(config), _history(read_config(config, data), data)
-    models = {
-        each.example.hash: None
-        if checks is None
-        else [_model(check) for check in checks.get(each.example.hash, ())]
-        for each in found
-    }
+    """List the known issues, oldest first, each with the models that were asked: which has it, since when, in
+    which it is cured, or back."""
+    from bench.known_issues import modes_of
+    from pages.words.issues import mode_document, mode_lines
+
+    read = read_config(config, data)
+    found = modes_of(*known(read, config, data))
     if output == "json":
-        return print_json(
-            {"issues": [_shown(each) | {"models": models[each.example.hash]} for each in found]}
-        )
+        return print_json({"issues": [mode_document(each) for each in found]})
     for each in found:
-        print_text(f"{each.example.id}  {each.what}  (since {each.since}, {each.at}, {each.by})")
-        for model in models[each.example.hash] or ():
-            print_text(f"  {model['at'][:10]}  {model['state'].replace('_', ' '):<11}  {model['model']}")
+        print_text("\n".join(mode_lines(each)))
     return say(f"{len(found)} known issue(s)")
 
 
 @app.command(
-    epilog=example('issues add r-17 --dataset support --what "invents a date" --since gpt-5.6-terra')
+    epilog=example(
+        'issues add "invents refund policy" --description "Grants 60 days; it is 30." --example support:r-17'
+    )
 )
 def add(
-    id_: Annotated[str, typer.Argument(metavar="ID", help="The id of the example that shows the issue.")],
-    dataset: Annotated[
-        str, typer.Option("--dataset", help="The example's dataset: a name in the config, or a file.")
-    ],
-    what: Annotated[str, typer.Option("--what", help="What went wrong.")],
-    since: Annotated[str, typer.Option("--since", help="The first model with the issue.")],
+    name: Annotated[str, typer.Argument(help="The issue's name, new or known.")],
+    description: Annotated[str, typer.Option("--description", help="What goes wrong, for the judge.")] = "",
+    from_: Annotated[
+        str | None, typer.Option("--from", metavar="EXCHANGE", help="A captured exchange that shows it.")
+    ] = None,
+    shown_by: Annotated[
+        str | None,
+        typer.Option(
+            "--example", metavar="DATASET:ID", help="An example that shows it; DATASET may be a file."
+        ),
+    ] = None,
+    since: Annotated[
+        str, typer.Option("--since", help="With --example, the first model with the issue.")
+    ] = "",
     config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
     output: Form = "text",
 ) -> None:
-    """Add a known issue: an example, what went wrong, and the first model with the issue."""
+    """Add an example of a known issue, which every new model is tested for."""
     from bench.errors import BadDataset
-    from bench.known_issues import file_of, parse_issues
+    from bench.known_issues import NoExample, failed_exchange, issue_of_example, issue_of_exchange
+    from records.errors import StoreDown
+    from records.store.benchmarks import StoredIssues
 
-    line = _line_of(config, dataset, id_)
-    issue = {
-        "example": line,
-        "what": what,
-        "since": since,
-        "at": datetime.fromtimestamp(time.time(), UTC).date().isoformat(),
-        "by": user(),
-    }
-    file = file_of(config)
-    before = read_file(file) if file.exists() else ""
-    text = f"{before.rstrip()}\n{json.dumps(issue, ensure_ascii=False)}\n".lstrip()
-    with ended_by(BadDataset, about=file):
-        count = len(parse_issues(text))
-    with writing(file):
-        file.write_text(text, encoding="utf-8")
+    if (from_ is None) == (shown_by is None) or not name.strip():
+        fail("give a name, and --from EXCHANGE or --example DATASET:ID", code=2)
+    read, who, at, name = read_config(config, data), user(), time.time(), name.strip()
+    listed, _ = known(read, config, data)
+    data.mkdir(mode=0o700, exist_ok=True)
+    with ended_by(BadDataset, NoExample, StoreDown, OSError), closing(read.open_store(data)) as store:
+        if from_ is not None:
+            issue, had = issue_of_exchange(failed_exchange(store, from_), name, description, who=who, at=at)
+        else:
+            source = shown_by or ""
+            line = _line_of(read, config, source)
+            issue, had = issue_of_example(line, source, name, description, who=who, at=at, since=since)
+        is_new = issue.hash not in {each.example.hash for each in listed}
+        if not (is_new and StoredIssues(store).add(issue, had)):
+            fail("the example is one of a known issue already")
     if output == "json":
-        return print_json({"file": str(file), "issues": count})
-    return say(f"{count} known issue(s) in {file}")
+        return print_json({"issue": name, "example": issue.example["id"], "since": issue.since})
+    return say(f"{name}: {issue.example['id']} is asked of every model from now on")
+
+
+@app.command(epilog=example('issues remove "invents refund policy"'))
+def remove(
+    name: Annotated[str, typer.Argument(help="The issue's name.")],
+    config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
+) -> None:
+    """Delete a known issue with its examples from the store. What models had it stays."""
+    from records.errors import StoreDown
+    from records.store.benchmarks import StoredIssues
+
+    with ended_by(StoreDown), opened(read_config(config, data), data) as store:
+        count = StoredIssues(store).remove(name)
+    if not count:
+        fail(f"the store has no known issue {name!r}")
+    say(f"{name}: {count} example(s) deleted")
 
 
 @app.command(epilog=example("issues recheck gpt-6.1-terra"))
@@ -136,7 +157,7 @@ def rechecked(
     from bench.models.asker import NoKey
     from bench.models.pair import AmbiguousModel, named
 
-    listed = known(file)
+    listed, _ = known(config, file, data)
     if not listed:
         return None
     with ended_by(BenchError, NoKey, OSError), ended_by(AmbiguousModel, code=2):
@@ -148,49 +169,33 @@ def rechecked(
     return told
 
 
-def known(config: Path) -> "list[Issue]":
-    """The known issues in the file beside this config. Exits 1 if a line is invalid."""
+def known(config: "Config", file: Path, data: Path) -> "tuple[list[Issue], list[IssueCheck]]":
+    """The known issues of the store and of the file beside the config, and what became of them. Exits 1 if a
+    line is invalid; a store that does not answer is told on stderr."""
     from bench.errors import BadDataset
-    from bench.known_issues import file_of, parse_issues
+    from bench.known_issues import file_of, known_issues
+    from records.errors import StoreDown
+    from records.store.benchmarks import IssueHistory
 
-    file = file_of(config)
-    if not file.exists():
-        return []
-    with ended_by(BadDataset, about=file):
-        return parse_issues(read_file(file))
+    beside = file_of(file)
+    with ended_by(BadDataset, OSError, about=beside):
+        if not has_store(config, data):
+            return known_issues(None, beside), []
+        try:
+            with closing(config.open_store(data)) as store:
+                return known_issues(store, beside), IssueHistory(store).all()
+        except StoreDown as problem:
+            say(f"the known issues in the store could not be read: {problem}")
+            return known_issues(None, beside), []
 
 
-def _line_of(config: Path, dataset: str, id_: str) -> dict[str, Any]:
+def _line_of(config: "Config", file: Path, shown_by: str) -> dict[str, Any]:
     from bench.benchmark.run import path_of, sources
-    from bench.benchmark.run import read as check
-    from bench.errors import BadDataset
+    from bench.known_issues import line_of
 
-    (source,) = sources(read_config(config).bench, [dataset])
-    path = path_of(source, config.parent)
-    text = read_file(path)
-    with ended_by(BadDataset):
-        check(source, config.parent)
-    examples: list[dict[str, Any]] = [json.loads(line) for line in text.split("\n") if line.strip()]
-    found = [example for example in examples if example["id"] == id_]
-    if len(found) != 1:
-        fail(f"{path} has {len(found)} examples with the id {id_!r}; it must have exactly one")
-    return found[0]
-
-
-def _model(check: "IssueCheck") -> dict[str, str]:
-    at = rfc3339(check.at)
-    return {"model": check.model, "state": check.state, "at": at}
-
-
-def _shown(issue: "Issue") -> dict[str, Any]:
-    return {
-        "id": issue.example.id,
-        "task": issue.example.task,
-        "what": issue.what,
-        "since": issue.since,
-        "at": issue.at,
-        "by": issue.by,
-    }
+    dataset, _, id_ = shown_by.rpartition(":")
+    (source,) = sources(config.bench, [dataset])
+    return line_of(path_of(source, file.parent), id_)
 
 
 def _keep(config: "Config", data: Path, found: Mapping[str, Any]) -> None:
@@ -201,7 +206,8 @@ def _keep(config: "Config", data: Path, found: Mapping[str, Any]) -> None:
     at = time.time()
     checks = [
         IssueCheck(at=at, model=found["model"], issue=each["issue"], state=each["state"])
-        for each in found["issues"]
+        for mode in found["issues"]
+        for each in mode["examples"]
     ]
     try:
         data.mkdir(mode=0o700, exist_ok=True)
@@ -209,19 +215,3 @@ def _keep(config: "Config", data: Path, found: Mapping[str, Any]) -> None:
             IssueHistory(store).add(checks)
     except (StoreDown, OSError) as problem:
         say(f"the recheck was not stored: {problem}")
-
-
-def _history(config: "Config", data: Path) -> "Mapping[str, list[IssueCheck]] | None":
-    """Each issue's models by its hash, the newest last. None if the store does not answer, which a line on
-    stderr says."""
-    from records.errors import StoreDown
-    from records.store.benchmarks import IssueHistory, newest_of_each_model
-
-    if not has_store(config, data):
-        return {}
-    try:
-        with closing(config.open_store(data)) as store:
-            return newest_of_each_model(IssueHistory(store).all())
-    except StoreDown as problem:
-        say(f"the history of the issues could not be read: {problem}")
-        return None

@@ -178,9 +178,10 @@ class CommandTrial:
     def basis(self, model: str) -> Mapping[str, str]:
         """What the benchmark depends on, by part."""
         from bench.benchmark.run import basis_of
-        from canary.commands.bench_archive import settings_now
+        from canary.commands.bench_archive import settings_now, stored_issues
 
-        return basis_of(settings_now(self.config, self.data), self.file, model, self._current())
+        settings, issues = settings_now(self.config, self.data), stored_issues(self.config, self.data)
+        return basis_of(settings, self.file, model, self._current(), issues)
 
     def benchmark(self, model: str) -> BenchmarkResult:
         """Run `canary bench` in its own process, so that a crash does not end the watch."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from alerts.incidents.notice import Receiver
 from bench.settings import (
     CRITERIA,
+    ISSUES_FILE,
     BenchRubric,
     BenchSettings,
     DatasetSource,
@@ -107,6 +108,7 @@ class Config:
             retention_s=self.retention_s,
             report_job=self.report_job,
             datasets=tuple(replace(each, file=str(self.folder / each.file)) for each in self.datasets),
+            issues_file=self.folder / ISSUES_FILE,
         )
 
     @property

@@ -25,7 +25,15 @@ LOGIN, LOGOUT = "/login", "/logout"
 OIDC_LOGIN, OIDC_CALLBACK = "/oidc/login", "/oidc/callback"
 STATIC = "/static/"
 
-TEXTS = frozenset({"/canaries/{name}/pairs", "/canaries/{name}/label", "/datasets/{name}/label"})
+TEXTS = frozenset(
+    {
+        "/canaries/{name}/pairs",
+        "/canaries/{name}/label",
+        "/datasets/{name}/label",
+        "/issues/new",
+        "/issues/wrong",
+    }
+)
 """The routes that show captured texts. Whoever adds a route decides here and in the tests' table."""
 
 _PERSON = "canary.person"

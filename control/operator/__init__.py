@@ -4,5 +4,6 @@
 `orders`     which order is which transition; promotions by two people
 `standing`   standing canaries: begun, ended, taken back
 `status`     what is known of a canary, as JSON
+`issues`     known issues that people report
 `labels`     which pair a person labels next
 """

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from alerts.incidents.rollback import RolledBack
 from bench.preflight.result import NothingToAsk
 from control.feed.events import WorkerRegistry
 from control.monitor.monitor import Monitor, WatchedCanary
-from control.operator import labels
+from control.operator import issues, labels
 from control.operator.labels import PairToLabel, PairWanted
 from control.operator.orders import (
     BadOrder,
@@ -45,7 +45,7 @@ from records.captures.capture import Capture
 from records.errors import StoreDown
 from records.facts.prices import UnpricedArm
 from records.store import Act, AuditEntry, Store
-from records.store.benchmarks import Benchmarks
+from records.store.benchmarks import BenchFailures, Benchmarks, FailureRow
 from records.store.captures import CaptureStore, Label, Labels, Right
 from records.store.decisions import Choice, Decision, Decisions
 from records.store.releases import PastCanary, past_canaries
@@ -58,6 +58,7 @@ from routing.lanes import part_of
 from routing.states import State
 
 if TYPE_CHECKING:  # the statistics take two seconds to import, and most processes never make a report
+    from bench.known_issues import Mode
     from verdict.archive.releases import Dossier
     from verdict.decision.document import Report
     from verdict.decision.reports import SideBySide
@@ -373,6 +374,30 @@ class Operator:
     async def refused(self) -> Mapping[str, float]:
         """The models that a benchmark refused and no user tried, with the UTC second."""
         return await _ask_store(Benchmarks(self.store).refused)
+
+    async def known_issues(self) -> "Sequence[Mode]":
+        """The known issues, and what became of each model by model."""
+        return await _ask_store(issues.modes, self.store, self.settings().issues_file)
+
+    async def wrong_answers(self) -> Mapping[str, Sequence[FailureRow]]:
+        """The wrong answers of each candidate's newest benchmark, redacted, the newest last."""
+        return await _ask_store(BenchFailures(self.store).newest, now=time.time())
+
+    async def captured(self, exchange_ids: Sequence[str]) -> Collection[str]:
+        """Those of these exchanges whose texts are stored."""
+        found = CaptureStore(self.store).several
+        return {each.about.exchange_id for each in await _ask_store(lambda: list(found(exchange_ids)))}
+
+    async def issue_source(self, wanted: issues.Wanted) -> issues.IssueSource:
+        """What an exchange, or an example of the config's datasets, says."""
+        return await _ask_store(issues.source_of, self.store, self.settings(), wanted)
+
+    async def add_known_issue(self, wanted: issues.Wanted, name: str, description: str, who: str) -> None:
+        """Make this exchange or example one of the known issue of that name, which may be new."""
+        _must_be_storable(name, description, who)
+        await _ask_store(
+            issues.add, self.store, self.settings(), wanted, name, description, who=who, at=time.time()
+        )
 
     async def releases(self) -> "Sequence[Dossier]":
         """Every release, newest first, each by the last kept report of its runs."""

@@ -378,5 +378,11 @@ def issue_lines(found: Node) -> list[str]:
     head = f"{found['model']}: {found['still_there']} of {len(found['issues'])} known issues still there"
     return [
         head,
-        *(f"  {words[each['state']]:<11}  {each['id']}  {each['what']}" for each in found["issues"]),
+        *(f"  {words[each['state']]:<11}  {each['mode']}{_where(each)}" for each in found["issues"]),
     ]
+
+
+def _where(mode: Node) -> str:
+    """The examples of a mode that are not gone: (r-17)."""
+    ids = [each["id"] for each in mode["examples"] if each["state"] != "gone"]
+    return f" ({', '.join(ids)})" if ids else ""

@@ -1,18 +1,20 @@
-"""Benchmarks in the store, their wrong answers, and what became of known issues.
+"""Benchmarks in the store, their wrong answers, known issues, and what became of them.
 
 A benchmark and a check are written once and never changed. Wrong answers are redacted like captures, and
-deleted when captures would be.
+deleted when captures would be. A known issue stays until a person removes it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, func, insert, select
+from sqlalchemy import ColumnElement, Select, delete, func, insert, select
 
 from records.captures.capture import CaptureRule
 from records.captures.redaction import redacted, storable
 from records.store import Store, tables
+from records.store.captures import overwriting
+from records.store.database import insert_new
 from records.store.releases import entered, is_variant
 
 
@@ -122,6 +124,21 @@ class BenchFailures:
             newest = connection.execute(_newest(tables.benchmarks.c.id, candidate, baseline)).scalar()
         return None if newest is None else self.of(newest, now=now)
 
+    def newest(self, *, now: float) -> dict[str, list[FailureRow]]:
+        """The rows of each candidate's newest benchmark (`provider/model`) that has some, the newest last."""
+        made, failed = tables.benchmarks.c, tables.bench_failures.c
+        query = (
+            select(made.candidate, failed.rows)
+            .join_from(tables.benchmarks, tables.bench_failures, failed.benchmark == made.id)
+            .where(failed.expires_at > now)
+            .order_by(made.at, made.id)
+        )
+        with self._store.reading() as connection:
+            found: dict[str, list[FailureRow]] = {
+                row.candidate: [dict(each) for each in row.rows] for row in connection.execute(query)
+            }
+        return {candidate: rows for candidate, rows in found.items() if candidate and rows}
+
 
 def _newest(column: ColumnElement[Any], candidate: str, baseline: str) -> Select[Any]:
     """This column of the newest benchmark of these models (`provider/model`)."""
@@ -152,6 +169,55 @@ class IssueCheck:
     state: IssueState
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredIssue:
+    """One example of a known issue, which is a failure mode with a name.
+
+    `hash` is the example's, `example` its line as in a dataset. `source` is the id of the exchange that
+    it was made of, or `DATASET:ID`. `since` is the model that failed, "" if nobody said.
+    `error` is the failure where a model gave no answer, else "". `at` is UTC seconds.
+    """
+
+    hash: str
+    at: float
+    who: str
+    mode: str
+    source: str
+    description: str
+    since: str
+    error: str
+    example: Mapping[str, Any]
+
+
+class StoredIssues:
+    """The known issues of one database. Every method may raise StoreDown."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def add(self, issue: StoredIssue, had: IssueCheck | None = None) -> bool:
+        """Store an example with the check of the model that `had` the issue; False if the mode has one of
+        this source, or any mode the same example."""
+        row = asdict(issue) | {"example": dict(issue.example)}
+        with self._store.writing() as connection:
+            is_new = insert_new(connection, tables.known_issues, [row]) > 0
+            if is_new and had is not None:
+                connection.execute(insert(tables.issue_checks), [asdict(had)])
+        return is_new
+
+    def all(self) -> list[StoredIssue]:
+        """Return every example, oldest first."""
+        table = tables.known_issues
+        return self._store.found(StoredIssue, select(table).order_by(table.c.at, table.c.hash))
+
+    def remove(self, mode: str) -> int:
+        """Delete the examples of this name, and return how many they were. Their checks stay. SQLite also
+        overwrites their bytes."""
+        table = tables.known_issues
+        with self._store.writing() as connection, overwriting(connection):
+            return connection.execute(delete(table).where(table.c.mode == mode)).rowcount
+
+
 class IssueHistory:
     """The checks of one database. Every method may raise StoreDown."""
 
@@ -168,13 +234,3 @@ class IssueHistory:
         table = tables.issue_checks
         query = select(table).order_by(table.c.at, table.c.id)
         return self._store.found(IssueCheck, query if model is None else query.where(table.c.model == model))
-
-
-def newest_of_each_model(checks: Sequence[IssueCheck]) -> Mapping[str, list[IssueCheck]]:
-    """By issue, each model's newest check, the newest last; from checks that are oldest first."""
-    found: dict[str, dict[str, IssueCheck]] = {}
-    for check in checks:
-        of_issue = found.setdefault(check.issue, {})
-        of_issue.pop(check.model, None)
-        of_issue[check.model] = check
-    return {issue: list(models.values()) for issue, models in found.items()}

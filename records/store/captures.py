@@ -64,7 +64,7 @@ class CaptureStore:
         """Delete expired captures, the judge's reasons about them and wrong answers of benchmarks; return how
         many rows. SQLite also overwrites their bytes."""
         calls = tables.judge_calls
-        with self._store.writing() as connection, _overwriting(connection):
+        with self._store.writing() as connection, overwriting(connection):
             expired = (calls.c.expires_at <= now) & (calls.c.reason != "")
             connection.execute(update(calls).where(expired).values(reason=""))
             return sum(
@@ -300,7 +300,7 @@ def _messages(found: Sequence[Any]) -> tuple[CapturedMessage, ...]:
 
 
 @contextmanager
-def _overwriting(connection: Connection) -> Iterator[None]:
+def overwriting(connection: Connection) -> Iterator[None]:
     """Make SQLite overwrite deleted content with zeros inside this block (`PRAGMA secure_delete`)."""
     if connection.dialect.name != "sqlite":
         yield

@@ -80,6 +80,13 @@ class Releases:
         query = select(runs).order_by(runs.c.at, runs.c.canary, runs.c.run)
         return self._store.found(Run, query if release is None else query.where(runs.c.release == release))
 
+    def candidate_of(self, canary: str, run: int) -> str:
+        """The candidate that a run tried; "" if the run is not stored."""
+        of_run = (runs.c.release == releases.c.id) & (runs.c.canary == canary) & (runs.c.run == run)
+        query = select(releases.c.candidate).where(of_run)
+        with self._store.asking() as connection:
+            return str(connection.execute(query).scalar() or "")
+
     def of_model(self, text: str) -> Sequence[Release]:
         """The releases of MODEL, PROVIDER/MODEL, or with this id, newest first."""
         return [each for each in self.all() if text in (each.id, each.candidate, model_of(each.candidate))]

@@ -382,6 +382,21 @@ bench_failures = Table(
     Index("bench_failures_by_expiry", "expires_at"),
 )
 
+known_issues = Table(
+    "known_issues",
+    metadata,
+    Column("hash", Key, primary_key=True),
+    _number("at"),
+    Column("who", String, nullable=False),
+    _key("mode"),
+    _key("source"),
+    Column("description", Text, nullable=False),
+    Column("since", String, nullable=False),
+    Column("error", String, nullable=False),
+    Column("example", JSON, nullable=False),
+    Index("known_issues_by_source", "mode", "source", unique=True),
+)
+
 issue_checks = Table(
     "issue_checks",
     metadata,

@@ -26,6 +26,8 @@ PAGES = (
     "/canaries/support-nov/label",
     "/archive",
     "/audit",
+    "/issues",
+    "/issues/wrong",
     "/sessions",
     "/sessions/agent 7%2F1",
 )
@@ -283,6 +285,40 @@ def test_captured_pairs_stand_side_by_side_and_their_texts_are_texts(open_page: 
         expect(first.get_by_role("heading")).to_have_count(2)
         page.goto("/canaries/billing-mini/pairs")
         expect(page.get_by_role("alert")).to_contain_text("captures no texts")
+
+
+def test_a_wrong_answer_becomes_a_known_issue_by_one_link_and_a_name(open_page: Open) -> None:
+    def answers(page: Page) -> Any:
+        page.goto("/canaries/support-nov/pairs")
+        return page.get_by_role("link", name="Make it a known issue").all()
+
+    with open_page() as page:
+        eventually(lambda: answers(page))
+        address = answers(page)[1].get_attribute("href")  # the candidate's answer to the copy
+        page.locator(f"a[href='{address}']").click()
+        shown = page.get_by_role("article", name="What shows it")
+        expect(shown.locator(".message").first).to_have_text(QUESTION)
+        expect(shown).to_contain_text("openai/gpt-4o-2024-11-20")
+        page.get_by_label("Name of the failure").fill("asks for the <b>number</b> again")
+        page.get_by_label("What goes wrong").fill("The number was said before.")
+        page.get_by_label("Your name").fill("ann")
+        page.get_by_role("button", name="Save").click()
+        page.wait_for_url("**/issues")
+    with open_page(at="/issues", viewport=NARROW, bypass_csp=True) as page:
+        mode = page.get_by_role("region", name="asks for the <b>number</b> again", exact=True)
+        expect(mode).to_contain_text("The number was said before.")
+        expect(mode).to_contain_text("first seen in openai/gpt-4o-2024-11-20, told by ann")
+        expect(mode.get_by_role("row").last).to_contain_text("has it, since 20")
+        assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
+        assert Axe().run(page).response["violations"] == []
+        page.goto(str(address))
+        assert Axe().run(page).response["violations"] == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
+        expect(page.locator("#known option")).to_have_attribute("value", "asks for the <b>number</b> again")
+        page.get_by_label("Name of the failure").fill("asks for the <b>number</b> again")
+        page.get_by_label("Your name").fill("ann")
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_role("main")).to_contain_text("Not saved: this is an example of a known issue")
 
 
 def test_answers_are_labelled_by_keyboard_one_pair_at_a_time_without_the_arms_names(open_page: Open) -> None:

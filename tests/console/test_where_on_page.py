@@ -108,6 +108,7 @@ def values_of(**changed: Any) -> dict[str, Any]:
         "course": None,
         "proof": "",
         "runs": [],
+        "captured": [each.exchange_id for each in why().failures],
     }
     return values
 

@@ -411,28 +411,38 @@ def test_a_known_issue_is_rechecked_on_a_model_and_in_every_benchmark(
 
     assert issues("recheck", "new").exit_code == 1
     for city in CITIES[:2]:
-        told = ["--dataset", "capitals", "--what", "writes a formula", "--since", "new"]
-        assert issues("add", city, *told).exit_code == 0
-    assert "repeats line 1" in issues("add", CITIES[0], *told).stderr
-    assert "0 examples with the id" in issues("add", "nowhere", *told).stderr
-    listed = json.loads(issues("list", "-o", "json").stdout)["issues"]
-    assert [(each["id"], each["models"]) for each in listed] == [(CITIES[0], []), (CITIES[1], [])]
+        told = ["writes a formula", "--example", f"capitals:{city}", "--since", "openai/old"]
+        assert issues("add", *told).exit_code == 0
+    assert "known issue already" in issues("add", *told).stderr
+    assert "0 examples with the id" in issues("add", "x", "--example", "capitals:nowhere").stderr
+    assert "no text of exchange" in issues("add", "x", "--from", "nothing").stderr
+    assert issues("add", "x").exit_code == 2
+    line = {"id": "c", "task": "exact", "input": f"Capital of {CITIES[2]}?", "expected": "?"}
+    old = {"example": line, "what": "guesses", "since": "old", "at": "2026-11-25", "by": "ann"}
+    (folder / "known-issues.jsonl").write_text(json.dumps(old))  # the file still counts
+    guesses, formula = json.loads(issues("list", "-o", "json").stdout)["issues"]
+    assert (guesses["name"], guesses["models"]) == ("guesses", [])
+    assert [each["id"] for each in formula["examples"]] == CITIES[:2]
+    assert [(each["model"], each["state"]) for each in formula["models"]] == [("openai/old", "has")]
+    (folder / "known-issues.jsonl").unlink()
     done = issues("recheck", "new", "-o", "json")
     found = json.loads(done.stdout)
-    assert (done.exit_code, found["still_there"], found["gone"]) == (3, 1, 1)
-    assert (found["issues"][0]["id"], found["issues"][0]["answer"]) == (CITIES[0], "=HYPERLINK(1)")
+    assert (done.exit_code, found["still_there"], found["gone"]) == (3, 1, 0)
+    (wrong, right) = found["issues"][0]["examples"]
+    assert (wrong["id"], wrong["answer"], right["state"]) == (CITIES[0], "=HYPERLINK(1)", "gone")
     assert issues("recheck", "old").exit_code == 0
     provider.behave("old", Behaviour(faults={"status": 1}))
     assert issues("recheck", "old").exit_code == 4
     provider.behave("old", Behaviour(says=knows()))
     done = bench(folder, "new", "--dataset", "letters")
-    assert "openai/new: 1 of 2 known issues still there" in done.stdout
-    first, second = json.loads(issues("list", "-o", "json").stdout)["issues"]
-    told = [[(each["model"], each["state"]) for each in issue["models"]] for issue in (first, second)]
-    assert told[0] == [("openai/old", "unknown"), ("openai/new", "still_there")]
-    assert told[1] == [("openai/old", "unknown"), ("openai/new", "gone")]
-    shown = issues("list").stdout
-    assert re.search(r"\n  \d{4}-\d\d-\d\d  still there  openai/new\n", shown)
+    assert "openai/new: 1 of 1 known issues still there" in done.stdout
+    assert f"still there  writes a formula ({CITIES[0]})" in done.stdout
+    (mode,) = json.loads(issues("list", "-o", "json").stdout)["issues"]
+    told = [(each["model"], each["state"]) for each in mode["models"]]
+    assert told == [("openai/old", "unknown"), ("openai/new", "has")]
+    assert re.search(r"\n  openai/new: has it, since \d{4}-\d\d-\d\d\n", issues("list").stdout)
+    assert issues("remove", "writes a formula").exit_code == 0
+    assert json.loads(issues("list", "-o", "json").stdout) == {"issues": []}
     assert re.search(r"letters \d+ s, known issues \d+ s$", done.stdout)
 
 
@@ -678,9 +688,9 @@ def test_similar_answers_are_scored_by_embeddings_where_the_config_names_a_model
     assert found["embedding_cost_usd"] == pytest.approx((3 + 6 + 3 + 5) / 1e6)
     assert "by openai/meanings for $0.0000170" in " ".join(bench(folder, *words).stdout.split())
     assert document(bench(folder, "new", "--dataset", "capitals", "-o", "json"))["similar_by"] is None
-    told = ["--dataset", "letters", "--what", "denies a refund", "--since", "old"]
     where = ["--config", str(config)]
-    assert CliRunner().invoke(app, ["issues", "add", CITIES[0], *told, *where]).exit_code == 0
+    told = ["issues", "add", "denies a refund", "--example", f"letters:{CITIES[0]}"]
+    assert CliRunner().invoke(app, [*told, *where]).exit_code == 0
     again = CliRunner().invoke(app, ["issues", "recheck", "new", *where, "-o", "json"])
     assert json.loads(again.stdout)["gone"] == 1
     provider.behave("meanings", Behaviour(faults={"status": 1}, status=401))

@@ -1,11 +1,13 @@
 """What became of known issues, in either database."""
 
+from dataclasses import replace
+
 import pytest
 from sqlalchemy import text
 
 from records.errors import Unstorable
 from records.store import Store
-from records.store.benchmarks import IssueCheck, IssueHistory, IssueState, newest_of_each_model
+from records.store.benchmarks import IssueCheck, IssueHistory, IssueState, StoredIssue, StoredIssues
 
 
 def check(at: float, model: str, issue: str, state: IssueState = "gone") -> IssueCheck:
@@ -28,7 +30,22 @@ def test_a_check_can_neither_be_changed_nor_deleted(store: Store, change: str) -
         connection.execute(text(change))
 
 
-def test_a_models_newest_check_counts_and_the_newest_model_is_last() -> None:
-    first, other, again = check(1, "o/a", "i", "still_there"), check(2, "o/b", "i"), check(3, "o/a", "i")
-    elsewhere = check(1, "o/b", "j", "unknown")
-    assert newest_of_each_model([first, elsewhere, other, again]) == {"i": [other, again], "j": [elsewhere]}
+def test_an_example_is_stored_once_with_the_check_of_its_model_and_goes_with_its_mode(store: Store) -> None:
+    known = StoredIssue(
+        hash="i",
+        at=5.0,
+        who="ann",
+        mode="says 5",
+        source="sums:1",
+        description="",
+        since="o/old",
+        error="",
+        example={"id": "1", "input": "2 + 2?"},
+    )
+    had = check(4.0, "o/old", "i", "still_there")
+    assert StoredIssues(store).add(known, had)
+    assert not StoredIssues(store).add(replace(known, mode="another"), had)
+    assert not StoredIssues(store).add(replace(known, hash="j", description="more"), had)
+    assert (StoredIssues(store).all(), IssueHistory(store).all()) == ([known], [had])
+    assert (StoredIssues(store).remove("says 5"), StoredIssues(store).remove("says 5")) == (1, 0)
+    assert (StoredIssues(store).all(), IssueHistory(store).all()) == ([], [had])
