@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from canary.commands.issues import rechecked
+from canary.commands.issues import judge_of, rechecked
 from canary.commands.shell import (
     VERDICT_EXITS,
     ConfigFile,
@@ -365,9 +365,7 @@ def _issues(config: Config, file: Path, pair: "ModelPair", data: Path) -> dict[s
     """The candidate's results on the known issues; None without issues or candidate."""
     if pair.candidate is None:
         return None
-    own = [f"{config.judge.provider}/{config.judge.model}"] if config.judge is not None else []
-    judge = next((each for each in [*(each.judge for each in config.datasets), *own] if each), None)
-    return rechecked(config, file, pair.candidate.name, data, judge=judge)
+    return rechecked(config, file, pair.candidate.name, data, judge=judge_of(config))
 
 
 def _saved(

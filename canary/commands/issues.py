@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="List, add and recheck known issues of models.", no_args_is_help=True)
 
 Judge = Annotated[
-    str | None, typer.Option("--judge", help="The model that marks answers, if an example needs a judge.")
+    str | None,
+    typer.Option("--judge", help="The model that marks answers; by default the config's judge."),
 ]
 
 
@@ -134,7 +135,8 @@ def recheck(
 ) -> None:
     """Test a model for all known issues. Exits 0 if all are gone, 3 if one remains, 4 if one is unknown."""
     without_log_lines()
-    found = rechecked(read_config(config, data), config, model, data, judge=judge)
+    read = read_config(config, data)
+    found = rechecked(read, config, model, data, judge=judge or judge_of(read))
     if found is None:
         fail("there are no known issues; add one with `canary issues add`")
     if output == "json":
@@ -167,6 +169,13 @@ def rechecked(
     told = document(asked.name, found)
     _keep(config, data, told)
     return told
+
+
+def judge_of(config: "Config") -> str | None:
+    """Who marks answers to known issues: the judge of the first dataset that has one, else the config's."""
+    of_datasets = [each.judge for each in config.datasets if each.judge is not None]
+    own = [f"{config.judge.provider}/{config.judge.model}"] if config.judge is not None else []
+    return next(iter([*of_datasets, *own]), None)
 
 
 def known(config: "Config", file: Path, data: Path) -> "tuple[list[Issue], list[IssueCheck]]":

@@ -366,8 +366,12 @@ def _ratio(found: Mapping[str, float] | None) -> str:
 def _issues(found: Mapping[str, Any] | None) -> list[str]:
     if found is None:
         return []
-    told = [(found["still_there"], "still there"), (found["gone"], "gone"), (found["unknown"], "unknown")]
-    return [f"{count(number, 'known issue')} {what}." for number, what in told if number]
+    told = []
+    for state, word in (("still_there", "still there"), ("gone", "gone"), ("unknown", "unknown")):
+        names = [each["mode"] for each in found["issues"] if each["state"] == state]
+        named = f": {', '.join(names)}" if state != "gone" else ""
+        told += [f"{count(len(names), 'known issue')} {word}{named}."] if names else []
+    return told
 
 
 def _moment(seconds: float) -> str:

@@ -27,9 +27,11 @@ from demo.provider.behaviour import Behaviour
 from judge.model import words_sha256
 from records.store import Store
 from records.store.benchmarks import BenchFailures, Benchmarks
+from records.store.captures import CaptureStore
 from tests.effort import in_more
 from tests.records.samples import a_batch, an_outcome
 from tests.records.stored import stored_in
+from tests.records.test_capture_store import a_capture
 from tests.serving import ProviderThread, Running, eventually
 
 CONFIG = """\
@@ -443,6 +445,16 @@ def test_a_known_issue_is_rechecked_on_a_model_and_in_every_benchmark(
     assert re.search(r"\n  openai/new: has it, since \d{4}-\d\d-\d\d\n", issues("list").stdout)
     assert issues("remove", "writes a formula").exit_code == 0
     assert json.loads(issues("list", "-o", "json").stdout) == {"issues": []}
+    with closing(Store.open("sqlite:///canary.db", folder / "data")) as store:
+        about = {"provider": "openai", "model": "new", "at": time.time(), "expires_at": time.time() + 60}
+        CaptureStore(store).add([a_capture("ex-1", **about)], now=time.time())
+    assert issues("add", "guesses", "--description", "Says blue.", "--from", "ex-1").exit_code == 0
+    assert issues("recheck", "new").exit_code == 4  # nobody marks it
+    judged(folder, "openai/judge")
+    provider.behave("judge", Behaviour(says={"guesses. Says blue.": "It does not.\nMARK: 5"}))
+    assert issues("recheck", "new").exit_code == 0
+    (mode,) = json.loads(issues("list", "-o", "json").stdout)["issues"]
+    assert [(each["model"], each["state"]) for each in mode["models"]] == [("openai/new", "cured")]
     assert re.search(r"letters \d+ s, known issues \d+ s$", done.stdout)
 
 

@@ -92,7 +92,12 @@ def _benchmark(verdict: str, *, right: int = 95) -> dict[str, Any]:
         "stages": {"basics": 60.0},
         "verdict": verdict,
         "reasons": [],
-        "issues": {"still_there": 1, "gone": 2, "unknown": 0},
+        "issues": {
+            "issues": [
+                {"mode": "invents a date", "state": "still_there"},
+                {"mode": "says nothing", "state": "gone"},
+            ]
+        },
         "layers": [{**nodes, "layer": "synthetic", "verdict": verdict, "datasets": [dataset]}],
     }
 
@@ -284,7 +289,7 @@ def test_every_form_tells_the_same_and_escapes_what_others_wrote(store: Store) -
     for text in told.values():
         assert "Don’t ship: openai/new against openai/old" in text
         assert "refunds" in text
-        assert "1 known issue still there" in text
+        assert "1 known issue still there: invents a date." in text
     assert "&lt;b&gt;basics" in told["html"]
     assert "<b>" not in told["html"]
     assert "\\<b\\>basics\\</b\\> &#124; has" in told["markdown"]
