@@ -1,8 +1,9 @@
 """The operator's page as a person meets it: in a real browser, before a live server with traffic."""
 
 import re
+import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from bench.benchmark.comparison import COLUMNS
+from records.store import Store
+from records.store.benchmarks import BenchFailures, Benchmarks
 from tests.console.chromium import chromium, opened
 from tests.console.showcase import QUESTION, SESSION, Visitors, showcase
 from tests.e2e.stage import Stage
@@ -294,7 +298,11 @@ def test_a_wrong_answer_becomes_a_known_issue_by_one_link_and_a_name(open_page: 
 
     with open_page() as page:
         eventually(lambda: answers(page))
-        address = answers(page)[1].get_attribute("href")  # the candidate's answer to the copy
+        real, address, *_ = [each.get_attribute("href") for each in answers(page)]
+        page.goto(f"/sessions/{str(real).partition('=')[2]}")
+        alone = page.get_by_role("link", name="Make exchange 1 a known issue")
+        expect(alone).to_have_attribute("href", str(real))
+        page.goto("/canaries/support-nov/pairs")  # the second link is at the candidate's answer to the copy
         page.locator(f"a[href='{address}']").click()
         shown = page.get_by_role("article", name="What shows it")
         expect(shown.locator(".message").first).to_have_text(QUESTION)
@@ -319,6 +327,26 @@ def test_a_wrong_answer_becomes_a_known_issue_by_one_link_and_a_name(open_page: 
         page.get_by_label("Your name").fill("ann")
         page.get_by_role("button", name="Save").click()
         expect(page.get_by_role("main")).to_contain_text("Not saved: this is an example of a known issue")
+
+
+def test_the_wrong_answers_of_a_benchmark_lead_to_the_form_with_their_model(
+    open_page: Open, stage: Stage
+) -> None:
+    row = dict.fromkeys(COLUMNS, "") | {"dataset": "support", "id": "r-17", "asked": QUESTION, "new": "yes"}
+    row |= {"expected": "In Kiel.", "candidate_answer": "x" * 300}
+    with closing(Store.open("sqlite:///canary.db", stage.server.data)) as store:
+        made = Benchmarks(store).add({}, baseline="openai/old", candidate="openai/new", at=time.time())
+        BenchFailures(store).add(made, [row], (), now=time.time())
+    with open_page(at="/issues/wrong", viewport=NARROW, bypass_csp=True) as page:
+        wrong = page.get_by_role("article", name="support: r-17")
+        expect(wrong.locator(".message").first).to_have_text(QUESTION)
+        expect(wrong).to_contain_text("the current model has it right")
+        link = wrong.get_by_role("link", name="Make it a known issue")
+        expect(link).to_have_attribute("href", "/issues/new?example=support%3Ar-17&since=openai%2Fnew")
+        assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
+        assert Axe().run(page).response["violations"] == []
+        link.click()
+        expect(page.get_by_role("alert")).to_contain_text("There is no dataset 'support' in the config.")
 
 
 def test_answers_are_labelled_by_keyboard_one_pair_at_a_time_without_the_arms_names(open_page: Open) -> None:
