@@ -158,11 +158,13 @@ def test_without_its_token_server_requests_go_on_until_the_token_expires(
     azure.issuer.life_s = 6
     running = serve(azure.config() + azure.config(BESIDE), workers=1, **azure.environment)
     azure.issuer.down = True
-    statuses = []
-    while (answer := asked(running)).status_code == 200:
-        statuses.append(200)
-    assert statuses
-    assert azure.provider.refused == []  # the proxy knew that the token had expired
+    answer, statuses = asked(running), []
+    while answer.status_code != 502 and len(azure.provider.refused) <= 1:
+        statuses.append(answer.status_code)
+        answer = asked(running)
+    # The proxy knew that the token had expired; one request may have been on its way at that moment.
+    assert set(statuses[:-1]) == {200}
+    assert len(azure.provider.refused) == statuses.count(401) <= 1
     error = answer.json()["error"]
     assert (answer.status_code, error["code"]) == (502, "proxy_no_credential")
     assert error["message"].startswith(
