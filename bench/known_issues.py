@@ -174,7 +174,9 @@ def document(model: str, found: Sequence[CheckedIssue]) -> dict[str, Any]:
     modes: dict[str, list[CheckedIssue]] = {}
     for check in found:
         modes.setdefault(check.issue.mode, []).append(check)
-    states = {mode: worst(check.state for check in checks) for mode, checks in modes.items()}
+    states: dict[str, IssueState] = {
+        mode: worst(check.state for check in checks) for mode, checks in modes.items()
+    }
     return {
         "model": model,
         **{state: sum(each == state for each in states.values()) for state in _WORST},
@@ -273,7 +275,9 @@ def _models(checks: Sequence[IssueCheck]) -> list[ModelWithMode]:
     found: list[ModelWithMode] = []
     earlier: _Course = []
     for model, course in courses.items():
-        before = [state for at, state in earlier if at <= course[0][0] and state != "unknown"]
+        before: list[IssueState] = [
+            state for at, state in earlier if at <= course[0][0] and state != "unknown"
+        ]
         # some model had the mode, or nobody would know it
         found.append(_model(model, course, before[-1] if before else "still_there", newest[model]))
         earlier = course
