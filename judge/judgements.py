@@ -50,7 +50,7 @@ class BudgetSpent(Exception):
 class JudgeCall:
     """One question to the judge. `said` is "A", "B", "SAME", a mark from "1" to "5", of a session "4 yes" or
     "4 no", or "" without a readable one. `cost_usd` is None until it is known; then `reserved_usd` counts.
-    The reason is redacted, and "" once it has expired."""
+    The reason is redacted, and "" once it has expired. `request_id` is the provider's."""
 
     turn: int
     state: CallState
@@ -58,6 +58,7 @@ class JudgeCall:
     reason: str
     reserved_usd: float
     cost_usd: float | None
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +159,7 @@ class Judgements:
                 "state": "asked",
                 "said": "",
                 "reason": "",
+                "request_id": "",
             }
             made = insert(tables.judge_calls).returning(tables.judge_calls.c.id)
             return {
@@ -167,17 +169,19 @@ class Judgements:
                 for turn in turns
             }
 
-    def answered(self, call: int, *, said: str, reason: str, cost_usd: float | None) -> None:
+    def answered(
+        self, call: int, *, said: str, reason: str, cost_usd: float | None, request_id: str = ""
+    ) -> None:
         """Store a call's answer, "" if it is unreadable. A cost that is not known (None) is the reserved."""
-        self._end(call, state="answered", said=said, reason=reason, cost_usd=cost_usd)
+        self._end(call, state="answered", said=said, reason=reason, cost_usd=cost_usd, request_id=request_id)
 
-    def failed(self, call: int) -> None:
+    def failed(self, call: int, request_id: str = "") -> None:
         """The provider refused this call: it cost nothing, and may be made again."""
-        self._end(call, state="failed", said="", reason="", cost_usd=0.0)
+        self._end(call, state="failed", said="", reason="", cost_usd=0.0, request_id=request_id)
 
-    def lost(self, call: int) -> None:
+    def lost(self, call: int, request_id: str = "") -> None:
         """The call may have been paid, and its answer is lost: it is not made again."""
-        self._end(call, state="lost", said="", reason="", cost_usd=None)
+        self._end(call, state="lost", said="", reason="", cost_usd=None, request_id=request_id)
 
     def spent(self, now: float) -> float:
         """The dollars of this UTC day: costs, and the highest prices of the calls whose cost is not known."""
@@ -229,12 +233,12 @@ class Judgements:
         with self._store.reading() as connection:
             return connection.execute(select(func.count()).where(found)).scalar_one()
 
-    def _end(self, call: int, *, state: CallState, said: str, reason: str, cost_usd: float | None) -> None:
+    def _end(self, call: int, *, state: CallState, **values: str | float | None) -> None:
         table = tables.judge_calls
         changed = (
             update(table)
             .where(table.c.id == call)
-            .values(state=state, said=said, reason=reason, cost_usd=cost_usd)
+            .values(state=state, **values)
             .returning(table.c.exchange_id)
         )
         with self._store.writing() as connection:

@@ -321,8 +321,10 @@ class Judge:
         answer = await self._asker.ask(subject.questions[turn])
         if answer.text is None:
             unpaid = answer.failure in _UNPAID or str(answer.failure).startswith("caller_")
-            await asyncio.to_thread(self._judgements.failed if unpaid else self._judgements.lost, call)
-            self.problem = f"{answer.failure} {answer.said}".strip()
+            end = self._judgements.failed if unpaid else self._judgements.lost
+            await asyncio.to_thread(end, call, answer.request_id)
+            asked = f" (request {answer.request_id})" if answer.request_id else ""
+            self.problem = f"{answer.failure} {answer.said}".strip() + asked
             return "refused" if answer.failure in _REFUSED else "provider"
         await asyncio.to_thread(
             self._judgements.answered,
@@ -330,6 +332,7 @@ class Judge:
             said=said(subject.judgement.kind, answer.text),
             reason=redacted(reason(answer.text).replace("\0", ""), subject.redact),
             cost_usd=answer.cost_usd,
+            request_id=answer.request_id,
         )
         return "judged"
 

@@ -17,6 +17,7 @@ from proxy.attempts.foreign_state import refused_for_state
 from proxy.attempts.mirror import Mirrors
 from proxy.attempts.realtime_session import RealtimeSession
 from proxy.attempts.record import ExchangeRecord, ExchangeRecorder
+from proxy.attempts.response_turn import ProviderSocket
 from proxy.calls.call import Call
 from proxy.calls.callers import Callers
 from proxy.calls.canary_choice import PIN, ArmPins, CanaryChooser
@@ -233,7 +234,7 @@ class Exchanges:
         """Relay a socket whose messages are requests. `record` is the connection's, outside any canary."""
         socket = ResponsesSocket(
             call,
-            session.provider,
+            ProviderSocket(call.route.provider.name, session.provider, attempt.request_id),
             routes=lambda: self.routes,
             upstreams=self.upstreams,
             recorder=self.recorder,

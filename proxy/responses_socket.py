@@ -60,7 +60,7 @@ class ResponsesSocket:
     def __init__(
         self,
         handshake: Call,
-        provider: SessionStream,
+        provider: ProviderSocket,
         *,
         routes: Callable[[], Routes],
         upstreams: Upstreams,
@@ -79,7 +79,7 @@ class ResponsesSocket:
         self._callers = callers
         self._assign = assign
         self._idle_s = idle_s
-        self._sockets = ProviderSockets(upstreams, ProviderSocket(handshake.route.provider.name, provider))
+        self._sockets = ProviderSockets(upstreams, provider)
         self._turns: list[ResponseTurn] = []
         self._last: dict[str, ResponseTurn] = {}  # by lane
         self._active_at = monotonic()

@@ -155,6 +155,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     for exchanges without one: failures, fallbacks, and operations whose answers are not read. A stream that
     its caller left while it was `stalled` has that fault, and no `finish`.
     `provider_error`: what the provider of the assigned arm said when it refused or failed.
+    `provider_request_id`: the id that the assigned arm's provider gave the request; "" without one.
     `adapted`: the assigned arm's request was changed by its `request:`.
     `response_model`: the model that the answer names; empty when it names none.
     `chunks`: how often bytes of a stream's body were read, the last ones at `latency_s`; 0 for other answers.
@@ -210,6 +211,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     longest_gap_s: float | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     place: int | None = None
+    provider_request_id: str = ""
 
     @property
     def failed(self) -> bool:

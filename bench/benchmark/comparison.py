@@ -353,16 +353,19 @@ COLUMNS: tuple[str, ...] = (
     "candidate_failure",
     "candidate_score",
     "candidate_reason",
+    "candidate_request_id",
     "baseline_answer",
     "baseline_failure",
     "baseline_score",
     "baseline_reason",
+    "baseline_request_id",
     "judged",
     "judge_reason",
 )
 """`candidate_reason` and `baseline_reason` are those of the judge who marked the answer: why it gave its
-mark, or why not. `judged` is the result of the judge who compared both answers (`candidate`, `baseline`,
-`tie`, `no_mark`), `judge_reason` why, with the letters' models."""
+mark, or why not. `candidate_request_id` and `baseline_request_id` are the providers'. `judged` is the result
+of the judge who compared both answers (`candidate`, `baseline`, `tie`, `no_mark`), `judge_reason` why, with
+the letters' models."""
 
 JudgedAnswers = Mapping[str, tuple[str, str]]
 """A judge's result and its reason, by the example's hash."""
@@ -430,4 +433,5 @@ def _answer(side: str, result: ExampleResult) -> FailureRow:
         f"{side}_failure": result.answer.failure,
         f"{side}_score": None if result.score is None else round(result.score, 4),
         f"{side}_reason": result.reason or result.no_mark,
+        f"{side}_request_id": result.answer.request_id or None,
     }

@@ -29,6 +29,7 @@ from proxy.answers.provider_error import said
 from proxy.answers.recorder import captured_call, text_in
 from proxy.dialects.operation import Api, CollectedOutput, collect, readable
 from proxy.providers.credentials import Credential, Credentials, NoCredential, UnsignedRequest
+from proxy.providers.headers import request_id_of
 from proxy.providers.json_edit import adapted
 from proxy.providers.provider import Provider
 from proxy.providers.urls import addressed, below_entry, operation, target_of
@@ -49,6 +50,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """`text` is None if `failure` is set, with the HTTP `status` and the beginning of the provider's message.
 
     `calls`: the tools that the model calls.
+    `request_id`: the provider's, "" without one.
     `confidence`: how sure the model was, 0 to 1; None where it was not asked or did not say.
     `latency_s` covers the whole answer; None for an answer saved by an interrupted run. `cost_usd` is None
     without a known price.
@@ -64,6 +66,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     output_tokens: int | None = None
     confidence: float | None = None
     calls: tuple[CapturedToolCall, ...] = ()
+    request_id: str = ""
 
     @property
     def action(self) -> Action:
@@ -242,7 +245,9 @@ class Asker:
         other = target.arm is not None and response.headers.get("x-canary-arm") != target.arm
         if response.is_success and other:
             return Answer(failure="not_pinned", status=status, said="another arm of the canary answered")
-        return target.answer(status, response.content, latency_s)
+        named = {name.lower(): value for name, value in response.headers.raw}
+        answer = target.answer(status, response.content, latency_s)
+        return msgspec.structs.replace(answer, request_id=request_id_of(named, {}))
 
 
 def quoted(body: bytes, keys: Iterable[str]) -> str:

@@ -39,7 +39,7 @@ class ArmReply:
     `unsent`: there was no credential for it. `status` is None without an answer. `message` holds the
     provider's words, or what broke; "" when the request was `taken`. `error` holds the
     provider's code, type and param beside it. `said` is the refusal's body, `sent` the request's body as the
-    provider got it.
+    provider got it. `request_id`: the provider's.
     """
 
     operation: str
@@ -51,6 +51,7 @@ class ArmReply:
     said: bytes = b""
     sent: bytes = b""
     unsent: bool = False
+    request_id: str = ""
 
     @property
     def refused(self) -> bool:
@@ -127,6 +128,7 @@ class ArmClient:
             error=error,
             said=attempt.reader.seen.error,
             unsent=unsent,
+            request_id=attempt.request_id,
             sent=sent.body if sent is not None and isinstance(sent.body, bytes) else b"",
         )
 

@@ -21,7 +21,7 @@ class RefusalKind:
 
     `request`: the lines that would cure it, none where no member is named. `then`: what the provider said to
     the requests that were asked again with the lines before. `cured`: whether it took them with all lines,
-    None when it was not asked again.
+    None when it was not asked again. `request_ids`: the provider's, of the first few.
     """
 
     operation: str
@@ -32,18 +32,20 @@ class RefusalKind:
     request: RequestChanges = NO_CHANGES
     then: tuple[str, ...] = ()
     cured: bool | None = None
+    request_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnansweredRequests:
     """Requests that were neither taken nor refused: a limit, a fault of the provider, no answer. `unsent`: no
-    credential could be had, so no user's request would be sent either."""
+    credential could be had, so no user's request would be sent either. `request_ids`: as of a refusal."""
 
     operation: str
     message: str
     count: int
     error: ProviderError = NOTHING_SAID
     unsent: bool = False
+    request_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,9 @@ MOST_AT_ONCE = 4
 MOST_ROUNDS = 8
 """How often a refused request is asked again, each time with one more line."""
 
+MOST_IDS = 5
+"""Request ids of one kind of refusal."""
+
 MOST_SHAPES = 4
 """Requests of different form that are asked again, of each kind of refusal."""
 
@@ -172,6 +175,7 @@ async def _result(
                 count=len(replies),
                 error=replies[0].error,
                 unsent=replies[0].unsent,
+                request_ids=_ids(replies),
             )
             for replies in broken.values()
         ),
@@ -198,7 +202,13 @@ async def _explained(client: ArmClient, kind: _Found) -> RefusalKind:
         request=changes,
         then=tuple(dict.fromkeys(then)),
         cured=cured,
+        request_ids=_ids([reply for _, reply in kind]),
     )
+
+
+def _ids(replies: Sequence[ArmReply]) -> tuple[str, ...]:
+    """The provider's ids of the first requests."""
+    return tuple([reply.request_id for reply in replies if reply.request_id][:MOST_IDS])
 
 
 def _of_each_shape(kind: _Found) -> _Found:

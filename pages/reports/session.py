@@ -69,6 +69,7 @@ def document(found: StoredSession, links: Sequence[tuple[str, str]] = ()) -> Doc
         head=[BulletList(words.remarks(found)), FactList(words.facts(found))],
         sections=[
             Section("Its exchanges", _exchanges(found)),
+            Section("The provider's request ids", [BulletList(words.provider_ids(found))]),
             Section("Feedback on the whole session", [BulletList(said)]),
         ],
         links=links,

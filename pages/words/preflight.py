@@ -38,9 +38,16 @@ def _details(result: PreflightResult) -> Iterator[str]:
     for refusal in result.refusals:
         yield f"✗ {refusal.count} × {_refusal(refusal)}"
         yield from (f"    {line}" for line in _cure(refusal))
+        yield from _ids(refusal)
     for each in result.unanswered:
         yield f"! {each.count} × {each.operation}: {_message(each)}"
+        yield from _ids(each)
     yield from (f"  {_note(note)}" for note in result.notes)
+
+
+def _ids(found: RefusalKind | UnansweredRequests) -> Iterator[str]:
+    if found.request_ids:
+        yield f"    the provider's request ids: {', '.join(found.request_ids)}"
 
 
 def _refusal(found: RefusalKind) -> str:
@@ -109,7 +116,13 @@ def document(result: PreflightResult) -> dict[str, Any]:
     }
     if result.unanswered:
         document["failed"] = [
-            {"operation": each.operation, **named(each.error), "message": each.message, "count": each.count}
+            {
+                "operation": each.operation,
+                **named(each.error),
+                "message": each.message,
+                "count": each.count,
+                **({"request_ids": list(each.request_ids)} if each.request_ids else {}),
+            }
             for each in result.unanswered
         ]
     if source := _source(result):
@@ -126,6 +139,8 @@ def _refused(refusal: RefusalKind) -> dict[str, Any]:
         "count": refusal.count,
         "request": {"rename": dict(refusal.request.rename), "remove": list(refusal.request.remove)},
     }
+    if refusal.request_ids:
+        document["request_ids"] = list(refusal.request_ids)
     if refusal.cured is not None:
         document["asked_again"] = {"taken": refusal.cured, "refused": list(refusal.then)}
     return document

@@ -131,6 +131,16 @@ def facts(found: StoredSession) -> list[tuple[str, str]]:
     ]
 
 
+def provider_ids(found: StoredSession) -> list[str]:
+    """The ids to ask the provider about: of what failed or has a fault, and of an exchange that is alone."""
+    alone = len(found.exchanges) == 1
+    return [
+        f"Exchange {number}, {each.provider}/{each.model}: {each.provider_request_id}"
+        for number, each in enumerate(found.exchanges, 1)
+        if each.provider_request_id and (alone or each.failed or each.faults)
+    ]
+
+
 def _models(exchanges: Sequence[SessionExchange]) -> Iterator[tuple[str, str]]:
     whose = [((each.served_by or each.arm) if each.canary else "no canary", each.model) for each in exchanges]
     for arm in ("baseline", "candidate", "no canary"):

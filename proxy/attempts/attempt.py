@@ -17,6 +17,7 @@ from proxy.calls.routes import ArmTarget
 from proxy.dialects.operation import CollectedOutput
 from proxy.network.server.caller_request import sendable
 from proxy.network.upstream.response import SWITCHING, UpstreamError, UpstreamResponse
+from proxy.providers.headers import request_id_of
 from records.outcome import ErrorType, Usage
 
 STREAM_HELD = 64 << 10
@@ -89,7 +90,8 @@ class Attempt:
     replaces the response. `output`: what the model wrote, if that is to be judged by what the request lets it
     hold. `length`: length of the body, None when unknown or when bytes will be left out.
     `request`: the newest that was sent. `sent_at`: when the first one went out. `problem`: why it failed, in
-    words. `status`: the provider's; None without a response head.
+    words. `status`: the provider's; None without a response head. `request_id`: the provider's of the newest
+    request that it answered.
     """
 
     __slots__ = (
@@ -105,6 +107,7 @@ class Attempt:
         "reader",
         "recorder",
         "request",
+        "request_id",
         "response",
         "sent_at",
         "session",
@@ -122,6 +125,7 @@ class Attempt:
         self.failure: ErrorType | None = None
         self.problem = ""
         self.request: UpstreamRequest | None = None
+        self.request_id = ""
         self.sent_at: float | None = None
         self.first_byte_at: float | None = None
         self.chunks = 0
@@ -147,6 +151,7 @@ class Attempt:
         assert request is not None  # noqa: S101 - it has been sent
         self.response, self.status = response, status
         named = dict(response.headers)
+        self.request_id = request_id_of(named, call.named)
         length = named.get(b"content-length")
         stripped = request.hides_usage and status < 300  # errors have no usage chunk to leave out
         self.length = None if length is None or stripped else int(length)
@@ -195,7 +200,7 @@ class Attempt:
         """Forget the response, before another request is sent in its place."""
         self.abort()
         self.response = self.status = self.first_byte_at = self.failure = None
-        self.held, self.ended, self.chunks = b"", False, 0
+        self.held, self.ended, self.chunks, self.request_id = b"", False, 0, ""
 
     async def relay(self, out: AnswerOutlet) -> bytes:
         """Relay the body as it arrives, except its last bytes, which are returned.
@@ -254,12 +259,13 @@ class Attempt:
         self.ended = True
         return data + rest if rest else data
 
-    async def begin_session(self, session: RealtimeSession, *, covered: bool) -> None:
+    async def begin_session(self, session: RealtimeSession, call: Call, *, covered: bool) -> None:
         """Take the session that replaces the response.
 
         `covered`: hold the candidate's first event, since a provider may refuse only then.
         """
         self.session, self.status = session, SWITCHING
+        self.request_id = request_id_of(dict(session.handshake), call.named)
         if not sendable(session.handshake):
             self.failure = "provider_malformed"
         elif covered:

@@ -310,7 +310,7 @@ class AttemptDispatch:
             answer = await upgraded(self._upstreams, target, request)
             if isinstance(answer, Tunnel):
                 session = RealtimeSession(answer, answer.headers, idle_s=target.timeout.idle_s)
-                await attempt.begin_session(session, covered=covered)
+                await attempt.begin_session(session, call, covered=covered)
                 return request
             attempt.opened(answer, call, covered=covered)
             if attempt.failure is None and answer.status < _LEAST_REFUSAL:

@@ -332,6 +332,7 @@ class ExchangeRecord:
             words_of(call, assignment.arm, self.attempts) if outcome != "ok" and attempt is not None else None
         )
         first = self.attempts[0] if self.attempts else None  # of the assigned arm, if that was asked at all
+        own = first if first is not None and first.target.arm == assignment.arm else None
         asked, mono = call.facts.model[:_MODEL_BOUND], self.mono
         sent_at = first.sent_at if first is not None else None
         if sent_at is None and len(self.attempts) > 1:
@@ -378,10 +379,7 @@ class ExchangeRecord:
             faults=faults,
             output_check=output_check,
             provider_error=redacted_words(call, words, self._examination) if words is not None else None,
-            adapted=first is not None
-            and first.request is not None
-            and first.request.adapted
-            and first.target.arm == assignment.arm,
+            adapted=own is not None and own.request is not None and own.request.adapted,
             attempts=attempt_records,
             retry_count=labels.retries,
             traceparent=labels.traceparent,
@@ -392,6 +390,7 @@ class ExchangeRecord:
             if finish is not None and self._examination is not None
             else (),
             place=assignment.place,
+            provider_request_id=own.request_id if own is not None else "",
         )
 
     def _has_stalled(self, outcome: OutcomeName, gap_s: float) -> bool:

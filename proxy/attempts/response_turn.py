@@ -18,6 +18,7 @@ from proxy.network.upstream.pool import Upstreams
 from proxy.network.upstream.response import UpstreamError
 from proxy.network.upstream.tunnel import Tunnel
 from proxy.network.websocket import TEXT, MessageCutter, WholeMessage, frame
+from proxy.providers.headers import request_id_of
 from records.outcome import ErrorType
 from routing.assign import Assignment
 
@@ -26,12 +27,14 @@ _MOST_MADE = 1024
 
 
 class ProviderSocket:
-    """One provider's side of a socket. `name` is that of the provider entry."""
+    """One provider's side of a socket. `name` is that of the provider entry, `request_id` the provider's of
+    the handshake."""
 
-    __slots__ = ("cutter", "name", "stream")
+    __slots__ = ("cutter", "name", "request_id", "stream")
 
-    def __init__(self, name: str, stream: SessionStream) -> None:
+    def __init__(self, name: str, stream: SessionStream, request_id: str) -> None:
         self.name = name
+        self.request_id = request_id
         self.stream = stream
         self.cutter = MessageCutter()
 
@@ -62,7 +65,8 @@ class ProviderSockets:
         if not isinstance(answer, Tunnel):
             failure = status_failure(answer.status, candidate=True) or "provider_malformed"
             raise UpstreamError(failure, f"the provider answered the upgrade with {answer.status}")
-        socket = self._open[target.provider.name] = ProviderSocket(target.provider.name, answer)
+        name, request_id = target.provider.name, request_id_of(dict(answer.headers), {})
+        socket = self._open[name] = ProviderSocket(name, answer, request_id)
         return socket
 
     def drop(self, socket: ProviderSocket) -> None:
@@ -174,6 +178,7 @@ class ResponseTurn:
     def prepare(self, request: UpstreamRequest) -> None:
         attempt = self.attempt
         attempt.request, attempt.sent_at = request, monotonic()
+        attempt.request_id = self.socket.request_id if self.socket is not None else ""
         attempt.output = CollectedOutput() if request.output is not None else None
         attempt.recorder = AnswerRecorder() if self.call.sample is not None else None
         attempt.reader = self._reader()
@@ -211,7 +216,7 @@ class ResponseTurn:
         record.assign(self.assignment)
         turn = ResponseTurn(call, record, self.assignment, self.piece, self.lane)
         turn.socket = self.socket
-        turn.start(self.attempt.target)
+        turn.start(self.attempt.target).request_id = self.attempt.request_id
         turn.attempt.reader = turn._reader()
         if call.trial is not None:
             recorder.in_flight.opened(record)

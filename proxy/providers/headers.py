@@ -1,6 +1,6 @@
 """Which headers are forwarded in each direction, and the request heads that carry them, as bytes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
@@ -143,6 +143,32 @@ def to_caller(headers: Headers, ours: Iterable[tuple[bytes, bytes]]) -> list[tup
     sent = _travelling(headers, _RELAYED)
     sent.extend(ours)
     return sent
+
+
+_REQUEST_ID = b"x-request-id"
+_OTHER_REQUEST_IDS = (
+    b"request-id", b"x-amzn-requestid", b"apim-request-id", b"x-goog-request-id",
+    b"x-ms-request-id", b"mistral-correlation-id", b"x-debug-trace-id",
+)  # fmt: skip
+"""The headers in which providers name a request, as their support asks for it."""
+_ANY_REQUEST_ID = frozenset(_OTHER_REQUEST_IDS)
+_LONGEST_ID = 128
+
+
+def request_id_of(named: Mapping[bytes, bytes], sent: Mapping[bytes, bytes]) -> str:
+    """The provider's id of a request, by its answer's headers; "" if it names none.
+
+    The caller's own id, `sent` under the same name and echoed, is not the provider's.
+    """
+    name = _REQUEST_ID
+    if name not in named:
+        if _ANY_REQUEST_ID.isdisjoint(named):  # in C: most of an exchange's cost is Python's own
+            return ""
+        name = next(each for each in _OTHER_REQUEST_IDS if each in named)
+    value = named[name]
+    if name in sent and sent[name] == value:
+        return ""
+    return str(value[:_LONGEST_ID], "ascii", "replace")
 
 
 def credentials(headers: Headers, query: bytes) -> list[str]:

@@ -96,6 +96,7 @@ PROVIDER_ERROR_CODE = "canary.provider_error.code"
 PROVIDER_ERROR_TYPE = "canary.provider_error.type"
 PROVIDER_ERROR_PARAM = "canary.provider_error.param"
 PROVIDER_ERROR_MESSAGE = "canary.provider_error.message"
+PROVIDER_REQUEST = "canary.provider_request_id"
 EXCHANGE = "canary.exchange_id"
 REQUEST = "canary.request_id"
 UNIT = "canary.unit"
@@ -227,6 +228,7 @@ def _attributes(outcome: Outcome, base_urls: Mapping[str, str]) -> dict[str, Val
         ERROR_TYPE: outcome.error_type,
         EXCHANGE: outcome.exchange_id,
         REQUEST: outcome.request_id,
+        PROVIDER_REQUEST: outcome.provider_request_id,
         UNIT: outcome.unit,
         SESSION: outcome.session,
         CATEGORY: outcome.category,

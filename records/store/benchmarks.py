@@ -77,8 +77,10 @@ class Benchmarks:
 FailureRow = Mapping[str, str | float | None]
 """One wrong answer, by the columns of `bench.benchmark.comparison`."""
 
-NAMES = frozenset({"layer", "dataset", "category", "id", "new", "task"})
-"""Columns that name an example. All other texts are redacted."""
+NAMES = frozenset(
+    {"layer", "dataset", "category", "id", "new", "task", "candidate_request_id", "baseline_request_id"}
+)
+"""Columns that name an example or a provider's request. All other texts are redacted."""
 
 _DEFAULT = CaptureRule(rate=0.0)
 

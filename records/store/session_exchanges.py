@@ -85,6 +85,7 @@ class SessionExchange:
     finish: Finish | None
     faults: tuple[Fault, ...]
     tool_calls: tuple[SessionToolCall, ...] = ()
+    provider_request_id: str = ""
 
     @property
     def failed(self) -> bool:

@@ -482,7 +482,7 @@ judge_calls = Table(
     Column("day", Integer, nullable=False),
     *(_number(name) for name in ("at", "expires_at", "reserved_usd")),
     Column("cost_usd", Number),
-    *(_key(name) for name in ("state", "said")),
+    *(_key(name) for name in ("state", "said", "request_id")),
     Column("reason", Text, nullable=False),
     Index("judge_calls_by_exchange", "exchange_id"),
     Index("judge_calls_by_day", "day"),

@@ -301,7 +301,7 @@ def test_a_refused_handshake_is_the_provider_s_answer(stage: Stage, status: int,
         return response.headers["x-canary-exchange"]
 
     row = stage.outcome(run(scene()))
-    assert known(row, "error_type", "status") == (error_type, status)
+    assert known(row, "error_type", "status", "provider_request_id") == (error_type, status, "req_1")
     assert row["outcome"] == ("error" if status == 503 else "caller_error")
 
 

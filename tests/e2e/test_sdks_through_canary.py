@@ -159,6 +159,7 @@ def test_a_chat_completion_differs_by_the_model_only(stage: Stage, arm: ArmName)
     assert made.result.headers["x-request-id"].startswith("req_")
     row = stage.outcome(made.result.headers["x-canary-exchange"])
     assert (row["outcome"], row["arm"], row["request_id"]) == ("ok", arm, "app-1")
+    assert row["provider_request_id"] == made.result.headers["x-request-id"]
     assert (row["input_tokens"], row["output_tokens"]) == (
         done.usage.prompt_tokens,
         done.usage.completion_tokens,

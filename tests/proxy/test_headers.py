@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.providers.credentials import Credentials, UnsignedRequest
-from proxy.providers.headers import quoted, to_caller, to_provider, without_key
+from proxy.providers.headers import quoted, request_id_of, to_caller, to_provider, without_key
 from proxy.providers.provider import Provider
 from tests.proxy.calls import ANTHROPIC, AZURE, CLAUDE, GEMINI, OPENAI, VERTEX
 
@@ -240,3 +240,24 @@ def test_a_key_in_the_query_is_taken_out(query: bytes, kept: bytes) -> None:
 def test_a_model_stands_in_one_path_segment() -> None:
     assert quoted("gemini-2.5-pro") == "gemini-2.5-pro"
     assert quoted("tuned/one?x#y:z") == "tuned%2Fone%3Fx%23y%3Az"
+
+
+@pytest.mark.parametrize(
+    ("named", "sent", "found"),
+    [
+        ({b"x-request-id": b"req_1"}, {}, "req_1"),
+        ({b"request-id": b"req_01", b"cf-ray": b"9"}, {}, "req_01"),
+        ({b"x-amzn-requestid": b"a-b"}, {b"x-request-id": b"mine"}, "a-b"),
+        ({b"apim-request-id": b"a", b"x-ms-request-id": b"b"}, {}, "a"),
+        ({b"x-goog-request-id": b"g"}, {}, "g"),
+        ({b"x-request-id": b"user-42"}, {b"x-request-id": b"user-42"}, ""),
+        ({b"x-request-id": b"req_1"}, {b"x-request-id": b"user-42"}, "req_1"),
+        ({b"x-request-id": b"r" * 500}, {}, "r" * 128),
+        ({b"x-request-id": b"\xff"}, {}, "\ufffd"),
+        ({b"content-type": b"x-request-id"}, {}, ""),
+    ],
+)
+def test_the_providers_id_of_a_request_is_in_its_answers_head(
+    named: dict[bytes, bytes], sent: dict[bytes, bytes], found: str
+) -> None:
+    assert request_id_of(named, sent) == found

@@ -98,7 +98,16 @@ _GROUP = 25_000
 _LEVEL = 1
 """Of zstd: 9 takes five times as long for a hundredth of the size (docs/performance.md)."""
 
-_UNLIKE = ("exchange_id", "request_id", "at", "latency_s", "ttft_s", "ttfb_s", "overhead_s")
+_UNLIKE = (
+    "exchange_id",
+    "request_id",
+    "provider_request_id",
+    "at",
+    "latency_s",
+    "ttft_s",
+    "ttfb_s",
+    "overhead_s",
+)
 """Columns whose values hardly repeat: a dictionary of them costs time and space."""
 
 _REPEATING = [name for name in SCHEMA.names if name not in _UNLIKE]

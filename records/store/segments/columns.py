@@ -136,6 +136,7 @@ def _columns() -> Mapping[str, OutcomeColumn]:
         **{f"provider_error_{member}": OutcomeColumn("text", _said(member)) for member in _SAID},
         **same("truth", "adapted"),
         "tool_calls": OutcomeColumn("text", _tool_calls),
+        **texts("provider_request_id"),
     }
 
 
