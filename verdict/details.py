@@ -145,7 +145,7 @@ class Failures:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Money:
     """The cost of all users in 30 days at the measured traffic, in dollars. `change` is relative (−.4: 40 %
-    cheaper), `difference_usd` the same in dollars.
+    cheaper), `difference_usd` the same in dollars, of which nothing is taken off (`savings`).
 
     `days` is the measured time. `priced` is the share of its requests with a known price (None: unknown).
     """
@@ -158,6 +158,58 @@ class Money:
     candidate_usd: float
     change: Range
     difference_usd: Range
+
+
+MONTH_DAYS, YEAR_DAYS = 30.0, 365.0
+CURRENCY = "USD"
+"""That of the price lists."""
+
+EvaluationPart = Literal["mirror", "judge", "benchmark", "candidate_extra"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationCost:
+    """What the evaluation of one run cost, in dollars: mirror copies, the judge's calls, the benchmarks of
+    the two models, and what the candidate's users cost more than they would have on the baseline (0: less).
+
+    `unknown` are the parts whose cost is not known, or known only in part.
+    """
+
+    mirror_usd: float = 0.0
+    judge_usd: float = 0.0
+    benchmark_usd: float = 0.0
+    candidate_extra_usd: float = 0.0
+    unknown: tuple[EvaluationPart, ...] = ()
+
+    @property
+    def parts(self) -> Mapping[EvaluationPart, float]:
+        """The dollars of each part."""
+        return {
+            "mirror": self.mirror_usd,
+            "judge": self.judge_usd,
+            "benchmark": self.benchmark_usd,
+            "candidate_extra": self.candidate_extra_usd,
+        }
+
+    @property
+    def total_usd(self) -> float:
+        """What is known of all parts together."""
+        return sum(self.parts.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Savings:
+    """Money saved in the first month (30 days) and the first year (365) of full rollout, net of what the
+    `evaluation` cost; below 0 for more spent. The intervals are that of the cost's change, 95 %.
+
+    `monthly` is a later month's, of which nothing is taken off. All are in `currency`, the prices'.
+    """
+
+    currency: str
+    monthly: Range
+    month: Range
+    year: Range
+    evaluation: EvaluationCost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,13 +292,14 @@ class Details:
     not, None while nothing about costs is spoiled by it. `unlabelled`: the metrics that stay open because
     people's labels do not bear out the judge. `cache_hits`: with a row on costs. `since_first` is known of a
     log only, with a plan as of the latest look. `too_few`: the critical parts without enough users to be
-    judged."""
+    judged. `evaluation` is what all this cost."""
 
     over_time: tuple[MetricCourse, ...] = ()
     looks: tuple[RowCourse, ...] = ()
     spreads: tuple[TimeSpread, ...] = ()
     failures: Failures | None = None
     money: Money | None = None
+    evaluation: EvaluationCost = EvaluationCost()
     benchmarks: tuple[Benchmarked, ...] = ()
     offline: tuple[OfflineRow, ...] = ()
     where: tuple[FailingPart, ...] = ()
@@ -257,18 +310,29 @@ class Details:
     unlabelled: tuple[str, ...] = ()
     cache_hits: CacheHits | None = None
 
-    @property
-    def saving_usd_month(self) -> Range | None:
-        """Dollars saved a month at full rollout, below 0 for more spent; None without money, or while too
-        many costs are unknown."""
-        if self.money is None or self.unknown_costs is not None:
-            return None
-        cost = self.money.difference_usd
-        return Range(
-            low=None if cost.high is None else -cost.high,
-            estimate=-cost.estimate,
-            high=None if cost.low is None else -cost.low,
-        )
+
+def savings(details: Details) -> Savings | None:
+    """What full rollout would save; None without monthly figures, or while too many costs are unknown."""
+    if details.money is None or details.unknown_costs is not None:
+        return None
+    cost, spent = details.money.difference_usd, details.evaluation.total_usd
+    monthly = Range(
+        low=None if cost.high is None else -cost.high,
+        estimate=-cost.estimate,
+        high=None if cost.low is None else -cost.low,
+    )
+    return Savings(
+        currency=CURRENCY,
+        monthly=monthly,
+        month=_net(monthly, 1.0, spent),
+        year=_net(monthly, YEAR_DAYS / MONTH_DAYS, spent),
+        evaluation=details.evaluation,
+    )
+
+
+def _net(monthly: Range, months: float, spent: float) -> Range:
+    low, high = (None if end is None else months * end - spent for end in (monthly.low, monthly.high))
+    return Range(low=low, estimate=months * monthly.estimate - spent, high=high)
 
 
 def too_many_unreached(found: Mapping[str, int], of: int) -> bool:

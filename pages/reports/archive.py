@@ -39,7 +39,10 @@ def summarized(trends: Trends) -> str:
     if not trends.steps and not trends.families:
         return "no evaluation yet"
     judged = any(step.judged is not None for step in trends.steps)
-    head = ("date", "canary", "candidate", "verdict", "accuracy", "cost", "latency p95", "saves per month")
+    head = (
+        *("date", "canary", "candidate", "verdict", "accuracy", "cost", "latency p95"),
+        *("saves, first month", "first year"),
+    )
     shown = (*head, "preferred by a judge") if judged else head
     return "\n".join(
         [
@@ -77,5 +80,6 @@ def _step(step: TrendStep) -> tuple[str, ...]:
         words.cost(step),
         words.percent(step.latency),
         words.saving(step),
+        words.saving(step, year=True),
         words.judged(step),
     )

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from itertools import combinations
 from typing import Any
 
@@ -16,6 +17,9 @@ from routing.canary import Arm
 from verdict.decision.document import MetricLine, Report
 from verdict.decision.document import to_json as report_json
 from verdict.decision.reports import CandidateStanding, SideBySide, at_the_same_time
+from verdict.details import savings
+
+_SAVES = ("saves, first month", "first year")
 
 _NOT_COMPARED = (
     "Each candidate was compared with its own baseline, over its own users. The candidates were not compared "
@@ -33,7 +37,7 @@ def rendered(found: SideBySide, form: str, *, width: int = 110) -> str:
 
 def document(found: SideBySide) -> Document:
     """The verdicts, then each candidate's rows against its own baseline."""
-    verdicts = columns("candidate", "model", "verdict", "score", "users", "days", "lane", "saves a month")
+    verdicts = columns("candidate", "model", "verdict", "score", "users", "days", "lane", *_SAVES)
     metrics = columns("candidate", *(_defined(_line(found.candidates[0], name)) for name in found.metrics))
     rows = [[each.name, *_differences(each, found)] for each in found.candidates] if found.metrics else []
     return Document(
@@ -51,7 +55,8 @@ def document(found: SideBySide) -> Document:
 
 
 def to_json(found: SideBySide) -> dict[str, Any]:
-    """JSON types: times in RFC 3339, unbounded ends null, money in dollars a month."""
+    """JSON types: times in RFC 3339, unbounded ends null; what the first month and year save, in dollars, net
+    of the evaluation's cost."""
     return {
         "candidates": [_candidate(each, found) for each in found.candidates],
         "metrics": list(found.metrics),
@@ -63,7 +68,7 @@ def to_json(found: SideBySide) -> dict[str, Any]:
 
 def _candidate(standing: CandidateStanding, found: SideBySide) -> dict[str, Any]:
     report = report_json(standing.report, sentences)
-    saved = standing.report.details.saving_usd_month
+    saved = savings(standing.report.details)
     return {
         "canary": standing.name,
         "candidate": _arm(standing.candidate),
@@ -73,9 +78,8 @@ def _candidate(standing: CandidateStanding, found: SideBySide) -> dict[str, Any]
         **{name: report[name] for name in ("verdict", "score", "rubric_sha256", "window", "units")},
         "days": report["window"]["days"],
         "lane": standing.lane,
-        "saved_usd_a_month": None
-        if saved is None
-        else {"low": saved.low, "estimate": saved.estimate, "high": saved.high},
+        "saved_usd_a_month": None if saved is None else asdict(saved.month),
+        "saved_usd_a_year": None if saved is None else asdict(saved.year),
         "metrics": [line for line in report["metrics"] if line["metric"] in found.metrics],
         "not_told_apart_from": found.alike_to(standing.name),
     }
@@ -105,7 +109,7 @@ def _verdict(standing: CandidateStanding) -> list[str]:
         f"{report.units.candidate:,} of {report.units.candidate + report.units.baseline:,}",
         f"{report.window.days:.1f}",
         _lane(standing.lane),
-        _saved(standing),
+        *_saved(standing),
     ]
 
 
@@ -127,11 +131,15 @@ def _score(report: Report) -> str:
     return ends if report.score.estimate is None else f"{report.score.estimate:.0f} {ends}"
 
 
-def _saved(standing: CandidateStanding) -> str:
-    saved = standing.report.details.saving_usd_month
+def _saved(standing: CandidateStanding) -> list[str]:
+    """What the first month and the first year save."""
+    saved = savings(standing.report.details)
     if saved is None:
-        return "unknown"
-    return f"{signed(saved.estimate, 'usd')} ({between(saved.low, saved.high, 'usd')})"
+        return ["unknown"] * len(_SAVES)
+    return [
+        f"{signed(each.estimate, 'usd')} ({between(each.low, each.high, 'usd')})"
+        for each in (saved.month, saved.year)
+    ]
 
 
 def _differences(standing: CandidateStanding, found: SideBySide) -> list[str]:

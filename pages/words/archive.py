@@ -14,7 +14,10 @@ from verdict.terms.measures import Unit
 
 _UNPRICED = "no price"
 
-SAVINGS = "Savings are for all users, and assume that traffic stays as measured."
+SAVINGS = (
+    "Savings are for all users in the first month and year, net of what the evaluation cost, and assume that "
+    "traffic stays as measured."
+)
 
 
 def family(family: Family) -> str:
@@ -100,9 +103,9 @@ def judged(step: TrendStep) -> str:
     return "–" if step.judged is None else with_ends(step.judged)
 
 
-def saving(step: TrendStep) -> str:
-    """The monthly saving, with its interval."""
-    return _UNPRICED if step.unpriced else dollars(step.saving_usd_month)
+def saving(step: TrendStep, *, year: bool = False) -> str:
+    """The saving of the first month, or `year`, with its interval."""
+    return _UNPRICED if step.unpriced else dollars(step.saving_usd_year if year else step.saving_usd_month)
 
 
 def dollars(change: Range | None) -> str:

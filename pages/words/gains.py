@@ -1,6 +1,6 @@
 """Gains and losses in words and money, a forecast of them, and the result of each layer of evidence."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from pages.words.reasons import sentences
 from records.facts.metric import JUDGED
 from verdict.decision.document import SHIPS, MetricLine, Report
 from verdict.decision.offline import Forecast
-from verdict.details import Money, OfflineRow, UnknownCosts
+from verdict.details import EvaluationCost, EvaluationPart, Money, OfflineRow, UnknownCosts, savings
 from verdict.rows.row import State
 from verdict.terms.measures import BUSINESS, is_cost, source
 from verdict.terms.rubric import parse_bound
@@ -37,7 +37,8 @@ class EvidenceLayer:
 def in_short(report: Report) -> str:
     """Over a verdict that ships, what is saved at what quality; over any other, its first reason.
 
-    41 % cheaper at equal quality: $4,900 less a month ($4,600 to $5,200 less) at full rollout.
+    41 % cheaper at equal quality: $4,877 less in the first month ($4,577 to $5,177 less) and $59,592 less in
+    the first year ($55,942 to $63,242 less) at full rollout, net of $23.00 that the evaluation cost.
     """
     if report.verdict not in SHIPS:
         return next(iter(sentences(report)), "")
@@ -50,37 +51,43 @@ def further_reasons(report: Report) -> Sequence[str]:
 
 
 def saved(report: Report, quality: str = "") -> str:
-    """41 % cheaper: $4,900 less a month ($4,600 to $5,200 less) at full rollout; `quality` is added in words.
+    """41 % cheaper: $4,877 less in the first month …; `quality` is added in words.
 
     No saving is told while too many costs are unknown.
     """
-    money, unknown = report.details.money, report.details.unknown_costs
+    money, unknown, saving = report.details.money, report.details.unknown_costs, savings(report.details)
     if unknown is not None:
         cost = f"Cost{f' {quality}' if quality else ''} cannot be compared"
         return f"{cost}: it is unknown for {_of(unknown)}."
-    if money is None:
+    if money is None or saving is None:
         return ""
     if _crosses(money.change):
         cost = "No difference in cost seen"
     else:
         change = money.change.estimate
         cost = f"{rough_percent(abs(change))} {'cheaper' if change < 0 else 'more expensive'}"
-    return f"{cost}{f' {quality}' if quality else ''}: {_monthly(money)} at full rollout{_unpriced(money)}."
+    start = f"{cost}{f' {quality}' if quality else ''}"
+    told = f"{_less(saving.month, ' in the first month')} and {_less(saving.year, ' in the first year')}"
+    return f"{start}: {told} at full rollout{_net_of(saving.evaluation)}{_unpriced(money)}."
 
 
 def money_facts(report: Report) -> list[tuple[str, str]]:
-    """The monthly figures by name; empty without any that can be told."""
-    money = report.details.money
-    if money is None or report.details.unknown_costs is not None:
+    """The monthly and yearly figures by name; empty without any that can be told."""
+    money, saving = report.details.money, savings(report.details)
+    if money is None or saving is None:
         return []
     return [
         ("All users on the current model", f"{amount(money.baseline_usd, 'usd')} a month"),
         ("All users on the candidate", f"{amount(money.candidate_usd, 'usd')} a month"),
-        ("Difference", _monthly(money)),
+        ("Difference", _less(saving.monthly, " a month")),
+        *_evaluation(saving.evaluation),
+        *([("First month", _less(saving.month))] if saving.month != saving.monthly else []),
+        ("First year", _less(saving.year)),
         (
             "Based on",
             f"{money.users:,} users and {money.requests_a_month:,} requests a month, "
-            f"as measured in {money.days:.1f} days{_unpriced(money)}",
+            f"as measured in {money.days:.1f} days, in {_CURRENCIES[saving.currency]} as the prices"
+            f"{_unpriced(money)}",
         ),
     ]
 
@@ -230,14 +237,54 @@ def _quality(report: Report) -> str:
     return "at better quality" if significant else "at equal quality"
 
 
-def _monthly(money: Money) -> str:
-    found = money.difference_usd
-    if _crosses(money.change):
-        return f"{_ends(found)} a month"
-    side = "less" if found.estimate < 0 else "more"
-    ends = [abs(end) for end in (found.low, found.high) if end is not None]
-    between = f" ({' to '.join(amount(end, 'usd') for end in sorted(ends))} {side})" if len(ends) == 2 else ""
-    return f"{amount(abs(found.estimate), 'usd')} {side} a month{between}"
+def _less(saved: Range, when: str = "") -> str:
+    """$4,900 less a month ($4,600 to $5,200 less); what it costs, −$200 to +$400 a month, if it may be
+    either."""
+    cost = Range(
+        low=None if saved.high is None else -saved.high,
+        estimate=-saved.estimate,
+        high=None if saved.low is None else -saved.low,
+    )
+    if _crosses(cost):
+        return f"{_ends(cost)}{when}"
+    side = "less" if saved.estimate > 0 else "more"
+    ends = sorted(abs(end) for end in (saved.low, saved.high) if end is not None)
+    between = " to ".join(amount(end, "usd") for end in ends)
+    return f"{amount(abs(saved.estimate), 'usd')} {side}{when} ({between} {side})"
+
+
+_CURRENCIES = {"USD": "US dollars"}
+_PARTS: Mapping[EvaluationPart, str] = {
+    "mirror": "the mirror",
+    "judge": "the judge",
+    "benchmark": "the benchmark",
+    "candidate_extra": "what the candidate’s users cost more",
+}
+
+
+def _net_of(cost: EvaluationCost) -> str:
+    """, net of $23.00 that the evaluation cost; "" where it cost nothing."""
+    unknown = _unknown_part(cost)
+    if not cost.total_usd:
+        return f", without the evaluation’s cost ({unknown})" if unknown else ""
+    also = f" ({unknown})" if unknown else ""
+    return f", net of {amount(cost.total_usd, 'usd')} that the evaluation cost{also}"
+
+
+def _evaluation(cost: EvaluationCost) -> Iterator[tuple[str, str]]:
+    """What the evaluation cost, part by part; nothing where it cost nothing."""
+    parts = [f"{_PARTS[part]} {amount(usd, 'usd')}" for part, usd in cost.parts.items() if usd]
+    unknown = _unknown_part(cost)
+    told = "; ".join([*([joined(parts)] if parts else []), *([unknown] if unknown else [])])
+    if told:
+        total = f"{amount(cost.total_usd, 'usd')}: " if parts else ""
+        yield "The evaluation’s cost, once", f"{total}{told}"
+
+
+def _unknown_part(cost: EvaluationCost) -> str:
+    """that of the mirror is not all known; "" where all is."""
+    names = joined([_PARTS[part] for part in cost.unknown])
+    return f"that of {names} is not all known" if names else ""
 
 
 def _unpriced(money: Money) -> str:

@@ -67,6 +67,13 @@ class Benchmarks:
             if row.verdict == "dont_ship" and name not in tried and not is_variant(name, row.baseline)
         }
 
+    def all_of(self, candidate: str, baseline: str) -> list[dict[str, Any]]:
+        """Return the documents of a candidate against this baseline, oldest first."""
+        table = tables.benchmarks.c
+        query = select(table.document).where(table.candidate == candidate, table.baseline == baseline)
+        with self._store.asking() as connection:
+            return [dict(each) for each in connection.execute(query.order_by(table.at, table.id)).scalars()]
+
     def latest(self, candidate: str, baseline: str) -> dict[str, Any] | None:
         """Return the newest document of a candidate against this baseline, or None without one."""
         with self._store.asking() as connection:

@@ -1,4 +1,4 @@
-"""What full rollout would cost in a month: users compared, at the traffic measured."""
+"""What full rollout would cost in a month: users compared, at the traffic measured; and save, net."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from verdict.decision.figures import MONTH_DAYS, money
+from common.interval import Range
+from pages.words.gains import money_facts, saved
+from tests.verdict.archived import an_evaluation
+from verdict.decision.document import from_json, to_json
+from verdict.decision.figures import extra_cost, money
+from verdict.decision.offline import spent_on
+from verdict.details import MONTH_DAYS, EvaluationCost, savings
 from verdict.sample.csv_log import from_csv
 from verdict.sample.sample import MeasureTotals, Sample
 
@@ -83,3 +89,68 @@ def test_requests_without_a_known_price_are_said(sample: Sample) -> None:
     found = money(replace(sample, totals={**sample.totals, "cost": part}), planned=500)
     assert found is not None
     assert found.priced == pytest.approx(0.75, abs=0.001)
+
+
+def test_the_candidate_s_extra_is_what_its_users_cost_more_than_as_many_of_the_baseline_s(
+    sample: Sample,
+) -> None:
+    cost, ours = sample.totals["cost"].total, sample.candidate
+    assert extra_cost(sample) == 0.0, "a cheaper candidate costs nothing more"
+    dearer = MeasureTotals(count=sample.totals["cost"].count, total=np.where(ours, 3.0 * cost, cost))
+    tripled = replace(sample, totals={**sample.totals, "cost": dearer})
+    per_user = cost[~ours].sum() / len(np.unique(sample.unit[~ours]))
+    users = len(np.unique(sample.unit[ours]))
+    assert extra_cost(tripled) == pytest.approx(3.0 * cost[ours].sum() - users * per_user)
+
+
+def test_savings_are_a_month_and_a_year_with_intervals_net_of_what_the_evaluation_cost() -> None:
+    report = an_evaluation().report
+    spent = EvaluationCost(mirror_usd=120.0, judge_usd=30.0, benchmark_usd=250.0, candidate_extra_usd=600.0)
+    report = replace(report, details=replace(report.details, evaluation=spent))
+    found = savings(report.details)
+    assert found is not None
+    assert (found.currency, found.evaluation.total_usd) == ("USD", 1000.0)
+    assert found.monthly == Range(low=None, estimate=50_000.0, high=60_000.0)
+    assert found.month == Range(low=None, estimate=49_000.0, high=59_000.0)
+    # 365/30 · 50,000 − 1,000 and 365/30 · 60,000 − 1,000
+    assert found.year.estimate == pytest.approx(607_333.33, abs=0.01)
+    assert found.year.high == pytest.approx(729_000.0)
+    document = to_json(report, lambda _: [])
+    assert document["details"]["savings"]["year"]["high"] == pytest.approx(729_000.0)
+    assert from_json(document).details == report.details
+
+
+def test_money_in_words_says_month_year_what_was_taken_off_and_the_currency_once() -> None:
+    report = an_evaluation().report
+    money_ = report.details.money
+    assert money_ is not None
+    money_ = replace(
+        money_,
+        change=Range(low=-0.12, estimate=-0.1, high=-0.0001),
+        difference_usd=Range(low=-600.0, estimate=-500.0, high=-50.0),
+    )
+    spent = EvaluationCost(mirror_usd=100.0, unknown=("benchmark",))
+    report = replace(report, details=replace(report.details, money=money_, evaluation=spent))
+    assert saved(report) == (
+        "10 % cheaper: −$500 to +$50.00 in the first month and $5,983 less in the first year ($508 to "
+        "$7,200 less) at full rollout, net of $100 that the evaluation cost (that of the benchmark is not "
+        "all known)."
+    )
+    facts = dict(money_facts(report))
+    assert facts["Difference"] == "$500 less a month ($50.00 to $600 less)"
+    spent_on_it = facts["The evaluation’s cost, once"]
+    assert spent_on_it == "$100: the mirror $100; that of the benchmark is not all known"
+    assert [name for name, says in facts.items() if "US dollars" in says] == ["Based on"]
+
+
+def test_a_benchmark_s_cost_has_both_models_its_judges_and_embeddings_and_says_what_is_unknown() -> None:
+    side = {"cost_usd": 2.0, "judge_cost_usd": 0.5, "examples": 40, "failures": {"timeout": 1}, "priced": 39}
+    document = {
+        "layers": [{"datasets": [{"baseline": side, "candidate": {**side, "cost_usd": 1.0}}]}],
+        "embedding_cost_usd": 0.25,
+        "judge": {"cost_usd": 4.0},
+    }
+    assert spent_on([document]) == (8.25, True)
+    unpriced = {**side, "cost_usd": None, "priced": 0}
+    partly = {"layers": [{"datasets": [{"baseline": side, "candidate": unpriced}]}]}
+    assert spent_on([document, partly]) == (11.25, False)

@@ -72,10 +72,11 @@ def _archived(store: Store, config: Config, now: float) -> None:
 
 
 def _benchmark(verdict: str, *, right: int = 95) -> dict[str, Any]:
-    side = {"completion": right / 100, "interval": [right / 100 - 0.05, right / 100 + 0.03]}
+    spent = {"cost_usd": 2.0, "judge_cost_usd": None, "examples": 100, "failures": {}, "priced": 100}
+    side = {**spent, "completion": right / 100, "interval": [right / 100 - 0.05, right / 100 + 0.03]}
     nodes = {
         "examples": 100,
-        "baseline": {"completion": 0.94, "interval": [0.88, 0.97]},
+        "baseline": {**spent, "completion": 0.94, "interval": [0.88, 0.97]},
         "candidate": side,
         "mcnemar_p": None,
         "new_failures": ["r-1"],
@@ -140,6 +141,15 @@ def test_no_report_from_before_a_rollback_speaks_for_the_run(store: Store) -> No
     _rolled_back(rollouts, START + DAY_S)
     (found,) = all_releases(store)
     assert (found.state, found.verdict, found.report) == ("rolled_back", "dont_ship", None)
+
+
+def test_a_report_s_evaluation_cost_has_all_benchmarks_of_its_two_models(store: Store) -> None:
+    _started(store)
+    for number, verdict_ in enumerate(("extend", "ship")):
+        _add(store, _benchmark(verdict_), START - DAY_S + number)
+    found = report_of(WITH.control.reports, "trial", store, now=START).details
+    assert (found.evaluation.benchmark_usd, found.evaluation.unknown) == (8.0, ())
+    assert found.benchmarks[0].verdict == "ship"
 
 
 def test_the_clock_runs_from_the_first_stage_to_the_decision_and_counts_peoples_minutes(store: Store) -> None:

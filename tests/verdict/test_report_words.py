@@ -49,7 +49,7 @@ def _plain(text: str) -> str:
 def test_every_form_says_what_is_saved_and_at_what_quality(cheaper: Report, form: str) -> None:
     assert gains.in_short(cheaper).startswith("39 % cheaper at equal quality: $")
     assert "39 % cheaper at equal quality" in _plain(rendered(cheaper, form, width=200))
-    assert "less a month" in _plain(rendered(cheaper, form, width=200))
+    assert "less in the first year ($" in _plain(rendered(cheaper, form, width=200))
 
 
 def test_worse_quality_is_named_and_an_undecided_one_is_not_called_equal(
@@ -87,7 +87,7 @@ def test_no_saving_is_told_while_costs_are_unknown(cheaper: Report, form: str) -
         "Cost at equal quality cannot be compared: it is unknown for 4.5 % of the candidate’s answered "
         "requests and 0.0 % of the baseline’s." in text
     )
-    assert "a month" not in text
+    assert "first year" not in text
     assert "% cheaper" not in text
 
 
@@ -102,7 +102,8 @@ def test_a_difference_in_cost_that_may_be_none_is_said_to_be_so(cheaper: Report)
     )
     said = gains.in_short(replace(cheaper, details=replace(cheaper.details, money=unsure)))
     assert said.startswith(
-        "No difference in cost seen at equal quality: −$200 to +$400 a month at full rollout"
+        "No difference in cost seen at equal quality: −$200 to +$400 in the first month and "
+        "−$2,433 to +$4,867 in the first year"
     )
     assert "20 % of requests have no known price" in said
 

@@ -12,6 +12,7 @@ from common.interval import Interval, Range
 from records.facts.metric import Per, parse_bound
 from verdict.archive.evaluations import Evaluation, moment
 from verdict.decision.document import MetricLine, vendor
+from verdict.details import savings
 from verdict.statistics.types import Floats
 from verdict.terms.measures import Unit, source
 
@@ -33,7 +34,8 @@ class TrendStep:
     data.
 
     `shipped`: whether the candidate was promoted, or decided to ship, last; None if nobody decided.
-    `saving_usd_month` is the report's forecast for all users. `key` is the newest evaluation's. `unpriced`:
+    `saving_usd_month` and `saving_usd_year` are the report's forecast for all users in the first month and
+    year (`verdict.details.savings`). `key` is the newest evaluation's. `unpriced`:
     too many costs were unknown, so there is neither a change of the cost nor a saving. `judged` is the share
     of pairs of which a judge preferred the candidate's answer, ties as half; None without a judge.
     `variant`: both arms have one model, and their requests alone differ. `accuracy_of_users` is the
@@ -58,6 +60,7 @@ class TrendStep:
     cost: Range | None
     latency: Range | None
     saving_usd_month: Range | None
+    saving_usd_year: Range | None
     shipped: bool | None
     unpriced: bool = False
     judged: Range | None = None
@@ -77,7 +80,7 @@ def step_of(run: Sequence[Evaluation]) -> TrendStep:
     report = evaluation.report
     lines = {line.metric: line for line in report.metrics}
     unpriced = report.details.unknown_costs is not None
-    quality = quality_line(report.metrics)
+    quality, saved = quality_line(report.metrics), savings(report.details)
     return TrendStep(
         key=evaluation.key,
         at=evaluation.at,
@@ -98,7 +101,8 @@ def step_of(run: Sequence[Evaluation]) -> TrendStep:
         accuracy_per=quality.per if quality is not None else None,
         cost=None if unpriced else _relative(lines.get(COST)),
         latency=_relative(lines.get(LATENCY)),
-        saving_usd_month=report.details.saving_usd_month,
+        saving_usd_month=saved.month if saved is not None else None,
+        saving_usd_year=saved.year if saved is not None else None,
         shipped=_shipped(run),
         unpriced=unpriced,
         judged=report.judge.judged_preference if report.judge is not None else None,

@@ -11,7 +11,7 @@ from common.interval import finite
 from judge.figures import JudgeFigures
 from records.facts.metric import MetricKind, Per
 from routing.canary import Arm, arm_names
-from verdict.details import Details, Mirror
+from verdict.details import Details, Mirror, savings
 from verdict.rows.reasons import Reason, StoredReason
 from verdict.rows.row import State
 from verdict.terms.measures import BUSINESS, Unit, unit_of
@@ -285,9 +285,11 @@ Sentences: TypeAlias = Callable[[Report], Sequence[str]]
 
 
 def to_json(report: Report, sentences: Sentences) -> dict[str, Any]:
-    """The report as JSON types: times in RFC 3339, unbounded ends null."""
+    """The report as JSON types: times in RFC 3339, unbounded ends null; `details` with the `savings`."""
     document: dict[str, Any] = _plain(asdict(replace(report, reasons=())))
     document["reasons"] = list(sentences(report))
+    if (saved := savings(report.details)) is not None:
+        document["details"]["savings"] = asdict(saved)
     document["window"]["start"] = _moment(report.window.start)
     document["window"]["end"] = _moment(report.window.end)
     if report.mirror is None:

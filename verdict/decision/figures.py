@@ -15,6 +15,7 @@ from records.facts.prices import PricedModel
 from verdict.decision.document import MetricLine
 from verdict.details import (
     EXAMPLES,
+    MONTH_DAYS,
     CacheHits,
     CoursePoint,
     DaySince,
@@ -202,10 +203,9 @@ def _edges(scale: Floats, heights: Ints) -> Floats | None:
     return edges if edges[-1] > edges[0] else None
 
 
-# The monthly cost or saving of a full rollout at the measured traffic. Pure.
+# The monthly cost or saving of a full rollout at the measured traffic, and what the candidate cost. Pure.
 
 
-MONTH_DAYS = 30.0
 _DAY_S = 86400.0
 _LEAST_DAYS = 1.0
 
@@ -221,11 +221,8 @@ def money(sample: Sample, *, planned: float) -> Money | None:
     reading = read(sample, observed, planned=planned)
     if not reading.compared or not reading.baseline:
         return None
-    row = observed.row
-    sums = unit_sums(
-        sample.unit[row], sample.phase[row], sample.candidate[row], observed.total, observed.count
-    )
-    phases = np.intersect1d(sums.phase[sums.candidate], sums.phase[~sums.candidate])
+    sums = _costs_by_unit(sample, observed)
+    phases = _phases_of_both(sums)
     days = _days_of_phases(sample, phases)
     if days < _LEAST_DAYS:
         return None
@@ -247,6 +244,28 @@ def money(sample: Sample, *, planned: float) -> Money | None:
             high=None if change.high is None else spent * change.high,
         ),
     )
+
+
+def extra_cost(sample: Sample) -> float:
+    """Dollars: what the candidate's users cost more than as many of the baseline's in the same phases, 0 if
+    they cost less."""
+    sums = _costs_by_unit(sample, observe(sample, "cost_total", {}, now=0.0))
+    extra = 0.0
+    for phase in _phases_of_both(sums).tolist():
+        ours, theirs = (sums.total[(sums.phase == phase) & (sums.candidate == arm)] for arm in (True, False))
+        extra += float(ours.sum() - theirs.mean() * len(ours))
+    return max(0.0, extra)
+
+
+def _costs_by_unit(sample: Sample, observed: Observations) -> UnitSums:
+    row = observed.row
+    return unit_sums(
+        sample.unit[row], sample.phase[row], sample.candidate[row], observed.total, observed.count
+    )
+
+
+def _phases_of_both(sums: UnitSums) -> Ints:
+    return np.intersect1d(sums.phase[sums.candidate], sums.phase[~sums.candidate])
 
 
 def _change(reading: MetricReading, baseline: float) -> Range:

@@ -1,6 +1,6 @@
 """What a benchmark says of a candidate: its layers, its rows, and the saving that it lets expect."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,8 +10,7 @@ from common.interval import Range
 from records.store.benchmarks import Benchmarks
 from records.store.tables import model_days
 from routing.canary import Arm, arm_names
-from verdict.decision.figures import MONTH_DAYS
-from verdict.details import Benchmarked, OfflineRow
+from verdict.details import MONTH_DAYS, Benchmarked, OfflineRow
 from verdict.rows.row import MOST_UNPRICED
 from verdict.terms.rubric import Criterion
 
@@ -37,14 +36,14 @@ def benchmarks_of(document: Mapping[str, Any] | None) -> tuple[Benchmarked, ...]
     )
 
 
-def newest_benchmark(
+def benchmarks_between(
     benchmarks: Benchmarks, candidate: Arm | None, baseline: Arm | None
-) -> dict[str, Any] | None:
-    """The newest document of these arms; None without one, or without an arm. May raise StoreDown."""
+) -> list[dict[str, Any]]:
+    """The documents of these arms, oldest first; none without an arm. May raise StoreDown."""
     if candidate is None or baseline is None:
-        return None
+        return []
     theirs, ours = arm_names(baseline, candidate)
-    return benchmarks.latest(ours, theirs)
+    return benchmarks.all_of(ours, theirs)
 
 
 def offline_rows(rows: Sequence[Criterion], document: Mapping[str, Any] | None) -> tuple[OfflineRow, ...]:
@@ -59,6 +58,30 @@ def _offline_row(row: Criterion, judged: Mapping[str, Any] | None, document: Map
     if judged is None:
         return told
     return replace(told, state=judged["state"], says=judged["says"], at=document["at"])
+
+
+def spent_on(documents: Iterable[Mapping[str, Any]]) -> tuple[float, bool]:
+    """Dollars: what these benchmarks cost, the judge's and embeddings' calls included, as far as it is known;
+    and whether all of it is."""
+    usd, whole = 0.0, True
+    for document in documents:
+        sides = [
+            side
+            for layer in document["layers"]
+            for dataset in layer["datasets"]
+            for side in (dataset["baseline"], dataset["candidate"])
+            if side is not None
+        ]
+        judge: Mapping[str, Any] = document.get("judge") or {}
+        beside = [document.get("embedding_cost_usd"), judge.get("cost_usd")]
+        known = [*beside, *(side[name] for side in sides for name in ("cost_usd", "judge_cost_usd"))]
+        usd += sum(cost for cost in known if cost is not None)
+        whole = whole and all(_answered(side) <= side["priced"] for side in sides)
+    return usd, whole
+
+
+def _answered(side: Mapping[str, Any]) -> int:
+    return int(side["examples"] - sum(side["failures"].values()))
 
 
 def synthetic_score(benchmarks: Sequence[Benchmarked]) -> float | None:

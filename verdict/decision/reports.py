@@ -20,9 +20,10 @@ from records.store.store import StoredRollback
 from routing.canary import Arm
 from routing.states import State
 from verdict.decision.document import Decided, Report, Verdict
-from verdict.decision.offline import benchmarks_of, newest_benchmark, offline_rows
+from verdict.decision.offline import benchmarks_between, benchmarks_of, offline_rows, spent_on
 from verdict.decision.plan_course import PlanCourse, cuts, look_left_out
 from verdict.decision.verdict import build, build_with_looks
+from verdict.details import EvaluationCost, Mirror
 from verdict.rows.looks import NO_LOOKS, Look, from_store, to_store
 from verdict.rows.reasons import Reason, left_out
 from verdict.sample.cohort import from_store as of_run
@@ -94,11 +95,16 @@ def report_of(
     if retro is None and asked is not None:
         _keep(VerdictLooks(store), scope, taken, now=now)
     notes: list[Reason] = []
-    document = newest_benchmark(Benchmarks(store), judged.candidate, judged.baseline)
-    benchmarks, offline = left_out(
+    made = benchmarks_between(Benchmarks(store), judged.candidate, judged.baseline)
+    document, evaluation = made[-1] if made else None, _with_mirror(report.details.evaluation, mirror)
+    benchmarks, offline, evaluation = left_out(
         "benchmark",
-        lambda: (benchmarks_of(document), offline_rows(judged.offline, document)),
-        ((), report.details.offline),
+        lambda: (
+            benchmarks_of(document),
+            offline_rows(judged.offline, document),
+            _with_benchmarks(evaluation, *spent_on(made)),
+        ),
+        ((), report.details.offline, evaluation),
         notes,
     )
     return replace(
@@ -107,8 +113,20 @@ def report_of(
         mirror=mirror,
         decision=_decided(decision),
         lane=state.lane.part if state is not None and state.lane is not None else None,
-        details=replace(report.details, benchmarks=benchmarks, offline=offline),
+        details=replace(report.details, benchmarks=benchmarks, offline=offline, evaluation=evaluation),
     )
+
+
+def _with_mirror(cost: EvaluationCost, mirror: Mirror | None) -> EvaluationCost:
+    if mirror is None:
+        return cost
+    if mirror.cost_usd is None:
+        return replace(cost, unknown=(*cost.unknown, "mirror"))
+    return replace(cost, mirror_usd=mirror.cost_usd)
+
+
+def _with_benchmarks(cost: EvaluationCost, usd: float, whole: bool) -> EvaluationCost:
+    return replace(cost, benchmark_usd=usd, unknown=cost.unknown if whole else (*cost.unknown, "benchmark"))
 
 
 def judging_of(store: Store, name: str, run: int | None) -> RunJudgements:

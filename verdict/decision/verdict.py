@@ -22,6 +22,7 @@ from verdict.decision.document import (
 from verdict.decision.figures import (
     cache_hits,
     course,
+    extra_cost,
     fading,
     failures,
     located,
@@ -36,6 +37,7 @@ from verdict.decision.plan_course import PlanCourse, new_looks, row_courses
 from verdict.details import (
     CacheHits,
     Details,
+    EvaluationCost,
     MetricCourse,
     SinceFirst,
     too_many_unreached,
@@ -119,12 +121,18 @@ def build_with_looks(
     findings = find(sample, canary, kept=kept, now=now, on_decided=add_course)
     verdict, reasons = decide(findings)
     said = detail("judge", lambda: _judge_figures(sample, canary), None)
+    of_money, evaluation = detail(
+        "money",
+        lambda: (money(sample, planned=canary.planned_units), _evaluation_cost(sample)),
+        (None, EvaluationCost()),
+    )
     details = Details(
         over_time=tuple(courses),
         looks=detail("looks", lambda: row_courses(findings.rows), ()),
         spreads=detail("spreads", lambda: spreads(sample), ()),
         failures=detail("failures", lambda: failures(sample.recent), None),
-        money=detail("money", lambda: money(sample, planned=canary.planned_units), None),
+        money=of_money,
+        evaluation=evaluation,
         where=detail("where", lambda: located(sample), ()),
         unpriced=tuple(row.metric for row in findings.rows if isinstance(row.held, CostsUnknown)),
         unlabelled=tuple(row.metric for row in findings.rows if isinstance(row.held, NotBorneOut)),
@@ -152,6 +160,14 @@ def build_with_looks(
         details=details,
     )
     return report, new_looks(findings.rows, kept)
+
+
+def _evaluation_cost(sample: Sample) -> EvaluationCost:
+    """What the sample itself says of it."""
+    return EvaluationCost(
+        judge_usd=sum(each.cost_usd for each in sample.judged.exchanges),
+        candidate_extra_usd=extra_cost(sample),
+    )
 
 
 def _judge_figures(sample: Sample, canary: JudgedCanary) -> JudgeFigures | None:
