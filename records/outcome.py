@@ -20,6 +20,7 @@ ErrorType = Literal[
     "caller_limited",
     "provider_5xx",
     "provider_429",
+    "provider_throttled",
     "provider_connect",
     "provider_timeout",
     "provider_reset",
@@ -37,7 +38,8 @@ ErrorType = Literal[
     "proxy_error",
     "lost_outcome",
 ]
-"""A closed set. `provider_*`, except `provider_stale`, and `candidate_rejects` count against the arm.
+"""A closed set. `provider_*`, except `provider_stale` and `provider_throttled` (a rate or quota was used up,
+which says nothing of the model), and `candidate_rejects` count against the arm.
 `breaker_open` counts as a candidate failure in reports, but not for guardrails. The others never count."""
 
 Finish = Literal["stop", "length", "tool_calls", "refusal", "content_filter", "other", "unknown"]
@@ -72,15 +74,18 @@ _NO_EVIDENCE = frozenset(
         "proxy_no_descriptors",
         "proxy_no_credential",
         "provider_stale",
+        "provider_throttled",
         "proxy_error",
         "lost_outcome",
     }
 )
 
+THROTTLED: ErrorType = "provider_throttled"
+
 UNREACHED: frozenset[ErrorType | None] = frozenset(
-    {"proxy_no_credential", "proxy_full", "proxy_no_descriptors"}
+    {"proxy_no_credential", "proxy_full", "proxy_no_descriptors", THROTTLED}
 )
-"""Why an arm was not asked, though no arm is to blame."""
+"""Why an arm was not asked, or its model did not get the request, though no arm is to blame."""
 
 NO_ROOM: frozenset[ErrorType | None] = frozenset({"shed", "proxy_no_descriptors"})
 """The error types of the outcome `shed`, which count against no arm."""
@@ -265,7 +270,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
 
 def blames_arm(error_type: ErrorType | None) -> bool:
     """True for error types that count against the assigned arm."""
-    if error_type is None or error_type == "provider_stale":
+    if error_type is None or error_type in ("provider_stale", THROTTLED):
         return False
     return error_type.startswith("provider_") or error_type in ("candidate_rejects", "breaker_open")
 

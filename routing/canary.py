@@ -157,10 +157,21 @@ SESSION_FROM: Sequence[SessionSource] = ("header", "harness", "metadata", "body"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One step of a ramp: a share in [0, 1] and its duration (None: until a person changes the share)."""
+    """One step of a ramp: a share in [0, 1], and what ends it. All that it names must be reached; with
+    neither, it lasts until a person changes the share.
+
+    `for_s`: how long it lasts at least. `users`: how many of the candidate's users have had an outcome in it
+    (`until: {users: 300}`).
+    """
 
     share: float
     for_s: float | None = None
+    users: int | None = None
+
+    @property
+    def ends(self) -> bool:
+        """True when the step ends by itself."""
+        return self.for_s is not None or self.users is not None
 
 
 SETTLE_S, SETTLE_AT_MOST_S = 1_800.0, 14_400.0

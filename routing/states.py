@@ -91,6 +91,7 @@ class State:
     `phase`: counts changes of the effective share over all runs.
     `step`, `step_elapsed_s`: the index of the ramp step, and how long the ramp clock has run in that step.
     `configured`: the ramp last seen in the config, as text (`routing.transitions.steps_text`).
+    `cap`: the most of the units that the candidate's provider has quota for; None while that is no question.
     `highest_share`: the most that the candidate has had of the units, in any run.
     `hard`: rolled back so that the candidate gets no request any more, not even of conversations it began.
     `definition`: fingerprint of match, arms, unit rule and lane at the start (`routing.canary.definition`).
@@ -100,6 +101,7 @@ class State:
 
     state: StateName = "waiting"
     share: float = 0.0
+    cap: float | None = None
     highest_share: float = 0.0
     hard: bool = False
     run: int = 1
@@ -123,6 +125,8 @@ class State:
     @property
     def effective_share(self) -> float:
         """The candidate's current part of the units, in [0, 1]."""
+        if self.cap is not None:
+            return min(self.share, self.cap)
         return self.share if self.state in ("running", "paused", "promoted") else 0.0
 
     @property

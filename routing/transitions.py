@@ -11,6 +11,7 @@
     configure    (noted)   new share  new share   (noted)      (noted)   (noted)
     await, redefine, give_lane
                  (noted)    (same)     (same)     (same)       (same)    (same)
+    cap          (same)    (noted)    (noted)     (same)       (same)    (same)
     tick         (same)    next step   (same)      (same)       (same)    (same)
 
 A dot is IllegalTransition. `rolled_back` is latched: only `resume`, by a person, leaves it, and begins a new
@@ -57,8 +58,13 @@ def legal(state: State) -> tuple[Action, ...]:
 
 
 def steps_text(steps: Sequence[Step]) -> str:
-    """Format a ramp as text, for example `0.01/3600,0.05`, to detect a change of the config."""
-    return ",".join(f"{step.share:g}" + ("" if step.for_s is None else f"/{step.for_s:g}") for step in steps)
+    """Format a ramp as text, for example `0.01/3600@300,0.05`, to detect a change of the config."""
+    return ",".join(
+        f"{step.share:g}"
+        + ("" if step.for_s is None else f"/{step.for_s:g}")
+        + ("" if step.users is None else f"@{step.users}")
+        for step in steps
+    )
 
 
 def first_seen(steps: Sequence[Step], *, by_hand: bool, now: float) -> State:
@@ -101,9 +107,9 @@ def set_share(state: State, steps: Sequence[Step], share: float, *, now: float) 
             legal(state),
         )
     index = next((i for i, step in enumerate(steps) if step.share == share), len(steps))
-    return _changed(
-        state, replace(state, share=share, step=index, step_elapsed_s=0.0, configured=steps_text(steps)), now
-    )
+    text = steps_text(steps)
+    after = replace(state, share=share, cap=None, step=index, step_elapsed_s=0.0, configured=text)
+    return _changed(state, after, now)
 
 
 def pause(state: State, *, now: float, reason: str = "") -> State:
@@ -132,19 +138,21 @@ def rollback(state: State, *, reason: str, now: float, hard: bool = False) -> St
     _check(state, "rollback")
     if state.state == "rolled_back":
         return replace(state, hard=state.hard or hard)
-    return _changed(state, replace(state, state="rolled_back", share=0.0, reason=reason, hard=hard), now)
+    return _changed(
+        state, replace(state, state="rolled_back", share=0.0, cap=None, reason=reason, hard=hard), now
+    )
 
 
 def promote(state: State, *, reason: str, now: float) -> State:
     """Give the candidate all units. Only a person does this."""
     _check(state, "promote")
-    return _changed(state, replace(state, state="promoted", share=1.0, reason=reason), now)
+    return _changed(state, replace(state, state="promoted", share=1.0, cap=None, reason=reason), now)
 
 
 def end(state: State, *, reason: str, now: float) -> State:
     """End the canary for good, because it left the config or a person ended it."""
     _check(state, "end")
-    return _changed(state, replace(state, state="ended", share=0.0, reason=reason), now)
+    return _changed(state, replace(state, state="ended", share=0.0, cap=None, reason=reason), now)
 
 
 def configure(state: State, steps: Sequence[Step], *, now: float) -> State:
@@ -160,26 +168,44 @@ def configure(state: State, steps: Sequence[Step], *, now: float) -> State:
     below = [i for i, step in enumerate(steps) if step.share <= state.share]
     index = below[-1] if below else 0
     elapsed = state.step_elapsed_s if steps[index].share == state.share and state.step == index else 0.0
-    after = replace(state, share=steps[index].share, step=index, step_elapsed_s=elapsed, configured=text)
+    share = steps[index].share
+    after = replace(state, share=share, cap=None, step=index, step_elapsed_s=elapsed, configured=text)
     return _changed(state, after, now)
 
 
 def tick(
-    state: State, steps: Sequence[Step], *, passed_s: float, held: bool, now: float, enough: bool = True
+    state: State,
+    steps: Sequence[Step],
+    *,
+    passed_s: float,
+    held: bool,
+    now: float,
+    enough: bool = True,
+    users: int = 0,
 ) -> State:
     """Advance the ramp's clock by `passed_s` monotonic seconds, unless the ramp is held or not running.
 
-    The next step begins when the current one has lasted its time and has `enough` data to be judged. Each
-    tick advances at most one step, so a long gap between ticks never skips an unwatched step.
+    The next step begins when the current one has lasted its time, has had its `users`, and has `enough` data
+    to be judged. Each tick advances at most one step, so a long gap between ticks never skips an unwatched
+    step. A share below the step's own, by the provider's quota, holds the ramp too.
     """
     configured = state.configured == steps_text(steps)
+    held = held or state.cap is not None
     if state.state != "running" or held or passed_s <= 0 or not configured or state.step >= len(steps):
         return state
-    elapsed_s = state.step_elapsed_s + passed_s
-    for_s = steps[state.step].for_s
-    if for_s is None or elapsed_s < for_s or state.step + 1 == len(steps) or not enough:
+    elapsed_s, step = state.step_elapsed_s + passed_s, steps[state.step]
+    reached = step.ends and elapsed_s >= (step.for_s or 0.0) and users >= (step.users or 0)
+    if not reached or state.step + 1 == len(steps) or not enough:
         return replace(state, step_elapsed_s=elapsed_s)
     return _at_step(state, steps, state.step + 1, now)
+
+
+def cap(state: State, share: float | None, *, now: float) -> State:
+    """Keep the candidate's share at or below this one while its provider's quota allows no more; None: no
+    longer. A cap is no order: a person's order and the ramp's next step end it."""
+    if state.state not in ("running", "paused") or share == state.cap:
+        return state
+    return _changed(state, replace(state, cap=share), now)
 
 
 def _check(state: State, action: Action) -> None:
@@ -189,7 +215,9 @@ def _check(state: State, action: Action) -> None:
 
 def _at_step(state: State, steps: Sequence[Step], index: int, now: float) -> State:
     text, share = steps_text(steps), steps[index].share
-    at = replace(state, state="running", share=share, step=index, step_elapsed_s=0.0, configured=text)
+    at = replace(
+        state, state="running", share=share, cap=None, step=index, step_elapsed_s=0.0, configured=text
+    )
     return _changed(state, at, now)
 
 

@@ -19,6 +19,7 @@ from records.facts.prices import said_once
 from routing.canary import Canary
 
 if TYPE_CHECKING:
+    from verdict.planner.assumptions import RampLength
     from verdict.planner.prospect import PlanRequest, Prospect
 
 USUAL_REQUESTS = (1.0, 3.0, 8.0)
@@ -66,9 +67,9 @@ def check(
     warnings += _older(config, read)
     for warning in warnings:
         say(warning)
-    prospects = _prospects(read, lanes, data, PlanRequest(users=users, requests=requests))
+    prospects, ramps = _prospects(read, lanes, data, PlanRequest(users=users, requests=requests))
     given = USUAL_REQUESTS if requests is None else (requests,)
-    document = _document(read, lanes, prospects, given, warnings)
+    document = _document(read, lanes, prospects, ramps, given, warnings)
     if output == "json":
         return print_json(document)
     from pages.words.status import users_needed_sentence
@@ -80,6 +81,8 @@ def check(
             print_text(needs)
         if said := each["plan"]["sentence"] if each["plan"] is not None else each["unplanned"]:
             print_text(said)
+        if each["ramp"] is not None:
+            print_text(each["ramp"]["sentence"])
         if rows := each["offline"]:
             print_text(
                 f"Only `canary bench` judges {', '.join(rows)}: no part of the canary's verdict and score"
@@ -136,35 +139,40 @@ def _budget_without_a_call(read: Config) -> str:
 
 def _prospects(
     read: Config, lanes: CurrentLanes, data: Path, wanted: "PlanRequest"
-) -> "Mapping[str, Prospect | None]":
-    """Each canary's prospect, as `canary plan` has it; None for a refused one. A check needs no records."""
-    from verdict.planner.prospect import prospect_of
+) -> "tuple[Mapping[str, Prospect | None], Mapping[str, RampLength | None]]":
+    """Each canary's prospect, as `canary plan` has it, and how long its ramp takes; None for a refused one. A
+    check needs no records."""
+    from verdict.planner.prospect import prospect_of, ramp_length
 
     unpriced = read.unpriced()
-    return {
-        name: None
-        if name in lanes.refused
-        else prospect_of(
+    prospects: dict[str, Prospect | None] = dict.fromkeys(read.canaries)
+    ramps: dict[str, RampLength | None] = dict.fromkeys(read.canaries)
+    for name, each in read.canaries.items():
+        if name in lanes.refused:
+            continue
+        seen = recorded_traffic(read, data, lanes, each, each.judged)
+        prospects[name] = prospect_of(
             each.judged,
             each.canary.steps,
             wanted,
-            recorded_traffic(read, data, lanes, each, each.judged),
+            seen,
             lane=lanes.of(read, name),
             unpriced=[arm.arm for arm in unpriced if arm.canary == name],
         )
-        for name, each in read.canaries.items()
-    }
+        ramps[name] = ramp_length(each.judged, each.canary.steps, wanted, seen)
+    return prospects, ramps
 
 
 def _document(
     read: Config,
     lanes: CurrentLanes,
     prospects: "Mapping[str, Prospect | None]",
+    ramps: "Mapping[str, RampLength | None]",
     requests: Sequence[float],
     warnings: Sequence[str],
 ) -> dict[str, Any]:
     from alerts.rules.scope import users_needed_of
-    from pages.reports.plan import brief_document, power_document, unplanned
+    from pages.reports.plan import brief_document, power_document, ramp_document, unplanned
 
     return {
         "canaries": [
@@ -180,6 +188,7 @@ def _document(
                 "power": power_document(found, requests) if (found := prospects[each.canary.name]) else None,
                 "plan": brief_document(found) if found else None,
                 "unplanned": unplanned(each.judged),
+                "ramp": ramp_document(ramps[each.canary.name]),
             }
             for each in read.canaries.values()
         ],

@@ -74,8 +74,8 @@ def plan(
     Traffic that is recorded gives the users, baselines and rated shares; all else is assumed and said.
     Needs no server and, for a rubric alone, no config.
     """
-    from pages.reports.plan import outlook, outlook_document, outlook_text, unplanned
-    from verdict.planner.prospect import USUAL_STEPS, prospect_of
+    from pages.reports.plan import outlook, outlook_document, outlook_text, ramp_document, unplanned
+    from verdict.planner.prospect import USUAL_STEPS, prospect_of, ramp_length
 
     read = read_config(config, data) if rubric is None or name is not None or config.exists() else None
     known = _canary(read, name) if read is not None and (rubric is None or name is not None) else None
@@ -98,7 +98,13 @@ def plan(
         why = "no rubric" if not judged.criteria else "no share between 0% and 100%"
         fail(f"{judged.name} has {why}, so there is nothing to plan", code=2)
     worked_out = outlook(found)
-    print_json(outlook_document(worked_out)) if output == "json" else print_text(outlook_text(worked_out))
+    ramp = ramp_document(ramp_length(judged, found.steps, wanted, seen))
+    if output == "json":
+        return print_json(outlook_document(worked_out) | {"ramp": ramp})
+    print_text(outlook_text(worked_out))
+    if ramp is not None:
+        print_text(f"\n{ramp['sentence']}")
+    return None
 
 
 def _canary(read: Config, name: str | None) -> "CanarySettings":

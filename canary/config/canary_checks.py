@@ -137,8 +137,10 @@ def _check_shares(canary: CanarySection, path: Path, found: CheckedDocument) -> 
     for index, step in enumerate(steps):
         place = (*path, "ramp", index)
         _warn_of_large(step.share, (*place, "share"), found)
-        if step.for_s is None and index < len(steps) - 1:
-            found.complain((*place, "for"), "is missing; only the last step may omit it")
+        cut = found.was_cut((*place, "for")) or found.cut_below((*place, "until"))
+        if step.for_s is None and step.until is None and index < len(steps) - 1 and not cut:
+            message = "has no end: write `for: 1h`, `until: {users: 300}` or both; only the last may omit it"
+            found.complain(place, message)
         if index and step.share < steps[index - 1].share:
             message = f"a ramp must not fall: {step.share:.4g} follows {steps[index - 1].share:.4g}"
             found.complain((*place, "share"), message)

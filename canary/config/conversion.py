@@ -385,7 +385,10 @@ def _arm_timeouts(
 def _steps(section: CanarySection) -> tuple[Step, ...]:
     if section.share is not None:
         return (Step(share=section.share),)
-    return tuple(Step(**dict(step)) for step in section.ramp or ())
+    return tuple(
+        Step(share=each.share, for_s=each.for_s, users=each.until.users if each.until is not None else None)
+        for each in section.ramp or ()
+    )
 
 
 def _metric(name: str, section: MetricSection) -> Metric:

@@ -146,13 +146,24 @@ class ArmSection(ConfigSection):
     )
 
 
+class UntilSection(ConfigSection):
+    """What a step of a ramp waits for."""
+
+    users: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
+        description="How many of the candidate's users must have had an outcome in this step."
+    )
+
+
 class StepSection(ConfigSection):
-    """One step of a ramp."""
+    """One step of a ramp. It ends once all that it names is reached; the last one lasts."""
 
     share: Share = Field(description="The candidate's share of the units in this step.")
     for_s: Duration | None = Field(
-        None, alias="for", description="How long the step lasts. The last step may omit it."
+        None,
+        alias="for",
+        description="How long the step lasts at least. All but the last need it, or `until`.",
     )
+    until: UntilSection | None = Field(None, description="The evidence that the step waits for.")
 
 
 class GuardrailSection(ConfigSection):

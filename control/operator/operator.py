@@ -132,6 +132,7 @@ class Operator:
                     held_units=self.held_units(name),
                     breakers_open=self.workers.breakers_open(name, time.monotonic()),
                     astray=[each for each in astray if each.canary == name],
+                    step_users=self.rollouts.step_users(name),
                 )
                 for name, wanted in self.settings().canaries.items()
             ],

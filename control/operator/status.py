@@ -109,14 +109,16 @@ def status_of(
     held_units: Mapping[str, Any] | None = None,
     breakers_open: int = 0,
     astray: Sequence[AstrayTraffic] = (),
+    step_users: int | None = None,
 ) -> dict[str, Any]:
     """The canary's status at monotonic `now`. `state` is None while it is not known; `rolled_back` is the
     rollback in force; `preflight` is what the candidate took before the start; `unpriced` are its arms whose
     price no list and no config names; `laneless` says why it gets no lane; `promote_asked` is the open
     request to promote it; `held_units` how many users keep an arm through a change of share, and until when
     at most; `breakers_open` is the number of workers whose breaker is open; `astray` is what is
-    wrong with most of its requests. `refused` in the status says that the config redefines the canary, or
-    that it gets no lane; `lane` is its lane's size, None without one; `not_seen` what nobody reads."""
+    wrong with most of its requests; `step_users` are the candidate's users in the ramp's step. `refused` in
+    the status says that the config redefines the canary, or that it gets no lane; `lane` is its lane's size,
+    None without one; `not_seen` what nobody reads."""
     where = watched.watch.where(watched.statuses)
     sessions = watched.watch.state.sessions.document()
     arms = {name: {**each, "sessions": sessions[name]} for name, each in watched.pulse.document(now).items()}
@@ -140,7 +142,7 @@ def status_of(
         "rollback": brief_of(rolled_back),
         "incident": watched.incident.dedup_key if watched.incident is not None else None,
         "open_incident": _open_incident(watched.incident, time.time()),
-        "ramp": _ramp(wanted, state, watched),
+        "ramp": _ramp(wanted, state, watched, step_users),
         "orders": _orders(wanted, state, laneless),
         "promoted_by": wanted.promoted_by,
         "promote_asked": promote_asked.document() if promote_asked is not None else None,
@@ -214,19 +216,25 @@ def _guardrails(wanted: CanarySettings, watched: WatchedCanary, share: float) ->
     ]
 
 
-def _ramp(wanted: CanarySettings, state: State | None, watched: WatchedCanary) -> dict[str, Any]:
+def _ramp(
+    wanted: CanarySettings, state: State | None, watched: WatchedCanary, users: int | None
+) -> dict[str, Any]:
     """The canary's place in its ramp.
 
     `step` counts from 0, None if the share is not of a step; `left_s` is what is left of the step, None if it
-    has no end; `held` is True while a guardrail stops the clock, `too_few_users` while too few users have
-    seen the step.
+    names no time; `users` are the candidate's with an outcome in it, where it waits for some (None: not
+    counted); `held` is True while a guardrail or the provider's quota stops the clock, `too_few_users` while
+    too few users have seen the step.
     """
     steps = wanted.canary.steps
     step = state.step if state is not None and state.step < len(steps) else None
-    lasts = steps[step].for_s if step is not None and step + 1 < len(steps) else None
+    ends = step is not None and step + 1 < len(steps)
+    lasts = steps[step].for_s if step is not None and ends else None
+    needs = steps[step].users if step is not None and ends else None
     return {
-        "steps": [{"share": each.share, "for_s": each.for_s} for each in steps],
+        "steps": [{"share": each.share, "for_s": each.for_s, "users": each.users} for each in steps],
         "step": step,
+        "users": {"have": users, "need": needs} if needs is not None else None,
         "left_s": max(0.0, lasts - state.step_elapsed_s) if state is not None and lasts is not None else None,
         "held": watched.holds_ramp,
         "too_few_users": state is not None and not watched.watch.enough_in(state.phase),

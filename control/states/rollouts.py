@@ -204,6 +204,23 @@ CONFIG = "config"
 REMOVED = "removed from the config"
 
 
+COUNT_EVERY_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class StepUsers:
+    """The candidate's users with an outcome in this phase of this run, as counted at monotonic `at`."""
+
+    run: int
+    phase: int
+    users: int
+    at: float
+
+    def is_fresh(self, least: int, now: float) -> bool:
+        """True while it need not be counted again: there are enough, or it was counted a moment ago."""
+        return self.users >= least or now - self.at < COUNT_EVERY_S
+
+
 class OrderOvertaken(Exception):
     """Another operator changed the canary meanwhile. The message says what its state is now."""
 
@@ -233,6 +250,7 @@ class Rollouts:
         self.known = False
         """True once the store has answered."""
         self._entered: set[tuple[str, int]] = set()
+        self._users: dict[str, StepUsers] = {}
         with suppress(StoreDown):
             self._look()
 
@@ -458,6 +476,27 @@ class Rollouts:
         self.publish()
         return problems
 
+    def count_users(self, settings: ControlSettings, now_mono: float) -> None:
+        """Count the candidate's users in each step of a ramp that some users end, every few seconds. May
+        raise StoreDown."""
+        for name, wanted in settings.canaries.items():
+            state = self.state(name)
+            if state is None or state.step >= len(wanted.canary.steps):
+                continue
+            least, known = wanted.canary.steps[state.step].users, self._users.get(name)
+            same = known is not None and (known.run, known.phase) == (state.run, state.phase)
+            if least is None or (same and known is not None and known.is_fresh(least, now_mono)):
+                continue
+            found = self._store.candidate_users(name, state.run, state.phase)
+            self._users[name] = StepUsers(state.run, state.phase, found, now_mono)
+
+    def step_users(self, name: str) -> int | None:
+        """How many of the candidate's users have had an outcome in the present step; None if not counted."""
+        state, known = self.state(name), self._users.get(name)
+        if state is None or known is None or (known.run, known.phase) != (state.run, state.phase):
+            return None
+        return known.users
+
     def tick(
         self,
         settings: ControlSettings,
@@ -483,6 +522,7 @@ class Rollouts:
                 held=name in holding or redefinition(wanted.canary, current.state) is not None,
                 now=now,
                 enough=name not in staying,
+                users=self.step_users(name) or 0,
             )
             if after == current.state:
                 continue

@@ -1,5 +1,6 @@
 """A prospect for people: one sentence, and the whole plan as text; for programs: its document."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -7,9 +8,19 @@ from common.numbers import count, rough_percent, set_percent
 from judge.figures import NEEDED_LABELS
 from pages.document import BulletList, Column, Document, Row, Section, Table, columns
 from pages.words.figures import amount, joined, label
+from pages.words.status import span
 from pages.writers import text
 from records.facts.metric import JUDGED, JUDGED_PREFERENCE, Metric
-from verdict.planner.assumptions import SESSIONS, PartChance, asked_for, believed, is_share, part_chances
+from routing.canary import Step
+from verdict.planner.assumptions import (
+    SESSIONS,
+    PartChance,
+    RampLength,
+    asked_for,
+    believed,
+    is_share,
+    part_chances,
+)
 from verdict.planner.power import SURE, Power
 from verdict.planner.prospect import (
     Lever,
@@ -24,6 +35,7 @@ from verdict.planner.prospect import (
 from verdict.rows.comparison import GATE
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.measures import Unit, per_session, quantile_level, unit_of
+from verdict.terms.plan import DAY_S
 from verdict.terms.rubric import Criterion
 
 # The assumptions, one by one, each with its value and where it comes from.
@@ -207,6 +219,52 @@ def brief_document(prospect: Prospect) -> dict[str, object]:
         "days": prospect.days,
         "sentence": _line(prospect, power, best),
     }
+
+
+def ramp_document(ramp: RampLength | None) -> dict[str, object] | None:
+    """How long a ramp takes that waits for users, as JSON types; null for another one. `days` is null where
+    the traffic is not known."""
+    if ramp is None:
+        return None
+    return {
+        "days": None if ramp.days is None else round(ramp.days, 2),
+        "users_per_day": None if ramp.users_per_day is None else round(ramp.users_per_day, 2),
+        "users_from": ramp.users_from,
+        "steps": [
+            {"share": step.share, "for_s": step.for_s, "users": step.users, "days": _whole_or_none(days)}
+            for step, days in zip(ramp.steps, [*ramp.each, None], strict=True)
+        ],
+        "sentence": ramp_sentence(ramp),
+    }
+
+
+def _whole_or_none(days: float | None) -> float | None:
+    return None if days is None or math.isinf(days) else round(days, 2)
+
+
+def ramp_sentence(ramp: RampLength) -> str:
+    """How long the ramp takes, and each step of it."""
+    told = [
+        f"{set_percent(step.share)} until {_ends_by(step)}{'' if days is None else f' ({_about(days)})'}"
+        for step, days in zip(ramp.steps, ramp.each, strict=False)
+    ]
+    steps = "; ".join([*told, f"then {set_percent(ramp.steps[-1].share)}"])
+    if ramp.users_per_day is None:
+        return f"How long the ramp takes is not known, since {ramp.users_from}: {steps}."
+    whole = "never ends" if ramp.days is None else f"takes {_about(ramp.days)}"
+    daily = f"{ramp.users_per_day:,.0f}" if ramp.users_per_day >= 10 else f"{ramp.users_per_day:.2g}"
+    return f"The ramp {whole} at {daily} users a day ({ramp.users_from}): {steps}."
+
+
+def _ends_by(step: Step) -> str:
+    """300 users; 3 d and 2,000 users."""
+    lasts = [span(step.for_s)] if step.for_s is not None else []
+    waits = [count(step.users, "user")] if step.users is not None else []
+    return joined([*lasts, *waits])
+
+
+def _about(days: float) -> str:
+    return "no end" if math.isinf(days) else f"about {span(days * DAY_S)}"
 
 
 def power_document(prospect: Prospect, requests: Sequence[float]) -> dict[str, object]:

@@ -257,8 +257,11 @@ def _ramp(canary: Mapping[str, Any]) -> str:
     if step + 1 == len(steps):
         return f"Last step of {len(steps)}: {set_percent(steps[step]['share'])} until a person decides."
     left = f", {status.span(ramp['left_s'])} left" if ramp["left_s"] is not None else ""
+    waits = ramp.get("users")
+    if waits is not None:
+        left += f", {status.users_so_far(waits)}"
     held = " The clock is stopped: a guardrail is over its limit." if ramp["held"] else ""
-    if ramp.get("too_few_users") and ramp["left_s"] == 0 and not held:
+    if ramp.get("too_few_users") and ramp["left_s"] == 0 and not held and waits is None:
         held = " The step continues until the candidate has had enough users."
     if state == "paused":
         held = " The clock is stopped: paused."

@@ -147,16 +147,17 @@ def _incident(incident: Mapping[str, Any], now: float) -> str:
 
 
 def _step_bar(ramp: Mapping[str, Any]) -> Table | None:
-    """The elapsed part of the step; None if the step has no end."""
-    if ramp["step"] is None or ramp["left_s"] is None:
-        return None
-    whole = ramp["steps"][ramp["step"]]["for_s"]
-    elapsed = max(0.0, whole - ramp["left_s"])
+    """The elapsed part of the step, and the users that it has; None if the step has no end."""
     row = Table.grid(padding=(0, 1))
-    row.add_row(
-        _bar(elapsed / whole if whole else 1.0, "cyan"), f"{status.span(elapsed)} of {status.span(whole)}"
-    )
-    return row
+    if ramp["step"] is not None and ramp["left_s"] is not None:
+        whole = ramp["steps"][ramp["step"]]["for_s"]
+        elapsed = max(0.0, whole - ramp["left_s"])
+        done = elapsed / whole if whole else 1.0
+        row.add_row(_bar(done, "cyan"), f"{status.span(elapsed)} of {status.span(whole)}")
+    if waits := ramp.get("users"):
+        done = min(1.0, (waits["have"] or 0) / waits["need"])
+        row.add_row(_bar(done, "cyan"), status.users_so_far(waits))
+    return row if row.row_count else None
 
 
 def _rollback(why: Mapping[str, Any]) -> Text:

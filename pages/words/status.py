@@ -18,6 +18,12 @@ def rate(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
+def users_so_far(waits: Mapping[str, Any]) -> str:
+    """What a step of a ramp has of the users that it waits for: 212 of 300 users."""
+    have, need = waits["have"], count(waits["need"], "user")
+    return f"{UNKNOWN if have is None else count(have)} of {need}"
+
+
 def span(value: float | None) -> str:
     """A duration in its two largest units: 2 d 4 h, 3 min 20 s."""
     if value is None:

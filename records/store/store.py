@@ -268,6 +268,14 @@ class Store:
         with self._begin() as connection:
             return states_in(connection)
 
+    def candidate_users(self, canary: str, run: int, phase: int) -> int:
+        """How many of the candidate's users have had an outcome in this phase of this run."""
+        days = tables.unit_days.c
+        of_phase = (days.canary == canary) & (days.run == run) & (days.phase == phase)
+        mine = of_phase & (days.arm == "candidate") & days.mirror.is_(False) & (days.counted > 0)
+        with self.asking() as connection:
+            return connection.execute(select(func.count(days.unit.distinct())).where(mine)).scalar_one()
+
     def audit(self, limit: int = 100, canary: str | None = None) -> list[AuditEntry]:
         """Return the newest entries of the audit log, or of one canary's, newest first."""
         wanted = () if canary is None else (tables.audit.c.canary == canary,)

@@ -166,8 +166,30 @@ def test_a_ramp_that_shrinks_is_refused() -> None:
 
 def test_only_a_ramps_last_step_may_last_for_ever() -> None:
     assert refusal(changed(("share: 5%", "ramp:\n      - {share: 1%}\n      - {share: 5%}"))) == [
-        "canary.yaml:12: canaries[0].ramp[0].for: is missing; only the last step may omit it"
+        "canary.yaml:12: canaries[0].ramp[0]: has no end: write `for: 1h`, `until: {users: 300}` or both; "
+        "only the last may omit it"
     ]
+
+
+@pytest.mark.parametrize(
+    ("until", "message"),
+    [
+        ("{}", "until.users: is missing"),
+        ("{user: 300}", 'until.user: unknown key; did you mean "users"?'),
+        ("{users: 0}", "until.users: must be at least 1"),
+        ("{users: many}", "until.users: must be a whole number"),
+        ("300", "until: must be a mapping, such as `key: value`"),
+    ],
+)
+def test_what_a_step_cannot_wait_for_is_refused(until: str, message: str) -> None:
+    ramp = f"ramp:\n      - {{share: 1%, until: {until}}}\n      - {{share: 5%}}"
+    found = refusal(changed(("share: 5%", ramp)))
+    assert [each.partition("canaries[0].ramp[0].")[2] for each in found] == [message]
+
+
+def test_a_step_may_name_users_a_time_or_both() -> None:
+    steps = "[{share: 1%, until: {users: 300}}, {share: 5%, for: 3d, until: {users: 2000}}, {share: 10%}]"
+    assert warnings(changed(("share: 5%", f"ramp: {steps}"))) == ()
 
 
 def test_two_canaries_of_one_name_are_refused() -> None:

@@ -26,6 +26,7 @@ SECTIONS = {
     "`baseline` and `candidate`": "ArmSection",
     "`request`": "RequestSection",
     "`ramp`": "StepSection",
+    "`until`": "UntilSection",
     "`capture`": "CaptureSection",
     "`capture` without a canary": "ModelCaptureSection",
     "`embeddings`": "EmbeddingsSection",

@@ -64,7 +64,7 @@ def _json(command: str, config: Path, *arguments: str) -> Any:
 def test_the_readmes_rubric_has_a_plan(readme: Path) -> None:
     plan = _json("plan", readme)
     assert set(plan) == {
-        *("ship", "unpriced", "rows", "parts", "table", "levers", "boundaries", "assumptions")
+        *("ship", "unpriced", "rows", "parts", "table", "levers", "boundaries", "assumptions", "ramp")
     }
     assert 0.38 < plan["ship"] < 0.48
     assert [row["metric"] for row in plan["rows"]] == ["error_rate", "escalated", "csat"]
@@ -193,6 +193,26 @@ def _recorded(data: Path, users: int) -> None:
         SpoolBatch(chunks=[SpoolChunk("f", WriterProcess("w", 0, "b", 1), outcomes)], cursors={"f": 1})
     )
     store.close()
+
+
+def test_check_and_plan_say_how_long_a_ramp_takes_that_waits_for_users(readme: Path) -> None:
+    steps = "[{share: 1%, until: {users: 3}}, {share: 5%, for: 3d, until: {users: 2}}, {share: 10%}]"
+    readme.write_text(readme.read_text().replace("    share: 5%\n", f"    ramp: {steps}\n"))
+    told = "1 % until 3 users; 5 % until 3 d and 2 users; then 10 %."
+    unknown = f"How long the ramp takes is not known, since no traffic is recorded: {told}"
+    assert unknown in _run("check", readme).stdout.splitlines()
+    assert _run("plan", readme).stdout.splitlines()[-1] == unknown
+    assert _json("plan", readme)["ramp"]["days"] is None
+    given = _json("check", readme, "--users", "14000")["canaries"][0]["ramp"]
+    assert given["sentence"].startswith("The ramp takes about 3 d 7 h at 1,000 users a day (given): ")
+    _recorded(readme.parent / "canary-data", users=200)
+    ramp = _json("plan", readme)["ramp"]
+    assert ramp["users_per_day"] == pytest.approx(50, rel=0.01)
+    assert [each["days"] for each in ramp["steps"]] == [pytest.approx(6, rel=0.01), 3.0, None]
+    assert ramp["days"] == pytest.approx(9, rel=0.01)
+    (canary,) = _json("check", readme)["canaries"]
+    assert canary["ramp"] == ramp
+    assert "1 % until 3 users (about 6 d" in ramp["sentence"]
 
 
 def test_recorded_traffic_replaces_assumptions(readme: Path) -> None:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -13,11 +14,13 @@ from structlog.testing import capture_logs
 from canary.config import Config, parse
 from control.states.rollouts import OrderOvertaken, PendingRollbacks, Rollouts, Transition
 from records.errors import StoreDown
+from records.outcome import Outcome
 from records.shared import states_file
 from records.store import Act, Store, VersionedState
 from routing import transitions
 from routing.states import NO_STATES, State, States
 from tests.control.databases import Database
+from tests.records.samples import a_batch
 
 CONFIG = """\
 providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}
@@ -117,6 +120,54 @@ def test_the_ramps_clock_outruns_nobody(two: Two) -> None:
     one.tick(two.config, passed_s=60.0, held=(), now=1060.0)
     assert one.states["trial"].version > other.states["trial"].version
     assert other.change("trial", act("bob"), ramp(two.config, 0.5), yields=True).share == 0.5
+
+
+def test_a_step_that_waits_for_users_counts_them_in_the_store_through_restarts(tmp_path: Path) -> None:
+    steps = "ramp: [{share: 5%, until: {users: 3}}, {share: 20%, for: 1h, until: {users: 2}}, {share: 50%}]"
+    config = parse(CONFIG.replace("ramp: [{share: 5%, for: 1h}, {share: 20%}]", steps), "canary.yaml", {})
+
+    def outcome(number: int, unit: str, **changed: Any) -> Outcome:
+        fields = {"canary": "trial", "run": 1, "phase": 1, "share": 0.05, "arm": "candidate"}
+        told = {"reason": "cohort", "unit": unit, "outcome": "ok", **fields, **changed}
+        return Outcome(exchange_id=f"x{number}", at=1000.0 + number, mono=1.0, **told)
+
+    with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
+        one = Rollouts(store, lambda plan: None)
+        one.reconcile(config, 1000.0)
+        store.ship(
+            a_batch(
+                *(outcome(number, unit) for number, unit in enumerate("aab")),
+                outcome(10, "c", arm="baseline"),
+                outcome(11, "d", mirror=True),
+                outcome(12, "e", run=2),
+                outcome(13, "f", outcome="fallback", error_type="provider_throttled"),
+                outcome(14, "g", outcome="aborted"),
+            )
+        )
+        one.count_users(config, 50.0)
+        one.tick(config, passed_s=1e6, held=(), now=1001.0)
+        assert (one.step_users("trial"), states_share(one)) == (2, 0.05)
+        store.ship(a_batch(outcome(20, "h", outcome="fallback", error_type="provider_5xx")))
+        one.count_users(config, 51.0)
+        assert one.step_users("trial") == 2  # counted a moment ago
+        other = Rollouts(store, lambda plan: None)
+        other.count_users(config, 51.0)
+        other.tick(config, passed_s=1.0, held=("trial",), now=1002.0)
+        assert (other.step_users("trial"), states_share(other)) == (3, 0.05)
+        other.tick(config, passed_s=1.0, held=(), now=1002.0)
+        assert (other.step_users("trial"), states_share(other)) == (None, 0.2)  # a new phase has none yet
+        store.ship(a_batch(*(outcome(30 + number, unit, phase=2) for number, unit in enumerate("abc"))))
+        other.count_users(config, 52.0)
+        other.tick(config, passed_s=3599.0, held=(), now=1003.0)
+        assert (other.step_users("trial"), states_share(other)) == (3, 0.2)
+        other.tick(config, passed_s=1.0, held=(), now=1004.0)
+        assert states_share(other) == 0.5
+
+
+def states_share(rollouts: Rollouts) -> float:
+    state = rollouts.state("trial")
+    assert state is not None
+    return state.effective_share
 
 
 def test_what_others_changed_is_adopted_unless_it_is_older(two: Two) -> None:

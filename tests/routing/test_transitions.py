@@ -31,6 +31,45 @@ def tick(
     return t.tick(state, steps, passed_s=seconds, held=held, now=300.0, enough=enough)
 
 
+def test_a_step_ends_when_all_that_it_names_is_reached() -> None:
+    steps = [
+        Step(share=0.01, users=300),
+        Step(share=0.05, for_s=3 * 86_400, users=2000),
+        Step(share=0.1),
+    ]
+    assert t.steps_text(steps) == "0.01@300,0.05/259200@2000,0.1"
+
+    def after(state: State, seconds: float, users: int, *, held: bool = False) -> State:
+        return t.tick(state, steps, passed_s=seconds, held=held, now=300.0, users=users)
+
+    first = running(steps)
+    assert after(first, 1e6, 299).share == 0.01
+    assert after(first, 1.0, 300, held=True) == first
+    second = after(first, 1.0, 300)
+    assert (second.step, second.share, second.step_elapsed_s) == (1, 0.05, 0.0)
+    assert after(second, 3 * 86_400 - 1, 5000).share == 0.05
+    assert after(second, 3 * 86_400, 1999).share == 0.05
+    third = after(second, 3 * 86_400, 2000)
+    assert (third.step, third.share) == (2, 0.1)
+    assert after(third, 1e6, 10**6).step == 2
+
+
+def test_a_cap_lowers_the_share_holds_the_ramp_and_is_no_order() -> None:
+    state = t.set_share(running(), RAMP, 0.05, now=150.0)
+    capped = t.cap(state, 0.02, now=200.0)
+    assert (capped.share, capped.effective_share, capped.phase) == (0.05, 0.02, state.phase + 1)
+    assert tick(capped, 1e6) == capped
+    assert t.configure(capped, RAMP, now=250.0) == capped
+    lifted = t.cap(capped, None, now=300.0)
+    assert (lifted.effective_share, lifted.phase) == (0.05, capped.phase + 1)
+    assert t.set_share(capped, RAMP, 0.1, now=300.0).effective_share == 0.1
+    assert t.promote(capped, reason="good", now=300.0).effective_share == 1.0
+    assert t.rollback(capped, reason="bad", now=300.0).effective_share == 0.0
+    assert t.resume(t.pause(capped, now=260.0), RAMP, reason="", now=300.0).effective_share == 0.02
+    for name in ("waiting", "rolled_back", "promoted", "ended"):
+        assert t.cap(replace(state, state=name), 0.02, now=300.0).cap is None
+
+
 def test_a_canary_starts_when_it_is_first_loaded() -> None:
     state = running()
     assert (state.state, state.share, state.run, state.phase, state.started_at) == (

@@ -305,6 +305,44 @@ class Exposure:
     odds: float
 
 
+def step_days(step: Step, users_per_day: float) -> float | None:
+    """The days that a step of a ramp lasts, with so many new users of both arms a day, evenly; None if it has
+    no end."""
+    if not step.ends:
+        return None
+    candidates = users_per_day * step.share
+    waits = 0.0 if step.users is None else step.users / candidates if candidates > 0 else math.inf
+    return max((step.for_s or 0.0) / DAY_S, waits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RampLength:
+    """How long the steps of a ramp last that end by themselves, in days, at so many users a day of both arms;
+    None: the traffic is not known. `users_from` says where that figure comes from, or why there is none."""
+
+    steps: Sequence[Step]
+    users_per_day: float | None
+    users_from: str
+
+    @property
+    def each(self) -> Sequence[float | None]:
+        """The days of each step but the last, which lasts."""
+        if self.users_per_day is None:
+            return [None for _ in self.steps[:-1]]
+        return [step_days(step, self.users_per_day) for step in self.steps[:-1]]
+
+    @property
+    def days(self) -> float | None:
+        """The days until the last step; None if not known, or never."""
+        known = [each for each in self.each if each is not None]
+        return sum(known) if len(known) == len(self.steps) - 1 and math.isfinite(sum(known)) else None
+
+
+def waits_for_users(steps: Sequence[Step]) -> bool:
+    """True if some step but the last waits for users."""
+    return any(step.users is not None for step in steps[:-1])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpectedTraffic:
     """The expected traffic: new users a day, evenly, of both arms, and the shares of the candidate in order.
@@ -331,12 +369,13 @@ class ExpectedTraffic:
         """The shares between 0 and 1, and the days that each lasts."""
         left = max(0.0, days)
         for step in self.steps:
-            lasts = left if step.for_s is None else min(left, step.for_s / DAY_S)
+            needs = step_days(step, self.users_per_day)
+            lasts = left if needs is None else min(left, needs)
             left -= lasts
             if 0 < step.share < 1:
                 yield step.share, lasts
         last = self.steps[-1] if self.steps else None
-        if last is not None and last.for_s is not None and 0 < last.share < 1:
+        if last is not None and last.ends and 0 < last.share < 1:
             yield last.share, left
 
 

@@ -10,7 +10,15 @@ from records.errors import StoreDown
 from records.facts.metric import JUDGED, Metric
 from records.store import Store
 from routing.canary import Canary, Step
-from verdict.planner.assumptions import Assumptions, ExpectedTraffic, asked_for, believed, part_chances
+from verdict.planner.assumptions import (
+    Assumptions,
+    ExpectedTraffic,
+    RampLength,
+    asked_for,
+    believed,
+    part_chances,
+    waits_for_users,
+)
 from verdict.planner.power import Power, power_of_plan, power_of_sequence
 from verdict.planner.recorded import RecordedTraffic, in_lane, recorded
 from verdict.statistics.boundaries import boundaries
@@ -363,6 +371,26 @@ def prospect_of(
         unpriced=frozenset(unpriced),
         waiting=waiting,
     )
+
+
+def ramp_length(
+    judged: JudgedCanary, steps: Sequence[Step], wanted: PlanRequest, seen: RecordedTraffic | None = None
+) -> RampLength | None:
+    """How long a ramp takes whose steps wait for users; None for another one. Users are given or measured,
+    never assumed."""
+    if not waits_for_users(steps):
+        return None
+    if wanted.users is not None:
+        days = usual_days(judged) if wanted.days is None else wanted.days
+        return RampLength(steps=steps, users_per_day=wanted.users / days, users_from="given")
+    if seen is None or seen.users_per_day is None:
+        why = (
+            f"too little traffic is recorded{seen.too_short}"
+            if seen is not None
+            else "no traffic is recorded"
+        )
+        return RampLength(steps=steps, users_per_day=None, users_from=why)
+    return RampLength(steps=steps, users_per_day=seen.users_per_day, users_from=seen.over)
 
 
 def _without(judged: JudgedCanary, metrics: Collection[str]) -> JudgedCanary:

@@ -61,6 +61,7 @@ class VerdictPlan:
 
     `days` is D, the planned days. `first_day` is F, the first day on which the verdict may be to ship.
     `risk` is that of a row without its own. `schedule` is the ramp as planned; without it, the share is even.
+    How long a step waits for users is not planned: it counts as long as its time.
     """
 
     days: int
@@ -90,7 +91,7 @@ class VerdictPlan:
             return day
         given, start = 0.0, 0.0
         for place, step in enumerate(self.schedule):
-            last = step.for_s is None or place == len(self.schedule) - 1
+            last = not step.ends or place == len(self.schedule) - 1
             end = day if last else min(day, start + (step.for_s or 0.0) / DAY_S)
             given += max(0.0, end - start) * (step.share if step.share < 1 else 0.0)
             start = max(start, end)
