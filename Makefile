@@ -165,7 +165,7 @@ lock: .venv/dev  ## Resolve the newest versions that pyproject.toml allows.
 	.venv/bin/uv $(COMPILE) --upgrade --extra dev --output-file requirements.lock
 	.venv/bin/uv $(COMPILE) --constraints requirements.lock --output-file requirements-demo.lock
 	.venv/bin/uv $(COMPILE) --constraints requirements.lock --output-file requirements-server.lock \
-		$(addprefix --extra ,azure aws google)
+		$(addprefix --extra ,azure aws google apprise)
 	.venv/bin/uv $(COMPILE) --extra compile --constraints requirements.lock --output-file requirements-compile.lock
 	.venv/bin/uv $(RESOLVE) --group docs --constraints requirements.lock --output-file requirements-docs.lock
 

@@ -119,6 +119,12 @@ class ControlSettings:
     datasets: tuple[DatasetSource, ...] = ()
     issues_file: Path = Path(ISSUES_FILE)
 
+    def owner(self, name: str) -> str:
+        """Who decides about a canary, standing or not; "" if nobody said."""
+        standing = self.standing.get(name)
+        known = self.canaries.get(name) if standing is None else standing.terms
+        return "" if known is None else known.owner
+
     def canary(self, name: str) -> Canary | None:
         """A canary of the config; None for none of this name."""
         wanted = self.canaries.get(name)

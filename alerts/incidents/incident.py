@@ -51,7 +51,7 @@ class Incident:
     `provider_error` is what the candidate's provider said. `trouble` is what the leading rule sees now: the
     first one that calls, or the one that rolls back; `requests` and `users` are the candidate's outcomes and
     affected users, as that rule counts them. After a rollback all are as it was then. `end` says what is
-    true once it is resolved.
+    true once it is resolved. `owner` is who decided about the canary when it opened.
     """
 
     id: str
@@ -71,6 +71,7 @@ class Incident:
     since: float | None = None
     rolled_back_at: float | None = None
     end: str = ""
+    owner: str = ""
 
     def headline(self, now: float, *, quoting: bool = True) -> str:
         """The sentence on call at UTC second `now`; without `quoting` it has no words of a provider."""
@@ -143,6 +144,7 @@ def step(
     provider_error: CandidateError | None = None,
     trouble: TroubleOf = trouble_of,
     share: float | None = None,
+    owner: str = "",
 ) -> tuple[Incident | None, list[Notice]]:
     """The next incident and its notices, from the guardrails' statuses at UTC second `now`.
 
@@ -150,6 +152,7 @@ def step(
     evidence of a rule's rollback, given once, in the step after it. `provider_error` is what the candidate's
     provider said last; an incident carries what it said when it opened, or later if it was silent then.
     `trouble` makes the sentence's values of a status. `share`: the candidate's now, None if unknown.
+    `owner`: who decides about the canary, named by an incident that opens.
     """
     notices: list[Notice] = []
     if incident is not None and incident.state != "resolved" and incident.run != run:
@@ -158,7 +161,7 @@ def step(
     if incident is None or incident.state == "resolved":
         if not calling:
             return incident, notices
-        incident, page = _open(calling, canary, run, now, provider_error, trouble)
+        incident, page = _open(calling, canary, run, now, provider_error, trouble, owner)
         notices = [*notices, page]
     elif incident.provider_error is None:
         incident = replace(incident, provider_error=provider_error)
@@ -196,6 +199,7 @@ def _open(
     now: float,
     provider_error: CandidateError | None,
     trouble: TroubleOf,
+    owner: str,
 ) -> tuple[Incident, Notice]:
     opened = Incident(
         id=datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ"),
@@ -203,6 +207,7 @@ def _open(
         run=run,
         opened_at=now,
         provider_error=provider_error,
+        owner=owner,
     )
     incident = _join(opened, calling, trouble)
     return incident, _notice(incident, "page", now)
@@ -350,6 +355,7 @@ def _notice(incident: Incident, event: EventName, now: float) -> Notice:
         page=incident.page,
         offers=incident.offers,
         rolled_back=incident.rolled_back_at is not None,
+        owner=incident.owner,
     )
 
 

@@ -5,12 +5,13 @@ its button. Pure.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
 from alerts.rules.places import CandidateError, to_document
+from alerts.wording import cut
 from common.concentration import FailingPart
 
 Offer = Literal["rollback", "pause", "promote", "report"]
@@ -31,6 +32,13 @@ def offer_url(console: str, canary: str, offer: Offer, reason: str) -> str:
     if offer == "report":
         return f"{page}/verdict"
     return f"{page}?{urlencode({'order': offer, 'reason': reason[:REASON_BOUND]})}"
+
+
+def plain_links(console: str | None, canary: str, offers: Sequence[Offer], reason: str) -> list[str]:
+    """The same links, one a line of text: what is offered, and where."""
+    if console is None:
+        return []
+    return [f"{_WORDS[each]} {offer_url(console, canary, each, reason)}" for each in offers]
 
 
 def slack_links(console: str | None, canary: str, offers: Sequence[Offer], reason: str) -> str:
@@ -54,7 +62,7 @@ class Notice:
     """One message for the receivers. (dedup_key, sequence) is unique. Times are UTC seconds. `page` is the
     path of the incident's page in the console, `offers` what else a message links to there. `rolled_back` is
     True once the candidate was rolled back. `headline` is the sentence on call, `title` the same in at most
-    120 characters."""
+    120 characters. `owner` is who decided about the canary when the incident opened, "" for nobody named."""
 
     event: EventName
     dedup_key: str
@@ -75,6 +83,7 @@ class Notice:
     page: str = ""
     offers: tuple[Offer, ...] = ()
     rolled_back: bool = False
+    owner: str = ""
 
     @property
     def cause(self) -> str:
@@ -101,7 +110,8 @@ def webhook_payload(notice: Notice, link: str | None = None) -> dict[str, Any]:
     """The generic webhook's body.
 
     `event`: page, update or resolved. `dedup_key`: the same for all events of an incident. `sequence`: 0, 1,
-    2 … `at`, `opened_at`: RFC 3339. `rules`: in the order in which they joined. `details`: {rule: sentence}.
+    2 … `owner`: who decides about the canary, null for nobody named. `at`, `opened_at`: RFC 3339.
+    `rules`: in the order in which they joined. `details`: {rule: sentence}.
     `headline`: the sentence on call, `title`: the same in at most 120 characters, without a provider's words.
     `where`: the parts of the traffic in which the candidate fails, `[{by, value, failing, of, share}]`.
     `provider_error`: what the candidate's provider said, null for nothing.
@@ -113,6 +123,7 @@ def webhook_payload(notice: Notice, link: str | None = None) -> dict[str, Any]:
         "dedup_key": notice.dedup_key,
         "sequence": notice.sequence,
         "canary": notice.canary,
+        "owner": notice.owner or None,
         "incident": notice.incident,
         "at": utc_text(notice.at),
         "opened_at": utc_text(notice.opened_at),
@@ -141,6 +152,7 @@ def alertmanager_payload(notice: Notice, now: float, link: str | None = None) ->
                 "incident": notice.incident,
                 "dedup_key": notice.dedup_key,
                 "severity": "critical",
+                **({"owner": notice.owner} if notice.owner else {}),
             },
             "annotations": {"summary": notice.headline, "description": describe(notice, link)},
             "startsAt": utc_text(notice.opened_at),
@@ -182,6 +194,20 @@ def slack_payload(notice: Notice, link: str | None = None, console: str | None =
     return {"text": f"{mark} {escaped}{links}"}
 
 
+APPRISE_TYPES: Mapping[EventName, str] = {"page": "failure", "update": "warning", "resolved": "success"}
+"""What Apprise calls each event, for the receivers' symbols and colours."""
+
+
+def apprise_payload(notice: Notice, link: str | None = None, console: str | None = None) -> dict[str, str]:
+    """A message's title, text and type. `console` is the page's public URL, None if nobody said."""
+    links = plain_links(console, notice.canary, notice.offers, notice.cause)
+    return {
+        "title": notice.title or cut(notice.headline),
+        "body": "\n".join([notice.headline, describe(notice, link), *links]),
+        "type": APPRISE_TYPES[notice.event],
+    }
+
+
 _MARKS: Mapping[EventName, str] = {
     "page": ":rotating_light:",
     "update": ":information_source:",
@@ -190,13 +216,14 @@ _MARKS: Mapping[EventName, str] = {
 
 
 def describe(notice: Notice, link: str | None = None) -> str:
-    """What stands below the headline: the canary, each rule's sentence, start, what is affected, link."""
+    """What stands below the headline: canary, start, each rule's sentence, what is affected, owner, link."""
     rules = [f"{rule}: {sentence}" for rule, sentence in notice.details.items()]
     if notice.provider_error is not None and notice.provider_error.words not in notice.headline:
         rules.append(f"the provider's newest error: {notice.provider_error.sentence}")
     opened = f"{notice.canary}: incident since {utc_text(notice.opened_at)}"
     affected = _affected({"requests": notice.requests, "affected users": notice.users})
-    return "\n".join([opened, *rules, *affected, *([link] if link else [])])
+    owner = [f"owner: {notice.owner}"] if notice.owner else []
+    return "\n".join([opened, *rules, *affected, *owner, *([link] if link else [])])
 
 
 def _affected(counts: Mapping[str, int | None]) -> list[str]:
@@ -207,7 +234,10 @@ def _affected(counts: Mapping[str, int | None]) -> list[str]:
 # A receiver of pages, as configured. A value of the config, which every process has.
 
 
-ReceiverKind = Literal["alertmanager", "pagerduty", "slack", "webhook"]
+ReceiverKind = Literal["alertmanager", "pagerduty", "slack", "webhook", "apprise"]
+
+OWNER = "{owner}"
+"""Where it stands in a receiver's URL, the owner of what asks for a decision is filled in."""
 
 PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"
 """PagerDuty's Events API v2, the default URL of a PagerDuty receiver."""
@@ -215,7 +245,7 @@ PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receiver:
-    """One receiver of incidents.
+    """One receiver of incidents; of kind `apprise` with OWNER in its URL, of what owners decide instead.
 
     `url` is not in the repr, because it may be a secret (Slack's and most webhooks' are). `key` is
     PagerDuty's routing key; other kinds have none.
@@ -224,3 +254,17 @@ class Receiver:
     kind: ReceiverKind
     url: str = field(repr=False)
     key: str | None = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        """Its kind, and which of Apprise's it is; without its address."""
+        return f"apprise {self.url.partition('://')[0]}" if self.kind == "apprise" else self.kind
+
+    @property
+    def is_owners(self) -> bool:
+        """True for a receiver that reaches owners only."""
+        return self.kind == "apprise" and OWNER in self.url
+
+    def of(self, owner: str) -> "Receiver":
+        """The receiver that reaches this owner."""
+        return replace(self, url=self.url.replace(OWNER, quote(owner, safe="")))

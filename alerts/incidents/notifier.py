@@ -1,9 +1,9 @@
-"""The outbox of notices, and their delivery to Alertmanager, PagerDuty, Slack and webhooks; announcements,
-which page nobody."""
+"""The outbox of notices, and their delivery to Alertmanager, PagerDuty, Slack, webhooks and by Apprise;
+announcements, which page nobody."""
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, timedelta
@@ -15,19 +15,23 @@ import httpx2
 import msgspec
 import structlog
 
+from alerts.incidents import apprise_receiver
 from alerts.incidents.notice import (
     PAGERDUTY_SUMMARY,
     Notice,
     Offer,
     Receiver,
     alertmanager_payload,
+    apprise_payload,
     link_to,
     pagerduty_payload,
+    plain_links,
     slack_links,
     slack_payload,
     utc_text,
     webhook_payload,
 )
+from alerts.wording import cut
 
 # The queue of notices per receiver, with retry times. Its owner stores it.
 
@@ -81,10 +85,11 @@ class Outbox:
         self._drop_unknown()
 
     def put(self, notices: Iterable[Notice], now: float) -> None:
-        """Queue notices for every receiver at UTC second `now`, unless they are queued already."""
+        """Queue notices for every receiver of incidents at UTC second `now`, unless queued already."""
         entries = self.state.entries
+        names = [name for name, each in self.receivers.items() if not each.is_owners]
         for notice in notices:
-            for name in self.receivers:
+            for name in names:
                 self._end_repeats(name, notice)
                 if not any(_same(entry, name, notice) for entry in entries):
                     entries.append(OutboxEntry(name, notice, due_at=now, queued_at=now))
@@ -115,7 +120,7 @@ class Outbox:
         for entry in self.state.entries:
             tries[entry.receiver] = max(tries.get(entry.receiver, 0), entry.attempts)
         return [
-            f"{self.receivers[name].kind} does not accept pages: {count} attempts failed"
+            f"{self.receivers[name].name} does not accept pages: {count} attempts failed"
             for name, count in tries.items()
             if count >= TROUBLE_TRIES
         ]
@@ -215,14 +220,48 @@ async def deliver(
         queues.setdefault(entry.receiver, []).append(entry)
     async with asyncio.TaskGroup() as group:
         for name, entries in queues.items():
-            request = partial(request_for, outbox.receivers[name], now=now, console=console, public=public)
-            group.create_task(_deliver_all(outbox, client, entries, request, now))
+            receiver = outbox.receivers[name]
+            request = partial(request_for, receiver, now=now, console=console, public=public)
+            group.create_task(_deliver_all(outbox, partial(_send, client, receiver), entries, request, now))
     return bool(queues)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """What a receiver says to a message: `problem` in words, "" where it took it.
+
+    `refused`: sending it again would not help. `down`: nor would sending anything else now.
+    `retry_after`: its header, None for none.
+    """
+
+    problem: str = ""
+    refused: bool = False
+    down: bool = False
+    retry_after: str | None = None
+
+
+async def _send(client: httpx2.AsyncClient, receiver: Receiver, url: str, body: Any) -> _Answer:
+    """Send a message once. Raises HTTPError and InvalidURL of the client."""
+    if receiver.kind == "apprise":
+        found = await apprise_receiver.send(url, body)
+        return _Answer(
+            problem=found.problem,
+            refused=found.status in REFUSED,
+            down=bool(found.problem and not found.status),
+        )
+    answer = await client.post(url, json=body)
+    if answer.is_success:
+        return _Answer()
+    return _Answer(
+        problem=f"HTTP status {answer.status_code}",
+        refused=answer.status_code in REFUSED,
+        retry_after=answer.headers.get("retry-after"),
+    )
 
 
 async def _deliver_all(
     outbox: Outbox,
-    client: httpx2.AsyncClient,
+    send: Callable[[str, Any], Awaitable[_Answer]],
     entries: list[OutboxEntry],
     request: Callable[[OutboxEntry], tuple[str, Any]],
     now: float,
@@ -232,13 +271,14 @@ async def _deliver_all(
     with suppress(TimeoutError, httpx2.HTTPError, httpx2.InvalidURL):
         async with asyncio.timeout(TIMEOUT_S):
             while waiting and wait_s is None:
-                url, body = request(waiting[0])
-                answer = await client.post(url, json=body)
-                if answer.is_success:
+                answer = await send(*request(waiting[0]))
+                if not answer.problem:
                     outbox.mark_delivered(waiting.pop(0), now)
-                elif answer.status_code in REFUSED:
+                elif answer.refused:
                     _fail(outbox, waiting.pop(0), now, refused=True)
-                elif (wait_s := retry_after_s(answer.headers.get("retry-after"), now)) is None:
+                elif answer.down:
+                    break
+                elif (wait_s := retry_after_s(answer.retry_after, now)) is None:
                     _fail(outbox, waiting.pop(0), now)
     for entry in waiting:
         _fail(outbox, entry, now, retry_after_s=wait_s)
@@ -254,8 +294,8 @@ def _fail(
 ) -> None:
     """Reschedule a failed delivery. If it is given up, log it: the receiver will never get it."""
     if outbox.mark_failed(entry, now, retry_after_s=retry_after_s, refused=refused):
-        kind, key = outbox.receivers[entry.receiver].kind, entry.notice.dedup_key
-        log.error("page.given_up", receiver=kind, refused=refused, dedup_key=key, notice=entry.notice.event)
+        name, key = outbox.receivers[entry.receiver].name, entry.notice.dedup_key
+        log.error("page.given_up", receiver=name, refused=refused, dedup_key=key, notice=entry.notice.event)
 
 
 def request_for(
@@ -265,7 +305,7 @@ def request_for(
     console: str | None = None,
     public: str | None = None,
 ) -> tuple[str, Any]:
-    """(url, JSON body) of a delivery."""
+    """(url, JSON body) of a delivery. Apprise's body is a title, a text and a type."""
     notice = entry.notice
     link = link_to(notice, console)
     if receiver.kind == "alertmanager":
@@ -274,6 +314,8 @@ def request_for(
         return receiver.url, pagerduty_payload(notice, receiver.key or "", link)
     if receiver.kind == "slack":
         return receiver.url, slack_payload(notice, link, public)
+    if receiver.kind == "apprise":
+        return receiver.url, apprise_payload(notice, link, public)
     return receiver.url, webhook_payload(notice, link)
 
 
@@ -296,12 +338,17 @@ SHOWN_FOR = timedelta(hours=1)
 _ENQUEUE, _CHANGE = "/v2/enqueue", "/v2/change/enqueue"
 
 
+DECISIONS = frozenset({"verdict_reached", "benchmark_finished", "model_retires", "promote_asked"})
+"""The kinds of announcements that ask somebody to decide: owners get them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announcement:
     """One announcement. `kind` is machine-readable, for example `model_released`.
 
     `about` has what else a webhook gets: the `model` or `canary` first, and figures. `at` is in UTC seconds.
-    `offers` are what Slack's message links to on the canary's page; `reason` fills their dialogs.
+    `offers` are what a message links to on the canary's page; `reason` fills their dialogs. `owners` are
+    those of the canaries that it is about.
     """
 
     kind: str
@@ -310,6 +357,19 @@ class Announcement:
     at: float
     offers: Sequence[Offer] = ()
     reason: str = ""
+    owners: Sequence[str] = ()
+
+    @property
+    def owner(self) -> str:
+        """The owners in one text; "" for nobody named."""
+        return ", ".join(self.owners)
+
+
+def receivers_of(news: Announcement, receivers: Iterable[Receiver]) -> dict[str, Receiver]:
+    """Who is told of it, by id: a receiver of owners is one for each owner of what asks for a decision."""
+    owners = news.owners if news.kind in DECISIONS else ()
+    found = [known for each in receivers for known in (map(each.of, owners) if each.is_owners else (each,))]
+    return _by_id(found)
 
 
 def announcement(receiver: Receiver, news: Announcement, console: str | None = None) -> tuple[str, Any]:
@@ -318,18 +378,35 @@ def announcement(receiver: Receiver, news: Announcement, console: str | None = N
     at = utc_text(news.at)
     if receiver.kind == "alertmanager":
         labels = {"alertname": "CanaryNews", "kind": news.kind, **_subject(news), "severity": "info"}
+        labels |= {"owner": news.owner} if news.owner else {}
         until = utc_text(news.at + SHOWN_FOR.total_seconds())
         alert = {"labels": labels, "annotations": {"summary": news.headline}, "startsAt": at, "endsAt": until}
         return f"{receiver.url.rstrip('/')}/api/v2/alerts", [alert]
     if receiver.kind == "pagerduty":
         url = receiver.url.removesuffix(_ENQUEUE) + _CHANGE
         payload = {"summary": news.headline[:PAGERDUTY_SUMMARY], "source": "canary", "timestamp": at}
-        return url, {"routing_key": receiver.key or "", "payload": payload}
+        details = {**news.about, "owner": news.owner or None}
+        return url, {"routing_key": receiver.key or "", "payload": {**payload, "custom_details": details}}
     if receiver.kind == "slack":
-        text = news.headline.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        text = _text(news).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
         links = slack_links(console, str(news.about.get("canary")), news.offers, news.reason)
         return receiver.url, {"text": f":package: {text}{links}"}
-    return receiver.url, {"event": news.kind, "at": at, **news.about, "headline": news.headline}
+    if receiver.kind == "apprise":
+        lines = [_text(news), *plain_links(console, str(news.about.get("canary")), news.offers, news.reason)]
+        title = cut(" ".join(news.headline.split()))
+        return receiver.url, {"title": title, "body": "\n".join(lines), "type": "info"}
+    owner = news.owner or None
+    return receiver.url, {
+        "event": news.kind,
+        "at": at,
+        **news.about,
+        "owner": owner,
+        "headline": news.headline,
+    }
+
+
+def _text(news: Announcement) -> str:
+    return f"{news.headline}\nowner: {news.owner}" if news.owner else news.headline
 
 
 def _subject(news: Announcement) -> dict[str, str]:
@@ -343,7 +420,8 @@ async def announce(
     """Send to one receiver. The error in words, without the address; None after success."""
     url, body = announcement(receiver, news, console)
     try:
-        answer = await client.post(url, json=body)
-    except (httpx2.HTTPError, httpx2.InvalidURL) as problem:
+        async with asyncio.timeout(TIMEOUT_S):
+            answer = await _send(client, receiver, url, body)
+    except (TimeoutError, httpx2.HTTPError, httpx2.InvalidURL) as problem:
         return type(problem).__name__
-    return None if answer.is_success else f"HTTP status {answer.status_code}"
+    return answer.problem or None

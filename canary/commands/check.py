@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from alerts.incidents.apprise_receiver import wrong_with
 from canary.commands.plan import CurrentLanes, data_of, lanes_now, recorded_traffic
 from canary.commands.shell import ConfigFile, Form, ended_by, fail, print_json, print_text, say
 from canary.config import Config, ConfigError, load
@@ -65,6 +66,11 @@ def check(
     lanes = lanes_now(read, data)
     warnings += lanes.refused.values()
     warnings += _older(config, read)
+    warnings += [
+        f"{config}: notify[{place}].apprise: {wrong}"
+        for place, each in enumerate(read.notify)
+        if each.kind == "apprise" and (wrong := wrong_with(each.of("anna@example.com").url))
+    ]
     for warning in warnings:
         say(warning)
     prospects, ramps = _prospects(read, lanes, data, PlanRequest(users=users, requests=requests))

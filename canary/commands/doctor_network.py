@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 import httpx2
 import uvloop
 
+from alerts.incidents.apprise_receiver import NOT_INSTALLED, is_installed, wrong_with
+from alerts.incidents.notice import Receiver
 from bench.preflight.run import ProbeAnswer, ProbedArm, probe
 from canary.commands.client import AdminClient, ServerAddress, ServerNotReached
 from canary.commands.doctor_machine import Diagnosis, broken, fine, skew, warning
@@ -30,6 +32,8 @@ from proxy.providers.credentials import Credentials
 from proxy.providers.provider import CLOUD_AUTH, Provider
 from records.facts.counts import REFUSALS
 
+SOMEBODY = "anna@example.com"
+"""An owner, to see whether Apprise knows a URL with one."""
 CONNECT_WITHIN_S = 3.0
 TOKEN_WITHIN_S = 5.0
 PROBE_WITHIN_S = 120.0
@@ -48,8 +52,20 @@ def destinations(config: Config) -> dict[str, Callable[[], Sequence[Diagnosis]]]
             checks[f"credential {provider.name}"] = partial(_credential, provider)
     for place, receiver in enumerate(config.notify):
         name = f"notify[{place}] {receiver.kind}"
-        checks[name] = partial(_connected, receiver.url, None, receives=True)
+        connected = partial(_connected, receiver.url, None, receives=True)
+        checks[name] = partial(_apprise, receiver) if receiver.kind == "apprise" else connected
     return checks
+
+
+def _apprise(receiver: Receiver) -> list[Diagnosis]:
+    """Whether Apprise is installed and knows the URL. It sends nothing, and so connects to nobody."""
+    if not is_installed():
+        return [broken(NOT_INSTALLED, "")]
+    if problem := wrong_with(receiver.of(SOMEBODY).url):
+        return [broken(problem, "fix it; `apprise -vv --dry-run URL` says what is wrong")]
+    return [
+        fine(f"Apprise knows {receiver.name.partition(' ')[2]}://; not tried, since it would send a message")
+    ]
 
 
 def _credential(provider: Provider) -> list[Diagnosis]:

@@ -428,4 +428,6 @@ def _receiver(section: NotifySection) -> Receiver:
         return Receiver(kind="alertmanager", url=section.alertmanager)
     if section.slack is not None:
         return Receiver(kind="slack", url=section.slack)
+    if section.apprise is not None:
+        return Receiver(kind="apprise", url=section.apprise)
     return Receiver(kind="webhook", url=section.webhook or "")

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from urllib.parse import urlsplit
 
+from alerts.incidents import apprise_receiver
+from alerts.incidents.notice import OWNER
 from canary.config.canary_checks import check_canaries
 from canary.config.conversion import declared_metrics, own_auth_of
 from canary.config.errors import Path
@@ -329,6 +331,25 @@ def _check_notify(file: FileSection, found: CheckedDocument) -> None:
             _check_url(getattr(section, kind), (*path, kind), found)
         if section.pagerduty is not None:
             _check_url(section.pagerduty.url, (*path, "pagerduty", "url"), found)
+        if section.apprise is not None:
+            _check_apprise(section.apprise, (*path, "apprise"), file, found)
+
+
+def _check_apprise(url: str, path: Path, file: FileSection, found: CheckedDocument) -> None:
+    scheme, separator, _ = url.partition("://")
+    if not separator:
+        return found.complain(path, "must be a URL of Apprise, such as mailto://mail.example.com/{owner}")
+    if not apprise_receiver.is_installed():
+        found.warn(path, f"sends nothing: {apprise_receiver.NOT_INSTALLED}")
+    if OWNER not in url:
+        return None
+    if not any(each.owner for each in file.canaries):
+        found.warn(path, "reaches nobody: no canary has an `owner`")
+    if scheme in ("mailto", "mailtos"):
+        for index, each in enumerate(file.canaries):
+            if each.owner and "@" not in each.owner:
+                found.warn(("canaries", index, "owner"), f"must be an address for notify's mail to {OWNER}")
+    return None
 
 
 def _check_url(url: str | None, path: Path, found: CheckedDocument) -> None:

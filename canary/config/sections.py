@@ -554,6 +554,9 @@ class NotifySection(ConfigSection):
     pagerduty: PagerDutySection | None = Field(None, description="A PagerDuty service.")
     slack: Text | None = Field(None, description="A Slack incoming webhook's URL.")
     webhook: Text | None = Field(None, description="A URL that receives the incident as JSON.")
+    apprise: Text | None = Field(
+        None, description="A URL of the library Apprise. Where it has {owner}, owners get what they decide."
+    )
 
 
 class ReportJobSection(ConfigSection):

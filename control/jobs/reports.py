@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from alerts.incidents.notifier import Announcement, announce, notifier_client, receiver_id
+from alerts.incidents.notifier import Announcement, announce, notifier_client, receivers_of
 from common.clock import every
 from control.settings import ControlSettings
 from records.errors import StoreDown
@@ -217,8 +217,11 @@ class Announcer:
         self._untold: deque[_Untold] = deque()
 
     def put(self, news: Announcement) -> None:
-        """Tell this to every receiver, soon. From any thread."""
-        self._untold.extend(_Untold(receiver_id(each), news, news.at) for each in self._settings().notify)
+        """Tell this to every receiver, soon, with its canary's owner. From any thread."""
+        settings = self._settings()
+        owner = settings.owner(str(news.about.get("canary", "")))
+        news = replace(news, owners=(owner,)) if owner else news
+        self._untold.extend(_Untold(each, news, news.at) for each in receivers_of(news, settings.notify))
 
     async def run(self) -> None:
         """Tell what is due, without end."""
@@ -229,14 +232,13 @@ class Announcer:
         if not self._untold:
             return
         settings = self._settings()
-        receivers = {receiver_id(each): each for each in settings.notify}
         waiting = [self._untold.popleft() for _ in range(len(self._untold))]
         async with notifier_client() as client:
             for each in waiting:
                 if each.due_at > now:
                     self._untold.append(each)
                     continue
-                receiver = receivers.get(each.receiver)
+                receiver = receivers_of(each.news, settings.notify).get(each.receiver)
                 wrong = None
                 if receiver is not None:
                     wrong = await announce(client, receiver, each.news, settings.admin_url)

@@ -302,6 +302,7 @@ class Monitor:
             provider_error=watched.watch.state.provider_error,
             trouble=lambda status: watched.watch.trouble(status, arms),
             share=after.effective_share if after is not None else None,
+            owner=self._settings.canaries[name].owner,
         )
         return notices
 

@@ -102,7 +102,7 @@ def models(canary: Mapping[str, Any]) -> str:
 
 
 def standing_said(canary: Mapping[str, Any], now: float) -> str:
-    """A standing canary's baseline in force, since when and by whom, and what it tries."""
+    """A standing canary's baseline in force, since when and by whom, what it tries, and its owner."""
     arm, trials = canary["baseline"], canary["trials"]
     text = f"everybody gets {arm['provider']}/{arm['model']}"
     if canary["since"] is not None:
@@ -110,7 +110,8 @@ def standing_said(canary: Mapping[str, Any], now: float) -> str:
         text += f", for {ago}: {canary['by']} promoted {canary['canary']}"
     else:
         text += ", by the config"
-    return f"{text}; it tries {', '.join(trials) or 'nothing'}"
+    owner = f"; {canary['owner']} decides" if canary["owner"] else ""
+    return f"{text}; it tries {', '.join(trials) or 'nothing'}{owner}"
 
 
 def lane(canary: Mapping[str, Any]) -> str:

@@ -51,6 +51,7 @@ def test_a_verdict_is_news_of_a_canary_with_its_figures() -> None:
         "at": "1970-01-01T00:00:00.000Z",
         "canary": "support",
         "verdict": "ship",
+        "owner": None,
         "headline": "ship",
     }
     labels = announcement(Receiver(kind="alertmanager", url="http://a"), news)[1][0]["labels"]
@@ -60,3 +61,17 @@ def test_a_verdict_is_news_of_a_canary_with_its_figures() -> None:
         "canary": "support",
         "severity": "info",
     }
+
+
+def test_every_receiver_is_told_who_decides() -> None:
+    news = Announcement(
+        kind="benchmark_finished", about={"model": "p/m"}, headline="ship", at=0.0, owners=("a@b",)
+    )
+    bodies = {
+        kind: announcement(Receiver(kind=kind, url="http://h", key="k"), news)[1]
+        for kind in ("webhook", "slack", "alertmanager", "pagerduty", "apprise")
+    }
+    assert (bodies["webhook"]["owner"], bodies["slack"]["text"]) == ("a@b", ":package: ship\nowner: a@b")
+    assert bodies["alertmanager"][0]["labels"]["owner"] == "a@b"
+    assert bodies["pagerduty"]["payload"]["custom_details"] == {"model": "p/m", "owner": "a@b"}
+    assert bodies["apprise"] == {"title": "ship", "body": "ship\nowner: a@b", "type": "info"}

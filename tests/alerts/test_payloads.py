@@ -35,6 +35,7 @@ NOTICE = Notice(
     requests=20,
     users=11,
     where=(FailingPart("category", "refund", 12, 12, 0.05),),
+    owner="anna@example.com",
 )
 
 
@@ -52,6 +53,7 @@ def test_the_webhook_gets_everything() -> None:
         "dedup_key": "canary:support-nov:20260921T142640Z",
         "sequence": 0,
         "canary": "support-nov",
+        "owner": "anna@example.com",
         "incident": "20260921T142640Z",
         "at": "2026-09-21T14:13:30.500Z",
         "opened_at": "2026-09-21T14:13:20.000Z",
@@ -86,6 +88,7 @@ def test_an_alert_keeps_its_labels_whatever_joins() -> None:
     later = replace(NOTICE, event="update", sequence=3, rules=("error_rate", "csat"), headline="worse")
     (first,), (second,) = alertmanager_payload(NOTICE, 1.0), alertmanager_payload(later, 2.0)
     assert first["labels"] == second["labels"]
+    assert first["labels"]["owner"] == "anna@example.com"
     assert first["annotations"] != second["annotations"]
     assert "20 requests, 11 affected users" in first["annotations"]["description"]
 
@@ -124,6 +127,7 @@ def test_slack_says_the_sentence_first_and_rules_and_links_after_it() -> None:
         "support-nov: incident since 2026-09-21T14:13:20.000Z",
         "error_rate: 12 of 20 &lt;failed&gt;",
         "20 requests, 11 affected users",
+        "owner: anna@example.com",
         "https://canary.example/why",
     ]
 

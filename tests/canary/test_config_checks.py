@@ -2,6 +2,7 @@ from datetime import date, time
 
 import pytest
 
+from alerts.incidents.notice import OWNER
 from canary.config.errors import ConfigError
 from canary.config.file_checks import RESERVED
 from canary.config.load import parse
@@ -258,7 +259,21 @@ def test_a_tag_that_no_header_could_carry_is_refused() -> None:
 
 def test_a_receiver_must_have_a_kind() -> None:
     assert refusal(SOUND + "notify: [{}]\n") == [
-        "canary.yaml:3: notify[0]: names no receiver; set one of alertmanager, pagerduty, slack, webhook"
+        "canary.yaml:3: notify[0]: names no receiver; set one of alertmanager, pagerduty, slack, webhook, "
+        "apprise"
+    ]
+
+
+def test_a_receiver_of_owners_is_warned_of_where_it_reaches_nobody() -> None:
+    mail = f"notify: [{{apprise: 'mailto://mail.example.com/{OWNER}'}}]\n"
+    nobody = "canary.yaml:3: notify[0].apprise: reaches nobody: no canary has an `owner`"
+    assert parse(SOUND + mail, "canary.yaml", {}).warnings == (nobody,)
+    trial = "canaries:\n  - {name: c, match: {models: [m]}, baseline: {provider: openai, model: a}, "
+    trial += "candidate: {provider: openai, model: b}, share: 5%, owner: Anna}\n"
+    address = "canary.yaml:4: canaries[0].owner: must be an address for notify's mail to {owner}"
+    assert address in parse(SOUND + trial + mail, "canary.yaml", {}).warnings
+    assert refusal(SOUND + "notify: [{apprise: hunter2}]\n") == [
+        "canary.yaml:3: notify[0].apprise: must be a URL of Apprise, such as mailto://mail.example.com/{owner}"
     ]
 
 

@@ -44,7 +44,7 @@ from tests.serving import ProviderThread, Running
 CONFIG = """
 providers:
   openai: {{api: openai, base_url: "{url}/v1"}}
-notify: [{{webhook: "{url}/a-secret-path"}}]
+notify: [{{webhook: "{url}/a-secret-path"}}, {{apprise: "mailto://me:a-secret-path@mail.example.com/{{owner}}"}}]
 """
 LOCAL = "http://127.0.0.1:11434"
 SQLITE = "sqlite:///canary.db"
@@ -70,7 +70,7 @@ def test_all_is_well_with_a_running_server(provider: ProviderThread, serve: Call
     code, found = doctor(running.config, running.data)
     assert code == 0, found
     assert next(each.says for each in of(found, "server")) == "says: ready"
-    assert [each.state for each in found if each.check.startswith(("provider", "notify"))] == ["ok", "ok"]
+    assert [each.state for each in found if each.check.startswith(("provider", "notify"))] == ["ok"] * 3
     assert "a-secret-path" not in str(found)
     assert provider.log.entries == []
 

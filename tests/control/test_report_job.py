@@ -39,6 +39,7 @@ canaries:
     baseline: {provider: openai, model: gpt-4o}
     candidate: {provider: openai, model: gpt-5}
     share: 50%
+    owner: anna@example.com
     minimum_days: 1
     rubric:
       - {metric: error_rate, acceptable: "< 90%", ideal: "< 80%", weight: 1, question: "Any?"}
@@ -214,7 +215,8 @@ def test_the_verdict_is_told_when_it_is_reached_and_not_every_day(store: Store) 
     (told,) = hook.bodies
     assert told.pop("headline").startswith("c: the verdict is ship now")
     at = datetime.fromtimestamp(nine(3), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    assert told == {"event": "verdict_reached", "canary": "c", "verdict": "ship_now", "at": at}
+    about = {"canary": "c", "verdict": "ship_now", "owner": "anna@example.com"}
+    assert told == {"event": "verdict_reached", **about, "at": at}
 
 
 def test_slack_is_told_with_a_link_to_the_promotion_s_dialog(store: Store) -> None:

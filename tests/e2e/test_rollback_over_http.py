@@ -33,6 +33,7 @@ canaries:
     candidate: {{provider: openai, model: gpt-4o-2024-11-20}}
     share: 5%
     settle: 0s
+    owner: anna@example.com
   - name: in-an-outage
     match: {{models: [gpt-4o-mini]}}
     baseline: {{provider: openai, model: gpt-4o-mini-2024-07-18}}
@@ -140,6 +141,7 @@ def test_exactly_one_page_says_what_happened(rolled_back: RolledBack) -> None:
     told = eventually(lambda: [each for each in hook.events("goes-bad") if "was rolled" in each["done"]])
     assert {each["dedup_key"] for each in hook.events("goes-bad")} == {page["dedup_key"]}
     assert "share 5 % → 0 %" in told[0]["done"]
+    assert told[0]["owner"] == "anna@example.com"
     assert len(hook.events("goes-bad", "page")) == 1
 
 
