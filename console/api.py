@@ -14,6 +14,7 @@ from starlette.routing import Route
 from alerts.incidents.notice import utc_text
 from common.text import visible
 from console.access.guard import person_of
+from console.history import release_document
 from console.rendering import comparison_in, release_in, releases_in_short, report_in, session_in
 from control.operator.operator import Operator
 from control.operator.orders import ORDERS, BadOrder
@@ -91,10 +92,17 @@ class Api:
         )
 
     async def release(self, request: Request) -> Response:
-        """GET: one release by its id or its candidate; as `canary release show -o json`."""
-        found = await self._operator.release(request.path_params["which"])
-        text = await asyncio.to_thread(release_in, "json", found)
-        return PlainTextResponse(text, media_type=_FORMS["json"])
+        """GET ?for=vendor&form=json|markdown|html&texts=1: one release by its id or its candidate, or its
+        document for a reader; as `canary release show -o json`. Texts are for operators."""
+        which, query = request.path_params["which"], request.query_params
+        reads_texts = person_of(request).reads_texts
+
+        async def made(form: str) -> str:
+            if "for" not in query:
+                return await asyncio.to_thread(release_in, form, await self._operator.release(which))
+            return await release_document(self._operator, which, form, query, reads_texts=reads_texts)
+
+        return await _formed(request, made)
 
     async def report(self, request: Request) -> Response:
         """GET ?form=json|markdown|html: the canary's report; for a viewer without the judge's reasons."""

@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from common.text import visible
 from console.access.login import Login
-from console.rendering import headers_of_whole, release_in, releases_in_short, session_in
+from console.rendering import (
+    headers,
+    headers_of_whole,
+    release_document_in,
+    release_in,
+    releases_in_short,
+    session_in,
+)
 from control.operator.operator import Operator
 from control.operator.orders import BadOrder
 
@@ -83,10 +91,34 @@ class HistoryPages:
         return self._login.answer(request, "releases.html", releases=found)
 
     async def release(self, request: Request) -> Response:
-        """One release, with the present report of what is under way."""
-        found = await self._operator.release(request.path_params["id"])
-        text = await asyncio.to_thread(release_in, "html", found)
-        return HTMLResponse(text, headers=headers_of_whole(text))
+        """One release, with the present report of what is under way; ?for=vendor&form=html|markdown|json: its
+        document for one reader."""
+        named, query = request.path_params["id"], request.query_params
+        if "for" not in query:
+            text = await asyncio.to_thread(release_in, "html", await self._operator.release(named))
+            return HTMLResponse(text, headers=headers_of_whole(text))
+        form, reads_texts = query.get("form", "html"), self._login.person(request).reads_texts
+        text = await release_document(self._operator, named, form, query, reads_texts=reads_texts)
+        if form == "html":
+            return HTMLResponse(text, headers=headers_of_whole(text))
+        ending = "md" if form == "markdown" else "json"
+        name = f"attachment; filename=release-{query['for']}.{ending}"
+        return PlainTextResponse(visible(text), headers={**headers(), "content-disposition": name})
+
+
+async def release_document(
+    operator: Operator, which: str, form: str, query: Mapping[str, str], *, reads_texts: bool
+) -> str:
+    """The release's document for the reader that the query names. Raises BadOrder."""
+    from pages.reports.release_documents import READERS
+
+    reader, texts = next((each for each in READERS if each == query["for"]), None), "texts" in query
+    if reader is None or form not in ("html", "markdown", "json"):
+        raise BadOrder(400, f"for must be {', '.join(READERS)}, and form json, markdown or html")
+    if texts and not reads_texts:
+        raise BadOrder(403, "captured texts are for operators")
+    found = await operator.release_facts(which, texts=texts)
+    return await asyncio.to_thread(release_document_in, form, found, reader)
 
 
 def _summed_up(documents: Sequence[Mapping[str, Any]], refused: Mapping[str, float]) -> dict[str, Any]:

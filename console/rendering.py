@@ -19,7 +19,9 @@ from pages.status.rules import rule_name, rule_tone, rule_word
 from pages.words import judge, status
 
 if TYPE_CHECKING:
+    from pages.reports.release_documents import Reader
     from records.store.session_exchanges import StoredSession
+    from verdict.archive.release_facts import ReleaseFacts
     from verdict.archive.releases import Dossier
     from verdict.decision.document import Report
     from verdict.decision.reports import SideBySide
@@ -48,10 +50,26 @@ def comparison_in(form: str, found: "SideBySide") -> str:
 
 
 def release_in(form: str, found: "Dossier") -> str:
-    """The release as "json" or "html". For a thread, like `report_in`."""
+    """The release as "json", "markdown" or "html", with links to its documents. For a thread, like
+    `report_in`."""
     from pages.reports.release import rendered
+    from pages.reports.release_documents import READERS
 
-    return rendered(found, form)
+    links = [(f"For {each}", f"/releases/{found.release.id}?for={each}") for each in READERS]
+    return rendered(found, form, [*links, ("All releases", "/releases"), ("All canaries", "/")])
+
+
+def release_document_in(form: str, found: "ReleaseFacts", reader: "Reader") -> str:
+    """A release's document for one reader as "json", "markdown" or "html", with links to its other forms. For
+    a thread, like `report_in`."""
+    from pages.reports.release_documents import rendered
+
+    here = f"/releases/{found.dossier.release.id}"
+    forms = [(name, f"{here}?for={reader}&form={each}") for name, each in _OTHER_FORMS]
+    return rendered(found, reader, form, [("The release", here), *forms])
+
+
+_OTHER_FORMS = (("As Markdown", "markdown"), ("As JSON", "json"))
 
 
 def session_in(form: str, found: "StoredSession", to_report: Collection[str] = ()) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from io import StringIO
 from itertools import takewhile
-from typing import Literal
+from typing import Any, Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Console, RenderableType
@@ -24,6 +24,7 @@ from pages.document import (
     FactList,
     FoldedBlocks,
     Paragraph,
+    Row,
     ScoreGauge,
     Section,
     Table,
@@ -193,6 +194,50 @@ def _block(block: Block) -> str:
             return _section(block)
         case _:
             return safe(block.says)
+
+
+def to_json(document: Document) -> dict[str, Any]:
+    """The document as JSON types: each section's sentences, facts and tables, in order. A drawing is its
+    table."""
+    return {
+        "title": document.title,
+        "about": document.about,
+        "says": _values(document.head)["says"],
+        "sections": [
+            {"title": each.title, **_values(each.blocks)}
+            for each in document.sections
+            if shown(each, brief=False)
+        ],
+    }
+
+
+def _values(blocks: Sequence[Block]) -> dict[str, Any]:
+    says, facts, tables = list[str](), dict[str, str](), list[list[dict[str, str]]]()
+    for each in blocks:
+        match each:
+            case Paragraph() if each.text:
+                says.append(each.text)
+            case BulletList():
+                says += [point if isinstance(point, str) else point.text for point in each.sentences]
+            case FactList():
+                facts |= dict(each.pairs)
+            case Table() if each.rows:
+                tables.append([_named(each, row) for row in each.rows])
+            case FoldedBlocks() | Section():
+                inside = _values(each.blocks)
+                says, facts, tables = (
+                    says + inside["says"],
+                    facts | inside["facts"],
+                    tables + inside["tables"],
+                )
+            case _:
+                pass
+    return {"says": says, "facts": facts, "tables": tables}
+
+
+def _named(table: Table, row: Row) -> dict[str, str]:
+    cells = [each if isinstance(each, str) else each.text for each in row]
+    return {column.name: cell for column, cell in zip(table.columns, cells, strict=True)}
 
 
 def _section(section: Section) -> str:

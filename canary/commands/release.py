@@ -1,11 +1,13 @@
 """`canary release …`: each release in one place. Reads the store; needs no server."""
 
+import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from canary.commands.report import BadReportOutput, ReportOutput
 from canary.commands.shell import (
     CONFIG,
     DATA,
@@ -55,24 +57,48 @@ def show(
         Path | None,
         typer.Option("--failures", help="A CSV file to write the wrong answers of its benchmark to."),
     ] = None,
+    reader: Annotated[
+        Literal["vendor"] | None,
+        typer.Option("--for", help="For whom: vendor has no costs, no users and no texts."),
+    ] = None,
+    texts: Annotated[
+        bool, typer.Option("--texts", help="With captured texts of some failed requests, redacted.")
+    ] = False,
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
     output: Annotated[
-        Literal["text", "json", "markdown", "html"], typer.Option("-o", "--output", help="The output format.")
+        str,
+        typer.Option("-o", "--output", help="text, json, markdown or html, or a file .html, .md or .json."),
     ] = "text",
 ) -> None:
-    """Show one release: its four layers against the current model, one verdict, the clock, its canaries."""
-    from pages.reports.release import rendered, to_json
+    """Show one release: its four layers against the current model, one verdict, the clock, its canaries; or
+    its document for one reader."""
+    from pages.reports.release import rendered
     from verdict.archive.releases import NoSuchRelease, release_of
 
-    read = read_config(config, data)
+    try:
+        wanted = ReportOutput.asked(None, output)
+    except BadReportOutput as problem:
+        fail(str(problem), code=2)
+    if texts and reader is None:
+        fail("--texts needs --for", code=2)
+    read, now = read_config(config, data), time.time()
     with opened(read, data) as store, ended_by(NoSuchRelease):
-        found = release_of(read.control.reports, store, model, now=time.time())
+        found = release_of(read.control.reports, store, model, now=now)
         if failures is not None:
             _write_failures(failures, store, found.release)
-    if output == "json":
-        return print_json(to_json(found))
-    return print_text(rendered(found, output).rstrip("\n"))
+        if reader is None:
+            text = rendered(found, wanted.form)
+        else:
+            from pages.reports import release_documents
+            from verdict.archive.release_facts import facts_of
+
+            facts = facts_of(read.control.reports, store, found, now=now, texts=texts)
+            text = release_documents.rendered(facts, reader, wanted.form)
+    if wanted.form == "json" and wanted.file is None:
+        return print_json(json.loads(text))
+    wanted.write(text.rstrip("\n"))
+    return say(f"wrote {wanted.file}") if wanted.file is not None else None
 
 
 @app.command(epilog=example('release note gpt-6.1-terra "read 40 answers side by side" --minutes 25'))

@@ -59,6 +59,7 @@ from routing.states import State
 
 if TYPE_CHECKING:  # the statistics take two seconds to import, and most processes never make a report
     from bench.known_issues import Mode
+    from verdict.archive.release_facts import ReleaseFacts
     from verdict.archive.releases import Dossier
     from verdict.decision.document import Report
     from verdict.decision.reports import SideBySide
@@ -408,6 +409,10 @@ class Operator:
         """One release, by its id or its candidate."""
         return await _ask_store(self._release, which)
 
+    async def release_facts(self, which: str, *, texts: bool = False) -> "ReleaseFacts":
+        """What the documents of one release say; with `texts` those of some failed requests."""
+        return await _ask_store(self._release_facts, which, texts)
+
     async def audit(self, limit: int, canary: str | None = None) -> Sequence[Mapping[str, Any]]:
         """The newest audit entries, or those of one canary, newest first."""
         return [_audit_entry(each) for each in await _ask_store(self.store.audit, limit, canary)]
@@ -516,6 +521,12 @@ class Operator:
             return release_of(self.settings().reports, self.store, which, now=time.time())
         except NoSuchRelease as problem:
             raise BadOrder(404, str(problem)) from problem
+
+    def _release_facts(self, which: str, texts: bool) -> "ReleaseFacts":
+        from verdict.archive.release_facts import facts_of
+
+        found, now = self._release(which), time.time()
+        return facts_of(self.settings().reports, self.store, found, now=now, texts=texts)
 
     def _prospect(self, name: str) -> "Prospect | None":
         from verdict.planner.prospect import prospect_from_store

@@ -46,14 +46,15 @@ def headline(found: Dossier) -> str:
     return f"{said}: {found.release.candidate}{against}"
 
 
-def document(found: Dossier) -> Document:
-    """The whole release, the deciding sections first."""
+def document(found: Dossier, links: Sequence[tuple[str, str]] = ()) -> Document:
+    """The whole release, the deciding sections first. `links`: pages that its HTML leads to."""
     return Document(
         title=headline(found),
         about=f"Release {found.release.id}, {found.state.replace('_', ' ')}",
         tone=found.verdict or "extend",
         head=[BulletList(reasons_of(found))],
         sections=_sections(found),
+        links=links,
     )
 
 
@@ -444,9 +445,9 @@ def _run(run: RunStanding) -> dict[str, Any]:
     }
 
 
-def rendered(found: Dossier, form: str) -> str:
+def rendered(found: Dossier, form: str, links: Sequence[tuple[str, str]] = ()) -> str:
     """As "text", "json", "markdown" or "html". Raises ValueError for another form."""
-    return json.dumps(to_json(found)) if form == "json" else written(document(found), form, width=120)
+    return json.dumps(to_json(found)) if form == "json" else written(document(found, links), form, width=120)
 
 
 def listed(found: Sequence[Dossier]) -> str:

@@ -6,7 +6,10 @@ from common.interval import Interval, Range
 from pages.words.figures import defined, joined, label
 from pages.words.judge import with_ends
 from pages.words.reasons import sentences
-from pages.words.verdict import in_words
+from pages.words.verdict import failure_rate, in_words
+from records.outcome import ProviderError
+from routing.canary import RequestChanges
+from verdict.archive.release_facts import ProviderFailures
 from verdict.archive.releases import Dossier, RunStanding, verdicts
 from verdict.archive.trends import Family, TrendStep, Validity
 from verdict.decision.document import Report
@@ -213,3 +216,36 @@ def _missing(found: Dossier) -> Iterator[str]:
         yield "No user has tried it yet: the verdict rests on examples only."
     if found.benchmark is None:
         yield "No benchmark has compared these two models on all datasets."
+
+
+# What failed at a candidate's provider, for its vendor.
+
+
+def failed_requests(found: ProviderFailures) -> list[str]:
+    """How often the candidate failed, in a sentence."""
+    if not found.asked:
+        return ["No request of a user was sent to the candidate."]
+    return [f"{failure_rate(found.failed, found.asked)} requests to the candidate failed or had a fault."]
+
+
+def provider_said(said: ProviderError) -> str:
+    """Unsupported parameter: 'seed' (code unsupported_parameter, param seed); a dash for nothing."""
+    named = ", ".join(
+        f"{name} {value}" for name in ("code", "type", "param") if (value := getattr(said, name))
+    )
+    if not said.message:
+        return named or "–"
+    return f"{said.message} ({named})" if named else said.message
+
+
+def adapted_members(canary: str, changes: RequestChanges) -> str:
+    """What a canary changes in the candidate's requests, without the values: support sets seed."""
+    steps = [f"renames {name} to {new}" for name, new in changes.rename]
+    steps += [f"{verb} {name}" for verb, names in _given(changes) for name in names]
+    return f"{canary} {joined(steps)}."
+
+
+def _given(changes: RequestChanges) -> Iterator[tuple[str, Sequence[str]]]:
+    yield "removes", changes.remove
+    yield "sets", [name for name, _ in changes.set]
+    yield "gives a default of", [name for name, _ in changes.default]

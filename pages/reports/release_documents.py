@@ -1,0 +1,125 @@
+"""A release's documents: one list of sections, of which each reader gets some.
+
+| reader  | gets                                                                                    |
+|---------|-----------------------------------------------------------------------------------------|
+| vendor  | what failed, when and how often, the provider's words and request ids, adapted members; |
+|         | no cost, no user, and no text unless asked for                                          |
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Literal, TypeAlias, get_args
+
+from pages.document import BulletList, Cell, Column, Document, Section, Table, columns
+from pages.words import archive as words
+from pages.words.status import moment
+from pages.words.verdict import failed_by, failure_rate
+from pages.writers import to_json, written
+from records.captures.capture import CapturedMessage
+from verdict.archive.release_facts import FailedRequest, ProviderFailure, ProviderFailures, ReleaseFacts
+
+Reader = Literal["vendor"]
+READERS: tuple[Reader, ...] = get_args(Reader)
+
+
+_For: TypeAlias = tuple[tuple[Reader, ...], Section]
+
+
+def document(found: ReleaseFacts, reader: Reader, links: Sequence[tuple[str, str]] = ()) -> Document:
+    """The sections for this reader. `links`: pages that its HTML leads to."""
+    about = found.dossier.release
+    return Document(
+        title=f"{about.candidate}: {_TITLES[reader]}",
+        about=f"Release {about.id}, for the {_NAMES[reader]}",
+        tone="",
+        head=[BulletList(_head(found, reader))],
+        sections=[section for readers, section in _sections(found) if reader in readers],
+        links=links,
+    )
+
+
+_TITLES: dict[Reader, str] = {"vendor": "what failed at the provider"}
+_NAMES: dict[Reader, str] = {"vendor": "model's vendor"}
+
+
+def rendered(found: ReleaseFacts, reader: Reader, form: str, links: Sequence[tuple[str, str]] = ()) -> str:
+    """As "text", "json", "markdown" or "html". Raises ValueError for another form."""
+    made = document(found, reader, links)
+    if form != "json":
+        return written(made, form, width=120)
+    about = found.dossier.release
+    return json.dumps({"release": about.id, "candidate": about.candidate, "for": reader, **to_json(made)})
+
+
+def _head(found: ReleaseFacts, reader: Reader) -> list[str]:
+    return words.failed_requests(found.failures)
+
+
+def _sections(found: ReleaseFacts) -> Iterator[_For]:
+    failures = found.failures
+    yield ("vendor",), Section("What failed", [_kinds(failures)])
+    for number, each in enumerate(failures.kinds, 1):
+        yield ("vendor",), Section(f"{number}. {_what(each)}", [_requests(each.newest), *_texts(each)])
+    yield ("vendor",), Section("In the benchmark", [_examples(failures.examples)])
+    changed = [words.adapted_members(canary, changes) for canary, changes in failures.adapted.items()]
+    yield ("vendor",), Section("Members of the requests that are adapted", [BulletList(changed)])
+
+
+def _what(failure: ProviderFailure) -> str:
+    return f"{failed_by(failure.what).capitalize()}{f' ({failure.status})' if failure.status else ''}"
+
+
+def _kinds(found: ProviderFailures) -> Table:
+    return Table(
+        [
+            *columns("#", "what", "model", "status", "the provider's words"),
+            *(Column(name, figure=True) for name in ("how often", "first, UTC", "last, UTC")),
+        ],
+        [
+            [
+                str(number),
+                Cell(failed_by(each.what), code=each.what),
+                each.model,
+                str(each.status or "–"),
+                words.provider_said(each.said),
+                failure_rate(each.count, found.asked),
+                *("–" if at is None else moment(at) for at in (each.first_at, each.last_at)),
+            ]
+            for number, each in enumerate(found.kinds, 1)
+        ],
+    )
+
+
+def _requests(newest: Sequence[FailedRequest]) -> Table:
+    """The newest requests, as the provider finds them."""
+    return Table(
+        columns("the provider's request id", "UTC"),
+        [[each.request_id or "none in its answer", moment(each.at)] for each in newest],
+        folds=True,
+        few=8,
+    )
+
+
+def _texts(failure: ProviderFailure) -> list[Table]:
+    rows = [
+        [moment(each.about.at), message.role, message.said]
+        for each in failure.texts
+        for message in (*each.messages, CapturedMessage("assistant", each.answer, each.answer_calls))
+        if message.said
+    ]
+    return [Table(columns("UTC", "role", "text, redacted"), rows)]
+
+
+def _examples(found: Sequence[ProviderFailure]) -> Table:
+    return Table(
+        columns("what", "model", "examples", "the provider's request ids"),
+        [
+            [
+                Cell(failed_by(each.what), code=each.what),
+                each.model,
+                str(each.count),
+                ", ".join(one.request_id for one in each.newest) or "–",
+            ]
+            for each in found
+        ],
+    )

@@ -1,0 +1,180 @@
+"""A release's documents: known numbers for each reader, and in the vendor's no user, cost or text."""
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from canary.config import parse
+from control.states.rollouts import Rollouts
+from pages.reports.release_documents import rendered
+from records.captures.capture import Capture, CapturedMessage, CaptureInfo
+from records.facts.exchange_id import mint
+from records.outcome import AttemptRecord, Outcome, ProviderError
+from records.store import Store
+from records.store.captures import CaptureStore
+from tests.effort import examples
+from tests.records.samples import a_batch
+from verdict.archive.release_facts import ReleaseFacts, facts_of
+from verdict.archive.releases import release_of
+
+CONFIG = parse(
+    """\
+providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}
+canaries:
+  - name: trial
+    match: {models: [gpt-4o]}
+    baseline: {provider: openai, model: old}
+    candidate:
+      provider: openai
+      model: new
+      request: {rename: {max_tokens: max_completion_tokens}, set: {user: "u-4711 Anna"}}
+    share: 5%
+    rubric: [{metric: error_rate, acceptable: "< 3%", ideal: "< 1%", weight: 1, question: "Any?"}]
+""",
+    "canary.yaml",
+    {},
+)
+START = 1_800_000_000.0
+FORMS = ("text", "markdown", "html", "json")
+UNIT = "ab" * 16
+SEED = ProviderError(code="unsupported", param="seed", message="Unsupported parameter: 'seed' in call 17")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with closing(Store.open("sqlite:///canary.db", tmp_path)) as opened:
+        Rollouts(opened, lambda plan: None).reconcile(CONFIG.control, START)
+        yield opened
+
+
+def an_exchange(serial: int, **changed: Any) -> Outcome:
+    at = START + 60.0 * serial
+    arm = changed.get("arm", "candidate")
+    name = mint(
+        b"k" * 32, canary="trial", run=1, phase=0, arm=arm, unit_hash=UNIT, at=at, serial=serial.to_bytes(8)
+    )
+    fields = {"canary": "trial", "run": 1, "arm": arm, "reason": "cohort", "unit": UNIT, "cost_usd": 0.0123}
+    fields |= {"outcome": "ok", "provider": "openai", "model": "new", "status": 200, "category": "refund"}
+    fields |= {"provider_request_id": f"req_{serial:04}"}
+    return Outcome(**{"exchange_id": name, "at": at, "mono": 0.0, **fields, **changed})
+
+
+def a_failure(serial: int, said: ProviderError, **changed: Any) -> Outcome:
+    """The candidate refuses, and the baseline answers."""
+    attempts = (
+        AttemptRecord(arm="candidate", provider="openai", model="new", status=400, cost_usd=0.0071),
+        AttemptRecord(arm="baseline", provider="openai", model="old", status=200, cost_usd=0.0072),
+    )
+    told = {"outcome": "fallback", "error_type": "candidate_rejects", "provider_error": said, "model": "old"}
+    return an_exchange(serial, **told, attempts=attempts, **changed)
+
+
+def facts(store: Store, **more: Any) -> ReleaseFacts:
+    now = START + 86400.0
+    found = release_of(CONFIG.control.reports, store, "new", now=now)
+    return facts_of(CONFIG.control.reports, store, found, now=now, **more)
+
+
+def captured(outcome: Outcome, asked: str, answer: str) -> Capture:
+    about = CaptureInfo(
+        exchange_id=outcome.exchange_id,
+        at=outcome.at,
+        expires_at=START + 90 * 86400.0,
+        canary="trial",
+        run=1,
+        phase=0,
+        arm="candidate",
+        kept="rate",
+        unit=UNIT,
+    )
+    return Capture(about=about, messages=(CapturedMessage("user", asked),), answer=answer)
+
+
+def test_the_vendor_reads_what_failed_how_often_and_under_which_id(store: Store) -> None:
+    again = ProviderError(code="unsupported", param="seed", message="Unsupported parameter: 'seed' in call 9")
+    store.ship(
+        a_batch(
+            *(an_exchange(serial) for serial in range(15)),
+            a_failure(15, again),
+            a_failure(16, SEED),
+            an_exchange(17, faults=("empty",), finish="stop"),
+            an_exchange(18, arm="baseline", outcome="error", error_type="provider_5xx"),
+            an_exchange(19, outcome="fallback", error_type="breaker_open"),
+        )
+    )
+    found = facts(store).failures
+    assert (found.asked, found.failed) == (18, 3)
+    refused, empty = found.kinds
+    assert (refused.what, refused.model, refused.status) == ("candidate_rejects", "openai/new", 400)
+    assert (refused.count, refused.said) == (2, SEED)
+    assert (refused.first_at, refused.last_at) == (START + 900, START + 960)
+    assert [each.request_id for each in refused.newest] == ["req_0016", "req_0015"]
+    assert (empty.what, empty.count) == ("empty", 1)
+    told = json.loads(rendered(facts(store), "vendor", "json"))
+    assert told["says"] == ["3 of 18 (16.7 %) requests to the candidate failed or had a fault."]
+    what, first, *_, adapted = told["sections"]
+    assert what["tables"][0][0] == {
+        "#": "1",
+        "what": "the candidate rejects a request that the current model accepts",
+        "model": "openai/new",
+        "status": "400",
+        "the provider's words": "Unsupported parameter: 'seed' in call 17 (code unsupported, param seed)",
+        "how often": "2 of 18 (11.1 %)",
+        "first, UTC": "2027-01-15 08:15:00",
+        "last, UTC": "2027-01-15 08:16:00",
+    }
+    assert first["tables"][0][0] == {"the provider's request id": "req_0016", "UTC": "2027-01-15 08:16:00"}
+    assert adapted["says"] == ["trial renames max_tokens to max_completion_tokens and sets user."]
+
+
+WORDS = (
+    st.text("abcdefghijklmnop ", min_size=16, max_size=60).map(str.strip).filter(lambda each: len(each) > 15)
+)
+
+
+@settings(
+    max_examples=examples(24), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
+@given(asked=WORDS, answer=WORDS, around=st.text("xyz", max_size=9), cut=st.integers(0, 20))
+def test_the_vendors_document_has_no_user_no_cost_and_no_captured_text(
+    tmp_path_factory: pytest.TempPathFactory, asked: str, answer: str, around: str, cut: int
+) -> None:
+    """The provider's words may quote the request or its own answer, whole or in part."""
+    with closing(Store.open("sqlite:///canary.db", tmp_path_factory.mktemp("store"))) as store:
+        Rollouts(store, lambda plan: None).reconcile(CONFIG.control, START)
+        quotes = [asked[min(cut, len(asked) - 16) :], f"{around}{answer}{around}"]
+        failed = [
+            a_failure(serial, ProviderError(code=f"c{serial}", message=each))
+            for serial, each in enumerate(quotes)
+        ]
+        store.ship(a_batch(*failed, an_exchange(9)))
+        CaptureStore(store).add([captured(each, asked, answer) for each in failed], now=START)
+        found = facts(store)
+        for form in FORMS:
+            told = rendered(found, "vendor", form)
+            for secret in (asked, answer, quotes[0], UNIT, "u-4711", "Anna", "0.0123", "0.0071", "$"):
+                assert secret not in told, secret
+            for outcome in failed:
+                assert outcome.exchange_id not in told
+        assert "req_0000" in rendered(found, "vendor", "html")
+
+
+def test_texts_are_there_when_asked_for(store: Store) -> None:
+    failed = a_failure(1, SEED)
+    store.ship(a_batch(failed))
+    CaptureStore(store).add([captured(failed, "where is my order?", "on its way")], now=START)
+    assert "where is my order" not in rendered(facts(store), "vendor", "json")
+    told = json.loads(rendered(facts(store, texts=True), "vendor", "json"))
+    texts = told["sections"][1]["tables"][1]
+    assert [each["text, redacted"] for each in texts] == ["where is my order?", "on its way"]
+
+
+def test_a_release_that_nobody_tried_has_a_document_in_every_form(store: Store) -> None:
+    for form in FORMS:
+        assert "No request of a user was sent to the candidate" in rendered(facts(store), "vendor", form)

@@ -1,0 +1,232 @@
+"""What a release's documents say beside its dossier: what failed at the candidate's provider. Values only."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from records.captures.capture import Capture
+from records.outcome import BLAMED, UNREACHED, AttemptRecord, ProviderError
+from records.store import Store
+from records.store.benchmarks import BenchFailures
+from records.store.captures import CaptureStore
+from records.store.segments.columns import faults_of
+from records.store.segments.sources import sources
+from routing.canary import RequestChanges
+from verdict.archive.releases import Dossier, RunStanding
+from verdict.decision.reports import NoSuchCanary, judged_canary
+from verdict.terms.judged_canary import ReportSettings
+
+NEWEST = 20
+"""Requests that are named of each kind of failure."""
+MOST_TEXTS = 3
+"""Requests of each kind whose texts are shown."""
+_LATE_S = 3600.0
+"""How long after a run its last exchange may have begun."""
+_QUOTED = 16
+"""So many characters of a request in its provider's words are a quotation of it."""
+_LEFT_OUT = "(the provider's words quote the request)"
+
+_NOT_ASKED = ["breaker_open", *sorted(str(each) for each in UNREACHED)]
+_ASKED = ["ok", "error", "fallback"]
+_SAID = ("code", "type", "param", "message")
+_COLUMNS = (
+    *("exchange_id", "at", "outcome", "error_type", "faults", "status", "provider", "model", "attempts"),
+    *(f"provider_error_{member}" for member in _SAID),
+    "provider_request_id",
+)
+_VARIES = re.compile(r"\d[\w.-]*|\b\w*(?<=[a-f\d]{12})\b")
+"""Numbers and identifiers, which do not make another kind of failure."""
+_attempts = msgspec.json.Decoder(tuple[AttemptRecord, ...]).decode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedRequest:
+    """One request. `at` is UTC seconds; `request_id` is the provider's, "" if it named none. The exchange's
+    id contains the user's hash: no vendor gets it."""
+
+    at: float
+    request_id: str
+    exchange_id: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderFailure:
+    """One kind of failure. `what` is an error type or an answer fault, `model` is `provider/model`, `status`
+    the provider's. `said` are the words of the newest request, `newest` the newest requests, newest first.
+    Times are UTC seconds, of a benchmark None. `texts` are captures of the newest requests, if asked for."""
+
+    what: str
+    model: str
+    status: int | None
+    said: ProviderError
+    count: int
+    first_at: float | None
+    last_at: float | None
+    newest: tuple[FailedRequest, ...]
+    texts: tuple[Capture, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderFailures:
+    """The failures of a release, the most frequent first. `asked`: requests that the candidate was asked;
+    `failed`: those that have one of these failures. `adapted`: how each canary changes the candidate's
+    requests. `examples` are the benchmark's, without times."""
+
+    asked: int
+    failed: int
+    kinds: tuple[ProviderFailure, ...]
+    adapted: Mapping[str, RequestChanges]
+    examples: tuple[ProviderFailure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseFacts:
+    """All that a release's documents say."""
+
+    dossier: Dossier
+    failures: ProviderFailures
+
+
+def facts_of(
+    settings: ReportSettings, store: Store, found: Dossier, *, now: float, texts: bool = False
+) -> ReleaseFacts:
+    """The facts of this release. `texts`: with captured texts of some failed requests; without them nothing
+    of a failure quotes a captured request. Raises StoreDown."""
+    return ReleaseFacts(dossier=found, failures=_failures_of(settings, store, found, now=now, texts=texts))
+
+
+# What failed at the candidate's provider: when, how often, in the provider's own words, and under which of
+# its request ids. For its vendor, so nothing in it names a user or a cost.
+
+
+def _failures_of(
+    settings: ReportSettings, store: Store, found: Dossier, *, now: float, texts: bool
+) -> ProviderFailures:
+    """What failed in the runs of this release, and in its newest benchmark."""
+    asked, rows = 0, list[Mapping[str, Any]]()
+    for run in found.runs:
+        asked += _asked(store, run, rows)
+    kinds = dict[tuple[object, ...], list[Mapping[str, Any]]]()
+    for row in sorted(rows, key=lambda each: each["at"], reverse=True):
+        for each in _failures_in(row):
+            kinds.setdefault((each["what"], each["model"], each["status"], _kind(each["said"])), []).append(
+                each
+            )
+    made = [_failure(store, each, texts=texts) for each in kinds.values()]
+    return ProviderFailures(
+        asked=asked,
+        failed=len(rows),
+        kinds=tuple(sorted(made, key=lambda each: -each.count)),
+        adapted=dict(_adapted(settings, store, found)),
+        examples=tuple(_of_benchmark(store, found, now=now)),
+    )
+
+
+def _asked(store: Store, run: RunStanding, failed: list[Mapping[str, Any]]) -> int:
+    """Add the run's failed requests; return how many requests the candidate was asked."""
+    import pyarrow.compute as pc  # Arrow takes 80 MiB
+
+    until = float("inf") if run.ended_at is None else run.ended_at + _LATE_S
+    of = pc.field
+    candidate = (of("canary") == run.canary) & (of("run") == run.run) & (of("arm") == "candidate")
+    asked = candidate & of("outcome").isin(_ASKED) & ~of("error_type").isin(_NOT_ASKED)
+    wrong = asked & (of("error_type").isin([*BLAMED]) | (of("faults") != ""))
+    number = 0
+    with store.reading() as connection:
+        for source in sources(connection, since=run.started_at - 1.0, until=until):
+            if here := source.read(["exchange_id"], asked).num_rows:
+                number += here
+                failed += source.read(_COLUMNS, wrong).to_pylist()
+    return number
+
+
+def _failures_in(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The failure of one exchange, or each fault of its answer."""
+    tried = next((each for each in _attempts(row["attempts"]) if each.arm == "candidate"), None)
+    told = {member: row[f"provider_error_{member}"] or "" for member in _SAID}
+    common = {
+        "at": row["at"].timestamp(),
+        "exchange_id": row["exchange_id"],
+        "request_id": row["provider_request_id"],
+        "model": f"{tried.provider}/{tried.model}" if tried else f"{row['provider']}/{row['model']}",
+        "status": tried.status if tried else row["status"],
+        "said": ProviderError(**told),
+    }
+    names = [row["error_type"]] if row["error_type"] in BLAMED else faults_of(row["faults"])
+    for name in names:
+        yield {**common, "what": name}
+
+
+def _kind(said: ProviderError) -> tuple[str, ...]:
+    return said.code, said.type, said.param, _VARIES.sub("…", said.message)
+
+
+def _failure(store: Store, rows: Sequence[Mapping[str, Any]], *, texts: bool) -> ProviderFailure:
+    """One kind, of its requests, the newest first."""
+    first = rows[0]
+    known = list(CaptureStore(store).several([first["exchange_id"]]))
+    some = [each["exchange_id"] for each in rows[:MOST_TEXTS]]
+    return ProviderFailure(
+        what=first["what"],
+        model=first["model"],
+        status=first["status"],
+        said=first["said"] if texts else _unquoted(first["said"], known),
+        count=len(rows),
+        first_at=rows[-1]["at"],
+        last_at=first["at"],
+        newest=tuple(
+            FailedRequest(at=each["at"], request_id=each["request_id"], exchange_id=each["exchange_id"])
+            for each in rows[:NEWEST]
+        ),
+        texts=tuple(CaptureStore(store).several(some)) if texts else (),
+    )
+
+
+def _unquoted(said: ProviderError, captures: Sequence[Capture]) -> ProviderError:
+    """The words, without those that quote the captured request or its answer."""
+    own = "\n".join(
+        text for each in captures for text in (*(message.said for message in each.messages), each.said)
+    )
+
+    def clean(text: str) -> str:
+        length = min(_QUOTED, len(text))
+        quotes = length and any(text[at : at + length] in own for at in range(len(text) - length + 1))
+        return _LEFT_OUT if quotes and len(text) >= _QUOTED else text
+
+    return ProviderError(**{member: clean(getattr(said, member)) for member in _SAID})
+
+
+def _adapted(settings: ReportSettings, store: Store, found: Dossier) -> Iterator[tuple[str, RequestChanges]]:
+    for canary in dict.fromkeys(run.canary for run in found.runs):
+        try:
+            candidate = judged_canary(settings, canary, store).candidate
+        except NoSuchCanary:
+            continue
+        if candidate is not None and candidate.request:
+            yield canary, candidate.request
+
+
+def _of_benchmark(store: Store, found: Dossier, *, now: float) -> Iterator[ProviderFailure]:
+    """What the newest benchmark got instead of an answer, as long as its wrong answers are stored."""
+    about = found.release
+    rows = found.wrong or BenchFailures(store).latest(about.candidate, about.baseline, now=now) or ()
+    kinds = dict[str, list[str]]()
+    for row in rows:
+        if row.get("candidate_failure"):
+            ids = kinds.setdefault(str(row["candidate_failure"]), [])
+            ids.append(str(row.get("candidate_request_id") or ""))
+    for what, ids in kinds.items():
+        named = [FailedRequest(at=0.0, request_id=each, exchange_id="") for each in ids if each]
+        yield ProviderFailure(
+            what=what,
+            model=about.candidate,
+            status=None,
+            said=ProviderError(),
+            count=len(ids),
+            first_at=None,
+            last_at=None,
+            newest=tuple(named[:NEWEST]),
+        )
