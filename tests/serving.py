@@ -16,6 +16,7 @@ from typing import TypeVar
 
 import httpx2
 import msgspec
+import pytest
 import uvloop
 
 from canary.config.certificate import CERTIFICATE, pinned_context
@@ -37,6 +38,38 @@ def eventually(condition: Callable[[], Found | None], within_s: float = WAIT_S) 
         assert time.monotonic() < deadline, f"not true within {within_s:g} s: {condition}"
         time.sleep(0.02)
     return found
+
+
+_FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+needs_hand_clock = pytest.mark.skipif(
+    _FAKETIME is None, reason="libfaketime is not installed (Debian: libfaketime)"
+)
+
+
+class HandClock:
+    """UTC for the programs that are started with `env`, as the test sets it. Their timers run on as ever."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "clock"
+        self.set(0)
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """The environment of a program with this clock."""
+        return {
+            "LD_PRELOAD": str(_FAKETIME),
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "FAKETIME_TIMESTAMP_FILE": str(self._file),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_FORCE_MONOTONIC_FIX": "0",  # it would slow every wait for Python's lock down tenfold
+            "NO_FAKE_STAT": "1",
+        }
+
+    def set(self, ahead_s: int) -> None:
+        """Let it be so many seconds ahead of ours from now on."""
+        fresh = self._file.with_suffix(".new")
+        fresh.write_text(f"{ahead_s:+d}\n")
+        fresh.replace(self._file)
 
 
 class ProviderThread:

@@ -301,8 +301,8 @@ def _check_price_as(file: FileSection, found: CheckedDocument) -> None:
 
 
 def _check_prices(file: FileSection, found: CheckedDocument) -> None:
-    """Check where the list comes from, and warn of a price for a model that nothing in the file names:
-    probably a misspelt one."""
+    """Check where the list comes from, and warn of a price for a model that nothing in the file names, and
+    that no standing canary may begin: probably a misspelt one."""
     arms = {arm.model for canary in file.canaries for arm in (canary.baseline, canary.candidate)}
     matched = {model for canary in file.canaries for model in canary.match.models}
     judges = {(section.judge or "").partition("/")[2] for section in file.datasets.values()}
@@ -312,8 +312,9 @@ def _check_prices(file: FileSection, found: CheckedDocument) -> None:
         found.complain(("prices", "from"), "needs `update: daily` beside it")
     if section.source is not None and "://" in section.source:
         _check_url(section.source, ("prices", "from"), found)
+    coming = any(canary.standing for canary in file.canaries)  # models that are begun by their names
     for model in section.models:
-        if arms and model not in {*arms, *matched, *judges, *helpers, *file.price_as.values()}:
+        if arms and not coming and model not in {*arms, *matched, *judges, *helpers, *file.price_as.values()}:
             meant = nearest(model, arms - section.models.keys())
             near = f'; did you mean "{meant}"?' if meant is not None else ""
             found.warn(("prices", model), f'no arm has the model "{model}"{near}')

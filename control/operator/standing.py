@@ -126,7 +126,7 @@ class StandingOrders:
             "by": newest.who if newest is not None else None,
             "canary": newest.canary if newest is not None else None,
             "older_in_file": newest is not None and standing.in_file != newest.arm,
-            "trials": list(standing.begun.open),
+            "trials": [each for each in standing.begun.open if not self._is_over(each)],
         }
 
     def _is_over(self, trial: str) -> bool:

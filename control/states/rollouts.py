@@ -150,10 +150,15 @@ def unready(
 
 
 def allotment(canaries: Mapping[str, CanarySettings], states: Mapping[str, VersionedState]) -> LaneAllotment:
-    """The lanes of the canaries that wait or are new in the config."""
-    return allot(
-        [each.canary for each in canaries.values()], {name: each.state for name, each in states.items()}
-    )
+    """The lanes of the canaries that wait or are new in the config. A trial that has left has no lane, though
+    its state stays while its candidate is the standing baseline."""
+    held = {
+        name: replace(each.state, state="ended")
+        if each.state.state == "promoted" and name not in canaries
+        else each.state
+        for name, each in states.items()
+    }
+    return allot([each.canary for each in canaries.values()], held)
 
 
 def redefinition(canary: Canary, state: State | None) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 from common.numbers import count, dollars, percent, seconds
 from pages.document import BulletList, Cell, Document, Row, Section, Table, columns
 from pages.words import gains, judge, verdict
-from pages.words.archive import reasons_of
+from pages.words.archive import ending, reasons_of
 from pages.words.figures import bound_words, label
 from pages.words.reasons import sentences
 from pages.words.status import day
@@ -50,7 +50,7 @@ def document(found: Dossier, links: Sequence[tuple[str, str]] = ()) -> Document:
     """The whole release, the deciding sections first. `links`: pages that its HTML leads to."""
     return Document(
         title=headline(found),
-        about=f"Release {found.release.id}, {found.state.replace('_', ' ')}",
+        about=f"Release {found.release.id}, {ending(found)}",
         tone=found.verdict or "extend",
         head=[BulletList(reasons_of(found))],
         sections=_sections(found),
@@ -387,6 +387,7 @@ def line(found: Dossier) -> dict[str, Any]:
         "candidate": _model(release.candidate),
         "baseline": _model(release.baseline) if release.baseline else None,
         "state": found.state,
+        "ending": ending(found),
         "verdict": found.verdict,
         "decision": found.decision,
         "days": None if clock.days is None else round(clock.days, 2),
@@ -462,7 +463,7 @@ def _row(found: Dossier) -> list[str]:
         moment(found.release.made_at)[:10],
         found.release.candidate,
         found.release.baseline or "–",
-        found.state.replace("_", " "),
+        ending(found),
         *(
             "–" if told[name] is None else str(told[name]).replace("_", " ")
             for name in ("verdict", "decision")

@@ -137,6 +137,22 @@ def _with_interval(change: Range | None, words: Callable[[float], str], unit: st
 # Why a release stands as it does.
 
 
+def ending(found: Dossier) -> str:
+    """What became of the release, in a few words: shipped; rolled back in category refund."""
+    if not found.newest:
+        return found.state.replace("_", " ")
+    last = max(found.newest, key=lambda run: run.started_at)
+    if last.state == "promoted":
+        return "shipped"
+    if last.state == "ended":
+        return "tried"
+    if last.state != "rolled_back":
+        return last.state
+    if last.who.startswith("guardrail "):
+        return f"rolled back in {joined([*last.places])}" if last.places else "rolled back"
+    return f"tried, and taken back by {last.who}"
+
+
 _POINTS = 2
 """So many reasons of a canary that keeps the release from shipping are told."""
 
@@ -212,7 +228,7 @@ def _first(report: Report | None) -> Sequence[str]:
 
 
 def _missing(found: Dossier) -> Iterator[str]:
-    if not any(run.report for run in found.newest):
+    if not found.newest:
         yield "No user has tried it yet: the verdict rests on examples only."
     if found.benchmark is None:
         yield "No benchmark has compared these two models on all datasets."

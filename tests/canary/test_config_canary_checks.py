@@ -625,6 +625,8 @@ def test_a_price_for_a_model_that_no_arm_has_is_a_warning() -> None:
     assert warnings(changed() + "prices: {gpt-4o: {input: 1, output: 1}}\n") == ()
     priced = "prices: {other: {input: 1, output: 1}}\nprice_as: {new: other}\n"
     assert warnings(changed() + priced) == ()
+    standing = changed(("  - name: trial\n", "  - name: trial\n    standing: true\n"))
+    assert warnings(standing + "prices: {to-come: {input: 1, output: 1}}\n") == ()
 
 
 def test_one_canarys_mistake_does_not_hide_anothers() -> None:

@@ -100,6 +100,25 @@ def test_a_config_that_is_older_than_the_store_ends_no_trial(store: Store) -> No
     assert rollouts.states[trial].state.state == "ended"
 
 
+def test_a_promoted_trial_that_left_keeps_no_lane_from_the_next_ones(store: Store) -> None:
+    def in_lanes() -> ControlSettings:
+        text, known = CONFIG.replace("    share", "    lane: 50%\n    share"), {"support": now(store)}
+        return parse(text, "canary.yaml", {}, lambda url, data: known).control
+
+    trial = begin(store, "second")
+    rollouts = Rollouts(store, lambda states: None)
+    rollouts.reconcile(in_lanes(), 1.5)
+    order(rollouts, trial, "promote")
+    for model in ("third", "fourth"):
+        arm = {"provider": "openai", "model": model}
+        new = BegunTrial(baseline=FIRST, candidate=arm, at=3.0, who="ann")
+        Standings(store).begin("support", f"support-{model}", new, reason="", alone=False)
+        assert rollouts.reconcile(in_lanes(), 3.5) == []
+    lanes = [rollouts.states[f"support-{model}"].state.lane for model in ("third", "fourth")]
+    assert [lane is not None and lane.part for lane in lanes] == [0.5, 0.5]
+    assert rollouts.states[trial].state.state == "promoted"
+
+
 def test_a_trial_that_left_does_not_come_back_by_an_old_config(store: Store) -> None:
     trial = begin(store, "second")
     old = settings(now(store))

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from canary.commands.shell import user
 from tests.e2e.stage import on_stage
 from tests.e2e.test_archive import CONFIG, TRIAL
 from tests.serving import eventually
@@ -43,7 +44,7 @@ def test_a_rolled_back_release_stays_so_with_its_minutes_and_notes(tmp_path: Pat
         assert stage.api("GET", "/api/releases/nothing").status_code == 404
         page = stage.api("GET", "/releases").text
         assert f'<a href="/releases/{found["id"]}">openai/gpt-4o-2024-11-20</a>' in page
-        assert "rolled back" in page
+        assert f"tried, and taken back by {user()}" in page
         assert "Don’t ship: openai/gpt-4o-2024-11-20" in stage.api("GET", f"/releases/{found['id']}").text
         assert stage.server.stop() == 0
 

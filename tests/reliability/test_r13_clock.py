@@ -18,7 +18,7 @@ from tests.reliability.fault_provider import Seen
 from tests.reliability.load import Caller
 from tests.reliability.rig import rigged
 from tests.reliability.strict_http import Message
-from tests.serving import eventually
+from tests.serving import HandClock, eventually, needs_hand_clock
 
 CONFIG = """
 providers:
@@ -30,12 +30,11 @@ canaries:
     candidate: {provider: openai, model: gpt-4o-2024-11-20}
     share: 50%
 """
-FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 STEPS = (3600, -3600, 0)
 """Seconds that the server's UTC is ahead of ours: an hour forth, two back, one forth."""
 
 USERS = 20
-pytestmark = pytest.mark.skipif(FAKETIME is None, reason="libfaketime is not installed (Debian: libfaketime)")
+pytestmark = needs_hand_clock
 
 
 async def play(seen: Seen) -> None:
@@ -55,28 +54,17 @@ async def play(seen: Seen) -> None:
 
 
 @pytest.fixture
-def offset(tmp_path: Path) -> Path:
-    """The file that says how far the server's clock is off."""
-    path = tmp_path / "offset"
-    path.write_text("+0\n")
-    return path
+def clock(tmp_path: Path) -> HandClock:
+    return HandClock(tmp_path)
 
 
 @pytest.fixture
-def stage(tmp_path: Path, offset: Path) -> Iterator[Stage]:
-    faked = {
-        "LD_PRELOAD": str(FAKETIME),
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "FAKETIME_TIMESTAMP_FILE": str(offset),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_FORCE_MONOTONIC_FIX": "0",  # it would slow every wait for Python's lock down tenfold
-        "NO_FAKE_STAT": "1",
-    }
-    with rigged(tmp_path, CONFIG, {"model": play}, workers=1, env=faked) as up:
+def stage(tmp_path: Path, clock: HandClock) -> Iterator[Stage]:
+    with rigged(tmp_path, CONFIG, {"model": play}, workers=1, env=clock.env) as up:
         yield up
 
 
-async def over_a_step(stage: Stage, offset: Path, seconds: int) -> tuple[list[Message], Message, float]:
+async def over_a_step(stage: Stage, clock: HandClock, seconds: int) -> tuple[list[Message], Message, float]:
     """Streams and a request that nobody answers begin, the clock jumps, and all come to their ends."""
     address = stage.server.traffic
     callers = [await Caller.connect(address) for _ in range(USERS)]
@@ -87,7 +75,7 @@ async def over_a_step(stage: Stage, offset: Path, seconds: int) -> tuple[list[Me
     for caller in callers:
         await caller.begun()
     began = time.monotonic()
-    replace(offset, seconds)
+    clock.set(seconds)
     async with asyncio.timeout(30.0):
         answers = [await caller.answer() for caller in callers]
         timed_out = await waiting.answer()
@@ -96,20 +84,14 @@ async def over_a_step(stage: Stage, offset: Path, seconds: int) -> tuple[list[Me
     return answers, timed_out, time.monotonic() - began
 
 
-def replace(offset: Path, seconds: int) -> None:
-    fresh = offset.with_suffix(".new")
-    fresh.write_text(f"{seconds:+d}\n")
-    fresh.replace(offset)
-
-
-def test_a_clock_that_jumps_stops_no_timer_and_harms_no_record(stage: Stage, offset: Path) -> None:
+def test_a_clock_that_jumps_stops_no_timer_and_harms_no_record(stage: Stage, clock: HandClock) -> None:
     ids: list[str] = []
     eras: list[int] = []
     waits_s: list[float] = []
     before = 0
     for seconds in STEPS:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            answers, timed_out, took_s = runner.run(over_a_step(stage, offset, seconds))
+            answers, timed_out, took_s = runner.run(over_a_step(stage, clock, seconds))
         assert {answer.status for answer in answers} == {200}
         assert timed_out.status == 504
         waits_s.append(took_s)

@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
+import msgspec
+
+from common.concentration import FailingPart
 from judge.figures import JudgeFigures
 from records.store import AuditEntry, Store
 from records.store.benchmarks import Benchmarks, FailureRow
@@ -30,12 +33,14 @@ _PRECISION_S = 0.001
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunHistory:
     """One run: the entries of the audit log, oldest first, the newest stored report (of an evaluation, else
-    of the report job) unless a rollback has overtaken it, and the last decision."""
+    of the report job) unless a rollback has overtaken it, and the last decision. `places`: where the failing
+    exchanges lay when a guardrail rolled it back."""
 
     run: Run
     acts: Sequence[AuditEntry]
     report: Report | None
     decision: Decision | None
+    places: Sequence[str] = ()
 
     @property
     def closing(self) -> AuditEntry | None:
@@ -112,7 +117,15 @@ def _run_history(store: Store, run: Run, evaluation: Evaluation | None) -> RunHi
         report=evaluation.report if evaluation is not None else _daily(store, run),
         decision=Decisions(store).latest(run.canary, run.run),
     )
+    if found.state == "rolled_back":
+        found = replace(found, places=_places(store, run))
     return replace(found, report=None) if _overtaken(found, evaluation) else found
+
+
+def _places(store: Store, run: Run) -> list[str]:
+    stored = store.rollbacks(run.canary, run=run.run, limit=1)
+    where = stored[0].why.get("where", {}) if stored else {}
+    return [msgspec.convert(part, FailingPart).place for part in where.get("parts", ())]
 
 
 def _overtaken(history: RunHistory, evaluation: Evaluation | None) -> bool:
@@ -248,7 +261,8 @@ class ReleaseClock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStanding:
-    """One run of a canary as it stands or ended. `verdict` is None if no report was made of it."""
+    """One run of a canary as it stands or ended. `verdict` is None if no report was made of it. `places`:
+    where the failing exchanges lay when a guardrail rolled it back."""
 
     canary: str
     run: int
@@ -260,6 +274,7 @@ class RunStanding:
     decision: str | None
     verdict: Verdict | None
     report: Report | None = field(repr=False)
+    places: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -343,6 +358,7 @@ def _run(history: RunHistory, live: Mapping[tuple[str, int], Report]) -> RunStan
         decision=history.decision.decision if history.decision is not None else None,
         verdict="dont_ship" if verdict is None and history.state == "rolled_back" else verdict,
         report=report,
+        places=history.places,
     )
 
 
@@ -445,11 +461,11 @@ def of_benchmark(document: Mapping[str, Any], *, now: float) -> Dossier:
 
 
 def judged(settings: ReportSettings, store: Store, history: ArchivedRelease, *, now: float) -> Dossier:
-    """The release, with the reports of its open runs as of `now`. Where a report cannot be made, the newest
-    that was kept stands for the run."""
+    """The release, with the reports as of `now` of its open runs and of those that were decided so lately
+    that none is kept yet. Where a report cannot be made, the newest that was kept stands for the run."""
     live, missed = dict[tuple[str, int], Report](), list[MissingReport]()
     for each in history.newest_runs:
-        if each.state not in GATHERING:
+        if each.state not in GATHERING and each.report is not None:
             continue
         run = each.run
 
