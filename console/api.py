@@ -24,6 +24,7 @@ from records.store.decisions import CHOICES
 _FORMS = {"json": "application/json", "markdown": "text/markdown", "html": "text/html"}
 _WHO_BOUND, _REASON_BOUND, _BODY_BOUND = 200, 2000, 64 << 10
 _MOST_MINUTES = 10_000
+LONGEST_STAGE = 40
 
 
 class Api:
@@ -133,7 +134,7 @@ class Api:
         return JSONResponse([{**asdict(each), "at": utc_text(each.at)} for each in found])
 
     async def decide(self, request: Request) -> Response:
-        """POST {"decision", "who", "reason", "despite"?, "minutes"?}: record a person's decision."""
+        """POST {"decision", "who", "reason", "despite"?, "minutes"?, "stage"?}: record a decision."""
         try:
             decision = _decision_document(await _body(request))
             done = await self._operator.decide(request.path_params["name"], **decision)
@@ -179,8 +180,8 @@ class Api:
         return JSONResponse(await act(request.path_params["name"], **signed))
 
     async def order(self, request: Request) -> Response:
-        """POST {"who", "reason", "share"?, "hard"?, "minutes"?}: one order to one canary (`ORDERS`). 202: a
-        promotion that wants two people is asked for, and `promote_asked` says until when."""
+        """POST {"who", "reason", "share"?, "hard"?, "minutes"?, "stage"?}: one order to one canary
+        (`ORDERS`). 202: a promotion that wants two people is asked for; `promote_asked` says until when."""
         order = request.path_params["order"]
         if order not in ORDERS:
             return _problem(404, f"there is no such order; use {', '.join(ORDERS)}")
@@ -270,6 +271,7 @@ def _order_document(document: Any) -> dict[str, Any]:
         "share": share,
         "hard": hard,
         "minutes": _minutes(document),
+        "stage": _stage(document),
     }
 
 
@@ -295,6 +297,7 @@ def _decision_document(document: Any) -> dict[str, Any]:
         "reason": reason[bound],
         "despite": names,
         "minutes": _minutes(document),
+        "stage": _stage(document),
     }
 
 
@@ -321,3 +324,11 @@ def _must_be_short(who: str) -> None:
 
 def _problem(status: int, message: str) -> Response:
     return JSONResponse({"error": message}, status_code=status)
+
+
+def _stage(document: Mapping[str, Any]) -> str:
+    """In which stage of the release a person spent the minutes. Raises BadOrder (400)."""
+    stage = document.get("stage") or ""
+    if not isinstance(stage, str) or len(stage) > LONGEST_STAGE or (stage and "minutes" not in document):
+        raise BadOrder(400, f'"stage" is a word of at most {LONGEST_STAGE} characters, beside "minutes"')
+    return stage.strip().lower()

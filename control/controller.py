@@ -345,6 +345,7 @@ class Controller:
         await asyncio.to_thread(tick, held=held, thin=thin)
         if self.rollouts.in_force.version != before:
             self.rollouts.publish()
+        await self.monitor.log_pages(self._store)
 
     def _reconcile(self, settings: ControlSettings) -> None:
         """Only the leader does this: two configs must not fight. May raise StoreDown; the next turn tries

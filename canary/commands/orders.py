@@ -16,12 +16,14 @@ from canary.commands.shell import (
     DataFolder,
     Form,
     Minutes,
+    Stage,
     admin_client,
     ask,
     ended_by,
     fail,
     print_json,
     say,
+    spent,
     user,
 )
 from records.facts.prices import UnpricedArm, said_once
@@ -95,13 +97,14 @@ def rollback(
         ),
     ] = False,
     minutes: Minutes = None,
+    stage: Stage = "",
     admin: Admin = None,
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
     output: Form = "text",
 ) -> None:
     """Roll back now: set the share to 0 until somebody resumes the canary."""
-    _order("rollback", name, reason, admin, data, output, hard=hard, minutes=minutes)
+    _order("rollback", name, reason, admin, data, output, hard=hard, **spent(minutes, stage))
 
 
 def promote(
@@ -111,6 +114,7 @@ def promote(
         str | None, typer.Option("--by", help="The person who promotes; by default the system's user name.")
     ] = None,
     minutes: Minutes = None,
+    stage: Stage = "",
     admin: Admin = None,
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
@@ -122,7 +126,7 @@ def promote(
     """
     if by is not None and not by.strip():
         fail("--by must not be empty", code=2)
-    _order("promote", name, reason, admin, data, output, by=by, minutes=minutes)
+    _order("promote", name, reason, admin, data, output, by=by, **spent(minutes, stage))
 
 
 def _order(
@@ -134,7 +138,7 @@ def _order(
     output: str,
     *,
     by: str | None = None,
-    **more: float | None,
+    **more: float | str | None,
 ) -> None:
     """Give the order with what `more` is known, and say what came of it."""
     document: dict[str, Any] = {"who": by or user(), "reason": reason}
@@ -189,6 +193,7 @@ def decide(
         ),
     ] = "",
     minutes: Minutes = None,
+    stage: Stage = "",
     admin: Admin = None,
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
@@ -208,7 +213,8 @@ def decide(
     names = [each.strip() for each in despite.split(",") if each.strip()]
     if names and wanted != "ship":
         fail("--despite needs the decision ship: it names the misses that this outweighs", code=2)
-    document = {"decision": wanted, "who": who, "reason": reason, "despite": names, "minutes": minutes}
+    document = {"decision": wanted, "who": who, "reason": reason, "despite": names}
+    document |= spent(minutes, stage)
     done = _sent(admin, data, name, "decide", document)
     if output == "json":
         return print_json(done)

@@ -15,6 +15,7 @@ from canary.commands.shell import (
     DataFolder,
     Form,
     Minutes,
+    Stage,
     ended_by,
     example,
     fail,
@@ -23,6 +24,7 @@ from canary.commands.shell import (
     print_text,
     read_config,
     say,
+    spent,
     user,
 )
 
@@ -58,8 +60,8 @@ def show(
         typer.Option("--failures", help="A CSV file to write the wrong answers of its benchmark to."),
     ] = None,
     reader: Annotated[
-        Literal["vendor"] | None,
-        typer.Option("--for", help="For whom: vendor has no costs, no users and no texts."),
+        Literal["vendor", "team"] | None,
+        typer.Option("--for", help="For whom. The vendor's has no costs, no users and no texts."),
     ] = None,
     texts: Annotated[
         bool, typer.Option("--texts", help="With captured texts of some failed requests, redacted.")
@@ -106,6 +108,7 @@ def note(
     model: Model,
     text: Annotated[str, typer.Argument(help="What to note.")],
     minutes: Minutes = None,
+    stage: Stage = "",
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
     output: Form = "text",
@@ -116,14 +119,13 @@ def note(
 
     if not text.strip():
         fail("the note is empty", code=2)
-    if minutes is not None and not 0 < minutes <= 10_000:
-        fail("--minutes must be above 0 and at most 10000", code=2)
+    worked = spent(minutes, stage)
     with opened(read_config(config, data), data) as store, ended_by(NoSuchRelease):
         about = history_of(store, model).release
-        added = ReleaseNote(at=time.time(), release=about.id, who=user(), text=text.strip(), minutes=minutes)
+        added = ReleaseNote(at=time.time(), release=about.id, who=user(), text=text.strip(), **worked)
         Releases(store).note(added)
     if output == "json":
-        return print_json({"release": about.id, "who": added.who, "text": added.text, "minutes": minutes})
+        return print_json({"release": about.id, "who": added.who, "text": added.text, **worked})
     return say(f"noted for {about.candidate} against {about.baseline or 'no model yet'}")
 
 

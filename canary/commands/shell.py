@@ -51,7 +51,24 @@ Admin = Annotated[
 Minutes = Annotated[
     float | None, typer.Option("--minutes", help="The time that you spent on it, for the release's clock.")
 ]
+Stage = Annotated[
+    str,
+    typer.Option("--stage", help="What the minutes went to, in a word, for example labelling."),
+]
 Form = Annotated[Literal["text", "json"], typer.Option("-o", "--output", help="The output format.")]
+
+
+LONGEST_STAGE = 40
+
+
+def spent(minutes: float | None, stage: str) -> dict[str, Any]:
+    """The time that a person spent on a release, and on which stage of it. Exits 2 for bad ones."""
+    stage = stage.strip().lower()
+    if minutes is not None and not 0 < minutes <= 10_000:
+        fail("--minutes must be above 0 and at most 10000", code=2)
+    if stage and (minutes is None or len(stage) > LONGEST_STAGE):
+        fail(f"--stage is a word of at most {LONGEST_STAGE} characters, beside --minutes", code=2)
+    return {"minutes": minutes, **({"stage": stage} if stage else {})}
 
 
 VERDICT_EXITS = {"ship_now": 0, "ship": 0, "ship_with_caveats": 0, "dont_ship": 3, "extend": 4}

@@ -3,6 +3,7 @@
 The monitor reads no file and no database. Its controller's source brings the events and keeps its memory.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,10 +25,14 @@ from control.settings import CanarySettings, ControlSettings
 from control.states.rollouts import Rollouts
 from records.exports.prometheus import HeardFeedback, Meters
 from records.outcome import Heartbeat, Outcome
-from records.store import Act
+from records.store import Act, Store
+from records.store.releases import Releases, SentPage
 from routing import transitions
 from routing.canary import Canary
 from routing.states import State
+
+MOST_UNLOGGED = 1000
+"""Messages that wait for a store that is down."""
 
 DECIDE_EVERY_S = 0.2
 FORGOTTEN_AFTER_S = 60.0
@@ -83,6 +88,7 @@ class Monitor:
         self._settings = settings
         self._finished: dict[WorkerKey, tuple[int, float]] = {}
         self._left: list[Incident | None] = []
+        self._unlogged: list[Notice] = []
         self._decided_at = float("-inf")
         self._outcomes_heard = self._finished_heard = self._dropped_heard = 0
         self.configure(settings)
@@ -167,7 +173,27 @@ class Monitor:
             }
         )
         self.outbox.put(told, now_utc)
+        self._unlogged = [*self._unlogged, *told][-MOST_UNLOGGED:]
         return bool(told)
+
+    async def log_pages(self, store: Store) -> None:
+        """Store what people were told of the canaries since the last time. May raise StoreDown; the next time
+        stores it then."""
+        told = self._unlogged
+        if not told:
+            return
+        sent = [
+            SentPage(
+                key=f"{each.dedup_key}/{each.sequence}",
+                at=each.at,
+                canary=each.canary,
+                event=each.event,
+                title=each.title or each.headline,
+            )
+            for each in told
+        ]
+        await asyncio.to_thread(Releases(store).paged, sent)
+        self._unlogged = [each for each in self._unlogged if each not in told]
 
     def count_manual_rollback(self, name: str) -> None:
         """Count a rollback that a person ordered."""

@@ -212,6 +212,7 @@ class Operator:
         share: float | None,
         hard: bool = False,
         minutes: float | None = None,
+        stage: str = "",
     ) -> Mapping[str, Any]:
         """Carry out one order, and wait up to 1.5 s for the workers to confirm it. A promotion that wants two
         people is only asked for by the first of them: `promote_asked` in the answer is the request then."""
@@ -222,7 +223,7 @@ class Operator:
         transition = transition_for(order, steps, reason=reason, share=share, now=now, hard=hard)
         by_two = order == "promote" and wanted.promoted_by == "two_people"
         named = who if by_two else who or "unknown"  # nobody is no second person
-        act = Act(at=now, action=order, who=named, reason=reason, minutes=minutes)
+        act = Act(at=now, action=order, who=named, reason=reason, minutes=minutes, stage=stage)
         try:
             with _store_asked():
                 if by_two:
@@ -307,6 +308,7 @@ class Operator:
         reason: str,
         despite: Sequence[str] = (),
         minutes: float | None = None,
+        stage: str = "",
     ) -> Mapping[str, Any]:
         """Store what a person decided about the canary's run: to ship, `despite` each miss by its name.
 
@@ -329,7 +331,7 @@ class Operator:
             reason=reason,
             despite=misses,
         )
-        await _ask_store(Decisions(self.store).record, decision, state, minutes=minutes)
+        await _ask_store(Decisions(self.store).record, decision, state, minutes=minutes, stage=stage)
         return {**asdict(decision), "note": note}
 
     async def pair_to_label(self, canary: str, wanted: PairWanted) -> PairToLabel:

@@ -148,8 +148,12 @@ def _clock(found: Dossier) -> list[str]:
     if clock.days is not None:
         told.append(f"From the first of these to the decision it took {clock.days:.1f} days.")
     if clock.minutes:
-        return [*told, f"People noted {clock.minutes:.0f} minutes of work on it."]
+        return [*told, f"People noted {clock.minutes:.0f} minutes of work on it: {_by_stage(clock)}."]
     return [*told, "Nobody noted how long people worked on it."]
+
+
+def _by_stage(clock: ReleaseClock) -> str:
+    return ", ".join(f"{minutes:.0f} {stage}" for stage, minutes in clock.minutes_by_stage.items())
 
 
 def _stages(clock: ReleaseClock) -> dict[str, float | None]:
@@ -392,6 +396,7 @@ def line(found: Dossier) -> dict[str, Any]:
         "decision": found.decision,
         "days": None if clock.days is None else round(clock.days, 2),
         "minutes": clock.minutes,
+        "minutes_by_stage": dict(clock.minutes_by_stage),
         "layers": {name: {"state": each.state, "score": each.score} for name, each in found.layers.items()},
         "stages": {name: None if at is None else moment(at) for name, at in _stages(clock).items()},
     }

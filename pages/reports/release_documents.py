@@ -4,6 +4,7 @@
 |---------|-----------------------------------------------------------------------------------------|
 | vendor  | what failed, when and how often, the provider's words and request ids, adapted members; |
 |         | no cost, no user, and no text unless asked for                                          |
+| team    | all of it, and what happened when                                                       |
 """
 
 import json
@@ -11,14 +12,22 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, TypeAlias, get_args
 
 from pages.document import BulletList, Cell, Column, Document, Section, Table, columns
+from pages.reports import release
 from pages.words import archive as words
 from pages.words.status import moment
 from pages.words.verdict import failed_by, failure_rate
 from pages.writers import to_json, written
 from records.captures.capture import CapturedMessage
-from verdict.archive.release_facts import FailedRequest, ProviderFailure, ProviderFailures, ReleaseFacts
+from verdict.archive.release_facts import (
+    FailedRequest,
+    ProviderFailure,
+    ProviderFailures,
+    ReleaseFacts,
+    TimelineEntry,
+)
+from verdict.archive.releases import ReleaseClock
 
-Reader = Literal["vendor"]
+Reader = Literal["vendor", "team"]
 READERS: tuple[Reader, ...] = get_args(Reader)
 
 
@@ -38,8 +47,8 @@ def document(found: ReleaseFacts, reader: Reader, links: Sequence[tuple[str, str
     )
 
 
-_TITLES: dict[Reader, str] = {"vendor": "what failed at the provider"}
-_NAMES: dict[Reader, str] = {"vendor": "model's vendor"}
+_TITLES: dict[Reader, str] = {"vendor": "what failed at the provider", "team": "from noticed to decided"}
+_NAMES: dict[Reader, str] = {"vendor": "model's vendor", "team": "team"}
 
 
 def rendered(found: ReleaseFacts, reader: Reader, form: str, links: Sequence[tuple[str, str]] = ()) -> str:
@@ -52,17 +61,42 @@ def rendered(found: ReleaseFacts, reader: Reader, form: str, links: Sequence[tup
 
 
 def _head(found: ReleaseFacts, reader: Reader) -> list[str]:
-    return words.failed_requests(found.failures)
+    failed = words.failed_requests(found.failures)
+    return failed if reader == "vendor" else [*words.reasons_of(found.dossier), *failed]
 
 
 def _sections(found: ReleaseFacts) -> Iterator[_For]:
     failures = found.failures
-    yield ("vendor",), Section("What failed", [_kinds(failures)])
+    yield ("team",), Section("What happened", [_timeline(found.timeline)])
+    yield ("team",), Section("Minutes by stage", [_minutes(found.dossier.clock)])
+    yield from ((("team",), each) for each in release.document(found.dossier).sections)
+    yield ("vendor", "team"), Section("What failed", [_kinds(failures)])
     for number, each in enumerate(failures.kinds, 1):
-        yield ("vendor",), Section(f"{number}. {_what(each)}", [_requests(each.newest), *_texts(each)])
-    yield ("vendor",), Section("In the benchmark", [_examples(failures.examples)])
+        yield ("vendor", "team"), Section(f"{number}. {_what(each)}", [_requests(each.newest), *_texts(each)])
+    yield ("vendor", "team"), Section("In the benchmark", [_examples(failures.examples)])
     changed = [words.adapted_members(canary, changes) for canary, changes in failures.adapted.items()]
-    yield ("vendor",), Section("Members of the requests that are adapted", [BulletList(changed)])
+    yield ("vendor", "team"), Section("Members of the requests that are adapted", [BulletList(changed)])
+
+
+def _timeline(entries: Sequence[TimelineEntry]) -> Table:
+    return Table(
+        columns("UTC", "what", "who", "why", "minutes"),
+        [
+            [
+                moment(each.at),
+                words.happened(each),
+                each.who or "–",
+                each.reason or "–",
+                f"{each.minutes:g} {each.stage}" if each.minutes else "–",
+            ]
+            for each in entries
+        ],
+    )
+
+
+def _minutes(clock: ReleaseClock) -> Table:
+    rows = [[stage, f"{minutes:g}"] for stage, minutes in clock.minutes_by_stage.items()]
+    return Table([Column("stage"), Column("minutes", figure=True)], rows)
 
 
 def _what(failure: ProviderFailure) -> str:

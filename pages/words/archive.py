@@ -1,15 +1,17 @@
 """The archive in sentences: its trends with their figures, and why a release stands as it does."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from common.interval import Interval, Range
+from common.numbers import set_percent
 from pages.words.figures import defined, joined, label
 from pages.words.judge import with_ends
 from pages.words.reasons import sentences
+from pages.words.status import act, plain
 from pages.words.verdict import failure_rate, in_words
 from records.outcome import ProviderError
 from routing.canary import RequestChanges
-from verdict.archive.release_facts import ProviderFailures
+from verdict.archive.release_facts import ProviderFailures, TimelineEntry, TimelineKind
 from verdict.archive.releases import Dossier, RunStanding, verdicts
 from verdict.archive.trends import Family, TrendStep, Validity
 from verdict.decision.document import Report
@@ -232,6 +234,39 @@ def _missing(found: Dossier) -> Iterator[str]:
         yield "No user has tried it yet: the verdict rests on examples only."
     if found.benchmark is None:
         yield "No benchmark has compared these two models on all datasets."
+
+
+# What happened to a release, for its team.
+
+
+def happened(entry: TimelineEntry) -> str:
+    """An entry of the timeline: support, run 1: ramp, 5 % to 10 % of the users."""
+    where = f"{entry.canary}, run {entry.run}: " if entry.canary else ""
+    return f"{where}{_HAPPENED[entry.kind](entry)}"
+
+
+def _acted(entry: TimelineEntry) -> str:
+    if entry.shares is None:
+        return act(entry.action)
+    before, after = (set_percent(share) for share in entry.shares)
+    return f"{act(entry.action)}, {before} to {after} of the users"
+
+
+def _looked(entry: TimelineEntry) -> str:
+    told = [f"look of day {entry.day}"]
+    told += [f"at {joined([label(each) for each in entry.seen])}"] if entry.seen else []
+    few = joined([label(each) for each in entry.unseen])
+    return " ".join(told) + (f"; too few users for {few}" if few else "")
+
+
+_HAPPENED: Mapping[TimelineKind, Callable[[TimelineEntry], str]] = {
+    "noticed": lambda entry: "the model was noticed",
+    "benchmark": lambda entry: f"benchmark: {in_words(entry.action) if entry.action else 'no verdict'}",
+    "act": _acted,
+    "look": _looked,
+    "page": lambda entry: f"people were told: {plain(entry.action)}",
+    "note": lambda entry: "a note",
+}
 
 
 # What failed at a candidate's provider, for its vendor.

@@ -80,6 +80,15 @@ class Benchmarks:
             found = connection.execute(_newest(tables.benchmarks.c.document, candidate, baseline)).scalar()
         return None if found is None else dict(found)
 
+    def entries(self, candidate: str, baseline: str) -> list["BenchmarkEntry"]:
+        """The benchmarks of a candidate against this baseline, oldest first."""
+        table = tables.benchmarks.c
+        named = {name: table.document[name].as_string().label(name) for name in ("owner", "verdict")}
+        query = select(table.at, *named.values()).order_by(table.at, table.id)
+        return self._store.found(
+            BenchmarkEntry, query.where(table.candidate == candidate, table.baseline == baseline)
+        )
+
 
 FailureRow = Mapping[str, str | float | None]
 """One wrong answer, by the columns of `bench.benchmark.comparison`."""
@@ -147,6 +156,15 @@ class BenchFailures:
                 row.candidate: [dict(each) for each in row.rows] for row in connection.execute(query)
             }
         return {candidate: rows for candidate, rows in found.items() if candidate and rows}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkEntry:
+    """A benchmark without its document. `at` is UTC seconds, `verdict` None for none."""
+
+    at: float
+    owner: str
+    verdict: str | None
 
 
 def _newest(column: ColumnElement[Any], candidate: str, baseline: str) -> Select[Any]:

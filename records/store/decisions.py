@@ -40,14 +40,18 @@ class Decisions:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def record(self, decision: Decision, state: State, *, minutes: float | None = None) -> None:
+    def record(
+        self, decision: Decision, state: State, *, minutes: float | None = None, stage: str = ""
+    ) -> None:
         """Store a decision and its audit entry, with the minutes that it took, in one transaction.
 
         The canary's `state` does not change.
         """
         words = f"{decision.decision}: {decision.reason}"
         words += f" (despite {', '.join(decision.names)})" if decision.names else ""
-        act = Act(at=decision.at, action="decide", who=decision.who, reason=words, minutes=minutes)
+        act = Act(
+            at=decision.at, action="decide", who=decision.who, reason=words, minutes=minutes, stage=stage
+        )
         with self._store.writing() as connection:
             connection.execute(tables.decisions.insert().values(**asdict(decision)))
             log_act(connection, decision.canary, act, state.document, state.document)

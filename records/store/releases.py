@@ -15,7 +15,7 @@ from sqlalchemy import Connection, select, update
 
 from records.store import Act, AuditEntry, Store
 from records.store.database import insert_new
-from records.store.tables import audit, release_notes, releases, runs
+from records.store.tables import audit, pages, release_notes, releases, runs
 from routing.states import State, StateName
 
 
@@ -43,13 +43,27 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseNote:
-    """A person's note on a release. `at` is UTC seconds, `minutes` the time that the person spent."""
+    """A person's note on a release. `at` is UTC seconds, `minutes` the time that the person spent, in which
+    `stage`."""
 
     at: float
     release: str
     who: str
     text: str
     minutes: float | None = None
+    stage: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentPage:
+    """What was told of a canary's incident: its event, and the title that receivers got. `at` is UTC seconds,
+    `key` names the message."""
+
+    key: str
+    at: float
+    canary: str
+    event: str
+    title: str
 
 
 class Releases:
@@ -94,6 +108,15 @@ class Releases:
     def acts(self, canary: str) -> Sequence[AuditEntry]:
         """Everything that the audit log has of a canary, oldest first."""
         return self._store.acts(audit.c.canary == canary)
+
+    def paged(self, sent: Sequence[SentPage]) -> None:
+        """Store what people were told, each message once."""
+        self._store.add_new(pages, sent)
+
+    def pages(self, canary: str, *, since: float, until: float) -> Sequence[SentPage]:
+        """What people were told of a canary from `since` to `until`, oldest first."""
+        within = (pages.c.canary == canary) & (pages.c.at >= since) & (pages.c.at <= until)
+        return self._store.found(SentPage, select(pages).where(within).order_by(pages.c.at, pages.c.key))
 
     def note(self, note: ReleaseNote) -> None:
         """Add a note."""

@@ -139,6 +139,12 @@ class VerdictLooks:
         )
         return self._store.found(StoredLook, query.order_by(table.c.metric, table.c.day))
 
+    def of_run(self, canary: str, run: int) -> list[StoredLook]:
+        """The looks of a run by whatever rubric, in the order in which they were made."""
+        table = tables.looks
+        query = select(table).where(table.c.canary == canary, table.c.run == run)
+        return self._store.found(StoredLook, query.order_by(table.c.at, table.c.metric))
+
     def keep(self, scope: LookScope, looks: Sequence[StoredLook]) -> None:
         """Store these looks, except those that somebody else stored first."""
         with self._store.writing() as connection:

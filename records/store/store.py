@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -61,13 +61,15 @@ class VersionedState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Act:
-    """Who did what, when (UTC seconds) and why, for the audit log; `minutes`: how long it took them."""
+    """Who did what, when (UTC seconds) and why, for the audit log; `minutes`: how long it took them, in which
+    `stage` of the release."""
 
     at: float
     action: str
     who: str
     reason: str
     minutes: float | None = None
+    stage: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -470,7 +472,7 @@ def _audited(row: Row[Any]) -> AuditEntry:
     return AuditEntry(
         id=row.id,
         canary=row.canary,
-        act=Act(at=row.at, action=row.action, who=row.who, reason=row.reason, minutes=row.minutes),
+        act=Act(**{each.name: getattr(row, each.name) for each in fields(Act)}),
         before=msgspec.convert(row.before, State) if row.before else None,
         after=msgspec.convert(row.after, State),
     )

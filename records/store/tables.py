@@ -252,6 +252,7 @@ audit = Table(
     Column("before", JSON, nullable=False),
     Column("after", JSON, nullable=False),
     Column("minutes", Number),
+    _key("stage"),
 )
 
 rubrics = Table(
@@ -361,6 +362,17 @@ runs = Table(
     Index("runs_by_release", "release"),
 )
 
+pages = Table(
+    "pages",
+    metadata,
+    Column("key", Key, primary_key=True),
+    _number("at"),
+    _key("canary"),
+    _key("event"),
+    Column("title", Text, nullable=False),
+    Index("pages_by_canary", "canary", "at"),
+)
+
 release_notes = Table(
     "release_notes",
     metadata,
@@ -370,6 +382,7 @@ release_notes = Table(
     Column("who", String, nullable=False),
     Column("text", Text, nullable=False),
     Column("minutes", Number),
+    _key("stage"),
     Index("release_notes_by_release", "release"),
 )
 

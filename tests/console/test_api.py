@@ -35,6 +35,7 @@ class Taking:
         share: float | None,
         hard: bool = False,
         minutes: float | None = None,
+        stage: str = "",
     ) -> Mapping[str, Any]:
         given = {"who": who, "reason": reason, "share": share, "hard": hard}
         self.taken.append({"canary": canary, "order": order, **given})
@@ -49,6 +50,7 @@ class Taking:
         reason: str,
         despite: Sequence[str] = (),
         minutes: float | None = None,
+        stage: str = "",
     ) -> Mapping[str, Any]:
         given = {"who": who, "reason": reason, "despite": list(despite)}
         self.taken.append({"canary": canary, "choice": choice, **given})

@@ -3,28 +3,34 @@
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from canary.cli import app
 from canary.config import parse
 from control.states.rollouts import Rollouts
 from pages.reports.release_documents import rendered
 from records.captures.capture import Capture, CapturedMessage, CaptureInfo
 from records.facts.exchange_id import mint
 from records.outcome import AttemptRecord, Outcome, ProviderError
-from records.store import Store
+from records.store import Act, Store
+from records.store.benchmarks import Benchmarks
 from records.store.captures import CaptureStore
+from records.store.releases import ReleaseNote, Releases, SentPage
+from records.store.reports import LookScope, StoredLook, VerdictLooks
+from routing import transitions
 from tests.effort import examples
 from tests.records.samples import a_batch
 from verdict.archive.release_facts import ReleaseFacts, facts_of
 from verdict.archive.releases import release_of
 
-CONFIG = parse(
-    """\
+TEXT = """\
 providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}
 canaries:
   - name: trial
@@ -36,10 +42,8 @@ canaries:
       request: {rename: {max_tokens: max_completion_tokens}, set: {user: "u-4711 Anna"}}
     share: 5%
     rubric: [{metric: error_rate, acceptable: "< 3%", ideal: "< 1%", weight: 1, question: "Any?"}]
-""",
-    "canary.yaml",
-    {},
-)
+"""
+CONFIG = parse(TEXT, "canary.yaml", {})
 START = 1_800_000_000.0
 FORMS = ("text", "markdown", "html", "json")
 UNIT = "ab" * 16
@@ -178,3 +182,73 @@ def test_texts_are_there_when_asked_for(store: Store) -> None:
 def test_a_release_that_nobody_tried_has_a_document_in_every_form(store: Store) -> None:
     for form in FORMS:
         assert "No request of a user was sent to the candidate" in rendered(facts(store), "vendor", form)
+
+
+def test_the_team_reads_what_happened_when_by_whom_why_and_for_how_long(store: Store) -> None:
+    rollouts = Rollouts(store, lambda plan: None)
+    rollouts.reconcile(CONFIG.control, START)
+    (release,) = Releases(store).all()
+    document = {"owner": "ann", "verdict": "ship", "layers": [], "reasons": []}
+    Benchmarks(store).add(document, baseline="openai/old", candidate="openai/new", at=START - 600)
+    ramp = Act(at=START + 100, action="ramp", who="ann", reason="looks good")
+    rollouts.change("trial", ramp, lambda state: transitions.set_share(state, (), 0.1, now=START + 100))
+    scope = LookScope(canary="trial", run=1, rubric_sha256="x")
+    seen = StoredLook(metric="csat", day=7, at=START + 200, document={"units": 9, "seen": None})
+    VerdictLooks(store).keep(
+        scope, [seen, replace(seen, metric="error_rate", document={"units": 9, "seen": {}})]
+    )
+    page = SentPage(key="k/1", at=START + 300, canary="trial", event="page", title="Refund answers fail")
+    Releases(store).paged([page])
+    Releases(store).paged([page])
+    back = Act(at=START + 400, action="rollback", who="ann", reason="refunds", minutes=5.0)
+    rollouts.change(
+        "trial", back, lambda state: transitions.rollback(state, reason="refunds", now=START + 400)
+    )
+    rollouts.settle()
+    for minutes, stage in ((20.0, "labelling"), (10.0, "labelling"), (2.0, "")):
+        note = ReleaseNote(
+            at=START + 500, release=release.id, who="bob", text="40", minutes=minutes, stage=stage
+        )
+        Releases(store).note(note)
+    told = json.loads(rendered(facts(store), "team", "json"))
+    rows = [" | ".join(each.values()) for each in told["sections"][0]["tables"][0]]
+    assert [row.removeprefix("2027-01-15 ") for row in rows] == [
+        "07:50:00 | benchmark: ship | ann | – | –",
+        "08:00:00 | trial, run 1: first seen, 0 % to 5 % of the users | config | running at share 0.05 | –",
+        "08:01:40 | trial, run 1: ramp, 5 % to 10 % of the users | ann | looks good | –",
+        "08:03:20 | trial, run 1: look of day 7 at error rate; too few users for satisfaction | – | – | –",
+        "08:05:00 | trial, run 1: people were told: page | – | Refund answers fail | –",
+        "08:06:40 | trial, run 1: rollback, 10 % to 0 % of the users | ann | refunds | 5 decision",
+        "08:08:20 | a note | bob | 40 | 20 labelling",
+        "08:08:20 | a note | bob | 40 | 10 labelling",
+        "08:08:20 | a note | bob | 40 | 2 other",
+    ]
+    assert told["sections"][1]["tables"] == [
+        [
+            {"stage": "labelling", "minutes": "30"},
+            {"stage": "decision", "minutes": "5"},
+            {"stage": "other", "minutes": "2"},
+        ]
+    ]
+
+
+def test_a_person_says_on_which_stage_the_minutes_went_and_gets_a_file(tmp_path: Path) -> None:
+    config, folder = tmp_path / "canary.yaml", tmp_path / "data"
+    config.write_text(TEXT)
+    folder.mkdir()
+    with closing(Store.open("sqlite:///canary.db", folder)) as store:
+        Rollouts(store, lambda plan: None).reconcile(CONFIG.control, START)
+    where = ["--config", str(config), "--data", str(folder)]
+
+    def run(*words: str) -> Any:
+        return CliRunner().invoke(app, ["release", *words, *where])
+
+    assert run("note", "new", "read 40", "--minutes", "20", "--stage", "Labelling").exit_code == 0
+    assert run("note", "new", "read 40", "--stage", "labelling").exit_code == 2
+    assert run("show", "new", "--texts").exit_code == 2
+    assert run("show", "new", "--for", "team", "-o", "team.pdf").exit_code == 2
+    for form in ("html", "md", "json"):
+        file = tmp_path / f"team.{form}"
+        assert run("show", "new", "--for", "team", "-o", str(file)).exit_code == 0
+        assert "20 labelling" in file.read_text()
+    assert "20 labelling" in run("show", "new").stdout

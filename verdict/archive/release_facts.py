@@ -1,21 +1,25 @@
-"""What a release's documents say beside its dossier: what failed at the candidate's provider. Values only."""
+"""What a release's documents say beside its dossier: what failed at the candidate's provider, and what
+happened when. Values only.
+"""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from records.captures.capture import Capture
 from records.outcome import BLAMED, UNREACHED, AttemptRecord, ProviderError
 from records.store import Store
-from records.store.benchmarks import BenchFailures
+from records.store.benchmarks import BenchFailures, Benchmarks
 from records.store.captures import CaptureStore
+from records.store.releases import Releases
+from records.store.reports import StoredLook, VerdictLooks
 from records.store.segments.columns import faults_of
 from records.store.segments.sources import sources
 from routing.canary import RequestChanges
-from verdict.archive.releases import Dossier, RunStanding
+from verdict.archive.releases import Dossier, RunStanding, stage_of
 from verdict.decision.reports import NoSuchCanary, judged_canary
 from verdict.terms.judged_canary import ReportSettings
 
@@ -82,12 +86,38 @@ class ProviderFailures:
     examples: tuple[ProviderFailure, ...] = ()
 
 
+TimelineKind = Literal["noticed", "benchmark", "act", "look", "page", "note"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimelineEntry:
+    """Something that happened to a release, at UTC second `at`. `who` is a person, or what acted by itself.
+    `action` is the audit log's, a page's event or a benchmark's verdict; `shares` those of the users before
+    and after. A look on `day` of the plan `seen` these rows of the rubric, and not those `unseen`, for want
+    of users. `minutes` are a person's, on `stage`."""
+
+    at: float
+    kind: TimelineKind
+    canary: str = ""
+    run: int = 0
+    who: str = ""
+    action: str = ""
+    reason: str = ""
+    shares: tuple[float, float] | None = None
+    day: int | None = None
+    seen: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
+    minutes: float | None = None
+    stage: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseFacts:
     """All that a release's documents say."""
 
     dossier: Dossier
     failures: ProviderFailures
+    timeline: tuple[TimelineEntry, ...]
 
 
 def facts_of(
@@ -95,7 +125,81 @@ def facts_of(
 ) -> ReleaseFacts:
     """The facts of this release. `texts`: with captured texts of some failed requests; without them nothing
     of a failure quotes a captured request. Raises StoreDown."""
-    return ReleaseFacts(dossier=found, failures=_failures_of(settings, store, found, now=now, texts=texts))
+    return ReleaseFacts(
+        dossier=found,
+        failures=_failures_of(settings, store, found, now=now, texts=texts),
+        timeline=tuple(sorted(_timeline(store, found), key=lambda each: each.at)),
+    )
+
+
+# What happened, from noticed to decided.
+
+
+def _timeline(store: Store, found: Dossier) -> Iterator[TimelineEntry]:
+    about, releases = found.release, Releases(store)
+    if about.noticed_at is not None:
+        yield TimelineEntry(at=about.noticed_at, kind="noticed", who="canary watch")
+    for made in Benchmarks(store).entries(about.candidate, about.baseline):
+        yield TimelineEntry(at=made.at, kind="benchmark", who=made.owner, action=made.verdict or "")
+    for run in found.runs:
+        until = float("inf") if run.ended_at is None else run.ended_at + _LATE_S
+        yield from _acts(releases, run, first=run.canary not in _before(found, run))
+        yield from _looks(store, run)
+        for page in releases.pages(run.canary, since=run.started_at, until=until):
+            yield TimelineEntry(
+                at=page.at, kind="page", canary=run.canary, run=run.run, action=page.event, reason=page.title
+            )
+    for note in found.notes:
+        yield TimelineEntry(
+            at=note.at,
+            kind="note",
+            who=note.who,
+            reason=note.text,
+            minutes=note.minutes,
+            stage=stage_of(note) if note.minutes else "",
+        )
+
+
+def _before(found: Dossier, run: RunStanding) -> set[str]:
+    return {each.canary for each in found.runs if (each.canary, each.run) < (run.canary, run.run)}
+
+
+def _acts(releases: Releases, run: RunStanding, *, first: bool) -> Iterator[TimelineEntry]:
+    """The audit log's entries of a run, and of the time before the canary's first one."""
+    for entry in releases.acts(run.canary):
+        act, before = entry.act, entry.before
+        if entry.after.run != run.run and not (first and run.run == 1 and entry.after.run == 0):
+            continue
+        shares = (before.effective_share if before is not None else 0.0, entry.after.effective_share)
+        yield TimelineEntry(
+            at=act.at,
+            kind="act",
+            canary=run.canary,
+            run=run.run,
+            who=act.who,
+            action=act.action,
+            reason=act.reason,
+            shares=shares if shares[0] != shares[1] else None,
+            minutes=act.minutes,
+            stage=stage_of(act) if act.minutes else "",
+        )
+
+
+def _looks(store: Store, run: RunStanding) -> Iterator[TimelineEntry]:
+    """Each day's looks: the rows that had enough users, and those that had not."""
+    days = dict[tuple[float, int], list[StoredLook]]()
+    for look in VerdictLooks(store).of_run(run.canary, run.run):
+        days.setdefault((look.at, look.day), []).append(look)
+    for (at, day), looks in days.items():
+        yield TimelineEntry(
+            at=at,
+            kind="look",
+            canary=run.canary,
+            run=run.run,
+            day=day,
+            seen=tuple(each.metric for each in looks if each.document["seen"] is not None),
+            unseen=tuple(each.metric for each in looks if each.document["seen"] is None),
+        )
 
 
 # What failed at the candidate's provider: when, how often, in the provider's own words, and under which of

@@ -8,7 +8,7 @@ import msgspec
 
 from common.concentration import FailingPart
 from judge.figures import JudgeFigures
-from records.store import AuditEntry, Store
+from records.store import Act, AuditEntry, Store
 from records.store.benchmarks import Benchmarks, FailureRow
 from records.store.decisions import Decision, Decisions
 from records.store.releases import Release, ReleaseNote, Releases, Run
@@ -244,13 +244,15 @@ _DECIDES = ("decide", "promote", "rollback")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseClock:
     """When each stage was first reached, UTC seconds; None if not yet, or unknown. `decided` is that of the
-    newest runs. `minutes` is the time that people gave, None if nobody gave any."""
+    newest runs. `minutes` is the time that people gave, None if nobody gave any; `minutes_by_stage` says on
+    what, the most first."""
 
     noticed: float | None
     benchmarked: float | None
     started: float | None
     decided: float | None
     minutes: float | None
+    minutes_by_stage: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def days(self) -> float | None:
@@ -389,19 +391,29 @@ def _state(history: ArchivedRelease, runs: Sequence[RunStanding]) -> ReleaseStat
     return "benchmarked" if history.benchmarked_at is not None else "noticed"
 
 
+def stage_of(spent: Act | ReleaseNote) -> str:
+    """The stage to which a person's minutes went: as they said, else by what they did."""
+    if spent.stage:
+        return spent.stage
+    return "decision" if isinstance(spent, Act) and spent.action in _DECIDES else "other"
+
+
 def _clock(history: ArchivedRelease) -> ReleaseClock:
     acts = [act.act for run in history.runs for act in run.acts]
     newest = [act.act for run in history.newest_runs for act in run.acts]
     decided = [act.at for act in newest if act.action in _DECIDES]
-    given = [
-        minutes for minutes in (*(a.minutes for a in acts), *(n.minutes for n in history.notes)) if minutes
-    ]
+    given = dict[str, float]()
+    people: list[Act | ReleaseNote] = [*acts, *history.notes]
+    for spent in people:
+        if spent.minutes:
+            given[stage_of(spent)] = given.get(stage_of(spent), 0.0) + spent.minutes
     return ReleaseClock(
         noticed=history.release.noticed_at,
         benchmarked=history.benchmarked_at,
         started=min((run.run.at for run in history.runs), default=None),
         decided=min(decided, default=None),
-        minutes=sum(given) if given else None,
+        minutes=sum(given.values()) if given else None,
+        minutes_by_stage=dict(sorted(given.items(), key=lambda each: -each[1])),
     )
 
 
