@@ -22,7 +22,7 @@ from control.feed.events import MetricsListener, WorkerRegistry
 from control.fleet.leadership import Leadership, SoleLeader
 from control.fleet.publisher import FilePublisher, RedisPublisher, ServiceAvailability, TrialsFile
 from control.jobs.release_metrics import ReleaseMetrics
-from control.jobs.reports import Announcer, ReportJob
+from control.jobs.reports import Announcer, ReportJob, week_after_news
 from control.jobs.segment_job import SegmentJob, SegmentProgram, expiring
 from control.monitor.monitor import DECIDE_EVERY_S, Monitor
 from control.operator.operator import Operator
@@ -38,6 +38,7 @@ from records.errors import StoreDown
 from records.exports.prometheus import Meters
 from records.facts.prices import UnpricedArm
 from records.store import Store
+from records.store.reports import StoredEvaluation
 from routing.cohort import unit_hash
 from routing.states import NO_STATES, States
 from verdict.archive.archivist import Archivist, NightlyLooks
@@ -151,7 +152,9 @@ class Controller:
             before=lambda now: now - self.settings.retention_s,
             works=self._leads,
         )
-        self._archivist = Archivist(store, lambda: self.settings.reports, sentences, self._leads)
+        self._archivist = Archivist(
+            store, lambda: self.settings.reports, sentences, self._leads, self._tell_week_after
+        )
         self._nightly_looks = NightlyLooks(store, lambda: self.settings.reports, self._leads)
         self._report_job = ReportJob(
             store, lambda: self.settings, self._announcer.put, sentences, self._leads
@@ -343,6 +346,7 @@ class Controller:
         tick = partial(self.rollouts.tick, settings, passed_s=passed_s, now=time.time())
         held, thin, before = self.monitor.holding(), self.monitor.thin(), self.rollouts.in_force.version
         await asyncio.to_thread(tick, held=held, thin=thin)
+        await asyncio.to_thread(self.rollouts.end_holdbacks, time.time())
         if self.rollouts.in_force.version != before:
             self.rollouts.publish()
         await self.monitor.log_pages(self._store)
@@ -354,6 +358,10 @@ class Controller:
         self._reconciled = settings
         for problem in problems:
             log.error("config.refused", problem=problem)
+
+    def _tell_week_after(self, stored: StoredEvaluation) -> None:
+        if (news := week_after_news(stored)) is not None:
+            self._announcer.put(news)
 
     def _judged_runs(self) -> list[JudgedRun]:
         """The runs that have begun, of the canaries that the model judges."""

@@ -178,6 +178,16 @@ SETTLE_S, SETTLE_AT_MOST_S = 1_800.0, 14_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HoldbackTerms:
+    """After a promotion, this share of the units keeps the baseline for so long. `rollback`: a guardrail that
+    convicts the candidate in that time rolls it back; else it pages."""
+
+    share: float
+    for_s: float
+    rollback: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Canary:
     """One rollout: a candidate tested against a baseline."""
 
@@ -199,6 +209,8 @@ class Canary:
     """How long a unit must be idle before a change of share moves it; 0: everybody moves at once."""
     settle_at_most_s: float = SETTLE_AT_MOST_S
     """How long a change waits for a unit at most."""
+    holdback: HoldbackTerms | None = None
+    """Who keeps the baseline after a promotion; None: nobody."""
 
     def meets(self, other: "Canary") -> bool:
         """True when one request could be taken by both."""

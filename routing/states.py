@@ -84,6 +84,21 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Holdback:
+    """The units that keep the baseline after a promotion: those that the share leaves to it, in this phase.
+
+    Times are UTC seconds: it began, it ends by itself, it ended (None: it lasts). `rollback`: guardrails may
+    roll the candidate back.
+    """
+
+    phase: int
+    since: float
+    until: float
+    rollback: bool = False
+    ended_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class State:
     """One canary's state.
 
@@ -97,6 +112,7 @@ class State:
     `definition`: fingerprint of match, arms, unit rule and lane at the start (`routing.canary.definition`).
     `lane`: the units that it has, where other canaries match the same requests; None: all.
     `holds`: the units that keep an earlier state for a while, by the change that would have moved them.
+    `holdback`: of the run's promotion, also once it has ended; None without one.
     """
 
     state: StateName = "waiting"
@@ -115,6 +131,12 @@ class State:
     changed_at: float | None = None
     lane: Lane | None = None
     holds: tuple[Hold, ...] = ()
+    holdback: Holdback | None = None
+
+    @property
+    def holds_back(self) -> bool:
+        """True while units keep the baseline after a promotion."""
+        return self.holdback is not None and self.holdback.ended_at is None
 
     @property
     def document(self) -> dict[str, Any]:

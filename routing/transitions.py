@@ -8,6 +8,7 @@
     rollback        ·      rolled_back rolled_back  (hard)    rolled_back   ·
     promote         ·      promoted   promoted       ·            ·         ·
     end           ended     ended      ended       ended        ended       ·
+    end_holdback (same)     (same)     (same)     (same)     all units   (same)
     configure    (noted)   new share  new share   (noted)      (noted)   (noted)
     await, redefine, give_lane
                  (noted)    (same)     (same)     (same)       (same)    (same)
@@ -18,6 +19,9 @@ A dot is IllegalTransition. `rolled_back` is latched: only `resume`, by a person
 run at the ramp's first step. Only start, ramp, resume, promote, a changed share in the config (all done by a
 person) and the ramp's clock raise the exposure.
 
+A promotion may hold units back: the candidate gets all but those, until `end_holdback`, by the clock or by
+the next trial. Whatever else changes the state ends the hold-back, too.
+
 A rollback may be `hard`: the candidate then gets no request any more. Without it, the candidate may go on
 with the conversations it began. A second rollback can only make the first one hard.
 """
@@ -26,8 +30,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from routing.canary import Step
-from routing.states import Lane, State, StateName
+from routing.canary import HoldbackTerms, Step
+from routing.states import Holdback, Lane, State, StateName
 
 Action = Literal["start", "ramp", "pause", "resume", "rollback", "promote", "end"]
 
@@ -128,7 +132,7 @@ def resume(state: State, steps: Sequence[Step], *, reason: str, now: float) -> S
         return _changed(state, replace(state, state="running", reason=reason), now)
     if not reason.strip():
         raise IllegalTransition("resume after a rollback needs a reason", legal(state))
-    new_run = replace(state, run=state.run + 1, started_at=now, reason=reason, hard=False)
+    new_run = replace(state, run=state.run + 1, started_at=now, reason=reason, hard=False, holdback=None)
     return _at_step(new_run, steps, 0, now)
 
 
@@ -138,20 +142,42 @@ def rollback(state: State, *, reason: str, now: float, hard: bool = False) -> St
     _check(state, "rollback")
     if state.state == "rolled_back":
         return replace(state, hard=state.hard or hard)
+    state = _without_holdback(state, now)
     return _changed(
         state, replace(state, state="rolled_back", share=0.0, cap=None, reason=reason, hard=hard), now
     )
 
 
-def promote(state: State, *, reason: str, now: float) -> State:
-    """Give the candidate all units. Only a person does this."""
+def promote(state: State, *, reason: str, now: float, holdback: HoldbackTerms | None = None) -> State:
+    """Give the candidate all units but those to be held back, of whom none had the candidate before. Only a
+    person does this."""
     _check(state, "promote")
-    return _changed(state, replace(state, state="promoted", share=1.0, cap=None, reason=reason), now)
+    whole = replace(state, state="promoted", share=1.0, cap=None, reason=reason)
+    if holdback is None:
+        return _changed(state, whole, now)
+    after = _changed(state, replace(whole, share=max(state.share, 1.0 - holdback.share)), now)
+    phase = state.phase + 1  # of its own, even where the share was as high before
+    held = Holdback(phase=phase, since=now, until=now + holdback.for_s, rollback=holdback.rollback)
+    return replace(after, phase=phase, holdback=held)
+
+
+def end_holdback(state: State, *, now: float) -> State:
+    """Give the candidate the units that were held back, if any were."""
+    if not state.holds_back:
+        return state
+    return _changed(state, replace(_without_holdback(state, now), share=1.0), now)
+
+
+def _without_holdback(state: State, now: float) -> State:
+    if state.holdback is None or not state.holds_back:
+        return state
+    return replace(state, holdback=replace(state.holdback, ended_at=now))
 
 
 def end(state: State, *, reason: str, now: float) -> State:
     """End the canary for good, because it left the config or a person ended it."""
     _check(state, "end")
+    state = _without_holdback(state, now)
     return _changed(state, replace(state, state="ended", share=0.0, cap=None, reason=reason), now)
 
 

@@ -247,6 +247,11 @@ def located(status: GuardrailStatus, found: Concentration) -> GuardrailStatus:
     return replace(status, where=found, sentence=f"{status.sentence}; {found.sentence}")
 
 
+def paging(status: GuardrailStatus) -> GuardrailStatus:
+    """The status of a rule that calls a person where it would have rolled back."""
+    return replace(status, state="firing", action="page") if status.action == "rollback" else status
+
+
 def rule_key(rule: str, category: str | None, segment: Mapping[str, str] | None) -> str:
     """`error_rate`, `error_rate[category=billing]`, `error_rate[region=eu]`."""
     parts = [f"category={category}"] if category is not None else []

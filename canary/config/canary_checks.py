@@ -42,6 +42,7 @@ def check_canaries(file: FileSection, found: CheckedDocument) -> None:
         _check_patience(canary, path, found)
         _check_shares(canary, path, found)
         _check_settle(canary, path, found)
+        _check_holdback(canary, path, found)
         _check_assignment(canary, path, found)
         _check_match(canary, path, found)
         _check_reach(file, canary, path, found)
@@ -158,6 +159,18 @@ def _check_settle(canary: CanarySection, path: Path, found: CheckedDocument) -> 
             "less, or raise `settle_at_most` (default 4h)"
         )
         found.complain((*path, "settle"), message)
+
+
+def _check_holdback(canary: CanarySection, path: Path, found: CheckedDocument) -> None:
+    if canary.holdback is None:
+        return
+    if canary.assignment == "header":
+        found.complain(
+            (*path, "holdback"), "is canary's own, and `assignment: header` leaves the users to a flag system"
+        )
+    if canary.holdback.share > LARGE_SHARE:
+        message = f"{canary.holdback.share:.4g} is more than half of the users: not a promotion any more"
+        found.complain((*path, "holdback", "share"), message)
 
 
 def _check_assignment(canary: CanarySection, path: Path, found: CheckedDocument) -> None:

@@ -46,7 +46,16 @@ from records.facts.price_list import FILE, PriceList
 from records.facts.prices import PricedModel, TokenPrices
 from records.shared.segment_folder import IN_STORE, OUTCOMES
 from routing.caller import TAG, Caller
-from routing.canary import NO_CHANGES, Arm, ArmName, Canary, Match, RequestChanges, Step
+from routing.canary import (
+    NO_CHANGES,
+    Arm,
+    ArmName,
+    Canary,
+    HoldbackTerms,
+    Match,
+    RequestChanges,
+    Step,
+)
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.plan import DAY_S, default_days
 from verdict.terms.rubric import Criterion
@@ -277,6 +286,7 @@ def canary(section: CanarySection) -> Canary:
         lane=section.lane,
         settle_s=section.settle_s,
         settle_at_most_s=section.settle_at_most_s,
+        holdback=HoldbackTerms(**dict(section.holdback)) if section.holdback is not None else None,
     )
 
 

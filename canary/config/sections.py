@@ -166,6 +166,16 @@ class StepSection(ConfigSection):
     until: UntilSection | None = Field(None, description="The evidence that the step waits for.")
 
 
+class HoldbackSection(ConfigSection):
+    """Users who keep the baseline for a while after a promotion."""
+
+    share: Share = Field(description="Their share of the units, at most half.")
+    for_s: Duration = Field(alias="for", description="How long they keep it, for example 7d.")
+    rollback: bool = Field(
+        False, description="Whether guardrails roll the promoted arm back in that time. Else they page."
+    )
+
+
 class GuardrailSection(ConfigSection):
     """A rule that warns, pages or rolls back. Keys not given are those of the default rule of that name."""
 
@@ -337,6 +347,9 @@ class CanarySection(ConfigSection):
         alias="settle_at_most",
         description="How long a change of share waits for a user at most.",
         json_schema_extra={"default": "4h"},
+    )
+    holdback: HoldbackSection | None = Field(
+        None, description="Who keeps the baseline for a while after a promotion. Without it, nobody."
     )
     promoted_by: Literal["one_person", "two_people"] = Field(
         "one_person",

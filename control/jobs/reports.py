@@ -23,7 +23,7 @@ from common.clock import every
 from control.settings import ControlSettings
 from records.errors import StoreDown
 from records.store import Store, VersionedState
-from records.store.reports import DailyReport, DailyReports
+from records.store.reports import DailyReport, DailyReports, StoredEvaluation
 
 if TYPE_CHECKING:
     from verdict.decision.document import Sentences
@@ -194,6 +194,26 @@ def _news(report: DailyReport) -> Announcement:
         at=report.at,
         offers=("promote", "report") if report.verdict in _SHIPS else ("report",),
         reason=f"the verdict of {datetime.fromtimestamp(report.at, UTC):%d %B %Y} is {word}",
+    )
+
+
+def week_after_news(stored: StoredEvaluation) -> Announcement | None:
+    """What the receivers are told when a hold-back has ended and its report is there; None of another
+    evaluation."""
+    found: Mapping[str, Any] | None = stored.document.get("week_after")
+    if found is None:
+        return None
+    rows = found["rows"]
+    count = {kept: sum(row["kept"] == kept for row in rows) for kept in ("kept", "not_kept", "unknown")}
+    broken = [row["metric"] for row in rows if row["kept"] == "not_kept"]
+    worse = f"; not kept: {', '.join(broken)}" if broken else ""
+    return Announcement(
+        kind="week_after",
+        about={"canary": stored.canary, "rows": len(rows), **count},
+        headline=f"{stored.canary}: its hold-back has ended, and the report of the week after is ready: "
+        f"{count['kept']} of {len(rows)} rows kept what was promised, {count['unknown']} unknown{worse}",
+        at=stored.at,
+        offers=("report",),
     )
 
 

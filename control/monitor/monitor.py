@@ -16,7 +16,7 @@ from alerts.incidents.notice import Notice
 from alerts.incidents.notifier import Outbox
 from alerts.incidents.rollback import RollbackEvidence
 from alerts.pulse import Pulse
-from alerts.rules.rule import CANNOT_SERVE, GuardrailStatus
+from alerts.rules.rule import CANNOT_SERVE, GuardrailStatus, paging
 from alerts.wording import UNNAMED, ArmNames
 from control.feed.events import WorkerEvents, WorkerKey
 from control.monitor.traffic import AstrayTraffic, CallerTraffic, UnmatchedTraffic, one_sided
@@ -59,15 +59,25 @@ class WatchedCanary:
             self.watch.rearm(run)
             self.pulse, self.statuses = Pulse(run=run), ()
 
-    def look(self, now_mono: float, *, routed: bool, heard: bool = False) -> None:
+    def look(self, now_mono: float, state: State | None = None, *, routed: bool, heard: bool = False) -> None:
         """Have the guardrails decide again."""
-        self.statuses = tuple(self.watch.decide(now_mono, routed=routed, outcome_arrived=heard))
+        found = self.watch.decide(now_mono, routed=routed, outcome_arrived=heard)
+        self.statuses = tuple(map(paging, found)) if only_pages(state) else tuple(found)
 
     def why(self, act: Act, *, rule: str = "", share: float, arms: ArmNames = UNNAMED) -> RollbackEvidence:
         """The evidence at the moment of this rollback from `share`; `rule` is "" for a person's rollback."""
         return self.watch.why(
             self.statuses, rule=rule, who=act.who, reason=act.reason, at=act.at, share=share, arms=arms
         )
+
+
+def only_pages(state: State | None) -> bool:
+    """True once the candidate is promoted with a hold-back by which guardrails page instead of rolling back.
+
+    That stays so when the hold-back is over: what a person has been told of must not be undone then.
+    """
+    held = state.holdback if state is not None and state.state == "promoted" else None
+    return held is not None and not held.rollback
 
 
 class Monitor:
@@ -222,8 +232,8 @@ class Monitor:
 
     def look(self, now_mono: float) -> None:
         """Update the rules' statuses without acting on them: an admin in standby only shows them."""
-        for watched in self.canaries.values():
-            watched.look(now_mono, routed=False)
+        for name, watched in self.canaries.items():
+            watched.look(now_mono, self._rollouts.state(name), routed=False)
 
     def holding(self) -> list[str]:
         """The canaries whose ramp must not advance now."""
@@ -313,7 +323,7 @@ class Monitor:
         if state is None:
             return []
         watched.follow(state.run)
-        watched.look(now_mono, routed=routed, heard=heard)
+        watched.look(now_mono, state, routed=routed, heard=heard)
         arms = arm_names(self._settings.canaries[name].canary)
         why = self._roll_back(name, watched, now_utc, arms)
         after = self._rollouts.state(name)

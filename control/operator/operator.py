@@ -21,6 +21,7 @@ from control.operator.orders import (
     Order,
     PromotionApprovals,
     cannot_outweigh,
+    holdback_begun,
     only_from,
     outweighed,
     request_of,
@@ -219,8 +220,7 @@ class Operator:
         _must_be_storable(who, reason)
         wanted, before = self._orderable(canary, order)
         now = time.time()
-        steps = wanted.canary.steps
-        transition = transition_for(order, steps, reason=reason, share=share, now=now, hard=hard)
+        transition = transition_for(order, wanted.canary, reason=reason, share=share, now=now, hard=hard)
         by_two = order == "promote" and wanted.promoted_by == "two_people"
         named = who if by_two else who or "unknown"  # nobody is no second person
         act = Act(at=now, action=order, who=named, reason=reason, minutes=minutes, stage=stage)
@@ -239,6 +239,8 @@ class Operator:
             await asyncio.to_thread(self.rollouts.settle)
             await asyncio.to_thread(self.rollouts.enter, wanted, now)
             await self.standing.tell()
+        if order == "promote" and (news := holdback_begun(canary, state, act)) is not None:
+            self.announce(news)
         return await self._answer(canary, state)
 
     async def begin(

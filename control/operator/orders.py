@@ -18,13 +18,15 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 from unicodedata import normalize
 
+from alerts.incidents.notice import utc_text
 from alerts.incidents.notifier import Announcement
 from common.clock import every
+from common.numbers import set_percent
 from records.errors import StoreDown
 from records.store import Act, Store
 from records.store.decisions import ASKED, PromoteRequests
 from routing import transitions
-from routing.canary import Step
+from routing.canary import Canary
 from routing.states import State
 
 Order = Literal["start", "pause", "resume", "rollback", "promote", "ramp"]
@@ -43,9 +45,10 @@ class BadOrder(Exception):
 
 
 def transition_for(
-    order: Order, steps: Sequence[Step], *, reason: str, share: float | None, now: float, hard: bool = False
+    order: Order, canary: Canary, *, reason: str, share: float | None, now: float, hard: bool = False
 ) -> Callable[[State], State]:
     """The transition that carries out an order. Raises BadOrder (400) when the order is incomplete."""
+    steps = canary.steps
     if order == "ramp":
         if share is None:
             raise BadOrder(400, 'ramp needs "share", for example 0.1 for 10 %')
@@ -60,7 +63,7 @@ def transition_for(
         "pause": lambda state: transitions.pause(state, reason=reason, now=now),
         "resume": lambda state: transitions.resume(state, steps, reason=reason, now=now),
         "rollback": lambda state: transitions.rollback(state, reason=reason, now=now, hard=hard),
-        "promote": lambda state: transitions.promote(state, reason=reason, now=now),
+        "promote": lambda state: transitions.promote(state, reason=reason, now=now, holdback=canary.holdback),
     }
     return changes[order]
 
@@ -90,6 +93,22 @@ def cannot_outweigh(state: State, split: str) -> str:
 
 LASTS_S = 86_400.0
 LOOK_EVERY_S = 1.0
+
+
+def holdback_begun(canary: str, state: State, act: Act) -> Announcement | None:
+    """What the receivers are told when a promotion holds users back; None where it does not."""
+    held = state.holdback if state.holds_back else None
+    if held is None:
+        return None
+    until = utc_text(held.until)
+    return Announcement(
+        kind="holdback_begun",
+        about={"canary": canary, "who": act.who, "until": until},
+        headline=f"{canary}: promoted by {act.who}; {set_percent(1.0 - state.share)} of the users keep the "
+        f"former baseline until {until}, and its report of the week after follows then",
+        at=act.at,
+        offers=("rollback", "report"),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

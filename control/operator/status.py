@@ -11,10 +11,11 @@ from typing import Any
 from alerts.incidents.incident import Incident
 from alerts.incidents.rollback import EvidencePoint, RolledBack, RuleThen, rolled_back
 from alerts.rules.places import to_document
-from alerts.rules.rule import rule_key
+from alerts.rules.rule import Action, Rule, rule_key
 from alerts.rules.scope import users_needed
 from common.clock import every
-from control.monitor.monitor import WatchedCanary
+from common.numbers import set_percent
+from control.monitor.monitor import WatchedCanary, only_pages
 from control.monitor.traffic import AstrayTraffic
 from control.operator.orders import ORDERS, PromoteRequest
 from control.settings import CanarySettings
@@ -136,6 +137,7 @@ def status_of(
         "reason": state.reason if state is not None else "",
         "refused": refused,
         "held_units": held_units,
+        "holdback": _holdback(state),
         "lane": state.lane.part if state is not None and state.lane is not None else None,
         "preflight": preflight,
         "started_at": state.started_at if state is not None else None,
@@ -157,7 +159,20 @@ def status_of(
         "where": where.document,
         "where_sentence": where.sentence,
         "provider_error": to_document(watched.watch.state.provider_error),
-        "guardrails": _guardrails(wanted, watched, state.effective_share if state is not None else 0.0),
+        "guardrails": _guardrails(wanted, watched, state),
+    }
+
+
+def _holdback(state: State | None) -> dict[str, Any] | None:
+    """Who keeps the baseline after a promotion; None for nobody."""
+    held = state.holdback if state is not None and state.holds_back else None
+    if state is None or held is None:
+        return None
+    return {
+        "share": 1.0 - state.share,
+        "since": held.since,
+        "until": held.until,
+        "rollback": held.rollback,
     }
 
 
@@ -194,16 +209,18 @@ def _models(canary: Canary) -> dict[str, dict[str, str]]:
     }
 
 
-def _guardrails(wanted: CanarySettings, watched: WatchedCanary, share: float) -> list[dict[str, Any]]:
-    """Each rule with its status. `action` is what the config lets the rule do, None for a built-in rule;
+def _guardrails(wanted: CanarySettings, watched: WatchedCanary, state: State | None) -> list[dict[str, Any]]:
+    """Each rule with its status. `action` is what the rule may do now, None for a built-in rule;
     `waits`: what it waits for ({have, need, of}), None if for nothing;
     `users_needed`: so many of the candidate's users, if all of them meet the event, are enough for that."""
     rules = {rule_key(each.rule, each.category, each.segment): each for each in wanted.guardrails}
+    share = state.effective_share if state is not None else 0.0
+    pages = only_pages(state)
     return [
         {
             "rule": status.key,
             "state": status.state,
-            "action": rule.action if (rule := rules.get(status.key)) is not None else None,
+            "action": _action(rule, pages) if (rule := rules.get(status.key)) is not None else None,
             "users_needed": users_needed(rule, share) if rule is not None else None,
             "value": status.value,
             "threshold": status.threshold,
@@ -214,6 +231,10 @@ def _guardrails(wanted: CanarySettings, watched: WatchedCanary, share: float) ->
         }
         for status in watched.statuses
     ]
+
+
+def _action(rule: Rule, pages: bool) -> Action:
+    return "page" if pages and rule.action == "rollback" else rule.action
 
 
 def _ramp(
@@ -387,6 +408,9 @@ def _of(
     arms = _BY_FLAG if by_flag else whatever
     if until is not None:
         arms = f"{arms}; {_kept(canary, until)}"
+    back = _held_back_until(state, found)
+    if back is not None:
+        arms = f"{arms}; {_held_back(found, back)}"
     return {
         "canary": name,
         "arm": None if by_flag and mine else assignment.arm,
@@ -394,6 +418,7 @@ def _of(
         "share": assignment.share,
         "bucket": at,
         "held_until": until if mine else None,
+        "held_back_until": back if mine else None,
         "lane": _lane(held, place, mine),
         "refused": refused,
         "sentence": refused or (arms if mine else _elsewhere(wanted, canaries, rollouts, place)),
@@ -408,6 +433,21 @@ def _held_until(state: State | None, found: Assignment) -> float | None:
     """Until which UTC second at most the unit keeps the arm that it had before a change of share."""
     holds = () if state is None or found.phase == state.phase else state.holds
     return next((each.until for each in holds if each.before.phase == found.phase), None)
+
+
+def _held_back_until(state: State | None, found: Assignment) -> float | None:
+    """Until when the unit keeps the baseline after the promotion; None if it does not."""
+    held = state.holdback if state is not None and state.holds_back else None
+    mine = held is not None and (found.arm, found.reason, found.phase) == ("baseline", "cohort", held.phase)
+    return held.until if held is not None and mine else None
+
+
+def _held_back(found: Assignment, until: float) -> str:
+    at = datetime.fromtimestamp(until, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return (
+        f"it is one of the {set_percent(1.0 - found.share)} of the users who are held back with the former "
+        f"baseline since the promotion, until {at}"
+    )
 
 
 def _kept(canary: Canary, until: float) -> str:

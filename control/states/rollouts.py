@@ -538,6 +538,16 @@ class Rollouts:
             if not self._swap(name, current, after, act if moved else None):
                 self._look()
 
+    def end_holdbacks(self, now: float) -> None:
+        """End the hold-backs whose time is up. May raise StoreDown."""
+        for name in self.states:
+            state = self.state(name)
+            held = state.holdback if state is not None and state.holds_back else None
+            if held is not None and held.until <= now:
+                days = f"{(held.until - held.since) / 86400:.3g} days"
+                act = Act(at=now, action="holdback_end", who="holdback", reason=f"its {days} are over")
+                self.change(name, act, partial(transitions.end_holdback, now=now))
+
     def release(self, name: str, over: frozenset[int], now: float) -> None:
         """End the holds of these phases, which keep no unit any more, and those whose time is up. May raise
         StoreDown."""

@@ -50,6 +50,7 @@ def summarized(trends: Trends) -> str:
             "",
             *(words.family(each) for each in trends.families),
             words.validity(trends.validity),
+            *([words.promises(trends.promises)] if trends.promises.releases else []),
             words.SAVINGS,
         ]
     )

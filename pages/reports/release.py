@@ -10,7 +10,7 @@ from typing import Any
 from common.numbers import count, dollars, percent, seconds
 from pages.document import BulletList, Cell, Document, Row, Section, Table, columns
 from pages.words import gains, judge, verdict
-from pages.words.archive import ending, reasons_of
+from pages.words.archive import came, ending, promised, reasons_of, week_after
 from pages.words.figures import bound_words, label
 from pages.words.reasons import sentences
 from pages.words.status import day
@@ -19,6 +19,7 @@ from records.store.benchmarks import FailureRow
 from records.store.releases import ReleaseNote
 from verdict.archive.evaluations import moment
 from verdict.archive.releases import LAYERS, Dossier, LayerName, LayerStanding, ReleaseClock, RunStanding
+from verdict.archive.week_after import Kept, WeekAfter
 from verdict.decision.document import SHIPS, MetricLine, Report
 from verdict.decision.document import to_json as report_json
 
@@ -27,6 +28,11 @@ _LAYERS: dict[LayerName, str] = {
     "real": "Real-world tasks",
     "users": "User experience",
     "business": "Business",
+}
+_KEPT: dict[Kept, tuple[str, str, str]] = {
+    "kept": ("✓", "Kept", "PASS"),
+    "not_kept": ("✗", "Not kept", "FAIL"),
+    "unknown": ("?", "Unknown", "INCONCLUSIVE"),
 }
 _BY_EXAMPLES = {"ship": "Ship, by examples only", "extend": "Not enough examples to decide"}
 """While no user has tried the model."""
@@ -69,6 +75,7 @@ def _sections(found: Dossier) -> list[Section]:
             for run in found.runs
             if run.report is not None and (run.report.metrics or run.report.judge)
         ),
+        *(_week_after(run, run.week_after) for run in found.runs if run.week_after is not None),
         *_benchmark(found.benchmark or {}),
         _section("The wrong answers", says=_counted(found.wrong), table=_wrong(found.wrong)),
         _section("Known issues", says=_issues((found.benchmark or {}).get("issues"))),
@@ -187,6 +194,27 @@ def _criteria(run: RunStanding, report: Report) -> Section:
         table=Table(
             columns("", "criterion", "current model", "candidate", "acceptable", "ideal", "users"),
             [_criterion(line, report) for line in report.metrics],
+        ),
+    )
+
+
+def _week_after(run: RunStanding, found: WeekAfter) -> Section:
+    """What was promised of each row, and what came while users were held back."""
+    return _section(
+        f"The week after: {run.canary}, run {run.run}",
+        says=week_after(found),
+        table=Table(
+            columns("", "criterion", "promised", "came", "held back", "promoted"),
+            [
+                [
+                    _mark(*_KEPT[row.kept]),
+                    label(row.metric),
+                    promised(row),
+                    came(row),
+                    *(f"{users:,}" for users in row.users),
+                ]
+                for row in found.rows
+            ],
         ),
     )
 
@@ -448,6 +476,7 @@ def _run(run: RunStanding) -> dict[str, Any]:
         "verdict": run.verdict,
         "decision": run.decision,
         "report": None if run.report is None else report_json(run.report, sentences),
+        **({} if run.week_after is None else {"week_after": asdict(run.week_after)}),
     }
 
 

@@ -172,7 +172,8 @@ def _sentence(canary: Mapping[str, Any], rules: Sequence[RuleView]) -> str:
             return f"{why} {refused}".strip()
         case "promoted":
             whom = "everybody" if canary.get("lane") is None else "everybody in its lane"
-            opening = f"Promoted: {whom} gets the candidate."
+            given = _getting(canary) if canary.get("holdback") else f"{whom} gets the candidate"
+            opening = f"Promoted: {given}."
         case "paused":
             opening = f"Paused: {_getting(canary)}, and the ramp waits."
         case _:
@@ -180,6 +181,7 @@ def _sentence(canary: Mapping[str, Any], rules: Sequence[RuleView]) -> str:
     arms = canary["arms"]
     said = (
         opening,
+        status.holdback(canary),
         status.held_units(canary),
         _errors(canary),
         not_evidence(arms),

@@ -103,6 +103,8 @@ def _header(canary: Mapping[str, Any], stands: CanaryStanding, now: float) -> Ta
         head.add_row("", Text(canary["refused"], "bold red"))
     share, actual = set_percent(canary["share"]), percent(canary["actual_share"])
     head.add_row("share", f"{share} of the users set, {actual} of the requests so far")
+    if back := status.holdback(canary):
+        head.add_row("held back", Text(back))
     if held := status.held_units(canary):
         head.add_row("held", held)
     if assigned := status.assignment(canary):

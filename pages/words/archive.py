@@ -3,18 +3,20 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from common.interval import Interval, Range
+from common.numbers import count as number
 from common.numbers import set_percent
-from pages.words.figures import defined, joined, label
+from pages.words.figures import between, defined, joined, label, signed
 from pages.words.judge import with_ends
 from pages.words.reasons import sentences
-from pages.words.status import act, plain
+from pages.words.status import act, day, plain
 from pages.words.verdict import failure_rate, in_words
 from records.outcome import ProviderError
 from routing.canary import RequestChanges
 from verdict.archive.release_facts import ProviderFailures, TimelineEntry, TimelineKind
 from verdict.archive.releases import Dossier, RunStanding, verdicts
 from verdict.archive.trends import Family, TrendStep, Validity
-from verdict.decision.document import Report
+from verdict.archive.week_after import PromisedRow, PromisesHeld, WeekAfter, Why
+from verdict.decision.document import Difference, Report
 from verdict.terms.measures import Unit
 
 _UNPRICED = "no price"
@@ -134,6 +136,57 @@ def _with_interval(change: Range | None, words: Callable[[float], str], unit: st
     else:
         ends = f"at most {words(high)}" if high is not None else "no interval"
     return f"{words(change.estimate)}{unit} ({ends})"
+
+
+def promises(found: PromisesHeld) -> str:
+    """How often promises held; below five releases, only their number."""
+    releases = number(found.releases, "release")
+    if found.rows is None:
+        return f"Promises: {releases} with a week after; more is said from {_NEEDED} on."
+    return (
+        f"Promises: {found.kept} of {number(found.rows, 'row')} kept in {releases}, "
+        f"{found.not_kept} not kept, {found.unknown} unknown."
+    )
+
+
+_UNKNOWN: Mapping[Why, str] = {
+    "open": "the intervals do not tell",
+    "no_promise": "nothing was promised: its interval was open",
+    "too_few": "too few users with a value",
+    "not_judged": "its values cannot be judged",
+    "sums_up": "it sums up over time, and the times differ",
+}
+
+
+def promised(row: PromisedRow) -> str:
+    """The promised difference with its interval."""
+    return _difference(row.promised, row.unit)
+
+
+def came(row: PromisedRow) -> str:
+    """The difference that came with its interval, or why it is not known; and why it does not tell."""
+    if row.came is None:
+        return _UNKNOWN.get(row.why, "–")
+    found = _difference(row.came, row.unit)
+    return f"{found}: {_UNKNOWN[row.why]}" if row.why else found
+
+
+def _difference(found: Difference | Range, unit: Unit) -> str:
+    if found.estimate is None:
+        return "–"
+    return f"{signed(found.estimate, unit)} ({between(found.low, found.high, unit)})"
+
+
+def week_after(found: WeekAfter) -> Sequence[str]:
+    """How many rows kept their promise, and from whom that is known."""
+    early = "" if found.until >= found.planned_until else " It was ended before its time."
+    return (
+        f"{found.count('kept')} of {number(len(found.rows), 'row')} kept what was promised, "
+        f"{found.count('not_kept')} not kept, {found.count('unknown')} unknown.",
+        f"{set_percent(found.share)} of the users were held back with the former baseline from "
+        f"{day(found.since)} to {day(found.until)}: {number(found.units.baseline, 'user')} seen against "
+        f"{found.units.candidate:,} promoted.{early}",
+    )
 
 
 # Why a release stands as it does.

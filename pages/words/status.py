@@ -133,6 +133,18 @@ def held_units(canary: Mapping[str, Any]) -> str:
     return f"The last change waits for {users}, until {moment(held['until'])} UTC at the latest."
 
 
+def holdback(canary: Mapping[str, Any]) -> str:
+    """Who keeps the baseline after the promotion, and what guardrails do in that time; "" for nobody."""
+    held: Mapping[str, Any] | None = canary.get("holdback")
+    if held is None:
+        return ""
+    does = "rolls the promoted arm back" if held["rollback"] else "pages"
+    return (
+        f"{set_percent(held['share'])} of the users are held back with the former baseline until "
+        f"{moment(held['until'])} UTC; a guardrail that finds the promoted arm worse {does}."
+    )
+
+
 def assignment(canary: Mapping[str, Any]) -> str:
     """Who assigns the units, and how many requests had no good arm; "" where canary's hash does."""
     counts: Mapping[str, Any] | None = canary.get("assignment")

@@ -286,6 +286,11 @@ class Meters(Collector):
         self._lane = LabeledGauge(
             "canary_lane_ratio", "The part of the units that the canary takes", ("canary",)
         )
+        self._holdback = LabeledGauge(
+            "canary_holdback_ratio",
+            "The units that keep the baseline after a promotion; absent without a hold-back",
+            ("canary",),
+        )
         self._state = LabeledGauge(
             "canary_state", "1 for the current state, 0 for others", ("canary", "state")
         )
@@ -382,10 +387,12 @@ class Meters(Collector):
         states = in_force.states.items()
         shares: dict[Labels, float] = {(name,): state.effective_share for name, state in states}
         lanes: dict[Labels, float] = {(name,): part_of(state) for name, state in states}
+        held: dict[Labels, float] = {(name,): 1.0 - state.share for name, state in states if state.holds_back}
         shown: dict[Labels, float] = {
             (name, label): float(label == state.state) for name, state in states for label in _STATES
         }
         with self._lock:
+            self._holdback.values = held
             self._share.values, self._lane.values, self._state.values = shares, lanes, shown
 
     def set_guardrails(self, states: Mapping[tuple[str, str], str]) -> None:
@@ -422,7 +429,7 @@ class Meters(Collector):
         """Yield every family to prometheus-client."""
         with self._lock:
             counters = [meter for meter in self._counters().values() if meter is not self._feedback_sum]
-            of_states = (self._share, self._lane, self._state)
+            of_states = (self._share, self._lane, self._holdback, self._state)
             levels = (
                 *of_states,
                 self._guardrails,

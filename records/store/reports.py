@@ -55,7 +55,7 @@ class DailyReports:
         return found[0] if found else None
 
 
-CLOSING = ("decide", "end", "promote", "rollback")
+CLOSING = ("decide", "end", "holdback_end", "promote", "rollback")
 """Actions in the audit log after which a canary is evaluated."""
 
 LATE = 100

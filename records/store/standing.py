@@ -68,7 +68,12 @@ class Standings:
                     f"`canary end {busy[0]}` if it never ran; with `lane:` several may run"
                 )
             for each in over:  # nobody may resume one at this moment
-                _must(replace_state(connection, each, states[each].version, states[each].state))
+                before = states[each].state
+                left = transitions.end_holdback(before, now=begun.at)
+                _must(replace_state(connection, each, states[each].version, left))
+                if left != before:
+                    act = Act(at=begun.at, action="holdback_end", who=begun.who, reason=f"{trial} begins")
+                    log_act(connection, each, act, before.document, left.document)
             after = standing.without(over, begun.at)
             _put(connection, name, version, replace(after, trials={**after.trials, trial: begun}))
             act = Act(at=begun.at, action="begin", who=begun.who, reason=reason)

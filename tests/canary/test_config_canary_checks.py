@@ -664,6 +664,17 @@ def test_a_change_waits_at_least_until_a_user_is_idle(keys: str) -> None:
     assert line.startswith("canary.yaml:12: canaries[0].settle: is more than `settle_at_most`")
 
 
+def test_a_hold_back_is_of_half_of_the_users_at_most_and_by_the_hash() -> None:
+    keys = "holdback: {share: 60%, for: 7d}"
+    (line,) = refusal(changed(("share: 5%", f"share: 5%\n    {keys}")))
+    assert line.startswith("canary.yaml:12: canaries[0].holdback.share: 0.6 is more than half of the users")
+    keys = "holdback: {share: 2%, for: 7d}\n    assignment: header"
+    assert any(
+        line.startswith("canary.yaml:12: canaries[0].holdback: is canary's own")
+        for line in refusal(changed(("share: 5%", f"share: 5%\n    {keys}")))
+    )
+
+
 def test_no_plan_is_zero_days_of_both() -> None:
     assert warnings(changed(("share: 5%", "share: 5%\n    planned_days: 0\n    minimum_days: 0"))) == ()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -15,8 +16,9 @@ from control.monitor.wait_limits import FEWEST, LEAST_S
 from control.states.rollouts import Rollouts
 from records.exports.prometheus import Meters
 from records.outcome import Feedback, Heartbeat, InFlight, Outcome
-from records.store import Store
-from routing.canary import ArmName
+from records.store import Act, Store
+from routing import transitions
+from routing.canary import ArmName, HoldbackTerms
 
 CONFIG = """\
 providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}
@@ -183,6 +185,33 @@ def test_the_patience_with_a_candidate_outlives_a_restart(desk: Desk) -> None:
     del document["patience"]  # of the version before
     again.restore(document, new_boot=None)
     assert again.patience.by_canary(desk.mono) == {}
+
+
+@pytest.mark.parametrize(("rollback", "state"), [(False, "promoted"), (True, "rolled_back")])
+def test_while_users_are_held_back_guardrails_page_unless_they_may_roll_back(
+    desk: Desk, rollback: bool, state: str
+) -> None:
+    act = Act(at=NOW, action="promote", who="ann", reason="good")
+    terms = HoldbackTerms(share=0.02, for_s=60.0, rollback=rollback)
+    promoted = partial(transitions.promote, reason="good", now=NOW, holdback=terms)
+    phase = desk.rollouts.change("trial", act, promoted).phase
+    for _ in range(40):
+        failed = replace(
+            desk.outcome("candidate"), outcome="error", error_type="provider_5xx", share=0.98, phase=phase
+        )
+        desk.mono += 20.0
+        desk.monitor.take(WorkerEvents(records=[failed], heard=1))
+        desk.monitor.decide(NOW + desk.mono, desk.mono)
+    now = desk.rollouts.state("trial")
+    assert now is not None and now.state == state
+    assert next(event for event, _ in desk.told()) == "page"
+    if not rollback:
+        desk.rollouts.end_holdbacks(NOW + 59.0)
+        assert desk.rollouts.states["trial"].state.holds_back
+        desk.rollouts.end_holdbacks(NOW + 60.0)
+        assert desk.rollouts.states["trial"].state.share == 1.0
+        desk.monitor.decide(NOW + desk.mono + 1.0, desk.mono + 1.0)  # a person was told, and let it be
+        assert desk.rollouts.states["trial"].state.state == "promoted"
 
 
 def test_workers_that_were_killed_are_forgotten_although_nobody_reports_their_death(desk: Desk) -> None:

@@ -15,7 +15,7 @@ from records.exports.prometheus import GUARDRAIL_VALUES, LLM_BOUNDS, REMEMBERED_
 from records.facts.counts import MOST_LEFT, CallerCount
 from records.outcome import Feedback, Heartbeat, Outcome, Usage
 from records.store import SpoolCounts
-from routing.states import State, States
+from routing.states import Holdback, State, States
 
 DOC = Path(__file__).parents[2] / "docs" / "metrics.md"
 
@@ -37,6 +37,7 @@ PROMISED = {
     "canary_fallbacks": {"canary", "reason"},
     "canary_share_ratio": {"canary"},
     "canary_lane_ratio": {"canary"},
+    "canary_holdback_ratio": {"canary"},
     "canary_state": {"canary", "state"},
     "canary_guardrail_state": {"canary", "rule"},
     "canary_rollbacks": {"canary", "rule"},
@@ -141,7 +142,9 @@ def fill(meters: Meters) -> None:
     meters.observe_feedback(some_feedback("k", 4))
     meters.observe(an_outcome(mirror=True, outcome="error", error_type="provider_5xx"))
     meters.beat(replace(a_heartbeat(), mirrors_dropped={"support-nov": 2}))
-    meters.set_states(States(version=1, states={"support-nov": State(state="running", share=0.05)}))
+    held = Holdback(phase=2, since=0.0, until=1.0)
+    promoted = State(state="promoted", share=0.98, holdback=held)
+    meters.set_states(States(version=1, states={"support-nov": promoted}))
     meters.set_guardrails({("support-nov", "error_rate"): "ok"})
     meters.set_sessions({("support-nov", "baseline"): dict.fromkeys(SESSIONS, 0.5)})
     meters.count_rollback("support-nov", "error_rate")

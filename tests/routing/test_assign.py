@@ -57,6 +57,15 @@ def test_a_canary_at_full_share_serves_the_candidate(state: StateName) -> None:
     assert assign(a_canary(), at(1.0, state), key=KEY, unit="user-1").arm == "candidate"
 
 
+@given(unit=st.text(min_size=1))
+def test_who_is_held_back_had_the_baseline_before(unit: str) -> None:
+    before = at(0.05)
+    held = assign(a_canary(), at(0.98, "promoted"), key=KEY, unit=unit)
+    if held.arm == "baseline":
+        assert assign(a_canary(), before, key=KEY, unit=unit).arm == "baseline"
+        assert held.reason == "cohort"
+
+
 def test_stateful_requests_stay_with_the_baseline_whatever_their_user() -> None:
     answer = assign(a_canary(), at(1.0), key=KEY, unit="user-1", stateful=True)
     assert (answer.arm, answer.reason) == ("baseline", "stateful")

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routing import transitions as t
-from routing.canary import Step
-from routing.states import State, StateName
+from routing.canary import HoldbackTerms, Step
+from routing.states import Holdback, State, StateName
 
 FIVE = [Step(share=0.05)]
 TEN = [Step(share=0.10)]
@@ -176,6 +176,33 @@ def test_resuming_after_a_rollback_begins_a_new_run_at_the_first_step() -> None:
     state = t.resume(high, RAMP, reason="provider fixed it", now=400.0)
     assert (state.run, state.step, state.share, state.started_at) == (2, 0, 0.01, 400.0)
     assert state.reason == "provider fixed it"
+
+
+HELD = HoldbackTerms(share=0.02, for_s=7 * 86400.0)
+
+
+def test_a_promotion_may_hold_units_back_until_a_time() -> None:
+    state = t.promote(running(), reason="good", now=10.0, holdback=HELD)
+    assert (state.state, state.share, state.holds_back) == ("promoted", 0.98, True)
+    assert state.holdback == Holdback(phase=state.phase, since=10.0, until=10.0 + 7 * 86400.0)
+    over = t.end_holdback(state, now=20.0)
+    assert (over.state, over.share, over.phase) == ("promoted", 1.0, state.phase + 1)
+    assert over.holdback is not None and (over.holdback.ended_at, over.holds_back) == (20.0, False)
+    assert t.end_holdback(over, now=30.0) == over
+    assert t.end_holdback(running(), now=30.0) == running()
+
+
+def test_who_had_the_candidate_is_not_held_back() -> None:
+    state = replace(running(), share=0.99)
+    after = t.promote(state, reason="good", now=10.0, holdback=HELD)
+    assert (after.share, after.phase) == (0.99, state.phase + 1)  # a phase of its own all the same
+
+
+def test_a_rollback_and_an_end_end_the_hold_back_and_a_new_run_has_none() -> None:
+    state = t.promote(running(), reason="good", now=10.0, holdback=HELD)
+    for over in (t.rollback(state, reason="bad", now=20.0), t.end(state, reason="gone", now=20.0)):
+        assert over.holdback is not None and (over.share, over.holdback.ended_at) == (0.0, 20.0)
+    assert t.resume(t.rollback(state, reason="bad", now=20.0), RAMP, reason="r", now=30.0).holdback is None
 
 
 def test_a_second_rollback_may_only_make_the_first_one_hard() -> None:

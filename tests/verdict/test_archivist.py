@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from records.store import Act, Store, tables
 from records.store.decisions import Decision, Decisions
 from records.store.reports import Evaluations
 from routing import transitions
+from routing.canary import HoldbackTerms
 from verdict.archive.archivist import LOOK_EVERY_S, SETTLE_S, Archivist
 from verdict.archive.evaluations import from_document
 
@@ -90,6 +92,32 @@ def test_a_promotion_that_is_rolled_back_within_seconds_is_archived_as_what_it_w
     ]
     decided = kept["promoted"].decision
     assert (decided.by if decided is not None else None) == "ann"
+
+
+@pytest.mark.parametrize("ending", ["clock", "rollback"])
+def test_the_end_of_a_hold_back_is_archived_with_what_came_of_the_promises(store: Store, ending: str) -> None:
+    rollouts, told = Rollouts(store, lambda plan: None), []
+    act = Act(at=NOW, action="promote", who="ann", reason="good")
+    terms = HoldbackTerms(share=0.02, for_s=3600.0)
+    promoted = partial(transitions.promote, reason="good", now=NOW, holdback=terms)
+    rollouts.change("trial", act, promoted)
+    archivist = Archivist(store, lambda: WITH.control.reports, sentences, told=told.append)
+    assert archivist.turn(LATER) == 1
+    if ending == "clock":
+        rollouts.end_holdbacks(NOW + 3600.0)
+        assert archivist.turn(NOW + 3600.0 + SETTLE_S + 1) == 1
+    else:
+        back = Act(at=NOW + 60, action="rollback", who="bob", reason="bad")
+        rollouts.change("trial", back, partial(transitions.rollback, reason="bad", now=NOW + 60))
+        rollouts.settle()
+        assert archivist.turn(NOW + 60 + SETTLE_S + 1) == 2
+    kept = {each.event: each for each in map(from_document, Evaluations(store).all("trial"))}
+    after = kept["week_after"].week_after
+    assert after is not None and after.planned_until == NOW + 3600.0
+    assert after.until == (NOW + 3600.0 if ending == "clock" else NOW + 60)
+    assert [(row.metric, row.kept, row.why) for row in after.rows] == [("error_rate", "unknown", "too_few")]
+    assert from_document(dict(told[-1].document)) == kept["week_after"]
+    assert _archivist(store).turn(NOW + 7200) == 0
 
 
 def test_what_never_ran_is_in_no_history(store: Store) -> None:

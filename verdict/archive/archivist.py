@@ -14,11 +14,12 @@ import structlog
 
 from records.errors import StoreDown
 from records.store import AuditEntry, Store, VersionedState
-from records.store.reports import LATE, Evaluations
+from records.store.reports import LATE, Evaluations, StoredEvaluation
 from verdict.terms.judged_canary import ReportSettings
 from verdict.terms.plan import ARRIVAL_S, DAY_S
 
 if TYPE_CHECKING:
+    from verdict.archive.evaluations import Event
     from verdict.decision.document import Sentences
 
 log = structlog.get_logger()
@@ -30,7 +31,7 @@ SETTLE_S = 3.0
 
 class Archivist:
     """Follows a database's audit log. `sentences` puts a report's reasons in words. `works` is True while
-    this process is the one to archive."""
+    this process is the one to archive; `told` hears of each evaluation once it is stored."""
 
     def __init__(
         self,
@@ -38,11 +39,12 @@ class Archivist:
         settings: Callable[[], ReportSettings],
         sentences: "Sentences",
         works: Callable[[], bool] = lambda: True,
+        told: Callable[[StoredEvaluation], None] = lambda evaluation: None,
     ) -> None:
         self._store = store
         self._settings = settings
         self._sentences = sentences
-        self._works = works
+        self._works, self._told = works, told
         self._seen = 0
         self._done: set[int] = set()
 
@@ -73,12 +75,19 @@ class Archivist:
 
     def _archive(self, evaluations: Evaluations, entry: AuditEntry, now: float) -> int:
         # The statistics take two seconds to import, and most admin processes never archive anything.
+        from verdict.archive.evaluations import events_of
+
+        if _tells_nothing_new(entry):
+            return 0
+        return sum(self._evaluate(evaluations, entry, event, now) for event in events_of(entry))
+
+    def _evaluate(self, evaluations: Evaluations, entry: AuditEntry, event: "Event", now: float) -> int:
         from verdict.archive.evaluations import evaluation_of, key_of
 
-        if _tells_nothing_new(entry) or evaluations.has(key_of(entry)):
+        if evaluations.has(key_of(entry, event)):
             return 0
         try:
-            found = evaluation_of(self._settings(), entry, self._store, self._sentences, now=now)
+            found = evaluation_of(self._settings(), entry, event, self._store, self._sentences, now=now)
         except StoreDown:
             raise
         except Exception as problem:  # tried again at the next start; the other canaries' are made
@@ -89,7 +98,10 @@ class Archivist:
                 trace=traceback.format_exc(),
             )
             return 0
-        return evaluations.add([found])
+        added = evaluations.add([found])
+        if added:
+            self._told(found)
+        return added
 
 
 def _tells_nothing_new(entry: AuditEntry) -> bool:

@@ -2,20 +2,23 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
+import msgspec
+
 from records.store import AuditEntry, Store
-from records.store.reports import StoredEvaluation
+from records.store.reports import Evaluations, StoredEvaluation
 from routing.canary import Arm, arm_names
+from verdict.archive.week_after import WeekAfter, week_after
 from verdict.decision.document import Report, Sentences, from_json, to_json, vendor, without_reasons
 from verdict.decision.offline import synthetic_score
 from verdict.decision.reports import judged_canary, report_of
-from verdict.terms.judged_canary import ReportSettings
+from verdict.terms.judged_canary import JudgedCanary, ReportSettings
 
-Event = Literal["ended", "promoted", "rolled_back", "decided"]
+Event = Literal["ended", "promoted", "rolled_back", "decided", "week_after"]
 EVENTS: tuple[Event, ...] = get_args(Event)
 
 
@@ -48,7 +51,8 @@ class Evaluation:
     """One run of a canary at the moment of an event.
 
     `at` is in UTC seconds. The arms are None if unknown. `synthetic` is the candidate's score on synthetic
-    examples, 0 to 100, None if not measured.
+    examples, 0 to 100, None if not measured. `week_after` is what came of its promises, of the event of that
+    name alone, whose report is that of the trial.
     """
 
     canary: str
@@ -61,6 +65,7 @@ class Evaluation:
     candidate: Model | None
     report: Report
     synthetic: float | None = None
+    week_after: WeekAfter | None = None
 
     @property
     def key(self) -> str:
@@ -99,6 +104,7 @@ def to_document(evaluation: Evaluation, sentences: Sentences) -> dict[str, Any]:
         "candidate": _arm(evaluation.candidate),
         "synthetic": evaluation.synthetic,
         "report": to_json(without_reasons(evaluation.report), sentences),
+        **({} if evaluation.week_after is None else {"week_after": asdict(evaluation.week_after)}),
     }
 
 
@@ -141,6 +147,7 @@ def _read(document: Mapping[str, Any]) -> Evaluation:
         candidate=Model(**document["candidate"]) if document["candidate"] else None,
         report=from_json(document["report"]),
         synthetic=None if synthetic is None else float(synthetic),
+        week_after=msgspec.convert(document.get("week_after"), WeekAfter | None),
     )
 
 
@@ -167,40 +174,69 @@ def moment(seconds: float) -> str:
 _EVENTS: dict[str, Event] = {
     "decide": "decided",
     "end": "ended",
+    "holdback_end": "week_after",
     "promote": "promoted",
     "rollback": "rolled_back",
 }
 
 
-def key_of(entry: AuditEntry) -> str:
+def events_of(entry: AuditEntry) -> Sequence[Event]:
+    """What this entry makes evaluations of: its own event, and the end of a hold-back, whatever ended it."""
+    event = _EVENTS[entry.act.action]
+    over = entry.before is not None and entry.before.holds_back and not entry.after.holds_back
+    return [event, "week_after"] if over and event != "week_after" else [event]
+
+
+def key_of(entry: AuditEntry, event: Event) -> str:
     """The key of this entry's evaluation."""
     act = entry.act
-    return key(entry.canary, entry.after.run, _EVENTS[act.action], act.who, act.at)
+    return key(entry.canary, entry.after.run, event, act.who, act.at)
 
 
 def evaluation_of(
-    settings: ReportSettings, entry: AuditEntry, store: Store, sentences: Sentences, *, now: float
+    settings: ReportSettings,
+    entry: AuditEntry,
+    event: Event,
+    store: Store,
+    sentences: Sentences,
+    *,
+    now: float,
 ) -> StoredEvaluation:
     """This entry's evaluation: the canary as it stood after the act, whatever came since. Raises
     NoSuchCanary (a LookupError), ValueError and StoreDown."""
     act, run = entry.act, entry.after.run
     judged = judged_canary(settings, entry.canary, store)
     report = report_of(settings, entry.canary, store, now=now, run=run, after=entry)
+    after = _week_after(store, judged, entry, report, now=now) if event == "week_after" else None
     return to_stored(
         Evaluation(
             canary=entry.canary,
             run=run,
             at=act.at,
-            event=_EVENTS[act.action],
+            event=event,
             who=act.who,
             reason=act.reason,
             baseline=_model(judged.baseline, judged.candidate),
             candidate=_model(judged.candidate, judged.baseline),
             report=report,
             synthetic=synthetic_score(report.details.benchmarks),
+            week_after=after,
         ),
         sentences,
     )
+
+
+def _week_after(
+    store: Store, judged: JudgedCanary, entry: AuditEntry, report: Report, *, now: float
+) -> WeekAfter | None:
+    """What came of the promises in the report at the promotion, else of those in this one."""
+    run, held = entry.after.run, entry.before.holdback if entry.before is not None else None
+    if held is None:
+        return None
+    kept = (from_document(each) for each in Evaluations(store).all(entry.canary))
+    then = [each.report for each in kept if (each.run, each.event) == (run, "promoted")]
+    promised = then[-1] if then else report
+    return week_after(store, judged, run, held, promised, until=entry.act.at, now=now)
 
 
 def to_stored(evaluation: Evaluation, sentences: Sentences) -> StoredEvaluation:

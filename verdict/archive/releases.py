@@ -15,6 +15,7 @@ from records.store.releases import Release, ReleaseNote, Releases, Run
 from records.store.reports import DailyReports, Evaluations
 from routing.states import StateName
 from verdict.archive.evaluations import Evaluation, from_document
+from verdict.archive.week_after import WeekAfter
 from verdict.decision.decide import points
 from verdict.decision.document import MetricLine, Report, Verdict, from_json
 from verdict.decision.reports import GATHERING, report_of
@@ -33,14 +34,15 @@ _PRECISION_S = 0.001
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunHistory:
     """One run: the entries of the audit log, oldest first, the newest stored report (of an evaluation, else
-    of the report job) unless a rollback has overtaken it, and the last decision. `places`: where the failing
-    exchanges lay when a guardrail rolled it back."""
+    of the report job) unless a rollback has overtaken it, the last decision, and what came of its promises.
+    `places`: where the failing exchanges lay when a guardrail rolled it back."""
 
     run: Run
     acts: Sequence[AuditEntry]
     report: Report | None
     decision: Decision | None
     places: Sequence[str] = ()
+    week_after: WeekAfter | None = None
 
     @property
     def closing(self) -> AuditEntry | None:
@@ -83,12 +85,17 @@ class ArchivedRelease:
 def histories(store: Store, releases: Sequence[Release] | None = None) -> list[ArchivedRelease]:
     """The history of these releases, or of all, newest first. May raise StoreDown."""
     known, every = Releases(store), Releases(store).all()
-    evaluations = {(each.canary, each.run): each for each in map(from_document, Evaluations(store).all())}
+    stored = [from_document(each) for each in Evaluations(store).all()]
+    evaluations = {(each.canary, each.run): each for each in stored}
+    after = {(each.canary, each.run): each.week_after for each in stored if each.week_after is not None}
     found = [
         ArchivedRelease(
             release=release,
             runs=[
-                _run_history(store, run, evaluations.get((run.canary, run.run)))
+                replace(
+                    _run_history(store, run, evaluations.get((run.canary, run.run))),
+                    week_after=after.get((run.canary, run.run)),
+                )
                 for run in known.runs(release.id)
             ],
             notes=known.notes(release.id),
@@ -277,6 +284,7 @@ class RunStanding:
     verdict: Verdict | None
     report: Report | None = field(repr=False)
     places: Sequence[str] = ()
+    week_after: WeekAfter | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -361,6 +369,7 @@ def _run(history: RunHistory, live: Mapping[tuple[str, int], Report]) -> RunStan
         verdict="dont_ship" if verdict is None and history.state == "rolled_back" else verdict,
         report=report,
         places=history.places,
+        week_after=history.week_after,
     )
 
 

@@ -11,6 +11,7 @@ from scipy import special
 from common.interval import Interval, Range
 from records.facts.metric import Per, parse_bound
 from verdict.archive.evaluations import Evaluation, moment
+from verdict.archive.week_after import PromisesHeld, WeekAfter, promises_held
 from verdict.decision.document import MetricLine, vendor
 from verdict.details import savings
 from verdict.statistics.types import Floats
@@ -303,6 +304,7 @@ class Trends:
     steps: tuple[TrendStep, ...]
     families: tuple[Family, ...]
     validity: Validity
+    promises: PromisesHeld
 
 
 def trends(evaluations: Iterable[Evaluation], rejected: Mapping[str, float] | None = None) -> Trends:
@@ -311,7 +313,8 @@ def trends(evaluations: Iterable[Evaluation], rejected: Mapping[str, float] | No
     `rejected` are the candidates (`provider/model`) that a benchmark refused, with its UTC second. Variants
     of a model that users have say nothing of its vendor.
     """
-    steps = tuple(step_of(run) for run in runs_of(evaluations))
+    runs = runs_of(evaluations)
+    steps = tuple(step_of(run) for run in runs)
     by_vendor: dict[str, list[TrendStep]] = {}
     for step in steps:
         if not step.variant:
@@ -327,6 +330,7 @@ def trends(evaluations: Iterable[Evaluation], rejected: Mapping[str, float] | No
             for name in sorted(by_vendor.keys() | refused.keys())
         ),
         validity=_validity(steps),
+        promises=promises_held(weeks_after(runs)),
     )
 
 
@@ -344,6 +348,12 @@ def runs_of(evaluations: Iterable[Evaluation]) -> list[list[Evaluation]]:
     for evaluation in sorted(evaluations, key=lambda evaluation: evaluation.at):
         found.setdefault((evaluation.canary, evaluation.run), []).append(evaluation)
     return sorted(found.values(), key=lambda run: run[-1].at)
+
+
+def weeks_after(runs: Iterable[Sequence[Evaluation]]) -> list[WeekAfter]:
+    """The newest week after of each run that has one."""
+    found = (next((each.week_after for each in reversed(run) if each.week_after), None) for run in runs)
+    return [each for each in found if each is not None]
 
 
 def _validity(steps: Sequence[TrendStep]) -> Validity:

@@ -29,6 +29,7 @@ from verdict.rows.reasons import Reason, left_out
 from verdict.sample.cohort import from_store as of_run
 from verdict.sample.cohort import mirrored, to_judge
 from verdict.sample.csv_log import from_csv
+from verdict.sample.unit_totals import RunPart
 from verdict.terms.fixed_terms import judged_by, share_changes
 from verdict.terms.judged_canary import NOTHING, JudgedCanary, Miss, Outweighed, ReportSettings, RunRolledBack
 from verdict.terms.plan import ARRIVAL_S, log_end
@@ -88,8 +89,9 @@ def report_of(
     scope = LookScope(canary=name, run=asked or 0, rubric_sha256=judged.sha256)
     kept = NO_LOOKS if retro is not None or asked is None else from_store(VerdictLooks(store).of(scope))
     said = judging_of(store, name, asked)
+    part = _tried(state) if asked == current else None
     with store.reading() as connection:
-        sample = to_judge(connection, judged, asked, cuts=cuts(judged, kept, now=now), judged=said)
+        sample = to_judge(connection, judged, asked, cuts=cuts(judged, kept, now=now), judged=said, part=part)
         mirror = mirrored(connection, name, asked)
     report, taken = build_with_looks(sample, judged, kept, now=now)
     if retro is None and asked is not None:
@@ -127,6 +129,13 @@ def _with_mirror(cost: EvaluationCost, mirror: Mirror | None) -> EvaluationCost:
 
 def _with_benchmarks(cost: EvaluationCost, usd: float, whole: bool) -> EvaluationCost:
     return replace(cost, benchmark_usd=usd, unknown=cost.unknown if whole else (*cost.unknown, "benchmark"))
+
+
+def _tried(state: State | None) -> RunPart | None:
+    """The part of a run in which it was tried; None for all of it. What comes after a promotion, while users
+    are held back, is a matter of its own (`verdict.archive.week_after`)."""
+    held = state.holdback if state is not None else None
+    return None if held is None else RunPart(before=held.phase)
 
 
 def judging_of(store: Store, name: str, run: int | None) -> RunJudgements:

@@ -40,6 +40,7 @@ from verdict.sample.unit_totals import (
     WINDOW,
     CellIndex,
     Cells,
+    RunPart,
     RunWindow,
     TotalsScope,
     concurrent,
@@ -359,6 +360,7 @@ def from_store(
     prior: tuple[str, Match] | None = None,
     judged: RunJudgements = NOT_JUDGED,
     assigned_outside: bool = False,
+    part: RunPart | None = None,
 ) -> Sample:
     """The run's unit totals (None: the latest run) while both arms had a share, with the measures, tags and
     feedback that these metrics and segments need. `declared` says what a metric of feedback is.
@@ -368,8 +370,8 @@ def from_store(
     exposure only. A cost from estimated usage counts as missing. `cuts` gives, from times of candidate
     traffic as in `Sample.candidate_at`, the midnights that split rows. `prior`: the entry of the baseline and
     the requests that the canary takes, to know its units from before. `judged` is what a judge said of the
-    run; with it, the sample counts its exchanges. Raises BadSample for a unit in both arms of a phase, or
-    leaves it out where the arms were `assigned_outside`.
+    run; with it, the sample counts its exchanges. `part` is that of the run, None: all. Raises BadSample for
+    a unit in both arms of a phase, or leaves it out where the arms were `assigned_outside`.
     """
     said = facts_of(metrics, declared)
     priced = {declared[name].cost_per for name in metrics if name in declared}
@@ -389,6 +391,7 @@ def from_store(
             for measure in (_EXPOSED.get(metric.per), "cost" if metric.name in priced else None)
             if measure is not None
         },
+        part=part,
     )
     candidate_at, possible = _by_day(connection, scope)
     scope = replace(scope, cuts=cuts(candidate_at))
@@ -438,9 +441,10 @@ def to_judge(
     *,
     cuts: Callable[[Floats], Sequence[float]] = lambda _candidate_at: (),
     judged: RunJudgements = NOT_JUDGED,
+    part: RunPart | None = None,
 ) -> Sample:
     """The sample for a report of the run (None: the latest run): the rubric's metrics, cost, and failures.
-    `cuts` and `judged` as in `from_store`."""
+    `cuts`, `judged` and `part` as in `from_store`."""
     if run is None:
         run = _latest(connection, canary.name)
     sample = from_store(
@@ -464,6 +468,7 @@ def to_judge(
         prior=(canary.baseline.provider, canary.match) if canary.baseline and canary.match else None,
         judged=judged,
         assigned_outside=canary.assigned_outside,
+        part=part,
     )
     if len(sample.last_at) == 0:
         return sample

@@ -23,11 +23,22 @@ from verdict.terms.plan import DAY_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunPart:
+    """The part of a run in the phases from the first up to the last, without it (None: to the end), from this
+    UTC day number on."""
+
+    first: int = 0
+    before: int | None = None
+    from_day: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TotalsScope:
     """The query: one run of a canary, the tags to separate, and the measures by `metrics.source` name.
 
     No row lies on both sides of one of the `cuts`, UTC midnights in seconds. `early` are the measures to be
-    summed also within a time in seconds from their unit's first exposure, to the day.
+    summed also within a time in seconds from their unit's first exposure, to the day. `part`: which of the
+    run's traffic.
     """
 
     canary: str
@@ -36,6 +47,7 @@ class TotalsScope:
     sources: Collection[str] = ()
     cuts: Sequence[float] = ()
     early: Collection[tuple[str, float]] = ()
+    part: "RunPart | None" = None
 
     def grouped(self, columns: Any) -> list[Any]:
         """The key columns of a row, from `unit_days` or `sessions`: with cuts, the last one numbers the
@@ -264,7 +276,14 @@ def in_time(column: Sum, columns: Any, first_at: sa.Subquery, seconds: float) ->
 
 def concurrent(scope: TotalsScope) -> list[Sum]:
     """Conditions for the cells of real traffic while both arms had a share."""
-    return [*of_run(scope), _DAYS.mirror.is_(False), _DAYS.share > 0, _DAYS.share < 1]
+    return [*of_run(scope), _DAYS.mirror.is_(False), _DAYS.share > 0, _DAYS.share < 1, *_of_part(scope.part)]
+
+
+def _of_part(part: RunPart | None) -> list[Sum]:
+    if part is None:
+        return []
+    before = [] if part.before is None else [_DAYS.phase < part.before]
+    return [_DAYS.phase >= part.first, _DAYS.day >= part.from_day, *before]
 
 
 def of_run(scope: TotalsScope) -> list[Sum]:

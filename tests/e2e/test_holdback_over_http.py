@@ -1,0 +1,134 @@
+"""After a promotion some users stay with the former baseline, over the real server."""
+
+import json
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.e2e.receivers import Hook, listening_hook
+from tests.e2e.stage import Stage, chat, on_stage
+from tests.serving import eventually
+
+CONFIG = """
+providers:
+  openai: {{api: openai, base_url: "{url}/v1", api_key: k}}
+notify: [{{webhook: "HOOK"}}]
+canaries:
+  - name: support
+    standing: true
+    match: {{models: [support-bot]}}
+    baseline: {{provider: openai, model: first}}
+    candidate: {{provider: openai}}
+    share: 50%
+    settle: 0s
+    guardrails: []
+    holdback: {{share: 20%, for: 7d}}
+    minimum_days: 0
+    rubric: [{{metric: error_rate, acceptable: "< 5%", ideal: "< 1%", weight: 1, question: "Any?"}}]
+"""
+SECOND = "support-second"
+
+
+@pytest.fixture(scope="module")
+def hook() -> Iterator[Hook]:
+    with listening_hook() as hook:
+        yield hook
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory, hook: Hook) -> Iterator[Stage]:
+    folder: Path = tmp_path_factory.mktemp("holdback")
+    with on_stage(folder, CONFIG.replace("HOOK", hook.url)) as stage:
+        stage.server.config.chmod(stat.S_IRUSR)
+        yield stage
+
+
+def asked(stage: Stage, user: str) -> str:
+    """The model that the provider was asked for."""
+    answer = httpx2.post(
+        f"{stage.server.traffic}/v1/chat/completions",
+        json=chat("support-bot", user),
+        trust_env=False,
+        timeout=30,
+    )
+    assert answer.status_code == 200, answer.text
+    return stage.provider.log.entries[-1].model
+
+
+def canary(stage: Stage, *words: str) -> str:
+    done = stage.canary(*words, "--config", str(stage.server.config))
+    assert done.returncode == 0, (words, done.stdout, done.stderr)
+    return done.stdout
+
+
+def explained(stage: Stage, user: str) -> dict[str, Any]:
+    (found,) = json.loads(canary(stage, "explain", user, "-o", "json"))["canaries"]
+    return dict(found)
+
+
+def test_some_users_keep_the_former_baseline_until_the_next_model_begins(stage: Stage, hook: Hook) -> None:
+    canary(stage, "begin", "support", "--model", "second")
+    held = next(stage.users("baseline", SECOND, 0.8))
+    moved = next(
+        user for user in stage.users("baseline", SECOND, 0.5) if stage.arm(SECOND, user, 0.8) != "baseline"
+    )
+    eventually(lambda: asked(stage, held) == asked(stage, moved) == "first" or None)
+    canary(stage, "promote", SECOND, "--reason", "better")
+
+    def split() -> None:
+        eventually(lambda: (asked(stage, held), asked(stage, moved)) == ("first", "second") or None)
+
+    split()
+    (begun,) = eventually(lambda: hook.events(SECOND, "holdback_begun"))
+    assert "20 % of the users keep the former baseline until" in begun["headline"]
+    stage.restart()
+    split()
+    status = stage.status(SECOND)
+    assert (status["state"], status["share"], status["holdback"]["share"]) == (
+        "promoted",
+        0.8,
+        pytest.approx(0.2),
+    )
+    assert status["holdback"]["until"] - status["holdback"]["since"] == 7 * 86400
+    said = "20 % of the users are held back with the former baseline until"
+    assert said in canary(stage, "status", SECOND)
+    assert said in stage.api("GET", "/").text
+    mine, theirs = explained(stage, held), explained(stage, moved)
+    assert (mine["arm"], mine["held_back_until"]) == ("baseline", status["holdback"]["until"])
+    assert "one of the 20 % of the users who are held back with the former baseline" in mine["sentence"]
+    assert (theirs["arm"], theirs["held_back_until"]) == ("candidate", None)
+
+    def shown_in_prometheus() -> list[str]:
+        text = httpx2.get(f"{stage.server.admin}/metrics", trust_env=False).text
+        return [line for line in text.splitlines() if line.startswith("canary_holdback_ratio{")]
+
+    (ratio,) = eventually(shown_in_prometheus)
+    assert float(ratio.split()[-1]) == pytest.approx(0.2)
+
+    canary(stage, "begin", "support", "--model", "third")
+    eventually(lambda: {asked(stage, held), asked(stage, moved)} <= {"second", "third"} or None)
+    acts = [
+        (each["canary"], each["action"], each["reason"]) for each in stage.api("GET", "/api/audit").json()
+    ]
+    assert (SECOND, "holdback_end", "support-third begins") in acts
+    (after,) = eventually(lambda: hook.events(SECOND, "week_after"))
+    assert "0 of 1 rows kept what was promised, 1 unknown" in after["headline"]
+    shown = canary(stage, "release", "show", "second")
+    assert "The week after: support-second, run 1" in shown and "It was ended before its time." in shown
+    (run,) = json.loads(canary(stage, "release", "show", "second", "-o", "json"))["runs"]
+    (row,) = run["week_after"]["rows"]
+    assert (row["metric"], row["kept"], row["why"], run["state"]) == (
+        "error_rate",
+        "unknown",
+        "too_few",
+        "promoted",
+    )
+    assert "Promises: 1 release with a week after; more is said from five on." in canary(
+        stage, "archive", "trends"
+    )
+    exported = [json.loads(line) for line in canary(stage, "archive", "export").splitlines() if line]
+    assert [each["event"] for each in exported] == ["promoted", "week_after"]
