@@ -268,7 +268,7 @@ class Operator:
             await self.order(canary, "rollback", who=who, reason=reason, share=None, hard=True)
         else:
             act = Act(at=time.time(), action="rollback", who=who or "unknown", reason=reason)
-            await self.standing.revert(standing, act)
+            await self.standing.revert(standing, canary, act)
         return {"standing": standing, "reverted": canary, "baseline": await self.standing.baseline(standing)}
 
     async def _asked(self, canary: str, state: State, act: Act) -> Mapping[str, Any]:

@@ -95,10 +95,10 @@ class StandingOrders:
             newest = (await asyncio.to_thread(self._standings.all)).get(name, Standing()).baseline
         return newest.canary if newest is not None else None
 
-    async def revert(self, name: str, act: Act) -> None:
-        """Take back the baseline of a trial that has left, with the trials that are there."""
+    async def revert(self, name: str, canary: str | None, act: Act) -> None:
+        """Take back the baseline of this trial, which has left, with the trials that are there."""
         with _refused():
-            await asyncio.to_thread(self._standings.revert, name, act)
+            await asyncio.to_thread(self._standings.revert, name, canary, act)
 
     async def baseline(self, name: str) -> ArmDocument:
         """The baseline in force, after telling the machine's processes."""

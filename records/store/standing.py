@@ -102,14 +102,17 @@ class Standings:
 
         self._changing(change)
 
-    def revert(self, name: str, act: Act) -> None:
-        """Withdraw the baseline in force, and let every trial leave. Raises CannotStand."""
+    def revert(self, name: str, canary: str | None, act: Act) -> None:
+        """Withdraw the baseline in force, which must be this canary's candidate, and let every trial leave.
+        Raises CannotStand."""
 
         def change(connection: Connection) -> None:
             version, standing = standings_in(connection).get(name, (0, Standing()))
             newest = standing.baseline
             if newest is None:
                 raise CannotStand(f"{name} has no promoted baseline: nothing is before it")
+            if newest.canary != canary:
+                raise CannotStand(f"somebody else changed the baseline of {name} a moment ago: look at it")
             back = Withdrawal(at=act.at, who=act.who, reason=act.reason)
             after = standing.withdrawn(newest.canary, newest.run, back)
             _put(connection, name, version, after.without(list(standing.open), act.at))

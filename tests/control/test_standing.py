@@ -159,13 +159,15 @@ def test_one_is_tried_at_a_time_and_the_next_begins_where_the_last_is_over(store
 def test_reverting_withdraws_the_newest_baseline_and_ends_what_is_tried(store: Store) -> None:
     act = Act(at=5.0, action="rollback", who="cy", reason="worse")
     with pytest.raises(CannotStand, match="nothing is before it"):
-        Standings(store).revert("support", act)
+        Standings(store).revert("support", None, act)
     trial = begin(store, "second")
     rollouts = Rollouts(store, lambda states: None)
     rollouts.reconcile(settings(now(store)), 1.5)
     order(rollouts, trial, "promote")
     begin(store, "third")
-    Standings(store).revert("support", act)
+    with pytest.raises(CannotStand, match="somebody else changed the baseline of support"):
+        Standings(store).revert("support", "support-before", act)
+    Standings(store).revert("support", trial, act)
     assert (now(store).baseline, dict(now(store).open)) == (None, {})
     newest = store.audit(1)[0]
     assert (newest.canary, newest.act, newest.after.state) == (trial, act, "rolled_back")
