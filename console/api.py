@@ -180,8 +180,9 @@ class Api:
         return JSONResponse(await act(request.path_params["name"], **signed))
 
     async def order(self, request: Request) -> Response:
-        """POST {"who", "reason", "share"?, "hard"?, "minutes"?, "stage"?}: one order to one canary
-        (`ORDERS`). 202: a promotion that wants two people is asked for; `promote_asked` says until when."""
+        """POST {"who", "reason", "share"?, "hard"?, "against_verdict"?, "minutes"?, "stage"?}: one order to a
+        canary (`ORDERS`). 202: a promotion that wants two people is asked for; `promote_asked` says until
+        when."""
         order = request.path_params["order"]
         if order not in ORDERS:
             return _problem(404, f"there is no such order; use {', '.join(ORDERS)}")
@@ -191,7 +192,9 @@ class Api:
             status = 202 if done.get("promote_asked") else 200
         except ValueError:
             return _problem(
-                400, 'send JSON: {"who": "…", "reason": "…"}, and "share" for ramp, "hard" for rollback'
+                400,
+                'send JSON: {"who": "…", "reason": "…"}, and "share" for ramp, "hard" for rollback, '
+                '"against_verdict" for promote',
             )
         return JSONResponse(done, status_code=status)
 
@@ -257,8 +260,10 @@ def _order_document(document: Any) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ValueError
     who, reason, share = document.get("who", ""), document.get("reason", ""), document.get("share")
-    hard = document.get("hard", False)
-    if not isinstance(who, str) or not isinstance(reason, str) or not isinstance(hard, bool):
+    hard, against = document.get("hard", False), document.get("against_verdict", False)
+    if not isinstance(who, str) or not isinstance(reason, str):
+        raise ValueError
+    if not isinstance(hard, bool) or not isinstance(against, bool):
         raise ValueError
     if share is not None and (isinstance(share, bool) or not isinstance(share, int | float)):
         raise ValueError
@@ -270,6 +275,7 @@ def _order_document(document: Any) -> dict[str, Any]:
         "reason": reason[:_REASON_BOUND],
         "share": share,
         "hard": hard,
+        "against_verdict": against,
         "minutes": _minutes(document),
         "stage": _stage(document),
     }

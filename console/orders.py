@@ -79,8 +79,7 @@ class OrderForms:
             except BadOrder as problem:
                 said = f"{problem.message[0].upper()}{problem.message[1:]}"
                 raise BadOrder(problem.status, said) from problem
-            decided = status.plain(done["decision"]).replace("dont", "don’t")
-            return 200, f"Recorded: {decided}. {done['note']}".strip()
+            return 200, f"Recorded: {_verdict(done['decision'])}. {done['note']}".strip()
 
         return await self._done(request, act)
 
@@ -101,11 +100,13 @@ class OrderForms:
                 reason=reason[:_REASON_BOUND],
                 share=_share(form, order),
                 hard="hard" in form,
+                against_verdict="against_verdict" in form,
             )
             if done["promote_asked"]:
                 return 202, f"Not promoted yet: {status.asked(done['promote_asked'], time.time())}."
             state = f"{status.plain(done['state']).capitalize()}, share {set_percent(done['share'])}."
-            return 200, f"{state} Confirmed by {done['confirmed']} of {done['workers']} workers."
+            said = f" The report says {_verdict(report['verdict'])}." if (report := done["report"]) else ""
+            return 200, f"{state} Confirmed by {done['confirmed']} of {done['workers']} workers.{said}"
 
         return await self._done(request, act)
 
@@ -133,6 +134,10 @@ class OrderForms:
         return self._login.answer(
             request, template, status_code=status, name=name, done=status < 300, message=message
         )
+
+
+def _verdict(name: str) -> str:
+    return status.plain(name).replace("dont", "don’t")
 
 
 def _known(order: str) -> Order:

@@ -119,6 +119,7 @@ class ReadOnlyPages:
             Route("/canaries/{name}/figures", self.figures),
             Route("/canaries/{name}/events", self.events),
             Route("/canaries/{name}/actions", self.actions),
+            Route("/canaries/{name}/advice", self.advice),
             Route("/canaries/{name}/score", self.score),
             Route("/canaries/{name}/plan", self.plan),
             Route("/canaries/{name}/judge", self.judge),
@@ -204,6 +205,18 @@ class ReadOnlyPages:
             }
 
         return self._stream.answer(look, lambda: self._login.still_in(request), headers())
+
+    async def advice(self, request: Request) -> Response:
+        """What the report says of a promotion, in one line."""
+        shown = self._canary(request.path_params["name"])
+        made = await self._reports.of(shown["canary"]["name"], shown["canary"]["run"])
+        return self._login.answer(
+            request,
+            "advice.html",
+            canary=shown["canary"],
+            verdict=made["verdict"],
+            reasons=made["reasons"][:1],
+        )
 
     async def score(self, request: Request) -> Response:
         """The verdict so far in one line, with a link to the report."""

@@ -133,6 +133,7 @@ class Controller:
             ids_keys=ids_keys,
             judge=self._judge_job.document if self._judge_job else lambda: None,
             announce=self._announcer.put,
+            sentences=sentences,
             unpriced=unpriced,
             held=lambda name, phase, unit: self.activity.keeps(name, phase, unit_hash(ids_keys()[0], unit)),
             held_units=self.activity.document,

@@ -113,6 +113,12 @@ def promote(
     by: Annotated[
         str | None, typer.Option("--by", help="The person who promotes; by default the system's user name.")
     ] = None,
+    against_verdict: Annotated[
+        bool,
+        typer.Option(
+            "--against-verdict", help="Promote although the report says don't ship, or extend. It is kept."
+        ),
+    ] = False,
     minutes: Minutes = None,
     stage: Stage = "",
     admin: Admin = None,
@@ -122,11 +128,13 @@ def promote(
 ) -> None:
     """Send all users to the candidate, in a lane those of the lane. Never happens automatically.
 
+    Says what the report says. Unless that is to ship, it needs --against-verdict.
     With `promote: two_people` the first person's order asks, and exits 4; another person's promotes.
     """
     if by is not None and not by.strip():
         fail("--by must not be empty", code=2)
-    _order("promote", name, reason, admin, data, output, by=by, **spent(minutes, stage))
+    more = {**spent(minutes, stage), "against_verdict": against_verdict}
+    _order("promote", name, reason, admin, data, output, by=by, **more)
 
 
 def _order(
@@ -158,6 +166,9 @@ def _sent(admin: str | None, data: Path, name: str, order: str, document: Mappin
 
 
 def _tell(order: str, name: str, done: Mapping[str, Any]) -> None:
+    if report := done.get("report"):
+        word = report["verdict"].replace("dont", "don't").replace("_", " ")
+        say(f"{name}: the report says {word}{f': {said}' if (said := report['says']) else ''}")
     if asked := done.get("promote_asked"):
         until = datetime.fromtimestamp(asked["until"], UTC).strftime("%Y-%m-%d %H:%M")
         return say(

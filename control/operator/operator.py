@@ -17,6 +17,7 @@ from control.monitor.monitor import Monitor, WatchedCanary
 from control.operator import issues, labels
 from control.operator.labels import PairToLabel, PairWanted
 from control.operator.orders import (
+    Advice,
     BadOrder,
     Order,
     PromotionApprovals,
@@ -62,7 +63,7 @@ if TYPE_CHECKING:  # the statistics take two seconds to import, and most process
     from bench.known_issues import Mode
     from verdict.archive.release_facts import ReleaseFacts
     from verdict.archive.releases import Dossier
-    from verdict.decision.document import Report
+    from verdict.decision.document import Report, Sentences
     from verdict.decision.reports import SideBySide
     from verdict.planner.prospect import Prospect
     from verdict.terms.judged_canary import JudgedCanary
@@ -79,7 +80,8 @@ class Operator:
     """`troubles` says what does not work at the moment, besides the config's changes to started canaries;
     `ids_keys` hash sessions, the present key first; `held` says who keeps an arm through a change of share,
     `held_units` how many and how long; `unpriced` are the arms without a known price; `judge` is the judge's
-    part of the status; `announce` tells the receivers something that pages nobody.
+    part of the status; `announce` tells the receivers something that pages nobody; `sentences` puts a
+    report's reasons in words.
 
     Every method may raise BadOrder: 404 for an unknown canary, 409 for an order that is not legal now, 503
     while the store does not answer.
@@ -99,6 +101,7 @@ class Operator:
     unpriced: Callable[[], Sequence[UnpricedArm]] = tuple
     judge: Callable[[], Mapping[str, Any] | None] = lambda: None
     announce: Callable[[Announcement], None] = lambda news: None
+    sentences: "Sentences" = lambda report: ()
     standing: StandingOrders
     rollbacks_known: RollbackHistory = field(init=False)
     approvals: PromotionApprovals = field(init=False)
@@ -212,25 +215,43 @@ class Operator:
         reason: str,
         share: float | None,
         hard: bool = False,
+        against_verdict: bool = False,
         minutes: float | None = None,
         stage: str = "",
     ) -> Mapping[str, Any]:
         """Carry out one order, and wait up to 1.5 s for the workers to confirm it. A promotion that wants two
-        people is only asked for by the first of them: `promote_asked` in the answer is the request then."""
+        people is only asked for by the first of them: `promote_asked` in the answer is the request then.
+
+        `report` in the answer is what the report says of a promotion; one that goes against its verdict must
+        say so (`against_verdict`).
+        """
         _must_be_storable(who, reason)
         wanted, before = self._orderable(canary, order)
+        if against_verdict and order != "promote":
+            raise BadOrder(400, f'only promote may be "against_verdict", not {order}')
+        possible = order in transitions.legal(before) and reason.strip()
+        advice = await _ask_store(self._advised, canary) if order == "promote" and possible else None
+        against = advice.against(wanted=against_verdict) if advice is not None else ""
         now = time.time()
         transition = transition_for(order, wanted.canary, reason=reason, share=share, now=now, hard=hard)
         by_two = order == "promote" and wanted.promoted_by == "two_people"
         named = who if by_two else who or "unknown"  # nobody is no second person
-        act = Act(at=now, action=order, who=named, reason=reason, minutes=minutes, stage=stage)
+        act = Act(
+            at=now,
+            action=order,
+            who=named,
+            reason=reason,
+            minutes=minutes,
+            stage=stage,
+            against=against,
+        )
         try:
             with _store_asked():
                 if by_two:
                     transition(before)  # what is not legal is not asked for
                     approved = await asyncio.to_thread(self.approvals.approved, canary, act, before)
                     if approved is None:
-                        return await self._asked(canary, before, act)
+                        return await self._asked(canary, before, act, advice)
                     act, transition = approved, only_from(canary, before, transition)
                 state = await self._changed(canary, act, transition, before)
         except (transitions.IllegalTransition, OrderOvertaken) as refusal:
@@ -241,7 +262,7 @@ class Operator:
             await self.standing.tell()
         if order == "promote" and (news := holdback_begun(canary, state, act)) is not None:
             self.announce(news)
-        return await self._answer(canary, state)
+        return await self._answer(canary, state, advice)
 
     async def begin(
         self, standing: str, arm: Mapping[str, Any], *, who: str, reason: str, by_hand: bool = False
@@ -271,13 +292,13 @@ class Operator:
             await self.standing.revert(standing, canary, act)
         return {"standing": standing, "reverted": canary, "baseline": await self.standing.baseline(standing)}
 
-    async def _asked(self, canary: str, state: State, act: Act) -> Mapping[str, Any]:
+    async def _asked(self, canary: str, state: State, act: Act, advice: Advice | None) -> Mapping[str, Any]:
         """The answer to whoever asked for a promotion, of which the receivers are told."""
         request = request_of(act, state)
         self.announce(request.announcement(canary))
-        return {**await self._answer(canary, state), "promote_asked": request.document()}
+        return {**await self._answer(canary, state, advice), "promote_asked": request.document()}
 
-    async def _answer(self, canary: str, state: State) -> Mapping[str, Any]:
+    async def _answer(self, canary: str, state: State, advice: Advice | None) -> Mapping[str, Any]:
         version = self.rollouts.in_force.version
         confirmed, workers = await self._confirmations(version)
         return {
@@ -290,6 +311,7 @@ class Operator:
             "workers": workers,
             "unpriced": [asdict(each) for each in self._unpriced_of(canary)],
             "promote_asked": None,
+            "report": None if advice is None else {"verdict": advice.verdict, "says": advice.says},
         }
 
     async def preflight(self, canary: str) -> Mapping[str, Any]:
@@ -489,6 +511,19 @@ class Operator:
         found = report_of(self.settings().reports, canary, self.store, now=time.time())
         return found if quoting else without_reasons(found)
 
+    def _advised(self, canary: str) -> Advice:
+        """What the canary's report, made now, says of a promotion."""
+        from verdict.decision.document import SHIPS
+
+        try:
+            found = self._report(canary, False)
+        except StoreDown:
+            raise
+        except Exception as problem:  # what cannot be judged may be promoted, against the verdict
+            return Advice(verdict="extend", ships=False, says=f"no report can be made: {problem}")
+        first = next(iter(self.sentences(found)), "")
+        return Advice(verdict=found.verdict, ships=found.verdict in SHIPS, says=first)
+
     def _misses(self, canary: str) -> tuple[list[Mapping[str, Any]], str]:
         """The misses that a decision to ship must name, as they stand; and what it cannot outweigh, "" for
         nothing."""
@@ -650,6 +685,7 @@ def _audit_entry(entry: AuditEntry) -> dict[str, Any]:
         "action": entry.act.action,
         "who": entry.act.who,
         "reason": entry.act.reason,
+        "against": entry.act.against or None,
         "share_before": entry.before.effective_share if entry.before is not None else None,
         "share_after": entry.after.effective_share,
     }

@@ -6,8 +6,8 @@ a person's `promote`    no request is open    only their own is open    somebody
                         stored                refused (409)             promoted, in the name of both
 
 A request is open for a day, and only while the canary's state is the one in which it was asked: a rollback,
-pause, resume, new share or new run ends it. Two people who ask in the same moment have both asked; either may
-then promote.
+pause, resume, new share or new run ends it. One that was made while the report said ship is not open to a
+promotion against its verdict. Two people who ask in the same moment have both asked; either may then promote.
 """
 
 import asyncio
@@ -91,6 +91,35 @@ def cannot_outweigh(state: State, split: str) -> str:
     return f"The verdict stays don't ship: {why}, and no decision outweighs that." if why else ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """What a canary's report says: its verdict, whether that one ships, and its first reason, "" for none.
+    Where no report can be made, the verdict is to extend."""
+
+    verdict: str
+    ships: bool
+    says: str
+
+    def against(self, *, wanted: bool) -> str:
+        """The verdict against which a promotion goes, "" for none. Raises BadOrder (409) unless that is
+        `wanted`."""
+        if self.ships:
+            return ""
+        if not wanted:
+            because = f" ({self.says.rstrip('.')})" if self.says else ""
+            raise BadOrder(
+                409,
+                f"not promoted: the report says {verdict_words(self.verdict)}{because}. To promote all the "
+                "same, say that it is against the verdict (--against-verdict)",
+            )
+        return self.verdict
+
+
+def verdict_words(verdict: str) -> str:
+    """ship with caveats, don't ship, extend."""
+    return verdict.replace("dont", "don't").replace("_", " ")
+
+
 LASTS_S = 86_400.0
 LOOK_EVERY_S = 1.0
 
@@ -113,12 +142,13 @@ def holdback_begun(canary: str, state: State, act: Act) -> Announcement | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromoteRequest:
-    """One person's request, at UTC seconds, in this state."""
+    """One person's request, at UTC seconds, in this state; `against` this verdict, "" for none."""
 
     who: str
     reason: str
     at: float
     state: State
+    against: str = ""
 
     @property
     def until(self) -> float:
@@ -131,19 +161,24 @@ class PromoteRequest:
 
     def document(self) -> dict[str, Any]:
         """The request as the status has it; times in UTC seconds."""
-        return {"who": self.who, "reason": self.reason, "at": self.at, "until": self.until}
+        found = {"who": self.who, "reason": self.reason, "at": self.at, "until": self.until}
+        return {**found, "against": self.against or None}
 
     def announcement(self, canary: str) -> Announcement:
         """What the receivers are told."""
         return Announcement(
             kind=ASKED,
             about={"canary": canary, "who": self.who, "reason": self.reason},
-            headline=f"{canary}: {self.who} asks to promote it ({self.reason}); somebody else must agree "
-            "within 24 hours",
+            headline=f"{canary}: {self.who} asks to promote it{self._against} ({self.reason}); somebody else "
+            "must agree within 24 hours",
             at=self.at,
             offers=("promote", "report"),
             reason=f"agreed with {self.who}: {self.reason}",
         )
+
+    @property
+    def _against(self) -> str:
+        return f" against the verdict {verdict_words(self.against)}" if self.against else ""
 
 
 class PromotionApprovals:
@@ -169,7 +204,8 @@ class PromotionApprovals:
         act was stored as the request. Raises BadOrder (400, 409) and StoreDown."""
         if not _person(act.who):
             raise BadOrder(400, 'promote needs "who": this canary is promoted by two people')
-        asked = self._open_in_store(canary, state, act.at)
+        found = self._open_in_store(canary, state, act.at)
+        asked = [each for each in found if each.against or not act.against]
         others = [each for each in asked if _person(each.who) != _person(act.who)]
         if others:
             return _of_both(others[0], act)
@@ -233,7 +269,7 @@ def _of_both(asked: PromoteRequest, act: Act) -> Act:
 
 def request_of(act: Act, state: State) -> PromoteRequest:
     """The request that this act made."""
-    return PromoteRequest(who=act.who, reason=act.reason, at=act.at, state=state)
+    return PromoteRequest(who=act.who, reason=act.reason, at=act.at, state=state, against=act.against)
 
 
 def _moment(state: State) -> tuple[int, str, float, float | None]:

@@ -474,6 +474,7 @@ def _run(run: RunStanding) -> dict[str, Any]:
         "who": run.who,
         "reason": run.reason,
         "verdict": run.verdict,
+        "against": run.against or None,
         "decision": run.decision,
         "report": None if run.report is None else report_json(run.report, sentences),
         **({} if run.week_after is None else {"week_after": asdict(run.week_after)}),

@@ -244,9 +244,10 @@ def _begun(run: RunStanding) -> str:
 
 def _promoted(run: RunStanding) -> str:
     """Who decided, and what the report said of it then."""
-    against = "without a report" if run.verdict is None else f"when the verdict was {in_words(run.verdict)}"
+    said = "without a report" if run.verdict is None else f"when the verdict was {in_words(run.verdict)}"
+    said = f"against the verdict {in_words(run.against)}" if run.against else said
     reason = f": {run.reason.rstrip('.')}" if run.reason else ""
-    return f"Canary {run.canary} was promoted by {run.who} {against}{reason}."
+    return f"Canary {run.canary} was promoted by {run.who} {said}{reason}."
 
 
 def _not_made(found: Dossier) -> Iterator[str]:

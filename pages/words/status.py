@@ -71,9 +71,12 @@ def error_details(error: Mapping[str, Any]) -> str:
 
 
 def asked(request: Mapping[str, Any], now: float) -> str:
-    """An open request to promote: asked by ann 5 min ago (it won); somebody else may promote until …"""
+    """An open request to promote: asked by ann 5 min ago (it won), against the verdict extend; somebody else
+    may promote until …"""
     ago, until = span(max(0.0, now - request["at"])), moment(request["until"])
     first = f"asked by {request['who']} {ago} ago ({request['reason']})"
+    if against := request["against"]:
+        first += f", against the verdict {plain(against).replace('dont', 'don’t')}"
     return f"{first}; somebody else may promote until {until} UTC"
 
 

@@ -62,7 +62,7 @@ class VersionedState:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Act:
     """Who did what, when (UTC seconds) and why, for the audit log; `minutes`: how long it took them, in which
-    `stage` of the release."""
+    `stage` of the release. `against`: the verdict against which somebody promotes, "" for none."""
 
     at: float
     action: str
@@ -70,6 +70,7 @@ class Act:
     reason: str
     minutes: float | None = None
     stage: str = ""
+    against: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

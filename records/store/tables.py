@@ -253,6 +253,7 @@ audit = Table(
     Column("after", JSON, nullable=False),
     Column("minutes", Number),
     _key("stage"),
+    _key("against"),
 )
 
 rubrics = Table(

@@ -34,10 +34,12 @@ class Taking:
         reason: str,
         share: float | None,
         hard: bool = False,
+        against_verdict: bool = False,
         minutes: float | None = None,
         stage: str = "",
     ) -> Mapping[str, Any]:
         given = {"who": who, "reason": reason, "share": share, "hard": hard}
+        given |= {"against_verdict": True} if against_verdict else {}
         self.taken.append({"canary": canary, "order": order, **given})
         return {}
 

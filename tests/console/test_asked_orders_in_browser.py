@@ -111,6 +111,7 @@ def test_one_person_asks_on_the_page_and_another_promotes(page: Page, stage: Sta
         page.get_by_role("button", name="Promote…").click()
         dialog.get_by_label(WHY).fill("it won")
         dialog.get_by_label("Your name").fill(who)
+        dialog.get_by_label("Against the verdict").check()
         dialog.get_by_role("button", name=verb, exact=True).click()
 
     page.goto("/canaries/support-nov")
@@ -129,7 +130,11 @@ def test_one_person_asks_on_the_page_and_another_promotes(page: Page, stage: Sta
     page.goto(link(stage, "promote", "agreed with anna"))
     expect(dialog).to_contain_text("If that was not you, this promotes it.")
     expect(dialog.get_by_label(WHY)).to_have_value("agreed with anna")
+    expect(dialog).to_contain_text("The report says extend")
     dialog.get_by_label("Your name").fill("ben")
+    dialog.get_by_role("button", name="Promote").click()
+    expect(dialog).to_contain_text("not promoted: the report says extend")
+    dialog.get_by_label("Against the verdict").check()
     dialog.get_by_role("button", name="Promote").click()
     expect(dialog).to_contain_text(re.compile("Promoted, share 100.%"))
     newest = stage.api("GET", "/api/audit?limit=1").json()[0]

@@ -29,10 +29,25 @@ class Desk:
     told: list[Announcement] = field(default_factory=list)
 
     def order(
-        self, order: Order, *, who: str, share: float | None = None, hard: bool = False
+        self,
+        order: Order,
+        *,
+        who: str,
+        share: float | None = None,
+        hard: bool = False,
+        against_verdict: bool | None = None,
     ) -> dict[str, Any]:
-        """Give an order."""
-        given = self.operator.order("trial", order, who=who, reason="because", share=share, hard=hard)
+        """Give an order. A promotion goes against the verdict, unless that is said otherwise."""
+        against = order == "promote" if against_verdict is None else against_verdict
+        given = self.operator.order(
+            "trial",
+            order,
+            who=who,
+            reason="because",
+            share=share,
+            hard=hard,
+            against_verdict=against,
+        )
         return dict(asyncio.run(given))  # type: ignore[arg-type]
 
     @property

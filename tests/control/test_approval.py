@@ -49,9 +49,9 @@ def asked_of(desk: Desk) -> str | None:
     return canary["promote_asked"] and canary["promote_asked"]["who"]
 
 
-def asks(store: Store, who: str, *, at: float) -> None:
+def asks(store: Store, who: str, *, at: float, against: str = "extend") -> None:
     """Store a request of this moment, whoever has asked before."""
-    act = Act(at=at, action="promote", who=who, reason="yes")
+    act = Act(at=at, action="promote", who=who, reason="yes", against=against)
     PromoteRequests(store).add("trial", act, store.states()["trial"].state)
 
 
@@ -210,3 +210,16 @@ def test_the_receivers_are_told_of_a_request_and_may_open_its_dialog(store: Stor
     assert (news.kind, news.about["canary"], news.about["who"]) == ("promote_asked", "trial", "ann")
     assert "somebody else must agree" in news.headline
     assert news.offers == ("promote", "report")
+
+
+def test_who_asked_under_a_verdict_that_ships_has_not_agreed_to_go_against_another(store: Store) -> None:
+    desk = desk_over(store, WANTED)
+    asks(store, "ann", at=time.time(), against="")
+    asked = desk.order("promote", who="bob")
+    assert (asked["state"], asked["promote_asked"]["against"]) == ("running", "extend")
+    assert desk.told[-1].headline.startswith("trial: bob asks to promote it against the verdict extend (")
+    with pytest.raises(BadOrder, match="not promoted: the report says extend"):
+        desk.order("promote", who="ann", against_verdict=False)
+    assert desk.order("promote", who="ann")["state"] == "promoted"
+    (newest, *_) = store.audit(1)
+    assert (newest.act.who, newest.act.against) == ("bob and ann", "extend")

@@ -162,7 +162,9 @@ def test_a_rollback_and_a_resume_leave_the_lane_as_it_is(store: Store) -> None:
     lane = state(rollouts, "a").lane
     desk = operator(rollouts, store, "a", "b")
     for order in ("rollback", "resume", "promote"):
-        done = asyncio.run(desk.order("a", order, who="ann", reason="because", share=None))  # type: ignore[arg-type]
+        against = order == "promote"
+        given = desk.order("a", order, who="ann", reason="r", share=None, against_verdict=against)  # type: ignore[arg-type]
+        done = asyncio.run(given)  # type: ignore[arg-type]
         assert (state(rollouts, "a").lane, done["lane"]) == (lane, 0.5)
 
 

@@ -59,6 +59,7 @@ def drive(url: Callable[[int], str | None], changes: Mapping[int, Change]) -> di
 
 def order(ask: Callable[..., httpx2.Response], name: str, **fields: Any) -> None:
     document = {"who": "test", "reason": "a change of share", **fields}
+    document |= {"against_verdict": True} if name == "promote" else {}
     answer = ask("POST", f"/api/canaries/agents/{name}", document)
     assert answer.status_code == 200, answer.text
 

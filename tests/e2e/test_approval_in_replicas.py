@@ -24,6 +24,8 @@ canaries:
     promote: two_people
 """
 PATH = "/api/canaries/by-two/promote"
+AGAINST = {"against_verdict": True}
+"""Nothing is known of it, so that its verdict is to extend."""
 
 
 def asked_at(member: Member) -> str | None:
@@ -45,11 +47,11 @@ def test_two_people_promote_at_two_admins(
             members.add(role)  # type: ignore[arg-type]
         members.ready(1)
         one, other = members.admins
-        assert one.ask("POST", PATH, {"who": "ann", "reason": "it won"}).status_code == 202
+        assert one.ask("POST", PATH, {"who": "ann", "reason": "it won", **AGAINST}).status_code == 202
         assert eventually(lambda: asked_at(other)) == "ann"
-        refused = other.ask("POST", PATH, {"who": "Ann", "reason": "it won"})
+        refused = other.ask("POST", PATH, {"who": "Ann", "reason": "it won", **AGAINST})
         assert refused.status_code == 409
-        done = other.ask("POST", PATH, {"who": "bob", "reason": "yes"})
+        done = other.ask("POST", PATH, {"who": "bob", "reason": "yes", **AGAINST})
         assert (done.status_code, done.json()["state"]) == (200, "promoted")
         eventually(lambda: members.status("by-two")["state"] == "promoted")
         eventually(lambda: asked_at(one) is None)

@@ -344,7 +344,7 @@ def test_orders_change_the_state_and_stand_in_the_audit_log(stage: Stage) -> Non
         order(stage, name, "resume", reason="back"),
         order(stage, name, "rollback", reason="complaints"),
         order(stage, name, "resume", reason="they were about something else"),
-        order(stage, name, "promote", reason="it won"),
+        order(stage, name, "promote", reason="it won", against_verdict=True),
     ]
     assert [answer.status_code for answer in told] == [200] * 7
     done = [answer.json() for answer in told]

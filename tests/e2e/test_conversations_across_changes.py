@@ -27,7 +27,7 @@ CHANGES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("rollback", {}),
     ("resume", {}),
     ("ramp", {"share": 0.5}),
-    ("promote", {}),
+    ("promote", {"against_verdict": True}),
     ("rollback", {}),
 )
 AT_ONCE = 8

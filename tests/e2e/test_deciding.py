@@ -98,6 +98,10 @@ def test_a_decision_to_ship_names_each_miss_and_counts_for_it(stage: Stage) -> N
     assert stage.canary("report", "misses", "--config", str(stage.server.config)).returncode == 0
     newest = stage.api("GET", "/api/audit").json()[0]
     assert newest["reason"] == "ship: the board agrees (despite error_rate)"
+    promoted = stage.canary("promote", "misses", "--reason", "as decided")
+    said = "misses: the report says ship with caveats: jane outweighed error rate (the board agrees)."
+    assert (promoted.returncode, said in promoted.stderr) == (0, True), promoted.stderr
+    assert stage.api("GET", "/api/audit").json()[0]["against"] is None
     with httpx2.Client(base_url=stage.server.admin, follow_redirects=True, trust_env=False) as page:
         page.post("/login", data={**hidden(page.get("/login").text), "token": stage.server.token})
         shown = page.get("/canaries/misses").text
@@ -113,6 +117,28 @@ def test_a_decision_to_ship_names_each_miss_and_counts_for_it(stage: Stage) -> N
         "The verdict stays don't ship: ",
         "dont_ship",
     )
+
+
+def test_a_promotion_against_the_verdict_says_so_and_the_audit_log_keeps_it(stage: Stage) -> None:
+    refused = stage.canary("promote", "open", "--reason", "we need it")
+    assert (refused.returncode, "not promoted: the report says extend (" in refused.stderr) == (1, True)
+    assert "(--against-verdict)" in refused.stderr
+    other = {"who": "ann", "reason": "r", "against_verdict": True}
+    assert stage.api("POST", "/api/canaries/open/pause", other).status_code == 400
+    with httpx2.Client(base_url=stage.server.admin, follow_redirects=True, trust_env=False) as page:
+        page.post("/login", data={**hidden(page.get("/login").text), "token": stage.server.token})
+        shown = page.get("/canaries/open").text
+        assert "extend" in page.get("/canaries/open/advice").text
+        form = {"who": "ann", "reason": "we need it", **hidden(shown)}
+        unticked = page.post("/canaries/open/promote", data=form)
+        assert (unticked.status_code, "the report says extend" in unticked.text) == (409, True)
+        assert stage.status("open")["state"] == "running"
+        done = page.post("/canaries/open/promote", data={**form, "against_verdict": "yes"})
+        assert "The report says extend." in done.text
+        assert "Against the verdict: extend." in page.get("/audit").text
+    assert stage.status("open")["state"] == "promoted"
+    newest = stage.api("GET", "/api/audit").json()[0]
+    assert (newest["action"], newest["who"], newest["against"]) == ("promote", "ann", "extend")
 
 
 def test_what_is_no_decision_is_refused_with_what_would_be(stage: Stage) -> None:

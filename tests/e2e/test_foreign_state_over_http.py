@@ -199,7 +199,7 @@ def test_after_a_rollback_for_cost_the_candidate_goes_on_with_what_it_began(stag
 @pytest.mark.parametrize("stream", [in_more(False), True])
 def test_without_a_fallback_the_baseline_is_asked_all_the_same(stage: Stage, stream: bool) -> None:
     conversation = begun(stage, "uncovered", "baseline", stream=stream)
-    order(stage, "uncovered", "promote")
+    order(stage, "uncovered", "promote", "--against-verdict")
     answer = ask(stage, conversation)
     goes_on_at(answer, "baseline", assigned="candidate")
     row = stage.outcome(answer.headers["x-canary-exchange"])
@@ -214,7 +214,7 @@ def test_stored_responses_are_the_baselines_until_promotion_and_then_each_arms_o
     first = ask(stage, early)
     assert stage.outcome(first.headers["x-canary-exchange"])["reason"] == "stateful"
     assert first.headers["x-canary-arm"] == "baseline"
-    order(stage, "promoted", "promote")
+    order(stage, "promoted", "promote", "--against-verdict")
     late = Conversation("stored", user, model="promoted")
     for _ in range(2):
         assert ask(stage, late).headers["x-canary-arm"] == "candidate"

@@ -65,7 +65,8 @@ def _tried(stage: Stage) -> None:
 
 
 def order(stage: Stage, name: str, action: str, reason: str) -> None:
-    done = stage.api("POST", f"/api/canaries/{name}/{action}", {"who": "anna", "reason": reason})
+    document = {"who": "anna", "reason": reason, **({"against_verdict": True} if action == "promote" else {})}
+    done = stage.api("POST", f"/api/canaries/{name}/{action}", document)
     assert done.status_code == 200, done.text
 
 

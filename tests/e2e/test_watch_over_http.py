@@ -286,7 +286,8 @@ class Line:
         return CliRunner().invoke(app, command)
 
     def order(self, word: str, canary: str = "trial-older") -> None:
-        assert CliRunner().invoke(app, [word, canary, "--reason", "r", *self._where]).exit_code == 0
+        more = ["--against-verdict"] if word == "promote" else []
+        assert CliRunner().invoke(app, [word, canary, "--reason", "r", *more, *self._where]).exit_code == 0
 
     def states(self) -> list[tuple[str, str, float]]:
         told = CliRunner().invoke(app, ["status", *self._where, "-o", "json"])

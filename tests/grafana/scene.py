@@ -196,10 +196,10 @@ def _happen(stage: Stage, never: threading.Event, pause_s: float) -> None:
     eventually(lambda: stage.status("goes-bad")["state"] == "rolled_back")
     never.wait(pause_s)
     eventually(lambda: stage.status("passes")["arms"]["candidate"]["requests"] >= ENOUGH_USERS)
-    _order(stage, "passes", "promote")
+    _order(stage, "passes", "promote", against_verdict=True)
     never.wait(pause_s)
 
 
-def _order(stage: Stage, canary: str, order: str, **more: float) -> None:
+def _order(stage: Stage, canary: str, order: str, **more: float | bool) -> None:
     document = {"who": "the scene", "reason": "its story"} | more
     stage.api("POST", f"/api/canaries/{canary}/{order}", document).raise_for_status()

@@ -306,9 +306,12 @@ def test_every_form_tells_the_same_and_escapes_what_others_wrote(store: Store) -
     assert json.loads(json.dumps(to_json(found)))["runs"][0]["state"] == "rolled_back"
 
 
-def test_a_promoted_release_reads_that_it_was_promoted_by_whom_and_what_the_report_said(store: Store) -> None:
+@pytest.mark.parametrize("against", ["", "extend"])
+def test_a_promoted_release_reads_that_it_was_promoted_by_whom_and_what_the_report_said(
+    store: Store, against: str
+) -> None:
     rollouts = _started(store)
-    act = Act(at=START + DAY_S, action="promote", who="ann", reason="good enough.")
+    act = Act(at=START + DAY_S, action="promote", who="ann", reason="good enough.", against=against)
     rollouts.change("trial", act, lambda state: transitions.promote(state, reason=act.reason, now=act.at))
     rollouts.settle()
     for archived, said in ((False, "without a report"), (True, "when the verdict was extend")):
@@ -316,7 +319,9 @@ def test_a_promoted_release_reads_that_it_was_promoted_by_whom_and_what_the_repo
             _archived(store, WITH, START + DAY_S)
         found = release_of(WITH.control.reports, store, "new", now=START + 30 * DAY_S)
         assert headline(found) == "Promoted: openai/new against openai/old"
+        said = f"against the verdict {against}" if against else said
         assert reasons_of(found)[0] == f"Canary trial was promoted by ann {said}: good enough."
+        assert to_json(found)["runs"][0]["against"] == (against or None)
 
 
 def test_a_release_is_shown_with_its_kept_report_while_the_present_one_cannot_be_made(

@@ -271,7 +271,8 @@ class ReleaseClock:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStanding:
     """One run of a canary as it stands or ended. `verdict` is None if no report was made of it. `places`:
-    where the failing exchanges lay when a guardrail rolled it back."""
+    where the failing exchanges lay when a guardrail rolled it back. `against`: the verdict against which it
+    was promoted, "" for none."""
 
     canary: str
     run: int
@@ -285,6 +286,7 @@ class RunStanding:
     report: Report | None = field(repr=False)
     places: Sequence[str] = ()
     week_after: WeekAfter | None = None
+    against: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -370,6 +372,7 @@ def _run(history: RunHistory, live: Mapping[tuple[str, int], Report]) -> RunStan
         report=report,
         places=history.places,
         week_after=history.week_after,
+        against=closing.act.against if closing is not None else "",
     )
 
 
