@@ -37,6 +37,7 @@ def _audit() -> list[dict[str, Any]]:
         "time": "2026-11-24 23:05:00",
         "canary": NAME,
         "who": f"guardrail error_rate[category={'r' * 40}]",
+        "against": "dont_ship",
     }
     acts = ("rollback", "promote_asked", "set_share")
     return [

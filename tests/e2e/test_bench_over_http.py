@@ -376,6 +376,37 @@ def test_a_benchmark_stands_in_the_report_and_in_the_archive_and_the_canary_in_t
     assert any("was rolled back by" in each for each in told[0]["reasons"])
 
 
+def test_the_verdict_of_a_release_is_one_in_json_report_release_page_and_exit_code(
+    folder: Path, provider: ProviderThread, serve: Callable[..., Running]
+) -> None:
+    text = CONFIG.format(url=provider.url).replace("share: 5%", "share: 5%\n    start: manual")
+    server = serve(text, workers=1)
+    for name in ("capitals", "letters"):
+        server.config.with_name(f"{name}.jsonl").write_text((folder / f"{name}.jsonl").read_text())
+    where = ["--config", str(server.config), "--data", str(server.data)]
+    file = folder / "release.json"
+    admin = {"base_url": server.admin, "headers": {"authorization": f"Bearer {server.token}"}}
+    for current, wrong, code, verdict, headline in (
+        (0, 0, 0, "ship", "Ship, by examples only"),
+        (0, 30, 3, "dont_ship", "Don’t ship"),
+        (8, 8, 4, "extend", "Not enough examples to decide"),
+    ):
+        provider.behave("old", Behaviour(says=knows(wrong=current)))
+        provider.behave("new", Behaviour(says=knows(wrong=wrong)))
+        done = CliRunner().invoke(app, ["bench", "new", *where, "-o", "json", "--report", str(file)])
+        shown = CliRunner().invoke(app, ["release", "show", "new", *where, "-o", "json"])
+        told = [document(done), json.loads(file.read_text()), document(shown)]
+        assert (done.exit_code, [each["verdict"] for each in told]) == (code, [verdict] * 3), wrong
+        assert told[0]["reasons"] == told[1]["reasons"] == told[2]["reasons"]
+        with httpx2.Client(**admin, trust_env=False, timeout=30) as http:
+            page = http.get(f"/releases/{told[2]['id']}").text
+            kept = http.get(f"/api/releases/{told[2]['id']}").json()
+        assert f"{headline}: openai/new against openai/old" in page
+        assert (kept["verdict"], kept["reasons"]) == (verdict, told[0]["reasons"])
+        said = " ".join(done.stderr.split())
+        assert f"{headline}: openai/new against openai/old" in said
+
+
 def test_a_model_without_users_has_a_forecast_from_its_benchmark_and_the_traffic_of_now(
     folder: Path, provider: ProviderThread
 ) -> None:
