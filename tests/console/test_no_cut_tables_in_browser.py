@@ -100,6 +100,7 @@ def _releases() -> str:
         "candidate": {"provider": "openai", "model": MODEL},
         "baseline": {"provider": "azure", "model": MODEL},
         "state": "under_way",
+        "ending": "rolled back in category refund",
         "verdict": "ship_with_caveats",
         "decision": "dont_ship",
         "layers": dict.fromkeys(("synthetic", "real", "users", "business"), layer),
