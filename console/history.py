@@ -110,14 +110,14 @@ async def release_document(
     operator: Operator, which: str, form: str, query: Mapping[str, str], *, reads_texts: bool
 ) -> str:
     """The release's document for the reader that the query names. Raises BadOrder."""
-    from pages.reports.release_documents import READERS
+    from verdict.archive.release_facts import READERS
 
     reader, texts = next((each for each in READERS if each == query["for"]), None), "texts" in query
     if reader is None or form not in ("html", "markdown", "json"):
         raise BadOrder(400, f"for must be {', '.join(READERS)}, and form json, markdown or html")
     if texts and not reads_texts:
         raise BadOrder(403, "captured texts are for operators")
-    found = await operator.release_facts(which, texts=texts)
+    found = await operator.release_facts(which, reader, texts=texts)
     return await asyncio.to_thread(release_document_in, form, found, reader)
 
 

@@ -19,9 +19,8 @@ from pages.status.rules import rule_name, rule_tone, rule_word
 from pages.words import judge, status
 
 if TYPE_CHECKING:
-    from pages.reports.release_documents import Reader
     from records.store.session_exchanges import StoredSession
-    from verdict.archive.release_facts import ReleaseFacts
+    from verdict.archive.release_facts import Reader, ReleaseFacts
     from verdict.archive.releases import Dossier
     from verdict.decision.document import Report
     from verdict.decision.reports import SideBySide
@@ -53,7 +52,7 @@ def release_in(form: str, found: "Dossier") -> str:
     """The release as "json", "markdown" or "html", with links to its documents. For a thread, like
     `report_in`."""
     from pages.reports.release import rendered
-    from pages.reports.release_documents import READERS
+    from verdict.archive.release_facts import READERS
 
     links = [(f"For {each}", f"/releases/{found.release.id}?for={each}") for each in READERS]
     return rendered(found, form, [*links, ("All releases", "/releases"), ("All canaries", "/")])

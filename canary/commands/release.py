@@ -60,7 +60,7 @@ def show(
         typer.Option("--failures", help="A CSV file to write the wrong answers of its benchmark to."),
     ] = None,
     reader: Annotated[
-        Literal["vendor", "team"] | None,
+        Literal["vendor", "finance", "team"] | None,
         typer.Option("--for", help="For whom. The vendor's has no costs, no users and no texts."),
     ] = None,
     texts: Annotated[
@@ -95,7 +95,7 @@ def show(
             from pages.reports import release_documents
             from verdict.archive.release_facts import facts_of
 
-            facts = facts_of(read.control.reports, store, found, now=now, texts=texts)
+            facts = facts_of(read.control.reports, store, found, reader, now=now, texts=texts)
             text = release_documents.rendered(facts, reader, wanted.form)
     if wanted.form == "json" and wanted.file is None:
         return print_json(json.loads(text))

@@ -61,7 +61,7 @@ from routing.states import State
 
 if TYPE_CHECKING:  # the statistics take two seconds to import, and most processes never make a report
     from bench.known_issues import Mode
-    from verdict.archive.release_facts import ReleaseFacts
+    from verdict.archive.release_facts import Reader, ReleaseFacts
     from verdict.archive.releases import Dossier
     from verdict.decision.document import Report, Sentences
     from verdict.decision.reports import SideBySide
@@ -435,9 +435,9 @@ class Operator:
         """One release, by its id or its candidate."""
         return await _ask_store(self._release, which)
 
-    async def release_facts(self, which: str, *, texts: bool = False) -> "ReleaseFacts":
-        """What the documents of one release say; with `texts` those of some failed requests."""
-        return await _ask_store(self._release_facts, which, texts)
+    async def release_facts(self, which: str, reader: "Reader", *, texts: bool = False) -> "ReleaseFacts":
+        """What the document of one release says to its reader; with `texts` those of some failed requests."""
+        return await _ask_store(self._release_facts, which, reader, texts)
 
     async def audit(self, limit: int, canary: str | None = None) -> Sequence[Mapping[str, Any]]:
         """The newest audit entries, or those of one canary, newest first."""
@@ -561,11 +561,11 @@ class Operator:
         except NoSuchRelease as problem:
             raise BadOrder(404, str(problem)) from problem
 
-    def _release_facts(self, which: str, texts: bool) -> "ReleaseFacts":
+    def _release_facts(self, which: str, reader: "Reader", texts: bool) -> "ReleaseFacts":
         from verdict.archive.release_facts import facts_of
 
         found, now = self._release(which), time.time()
-        return facts_of(self.settings().reports, self.store, found, now=now, texts=texts)
+        return facts_of(self.settings().reports, self.store, found, reader, now=now, texts=texts)
 
     def _prospect(self, name: str) -> "Prospect | None":
         from verdict.planner.prospect import prospect_from_store

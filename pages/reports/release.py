@@ -67,7 +67,7 @@ def document(found: Dossier, links: Sequence[tuple[str, str]] = ()) -> Document:
 def _sections(found: Dossier) -> list[Section]:
     return [
         _section("The four layers against the current model", table=_layers(found)),
-        _section("Money", says=_money(found)),
+        _section("Money", says=money(found)),
         _section("Time", says=_clock(found)),
         _section("Canaries", table=_runs(found.runs)),
         *(
@@ -137,7 +137,8 @@ def _value(line: MetricLine, value: float | None) -> str:
     return "unknown" if value is None else verdict.value(line, value)
 
 
-def _money(found: Dossier) -> list[str]:
+def money(found: Dossier) -> list[str]:
+    """What is saved, or what a benchmark says would be; over a verdict that does not ship, its reason."""
     told = ""
     if found.report is not None:
         told = (gains.in_short if found.verdict in SHIPS else gains.saved)(found.report)
@@ -256,14 +257,14 @@ def _benchmark(document: Mapping[str, Any]) -> Iterator[Section]:
             [_dataset(name, node) for layer in document["layers"] for name, node in _datasets(layer)],
         ),
     )
-    yield _section("Time and cost of the examples", table=_spent(document))
+    yield _section("Time and cost of the examples", table=spent(document))
     if judge := document.get("judge"):
         yield _judged(judge)
     if rows := document.get("rubric"):
         yield _section("The rubric on examples", table=_rubric(rows))
 
 
-def _spent(document: Mapping[str, Any]) -> Table:
+def spent(document: Mapping[str, Any]) -> Table:
     """Both models' measured times and costs, by dataset."""
     return Table(
         columns("", "", "timed", "p50", "p95", "p99", "total cost", "per request"),
@@ -275,7 +276,7 @@ def _spent(document: Mapping[str, Any]) -> Table:
                 *(seconds(side.get(key)) for key in ("p50_s", "p95_s", "p99_s")),
                 *(dollars(side.get(key)) for key in ("cost_usd", "cost_per_request_usd")),
             ]
-            for layer in document["layers"]
+            for layer in document.get("layers", ())
             for dataset in layer["datasets"]
             for name, side in (("current model", dataset["baseline"]), ("candidate", dataset["candidate"]))
             if side is not None

@@ -4,16 +4,32 @@
 |---------|-----------------------------------------------------------------------------------------|
 | vendor  | what failed, when and how often, the provider's words and request ids, adapted members; |
 |         | no cost, no user, and no text unless asked for                                          |
+| finance | costs of a request, a user and an outcome, month and year with intervals, net, what is  |
+|         | assumed                                                                                 |
 | team    | all of it, and what happened when                                                       |
 """
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Literal, TypeAlias, get_args
+from typing import TypeAlias
 
-from pages.document import BulletList, Cell, Column, Document, Section, Table, columns
+from alerts.wording import capitalized
+from pages.document import (
+    Block,
+    BulletList,
+    Cell,
+    Column,
+    Document,
+    FactList,
+    Paragraph,
+    Section,
+    Table,
+    columns,
+)
 from pages.reports import release
 from pages.words import archive as words
+from pages.words import gains, verdict
+from pages.words.figures import defined
 from pages.words.status import moment
 from pages.words.verdict import failed_by, failure_rate
 from pages.writers import to_json, written
@@ -22,14 +38,13 @@ from verdict.archive.release_facts import (
     FailedRequest,
     ProviderFailure,
     ProviderFailures,
+    Reader,
+    ReleaseCosts,
     ReleaseFacts,
     TimelineEntry,
 )
 from verdict.archive.releases import ReleaseClock
-
-Reader = Literal["vendor", "team"]
-READERS: tuple[Reader, ...] = get_args(Reader)
-
+from verdict.decision.document import Report
 
 _For: TypeAlias = tuple[tuple[Reader, ...], Section]
 
@@ -47,8 +62,12 @@ def document(found: ReleaseFacts, reader: Reader, links: Sequence[tuple[str, str
     )
 
 
-_TITLES: dict[Reader, str] = {"vendor": "what failed at the provider", "team": "from noticed to decided"}
-_NAMES: dict[Reader, str] = {"vendor": "model's vendor", "team": "team"}
+_TITLES: dict[Reader, str] = {
+    "vendor": "what failed at the provider",
+    "finance": "what it costs",
+    "team": "from noticed to decided",
+}
+_NAMES: dict[Reader, str] = {"vendor": "model's vendor", "finance": "finance department", "team": "team"}
 
 
 def rendered(found: ReleaseFacts, reader: Reader, form: str, links: Sequence[tuple[str, str]] = ()) -> str:
@@ -62,13 +81,25 @@ def rendered(found: ReleaseFacts, reader: Reader, form: str, links: Sequence[tup
 
 def _head(found: ReleaseFacts, reader: Reader) -> list[str]:
     failed = words.failed_requests(found.failures)
-    return failed if reader == "vendor" else [*words.reasons_of(found.dossier), *failed]
+    if reader == "vendor":
+        return failed
+    if reader == "finance":
+        return [f"{release.headline(found.dossier)}.", *release.money(found.dossier)]
+    return [*words.reasons_of(found.dossier), *failed]
 
 
 def _sections(found: ReleaseFacts) -> Iterator[_For]:
     failures = found.failures
     yield ("team",), Section("What happened", [_timeline(found.timeline)])
     yield ("team",), Section("Minutes by stage", [_minutes(found.dossier.clock)])
+    if found.costs is not None:
+        yield ("finance", "team"), Section("What a request, a user and an outcome cost", _costs(found.costs))
+        yield ("finance", "team"), Section("A month and a year", _money(found.costs.report))
+        yield ("finance", "team"), Section("What is assumed", [BulletList(words.assumed(found.costs))])
+    yield (
+        ("finance",),
+        Section("Time and cost of the examples", [release.spent(found.dossier.benchmark or {})]),
+    )
     yield from ((("team",), each) for each in release.document(found.dossier).sections)
     yield ("vendor", "team"), Section("What failed", [_kinds(failures)])
     for number, each in enumerate(failures.kinds, 1):
@@ -92,6 +123,31 @@ def _timeline(entries: Sequence[TimelineEntry]) -> Table:
             for each in entries
         ],
     )
+
+
+def _costs(costs: ReleaseCosts) -> list[Block]:
+    figures = [Column(name, figure=True) for name in ("current model", "candidate", "users")]
+    table = Table(
+        [Column("cost"), *figures[:2], *columns("95 % of the candidate", "change"), figures[2]],
+        [
+            [
+                capitalized(defined(line.metric, line.per, line.cost_per)),
+                verdict.value(line, line.baseline),
+                verdict.value(line, line.candidate),
+                verdict.interval(line),
+                verdict.change(line) if line.difference.estimate is not None else "–",
+                f"{line.units:,}",
+            ]
+            for line in costs.rows
+        ],
+    )
+    why = f"These could not be computed: {costs.left_out}." if costs.left_out else ""
+    return [Paragraph(why), table]
+
+
+def _money(report: Report) -> list[Block]:
+    facts = gains.money_facts(report)
+    return [FactList(facts, wide=True)] if facts else [Paragraph(gains.no_money(report))]
 
 
 def _minutes(clock: ReleaseClock) -> Table:

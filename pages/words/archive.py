@@ -12,7 +12,7 @@ from pages.words.status import act, day, plain
 from pages.words.verdict import failure_rate, in_words
 from records.outcome import ProviderError
 from routing.canary import RequestChanges
-from verdict.archive.release_facts import ProviderFailures, TimelineEntry, TimelineKind
+from verdict.archive.release_facts import ProviderFailures, ReleaseCosts, TimelineEntry, TimelineKind
 from verdict.archive.releases import Dossier, RunStanding, verdicts
 from verdict.archive.trends import Family, TrendStep, Validity
 from verdict.archive.week_after import PromisedRow, PromisesHeld, WeekAfter, Why
@@ -288,6 +288,27 @@ def _missing(found: Dossier) -> Iterator[str]:
         yield "No user has tried it yet: the verdict rests on examples only."
     if found.benchmark is None:
         yield "No benchmark has compared these two models on all datasets."
+
+
+# What a release's costs assume, for finance.
+
+
+def assumed(costs: ReleaseCosts) -> list[str]:
+    """What the figures rest on, and do not know."""
+    report, money = costs.report, costs.report.details.money
+    window, users = report.window, report.units
+    dates = ""
+    if window.start is not None and window.end is not None:
+        dates = f", {day(window.start)} to {day(window.end)}"
+    told = [
+        f"Measured with {costs.canary}, run {costs.run}{dates}, on {number(users.baseline, 'user')} of the "
+        f"current model and {number(users.candidate, 'user')} of the candidate.",
+        "Users are compared, not requests: a model that makes users ask more often costs more.",
+        "A user's cost is that of all priced requests in a phase of the run.",
+        "Costs are those of the price list at the time of each request, without discounts.",
+        "Intervals are 95 %.",
+    ]
+    return [*told, SAVINGS] if money is not None else told
 
 
 # What happened to a release, for its team.

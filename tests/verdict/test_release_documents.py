@@ -18,7 +18,7 @@ from control.states.rollouts import Rollouts
 from pages.reports.release_documents import rendered
 from records.captures.capture import Capture, CapturedMessage, CaptureInfo
 from records.facts.exchange_id import mint
-from records.outcome import AttemptRecord, Outcome, ProviderError
+from records.outcome import AttemptRecord, Feedback, Outcome, ProviderError
 from records.store import Act, Store
 from records.store.benchmarks import Benchmarks
 from records.store.captures import CaptureStore
@@ -27,8 +27,9 @@ from records.store.reports import LookScope, StoredLook, VerdictLooks
 from routing import transitions
 from tests.effort import examples
 from tests.records.samples import a_batch
-from verdict.archive.release_facts import ReleaseFacts, facts_of
+from verdict.archive.release_facts import Reader, ReleaseFacts, facts_of
 from verdict.archive.releases import release_of
+from verdict.details import savings
 
 TEXT = """\
 providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}
@@ -60,11 +61,11 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def an_exchange(serial: int, **changed: Any) -> Outcome:
     at = START + 60.0 * serial
     arm = changed.get("arm", "candidate")
-    name = mint(
-        b"k" * 32, canary="trial", run=1, phase=0, arm=arm, unit_hash=UNIT, at=at, serial=serial.to_bytes(8)
-    )
-    fields = {"canary": "trial", "run": 1, "arm": arm, "reason": "cohort", "unit": UNIT, "cost_usd": 0.0123}
+    signed = {"canary": "trial", "run": 1, "phase": 0, "arm": arm, "unit_hash": changed.get("unit", UNIT)}
+    name = mint(b"k" * 32, **signed, at=at, serial=serial.to_bytes(8))
+    fields = {"canary": "trial", "run": 1, "arm": arm, "reason": "cohort", "unit": UNIT, "share": 0.5}
     fields |= {"outcome": "ok", "provider": "openai", "model": "new", "status": 200, "category": "refund"}
+    fields |= {"cost_usd": 0.0123, "api": "openai", "operation": "chat", "latency_s": 1.0}
     fields |= {"provider_request_id": f"req_{serial:04}"}
     return Outcome(**{"exchange_id": name, "at": at, "mono": 0.0, **fields, **changed})
 
@@ -79,10 +80,10 @@ def a_failure(serial: int, said: ProviderError, **changed: Any) -> Outcome:
     return an_exchange(serial, **told, attempts=attempts, **changed)
 
 
-def facts(store: Store, **more: Any) -> ReleaseFacts:
+def facts(store: Store, reader: Reader = "vendor", **more: Any) -> ReleaseFacts:
     now = START + 86400.0
     found = release_of(CONFIG.control.reports, store, "new", now=now)
-    return facts_of(CONFIG.control.reports, store, found, now=now, **more)
+    return facts_of(CONFIG.control.reports, store, found, reader, now=now, **more)
 
 
 def captured(outcome: Outcome, asked: str, answer: str) -> Capture:
@@ -210,7 +211,7 @@ def test_the_team_reads_what_happened_when_by_whom_why_and_for_how_long(store: S
             at=START + 500, release=release.id, who="bob", text="40", minutes=minutes, stage=stage
         )
         Releases(store).note(note)
-    told = json.loads(rendered(facts(store), "team", "json"))
+    told = json.loads(rendered(facts(store, "team"), "team", "json"))
     rows = [" | ".join(each.values()) for each in told["sections"][0]["tables"][0]]
     assert [row.removeprefix("2027-01-15 ") for row in rows] == [
         "07:50:00 | benchmark: ship | ann | – | –",
@@ -252,3 +253,66 @@ def test_a_person_says_on_which_stage_the_minutes_went_and_gets_a_file(tmp_path:
         assert run("show", "new", "--for", "team", "-o", str(file)).exit_code == 0
         assert "20 labelling" in file.read_text()
     assert "20 labelling" in run("show", "new").stdout
+
+
+COUNTED = parse(
+    TEXT
+    + """\
+metrics:
+  resolved: {kind: bool, per: exchange, question: "Is the case settled?"}
+  cost_per_resolution: {cost_per: resolved, question: "What does a settled case cost?"}
+""",
+    "canary.yaml",
+    {},
+)
+
+
+def test_finance_reads_costs_with_intervals_month_and_year_net_and_what_is_assumed(store: Store) -> None:
+    """200 users of each arm make two requests in two days, at 4 and at 2 cents; every other one settles a
+    case."""
+    rows = list[Outcome | Feedback]()
+    for serial in range(800):
+        user, arm = serial % 400, ("baseline", "candidate")[serial % 2]
+        cost = {"baseline": 0.04, "candidate": 0.02}[arm] * (0.9, 1.1)[serial // 2 % 2]
+        who = {"arm": arm, "unit": f"{user:032x}", "cost_usd": cost, "model": "new" if serial % 2 else "old"}
+        made = an_exchange(serial * 4, **who)
+        rows.append(made)
+        known = {
+            "exchange_id": made.exchange_id,
+            "at": made.at,
+            "mono": 0.0,
+            "canary": "trial",
+            "run": 1,
+            "unit": made.unit,
+        }
+        value = float(serial // 2 % 2)
+        rows.append(
+            Feedback(key=f"{made.exchange_id}/resolved", metric="resolved", value=value, arm=arm, **known)
+        )
+    store.ship(a_batch(*rows))
+    now = START + 3 * 86400.0
+    found = release_of(COUNTED.control.reports, store, "new", now=now)
+    known_facts = facts_of(COUNTED.control.reports, store, found, "finance", now=now)
+    told = json.loads(rendered(known_facts, "finance", "json"))
+    costs, money, assumed, *_ = told["sections"]
+    values = [[*each.values()] for each in costs["tables"][0]]
+    assert [[row[0], row[1], row[2], row[4], row[5]] for row in values] == [
+        ["Cost per request", "$0.0400", "$0.0200", "50 % lower", "200"],
+        ["Cost per user", "$0.0800", "$0.0400", "50 % lower", "200"],
+        ["Cost per resolution (cost per resolved)", "$0.0800", "$0.0400", "50 % lower", "200"],
+    ]
+    for row in values:
+        low, _, high = row[3].partition(" – ")
+        assert float(low[1:]) < float(row[2][1:]) < float(high[1:])
+    saving = savings(known_facts.costs.report.details) if known_facts.costs else None
+    assert saving is not None
+    # 400 users at 8 cents in 2.2 days, of which half would be saved
+    assert saving.monthly.estimate == pytest.approx(400 * 0.04 * 30 / (3196 * 60 / 86400), rel=0.01)
+    assert money["facts"]["Difference"] == "$216 less a month ($209 to $223 less)"
+    assert money["facts"]["First year"] == "$2,631 less ($2,548 to $2,712 less)"
+    assert "on 200 users of the current model and 200 users of the candidate." in assumed["says"][0]
+    for form in FORMS:
+        text = rendered(known_facts, "finance", form)
+        for secret in ("req_0004", UNIT, "the provider's request id"):
+            assert secret not in text
+    assert facts(store).costs is None, "the vendor gets none"

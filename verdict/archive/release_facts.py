@@ -1,11 +1,11 @@
-"""What a release's documents say beside its dossier: what failed at the candidate's provider, and what
-happened when. Values only.
+"""What a release's documents say beside its dossier: what failed at the candidate's provider, what it costs,
+and what happened when. Values only.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -20,8 +20,11 @@ from records.store.segments.columns import faults_of
 from records.store.segments.sources import sources
 from routing.canary import RequestChanges
 from verdict.archive.releases import Dossier, RunStanding, stage_of
-from verdict.decision.reports import NoSuchCanary, judged_canary
+from verdict.decision.document import MetricLine, Report
+from verdict.decision.reports import NoSuchCanary, judged_canary, report_of
+from verdict.rows.reasons import attempt
 from verdict.terms.judged_canary import ReportSettings
+from verdict.terms.rubric import Criterion, parse_bound
 
 NEWEST = 20
 """Requests that are named of each kind of failure."""
@@ -111,6 +114,26 @@ class TimelineEntry:
     stage: str = ""
 
 
+COSTS = ("cost_per_request", "cost_total")
+"""The costs of a request and of a user."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseCosts:
+    """What both models cost in this run: `rows` as a report has them, and the run's own `report`, whose
+    details have the money. `left_out`: why rows are missing, "" if none is."""
+
+    canary: str
+    run: int
+    rows: tuple[MetricLine, ...]
+    report: Report
+    left_out: str = ""
+
+
+Reader = Literal["vendor", "finance", "team"]
+READERS: tuple[Reader, ...] = get_args(Reader)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseFacts:
     """All that a release's documents say."""
@@ -118,18 +141,60 @@ class ReleaseFacts:
     dossier: Dossier
     failures: ProviderFailures
     timeline: tuple[TimelineEntry, ...]
+    costs: ReleaseCosts | None
 
 
 def facts_of(
-    settings: ReportSettings, store: Store, found: Dossier, *, now: float, texts: bool = False
+    settings: ReportSettings,
+    store: Store,
+    found: Dossier,
+    reader: Reader,
+    *,
+    now: float,
+    texts: bool = False,
 ) -> ReleaseFacts:
-    """The facts of this release. `texts`: with captured texts of some failed requests; without them nothing
-    of a failure quotes a captured request. Raises StoreDown."""
+    """The facts of this release for its reader; the vendor's have no costs. `texts`: with captured texts of
+    some failed requests; without them nothing of a failure quotes a captured request. Raises StoreDown."""
     return ReleaseFacts(
         dossier=found,
         failures=_failures_of(settings, store, found, now=now, texts=texts),
         timeline=tuple(sorted(_timeline(store, found), key=lambda each: each.at)),
+        costs=None if reader == "vendor" else _costs(settings, store, found, now=now),
     )
+
+
+# What it costs: a request, a user, and an event of each metric that counts the cost per one.
+
+
+_BOUNDS = "<= 1.2x baseline", "<= 0.9x baseline"
+"""Rows need bounds. Nobody reads the states of these."""
+
+
+def _costs(settings: ReportSettings, store: Store, found: Dossier, *, now: float) -> ReleaseCosts | None:
+    """The costs of the newest run that has a report; rows that cannot be made any more are left out."""
+    run = next((run for run in reversed(found.runs) if run.report is not None), None)
+    if run is None or run.report is None:
+        return None
+    names = [*COSTS, *sorted(name for name, metric in settings.metrics.items() if metric.cost_per)]
+    rows = [_criterion(name) for name in names]
+    left_out = list[str]()
+
+    def made() -> Report | None:
+        return report_of(settings, run.canary, store, now=now, run=run.run, retro=rows)
+
+    costs = attempt(f"the costs of {run.canary}", made, left_out.append)
+    return ReleaseCosts(
+        canary=run.canary,
+        run=run.run,
+        rows=() if costs is None else tuple(line for line in costs.metrics if line.candidate is not None),
+        report=run.report,
+        left_out="".join(left_out),
+    )
+
+
+def _criterion(metric: str) -> Criterion:
+    acceptable, ideal = map(parse_bound, _BOUNDS)
+    return Criterion(metric=metric, acceptable=acceptable, ideal=ideal, weight=1.0, question="")
 
 
 # What happened, from noticed to decided.
