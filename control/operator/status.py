@@ -26,7 +26,7 @@ from records.store import Store
 from routing import transitions
 from routing.assign import Assignment, Given, Held, assign, everybody
 from routing.assignment import UNASSIGNED
-from routing.canary import Canary, arm_names, definition
+from routing.canary import Canary, HoldbackTerms, arm_names, definition
 from routing.cohort import SPACE, bucket
 from routing.lanes import holds
 from routing.states import State, lane_place
@@ -137,7 +137,7 @@ def status_of(
         "reason": state.reason if state is not None else "",
         "refused": refused,
         "held_units": held_units,
-        "holdback": _holdback(state),
+        "holdback": _holdback(wanted.canary.holdback, state),
         "lane": state.lane.part if state is not None and state.lane is not None else None,
         "preflight": preflight,
         "started_at": state.started_at if state is not None else None,
@@ -163,17 +163,21 @@ def status_of(
     }
 
 
-def _holdback(state: State | None) -> dict[str, Any] | None:
-    """Who keeps the baseline after a promotion; None for nobody."""
+def _holdback(terms: HoldbackTerms | None, state: State | None) -> dict[str, Any] | None:
+    """Who keeps the baseline after a promotion, now or once it comes (no `since` and `until`); None for
+    nobody."""
     held = state.holdback if state is not None and state.holds_back else None
-    if state is None or held is None:
+    if state is not None and held is not None:
+        return {
+            "share": 1.0 - state.share,
+            "for_s": held.until - held.since,
+            "rollback": held.rollback,
+            "since": held.since,
+            "until": held.until,
+        }
+    if terms is None or (state is not None and state.state not in ("waiting", "running", "paused")):
         return None
-    return {
-        "share": 1.0 - state.share,
-        "since": held.since,
-        "until": held.until,
-        "rollback": held.rollback,
-    }
+    return {**asdict(terms), "since": None, "until": None}
 
 
 def _is_read(wanted: CanarySettings, arms: Mapping[str, Mapping[str, Any]]) -> bool:

@@ -172,7 +172,7 @@ def _sentence(canary: Mapping[str, Any], rules: Sequence[RuleView]) -> str:
             return f"{why} {refused}".strip()
         case "promoted":
             whom = "everybody" if canary.get("lane") is None else "everybody in its lane"
-            given = _getting(canary) if canary.get("holdback") else f"{whom} gets the candidate"
+            given = _getting(canary) if status.holdback(canary) else f"{whom} gets the candidate"
             opening = f"Promoted: {given}."
         case "paused":
             opening = f"Paused: {_getting(canary)}, and the ramp waits."

@@ -61,7 +61,7 @@ def plain(name: str) -> str:
 
 def act(name: str) -> str:
     """An entry's action in the audit log: promotion asked, rollback."""
-    return "promotion asked" if name == "promote_asked" else plain(name)
+    return {"promote_asked": "promotion asked", "holdback_end": "hold-back ended"}.get(name, plain(name))
 
 
 def error_details(error: Mapping[str, Any]) -> str:
@@ -139,7 +139,7 @@ def held_units(canary: Mapping[str, Any]) -> str:
 def holdback(canary: Mapping[str, Any]) -> str:
     """Who keeps the baseline after the promotion, and what guardrails do in that time; "" for nobody."""
     held: Mapping[str, Any] | None = canary.get("holdback")
-    if held is None:
+    if held is None or held["until"] is None:
         return ""
     does = "rolls the promoted arm back" if held["rollback"] else "pages"
     return (

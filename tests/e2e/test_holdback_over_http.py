@@ -77,6 +77,8 @@ def test_some_users_keep_the_former_baseline_until_the_next_model_begins(stage: 
         user for user in stage.users("baseline", SECOND, 0.5) if stage.arm(SECOND, user, 0.8) != "baseline"
     )
     eventually(lambda: asked(stage, held) == asked(stage, moved) == "first" or None)
+    dialog = stage.api("GET", f"/canaries/{SECOND}").text
+    assert "All but 20 % of the users get the candidate; these keep the baseline for 7 d." in dialog
     canary(stage, "promote", SECOND, "--reason", "better")
 
     def split() -> None:
@@ -127,6 +129,12 @@ def test_some_users_keep_the_former_baseline_until_the_next_model_begins(stage: 
         "too_few",
         "promoted",
     )
+    assert "1 release with a week after" in stage.api("GET", "/archive").text
+    releases = stage.api("GET", "/api/releases").json()["releases"]
+    (release,) = [each["id"] for each in releases if each["candidate"]["model"] == "second"]
+    for path in (f"/releases/{release}", f"/releases/{release}?for=team"):
+        page = stage.api("GET", path).text
+        assert "The week after: support-second, run 1" in page, path
     assert "Promises: 1 release with a week after; more is said from five on." in canary(
         stage, "archive", "trends"
     )

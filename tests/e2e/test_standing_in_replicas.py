@@ -29,6 +29,7 @@ canaries:
     candidate: {provider: openai}
     share: 50%
     settle: 0s
+    holdback: {share: 40%, for: 7d}
 """
 
 
@@ -52,15 +53,31 @@ def members(
         yield members
 
 
+USERS = [f"u{n}" for n in range(20)]
+
+
+def asked(replica: Member, provider: ProviderThread, user: str) -> str:
+    """The model that a user of the replica gets."""
+    url = f"{replica.traffic}/v1/chat/completions"
+    assert httpx2.post(url, json=chat("bot", user), trust_env=False, timeout=30).status_code == 200
+    return provider.log.entries[-1].model
+
+
 def given(replica: Member, provider: ProviderThread, *models: str) -> None:
     """The replica's users get these models."""
+    eventually(lambda: {asked(replica, provider, user) for user in USERS} == set(models) or None)
 
-    def asked(user: str) -> str:
-        url = f"{replica.traffic}/v1/chat/completions"
-        assert httpx2.post(url, json=chat("bot", user), trust_env=False, timeout=30).status_code == 200
-        return provider.log.entries[-1].model
 
-    eventually(lambda: {asked(f"u{n}") for n in range(20)} == set(models) or None)
+def held_back(members: Fleet, replica: Member, provider: ProviderThread) -> None:
+    """The leader and the replica agree who keeps the former baseline."""
+
+    def explained(user: str) -> str:
+        (found,) = members.leader().ask("GET", f"/api/explain?unit={user}").json()["canaries"]
+        assert (found["held_back_until"] is None) == (found["arm"] == "candidate")
+        return "second" if found["arm"] == "candidate" else "first"
+
+    expected = {user: explained(user) for user in USERS}
+    eventually(lambda: {user: asked(replica, provider, user) for user in USERS} == expected or None)
 
 
 def test_every_replica_tries_what_one_admin_began(members: Fleet, provider: ProviderThread) -> None:
@@ -75,14 +92,16 @@ def test_every_replica_tries_what_one_admin_began(members: Fleet, provider: Prov
         given(replica, provider, "first", "second")
     order("/api/canaries/support-second/promote", against_verdict=True)
     for replica in members.replicas:
-        given(replica, provider, "second")
+        held_back(members, replica, provider)
 
     late = members.replicas[0]
     late.kill()
     (late.data / "trials.json").unlink()  # as on a new machine
     late.start()
-    given(late, provider, "second")
+    held_back(members, late, provider)
     order("/api/standing/support/begin", arm={"model": "third"})
+    for replica in members.replicas:
+        given(replica, provider, "second", "third")
     order("/api/standing/support/revert")
     for replica in members.replicas:
         given(replica, provider, "first")

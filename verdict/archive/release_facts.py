@@ -207,7 +207,8 @@ def _timeline(store: Store, found: Dossier) -> Iterator[TimelineEntry]:
     for made in Benchmarks(store).entries(about.candidate, about.baseline):
         yield TimelineEntry(at=made.at, kind="benchmark", who=made.owner, action=made.verdict or "")
     for run in found.runs:
-        until = float("inf") if run.ended_at is None else run.ended_at + _LATE_S
+        ended_at = run.ended_at if run.week_after is None else run.week_after.until
+        until = float("inf") if ended_at is None else ended_at + _LATE_S
         yield from _acts(releases, run, first=run.canary not in _before(found, run))
         yield from _looks(store, run)
         for page in releases.pages(run.canary, since=run.started_at, until=until):
