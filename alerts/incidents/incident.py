@@ -35,7 +35,7 @@ from common.numbers import set_percent
 RESOLVE_AFTER_S = 1800.0
 
 _WAITS, _ROLLING_BACK = "the canary has not started: it waits", "the candidate is being rolled back"
-_KEEPS = "the candidate keeps its share until a guardrail or a person rolls it back"
+_KEEPS = "the candidate keeps its share until it is rolled back"
 _SERVES = "requests are served as before"
 
 IncidentState = Literal["open", "clearing", "resolved"]

@@ -299,7 +299,7 @@ def test_resolved_says_what_is_true_now_and_what_it_was() -> None:
 
 def test_no_message_says_that_nothing_was_done_yet() -> None:
     _, (page,) = look(None, failing(3, 8))
-    assert "The candidate keeps its share until a guardrail or a person rolls it back." in page.headline
+    assert "The candidate keeps its share until it is rolled back." in page.headline
     _, (service,) = step(None, [PAGE], canary="service/records", run=1, now=NOW, rolled_back=False)
     assert service.done == "requests are served as before"
 

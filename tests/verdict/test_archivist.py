@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import update
@@ -19,8 +20,10 @@ from records.store.decisions import Decision, Decisions
 from records.store.reports import Evaluations
 from routing import transitions
 from routing.canary import HoldbackTerms
+from tests.verdict.shipping import Shipper
 from verdict.archive.archivist import LOOK_EVERY_S, SETTLE_S, Archivist
 from verdict.archive.evaluations import from_document
+from verdict.decision.document import Units
 
 CONFIG = """\
 providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}
@@ -118,6 +121,53 @@ def test_the_end_of_a_hold_back_is_archived_with_what_came_of_the_promises(store
     assert [(row.metric, row.kept, row.why) for row in after.rows] == [("error_rate", "unknown", "too_few")]
     assert from_document(dict(told[-1].document)) == kept["week_after"]
     assert _archivist(store).turn(NOW + 7200) == 0
+
+
+DAY_S = 86_400.0
+
+
+def _lines(phase: int, at: float, failing: int) -> list[dict[str, Any]]:
+    """600 users, half of them the candidate's, of whom so many fail."""
+    return [
+        {
+            "unit": f"u{number}",
+            "arm": "candidate" if number % 2 else "baseline",
+            "at": at + number,
+            "error_type": "provider_5xx" if number % 2 and number // 2 < failing else "",
+            "category": "",
+            "latency_s": 1.0,
+            "cost_usd": 0.01,
+            "metric_csat": "",
+            "metric_task_completed": "",
+            "phase": phase,
+        }
+        for number in range(600)
+    ]
+
+
+@pytest.mark.parametrize(("failing", "kept"), [(0, "kept"), (150, "not_kept")])
+def test_what_comes_after_a_promotion_is_set_beside_its_promise_and_changes_no_report(
+    store: Store, failing: int, kept: str
+) -> None:
+    rollouts = Rollouts(store, lambda plan: None)
+    shipper, promoted_at = Shipper(store), NOW + DAY_S
+    shipper.lines(_lines(1, NOW, 10), canary="trial")
+    act = Act(at=promoted_at, action="promote", who="ann", reason="good")
+    terms = HoldbackTerms(share=0.5, for_s=2 * DAY_S)
+    promote = partial(transitions.promote, reason="good", now=promoted_at, holdback=terms)
+    phase = rollouts.change("trial", act, promote).phase
+    archivist = _archivist(store)
+    assert archivist.turn(promoted_at + SETTLE_S + 1) == 1
+    shipper.lines(_lines(phase, promoted_at + DAY_S, failing), canary="trial")
+    rollouts.end_holdbacks(promoted_at + 2 * DAY_S)
+    assert archivist.turn(promoted_at + 2 * DAY_S + SETTLE_S + 1) == 1
+    then, later = map(from_document, Evaluations(store).all("trial"))
+    after = later.week_after
+    assert after is not None and after.units == Units(baseline=300, candidate=300)
+    (row,), (line,) = after.rows, then.report.metrics
+    assert (row.promised, row.users, row.kept) == (line.difference, (300, 300), kept)
+    assert row.came is not None and row.came.estimate == pytest.approx(failing / 300)
+    assert later.report.metrics == then.report.metrics  # what came after is in no report of the trial
 
 
 def test_what_never_ran_is_in_no_history(store: Store) -> None:
