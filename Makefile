@@ -148,6 +148,7 @@ fix: .venv/dev  ## Format, and mend what the linter can.
 bench: .venv/dev bench-programs $(if $(COMPILED),build/compiled)  ## Direct, nginx and canary side by side. About eight minutes; QUICK=1 for three.
 	.venv/bin/python -m benchmarks.compare $(if $(QUICK),--quick) $(if $(PEERS),--peers) $(if $(AGED),--aged) \
 		$(if $(COMPILED),--compiled build/compiled)
+	.venv/bin/python -m benchmarks.arm_texts
 
 # A wheel for this interpreter, in dist, and unpacked: its request path runs in half the time (docs/performance.md).
 build/compiled: .venv/dev hatch_build.py $(shell find $(ROOMS) -name '*.py') | compile-programs

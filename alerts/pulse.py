@@ -290,6 +290,7 @@ class Pulse:
     mirror: ArmPulse = field(default_factory=ArmPulse)
     mirrors_dropped: int = 0
     unassigned: dict[str, int] = field(default_factory=dict)
+    prompt_missed: int = 0
     split: PhaseSplit = field(default_factory=PhaseSplit)
     course: RunCourse = field(default_factory=RunCourse)
     clock_s: float | None = None
@@ -297,9 +298,13 @@ class Pulse:
     def observe(self, *alike: Outcome) -> None:
         """Add outcomes of this canary that are alike (`records.facts.counts`). Other runs and pinned requests
         do not count. Mirror copies count separately, in neither arm. Of exchanges that the arm, without a
-        failure, did not get or could not read, only the number counts."""
+        failure, did not get or could not read, only the number counts; and of those without the text of a
+        prompt, in neither arm."""
         one, count = alike[0], len(alike)
         if one.run != self.run or one.reason == "pinned":
+            return
+        if one.reason == "prompt_missed":
+            self.prompt_missed += count
             return
         arm = self.mirror if one.mirror else self.arms[one.arm]
         arm.requests += count

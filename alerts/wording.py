@@ -338,6 +338,7 @@ _SAW: Mapping[str, str] = {
     "telemetry": "What users saw is not recorded.",
     "outage": "Users got its errors.",
     "preflight_failed": "No user has met it.",
+    "prompt_missed": "Their requests went as they came.",
     **dict.fromkeys(("records_dropped", "shipping_lags"), "Users notice nothing."),
 }
 

@@ -119,7 +119,7 @@ class Controller:
             works=self._leads,
             environment=environment,
         )
-        self._trials = TrialsFile(store, trials, lambda: bool(self.settings.standing))
+        self._trials = TrialsFile(store, trials, lambda: bool(self.settings.standing or self.settings.texts))
         source.attach(self.workers, MetricsListener(self.meters), self.monitor, also=[self.activity])
         self.operator = Operator(
             settings=lambda: self.settings,

@@ -46,7 +46,8 @@ class CanarySettings:
 
     `mirror` is a share in [0, 1]. Without `capture` no text is kept, without `judge` no
     answer judged. `promoted_by`: how many people a promotion wants. `owner`: who decides about it, "" if
-    nobody said. `base_path` is the path of the only base
+    nobody said. `texts` has the digest of each file of its arms, as it is in force, and `changed_texts` the
+    files that have changed since the start. `base_path` is the path of the only base
     URL whose requests reach the canary, None where plain paths do.
     """
 
@@ -59,6 +60,8 @@ class CanarySettings:
     promoted_by: PromotedBy = "one_person"
     owner: str = ""
     base_path: str | None = None
+    texts: Mapping[str, str] = field(default_factory=dict)
+    changed_texts: tuple[str, ...] = ()
 
     def judged_run(self, run: int) -> JudgedRun | None:
         """How a run of it is judged by the model; None if no answer is."""
@@ -105,7 +108,7 @@ class ControlSettings:
 
     `admin_url` is where people reach the page, None where nobody said. `report_job` is when each canary's
     daily report is made, None for no such reports. The files of `datasets` are absolute, and so is that
-    of known issues.
+    of known issues. `texts` are those of all arms, by digest.
     """
 
     canaries: Mapping[str, CanarySettings]
@@ -118,6 +121,7 @@ class ControlSettings:
     report_job: DailyTime | None = None
     datasets: tuple[DatasetSource, ...] = ()
     issues_file: Path = Path(ISSUES_FILE)
+    texts: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def owner(self, name: str) -> str:
         """Who decides about a canary, standing or not; "" if nobody said."""

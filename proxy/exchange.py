@@ -148,6 +148,7 @@ class Exchanges:
             key=self.assignment_key,
             unit=call.unit,
             stateful=stateful,
+            missed=bool(trial.prompts) and call.misses_prompt,
             pin=self.pins.asked_of(trial.canary.name, call.named) if PIN in call.named else None,
             draw=int.from_bytes(record.serial[:4], "big"),
             given=self.pins.given(trial.canary.name, call.unit, call.named)

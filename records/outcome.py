@@ -161,7 +161,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     its caller left while it was `stalled` has that fault, and no `finish`.
     `provider_error`: what the provider of the assigned arm said when it refused or failed.
     `provider_request_id`: the id that the assigned arm's provider gave the request; "" without one.
-    `adapted`: the assigned arm's request was changed by its `request:`.
+    `adapted`: the assigned arm's request was changed by its `request:` or its own texts.
     `response_model`: the model that the answer names; empty when it names none.
     `chunks`: how often bytes of a stream's body were read, the last ones at `latency_s`; 0 for other answers.
     `longest_gap_s`: the longest time between two of these reads that the caller did not cause.

@@ -25,6 +25,7 @@ def assign(
     key: bytes,
     unit: str | None,
     stateful: bool = False,
+    missed: bool = False,
     pin: ArmName | None = None,
     draw: int = 0,
     given: Given | None = None,
@@ -35,6 +36,8 @@ def assign(
     `unit`: the raw sticky identity, None when the caller gave none.
     `stateful`: the request names or creates provider-side state that only one arm has. Until the candidate
     is promoted, that is the baseline.
+    `missed`: an arm has a prompt of its own, and the request not the text in whose place that stands. It goes
+    as it came, to the baseline until the candidate is promoted.
     `pin`: an override that has already been authorised. It wins over everything but a missing state.
     `draw`: a random integer in [0, 2³²), used only by canaries with `no_unit: random`.
     `given`: what a flag system says of the unit, for canaries with `assignment: header`; None: the hash
@@ -54,6 +57,8 @@ def assign(
         arm, reason = pin, "pinned"
     elif share <= 0.0:
         reason = "stopped"
+    elif missed:
+        arm, reason = "candidate" if state.state == "promoted" else "baseline", "prompt_missed"
     elif stateful and state.state != "promoted":
         reason = "stateful"
     elif unit is not None and given is not None and state.state != "promoted":

@@ -19,12 +19,15 @@ Reason = Literal[
     "standing",
     "no_assignment",
     "bad_assignment",
+    "prompt_missed",
 ]
 """`foreign_state`: the assigned arm refused state that only the other arm's account can read.
 `no_lane`: canaries match the request, but none has the unit's lane; a baseline serves it outside them.
 `standing`: a standing canary matches the request, and none of its trials; its baseline serves it.
 `no_assignment`, `bad_assignment`: the canary takes its arms from a flag system, and the request has none, or
-one whose signature is wrong; the baseline serves it."""
+one whose signature is wrong; the baseline serves it.
+`prompt_missed`: the request has not the text in whose place an arm has its own prompt; the baseline serves it
+until the candidate is promoted."""
 
 UNASSIGNED: tuple[Reason, ...] = ("no_assignment", "bad_assignment")
 """The reasons of requests that a flag system gave no good arm."""

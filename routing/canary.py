@@ -81,24 +81,70 @@ NO_CHANGES = RequestChanges()
 ArmName = Literal["baseline", "candidate"]
 
 
+def text_digest(text: str) -> str:
+    """The SHA-256 by which an arm's texts are known, in hex."""
+    return sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnPrompt:
+    """An arm's own prompt: the text of the caller's that it stands for, and the text in its place, each by
+    its digest."""
+
+    find: str
+    put: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
-    """The name of a provider entry, the model sent to it, and how its request differs from the caller's."""
+    """What an arm is: the name of a provider entry, the model sent to it, and how its request differs from
+    the caller's.
+
+    `tools`: pairs of a tool's name and the digest of its description here. `name`: what people call the arm,
+    "" if nobody said.
+    """
 
     provider: str
     model: str
     request: RequestChanges = NO_CHANGES
+    prompt: OwnPrompt | None = None
+    tools: Members = ()
+    name: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tools", tuple(self.tools))  # equal when read from JSON
+
+    @property
+    def text_parts(self) -> tuple[object, ...]:
+        """What a fingerprint needs of the arm's texts; empty without any."""
+        prompt = () if self.prompt is None else ("prompt", self.prompt.find, self.prompt.put)
+        return (*prompt, *(("tools", sorted(self.tools)) if self.tools else ()))
+
+    @property
+    def fingerprint(self) -> str:
+        """What identifies the arm: 16 hex digits of provider, model, request, prompt and tools."""
+        parts = (self.provider, self.model, self.request.parts, self.text_parts)
+        return sha256(repr(parts).encode()).hexdigest()[:16]
+
+    @property
+    def words(self) -> str:
+        """By what it differs from its plain model, in a few words: its name, else the parts; "" for nothing:
+        low effort, prompt 1a2b3c4d."""
+        prompt = "" if self.prompt is None else f"prompt {self.prompt.put[:8]}"
+        tools = " and ".join(sorted(name for name, _ in self.tools))
+        parts = (self.request.words, prompt, f"tools {tools}" if tools else "")
+        return self.name or ", ".join(filter(None, parts))
 
 
 def arm_names(baseline: Arm, candidate: Arm) -> tuple[str, str]:
-    """Both arms as `provider/model`. Arms of one model have their requests too, by which alone they differ:
+    """Both arms as `provider/model`. Arms of one model have also that by which alone they differ:
     `openai/assistant-3 · low effort`."""
     arms = (baseline, candidate)
     variant = len({(arm.provider, arm.model) for arm in arms}) == 1
-    first, second = (
-        f"{arm.provider}/{arm.model}{f' · {arm.request.words}' if variant and arm.request else ''}"
-        for arm in arms
-    )
+    words = [f" · {arm.words}" if variant and arm.words else "" for arm in arms]
+    if variant and words[0] == words[1] and baseline != candidate:  # their names are no help
+        words = [f"{text or ' ·'} {arm.fingerprint[:8]}" for text, arm in zip(words, arms, strict=True)]
+    first, second = (f"{arm.provider}/{arm.model}{text}" for arm, text in zip(arms, words, strict=True))
     return first, second
 
 
@@ -229,8 +275,8 @@ def definition(canary: Canary) -> str:
     """Fingerprint the parts that must not change once a canary has started: match, arms, unit rule and lane.
 
     They determine a unit's assignment and what the arms' records mean. A canary without changes of its
-    requests, a declared lane, a flag system or its own sources of a session has the fingerprint that it had
-    before these could be configured.
+    requests, texts of its arms, a declared lane, a flag system or its own sources of a session has the
+    fingerprint that it had before these could be configured.
     """
     match = canary.match
     parts: tuple[object, ...] = (
@@ -245,6 +291,8 @@ def definition(canary: Canary) -> str:
     )
     if canary.baseline.request or canary.candidate.request:
         parts = (*parts, canary.baseline.request.parts, canary.candidate.request.parts)
+    if canary.baseline.text_parts or canary.candidate.text_parts:
+        parts = (*parts, "texts", canary.baseline.text_parts, canary.candidate.text_parts)
     if canary.lane is not None:
         parts = (*parts, "lane", canary.lane)
     if canary.assigned_outside:

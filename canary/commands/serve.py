@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -44,18 +45,18 @@ def serve(
     from canary.programs.serve import FolderInUse, serve
     from canary.secrets import BadSecret
 
+    if data is None:
+        data = os.environ.get("CANARY_DATA") or str(data_folder(config, os.environ))
     flags = {
         "traffic": traffic,
         "admin": admin,
         "workers": workers,
-        "data": data
-        if data is not None
-        else os.environ.get("CANARY_DATA") or str(data_folder(config, os.environ)),
+        "data": data,
         "grace": grace,
         "role": role,
     }
     with ended_by(ConfigError, code=2), ended_by(FolderInUse, BadSecret, OSError):
-        read = load(config, os.environ)
+        read = load(config, os.environ, Path(data).absolute())
         for warning in read.warnings:
             say(warning)
         settings = read.server.overridden(os.environ, flags)

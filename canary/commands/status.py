@@ -313,6 +313,11 @@ def explain(
         for arm, changes in each["request"].items():
             if changes:
                 print_text(f"  the {arm}'s requests are changed: {_in_words(changes)}")
+        for arm, texts in each["texts"].items():
+            if texts:
+                print_text(f"  the {arm} has its own {_texts_in_words(texts)}")
+        if each["prompt_missed"]:
+            print_text(f"  {each['prompt_missed']:,} requests of this run had not the prompt's text")
     return None
 
 
@@ -323,6 +328,12 @@ def _arm(found: Document) -> str:
     if lane is None or found["refused"]:
         return f"{found['arm']} ({found['sentence']})"
     return f"{found['arm']} (in its lane, {lane['size']:.1%} of the units; {found['sentence']})"
+
+
+def _texts_in_words(texts: Document) -> str:
+    """An arm's own texts: prompt 1a2b3c4d; description of get_order."""
+    prompt = [f"prompt {texts['prompt']['put'][:8]}"] if "prompt" in texts else []
+    return "; ".join([*prompt, *(f"description of {name}" for name in texts.get("tools", ()))])
 
 
 def _in_words(changes: Document) -> str:

@@ -13,7 +13,7 @@ from typing import get_args
 from alerts.rules.rule import OF_SESSIONS, rule_key
 from canary.config import conversion, guardrails
 from canary.config.errors import Path
-from canary.config.part_checks import check_capture, check_forms, check_judging, check_request
+from canary.config.part_checks import check_capture, check_forms, check_judging, check_prompt, check_request
 from canary.config.quantity import CANARY_NAME, COMPUTED, TAG_NAME, suggestion
 from canary.config.schema import CheckedDocument
 from canary.config.sections import CanarySection, FileSection, GuardrailSection
@@ -92,6 +92,8 @@ def _check_arms(file: FileSection, canary: CanarySection, path: Path, found: Che
             found.complain((*path, key, "model"), "is missing")
         if arm.request is not None:
             check_request(arm.request, (*path, key, "request"), found)
+        if arm.prompt is not None:
+            check_prompt(arm.prompt, (*path, key, "prompt"), found)
     baseline = file.providers.get(canary.baseline.provider)
     candidate = file.providers.get(canary.candidate.provider)
     if baseline is None or candidate is None:

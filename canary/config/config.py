@@ -59,6 +59,7 @@ class Config:
     `metrics` includes the built-in ones; `tags` is every tag that apps may send. `store` and `shared` are as
     written, and not in the repr because they may contain a password. `outcomes` is where their segments lie,
     as `SegmentFolder.at` takes it. `canaries` has the trials of `standing` ones, but not these themselves.
+    `texts` are those of all arms, by digest, and `text_files` where they were read.
     `price_list` is a list that is kept up to date; None: the built-in
     one counts. `folder` is the file's. `warnings` are complete lines to show.
     """
@@ -76,6 +77,8 @@ class Config:
     prices: Mapping[str, TokenPrices] = field(default_factory=dict)
     price_as: Mapping[str, str] = field(default_factory=dict)
     price_list: PriceList | None = None
+    texts: Mapping[str, str] = field(default_factory=dict, repr=False)
+    text_files: tuple[Path, ...] = ()
     datasets: tuple[DatasetSource, ...] = ()
     embeddings: EmbeddingSource | None = None
     judge: JudgeSource | None = None
@@ -109,6 +112,7 @@ class Config:
             report_job=self.report_job,
             datasets=tuple(replace(each, file=str(self.folder / each.file)) for each in self.datasets),
             issues_file=self.folder / ISSUES_FILE,
+            texts=self.texts,
         )
 
     @property

@@ -18,6 +18,7 @@ from canary.config import guardrails
 from canary.config.config import Config, TlsFiles
 from canary.config.sections import (
     ArmSection,
+    ArmTextSection,
     CanaryJudgeSection,
     CanarySection,
     CaptureSection,
@@ -40,6 +41,7 @@ from judge.terms import JudgeTerms
 from proxy.providers.provider import Auth, Provider, Timeout, own_auth
 from proxy.providers.urls import below_entry, nameless_paths
 from records.captures.capture import CaptureRule
+from records.facts.arm_texts import NOTHING_KEPT, KeptTexts
 from records.facts.feedback_mapping import MEMBERS, FeedbackMapping, MappedValue
 from records.facts.metric import BUILT_IN, Metric, is_offline
 from records.facts.price_list import FILE, PriceList
@@ -53,8 +55,10 @@ from routing.canary import (
     Canary,
     HoldbackTerms,
     Match,
+    OwnPrompt,
     RequestChanges,
     Step,
+    text_digest,
 )
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.plan import DAY_S, default_days
@@ -73,9 +77,14 @@ _BOUNDS: Mapping[str, tuple[float | None, float | None]] = {
 
 
 def config(
-    file: FileSection, warnings: Sequence[str], folder: Path = HERE, data: Path | None = None
+    file: FileSection,
+    warnings: Sequence[str],
+    folder: Path = HERE,
+    data: Path | None = None,
+    kept: KeptTexts = NOTHING_KEPT,
 ) -> Config:
-    """Convert the whole file, which lies in this folder. `data` is the data folder, if not the file's."""
+    """Convert the whole file, which lies in this folder. `data` is the data folder, if not the file's. `kept`
+    has the texts of the canaries that started."""
     providers = {name: provider(name, section) for name, section in file.providers.items()}
     metrics = declared_metrics(file)
     prices = {model: TokenPrices(**dict(section)) for model, section in file.prices.models.items()}
@@ -116,6 +125,10 @@ def config(
         prices=prices,
         price_as=file.price_as,
         price_list=price_list,
+        texts={
+            **kept.by_digest,
+            **{text_digest(each.text): each.text for one in file.canaries for each in arm_texts(one)},
+        },
         datasets=tuple(DatasetSource(name=name, **dict(section)) for name, section in file.datasets.items()),
         embeddings=None if file.embeddings is None else EmbeddingSource(**dict(file.embeddings)),
         store=file.store,
@@ -329,6 +342,7 @@ def _canary(
         judge=_judge_terms(section.judge) if section.judge is not None else None,
         promoted_by=section.promoted_by,
         owner=section.owner or "",
+        texts={each.file: text_digest(each.text) for each in arm_texts(section)},
     )
 
 
@@ -363,8 +377,26 @@ def _segment(text: str) -> tuple[str, str]:
 
 
 def arm(section: ArmSection) -> Arm:
-    """An arm's provider entry, model and changes of its request."""
-    return Arm(provider=section.provider, model=section.model, request=_changes(section.request))
+    """An arm, its texts by their digests."""
+    prompt = section.prompt
+    return Arm(
+        provider=section.provider,
+        model=section.model,
+        request=_changes(section.request),
+        prompt=None
+        if prompt is None
+        else OwnPrompt(find=text_digest(prompt.find.text), put=text_digest(prompt.put.text)),
+        tools=tuple((name, text_digest(each.text)) for name, each in section.tools.items()),
+        name=section.name or "",
+    )
+
+
+def arm_texts(section: CanarySection) -> Iterator[ArmTextSection]:
+    """The texts of both arms."""
+    for each in (section.baseline, section.candidate):
+        if each.prompt is not None:
+            yield from (each.prompt.find, each.prompt.put)
+        yield from each.tools.values()
 
 
 def _changes(section: RequestSection | None) -> RequestChanges:

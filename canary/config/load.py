@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from canary.config.config import Config
 from canary.config.errors import ConfigError, ConfigProblem
+from records.facts.arm_texts import FILE as TEXTS
+from records.facts.arm_texts import NOTHING_KEPT, KeptTexts, read_texts
 from records.facts.standing import FILE, Standing, read_standings
 
 if TYPE_CHECKING:
@@ -24,23 +26,34 @@ DATA, CONFIG, HERE = Path("canary-data"), Path("canary.yaml"), Path()
 Begun = Callable[[str, str], Mapping[str, Standing]]
 """What was begun of the standing canaries, by the URL of the store and the data folder as the file has it."""
 
+Kept = Callable[[str, str], KeptTexts]
+"""The texts of the arms that started, likewise."""
+
 
 def load(
-    path: Path, environment: Mapping[str, str], begun: Begun | Path | None = None, *, anew: bool = False
+    path: Path,
+    environment: Mapping[str, str],
+    begun: Begun | Path | None = None,
+    *,
+    anew: bool = False,
+    data: Path | None = None,
 ) -> Config:
     """Read a config file, with what was begun of its standing canaries: as `begun` says, or as the server of
-    this data folder, by default the file's, or with `anew` first as the store. Raises ConfigError, also if
-    the file cannot be read."""
+    this data folder, by default `data` or else the file's, or with `anew` first as the store; and with the
+    texts of the canaries that started, likewise. Raises ConfigError, also if the file cannot be read."""
     text = _text(path, or_else="; give its path with --config")
-    given = begun if isinstance(begun, Path) else environment.get("CANARY_DATA")
+    given = begun if isinstance(begun, Path) else data or environment.get("CANARY_DATA")
 
     def found(store: str, named: str) -> Mapping[str, Standing]:
         return begun_in(path.parent / (given or named), store, anew=anew)
 
+    def kept(store: str, named: str) -> KeptTexts:
+        return texts_in(path.parent / (given or named), store, anew=anew)
+
     file = path.resolve()
     trials = begun if callable(begun) else found
     data = Path(given) if given else None
-    config = parse(text, str(path), environment, trials, folder=path.parent, data=data)
+    config = parse(text, str(path), environment, trials, folder=path.parent, data=data, kept=kept)
     return replace(config, folder=file.parent, file=file)
 
 
@@ -52,25 +65,39 @@ def parse(
     *,
     folder: Path = HERE,
     data: Path | None = None,
+    kept: Kept = lambda store, data: NOTHING_KEPT,
 ) -> Config:
     """Read a config from text; `name` is the file name for messages, `folder` its folder, and `data` the data
     folder, if not the file's. Raises ConfigError."""
     from canary.config import conversion
+    from canary.config.arm_files import ArmFiles
     from canary.config.file_checks import check
     from canary.config.schema import salvage
     from canary.config.standing import StandingEntries
     from canary.config.yaml_document import read
 
     document = read(text, name, environment)
+    places = StandingEntries.of(document)
+    files = ArmFiles(folder=folder)
+    document = files.in_config(document, lambda: kept(places.store, places.data or str(DATA)))
     entries = StandingEntries.of(document)
     trials = begun(entries.store, entries.data or str(DATA)) if entries else {}
     file, found = salvage(entries.expanded(trials))
     check(file, found)
     if found.problems:
         raise ConfigError(list(dict.fromkeys(found.problems)))
-    config = conversion.config(file, list(dict.fromkeys(found.warnings)), folder, data)
+    config = conversion.config(file, list(dict.fromkeys(found.warnings)), folder, data, files.kept)
     terms = {name: each.terms for name, each in config.standing.items()}
-    return replace(config, standing=entries.settings(terms, trials))
+    changed = {
+        name: replace(config.canaries[name], changed_texts=tuple(each))
+        for name, each in files.changed.items()
+    }
+    return replace(
+        config,
+        standing=entries.settings(terms, trials),
+        canaries={**config.canaries, **changed},
+        text_files=tuple(dict.fromkeys(files.read)),
+    )
 
 
 def begun_in(data: Path, store: str, named: str = "", *, anew: bool = False) -> Mapping[str, Standing]:
@@ -86,6 +113,20 @@ def begun_in(data: Path, store: str, named: str = "", *, anew: bool = False) -> 
         return standings_at(store, data)
     except StoreDown:
         return found or {}
+
+
+def texts_in(data: Path, store: str, *, anew: bool = False) -> KeptTexts:
+    """The texts of the arms that started, as `begun_in` finds what was begun."""
+    from records.errors import StoreDown
+    from records.store.arm_texts import texts_at
+
+    found = read_texts(data / TEXTS)
+    if (found is not None and not anew) or (store.startswith("sqlite:") and not data.is_dir()):
+        return found or NOTHING_KEPT
+    try:
+        return texts_at(store, data)
+    except StoreDown:
+        return found or NOTHING_KEPT
 
 
 def data_folder(config: Path, environment: Mapping[str, str]) -> Path:

@@ -15,6 +15,7 @@ from canary.config.sections import (
     CaptureSection,
     FileSection,
     MappedValueSection,
+    PromptSection,
     ProviderSection,
     RequestSection,
 )
@@ -112,6 +113,14 @@ _ELSEWHERE = {
 
 _Names = Sequence[tuple[Path, str]]
 """Members' names with their places in the file."""
+
+
+def check_prompt(section: PromptSection, path: Path, found: CheckedDocument) -> None:
+    """Record a prompt that replaces nothing."""
+    if not section.find.text:
+        found.complain((*path, "find"), "is empty; it must have a text of the prompt that your app sends")
+    elif section.find.text == section.put.text:
+        found.complain((*path, "put"), "has the same text as `find`, so nothing would change")
 
 
 def check_request(section: RequestSection, path: Path, found: CheckedDocument) -> None:

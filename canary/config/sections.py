@@ -118,6 +118,29 @@ class RequestSection(ConfigSection):
     default: dict[Text, JsonValue] = Field({}, description="Members given where the request has none.")
 
 
+class ArmTextSection(ConfigSection):
+    """A text of an arm. A value alone is the file, whose text is read with the config."""
+
+    file: Text = Field(description="The file, beside the config; with a `text` only its name.")
+    text: str = Field(description="The text, as `canary show` prints it.")
+
+
+def _file_alone(value: object) -> object:
+    return {"file": value} if isinstance(value, str) else value
+
+
+ArmText = Annotated[
+    ArmTextSection, BeforeValidator(_file_alone, json_schema_input_type=Text | ArmTextSection)
+]
+
+
+class PromptSection(ConfigSection):
+    """An arm's own prompt. Every request of the canary must have the text of `find`."""
+
+    find: ArmText = Field(description="The file with the text of the caller's prompt that is replaced.")
+    put: ArmText = Field(description="The file with the text in its place.")
+
+
 def _required(schema: dict[str, Any]) -> None:
     del schema["default"]
 
@@ -134,6 +157,13 @@ class ArmSection(ConfigSection):
     request: RequestSection | None = Field(
         None,
         description="How this arm's request differs from the caller's. A dot in a name goes one level down.",
+    )
+    name: MaybeText = Field(None, description="What people call the arm. Default: by what it differs.")
+    prompt: PromptSection | None = Field(
+        None, description="The text that replaces one of the caller's, wherever that stands in the prompt."
+    )
+    tools: dict[Text, ArmText] = Field(
+        {}, description="The files with another description of the tools of these names."
     )
     timeout: TimeoutSection | None = Field(
         None, description="Time limits of this arm; those not given are the provider's."

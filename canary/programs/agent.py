@@ -63,7 +63,7 @@ class ReplicaAgent:
         self.channel = StatesChannel(self.redis)
         self.outgoing = OutgoingQueue()
         self.following = StatesFollower(args.folder / "plan.json")
-        self.trials = TrialsFile(self.store, args.folder / FILE, lambda: bool(self.config.current.standing))
+        self.trials = TrialsFile(self.store, args.folder / FILE, self._wants_trials)
         self.price_updates = PriceListUpdates(lambda: self.config.current.price_list)
         self.workers = WorkerRegistry()
         self.tracing = TracingListener(os.environ, __version__, lambda: self.config.current.base_urls)
@@ -113,6 +113,10 @@ class ReplicaAgent:
             await self.shipping.close()
             self.store.close()
             await self.redis.aclose()
+
+    def _wants_trials(self) -> bool:
+        config = self.config.current
+        return bool(config.standing or config.text_files)
 
     async def _send(self) -> None:
         while True:

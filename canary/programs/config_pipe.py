@@ -20,6 +20,7 @@ import structlog
 from canary.config import Config, ConfigError, load
 from canary.config.certificate import Certificate, certificate_of
 from common.whole_file import Stamp, file_stamp
+from records.facts.arm_texts import FILE as TEXTS
 from records.facts.standing import FILE
 
 log = structlog.get_logger()
@@ -78,17 +79,18 @@ def _stamps(paths: Sequence[Path]) -> tuple[Stamp, ...]:
 
 
 class WatchedConfig:
-    """The config file, what was begun of its standing canaries, and the certificate that it names, reread
-    when they change. A bad file, or a bad pair, keeps the old one and is logged once; a bad pair is read
-    again at each look."""
+    """The config file, the files of its arms' texts, what was begun of its standing canaries, the texts of
+    those that started, and the certificate that it names, reread when they change. A bad file, or a bad pair,
+    keeps the old one and is logged once; a bad pair is read again at each look."""
 
     def __init__(self, path: Path, data: Path | None = None, *, ask_store: bool = False) -> None:
         """Read the files. `data` is the folder with the trials of standing canaries; at the start a replica
         asks the store for them. Raises ConfigError."""
         self._path, self._data = path, data
         self._file = _Files(path)
-        self._trials = () if data is None else _stamps([data / FILE])
+        self._trials = () if data is None else _stamps([data / FILE, data / TEXTS])
         config = load(path, os.environ, data, anew=data is not None and ask_store)
+        self._texts = _Files(*config.text_files)
         self._pair = _Files(*_pair(config))
         self.reading = ConfigReading(config, certificate=certificate_of(config, path, time.time()))
 
@@ -96,7 +98,8 @@ class WatchedConfig:
         """Reread what has changed, and the config always with `force` (SIGHUP). True if there is a new
         `reading`."""
         before = self.reading
-        if self._file.changed(self._path, force=force) or self._has_trials():
+        texts = self._texts.changed(*before.config.text_files)
+        if self._file.changed(self._path, force=force) or self._has_trials() or texts:
             self._reread_config()
         files, bad = _pair(self.reading.config), bool(self.reading.certificate_problem)
         changed = self._pair.changed(*files, again=bad)
@@ -106,10 +109,10 @@ class WatchedConfig:
         return self.reading is not before
 
     def _has_trials(self) -> bool:
-        """True if something was begun, promoted or taken back. The file is never half-written."""
-        before = self._trials
-        if self._data is not None and self.reading.config.standing:
-            self._trials = _stamps([self._data / FILE])
+        """True if something was begun, started, promoted or taken back. The files are never half-written."""
+        before, config = self._trials, self.reading.config
+        if self._data is not None and (config.standing or config.text_files):
+            self._trials = _stamps([self._data / FILE, self._data / TEXTS])
         return self._trials != before
 
     def _reread_config(self) -> None:

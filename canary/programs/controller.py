@@ -146,7 +146,7 @@ class AdminProcess:
         begun = known.get(name, Standing())
         known[name] = replace(begun, trials={**begun.trials, **trials})
         try:
-            load(current.file, os.environ, lambda store, data: known)
+            load(current.file, os.environ, lambda store, data: known, data=self.args.folder)
         except ConfigError as problem:
             return str(problem)
         return ""

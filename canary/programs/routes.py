@@ -6,7 +6,7 @@ from dataclasses import replace
 from alerts.rules.rule import DEFAULT_RULES
 from canary.config import Config
 from control.settings import CanarySettings
-from proxy.calls.routes import ArmTarget, Routes, StandingRoute, Trial
+from proxy.calls.routes import ArmTarget, Routes, StandingRoute, Trial, texts_of
 from proxy.network.upstream.breaker import CandidateBreaker
 from routing.canary import NO_CHANGES, ArmName, definition
 
@@ -24,7 +24,7 @@ def routes(config: Config, breakers: Mapping[str, CandidateBreaker]) -> Routes:
         )
         for each in config.standing.values()
     ]
-    return Routes(config.providers, trials, config.tags, config.captures, standing)
+    return Routes(config.providers, trials, config.tags, config.captures, standing, config.texts)
 
 
 def _trial(config: Config, settings: CanarySettings, breakers: Mapping[str, CandidateBreaker]) -> Trial:
@@ -59,6 +59,7 @@ def _target(config: Config, settings: CanarySettings, name: ArmName) -> ArmTarge
         provider=provider,
         model=arm.model,
         request=arm.request or NO_CHANGES,
+        texts=texts_of(arm, config.texts),
         timeout=config.arm_timeouts.get((canary.name, name), provider.timeout),
         key=f"{canary.name}/{name}",
         patience_s=config.patience.get(canary.name) if name == "candidate" else None,

@@ -16,10 +16,12 @@ import structlog
 
 from common.clock import every
 from records.errors import SharedDown, StoreDown
+from records.facts.arm_texts import FILE, write_texts
 from records.facts.standing import write_standings
 from records.shared import held_units, states_file
 from records.shared.held_units import NOBODY_KNOWN, HeldUnits, has_unknown_holds
 from records.store import Store
+from records.store.arm_texts import ArmTextsInStore
 from records.store.standing import Standings
 from routing.states import NO_STATES, States
 
@@ -221,18 +223,20 @@ LOOK_EVERY_S = 1.0
 
 
 class TrialsFile:
-    """Keeps a machine's `trials.json` as the store has it."""
+    """Keeps a machine's `trials.json` as the store has it, and `texts.json` beside it."""
 
     def __init__(self, store: Store, path: Path, wanted: Callable[[], bool]) -> None:
-        """`wanted` is False while the config has no standing canary."""
+        """`wanted` is False while the config has no standing canary, and no arm a text of its own."""
         self._standings, self._path, self._wanted = Standings(store), path, wanted
+        self._texts = ArmTextsInStore(store)
         self._writing = threading.Lock()
 
     def write(self) -> None:
-        """Bring the file to what the store has. May raise StoreDown. A full disk is tried again."""
+        """Bring the files to what the store has. May raise StoreDown. A full disk is tried again."""
         try:
             with self._writing:  # what is read later is written later
                 write_standings(self._path, self._standings.all())
+                write_texts(self._path.with_name(FILE), self._texts.started())
         except OSError as problem:
             log.error("trials.not_written", file=str(self._path), problem=str(problem))
 

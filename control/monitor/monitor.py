@@ -329,7 +329,7 @@ class Monitor:
         after = self._rollouts.state(name)
         watched.incident, notices = incidents.step(
             watched.incident,
-            [*watched.statuses, *self._preflight(name, state)],
+            [*watched.statuses, *self._preflight(name, state), *self._prompt_missed(name, state, now_utc)],
             canary=name,
             run=watched.watch.run,
             now=now_utc,
@@ -348,6 +348,15 @@ class Monitor:
         if not sentence:
             return []
         return [GuardrailStatus(rule="preflight_failed", state="firing", action="page", sentence=sentence)]
+
+    def _prompt_missed(self, name: str, state: State, now: float) -> list[GuardrailStatus]:
+        """The status that calls a person while many requests have not the text of a prompt."""
+        if not state.effective_share:
+            return []
+        return [
+            GuardrailStatus(rule="prompt_missed", state="firing", action="page", sentence=each.sentence)
+            for each in self.unmatched.prompt_missed(name, now)
+        ]
 
     def _roll_back(
         self, name: str, watched: WatchedCanary, now: float, arms: ArmNames

@@ -36,6 +36,8 @@ _BY_NAME, _UNJOINED = "feedback_by_name", "feedback_unjoined"
 MANY_VALUES = 20
 FEWEST, MOST = 3, 0.5
 """Fewer requests, or a smaller share of them, are not worth a word."""
+MANY_MISSED, MOST_MISSED = 100, 0.05
+"""From so many requests of an hour on, somebody is told when a larger share misses its prompt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,13 +140,14 @@ class UnmatchedTraffic:
         for name, wanted in canaries.items():
             of = sum(each.matched[name] for each in recent)
             found += self._outside(wanted, of, recent)
+            found += self.prompt_missed(name, now)
             found += self._refused(name, of, recent, wanted.canary.baseline.provider)
             found += self._without_traffic(wanted, states.get(name), now)
         return found
 
     def _outside(self, wanted: CanarySettings, of: int, recent: Iterable[_Minute]) -> Iterable[AstrayTraffic]:
         name = wanted.canary.name
-        for kind in OUTSIDE:
+        for kind in _OUTSIDE:
             found = _sum(recent, name)[kind]
             if _worth_saying(found, of):
                 yield AstrayTraffic(
@@ -154,6 +157,19 @@ class UnmatchedTraffic:
                     of=of,
                     sentence=f"{_of(found, of)} {_OUTSIDE[kind]}",
                 )
+
+    def prompt_missed(self, canary: str, now: float) -> list[AstrayTraffic]:
+        """That more than one in twenty requests of the last hour had not the text of a prompt."""
+        recent = self._since(now, MINUTES)
+        of = sum(each.matched[canary] for each in recent)
+        found = _sum(recent, canary)["prompt_missed"]
+        if of < MANY_MISSED or found <= MOST_MISSED * of:
+            return []
+        sentence = (
+            f"{found:,} of {max(found, of):,} requests of the last hour have not the text of `prompt.find`, "
+            "so they go as they came, outside the canary: write the file as your app sends it (docs/arms.md)"
+        )
+        return [AstrayTraffic(kind="prompt_missed", canary=canary, requests=found, of=of, sentence=sentence)]
 
     def _unjoined(self, counts: Counter[str]) -> Iterable[AstrayTraffic]:
         found, of = counts[_UNJOINED], counts[_BY_NAME]

@@ -156,8 +156,9 @@ class Operator:
     def explain(self, text: str) -> Mapping[str, Any]:
         """Which arm the unit that this text names gets in every canary, and why."""
         unit = unit_of(text)
-        found = explanation(self.settings().canaries, self.rollouts, unit, self.assignment_key(), self.held)
-        return {"unit": unit, **found}
+        missed = {name: each.pulse.prompt_missed for name, each in self.monitor.canaries.items()}
+        canaries, key = self.settings().canaries, self.assignment_key()
+        return {"unit": unit, **explanation(canaries, self.rollouts, unit, key, self.held, missed)}
 
     async def session(self, named: str) -> StoredSession:
         """What is stored of a session: by an app's own id, its hash, or the id of an exchange in it."""

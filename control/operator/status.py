@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from alerts.incidents.incident import Incident
@@ -26,7 +27,7 @@ from records.store import Store
 from routing import transitions
 from routing.assign import Assignment, Given, Held, assign, everybody
 from routing.assignment import UNASSIGNED
-from routing.canary import Canary, HoldbackTerms, arm_names, definition
+from routing.canary import Arm, Canary, HoldbackTerms, arm_names, definition
 from routing.cohort import SPACE, bucket
 from routing.lanes import holds
 from routing.states import State, lane_place
@@ -149,6 +150,8 @@ def status_of(
         "promoted_by": wanted.promoted_by,
         "promote_asked": promote_asked.document() if promote_asked is not None else None,
         "captures": wanted.capture is not None,
+        "prompt_missed": watched.pulse.prompt_missed,
+        "changed_texts": list(wanted.changed_texts),
         "base_path": wanted.base_path,
         "arms": arms,
         "breakers_open": breakers_open,
@@ -199,7 +202,7 @@ def _assignment(wanted: CanarySettings, watched: WatchedCanary) -> dict[str, Any
 
 
 def _models(canary: Canary) -> dict[str, dict[str, str]]:
-    """Both arms' models, with their requests in words where these alone differ."""
+    """Both arms, with what differs in words where their models are the same (`request`)."""
     arms = {"baseline": canary.baseline, "candidate": canary.candidate}
     named = dict(zip(arms, arm_names(**arms), strict=True))
     requests = {name: label.partition(" · ")[2] for name, label in named.items()}
@@ -208,6 +211,8 @@ def _models(canary: Canary) -> dict[str, dict[str, str]]:
             "provider": arm.provider,
             "model": arm.model,
             **({"request": requests[name]} if requests[name] else {}),
+            **({"name": arm.name} if arm.name else {}),
+            "fingerprint": arm.fingerprint,
         }
         for name, arm in arms.items()
     }
@@ -370,12 +375,17 @@ def explanation(
     unit: str,
     key: bytes,
     held: Held = everybody,
+    missed: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """The document of `/api/explain`. `key`: the assignment key; `held`: who keeps an arm for a while."""
+    """The document of `/api/explain`. `key`: the assignment key; `held`: who keeps an arm for a while;
+    `missed`: how many requests of each canary's run had not the text of a prompt."""
     refused = laneless(canaries, rollouts.states)
     return {
         "canaries": [
-            _of(each, canaries, rollouts, unit, key, held, refused.get(name))
+            {
+                **_of(each, canaries, rollouts, unit, key, held, refused.get(name)),
+                "prompt_missed": missed.get(name, 0),
+            }
             for name, each in canaries.items()
         ]
     }
@@ -430,7 +440,17 @@ def _of(
             "baseline": canary.baseline.request.document(),
             "candidate": canary.candidate.request.document() if refused is None else {},
         },
+        "texts": {
+            "baseline": _texts(canary.baseline),
+            "candidate": _texts(canary.candidate) if refused is None else {},
+        },
     }
+
+
+def _texts(arm: Arm) -> dict[str, Any]:
+    """An arm's own texts by their digests; empty for none."""
+    prompt = {} if arm.prompt is None else {"prompt": {"find": arm.prompt.find, "put": arm.prompt.put}}
+    return {**prompt, **({"tools": dict(arm.tools)} if arm.tools else {})}
 
 
 def _held_until(state: State | None, found: Assignment) -> float | None:

@@ -23,6 +23,7 @@ from control.settings import CanarySettings, ControlSettings
 from records.errors import StoreDown
 from records.facts.standing import Standing
 from records.store import Act, FixedRubric, Store, VersionedState
+from records.store.arm_texts import ArmTextsInStore
 from records.store.last_exchanges import has_fresh_outcomes
 from records.store.releases import Releases
 from records.store.standing import Standings
@@ -470,6 +471,7 @@ class Rollouts:
         for name, wanted in settings.canaries.items():
             if any(name in each.trials and name not in each.open for each in begun):
                 continue  # it has left, and our config does not know yet
+            self._keep_texts(settings, wanted)
             if name not in self.states:
                 awaited = cut.refused.get(name) or awaits(wanted)
                 self._begin(wanted, now, awaited, cut.lanes.get(name))
@@ -501,6 +503,13 @@ class Rollouts:
         if state is None or known is None or (known.run, known.phase) != (state.run, state.phase):
             return None
         return known.users
+
+    def _keep_texts(self, settings: ControlSettings, wanted: CanarySettings) -> None:
+        """Store the texts of the arms of a canary that has not started. May raise StoreDown."""
+        state = self.states.get(wanted.canary.name)
+        if wanted.texts and (state is None or state.state.state == "waiting"):
+            texts = {file: settings.texts[digest] for file, digest in wanted.texts.items()}
+            ArmTextsInStore(self._store).keep(wanted.canary.name, definition(wanted.canary), texts)
 
     def tick(
         self,

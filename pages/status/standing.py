@@ -185,10 +185,16 @@ def _sentence(canary: Mapping[str, Any], rules: Sequence[RuleView]) -> str:
         status.held_units(canary),
         _errors(canary),
         not_evidence(arms),
+        _prompt(canary),
         _kept_away(canary),
         _worst(rules, _not_seen(canary)),
     )
     return " ".join(part for part in said if part)
+
+
+def _prompt(canary: Mapping[str, Any]) -> str:
+    said = status.prompt(canary)
+    return ended(f"Prompt: {said}") if said else ""
 
 
 def _getting(canary: Mapping[str, Any]) -> str:

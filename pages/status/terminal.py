@@ -107,6 +107,8 @@ def _header(canary: Mapping[str, Any], stands: CanaryStanding, now: float) -> Ta
         head.add_row("held back", Text(back))
     if held := status.held_units(canary):
         head.add_row("held", held)
+    if prompt := status.prompt(canary):
+        head.add_row("prompt", Text(prompt, "yellow"))
     if assigned := status.assignment(canary):
         head.add_row("assigned", assigned)
     if lane := status.lane(canary):

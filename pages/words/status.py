@@ -148,6 +148,19 @@ def holdback(canary: Mapping[str, Any]) -> str:
     )
 
 
+def prompt(canary: Mapping[str, Any]) -> str:
+    """How many requests had not the prompt's text, and which files are not in force; "" for nothing."""
+    missed = canary.get("prompt_missed", 0)
+    changed = canary.get("changed_texts", ())
+    said = [
+        f"{count(missed, 'request')} had not its text and went as {'they' if missed > 1 else 'it'} came"
+        if missed
+        else "",
+        f"{' and '.join(changed)} changed after the start: the old text stays" if changed else "",
+    ]
+    return "; ".join(filter(None, said))
+
+
 def assignment(canary: Mapping[str, Any]) -> str:
     """Who assigns the units, and how many requests had no good arm; "" where canary's hash does."""
     counts: Mapping[str, Any] | None = canary.get("assignment")

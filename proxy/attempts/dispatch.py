@@ -68,7 +68,7 @@ def upstream_request(
     target, query = written.target, call.query
     body, facts = call.body, call.facts
     injected = is_adapted = hides_usage = False
-    if arm_target.request is not NO_CHANGES:
+    if arm_target.request is not NO_CHANGES or arm_target.texts is not None:
         body, facts, is_adapted = _adapted(call, arm_target)
         asks = is_adapted and stream and _asks_for_usage(facts)
         hides_usage = asks and not _asks_for_usage(call.facts)
@@ -119,10 +119,12 @@ def _headers_of_form(call: Call, provider: Provider, written: EntryUrl) -> list[
 
 
 def _adapted(call: Call, arm_target: ArmTarget) -> tuple[bytes | AsyncIterator[bytes], RequestFacts, bool]:
-    """The body as the arm's `request:` changes it, its facts, and whether it was changed."""
+    """The body as the arm's texts and `request:` change it, its facts, and whether it was changed."""
     if isinstance(call.body, bytes):
         body = call.adapted_body(arm_target)
         if body is not None:
+            if not arm_target.request:
+                return body, call.facts, True  # a prompt is no fact
             return body, facts_of(call.route, body) or call.facts, True
     return call.body, call.facts, False
 

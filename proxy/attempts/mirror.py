@@ -204,7 +204,7 @@ def _unstored(call: Call, body: bytes) -> Call | None:
     if not call.route.operation.creates_state or call.facts.declines_store:
         return call
     unstored = adapted(body, _STORES_NOTHING)
-    return None if unstored is None else structs.replace(call, body=unstored)
+    return None if unstored is None else structs.replace(call, body=unstored, found=None)
 
 
 def _begin(record: ExchangeRecord, call: Call, assignment: Assignment) -> None:

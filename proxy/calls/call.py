@@ -10,6 +10,7 @@ from proxy.calls.routes import ArmTarget, Route, Trial
 from proxy.dialects.operation import UNREADABLE, OutputRequest, filled
 from proxy.dialects.realtime import parameter
 from proxy.network.server.caller_request import CallerRequest
+from proxy.providers.arm_texts import ArmTexts, Span
 from proxy.providers.headers import Headers
 from proxy.providers.json_edit import TooIntricateJson, adapted, members_of
 from records.captures.capture import CaptureSample
@@ -276,7 +277,7 @@ class Call(msgspec.Struct, kw_only=True):
     request that a canary may take. `sample`: set when the exchange is captured. `unit`: the sticky identity,
     `session`: the conversation, "" without one; each from the first source in the canary's order that has
     one, and not hashed. `rest`: the baseline of a request that canaries
-    match and no lane has.
+    match and no lane has. `found`: where the body has the text of each prompt that was looked for.
     """
 
     method: str
@@ -297,12 +298,33 @@ class Call(msgspec.Struct, kw_only=True):
     upgrades: bool = False
     messages: Route | None = None
     sample: CaptureSample | None = None
+    found: dict[ArmTexts, list[Span]] | None = None
 
     def adapted_body(self, target: ArmTarget) -> bytes | None:
-        """The body with the changes of the arm's `request:`; None where it stays as it came."""
-        if not target.request or not self.body or not isinstance(self.body, bytes):
+        """The body with the arm's own texts and the changes of its `request:`; None where it stays as it
+        came."""
+        body = self.body
+        if not body or not isinstance(body, bytes):
             return None
-        return adapted(self.body, target.request)
+        own = None if target.texts is None else target.texts.edited(body, self.places(target.texts))
+        if not target.request:
+            return own
+        return adapted(body if own is None else own, target.request) or own
+
+    def places(self, texts: ArmTexts) -> list[Span]:
+        """Where the body has the text in whose place an arm has its own prompt."""
+        if self.found is None:
+            self.found = {}
+        if texts not in self.found:
+            body = self.body
+            self.found[texts] = texts.places(body) if texts.find and isinstance(body, bytes) else []
+        return self.found[texts]
+
+    @property
+    def misses_prompt(self) -> bool:
+        """True when an arm has a prompt of its own, and the request not the text in whose place it stands."""
+        prompts = () if self.trial is None else self.trial.prompts
+        return not all(map(self.places, prompts))
 
     @property
     def stateful(self) -> bool:
@@ -336,8 +358,8 @@ class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The upstream request.
 
     `injected`: the proxy added a request for usage. `hides_usage`: the stream has usage for which the caller
-    did not ask. `adapted`: the arm's `request:` changed the body. `output`: the members about tools and
-    formats, if the answer is to be judged by them.
+    did not ask. `adapted`: the arm's `request:` or its texts changed the body. `output`: the members about
+    tools and formats, if the answer is to be judged by them.
     """
 
     target: bytes

@@ -191,6 +191,7 @@ def message_call(handshake: Call, routes: Routes, lanes: CanaryChooser, body: by
         mono=time.monotonic(),
         upgrades=False,
         messages=None,
+        found=None,
     )
 
 

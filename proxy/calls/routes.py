@@ -22,6 +22,7 @@ from proxy.calls.refusal import ErrorForm, Refused
 from proxy.dialects.gemini import MODEL_PATH
 from proxy.dialects.operation import Api, Operation
 from proxy.network.upstream.breaker import CandidateBreaker
+from proxy.providers.arm_texts import ArmTexts
 from proxy.providers.provider import Kind, Provider, Timeout
 from proxy.providers.urls import CallerUrl, EntryUrl, Owner, owner, read, write
 from records.captures.capture import CaptureRule
@@ -53,7 +54,8 @@ class ArmTarget:
 
     `patience_s`: how long a request may wait for this candidate; None follows the plan.
     `key` names the arm's own connection limit, so that a hanging candidate cannot starve the baseline.
-    `request` is NO_CHANGES itself where there are none. `standing`: a standing canary's own baseline.
+    `request` is NO_CHANGES itself where there are none. `texts`: the arm's own prompt and descriptions of
+    tools; None for none. `standing`: a standing canary's own baseline.
     """
 
     arm: ArmName
@@ -63,6 +65,7 @@ class ArmTarget:
     key: str
     patience_s: float | None = None
     request: RequestChanges = NO_CHANGES
+    texts: ArmTexts | None = None
     standing: bool = False
 
 
@@ -84,6 +87,12 @@ class Trial:
     redact: tuple[str, ...] = ()
     counts_repeats: bool = False
     breaker: CandidateBreaker = field(default_factory=CandidateBreaker)
+    prompts: tuple[ArmTexts, ...] = field(init=False)
+    """The texts of the arms that have a prompt of their own."""
+
+    def __post_init__(self) -> None:
+        texts = (self.baseline.texts, self.candidate.texts)
+        object.__setattr__(self, "prompts", tuple(each for each in texts if each is not None and each.find))
 
     def target(self, arm: ArmName) -> ArmTarget:
         return self.baseline if arm == "baseline" else self.candidate
@@ -147,7 +156,7 @@ class Routes:
     """All providers and canaries of one config, indexed so that lookups do not depend on their number.
 
     `captures`: the rules for texts of models that no canary takes, by model. `standing`: the baselines of
-    standing canaries, for requests that none of their trials takes.
+    standing canaries, for requests that none of their trials takes. `texts`: those of all arms, by digest.
     """
 
     def __init__(
@@ -157,9 +166,11 @@ class Routes:
         tags: Sequence[str],
         captures: Mapping[str, CaptureRule] | None = None,
         standing: Sequence[StandingRoute] = (),
+        texts: Mapping[str, str] | None = None,
     ) -> None:
         self.tags = frozenset(tags)
         self.standing = standing
+        self.texts = dict(texts or {})
         self.captures = dict(captures or {})
         self.trials = {trial.canary.name: trial for trial in trials}
         self._providers = dict(providers)
@@ -260,6 +271,7 @@ class Routes:
             provider=provider,
             model=arm.model,
             request=arm.request or NO_CHANGES,
+            texts=texts_of(arm, self.texts),
             timeout=provider.timeout,
             key=f"{provider.name}/{arm.model}",
         )
@@ -284,6 +296,15 @@ class Routes:
         if provider := self._first.get(api):
             return provider
         raise Refused(404, f"no provider entry has `api: {api}`; add one to canary.yaml", "caller_not_found")
+
+
+def texts_of(arm: Arm, texts: Mapping[str, str]) -> ArmTexts | None:
+    """An arm's texts, from all of them by digest; None for an arm without any of its own."""
+    tools = {name: texts[digest] for name, digest in arm.tools if digest in texts}
+    prompt = arm.prompt
+    if prompt is None or prompt.find not in texts or prompt.put not in texts:
+        return ArmTexts(tools=tools) if tools else None
+    return ArmTexts(texts[prompt.find], texts[prompt.put], tools)
 
 
 def _by_model(trials: Sequence[Trial]) -> Mapping[tuple[str, str], Sequence[Trial]]:

@@ -41,7 +41,7 @@ REST = "other models"
 """Stands for the models beyond the most frequent ones."""
 
 
-OUTSIDE: tuple[Reason, ...] = ("no_unit", "stateful")
+OUTSIDE: tuple[Reason, ...] = ("no_unit", "stateful", "prompt_missed")
 """Why the baseline serves a request of a canary outside its statistics, though its app could change that."""
 
 REFUSALS: tuple[ErrorType, ...] = ("caller_not_found", "caller_unauthorized", "caller_rejected")

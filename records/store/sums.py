@@ -141,7 +141,9 @@ def model_days(outcomes: Iterable[Outcome]) -> list[Row]:
         (
             each
             for each in outcomes
-            if each.outcome in _ANSWERED and not each.mirror and each.reason != "pinned"
+            if each.outcome in _ANSWERED
+            and not each.mirror
+            and each.reason not in ("pinned", "prompt_missed")
         ),
         lambda each: (
             int(each.at // _DAY_S),

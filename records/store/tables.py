@@ -232,6 +232,15 @@ states = Table(
     Column("document", JSON, nullable=False),
 )
 
+arm_texts = Table(
+    "arm_texts",
+    metadata,
+    Column("canary", Key, primary_key=True),
+    _key("definition"),
+    Column("texts", JSON, nullable=False),
+)
+"""The texts of a canary's arms by file, as `records.store.arm_texts` keeps them."""
+
 standing = Table(
     "standing",
     metadata,

@@ -25,6 +25,8 @@ SECTIONS = {
     "`match`": "MatchSection",
     "`baseline` and `candidate`": "ArmSection",
     "`request`": "RequestSection",
+    "`prompt`": "PromptSection",
+    "A text of an arm": "ArmTextSection",
     "`ramp`": "StepSection",
     "`until`": "UntilSection",
     "`capture`": "CaptureSection",

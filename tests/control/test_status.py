@@ -85,7 +85,10 @@ def test_the_status_names_the_segment_and_the_provider_s_words(desk: tuple[Monit
 
 
 def test_the_status_names_both_models(desk: tuple[Monitor, Rollouts]) -> None:
-    assert status(*desk)["models"] == {
+    models = status(*desk)["models"]
+    fingerprints = {each.pop("fingerprint") for each in models.values()}
+    assert len(fingerprints) == 2
+    assert models == {
         "baseline": {"provider": "openai", "model": "a"},
         "candidate": {"provider": "openai", "model": "b"},
     }

@@ -1,0 +1,67 @@
+"""The texts of arms in the store: those of each canary's definition, which the start fixes.
+
+canary waits       the texts of its newest definition (`keep`)
+it has started     those of its definition, whatever its files say now (`started`)
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from sqlalchemy import Connection, select, update
+
+from records.facts.arm_texts import KeptTexts
+from records.store import tables
+from records.store.database import TIMEOUTS, engine_of, insert_new, transaction
+from records.store.migrate import HEAD, version_of
+from records.store.store import Store, states_in
+
+
+class ArmTextsInStore:
+    """The texts of one database. Every method may raise StoreDown."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def keep(self, canary: str, definition: str, texts: Mapping[str, str]) -> None:
+        """Store the texts, by file, of a canary that has not started with others."""
+        with self._store.writing() as connection:
+            table, values = tables.arm_texts, {"definition": definition, "texts": dict(texts)}
+            known = connection.execute(select(table.c.definition).where(table.c.canary == canary)).scalar()
+            if known == definition:
+                return
+            if known is None:
+                insert_new(connection, table, [{"canary": canary, **values}])
+                return
+            state = states_in(connection).get(canary)
+            if state is None or state.state.state == "waiting":
+                connection.execute(update(table).where(table.c.canary == canary).values(**values))
+
+    def started(self) -> KeptTexts:
+        """The texts of the canaries that have started."""
+        with self._store.asking() as connection:
+            return _started(connection)
+
+
+def texts_at(url: str, data: Path) -> KeptTexts:
+    """The texts of the canaries that have started in the database of this URL, none where it is not of this
+    schema: creates and upgrades nothing. A relative SQLite path is relative to `data`. Raises StoreDown."""
+    engine = engine_of(url, data)
+    try:
+        if engine.dialect.name == "sqlite" and not os.access(engine.url.database or "", os.R_OK | os.W_OK):
+            return KeptTexts()
+        with transaction(engine, within_s=TIMEOUTS.answer_s) as connection:
+            return _started(connection) if version_of(connection) == HEAD else KeptTexts()
+    finally:
+        engine.dispose()
+
+
+def _started(connection: Connection) -> KeptTexts:
+    rows = connection.execute(select(tables.arm_texts)).all()
+    if not rows:
+        return KeptTexts()
+    states = states_in(connection)
+    begun = {name: each.state.definition for name, each in states.items() if each.state.state != "waiting"}
+    return KeptTexts(
+        by_canary={row.canary: row.texts for row in rows if begun.get(row.canary) == row.definition}
+    )

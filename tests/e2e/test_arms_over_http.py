@@ -1,0 +1,137 @@
+"""An arm with its own prompt and tools, for unchanged apps of every API, through a change of its files."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.e2e.stage import Stage, on_stage
+from tests.serving import eventually
+
+V7 = 'You are "Rex" ☺.\nNever promise a refund to {{name}}.'
+V8 = "You are Rex.\nAsk before a refund."
+CONFIG = """
+providers:
+  openai: {{api: openai, base_url: "{url}/v1", api_key: k}}
+  anthropic: {{api: anthropic, base_url: "{url}", api_key: k}}
+  gemini: {{api: gemini, base_url: "{url}", api_key: k}}
+canaries:
+  - name: prompt
+    match: {{models: [bot]}}
+    baseline: {{provider: openai, model: bot}}
+    candidate: &arm
+      provider: openai
+      model: bot
+      name: prompt v8
+      prompt: {{find: prompts/v7.md, put: prompts/v8.md}}
+      tools: {{get_order: prompts/tool.md}}
+    share: 50%
+    settle: 0s
+  - name: messages
+    match: {{models: [bot]}}
+    baseline: {{provider: anthropic, model: bot}}
+    candidate: {{<<: *arm, provider: anthropic}}
+    share: 50%
+  - name: gemini
+    match: {{models: [bot]}}
+    baseline: {{provider: gemini, model: bot}}
+    candidate: {{<<: *arm, provider: gemini}}
+    share: 50%
+""".replace("&arm", "").replace(
+    "<<: *arm, ", "model: bot, prompt: {{find: prompts/v7.md, put: prompts/v8.md}}, "
+)
+TOOL = {"type": "function", "function": {"name": "get_order", "description": "old", "parameters": {}}}
+SAID = [{"role": "user", "content": "hi"}]
+BLOCK = {"type": "text", "text": f"A {V7}", "cache_control": {"type": "ephemeral"}}
+REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "prompt": (
+        "/v1/chat/completions",
+        {"model": "bot", "messages": [{"role": "system", "content": V7}, *SAID]},
+    ),
+    "messages": ("/v1/messages", {"model": "bot", "max_tokens": 9, "messages": SAID, "system": [BLOCK]}),
+    "gemini": (
+        "/v1beta/models/bot:generateContent",
+        {"contents": [{"parts": [{"text": "hi"}]}], "systemInstruction": {"parts": [{"text": V7}]}},
+    ),
+}
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    prompts = tmp_path / "prompts"
+    prompts.mkdir(parents=True)
+    prompts.joinpath("v7.md").write_text(V7 + "\n")
+    prompts.joinpath("v8.md").write_text(V8 + "\n")
+    prompts.joinpath("tool.md").write_text("Finds an order.\n")
+    with on_stage(tmp_path, CONFIG) as stage:
+        yield stage
+
+
+def sent(stage: Stage, canary: str, unit: str, body: dict[str, Any] | None = None) -> bytes:
+    """What the provider got."""
+    path, usual = REQUESTS[canary]
+    content = json.dumps(usual if body is None else body).encode()  # with \u escapes
+    headers = {"x-canary-unit": unit, "content-type": "application/json"}
+    if canary == "messages":
+        headers["anthropic-version"] = "2023-06-01"
+    answer = httpx2.post(f"{stage.server.traffic}{path}", content=content, headers=headers, timeout=30.0)
+    assert answer.status_code == 200, answer.text
+    return stage.provider.log.entries[-1].body
+
+
+def status(stage: Stage, name: str = "prompt") -> dict[str, Any]:
+    found: dict[str, Any] = next(
+        each for each in stage.api("GET", "/api/status").json()["canaries"] if each["name"] == name
+    )
+    return found
+
+
+def test_each_arm_has_its_prompt_and_what_misses_it_counts_for_none(stage: Stage) -> None:
+    old, new = json.dumps(V7).encode()[1:-1], V8.replace("\n", "\\n").encode()
+    for canary, (_, body) in REQUESTS.items():
+        asked = json.dumps(body).encode()
+        mine = sent(stage, canary, next(stage.users("candidate", canary, 0.5)))
+        assert mine == asked.replace(old, new)
+        assert sent(stage, canary, next(stage.users("baseline", canary, 0.5))) == asked
+    with_tool = REQUESTS["prompt"][1] | {"tools": [TOOL]}
+    user = next(stage.users("candidate", "prompt", 0.5))
+    assert (
+        json.loads(sent(stage, "prompt", user, with_tool))["tools"][0]["function"]["description"]
+        == "Finds an order."
+    )
+
+    other = {"model": "bot", "messages": [{"role": "system", "content": "Other."}]}
+    for arm in ("candidate", "baseline"):
+        assert (
+            sent(stage, "prompt", next(stage.users(arm, "prompt", 0.5)), other) == json.dumps(other).encode()
+        )
+    eventually(lambda: status(stage)["prompt_missed"] == 2 or None)
+    found = status(stage)
+    assert found["arms"]["candidate"]["requests"] == 2
+    assert found["arms"]["baseline"]["requests"] == 1
+    assert found["models"]["candidate"]["request"] == found["models"]["candidate"]["name"] == "prompt v8"
+    explained = stage.api("GET", "/api/explain?unit=u").json()["canaries"][0]
+    assert explained["prompt_missed"] == 2
+    assert set(explained["texts"]["candidate"]) == {"prompt", "tools"}
+    metrics = stage.api("GET", "/metrics").text
+    assert 'canary_assignments_total{arm="baseline",canary="prompt",reason="prompt_missed"} 2.0' in metrics
+
+
+def test_a_file_that_changes_after_the_start_changes_nothing(stage: Stage, tmp_path: Path) -> None:
+    user, new = next(stage.users("candidate", "prompt", 0.5)), V8.replace("\n", "\\n").encode()
+    assert new in sent(stage, "prompt", user)
+    file = tmp_path / "prompts" / "v8.md"
+    file.write_text("Another prompt.\n")
+    eventually(lambda: status(stage)["changed_texts"] == ["prompts/v8.md"] or None)
+    assert new in sent(stage, "prompt", user)
+    file.unlink()
+    (stage.server.data / "texts.json").unlink()
+    stage.restart()
+    assert new in sent(stage, "prompt", user)
+    assert status(stage)["changed_texts"] == ["prompts/v8.md"]
+    assert "prompts/v8.md changed after the start: the old text stays" in stage.canary("status").stdout
+    file.write_text(V8)
+    eventually(lambda: status(stage)["changed_texts"] == [] or None)
