@@ -171,9 +171,10 @@ def _tell(order: str, name: str, done: Mapping[str, Any]) -> None:
         say(f"{name}: the report says {word}{f': {said}' if (said := report['says']) else ''}")
     if asked := done.get("promote_asked"):
         until = datetime.fromtimestamp(asked["until"], UTC).strftime("%Y-%m-%d %H:%M")
+        against = "--against-verdict " if asked["against"] else ""
         return say(
             f"{name}: not promoted yet: {asked['who']} has asked for it. Until {until} UTC somebody else may "
-            f"promote it, on the page or with: canary promote {name} --by THEIR-NAME --reason …"
+            f"promote it, on the page or with: canary promote {name} {against}--by THEIR-NAME --reason …"
         )
     if order in ("start", "resume", "ramp"):
         for arm in said_once(UnpricedArm(**each) for each in done.get("unpriced", ())):

@@ -58,7 +58,7 @@ def _begin(model: str, *, by_hand: bool = False) -> Given:
 
 
 def _promote(trial: str) -> Given:
-    return lambda desk: desk.order(trial, "promote", who="ann", reason="r", share=None)
+    return lambda desk: desk.order(trial, "promote", who="ann", reason="r", share=None, against_verdict=True)
 
 
 def _revert(desk: Operator) -> Coroutine[Any, Any, Mapping[str, Any]]:

@@ -80,7 +80,7 @@ def test_the_command_line_says_asked_and_exits_4(stage: Stage) -> None:
     asked = stage.canary("promote", "by-both-ways", *IT_WON)
     assert asked.returncode == 4
     assert f"by-both-ways: not promoted yet: {user()} has asked for it" in asked.stderr
-    assert "canary promote by-both-ways --by THEIR-NAME --reason …" in asked.stderr
+    assert "canary promote by-both-ways --against-verdict --by THEIR-NAME --reason …" in asked.stderr
     alone = stage.canary("promote", "by-both-ways", *IT_WON)
     assert (alone.returncode, "somebody else must promote" in alone.stderr) == (1, True)
     nobody = stage.canary("promote", "by-both-ways", "--by", " ", *IT_WON)

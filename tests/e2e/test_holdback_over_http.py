@@ -79,7 +79,7 @@ def test_some_users_keep_the_former_baseline_until_the_next_model_begins(stage: 
     eventually(lambda: asked(stage, held) == asked(stage, moved) == "first" or None)
     dialog = stage.api("GET", f"/canaries/{SECOND}").text
     assert "All but 20 % of the users get the candidate; these keep the baseline for 7 d." in dialog
-    canary(stage, "promote", SECOND, "--reason", "better")
+    canary(stage, "promote", SECOND, "--against-verdict", "--reason", "better")
 
     def split() -> None:
         eventually(lambda: (asked(stage, held), asked(stage, moved)) == ("first", "second") or None)
