@@ -47,6 +47,7 @@ TABLE: Mapping[tuple[str, str], Kind] = {
     ("GET", "/canaries/{name}/plan"): "page",
     ("GET", "/canaries/{name}/report"): "page",
     ("GET", "/canaries/{name}/score"): "page",
+    ("GET", "/canaries/{name}/advice"): "page",
     ("GET", "/canaries/{name}/verdict"): "page",
     ("GET", "/canaries/{name}/why"): "page",
     ("GET", "/canaries/{name}/pairs"): "texts",
