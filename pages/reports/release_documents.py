@@ -30,11 +30,12 @@ from pages.reports import release
 from pages.words import archive as words
 from pages.words import gains, verdict
 from pages.words.figures import defined
-from pages.words.status import moment
+from pages.words.status import day, moment
 from pages.words.verdict import failed_by, failure_rate
 from pages.writers import to_json, written
 from records.captures.capture import CapturedMessage
 from verdict.archive.release_facts import (
+    DAY_S,
     FailedRequest,
     ProviderFailure,
     ProviderFailures,
@@ -56,11 +57,13 @@ def document(found: ReleaseFacts, reader: Reader, links: Sequence[tuple[str, str
         title=f"{about.candidate}: {_TITLES[reader]}",
         about=f"Release {about.id}, for the {_NAMES[reader]}",
         tone="",
-        head=[BulletList(_head(found, reader))],
+        head=[BulletList([*_head(found, reader), "Times are UTC."])],
         sections=[section for readers, section in _sections(found) if reader in readers],
         links=links,
     )
 
+
+_MOST_DAYS = 14
 
 _TITLES: dict[Reader, str] = {
     "vendor": "what failed at the provider",
@@ -103,7 +106,10 @@ def _sections(found: ReleaseFacts) -> Iterator[_For]:
     yield from ((("team",), each) for each in release.document(found.dossier).sections)
     yield ("vendor", "team"), Section("What failed", [_kinds(failures)])
     for number, each in enumerate(failures.kinds, 1):
-        yield ("vendor", "team"), Section(f"{number}. {_what(each)}", [_requests(each.newest), *_texts(each)])
+        yield (
+            ("vendor", "team"),
+            Section(f"{number}. {_what(each)}", [_days(each), _requests(each.newest), *_texts(each)]),
+        )
     yield ("vendor", "team"), Section("In the benchmark", [_examples(failures.examples)])
     changed = [words.adapted_members(canary, changes) for canary, changes in failures.adapted.items()]
     yield ("vendor", "team"), Section("Members of the requests that are adapted", [BulletList(changed)])
@@ -111,7 +117,7 @@ def _sections(found: ReleaseFacts) -> Iterator[_For]:
 
 def _timeline(entries: Sequence[TimelineEntry]) -> Table:
     return Table(
-        columns("UTC", "what", "who", "why", "minutes"),
+        columns("when", "what", "by whom", "reason", "minutes"),
         [
             [
                 moment(each.at),
@@ -162,13 +168,12 @@ def _what(failure: ProviderFailure) -> str:
 def _kinds(found: ProviderFailures) -> Table:
     return Table(
         [
-            *columns("#", "what", "model", "status", "the provider's words"),
-            *(Column(name, figure=True) for name in ("how often", "first, UTC", "last, UTC")),
+            *columns("what", "model", "status", "the provider's words"),
+            *(Column(name, figure=True) for name in ("how often", "first", "last")),
         ],
         [
             [
-                str(number),
-                Cell(failed_by(each.what), code=each.what),
+                Cell(f"{number}. {failed_by(each.what)}", code=each.what),
                 each.model,
                 str(each.status or "–"),
                 words.provider_said(each.said),
@@ -180,10 +185,16 @@ def _kinds(found: ProviderFailures) -> Table:
     )
 
 
+def _days(failure: ProviderFailure) -> Paragraph:
+    """How often on each of the last days."""
+    last = list(failure.days.items())[-_MOST_DAYS:]
+    return Paragraph(", ".join(f"{day(number * DAY_S)}: {found:,}" for number, found in last))
+
+
 def _requests(newest: Sequence[FailedRequest]) -> Table:
     """The newest requests, as the provider finds them."""
     return Table(
-        columns("the provider's request id", "UTC"),
+        columns("the provider's request id", "when"),
         [[each.request_id or "none in its answer", moment(each.at)] for each in newest],
         folds=True,
         few=8,
@@ -197,7 +208,7 @@ def _texts(failure: ProviderFailure) -> list[Table]:
         for message in (*each.messages, CapturedMessage("assistant", each.answer, each.answer_calls))
         if message.said
     ]
-    return [Table(columns("UTC", "role", "text, redacted"), rows)]
+    return [Table(columns("when", "role", "text, redacted"), rows)]
 
 
 def _examples(found: Sequence[ProviderFailure]) -> Table:

@@ -424,3 +424,23 @@ def test_the_verdict_so_far_leads_to_its_segments_and_categories(open_page: Open
         ).to_be_visible()
         page.get_by_role("link", name="Full report").click()
         expect(page.get_by_text("support-nov: gpt-4o-2024-08-06")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_release_has_a_document_for_each_reader(open_page: Open, stage: Stage, width: int) -> None:
+    with open_page(at="/releases", viewport={"width": width, "height": 900}) as page:
+        page.get_by_role("link", name="gpt-4.1-nano").click()
+        for reader, title in (
+            ("vendor", "what failed at the provider"),
+            ("finance", "what it costs"),
+            ("team", "from noticed to decided"),
+        ):
+            page.get_by_role("link", name=f"For {reader}").click()
+            expect(page.locator("h1")).to_contain_text(title)
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+            ids = page.get_by_text(re.compile(r"^req_\w+$"))
+            if reader == "finance":
+                expect(ids).to_have_count(0)
+            else:
+                expect(ids.first).to_be_visible()
+            page.get_by_role("link", name="The release").click()

@@ -273,3 +273,19 @@ def test_metrics_and_health_of_any_process_open_to_a_viewer(token: str | None, s
 
     found = {asyncio.run(ask(app, path)) for app in apps for path in ("/metrics", "/healthz")}
     assert found == {status}
+
+
+@pytest.mark.parametrize("reader", ["vendor", "finance", "team"])
+def test_a_viewer_reads_a_release_s_documents_without_texts(
+    people: Mapping[str, httpx2.Client], reader: str
+) -> None:
+    (release,) = people["admin"].get("/api/releases").json()["releases"]
+    asked = f"/releases/{release['id']}?for={reader}"
+    for who in ("viewer", "viewer's session", "admin", "operator's session"):
+        here = asked if "session" in who else f"/api{asked}"
+        assert people[who].get(here).status_code == 200
+        assert people[who].get(f"{here}&texts=1").status_code == (403 if "viewer" in who else 200)
+    file = people["viewer's session"].get(f"{asked}&form=markdown")
+    assert file.headers["content-disposition"] == f"attachment; filename=release-{reader}.md"
+    assert people["admin"].get(f"/api{asked}&form=pdf").status_code == 400
+    assert people["admin"].get("/api/releases/0?for=everybody").status_code == 400

@@ -122,19 +122,19 @@ def test_the_vendor_reads_what_failed_how_often_and_under_which_id(store: Store)
     assert [each.request_id for each in refused.newest] == ["req_0016", "req_0015"]
     assert (empty.what, empty.count) == ("empty", 1)
     told = json.loads(rendered(facts(store), "vendor", "json"))
-    assert told["says"] == ["3 of 18 (16.7 %) requests to the candidate failed or had a fault."]
+    assert told["says"][0] == "3 of 18 (16.7 %) requests to the candidate failed or had a fault."
     what, first, *_, adapted = told["sections"]
     assert what["tables"][0][0] == {
-        "#": "1",
-        "what": "the candidate rejects a request that the current model accepts",
+        "what": "1. the candidate rejects a request that the current model accepts",
         "model": "openai/new",
         "status": "400",
         "the provider's words": "Unsupported parameter: 'seed' in call 17 (code unsupported, param seed)",
         "how often": "2 of 18 (11.1 %)",
-        "first, UTC": "2027-01-15 08:15:00",
-        "last, UTC": "2027-01-15 08:16:00",
+        "first": "2027-01-15 08:15:00",
+        "last": "2027-01-15 08:16:00",
     }
-    assert first["tables"][0][0] == {"the provider's request id": "req_0016", "UTC": "2027-01-15 08:16:00"}
+    assert first["tables"][0][0] == {"the provider's request id": "req_0016", "when": "2027-01-15 08:16:00"}
+    assert first["says"] == ["2027-01-15: 2"]
     assert adapted["says"] == ["trial renames max_tokens to max_completion_tokens and sets user."]
 
 

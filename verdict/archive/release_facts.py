@@ -3,6 +3,7 @@ and what happened when. Values only.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -30,6 +31,7 @@ NEWEST = 20
 """Requests that are named of each kind of failure."""
 MOST_TEXTS = 3
 """Requests of each kind whose texts are shown."""
+DAY_S = 86400.0
 _LATE_S = 3600.0
 """How long after a run its last exchange may have begun."""
 _QUOTED = 16
@@ -63,7 +65,8 @@ class FailedRequest:
 class ProviderFailure:
     """One kind of failure. `what` is an error type or an answer fault, `model` is `provider/model`, `status`
     the provider's. `said` are the words of the newest request, `newest` the newest requests, newest first.
-    Times are UTC seconds, of a benchmark None. `texts` are captures of the newest requests, if asked for."""
+    Times are UTC seconds, of a benchmark None; `days` counts by UTC day (number since 1970). `texts` are
+    captures of the newest requests, if asked for."""
 
     what: str
     model: str
@@ -73,6 +76,7 @@ class ProviderFailure:
     first_at: float | None
     last_at: float | None
     newest: tuple[FailedRequest, ...]
+    days: Mapping[int, int] = field(default_factory=dict)
     texts: tuple[Capture, ...] = ()
 
 
@@ -351,6 +355,7 @@ def _failure(store: Store, rows: Sequence[Mapping[str, Any]], *, texts: bool) ->
             FailedRequest(at=each["at"], request_id=each["request_id"], exchange_id=each["exchange_id"])
             for each in rows[:NEWEST]
         ),
+        days=Counter(int(each["at"] // DAY_S) for each in reversed(rows)),
         texts=tuple(CaptureStore(store).several(some)) if texts else (),
     )
 
