@@ -116,6 +116,7 @@ check-deploy: .venv/dev
 	.venv/bin/hadolint Dockerfile
 	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose/compose.yaml
 	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-actions deploy/github-action/action.yml
+	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.gitlab-ci --data-transform gitlab-ci deploy/gitlab/canary.gitlab-ci.yml
 	.venv/bin/check-jsonschema --quiet --check-metaschema deploy/helm/canary/values.schema.json
 	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-issue-forms $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
 	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml

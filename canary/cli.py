@@ -50,7 +50,7 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (show, "show support -o yaml"),
     (mcp, "mcp --admin https://canary.internal:8081"),
     (status, "status support-nov --watch --until promoted"),
-    (wait, "wait support-nov --timeout 2h --poll 1m"),
+    (wait, "wait support-nov --timeout 2h --report report.md"),
     (decide, 'decide support-nov --decision ship --by jane --reason "good enough for billing"'),
     (simulate, "simulate --canary support-nov --rate 5 --share 5% --error 20% --weeks 10"),
     (rules, "rules -o /etc/prometheus/canary.rules.yml"),

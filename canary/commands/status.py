@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, get_args
+from urllib.parse import quote
 
 import typer
 
 from canary.commands.client import AdminClient, ServerNotReached
+from canary.commands.report import ReportOutput
 from canary.commands.shell import (
     CONFIG,
     DATA,
@@ -40,8 +42,8 @@ EVERY_S = 1.0
 SILENCE_S = 120.0
 """How long the server may be unreachable while waiting; it may be restarting."""
 
-OVER = ("rolled_back", "ended")
-"""States in which a canary collects no more evidence."""
+OVER = ("rolled_back", "promoted", "ended")
+"""States in which there is nothing left to wait for."""
 
 Document = Mapping[str, Any]
 
@@ -227,36 +229,68 @@ class WaitResult:
 
 
 def wait(
-    name: Annotated[str, typer.Argument(help="The canary's name.")],
+    name: Annotated[str, typer.Argument(help="The canary's name, or a standing canary's for its trial.")],
     timeout: Annotated[
         str, typer.Option("--timeout", help="The longest time to wait, for example 2h.")
     ] = "2h",
     poll: Annotated[str, typer.Option("--poll", help="How often to ask, for example 30s.")] = "30s",
+    report: Annotated[
+        str | None, typer.Option("--report", help="Write the report to this file: .md, .html or .json.")
+    ] = None,
     admin: Admin = None,
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
     output: Form = "text",
 ) -> None:
-    """Wait for a verdict, for pipelines.
+    """Wait for a verdict, for pipelines. Decides nothing.
 
-    Exits 0 for ship, 3 for don't ship, 4 if still open at the timeout, 5 if rolled back.
+    Exits 0 for ship or if a standing canary tries nothing, 3 for don't ship, 4 if still open at the timeout,
+    5 if rolled back.
     """
     with ended_by(ValueError, code=2):
         within_s, every_s = parse_duration(timeout), parse_duration(poll)
+        wanted = ReportOutput.asked(None, report)
+    if report is not None and (wanted.file is None or wanted.form == "text"):
+        fail("--report needs a file that ends in .md, .html or .json", code=2)
     client = admin_client(admin, data)
+    canary, tried = ask(lambda: _meant(client, name))
+    if canary is None:
+        return _nothing_tried(name, output)
+    path = f"/api/canaries/{quote(canary, safe='')}/report"
 
     def look() -> WaitResult:
-        (canary,) = _read(client, name)["canaries"]
-        report = client.get(f"/api/canaries/{name}/report", form="json")
-        return WaitResult(state=canary["state"], verdict=report["verdict"])
+        (found,) = _read(client, canary)["canaries"]
+        judged = client.get(path, form="json")
+        return WaitResult(state=found["state"], verdict=judged["verdict"])
 
     found = ask(lambda: until_settled(look, within_s, max(every_s, 1.0), Clock()))
+    if report is not None:
+        wanted.write(ask(lambda: client.text("GET", path, query={"form": wanted.form})))
     if output == "json":
-        print_json({"canary": name, "state": found.state, "verdict": found.verdict, "settled": found.settled})
+        about = {"canary": canary, "state": found.state, "verdict": found.verdict}
+        print_json({**about, "settled": found.settled, "tried": tried})
     else:
         unsettled = "" if found.settled else f", still open after {timeout}"
-        say(f"{name}: {found.state.replace('_', ' ')}, verdict {found.verdict}{unsettled}")
-    raise typer.Exit(exit_code(found))
+        over = "" if tried else f"; {name} tries nothing now"
+        say(f"{canary}: {found.state.replace('_', ' ')}, verdict {found.verdict}{unsettled}{over}")
+    raise typer.Exit(exit_code(found) if tried else 0)
+
+
+def _meant(client: AdminClient, name: str) -> tuple[str | None, bool]:
+    """The canary to wait for, and whether it is tried now. Of a standing canary the newest trial that is not
+    over, else the newest one, or None."""
+    known = client.get("/api/status")["standing"]
+    standing = next((each for each in known if each["name"] == name), None)
+    if standing is None:
+        return name, True
+    return next(reversed(standing["trials"] or standing["over"]), None), bool(standing["trials"])
+
+
+def _nothing_tried(name: str, output: str) -> None:
+    if output == "json":
+        about = {"canary": None, "state": None, "verdict": None}
+        return print_json({**about, "settled": True, "tried": False})
+    return say(f"{name} tries nothing now")
 
 
 def exit_code(found: WaitResult) -> int:

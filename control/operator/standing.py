@@ -118,6 +118,7 @@ class StandingOrders:
 
     def _about(self, name: str, standing: StandingCanary) -> dict[str, Any]:
         newest, baseline = standing.begun.baseline, standing.terms.canary.baseline
+        over = [each for each in standing.begun.open if self._is_over(each)]
         return {
             "name": name,
             "owner": standing.terms.owner,
@@ -126,7 +127,8 @@ class StandingOrders:
             "by": newest.who if newest is not None else None,
             "canary": newest.canary if newest is not None else None,
             "older_in_file": newest is not None and standing.in_file != newest.arm,
-            "trials": [each for each in standing.begun.open if not self._is_over(each)],
+            "trials": [each for each in standing.begun.open if each not in over],
+            "over": over,
         }
 
     def _is_over(self, trial: str) -> bool:

@@ -60,6 +60,7 @@ def test_the_exit_code_is_the_contracts(state: str, verdict: str, code: int) -> 
         WaitResult(state="running", verdict="ship"),
         WaitResult(state="running", verdict="dont_ship"),
         WaitResult(state="rolled_back", verdict="extend"),
+        WaitResult(state="promoted", verdict="extend"),
         WaitResult(state="ended", verdict="extend"),
     ],
 )
