@@ -87,14 +87,14 @@ def test_no_job_runs_that_nobody_asked_for() -> None:
 def test_jobs_run_without_rights_one_at_a_time_and_keep_their_files(name: str) -> None:
     objects = rendered(ALL)
     assert the(objects, "CronJob", f"canary-{name}")["spec"]["concurrencyPolicy"] == "Forbid"
-    spec, server = job(objects, name), pod(objects, "admin")
+    spec, server, begins = job(objects, name), pod(objects, "admin"), name == "watch"
     assert spec["securityContext"] == server["securityContext"]
     assert spec["automountServiceAccountToken"] is False
     for container in spec["containers"]:
         assert container["securityContext"] == server["containers"][0]["securityContext"]
-        assert container["env"] == [{"name": "CANARY_DATA", "value": "/data/canary"}]
-        mounts = [each for each in server["containers"][0]["volumeMounts"] if each["name"] != "tokens"]
-        assert container["volumeMounts"] == mounts
+        assert container["env"][0] == {"name": "CANARY_DATA", "value": "/data/canary"}
+        mounts = server["containers"][0]["volumeMounts"]
+        assert container["volumeMounts"] == [each for each in mounts if begins or each["name"] != "tokens"]
     (data,) = [each for each in spec["volumes"] if each["name"] == "data"]
     claim = data["persistentVolumeClaim"]["claimName"]
     assert the(objects, "PersistentVolumeClaim", claim)["spec"]["accessModes"] == ["ReadWriteOnce"]
@@ -102,6 +102,32 @@ def test_jobs_run_without_rights_one_at_a_time_and_keep_their_files(name: str) -
     template = the(objects, "CronJob", f"canary-{name}")["spec"]["jobTemplate"]["spec"]["template"]
     assert policy["podSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
     assert policy["ingress"] == []
+
+
+def test_the_watch_reaches_the_admin_to_begin_trials() -> None:
+    objects = rendered(ALL)
+    spec = job(objects, "watch")
+    (container,) = spec["containers"]
+    given = {each["name"]: each["value"] for each in container["env"]}
+    port = the(objects, "Service", "canary-admin")["spec"]["ports"][0]["port"]
+    assert given["CANARY_ADMIN"] == f"http://canary-admin:{port}"
+    (secret,) = [each["secret"] for each in spec["volumes"] if each["name"] == "tokens"]
+    assert [f"/run/secrets/canary/{each['path']}" for each in secret["items"]] == [
+        given["CANARY_ADMIN_TOKEN_FILE"]
+    ]
+    (rule,) = [
+        each
+        for each in the(objects, "NetworkPolicy", "canary-watch")["spec"]["egress"]
+        if each["ports"] == [{"port": 8081, "protocol": "TCP"}]
+    ]
+    (admin,) = rule["to"]
+    labels = the(objects, "Deployment", "canary-admin")["spec"]["template"]["metadata"]["labels"]
+    assert admin["podSelector"]["matchLabels"].items() <= labels.items()
+    (entry,) = the(objects, "NetworkPolicy", "canary-admin")["spec"]["ingress"]
+    labels = the(objects, "CronJob", "canary-watch")["spec"]["jobTemplate"]["spec"]["template"]["metadata"][
+        "labels"
+    ]
+    assert entry["from"][-1]["podSelector"]["matchLabels"].items() <= labels.items()
 
 
 def test_jobs_run_the_commands_with_your_flags() -> None:

@@ -19,6 +19,15 @@ from tests.serving import ProviderThread, eventually
 pytestmark = [pytest.mark.image, pytest.mark.timeout(600)]
 
 MODEL = "gpt-5.6-terra"
+STANDING = """\
+  - name: next
+    standing: true
+    match: {models: [support-bot]}
+    baseline: {provider: openai, model: gpt-old}
+    candidate: {provider: openai}
+    share: 50%
+    start: manual
+store:"""
 STORES = {
     "DATABASE_URL": "postgresql://canary:a-password@postgres/canary",
     "REDIS_URL": "redis://redis:6379/0",
@@ -105,6 +114,29 @@ def test_a_changed_config_map_reaches_both_pods_without_a_restart(
         config["data"]["canary.yaml"] = config["data"]["canary.yaml"].replace("share: 1%", "share: 2%")
         pod.lay(pod.volume("config"))
     eventually(lambda: told(docker)["share"] == 0.02, within_s=120)
+
+
+def test_a_model_is_begun_over_a_config_map_that_nobody_can_write(
+    docker: Engine, pods: dict[str, Pod]
+) -> None:
+    (config,) = [each for each in pods["admin"].objects if each["kind"] == "ConfigMap"]
+    config["data"]["canary.yaml"] = config["data"]["canary.yaml"].replace("\nstore:", f"\n{STANDING}")
+    for pod in pods.values():
+        pod.lay(pod.volume("config"))
+
+    def begun() -> bool:
+        words = ("canary", "begin", "next", "--model", "gpt-next")
+        return docker.tried("exec", "canary-admin", *words).returncode == 0
+
+    eventually(begun, within_s=120)
+    docker("exec", "canary-admin", "canary", "start", "next-gpt-next")
+    url = f"http://{pods['traffic'].address()}:8080"
+    with client() as http:
+        eventually(
+            lambda: chat(http, "user-1", "support-bot", url).headers.get("x-canary-name") == "next-gpt-next"
+        )
+    for name in ("canary-admin", "canary-traffic"):
+        assert docker("exec", name, "grep", " /etc/canary ", "/proc/mounts").split()[3].startswith("ro,")
 
 
 def told(docker: Engine) -> dict[str, Any]:

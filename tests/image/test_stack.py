@@ -42,13 +42,20 @@ class Stack:
         return self._docker("compose", *words, cwd=self.folder, within_s=300)
 
     def canary(self) -> dict[str, Any]:
-        """The status of the one canary; the command's exit code after a rollback is 5."""
+        """The status of the one canary."""
+        (canary,) = self._canaries()
+        return canary
+
+    def states(self) -> dict[str, str]:
+        """Each canary's state."""
+        return {each["name"]: each["state"] for each in self._canaries()}
+
+    def _canaries(self) -> list[dict[str, Any]]:
+        """Their status; the command's exit code after a rollback is 5."""
         words = ("compose", "exec", "-T", "admin", "canary", "status", "-o", "json")
         done = self._docker.tried(*words, cwd=self.folder)
         assert done.returncode in (0, 5), done.stderr
-        (canary,) = json.loads(done.stdout)["canaries"]
-        found: dict[str, Any] = canary
-        return found
+        return list(json.loads(done.stdout)["canaries"])
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +158,64 @@ def test_requests_are_answered_while_a_store_is_away_and_recorded_when_it_is_bac
     token = (stack.folder / "secrets" / "metrics" / "token").read_text()
     eventually(lambda: stack.canary()["state"] == "rolled_back")
     eventually(lambda: waiting(stack, token) == 0, within_s=120)
+
+
+STANDING = """\
+  - name: next
+    standing: true
+    match: {models: [support-bot]}
+    baseline: {provider: openai, model: gpt-old}
+    candidate: {provider: openai}
+    share: 5%
+    settle: 0s
+    start: manual
+    rubric:
+      - {metric: error_rate, acceptable: "< 2%", ideal: "< 1%", weight: 1, question: "Do answers arrive?"}
+datasets: {sums: {file: sums.jsonl, layer: synthetic}}
+prices: {gpt-old: {input: 1, output: 2}, gpt-next: {input: 1, output: 2}}
+store:"""
+SUMS = {f"{n} + 1 = ?": str(n + 1) for n in reversed(range(60))}
+
+
+def test_a_new_model_is_noticed_begun_and_promoted_and_no_file_is_written(
+    stack: Stack, http: httpx2.Client
+) -> None:
+    config = stack.folder / "config" / "canary.yaml"
+    text = config.read_text().replace("\nstore:", f"\n{STANDING}")
+    lines = [
+        json.dumps({"id": asked, "task": "exact", "input": asked, "expected": said})
+        for asked, said in SUMS.items()
+    ]
+    config.with_name("sums.jsonl").write_text("\n".join(lines))
+    config.write_text(text)
+    given = {"OPENAI_API_KEY": "sk-any", "CANARY_WATCH_FLAGS": "--bench --begin next --match gpt-next"}
+    env = stack.folder / ".env"
+    for name, value in given.items():
+        env.write_text(env.read_text().replace(f"\n{name}=\n", f"\n{name}={value}\n"))
+    stack.provider.behave("gpt-old", Behaviour(says=SUMS))
+    stack("--profile", "watch", "up", "--detach", "watch")
+    eventually(lambda: stack("exec", "-T", "watch", "ls", "/data").split().count("watch.json"), within_s=120)
+    stack.provider.behave("gpt-next", Behaviour(says=SUMS))
+    stack("restart", "watch")
+    eventually(lambda: stack.states().get("next-gpt-next") == "waiting", within_s=240)
+
+    stack("exec", "-T", "admin", "canary", "start", "next-gpt-next")
+    stack("exec", "-T", "admin", "canary", "promote", "next-gpt-next", "--reason", "its benchmark")
+    eventually(lambda: served(stack, http) == {"gpt-next"})
+    stack("restart")
+    eventually(lambda: status(http, "http://127.0.0.1:8080/readyz") == 200, within_s=120)
+    assert served(stack, http) == {"gpt-next"}
+    assert "model: gpt-next" in stack("exec", "-T", "watch", "canary", "show", "next")
+    for name in ("traffic", "admin", "watch"):
+        assert stack("exec", "-T", name, "grep", " /etc/canary ", "/proc/mounts").split()[3].startswith("ro,")
+    assert config.read_text() == text
+
+
+def served(stack: Stack, http: httpx2.Client) -> set[str]:
+    """The models that users of the app get."""
+    before = len(stack.provider.log.entries)
+    assert {chat(http, f"user-{number}", "support-bot").status_code for number in range(20)} == {200}
+    return {each.model for each in stack.provider.log.entries[before:]}
 
 
 def waiting(stack: Stack, token: str) -> float:
