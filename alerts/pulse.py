@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 
 from alerts.evidence.statistics import SLICES, Slice, Window
+from alerts.quota import CandidateQuota
 from common.interval import Z
 from records.facts.counts import Alike
-from records.outcome import INVALID_OUTPUT, Fault, Feedback, Outcome
+from records.outcome import INVALID_OUTPUT, THROTTLED, Fault, Feedback, Outcome
 from routing.assignment import UNASSIGNED
 from routing.canary import ArmName
 
@@ -281,7 +282,7 @@ class Pulse:
     """One canary in one run. `course` has what the latency windows have forgotten. `clock_s` is UTC less
     CLOCK_MONOTONIC, None until an outcome tells it. `mirrors_dropped` counts the mirror copies that were not
     sent, `unassigned` the requests without a good arm from the flag system that assigns the units, by reason,
-    and `split` the newest phase's others."""
+    `split` the newest phase's others, and `quota` how many of the candidate's were throttled."""
 
     run: int
     arms: dict[ArmName, ArmPulse] = field(
@@ -292,6 +293,7 @@ class Pulse:
     unassigned: dict[str, int] = field(default_factory=dict)
     prompt_missed: int = 0
     split: PhaseSplit = field(default_factory=PhaseSplit)
+    quota: CandidateQuota = field(default_factory=CandidateQuota)
     course: RunCourse = field(default_factory=RunCourse)
     clock_s: float | None = None
 
@@ -315,6 +317,8 @@ class Pulse:
             arm.assigned += count
             if not one.mirror:
                 self.split.add(one, count)
+                if one.arm == "candidate":
+                    self._ask(alike)
         elif one.reason in UNASSIGNED:
             self.unassigned[one.reason] = self.unassigned.get(one.reason, 0) + count
         if one.unreached:
@@ -336,6 +340,14 @@ class Pulse:
             forgotten = arm.add_times(alike)
             if not one.mirror:
                 self._extend(alike, forgotten)
+
+    def _ask(self, alike: Alike) -> None:
+        """Count requests that the candidate's provider took, or throttled."""
+        one = alike[0]
+        throttled = one.error_type == THROTTLED
+        if throttled or (one.measured and one.error_type != "breaker_open"):
+            ends = [each.mono + (each.latency_s or 0.0) for each in alike]
+            self.quota.add(one.phase, ends, throttled=throttled)
 
     def _extend(self, measured: Alike, forgotten: Mapping[int, Slice]) -> None:
         """Take the run's course on to these outcomes, and to what the window has forgotten."""
@@ -447,6 +459,7 @@ def elsewhere(pulse: Pulse) -> Pulse:
         pulse.course.add(name, pulse.dated(arm.latency.slices))
     for arm in (*pulse.arms.values(), pulse.mirror):
         arm.latency, arm.first_token, arm.per_token = _recent(), _recent(), _recent()
+    pulse.quota = CandidateQuota()
     return pulse
 
 

@@ -346,8 +346,11 @@ class Controller:
         self.monitor.page_of_preflights(self.preflights.failed)
         tick = partial(self.rollouts.tick, settings, passed_s=passed_s, now=time.time())
         held, thin, before = self.monitor.holding(), self.monitor.thin(), self.rollouts.in_force.version
+        caps = self.monitor.caps(time.monotonic())
         await asyncio.to_thread(tick, held=held, thin=thin)
         await asyncio.to_thread(self.rollouts.end_holdbacks, time.time())
+        for name, quota in caps.items():
+            await asyncio.to_thread(self.rollouts.cap, name, quota, time.time())
         if self.rollouts.in_force.version != before:
             self.rollouts.publish()
         await self.monitor.log_pages(self._store)

@@ -32,7 +32,7 @@ from proxy.network.upstream.response import UpstreamError
 from proxy.providers.credentials import Credentials
 from proxy.providers.headers import Headers, to_caller
 from proxy.responses_socket import ResponsesSocket
-from records.outcome import NO_ROOM, ErrorType
+from records.outcome import NO_ROOM, THROTTLED, ErrorType
 from routing.assign import Assignment, Held, assign, everybody, may_have_begun
 from routing.states import States, request_kind
 
@@ -284,6 +284,12 @@ class Exchanges:
         except asyncio.CancelledError:
             trial.breaker.abandoned()
             raise
+        if attempt.failure is not None:
+            attempt.tell_throttled()
+            if attempt.failure == THROTTLED:
+                trial.quota.throttled(time.monotonic())
+        elif trial.quota.watching and attempt.response is not None:
+            trial.quota.answered(attempt.response.headers, time.monotonic())
         trial.breaker.ended(attempt.failure, time.monotonic())
         return attempt
 

@@ -45,7 +45,7 @@ from proxy.network.upstream.pool import Upstreams
 from proxy.network.upstream.response import UpstreamError
 from proxy.network.websocket import CLOSE, PING, PONG, MessageCutter, WholeMessage, frame
 from proxy.providers.credentials import Credentials, NoCredential
-from records.outcome import ErrorType
+from records.outcome import THROTTLED, ErrorType
 from routing.assign import Assignment
 
 _TOO_LARGE = (1009).to_bytes(2, "big")
@@ -228,6 +228,8 @@ class ResponsesSocket:
         self._turns.remove(turn)
         turn.attempt.failure = failure
         if turn.covered and trial is not None:
+            if failure == THROTTLED:
+                trial.quota.throttled(monotonic())
             trial.breaker.ended(turn.attempt.failure, monotonic())
             await self._fall_back(turn, trial, failure)
             return

@@ -317,6 +317,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `lag_s`: delay of the event loop. `draining`: the worker takes no new connections. `closing`: the last
     heartbeat of a clean shutdown; without it, exchanges started and never recorded are `lost_outcome`.
     `mirrors_dropped`: mirror copies dropped since the last written heartbeat, by canary.
+    `quota_used`: the part of its rate limit that each candidate had used up a moment ago, by canary, where it
+    has been throttled and its answers say so.
     `credentials_missing`: why provider entries have no credential at the moment, an entry each.
     """
 
@@ -334,6 +336,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     breakers_open: tuple[str, ...] = ()
     mirrors_dropped: Mapping[str, int] = {}
     credentials_missing: tuple[str, ...] = ()
+    quota_used: Mapping[str, float] = {}
 
 
 class Feedback(msgspec.Struct, frozen=True, kw_only=True, gc=False):

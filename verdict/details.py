@@ -309,6 +309,7 @@ class Details:
     too_few: tuple[UsersToCome, ...] = ()
     unlabelled: tuple[str, ...] = ()
     cache_hits: CacheHits | None = None
+    throttled: "Throttled | None" = None
 
 
 def savings(details: Details) -> Savings | None:
@@ -333,6 +334,17 @@ def savings(details: Details) -> Savings | None:
 def _net(monthly: Range, months: float, spent: float) -> Range:
     low, high = (None if end is None else months * end - spent for end in (monthly.low, monthly.high))
     return Range(low=low, estimate=months * monthly.estimate - spent, high=high)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Throttled:
+    """The requests of each arm that were over its provider's rate or quota, of all its requests. No other
+    figure includes them, in either arm: the baseline answered the candidate's, callers got the baseline's."""
+
+    candidate: int
+    candidate_of: int
+    baseline: int
+    baseline_of: int
 
 
 def too_many_unreached(found: Mapping[str, int], of: int) -> bool:

@@ -211,6 +211,11 @@ class Worker:
             breakers_open=tuple(name for name, trial in trials.items() if trial.breaker.open),
             mirrors_dropped=self.mirrors.dropped,
             credentials_missing=tuple(self.credentials.troubles()),
+            quota_used={
+                name: used
+                for name, trial in trials.items()
+                if trial.quota.watching and (used := trial.quota.used(time.monotonic())) is not None
+            },
         )
 
     async def _follow_prices(self) -> None:

@@ -16,6 +16,7 @@ from alerts.incidents.notice import Notice
 from alerts.incidents.notifier import Outbox
 from alerts.incidents.rollback import RollbackEvidence
 from alerts.pulse import Pulse
+from alerts.quota import QuotaStatus
 from alerts.rules.rule import CANNOT_SERVE, GuardrailStatus, paging
 from alerts.wording import UNNAMED, ArmNames
 from control.feed.events import WorkerEvents, WorkerKey
@@ -41,17 +42,21 @@ FORGOTTEN_AFTER_S = 60.0
 
 @dataclass(slots=True)
 class WatchedCanary:
-    """One canary under watch: its guardrails, figures and incident, and the last status of every rule."""
+    """One canary under watch: its guardrails, figures and incident, the last status of every rule, and
+    whether its provider throttles the candidate."""
 
     watch: Watch
     pulse: Pulse
     incident: Incident | None = None
     statuses: tuple[GuardrailStatus, ...] = ()
+    throttled: bool = False
 
     @property
     def holds_ramp(self) -> bool:
-        """True while any rule warns or fires: the ramp does not advance then."""
-        return any(status.state in ("warn", "firing", "latched") for status in self.statuses)
+        """True while any rule warns or fires, or the provider throttles: the ramp does not advance then."""
+        return self.throttled or any(
+            status.state in ("warn", "firing", "latched") for status in self.statuses
+        )
 
     def follow(self, run: int) -> None:
         """Begin this run with fresh evidence, unless it is the one under watch."""
@@ -63,6 +68,7 @@ class WatchedCanary:
         """Have the guardrails decide again."""
         found = self.watch.decide(now_mono, routed=routed, outcome_arrived=heard)
         self.statuses = tuple(map(paging, found)) if only_pages(state) else tuple(found)
+        self.throttled = self.pulse.quota.status(None, now_mono).holds
 
     def why(self, act: Act, *, rule: str = "", share: float, arms: ArmNames = UNNAMED) -> RollbackEvidence:
         """The evidence at the moment of this rollback from `share`; `rule` is "" for a person's rollback."""
@@ -239,6 +245,19 @@ class Monitor:
         """The canaries whose ramp must not advance now."""
         return [name for name, watched in self.canaries.items() if watched.holds_ramp]
 
+    def caps(self, now_mono: float) -> Mapping[str, QuotaStatus]:
+        """The canaries whose share is to be capped otherwise than it is, by the provider's quota."""
+        found = {}
+        for name, watched in self.canaries.items():
+            state, canary = self._rollouts.state(name), self._settings.canaries[name].canary
+            if state is None or state.state not in ("running", "paused") or canary.assigned_outside:
+                continue
+            quota = watched.pulse.quota
+            wanted = quota.wanted_cap(state.phase, state.share, state.cap, now_mono)
+            if wanted != state.cap:
+                found[name] = quota.status(wanted, now_mono)
+        return found
+
     def thin(self) -> list[str]:
         """The canaries whose current step has been seen by too few users to be judged."""
         states = {name: self._rollouts.state(name) for name in self.canaries}
@@ -315,6 +334,9 @@ class Monitor:
         for name, count in beat.mirrors_dropped.items():
             if name in self.canaries:
                 self.canaries[name].pulse.drop_mirrors(count)
+        for name, used in beat.quota_used.items():
+            if name in self.canaries:
+                self.canaries[name].pulse.quota.hear(used, beat.mono)
 
     def _decide_one(
         self, name: str, watched: WatchedCanary, now_utc: float, now_mono: float, *, routed: bool, heard: bool

@@ -125,6 +125,7 @@ def status_of(
     sessions = watched.watch.state.sessions.document()
     arms = {name: {**each, "sessions": sessions[name]} for name, each in watched.pulse.document(now).items()}
     refused = redefinition(wanted.canary, state) or laneless
+    quota = watched.pulse.quota.status(state.cap if state is not None else None, now)
     return {
         "name": wanted.canary.name,
         "owner": wanted.owner,
@@ -145,7 +146,8 @@ def status_of(
         "rollback": brief_of(rolled_back),
         "incident": watched.incident.dedup_key if watched.incident is not None else None,
         "open_incident": _open_incident(watched.incident, time.time()),
-        "ramp": _ramp(wanted, state, watched, step_users),
+        "ramp": _ramp(wanted, state, watched, step_users, quota.holds),
+        "quota": quota.document if quota.throttled or quota.holds else None,
         "orders": _orders(wanted, state, laneless),
         "promoted_by": wanted.promoted_by,
         "promote_asked": promote_asked.document() if promote_asked is not None else None,
@@ -247,7 +249,7 @@ def _action(rule: Rule, pages: bool) -> Action:
 
 
 def _ramp(
-    wanted: CanarySettings, state: State | None, watched: WatchedCanary, users: int | None
+    wanted: CanarySettings, state: State | None, watched: WatchedCanary, users: int | None, quota: bool
 ) -> dict[str, Any]:
     """The canary's place in its ramp.
 
@@ -266,7 +268,7 @@ def _ramp(
         "step": step,
         "users": {"have": users, "need": needs} if needs is not None else None,
         "left_s": max(0.0, lasts - state.step_elapsed_s) if state is not None and lasts is not None else None,
-        "held": watched.holds_ramp,
+        "held": watched.holds_ramp or quota,
         "too_few_users": state is not None and not watched.watch.enough_in(state.phase),
     }
 
@@ -425,6 +427,8 @@ def _of(
     back = _held_back_until(state, found)
     if back is not None:
         arms = f"{arms}; {_held_back(found, back)}"
+    if state is not None and state.cap is not None:
+        arms = f"{arms}; quota: its share of {state.share:.2%} is capped at {state.cap:.2%}"
     return {
         "canary": name,
         "arm": None if by_flag and mine else assignment.arm,

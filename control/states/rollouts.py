@@ -18,6 +18,7 @@ import msgspec
 import structlog
 
 from alerts.incidents.rollback import RollbackEvidence, RolledBack, rolled_back, to_document
+from alerts.quota import QuotaStatus
 from common.whole_file import sync_whole, write_whole
 from control.settings import CanarySettings, ControlSettings
 from records.errors import StoreDown
@@ -556,6 +557,20 @@ class Rollouts:
                 days = f"{(held.until - held.since) / 86400:.3g} days"
                 act = Act(at=now, action="holdback_end", who="holdback", reason=f"its {days} are over")
                 self.change(name, act, partial(transitions.end_holdback, now=now))
+
+    def cap(self, name: str, quota: QuotaStatus, now: float) -> None:
+        """Cap the candidate's share by the provider's quota, or no longer. May raise StoreDown."""
+        current = self.states.get(name)
+        if current is None or self.state(name) != current.state:  # rolled back, and not stored yet
+            return
+        after = transitions.cap(current.state, quota.cap, now=now)
+        if after == current.state:
+            return
+        reason = quota.sentence if quota.cap is not None else f"quota: room for a share of {after.share:g}"
+        if self._swap(name, current, after, Act(at=now, action="quota", who="quota", reason=reason)):
+            log.info("canary.capped", canary=name, cap=quota.cap, reason=reason)
+        else:
+            self._look()
 
     def release(self, name: str, over: frozenset[int], now: float) -> None:
         """End the holds of these phases, which keep no unit any more, and those whose time is up. May raise

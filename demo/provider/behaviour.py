@@ -4,6 +4,7 @@ Random draws depend only on seed and request.
 
 fault          effect for the caller
 status         the API's own error with `status` (and Retry-After where one belongs)
+throttled      429 in the API's words for a rate that is used up, with Retry-After and 0 as what remains
 reset, close   the connection ends before the first byte: RST, FIN
 hang           nothing, until the caller leaves
 slow           a good answer, `slow_s` later
@@ -42,6 +43,7 @@ import msgspec
 
 Fault = Literal[
     "status",
+    "throttled",
     "reset",
     "close",
     "hang",

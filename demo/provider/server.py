@@ -227,6 +227,9 @@ class LocalProvider:
                 raise RequestRefused(
                     behaviour.status, f"The model answered with status {behaviour.status} on purpose."
                 )
+            if meets.fault == "throttled":
+                headers = (*(_none_left(*each) for each in headers), ("retry-after", "1"))
+                raise RequestRefused(429, "Rate limit reached for requests", code="rate_limit_exceeded")
         except RequestRefused as refused:
             if behaviour and behaviour.retry_after_s is not None and refused.status in RETRY_LATER:
                 headers = (*headers, ("retry-after", f"{behaviour.retry_after_s:g}"))
@@ -274,6 +277,11 @@ class LocalProvider:
                 return LocalAnswer(body=b"{}")
             case _:
                 return LocalAnswer(status=404, body=b'{"error": "no such control"}')
+
+
+def _none_left(name: str, value: str) -> tuple[str, str]:
+    """The header of an answer to a request over the rate."""
+    return name, "0" if "remaining" in name else value
 
 
 WIRES = {

@@ -103,6 +103,7 @@ def _facts(report: Report) -> FactList:
         "Window": verdict.span_of_days(report),
         "Split": verdict.split(report),
         "Prompt cache": verdict.cache_hits(report),
+        "Quota": verdict.quota(report),
         "Mirror": verdict.mirror(report),
         "Decided": verdict.decision(report),
     }

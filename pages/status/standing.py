@@ -130,6 +130,12 @@ def _answers(canary: Mapping[str, Any]) -> bool:
     return bool(canary["share"]) and bool(recent["counted"] > recent["errors"])
 
 
+def _quota(canary: Mapping[str, Any]) -> str:
+    """What of the candidate's requests its provider throttles, as far as that holds something."""
+    said = (canary.get("quota") or {}).get("sentence", "")
+    return f"{capitalized(said)}." if said else ""
+
+
 def _kept_away(canary: Mapping[str, Any]) -> str:
     """Why others answer most of the candidate's users, in a sentence; "" if they do not."""
     if canary["breakers_open"]:
@@ -186,6 +192,7 @@ def _sentence(canary: Mapping[str, Any], rules: Sequence[RuleView]) -> str:
         _errors(canary),
         not_evidence(arms),
         _prompt(canary),
+        _quota(canary),
         _kept_away(canary),
         _worst(rules, _not_seen(canary)),
     )
@@ -269,6 +276,8 @@ def _ramp(canary: Mapping[str, Any]) -> str:
     if waits is not None:
         left += f", {status.users_so_far(waits)}"
     held = " The clock is stopped: a guardrail is over its limit." if ramp["held"] else ""
+    if quota := (canary.get("quota") or {}).get("sentence", ""):
+        held = f" The clock is stopped: {quota}."
     if ramp.get("too_few_users") and ramp["left_s"] == 0 and not held and waits is None:
         held = " The step continues until the candidate has had enough users."
     if state == "paused":

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from common.numbers import count, decimal, dollars, percent, rough_percent, seconds, seconds_between
 from records.facts.metric import JUDGED, JUDGED_PREFERENCE, Per
-from verdict.details import unreached_worth_telling
+from verdict.details import Throttled, unreached_worth_telling
 from verdict.terms.measures import Unit
 from verdict.terms.rubric import parse_bound
 
@@ -201,7 +201,21 @@ _WHY_UNREACHED = {
     "proxy_no_credential": "no credential for the provider entry",
     "proxy_full": "too many requests were in flight to the candidate",
     "proxy_no_descriptors": "canary had no file descriptor left",
+    "provider_throttled": "over the provider’s rate or quota",
 }
+
+
+def throttled(found: Throttled) -> str:
+    """How many requests of each arm were over its provider's rate or quota."""
+    parts = [
+        f"{rough_percent(number / of)} of the {arm}’s requests ({number:,} of {of:,})"
+        for arm, number, of in (
+            ("candidate", found.candidate, found.candidate_of),
+            ("baseline", found.baseline, found.baseline_of),
+        )
+        if number and of
+    ]
+    return f"{joined(parts)} were over the provider’s rate or quota (429), and are in no other figure"
 
 
 def unreached(found: Mapping[str, int], of: int) -> str:

@@ -17,6 +17,7 @@ from pages.words.figures import (
     signed,
     sooner,
     span,
+    throttled,
     title,
     to_come,
     unreached,
@@ -45,6 +46,7 @@ from verdict.rows.reasons import (
     NotExpected,
     OneSided,
     OneUser,
+    OverQuota,
     PartTooFew,
     PartUnseen,
     PartWorse,
@@ -90,7 +92,15 @@ def sentence(reason: Reason, report: Report) -> str:
     match reason:
         case StoredReason():
             return reason.words
-        case SplitOff() | SplitNotChecked() | Unreached() | InBothArms() | NobodyRead() | NoRubric():
+        case (
+            SplitOff()
+            | SplitNotChecked()
+            | Unreached()
+            | InBothArms()
+            | NobodyRead()
+            | NoRubric()
+            | OverQuota()
+        ):
             return _of_users(reason)
         case RunRolledBack():
             return _rolled_back(reason)
@@ -161,7 +171,9 @@ def miss_words(name: str) -> str:
     return f"{kind} {value.replace('=', ' ', 1)}" if colon else label(name)
 
 
-def _of_users(reason: SplitOff | SplitNotChecked | Unreached | InBothArms | NobodyRead | NoRubric) -> str:
+def _of_users(
+    reason: SplitOff | SplitNotChecked | Unreached | OverQuota | InBothArms | NobodyRead | NoRubric,
+) -> str:
     match reason:
         case SplitOff():
             p = "" if reason.p_value is None else f", p = {reason.p_value:.2g}"
@@ -178,6 +190,11 @@ def _of_users(reason: SplitOff | SplitNotChecked | Unreached | InBothArms | Nobo
             return "The split of users could not be checked: too few users, or the share is unknown."
         case Unreached():
             return unreached(reason.found, reason.of)
+        case OverQuota():
+            return (
+                f"Quota: {throttled(reason.found)}. The baseline answered the candidate’s, so what its users "
+                "did shows the candidate less than its share of them says."
+            )
         case InBothArms():
             return (
                 f"The flag system gave both arms to {reason.users:,} of {reason.of:,} users who had "

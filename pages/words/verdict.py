@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from common.concentration import Concentration
 from common.numbers import count, rough_percent, set_percent
 from judge.figures import NEEDED_LABELS
-from pages.words.figures import amount, between, days, distance, joined, label, signed, users_of
+from pages.words.figures import amount, between, days, distance, joined, label, signed, throttled, users_of
 from pages.words.figures import models as model_names
 from pages.words.reasons import PAIRS_INSTEAD, miss_words
 from records.facts.metric import JUDGED_MARK, JUDGED_PREFERENCE
@@ -169,6 +169,12 @@ def split(report: Report) -> str:
     if report.srm.blocked:
         return f"does not match the configured share (p = {p:.2g}); no comparison can be trusted"
     return f"matches the configured share (p = {p:.2g})"
+
+
+def quota(report: Report) -> str:
+    """The requests over a provider's rate or quota; "" without any."""
+    found = report.details.throttled
+    return throttled(found) if found is not None else ""
 
 
 def mirror(report: Report) -> str | None:
@@ -362,6 +368,7 @@ def interval(line: MetricLine) -> str:
 _ERRORS = {
     "provider_5xx": "the provider returned a server error",
     "provider_429": "the provider rejected too many requests",
+    "provider_throttled": "over the provider’s rate or quota",
     "provider_connect": "no connection to the provider",
     "provider_timeout": "the provider took too long",
     "provider_reset": "the provider reset the connection",

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
+from proxy.answers.quota import is_throttled
 from proxy.answers.reader import BlindReader, Reader, reader_for
 from proxy.answers.recorder import AnswerRecorder
 from proxy.answers.sse import ERROR_BOUND
@@ -18,7 +19,7 @@ from proxy.dialects.operation import CollectedOutput
 from proxy.network.server.caller_request import sendable
 from proxy.network.upstream.response import SWITCHING, UpstreamError, UpstreamResponse
 from proxy.providers.headers import request_id_of
-from records.outcome import ErrorType, Usage
+from records.outcome import THROTTLED, ErrorType, Usage
 
 STREAM_HELD = 64 << 10
 JSON_HELD = 1 << 20
@@ -195,6 +196,15 @@ class Attempt:
             ):
                 self.held += await self._read()
         return self.reader.seen.error
+
+    def tell_throttled(self) -> None:
+        """Call a rate or quota that is used up what it is. A stream that breaks off later is broken."""
+        seen = self.reader.seen
+        early = self.failure == "provider_stream_error" and seen.first_token_at is None
+        if self.failure == "provider_429" or (early and seen.error):
+            headers = self.response.headers if self.response is not None and not early else ()
+            if is_throttled(seen.error, headers):
+                self.failure = THROTTLED
 
     def start_again(self) -> None:
         """Forget the response, before another request is sent in its place."""

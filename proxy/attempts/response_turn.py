@@ -196,6 +196,8 @@ class ResponseTurn:
             attempt.gap_s = max(attempt.gap_s, now - self.heard_at)
         self.heard_at = now
         attempt.reader.feed(b"data: " + data.replace(b"\n", b" ") + b"\n\n", now)
+        if attempt.failure is not None:
+            attempt.tell_throttled()
 
     async def end(self) -> None:
         """Record a response whose last event is in."""

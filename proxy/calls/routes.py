@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import unquote
 
+from proxy.answers.quota import QuotaMeter
 from proxy.calls.refusal import ErrorForm, Refused
 from proxy.dialects.gemini import MODEL_PATH
 from proxy.dialects.operation import Api, Operation
@@ -71,7 +72,8 @@ class ArmTarget:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trial:
-    """A canary with the targets of its arms, its candidate's breaker and the fingerprint of its definition.
+    """A canary with the targets of its arms, its candidate's breaker and quota, and the fingerprint of its
+    definition.
 
     `mirror`: the part, in [0, 1], of the baseline's exchanges that is copied to the candidate. `capture`: the
     rule for capturing texts. `redact`: the config's patterns for what providers say. `counts_repeats`:
@@ -87,6 +89,7 @@ class Trial:
     redact: tuple[str, ...] = ()
     counts_repeats: bool = False
     breaker: CandidateBreaker = field(default_factory=CandidateBreaker)
+    quota: QuotaMeter = field(default_factory=QuotaMeter)
     prompts: tuple[ArmTexts, ...] = field(init=False)
     """The texts of the arms that have a prompt of their own."""
 

@@ -58,7 +58,7 @@ EXPIRED = "session_expired"
 _BY_CODE: Mapping[str, ErrorType] = {
     "invalid_api_key": "caller_unauthorized",
     "model_not_found": "caller_not_found",
-    "rate_limit_exceeded": "provider_429",
+    "rate_limit_exceeded": "provider_throttled",
     "insufficient_quota": "provider_429",
 }
 

@@ -28,7 +28,7 @@ from prometheus_client.registry import Collector
 
 from records.errors import StoreDown
 from records.facts.counts import MOST_LEFT, CallerCount
-from records.outcome import ErrorType, Fault, Feedback, Finish, Heartbeat, Outcome, OutcomeName
+from records.outcome import THROTTLED, ErrorType, Fault, Feedback, Finish, Heartbeat, Outcome, OutcomeName
 from records.store import SpoolCounts
 from routing.assign import Reason
 from routing.canary import ArmName
@@ -252,6 +252,7 @@ class Meters(Collector):
         self._heard = HeardFeedback()
         self._requests = Tally("canary_requests_total", "Exchanges by outcome", (*_ARM, "outcome"))
         self._errors = Tally("canary_errors_total", "Failed exchanges by error type", (*_ARM, "error_type"))
+        self._throttled = Tally("canary_throttled_requests_total", "Requests over the provider's quota", _ARM)
         self._answers = Tally("canary_answers_total", "Answers by how they ended", (*_ARM, "finish"))
         self._faults = Tally("canary_answer_faults_total", "Answers by answer fault", (*_ARM, "fault"))
         self._tokens = Tally("canary_tokens_total", "Tokens by kind", (*_ARM, "kind"))
@@ -316,6 +317,7 @@ class Meters(Collector):
         self._calls.show(self._callers)
         for arm in product(self._canaries, get_args(ArmName)):
             self._unpriced.add(arm, 0.0)
+            self._throttled.add(arm, 0.0)
             for outcome in get_args(OutcomeName):
                 self._requests.add((*arm, outcome), 0.0)
             for error_type in get_args(ErrorType):
@@ -339,6 +341,8 @@ class Meters(Collector):
         self._requests.add((*arm, one.outcome), count)
         if one.error_type is not None:
             self._errors.add((*arm, one.error_type), count)
+            if one.error_type == THROTTLED:
+                self._throttled.add(arm, count)
         if (canary or one.reason in ("no_lane", "standing")) and one.reason in _REASONS:
             self._assignments.add((*arm, one.reason), count)
         if one.outcome == "fallback":

@@ -37,7 +37,7 @@ class Desk:
     """The guard over a store, with a clock of its own."""
 
     def __init__(self, store: Store) -> None:
-        self.config = parse(CONFIG, "canary.yaml", {}).control
+        self.config, self.store = parse(CONFIG, "canary.yaml", {}).control, store
         self.rollouts = Rollouts(store, lambda plan: None)
         self.rollouts.reconcile(self.config, NOW)
         self.mono, self.finished, self.sent = 1000.0, 0, 0
@@ -57,20 +57,23 @@ class Desk:
         for _ in range(int(seconds / 10)):
             self.mono += 10.0
             self.finished += 1
-            beat = Heartbeat(
-                worker=0,
-                pid=7,
-                at=NOW + self.mono,
-                mono=self.mono,
-                started=self.finished,
-                finished=self.finished,
-                dropped=0,
-                lag_s=0.0,
-                plan_version=1,
-            )
+            beat = self.beat()
             records = [self.outcome("baseline")] if outcomes else []
             self.monitor.take(WorkerEvents(beats=[(("", 0, 7), beat)], records=records, heard=len(records)))
             self.monitor.decide(NOW + self.mono, self.mono)
+
+    def beat(self) -> Heartbeat:
+        return Heartbeat(
+            worker=0,
+            pid=7,
+            at=NOW + self.mono,
+            mono=self.mono,
+            started=self.finished,
+            finished=self.finished,
+            dropped=0,
+            lag_s=0.0,
+            plan_version=1,
+        )
 
     def outcome(self, arm: ArmName, canary: str = "trial") -> Outcome:
         self.sent += 1
@@ -127,6 +130,50 @@ def test_while_outcomes_of_other_traffic_arrive_a_quiet_canarys_telemetry_is_not
         desk.monitor.take(WorkerEvents(records=[desk.outcome("baseline", canary="")], heard=1))
         desk.pass_s(10, outcomes=False)
     assert (desk.state("telemetry"), desk.monitor.holding(), desk.told()) == ("not_enough_data", [], [])
+
+
+def test_a_quota_caps_the_share_through_a_restart_and_rolls_nothing_back(desk: Desk) -> None:
+    def ask(good: int, throttled: int, used: float | None = None) -> None:
+        """So many requests of the candidate, and what its answers' headers say; ten seconds go by."""
+        desk.pass_s(10, outcomes=True)
+        desk.mono += 0.5
+        state = desk.rollouts.state("trial")
+        assert state is not None
+        phase, share = state.phase, state.effective_share
+        mine = [replace(desk.outcome("candidate"), phase=phase, share=share) for _ in range(good + throttled)]
+        over = {"outcome": "fallback", "error_type": "provider_throttled"}
+        records = [*mine[:good], *(replace(each, **over) for each in mine[good:])]
+        beat = replace(desk.beat(), quota_used={"trial": used} if used is not None else {})
+        desk.monitor.take(WorkerEvents(beats=[(("", 0, 7), beat)], records=records, heard=len(records)))
+        desk.monitor.decide(NOW + desk.mono, desk.mono)
+        for name, quota in desk.monitor.caps(desk.mono).items():
+            desk.rollouts.cap(name, quota, NOW + desk.mono)
+
+    def stands() -> tuple[float, float | None, list[str]]:
+        state = desk.rollouts.state("trial")
+        assert state is not None and state.state == "running"
+        return state.effective_share, state.cap, desk.monitor.holding()
+
+    ask(14, 6)
+    assert stands() == (0.05, None, ["trial"])  # the ramp holds at once, the cap comes a minute later
+    for _ in range(6):
+        ask(14, 6)
+    assert stands() == (0.035, 0.035, ["trial"])
+    assert desk.rollouts.state("trial").phase == 2  # type: ignore[union-attr]
+    kept = msgspec.json.decode(msgspec.json.encode(desk.monitor.snapshot()))
+    desk.monitor = desk.guard()
+    desk.monitor.restore(kept, new_boot=None)
+    for _ in range(60):
+        ask(20, 0, used=0.9)  # at the whole share it would be 1.29 of the limit
+    assert stands() == (0.035, 0.035, [])
+    for _ in range(7):
+        ask(20, 0, used=0.4)
+    assert stands() == (0.05, None, [])
+    assert [each.act.reason for each in desk.store.audit() if each.act.action == "quota"] == [
+        "quota: room for a share of 0.05",
+        "quota: 30 % of requests throttled, the share is capped at 3.5 %",
+    ]
+    assert [name for name, _ in desk.told() if name == "rollback"] == []
 
 
 def test_no_traffic_is_no_lost_telemetry_and_never_reads_as_health(desk: Desk) -> None:

@@ -220,9 +220,9 @@ def test_boto3_reaches_each_arm_and_its_answer_is_read(
 @pytest.mark.parametrize(
     ("behaviour", "error_type", "kind", "message"),
     [
-        ("throttled", "provider_429", "ThrottlingException", "Too many requests, please wait"),
+        ("throttled", "provider_throttled", "ThrottlingException", "Too many requests, please wait"),
         ("model_error", "provider_5xx", "ModelErrorException", "The model failed."),
-        ("throttled_in_stream", "provider_stream_error", "throttlingException", "Too many tokens, please"),
+        ("throttled_in_stream", "provider_throttled", "throttlingException", "Too many tokens, please"),
     ],
 )
 def test_the_baseline_answers_for_a_candidate_that_fails(
@@ -236,7 +236,7 @@ def test_the_baseline_answers_for_a_candidate_that_fails(
     message: str,
 ) -> None:
     if behaviour == "throttled_in_stream" and "stream" not in method:
-        behaviour, error_type, kind, message = "throttled", "provider_429", "ThrottlingException", "Too many"
+        behaviour, kind, message = "throttled", "ThrottlingException", "Too many"
     regions.behave(behaviour, "candidate")
     text, exchange = called(boto(regions, regions.user("candidate")))
     assert text == says(BASELINE)
@@ -306,7 +306,7 @@ def test_an_error_of_the_baseline_reaches_boto3_as_it_is(regions: Regions) -> No
     error = caught.value.response
     assert error["Error"]["Code"] == "ThrottlingException"
     row = regions.stage.outcome(exchange_of(error))
-    assert (row["outcome"], row["error_type"]) == ("error", "provider_429")
+    assert (row["outcome"], row["error_type"]) == ("error", "provider_throttled")
 
 
 def test_other_operations_pass_through(regions: Regions) -> None:

@@ -121,7 +121,7 @@ def test_what_is_no_event_is_passed_over(text: bytes) -> None:
         ("missing_model", "invalid_request_error", "caller_rejected"),
         (None, "invalid_request_error", "caller_rejected"),
         ("credit_balance_exhausted", "insufficient_quota", "provider_429"),
-        ("rate_limit_exceeded", "requests", "provider_429"),
+        ("rate_limit_exceeded", "requests", "provider_throttled"),
         (None, "server_error", "provider_stream_error"),
     ],
 )

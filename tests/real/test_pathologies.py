@@ -245,7 +245,11 @@ PATHOLOGIES: Mapping[str, Pathology] = {
     "401": Pathology(
         what="401", ill=_answers(401, "Incorrect API key provided", "invalid_api_key"), rules=FAILS
     ),
-    "429": Pathology(what="429", ill=_answers(429, "Rate limit reached", "rate_limit_exceeded"), rules=FAILS),
+    "429": Pathology(
+        what="429 for want of money",
+        ill=_answers(429, "You exceeded your current quota", "insufficient_quota"),
+        rules=FAILS,
+    ),
     "500": Pathology(what="500", ill=_answers(500, "The server had an error"), rules=FAILS),
     "web-page": Pathology(what="200 with a web page", ill=is_a_web_page, rules=FAILS),
     "ten-messages": Pathology(

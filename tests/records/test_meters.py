@@ -23,6 +23,7 @@ DOC = Path(__file__).parents[2] / "docs" / "metrics.md"
 PROMISED = {
     "canary_requests": {"canary", "arm", "outcome"},
     "canary_errors": {"canary", "arm", "error_type"},
+    "canary_throttled_requests": {"canary", "arm"},
     "canary_answers": {"canary", "arm", "finish"},
     "canary_answer_faults": {"canary", "arm", "fault"},
     "canary_request_duration_seconds": {"canary", "arm"},

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from records.facts.metric import JUDGED, JUDGED_MARK
+from records.outcome import THROTTLED
 from verdict.decision.document import (
     CategoryLine,
     MetricLine,
@@ -22,7 +23,7 @@ from verdict.decision.document import (
 from verdict.decision.parts import Part as MeasuredPart
 from verdict.decision.parts import Parts
 from verdict.decision.plan_course import outlook, taken_risk
-from verdict.details import CacheHits, SinceFirst
+from verdict.details import CacheHits, SinceFirst, Throttled, unreached_worth_telling
 from verdict.rows.comparison import GATE
 from verdict.rows.reasons import (
     AnotherRubric,
@@ -33,6 +34,7 @@ from verdict.rows.reasons import (
     NoRubric,
     NotBorneOut,
     OneUser,
+    OverQuota,
     PartTooFew,
     PartUnseen,
     PartWorse,
@@ -87,7 +89,8 @@ HONEST_DAYS = 7
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
     """The basis of a verdict. `days_elapsed` counts from the candidate's first exposure. `unreached`: the
-    candidate's exchanges that did not reach it though it is not to blame (None: hardly any). `caveats` and
+    candidate's exchanges that did not reach it though it is not to blame (None: hardly any). `throttled`: the
+    requests of both arms over their provider's quota (None: not one). `caveats` and
     `notes` are on the data; notes do not affect the verdict."""
 
     canary: JudgedCanary
@@ -101,6 +104,7 @@ class Findings:
     plan: PlanLine | None = None
     unreached: Unreached | None = None
     too_many_unreached: bool = False
+    throttled: Throttled | None = None
     caveats: tuple[Reason, ...] = ()
     notes: tuple[Reason, ...] = ()
     since_first: tuple[SinceFirst, ...] = ()
@@ -193,8 +197,8 @@ def _missing(findings: Findings) -> list[Reason]:
     found: list[Reason] = []
     if not findings.rows:
         found.append(NoRubric())
-    if findings.too_many_unreached and findings.unreached is not None:
-        found.append(findings.unreached)
+    if findings.too_many_unreached:
+        found += _not_reached(findings)
     for row, line in zip(findings.rows, findings.lines, strict=True):
         found += _open(row, excused=_is_excused(line, findings))
     found += _too_few(findings.parts)
@@ -204,6 +208,18 @@ def _missing(findings: Findings) -> list[Reason]:
         more = max(0.0, required - findings.days_elapsed)
         found.append(DaysMissing(done=done, required=required, more=more))
     return found
+
+
+def _not_reached(findings: Findings) -> list[Reason]:
+    """The candidate's exchanges that say nothing of it: those that did not reach it, and throttled ones."""
+    found, throttled = findings.unreached, findings.throttled
+    many = throttled is not None and unreached_worth_telling(
+        {THROTTLED: throttled.candidate}, throttled.candidate_of
+    )
+    return [
+        *([found] if found is not None else []),
+        *([OverQuota(found=throttled)] if throttled is not None and many else []),
+    ]
 
 
 def _open(row: Row, *, excused: bool) -> Sequence[Reason]:
@@ -264,8 +280,8 @@ def _caveats(findings: Findings) -> list[Reason]:
     found: list[Reason] = []
     found += _another_rubric(findings)
     found += taken_risk(findings.canary, findings.rows)
-    if findings.unreached is not None and not findings.too_many_unreached:
-        found.append(findings.unreached)
+    if not findings.too_many_unreached:
+        found += _not_reached(findings)
     if findings.srm.off or (findings.srm.p_value is None and findings.rows):
         found.append(SplitNotChecked(assigned_outside=findings.srm.off))
     found += findings.caveats

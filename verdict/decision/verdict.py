@@ -9,6 +9,7 @@ import numpy as np
 from common.interval import finite
 from judge.figures import JudgeFigures
 from records.facts.metric import JUDGED
+from records.outcome import THROTTLED
 from verdict.decision.decide import Findings, decide, score
 from verdict.decision.document import (
     LookLine,
@@ -40,6 +41,7 @@ from verdict.details import (
     EvaluationCost,
     MetricCourse,
     SinceFirst,
+    Throttled,
     too_many_unreached,
     unreached_worth_telling,
 )
@@ -138,6 +140,7 @@ def build_with_looks(
         unlabelled=tuple(row.metric for row in findings.rows if isinstance(row.held, NotBorneOut)),
         unknown_costs=unknown_costs(canary.criteria, sample),
         cache_hits=findings.cache_hits,
+        throttled=findings.throttled,
         since_first=findings.since_first,
         too_few=findings.parts.to_come(),
         offline=offline_rows(canary.offline, None),
@@ -213,6 +216,7 @@ def find(
         window=window,
         days_elapsed=_elapsed(sample, now),
         unreached=_unreached(sample),
+        throttled=_throttled(sample),
         too_many_unreached=too_many_unreached(sample.unreached, sample.candidate_exchanges),
         rubric_sha256=canary.sha256,
         plan=planned.line() if planned is not None else None,
@@ -316,9 +320,24 @@ def _flips(sample: Sample) -> InBothArms | None:
 
 
 def _unreached(sample: Sample) -> Unreached | None:
-    """The candidate's exchanges that did not reach it; None if they are hardly any."""
-    found, of = sample.unreached, sample.candidate_exchanges
+    """The candidate's exchanges that did not reach it, but for those over its provider's quota; None if they
+    are hardly any."""
+    found, of = dict(sample.unreached), sample.candidate_exchanges
+    found.pop(THROTTLED, None)
     return Unreached(found=found, of=of) if unreached_worth_telling(found, of) else None
+
+
+def _throttled(sample: Sample) -> Throttled | None:
+    """Both arms' requests over their provider's rate or quota; None without one."""
+    mine = sample.unreached.get(THROTTLED, 0)
+    if not mine and not sample.baseline_throttled:
+        return None
+    return Throttled(
+        candidate=mine,
+        candidate_of=sample.candidate_exchanges,
+        baseline=sample.baseline_throttled,
+        baseline_of=sample.baseline_exchanges,
+    )
 
 
 def _responding(sample: Sample, criterion: Criterion) -> tuple[int, int]:

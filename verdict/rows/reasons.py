@@ -13,7 +13,7 @@ import structlog
 
 from judge.figures import LabelAgreement
 from records.errors import StoreDown
-from verdict.details import CacheHits, SinceFirst
+from verdict.details import CacheHits, SinceFirst, Throttled
 from verdict.rows.reading import OneUnit
 from verdict.sample.observations import MissingShare
 from verdict.statistics.types import NotComputed
@@ -54,6 +54,13 @@ class Unreached:
 
     found: Mapping[str, int]
     of: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverQuota:
+    """The candidate's requests that its provider throttled; the baseline answered them."""
+
+    found: Throttled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -373,6 +380,7 @@ Reason: TypeAlias = (
     | RunRolledBack
     | NoRubric
     | Unreached
+    | OverQuota
     | RowMissed
     | PartWorse
     | WorseInParts

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from judge.judgements import NOT_JUDGED, RunJudgements
 from records.facts.exchange_id import time_and_serial
 from records.facts.metric import BUILT_IN, Metric, Per
-from records.outcome import INVALID_OUTPUT, UNREACHED, blames_arm
+from records.outcome import INVALID_OUTPUT, THROTTLED, UNREACHED, blames_arm
 from records.store.segments.columns import faults_of
 from records.store.sums import WEEK_S
 from records.store.tables import failure_days, feedback, prior_weeks, unit_days
@@ -477,20 +477,22 @@ def to_judge(
     return replace(
         sample,
         recent=_recent(connection, canary, window, sample),
-        unreached=_unreached(connection, window),
+        unreached=_unreached(connection, window, "candidate"),
         candidate_exchanges=sample.possible["exchanges"].candidate,
+        baseline_throttled=_unreached(connection, window, "baseline").get(THROTTLED, 0),
+        baseline_exchanges=sample.possible["exchanges"].baseline,
     )
 
 
-def _unreached(connection: sa.Connection, window: RunWindow) -> Mapping[str, int]:
-    """`Sample.unreached`, from the totals of the run's days."""
+def _unreached(connection: sa.Connection, window: RunWindow, arm: ArmName) -> Mapping[str, int]:
+    """An arm's exchanges as in `Sample.unreached`, from the totals of the run's days."""
     columns = failure_days.c
     found = sa.select(
         columns.error_type, sa.func.sum(sa.cast(columns.exchanges, sa.Double)).label("exchanges")
     )
     unreached = columns.outcome.in_(("fallback", "error")) & columns.error_type.in_(UNREACHED)
     of_run = (columns.canary == window.canary) & (columns.run == window.run)
-    found = found.where(of_run, columns.day.between(*window.days), columns.arm == "candidate", unreached)
+    found = found.where(of_run, columns.day.between(*window.days), columns.arm == arm, unreached)
     return {
         row.error_type: int(row.exchanges) for row in connection.execute(found.group_by(columns.error_type))
     }

@@ -14,7 +14,16 @@ import numpy as np
 
 from common.text import from_cell
 from records.facts.metric import BUILT_IN, LARGEST, Metric
-from records.outcome import INVALID_OUTPUT, UNREACHED, ErrorType, Fault, Finish, OutputCheck, blames_arm
+from records.outcome import (
+    INVALID_OUTPUT,
+    THROTTLED,
+    UNREACHED,
+    ErrorType,
+    Fault,
+    Finish,
+    OutputCheck,
+    blames_arm,
+)
 from routing.identity import unit_of
 from verdict.details import EXAMPLES, CountedKind, FailureMode
 from verdict.sample.sample import (
@@ -168,6 +177,11 @@ class ExchangeTable:
                 if error is not None and error in UNREACHED and mine
             ),
             candidate_exchanges=int(self.candidate.sum()),
+            baseline_throttled=sum(
+                error == THROTTLED and not mine
+                for error, mine in zip(self.errors, self.candidate.tolist(), strict=False)
+            ),
+            baseline_exchanges=int((~self.candidate).sum()),
         )
 
     def _by_session(self) -> dict[str, MeasureTotals]:

@@ -306,8 +306,9 @@ class Sample:
     of a metric before the canary, (units, values), NaN without one. `possible` has, by measure of failures,
     the exchanges that could have failed so, from the store. `unreached` counts, by error type, the exchanges
     of the candidate's `candidate_exchanges` that did not reach it though it is not to blame: no measure
-    includes them. `judged` is what a judge said of the run's answers. `flipped` is the number of units that a
-    flag system gave both arms in one phase, which are left out.
+    includes them; nor `baseline_throttled` of the baseline's `baseline_exchanges`, which were over its
+    provider's rate or quota. `judged` is what a judge said of the run's answers. `flipped` is the number of
+    units that a flag system gave both arms in one phase, which are left out.
     """
 
     units: Sequence[str]
@@ -328,6 +329,8 @@ class Sample:
     possible: Mapping[str, ArmTotal] = field(default_factory=dict)
     unreached: Mapping[str, int] = field(default_factory=dict)
     candidate_exchanges: int = 0
+    baseline_throttled: int = 0
+    baseline_exchanges: int = 0
     judged: RunJudgements = NOT_JUDGED
     flipped: int = 0
 
@@ -366,6 +369,8 @@ class Sample:
             possible=self.possible,
             unreached=self.unreached,
             candidate_exchanges=self.candidate_exchanges,
+            baseline_throttled=self.baseline_throttled,
+            baseline_exchanges=self.baseline_exchanges,
             flipped=len(units),
         )
 

@@ -12,11 +12,16 @@ A refusal (400, 401, 403, 404, 422) is a failure once the baseline has taken the
 
 from collections import deque
 
-from records.outcome import ErrorType
+from records.outcome import THROTTLED, ErrorType
 
 IN_A_ROW = 5
 WINDOW = 20
 RETRY_AFTER_S = 10.0
+
+
+_TELLS_NOTHING: frozenset[ErrorType] = frozenset(
+    {"provider_stale", "proxy_no_descriptors", "proxy_no_credential", "breaker_open", THROTTLED}
+)
 
 
 class CandidateBreaker:
@@ -50,13 +55,13 @@ class CandidateBreaker:
 
         A refusal tells nothing until the baseline has answered the same request: `compared` follows. A stale
         connection, a lack of descriptors here, and a rollback or an open breaker that ended the wait are not
-        the provider's fault.
+        the provider's fault. A rate or quota that is used up breaks nothing.
         """
         if failure == "candidate_rejects":
             return
         if failure is None:
             self.succeeded()
-        elif failure in ("provider_stale", "proxy_no_descriptors", "proxy_no_credential", "breaker_open"):
+        elif failure in _TELLS_NOTHING:
             self.abandoned()
         else:
             self.failed(now)
