@@ -136,7 +136,7 @@
     opener = document.activeElement?.closest("#actions button")?.getAttribute("commandfor") ?? opener;
   });
   document.addEventListener("htmx:after:swap", (event) => {
-    if (event.target.closest?.("dialog")) event.target.querySelector("button[command=close]").focus();
+    if (event.target.closest?.("dialog")) event.target.querySelector("button[command=close]")?.focus();
     if (event.target.id !== "actions" || opener === null) return;
     const same = document.querySelector(`#actions button[commandfor="${opener}"][command="show-modal"]`);
     if (document.activeElement === document.body) (same ?? document.querySelector("#actions button"))?.focus();
