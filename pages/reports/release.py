@@ -10,7 +10,7 @@ from typing import Any
 from common.numbers import count, dollars, percent, seconds
 from pages.document import BulletList, Cell, Document, Row, Section, Table, columns
 from pages.words import gains, judge, verdict
-from pages.words.archive import came, ending, promised, reasons_of, week_after
+from pages.words.archive import came, ending, promised, promises, reasons_of, week_after
 from pages.words.figures import bound_words, label
 from pages.words.reasons import sentences
 from pages.words.status import day
@@ -75,7 +75,7 @@ def _sections(found: Dossier) -> list[Section]:
             for run in found.runs
             if run.report is not None and (run.report.metrics or run.report.judge)
         ),
-        *(_week_after(run, run.week_after) for run in found.runs if run.week_after is not None),
+        *(_week_after(run, run.week_after, found) for run in found.runs if run.week_after is not None),
         *_benchmark(found.benchmark or {}),
         _section("The wrong answers", says=_counted(found.wrong), table=_wrong(found.wrong)),
         _section("Known issues", says=_issues((found.benchmark or {}).get("issues"))),
@@ -199,11 +199,11 @@ def _criteria(run: RunStanding, report: Report) -> Section:
     )
 
 
-def _week_after(run: RunStanding, found: WeekAfter) -> Section:
+def _week_after(run: RunStanding, found: WeekAfter, of: Dossier) -> Section:
     """What was promised of each row, and what came while users were held back."""
     return _section(
         f"The week after: {run.canary}, run {run.run}",
-        says=week_after(found),
+        says=[*week_after(found), *([promises(of.promises)] if of.promises is not None else [])],
         table=Table(
             columns("", "criterion", "promised", "came", "held back", "promoted"),
             [
@@ -450,6 +450,7 @@ def to_json(found: Dossier) -> dict[str, Any]:
         "runs": [_run(run) for run in found.runs],
         "benchmark": found.benchmark,
         "notes": [{**asdict(note), "at": moment(note.at)} for note in found.notes],
+        "promises": asdict(found.promises) if found.promises is not None else None,
         **({"wrong_answers": [dict(each) for each in found.wrong]} if found.wrong else {}),
     }
 

@@ -121,6 +121,7 @@ def test_some_users_keep_the_former_baseline_until_the_next_model_begins(stage: 
     assert "0 of 1 rows kept what was promised, 1 unknown" in after["headline"]
     shown = canary(stage, "release", "show", "second")
     assert "The week after: support-second, run 1" in shown and "It was ended before its time." in shown
+    assert "Promises: 1 release with a week after; more is said from five on." in shown
     (run,) = json.loads(canary(stage, "release", "show", "second", "-o", "json"))["runs"]
     (row,) = run["week_after"]["rows"]
     assert (row["metric"], row["kept"], row["why"], run["state"]) == (

@@ -15,7 +15,8 @@ from records.store.releases import Release, ReleaseNote, Releases, Run
 from records.store.reports import DailyReports, Evaluations
 from routing.states import StateName
 from verdict.archive.evaluations import Evaluation, from_document
-from verdict.archive.week_after import WeekAfter
+from verdict.archive.trends import promises_of, runs_of
+from verdict.archive.week_after import PromisesHeld, WeekAfter
 from verdict.decision.decide import points
 from verdict.decision.document import MetricLine, Report, Verdict, from_json
 from verdict.decision.reports import GATHERING, report_of
@@ -67,7 +68,7 @@ class RunHistory:
 class ArchivedRelease:
     """One release: its runs in the order of their start, people's notes, and its newest benchmark, with the
     time of the first one (UTC seconds). `successor`: the candidate's next release, against another baseline,
-    if no user has tried this one."""
+    if no user has tried this one. `promises`: how often those of all releases held."""
 
     release: Release
     runs: Sequence[RunHistory]
@@ -75,6 +76,7 @@ class ArchivedRelease:
     benchmark: Mapping[str, Any] | None
     benchmarked_at: float | None
     successor: Release | None = None
+    promises: PromisesHeld | None = None
 
     @property
     def newest_runs(self) -> Sequence[RunHistory]:
@@ -86,7 +88,7 @@ def histories(store: Store, releases: Sequence[Release] | None = None) -> list[A
     """The history of these releases, or of all, newest first. May raise StoreDown."""
     known, every = Releases(store), Releases(store).all()
     stored = [from_document(each) for each in Evaluations(store).all()]
-    evaluations = {(each.canary, each.run): each for each in stored}
+    evaluations, promises = {(each.canary, each.run): each for each in stored}, promises_of(runs_of(stored))
     after = {(each.canary, each.run): each.week_after for each in stored if each.week_after is not None}
     found = [
         ArchivedRelease(
@@ -101,6 +103,7 @@ def histories(store: Store, releases: Sequence[Release] | None = None) -> list[A
             notes=known.notes(release.id),
             benchmark=Benchmarks(store).latest(release.candidate, release.baseline),
             benchmarked_at=Benchmarks(store).first_at(release.candidate, release.baseline),
+            promises=promises,
         )
         for release in (every if releases is None else releases)
     ]
@@ -304,7 +307,7 @@ class Dossier:
     a run is under way without a report). `newest` are the runs that decide. `superseded_by` is the
     candidate's next release, against another baseline. `missing` says of which open runs no present report
     could be made. `wrong` are the benchmark's wrong answers as stored, redacted; only the report that
-    `canary bench` writes has them."""
+    `canary bench` writes has them. `promises`: how often those of all releases held."""
 
     release: Release
     state: ReleaseState
@@ -319,6 +322,7 @@ class Dossier:
     superseded_by: Release | None = None
     missing: tuple[MissingReport, ...] = ()
     wrong: tuple[FailureRow, ...] = ()
+    promises: PromisesHeld | None = None
 
     @property
     def report(self) -> Report | None:
@@ -348,6 +352,7 @@ def dossier(
         notes=tuple(history.notes),
         superseded_by=history.successor,
         missing=tuple(missing),
+        promises=history.promises,
     )
 
 

@@ -11,7 +11,7 @@ from scipy import special
 from common.interval import Interval, Range
 from records.facts.metric import Per, parse_bound
 from verdict.archive.evaluations import Evaluation, moment
-from verdict.archive.week_after import PromisesHeld, WeekAfter, promises_held
+from verdict.archive.week_after import PromisesHeld, promises_held
 from verdict.decision.document import MetricLine, vendor
 from verdict.details import savings
 from verdict.statistics.types import Floats
@@ -330,7 +330,7 @@ def trends(evaluations: Iterable[Evaluation], rejected: Mapping[str, float] | No
             for name in sorted(by_vendor.keys() | refused.keys())
         ),
         validity=_validity(steps),
-        promises=promises_held(weeks_after(runs)),
+        promises=promises_of(runs),
     )
 
 
@@ -350,10 +350,13 @@ def runs_of(evaluations: Iterable[Evaluation]) -> list[list[Evaluation]]:
     return sorted(found.values(), key=lambda run: run[-1].at)
 
 
-def weeks_after(runs: Iterable[Sequence[Evaluation]]) -> list[WeekAfter]:
-    """The newest week after of each run that has one."""
-    found = (next((each.week_after for each in reversed(run) if each.week_after), None) for run in runs)
-    return [each for each in found if each is not None]
+def promises_of(runs: Iterable[Sequence[Evaluation]]) -> PromisesHeld:
+    """How often promises held, by the newest week after of each run."""
+    newest = (next((each for each in reversed(run) if each.week_after), None) for run in runs)
+    found = [each for each in newest if each is not None]
+    return promises_held(
+        [((each.candidate, each.baseline), each.week_after) for each in found if each.week_after is not None]
+    )
 
 
 def _validity(steps: Sequence[TrendStep]) -> Validity:

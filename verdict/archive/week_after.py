@@ -12,7 +12,7 @@ most; and where it is worse, it is said to be kept once in 20 at most. The held-
 its few users and events are what the methods for few must look at, so the arms change places.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -244,15 +244,16 @@ class PromisesHeld:
     unknown: int | None = None
 
 
-def promises_held(found: Sequence[WeekAfter]) -> PromisesHeld:
-    """Count the rows of every week after, one a run."""
-    if len(found) < NEEDED:
-        return PromisesHeld(releases=len(found), needed=NEEDED)
+def promises_held(found: Sequence[tuple[Hashable, WeekAfter]]) -> PromisesHeld:
+    """Count the rows of every week after, one a run, each with what tells its release from others."""
+    releases, weeks = len({release for release, _ in found}), [each for _, each in found]
+    if releases < NEEDED:
+        return PromisesHeld(releases=releases, needed=NEEDED)
     return PromisesHeld(
-        releases=len(found),
+        releases=releases,
         needed=NEEDED,
-        rows=sum(len(each.rows) for each in found),
-        kept=sum(each.count("kept") for each in found),
-        not_kept=sum(each.count("not_kept") for each in found),
-        unknown=sum(each.count("unknown") for each in found),
+        rows=sum(len(each.rows) for each in weeks),
+        kept=sum(each.count("kept") for each in weeks),
+        not_kept=sum(each.count("not_kept") for each in weeks),
+        unknown=sum(each.count("unknown") for each in weeks),
     )
