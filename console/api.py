@@ -23,6 +23,8 @@ from records.store.decisions import CHOICES
 
 _FORMS = {"json": "application/json", "markdown": "text/markdown", "html": "text/html"}
 _WHO_BOUND, _REASON_BOUND, _BODY_BOUND = 200, 2000, 64 << 10
+_ARM_BOUND = 64 << 20
+"""Bytes of an order with an arm, whose texts come with it."""
 _MOST_MINUTES = 10_000
 LONGEST_STAGE = 40
 
@@ -154,7 +156,7 @@ class Api:
         """POST {"arm": {"model", …}, "who", "reason"?, "start"?}: begin a trial of a standing canary. `start:
         manual` waits for a person whatever the config says."""
         try:
-            document = await _body(request)
+            document = await _body(request, _ARM_BOUND)
             arm = document.pop("arm", None) if isinstance(document, dict) else None
             if not isinstance(arm, dict) or document.get("start") not in (None, "manual"):
                 raise ValueError
@@ -235,13 +237,14 @@ def is_api(request: Request) -> bool:
     return f"{request.url.path}/".startswith("/api/")
 
 
-async def _body(request: Request) -> Any:
-    """The request's JSON. Raises ValueError if it is not JSON, BadOrder (413) if it is too large."""
+async def _body(request: Request, most: int = _BODY_BOUND) -> Any:
+    """The request's JSON, of at most so many bytes. Raises ValueError if it is not JSON, BadOrder (413) if it
+    is larger."""
     body = b""
     async for part in request.stream():
         body += part
-        if len(body) > _BODY_BOUND:
-            raise BadOrder(413, f"an order may have at most {_BODY_BOUND >> 10} KiB")
+        if len(body) > most:
+            raise BadOrder(413, f"an order may have at most {most >> 10} KiB")
     try:
         return json.loads(body)
     except RecursionError as problem:

@@ -6,7 +6,7 @@ complete the response are sent: on disk, or in memory while the disk hangs (ADR 
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 import structlog
@@ -34,6 +34,7 @@ from proxy.providers.headers import Headers, to_caller
 from proxy.responses_socket import ResponsesSocket
 from records.outcome import NO_ROOM, THROTTLED, ErrorType
 from routing.assign import Assignment, Held, assign, everybody, may_have_begun
+from routing.identity import unit_of
 from routing.states import States, request_kind
 
 log = structlog.get_logger()
@@ -77,6 +78,16 @@ class Exchanges:
     def rekey(self, assignment_key: bytes) -> None:
         """Assign users by another key."""
         self.assignment_key = assignment_key
+
+    def arm_of(
+        self, canary: str, unit: str, named: Mapping[bytes, bytes], query: bytes
+    ) -> tuple[int, Mapping[str, str]]:
+        """The unit's arm in a canary, for a caller with these headers: the answer's status and JSON."""
+        try:
+            self.callers.find(named, query)
+            return 200, self.lanes.arm_of(self.routes, canary, unit_of(unit), self.held)._asdict()
+        except Refused as refusal:
+            return refusal.status, {"error": refusal.message}
 
     async def __call__(self, incoming: CallerRequest) -> None:
         """Serve one exchange and handle every ending. Cancelled when the caller leaves."""

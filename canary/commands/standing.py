@@ -38,7 +38,7 @@ def begin(
     arm: Annotated[
         Path | None,
         typer.Option(
-            "--arm", help="A YAML file with more of the candidate: `request:`, `timeout:` and so on."
+            "--arm", help="A YAML file with more of the candidate: `request:`, `prompt:` and so on."
         ),
     ] = None,
     reason: Reason = "",
@@ -112,11 +112,13 @@ def show(
 
 
 def _arm(file: Path) -> dict[str, Any]:
-    """The arm in the file. Exits 1 if it cannot be read, 2 if it is no mapping of YAML."""
+    """The arm in the file, with the texts of the files beside it. Exits 1 if it cannot be read, 2 if it is no
+    mapping of YAML, or a text cannot be read."""
+    from canary.config.arm_files import ArmFiles
     from canary.config.yaml_document import read
 
     with ended_by(ConfigError, code=2):
-        document = read(read_file(file), str(file), os.environ)
+        document = ArmFiles(folder=file.parent).in_arm(read(read_file(file), str(file), os.environ))
         if document.problems:
             raise ConfigError(document.problems)
     plain = document.root.plain(frozenset(), {})

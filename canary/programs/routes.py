@@ -19,10 +19,13 @@ def routes(config: Config, breakers: Mapping[str, CandidateBreaker]) -> Routes:
     trials = [_trial(config, each, breakers) for each in config.canaries.values()]
     standing = [
         StandingRoute(
+            name=name,
+            arm=each.terms.canary.baseline,
+            trials=tuple(each.begun.open),
             match=each.terms.canary.match,
             baseline=replace(_target(config, each.terms, "baseline"), standing=True),
         )
-        for each in config.standing.values()
+        for name, each in config.standing.items()
     ]
     return Routes(config.providers, trials, config.tags, config.captures, standing, config.texts)
 

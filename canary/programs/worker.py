@@ -113,6 +113,7 @@ class Worker:
             token=feedback_token.value,
             ids_keys=lambda: self.keys.verifying,
             troubles=self.credentials.troubles,
+            arm_of=self.exchanges.arm_of,
             started=time.monotonic(),
         )
 

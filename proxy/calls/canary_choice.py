@@ -8,10 +8,12 @@ import hmac
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from random import getrandbits
+from typing import NamedTuple
 
 from proxy.calls.call import DISTINCT, RequestFacts
 from proxy.calls.refusal import Refused
 from proxy.calls.routes import ArmTarget, Route, Routes, Trial
+from routing.assign import Held, assign
 from routing.assignment import Given
 from routing.canary import SESSION_FROM, UNIT_FROM, ArmName, SessionSource, UnitSource
 from routing.identity import AGENT, session_of, unit_of
@@ -30,6 +32,15 @@ ASSIGNMENT = b"x-canary-assignment"
 
 Choice = tuple[Trial | None, ArmTarget | None, str | None, str]
 """The canary that takes a request; the baseline of one that none takes; the unit; the session."""
+
+
+class ArmAnswer(NamedTuple):
+    """What an app that asks for a unit's arm is told. `name`: what people call the arm, "" if nobody said."""
+
+    canary: str
+    arm: ArmName
+    name: str
+    model: str
 
 
 class CanaryChooser:
@@ -72,6 +83,34 @@ class CanaryChooser:
             trial = first
         rest = self._rest(routes, first, place, route, facts.model, named, tags) if trial is None else None
         return trial, rest, unit, session
+
+    def arm_of(self, routes: Routes, name: str, unit: str, held: Held) -> ArmAnswer:
+        """The arm that a unit has in a canary; of a standing one in the trial that tries it, else its
+        baseline. Raises Refused (404, 409)."""
+        standing = next((each for each in routes.standing if each.name == name), None)
+        names = (name,) if standing is None else standing.trials
+        trials = [routes.trials[each] for each in names if each in routes.trials]
+        if standing is None and not trials:
+            raise Refused(404, f"there is no canary {name[:64]!r}", "caller_not_found")
+        found = [self._arm_in(each, unit, held) for each in trials]
+        mine = next((answer for answer in found if answer is not None), None)
+        if mine is not None:
+            return mine
+        arm = trials[0].canary.baseline if standing is None else standing.arm
+        return ArmAnswer(canary=name, arm="baseline", name=arm.name, model=arm.model)
+
+    def _arm_in(self, trial: Trial, unit: str, held: Held) -> ArmAnswer | None:
+        """The unit's arm in this canary; None if the canary's lane does not have it. Raises Refused."""
+        canary, key = trial.canary, self._key()
+        if canary.assigned_outside:
+            problem = f"the arms of canary {canary.name!r} come from a flag system: ask that"
+            raise Refused(409, problem, "caller_rejected")
+        state = self._states().state_of(canary.name, trial.definition)
+        if state is not None and state.lane is not None and not state.lane.has(lane_place(key, unit)):
+            return None
+        name = assign(canary, state, key=key, unit=unit, held=held).arm
+        arm = canary.arm(name)
+        return ArmAnswer(canary=canary.name, arm=name, name=arm.name, model=arm.model)
 
     def _pinned(self, trials: Sequence[Trial], unit: str | None, named: Mapping[bytes, bytes]) -> Trial:
         """The canary that the request names, else the one whose lane has the unit, else the first."""

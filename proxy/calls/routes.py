@@ -108,10 +108,13 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StandingRoute:
-    """What a standing canary's requests get while none of its trials takes them."""
+    """What a standing canary's requests get while none of its trials takes them. `trials`: their names."""
 
+    name: str
     match: Match
     baseline: ArmTarget
+    arm: Arm
+    trials: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -4,7 +4,9 @@ import json
 import os
 import re
 import subprocess
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -52,3 +54,37 @@ def test_the_node_snippet() -> None:
     )
     for user, headers in zip(USERS, json.loads(done.stdout), strict=True):
         check(headers, user)
+
+
+def test_the_openfeature_provider_reads_the_arm() -> None:
+    api = pytest.importorskip("openfeature.api")
+    context = pytest.importorskip("openfeature.evaluation_context").EvaluationContext
+    names: dict[str, Any] = {}
+    exec(block("py"), names)
+    asked: list[str] = []
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200 if "support-nov" in self.path else 404)
+            self.end_headers()
+            self.wfile.write(
+                b'{"canary": "support-nov", "arm": "candidate", "name": "prompt v8", "model": "m"}'
+            )
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        api.set_provider(names["CanaryProvider"](f"http://127.0.0.1:{server.server_port}"))
+        client = api.get_client()
+        found = client.get_string_details("support-nov", "baseline", context("user 1"))
+        assert (found.value, found.variant) == ("candidate", "prompt v8")
+        assert client.get_boolean_value("support-nov", False, context("user 1")) is True
+        assert client.get_string_value("other", "baseline", context("user 1")) == "baseline"
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert asked[0] == "/canary/arm?canary=support-nov&unit=user+1"

@@ -82,6 +82,12 @@ def sent(stage: Stage, canary: str, unit: str, body: dict[str, Any] | None = Non
     return stage.provider.log.entries[-1].body
 
 
+def told(stage: Stage, canary: str, unit: str = "u") -> dict[str, str]:
+    """What an app is told of a unit's arm."""
+    params = {"canary": canary, "unit": unit}
+    return dict(httpx2.get(f"{stage.server.traffic}/canary/arm", params=params, timeout=30.0).json())
+
+
 def status(stage: Stage, name: str = "prompt") -> dict[str, Any]:
     found: dict[str, Any] = next(
         each for each in stage.api("GET", "/api/status").json()["canaries"] if each["name"] == name
@@ -116,6 +122,11 @@ def test_each_arm_has_its_prompt_and_what_misses_it_counts_for_none(stage: Stage
     explained = stage.api("GET", "/api/explain?unit=u").json()["canaries"][0]
     assert explained["prompt_missed"] == 2
     assert set(explained["texts"]["candidate"]) == {"prompt", "tools"}
+    for arm in ("candidate", "baseline"):
+        unit = next(stage.users(arm, "prompt", 0.5))
+        name = "prompt v8" if arm == "candidate" else ""
+        assert told(stage, "prompt", unit) == {"canary": "prompt", "arm": arm, "name": name, "model": "bot"}
+    assert httpx2.get(f"{stage.server.traffic}/canary/arm?canary=other&unit=u").status_code == 404
     metrics = stage.api("GET", "/metrics").text
     assert 'canary_assignments_total{arm="baseline",canary="prompt",reason="prompt_missed"} 2.0' in metrics
 
@@ -135,3 +146,42 @@ def test_a_file_that_changes_after_the_start_changes_nothing(stage: Stage, tmp_p
     assert "prompts/v8.md changed after the start: the old text stays" in stage.canary("status").stdout
     file.write_text(V8)
     eventually(lambda: status(stage)["changed_texts"] == [] or None)
+
+
+STANDING = """
+providers:
+  openai: {{api: openai, base_url: "{url}/v1", api_key: k}}
+canaries:
+  - name: support
+    standing: true
+    match: {{models: [bot]}}
+    baseline: {{provider: openai, model: bot}}
+    candidate: {{provider: openai, model: bot}}
+    share: 50%
+    settle: 0s
+"""
+
+
+def test_a_standing_canary_takes_a_prompt_with_the_order_and_promotes_the_whole_arm(tmp_path: Path) -> None:
+    arm = tmp_path / "arms"
+    arm.mkdir()
+    arm.joinpath("v7.md").write_text(V7)
+    arm.joinpath("v8.md").write_text(V8)
+    arm.joinpath("arm.yaml").write_text("model: bot\nname: prompt v8\nprompt: {find: v7.md, put: v8.md}\n")
+    new = V8.replace("\n", "\\n").encode()
+    with on_stage(tmp_path / "server", STANDING) as stage:
+        begun = stage.canary("begin", "support", "--arm", str(arm / "arm.yaml"), "-o", "json")
+        trial = json.loads(begun.stdout)["canary"]
+        arm.joinpath("v8.md").unlink()
+        eventually(lambda: told(stage, "support")["canary"] == trial or None)
+        eventually(lambda: status(stage, trial)["state"] == "running" or None)
+        assert new in sent(stage, "prompt", next(stage.users("candidate", trial, 0.5)))
+        assert new not in sent(stage, "prompt", next(stage.users("baseline", trial, 0.5)))
+        assert stage.canary("promote", trial, "--reason", "better", "--against-verdict").returncode == 0
+        (file,) = tmp_path.rglob("trials.json")
+        file.unlink()
+        stage.restart()
+        shown = stage.canary("show", "support", "--config", str(stage.server.config)).stdout
+        assert "name: prompt v8" in shown
+        eventually(lambda: new in sent(stage, "prompt", "anybody") or None)
+        assert told(stage, "support")["name"] == "prompt v8"

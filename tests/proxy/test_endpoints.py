@@ -51,6 +51,7 @@ async def sent(spool: Spool, body: bytes, query: bytes = b"") -> tuple[int, dict
         token=lambda: None,
         ids_keys=lambda: [KEY],
         troubles=list,
+        arm_of=lambda *asked: (404, {}),
         started=0.0,
     )
     messages: list[MutableMapping[str, Any]] = []
@@ -122,6 +123,7 @@ def test_a_worker_is_ready_with_its_plan_and_credentials_or_after_ten_seconds(
         token=lambda: None,
         ids_keys=lambda: [KEY],
         troubles=lambda: troubles,
+        arm_of=lambda *asked: (404, {}),
         started=-math.inf if waited else math.inf,
     )
     answer = asyncio.run(endpoints.ready(Request({"type": "http"})))

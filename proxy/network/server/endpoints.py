@@ -55,6 +55,7 @@ class Endpoints:
     `token()` is the feedback token.
     `ids_keys()` has the keys that sign exchange ids, current key first.
     `troubles()` has the provider entries without a credential, and why.
+    `arm_of(canary, unit, headers, query)` has the status and JSON of the answer about a unit's arm.
     """
 
     spool: FeedbackSpool
@@ -64,6 +65,7 @@ class Endpoints:
     token: Callable[[], str | None]
     ids_keys: Callable[[], Sequence[bytes]]
     troubles: Callable[[], Sequence[str]]
+    arm_of: Callable[[str, str, Mapping[bytes, bytes], bytes], tuple[int, Mapping[str, str]]]
     started: float
     voices: FeedbackVoices = field(default_factory=FeedbackVoices)
 
@@ -73,6 +75,7 @@ class Endpoints:
             routes=[
                 Route("/healthz", self.health),
                 Route("/readyz", self.ready),
+                Route("/canary/arm", self.arm),
                 Route("/canary/feedback", self.feedback, methods=["POST"]),
                 Route("/canary/feedback/{mapping}", self.mapped_feedback, methods=["POST"]),
             ]
@@ -93,6 +96,15 @@ class Endpoints:
         if troubles:
             return PlainTextResponse(f"degraded: {troubles}\n", 200 if waited else 503)
         return PlainTextResponse("ready\n")
+
+    async def arm(self, request: Request) -> Response:
+        """GET ?canary=NAME&unit=…: the unit's arm, for an app that changes more by it than canary does."""
+        canary, unit = (request.query_params.get(name, "").strip() for name in ("canary", "unit"))
+        if not canary or not unit:
+            return JSONResponse({"error": "ask /canary/arm?canary=NAME&unit=…"}, status_code=400)
+        named, query = dict(request.scope["headers"]), request.scope["query_string"]
+        status, answer = self.arm_of(canary, unit, named, query)
+        return JSONResponse(answer, status_code=status)
 
     async def feedback(self, request: Request) -> Response:
         """202 once the feedback is on disk; 4xx with a reason and nothing stored; 503 when the spool is full
