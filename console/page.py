@@ -23,7 +23,7 @@ from control.operator.operator import Operator
 from control.operator.orders import ORDERS, BadOrder, Order
 from pages.status.rules import proof_of, reach
 from pages.status.standing import LOUDEST, PastCanaryView, arm_rows, past_view, standing
-from pages.words.status import astray, laneless, standing_said, unmatched
+from pages.words.status import astray, laneless, retirements, standing_said, unmatched
 
 LOOK_EVERY_S = 1.0
 HEARTBEAT_S = 15.0
@@ -151,6 +151,7 @@ class ReadOnlyPages:
             unmatched=unmatched(status["unmatched"]),
             laneless=laneless(status["unmatched"]),
             traffic=[astray(each) for each in status["traffic"]],
+            retirements=retirements(status),
             standing_canaries=[
                 (each["name"], standing_said(each, time.time())) for each in status["standing"]
             ],
@@ -333,9 +334,10 @@ class ReadOnlyPages:
 
     def _canary(self, name: str) -> dict[str, Any]:
         """The template's values for one canary. Raises BadOrder (404)."""
-        for canary in self._operator.status()["canaries"]:
+        status = self._operator.status()
+        for canary in status["canaries"]:
             if canary["name"] == name:
-                return self._shown(canary)
+                return {**self._shown(canary), "retirements": retirements(status, name)}
         raise BadOrder(404, f"There is no canary {name!r}.")
 
     def _shown(self, canary: Mapping[str, Any]) -> dict[str, Any]:

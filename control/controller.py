@@ -195,6 +195,7 @@ class Controller:
             self.activity.run(),
             self.operator.rollbacks_known.following(),
             self.operator.approvals.following(),
+            self.operator.retirements.following(),
             self._trials.following(),
             self._announcer.run(),
             self._archivist.run(),

@@ -13,6 +13,7 @@ from bench.settings import ISSUES_FILE, DatasetSource
 from judge.terms import JudgedRun, JudgeTerms
 from records.captures.capture import CaptureRule
 from records.facts.metric import Metric
+from records.facts.retirement import LastDay
 from records.facts.standing import ArmDocument, Standing
 from routing.caller import Caller
 from routing.canary import Canary
@@ -107,8 +108,8 @@ class ControlSettings:
     (nobody named: everybody), and for how long records are kept.
 
     `admin_url` is where people reach the page, None where nobody said. `report_job` is when each canary's
-    daily report is made, None for no such reports. The files of `datasets` are absolute, and so is that
-    of known issues. `texts` are those of all arms, by digest.
+    daily report is made, None for no such reports. `retires` is when models retire, as the config says. The
+    files of `datasets` are absolute, and so is that of known issues. `texts` are all arms', by digest.
     """
 
     canaries: Mapping[str, CanarySettings]
@@ -119,6 +120,7 @@ class ControlSettings:
     admin_url: str | None = None
     retention_s: float = 90 * 86400.0
     report_job: DailyTime | None = None
+    retires: Mapping[str, LastDay] = field(default_factory=dict)
     datasets: tuple[DatasetSource, ...] = ()
     issues_file: Path = Path(ISSUES_FILE)
     texts: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -20,14 +20,19 @@ class ModelsNotListed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ListedModel:
-    """A model's name, and the day on which the provider retires it (UTC), None if it names none."""
+    """A model's name, the day on which the provider retires it (UTC), None if it names none, and the model
+    that it names to follow it, "" for none."""
 
     name: str
     retires: date | None = None
+    successor: str = ""
 
 
 _RETIRES = ("shutdown_date", "deprecation", "expiration_date")
 """The members with a model's last day: OpenAI's, Mistral's and OpenRouter's. A date, a time, or null."""
+
+_SUCCESSOR = "deprecation_replacement_model"
+"""Mistral's member with the model's successor. A name, or null."""
 
 _PATHS = {"openai": "/models", "anthropic": "/v1/models", "gemini": "/v1beta/models"}
 
@@ -42,7 +47,10 @@ async def listed(
         page = await _page(client, provider, headers=headers, auth=auth, params=query)
         try:
             entries = page["models" if provider.api == "gemini" else "data"]
-            found += [ListedModel(_name(provider.api, entry), retirement(entry)) for entry in entries]
+            found += [
+                ListedModel(_name(provider.api, entry), retirement(entry), successor_in(entry))
+                for entry in entries
+            ]
         except (KeyError, TypeError) as problem:
             raise ModelsNotListed(f"{provider.name}: the response is not a list of models") from problem
         following = _following(provider.api, page)
@@ -84,6 +92,12 @@ def retirement(entry: Mapping[str, Any]) -> date | None:
         except (ValueError, OverflowError, OSError):
             continue
     return None
+
+
+def successor_in(entry: Mapping[str, Any]) -> str:
+    """The model that a listed one's provider names to follow it; "" for none."""
+    value = entry.get(_SUCCESSOR)
+    return value if isinstance(value, str) else ""
 
 
 def _following(api: str, page: Mapping[str, Any]) -> dict[str, str]:

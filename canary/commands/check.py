@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,8 +16,10 @@ from canary.commands.shell import ConfigFile, Form, ended_by, fail, print_json, 
 from canary.config import Config, ConfigError, load
 from canary.config.certificate import certificate_of
 from canary.config.load import CONFIG
+from control.jobs.retirements import urgent
 from judge.terms import without_price
 from records.facts.prices import said_once
+from records.facts.retirement import LastDay
 from routing.canary import Canary
 
 if TYPE_CHECKING:
@@ -57,13 +60,14 @@ def check(
     today = datetime.fromtimestamp(now, UTC).date()
     warnings = [
         *read.warnings,
-        *read.retiring(today),
         *(each.sentence for each in said_once(read.unpriced())),
     ]
     if certificate is not None:
         warnings += [f"{config}: {each}" for each in certificate.warnings(now)]
     data = data_of(config)
     lanes = lanes_now(read, data)
+    retired = urgent(_listed(read, data, lanes), read.retires, read.uses, today)
+    warnings += [each.sentence(today) for each in retired]
     warnings += lanes.refused.values()
     warnings += _older(config, read)
     warnings += [
@@ -105,6 +109,20 @@ def check(
     refused = ", ".join(lanes.refused)
     print_text(f"{config}: valid, but the server refuses {refused}" if refused else f"{config}: fine")
     return None
+
+
+def _listed(read: Config, data: Path, lanes: CurrentLanes) -> Mapping[str, LastDay]:
+    """When models retire by the providers' lists, as the watcher stored it. Creates no file."""
+    from records.errors import StoreDown
+    from records.store.releases import ListedRetirements
+
+    if not lanes.known:
+        return {}
+    try:
+        with closing(read.open_store(data)) as store:
+            return ListedRetirements(store).all()
+    except StoreDown:
+        return {}
 
 
 def _older(config: Path, read: Config) -> list[str]:

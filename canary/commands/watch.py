@@ -6,7 +6,8 @@ import subprocess
 import time
 from collections.abc import Collection, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
@@ -33,6 +34,7 @@ from canary.config import Config, ConfigError, load
 from canary.python_path import environment, program
 from control.jobs.model_news import BenchmarkResult, CanaryUptake
 from records.facts.prices import unpriced_model
+from records.facts.retirement import LastDay
 
 if TYPE_CHECKING:
     from control.jobs.watcher import WatchResult
@@ -100,6 +102,7 @@ def watch(
         trial=trial if bench or again else None,
         again=again,
         notice=lambda models: _notice(trial.config, data, models),
+        store_listed=lambda models: _store_listed(trial.config, data, models),
         rolled_back=lambda: _rolled_back(trial.config, data),
     )
     while True:
@@ -121,6 +124,14 @@ def _notice(config: Config, data: Path, models: Mapping[str, float]) -> None:
     with closing(config.open_store(data)) as store:
         for model, at in models.items():
             Releases(store).notice(model, at=at)
+
+
+def _store_listed(config: Config, data: Path, models: Mapping[str, LastDay]) -> None:
+    """Store when models retire, for status and page. Raises StoreDown."""
+    from records.store.releases import ListedRetirements
+
+    with closing(config.open_store(data)) as store:
+        ListedRetirements(store).replace(models)
 
 
 def _rolled_back(config: Config, data: Path) -> Collection[str]:
@@ -147,12 +158,16 @@ def _newest(file: Path, data: Path, old: Config) -> Config:
 def _tell(found: "WatchResult", config: Config, output: str) -> None:
     for each in found.troubles:
         say(each)
+    today = datetime.now(UTC).date()
     if output == "json":
         measured = {model: asdict(each) for model, each in found.measured.items()}
         about = {"new": list(found.new), "listed": dict(found.listed)}
-        return print_json({**about, "measured": measured, "pending": dict(found.pending)})
+        about |= {"measured": measured, "pending": dict(found.pending)}
+        return print_json({**about, "retiring": [each.document(today) for each in found.retiring]})
     for each in found.new:
         print_text(f"{each} is a new model{_without_price(each, config)}")
+    for retired in found.retiring:
+        print_text(retired.sentence(today))
     for model, ended in found.measured.items():
         print_text(f"{model}: {ended.says}")
     return None
@@ -201,7 +216,9 @@ class CommandTrial:
         if done.returncode not in _SAYS:
             why = (done.stderr.strip().splitlines() or ["no message"])[-1]
             return _not_run(f"its benchmark failed: {why}")
-        return _result(json.loads(done.stdout), _SAYS[done.returncode], follows=self.standing is not None)
+        document = json.loads(done.stdout)
+        found = _result(document, _SAYS[done.returncode], follows=self.standing is not None)
+        return replace(found, owners=self._owners(document["baseline"]))
 
     def take_up(self, model: str) -> CanaryUptake | None:
         """Begin a trial with the model."""
@@ -224,7 +241,14 @@ class CommandTrial:
             return CanaryUptake(says=f"no trial was begun: {problem}{rest}", waits=not self.quick)
         name = done["canary"]
         begins = f"waits for `canary start {name}`" if done["start"] == "manual" else "starts automatically"
-        return CanaryUptake(says=f"{name} is begun and {begins}", waits=False)
+        owner = config.standing[self.standing].terms.owner
+        owners = (owner,) if owner else ()
+        return CanaryUptake(says=f"{name} is begun and {begins}", waits=False, owners=owners)
+
+    def _owners(self, baseline: str) -> tuple[str, ...]:
+        """Who decides about the canaries with this baseline, as `provider/model`."""
+        uses = self.config.uses.get(baseline, ())
+        return tuple(dict.fromkeys(each.owner for each in uses if each.part == "baseline" and each.owner))
 
     def _current(self) -> str | None:
         """The model that users have now; None to let the benchmark choose."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ from bench.settings import (
 from canary.config.errors import ConfigError, ConfigProblem
 from canary.config.server import Role, ServerSettings
 from console.access.openid_settings import OidcSettings
-from control.jobs.model_news import arms_of, retiring
+from control.jobs.retirements import Uses, uses_of
 from control.settings import CanarySettings, ControlSettings, DailyTime, StandingCanary
 from judge.terms import JudgeTerms
 from proxy.providers.provider import Provider, Timeout
@@ -30,6 +29,7 @@ from records.facts.feedback_mapping import FeedbackMapping
 from records.facts.metric import Metric
 from records.facts.price_list import PriceList
 from records.facts.prices import Prices, TokenPrices, UnpricedArm, unpriced_arms
+from records.facts.retirement import LastDay
 from routing.caller import Caller
 from routing.canary import ArmName
 from routing.lanes import groups, sizes
@@ -87,7 +87,7 @@ class Config:
     outcomes: str = "outcomes"
     shared: str = field(default="none", repr=False)
     notify: tuple[Receiver, ...] = ()
-    retires: Mapping[str, date] = field(default_factory=dict)
+    retires: Mapping[str, LastDay] = field(default_factory=dict)
     admin_url: str | None = None
     oidc: OidcSettings | None = None
     tls: TlsFiles | None = None
@@ -110,6 +110,7 @@ class Config:
             admin_url=self.admin_url,
             retention_s=self.retention_s,
             report_job=self.report_job,
+            retires=self.retires,
             datasets=tuple(replace(each, file=str(self.folder / each.file)) for each in self.datasets),
             issues_file=self.folder / ISSUES_FILE,
             texts=self.texts,
@@ -159,7 +160,7 @@ class Config:
             providers=list(self.providers.values()),
             notify=self.notify,
             retires=self.retires,
-            arms=arms_of(each.canary for each in self.known.values()),
+            uses=self.uses,
             own=frozenset(self._own_models()),
         )
 
@@ -170,9 +171,10 @@ class Config:
         )
         yield from (each.judge for each in self.datasets if each.judge is not None)
 
-    def retiring(self, today: date) -> tuple[str, ...]:
-        """A sentence for each arm whose model has retired by the config, or will soon."""
-        return tuple(retiring((each.canary for each in self.known.values()), self.retires, today))
+    @property
+    def uses(self) -> Uses:
+        """What the canaries have each model for."""
+        return uses_of(self.canaries, self.standing)
 
     def known_prices(self) -> Prices:
         """Prices by entry and model, by the list of now."""

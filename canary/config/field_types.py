@@ -26,6 +26,7 @@ from canary.config.quantity import (
     parse_share,
 )
 from records.facts.feedback import parse_number
+from records.facts.retirement import LastDay
 from verdict.terms.plan import RISKS
 from verdict.terms.rubric import Bound, parse_bound
 
@@ -86,6 +87,18 @@ def _date(value: object) -> date:
         return date.fromisoformat(_text(value))
     except ValueError as problem:
         raise ValueError("must be a day, such as 2027-02-01") from problem
+
+
+def _last_day(value: object) -> LastDay:
+    """A day alone, or with the model that is to follow."""
+    if not isinstance(value, dict):
+        return LastDay(on=_date(value))
+    if unknown := value.keys() - {"on", "successor"}:
+        raise ValueError(f"has on and successor, and not {', '.join(map(str, unknown))}")
+    if "on" not in value:
+        raise ValueError("needs the day: {on: 2027-02-01, successor: MODEL}")
+    successor = value.get("successor", "")
+    return LastDay(on=_date(value["on"]), successor=_text(successor))
 
 
 def _time(text: str) -> time:
@@ -169,10 +182,23 @@ ListenAddress = Annotated[
     _parsed(parse_address),
     WithJsonSchema({"type": "string", "pattern": r"^\S+:\d+$", "examples": ["127.0.0.1:8080"]}),
 ]
-DateText = Annotated[
-    date,
-    PlainValidator(_date),
-    WithJsonSchema({"type": "string", "format": "date", "examples": ["2027-02-01"]}),
+_DAY_SCHEMA = {"type": "string", "format": "date", "examples": ["2027-02-01"]}
+LastDayText = Annotated[
+    LastDay,
+    PlainValidator(_last_day),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                _DAY_SCHEMA,
+                {
+                    "type": "object",
+                    "properties": {"on": _DAY_SCHEMA, "successor": {"type": "string", "minLength": 1}},
+                    "required": ["on"],
+                    "additionalProperties": False,
+                },
+            ]
+        }
+    ),
 ]
 TimeText = Annotated[
     time,

@@ -12,10 +12,10 @@ from canary.config.field_types import (
     AnyShare,
     BoundText,
     ConfigSection,
-    DateText,
     Duration,
     KeyDigests,
     LaneSize,
+    LastDayText,
     LimitText,
     ListenAddress,
     MappedNumber,
@@ -685,8 +685,9 @@ class FileSection(ConfigSection):
     )
     shared: Text = Field("none", description="The Redis that replicas share, or `none`.")
     notify: tuple[NotifySection, ...] = Field((), description="The receivers of incidents.")
-    retires: dict[Text, DateText] = Field(
-        {}, description="The day on which each model retires, where its provider's list does not say it."
+    retires: dict[Text, LastDayText] = Field(
+        {},
+        description="When each model retires, and its successor, where its provider's list does not say it.",
     )
     admin_url: MaybeText = Field(
         None, description="The URL at which people open the page; incidents link to it."

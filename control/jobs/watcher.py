@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from alerts.incidents.notice import Receiver
-from alerts.incidents.notifier import Announcement, Outbox, announce, notifier_client
+from alerts.incidents.notifier import Announcement, announce, notifier_client, receivers_of
 from bench.models.catalogue import ListedModel, ModelsNotListed, models_of
 from common.whole_file import write_whole
 from control.jobs.model_news import (
@@ -24,17 +24,15 @@ from control.jobs.model_news import (
     WatchMemory,
     after_announcing,
     after_benchmark,
-    after_dates,
     after_listing,
-    dates_of,
-    in_words,
     look_at,
     to_benchmark_again,
     to_look_at,
-    to_tell,
 )
+from control.jobs.retirements import Retirement, Uses, after_dates, dates_of, retiring, to_tell
 from proxy.providers.provider import Provider
 from records.errors import StoreDown
+from records.facts.retirement import LastDay
 
 FILE = "watch.json"
 """In the data folder."""
@@ -66,25 +64,26 @@ class NotListed(WatchError):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchResult:
     """The result of one look: new models, how many models each provider lists (None: no answer), the result
-    of each benchmark by model, why each other model waits, and what went wrong."""
+    of each benchmark by model, why each other model waits, the models whose retirement came a stage nearer,
+    and what went wrong."""
 
     new: tuple[str, ...]
     listed: Mapping[str, int | None]
     measured: Mapping[str, BenchmarkResult]
     pending: Mapping[str, str]
+    retiring: tuple[Retirement, ...]
     troubles: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchSettings:
-    """What the config says: the providers, the receivers, the days on which models retire, the models of its
-    canaries (`provider/model`) with their part in words, and the models that canary asks for itself, such as
-    judges: they are no candidates."""
+    """What the config says: the providers, the receivers, when models retire, what its canaries have each
+    model for, and the models that canary asks for itself, such as judges: they are no candidates."""
 
     providers: Sequence[Provider]
     notify: Sequence[Receiver] = ()
-    retires: Mapping[str, date] = field(default_factory=dict)
-    arms: Mapping[str, str] = field(default_factory=dict)
+    retires: Mapping[str, LastDay] = field(default_factory=dict)
+    uses: Uses = field(default_factory=dict)
     own: frozenset[str] = frozenset()
 
 
@@ -94,8 +93,9 @@ class ReleaseWatcher:
 
     `trial` tries a model; None: models are not measured. `match` is a pattern of the names of models that are
     announced and measured. `again` is a model to benchmark at the next look, whatever it waits for. `notice`
-    makes the releases of new models, given with the UTC second; `rolled_back` tells the models whose last
-    canary was rolled back, which are done with. Both may raise StoreDown.
+    makes the releases of new models, given with the UTC second; `store_listed` stores when each model retires
+    by its provider's list; `rolled_back` tells the models whose last canary was rolled back, which are done
+    with. All three may raise StoreDown.
     """
 
     settings: WatchSettings
@@ -105,9 +105,11 @@ class ReleaseWatcher:
     trial: ModelTrial | None = None
     again: str | None = None
     notice: Callable[[Mapping[str, float]], None] = lambda models: None
+    store_listed: Callable[[Mapping[str, LastDay]], None] = lambda models: None
     rolled_back: Callable[[], Collection[str]] = tuple
     utc: Callable[[], float] = time.time
     troubles: list[str] = field(default_factory=list)
+    _nearer: list[Retirement] = field(default_factory=list)
 
     def configure(self, settings: WatchSettings) -> None:
         """Use a changed config."""
@@ -124,7 +126,12 @@ class ReleaseWatcher:
             memory, found = self._measure(memory, counts)
         pending = {name: each.why for name, each in memory.pending.items()}
         return WatchResult(
-            new=tuple(new), listed=counts, measured=found, pending=pending, troubles=tuple(self.troubles)
+            new=tuple(new),
+            listed=counts,
+            measured=found,
+            pending=pending,
+            retiring=tuple(self._nearer),
+            troubles=tuple(self.troubles),
         )
 
     async def _look(
@@ -139,7 +146,7 @@ class ReleaseWatcher:
                     provider,
                     [each.name for each in models],
                     at=now,
-                    receivers=list(self._receivers()),
+                    receivers=list(receivers_of(_released("", now), self.settings.notify)),
                     measure=self.trial is not None,
                     wanted=partial(self._is_candidate, provider),
                 )
@@ -160,18 +167,35 @@ class ReleaseWatcher:
         self, memory: WatchMemory, lists: Mapping[str, Sequence[ListedModel] | None], now: float
     ) -> WatchMemory:
         """The memory with the dates of the models that match, and of those of the canaries."""
-        arms = self.settings.arms
+        uses = self.settings.uses
         models = [(f"{name}/{each.name}", each) for name, found in lists.items() for each in found or ()]
-        wanted = [(name, each) for name, each in models if name in arms or self._matches(each.name)]
-        listed = {name: each.retires for name, each in wanted if each.retires is not None}
-        names = [*arms, *(name for name, _ in wanted)]
+        wanted = [(name, each) for name, each in models if name in uses or self._matches(each.name)]
+        listed = {
+            name: LastDay(on=each.retires, successor=each.successor) for name, each in wanted if each.retires
+        }
+        names = [*uses, *(name for name, _ in wanted)]
+        found = retiring(dates_of(listed, self.settings.retires, names), uses)
         told = after_dates(
             memory.retiring,
-            dates_of(listed, self.settings.retires, names),
+            found,
             today=_day(now),
-            receivers=list(self._receivers()),
+            receivers=lambda each: receivers_of(_retires(each, now), self.settings.notify),
         )
-        return msgspec.structs.replace(memory, retiring=told)
+        self._nearer = [each for each in found if told.get(each.model) != memory.retiring.get(each.model)]
+        silent = [name for name, each in lists.items() if each is None]
+        kept = {name: last for name, last in memory.listed.items() if name.partition("/")[0] in silent}
+        return self._with_listed(msgspec.structs.replace(memory, retiring=told), {**kept, **listed})
+
+    def _with_listed(self, memory: WatchMemory, listed: Mapping[str, LastDay]) -> WatchMemory:
+        """The memory after storing what the lists say of retirements, where that has changed."""
+        if listed == memory.listed:
+            return memory
+        try:
+            self.store_listed(listed)
+        except StoreDown as problem:
+            self.troubles.append(f"when models retire is not stored yet: {problem}")
+            return memory
+        return msgspec.structs.replace(memory, listed=dict(listed))
 
     def _with_releases(self, memory: WatchMemory) -> WatchMemory:
         """The memory after making the releases of new models. While the store is down, they stay in it."""
@@ -187,26 +211,19 @@ class ReleaseWatcher:
     async def _tell(self, memory: WatchMemory, now: float) -> WatchMemory:
         left = {}
         for name, waiting in memory.untold.items():
-            about = {"model": name, "verdict": None}
-            news = Announcement(kind="model_released", about=about, headline=f"{name} is a new model", at=now)
-            left[name] = await self._left(waiting, news)
+            left[name] = await self._left(waiting, _released(name, now))
         return after_announcing(memory, left)
 
     async def _tell_retirements(self, memory: WatchMemory, now: float) -> WatchMemory:
         told = dict(memory.retiring)
-        for each in to_tell(memory.retiring, _day(now)):
-            part = self.settings.arms.get(each.model)
-            uses = f"; it is {part}" if part is not None else ""
-            about: dict[str, str | int | None] = {"model": each.model, "at": str(each.on), "days": each.days}
-            headline = f"{each.model} {in_words(each.on, _day(now))}{uses}"
-            news = Announcement(kind="model_retires", about=about, headline=headline, at=now)
-            left = await self._left(told[each.model].untold, news)
+        for each in to_tell(memory.retiring, self.settings.uses):
+            left = await self._left(told[each.model].untold, _retires(each, now))
             told[each.model] = msgspec.structs.replace(told[each.model], untold=tuple(left))
         return msgspec.structs.replace(memory, retiring=told)
 
     async def _left(self, waiting: Sequence[str], news: Announcement) -> list[str]:
         """Those of the receivers that could not be told."""
-        receivers = self._receivers()
+        receivers = receivers_of(news, self.settings.notify)
         known = (each for each in waiting if each in receivers)
         return [each for each in known if not await self._told(receivers[each], news)]
 
@@ -214,7 +231,7 @@ class ReleaseWatcher:
         async with notifier_client() as client:
             wrong = await announce(client, receiver, news)
         if wrong is not None:
-            self.troubles.append(f"{receiver.kind} was not told of {news.about['model']}: {wrong}")
+            self.troubles.append(f"{receiver.name} was not told of {news.about['model']}: {wrong}")
         return wrong is None
 
     def _measure(
@@ -279,13 +296,10 @@ class ReleaseWatcher:
             about={"model": name, "verdict": found.verdict},
             headline=f"{name}: {found.says}",
             at=self.utc(),
+            owners=found.owners,
         )
-        for receiver in self._receivers().values():
+        for receiver in receivers_of(news, self.settings.notify).values():
             asyncio.run(self._told(receiver, news))
-
-    def _receivers(self) -> Mapping[str, Receiver]:
-        """The receivers by an id that does not reveal their address."""
-        return Outbox(self.settings.notify).receivers
 
     def _remembered(self) -> WatchMemory:
         path = self.data / FILE
@@ -298,6 +312,19 @@ class ReleaseWatcher:
 
     def _remember(self, memory: WatchMemory) -> None:
         write_whole(self.data / FILE, msgspec.json.encode(memory))
+
+
+def _released(name: str, now: float) -> Announcement:
+    """That a model is new."""
+    about = {"model": name, "verdict": None}
+    return Announcement(kind="model_released", about=about, headline=f"{name} is a new model", at=now)
+
+
+def _retires(each: Retirement, now: float) -> Announcement:
+    """That a model retires, for the owners of its canaries too."""
+    today = _day(now)
+    about, headline = each.about(today), each.sentence(today)
+    return Announcement(kind="model_retires", about=about, headline=headline, at=now, owners=each.owners)
 
 
 def _day(now: float) -> date:

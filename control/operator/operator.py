@@ -29,7 +29,7 @@ from control.operator.orders import (
     transition_for,
 )
 from control.operator.standing import StandingOrders
-from control.operator.status import RollbackHistory, explanation, status_of
+from control.operator.status import KnownRetirements, RollbackHistory, explanation, status_of
 from control.settings import CanarySettings, ControlSettings
 from control.states.preflights import Preflights
 from control.states.rollouts import (
@@ -105,9 +105,11 @@ class Operator:
     standing: StandingOrders
     rollbacks_known: RollbackHistory = field(init=False)
     approvals: PromotionApprovals = field(init=False)
+    retirements: KnownRetirements = field(init=False)
 
     def __post_init__(self) -> None:
         self.rollbacks_known = RollbackHistory(self.store, self.rollouts)
+        self.retirements = KnownRetirements(self.store, self.settings)
         self.approvals = PromotionApprovals(self.store, self.rollouts.state, self._promoted_by_two)
 
     def degraded(self) -> Sequence[str]:
@@ -142,6 +144,7 @@ class Operator:
                 for name, wanted in self.settings().canaries.items()
             ],
             "standing": self.standing.document(),
+            "retirements": self.retirements.document(time.time()),
             "workers": {"alive": alive, "confirmed": confirmed},
             "degraded": list(self.degraded()),
             "unmatched": self.monitor.unmatched.document(time.time()),

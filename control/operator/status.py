@@ -3,7 +3,8 @@ commands, the API and the page."""
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -16,14 +17,17 @@ from alerts.rules.rule import Action, Rule, rule_key
 from alerts.rules.scope import users_needed
 from common.clock import every
 from common.numbers import set_percent
+from control.jobs.retirements import urgent, uses_of
 from control.monitor.monitor import WatchedCanary, only_pages
 from control.monitor.traffic import AstrayTraffic
 from control.operator.orders import ORDERS, PromoteRequest
-from control.settings import CanarySettings
+from control.settings import CanarySettings, ControlSettings
 from control.states.rollouts import Rollouts, laneless, redefinition, refusal
 from records.errors import StoreDown
 from records.facts.prices import UnpricedArm
+from records.facts.retirement import LastDay
 from records.store import Store
+from records.store.releases import ListedRetirements
 from routing import transitions
 from routing.assign import Assignment, Given, Held, assign, everybody
 from routing.assignment import UNASSIGNED
@@ -306,6 +310,32 @@ def _open_incident(incident: Incident | None, now: float) -> dict[str, Any] | No
 
 
 LOOK_EVERY_S = 0.5
+
+
+RETIREMENTS_EVERY_S = 60.0
+
+
+class KnownRetirements:
+    """When models of the canaries retire: by the config, and by what the watcher stored of the providers'
+    lists, read once a minute."""
+
+    def __init__(self, store: Store, settings: Callable[[], ControlSettings]) -> None:
+        self._store, self._settings = store, settings
+        self._listed: Mapping[str, LastDay] = {}
+
+    async def following(self) -> None:
+        """Read what the watcher stores, without end."""
+        await every(RETIREMENTS_EVERY_S, self._look, at_once=True)
+
+    async def _look(self) -> None:
+        with suppress(StoreDown):
+            self._listed = await asyncio.to_thread(ListedRetirements(self._store).all)
+
+    def document(self, now: float) -> list[dict[str, Any]]:
+        """Those that have happened, will soon, or leave little time to begin a canary, the nearest first."""
+        settings, today = self._settings(), datetime.fromtimestamp(now, UTC).date()
+        found = urgent(self._listed, settings.retires, uses_of(settings.canaries, settings.standing), today)
+        return [each.document(today) for each in found]
 
 
 class RollbackHistory:

@@ -38,12 +38,19 @@ def picture(document: Mapping[str, Any], now: float, *, width: int) -> Renderabl
     canaries = document["canaries"]
     standing = _standing(document, now)
     if not canaries and standing:
-        return Group(*standing, *_unmatched(document))
+        return Group(*standing, *_retirements(document), *_unmatched(document))
     if not canaries:
         none = Text("no canary in the config; requests pass through and are recorded")
         return Group(none, *_astray(document))
     parts = [part for canary in canaries for part in _canary(canary, now, bars=width >= NARROW)]
-    return Group(*parts, *standing, *_unpriced(canaries), *_unmatched(document), *_judge(document))
+    return Group(
+        *parts,
+        *standing,
+        *_retirements(document),
+        *_unpriced(canaries),
+        *_unmatched(document),
+        *_judge(document),
+    )
 
 
 def _standing(document: Mapping[str, Any], now: float) -> list[Text]:
@@ -51,6 +58,11 @@ def _standing(document: Mapping[str, Any], now: float) -> list[Text]:
     return [
         Text(f"{each['name']}: {status.standing_said(each, now)}") for each in document.get("standing", ())
     ]
+
+
+def _retirements(document: Mapping[str, Any]) -> list[Text]:
+    """A line for each model of a canary that retires soon."""
+    return [Text(each, "yellow") for each in status.retirements(document)]
 
 
 def _unpriced(canaries: Sequence[Mapping[str, Any]]) -> list[Text]:

@@ -117,6 +117,16 @@ def standing_said(canary: Mapping[str, Any], now: float) -> str:
     return f"{text}; it tries {', '.join(trials) or 'nothing'}{owner}"
 
 
+def retirements(document: Mapping[str, Any], name: str | None = None) -> list[str]:
+    """A sentence for each model of the canaries, or of one of them, that retires soon."""
+    found = document.get("retirements", ())
+    return [
+        each["sentence"]
+        for each in found
+        if name is None or name in [use["canary"] for use in each["canaries"]]
+    ]
+
+
 def lane(canary: Mapping[str, Any]) -> str:
     """A canary's lane, and its candidate's part of all users of these requests; "" without a lane."""
     size: float | None = canary.get("lane")

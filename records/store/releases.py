@@ -9,13 +9,15 @@ becomes known.
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from typing import Literal
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, delete, select, update
 
+from records.facts.retirement import LastDay
 from records.store import Act, AuditEntry, Store
 from records.store.database import insert_new
-from records.store.tables import audit, pages, release_notes, releases, runs
+from records.store.tables import audit, pages, release_notes, releases, retirements, runs
 from routing.states import State, StateName
 
 
@@ -126,6 +128,33 @@ class Releases:
         """The notes on a release, oldest first."""
         query = select(release_notes).where(release_notes.c.release == release).order_by(release_notes.c.id)
         return self._store.found(ReleaseNote, query)
+
+
+class ListedRetirements:
+    """When models retire by their providers' lists, as the watcher found it last, by `provider/model`. Both
+    methods may raise StoreDown."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def replace(self, models: Mapping[str, LastDay]) -> None:
+        """Store these in place of what was there."""
+        rows = [
+            {"model": name, "last_day": str(each.on), "successor": each.successor}
+            for name, each in models.items()
+        ]
+        with self._store.writing() as connection:
+            connection.execute(delete(retirements))
+            if rows:
+                connection.execute(retirements.insert(), rows)
+
+    def all(self) -> Mapping[str, LastDay]:
+        """What is stored."""
+        with self._store.asking() as connection:
+            found = connection.execute(select(retirements)).all()
+        return {
+            row.model: LastDay(on=date.fromisoformat(row.last_day), successor=row.successor) for row in found
+        }
 
 
 def model_of(name: str) -> str:

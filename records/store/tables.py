@@ -361,6 +361,14 @@ releases = Table(
     Index("releases_by_models", "candidate", "baseline", unique=True),
 )
 
+retirements = Table(
+    "retirements",
+    metadata,
+    Column("model", Key, primary_key=True),
+    _key("last_day"),
+    _key("successor"),
+)
+
 runs = Table(
     "runs",
     metadata,

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx2
 import pytest
 
-from bench.models.catalogue import ListedModel, ModelsNotListed, listed, retirement
+from bench.models.catalogue import ListedModel, ModelsNotListed, listed, retirement, successor_in
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Provider
 
@@ -94,6 +94,11 @@ def test_a_list_that_cannot_be_had_says_why(status: int, body: str, words: str) 
 )
 def test_the_day_on_which_a_model_retires_is_read(entry: dict[str, object]) -> None:
     assert retirement({"id": "a", **entry}) == date(2027, 2, 1)
+
+
+def test_the_successor_that_a_list_names_is_read() -> None:
+    assert successor_in({"id": "a", "deprecation_replacement_model": "b"}) == "b"
+    assert successor_in({"id": "a", "deprecation_replacement_model": None}) == ""
 
 
 @pytest.mark.parametrize(

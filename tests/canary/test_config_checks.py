@@ -6,7 +6,9 @@ from alerts.incidents.notice import OWNER
 from canary.config.errors import ConfigError
 from canary.config.file_checks import RESERVED
 from canary.config.load import parse
+from control.jobs.retirements import urgent
 from control.settings import DailyTime
+from records.facts.retirement import LastDay
 
 PROVIDER = '{api: openai, base_url: "https://api.openai.com/v1"}'
 SOUND = f"providers:\n  openai: {PROVIDER}\n"
@@ -408,23 +410,36 @@ def test_the_embedding_model_is_at_openais_or_geminis_own_api() -> None:
 
 
 def test_a_models_last_day_is_a_day() -> None:
-    config = parse(SOUND + "retires: {gpt-4o: 2027-02-01}\n", "canary.yaml", {})
-    assert config.retires == {"gpt-4o": date(2027, 2, 1)}
-    assert refusal(SOUND + "retires: {gpt-4o: 2027-02-30}\n") == [
-        "canary.yaml:3: retires.gpt-4o: must be a day, such as 2027-02-01"
-    ]
+    first, second = LastDay(on=date(2027, 2, 1)), LastDay(on=date(2027, 2, 1), successor="gpt-5")
+    both = "retires: {gpt-4o: 2027-02-01, openai/o1: {on: 2027-02-01, successor: gpt-5}}\n"
+    assert parse(SOUND + both, "canary.yaml", {}).retires == {"gpt-4o": first, "openai/o1": second}
+
+
+@pytest.mark.parametrize(
+    ("day", "wrong"),
+    [
+        ("2027-02-30", "must be a day, such as 2027-02-01"),
+        ("{on: soon}", "must be a day, such as 2027-02-01"),
+        ("{successor: gpt-5}", "needs the day: {on: 2027-02-01, successor: MODEL}"),
+        ("{on: 2027-02-01, sucessor: gpt-5}", "has on and successor, and not sucessor"),
+    ],
+)
+def test_what_is_no_last_day_is_refused(day: str, wrong: str) -> None:
+    assert refusal(SOUND + f"retires: {{gpt-4o: {day}}}\n") == [f"canary.yaml:3: retires.gpt-4o: {wrong}"]
 
 
 def test_an_arm_whose_model_retires_soon_or_has_is_warned_of() -> None:
     arms = "baseline: {provider: openai, model: old}, candidate: {provider: openai, model: new}"
     trial = f"canaries: [{{name: c, match: {{models: [old]}}, {arms}, share: 5%}}]\n"
     config = parse(SOUND + trial + "retires: {old: 2027-02-01, new: 2027-02-25}\n", "canary.yaml", {})
-    assert config.retiring(date(2026, 12, 1)) == ()
-    assert config.retiring(date(2027, 2, 2)) == (
-        "openai/old, the baseline of c, retired on 2027-02-01",
-        "openai/new, the candidate of c, retires on 2027-02-25, in 23 days",
-    )
-    assert list(config.watch.arms) == ["openai/old", "openai/new"]
+    today = date(2027, 2, 2)
+    assert urgent({}, config.retires, config.uses, date(2026, 12, 1)) == []
+    assert [each.sentence(today) for each in urgent({}, config.retires, config.uses, today)] == [
+        "openai/old retired on 2027-02-01; it was the baseline of c; "
+        "a canary of 14 days cannot finish any more",
+        "openai/new retires on 2027-02-25, in 23 days; it is the candidate of c",
+    ]
+    assert list(config.watch.uses) == ["openai/old", "openai/new"]
 
 
 def test_the_report_job_has_a_time_and_a_zone() -> None:

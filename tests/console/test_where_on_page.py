@@ -65,7 +65,7 @@ def document(**changed: Any) -> dict[str, Any]:
 def shown(canary: dict[str, Any]) -> dict[str, Any]:
     return {
         "canary": canary, "standing": standing(canary), "rows": arm_rows(canary["arms"]),
-        "report": None, "now": NOW, "form_token": "", "asked": None,
+        "report": None, "now": NOW, "form_token": "", "asked": None, "retirements": [],
     }  # fmt: skip
 
 

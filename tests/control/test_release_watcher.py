@@ -14,14 +14,17 @@ import pytest
 
 from alerts.incidents.notice import Receiver
 from control.jobs.model_news import BenchmarkResult, WatchMemory
+from control.jobs.retirements import ModelUse
 from control.jobs.watcher import FILE, ReleaseWatcher, WatchesTwice, WatchSettings, _alone
 from proxy.providers.provider import Provider
 from records.errors import StoreDown
+from records.facts.retirement import LastDay
 from records.store import Store
 from records.store.releases import Releases
 from tests.e2e.receivers import Hook, listening_hook
 
 DAY_S = 86_400.0
+DAYS = {"old": date(2027, 3, 1), "far": date(2028, 1, 1)}
 
 
 @pytest.fixture
@@ -69,19 +72,24 @@ def watcher(folder: Path, url: str, hook: Hook, clock: HandClock, match: str = "
     settings = WatchSettings(
         providers=[Provider(name="openai", api="openai", base_url=url, api_key="k")],
         notify=[Receiver(kind="webhook", url=hook.url)],
-        retires={"claude-old": date(2027, 3, 3)},
-        arms={"openai/gpt-old": "the baseline of support", "claude/claude-old": "the candidate of support"},
+        retires={"claude-old": LastDay(on=date(2027, 3, 3))},
+        uses={
+            "openai/gpt-old": [ModelUse(canary="support", part="baseline", owner="anna@b", planned_days=14)],
+            "claude/claude-old": [ModelUse(canary="support", part="candidate", owner="anna@b")],
+        },
     )
     return ReleaseWatcher(settings=settings, data=folder / "data", environment={}, match=match, utc=clock)
 
 
 def test_retirements_are_told_from_the_first_look_on_once_a_threshold(tmp_path: Path, hook: Hook) -> None:
-    clock = HandClock("2027-02-01")
+    clock, stored = HandClock("2027-02-01"), list[Mapping[str, LastDay]]()
     with listing(
         {"gpt-old": "2027-03-01", "gpt-far": "2028-01-01", "tts-old": "2027-03-01", "gpt": None}
     ) as url:
         looking = watcher(tmp_path, url, hook, clock, match="gpt*")
+        looking.store_listed = stored.append
         looking.look()
+        assert stored == [{f"openai/gpt-{name}": LastDay(on=day) for name, day in DAYS.items()}]
         looking.look()
         first, second = hook.bodies
         assert first == {
@@ -89,14 +97,21 @@ def test_retirements_are_told_from_the_first_look_on_once_a_threshold(tmp_path: 
             "model": "openai/gpt-old",
             "at": "2027-03-01",
             "days": 28,
-            "headline": "openai/gpt-old retires on 2027-03-01, in 28 days; it is the baseline of support",
+            "successor": None,
+            "last_start": "2027-02-14",
+            "owner": "anna@b",
+            "headline": "openai/gpt-old retires on 2027-03-01, in 28 days; it is the baseline of support; "
+            "the last day to begin a canary of 14 days is 2027-02-14",
         }
         assert (second["model"], second["days"]) == ("claude/claude-old", 30)
-        clock.now += 21 * DAY_S
+        clock.now += 6 * DAY_S
+        looking.look()
+        clock.now += 15 * DAY_S
         looking.look()
         clock.now += 30 * DAY_S
         looking.look()
-    assert [(each["model"], each["days"]) for each in hook.bodies[2:]] == [("openai/gpt-old", 7)]
+    told = [(each["model"], each["days"]) for each in hook.bodies[2:]]
+    assert told == [("openai/gpt-old", 22), ("openai/gpt-old", 7)]
 
 
 def test_a_retirement_that_nobody_took_is_told_at_the_next_look(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ prices:
   gpt-dear: {{input: 30, output: 60}}
 """
 
+NONE: dict[str, list[str]] = {"retiring": []}
 OTHERS = """\
   claude: {{api: anthropic, base_url: "{url}", api_key: k}}
   google: {{api: gemini, base_url: "{url}", api_key: k}}
@@ -81,7 +82,7 @@ def test_a_new_model_is_told_once_and_measured(tmp_path: Path, provider: Provide
     first = watch(tmp_path, "--bench", "-o", "json")
     assert first.exit_code == 0, first.stderr
     listed = {"openai": 1, "claude": 1, "google": 1}
-    assert json.loads(first.stdout) == {"new": [], "listed": listed, "measured": {}, "pending": {}}
+    assert json.loads(first.stdout) == {"new": [], "listed": listed, "measured": {}, "pending": {}, **NONE}
     assert hook.bodies == []
     provider.behave("gpt-new", knows)
     provider.behave("tts-new", Behaviour())

@@ -1,14 +1,16 @@
 """Releases in either database: made once, what hangs on them stays, and only an unknown baseline changes."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 
 import pytest
 from sqlalchemy import text
 
 from records.errors import Unstorable
+from records.facts.retirement import LastDay
 from records.store import Store
 from records.store.benchmarks import Benchmarks
-from records.store.releases import ReleaseNote, Releases, Run
+from records.store.releases import ListedRetirements, ReleaseNote, Releases, Run
 from tests.records.samples import a_release
 
 
@@ -31,6 +33,15 @@ def test_another_baseline_is_another_release_and_a_known_model_is_not_noticed_ag
     assert releases.notice("o/new", at=10.0) == first
     assert releases.all() == [second, first]
     assert second.id != first.id
+
+
+def test_the_days_of_the_newest_lists_replace_those_before(store: Store) -> None:
+    listed = ListedRetirements(store)
+    first = {"o/old": LastDay(on=date(2027, 2, 1), successor="new"), "o/older": LastDay(on=date(2027, 1, 1))}
+    listed.replace(first)
+    assert listed.all() == first
+    listed.replace({})
+    assert listed.all() == {}
 
 
 def test_a_run_stays_with_the_release_it_began_with(store: Store) -> None:
