@@ -219,7 +219,9 @@ def describe(notice: Notice, link: str | None = None) -> str:
     """What stands below the headline: canary, start, each rule's sentence, what is affected, owner, link."""
     rules = [f"{rule}: {sentence}" for rule, sentence in notice.details.items()]
     if notice.provider_error is not None and notice.provider_error.words not in notice.headline:
-        rules.append(f"the provider's newest error: {notice.provider_error.sentence}")
+        error = notice.provider_error
+        named = f" (request {error.request_id})" if error.request_id else ""
+        rules.append(f"the provider's newest error: {error.sentence}{named}")
     opened = f"{notice.canary}: incident since {utc_text(notice.opened_at)}"
     affected = _affected({"requests": notice.requests, "affected users": notice.users})
     owner = [f"owner: {notice.owner}"] if notice.owner else []

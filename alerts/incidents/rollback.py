@@ -77,7 +77,7 @@ class EvidencePath:
 
 class FailureSample(NamedTuple):
     """A failed or faulty exchange of the candidate: its id, UTC seconds, the error type or the answer faults,
-    what the provider said, what its user saw, and after how many seconds."""
+    what the provider said, what its user saw, after how many seconds, and the provider's request id."""
 
     exchange_id: str
     at: float
@@ -86,6 +86,7 @@ class FailureSample(NamedTuple):
     message: str = ""
     saw: Saw = ""
     waited_s: float = 0.0
+    request_id: str = ""
 
 
 def seen_in(failures: Sequence[FailureSample], *, fall_back: bool) -> FailuresSeen:
@@ -301,6 +302,7 @@ def sample_of(outcome: Outcome) -> FailureSample:
         said.message if said is not None else "",
         _saw(outcome),
         (outcome.attempts[0].latency_s if outcome.attempts else outcome.latency_s) or 0.0,
+        outcome.provider_request_id,
     )
 
 

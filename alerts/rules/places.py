@@ -150,7 +150,8 @@ def _sum(counts: list[ValueCounts | None]) -> ValueCounts:
 class CandidateError:
     """One error of the candidate's provider: UTC seconds, HTTP status, canary's type, the provider's words.
 
-    `code`, `type`, `param` and `message` are as in `ProviderError`; "" is not said.
+    `code`, `type`, `param` and `message` are as in `ProviderError`; "" is not said. `request_id` is the
+    provider's, "" without one.
     """
 
     status: int | None
@@ -160,6 +161,7 @@ class CandidateError:
     param: str
     message: str
     at: float
+    request_id: str = ""
 
     @property
     def sentence(self) -> str:
@@ -191,6 +193,7 @@ def candidate_error(outcome: Outcome) -> CandidateError | None:
         param=said.param,
         message=said.message,
         at=outcome.at,
+        request_id=outcome.provider_request_id,
     )
 
 

@@ -68,12 +68,14 @@ class BriefOutcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     tool_calls: tuple[ToolCall, ...] = ()
     tokens: tuple[int | None, int | None, int | None] | None = None
     place: int | None = None
+    provider_request_id: str = ""
 
 
 _DERIVED: Mapping[str, Callable[[Outcome], Any]] = {
     "estimated": attrgetter("usage.estimated"),
     "tried": lambda outcome: _tried(outcome),
     "tokens": lambda outcome: _tokens(outcome),
+    "provider_request_id": lambda outcome: outcome.provider_request_id if _is_wrong(outcome) else "",
 }
 _FIELDS: list[Callable[[Outcome], Any]] = [
     _DERIVED.get(name, attrgetter(name)) for name in BriefOutcome.__struct_fields__
@@ -83,6 +85,10 @@ _FIELDS: list[Callable[[Outcome], Any]] = [
 def brief(outcome: Outcome) -> BriefOutcome:
     """Shorten an outcome."""
     return BriefOutcome(*[value_of(outcome) for value_of in _FIELDS])
+
+
+def _is_wrong(outcome: Outcome) -> bool:
+    return outcome.failed or bool(outcome.faults)
 
 
 def _tried(outcome: Outcome) -> tuple[int | None, float | None] | None:

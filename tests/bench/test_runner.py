@@ -247,6 +247,7 @@ def test_a_model_that_refuses_a_parameter_has_failed(provider: ProviderThread, t
             "unsupported_parameter: Unsupported parameter: 'temperature' is not supported with this model.",
         )
     }
+    assert len({each.answer.request_id for each in found if each.answer.request_id.startswith("req_")}) == 6
     assert len(provider.log.entries) == 6
 
 

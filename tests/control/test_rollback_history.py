@@ -237,6 +237,7 @@ def test_what_the_api_says_can_be_read_without_our_types() -> None:
         {
             "exchange_id": "x-1",
             "at": 998.0,
+            "request_id": "",
             "error_type": "provider_5xx",
             "status": 500,
             "message": "The server's had an error",
@@ -262,6 +263,7 @@ def test_what_the_api_says_can_be_read_without_our_types() -> None:
         "param": "",
         "message": "The server's had an error",
         "at": 998.0,
+        "request_id": "",
         "sentence": "provider 5xx: The server's had an error",
     }
     assert by_rule["arms"]["candidate"] == {

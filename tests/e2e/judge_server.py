@@ -136,6 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.dumps(document).encode()
         self.send_response(status)
         self.send_header("content-type", "application/json")
+        self.send_header("x-request-id", "req_judge")
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

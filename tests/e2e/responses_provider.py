@@ -72,7 +72,15 @@ class ResponsesProvider:
     async def _serve(self) -> None:
         server: Server
         async with serve(
-            self._session, "127.0.0.1", 0, process_request=self._admit, max_size=None, ping_interval=None
+            self._session,
+            "127.0.0.1",
+            0,
+            process_request=self._admit,
+            process_response=lambda connection, request, response: response.headers.update(
+                {"x-request-id": "req_line"}
+            ),
+            max_size=None,
+            ping_interval=None,
         ) as server:
             self.port = server.sockets[0].getsockname()[1]
             self._ready.set()

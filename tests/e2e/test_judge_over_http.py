@@ -123,6 +123,7 @@ def test_every_pair_is_judged_in_both_orders_blind_and_as_planted(tmp_path: Path
             ("refund", "pair", "judging/the-judge")
         }
         assert all(each.baseline_length and each.candidate_length for each in found)
+        assert {call.request_id for each in found for call in each.calls} == {"req_judge"}
         ask(stage, range(60, 62))
         done(stage, 62)
         book = judge.book

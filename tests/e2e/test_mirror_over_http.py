@@ -151,6 +151,7 @@ def test_a_copy_is_stored_as_an_exchange_of_its_own_with_its_own_cost(stage: Sta
         ("candidate", "calm-candidate", "ok")
     }
     assert sorted(row["unit"] for row in copied) == sorted(row["unit"] for row in real)
+    assert len({row["provider_request_id"] for row in rows if row["provider_request_id"]}) == 2 * REQUESTS
     for row in copied:
         assert row["cost_usd"] == pytest.approx((2 * row["input_tokens"] + 20 * row["output_tokens"]) / 1e6)
 

@@ -83,6 +83,7 @@ def test_kinds_of_refusal_have_the_provider_s_words_and_their_count(
     seed = told["Unsupported parameter: 'seed' is not supported with this model."]
     assert (seed["operation"], seed["status"], seed["count"]) == ("/chat/completions", 400, 2)
     assert seed["request"] == {"rename": {}, "remove": ["seed"]}
+    assert [each[:4] for each in seed["request_ids"]] == ["req_", "req_"]
     logprobs = told["Unsupported parameter: 'logprobs' is not supported with this model."]
     assert (logprobs["count"], logprobs["request"]["remove"]) == (1, ["logprobs"])
 

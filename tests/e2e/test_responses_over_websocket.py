@@ -137,6 +137,7 @@ def test_the_sdk_hears_its_response_from_its_arm(
     assert (line.target, [asked["model"] for asked in line.asked]) == ("/v1/responses", [model])
     connection, response = recorded(stage, user, number=2)
     assert (connection["canary"], connection["operation"], connection["outcome"]) == ("", "other", "ok")
+    assert connection["provider_request_id"] == response["provider_request_id"] == "req_line"
     assert (response["canary"], response["arm"], response["reason"], response["outcome"]) == (
         "gpt-4o",
         arm,
