@@ -23,6 +23,7 @@ from records.facts.retirement import LastDay
 from routing.canary import Canary
 
 if TYPE_CHECKING:
+    from control.settings import CanarySettings
     from verdict.planner.assumptions import RampLength
     from verdict.planner.prospect import PlanRequest, Prospect
 
@@ -84,9 +85,16 @@ def check(
         return print_json(document)
     from pages.words.status import users_needed_sentence
 
-    for each in document["canaries"]:
+    for each in [*document["canaries"], *document["standing"]]:
         shares = " → ".join(f"{share * 100:.3g}%" for share in each["shares"])
-        print_text(f"{each['name']}: {each['baseline']} → {each['candidate']}, share {shares}{_lane(each)}")
+        if "trials" in each:
+            for line in _standing(each, shares):
+                print_text(line)
+            if each["trials"]:
+                continue  # they have the same terms
+        else:
+            both = f"{each['baseline']} → {each['candidate']}"
+            print_text(f"{each['name']}: {both}, share {shares}{_lane(each)}")
         if needs := users_needed_sentence(each["users_needed"], each["shares"][-1]):
             print_text(needs)
         if said := each["plan"]["sentence"] if each["plan"] is not None else each["unplanned"]:
@@ -97,9 +105,6 @@ def check(
             print_text(
                 f"Only `canary bench` judges {', '.join(rows)}: no part of the canary's verdict and score"
             )
-    for name, standing in read.standing.items():
-        now_has = standing.terms.canary.baseline
-        print_text(f"{name}: standing, everybody gets {now_has.provider}/{now_has.model}")
     if lanes.sizes and not lanes.known:
         print_text(
             "These lanes are for canaries that have not started; one that has started keeps what it has"
@@ -123,6 +128,21 @@ def _listed(read: Config, data: Path, lanes: CurrentLanes) -> Mapping[str, LastD
             return ListedRetirements(store).all()
     except StoreDown:
         return {}
+
+
+def _standing(each: Mapping[str, Any], shares: str) -> list[str]:
+    """What a standing canary's users get, since when and by whom, and what the next order does."""
+    arm, since, name = each["baseline"], "by the config", each["name"]
+    if each["since"] is not None:
+        day = datetime.fromtimestamp(each["since"], UTC).strftime("%Y-%m-%d")
+        since = f"since {day}: {each['by']} promoted {each['canary']}"
+    lane = "" if each["lane"] is None else f" of a lane of {each['lane']:.3%} of the units"
+    when = "once somebody starts it" if each["start"] == "manual" else "once its preflight has passed"
+    told = [
+        f"{name}: standing, everybody gets {arm['provider']}/{arm['model']}, {since}",
+        f"canary begin {name} --model MODEL: the candidate gets {shares}{lane}, {when}",
+    ]
+    return [*told, *([f"{name} tries {', '.join(each['trials'])}"] if each["trials"] else ())]
 
 
 def _older(config: Path, read: Config) -> list[str]:
@@ -164,14 +184,14 @@ def _budget_without_a_call(read: Config) -> str:
 def _prospects(
     read: Config, lanes: CurrentLanes, data: Path, wanted: "PlanRequest"
 ) -> "tuple[Mapping[str, Prospect | None], Mapping[str, RampLength | None]]":
-    """Each canary's prospect, as `canary plan` has it, and how long its ramp takes; None for a refused one. A
-    check needs no records."""
+    """The prospect of each canary and standing canary, as `canary plan` has it, and how long its ramp takes;
+    None for a refused one. A check needs no records."""
     from verdict.planner.prospect import prospect_of, ramp_length
 
     unpriced = read.unpriced()
-    prospects: dict[str, Prospect | None] = dict.fromkeys(read.canaries)
-    ramps: dict[str, RampLength | None] = dict.fromkeys(read.canaries)
-    for name, each in read.canaries.items():
+    prospects: dict[str, Prospect | None] = dict.fromkeys(read.known)
+    ramps: dict[str, RampLength | None] = dict.fromkeys(read.known)
+    for name, each in read.known.items():
         if name in lanes.refused:
             continue
         seen = recorded_traffic(read, data, lanes, each, each.judged)
@@ -198,6 +218,18 @@ def _document(
     from alerts.rules.scope import users_needed_of
     from pages.reports.plan import brief_document, power_document, ramp_document, unplanned
 
+    def terms(each: "CanarySettings") -> dict[str, Any]:
+        found = prospects[each.canary.name]
+        return {
+            "users_needed": users_needed_of(each.guardrails, each.canary.steps[-1].share),
+            "rubric": [criterion.metric for criterion in each.judged.criteria],
+            "offline": [criterion.metric for criterion in each.judged.offline],
+            "power": power_document(found, requests) if found else None,
+            "plan": brief_document(found) if found else None,
+            "unplanned": unplanned(each.judged),
+            "ramp": ramp_document(ramps[each.canary.name]),
+        }
+
     return {
         "canaries": [
             {
@@ -206,19 +238,25 @@ def _document(
                 "candidate": f"{each.canary.candidate.provider}/{each.canary.candidate.model}",
                 "shares": [step.share for step in each.canary.steps],
                 **_part(each.canary, lanes),
-                "users_needed": users_needed_of(each.guardrails, each.canary.steps[-1].share),
-                "rubric": [criterion.metric for criterion in each.judged.criteria],
-                "offline": [criterion.metric for criterion in each.judged.offline],
-                "power": power_document(found, requests) if (found := prospects[each.canary.name]) else None,
-                "plan": brief_document(found) if found else None,
-                "unplanned": unplanned(each.judged),
-                "ramp": ramp_document(ramps[each.canary.name]),
+                **terms(each),
             }
             for each in read.canaries.values()
         ],
         "standing": [
-            {"name": name, "baseline": dict(each.baseline), "trials": list(each.begun.open)}
+            {
+                "name": name,
+                "baseline": dict(each.baseline),
+                "since": newest.at if newest is not None else None,
+                "by": newest.who if newest is not None else None,
+                "canary": newest.canary if newest is not None else None,
+                "trials": list(each.begun.open),
+                "start": "manual" if each.terms.canary.start_by_hand else "auto",
+                "shares": [step.share for step in each.terms.canary.steps],
+                "lane": each.terms.canary.lane,
+                **terms(each.terms),
+            }
             for name, each in read.standing.items()
+            for newest in [each.begun.baseline]
         ],
         "states_read": lanes.known,
         "warnings": list(warnings),

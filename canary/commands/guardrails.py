@@ -17,6 +17,7 @@ from canary.commands.shell import (
     Form,
     ended_by,
     fail,
+    must_not_stand,
     print_json,
     read_config,
     say,
@@ -192,6 +193,8 @@ def written(config: Config, canary: str | None, *, runbooks: str) -> str:
     """The rules of one canary or of all. Exits with 2 if the config has no such canary."""
     from alerts.prometheus import rules_text
 
+    if canary is not None:
+        must_not_stand(config, canary)
     if canary is not None and canary not in config.canaries:
         have = ", ".join(config.canaries) or "none"
         fail(f'the config has no canary "{canary}"; it has: {have}', code=2)

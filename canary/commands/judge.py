@@ -15,6 +15,7 @@ from canary.commands.shell import (
     canary_of,
     ended_by,
     fail,
+    must_not_stand,
     opened,
     print_json,
     print_text,
@@ -67,6 +68,7 @@ def judge(
         fail("give --pairs N (of mirrored requests), --answers N or --sessions N (of both arms)", code=2)
     without_log_lines()
     read = read_config(config, data)
+    must_not_stand(read, name)
     wanted = canary_of(read, name)
     if wanted.judge is None:
         fail(f"{name} has no judge in {config}; give it one: `judge: {{pairs: 200}}`")

@@ -170,8 +170,10 @@ class CurrentLanes:
     known: bool
 
     def of(self, read: Config, name: str) -> float:
-        """The part of its requests' users that a canary has, or would have; of one that is refused, by the
-        file alone."""
+        """The part of its requests' users that a canary has, or would have; of one that is refused, and of a
+        standing one's next trial, by the file alone."""
+        if name in read.standing:
+            return read.standing[name].terms.canary.lane or 1.0
         return (read.lanes if name in self.refused else self.sizes).get(name, 1.0)
 
 

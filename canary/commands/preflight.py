@@ -16,8 +16,8 @@ from canary.commands.shell import (
     Form,
     canary_of,
     ended_by,
-    fail,
     has_store,
+    must_not_stand,
     opened,
     print_json,
     print_text,
@@ -65,8 +65,7 @@ def preflight(
     without_log_lines()
     read = read_config(config, data)
     canary_of(read, name)
-    if name in read.standing:
-        fail(f"{name} is standing and has no candidate: begin a trial of it, and preflight that", code=2)
+    must_not_stand(read, name)
     requests = _requests(file, read, name) if file is not None else None
     captured = _captured(read, data, name, sample) if file is None else []
     with ended_by(NothingToAsk):

@@ -20,6 +20,7 @@ from canary.commands.shell import (
     DataFolder,
     ended_by,
     fail,
+    must_not_stand,
     opened,
     print_text,
     read_config,
@@ -127,6 +128,7 @@ def report(
     from verdict.decision.reports import NoSuchCanary, report_from_csv, report_from_store
 
     read = read_config(config, data)
+    must_not_stand(read, *names or ())
     with ended_by(BadReportOutput, ConfigError, code=2):
         wanted = ReportOutput.asked(form, output)
         retro = read_rubric(rubric, os.environ, read.metrics) if rubric is not None else None
@@ -153,6 +155,7 @@ def _compare(names: list[str], config: Path, data: Path, form: str | None, outpu
     if len(set(names)) < 2:
         fail("--compare needs the names of two canaries or more", code=2)
     read = read_config(config, data)
+    must_not_stand(read, *names)
     with ended_by(BadReportOutput, code=2):
         wanted = ReportOutput.asked(form, output)
     with ended_by(NoSuchCanary, ValueError), opened(read, data) as store:

@@ -16,6 +16,7 @@ from canary.config.load import CONFIG as CONFIG
 from canary.config.load import DATA as DATA
 from canary.config.load import data_folder
 from common.text import visible
+from records.facts.standing import in_its_place
 
 if TYPE_CHECKING:
     from control.settings import CanarySettings
@@ -105,6 +106,13 @@ def canary_of(config: Config, name: str) -> "CanarySettings":
     if name not in config.known:
         fail(f"the config has no canary {name!r}; it has: {', '.join(config.known) or 'none'}", code=2)
     return config.known[name]
+
+
+def must_not_stand(config: Config, *names: str) -> None:
+    """Exits 2 where a standing canary is named and one with a candidate is meant."""
+    for name in names:
+        if name in config.standing:
+            fail(in_its_place(name, config.standing[name].begun.open), code=2)
 
 
 @contextmanager

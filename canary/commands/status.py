@@ -87,15 +87,24 @@ def status(
 
 
 def _read(client: AdminClient, name: str | None) -> Document:
-    """The status document, limited to the named canary. Exits 1 if the server has no canary of that name."""
+    """The status document, limited to the named canary, or to a standing one with its trials. Exits 1 if the
+    server has no canary of that name."""
     document: Document = client.get("/api/status")
     if name is None:
         return document
+    for each in document.get("standing", ()):
+        if each["name"] == name:
+            trials = {*each["trials"], *each["over"]}
+            return {
+                **document,
+                "canaries": [canary for canary in document["canaries"] if canary["name"] in trials],
+                "standing": [each],
+            }
     found = [canary for canary in document["canaries"] if canary["name"] == name]
     if not found:
         names = ", ".join(canary["name"] for canary in document["canaries"]) or "none"
         fail(f"the server has no canary {name!r}; it has: {names}")
-    return {**document, "canaries": found}
+    return {**document, "canaries": found, "standing": []}
 
 
 def _watched(client: AdminClient, name: str | None, until: str | None, form: str) -> Document:
@@ -352,6 +361,8 @@ def explain(
                 print_text(f"  the {arm} has its own {_texts_in_words(texts)}")
         if each["prompt_missed"]:
             print_text(f"  {each['prompt_missed']:,} requests of this run had not the prompt's text")
+    for name, arm in document.get("standing", {}).items():
+        print_text(f"{name}: {arm['provider']}/{arm['model']} (standing: whatever no trial of it takes)")
     return None
 
 

@@ -46,6 +46,7 @@ from judge.runs.job import JudgeDay, judge_day
 from records.captures.capture import Capture
 from records.errors import StoreDown
 from records.facts.prices import UnpricedArm
+from records.facts.standing import in_its_place
 from records.store import Act, AuditEntry, Store
 from records.store.benchmarks import BenchFailures, Benchmarks, FailureRow
 from records.store.captures import CaptureStore, Label, Labels, Right
@@ -157,11 +158,18 @@ class Operator:
         return self.monitor.callers.document(self.settings().callers)
 
     def explain(self, text: str) -> Mapping[str, Any]:
-        """Which arm the unit that this text names gets in every canary, and why."""
+        """Which arm the unit that this text names gets in every canary, and why; and by standing canary what
+        those get whom no canary takes."""
         unit = unit_of(text)
         missed = {name: each.pulse.prompt_missed for name, each in self.monitor.canaries.items()}
         canaries, key = self.settings().canaries, self.assignment_key()
-        return {"unit": unit, **explanation(canaries, self.rollouts, unit, key, self.held, missed)}
+        found = explanation(canaries, self.rollouts, unit, key, self.held, missed)
+        standing = {
+            name: {"provider": arm.provider, "model": arm.model}
+            for name, each in self.settings().standing.items()
+            for arm in [each.terms.canary.baseline]
+        }
+        return {"unit": unit, **found, "standing": standing}
 
     async def session(self, named: str) -> StoredSession:
         """What is stored of a session: by an app's own id, its hash, or the id of an exchange in it."""
@@ -345,7 +353,7 @@ class Operator:
         state = self.rollouts.state(canary)
         _must_be_storable(who, reason)
         if state is None:
-            raise BadOrder(404, f"no canary {canary!r} to decide of; there are: {self._names()}")
+            raise self._unknown(canary, " to decide of")
         misses, note = [], ""
         if choice == "ship":
             found, split = await _ask_store(self._misses, canary)
@@ -588,7 +596,7 @@ class Operator:
         if wanted is not None and not self.rollouts.known and order != "rollback":
             raise BadOrder(503, "the store has not answered yet; only rollback needs none")
         if wanted is None:
-            raise BadOrder(404, f"no canary {canary!r} to {order}; there are: {self._names()}")
+            raise self._unknown(canary, f" to {order}")
         if state is None:
             raise BadOrder(503, f"canary {canary!r} has just come into the config: try again in a moment")
         refused = refusal(order, wanted.canary, state)
@@ -630,7 +638,7 @@ class Operator:
 
     def _watched(self, canary: str) -> WatchedCanary:
         if canary not in self.monitor.canaries:
-            raise BadOrder(404, f"no canary {canary!r}; there are: {self._names()}")
+            raise self._unknown(canary)
         return self.monitor.canaries[canary]
 
     def _must_be_known(self, canary: str) -> None:
@@ -644,6 +652,11 @@ class Operator:
     def _promoted_by_two(self) -> list[str]:
         canaries = self.settings().canaries.items()
         return [name for name, each in canaries if each.promoted_by == "two_people"]
+
+    def _unknown(self, canary: str, why: str = "") -> BadOrder:
+        if standing := self.settings().standing.get(canary):
+            return BadOrder(404, in_its_place(canary, standing.begun.open))
+        return BadOrder(404, f"no canary {canary!r}{why}; there are: {self._names()}")
 
     def _names(self) -> str:
         return ", ".join(self.settings().canaries) or "none"

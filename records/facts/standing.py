@@ -4,7 +4,7 @@ carries them to the processes of a machine (`trials.json`).
 Arms are mappings as in the config file. `records.store.standing` changes them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,13 @@ class Standing:
             for each in self.history
         ]
         return replace(self, history=history)
+
+
+def in_its_place(name: str, trials: Iterable[str]) -> str:
+    """What to say to who names a standing canary where one with a candidate is meant."""
+    known = ", ".join(trials)
+    instead = f"name its trial ({known})" if known else f"begin one: canary begin {name} --model MODEL"
+    return f"{name} is standing, and only its trials have a candidate: {instead}"
 
 
 def write_standings(path: Path, standings: Mapping[str, Standing]) -> bool:

@@ -64,6 +64,12 @@ def canary(stage: Stage, *words: str, code: int = 0) -> subprocess.CompletedProc
     return done
 
 
+def check(stage: Stage) -> str:
+    """What `canary check` says, which takes the data folder from the environment."""
+    where = {"CANARY_DATA": str(stage.server.data)}
+    return CliRunner().invoke(app, ["check", "--config", str(stage.server.config)], env=where).output
+
+
 def states(stage: Stage) -> dict[str, str]:
     return {each["name"]: each["state"] for each in stage.api("GET", "/api/status").json()["canaries"]}
 
@@ -99,11 +105,9 @@ def test_models_come_and_go_by_their_names_and_no_file_is_written(stage: Stage) 
     assert parse(
         f"{CONFIG.partition('canaries:')[0].format(url='http://x')}canaries:\n{shown}", "shown", {}
     ).standing
-    where = {"CANARY_DATA": str(stage.server.data)}
-    checked = CliRunner().invoke(app, ["check", "--config", str(stage.server.config)], env=where)
-    assert (
-        "the baseline of support is older than the one in force, which counts: openai/third" in checked.stderr
-    )
+    checked = check(stage)
+    assert "the baseline of support is older than the one in force, which counts: openai/third" in checked
+    assert "promoted support-third" in checked
     assert "Begin the next model of support" in stage.api("GET", "/").text
 
     stage.restart()
@@ -133,8 +137,20 @@ def test_a_rollback_of_what_was_promoted_takes_the_baseline_back(stage: Stage) -
 
 def test_a_trial_that_never_ran_ends_and_is_in_no_history(tmp_path: Path) -> None:
     with on_stage(tmp_path, CONFIG.replace("start: auto", "start: manual")) as stage:
+        assert "canary begin support --model MODEL: the candidate gets 50%, once somebody starts it" in check(
+            stage
+        )
+        assert "support: everybody gets openai/first" in canary(stage, "status", "support").stdout
+        assert "support: openai/first (standing" in canary(stage, "explain", "u1").stdout
+        for words, code in ((("report",), 2), (("preflight",), 2), (("start",), 1)):
+            told = canary(stage, *words, "support", code=code).stderr
+            assert "only its trials have a candidate: begin one: canary begin support --model" in told
         said = canary(stage, "begin", "support", "--model", "second").stderr
         assert "support-second: waiting, until `canary start support-second`" in said
+        assert "support-second waiting" in canary(stage, "status", "support").stdout
+        refused = canary(stage, "promote", "support", "--reason", "r", code=1).stderr
+        assert "name its trial (support-second)" in refused
+        assert "support tries support-second" in check(stage)
         canary(stage, "end", "support-second")
         eventually(lambda: states(stage) == {} or None)
         assert stage.api("GET", "/api/releases").json() == {"releases": []}
