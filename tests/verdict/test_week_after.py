@@ -13,6 +13,7 @@ from tests.verdict.totals import UnitTotals
 from verdict.archive.trends import trends
 from verdict.archive.week_after import WRONG, Kept, PromisedRow, WeekAfter, kept, rows_of
 from verdict.decision.document import Difference, Units
+from verdict.decision.verdict import find
 from verdict.sample.cohort import from_store
 from verdict.sample.sample import Sample
 from verdict.sample.unit_totals import RunPart
@@ -173,6 +174,32 @@ def test_the_archive_says_how_often_promises_held_from_five_releases_on() -> Non
     again = replace(releases[0], canary="other", at=releases[0].at + 1)
     few = trends([*releases[:4], again, a_release(9)]).promises
     assert (few.releases, few.rows, few.kept) == (4, None, None)
+
+
+def a_trial(seed: int) -> list[Difference]:
+    """What the report of 14 days at 5 % promises of equal arms."""
+    rng = np.random.default_rng(seed)
+    of = visits(rng, usual(rng, 30_000), share=0.05, days=14, returning=3)
+    sample = World(
+        visits=of,
+        totals={"errors": failing(rng, of, (0.02, 0.02)), "cost": paying(rng, of, (0.01, 0.01))},
+        duration=lasting(rng, of, (2.0, 2.0)),
+        said={"csat": rating(rng, of, (4.0, 4.0), answers=0.5)},
+    ).until(14)
+    found = find(sample, replace(JUDGED, planned_units=1_500), now=NOW)
+    return [line.difference for line in found.lines]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("share", [0.98, 0.9])
+def test_of_equal_arms_most_promises_are_kept_or_open_and_hardly_any_is_not_kept(share: float) -> None:
+    worlds, said = 150, {each.metric: {"kept": 0, "not_kept": 0, "unknown": 0} for each in RUBRIC}
+    for seed in range(worlds):
+        for each in judged(a_week(worlds + seed, share=share), a_trial(seed)):
+            said[each.metric][each.kept] += 1
+    print(f"equal arms, {1 - share:.0%} held back, {worlds} worlds: {said}")
+    assert all(found["not_kept"] <= 0.05 * worlds for found in said.values())
 
 
 @pytest.mark.slow
