@@ -316,8 +316,8 @@ class Controller:
         try:
             if self.leader.is_shared:
                 self.rollouts.adopt(await asyncio.to_thread(self._store.states))
-            await asyncio.to_thread(self.rollouts.count_users, self.settings, now)
             await self._act(passed_s, now)
+            await asyncio.to_thread(self.rollouts.count_users, self.settings, now)
             self.stored.answered()
         except StoreDown as problem:
             self.stored.failed(problem)

@@ -214,7 +214,9 @@ def _line(canary: Document) -> str:
     rules = "".join(f"; {rule.key} {rule.word}" for rule in stands.rules if rule.tone in ("warn", "bad"))
     why = f": {canary['reason']}" if canary["reason"] else ""
     traffic = "".join(f"; {each}" for each in stands.traffic)
-    return f"{canary['name']} {stands.word}{why}{step}, {share}{rules}{traffic}"
+    quota = (canary.get("quota") or {}).get("sentence", "")
+    quota = f"; {quota}" if quota else ""
+    return f"{canary['name']} {stands.word}{why}{step}, {share}{rules}{quota}{traffic}"
 
 
 def _what_counts(canary: Document) -> object:

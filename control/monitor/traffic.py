@@ -279,6 +279,7 @@ _REFUSED: Mapping[str, str] = {
     "caller_unauthorized": "got 401 or 403 from {by}: the key that the app sends, or the entry's `api_key`, "
     "is missing or wrong",
     "caller_rejected": "were refused as invalid by {by}",
+    "provider_throttled": "got 429 from {by}: its rate or quota is used up",
 }
 
 

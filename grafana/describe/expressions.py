@@ -8,7 +8,9 @@ RANGE = "$__range"
 COUNTED = 'outcome=~"ok|fallback|error"'
 """The exchanges that count for the model: without callers' mistakes and aborted exchanges."""
 
-BLAMED = 'error_type=~"provider_.*|candidate_rejects|breaker_open",error_type!="provider_stale"'
+BLAMED = (
+    'error_type=~"provider_.*|candidate_rejects|breaker_open",error_type!~"provider_stale|provider_throttled"'
+)
 """The error types that count against the assigned arm, as in records/outcome.py."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from records.outcome import ErrorType, Outcome, OutcomeName
+from records.outcome import THROTTLED, ErrorType, Outcome, OutcomeName
 from routing.assignment import Reason
 from routing.caller import TAG
 
@@ -44,8 +44,11 @@ REST = "other models"
 OUTSIDE: tuple[Reason, ...] = ("no_unit", "stateful", "prompt_missed")
 """Why the baseline serves a request of a canary outside its statistics, though its app could change that."""
 
-REFUSALS: tuple[ErrorType, ...] = ("caller_not_found", "caller_unauthorized", "caller_rejected")
-"""A provider's refusals of what a caller sent: no arm is to blame, so no guardrail sees them."""
+REFUSALS: tuple[ErrorType, ...] = (
+    *("caller_not_found", "caller_unauthorized", "caller_rejected"),
+    THROTTLED,
+)
+"""A provider's refusals of what callers sent, or how much: no arm is to blame, and no guardrail sees them."""
 
 
 class UnmatchedCount(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -67,7 +70,8 @@ def troubles_in(outcome: Outcome) -> Iterator[str]:
     refusal."""
     if outcome.reason in OUTSIDE:
         yield outcome.reason
-    if outcome.error_type in REFUSALS and outcome.status is not None:  # the provider's own status
+    relayed = outcome.status is not None and outcome.outcome != "fallback"  # the provider's own status
+    if outcome.error_type in REFUSALS and relayed:
         yield str(outcome.error_type)
 
 

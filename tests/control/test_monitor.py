@@ -13,6 +13,7 @@ from canary.config import parse
 from control.feed.events import WorkerEvents
 from control.monitor.monitor import FORGOTTEN_AFTER_S, Monitor
 from control.monitor.wait_limits import FEWEST, LEAST_S
+from control.operator.status import explanation
 from control.states.rollouts import Rollouts
 from records.exports.prometheus import Meters
 from records.outcome import Feedback, Heartbeat, InFlight, Outcome
@@ -160,6 +161,8 @@ def test_a_quota_caps_the_share_through_a_restart_and_rolls_nothing_back(desk: D
         ask(14, 6)
     assert stands() == (0.035, 0.035, ["trial"])
     assert desk.rollouts.state("trial").phase == 2  # type: ignore[union-attr]
+    (told,) = explanation(desk.config.canaries, desk.rollouts, "ann", b"k" * 32)["canaries"]
+    assert told["sentence"].endswith("; quota: its share of 5.00% is capped at 3.50%")
     kept = msgspec.json.decode(msgspec.json.encode(desk.monitor.snapshot()))
     desk.monitor = desk.guard()
     desk.monitor.restore(kept, new_boot=None)

@@ -111,13 +111,18 @@ def _throttled(stage: Stage, name: str) -> dict[str, Any] | None:
 
 def test_the_baselines_429_is_relayed_and_counts_against_no_arm(stage: Stage) -> None:
     stage.provider.behave("old-busy-old", BUSY)
-    (user,) = islice(stage.users("baseline", "old-busy", 0.5), 1)
-    answer = ask(stage, "old-busy", user)
+    answers = [ask(stage, "old-busy", user) for user in islice(stage.users("baseline", "old-busy", 0.5), 3)]
+    answer = answers[0]
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
     assert answer.json()["error"]["code"] == "rate_limit_exceeded"
     row = stage.outcome(answer.headers["x-canary-exchange"])
     assert (row["outcome"], row["error_type"]) == ("error", "provider_throttled")
-    told = eventually(lambda: (s := stage.status("old-busy"))["arms"]["baseline"]["unreached"] and s)
+    told = eventually(lambda: (s := stage.status("old-busy"))["traffic"] and s)
+    assert told["arms"]["baseline"]["unreached"] == {"provider_throttled": 3}
+    assert told["traffic"][0]["sentence"] == (
+        "3 of 3 requests of the last ten minutes got 429 from provider entry openai: its rate or quota is "
+        "used up"
+    )
     assert (told["arms"]["baseline"]["errors"], told["quota"], told["ramp"]["held"]) == (0, None, False)
 
 
