@@ -104,6 +104,6 @@ def test_no_exchange_is_anybodys_success(asked: tuple[Stage, list[Answer]]) -> N
     assert {name for _, name, _ in found} == {"error"}
     assert found["candidate", "error", "breaker_open"] >= USERS_OF_EACH_ARM - 5 - AT_ONCE - 3
     assert (
-        found["baseline", "error", "provider_5xx"] + found["baseline", "error", "provider_429"]
+        found["baseline", "error", "provider_5xx"] + found["baseline", "error", "provider_throttled"]
         == USERS_OF_EACH_ARM
     )
