@@ -33,7 +33,7 @@ from pages.words.figures import defined
 from pages.words.status import day, moment
 from pages.words.verdict import failed_by, failure_rate
 from pages.writers import to_json, written
-from records.captures.capture import CapturedMessage
+from records.captures.capture import Capture, CapturedMessage
 from verdict.archive.release_facts import (
     DAY_S,
     FailedRequest,
@@ -202,13 +202,19 @@ def _requests(newest: Sequence[FailedRequest]) -> Table:
 
 
 def _texts(failure: ProviderFailure) -> list[Table]:
+    """What was asked, and what the candidate answered: another model's answer is not its vendor's."""
     rows = [
         [moment(each.about.at), message.role, message.said]
         for each in failure.texts
-        for message in (*each.messages, CapturedMessage("assistant", each.answer, each.answer_calls))
+        for message in (*each.messages, *_answer(each))
         if message.said
     ]
     return [Table(columns("when", "role", "text, redacted"), rows)]
+
+
+def _answer(capture: Capture) -> list[CapturedMessage]:
+    by_candidate = capture.about.served_by == "candidate" or capture.about.copy_of
+    return [CapturedMessage("assistant", capture.answer, capture.answer_calls)] if by_candidate else []
 
 
 def _examples(found: Sequence[ProviderFailure]) -> Table:

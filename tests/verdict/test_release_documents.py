@@ -96,6 +96,7 @@ def captured(outcome: Outcome, asked: str, answer: str) -> Capture:
         phase=0,
         arm="candidate",
         kept="rate",
+        served_by=outcome.served_by,
         unit=UNIT,
     )
     return Capture(about=about, messages=(CapturedMessage("user", asked),), answer=answer)
@@ -170,14 +171,19 @@ def test_the_vendors_document_has_no_user_no_cost_and_no_captured_text(
         assert "req_0000" in rendered(found, "vendor", "html")
 
 
-def test_texts_are_there_when_asked_for(store: Store) -> None:
-    failed = a_failure(1, SEED)
-    store.ship(a_batch(failed))
-    CaptureStore(store).add([captured(failed, "where is my order?", "on its way")], now=START)
+def test_texts_are_there_when_asked_for_and_no_other_model_s_answer(store: Store) -> None:
+    refused = a_failure(1, SEED, served_by="baseline")
+    cut = an_exchange(2, faults=("cut_off",), finish="length", served_by="candidate")
+    store.ship(a_batch(refused, cut))
+    captures = [
+        captured(refused, "where is my order?", "on its way"),
+        captured(cut, "and when?", "tomorrow at"),
+    ]
+    CaptureStore(store).add(captures, now=START)
     assert "where is my order" not in rendered(facts(store), "vendor", "json")
     told = json.loads(rendered(facts(store, texts=True), "vendor", "json"))
-    texts = told["sections"][1]["tables"][1]
-    assert [each["text, redacted"] for each in texts] == ["where is my order?", "on its way"]
+    texts = [each["text, redacted"] for section in told["sections"][1:3] for each in section["tables"][1]]
+    assert sorted(texts) == ["and when?", "tomorrow at", "where is my order?"]
 
 
 def test_a_release_that_nobody_tried_has_a_document_in_every_form(store: Store) -> None:
