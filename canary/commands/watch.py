@@ -235,6 +235,8 @@ class CommandTrial:
         order |= {"start": "manual"} if self.quick else {}
         try:
             client = AdminClient(admin=self.admin, data=self.data, environment=os.environ)
+            if problem := self._other_baseline(client):
+                return CanaryUptake(says=f"no trial was begun: {problem}; it waits for that", waits=True)
             done = client.post(f"/api/standing/{quote(self.standing, safe='')}/begin", order)
         except ServerNotReached as problem:
             rest = "" if self.quick else "; it waits for that to change"
@@ -249,6 +251,18 @@ class CommandTrial:
         """Who decides about the canaries with this baseline, as `provider/model`."""
         uses = self.config.uses.get(baseline, ())
         return tuple(dict.fromkeys(each.owner for each in uses if each.part == "baseline" and each.owner))
+
+    def _other_baseline(self, client: AdminClient) -> str:
+        """What is wrong if the server's baseline is another one than our store says; "" if nothing is."""
+        known = client.get("/api/status")["standing"]
+        found = [each["baseline"] for each in known if each["name"] == self.standing]
+        given = [f"{each['provider']}/{each['model']}" for each in found]
+        if not given or given == [self._current()]:
+            return ""
+        return (
+            f"users have {given[0]}, and by our store {self._current()}, which it was compared with; give "
+            "the server's store, or its data folder with --data"
+        )
 
     def _current(self) -> str | None:
         """The model that users have now; None to let the benchmark choose."""

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+from typer.testing import CliRunner
 
+from canary.cli import app
 from canary.commands.client import ServerNotReached
 from canary.commands.status import Clock, WaitResult, exit_code, until_settled
 
@@ -94,3 +96,9 @@ def test_a_server_that_never_answered_is_no_reason_to_wait() -> None:
     with pytest.raises(ServerNotReached):
         until_settled(_answers(None), 7200, 30, hand.clock())
     assert hand.at == 0
+
+
+@pytest.mark.parametrize("file", ["report.txt", "report", "markdown"])
+def test_a_report_that_cannot_be_written_is_refused_before_the_wait(file: str) -> None:
+    done = CliRunner().invoke(app, ["wait", "support", "--report", file])
+    assert (done.exit_code, ".md" in done.stderr) == (2, True), done.stderr

@@ -270,7 +270,7 @@ class Line:
         server = serve(self.text, workers=1)
         sums(server.config.parent)
         self.hook, self.config, self._where = hook, server.config, ["--data", str(server.data)]
-        self.data = server.data
+        self.data, self.admin = server.data, server.admin
         begun = CliRunner().invoke(app, ["begin", "trial", "--model", "older", *self._where])
         assert begun.exit_code == 0, begun.stderr
 
@@ -356,6 +356,15 @@ def test_a_model_that_passes_follows_a_promoted_canary_and_one_that_does_not_nev
         "trial-gpt-good is begun and starts automatically"
     )
     eventually(lambda: line.states() == [("trial-gpt-good", "running", 0.05)])
+
+    elsewhere = ["--admin", line.admin, "--config", str(line.config), "--data", str(line.data / "elsewhere")]
+    done = CliRunner().invoke(
+        app,
+        ["watch", "--again", "gpt-good", "--begin", "trial", *elsewhere],
+        env={"CANARY_ADMIN_TOKEN": (line.data / "admin.token").read_text().strip()},
+    )
+    wrong = "no trial was begun: users have openai/older, and by our store openai/old, which it was compared"
+    assert wrong in done.stdout, done.stderr
 
 
 def test_the_watcher_and_a_person_judge_by_the_terms_of_what_was_promoted(
