@@ -339,7 +339,8 @@ def _check_notify(file: FileSection, found: CheckedDocument) -> None:
 def _check_apprise(url: str, path: Path, file: FileSection, found: CheckedDocument) -> None:
     scheme, separator, _ = url.partition("://")
     if not separator:
-        return found.complain(path, "must be a URL of Apprise, such as mailto://mail.example.com/{owner}")
+        form = "mailto://mail.example.com/{owner}?from=canary@example.com"
+        return found.complain(path, f"must be a URL of Apprise, such as {form}")
     if not apprise_receiver.is_installed():
         found.warn(path, f"sends nothing: {apprise_receiver.NOT_INSTALLED}")
     if OWNER not in url:

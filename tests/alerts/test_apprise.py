@@ -6,22 +6,18 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from email import message_from_bytes, policy
-from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, Envelope, Session
 from structlog.testing import capture_logs
 
 from alerts.incidents.apprise_receiver import REFUSED_URL, wrong_with
 from alerts.incidents.notice import Notice, Receiver
 from alerts.incidents.notifier import Announcement, Outbox, announce, deliver, notifier_client, receivers_of
-from tests.servers.ports import free_port
+from tests.e2e.mailbox import Mailbox, smtp_server
 
 NOW = 1_790_000_000.0
 PAGE = Notice(
@@ -49,39 +45,6 @@ VERDICT = Announcement(
     offers=("promote",),
     owners=("anna@example.com", "ben@example.com"),
 )
-
-
-class Mailbox:
-    """What an SMTP server took: the mails with their envelopes' recipients. `refuses`: it takes none."""
-
-    def __init__(self) -> None:
-        self.mails: list[tuple[list[str], EmailMessage]] = []
-        self.refuses = False
-
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        if self.refuses:
-            return "451 try again later"
-        assert envelope.content is not None
-        content = envelope.content if isinstance(envelope.content, bytes) else envelope.content.encode()
-        parsed = message_from_bytes(content, policy=policy.default)
-        assert isinstance(parsed, EmailMessage)
-        self.mails.append((envelope.rcpt_tos, parsed))
-        return "250 OK"
-
-    def texts(self) -> list[str]:
-        bodies = [mail.get_body(("plain",)) for _, mail in self.mails]
-        return [body.get_content().replace("\r\n", "\n").rstrip("\n") for body in bodies if body is not None]
-
-
-@contextmanager
-def smtp_server(mailbox: Mailbox) -> Iterator[str]:
-    """An SMTP server on loopback, as HOST:PORT."""
-    controller = Controller(mailbox, hostname="127.0.0.1", port=free_port())
-    controller.start()
-    try:
-        yield f"127.0.0.1:{controller.port}"
-    finally:
-        controller.stop()
 
 
 @contextmanager

@@ -275,7 +275,8 @@ def test_a_receiver_of_owners_is_warned_of_where_it_reaches_nobody() -> None:
     address = "canary.yaml:4: canaries[0].owner: must be an address for notify's mail to {owner}"
     assert address in parse(SOUND + trial + mail, "canary.yaml", {}).warnings
     assert refusal(SOUND + "notify: [{apprise: hunter2}]\n") == [
-        "canary.yaml:3: notify[0].apprise: must be a URL of Apprise, such as mailto://mail.example.com/{owner}"
+        "canary.yaml:3: notify[0].apprise: must be a URL of Apprise, such as "
+        "mailto://mail.example.com/{owner}?from=canary@example.com"
     ]
 
 

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Connection
 from structlog.testing import capture_logs
 
-from alerts.incidents.notice import Receiver, ReceiverKind
+from alerts.incidents.notice import OWNER, Receiver, ReceiverKind
 from canary.config import parse
 from control.jobs.reports import RETRY_S, TELL_FOR_S, Announcer, ReportJob, is_news
 from control.settings import ControlSettings
@@ -22,6 +22,7 @@ from records.errors import StoreDown
 from records.store import Act, Store
 from records.store.reports import DailyReport, DailyReports
 from routing import transitions
+from tests.e2e.mailbox import Mailbox, smtp_server
 from tests.e2e.receivers import listening_hook
 from tests.verdict.conftest import START, World, exchanges
 from tests.verdict.shipping import Shipper
@@ -94,6 +95,18 @@ def test_a_report_is_made_at_its_time_once_a_day_and_is_that_of_the_command(stor
     assert {**kept.document, "details": None} == {**shown, "details": None}
     assert job.turn(nine(4))
     assert days(store) == [day_of(nine(4)), day_of(nine(3))]
+
+
+def test_the_owner_is_mailed_a_verdict_once_it_is_reached(store: Store) -> None:
+    mailbox = Mailbox()
+    with smtp_server(mailbox) as address:
+        announcer = an_announcer(f"mailto://{address}/{OWNER}?from=canary@example.com", "apprise")
+        job = ReportJob(store, lambda: SETTINGS, announcer.put, sentences)
+        assert job.turn(nine(3))
+        asyncio.run(announcer.tell(nine(3)))
+    ((recipients, mail),) = mailbox.mails
+    assert recipients == ["anna@example.com"]
+    assert mail["subject"].startswith("c: the verdict is ship now")
 
 
 def test_a_restart_makes_up_for_todays_report_but_makes_none_twice(store: Store) -> None:

@@ -32,6 +32,7 @@ canaries:
     baseline: {{provider: openai, model: old}}
     candidate: {{provider: openai, model: older}}
     share: 5%
+    owner: anna@example.com
 datasets:
   sums: {{file: sums.jsonl, layer: synthetic}}
 notify: [{{webhook: "{hook}"}}]
@@ -98,6 +99,8 @@ def test_a_new_model_is_told_once_and_measured(tmp_path: Path, provider: Provide
         each["model"]: each["headline"] for each in hook.bodies if each["event"] == "benchmark_finished"
     }
     assert finished == {each: f"{each}: its benchmark against openai/old says ship" for each in names}
+    owners = {each["event"]: each["owner"] for each in hook.bodies}
+    assert owners == {"model_released": None, "benchmark_finished": "anna@example.com"}
     assert watch(tmp_path, "--bench").exit_code == 0
     assert len(hook.bodies) == 6
     with closing(Store.open("sqlite:///canary.db", tmp_path / "data")) as store:
