@@ -196,6 +196,7 @@ class Controller:
             self.operator.rollbacks_known.following(),
             self.operator.approvals.following(),
             self.operator.retirements.following(),
+            self.operator.decisions_known.following(),
             self._trials.following(),
             self._announcer.run(),
             self._archivist.run(),

@@ -41,8 +41,8 @@ _JUDGE = ("provider", "model", "state", "reason", "until", "spent_usd", "daily_b
 
 _STATUS = (
     "name", "models", "state", "share", "actual_share", "assignment", "run", "lane", "hard", "refused",
-    "started_at", "promote_asked", "arms", "breakers_open", "unpriced", "mirror", "ramp", "quota",
-    "guardrails", "where_sentence", "not_seen",
+    "started_at", "promote_asked", "decision", "arms", "breakers_open", "unpriced", "mirror", "ramp",
+    "quota", "guardrails", "where_sentence", "not_seen",
 )  # fmt: skip
 _BRIEF = ("rule", "who", "summary", "sentence", "at", "share_before", "where_sentence", "arms", "stored")
 _WHY = (

@@ -29,7 +29,13 @@ from control.operator.orders import (
     transition_for,
 )
 from control.operator.standing import StandingOrders
-from control.operator.status import KnownRetirements, RollbackHistory, explanation, status_of
+from control.operator.status import (
+    KnownRetirements,
+    LastDecisions,
+    RollbackHistory,
+    explanation,
+    status_of,
+)
 from control.settings import CanarySettings, ControlSettings
 from control.states.preflights import Preflights
 from control.states.rollouts import (
@@ -105,12 +111,14 @@ class Operator:
     sentences: "Sentences" = lambda report: ()
     standing: StandingOrders
     rollbacks_known: RollbackHistory = field(init=False)
+    decisions_known: LastDecisions = field(init=False)
     approvals: PromotionApprovals = field(init=False)
     retirements: KnownRetirements = field(init=False)
 
     def __post_init__(self) -> None:
         self.rollbacks_known = RollbackHistory(self.store, self.rollouts)
         self.retirements = KnownRetirements(self.store, self.settings)
+        self.decisions_known = LastDecisions(self.store, self.rollouts)
         self.approvals = PromotionApprovals(self.store, self.rollouts.state, self._promoted_by_two)
 
     def degraded(self) -> Sequence[str]:
@@ -137,6 +145,7 @@ class Operator:
                     unpriced=self._unpriced_of(name),
                     laneless=without_lane.get(name),
                     promote_asked=self.approvals.open(name, time.time()),
+                    decision=self.decisions_known.document(name),
                     held_units=self.held_units(name),
                     breakers_open=self.workers.breakers_open(name, time.monotonic()),
                     astray=[each for each in astray if each.canary == name],

@@ -27,6 +27,7 @@ from records.errors import StoreDown
 from records.facts.prices import UnpricedArm
 from records.facts.retirement import LastDay
 from records.store import Store
+from records.store.decisions import Decision, Decisions
 from records.store.releases import ListedRetirements
 from routing import transitions
 from routing.assign import Assignment, Given, Held, assign, everybody
@@ -112,6 +113,7 @@ def status_of(
     unpriced: Sequence[UnpricedArm] = (),
     laneless: str | None = None,
     promote_asked: PromoteRequest | None = None,
+    decision: Mapping[str, Any] | None = None,
     held_units: Mapping[str, Any] | None = None,
     breakers_open: int = 0,
     astray: Sequence[AstrayTraffic] = (),
@@ -120,11 +122,11 @@ def status_of(
     """The canary's status at monotonic `now`. `state` is None while it is not known; `rolled_back` is the
     rollback in force; `preflight` is what the candidate took before the start; `unpriced` are its arms whose
     price no list and no config names; `laneless` says why it gets no lane; `promote_asked` is the open
-    request to promote it; `held_units` how many users keep an arm through a change of share, and until when
-    at most; `breakers_open` is the number of workers whose breaker is open; `astray` is what is
-    wrong with most of its requests; `step_users` are the candidate's users in the ramp's step. `refused` in
-    the status says that the config redefines the canary, or that it gets no lane; `lane` is its lane's size,
-    None without one; `not_seen` what nobody reads."""
+    request to promote it; `decision` what somebody decided about its run; `held_units` how many users keep
+    an arm through a change of share, and until when at most; `breakers_open` is the number of workers whose
+    breaker is open; `astray` is what is wrong with most of its requests; `step_users` are the candidate's
+    users in the ramp's step. `refused` in the status says that the config redefines the canary, or that it
+    gets no lane; `lane` is its lane's size, None without one; `not_seen` what nobody reads."""
     where = watched.watch.where(watched.statuses)
     sessions = watched.watch.state.sessions.document()
     arms = {name: {**each, "sessions": sessions[name]} for name, each in watched.pulse.document(now).items()}
@@ -155,6 +157,7 @@ def status_of(
         "orders": _orders(wanted, state, laneless),
         "promoted_by": wanted.promoted_by,
         "promote_asked": promote_asked.document() if promote_asked is not None else None,
+        "decision": decision,
         "captures": wanted.capture is not None,
         "prompt_missed": watched.pulse.prompt_missed,
         "changed_texts": list(wanted.changed_texts),
@@ -336,6 +339,35 @@ class KnownRetirements:
         settings, today = self._settings(), datetime.fromtimestamp(now, UTC).date()
         found = urgent(self._listed, settings.retires, uses_of(settings.canaries, settings.standing), today)
         return [each.document(today) for each in found]
+
+
+class LastDecisions:
+    """People's newest decisions by canary, as last read."""
+
+    def __init__(self, store: Store, rollouts: Rollouts) -> None:
+        self._store, self._rollouts = store, rollouts
+        self._known: Mapping[str, Decision] = {}
+
+    def document(self, name: str) -> Mapping[str, Any] | None:
+        """What somebody decided about the canary's run, last; None for none. `at` is UTC seconds."""
+        state, known = self._rollouts.state(name), self._known.get(name)
+        if known is None or state is None or known.run != state.run:
+            return None
+        said = {name: getattr(known, name) for name in ("decision", "who", "reason", "at")}
+        return {**said, "despite": list(known.names)}
+
+    def look(self) -> None:
+        """Read them. May raise StoreDown."""
+        self._known = Decisions(self._store).newest()
+
+    async def following(self) -> None:
+        """Read them once a second, without end: another admin, or an earlier process, may have stored one."""
+
+        async def look() -> None:
+            with suppress(StoreDown):  # said elsewhere; what was seen last is shown
+                await asyncio.to_thread(self.look)
+
+        await every(2 * LOOK_EVERY_S, look, at_once=True)
 
 
 class RollbackHistory:

@@ -11,8 +11,8 @@ from common.numbers import count, dollars, percent, seconds
 from pages.document import BulletList, Cell, Document, Row, Section, Table, columns
 from pages.words import gains, judge, verdict
 from pages.words.archive import came, ending, promised, promises, reasons_of, week_after
-from pages.words.figures import bound_words, label
-from pages.words.reasons import sentences
+from pages.words.figures import bound_words, joined, label
+from pages.words.reasons import miss_words, sentences
 from pages.words.status import day
 from pages.writers import listing, written
 from records.store.benchmarks import FailureRow
@@ -181,11 +181,19 @@ def _runs(runs: Sequence[RunStanding]) -> Table:
             run.state.replace("_", " ") + (f" {day(run.ended_at)}" if run.ended_at is not None else ""),
             ": ".join(part for part in (run.who, run.reason) if part) or "–",
             verdict.in_words(run.verdict) if run.verdict is not None else "–",
-            verdict.in_words(run.decision) if run.decision is not None else "–",
+            _decided(run),
         ]
         for run in runs
     ]
     return Table(columns("canary", "started", "state", "by", "verdict", "a person decided"), rows)
+
+
+def _decided(run: RunStanding) -> str:
+    """What a person decided: ship despite satisfaction."""
+    if run.decision is None:
+        return "–"
+    despite = f" despite {joined([miss_words(name) for name in run.despite])}" if run.despite else ""
+    return f"{verdict.in_words(run.decision)}{despite}"
 
 
 def _criteria(run: RunStanding, report: Report) -> Section:
@@ -478,6 +486,7 @@ def _run(run: RunStanding) -> dict[str, Any]:
         "verdict": run.verdict,
         "against": run.against or None,
         "decision": run.decision,
+        "despite": list(run.despite),
         "report": None if run.report is None else report_json(run.report, sentences),
         **({} if run.week_after is None else {"week_after": asdict(run.week_after)}),
     }

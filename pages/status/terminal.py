@@ -140,6 +140,8 @@ def _header(canary: Mapping[str, Any], stands: CanaryStanding, now: float) -> Ta
         head.add_row("preflight", Text(canary["preflight"]["sentence"]))
     if canary.get("promote_asked"):
         head.add_row("promotion", Text(status.asked(canary["promote_asked"], now), "yellow"))
+    if canary.get("decision"):
+        head.add_row("decision", Text(status.decided(canary["decision"])))
     if canary.get("open_incident"):
         head.add_row("incident", Text(_incident(canary["open_incident"], now), "bold red"))
     if canary.get("base_path"):

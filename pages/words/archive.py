@@ -16,7 +16,7 @@ from verdict.archive.release_facts import ProviderFailures, ReleaseCosts, Timeli
 from verdict.archive.releases import Dossier, RunStanding, verdicts
 from verdict.archive.trends import Family, TrendStep, Validity
 from verdict.archive.week_after import PromisedRow, PromisesHeld, WeekAfter, Why
-from verdict.decision.document import Difference, Report
+from verdict.decision.document import SHIPS, Difference, Report
 from verdict.terms.measures import Unit
 
 _UNPRICED = "no price"
@@ -221,6 +221,7 @@ def reasons_of(found: Dossier) -> tuple[str, ...]:
         *map(_promoted, promoted),
         *_not_made(found),
         *(_begun(run) for run in found.newest if run.verdict is None and run not in promoted),
+        *map(_outweighed, (run for run in found.newest if run.despite and run.verdict in SHIPS)),
         *_agreement(found),
         *_open_points(found),
         *_missing(found),
@@ -240,6 +241,11 @@ def _pulled_back(run: RunStanding) -> str:
 
 def _begun(run: RunStanding) -> str:
     return f"Canary {run.canary} has begun, and has no report yet."
+
+
+def _outweighed(run: RunStanding) -> str:
+    """Who outweighed what, and why, which is the first reason of such a report."""
+    return f"{run.canary}: {_first(run.report)[0]}"
 
 
 def _promoted(run: RunStanding) -> str:

@@ -80,6 +80,13 @@ def asked(request: Mapping[str, Any], now: float) -> str:
     return f"{first}; somebody else may promote until {until} UTC"
 
 
+def decided(decision: Mapping[str, Any]) -> str:
+    """What somebody decided: ship despite csat and category:refund, by ann on …: the board agrees"""
+    word = plain(decision["decision"]).replace("dont", "don’t")
+    despite = f" despite {', '.join(decision['despite'])}" if decision["despite"] else ""
+    return f"{word}{despite}, by {decision['who']} on {moment(decision['at'])} UTC: {decision['reason']}"
+
+
 def verbatim(text: str) -> Markup:
     """Text for an HTML element's content. Quotes stay as they are, which only an attribute must not have."""
     return Markup(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))  # noqa: S704
@@ -270,6 +277,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
         text_moment,
         day,
         plain,
+        decided,
         act,
         error_details,
         asked,

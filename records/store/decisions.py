@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from records.store import Act, AuditEntry, Store, tables
 from records.store.store import log_act
@@ -67,6 +67,13 @@ class Decisions:
             query = query.where(table.c.at <= until)
         found = self._store.found(Decision, query)
         return found[0] if found else None
+
+    def newest(self) -> dict[str, Decision]:
+        """The newest decision on each canary, whichever its run."""
+        table = tables.decisions
+        last = select(func.max(table.c.id)).group_by(table.c.canary)
+        found = self._store.found(Decision, select(table).where(table.c.id.in_(last)))
+        return {each.canary: each for each in found}
 
 
 ASKED = "promote_asked"

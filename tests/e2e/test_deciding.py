@@ -40,13 +40,14 @@ providers:
 canaries:
 {CANARY.replace("NAME", "trial")}
 {CANARY.replace("NAME", "open")}
+{CANARY.replace("NAME", "needed")}
 {MISSES}
 """
 
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """Two canaries: somebody took `trial` out, and `open` runs."""
+    """Four canaries: somebody took `trial` out, and the others run."""
     with on_stage(tmp_path_factory.mktemp("deciding"), CONFIG) as up:
         assert up.api("POST", "/api/canaries/trial/rollback", {"who": "bob"}).status_code == 200
         yield up
@@ -95,6 +96,13 @@ def test_a_decision_to_ship_names_each_miss_and_counts_for_it(stage: Stage) -> N
     assert after["verdict"] == "ship_with_caveats"
     assert after["reasons"][0] == "jane outweighed error rate (the board agrees)."
     assert after["decision"]["despite"] == ["error_rate"]
+    known = eventually(lambda: stage.status("misses")["decision"])
+    assert (known["decision"], known["who"], known["despite"]) == ("ship", "jane", ["error_rate"])
+    told = " ".join(stage.canary("status", "misses").stdout.split())
+    assert "ship despite error_rate, by jane on" in told
+    released = stage.canary("release", "show", "bad", "--config", str(stage.server.config)).stdout
+    assert "misses: jane outweighed error rate (the board agrees)." in " ".join(released.split())
+    assert "ship despite error rate" in " ".join(released.split())
     assert stage.canary("report", "misses", "--config", str(stage.server.config)).returncode == 0
     newest = stage.api("GET", "/api/audit").json()[0]
     assert newest["reason"] == "ship: the board agrees (despite error_rate)"
@@ -105,6 +113,7 @@ def test_a_decision_to_ship_names_each_miss_and_counts_for_it(stage: Stage) -> N
     with httpx2.Client(base_url=stage.server.admin, follow_redirects=True, trust_env=False) as page:
         page.post("/login", data={**hidden(page.get("/login").text), "token": stage.server.token})
         shown = page.get("/canaries/misses").text
+        assert "ship despite error_rate, by jane on" in shown
         assert 'name="despite"' in shown
         form = {"decision": "dont_ship", "who": "bob", "reason": "too many"}
         done = page.post("/canaries/misses/decide", data={**form, "form_token": hidden(shown)["form_token"]})
@@ -120,23 +129,23 @@ def test_a_decision_to_ship_names_each_miss_and_counts_for_it(stage: Stage) -> N
 
 
 def test_a_promotion_against_the_verdict_says_so_and_the_audit_log_keeps_it(stage: Stage) -> None:
-    refused = stage.canary("promote", "open", "--reason", "we need it")
+    refused = stage.canary("promote", "needed", "--reason", "we need it")
     assert (refused.returncode, "not promoted: the report says extend (" in refused.stderr) == (1, True)
     assert "(--against-verdict)" in refused.stderr
     other = {"who": "ann", "reason": "r", "against_verdict": True}
-    assert stage.api("POST", "/api/canaries/open/pause", other).status_code == 400
+    assert stage.api("POST", "/api/canaries/needed/pause", other).status_code == 400
     with httpx2.Client(base_url=stage.server.admin, follow_redirects=True, trust_env=False) as page:
         page.post("/login", data={**hidden(page.get("/login").text), "token": stage.server.token})
-        shown = page.get("/canaries/open").text
-        assert "extend" in page.get("/canaries/open/advice").text
+        shown = page.get("/canaries/needed").text
+        assert "extend" in page.get("/canaries/needed/advice").text
         form = {"who": "ann", "reason": "we need it", **hidden(shown)}
-        unticked = page.post("/canaries/open/promote", data=form)
+        unticked = page.post("/canaries/needed/promote", data=form)
         assert (unticked.status_code, "the report says extend" in unticked.text) == (409, True)
-        assert stage.status("open")["state"] == "running"
-        done = page.post("/canaries/open/promote", data={**form, "against_verdict": "yes"})
+        assert stage.status("needed")["state"] == "running"
+        done = page.post("/canaries/needed/promote", data={**form, "against_verdict": "yes"})
         assert "The report says extend." in done.text
         assert "Against the verdict: extend." in page.get("/audit").text
-    assert stage.status("open")["state"] == "promoted"
+    assert stage.status("needed")["state"] == "promoted"
     newest = stage.api("GET", "/api/audit").json()[0]
     assert (newest["action"], newest["who"], newest["against"]) == ("promote", "ann", "extend")
 

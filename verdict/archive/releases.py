@@ -275,7 +275,7 @@ class ReleaseClock:
 class RunStanding:
     """One run of a canary as it stands or ended. `verdict` is None if no report was made of it. `places`:
     where the failing exchanges lay when a guardrail rolled it back. `against`: the verdict against which it
-    was promoted, "" for none."""
+    was promoted, "" for none. `despite` names the misses that `decision` outweighs."""
 
     canary: str
     run: int
@@ -290,6 +290,7 @@ class RunStanding:
     places: Sequence[str] = ()
     week_after: WeekAfter | None = None
     against: str = ""
+    despite: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -378,6 +379,7 @@ def _run(history: RunHistory, live: Mapping[tuple[str, int], Report]) -> RunStan
         places=history.places,
         week_after=history.week_after,
         against=closing.act.against if closing is not None else "",
+        despite=history.decision.names if history.decision is not None else (),
     )
 
 
