@@ -328,9 +328,10 @@ class KnownRetirements:
 
     async def following(self) -> None:
         """Read what the watcher stores, without end."""
-        await every(RETIREMENTS_EVERY_S, self._look, at_once=True)
+        await every(RETIREMENTS_EVERY_S, self.look, at_once=True)
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """Read what is stored; while the store is down, what was read stays."""
         with suppress(StoreDown):
             self._listed = await asyncio.to_thread(ListedRetirements(self._store).all)
 

@@ -237,3 +237,10 @@ def test_what_a_provider_says_commands_no_terminal_and_turns_no_page_around() ->
         "figures.html", shown(foreign) | {"whole": False, "person": Person(role="operator")}
     )
     assert not {"\x1b", "\x9b", "\x07", "\u202e"} & set(page)
+
+
+@pytest.mark.parametrize("template", ["overview.html", "figures.html"])
+def test_a_model_that_retires_is_named_with_the_last_day_to_begin(template: str) -> None:
+    said = "p/old retires on 2027-03-01, in 20 days; the last day to begin a canary of 14 days is 2027-02-14"
+    page = Templates().text(template, values_of() | {"retirements": [said]})
+    assert f"<b>Retires:</b> {said}." in page

@@ -1,6 +1,10 @@
 """A retirement names the successor and the last day to begin a canary, and is told once a stage."""
 
-from datetime import date, timedelta
+import asyncio
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +20,11 @@ from control.jobs.retirements import (
     to_tell,
     urgent,
 )
+from control.operator.status import KnownRetirements
+from pages.words.status import retirements
 from records.facts.retirement import LastDay
+from records.store import Store
+from records.store.releases import ListedRetirements
 
 DAY = date(2027, 3, 1)
 SUPPORT = ModelUse(canary="support", part="baseline", owner="anna@example.com", planned_days=14)
@@ -144,3 +152,19 @@ def test_the_canaries_of_a_config_are_named_with_the_plan_of_their_rubric() -> N
     )
     assert urgent({}, config.retires, uses, DAY - timedelta(days=31)) == []
     assert [each.model for each in retiring(config.retires, {})] == ["gpt-old", "gpt-new"]
+
+
+def test_the_status_has_what_the_config_says_and_what_the_watcher_stored(tmp_path: Path) -> None:
+    settings = replace(parse(CONFIG, "canary.yaml", {}).control, retires={})
+    now = datetime(2027, 2, 20, 12, tzinfo=UTC).timestamp()
+    with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
+        known = KnownRetirements(store, lambda: settings)
+        assert known.document(now) == []
+        ListedRetirements(store).replace({"openai/gpt-old": LastDay(on=DAY, successor="gpt-new")})
+        asyncio.run(known.look())
+        (old,) = known.document(now)
+    assert (old["at"], old["days"], old["last_start"]) == ("2027-03-01", 9, "2027-02-14")
+    assert [each["canary"] for each in old["canaries"]] == ["support", "plain"]
+    status = {"retirements": [old]}
+    assert retirements(status, "plain") == retirements(status) == [old["sentence"]]
+    assert retirements(status, "other") == []
