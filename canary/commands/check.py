@@ -249,7 +249,7 @@ def _document(
                 "since": newest.at if newest is not None else None,
                 "by": newest.who if newest is not None else None,
                 "canary": newest.canary if newest is not None else None,
-                "trials": list(each.begun.open),
+                "trials": [trial for trial in each.begun.open if trial not in lanes.over],
                 "start": "manual" if each.terms.canary.start_by_hand else "auto",
                 "shares": [step.share for step in each.terms.canary.steps],
                 "lane": each.terms.canary.lane,

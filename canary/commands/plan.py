@@ -163,11 +163,12 @@ def _wanted(
 class CurrentLanes:
     """`sizes` has each canary's part of the units, in [0, 1], but for one alone that has no lane. `refused`
     says why a canary's candidate serves nobody, by name. Without `known`, no state could be read: the sizes
-    are those of canaries that have not started."""
+    are those of canaries that have not started. `over` are those that were decided."""
 
     sizes: Mapping[str, float]
     refused: Mapping[str, str]
     known: bool
+    over: frozenset[str] = frozenset()
 
     def of(self, read: Config, name: str) -> float:
         """The part of its requests' users that a canary has, or would have; of one that is refused, and of a
@@ -183,6 +184,7 @@ def lanes_now(read: Config, data: Path) -> CurrentLanes:
     if states is None:
         return CurrentLanes(sizes=read.lanes, refused={}, known=False)
     from control.states.rollouts import allotment, redefinition
+    from records.store.standing import OVER
 
     held = {
         # One that is no longer in the file has ended, as the server takes it.
@@ -200,7 +202,8 @@ def lanes_now(read: Config, data: Path) -> CurrentLanes:
             refused[name] = problem
         if name in cut.refused or (state is not None and state.state == "ended"):
             sizes[name] = 0.0
-    return CurrentLanes(sizes=sizes, refused=refused, known=True)
+    over = frozenset(name for name, each in states.items() if each.state.state in OVER)
+    return CurrentLanes(sizes=sizes, refused=refused, known=True, over=over)
 
 
 def recorded_traffic(

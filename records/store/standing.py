@@ -4,7 +4,7 @@
     begin         none yet             the trial, with both arms; the trials that are over leave
     promoted      running → promoted   its candidate is the newest baseline (`follow`)
     rolled back   promoted → …         its baseline is withdrawn (`follow`)
-    revert        promoted → …         the newest baseline is withdrawn, every trial leaves
+    revert        promoted → …         the newest baseline is withdrawn, every trial ends and leaves
     end           never ran            the trial leaves
 
 Arms are mappings as in the config file. A change compares the version; each has an audit entry.
@@ -21,7 +21,7 @@ from records.facts.standing import BegunTrial, Standing, Withdrawal
 from records.store.baselines import replace_standing, standings_in
 from records.store.database import TIMEOUTS, engine_of, transaction
 from records.store.migrate import HEAD, version_of
-from records.store.store import Act, Store, log_act, replace_state, states_in
+from records.store.store import Act, Store, VersionedState, log_act, replace_state, states_in
 from routing import transitions
 from routing.states import State
 
@@ -116,7 +116,11 @@ class Standings:
             back = Withdrawal(at=act.at, who=act.who, reason=act.reason)
             after = standing.withdrawn(newest.canary, newest.run, back)
             _put(connection, name, version, after.without(list(standing.open), act.at))
-            known = states_in(connection)[newest.canary]
+            states = states_in(connection)
+            for trial in standing.open:
+                if trial in states and trial != newest.canary:
+                    _end(connection, trial, states[trial], act)
+            known = states[newest.canary]
             state = known.state
             if "rollback" in transitions.legal(state):  # so its history says that it was taken back
                 state = transitions.rollback(state, reason=act.reason, now=act.at, hard=True)
@@ -148,6 +152,14 @@ def standings_at(url: str, data: Path) -> dict[str, Standing]:
             return {name: standing for name, (_, standing) in standings_in(connection).items()}
     finally:
         engine.dispose()
+
+
+def _end(connection: Connection, trial: str, known: VersionedState, act: Act) -> None:
+    """End what was tried against a baseline that is taken back, unless it has ended."""
+    if known.state.state != "ended":
+        after = transitions.end(known.state, reason=act.reason, now=act.at)
+        _must(replace_state(connection, trial, known.version, after))
+        log_act(connection, trial, replace(act, action="end"), known.state.document, after.document)
 
 
 def _put(connection: Connection, name: str, version: int, standing: Standing) -> None:

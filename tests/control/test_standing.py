@@ -164,7 +164,8 @@ def test_reverting_withdraws_the_newest_baseline_and_ends_what_is_tried(store: S
     rollouts = Rollouts(store, lambda states: None)
     rollouts.reconcile(settings(now(store)), 1.5)
     order(rollouts, trial, "promote")
-    begin(store, "third")
+    third = begin(store, "third")
+    rollouts.reconcile(settings(now(store)), 4.0)
     with pytest.raises(CannotStand, match="somebody else changed the baseline of support"):
         Standings(store).revert("support", "support-before", act)
     Standings(store).revert("support", trial, act)
@@ -172,5 +173,8 @@ def test_reverting_withdraws_the_newest_baseline_and_ends_what_is_tried(store: S
     newest = store.audit(1)[0]
     assert (newest.canary, newest.act, newest.after.state) == (trial, act, "rolled_back")
     rollouts.reconcile(settings(now(store)), 6.0)
-    (past,) = past_canaries(store, {trial: rollouts.states[trial].state})
-    assert (past.ending, past.by) == ("rolled_back", act)
+    ended = past_canaries(store, {name: rollouts.states[name].state for name in (trial, third)})
+    assert [(past.ending, past.by and past.by.reason) for past in ended] == [
+        ("rolled_back", "worse"),
+        ("ended", "worse"),
+    ]
