@@ -150,7 +150,9 @@ async def recheck(
 
         async def asker(named: NamedModel) -> Asker:
             client = await clients.enter_async_context(client_for(named.provider, at_once=AT_ONCE))
-            return Asker(client, direct(named.provider, named.model, prices, environment, named.request))
+            return Asker(
+                client, direct(named.provider, named.model, prices, environment, named.request, named.texts)
+            )
 
         asked = await asker(model)
         by = await asker(judge) if judge is not None else None

@@ -135,7 +135,8 @@ class BenchSettings:
     cost what another does, the list that is kept up to date, and datasets.
 
     `embeddings` is the model that scores `similar` (None: shared words do), `judge` the one that judges real
-    answers. `promoted` are the promoted canaries by name, also those that have left the file.
+    answers. `promoted` are the promoted canaries by name, also those that have left the file. `texts`: those
+    of all arms, by digest.
     """
 
     providers: Mapping[str, Provider]
@@ -148,6 +149,7 @@ class BenchSettings:
     embeddings: EmbeddingSource | None = None
     judge: JudgeSource | None = None
     promoted: Mapping[str, PromotedCanary] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def known_prices(self) -> Prices:
         """Prices by entry and model, by the list of now."""

@@ -132,7 +132,7 @@ class BenchmarkRun:
         return target if self.proxy is None else pinned(target, self.proxy, arm)
 
     def _direct(self, model: NamedModel, prices: Prices) -> Target:
-        return direct(model.provider, model.model, prices, self.environment, model.request)
+        return direct(model.provider, model.model, prices, self.environment, model.request, model.texts)
 
 
 def unpriced(
@@ -208,7 +208,7 @@ def saved_in(data: Path, pair: ModelPair, proxy: ProxyRoute | None, *, now: floa
     models = [model for model in (pair.baseline, pair.candidate) if model is not None]
     asked = [
         proxy is not None,
-        *((model.name, model.provider.base_url, model.request.document()) for model in models),
+        *((model.name, model.provider.base_url, *_differs(model)) for model in models),
     ]
     return SavedAnswers(folder / f"{fingerprint(asked)[:16]}.jsonl", now=now)
 
@@ -241,7 +241,12 @@ def basis_of(
 
 
 def _requests(models: ModelPair) -> list[object]:
-    return [each.request.document() for each in (models.baseline, models.candidate) if each is not None]
+    return [_differs(each) for each in (models.baseline, models.candidate) if each is not None]
+
+
+def _differs(model: NamedModel) -> list[object]:
+    """How a model's requests differ as an arm; a model without texts of its own has its changes alone."""
+    return [model.request.document(), *([str(model.arm.text_parts)] if model.arm.text_parts else [])]
 
 
 def _terms(terms: BenchRubric) -> list[object]:

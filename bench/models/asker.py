@@ -28,6 +28,7 @@ from bench.models.wires import (
 from proxy.answers.provider_error import said
 from proxy.answers.recorder import captured_call, text_in
 from proxy.dialects.operation import Api, CollectedOutput, collect, readable
+from proxy.providers.arm_texts import ArmTexts
 from proxy.providers.credentials import Credential, Credentials, NoCredential, UnsignedRequest
 from proxy.providers.headers import request_id_of
 from proxy.providers.json_edit import adapted
@@ -125,8 +126,8 @@ class ParsedAnswer:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """A model and how to reach it. `name` is `provider/model`. `arm` is the arm that the proxy must name.
-    `auth` adds a credential to each request, unless `headers` has it. `request`: how its requests differ,
-    unless the proxy changes them. `address`: path and body as the provider's URLs have them."""
+    `auth` adds a credential to each request, unless `headers` has it. `request`, `texts`: how its requests
+    differ, unless the proxy changes them. `address`: path and body as the provider's URLs have them."""
 
     name: str
     model: str
@@ -139,6 +140,7 @@ class Target:
     arm: str | None = None
     auth: httpx2.Auth = field(default=NO_AUTH, repr=False)
     request: RequestChanges = NO_CHANGES
+    texts: ArmTexts | None = None
     address: Callable[[str, bytes], tuple[str, bytes]] = as_it_is
 
     def asks(
@@ -148,6 +150,8 @@ class Target:
         extras = self.wire.own(extras)
         path, request = self.wire.at(extras.path).asks(self.model, messages, extras)
         body = msgspec.json.encode(request)
+        if self.texts is not None:
+            body = self.texts.edited(body, self.texts.places(body)) or body
         return self.address(path, adapted(body, self.request) or body)
 
     def key(self, messages: Sequence[CapturedMessage], extras: RequestExtras = NO_EXTRAS) -> str:
@@ -340,8 +344,10 @@ def direct(
     prices: Prices,
     environment: Mapping[str, str],
     request: RequestChanges = NO_CHANGES,
+    texts: ArmTexts | None = None,
 ) -> Target:
-    """The model, directly at its provider, with the changes of an arm's requests. Raises NoKey."""
+    """The model, directly at its provider, with the changes of an arm's requests and its texts. Raises
+    NoKey."""
     auth = entry_auth(provider)
     return Target(
         name=f"{provider.name}/{model}",
@@ -354,6 +360,7 @@ def direct(
         cost=partial(prices.cost, provider, model),
         timeout_s=provider.timeout.total_s,
         request=request,
+        texts=texts,
         address=partial(addressed, provider, model),
     )
 

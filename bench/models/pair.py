@@ -1,12 +1,13 @@
 """Finds the two models of a benchmark from the command line and the config."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bench.errors import BenchError
 from bench.settings import BenchRubric, BenchSettings, joined
+from proxy.providers.arm_texts import ArmTexts, texts_of
 from proxy.providers.provider import Provider
-from routing.canary import NO_CHANGES, Arm, Canary, RequestChanges, arm_names
+from routing.canary import Arm, Canary, RequestChanges, arm_names
 
 
 class AmbiguousModel(BenchError):
@@ -15,11 +16,13 @@ class AmbiguousModel(BenchError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedModel:
-    """A model at a configured provider. `request`: how its requests differ where it is a canary's arm."""
+    """A model at a configured provider. `arm`: what it is as a canary's arm, by default the model alone, with
+    its `texts`, None without any."""
 
     provider: Provider
     model: str
-    request: RequestChanges = NO_CHANGES
+    as_arm: Arm | None = None
+    texts: ArmTexts | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
@@ -27,7 +30,12 @@ class NamedModel:
 
     @property
     def arm(self) -> Arm:
-        return Arm(provider=self.provider.name, model=self.model, request=self.request)
+        return self.as_arm or Arm(provider=self.provider.name, model=self.model)
+
+    @property
+    def request(self) -> RequestChanges:
+        """How its requests differ."""
+        return self.arm.request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,4 +168,5 @@ def _arms(settings: BenchSettings) -> list[Arm]:
 
 
 def _arm(settings: BenchSettings, arm: Arm) -> NamedModel:
-    return NamedModel(provider=settings.providers[arm.provider], model=arm.model, request=arm.request)
+    texts = texts_of(arm, settings.texts)
+    return NamedModel(provider=settings.providers[arm.provider], model=arm.model, as_arm=arm, texts=texts)

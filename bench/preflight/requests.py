@@ -108,6 +108,9 @@ def _request(line: str, chat: str) -> WireRequest:
     return WireRequest(path=read.path, body=bytes(members["body"]).decode(), headers=read.headers)
 
 
+MOST_FOR_PROMPT = 200
+"""Captured requests that are looked at for the text of a prompt."""
+
 MOST_LOOKED_AT = 200
 """Captures of other canaries and models that are looked at for requests which a canary would take."""
 

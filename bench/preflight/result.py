@@ -63,12 +63,31 @@ class PreflightNote:
     count: int = 0
 
 
+LEAST_WITH_PROMPT = 0.95
+"""The part of the requests that must have the text of a prompt before a canary starts by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptLook:
+    """How many of the captured requests, or those of a file, have the text in whose place an arm has its own
+    prompt. None was looked at where there was none."""
+
+    have: int
+    looked_at: int
+
+    @property
+    def too_few(self) -> bool:
+        """True if the canary must not start by itself."""
+        return self.looked_at > 0 and self.have < LEAST_WITH_PROMPT * self.looked_at
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreflightResult:
     """What came to `asked` requests, and what else a reader should know (`notes`).
 
     `captured` counts the captured requests among them by canary, or by model without one; empty: there was
-    none, so one minimal request of each operation was asked. None: a person's own file.
+    none, so one minimal request of each operation was asked. None: a person's own file. `prompt`: what a look
+    for the arms' prompts found; None where no arm has its own.
     """
 
     canary: str
@@ -78,6 +97,7 @@ class PreflightResult:
     refusals: tuple[RefusalKind, ...] = ()
     unanswered: tuple[UnansweredRequests, ...] = ()
     notes: tuple[PreflightNote, ...] = ()
+    prompt: PromptLook | None = None
 
     @property
     def refused(self) -> int:

@@ -19,13 +19,16 @@ from bench.preflight.result import (
     NothingToAsk,
     PreflightNote,
     PreflightResult,
+    PromptLook,
     RefusalKind,
     UnansweredRequests,
 )
 from proxy.attempts.foreign_state import names_state
 from proxy.calls.routes import ArmTarget, Routes, Trial
+from proxy.providers.arm_texts import ArmTexts
 from proxy.providers.credentials import Credentials
 from records.captures.capture import WireRequest
+from records.captures.redaction import redacted
 from routing.canary import NO_CHANGES, ArmName, RequestChanges
 
 MOST_AT_ONCE = 4
@@ -50,7 +53,8 @@ async def preflight(
 ) -> PreflightResult:
     """Ask the candidate each request once; `captured` counts them by source. Raises NothingToAsk."""
     found, notes = _readable(client, await _asked(client, requests))
-    return await _result(client, found, captured, notes)
+    result = await _result(client, found, captured, notes)
+    return replace(result, prompt=prompt_look(client.trial, requests))
 
 
 async def preflight_of_operations(client: ArmClient) -> PreflightResult:
@@ -65,12 +69,28 @@ async def preflight_of_operations(client: ArmClient) -> PreflightResult:
     return await _result(client, found, {}, notes)
 
 
-async def preflight_of_captured(client: ArmClient, captured: Sequence[CapturedRequest]) -> PreflightResult:
-    """Ask the candidate captured requests, or without any one of each operation. Raises NothingToAsk."""
-    asked = [each for each in captured if client.concerns(each.request)]
+async def preflight_of_captured(
+    client: ArmClient, captured: Sequence[CapturedRequest], *, most: int
+) -> PreflightResult:
+    """Ask the candidate at most so many captured requests, or without any one of each operation, and look at
+    all of them for the arms' prompts. Raises NothingToAsk."""
+    seen = prompt_look(client.trial, [each.request for each in captured])
+    asked = [each for each in captured if client.concerns(each.request)][:most]
     if not asked:
-        return await preflight_of_operations(client)
-    return await preflight(client, [each.request for each in asked], Counter(each.source for each in asked))
+        return replace(await preflight_of_operations(client), prompt=seen)
+    sources = Counter(each.source for each in asked)
+    return replace(await preflight(client, [each.request for each in asked], sources), prompt=seen)
+
+
+def prompt_look(trial: Trial, requests: Sequence[WireRequest]) -> PromptLook | None:
+    """How many requests have the text in whose place each arm has its own prompt. Captured ones are
+    redacted, so they may have it as that leaves it."""
+    if not trial.prompts:
+        return None
+    wanted = [(each, ArmTexts(redacted(each.find, trial.redact))) for each in trial.prompts]
+    bodies = [each.body.encode() for each in requests]
+    have = sum(all(own.places(body) or left.places(body) for own, left in wanted) for body in bodies)
+    return PromptLook(have=have, looked_at=len(bodies))
 
 
 def _smallest(client: ArmClient) -> Mapping[str, WireRequest]:
@@ -278,7 +298,7 @@ async def probe(routes: Routes, credentials: Credentials, environment: Mapping[s
         async with ArmClient(routes, trial, credentials, environment, within_s=PROBE_WITHIN_S) as client:
             requests, route = _smallest(client), trial.baseline.provider.name
             arms = [
-                ((route, each.provider.name, each.model, repr(each.request), *requests), each)
+                ((route, each.provider.name, each.model, repr(each.request), each.texts, *requests), each)
                 for each in (trial.baseline, trial.candidate)
             ]
             new = {alike: each for alike, each in arms if alike not in known}

@@ -55,7 +55,7 @@ def preflight(
 
     Without --from, the requests are the newest captured ones, or one minimal request of each operation.
     Each request goes to it once, changed by the arm's `request:`; it costs tokens. Needs no server.
-    Exits 3 if some are refused.
+    Exits 3 if some are refused, or under 95 % of them have the text of an arm's prompt.
     """
     import uvloop
 
@@ -69,14 +69,15 @@ def preflight(
     requests = _requests(file, read, name) if file is not None else None
     captured = _captured(read, data, name, sample) if file is None else []
     with ended_by(NothingToAsk):
-        result = uvloop.run(_asked(read, name, requests, captured))
+        result = uvloop.run(_asked(read, name, requests, captured, sample))
     for each in said_once(each for each in read.unpriced() if each.canary == name):
         say(f"warning: {each.sentence}")
     if output == "json":
         print_json(document(result))
     else:
         print_text(text(result))
-    raise typer.Exit(REFUSED if result.refused else 0 if result.taken else 1)
+    missed = result.prompt is not None and result.prompt.too_few
+    raise typer.Exit(REFUSED if result.refused or missed else 0 if result.taken else 1)
 
 
 def _requests(file: Path, config: Config, name: str) -> "list[WireRequest]":
@@ -92,13 +93,13 @@ def _requests(file: Path, config: Config, name: str) -> "list[WireRequest]":
 
 def _captured(config: Config, data: Path, name: str, limit: int) -> "list[CapturedRequest]":
     """The newest captured requests; none without a database. Exits 1 if it does not answer."""
-    from bench.preflight.requests import newest_requests
+    from bench.preflight.requests import MOST_FOR_PROMPT, newest_requests
 
     if not has_store(config, data):
         return []
     canary = config.canaries[name].canary
     with opened(config, data) as store:
-        return newest_requests(store, canary, limit=limit)
+        return newest_requests(store, canary, limit=max(limit, MOST_FOR_PROMPT))
 
 
 async def _asked(
@@ -106,6 +107,7 @@ async def _asked(
     name: str,
     requests: "list[WireRequest] | None",
     captured: "list[CapturedRequest]",
+    sample: int,
 ) -> "PreflightResult":
     from bench.preflight.client import ArmClient
     from bench.preflight.run import preflight as asked
@@ -119,5 +121,5 @@ async def _asked(
     with closing(await asyncio.to_thread(Credentials.ready, arms)) as credentials:
         async with ArmClient(known, trial, credentials, os.environ) as client:
             if requests is None:
-                return await preflight_of_captured(client, captured)
+                return await preflight_of_captured(client, captured, most=sample)
             return await asked(client, requests)

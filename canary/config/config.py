@@ -206,6 +206,7 @@ class Config:
             datasets=self.datasets,
             embeddings=self.embeddings,
             judge=self.judge,
+            texts=self.texts,
         )
 
 

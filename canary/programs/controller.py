@@ -221,7 +221,13 @@ class ConfiguredCandidates:
         wanted = config.canaries.get(name)
         if wanted is None:
             return f"the config has no canary {name!r}"
-        provider = config.providers[wanted.canary.candidate.provider]
+        if wanted.canary.baseline.prompt is not None or wanted.canary.candidate.prompt is not None:
+            return ""  # captured requests are looked at, whoever can send them
+        return self._keyless(name)
+
+    def _keyless(self, name: str) -> str:
+        config = self._config()
+        provider = config.providers[config.canaries[name].canary.candidate.provider]
         if provider.has_credential:
             return ""
         return (
@@ -235,8 +241,8 @@ class ConfiguredCandidates:
         await asyncio.to_thread(import_module, "bench.preflight.run")
         await asyncio.to_thread(import_module, "canary.programs.routes")
         from bench.preflight.client import ArmClient
-        from bench.preflight.result import NothingToAsk
-        from bench.preflight.run import preflight_of_captured
+        from bench.preflight.result import NothingToAsk, PreflightResult, UnansweredRequests
+        from bench.preflight.run import preflight_of_captured, prompt_look
         from canary.programs.routes import routes
         from proxy.providers.credentials import Credentials
 
@@ -244,20 +250,26 @@ class ConfiguredCandidates:
             raise NothingToAsk(problem)
         known = routes(self._config(), {})
         captured = await asyncio.to_thread(self._captured, name)
+        if problem := self._keyless(name):
+            looked = prompt_look(known.trials[name], [each.request for each in captured])
+            why = UnansweredRequests(operation="", message=problem, count=0)
+            return PreflightResult(
+                canary=name, asked=0, taken=0, captured={}, unanswered=(why,), prompt=looked
+            )
         arms = (known.trials[name].baseline.provider, known.trials[name].candidate.provider)
         credentials = await asyncio.to_thread(Credentials.ready, arms)
         try:
             trial = known.trials[name]
             async with ArmClient(known, trial, credentials, {}, within_s=WITHIN_S) as client:
-                return await preflight_of_captured(client, captured)
+                return await preflight_of_captured(client, captured, most=SAMPLE)
         finally:
             credentials.close()
 
     def _captured(self, name: str) -> "list[CapturedRequest]":
         """The newest captured requests. May raise StoreDown."""
-        from bench.preflight.requests import newest_requests
+        from bench.preflight.requests import MOST_FOR_PROMPT, newest_requests
 
-        return newest_requests(self._store, self._config().canaries[name].canary, limit=SAMPLE)
+        return newest_requests(self._store, self._config().canaries[name].canary, limit=MOST_FOR_PROMPT)
 
 
 def _roller(config: Config, data: Path) -> SegmentProgram:

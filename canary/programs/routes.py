@@ -6,8 +6,9 @@ from dataclasses import replace
 from alerts.rules.rule import DEFAULT_RULES
 from canary.config import Config
 from control.settings import CanarySettings
-from proxy.calls.routes import ArmTarget, Routes, StandingRoute, Trial, texts_of
+from proxy.calls.routes import ArmTarget, Routes, StandingRoute, Trial
 from proxy.network.upstream.breaker import CandidateBreaker
+from proxy.providers.arm_texts import texts_of
 from routing.canary import NO_CHANGES, ArmName, definition
 
 _OF_REPEATS = ("session_repeats", "repeat_question")

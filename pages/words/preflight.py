@@ -11,9 +11,11 @@ def sentence(result: PreflightResult, *, failed: bool) -> str:
     """What came of it in one line. `failed`: the canary must not start by itself."""
     if result.unsent:
         return f"preflight_failed: {result.unsent}"
+    if result.prompt is not None and result.prompt.too_few:
+        return f"preflight_failed: {_prompt(result)}"
     if result.refused_share is None:
         why = _message(result.unanswered[0]) if result.unanswered else "nothing was asked"
-        return f"not preflighted: {why}"
+        return "; ".join(filter(None, (f"not preflighted: {why}", _prompt(result))))
     if not failed:
         return f"preflight: {_headline(result)}"
     counts = f"{result.refused} of {result.asked} requests refused"
@@ -31,7 +33,18 @@ def _headline(result: PreflightResult) -> str:
     counts = f"{result.taken} of {result.asked} requests taken, {result.refused} refused"
     failed = result.asked - result.taken - result.refused
     says = f"{result.canary}: {counts}" + (f", {failed} not answered" if failed else "")
-    return "; ".join(filter(None, (says, _source(result))))
+    return "; ".join(filter(None, (says, _source(result), _prompt(result))))
+
+
+def _prompt(result: PreflightResult) -> str:
+    """How many requests have the text of the arms' prompts; "" where no arm has its own."""
+    found = result.prompt
+    if found is None:
+        return ""
+    if not found.looked_at:
+        return "no request is captured, so nobody could look whether they have the text of `prompt.find`"
+    kind = "requests" if result.captured is None else "captured requests"
+    return f"{found.have} of {found.looked_at} {kind} have the text of `prompt.find`"
 
 
 def _details(result: PreflightResult) -> Iterator[str]:
@@ -125,6 +138,8 @@ def document(result: PreflightResult) -> dict[str, Any]:
             }
             for each in result.unanswered
         ]
+    if result.prompt is not None:
+        document["prompt"] = {"have": result.prompt.have, "looked_at": result.prompt.looked_at}
     if source := _source(result):
         document["source"] = source
     return document | ({"notes": list(map(_note, result.notes))} if result.notes else {})

@@ -317,7 +317,7 @@ class Call(msgspec.Struct, kw_only=True):
             self.found = {}
         if texts not in self.found:
             body = self.body
-            self.found[texts] = texts.places(body) if texts.find and isinstance(body, bytes) else []
+            self.found[texts] = texts.places(body) if isinstance(body, bytes) else []
         return self.found[texts]
 
     @property

@@ -23,7 +23,7 @@ from proxy.calls.refusal import ErrorForm, Refused
 from proxy.dialects.gemini import MODEL_PATH
 from proxy.dialects.operation import Api, Operation
 from proxy.network.upstream.breaker import CandidateBreaker
-from proxy.providers.arm_texts import ArmTexts
+from proxy.providers.arm_texts import ArmTexts, texts_of
 from proxy.providers.provider import Kind, Provider, Timeout
 from proxy.providers.urls import CallerUrl, EntryUrl, Owner, owner, read, write
 from records.captures.capture import CaptureRule
@@ -302,15 +302,6 @@ class Routes:
         if provider := self._first.get(api):
             return provider
         raise Refused(404, f"no provider entry has `api: {api}`; add one to canary.yaml", "caller_not_found")
-
-
-def texts_of(arm: Arm, texts: Mapping[str, str]) -> ArmTexts | None:
-    """An arm's texts, from all of them by digest; None for an arm without any of its own."""
-    tools = {name: texts[digest] for name, digest in arm.tools if digest in texts}
-    prompt = arm.prompt
-    if prompt is None or prompt.find not in texts or prompt.put not in texts:
-        return ArmTexts(tools=tools) if tools else None
-    return ArmTexts(texts[prompt.find], texts[prompt.put], tools)
 
 
 def _by_model(trials: Sequence[Trial]) -> Mapping[tuple[str, str], Sequence[Trial]]:

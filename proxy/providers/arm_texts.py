@@ -25,6 +25,7 @@ import msgspec
 
 from proxy.dialects.operation import UNREADABLE
 from proxy.providers.json_edit import MemberSpan, TooIntricateJson, member_spans
+from routing.canary import Arm
 
 Span = tuple[int, int]
 """The bytes [start, end) of a body."""
@@ -50,6 +51,8 @@ class ArmTexts:
 
     def places(self, body: bytes) -> list[Span]:
         """Where `find` stands in this body's system texts; empty where it does not."""
+        if not self.find:
+            return []
         if self._last is not None and (found := self._again(body, *self._last)):
             return found
         if found := self._at_first_sight(body):
@@ -132,6 +135,15 @@ class ArmTexts:
                     yield begin, begin, b'"description":' + text + b","
         except (*UNREADABLE, TooIntricateJson):
             return
+
+
+def texts_of(arm: Arm, texts: Mapping[str, str]) -> ArmTexts | None:
+    """An arm's texts, from all of them by digest; None for an arm without any of its own."""
+    tools = {name: texts[digest] for name, digest in arm.tools if digest in texts}
+    prompt = arm.prompt
+    if prompt is None or prompt.find not in texts or prompt.put not in texts:
+        return ArmTexts(tools=tools) if tools else None
+    return ArmTexts(texts[prompt.find], texts[prompt.put], tools)
 
 
 def _quoted(text: str) -> bytes:

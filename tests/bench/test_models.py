@@ -1,10 +1,15 @@
 """Which two models a benchmark compares, by what a person writes and what the config says."""
 
+import json
+
 import pytest
 
+from bench.models.asker import direct
 from bench.models.pair import AmbiguousModel, named, pair, terms_of, without_terms
+from bench.models.wires import RequestExtras
 from bench.settings import BenchSettings
 from canary.config import parse
+from records.captures.capture import CapturedMessage
 from routing.canary import NO_CHANGES, RequestChanges
 
 PROVIDERS = """\
@@ -124,6 +129,33 @@ def test_an_arms_model_is_asked_as_its_arm_is() -> None:
     assert named(settings, "openai/old").request == base  # a judge's, for example
     assert pair(settings, "other", None).baseline.request == base
     assert named(settings, "openai/llama-3").request == NO_CHANGES  # elsewhere it is no arm
+
+
+def test_an_arm_is_asked_with_its_own_prompt_and_tools_and_told_apart_by_its_name() -> None:
+    own = (
+        "name: v8, prompt: {find: {file: a, text: Be kind.}, put: {file: b, text: Be brief.}}, "
+        "tools: {get: {file: c, text: Gets it.}}"
+    )
+    text = CANARY % ("trial", "gpt", "old", "old")
+    text = text.replace("{provider: meta, model: old}", f"{{provider: openai, model: old, {own}}}")
+    settings = parse(f"{PROVIDERS}canaries:\n{text}", "canary.yaml", {}).bench
+    found = pair(settings, "old", None)
+    assert found.names == ("openai/old", "openai/old · v8")
+    assert found.candidate is not None
+    messages = [
+        CapturedMessage(role="system", content="Be kind."),
+        CapturedMessage(role="user", content="hi"),
+    ]
+    extras = RequestExtras(parameters={"tools": [{"type": "function", "function": {"name": "get"}}]})
+    asked = []
+    for model in (found.baseline, found.candidate):
+        target = direct(
+            model.provider, model.model, settings.known_prices(), {"OPENAI_API_KEY": "k"}, texts=model.texts
+        )
+        asked.append(json.loads(target.asks(messages, extras)[1]))
+    assert [body["messages"][0]["content"] for body in asked] == ["Be kind.", "Be brief."]
+    assert "Gets it." in str(asked[1]["tools"])
+    assert "Gets it." not in str(asked[0]["tools"])
 
 
 def judged_by(critical: str, *rows: str) -> str:

@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from records.store import Store
+from records.store.captures import CaptureStore
 from tests.e2e.stage import Stage, on_stage
 from tests.serving import eventually
 
@@ -74,7 +77,7 @@ def sent(stage: Stage, canary: str, unit: str, body: dict[str, Any] | None = Non
     """What the provider got."""
     path, usual = REQUESTS[canary]
     content = json.dumps(usual if body is None else body).encode()  # with \u escapes
-    headers = {"x-canary-unit": unit, "content-type": "application/json"}
+    headers = {"x-canary-unit": unit, "content-type": "application/json", "authorization": "Bearer sk-u"}
     if canary == "messages":
         headers["anthropic-version"] = "2023-06-01"
     answer = httpx2.post(f"{stage.server.traffic}{path}", content=content, headers=headers, timeout=30.0)
@@ -185,3 +188,47 @@ def test_a_standing_canary_takes_a_prompt_with_the_order_and_promotes_the_whole_
         assert "name: prompt v8" in shown
         eventually(lambda: new in sent(stage, "prompt", "anybody") or None)
         assert told(stage, "support")["name"] == "prompt v8"
+
+
+CAPTURED = """
+providers:
+  openai: {{api: openai, base_url: "{url}/v1"}}
+capture: [{{models: [bot], rate: 100%}}]
+canaries: []
+"""
+TRIED = """
+  - name: {name}
+    match: {{models: [bot{number}]}}
+    baseline: {{provider: openai, model: bot}}
+    candidate: {{provider: openai, model: bot, prompt: {{find: prompts/{find}.md, put: prompts/v8.md}}}}
+    share: 50%
+"""
+
+
+def test_a_canary_starts_by_itself_if_the_captured_requests_have_its_prompt(tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts"
+    prompts.mkdir(parents=True)
+    for name, text in {"v7": V7, "v6": "An older prompt.", "v8": V8}.items():
+        prompts.joinpath(f"{name}.md").write_text(text)
+    with on_stage(tmp_path, CAPTURED) as stage:
+        for number in range(3):
+            sent(stage, "prompt", f"user-{number}")
+        with closing(Store.open("sqlite:///canary.db", stage.server.data)) as store:
+            captures = CaptureStore(store)
+            eventually(lambda: len(captures.newest(captures.sources(), 9)) == 3 or None)
+        tried = [("has", "v7", ""), ("has-not", "v6", ""), ("unknown", "v7", "-2")]
+        canaries = [TRIED.format(name=name, find=find, number=number) for name, find, number in tried]
+        stage.configure(stage.config_text.replace(" []", "".join(canaries)))
+
+        def settled(name: str) -> dict[str, Any] | None:
+            known = stage.api("GET", "/api/status").json()["canaries"]
+            found = [each for each in known if each["name"] == name and each["preflight"]]
+            return found[0] if found and found[0]["preflight"]["at"] else None
+
+        has, has_not, unknown = (eventually(lambda name=name: settled(name)) for name, _, _ in tried)
+        assert "3 of 3 captured requests have the text of `prompt.find`" in has["preflight"]["sentence"]
+        assert (has["state"], has_not["state"], unknown["state"]) == ("running", "waiting", "running")
+        assert (
+            has_not["reason"] == "preflight_failed: 0 of 3 captured requests have the text of `prompt.find`"
+        )
+        assert "nobody could look" in unknown["preflight"]["sentence"]
