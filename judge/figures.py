@@ -18,9 +18,11 @@ from records.store.captures import Better, Label, comparable
 FEWEST_LABELS = 30
 """No share and no kappa is told below so many labels."""
 
-NEEDED_LABELS, WORTH = 50, 0.4
-"""The labels, and the kappa, from which on a judge's word is worth a row of the rubric. Landis and Koch
-(Biometrics 33, 1977) call that agreement moderate."""
+NEEDED_LABELS = 50
+"""With fewer labels of pairs that were drawn at random nothing is known of what people prefer."""
+
+WORTH = 0.4
+"""The kappa from which on Landis and Koch (Biometrics 33, 1977) call an agreement moderate."""
 
 _RESULTS: Mapping[str, Better] = {"candidate": "candidate", "baseline": "baseline", "tie": "tie"}
 
@@ -119,12 +121,6 @@ def _first_two(labels: Mapping[str, Sequence[Label]]) -> Iterator[tuple[Better, 
             yield known[0], known[1]
 
 
-def borne_out(agreement: LabelAgreement) -> bool:
-    """True if enough pairs are labelled, and people and the judge agree on them."""
-    kappa = agreement.kappa
-    return agreement.labels >= NEEDED_LABELS and kappa is not None and kappa.estimate >= WORTH
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedCategory:
     """The judged pairs of one category, and the candidate's share of wins plus half of the ties (None: too
@@ -183,10 +179,12 @@ class JudgeFigures:
     `agreement` is the judge's with people, `people` that of two people. `order_decided` is the share of pairs
     that the order of the answers decided. `prefers_longer` and `prefers_own_vendor` are shares of the pairs
     that were won: by the longer answer, and by the judge's own vendor (None: both arms are of that vendor, or
-    neither). None: nothing to count. `marks` are those of single answers, `judged_session` is what it says of
-    whole sessions. `left_out` counts the pairs that an earlier judge, or the same with other words, judged:
-    nothing else here is of them but the cost and `people`. `labels_needed` are those from which on its word
-    is worth anything: 30, or 50 with a row on it.
+    neither). None: nothing to count. `drawn` labels are a random sample; `people_prefer` is what they and the
+    judge say of people's preference (None: too few), and `labels_to_go` more would probably decide the row on
+    it (None: nobody can tell, or there is no such row). `marks` are those of single answers, `judged_session`
+    is what it says of whole sessions. `left_out` counts the pairs that an earlier judge, or the same with
+    other words, judged: nothing else here is of them but the cost and `people`. `labels_needed` are those
+    from which on anything is known of its worth: 30, or 50 with a row on people's preference.
     """
 
     provider: str
@@ -202,11 +200,14 @@ class JudgeFigures:
     prefers_longer: float | None
     prefers_own_vendor: float | None
     cost_usd: float
+    drawn: int = 0
+    people_prefer: Range | None = None
     marks: JudgedMarks | None = None
     judged_session: JudgedSessions | None = None
     lost: tuple[LostExample, ...] = ()
     left_out: int = 0
     labels_needed: int = FEWEST_LABELS
+    labels_to_go: int | None = None
 
     def without_reasons(self) -> "JudgeFigures":
         """A copy whose examples have no reasons."""

@@ -8,6 +8,7 @@ Of a run the judgements of the newest judge with its newest words count: another
 words, would be another metric.
 """
 
+import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
@@ -115,6 +116,11 @@ def session_id(canary: str, run: int, session: str) -> str:
 def session_of(id: str) -> str:
     """The session's hash in its `session_id`."""
     return id.rpartition("/")[2]
+
+
+def place(exchange_id: str) -> float:
+    """A pair's place, from 0 to 1, in the random order in which people label, which its id decides."""
+    return int.from_bytes(hashlib.sha256(exchange_id.encode()).digest()[:6], "big") / 2**48
 
 
 class Judgements:

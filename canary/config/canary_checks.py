@@ -413,22 +413,23 @@ def check_plan(
     canary: CanarySection, metrics: Mapping[str, Metric], path: Path, found: CheckedDocument
 ) -> None:
     """Record planned days that end before the verdict may be to ship; warn of less than a week before it."""
-    if canary.rubric and 0 < canary.minimum_days < WEEK_DAYS:
+    least_days = conversion.minimum_days(canary)
+    if canary.rubric and 0 < least_days < WEEK_DAYS:
         found.warn(
             (*path, "minimum_days"),
-            f"{canary.minimum_days:g} is less than a week, so a verdict to ship may rest on working days "
+            f"{least_days:g} is less than a week, so a verdict to ship may rest on working days "
             f"alone, or on a weekend; write at least {WEEK_DAYS}",
         )
-    planned, least = canary.planned_days, canary.minimum_days + conversion.days_to_mature(canary, metrics)
+    planned, least = canary.planned_days, least_days + conversion.days_to_mature(canary, metrics)
     if planned is None or planned >= least:
         return
-    if planned == 0 and canary.minimum_days == 0:
+    if planned == 0 and least_days == 0:
         return
     enough = math.ceil(least)
     if planned == 0:
         said = f"0 is no plan, which needs `minimum_days: 0`; write that too, or at least {enough} here"
     else:
-        matures = "" if least == canary.minimum_days else " and its slowest metric's `matures_after`"
+        matures = "" if least == least_days else " and its slowest metric's `matures_after`"
         said = f"{planned} is less than `minimum_days`{matures}, {least:g} in all; write at least {enough}"
     found.complain((*path, "planned_days"), said)
 

@@ -6,6 +6,7 @@ name in both, and the file's key as its `alias`; fields of another shape are con
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -193,7 +194,7 @@ def own_auth_of(section: ProviderSection) -> Auth | None:
 
 def criterion(section: CriterionSection) -> Criterion:
     """One row of the rubric."""
-    return Criterion(**dict(section))
+    return Criterion(**{name: value for name, value in section if name != "minimum_days"})
 
 
 def declared_metrics(file: FileSection) -> Mapping[str, Metric]:
@@ -227,7 +228,16 @@ def planned_days(section: CanarySection, metrics: Mapping[str, Metric]) -> int:
     """The plan's days as given, else by default for these minimum days and this rubric."""
     if section.planned_days is not None:
         return section.planned_days
-    return default_days(section.minimum_days, days_to_mature(section, metrics))
+    least, matures = minimum_days(section), days_to_mature(section, metrics)
+    if section.rubric and all(row.minimum_days is not None for row in section.rubric):
+        return math.ceil(least + matures)
+    return default_days(least, matures)
+
+
+def minimum_days(section: CanarySection) -> float:
+    """The days that must pass before the verdict may be to ship: those of the row that asks for the most."""
+    rows = (section.minimum_days if row.minimum_days is None else row.minimum_days for row in section.rubric)
+    return max(rows, default=section.minimum_days)
 
 
 def days_to_mature(section: CanarySection, metrics: Mapping[str, Metric]) -> float:
@@ -313,7 +323,7 @@ def _canary(
             name=section.name,
             criteria=tuple(criterion(row) for row in section.rubric if not is_offline(row.metric)),
             offline=tuple(criterion(row) for row in section.rubric if is_offline(row.metric)),
-            minimum_days=section.minimum_days,
+            minimum_days=minimum_days(section),
             planned_days=planned_days(section, metrics),
             risk=section.risk,
             planned_units=section.planned_units,

@@ -248,6 +248,11 @@ class CriterionSection(ConfigSection):
         None,
         description="How often a candidate exactly at this row's bound may ship; by default the canary's.",
     )
+    minimum_days: NotNegative | None = Field(
+        None,
+        description="The days that must pass before this row may help to ship; by default the canary's. The "
+        "verdict waits for the row with the most.",
+    )
 
 
 def _named_or_list(value: object) -> object:

@@ -1,16 +1,20 @@
 """Which captured pair a person labels next, and how far the labels have come.
 
+Pairs come in the random order of their places, each category as often as the traffic has it: such labels
+estimate what people prefer.
+
 Labelling is blind: of the judge's word and of other people's labels nothing is handed out but counts.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from control.operator.orders import BadOrder
-from judge.judgements import JudgedPairs, judged_pairs
+from judge.judgements import JudgedPairs, judged_pairs, place
 from records.captures.capture import Capture, CapturedMessage
 from records.store import Store
-from records.store.captures import CaptureStore, Label, Labels, comparable
+from records.store.captures import CaptureStore, KnownPair, Label, Labels, comparable
 
 SITTING_S = 12 * 3600.0
 """How long a label can be taken back: as long as a session of the page lasts."""
@@ -69,7 +73,7 @@ def next_pair(store: Store, canary: str, run: int, wanted: PairWanted, *, now: f
     who = spelled(wanted.who, votes)
     mine = [each.exchange_id for each in votes if each.who == who and each.at > now - SITTING_S]
     done = (wanted.again, who) in {(each.exchange_id, each.who) for each in votes}
-    usual = next_id(captures.pair_ids(canary, wanted.category), votes, judged, who=who, wanted=wanted)
+    usual = next_id(captures.pairs_known(canary, wanted.category), votes, judged, who=who, wanted=wanted)
     pair = captures.pair(canary, usual if done else wanted.again) or captures.pair(canary, usual)
     prompts = {system_prompt(each) for each in captures.messages(mine[-_REMEMBERED:])}
     return PairToLabel(
@@ -114,16 +118,17 @@ def spelled(who: str, votes: Iterable[Label]) -> str:
 
 
 def next_id(
-    ids: Sequence[str],
+    pairs: Sequence[KnownPair],
     votes: Iterable[Label],
     judged: JudgedPairs,
     *,
     who: str,
     wanted: PairWanted,
 ) -> str:
-    """The pair, of these by time, that this person labels next; "" if none is left.
+    """The pair of these that this person labels next; "" if none is left.
 
-    Those come first that the newest judge marked, and of them those that nobody has labelled.
+    Those come first that the newest judge marked, of them those that nobody has labelled but for a
+    disagreement, and of these the next in the random order, which each category's traffic stretches.
     """
     labelled: dict[str, list[Label]] = {}
     for each in votes:
@@ -134,12 +139,25 @@ def next_id(
         mine = any(each.who == who for each in labels) if who else bool(labels)
         return not mine and (bool(labels) or not wanted.second)
 
-    def rank(pair: str) -> tuple[bool, bool, bool]:
-        labels = labelled.get(pair, [])
-        first = wanted.disagreements and judged.disputed(pair, labels)
-        return not first, pair not in judged.better, bool(labels)
+    stretched = _stretched(pairs, judged)
 
-    return min(filter(waits, ids), key=rank, default="")
+    def rank(pair: KnownPair) -> tuple[bool, bool, bool, float]:
+        id = pair.exchange_id
+        labels = labelled.get(id, [])
+        first = wanted.disagreements and judged.disputed(id, labels)
+        in_turn = any(not each.chosen for each in labels)
+        return not first, id not in judged.better, in_turn, place(id) * stretched[pair.category]
+
+    waiting = [pair for pair in pairs if waits(pair.exchange_id)]
+    return min(waiting, key=rank).exchange_id if waiting else ""
+
+
+def _stretched(pairs: Sequence[KnownPair], judged: JudgedPairs) -> Mapping[str, float]:
+    """By category, how many times more often its pairs are judged than its traffic would have it."""
+    marked = Counter(pair.category for pair in pairs if pair.exchange_id in judged.better)
+    traffic = Counter(pair.category for pair in pairs if pair.by_rate)
+    every = Counter(pair.category for pair in pairs)
+    return {name: (marked[name] or every[name]) / max(traffic[name], 1) for name in every}
 
 
 def progress(votes: Sequence[Label], judged: JudgedPairs) -> LabelProgress:

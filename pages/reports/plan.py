@@ -21,7 +21,7 @@ from verdict.planner.assumptions import (
     is_share,
     part_chances,
 )
-from verdict.planner.power import SURE, Power
+from verdict.planner.power import SURE, Power, labels_to_ship
 from verdict.planner.prospect import (
     Lever,
     LookBoundary,
@@ -377,8 +377,8 @@ def _weakest(prospect: Prospect, power: Power) -> str:
 
 def unplanned(judged: JudgedCanary) -> str:
     """Why a rubric on a judge only has no chance that could be told; "" for any other."""
-    rows = tuple(row.metric for row in judged.criteria)
-    if not rows or not JUDGED.keys() >= {*rows}:
+    rows = tuple(judged.criteria)
+    if not rows or not JUDGED.keys() >= {row.metric for row in rows}:
         return ""
     return (
         f"{judged.name}: all rows of the rubric are on a judge, and such a row cannot be planned: "
@@ -392,13 +392,25 @@ def _passes(prospect: Prospect, truth: str) -> str:
     return f"the other rows of a candidate {truth} pass"
 
 
-def _why_left_out(rows: Sequence[str]) -> str:
+def _why_left_out(rows: Sequence[Criterion]) -> str:
     """What rows on a judge need besides traffic."""
     return "; ".join(
-        f"{row} needs {_LEAST_JUDGED} users with a judged pair and {NEEDED_LABELS} labels besides"
-        if row == JUDGED_PREFERENCE
-        else f"{row} is never decided"
+        f"{row.metric} needs {_LEAST_JUDGED} users with a judged pair and labels besides, {_labels(row)}"
+        if row.metric == JUDGED_PREFERENCE
+        else f"{row.metric} is never decided"
         for row in rows
+    )
+
+
+def _labels(row: Criterion) -> str:
+    """How many labels four of five such candidates need."""
+    halfway = (0.5 + row.acceptable.value) / 2
+    equal, nearer = (labels_to_ship(row, prefers) for prefers in (0.5, halfway))
+    if equal is None or nearer is None:
+        return f"{NEEDED_LABELS} or more"
+    return (
+        f"about {max(equal, NEEDED_LABELS):,} if people like both models alike and "
+        f"{max(nearer, NEEDED_LABELS):,} if they prefer the candidate in {rough_percent(halfway)}"
     )
 
 

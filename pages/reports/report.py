@@ -262,6 +262,7 @@ def _judge(report: Report) -> list[Block]:
         for each in judge.lost(found)
     ]
     return [
+        Paragraph(judge.people(found), weight="bold"),
         Paragraph(judge.preference(found), weight="bold"),
         Drawings(drawn=[whole] if whole is not None else [], kind="preference"),
         Paragraph(judge.conclusion(found)),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bench.dataset.labels import LabelShare, Line, differing, kept
 from common.interval import Interval, Range
 from common.numbers import count, rough_percent, set_dollars
-from judge.figures import NEEDED_LABELS, WORTH, JudgedMarks, JudgedSessions, JudgeFigures, LabelAgreement
+from judge.figures import JudgedMarks, JudgedSessions, JudgeFigures, LabelAgreement
 from pages.words.figures import amount, signed
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ def preference(found: JudgeFigures) -> str:
 
 def summary(found: JudgeFigures) -> str:
     """The preference with its meaning, and the marks where there are both."""
-    return " ".join(part for part in (preference(found), conclusion(found), *beside(found)) if part)
+    said = (people(found), preference(found), conclusion(found), *beside(found))
+    return " ".join(part for part in said if part)
 
 
 def beside(found: JudgeFigures) -> list[str]:
@@ -187,6 +188,18 @@ def bar(known: Range | None) -> PreferenceBar | None:
     )
 
 
+def people(found: JudgeFigures) -> str:
+    """What people prefer, and how many labels would decide it; "" without enough labels."""
+    known = found.people_prefer
+    if known is None:
+        return ""
+    more = f" About {count(found.labels_to_go, 'more label')} would decide it." if found.labels_to_go else ""
+    return (
+        f"People prefer the candidate’s answer in {with_ends(known)} of the pairs, by "
+        f"{count(found.drawn, 'label')} of randomly drawn pairs and the judge’s word on the others.{more}"
+    )
+
+
 def worth(found: JudgeFigures, canary: str) -> list[str]:
     """What the judge's word is worth: people's labels, the order, the length, the vendor, what is missing."""
     return [
@@ -258,11 +271,7 @@ def _agreement(judge: JudgeFigures, where: str) -> list[str]:
     if found.kappa is None:
         return [f"{told}."]
     sentence = f"{told}; Cohen’s κ, where 0 is chance and 1 always, is {_ends(found.kappa)}."
-    if found.labels >= NEEDED_LABELS and found.kappa.estimate >= WORTH:
-        return [sentence]
-    until = f"{NEEDED_LABELS} labelled pairs agree with a κ of at least {WORTH:g}"
-    cure = f"label more at {where}" if found.labels < NEEDED_LABELS else "change the judge or its criteria"
-    return [sentence, f"No criterion on the judge is decided until {until}: {cure}."]
+    return [sentence]
 
 
 def _people(found: LabelAgreement) -> str:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import assert_never
 
 from common.numbers import count, rough_percent, set_percent
-from judge.figures import NEEDED_LABELS, WORTH, LabelAgreement
+from judge.figures import NEEDED_LABELS
 from pages.words.figures import (
     amount,
     between,
@@ -37,12 +37,12 @@ from verdict.rows.reasons import (
     FewDaysRequired,
     FewerUsers,
     InBothArms,
+    LabelsWanted,
     LeftOut,
     LogEnds,
     MissesOutweighed,
     NobodyRead,
     NoRubric,
-    NotBorneOut,
     NotExpected,
     OneSided,
     OneUser,
@@ -108,7 +108,7 @@ def sentence(reason: Reason, report: Report) -> str:
             return _of_row(reason, _line(report, reason.metric, reason.acceptable), report.plan)
         case TooFewUsers():
             return _without_data(reason, _line(report, reason.metric, reason.acceptable))
-        case RowNotComputed() | CostsUnknown() | NotBorneOut() | OneSided() | TooFewEvents():
+        case RowNotComputed() | CostsUnknown() | LabelsWanted() | OneSided() | TooFewEvents():
             return _held_open(reason)
         case PartWorse() | WorseInParts() | PartUnseen() | PartTooFew():
             return _of_part(reason, report)
@@ -372,8 +372,8 @@ def _held_open(reason: Held) -> str:
                 f"{theirs} of the baseline's have no known cost{differs}. More users will not change this: "
                 "set the missing prices under `prices:` or `price_as:` (in a log: fill cost_usd)."
             )
-        case NotBorneOut():
-            return _not_borne_out(reason)
+        case LabelsWanted():
+            return _labels_wanted(reason)
         case OneSided():
             said = "true" if reason.said else "false"
             return (
@@ -393,32 +393,17 @@ def _shares(share: MissingShare) -> tuple[str, str, str]:
     return amount(share.candidate, "share"), amount(share.baseline, "share"), differs
 
 
-def _not_borne_out(reason: NotBorneOut) -> str:
-    name, agreement = title(reason.metric), reason.agreement
+def _labels_wanted(reason: LabelsWanted) -> str:
+    name = title(reason.metric)
     if reason.metric != JUDGED_PREFERENCE:
         return (
             f"{name} is shown but decides nothing: people label pairs of answers, not single ones, "
             f"so nothing shows what these marks are worth. To decide: {PAIRS_INSTEAD}."
         )
-    if agreement.labels < NEEDED_LABELS:
-        return (
-            f"{name} waits for people: {agreement.labels} of {NEEDED_LABELS} labels of the judge's "
-            f"pairs. {'Traffic alone will not do: label' if reason.enough else 'Label'} pairs on the page."
-        )
     return (
-        f"{name} is not judged: people and the judge agree too little, {_kappa(agreement)}; "
-        f"{WORTH} is required. Change the judge or its criteria."
+        f"{name} waits for people: {reason.labels} of {NEEDED_LABELS} labels of randomly drawn pairs. "
+        f"{'Traffic alone will not do: label' if reason.enough else 'Label'} pairs on the page."
     )
-
-
-def _kappa(agreement: LabelAgreement) -> str:
-    """κ 0.21 (0.05 to 0.37) on 64 labels."""
-    found = agreement.kappa
-    on = f"on {agreement.labels} labels"
-    if found is None:
-        return f"κ cannot be computed {on}, because all of the judge's or of people's are the same"
-    ends = "" if found.low is None or found.high is None else f" ({found.low:.2f} to {found.high:.2f})"
-    return f"κ {found.estimate:.2f}{ends} {on}"
 
 
 def _of_part(reason: PartWorse | WorseInParts | PartUnseen | PartTooFew, report: Report) -> str:

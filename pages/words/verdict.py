@@ -23,7 +23,7 @@ def held_state(line: MetricLine, report: Report) -> str:
     """What holds the row, in two or three words."""
     if line.metric == JUDGED_MARK:
         return "Decides nothing"
-    return "Labels missing" if _labels(report) < NEEDED_LABELS else "Judge not borne out"
+    return "Labels missing"
 
 
 def held_evidence(users: str, line: MetricLine, report: Report) -> str:
@@ -31,43 +31,27 @@ def held_evidence(users: str, line: MetricLine, report: Report) -> str:
     if line.metric == JUDGED_MARK:
         return f"{users}; marks decide nothing"
     required = f", of {GATE} required" if line.units < GATE else ""
-    return f"{users}{required}; {_missing(report)}"
+    return f"{users}{required}; people’s labels are missing"
 
 
 def held_outlook(line: MetricLine) -> str:
     """What its looks can do."""
     if line.metric == JUDGED_MARK:
         return "Open whatever the looks see: marks decide nothing."
-    return "Open until people’s labels bear out the judge; no look passes it before."
+    return f"Open until {NEEDED_LABELS} labels of randomly drawn pairs count; no look passes it before."
 
 
 def held_needed(line: MetricLine, report: Report) -> str:
     """What would decide the row. Traffic alone would not do, once its users are there."""
     if line.metric == JUDGED_MARK:
         return PAIRS_INSTEAD
-    labels = _labels(report)
-    people = (
-        f"people’s labels that bear out the judge ({labels} of {NEEDED_LABELS} so far)"
-        if labels < NEEDED_LABELS
-        else "a judge, or criteria, that people’s labels bear out"
-    )
+    drawn = report.judge.drawn if report.judge is not None else 0
+    people = f"people’s labels of randomly drawn pairs ({drawn} of {NEEDED_LABELS} so far)"
     if line.state != "NODATA":
         return f"{people}; traffic alone will not do"
     if line.units < GATE:
         return f"users with a judged pair ({line.units} of {GATE} so far), and {people}"
     return f"more users with a judged pair, above all in the categories with the most traffic, and {people}"
-
-
-def _missing(report: Report) -> str:
-    return (
-        "people’s labels are missing"
-        if _labels(report) < NEEDED_LABELS
-        else "people’s labels do not bear out the judge"
-    )
-
-
-def _labels(report: Report) -> int:
-    return report.judge.agreement.labels if report.judge is not None else 0
 
 
 # The whole report: headlines, the split, changes.

@@ -39,6 +39,16 @@ _QuotaKey = tuple[str, int, str]
 """(source, day, category): the scope of a `per_category` quota."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownPair:
+    """A pair of which nothing is read but its category. `by_rate`: it was captured as often as the category's
+    others, not for the category's quota."""
+
+    exchange_id: str
+    category: str
+    by_rate: bool
+
+
 class CaptureStore:
     """The captures of one database. Every method may raise StoreDown.
 
@@ -149,16 +159,20 @@ class CaptureStore:
             copy = connection.execute(copied).first() if found is not None else None
         return (_capture(found), _capture(copy)) if found is not None and copy is not None else None
 
-    def pair_ids(self, canary: str, category: str | None = None) -> list[str]:
-        """The exchange ids of all pairs by time, read without their texts."""
+    def pairs_known(self, canary: str, category: str | None = None) -> list["KnownPair"]:
+        """All pairs by time, read without their texts."""
         table, copies = tables.captures.c, tables.captures.alias()
         wanted = (table.canary == canary) & (table.copy_of == "")
         if category is not None:
             wanted &= table.category == category
         paired = select(copies.c.exchange_id).where(copies.c.copy_of == table.exchange_id).exists()
-        query = select(table.exchange_id).where(wanted, paired).order_by(table.at, table.exchange_id)
+        told = select(table.exchange_id, table.category, table.kept)
         with self._store.reading() as connection:
-            return list(connection.execute(query).scalars())
+            rows = connection.execute(told.where(wanted, paired).order_by(table.at, table.exchange_id))
+            return [
+                KnownPair(exchange_id=row.exchange_id, category=row.category, by_rate=row.kept != "category")
+                for row in rows
+            ]
 
     def messages(self, exchange_ids: Collection[str]) -> list[tuple[CapturedMessage, ...]]:
         """The messages of those of these exchanges that are stored, in no order."""

@@ -44,6 +44,8 @@ PAGE = "/canaries/support-nov/label"
 PROMPT = "You are the support of a parcel service. Promise nothing.\n" * 20
 LONG = "Your parcel is on its way, and it arrives tomorrow.\n" * 60
 COUNT = 6
+PREFIX, JUDGED = "exchange-256", "judged-124"
+"""With these the six pairs are asked for in the order of their numbers."""
 Open = Callable[..., AbstractContextManager[Page]]
 
 
@@ -79,7 +81,7 @@ def open_page(browser: Browser, stage: Stage, store: Store) -> Open:
 
 def add_pair(store: Store, number: int, now: float, canary: str = "support-nov") -> None:
     """A pair whose questions, answers and system prompt can be told apart."""
-    prefix = "exchange-number" if canary == "support-nov" else canary
+    prefix = PREFIX if canary == "support-nov" else JUDGED
     name, prompt = f"{prefix}-{number}", PROMPT if number < 4 else "Be brief."
     about: dict[str, Any] = {"at": now - 600 + number, "expires_at": now + 9000, "canary": canary}
     asked = CapturedMessage("system", prompt), CapturedMessage("user", f"Where is <b>parcel</b> {number}?")
@@ -104,7 +106,7 @@ def votes(store: Store) -> list[tuple[str, str, str]]:
 
 
 def arm(letter: str, number: int) -> str:
-    return "candidate" if (letter == "a") == candidate_is_a(f"exchange-number-{number}") else "baseline"
+    return "candidate" if (letter == "a") == candidate_is_a(f"{PREFIX}-{number}") else "baseline"
 
 
 def test_a_person_labels_by_keys_and_takes_back_also_after_a_restart(
@@ -180,7 +182,7 @@ def test_the_judge_s_pairs_come_first_and_its_word_is_not_shown(open_page: Open,
     judgements, now = Judgements(store), time.time()
     for number, said in ((3, ("B", "A")), (4, ("A", "A"))):
         judged = JudgedExchange(
-            exchange_id=f"judged-{number}",
+            exchange_id=f"{JUDGED}-{number}",
             canary="judged",
             run=1,
             kind="pair",
@@ -211,25 +213,25 @@ def test_the_judge_s_pairs_come_first_and_its_word_is_not_shown(open_page: Open,
 
 def test_a_system_prompt_that_repeats_is_folded_and_can_be_opened(open_page: Open, store: Store) -> None:
     Labels(store).add(
-        Label(at=time.time(), canary="support-nov", exchange_id="exchange-number-0", right="both", who="ann")
+        Label(at=time.time(), canary="support-nov", exchange_id=f"{PREFIX}-0", right="both", who="ann")
     )
     with open_page() as page:
         page.goto(f"{PAGE}?who=ben&second=1")
         expect(page.get_by_role("region", name="System prompt")).to_be_visible()
-        page.goto(f"{PAGE}?who=ann&first=disagreements&again=exchange-number-1")
+        page.goto(f"{PAGE}?who=ann&first=disagreements&again={PREFIX}-1")
         asked(page, 1)
         expect(page.get_by_role("region", name="System prompt")).to_be_hidden()
         page.get_by_text("Same system prompt as before").click()
         expect(page.get_by_role("region", name="System prompt")).to_be_visible()
-        page.goto(f"{PAGE}?who=ann&again=exchange-number-5")
+        page.goto(f"{PAGE}?who=ann&again={PREFIX}-5")
         expect(page.get_by_role("region", name="System prompt")).to_have_text("Be brief.")
 
 
 def test_the_id_is_short_and_copied_or_selected_whole(open_page: Open) -> None:
-    whole = "exchange-number-1"
+    whole = f"{PREFIX}-1"
     with open_page(permissions=["clipboard-read", "clipboard-write"]) as page:
         page.goto(f"{PAGE}?again={whole}")
-        expect(page.get_by_text("number-1", exact=True)).to_be_visible()
+        expect(page.get_by_text(whole[-8:], exact=True)).to_be_visible()
         page.get_by_role("button", name="copy id").click()
         expect(page.get_by_role("button", name="copied")).to_be_visible()
         assert page.evaluate("navigator.clipboard.readText()") == whole
@@ -263,7 +265,7 @@ def test_a_form_with_a_pair_a_label_and_a_name_is_enough(open_page: Open, store:
     with open_page() as page:
         page.goto(PAGE)
         token = page.locator("[name=form_token]").last.input_value()
-        form = {"form_token": token, "exchange": "exchange-number-4", "right": "neither", "who": "ann"}
+        form = {"form_token": token, "exchange": f"{PREFIX}-4", "right": "neither", "who": "ann"}
         assert page.request.post(PAGE, form=form).ok
         for wrong, status in (({"right": "c"}, 400), ({"who": " "}, 400), ({"exchange": "gone"}, 404)):
             assert page.request.post(PAGE, form=form | wrong).status == status

@@ -13,7 +13,7 @@ from control.operator import labels
 from control.operator.labels import SITTING_S, PairToLabel, PairWanted
 from control.operator.orders import BadOrder
 from judge.figures import with_people
-from judge.judgements import JudgedExchange, Judgements
+from judge.judgements import JudgedExchange, Judgements, place
 from records.captures.capture import CapturedMessage
 from records.store import Store
 from records.store.captures import CaptureStore, Label, Labels, Right
@@ -34,8 +34,8 @@ def store(tmp_path: Path) -> Any:
 def pairs(store: Store) -> Sequence[str]:
     """Six pairs, by time, of two categories."""
     names = [f"e{number}" for number in range(6)]
-    for place, name in enumerate(names):
-        about = {"at": NOW - 600 + place, "category": "refund" if place % 2 else "order"}
+    for number, name in enumerate(names):
+        about = {"at": NOW - 600 + number, "category": "refund" if number % 2 else "order"}
         real = a_capture(name, **about)
         copy = a_capture(f"copy of {name}", copy_of=name, arm="candidate", answer="Red.", **about)
         CaptureStore(store).add([real, copy], now=NOW)
@@ -89,8 +89,13 @@ def in_turn(store: Store, who: str, **wanted: Any) -> list[str]:
     return asked
 
 
-def test_without_a_judge_the_oldest_pair_comes_first(store: Store, pairs: Sequence[str]) -> None:
-    assert in_turn(store, "ann") == pairs
+ORDER = ["e5", "e4", "e0", "e1", "e2", "e3"]
+"""The pairs in the random order that their ids give them."""
+
+
+def test_pairs_come_in_an_order_that_says_nothing_of_them(store: Store, pairs: Sequence[str]) -> None:
+    assert sorted(pairs, key=place) == ORDER
+    assert in_turn(store, "ann") == ORDER
     assert found(store, "ann").pair is None
 
 
@@ -99,7 +104,7 @@ def test_pairs_that_the_judge_marked_in_this_run_come_first(store: Store, pairs:
     judge(store, "e1", "SAME", "SAME")
     judge(store, "e2", "A", "")  # not readable
     judge(store, "e5", "A", "B", run=RUN - 1)
-    assert in_turn(store, "ann") == ["e1", "e3", "e0", "e2", "e4", "e5"]
+    assert in_turn(store, "ann") == ["e1", "e3", "e5", "e4", "e0", "e2"]
 
 
 def test_each_person_is_asked_what_they_have_not_labelled_and_first_what_nobody_has(
@@ -107,8 +112,8 @@ def test_each_person_is_asked_what_they_have_not_labelled_and_first_what_nobody_
 ) -> None:
     label(store, "e0", "ann")
     label(store, "e1", "ann")
-    assert shown(store) == shown(store, "ann") == "e2"
-    assert in_turn(store, "ben") == ["e2", "e3", "e4", "e5", "e0", "e1"]
+    assert shown(store) == shown(store, "ann") == "e5"
+    assert in_turn(store, "ben") == ["e5", "e4", "e2", "e3", "e0", "e1"]
 
 
 def test_a_second_opinion_is_asked_of_what_another_person_labelled(
@@ -116,12 +121,12 @@ def test_a_second_opinion_is_asked_of_what_another_person_labelled(
 ) -> None:
     for pair in ("e1", "e4"):
         label(store, pair, "ann")
-    assert in_turn(store, "ben", second=True) == ["e1", "e4"]
+    assert in_turn(store, "ben", second=True) == ["e4", "e1"]
     assert shown(store, "ann", second=True) == shown(store, second=True) == ""
 
 
 def test_only_one_category_is_asked(store: Store, pairs: Sequence[str]) -> None:
-    assert in_turn(store, "ann", category="refund") == ["e1", "e3", "e5"]
+    assert in_turn(store, "ann", category="refund") == ["e5", "e1", "e3"]
 
 
 def test_disagreements_come_first_when_asked_for(store: Store, pairs: Sequence[str]) -> None:
@@ -132,7 +137,7 @@ def test_disagreements_come_first_when_asked_for(store: Store, pairs: Sequence[s
     judge(store, "e5", "SAME", "SAME")
     for pair, right in (("e1", "candidate"), ("e2", "unclear"), ("e3", "candidate"), ("e5", "neither")):
         label(store, pair, "ann", right)  # type: ignore[arg-type]
-    assert in_turn(store, "ben", disagreements=True)[:3] == ["e4", "e3", "e1"]
+    assert in_turn(store, "ben", disagreements=True)[:3] == ["e4", "e3", "e5"]
 
 
 def test_what_a_disagreement_asked_for_does_not_measure_the_judge(store: Store, pairs: Sequence[str]) -> None:
@@ -160,7 +165,7 @@ def test_after_a_change_of_judge_the_page_counts_and_orders_what_the_report_coun
     assert (progress.judged, progress.on_judged) == (2, 1)
     assert (len(judging.of("pair")), with_people(judging).labels) == (2, 1)
     assert in_turn(store, "ben", disagreements=True) == ["e4", "e5", "e0", "e3", "e1", "e2"]
-    assert in_turn(store, "cleo") == ["e4", "e5", "e0", "e1", "e2", "e3"]
+    assert in_turn(store, "cleo") == ["e5", "e4", "e0", "e1", "e2", "e3"]
 
 
 def test_two_people_agree_on_candidate_baseline_or_tie(store: Store, pairs: Sequence[str]) -> None:
@@ -193,7 +198,7 @@ def test_the_last_label_is_taken_back_again_and_again_and_its_pair_is_asked_agai
     assert found(store, "ann").last == ""
     assert [each.exchange_id for each in Labels(store).given("support")] == ["e5"]
     label(store, "e3", "ann")
-    assert shown(store, "ann", again="e3") == "e0"  # as with the browser's back button
+    assert shown(store, "ann", again="e3") == "e4"  # as with the browser's back button
 
 
 def test_nobody_takes_back_another_s_label_or_an_old_one(store: Store, pairs: Sequence[str]) -> None:
@@ -228,8 +233,8 @@ def test_a_system_prompt_counts_as_read_after_a_pair_that_had_it(store: Store, p
     CaptureStore(store).add([other, a_capture("copy of f", copy_of="f")], now=NOW)
     assert not found(store, "ann").prompt_read
     label(store, "e0", "ann")
-    assert found(store, "ann").prompt_read
-    assert not found(store, "ben").prompt_read
+    assert found(store, "ann", again="e1").prompt_read
+    assert not found(store, "ben", again="e1").prompt_read
     assert not found(store, "ann", again="f").prompt_read
     label(store, "f", "ann")
-    assert found(store, "ann").prompt_read
+    assert found(store, "ann", again="f").prompt_read

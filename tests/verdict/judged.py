@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from judge.judgements import JudgeCall, JudgedExchange, Result, RunJudgements
+from judge.judgements import JudgeCall, JudgedExchange, Result, RunJudgements, place
 from records.store.captures import Label, Right
 from verdict.sample.sample import TRAFFIC, MeasureTotals, Sample, TextColumn
 
@@ -66,6 +66,11 @@ def session(
 
 def label(number: int, right: Right, who: str = "ann", at: float = 100.0) -> Label:
     return Label(at=at, canary="c", exchange_id=f"e{number}", right=right, who=who)
+
+
+def drawn(pairs: Iterable[JudgedExchange], count: int) -> list[JudgedExchange]:
+    """The first pairs in the random order in which people label."""
+    return sorted(pairs, key=lambda each: place(each.exchange_id))[:count]
 
 
 def sample_of(

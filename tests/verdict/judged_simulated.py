@@ -8,18 +8,15 @@ from scipy import stats
 
 from common.interval import Interval
 from judge.judgements import JudgedExchange, Result
-from records.facts.metric import parse_bound
 from tests.verdict.judged import pair, sample_of
 from verdict.decision.judged_figures import preference
-from verdict.decision.plan_course import PlanCourse
 from verdict.rows.comparison import arm_sums
-from verdict.rows.looks import Look
-from verdict.sample.observations import judged_sample, observe
+from verdict.sample.judged import JUDGE_PREFERS, judged_sample
+from verdict.sample.observations import measured
 from verdict.sample.sample import Sample
 from verdict.statistics.types import Bools, Floats
-from verdict.terms.judged_canary import JudgedCanary
+from verdict.terms.measures import Measure
 from verdict.terms.plan import DAY_S
-from verdict.terms.rubric import Criterion
 
 DAYS = 14
 TRAFFIC = {"question": 55, "order": 25, "refund": 15, "complaint": 5}
@@ -36,15 +33,6 @@ ALIKE = 0.1
 TOLD_FIRST, TOLD_SECOND = 0.9, 0.7
 """How often the judge sees that the first answer is better, and the second: it is right 80 % of the time, and
 takes the first answer 60 % of the time. Both orders are independent given which answer is better."""
-
-ROW = Criterion(
-    metric="judged_preference",
-    acceptable=parse_bound(">= 50%"),
-    ideal=parse_bound(">= 60%"),
-    weight=1,
-    question="?",
-)
-PLANNED = JudgedCanary(name="c", criteria=[ROW], minimum_days=7, planned_days=DAYS)
 
 
 def shown(better: float) -> float:
@@ -95,8 +83,8 @@ def world(
 
 def plain(sample: Sample) -> Interval:
     """The plain 95 % interval, clustered by user, for a single look."""
-    seen = judged_sample(sample, ROW.metric)
-    arms = arm_sums(seen, observe(seen, ROW.metric, {}, now=0.0)).arms(by_category=False)
+    seen = judged_sample(sample, JUDGE_PREFERS)
+    arms = arm_sums(seen, measured(seen, Measure(of=JUDGE_PREFERS, strata=True))).arms(by_category=False)
     value, reach = arms.candidate.value, 1.959964 * arms.se(0)
     return Interval(low=value - reach, estimate=value, high=value + reach)
 
@@ -111,19 +99,6 @@ def shown_daily(sample: Sample) -> Iterator[Interval]:
             assert low is not None
             assert high is not None
             yield Interval(low=low, estimate=found.estimate, high=high)
-
-
-def looks(sample: Sample) -> tuple[Look, ...]:
-    """The looks of a plan of DAYS at the row."""
-    assert PLANNED.plan is not None
-    now = (DAYS + 1) * DAY_S
-    course = PlanCourse(sample=sample, canary=PLANNED, plan=PLANNED.plan, kept={}, now=now)
-    return course.looks(ROW)
-
-
-def refused(found: Sequence[Look]) -> bool:
-    """True if a look rules out that the candidate keeps the row."""
-    return any(look.seen is not None and look.seen.acceptable.high < 0 for look in found)
 
 
 def latent(rng: np.random.Generator, better: float, hard: float) -> tuple[Floats, Floats]:

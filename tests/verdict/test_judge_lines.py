@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from common.interval import Interval, Range
-from judge.figures import JudgedMarks, JudgeFigures, LabelAgreement
+from common.interval import Range
+from judge.figures import JudgedMarks, JudgeFigures
 from pages.words import judge
 from tests.verdict.judgement_figures import FEW, FULL, MARKS, NO_LABELS, NONE, SESSIONS
 
@@ -102,19 +102,13 @@ def test_the_agreement_of_people_stands_beside_that_of_two_people() -> None:
     assert unread == "3 pairs without a readable judgement are not counted."
 
 
-@pytest.mark.parametrize(
-    ("labels", "kappa", "cure"),
-    [(49, 0.62, "label more at /canaries"), (140, 0.39, "change the judge or its criteria.")],
-)
-def test_what_labels_do_not_bear_out_decides_no_criterion(labels: int, kappa: float, cure: str) -> None:
-    given = LabelAgreement(
-        labels=labels,
-        share=Interval(low=0.6, estimate=0.7, high=0.8),
-        kappa=Interval(low=0.1, estimate=kappa, high=0.8),
+def test_what_people_prefer_stands_before_what_the_judge_prefers() -> None:
+    preferred = Range(low=0.41, estimate=0.47, high=0.53)
+    told = judge.summary(replace(FULL, drawn=120, people_prefer=preferred, labels_to_go=180))
+    assert told.startswith(
+        "People prefer the candidate’s answer in 47 % (41 % to 53 %) of the pairs, by 120 labels of randomly "
+        "drawn pairs and the judge’s word on the others. About 180 more labels would decide it."
     )
-    told = " ".join(judge.worth(replace(FULL, agreement=given), "support"))
-    until = "No criterion on the judge is decided until 50 labelled pairs agree with a κ of at least 0.4: "
-    assert f"{until}{cure}" in told
 
 
 def test_what_cannot_be_counted_is_left_out() -> None:

@@ -1,4 +1,4 @@
-"""Rows of the rubric on a judge's word: open until people's labels bear it out, then judged as any other."""
+"""Rows of the rubric on what people prefer: open until enough labels count, then judged as any other."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +15,7 @@ from pages.words.reasons import sentences
 from pages.words.verdict import evidence, mark
 from records.facts.metric import parse_bound
 from records.store.captures import Label
-from tests.verdict.judged import answer, label, pair, sample_of
+from tests.verdict.judged import answer, drawn, label, pair, sample_of
 from tests.verdict.planned import as_told
 from verdict.archive.evaluations import Evaluation, to_document
 from verdict.decision.document import Report, from_json, to_json, without_reasons
@@ -49,12 +49,16 @@ def _pairs(results: Sequence[float], count: int = 400) -> list[JudgedExchange]:
 
 
 def _labels(pairs: Sequence[JudgedExchange], count: int, wrong: int = 0) -> list[Label]:
-    """People's labels of the first pairs, as the judge's but for every `wrong`-th."""
+    """People's labels of pairs drawn at random, as the judge's but for every `wrong`-th. They were given
+    before the judge was asked."""
     right = {"candidate": "candidate", "baseline": "baseline", "tie": "both"}
     turned = {"candidate": "baseline", "baseline": "candidate", "tie": "baseline"}
     return [
-        label(number, (turned if wrong and number % wrong == 0 else right)[each.result], at=0.0)  # type: ignore[arg-type]
-        for number, each in enumerate(pairs[:count])
+        replace(
+            label(0, (turned if wrong and number % wrong == 0 else right)[each.result], at=0.0),  # type: ignore[arg-type]
+            exchange_id=each.exchange_id,
+        )
+        for number, each in enumerate(drawn(pairs, count))
     ]
 
 
@@ -74,7 +78,7 @@ def _report(
 @pytest.mark.parametrize(("results", "state"), [(WON, "IDEAL"), (NEAR, "INCONCLUSIVE"), (LOST, "FAIL")])
 def test_with_labels_that_agree_a_row_is_judged(planned: int, results: Sequence[float], state: str) -> None:
     pairs = _pairs(results)
-    report = _report(pairs, _labels(pairs, 50), planned)
+    report = _report(pairs, _labels(pairs, 80), planned)
     (row,) = report.metrics
     assert row.state == state
     assert report.details.unlabelled == ()
@@ -88,30 +92,11 @@ def test_with_labels_that_agree_a_row_is_judged(planned: int, results: Sequence[
 
 @pytest.mark.parametrize("planned", PLANS)
 @pytest.mark.parametrize("results", [WON, LOST])
-@pytest.mark.parametrize(
-    ("labels", "wrong", "said", "chip", "why", "step"),
-    [
-        (
-            12,
-            0,
-            "waits for people: 12 of 50 labels of the judge's pairs. Traffic alone will not do: label",
-            "Labels missing",
-            "labels are missing",
-            "labels that bear out the judge (12 of 50 so far); traffic",
-        ),
-        (
-            64,
-            2,
-            "people and the judge agree too little, κ",
-            "Judge not borne out",
-            "labels do not bear out",
-            "a judge, or criteria, that people’s labels bear out; traffic alone will not do.",
-        ),
-    ],
-)
-def test_without_them_it_is_open_and_says_why(
-    planned: int, results: Sequence[float], labels: int, wrong: int, said: str, chip: str, why: str, step: str
-) -> None:
+def test_without_them_it_is_open_and_says_why(planned: int, results: Sequence[float]) -> None:
+    labels, wrong = 12, 0
+    said = "waits for people: 12 of 50 labels of randomly drawn pairs. Traffic alone will not do: label"
+    chip, why = "Labels missing", "labels are missing"
+    step = "labels of randomly drawn pairs (12 of 50 so far); traffic"
     pairs = _pairs(results)
     report = _report(pairs, _labels(pairs, labels, wrong), planned)
     (row,) = report.metrics
@@ -135,10 +120,39 @@ def test_without_them_it_is_open_and_says_why(
 
 
 @pytest.mark.parametrize("planned", PLANS)
-def test_fifty_labels_of_one_kind_show_nothing(planned: int) -> None:
+def test_people_decide_whatever_the_judge_prefers(planned: int) -> None:
+    """The judge takes the candidate always; people take the baseline in two of three labelled pairs."""
     pairs = _pairs((1.0,))
-    (row,) = _report(pairs, _labels(pairs, 60), planned).metrics
-    assert row.state == "INCONCLUSIVE"
+    labels = _labels(pairs, 240)
+    people = [replace(each, right="candidate" if n % 3 == 0 else "baseline") for n, each in enumerate(labels)]
+    report = _report(pairs, people, planned)
+    (row,) = report.metrics
+    assert row.candidate == pytest.approx(1 / 3)
+    assert (row.state, report.verdict) == ("FAIL", "dont_ship")
+    assert report.judge is not None and report.judge.judged_preference is not None
+    assert report.judge.judged_preference.estimate == 1.0
+    assert report.judge.people_prefer is not None
+    assert report.judge.people_prefer.estimate == pytest.approx(1 / 3)
+
+
+def test_labels_out_of_turn_wait_and_disagreements_count_for_nothing() -> None:
+    pairs = _pairs(NEAR)
+    labels = _labels(pairs, 80)
+    for left in (labels[:60] + labels[61:], [replace(labels[60], chosen="disagreement"), *labels[:60]]):
+        judge = _report(pairs, left).judge
+        assert judge is not None
+        assert judge.drawn == 60
+    unclear = _report(pairs, [*labels[:60], replace(labels[60], right="unclear"), *labels[61:]]).judge
+    assert unclear is not None
+    assert unclear.drawn == 79
+
+
+def test_the_labels_still_needed_are_told() -> None:
+    pairs = _pairs((1.0, 0.0))
+    report = _report(pairs, _labels(pairs, 60, 3), 0)
+    assert report.judge is not None and report.judge.labels_to_go is not None
+    text = rendered(report, "text")
+    assert f"About {report.judge.labels_to_go} more labels would decide it." in " ".join(text.split())
 
 
 @pytest.mark.parametrize("planned", PLANS)
@@ -148,8 +162,8 @@ def test_too_few_pairs_are_no_data(planned: int) -> None:
     (row,) = report.metrics
     assert (report.verdict, row.state) == ("extend", "NODATA")
     assert sentences(report)[:2] == (
-        "Preferred by the judge has too few users: 60 users have a judged pair, and 100 are required.",
-        "Preferred by the judge waits for people: 40 of 50 labels of the judge's pairs. Label pairs on the "
+        "Preferred by people has too few users: 60 users have a judged pair, and 100 are required.",
+        "Preferred by people waits for people: 40 of 50 labels of randomly drawn pairs. Label pairs on the "
         "page.",
     )
     assert evidence(row, report) == (
@@ -157,8 +171,8 @@ def test_too_few_pairs_are_no_data(planned: int) -> None:
     )
     (step,) = [each for each in next_steps(report) if each.startswith("Preferred")]
     assert step == (
-        "Preferred by the judge: users with a judged pair (60 of 100 so far), and people’s labels that bear "
-        "out the judge (40 of 50 so far)."
+        "Preferred by people: users with a judged pair (60 of 100 so far), and people’s labels of randomly "
+        "drawn pairs (40 of 50 so far)."
     )
 
 

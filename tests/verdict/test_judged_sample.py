@@ -10,13 +10,15 @@ import pytest
 from common.interval import Interval
 from judge.figures import JudgedSessions
 from judge.judgements import JudgedExchange
-from records.facts.metric import JUDGED_MARK, JUDGED_PREFERENCE
+from records.facts.metric import JUDGED_MARK
 from tests.verdict.judged import answer, pair, sample_of, session
 from verdict.decision.judged_figures import judge_figures, preference
 from verdict.rows.comparison import ArmSums, arm_sums
-from verdict.sample.observations import judged_sample, observe
+from verdict.sample.judged import JUDGE_PREFERS, judged_sample
+from verdict.sample.observations import measured
 from verdict.sample.sample import Sample
 from verdict.statistics import sequence
+from verdict.terms.measures import Measure
 
 BY_HAND = [
     ("refund", "u1", 1.0), ("refund", "u1", 0.5), ("refund", "u2", 0.0),
@@ -32,9 +34,9 @@ def _pairs(rows: Sequence[tuple[str, str, float | None]]) -> list[JudgedExchange
     ]
 
 
-def _sums(sample: Sample, metric: str = JUDGED_PREFERENCE) -> ArmSums:
+def _sums(sample: Sample, metric: str = JUDGE_PREFERS) -> ArmSums:
     seen = judged_sample(sample, metric)
-    return arm_sums(seen, observe(seen, metric, {}, now=0.0))
+    return arm_sums(seen, measured(seen, Measure(of=metric, strata=True)))
 
 
 def test_each_category_counts_as_much_as_its_traffic() -> None:

@@ -330,8 +330,8 @@ def test_a_row_on_a_judges_word_is_left_out_and_named() -> None:
         "of 51 % in 14 days"
     )
     assert line.endswith(
-        "judged_preference needs 100 users with a judged pair and 50 labels besides, so this is no chance to "
-        "ship."
+        "judged_preference needs 100 users with a judged pair and labels besides, about 396 if people like "
+        "both models alike and 1,583 if they prefer the candidate in 48 %, so this is no chance to ship."
     )
     assert "ships with a chance" not in outlook_text(outlook(found))
     assert "Chance that the other rows pass with" in outlook_text(outlook(found))
@@ -352,8 +352,9 @@ def test_a_rubric_on_a_judge_only_says_why_it_has_no_chance() -> None:
     assert unplanned(README) == unplanned(replace(README, criteria=())) == ""
     assert unplanned(replace(README, criteria=(row,))) == (
         "support-nov: all rows of the rubric are on a judge, and such a row cannot be planned: "
-        "judged_preference needs 100 users with a judged pair and 50 labels besides. A row on users' "
-        "feedback, errors, times or costs can be planned."
+        "judged_preference needs 100 users with a judged pair and labels besides, about 396 if people like "
+        "both models alike and 1,583 if they prefer the candidate in 48 %. A row on users' feedback, errors, "
+        "times or costs can be planned."
     )
 
 

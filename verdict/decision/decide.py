@@ -30,9 +30,9 @@ from verdict.rows.reasons import (
     DaysMissing,
     FewDaysRequired,
     FewerUsers,
+    LabelsWanted,
     MissesOutweighed,
     NoRubric,
-    NotBorneOut,
     OneUser,
     OverQuota,
     PartTooFew,
@@ -227,7 +227,7 @@ def _open(row: Row, *, excused: bool) -> Sequence[Reason]:
     short = row.state == "NODATA"
     if row.held is not None:
         # Of marks, no number of users would do.
-        judged = short and isinstance(row.held, NotBorneOut) and row.metric != JUDGED_MARK
+        judged = short and isinstance(row.held, LabelsWanted) and row.metric != JUDGED_MARK
         return [*([_without_data(row)] if judged else []), row.held]
     if short:
         return [_without_data(row)]

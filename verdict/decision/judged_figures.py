@@ -1,9 +1,11 @@
 """What the report says of a judge: its word with intervals, overall and by category, and what it is worth."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
+from scipy import special
 
 from common.interval import Interval, Range, recovered
 from judge.figures import (
@@ -20,14 +22,20 @@ from judge.figures import (
 from judge.judgements import JudgedExchange
 from records.facts.metric import JUDGED_MARK, JUDGED_PREFERENCE, JUDGED_SESSION, SESSION_DONE
 from verdict.decision.document import vendor
-from verdict.rows.comparison import GATE, arm_sums
+from verdict.rows.comparison import ALPHA, GATE, arm_sums
 from verdict.rows.reading import read, stratified
-from verdict.sample.observations import Observations, judged_sample, measured, observe
+from verdict.rows.row import Row, half_width
+from verdict.sample.judged import JUDGE_PREFERS, judged_sample, labels_drawn
+from verdict.sample.observations import Observations, measured, observe
 from verdict.sample.sample import Sample
+from verdict.statistics import sequence
 from verdict.terms.measures import Measure
 
 _SHARE = (0.0, 1.0)
+_PREFERS = Measure(of=JUDGE_PREFERS, bounds=_SHARE, strata=True)
 _EXAMPLES = 5
+_ROW_RISK = 0.05
+_MOST_LABELS = 10_000
 
 
 def judge_figures(
@@ -57,6 +65,8 @@ def judge_figures(
         prefers_longer=_share(_longer_won(pair) for pair in pairs),
         prefers_own_vendor=_share(_own_vendor_won(pair) for pair in pairs),
         cost_usd=sum(each.cost_usd for each in judging.exchanges),
+        drawn=labels_drawn(sample).number,
+        people_prefer=people_prefer(sample, planned=planned),
         marks=_marks(sample, planned=planned),
         judged_session=_sessions(sample, planned=planned),
         lost=_lost(pairs),
@@ -72,8 +82,8 @@ def preference(sample: Sample, *, planned: float) -> Range | None:
     Below 100 effective units, and wherever few differ, the interval is that of the Bernoulli mixture on the
     means of units, combined over categories.
     """
-    seen = judged_sample(sample, JUDGED_PREFERENCE)
-    observed = _observed(seen, JUDGED_PREFERENCE)
+    seen = judged_sample(sample, JUDGE_PREFERS)
+    observed = measured(seen, _PREFERS)
     found = arm_sums(seen, observed)
     if len(observed.row) == 0:
         return None
@@ -81,6 +91,30 @@ def preference(sample: Sample, *, planned: float) -> Range | None:
         return stratified(found.sums, _SHARE, candidate=True).shown()
     comparison = read(seen, observed, planned=planned, sums=found).comparison
     return None if comparison is None else comparison.contrast(0, 0).shown()
+
+
+def people_prefer(sample: Sample, *, planned: float) -> Range | None:
+    """What people prefer, by their labels of randomly drawn pairs and the judge's word on the others; None
+    while too few labels count. Its interval may be read at any time."""
+    seen = judged_sample(sample, JUDGED_PREFERENCE)
+    comparison = read(seen, _observed(seen, JUDGED_PREFERENCE), planned=planned).comparison
+    return None if comparison is None else comparison.contrast(0, 0).shown()
+
+
+_LOOKS = 1.08
+"""Looks every day take so many times the labels of a single one."""
+
+
+def labels_to_go(row: Row, drawn: int) -> int | None:
+    """The labels that an open row on people's preference probably lacks, with 80 % power if their estimate is
+    true; None where nobody can tell."""
+    half = half_width(row)
+    if row.held is not None or row.state != "INCONCLUSIVE" or half is None or row.band is None:
+        return None
+    distance = abs(row.band[0].estimate) or math.nan
+    se = half / sequence.multiplier(row.reading.tau, ALPHA)
+    wanted = drawn * ((special.ndtri(1 - _ROW_RISK) + sequence.POWER_Z) * se / distance) ** 2 * _LOOKS
+    return math.ceil(wanted - drawn) if drawn < wanted <= _MOST_LABELS else None
 
 
 def _categories(sample: Sample, pairs: Sequence[JudgedExchange]) -> tuple[JudgedCategory, ...]:
@@ -91,8 +125,8 @@ def _categories(sample: Sample, pairs: Sequence[JudgedExchange]) -> tuple[Judged
 def _category(sample: Sample, pairs: Sequence[JudgedExchange], value: str) -> JudgedCategory:
     inside = [pair for pair in pairs if pair.category == value and pair.preference is not None]
     alone = replace(sample, judged=replace(sample.judged, exchanges=inside), totals={})
-    seen = judged_sample(alone, JUDGED_PREFERENCE)
-    sums = arm_sums(seen, _observed(seen, JUDGED_PREFERENCE)).sums
+    seen = judged_sample(alone, JUDGE_PREFERS)
+    sums = arm_sums(seen, measured(seen, _PREFERS)).sums
     return JudgedCategory(
         value=value,
         pairs=len(inside),

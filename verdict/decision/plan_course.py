@@ -19,7 +19,8 @@ from verdict.rows.margins import Contrast, contrast, estimates
 from verdict.rows.reading import MetricReading
 from verdict.rows.reasons import LogEnds, NotExpected, PlanUsedUp, Reason, RiskTaken
 from verdict.rows.row import Held, Row, decide
-from verdict.sample.observations import Observations, holding, observe
+from verdict.sample.judged import holding
+from verdict.sample.observations import Observations, observe
 from verdict.sample.sample import Sample
 from verdict.statistics.boundaries import boundaries, crossings
 from verdict.statistics.types import Floats

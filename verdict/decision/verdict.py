@@ -1,14 +1,14 @@
 """Judges a sample by a canary's terms and builds the report. Pure."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
 
 import numpy as np
 
 from common.interval import finite
 from judge.figures import JudgeFigures
-from records.facts.metric import JUDGED
+from records.facts.metric import JUDGED, JUDGED_PREFERENCE
 from records.outcome import THROTTLED
 from verdict.decision.decide import Findings, decide, score
 from verdict.decision.document import (
@@ -31,7 +31,7 @@ from verdict.decision.figures import (
     since_first,
     spreads,
 )
-from verdict.decision.judged_figures import judge_figures
+from verdict.decision.judged_figures import judge_figures, labels_to_go
 from verdict.decision.offline import offline_rows
 from verdict.decision.parts import Part, break_down, difference, parts_of
 from verdict.decision.plan_course import PlanCourse, new_looks, row_courses
@@ -53,8 +53,8 @@ from verdict.rows.reasons import (
     CostsUnknown,
     Detail,
     InBothArms,
+    LabelsWanted,
     NobodyRead,
-    NotBorneOut,
     OneSided,
     Reason,
     RowNotComputed,
@@ -76,7 +76,8 @@ from verdict.rows.row import (
     unknown_costs,
 )
 from verdict.rows.row import decide as decide_row
-from verdict.sample.observations import Observations, holding, observe
+from verdict.sample.judged import holding
+from verdict.sample.observations import Observations, observe
 from verdict.sample.sample import Sample
 from verdict.statistics import sequence
 from verdict.statistics.ratio import distinct
@@ -122,7 +123,7 @@ def build_with_looks(
 
     findings = find(sample, canary, kept=kept, now=now, on_decided=add_course)
     verdict, reasons = decide(findings)
-    said = detail("judge", lambda: _judge_figures(sample, canary), None)
+    said = detail("judge", lambda: _judge_figures(sample, canary, findings.rows), None)
     of_money, evaluation = detail(
         "money",
         lambda: (money(sample, planned=canary.planned_units), _evaluation_cost(sample)),
@@ -137,7 +138,7 @@ def build_with_looks(
         evaluation=evaluation,
         where=detail("where", lambda: located(sample), ()),
         unpriced=tuple(row.metric for row in findings.rows if isinstance(row.held, CostsUnknown)),
-        unlabelled=tuple(row.metric for row in findings.rows if isinstance(row.held, NotBorneOut)),
+        unlabelled=tuple(row.metric for row in findings.rows if isinstance(row.held, LabelsWanted)),
         unknown_costs=unknown_costs(canary.criteria, sample),
         cache_hits=findings.cache_hits,
         throttled=findings.throttled,
@@ -173,8 +174,13 @@ def _evaluation_cost(sample: Sample) -> EvaluationCost:
     )
 
 
-def _judge_figures(sample: Sample, canary: JudgedCanary) -> JudgeFigures | None:
-    return judge_figures(sample, planned=canary.planned_units, labels_needed=labels_needed(canary.criteria))
+def _judge_figures(sample: Sample, canary: JudgedCanary, rows: Sequence[Row]) -> JudgeFigures | None:
+    needed = labels_needed(canary.criteria)
+    found = judge_figures(sample, planned=canary.planned_units, labels_needed=needed)
+    people = next((row for row in rows if row.metric == JUDGED_PREFERENCE), None)
+    if found is None or people is None:
+        return found
+    return replace(found, labels_to_go=labels_to_go(people, found.drawn))
 
 
 def find(

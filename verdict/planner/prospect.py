@@ -60,7 +60,7 @@ class Prospect:
     assumptions: Assumptions = field(default_factory=Assumptions)
     shares_from: str = "from the config"
     unpriced: frozenset[str] = frozenset()
-    waiting: tuple[str, ...] = ()
+    waiting: tuple[Criterion, ...] = ()
 
     @property
     def without_price(self) -> tuple[str, ...]:
@@ -353,8 +353,8 @@ def prospect_of(
     """None for a canary without a rubric, or without a share at which both arms have users. `unpriced`: the
     arms without a known price. `lane`: the part of the assumed users that reach the canary.
     Rows on a judge's word are left out: people's labels decide about them."""
-    waiting = tuple(row.metric for row in judged.criteria if row.metric in JUDGED)
-    judged = _without(judged, waiting)
+    waiting = tuple(row for row in judged.criteria if row.metric in JUDGED)
+    judged = _without(judged, [row.metric for row in waiting])
     given = (Step(share=wanted.share),) if wanted.share is not None else tuple(steps)
     if not judged.criteria or not any(0 < step.share < 1 for step in given):
         return None

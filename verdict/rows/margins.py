@@ -355,7 +355,7 @@ def contrast(sample: Sample, observed: Observations, sums: ArmSums | None = None
     """The metric's data with its cases; None without a value of the candidate. `sums` are those of the
     observations, if they are known."""
     found = arm_sums(sample, observed) if sums is None else sums
-    if not found.sums.candidate.any():
+    if not found.sums.candidate.any() or not observed.known:
         return None
     trimmed = trimmings(sample, observed)
     others = [arm_sums(sample, case) for case in trimmed or ()]
@@ -546,7 +546,10 @@ class _Slower:
 
 
 def _busy(found: ArmSums, *, candidate: bool = True) -> float:
-    """ν of one arm."""
+    """ν of one arm: of its units that carry the estimate."""
+    observed, sample = found.observed, found.sample
+    if observed.carried is not None:
+        return effective_units(np.bincount(sample.unit[observed.row], weights=observed.carried))
     return effective_units(unit_totals(found.sums, candidate=candidate)[1])
 
 

@@ -288,6 +288,8 @@ def read(
             comparison=None,
             tau=0.0,
         )
+    if not observed.known:
+        return replace(unread(candidate_units, baseline_units), carrying=found.carrying)
     tau = candidate_units * sequence.tuning(alpha=ALPHA, planned=planned)
     c = sequence.multiplier(tau, ALPHA)
     comparison = _with_response(sample, observed, _compare(found, c), c)

@@ -11,7 +11,6 @@ from typing import Literal, TypeAlias, TypeVar
 
 import structlog
 
-from judge.figures import LabelAgreement
 from records.errors import StoreDown
 from verdict.details import CacheHits, SinceFirst, Throttled
 from verdict.rows.reading import OneUnit
@@ -130,12 +129,12 @@ class CostsUnknown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NotBorneOut:
-    """A row on a judge's word that people's labels do not bear out. `enough`: its users are there, and labels
+class LabelsWanted:
+    """A row on what people prefer of which too few `labels` count. `enough`: its users are there, and labels
     are all that is missing."""
 
     metric: str
-    agreement: LabelAgreement
+    labels: int
     enough: bool
 
 
@@ -387,7 +386,7 @@ Reason: TypeAlias = (
     | MissesOutweighed
     | RowNotComputed
     | CostsUnknown
-    | NotBorneOut
+    | LabelsWanted
     | OneSided
     | TooFewEvents
     | TooFewUsers

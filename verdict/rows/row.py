@@ -9,8 +9,8 @@ high < 0                         FAIL
 otherwise                        INCONCLUSIVE
 too few units                    NODATA
 
-A row stays INCONCLUSIVE while one unit decides it, or while it is held: its costs are not known, people's
-labels do not bear out its judge, only one value was ever sent, what its cost is divided by happened too
+A row stays INCONCLUSIVE while one unit decides it, or while it is held: its costs are not known, too few of
+people's labels count, only one value was ever sent, what its cost is divided by happened too
 rarely, or nothing can be computed of it.
 """
 
@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from common.interval import Interval
-from judge.figures import FEWEST_LABELS, NEEDED_LABELS, borne_out, with_people
+from judge.figures import FEWEST_LABELS, NEEDED_LABELS
 from records.facts.metric import JUDGED, JUDGED_PREFERENCE, Metric
 from routing.canary import ArmName
 from verdict.details import UnknownCosts
@@ -30,13 +30,14 @@ from verdict.rows.reading import MetricReading, OneUnit, known, only_by, outcome
 from verdict.rows.reasons import (
     Capped,
     CostsUnknown,
-    NotBorneOut,
+    LabelsWanted,
     OneSided,
     RowNotComputed,
     TooFewEvents,
     UnequalResponse,
     UnevenlyAbandoned,
 )
+from verdict.sample.judged import labels_drawn
 from verdict.sample.observations import MissingShare, Observations, abandoned, unpriced
 from verdict.sample.sample import Sample
 from verdict.statistics import sequence
@@ -45,7 +46,7 @@ from verdict.terms.rubric import Bound, Criterion
 
 State = Literal["IDEAL", "PASS", "FAIL", "INCONCLUSIVE", "NODATA"]
 
-Held: TypeAlias = CostsUnknown | NotBorneOut | OneSided | RowNotComputed | TooFewEvents
+Held: TypeAlias = CostsUnknown | LabelsWanted | OneSided | RowNotComputed | TooFewEvents
 """Why a row stays open whatever its values say; more users will not change it."""
 
 HEAVY = 0.2
@@ -114,8 +115,9 @@ def decide(
     """The row by the looks of its `plan`, without one by the any-time band. `now` are the estimates of both
     margins, as a look would have them."""
     row = Row(criterion=criterion, reading=reading, state="NODATA", held=held, looks=tuple(looks))
-    if isinstance(held, RowNotComputed) or not reading.enough(criterion.acceptable):
-        state: State = "INCONCLUSIVE" if isinstance(held, RowNotComputed) else "NODATA"
+    enough, uncomputed = reading.enough(criterion.acceptable), isinstance(held, RowNotComputed)
+    if uncomputed or not enough or reading.comparison is None:
+        state: State = "INCONCLUSIVE" if uncomputed or enough else "NODATA"
         return replace(row, state=state, standing=None if plan is None else unknown(plan, looks))
     band = margin(reading, criterion.acceptable), margin(reading, criterion.ideal)
     found = None if plan is None else standing(plan, looks, now)
@@ -241,11 +243,11 @@ def condition(
     """What holds the row open; None if nothing does. `enough`: its users are there."""
     metric = criterion.metric
     if metric in JUDGED:
-        agreement = with_people(sample.judged)
         # There are no labels of single answers, so a row on marks is always open.
-        if metric == JUDGED_PREFERENCE and borne_out(agreement):
+        drawn = labels_drawn(sample).number if metric == JUDGED_PREFERENCE else 0
+        if drawn >= NEEDED_LABELS:
             return None
-        return NotBorneOut(metric=metric, agreement=agreement, enough=enough)
+        return LabelsWanted(metric=metric, labels=drawn, enough=enough)
     if metric in metrics and (found_of := _of_values(metrics[metric], observed)) is not None:
         return found_of
     found = unpriced(sample) if is_cost(metric, metrics) else None

@@ -7,30 +7,23 @@ Costs, times and tokens lack abandoned exchanges; costs also lack unpriced ones.
 of their own: each category is a stratum, as a ramp's phase is for any other metric.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
 
-from judge.judgements import JudgedExchange
-from judge.terms import Kind
 from records.facts.metric import (
-    JUDGED,
-    JUDGED_MARK,
-    JUDGED_PREFERENCE,
-    JUDGED_SESSION,
-    SESSION_DONE,
     Metric,
 )
 from verdict.sample.sample import (
+    LABELS,
     SESSIONS,
     TRAFFIC,
     Codes,
     MeasureTotals,
     Ratings,
     Sample,
-    TextColumn,
     Values,
     within,
 )
@@ -159,8 +152,8 @@ class Observations:
     values are sent, so that all may be equal for want of data. `events` are the candidate's and the
     baseline's, by which a cost is divided. `before` (units,) is each unit's value
     before the canary, if known. `abandoned`: the values lack these shares of the arms' exchanges.
-    `capped_at`: larger values were cut to this one. `strata`: the sample's phases are strata of one time, and
-    `count` holds weights.
+    `capped_at`: larger values were cut to this one. `carried`: how many of the values are known, from which
+    the others are estimated. `strata`: the sample's phases are strata of one time, and `count` holds weights.
     """
 
     row: Ints
@@ -178,8 +171,14 @@ class Observations:
     before: Floats | None = None
     abandoned: MissingShare | None = None
     capped_at: float | None = None
+    carried: Floats | None = None
     category: Codes | None = None
     strata: bool = False
+
+    @property
+    def known(self) -> bool:
+        """False while too few values are known to estimate the others."""
+        return self.carried is None or bool(self.carried.any())
 
     def sums(self, sample: Sample, total: Floats) -> UnitSums:
         """The values by unit, phase and arm, with this `total` of each, (m,). One unit has one voice: where
@@ -203,6 +202,7 @@ class Observations:
             row=self.row[places],
             total=self.total[places],
             count=self.count[places],
+            carried=None if self.carried is None else self.carried[places],
             values=None if self.values is None else self.values.take(places),
         )
 
@@ -231,15 +231,17 @@ def measured(sample: Sample, measure: Measure) -> Observations:
     row = np.flatnonzero(totals.count)
     # Most measures have a value in every row; then a million numbers need no copy.
     every = len(row) == len(totals.count)
+    labels = sample.totals.get(LABELS)
     return Observations(
         row=row,
         total=totals.total if every else totals.total[row],
         count=totals.count if every else totals.count[row],
         exposed=_everyone(sample),
         logarithmic=measure.logarithmic,
-        bounds=measure.bounds,
+        bounds=measure.bounds if labels is None else None,
         per_unit=measure.per_unit,
         abandoned=abandoned(sample) if measure.ended else None,
+        carried=None if labels is None else labels.count[row],
         strata=measure.strata,
     )
 
@@ -426,76 +428,3 @@ def points_of(metric: Metric, values: Floats) -> Floats:
     if metric.kind != "nps":
         return values
     return np.where(values >= 9, 100.0, np.where(values <= 6, -100.0, 0.0))
-
-
-# A judge's values as a sample of their own, in which every figure of a metric is made as for any other.
-
-
-_GRID = 2.0**20
-"""Weights are multiples of 2⁻²⁰, so that the mean of equal values is exactly that value."""
-
-
-def holding(sample: Sample, metric: str) -> Sample:
-    """The sample with this metric's values: the same one, except for what a judge measures."""
-    return judged_sample(sample, metric) if metric in JUDGED else sample
-
-
-def judged_sample(sample: Sample, metric: str) -> Sample:
-    """One row per judged pair, answer or session. Pairs are the candidate's alone: their preference is a
-    comparison already."""
-    kind, value_of = _JUDGED[metric]
-    found = [each for each in sample.judged.of(kind) if value_of(each) is not None]
-    units = TextColumn.of([each.unit or each.exchange_id for each in found])
-    category = TextColumn.of([each.category for each in found])
-    candidate = np.array([kind == "pair" or each.arm == "candidate" for each in found], dtype=np.bool_)
-    at = np.array([each.at for each in found], dtype=np.float64)
-    value = np.array([value_of(each) for each in found], dtype=np.float64)
-    weight = _weights(category, candidate, sample)
-    return Sample(
-        units=units.names,
-        unit=units.code,
-        candidate=candidate,
-        phase=category.code,
-        first_at=at,
-        last_at=at,
-        candidate_at=at[candidate],
-        category=TextColumn(names=("",), code=np.zeros(len(found), dtype=np.int64)),
-        totals={metric: MeasureTotals(count=weight, total=weight * value)},
-    )
-
-
-_JUDGED: Mapping[str, tuple[Kind, Callable[[JudgedExchange], float | None]]] = {
-    JUDGED_PREFERENCE: ("pair", lambda judged: judged.preference),
-    JUDGED_MARK: ("answer", lambda judged: judged.mark),
-    JUDGED_SESSION: ("session", lambda judged: judged.mark),
-    SESSION_DONE: ("session", lambda judged: judged.done),
-}
-"""What a judge's metric is about, and its value in one judgement."""
-
-
-def _weights(category: TextColumn, candidate: Bools, sample: Sample) -> Floats:
-    """The values' weights, (n,): their category's share of the traffic, divided among the values that their
-    arm has there; about 1 on average. 0 in a category without traffic."""
-    traffic = _traffic(sample)
-    place = 2 * category.code + candidate
-    beside = np.bincount(place)[place].astype(np.float64) if len(place) else np.zeros(0)
-    share = np.array([traffic.get(name, 0.0) for name in category.names])
-    found = share[category.code] / beside if share.any() else np.ones(len(place))
-    return np.round(found / _mean_of_arm(found, candidate) * _GRID) / _GRID
-
-
-def _mean_of_arm(found: Floats, candidate: Bools) -> Floats:
-    """The mean of the values' arm, (n,)."""
-    arm = candidate.astype(np.int64)
-    means = np.bincount(arm, weights=found, minlength=2) / np.maximum(np.bincount(arm, minlength=2), 1)
-    return np.where(means > 0, means, 1.0)[arm]
-
-
-def _traffic(sample: Sample) -> dict[str, float]:
-    """The concurrent exchanges of each category."""
-    totals = sample.totals.get(TRAFFIC)
-    if totals is None:
-        return {}
-    names = sample.category.names
-    counts = np.bincount(sample.category.code, weights=totals.count, minlength=len(names))
-    return dict(zip(names, counts.tolist(), strict=True))

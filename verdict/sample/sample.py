@@ -24,6 +24,10 @@ RATINGS = 5_000
 TRAFFIC, SESSIONS = "exchanges", "sessions"
 """The measures of a sample that count exchanges, and sessions (with each exchange without one)."""
 
+LABELS = "labels"
+"""The measure of a sample of a judge's pairs that counts those with a label, from which the rest are
+estimated."""
+
 
 def within(measure: str, seconds: float) -> str:
     """The name of the part of a measure that lies within this time from the unit's first exposure, which
