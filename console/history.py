@@ -95,7 +95,8 @@ class HistoryPages:
         document for one reader."""
         named, query = request.path_params["id"], request.query_params
         if "for" not in query:
-            text = await asyncio.to_thread(release_in, "html", await self._operator.release(named))
+            found, timeline = await self._operator.release_with_timeline(named)
+            text = await asyncio.to_thread(release_in, "html", found, timeline)
             return HTMLResponse(text, headers=headers_of_whole(text))
         form, reads_texts = query.get("form", "html"), self._login.person(request).reads_texts
         text = await release_document(self._operator, named, form, query, reads_texts=reads_texts)

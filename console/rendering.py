@@ -20,7 +20,7 @@ from pages.words import judge, status
 
 if TYPE_CHECKING:
     from records.store.session_exchanges import StoredSession
-    from verdict.archive.release_facts import Reader, ReleaseFacts
+    from verdict.archive.release_facts import Reader, ReleaseFacts, TimelineEntry
     from verdict.archive.releases import Dossier
     from verdict.decision.document import Report
     from verdict.decision.reports import SideBySide
@@ -48,14 +48,19 @@ def comparison_in(form: str, found: "SideBySide") -> str:
     return rendered(found, form)
 
 
-def release_in(form: str, found: "Dossier") -> str:
-    """The release as "json", "markdown" or "html", with links to its documents. For a thread, like
-    `report_in`."""
+def release_in(form: str, found: "Dossier", timeline: "Sequence[TimelineEntry]" = ()) -> str:
+    """The release as "json", "markdown" or "html", which begins with the timeline and links to its documents.
+    For a thread, like `report_in`."""
     from pages.reports.release import rendered
+    from pages.reports.release_documents import page
+    from pages.writers import written
     from verdict.archive.release_facts import READERS
 
+    if form != "html":
+        return rendered(found, form)
     links = [(f"For {each}", f"/releases/{found.release.id}?for={each}") for each in READERS]
-    return rendered(found, form, [*links, ("All releases", "/releases"), ("All canaries", "/")])
+    links += [("All releases", "/releases"), ("All canaries", "/")]
+    return written(page(found, timeline, links), form)
 
 
 def release_document_in(form: str, found: "ReleaseFacts", reader: "Reader") -> str:

@@ -68,7 +68,7 @@ from routing.states import State
 
 if TYPE_CHECKING:  # the statistics take two seconds to import, and most processes never make a report
     from bench.known_issues import Mode
-    from verdict.archive.release_facts import Reader, ReleaseFacts
+    from verdict.archive.release_facts import Reader, ReleaseFacts, TimelineEntry
     from verdict.archive.releases import Dossier
     from verdict.decision.document import Report, Sentences
     from verdict.decision.reports import SideBySide
@@ -456,6 +456,10 @@ class Operator:
         """One release, by its id or its candidate."""
         return await _ask_store(self._release, which)
 
+    async def release_with_timeline(self, which: str) -> "tuple[Dossier, Sequence[TimelineEntry]]":
+        """One release, and what happened to it."""
+        return await _ask_store(self._release_with_timeline, which)
+
     async def release_facts(self, which: str, reader: "Reader", *, texts: bool = False) -> "ReleaseFacts":
         """What the document of one release says to its reader; with `texts` those of some failed requests."""
         return await _ask_store(self._release_facts, which, reader, texts)
@@ -581,6 +585,12 @@ class Operator:
             return release_of(self.settings().reports, self.store, which, now=time.time())
         except NoSuchRelease as problem:
             raise BadOrder(404, str(problem)) from problem
+
+    def _release_with_timeline(self, which: str) -> "tuple[Dossier, Sequence[TimelineEntry]]":
+        from verdict.archive.release_facts import timeline_of
+
+        found = self._release(which)
+        return found, timeline_of(self.store, found)
 
     def _release_facts(self, which: str, reader: "Reader", texts: bool) -> "ReleaseFacts":
         from verdict.archive.release_facts import facts_of

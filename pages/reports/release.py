@@ -492,9 +492,9 @@ def _run(run: RunStanding) -> dict[str, Any]:
     }
 
 
-def rendered(found: Dossier, form: str, links: Sequence[tuple[str, str]] = ()) -> str:
+def rendered(found: Dossier, form: str) -> str:
     """As "text", "json", "markdown" or "html". Raises ValueError for another form."""
-    return json.dumps(to_json(found)) if form == "json" else written(document(found, links), form, width=120)
+    return json.dumps(to_json(found)) if form == "json" else written(document(found), form, width=120)
 
 
 def listed(found: Sequence[Dossier]) -> str:

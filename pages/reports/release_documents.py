@@ -11,6 +11,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from alerts.wording import capitalized
@@ -44,7 +45,7 @@ from verdict.archive.release_facts import (
     ReleaseFacts,
     TimelineEntry,
 )
-from verdict.archive.releases import ReleaseClock
+from verdict.archive.releases import Dossier, ReleaseClock
 from verdict.decision.document import Report
 
 _For: TypeAlias = tuple[tuple[Reader, ...], Section]
@@ -61,6 +62,14 @@ def document(found: ReleaseFacts, reader: Reader, links: Sequence[tuple[str, str
         sections=[section for readers, section in _sections(found) if reader in readers],
         links=links,
     )
+
+
+def page(
+    found: Dossier, timeline: Sequence[TimelineEntry], links: Sequence[tuple[str, str]] = ()
+) -> Document:
+    """The release's page: what happened first, then all that `release.document` has."""
+    whole = release.document(found, links)
+    return replace(whole, sections=[*_happened(found, timeline), *whole.sections])
 
 
 _MOST_DAYS = 14
@@ -93,8 +102,7 @@ def _head(found: ReleaseFacts, reader: Reader) -> list[str]:
 
 def _sections(found: ReleaseFacts) -> Iterator[_For]:
     failures = found.failures
-    yield ("team",), Section("What happened", [_timeline(found.timeline)])
-    yield ("team",), Section("Minutes by stage", [_minutes(found.dossier.clock)])
+    yield from ((("team",), each) for each in _happened(found.dossier, found.timeline))
     if found.costs is not None:
         yield ("finance", "team"), Section("What a request, a user and an outcome cost", _costs(found.costs))
         yield ("finance", "team"), Section("A month and a year", _money(found.costs.report))
@@ -113,6 +121,13 @@ def _sections(found: ReleaseFacts) -> Iterator[_For]:
     yield ("vendor", "team"), Section("In the benchmark", [_examples(failures.examples)])
     changed = [words.adapted_members(canary, changes) for canary, changes in failures.adapted.items()]
     yield ("vendor", "team"), Section("Members of the requests that are adapted", [BulletList(changed)])
+
+
+def _happened(found: Dossier, timeline: Sequence[TimelineEntry]) -> list[Section]:
+    return [
+        Section("What happened", [_timeline(timeline)]),
+        Section("Minutes by stage", [_minutes(found.clock)]),
+    ]
 
 
 def _timeline(entries: Sequence[TimelineEntry]) -> Table:

@@ -430,6 +430,7 @@ def test_the_verdict_so_far_leads_to_its_segments_and_categories(open_page: Open
 def test_a_release_has_a_document_for_each_reader(open_page: Open, stage: Stage, width: int) -> None:
     with open_page(at="/releases", viewport={"width": width, "height": 900}) as page:
         page.get_by_role("link", name="gpt-4.1-nano").click()
+        expect(page.get_by_role("heading", name="What happened")).to_be_visible()
         for reader, title in (
             ("vendor", "what failed at the provider"),
             ("finance", "what it costs"),
@@ -443,4 +444,6 @@ def test_a_release_has_a_document_for_each_reader(open_page: Open, stage: Stage,
                 expect(ids).to_have_count(0)
             else:
                 expect(ids.first).to_be_visible()
+            told = page.get_by_text("billing-mini, run 1: people were told: page")
+            expect(told).to_have_count(1 if reader == "team" else 0)
             page.get_by_role("link", name="The release").click()

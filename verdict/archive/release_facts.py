@@ -162,7 +162,7 @@ def facts_of(
     return ReleaseFacts(
         dossier=found,
         failures=_failures_of(settings, store, found, now=now, texts=texts),
-        timeline=tuple(sorted(_timeline(store, found), key=lambda each: each.at)),
+        timeline=timeline_of(store, found),
         costs=None if reader == "vendor" else _costs(settings, store, found, now=now),
     )
 
@@ -202,6 +202,11 @@ def _criterion(metric: str) -> Criterion:
 
 
 # What happened, from noticed to decided.
+
+
+def timeline_of(store: Store, found: Dossier) -> tuple[TimelineEntry, ...]:
+    """What happened to this release, oldest first. Raises StoreDown."""
+    return tuple(sorted(_timeline(store, found), key=lambda each: each.at))
 
 
 def _timeline(store: Store, found: Dossier) -> Iterator[TimelineEntry]:
