@@ -24,6 +24,7 @@ from control.operator.orders import ORDERS, BadOrder, Order
 from pages.status.rules import proof_of, reach
 from pages.status.standing import LOUDEST, PastCanaryView, arm_rows, past_view, standing
 from pages.words.status import astray, laneless, retirements, standing_said, unmatched
+from records.facts.standing import in_its_place
 
 LOOK_EVERY_S = 1.0
 HEARTBEAT_S = 15.0
@@ -338,6 +339,9 @@ class ReadOnlyPages:
         for canary in status["canaries"]:
             if canary["name"] == name:
                 return {**self._shown(canary), "retirements": retirements(status, name)}
+        for each in status["standing"]:
+            if each["name"] == name:
+                raise BadOrder(404, f"{in_its_place(name, each['trials'])}.")
         raise BadOrder(404, f"There is no canary {name!r}.")
 
     def _shown(self, canary: Mapping[str, Any]) -> dict[str, Any]:

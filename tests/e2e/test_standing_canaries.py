@@ -148,6 +148,7 @@ def test_a_trial_that_never_ran_ends_and_is_in_no_history(tmp_path: Path) -> Non
         said = canary(stage, "begin", "support", "--model", "second").stderr
         assert "support-second: waiting, until `canary start support-second`" in said
         assert "support-second waiting" in canary(stage, "status", "support").stdout
+        assert "name its trial (support-second)" in stage.api("GET", "/canaries/support").text
         refused = canary(stage, "promote", "support", "--reason", "r", code=1).stderr
         assert "name its trial (support-second)" in refused
         assert "support tries support-second" in check(stage)
