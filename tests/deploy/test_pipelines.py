@@ -177,7 +177,7 @@ def test_a_new_model_is_begun_and_reported_and_a_person_decides(stage: Stage, pi
     assert f"report={pipeline.summary.parent / 'canary-report.md'}" in pipeline.output.read_text()
 
     stage.canary("start", "support-gpt-good")
-    stage.canary("promote", "support-gpt-good", "--reason", "r")
+    stage.canary("promote", "support-gpt-good", "--against-verdict", "--reason", "r")
     stage.provider.behave("gpt-next", KNOWS)
     third = pipeline.gitlab(CANARY_MATCH="gpt-*", CANARY_WAIT="0s")
     assert third.returncode in GITLAB["allow_failure"]["exit_codes"], third.stderr

@@ -155,8 +155,8 @@ def test_a_model_is_noticed_begun_and_promoted_where_only_the_data_folder_can_be
         assert watched(stage) == ""
         stage.provider.behave("gpt-good", Behaviour(says=sums))
         assert "support-gpt-good is begun and waits for" in watched(stage)
-        for order in ("start", "promote"):
-            done = stage.canary(order, "support-gpt-good", "--reason", "its benchmark")
+        for order in (["start"], ["promote", "--against-verdict"]):
+            done = stage.canary(*order, "support-gpt-good", "--reason", "its benchmark")
             assert done.returncode == 0, done.stderr
         eventually(lambda: served(stage) == {"gpt-good"})
         stage.restart()

@@ -200,7 +200,7 @@ def test_a_new_model_is_noticed_begun_and_promoted_and_no_file_is_written(
     eventually(lambda: stack.states().get("next-gpt-next") == "waiting", within_s=240)
 
     stack("exec", "-T", "admin", "canary", "start", "next-gpt-next")
-    stack("exec", "-T", "admin", "canary", "promote", "next-gpt-next", "--reason", "its benchmark")
+    stack("exec", "-T", "admin", "canary", "promote", "next-gpt-next", "--against-verdict", "--reason", "r")
     eventually(lambda: served(stack, http) == {"gpt-next"})
     stack("restart")
     eventually(lambda: status(http, "http://127.0.0.1:8080/readyz") == 200, within_s=120)
