@@ -41,7 +41,7 @@ def assign(
     `pin`: an override that has already been authorised. It wins over everything but a missing state.
     `draw`: a random integer in [0, 2³²), used only by canaries with `no_unit: random`.
     `given`: what a flag system says of the unit, for canaries with `assignment: header`; None: the hash
-    decides. The candidate has every unit once it is promoted.
+    decides. The candidate has every unit once it is promoted, and every request without one.
     `held`: who keeps the state before a change of share (`routing.holds`).
     A canary that is not running assigns the baseline.
     """
@@ -68,6 +68,8 @@ def assign(
             reason = given
     elif place is not None:
         arm, reason = "candidate" if place < share * SPACE else "baseline", "cohort"
+    elif state.state == "promoted":
+        arm, reason = "candidate", "no_unit"
     elif canary.random_without_unit:
         arm, reason = "candidate" if draw < share * SPACE else "baseline", "random"
     else:
@@ -88,12 +90,12 @@ def may_have_begun(canary: Canary, state: State | None, *, key: bytes, unit: str
 
     A unit's arms are known from the highest share that the candidate has had; where a flag system gave them,
     they are not, and any unit may have had the candidate. Requests without a unit may have only while the
-    canary draws their arm.
+    canary draws their arm, or is promoted.
     """
     if state is None or not state.recallable:
         return False
     if unit is None:
-        return canary.random_without_unit and state.effective_share > 0.0
+        return state.state == "promoted" or (canary.random_without_unit and state.effective_share > 0.0)
     if canary.assigned_outside:
         return True
     return in_cohort(key, canary.name, unit, max(state.highest_share, state.effective_share))

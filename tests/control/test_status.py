@@ -80,7 +80,7 @@ def test_the_status_names_the_segment_and_the_provider_s_words(desk: tuple[Monit
     assert shown["provider_error"] == {
         "status": 400, "error_type": "candidate_rejects", "code": "unsupported_parameter", "type": "",
         "param": "", "message": SAID.message, "at": NOW + 99.0,
-        "sentence": "candidate rejects: Unsupported parameter: 'max_tokens'",
+        "request_id": "", "sentence": "candidate rejects: Unsupported parameter: 'max_tokens'",
     }  # fmt: skip
 
 

@@ -71,6 +71,14 @@ def test_stateful_requests_stay_with_the_baseline_whatever_their_user() -> None:
     assert (answer.arm, answer.reason) == ("baseline", "stateful")
 
 
+@pytest.mark.parametrize(("share", "random"), [(1.0, False), (1.0, True), (0.98, True)])
+def test_a_promoted_candidate_has_the_requests_without_a_unit(share: float, random: bool) -> None:
+    canary = replace(a_canary(), random_without_unit=random)
+    answer = assign(canary, at(share, "promoted"), key=KEY, unit=None, draw=2**32 - 1)
+    assert (answer.arm, answer.reason, answer.place) == ("candidate", "no_unit", None)
+    assert may_have_begun(canary, at(share, "promoted"), key=KEY, unit=None)
+
+
 def test_nobody_shares_an_anonymous_bucket() -> None:
     answer = assign(a_canary(), at(1.0), key=KEY, unit=None, draw=0)
     assert (answer.arm, answer.reason) == ("baseline", "no_unit")

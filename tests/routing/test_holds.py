@@ -131,8 +131,8 @@ def test_until_it_is_known_who_keeps_an_arm_everybody_does() -> None:
 @pytest.mark.parametrize(
     ("canary", "given", "expected"),
     [
-        (RANDOM, {"unit": None, "draw": 0}, ("candidate", "random", 2)),
-        (PLAIN, {"unit": None}, ("baseline", "no_unit", 2)),
+        (RANDOM, {"unit": None, "draw": 0}, ("candidate", "no_unit", 2)),
+        (PLAIN, {"unit": None}, ("candidate", "no_unit", 2)),
         (PLAIN, {"unit": unit_at(0.1, 0.5), "pin": "candidate"}, ("candidate", "pinned", 1)),
         (PLAIN, {"unit": unit_at(0.0, 0.05), "stateful": True}, ("baseline", "stateful", 1)),
         (PLAIN, {"unit": unit_at(0.0, 0.05)}, ("candidate", "cohort", 1)),
