@@ -276,7 +276,10 @@ class Operator:
                     act, transition = approved, only_from(canary, before, transition)
                 state = await self._changed(canary, act, transition, before)
         except (transitions.IllegalTransition, OrderOvertaken) as refusal:
-            raise BadOrder(409, str(refusal)) from refusal
+            trials = [trial for each in self.settings().standing.values() for trial in each.begun.open]
+            never_ran = before.started_at is None and canary in trials
+            instead = f"; `canary end {canary}` ends one that never ran" if never_ran else ""
+            raise BadOrder(409, f"{refusal}{instead}") from refusal
         with suppress(StoreDown):  # it is in force, and stored when the store answers
             await asyncio.to_thread(self.rollouts.settle)
             await asyncio.to_thread(self.rollouts.enter, wanted, now)

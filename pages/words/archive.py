@@ -205,7 +205,7 @@ def ending(found: Dossier) -> str:
         return last.state
     if last.who.startswith("guardrail "):
         return f"rolled back in {joined([*last.places])}" if last.places else "rolled back"
-    return f"tried, and taken back by {last.who}"
+    return f"{'shipped' if last.shipped else 'tried'}, and taken back by {last.who}"
 
 
 _POINTS = 2

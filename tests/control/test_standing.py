@@ -10,12 +10,16 @@ import pytest
 from canary.config import parse
 from control.settings import ControlSettings
 from control.states.rollouts import Rollouts
+from pages.words.archive import ending
 from records.facts.standing import BegunTrial, Standing
 from records.store import Act, Store
 from records.store.releases import past_canaries
 from records.store.standing import CannotStand, Standings
 from routing import transitions
 from routing.states import State
+from verdict.archive.releases import all_releases
+from verdict.decision.reports import report_of
+from verdict.terms.judged_canary import RunRolledBack
 
 CONFIG = """
 providers:
@@ -174,6 +178,11 @@ def test_reverting_withdraws_the_newest_baseline_and_ends_what_is_tried(store: S
     assert (newest.canary, newest.act, newest.after.state) == (trial, act, "rolled_back")
     rollouts.reconcile(settings(now(store)), 6.0)
     ended = past_canaries(store, {name: rollouts.states[name].state for name in (trial, third)})
+    reports = parse(CONFIG, "canary.yaml", {}).control.reports
+    report = report_of(reports, trial, store, now=7.0, run=1)
+    assert RunRolledBack(who="cy", why="worse") in report.reasons
+    (shipped,) = [each for each in all_releases(store) if each.release.candidate == "openai/second"]
+    assert ending(shipped) == "shipped, and taken back by cy"
     assert [(past.ending, past.by and past.by.reason) for past in ended] == [
         ("rolled_back", "worse"),
         ("ended", "worse"),

@@ -152,6 +152,8 @@ def test_a_trial_that_never_ran_ends_and_is_in_no_history(tmp_path: Path) -> Non
         refused = canary(stage, "promote", "support", "--reason", "r", code=1).stderr
         assert "name its trial (support-second)" in refused
         assert "support tries support-second" in check(stage)
+        refused = canary(stage, "rollback", "support-second", "--reason", "r", code=1).stderr
+        assert "`canary end support-second` ends one that never ran" in refused
         canary(stage, "end", "support-second")
         eventually(lambda: states(stage) == {} or None)
         assert stage.api("GET", "/api/releases").json() == {"releases": []}

@@ -275,7 +275,8 @@ class ReleaseClock:
 class RunStanding:
     """One run of a canary as it stands or ended. `verdict` is None if no report was made of it. `places`:
     where the failing exchanges lay when a guardrail rolled it back. `against`: the verdict against which it
-    was promoted, "" for none. `despite` names the misses that `decision` outweighs."""
+    was promoted, "" for none. `despite` names the misses that `decision` outweighs. `shipped`: it was
+    promoted, whatever came then."""
 
     canary: str
     run: int
@@ -291,6 +292,7 @@ class RunStanding:
     week_after: WeekAfter | None = None
     against: str = ""
     despite: tuple[str, ...] = ()
+    shipped: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -377,6 +379,7 @@ def _run(history: RunHistory, live: Mapping[tuple[str, int], Report]) -> RunStan
         verdict="dont_ship" if verdict is None and history.state == "rolled_back" else verdict,
         report=report,
         places=history.places,
+        shipped=any(act.after.state == "promoted" for act in history.acts),
         week_after=history.week_after,
         against=closing.act.against if closing is not None else "",
         despite=history.decision.names if history.decision is not None else (),

@@ -16,7 +16,6 @@ from records.store.benchmarks import Benchmarks
 from records.store.captures import Labels
 from records.store.decisions import Decision, Decisions
 from records.store.reports import LookScope, VerdictLooks
-from records.store.store import StoredRollback
 from routing.canary import Arm
 from routing.states import State
 from verdict.decision.document import Decided, Report, Verdict
@@ -82,7 +81,7 @@ def report_of(
         judged if retro is None else _under(judged, retro, settings),
         share_changes=share_changes(store, name, asked or 0),
         over=state is not None and (asked != current or state.state not in GATHERING),
-        rolled_back=_rollback(store.rollbacks(name, run=asked, limit=1)) if rolled_back else None,
+        rolled_back=_rollback(store, name, asked) if rolled_back else None,
         rubric_sha256=fixed.sha256 if fixed is not None else None,
         outweighed=_outweighed(decision) if retro is None else NOTHING,
     )
@@ -240,10 +239,15 @@ def _outweighed(decision: Decision | None) -> Outweighed:
     return Outweighed(who=decision.who, reason=decision.reason, misses=misses)
 
 
-def _rollback(stored: Sequence[StoredRollback]) -> RunRolledBack:
-    """Who rolled the run back, and why, as far as it is stored."""
-    why = stored[0].why if stored else {}
-    return RunRolledBack(who=why.get("who", ""), why=str(why.get("reason", "")))
+def _rollback(store: Store, name: str, run: int | None) -> RunRolledBack:
+    """Who rolled the run back, and why: by its evidence, else by the audit log."""
+    if stored := store.rollbacks(name, run=run, limit=1):
+        why = stored[0].why
+        return RunRolledBack(who=why.get("who", ""), why=str(why.get("reason", "")))
+    for each in store.audit(canary=name):
+        if each.after.run == run and each.after.state == "rolled_back" and each.act.action == "rollback":
+            return RunRolledBack(who=each.act.who, why=each.act.reason)
+    return RunRolledBack()
 
 
 def _decided(decision: Decision | None) -> Decided | None:
