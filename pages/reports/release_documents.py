@@ -30,7 +30,7 @@ from pages.document import (
 from pages.reports import release
 from pages.words import archive as words
 from pages.words import gains, verdict
-from pages.words.figures import defined
+from pages.words.figures import between, defined
 from pages.words.status import day, moment
 from pages.words.verdict import failed_by, failure_rate
 from pages.writers import to_json, written
@@ -46,7 +46,7 @@ from verdict.archive.release_facts import (
     TimelineEntry,
 )
 from verdict.archive.releases import Dossier, ReleaseClock
-from verdict.decision.document import Report
+from verdict.decision.document import MetricLine, Report
 
 _For: TypeAlias = tuple[tuple[Reader, ...], Section]
 
@@ -156,7 +156,7 @@ def _costs(costs: ReleaseCosts) -> list[Block]:
                 verdict.value(line, line.baseline),
                 verdict.value(line, line.candidate),
                 verdict.interval(line),
-                verdict.change(line) if line.difference.estimate is not None else "–",
+                _change(line),
                 f"{line.units:,}",
             ]
             for line in costs.rows
@@ -164,6 +164,14 @@ def _costs(costs: ReleaseCosts) -> list[Block]:
     )
     why = f"These could not be computed: {costs.left_out}." if costs.left_out else ""
     return [Paragraph(why), table]
+
+
+def _change(line: MetricLine) -> str:
+    """50 % lower (−$0.0204 to −$0.0196); nothing is told without an interval."""
+    found = line.difference
+    if found.low is None and found.high is None:
+        return "too few users"
+    return f"{verdict.change(line)} ({between(found.low, found.high, line.unit)})"
 
 
 def _money(report: Report) -> list[Block]:

@@ -1,6 +1,7 @@
 """A release's documents: known numbers for each reader, and in the vendor's no user, cost or text."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -302,12 +303,13 @@ def test_finance_reads_costs_with_intervals_month_and_year_net_and_what_is_assum
     told = json.loads(rendered(known_facts, "finance", "json"))
     costs, money, assumed, *_ = told["sections"]
     values = [[*each.values()] for each in costs["tables"][0]]
-    assert [[row[0], row[1], row[2], row[4], row[5]] for row in values] == [
+    assert [[row[0], row[1], row[2], row[4].partition(" (")[0], row[5]] for row in values] == [
         ["Cost per request", "$0.0400", "$0.0200", "50 % lower", "200"],
         ["Cost per user", "$0.0800", "$0.0400", "50 % lower", "200"],
         ["Cost per resolution (cost per resolved)", "$0.0800", "$0.0400", "50 % lower", "200"],
     ]
     for row in values:
+        assert re.fullmatch(r"50 % lower \(−\$0\.0\d+ to −\$0\.0\d+\)", row[4])
         low, _, high = row[3].partition(" – ")
         assert float(low[1:]) < float(row[2][1:]) < float(high[1:])
     saving = savings(known_facts.costs.report.details) if known_facts.costs else None

@@ -316,7 +316,7 @@ def _asked(store: Store, run: RunStanding, failed: list[Mapping[str, Any]]) -> i
     number = 0
     with store.reading() as connection:
         for source in sources(connection, since=run.started_at - 1.0, until=until):
-            if here := source.read(["exchange_id"], asked).num_rows:
+            if here := source.read(["outcome"], asked).num_rows:
                 number += here
                 failed += source.read(_COLUMNS, wrong).to_pylist()
     return number
