@@ -130,7 +130,7 @@ def _header(canary: Mapping[str, Any], stands: CanaryStanding, now: float) -> Ta
     step = _step_bar(canary["ramp"]) if stands.ramp else None
     if step is not None:
         head.add_row("", step)
-    if not stands.ramp and (quota := (canary.get("quota") or {}).get("sentence")):
+    if (quota := (canary.get("quota") or {}).get("sentence")) and quota not in stands.ramp:
         head.add_row("", Text(quota, "yellow"))
     if canary.get("started_at") is not None and canary["state"] in ("running", "paused", "promoted"):
         head.add_row(

@@ -236,8 +236,21 @@ def test_the_ramp_says_how_long_its_step_lasts_and_what_stops_it() -> None:
     assert told("paused").endswith("The clock is stopped: paused.")
     assert told(step=1, left_s=None) == "Last step of 2: 20 % until a person decides."
     assert told(step=None, left_s=None).startswith("Off the ramp")
+    waits = {"have": 212, "need": 300}
+    assert told(left_s=None, users=waits) == "Step 1 of 2, 212 of 300 users, then 20 %."
+    assert told(users=waits | {"have": None}) == "Step 1 of 2, 1 h 6 min left, – of 300 users, then 20 %."
     assert told("rolled_back") == ""
     assert standing(canary()).ramp == ""
+
+
+def test_a_used_up_quota_says_what_it_holds_and_caps() -> None:
+    steps = [{"share": 0.05, "for_s": 3600.0}, {"share": 0.2, "for_s": None}]
+    sentence = "quota: 30 % of requests throttled, the share is capped at 3.5 %"
+    ramp = {"steps": steps, "step": 0, "left_s": 60.0, "held": True}
+    found = standing(canary(ramp=ramp, quota={"sentence": sentence}))
+    assert found.ramp == f"Step 1 of 2, 1 min left, then 20 %. The clock is stopped: {sentence}."
+    assert "Quota: 30 % of requests throttled, the share is capped at 3.5 %." in found.sentence
+    assert "uota" not in standing(canary(quota={"sentence": ""})).sentence
 
 
 def test_a_bar_has_its_limit_at_three_quarters_whichever_way_is_bad() -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from pages.words.reasons import sentences
 from tests.verdict.conftest import World, exchanges
-from verdict.decision.document import Report
+from verdict.decision.document import Report, from_json, to_json
 from verdict.decision.verdict import build
+from verdict.details import Throttled
 from verdict.sample.csv_log import from_csv
 from verdict.terms.judged_canary import JudgedCanary
 
@@ -63,3 +64,31 @@ def test_when_most_did_not_reach_it_the_rest_is_no_basis(
 ) -> None:
     report = judged(tmp_path / "log.csv", canary, now, lambda number: number % 3 > 0)
     assert (report.verdict, len(said(report))) == ("extend", 1)
+
+
+@pytest.mark.parametrize(("every", "verdict"), [(20, "ship_with_caveats"), (1, "extend")])
+def test_what_was_throttled_is_left_out_of_both_arms_and_said_of_both(
+    tmp_path: Path, canary: JudgedCanary, now: float, every: int, verdict: str
+) -> None:
+    rows = exchanges(WORLD)
+    mine = [row for row in rows if row["arm"] == "candidate"]
+    others = [row for row in rows if row["arm"] == "baseline"]
+    for row in (*mine[::every], *others[::10]):
+        row["error_type"] = "provider_throttled"
+    _write(tmp_path / "log.csv", rows)
+    report = build(from_csv(tmp_path / "log.csv"), canary, now=now)
+    _write(tmp_path / "rest.csv", [row for row in rows if row["error_type"] != "provider_throttled"])
+    rest = build(from_csv(tmp_path / "rest.csv"), canary, now=now)
+    assert report.verdict == verdict
+    assert [(line.baseline, line.candidate) for line in report.metrics] == [
+        (line.baseline, line.candidate) for line in rest.metrics
+    ]
+    assert report.details.throttled == Throttled(
+        candidate=len(mine[::every]),
+        candidate_of=len(mine),
+        baseline=len(others[::10]),
+        baseline_of=len(others),
+    )
+    (told,) = [reason for reason in sentences(report) if reason.startswith("Quota: ")]
+    assert "of the baseline’s requests (" in told
+    assert from_json(to_json(report, sentences)).details.throttled == report.details.throttled
