@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import structlog
@@ -119,6 +119,7 @@ class StandingOrders:
     def _about(self, name: str, standing: StandingCanary) -> dict[str, Any]:
         newest, baseline = standing.begun.baseline, standing.terms.canary.baseline
         over = [each for each in standing.begun.open if self._is_over(each)]
+        last = standing.begun.history[-1] if standing.begun.history else None
         return {
             "name": name,
             "owner": standing.terms.owner,
@@ -127,6 +128,9 @@ class StandingOrders:
             "by": newest.who if newest is not None else None,
             "canary": newest.canary if newest is not None else None,
             "older_in_file": newest is not None and standing.in_file != newest.arm,
+            "taken_back": None
+            if last is None or last.withdrawn is None
+            else {"canary": last.canary, **asdict(last.withdrawn)},
             "trials": [each for each in standing.begun.open if each not in over],
             "over": over,
         }

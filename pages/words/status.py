@@ -112,7 +112,8 @@ def models(canary: Mapping[str, Any]) -> str:
 
 
 def standing_said(canary: Mapping[str, Any], now: float) -> str:
-    """A standing canary's baseline in force, since when and by whom, what it tries, and its owner."""
+    """A standing canary's baseline in force, since when and by whom, who took a later one back, what it tries
+    and its owner."""
     arm, trials = canary["baseline"], canary["trials"]
     text = f"everybody gets {arm['provider']}/{arm['model']}"
     if canary["since"] is not None:
@@ -120,6 +121,9 @@ def standing_said(canary: Mapping[str, Any], now: float) -> str:
         text += f", for {ago}: {canary['by']} promoted {canary['canary']}"
     else:
         text += ", by the config"
+    if back := canary["taken_back"]:
+        ago = span(max(0.0, now - back["at"]))
+        text += f"; {back['who']} took {back['canary']} back {ago} ago ({back['reason']})"
     owner = f"; {canary['owner']} decides" if canary["owner"] else ""
     return f"{text}; it tries {', '.join(trials) or 'nothing'}{owner}"
 

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from canary.cli import app
+from canary.commands.shell import user
 from canary.config import parse
 from demo.provider.behaviour import Behaviour
 from tests.e2e.stage import Stage, chat, on_stage
@@ -119,6 +120,8 @@ def test_models_come_and_go_by_their_names_and_no_file_is_written(stage: Stage) 
     canary(stage, "revert", "support", "--reason", "invents discounts")
     given(stage, "first")
     eventually(lambda: states(stage) == {} or None)
+    told = " ".join(canary(stage, "status").stdout.split())
+    assert f"{user()} took support-third back" in told and "(invents discounts)" in told
     audit = [(each["canary"], each["action"]) for each in stage.api("GET", "/api/audit").json()]
     assert ("support-third", "rollback") in audit
     assert ("support-fourth", "begin") in audit
