@@ -128,12 +128,18 @@ class Arm:
 
     @property
     def words(self) -> str:
-        """By what it differs from its plain model, in a few words: its name, else the parts; "" for nothing:
-        low effort, prompt 1a2b3c4d."""
-        prompt = "" if self.prompt is None else f"prompt {self.prompt.put[:8]}"
-        tools = " and ".join(sorted(name for name, _ in self.tools))
-        parts = (self.request.words, prompt, f"tools {tools}" if tools else "")
-        return self.name or ", ".join(filter(None, parts))
+        """By what it differs from its plain model, in a few words: its name with the begin of its
+        fingerprint, else the parts; "" for nothing: low effort, prompt 1a2b3c4d."""
+        if self.name:
+            return f"{self.name} ({self.fingerprint[:6]})"
+        prompt = "" if self.prompt is None else f"prompt {_digest(self.prompt)}"
+        names = " and ".join(sorted(name for name, _ in self.tools))
+        tools = f"tools {names} {_digest(sorted(self.tools))}" if names else ""
+        return ", ".join(filter(None, (self.request.words, prompt, tools)))
+
+
+def _digest(value: object) -> str:
+    return sha256(repr(value).encode()).hexdigest()[:8]
 
 
 def arm_names(baseline: Arm, candidate: Arm) -> tuple[str, str]:
@@ -141,10 +147,9 @@ def arm_names(baseline: Arm, candidate: Arm) -> tuple[str, str]:
     `openai/assistant-3 · low effort`."""
     arms = (baseline, candidate)
     variant = len({(arm.provider, arm.model) for arm in arms}) == 1
-    words = [f" · {arm.words}" if variant and arm.words else "" for arm in arms]
-    if variant and words[0] == words[1] and baseline != candidate:  # their names are no help
-        words = [f"{text or ' ·'} {arm.fingerprint[:8]}" for text, arm in zip(words, arms, strict=True)]
-    first, second = (f"{arm.provider}/{arm.model}{text}" for arm, text in zip(arms, words, strict=True))
+    first, second = (
+        f"{arm.provider}/{arm.model}{f' · {arm.words}' if variant and arm.words else ''}" for arm in arms
+    )
     return first, second
 
 

@@ -26,7 +26,8 @@ VERDICTS = ("ship_now", "ship", "ship_with_caveats", "dont_ship", "extend")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseFigures:
-    """One release. `model` is `provider/model`. `scores` are by layer, from 0 to 100.
+    """One release. `model` is `provider/model`, `fingerprint` that of the arm that ran last, "" if none did.
+    `scores` are by layer, from 0 to 100.
 
     `ratios` are candidate over current model in the newest benchmark, by dataset, then `completion`, `cost`
     and `latency`. Unknown figures are left out.
@@ -34,6 +35,7 @@ class ReleaseFigures:
 
     release: str
     model: str
+    fingerprint: str
     verdict: str | None
     scores: Mapping[str, float]
     ratios: Mapping[str, Mapping[str, float]]
@@ -83,8 +85,16 @@ def stored_state(store: Store) -> tuple[int, ...]:
 def read(store: Store, state: tuple[int, ...]) -> list[ReleaseFigures]:
     """The newest releases in this stored state. May raise StoreDown."""
     if not any(state[1:4]):  # neither evaluations, reports nor benchmarks
+        known = {each.release: each.fingerprint for each in Releases(store).runs()}
         return [
-            ReleaseFigures(release=each.id, model=each.candidate, verdict=None, scores={}, ratios={})
+            ReleaseFigures(
+                release=each.id,
+                model=each.candidate,
+                fingerprint=known.get(each.id, ""),
+                verdict=None,
+                scores={},
+                ratios={},
+            )
             for each in Releases(store).all()[:MOST]
         ]
     from verdict.archive.releases import all_releases  # statistics take two seconds to import
@@ -100,6 +110,7 @@ def figures_of(found: "Dossier") -> ReleaseFigures:
     return ReleaseFigures(
         release=found.release.id,
         model=found.release.candidate,
+        fingerprint=found.runs[-1].fingerprint if found.runs else "",
         verdict=found.verdict,
         scores={name: score for name, score in scores.items() if score is not None},
         ratios={each["dataset"]: _ratios(each) for each in datasets},
@@ -128,7 +139,9 @@ def _estimate(interval: Mapping[str, float] | None) -> float | None:
 
 def families(figures: Sequence[ReleaseFigures]) -> Iterator[Family]:
     """The families of these releases. An unknown figure has no sample."""
-    info = GaugeMetricFamily("canary_release_info", "1; the release's candidate", labels=("release", "model"))
+    info = GaugeMetricFamily(
+        "canary_release_info", "1; the release's candidate", labels=("release", "model", "fingerprint")
+    )
     score = GaugeMetricFamily(
         "canary_release_score", "A layer's score, 0 to 100", labels=("release", "layer")
     )
@@ -136,7 +149,7 @@ def families(figures: Sequence[ReleaseFigures]) -> Iterator[Family]:
         "canary_release_verdict", "1 for the present verdict", labels=("release", "verdict")
     )
     for each in figures:
-        info.add_metric((each.release, each.model), 1.0)
+        info.add_metric((each.release, each.model, each.fingerprint), 1.0)
         for layer, value in each.scores.items():
             score.add_metric((each.release, layer), value)
         for name in VERDICTS if each.verdict is not None else ():

@@ -30,6 +30,7 @@ from records.store import Act, Store
 from records.store.releases import Releases, SentPage
 from routing import transitions
 from routing.canary import Canary
+from routing.canary import arm_names as names_of
 from routing.states import State
 
 MOST_UNLOGGED = 1000
@@ -426,10 +427,11 @@ class Monitor:
 
 
 def arm_names(canary: Canary) -> ArmNames:
-    """What people call both arms: their models, with their providers if the models are the same."""
+    """What people call both arms: their models, with their providers if the models are the same, and by what
+    they differ if these are, too."""
     both = [canary.baseline.model, canary.candidate.model]
     if both[0] == both[1]:
-        both = [f"{each.provider}/{each.model}" for each in (canary.baseline, canary.candidate)]
+        both = list(names_of(canary.baseline, canary.candidate))
     if both[0] == both[1]:
         return ArmNames(fall_back=canary.fall_back)
     return ArmNames(baseline=both[0], candidate=both[1], fall_back=canary.fall_back)

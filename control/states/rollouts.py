@@ -636,7 +636,14 @@ class Rollouts:
             return
         if (canary.name, state.run) not in self._entered:
             baseline, candidate = arm_names(canary.baseline, canary.candidate)
-            Releases(self._store).enter_run(canary.name, state.run, candidate, baseline, at=state.started_at)
+            Releases(self._store).enter_run(
+                canary.name,
+                state.run,
+                candidate,
+                baseline,
+                at=state.started_at,
+                fingerprint=canary.candidate.fingerprint,
+            )
             self._entered.add((canary.name, state.run))
         if wanted.judged.criteria:
             digest = wanted.judged.sha256

@@ -480,6 +480,7 @@ def _run(run: RunStanding) -> dict[str, Any]:
         "run": run.run,
         "state": run.state,
         "started": moment(run.started_at),
+        "fingerprint": run.fingerprint,
         "ended": None if run.ended_at is None else moment(run.ended_at),
         "who": run.who,
         "reason": run.reason,

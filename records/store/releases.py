@@ -35,12 +35,14 @@ class Release:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One run of a canary: the release that it tried. `at` is its start, UTC seconds."""
+    """One run of a canary: the release that it tried, and the fingerprint of its candidate. `at` is its
+    start, UTC seconds."""
 
     canary: str
     run: int
     release: str
     at: float
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,11 +82,13 @@ class Releases:
             found = _of(connection, candidate)
             return found[0] if found else _make(connection, candidate, "", at=at, noticed_at=at)
 
-    def enter_run(self, canary: str, run: int, candidate: str, baseline: str, *, at: float) -> None:
+    def enter_run(
+        self, canary: str, run: int, candidate: str, baseline: str, *, at: float, fingerprint: str = ""
+    ) -> None:
         """Store which release a run tries. A run that is stored stays as it was."""
         with self._store.writing() as connection:
             release = entered(connection, candidate, baseline, at=at)
-            new = Run(canary=canary, run=run, release=release.id, at=at)
+            new = Run(canary=canary, run=run, release=release.id, at=at, fingerprint=fingerprint)
             insert_new(connection, runs, [asdict(new)])
 
     def all(self) -> Sequence[Release]:

@@ -376,6 +376,7 @@ runs = Table(
     Column("run", Integer, nullable=False),
     _key("release"),
     _number("at"),
+    _key("fingerprint"),
     PrimaryKeyConstraint("canary", "run"),
     Index("runs_by_release", "release"),
 )

@@ -140,8 +140,8 @@ def test_an_arm_is_asked_with_its_own_prompt_and_tools_and_told_apart_by_its_nam
     text = text.replace("{provider: meta, model: old}", f"{{provider: openai, model: old, {own}}}")
     settings = parse(f"{PROVIDERS}canaries:\n{text}", "canary.yaml", {}).bench
     found = pair(settings, "old", None)
-    assert found.names == ("openai/old", "openai/old · v8")
     assert found.candidate is not None
+    assert found.names == ("openai/old", f"openai/old · v8 ({found.candidate.arm.fingerprint[:6]})")
     messages = [
         CapturedMessage(role="system", content="Be kind."),
         CapturedMessage(role="user", content="hi"),

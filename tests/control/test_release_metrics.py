@@ -87,7 +87,7 @@ async def scraped(metrics: ReleaseMetrics) -> Samples:
 def test_a_benchmark_is_shown_by_dataset_as_a_multiple_of_the_current_model(store: Store) -> None:
     release = add(store, dataset("letters", 0.6), dataset("forms", 0.88))
     found = asyncio.run(scraped(ReleaseMetrics(store, lambda: True)))
-    assert found["canary_release_info", release, "o/new"] == 1.0
+    assert found["canary_release_info", release, "", "o/new"] == 1.0
     assert found["canary_bench_completion_ratio", release, "letters"] == pytest.approx(0.75)
     assert found["canary_bench_completion_ratio", release, "forms"] == pytest.approx(1.1)
     assert found["canary_bench_cost_ratio", release, "forms"] == 0.5
@@ -109,10 +109,10 @@ def test_unknown_figures_are_absent_and_never_zero(store: Store) -> None:
     found = asyncio.run(scraped(ReleaseMetrics(store, lambda: True)))
     of_release = {key for key in found if release in key and key[0] != "canary_release_verdict"}
     assert of_release == {
-        ("canary_release_info", release, "o/new"),
+        ("canary_release_info", release, "", "o/new"),
         ("canary_bench_latency_ratio", release, "letters"),
     }
-    assert {key for key in found if noticed in key} == {("canary_release_info", noticed, "o/newer")}
+    assert {key for key in found if noticed in key} == {("canary_release_info", noticed, "", "o/newer")}
 
 
 def test_a_model_with_nothing_right_has_no_multiple(store: Store) -> None:

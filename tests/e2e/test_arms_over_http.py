@@ -121,7 +121,10 @@ def test_each_arm_has_its_prompt_and_what_misses_it_counts_for_none(stage: Stage
     found = status(stage)
     assert found["arms"]["candidate"]["requests"] == 2
     assert found["arms"]["baseline"]["requests"] == 1
-    assert found["models"]["candidate"]["request"] == found["models"]["candidate"]["name"] == "prompt v8"
+    arm = found["models"]["candidate"]
+    assert (arm["name"], arm["request"]) == ("prompt v8", f"prompt v8 ({arm['fingerprint'][:6]})")
+    released = stage.api("GET", "/api/releases").json()["releases"]
+    assert arm["request"] in [each["candidate"].get("request") for each in released]
     explained = stage.api("GET", "/api/explain?unit=u").json()["canaries"][0]
     assert explained["prompt_missed"] == 2
     assert set(explained["texts"]["candidate"]) == {"prompt", "tools"}

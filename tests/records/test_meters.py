@@ -77,7 +77,7 @@ OF_THE_JUDGE: dict[str, set[str]] = {  # shown by judge/runs/metrics.py
     "canary_judge_paused": {"reason"},
 }
 OF_RELEASES = {  # shown by control/jobs/release_metrics.py
-    "canary_release_info": {"release", "model"},
+    "canary_release_info": {"release", "model", "fingerprint"},
     "canary_release_score": {"release", "layer"},
     "canary_release_verdict": {"release", "verdict"},
     "canary_bench_completion_ratio": {"release", "dataset"},

@@ -28,17 +28,24 @@ class BadEvaluation(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """One arm: the provider entry's name, the model, and the vendor family; `request` is its request in words
-    where the other arm has the same model."""
+    """One arm: the provider entry's name, the model, and the vendor family; `request` is its difference in
+    words where the other arm has the same model. `fingerprint` identifies the arm, "" if unknown."""
 
     provider: str
     model: str
     vendor: str
     request: str = ""
+    fingerprint: str = ""
 
     @classmethod
-    def of(cls, provider: str, model: str, request: str = "") -> "Model":
-        return cls(provider=provider, model=model, vendor=vendor(model, provider), request=request)
+    def of(cls, provider: str, model: str, request: str = "", fingerprint: str = "") -> "Model":
+        return cls(
+            provider=provider,
+            model=model,
+            vendor=vendor(model, provider),
+            request=request,
+            fingerprint=fingerprint,
+        )
 
     @property
     def label(self) -> str:
@@ -252,4 +259,5 @@ def to_stored(evaluation: Evaluation, sentences: Sentences) -> StoredEvaluation:
 def _model(arm: Arm | None, other: Arm | None) -> Model | None:
     if arm is None:
         return None
-    return Model.of(arm.provider, arm.model, arm_names(arm, other or arm)[0].partition(" · ")[2])
+    differs = arm_names(arm, other or arm)[0].partition(" · ")[2]
+    return Model.of(arm.provider, arm.model, differs, arm.fingerprint)

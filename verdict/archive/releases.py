@@ -276,7 +276,7 @@ class RunStanding:
     """One run of a canary as it stands or ended. `verdict` is None if no report was made of it. `places`:
     where the failing exchanges lay when a guardrail rolled it back. `against`: the verdict against which it
     was promoted, "" for none. `despite` names the misses that `decision` outweighs. `shipped`: it was
-    promoted, whatever came then."""
+    promoted, whatever came then. `fingerprint`: the candidate's, "" if unknown."""
 
     canary: str
     run: int
@@ -293,6 +293,7 @@ class RunStanding:
     against: str = ""
     despite: tuple[str, ...] = ()
     shipped: bool = False
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -371,6 +372,7 @@ def _run(history: RunHistory, live: Mapping[tuple[str, int], Report]) -> RunStan
         canary=run.canary,
         run=run.run,
         started_at=run.at,
+        fingerprint=run.fingerprint,
         state=history.state,
         ended_at=closing.act.at if closing is not None else None,
         who=closing.act.who if closing is not None else "",
