@@ -50,6 +50,7 @@ SECTIONS = {
     "`pagerduty`": "PagerDutySection",
 }
 GIVEN = {"PD_KEY": "k", "SLACK_WEBHOOK": "https://slack.example", "OIDC_CLIENT_SECRET": "s"}
+GIVEN |= {"TEAMS_URL": "workflows://teams.example/w/s", "SMTP_PASSWORD": "p"}
 PROVIDER = 'providers:\n  p: {api: openai, base_url: "https://p.example"%s}\n'
 TRIAL = (
     PROVIDER % ""
