@@ -119,7 +119,7 @@ def _sections(found: ReleaseFacts) -> Iterator[_For]:
             Section(f"{number}. {_what(each)}", [_days(each), _requests(each.newest), *_texts(each)]),
         )
     yield ("vendor", "team"), Section("In the benchmark", [_examples(failures.examples)])
-    changed = [words.adapted_members(canary, changes) for canary, changes in failures.adapted.items()]
+    changed = [words.adapted_members(canary, arm) for canary, arm in failures.adapted.items()]
     yield ("vendor", "team"), Section("Members of the requests that are adapted", [BulletList(changed)])
 
 

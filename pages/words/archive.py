@@ -11,7 +11,7 @@ from pages.words.reasons import sentences
 from pages.words.status import act, day, plain
 from pages.words.verdict import failure_rate, in_words
 from records.outcome import ProviderError
-from routing.canary import RequestChanges
+from routing.canary import Arm, RequestChanges
 from verdict.archive.release_facts import ProviderFailures, ReleaseCosts, TimelineEntry, TimelineKind
 from verdict.archive.releases import Dossier, RunStanding, verdicts
 from verdict.archive.trends import Family, TrendStep, Validity
@@ -370,10 +370,13 @@ def provider_said(said: ProviderError) -> str:
     return f"{said.message} ({named})" if named else said.message
 
 
-def adapted_members(canary: str, changes: RequestChanges) -> str:
+def adapted_members(canary: str, arm: Arm) -> str:
     """What a canary changes in the candidate's requests, without the values: support sets seed."""
+    changes = arm.request
     steps = [f"renames {name} to {new}" for name, new in changes.rename]
     steps += [f"{verb} {name}" for verb, names in _given(changes) for name in names]
+    steps += ["replaces a part of the system prompt"] if arm.prompt is not None else []
+    steps += [f"describes the tool {name} in other words" for name, _ in arm.tools]
     return f"{canary} {joined(steps)}."
 
 

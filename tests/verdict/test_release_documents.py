@@ -113,25 +113,26 @@ def test_the_vendor_reads_what_failed_how_often_and_under_which_id(store: Store)
             an_exchange(17, faults=("empty",), finish="stop"),
             an_exchange(18, arm="baseline", outcome="error", error_type="provider_5xx"),
             an_exchange(19, outcome="fallback", error_type="breaker_open"),
+            an_exchange(20, outcome="fallback", error_type="provider_throttled", status=429),
         )
     )
     found = facts(store).failures
-    assert (found.asked, found.failed) == (18, 3)
-    refused, empty = found.kinds
+    assert (found.asked, found.failed) == (19, 4)
+    refused, throttled, empty = found.kinds
     assert (refused.what, refused.model, refused.status) == ("candidate_rejects", "openai/new", 400)
     assert (refused.count, refused.said) == (2, SEED)
     assert (refused.first_at, refused.last_at) == (START + 900, START + 960)
     assert [each.request_id for each in refused.newest] == ["req_0016", "req_0015"]
-    assert (empty.what, empty.count) == ("empty", 1)
+    assert (throttled.what, throttled.status, empty.what) == ("provider_throttled", 429, "empty")
     told = json.loads(rendered(facts(store), "vendor", "json"))
-    assert told["says"][0] == "3 of 18 (16.7 %) requests to the candidate failed or had a fault."
+    assert told["says"][0] == "4 of 19 (21.1 %) requests to the candidate failed or had a fault."
     what, first, *_, adapted = told["sections"]
     assert what["tables"][0][0] == {
         "what": "1. the candidate rejects a request that the current model accepts",
         "model": "openai/new",
         "status": "400",
         "the provider's words": "Unsupported parameter: 'seed' in call 17 (code unsupported, param seed)",
-        "how often": "2 of 18 (11.1 %)",
+        "how often": "2 of 19 (10.5 %)",
         "first": "2027-01-15 08:15:00",
         "last": "2027-01-15 08:16:00",
     }

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from records.captures.capture import Capture
-from records.outcome import BLAMED, UNREACHED, AttemptRecord, ProviderError
+from records.outcome import BLAMED, THROTTLED, UNREACHED, AttemptRecord, ProviderError
 from records.store import Store
 from records.store.benchmarks import BenchFailures, Benchmarks
 from records.store.captures import CaptureStore
@@ -19,7 +19,7 @@ from records.store.releases import Releases
 from records.store.reports import StoredLook, VerdictLooks
 from records.store.segments.columns import faults_of
 from records.store.segments.sources import sources
-from routing.canary import RequestChanges
+from routing.canary import Arm
 from verdict.archive.releases import Dossier, RunStanding, stage_of
 from verdict.decision.document import MetricLine, Report
 from verdict.decision.reports import NoSuchCanary, judged_canary, report_of
@@ -38,8 +38,10 @@ _QUOTED = 16
 """So many characters of a request in its provider's words are a quotation of it."""
 _LEFT_OUT = "(the provider's words quote the request)"
 
-_NOT_ASKED = ["breaker_open", *sorted(str(each) for each in UNREACHED)]
+_NOT_ASKED = ["breaker_open", *sorted(str(each) for each in UNREACHED - {THROTTLED})]
 _ASKED = ["ok", "error", "fallback"]
+_FAILED = [*BLAMED, THROTTLED]
+"""A rate or quota that is used up blames no candidate, but its provider can tell why."""
 _SAID = ("code", "type", "param", "message")
 _COLUMNS = (
     *("exchange_id", "at", "outcome", "error_type", "faults", "status", "provider", "model", "attempts"),
@@ -83,13 +85,13 @@ class ProviderFailure:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderFailures:
     """The failures of a release, the most frequent first. `asked`: requests that the candidate was asked;
-    `failed`: those that have one of these failures. `adapted`: how each canary changes the candidate's
-    requests. `examples` are the benchmark's, without times."""
+    `failed`: those that have one of these failures. `adapted`: the arms that change the
+    candidate's requests, by canary. `examples` are the benchmark's, without times."""
 
     asked: int
     failed: int
     kinds: tuple[ProviderFailure, ...]
-    adapted: Mapping[str, RequestChanges]
+    adapted: Mapping[str, Arm]
     examples: tuple[ProviderFailure, ...] = ()
 
 
@@ -312,7 +314,7 @@ def _asked(store: Store, run: RunStanding, failed: list[Mapping[str, Any]]) -> i
     of = pc.field
     candidate = (of("canary") == run.canary) & (of("run") == run.run) & (of("arm") == "candidate")
     asked = candidate & of("outcome").isin(_ASKED) & ~of("error_type").isin(_NOT_ASKED)
-    wrong = asked & (of("error_type").isin([*BLAMED]) | (of("faults") != ""))
+    wrong = asked & (of("error_type").isin(_FAILED) | (of("faults") != ""))
     number = 0
     with store.reading() as connection:
         for source in sources(connection, since=run.started_at - 1.0, until=until):
@@ -334,7 +336,7 @@ def _failures_in(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         "status": tried.status if tried else row["status"],
         "said": ProviderError(**told),
     }
-    names = [row["error_type"]] if row["error_type"] in BLAMED else faults_of(row["faults"])
+    names = [row["error_type"]] if row["error_type"] in _FAILED else faults_of(row["faults"])
     for name in names:
         yield {**common, "what": name}
 
@@ -379,14 +381,14 @@ def _unquoted(said: ProviderError, captures: Sequence[Capture]) -> ProviderError
     return ProviderError(**{member: clean(getattr(said, member)) for member in _SAID})
 
 
-def _adapted(settings: ReportSettings, store: Store, found: Dossier) -> Iterator[tuple[str, RequestChanges]]:
+def _adapted(settings: ReportSettings, store: Store, found: Dossier) -> Iterator[tuple[str, Arm]]:
     for canary in dict.fromkeys(run.canary for run in found.runs):
         try:
             candidate = judged_canary(settings, canary, store).candidate
         except NoSuchCanary:
             continue
-        if candidate is not None and candidate.request:
-            yield canary, candidate.request
+        if candidate is not None and (candidate.request or candidate.text_parts):
+            yield canary, candidate
 
 
 def _of_benchmark(store: Store, found: Dossier, *, now: float) -> Iterator[ProviderFailure]:
