@@ -1,13 +1,18 @@
 """Over the real server: a candidate over its rate is throttled, not broken, and a ramp waits for users."""
 
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import islice
 from typing import Any
 
 import httpx2
 import pytest
 
+from alerts.quota import QuotaStatus
+from control.states.rollouts import Rollouts
 from demo.provider.behaviour import Behaviour
+from records.store import Store
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.serving import eventually
 
@@ -137,3 +142,33 @@ def test_a_step_goes_on_once_enough_users_have_had_an_outcome(stage: Stage) -> N
         ask(stage, "steps", user)
     moved = eventually(lambda: (s := stage.status("steps"))["share"] == 0.6 and s)
     assert (moved["ramp"]["step"], moved["ramp"]["users"]) == (1, None)
+
+
+def test_a_capped_share_moves_those_above_it_to_the_baseline_and_a_person_ends_it(stage: Stage) -> None:
+    kept = next(stage.users("candidate", "old-busy", 0.2))
+    moved = next(user for user in stage.users("candidate", "old-busy", 0.5) if _above(stage, user))
+    stage.provider.behave("old-busy-old", Behaviour())
+    assert _arm(ask(stage, "old-busy", moved)) == "candidate"
+    stage.server.stop()
+    with closing(Store.open("sqlite:///canary.db", stage.server.data)) as store:
+        capped = QuotaStatus(asked=20, throttled=12, cap=0.2, holds=True)
+        Rollouts(store, lambda states: None).cap("old-busy", capped, time.time())
+    stage.restart()
+    assert [_arm(ask(stage, "old-busy", user)) for user in (kept, moved)] == ["candidate", "baseline"]
+    told = stage.status("old-busy")
+    assert (told["share"], told["ramp"]["held"]) == (0.2, True)
+    assert told["quota"]["sentence"] == "quota: the share is capped at 20 %"
+    said = stage.canary("explain", moved).stdout
+    assert "quota: its share of 50.00% is capped at 20.00%" in " ".join(said.split())
+    assert stage.canary("ramp", "old-busy", "50%", "--reason", "more quota").returncode == 0
+    assert eventually(lambda: _arm(ask(stage, "old-busy", moved)) == "candidate")
+    assert stage.status("old-busy")["quota"] is None
+
+
+def _above(stage: Stage, user: str) -> bool:
+    return stage.arm("old-busy", user, 0.2) == "baseline"
+
+
+def _arm(answer: httpx2.Response) -> str:
+    assert answer.status_code == 200
+    return answer.headers["x-canary-arm"]
