@@ -4,7 +4,7 @@ the verdict."""
 from collections.abc import Mapping
 from datetime import date, timedelta
 
-from common.numbers import count
+from common.numbers import count, rough_percent
 from pages.words import verdict
 from pages.words.figures import (
     amount,
@@ -24,7 +24,7 @@ from verdict.decision.document import LookLine, MetricLine, PlanLine, Report, Se
 from verdict.decision.plan_course import HOPELESS, Ends, end_of, look_ends, may_ship
 from verdict.details import UsersToCome
 from verdict.rows.row import State
-from verdict.terms.plan import DAY_S, REFUSAL_RISK
+from verdict.terms.plan import DAY_S, LEAST_LEFT, REFUSAL_RISK
 
 MIDNIGHT = "00:00 UTC"
 
@@ -112,7 +112,18 @@ def rests_on(report: Report) -> str:
     but = f" ({joined(others)})" if others else ""
     return (
         f"Of {among:,} candidates exactly at a bound, at most {ships} would ship on it{but}; of worse ones, "
-        "fewer."
+        f"fewer.{_runs_before(plan)}"
+    )
+
+
+def _runs_before(plan: PlanLine) -> str:
+    """That another try takes no fresh risk; "" for a first one."""
+    if plan.spent_before == 0:
+        return ""
+    left = max(1 - plan.spent_before, LEAST_LEFT)
+    return (
+        f" Looks of earlier runs spent {rough_percent(plan.spent_before)} of that risk, so this run has "
+        f"{rough_percent(left)} of it."
     )
 
 

@@ -158,7 +158,7 @@ class LookLine:
 class PlanLine:
     """The plan of the verdict: `first_look` is the first day on which it may be to ship, `looks` are the
     days of those that were made, `next_look` is the day of the next one, None when the plan is used up or
-    the run is over."""
+    the run is over. `spent_before` is the part of the risk that looks of earlier runs spent."""
 
     planned_days: int
     minimum_days: float
@@ -166,6 +166,7 @@ class PlanLine:
     first_look: int
     looks: tuple[int, ...]
     next_look: int | None
+    spent_before: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -161,6 +161,7 @@ class PlanCourse:
             first_look=self.plan.first_day,
             looks=made,
             next_look=None if self.canary.over else self.plan.next_look(made[-1] if made else 0),
+            spent_before=self.canary.spent_before,
         )
 
     def _row(self, criterion: Criterion) -> RowPlan:

@@ -85,6 +85,7 @@ def report_of(
         rubric_sha256=fixed.sha256 if fixed is not None else None,
         outweighed=_outweighed(decision) if retro is None else NOTHING,
     )
+    judged = _after(judged, VerdictLooks(store), name, asked or 0)
     scope = LookScope(canary=name, run=asked or 0, rubric_sha256=judged.sha256)
     kept = NO_LOOKS if retro is not None or asked is None else from_store(VerdictLooks(store).of(scope))
     said = judging_of(store, name, asked)
@@ -116,6 +117,18 @@ def report_of(
         lane=state.lane.part if state is not None and state.lane is not None else None,
         details=replace(report.details, benchmarks=benchmarks, offline=offline, evaluation=evaluation),
     )
+
+
+def _after(judged: JudgedCanary, looks: VerdictLooks, name: str, run: int) -> JudgedCanary:
+    """The terms of this run: what looks of earlier ones spent of the risk is spent, whoever tries again."""
+    plan, spent = judged.plan, 0.0
+    if plan is None:
+        return judged
+    for earlier in range(1, run):
+        told = from_store(looks.of_run(name, earlier)).values()
+        days = [look.day for look in told if look.seen is not None and look.day in plan.looks("ship")]
+        spent += plan.spent("ship", max(days), 1.0) if days else 0.0
+    return replace(judged, spent_before=min(spent, 1.0))
 
 
 def _with_mirror(cost: EvaluationCost, mirror: Mirror | None) -> EvaluationCost:
@@ -156,7 +169,10 @@ def take_looks(settings: ReportSettings, name: str, store: Store, *, now: float)
     A look is due ARRIVAL_S after its midnight. Raises NoSuchCanary, UnknownMetric, BadSample and StoreDown.
     """
     judged, known = judged_canary(settings, name, store), store.states().get(name)
-    if judged.plan is None or known is None or known.state.state not in GATHERING:
+    if known is None or known.state.state not in GATHERING:
+        return 0
+    judged = _after(judged, VerdictLooks(store), name, known.state.run)
+    if judged.plan is None:
         return 0
     scope = LookScope(canary=name, run=known.state.run, rubric_sha256=judged.sha256)
     kept, until = from_store(VerdictLooks(store).of(scope)), now - ARRIVAL_S

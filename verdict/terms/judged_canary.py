@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from records.facts.metric import BUILT_IN, JUDGED, Metric
 from records.facts.prices import PricedModel
 from routing.canary import Arm, Match, Step
-from verdict.terms.plan import DAY_S, STANDARD_RISK, ShareChange, VerdictPlan, first_day
+from verdict.terms.plan import DAY_S, LEAST_LEFT, STANDARD_RISK, ShareChange, VerdictPlan, first_day
 from verdict.terms.rubric import DEFAULT_PLANNED_UNITS, Criterion, sha256
 
 
@@ -80,8 +80,9 @@ class JudgedCanary:
     (None: not fixed). `outweighed` are the misses that a person decided to ship despite. `retro`: the
     criteria were chosen after the run. `share_changes` are those by hand. `over`: the run has ended, so no
     look comes after its traffic. `rolled_back`: by whom this run was rolled back, and why. `judge` is the
-    judge with its criteria, for rows on its word: another measures another thing. `candidate_price`: the
-    candidate's model with its price, None for a canary that has left the config.
+    judge with its criteria, for rows on its word: another measures another thing. `spent_before`: the part of
+    the plan's risk that looks of earlier runs spent. `candidate_price`: the candidate's model with its price,
+    None for a canary that has left the config.
     """
 
     name: str
@@ -108,6 +109,7 @@ class JudgedCanary:
     outweighed: Outweighed = NOTHING
     retro: bool = False
     judge: str = ""
+    spent_before: float = 0.0
     candidate_price: PricedModel | None = None
 
     @property
@@ -117,7 +119,8 @@ class JudgedCanary:
             return None
         first = first_day(self.minimum_days, self.matures_days)
         days = max(self.planned_days, first)
-        return VerdictPlan(days=days, first_day=first, risk=self.risk, schedule=self.steps)
+        left = max(1 - self.spent_before, LEAST_LEFT)
+        return VerdictPlan(days=days, first_day=first, risk=self.risk, left=left, schedule=self.steps)
 
     @property
     def matures_days(self) -> float:

@@ -46,6 +46,9 @@ LIGHT_RISK = RISKS["light"]
 REFUSAL_RISK = 0.05
 """How often a candidate exactly at its bounds would be refused, shared by the rubric's rows."""
 
+LEAST_LEFT = 0.1
+"""Earlier runs leave at least this part of the risk, so that a good candidate can still ship."""
+
 PLANNED_DAYS = 14
 DAY_S = 86400.0
 ARRIVAL_S = 600.0
@@ -60,13 +63,15 @@ class VerdictPlan:
     """A plan of daily looks: a group-sequential test of each row, in whole days of candidate traffic.
 
     `days` is D, the planned days. `first_day` is F, the first day on which the verdict may be to ship.
-    `risk` is that of a row without its own. `schedule` is the ramp as planned; without it, the share is even.
+    `risk` is that of a row without its own. `left` is the part of every row's risk to ship that earlier runs
+    of the same canary have left. `schedule` is the ramp as planned; without it, the share is even.
     How long a step waits for users is not planned: it counts as long as its time.
     """
 
     days: int
     first_day: int
     risk: float = STANDARD_RISK
+    left: float = 1.0
     schedule: Sequence[Step] = ()
 
     def looks(self, side: Side) -> tuple[int, ...]:
@@ -77,8 +82,9 @@ class VerdictPlan:
 
     def spent(self, side: Side, day: int, risk: float) -> float:
         """The part of `risk` that looks up to this day may have spent."""
-        spending = spent_to_ship if side == "ship" else spent_to_refuse
-        return spending(day / self.days, risk)
+        if side == "ship":
+            return spent_to_ship(day / self.days, risk) * self.left
+        return spent_to_refuse(day / self.days, risk)
 
     def refusal_risk(self, rows: int) -> float:
         """The risk of a refusal of each of so many rows."""
