@@ -113,6 +113,7 @@ def remove(
     name: Annotated[str, typer.Argument(help="The issue's name.")],
     config: ConfigFile = CONFIG,
     data: DataFolder = DATA,
+    output: Form = "text",
 ) -> None:
     """Delete a known issue with its examples from the store. What models had it stays."""
     from records.errors import StoreDown
@@ -122,7 +123,9 @@ def remove(
         count = StoredIssues(store).remove(name)
     if not count:
         fail(f"the store has no known issue {name!r}")
-    say(f"{name}: {count} example(s) deleted")
+    if output == "json":
+        return print_json({"issue": name, "examples": count})
+    return say(f"{name}: {count} example(s) deleted")
 
 
 @app.command(epilog=example("issues recheck gpt-6.1-terra"))

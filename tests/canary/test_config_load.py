@@ -29,6 +29,7 @@ SECTIONS = {
     "A text of an arm": "ArmTextSection",
     "`ramp`": "StepSection",
     "`until`": "UntilSection",
+    "`holdback`": "HoldbackSection",
     "`capture`": "CaptureSection",
     "`capture` without a canary": "ModelCaptureSection",
     "`embeddings`": "EmbeddingsSection",

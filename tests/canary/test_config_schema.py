@@ -148,7 +148,7 @@ def test_a_reference_may_stand_for_any_value() -> None:
 
 
 def test_known_keys_are_found_through_lists_mappings_and_options() -> None:
-    assert known_keys(("canaries", 0, "ramp", 1)) == ["share", "for"]
+    assert known_keys(("canaries", 0, "ramp", 1)) == ["share", "for", "until"]
     assert known_keys(("providers", "any-name", "timeout"))[0] == "connect"
     assert known_keys(("canaries", 0, "guardrails", 0))[0] == "rule"
     assert "api_key" in known_keys(("providers", "any-name"))
