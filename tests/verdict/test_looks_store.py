@@ -315,13 +315,13 @@ def test_a_second_run_has_its_own_looks(sqlite: Store) -> None:
     first = TERMS.plan
     assert first is not None
     assert report.plan.spent_before == pytest.approx(first.spent("ship", 2, 1.0))
-    assert "of earlier runs spent 10 % of that risk, so this run has 90 % of it." in rests_on(report)
+    assert "of earlier runs spent 11 % of that risk, so this run has 89 % of it." in rests_on(report)
     before = report_of(_settings(), "c", sqlite, now=LATER, run=1)
     assert before.plan is not None
     assert (before.plan.looks, before.plan.spent_before) == ((1, 2), 0.0)
 
 
-@pytest.mark.parametrize(("rolled_back_on", "ship"), [(5, 0.05), (10, 0.05), (14, 0.056)])
+@pytest.mark.parametrize(("rolled_back_on", "ship"), [(5, 0.05), (10, 0.046), (14, 0.056)])
 def test_three_tries_at_the_bound_ship_hardly_more_often_than_one(rolled_back_on: int, ship: float) -> None:
     """Each run has a look a day until it is rolled back, the third goes on to the extension's end."""
     spent, shipped = 0.0, 0.0
@@ -329,10 +329,9 @@ def test_three_tries_at_the_bound_ship_hardly_more_often_than_one(rolled_back_on
         plan = replace(TERMS, minimum_days=7, planned_days=14, spent_before=min(spent, 1.0)).plan
         assert plan is not None
         days = [day for day in plan.looks("ship") if run == 3 or day <= rolled_back_on]
-        bounds = boundaries(
-            [plan.spent("ship", day, plan.risk) for day in days], [float(day) for day in days]
-        )
-        shipped += sum(crossings(bounds, [float(day) for day in days], 0.0))
+        told = [float(day) for day in days]
+        bounds = boundaries([plan.spent("ship", day, plan.risk) for day in days], told)
+        shipped += sum(crossings(bounds, told, 0.0))
         spent += replace(plan, left=1.0).spent("ship", max(days), 1.0) if days else 0.0
     assert shipped == pytest.approx(ship, abs=0.002)
 
