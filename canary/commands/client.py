@@ -75,9 +75,9 @@ class AdminClient:
         """GET a path of the API; returns the JSON document."""
         return self._document(self.text("GET", path, query=query))
 
-    def post(self, path: str, document: Mapping[str, Any]) -> Any:
+    def post(self, path: str, document: Mapping[str, Any], *, within_s: float = _TIMEOUT_S) -> Any:
         """POST a JSON document; returns the JSON answer."""
-        return self._document(self.text("POST", path, document=document))
+        return self._document(self.text("POST", path, document=document, within_s=within_s))
 
     def text(
         self,
@@ -86,6 +86,7 @@ class AdminClient:
         *,
         query: Mapping[str, str] | None = None,
         document: Mapping[str, Any] | None = None,
+        within_s: float = _TIMEOUT_S,
     ) -> str:
         """The answer's text. Raises ServerNotReached, with the server's own message if it refused."""
         try:
@@ -95,7 +96,7 @@ class AdminClient:
                 params=query,
                 content=None if document is None else json.dumps(document),  # ASCII
                 headers=self._bearer,
-                within_s=_TIMEOUT_S,
+                within_s=within_s,
             )
         except UnicodeEncodeError as error:
             raise ServerNotReached(f"{error.object!r} cannot be sent: it is not valid text") from error

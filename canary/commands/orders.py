@@ -30,6 +30,9 @@ from records.facts.prices import UnpricedArm, said_once
 
 Name = Annotated[str, typer.Argument(help="The canary's name.")]
 Reason = Annotated[str, typer.Option("--reason", help="The reason, for the audit log.")]
+_WITHIN_S, _REPORT_WITHIN_S = 30.0, 600.0
+"""How long an answer may take; a promotion or decision makes the report first, which may take minutes."""
+
 ASKED = 4
 """The exit code of a promotion that is only asked for: not decided yet."""
 
@@ -162,7 +165,8 @@ def _order(
 
 def _sent(admin: str | None, data: Path, name: str, order: str, document: Mapping[str, Any]) -> Any:
     path = f"/api/canaries/{quote(name, safe='')}/{order}"
-    return ask(lambda: admin_client(admin, data).post(path, document))
+    within_s = _REPORT_WITHIN_S if order in ("promote", "decide") else _WITHIN_S
+    return ask(lambda: admin_client(admin, data).post(path, document, within_s=within_s))
 
 
 def _tell(order: str, name: str, done: Mapping[str, Any]) -> None:

@@ -170,6 +170,8 @@ def test_the_command_line_the_page_and_the_report_show_copies_apart(stage: Stage
 
     report = eventually(reported)
     assert (report["mirror"]["failed"], report["mirror"]["cost_usd"] > 0) == (0, True)
+    spent = report["details"]["evaluation"]
+    assert (spent["mirror_usd"], spent["unknown"]) == (report["mirror"]["cost_usd"], [])
     assert report["units"] == {"baseline": REQUESTS, "candidate": 0}
 
 

@@ -109,7 +109,7 @@ def test_the_report_has_the_judge_weighted_by_the_stores_traffic(store: Store) -
     judge = report.judge
     assert judge is not None
     assert (judge.pairs, judge.no_mark, judge.provider) == (300, 0, "anthropic")
-    assert judge.cost_usd == pytest.approx(300 * 2 * 0.01)
+    assert judge.cost_usd == report.details.evaluation.judge_usd == pytest.approx(300 * 2 * 0.01)
     traffic = Counter(str(row["category"]) for row in exchanges(WORLD))
     by_hand = {
         value: sum(_won(number) for number in range(300) if CATEGORIES[number % 3] == value) / 100
