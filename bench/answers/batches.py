@@ -16,6 +16,7 @@ from bench.dataset.example import Example, prompt
 from bench.errors import NoBatch
 from bench.models.asker import Answer, Asker, Failure, Target, quoted, refuses_logprobs
 from proxy.dialects.operation import Api
+from proxy.providers.headers import request_id_of
 from proxy.providers.provider import Provider
 from records.outcome import Usage
 
@@ -48,13 +49,15 @@ class BatchState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchResult:
-    """What came of one question: the answer's status and body, or a `failure` in the provider's words."""
+    """What came of one question: the answer's status and body, or a `failure` in the provider's words.
+    `request_id`: the provider's, "" where its batches have none."""
 
     id: str
     status: int = 0
     body: bytes = b""
     failure: Failure | None = None
     said: str = ""
+    request_id: str = ""
 
 
 class BatchHttp:
@@ -165,6 +168,7 @@ class _OpenAIBatch(msgspec.Struct):
 
 class _OpenAIResponse(msgspec.Struct):
     status_code: int
+    request_id: str | None = None
     body: msgspec.Raw = msgspec.Raw()
 
 
@@ -210,8 +214,12 @@ class OpenAIBatches:
     def line(self, text: bytes) -> BatchResult:
         found = msgspec.json.decode(text, type=_OpenAILine)
         if found.response is not None:
+            answer = found.response
             return BatchResult(
-                id=found.custom_id, status=found.response.status_code, body=bytes(found.response.body)
+                id=found.custom_id,
+                status=answer.status_code,
+                body=bytes(answer.body),
+                request_id=request_id_of({b"x-request-id": (answer.request_id or "").encode()}, {}),
             )
         error = found.error or _Problem()
         failure = self._FAILURES.get(error.code or "", "provider_malformed")
@@ -472,7 +480,8 @@ class _ModelBatch:
     def _answer(self, line: BatchResult) -> Answer:
         if line.failure is not None:
             return Answer(failure=line.failure, said=line.said)
-        return self.target.answer(line.status, line.body)
+        answer = self.target.answer(line.status, line.body)
+        return msgspec.structs.replace(answer, request_id=line.request_id)
 
     @property
     def _http(self) -> BatchHttp:

@@ -83,6 +83,7 @@ def test_answers_come_with_tokens_and_half_the_price_and_without_a_latency(
     assert [each.text for each in answers] == ["1", "2", "3", "4", "5", "6"]
     first = answers[0]
     assert (first.latency_s, first.status, first.output_tokens) == (None, 200, 1)
+    assert first.request_id.startswith("req_") is (api == "openai"), "Anthropic's batches have none"
     assert first.input_tokens is not None
     assert first.cost_usd == pytest.approx((first.input_tokens + 2 * 1) / 2e6)
     paths = {"openai": ["/v1/files", "/v1/batches"], "anthropic": ["/v1/messages/batches"]}
