@@ -6,7 +6,7 @@ from dataclasses import asdict
 from itertools import combinations
 from typing import Any
 
-from common.numbers import count
+from common.numbers import count, percent
 from pages.document import BulletList, Document, Section, Table, columns
 from pages.words import verdict
 from pages.words.figures import between, defined, joined, label, signed
@@ -61,6 +61,8 @@ def to_json(found: SideBySide) -> dict[str, Any]:
         "candidates": [_candidate(each, found) for each in found.candidates],
         "metrics": list(found.metrics),
         "not_told_apart": [list(pair) for pair in found.alike],
+        "any_ships": found.any_ships,
+        "ship_by_chance": found.by_chance(),
         "warnings": list(_warnings(found)),
         "note": _NOT_COMPARED,
     }
@@ -96,7 +98,24 @@ def _says(found: SideBySide) -> list[str]:
         f"overlap{'' if found.one_rubric else ' or answer different rubrics'}."
         for one, other in found.alike
     ]
-    return [*_warnings(found), *alike, _NOT_COMPARED]
+    return [*_warnings(found), *alike, *_among_many(found), _NOT_COMPARED]
+
+
+def _among_many(found: SideBySide) -> Iterator[str]:
+    """What several tries at once let pass."""
+    if found.any_ships is None:
+        return
+    each = max(standing.risk or 0.0 for standing in found.candidates)
+    yield (
+        f"One candidate exactly at its bounds ships in at most {percent(each)} of runs; any of these "
+        f"{len(found.candidates)} does in up to {percent(found.any_ships)}."
+    )
+    if by_chance := found.by_chance():
+        does = "ships" if len(by_chance) == 1 else "ship"
+        yield (
+            f"{joined(by_chance)} {does} by that risk alone, and not if it is shared among "
+            f"{len(found.candidates)} candidates: a longer run would tell."
+        )
 
 
 def _verdict(standing: CandidateStanding) -> list[str]:

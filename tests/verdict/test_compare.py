@@ -9,7 +9,7 @@ import pytest
 from pages.reports.compare import rendered, to_json
 from routing.canary import Arm
 from tests.verdict.archived import DAY_S, an_evaluation
-from verdict.decision.document import Report, ReportWindow, Score, Verdict
+from verdict.decision.document import LookLine, Report, ReportWindow, Score, Verdict
 from verdict.decision.reports import CandidateStanding, SideBySide, side_by_side
 from verdict.details import Details
 
@@ -176,3 +176,31 @@ def test_a_row_shows_the_mark_the_difference_and_its_interval() -> None:
     assert "<i>" not in rendered(found, "html").replace("</i>", "")
     report: Report = found.candidates[0].report
     assert report.canary == "a"
+
+
+def at_risk(name: str, *p: float, verdict: Verdict = "ship") -> CandidateStanding:
+    """A candidate whose rows have looks that passed at these risks, of 5 % each."""
+    look = LookLine(day=14, low=0.0, high=1.0, p=0.0, risk=0.05, boundary=1.8, chance=1.0)
+    lines = an_evaluation().report.metrics
+    rows = tuple(replace(lines[n], look=replace(look, p=each)) for n, each in enumerate(p))
+    return standing(name, verdict, report={"metrics": rows})
+
+
+def test_several_candidates_share_one_risk() -> None:
+    """Sorted: .001 ≤ .05/4, .012 ≤ .05/3, .04 > .05/2; the open one ships nowhere."""
+    last = at_risk("d", 0.9, verdict="extend")
+    found = side_by_side([at_risk("a", 0.001), at_risk("b", 0.004, 0.012), at_risk("c", 0.04), last])
+    assert found.any_ships == pytest.approx(1 - 0.95**4)
+    assert found.by_chance() == ["c"]
+    assert to_json(found)["ship_by_chance"] == ["c"]
+    text = " ".join(rendered(found, "text", width=400).split())
+    assert "One candidate exactly at its bounds ships in at most 5" in text
+    assert "any of these 4 does in up to 18.5" in text
+    assert "c ships by that risk alone, and not if it is shared among 4 candidates" in text
+    assert side_by_side([at_risk("a", 0.001), at_risk("b", 0.024)]).by_chance() == []
+
+
+def test_without_a_plan_no_chance_is_told() -> None:
+    found = side_by_side([standing("a"), standing("b")])
+    assert (found.any_ships, found.by_chance()) == (None, [])
+    assert "in up to" not in rendered(found, "text", width=400)

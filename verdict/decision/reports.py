@@ -1,5 +1,6 @@
 """Reports of canaries, from the server's records or an external log: of one, or several side by side."""
 
+import math
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from records.store.decisions import Decision, Decisions
 from records.store.reports import LookScope, VerdictLooks
 from routing.canary import Arm
 from routing.states import State
-from verdict.decision.document import Decided, Report, Verdict
+from verdict.decision.document import SHIPS, Decided, Report, Verdict
 from verdict.decision.offline import benchmarks_between, benchmarks_of, offline_rows, spent_on
 from verdict.decision.plan_course import PlanCourse, cuts, look_left_out
 from verdict.decision.verdict import build, build_with_looks
@@ -307,6 +308,24 @@ class CandidateStanding:
         lines = self.report.metrics
         return tuple(sorted((each.definition, each.acceptable, each.ideal, each.weight) for each in lines))
 
+    @property
+    def risk(self) -> float | None:
+        """How often it ships exactly at its bounds, at most; None without a plan."""
+        looks = [line.look for line in self.report.metrics if line.look is not None]
+        return max((look.risk for look in looks), default=None)
+
+    @property
+    def part_of_risk(self) -> float:
+        """The smallest part of its rows' risks at which it would have shipped; infinite for one that does
+        not."""
+        if self.report.verdict not in SHIPS:
+            return math.inf
+        parts = [
+            math.inf if line.look is None or line.look.p is None else line.look.p / line.look.risk
+            for line in self.report.metrics
+        ]
+        return max(parts, default=0.0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SideBySide:
@@ -323,6 +342,26 @@ class SideBySide:
     def one_rubric(self) -> bool:
         """True if all rubrics have the same rows."""
         return len({each.rows for each in self.candidates}) == 1
+
+    @property
+    def any_ships(self) -> float | None:
+        """The chance that any of them ships if all are exactly at their bounds, at most; None if one has no
+        plan."""
+        risks = [each.risk for each in self.candidates]
+        if any(risk is None for risk in risks):
+            return None
+        return 1 - math.prod(1 - risk for risk in risks if risk is not None)
+
+    def by_chance(self) -> list[str]:
+        """Those that ship by themselves, but not among so many: Holm's procedure shares one candidate's risk
+        among all of them."""
+        ordered = sorted(self.candidates, key=lambda each: each.part_of_risk)
+        passed = 0
+        for left, each in zip(range(len(ordered), 0, -1), ordered, strict=True):
+            if each.part_of_risk > 1 / left:
+                break
+            passed += 1
+        return [each.name for each in ordered[passed:] if math.isfinite(each.part_of_risk)]
 
     def alike_to(self, name: str) -> list[str]:
         """The names from which this one is not told apart."""
