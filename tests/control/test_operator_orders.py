@@ -232,3 +232,18 @@ def test_a_rollback_just_after_a_resume_is_one_of_the_new_run(desks: tuple[Desk,
         return [each.why.run for each in await desk.operator.rollbacks("trial", 10)]
 
     assert asyncio.run(runs()) == [2, 1]
+
+
+def test_what_no_report_can_be_made_of_is_promoted_against_the_verdict_to_extend(
+    desks: tuple[Desk, Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_given: object, **_named: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr("verdict.decision.reports.report_of", fails)
+    ann, _ = desks
+    why = r"the report says extend \(no report can be made: division by zero\)"
+    with pytest.raises(BadOrder, match=why):
+        ann.order("promote", who="ann", against_verdict=False)
+    done = ann.order("promote", who="ann")
+    assert (done["state"], done["report"]["verdict"]) == ("promoted", "extend")
