@@ -110,6 +110,8 @@ def watch(
             found = watcher.look()
         _tell(found, read, output)
         if once or again:
+            if output == "text" and not found.new:
+                _tell_of_nothing(found)
             raise typer.Exit(1 if all(count is None for count in found.listed.values()) else 0)
         time.sleep(max(every_s, 1.0))
         read = _newest(config, data, read)
@@ -171,6 +173,15 @@ def _tell(found: "WatchResult", config: Config, output: str) -> None:
     for model, ended in found.measured.items():
         print_text(f"{model}: {ended.says}")
     return None
+
+
+def _tell_of_nothing(found: "WatchResult") -> None:
+    """That a look found nothing new, and what still waits."""
+    known = ", ".join(f"{name} lists {count}" for name, count in found.listed.items() if count is not None)
+    if known:
+        say(f"no new model; {known}")
+    for model, why in found.pending.items():
+        say(f"{model} waits: {why}")
 
 
 @dataclass(slots=True, kw_only=True)
