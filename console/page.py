@@ -23,7 +23,9 @@ from control.operator.operator import Operator
 from control.operator.orders import ORDERS, BadOrder, Order
 from pages.status.rules import proof_of, reach
 from pages.status.standing import LOUDEST, PastCanaryView, arm_rows, past_view, standing
+from pages.words.arms import SideRow, heading, side_by_side
 from pages.words.status import astray, laneless, retirements, standing_said, unmatched
+from records.facts.arm_texts import changes_between
 from records.facts.standing import in_its_place
 
 LOOK_EVERY_S = 1.0
@@ -322,6 +324,15 @@ class ReadOnlyPages:
             bound_words=bound_words,
         )
 
+    def _texts(self, name: str) -> list[tuple[str, list[SideRow]]]:
+        """The texts that differ between the canary's arms: a heading, and the lines side by side."""
+        settings = self._operator.settings()
+        wanted = settings.canary(name)
+        if wanted is None:
+            return []
+        found = changes_between(wanted.baseline, wanted.candidate, settings.texts)
+        return [(heading(each), side_by_side(each)) for each in found]
+
     async def _past(self, names: Iterable[str]) -> list[PastCanaryView]:
         return [past_view(each) for each in await self._operator.endings(names)]
 
@@ -338,7 +349,11 @@ class ReadOnlyPages:
         status = self._operator.status()
         for canary in status["canaries"]:
             if canary["name"] == name:
-                return {**self._shown(canary), "retirements": retirements(status, name)}
+                return {
+                    **self._shown(canary),
+                    "retirements": retirements(status, name),
+                    "texts": self._texts(name),
+                }
         for each in status["standing"]:
             if each["name"] == name:
                 raise BadOrder(404, f"{in_its_place(name, each['trials'])}.")

@@ -20,13 +20,14 @@ from control.jobs.retirements import urgent
 from judge.terms import without_price
 from records.facts.prices import said_once
 from records.facts.retirement import LastDay
-from routing.canary import Canary
+from routing.canary import Canary, arm_names
 
 if TYPE_CHECKING:
     from control.settings import CanarySettings
     from verdict.planner.assumptions import RampLength
     from verdict.planner.prospect import PlanRequest, Prospect
 
+_ARMS = ("baseline", "candidate")
 USUAL_REQUESTS = (1.0, 3.0, 8.0)
 """Requests per user, for the JSON, if not given."""
 
@@ -95,6 +96,8 @@ def check(
         else:
             both = f"{each['baseline']} → {each['candidate']}"
             print_text(f"{each['name']}: {both}, share {shares}{_lane(each)}")
+        for text in each.get("texts", ()):
+            print_text(text["diff"])
         if needs := users_needed_sentence(each["users_needed"], each["shares"][-1]):
             print_text(needs)
         if said := each["plan"]["sentence"] if each["plan"] is not None else each["unplanned"]:
@@ -234,11 +237,11 @@ def _document(
         "canaries": [
             {
                 "name": each.canary.name,
-                "baseline": f"{each.canary.baseline.provider}/{each.canary.baseline.model}",
-                "candidate": f"{each.canary.candidate.provider}/{each.canary.candidate.model}",
+                **dict(zip(_ARMS, arm_names(each.canary.baseline, each.canary.candidate), strict=True)),
                 "shares": [step.share for step in each.canary.steps],
                 **_part(each.canary, lanes),
                 **terms(each),
+                **_texts(read, each),
             }
             for each in read.canaries.values()
         ],
@@ -261,6 +264,25 @@ def _document(
         "states_read": lanes.known,
         "warnings": list(warnings),
     }
+
+
+def _texts(read: Config, settings: "CanarySettings") -> dict[str, Any]:
+    """How the arms' texts differ, as `diff -u` shows it; nothing without any."""
+    from pages.words.arms import UNKNOWN, lines
+    from records.facts.arm_texts import changes_between
+    from routing.canary import text_digest
+
+    canary, files = settings.canary, {digest: file for file, digest in settings.texts.items()}
+
+    def named(text: str) -> str:
+        return files.get(text_digest(text), UNKNOWN)
+
+    found = changes_between(canary.baseline, canary.candidate, read.texts)
+    texts = [
+        {"what": each.what, "diff": "\n".join(lines(each, named(each.before), named(each.after)))}
+        for each in found
+    ]
+    return {"texts": texts} if texts else {}
 
 
 def _part(canary: Canary, lanes: CurrentLanes) -> dict[str, Any]:

@@ -47,6 +47,7 @@ def check_canaries(file: FileSection, found: CheckedDocument) -> None:
         _check_match(canary, path, found)
         _check_reach(file, canary, path, found)
         _check_state(file, canary, path, found)
+        _check_embeddings(file, canary, path, found)
         check_forms(file, canary, path, found)
         _check_tags(file, canary, path, found)
         _check_critical(canary, path, found)
@@ -247,6 +248,25 @@ def _check_state(file: FileSection, canary: CanarySection, path: Path, found: Ch
                 "the answers that they store exist at one provider entry only, and the arms are at two"
             )
             found.warn((*path, "match", "paths", index), message)
+
+
+def _check_embeddings(file: FileSection, canary: CanarySection, path: Path, found: CheckedDocument) -> None:
+    """Warn of two models that embed for one index."""
+    arms = (canary.baseline, canary.candidate)
+    provider = file.providers.get(canary.baseline.provider)
+    same = len({(each.provider, each.model) for each in arms}) == 1
+    if provider is None or same or not canary.candidate.model:
+        return
+    asked = [read(provider.kind, provider.api, "POST", each).operation.name for each in canary.match.paths]
+    models = (*canary.match.models, *(each.model for each in arms))
+    by_name = not asked and any("embed" in model.lower() for model in models)
+    if by_name or "embeddings" in asked:
+        message = (
+            "takes embeddings with two models, whose vectors cannot be compared: users of the candidate "
+            "would search the baseline's index in vain. Build an index with the candidate's model first and "
+            "let the app choose by GET /canary/arm, or compare them offline (`canary bench`, `similar`)"
+        )
+        found.warn((*path, "candidate", "model"), message)
 
 
 def _owner(kind: Kind, path: str) -> str:

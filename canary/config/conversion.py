@@ -352,8 +352,19 @@ def _canary(
         judge=_judge_terms(section.judge) if section.judge is not None else None,
         promoted_by=section.promoted_by,
         owner=section.owner or "",
-        texts={each.file: text_digest(each.text) for each in arm_texts(section)},
+        texts=_by_file(section),
     )
+
+
+def _by_file(section: CanarySection) -> Mapping[str, str]:
+    """The digest of each file of the arms. Files of one name in two folders are told apart."""
+    found: dict[str, str] = {}
+    for each in arm_texts(section):
+        digest = text_digest(each.text)
+        known = found.setdefault(each.file, digest)
+        if known != digest:
+            found[f"{each.file} ({digest[:8]})"] = digest
+    return found
 
 
 def _judge_of(section: CanarySection, file: FileSection) -> str:

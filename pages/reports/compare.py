@@ -199,8 +199,8 @@ def _warnings(found: SideBySide) -> Iterator[str]:
     yield from _of_definitions(candidates)
     yield from _of_rubrics(found)
     baselines = {each.name: each.baseline for each in candidates}
-    if len({_changed_model(arm) for arm in baselines.values()}) > 1:
-        listed = joined([f"{name} against {_changed_model(arm)}" for name, arm in baselines.items()])
+    if len({_model(arm) for arm in baselines.values()}) > 1:
+        listed = joined([f"{name} against {_model(arm)}" for name, arm in baselines.items()])
         yield f"The baselines differ: {listed}. The differences are not from the same model."
 
 
@@ -255,11 +255,7 @@ def _line(standing: CandidateStanding, metric: str) -> MetricLine:
 
 
 def _model(arm: Arm | None) -> str:
-    """openai/gpt-5.2, or that it is unknown."""
-    return "an unknown model" if arm is None else f"{arm.provider}/{arm.model}"
-
-
-def _changed_model(arm: Arm | None) -> str:
-    """The model, and whether its requests are changed."""
-    changed = " with its requests changed" if arm is not None and arm.request else ""
-    return f"{_model(arm)}{changed}"
+    """openai/gpt-5.2 · low effort, or that it is unknown."""
+    if arm is None:
+        return "an unknown model"
+    return f"{arm.provider}/{arm.model}{f' · {arm.words}' if arm.words else ''}"

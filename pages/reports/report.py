@@ -24,7 +24,7 @@ from pages.document import (
     Table,
     columns,
 )
-from pages.words import gains, judge, plan, verdict
+from pages.words import arms, gains, judge, plan, verdict
 from pages.words.figures import between, bound_words, ends_in_words, label, signed, title
 from pages.words.plan import next_steps
 from pages.words.reasons import sentences
@@ -72,6 +72,7 @@ def document(report: Report) -> Document:
         ],
         sections=[
             Section("Criteria and results", _criteria(report)),
+            *([Section("What the arms' texts change", _texts(report))] if report.texts else []),
             Section("Gains and losses", _gains(report)),
             Section("Layers of evidence", [_layers(report)]),
             Section(judge.TITLE, _judge(report)),
@@ -95,6 +96,24 @@ def _score(report: Report) -> ScoreGauge:
         says=f"Score {verdict.score_words(report)}.",
         range=verdict.score_range(report),
     )
+
+
+def _texts(report: Report) -> list[Block]:
+    """The prompts and descriptions that differ, side by side."""
+    found: list[Block] = []
+    for change in report.texts:
+        rows = [
+            (Cell(left, tone=_TONES.get(kind, "")), Cell(right, tone=_TONES.get(kind, "")))
+            for left, right, kind in arms.side_by_side(change)
+        ]
+        found += [
+            Paragraph(arms.heading(change)),
+            Table(columns("baseline", "candidate"), rows, few=_FEW_LINES),
+        ]
+    return found
+
+
+_TONES, _FEW_LINES = {"changed": "warn"}, 40
 
 
 def _facts(report: Report) -> FactList:

@@ -8,7 +8,9 @@ from typing import Any
 
 import httpx2
 import pytest
+from typer.testing import CliRunner
 
+from canary.cli import app
 from records.store import Store
 from records.store.captures import CaptureStore
 from tests.e2e.stage import Stage, on_stage
@@ -122,7 +124,8 @@ def test_each_arm_has_its_prompt_and_what_misses_it_counts_for_none(stage: Stage
     assert found["arms"]["candidate"]["requests"] == 2
     assert found["arms"]["baseline"]["requests"] == 1
     arm = found["models"]["candidate"]
-    assert (arm["name"], arm["request"]) == ("prompt v8", f"prompt v8 ({arm['fingerprint'][:6]})")
+    short = arm["fingerprint"][:6]
+    assert (arm["name"], arm["request"]) == ("prompt v8", f"prompt v8 ({short})")
     released = stage.api("GET", "/api/releases").json()["releases"]
     assert arm["request"] in [each["candidate"].get("request") for each in released]
     explained = stage.api("GET", "/api/explain?unit=u").json()["canaries"][0]
@@ -133,6 +136,15 @@ def test_each_arm_has_its_prompt_and_what_misses_it_counts_for_none(stage: Stage
         name = "prompt v8" if arm == "candidate" else ""
         assert told(stage, "prompt", unit) == {"canary": "prompt", "arm": arm, "name": name, "model": "bot"}
     assert httpx2.get(f"{stage.server.traffic}/canary/arm?canary=other&unit=u").status_code == 404
+    page = stage.api("GET", "/canaries/prompt").text
+    assert "Prompt: 2 lines → 2 lines" in page
+    assert "<td>Never promise a refund to {{name}}.</td><td>Ask before a refund.</td>" in page
+    report = stage.canary("report", "prompt", "--config", str(stage.server.config), "-o", "markdown").stdout
+    assert "Ask before a refund." in report
+    checked = CliRunner().invoke(app, ["check", "--config", str(stage.server.config)])
+    assert "--- prompts/v7.md\n+++ prompts/v8.md\n" in checked.stdout
+    assert "+Ask before a refund.\n" in checked.stdout
+    assert f"prompt: openai/bot → openai/bot · prompt v8 ({short})" in checked.stdout
     metrics = stage.api("GET", "/metrics").text
     assert 'canary_assignments_total{arm="baseline",canary="prompt",reason="prompt_missed"} 2.0' in metrics
 

@@ -9,6 +9,7 @@ import msgspec
 
 from common.interval import finite
 from judge.figures import JudgeFigures
+from records.facts.arm_texts import TextChange
 from records.facts.metric import MetricKind, Per
 from routing.canary import Arm, arm_names
 from verdict.details import Details, Mirror, savings
@@ -253,7 +254,8 @@ class Report:
     """The result of `canary report`. Its fields are those of the JSON, which omits `mirror` without copies,
     `decision` without a decision, `judge` without a judgement, `lane` without one, `models` where they are
     not known, `plan` and the rows' `look` without a plan, and a row's `kind`, `per` and `cost_per` where it
-    has none. `lane`: the canary's part of its requests' users, in [0, 1]."""
+    has none. `lane`: the canary's part of its requests' users, in [0, 1]. `texts`: those that differ between
+    the arms, omitted without any."""
 
     canary: str
     verdict: Verdict
@@ -272,6 +274,7 @@ class Report:
     judge: JudgeFigures | None = None
     lane: float | None = None
     models: ArmModels | None = None
+    texts: tuple[TextChange, ...] = ()
     details: Details = field(default_factory=Details)
 
 
@@ -304,6 +307,8 @@ def to_json(report: Report, sentences: Sentences) -> dict[str, Any]:
     for name in ("lane", "models"):
         if document[name] is None:
             del document[name]
+    if not report.texts:
+        del document["texts"]
     for arm in document.get("models", {}).values():
         if not arm["request"]:
             del arm["request"]
@@ -339,6 +344,7 @@ def from_json(document: dict[str, Any]) -> Report:
         judge=msgspec.convert(document["judge"], JudgeFigures) if "judge" in document else None,
         lane=document.get("lane"),
         models=msgspec.convert(document["models"], ArmModels) if "models" in document else None,
+        texts=msgspec.convert(document.get("texts", ()), tuple[TextChange, ...]),
         details=msgspec.convert(document["details"], Details),
     )
 

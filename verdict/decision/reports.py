@@ -12,7 +12,9 @@ import msgspec
 
 from judge.judgements import Judgements, RunJudgements
 from records.errors import StoreDown
+from records.facts.arm_texts import TextChange, changes_between
 from records.store import AuditEntry, Store
+from records.store.arm_texts import ArmTextsInStore
 from records.store.benchmarks import Benchmarks
 from records.store.captures import Labels
 from records.store.decisions import Decision, Decisions
@@ -116,6 +118,7 @@ def report_of(
         mirror=mirror,
         decision=_decided(decision),
         lane=state.lane.part if state is not None and state.lane is not None else None,
+        texts=_texts(store, judged),
         details=replace(report.details, benchmarks=benchmarks, offline=offline, evaluation=evaluation),
     )
 
@@ -130,6 +133,14 @@ def _after(judged: JudgedCanary, looks: VerdictLooks, name: str, run: int) -> Ju
         days = [look.day for look in told if look.seen is not None and look.day in plan.looks("ship")]
         spent += plan.spent("ship", max(days), 1.0) if days else 0.0
     return replace(judged, spent_before=min(spent, 1.0))
+
+
+def _texts(store: Store, judged: JudgedCanary) -> tuple[TextChange, ...]:
+    """The texts that differ between the arms, as they were at the start."""
+    arms = (judged.baseline, judged.candidate)
+    if arms[0] is None or arms[1] is None or not any(arm is not None and arm.text_parts for arm in arms):
+        return ()
+    return changes_between(arms[0], arms[1], ArmTextsInStore(store).started().by_digest)
 
 
 def _with_mirror(cost: EvaluationCost, mirror: Mirror | None) -> EvaluationCost:

@@ -1,0 +1,78 @@
+"""How two arms' texts differ: as lines for a terminal, and side by side for pages and reports."""
+
+from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher, unified_diff
+
+from common.numbers import count
+from records.facts.arm_texts import TextChange
+
+UNKNOWN = "as the app sends it"
+"""Stands for a text of the baseline that only the app has."""
+
+_MOST_LINES, _AROUND = 4000, 3
+_LEFT_OUT = "⋯"
+
+SideRow = tuple[str, str, str]
+"""A line of the baseline's text, "" for none, one of the candidate's, and `same`, `changed` or `left_out`."""
+
+
+def heading(change: TextChange) -> str:
+    """The prompt: 3 lines → 5 lines."""
+    before = count(_lines(change.before), "line") if change.before else UNKNOWN
+    return f"{change.what[:1].upper()}{change.what[1:]}: {before} → {count(_lines(change.after), 'line')}"
+
+
+def lines(change: TextChange, before: str, after: str) -> list[str]:
+    """The difference as `diff -u` has it, under the names of both texts."""
+    if _is_long(change):
+        return [_too_long(change)]
+    texts = (change.before.splitlines(), change.after.splitlines())
+    return list(unified_diff(*texts, before, after, lineterm="", n=_AROUND))
+
+
+def side_by_side(change: TextChange) -> list[SideRow]:
+    """The lines of both texts; of a long run of lines that are the same only its ends."""
+    if _is_long(change):
+        return [(_too_long(change), "", "left_out")]
+    if not change.before:
+        return [
+            (UNKNOWN if place == 0 else "", line, "changed")
+            for place, line in enumerate(change.after.splitlines())
+        ]
+    before, after = change.before.splitlines(), change.after.splitlines()
+    found: list[SideRow] = []
+    for kind, left, left_end, right, right_end in SequenceMatcher(None, before, after, False).get_opcodes():
+        if kind == "equal":
+            found += _same(before[left:left_end], first=left == 0, last=left_end == len(before))
+        else:
+            found += _changed(before[left:left_end], after[right:right_end])
+    return found
+
+
+def _same(run: Sequence[str], *, first: bool, last: bool) -> Iterator[SideRow]:
+    head, tail = 0 if first else _AROUND, 0 if last else _AROUND
+    if len(run) <= head + tail + 1:
+        head, tail = len(run), 0
+    yield from ((line, line, "same") for line in run[:head])
+    if left := len(run) - head - tail:
+        yield f"{_LEFT_OUT} {count(left, 'line')} alike", "", "left_out"
+    yield from ((line, line, "same") for line in run[len(run) - tail :])
+
+
+def _changed(before: Sequence[str], after: Sequence[str]) -> Iterator[SideRow]:
+    for place in range(max(len(before), len(after))):
+        left = before[place] if place < len(before) else ""
+        yield left, after[place] if place < len(after) else "", "changed"
+
+
+def _lines(text: str) -> int:
+    return len(text.splitlines())
+
+
+def _is_long(change: TextChange) -> bool:
+    return max(_lines(change.before), _lines(change.after)) > _MOST_LINES
+
+
+def _too_long(change: TextChange) -> str:
+    sizes = (f"{len(text):,}" for text in (change.before, change.after))
+    return f"too long to compare: {' and '.join(sizes)} characters"
