@@ -51,7 +51,7 @@ from alerts.rules.scope import Growth, Guardrail, Scope, build_scopes, share_bud
 from alerts.wording import SAYS, UNNAMED, ArmNames, Trouble
 from common.concentration import CATEGORY, NOWHERE, Concentration
 from records.facts.metric import BUILT_IN, Metric
-from records.outcome import Feedback, InFlight, Outcome
+from records.outcome import THROTTLED, Feedback, InFlight, Outcome
 from routing.canary import ArmName
 
 PHASES = 64
@@ -296,8 +296,9 @@ class Watch:
         if record.canary != self.canary or record.run != state.run:
             return
         started = record.mono + state.shift
-        if record.reason != "cohort" or state.is_held(record, started):
-            # perhaps it was until now, and the other arm is asked (foreign state)
+        unasked = record.reason != "cohort" or record.error_type == THROTTLED
+        if unasked or state.is_held(record, started):
+            # perhaps it was until now, and the other arm is asked (foreign state, or its quota is used up)
             state.running.leave(record.exchange_id)
             return
         if (share := state.share_of(record, started)) != record.share:

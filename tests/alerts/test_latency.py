@@ -312,6 +312,15 @@ def test_an_exchange_that_the_breaker_kept_away_is_no_failure_in_flight_either(t
     assert flying.after(5.0)["error_rate"].evidence["observations"] == 0
 
 
+def test_a_throttled_exchange_that_waits_for_the_baseline_is_not_slow(flying: Flying) -> None:
+    flying.warm()
+    started = flying.start(8)
+    for place, exchange_id in enumerate(started):
+        news = {"unit": f"unit-{flying.traffic.sent - 8 - place}", "error_type": "provider_throttled"}
+        flying.start(exchange_id=exchange_id, **news)
+    assert flying.after(4.0)["latency_vs_baseline"].evidence["bad"] == 0
+
+
 def test_where_both_arms_hang_and_only_the_candidates_wait_ends_nobody_is_convicted(traffic_of: Any) -> None:
     """The baseline may take minutes; the candidate is given up after 30 s."""
     errors = [rule for rule in DEFAULT_RULES if rule.rule.startswith("error_rate")]
