@@ -122,6 +122,15 @@ class JudgeSource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProbesSource:
+    """The models to probe for drift, as MODEL or PROVIDER/MODEL, and the dollars that all their probes may
+    cost in a UTC day."""
+
+    models: tuple[str, ...]
+    daily_budget_usd: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PromotedCanary:
     """A promoted canary: the arm that users have since, and the terms by which it was judged."""
 
@@ -135,8 +144,8 @@ class BenchSettings:
     cost what another does, the list that is kept up to date, and datasets.
 
     `embeddings` is the model that scores `similar` (None: shared words do), `judge` the one that judges real
-    answers. `promoted` are the promoted canaries by name, also those that have left the file. `texts`: those
-    of all arms, by digest.
+    answers, `probes` what is probed for drift. `promoted` are the promoted canaries by name, also those that
+    have left the file. `texts`: those of all arms, by digest.
     """
 
     providers: Mapping[str, Provider]
@@ -148,6 +157,7 @@ class BenchSettings:
     datasets: Sequence[DatasetSource] = ()
     embeddings: EmbeddingSource | None = None
     judge: JudgeSource | None = None
+    probes: ProbesSource | None = None
     promoted: Mapping[str, PromotedCanary] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict, repr=False)
 

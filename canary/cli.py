@@ -13,6 +13,7 @@ from canary.commands import archive, callers, dataset, feedback, issues, records
 from canary.commands.bench import bench
 from canary.commands.check import check, schema
 from canary.commands.doctor import doctor
+from canary.commands.drift import drift
 from canary.commands.guardrails import rules, simulate
 from canary.commands.judge import judge
 from canary.commands.orders import decide, pause, promote, ramp, resume, rollback, start
@@ -36,6 +37,7 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (preflight, "preflight support-nov --from requests.jsonl"),
     (judge, "judge support-nov --pairs 200"),
     (prices, "prices --update"),
+    (drift, "drift gpt-5.6-terra --now"),
     (explain, "explain user-17"),
     (report, "report support-nov -o report.html"),
     (begin, "begin support --model gpt-6.1-terra"),

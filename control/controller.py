@@ -21,6 +21,7 @@ from common.clock import every
 from control.feed.events import MetricsListener, WorkerRegistry
 from control.fleet.leadership import Leadership, SoleLeader
 from control.fleet.publisher import FilePublisher, RedisPublisher, ServiceAvailability, TrialsFile
+from control.jobs.drift import DriftJob
 from control.jobs.release_metrics import ReleaseMetrics
 from control.jobs.reports import Announcer, ReportJob, week_after_news
 from control.jobs.segment_job import SegmentJob, SegmentProgram, expiring
@@ -157,6 +158,14 @@ class Controller:
             store, lambda: self.settings.reports, sentences, self._leads, self._tell_week_after
         )
         self._nightly_looks = NightlyLooks(store, lambda: self.settings.reports, self._leads)
+        self._drift_job = DriftJob(
+            store,
+            settings=lambda: self.settings,
+            bench=judge,
+            announce=self._announcer.put,
+            works=self._leads,
+            environment=environment,
+        )
         self._report_job = ReportJob(
             store, lambda: self.settings, self._announcer.put, sentences, self._leads
         )
@@ -202,6 +211,7 @@ class Controller:
             self._archivist.run(),
             self._nightly_looks.run(),
             self._report_job.run(),
+            self._drift_job.run(),
             *([self._judge_job.run()] if self._judge_job else []),
             self.release_metrics.run(),
             self.judge_metrics.run(),
@@ -388,7 +398,7 @@ class Controller:
     def _troubles(self) -> Sequence[str]:
         """What does not work at the moment, in plain words."""
         found = [*self._other_troubles(), *self.monitor.record_alarm.troubles, *self._report_job.troubles]
-        found += self._nightly_looks.troubles
+        found += [*self._nightly_looks.troubles, *self._drift_job.troubles]
         if self._judge_job and self._judge_job.trouble:
             found.append(self._judge_job.trouble)
         if self.rolling.trouble:

@@ -338,7 +338,9 @@ SHOWN_FOR = timedelta(hours=1)
 _ENQUEUE, _CHANGE = "/v2/enqueue", "/v2/change/enqueue"
 
 
-DECISIONS = frozenset({"verdict_reached", "benchmark_finished", "model_retires", "promote_asked"})
+DECISIONS = frozenset(
+    {"verdict_reached", "benchmark_finished", "model_retires", "model_drifted", "promote_asked"}
+)
 """The kinds of announcements that ask somebody to decide: owners get them."""
 
 

@@ -24,6 +24,8 @@ from bench.models.wires import (
     RequestExtras,
     chat_path,
     confidence_in,
+    first_token_in,
+    names_in,
 )
 from proxy.answers.provider_error import said
 from proxy.answers.recorder import captured_call, text_in
@@ -53,6 +55,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `calls`: the tools that the model calls.
     `request_id`: the provider's, "" without one.
     `confidence`: how sure the model was, 0 to 1; None where it was not asked or did not say.
+    `first`: the likeliest first tokens with their probabilities, where these were asked for.
+    `names`: what the answer calls its model, and the system fingerprint.
     `latency_s` covers the whole answer; None for an answer saved by an interrupted run. `cost_usd` is None
     without a known price.
     """
@@ -68,6 +72,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     confidence: float | None = None
     calls: tuple[CapturedToolCall, ...] = ()
     request_id: str = ""
+    first: Mapping[str, float] = {}
+    names: tuple[str, ...] = ()
 
     @property
     def action(self) -> Action:
@@ -114,13 +120,16 @@ def as_it_is(path: str, body: bytes) -> tuple[str, bytes]:
 
 @dataclass(frozen=True, slots=True)
 class ParsedAnswer:
-    """A parsed answer body: the model's text, calls and usage, or a `failure`, and how sure the model was."""
+    """A parsed answer body: the model's text, calls and usage, or a `failure`, how sure the model was, the
+    probabilities of its `first` token, and the `names` that the answer has of its model."""
 
     text: str
     usage: Usage | None
     failure: Failure | None
     confidence: float | None = None
     calls: tuple[CapturedToolCall, ...] = ()
+    first: Mapping[str, float] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +185,8 @@ class Target:
             output_tokens=None if usage is None else usage.output_tokens,
             confidence=read.confidence,
             calls=() if read.failure else read.calls,
+            first=read.first,
+            names=read.names,
         )
 
 
@@ -439,7 +450,15 @@ def read(api: Api, body: bytes) -> ParsedAnswer:
     collect(asked.output.read, output, body)
     calls = tuple(map(captured_call, output.choices[0].calls)) if 0 in output.choices else ()
     failure: Failure | None = None if found.valid and not found.failed else "provider_malformed"
-    return ParsedAnswer(text_in(body), found.usage, failure, confidence_in(api, body), calls)
+    return ParsedAnswer(
+        text_in(body),
+        found.usage,
+        failure,
+        confidence_in(api, body),
+        calls,
+        first_token_in(api, body),
+        names_in(body),
+    )
 
 
 class _Response(msgspec.Struct):

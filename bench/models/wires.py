@@ -289,8 +289,14 @@ def confidence_in(api: Api, body: bytes) -> float | None:
     return math.exp(math.fsum(found) / len(found)) if found else None
 
 
+class _OpenAILikely(msgspec.Struct):
+    token: str
+    logprob: float
+
+
 class _OpenAIToken(msgspec.Struct):
     logprob: float
+    top_logprobs: list[_OpenAILikely] = []
 
 
 class _OpenAILogprobs(msgspec.Struct):
@@ -309,8 +315,18 @@ class _GeminiToken(msgspec.Struct, rename="camel"):
     log_probability: float
 
 
+class _GeminiLikely(msgspec.Struct, rename="camel"):
+    token: str
+    log_probability: float
+
+
+class _GeminiStep(msgspec.Struct):
+    candidates: list[_GeminiLikely] = []
+
+
 class _GeminiLogprobs(msgspec.Struct, rename="camel"):
     chosen_candidates: list[_GeminiToken] = []
+    top_candidates: list[_GeminiStep] = []
 
 
 class _GeminiCandidate(msgspec.Struct, rename="camel"):
@@ -331,6 +347,34 @@ def _gemini_confidence(body: bytes) -> Iterable[float]:
     answer = _decoded(body, _GeminiAnswer)
     found = answer.candidates[0].logprobs_result if answer is not None and answer.candidates else None
     return [] if found is None else [token.log_probability for token in found.chosen_candidates]
+
+
+def first_token_in(api: Api, body: bytes) -> dict[str, float]:
+    """The likeliest first tokens of an answer, with their probabilities; empty without them."""
+    if api == "openai":
+        answer = _decoded(body, _OpenAIAnswer)
+        found = answer.choices[0].logprobs if answer is not None and answer.choices else None
+        likely = found.content[0].top_logprobs if found is not None and found.content else []
+        return {each.token: math.exp(each.logprob) for each in likely}
+    said = _decoded(body, _GeminiAnswer) if api == "gemini" else None
+    steps = said.candidates[0].logprobs_result if said is not None and said.candidates else None
+    first = steps.top_candidates[0].candidates if steps is not None and steps.top_candidates else []
+    return {each.token: math.exp(each.log_probability) for each in first}
+
+
+class _Named(msgspec.Struct):
+    model: str | None = None
+    version: str | None = msgspec.field(default=None, name="modelVersion")
+    fingerprint: str | None = msgspec.field(default=None, name="system_fingerprint")
+
+
+def names_in(body: bytes) -> tuple[str, ...]:
+    """What an answer calls its model, and its system fingerprint, marked as that, as far as it says."""
+    found = _decoded(body, _Named)
+    if found is None:
+        return ()
+    fingerprint = f"fingerprint {found.fingerprint}" if found.fingerprint else None
+    return tuple(filter(None, (found.model or found.version, fingerprint)))
 
 
 def _decoded(body: bytes, form: type[Form]) -> Form | None:

@@ -14,6 +14,7 @@ from bench.settings import (
     DatasetSource,
     EmbeddingSource,
     JudgeSource,
+    ProbesSource,
     RubricRow,
     measurable,
 )
@@ -82,6 +83,7 @@ class Config:
     datasets: tuple[DatasetSource, ...] = ()
     embeddings: EmbeddingSource | None = None
     judge: JudgeSource | None = None
+    probes: ProbesSource | None = None
     redact: tuple[str, ...] = ()
     store: str = field(default="sqlite:///canary.db", repr=False)
     outcomes: str = "outcomes"
@@ -206,6 +208,7 @@ class Config:
             datasets=self.datasets,
             embeddings=self.embeddings,
             judge=self.judge,
+            probes=self.probes,
             texts=self.texts,
         )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from alerts.incidents.notice import PAGERDUTY_URL, Receiver
-from bench.settings import DatasetSource, EmbeddingSource, JudgeSource
+from bench.settings import DatasetSource, EmbeddingSource, JudgeSource, ProbesSource
 from canary.config import guardrails
 from canary.config.config import Config, TlsFiles
 from canary.config.sections import (
@@ -31,6 +31,7 @@ from canary.config.sections import (
     MetricSection,
     NotifySection,
     PricesSection,
+    ProbesSection,
     ProviderSection,
     RequestSection,
     TimeoutSection,
@@ -120,6 +121,7 @@ def config(
         },
         captures={model: _capture_rule(each, file) for each in file.capture for model in each.models},
         judge=None if file.judge is None else JudgeSource(**dict(file.judge)),
+        probes=None if file.probes is None else _probes(file.probes),
         redact=file.redact,
         tags=tags(file),
         callers=tuple(Caller(**dict(section)) for section in file.callers),
@@ -144,6 +146,10 @@ def config(
         report_job=DailyTime(**dict(file.report_job)) if file.report_job is not None else None,
         warnings=tuple(warnings),
     )
+
+
+def _probes(section: ProbesSection) -> ProbesSource:
+    return ProbesSource(models=section.models, daily_budget_usd=section.daily_budget_usd)
 
 
 def _price_list(section: PricesSection, folder: Path, data: Path) -> PriceList | None:

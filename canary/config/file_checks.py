@@ -13,7 +13,14 @@ from alerts.incidents.notice import OWNER
 from canary.config.canary_checks import check_canaries
 from canary.config.conversion import declared_metrics, own_auth_of
 from canary.config.errors import Path
-from canary.config.part_checks import check_captures, check_judge, check_kind, check_mappings, wrong_with_name
+from canary.config.part_checks import (
+    check_captures,
+    check_judge,
+    check_kind,
+    check_mappings,
+    check_probes,
+    wrong_with_name,
+)
 from canary.config.quantity import CANARY_NAME, COMPUTED, METRIC_NAME, TAG_NAME, nearest, suggestion
 from canary.config.schema import CheckedDocument
 from canary.config.sections import (
@@ -87,6 +94,7 @@ def check(file: FileSection, found: CheckedDocument) -> None:
     check_mappings(file, found)
     check_captures(file, found)
     check_judge(file, found)
+    check_probes(file, found)
     _check_datasets(file, found)
     _check_embeddings(file, found)
     _check_price_as(file, found)
@@ -307,6 +315,7 @@ def _check_prices(file: FileSection, found: CheckedDocument) -> None:
     matched = {model for canary in file.canaries for model in canary.match.models}
     judges = {(section.judge or "").partition("/")[2] for section in file.datasets.values()}
     helpers = {each.model for each in (file.embeddings, file.judge) if each is not None}
+    helpers |= {name.rpartition("/")[2] for name in (file.probes.models if file.probes else ())}
     section = file.prices
     if section.source is not None and section.update is None and not found.was_cut(("prices", "update")):
         found.complain(("prices", "from"), "needs `update: daily` beside it")

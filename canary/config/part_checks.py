@@ -251,6 +251,22 @@ def check_judge(file: FileSection, found: CheckedDocument) -> None:
         )
 
 
+def check_probes(file: FileSection, found: CheckedDocument) -> None:
+    """Record the models to probe of which nobody can say at which entry they are."""
+    names, at = list(found.names("providers")), dict[str, set[str]]()
+    for arm in (arm for canary in file.canaries for arm in (canary.baseline, canary.candidate)):
+        at.setdefault(arm.model or "", set()).add(arm.provider)
+    for index, text in enumerate(file.probes.models if file.probes is not None else ()):
+        provider, slash, _ = text.partition("/")
+        if (slash and provider in names) or len(at.get(text, names)) == 1:
+            continue
+        entries = sorted(at.get(text, names))
+        message = (
+            f'"{text}" may be at {" or ".join(entries)}; write it as {(entries or ["PROVIDER"])[0]}/{text}'
+        )
+        found.complain(("probes", "models", index), message)
+
+
 def check_judging(file: FileSection, canary: CanarySection, path: Path, found: CheckedDocument) -> None:
     """Record what is wrong with the judging of one canary."""
     _check_rows(canary, path, found)

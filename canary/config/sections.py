@@ -588,6 +588,18 @@ class JudgeSection(ConfigSection):
     )
 
 
+class ProbesSection(ConfigSection):
+    """The models that are asked fixed prompts each day, to notice when they answer otherwise."""
+
+    models: Annotated[tuple[Text, ...], Field(min_length=1)] = Field(
+        description="The models, as MODEL or PROVIDER/MODEL."
+    )
+    prompts: Literal["built-in"] = Field("built-in", description="The prompts: thirty short ones.")
+    daily_budget_usd: Positive = Field(
+        alias="daily_budget", description="The dollars that all probes may cost in a UTC day."
+    )
+
+
 class PagerDutySection(ConfigSection):
     """PagerDuty's Events API v2."""
 
@@ -679,6 +691,9 @@ class FileSection(ConfigSection):
         None, description="The embedding model that scores the task `similar`. Default: shared words do."
     )
     judge: JudgeSection | None = Field(None, description="The model that judges real answers.")
+    probes: ProbesSection | None = Field(
+        None, description="Fixed prompts, asked each day, that notice when a model answers otherwise."
+    )
     redact: tuple[Text, ...] = Field(
         (), description="Regular expressions for further text to redact wherever texts are stored."
     )

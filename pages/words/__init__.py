@@ -1,1 +1,1 @@
-"""What people read: what a verdict, a plan, a judge, gains, the archive, a benchmark, a known issue say."""
+"""What people read: what verdicts, plans, a judge, gains, the archive, benchmarks, issues, drift say."""

@@ -5,7 +5,7 @@ outcomes in files. Other rooms use `Store`.
 `shipper`, `ingest`, `sums`, `retention`       from the spool into the tables, until they expire
 `segments`, `segment_writer`                   outcomes as Parquet files
 `session_exchanges`, `last_exchanges`          what is stored of one session or user
-`captures`, `benchmarks`, `releases`, `decisions`, `reports`, `standing`, `leader`    the rest
+`captures`, `benchmarks`, `releases`, `decisions`, `reports`, `standing`, `drift`, `leader`    the rest
 """
 
 from records.store.database import StoreTimeouts

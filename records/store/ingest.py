@@ -1,7 +1,7 @@
 """Writes a batch: its outcomes as one fresh row, and what they add to the totals.
 
-Every writer uses one order (unit_days, sessions, prior_weeks, failure_days, model_days, feedback; each by
-key), so that several agents that ship into one PostgreSQL cannot deadlock.
+Every writer uses one order (unit_days, sessions, prior_weeks, failure_days, model_days, served_models,
+feedback; each by key), so that several agents that ship into one PostgreSQL cannot deadlock.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -135,6 +135,7 @@ _TOTALS: Sequence[tuple[Table, Callable[[Sequence[Outcome]], Sequence[Row]], Map
         },
     ),
     (tables.model_days, sums.model_days, {"first_at": _earliest("first_at")}),
+    (tables.served_models, sums.served_models, {"first_at": _earliest("first_at")}),
 )
 """The totals in the order in which they are written, with the columns that are no sums."""
 

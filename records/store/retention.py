@@ -22,6 +22,11 @@ from records.store.database import transaction
 from records.store.sums import MOST_ROWS
 
 SLICE = 2000
+_NAMES_KEPT_DAYS = 365
+"""Beyond the outcomes: a name that comes back after a quarter is no new one."""
+
+_PROBES_KEPT_DAYS = 3 * 365
+"""A reference is pinned for as long as its model answers alike."""
 
 
 def expire(
@@ -52,6 +57,8 @@ def expire(
     sweep(tables.judge_calls, (calls.day < day) & ~exists().where(judged.exchange_id == calls.exchange_id))
     sweep(tables.failure_days, tables.failure_days.c.day < day)
     sweep(tables.model_days, tables.model_days.c.day < day)
+    sweep(tables.served_models, tables.served_models.c.day < day - _NAMES_KEPT_DAYS)
+    sweep(tables.probe_rounds, tables.probe_rounds.c.day < day - _PROBES_KEPT_DAYS)
     if not partitioned:
         sweep(tables.unit_days, tables.unit_days.c.day < day)
     return deleted

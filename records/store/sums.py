@@ -157,6 +157,20 @@ def model_days(outcomes: Iterable[Outcome]) -> list[Row]:
     )
 
 
+def served_models(outcomes: Iterable[Outcome]) -> list[Row]:
+    """Rows of `tables.served_models` in key order: the answered requests whose answer names a model."""
+    return _rows(
+        (each for each in outcomes if each.outcome in _ANSWERED and each.response_model),
+        lambda each: (
+            each.provider,
+            without_nul(each.model),
+            without_nul(each.response_model),
+            int(each.at // _DAY_S),
+        ),
+        lambda first: _ServedModel(first.at),
+    )
+
+
 def prior_weeks(outcomes: Iterable[Outcome]) -> list[Row]:
     """Return rows of `tables.prior_weeks` in key order: what units did outside any run. A week is a UTC day
     number // 7."""
@@ -418,6 +432,19 @@ class _ModelDay:
 
     def row(self) -> Row:
         return self.first_at, self.answered, len(self.costs), sum(self.costs, 0.0)
+
+
+@dataclass(slots=True)
+class _ServedModel:
+    first_at: float
+    answered: int = 0
+
+    def add(self, outcome: Outcome) -> None:
+        self.first_at = min(self.first_at, outcome.at)
+        self.answered += 1
+
+    def row(self) -> Row:
+        return self.first_at, self.answered
 
 
 @dataclass(slots=True)

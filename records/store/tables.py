@@ -96,6 +96,42 @@ model_days = Table(
     PrimaryKeyConstraint("day", "canary", "run", "arm", "provider", "model_requested"),
 )
 
+served_models = Table(
+    "served_models",
+    metadata,
+    *(_key(name) for name in ("provider", "model", "served")),
+    Column("day", Integer, nullable=False),
+    _number("first_at"),
+    _count("answered"),
+    PrimaryKeyConstraint("provider", "model", "served", "day"),
+)
+"""The models that answers name, by the entry and the model that was asked."""
+
+model_changes = Table(
+    "model_changes",
+    metadata,
+    *(_key(name) for name in ("model", "kind", "now")),
+    _key("before"),
+    _number("at"),
+    Column("document", JSON, nullable=False),
+    PrimaryKeyConstraint("model", "kind", "now"),
+)
+"""What became of `provider/model` under its name: another name in its answers, or other answers."""
+
+probe_rounds = Table(
+    "probe_rounds",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    _key("model"),
+    _number("at"),
+    Column("day", Integer, nullable=False),
+    _number("reserved_usd"),
+    Column("cost_usd", Number),
+    Column("answers", JSON),
+    Index("probe_rounds_by_model", "model", "at"),
+    Index("probe_rounds_by_day", "day"),
+)
+
 unit_days = Table(
     "unit_days",
     metadata,

@@ -1,0 +1,313 @@
+"""Watches the ground: what models call themselves in their answers, and whether they answer as they did.
+
+Names are those that answers had anyway. Probes cost money, so each round's highest price is set aside before
+its first call. A change is told once, of the models that canaries use or the config has probed.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import structlog
+
+from alerts.incidents.notifier import Announcement
+from bench.settings import BenchSettings
+from common.clock import every, rfc3339
+from common.numbers import set_dollars
+from control.jobs.retirements import Uses, uses_of
+from control.settings import ControlSettings
+from records.errors import StoreDown
+from records.store import Store
+from records.store.drift import DriftStore, ModelChange, ProbesSpent, StoredRound
+
+if TYPE_CHECKING:  # what asks models takes a while to import, and most admin processes probe none
+    from bench.drift import DriftStanding, ProbeRound
+    from bench.models.prober import ModelProber
+
+log = structlog.get_logger()
+
+LOOK_EVERY_S = 60.0
+AGAIN_AFTER_S = 900.0
+"""The delay after a round without an answer, or a model that cannot be asked."""
+
+LOOK_AGAIN_S = 3600.0
+"""The longest delay until what somebody else probed is seen."""
+
+FINGERPRINT = "fingerprint "
+_DAY_S = 86400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelHistory:
+    """What is known of one model (`provider/model`): its names with the UTC second of the first answer, in
+    order; the changes told; and what the probes since its last drift say, None without any."""
+
+    model: str
+    names: tuple[tuple[str, float], ...]
+    changes: tuple[ModelChange, ...]
+    probed: "DriftStanding | None" = None
+
+
+def histories(store: Store) -> list[ModelHistory]:
+    """Every model whose answers had a name, or that was probed. May raise StoreDown."""
+    drift = DriftStore(store)
+    names, changes = _names(drift), drift.changes()
+    models = sorted({*names, *drift.probed(), *(each.model for each in changes)})
+    return [
+        ModelHistory(
+            model=model,
+            names=tuple(names.get(model, {}).items()),
+            changes=tuple(each for each in changes if each.model == model),
+            probed=_standing(drift, model),
+        )
+        for model in models
+    ]
+
+
+def _names(drift: DriftStore) -> dict[str, dict[str, float]]:
+    """The names of each model with the UTC second of the first answer, in order."""
+    found: dict[str, dict[str, float]] = {}
+    for each in drift.served():
+        found.setdefault(each.model, {})[each.served] = each.first_at
+    return found
+
+
+def new_names(model: str, names: Mapping[str, float]) -> list[ModelChange]:
+    """The changes of a model's names, given with the UTC second of the first answer. The first name, the
+    first fingerprint, and what came at the same moment, are no change."""
+    found: list[ModelChange] = []
+    before: dict[bool, tuple[str, float]] = {}
+    for name, at in sorted(names.items(), key=lambda each: each[1]):
+        kind = name.startswith(FINGERPRINT)
+        known = before.get(kind)
+        if known is not None and at > known[1]:
+            found.append(ModelChange(model=model, kind="model_changed", before=known[0], now=name, at=at))
+        before[kind] = (name, at)
+    return found
+
+
+def rounds_of(stored: Iterable[StoredRound]) -> "list[ProbeRound]":
+    """The rounds that have an answer."""
+    from bench.drift import ProbeRound
+
+    return [msgspec.convert(each.answers, ProbeRound) for each in stored if each.answers]
+
+
+def _standing(drift: DriftStore, model: str) -> "DriftStanding | None":
+    from bench.drift import assess
+
+    rounds = since_drift(drift, model)
+    return assess(rounds) if rounds else None
+
+
+def since_drift(drift: DriftStore, model: str) -> "list[ProbeRound]":
+    """The rounds after the model's last drift, which began a new reference."""
+    drifts = [each.at for each in drift.changes(model) if each.kind == "model_drifted"]
+    since = max(drifts, default=float("-inf"))
+    return [each for each in rounds_of(drift.rounds(model)) if each.at > since]
+
+
+async def probe(
+    drift: DriftStore, prober: "ModelProber", form: int, now: float, *, budget_usd: float
+) -> bool:
+    """Ask one round in the first form from `form` on that suits, and store it; False if nothing was answered.
+    Raises ProbesSpent. May raise StoreDown."""
+    model = prober.target.name
+    for each in range(form, prober.forms):
+        reserve = prober.highest_price(each)
+        begun = await asyncio.to_thread(
+            drift.begin_round, model, now, reserve_usd=reserve, budget_usd=budget_usd
+        )
+        if each + 1 < prober.forms and not await prober.suits(each):
+            await asyncio.to_thread(drift.end_round, begun, {}, cost_usd=None)
+            continue
+        found, cost = await prober.round(each, now)
+        answers: dict[str, Any] = msgspec.to_builtins(found) if found.answers else {}
+        await asyncio.to_thread(drift.end_round, begun, answers, cost_usd=cost, names=found.names)
+        return bool(found.answers)
+    return False
+
+
+class DriftJob:
+    """The watch over one database's models. Belongs to the event loop's thread.
+
+    `bench` is the config's part that knows the probes and their providers; `works` is True while this process
+    is the one to watch.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        settings: Callable[[], ControlSettings],
+        bench: Callable[[], BenchSettings] | None,
+        announce: Callable[[Announcement], None],
+        works: Callable[[], bool],
+        environment: Mapping[str, str],
+    ) -> None:
+        self._drift = DriftStore(store)
+        self._settings, self._bench, self._announce = settings, bench, announce
+        self._works, self._environment = works, environment
+        self._again_at: dict[str, float] = {}
+        self._troubles: dict[str, str] = {}
+
+    async def run(self) -> None:
+        """Look once a minute, forever."""
+        await every(LOOK_EVERY_S, self._try)
+
+    @property
+    def troubles(self) -> list[str]:
+        """The models that cannot be probed at the moment, and why."""
+        return [f"probes: {model}: {why}" for model, why in sorted(self._troubles.items())]
+
+    async def _try(self) -> None:
+        """What goes wrong here ends no server."""
+        if not self._works():
+            return
+        try:
+            await self.turn(time.time())
+        except StoreDown as problem:
+            log.error("drift.not_looked", problem=str(problem))
+        except Exception as problem:
+            log.error("drift.failed", problem=f"{type(problem).__name__}: {problem}")
+
+    async def turn(self, now: float) -> None:
+        """Tell of new names, and probe what is due at UTC second `now`. May raise StoreDown."""
+        probes = self._bench().probes if self._bench is not None else None
+        wanted = {} if probes is None else {name: name for name in probes.models}
+        uses = uses_of(self._settings().canaries, self._settings().standing)
+        changed = await asyncio.to_thread(self._new_names, uses)
+        self._troubles = {name: why for name, why in self._troubles.items() if name in wanted}
+        for name in wanted:
+            if self._again_at.get(name, now) <= now:
+                await self._watch(name, uses, changed, now)
+
+    def _new_names(self, uses: Uses) -> set[str]:
+        """Tell of the names that are new, and return their models."""
+        probed = set(self._drift.probed())
+        found = [
+            change
+            for model, names in _names(self._drift).items()
+            if model in uses or model in probed
+            for change in new_names(model, names)
+        ]
+        known = {(each.model, each.now) for each in self._drift.changes() if each.kind == "model_changed"}
+        new = [
+            each for each in found if (each.model, each.now) not in known and self._drift.note_change(each)
+        ]
+        for each in new:
+            self._tell(each, uses, _renamed(each))
+        return {each.model for each in new}
+
+    async def _watch(self, name: str, uses: Uses, changed: set[str], now: float) -> None:
+        """Probe a model if it is due, or has another name, and tell of its drift."""
+        from bench.errors import BenchError
+        from bench.models.asker import NoKey
+
+        self._again_at[name] = now + AGAIN_AFTER_S
+        try:
+            why = await self._probe(name, uses, changed, now)
+        except (BenchError, NoKey) as problem:
+            why = str(problem)
+        except ProbesSpent:
+            self._again_at[name] = (now // _DAY_S + 1) * _DAY_S
+            why = ""
+        if why:
+            self._troubles[name] = why
+        else:
+            self._troubles.pop(name, None)
+
+    async def _probe(self, name: str, uses: Uses, changed: set[str], now: float) -> str:
+        """Probe once if it is due; what went wrong, in words. Raises ProbesSpent, BenchError, NoKey."""
+        from bench.models.pair import named
+        from bench.models.prober import ModelProber
+
+        assert self._bench is not None  # noqa: S101
+        settings = self._bench()
+        assert settings.probes is not None  # noqa: S101
+        model = named(settings, name).name
+        rounds, due = await asyncio.to_thread(self._look, model, uses, now)
+        if now < due and model not in changed:
+            self._again_at[name] = min(due, now + LOOK_AGAIN_S)
+            return ""
+        prober = await asyncio.to_thread(ModelProber.of, settings, name, self._environment)
+        try:
+            form, budget = rounds[-1].form if rounds else 0, settings.probes.daily_budget_usd
+            if prober.highest_price(form) > budget:
+                needed = set_dollars(prober.highest_price(form))
+                return f"daily_budget is too small for a round, for which {needed} is set aside"
+            if not await probe(self._drift, prober, form, now, budget_usd=budget):
+                return "no prompt was answered"
+        finally:
+            await prober.close()
+        _, due = await asyncio.to_thread(self._look, model, uses, now)
+        self._again_at[name] = min(due, now + LOOK_AGAIN_S)
+        return ""
+
+    def _look(self, model: str, uses: Uses, now: float) -> "tuple[list[ProbeRound], float]":
+        """The model's rounds since its last drift, and when the next is due. A drift is told."""
+        from bench.drift import assess, due_at
+
+        rounds = since_drift(self._drift, model)
+        standing = assess(rounds)
+        if standing.state != "drifted":
+            return rounds, due_at(standing, rounds)
+        change = _drift(model, standing, now)
+        if self._drift.note_change(change):
+            self._tell(change, uses, _drifted(change))
+        return [], now
+
+    def _tell(self, change: ModelChange, uses: Uses, headline: str) -> None:
+        log.warning(
+            "model.changed", kind=change.kind, model=change.model, before=change.before, now=change.now
+        )
+        owners = tuple(dict.fromkeys(each.owner for each in uses.get(change.model, ()) if each.owner))
+        about = {"model": change.model, "before": change.before, "now": change.now}
+        used = " and ".join(f"the {each.part} of {each.canary}" for each in uses.get(change.model, ()))
+        self._announce(
+            Announcement(
+                kind=change.kind,
+                about=about,
+                headline=f"{headline}; it is {used}" if used else headline,
+                at=time.time(),
+                owners=owners,
+            )
+        )
+
+
+def _drift(model: str, standing: "DriftStanding", now: float) -> ModelChange:
+    last = standing.findings[-1]
+    since = datetime.fromtimestamp((standing.since or 0) * 86400.0, UTC).date().isoformat()
+    return ModelChange(
+        model=model,
+        kind="model_drifted",
+        before=rfc3339(standing.pinned_at or 0.0),
+        now=f"{model}@{since}",
+        at=max(now, last.at),
+        document={
+            "since": since,
+            "outside": list(last.outside),
+            "asked": last.of,
+            "evidence": min(standing.evidence, 1e300),
+        },
+    )
+
+
+def _renamed(change: ModelChange) -> str:
+    return (
+        f"{change.model} answers as {change.now} since "
+        f"{datetime.fromtimestamp(change.at, UTC):%d %B %H:%M} UTC, before as {change.before}"
+    )
+
+
+def _drifted(change: ModelChange) -> str:
+    found = change.document
+    return (
+        f"{change.model} answers otherwise since {found['since']}: {len(found['outside'])} of "
+        f"{found['asked']} probes differ from all of the reference of {change.before[:10]}, confirmed by "
+        "another round"
+    )

@@ -1,0 +1,91 @@
+"""What becomes of models under their names, in words: their names, their probes, what was told."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from common.clock import rfc3339
+from pages.words.status import day
+
+if TYPE_CHECKING:  # what asks models takes a while to import
+    from bench.drift import DriftStanding
+    from control.jobs.drift import ModelHistory
+    from records.store.drift import ModelChange
+
+
+def change_words(change: "ModelChange") -> str:
+    """Answers as gpt-5.6-terra-2026-11 since 2026-11-30, before as gpt-5.6-terra-2026-10."""
+    if change.kind == "model_changed":
+        return f"answers as {change.now} since {day(change.at)}, before as {change.before}"
+    found = change.document
+    return (
+        f"drifted: answers otherwise since {found['since']}, {len(found['outside'])} of {found['asked']} "
+        f"probes, compared with {change.before[:10]}"
+    )
+
+
+def probes_words(standing: "DriftStanding | None") -> str:
+    """Answers as it did on 2026-11-28: 1 of 30 probes outside, 12 rounds since."""
+    from bench.drift import REFERENCE
+
+    if standing is None:
+        return "not probed"
+    if standing.state == "pinning":
+        return f"the reference is being asked: {standing.pinned} of {REFERENCE} rounds"
+    since = f"it did on {day(standing.pinned_at or 0.0)}"
+    if not standing.findings:
+        return f"the reference is of {day(standing.pinned_at or 0.0)}; no round since"
+    last, rounds = standing.findings[-1], len(standing.findings)
+    figures = f"{len(last.outside)} of {last.of} probes outside on {day(last.at)}, {rounds} round(s) since"
+    match standing.state:
+        case "steady":
+            return f"answers as {since}: {figures}"
+        case "suspect":
+            return f"perhaps not as {since}, to be confirmed: {figures}"
+        case "drifted":
+            return f"does not answer as {since}: {figures}"
+
+
+def history_lines(history: "ModelHistory") -> Iterator[str]:
+    """The history in a terminal."""
+    yield history.model
+    yield f"  {probes_words(history.probed)}"
+    for name, at in history.names:
+        yield f"  named {name} since {day(at)}"
+    for change in history.changes:
+        yield f"  {day(change.at)}: {change_words(change)}"
+
+
+def history_document(history: "ModelHistory") -> dict[str, Any]:
+    """The history as JSON types, times in RFC 3339."""
+    probed = history.probed
+    return {
+        "model": history.model,
+        "names": [{"name": name, "since": rfc3339(at)} for name, at in history.names],
+        "changes": [
+            {
+                "kind": each.kind,
+                "before": each.before,
+                "now": each.now,
+                "at": rfc3339(each.at),
+                "details": dict(each.document),
+            }
+            for each in history.changes
+        ],
+        "probes": None
+        if probed is None
+        else {
+            "state": probed.state,
+            "reference_rounds": probed.pinned,
+            "reference_at": None if probed.pinned_at is None else rfc3339(probed.pinned_at),
+            "evidence": probed.evidence,
+            "rounds": [
+                {
+                    "at": rfc3339(each.at),
+                    "outside": list(each.outside),
+                    "of": each.of,
+                    "evidence": each.evidence,
+                }
+                for each in probed.findings
+            ],
+        },
+    }

@@ -1,0 +1,159 @@
+"""What becomes of models under their names: the names in their answers, the probes, and the changes told."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sqlalchemy import Connection, func, insert, select, text, update
+
+from records.store import Store, tables
+from records.store.database import insert as added
+
+ChangeKind = Literal["model_changed", "model_drifted"]
+
+_DAY_S = 86400
+_ROUNDING = 1e-9
+_LOCK = 7_016_000_032
+"""PostgreSQL's advisory lock under which rounds are begun, so that two processes keep one budget."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedModel:
+    """A name in answers of `model` (`provider/model`): since a UTC second, on how many answers, until a
+    day."""
+
+    model: str
+    served: str
+    first_at: float
+    last_day: int
+    answered: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelChange:
+    """What became of `model` (`provider/model`) at a UTC second: another name, `now`, in its answers, or
+    other answers than those of the reference of `before`. `document` has the evidence."""
+
+    model: str
+    kind: ChangeKind
+    before: str
+    now: str
+    at: float
+    document: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRound:
+    """One round of probes: the answers by prompt, None while it is asked or where it was lost."""
+
+    id: int
+    model: str
+    at: float
+    reserved_usd: float
+    cost_usd: float | None
+    answers: Mapping[str, Any] | None
+
+
+class ProbesSpent(Exception):
+    """The day's budget has no room for a round."""
+
+
+class DriftStore:
+    """The models of one database. Every method may raise StoreDown."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def served(self) -> list[ServedModel]:
+        """Every name that answers had, by the model that was asked, in the order in which they came."""
+        table = tables.served_models.c
+        first = func.min(table.first_at).label("first_at")
+        query = (
+            select(
+                (table.provider + "/" + table.model).label("model"),
+                table.served,
+                first,
+                func.max(table.day).label("last_day"),
+                func.sum(table.answered).label("answered"),
+            )
+            .group_by(table.provider, table.model, table.served)
+            .order_by(first, table.served)
+        )
+        with self._store.asking() as connection:
+            rows = connection.execute(query).all()
+        return [
+            ServedModel(
+                model=row.model,
+                served=row.served,
+                first_at=row.first_at,
+                last_day=row.last_day,
+                answered=int(row.answered),
+            )
+            for row in rows
+        ]
+
+    def note_change(self, change: ModelChange) -> bool:
+        """Store a change; False if it is known, so that it is told once."""
+        return self._store.add_new(tables.model_changes, [change]) > 0
+
+    def changes(self, model: str | None = None, *, since: float = 0.0) -> list[ModelChange]:
+        """The changes of a model (None: of all) since a UTC second, the oldest first."""
+        table = tables.model_changes.c
+        query = select(tables.model_changes).where(table.at >= since).order_by(table.at, table.now)
+        return self._store.found(ModelChange, query if model is None else query.where(table.model == model))
+
+    def begin_round(self, model: str, now: float, *, reserve_usd: float, budget_usd: float) -> int:
+        """Set aside the highest price of a round before its first call, and return its id. Raises
+        ProbesSpent."""
+        day = int(now // _DAY_S)
+        row = {"model": model, "at": now, "day": day, "reserved_usd": reserve_usd}
+        with self._store.writing() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            if _spent(connection, day) + reserve_usd > budget_usd + _ROUNDING:
+                raise ProbesSpent
+            made = insert(tables.probe_rounds).values(**row).returning(tables.probe_rounds.c.id)
+            return int(connection.execute(made).scalar_one())
+
+    def end_round(
+        self, round_id: int, answers: Mapping[str, Any], *, cost_usd: float | None, names: Sequence[str] = ()
+    ) -> None:
+        """Store a round's answers, its cost (None: the reserved), and what they call their model."""
+        table = tables.probe_rounds
+        changed = update(table).where(table.c.id == round_id).values(answers=dict(answers), cost_usd=cost_usd)
+        with self._store.writing() as connection:
+            row = connection.execute(changed.returning(table.c.model, table.c.at, table.c.day)).one()
+            provider, _, model = row.model.partition("/")
+            for name in names:
+                about = {"provider": provider, "model": model, "served": name, "day": row.day}
+                _see(connection, {**about, "first_at": row.at, "answered": 1})
+
+    def rounds(self, model: str) -> list[StoredRound]:
+        """A model's rounds, the oldest first."""
+        table = tables.probe_rounds.c
+        query = select(*[table[name] for name in StoredRound.__dataclass_fields__])
+        return self._store.found(StoredRound, query.where(table.model == model).order_by(table.at, table.id))
+
+    def probed(self) -> Sequence[str]:
+        """The models that have rounds."""
+        table = tables.probe_rounds.c
+        with self._store.asking() as connection:
+            return list(connection.execute(select(table.model).distinct().order_by(table.model)).scalars())
+
+    def spent(self, now: float) -> float:
+        """The dollars of this UTC day: costs, and what is set aside for rounds whose cost is not known."""
+        with self._store.asking() as connection:
+            return _spent(connection, int(now // _DAY_S))
+
+
+def _see(connection: Connection, row: Mapping[str, Any]) -> None:
+    table = tables.served_models
+    seen = added(connection, table).values(**row)
+    one_more = {"answered": table.c.answered + 1}
+    connection.execute(seen.on_conflict_do_update(index_elements=[*table.primary_key], set_=one_more))
+
+
+def _spent(connection: Connection, day: int) -> float:
+    table = tables.probe_rounds.c
+    cost = func.coalesce(table.cost_usd, table.reserved_usd)
+    return float(connection.execute(select(func.sum(cost)).where(table.day == day)).scalar() or 0.0)

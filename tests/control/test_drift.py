@@ -1,0 +1,163 @@
+"""The watch over the ground: new names are told once, and probes find another model within their budget."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from alerts.incidents.notifier import Announcement
+from bench.drift import (
+    CONFIRM_EVERY_S,
+    PROMPTS,
+    REFERENCE,
+    REFERENCE_EVERY_S,
+    DriftAnswer,
+    ProbeRound,
+)
+from canary.config import Config, parse
+from control.jobs.drift import DriftJob, histories
+from demo.provider.behaviour import Behaviour
+from records.outcome import Outcome
+from records.store import Store
+from records.store.drift import DriftStore, ProbesSpent
+from tests.records.samples import a_batch
+from tests.serving import ProviderThread
+
+DAY_S = 86400.0
+MODEL = "openai/assistant-1"
+
+
+def config(url: str, *, budget: float = 1.0) -> Config:
+    return parse(
+        f"""\
+providers: {{openai: {{api: openai, base_url: "{url}/v1", api_key: k}}}}
+prices: {{assistant-1: {{input: 1, output: 2}}}}
+probes: {{models: [assistant-1], daily_budget: {budget}}}
+canaries:
+  - name: support
+    owner: anna@example.com
+    match: {{models: [assistant-1]}}
+    baseline: {{provider: openai, model: assistant-1}}
+    candidate: {{provider: openai, model: assistant-2}}
+    share: 5%
+""",
+        "canary.yaml",
+        {},
+    )
+
+
+@dataclass
+class Watch:
+    """The job over a store, and what it told."""
+
+    store: Store
+    config: Config
+    told: list[Announcement] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.job = DriftJob(
+            self.store,
+            settings=lambda: self.config.control,
+            bench=lambda: self.config.bench,
+            announce=self.told.append,
+            works=lambda: True,
+            environment={},
+        )
+
+    def turn(self, *at: float) -> None:
+        async def turns() -> None:
+            for each in at:
+                await self.job.turn(each)
+
+        asyncio.run(turns())
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with closing(Store.open("sqlite:///canary.db", tmp_path)) as opened:
+        yield opened
+
+
+def answered(store: Store, at: float, served: str) -> None:
+    outcome = Outcome(
+        exchange_id=f"{at}", at=at, mono=at, outcome="ok", provider="openai", model="assistant-1",
+        model_requested="support-bot", response_model=served,
+    )  # fmt: skip
+    store.ship(a_batch(outcome, cursors={"f": int(at)}))
+
+
+def test_a_new_name_in_answers_is_told_once(store: Store) -> None:
+    watch = Watch(store, config("http://127.0.0.1:1", budget=0.000001))
+    answered(store, 100.0, "assistant-1-2026-10")
+    watch.turn(160.0)
+    answered(store, DAY_S, "assistant-1-2026-11")
+    answered(store, DAY_S + 1, "assistant-1-2026-10")
+    watch.turn(DAY_S + 60, DAY_S + 120)
+    Watch(store, watch.config, watch.told).turn(DAY_S + 180)
+    (news,) = watch.told
+    assert (news.kind, news.owners) == ("model_changed", ("anna@example.com",))
+    assert news.headline == (
+        "openai/assistant-1 answers as assistant-1-2026-11 since 02 January 00:00 UTC, before as "
+        "assistant-1-2026-10; it is the baseline of support"
+    )
+
+
+def reference(store: Store, text: str) -> None:
+    """Store a reference in which every prompt was answered with this text."""
+    drift, said = DriftStore(store), {name: DriftAnswer(text=text) for name in PROMPTS}
+    for place in range(REFERENCE):
+        at = place * REFERENCE_EVERY_S
+        found = drift.begin_round(MODEL, at, reserve_usd=0.01, budget_usd=1.0)
+        answers = msgspec.to_builtins(ProbeRound(at=at, answers=said))
+        drift.end_round(found, answers, cost_usd=0.001)
+
+
+def test_another_model_under_the_name_is_found_the_same_day_and_its_owner_told(
+    provider: ProviderThread, store: Store
+) -> None:
+    watch = Watch(store, config(provider.url))
+    provider.behave("assistant-1", Behaviour(says={"": "as ever"}))
+    reference(store, "as ever")
+    watch.turn(2 * DAY_S)
+    assert watch.told == []
+    provider.behave("assistant-1", Behaviour(says={"": "otherwise"}))
+    watch.turn(4 * DAY_S)
+    assert watch.told == []
+    watch.turn(4 * DAY_S + CONFIRM_EVERY_S, 4 * DAY_S + REFERENCE_EVERY_S)
+    (news,) = watch.told
+    assert (news.kind, news.about["now"]) == ("model_drifted", f"{MODEL}@1970-01-05")
+    assert news.owners == ("anna@example.com",)
+    assert "30 of 30 probes differ" in news.headline
+    (history,) = histories(store)
+    assert history.probed is not None
+    assert (history.probed.state, [each.kind for each in history.changes]) == ("pinning", ["model_drifted"])
+    assert max(DriftStore(store).spent(day * DAY_S) for day in range(6)) < 1.0
+
+
+def test_a_model_that_gives_no_log_probabilities_is_asked_without(
+    provider: ProviderThread, store: Store
+) -> None:
+    provider.behave("assistant-1", Behaviour(rejects=("logprobs",)))
+    watch = Watch(store, config(provider.url))
+    watch.turn(0.0, REFERENCE_EVERY_S)
+    rounds = DriftStore(store).rounds(MODEL)
+    assert [bool(each.answers) for each in rounds] == [False, True, True]
+    assert len(provider.log.entries) == 1 + 1 + 2 * len(PROMPTS) + 1
+    assert provider.log.entries[-1].json["temperature"] == 0
+
+
+def test_no_round_begins_that_the_days_budget_may_not_pay(provider: ProviderThread, store: Store) -> None:
+    drift = DriftStore(store)
+    watch = Watch(store, config(provider.url, budget=0.000001))
+    watch.turn(0.0)
+    assert (provider.log.entries, len(watch.job.troubles)) == ([], 1)
+    first = drift.begin_round(MODEL, 10.0, reserve_usd=0.6, budget_usd=1.0)
+    with pytest.raises(ProbesSpent):
+        drift.begin_round(MODEL, 20.0, reserve_usd=0.6, budget_usd=1.0)
+    drift.end_round(first, {}, cost_usd=0.1)
+    drift.begin_round(MODEL, 30.0, reserve_usd=0.6, budget_usd=1.0)
+    assert drift.spent(40.0) == pytest.approx(0.7)
