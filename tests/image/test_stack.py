@@ -73,7 +73,7 @@ def stack(docker: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             stack("up", "--detach", "--wait", "--wait-timeout=240", *SERVICES)
             yield stack
         finally:
-            stack("down", "--volumes", "--timeout=20")
+            stack("--profile=watch", "down", "--volumes", "--timeout=20")
 
 
 @pytest.fixture
