@@ -73,6 +73,11 @@ def check(
     warnings += lanes.refused.values()
     warnings += _older(config, read)
     warnings += [
+        f"{config}: {name}: {file} changed after the start: the old text stays"
+        for name, each in read.canaries.items()
+        for file in each.changed_texts
+    ]
+    warnings += [
         f"{config}: notify[{place}].apprise: {wrong}"
         for place, each in enumerate(read.notify)
         if each.kind == "apprise" and (wrong := wrong_with(each.of("anna@example.com").url))

@@ -11,6 +11,7 @@ from proxy.network.upstream.breaker import CandidateBreaker
 from proxy.providers.arm_texts import texts_of
 from routing.canary import NO_CHANGES, ArmName, definition
 
+ARMS: tuple[ArmName, ...] = ("baseline", "candidate")
 _OF_REPEATS = ("session_repeats", "repeat_question")
 """The metrics that count repeated questions."""
 
@@ -33,11 +34,14 @@ def routes(config: Config, breakers: Mapping[str, CandidateBreaker]) -> Routes:
 
 def _trial(config: Config, settings: CanarySettings, breakers: Mapping[str, CandidateBreaker]) -> Trial:
     canary = settings.canary
+    baseline, candidate = (_target(config, settings, arm) for arm in ARMS)
+    texts = (baseline.texts, candidate.texts)
     return Trial(
         canary=canary,
         definition=definition(canary),
-        baseline=_target(config, settings, "baseline"),
-        candidate=_target(config, settings, "candidate"),
+        baseline=baseline,
+        candidate=candidate,
+        prompts=tuple(each for each in texts if each is not None and each.find),
         mirror=settings.mirror,
         capture=settings.capture,
         redact=config.redact if settings.capture is None else settings.capture.redact,

@@ -124,7 +124,7 @@ def _raw(call: Call, sample: CaptureSample, outcome: Outcome, recorder: AnswerRe
             at=outcome.at,
             expires_at=outcome.at + sample.rule.expires_after_s,
             canary=outcome.canary,
-            run=outcome.run,
+            run=0 if outcome.reason == "prompt_missed" else outcome.run,  # no arm's: nobody judges it
             phase=outcome.phase,
             arm=outcome.arm,
             served_by=outcome.served_by,

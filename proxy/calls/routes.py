@@ -77,7 +77,7 @@ class Trial:
 
     `mirror`: the part, in [0, 1], of the baseline's exchanges that is copied to the candidate. `capture`: the
     rule for capturing texts. `redact`: the config's patterns for what providers say. `counts_repeats`:
-    whether questions get a fingerprint.
+    whether questions get a fingerprint. `prompts`: the texts of the arms that have a prompt of their own.
     """
 
     canary: Canary
@@ -90,12 +90,7 @@ class Trial:
     counts_repeats: bool = False
     breaker: CandidateBreaker = field(default_factory=CandidateBreaker)
     quota: QuotaMeter = field(default_factory=QuotaMeter)
-    prompts: tuple[ArmTexts, ...] = field(init=False)
-    """The texts of the arms that have a prompt of their own."""
-
-    def __post_init__(self) -> None:
-        texts = (self.baseline.texts, self.candidate.texts)
-        object.__setattr__(self, "prompts", tuple(each for each in texts if each is not None and each.find))
+    prompts: tuple[ArmTexts, ...] = ()
 
     def target(self, arm: ArmName) -> ArmTarget:
         return self.baseline if arm == "baseline" else self.candidate

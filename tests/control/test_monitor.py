@@ -125,6 +125,18 @@ def test_lost_telemetry_pages_once_and_holds_the_ramp_until_outcomes_arrive_agai
     assert state is not None and state.state == "running"
 
 
+def test_somebody_is_told_once_that_requests_have_not_the_prompts_text(desk: Desk) -> None:
+    for count, reason in ((100, "cohort"), (20, "prompt_missed")):
+        found = [replace(desk.outcome("baseline"), reason=reason, operation="chat") for _ in range(count)]
+        desk.monitor.take(WorkerEvents(records=found, heard=count))
+    desk.pass_s(30, outcomes=True)
+    assert [event for event, _ in desk.told()] == ["page"]
+    (notice,) = [entry.notice for entry in desk.monitor.outbox.state.entries]
+    assert "20 of 120 requests of the last hour" in str(notice)
+    pulse = desk.monitor.canaries["trial"].pulse
+    assert (pulse.prompt_missed, pulse.arms["baseline"].requests) == (20, 100 + 3)
+
+
 def test_while_outcomes_of_other_traffic_arrive_a_quiet_canarys_telemetry_is_not_lost(desk: Desk) -> None:
     for _ in range(60):  # a request is told of in one look, and its outcome comes in the next
         desk.pass_s(10, outcomes=False)

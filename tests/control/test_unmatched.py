@@ -93,6 +93,17 @@ def events(*outcomes: Outcome) -> WorkerEvents:
     return WorkerEvents(records=outcomes, unmatched=unmatched_in(outcomes))
 
 
+def test_a_prompt_that_more_than_one_in_twenty_of_a_hundred_requests_has_not_is_said() -> None:
+    missed = ("here", "prompt_missed")
+    assert missed not in astray(*many(95), *many(5, reason="prompt_missed"))
+    assert missed not in astray(*many(49), *many(50, reason="prompt_missed"))
+    old = NOW - 3_000.0  # of the last hour
+    said = astray(*many(94, at=old), *many(6, reason="prompt_missed"))[missed]
+    assert said.startswith(
+        "6 of 100 requests of the last hour have not the text of `prompt.find`, so they go"
+    )
+
+
 def test_llm_requests_count_by_model_and_nothing_else_does() -> None:
     traffic = UnmatchedTraffic()
     traffic.take(

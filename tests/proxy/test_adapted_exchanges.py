@@ -10,6 +10,7 @@ import pytest
 from demo.provider.behaviour import Behaviour
 from proxy.calls.routes import Routes
 from proxy.dialects.operation import Api
+from proxy.providers.arm_texts import ArmTexts
 from proxy.providers.provider import Provider
 from records.outcome import Outcome
 from routing.canary import NO_CHANGES, ArmName, RequestChanges
@@ -145,6 +146,7 @@ def sent(
     arm: ArmName = "candidate",
     changes: Mapping[ArmName, RequestChanges],
     mirror: float = 0.0,
+    texts: ArmTexts | None = None,
 ) -> Sent:
     """One request by a user of the arm; each arm has its own changes."""
 
@@ -156,7 +158,10 @@ def sent(
             trial = replace(
                 traffic.trial,
                 baseline=replace(traffic.trial.baseline, request=changes.get("baseline", NO_CHANGES)),
-                candidate=replace(traffic.trial.candidate, request=changes.get("candidate", NO_CHANGES)),
+                candidate=replace(
+                    traffic.trial.candidate, request=changes.get("candidate", NO_CHANGES), texts=texts
+                ),
+                prompts=() if texts is None else (texts,),
                 mirror=mirror,
             )
             traffic.exchanges.routes = Routes({"raw": entry}, [trial], ())
@@ -184,6 +189,46 @@ def test_the_arm_gets_its_own_form_of_the_request(
     assert told.bodies == {MODELS[arm]: form.expected(MODELS[arm]) | asks}
     (outcome,) = told.outcomes
     assert (outcome.outcome, outcome.arm, outcome.served_by, outcome.adapted) == ("ok", arm, arm, True)
+
+
+V7 = "You are kind.\nNever promise."
+PROMPTED: list[tuple[Form, Json]] = [
+    (CHAT, {"messages": [{"role": "developer", "content": V7}, *TURN["messages"]]}),
+    (RESPONSES, {"instructions": V7}),
+    (MESSAGES, {"system": [{"type": "text", "text": V7, "cache_control": {"type": "ephemeral"}}]}),
+    (GEMINI, {"systemInstruction": {"parts": [{"text": V7}]}}),
+]
+
+
+@pytest.mark.parametrize(("form", "prompt"), [*PROMPTED, (STREAMS[0], PROMPTED[0][1])])
+def test_a_candidate_and_a_copy_have_its_prompt_and_its_changes(
+    run: Run, provider: ProviderThread, form: Form, prompt: Json
+) -> None:
+    texts = ArmTexts(V7, "You are brief.")
+    form = replace(form, body={**form.body, **prompt})
+    for arm, mirror in (("candidate", 0.0), ("baseline", 1.0)):
+        provider.log.clear()
+        told = sent(
+            run, provider, form, arm=arm, changes={"candidate": form.changes}, mirror=mirror, texts=texts
+        )
+        changed = json.dumps({**form.differs, **prompt}).replace(json.dumps(V7)[1:-1], "You are brief.")
+        expected = replace(form, differs=json.loads(changed)).expected("new")
+        asks = {"stream_options": {"include_usage": True}} if form.streams else {}
+        stored = {"store": False} if mirror and form.path == RESPONSES.path else {}
+        assert told.bodies["new"] == expected | asks | stored
+        assert {outcome.reason for outcome in told.outcomes} == {"cohort"}
+
+
+@pytest.mark.parametrize("form", [CHAT, GEMINI, EMBEDDINGS], ids=named)
+def test_a_request_without_the_prompt_goes_to_the_baseline_as_it_came_and_is_not_copied(
+    run: Run, provider: ProviderThread, form: Form
+) -> None:
+    texts = ArmTexts(V7, "You are brief.")
+    told = sent(run, provider, form, changes={}, mirror=1.0, texts=texts)
+    own = {} if form.api == "gemini" else {"model": "base"}
+    assert told.bodies == {"base": form.body | own}
+    (outcome,) = told.outcomes
+    assert (outcome.arm, outcome.reason, outcome.adapted) == ("baseline", "prompt_missed", False)
 
 
 def test_completions_are_adapted_too(run: Run, provider: ProviderThread) -> None:
