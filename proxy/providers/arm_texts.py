@@ -33,8 +33,12 @@ Span = tuple[int, int]
 _SYSTEM = ("system", "instructions", "system_instruction", "systemInstruction")
 _ROWS = ("messages", "input")
 _ROLES = ("system", "developer")
-_MOST_OBJECTS = 500_000
-"""Objects of one list. Reading so many takes about thirty milliseconds."""
+_MOST_OBJECTS, _MOST_READ = 500_000, 20_000
+"""Objects of one list, which are read in thirty milliseconds; and those that are cut into their members, in a
+tenth of a second. A body with more goes as it came."""
+_GROUPS = ("functionDeclarations", "function_declarations", "tools")
+_INNER = ("function", "custom", "toolSpec")
+_DEEPEST_GROUP = 4
 
 
 class ArmTexts:
@@ -58,7 +62,7 @@ class ArmTexts:
         if found := self._at_first_sight(body):
             return found
         try:
-            texts = _system_texts(body)
+            texts = _Request(body).system_texts()
             having = [(text, places) for text in texts if (places := self._places_in(body, text))]
         except (*UNREADABLE, TooIntricateJson):
             return []
@@ -123,7 +127,7 @@ class ArmTexts:
         if not self._tools:
             return
         try:
-            for found, name in list(_tools(body)):
+            for found, name in list(_Request(body).tools()):
                 text = self._tools.get(name)
                 if text is None:
                     continue
@@ -247,136 +251,140 @@ _BETWEEN = re.compile(rb"\s*+,?\s*+")
 _OBJECT, _LIST, _QUOTE, _BACKSLASH = ord("{"), ord("["), ord('"'), ord("\\")
 
 
-def _system_texts(body: bytes) -> Iterator[Span]:
-    """The JSON strings of the system texts, in the body's order. Raises UNREADABLE, TooIntricateJson."""
-    members = _by_name(body, (0, len(body)))
-    for each in sorted(members.values(), key=lambda span: span.start):
-        value = each.start, each.end
-        if each.name in _SYSTEM:
-            yield from _texts_of_system(body, value)
-        elif each.name in _ROWS:
-            yield from _texts_of_rows(body, value)
-        elif each.name == "prompt":
-            yield from _strings(body, value)
+class _Request:
+    """One body, cut as far as its system texts and tools need. Methods raise UNREADABLE, and TooIntricateJson
+    for a body that would take long."""
 
+    __slots__ = ("_body", "_left")
 
-def _texts_of_system(body: bytes, value: Span) -> Iterator[Span]:
-    if body[value[0]] == _OBJECT:
-        parts = _by_name(body, value).get("parts")
-        if parts is None:
+    def __init__(self, body: bytes) -> None:
+        self._body, self._left = body, _MOST_READ
+
+    def system_texts(self) -> Iterator[Span]:
+        """The JSON strings of the system texts, in the body's order."""
+        for each in sorted(self._members((0, len(self._body))).values(), key=lambda span: span.start):
+            value = each.start, each.end
+            if each.name in _SYSTEM:
+                yield from self._of_system(value)
+            elif each.name in _ROWS:
+                yield from self._of_rows(value)
+            elif each.name == "prompt":
+                yield from self._of_completion(value)
+
+    def tools(self) -> Iterator[tuple[dict[str, MemberSpan], str]]:
+        """The members of each declared tool, and its name."""
+        members = self._members((0, len(self._body)))
+        listed = [members.get(name) for name in ("tools", "functions")]
+        config = members.get("toolConfig")
+        if config is not None and self._begins_with(config) == _OBJECT:
+            listed.append(self._members((config.start, config.end)).get("tools"))
+        for each in listed:
+            if each is not None:
+                yield from self._tools_in((each.start, each.end))
+
+    def _of_system(self, value: Span) -> Iterator[Span]:
+        if self._body[value[0]] == _OBJECT and (parts := self._members(value).get("parts")):
+            value = parts.start, parts.end
+        yield from self._of_content(value)
+
+    def _of_rows(self, value: Span) -> Iterator[Span]:
+        """The texts of the messages of the system."""
+        if self._body[value[0]] != _LIST:
             return
-        value = parts.start, parts.end
-    yield from _texts_of_content(body, value)
+        of_system = [isinstance(row.role, str) and row.role in _ROLES for row in self._objects(value)]
+        if not any(of_system):
+            return
+        for wanted, row in zip(of_system, self._items(value), strict=True):
+            if wanted and (content := self._members(row).get("content")) is not None:
+                yield from self._of_content((content.start, content.end))
 
+    def _of_content(self, value: Span) -> Iterator[Span]:
+        """A text alone, or those of the parts in a list, or of a part alone."""
+        first = self._body[value[0]]
+        if first == _QUOTE:
+            yield value
+        elif first == _OBJECT:
+            text = self._members(value).get("text")
+            if text is not None and self._begins_with(text) == _QUOTE:
+                yield text.start, text.end
+        elif first == _LIST and self._objects(value):
+            for part in self._items(value):
+                yield from self._of_content(part)
 
-def _texts_of_rows(body: bytes, value: Span) -> Iterator[Span]:
-    """The texts of the messages of the system."""
-    if body[value[0]] != _LIST or b'"' not in body[value[0] : value[1]]:
-        return
-    raw = body[value[0] : value[1]]
-    if raw.count(b"{") > _MOST_OBJECTS:
-        raise TooIntricateJson(f"a list has more than {_MOST_OBJECTS} objects")
-    try:
-        roles = [row.role for row in _decode_rows(raw)]
-    except msgspec.ValidationError:  # not all are objects: of an embedding, for one
-        return
-    if not any(isinstance(role, str) and role in _ROLES for role in roles):
-        return
-    for role, row in zip(roles, _items(body, value), strict=True):
-        if isinstance(role, str) and role in _ROLES and (content := _by_name(body, row).get("content")):
-            yield from _texts_of_content(body, (content.start, content.end))
+    def _of_completion(self, value: Span) -> Iterator[Span]:
+        """A text, or those of a list of texts."""
+        if self._body[value[0]] == _QUOTE:
+            yield value
+        elif self._body[value[0]] == _LIST and self._body[value[0] + 1 : value[1]].lstrip()[:1] == b'"':
+            if self._body.count(b'"', *value) > 2 * _MOST_OBJECTS:
+                raise TooIntricateJson(f"a list has more than {_MOST_OBJECTS} texts")
+            for item in self._items(value):
+                self._read_one()
+                if self._body[item[0]] == _QUOTE:
+                    yield item
 
+    def _tools_in(self, value: Span, depth: int = 0) -> Iterator[tuple[dict[str, MemberSpan], str]]:
+        """The tools in a list of them, or in a group. Some are an object in a member."""
+        if self._body[value[0]] == _LIST and depth < _DEEPEST_GROUP and self._objects(value):
+            for item in self._items(value):
+                yield from self._tools_in(item, depth + 1)
+        elif self._body[value[0]] == _OBJECT:
+            members = self._members(value)
+            for group in _GROUPS:
+                if (nested := members.get(group)) is not None:
+                    yield from self._tools_in((nested.start, nested.end), depth + 1)
+            for inner in _INNER:
+                if (one := members.get(inner)) is not None and self._begins_with(one) == _OBJECT:
+                    members = self._members((one.start, one.end))
+                    break
+            named = members.get("name")
+            if named is not None and self._begins_with(named) == _QUOTE:
+                yield members, _decoded(self._body[named.start : named.end])
 
-def _texts_of_content(body: bytes, value: Span) -> Iterator[Span]:
-    """A text alone, or those of the parts in a list, or of a part alone."""
-    first = body[value[0]]
-    if first == _QUOTE:
-        yield value
-    elif first == _OBJECT:
-        text = _by_name(body, value).get("text")
-        if text is not None and body[text.start] == _QUOTE:
-            yield text.start, text.end
-    elif first == _LIST and body.count(b"{", *value) <= _MOST_OBJECTS:
+    def _begins_with(self, member: MemberSpan) -> int:
+        return self._body[member.start]
+
+    def _read_one(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise TooIntricateJson(f"it has more than {_MOST_READ} objects that may hold a text")
+
+    def _members(self, value: Span) -> dict[str, MemberSpan]:
+        """The members of an object by name, of a repeated one the last, with their places in the body."""
+        self._read_one()
+        start, end = value
+        found = member_spans(self._body if (start, end) == (0, len(self._body)) else self._body[start:end])
+        if not start:
+            return {each.name: each for each in found}
+        return {
+            each.name: MemberSpan(
+                each.name,
+                each.name_start + start,
+                each.name_end + start,
+                each.start + start,
+                each.end + start,
+            )
+            for each in found
+        }
+
+    def _objects(self, value: Span) -> list[_Row]:
+        """The items of a list; none unless all are objects."""
+        raw = self._body[value[0] : value[1]]
+        if raw.count(b"{") > _MOST_OBJECTS:
+            raise TooIntricateJson(f"a list has more than {_MOST_OBJECTS} objects")
         try:
-            _decode_rows(body[value[0] : value[1]])
+            return _decode_rows(raw)
         except msgspec.ValidationError:
-            return
-        for part in _items(body, value):
-            yield from _texts_of_content(body, part)
+            return []
 
-
-def _strings(body: bytes, value: Span) -> Iterator[Span]:
-    """A text, or those of a list of texts."""
-    if body[value[0]] == _QUOTE:
-        yield value
-    elif body[value[0]] == _LIST and body[value[0] + 1 : value[1]].lstrip()[:1] == b'"':
-        yield from (item for item in _items(body, value) if body[item[0]] == _QUOTE)
-
-
-def _by_name(body: bytes, value: Span) -> dict[str, MemberSpan]:
-    """The members of an object by name, of a repeated one the last, with their places in the body."""
-    start, end = value
-    found = member_spans(body if (start, end) == (0, len(body)) else body[start:end])
-    if not start:
-        return {each.name: each for each in found}
-    return {
-        each.name: MemberSpan(
-            each.name,
-            each.name_start + start,
-            each.name_end + start,
-            each.start + start,
-            each.end + start,
-        )
-        for each in found
-    }
-
-
-def _items(body: bytes, value: Span) -> Iterator[Span]:
-    """The items of a list."""
-    at = value[0] + 1
-    for item in _decode_list(body[value[0] : value[1]]):
-        between = _BETWEEN.match(body, at)
-        start = at if between is None else between.end()
-        at = start + len(item)
-        yield start, at
-
-
-_GROUPS = ("functionDeclarations", "function_declarations", "tools")
-_INNER = ("function", "custom", "toolSpec")
-
-
-def _tools(body: bytes) -> Iterator[tuple[dict[str, MemberSpan], str]]:
-    """The members of each declared tool, and its name."""
-    members = _by_name(body, (0, len(body)))
-    config = members.get("toolConfig")
-    if config is not None and body[config.start] == _OBJECT:
-        members = {**members, "toolConfig.tools": _by_name(body, (config.start, config.end)).get("tools")}  # type: ignore[dict-item]
-    for name in ("tools", "functions", "toolConfig.tools"):
-        listed = members.get(name)
-        if listed is not None:
-            yield from _tools_in(body, (listed.start, listed.end), depth=0)
-
-
-def _tools_in(body: bytes, value: Span, depth: int) -> Iterator[tuple[dict[str, MemberSpan], str]]:
-    if body[value[0]] == _LIST and depth < 4 and body.count(b"{", *value) <= _MOST_OBJECTS:
-        try:
-            _decode_rows(body[value[0] : value[1]])
-        except msgspec.ValidationError:
-            return
-        for item in _items(body, value):
-            yield from _tools_in(body, item, depth + 1)
-    elif body[value[0]] == _OBJECT:
-        members = _by_name(body, value)
-        for group in _GROUPS:
-            if (nested := members.get(group)) is not None and body[nested.start] in (_LIST, _OBJECT):
-                yield from _tools_in(body, (nested.start, nested.end), depth + 1)
-        for inner in _INNER:
-            if (one := members.get(inner)) is not None and body[one.start] == _OBJECT:
-                members = _by_name(body, (one.start, one.end))
-                break
-        named = members.get("name")
-        if named is not None and body[named.start] == _QUOTE:
-            yield members, _decoded(body[named.start : named.end])
+    def _items(self, value: Span) -> Iterator[Span]:
+        """The items of a list."""
+        at = value[0] + 1
+        for item in _decode_list(self._body[value[0] : value[1]]):
+            between = _BETWEEN.match(self._body, at)
+            start = at if between is None else between.end()
+            at = start + len(item)
+            yield start, at
 
 
 def _decoded(quoted: bytes) -> str:
@@ -449,5 +457,10 @@ def _between_characters(body: bytes, start: int, end: int) -> int:
 
 def _begins(body: bytes, start: int, place: int) -> bool:
     """True if a character begins at this ASCII byte: no backslash escapes it."""
-    ahead = body[start:place]
-    return (len(ahead) - len(ahead.rstrip(b"\\"))) % 2 == 0
+    size = 16
+    while True:
+        ahead = body[max(start, place - size) : place]
+        run = len(ahead) - len(ahead.rstrip(b"\\"))
+        if run < len(ahead) or place - size <= start:
+            return run % 2 == 0
+        size *= 8
