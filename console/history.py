@@ -22,6 +22,8 @@ from console.rendering import (
 )
 from control.operator.operator import Operator
 from control.operator.orders import BadOrder
+from pages.words.drift import change_words, probes_words
+from pages.words.status import day
 
 if TYPE_CHECKING:
     from records.store.session_exchanges import StoredSession
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class HistoryPages:
-    """The pages of the archive, of the releases and of sessions."""
+    """The pages of the archive, of the releases, of models and of sessions."""
 
     def __init__(self, operator: Operator, login: Login) -> None:
         self._operator = operator
@@ -42,6 +44,7 @@ class HistoryPages:
             Route("/sessions/{named:path}", self.session),
             Route("/releases", self.releases),
             Route("/releases/{id}", self.release),
+            Route("/drift", self.drift),
             Route("/archive", self.trends),
             Route("/archive/{key}", self.evaluation),
         ]
@@ -59,6 +62,12 @@ class HistoryPages:
         key = request.path_params["key"]
         text = await asyncio.to_thread(_whole, key, await self._operator.evaluations())
         return HTMLResponse(text, headers=headers_of_whole(text))
+
+    async def drift(self, request: Request) -> Response:
+        """What models call themselves, and whether they answer as they did."""
+        found = await self._operator.models()
+        words: dict[str, Any] = {"day": day, "change_words": change_words, "probes_words": probes_words}
+        return self._login.answer(request, "drift.html", models=found, **words)
 
     async def sessions(self, request: Request) -> Response:
         """GET ?id=…: to the page of a session; without it, what asks for one."""

@@ -13,6 +13,7 @@ from alerts.incidents.notifier import Announcement
 from alerts.incidents.rollback import RolledBack
 from bench.preflight.result import NothingToAsk
 from control.feed.events import WorkerRegistry
+from control.jobs.drift import ModelHistory, histories
 from control.monitor.monitor import Monitor, WatchedCanary
 from control.operator import issues, labels
 from control.operator.labels import PairToLabel, PairWanted
@@ -430,6 +431,10 @@ class Operator:
     async def known_issues(self) -> "Sequence[Mode]":
         """The known issues, and what became of each model by model."""
         return await _ask_store(issues.modes, self.store, self.settings().issues_file)
+
+    async def models(self) -> Sequence[ModelHistory]:
+        """What models call themselves, and whether they answer as they did."""
+        return await _ask_store(histories, self.store)
 
     async def wrong_answers(self) -> Mapping[str, Sequence[FailureRow]]:
         """The wrong answers of each candidate's newest benchmark, redacted, the newest last."""

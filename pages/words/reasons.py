@@ -5,6 +5,7 @@ from typing import assert_never
 
 from common.numbers import count, rough_percent, set_percent
 from judge.figures import NEEDED_LABELS
+from pages.words.drift import change_words
 from pages.words.figures import (
     amount,
     between,
@@ -36,6 +37,7 @@ from verdict.rows.reasons import (
     EffectFades,
     FewDaysRequired,
     FewerUsers,
+    GroundMoved,
     InBothArms,
     LabelsWanted,
     LeftOut,
@@ -123,6 +125,8 @@ def sentence(reason: Reason, report: Report) -> str:
             return f"{done} of candidate traffic, {reason.required:g} required{more}."
         case AnotherRubric():
             return _another_rubric(reason)
+        case GroundMoved():
+            return _moved(reason)
         case UnevenlyAbandoned():
             return _abandoned(reason)
         case CacheDiffers():
@@ -514,6 +518,14 @@ def _late_change(change: ShareChange) -> str:
     return (
         f"{change.who} changed the share {share} by hand on {date}, when the verdict could already be to "
         "ship. If the results were the reason, the stated risk does not hold."
+    )
+
+
+def _moved(reason: GroundMoved) -> str:
+    change = reason.change
+    return (
+        f"The {reason.arm}'s model, {change.model}, {change_words(change)}: looks before day {reason.day} "
+        "are of the one before, later ones of both."
     )
 
 

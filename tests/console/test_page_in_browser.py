@@ -32,6 +32,7 @@ PAGES = (
     "/audit",
     "/issues",
     "/issues/wrong",
+    "/drift",
     "/sessions",
     "/sessions/agent 7%2F1",
 )

@@ -35,6 +35,7 @@ TABLE: Mapping[tuple[str, str], Kind] = {
     ("GET", "/archive/{key}"): "page",
     ("GET", "/datasets"): "page",
     ("GET", "/issues"): "page",
+    ("GET", "/drift"): "page",
     ("GET", "/releases"): "page",
     ("GET", "/releases/{id}"): "page",
     ("GET", "/sessions"): "page",

@@ -20,12 +20,17 @@ from bench.drift import (
 )
 from canary.config import Config, parse
 from control.jobs.drift import DriftJob, histories
+from control.states.rollouts import Rollouts
 from demo.provider.behaviour import Behaviour
+from pages.words.reasons import sentences
 from records.outcome import Outcome
 from records.store import Store
-from records.store.drift import DriftStore, ProbesSpent
+from records.store.drift import DriftStore, ModelChange, ProbesSpent
 from tests.records.samples import a_batch
 from tests.serving import ProviderThread
+from tests.verdict.conftest import START, World, exchanges
+from tests.verdict.shipping import Shipper
+from verdict.decision.reports import report_of
 
 DAY_S = 86400.0
 MODEL = "openai/assistant-1"
@@ -161,3 +166,16 @@ def test_no_round_begins_that_the_days_budget_may_not_pay(provider: ProviderThre
     drift.end_round(first, {}, cost_usd=0.1)
     drift.begin_round(MODEL, 30.0, reserve_usd=0.6, budget_usd=1.0)
     assert drift.spent(40.0) == pytest.approx(0.7)
+
+
+def test_the_report_of_a_canary_that_runs_has_the_change_as_a_caveat(store: Store) -> None:
+    settings = config("http://127.0.0.1:1").control
+    Rollouts(store, lambda plan: None).reconcile(settings, START)
+    Shipper(store).lines(exchanges(World(users=200, share=0.5, days=2.9)), canary="support")
+    for at, model in ((START + 1.5 * DAY_S, MODEL), (START + 1.6 * DAY_S, "openai/other"), (0.0, MODEL)):
+        change = ModelChange(model=model, kind="model_changed", before="one", now=f"another {at}", at=at)
+        assert DriftStore(store).note_change(change)
+    report = report_of(settings.reports, "support", store, now=START + 3 * DAY_S)
+    (caveat,) = (each for each in sentences(report) if "looks before day" in each)
+    assert "The baseline's model, openai/assistant-1, answers as another" in caveat
+    assert caveat.endswith("looks before day 2 are of the one before, later ones of both.")

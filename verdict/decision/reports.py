@@ -18,6 +18,7 @@ from records.store.arm_texts import ArmTextsInStore
 from records.store.benchmarks import Benchmarks
 from records.store.captures import Labels
 from records.store.decisions import Decision, Decisions
+from records.store.drift import DriftStore
 from records.store.reports import LookScope, VerdictLooks
 from routing.canary import Arm
 from routing.states import State
@@ -83,6 +84,7 @@ def report_of(
     judged = replace(
         judged if retro is None else _under(judged, retro, settings),
         share_changes=share_changes(store, name, asked or 0),
+        model_changes=DriftStore(store).changes(),
         over=state is not None and (asked != current or state.state not in GATHERING),
         rolled_back=_rollback(store, name, asked) if rolled_back else None,
         rubric_sha256=fixed.sha256 if fixed is not None else None,

@@ -10,6 +10,7 @@ from common.interval import finite
 from judge.figures import JudgeFigures
 from records.facts.metric import JUDGED, JUDGED_PREFERENCE
 from records.outcome import THROTTLED
+from routing.canary import Arm, ArmName
 from verdict.decision.decide import Findings, decide, score
 from verdict.decision.document import (
     LookLine,
@@ -52,6 +53,7 @@ from verdict.rows.reasons import (
     CacheDiffers,
     CostsUnknown,
     Detail,
+    GroundMoved,
     InBothArms,
     LabelsWanted,
     NobodyRead,
@@ -203,6 +205,7 @@ def find(
     caveats: list[Reason | None] = [unequal_abandonment(sample, canary.criteria)]
     if planned is not None:
         caveats += [ShareChanged(change=change) for change in planned.late_changes()]
+    caveats += _moved(canary, window)
     rows = [
         _row(sample, canary, criterion, planned, window, now=now, on_decided=on_decided)
         for criterion in canary.criteria
@@ -231,6 +234,21 @@ def find(
         since_first=tuple(days),
         cache_hits=hits,
     )
+
+
+def _moved(canary: JudgedCanary, window: ReportWindow) -> list[GroundMoved]:
+    """The models that changed under their names during the run."""
+    arms: dict[ArmName, Arm | None] = {"baseline": canary.baseline, "candidate": canary.candidate}
+    start, end = window.start, window.end
+    if start is None or end is None:
+        return []
+    return [
+        GroundMoved(arm=arm, change=change, day=1 + int((change.at - start) // DAY_S))
+        for arm, known in arms.items()
+        for change in canary.model_changes
+        if known is not None and change.model == f"{known.provider}/{known.model}"
+        if start < change.at <= end
+    ]
 
 
 def _cache_differs(found: CacheHits | None, canary: JudgedCanary) -> CacheDiffers | None:

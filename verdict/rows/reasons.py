@@ -7,17 +7,21 @@ A reason holds what the report's own lines do not: the sentence on a row takes t
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 import structlog
 
 from records.errors import StoreDown
+from routing.canary import ArmName
 from verdict.details import CacheHits, SinceFirst, Throttled
 from verdict.rows.reading import OneUnit
 from verdict.sample.observations import MissingShare
 from verdict.statistics.types import NotComputed
 from verdict.terms.judged_canary import RunRolledBack
 from verdict.terms.plan import ShareChange
+
+if TYPE_CHECKING:
+    from records.store.drift import ModelChange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,6 +265,15 @@ class ShareChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GroundMoved:
+    """An arm's model changed under its name on this day of the run, from 1 on."""
+
+    arm: ArmName
+    change: "ModelChange"
+    day: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UnevenlyAbandoned:
     """Callers abandon requests more often in one arm; these metrics lack them."""
 
@@ -400,6 +413,7 @@ Reason: TypeAlias = (
     | AnotherRubric
     | RiskTaken
     | ShareChanged
+    | GroundMoved
     | UnevenlyAbandoned
     | CacheDiffers
     | UnequalResponse

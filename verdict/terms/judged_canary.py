@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from records.facts.metric import BUILT_IN, JUDGED, Metric
 from records.facts.prices import PricedModel
 from routing.canary import Arm, Match, Step
 from verdict.terms.plan import DAY_S, LEAST_LEFT, STANDARD_RISK, ShareChange, VerdictPlan, first_day
 from verdict.terms.rubric import DEFAULT_PLANNED_UNITS, Criterion, sha256
+
+if TYPE_CHECKING:  # a worker needs no database
+    from records.store.drift import ModelChange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +82,8 @@ class JudgedCanary:
     `baseline`, `candidate` and `match` are None if unknown. `assigned_outside`: a flag system assigns the
     units, so nothing is known of the split. `rubric_sha256` is the hash taken at the start
     (None: not fixed). `outweighed` are the misses that a person decided to ship despite. `retro`: the
-    criteria were chosen after the run. `share_changes` are those by hand. `over`: the run has ended, so no
+    criteria were chosen after the run. `share_changes` are those by hand, `model_changes` what
+    became of its arms' models under their names at any time. `over`: the run has ended, so no
     look comes after its traffic. `rolled_back`: by whom this run was rolled back, and why. `judge` is the
     judge with its criteria, for rows on its word: another measures another thing. `spent_before`: the part of
     the plan's risk that looks of earlier runs spent. `candidate_price`: the candidate's model with its price,
@@ -103,6 +108,7 @@ class JudgedCanary:
     match: Match | None = None
     assigned_outside: bool = False
     share_changes: Sequence[ShareChange] = ()
+    model_changes: Sequence["ModelChange"] = ()
     over: bool = False
     rolled_back: RunRolledBack | None = None
     rubric_sha256: str | None = None
