@@ -158,7 +158,7 @@ class Controller:
             store, lambda: self.settings.reports, sentences, self._leads, self._tell_week_after
         )
         self._nightly_looks = NightlyLooks(store, lambda: self.settings.reports, self._leads)
-        self._drift_job = DriftJob(
+        self.drift_job = DriftJob(
             store,
             settings=lambda: self.settings,
             bench=judge,
@@ -211,7 +211,7 @@ class Controller:
             self._archivist.run(),
             self._nightly_looks.run(),
             self._report_job.run(),
-            self._drift_job.run(),
+            self.drift_job.run(),
             *([self._judge_job.run()] if self._judge_job else []),
             self.release_metrics.run(),
             self.judge_metrics.run(),
@@ -398,7 +398,7 @@ class Controller:
     def _troubles(self) -> Sequence[str]:
         """What does not work at the moment, in plain words."""
         found = [*self._other_troubles(), *self.monitor.record_alarm.troubles, *self._report_job.troubles]
-        found += [*self._nightly_looks.troubles, *self._drift_job.troubles]
+        found += [*self._nightly_looks.troubles, *self.drift_job.troubles]
         if self._judge_job and self._judge_job.trouble:
             found.append(self._judge_job.trouble)
         if self.rolling.trouble:

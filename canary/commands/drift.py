@@ -74,9 +74,7 @@ async def _probe(store: "Store", settings: "BenchSettings", model: str) -> None:
     from records.store.drift import DriftStore, ProbesSpent
 
     if settings.probes is None:
-        fail(
-            "the config has no budget for probes; add `probes: {models: [MODEL], daily_budget: 0.10}`", code=2
-        )
+        fail("probes need a budget: add `probes: {models: [MODEL], daily_budget: 0.10}`", code=2)
     stored, budget = DriftStore(store), settings.probes.daily_budget_usd
     with ended_by(BenchError, NoKey):
         prober = ModelProber.of(settings, model, os.environ)

@@ -132,6 +132,7 @@ class AdminProcess:
         registry.register(self.controller.release_metrics)
         registry.register(self.controller.judge_metrics)
         registry.register(self.controller.rolling)
+        registry.register(self.controller.drift_job)
         operator = self.controller.operator
         access = replace(access_to(self.args), oidc=lambda: self.config.current.oidc)
         return admin_app(operator, registry, access, closing=lambda: shutdown.asked)

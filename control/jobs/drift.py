@@ -6,13 +6,17 @@ its first call. A change is told once, of the models that canaries use or the co
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import Metric as Family
+from prometheus_client.registry import Collector
 
 from alerts.incidents.notifier import Announcement
 from bench.settings import BenchSettings
@@ -132,7 +136,7 @@ async def probe(
     return False
 
 
-class DriftJob:
+class DriftJob(Collector):
     """The watch over one database's models. Belongs to the event loop's thread.
 
     `bench` is the config's part that knows the probes and their providers; `works` is True while this process
@@ -154,6 +158,13 @@ class DriftJob:
         self._works, self._environment = works, environment
         self._again_at: dict[str, float] = {}
         self._troubles: dict[str, str] = {}
+        self._standings: dict[str, DriftStanding] = {}
+        self._told: Counter[tuple[str, str]] = Counter()
+
+    def collect(self) -> Iterator[Family]:
+        """Every family, for prometheus-client, as of the last look. Only the process that watches has any."""
+        if self._works():
+            yield from families(dict(self._standings), self._told)
 
     async def run(self) -> None:
         """Look once a minute, forever."""
@@ -195,7 +206,9 @@ class DriftJob:
             if model in uses or model in probed
             for change in new_names(model, names)
         ]
-        known = {(each.model, each.now) for each in self._drift.changes() if each.kind == "model_changed"}
+        told = self._drift.changes()
+        self._told = Counter((each.model, each.kind) for each in told)
+        known = {(each.model, each.now) for each in told if each.kind == "model_changed"}
         new = [
             each for each in found if (each.model, each.now) not in known and self._drift.note_change(each)
         ]
@@ -253,7 +266,7 @@ class DriftJob:
         from bench.drift import assess, due_at
 
         rounds = since_drift(self._drift, model)
-        standing = assess(rounds)
+        standing = self._standings[model] = assess(rounds)
         if standing.state != "drifted":
             return rounds, due_at(standing, rounds)
         change = _drift(model, standing, now)
@@ -277,6 +290,30 @@ class DriftJob:
                 owners=owners,
             )
         )
+
+
+def families(
+    standings: "Mapping[str, DriftStanding]", told: Mapping[tuple[str, str], int]
+) -> Iterator[Family]:
+    """The families of the models probed, and of the changes told by model and kind."""
+    changes = GaugeMetricFamily(
+        "canary_model_changes", "Changes of a model that were told", labels=("model", "kind")
+    )
+    for labels, count in told.items():
+        changes.add_metric(labels, count)
+    outside = GaugeMetricFamily(
+        "canary_probes_outside_ratio",
+        "Of the newest round, the share that strays from the reference",
+        labels=("model",),
+    )
+    evidence = GaugeMetricFamily(
+        "canary_probes_evidence", "The evidence that a model answers otherwise", labels=("model",)
+    )
+    for model, standing in standings.items():
+        for last in standing.findings[-1:]:
+            outside.add_metric((model,), len(last.outside) / last.of if last.of else 0.0)
+            evidence.add_metric((model,), standing.evidence)
+    yield from (changes, outside, evidence)
 
 
 def _drift(model: str, standing: "DriftStanding", now: float) -> ModelChange:

@@ -10,6 +10,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from control.fleet.metrics import AgentMetrics, ControllerMetrics
+from control.jobs.drift import families as drift_families
 from control.jobs.release_metrics import families as release_families
 from control.jobs.segment_job import families as rolling_families
 from judge.runs.metrics import families as judged_families
@@ -34,6 +35,7 @@ def test_every_family_of_every_process_is_on_the_page_with_its_type_and_no_other
     leader = ControllerMetrics(meters, leads=lambda: True, shared_up=lambda: True, lag_s=lambda: 0.1)
     read = (
         *release_families([]),
+        *drift_families({}, {}),
         *judged_families([]),
         *judge_families(None, None),
         *rolling_families(None, 0),
