@@ -1,13 +1,17 @@
 """An arm with its own prompt and tools, for unchanged apps of every API, through a change of its files."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import httpx2
+import openai
 import pytest
+from google import genai
+from google.genai import types as genai_types
 from typer.testing import CliRunner
 
 from canary.cli import app
@@ -64,14 +68,19 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    prompts = tmp_path / "prompts"
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("arms")
+
+
+@pytest.fixture(scope="module")
+def stage(folder: Path) -> Iterator[Stage]:
+    prompts = folder / "prompts"
     prompts.mkdir(parents=True)
     prompts.joinpath("v7.md").write_text(V7 + "\n")
     prompts.joinpath("v8.md").write_text(V8 + "\n")
     prompts.joinpath("tool.md").write_text("Finds an order.\n")
-    with on_stage(tmp_path, CONFIG) as stage:
+    with on_stage(folder, CONFIG) as stage:
         yield stage
 
 
@@ -149,10 +158,54 @@ def test_each_arm_has_its_prompt_and_what_misses_it_counts_for_none(stage: Stage
     assert 'canary_assignments_total{arm="baseline",canary="prompt",reason="prompt_missed"} 2.0' in metrics
 
 
-def test_a_file_that_changes_after_the_start_changes_nothing(stage: Stage, tmp_path: Path) -> None:
+def openai_sdk(url: str, user: str) -> openai.OpenAI:
+    headers = {"x-canary-unit": user}
+    return openai.OpenAI(base_url=f"{url}/v1", api_key="sk-u", max_retries=0, default_headers=headers)
+
+
+def chat(url: str, user: str) -> object:
+    messages: list[Any] = [{"role": "system", "content": V7}, *SAID]
+    return openai_sdk(url, user).chat.completions.create(model="bot", messages=messages)
+
+
+def responses(url: str, user: str) -> object:
+    sdk = openai_sdk(url, user)
+    return sdk.responses.create(model="bot", instructions=V7, input="hi", store=False)
+
+
+def claude(url: str, user: str) -> object:
+    headers = {"x-canary-unit": user}
+    sdk = anthropic.Anthropic(base_url=url, api_key="ak", max_retries=0, default_headers=headers)
+    messages: list[Any] = SAID
+    return sdk.messages.create(model="bot", max_tokens=9, system=V7, messages=messages)
+
+
+def gemini(url: str, user: str) -> object:
+    options = genai_types.HttpOptions(base_url=url, headers={"x-canary-unit": user})
+    config = genai_types.GenerateContentConfig(system_instruction=V7)
+    with genai.Client(api_key="gk", http_options=options) as sdk:
+        return sdk.models.generate_content(model="bot", contents="hi", config=config)
+
+
+@pytest.mark.parametrize(
+    ("call", "canary"), [(chat, "prompt"), (responses, "prompt"), (claude, "messages"), (gemini, "gemini")]
+)
+def test_unchanged_sdks_ask_with_each_arms_prompt(
+    stage: Stage, call: Callable[[str, str], object], canary: str
+) -> None:
+    asked = {}
+    for arm in ("candidate", "baseline"):
+        call(stage.server.traffic, next(stage.users(arm, canary, 0.5)))
+        asked[arm] = stage.provider.log.entries[-1].body.decode()
+    forms = [json.dumps(V7, ensure_ascii=is_ascii)[1:-1] for is_ascii in (False, True)]
+    (old,) = [form for form in forms if form in asked["baseline"]]  # google-genai escapes
+    assert asked["candidate"] == asked["baseline"].replace(old, json.dumps(V8)[1:-1])
+
+
+def test_a_file_that_changes_after_the_start_changes_nothing(stage: Stage, folder: Path) -> None:
     user, new = next(stage.users("candidate", "prompt", 0.5)), V8.replace("\n", "\\n").encode()
     assert new in sent(stage, "prompt", user)
-    file = tmp_path / "prompts" / "v8.md"
+    file = folder / "prompts" / "v8.md"
     file.write_text("Another prompt.\n")
     eventually(lambda: status(stage)["changed_texts"] == ["prompts/v8.md"] or None)
     assert new in sent(stage, "prompt", user)
