@@ -5,9 +5,10 @@ its first call. A change is told once, of the models that canaries use or the co
 """
 
 import asyncio
+import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,8 @@ from control.jobs.retirements import Uses, uses_of
 from control.settings import ControlSettings
 from records.errors import StoreDown
 from records.store import Store
-from records.store.drift import DriftStore, ModelChange, ProbesSpent, StoredRound
+from records.store.drift import AnswersOfDay, DriftStore, ModelChange, ProbesSpent, StoredRound
+from records.store.releases import ReleaseNote, Releases, entered
 
 if TYPE_CHECKING:  # what asks models takes a while to import, and most admin processes probe none
     from bench.drift import DriftStanding, ProbeRound
@@ -40,6 +42,12 @@ AGAIN_AFTER_S = 900.0
 
 LOOK_AGAIN_S = 3600.0
 """The longest delay until what somebody else probed is seen."""
+
+BEFORE_DAYS = 14
+"""The days with which users' answers of today are compared."""
+
+LEAST_ANSWERS, TRIGGER_Z, LENGTH_RATIO = 200, 5.0, 1.25
+"""What starts a probe: of so many answers, shares so many standard errors apart, or tokens by this factor."""
 
 FINGERPRINT = "fingerprint "
 _DAY_S = 86400
@@ -153,13 +161,14 @@ class DriftJob(Collector):
         works: Callable[[], bool],
         environment: Mapping[str, str],
     ) -> None:
-        self._drift = DriftStore(store)
+        self._store, self._drift = store, DriftStore(store)
         self._settings, self._bench, self._announce = settings, bench, announce
         self._works, self._environment = works, environment
         self._again_at: dict[str, float] = {}
         self._troubles: dict[str, str] = {}
         self._standings: dict[str, DriftStanding] = {}
         self._told: Counter[tuple[str, str]] = Counter()
+        self._triggered: dict[str, int] = {}
 
     def collect(self) -> Iterator[Family]:
         """Every family, for prometheus-client, as of the last look. Only the process that watches has any."""
@@ -244,7 +253,8 @@ class DriftJob(Collector):
         assert settings.probes is not None  # noqa: S101
         model = named(settings, name).name
         rounds, due = await asyncio.to_thread(self._look, model, uses, now)
-        if now < due and model not in changed:
+        triggered = model in changed or await asyncio.to_thread(self._is_triggered, model, uses, now)
+        if now < due and not triggered:
             self._again_at[name] = min(due, now + LOOK_AGAIN_S)
             return ""
         prober = await asyncio.to_thread(ModelProber.of, settings, name, self._environment)
@@ -261,6 +271,20 @@ class DriftJob(Collector):
         self._again_at[name] = min(due, now + LOOK_AGAIN_S)
         return ""
 
+    def _is_triggered(self, model: str, uses: Uses, now: float) -> bool:
+        """True once a day where users' answers are not those of the days before: traffic drifts too, so this
+        only starts a probe."""
+        today = int(now // _DAY_S)
+        if self._triggered.get(model) == today:
+            return False
+        for use in uses.get(model, ()):
+            days = self._drift.answers(use.canary, use.part, since=today - BEFORE_DAYS)
+            if why := unlike_before(days, today):
+                self._triggered[model] = today
+                log.info("drift.triggered", model=model, canary=use.canary, why=why)
+                return True
+        return False
+
     def _look(self, model: str, uses: Uses, now: float) -> "tuple[list[ProbeRound], float]":
         """The model's rounds since its last drift, and when the next is due. A drift is told."""
         from bench.drift import assess, due_at
@@ -271,8 +295,16 @@ class DriftJob(Collector):
             return rounds, due_at(standing, rounds)
         change = _drift(model, standing, now)
         if self._drift.note_change(change):
+            self._enter_release(change)
             self._tell(change, uses, _drifted(change))
         return [], now
+
+    def _enter_release(self, change: ModelChange) -> None:
+        """What a model has become is a release of its own, against what it was."""
+        with self._store.writing() as connection:
+            release = entered(connection, change.now, change.model, at=change.at)
+        note = ReleaseNote(at=change.at, release=release.id, who="canary", text=_drifted(change))
+        Releases(self._store).note(note)
 
     def _tell(self, change: ModelChange, uses: Uses, headline: str) -> None:
         log.warning(
@@ -290,6 +322,40 @@ class DriftJob(Collector):
                 owners=owners,
             )
         )
+
+
+def unlike_before(days: Sequence[AnswersOfDay], today: int) -> str:
+    """In what users' answers of `today`, a UTC day number, are unlike those of the days before in a category,
+    in words; "" if in nothing, or if either has too few."""
+    for category in dict.fromkeys(each.category for each in days):
+        mine = [each for each in days if each.category == category]
+        now, before = ([each for each in mine if (each.day == today) is is_now] for is_now in (True, False))
+        for name in ("refused", "cut_off", "answer_faults"):
+            found = [
+                (sum(getattr(each, name) for each in side), sum(each.finished for each in side))
+                for side in (now, before)
+            ]
+            if _shares_differ(*found):
+                return f"{name} in category {category!r}"
+        lengths = [
+            (sum(each.tokens_sum for each in side), sum(each.tokens_n for each in side))
+            for side in (now, before)
+        ]
+        if min(of for _, of in lengths) >= LEAST_ANSWERS:
+            (tokens, of), (tokens_before, of_before) = lengths
+            ratio = (tokens / of) / (tokens_before / of_before) if tokens_before else 1.0
+            if not 1 / LENGTH_RATIO <= ratio <= LENGTH_RATIO:
+                return f"tokens in category {category!r}"
+    return ""
+
+
+def _shares_differ(now: tuple[int, int], before: tuple[int, int]) -> bool:
+    (found, of), (found_before, of_before) = now, before
+    if min(of, of_before) < LEAST_ANSWERS:
+        return False
+    pooled = (found + found_before) / (of + of_before)
+    error = math.sqrt(pooled * (1 - pooled) * (1 / of + 1 / of_before))
+    return error > 0 and abs(found / of - found_before / of_before) > TRIGGER_Z * error
 
 
 def families(

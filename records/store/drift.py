@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sqlalchemy import Connection, func, insert, select, text, update
+from sqlalchemy import Connection, cast, func, insert, select, text, update
 
 from records.store import Store, tables
 from records.store.database import insert as added
+from routing.canary import ArmName
 
 ChangeKind = Literal["model_changed", "model_drifted"]
 
@@ -52,6 +53,21 @@ class StoredRound:
     reserved_usd: float
     cost_usd: float | None
     answers: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswersOfDay:
+    """The answers of a canary's arm on a UTC day in one category that were read, those among them that were
+    refusals, cut off, or had any fault; and the tokens of the exchanges whose tokens are known."""
+
+    day: int
+    category: str
+    finished: int
+    refused: int
+    cut_off: int
+    answer_faults: int
+    tokens_n: int
+    tokens_sum: float
 
 
 class ProbesSpent(Exception):
@@ -101,6 +117,20 @@ class DriftStore:
         table = tables.model_changes.c
         query = select(tables.model_changes).where(table.at >= since).order_by(table.at, table.now)
         return self._store.found(ModelChange, query if model is None else query.where(table.model == model))
+
+    def answers(self, canary: str, arm: ArmName, *, since: int) -> list[AnswersOfDay]:
+        """The users' answers of an arm since a UTC day number, by day and category."""
+        table, key = tables.unit_days.c, ("day", "category")
+        counted = [name for name in AnswersOfDay.__dataclass_fields__ if name not in key]
+        query = select(
+            table.day,
+            table.category,
+            *(cast(func.sum(table[name]), table[name].type).label(name) for name in counted),
+        ).group_by(table.day, table.category)
+        wanted = (
+            (table.canary == canary) & (table.arm == arm) & table.mirror.is_(False) & (table.day >= since)
+        )
+        return self._store.found(AnswersOfDay, query.where(wanted).order_by(table.day, table.category))
 
     def begin_round(self, model: str, now: float, *, reserve_usd: float, budget_usd: float) -> int:
         """Set aside the highest price of a round before its first call, and return its id. Raises

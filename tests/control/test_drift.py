@@ -19,13 +19,14 @@ from bench.drift import (
     ProbeRound,
 )
 from canary.config import Config, parse
-from control.jobs.drift import DriftJob, histories
+from control.jobs.drift import DriftJob, histories, unlike_before
 from control.states.rollouts import Rollouts
 from demo.provider.behaviour import Behaviour
 from pages.words.reasons import sentences
-from records.outcome import Outcome
+from records.outcome import Fault, Outcome
 from records.store import Store
-from records.store.drift import DriftStore, ModelChange, ProbesSpent
+from records.store.drift import AnswersOfDay, DriftStore, ModelChange, ProbesSpent
+from records.store.releases import Releases
 from tests.records.samples import a_batch
 from tests.serving import ProviderThread
 from tests.verdict.conftest import START, World, exchanges
@@ -140,6 +141,8 @@ def test_another_model_under_the_name_is_found_the_same_day_and_its_owner_told(
     (history,) = histories(store)
     assert history.probed is not None
     assert (history.probed.state, [each.kind for each in history.changes]) == ("pinning", ["model_drifted"])
+    (release,) = Releases(store).all()
+    assert (release.candidate, release.baseline) == (f"{MODEL}@1970-01-05", MODEL)
     assert max(DriftStore(store).spent(day * DAY_S) for day in range(6)) < 1.0
 
 
@@ -179,3 +182,47 @@ def test_the_report_of_a_canary_that_runs_has_the_change_as_a_caveat(store: Stor
     (caveat,) = (each for each in sentences(report) if "looks before day" in each)
     assert "The baseline's model, openai/assistant-1, answers as another" in caveat
     assert caveat.endswith("looks before day 2 are of the one before, later ones of both.")
+
+
+def of_day(day: int, **changed: float) -> AnswersOfDay:
+    usual = {"finished": 1000, "refused": 10, "cut_off": 0, "answer_faults": 10, "tokens_n": 1000}
+    return AnswersOfDay(day=day, category="refund", **{**usual, "tokens_sum": 5e5, **changed})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({}, ""),
+        ({"refused": 16}, ""),
+        ({"refused": 60}, "refused in category 'refund'"),
+        ({"cut_off": 30}, "cut_off in category 'refund'"),
+        ({"finished": 100, "refused": 50, "tokens_n": 100, "tokens_sum": 5e6}, ""),
+        ({"tokens_sum": 7e5}, "tokens in category 'refund'"),
+    ],
+)
+def test_users_answers_unlike_those_before_start_a_probe(changed: dict[str, float], why: str) -> None:
+    before = [of_day(day) for day in range(14)]
+    assert unlike_before([*before, of_day(14, **changed)], 14) == why
+
+
+def met(at: float, *faults: Fault) -> Outcome:
+    """What a user of the canary met at this UTC second."""
+    return Outcome(
+        exchange_id=f"{at}", at=at, mono=at, outcome="ok", provider="openai", model="assistant-1",
+        canary="support", run=1, arm="baseline", reason="cohort", unit="u", finish="stop", faults=faults,
+    )  # fmt: skip
+
+
+def test_a_model_whose_users_meet_other_answers_is_probed_within_the_hour(
+    provider: ProviderThread, store: Store
+) -> None:
+    provider.behave("assistant-1", Behaviour(says={"": "as ever"}))
+    watch = Watch(store, config(provider.url))
+    reference(store, "as ever")
+    watch.turn(2 * DAY_S)
+    assert len(DriftStore(store).rounds(MODEL)) == REFERENCE + 1
+    store.ship(a_batch(*(met(1.5 * DAY_S + place) for place in range(300)), cursors={"f": 1}))
+    refusals = (met(2.1 * DAY_S + place, "refused") for place in range(300))
+    store.ship(a_batch(*refusals, cursors={"f": 2}))
+    watch.turn(2 * DAY_S + 7200, 2 * DAY_S + 14400)
+    assert len(DriftStore(store).rounds(MODEL)) == REFERENCE + 2
