@@ -64,7 +64,8 @@ class WatchState:
     `shift` is added to every incoming time, and `utc_minus_mono` converts to UTC. `shares` holds each ramp
     phase's share, `tallies` both arms' figures, `failures` the candidate's last failures and faulty answers,
     `failing` where they lie, `provider_error` its provider's newest error, and `paths` each rule's evidence
-    over time. `phase` is the newest phase, whose first exchange began at monotonic `phase_since`;
+    over time, and `calm` what it had counted when it last had no evidence. `phase` is the newest phase, whose
+    first exchange began at monotonic `phase_since`;
     `step_units` are candidate users in it, at most as many as a step needs. `running` are the exchanges in
     flight, `sessions` the open sessions.
     """
@@ -81,6 +82,7 @@ class WatchState:
     failing: FailingTally = field(default_factory=FailingTally)
     provider_error: CandidateError | None = None
     paths: dict[str, EvidencePath] = field(default_factory=dict)
+    calm: dict[str, tuple[float, float]] = field(default_factory=dict)
     phase: int = -1
     phase_since: float = 0.0
     step_phase: int = -1
@@ -188,6 +190,8 @@ def add_statuses(paths: Paths, statuses: Iterable[GuardrailStatus], at: float) -
             path.add(EvidencePoint(at, numbers["ln_mixture"], numbers["ln_cusum"], numbers["observations"]))
 
 
+_OF_BAD = ("no_answer", "stalled")
+"""Figures of a rule that count some of its bad requests."""
 LONGEST_SETTLE_S = 10.0
 _WORST: Sequence[StatusState] = ("latched", "firing", "warn", "ok", "not_enough_data", "not_applicable")
 
@@ -383,7 +387,15 @@ class Watch:
                 scope.forget_before(now)
         statuses = self._located([guardrail.status(now) for guardrail in self.guardrails])
         add_statuses(self.state.paths, statuses, until + self.state.utc_minus_mono)
+        self._note_calm(statuses)
         return statuses
+
+    def _note_calm(self, statuses: Sequence[GuardrailStatus]) -> None:
+        """Note what each rule over the whole run has counted while it has no evidence."""
+        for guardrail, status in zip(self.guardrails, statuses, strict=True):
+            numbers = status.evidence
+            if guardrail.rule.window_s is None and "bad" in numbers and numbers.get("ln_cusum", 0.0) <= 0.0:
+                self.state.calm[status.key] = numbers["outcomes"], numbers["bad"]
 
     def _located(self, statuses: Sequence[GuardrailStatus]) -> list[GuardrailStatus]:
         """The statuses with the parts of the traffic in which their failing exchanges lie."""
@@ -460,15 +472,28 @@ class Watch:
     def trouble(self, status: GuardrailStatus, arms: ArmNames = UNNAMED) -> Trouble:
         """What people on call are told of this status."""
         path, error = self.state.paths.get(status.key), self.state.provider_error
+        since = path.rising_since if path is not None else None
         return replace(
             trouble_of(status),
             baseline=arms.baseline,
             candidate=arms.candidate,
             where="" if status.category or status.segment else status.where.brief,
-            since=path.rising_since if path is not None else None,
+            numbers=status.evidence if since is None else self._since_calm(status),
+            since=since,
             seen=seen_in(self.state.failures, fall_back=arms.fall_back),
             said=error.words if error is not None and status.rule in SAYS else "",
         )
+
+    def _since_calm(self, status: GuardrailStatus) -> Mapping[str, float]:
+        """The status's figures, with requests and users only of the time in which the evidence has grown."""
+        numbers, (outcomes, bad) = status.evidence, self.state.calm.get(status.key, (0.0, 0.0))
+        if not outcomes or numbers.get("bad", 0.0) <= bad:
+            return numbers
+        users = min(numbers["adverse_units"], numbers["bad"] - bad)
+        among = {each: min(numbers[each], numbers["bad"] - bad) for each in _OF_BAD if each in numbers}
+        since = {"outcomes": numbers["outcomes"] - outcomes, "bad": numbers["bad"] - bad}
+        users = min(users, numbers["adverse_units_since"] or users)
+        return {**numbers, **since, **among, "adverse_units": users}
 
     def live_document(self) -> dict[str, Any]:
         """The whole state, for msgspec to encode at once: it changes with the next outcome. Store it in one

@@ -77,6 +77,8 @@ SAYS = ("error_rate", "error_rate_vs_baseline", "outage")
 """The rules about failures: a provider's last error explains no other."""
 TITLE = 120
 """The most characters of a title."""
+UNDONE = "Rolled back"
+"""How what canary did begins once the candidate is rolled back: nobody needs to get up for it."""
 _SILENT_SHARE = 0.5
 """From this share of the failures on, a candidate that gives no answer in time hangs rather than fails."""
 _WORTH_SAYING_S = 2.0
@@ -93,7 +95,9 @@ def on_call(trouble: Trouble, done: str, now: float, *, quoting: bool = True) ->
 
 
 def title(trouble: Trouble, done: str, now: float) -> str:
-    """The same in at most 120 characters: what fails, then as much of the rest as fits, and no quotation."""
+    """The same in at most 120 characters: what fails, then as much of the rest as fits, and no quotation.
+
+    Users and the time since when give way to what fails, and to what canary did."""
     short = replace(
         trouble,
         candidate=_short(trouble.candidate),
@@ -101,11 +105,25 @@ def title(trouble: Trouble, done: str, now: float) -> str:
         category=trouble.category and _short(trouble.category),
         where="",
     )
-    shown = cut(ended(f"{_fails(short, quoting=False)}{_since(short, now)}"), TITLE)
-    for each in (ended(capitalized(done)), _saw(short)):
+    what, did = _fails(short, quoting=False), ended(capitalized(done))
+    brief = _fails(_without_details(short), quoting=False)
+    ways = [ended(f"{each}{since}") for each in (what, brief) for since in (_since(short, now), "")]
+    with_done = (
+        [each for each in ways if len(each) + 1 + len(did) <= TITLE] if done.startswith(UNDONE) else []
+    )
+    shown = next(iter(with_done or [each for each in ways if len(each) <= TITLE]), cut(ways[-1]))
+    for each in (did, _saw(short)):
         if each and len(shown) + 1 + len(each) <= TITLE:
             shown = f"{shown} {each}"
     return shown
+
+
+def _without_details(trouble: Trouble) -> Trouble:
+    """The trouble without its users and its percentile, if requests are counted."""
+    if "bad" not in trouble.numbers:
+        return trouble
+    numbers = {name: value for name, value in trouble.numbers.items() if name != "adverse_units"}
+    return replace(trouble, numbers=numbers, value=None)
 
 
 def was(trouble: Trouble) -> str:
@@ -132,7 +150,7 @@ def _fails(trouble: Trouble, *, quoting: bool) -> str:
         asked = f"{trouble.candidate} refuses what canary asked of it before the start"
         return _begun(trouble, f"{asked}: {own}" if own else asked)
     kind = trouble.seen.fault if trouble.rule == "answer_faults" else ""
-    words = _WORDS.get(kind or trouble.rule)
+    words = _WORDS.get(kind or trouble.rule) or _words_of_metric(trouble)
     if words is None:
         return capitalized(own)
     where = f", {trouble.where}" if trouble.where else ""
@@ -205,8 +223,8 @@ def _of(trouble: Trouble) -> str:
 
 
 def _whole_s(value: float | None) -> str:
-    """A time as measured: `12 s`, `3.6 s`."""
-    return UNKNOWN if value is None else f"{value:.1f} s" if value < 5 else f"{value:.0f} s"
+    """A time as measured: `12 s`, `3.6 s`, `3 s`."""
+    return UNKNOWN if value is None else f"{round(value, 1 if value < 5 else None):g} s"
 
 
 def _limit_s(value: float | None) -> str:
@@ -254,31 +272,65 @@ def _larger(verb: str, what: str) -> Callable[[Trouble], str]:
 
 
 def _stuck(trouble: Trouble) -> str:
-    users = trouble.numbers.get("adverse_units", 0.0)
     again = "make the same tool call three times in a row"
-    return f"sessions of {trouble.candidate} {again}: {count(users, 'user')} so far"
+    return f"sessions of {trouble.candidate} {again}: {_sessions(trouble)}"
+
+
+def _sessions(trouble: Trouble) -> str:
+    """`21 of 109 sessions, 16 users`, as far as that is known."""
+    numbers = trouble.numbers
+    bad, of, users = numbers.get("bad"), numbers.get("outcomes"), numbers.get("adverse_units")
+    known = [] if bad is None or of is None else [f"{count(bad)} of {count(of, 'session')}"]
+    return ", ".join([*known, *([count(users, "user")] if users else [])]) or "an unknown number of sessions"
 
 
 def _rated(trouble: Trouble) -> str:
-    raters = trouble.numbers.get("outcomes")
+    return f"users rate {_answers(trouble)} lower: {_mean(trouble)}"
+
+
+def _mean(trouble: Trouble) -> str:
+    """`csat 2.13 from 31 users, at least 4.05 wanted`."""
+    raters, limit = trouble.numbers.get("outcomes"), trouble.threshold
     by = f" from {count(raters, 'user')}" if raters else ""
-    least = f", at least {decimal(trouble.threshold)} wanted" if trouble.threshold is not None else ""
-    return f"users rate {_answers(trouble)} lower: {trouble.rule} {decimal(trouble.value)}{by}{least}"
+    bound = "at least" if trouble.numbers.get("higher_is_better", 1.0) else "at most"
+    wanted = f", {bound} {decimal(limit)} wanted" if limit is not None else ""
+    return f"{trouble.rule} {decimal(trouble.value)}{by}{wanted}"
+
+
+def _words_of_metric(trouble: Trouble) -> Callable[[Trouble], str] | None:
+    """The words of a rule about a metric of the config; None for any other."""
+    return _own_metric if trouble.rule not in _SAW and "adverse_units" in trouble.numbers else None
+
+
+def _own_metric(trouble: Trouble) -> str:
+    """What fails by a metric of the config."""
+    if "baseline_mean" in trouble.numbers:
+        return f"{_answers(trouble)} do worse: {_mean(trouble)}"
+    much = "in sum as much" if "baseline_values" in trouble.numbers else "as often"
+    return _compared(trouble, f"have {trouble.rule}", much)
+
+
+def _compared(trouble: Trouble, words: str, much: str = "as often") -> str:
+    """`users of assistant-2 ask for a human 4.1× as often as those of assistant-1: 4 users so far`."""
+    users = count(trouble.numbers.get("adverse_units", 0.0), "user")
+    who = f"users of {trouble.candidate}{_segment(trouble)} {words}"
+    if trouble.value is None:
+        return f"{who} more often: {users} so far, and none of {trouble.baseline}"
+    return f"{who} {times(trouble.value)} {much} as those of {trouble.baseline}: {users} so far"
 
 
 def _colder(trouble: Trouble) -> str:
+    users = trouble.numbers.get("outcomes")
+    over = f", over {count(users, 'user')}" if users else ""
     least = f", at least {percent(trouble.threshold)} wanted" if trouble.threshold is not None else ""
     return (
         f"sessions of {trouble.candidate} have {percent(trouble.value)} of their input tokens from the"
-        f" provider's cache{least}"
+        f" provider's cache{over}{least}"
     )
 
 
-def _users_who(words: str) -> Callable[[Trouble], str]:
-    return lambda trouble: (
-        f"users of {trouble.candidate}{_segment(trouble)} {words} more often:"
-        f" {count(trouble.numbers.get('adverse_units', 0.0), 'user')} so far"
-    )
+def _sessions_that(words: str) -> Callable[[Trouble], str]:
+    return lambda trouble: f"sessions of {trouble.candidate}{_segment(trouble)} {words}: {_sessions(trouble)}"
 
 
 _ERRORS = ("error_rate", "error_rate_vs_baseline")
@@ -296,18 +348,22 @@ _WORDS: Mapping[str, Callable[[Trouble], str]] = {
     "cost_per_request": _dear,
     "session_cost": _larger("cost", "those of"),
     "session_exchanges": _larger("take", "the requests of"),
+    "session_tokens": _larger("take", "the tokens of those of"),
+    "session_tool_calls": _larger("make", "the tool calls of those of"),
+    "session_length_s": _larger("last", "as long as those of"),
     "stuck": _stuck,
-    "session_faults": _users_who("have a session with a faulty answer"),
-    "session_abandoned": _users_who("leave a session without an answer, or at an error,"),
+    "session_faults": _sessions_that("have a faulty answer"),
+    "session_abandoned": _sessions_that("end without an answer, or at an error"),
     "session_cache_hits": _colder,
     **dict.fromkeys(("csat", "thumbs", "helped", "nps"), _rated),
-    "escalated": _users_who("ask for a human"),
-    "repeat_question": _users_who("have to ask again"),
+    "escalated": lambda each: _compared(each, "ask for a human"),
+    "repeat_question": lambda each: _compared(each, "have to ask again"),
     "telemetry": lambda each: (
         f"no record of a request has arrived for {_whole_s(each.value)}, though requests are served"
     ),
     "outage": lambda each: (
-        f"{each.baseline}, the baseline, fails itself: {percent(each.value)} of its recent requests"
+        f"{each.baseline}, the baseline, fails itself: {percent(each.value)} of its"
+        f" {'last ' + count(each.numbers['outcomes']) if each.numbers.get('outcomes') else 'recent'} requests"
     ),
 }
 
@@ -320,7 +376,8 @@ def _saw(trouble: Trouble) -> str:
     if rule in ("latency_p95", "latency_vs_baseline"):
         covered = _is_silent(trouble) and not _answers_some(trouble) and seen.fall_back
         return _covered(trouble) if covered else "Users waited that long."
-    return _SAW.get(seen.fault if rule == "answer_faults" and seen.fault else rule, "")
+    known = _SAW.get(seen.fault if rule == "answer_faults" and seen.fault else rule, "")
+    return "Users got its answers." if _words_of_metric(trouble) else known
 
 
 _SAW: Mapping[str, str] = {
@@ -331,7 +388,12 @@ _SAW: Mapping[str, str] = {
     "stalled": "Users saw answers stop for so long.",
     **dict.fromkeys(("cost_per_request", "session_cache_hits"), "Users notice nothing of that."),
     "session_cost": "Users wait for longer where their tasks take more steps.",
-    **dict.fromkeys(("session_exchanges", "stuck"), "Users wait for longer."),
+    **dict.fromkeys(
+        ("session_exchanges", "session_tool_calls", "session_length_s", "stuck"), "Users wait for longer."
+    ),
+    "session_tokens": "Users may notice longer answers.",
+    "session_faults": "Users got these answers.",
+    "session_abandoned": "Users left, or got an error.",
     **dict.fromkeys(
         ("csat", "thumbs", "helped", "nps", "escalated", "repeat_question"), "Users got its answers."
     ),

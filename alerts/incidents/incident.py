@@ -27,7 +27,7 @@ from alerts import wording
 from alerts.incidents.notice import EventName, Notice, Offer
 from alerts.incidents.rollback import RollbackEvidence
 from alerts.rules.places import CandidateError
-from alerts.rules.rule import GuardrailStatus, ServiceRule
+from alerts.rules.rule import OF_METRICS, OF_SESSIONS, GuardrailStatus, ServiceRule
 from alerts.wording import Trouble
 from common.concentration import FailingPart
 from common.numbers import set_percent
@@ -244,14 +244,15 @@ def _join(incident: Incident, calling: Sequence[GuardrailStatus], trouble: Troub
         return incident
     leading = _leading(incident, calling)
     new = tuple(status.key for status in calling if status.key not in incident.rules)
+    seen = trouble(leading)
     return replace(
         incident,
         rules=incident.rules + new,
         details={**incident.details, **{status.key: status.sentence for status in calling}},
         where=next((each.where.parts for each in calling if each.where.parts), incident.where),
-        trouble=trouble(leading),
-        requests=_whole(leading.evidence.get("outcomes")),
-        users=_whole(leading.evidence.get("adverse_units")),
+        trouble=seen,
+        requests=_requests(seen.rule, seen.numbers),
+        users=_whole(seen.numbers.get("adverse_units")),
         done=incident.done if incident.rolled_back_at is not None else _done_text(calling, incident),
     )
 
@@ -260,6 +261,12 @@ def _with_figures_of(incident: Incident, statuses: Sequence[GuardrailStatus]) ->
     """The incident with the present sentences of its rules, also of those that do not call any more."""
     now = {status.key: status.sentence for status in statuses if status.key in incident.details}
     return replace(incident, details={**incident.details, **now})
+
+
+def _requests(rule: str, numbers: Mapping[str, float]) -> int | None:
+    """How many requests a rule has counted; None for one that counts sessions, or users who rate."""
+    others = rule in (*OF_SESSIONS, *OF_METRICS) or "higher_is_better" in numbers
+    return None if others else _whole(numbers.get("outcomes"))
 
 
 def _leading(incident: Incident, calling: Sequence[GuardrailStatus]) -> GuardrailStatus:
@@ -299,13 +306,14 @@ def _undone(incident: Incident, why: RollbackEvidence | None) -> Incident:
     if why is None or rule is None:
         return incident
     then = {each.rule: each.sentence for each in why.rules if each.rule in incident.rules}
+    numbers = why.trouble.numbers if why.trouble is not None else rule.evidence
     return replace(
         incident,
         trouble=why.trouble or incident.trouble,
         details={**incident.details, **then},
         where=why.where.parts or incident.where,
-        requests=_whole(rule.evidence.get("outcomes")),
-        users=_whole(rule.evidence.get("adverse_units")),
+        requests=_requests(rule.rule.partition("[")[0], numbers),
+        users=_whole(numbers.get("adverse_units")),
     )
 
 

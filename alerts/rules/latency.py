@@ -167,6 +167,9 @@ class LatencyP95(LatencyRule):
         state = self.state
         baseline_slow = state.baseline.share_over(now)
         p95_s, numbers = state.candidate.quantile(0.95, now), self.numbers(now)
+        cut_s = state.cut.quantile(0.0, now)
+        if p95_s is not None and cut_s is not None and cut_s <= p95_s:
+            numbers["cut"] = 1.0
         status = decided(
             self.rule,
             applicable=baseline_slow is None or baseline_slow <= SLOW_SHARE,

@@ -392,6 +392,10 @@ class StuckRule(SessionRule):
         many = share > self.allowed() and mine.total >= MINIMUM_UNITS
         return share >= LEAST_SHARE and (many or over_ratio(self.state.events, now, self.rule.limit))
 
+    def _counted(self) -> dict[str, float]:
+        mine = self.state.candidate
+        return super()._counted() | {"bad": mine.total, "outcomes": float(mine.count)}
+
     def shown_value(self, now: float) -> float | None:
         """How many times as often."""
         return risk_ratio(self.state.events, now)
