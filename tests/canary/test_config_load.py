@@ -48,6 +48,7 @@ SECTIONS = {
     "`datasets.NAME`": "DatasetSection",
     "`report_job`": "ReportJobSection",
     "`notify[]`": "NotifySection",
+    "`probes`": "ProbesSection",
     "`pagerduty`": "PagerDutySection",
 }
 GIVEN = {"PD_KEY": "k", "SLACK_WEBHOOK": "https://slack.example", "OIDC_CLIENT_SECRET": "s"}
