@@ -15,6 +15,7 @@ from canary.commands.check import check, schema
 from canary.commands.doctor import doctor
 from canary.commands.drift import drift
 from canary.commands.guardrails import rules, simulate
+from canary.commands.init import init
 from canary.commands.judge import judge
 from canary.commands.orders import decide, pause, promote, ramp, resume, rollback, start
 from canary.commands.plan import plan
@@ -28,6 +29,7 @@ from canary.commands.status import explain, status, wait
 from canary.commands.watch import watch
 
 COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
+    (init, "init --api openai --model gpt-5.6-terra --users 20000 --critical refund=5%"),
     (serve, "serve --config canary.yaml --workers 4 --data /var/lib/canary"),
     (check, "check --config canary.yaml --users 50000"),
     (schema, "schema > canary.schema.json"),

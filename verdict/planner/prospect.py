@@ -209,28 +209,36 @@ def _of_part(prospect: Prospect, power: Power) -> list[Lever]:
     """The least share, and the least days, with which every critical part likely has enough users."""
     if power.scarcest is None:
         return []
-    days, share = prospect.days, prospect.share
-    shares = (each / 100 for each in range(math.floor(share * 100) + 1, 51))
-    wider = next((each for each in shares if _enough(prospect.raised(each))), None)
-    longer = next(
-        (each for each in range(days + 1, MOST_DAYS) if _enough(replace(prospect, days=each))), None
+    need = need_of_parts(prospect)
+    found = []
+    if need.share is not None:
+        change = f"a share of {set_percent(need.share)} instead of {set_percent(prospect.share)}"
+        found.append(_lever(prospect.raised(need.share), change))
+    if need.days is not None:
+        change = f"{need.days} planned days instead of {prospect.days}"
+        found.append(_lever(replace(prospect, days=need.days), change))
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartsNeed:
+    """The least share, or else the least planned days, with which every critical part likely has enough
+    users; None where no share up to half, or no days up to a year, are enough."""
+
+    share: float | None
+    days: int | None
+
+
+def need_of_parts(prospect: Prospect) -> PartsNeed:
+    """What critical parts with too few users need, beyond the prospect's own share and days."""
+    days = prospect.days
+    shares = (each / 100 for each in range(math.floor(prospect.share * 100) + 1, 51))
+    return PartsNeed(
+        share=next((each for each in shares if _enough(prospect.raised(each))), None),
+        days=next(
+            (each for each in range(days + 1, MOST_DAYS) if _enough(replace(prospect, days=each))), None
+        ),
     )
-    return [
-        *(
-            [
-                _lever(
-                    prospect.raised(wider), f"a share of {set_percent(wider)} instead of {set_percent(share)}"
-                )
-            ]
-            if wider is not None
-            else []
-        ),
-        *(
-            [_lever(replace(prospect, days=longer), f"{longer} planned days instead of {days}")]
-            if longer is not None
-            else []
-        ),
-    ]
 
 
 def _enough(prospect: Prospect) -> bool:
