@@ -4,11 +4,13 @@ While nothing changes that a model's benchmark depends on (`basis_of`), it need 
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+
+import msgspec
 
 from bench.answers.batches import PRICE_FACTOR, BatchRun, BatchWire, batch_wire
 from bench.answers.embeddings import Embedder, embedder_for, scored
@@ -193,6 +195,26 @@ def read(source: DatasetSource, folder: Path) -> Dataset:
         return replace(parse(path.read_text(encoding="utf-8")), weights=weights_of(path))
     except BadDataset as problem:
         raise BadDataset(problem.problems, str(path)) from None
+
+
+def without_prompt(pair: ModelPair, examples: Iterable[Example]) -> str:
+    """How many examples have not the text in whose place an arm has its own prompt, "" if all have it: of
+    those both arms are asked the same."""
+    arms = [each.texts for each in (pair.baseline, pair.candidate) if each is not None]
+    wanted = [texts for texts in arms if texts is not None and texts.find]
+    if not wanted:
+        return ""
+    asked = [_request(each) for each in examples]
+    lacking = sum(not all(texts.places(body) for texts in wanted) for body in asked)
+    if not lacking:
+        return ""
+    return f"{lacking} of {len(asked)} examples have not the text of `prompt.find`: they compare no prompts"
+
+
+def _request(example: Example) -> bytes:
+    """An example as a request, as far as its system texts need it."""
+    messages = [{"role": each.role, "content": each.content} for each in example.messages]
+    return msgspec.json.encode({**example.extras.parameters, "messages": messages})
 
 
 def path_of(source: DatasetSource, folder: Path) -> Path:

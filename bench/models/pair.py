@@ -119,9 +119,9 @@ def _now(settings: BenchSettings, canary: Canary) -> Arm:
 
 
 def named(settings: BenchSettings, text: str, at: Provider | None = None) -> NamedModel:
-    """Parse PROVIDER/MODEL or MODEL. An arm's model is asked as the last canary with that arm asks it. MODEL
-    alone is at the provider `at`, and at those of the arms with that
-    model; without any of these, at any provider. Raises AmbiguousModel if these are several."""
+    """Parse PROVIDER/MODEL or MODEL. An arm's model is asked as the last canary with that arm asks it, as a
+    baseline if it is one. MODEL alone is at the provider `at`, and at those of the arms with that model;
+    without any of these, at any provider. Raises AmbiguousModel if these are several."""
     provider, slash, model = text.partition("/")
     if slash and provider in settings.providers:
         return _at(settings, provider, model)
@@ -163,7 +163,9 @@ def _current(settings: BenchSettings, arms: Sequence[Arm]) -> NamedModel:
 
 
 def _arms(settings: BenchSettings) -> list[Arm]:
-    both = [arm for canary in settings.canaries for arm in (canary.baseline, canary.candidate)]
+    """All arms, the baselines last: a model alone is what users have."""
+    candidates = [canary.candidate for canary in settings.canaries]
+    both = [*candidates, *(canary.baseline for canary in settings.canaries)]
     return [arm for arm in both if arm.model]  # a standing canary's candidate has none yet
 
 

@@ -231,7 +231,7 @@ def measure(
     judge: bool = False,
 ) -> "tuple[dict[str, Any], Comparison, JudgedBench | None]":
     """Run the benchmark; returns its document, the comparison, the judge's word. Exits 1 if it cannot run."""
-    from bench.benchmark.run import BenchmarkRun, saved_in, unpriced
+    from bench.benchmark.run import BenchmarkRun, saved_in, unpriced, without_prompt
     from bench.errors import BenchError
     from bench.models.asker import NoKey
     from bench.models.pair import without_terms
@@ -275,7 +275,8 @@ def measure(
         unpriced=without_price,
     )
     document = to_document(found, about, None if judged is None else judge_document(judged))
-    if missing := without_terms(settings, pair):
+    examples = [example for _, dataset in datasets for example in dataset.scored]
+    for missing in filter(None, (without_terms(settings, pair), without_prompt(pair, examples))):
         say(missing)
         document["caveats"].append(missing)
     return document, found, judged

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from bench.benchmark.run import without_prompt
 from bench.models.asker import direct
 from bench.models.pair import AmbiguousModel, named, pair, terms_of, without_terms
 from bench.models.wires import RequestExtras
@@ -11,6 +12,7 @@ from bench.settings import BenchSettings
 from canary.config import parse
 from records.captures.capture import CapturedMessage
 from routing.canary import NO_CHANGES, RequestChanges
+from tests.bench.examples import dataset_of
 
 PROVIDERS = """\
 providers:
@@ -156,6 +158,12 @@ def test_an_arm_is_asked_with_its_own_prompt_and_tools_and_told_apart_by_its_nam
     assert [body["messages"][0]["content"] for body in asked] == ["Be kind.", "Be brief."]
     assert "Gets it." in str(asked[1]["tools"])
     assert "Gets it." not in str(asked[0]["tools"])
+    has = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "hi"}]
+    dataset = dataset_of(*({"task": "exact", "input": text, "expected": "x"} for text in (has, "ho")))
+    assert without_prompt(found, dataset.scored) == (
+        "1 of 2 examples have not the text of `prompt.find`: they compare no prompts"
+    )
+    assert without_prompt(pair(settings, None, None), dataset.scored) == ""
 
 
 def judged_by(critical: str, *rows: str) -> str:
