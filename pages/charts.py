@@ -10,6 +10,7 @@ from pages.words.figures import amount, between, bound_words, ends_in_words, sig
 from verdict.decision.document import MetricLine, PlanLine, Report
 from verdict.decision.plan_course import Ends, look_ends
 from verdict.details import LookPoint, MetricCourse, RowCourse, TimeSpread
+from verdict.rows.reasons import GroundMoved
 from verdict.terms.rubric import parse_bound
 
 WIDTH, HEIGHT = 340.0, 170.0
@@ -362,7 +363,8 @@ class LookBar:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookChart:
     """Places in a curve's WIDTH × HEIGHT. `bound` is the height of the acceptable bound, `first` the place of
-    the first day on which a look may ship. `good` marks the better side."""
+    the first day on which a look may ship, `moved` those of days on which a model changed under its name.
+    `good` marks the better side."""
 
     title: str
     bars: tuple[LookBar, ...]
@@ -371,6 +373,7 @@ class LookChart:
     acceptable: Tick
     good: Tick
     first: float
+    moved: tuple[float, ...]
     now: str
     possible: str
     days: tuple[Tick, ...]
@@ -383,10 +386,11 @@ def look_charts(report: Report) -> list[LookChart]:
     plan = report.plan
     if plan is None:
         return []
-    return [_look_chart(course, lines[course.metric], plan) for course in report.details.looks]
+    moved = [each.day for each in report.reasons if isinstance(each, GroundMoved)]
+    return [_look_chart(course, lines[course.metric], plan, moved) for course in report.details.looks]
 
 
-def _look_chart(course: RowCourse, line: MetricLine, plan: PlanLine) -> LookChart:
+def _look_chart(course: RowCourse, line: MetricLine, plan: PlanLine, moved: Sequence[int]) -> LookChart:
     points, unit = course.points, line.unit
     up = parse_bound(line.acceptable).higher_is_better
     last = plan.planned_days if points[-1].day <= plan.planned_days else 2 * plan.planned_days
@@ -404,6 +408,7 @@ def _look_chart(course: RowCourse, line: MetricLine, plan: PlanLine) -> LookChar
         acceptable=_acceptable(line, early=points[-1].day < last / 2),
         good=Tick(at=12.0 if up else _BOTTOM - 2, anchor="end", text="↑ better" if up else "↓ better"),
         first=round(x(plan.first_look) - step / 2, 1),
+        moved=tuple(round(x(day) - step / 2, 1) for day in dict.fromkeys(moved) if day <= last),
         now=amount(line.candidate, unit),
         possible=possible,
         days=_days(x, last, plan.first_look),

@@ -194,3 +194,4 @@ def test_the_recipe_against_a_dated_snapshot_is_a_config() -> None:
     providers = 'providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}\n'
     read = parse(providers + recipe, "canary.yaml", {})
     assert [each.share for each in read.canaries["alias-watch"].canary.steps] == [0.02]
+    assert read.warnings == ()

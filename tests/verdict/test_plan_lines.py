@@ -11,12 +11,14 @@ from pages.reports.report import rendered
 from pages.words import gains, plan
 from pages.words.plan import next_steps
 from pages.words.reasons import sentence, sentences, still_open
+from records.store.drift import ModelChange
 from tests.verdict.planned import look_line as _look
 from tests.verdict.planned import metric_line as _line
 from tests.verdict.planned import planned_report as _report
 from verdict.decision.document import Difference, LookLine, from_json, to_json
 from verdict.decision.plan_course import outlook, taken_risk
 from verdict.details import Details
+from verdict.rows.reasons import GroundMoved
 from verdict.rows.row import State
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.rubric import Criterion, parse_bound
@@ -175,6 +177,16 @@ def test_over_time_there_is_one_bar_per_look() -> None:
     assert [each.open_bottom for each in up.bars] == [True] * 6 + [False] * 3
     assert [each.open_top for each in down.bars] == [True] * 6 + [False] * 3
     assert (up.good.text, down.good.text) == ("↑ better", "↓ better")
+
+
+def test_the_day_on_which_a_model_changed_under_its_name_is_marked() -> None:
+    report = _report(OPEN, day=9)
+    change = ModelChange(model="openai/m", kind="model_changed", before="m-1", now="m-2", at=0.0)
+    moved = [GroundMoved(arm="baseline", change=change, day=day) for day in (5, 99)]
+    (chart,) = look_charts(replace(report, reasons=(*report.reasons, *moved)))
+    (place,) = chart.moved
+    assert chart.bars[3].x < place < chart.bars[4].x
+    assert look_charts(report)[0].moved == ()
 
 
 def test_a_look_at_0_or_more_keeps_the_bound() -> None:
