@@ -3,7 +3,7 @@
 import asyncio
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -35,6 +35,10 @@ def serve(
     role: Annotated[
         str | None, typer.Option(help="all on a single machine; traffic or admin on replicas.")
     ] = None,
+    log: Annotated[
+        Literal["text", "json"] | None,
+        typer.Option(envvar="CANARY_LOG", help="The log's form: words in a terminal, JSON elsewhere."),
+    ] = None,
     take_over: Annotated[
         bool, typer.Option("--take-over", help="Share the ports with the server that holds them.")
     ] = False,
@@ -47,6 +51,8 @@ def serve(
 
     if data is None:
         data = os.environ.get("CANARY_DATA") or str(data_folder(config, os.environ))
+    if log is not None:
+        os.environ["CANARY_LOG"] = log  # the children read it, too
     flags = {
         "traffic": traffic,
         "admin": admin,

@@ -15,6 +15,7 @@ import asyncio
 import os
 import socket
 import ssl
+import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -33,6 +34,7 @@ from canary.programs.config_pipe import FollowedConfig
 from canary.programs.process import SIGINT_GRACE_S, ShutdownSignal, WorkerArgs
 from canary.secrets import Secret, admin_token
 from console.access.guard import Access
+from console.access.session import LINK, OneTimeLink
 from proxy.network.file_descriptors import MOST_RESERVED, FileDescriptors
 from proxy.network.server.caller_connection import SharedByConnections, TrafficProtocol
 from proxy.network.server.endpoints import AsgiHandler
@@ -174,6 +176,7 @@ def access_to(args: WorkerArgs) -> Access:
         metrics_token=Secret("CANARY_METRICS_TOKEN", os.environ).value,
         loopback=loopback,
         viewer_token=Secret("CANARY_VIEWER_TOKEN", os.environ).value,
+        redeems=OneTimeLink(args.folder / LINK, time.time).redeem,
     )
 
 

@@ -4,11 +4,11 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import structlog
@@ -16,6 +16,7 @@ import uvloop
 from structlog.tracebacks import ExceptionDictTransformer
 
 from canary.programs.config_pipe import FollowedConfig
+from common.text import visible
 
 SIGINT_GRACE_S = 5.0
 """How long streams may drain after SIGINT. After SIGTERM they have the configured grace."""
@@ -54,18 +55,45 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", "")
 
 
+LogForm = Literal["text", "json"]
+
+LOG = "CANARY_LOG"
+"""The variable that says the form of the log, to this process and those that it starts."""
+
+
+def log_form() -> LogForm:
+    """As `CANARY_LOG` has it; else text where stderr is a terminal, and JSON where it is none."""
+    usual = "text" if sys.stderr.isatty() else "json"
+    return "text" if (os.environ.get(LOG) or usual) == "text" else "json"
+
+
 def log_to_stderr() -> None:
-    """Log one JSON object per line to stderr. stdout belongs to commands."""
+    """Log a line per event to stderr: a JSON object, or words for a terminal. stdout belongs to commands."""
+    as_json: list[Any] = [
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.ExceptionRenderer(_TRACEBACKS),
+        structlog.processors.JSONRenderer(),
+    ]
+    as_text: list[Any] = [
+        structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+        structlog.processors.format_exc_info,
+        in_words,
+    ]
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.ExceptionRenderer(_TRACEBACKS),
-            structlog.processors.JSONRenderer(),
-        ],
+        processors=[structlog.processors.add_log_level, *(as_json if log_form() == "json" else as_text)],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def in_words(logger: object, method: str, event: MutableMapping[str, Any]) -> str:
+    """`10:31:02 Error: child ended (module canary.programs.worker, slot 0, code 1)`, then a traceback."""
+    clock, level, name = event.pop("timestamp"), event.pop("level"), event.pop("event")
+    trace = f"\n{event.pop('exception')}" if "exception" in event else ""
+    words = str(name).replace(".", " ").replace("_", " ")
+    about = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in event.items())
+    said = words.capitalize() if level == "info" else f"{level.capitalize()}: {words}"
+    return visible(f"{clock} {said}{f' ({about})' if about else ''}{trace}")
 
 
 def run(work: Work) -> None:

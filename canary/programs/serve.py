@@ -9,6 +9,7 @@ import fcntl
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -24,7 +25,8 @@ from canary.config.certificate import CERTIFICATE
 from canary.config.quantity import is_loopback
 from canary.config.server import Role
 from canary.programs.config_pipe import WatchedConfig
-from canary.programs.process import SIGINT_GRACE_S, WorkerArgs, log_to_stderr
+from canary.programs.greeting import say_canaries, sign_posts, tell
+from canary.programs.process import SIGINT_GRACE_S, WorkerArgs, log_form, log_to_stderr
 from canary.python_path import environment, program
 from canary.secrets import OPTIONAL, BadSecret, Secret, SecretKeys, admin_token
 from common.whole_file import write_whole
@@ -183,10 +185,16 @@ class Supervisor:
         async with asyncio.TaskGroup() as keeping:
             working = [keeping.create_task(child.keep()) for child in self.workers]
             admin = keeping.create_task(self.admin.keep())
-            watching = keeping.create_task(self._watch_config())
+            beside = [keeping.create_task(self._watch_config())]
+            if log_form() == "text":
+                beside.append(keeping.create_task(say_canaries(self.config.reading.config, self.data)))
             await self._stop.wait()
-            watching.cancel()
-            log.info("serve.draining", grace_s=self.grace_s)
+            for each in beside:
+                each.cancel()
+            if log_form() == "json":
+                log.info("serve.draining", grace_s=self.grace_s)
+            else:
+                tell(f"Ending. What is under way has up to {self.grace_s:g} s.")
             await _end(self.workers, working, self.grace_s + WIND_UP_S, self._asked)
             # Last, for it ships what the workers left.
             await _end([self.admin], [admin], ADMIN_GRACE_S, signal.SIGTERM)
@@ -258,9 +266,12 @@ def serve(config: Path, settings: ServerSettings, *, take_over: bool = False) ->
         ]
         args = _worker_args(data, settings, admin[0], -1)
         admin_child = ChildProgram(COMPANION[settings.role], admin[0], args, watched)
-        log.info(
-            "serve.listening", **addresses, role=settings.role, workers=len(workers), descriptors=descriptors
-        )
+        if log_form() == "json":
+            about = {"role": settings.role, "workers": len(workers), "descriptors": descriptors}
+            log.info("serve.listening", **addresses, **about)
+        elif sys.stderr.isatty():
+            for line in sign_posts(addresses, settings, watched.reading.config, data):
+                tell(line)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(Supervisor(workers, admin_child, settings.grace_s, watched, data).run())
     finally:

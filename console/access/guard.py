@@ -65,6 +65,8 @@ class Access:
     loopback: bool
     viewer_token: Callable[[], str | None] = lambda: None
     oidc: Callable[[], OidcSettings | None] = lambda: None
+    redeems: Callable[[str], bool] = lambda token: False
+    """True for the token of a one-time link, which is used up by this."""
 
     def admits(self, given: str | None) -> Ground | None:
         """What this token is: the admin token or the viewer token; None if neither."""

@@ -31,6 +31,8 @@ from console.access.session import LASTS_S, Ground, Person, Sessions, same
 from console.rendering import Templates
 from control.operator.orders import BadOrder
 
+log = structlog.get_logger()
+
 _CHECK = "canary_login"
 _LOGIN_BOUND, _FORM_BOUND = 8192, 24576
 _ONWARDS_BOUND = 2400
@@ -80,7 +82,9 @@ class Login:
 
     async def login(self, request: Request) -> Response:
         """Show the login form, or check the token and begin a session. A cookie with the same value as the
-        form's `check` field proves that the form is ours."""
+        form's `check` field proves that the form is ours. `?once=` is the token of a one-time link."""
+        if request.method == "GET" and "once" in request.query_params:
+            return await self._once(request, request.query_params["once"])
         if request.method == "GET":
             return self.page(request, onwards="/", status_code=200)
         form = await _read(request, _LOGIN_BOUND)
@@ -95,6 +99,16 @@ class Login:
             return self.page(request, onwards=onwards, status_code=403, wrong=self._not_a_token())
         answer = RedirectResponse(onwards, status_code=303)
         self.enter(answer, request, ground, person)
+        return answer
+
+    async def _once(self, request: Request, token: str) -> Response:
+        """Begin the session of a one-time link, which leaves the browser's address with the redirect."""
+        if not await asyncio.to_thread(self._access.redeems, token):
+            wrong = "The link was used, or is over ten minutes old. Sign in with the admin token."
+            return self.page(request, onwards="/", status_code=403, wrong=wrong)
+        log.info("console.link_used")
+        answer = RedirectResponse("/", status_code=303)
+        self.enter(answer, request, "admin", Person(role="operator"))
         return answer
 
     def enter(self, answer: Response, request: HTTPConnection, ground: Ground, person: Person) -> None:
@@ -199,8 +213,6 @@ if TYPE_CHECKING:
 
 STARTED = "canary_oidc"
 STARTED_FOR_S = 600
-
-log = structlog.get_logger()
 
 
 class OidcPages:

@@ -6,7 +6,10 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 from typing import Literal
+
+from common.whole_file import write_whole
 
 LASTS_S = 12 * 3600
 
@@ -102,6 +105,44 @@ class Sessions:
     def form_token(self, cookie: str) -> str:
         """The CSRF token for the session's forms."""
         return self.signer.signature("form", "admin", cookie)
+
+
+LINK, LINK_LASTS_S = "login.link", 600
+"""The file of the one-time link in the data folder, and how long it may be used."""
+
+
+class OneTimeLink:
+    """A token that begins one session of an operator, within ten minutes.
+
+    Its file has its digest and when it ends. Who takes the file away has used it, so that no other process
+    and no restart takes it again.
+    """
+
+    def __init__(self, file: Path, now: Callable[[], float]) -> None:
+        """`now` gives UTC seconds."""
+        self._file = file
+        self._now = now
+
+    def make(self) -> str:
+        """A new token, in place of an earlier one. Raises OSError."""
+        token = secrets.token_urlsafe(32)
+        write_whole(self._file, f"{_digest(token)} {self._now() + LINK_LASTS_S:.0f}".encode(), durable=False)
+        return token
+
+    def redeem(self, token: str) -> bool:
+        """Use the token. False if it is not the one, was used, or is over ten minutes old."""
+        try:
+            digest, ends = self._file.read_text().split()
+            if not same(_digest(token), digest) or float(ends) <= self._now():
+                return False
+            self._file.unlink()
+        except (OSError, ValueError):
+            return False
+        return True
+
+
+def _digest(token: str) -> str:
+    return sha256(token.encode()).hexdigest()
 
 
 _GROUNDS: tuple[Ground, ...] = ("admin", "viewer", "oidc")

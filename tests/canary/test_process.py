@@ -1,6 +1,7 @@
 """What every process has: how it says what breaks."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -17,6 +18,15 @@ try:
 except LookupError:
     structlog.get_logger().exception("exchange.crashed", exchange="x1")
 """
+
+
+def test_for_a_terminal_an_event_is_a_line_of_words() -> None:
+    text = {**os.environ, "CANARY_LOG": "text"}
+    command = [sys.executable, "-c", CRASH]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=text).stderr
+    assert " Error: exchange crashed (exchange x1)\nTraceback" in said
+    assert "LookupError: a defect" in said
+    assert "where is my parcel" not in said
 
 
 def test_a_crash_is_logged_with_its_place_and_without_what_it_was_working_on() -> None:

@@ -1,5 +1,10 @@
 """The first hour over the real server: from `canary init` to a candidate's first request."""
 
+import os
+import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx2
@@ -7,8 +12,52 @@ from typer.testing import CliRunner
 
 from canary.cli import app
 from demo.provider.server import LocalProvider
+from tests.docs.casts import output
 from tests.e2e.stage import chat, on_stage
 from tests.serving import eventually
+
+CONFIG = """
+providers:
+  openai: {api: openai, base_url: "http://127.0.0.1:9/v1"}
+canaries:
+  - name: support
+    standing: true
+    match: {models: [bot]}
+    baseline: {provider: openai, model: first}
+    candidate: {provider: openai}
+    share: 5%
+  - name: trial
+    match: {models: [other]}
+    baseline: {provider: openai, model: first}
+    candidate: {provider: openai, model: second}
+    share: 5%
+    start: manual
+"""
+
+
+def test_in_a_terminal_serve_says_where_it_is_and_signs_in_once(tmp_path: Path) -> None:
+    (tmp_path / "canary.yaml").write_text(CONFIG)
+    ours, theirs = os.openpty()
+    where = ["--traffic", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data", str(tmp_path / "data")]
+    command = [sys.executable, "-m", "canary", "serve", "--config", str(tmp_path / "canary.yaml"), *where]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as server:
+        os.close(theirs)
+        said, told = output(ours), ""
+        try:
+            while "MODEL` tries another" not in told or "trial: " not in told:
+                told += next(said)[1]
+            link = re.search(r"http://\S+/login\?once=\S+", told)
+            assert link is not None
+            with httpx2.Client(trust_env=False, follow_redirects=True, timeout=60) as browser:
+                assert "everybody gets" in browser.get(link[0]).text
+            assert httpx2.get(link[0], trust_env=False, timeout=60).status_code == 403
+        finally:
+            server.send_signal(signal.SIGINT)
+            told += "".join(text for _, text in said)
+    os.close(ours)
+    assert "/v1 (OpenAI)" in told
+    assert "trial: waits for `canary start trial`" in told
+    assert "{" not in told
 
 
 def test_from_init_to_the_first_request_of_a_candidate(tmp_path: Path) -> None:
