@@ -229,6 +229,7 @@ class TrialsFile:
         """`wanted` is False while the config has no standing canary, and no arm a text of its own."""
         self._standings, self._path, self._wanted = Standings(store), path, wanted
         self._texts = ArmTextsInStore(store)
+        self._written: frozenset[tuple[str, str]] | None = None
         self._writing = threading.Lock()
 
     def write(self) -> None:
@@ -236,7 +237,10 @@ class TrialsFile:
         try:
             with self._writing:  # what is read later is written later
                 write_standings(self._path, self._standings.all())
-                write_texts(self._path.with_name(FILE), self._texts.started())
+                begun = self._texts.definitions()
+                if begun != self._written:  # the texts may be long
+                    write_texts(self._path.with_name(FILE), self._texts.started())
+                    self._written = begun
         except OSError as problem:
             log.error("trials.not_written", file=str(self._path), problem=str(problem))
 

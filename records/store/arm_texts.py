@@ -37,6 +37,11 @@ class ArmTextsInStore:
             if state is None or state.state.state == "waiting":
                 connection.execute(update(table).where(table.c.canary == canary).values(**values))
 
+    def definitions(self) -> frozenset[tuple[str, str]]:
+        """The canaries that have started with texts of their own, with their definitions."""
+        with self._store.asking() as connection:
+            return frozenset(_begun(connection))
+
     def started(self) -> KeptTexts:
         """The texts of the canaries that have started."""
         with self._store.asking() as connection:
@@ -57,11 +62,18 @@ def texts_at(url: str, data: Path) -> KeptTexts:
 
 
 def _started(connection: Connection) -> KeptTexts:
-    rows = connection.execute(select(tables.arm_texts)).all()
-    if not rows:
-        return KeptTexts()
-    states = states_in(connection)
-    begun = {name: each.state.definition for name, each in states.items() if each.state.state != "waiting"}
-    return KeptTexts(
-        by_canary={row.canary: row.texts for row in rows if begun.get(row.canary) == row.definition}
-    )
+    begun = [name for name, _ in _begun(connection)]
+    table = tables.arm_texts
+    rows = connection.execute(select(table).where(table.c.canary.in_(begun))).all() if begun else ()
+    return KeptTexts(by_canary={row.canary: row.texts for row in rows})
+
+
+def _begun(connection: Connection) -> list[tuple[str, str]]:
+    """The canaries whose texts are those of the definition with which they started, and that."""
+    table, states = tables.arm_texts.c, tables.states.c
+    same = select(table.canary, table.definition, states.document).where(table.canary == states.canary)
+    return [
+        (name, definition)
+        for name, definition, state in connection.execute(same)
+        if state["state"] != "waiting" and state["definition"] == definition
+    ]
