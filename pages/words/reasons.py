@@ -33,6 +33,7 @@ from verdict.rows.reasons import (
     CacheDiffers,
     Capped,
     CostsUnknown,
+    DaysDecide,
     DaysMissing,
     EffectFades,
     FewDaysRequired,
@@ -71,11 +72,11 @@ from verdict.rows.reasons import (
     Unreached,
     WorseInParts,
 )
-from verdict.rows.row import FEWEST_EVENTS, Held
+from verdict.rows.row import FEWEST_EVENTS
 from verdict.sample.observations import MissingShare
 from verdict.terms.judged_canary import RunRolledBack
 from verdict.terms.measures import Unit, quantile_level
-from verdict.terms.plan import ShareChange
+from verdict.terms.plan import DAY_S, ShareChange
 from verdict.terms.rubric import parse_bound
 
 PAIRS_INSTEAD = "use `mirror` and `judge: {pairs: …}`, with a row on judged_preference"
@@ -108,6 +109,8 @@ def sentence(reason: Reason, report: Report) -> str:
             return _rolled_back(reason)
         case RowMissed() | RowOpen() | OneUser():
             return _of_row(reason, _line(report, reason.metric, reason.acceptable), report.plan)
+        case DaysDecide():
+            return _by_days(reason, _line(report, reason.metric, reason.acceptable))
         case TooFewUsers():
             return _without_data(reason, _line(report, reason.metric, reason.acceptable))
         case RowNotComputed() | CostsUnknown() | LabelsWanted() | OneSided() | TooFewEvents():
@@ -289,6 +292,41 @@ def _by_one_user(reason: OneUser, line: MetricLine) -> str:
     )
 
 
+def _by_days(reason: DaysDecide, line: MetricLine) -> str:
+    """A row that would pass but for its days: which, and the values there and elsewhere."""
+    found, name = reason.found, title(line.metric)
+    day = datetime.fromtimestamp(found.day * DAY_S, UTC).date().isoformat()
+    bound = bound_and_value(line)
+    there, others = (_in_days(values, line.unit) for values in (found.there, found.others))
+    match found.kind:
+        case "one_day":
+            return (
+                f"{name} would keep {bound} only because of {day}: {there} then, {others} on the other days. "
+                "One day decides no row, so it stays open."
+            )
+        case "since":
+            return (
+                f"{name} is worse since {day}: {there} since then, {others} before. The days since then do "
+                f"not keep {bound} on their own, so it stays open."
+            )
+        case "fades":
+            return (
+                f"{name} fades with a user's time: {there} from a user's day {found.day + 1} on, {others} "
+                f"before. The days from then on do not keep {bound} on their own, so it stays open."
+            )
+        case "uneven":
+            return (
+                f"{name} differs between days by more than chance: {there} on {day}, {others} on the other "
+                f"days. So few days do not show that it keeps {bound} in the long run."
+            )
+
+
+def _in_days(values: tuple[float, float | None], unit: Unit) -> str:
+    ours, theirs = values
+    against = "" if theirs is None else f" against the baseline's {amount(theirs, unit)}"
+    return f"{amount(ours, unit)}{against}"
+
+
 def _standing(line: MetricLine) -> str:
     """The value and the interval on which the bound is judged."""
     unit = line.unit
@@ -358,7 +396,7 @@ def _have(reason: TooFewUsers, what: str) -> str:
     return f"{effective}{reason.carrying} {what}, and {GATE} are required"
 
 
-def _held_open(reason: Held) -> str:
+def _held_open(reason: RowNotComputed | CostsUnknown | LabelsWanted | OneSided | TooFewEvents) -> str:
     """A row that more users alone will not decide: why, and what to do."""
     match reason:
         case RowNotComputed():

@@ -10,6 +10,7 @@ from scipy import optimize, special
 
 from common.interval import Interval
 from records.store.reports import StoredLook
+from verdict.rows.days import DayFinding, day_finding
 from verdict.rows.margins import Contrast, Margin, z_to_refuse, z_to_ship
 from verdict.rows.reading import OneUnit, known, only_by, outcome
 from verdict.statistics.boundaries import Shape, boundaries
@@ -38,7 +39,7 @@ class SeenRow:
     """What a look saw of a row. `information` has a unit of the metric's own. `se`, `skewness` and `busy`
     (ν) are those of the acceptable margin. `boundary` is that of a look that may ship, `refusal` that of one
     that may refuse; None on a day without. `one_unit`: without this unit, the look would say something else
-    of the acceptable bound."""
+    of the acceptable bound. `days`: why a look that passes by users does not by days."""
 
     information: float
     se: float
@@ -49,6 +50,7 @@ class SeenRow:
     acceptable: SeenMargin
     ideal: SeenMargin
     one_unit: OneUnit | None = None
+    days: DayFinding | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +134,7 @@ def _seen(row: RowPlan, contrast: Contrast, before: Sequence[Look], day: int) ->
         raise NotComputed("how much they tell is not a number")
     boundary = row.boundary("ship", before, day, information)
     refusal = row.boundary("refuse", before, day, information)
+    seen = _seen_margin(acceptable, boundary, refusal)
     return SeenRow(
         information=information,
         se=acceptable.se,
@@ -139,10 +142,23 @@ def _seen(row: RowPlan, contrast: Contrast, before: Sequence[Look], day: int) ->
         busy=shape.units,
         boundary=boundary,
         refusal=refusal,
-        acceptable=_seen_margin(acceptable, boundary, refusal),
+        acceptable=seen,
         ideal=_seen_margin(ideal, boundary, refusal),
         one_unit=_one_unit(contrast, criterion.acceptable, boundary, refusal),
+        days=_day_finding(row, contrast, before, seen, boundary),
     )
+
+
+def _day_finding(
+    row: RowPlan, contrast: Contrast, before: Sequence[Look], seen: SeenMargin, boundary: float | None
+) -> DayFinding | None:
+    """Of a look that passes, or after one that did; days cannot make a row pass."""
+    low = max([seen.low, *(look.seen.acceptable.low for look in before if look.seen is not None)])
+    if boundary is None or contrast.sums is None or min(low, seen.estimate) < 0:
+        return None
+    reach = seen.estimate - max(seen.low, 0.0)
+    bound = row.criterion.acceptable
+    return day_finding(contrast.sums, bound, boundary=boundary, reach=reach, rows=row.rows)
 
 
 def _one_unit(

@@ -319,6 +319,7 @@ class Contrast:
     cases: Sequence[Case]
     heavy: HeavyUnit | None = None
     without: Sequence[Case] = ()
+    sums: ArmSums | None = None
 
     def enough(self, bound: Bound) -> bool:
         """True if the candidate, and for a relative bound the baseline, has enough units with a value."""
@@ -366,6 +367,7 @@ def contrast(sample: Sample, observed: Observations, sums: ArmSums | None = None
         cases=[_case(each) for each in (found, *others)],
         heavy=heavy if without else None,
         without=[_case(each) for each in without],
+        sums=found,
     )
 
 

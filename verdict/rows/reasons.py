@@ -14,6 +14,7 @@ import structlog
 from records.errors import StoreDown
 from routing.canary import ArmName
 from verdict.details import CacheHits, SinceFirst, Throttled
+from verdict.rows.days import DayFinding
 from verdict.rows.reading import OneUnit
 from verdict.sample.observations import MissingShare
 from verdict.statistics.types import NotComputed
@@ -303,6 +304,15 @@ class UnequalResponse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DaysDecide:
+    """A row that would pass but for what its days show."""
+
+    metric: str
+    acceptable: str
+    found: DayFinding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EffectFades:
     """The difference of a metric changes with a user's time."""
 
@@ -418,6 +428,7 @@ Reason: TypeAlias = (
     | CacheDiffers
     | UnequalResponse
     | EffectFades
+    | DaysDecide
     | RowsIdeal
     | RowsAcceptable
     | FewDaysRequired

@@ -9,9 +9,9 @@ high < 0                         FAIL
 otherwise                        INCONCLUSIVE
 too few units                    NODATA
 
-A row stays INCONCLUSIVE while one unit decides it, or while it is held: its costs are not known, too few of
-people's labels count, only one value was ever sent, what its cost is divided by happened too
-rarely, or nothing can be computed of it.
+A row stays INCONCLUSIVE while one unit decides it, or while it is held: its days decide it, its costs are
+not known, too few of people's labels count, only one value was ever sent, what its cost is divided by
+happened too rarely, or nothing can be computed of it.
 """
 
 import math
@@ -30,6 +30,7 @@ from verdict.rows.reading import MetricReading, OneUnit, known, only_by, outcome
 from verdict.rows.reasons import (
     Capped,
     CostsUnknown,
+    DaysDecide,
     LabelsWanted,
     OneSided,
     RowNotComputed,
@@ -46,8 +47,8 @@ from verdict.terms.rubric import Bound, Criterion
 
 State = Literal["IDEAL", "PASS", "FAIL", "INCONCLUSIVE", "NODATA"]
 
-Held: TypeAlias = CostsUnknown | LabelsWanted | OneSided | RowNotComputed | TooFewEvents
-"""Why a row stays open whatever its values say; more users will not change it."""
+Held: TypeAlias = CostsUnknown | DaysDecide | LabelsWanted | OneSided | RowNotComputed | TooFewEvents
+"""Why a row stays open whatever its values say; more users alone will not change it."""
 
 HEAVY = 0.2
 """No PASS by the band while one unit has more of the variance than this: its next visit could reverse it."""
@@ -129,6 +130,7 @@ def decide(
     else:
         one_unit = _last_one_unit(looks) if state == "INCONCLUSIVE" else None
         heavy = one_unit is not None
+        held = held or (_by_days(criterion, looks) if state in ("IDEAL", "PASS") else None)
     return replace(
         row,
         state="INCONCLUSIVE" if heavy or held is not None else state,
@@ -136,6 +138,7 @@ def decide(
         standing=found,
         heavy=heavy,
         one_unit=one_unit,
+        held=held,
     )
 
 
@@ -162,6 +165,14 @@ def _last_one_unit(looks: Sequence[Look]) -> OneUnit | None:
     """That of the latest look that had enough units."""
     last = next((look.seen for look in reversed(looks) if look.seen is not None), None)
     return None if last is None else last.one_unit
+
+
+def _by_days(criterion: Criterion, looks: Sequence[Look]) -> DaysDecide | None:
+    """What the latest look found of its days."""
+    last = next((look.seen for look in reversed(looks) if look.seen is not None), None)
+    if last is None or last.days is None:
+        return None
+    return DaysDecide(metric=criterion.metric, acceptable=criterion.acceptable.text, found=last.days)
 
 
 def margin(reading: MetricReading, bound: Bound) -> Interval:

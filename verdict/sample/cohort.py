@@ -23,6 +23,7 @@ from verdict.sample.sample import (
     SESSIONS,
     TRAFFIC,
     ArmTotal,
+    DayTotals,
     MeasureTotals,
     Numbered,
     RecentFailures,
@@ -37,6 +38,7 @@ from verdict.sample.stored_feedback import ExchangeKeys, find, newest, read_feed
 from verdict.sample.unit_totals import (
     COHORT,
     MEASURED,
+    SUMS,
     WINDOW,
     CellIndex,
     Cells,
@@ -393,7 +395,7 @@ def from_store(
         },
         part=part,
     )
-    candidate_at, possible = _by_day(connection, scope)
+    candidate_at, possible, by_day = _by_day(connection, scope)
     scope = replace(scope, cuts=cuts(candidate_at))
     cells = read_cells(connection, scope)
     places = CellIndex(cells)
@@ -412,6 +414,7 @@ def from_store(
         feedback=read_feedback(connection, scope, places, said),
         shares=_shares(cells),
         possible=possible,
+        by_day=by_day,
         before=_before(connection, scope, cells, prior, metrics, declared),
         judged=judged,
     )
@@ -548,24 +551,49 @@ _POSSIBLE = {
 }
 
 
-def _by_day(connection: sa.Connection, scope: TotalsScope) -> tuple[Floats, Mapping[str, ArmTotal]]:
-    """The first and the last moment of candidate traffic on each UTC day, and `Sample.possible`."""
+def _by_day(
+    connection: sa.Connection, scope: TotalsScope
+) -> tuple[Floats, Mapping[str, ArmTotal], Mapping[str, DayTotals]]:
+    """The first and the last moment of candidate traffic on each UTC day, `Sample.possible` and
+    `Sample.by_day`."""
     columns = unit_days.c
+    measures = {name: SUMS[name] for name in SUMS if name in scope.sources}
+    sums = [
+        sa.func.sum(sa.cast(column, sa.Double)).label(f"{what}_of_{name}")
+        for name, pair in measures.items()
+        for what, column in zip(("count", "total"), pair, strict=True)
+    ]
     counts = (sa.func.sum(sa.cast(column, sa.Double)).label(name) for name, column in _POSSIBLE.items())
     # By a number, because SQLite would look each row up by the primary key to group by arm and day.
     arm_and_day = 2 * columns.day + sa.case((columns.arm == "candidate", 1), else_=0)
     days = connection.execute(
         sa.select(
             sa.func.max(columns.arm).label("arm"),
+            sa.func.max(columns.day).label("day"),
             sa.func.min(columns.first_at).label("first_at"),
             sa.func.max(columns.last_at).label("last_at"),
             *counts,
+            *sums,
         )
         .where(*concurrent(scope))
         .group_by(arm_and_day)
     ).all()
     moments = [at for day in days if day.arm == "candidate" for at in (day.first_at, day.last_at)]
-    return np.array(moments, dtype=np.float64), {name: _total(days, name) for name in _POSSIBLE}
+    possible = {name: _total(days, name) for name in _POSSIBLE}
+    return np.array(moments, dtype=np.float64), possible, {name: _daily(days, name) for name in measures}
+
+
+def _daily(days: Sequence[Any], measure: str) -> DayTotals:
+    count, total = (
+        np.array([getattr(day, f"{what}_of_{measure}") or 0.0 for day in days], dtype=np.float64)
+        for what in ("count", "total")
+    )
+    return DayTotals(
+        day=np.array([day.day for day in days], dtype=np.int64),
+        candidate=np.array([day.arm == "candidate" for day in days], dtype=np.bool_),
+        count=count,
+        total=total,
+    )
 
 
 def _total(days: Sequence[Any], name: str) -> ArmTotal:

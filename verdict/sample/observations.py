@@ -21,6 +21,7 @@ from verdict.sample.sample import (
     SESSIONS,
     TRAFFIC,
     Codes,
+    DayTotals,
     MeasureTotals,
     Ratings,
     Sample,
@@ -154,6 +155,7 @@ class Observations:
     before the canary, if known. `abandoned`: the values lack these shares of the arms' exchanges.
     `capped_at`: larger values were cut to this one. `carried`: how many of the values are known, from which
     the others are estimated. `strata`: the sample's phases are strata of one time, and `count` holds weights.
+    `at` is when each opinion was given, UTC seconds; `by_day` the measure by day where a row spans several.
     """
 
     row: Ints
@@ -174,6 +176,8 @@ class Observations:
     carried: Floats | None = None
     category: Codes | None = None
     strata: bool = False
+    at: Floats | None = None
+    by_day: DayTotals | None = None
 
     @property
     def known(self) -> bool:
@@ -203,6 +207,7 @@ class Observations:
             total=self.total[places],
             count=self.count[places],
             carried=None if self.carried is None else self.carried[places],
+            at=None if self.at is None else self.at[places],
             values=None if self.values is None else self.values.take(places),
         )
 
@@ -243,6 +248,7 @@ def measured(sample: Sample, measure: Measure) -> Observations:
         abandoned=abandoned(sample) if measure.ended else None,
         carried=None if labels is None else labels.count[row],
         strata=measure.strata,
+        by_day=sample.by_day.get(measure.of),
     )
 
 
@@ -284,6 +290,7 @@ def _opinions(sample: Sample, metric: Metric, now: float) -> Observations:
         bounds=_bounds(metric),
         feedback=True,
         reported=True,
+        at=ratings.at,
         capped_at=cap if (ratings.value > cap).any() else None,
     )
 

@@ -13,6 +13,7 @@ from judge.judgements import NOT_JUDGED, RunJudgements
 from records.facts.metric import Metric
 from verdict.details import FailureMode
 from verdict.statistics.types import Bools, Floats, Ints
+from verdict.terms.plan import DAY_S
 
 NEWEST = 20_000
 """The number of a run's newest exchanges read."""
@@ -112,6 +113,26 @@ class MeasureTotals:
 
     def plus(self, other: "MeasureTotals") -> "MeasureTotals":
         return MeasureTotals(count=self.count + other.count, total=self.total + other.total)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayTotals:
+    """One measure by UTC day number and arm, (n,) each: the number of values, and their sum."""
+
+    day: Ints
+    candidate: Bools
+    count: Floats
+    total: Floats
+
+    def until(self, moment: float) -> "DayTotals":
+        """The days before the one of this moment."""
+        rows = (self.day + 1) * DAY_S <= moment
+        return DayTotals(
+            day=self.day[rows],
+            candidate=self.candidate[rows],
+            count=self.count[rows],
+            total=self.total[rows],
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,7 +333,8 @@ class Sample:
     of the candidate's `candidate_exchanges` that did not reach it though it is not to blame: no measure
     includes them; nor `baseline_throttled` of the baseline's `baseline_exchanges`, which were over its
     provider's rate or quota. `judged` is what a judge said of the run's answers. `flipped` is the number of
-    units that a flag system gave both arms in one phase, which are left out.
+    units that a flag system gave both arms in one phase, which are left out. `by_day` holds measures whose
+    rows span days, from the store.
     """
 
     units: Sequence[str]
@@ -337,6 +359,7 @@ class Sample:
     baseline_exchanges: int = 0
     judged: RunJudgements = NOT_JUDGED
     flipped: int = 0
+    by_day: Mapping[str, DayTotals] = field(default_factory=dict)
 
     def first_rows(self) -> Ints:
         """The row of each unit's first exposure, (units,), in the order of `units`."""
@@ -400,6 +423,7 @@ class Sample:
             feedback={name: each.until(moment, place) for name, each in self.feedback.items()},
             shares=self.shares,
             before={name: each[kept] for name, each in self.before.items()},
+            by_day={name: each.until(moment) for name, each in self.by_day.items()},
         )
 
     @property

@@ -1,0 +1,168 @@
+"""Worlds in which days differ: incidents, an outage of the baseline, a candidate gets worse, a novelty."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tests.verdict.simulated import (
+    DAY_S,
+    EQUAL,
+    HALFWAY,
+    TrueValues,
+    Visits,
+    World,
+    as_planned,
+    failing,
+    rating,
+    usual,
+    visits,
+)
+from tests.verdict.simulated_cases import FAILS_SELDOM, README, good
+from verdict.decision.verdict import find
+from verdict.rows.looks import Look
+from verdict.sample.sample import Ratings
+from verdict.statistics.types import Bools, Floats
+from verdict.terms.judged_canary import JudgedCanary
+from verdict.terms.rubric import Criterion
+
+Rng = np.random.Generator
+ERRORS, CSAT = README[1:], README[:1]
+
+
+def _planned(rng: Rng, share: float) -> Visits:
+    return visits(rng, usual(rng, 20_000, 3.0), share=share, days=14)
+
+
+def _errors(rng: Rng, of: Visits, candidate: float) -> Floats:
+    return failing(rng, of, (0.01, candidate), alike=0.4)
+
+
+def _stars(rng: Rng, of: Visits, means: tuple[float, float]) -> Ratings:
+    return rating(rng, of, means, alike=0.4, spread=1 / 9, answers=0.125)
+
+
+def _mixed(usually: Ratings, then: Ratings, rows: Bools) -> Ratings:
+    """The second's ratings in the visits marked, (visits,), the first's in the others."""
+    one, other = usually.only(~rows[usually.row]), then.only(rows[then.row])
+    row, value, at = (
+        np.concatenate([getattr(each, name) for each in (one, other)]) for name in ("row", "value", "at")
+    )
+    order = np.argsort(row, kind="stable")
+    return Ratings(row=row[order], value=value[order], at=at[order])
+
+
+def incidents(rng: Rng, share: float, *, of_day: float, often: float) -> World:
+    """1 % of errors, and at random days all requests fail for a part of it: 6 % in the long run."""
+    of = _planned(rng, share)
+    down = rng.random(14) < often
+    lost = rng.binomial(of.count, np.where(down, of_day, 0.0)[of.day])
+    return World(visits=of, totals={"errors": np.minimum(_errors(rng, of, 0.01) + lost, of.count)})
+
+
+def outage(rng: Rng, share: float) -> World:
+    """csat is at its bound; the baseline is rated 2 on day 8."""
+    of = _planned(rng, share)
+    said = _mixed(_stars(rng, of, (4.0, 3.8)), _stars(rng, of, (2.0, 3.8)), of.day == 7)
+    return World(visits=of, totals={"errors": _errors(rng, of, 0.01)}, said={"csat": said})
+
+
+def worse(rng: Rng, share: float, *, errors: float = 0.01, csat: float = 4.0, day: int = 10) -> World:
+    """An equal candidate that is worse from a day on."""
+    of = _planned(rng, share)
+    late = of.day >= day - 1
+    failed = np.where(late, _errors(rng, of, errors), _errors(rng, of, 0.01))
+    said = _mixed(_stars(rng, of, (4.0, 4.0)), _stars(rng, of, (4.0, csat)), late)
+    return World(visits=of, totals={"errors": failed}, said={"csat": said})
+
+
+def novelty(rng: Rng, share: float) -> World:
+    """Users who return for two weeks like the candidate for their first three days; then it is 10 % worse."""
+    of = visits(rng, usual(rng, 8_000, 7.0), share=share, days=14, came=[1.0] * 7 + [0.0] * 7, returning=14)
+    first = np.full(of.users, 99)
+    np.minimum.at(first, of.user, of.day)
+    said = _mixed(_stars(rng, of, (4.0, 4.4)), _stars(rng, of, (4.0, 3.6)), of.day - first[of.user] >= 3)
+    return World(visits=of, totals={"errors": _errors(rng, of, 0.01)}, said={"csat": said})
+
+
+def returning(rng: Rng, share: float) -> World:
+    """An equal candidate; users return for two weeks."""
+    of = visits(rng, usual(rng, 16_000, 8.0), share=share, days=14, returning=14)
+    said = _stars(rng, of, (4.0, 4.0))
+    return World(visits=of, totals={"errors": _errors(rng, of, 0.01)}, said={"csat": said})
+
+
+def as_ever(rng: Rng, share: float, true: TrueValues) -> World:
+    return as_planned(rng, true, share=share, requests=3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaysWorld:
+    """A world with the rows on which it is judged."""
+
+    make: Callable[[Rng, float], World]
+    criteria: Sequence[Criterion] = README
+    share: float = 0.05
+
+
+WORLDS: Mapping[str, DaysWorld] = {
+    "incidents, half a day in ten": DaysWorld(
+        make=lambda rng, share: incidents(rng, share, of_day=0.5, often=0.1), criteria=ERRORS
+    ),
+    "incidents, .1 day in two": DaysWorld(
+        make=lambda rng, share: incidents(rng, share, of_day=0.1, often=0.5), criteria=ERRORS
+    ),
+    "outage of the baseline": DaysWorld(make=outage, criteria=CSAT),
+    "outage of the baseline, 20 %": DaysWorld(make=outage, criteria=CSAT, share=0.2),
+    "errors 8 % from day 10": DaysWorld(make=lambda rng, share: worse(rng, share, errors=0.08)),
+    "csat 3.4 from day 10": DaysWorld(make=lambda rng, share: worse(rng, share, csat=3.4)),
+    "both from day 10": DaysWorld(make=lambda rng, share: worse(rng, share, errors=0.08, csat=3.4)),
+    "both from day 10, 20 %": DaysWorld(
+        make=lambda rng, share: worse(rng, share, errors=0.08, csat=3.4), share=0.2
+    ),
+    "novelty": DaysWorld(make=novelty, share=0.2),
+    "halfway": DaysWorld(make=lambda rng, share: as_ever(rng, share, HALFWAY)),
+    "equal, returning": DaysWorld(make=returning),
+    "σ = 1.6 traffic": DaysWorld(
+        make=lambda rng, share: good(rng, "σ = 1.6 traffic"), criteria=(FAILS_SELDOM,), share=0.1
+    ),
+    "equal": DaysWorld(make=lambda rng, share: as_ever(rng, share, EQUAL)),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """The days on which all rows pass, those on which they would if days were alike, and what was found of
+    the days, by day."""
+
+    ships: Sequence[int]
+    by_users: Sequence[int]
+    kinds: Mapping[int, Sequence[str]]
+
+
+def told(name: str, seed: int) -> Told:
+    """The looks of day 7 to 14 in the report on a world."""
+    world = WORLDS[name]
+    seen = world.make(np.random.default_rng(seed), world.share)
+    canary = JudgedCanary(name="days", criteria=world.criteria, planned_days=14, shares={0: world.share})
+    early = {
+        (row.metric, day): Look(metric=row.metric, day=day, at=day * DAY_S, units=0)
+        for row in world.criteria
+        for day in range(1, 7)
+    }
+    found = find(seen.until(14), canary, now=14 * DAY_S + 1, kept=early)
+    looks = {day: [row.looks[:day] for row in found.rows] for day in range(7, 15)}
+    kinds = {
+        day: [each[-1].seen.days.kind for each in rows if each[-1].seen is not None and each[-1].seen.days]
+        for day, rows in looks.items()
+    }
+    by_users = [day for day, rows in looks.items() if all(_passes(each) for each in rows)]
+    ships = [day for day in by_users if not kinds[day]]
+    assert (14 in ships) == all(row.state in ("PASS", "IDEAL") for row in found.rows)
+    return Told(ships=ships, by_users=by_users, kinds=kinds)
+
+
+def _passes(looks: Sequence[Look]) -> bool:
+    """What a look showed stands while the estimate bears it out."""
+    seen = [look.seen.acceptable for look in looks if look.seen is not None]
+    return bool(seen) and min(max(each.low for each in seen), seen[-1].estimate) >= 0

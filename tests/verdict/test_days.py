@@ -1,0 +1,199 @@
+"""Rows that pass by users but not by days: one day alone, a candidate that got worse, a fading novelty, and
+incidents. The full runs are `slow`; their figures are in docs/statistics.md."""
+
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pages.words.reasons import sentences
+from records.facts.metric import BUILT_IN
+from records.store import Act, Store
+from records.store.reports import LookScope, VerdictLooks
+from routing.states import State
+from tests.verdict.conftest import START, World, exchanges
+from tests.verdict.shipping import Shipper
+from tests.verdict.simulated import DAY_S
+from tests.verdict.simulated_days import WORLDS, told
+from tests.verdict.simulated_looks import each_world, jobs, row
+from verdict.decision.document import Report
+from verdict.decision.reports import report_of
+from verdict.decision.verdict import build
+from verdict.rows.days import by_day
+from verdict.rows.looks import from_store
+from verdict.sample.observations import observe
+from verdict.terms.judged_canary import JudgedCanary, ReportSettings
+
+
+def _report(name: str, *, seed: int = 1, day: int = 14) -> Report:
+    """The report on a world, whose first day is 1 January 1970."""
+    world = WORLDS[name]
+    seen = world.make(np.random.default_rng(seed), world.share)
+    canary = JudgedCanary(name="days", criteria=world.criteria, planned_days=14, shares={0: world.share})
+    return build(seen.until(day), canary, now=day * DAY_S + 1)
+
+
+def _said(report: Report, part: str) -> str:
+    found = next((each for each in sentences(report) if part in each), None)
+    assert found is not None, sentences(report)
+    return found
+
+
+def test_a_candidate_that_is_worse_since_a_day_is_told_and_does_not_ship() -> None:
+    report = _report("errors 8 % from day 10")
+    line = next(line for line in report.metrics if line.metric == "error_rate")
+    assert (report.verdict, line.state) == ("extend", "INCONCLUSIVE")
+    assert line.look is not None
+    assert (line.look.low, line.look.p) == (None, None)
+    said = _said(report, "worse since")
+    assert said.startswith("Error rate is worse since 1970-01-10: ")
+    assert said.endswith("The days since then do not keep “< 5%” on their own, so it stays open.")
+
+
+def test_a_row_that_passes_only_through_the_baselines_outage_names_the_day() -> None:
+    report = _report("outage of the baseline, 20 %")
+    assert report.verdict == "extend"
+    said = _said(report, "only because of")
+    assert "only because of 1970-01-08: 3.7" in said
+    assert "against the baseline's 2.0" in said
+    assert said.endswith("One day decides no row, so it stays open.")
+
+
+def test_a_novelty_that_fades_is_judged_on_what_is_left_of_it() -> None:
+    report = _report("novelty")
+    assert report.verdict == "extend"
+    said = _said(report, "fades with a user's time: ")
+    assert "from a user's day 4 on" in said
+
+
+def test_incidents_are_judged_by_the_days_on_which_they_came() -> None:
+    seed = next(seed for seed in range(20) if 14 in told("incidents, .1 day in two", seed).by_users)
+    report = _report("incidents, .1 day in two", seed=seed)
+    assert report.verdict == "extend"
+    assert "do not show that it keeps “< 5%” in the long run." in _said(report, "differs between days")
+
+
+def test_an_outage_of_the_baseline_does_not_stop_a_good_candidate() -> None:
+    """The day is left out; the others pass alone."""
+    world = WORLDS["equal"]
+    seen = world.make(np.random.default_rng(1), 0.2)
+    bad = np.flatnonzero((seen.visits.day == 7) & ~seen.visits.candidate)
+    said = seen.said["csat"]
+    value = np.where(np.isin(said.row, bad), 2.0, said.value)
+    seen = replace(seen, said={"csat": replace(said, value=value)})
+    canary = JudgedCanary(name="days", criteria=world.criteria, planned_days=14, shares={0: 0.2})
+    assert build(seen.until(14), canary, now=14 * DAY_S + 1).verdict.startswith("ship")
+
+
+def test_days_that_are_alike_are_not_told_apart() -> None:
+    found = [told("equal", seed) for seed in range(3)]
+    assert all(each.ships == each.by_users for each in found)
+
+
+TERMS = JudgedCanary(
+    name="c",
+    criteria=(row("error_rate", "< 10%", "< 0.1%"), row("csat", "> 4.1", "> 4.8")),
+    minimum_days=4,
+    planned_days=8,
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """Eight whole days of traffic; from the sixth on, a quarter of the candidate's requests fail."""
+    rows: list[dict[str, Any]] = exchanges(World(users=900, share=0.5, days=8.9))
+    for number, each in enumerate(rows):
+        if each["arm"] == "candidate" and each["at"] >= START + 6 * DAY_S and number % 4 == 0:
+            each["error_type"] = "provider_5xx"
+    with closing(Store.open("sqlite:///canary.db", tmp_path)) as opened:
+        Shipper(opened).lines(rows)
+        state = State(state="running", share=0.5, run=1, started_at=START, changed_at=START)
+        assert opened.swap("c", 0, state, Act(at=START, action="start", who="jane", reason="r"))
+        yield opened
+
+
+def test_the_store_knows_of_days_and_keeps_what_a_look_found_of_them(store: Store) -> None:
+    settings = ReportSettings(canaries={"c": TERMS}, metrics=BUILT_IN)
+    reports = [report_of(settings, "c", store, now=START + 9.5 * DAY_S) for _ in range(2)]
+    for report in reports:
+        assert report.verdict == "extend"
+        assert "Error rate is worse since 2026-11-08: " in _said(report, "worse since")
+    assert sentences(reports[0]) == sentences(reports[1])
+    kept = from_store(VerdictLooks(store).of(LookScope(canary="c", run=1, rubric_sha256=TERMS.sha256)))
+    found = {
+        day: look.seen.days for (metric, day), look in kept.items() if metric == "error_rate" and look.seen
+    }
+    assert found[5] is None
+    assert found[8] is not None
+    assert (found[8].kind, found[8].there[1]) == ("since", None)
+
+
+def test_days_are_the_same_from_single_requests_and_from_sums() -> None:
+    world = WORLDS["equal"]
+    sample = world.make(np.random.default_rng(1), 0.05).until(7)
+    single = by_day(sample, observe(sample, "error_rate", {}, now=7 * DAY_S))
+    assert single is not None
+    longer = replace(sample, last_at=sample.last_at + 3 * DAY_S, by_day={"errors": single})
+    assert by_day(longer, observe(longer, "error_rate", {}, now=7 * DAY_S)) is single
+    assert by_day(replace(longer, by_day={}), observe(sample, "error_rate", {}, now=7 * DAY_S)) is None
+    assert single.until(3 * DAY_S).day.max() == 2
+    rated = observe(sample, "csat", BUILT_IN, now=7 * DAY_S)
+    opinions = by_day(longer, rated)
+    assert opinions is not None
+    assert rated.at is not None
+    users = sample.unit[rated.row] * 14 + 2 * np.floor(rated.at / DAY_S) + sample.candidate[rated.row]
+    assert opinions.count.sum() == len(np.unique(users))
+
+
+# In full
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ProcessPoolExecutor]:
+    with jobs() as running:
+        yield running
+
+
+def _ships_late(name: str, seed: int) -> float:
+    """1 if a look from day 11 on ships."""
+    return float(any(day > 10 for day in told(name, seed).ships))
+
+
+def _lost(name: str, seed: int) -> float:
+    """1 if the row would have shipped by users alone."""
+    found = told(name, seed)
+    return float(bool(found.by_users) and not found.ships)
+
+
+MOST = {
+    "incidents, .1 day in two": 0.07,
+    "outage of the baseline": 0.07,
+    "outage of the baseline, 20 %": 0.07,
+    "errors 8 % from day 10": 0.07,
+    "both from day 10": 0.07,
+    "both from day 10, 20 %": 0.07,
+    "novelty": 0.07,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("name", MOST)
+def test_worlds_in_which_days_differ_seldom_ship_in_full(pool: ProcessPoolExecutor, name: str) -> None:
+    found = float(np.mean(each_world(pool, _ships_late, name, 500)))
+    print(f"\n{name}: ships from day 11 on {found:.1%} of 500")
+    assert found <= MOST[name]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("name", ["halfway", "equal", "equal, returning", "σ = 1.6 traffic"])
+def test_days_cost_a_good_candidate_little_in_full(pool: ProcessPoolExecutor, name: str) -> None:
+    found = float(np.mean(each_world(pool, _lost, name, 500)))
+    print(f"\n{name}: ships by users but not by days {found:.1%} of 500")
+    assert found <= 0.02
