@@ -5,6 +5,7 @@ rules/       one module a family of rules, what a rule is, and the rules over on
 evidence/    what rules count and prove: statistics, and the exchanges that count
 incidents/   from a status to a page: why a rollback happened, incidents, notices, the notifier
 pulse        live figures of both arms, which people read beside the rules
+course       both arms over time, for charts
 prometheus   the same rules as a Prometheus rules file
 simulation/  made-up traffic through the real guardrails
 wording      the one sentence that people on call get

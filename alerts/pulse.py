@@ -1,116 +1,19 @@
 """Live figures of both arms, of the last minutes and of the whole run. For display: no rule reads them."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from alerts.evidence.statistics import SLICES, Slice, Window
+from alerts.course import Course
+from alerts.evidence.statistics import Window
 from alerts.quota import CandidateQuota
 from common.interval import Z
 from records.facts.counts import Alike
 from records.outcome import INVALID_OUTPUT, THROTTLED, Fault, Feedback, Outcome
 from routing.assignment import UNASSIGNED
 from routing.canary import ArmName
-
-MOST = 30
-"""The most slices from the first value to the last."""
-
-
-DatedSlice = tuple[float, Slice]
-"""(UTC seconds of its middle, slice)."""
-
-
-def _no_slices() -> dict[ArmName, dict[int, Slice]]:
-    return {"baseline": {}, "candidate": {}}
-
-
-@dataclass(slots=True)
-class RunCourse:
-    """Both arms' answers and errors by the time at which they ended. Slice n begins n × `slice_s` seconds
-    after the epoch, UTC, so values from before a restart or from another machine fit in. `first_at` and
-    `last_at` are the times of the first and the last value, UTC seconds, None while unknown."""
-
-    slice_s: float = 20.0
-    arms: dict[ArmName, dict[int, Slice]] = field(default_factory=_no_slices)
-    first_at: float | None = None
-    last_at: float | None = None
-
-    def reach(self, first_at: float, last_at: float) -> None:
-        """Note the times of a first and a last value, UTC seconds."""
-        self.first_at = first_at if self.first_at is None else min(self.first_at, first_at)
-        self.last_at = last_at if self.last_at is None else max(self.last_at, last_at)
-
-    def add(self, arm: ArmName, parts: Iterable[DatedSlice]) -> None:
-        """Add slices, each narrow beside `slice_s`, in any order."""
-        slices = self.arms[arm]
-        for at, part in parts:
-            slices.setdefault(int(at / self.slice_s), Slice()).merge(part)
-        self._widen()
-
-    def with_more(self, more: Mapping[ArmName, Iterable[DatedSlice]]) -> "RunCourse":
-        """A copy with more slices."""
-        whole = RunCourse(slice_s=self.slice_s, first_at=self.first_at, last_at=self.last_at)
-        for arm, slices in self.arms.items():
-            whole.add(arm, (((number + 0.5) * self.slice_s, part) for number, part in slices.items()))
-        for arm, parts in more.items():
-            whole.add(arm, parts)
-        return whole
-
-    def document(self) -> dict[str, Any] | None:
-        """As `Pulse.recent`, from the slice of the first value, which begins at `start` (UTC seconds), to the
-        slice of the last value; None without values. `first_at` and `last_at` lie in these two slices."""
-        ends = self._ends()
-        if ends is None:
-            return None
-        start, last = ends[0] * self.slice_s, ends[1] * self.slice_s
-        numbers = range(ends[0], ends[1] + 1)
-        return {
-            "slice_s": self.slice_s,
-            "newest_s": self.slice_s,
-            "start": start,
-            "first_at": _within(self.first_at, start, start + self.slice_s) or start,
-            "last_at": _within(self.last_at, last, last + self.slice_s) or last + self.slice_s,
-            "arms": {
-                name: course_of([slices.get(number, Slice()) for number in numbers])
-                for name, slices in self.arms.items()
-            },
-        }
-
-    def _ends(self) -> tuple[int, int] | None:
-        numbers = [number for slices in self.arms.values() for number in slices]
-        return (min(numbers), max(numbers)) if numbers else None
-
-    def _widen(self) -> None:
-        """Join slices in pairs until there are few enough."""
-        while (ends := self._ends()) is not None and ends[1] - ends[0] >= MOST:
-            self.slice_s *= 2
-            self.arms = {name: _in_pairs(slices) for name, slices in self.arms.items()}
-
-
-def _within(at: float | None, begin: float, end: float) -> float | None:
-    """The time if it lies in the slice. Those of a run that began before they were noted may not."""
-    return at if at is not None and begin <= at <= end else None
-
-
-def _in_pairs(slices: Mapping[int, Slice]) -> dict[int, Slice]:
-    joined: dict[int, Slice] = {}
-    for number, part in slices.items():
-        joined.setdefault(number // 2, Slice()).merge(part)
-    return joined
-
-
-def course_of(slices: Sequence[Slice]) -> dict[str, list[Any]]:
-    """One arm's slices, oldest first: how many answers and errors ended in each, how many of them failed, and
-    the p95 latency in seconds (None: no answer)."""
-    return {
-        "requests": [part.count for part in slices],
-        "errors": [part.over for part in slices],
-        "p95_s": [part.quantile(0.95) for part in slices],
-    }
-
 
 RECENT_S = 600.0
 _FEW = 10
@@ -230,20 +133,18 @@ class ArmPulse:
     per_token: Window = field(default_factory=_recent)
     ratings: dict[str, SummedValues] = field(default_factory=dict)
 
-    def add_times(self, measured: Alike) -> dict[int, Slice]:
-        """Add the times of outcomes that are alike and `measured`. Returns the forgotten slices of
-        `latency`."""
+    def add_times(self, measured: Alike) -> None:
+        """Add the times of outcomes that are alike and `measured`."""
         ended = [
             (each.mono + each.latency_s, each.latency_s, each)
             for each in measured
             if each.latency_s is not None
         ]
         latencies = [(at, latency_s) for at, latency_s, _ in ended]
-        forgotten = self.latency.add_all(latencies, over=measured[0].failed)
+        self.latency.add_all(latencies, over=measured[0].failed)
         streams = [(at, each.ttft_s, each.per_token_s) for at, _, each in ended if each.ttft_s is not None]
         self.first_token.add_all([(at, ttft_s) for at, ttft_s, _ in streams if ttft_s is not None])
         self.per_token.add_all([(at, each_s) for at, _, each_s in streams if each_s is not None])
-        return forgotten
 
 
 MOST_OFF = 1.5
@@ -279,10 +180,9 @@ class PhaseSplit:
 
 @dataclass(slots=True)
 class Pulse:
-    """One canary in one run. `course` has what the latency windows have forgotten. `clock_s` is UTC less
-    CLOCK_MONOTONIC, None until an outcome tells it. `mirrors_dropped` counts the mirror copies that were not
-    sent, `unassigned` the requests without a good arm from the flag system that assigns the units, by reason,
-    `split` the newest phase's others, and `quota` how many of the candidate's were throttled."""
+    """One canary in one run. `mirrors_dropped` counts the mirror copies that were not sent, `unassigned` the
+    requests without a good arm from the flag system that assigns the units, by reason, `split` the newest
+    phase's others, and `quota` how many of the candidate's were throttled."""
 
     run: int
     arms: dict[ArmName, ArmPulse] = field(
@@ -294,8 +194,7 @@ class Pulse:
     prompt_missed: int = 0
     split: PhaseSplit = field(default_factory=PhaseSplit)
     quota: CandidateQuota = field(default_factory=CandidateQuota)
-    course: RunCourse = field(default_factory=RunCourse)
-    clock_s: float | None = None
+    course: Course = field(default_factory=Course)
 
     def observe(self, *alike: Outcome) -> None:
         """Add outcomes of this canary that are alike (`records.facts.counts`). Other runs and pinned requests
@@ -336,10 +235,9 @@ class Pulse:
             arm.answers.add(*alike)
         if one.measured:
             arm.counted += count
-            self.clock_s = one.at - one.mono
-            forgotten = arm.add_times(alike)
+            arm.add_times(alike)
             if not one.mirror:
-                self._extend(alike, forgotten)
+                self.course.add(alike)
 
     def _ask(self, alike: Alike) -> None:
         """Count requests that the candidate's provider took, or throttled."""
@@ -348,13 +246,6 @@ class Pulse:
         if throttled or (one.measured and one.error_type != "breaker_open"):
             ends = [each.mono + (each.latency_s or 0.0) for each in alike]
             self.quota.add(one.phase, ends, throttled=throttled)
-
-    def _extend(self, measured: Alike, forgotten: Mapping[int, Slice]) -> None:
-        """Take the run's course on to these outcomes, and to what the window has forgotten."""
-        ends = [each.at + (each.latency_s or 0.0) for each in measured]
-        self.course.reach(min(ends), max(ends))
-        if forgotten:
-            self.course.add(measured[0].arm, self.dated(forgotten))
 
     def observe_feedback(self, feedback: Feedback, *, before: float | None = None) -> None:
         """Add one feedback value about an exchange in this run, or replace the value `before` it."""
@@ -378,34 +269,6 @@ class Pulse:
     def document(self, now: float) -> dict[str, dict[str, Any]]:
         """The arms as `canary status -o json` shows them, at monotonic `now`."""
         return {name: _document(arm, now) for name, arm in self.arms.items()}
-
-    def recent(self, now: float) -> dict[str, Any]:
-        """The last ten minutes in slices of `slice_s`, oldest first (`course_of`). The newest slice is
-        `newest_s` old. `start` is None.
-
-        The whole run instead (`RunCourse.document`), in slices from `start` (UTC seconds) on, if the
-        candidate answered earlier in the run and not in these minutes, or if neither arm did.
-        """
-        slice_s = RECENT_S / SLICES
-        arms = {name: course_of(arm.latency.course(now)) for name, arm in self.arms.items()}
-        empty = {name for name, found in arms.items() if not any(found["requests"])}
-        earlier = self.course.arms["candidate"] or self.arms["candidate"].latency.slices
-        silent = "candidate" in empty and (earlier or "baseline" in empty)
-        whole = self._whole().document() if silent else None
-        return whole or {"slice_s": slice_s, "newest_s": now % slice_s, "start": None, "arms": arms}
-
-    def dated(self, slices: Mapping[int, Slice]) -> Iterator[DatedSlice]:
-        """These slices of a latency window, in UTC; none while the clock is not known."""
-        width_s, clock_s = RECENT_S / SLICES, self.clock_s
-        if clock_s is None:
-            return iter(())
-        return (((number + 0.5) * width_s + clock_s, part) for number, part in slices.items())
-
-    def _whole(self) -> RunCourse:
-        """The whole run up to now."""
-        return self.course.with_more(
-            {name: self.dated(arm.latency.slices) for name, arm in self.arms.items()}
-        )
 
     def mirror_document(self, now: float) -> dict[str, Any]:
         """The mirror copies in the same form, and how many were dropped."""
@@ -455,8 +318,6 @@ def _rate(per_token_s: float | None) -> float | None:
 def elsewhere(pulse: Pulse) -> Pulse:
     """A pulse from another boot or machine. Counts and course continue; windows, on another clock, are
     dropped."""
-    for name, arm in pulse.arms.items():
-        pulse.course.add(name, pulse.dated(arm.latency.slices))
     for arm in (*pulse.arms.values(), pulse.mirror):
         arm.latency, arm.first_token, arm.per_token = _recent(), _recent(), _recent()
     pulse.quota = CandidateQuota()

@@ -19,8 +19,9 @@ from common.numbers import set_percent
 from console.access.login import Login
 from console.judged import figures_in
 from console.rendering import Templates, headers, headers_of_whole, prospect_lines, report_in, reports
-from control.operator.operator import Operator
+from control.operator.operator import Happenings, Operator
 from control.operator.orders import ORDERS, BadOrder, Order
+from pages.status.course import ChartsView, charts_view, marks, span_of
 from pages.status.rules import proof_of, reach
 from pages.status.standing import LOUDEST, PastCanaryView, arm_rows, past_view, standing
 from pages.words.arms import SideRow, heading, side_by_side
@@ -121,6 +122,7 @@ class ReadOnlyPages:
             Route("/canaries/{name}", self.canary),
             Route("/canaries/{name}/figures", self.figures),
             Route("/canaries/{name}/events", self.events),
+            Route("/canaries/{name}/course", self.course),
             Route("/canaries/{name}/actions", self.actions),
             Route("/canaries/{name}/advice", self.advice),
             Route("/canaries/{name}/score", self.score),
@@ -165,7 +167,8 @@ class ReadOnlyPages:
         """One canary, updated live; one that has left the config, as it ended."""
         name = request.path_params["name"]
         if name not in self._operator.past():
-            return self._of_one(request, "canary.html", whole=True)
+            charts = await self._charts(request)
+            return self._of_one(request, "canary.html", whole=True, charts=charts)
         (past,) = await self._past([name])
         audit = await self._operator.audit(_ENTRIES, name)
         captured_at = await self._operator.captured_at(name)
@@ -184,10 +187,9 @@ class ReadOnlyPages:
         return self._of_one(request, "actions.html", whole=False)
 
     async def events(self, request: Request) -> Response:
-        """The changing part of the page and the last ten minutes, as server-sent events."""
+        """The changing part of the page, as server-sent events."""
         name = request.path_params["name"]
-        self._operator.recent(name)
-
+        self._canary(name)
         person = self._login.person(request)
 
         def look() -> Mapping[str, Any]:
@@ -199,16 +201,34 @@ class ReadOnlyPages:
                     "html": html,
                     "key": shown["standing"].key,
                     "announcement": f"{name} is {shown['standing'].word} at {share}",
-                    "recent": self._operator.recent(name),
                 }
             return {
                 "html": "This canary is no longer in the config. Load the page again to see how it ended.",
                 "key": "gone",
                 "announcement": "",
-                "recent": None,
             }
 
         return self._stream.answer(look, lambda: self._login.still_in(request), headers())
+
+    async def course(self, request: Request) -> Response:
+        """What the charts draw, as JSON: both arms, from UTC second `since` on; without it with the marks."""
+        name, since = request.path_params["name"], request.query_params.get("since", "")
+        span = span_of(request.query_params.get("span"))
+        begin = float(since) if since.isdecimal() else 0.0
+        found = self._operator.course(name, span, begin)
+        more = {} if begin else {"marks": marks(await self._operator.happenings(name, found["start"]))}
+        document = msgspec.json.encode({**found, **more})
+        return Response(document, media_type="application/json", headers=headers())
+
+    async def _charts(self, request: Request) -> ChartsView:
+        """What stands beside the charts; without marks while the store does not answer."""
+        name, span = request.path_params["name"], span_of(request.query_params.get("span"))
+        self._canary(name)
+        found = self._operator.course(name, span)
+        happened = Happenings()
+        with suppress(BadOrder):
+            happened = await self._operator.happenings(name, found["start"])
+        return charts_view(found, happened)
 
     async def advice(self, request: Request) -> Response:
         """What the report says of a promotion, in one line."""
@@ -294,12 +314,12 @@ class ReadOnlyPages:
         given = {"x-content-type-options": "nosniff", "cache-control": "no-cache"}
         return Response(file.read_bytes(), media_type=_TYPES[file.suffix], headers=given)
 
-    def _of_one(self, request: Request, template: str, *, whole: bool) -> Response:
+    def _of_one(self, request: Request, template: str, *, whole: bool, **more: Any) -> Response:
         """One canary. Without `whole`, leaves out the parts that live updates do not replace. A link may ask
         for an order's dialog (`console.page`)."""
         shown = self._canary(request.path_params["name"])
         shown["asked"] = asked_order(request.query_params, shown["canary"])
-        return self._login.answer(request, template, **shown, whole=whole)
+        return self._login.answer(request, template, **shown, whole=whole, **more)
 
     async def _of_report(self, request: Request, template: str) -> Response:
         shown = self._canary_or_past(request.path_params["name"])

@@ -358,9 +358,8 @@ class Window:
         """Add a value observed at `at`, in any order. `over` marks it as over the caller's bound."""
         self.add_all([(at, value)], over=over)
 
-    def add_all(self, observed: Iterable[tuple[float, float]], *, over: bool = False) -> dict[int, Slice]:
-        """Add values that were observed, in any order: (at, value). `over` marks all of them. Returns the
-        slices, by number, that are forgotten from now on."""
+    def add_all(self, observed: Iterable[tuple[float, float]], *, over: bool = False) -> None:
+        """Add values that were observed, in any order: (at, value). `over` marks all of them."""
         span_s = self.span_s
         by_slice: dict[int, list[float]] = {}
         for at, value in observed:
@@ -369,18 +368,16 @@ class Window:
             if values is None:
                 values = by_slice[index] = []
             values.append(value)
-        forgotten: dict[int, Slice] = {}
         for index, values in by_slice.items():
             part = self.slices.get(index)
             if part is None:
                 part = self.slices[index] = Slice()
-                forgotten |= self._forget(index)
+                self._forget(index)
             part.add(values, over=over, binned=self.binned)
-        return forgotten
 
-    def _forget(self, newest: int) -> dict[int, Slice]:
-        old = [index for index in self.slices if index < newest - 2 * SLICES]
-        return {index: self.slices.pop(index) for index in old}
+    def _forget(self, newest: int) -> None:
+        for old in [index for index in self.slices if index < newest - 2 * SLICES]:
+            del self.slices[old]
 
     def _live(self, now: float) -> Iterator[Slice]:
         if self.span_s is None:
@@ -416,13 +413,6 @@ class Window:
         for part in self._live(now):
             merged.merge(part)
         return merged
-
-    def course(self, now: float) -> list[Slice]:
-        """The slices, oldest first, with empty ones for times without values."""
-        if self.span_s is None:
-            return list(self.slices.values())
-        newest = int(now * SLICES / self.span_s)
-        return [self.slices.get(newest - back, Slice()) for back in reversed(range(SLICES))]
 
 
 def _quantile(bins: Mapping[int, int], q: float) -> float | None:

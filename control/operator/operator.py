@@ -1,6 +1,7 @@
 """What the console may ask and order. Facts come from the monitor and the store; every order is audited."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from alerts.course import ChartSpan
 from alerts.incidents.notifier import Announcement
 from alerts.incidents.rollback import RolledBack
 from bench.preflight.result import NothingToAsk
@@ -58,8 +60,16 @@ from records.store import Act, AuditEntry, Store
 from records.store.benchmarks import BenchFailures, Benchmarks, FailureRow
 from records.store.captures import CaptureStore, Label, Labels, Right
 from records.store.decisions import Choice, Decision, Decisions
-from records.store.releases import PastCanary, past_canaries
-from records.store.reports import DailyReport, DailyReports, Evaluations, ReportEntry
+from records.store.drift import DriftStore, ModelChange
+from records.store.releases import PastCanary, Releases, SentPage, past_canaries
+from records.store.reports import (
+    DailyReport,
+    DailyReports,
+    Evaluations,
+    ReportEntry,
+    StoredLook,
+    VerdictLooks,
+)
 from records.store.session_exchanges import SessionMark, StoredSession, session_of
 from routing import transitions
 from routing.assign import Held, everybody
@@ -81,6 +91,18 @@ T = TypeVar("T")
 
 CONFIRM_WITHIN_S = 1.5
 LOOK_EVERY_S = 0.05
+MARKED = 200
+"""The most audit entries that charts mark."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happenings:
+    """What happened to a canary, as its charts mark it."""
+
+    acts: Sequence[AuditEntry] = ()
+    pages: Sequence[SentPage] = ()
+    looks: Sequence[StoredLook] = ()
+    models: Sequence[ModelChange] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -504,9 +526,25 @@ class Operator:
         newest = await _ask_store(CaptureStore(self.store).newest, [canary], 1)
         return newest[0].about.at if newest else None
 
-    def recent(self, canary: str) -> Mapping[str, Any]:
-        """The last ten minutes of both arms, or the whole run (`alerts.pulse`)."""
-        return self._watched(canary).pulse.recent(time.monotonic())
+    def course(self, canary: str, span: ChartSpan, since: float = 0.0) -> Mapping[str, Any]:
+        """Both arms over time, of this run (`alerts.course`)."""
+        return self._watched(canary).pulse.course.document(span, time.time(), since=since)
+
+    async def happenings(self, canary: str, since: float) -> Happenings:
+        """What happened to the canary since a UTC second, as the charts mark it."""
+        return await _ask_store(self._happenings, canary, self._watched(canary).watch.run, since)
+
+    def _happenings(self, canary: str, run: int, since: float) -> Happenings:
+        acts = [each for each in self.store.audit(MARKED, canary) if each.act.at >= since]
+        wanted = self.settings().canaries.get(canary)
+        arms = (wanted.canary.baseline, wanted.canary.candidate) if wanted is not None else ()
+        models = {f"{each.provider}/{each.model}" for each in arms}
+        return Happenings(
+            acts=acts,
+            pages=Releases(self.store).pages(canary, since=since, until=math.inf),
+            looks=[each for each in VerdictLooks(self.store).of_run(canary, run) if each.at >= since],
+            models=[each for each in DriftStore(self.store).changes(since=since) if each.model in models],
+        )
 
     async def rollbacks(self, canary: str, limit: int) -> Sequence[RolledBack]:
         """Every rollback, by rules and by persons, newest first: why, and the state before and after."""

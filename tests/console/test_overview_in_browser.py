@@ -7,12 +7,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, expect
 
 import console
 from console.rendering import Templates
+from control.operator.operator import Happenings
+from pages.status.course import charts_view, marks
+from records.store.releases import SentPage
 from tests.console.chromium import chromium
 from tests.console.test_standing import arm, rule
 from tests.console.test_where_on_page import document, shown, values_of
@@ -120,29 +124,81 @@ KEEP_CHARTS = """
 """
 
 
-def test_without_recent_requests_the_charts_show_the_run_and_say_so(page: Page) -> None:
-    slices = {"requests": [3, 0, 9], "errors": [0, 0, 9], "p95_s": [0.4, None, 0.2]}
-    start = 1_790_000_000.0
-    recent = {"slice_s": 600.0, "newest_s": 600.0, "start": start, "first_at": start + 300.0}
-    recent |= {"last_at": start + 1500.0, "arms": {"baseline": slices, "candidate": slices}}
-    page.add_init_script(KEEP_CHARTS)
-    site = Site(page)
-    values = values_of() | shown(document(orders=[], preflight=None, **CALM))
-    site.paths["/canaries/support-nov"] = Templates().text("canary.html", values | {"whole": True})
-    part = Templates().text("figures.html", values | {"whole": False})
-    site.paths["/canaries/support-nov/figures"] = part
-    look = {"html": part, "key": "k", "announcement": "", "recent": recent}
-    site.paths["/canaries/support-nov/events"] = f"event: look\ndata: {json.dumps(look)}\n\n"
-    page.goto("/canaries/support-nov")
-    charts = page.get_by_role("region", name="The whole run")
-    expect(charts.get_by_role("heading")).to_have_text("The whole run")
-    expect(charts).to_contain_text(
-        "The charts show this run instead, from 2026-09-21 14:18 to 2026-09-21 14:38 UTC."
+START = 1_790_000_000
+MARKS = Happenings(pages=[SentPage(key="k", at=START + 90.0, canary="c", event="page", title="Answers fail")])
+
+
+def course(start: int = START, **arm: Any) -> dict[str, Any]:
+    one = {"requests": [3, 0, 9, 4], "errors": [0, 0, 9, 1], "faults": [0, 0, 3, 0], "users": [2, 0, 5, 1]}
+    one |= {"cost_usd": [0.01, None, 0.02, 0.01], "p95_s": [0.4, None, 0.2, 0.3], **arm}
+    return {
+        "span": "24h",
+        "slice_s": 60,
+        "keeps": 4,
+        "start": start,
+        "arms": {"baseline": one, "candidate": one},
+    }
+
+
+def charted(page: Page) -> Site:
+    site, view = Site(page), charts_view(course(), MARKS)
+    values = values_of() | shown(document(orders=[], preflight=None, **CALM)) | {"charts": view, "texts": []}
+    path = "/canaries/support-nov"
+    site.paths[path] = site.paths[f"{path}?span=24h"] = Templates().text(
+        "canary.html", values | {"whole": True}
     )
-    expect(charts.locator("canvas")).to_have_count(3)
+    site.paths[f"{path}/figures"] = Templates().text("figures.html", values | {"whole": False})
+    newest = {"marks": marks(MARKS), **course()}
+    site.paths[f"{path}/course?span=24h"] = msgspec.json.encode(newest).decode()
+    return site
+
+
+def test_charts_draw_both_arms_with_marks_and_read_their_values_under_the_pointer(page: Page) -> None:
+    page.add_init_script(KEEP_CHARTS)
+    charted(page)
+    page.goto("/canaries/support-nov")
+    charts = page.get_by_role("region", name="Charts")
+    expect(charts.locator("canvas")).to_have_count(6)
     drawn = page.evaluate("charts.map((each) => each.data)")
-    assert [start + 450.0, start + 900.0, start + 1350.0] == drawn[0][0]
-    assert [0.6, 0.0, 1.8] in [data[1] for data in drawn], "a minute of what its first and last slice cover"
+    assert drawn[0][0] == [START, START + 60, START + 120, START + 180]
+    assert [3, 0, 9, None] in [data[1] for data in drawn], "the newest minute is not over"
+    assert [0, None, 100, 25] in [data[2] for data in drawn]
+    over = charts.locator(".u-over").first
+    over.hover(position={"x": over.evaluate("each => each.clientWidth") / 2, "y": 20})
+    expect(charts.locator("#reading")).to_contain_text("UTC) · Answers fail")
+    expect(charts.locator("output").nth(0)).to_have_text(re.compile(r"(3|9|0) a minute · "))
+    expect(charts.locator("output").nth(1)).to_have_text(re.compile(r"(–|100 %) · "))
+    expect(charts.get_by_role("list", name="Marks in the charts")).to_contain_text("Answers fail")
+
+
+def test_what_is_newer_takes_the_place_of_what_is_older_in_the_charts(page: Page) -> None:
+    page.clock.install()
+    page.add_init_script(KEEP_CHARTS)
+    site = charted(page)
+    page.goto("/canaries/support-nov")
+    expect(page.locator("canvas")).to_have_count(6)
+    since = f"/canaries/support-nov/course?span=24h&since={START + 180 - 5 * 60}"
+    later = course(START + 180)
+    site.paths[since] = json.dumps(later)
+    page.clock.run_for(31_000)
+    page.wait_for_function(f"charts[0].data[0].at(-1) === {START + 180 + 180}")
+    assert page.evaluate("charts[0].data[0]") == [START + 60 * n for n in (3, 4, 5, 6)]
+
+
+def test_without_scripts_links_choose_the_time_and_a_table_has_the_figures(browser: Browser) -> None:
+    context = browser.new_context(
+        base_url=ADMIN, java_script_enabled=False, viewport={"width": 390, "height": 844}
+    )
+    page = context.new_page()
+    charted(page)
+    page.goto("/canaries/support-nov")
+    page.get_by_role("link", name="24 h").click()
+    expect(page).to_have_url(f"{ADMIN}/canaries/support-nov?span=24h#charts")
+    expect(page.get_by_role("link", name="24 h")).to_have_attribute("aria-current", "page")
+    page.get_by_text("As a table").click()
+    rows = page.get_by_role("region", name="The charts as a table").get_by_role("row")
+    expect(rows.filter(has_text="candidate").nth(1)).to_contain_text("100.0 %")
+    context.close()
 
 
 @pytest.mark.parametrize("template", ["overview.html", "figures.html", "why.html"])

@@ -158,7 +158,7 @@ def test_nothing_is_wider_than_a_telephone_or_a_sheet(open_page: Open) -> None:
 def test_the_figures_of_both_arms_follow_the_traffic(open_page: Open, shown: tuple[Stage, Visitors]) -> None:
     with open_page(at="/canaries/support-nov") as page:
         expect(page.locator("#connection")).to_have_text("Live, updated every second.")
-        expect(page.locator(".chart canvas")).to_have_count(3)
+        expect(page.locator(".chart canvas")).to_have_count(6)
         before = requests_on(page)
         shown[1].ask("gpt-4o", 1)
         eventually(lambda: requests_on(page) > before)

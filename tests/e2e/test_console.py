@@ -13,11 +13,13 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.routing import Route
 
+from alerts.course import ChartSpan
 from alerts.incidents.rollback import RolledBack
 from console.access.guard import Access
 from console.app import admin_app
 from console.page import WATCHERS
 from control.operator.labels import PairToLabel, PairWanted
+from control.operator.operator import Happenings
 from control.operator.orders import Order
 from demo.provider.behaviour import Behaviour
 from records.captures.capture import Capture
@@ -72,7 +74,10 @@ class Nobody:
     async def preflight(self, canary: str) -> Mapping[str, Any]:
         raise AssertionError
 
-    def recent(self, canary: str) -> Mapping[str, Any]:
+    def course(self, canary: str, span: ChartSpan, since: float = 0.0) -> Mapping[str, Any]:
+        raise AssertionError
+
+    async def happenings(self, canary: str, since: float) -> Happenings:
         raise AssertionError
 
     async def rollbacks(self, canary: str, limit: int) -> Sequence[RolledBack]:
