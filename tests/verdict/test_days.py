@@ -69,6 +69,7 @@ def test_a_novelty_that_fades_is_judged_on_what_is_left_of_it() -> None:
     assert report.verdict == "extend"
     said = _said(report, "fades with a user's time: ")
     assert "from a user's day 4 on" in said
+    assert not any(each.startswith("Satisfaction changes") for each in sentences(report))
 
 
 def test_incidents_are_judged_by_the_days_on_which_they_came() -> None:

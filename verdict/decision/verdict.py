@@ -52,7 +52,9 @@ from verdict.rows.reading import read, unread
 from verdict.rows.reasons import (
     CacheDiffers,
     CostsUnknown,
+    DaysDecide,
     Detail,
+    EffectFades,
     GroundMoved,
     InBothArms,
     LabelsWanted,
@@ -213,7 +215,7 @@ def find(
     days, lines = [each for row in rows for each in row.days], tuple(row.line for row in rows)
     unmade: list[Reason] = []
     hits = left_out("cache_hits", lambda: _cache_hits(sample, canary, lines), None, unmade)
-    caveats += [*(row.caveat for row in rows), *fading(days), _cache_differs(hits, canary)]
+    caveats += [*(row.caveat for row in rows), *_untold(fading(days), rows), _cache_differs(hits, canary)]
     notes: list[Reason | None] = [_unread(sample), *unmade, *(note for row in rows for note in row.notes)]
     (caveats if sample.too_many_flipped else notes).append(_flips(sample))
     return Findings(
@@ -249,6 +251,16 @@ def _moved(canary: JudgedCanary, window: ReportWindow) -> list[GroundMoved]:
         if known is not None and change.model == f"{known.provider}/{known.model}"
         if start < change.at <= end
     ]
+
+
+def _untold(found: Sequence[EffectFades], rows: "Sequence[_RowFindings]") -> list[EffectFades]:
+    """The caveats of rows that do not stay open for the same reason."""
+    open_ = {
+        row.line.metric
+        for row in rows
+        if isinstance(row.row.held, DaysDecide) and row.row.held.found.kind == "fades"
+    }
+    return [each for each in found if each.since.metric not in open_]
 
 
 def _cache_differs(found: CacheHits | None, canary: JudgedCanary) -> CacheDiffers | None:
