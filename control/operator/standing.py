@@ -123,7 +123,11 @@ class StandingOrders:
         return {
             "name": name,
             "owner": standing.terms.owner,
-            "baseline": {"provider": baseline.provider, "model": baseline.model},
+            "baseline": {
+                "provider": baseline.provider,
+                "model": baseline.model,
+                **({"request": baseline.words} if baseline.words else {}),
+            },
             "since": newest.at if newest is not None else None,
             "by": newest.who if newest is not None else None,
             "canary": newest.canary if newest is not None else None,

@@ -115,7 +115,8 @@ def standing_said(canary: Mapping[str, Any], now: float) -> str:
     """A standing canary's baseline in force, since when and by whom, who took a later one back, what it tries
     and its owner."""
     arm, trials = canary["baseline"], canary["trials"]
-    text = f"everybody gets {arm['provider']}/{arm['model']}"
+    differs = f" · {arm['request']}" if arm.get("request") else ""
+    text = f"everybody gets {arm['provider']}/{arm['model']}{differs}"
     if canary["since"] is not None:
         ago = span(max(0.0, now - canary["since"]))
         text += f", for {ago}: {canary['by']} promoted {canary['canary']}"

@@ -206,7 +206,8 @@ def test_a_candidate_and_a_copy_have_its_prompt_and_its_changes(
 ) -> None:
     texts = ArmTexts(V7, "You are brief.")
     form = replace(form, body={**form.body, **prompt})
-    for arm, mirror in (("candidate", 0.0), ("baseline", 1.0)):
+    mirrors: Mapping[ArmName, float] = {"candidate": 0.0, "baseline": 1.0}
+    for arm, mirror in mirrors.items():
         provider.log.clear()
         told = sent(
             run, provider, form, arm=arm, changes={"candidate": form.changes}, mirror=mirror, texts=texts
