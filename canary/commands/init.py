@@ -172,20 +172,16 @@ class _Answers:
         return self.per_user is not None and self.per_user < 1
 
     @property
-    def assumed(self) -> str:
-        """What the plan is to assume, as `canary plan --assume` takes it."""
-        rated = [f"csat.rated={_percent(self.raters)}"] if self.raters else []
-        parts = [f"category:{name}={_percent(part)}" for name, part in self.critical.items() if part]
-        return ",".join([*rated, *parts])
-
-    def plan_command(self, config: Path | None = None) -> str:
-        """The command that tells the same again."""
-        words = ["canary", "plan", self.name]
-        words += [] if config in (None, CONFIG) else ["--config", str(config)]
-        words += [] if self.users is None else ["--users", str(self.users)]
-        words += [] if self.per_user is None else ["--requests", f"{self.per_user:.6g}"]
-        words += ["--assume", self.assumed] if self.assumed else []
-        return shlex.join(words)
+    def expected(self) -> str:
+        """What the plan is to expect, as the file has it."""
+        parts = [f"{_quoted(name)}: {_percent(part)}" for name, part in self.critical.items() if part]
+        told = {
+            "users": self.users,
+            "requests": None if self.per_user is None else f"{self.per_user:.6g}",
+            "rated": _percent(self.raters) if self.raters else None,
+            "categories": f"{{{', '.join(parts)}}}" if parts else None,
+        }
+        return ", ".join(f"{key}: {value}" for key, value in told.items() if value is not None)
 
     def text(self) -> str:
         """The file."""
@@ -196,6 +192,8 @@ class _Answers:
         )
         quoted = ", ".join(map(_quoted, self.critical))
         critical = f"    critical_categories: [{quoted}]\n" if quoted else ""
+        about = "    # What the plan expects of your users, until three whole days of them are measured.\n"
+        expect = f"{about}    expect: {{{self.expected}}}\n" if self.expected else ""
         return f"""# Written by `canary init`. `canary check` checks it; docs/configuration.md has every key.
 
 # Where your app finds canary. The page is at 127.0.0.1:{8082 if admin else 8081}.
@@ -219,8 +217,7 @@ canaries:
     planned_days: {_DAYS}
     # A candidate waits for `canary start`. With auto it starts once it has taken a first request.
     start: manual
-{said}{critical}    # The criteria, fixed once a candidate starts. How likely they ship a good one:
-    #   {self.plan_command()}
+{said}{critical}{expect}    # The criteria, fixed once a candidate starts. `canary plan` says how likely they ship a good one.
     rubric:
       - {{metric: error_rate, acceptable: "< 5%", ideal: "< 1%", weight: 40, question: "Do answers arrive?"}}
       - {{metric: answer_faults, acceptable: "<= baseline + 3pp", ideal: "<= baseline + 0pp", weight: 20, question: "Are they whole, and no refusal?"}}
@@ -267,13 +264,9 @@ def _write(config: Path, text: str) -> None:
 def _expectations(answers: _Answers, known: Any) -> Sequence[str]:
     """What to expect of the rubric, from the same plan as `canary plan`. Exits 2 for what it cannot take."""
     from pages.reports.plan import brief_document
-    from verdict.planner.assumptions import parse_assumptions
     from verdict.planner.prospect import PlanRequest, levers, prospect_of
 
-    with ended_by(ValueError, code=2):
-        assumed = parse_assumptions(answers.assumed, known.judged.metrics)
-    wanted = PlanRequest(users=answers.users, requests=answers.per_user, assumptions=assumed)
-    found = prospect_of(known.judged, known.canary.steps, wanted)
+    found = prospect_of(known.judged, known.canary.steps, PlanRequest())
     assert found is not None  # noqa: S101 - there are rows and a share
     from common.numbers import rough_percent
 
@@ -320,7 +313,7 @@ def _next(answers: _Answers, config: Path) -> Sequence[str]:
         f"  {_VARIABLES[answers.api]}=http://127.0.0.1:{answers.port}{version}    for your app, which names "
         "its user in the header x-canary-unit",
         f"  canary begin {answers.name} --model MODEL{named}    once a candidate is there",
-        f"The same figures again: {answers.plan_command(config)}",
+        f"  canary plan{named}    the same figures again, and more",
     ]
 
 

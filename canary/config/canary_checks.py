@@ -51,6 +51,7 @@ def check_canaries(file: FileSection, found: CheckedDocument) -> None:
         check_forms(file, canary, path, found)
         _check_tags(file, canary, path, found)
         _check_critical(canary, path, found)
+        _check_expect(canary, path, found)
         _check_guardrails(file, canary, metrics, path, found)
         _check_rubric(canary, metrics, path, found)
         check_plan(canary, metrics, path, found)
@@ -60,6 +61,20 @@ def check_canaries(file: FileSection, found: CheckedDocument) -> None:
     check_retention(file, found)
     check_lanes(file, found)
     _check_standing(file, found)
+
+
+def _check_expect(canary: CanarySection, path: Path, found: CheckedDocument) -> None:
+    """Record expectations of nobody, and of categories that are not critical."""
+    if canary.expect is None:
+        return
+    if canary.expect.rated == 0:
+        found.complain((*path, "expect", "rated"), "nobody rates, so leave out the rows on ratings instead")
+    for name, share in canary.expect.categories.items():
+        place = (*path, "expect", "categories", name)
+        if name not in canary.critical_categories:
+            found.complain(place, f'"{name}" is none of `critical_categories`, and no other counts')
+        elif share == 0:
+            found.complain(place, "nobody is in it, so leave it out of `critical_categories` instead")
 
 
 def _check_standing(file: FileSection, found: CheckedDocument) -> None:

@@ -62,7 +62,7 @@ from routing.canary import (
     Step,
     text_digest,
 )
-from verdict.terms.judged_canary import JudgedCanary
+from verdict.terms.judged_canary import NOTHING_EXPECTED, ExpectedUse, JudgedCanary
 from verdict.terms.plan import DAY_S, default_days
 from verdict.terms.rubric import Criterion
 
@@ -345,6 +345,7 @@ def _canary(
             assigned_outside=section.assignment == "header",
             judge=_judge_of(section, file),
             candidate_price=candidate_price,
+            expected=NOTHING_EXPECTED if section.expect is None else ExpectedUse(**dict(section.expect)),
         ),
         guardrails=guardrails.rules(
             section.guardrails,

@@ -313,6 +313,23 @@ class CanaryJudgeSection(ConfigSection):
     criteria: Text = Field(CRITERIA, description="What makes an answer good, in words for the judge.")
 
 
+class ExpectSection(ConfigSection):
+    """What is expected of the users, for the plan until it is measured."""
+
+    users: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Users of both arms in the planned days. Default: 20,000 in 14 days."
+    )
+    requests: Annotated[float, Field(ge=1, le=1e6)] | None = Field(
+        None, description="Mean requests of a user. Default: 3."
+    )
+    rated: AnyShare | None = Field(
+        None, description="The share of requests that a user rates. Default: one in eight."
+    )
+    categories: dict[Text, AnyShare] = Field(
+        {}, description="Of critical categories, the share of the users who are in them. Default: 10%."
+    )
+
+
 class CanarySection(ConfigSection):
     """One rollout under test."""
 
@@ -423,6 +440,9 @@ class CanarySection(ConfigSection):
         DEFAULT_PLANNED_UNITS,
         ge=1,
         description="The number of candidate units at which the intervals are tightest.",
+    )
+    expect: ExpectSection | None = Field(
+        None, description="What the plan expects of the users until it is measured."
     )
     guardrails: Annotated[tuple[GuardrailSection, ...] | None, BeforeValidator(_named_or_list)] = Field(
         None,

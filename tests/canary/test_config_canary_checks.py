@@ -331,7 +331,7 @@ def test_a_canary_that_no_request_can_reach_is_refused(paths: str, why: str) -> 
     ]
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/realtime"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/realtime"])
 def test_one_path_of_the_baselines_api_is_enough(path: str) -> None:
     assert warnings(changed(("{models: [gpt-4o]}", f"{{paths: [{path}, /v1/messages]}}"))) == ()
 
@@ -766,3 +766,18 @@ def test_what_canary_would_draw_itself_is_refused_beside_a_flag_system(
 def test_a_flag_systems_canary_shares_its_requests_with_no_other() -> None:
     (found,) = refusal(changed(BY_FLAG) + second("{models: [gpt-4o]}"))
     assert "canaries[0].assignment: cannot be `header` where other canaries match the same requests" in found
+
+
+@pytest.mark.parametrize(
+    ("expect", "said"),
+    [
+        ("{rated: 0%}", "expect.rated: nobody rates"),
+        ("{categories: {refund: 5%}}", '"refund" is none of `critical_categories`'),
+        ("{categories: {billing: 0%}}", "nobody is in it"),
+        ("{requests: 0.5}", "expect.requests"),
+    ],
+)
+def test_what_a_plan_expects_can_be_so(expect: str, said: str) -> None:
+    keys = f"share: 5%\n    critical_categories: [billing]\n    expect: {expect}"
+    (line,) = refusal(changed(("share: 5%", keys)))
+    assert said in line

@@ -1,7 +1,6 @@
 """`canary init` writes a first canary.yaml that `check` takes, and says what the plan says of it."""
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -66,10 +65,10 @@ def test_init_tells_the_plans_own_figures_and_what_a_critical_category_needs(tmp
     traffic = ("--users", "20000", "--requests-a-day", "4300", "--raters", "20%")
     done = run(tmp_path, "init", *MODEL, *traffic, "--categories", "delivery", "--critical", "refund=10%")
     assert "With refund critical you need a share of 13 %, or 35 days." in done.stdout
-    command = re.search(r"again: canary (plan .*?) --config", done.stdout)
-    assert command is not None
-    again = run(tmp_path, *command[1].split(), *done.stdout.rpartition("canary.yaml")[2].split())
-    assert again.stdout.splitlines()[0] in done.stdout
+    (line,) = [each for each in done.stdout.splitlines() if each.startswith("app: a candidate")]
+    assert "with 20,000 users (from the config) who send 3.01 requests each" in line
+    assert line == run(tmp_path, "plan").stdout.splitlines()[0]
+    assert line in run(tmp_path, "check").stdout.splitlines()
     assert "refund" in written(tmp_path)["canaries"][0]["critical_categories"]
     assert "not seen" not in done.stdout
     (tmp_path / "canary.yaml").unlink()

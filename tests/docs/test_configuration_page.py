@@ -57,9 +57,13 @@ def test_a_row_tells_the_default_that_the_schema_has(heading: str, key: str, sch
         assert row_of(heading, key)[2] == f"`{written(schema['default'])}`"
 
 
+NO_KEY = ("config", "help", "take_over", "log")
+"""Options of `serve` that stand for no key of the file."""
+
+
 def test_a_key_that_a_flag_or_variable_replaces_says_which() -> None:
     serve = typer.main.get_command(app).commands["serve"]  # type: ignore[attr-defined]
-    flags = {each.name: each for each in serve.params if each.name not in ("config", "help", "take_over")}
+    flags = {each.name: each for each in serve.params if each.name not in NO_KEY}
     documented = {row[0].strip("`"): row[3] for row in tables()["The file"] if "Also `--" in row[3]}
     assert documented.keys() == flags.keys()
     for name, meaning in documented.items():

@@ -64,6 +64,7 @@ def test_from_init_to_the_first_request_of_a_candidate(tmp_path: Path) -> None:
     file = tmp_path / "canary.yaml"
     # As on_stage fills in the provider's address.
     flags = ["--api", "openai", "--model", "first", "--base-url", "http://{url}/v1", "--share", "50%"]
+    flags += ["--users", "9000", "--raters", "20%"]
     done = CliRunner().invoke(app, ["init", "--config", str(file), *flags])
     assert done.exit_code == 0, done.output
     config = file.read_text().replace("{", "{{").replace("}", "}}").replace("http://{{url}}", "{url}")
@@ -81,9 +82,18 @@ def test_from_init_to_the_first_request_of_a_candidate(tmp_path: Path) -> None:
             return stage.provider.log.entries[-1].model
 
         assert {asked(f"u{number}") for number in range(4)} == {"first"}
-        for words in (("begin", "app", "--model", "second"), ("start", "app-second", "--reason", "r")):
+
+        def ordered(*words: str) -> str:
             told = stage.canary(*words, "--config", str(stage.server.config))
             assert told.returncode == 0, told.stderr
+            return told.stdout
+
+        ordered("begin", "app", "--model", "second")
+        line = ordered("plan", "app-second").splitlines()[0]
+        assert "with 9,000 users (from the config)" in line
+        assert line.partition(": ")[2] in done.stdout
+        assert line in " ".join(stage.api("GET", "/canaries/app-second/plan").text.split())
+        ordered("start", "app-second", "--reason", "r")
         eventually(lambda: {asked(f"u{number}") for number in range(20)} == {"first", "second"} or None)
         reached = stage.status("app-second")
         assert reached["state"] == "running"

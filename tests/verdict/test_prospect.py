@@ -33,7 +33,7 @@ from verdict.planner.prospect import (
 )
 from verdict.planner.recorded import RecordedTraffic
 from verdict.planner.traffic import reaching
-from verdict.terms.judged_canary import JudgedCanary
+from verdict.terms.judged_canary import ExpectedUse, JudgedCanary
 from verdict.terms.rubric import Criterion, parse_bound
 
 
@@ -161,6 +161,23 @@ def test_an_event_has_sessions_in_place_of_a_share_that_answers() -> None:
     assert "sessions" not in {each.name for each in assumed(_prospect())}
     assert replace(prospect, unpriced=frozenset({"candidate"})).without_price == ("price",)
     assert not any("rated" in lever.change for lever in levers(prospect, prospect.power()))
+
+
+def test_what_the_config_expects_replaces_what_is_assumed_and_measured_traffic_replaces_that() -> None:
+    use = ExpectedUse(users=7000, requests=5.0, rated=0.5, categories={"refund": 0.2})
+    judged = replace(README, expected=use, critical_categories=frozenset({"refund"}))
+    found = _of(_prospect(judged))
+    from_config = {name for name, (_, source) in found.items() if source == "from the config"}
+    assert from_config == {"users", "requests", "share", "csat.rated", "category:refund"}
+    assert [found[name][0] for name in ("users", "csat.rated", "category:refund")] == [7000, 0.5, 0.2]
+    # Of the planned days: with others the users a day stay.
+    assert _of(_prospect(judged, PlanRequest(days=28)))["users"][0] == 14_000
+    given = PlanRequest(users=9, assumptions=parse_assumptions("csat.rated=10%", BUILT_IN))
+    assert _of(_prospect(judged, given))["csat.rated"] == (0.1, "given")
+    seen = RecordedTraffic(over="measured", users_per_day=100.0, requests=2.0)
+    assert _of(_prospect(judged, seen=seen))["users"] == (1400, "measured")
+    short = RecordedTraffic(over="measured", too_short="; 1.0 days are recorded, 3 are needed")
+    assert _of(_prospect(judged, seen=short))["users"] == (7000, "from the config")
 
 
 def test_what_is_recorded_replaces_what_is_assumed_and_what_is_given_replaces_both() -> None:

@@ -373,12 +373,29 @@ def prospect_of(
         judged=judged,
         days=days,
         steps=given,
-        expected=_expected(wanted, seen, days, lane),
-        assumptions=wanted.assumptions if seen is None else wanted.assumptions.over(seen.assumptions),
-        shares_from="from the config" if wanted.share is None else "given",
+        expected=_expected(judged, wanted, seen, days, lane),
+        assumptions=_assumed(judged, wanted, seen),
+        shares_from=_CONFIG if wanted.share is None else "given",
         unpriced=frozenset(unpriced),
         waiting=waiting,
     )
+
+
+_CONFIG = "from the config"
+
+
+def _assumed(judged: JudgedCanary, wanted: PlanRequest, seen: RecordedTraffic | None) -> Assumptions:
+    """What a person gives, else what was recorded, else what the config expects."""
+    expected, rated = judged.expected, judged.expected.rated
+    asked = [row.metric for row in judged.criteria if rated and asked_for(row.metric, judged.metrics)]
+    parts = {f"category:{name}": share for name, share in expected.categories.items()}
+    told = Assumptions(
+        responses=dict.fromkeys(asked, rated or 0.0),
+        parts=parts,
+        sources=dict.fromkeys([*parts, *(f"{name}.rated" for name in asked)], _CONFIG),
+    )
+    known = told if seen is None else seen.assumptions.over(told)
+    return wanted.assumptions.over(known)
 
 
 def ramp_length(
@@ -391,6 +408,8 @@ def ramp_length(
     if wanted.users is not None:
         days = usual_days(judged) if wanted.days is None else wanted.days
         return RampLength(steps=steps, users_per_day=wanted.users / days, users_from="given")
+    if (users := judged.expected.users) is not None and (seen is None or seen.users_per_day is None):
+        return RampLength(steps=steps, users_per_day=users / usual_days(judged), users_from=_CONFIG)
     if seen is None or seen.users_per_day is None:
         why = (
             f"too little traffic is recorded{seen.too_short}"
@@ -442,18 +461,24 @@ def prospect_from_store(
     return prospect_of(judged, canary.steps, PlanRequest(), seen, lane=lane, unpriced=unpriced)
 
 
-def _expected(wanted: PlanRequest, seen: RecordedTraffic | None, days: int, lane: float) -> Expectation:
-    """Given users come in these days; recorded and assumed users have a daily rate, whatever the days."""
+def _expected(
+    judged: JudgedCanary, wanted: PlanRequest, seen: RecordedTraffic | None, days: int, lane: float
+) -> Expectation:
+    """Given users come in these days; other users have a daily rate, whatever the days."""
     too_short = seen.too_short if seen is not None else ""
     users, users_from = wanted.users, "given"
     per_day = users / days if users is not None else None
     if per_day is None and seen is not None:
         per_day, users_from = seen.users_per_day, seen.over
+    if per_day is None and judged.expected.users is not None:
+        per_day, users_from = judged.expected.users / usual_days(judged), _CONFIG
     if per_day is None:
         per_day, users_from = lane * USERS / PLANNED_DAYS, in_lane(f"assumed{too_short}", lane)
     requests, requests_from = wanted.requests, "given"
     if requests is None and seen is not None:
         requests, requests_from = seen.requests, seen.over
+    if requests is None and judged.expected.requests is not None:
+        requests, requests_from = judged.expected.requests, _CONFIG
     if requests is None:
         requests, requests_from = REQUESTS, f"assumed{too_short}"
     return Expectation(

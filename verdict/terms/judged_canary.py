@@ -70,6 +70,23 @@ NOTHING = Outweighed(who="", reason="")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedUse:
+    """What the config expects of users, for the plan until it is measured; None: it does not say.
+
+    `users` are those of both arms in the planned days, `requests` the mean of one. `rated` is the share of
+    requests with each value that users are asked for. `categories` has critical ones' shares of the users.
+    """
+
+    users: int | None = None
+    requests: float | None = None
+    rated: float | None = None
+    categories: Mapping[str, float] = field(default_factory=dict)
+
+
+NOTHING_EXPECTED = ExpectedUse()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedCanary:
     """One canary and its terms.
 
@@ -117,6 +134,7 @@ class JudgedCanary:
     judge: str = ""
     spent_before: float = 0.0
     candidate_price: PricedModel | None = None
+    expected: ExpectedUse = NOTHING_EXPECTED
 
     @property
     def plan(self) -> VerdictPlan | None:
