@@ -73,13 +73,30 @@ async def preflight_of_captured(
     client: ArmClient, captured: Sequence[CapturedRequest], *, most: int
 ) -> PreflightResult:
     """Ask the candidate at most so many captured requests, or without any one of each operation, and look at
-    all of them for the arms' prompts. Raises NothingToAsk."""
+    all of them for the arms' prompts, also where nothing can be asked. Raises NothingToAsk."""
     seen = prompt_look(client.trial, [each.request for each in captured])
     asked = [each for each in captured if client.concerns(each.request)][:most]
-    if not asked:
-        return replace(await preflight_of_operations(client), prompt=seen)
-    sources = Counter(each.source for each in asked)
-    return replace(await preflight(client, [each.request for each in asked], sources), prompt=seen)
+    try:
+        if not asked:
+            return replace(await preflight_of_operations(client), prompt=seen)
+        sources = Counter(each.source for each in asked)
+        return replace(await preflight(client, [each.request for each in asked], sources), prompt=seen)
+    except NothingToAsk as problem:
+        if seen is None:
+            raise
+        return unasked(client.trial, captured, str(problem))
+
+
+def unasked(trial: Trial, captured: Sequence[CapturedRequest], problem: str) -> PreflightResult:
+    """A look for the arms' prompts alone, where the candidate cannot be asked."""
+    return PreflightResult(
+        canary=trial.canary.name,
+        asked=0,
+        taken=0,
+        captured={},
+        unanswered=(UnansweredRequests(operation="", message=problem, count=0),),
+        prompt=prompt_look(trial, [each.request for each in captured]),
+    )
 
 
 def prompt_look(trial: Trial, requests: Sequence[WireRequest]) -> PromptLook | None:

@@ -242,8 +242,8 @@ class ConfiguredCandidates:
         await asyncio.to_thread(import_module, "bench.preflight.run")
         await asyncio.to_thread(import_module, "canary.programs.routes")
         from bench.preflight.client import ArmClient
-        from bench.preflight.result import NothingToAsk, PreflightResult, UnansweredRequests
-        from bench.preflight.run import preflight_of_captured, prompt_look
+        from bench.preflight.result import NothingToAsk
+        from bench.preflight.run import preflight_of_captured, unasked
         from canary.programs.routes import routes
         from proxy.providers.credentials import Credentials
 
@@ -252,11 +252,7 @@ class ConfiguredCandidates:
         known = routes(self._config(), {})
         captured = await asyncio.to_thread(self._captured, name)
         if problem := self._keyless(name):
-            looked = prompt_look(known.trials[name], [each.request for each in captured])
-            why = UnansweredRequests(operation="", message=problem, count=0)
-            return PreflightResult(
-                canary=name, asked=0, taken=0, captured={}, unanswered=(why,), prompt=looked
-            )
+            return unasked(known.trials[name], captured, problem)
         arms = (known.trials[name].baseline.provider, known.trials[name].candidate.provider)
         credentials = await asyncio.to_thread(Credentials.ready, arms)
         try:

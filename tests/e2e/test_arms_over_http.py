@@ -300,3 +300,6 @@ def test_a_canary_starts_by_itself_if_the_captured_requests_have_its_prompt(tmp_
             has_not["reason"] == "preflight_failed: 0 of 3 captured requests have the text of `prompt.find`"
         )
         assert "nobody could look" in unknown["preflight"]["sentence"]
+        asked = stage.canary("preflight", "has-not", "--config", str(stage.server.config), "-o", "json")
+        assert asked.returncode == 3
+        assert json.loads(asked.stdout)["prompt"] == {"have": 0, "looked_at": 3}
