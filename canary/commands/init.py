@@ -90,14 +90,22 @@ def init(
         base_url=ask("--base-url", base_url, "Base URL of its provider", _ADDRESSES[spoken], _text),
         model=ask("--model", model, "Model that it asks for today", None, _text),
         port=ask("--port", port, "Port at which your app finds canary", "8080", _port),
-        users=ask("--users", users, f"Different users in {_DAYS} days (Enter: not known)", "", _number),
-        requests=ask("--requests-a-day", requests, "Requests a day (Enter: not known)", "", _number),
-        raters=ask("--raters", raters, "Share of requests that a user rates, 0 for none", "12.5%", _rated),
-        categories=ask("--categories", categories, "Kinds of requests: refund,delivery", "", _names),
-        critical=ask("--critical", critical, "Which may not get worse: refund=5% of users", "", _parts),
-        notify=ask(
-            "--page", page, "Who is paged: a URL, slack=URL, pagerduty=KEY or none", "none", _receiver
+        users=ask("--users", users, f"Different users in {_DAYS} days (Enter: not known yet)", "", _number),
+        requests=ask(
+            "--requests-a-day", requests, "Requests a day, of all users (Enter: not known yet)", "", _number
         ),
+        raters=ask("--raters", raters, "Share of requests that a user rates, 0 for none", "12.5%", _rated),
+        categories=ask(
+            "--categories", categories, "Kinds of requests, such as refund,delivery (Enter: none)", "", _names
+        ),
+        critical=ask(
+            "--critical",
+            critical,
+            "Which may not get worse, such as refund=5% of the users (Enter: none)",
+            "",
+            _parts,
+        ),
+        notify=ask("--page", page, "Who is paged: a URL, slack=URL or pagerduty=KEY", "none", _receiver),
     )
     if answers.fewer_requests_than_users:
         fail(f"--requests-a-day: in {_DAYS} days fewer than --users; each asks at least once", code=2)
