@@ -225,7 +225,7 @@ def test_the_incident_of_a_canary_that_has_left_the_config_is_over(desk: Desk, r
     told = [entry.notice.event for entry in desk.monitor.outbox.state.entries]
     assert told[0] == "page"
     kept = msgspec.json.decode(msgspec.json.encode(desk.monitor.snapshot()))
-    desk.config = parse(CONFIG.replace("trial", "other"), "canary.yaml", {})
+    desk.config = parse(CONFIG.replace("trial", "other"), "canary.yaml", {}).control
     if restarted:
         desk.monitor = desk.guard()
         desk.monitor.restore(kept, new_boot=None)
