@@ -63,7 +63,7 @@
     const i = cursor.idx ?? null;
     for (const place of places) {
       const values = charts.get(place.dataset.chart)?.data ?? [], kind = KINDS[place.dataset.chart];
-      place.parentElement.querySelector("output").textContent = i === null ? ""
+      place.parentElement.querySelector(".value").textContent = i === null ? ""
         : `${figure(values[1][i], kind)} · ${figure(values[2][i], kind)}`;
     }
     const near = i === null ? [] : course.marks.filter(({ at }) => Math.abs(valToPos(at, "x") - cursor.left) <= NEAR_PX);

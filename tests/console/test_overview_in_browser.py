@@ -166,8 +166,8 @@ def test_charts_draw_both_arms_with_marks_and_read_their_values_under_the_pointe
     over = charts.locator(".u-over").first
     over.hover(position={"x": over.evaluate("each => each.clientWidth") / 2, "y": 20})
     expect(charts.locator("#reading")).to_contain_text("UTC) · Answers fail")
-    expect(charts.locator("output").nth(0)).to_have_text(re.compile(r"(3|9|0) a minute · "))
-    expect(charts.locator("output").nth(1)).to_have_text(re.compile(r"(–|100 %) · "))
+    expect(charts.locator("figcaption .value").nth(0)).to_have_text(re.compile(r"(3|9|0) a minute · "))
+    expect(charts.locator("figcaption .value").nth(1)).to_have_text(re.compile(r"(–|100 %) · "))
     expect(charts.get_by_role("list", name="Marks in the charts")).to_contain_text("Answers fail")
 
 
