@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -18,16 +18,27 @@ from alerts.rules.places import to_document
 from common.numbers import set_percent
 from console.access.login import Login
 from console.judged import figures_in
-from console.rendering import Templates, headers, headers_of_whole, prospect_lines, report_in, reports
+from console.rendering import (
+    Templates,
+    comparison_in,
+    headers,
+    headers_of_whole,
+    prospect_lines,
+    report_in,
+    reports,
+)
 from control.operator.operator import Happenings, Operator
 from control.operator.orders import ORDERS, BadOrder, Order
 from pages.status.course import ChartsView, charts_view, marks, span_of
+from pages.status.overview import CanaryLine, LastChange, line, table, wanted
 from pages.status.rules import proof_of, reach
-from pages.status.standing import LOUDEST, PastCanaryView, arm_rows, past_view, standing
+from pages.status.standing import PastCanaryView, arm_rows, past_view, standing
+from pages.status.verdict_so_far import VerdictSoFar, newer, verdict_so_far
 from pages.words.arms import SideRow, heading, side_by_side
 from pages.words.status import astray, laneless, retirements, standing_said, unmatched
 from records.facts.arm_texts import changes_between
 from records.facts.standing import in_its_place
+from records.store.reports import DailyReport
 
 LOOK_EVERY_S = 1.0
 HEARTBEAT_S = 15.0
@@ -96,6 +107,8 @@ _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _ENTRIES = 200
 _NEWEST = 8
 _PAST = 20
+_MADE_AT_ONCE = 3
+"""So many reports the overview asks for at a time, of canaries that have none."""
 
 
 class ReadOnlyPages:
@@ -108,6 +121,7 @@ class ReadOnlyPages:
         self._login = login
         self._templates = templates
         self._stream = FigureStream(closing)
+        self._nights: Mapping[str, DailyReport] = {}
         self._reports = reports(operator, time.monotonic)
         self._prospects = prospect_lines(operator, time.monotonic)
         self._static = {
@@ -126,6 +140,7 @@ class ReadOnlyPages:
             Route("/canaries/{name}/actions", self.actions),
             Route("/canaries/{name}/advice", self.advice),
             Route("/canaries/{name}/score", self.score),
+            Route("/compare", self.compare),
             Route("/canaries/{name}/plan", self.plan),
             Route("/canaries/{name}/judge", self.judge),
             Route("/canaries/{name}/verdict", self.verdict),
@@ -135,7 +150,7 @@ class ReadOnlyPages:
         ]
 
     async def overview(self, request: Request) -> Response:
-        """All canaries, the worst first; what does not work; the latest audit entries; past canaries."""
+        """All canaries as a table, the worst first; what does not work; the latest changes; past ones."""
         degraded, audit = [*self._operator.degraded()], []
         past: list[PastCanaryView] = []
         try:
@@ -143,13 +158,16 @@ class ReadOnlyPages:
             past = await self._past(islice(self._operator.past(), _PAST))
         except BadOrder as problem:
             degraded.append(f"the audit log cannot be read: {problem.message}")
-        status = self._operator.status()
-        shown = [self._shown(each) for each in status["canaries"]]
-        canaries = sorted(shown, key=lambda each: LOUDEST.index(each["standing"].tone))
+        status, changes = self._operator.status(), await self._last_changes()
+        lines = [self._line(each, changes.get(each["name"])) for each in status["canaries"]]
         return self._login.answer(
             request,
             "overview.html",
-            canaries=canaries,
+            table=table(lines, wanted(request.query_params)),
+            unreported=[each for each in lines if each.verdict is None and each.standing.watched][
+                :_MADE_AT_ONCE
+            ],
+            now=time.time(),
             degraded=degraded,
             audit=audit,
             past=past,
@@ -167,8 +185,9 @@ class ReadOnlyPages:
         """One canary, updated live; one that has left the config, as it ended."""
         name = request.path_params["name"]
         if name not in self._operator.past():
-            charts = await self._charts(request)
-            return self._of_one(request, "canary.html", whole=True, charts=charts)
+            await self._read_reports()
+            more = {"charts": await self._charts(request), "audit": await self._changes(name)}
+            return self._of_one(request, "canary.html", whole=True, **more)
         (past,) = await self._past([name])
         audit = await self._operator.audit(_ENTRIES, name)
         captured_at = await self._operator.captured_at(name)
@@ -231,20 +250,16 @@ class ReadOnlyPages:
         return charts_view(found, happened)
 
     async def advice(self, request: Request) -> Response:
-        """What the report says of a promotion, in one line."""
-        shown = self._canary(request.path_params["name"])
-        made = await self._reports.of(shown["canary"]["name"], shown["canary"]["run"])
-        return self._login.answer(
-            request,
-            "advice.html",
-            canary=shown["canary"],
-            verdict=made["verdict"],
-            reasons=made["reasons"][:1],
-        )
+        """What the report says of a promotion: its verdict, what it saves, the critical parts."""
+        canary = self._canary(request.path_params["name"])["canary"]
+        made = await self._reports.of(canary["name"], canary["run"])
+        return self._login.answer(request, "advice.html", canary=canary, verdict=verdict_so_far(made))
 
     async def score(self, request: Request) -> Response:
-        """The verdict so far in one line, with a link to the report."""
-        return await self._of_report(request, "score.html")
+        """Make the report, if it is not fresh; the page's next update shows it."""
+        canary = self._canary(request.path_params["name"])["canary"]
+        await self._reports.of(canary["name"], canary["run"])
+        return Response(status_code=204, headers=headers())
 
     async def plan(self, request: Request) -> Response:
         """The chance to ship in one line, for a canary that waits or has just started."""
@@ -269,6 +284,13 @@ class ReadOnlyPages:
         quoting = self._login.person(request).reads_texts
         found = await self._operator.report(request.path_params["name"], quoting=quoting)
         text = await asyncio.to_thread(report_in, "html", found)
+        return HTMLResponse(text, headers=headers_of_whole(text))
+
+    async def compare(self, request: Request) -> Response:
+        """?canary=a&canary=b: the candidates beside each other, and what the arms differ in."""
+        names = request.query_params.getlist("canary")
+        found = await self._operator.compare(names)
+        text = await asyncio.to_thread(comparison_in, "html", found)
         return HTMLResponse(text, headers=headers_of_whole(text))
 
     async def why(self, request: Request) -> Response:
@@ -380,11 +402,46 @@ class ReadOnlyPages:
         raise BadOrder(404, f"There is no canary {name!r}.")
 
     def _shown(self, canary: Mapping[str, Any]) -> dict[str, Any]:
+        verdict = self._verdict(canary)
         return {
             "canary": canary,
-            "standing": standing(canary),
+            "standing": standing(canary, verdict.tone if verdict is not None else "calm"),
+            "verdict": verdict,
             "rows": arm_rows(canary["arms"]),
-            "report": self._reports.newest(canary["name"], canary["run"]),
+            "failures": self._operator.failures(canary["name"], _NEWEST),
+            "sharing": self._operator.sharing(canary["name"]),
             "now": time.time(),
             "asked": None,
         }
+
+    def _line(self, canary: Mapping[str, Any], changed: LastChange | None) -> CanaryLine:
+        verdict = self._verdict(canary)
+        stands = standing(canary, verdict.tone if verdict is not None else "calm")
+        return line(canary, stands, verdict, changed, time.time())
+
+    def _verdict(self, canary: Mapping[str, Any]) -> VerdictSoFar | None:
+        """The newest report of the run: last night's, or one that was made for the page since."""
+        name, run = canary["name"], canary["run"]
+        made, night = self._reports.newest(name, run), self._nights.get(name)
+        kept = verdict_so_far(night.document) if night is not None and night.run == run else None
+        return newer(kept, verdict_so_far(made) if made is not None else None)
+
+    async def _read_reports(self) -> None:
+        """Read last night's reports; while the store is down, what was read stays."""
+        with suppress(BadOrder):
+            self._nights = await self._operator.last_night()
+
+    async def _last_changes(self) -> Mapping[str, LastChange]:
+        """Who changed each canary last; empty while the store is down, which the page says."""
+        await self._read_reports()
+        with suppress(BadOrder):
+            found = await self._operator.last_changes()
+            acts = {name: each.act for name, each in found.items()}
+            return {name: LastChange(at=act.at, action=act.action, who=act.who) for name, act in acts.items()}
+        return {}
+
+    async def _changes(self, name: str) -> Sequence[Mapping[str, Any]]:
+        """The canary's newest changes; none while the store is down."""
+        with suppress(BadOrder):
+            return await self._operator.audit(_NEWEST, name)
+        return ()

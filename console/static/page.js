@@ -41,6 +41,24 @@ document.addEventListener("click", async (event) => {
     button.textContent = "selected";
   }
 });
+// Show every time in the reader's own zone, and in UTC on hover; also of what an update brings.
+const LOCAL = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+function tellTimes() {
+  for (const time of document.querySelectorAll("time[datetime]")) {
+    const at = new Date(time.dateTime);
+    const text = Number.isNaN(at.valueOf()) ? time.textContent : LOCAL.format(at);
+    if (time.textContent === text) continue;
+    time.title = `${time.dateTime.replace("T", " ").replace("Z", "")} UTC`;
+    time.textContent = text;
+  }
+}
+new MutationObserver(tellTimes).observe(document.body, { childList: true, characterData: true, subtree: true });
+tellTimes();
+// Keep the address of what the overview shows, so that the page loads the same again.
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[data-address]");
+  if (link && window.htmx) history.replaceState(null, "", link.href);
+});
 // A link may ask for an order: its dialog comes open, and is made modal here.
 for (const dialog of document.querySelectorAll("dialog[open]")) {
   dialog.removeAttribute("open");

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from alerts.course import ChartSpan
 from alerts.incidents.notifier import Announcement
-from alerts.incidents.rollback import RolledBack
+from alerts.incidents.rollback import FailureSample, RolledBack
 from bench.preflight.result import NothingToAsk
 from control.feed.events import WorkerRegistry
 from control.jobs.drift import ModelHistory, histories
@@ -35,6 +35,7 @@ from control.operator.standing import StandingOrders
 from control.operator.status import (
     KnownRetirements,
     LastDecisions,
+    LastReports,
     RollbackHistory,
     explanation,
     status_of,
@@ -135,6 +136,7 @@ class Operator:
     standing: StandingOrders
     rollbacks_known: RollbackHistory = field(init=False)
     decisions_known: LastDecisions = field(init=False)
+    reports_known: LastReports = field(init=False)
     approvals: PromotionApprovals = field(init=False)
     retirements: KnownRetirements = field(init=False)
 
@@ -142,6 +144,7 @@ class Operator:
         self.rollbacks_known = RollbackHistory(self.store, self.rollouts)
         self.retirements = KnownRetirements(self.store, self.settings)
         self.decisions_known = LastDecisions(self.store, self.rollouts)
+        self.reports_known = LastReports(self.store, self.rollouts)
         self.approvals = PromotionApprovals(self.store, self.rollouts.state, self._promoted_by_two)
 
     def degraded(self) -> Sequence[str]:
@@ -551,6 +554,28 @@ class Operator:
         self._must_be_known(canary)
         with _store_asked():
             return await self.rollbacks_known.history(canary, limit)
+
+    async def last_night(self) -> Mapping[str, DailyReport]:
+        """The newest report that the report job stored of each canary's present run."""
+        return await _ask_store(self.reports_known.newest)
+
+    async def last_changes(self) -> Mapping[str, AuditEntry]:
+        """The newest entry of the audit log by canary."""
+        return {each.canary: each for each in await _ask_store(self.store.newest_acts)}
+
+    def failures(self, canary: str, limit: int) -> Sequence[FailureSample]:
+        """The candidate's last failed and faulty exchanges of this run, newest first."""
+        return self._watched(canary).watch.state.failures[: -limit - 1 : -1]
+
+    def sharing(self, canary: str) -> Sequence[str]:
+        """The other canaries of the config that may take the same requests."""
+        wanted = self.settings().canaries
+        mine = wanted[canary].canary if canary in wanted else None
+        return [
+            name
+            for name, each in wanted.items()
+            if mine is not None and name != canary and mine.meets(each.canary)
+        ]
 
     async def daily_reports(self, canary: str, limit: int) -> Sequence[ReportEntry]:
         """The reports that the report job stored, newest first, without their documents."""

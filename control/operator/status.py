@@ -29,6 +29,7 @@ from records.facts.retirement import LastDay
 from records.store import Store
 from records.store.decisions import Decision, Decisions
 from records.store.releases import ListedRetirements
+from records.store.reports import DailyReport, DailyReports
 from routing import transitions
 from routing.assign import Assignment, Given, Held, assign, everybody
 from routing.assignment import UNASSIGNED
@@ -369,6 +370,27 @@ class LastDecisions:
                 await asyncio.to_thread(self.look)
 
         await every(2 * LOOK_EVERY_S, look, at_once=True)
+
+
+class LastReports:
+    """The newest stored report of each canary's present run. A document is read once."""
+
+    def __init__(self, store: Store, rollouts: Rollouts) -> None:
+        self._store, self._rollouts = store, rollouts
+        self._known: dict[str, DailyReport] = {}
+
+    def newest(self) -> Mapping[str, DailyReport]:
+        """The reports by canary. May raise StoreDown."""
+        stored, known = DailyReports(self._store), self._known
+        runs = {name: each.state.run for name, each in self._rollouts.states.items()}
+        wanted = {name: at for name, run, at in stored.newest_of_each() if runs.get(name) == run}
+        found = {name: each for name, each in known.items() if name in wanted and each.at == wanted[name]}
+        for name in wanted.keys() - found.keys():
+            report = stored.newest(name, run=runs[name])
+            if report is not None:
+                found[name] = report
+        self._known = found
+        return found
 
 
 class RollbackHistory:

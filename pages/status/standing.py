@@ -1,15 +1,16 @@
 """A canary's state in sentences, from its status document; also of one that left the config. Pure."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from alerts.wording import capitalized, ended
 from common.interval import wilson
-from common.numbers import UNKNOWN, count, decimal, dollars, percent, seconds, set_percent
+from common.numbers import UNKNOWN, count, decimal, dollars, percent, rough_percent, seconds, set_percent
 from pages.status.rules import RuleView, Tone, rule_name, rule_view
 from pages.words import status
-from pages.words.figures import models, title, unreached
+from pages.words.figures import models, signed, title, unreached
 from records.store.releases import Ending, PastCanary
 
 FEW = 5
@@ -51,13 +52,32 @@ class CanaryStanding:
     key: str
 
     @property
+    def loud(self) -> list[RuleView]:
+        """The rules that are not fine, the worst first; those that wait for data come last."""
+        order = ("bad", "warn", "calm")
+        return sorted(
+            (rule for rule in self.rules if rule.tone != "good"), key=lambda rule: order.index(rule.tone)
+        )
+
+    @property
+    def fine(self) -> list[RuleView]:
+        """The rules that are far from their limits."""
+        return [rule for rule in self.rules if rule.tone == "good"]
+
+    @property
+    def fine_names(self) -> str:
+        """Those by name."""
+        return ", ".join(f"{rule.name} ({rule.scope})" if rule.scope else rule.name for rule in self.fine)
+
+    @property
     def icon(self) -> str:
-        """The state's icon, or the icon of the tone if a guardrail warns or fires."""
+        """The state's icon, or the icon of the tone if a guardrail or the verdict is worse."""
         return self.state if self.tone == _STATE_TONES.get(self.state, "calm") else self.tone
 
 
-def standing(canary: Mapping[str, Any]) -> CanaryStanding:
-    """The view of one canary of the status document."""
+def standing(canary: Mapping[str, Any], verdict: Tone = "calm") -> CanaryStanding:
+    """The view of one canary of the status document. While users may get the candidate, its tone is no better
+    than that of its `verdict`."""
     rules = [rule_view(each) for each in canary["guardrails"]]
     watched = canary["state"] not in ("waiting", "ended")
     sentence = _sentence(canary, rules)
@@ -66,7 +86,9 @@ def standing(canary: Mapping[str, Any]) -> CanaryStanding:
         models=status.models(canary),
         state=canary["state"],
         word="refused" if _hides(canary) else status.plain(canary["state"]),
-        tone="bad" if _refused(canary) else _tone(canary, rules),
+        tone="bad"
+        if _refused(canary)
+        else _with_verdict(_tone(canary, rules), verdict if watched else "calm"),
         sentence=sentence,
         where=_where(canary, sentence) if watched else "",
         said=canary.get("provider_error") if watched else None,
@@ -122,6 +144,11 @@ def _tone(canary: Mapping[str, Any], rules: Sequence[RuleView]) -> Tone:
         return "warn"
     seen = _answers(canary) and any(rule.tone == "good" or rule.near for rule in rules)
     return _STATE_TONES[state] if seen or state == "paused" else "calm"
+
+
+def _with_verdict(tone: Tone, verdict: Tone) -> Tone:
+    """The worse of both. A verdict that ships makes nothing better."""
+    return min(tone, verdict, key=LOUDEST.index) if verdict in _WORSE else tone
 
 
 def _answers(canary: Mapping[str, Any]) -> bool:
@@ -384,19 +411,35 @@ DENOMINATORS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class ArmFigure:
-    """A figure and a note, for example its interval; "" for no note."""
+    """A figure and a note, for example its interval; "" for no note. `value` is the figure as a number, where
+    two arms' figures may be subtracted."""
 
     figure: str
     note: str = ""
+    value: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class FigureRow:
-    """One row: a figure of both arms."""
+    """One row: a figure of both arms. Shares differ in points, ratings in their own steps, all else in %."""
 
     name: str
     baseline: ArmFigure
     candidate: ArmFigure
+    unit: Literal["share", "number", "size"] = "size"
+
+    @property
+    def difference(self) -> str:
+        """The candidate minus the baseline: +0.4 points, −12 %; "" where either is unknown."""
+        baseline, candidate = self.baseline.value, self.candidate.value
+        if baseline is None or candidate is None:
+            return ""
+        if candidate == baseline:
+            return "none"
+        if self.unit != "size":
+            return signed(candidate - baseline, self.unit)
+        change = candidate / baseline - 1 if baseline else math.inf
+        return f"{'−' if change < 0 else '+'}{rough_percent(abs(change))}" if change < math.inf else ""
 
 
 def arm_rows(arms: Mapping[str, Mapping[str, Any]]) -> Sequence[FigureRow]:
@@ -404,7 +447,7 @@ def arm_rows(arms: Mapping[str, Mapping[str, Any]]) -> Sequence[FigureRow]:
     baseline, candidate = arms["baseline"], arms["candidate"]
     found = [
         FigureRow("Requests", _requests(baseline), _requests(candidate)),
-        FigureRow("Errors", _error_figure(baseline), _error_figure(candidate)),
+        FigureRow("Errors", _error_figure(baseline), _error_figure(candidate), "share"),
         *_answer_rows(baseline, candidate),
         *(FigureRow(name, *_each(arms, key, unit)) for name, key, unit in _ALWAYS),
     ]
@@ -413,7 +456,8 @@ def arm_rows(arms: Mapping[str, Mapping[str, Any]]) -> Sequence[FigureRow]:
             found.append(FigureRow(name, *_each(arms, key, unit)))
     metrics = sorted({*baseline["feedback"], *candidate["feedback"]})
     return [*found, *_session_rows(baseline.get("sessions"), candidate.get("sessions"))] + [
-        FigureRow(title(metric), _rating(baseline, metric), _rating(candidate, metric)) for metric in metrics
+        FigureRow(title(metric), _rating(baseline, metric), _rating(candidate, metric), "number")
+        for metric in metrics
     ]
 
 
@@ -439,7 +483,12 @@ def _session_rows(baseline: Mapping[str, Any] | None, candidate: Mapping[str, An
     return [
         FigureRow("Sessions", theirs, mine),
         *(
-            FigureRow(name, ArmFigure(unit(baseline[key])), ArmFigure(unit(candidate[key])))
+            FigureRow(
+                name,
+                ArmFigure(unit(baseline[key]), value=baseline[key]),
+                ArmFigure(unit(candidate[key]), value=candidate[key]),
+                "share" if unit is percent else "size",
+            )
             for name, key, unit in _OF_SESSIONS
             if baseline[key] is not None or candidate[key] is not None
         ),
@@ -450,7 +499,7 @@ def _each(
     arms: Mapping[str, Mapping[str, Any]], name: str, unit: Callable[[float | None], str]
 ) -> tuple[ArmFigure, ArmFigure]:
     baseline, candidate = (
-        ArmFigure(unit(arms[arm][name]), _range(arms[arm]["intervals"][name], unit))
+        ArmFigure(unit(arms[arm][name]), _range(arms[arm]["intervals"][name], unit), arms[arm][name])
         for arm in ("baseline", "candidate")
     )
     return baseline, candidate
@@ -478,14 +527,16 @@ def _error_figure(arm: Mapping[str, Any]) -> ArmFigure:
     if share is None:
         return ArmFigure(UNKNOWN)
     low, high = wilson(arm["errors"], arm["counted"])
-    return ArmFigure(percent(share), f"{percent(low)} to {percent(high)}")
+    return ArmFigure(percent(share), f"{percent(low)} to {percent(high)}", share)
 
 
 def _answer_rows(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[FigureRow]:
     """Answer faults, and the kinds of them and abandoned requests as far as there are any."""
     seen = [name for name in (*_WHERE_SEEN, "abandoned") if baseline.get(name) or candidate.get(name)]
     names = ("answer_faults", *seen)
-    return [FigureRow(title(name), _share(baseline, name), _share(candidate, name)) for name in names]
+    return [
+        FigureRow(title(name), _share(baseline, name), _share(candidate, name), "share") for name in names
+    ]
 
 
 def _share(arm: Mapping[str, Any], name: str) -> ArmFigure:
@@ -493,7 +544,7 @@ def _share(arm: Mapping[str, Any], name: str) -> ArmFigure:
     if found is None or not of:
         return ArmFigure(UNKNOWN)
     low, high = wilson(found, of)
-    return ArmFigure(percent(found / of), f"{percent(low)} to {percent(high)}")
+    return ArmFigure(percent(found / of), f"{percent(low)} to {percent(high)}", found / of)
 
 
 def _rating(arm: Mapping[str, Any], metric: str) -> ArmFigure:
@@ -502,4 +553,4 @@ def _rating(arm: Mapping[str, Any], metric: str) -> ArmFigure:
         return ArmFigure(UNKNOWN)
     known = _range(found["interval"], decimal)
     of = f"of {count(found['count'])}"
-    return ArmFigure(decimal(found["mean"]), f"{known}, {of}" if known else of)
+    return ArmFigure(decimal(found["mean"]), f"{known}, {of}" if known else of, found["mean"])

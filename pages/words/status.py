@@ -1,5 +1,6 @@
 """Formats figures for people. An unknown figure is a dash, never a zero."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -39,6 +40,11 @@ def span(value: float | None) -> str:
     return " ".join(parts[:2]) or "0 s"
 
 
+def span_short(value: float) -> str:
+    """A duration in its largest unit: 2 d, 3 min."""
+    return " ".join(span(value).split(" ")[:2])
+
+
 def moment(at: float) -> str:
     """UTC seconds as 2026-11-24 23:05:00."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
@@ -47,6 +53,32 @@ def moment(at: float) -> str:
 def text_moment(at: str) -> str:
     """A moment as the API writes it (ISO 8601), as 2026-11-24 23:05:00."""
     return moment(datetime.fromisoformat(at).timestamp())
+
+
+def clock(at: float) -> Markup:
+    """UTC seconds as a `<time>`, which the page's script shows in the reader's own zone."""
+    found = datetime.fromtimestamp(at, UTC)
+    return Markup('<time datetime="{}">{} UTC</time>').format(
+        found.strftime("%Y-%m-%dT%H:%M:%SZ"), found.strftime("%Y-%m-%d %H:%M:%S")
+    )
+
+
+def text_clock(at: str) -> Markup:
+    """A moment as the API writes it (ISO 8601), as a `<time>`."""
+    return clock(datetime.fromisoformat(at).timestamp())
+
+
+_CLOCK = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d)(:\d\d)? UTC")
+
+
+def clocked(text: str) -> Markup:
+    """Text for an HTML element's content (`verbatim`), with each moment in it as a `<time>`."""
+    return Markup(_CLOCK.sub(_as_time, str(verbatim(text))))  # noqa: S704
+
+
+def _as_time(found: re.Match[str]) -> str:
+    day, hour, second = found[1], found[2], found[3] or ":00"
+    return f'<time datetime="{day}T{hour}{second}Z">{found[0]}</time>'
 
 
 def day(at: float) -> str:
@@ -278,8 +310,12 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
         count,
         times,
         span,
+        span_short,
         moment,
         text_moment,
+        clock,
+        text_clock,
+        clocked,
         day,
         plain,
         decided,

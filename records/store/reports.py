@@ -46,6 +46,13 @@ class DailyReports:
         query = select(*columns).where(reports.c.canary == canary)
         return self._store.found(ReportEntry, query.order_by(reports.c.at.desc()).limit(limit))
 
+    def newest_of_each(self) -> Sequence[tuple[str, int, float]]:
+        """(canary, run, UTC second) of the newest report of every run."""
+        run = (reports.c.canary, reports.c.run)
+        with self._store.reading() as connection:
+            found = connection.execute(select(*run, func.max(reports.c.at)).group_by(*run))
+            return [(row[0], row[1], row[2]) for row in found]
+
     def newest(self, canary: str, *, run: int | None = None, day: str | None = None) -> DailyReport | None:
         """The newest report, of one run or one day where that is given; None without one."""
         query = select(reports).where(reports.c.canary == canary).order_by(reports.c.at.desc()).limit(1)

@@ -284,6 +284,11 @@ class Store:
         wanted = () if canary is None else (tables.audit.c.canary == canary,)
         return self.acts(*wanted, newest_first=True, limit=limit)
 
+    def newest_acts(self) -> list[AuditEntry]:
+        """Return the newest entry of the audit log of each canary."""
+        newest = select(func.max(tables.audit.c.id)).group_by(tables.audit.c.canary)
+        return self.acts(tables.audit.c.id.in_(newest))
+
     def acts(
         self, *wanted: ColumnElement[bool], newest_first: bool = False, limit: int | None = None
     ) -> list[AuditEntry]:

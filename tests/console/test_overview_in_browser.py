@@ -1,9 +1,9 @@
-"""What folds on the overview, what its updates leave alone, and which time the charts show: the page's own
-templates and scripts in a real browser, without a server."""
+"""The overview's table, what its updates leave alone, and what the charts show: the page's own templates
+and scripts in a real browser, without a server."""
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,16 @@ import console
 from console.rendering import Templates
 from control.operator.operator import Happenings
 from pages.status.course import charts_view, marks
+from pages.status.overview import CanaryLine, LastChange, line, table, wanted
+from pages.status.standing import standing
+from pages.status.verdict_so_far import VerdictSoFar, verdict_so_far
 from records.store.releases import SentPage
 from tests.console.chromium import chromium
+from tests.console.test_no_cut_tables_in_browser import CUT
 from tests.console.test_standing import arm, rule
-from tests.console.test_where_on_page import document, shown, values_of
+from tests.console.test_where_on_page import NOW, document, shown, values_of
+from tests.verdict.planned import look_line, metric_line, planned_report
+from verdict.decision.document import to_json
 
 ADMIN = "http://canary.test"
 STATIC = {each.name: each for each in (Path(console.__file__).parent / "static").rglob("*.*")}
@@ -65,53 +71,172 @@ def troubled(name: str) -> dict[str, Any]:
     return document(name=name, guardrails=[rule(state="firing")], **CALM)
 
 
-def overview(*canaries: Mapping[str, Any]) -> str:
-    of_each = {"canaries": [shown(dict(each)) for each in canaries], "standing_canaries": []}
-    whole = values_of() | of_each
-    return Templates().text("overview.html", whole)
+def overview(*canaries: CanaryLine, **asked: str) -> str:
+    values = values_of() | {
+        "table": table(canaries, wanted(asked)),
+        "unreported": [],
+        "standing_canaries": [],
+    }
+    return Templates().text("overview.html", values)
+
+
+def of(canary: dict[str, Any], verdict: str = "", saved: float | None = None, **changed: Any) -> CanaryLine:
+    """The canary's line, with a report of this verdict."""
+    shown = canary | changed
+    found = report(verdict, saved) if verdict else None
+    stands = standing(shown, found.tone if found is not None else "calm")
+    return line(shown, stands, found, LastChange(at=NOW - 3600.0, action="ramp", who="ann"), NOW)
+
+
+def report(verdict: str, saved: float | None) -> VerdictSoFar:
+    rows = [metric_line(look_line(9, -0.03, 0.04), metric=each) for each in ("task_completed", "latency_p95")]
+    document = to_json(planned_report(*rows, day=9), lambda of_whom: ("latency is open",))
+    if saved is not None:
+        monthly = {"low": saved - 50.0, "estimate": saved, "high": saved + 50.0}
+        document["details"]["savings"] = {"monthly": monthly}
+    return verdict_so_far(document | {"verdict": verdict})
+
+
+def row(page: Page, name: str) -> Any:
+    return page.locator(f"#line-{name} .entry")
 
 
 def card(page: Page, name: str) -> Any:
     return page.get_by_role("region", name=name, exact=True)
 
 
-def test_healthy_canaries_fold_when_there_are_several_and_troubled_ones_do_not(page: Page) -> None:
-    Site(page).paths["/"] = overview(troubled("billing"), healthy("search"), healthy("support"))
+NAMES = [
+    "support-gpt-5",
+    "billing-mini",
+    "search-rerank",
+    "translate-eu",
+    "refund-agent",
+    "onboarding-chat",
+    "summaries-nightly",
+    "code-review",
+    "sql-helper",
+    "voice-triage",
+    "hr-answers",
+    "legal-drafts",
+    "sales-emails",
+    "faq-bot",
+    "tickets-routing",
+    "catalogue-tags",
+    "image-captions",
+    "moderation",
+    "risk-notes",
+    "invoices-ocr",
+]
+
+
+def twenty() -> list[CanaryLine]:
+    owners, verdicts = ("payments", "search", "team-platform@example.com", None), ("", "extend", "", "ship")
+    lines = [
+        of(healthy(name), verdicts[number % 4], 1240.0 * number + 90, owner=owners[number % 3])
+        for number, name in enumerate(NAMES)
+    ]
+    lines[1], lines[8] = of(troubled(NAMES[1])), of(troubled(NAMES[8]), "extend", owner=owners[2])
+    lines[3] = of(healthy(NAMES[3]), "dont_ship", -310.0, owner="search")
+    return lines
+
+
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.more)])
+def test_twenty_canaries_fit_on_a_screen_and_nothing_is_cut(page: Page, scheme: Any) -> None:
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    Site(page).paths["/"] = overview(*twenty())
     page.goto("/")
-    for name in ("search", "support"):
-        expect(card(page, name).get_by_role("link", name=name)).to_be_visible()
-        expect(card(page, name).locator(".sentence")).to_be_visible()
-        expect(card(page, name).locator(".rules")).to_be_hidden()
-    expect(card(page, "billing").locator(".rules")).to_be_visible()
-    assert card(page, "billing").locator("summary").count() == 0
-    summary = card(page, "search").locator("summary")
-    expect(summary).to_have_accessible_name("Share, verdict and guardrails of search")
+    expect(page.locator(".entry")).to_have_count(20)
+    assert page.locator(".dense").bounding_box()["y"] + page.locator(".dense").bounding_box()["height"] <= 900
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate(CUT) == [False, []]
+        assert Axe().run(page).response["violations"] == []
+        page.locator("summary").first.click()
+        assert page.evaluate(CUT) == [False, []]
+
+
+def test_trouble_stands_first_and_no_green_word_stands_over_a_verdict_not_to_ship(page: Page) -> None:
+    Site(page).paths["/"] = overview(*twenty())
+    page.goto("/")
+    names = page.locator(".entry th a").all_inner_texts()
+    assert sorted(names[:3]) == sorted([NAMES[1], NAMES[3], NAMES[8]])
+    expect(page.locator(f"#line-{NAMES[3]}")).to_have_class("bad")
+    expect(row(page, NAMES[3]).locator(".word.bad")).to_have_text(re.compile("running"))
+    expect(row(page, NAMES[3])).to_contain_text("Don't ship")
+    assert of(healthy("a"), "ship").standing.tone == "good"
+    assert of(healthy("a"), "ship_with_caveats").standing.tone == "warn"
+    assert of(troubled("a"), "ship").standing.tone == "bad"
+    assert of(healthy("a", 6), "dont_ship", state="waiting").standing.tone == "calm"
+
+
+def test_the_lines_are_sorted_and_filtered_by_links_without_scripts(browser: Browser) -> None:
+    context = browser.new_context(base_url=ADMIN, java_script_enabled=False)
+    page = context.new_page()
+    site, lines = Site(page), twenty()
+    site.paths["/"] = overview(*lines)
+    site.paths["/?sort=saving"] = overview(*lines, sort="saving")
+    site.paths["/?sort=-saving"] = overview(*lines, sort="-saving")
+    site.paths["/?show=trouble"] = overview(*lines, show="trouble")
+    page.goto("/")
+    page.get_by_role("link", name="Saves a month").first.click()
+    assert page.locator(".entry").first.inner_text().startswith(NAMES[19])
+    expect(page.locator("th.saving")).to_have_attribute("aria-sort", "ascending")
+    page.get_by_role("link", name="Saves a month").first.click()
+    expect(page.locator("th.saving")).to_have_attribute("aria-sort", "descending")
+    page.goto("/")
+    page.get_by_role("link", name="Needs you 7").click()
+    expect(page.locator(".entry")).to_have_count(7)
+    page.locator("summary").first.click()
+    expect(page.locator(".more >> visible=true")).to_have_count(1)
+    context.close()
+
+
+def test_what_is_asked_for_is_kept_by_updates_and_in_the_address(page: Page) -> None:
+    site, lines = Site(page), twenty()
+    site.paths["/"] = overview(*lines)
+    site.paths["/?show=trouble&owner=search"] = overview(*lines, show="trouble", owner="search")
+    site.paths["/?show=trouble"] = overview(*lines, show="trouble")
+    page.goto("/")
+    page.get_by_role("link", name="Needs you 7").click()
+    expect(page.locator(".entry")).to_have_count(7)
+    page.get_by_role("link", name="search", exact=True).click()
+    expect(page.locator(".entry")).to_have_count(3)
+    assert page.url.endswith("/?show=trouble&owner=search")
+    with page.expect_response("**/?show=trouble&owner=search"):
+        page.evaluate("document.querySelector('#all').dispatchEvent(new Event('refresh'))")
+    expect(page.locator(".entry")).to_have_count(3)
+
+
+def test_an_update_closes_no_card_that_a_person_opened(page: Page) -> None:
+    site = Site(page)
+    site.paths["/"] = overview(*(of(healthy(name)) for name in ("search", "support")))
+    page.goto("/")
+    summary = page.locator("#line-search summary")
+    expect(summary).to_have_accessible_name("Today’s card of search")
+    expect(card(page, "search")).to_be_hidden()
     summary.focus()
     page.keyboard.press("Enter")
-    expect(card(page, "search").locator(".rules")).to_be_visible()
-    assert Axe().run(page).response["violations"] == []
-
-
-def test_a_single_healthy_canary_does_not_fold(page: Page) -> None:
-    Site(page).paths["/"] = overview(troubled("billing"), healthy("support"))
-    page.goto("/")
-    expect(card(page, "support").locator(".rules")).to_be_visible()
-    assert page.locator("details").count() == 0
-
-
-def test_an_update_closes_nothing_that_a_person_opened_and_opens_what_is_in_trouble(page: Page) -> None:
-    site = Site(page)
-    site.paths["/"] = overview(*map(healthy, ("search", "support", "translate")))
-    page.goto("/")
-    card(page, "search").locator("summary").click()
-    site.paths["/"] = overview(healthy("search", 25), healthy("support", 25), troubled("translate"))
+    expect(card(page, "search").locator(".sentence")).to_be_visible()
+    site.paths["/"] = overview(of(healthy("search", 25)), of(troubled("support")))
     with page.expect_response("**/"):
         page.evaluate("document.querySelector('#all').dispatchEvent(new Event('refresh'))")
-    expect(card(page, "support").locator(".sentence")).to_contain_text(re.compile(r"failed 5\.0.%"))
     expect(card(page, "search").locator(".sentence")).to_contain_text(re.compile(r"failed 5\.0.%"))
-    expect(card(page, "search").locator(".rules")).to_be_visible()
-    expect(card(page, "support").locator(".rules")).to_be_hidden()
-    expect(card(page, "translate").locator(".rules")).to_be_visible()
+    expect(card(page, "search")).to_be_visible()
+    expect(card(page, "support")).to_be_hidden()
+    expect(row(page, "support").locator(".word.bad").first).to_be_visible()
+
+
+def test_times_are_the_reader_s_own_and_utc_on_hover(browser: Browser) -> None:
+    context = browser.new_context(base_url=ADMIN, timezone_id="Asia/Tokyo", locale="en-GB")
+    page = context.new_page()
+    entry = {"time": "2026-11-24 23:05:00", "canary": "a", "action": "ramp", "who": "ann", "reason": ""}
+    entry |= {"against": None, "share_before": 0.1, "share_after": 0.2}
+    Site(page).paths["/audit"] = Templates().text("audit.html", values_of() | {"audit": [entry]})
+    page.goto("/audit")
+    expect(page.locator("time")).to_have_text("25 Nov 2026, 08:05")
+    expect(page.locator("time")).to_have_attribute("title", "2026-11-24 23:05:00 UTC")
+    context.close()
 
 
 KEEP_CHARTS = """

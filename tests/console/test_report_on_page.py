@@ -6,6 +6,7 @@ from typing import Any
 
 from console.access.session import Person
 from console.rendering import Templates
+from pages.status.verdict_so_far import verdict_so_far
 from pages.words import plan, verdict
 from pages.words.figures import bound_words, title
 from pages.words.gains import known_of_answers
@@ -64,13 +65,39 @@ def test_where_the_head_of_the_table_is_hidden_each_figure_of_a_part_has_its_nam
     assert named[:4] == ["Result", "Candidate", "Baseline", "Acceptable"]
 
 
-def test_the_verdict_so_far_is_as_of_its_look() -> None:
-    assert ", as of the look of day 9 of 14" in _page("score_line.html", PLANNED)
+def test_the_verdict_so_far_is_as_of_its_look_with_each_row_s_chance() -> None:
+    found = verdict_so_far(to_json(PLANNED, sentences))
+    assert (found.day, found.word, found.score) == ("9 of 14", "Extend", "60 of 100 (20 to 90)")
+    assert found.as_of == "as of the look of day 9 (2026-11-11, 00:00 UTC)"
+    assert found.next_look == "day 10"
+    assert [(row.name, row.words) for row in found.rows] == [("Task completed", "40 %")]
+    assert found.weakest == found.rows[0]
 
 
 def test_a_report_without_a_plan_is_told_without_looks() -> None:
     document = to_json(PLANNED, sentences)
     del document["plan"]
-    line = _page("score_line.html", PLANNED, document)
-    assert "score 60 of 100" in line
-    assert "look" not in line
+    found = verdict_so_far(document)
+    assert (found.day, found.as_of, found.next_look) == ("", "", "")
+    assert found.score == "60 of 100 (20 to 90)"
+
+
+def test_what_a_month_saves_is_told_with_its_interval_and_not_where_it_may_be_either() -> None:
+    document = to_json(PLANNED, sentences)
+    assert verdict_so_far(document).saving == "–"
+    document["details"]["savings"] = {"monthly": {"low": 900.0, "estimate": 1240.0, "high": 1600.0}}
+    found = verdict_so_far(document)
+    assert (found.saving, found.saving_between) == ("$1,240", "$900 to $1,600")
+    document["details"]["savings"]["monthly"]["low"] = -50.0
+    assert verdict_so_far(document).saving == "none seen"
+
+
+def test_a_promotion_s_dialog_says_the_verdict_the_saving_and_the_critical_parts() -> None:
+    document = to_json(PLANNED, sentences)
+    document["categories"] = [{"value": "refund", "metric": "csat", "state": "TOO_FEW", "blocks": True}]
+    document["details"]["savings"] = {"monthly": {"low": 900.0, "estimate": 1240.0, "high": 1600.0}}
+    values = {"canary": {"name": "support-nov"}, "verdict": verdict_so_far(document)}
+    text = Templates().text("advice.html", values)
+    assert "<b>extend</b>" in text
+    assert "<b>$1,240</b> ($900 to $1,600)" in text
+    assert "Critical parts: category refund has too few users (satisfaction)" in text

@@ -16,6 +16,7 @@ from alerts.rules.places import CandidateError
 from common.concentration import Concentration, FailingPart
 from console.access.session import Person
 from console.rendering import Templates
+from pages.status.overview import line, table, wanted
 from pages.status.standing import arm_rows, standing
 from pages.status.terminal import picture
 from tests.console.chromium import chromium
@@ -65,8 +66,15 @@ def document(**changed: Any) -> dict[str, Any]:
 def shown(canary: dict[str, Any]) -> dict[str, Any]:
     return {
         "canary": canary, "standing": standing(canary), "rows": arm_rows(canary["arms"]),
-        "report": None, "now": NOW, "form_token": "", "asked": None, "retirements": [],
+        "verdict": None, "failures": why().failures, "sharing": [], "audit": [], "texts": [],
+        "now": NOW, "form_token": "", "asked": None, "retirements": [],
     }  # fmt: skip
+
+
+def table_of(*canaries: dict[str, Any]) -> dict[str, Any]:
+    """What the overview takes of these canaries, none of which has a report."""
+    lines = [line(each, standing(each), None, None, NOW) for each in canaries]
+    return {"table": table(lines, wanted({})), "unreported": lines[:1]}
 
 
 def why() -> RollbackEvidence:
@@ -91,7 +99,8 @@ def html(template: str, **changed: Any) -> str:
 def values_of(**changed: Any) -> dict[str, Any]:
     """What any of the pages takes, of one canary."""
     canary = document(**changed)
-    values = shown(canary) | {"whole": False, "degraded": [], "audit": [], "canaries": [shown(canary)]}
+    values = shown(canary) | {"whole": False, "degraded": [], "audit": []}
+    values |= table_of(canary)
     values |= {
         "unmatched": "",
         "traffic": [],
@@ -121,7 +130,7 @@ def browser() -> Iterator[Browser]:
 
 def seen(browser: Browser, text: str, width: int) -> Page:
     page = browser.new_page(viewport={"width": width, "height": 900})
-    page.set_content(f"<style>{CSS}</style><main>{text}</main>")
+    page.set_content(f"<style>{CSS}</style><main>{text}</main>".replace("<details", "<details open"))
     return page
 
 

@@ -263,7 +263,7 @@ def test_no_form_changes_anything_without_what_its_page_gave_it(
     forms = [path for method, path in every_route() if method == "POST" and path not in OPEN]
     pages = [path for path in forms if not path.startswith("/api/")]
     of_canary = {f"/canaries/support-nov/{each}" for each in ("rollback", "preflight", "label", "decide")}
-    others = {"/logout", "/datasets/support-nov/label", "/standing/support-nov/begin"}
+    others = {"/logout", "/issues", "/datasets/support-nov/label", "/standing/support-nov/begin"}
     assert others | of_canary == {*pages}
     asked = len(stage.provider.log.entries)
     for path in pages:
@@ -420,7 +420,7 @@ def test_the_status_document_is_the_contracts(stage: Stage) -> None:
     canary = stage.status("support-nov")
     assert {*canary} >= {"name", "state", "share", "actual_share", "arms", "guardrails"}
     assert (canary["orders"], canary["open_incident"]) == (["ramp", "pause", "rollback", "promote"], None)
-    steps = [{"share": 0.05, "for_s": None}]
+    steps = [{"share": 0.05, "for_s": None, "users": None}]
     assert canary["ramp"].items() >= {"steps": steps, "step": 0, "left_s": None, "held": False}.items()
     assert all({*rule} >= {"rule", "state", "evidence"} for rule in canary["guardrails"])
 

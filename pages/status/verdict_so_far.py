@@ -1,0 +1,174 @@
+"""The verdict so far at a glance, from a report's document: its day, rows' chances and saving. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from common.numbers import UNKNOWN, count, dollars
+from pages.words import status
+from pages.words.figures import chance, label, span, title
+
+VerdictTone = Literal["good", "warn", "bad", "calm"]
+
+_TONES: Mapping[str, VerdictTone] = {
+    "ship_now": "good",
+    "ship": "good",
+    "ship_with_caveats": "warn",
+    "dont_ship": "bad",
+}
+_DECIDED: Mapping[str, tuple[str, VerdictTone]] = {
+    "IDEAL": ("passed", "good"),
+    "PASS": ("passed", "good"),
+    "FAIL": ("missed", "bad"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowChance:
+    """A row of the rubric, whether it has passed, or its chance to by the end of the plan in words."""
+
+    name: str
+    words: str
+    tone: VerdictTone
+    chance: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictSoFar:
+    """A report in a line. `score` is "" without one.
+
+    `day` is 9 of 14, `as_of` the look that it rests on, `next_look` what comes; "" without a plan. `saving`
+    is that of a month of full rollout, a dash where it is unknown. `critical` names the critical parts that
+    stand in the way. `ends` is when its data end, to tell which of two reports is newer.
+    """
+
+    verdict: str
+    word: str
+    tone: VerdictTone
+    score: str
+    reasons: Sequence[str]
+    day: str
+    days: tuple[int, int] | None
+    as_of: str
+    next_look: str
+    rows: Sequence[RowChance]
+    users: int
+    saving: str
+    saving_between: str
+    saving_usd: float | None
+    critical: str
+    ends: str
+
+    @property
+    def weakest(self) -> RowChance | None:
+        """The open row with the lowest chance; None where no chance is known."""
+        known = [row for row in self.rows if row.chance is not None]
+        return min(known, key=lambda row: row.chance or 0.0, default=None)
+
+
+def verdict_so_far(report: Mapping[str, Any]) -> VerdictSoFar:
+    """The view of a document of `canary report -o json`."""
+    plan: Mapping[str, Any] | None = report.get("plan")
+    last = plan["looks"][-1] if plan is not None and plan["looks"] else 0
+    saved = report["details"].get("savings")
+    monthly: Mapping[str, Any] = saved["monthly"] if saved is not None else {}
+    return VerdictSoFar(
+        verdict=report["verdict"],
+        word=status.verdict(report["verdict"]),
+        tone=_TONES.get(report["verdict"], "calm"),
+        score=_score(report["score"]),
+        reasons=report["reasons"],
+        day=f"{max(1, last)} of {plan['planned_days']}" if plan is not None else "",
+        days=(last, plan["planned_days"]) if plan is not None else None,
+        as_of=_as_of(report, last),
+        next_look=_next_look(plan, last),
+        rows=[_row(each, report) for each in report["metrics"]],
+        users=report["units"]["candidate"],
+        saving=_saving(monthly) if monthly else UNKNOWN,
+        saving_between=span(monthly["low"], monthly["high"], "usd") if monthly else "",
+        saving_usd=monthly["estimate"] if monthly else None,
+        critical=_critical(report),
+        ends=report["window"]["end"] or "",
+    )
+
+
+def newer(one: VerdictSoFar | None, other: VerdictSoFar | None) -> VerdictSoFar | None:
+    """The one whose data end later."""
+    return max((each for each in (one, other) if each is not None), key=lambda each: each.ends, default=None)
+
+
+def _score(score: Mapping[str, float | None]) -> str:
+    if score["estimate"] is None:
+        return ""
+    return f"{score['estimate']:.0f} of 100 ({score['low']:.0f} to {score['high']:.0f})"
+
+
+def _saving(monthly: Mapping[str, float | None]) -> str:
+    """$1,240, −$310 for what costs more; none seen, where the interval has both."""
+    low, high = monthly["low"], monthly["high"]
+    if (low is None or low < 0) and (high is None or high > 0):
+        return "none seen"
+    return dollars(monthly["estimate"])
+
+
+def _critical(report: Mapping[str, Any]) -> str:
+    """category refund is worse (satisfaction), plan pro has too few users (errors)."""
+    words = {"TOO_FEW": "has too few users", "WORSE": "is worse"}
+    parts = [*report.get("categories", ()), *report.get("segments", ())]
+    return ", ".join(
+        f"{part.get('by') or 'category'} {part['value']} {words.get(part['state'], 'blocks')} "
+        f"({label(part['metric'])})"
+        for part in parts
+        if part["blocks"]
+    )
+
+
+def _as_of(report: Mapping[str, Any], last: int) -> str:
+    """as of last night's look, day 9 (2026-11-11); before the first look; "" without a plan."""
+    if report.get("plan") is None:
+        return ""
+    if not last:
+        return "before the first look"
+    dates = {
+        point["day"]: point["date"]
+        for course in report["details"].get("looks", ())
+        for point in course["points"]
+    }
+    return f"as of the look of day {last}{f' ({dates[last]}, 00:00 UTC)' if dates.get(last) else ''}"
+
+
+def _next_look(plan: Mapping[str, Any] | None, last: int) -> str:
+    if plan is None:
+        return ""
+    if plan["next_look"] is None:
+        return "none any more"
+    if not last:
+        return f"after {count(plan['next_look'], 'day')} of traffic"
+    ships = (
+        "" if plan["next_look"] >= plan["first_look"] else f"; from day {plan['first_look']} on it may ship"
+    )
+    return f"day {plan['next_look']}{ships}"
+
+
+def _row(line: Mapping[str, Any], report: Mapping[str, Any]) -> RowChance:
+    name, look = title(line["metric"]), line.get("look")
+    if line["state"] in _DECIDED:
+        words, tone = _DECIDED[line["state"]]
+        return RowChance(name=name, words=words, tone=tone, chance=None)
+    found: float | None = look["chance"] if look is not None else None
+    waits = line["metric"] in (
+        *report["details"].get("unpriced", ()),
+        *report["details"].get("unlabelled", ()),
+    )
+    if line["state"] != "INCONCLUSIVE" or found is None or waits:
+        return RowChance(name=name, words=_open(line, report), tone="calm", chance=None)
+    return RowChance(name=name, words=chance(found), tone="calm", chance=found)
+
+
+def _open(line: Mapping[str, Any], report: Mapping[str, Any]) -> str:
+    """Why no chance is told of a row that is open."""
+    if line["metric"] in report["details"].get("unpriced", ()):
+        return "costs missing"
+    if line["metric"] in report["details"].get("unlabelled", ()):
+        return "labels missing"
+    return "no data" if line["state"] == "NODATA" else "open"
