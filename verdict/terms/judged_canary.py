@@ -104,7 +104,7 @@ class JudgedCanary:
     look comes after its traffic. `rolled_back`: by whom this run was rolled back, and why. `judge` is the
     judge with its criteria, for rows on its word: another measures another thing. `spent_before`: the part of
     the plan's risk that looks of earlier runs spent. `candidate_price`: the candidate's model with its price,
-    None for a canary that has left the config.
+    None for a canary that has left the config. `expected` is for its plan alone.
     """
 
     name: str
