@@ -181,13 +181,18 @@ def _tell(order: str, name: str, done: Mapping[str, Any]) -> None:
             f"promote it, on the page or with: canary promote {name} {against}--by THEIR-NAME --reason …"
         )
     if order in ("start", "resume", "ramp"):
-        for arm in said_once(UnpricedArm(**each) for each in done.get("unpriced", ())):
-            say(f"warning: {arm.sentence}")
+        warn_of_prices(done)
     lane = "" if done["lane"] is None else f" of its lane ({done['lane']:.3%} of the users)"
     return say(
         f"{name}: {done['state'].replace('_', ' ')}, share {done['share'] * 100:.3g}%{lane}, "
         f"confirmed by {done['confirmed']} of {done['workers']} workers"
     )
+
+
+def warn_of_prices(done: Mapping[str, Any]) -> None:
+    """Say which arms of an order's canary have no known price."""
+    for arm in said_once(UnpricedArm(**each) for each in done.get("unpriced", ())):
+        say(f"warning: {arm.sentence}")
 
 
 Choice: TypeAlias = Literal["ship", "dont_ship", "extend"]

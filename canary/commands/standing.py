@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import typer
 
-from canary.commands.orders import Name, Reason
+from canary.commands.orders import Name, Reason, warn_of_prices
 from canary.commands.shell import (
     CONFIG,
     DATA,
@@ -57,6 +57,9 @@ def begin(
     done = ask(lambda: admin_client(admin, data).post(_path("standing", name, "begin"), document))
     if output == "json":
         return print_json(done)
+    if done["same_arm"]:
+        say(f"warning: both arms are {wanted['model']}: this is an A/A test")
+    warn_of_prices(done)
     waits = f", until `canary start {done['canary']}`" if done["start"] == "manual" else ""
     why = f" ({done['reason']})" if done["reason"] else ""
     return say(f"{done['canary']}: {done['state'].replace('_', ' ')}{why}{waits}")

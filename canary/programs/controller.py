@@ -19,7 +19,7 @@ from starlette.applications import Starlette
 
 from bench.preflight.result import PreflightResult
 from canary import __version__
-from canary.config import Config, ConfigError, load
+from canary.config import Config, ConfigError, ConfigProblem, load
 from canary.programs.config_pipe import FollowedConfig
 from canary.programs.listeners import access_to, listen, own_url
 from canary.programs.process import ShutdownSignal, WorkerArgs, boot_id, run
@@ -149,7 +149,7 @@ class AdminProcess:
         try:
             load(current.file, os.environ, lambda store, data: known, data=self.args.folder)
         except ConfigError as problem:
-            return str(problem)
+            return "; ".join(map(_of_order, problem.problems))
         return ""
 
     def _assignment_key(self) -> bytes:
@@ -161,7 +161,16 @@ class AdminProcess:
         return self.keys.verifying
 
     async def _reloaded(self, config: Config) -> None:
+        self._unpriced = await asyncio.to_thread(
+            config.unpriced
+        )  # first: a trial's order is answered with it
         self.controller.configure(config.control)
+
+
+def _of_order(problem: ConfigProblem) -> str:
+    """A problem of the file, or of the order's candidate, which stands in no line of the file."""
+    _, found, key = problem.path.partition("].candidate")
+    return f"candidate{key}: {problem.message}" if found else str(problem)
 
 
 class SingleMachineParts:

@@ -320,7 +320,8 @@ class Operator:
         """Begin a trial of a standing canary: its candidate with what `arm` says; `by_hand`: a person must
         start it."""
         _must_be_storable(who, reason)
-        return await self.standing.begin(standing, arm, who=who, reason=reason, by_hand=by_hand)
+        begun = await self.standing.begin(standing, arm, who=who, reason=reason, by_hand=by_hand)
+        return {**begun, "unpriced": [asdict(each) for each in self._unpriced_of(begun["canary"])]}
 
     async def end(self, canary: str, *, who: str, reason: str) -> Mapping[str, Any]:
         """End a trial of a standing canary that never ran."""

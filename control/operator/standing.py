@@ -165,6 +165,7 @@ class StandingOrders:
             "state": state.state if state is not None else "waiting",
             "reason": state.reason if state is not None else "",
             "start": "manual" if by_hand else "auto",
+            "same_arm": known is not None and known.canary.baseline == known.canary.candidate,
         }
 
 

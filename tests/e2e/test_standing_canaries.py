@@ -150,6 +150,7 @@ def test_a_trial_that_never_ran_ends_and_is_in_no_history(tmp_path: Path) -> Non
             assert "only its trials have a candidate: begin one: canary begin support --model" in told
         said = canary(stage, "begin", "support", "--model", "second").stderr
         assert "support-second: waiting, until `canary start support-second`" in said
+        assert "no known price" in said and "openai/second (candidate of support-second)" in said
         assert "support-second waiting" in canary(stage, "status", "support").stdout
         assert "name its trial (support-second)" in stage.api("GET", "/canaries/support").text
         refused = canary(stage, "promote", "support", "--reason", "r", code=1).stderr
@@ -166,7 +167,11 @@ def test_a_trial_that_never_ran_ends_and_is_in_no_history(tmp_path: Path) -> Non
         wrong = stage.api(
             "POST", "/api/standing/support/begin", {"arm": {"model": "x", "modle": "y"}, "who": "w"}
         )
-        assert (wrong.status_code, "modle: unknown key" in wrong.json()["error"]) == (400, True)
+        said = 'not begun: candidate.modle: unknown key; did you mean "model"?'
+        assert (wrong.status_code, wrong.json()["error"]) == (400, said)
+        canary(stage, "end", "support-second-2")
+        said = canary(stage, "begin", "support", "--model", "first").stderr
+        assert "warning: both arms are first: this is an A/A test" in said
 
 
 @pytest.mark.more
