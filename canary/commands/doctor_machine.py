@@ -102,7 +102,8 @@ def tls(path: Path, read: Config) -> list[Diagnosis]:
 
 def valid(path: Path, read: Config) -> list[Diagnosis]:
     """The config's canaries and warnings."""
-    names = ", ".join(read.canaries) or "none; requests pass through and are recorded"
+    canaries = [*read.canaries, *(f"{each} (standing)" for each in read.standing)]
+    names = ", ".join(canaries) or "none; requests pass through and are recorded"
     found = [fine(f"{path} is valid; canaries: {names}")]
     return found + [warning(text, "") for text in read.warnings]
 

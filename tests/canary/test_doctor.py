@@ -27,6 +27,7 @@ from canary.commands.doctor_machine import (
     skew,
     spool,
     store,
+    valid,
 )
 from canary.commands.doctor_network import connect, shared, unused, with_version
 from canary.config import parse
@@ -86,6 +87,13 @@ def test_with_the_server_down_it_names_what_is_broken_and_what_to_do(tmp_path: P
     assert [each.state for each in of(found, "server")] == ["warning"]
     assert [each.state for each in of(found, "data folder")] == ["ok"]
     assert not (tmp_path / "data").exists()
+
+
+def test_a_standing_canary_is_named() -> None:
+    entry = "{name: support, standing: true, match: {models: [m]}, share: 5%,"
+    entry += " baseline: {provider: openai, model: m}, candidate: {provider: openai}}"
+    read = parse(f"{CONFIG.format(url=NOBODY)}canaries: [{entry}]", "canary.yaml", {})
+    assert valid(Path("canary.yaml"), read)[0].says == "canary.yaml is valid; canaries: support (standing)"
 
 
 def test_a_bad_config_is_a_finding_and_the_folder_is_looked_at_all_the_same(tmp_path: Path) -> None:
