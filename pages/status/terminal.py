@@ -96,7 +96,7 @@ def _canary(canary: Mapping[str, Any], now: float, *, bars: bool) -> list[Render
     if canary.get("rollback"):
         parts.append(_rollback(canary["rollback"]))
     elif canary.get("reason"):
-        parts.append(Text(canary["reason"]))
+        parts.append(Text(f"{stands.word}: {canary['reason']}"))
     parts += _where_it_fails(stands, now)
     parts += [_arms(canary["arms"]), *_answers(canary["arms"])]
     if canary.get("mirror"):

@@ -142,6 +142,10 @@ def test_an_open_incident_and_a_base_url_of_its_own_stand_in_the_header() -> Non
     assert "the base URL http(s)://HOST:PORT/azure/v1" in text
 
 
+def test_a_reason_says_of_which_state_it_is() -> None:
+    assert "promoted: it must ship this week" in drawn(state="promoted", reason="it must ship this week")
+
+
 def test_users_in_the_middle_of_something_stand_in_the_header() -> None:
     assert "The last change waits for 18 users" in drawn(held_units={"units": 18, "until": NOW + 3600.0})
     assert "waits for" not in drawn()
