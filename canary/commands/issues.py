@@ -89,7 +89,7 @@ def add(
     from records.store.benchmarks import StoredIssues
 
     if (from_ is None) == (shown_by is None) or not name.strip():
-        fail("give a name, and --from EXCHANGE or --example DATASET:ID", code=2)
+        fail("give a name, and one of --from EXCHANGE and --example DATASET:ID", code=2)
     read, who, at, name = read_config(config, data), user(), time.time(), name.strip()
     listed, _ = known(read, config, data)
     data.mkdir(mode=0o700, exist_ok=True)

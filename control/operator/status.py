@@ -508,7 +508,7 @@ def _of(
     whatever = _in_spite_of_flag(state, found) if canary.assigned_outside else hashed
     arms = _BY_FLAG if by_flag else whatever
     if until is not None:
-        arms = f"{arms}; {_kept(canary, until)}"
+        arms = f"{arms}; {_kept(canary, until, state)}"
     back = _held_back_until(state, found)
     if back is not None:
         arms = f"{arms}; {_held_back(found, back)}"
@@ -563,11 +563,12 @@ def _held_back(found: Assignment, until: float) -> str:
     )
 
 
-def _kept(canary: Canary, until: float) -> str:
+def _kept(canary: Canary, until: float, state: State | None) -> str:
     at_most = datetime.fromtimestamp(until, UTC).strftime("%H:%M UTC")
+    now = state.effective_share if state is not None else 0.0
     return (
-        f"it keeps this arm, from before the last change, until it has been idle for {canary.settle_s:g} s, "
-        f"{at_most} at the latest"
+        f"it keeps this arm, from before the last change (to {now:.2%}), until it has been idle for "
+        f"{canary.settle_s:g} s, {at_most} at the latest"
     )
 
 

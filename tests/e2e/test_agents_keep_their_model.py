@@ -102,6 +102,10 @@ def test_no_task_changes_its_model_over_ramps_restarts_and_a_promotion(stage: St
     assert 0.0 < status["held_units"]["until"] - time.time() <= 4 * 3600
     told = stage.api("GET", f"/api/explain?unit={held[0]}").json()["canaries"][0]
     assert (told["arm"], told["held_until"]) == ("baseline", status["held_units"]["until"])
+    assert (
+        "it keeps this arm, from before the last change (to 100.00%), until it has been idle"
+        in told["sentence"]
+    )
     eventually(lambda: call(stage.server.traffic, "a newcomer") == "candidate")
 
     order(stage.api, "rollback")
