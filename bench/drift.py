@@ -7,16 +7,16 @@ are exchangeable, whatever their distribution, so the chance of an outside answe
 calibrating ones, which needs no assumption on how a provider's answers vary. (Vovk, Gammerman, Shafer,
 Algorithmic Learning in a Random World, 2005; ties only make it smaller.)
 
-The evidence is the likelihood ratio of the answers since a day: that a part of the prompts answers otherwise,
-against that none does. Each day begins one of its own, and the largest counts, at 1/365 of its weight: by
-Ville's inequality and the union of a year's days, an unchanged model reaches FOUND in a year with a
-probability of at most 1 %.
+The evidence is the likelihood ratio of the answers since a round: that a part of the prompts answers
+otherwise, against that none does. Each round begins one of its own, and the largest counts; a day's rounds
+share 1/365, the first has half of it, the second a quarter. By Ville's inequality and the union over a year,
+an unchanged model reaches FOUND in a year with a probability of at most 1 %.
 
 state       is when
 pinning     the reference is not whole
 steady      the evidence is below SUSPECT
 suspect     it is above, and not confirmed: another round the same day
-drifted     it is above FOUND after at least two rounds of one day, and the last of them agrees
+drifted     it is above FOUND, and the last two rounds, of one day, both speak for it
 """
 
 import math
@@ -41,6 +41,7 @@ MOST_A_DAY = 8
 """Rounds of a day, once the reference is whole."""
 
 _DAY_S = 86400
+_FORGOTTEN = -5.0
 _SHARES = (0.1, 0.3, 0.6, 0.9)
 """The shares of prompts that may answer otherwise."""
 
@@ -233,37 +234,44 @@ def _is_outside(found: ProbeRound, name: str, of: _Compared) -> bool | None:
 
 
 class _Evidence:
-    """The evidence since each day, from the answers that are outside (True), inside (False), or lacking.
+    """The evidence since each round, from the answers that are outside (True), inside (False), or lacking.
 
-    `within` has the number of calibrating answers of each prompt.
+    `within` has the number of calibrating answers of each prompt. A round with far less than one that begins
+    now would have is forgotten: that only lowers the largest.
     """
 
     def __init__(self, within: Sequence[int]) -> None:
         self._within = within
-        self._days: list[int] = []
-        self._counts: list[list[tuple[int, int]]] = []
-        self._rounds = 0
+        self._since: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        self._day, self._rounds, self._agrees = 0, 0, False
         self.largest, self.confirmed = 0.0, False
         self.since: int | None = None
 
     def add(self, day: int, outside: Sequence[bool | None]) -> None:
         """Add a round of this UTC day, not before the last one's."""
-        if not self._days or self._days[-1] != day:
-            self._days, self._counts = self._days[1 - DAYS :], self._counts[1 - DAYS :]
-            self._days.append(day)
-            self._counts.append([(0, 0)] * len(self._within))
-            self._rounds = 0
+        if day != self._day:
+            self._day, self._rounds, self._agrees = day, 0, False
         self._rounds += 1
-        for counts in self._counts:
+        began_now = day, self._rounds
+        self._since = {began: counts for began, counts in self._since.items() if began[0] > day - DAYS}
+        self._since[began_now] = [(0, 0)] * len(self._within)
+        for counts in self._since.values():
             for place, found in enumerate(outside):
                 if found is not None:
                     was, of = counts[place]
                     counts[place] = was + found, of + 1
         alone = _ratio([(int(found or 0), int(found is not None)) for found in outside], self._within)
-        each = [_ratio(counts, self._within) for counts in self._counts]
-        best = max(range(len(each)), key=each.__getitem__)
-        self.largest, self.since = math.exp(min(each[best], 500.0)) / DAYS, self._days[best]
-        self.confirmed = self._rounds > 1 and alone > 0.0
+        each = {began: _ratio(counts, self._within) for began, counts in self._since.items()}
+        self._since = {
+            began: counts
+            for began, counts in self._since.items()
+            if began == began_now or each[began] > _FORGOTTEN
+        }
+        weighed = {began: found - began[1] * math.log(2.0) for began, found in each.items()}
+        best = max(weighed, key=weighed.__getitem__)
+        self.since, self.largest = best[0], math.exp(min(weighed[best], 500.0)) / DAYS
+        self.confirmed = self._agrees and alone > 0.0
+        self._agrees = alone > 0.0
 
 
 def _ratio(counts: Iterable[tuple[int, int]], within: Sequence[int]) -> float:

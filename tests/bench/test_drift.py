@@ -102,6 +102,16 @@ def test_a_suspicion_is_confirmed_the_same_day_or_forgotten() -> None:
     assert len(found.findings[-1].outside) > 20
 
 
+def test_a_swap_after_the_days_round_is_found_by_two_more() -> None:
+    model = FakeModel(random.Random(1))
+    rounds, other = life(model, 3, tokens=True), model.otherwise("another")
+    for hour, asked in enumerate([model, model, other, other]):
+        rounds.append(asked.round(9 * DAY_S + 3600 * hour, tokens=True))
+    assert [assess(rounds[: len(rounds) - left]).state for left in (2, 1, 0)] == [
+        *("steady", "suspect", "drifted")
+    ]
+
+
 def test_a_provider_that_fails_or_hides_its_log_probabilities_says_nothing() -> None:
     rounds = life(FakeModel(random.Random(1)), 3, tokens=True)
     assert assess([*rounds, ProbeRound(at=9 * DAY_S, answers={})]) == assess(rounds)
