@@ -164,6 +164,7 @@ def _card(line: MetricLine, report: Report) -> CriterionCard:
         baseline=verdict.value(line, line.baseline),
         found=[
             Paragraph(verdict.against_baseline(line)),
+            Paragraph(verdict.by_users(line), weight="soft"),
             Paragraph(verdict.evidence(line, report), weight="soft"),
             Paragraph(plan.row_outlook(line, report)),
             Paragraph(

@@ -30,6 +30,7 @@ from verdict.details import SinceFirst
 from verdict.rows.comparison import A_FIFTH, GATE
 from verdict.rows.reasons import (
     AnotherRubric,
+    BusyUser,
     CacheDiffers,
     Capped,
     CostsUnknown,
@@ -41,11 +42,13 @@ from verdict.rows.reasons import (
     GroundMoved,
     InBothArms,
     LabelsWanted,
+    LateFeedback,
     LeftOut,
     LogEnds,
     MissesOutweighed,
     NobodyRead,
     NoRubric,
+    NotByUsers,
     NotExpected,
     OneSided,
     OneUser,
@@ -67,6 +70,7 @@ from verdict.rows.reasons import (
     StoredReason,
     TooFewEvents,
     TooFewUsers,
+    TrafficDiffers,
     UnequalResponse,
     UnevenlyAbandoned,
     Unreached,
@@ -136,6 +140,10 @@ def sentence(reason: Reason, report: Report) -> str:
             return _cache_differs(reason, report)
         case UnequalResponse():
             return _unequal_response(reason, _line(report, reason.metric, reason.acceptable))
+        case NotByUsers():
+            return _not_by_users(reason, _line(report, reason.metric, reason.acceptable))
+        case BusyUser() | TrafficDiffers() | LateFeedback():
+            return _of_traffic(reason)
         case EffectFades():
             return _fades(reason.since, _unit_in(report, reason.since.metric))
         case RowsIdeal():
@@ -620,6 +628,41 @@ def _unequal_response(reason: UnequalResponse, line: MetricLine) -> str:
         f"{said} In the worst and the best case of the missing values the difference is "
         f"{between(*reason.ends, line.unit)}; the interval spans both."
     )
+
+
+def _not_by_users(reason: NotByUsers, line: MetricLine) -> str:
+    if reason.baseline is None:
+        theirs = ""
+    else:
+        theirs = f" against the baseline's {amount(reason.baseline, line.unit)}"
+    done, would = ("misses", "would not") if line.state == "FAIL" else ("keeps", "would not")
+    return (
+        f"{title(line.metric)} {done} {bound_and_value(line)} with {_value(line)}, and {would} if each user "
+        f"counted once: then it is {amount(reason.candidate, line.unit)}{theirs}. Busy users decide it, most "
+        f"of all {joined(list(reason.users))} with {rough_percent(reason.part)} of what is counted: look who "
+        "they are."
+    )
+
+
+def _of_traffic(reason: BusyUser | TrafficDiffers | LateFeedback) -> str:
+    match reason:
+        case BusyUser():
+            return f"One user ({reason.user}) makes {rough_percent(reason.part)} of the candidate's requests."
+        case TrafficDiffers():
+            when = " in the same phases of the ramp" if reason.phases > 1 else ""
+            change = reason.candidate / reason.baseline - 1
+            return (
+                f"A user of the candidate makes {rough_percent(abs(change))} "
+                f"{'more' if change > 0 else 'fewer'} requests than one of the baseline{when} "
+                f"(p = {reason.p_value:.2g}). Figures over requests compare other mixes of users then: "
+                "read those by users."
+            )
+        case LateFeedback():
+            return (
+                f"{title(reason.metric)} comes late: more than 1 value in 20 {count(reason.days, 'day')} or "
+                "more after its request. Only requests that have had the time count; `matures_after` in the "
+                "config would fix it beforehand."
+            )
 
 
 def _fades(found: SinceFirst, unit: Unit) -> str:

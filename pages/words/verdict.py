@@ -338,6 +338,15 @@ def value(line: MetricLine, number: float | None) -> str:
     return amount(number, line.unit)
 
 
+def by_users(line: MetricLine) -> str:
+    """Both arms' value if each user counts once; "" where each does anyway."""
+    found = line.by_users
+    if found is None or found.candidate is None:
+        return ""
+    theirs = "" if found.baseline is None else f", the current model {value(line, found.baseline)}"
+    return f"If each user counts once: the candidate {value(line, found.candidate)}{theirs}."
+
+
 def interval(line: MetricLine) -> str:
     """The candidate's interval, low – high."""
     low, high = line.candidate_interval

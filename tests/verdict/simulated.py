@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import stats
@@ -88,7 +88,8 @@ class World:
 
 def _first(said: Ratings, rows: int) -> Ratings:
     end = int(np.searchsorted(said.row, rows))
-    return Ratings(row=said.row[:end], value=said.value[:end], at=said.at[:end])
+    asked = None if said.asked is None else said.asked[:end]
+    return Ratings(row=said.row[:end], value=said.value[:end], at=said.at[:end], asked=asked)
 
 
 def usual(rng: np.random.Generator, users: int, mean: float = 4.0) -> Ints:
@@ -144,6 +145,22 @@ def _by_first_visit(user: Ints) -> Ints:
     rank = np.empty(len(first), dtype=np.int64)
     rank[np.argsort(first)] = np.arange(len(first))
     return rank[place]
+
+
+def joined(of: Visits, day: Ints, count: Ints) -> tuple[Visits, Bools]:
+    """With one more user of the candidate, who makes so many requests on these days; and her visits,
+    (visits,)."""
+    days, hers = np.concatenate([of.day, day]), np.arange(len(of.day) + len(day)) >= len(of.day)
+    order = np.argsort(days, kind="stable")
+    more = replace(
+        of,
+        day=days[order],
+        user=_by_first_visit(np.concatenate([of.user, np.full(len(day), of.users)])[order]),
+        candidate=np.concatenate([of.candidate, np.ones(len(day), dtype=np.bool_)])[order],
+        phase=np.concatenate([of.phase, np.zeros(len(day), dtype=np.int64)])[order],
+        count=np.concatenate([of.count, count])[order],
+    )
+    return more, hers[order]
 
 
 def failing(

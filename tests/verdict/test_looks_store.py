@@ -195,15 +195,13 @@ def test_feedback_after_a_midnight_is_not_in_its_look(store: Store, tmp_path: Pa
     report = report_of(_settings(), "c", store, now=START + WORLD.days * DAY_S)
     units = {(look.metric, look.day): look.document["units"] for look in _kept(store)}
     assert {units["csat", day] for day in (1, 2)} == {0}
-    assert units["csat", 3] > 100
+    assert 0 < units["csat", 3] < 100  # it came two days late, and younger requests have not had the time
     assert units["error_rate", 2] > 100
     # Day 1 is over at the second midnight, because its traffic begins after the first.
     assert {look.day: look.at for look in _kept(store)} == {
         day: START + (day + 1) * DAY_S for day in (1, 2, 3)
     }
-    assert [
-        point.day for course in report.details.looks if course.metric == "csat" for point in course.points
-    ] == [3]
+    assert not [course for course in report.details.looks if course.metric == "csat"]
 
 
 def test_two_reports_at_once_store_each_look_once(store: Store) -> None:

@@ -171,10 +171,18 @@ class PlanLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ByUsers:
+    """Both arms' value of a metric over requests or sessions, if each user counts once."""
+
+    candidate: float | None
+    baseline: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MetricLine:
     """One row of the rubric. `units` counts candidate units with a value, `units_needed` those still to come.
     A unit's value is complete `matures_days` after its first request. `kind`, `per` and `cost_per` are the
-    metric's; None and "" for a measured one."""
+    metric's; None and "" for a measured one. `by_users`: None where each user counts once anyway."""
 
     metric: str
     baseline: float | None
@@ -195,6 +203,7 @@ class MetricLine:
     kind: MetricKind | None = None
     per: Per | None = None
     cost_per: str = ""
+    by_users: ByUsers | None = None
 
     @property
     def unit(self) -> Unit:
@@ -301,7 +310,7 @@ def to_json(report: Report, sentences: Sentences) -> dict[str, Any]:
     if report.judge is None:
         del document["judge"]
     for line in document["metrics"]:
-        for name in ("kind", "per", "cost_per"):
+        for name in ("kind", "per", "cost_per", "by_users"):
             if not line[name]:
                 del line[name]
     for name in ("lane", "models"):
@@ -357,7 +366,9 @@ def _decided(line: dict[str, Any]) -> Decided:
 def _metric_line(line: dict[str, Any]) -> MetricLine:
     low, high = line["candidate_interval"]
     look = LookLine(**line["look"]) if line.get("look") else None
-    return MetricLine(**{**_with_difference(line), "candidate_interval": (low, high), "look": look})
+    by_users = ByUsers(**line["by_users"]) if "by_users" in line else None
+    found = {**_with_difference(line), "candidate_interval": (low, high), "look": look, "by_users": by_users}
+    return MetricLine(**found)
 
 
 def _plan_line(document: dict[str, Any] | None) -> PlanLine | None:

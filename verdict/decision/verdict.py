@@ -13,6 +13,7 @@ from records.outcome import THROTTLED
 from routing.canary import Arm, ArmName
 from verdict.decision.decide import Findings, decide, score
 from verdict.decision.document import (
+    ByUsers,
     LookLine,
     MetricLine,
     Report,
@@ -48,7 +49,7 @@ from verdict.details import (
 )
 from verdict.rows.comparison import GATE, arm_sums
 from verdict.rows.looks import NO_LOOKS, KeptLooks, Look
-from verdict.rows.reading import read, unread
+from verdict.rows.reading import MetricReading, read, unread
 from verdict.rows.reasons import (
     CacheDiffers,
     CostsUnknown,
@@ -70,14 +71,19 @@ from verdict.rows.reasons import (
 )
 from verdict.rows.row import (
     Row,
+    busy_user,
     capped,
     condition,
     detectable,
     further_units,
     labels_needed,
+    late_feedback,
+    not_by_users,
+    traffic_differs,
     unequal_abandonment,
     unequal_response,
     unknown_costs,
+    values_by_users,
 )
 from verdict.rows.row import decide as decide_row
 from verdict.sample.judged import holding
@@ -204,7 +210,7 @@ def find(
         must_be_known(criterion.metric, canary.metrics)
     window = _window(sample, canary, now)
     planned = _course(sample, canary, kept, now)
-    caveats: list[Reason | None] = [unequal_abandonment(sample, canary.criteria)]
+    caveats: list[Reason | None] = [unequal_abandonment(sample, canary.criteria), traffic_differs(sample)]
     if planned is not None:
         caveats += [ShareChanged(change=change) for change in planned.late_changes()]
     caveats += _moved(canary, window)
@@ -215,8 +221,17 @@ def find(
     days, lines = [each for row in rows for each in row.days], tuple(row.line for row in rows)
     unmade: list[Reason] = []
     hits = left_out("cache_hits", lambda: _cache_hits(sample, canary, lines), None, unmade)
-    caveats += [*(row.caveat for row in rows), *_untold(fading(days), rows), _cache_differs(hits, canary)]
-    notes: list[Reason | None] = [_unread(sample), *unmade, *(note for row in rows for note in row.notes)]
+    caveats += [
+        *(each for row in rows for each in row.caveats),
+        *_untold(fading(days), rows),
+        _cache_differs(hits, canary),
+    ]
+    notes: list[Reason | None] = [
+        _unread(sample),
+        busy_user(sample),
+        *unmade,
+        *(note for row in rows for note in row.notes),
+    ]
     (caveats if sample.too_many_flipped else notes).append(_flips(sample))
     return Findings(
         canary=canary,
@@ -284,7 +299,7 @@ class _RowFindings:
     line: MetricLine
     parts: Sequence[Part] = ()
     days: Sequence[SinceFirst] = ()
-    caveat: Reason | None = None
+    caveats: Sequence[Reason | None] = ()
     notes: Sequence[Reason] = ()
 
 
@@ -312,14 +327,14 @@ def _row(
             on_decided(seen, row, observed)
         else:
             row = planned.row(criterion, reading, held, observed, sums)
-        cut = capped(observed, criterion)
-        notes: list[Reason] = [] if cut is None else [cut]
+        said = capped(observed, criterion), late_feedback(observed, criterion)
+        notes: list[Reason] = [each for each in said if each is not None]
         told = criterion.metric not in JUDGED  # the judge's own figures have its categories
         return _RowFindings(
             line=_line(row, canary, window),
             parts=_parts(planned, sample, canary, row, observed) if told else (),
             days=_since_first(planned, sample, criterion, observed, notes) if told else (),
-            caveat=unequal_response(seen, observed, row),
+            caveats=(unequal_response(seen, observed, row), not_by_users(seen, reading, row, sums)),
             notes=notes,
             row=row.without_units(),
         )
@@ -452,7 +467,15 @@ def _line(row: Row, canary: JudgedCanary, window: ReportWindow) -> MetricLine:
         kind=metric.kind if metric is not None and not metric.cost_per else None,
         per=metric.per if metric is not None and not metric.cost_per else None,
         cost_per=metric.cost_per if metric is not None else "",
+        by_users=_by_users(reading),
     )
+
+
+def _by_users(reading: MetricReading) -> ByUsers | None:
+    candidate, baseline = values_by_users(reading)
+    if candidate is None:
+        return None
+    return ByUsers(candidate=finite(candidate), baseline=finite(baseline))
 
 
 def _look_line(row: Row) -> LookLine | None:

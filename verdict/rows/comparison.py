@@ -6,7 +6,7 @@ relative bound with its factor. All intervals are two-sided and always valid, at
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -363,6 +363,16 @@ class ArmSums:
         # A value that most units have is their median.
         differing = (means > bounds[0], means < bounds[1], means != np.median(means))
         return min(int(np.sum(units)) for units in differing) < FEW
+
+    def by_users(self) -> "ArmSums | None":
+        """The same with one voice for each unit, its mean; None where each has one already, and for
+        quantiles."""
+        observed, sums = self.observed, self.sums
+        others = observed.feedback or observed.per_unit or observed.strata or observed.events is not None
+        if others or observed.level is not None or (sums.count == 1).all():
+            return None
+        voices = replace(sums, total=sums.total / sums.count, count=np.ones(len(sums.unit)))
+        return ArmSums(sample=self.sample, observed=replace(observed, feedback=True), sums=voices)
 
     def arms(self, *, by_category: bool) -> Arms:
         """Both arms, without what the units' past explains of their difference, and with `by_category` their

@@ -12,7 +12,7 @@ from common.interval import Interval
 from records.store.reports import StoredLook
 from verdict.rows.days import DayFinding, day_finding
 from verdict.rows.margins import Contrast, Margin, z_to_refuse, z_to_ship
-from verdict.rows.reading import OneUnit, known, only_by, outcome
+from verdict.rows.reading import OneUnit, Outcome, known, only_by, outcome
 from verdict.statistics.boundaries import Shape, boundaries
 from verdict.statistics.types import NotComputed
 from verdict.terms.plan import Side, VerdictPlan
@@ -39,7 +39,8 @@ class SeenRow:
     """What a look saw of a row. `information` has a unit of the metric's own. `se`, `skewness` and `busy`
     (ν) are those of the acceptable margin. `boundary` is that of a look that may ship, `refusal` that of one
     that may refuse; None on a day without. `one_unit`: without this unit, the look would say something else
-    of the acceptable bound. `days`: why a look that passes by users does not by days."""
+    of the acceptable bound. `days`: why a look that passes by users does not by days. `by_users`: what it
+    says of that bound if each unit counts once; None where each does."""
 
     information: float
     se: float
@@ -51,6 +52,7 @@ class SeenRow:
     ideal: SeenMargin
     one_unit: OneUnit | None = None
     days: DayFinding | None = None
+    by_users: Outcome | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +147,7 @@ def _seen(row: RowPlan, contrast: Contrast, before: Sequence[Look], day: int) ->
         acceptable=seen,
         ideal=_seen_margin(ideal, boundary, refusal),
         one_unit=_one_unit(contrast, criterion.acceptable, boundary, refusal),
+        by_users=_by_users(contrast, criterion.acceptable, boundary, refusal),
         days=_day_finding(row, contrast, before, seen, boundary),
     )
 
@@ -159,6 +162,14 @@ def _day_finding(
     reach = seen.estimate - max(seen.low, 0.0)
     bound = row.criterion.acceptable
     return day_finding(contrast.sums, bound, boundary=boundary, reach=reach, rows=row.rows)
+
+
+def _by_users(
+    contrast: Contrast, bound: Bound, boundary: float | None, refusal: float | None
+) -> Outcome | None:
+    if contrast.voices is None:
+        return None
+    return outcome(*_ends(contrast.voices.margin(bound), boundary, refusal))
 
 
 def _one_unit(

@@ -312,7 +312,7 @@ class Case(Protocol):
 class Contrast:
     """A metric's data at a look. The first of the cases is the data as they are; the others bracket a
     response rate that differs between the arms. `without` are the data without the `heavy` unit, and without
-    the next ones."""
+    the next ones; `voices` those in which each unit counts once, where it does not in `cases`."""
 
     units: int
     carrying: tuple[int, int]
@@ -320,6 +320,7 @@ class Contrast:
     heavy: HeavyUnit | None = None
     without: Sequence[Case] = ()
     sums: ArmSums | None = None
+    voices: Case | None = None
 
     def enough(self, bound: Bound) -> bool:
         """True if the candidate, and for a relative bound the baseline, has enough units with a value."""
@@ -361,6 +362,7 @@ def contrast(sample: Sample, observed: Observations, sums: ArmSums | None = None
     trimmed = trimmings(sample, observed)
     others = [arm_sums(sample, case) for case in trimmed or ()]
     heavy, without = found.without_heavy()
+    voices = found.by_users()
     return Contrast(
         units=found.sums.units(candidate=True),
         carrying=found.carrying,
@@ -368,6 +370,7 @@ def contrast(sample: Sample, observed: Observations, sums: ArmSums | None = None
         heavy=heavy if without else None,
         without=[_case(each) for each in without],
         sums=found,
+        voices=None if voices is None else _case(voices),
     )
 
 

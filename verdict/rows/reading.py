@@ -229,7 +229,8 @@ class MetricReading:
     """One metric so far. Units are those with a value; an arm without any has the value None.
 
     `carrying` is the effective number of units behind the candidate's and the baseline's value (`_carrying`).
-    `without` compares the arms without the `heavy` unit, and without the next ones.
+    `without` compares the arms without the `heavy` unit, and without the next ones; `by_users` as if each
+    unit counted once, where it does not in `comparison`.
     """
 
     candidate_units: int
@@ -241,6 +242,7 @@ class MetricReading:
     tau: float
     heavy: HeavyUnit | None = None
     without: Sequence[ArmComparison] = ()
+    by_users: ArmComparison | None = None
 
     def enough(self, bound: Bound) -> bool:
         """True if the candidate, and for a relative bound the baseline, has enough units with a value."""
@@ -294,6 +296,7 @@ def read(
     c = sequence.multiplier(tau, ALPHA)
     comparison = _with_response(sample, observed, _compare(found, c), c)
     heavy, without = found.without_heavy()
+    voices = found.by_users()
     candidate = comparison.contrast(0, 0).estimate
     baseline = candidate - comparison.contrast(1, 0).estimate if baseline_units else None
     return MetricReading(
@@ -306,6 +309,7 @@ def read(
         tau=tau,
         heavy=heavy,
         without=[_compare(each, c) for each in without],
+        by_users=None if voices is None else _compare(voices, c),
     )
 
 

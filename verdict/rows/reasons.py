@@ -313,6 +313,46 @@ class DaysDecide:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NotByUsers:
+    """A row that is decided by its exchanges, or sessions, and would not be if each user counted once: the
+    arms' values then, and by their short hashes the users of the candidate, at most three, who move its value
+    most, with their part of what is counted."""
+
+    metric: str
+    acceptable: str
+    candidate: float
+    baseline: float | None
+    users: tuple[str, ...]
+    part: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BusyUser:
+    """A user, by the short hash, with this part of the candidate's requests."""
+
+    user: str
+    part: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficDiffers:
+    """The requests of a user differ between the arms: their means, compared in so many phases."""
+
+    candidate: float
+    baseline: float
+    phases: int
+    p_value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateFeedback:
+    """Feedback that comes late: looks count only what had so many days for it."""
+
+    metric: str
+    days: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EffectFades:
     """The difference of a metric changes with a user's time."""
 
@@ -427,6 +467,10 @@ Reason: TypeAlias = (
     | UnevenlyAbandoned
     | CacheDiffers
     | UnequalResponse
+    | NotByUsers
+    | BusyUser
+    | TrafficDiffers
+    | LateFeedback
     | EffectFades
     | DaysDecide
     | RowsIdeal

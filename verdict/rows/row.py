@@ -14,34 +14,44 @@ not known, too few of people's labels count, only one value was ever sent, what 
 happened too rarely, or nothing can be computed of it.
 """
 
+import hashlib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
+
+import numpy as np
+from scipy import special
 
 from common.interval import Interval
 from judge.figures import FEWEST_LABELS, NEEDED_LABELS
 from records.facts.metric import JUDGED, JUDGED_PREFERENCE, Metric
 from routing.canary import ArmName
 from verdict.details import UnknownCosts
-from verdict.rows.comparison import ALPHA, ArmComparison, BracketedComparison
+from verdict.rows.comparison import ALPHA, GATE, ArmComparison, ArmSums, BracketedComparison
 from verdict.rows.looks import Look, RowPlan, RowStanding, standing, unknown
 from verdict.rows.reading import MetricReading, OneUnit, known, only_by, outcome, response
 from verdict.rows.reasons import (
+    BusyUser,
     Capped,
     CostsUnknown,
     DaysDecide,
     LabelsWanted,
+    LateFeedback,
+    NotByUsers,
     OneSided,
     RowNotComputed,
     TooFewEvents,
+    TrafficDiffers,
     UnequalResponse,
     UnevenlyAbandoned,
 )
 from verdict.sample.judged import labels_drawn
-from verdict.sample.observations import MissingShare, Observations, abandoned, unpriced
+from verdict.sample.observations import DIFFERENT, MissingShare, Observations, abandoned, unpriced
 from verdict.sample.sample import Sample
 from verdict.statistics import sequence
+from verdict.statistics.ratio import UnitSums, arms, common_phases, unit_sums
 from verdict.terms.measures import is_cost, source
 from verdict.terms.rubric import Bound, Criterion
 
@@ -101,7 +111,7 @@ class Row:
 
     def without_units(self) -> "Row":
         """A copy without the units' influences, which are not needed once the row is decided."""
-        return replace(self, reading=replace(self.reading, comparison=None, without=()))
+        return replace(self, reading=replace(self.reading, comparison=None, without=(), by_users=None))
 
 
 def decide(
@@ -350,9 +360,134 @@ def unequal_abandonment(sample: Sample, criteria: Sequence[Criterion]) -> Uneven
     return UnevenlyAbandoned(share=lost, lacking=lacking)
 
 
+def late_feedback(observed: Observations, criterion: Criterion) -> LateFeedback | None:
+    """The note for feedback that comes days late; None if it does not."""
+    return LateFeedback(metric=criterion.metric, days=observed.waits) if observed.waits else None
+
+
 def capped(observed: Observations, criterion: Criterion) -> Capped | None:
     """The note for amounts that were cut; None if none was."""
     at = observed.capped_at
     return (
         None if at is None else Capped(metric=criterion.metric, acceptable=criterion.acceptable.text, at=at)
+    )
+
+
+# Says what hangs on few users: a row that keeps its bound only by their many exchanges, and their traffic.
+
+
+_BY_CHANCE = 1.645
+"""A difference of so many standard errors comes by chance 1 time in 10."""
+
+_TOLD = 3
+"""So many users are named."""
+
+BUSY = 0.1
+"""A user with more than this part of the candidate's requests is named."""
+
+_WHOLE = re.compile("[0-9a-f]{32}")
+"""A unit as the store has it, hashed."""
+
+
+def not_by_users(sample: Sample, reading: MetricReading, row: Row, sums: ArmSums) -> NotByUsers | None:
+    """The caveat for a row that is decided, but by no look (without a plan, by no band) in which each user
+    counts once; None where one of them says the same, where both values differ by chance, and where each
+    counts once anyway."""
+    voices, would = reading.by_users, {"IDEAL": "pass", "PASS": "pass", "FAIL": "fail"}.get(row.state)
+    if voices is None or would is None:
+        return None
+    if row.standing is None:
+        band = _oriented(voices, row.criterion.acceptable)
+        said = [outcome(band.low, band.high)]
+    else:
+        said = [look.seen.by_users for look in row.looks if look.seen and look.seen.by_users]
+    if would in said or not said or not _apart(sums, row.criterion.acceptable):
+        return None
+    candidate, baseline = values_by_users(reading)
+    users, part = _movers(sums.sums)
+    return NotByUsers(
+        metric=row.metric,
+        acceptable=row.criterion.acceptable.text,
+        candidate=candidate or 0.0,
+        baseline=baseline,
+        users=tuple(_short(sample.units[user]) for user in users),
+        part=part,
+    )
+
+
+def _apart(sums: ArmSums, bound: Bound) -> bool:
+    """True if it matters to the bound whether each user counts once: more than by chance 1 time in 10."""
+    voices = sums.by_users()
+    if voices is None:
+        return False
+    factor, _ = bound.terms
+    ours, theirs = arms(sums.sums), arms(voices.sums)
+    se = math.sqrt(float(np.sum((ours.influence(factor) - theirs.influence(factor)) ** 2)))
+    return abs(ours.value(factor) - theirs.value(factor)) > _BY_CHANCE * se
+
+
+def values_by_users(reading: MetricReading) -> tuple[float | None, float | None]:
+    """The candidate's and the baseline's value if each user counts once; None where each does anyway, or
+    without one."""
+    if reading.by_users is None:
+        return None, None
+    candidate = reading.by_users.contrast(0, 0).estimate
+    if not reading.baseline_units:
+        return candidate, None
+    return candidate, candidate - reading.by_users.contrast(1, 0).estimate
+
+
+def _movers(sums: UnitSums) -> tuple[list[int], float]:
+    """The candidate's units that move its value most from the one by users, and their part of the counts."""
+    unit, place = np.unique(sums.unit[sums.candidate], return_inverse=True)
+    count = np.bincount(place, weights=sums.count[sums.candidate])
+    total = np.bincount(place, weights=sums.total[sums.candidate])
+    mean, part = total / count, count / count.sum()
+    moves = (part - 1 / len(unit)) * (mean - mean.mean())
+    most = np.argsort(-moves * np.sign(moves.sum()), kind="stable")[:_TOLD]
+    return unit[most].tolist(), float(part[most].sum())
+
+
+def busy_user(sample: Sample) -> BusyUser | None:
+    """The candidate's busiest user, if more than a tenth of its requests are theirs; None else, and while all
+    users are few."""
+    known = sample.totals.get("errors")
+    if known is None:
+        return None
+    counts = np.bincount(sample.unit[sample.candidate], weights=known.count[sample.candidate])
+    if np.count_nonzero(counts) < GATE or counts.max() <= BUSY * counts.sum():
+        return None
+    busiest = int(np.argmax(counts))
+    return BusyUser(user=_short(sample.units[busiest]), part=float(counts[busiest] / counts.sum()))
+
+
+def _short(unit: str) -> str:
+    """The unit's hash, shortened: the store's, or one of what a log has."""
+    return unit[:8] if _WHOLE.fullmatch(unit) else hashlib.sha256(unit.encode()).hexdigest()[:8]
+
+
+def traffic_differs(sample: Sample) -> TrafficDiffers | None:
+    """The caveat for users who send more requests, or fewer, than those of the other arm in the same phases:
+    who leaves takes along what an error rate would count; None where chance explains it."""
+    known = sample.totals.get("errors")
+    if known is None:
+        return None
+    rows = np.flatnonzero(known.count)
+    found = unit_sums(
+        sample.unit[rows], sample.phase[rows], sample.candidate[rows], known.count[rows], np.ones(len(rows))
+    )
+    common = common_phases(found.phase, found.candidate, int(sample.phase.max(initial=0)) + 1)
+    sums = found.only(common[found.phase])
+    if min(sums.units(candidate=True), sums.units(candidate=False)) < GATE:
+        return None
+    both = arms(replace(sums, count=np.ones(len(sums.unit))))
+    z = both.value(1) / both.se(1) if both.se(1) > 0 else 0.0
+    p = float(2 * special.ndtr(-abs(z)))
+    if p >= DIFFERENT:
+        return None
+    return TrafficDiffers(
+        candidate=both.candidate.value,
+        baseline=both.baseline.value,
+        phases=len(np.unique(sums.phase)),
+        p_value=p,
     )

@@ -349,7 +349,7 @@ Name = TypeVar("Name", bound=str)
 
 REQUIRED = ("unit", "arm", "at")
 OPTIONAL = (
-    *("latency_s", "ttft_s", "cost_usd", "tokens", "error_type", "category", "phase", "session"),
+    *("latency_s", "ttft_s", "cost_usd", "tokens", "error_type", "category", "phase", "session", "user"),
     *("finish", "faults", "output_check", "tool_calls", "input_tokens", "cached_input_tokens"),
 )
 DAY_S = 86400.0
@@ -380,7 +380,8 @@ def from_csv(
     `finish`, `faults` and `output_check` are as in an export; without the first two nothing is known of
     answers. `tool_calls` is the number of them. `session` is the session's identity: a line without one is a
     session of its own. `phase` counts changes of the share. `pre_NAME` is the unit's value of a metric before
-    the canary, the mean of its cells.
+    the canary, the mean of its cells. `user` is who stands behind the unit, where that is a session or a
+    request: what each user does counts as one cluster, whichever arms their units have.
     `metrics` bound the values of `metric_*` cells. `assigned_outside` is as in `in_one_arm`.
     Raises BadSample, OSError.
     """
@@ -394,8 +395,23 @@ def from_csv(
         raise BadSample(f"{path.name} is not a CSV file in UTF-8: {exc}") from exc
     if not any(body):
         raise BadSample(f"{path.name} holds no exchange: there is no line below the header")
-    sample = _build(_Table(path.name, header, body), metrics, now)
-    return in_one_arm(sample, assigned_outside=assigned_outside)
+    table = _Table(path.name, header, body)
+    sample = in_one_arm(_build(table, metrics, now), assigned_outside=assigned_outside)
+    return _by_user(sample, table) if any(table.text("user")) else sample
+
+
+def _by_user(sample: Sample, table: "_Table") -> Sample:
+    """The sample with users as its units, each with all sessions or draws that were assigned for them."""
+    names = (unit_of(name) or name for name in table.text("unit"))
+    user_of = {unit: user or unit for unit, user in zip(names, table.text("user"), strict=True)}
+    users, of = np.unique(np.array([user_of[unit] for unit in sample.units]), return_inverse=True)
+    first = np.unique(of, return_index=True)[1]
+    return replace(
+        sample,
+        units=users.tolist(),
+        unit=of[sample.unit],
+        before={name: values[first] for name, values in sample.before.items()},
+    )
 
 
 def _check_header(file: str, header: Sequence[str]) -> None:

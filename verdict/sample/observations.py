@@ -32,6 +32,7 @@ from verdict.statistics.ratio import UnitSums, arms, common_phases, quantile, un
 from verdict.statistics.sequence import GroupCounts, fisher
 from verdict.statistics.types import Bools, Floats, Ints
 from verdict.terms.measures import CACHE_HITS, MEASURED, Measure, must_be_known, quantile_level
+from verdict.terms.plan import DAY_S
 
 DIFFERENT = 0.001
 
@@ -156,6 +157,7 @@ class Observations:
     `capped_at`: larger values were cut to this one. `carried`: how many of the values are known, from which
     the others are estimated. `strata`: the sample's phases are strata of one time, and `count` holds weights.
     `at` is when each opinion was given, UTC seconds; `by_day` the measure by day where a row spans several.
+    `waits`: only values about exchanges of so many days ago are in it.
     """
 
     row: Ints
@@ -178,6 +180,7 @@ class Observations:
     strata: bool = False
     at: Floats | None = None
     by_day: DayTotals | None = None
+    waits: int = 0
 
     @property
     def known(self) -> bool:
@@ -279,6 +282,9 @@ def _everyone(sample: Sample) -> Bools:
 def _opinions(sample: Sample, metric: Metric, now: float) -> Observations:
     """What somebody said: who said nothing has no value."""
     matured, ratings = _counting(sample, metric, now)
+    waits = lateness(sample, ratings, now) if metric.matures_after_s == 0 else 0
+    if waits:
+        ratings = ratings.only(_had_time(ratings, waits, now))
     every = sample.feedback.get(metric.name, ratings)
     theirs = every.only(~sample.candidate[every.row] & (every.at <= now))
     cap = _cap(metric, theirs.value, theirs.at)
@@ -292,7 +298,54 @@ def _opinions(sample: Sample, metric: Metric, now: float) -> Observations:
         reported=True,
         at=ratings.at,
         capped_at=cap if (ratings.value > cap).any() else None,
+        waits=waits,
     )
+
+
+LATE = 0.05
+"""Feedback counts from so many days on that less than this part of it is still to come."""
+
+_FEWEST_LATE = 5
+"""Fewer late values may be chance."""
+
+
+def lateness(sample: Sample, ratings: Ratings, now: float) -> int:
+    """The whole days after which less than LATE of either arm's values about an exchange come; 0 where none
+    comes late, or nothing is known of it."""
+    if ratings.asked is None:
+        return 0
+    known = ~np.isnan(ratings.asked)
+    came, asked = np.maximum(ratings.at[known], ratings.asked[known]), ratings.asked[known]
+    late = np.floor((came - asked) / DAY_S).astype(np.int64)
+    if not late.any():
+        return 0
+    age = np.floor((now - asked) / DAY_S).astype(np.int64)
+    candidate = sample.candidate[ratings.row[known]]
+    return max(_waited(late[candidate == arm], age[candidate == arm]) for arm in (True, False))
+
+
+def _waited(late: Ints, age: Ints) -> int:
+    """Of values that came so many days late, (n,), about exchanges of this age in days: those to wait.
+
+    What is about younger exchanges can only have come early: each day is compared with what came until then
+    about exchanges that are older (Lagakos, Barraj, De Gruttola, Biometrika 1988).
+    """
+    in_time, found = 1.0, 0
+    for day in range(int(late.max(initial=0)), 0, -1):
+        old = age > day
+        then, by_then = int(np.sum(old & (late == day))), int(np.sum(old & (late <= day)))
+        in_time *= 1 - then / by_then if by_then else 1.0
+        found += then
+        if 1 - in_time >= LATE and found >= _FEWEST_LATE:
+            return day
+    return 0
+
+
+def _had_time(ratings: Ratings, days: int, now: float) -> Bools:
+    """The values about exchanges that have had so many days, and the rest of the last, and came within."""
+    whole = (days + 1) * DAY_S
+    asked = np.where(np.isnan(ratings.asked), -np.inf, ratings.asked)  # type: ignore[arg-type]
+    return (asked + whole <= now) & ((ratings.at < asked + whole) | np.isinf(asked))
 
 
 def _counting(sample: Sample, metric: Metric, now: float) -> tuple[Bools, Ratings]:

@@ -278,12 +278,14 @@ class TextColumn:
 class Ratings:
     """One metric's feedback, (m,) each. `row` is a row of the sample, `at` is in UTC seconds.
 
-    `subject` is the same number for values about one exchange, or session; None: each is about another."""
+    `subject` is the same number for values about one exchange, or session; None: each is about another.
+    `asked` is the time of the exchange that each is about, NaN where it is about none; None: unknown."""
 
     row: Ints
     value: Floats
     at: Floats
     subject: Ints | None = None
+    asked: Floats | None = None
 
     def until(self, moment: float, place: Ints) -> "Ratings":
         """Those that came before the moment, about the rows that have a new place, (n,), −1 for one left
@@ -298,6 +300,7 @@ class Ratings:
             value=self.value[values],
             at=self.at[values],
             subject=None if self.subject is None else self.subject[values],
+            asked=None if self.asked is None else self.asked[values],
         )
 
 

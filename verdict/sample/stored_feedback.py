@@ -256,9 +256,11 @@ class _Given:
     def by_metric(self, row: Ints, subject: Ints) -> Iterator[tuple[str, Ratings]]:
         """The values with a row, (n,) in all, −1 without one."""
         metric, value, at = self._metric.array(), self._value.array(), self._at.array()
+        asked = self._micros.array() / 1e6
         for name, number in self._metrics.items():
             own = (row >= 0) & (metric == number)
-            yield name, Ratings(row=row[own], value=value[own], at=at[own], subject=subject[own])
+            found = Ratings(row=row, value=value, at=at, subject=subject, asked=asked)
+            yield name, found.only(own)
 
 
 def _numbers(names: Sequence[Any]) -> Ints:
@@ -372,6 +374,9 @@ def _together(pieces: Sequence[Ratings]) -> Ratings:
         value=np.concatenate([each.value for each in pieces]),
         at=np.concatenate([each.at for each in pieces]),
         subject=np.concatenate([each.subject for each in pieces if each.subject is not None]),
+        asked=np.concatenate(
+            [np.full(len(each.row), np.nan) if each.asked is None else each.asked for each in pieces]
+        ),
     )
 
 

@@ -1,0 +1,192 @@
+"""Worlds in which heavy hands or absence would fool the verdict, and what the whole report says of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tests.verdict.simulated import (
+    DAY_S,
+    EQUAL,
+    HALFWAY,
+    Visits,
+    World,
+    as_planned,
+    failing,
+    joined,
+    rating,
+    uneven,
+    usual,
+    visits,
+)
+from tests.verdict.simulated_cases import FAILS_SELDOM, README
+from tests.verdict.simulated_looks import row
+from verdict.decision.decide import Findings, decide
+from verdict.decision.document import SHIPS
+from verdict.decision.verdict import find
+from verdict.rows.looks import NO_LOOKS, KeptLooks
+from verdict.terms.judged_canary import JudgedCanary
+from verdict.terms.rubric import Criterion
+
+Rng = np.random.Generator
+
+CSAT = row("csat", ">= baseline - 5%", ">= baseline + 0%")
+_BASELINE, _AT_BOUND = (4.0, 4.0), (4.0, 3.8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """The day on which the report first ships, ∞ without one, and the names of its caveats then."""
+
+    day: float
+    caveats: tuple[str, ...] = ()
+
+    @property
+    def plainly(self) -> bool:
+        return self.day < np.inf and not self.caveats
+
+
+def told(world: World, criteria: Sequence[Criterion]) -> Told:
+    """What the report says on the night on which all rows pass for the first time."""
+    canary = JudgedCanary(name="people", criteria=criteria, planned_days=14)
+    looks = [look for found in _found(world, canary, 28, NO_LOOKS).rows for look in found.looks]
+    for day in canary.plan.looks("ship") if canary.plan else ():
+        known = {(look.metric, look.day): look for look in looks if look.day <= day}
+        if all(_passes(known, each.metric, day) for each in criteria):
+            findings = _found(world, canary, day, known)
+            if decide(findings)[0] in SHIPS:
+                return Told(day=day, caveats=tuple(type(each).__name__ for each in findings.caveats))
+    return Told(day=np.inf)
+
+
+def _found(world: World, canary: JudgedCanary, day: int, kept: KeptLooks) -> Findings:
+    sample = world.until(day)
+    sample = replace(sample, units=[f"u{number}" for number in sample.units])
+    return find(sample, canary, kept=kept, now=day * DAY_S + 1)
+
+
+def _passes(known: KeptLooks, metric: str, day: int) -> bool:
+    seen = [look.seen.acceptable for look in known.values() if look.metric == metric and look.seen]
+    now = known[metric, day].seen
+    return now is not None and now.acceptable.estimate >= 0 and max(each.low for each in seen) >= 0
+
+
+def _users(rng: Rng, *, share: float = 0.05, requests: float = 3.0) -> Visits:
+    return visits(rng, usual(rng, 40_000, requests), share=share, days=28)
+
+
+def whale(rng: Rng, part: float) -> World:
+    """Errors exactly at their bound, but for one user with this part of the candidate's requests, who has
+    none and comes every day."""
+    of = _users(rng)
+    daily = round(of.count[of.candidate].sum() * part / (1 - part) / of.days)
+    of, hers = joined(of, np.arange(of.days), np.full(of.days, daily))
+    errors = failing(rng, of, (0.01, 0.05))
+    errors[hers] = 0.0
+    return World(visits=of, totals={"errors": errors})
+
+
+def robots(rng: Rng, share: float = 0.05) -> World:
+    """People's errors exactly at their bound; one user in 50 is a robot, with 30 % of the requests, and never
+    fails."""
+    count = usual(rng, 40_000, 3.0)
+    robot = rng.random(len(count)) < 0.02
+    count[robot] = np.maximum(1, np.round(rng.gamma(4, 0.25, size=robot.sum()) * count.mean() * 0.43 / 0.02))
+    of = visits(rng, count, share=share, days=28)
+    errors = failing(rng, of, (0.01, 0.05))
+    # Each user has one visit, and visits are in the order of users.
+    errors[robot[of.user]] = 0.0
+    return World(visits=of, totals={"errors": errors})
+
+
+def leaving(rng: Rng) -> World:
+    """Users of the candidate to whom it fails leave: they make 46 % fewer requests. At the requests that all
+    would have made, 5.5 % fail."""
+    of = _users(rng, requests=6.0)
+    rate = np.where(of.candidate, 0.055, 0.01)
+    own = rng.beta(rate * 2, (1 - rate) * 2)
+    gone = of.candidate & (rng.random(len(own)) < np.minimum(1.0, 0.46 + 2 * own))
+    count = np.where(gone, np.maximum(1, of.count // 8), of.count)
+    of = replace(of, count=count)
+    return World(visits=of, totals={"errors": rng.binomial(count, own).astype(np.float64)})
+
+
+def late(rng: Rng, *, unhappy: bool, share: float = 0.05) -> World:
+    """Satisfaction exactly at its bound. All ratings come five days late, or only those of one to three stars
+    of the candidate's users."""
+    of = _users(rng, share=share)
+    said = rating(rng, of, _AT_BOUND, alike=0.4, spread=1 / 9, answers=0.25)
+    slow = of.candidate[said.row] & (said.value <= 3) if unhappy else np.ones(len(said.row), dtype=np.bool_)
+    given = replace(said, at=said.at + np.where(slow, 5 * DAY_S, 0.0), asked=said.at)
+    return World(visits=of, said={"csat": given})
+
+
+def silent(rng: Rng, share: float = 0.05) -> World:
+    """Satisfaction exactly at its bound, but the candidate's users of one to three stars rate half as
+    often."""
+    of = _users(rng, share=share)
+    said = rating(rng, of, _AT_BOUND, alike=0.4, spread=1 / 9, answers=0.125)
+    kept = ~of.candidate[said.row] | (said.value > 3) | (rng.random(len(said.row)) < 0.5)
+    given = replace(said, row=said.row[kept], value=said.value[kept], at=said.at[kept])
+    return World(visits=of, said={"csat": given})
+
+
+def sessions(rng: Rng, people: int) -> World:
+    """Each session of so many people, one a day, draws its arm; errors exactly at their bound, people alike
+    by .25. The people are known, so their sessions are one cluster."""
+    user = np.tile(np.arange(people), 28)
+    of = Visits(
+        days=28,
+        user=user,
+        day=np.repeat(np.arange(28), people),
+        candidate=rng.random(len(user)) < 0.5,
+        phase=np.zeros(len(user), dtype=np.int64),
+        count=1 + rng.poisson(2.0, size=len(user)),
+        shares={0: 0.5},
+    )
+    return World(visits=of, totals={"errors": failing(rng, of, (0.01, 0.05), alike=0.25)})
+
+
+def readme(rng: Rng, which: str) -> World:
+    """README's rows, 5 % of 20,000 users in 14 days."""
+    true = {"equal": EQUAL, "halfway": HALFWAY}[which]
+    return as_planned(rng, true, share=0.05, requests=3, users=40_000, days=28)
+
+
+def even(rng: Rng, sigma: float) -> World:
+    """Equal arms of users with uneven traffic, few of whose requests fail."""
+    of = visits(rng, uneven(rng, 12_000, sigma), share=0.1)
+    return World(visits=of, totals={"errors": failing(rng, of, (0.01, 0.01))})
+
+
+WORLDS: Mapping[str, tuple[Callable[[Rng], World], Sequence[Criterion]]] = {
+    "one user has 8 % of the traffic": (lambda rng: whale(rng, 0.08), [FAILS_SELDOM]),
+    "one user has 20 % of the traffic": (lambda rng: whale(rng, 0.2), [FAILS_SELDOM]),
+    "robots have 30 % of the traffic": (robots, [FAILS_SELDOM]),
+    "users leave": (leaving, [FAILS_SELDOM]),
+    "all ratings five days late": (lambda rng: late(rng, unhappy=False), [CSAT]),
+    "unhappy ratings five days late": (lambda rng: late(rng, unhappy=True), [CSAT]),
+    "unhappy ratings five days late, 20 %": (lambda rng: late(rng, unhappy=True, share=0.2), [CSAT]),
+    "the unhappy rate half as often": (silent, [CSAT]),
+    "the unhappy rate half as often, 10 %": (lambda rng: silent(rng, 0.1), [CSAT]),
+    "sessions of 300 people": (lambda rng: sessions(rng, 300), [FAILS_SELDOM]),
+    "sessions of 1,000 people": (lambda rng: sessions(rng, 1000), [FAILS_SELDOM]),
+    "good: README, equal": (lambda rng: readme(rng, "equal"), README),
+    "good: README, halfway": (lambda rng: readme(rng, "halfway"), README),
+    "good: σ = 1": (lambda rng: even(rng, 1.0), [FAILS_SELDOM]),
+    "good: σ = 1.6": (lambda rng: even(rng, 1.6), [FAILS_SELDOM]),
+}
+"""By name: the world, and the rubric."""
+
+
+KNOWN: Mapping[str, float] = {
+    "the unhappy rate half as often": 0.55,
+    "the unhappy rate half as often, 10 %": 0.55,
+}
+"""Where silence has the cause that is measured, what ships until it shows in the response: nothing tells a
+user who is content and silent from one who is not."""
+
+
+def told_of(name: str, seed: int) -> Told:
+    make, criteria = WORLDS[name]
+    return told(make(np.random.default_rng(seed)), criteria)
