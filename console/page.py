@@ -388,7 +388,7 @@ class ReadOnlyPages:
 
     def _canary(self, name: str) -> dict[str, Any]:
         """The template's values for one canary. Raises BadOrder (404)."""
-        status = self._operator.status()
+        status = self._operator.status(only=name)
         for canary in status["canaries"]:
             if canary["name"] == name:
                 return {

@@ -136,7 +136,7 @@ class EventWorthRule:
         shown = "" if ratio is None else f", {times(ratio)} {what}"
         least = "at least" if self.higher else "limit"
         return (
-            f"units with {self.rule.rule}: {mine} of the candidate, {theirs} of the baseline{shown}"
+            f"users with {self.rule.rule}: {mine} of the candidate, {theirs} of the baseline{shown}"
             f" ({least} {times(self.rule.limit)})"
         )
 
@@ -144,7 +144,7 @@ class EventWorthRule:
         if not self._knows:
             return Waits(len(self.state.recent.values), FEWEST_VALUES, "baseline values")
         if events < self.rule.minimum:
-            return Waits(events, self.rule.minimum, f"units with {self.rule.rule}")
+            return Waits(events, self.rule.minimum, f"users with {self.rule.rule}")
         return None
 
 

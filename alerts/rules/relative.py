@@ -160,7 +160,7 @@ class RelativeRule:
 
     It convicts only while the candidate's share of outcomes with the event is at least `least_share`: a large
     multiple of next to nothing is still next to nothing. `of_units` and `of_outcomes` are the event in words,
-    as in "units with failures" and "of the candidate's outcomes failed". `tests` is the number of tests that
+    as in "users with failures" and "of the candidate's outcomes failed". `tests` is the number of tests that
     share the rule's error budget: those of `alerts.rules.relative`, and one more where a rule has its own.
     """
 
@@ -244,7 +244,7 @@ class RelativeRule:
         state, events = self.state, self.state.events
         share = state.failed / state.outcomes if state.outcomes else None
         return (
-            f"units with {self.of_units}: {events.over(now)} of the candidate,"
+            f"users with {self.of_units}: {events.over(now)} of the candidate,"
             f" {events.count(now) - events.over(now)} of the baseline"
             f"{_as_often(risk_ratio(events, now), self.rule.limit)};"
             f" {percent(share)} of the candidate's {self.of_outcomes}"
@@ -287,7 +287,7 @@ class ReportedEventRule:
     """
 
     def __init__(self, rule: Rule, state: EventsState | None = None, *, words: str = "") -> None:
-        """`words` say what the units do, as in "units that escalated"."""
+        """`words` say what the units do, as in "users who escalated"."""
         self.rule = rule
         self.state = state or EventsState(events=Window(rule.window_s))
         self.words = words or f"have {rule.rule}"
@@ -320,9 +320,9 @@ class ReportedEventRule:
             value=ratio,
             threshold=self.rule.limit,
             evidence=evidence.numbers(),
-            sentence=f"units that {self.words}: {events.over(now)} of the candidate,"
+            sentence=f"users who {self.words}: {events.over(now)} of the candidate,"
             f" {known - events.over(now)} of the baseline{_as_often(ratio, self.rule.limit)}",
-            waits=None if enough else Waits(known, self.rule.minimum, f"units that {self.words}"),
+            waits=None if enough else Waits(known, self.rule.minimum, f"users who {self.words}"),
         )
 
 

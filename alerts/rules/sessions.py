@@ -441,7 +441,7 @@ def _with_sessions(status: GuardrailStatus, begun: Mapping[ArmName, int]) -> Gua
 
 @dataclass(frozen=True, slots=True)
 class SessionEvent:
-    """What may go wrong in a session, and in words: "units with …", "of the candidate's …"."""
+    """What may go wrong in a session, and in words: "users with …", "of the candidate's …"."""
 
     had: Callable[[LiveSession], bool]
     of_units: str

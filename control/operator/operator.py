@@ -154,8 +154,8 @@ class Operator:
         found = [*refused, *self.troubles(), *self.monitor.outbox.troubles()]
         return [*found, *self.workers.troubles(time.monotonic())]
 
-    def status(self) -> Mapping[str, Any]:
-        """The contract's status document."""
+    def status(self, only: str | None = None) -> Mapping[str, Any]:
+        """The contract's status document; with `only` one of its canaries, which costs a part of it."""
         confirmed, alive = self.workers.confirmed(self.rollouts.in_force.version, time.monotonic())
         without_lane = laneless(self.settings().canaries, self.rollouts.states)
         astray = self.monitor.astray(time.time())
@@ -178,6 +178,7 @@ class Operator:
                     step_users=self.rollouts.step_users(name),
                 )
                 for name, wanted in self.settings().canaries.items()
+                if only in (None, name)
             ],
             "standing": self.standing.document(),
             "retirements": self.retirements.document(time.time()),

@@ -87,7 +87,7 @@ def test_half_as_many_good_events_page_and_as_many_do_not(traffic_of: Any, metri
         status = traffic.decide()[metric]
         assert status.action == action, status
         assert status.threshold == 0.9
-    assert f"units with {metric}: " in status.sentence
+    assert f"users with {metric}: " in status.sentence
 
 
 def test_half_the_buyers_at_the_same_order_value_page(traffic_of: Any) -> None:
@@ -154,9 +154,9 @@ def test_worse_opinions_page_and_equal_ones_do_not(
 def test_a_rule_that_waits_says_for_what(traffic_of: Any) -> None:
     told = {
         "revenue": "0 of 30 baseline values",
-        "conversion": "0 of 30 units with",
-        "churn": "0 of 3 units that have churn",
-        "escalated": "0 of 3 units that escalated",
+        "conversion": "0 of 30 users with",
+        "churn": "0 of 3 users who have churn",
+        "escalated": "0 of 3 users who escalated",
     }
     for metric, waits in told.items():
         status = watching(traffic_of, rule_on(metric)).decide()[metric]

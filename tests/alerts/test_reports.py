@@ -18,7 +18,7 @@ def test_users_who_say_that_they_had_to_ask_again_page(traffic_of: Any) -> None:
         traffic.rate("repeat_question", 1, candidate=True)
     status = traffic.decide()["repeat_question"]
     assert (status.state, status.action) == ("firing", "page")
-    assert "units that asked again: 5 of the candidate" in status.sentence
+    assert "users who asked again: 5 of the candidate" in status.sentence
 
 
 def test_a_session_that_repeats_a_question_asked_again(traffic_of: Any) -> None:

@@ -101,7 +101,7 @@ def test_a_guardrail_on_a_declared_event_hears_of_it(stage: Stage) -> None:
         lambda: (rule := guardrail(stage, "resolved"))["evidence"]["baseline_events"] == 3.0 and rule
     )
     assert (found["evidence"]["events"], found["threshold"]) == (1.0, 0.9)
-    assert found["sentence"].endswith("; waits: 4 of 30 units with resolved")
+    assert found["sentence"].endswith("; waits: 4 of 30 users with resolved")
 
 
 def test_after_a_restart_the_store_knows_their_arm(stage: Stage) -> None:
