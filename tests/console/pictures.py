@@ -27,9 +27,8 @@ def main() -> None:
             page.wait_for_timeout(1500)
             page.screenshot(path=DOCS / "page.png")
         with opened(*where, viewport=NARROW, color_scheme="dark") as page:
-            page.locator(".score >> nth=0").get_by_role("link").wait_for()
-            page.get_by_role("heading", name="billing-mini").scroll_into_view_if_needed()
-            page.evaluate("document.querySelector('section.card').scrollIntoView()")
+            page.goto("/canaries/billing-mini")
+            page.get_by_text("Live, updated every second.").wait_for()
             page.screenshot(path=DOCS / "page-narrow.png")
 
 
