@@ -7,7 +7,7 @@ Two things do not wait for the store. A rollback is in force at once and stored 
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -208,7 +208,7 @@ _BEHIND = (
 )
 SETTLE_EVERY_S, SETTLE_AGAIN_S = 0.05, 1.0
 CONFIG = "config"
-REMOVED = "removed from the config"
+REMOVED, LEFT = "removed from the config", "the next trial began"
 
 
 COUNT_EVERY_S = 2.0
@@ -465,7 +465,7 @@ class Rollouts:
         """
         self.settle()
         begun = self._begun(settings)
-        self._end_gone(settings, now, kept=frozenset(name for each in begun for name in each.kept))
+        self._end_gone(settings, begun, now)
         self._give_lanes(settings, now)
         cut = allotment(settings.canaries, self.states)  # who has just been started keeps what it has
         problems = [*redefinitions(settings.canaries, self.states), *cut.refused.values()]
@@ -588,17 +588,20 @@ class Rollouts:
             return ()
         return [each for name, each in Standings(self._store).all().items() if name in settings.standing]
 
-    def _end_gone(self, settings: ControlSettings, now: float, *, kept: Collection[str]) -> None:
-        """End the canaries that have left the config, but for the `kept` ones: trials that it does not know
-        yet, and the one whose candidate is a standing baseline. The lanes are cut afterwards."""
-        act = Act(at=now, action="end", who=CONFIG, reason=REMOVED)
-
-        def ended(state: State) -> State:  # another admin, or `canary end`, may have been faster
-            return state if state.state == "ended" else transitions.end(state, reason=REMOVED, now=now)
-
+    def _end_gone(self, settings: ControlSettings, begun: Sequence[Standing], now: float) -> None:
+        """End the canaries that have left the config, but for those that `begun` keeps: trials that it does
+        not know yet, and the one whose candidate is a standing baseline. The lanes are cut afterwards."""
+        kept = {name for each in begun for name in each.kept}
+        trials = {name for each in begun for name in each.trials}
         for name, each in self.states.items():
             if name not in settings.canaries and name not in kept and each.state.state != "ended":
-                self.change(name, act, ended)
+                self._end(name, LEFT if name in trials else REMOVED, now)
+
+    def _end(self, name: str, reason: str, now: float) -> None:
+        def ended(state: State) -> State:  # another admin, or `canary end`, may have been faster
+            return state if state.state == "ended" else transitions.end(state, reason=reason, now=now)
+
+        self.change(name, Act(at=now, action="end", who=CONFIG, reason=reason), ended)
 
     def _give_lanes(self, settings: ControlSettings, now: float) -> None:
         """Give the waiting canaries the lanes that the config cuts."""

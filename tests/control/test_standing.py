@@ -155,6 +155,8 @@ def test_one_is_tried_at_a_time_and_the_next_begins_where_the_last_is_over(store
         Standings(store).end(trial, Act(at=2.0, action="end", who="ann", reason=""))
     order(rollouts, trial, "rollback")
     begin(store, "third")
+    rollouts.reconcile(settings(now(store)), 2.5)
+    assert store.audit(1, trial)[0].act.reason == "the next trial began"
     assert list(now(store).open) == ["support-third"]
     with pytest.raises(CannotStand, match="a canary named support-second existed before"):
         begin(store, "second")
