@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import structlog
 
 from alerts.incidents.notifier import deliver, notifier_client
@@ -39,6 +40,7 @@ from records.errors import StoreDown
 from records.exports.prometheus import Meters
 from records.facts.prices import UnpricedArm
 from records.store import Store
+from records.store.leader import COURSES, Checkpoints, StoredCheckpoint
 from records.store.reports import StoredEvaluation
 from routing.cohort import unit_hash
 from routing.states import NO_STATES, States
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 TURN_EVERY_S = 1.0
+COURSES_EVERY_S = 60.0
+"""Charts lose at most so much where a process is killed."""
 SAVE_WITHIN_S = 2.0
 """A page waits no longer for a disk or a store that takes no checkpoint."""
 
@@ -110,6 +114,7 @@ class Controller:
         )
         self._astray: set[tuple[str, str]] = set()
         self.monitor = Monitor(meters=self.meters, rollouts=self.rollouts, settings=settings)
+        self._courses = Checkpoints(store, COURSES)
         self.preflights = Preflights(candidates, self.rollouts)
         self._announcer = Announcer(lambda: self.settings)
         self._judge_job = judge and JudgeJob(
@@ -200,6 +205,7 @@ class Controller:
             self._notify(),
             self._refresh(),
             every(TURN_EVERY_S, self.turn, at_once=True),
+            every(COURSES_EVERY_S, self._keep_courses),
             self.rollouts.settling(),
             self.activity.run(),
             self.operator.rollbacks_known.following(),
@@ -226,6 +232,7 @@ class Controller:
         if self.watches:
             self.monitor.decide(time.time(), time.monotonic())
             await self._save()
+            await self._keep_courses()
         try:
             await asyncio.to_thread(self.leader.resign)
         except StoreDown as problem:
@@ -343,11 +350,29 @@ class Controller:
             return
         if self._begun != term:
             await self.source.begin()
+            await self._take_courses()
             if self.leader.is_shared:
                 self.activity.begin()
             self._begun, self._reconciled = term, None
         if self._leads():
             await self._lead(passed_s)
+
+    async def _keep_courses(self) -> None:
+        """The leader stores what its charts show; the others take it."""
+        if self.leader.term is None:
+            await self._take_courses()
+        elif self._leads():
+            kept = StoredCheckpoint(self.leader.term, self.monitor.courses())
+            with suppress(StoreDown):
+                await asyncio.to_thread(self._courses.save, kept, time.time())
+
+    async def _take_courses(self) -> None:
+        """Go on with the stored charts. Without them they begin anew."""
+        try:
+            stored = await asyncio.to_thread(self._courses.load)
+            self.monitor.take_courses(stored.document)
+        except (StoreDown, msgspec.MsgspecError) as problem:
+            log.warning("courses.not_read", problem=str(problem))
 
     async def _lead(self, passed_s: float) -> None:
         """Bring the states to what the config wants, and advance the ramps."""

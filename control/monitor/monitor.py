@@ -8,7 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
+
 from alerts import pulse as pulses
+from alerts.course import Course
 from alerts.guardrails import Watch
 from alerts.incidents import incident as incidents
 from alerts.incidents.incident import Incident, RecordAlarm, RecordState
@@ -275,7 +278,7 @@ class Monitor:
             "canaries": {
                 name: {
                     "watch": watched.watch.live_document(),
-                    "pulse": watched.pulse,
+                    "pulse": replace(watched.pulse, course=Course()),  # `courses` has it
                     "incident": incidents.to_document(watched.incident),
                 }
                 for name, watched in self.canaries.items()
@@ -287,8 +290,22 @@ class Monitor:
             "feedback": self._heard.snapshot(),
         }
 
+    def courses(self) -> bytes:
+        """What the charts show, by canary. It is large, and kept less often than the rest."""
+        return msgspec.json.encode(
+            {name: (each.pulse.run, each.pulse.course) for name, each in self.canaries.items()}
+        )
+
+    def take_courses(self, document: bytes) -> None:
+        """Go on with these courses of the runs that are watched. Raises msgspec.MsgspecError for another
+        shape."""
+        found = msgspec.json.decode(document or b"{}", type=dict[str, tuple[int, Course]], strict=False)
+        for name, (run, course) in found.items():
+            if name in self.canaries and self.canaries[name].pulse.run == run:
+                self.canaries[name].pulse.course = course
+
     def restore(self, document: Mapping[str, Any], *, new_boot: float | None) -> None:
-        """Replace the memory by a snapshot."""
+        """Replace the memory by a snapshot, but for the courses."""
         if "canaries" not in document:
             return
         self.outbox.restore(document["outbox"])
@@ -305,7 +322,9 @@ class Monitor:
                 continue
             watch = self._watch(wanted)
             watch.restore(kept["watch"], new_boot=new_boot)
-            pulse = pulses.from_document(kept["pulse"])
+            pulse, before = pulses.from_document(kept["pulse"]), self.canaries.get(name)
+            if before is not None and before.pulse.run == pulse.run:
+                pulse.course = before.pulse.course
             self.canaries[name] = WatchedCanary(
                 watch=watch,
                 pulse=pulse if new_boot is None else pulses.elsewhere(pulse),

@@ -20,7 +20,7 @@ from records.store.store import Store
 from records.store.tables import checkpoints, feedback, leases
 from routing.states import States, states_of
 
-NAME, HELD = "leader", "held"
+NAME, HELD, COURSES = "leader", "held", "courses"
 NOBODY = ""
 
 
@@ -79,7 +79,8 @@ class StoredCheckpoint:
 
 
 class Checkpoints:
-    """A checkpoint of one database: what the leader knows, or with the name HELD the units that it holds.
+    """A checkpoint of one database: what the leader knows, with the name HELD the units that it holds, with
+    COURSES what its charts show.
     Every method may raise StoreDown."""
 
     def __init__(self, store: Store, name: str = NAME) -> None:

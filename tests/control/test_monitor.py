@@ -218,6 +218,27 @@ def test_a_canary_that_has_left_the_config_leaves_no_guardrail_behind_in_prometh
     assert desk.shown() == set()
 
 
+def test_charts_go_on_after_a_restart_and_are_no_part_of_the_memory_of_each_second(desk: Desk) -> None:
+    desk.pass_s(30, outcomes=True)
+    kept = msgspec.json.decode(msgspec.json.encode(desk.monitor.snapshot()))
+    courses, shown = desk.monitor.courses(), requests_shown(desk.monitor)
+    assert sum(shown) > 0
+    desk.monitor = desk.guard()
+    desk.monitor.restore(kept, new_boot=None)
+    assert sum(requests_shown(desk.monitor)) == 0
+    desk.monitor.take_courses(courses)
+    desk.monitor.restore(kept, new_boot=None)  # as a standby does again and again
+    assert requests_shown(desk.monitor) == shown
+    assert desk.guard().take_courses(b"") is None
+    with pytest.raises(msgspec.MsgspecError):
+        desk.monitor.take_courses(b'{"trial": 1}')
+
+
+def requests_shown(monitor: Monitor) -> list[int]:
+    arms = monitor.canaries["trial"].pulse.course.document("10min", NOW + 1060)["arms"]
+    return [number for arm in arms.values() for number in arm["requests"]]
+
+
 @pytest.mark.parametrize("restarted", [False, True])
 def test_the_incident_of_a_canary_that_has_left_the_config_is_over(desk: Desk, restarted: bool) -> None:
     desk.pass_s(10, outcomes=True)

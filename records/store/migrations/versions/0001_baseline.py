@@ -38,7 +38,7 @@ def upgrade() -> None:
     op.execute("INSERT INTO leases (name, holder, term, refreshed_at) VALUES ('leader', '', 0, 0)")
     op.execute(
         "INSERT INTO checkpoints (name, term, saved_at, document) "
-        "VALUES ('leader', 0, 0, ''), ('held', 0, 0, '')"
+        "VALUES ('leader', 0, 0, ''), ('held', 0, 0, ''), ('courses', 0, 0, '')"
     )
 
 
