@@ -122,7 +122,8 @@ async def release_document(
     """The release's document for the reader that the query names. Raises BadOrder."""
     from verdict.archive.release_facts import READERS
 
-    reader, texts = next((each for each in READERS if each == query["for"]), None), "texts" in query
+    asked, texts = query["for"], "texts" in query
+    reader = READERS[READERS.index(asked)] if asked in READERS else None
     if reader is None or form not in ("html", "markdown", "json"):
         raise BadOrder(400, f"for must be {', '.join(READERS)}, and form json, markdown or html")
     if texts and not reads_texts:

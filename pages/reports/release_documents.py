@@ -102,7 +102,8 @@ def _head(found: ReleaseFacts, reader: Reader) -> list[str]:
 
 def _sections(found: ReleaseFacts) -> Iterator[_For]:
     failures = found.failures
-    yield from ((("team",), each) for each in _happened(found.dossier, found.timeline))
+    for each in _happened(found.dossier, found.timeline):
+        yield ("team",), each
     if found.costs is not None:
         yield ("finance", "team"), Section("What a request, a user and an outcome cost", _costs(found.costs))
         yield ("finance", "team"), Section("A month and a year", _money(found.costs.report))
@@ -111,12 +112,13 @@ def _sections(found: ReleaseFacts) -> Iterator[_For]:
         ("finance",),
         Section("Time and cost of the examples", [release.spent(found.dossier.benchmark or {})]),
     )
-    yield from ((("team",), each) for each in release.document(found.dossier).sections)
+    for each in release.document(found.dossier).sections:
+        yield ("team",), each
     yield ("vendor", "team"), Section("What failed", [_kinds(failures)])
-    for number, each in enumerate(failures.kinds, 1):
+    for number, kind in enumerate(failures.kinds, 1):
         yield (
             ("vendor", "team"),
-            Section(f"{number}. {_what(each)}", [_days(each), _requests(each.newest), *_texts(each)]),
+            Section(f"{number}. {_what(kind)}", [_days(kind), _requests(kind.newest), *_texts(kind)]),
         )
     yield ("vendor", "team"), Section("In the benchmark", [_examples(failures.examples)])
     changed = [words.adapted_members(canary, arm) for canary, arm in failures.adapted.items()]

@@ -104,7 +104,7 @@ def charts_view(course: Mapping[str, Any], found: Happenings) -> ChartsView:
 def span_of(asked: str | None) -> ChartSpan:
     """The time that an address asks for; ten minutes for none."""
     known: tuple[ChartSpan, ...] = get_args(ChartSpan)
-    return next((each for each in known if each == asked), "10min")
+    return known[known.index(asked)] if asked in known else "10min"
 
 
 def _rows(course: Mapping[str, Any]) -> list[CourseRow]:

@@ -148,7 +148,8 @@ def _tone(canary: Mapping[str, Any], rules: Sequence[RuleView]) -> Tone:
 
 def _with_verdict(tone: Tone, verdict: Tone) -> Tone:
     """The worse of both. A verdict that ships makes nothing better."""
-    return min(tone, verdict, key=LOUDEST.index) if verdict in _WORSE else tone
+    worse = verdict in _WORSE and LOUDEST.index(verdict) < LOUDEST.index(tone)
+    return verdict if worse else tone
 
 
 def _answers(canary: Mapping[str, Any]) -> bool:
