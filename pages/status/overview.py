@@ -160,7 +160,7 @@ NEEDS_YOU = "trouble"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class LinesWanted:
     """How the table is sorted and what it shows. `sort` is one of COLUMNS, `show` a state or NEEDS_YOU; ""
     shows all."""
 
@@ -178,11 +178,11 @@ class Wanted:
         return f"/?{query}" if query else "/"
 
 
-def wanted(query: Mapping[str, str]) -> Wanted:
+def wanted(query: Mapping[str, str]) -> LinesWanted:
     """What `?sort=-share&show=running&owner=ann` asks for; what is unknown asks for nothing."""
     sort = query.get("sort", "")
     known = sort.removeprefix("-") in COLUMNS
-    return Wanted(
+    return LinesWanted(
         sort=sort.removeprefix("-") if known else TROUBLE,
         turned=known and sort.startswith("-"),
         show=query.get("show", ""),
@@ -212,7 +212,7 @@ class OverviewTable:
     address: str
 
 
-def table(lines: Sequence[CanaryLine], asked: Wanted) -> OverviewTable:
+def table(lines: Sequence[CanaryLine], asked: LinesWanted) -> OverviewTable:
     """The table as it is wanted. The order of equals is that of trouble, then that of names."""
     shown = [line for line in lines if _shows(line, asked)]
     shown.sort(key=lambda line: (_trouble(line), line.standing.name))
@@ -233,12 +233,12 @@ def _needs_you(line: CanaryLine) -> bool:
     return line.standing.tone in ("bad", "warn") or (open_ and ships)
 
 
-def _shows(line: CanaryLine, asked: Wanted) -> bool:
+def _shows(line: CanaryLine, asked: LinesWanted) -> bool:
     of_state = asked.show in ("", line.standing.state) or (asked.show == NEEDS_YOU and _needs_you(line))
     return of_state and asked.owner in ("", line.owner)
 
 
-def _head(name: str, words: str, asked: Wanted) -> TableLink:
+def _head(name: str, words: str, asked: LinesWanted) -> TableLink:
     """The same again turns the order."""
     mine = asked.sort == name
     turned = replace(asked, sort=name, turned=mine and not asked.turned)
@@ -246,7 +246,7 @@ def _head(name: str, words: str, asked: Wanted) -> TableLink:
     return TableLink(name=name, words=words, address=turned.address, current=sorted_ if mine else "")
 
 
-def _filters(lines: Sequence[CanaryLine], asked: Wanted) -> list[TableLink]:
+def _filters(lines: Sequence[CanaryLine], asked: LinesWanted) -> list[TableLink]:
     states = sorted({line.standing.state for line in lines})
     numbers = {"": len(lines), NEEDS_YOU: sum(map(_needs_you, lines))}
     numbers |= {state: sum(line.standing.state == state for line in lines) for state in states}
@@ -262,7 +262,7 @@ def _filters(lines: Sequence[CanaryLine], asked: Wanted) -> list[TableLink]:
     ]
 
 
-def _owners(lines: Sequence[CanaryLine], asked: Wanted) -> list[TableLink]:
+def _owners(lines: Sequence[CanaryLine], asked: LinesWanted) -> list[TableLink]:
     """Everybody's, and each owner's; none where all have one owner or none."""
     names = sorted({line.owner for line in lines if line.owner})
     if len(names) < 2 and not asked.owner:

@@ -58,9 +58,12 @@ def mixed(count: int) -> Iterator[Outcome]:
 
 
 def rounded(document: Any) -> Any:
-    """The document without the last digits, in which a sum depends on its order."""
+    """The document without the last digits, in which a sum depends on its order, and without the moment at
+    which a unit counted: of two events within one batch either may be the first."""
     if isinstance(document, dict):
-        return {key: rounded(value) for key, value in document.items()}
+        return {
+            key: sorted(value) if key == "counted_at" else rounded(value) for key, value in document.items()
+        }
     if isinstance(document, list | tuple):
         return [rounded(each) for each in document]
     return float(f"{document:.9g}") if isinstance(document, float) else document

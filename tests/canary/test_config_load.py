@@ -49,6 +49,7 @@ SECTIONS = {
     "`report_job`": "ReportJobSection",
     "`notify[]`": "NotifySection",
     "`probes`": "ProbesSection",
+    "`expect`": "ExpectSection",
     "`pagerduty`": "PagerDutySection",
 }
 GIVEN = {"PD_KEY": "k", "SLACK_WEBHOOK": "https://slack.example", "OIDC_CLIENT_SECRET": "s"}

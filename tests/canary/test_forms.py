@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from canary.cli import app
 
-RUN_ON = ("serve", "demo", "mcp")
+RUN_ON = ("serve", "demo", "mcp", "init")
 """They print no result: they stay."""
 
 TEXT_OR_JSON = [

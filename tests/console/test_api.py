@@ -68,7 +68,7 @@ class Taking:
     async def audit(self, limit: int, canary: str | None = None) -> list[Mapping[str, Any]]:
         return [{"limit": limit}]
 
-    def status(self) -> Mapping[str, Any]:
+    def status(self, only: str | None = None) -> Mapping[str, Any]:
         raise LookupError("a defect")
 
 

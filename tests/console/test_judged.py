@@ -110,7 +110,7 @@ def test_the_canary_s_page_has_the_preference_the_day_and_its_cost() -> None:
 
 def test_a_paused_judge_says_why_and_until_when() -> None:
     page = _of_canary(FULL, DAY, {**PAUSED, "because": HOSTILE})
-    assert "The judge is paused (budget)</b> until 2027-01-15 08:00:00 UTC" in page
+    assert 'The judge is paused (budget)</b> until <time datetime="2027-01-15T08:00:00Z">' in page
     assert HOSTILE not in page
 
 

@@ -57,7 +57,7 @@ class Nobody:
     def degraded(self) -> Sequence[str]:
         raise AssertionError
 
-    def status(self) -> Mapping[str, Any]:
+    def status(self, only: str | None = None) -> Mapping[str, Any]:
         raise AssertionError
 
     def explain(self, unit: str) -> Mapping[str, Any]:

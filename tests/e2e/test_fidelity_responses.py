@@ -47,7 +47,7 @@ BY_STATUS = {
     408: ("error", "provider_timeout"),
     413: ("caller_error", "caller_too_large"),
     424: ("error", "provider_5xx"),
-    429: ("error", "provider_429"),
+    429: ("error", "provider_throttled"),
 }
 BY_NAME = {shape.name: shape for shape in SHAPES}
 OLD_CALLERS = [

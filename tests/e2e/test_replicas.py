@@ -166,7 +166,8 @@ def test_one_evaluation_of_it_is_in_the_archive(story: Story, tmp_path: Path) ->
     with closing(Store.open(story.members.store, tmp_path)) as store:
         (kept,) = eventually(lambda: Evaluations(store).all("goes-bad"))
     assert (kept["event"], kept["report"]["verdict"]) == ("rolled_back", "dont_ship")
-    assert kept["candidate"] == {"provider": "openai", "model": CANDIDATE, "vendor": "openai"}
+    told = {name: kept["candidate"][name] for name in ("provider", "model", "vendor")}
+    assert told == {"provider": "openai", "model": CANDIDATE, "vendor": "openai"}
 
 
 def test_metrics_summed_over_all_targets_are_right(story: Story) -> None:

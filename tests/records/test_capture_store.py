@@ -120,9 +120,9 @@ def test_the_pairs_are_listed_by_time_without_their_texts(captures: CaptureStore
         copy = a_capture(f"copy of {name}", copy_of=name, at=at, category=category)
         captures.add([a_capture(name, at=at, category=category), copy], now=NOW)
     captures.add([a_capture("alone")], now=NOW)
-    assert captures.pair_ids("support") == ["c", "a", "b"]
-    assert captures.pair_ids("support", "refund") == ["c", "b"]
-    assert captures.pair_ids("other") == []
+    assert [each.exchange_id for each in captures.pairs_known("support")] == ["c", "a", "b"]
+    assert [each.exchange_id for each in captures.pairs_known("support", "refund")] == ["c", "b"]
+    assert captures.pairs_known("other") == []
     assert captures.messages(["a", "gone"]) == [a_capture("a").messages]
 
 

@@ -52,12 +52,20 @@ MADE_ELSEWHERE = {
     "bench/dataset/imports/promptfoo_asserts.py": "the same",
     "bench/answers/scorers.py": "a dataset's own pattern, and the escaped words of a choice",
     "proxy/dialects/operation.py": "names of members; its callers' patterns are found by their names",
+    "proxy/providers/arm_texts.py": "names of members; `TOO_LARGE` says why its head is not read",
     "records/captures/patterns.py": "checks the config's redaction patterns",
     "records/captures/redaction.py": "the config's redaction patterns, checked when it was read",
     "records/facts/price_list.py": "whether a list's patterns are patterns at all",
     "records/facts/prices.py": "a pattern of the price list, on the config's own URLs",
 }
 """Files that make patterns of something else than their own text, and what of."""
+
+
+TOO_LARGE = {
+    "proxy.providers.arm_texts._HEAD": "every loop in it is possessive, and reads 2,048 bytes at most; "
+    "tests/proxy/test_arm_texts.py times it on hostile bodies"
+}
+"""Patterns with more places than can be looked at, and what holds in their place."""
 
 
 def pumped(pattern: re.Pattern[Any], use: Use = "search") -> Iterator[SlowText]:
@@ -191,7 +199,7 @@ def written_patterns() -> Iterator[Found]:
 
 
 def patterns() -> list[Found]:
-    found = [*named_patterns(), *written_patterns()]
+    found = [each for each in (*named_patterns(), *written_patterns()) if each.name not in TOO_LARGE]
     return list({(each.pattern, each.use): each for each in found}.values())
 
 

@@ -314,7 +314,9 @@ def test_an_earlier_canary_tells_how_many_rate_and_how_their_values_differ(unit_
     assert _read(unit_totals) is None
     connection = unit_totals.connection
     connection.execute(sa.insert(releases).values(id="r", candidate="p/m", baseline="p/k", made_at=0.0))
-    connection.execute(sa.insert(runs).values(canary="before", run=1, release="r", at=8 * DAY_S))
+    connection.execute(
+        sa.insert(runs).values(canary="before", run=1, release="r", fingerprint="f", at=8 * DAY_S)
+    )
     found = _read(unit_totals)
     assert found is not None
     assert found.over == "measured over 120 users in 4 days of before"

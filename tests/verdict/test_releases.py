@@ -71,7 +71,7 @@ def _archived(store: Store, config: Config, now: float) -> None:
     Archivist(store, lambda: config.control.reports, sentences).turn(now + SETTLE_S + 1)
 
 
-def _benchmark(verdict: str, *, right: int = 95) -> dict[str, Any]:
+def a_benchmark(verdict: str, *, right: int = 95) -> dict[str, Any]:
     spent = {"cost_usd": 2.0, "judge_cost_usd": None, "examples": 100, "failures": {}, "priced": 100}
     side = {**spent, "completion": right / 100, "interval": [right / 100 - 0.05, right / 100 + 0.03]}
     nodes = {
@@ -146,7 +146,7 @@ def test_no_report_from_before_a_rollback_speaks_for_the_run(store: Store) -> No
 def test_a_report_s_evaluation_cost_has_all_benchmarks_of_its_two_models(store: Store) -> None:
     _started(store)
     for number, verdict_ in enumerate(("extend", "ship")):
-        _add(store, _benchmark(verdict_), START - DAY_S + number)
+        _add(store, a_benchmark(verdict_), START - DAY_S + number)
     found = report_of(WITH.control.reports, "trial", store, now=START).details
     assert (found.evaluation.benchmark_usd, found.evaluation.unknown) == (8.0, ())
     assert found.benchmarks[0].verdict == "ship"
@@ -154,7 +154,7 @@ def test_a_report_s_evaluation_cost_has_all_benchmarks_of_its_two_models(store: 
 
 def test_the_clock_runs_from_the_first_stage_to_the_decision_and_counts_peoples_minutes(store: Store) -> None:
     Releases(store).notice("openai/new", at=START - 2 * DAY_S)
-    _add(store, _benchmark("ship"), START - DAY_S)
+    _add(store, a_benchmark("ship"), START - DAY_S)
     rollouts = _started(store)
     state = store.states()["trial"].state
     decision = Decision(
@@ -177,7 +177,7 @@ def test_the_clock_runs_from_the_first_stage_to_the_decision_and_counts_peoples_
 
 def test_the_worst_of_the_layers_decides_and_the_disagreement_is_told(store: Store) -> None:
     rollouts = _started(store)
-    _add(store, _benchmark("ship"), START)
+    _add(store, a_benchmark("ship"), START)
     _rolled_back(rollouts, START + DAY_S)
     _archived(store, WITH, START + DAY_S)
     found = release_of(WITH.control.reports, store, "new", now=START + 2 * DAY_S)
@@ -191,12 +191,12 @@ def test_the_worst_of_the_layers_decides_and_the_disagreement_is_told(store: Sto
 
 
 def test_a_benchmark_alone_says_that_no_user_has_tried_the_model(store: Store) -> None:
-    found = of_benchmark(_benchmark("ship"), now=START)
+    found = of_benchmark(a_benchmark("ship"), now=START)
     assert found.verdict == "ship"
     assert reasons_of(found) == ("No user has tried it yet: the verdict rests on examples only.",)
     assert headline(found) == "Ship, by examples only: openai/new against openai/old"
     assert found.state == "benchmarked"
-    stored = measured(WITH.control.reports, store, _benchmark("dont_ship"), now=START)
+    stored = measured(WITH.control.reports, store, a_benchmark("dont_ship"), now=START)
     assert (stored.verdict, stored.release.id) == ("dont_ship", "(not stored)")
 
 
@@ -245,9 +245,9 @@ def test_a_variant_of_a_model_is_a_release_of_its_own_and_named_by_its_differenc
 
 
 def test_a_model_that_its_newest_benchmark_refused_counts_while_no_user_has_tried_it(store: Store) -> None:
-    _add(store, _benchmark("ship"), START)
+    _add(store, a_benchmark("ship"), START)
     assert Benchmarks(store).refused() == {}
-    _add(store, _benchmark("dont_ship"), START + 60)
+    _add(store, a_benchmark("dont_ship"), START + 60)
     assert Benchmarks(store).refused() == {"openai/new": START + 60}
     _started(store)
     assert Benchmarks(store).refused() == {}
@@ -255,15 +255,15 @@ def test_a_model_that_its_newest_benchmark_refused_counts_while_no_user_has_trie
 
 def test_a_run_under_way_without_users_is_no_verdict(store: Store) -> None:
     _started(store)
-    _add(store, _benchmark("ship"), START)
+    _add(store, a_benchmark("ship"), START)
     assert release_of(WITH.control.reports, store, "new", now=START + 60).verdict is None
-    _add(store, _benchmark("dont_ship"), START + 1)
+    _add(store, a_benchmark("dont_ship"), START + 1)
     assert release_of(WITH.control.reports, store, "new", now=START + 60).verdict == "dont_ship"
 
 
 def test_another_baselines_benchmark_is_another_release(store: Store) -> None:
-    _add(store, _benchmark("ship", right=90), START)
-    Benchmarks(store).add(_benchmark("ship"), baseline="openai/older", candidate="openai/new", at=START + 1)
+    _add(store, a_benchmark("ship", right=90), START)
+    Benchmarks(store).add(a_benchmark("ship"), baseline="openai/older", candidate="openai/new", at=START + 1)
     newer, older = all_releases(store)
     assert (newer.release.baseline, older.release.baseline) == ("openai/older", "openai/old")
     assert (newer.state, older.state) == ("benchmarked", "superseded")
@@ -275,13 +275,13 @@ def test_another_baselines_benchmark_is_another_release(store: Store) -> None:
 
 def test_a_one_off_comparison_does_not_take_over_the_models_name(store: Store) -> None:
     _started(store)
-    Benchmarks(store).add(_benchmark("ship"), baseline="openai/rival", candidate="openai/new", at=START + 1)
+    Benchmarks(store).add(a_benchmark("ship"), baseline="openai/rival", candidate="openai/new", at=START + 1)
     found = release_of(WITH.control.reports, store, "new", now=START + 60)
     assert (found.release.baseline, found.state) == ("openai/old", "running")
 
 
 def test_what_keeps_an_open_release_from_shipping_stands_at_its_top(store: Store) -> None:
-    document = {**_benchmark("extend"), "reasons": ["basics: 20 examples", "a", "b"], "caveats": ["dear"]}
+    document = {**a_benchmark("extend"), "reasons": ["basics: 20 examples", "a", "b"], "caveats": ["dear"]}
     found = of_benchmark(document, now=START)
     assert headline(found) == "Not enough examples to decide: openai/new against openai/old"
     told = ("basics: 20 examples", "a", "b", "dear")
@@ -290,7 +290,7 @@ def test_what_keeps_an_open_release_from_shipping_stands_at_its_top(store: Store
 
 def test_every_form_tells_the_same_and_escapes_what_others_wrote(store: Store) -> None:
     rollouts = _started(store)
-    document = _benchmark("extend")
+    document = a_benchmark("extend")
     document["reasons"] = ["<b>basics</b> | has too few examples"]
     _add(store, document, START)
     _rolled_back(rollouts, START + DAY_S)

@@ -214,7 +214,7 @@ def test_the_json_has_exactly_the_contracts_fields(
     assert set(measured) == {
         "metric", "baseline", "candidate", "candidate_interval", "difference", "state", "acceptable", "ideal",
         "weight", "units", "mde", "units_needed", "days_needed", "question",
-        "matures_days",
+        "matures_days", "by_users",
     }  # fmt: skip
     assert {name: declared[name] for name in declared.keys() - measured.keys()} == {
         "kind": "bool",

@@ -69,7 +69,7 @@ def _of_users(
     users = len(count)
     at = np.linspace(0, 9 * DAY_S, users)
     return Sample(
-        units=range(users),  # type: ignore[arg-type]
+        units=[str(each) for each in range(users)],
         unit=np.arange(users),
         candidate=candidate,
         phase=np.zeros(users, dtype=np.int64),
