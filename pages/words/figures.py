@@ -33,7 +33,7 @@ NAMES = {
     "csat": "satisfaction",
     "nps": "NPS",
     "helped": "“did this help?”",
-    "judged_preference": "preferred by people",
+    "judged_preference": "people’s preference",
     "judged_mark": "mark by the judge",
 }
 

@@ -451,7 +451,7 @@ def _labels_wanted(reason: LabelsWanted) -> str:
             f"so nothing shows what these marks are worth. To decide: {PAIRS_INSTEAD}."
         )
     return (
-        f"{name} waits for people: {reason.labels} of {NEEDED_LABELS} labels of randomly drawn pairs. "
+        f"{name} waits for labels: {reason.labels} of {NEEDED_LABELS} of randomly drawn pairs. "
         f"{'Traffic alone will not do: label' if reason.enough else 'Label'} pairs on the page."
     )
 

@@ -89,4 +89,4 @@ def test_a_judge_who_likes_the_candidate_does_not_ship_what_people_do_not_like(s
     assert report.verdict == "dont_ship", sentences(report)
     assert report.judge is not None and report.judge.judged_preference is not None
     assert report.judge.judged_preference.estimate == 1.0
-    assert sentences(report)[0].startswith("Preferred by people misses “>= 40%”")
+    assert sentences(report)[0].startswith("People’s preference misses “>= 40%”")

@@ -145,7 +145,7 @@ def test_the_judge_is_a_layer_of_its_own_and_no_user() -> None:
 
 def test_the_rows_on_a_judge_have_words_and_units() -> None:
     assert [title(name) for name in ("judged_preference", "judged_mark")] == [
-        "Preferred by people",
+        "People’s preference",
         "Mark by the judge",
     ]
     assert unit_of("judged_preference", ">= 45%") == "share"

@@ -94,7 +94,7 @@ def test_with_labels_that_agree_a_row_is_judged(planned: int, results: Sequence[
 @pytest.mark.parametrize("results", [WON, LOST])
 def test_without_them_it_is_open_and_says_why(planned: int, results: Sequence[float]) -> None:
     labels, wrong = 12, 0
-    said = "waits for people: 12 of 50 labels of randomly drawn pairs. Traffic alone will not do: label"
+    said = "waits for labels: 12 of 50 of randomly drawn pairs. Traffic alone will not do: label"
     chip, why = "Labels missing", "labels are missing"
     step = "labels of randomly drawn pairs (12 of 50 so far); traffic"
     pairs = _pairs(results)
@@ -162,16 +162,15 @@ def test_too_few_pairs_are_no_data(planned: int) -> None:
     (row,) = report.metrics
     assert (report.verdict, row.state) == ("extend", "NODATA")
     assert sentences(report)[:2] == (
-        "Preferred by people has too few users: 60 users have a judged pair, and 100 are required.",
-        "Preferred by people waits for people: 40 of 50 labels of randomly drawn pairs. Label pairs on the "
-        "page.",
+        "People’s preference has too few users: 60 users have a judged pair, and 100 are required.",
+        "People’s preference waits for labels: 40 of 50 of randomly drawn pairs. Label pairs on the page.",
     )
     assert evidence(row, report) == (
         "60 users with a judged pair, of 100 required; people’s labels are missing"
     )
-    (step,) = [each for each in next_steps(report) if each.startswith("Preferred")]
+    (step,) = [each for each in next_steps(report) if each.startswith("People’s")]
     assert step == (
-        "Preferred by people: users with a judged pair (60 of 100 so far), and people’s labels of randomly "
+        "People’s preference: users with a judged pair (60 of 100 so far), and people’s labels of randomly "
         "drawn pairs (40 of 50 so far)."
     )
 

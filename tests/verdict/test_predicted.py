@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verdict.statistics.predicted import coarsened, power, powered
+from verdict.statistics.predicted import coarsened, rectified, slope
 from verdict.statistics.types import Floats
 
 _WORD = np.array([1, 0, 0, 0, 1, 0, 0, 1, 1, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 0,
@@ -26,8 +26,8 @@ def test_the_mean_is_that_of_another_implementation() -> None:
     """`ppi_mean_pointestimate` and `ppi_mean_ci` of ppi-python 0.2.3 at λ = .225, which is .375 here: it
     predicts the unlabelled values alone, 24 of 40."""
     labels, one = _labelled(_LABELS, 40), np.zeros(40, dtype=np.int64)
-    assert power(_WORD, labels, one) == pytest.approx(0.375)
-    found = powered(_WORD, labels, np.ones(40), one, one)
+    assert slope(_WORD, labels, one) == pytest.approx(0.375)
+    found = rectified(_WORD, labels, np.ones(40), one, one)
     assert found.mean() == pytest.approx(0.465625)
     se = math.sqrt(float(np.sum((found - found.mean()) ** 2))) / 40
     theirs = (0.67829402 - 0.465625) / 1.959964
@@ -39,8 +39,8 @@ def test_a_judge_who_knows_nothing_changes_nothing() -> None:
     word = np.array([1.0, 1.0, 1.0, 1.0, 1.0])
     labels = np.array([1.0, 0.0, np.nan, 0.5, np.nan])
     one = np.zeros(5, dtype=np.int64)
-    assert power(word, labels, one) == 0
-    assert powered(word, labels, np.ones(5), one, one).mean() == pytest.approx(0.5)
+    assert slope(word, labels, one) == 0
+    assert rectified(word, labels, np.ones(5), one, one).mean() == pytest.approx(0.5)
 
 
 def test_a_label_speaks_for_its_category_in_a_joined_group() -> None:
@@ -48,7 +48,7 @@ def test_a_label_speaks_for_its_category_in_a_joined_group() -> None:
     word, drawn = np.full(8, 0.5), np.array([0, 0, 1, 1, 1, 1, 0, 0])
     labels = np.array([1.0, np.nan, 0, 0, 0, np.nan, np.nan, np.nan])
     weight = np.where(drawn == 0, 1.5, 0.5)
-    value = powered(word, labels, weight, drawn, np.zeros(8, dtype=np.int64))
+    value = rectified(word, labels, weight, drawn, np.zeros(8, dtype=np.int64))
     assert float(weight @ value) / weight.sum() == pytest.approx(0.75)
 
 
@@ -67,6 +67,6 @@ def test_no_prediction_moves_the_mean_of_complete_labels(data: st.DataObject) ->
     values = st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=size, max_size=size)
     word, labels = (np.array(data.draw(values)) for _ in range(2))
     group = np.arange(size) % 2
-    found = powered(word, labels, np.ones(size), group, group)
+    found = rectified(word, labels, np.ones(size), group, group)
     for each in (0, 1):
         assert found[group == each].mean() == pytest.approx(labels[group == each].mean())

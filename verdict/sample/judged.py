@@ -20,7 +20,7 @@ from judge.terms import Kind
 from records.facts.metric import JUDGED, JUDGED_MARK, JUDGED_PREFERENCE, JUDGED_SESSION, SESSION_DONE
 from records.store.captures import Better, Label, comparable
 from verdict.sample.sample import LABELS, TRAFFIC, MeasureTotals, Sample, TextColumn
-from verdict.statistics.predicted import coarsened, powered
+from verdict.statistics.predicted import coarsened, rectified
 from verdict.statistics.types import Bools, Floats, Ints
 
 JUDGE_PREFERS = "judge_prefers"
@@ -82,8 +82,8 @@ def _rows(
 
 
 def _preferred(sample: Sample) -> Sample:
-    """The pairs with what people prefer in them, as `powered` has it; the judge's pairs, of which that is not
-    known, while too few labels count."""
+    """The pairs with what people prefer in them, as `rectified` has it; while too few labels count,
+    the judge's pairs, of which that is not known."""
     drawn = labels_drawn(sample)
     known = np.isfinite(drawn.people)
     if drawn.number < NEEDED_LABELS:
@@ -92,7 +92,7 @@ def _preferred(sample: Sample) -> Sample:
         return replace(pairs, totals={JUDGED_PREFERENCE: pairs.totals[JUDGE_PREFERS], LABELS: nothing})
     stratum = coarsened(drawn.category, known, _FEWEST_IN_STRATUM)
     word = np.array([each.preference for each in drawn.pairs], dtype=np.float64)
-    value = powered(word, drawn.people, drawn.weight, drawn.category, stratum)
+    value = rectified(word, drawn.people, drawn.weight, drawn.category, stratum)
     totals = {
         JUDGED_PREFERENCE: MeasureTotals(count=drawn.weight, total=drawn.weight * value),
         LABELS: MeasureTotals(count=known.astype(np.float64), total=np.where(known, drawn.people, 0.0)),

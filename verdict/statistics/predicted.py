@@ -12,7 +12,7 @@ import numpy as np
 from verdict.statistics.types import Bools, Floats, Ints
 
 
-def power(predicted: Floats, labels: Floats, group: Ints) -> float:
+def slope(predicted: Floats, labels: Floats, group: Ints) -> float:
     """λ, from 0 to 1: the part of the prediction that the labels bear out, their regression on it within the
     groups. `labels` are NaN where there is none; all are (n,)."""
     known = np.isfinite(labels)
@@ -21,16 +21,16 @@ def power(predicted: Floats, labels: Floats, group: Ints) -> float:
     return min(1.0, max(0.0, float(f @ y) / spread)) if spread > 0 else 0.0
 
 
-def powered(predicted: Floats, labels: Floats, weight: Floats, drawn: Ints, group: Ints) -> Floats:
-    """One value for each of the predictions, (n,): their weighted mean within a group estimates its labels',
-    and their distance from it is their influence.
+def rectified(predicted: Floats, labels: Floats, weight: Floats, drawn: Ints, group: Ints) -> Floats:
+    """The predictions, put right by the labels, (n,): their weighted mean within a group estimates that of
+    its labels, and their distance from it is their influence.
 
     A label speaks for the weight of those it was `drawn` from, (n,) numbers of categories: the more labels of
     it there are, the less each. Every group needs a label; its categories without one are taken to be like
     its others. The labels' spread is corrected for their number, for the groups and for λ.
     """
     known = np.isfinite(labels)
-    part = power(predicted, labels, group)
+    part = slope(predicted, labels, group)
     rest = np.where(known, labels - part * predicted, 0.0)
     beside = np.bincount(drawn[known], minlength=int(drawn.max()) + 1)
     speaks = np.where(known, np.bincount(drawn, weights=weight)[drawn] / np.maximum(beside, 1)[drawn], 0.0)
