@@ -17,7 +17,7 @@ from console.access.guard import person_of
 from console.history import release_document
 from console.rendering import comparison_in, release_in, releases_in_short, report_in, session_in
 from control.operator.operator import Operator
-from control.operator.orders import ORDERS, BadOrder
+from control.operator.orders import LONGEST_STAGE, MOST_MINUTES, ORDERS, BadOrder
 from control.operator.status import document_of
 from records.store.decisions import CHOICES
 
@@ -25,8 +25,6 @@ _FORMS = {"json": "application/json", "markdown": "text/markdown", "html": "text
 _WHO_BOUND, _REASON_BOUND, _BODY_BOUND = 200, 2000, 64 << 10
 _ARM_BOUND = 64 << 20
 """Bytes of an order with an arm, whose texts come with it."""
-_MOST_MINUTES = 10_000
-LONGEST_STAGE = 40
 
 
 class Api:
@@ -321,8 +319,8 @@ def _minutes(document: Mapping[str, Any]) -> float | None:
     minutes = document.get("minutes")
     if minutes is None:
         return None
-    if isinstance(minutes, bool) or not isinstance(minutes, int | float) or not 0 < minutes <= _MOST_MINUTES:
-        raise BadOrder(400, f'"minutes" must be above 0 and at most {_MOST_MINUTES}')
+    if isinstance(minutes, bool) or not isinstance(minutes, int | float) or not 0 < minutes <= MOST_MINUTES:
+        raise BadOrder(400, f'"minutes" must be above 0 and at most {MOST_MINUTES}')
     return float(minutes)
 
 

@@ -32,7 +32,6 @@ _VARIABLES = {
     "anthropic": "ANTHROPIC_BASE_URL",
     "gemini": "GOOGLE_GEMINI_BASE_URL",
 }
-_RATED = 0.125
 _DAYS = 14
 _LEVERS = 3
 
@@ -58,7 +57,8 @@ def init(
         str | None, typer.Option("--requests-a-day", help="Requests a day, of all users together.")
     ] = None,
     raters: Annotated[
-        str | None, typer.Option("--raters", help="The share of requests that a user rates: 12%; 0 for none.")
+        str | None,
+        typer.Option("--raters", help="The share of requests that a user rates, 12%: by default none."),
     ] = None,
     categories: Annotated[
         str | None,
@@ -94,7 +94,7 @@ def init(
         requests=ask(
             "--requests-a-day", requests, "Requests a day, of all users (Enter: not known yet)", "", _number
         ),
-        raters=ask("--raters", raters, "Share of requests that a user rates, 0 for none", "12.5%", _rated),
+        raters=ask("--raters", raters, "Share of requests that a user rates, 0 for none", "0", _rated),
         categories=ask(
             "--categories", categories, "Kinds of requests, such as refund,delivery (Enter: none)", "", _names
         ),

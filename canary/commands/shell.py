@@ -59,14 +59,13 @@ Stage = Annotated[
 Form = Annotated[Literal["text", "json"], typer.Option("-o", "--output", help="The output format.")]
 
 
-LONGEST_STAGE = 40
-
-
 def spent(minutes: float | None, stage: str) -> dict[str, Any]:
     """The time that a person spent on a release, and on which stage of it. Exits 2 for bad ones."""
+    from control.operator.orders import LONGEST_STAGE, MOST_MINUTES
+
     stage = stage.strip().lower()
-    if minutes is not None and not 0 < minutes <= 10_000:
-        fail("--minutes must be above 0 and at most 10000", code=2)
+    if minutes is not None and not 0 < minutes <= MOST_MINUTES:
+        fail(f"--minutes must be above 0 and at most {MOST_MINUTES}", code=2)
     if stage and (minutes is None or len(stage) > LONGEST_STAGE):
         fail(f"--stage is a word of at most {LONGEST_STAGE} characters, beside --minutes", code=2)
     return {"minutes": minutes, **({"stage": stage} if stage else {})}

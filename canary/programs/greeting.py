@@ -1,6 +1,7 @@
 """What `canary serve` says in a terminal: where it listens, how to sign in, what canaries wait for."""
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -40,9 +41,16 @@ def sign_posts(
     if is_loopback(settings.admin.host) or page.startswith("https:"):
         token = OneTimeLink(data / LINK, time.time).make()
         yield f"The page:  {page.rstrip('/')}/login?once={token}"
-        yield "           signs you in, once and within ten minutes; later with the token in admin.token"
+        yield f"           signs you in, once and within ten minutes; later with the token {_where(data)}"
     else:
         yield f"The page:  {page}"
+
+
+def _where(data: Path) -> str:
+    """Where the admin token is to be found."""
+    if "CANARY_ADMIN_TOKEN" in os.environ or "CANARY_ADMIN_TOKEN_FILE" in os.environ:
+        return "of CANARY_ADMIN_TOKEN"
+    return f"in {data / 'admin.token'}"
 
 
 async def say_canaries(config: Config, data: Path) -> None:

@@ -266,10 +266,10 @@ def serve(config: Path, settings: ServerSettings, *, take_over: bool = False) ->
         ]
         args = _worker_args(data, settings, admin[0], -1)
         admin_child = ChildProgram(COMPANION[settings.role], admin[0], args, watched)
-        if log_form() == "json":
+        if log_form() == "json" or not sys.stderr.isatty():
             about = {"role": settings.role, "workers": len(workers), "descriptors": descriptors}
             log.info("serve.listening", **addresses, **about)
-        elif sys.stderr.isatty():
+        else:
             for line in sign_posts(addresses, settings, watched.reading.config, data):
                 tell(line)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

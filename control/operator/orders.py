@@ -29,6 +29,9 @@ from routing import transitions
 from routing.canary import Canary
 from routing.states import State
 
+MOST_MINUTES, LONGEST_STAGE = 10_000, 40
+"""The most minutes that a person may give as spent, and the longest name of the stage on which they were."""
+
 Order = Literal["start", "pause", "resume", "rollback", "promote", "ramp"]
 """The actions of people. Only the config ends a canary."""
 
