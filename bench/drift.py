@@ -131,8 +131,9 @@ class DriftStanding:
 
 
 def assess(rounds: Sequence[ProbeRound]) -> DriftStanding:
-    """Judge a model by its rounds, the oldest first. A round without any answer counts as none."""
-    rounds = [each for each in rounds if each.answers]
+    """Judge a model by its rounds, the oldest first. A round without any answer counts as none, and one that
+    was asked in another way than the newest compares with nothing."""
+    rounds = _alike(rounds)
     reference, later = rounds[:REFERENCE], rounds[REFERENCE:]
     if len(reference) < REFERENCE:
         return DriftStanding(state="pinning", pinned=len(reference))
@@ -165,6 +166,7 @@ def assess(rounds: Sequence[ProbeRound]) -> DriftStanding:
 def due_at(standing: DriftStanding, rounds: Sequence[ProbeRound]) -> float:
     """When the next round is due, UTC seconds: at once, in an hour while the reference is pinned, the next
     day, or a quarter of an hour later where a change is to be confirmed."""
+    rounds = _alike(rounds)
     if not rounds:
         return 0.0
     last = rounds[-1]
@@ -174,6 +176,12 @@ def due_at(standing: DriftStanding, rounds: Sequence[ProbeRound]) -> float:
     if standing.state == "suspect" and 0 < today < MOST_A_DAY:
         return last.at + CONFIRM_EVERY_S
     return float((last.day + 1) * _DAY_S)
+
+
+def _alike(rounds: Sequence[ProbeRound]) -> list[ProbeRound]:
+    """The rounds with an answer that were asked as the newest of them."""
+    answered = [each for each in rounds if each.answers]
+    return [each for each in answered if each.form == answered[-1].form]
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,12 +247,13 @@ def modes_of(issues: Sequence[Issue], checks: Sequence[IssueCheck]) -> list[Mode
     named: dict[str, list[Issue]] = {}
     for issue in sorted(issues, key=lambda each: each.at):
         named.setdefault(issue.mode, []).append(issue)
+    hashes = {name: {each.example.hash for each in found} for name, found in named.items()}
     return [
         Mode(
             name=name,
             description=next((each.description for each in reversed(found) if each.description), ""),
             examples=found,
-            models=_models([each for each in checks if each.issue in {one.example.hash for one in found}]),
+            models=_models([each for each in checks if each.issue in hashes[name]]),
         )
         for name, found in named.items()
     ]

@@ -115,6 +115,7 @@ class Controller:
         self._astray: set[tuple[str, str]] = set()
         self.monitor = Monitor(meters=self.meters, rollouts=self.rollouts, settings=settings)
         self._courses = Checkpoints(store, COURSES)
+        self._knows_courses = False
         self.preflights = Preflights(candidates, self.rollouts)
         self._announcer = Announcer(lambda: self.settings)
         self._judge_job = judge and JudgeJob(
@@ -361,15 +362,22 @@ class Controller:
         """The leader stores what its charts show; the others take it."""
         if self.leader.term is None:
             await self._take_courses()
-        elif self._leads():
+        elif self._leads() and await self._has_courses():
             kept = StoredCheckpoint(self.leader.term, self.monitor.courses())
             with suppress(StoreDown):
                 await asyncio.to_thread(self._courses.save, kept, time.time())
 
+    async def _has_courses(self) -> bool:
+        """Whether the stored charts were read once: what was not read must not be replaced."""
+        if not self._knows_courses:
+            await self._take_courses()
+        return self._knows_courses
+
     async def _take_courses(self) -> None:
-        """Go on with the stored charts. Without them they begin anew."""
+        """Go on with the stored charts. Those that cannot be understood begin anew."""
         try:
             stored = await asyncio.to_thread(self._courses.load)
+            self._knows_courses = True
             self.monitor.take_courses(stored.document)
         except (StoreDown, msgspec.MsgspecError) as problem:
             log.warning("courses.not_read", problem=str(problem))

@@ -153,13 +153,15 @@ class Exchanges:
             if call.rest is None:
                 return Assignment(arm="baseline", reason="no_plan")
             return Assignment(arm="baseline", reason="standing" if call.rest.standing else "no_lane")
+        state = self.states().state_of(trial.canary.name, trial.definition)
+        asks = bool(trial.prompts) and state is not None and state.effective_share > 0.0
         return assign(
             trial.canary,
-            self.states().state_of(trial.canary.name, trial.definition),
+            state,
             key=self.assignment_key,
             unit=call.unit,
             stateful=stateful,
-            missed=bool(trial.prompts) and call.misses_prompt,
+            missed=asks and call.misses_prompt,
             pin=self.pins.asked_of(trial.canary.name, call.named) if PIN in call.named else None,
             draw=int.from_bytes(record.serial[:4], "big"),
             given=self.pins.given(trial.canary.name, call.unit, call.named)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from alerts.rules.rule import DEFAULT_RULES
 from canary.config import Config
 from control.settings import CanarySettings
+from proxy.answers.quota import QuotaMeter
 from proxy.calls.routes import ArmTarget, Routes, StandingRoute, Trial
 from proxy.network.upstream.breaker import CandidateBreaker
 from proxy.providers.arm_texts import texts_of
@@ -16,9 +17,9 @@ _OF_REPEATS = ("session_repeats", "repeat_question")
 """The metrics that count repeated questions."""
 
 
-def routes(config: Config, breakers: Mapping[str, CandidateBreaker]) -> Routes:
-    """The proxy's routes. A canary that existed before keeps its breaker."""
-    trials = [_trial(config, each, breakers) for each in config.canaries.values()]
+def routes(config: Config, before: Mapping[str, Trial]) -> Routes:
+    """The proxy's routes. A canary that existed before keeps its breaker, and what is known of its quota."""
+    trials = [_trial(config, each, before.get(each.canary.name)) for each in config.canaries.values()]
     standing = [
         StandingRoute(
             name=name,
@@ -32,7 +33,7 @@ def routes(config: Config, breakers: Mapping[str, CandidateBreaker]) -> Routes:
     return Routes(config.providers, trials, config.tags, config.captures, standing, config.texts)
 
 
-def _trial(config: Config, settings: CanarySettings, breakers: Mapping[str, CandidateBreaker]) -> Trial:
+def _trial(config: Config, settings: CanarySettings, before: Trial | None) -> Trial:
     canary = settings.canary
     baseline, candidate = (_target(config, settings, arm) for arm in ARMS)
     texts = (baseline.texts, candidate.texts)
@@ -46,7 +47,8 @@ def _trial(config: Config, settings: CanarySettings, breakers: Mapping[str, Cand
         capture=settings.capture,
         redact=config.redact if settings.capture is None else settings.capture.redact,
         counts_repeats=_counts_repeats(settings),
-        breaker=breakers.get(canary.name) or CandidateBreaker(),
+        breaker=CandidateBreaker() if before is None else before.breaker,
+        quota=QuotaMeter() if before is None else before.quota,
     )
 
 

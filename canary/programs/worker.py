@@ -234,8 +234,7 @@ class Worker:
     async def _reloaded(self, config: Config) -> None:
         await self._price(config)
         await self._fetch_tokens(config)
-        before = self.exchanges.routes.trials
-        self.exchanges.reroute(routes(config, {name: trial.breaker for name, trial in before.items()}))
+        self.exchanges.reroute(routes(config, self.exchanges.routes.trials))
         self.exchanges.callers.configure(config.callers)
         for pool in (self.upstreams, self.copies_upstreams):
             pool.keep_only(config.providers.values())

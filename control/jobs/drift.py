@@ -51,6 +51,7 @@ LEAST_ANSWERS, TRIGGER_Z, LENGTH_RATIO = 200, 5.0, 1.25
 
 FINGERPRINT = "fingerprint "
 _DAY_S = 86400
+_NEWS_S = 2 * _DAY_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,14 +201,15 @@ class DriftJob(Collector):
         probes = self._bench().probes if self._bench is not None else None
         wanted = {} if probes is None else {name: name for name in probes.models}
         uses = uses_of(self._settings().canaries, self._settings().standing)
-        changed = await asyncio.to_thread(self._new_names, uses)
+        changed = await asyncio.to_thread(self._new_names, uses, now)
         self._troubles = {name: why for name, why in self._troubles.items() if name in wanted}
         for name in wanted:
             if self._again_at.get(name, now) <= now:
                 await self._watch(name, uses, changed, now)
 
-    def _new_names(self, uses: Uses) -> set[str]:
-        """Tell of the names that are new, and return their models."""
+    def _new_names(self, uses: Uses, now: float) -> set[str]:
+        """Note the names that are new, tell of those that came of late, and return their models: a model that
+        is used for the first time may have changed long ago."""
         probed = set(self._drift.probed())
         found = [
             change
@@ -221,9 +223,10 @@ class DriftJob(Collector):
         new = [
             each for each in found if (each.model, each.now) not in known and self._drift.note_change(each)
         ]
-        for each in new:
+        late = [each for each in new if now - each.at < _NEWS_S]
+        for each in late:
             self._tell(each, uses, _renamed(each))
-        return {each.model for each in new}
+        return {each.model for each in late}
 
     async def _watch(self, name: str, uses: Uses, changed: set[str], now: float) -> None:
         """Probe a model if it is due, or has another name, and tell of its drift."""
@@ -377,7 +380,8 @@ def families(
     )
     for model, standing in standings.items():
         for last in standing.findings[-1:]:
-            outside.add_metric((model,), len(last.outside) / last.of if last.of else 0.0)
+            if last.of:
+                outside.add_metric((model,), len(last.outside) / last.of)
             evidence.add_metric((model,), standing.evidence)
     yield from (changes, outside, evidence)
 

@@ -393,7 +393,8 @@ class Monitor:
 
     def _prompt_missed(self, name: str, state: State, now: float) -> list[GuardrailStatus]:
         """The status that calls a person while many requests have not the text of a prompt."""
-        if not state.effective_share:
+        canary = self._settings.canaries[name].canary
+        if not state.effective_share or (canary.baseline.prompt is None and canary.candidate.prompt is None):
             return []
         return [
             GuardrailStatus(rule="prompt_missed", state="firing", action="page", sentence=each.sentence)

@@ -489,8 +489,9 @@ class Rollouts:
         raise StoreDown."""
         for name, wanted in settings.canaries.items():
             state = self.state(name)
-            if state is None or state.step >= len(wanted.canary.steps):
-                continue
+            runs = state is not None and state.state in ("running", "paused")
+            if state is None or not runs or state.step + 1 >= len(wanted.canary.steps):
+                continue  # its last step ends by nothing
             least, known = wanted.canary.steps[state.step].users, self._users.get(name)
             same = known is not None and (known.run, known.phase) == (state.run, state.phase)
             if least is None or (same and known is not None and known.is_fresh(least, now_mono)):

@@ -357,7 +357,7 @@ def _line(prospect: Prospect, power: Power, best: Lever | None) -> str:
     if not prospect.judged.planned_days:
         line += " The config has no `planned_days`, so any day may bring the verdict."
     if prospect.waiting:
-        line += f" {_why_left_out(prospect.waiting)}, so this is no chance to ship."
+        line += f" {_why_left_out(prospect.waiting, prospect.judged.risk)}, so this is no chance to ship."
     return line
 
 
@@ -382,7 +382,8 @@ def unplanned(judged: JudgedCanary) -> str:
         return ""
     return (
         f"{judged.name}: all rows of the rubric are on a judge, and such a row cannot be planned: "
-        f"{_why_left_out(rows)}. A row on users' feedback, errors, times or costs can be planned."
+        f"{_why_left_out(rows, judged.risk)}. A row on users' feedback, errors, times or costs can be "
+        "planned."
     )
 
 
@@ -392,20 +393,21 @@ def _passes(prospect: Prospect, truth: str) -> str:
     return f"the other rows of a candidate {truth} pass"
 
 
-def _why_left_out(rows: Sequence[Criterion]) -> str:
+def _why_left_out(rows: Sequence[Criterion], risk: float) -> str:
     """What rows on a judge need besides traffic."""
     return "; ".join(
-        f"{row.metric} needs {_LEAST_JUDGED} users with a judged pair and labels besides, {_labels(row)}"
+        f"{row.metric} needs {_LEAST_JUDGED} users with a judged pair and labels besides, "
+        f"{_labels(row, risk)}"
         if row.metric == JUDGED_PREFERENCE
         else f"{row.metric} is never decided"
         for row in rows
     )
 
 
-def _labels(row: Criterion) -> str:
+def _labels(row: Criterion, risk: float) -> str:
     """How many labels four of five such candidates need."""
     halfway = (0.5 + row.acceptable.value) / 2
-    equal, nearer = (labels_to_ship(row, prefers) for prefers in (0.5, halfway))
+    equal, nearer = (labels_to_ship(row, prefers, risk=risk) for prefers in (0.5, halfway))
     if equal is None or nearer is None:
         return f"{NEEDED_LABELS} or more"
     return (

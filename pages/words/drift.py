@@ -25,7 +25,7 @@ def change_words(change: "ModelChange") -> str:
 
 def probes_words(standing: "DriftStanding | None") -> str:
     """Answers as it did on 2026-11-28: 1 of 30 probes outside, 12 rounds since."""
-    from bench.drift import REFERENCE
+    from bench.drift import PROMPTS, REFERENCE
 
     if standing is None:
         return "not probed"
@@ -35,6 +35,9 @@ def probes_words(standing: "DriftStanding | None") -> str:
     if not standing.findings:
         return f"the reference is of {day(standing.pinned_at or 0.0)}; no round since"
     last, rounds = standing.findings[-1], len(standing.findings)
+    if 2 * last.of < len(PROMPTS):
+        pinned = day(standing.pinned_at or 0.0)
+        return f"cannot be compared with {pinned}: {last.of} of {len(PROMPTS)} probes can"
     figures = f"{len(last.outside)} of {last.of} probes outside on {day(last.at)}, {rounds} round(s) since"
     match standing.state:
         case "steady":

@@ -570,7 +570,7 @@ def _late_change(change: ShareChange) -> str:
 def _moved(reason: GroundMoved) -> str:
     change = reason.change
     return (
-        f"The {reason.arm}'s model, {change.model}, {change_words(change)}: looks before day {reason.day} "
+        f"The {reason.arm}'s model, {change.model}, {change_words(change)}. Looks before day {reason.day} "
         "are of the one before, later ones of both."
     )
 
@@ -635,12 +635,12 @@ def _not_by_users(reason: NotByUsers, line: MetricLine) -> str:
         theirs = ""
     else:
         theirs = f" against the baseline's {amount(reason.baseline, line.unit)}"
-    done, would = ("misses", "would not") if line.state == "FAIL" else ("keeps", "would not")
+    done = "misses" if line.state == "FAIL" else "keeps"
     return (
-        f"{title(line.metric)} {done} {bound_and_value(line)} with {_value(line)}, and {would} if each user "
-        f"counted once: then it is {amount(reason.candidate, line.unit)}{theirs}. Busy users decide it, most "
-        f"of all {joined(list(reason.users))} with {rough_percent(reason.part)} of what is counted: look who "
-        "they are."
+        f"{title(line.metric)} {done} {bound_and_value(line)} with {_value(line)}, and would not if each "
+        f"user counted once: then it is {amount(reason.candidate, line.unit)}{theirs}. Busy users decide it, "
+        f"most of all {joined(list(reason.users))} with {rough_percent(reason.part)} of what is counted: "
+        "look who they are."
     )
 
 
@@ -659,9 +659,9 @@ def _of_traffic(reason: BusyUser | TrafficDiffers | LateFeedback) -> str:
             )
         case LateFeedback():
             return (
-                f"{title(reason.metric)} comes late: more than 1 value in 20 {count(reason.days, 'day')} or "
-                "more after its request. Only requests that have had the time count; `matures_after` in the "
-                "config would fix it beforehand."
+                f"{title(reason.metric)} comes late: more than 1 value in 20 comes "
+                f"{count(reason.days, 'day')} or more after its request. Only requests that had the time "
+                "count; `matures_after` in the config would fix it beforehand."
             )
 
 

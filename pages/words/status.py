@@ -207,7 +207,7 @@ def prompt(canary: Mapping[str, Any]) -> str:
     missed = canary.get("prompt_missed", 0)
     changed = canary.get("changed_texts", ())
     said = [
-        f"{count(missed, 'request')} had not its text and went as {'they' if missed > 1 else 'it'} came"
+        f"{count(missed, 'request')} did not contain the text to replace: unchanged, counted for neither arm"
         if missed
         else "",
         f"{' and '.join(changed)} changed after the start: the old text stays" if changed else "",

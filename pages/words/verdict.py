@@ -202,7 +202,7 @@ def score_range(report: Report) -> str:
 def against_baseline(line: MetricLine) -> str:
     """The metric's difference from the current model, with its interval."""
     if line.metric == JUDGED_PREFERENCE:
-        return "the judge’s preference of the candidate; 50 % is none"
+        return "people’s preference of the candidate; 50 % is none"
     unit = line.unit
     found = line.difference
     if found.estimate is None or found.p_value is None:

@@ -160,15 +160,12 @@ def request_id_of(named: Mapping[bytes, bytes], sent: Mapping[bytes, bytes]) -> 
 
     The caller's own id, `sent` under the same name and echoed, is not the provider's.
     """
-    name = _REQUEST_ID
-    if name not in named:
-        if _ANY_REQUEST_ID.isdisjoint(named):  # in C: most of an exchange's cost is Python's own
-            return ""
-        name = next(each for each in _OTHER_REQUEST_IDS if each in named)
-    value = named[name]
-    if name in sent and sent[name] == value:
-        return ""
-    return str(value[:_LONGEST_ID], "ascii", "replace")
+    if _REQUEST_ID not in named and _ANY_REQUEST_ID.isdisjoint(named):
+        return ""  # found in C: most of an exchange's cost is Python's own
+    for name in (_REQUEST_ID, *_OTHER_REQUEST_IDS):
+        if name in named and sent.get(name) != named[name]:
+            return str(named[name][:_LONGEST_ID], "ascii", "replace")
+    return ""
 
 
 def credentials(headers: Headers, query: bytes) -> list[str]:

@@ -126,9 +126,12 @@ def list_stamp(wanted: PriceList | None) -> Stamp:
 
 def kept_list(wanted: PriceList) -> KeptList | None:
     """The last good list of this source; None without one, or where it cannot be read."""
+    stamp = list_stamp(wanted)
     try:
-        kept = msgspec.json.decode(wanted.kept.read_bytes(), type=KeptList)
-    except (OSError, msgspec.DecodeError):
+        kept = _kept_of(wanted.kept, stamp) if stamp else None
+    except ListRefused:
+        return None
+    if kept is None:
         return None
     return kept if kept.source == wanted.source else None
 
@@ -269,12 +272,18 @@ def _built_in() -> ListInForce:
 
 @lru_cache(maxsize=2)
 def _kept(path: Path, stamp: Stamp) -> tuple[KeptList, list["Provider"]]:
-    """The kept list of this stamp. Raises ListRefused."""
+    """The kept list of this stamp, and its providers. Raises ListRefused."""
+    kept = _kept_of(path, stamp)
+    return kept, _parsed(bytes(kept.providers), str(path))
+
+
+@lru_cache(maxsize=2)
+def _kept_of(path: Path, stamp: Stamp) -> KeptList:
+    """The kept list of this stamp, with its providers as they stand. Raises ListRefused."""
     try:
-        kept = msgspec.json.decode(path.read_bytes(), type=KeptList)
+        return msgspec.json.decode(path.read_bytes(), type=KeptList)
     except (OSError, msgspec.DecodeError) as problem:
         raise ListRefused(f"{path}: {problem}") from problem
-    return kept, _parsed(bytes(kept.providers), str(path))
 
 
 def _parsed(data: bytes, shown: str) -> list["Provider"]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from sqlalchemy import Connection, cast, func, insert, select, text, update
@@ -41,6 +42,13 @@ class ModelChange:
     now: str
     at: float
     document: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def since(self) -> float:
+        """When it changed, UTC seconds: a drift is found later, and dated to the day."""
+        if self.kind != "model_drifted" or "since" not in self.document:
+            return self.at
+        return datetime.fromisoformat(self.document["since"]).replace(tzinfo=UTC).timestamp()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -179,9 +179,9 @@ def test_the_report_of_a_canary_that_runs_has_the_change_as_a_caveat(store: Stor
         change = ModelChange(model=model, kind="model_changed", before="one", now=f"another {at}", at=at)
         assert DriftStore(store).note_change(change)
     report = report_of(settings.reports, "support", store, now=START + 3 * DAY_S)
-    (caveat,) = (each for each in sentences(report) if "looks before day" in each)
+    (caveat,) = (each for each in sentences(report) if "Looks before day" in each)
     assert "The baseline's model, openai/assistant-1, answers as another" in caveat
-    assert caveat.endswith("looks before day 2 are of the one before, later ones of both.")
+    assert caveat.endswith("Looks before day 2 are of the one before, later ones of both.")
 
 
 def of_day(day: int, **changed: float) -> AnswersOfDay:

@@ -1,5 +1,6 @@
 """What guards, on a hand clock: it holds a ramp when the telemetry is lost, and lets it go on afterwards."""
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
@@ -19,7 +20,7 @@ from records.exports.prometheus import Meters
 from records.outcome import Feedback, Heartbeat, InFlight, Outcome
 from records.store import Act, Store
 from routing import transitions
-from routing.canary import ArmName, HoldbackTerms
+from routing.canary import ArmName, HoldbackTerms, OwnPrompt
 
 CONFIG = """\
 providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}
@@ -126,6 +127,10 @@ def test_lost_telemetry_pages_once_and_holds_the_ramp_until_outcomes_arrive_agai
 
 
 def test_somebody_is_told_once_that_requests_have_not_the_prompts_text(desk: Desk) -> None:
+    known = desk.config.canaries["trial"]
+    candidate = dataclasses.replace(known.canary.candidate, prompt=OwnPrompt(find="f", put="p"))
+    prompted = dataclasses.replace(known, canary=dataclasses.replace(known.canary, candidate=candidate))
+    desk.monitor.configure(dataclasses.replace(desk.config, canaries={"trial": prompted}))
     for count, reason in ((100, "cohort"), (20, "prompt_missed")):
         found = [replace(desk.outcome("baseline"), reason=reason, operation="chat") for _ in range(count)]
         desk.monitor.take(WorkerEvents(records=found, heard=count))

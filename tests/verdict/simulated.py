@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy import stats
 
-from verdict.sample.sample import MeasureTotals, Ratings, Sample, TextColumn, Values
+from verdict.sample.sample import TRAFFIC, MeasureTotals, Ratings, Sample, TextColumn, Values
 from verdict.statistics.types import Bools, Floats, Ints
 
 DAY_S = 86400.0
@@ -78,7 +78,7 @@ class World:
             category=TextColumn(names=("",), code=np.zeros(rows, dtype=np.int64)),
             totals={
                 name: MeasureTotals(count=count.astype(np.float64), total=total[:rows])
-                for name, total in self.totals.items()
+                for name, total in {**self.totals, TRAFFIC: seen.count}.items()
             },
             values=values,
             feedback={name: _first(said, rows) for name, said in self.said.items()},

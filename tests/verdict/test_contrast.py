@@ -80,7 +80,8 @@ def _with_one_user(part: float, happens: bool, *, rate: float, candidate: bool =
         totals={SESSIONS: count.astype(np.float64)},
         said={"escalated": events},
     )
-    return world.until(10)
+    sample = world.until(10)
+    return replace(sample, units=[f"u{number}" for number in sample.units])
 
 
 def _judged(sample: Sample, planned_days: int, acceptable: str = "< 10%") -> Report:

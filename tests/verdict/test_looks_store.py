@@ -319,7 +319,7 @@ def test_a_second_run_has_its_own_looks(sqlite: Store) -> None:
     assert (before.plan.looks, before.plan.spent_before) == ((1, 2), 0.0)
 
 
-@pytest.mark.parametrize(("rolled_back_on", "ship"), [(5, 0.05), (10, 0.046), (14, 0.056)])
+@pytest.mark.parametrize(("rolled_back_on", "ship"), [(5, 0.05), (10, 0.05), (14, 0.055)])
 def test_three_tries_at_the_bound_ship_hardly_more_often_than_one(rolled_back_on: int, ship: float) -> None:
     """Each run has a look a day until it is rolled back, the third goes on to the extension's end."""
     spent, shipped = 0.0, 0.0
@@ -330,7 +330,7 @@ def test_three_tries_at_the_bound_ship_hardly_more_often_than_one(rolled_back_on
         told = [float(day) for day in days]
         bounds = boundaries([plan.spent("ship", day, plan.risk) for day in days], told)
         shipped += sum(crossings(bounds, told, 0.0))
-        spent += replace(plan, left=1.0).spent("ship", max(days), 1.0) if days else 0.0
+        spent += plan.spent("ship", max(days), 1.0) if days else 0.0  # of what was left
     assert shipped == pytest.approx(ship, abs=0.002)
 
 

@@ -12,7 +12,7 @@ from tests.verdict.totals import DAY_S, UnitTotals
 from verdict.details import Mirror
 from verdict.sample.cohort import from_store, mirrored
 from verdict.sample.observations import observe
-from verdict.sample.sample import BadSample
+from verdict.sample.sample import TRAFFIC, BadSample
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_every_latency_of_a_unit_s_days_is_there(unit_totals: UnitTotals) -> Non
 def test_only_what_is_asked_for_is_read(unit_totals: UnitTotals) -> None:
     unit_totals.cell(latency=pack([1.0]))
     sample = from_store(unit_totals.connection, "c", metrics=["ttft_p50", "tokens"])
-    assert (set(sample.values), set(sample.totals)) == ({"ttft"}, {"tokens"})
+    assert (set(sample.values), set(sample.totals)) == ({"ttft"}, {"tokens", TRAFFIC})
 
 
 def test_the_shares_come_with_the_phases_and_tags_are_filled_up(unit_totals: UnitTotals) -> None:

@@ -113,7 +113,8 @@ def labels_to_go(row: Row, drawn: int) -> int | None:
         return None
     distance = abs(row.band[0].estimate) or math.nan
     se = half / sequence.multiplier(row.reading.tau, ALPHA)
-    wanted = drawn * ((special.ndtri(1 - _ROW_RISK) + sequence.POWER_Z) * se / distance) ** 2 * _LOOKS
+    risk = _ROW_RISK if row.standing is None else row.standing.risk
+    wanted = drawn * ((special.ndtri(1 - risk) + sequence.POWER_Z) * se / distance) ** 2 * _LOOKS
     return math.ceil(wanted - drawn) if drawn < wanted <= _MOST_LABELS else None
 
 

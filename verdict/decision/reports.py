@@ -19,7 +19,7 @@ from records.store.benchmarks import Benchmarks
 from records.store.captures import Labels
 from records.store.decisions import Decision, Decisions
 from records.store.drift import DriftStore
-from records.store.reports import LookScope, VerdictLooks
+from records.store.reports import LookScope, StoredLook, VerdictLooks
 from routing.canary import Arm
 from routing.states import State
 from verdict.decision.document import SHIPS, Decided, Report, Verdict
@@ -35,7 +35,7 @@ from verdict.sample.csv_log import from_csv
 from verdict.sample.unit_totals import RunPart
 from verdict.terms.fixed_terms import judged_by, share_changes
 from verdict.terms.judged_canary import NOTHING, JudgedCanary, Miss, Outweighed, ReportSettings, RunRolledBack
-from verdict.terms.plan import ARRIVAL_S, log_end
+from verdict.terms.plan import ARRIVAL_S, LEAST_LEFT, log_end
 from verdict.terms.rubric import Criterion
 
 GATHERING = ("waiting", "running", "paused")
@@ -126,15 +126,23 @@ def report_of(
 
 
 def _after(judged: JudgedCanary, looks: VerdictLooks, name: str, run: int) -> JudgedCanary:
-    """The terms of this run: what looks of earlier ones spent of the risk is spent, whoever tries again."""
+    """The terms of this run: what looks of earlier ones spent of the risk is spent, whoever tries again.
+    Looks under other terms have spent what a whole plan does."""
     plan, spent = judged.plan, 0.0
     if plan is None:
         return judged
     for earlier in range(1, run):
-        told = from_store(looks.of_run(name, earlier)).values()
-        days = [look.day for look in told if look.seen is not None and look.day in plan.looks("ship")]
-        spent += plan.spent("ship", max(days), 1.0) if days else 0.0
+        scope = LookScope(canary=name, run=earlier, rubric_sha256=judged.sha256)
+        ours, every = _ship_days(looks.of(scope)), _ship_days(looks.of_run(name, earlier))
+        last = plan.days if len(every) > len(ours) else max(ours, default=0)
+        spent += max(1 - spent, LEAST_LEFT) * (plan.spent("ship", last, 1.0) if last else 0.0)
     return replace(judged, spent_before=min(spent, 1.0))
+
+
+def _ship_days(stored: Sequence[StoredLook]) -> list[int]:
+    """The days of the looks that might have shipped."""
+    told = (look for look in from_store(stored).values() if look.seen is not None)
+    return [look.day for look in told if look.seen is not None and look.seen.boundary is not None]
 
 
 def _texts(store: Store, judged: JudgedCanary) -> tuple[TextChange, ...]:
@@ -336,6 +344,7 @@ class CandidateStanding:
         parts = [
             math.inf if line.look is None or line.look.p is None else line.look.p / line.look.risk
             for line in self.report.metrics
+            if line.state in ("IDEAL", "PASS")  # a person outweighed the others
         ]
         return max(parts, default=0.0)
 

@@ -260,11 +260,11 @@ def _moved(canary: JudgedCanary, window: ReportWindow) -> list[GroundMoved]:
     if start is None or end is None:
         return []
     return [
-        GroundMoved(arm=arm, change=change, day=1 + int((change.at - start) // DAY_S))
+        GroundMoved(arm=arm, change=change, day=1 + int((change.since - start) // DAY_S))
         for arm, known in arms.items()
         for change in canary.model_changes
         if known is not None and change.model == f"{known.provider}/{known.model}"
-        if start < change.at <= end
+        if start < change.since <= end
     ]
 
 

@@ -27,7 +27,7 @@ from verdict.rows.row import FEWEST_EVENTS
 from verdict.statistics import sequence
 from verdict.statistics.boundaries import Shape, boundaries, crossings
 from verdict.statistics.sequence import CountLook, chance_of_fewer, chance_of_more
-from verdict.terms.plan import DAY_S, STANDARD_RISK, VerdictPlan
+from verdict.terms.plan import DAY_S, VerdictPlan
 from verdict.terms.rubric import DEFAULT_PLANNED_UNITS, Criterion
 
 SURE = 0.995
@@ -41,13 +41,14 @@ _LABEL_SPREAD = 0.4
 """The standard deviation of a label beyond what a judge of usual worth predicts; people tie in a fifth."""
 
 
-def labels_to_ship(row: Criterion, prefers: float) -> int | None:
+def labels_to_ship(row: Criterion, prefers: float, *, risk: float) -> int | None:
     """The labels of randomly drawn pairs at which one look lets the row pass in four of five runs, if people
-    prefer the candidate in this share; None for a share that does not keep the bound."""
+    prefer the candidate in this share; None for a share that does not keep the bound. `risk` is that of a row
+    without its own."""
     distance = prefers - row.acceptable.value
     if distance <= 0:
         return None
-    risk = STANDARD_RISK if row.risk is None else row.risk
+    risk = risk if row.risk is None else row.risk
     return math.ceil(((float(special.ndtri(1 - risk)) + sequence.POWER_Z) * _LABEL_SPREAD / distance) ** 2)
 
 

@@ -364,6 +364,7 @@ class ArmSums:
         differing = (means > bounds[0], means < bounds[1], means != np.median(means))
         return min(int(np.sum(units)) for units in differing) < FEW
 
+    @cached_property
     def by_users(self) -> "ArmSums | None":
         """The same with one voice for each unit, its mean; None where each has one already, and for
         quantiles."""

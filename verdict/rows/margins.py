@@ -362,7 +362,7 @@ def contrast(sample: Sample, observed: Observations, sums: ArmSums | None = None
     trimmed = trimmings(sample, observed)
     others = [arm_sums(sample, case) for case in trimmed or ()]
     heavy, without = found.without_heavy()
-    voices = found.by_users()
+    voices = found.by_users
     return Contrast(
         units=found.sums.units(candidate=True),
         carrying=found.carrying,

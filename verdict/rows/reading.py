@@ -296,7 +296,7 @@ def read(
     c = sequence.multiplier(tau, ALPHA)
     comparison = _with_response(sample, observed, _compare(found, c), c)
     heavy, without = found.without_heavy()
-    voices = found.by_users()
+    voices = found.by_users
     candidate = comparison.contrast(0, 0).estimate
     baseline = candidate - comparison.contrast(1, 0).estimate if baseline_units else None
     return MetricReading(

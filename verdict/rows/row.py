@@ -49,7 +49,7 @@ from verdict.rows.reasons import (
 )
 from verdict.sample.judged import labels_drawn
 from verdict.sample.observations import DIFFERENT, MissingShare, Observations, abandoned, unpriced
-from verdict.sample.sample import Sample
+from verdict.sample.sample import TRAFFIC, Sample
 from verdict.statistics import sequence
 from verdict.statistics.ratio import UnitSums, arms, common_phases, unit_sums
 from verdict.terms.measures import is_cost, source
@@ -417,7 +417,7 @@ def not_by_users(sample: Sample, reading: MetricReading, row: Row, sums: ArmSums
 
 def _apart(sums: ArmSums, bound: Bound) -> bool:
     """True if it matters to the bound whether each user counts once: more than by chance 1 time in 10."""
-    voices = sums.by_users()
+    voices = sums.by_users
     if voices is None:
         return False
     factor, _ = bound.terms
@@ -451,7 +451,7 @@ def _movers(sums: UnitSums) -> tuple[list[int], float]:
 def busy_user(sample: Sample) -> BusyUser | None:
     """The candidate's busiest user, if more than a tenth of its requests are theirs; None else, and while all
     users are few."""
-    known = sample.totals.get("errors")
+    known = sample.totals.get(TRAFFIC)
     if known is None:
         return None
     counts = np.bincount(sample.unit[sample.candidate], weights=known.count[sample.candidate])
@@ -469,7 +469,7 @@ def _short(unit: str) -> str:
 def traffic_differs(sample: Sample) -> TrafficDiffers | None:
     """The caveat for users who send more requests, or fewer, than those of the other arm in the same phases:
     who leaves takes along what an error rate would count; None where chance explains it."""
-    known = sample.totals.get("errors")
+    known = sample.totals.get(TRAFFIC)
     if known is None:
         return None
     rows = np.flatnonzero(known.count)

@@ -384,7 +384,7 @@ def from_store(
         sources={
             *(measure for name in metrics if (measure := source(name, declared)) is not None),
             *(_EXPOSED[metric.per] for metric in said if metric.per in _EXPOSED),
-            *({TRAFFIC} if judged.exchanges else ()),
+            TRAFFIC,
         },
         early={
             (measure, metric.matures_after_s)
