@@ -27,7 +27,14 @@ from control.jobs.retirements import Uses, uses_of
 from control.settings import ControlSettings
 from records.errors import StoreDown
 from records.store import Store
-from records.store.drift import AnswersOfDay, DriftStore, ModelChange, ProbesSpent, StoredRound
+from records.store.drift import (
+    AnswersOfDay,
+    DriftStore,
+    ModelChange,
+    ProbesSpent,
+    ServedModel,
+    StoredRound,
+)
 from records.store.releases import ReleaseNote, Releases, entered
 
 if TYPE_CHECKING:  # what asks models takes a while to import, and most admin processes probe none
@@ -68,7 +75,7 @@ class ModelHistory:
 def histories(store: Store) -> list[ModelHistory]:
     """Every model whose answers had a name, or that was probed. May raise StoreDown."""
     drift = DriftStore(store)
-    names, changes = _names(drift), drift.changes()
+    names, changes = _by_model(drift.served()), drift.changes()
     models = sorted({*names, *drift.probed(), *(each.model for each in changes)})
     return [
         ModelHistory(
@@ -81,12 +88,17 @@ def histories(store: Store) -> list[ModelHistory]:
     ]
 
 
-def _names(drift: DriftStore) -> dict[str, dict[str, float]]:
+def _by_model(served: Iterable[ServedModel]) -> dict[str, dict[str, float]]:
     """The names of each model with the UTC second of the first answer, in order."""
     found: dict[str, dict[str, float]] = {}
-    for each in drift.served():
+    for each in served:
         found.setdefault(each.model, {})[each.served] = each.first_at
     return found
+
+
+def _newest_last(name: ServedModel) -> tuple[bool, int, float]:
+    """A fingerprint is no name while there is another."""
+    return not name.served.startswith(FINGERPRINT), name.last_day, name.first_at
 
 
 def new_names(model: str, names: Mapping[str, float]) -> list[ModelChange]:
@@ -169,12 +181,14 @@ class DriftJob(Collector):
         self._troubles: dict[str, str] = {}
         self._standings: dict[str, DriftStanding] = {}
         self._told: Counter[tuple[str, str]] = Counter()
+        self._names: dict[str, str] = {}
+        self._spending: tuple[float, float] | None = None
         self._triggered: dict[str, int] = {}
 
     def collect(self) -> Iterator[Family]:
         """Every family, for prometheus-client, as of the last look. Only the process that watches has any."""
         if self._works():
-            yield from families(dict(self._standings), self._told)
+            yield from families(dict(self._standings), self._told, self._names, self._spending)
 
     async def run(self) -> None:
         """Look once a minute, forever."""
@@ -206,23 +220,22 @@ class DriftJob(Collector):
         for name in wanted:
             if self._again_at.get(name, now) <= now:
                 await self._watch(name, uses, changed, now)
+        spent = await asyncio.to_thread(self._drift.spent, now) if probes is not None else 0.0
+        self._spending = None if probes is None else (spent, probes.daily_budget_usd)
 
     def _new_names(self, uses: Uses, now: float) -> set[str]:
         """Note the names that are new, tell of those that came of late, and return their models: a model that
         is used for the first time may have changed long ago."""
-        probed = set(self._drift.probed())
-        found = [
-            change
-            for model, names in _names(self._drift).items()
-            if model in uses or model in probed
-            for change in new_names(model, names)
-        ]
+        watched = {*uses, *self._drift.probed()}
+        served = [each for each in self._drift.served() if each.model in watched]
+        self._names = {each.model: each.served for each in sorted(served, key=_newest_last)}
+        found = [change for model, names in _by_model(served).items() for change in new_names(model, names)]
         told = self._drift.changes()
-        self._told = Counter((each.model, each.kind) for each in told)
         known = {(each.model, each.now) for each in told if each.kind == "model_changed"}
         new = [
             each for each in found if (each.model, each.now) not in known and self._drift.note_change(each)
         ]
+        self._told = Counter((each.model, each.kind) for each in (*told, *new))
         late = [each for each in new if now - each.at < _NEWS_S]
         for each in late:
             self._tell(each, uses, _renamed(each))
@@ -362,9 +375,16 @@ def _shares_differ(now: tuple[int, int], before: tuple[int, int]) -> bool:
 
 
 def families(
-    standings: "Mapping[str, DriftStanding]", told: Mapping[tuple[str, str], int]
+    standings: "Mapping[str, DriftStanding]",
+    told: Mapping[tuple[str, str], int],
+    names: Mapping[str, str],
+    spending: tuple[float, float] | None,
 ) -> Iterator[Family]:
-    """The families of the models probed, and of the changes told by model and kind."""
+    """The families of the models probed, of the changes told by model and kind, of the newest name of each
+    model, and of the day's dollars and budget."""
+    info = GaugeMetricFamily("canary_model_info", "1; what answers call the model", labels=("model", "name"))
+    for each in names.items():
+        info.add_metric(each, 1.0)
     changes = GaugeMetricFamily(
         "canary_model_changes", "Changes of a model that were told", labels=("model", "kind")
     )
@@ -378,12 +398,17 @@ def families(
     evidence = GaugeMetricFamily(
         "canary_probes_evidence", "The evidence that a model answers otherwise", labels=("model",)
     )
+    rounds = GaugeMetricFamily("canary_probes_rounds", "Rounds since the reference began", labels=("model",))
     for model, standing in standings.items():
+        rounds.add_metric((model,), standing.pinned + len(standing.findings))
         for last in standing.findings[-1:]:
             if last.of:
                 outside.add_metric((model,), len(last.outside) / last.of)
             evidence.add_metric((model,), standing.evidence)
-    yield from (changes, outside, evidence)
+    yield from (info, changes, rounds, outside, evidence)
+    dollars = (("cost", "Dollars of this UTC day"), ("budget", "Dollars that a UTC day may cost"))
+    for (what, says), value in zip(dollars, spending or (None, None), strict=True):
+        yield GaugeMetricFamily(f"canary_probes_{what}_usd", says, value=value)
 
 
 def _drift(model: str, standing: "DriftStanding", now: float) -> ModelChange:

@@ -1,4 +1,5 @@
-"""Releases beside each other: verdict, the four layers, and the benchmark's multiples. The report decides."""
+"""Releases beside each other: verdict, the four layers, and the benchmark's multiples; and models that change
+under their names. The report decides."""
 
 from grafana.describe.dashboard import Dashboard
 from grafana.describe.panel import Panel, PanelRow, Query
@@ -89,11 +90,85 @@ BENCHMARK = PanelRow(
     ),
 )
 
+DRIFT = PanelRow(
+    title="Models under their names",
+    panels=(
+        Panel(
+            title="Names in answers",
+            description="What the answers of each model that a canary or a probe uses call it now.",
+            kind="stat",
+            unit="none",
+            queries=[
+                Query(
+                    expr="max by (model, name) (canary_model_info)",
+                    legend="{{model}}: {{name}}",
+                    instant=True,
+                )
+            ],
+            width=16,
+            height=4,
+            show="name",
+        ),
+        Panel(
+            title="Changes told",
+            description="model_changed: another name in answers. model_drifted: other answers to the probes.",
+            kind="stat",
+            unit="none",
+            queries=[
+                Query(
+                    expr="max by (model, kind) (canary_model_changes)",
+                    legend="{{model}}: {{kind}}",
+                    instant=True,
+                )
+            ],
+            height=4,
+            decimals=0,
+        ),
+        Panel(
+            title="Evidence of a drift",
+            description="That a probed model answers otherwise than its reference. From 0.05 on, another "
+            "round is asked the same day; 100, confirmed by a second round, is told.",
+            kind="timeseries",
+            unit="none",
+            queries=[Query(expr="max by (model) (canary_probes_evidence)", legend="{{model}}")],
+        ),
+        Panel(
+            title="Probes outside",
+            description="Of the newest round, the share of prompts whose answer strays farther than all of "
+            "the reference did.",
+            kind="timeseries",
+            unit="percentunit",
+            queries=[Query(expr="max by (model) (canary_probes_outside_ratio)", legend="{{model}}")],
+            largest=1,
+        ),
+        Panel(
+            title="Rounds",
+            description="Rounds of probes since the reference began; its first 24 are the reference.",
+            kind="bargauge",
+            unit="short",
+            queries=[Query(expr="max by (model) (canary_probes_rounds)", legend="{{model}}", instant=True)],
+            width=4,
+            decimals=0,
+        ),
+        Panel(
+            title="Probes' cost of the day",
+            description="Dollars of this UTC day, and the budget, which it never exceeds.",
+            kind="timeseries",
+            unit="currencyUSD",
+            queries=[
+                Query(expr="max(canary_probes_cost_usd)", legend="spent"),
+                Query(expr="max(canary_probes_budget_usd)", legend="budget"),
+            ],
+            width=4,
+        ),
+    ),
+)
+
 RELEASES = Dashboard(
     uid="canary-releases",
     title="Canary: releases",
     description="Releases beside each other, from the first benchmark to the verdict. The report decides.",
-    rows=(STANDING, BENCHMARK),
+    rows=(STANDING, BENCHMARK, DRIFT),
     since="now-14d",
     by_arm=False,
     by_release=True,

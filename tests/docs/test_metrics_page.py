@@ -35,7 +35,7 @@ def test_every_family_of_every_process_is_on_the_page_with_its_type_and_no_other
     leader = ControllerMetrics(meters, leads=lambda: True, shared_up=lambda: True, lag_s=lambda: 0.1)
     read = (
         *release_families([]),
-        *drift_families({}, {}),
+        *drift_families({}, {}, {}, None),
         *judged_families([]),
         *judge_families(None, None),
         *rolling_families(None, 0),

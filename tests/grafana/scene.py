@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -15,8 +15,12 @@ from pathlib import Path
 from random import Random
 
 import httpx2
+import msgspec
 
+from bench.drift import PROMPTS, REFERENCE, DriftAnswer, ProbeRound
 from demo.provider.behaviour import AnswerFault, Behaviour
+from records.store import Store
+from records.store.drift import DriftStore
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.servers.prometheus import Prometheus, scraping
 from tests.serving import eventually
@@ -26,6 +30,7 @@ providers:
   openai: {{api: openai, base_url: "{url}/v1", api_key: k}}
 prices: {{the-judge: {{input: 1, output: 2}}}}
 judge: {{provider: openai, model: the-judge, daily_budget: 0.10}}
+probes: {{models: [gpt-4o-2024-08-06], daily_budget: 0.10}}
 canaries:
   - name: goes-bad
     match: {{models: [gpt-4o]}}
@@ -159,6 +164,7 @@ def played(folder: Path, *, pause_s: float) -> Iterator[Scene]:
         target = stage.server.admin.removeprefix("http://")
         began = time.time()
         with scraping([target], folder) as prometheus:
+            _answered_otherwise(stage, began)
             with Crowd(stage):
                 _benchmark(stage)
                 _happen(stage, threading.Event(), pause_s)
@@ -171,9 +177,28 @@ def _seen(prometheus: Prometheus, expr: str, began: float) -> bool:
     return bool(prometheus.over(expr, began, time.time(), 1.0))
 
 
-_READ = ('canary_release_score{layer="business"}', "canary_judged_pairs > 0", "canary_judged_mark")
+_READ = (
+    'canary_release_score{layer="business"}',
+    "canary_judged_pairs > 0",
+    "canary_judged_mark",
+    "canary_probes_evidence",
+)
 _WITHIN_S = 120.0
-"""Releases and judgements are read from the store once a minute."""
+"""Releases, judgements and models are read from the store once a minute."""
+
+
+def _answered_otherwise(stage: Stage, now: float) -> None:
+    """The probed model had another name until today, and a reference of other answers."""
+    with closing(Store.open("sqlite:///canary.db", stage.server.data)) as store:
+        drift, said = DriftStore(store), {name: DriftAnswer(text="as ever") for name in PROMPTS}
+        for place in range(REFERENCE):
+            at = now - 2 * 86400 + place
+            began = drift.begin_round(_PROBED, at, reserve_usd=0.001, budget_usd=1.0)
+            answers = msgspec.to_builtins(ProbeRound(at=at, answers=said))
+            drift.end_round(began, answers, cost_usd=0.001, names=("gpt-4o-before",))
+
+
+_PROBED = "openai/gpt-4o-2024-08-06"
 
 
 def _benchmark(stage: Stage) -> None:

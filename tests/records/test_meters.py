@@ -77,7 +77,11 @@ OF_THE_JUDGE: dict[str, set[str]] = {  # shown by judge/runs/metrics.py
     "canary_judge_paused": {"reason"},
 }
 OF_DRIFT = {  # shown by control/jobs/drift.py
+    "canary_model_info": {"model", "name"},
     "canary_model_changes": {"model", "kind"},
+    "canary_probes_rounds": {"model"},
+    "canary_probes_cost_usd": set(),
+    "canary_probes_budget_usd": set(),
     "canary_probes_evidence": {"model"},
     "canary_probes_outside_ratio": {"model"},
 }
