@@ -10,12 +10,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 import structlog
+from msgspec.structs import replace
 
 from proxy.attempts.attempt import Attempt
 from proxy.attempts.dispatch import AttemptDispatch, CandidateWait, StreamUsageRefusals
 from proxy.attempts.foreign_state import refused_for_state
 from proxy.attempts.mirror import Mirrors
-from proxy.attempts.realtime_session import RealtimeSession
+from proxy.attempts.realtime_session import RealtimeSession, SessionTexts
 from proxy.attempts.record import ExchangeRecord, ExchangeRecorder
 from proxy.attempts.response_turn import ProviderSocket
 from proxy.calls.call import Call
@@ -130,7 +131,7 @@ class Exchanges:
             if call.messages is not None:
                 await self._serve_socket(incoming, call, record, attempt, attempt.session)
             else:
-                await _converse(incoming, record, attempt, attempt.session)
+                await _converse(incoming, call, record, attempt, attempt.session)
         elif attempt.response is None:
             _no_answer(incoming, record, attempt)
         else:
@@ -154,7 +155,7 @@ class Exchanges:
                 return Assignment(arm="baseline", reason="no_plan")
             return Assignment(arm="baseline", reason="standing" if call.rest.standing else "no_lane")
         state = self.states().state_of(trial.canary.name, trial.definition)
-        asks = bool(trial.prompts) and state is not None and state.effective_share > 0.0
+        asks = bool(trial.prompts) and not call.upgrades and state is not None and state.effective_share > 0.0
         return assign(
             trial.canary,
             state,
@@ -332,17 +333,25 @@ async def _relay(incoming: CallerRequest, record: ExchangeRecord, attempt: Attem
 
 
 async def _converse(
-    incoming: CallerRequest, record: ExchangeRecord, attempt: Attempt, session: RealtimeSession
+    incoming: CallerRequest, call: Call, record: ExchangeRecord, attempt: Attempt, session: RealtimeSession
 ) -> None:
     """Relay a session. Its outcome is recorded when it ends, before the caller sees the end."""
     incoming.switch(to_caller(session.handshake, our_headers(record, attempt)))
-    await session.run(incoming, _ending_of(record, attempt))
+    texts, ended = None, _ending_of(record, attempt)
+    if call.trial is not None and call.trial.has_texts:
+        texts = SessionTexts(attempt.target.texts, call.trial.prompts)
+    await session.run(incoming, ended, texts)
 
 
 def _ending_of(record: ExchangeRecord, attempt: Attempt) -> Callable[[ErrorType | None], None]:
     """What records a WebSocket's end."""
 
     def ended(failure: ErrorType | None) -> None:
+        session, request = attempt.session, attempt.request
+        if session is not None and session.misses_prompt:
+            record.misses_prompt()
+        if session is not None and session.adapted and request is not None:
+            attempt.request = replace(request, adapted=True)
         if failure == "aborted":
             record.abort()
         else:

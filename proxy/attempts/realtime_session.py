@@ -20,8 +20,9 @@ side that ended it and its events:
 | neither: no byte for `idle`           | a response in progress                  | `provider_timeout`      |
 |                                       | else                                    | as if the caller left   |
 
-"Ended well" becomes `provider_stream_error` when responses failed and none completed. Errors after which a
-session continues do not count; OpenAI's reference says that most errors are recoverable.
+A message over 64 MiB ends a session whose caller's messages are searched (`SessionTexts`), as if the caller
+left. "Ended well" becomes `provider_stream_error` when responses failed and none completed. Errors after
+which a session continues do not count; OpenAI's reference says that most errors are recoverable.
 """
 
 import asyncio
@@ -30,11 +31,26 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Literal, Protocol
 
+import msgspec
 from msgspec.structs import replace
 
+from proxy.dialects.operation import UNREADABLE
 from proxy.dialects.realtime import EXPIRED, SessionEvents
 from proxy.network.upstream.response import UpstreamError
-from proxy.network.websocket import BINARY, NO_CODE, TEXT, FrameReader, Message, agreed
+from proxy.network.websocket import (
+    BINARY,
+    CLOSE,
+    NO_CODE,
+    TEXT,
+    FrameReader,
+    Message,
+    MessageCutter,
+    WholeMessage,
+    agreed,
+    frame,
+)
+from proxy.providers.arm_texts import ArmTexts, Span
+from proxy.providers.json_edit import TooIntricateJson, value_spans
 from records.outcome import ErrorType, Usage
 
 Side = Literal["provider", "caller", "neither"]
@@ -42,6 +58,7 @@ Side = Literal["provider", "caller", "neither"]
 _REGULAR = frozenset([1000, 1001, NO_CODE])
 _CALLERS_FAULT = frozenset([1002, 1003, 1007, 1008])
 _TOO_LARGE = 1009
+_SAYS_TOO_LARGE = frame(_TOO_LARGE.to_bytes(2, "big"), opcode=CLOSE, to_provider=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +147,78 @@ async def silence(idle_s: float, active_at: Callable[[], float]) -> None:
         quiet_s = monotonic() - active_at()
 
 
+_SETTINGS = {"session.update": "session", "response.create": "response"}
+_OBJECT = ord("{")
+
+
+class _Asked(msgspec.Struct):
+    type: str = ""
+
+
+_decode = msgspec.json.Decoder(_Asked).decode
+
+
+def _settings(text: bytes) -> Span | None:
+    """Where a caller's event has the settings of its session or of one response; None without."""
+    try:
+        member = _SETTINGS.get(_decode(text).type)
+        found = value_spans(text, member) if member is not None else []
+    except (*UNREADABLE, TooIntricateJson):
+        return None
+    return found[-1] if found and text[found[-1][0]] == _OBJECT else None
+
+
+def _instructs(settings: bytes) -> bool:
+    try:
+        return bool(value_spans(settings, "instructions"))
+    except TooIntricateJson:
+        return False
+
+
+class SessionTexts:
+    """An arm's texts in the settings that a session's caller sends, uncompressed.
+
+    `changed`: a message had them. `instructed`: instructions came. `lost`: a message is over the bound, or
+    the bytes are no frames.
+    """
+
+    __slots__ = ("_cutter", "_own", "_unseen", "changed", "instructed")
+
+    def __init__(self, own: ArmTexts | None, prompts: Sequence[ArmTexts]) -> None:
+        """`own`: the texts of the arm that serves; `prompts`: those of all arms that have a prompt."""
+        self.changed = self.instructed = False
+        self._own = own
+        self._unseen = list(prompts)
+        self._cutter = MessageCutter()
+
+    @property
+    def lost(self) -> bool:
+        return self._cutter.lost
+
+    @property
+    def misses_prompt(self) -> bool:
+        """True until all texts have come in whose place an arm has its own prompt."""
+        return bool(self._unseen)
+
+    def written(self, data: bytes) -> bytes:
+        """Take bytes and return the messages that they complete, as the arm has them."""
+        return b"".join([self._written(piece) for piece in self._cutter.feed(data)])
+
+    def _written(self, piece: WholeMessage) -> bytes:
+        data = piece.data
+        span = _settings(data) if piece.opcode == TEXT else None
+        if span is None:
+            return piece.raw
+        settings, own = data[span[0] : span[1]], self._own
+        self.instructed = self.instructed or _instructs(settings)
+        self._unseen = [each for each in self._unseen if not each.places(settings)]
+        edited = own.edited(settings, own.places(settings)) if own is not None else None
+        if edited is None:
+            return piece.raw
+        self.changed = True
+        return frame(data[: span[0]] + edited + data[span[1] :], to_provider=True)
+
+
 class RealtimeSession:
     """A session that the provider has accepted. Call `greeted` to hold its first event, then `run`."""
 
@@ -150,6 +239,7 @@ class RealtimeSession:
         self._ended_by: Side | None = None
         self._closed_by: Side | None = None  # the sender of the first close frame
         self._on_end: Callable[[ErrorType | None], None] | None = None
+        self._texts: SessionTexts | None = None
 
     @property
     def provider(self) -> SessionStream:
@@ -162,6 +252,20 @@ class RealtimeSession:
         events = self.events
         short = events.partial or events.under_way > 0 or self._from_provider.lost
         return replace(events.usage, estimated=True) if events.usage is not None and short else events.usage
+
+    @property
+    def adapted(self) -> bool:
+        """True when the arm's texts changed a message."""
+        return self._texts is not None and self._texts.changed
+
+    @property
+    def misses_prompt(self) -> bool:
+        """True when the session's instructions have not the text in whose place an arm has its own prompt. Of
+        a session that ended before instructions and an answer nobody knows."""
+        texts = self._texts
+        if texts is None or not texts.misses_prompt:
+            return False
+        return texts.instructed or self.events.completed > 0
 
     async def greeted(self) -> ErrorType | None:
         """Hold back the provider's first event and return its error type, or None.
@@ -178,12 +282,18 @@ class RealtimeSession:
         wrong = failure(self._end("provider"), self.events) if ended else None
         return self.events.refused or wrong or ("provider_truncated" if ended else None)
 
-    async def run(self, caller: SessionStream, on_end: Callable[[ErrorType | None], None]) -> None:
+    async def run(
+        self,
+        caller: SessionStream,
+        on_end: Callable[[ErrorType | None], None],
+        texts: SessionTexts | None = None,
+    ) -> None:
         """Relay until either side is done, then close both; on cancellation, abort both.
 
-        `on_end` is called once with the error type (None: no error), before the caller sees the end.
+        `on_end` is called once with the error type (None: no error), before the caller sees the end. `texts`:
+        those of the arm, where the canary has any.
         """
-        self._on_end = on_end
+        self._on_end, self._texts = on_end, texts
         try:
             await self._relay(caller)
         except asyncio.CancelledError:
@@ -226,8 +336,13 @@ class RealtimeSession:
     async def _upward(self, caller: SessionStream) -> None:
         while data := await caller.read():
             self._show_callers(data)
+            if self._texts is not None:
+                data = self._texts.written(data)
             self._provider.write(data)
             await self._provider.drain()
+            if self._texts is not None and self._texts.lost:
+                caller.write(_SAYS_TOO_LARGE)
+                break
         self._over("caller")
 
     async def _downward(self, caller: SessionStream) -> None:

@@ -199,6 +199,11 @@ class ExchangeRecord:
         elif self._refused_as is not None:
             self.assignment = self._refused_as
 
+    def misses_prompt(self) -> None:
+        """Note that a session, whose arm was chosen before, has not the text of an arm's prompt."""
+        if self.assignment.share > 0.0 and self.assignment.reason != "pinned":
+            self.assignment = replace(self.assignment, reason="prompt_missed")
+
     @property
     def foreign_state(self) -> bool:
         """True when the other arm answers, or is asked, because only it can read the request's state."""

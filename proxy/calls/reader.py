@@ -92,7 +92,7 @@ async def read(
         if upgrades:
             messages = _messages(incoming, routes, named, must_read=caller is not None)
             if messages is not None:
-                headers = [header for header in headers if header[0] != b"sec-websocket-extensions"]
+                headers = uncompressed(headers)
             if route.operation.model_in == "query":
                 facts = facts_of_session(incoming.query, named)
         elif (  # as `_is_readable` says, without the call
@@ -119,6 +119,8 @@ async def read(
         else lanes.choose(routes, route, facts, named, tags)
     )
     trial, rest, unit, session = choice
+    if upgrades and trial is not None and trial.has_texts:
+        headers = uncompressed(headers)
     return Call(
         method=incoming.method,
         route=route,
@@ -138,6 +140,11 @@ async def read(
         upgrades=upgrades,
         messages=messages,
     )
+
+
+def uncompressed(headers: Headers) -> Headers:
+    """The headers of a handshake whose caller's messages are read and may be changed."""
+    return [header for header in headers if header[0] != b"sec-websocket-extensions"]
 
 
 def _messages(

@@ -96,6 +96,11 @@ class Trial:
         return self.baseline if arm == "baseline" else self.candidate
 
     @property
+    def has_texts(self) -> bool:
+        """True when an arm has a prompt or descriptions of tools of its own."""
+        return self.baseline.texts is not None or self.candidate.texts is not None
+
+    @property
     def shares_state(self) -> bool:
         """True when both arms use one provider entry and so share provider-side state."""
         return self.baseline.provider.name == self.candidate.provider.name

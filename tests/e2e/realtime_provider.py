@@ -20,11 +20,12 @@ from tests.serving import WAIT_S
 
 @dataclass
 class Seen:
-    """One handshake that reached the provider, and how its session ended there."""
+    """One handshake that reached the provider, what a chat there was told, and how the session ended."""
 
     target: str
     headers: list[tuple[str, str]]
     model: str
+    told: list[dict[str, Any]] = field(default_factory=list)
     closed: tuple[int, str] | None = None
 
     def header(self, name: str) -> list[str]:
@@ -126,6 +127,7 @@ async def _chat(connection: ServerConnection) -> None:
     await _send(connection, "session.created", session={"type": "realtime"})
     async for message in connection:
         asked = json.loads(message)
+        connection.seen.told.append(asked)  # type: ignore[attr-defined]
         if asked["type"] == "response.create":
             await _answer(connection, asked.get("response", {}))
 

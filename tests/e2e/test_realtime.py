@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing
-from typing import Any
+from typing import Any, Literal
 
 import openai
 import pytest
@@ -40,6 +40,19 @@ CASE = """
     share: 50%
     guardrails: []
 """
+WITH_PROMPT = """
+  - name: prompted
+    match: {{models: [prompted]}}
+    baseline: {{provider: openai, model: chat_old}}
+    candidate:
+      provider: openai
+      model: chat_new
+      prompt: {{find: v7.md, put: v8.md}}
+      tools: {{get_order: tool.md}}
+    share: 50%
+    settle: 0s
+    guardrails: []
+"""
 CASES = {
     # canary and model asked for: (baseline's model, candidate's model)
     "voice": ("chat_baseline", "chat_candidate"),
@@ -49,6 +62,8 @@ CASES = {
     "gpt-4o-realtime-preview": ("gpt-4o-realtime-preview", "gpt-realtime"),
 }
 KEY = "sk-planted-of-the-caller"
+V7 = 'You are "Rex" ☺.\nNever promise a refund.'
+V8 = "You are Rex.\nAsk before a refund."
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +86,12 @@ def stage(
         CASE.replace("NAME", name).replace("BASELINE", arms[0]).replace("CANDIDATE", arms[1])
         for name, arms in CASES.items()
     )
-    config = (CONFIG + cases).replace("REALTIME", provider.url)
+    config = (CONFIG + cases + WITH_PROMPT).replace("REALTIME", provider.url)
     config = config.replace("BYTES", f"http://127.0.0.1:{byte_server.port}")
-    with on_stage(tmp_path_factory.mktemp("realtime"), config) as up:
+    folder = tmp_path_factory.mktemp("realtime")
+    for name, text in (("v7.md", V7), ("v8.md", V8), ("tool.md", "Finds an order.")):
+        folder.joinpath(name).write_text(text)
+    with on_stage(folder, config) as up:
         yield up
 
 
@@ -336,6 +354,62 @@ def test_where_both_refuse_the_caller_was_wrong_and_sees_why(stage: Stage) -> No
     for arm in ("baseline", "candidate"):
         row = stage.outcome(run(scene(next(stage.users(arm, "both-unknown", 0.5)))))  # type: ignore[arg-type]
         assert known(row, "outcome", "error_type", "arm") == ("caller_error", "caller_not_found", arm)
+
+
+# An arm's own prompt
+
+TOOL: dict[str, Any] = {"type": "function", "name": "get_order", "description": "old", "parameters": {}}
+
+
+async def instruct(stage: Stage, unit: str, instructions: str | None, *, speaks: bool = True) -> str:
+    """A session of OpenAI's SDK, which sends its instructions twice; its exchange."""
+    sdk = openai.AsyncOpenAI(base_url=f"{stage.server.traffic}/v1", api_key=KEY)
+    async with sdk, sdk.realtime.connect(model="prompted", extra_headers={"x-canary-unit": unit}) as line:
+        assert (await line.recv()).type == "session.created"
+        for each in (instructions, None if instructions is None else f"{instructions} It is Monday."):
+            if each is not None:
+                await line.session.update(session={"type": "realtime", "instructions": each, "tools": [TOOL]})  # type: ignore[list-item]
+        await line.input_audio_buffer.append(audio="AAAA" * 20_000)
+        if speaks:
+            await line.response.create()
+            while (await line.recv()).type != "response.done":
+                pass
+        response = line._connection.response
+        assert response is not None and "sec-websocket-extensions" not in response.headers
+        return response.headers["x-canary-exchange"]
+
+
+@pytest.mark.parametrize("arm", ["candidate", "baseline"])
+def test_a_sdk_s_session_has_its_arm_s_prompt_and_counts_for_it(
+    stage: Stage, provider: RealtimeProvider, arm: Literal["candidate", "baseline"]
+) -> None:
+    unit = next(stage.users(arm, "prompted", 0.5, "prompt"))
+    row = stage.outcome(run(instruct(stage, unit, f"Hi. {V7}")))
+    assert known(row, "arm", "reason", "outcome", "adapted") == (arm, "cohort", "ok", arm == "candidate")
+    (seen,) = provider.sessions("chat_new" if arm == "candidate" else "chat_old")[-1:]
+    prompt, tool = (V8, "Finds an order.") if arm == "candidate" else (V7, "old")
+    first, second, audio, asked = seen.told
+    assert first["session"]["instructions"] == f"Hi. {prompt}"
+    assert second["session"]["instructions"] == f"Hi. {prompt} It is Monday."
+    assert first["session"]["tools"] == [TOOL | {"description": tool}]
+    assert (audio["audio"], asked["type"]) == ("AAAA" * 20_000, "response.create")
+
+
+@pytest.mark.parametrize("arm", ["candidate", "baseline"])
+def test_a_session_without_the_text_goes_as_it_came_and_counts_for_no_arm(
+    stage: Stage, provider: RealtimeProvider, arm: Literal["candidate", "baseline"]
+) -> None:
+    users = stage.users(arm, "prompted", 0.5, "missed")
+    for instructions, speaks, reason in (
+        ("Other.", False, "prompt_missed"),
+        (None, True, "prompt_missed"),
+        (None, False, "cohort"),  # it ended before anybody could know
+    ):
+        row = stage.outcome(run(instruct(stage, next(users), instructions, speaks=speaks)))
+        assert known(row, "arm", "reason") == (arm, reason)
+        (seen,) = provider.sessions("chat_new" if arm == "candidate" else "chat_old")[-1:]
+        told = [each["session"]["instructions"] for each in seen.told if each["type"] == "session.update"]
+        assert told == ([] if instructions is None else [instructions, f"{instructions} It is Monday."])
 
 
 # What is recorded

@@ -9,8 +9,10 @@ import pytest
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Close, Frame, Opcode
 
-from proxy.attempts.realtime_session import GREETING_BOUND, RealtimeSession
+from proxy.attempts.realtime_session import GREETING_BOUND, RealtimeSession, SessionTexts
 from proxy.network.upstream.response import UpstreamError
+from proxy.network.websocket import PIECE_BOUND, MessageCutter
+from proxy.providers.arm_texts import ArmTexts
 from records.outcome import ErrorType, Usage
 from tests.proxy.raw_provider import turns
 
@@ -307,5 +309,38 @@ def test_a_greeting_is_held_within_bounds(run: Run, monkeypatch: pytest.MonkeyPa
         silent.provider.say(b"llo", bye(1000), FIN)
         await silent.run()
         assert silent.caller.told == b"\x81\x05hello" + bye(1000)
+
+    run(scene())
+
+
+def sent(data: bytes) -> list[bytes]:
+    """The messages in a caller's bytes."""
+    return [piece.data for piece in MessageCutter().feed(data)]
+
+
+def test_an_arm_s_prompt_stands_in_settings_however_they_are_cut() -> None:
+    update = (
+        b'{"type":"session\\u002eupdate","x":{"session":"FIND"},"session":{"instructions":"a F\\u0049ND"}}'
+    )
+    once = b'{"type":"response.create","response":{"instructions":"FIND","input":"FIND"}}'
+    others = [b'{"type":"conversation.item.create","session":{"instructions":"FIND"}}', b"FIND", b"{}"]
+    parts = [Frame(Opcode.TEXT, update[:9], fin=False), Frame(Opcode.CONT, update[9:])]
+    parts += [Frame(Opcode.TEXT, each) for each in (once, *others)] + [Frame(Opcode.BINARY, once)]
+    data = b"".join(each.serialize(mask=True) for each in parts)
+    texts = SessionTexts(ArmTexts("FIND", "PUT"), [ArmTexts("FIND", "PUT"), ArmTexts("no", "")])
+    written = b"".join(texts.written(data[at : at + 7]) for at in range(0, len(data), 7))
+    put = [update.replace(b"F\\u0049ND", b"PUT"), once.replace(b'"FIND",', b'"PUT",')]
+    assert sent(written) == [*put, *others, once]
+    assert (texts.changed, texts.instructed, texts.misses_prompt) == (True, True, True)
+
+
+def test_a_message_that_is_too_large_to_search_ends_the_session(run: Run) -> None:
+    async def scene() -> None:
+        both = Both()
+        both.caller.say(b"\x81\xff" + (PIECE_BOUND + 1).to_bytes(8, "big") + b"mask")
+        await both.session.run(both.caller, both._tell, SessionTexts(None, [ArmTexts("FIND", "PUT")]))
+        assert [failure for failure, *_ in both.told] == ["aborted"]
+        assert both.caller.told == bye(1009)
+        assert (both.provider.told, both.caller.left, both.provider.left) == (b"", "closed", "closed")
 
     run(scene())
