@@ -85,7 +85,7 @@ class AdminBench:
     def run(self, count: int) -> None:
         """Measure every part on `count` exchanges."""
         spool, feed = self.folder / "spool", self._feed()
-        controller = self._controller(feed)
+        controller = controller_of(self.folder, self.store, feed, CONFIG, time.time())
         batches = list(self._read(feed.reader, list(exchanges(count))))
         events = []
         for batch in batches:
@@ -93,30 +93,13 @@ class AdminBench:
                 events.append(of_batch(batch, boot_id()))
         self._listen(controller, feed, events)
         self._ship(spool, batches)
-        self._lead(self._controller(self._feed()), events)
+        self._lead(controller_of(self.folder, self.store, self._feed(), CONFIG, time.time()), events)
         self.costs.end()
 
     def _feed(self) -> SpoolSource:
         return SpoolSource(
             self.folder / "spool", self.folder / "live.json", boot=boot_id(), joins=FeedbackJoins(self.store)
         )
-
-    def _controller(self, feed: SpoolSource) -> Controller:
-        controller = Controller(
-            feed,
-            SoleLeader(),
-            FilePublisher(self.folder / "plan.json"),
-            store=self.store,
-            roller=no_roller(self.folder),
-            settings=parse(CONFIG, "canary.yaml", {}).control,
-            pending=PendingRollbacks(self.folder / "rollbacks.json"),
-            assignment_key=lambda: b"key",
-            own_url="http://127.0.0.1:1",
-            troubles=list,
-            sentences=lambda report: (),
-        )
-        controller.rollouts.reconcile(controller.settings, time.time())
-        return controller
 
     def _read(self, reader: SpoolReader, written: Sequence[Outcome]) -> Iterator[SpoolBatch]:
         """Write the spool in steps, and read each as the feed does."""
@@ -188,6 +171,26 @@ class AdminBench:
             with self.costs.part("leader: RecordDeduplicator"):
                 heard.append(deduplicator.hear([each for each in part if each is not None], "1-1"))
         self._watch(controller, heard, "leader: Monitor")
+
+
+def controller_of(folder: Path, store: Store, feed: SpoolSource, config: str, began: float) -> Controller:
+    """The controller of a single machine, whose canaries began at UTC second `began`."""
+    controller = Controller(
+        feed,
+        SoleLeader(),
+        FilePublisher(folder / "plan.json"),
+        store=store,
+        roller=no_roller(folder),
+        settings=parse(config, "canary.yaml", {}).control,
+        pending=PendingRollbacks(folder / "rollbacks.json"),
+        assignment_key=lambda: b"key",
+        own_url="http://127.0.0.1:1",
+        troubles=list,
+        trials=folder / "standing.json",
+        sentences=lambda report: (),
+    )
+    controller.rollouts.reconcile(controller.settings, began)
+    return controller
 
 
 def no_roller(folder: Path) -> SegmentProgram:

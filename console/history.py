@@ -54,7 +54,7 @@ class HistoryPages:
         documents = await self._operator.evaluations()
         refused = await self._operator.refused()
         summary = await asyncio.to_thread(_summed_up, documents, refused)
-        names = {*(each["name"] for each in self._operator.status()["canaries"]), *self._operator.past()}
+        names = {*self._operator.settings().canaries, *self._operator.past()}
         return self._login.answer(request, "archive.html", **summary, names=names)
 
     async def evaluation(self, request: Request) -> Response:

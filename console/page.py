@@ -151,14 +151,14 @@ class ReadOnlyPages:
 
     async def overview(self, request: Request) -> Response:
         """All canaries as a table, the worst first; what does not work; the latest changes; past ones."""
-        degraded, audit = [*self._operator.degraded()], []
+        status, changes = self._operator.status(), await self._last_changes()
+        degraded, audit = [*status["degraded"]], []
         past: list[PastCanaryView] = []
         try:
             audit = [*await self._operator.audit(_NEWEST)]
             past = await self._past(islice(self._operator.past(), _PAST))
         except BadOrder as problem:
             degraded.append(f"the audit log cannot be read: {problem.message}")
-        status, changes = self._operator.status(), await self._last_changes()
         lines = [self._line(each, changes.get(each["name"])) for each in status["canaries"]]
         return self._login.answer(
             request,

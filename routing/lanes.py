@@ -54,7 +54,7 @@ def allot(canaries: Iterable[Canary], states: Mapping[str, State]) -> LaneAllotm
     """The lanes of the canaries that have not started."""
     living = [each for each in canaries if each.name not in states or states[each.name].state != "ended"]
     result = LaneAllotment(lanes={each.name: None for each in living if not _started(each, states)})
-    for group in groups(living):
+    for group in groups(living) if result.lanes else ():
         waiting = [each for each in group if not _started(each, states)]
         taken = {each.name: list(_taken(each, group, states)) for each in waiting}
         if any(taken.values()):

@@ -254,9 +254,11 @@ def paging(status: GuardrailStatus) -> GuardrailStatus:
 
 def rule_key(rule: str, category: str | None, segment: Mapping[str, str] | None) -> str:
     """`error_rate`, `error_rate[category=billing]`, `error_rate[region=eu]`."""
+    if category is None and not segment:
+        return rule
     parts = [f"category={category}"] if category is not None else []
     parts += [f"{name}={value}" for name, value in sorted((segment or {}).items())]
-    return f"{rule}[{','.join(parts)}]" if parts else rule
+    return f"{rule}[{','.join(parts)}]"
 
 
 def decided(

@@ -134,21 +134,22 @@ class UnmatchedTraffic:
         self, now: float, canaries: Mapping[str, CanarySettings], states: Mapping[str, State | None]
     ) -> list[AstrayTraffic]:
         """What is wrong with most requests, of each canary and of those that match none."""
-        recent = self._since(now, RECENT)
-        found = list(self._refused("", sum(each.models.total() for each in recent), recent, ""))
-        found += self._unjoined(_sum(self._since(now, MINUTES), ""))
+        recent, hour = self._since(now, RECENT), self._since(now, MINUTES)
+        found = list(self._refused("", sum(each.models.total() for each in recent), _sum(recent, ""), ""))
+        found += self._unjoined(_sum(hour, ""))
+        troubled = {name for each in hour for name in each.troubles}
         for name, wanted in canaries.items():
-            of = sum(each.matched[name] for each in recent)
-            found += self._outside(wanted, of, recent)
-            found += self.prompt_missed(name, now)
-            found += self._refused(name, of, recent, wanted.canary.baseline.provider)
+            if name in troubled:
+                of, counts = sum(each.matched[name] for each in recent), _sum(recent, name)
+                found += self._outside(name, of, counts)
+                found += self.prompt_missed(name, now)
+                found += self._refused(name, of, counts, wanted.canary.baseline.provider)
             found += self._without_traffic(wanted, states.get(name), now)
         return found
 
-    def _outside(self, wanted: CanarySettings, of: int, recent: Iterable[_Minute]) -> Iterable[AstrayTraffic]:
-        name = wanted.canary.name
+    def _outside(self, name: str, of: int, counts: Counter[str]) -> Iterable[AstrayTraffic]:
         for kind in _OUTSIDE:
-            found = _sum(recent, name)[kind]
+            found = counts[kind]
             if _worth_saying(found, of):
                 yield AstrayTraffic(
                     kind=kind,
@@ -184,10 +185,7 @@ class UnmatchedTraffic:
                 "as the unit (docs/feedback.md)",
             )
 
-    def _refused(
-        self, canary: str, of: int, recent: Iterable[_Minute], entry: str
-    ) -> Iterable[AstrayTraffic]:
-        counts = _sum(recent, canary)
+    def _refused(self, canary: str, of: int, counts: Counter[str], entry: str) -> Iterable[AstrayTraffic]:
         by = f"provider entry {entry}" if entry else "their provider"
         whose = " that match no canary" if not canary else ""
         for kind in REFUSALS:
@@ -211,8 +209,10 @@ class UnmatchedTraffic:
         canary = wanted.canary
         minutes = max(1, min(MINUTES, int((now - state.started_at) // 60)))
         recent = self._since(now, minutes)
+        if any(canary.name in each.matched for each in recent):
+            return
         models = sum((each.models for each in recent), Counter[str]())
-        if sum(each.matched[canary.name] for each in recent) or models.total() < FEWEST:
+        if models.total() < FEWEST:
             return
         asked = ", ".join(f"{model or 'no model'} ({count:,})" for model, count in models.most_common(3))
         takes = ", ".join(sorted(canary.match.models | canary.match.paths)) or "every model"
@@ -284,7 +284,10 @@ _REFUSED: Mapping[str, str] = {
 
 
 def _sum(minutes: Iterable[_Minute], canary: str) -> Counter[str]:
-    return sum((each.troubles.get(canary, Counter()) for each in minutes), Counter[str]())
+    found = Counter[str]()
+    for each in minutes:
+        found.update(each.troubles.get(canary, {}))
+    return found
 
 
 def _worth_saying(found: int, of: int) -> bool:

@@ -22,7 +22,7 @@ from control.monitor.monitor import WatchedCanary, only_pages
 from control.monitor.traffic import AstrayTraffic
 from control.operator.orders import ORDERS, PromoteRequest
 from control.settings import CanarySettings, ControlSettings
-from control.states.rollouts import Rollouts, laneless, redefinition, refusal
+from control.states.rollouts import NEVER_REFUSED, Rollouts, laneless, redefinition, refusal
 from records.errors import StoreDown
 from records.facts.prices import UnpricedArm
 from records.facts.retirement import LastDay
@@ -237,9 +237,9 @@ def _guardrails(wanted: CanarySettings, watched: WatchedCanary, state: State | N
     pages = only_pages(state)
     return [
         {
-            "rule": status.key,
+            "rule": key,
             "state": status.state,
-            "action": _action(rule, pages) if (rule := rules.get(status.key)) is not None else None,
+            "action": _action(rule, pages) if (rule := rules.get(key)) is not None else None,
             "users_needed": users_needed(rule, share) if rule is not None else None,
             "value": status.value,
             "threshold": status.threshold,
@@ -248,7 +248,7 @@ def _guardrails(wanted: CanarySettings, watched: WatchedCanary, state: State | N
             "waits": asdict(status.waits) if status.waits is not None else None,
             "where": status.where.document,
         }
-        for status in watched.statuses
+        for status, key in ((each, each.key) for each in watched.statuses)
     ]
 
 
@@ -288,7 +288,8 @@ def _orders(wanted: CanarySettings, state: State | None, laneless: str | None) -
     legal = [each for each in transitions.legal(state) if each in ORDERS]
     useful = [each for each in legal if (each, state.state) != ("rollback", "rolled_back")]
     given = [each for each in useful if laneless is None or each != "start"]
-    return [each for each in given if refusal(each, wanted.canary, state) is None]
+    refused = any(refusal(each, wanted.canary, state) for each in given if each not in NEVER_REFUSED)
+    return [each for each in given if not refused or each in NEVER_REFUSED]
 
 
 def _mirror(wanted: CanarySettings, watched: WatchedCanary, now: float) -> dict[str, Any] | None:

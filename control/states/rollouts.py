@@ -182,12 +182,14 @@ def redefinition(canary: Canary, state: State | None) -> str | None:
     )
 
 
-def refusal(order: str, canary: Canary, state: State) -> str | None:
-    """Why the order is refused; None if it is not. No order may give users a candidate that no worker serves.
+NEVER_REFUSED = ("rollback", "pause")
+"""Neither raises the exposure, now or when the file is as it was."""
 
-    `rollback` and `pause` are never refused: neither raises the exposure, now or when the file is as it was.
-    """
-    if order in ("rollback", "pause"):
+
+def refusal(order: str, canary: Canary, state: State) -> str | None:
+    """Why the order is refused; None if it is not. No order may give users a candidate that no worker serves:
+    all but NEVER_REFUSED are alike."""
+    if order in NEVER_REFUSED:
         return None
     if state.state == "waiting" and state.definition != definition(canary):
         return f"{order} is refused: canary {canary.name!r} changed in the file a moment ago: order it again"

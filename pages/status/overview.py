@@ -162,24 +162,26 @@ NEEDS_YOU = "trouble"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinesWanted:
     """How the table is sorted and what it shows. `sort` is one of COLUMNS, `show` a state or NEEDS_YOU; ""
-    shows all."""
+    shows all. `open` are the canaries whose cards are unfolded."""
 
     sort: str = TROUBLE
     turned: bool = False
     show: str = ""
     owner: str = ""
+    open: frozenset[str] = frozenset()
 
     @property
     def address(self) -> str:
         """The overview's address with this."""
         sort = f"{'-' if self.turned else ''}{self.sort}"
         given = {"sort": "" if sort == TROUBLE else sort, "show": self.show, "owner": self.owner}
-        query = urlencode({name: value for name, value in given.items() if value})
+        given["open"] = ",".join(sorted(self.open))
+        query = urlencode({name: value for name, value in given.items() if value}, safe=",")
         return f"/?{query}" if query else "/"
 
 
 def wanted(query: Mapping[str, str]) -> LinesWanted:
-    """What `?sort=-share&show=running&owner=ann` asks for; what is unknown asks for nothing."""
+    """What `?sort=-share&show=running&owner=ann&open=a,b` asks for; what is unknown asks for nothing."""
     sort = query.get("sort", "")
     known = sort.removeprefix("-") in COLUMNS
     return LinesWanted(
@@ -187,6 +189,7 @@ def wanted(query: Mapping[str, str]) -> LinesWanted:
         turned=known and sort.startswith("-"),
         show=query.get("show", ""),
         owner=query.get("owner", ""),
+        open=frozenset(filter(None, query.get("open", "").split(","))),
     )
 
 
@@ -209,7 +212,15 @@ class OverviewTable:
     heads: Sequence[TableLink]
     filters: Sequence[TableLink]
     owners: Sequence[TableLink]
-    address: str
+    asked: LinesWanted
+
+    def shows_card(self, name: str) -> bool:
+        """True if the canary's line is unfolded."""
+        return name in self.asked.open
+
+    def fold(self, name: str) -> str:
+        """The address that unfolds the canary's line, or folds it again."""
+        return replace(self.asked, open=self.asked.open ^ {name}).address
 
 
 def table(lines: Sequence[CanaryLine], asked: LinesWanted) -> OverviewTable:
@@ -223,7 +234,7 @@ def table(lines: Sequence[CanaryLine], asked: LinesWanted) -> OverviewTable:
         heads=[_head(name, words, asked) for name, (words, _) in COLUMNS.items()],
         filters=_filters(lines, asked),
         owners=_owners(lines, asked),
-        address=asked.address,
+        asked=asked,
     )
 
 

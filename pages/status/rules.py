@@ -118,58 +118,95 @@ _LOW_IS_BAD = ("csat", "thumbs", "helped", "nps")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleView:
-    """One guardrail. `filled` and `proved` are bar lengths in [0, 1]; None draws no bar.
+    """One guardrail, `found` in the status document. `filled` and `proved` are bar lengths in [0, 1]; None
+    draws no bar. An `empty` one has seen nothing.
 
     `filled` is the value, with the limit at LIMIT_AT. `proved` is the evidence as a part of the evidence that
-    the rule needs to act, on a logarithmic scale; `proof` is the same in words."""
+    the rule needs to act, on a logarithmic scale; `proof` is the same in words. Words are made when they are
+    asked for: an overview of a hundred canaries shows few of them.
+    """
 
-    key: str
-    name: str
+    found: Mapping[str, Any]
+    rule: str
     scope: str
-    word: str
-    tone: Tone
-    value: str
-    limit: str
+    waits: str
     filled: float | None
     proved: float | None
-    proof: str
-    sentence: str
     near: bool
-    empty: bool
+
+    @property
+    def key(self) -> str:
+        """The rule and its part of the traffic, as the status has it."""
+        key: str = self.found["rule"]
+        return key
+
+    @property
+    def name(self) -> str:
+        """The rule as a title."""
+        return _title(self.rule)
+
+    @property
+    def word(self) -> str:
+        """Its state."""
+        return "near its limit" if self.near else self.waits or rule_word(self.found["state"])
+
+    @property
+    def tone(self) -> Tone:
+        """The tone of its state."""
+        return "warn" if self.near else rule_tone(self.found["state"])
+
+    @property
+    def value(self) -> str:
+        """The value; of a time that was cut where the measure stops, that it was longer."""
+        if _is_without_ratio(self.rule, self.found):
+            return "baseline has none"
+        over = "over " if self.found["evidence"].get("cut") and self.found["value"] is not None else ""
+        return f"{over}{self._unit(self.found['value'])}"
+
+    @property
+    def limit(self) -> str:
+        """The limit, and on which side of it a value is bad."""
+        bound = "at least" if _low_is_bad(self.rule, self.found) else "limit"
+        return f"{bound} {self._unit(self.found['threshold'])}"
+
+    @property
+    def proof(self) -> str:
+        """The evidence in numbers; "" for none."""
+        return proof(self.found) if self.proved else ""
+
+    @property
+    def sentence(self) -> str:
+        """What it found."""
+        sentence: str = self.found["sentence"]
+        return sentence
+
+    @property
+    def empty(self) -> bool:
+        """True before it has seen anything."""
+        blank = self.filled is None and not self.proved and not self.waits
+        return blank and self.found["state"] in ("not_enough_data", "not_applicable")
+
+    @property
+    def _unit(self) -> Callable[[float | None], str]:
+        return _UNITS.get(self.rule) or (decimal if _is_mean(self.found) else times)
 
 
 def rule_view(found: Mapping[str, Any]) -> RuleView:
     """The view of one guardrail of the status document."""
-    name, scope = _parted(found["rule"])
-    unit = _UNITS.get(name) or (decimal if _is_mean(found) else times)
-    filled, reached = _filled(name, found), proved(found)
+    rule, scope = _parted(found["rule"])
+    filled, reached = _filled(rule, found), proved(found)
     near = found["state"] == "ok" and (
         (filled or 0.0) >= NEAR_LIMIT * LIMIT_AT or (reached or 0.0) >= NEAR_EVIDENCE
     )
     return RuleView(
-        key=found["rule"],
-        name=_title(name),
+        found=found,
+        rule=rule,
         scope=scope,
-        word="near its limit" if near else _waits_for(found) or rule_word(found["state"]),
-        tone="warn" if near else rule_tone(found["state"]),
-        value="baseline has none" if _is_without_ratio(name, found) else _value(found, unit),
-        limit=f"{'at least' if _low_is_bad(name, found) else 'limit'} {unit(found['threshold'])}",
+        waits=_waits_for(found),
         filled=filled,
         proved=reached,
-        proof=proof(found) if reached else "",
-        sentence=found["sentence"],
         near=near,
-        empty=filled is None
-        and not reached
-        and found["state"] in ("not_enough_data", "not_applicable")
-        and not _waits_for(found),
     )
-
-
-def _value(found: Mapping[str, Any], unit: Callable[[float | None], str]) -> str:
-    """The value; of a time that was cut where the measure stops, that it was longer."""
-    over = "over " if found["evidence"].get("cut") and found["value"] is not None else ""
-    return f"{over}{unit(found['value'])}"
 
 
 def _is_without_ratio(name: str, found: Mapping[str, Any]) -> bool:
@@ -232,6 +269,8 @@ def rule_tone(state: str) -> Tone:
 
 def _parted(key: str) -> tuple[str, str]:
     name, _, scope = key.partition("[")
+    if not scope:
+        return name, ""
     return name, scope.removesuffix("]").replace("=", " ").replace(",", ", ")
 
 

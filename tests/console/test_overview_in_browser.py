@@ -144,7 +144,9 @@ def twenty() -> list[CanaryLine]:
 def test_twenty_canaries_fit_on_a_screen_and_nothing_is_cut(page: Page, scheme: Any) -> None:
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": 1280, "height": 900})
-    Site(page).paths["/"] = overview(*twenty())
+    site, first = Site(page), NAMES[1]
+    site.paths["/"] = overview(*twenty())
+    site.paths[f"/?open={first}"] = overview(*twenty(), open=first)
     page.goto("/")
     expect(page.locator(".entry")).to_have_count(20)
     assert page.locator(".dense").bounding_box()["y"] + page.locator(".dense").bounding_box()["height"] <= 900
@@ -152,14 +154,18 @@ def test_twenty_canaries_fit_on_a_screen_and_nothing_is_cut(page: Page, scheme: 
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate(CUT) == [False, []]
         assert Axe().run(page).response["violations"] == []
-        page.locator("summary").first.click()
+        page.locator(".unfold").first.click()
+        expect(card(page, first)).to_be_visible()
         assert page.evaluate(CUT) == [False, []]
+        assert Axe().run(page).response["violations"] == []
+        page.locator(".unfold").first.click()
+        expect(card(page, first)).to_have_count(0)
 
 
 def test_trouble_stands_first_and_no_green_word_stands_over_a_verdict_not_to_ship(page: Page) -> None:
     Site(page).paths["/"] = overview(*twenty())
     page.goto("/")
-    names = page.locator(".entry th a").all_inner_texts()
+    names = page.locator(".entry th a:not(.unfold)").all_inner_texts()
     assert sorted(names[:3]) == sorted([NAMES[1], NAMES[3], NAMES[8]])
     expect(page.locator(f"#line-{NAMES[3]}")).to_have_class("bad")
     expect(row(page, NAMES[3]).locator(".word.bad")).to_have_text(re.compile("running"))
@@ -178,6 +184,7 @@ def test_the_lines_are_sorted_and_filtered_by_links_without_scripts(browser: Bro
     site.paths["/?sort=saving"] = overview(*lines, sort="saving")
     site.paths["/?sort=-saving"] = overview(*lines, sort="-saving")
     site.paths["/?show=trouble"] = overview(*lines, show="trouble")
+    site.paths[f"/?show=trouble&open={NAMES[1]}"] = overview(*lines, show="trouble", open=NAMES[1])
     page.goto("/")
     page.get_by_role("link", name="Saves a month").first.click()
     assert page.locator(".entry").first.inner_text().startswith(NAMES[19])
@@ -187,8 +194,9 @@ def test_the_lines_are_sorted_and_filtered_by_links_without_scripts(browser: Bro
     page.goto("/")
     page.get_by_role("link", name="Needs you 7").click()
     expect(page.locator(".entry")).to_have_count(7)
-    page.locator("summary").first.click()
-    expect(page.locator(".more >> visible=true")).to_have_count(1)
+    page.locator(".unfold").first.click()
+    expect(card(page, NAMES[1])).to_be_visible()
+    expect(page.locator(".more")).to_have_count(1)
     context.close()
 
 
@@ -209,21 +217,22 @@ def test_what_is_asked_for_is_kept_by_updates_and_in_the_address(page: Page) -> 
 
 
 def test_an_update_closes_no_card_that_a_person_opened(page: Page) -> None:
-    site = Site(page)
-    site.paths["/"] = overview(*(of(healthy(name)) for name in ("search", "support")))
+    site, two = Site(page), [of(healthy(name)) for name in ("search", "support")]
+    site.paths["/"], site.paths["/?open=search"] = overview(*two), overview(*two, open="search")
     page.goto("/")
-    summary = page.locator("#line-search summary")
-    expect(summary).to_have_accessible_name("Today’s card of search")
-    expect(card(page, "search")).to_be_hidden()
-    summary.focus()
+    unfold = page.locator("#unfold-search")
+    expect(unfold).to_have_accessible_name("Today’s card of search")
+    expect(card(page, "search")).to_have_count(0)
+    unfold.focus()
     page.keyboard.press("Enter")
     expect(card(page, "search").locator(".sentence")).to_be_visible()
-    site.paths["/"] = overview(of(healthy("search", 25)), of(troubled("support")))
-    with page.expect_response("**/"):
+    expect(unfold).to_be_focused()
+    site.paths["/?open=search"] = overview(of(healthy("search", 25)), of(troubled("support")), open="search")
+    with page.expect_response("**/?open=search"):
         page.evaluate("document.querySelector('#all').dispatchEvent(new Event('refresh'))")
     expect(card(page, "search").locator(".sentence")).to_contain_text(re.compile(r"failed 5\.0.%"))
     expect(card(page, "search")).to_be_visible()
-    expect(card(page, "support")).to_be_hidden()
+    expect(card(page, "support")).to_have_count(0)
     expect(row(page, "support").locator(".word.bad").first).to_be_visible()
 
 

@@ -72,9 +72,10 @@ def shown(canary: dict[str, Any]) -> dict[str, Any]:
 
 
 def table_of(*canaries: dict[str, Any]) -> dict[str, Any]:
-    """What the overview takes of these canaries, none of which has a report."""
+    """What the overview takes of these canaries, none of which has a report, with their cards unfolded."""
     lines = [line(each, standing(each), None, None, NOW) for each in canaries]
-    return {"table": table(lines, wanted({})), "unreported": lines[:1]}
+    asked = wanted({"open": ",".join(each["name"] for each in canaries)})
+    return {"table": table(lines, asked), "unreported": lines[:1]}
 
 
 def why() -> RollbackEvidence:
