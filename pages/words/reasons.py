@@ -52,6 +52,7 @@ from verdict.rows.reasons import (
     NotExpected,
     OneSided,
     OneUser,
+    OutageLeftOut,
     OverQuota,
     PartTooFew,
     PartUnseen,
@@ -78,6 +79,7 @@ from verdict.rows.reasons import (
 )
 from verdict.rows.row import FEWEST_EVENTS
 from verdict.sample.observations import MissingShare
+from verdict.sample.sample import Outage
 from verdict.terms.judged_canary import RunRolledBack
 from verdict.terms.measures import Unit, quantile_level
 from verdict.terms.plan import DAY_S, ShareChange
@@ -85,6 +87,9 @@ from verdict.terms.rubric import parse_bound
 
 PAIRS_INSTEAD = "use `mirror` and `judge: {pairs: …}`, with a row on judged_preference"
 """What to do instead of a row on marks."""
+
+_SPANS = 3
+"""So many times of an outage are named."""
 
 _WITHOUT = {"pass": "it would pass", "fail": "it would miss it", "open": "it would be undecided"}
 
@@ -134,6 +139,8 @@ def sentence(reason: Reason, report: Report) -> str:
             return _another_rubric(reason)
         case GroundMoved():
             return _moved(reason)
+        case OutageLeftOut():
+            return _outage(reason.outage)
         case UnevenlyAbandoned():
             return _abandoned(reason)
         case CacheDiffers():
@@ -573,6 +580,28 @@ def _moved(reason: GroundMoved) -> str:
         f"The {reason.arm}'s model, {change.model}, {change_words(change)}. Looks before day {reason.day} "
         "are of the one before, later ones of both."
     )
+
+
+def _outage(found: Outage) -> str:
+    spans = [f"{_hour(begin)} to {_hour(end)}" for begin, end in found.spans]
+    if len(spans) > _SPANS:
+        spans = [*spans[: _SPANS - 1], f"{len(spans) - _SPANS + 1} times more"]
+    theirs, ours = (
+        amount(failed / of if of else 0.0, "share")
+        for failed, of in (
+            (found.failed.baseline, found.of.baseline),
+            (found.failed.candidate, found.of.candidate),
+        )
+    )
+    return (
+        f"The baseline had an outage ({joined(spans)} UTC): of its users' first requests in these "
+        f"{count(len(found.hours), 'hour')} {theirs} failed, usually {amount(found.usual, 'share')}; of the "
+        f"candidate's {ours}. They count for neither arm."
+    )
+
+
+def _hour(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def _another_rubric(reason: AnotherRubric) -> str:

@@ -20,7 +20,7 @@ class Visits:
     """Who comes when, (visits,) each, in the order of days: a visit is all a user's requests of one day.
 
     `user` numbers the users by their first visit. `count` is the number of requests. `phase` counts the
-    changes of the share.
+    changes of the share. `hour` is that of the day; None: all are at noon.
     """
 
     days: int
@@ -30,6 +30,13 @@ class Visits:
     phase: Ints
     count: Ints
     shares: Mapping[int, float]
+    hour: Ints | None = None
+
+    @property
+    def at(self) -> Floats:
+        """The moment of each visit, UTC seconds."""
+        of_day = 0.5 if self.hour is None else (self.hour + 0.5) / 24
+        return (self.day + of_day) * DAY_S
 
     @property
     def users(self) -> int:
@@ -62,7 +69,7 @@ class World:
         """What had been seen when so many days were over."""
         seen = self.visits
         rows = int(np.searchsorted(seen.day, day))
-        count, at = seen.count[:rows], (seen.day[:rows].astype(np.float64) + 0.5) * DAY_S
+        count, at = seen.count[:rows], seen.at[:rows]
         values = {}
         if self.duration is not None:
             codes = self.duration[: int(count.sum())]
@@ -147,6 +154,22 @@ def _by_first_visit(user: Ints) -> Ints:
     return rank[place]
 
 
+def by_hour(rng: np.random.Generator, of: Visits) -> Visits:
+    """The same requests, each a visit of its own, at any hour of its day."""
+    hour = rng.integers(0, 24, size=int(of.count.sum()))
+    order = np.lexsort((hour, of.day[of.whose]))
+    row = of.whose[order]
+    return replace(
+        of,
+        user=_by_first_visit(of.user[row]),
+        day=of.day[row],
+        candidate=of.candidate[row],
+        phase=of.phase[row],
+        count=np.ones(len(row), dtype=np.int64),
+        hour=hour[order],
+    )
+
+
 def joined(of: Visits, day: Ints, count: Ints) -> tuple[Visits, Bools]:
     """With one more user of the candidate, who makes so many requests on these days; and her visits,
     (visits,)."""
@@ -228,7 +251,7 @@ def _answered(rng: np.random.Generator, of: Visits, answers: float) -> Ints:
 
 
 def _said(of: Visits, row: Ints, value: Floats) -> Ratings:
-    return Ratings(row=row, value=value, at=(of.day[row].astype(np.float64) + 0.5) * DAY_S)
+    return Ratings(row=row, value=value, at=of.at[row])
 
 
 def _stars(rng: np.random.Generator, mean: Floats, spread: float) -> Floats:

@@ -1,7 +1,7 @@
 """Worlds in which days differ: incidents, an outage of the baseline, a candidate gets worse, a novelty."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from tests.verdict.simulated import (
     Visits,
     World,
     as_planned,
+    by_hour,
     failing,
     rating,
     usual,
@@ -21,6 +22,7 @@ from tests.verdict.simulated import (
 from tests.verdict.simulated_cases import FAILS_SELDOM, README, good
 from verdict.decision.verdict import find
 from verdict.rows.looks import Look
+from verdict.sample.outages import outside_outages
 from verdict.sample.sample import Ratings
 from verdict.statistics.types import Bools, Floats
 from verdict.terms.judged_canary import JudgedCanary
@@ -53,10 +55,11 @@ def _mixed(usually: Ratings, then: Ratings, rows: Bools) -> Ratings:
 
 
 def incidents(rng: Rng, share: float, *, of_day: float, often: float) -> World:
-    """1 % of errors, and at random days all requests fail for a part of it: 6 % in the long run."""
+    """1 % of errors, and at random days all the candidate's requests fail for a part of it: 6 % in the long
+    run."""
     of = _planned(rng, share)
     down = rng.random(14) < often
-    lost = rng.binomial(of.count, np.where(down, of_day, 0.0)[of.day])
+    lost = rng.binomial(of.count, np.where(down[of.day] & of.candidate, of_day, 0.0))
     return World(visits=of, totals={"errors": np.minimum(_errors(rng, of, 0.01) + lost, of.count)})
 
 
@@ -65,6 +68,16 @@ def outage(rng: Rng, share: float) -> World:
     of = _planned(rng, share)
     said = _mixed(_stars(rng, of, (4.0, 3.8)), _stars(rng, of, (2.0, 3.8)), of.day == 7)
     return World(visits=of, totals={"errors": _errors(rng, of, 0.01)}, said={"csat": said})
+
+
+def down(rng: Rng, share: float, *, arms: str, csat: float = 4.0) -> World:
+    """From noon to midnight of day 8 most requests of these arms fail, and the rest are rated 2."""
+    of = by_hour(rng, _planned(rng, share))
+    out = (of.day == 7) & (of.at % DAY_S >= DAY_S / 2)
+    out &= (~of.candidate & ("baseline" in arms)) | (of.candidate & ("candidate" in arms))
+    failed = np.where(out & (rng.random(len(out)) < 0.8), 1.0, _errors(rng, of, 0.01))
+    said = _mixed(_stars(rng, of, (4.0, csat)), _stars(rng, of, (2.0, 2.0)), out)
+    return World(visits=of, totals={"errors": failed}, said={"csat": said})
 
 
 def worse(rng: Rng, share: float, *, errors: float = 0.01, csat: float = 4.0, day: int = 10) -> World:
@@ -114,6 +127,15 @@ WORLDS: Mapping[str, DaysWorld] = {
     ),
     "outage of the baseline": DaysWorld(make=outage, criteria=CSAT),
     "outage of the baseline, 20 %": DaysWorld(make=outage, criteria=CSAT, share=0.2),
+    "baseline down, csat at its bound": DaysWorld(
+        make=lambda rng, share: down(rng, share, arms="baseline", csat=3.8), criteria=CSAT
+    ),
+    "baseline down, csat at its bound, 20 %": DaysWorld(
+        make=lambda rng, share: down(rng, share, arms="baseline", csat=3.8), criteria=CSAT, share=0.2
+    ),
+    "baseline down, equal": DaysWorld(make=lambda rng, share: down(rng, share, arms="baseline")),
+    "both down, equal": DaysWorld(make=lambda rng, share: down(rng, share, arms="baseline, candidate")),
+    "candidate down": DaysWorld(make=lambda rng, share: down(rng, share, arms="candidate")),
     "errors 8 % from day 10": DaysWorld(make=lambda rng, share: worse(rng, share, errors=0.08)),
     "csat 3.4 from day 10": DaysWorld(make=lambda rng, share: worse(rng, share, csat=3.4)),
     "both from day 10": DaysWorld(make=lambda rng, share: worse(rng, share, errors=0.08, csat=3.4)),
@@ -140,8 +162,8 @@ class Told:
     kinds: Mapping[int, Sequence[str]]
 
 
-def told(name: str, seed: int) -> Told:
-    """The looks of day 7 to 14 in the report on a world."""
+def told(name: str, seed: int, *, outages: bool = True) -> Told:
+    """The looks of day 7 to 14 in the report on a world, with the baseline's `outages` left out."""
     world = WORLDS[name]
     seen = world.make(np.random.default_rng(seed), world.share)
     canary = JudgedCanary(name="days", criteria=world.criteria, planned_days=14, shares={0: world.share})
@@ -150,7 +172,10 @@ def told(name: str, seed: int) -> Told:
         for row in world.criteria
         for day in range(1, 7)
     }
-    found = find(seen.until(14), canary, now=14 * DAY_S + 1, kept=early)
+    sample = seen.until(14)
+    sample = replace(sample, units=[f"u{number}" for number in sample.units])
+    sample = outside_outages(sample) if outages else sample
+    found = find(sample, canary, now=14 * DAY_S + 1, kept=early)
     looks = {day: [row.looks[:day] for row in found.rows] for day in range(7, 15)}
     kinds = {
         day: [each[-1].seen.days.kind for each in rows if each[-1].seen is not None and each[-1].seen.days]

@@ -73,7 +73,8 @@ def test_a_novelty_that_fades_is_judged_on_what_is_left_of_it() -> None:
 
 
 def test_incidents_are_judged_by_the_days_on_which_they_came() -> None:
-    seed = next(seed for seed in range(20) if 14 in told("incidents, .1 day in two", seed).by_users)
+    seed = 47  # passes by users, and its incidents come early and late
+    assert 14 in told("incidents, .1 day in two", seed).by_users
     report = _report("incidents, .1 day in two", seed=seed)
     assert report.verdict == "extend"
     assert "do not show that it keeps “< 5%” in the long run." in _said(report, "differs between days")

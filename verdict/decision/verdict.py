@@ -61,6 +61,7 @@ from verdict.rows.reasons import (
     LabelsWanted,
     NobodyRead,
     OneSided,
+    OutageLeftOut,
     Reason,
     RowNotComputed,
     ShareChanged,
@@ -214,6 +215,7 @@ def find(
     if planned is not None:
         caveats += [ShareChanged(change=change) for change in planned.late_changes()]
     caveats += _moved(canary, window)
+    caveats += [OutageLeftOut(outage=sample.outage)] if sample.outage is not None else []
     rows = [
         _row(sample, canary, criterion, planned, window, now=now, on_decided=on_decided)
         for criterion in canary.criteria

@@ -17,6 +17,7 @@ from verdict.details import CacheHits, SinceFirst, Throttled
 from verdict.rows.days import DayFinding
 from verdict.rows.reading import OneUnit
 from verdict.sample.observations import MissingShare
+from verdict.sample.sample import Outage
 from verdict.statistics.types import NotComputed
 from verdict.terms.judged_canary import RunRolledBack
 from verdict.terms.plan import ShareChange
@@ -313,6 +314,13 @@ class DaysDecide:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OutageLeftOut:
+    """Hours in which the baseline had an outage, which count for neither arm."""
+
+    outage: Outage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NotByUsers:
     """A row that is decided by its exchanges, or sessions, and would not be if each user counted once: the
     arms' values then, and by their short hashes the users of the candidate, at most three, who move its value
@@ -473,6 +481,7 @@ Reason: TypeAlias = (
     | LateFeedback
     | EffectFades
     | DaysDecide
+    | OutageLeftOut
     | RowsIdeal
     | RowsAcceptable
     | FewDaysRequired

@@ -17,6 +17,7 @@ from records.store.sums import WEEK_S
 from records.store.tables import failure_days, feedback, prior_weeks, unit_days
 from routing.canary import ArmName, Match
 from verdict.details import EXAMPLES, CountedKind, FailureMode, Mirror
+from verdict.sample.outages import outage_days, stored_outage
 from verdict.sample.sample import (
     NEWEST,
     RATINGS,
@@ -368,12 +369,13 @@ def from_store(
     feedback that these metrics and segments need. `declared` says what a metric of feedback is.
 
     Left out: pinned and randomly assigned requests, requests bound to provider state, mirror copies, shed
-    requests. The caller's own errors, aborted exchanges and those that did not reach their arm count as
-    exposure only. A cost from estimated usage counts as missing. `cuts` gives, from times of candidate
-    traffic as in `Sample.candidate_at`, the midnights that split rows. `prior`: the entry of the baseline and
-    the requests that the canary takes, to know its units from before. `judged` is what a judge said of the
-    run; with it, the sample counts its exchanges. `part` is that of the run, None: all. Raises BadSample for
-    a unit in both arms of a phase, or leaves it out where the arms were `assigned_outside`.
+    requests. The caller's own errors, aborted exchanges, those that did not reach their arm and those in the
+    hours of an outage count as exposure only. A cost from estimated usage counts as missing. `cuts` gives,
+    from times of candidate traffic as in `Sample.candidate_at`, the midnights that split rows. `prior`: the
+    entry of the baseline and the requests that the canary takes, to know its units from before. `judged` is
+    what a judge said of the run; with it, the sample counts its exchanges. `part` is that of the run, None:
+    all. Raises BadSample for a unit in both arms of a phase, or leaves it out where the arms were
+    `assigned_outside`.
     """
     said = facts_of(metrics, declared)
     priced = {declared[name].cost_per for name in metrics if name in declared}
@@ -396,8 +398,13 @@ def from_store(
         part=part,
     )
     candidate_at, possible, by_day = _by_day(connection, scope)
-    scope = replace(scope, cuts=cuts(candidate_at))
+    outage = stored_outage(connection, scope, by_day["errors"])
+    scope = replace(scope, cuts=cuts(candidate_at), outage=outage)
     cells = read_cells(connection, scope)
+    if outage is not None:
+        out = outage_days(connection, scope, outage)
+        cells = out.from_cells(cells, scope)
+        by_day = {name: out.from_days(name, days) for name, days in by_day.items()}
     places = CellIndex(cells)
     sample = Sample(
         units=tuple(cells.names.units),
@@ -415,6 +422,7 @@ def from_store(
         shares=_shares(cells),
         possible=possible,
         by_day=by_day,
+        outage=outage,
         before=_before(connection, scope, cells, prior, metrics, declared),
         judged=judged,
     )
@@ -557,7 +565,7 @@ def _by_day(
     """The first and the last moment of candidate traffic on each UTC day, `Sample.possible` and
     `Sample.by_day`."""
     columns = unit_days.c
-    measures = {name: SUMS[name] for name in SUMS if name in scope.sources}
+    measures = {name: SUMS[name] for name in SUMS if name in scope.sources or name == "errors"}
     sums = [
         sa.func.sum(sa.cast(column, sa.Double)).label(f"{what}_of_{name}")
         for name, pair in measures.items()

@@ -26,6 +26,7 @@ from records.outcome import (
 )
 from routing.identity import unit_of
 from verdict.details import EXAMPLES, CountedKind, FailureMode
+from verdict.sample.outages import outside_outages
 from verdict.sample.sample import (
     NEWEST,
     RATINGS,
@@ -538,7 +539,7 @@ def _build(table: _Table, metrics: Mapping[str, Metric], now: float) -> Sample:
             if column.startswith("pre_")
         },
     )
-    return replace(exchanges, recent=recent_of(exchanges, metrics)).sample()
+    return outside_outages(replace(exchanges, recent=recent_of(exchanges, metrics)).sample())
 
 
 def _required(table: _Table, column: str, parse: Callable[[str], float], right: str) -> Floats:

@@ -15,6 +15,8 @@ from verdict.details import FailureMode
 from verdict.statistics.types import Bools, Floats, Ints
 from verdict.terms.plan import DAY_S
 
+HOUR_S = 3600.0
+
 NEWEST = 20_000
 """The number of a run's newest exchanges read."""
 
@@ -144,6 +146,35 @@ class ArmTotal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Outage:
+    """The hours in which the baseline had an outage, UTC seconds // 3600, rising. Of the users' first
+    requests in each, `failed` of `of` failed; `usual` is the baseline's share at other times."""
+
+    hours: tuple[int, ...]
+    usual: float
+    failed: ArmTotal
+    of: ArmTotal
+
+    def covers(self, at: Floats) -> Bools:
+        """True for the UTC seconds in these hours; not for NaN, (n,)."""
+        return np.isin(np.floor(at / HOUR_S), self.hours)
+
+    @property
+    def spans(self) -> tuple[tuple[float, float], ...]:
+        """Begin and end of the hours that follow each other, UTC seconds."""
+        hours = np.array(self.hours)
+        last = np.append(np.diff(hours) > 1, True)
+        first = np.append(True, last[:-1])
+        ends = zip((hours[first] * HOUR_S).tolist(), ((hours[last] + 1) * HOUR_S).tolist(), strict=True)
+        return tuple(ends)
+
+    def outside(self, said: "Ratings") -> "Ratings":
+        """What was not said in these hours, nor about an exchange in them."""
+        asked = np.zeros(len(said.at), dtype=np.bool_) if said.asked is None else self.covers(said.asked)
+        return said.only(~self.covers(said.at) & ~asked)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Values:
     """Every single value of a measure, for quantiles, in groups of one row each.
 
@@ -186,6 +217,28 @@ class Values:
         """The groups of the rows that have a new place, (n,), −1 for a row that is left out."""
         found = self.take(np.flatnonzero(place[self.row] >= 0))
         return replace(found, row=place[found.row])
+
+    def without(self, row: Ints, code: Codes) -> "Values":
+        """Less a value of each of these rows and codes, (k,), that is there. The groups must follow each
+        other."""
+        order = np.lexsort((code, row))
+        row, code = row[order], code[order].astype(np.int64)
+        key = (row << 32) | code
+        again = np.arange(len(key)) - np.searchsorted(key, key)
+        group = np.full(int(max(row.max(initial=-1), self.row.max(initial=-1))) + 1, -1, dtype=np.int64)
+        group[self.row] = np.arange(len(self.row))
+        known = group[row] >= 0
+        of, code, again = group[row][known], code[known], again[known]
+        begin, size = self.begin[of].astype(np.int64), self.size[of].astype(np.int64)
+        place = begin + self._below(code, begin, size) + again
+        there = place < begin + size
+        there[there] = self.code[place[there]] == code[there]
+        kept = np.ones(len(self.code), dtype=np.bool_)
+        kept[place[there]] = False
+        left = self.size - np.bincount(of[there], minlength=len(self.size))
+        some = left > 0
+        begins = (np.cumsum(left) - left).astype(self.begin.dtype)
+        return replace(self, row=self.row[some], begin=begins[some], size=left[some], code=self.code[kept])
 
     def codes(self) -> Codes:
         """The codes of one group after the other."""
@@ -337,7 +390,7 @@ class Sample:
     includes them; nor `baseline_throttled` of the baseline's `baseline_exchanges`, which were over its
     provider's rate or quota. `judged` is what a judge said of the run's answers. `flipped` is the number of
     units that a flag system gave both arms in one phase, which are left out. `by_day` holds measures whose
-    rows span days, from the store.
+    rows span days, from the store. What lies in the hours of the baseline's `outage` is exposure only.
     """
 
     units: Sequence[str]
@@ -363,6 +416,7 @@ class Sample:
     judged: RunJudgements = NOT_JUDGED
     flipped: int = 0
     by_day: Mapping[str, DayTotals] = field(default_factory=dict)
+    outage: Outage | None = None
 
     def first_rows(self) -> Ints:
         """The row of each unit's first exposure, (units,), in the order of `units`."""
@@ -404,6 +458,24 @@ class Sample:
             flipped=len(units),
         )
 
+    def outside(self, outage: Outage) -> "Sample":
+        """The sample, whose rows each lie within one hour, without what lies in those of the outage."""
+        kept = ~outage.covers(self.first_at)
+        place = np.where(kept, np.arange(len(kept)), -1)
+        totals = {
+            name: MeasureTotals(count=each.count * kept, total=each.total * kept)
+            for name, each in self.totals.items()
+        }
+        return replace(
+            self,
+            totals=totals,
+            values={name: each.at(place) for name, each in self.values.items()},
+            feedback={
+                name: outage.outside(each.only(kept[each.row])) for name, each in self.feedback.items()
+            },
+            outage=outage,
+        )
+
     def _part(self, rows: Ints, moment: float) -> "Sample":
         """These rows, and the feedback before the moment about them."""
         seen = np.zeros(len(self.units), dtype=np.bool_)
@@ -427,6 +499,7 @@ class Sample:
             shares=self.shares,
             before={name: each[kept] for name, each in self.before.items()},
             by_day={name: each.until(moment) for name, each in self.by_day.items()},
+            outage=self.outage,
         )
 
     @property

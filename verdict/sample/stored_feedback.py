@@ -330,7 +330,7 @@ def read_sessions(
     summed = [sa.func.sum(sa.cast(each, sa.Double)) for pair in wanted.values() for each in pair]
     statement = (
         sa.select(*scope.grouped(columns), *(sa.func.coalesce(each, _NOTHING) for each in summed))
-        .where(columns.canary == scope.canary, columns.run == scope.run)
+        .where(columns.canary == scope.canary, columns.run == scope.run, *_outside(scope))
         .group_by(*scope.grouped(columns))
     )
     if early:
@@ -345,6 +345,13 @@ def read_sessions(
         name: MeasureTotals(count=count, total=total)
         for name, count, total in zip(wanted, sums[::2], sums[1::2], strict=True)
     }
+
+
+def _outside(scope: TotalsScope) -> list[sa.ColumnElement[bool]]:
+    """Conditions for the sessions whose last exchange is in no hour of an outage."""
+    spans = () if scope.outage is None else scope.outage.spans
+    at = sessions.c.last_at
+    return [sa.or_(at < begin, at >= end) for begin, end in spans]
 
 
 def read_feedback(
@@ -365,7 +372,9 @@ def read_feedback(
     ):
         if len(ratings.row):
             found[name].append(ratings)
-    return {name: _together(pieces) for name, pieces in sorted(found.items())}
+    together = {name: _together(pieces) for name, pieces in sorted(found.items())}
+    outage = scope.outage
+    return together if outage is None else {name: outage.outside(each) for name, each in together.items()}
 
 
 def _together(pieces: Sequence[Ratings]) -> Ratings:

@@ -16,7 +16,16 @@ from records.outcome import BLAMED, UNREACHED
 from records.store.database import rows_of
 from records.store.sums import unpack
 from records.store.tables import sessions, unit_days
-from verdict.sample.sample import SESSIONS, Codes, MeasureTotals, Numbered, TextColumn, Values, within
+from verdict.sample.sample import (
+    SESSIONS,
+    Codes,
+    MeasureTotals,
+    Numbered,
+    Outage,
+    TextColumn,
+    Values,
+    within,
+)
 from verdict.statistics.types import Bools, Floats, Ints
 from verdict.terms.measures import CACHE_HITS
 from verdict.terms.plan import DAY_S
@@ -38,7 +47,7 @@ class TotalsScope:
 
     No row lies on both sides of one of the `cuts`, UTC midnights in seconds. `early` are the measures to be
     summed also within a time in seconds from their unit's first exposure, to the day. `part`: which of the
-    run's traffic.
+    run's traffic. `outage`: the hours of which nothing counts.
     """
 
     canary: str
@@ -48,6 +57,7 @@ class TotalsScope:
     cuts: Sequence[float] = ()
     early: Collection[tuple[str, float]] = ()
     part: "RunPart | None" = None
+    outage: Outage | None = None
 
     def grouped(self, columns: Any) -> list[Any]:
         """The key columns of a row, from `unit_days` or `sessions`: with cuts, the last one numbers the
