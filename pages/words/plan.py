@@ -23,6 +23,7 @@ from verdict.decision.decide import misses
 from verdict.decision.document import LookLine, MetricLine, PlanLine, Report, SegmentLine
 from verdict.decision.plan_course import HOPELESS, Ends, end_of, look_ends, may_ship
 from verdict.details import UsersToCome
+from verdict.rows.reasons import DaysDecide, SilenceDecides
 from verdict.rows.row import State
 from verdict.terms.plan import DAY_S, LEAST_LEFT, REFUSAL_RISK
 
@@ -136,12 +137,21 @@ def row_outlook(line: MetricLine, report: Report) -> str:
         return "Open until its missing costs are known; no look passes it before."
     if line.metric in report.details.unlabelled:
         return verdict.held_outlook(line)
+    if _waits(line, report):
+        return "Open for a reason of its own, which the report gives."
     if line.state == "FAIL":
         return "Ruled out: every value that is still possible misses the bound."
     if line.state in ("PASS", "IDEAL"):
         return f"Passes at a risk of {risk_of(look)}."
     needs = f"Passing now would take a risk of {risk_of(look)}. " if may_ship(plan) else ""
     return f"{needs}{_to_come(line, look, plan)}"
+
+
+def _waits(line: MetricLine, report: Report) -> bool:
+    """True if only its days, or who gave no opinion, keep the row from passing."""
+    row = line.metric, line.acceptable
+    held = [each for each in report.reasons if isinstance(each, DaysDecide | SilenceDecides)]
+    return row in [(each.metric, each.acceptable) for each in held]
 
 
 def risk_of(look: LookLine) -> str:
@@ -296,6 +306,8 @@ def _next_step(line: MetricLine, report: Report) -> str | None:
         return f"{name}: the missing prices (`prices:` or `price_as:`); more traffic will not change this."
     if line.metric in report.details.unlabelled:
         return f"{name}: {verdict.held_needed(line, report)}."
+    if _waits(line, report) and report.plan is not None and report.plan.next_look is not None:
+        return f"{name}: more days, in which the reason given above no longer holds."
     if line.state in ("INCONCLUSIVE", "NODATA"):
         return f"{name}: {_needed(line, report.plan)}."
     if line.state == "FAIL":

@@ -66,6 +66,7 @@ from verdict.rows.reasons import (
     RowsAcceptable,
     RowsIdeal,
     ShareChanged,
+    SilenceDecides,
     SplitNotChecked,
     SplitOff,
     StoredReason,
@@ -120,6 +121,8 @@ def sentence(reason: Reason, report: Report) -> str:
             return _of_row(reason, _line(report, reason.metric, reason.acceptable), report.plan)
         case DaysDecide():
             return _by_days(reason, _line(report, reason.metric, reason.acceptable))
+        case SilenceDecides():
+            return _by_silence(reason, _line(report, reason.metric, reason.acceptable))
         case TooFewUsers():
             return _without_data(reason, _line(report, reason.metric, reason.acceptable))
         case RowNotComputed() | CostsUnknown() | LabelsWanted() | OneSided() | TooFewEvents():
@@ -645,17 +648,25 @@ def _cache_differs(reason: CacheDiffers, report: Report) -> str:
 
 
 def _unequal_response(reason: UnequalResponse, line: MetricLine) -> str:
-    ours, theirs = (amount(rate, "share") for rate in reason.rates)
-    when = " in the same phases of the ramp" if reason.phases > 1 else ""
-    said = (
-        f"{title(reason.metric)}: {ours} of the candidate's users gave a value, {theirs} of the baseline's"
-        f"{when} (p = {reason.p_value:.2g})."
-    )
+    said = f"{title(reason.metric)}: {_rates(reason)} (p = {reason.p_value:.2g})."
     if reason.ends is None:
         return f"{said} The missing values may hide a difference."
     return (
         f"{said} In the worst and the best case of the missing values the difference is "
         f"{between(*reason.ends, line.unit)}; the interval spans both."
+    )
+
+
+def _rates(reason: UnequalResponse | SilenceDecides) -> str:
+    ours, theirs = (amount(rate, "share") for rate in reason.rates)
+    when = " in the same phases of the ramp" if reason.phases > 1 else ""
+    return f"{ours} of the candidate's users gave a value, {theirs} of the baseline's{when}"
+
+
+def _by_silence(reason: SilenceDecides, line: MetricLine) -> str:
+    return (
+        f"{title(line.metric)} would keep {bound_and_value(line)}, but {_rates(reason)}. If the unhappy are "
+        "those who keep silent, it looks too good: it stays open until more users show that it is chance."
     )
 
 

@@ -16,10 +16,12 @@ from records.facts.metric import BUILT_IN
 from tests.verdict.simulated import DAY_S, World, failing, joined, usual, visits
 from tests.verdict.simulated_cases import FAILS_SELDOM
 from tests.verdict.simulated_looks import jobs
-from tests.verdict.simulated_people import CSAT, KNOWN, WORLDS, late, leaving, readme, robots, told_of
+from tests.verdict.simulated_people import CSAT, KNOWN, WORLDS, late, leaving, readme, robots, silent, told_of
 from verdict.decision.document import Report, from_json, to_json
-from verdict.decision.verdict import build
-from verdict.rows.reasons import BusyUser, LateFeedback, NotByUsers, TrafficDiffers
+from verdict.decision.verdict import build, build_with_looks
+from verdict.rows.looks import NO_LOOKS, from_store, to_store
+from verdict.rows.reading import ResponseRate
+from verdict.rows.reasons import BusyUser, LateFeedback, NotByUsers, SilenceDecides, TrafficDiffers
 from verdict.sample.csv_log import from_csv
 from verdict.sample.observations import lateness, observe
 from verdict.sample.sample import Ratings
@@ -87,6 +89,37 @@ def test_feedback_that_comes_late_is_waited_for() -> None:
     assert LateFeedback(metric="csat", days=5) in _report(world, CSAT).reasons
     declared = {"csat": replace(BUILT_IN["csat"], matures_after_s=6 * DAY_S)}
     assert observe(sample, "csat", declared, now=NOW).waits == 0
+
+
+def test_a_row_that_passes_while_fewer_of_the_candidate_s_users_answer_stays_open() -> None:
+    world = silent(np.random.default_rng(3))
+    sample = replace(world.until(9), units=[f"{number:032x}" for number in world.until(9).units])
+    canary = JudgedCanary(name="people", criteria=[CSAT], planned_days=14)
+    report, looks = build_with_looks(sample, canary, kept=NO_LOOKS, now=9 * DAY_S + 1)
+    (reason,) = [each for each in report.reasons if isinstance(each, SilenceDecides)]
+    assert (report.verdict, report.metrics[0].state) == ("extend", "INCONCLUSIVE")
+    assert reason.rates == pytest.approx((0.285, 0.318), abs=0.001)
+    text = " ".join(rendered(report, "text").split())
+    assert (
+        "Satisfaction would keep “>= baseline - 5%” (now 3.80), but 28.5 % of the candidate's users" in text
+    )
+    assert "Satisfaction: more days, in which the reason given above no longer holds." in text
+    assert from_store(to_store(looks)) == {(look.metric, look.day): look for look in looks}
+
+
+def test_the_less_time_is_left_the_more_silence_it_takes() -> None:
+    """Of 1,000 and 20,000 users, so many answered; 1.8 standard errors are p = .07."""
+
+    def fewer(ours: float, p_value: float, sureness: float) -> bool:
+        rates = ours, 0.3
+        found = ResponseRate(candidate=(1000, 0), baseline=(20000, 0), rates=rates, p_value=p_value)
+        return found.fewer(sureness)
+
+    assert fewer(0.29, 0.9, 0.0)
+    assert not fewer(0.31, 0.9, 0.0)
+    assert not fewer(0.27, 0.1, 1.8)
+    assert fewer(0.26, 0.05, 1.8)
+    assert not fewer(0.29, 0.05, 1.8), "that it is not an eighth is shown"
 
 
 def test_how_late_it_comes_is_told_by_what_is_old_enough() -> None:

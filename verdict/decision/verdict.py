@@ -65,6 +65,7 @@ from verdict.rows.reasons import (
     Reason,
     RowNotComputed,
     ShareChanged,
+    SilenceDecides,
     TooFewEvents,
     Unreached,
     attempt,
@@ -330,13 +331,14 @@ def _row(
         else:
             row = planned.row(criterion, reading, held, observed, sums)
         said = capped(observed, criterion), late_feedback(observed, criterion)
+        unequal = None if isinstance(row.held, SilenceDecides) else unequal_response(seen, observed, row)
         notes: list[Reason] = [each for each in said if each is not None]
         told = criterion.metric not in JUDGED  # the judge's own figures have its categories
         return _RowFindings(
             line=_line(row, canary, window),
             parts=_parts(planned, sample, canary, row, observed) if told else (),
             days=_since_first(planned, sample, criterion, observed, notes) if told else (),
-            caveats=(unequal_response(seen, observed, row), not_by_users(seen, reading, row, sums)),
+            caveats=(unequal, not_by_users(seen, reading, row, sums)),
             notes=notes,
             row=row.without_units(),
         )

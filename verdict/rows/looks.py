@@ -12,7 +12,7 @@ from common.interval import Interval
 from records.store.reports import StoredLook
 from verdict.rows.days import DayFinding, day_finding
 from verdict.rows.margins import Contrast, Margin, z_to_refuse, z_to_ship
-from verdict.rows.reading import OneUnit, Outcome, known, only_by, outcome
+from verdict.rows.reading import OneUnit, Outcome, ResponseRate, known, only_by, outcome
 from verdict.statistics.boundaries import Shape, boundaries
 from verdict.statistics.types import NotComputed
 from verdict.terms.plan import Side, VerdictPlan
@@ -40,7 +40,8 @@ class SeenRow:
     (ν) are those of the acceptable margin. `boundary` is that of a look that may ship, `refusal` that of one
     that may refuse; None on a day without. `one_unit`: without this unit, the look would say something else
     of the acceptable bound. `days`: why a look that passes by users does not by days. `by_users`: what it
-    says of that bound if each unit counts once; None where each does."""
+    says of that bound if each unit counts once; None where each does. `silent`: the response for which a look
+    that passes does not count yet."""
 
     information: float
     se: float
@@ -53,6 +54,7 @@ class SeenRow:
     one_unit: OneUnit | None = None
     days: DayFinding | None = None
     by_users: Outcome | None = None
+    silent: ResponseRate | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +139,7 @@ def _seen(row: RowPlan, contrast: Contrast, before: Sequence[Look], day: int) ->
     boundary = row.boundary("ship", before, day, information)
     refusal = row.boundary("refuse", before, day, information)
     seen = _seen_margin(acceptable, boundary, refusal)
+    passes = boundary is not None and _passes(seen, before)
     return SeenRow(
         information=information,
         se=acceptable.se,
@@ -148,16 +151,35 @@ def _seen(row: RowPlan, contrast: Contrast, before: Sequence[Look], day: int) ->
         ideal=_seen_margin(ideal, boundary, refusal),
         one_unit=_one_unit(contrast, criterion.acceptable, boundary, refusal),
         by_users=_by_users(contrast, criterion.acceptable, boundary, refusal),
-        days=_day_finding(row, contrast, before, seen, boundary),
+        days=_day_finding(row, contrast, seen, boundary) if passes else None,
+        silent=_silent(row, contrast, day) if passes else None,
     )
 
 
-def _day_finding(
-    row: RowPlan, contrast: Contrast, before: Sequence[Look], seen: SeenMargin, boundary: float | None
-) -> DayFinding | None:
-    """Of a look that passes, or after one that did; days cannot make a row pass."""
+def _passes(seen: SeenMargin, before: Sequence[Look]) -> bool:
+    """Of a look that passes, or after one that did: what is left to find can only keep the row open."""
     low = max([seen.low, *(look.seen.acceptable.low for look in before if look.seen is not None)])
-    if boundary is None or contrast.sums is None or min(low, seen.estimate) < 0:
+    return min(low, seen.estimate) >= 0
+
+
+_SURE = 1.8
+"""Standard errors by which fewer users of the candidate have to answer on the planned day to keep the row
+open. On the first day that may ship any fewer do, and evenly more between them."""
+
+
+def _silent(row: RowPlan, contrast: Contrast, day: int) -> ResponseRate | None:
+    """The response of an opinion, if the silent may be the unhappy ones: an opinion is as good as its users
+    are willing to give it, and that shows more slowly than their ratings do."""
+    first, last = row.plan.first_day, row.plan.days
+    past = 1.0 if day >= last else (day - first) / (last - first)
+    found = contrast.answers
+    return found if found is not None and found.fewer(_SURE * past) else None
+
+
+def _day_finding(
+    row: RowPlan, contrast: Contrast, seen: SeenMargin, boundary: float | None
+) -> DayFinding | None:
+    if boundary is None or contrast.sums is None:
         return None
     reach = seen.estimate - max(seen.low, 0.0)
     bound = row.criterion.acceptable

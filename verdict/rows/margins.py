@@ -24,7 +24,7 @@ from verdict.rows.comparison import (
     of_phases,
     unit_totals,
 )
-from verdict.rows.reading import trimmings
+from verdict.rows.reading import ResponseRate, response, trimmings
 from verdict.sample.observations import Observations
 from verdict.sample.sample import Sample
 from verdict.statistics.boundaries import (
@@ -312,7 +312,8 @@ class Case(Protocol):
 class Contrast:
     """A metric's data at a look. The first of the cases is the data as they are; the others bracket a
     response rate that differs between the arms. `without` are the data without the `heavy` unit, and without
-    the next ones; `voices` those in which each unit counts once, where it does not in `cases`."""
+    the next ones; `voices` those in which each unit counts once, where it does not in `cases`. `answers` are
+    those who gave an opinion; None where it is none."""
 
     units: int
     carrying: tuple[int, int]
@@ -321,6 +322,7 @@ class Contrast:
     without: Sequence[Case] = ()
     sums: ArmSums | None = None
     voices: Case | None = None
+    answers: ResponseRate | None = None
 
     def enough(self, bound: Bound) -> bool:
         """True if the candidate, and for a relative bound the baseline, has enough units with a value."""
@@ -359,7 +361,8 @@ def contrast(sample: Sample, observed: Observations, sums: ArmSums | None = None
     found = arm_sums(sample, observed) if sums is None else sums
     if not found.sums.candidate.any() or not observed.known:
         return None
-    trimmed = trimmings(sample, observed)
+    answers = response(sample, observed) if observed.feedback else None
+    trimmed = trimmings(sample, observed, answers)
     others = [arm_sums(sample, case) for case in trimmed or ()]
     heavy, without = found.without_heavy()
     voices = found.by_users
@@ -371,6 +374,7 @@ def contrast(sample: Sample, observed: Observations, sums: ArmSums | None = None
         without=[_case(each) for each in without],
         sums=found,
         voices=None if voices is None else _case(voices),
+        answers=answers,
     )
 
 

@@ -39,6 +39,9 @@ from verdict.terms.rubric import Bound
 
 DIFFERENT = 0.01
 
+_EIGHTH, _Z95 = 1 / 8, 1.645
+"""Silence of fewer than these users, at 95 %, hides nothing that matters."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseRate:
@@ -59,6 +62,15 @@ class ResponseRate:
     @property
     def different(self) -> bool:
         return self.p_value is not None and self.p_value < DIFFERENT
+
+    def fewer(self, sureness: float) -> bool:
+        """True if fewer of the candidate's users gave a value, by at least so many standard errors, unless
+        they are shown to be fewer by less than an eighth."""
+        ours, theirs = self.rates
+        if self.p_value is None or ours >= theirs:
+            return False
+        z = -float(special.ndtri(self.p_value / 2))
+        return z >= sureness and (1 - ours / theirs) * (z + _Z95) >= _EIGHTH * z
 
 
 def response(sample: Sample, observed: Observations) -> ResponseRate:
@@ -125,17 +137,19 @@ def _least_expected(found: Sequence[GroupCounts]) -> float:
     return float(cells.min())
 
 
-def trimmings(sample: Sample, observed: Observations) -> tuple[Observations, Observations] | None:
+def trimmings(
+    sample: Sample, observed: Observations, answers: ResponseRate | None = None
+) -> tuple[Observations, Observations] | None:
     """The observations without the lowest, and without the highest values of the arm that has more of them.
 
     Feedback: it drops the share (r_more − r_less)/r_more of that arm's responding units in each phase,
     ordered by their means there. Costs, times and tokens: the same share of exchanges, r being the share that
-    callers did not abandon. None if the rates do not differ.
+    callers did not abandon. None if the rates do not differ. `answers` is the `response`, if it is known.
     """
     if not observed.feedback:
         lost = observed.abandoned
         return _without_exchanges(sample, observed, lost) if lost is not None and lost.different else None
-    found = response(sample, observed)
+    found = response(sample, observed) if answers is None else answers
     if not found.different:
         return None
     ours, theirs = found.rates

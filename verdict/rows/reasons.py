@@ -321,6 +321,17 @@ class OutageLeftOut:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SilenceDecides:
+    """A row on an opinion that would pass but for those who gave none: the share of the candidate's and of
+    the baseline's users that gave one, compared in so many phases."""
+
+    metric: str
+    acceptable: str
+    rates: tuple[float, float]
+    phases: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NotByUsers:
     """A row that is decided by its exchanges, or sessions, and would not be if each user counted once: the
     arms' values then, and by their short hashes the users of the candidate, at most three, who move its value
@@ -482,6 +493,7 @@ Reason: TypeAlias = (
     | EffectFades
     | DaysDecide
     | OutageLeftOut
+    | SilenceDecides
     | RowsIdeal
     | RowsAcceptable
     | FewDaysRequired

@@ -9,9 +9,9 @@ high < 0                         FAIL
 otherwise                        INCONCLUSIVE
 too few units                    NODATA
 
-A row stays INCONCLUSIVE while one unit decides it, or while it is held: its days decide it, its costs are
-not known, too few of people's labels count, only one value was ever sent, what its cost is divided by
-happened too rarely, or nothing can be computed of it.
+A row stays INCONCLUSIVE while one unit decides it, or while it is held: its days decide it, or who is silent,
+its costs are not known, too few of people's labels count, only one value was ever sent, what its cost is
+divided by happened too rarely, or nothing can be computed of it.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ from records.facts.metric import JUDGED, JUDGED_PREFERENCE, Metric
 from routing.canary import ArmName
 from verdict.details import UnknownCosts
 from verdict.rows.comparison import ALPHA, GATE, ArmComparison, ArmSums, BracketedComparison
-from verdict.rows.looks import Look, RowPlan, RowStanding, standing, unknown
+from verdict.rows.looks import Look, RowPlan, RowStanding, SeenRow, standing, unknown
 from verdict.rows.reading import MetricReading, OneUnit, known, only_by, outcome, response
 from verdict.rows.reasons import (
     BusyUser,
@@ -42,6 +42,7 @@ from verdict.rows.reasons import (
     NotByUsers,
     OneSided,
     RowNotComputed,
+    SilenceDecides,
     TooFewEvents,
     TrafficDiffers,
     UnequalResponse,
@@ -57,7 +58,9 @@ from verdict.terms.rubric import Bound, Criterion
 
 State = Literal["IDEAL", "PASS", "FAIL", "INCONCLUSIVE", "NODATA"]
 
-Held: TypeAlias = CostsUnknown | DaysDecide | LabelsWanted | OneSided | RowNotComputed | TooFewEvents
+Held: TypeAlias = (
+    CostsUnknown | DaysDecide | LabelsWanted | OneSided | RowNotComputed | SilenceDecides | TooFewEvents
+)
 """Why a row stays open whatever its values say; more users alone will not change it."""
 
 HEAVY = 0.2
@@ -140,7 +143,7 @@ def decide(
     else:
         one_unit = _last_one_unit(looks) if state == "INCONCLUSIVE" else None
         heavy = one_unit is not None
-        held = held or (_by_days(criterion, looks) if state in ("IDEAL", "PASS") else None)
+        held = held or (_by_look(criterion, looks) if state in ("IDEAL", "PASS") else None)
     return replace(
         row,
         state="INCONCLUSIVE" if heavy or held is not None else state,
@@ -173,16 +176,23 @@ def _one_unit(reading: MetricReading, bound: Bound, acceptable: Interval) -> One
 
 def _last_one_unit(looks: Sequence[Look]) -> OneUnit | None:
     """That of the latest look that had enough units."""
-    last = next((look.seen for look in reversed(looks) if look.seen is not None), None)
+    last = _last(looks)
     return None if last is None else last.one_unit
 
 
-def _by_days(criterion: Criterion, looks: Sequence[Look]) -> DaysDecide | None:
-    """What the latest look found of its days."""
-    last = next((look.seen for look in reversed(looks) if look.seen is not None), None)
-    if last is None or last.days is None:
-        return None
-    return DaysDecide(metric=criterion.metric, acceptable=criterion.acceptable.text, found=last.days)
+def _by_look(criterion: Criterion, looks: Sequence[Look]) -> DaysDecide | SilenceDecides | None:
+    """What the latest look found of its days, or of who gave no opinion."""
+    last, metric, bound = _last(looks), criterion.metric, criterion.acceptable.text
+    if last is not None and last.days is not None:
+        return DaysDecide(metric=metric, acceptable=bound, found=last.days)
+    if last is not None and last.silent is not None:
+        found = last.silent
+        return SilenceDecides(metric=metric, acceptable=bound, rates=found.rates, phases=found.phases)
+    return None
+
+
+def _last(looks: Sequence[Look]) -> SeenRow | None:
+    return next((look.seen for look in reversed(looks) if look.seen is not None), None)
 
 
 def margin(reading: MetricReading, bound: Bound) -> Interval:
