@@ -4,11 +4,11 @@ A benchmark and a check are written once and never changed. Wrong answers are re
 deleted when captures would be. A known issue stays until a person removes it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, delete, func, insert, select
+from sqlalchemy import ColumnElement, Select, delete, insert, select
 
 from records.captures.capture import CaptureRule
 from records.captures.redaction import redacted, storable
@@ -38,15 +38,22 @@ class Benchmarks:
                 entered(connection, candidate, baseline, at=at)
             return benchmark
 
-    def first_at(self, candidate: str, baseline: str) -> float | None:
-        """When the candidate was first measured against this baseline, UTC seconds; None if it was not."""
-        table = tables.benchmarks
-        query = select(func.min(table.c.at)).where(
-            table.c.candidate == candidate, table.c.baseline == baseline
-        )
+    def newest_of_each(
+        self, candidates: Collection[str]
+    ) -> dict[tuple[str, str], tuple[dict[str, Any], float]]:
+        """By (candidate, baseline) of these candidates, the newest document, and when the first was made, UTC
+        seconds."""
+        table = tables.benchmarks.c
+        made = select(table.candidate, table.baseline, table.at, table.id).order_by(table.at, table.id)
         with self._store.asking() as connection:
-            found: float | None = connection.execute(query).scalar()
-        return found
+            known: dict[tuple[str, str], list[tuple[float, int]]] = {}
+            for row in connection.execute(made.where(table.candidate.in_(candidates))):
+                known.setdefault((row.candidate, row.baseline), []).append((row.at, row.id))
+            newest = select(table.id, table.document).where(
+                table.id.in_([each[-1][1] for each in known.values()])
+            )
+            documents = {row.id: dict(row.document) for row in connection.execute(newest)}
+        return {pair: (documents[each[-1][1]], each[0][0]) for pair, each in known.items()}
 
     def refused(self) -> dict[str, float]:
         """The candidates that their newest benchmark refused and no user tried, with its UTC second."""

@@ -1,7 +1,7 @@
 """What people decided about canaries, and their requests to promote one: written once, with an audit
 entry."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -67,6 +67,14 @@ class Decisions:
             query = query.where(table.c.at <= until)
         found = self._store.found(Decision, query)
         return found[0] if found else None
+
+    def latest_of_runs(self, canaries: Collection[str]) -> dict[tuple[str, int], Decision]:
+        """The newest decision on every run of these canaries."""
+        table = tables.decisions
+        of_runs = select(func.max(table.c.id)).where(table.c.canary.in_(canaries))
+        last = of_runs.group_by(table.c.canary, table.c.run)
+        found = self._store.found(Decision, select(table).where(table.c.id.in_(last)))
+        return {(each.canary, each.run): each for each in found}
 
     def newest(self) -> dict[str, Decision]:
         """The newest decision on each canary, whichever its run."""

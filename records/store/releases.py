@@ -95,10 +95,10 @@ class Releases:
         """Every release, newest first."""
         return self._store.found(Release, select(releases).order_by(releases.c.made_at.desc(), releases.c.id))
 
-    def runs(self, release: str | None = None) -> Sequence[Run]:
-        """The runs of one release, or of all, in the order of their start."""
+    def runs(self, *of: str) -> Sequence[Run]:
+        """The runs of these releases, or of all, in the order of their start."""
         query = select(runs).order_by(runs.c.at, runs.c.canary, runs.c.run)
-        return self._store.found(Run, query if release is None else query.where(runs.c.release == release))
+        return self._store.found(Run, query.where(runs.c.release.in_(of)) if of else query)
 
     def candidate_of(self, canary: str, run: int) -> str:
         """The candidate that a run tried; "" if the run is not stored."""
@@ -111,9 +111,9 @@ class Releases:
         """The releases of MODEL, PROVIDER/MODEL, or with this id, newest first."""
         return [each for each in self.all() if text in (each.id, each.candidate, model_of(each.candidate))]
 
-    def acts(self, canary: str) -> Sequence[AuditEntry]:
-        """Everything that the audit log has of a canary, oldest first."""
-        return self._store.acts(audit.c.canary == canary)
+    def acts(self, *canaries: str) -> Sequence[AuditEntry]:
+        """Everything that the audit log has of these canaries, oldest first."""
+        return self._store.acts(audit.c.canary.in_(canaries))
 
     def paged(self, sent: Sequence[SentPage]) -> None:
         """Store what people were told, each message once."""
@@ -128,9 +128,9 @@ class Releases:
         """Add a note."""
         self._store.add(release_notes, note)
 
-    def notes(self, release: str) -> Sequence[ReleaseNote]:
-        """The notes on a release, oldest first."""
-        query = select(release_notes).where(release_notes.c.release == release).order_by(release_notes.c.id)
+    def notes(self, *of: str) -> Sequence[ReleaseNote]:
+        """The notes on these releases, oldest first."""
+        query = select(release_notes).where(release_notes.c.release.in_(of)).order_by(release_notes.c.id)
         return self._store.found(ReleaseNote, query)
 
 

@@ -1,7 +1,7 @@
 """Reports that are kept in the store: the report job's, evaluations, and the looks of verdicts' plans.
 Each is written once and never changed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -52,6 +52,16 @@ class DailyReports:
         with self._store.reading() as connection:
             found = connection.execute(select(*run, func.max(reports.c.at)).group_by(*run))
             return [(row[0], row[1], row[2]) for row in found]
+
+    def newest_of_runs(self, canaries: Collection[str]) -> dict[tuple[str, int], DailyReport]:
+        """The newest report of every run of these canaries."""
+        mine = (reports.c.canary, reports.c.run, func.max(reports.c.at).label("at"))
+        last = select(*mine).where(reports.c.canary.in_(canaries)).group_by(*mine[:2]).subquery()
+        same = (
+            (reports.c.canary == last.c.canary) & (reports.c.run == last.c.run) & (reports.c.at == last.c.at)
+        )
+        found = self._store.found(DailyReport, select(reports).join(last, same))
+        return {(each.canary, each.run): each for each in found}
 
     def newest(self, canary: str, *, run: int | None = None, day: str | None = None) -> DailyReport | None:
         """The newest report, of one run or one day where that is given; None without one."""

@@ -1,8 +1,8 @@
 """Every release as the store has it: its runs, its layers, its clock. Nothing is from the present config."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -12,7 +12,7 @@ from records.store import Act, AuditEntry, Store
 from records.store.benchmarks import Benchmarks, FailureRow
 from records.store.decisions import Decision, Decisions
 from records.store.releases import Release, ReleaseNote, Releases, Run
-from records.store.reports import DailyReports, Evaluations
+from records.store.reports import DailyReport, DailyReports, Evaluations
 from routing.states import StateName
 from verdict.archive.evaluations import Evaluation, from_document
 from verdict.archive.trends import promises_of, runs_of
@@ -24,6 +24,8 @@ from verdict.rows.reasons import attempt
 from verdict.rows.row import State
 from verdict.terms.judged_canary import ReportSettings
 from verdict.terms.rubric import Bound, parse_bound
+
+_T = TypeVar("_T")
 
 _FINAL: tuple[StateName, ...] = ("rolled_back", "promoted")
 """States that the end of a canary does not replace."""
@@ -85,29 +87,66 @@ class ArchivedRelease:
 
 
 def histories(store: Store, releases: Sequence[Release] | None = None) -> list[ArchivedRelease]:
-    """The history of these releases, or of all, newest first. May raise StoreDown."""
+    """The history of these releases, or of all, newest first, in a few queries. May raise StoreDown."""
     known, every = Releases(store), Releases(store).all()
-    stored = [from_document(each) for each in Evaluations(store).all()]
-    evaluations, promises = {(each.canary, each.run): each for each in stored}, promises_of(runs_of(stored))
-    after = {(each.canary, each.run): each.week_after for each in stored if each.week_after is not None}
+    wanted = every if releases is None else releases
+    if not wanted:
+        return []
+    names = [each.id for each in wanted]
+    runs = _grouped(known.runs(*names), lambda run: run.release)
+    notes = _grouped(known.notes(*names), lambda note: note.release)
+    kept = _Kept.of(store, [run for each in runs.values() for run in each])
+    measured = Benchmarks(store).newest_of_each({each.candidate for each in wanted})
     found = [
         ArchivedRelease(
             release=release,
-            runs=[
-                replace(
-                    _run_history(store, run, evaluations.get((run.canary, run.run))),
-                    week_after=after.get((run.canary, run.run)),
-                )
-                for run in known.runs(release.id)
-            ],
-            notes=known.notes(release.id),
-            benchmark=Benchmarks(store).latest(release.candidate, release.baseline),
-            benchmarked_at=Benchmarks(store).first_at(release.candidate, release.baseline),
-            promises=promises,
+            runs=[_run_history(store, run, kept) for run in runs.get(release.id, ())],
+            notes=notes.get(release.id, ()),
+            benchmark=document,
+            benchmarked_at=first_at,
+            promises=kept.promises,
         )
-        for release in (every if releases is None else releases)
+        for release in wanted
+        for document, first_at in [measured.get((release.candidate, release.baseline), (None, None))]
     ]
     return [replace(each, successor=None if each.runs else _successor(each.release, every)) for each in found]
+
+
+def _grouped(found: Iterable[_T], of: Callable[[_T], str]) -> dict[str, list[_T]]:
+    groups: dict[str, list[_T]] = {}
+    for each in found:
+        groups.setdefault(of(each), []).append(each)
+    return groups
+
+
+_RunKey = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    """What is stored of runs: the audit log by canary, the rest by run."""
+
+    acts: Mapping[str, Sequence[AuditEntry]]
+    decisions: Mapping[_RunKey, Decision]
+    evaluations: Mapping[_RunKey, Evaluation]
+    weeks_after: Mapping[_RunKey, WeekAfter]
+    reports: Mapping[_RunKey, DailyReport]
+    promises: PromisesHeld
+
+    @classmethod
+    def of(cls, store: Store, runs: Sequence[Run]) -> "_Kept":
+        canaries = {run.canary for run in runs}
+        stored = [from_document(each) for each in Evaluations(store).all()]
+        evaluations = {(each.canary, each.run): each for each in stored}
+        unjudged = {run.canary for run in runs if (run.canary, run.run) not in evaluations}
+        return cls(
+            acts=_grouped(Releases(store).acts(*canaries), lambda act: act.canary),
+            decisions=Decisions(store).latest_of_runs(canaries),
+            evaluations=evaluations,
+            weeks_after={(each.canary, each.run): each.week_after for each in stored if each.week_after},
+            reports=DailyReports(store).newest_of_runs(unjudged),
+            promises=promises_of(runs_of(stored)),
+        )
 
 
 def _successor(release: Release, every: Sequence[Release]) -> Release | None:
@@ -115,17 +154,16 @@ def _successor(release: Release, every: Sequence[Release]) -> Release | None:
     return min(later, key=lambda each: each.made_at, default=None)
 
 
-def _daily(store: Store, run: Run) -> Report | None:
-    found = DailyReports(store).newest(run.canary, run=run.run)
-    return from_json(dict(found.document)) if found is not None else None
-
-
-def _run_history(store: Store, run: Run, evaluation: Evaluation | None) -> RunHistory:
+def _run_history(store: Store, run: Run, kept: _Kept) -> RunHistory:
+    key = run.canary, run.run
+    evaluation, daily = kept.evaluations.get(key), kept.reports.get(key)
+    last = from_json(dict(daily.document)) if daily is not None else None
     found = RunHistory(
         run=run,
-        acts=[act for act in Releases(store).acts(run.canary) if act.after.run == run.run],
-        report=evaluation.report if evaluation is not None else _daily(store, run),
-        decision=Decisions(store).latest(run.canary, run.run),
+        acts=[act for act in kept.acts.get(run.canary, ()) if act.after.run == run.run],
+        report=evaluation.report if evaluation is not None else last,
+        decision=kept.decisions.get(key),
+        week_after=kept.weeks_after.get(key),
     )
     if found.state == "rolled_back":
         found = replace(found, places=_places(store, run))
