@@ -327,10 +327,11 @@ def happened(entry: TimelineEntry) -> str:
 
 
 def _acted(entry: TimelineEntry) -> str:
-    if entry.shares is None:
-        return act(entry.action)
-    before, after = (set_percent(share) for share in entry.shares)
-    return f"{act(entry.action)}, {before} to {after} of the users"
+    said = act(entry.action)
+    if entry.shares is not None:
+        before, after = (set_percent(share) for share in entry.shares)
+        said = f"{said}, {before} to {after} of the users"
+    return f"{said}, against the verdict {in_words(entry.against)}" if entry.against else said
 
 
 def _looked(entry: TimelineEntry) -> str:

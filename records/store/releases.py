@@ -108,8 +108,14 @@ class Releases:
             return str(connection.execute(query).scalar() or "")
 
     def of_model(self, text: str) -> Sequence[Release]:
-        """The releases of MODEL, PROVIDER/MODEL, or with this id, newest first."""
-        return [each for each in self.all() if text in (each.id, each.candidate, model_of(each.candidate))]
+        """The releases of MODEL, PROVIDER/MODEL, a variant's shown name (`low effort`), or with this id,
+        newest first."""
+        return [each for each in self.all() if text in (each.id, *_names(each.candidate))]
+
+    def variants_of(self, model: str) -> Sequence[Release]:
+        """The releases of which both arms are MODEL or PROVIDER/MODEL, newest first."""
+        found = [each for each in self.all() if is_variant(each.candidate, each.baseline)]
+        return [each for each in found if model in _names(each.candidate.partition(VARIANT)[0])]
 
     def acts(self, *canaries: str) -> Sequence[AuditEntry]:
         """Everything that the audit log has of these canaries, oldest first."""
@@ -166,9 +172,18 @@ def model_of(name: str) -> str:
     return name.partition("/")[2]
 
 
+VARIANT = " · "
+"""Between a model's name and that by which a variant differs (`routing.canary.arm_names`)."""
+
+
 def is_variant(candidate: str, baseline: str) -> bool:
-    """True if both are one model (`routing.canary.arm_names`), and their requests alone differ."""
-    return candidate.partition(" · ")[0] == baseline.partition(" · ")[0]
+    """True if both are one model, and their requests alone differ."""
+    return candidate.partition(VARIANT)[0] == baseline.partition(VARIANT)[0]
+
+
+def _names(candidate: str) -> set[str]:
+    """What a candidate may be asked for by: provider/model · words, model · words, words."""
+    return {candidate, model_of(candidate), candidate.partition(VARIANT)[2]} - {""}
 
 
 def entered(connection: Connection, candidate: str, baseline: str, *, at: float) -> Release:

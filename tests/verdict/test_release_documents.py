@@ -209,6 +209,8 @@ def test_the_team_reads_what_happened_when_by_whom_why_and_for_how_long(store: S
     page = SentPage(key="k/1", at=START + 300, canary="trial", event="page", title="Refund answers fail")
     Releases(store).paged([page])
     Releases(store).paged([page])
+    at_once = Act(at=START + 350, action="promote", who="bob", reason="the old one retires", against="extend")
+    rollouts.change("trial", at_once, lambda state: transitions.promote(state, reason="", now=START + 350))
     back = Act(at=START + 400, action="rollback", who="ann", reason="refunds", minutes=5.0)
     rollouts.change(
         "trial", back, lambda state: transitions.rollback(state, reason="refunds", now=START + 400)
@@ -227,7 +229,9 @@ def test_the_team_reads_what_happened_when_by_whom_why_and_for_how_long(store: S
         "08:01:40 | trial, run 1: ramp, 5 % to 10 % of the users | ann | looks good | –",
         "08:03:20 | trial, run 1: look of day 7 at error rate; too few users for satisfaction | – | – | –",
         "08:05:00 | trial, run 1: people were told: page | – | Refund answers fail | –",
-        "08:06:40 | trial, run 1: rollback, 10 % to 0 % of the users | ann | refunds | 5 decision",
+        "08:05:50 | trial, run 1: promote, 10 % to 100 % of the users, against the verdict extend | bob | "
+        "the old one retires | –",
+        "08:06:40 | trial, run 1: rollback, 100 % to 0 % of the users | ann | refunds | 5 decision",
         "08:08:20 | a note | bob | 40 | 20 labelling",
         "08:08:20 | a note | bob | 40 | 10 labelling",
         "08:08:20 | a note | bob | 40 | 2 other",

@@ -273,6 +273,16 @@ def test_another_baselines_benchmark_is_another_release(store: Store) -> None:
         release_of(WITH.control.reports, store, "newest", now=START)
 
 
+def test_a_variant_is_found_by_its_shown_name_and_named_where_its_model_has_no_release(store: Store) -> None:
+    variant = "openai/old · low effort"
+    Benchmarks(store).add(a_benchmark("ship"), baseline="openai/old", candidate=variant, at=START)
+    asked = ("low effort", "old · low effort", variant)
+    found = [release_of(WITH.control.reports, store, each, now=START + 60) for each in asked]
+    assert {each.release.candidate for each in found} == {variant}
+    with pytest.raises(NoSuchRelease, match=f"of 'old'; of variants of it there are: {variant}"):
+        release_of(WITH.control.reports, store, "old", now=START)
+
+
 def test_a_one_off_comparison_does_not_take_over_the_models_name(store: Store) -> None:
     _started(store)
     Benchmarks(store).add(a_benchmark("ship"), baseline="openai/rival", candidate="openai/new", at=START + 1)

@@ -113,6 +113,7 @@ class TimelineEntry:
     action: str = ""
     reason: str = ""
     shares: tuple[float, float] | None = None
+    against: str = ""
     day: int | None = None
     seen: tuple[str, ...] = ()
     unseen: tuple[str, ...] = ()
@@ -257,6 +258,7 @@ def _acts(releases: Releases, run: RunStanding, *, first: bool) -> Iterator[Time
             action=act.action,
             reason=act.reason,
             shares=shares if shares[0] != shares[1] else None,
+            against=act.against,
             minutes=act.minutes,
             stage=stage_of(act) if act.minutes else "",
         )

@@ -493,8 +493,8 @@ def all_releases(store: Store, *, most: int | None = None) -> list[Dossier]:
 
 
 def release_of(settings: ReportSettings, store: Store, which: str, *, now: float) -> Dossier:
-    """The release of MODEL or PROVIDER/MODEL, or the one with this id: of several the one that users have
-    tried last, else the newest.
+    """The release of MODEL, PROVIDER/MODEL or a variant's shown name, or the one with this id: of several the
+    one that users have tried last, else the newest.
 
     Runs that are under way are judged as of `now`, UTC seconds. Raises NoSuchRelease and StoreDown.
     """
@@ -503,10 +503,13 @@ def release_of(settings: ReportSettings, store: Store, which: str, *, now: float
 
 def history_of(store: Store, which: str) -> ArchivedRelease:
     """The release that `release_of` takes. Raises NoSuchRelease and StoreDown."""
-    found = Releases(store).of_model(which)
+    known = Releases(store)
+    found = known.of_model(which)
     if not found:
-        known = ", ".join(dict.fromkeys(each.candidate for each in Releases(store).all()))
-        raise NoSuchRelease(f"there is no release of {which!r}; there are: {known or 'none'}")
+        variants = known.variants_of(which)
+        others = ", ".join(dict.fromkeys(each.candidate for each in variants or known.all()))
+        there_are = "of variants of it there are" if variants else "there are"
+        raise NoSuchRelease(f"there is no release of {which!r}; {there_are}: {others or 'none'}")
     return max(histories(store, found), key=_tried_last)
 
 
