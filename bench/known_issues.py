@@ -163,6 +163,13 @@ async def recheck(
     return checked(issues, {result.example.hash: result for result in found})
 
 
+def judge_of(settings: BenchSettings) -> str | None:
+    """Who marks answers to known issues: the judge of the first dataset that has one, else the config's."""
+    of_datasets = [each.judge for each in settings.datasets if each.judge is not None]
+    own = [settings.judge.name] if settings.judge is not None else []
+    return next(iter([*of_datasets, *own]), None)
+
+
 _WORST: Mapping[IssueState, int] = {"still_there": 0, "unknown": 1, "gone": 2}
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from proxy.providers.provider import Provider
@@ -145,7 +146,7 @@ class BenchSettings:
 
     `embeddings` is the model that scores `similar` (None: shared words do), `judge` the one that judges real
     answers, `probes` what is probed for drift. `promoted` are the promoted canaries by name, also those that
-    have left the file. `texts`: those of all arms, by digest.
+    have left the file. `texts`: those of all arms, by digest. `file` is the config's.
     """
 
     providers: Mapping[str, Provider]
@@ -160,6 +161,7 @@ class BenchSettings:
     probes: ProbesSource | None = None
     promoted: Mapping[str, PromotedCanary] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict, repr=False)
+    file: Path = field(default=Path("canary.yaml"), compare=False)
 
     def known_prices(self) -> Prices:
         """Prices by entry and model, by the list of now."""

@@ -25,6 +25,7 @@ from msgspec.structs import replace
 from benchmarks.ingest import outcomes
 from benchmarks.part_costs import PartCosts, instructions
 from canary.config import parse
+from canary.programs.controller import AftermathSentences
 from canary.programs.process import boot_id
 from canary.python_path import environment, program
 from control.controller import Controller
@@ -188,6 +189,7 @@ def controller_of(folder: Path, store: Store, feed: SpoolSource, config: str, be
         troubles=list,
         trials=folder / "standing.json",
         sentences=lambda report: (),
+        aftermath=AftermathSentences(),
     )
     controller.rollouts.reconcile(controller.settings, began)
     return controller

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from benchmarks.admin_costs import CONFIG, no_roller
 from canary.config import parse
+from canary.programs.controller import AftermathSentences
 from canary.programs.process import boot_id
 from control.controller import Controller
 from control.feed.events import WorkerEvents
@@ -74,6 +75,7 @@ async def measure(folder: Path, store: Store, users: int) -> None:
         own_url="http://127.0.0.1:1",
         troubles=list,
         sentences=lambda report: (),
+        aftermath=AftermathSentences(),
     )
     now = time.time()
     controller.rollouts.reconcile(controller.settings, now)

@@ -15,6 +15,7 @@ import msgspec
 from benchmarks.contender import CLIENT_CORE, PROXY_CORE
 from benchmarks.leader_traffic import CANARIES, Order, Sent
 from canary.config import parse
+from canary.programs.controller import AftermathSentences
 from canary.programs.fleet import FleetParts
 from control.controller import Controller
 from control.states.rollouts import PendingRollbacks
@@ -175,6 +176,7 @@ async def leading(store: Store, folder: Path, redis: str) -> AsyncIterator[Leade
         own_url="http://127.0.0.1:1",
         troubles=fleet.troubles,
         sentences=lambda report: (),
+        aftermath=AftermathSentences(),
         last=fleet.last,
     )
     with on_core(CLIENT_CORE):

@@ -22,6 +22,7 @@ from common.clock import every
 from control.feed.events import MetricsListener, WorkerRegistry
 from control.fleet.leadership import Leadership, SoleLeader
 from control.fleet.publisher import FilePublisher, RedisPublisher, ServiceAvailability, TrialsFile
+from control.jobs.aftermath import AftermathWords
 from control.jobs.drift import DriftJob
 from control.jobs.release_metrics import ReleaseMetrics
 from control.jobs.reports import Announcer, ReportJob, week_after_news
@@ -78,6 +79,7 @@ class Controller:
         own_url: str,
         troubles: Callable[[], Sequence[str]],
         sentences: "Sentences",
+        aftermath: AftermathWords,
         unpriced: Callable[[], Sequence[UnpricedArm]] = tuple,
         candidates: PreflightCandidates | None = None,
         judge: Callable[[], BenchSettings] | None = None,
@@ -91,7 +93,8 @@ class Controller:
         the store answers; `own_url` is the page's address where the config names none; `roller` rolls
         outcomes; `trials` is the file with what was begun of standing canaries, and `misfit` says why the
         config cannot take a trial; `troubles` says what else does not work in this process; `unpriced` are
-        the arms without a price; `sentences` puts a report's reasons in words.
+        the arms without a price; `sentences` puts a report's reasons in words, `aftermath` what follows a
+        drift.
         """
         self.source, self.leader, self.publisher = source, leader, publisher
         self.settings = settings
@@ -171,6 +174,7 @@ class Controller:
             announce=self._announcer.put,
             works=self._leads,
             environment=environment,
+            words=aftermath,
         )
         self._report_job = ReportJob(
             store, lambda: self.settings, self._announcer.put, sentences, self._leads

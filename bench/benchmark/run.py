@@ -230,7 +230,7 @@ def saved_in(data: Path, pair: ModelPair, proxy: ProxyRoute | None, *, now: floa
     models = [model for model in (pair.baseline, pair.candidate) if model is not None]
     asked = [
         proxy is not None,
-        *((model.name, model.provider.base_url, *_differs(model)) for model in models),
+        *((model.name, model.provider.base_url, *model.differs) for model in models),
     ]
     return SavedAnswers(folder / f"{fingerprint(asked)[:16]}.jsonl", now=now)
 
@@ -263,12 +263,7 @@ def basis_of(
 
 
 def _requests(models: ModelPair) -> list[object]:
-    return [_differs(each) for each in (models.baseline, models.candidate) if each is not None]
-
-
-def _differs(model: NamedModel) -> list[object]:
-    """How a model's requests differ as an arm; a model without texts of its own has its changes alone."""
-    return [model.request.document(), *([str(model.arm.text_parts)] if model.arm.text_parts else [])]
+    return [each.differs for each in (models.baseline, models.candidate) if each is not None]
 
 
 def _terms(terms: BenchRubric) -> list[object]:

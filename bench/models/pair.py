@@ -37,6 +37,11 @@ class NamedModel:
         """How its requests differ."""
         return self.arm.request
 
+    @property
+    def differs(self) -> list[object]:
+        """How its requests differ as an arm; a model without texts of its own has its changes alone."""
+        return [self.request.document(), *([str(self.arm.text_parts)] if self.arm.text_parts else [])]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelPair:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from canary.commands.issues import judge_of, rechecked
+from canary.commands.issues import rechecked
 from canary.commands.shell import (
     VERDICT_EXITS,
     ConfigFile,
@@ -159,7 +159,7 @@ def bench(
     if document["issues"] is not None:
         document["stages"]["known issues"] = round(time.perf_counter() - began, 3)
     document["sanity"] = sanity(document) if quick and pair.candidate is not None else None
-    document |= _saved(read, pair, document, wrong, data, whole=not (dataset or quick))
+    document |= _saved(read, pair, document, found, wrong, data, whole=not (dataset or quick))
     if failures is not None:
         write_failures(failures, wrong)
     if dry or dataset or quick:  # no verdict on the model, or only on a part of the examples
@@ -366,13 +366,14 @@ def _issues(config: Config, file: Path, pair: "ModelPair", data: Path) -> dict[s
     """The candidate's results on the known issues; None without issues or candidate."""
     if pair.candidate is None:
         return None
-    return rechecked(config, file, pair.candidate.name, data, judge=judge_of(config))
+    return rechecked(config, file, pair.candidate.name, data)
 
 
 def _saved(
     config: Config,
     pair: "ModelPair",
     document: dict[str, Any],
+    found: "Comparison",
     wrong: "list[FailureRow]",
     data: Path,
     *,
@@ -382,7 +383,7 @@ def _saved(
     from records.errors import StoreDown
 
     try:
-        return save(config, pair, document, wrong, data, now=time.time(), whole=whole)
+        return save(config, pair, document, found, wrong, data, now=time.time(), whole=whole)
     except StoreDown as problem:
         say(f"the result was not stored: {problem}")
         return {"canary": None, "forecast": None, "family": None}

@@ -7,7 +7,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from bench.benchmark.comparison import to_csv
+from bench.benchmark.comparison import Comparison, to_csv
+from bench.benchmark.marks import marks_of
 from bench.models.pair import ModelPair
 from bench.settings import BenchSettings, PromotedCanary
 from canary.commands.report import ReportOutput
@@ -19,7 +20,13 @@ from pages.words.archive import reasons_of
 from pages.words.gains import forecast_document, layers
 from records.errors import StoreDown
 from records.store import Store
-from records.store.benchmarks import BenchFailures, Benchmarks, FailureRow, StoredIssues
+from records.store.benchmarks import (
+    BenchFailures,
+    BenchMarks,
+    Benchmarks,
+    FailureRow,
+    StoredIssues,
+)
 from records.store.captures import CaptureStore
 from records.store.releases import Releases, past_canaries
 from records.store.reports import Evaluations
@@ -73,13 +80,15 @@ def save(
     config: Config,
     pair: ModelPair,
     document: Mapping[str, Any],
+    found: Comparison,
     wrong: Sequence[FailureRow],
     data: Path,
     *,
     now: float,
     whole: bool,
 ) -> dict[str, Any]:
-    """Store the document and the `wrong` answers if they cover all datasets (`whole`). Raises StoreDown.
+    """Store the marks of both models' answers, and the document and the `wrong` answers if they cover all
+    datasets (`whole`). Raises StoreDown.
 
     Returns `canary`, the user and business layers of the report of the canary that tries the model,
     `forecast`, what a model without such a canary would save, stored with the document, and `family`, the
@@ -89,6 +98,8 @@ def save(
     try:
         canary = _canary(config, pair, store, now)
         saves = {"forecast": _forecast(config, pair, document, store, now) if canary is None else None}
+        for model, marks in marks_of(config.bench, pair, found).items():
+            BenchMarks(store).put(model, marks, at=now)
         if whole:
             _store(config, pair, {**document, **saves}, wrong, store, now)
         return {"canary": canary, **saves, "family": _family(pair, store)}

@@ -139,7 +139,7 @@ def recheck(
     """Test a model for all known issues. Exits 0 if all are gone, 3 if one remains, 4 if one is unknown."""
     without_log_lines()
     read = read_config(config, data)
-    found = rechecked(read, config, model, data, judge=judge or judge_of(read))
+    found = rechecked(read, config, model, data, judge=judge)
     if found is None:
         fail("there are no known issues; add one with `canary issues add`")
     if output == "json":
@@ -152,12 +152,12 @@ def recheck(
 
 
 def rechecked(
-    config: "Config", file: Path, model: str, data: Path, *, judge: str | None
+    config: "Config", file: Path, model: str, data: Path, *, judge: str | None = None
 ) -> dict[str, Any] | None:
-    """Test a model for the known issues, and store what became of each; None if there are none. Exits 1 if it
-    cannot run."""
+    """Test a model for the known issues, and store what became of each; None if there are none. `judge`: None
+    for the config's. Exits 1 if it cannot run."""
     from bench.errors import BenchError
-    from bench.known_issues import document
+    from bench.known_issues import document, judge_of
     from bench.known_issues import recheck as ask_again
     from bench.models.asker import NoKey
     from bench.models.pair import AmbiguousModel, named
@@ -165,6 +165,7 @@ def rechecked(
     listed, _ = known(config, file, data)
     if not listed:
         return None
+    judge = judge or judge_of(config.bench)
     with ended_by(BenchError, NoKey, OSError), ended_by(AmbiguousModel, code=2):
         asked = named(config.bench, model)
         by = named(config.bench, judge) if judge is not None else None
@@ -172,13 +173,6 @@ def rechecked(
     told = document(asked.name, found)
     _keep(config, data, told)
     return told
-
-
-def judge_of(config: "Config") -> str | None:
-    """Who marks answers to known issues: the judge of the first dataset that has one, else the config's."""
-    of_datasets = [each.judge for each in config.datasets if each.judge is not None]
-    own = [f"{config.judge.provider}/{config.judge.model}"] if config.judge is not None else []
-    return next(iter([*of_datasets, *own]), None)
 
 
 def known(config: "Config", file: Path, data: Path) -> "tuple[list[Issue], list[IssueCheck]]":

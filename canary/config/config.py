@@ -210,6 +210,7 @@ class Config:
             judge=self.judge,
             probes=self.probes,
             texts=self.texts,
+            file=self.file,
         )
 
 

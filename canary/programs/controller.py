@@ -25,7 +25,7 @@ from canary.programs.listeners import access_to, listen, own_url
 from canary.programs.process import ShutdownSignal, WorkerArgs, boot_id, run
 from canary.python_path import environment, program
 from canary.secrets import SecretKeys
-from common.clock import every
+from common.clock import every, rfc3339
 from common.whole_file import Stamp
 from console.app import admin_app
 from control.controller import Controller
@@ -46,6 +46,7 @@ from records.store import Store
 from routing.states import NO_STATES
 
 if TYPE_CHECKING:
+    from bench.benchmark.comparison import Comparison
     from bench.preflight.requests import CapturedRequest
     from canary.programs.fleet import FleetParts
     from verdict.decision.document import Report
@@ -86,6 +87,7 @@ class AdminProcess:
             troubles=self._troubles,
             unpriced=lambda: self._unpriced,
             sentences=_sentences,
+            aftermath=AftermathSentences(),
             candidates=ConfiguredCandidates(lambda: self.config.current, self.store),
             judge=lambda: self.config.current.bench,
             environment=os.environ,
@@ -287,6 +289,25 @@ def _roller(config: Config, data: Path) -> SegmentProgram:
         data=data,
         outcomes=config.outcomes,
     )
+
+
+class AftermathSentences:
+    """The words of what follows a drift, imported with the first one."""
+
+    def document(self, found: "Comparison", baseline: str, candidate: str, at: float) -> dict[str, Any]:
+        """The benchmark of a model against its stored answers, as `canary bench` stores one."""
+        from pages.reports.bench import Circumstances, to_document
+
+        about = Circumstances(
+            baseline=baseline, candidate=candidate, at=rfc3339(at), owner="canary", via="direct", stages={}
+        )
+        return {**to_document(found, about), "sanity": None, "forecast": None}
+
+    def says(self, then: Mapping[str, Any]) -> str:
+        """What came, in a sentence."""
+        from pages.words.drift import aftermath_words
+
+        return aftermath_words(then)
 
 
 def _sentences(report: "Report") -> Sequence[str]:

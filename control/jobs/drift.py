@@ -23,6 +23,7 @@ from alerts.incidents.notifier import Announcement
 from bench.settings import BenchSettings
 from common.clock import every, rfc3339
 from common.numbers import set_dollars
+from control.jobs.aftermath import Aftermath, AftermathWords, Then
 from control.jobs.retirements import Uses, uses_of
 from control.settings import ControlSettings
 from records.errors import StoreDown
@@ -161,7 +162,7 @@ class DriftJob(Collector):
     """The watch over one database's models. Belongs to the event loop's thread.
 
     `bench` is the config's part that knows the probes and their providers; `works` is True while this process
-    is the one to watch.
+    is the one to watch; `words` say what came after a drift.
     """
 
     def __init__(
@@ -173,11 +174,14 @@ class DriftJob(Collector):
         announce: Callable[[Announcement], None],
         works: Callable[[], bool],
         environment: Mapping[str, str],
+        words: AftermathWords,
     ) -> None:
         self._store, self._drift = store, DriftStore(store)
+        self._aftermath = Aftermath(store, words, environment)
         self._settings, self._bench, self._announce = settings, bench, announce
         self._works, self._environment = works, environment
         self._again_at: dict[str, float] = {}
+        self._after_at: dict[str, float] = {}
         self._troubles: dict[str, str] = {}
         self._standings: dict[str, DriftStanding] = {}
         self._told: Counter[tuple[str, str]] = Counter()
@@ -216,10 +220,14 @@ class DriftJob(Collector):
         wanted = {} if probes is None else {name: name for name in probes.models}
         uses = uses_of(self._settings().canaries, self._settings().standing)
         changed = await asyncio.to_thread(self._new_names, uses, now)
-        self._troubles = {name: why for name, why in self._troubles.items() if name in wanted}
+        self._troubles = {
+            name: why for name, why in self._troubles.items() if name.partition(" ")[0] in wanted
+        }
         for name in wanted:
             if self._again_at.get(name, now) <= now:
                 await self._watch(name, uses, changed, now)
+            if self._after_at.get(name, now) <= now:
+                await self._follow(name, uses, now)
         spent = await asyncio.to_thread(self._drift.spent, now) if probes is not None else 0.0
         self._spending = None if probes is None else (spent, probes.daily_budget_usd)
 
@@ -240,6 +248,43 @@ class DriftJob(Collector):
         for each in late:
             self._tell(each, uses, _renamed(each))
         return {each.model for each in late}
+
+    async def _follow(self, name: str, uses: Uses, now: float) -> None:
+        """Ask what is due after a model's drift, and tell what came of it."""
+        from bench.errors import BenchError
+        from bench.models.asker import NoKey
+        from bench.models.pair import named
+
+        assert self._bench is not None  # noqa: S101
+        settings, trouble = self._bench(), f"{name} after its drift"
+        self._after_at[name] = now + AGAIN_AFTER_S
+        try:
+            model = named(settings, name).name
+            change = await asyncio.to_thread(self._aftermath.open_drift, model)
+            if change is not None:
+                then = await self._aftermath.turn(settings, change, now)
+                if then.get("ended_at") and then["of"]:
+                    self._tell_aftermath(change, then, uses)
+        except (BenchError, NoKey, OSError) as problem:
+            self._troubles[trouble] = str(problem)
+        else:
+            self._troubles.pop(trouble, None)
+
+    def _tell_aftermath(self, change: ModelChange, then: Then, uses: Uses) -> None:
+        says = self._aftermath.words.says(then)
+        release = Releases(self._store).of_model(change.now)
+        for each in release[:1]:
+            note = ReleaseNote(at=then["ended_at"], release=each.id, who="canary", text=says)
+            Releases(self._store).note(note)
+        self._announce(
+            Announcement(
+                kind="benchmark_finished",
+                about={"model": change.now, "verdict": then.get("verdict")},
+                headline=f"{change.now}: {says}",
+                at=time.time(),
+                owners=_owners(change.model, uses),
+            )
+        )
 
     async def _watch(self, name: str, uses: Uses, changed: set[str], now: float) -> None:
         """Probe a model if it is due, or has another name, and tell of its drift."""
@@ -326,7 +371,6 @@ class DriftJob(Collector):
         log.warning(
             "model.changed", kind=change.kind, model=change.model, before=change.before, now=change.now
         )
-        owners = tuple(dict.fromkeys(each.owner for each in uses.get(change.model, ()) if each.owner))
         about = {"model": change.model, "before": change.before, "now": change.now}
         used = " and ".join(f"the {each.part} of {each.canary}" for each in uses.get(change.model, ()))
         self._announce(
@@ -335,9 +379,13 @@ class DriftJob(Collector):
                 about=about,
                 headline=f"{headline}; it is {used}" if used else headline,
                 at=time.time(),
-                owners=owners,
+                owners=_owners(change.model, uses),
             )
         )
+
+
+def _owners(model: str, uses: Uses) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(each.owner for each in uses.get(model, ()) if each.owner))
 
 
 def unlike_before(days: Sequence[AnswersOfDay], today: int) -> str:

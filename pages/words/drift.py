@@ -1,9 +1,10 @@
 """What becomes of models under their names, in words: their names, their probes, what was told."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from common.clock import rfc3339
+from common.numbers import count
 from pages.words.status import day
 
 if TYPE_CHECKING:  # what asks models takes a while to import
@@ -17,10 +18,36 @@ def change_words(change: "ModelChange") -> str:
     if change.kind == "model_changed":
         return f"answers as {change.now} since {day(change.at)}, before as {change.before}"
     found = change.document
+    then = f"; {aftermath_words(found['then'])}" if "then" in found else ""
     return (
         f"drifted: answers otherwise since {found['since']}, {len(found['outside'])} of {found['asked']} "
-        f"probes, compared with {change.before[:10]}"
+        f"probes, compared with {change.before[:10]}{then}"
     )
+
+
+_AGAIN = {"ship": "as good as before", "dont_ship": "worse than before", "extend": "not enough to decide"}
+
+
+def aftermath_words(then: Mapping[str, Any]) -> str:
+    """Known issues asked again: 1 still there, 2 gone; 200 examples: worse than before (…)."""
+    if not then["of"]:
+        return "no known issue, and no stored answer to an example to compare with"
+    if "ended_at" not in then:
+        return f"{then['asked']} of {then['of']} known issues and examples asked again so far"
+    return "; ".join(_what_followed(then))
+
+
+def _what_followed(then: Mapping[str, Any]) -> Iterator[str]:
+    if (issues := then["issues"]) is not None:
+        states = {"still there": "still_there", "unknown": "unknown", "gone": "gone"}
+        counts = ", ".join(f"{issues[key]} {name}" for name, key in states.items() if issues[key])
+        back = f" (back: {', '.join(issues['back'])})" if issues["back"] else ""
+        yield f"known issues asked again: {counts}{back}"
+    if "problem" in then:
+        yield f"its examples were not compared: {then['problem']}"
+    if then["examples"]:
+        reasons = f" ({'; '.join(each.rstrip('.') for each in then['reasons'])})" if then["reasons"] else ""
+        yield f"{count(then['examples'], 'example')} asked again: {_AGAIN[then['verdict']]}{reasons}"
 
 
 def probes_words(standing: "DriftStanding | None") -> str:

@@ -1,9 +1,11 @@
-"""Benchmarks in the store, their wrong answers, known issues, and what became of them.
+"""Benchmarks in the store, their marks and wrong answers, known issues, and what became of them.
 
-A benchmark and a check are written once and never changed. Wrong answers are redacted like captures, and
-deleted when captures would be. A known issue stays until a person removes it.
+A benchmark and a check are written once and never changed. Of each model's answers the newest mark of each
+example is kept, without texts. Wrong answers are redacted like captures, and deleted when captures would be.
+A known issue stays until a person removes it.
 """
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -14,6 +16,7 @@ from records.captures.capture import CaptureRule
 from records.captures.redaction import redacted, storable
 from records.store import Store, tables
 from records.store.captures import overwriting
+from records.store.database import insert as insert_of
 from records.store.database import insert_new
 from records.store.releases import entered, is_variant
 
@@ -186,6 +189,38 @@ def _redacted(row: FailureRow, patterns: Sequence[str]) -> FailureRow:
         return storable(text) if name in NAMES else redacted(storable(text), patterns)
 
     return {name: clean(name, each) if isinstance(each, str) else each for name, each in row.items()}
+
+
+Mark = Mapping[str, Any]
+"""What an answer was worth, as JSON types (`bench.benchmark.marks`)."""
+
+
+class BenchMarks:
+    """The marks of one database, by model (`provider/model`) and by what was asked. Every method may raise
+    StoreDown."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def put(self, model: str, marks: Mapping[str, Mark], *, at: float) -> None:
+        """Store a model's marks in place of older ones."""
+        table = tables.bench_marks
+        rows = [{"model": model, "example": key, "at": at, "mark": dict(marks[key])} for key in sorted(marks)]
+        with self._store.writing() as connection:
+            for row in rows:
+                new = insert_of(connection, table).values(**row)
+                changed = {"at": new.excluded.at, "mark": new.excluded.mark}
+                connection.execute(
+                    new.on_conflict_do_update(index_elements=[*table.primary_key], set_=changed)
+                )
+
+    def of(self, model: str, *, until: float = math.inf) -> dict[str, Mark]:
+        """A model's marks of before a UTC second, by what was asked."""
+        table = tables.bench_marks.c
+        query = select(table.example, table.mark).where(table.model == model)
+        with self._store.asking() as connection:
+            found = connection.execute(query if until == math.inf else query.where(table.at < until))
+            return {row.example: dict(row.mark) for row in found}
 
 
 IssueState = Literal["still_there", "gone", "unknown"]

@@ -34,7 +34,8 @@ class ServedModel:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelChange:
     """What became of `model` (`provider/model`) at a UTC second: another name, `now`, in its answers, or
-    other answers than those of the reference of `before`. `document` has the evidence."""
+    other answers than those of the reference of `before`. `document` has the evidence, and as `then` what
+    came after it."""
 
     model: str
     kind: ChangeKind
@@ -119,6 +120,13 @@ class DriftStore:
     def note_change(self, change: ModelChange) -> bool:
         """Store a change; False if it is known, so that it is told once."""
         return self._store.add_new(tables.model_changes, [change]) > 0
+
+    def follow(self, change: ModelChange, then: Mapping[str, Any]) -> None:
+        """Store what came after a change, in its document, as `then`."""
+        table, document = tables.model_changes, {**change.document, "then": dict(then)}
+        key = (table.c.model == change.model) & (table.c.kind == change.kind) & (table.c.now == change.now)
+        with self._store.writing() as connection:
+            connection.execute(update(table).where(key).values(document=document))
 
     def changes(self, model: str | None = None, *, since: float = 0.0) -> list[ModelChange]:
         """The changes of a model (None: of all) since a UTC second, the oldest first."""

@@ -450,6 +450,16 @@ bench_failures = Table(
     Index("bench_failures_by_expiry", "expires_at"),
 )
 
+bench_marks = Table(
+    "bench_marks",
+    metadata,
+    *(_key(name) for name in ("model", "example")),
+    _number("at"),
+    Column("mark", JSON, nullable=False),
+    PrimaryKeyConstraint("model", "example"),
+)
+"""What each model's newest answer to an example was worth, without texts."""
+
 known_issues = Table(
     "known_issues",
     metadata,

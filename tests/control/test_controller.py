@@ -19,6 +19,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from canary.config import parse
+from canary.programs.controller import AftermathSentences
 from canary.python_path import environment, program
 from console.access.guard import Access
 from console.app import health_app
@@ -90,6 +91,7 @@ def deciding(folder: Path, store: Store, more: str = "") -> Controller:
         own_url="http://127.0.0.1:1",
         troubles=list,
         sentences=sentences,
+        aftermath=AftermathSentences(),
     )
 
 

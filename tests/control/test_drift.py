@@ -19,6 +19,7 @@ from bench.drift import (
     ProbeRound,
 )
 from canary.config import Config, parse
+from canary.programs.controller import AftermathSentences
 from control.jobs.drift import DriftJob, histories, unlike_before
 from control.states.rollouts import Rollouts
 from demo.provider.behaviour import Behaviour
@@ -37,9 +38,7 @@ DAY_S = 86400.0
 MODEL = "openai/assistant-1"
 
 
-def config(url: str, *, budget: float = 1.0) -> Config:
-    return parse(
-        f"""\
+CONFIG_TEXT = """\
 providers: {{openai: {{api: openai, base_url: "{url}/v1", api_key: k}}}}
 prices: {{assistant-1: {{input: 1, output: 2}}}}
 probes: {{models: [assistant-1], daily_budget: {budget}}}
@@ -50,10 +49,11 @@ canaries:
     baseline: {{provider: openai, model: assistant-1}}
     candidate: {{provider: openai, model: assistant-2}}
     share: 5%
-""",
-        "canary.yaml",
-        {},
-    )
+"""
+
+
+def config(url: str, *, budget: float = 1.0) -> Config:
+    return parse(CONFIG_TEXT.format(url=url, budget=budget), "canary.yaml", {})
 
 
 @dataclass
@@ -72,6 +72,7 @@ class Watch:
             announce=self.told.append,
             works=lambda: True,
             environment={},
+            words=AftermathSentences(),
         )
 
     def turn(self, *at: float) -> None:
