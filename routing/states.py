@@ -104,7 +104,8 @@ class State:
 
     `run`: counts fresh starts of the evidence; a resume after a rollback begins a new run.
     `phase`: counts changes of the effective share over all runs.
-    `step`, `step_elapsed_s`: the index of the ramp step, and how long the ramp clock has run in that step.
+    `step`, `step_phase`, `step_elapsed_s`: the index of the ramp step, the phase with which it began, and how
+    long the ramp clock has run in it.
     `configured`: the ramp last seen in the config, as text (`routing.transitions.steps_text`).
     `cap`: the most of the units that the candidate's provider has quota for; None while that is no question.
     `highest_share`: the most that the candidate has had of the units, in any run.
@@ -123,6 +124,7 @@ class State:
     run: int = 1
     phase: int = 0
     step: int = 0
+    step_phase: int = 0
     step_elapsed_s: float = 0.0
     configured: str = ""
     definition: str = ""

@@ -248,13 +248,16 @@ def _at_step(state: State, steps: Sequence[Step], index: int, now: float) -> Sta
 
 
 def _changed(before: State, after: State, now: float) -> State:
-    """Set `changed_at` and `highest_share` of `after`; a change of the effective share begins a new phase.
-    Without a share nobody keeps the candidate."""
+    """Set `changed_at` and `highest_share` of `after`; a change of the effective share begins a new phase, by
+    a cap in the same step. Without a share nobody keeps the candidate."""
     share, share_before = after.effective_share, before.effective_share
+    phase = before.phase if share == share_before else before.phase + 1
+    same_step = (after.run, after.step, after.share) == (before.run, before.step, before.share)
     return replace(
         after,
         holds=after.holds if share else (),
         changed_at=now,
-        phase=before.phase if share == share_before else before.phase + 1,
+        phase=phase,
+        step_phase=before.step_phase if same_step else phase,
         highest_share=max(before.highest_share, share_before, share),
     )

@@ -218,10 +218,11 @@ COUNT_EVERY_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class StepUsers:
-    """The candidate's users with an outcome in this phase of this run, as counted at monotonic `at`."""
+    """The candidate's users with an outcome in the step of this run that began with the phase `since`, as
+    counted at monotonic `at`."""
 
     run: int
-    phase: int
+    since: int
     users: int
     at: float
 
@@ -495,16 +496,16 @@ class Rollouts:
             if state is None or not runs or state.step + 1 >= len(wanted.canary.steps):
                 continue  # its last step ends by nothing
             least, known = wanted.canary.steps[state.step].users, self._users.get(name)
-            same = known is not None and (known.run, known.phase) == (state.run, state.phase)
+            same = known is not None and (known.run, known.since) == (state.run, state.step_phase)
             if least is None or (same and known is not None and known.is_fresh(least, now_mono)):
                 continue
-            found = self._store.candidate_users(name, state.run, state.phase)
-            self._users[name] = StepUsers(state.run, state.phase, found, now_mono)
+            found = self._store.candidate_users(name, state.run, state.step_phase)
+            self._users[name] = StepUsers(state.run, state.step_phase, found, now_mono)
 
     def step_users(self, name: str) -> int | None:
         """How many of the candidate's users have had an outcome in the present step; None if not counted."""
         state, known = self.state(name), self._users.get(name)
-        if state is None or known is None or (known.run, known.phase) != (state.run, state.phase):
+        if state is None or known is None or (known.run, known.since) != (state.run, state.step_phase):
             return None
         return known.users
 

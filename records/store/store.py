@@ -271,11 +271,11 @@ class Store:
         with self._begin() as connection:
             return states_in(connection)
 
-    def candidate_users(self, canary: str, run: int, phase: int) -> int:
-        """How many of the candidate's users have had an outcome in this phase of this run."""
+    def candidate_users(self, canary: str, run: int, since: int) -> int:
+        """How many of the candidate's users have had an outcome in this run since this phase began."""
         days = tables.unit_days.c
-        of_phase = (days.canary == canary) & (days.run == run) & (days.phase == phase)
-        mine = of_phase & (days.arm == "candidate") & days.mirror.is_(False) & (days.counted > 0)
+        of_step = (days.canary == canary) & (days.run == run) & (days.phase >= since)
+        mine = of_step & (days.arm == "candidate") & days.mirror.is_(False) & (days.counted > 0)
         with self.asking() as connection:
             return connection.execute(select(func.count(days.unit.distinct())).where(mine)).scalar_one()
 

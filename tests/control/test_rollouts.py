@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from alerts.quota import QuotaStatus
 from canary.config import Config, parse
 from control.states.rollouts import OrderOvertaken, PendingRollbacks, Rollouts, Transition
 from records.errors import StoreDown
@@ -156,7 +157,10 @@ def test_a_step_that_waits_for_users_counts_them_in_the_store_through_restarts(t
         assert (other.step_users("trial"), states_share(other)) == (3, 0.05)
         other.tick(config, passed_s=1.0, held=(), now=1002.0)
         assert (other.step_users("trial"), states_share(other)) == (None, 0.2)  # a new phase has none yet
-        store.ship(a_batch(*(outcome(30 + number, unit, phase=2) for number, unit in enumerate("abc"))))
+        store.ship(a_batch(outcome(30, "a", phase=2), outcome(31, "b", phase=2)))
+        for cap in (0.1, None):  # phases of the same step
+            other.cap("trial", QuotaStatus(asked=9, throttled=3, cap=cap, holds=True), 1002.5)
+        store.ship(a_batch(outcome(40, "b", phase=4), outcome(41, "c", phase=4)))
         other.count_users(config, 52.0)
         other.tick(config, passed_s=3599.0, held=(), now=1003.0)
         assert (other.step_users("trial"), states_share(other)) == (3, 0.2)

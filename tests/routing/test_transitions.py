@@ -62,6 +62,9 @@ def test_a_cap_lowers_the_share_holds_the_ramp_and_is_no_order() -> None:
     assert t.configure(capped, RAMP, now=250.0) == capped
     lifted = t.cap(capped, None, now=300.0)
     assert (lifted.effective_share, lifted.phase) == (0.05, capped.phase + 1)
+    assert {each.step_phase for each in (state, capped, lifted, t.pause(capped, now=260.0))} == {state.phase}
+    back = t.resume(t.rollback(capped, reason="bad", now=300.0), RAMP, reason="fixed", now=400.0)
+    assert back.step_phase == back.phase
     assert t.set_share(capped, RAMP, 0.1, now=300.0).effective_share == 0.1
     assert t.promote(capped, reason="good", now=300.0).effective_share == 1.0
     assert t.rollback(capped, reason="bad", now=300.0).effective_share == 0.0
