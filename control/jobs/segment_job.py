@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 from common.clock import every
 from records.errors import StoreDown
 from records.store import Store
+from records.store.arm_texts import ArmTextsInStore
 from records.store.captures import CaptureStore
 from records.store.segment_writer import SegmentStanding, SegmentTurn, SegmentTurnResult, standing
 
@@ -197,5 +198,6 @@ def _expire(store: Store, kept_s: float) -> None:
     try:
         log.info("records.expired", count=store.expire(now - kept_s))
         log.info("captures.expired", count=CaptureStore(store).expire(now))
+        log.info("arm_texts.expired", count=ArmTextsInStore(store).expire(now - kept_s))
     except StoreDown as problem:
         log.error("records.not_expired", problem=str(problem))

@@ -2,16 +2,18 @@
 
 canary waits       the texts of its newest definition (`keep`)
 it has started     those of its definition, whatever its files say now (`started`)
+its end is as old as records may be, and it is no baseline of a standing canary: none (`expire`)
 """
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from records.facts.arm_texts import KeptTexts
 from records.store import tables
+from records.store.baselines import standings_in
 from records.store.database import TIMEOUTS, engine_of, insert_new, transaction
 from records.store.migrate import HEAD, version_of
 from records.store.store import Store, states_in
@@ -36,6 +38,20 @@ class ArmTextsInStore:
             state = states_in(connection).get(canary)
             if state is None or state.state.state == "waiting":
                 connection.execute(update(table).where(table.c.canary == canary).values(**values))
+
+    def expire(self, before: float) -> int:
+        """Delete the texts of canaries that ended before this UTC second, which nobody can start again, but
+        for those whose candidate is a standing baseline; return of how many."""
+        with self._store.writing() as connection:
+            table, states = tables.arm_texts, states_in(connection)
+            standing = [each for _, each in standings_in(connection).values()]
+            ended = {
+                name
+                for name, known in states.items()
+                if known.state.state == "ended" and (known.state.changed_at or 0.0) < before
+            }
+            over = ended.difference(*(each.kept for each in standing))
+            return connection.execute(delete(table).where(table.c.canary.in_(over))).rowcount if over else 0
 
     def definitions(self) -> frozenset[tuple[str, str]]:
         """The canaries that have started with texts of their own, with their definitions."""
