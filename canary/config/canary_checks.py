@@ -5,6 +5,7 @@ that match alike know a unit alike.
 """
 
 import math
+import re
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from itertools import combinations
@@ -265,19 +266,23 @@ def _check_state(file: FileSection, canary: CanarySection, path: Path, found: Ch
             found.warn((*path, "match", "paths", index), message)
 
 
+_EMBEDDER = re.compile(r"embed|(?:^|[/.-])(?:voyage|bge|e5|gte)-|minilm", re.IGNORECASE)
+"""What names of models for embeddings have."""
+
+
 def _check_embeddings(file: FileSection, canary: CanarySection, path: Path, found: CheckedDocument) -> None:
-    """Warn of two models that embed for one index."""
-    arms = (canary.baseline, canary.candidate)
+    """Warn of two arms that embed for one index: with other models, a standing canary's next one too, at
+    other entries, or with other settings, such as `dimensions`."""
+    arms = [conversion.arm(each) for each in (canary.baseline, canary.candidate)]
     provider = file.providers.get(canary.baseline.provider)
-    same = len({(each.provider, each.model) for each in arms}) == 1
-    if provider is None or same or not canary.candidate.model:
+    if provider is None or len({(each.provider, each.model, each.request) for each in arms}) == 1:
         return
-    asked = [read(provider.kind, provider.api, "POST", each).operation.name for each in canary.match.paths]
-    models = (*canary.match.models, *(each.model for each in arms))
-    by_name = not asked and any("embed" in model.lower() for model in models)
+    asked = {read(provider.kind, provider.api, "POST", each).operation.name for each in canary.match.paths}
+    names = (*canary.match.models, *canary.match.paths, *(each.model for each in arms))
+    by_name = asked <= {"invoke_model"} and any(map(_EMBEDDER.search, names))  # which Bedrock has for all
     if by_name or "embeddings" in asked:
         message = (
-            "takes embeddings with two models, whose vectors cannot be compared: users of the candidate "
+            "takes embeddings with two arms whose vectors cannot be compared: users of the candidate "
             "would search the baseline's index in vain. Build an index with the candidate's model first and "
             "let the app choose by GET /canary/arm, or compare them offline (`canary bench`, `similar`)"
         )
